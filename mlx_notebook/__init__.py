@@ -1,0 +1,51 @@
+"""mlx-notebook: local models inside Jupyter.
+
+This module only names things; each is imported when first used, so that a server extension or a
+kernel that loads it pays milliseconds.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlx_notebook.notebook.connection import async_client, client
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "client": "mlx_notebook.notebook.connection",
+    "async_client": "mlx_notebook.notebook.connection",
+}
+
+__all__ = ["__version__", "async_client", "client"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_LAZY])
+
+
+def _jupyter_server_extension_points() -> list[dict[str, Any]]:
+    """Name the server extension to jupyter-server."""
+    from mlx_notebook.server.app import MlxNotebookApp
+
+    return [{"module": "mlx_notebook", "app": MlxNotebookApp}]
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """Register `%mlx` and `%%chat` (called by `%load_ext mlx_notebook`)."""
+    from mlx_notebook.notebook.magics import load
+
+    load(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """Take the magics away again (called by `%unload_ext mlx_notebook`)."""
+    from mlx_notebook.notebook.magics import unload
+
+    unload(ipython)

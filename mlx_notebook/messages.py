@@ -1,0 +1,352 @@
+"""The words that server and engine exchange: plain msgspec structs, no behaviour.
+
+The server sends one `Command` a ZMQ message; the engine answers with `Frame`s, each holding
+every event of one decode step for all running requests. Both travel as msgpack, and events as
+arrays, so that a step of 32 streams is one message of a few kilobytes.
+
+Times are seconds (durations) or Unix seconds (moments); memory is bytes.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+
+FinishReason = Literal["stop", "length", "tool_calls"]
+Phase = Literal["queued", "loading", "prefill", "decode"]
+ErrorCode = Literal[
+    "invalid_request",
+    "context_length_exceeded",
+    "model_not_found",
+    "model_load_failed",
+    "queue_full",
+    "engine_error",
+]
+
+
+class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
+    """What the engine is told once, on its command line, as JSON.
+
+    `max_batch` is rows decoded together, `prefill_step` the most prompt tokens of one prefill
+    chunk (how long a long prompt may hold up running streams).
+    """
+
+    max_batch: int = 32
+    prefill_step: int = 512
+    max_prompt_tokens: int | None = None
+    max_resident: int = 2
+    idle_unload_minutes: float = 3.0
+    prefix_cache_entries: int = 64
+    prefix_cache_bytes: int | None = None
+    warm_up: bool = True
+    log_level: str = "INFO"
+
+
+class Sampling(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """How tokens are chosen; `None` means the model's own `generation_config`, then our default.
+
+    `seed` fixes the random stream of the request's rows; `logprobs` is how many alternatives to
+    report for each token (0: only the chosen one, `None`: none at all).
+    """
+
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: dict[int, float] = {}
+    seed: int | None = None
+    max_tokens: int | None = None
+    min_tokens: int = 0
+    stop: list[str] = []
+    ignore_eos: bool = False
+    logprobs: int | None = None
+
+
+class ChatPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="chat", omit_defaults=True):
+    """Messages in OpenAI's shape, to be rendered by the model's own chat template."""
+
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]] = []
+    template_kwargs: dict[str, Any] = {}
+    add_generation_prompt: bool = True
+
+
+class TextPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="text"):
+    """Text or token ids fed as they are."""
+
+    text: str | list[int]
+
+
+Prompt = ChatPrompt | TextPrompt
+
+
+# --- commands: server -> engine ---------------------------------------------------------------
+
+
+class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_defaults=True):
+    """Generate `n` rows from one prompt with the model in the folder `path`."""
+
+    id: str
+    model: str
+    path: str
+    prompt: Prompt
+    sampling: Sampling = Sampling()
+    n: int = 1
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """Stop request `id` at the next step; answered by nothing."""
+
+    id: str
+
+
+class Load(msgspec.Struct, kw_only=True, frozen=True, tag="load"):
+    """Make a model resident; answered by `Loaded` or `Failed` with this `id`."""
+
+    id: str
+    model: str
+    path: str
+
+
+class Unload(msgspec.Struct, kw_only=True, frozen=True, tag="unload"):
+    """Give a model's memory back; answered by `Unloaded` or `Failed` with this `id`."""
+
+    id: str
+    model: str
+
+
+class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
+    """Stop everything and leave."""
+
+
+Command = Generate | Cancel | Load | Unload | Shutdown
+
+
+# --- events: engine -> server -----------------------------------------------------------------
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready", array_like=True):
+    """The first event of an engine process."""
+
+    pid: int
+    device: str
+    versions: dict[str, str]
+
+
+class Loading(msgspec.Struct, frozen=True, tag="loading", array_like=True):
+    """Request `id` waits for its model, which has been loading for `seconds`."""
+
+    id: str
+    model: str
+    seconds: float
+
+
+class Prefill(msgspec.Struct, frozen=True, tag="prefill", array_like=True):
+    """`done` of `total` prompt tokens of request `id` are computed, `cached` of them reused.
+
+    Sent once when the prompt is admitted (`done == cached`), then after each chunk.
+    """
+
+    id: str
+    done: int
+    total: int
+    cached: int
+
+
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+    """One token as text and bytes, its log probability, and the most likely alternatives."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+    top: list[tuple[str, float, list[int]]]
+
+
+class Text(msgspec.Struct, frozen=True, tag="text", array_like=True):
+    """New content of row `row`; `tokens` is how many tokens were decoded since the last event."""
+
+    id: str
+    row: int
+    text: str
+    tokens: int
+    logprobs: list[TokenLogprob] | None = None
+
+
+class Reasoning(msgspec.Struct, frozen=True, tag="reasoning", array_like=True):
+    """New text of the model's thinking."""
+
+    id: str
+    row: int
+    text: str
+    tokens: int
+    logprobs: list[TokenLogprob] | None = None
+
+
+class ToolCallStart(msgspec.Struct, frozen=True, tag="call", array_like=True):
+    """The `index`-th tool call of a row begins."""
+
+    id: str
+    row: int
+    index: int
+    call_id: str
+    name: str
+
+
+class ToolCallDelta(msgspec.Struct, frozen=True, tag="arguments", array_like=True):
+    """More of a call's arguments: JSON text, to be concatenated."""
+
+    id: str
+    row: int
+    index: int
+    arguments: str
+
+
+class Finished(msgspec.Struct, frozen=True, tag="finished", array_like=True):
+    """A row ended; nothing more of it follows."""
+
+    id: str
+    row: int
+    reason: FinishReason
+
+
+class Usage(msgspec.Struct, frozen=True, array_like=True):
+    """Token counts of a whole request; `cached` is the part of `prompt` that was reused."""
+
+    prompt: int
+    completion: int
+    cached: int
+    reasoning: int
+
+
+class Timings(msgspec.Struct, frozen=True, array_like=True):
+    """Seconds a request spent waiting, loading its model, in prefill, to its first token, decoding."""
+
+    queued: float
+    loading: float
+    prefill: float
+    first_token: float
+    decode: float
+
+
+class Done(msgspec.Struct, frozen=True, tag="done", array_like=True):
+    """The last event of a request that was answered: all of its rows have finished."""
+
+    id: str
+    usage: Usage
+    timings: Timings
+
+
+class Failed(msgspec.Struct, frozen=True, tag="failed", array_like=True):
+    """The last event of a request that could not be answered, or not to its end.
+
+    `message` says in one sentence what happened and what to do; `param` is the request's
+    parameter at fault, if one is.
+    """
+
+    id: str
+    code: ErrorCode
+    message: str
+    param: str | None = None
+
+
+class Resident(msgspec.Struct, frozen=True, array_like=True):
+    """A model in memory. `context_length` is in tokens, `bytes` what its weights take."""
+
+    model: str
+    bytes: int
+    context_length: int
+    loaded_at: float
+    last_used: float
+    active: int
+
+
+class Loaded(msgspec.Struct, frozen=True, tag="loaded", array_like=True):
+    """Answer to `Load`: the model is resident; `seconds` is how long that took (0 if it was)."""
+
+    id: str
+    resident: Resident
+    seconds: float
+
+
+class Unloaded(msgspec.Struct, frozen=True, tag="unloaded", array_like=True):
+    """Answer to `Unload`; `freed` bytes were given back."""
+
+    id: str
+    model: str
+    freed: int
+
+
+class LiveRequest(msgspec.Struct, frozen=True, array_like=True):
+    """A request that has not ended. `prefilled` and `prompt_tokens` count tokens."""
+
+    id: str
+    model: str
+    phase: Phase
+    prompt_tokens: int
+    cached_tokens: int
+    prefilled: int
+    generated_tokens: int
+    tokens_per_second: float
+    age: float
+
+
+class Totals(msgspec.Struct, frozen=True, array_like=True):
+    """Counts since this engine process began."""
+
+    requests: int = 0
+    finished: int = 0
+    cancelled: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+
+
+class Memory(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes: MLX's active, cached and peak memory, the process's own, and what prefixes hold."""
+
+    active: int
+    cache: int
+    peak: int
+    process: int
+    prefixes: int
+
+
+class Stats(msgspec.Struct, frozen=True, tag="stats", array_like=True):
+    """The engine's state: at most four times a second under load, once a second when idle.
+
+    `decode_rate` and `prefill_rate` are tokens a second over the last second.
+    """
+
+    resident: list[Resident]
+    loading: list[str]
+    requests: list[LiveRequest]
+    totals: Totals
+    memory: Memory
+    decode_rate: float
+    prefill_rate: float
+
+
+Event = (
+    Ready
+    | Loading
+    | Prefill
+    | Text
+    | Reasoning
+    | ToolCallStart
+    | ToolCallDelta
+    | Finished
+    | Done
+    | Failed
+    | Loaded
+    | Unloaded
+    | Stats
+)
+
+
+class Frame(msgspec.Struct, frozen=True, array_like=True):
+    """All events of one step."""
+
+    events: list[Event]

@@ -1,0 +1,1 @@
+"""What runs in the kernel: connection, magics, chat, rendering."""

@@ -1,0 +1,1 @@
+"""The Jupyter server extension: routes, the engine's supervisor, the catalog of models."""

@@ -1,0 +1,228 @@
+"""A client light enough that 32 streams do not make it the thing that is measured.
+
+One `asyncio.Protocol` a request: while data arrives it only notes times and keeps bytes; HTTP,
+SSE and JSON are parsed after the stream has ended.
+"""
+
+import asyncio
+import json
+import re
+import time
+from dataclasses import dataclass
+from typing import Any
+
+# The first delta that carries text, whatever field the server streams it in.
+_TEXT = re.compile(rb'"(?:content|reasoning_content|reasoning|text)":\s?"[^"]')
+_DONE = b"data: [DONE]"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a server listens: loopback `port`, the path of its chat route, an API key."""
+
+    port: int
+    path: str = "/v1/chat/completions"
+    key: str = "none"
+    host: str = "127.0.0.1"
+
+
+@dataclass
+class Reply:
+    """What came back for one request; times are `time.perf_counter()` seconds.
+
+    `first` is when the first text arrived (`None`: none did), `ended` when the answer was
+    complete or the connection was gone. `dropped` says that this side hung up.
+    """
+
+    status: int
+    body: bytes
+    started: float
+    first: float | None
+    ended: float
+    complete: bool
+    dropped: bool = False
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The decoded `data:` objects of an SSE body, or the one object of a JSON body."""
+        if not self.body.startswith((b"data:", b"event:", b":")):
+            try:
+                return [json.loads(self.body)]
+            except ValueError:
+                return []
+        found = []
+        for line in self.body.splitlines():
+            if line.startswith(b"data:") and not line.startswith(_DONE):
+                found.append(json.loads(line[5:]))
+        return found
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        """The last `usage` object of the answer, empty where there is none."""
+        usage: dict[str, Any] = {}
+        for event in self.events:
+            usage = event.get("usage") or usage
+        return usage
+
+    @property
+    def text(self) -> str:
+        """All text of the first choice, thinking included."""
+        parts = []
+        for event in self.events:
+            for choice in event.get("choices") or []:
+                delta = choice.get("delta") or choice.get("message") or {}
+                for field in ("reasoning_content", "reasoning", "content"):
+                    parts.append(delta.get(field) or "")
+        return "".join(parts)
+
+    @property
+    def error(self) -> str | None:
+        """Why this is no answer: the server's message, a status, or a stream that broke off."""
+        for event in self.events:
+            if event.get("error"):
+                problem = event["error"]
+                return str(
+                    problem.get("message", problem) if isinstance(problem, dict) else problem
+                )
+        if self.status != 200:
+            return f"status {self.status}"
+        return None if self.complete or self.dropped else "the stream broke off"
+
+
+def _unchunk(body: bytes) -> bytes:
+    """Undo `Transfer-Encoding: chunked` (RFC 9112, section 7.1), of a cut-off body too."""
+    parts = []
+    position = 0
+    while (newline := body.find(b"\r\n", position)) >= 0:
+        size = int(body[position:newline].split(b";")[0] or b"0", 16)
+        if size == 0:
+            break
+        parts.append(body[newline + 2 : newline + 2 + size])
+        position = newline + 2 + size + 2
+    return b"".join(parts)
+
+
+class _Exchange(asyncio.Protocol):
+    """One request on a connection of its own."""
+
+    def __init__(self, request: bytes) -> None:
+        self.request = request
+        self.data = bytearray()
+        self.started = self.ended = 0.0
+        self.first: float | None = None
+        self.complete = False
+        self.transport: asyncio.Transport | None = None
+        self.gone = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.started = time.perf_counter()
+        transport.write(self.request)
+
+    def data_received(self, data: bytes) -> None:
+        now = time.perf_counter()
+        self.data += data
+        if self.first is None and _TEXT.search(self.data):
+            self.first = now
+        if _DONE in data or (len(data) < 20 and _DONE in self.data[-40:]):
+            self._end(now)
+
+    def eof_received(self) -> None:
+        return None
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end(time.perf_counter())
+
+    def _end(self, now: float) -> None:
+        if not self.gone.done():
+            self.ended = now
+            self.gone.set_result(None)
+
+    def reply(self, dropped: bool) -> Reply:
+        head, _, body = bytes(self.data).partition(b"\r\n\r\n")
+        fields = head.lower()
+        status = int(head.split(b" ", 2)[1]) if head.startswith(b"HTTP/") else 0
+        if b"transfer-encoding: chunked" in fields:
+            complete = _DONE in body or body.endswith(b"0\r\n\r\n")
+            body = _unchunk(body)
+        else:
+            length = re.search(rb"content-length: (\d+)", fields)
+            complete = len(body) == int(length[1]) if length else _DONE in body
+        return Reply(
+            status=status,
+            body=body,
+            started=self.started,
+            first=self.first,
+            ended=self.ended or time.perf_counter(),
+            complete=complete,
+            dropped=dropped,
+        )
+
+
+def _request(endpoint: Endpoint, payload: dict[str, Any]) -> bytes:
+    body = json.dumps(payload).encode()
+    head = (
+        f"POST {endpoint.path} HTTP/1.1\r\nHost: {endpoint.host}:{endpoint.port}\r\n"
+        f"Authorization: Bearer {endpoint.key}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+async def post(
+    endpoint: Endpoint,
+    payload: dict[str, Any],
+    *,
+    drop_after: float | None = None,
+    timeout: float = 120.0,  # noqa: ASYNC109 - the limit of the whole exchange, for the caller
+) -> Reply:
+    """Send one request and return what came back.
+
+    `drop_after` hangs up that many seconds after the connection stood, answered or not.
+
+    Raises `TimeoutError` when nothing has ended after `timeout` seconds (a hung request), and
+    `OSError` when the server does not accept the connection.
+    """
+    loop = asyncio.get_running_loop()
+    _, exchange = await loop.create_connection(
+        lambda: _Exchange(_request(endpoint, payload)), endpoint.host, endpoint.port
+    )
+    try:
+        limit = timeout if drop_after is None else drop_after
+        await asyncio.wait_for(asyncio.shield(exchange.gone), limit)
+        return exchange.reply(dropped=False)
+    except TimeoutError:
+        if drop_after is None:
+            raise
+        return exchange.reply(dropped=True)
+    finally:
+        if exchange.transport is not None:
+            exchange.transport.abort()
+
+
+async def get(
+    endpoint: Endpoint,
+    path: str,
+    *,
+    timeout: float = 10.0,  # noqa: ASYNC109 - as in `post`
+) -> tuple[int, Any]:
+    """GET `path` and return its status and decoded JSON (`None` where it is none).
+
+    Raises `TimeoutError` and `OSError` as `post` does.
+    """
+    head = (
+        f"GET {path} HTTP/1.1\r\nHost: {endpoint.host}:{endpoint.port}\r\n"
+        f"Authorization: Bearer {endpoint.key}\r\nConnection: close\r\n\r\n"
+    )
+    loop = asyncio.get_running_loop()
+    _, exchange = await loop.create_connection(
+        lambda: _Exchange(head.encode()), endpoint.host, endpoint.port
+    )
+    try:
+        await asyncio.wait_for(asyncio.shield(exchange.gone), timeout)
+    finally:
+        if exchange.transport is not None:
+            exchange.transport.abort()
+    reply = exchange.reply(dropped=False)
+    return reply.status, reply.events[0] if reply.events else None

@@ -1,0 +1,302 @@
+"""The contenders: how each is started, asked and stopped. All load the same folder."""
+
+import asyncio
+import json
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.client import Endpoint, Reply, post
+from benchmarks.load import Sample
+from benchmarks.processes import Service, environment, free_port
+
+OURS = "mlx-notebook"
+RAW_STREAM = "raw stream_generate"
+RAW_BATCH = "raw BatchGenerator"
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What all contenders of one table share.
+
+    `model` is the folder to load, `blas` what to preload (`None`: as the contender comes),
+    `work` a folder for logs and configuration, `environments` where separate ones are made.
+    """
+
+    model: Path
+    blas: Path | None
+    work: Path
+    environments: Path
+
+
+class Contender:
+    """One thing to measure: start it, give it bursts of prompts, stop it.
+
+    `only` limits it to some numbers of streams (`None`: all).
+    """
+
+    name: str
+    only: set[int] | None = None
+    service: Service
+
+    async def start(self) -> None:
+        """Start and wait until it answers. Raises `RuntimeError` where it does not."""
+        raise NotImplementedError
+
+    async def run(self, prompts: list[str], tokens: int) -> list[Sample]:
+        """Generate `tokens` tokens for each prompt, all at once, and time each."""
+        raise NotImplementedError
+
+    def stop(self) -> list[int]:
+        """End its processes; return those that had to be killed."""
+        return self.service.stop()
+
+
+class Raw:
+    """The process that runs mlx-lm's own loops, shared by its two contenders."""
+
+    def __init__(self, setting: Setting) -> None:
+        self.setting = setting
+        self.service: Service | None = None
+        self.users = 0
+
+    async def start(self) -> None:
+        self.users += 1
+        if self.service is not None:
+            return
+        self.service = Service(
+            [sys.executable, "-m", "benchmarks.raw", str(self.setting.model)],
+            self.setting.work / "raw.log",
+            environment(self.setting.blas),
+            pipes=True,
+            cwd=ROOT,
+        )
+        await self._line(120.0)
+
+    async def ask(self, job: dict[str, Any]) -> dict[str, Any]:
+        assert self.service is not None
+        assert self.service.process.stdin is not None
+        self.service.process.stdin.write((json.dumps(job) + "\n").encode())
+        self.service.process.stdin.flush()
+        return await self._line(180.0)
+
+    async def _line(self, limit: float) -> dict[str, Any]:
+        assert self.service is not None
+        output = self.service.process.stdout
+        assert output is not None
+        line = await asyncio.wait_for(asyncio.to_thread(output.readline), limit)
+        if not line:
+            raise RuntimeError(f"the raw loop died:\n{self.service.tail()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def stop(self) -> list[int]:
+        self.users -= 1
+        if self.users or self.service is None:
+            return []
+        service, self.service = self.service, None
+        return service.stop()
+
+
+class RawLoop(Contender):
+    """One of mlx-lm's loops: `stream` for one prompt, `batch` for many."""
+
+    def __init__(self, raw: Raw, name: str, loop: str, only: set[int] | None = None) -> None:
+        self.raw = raw
+        self.name = name
+        self.loop = loop
+        self.only = only
+
+    async def start(self) -> None:
+        """Start the process, if the other loop has not."""
+        await self.raw.start()
+        assert self.raw.service is not None
+        self.service = self.raw.service
+
+    async def run(self, prompts: list[str], tokens: int) -> list[Sample]:
+        """Run the loop over the prompts."""
+        answer = await self.raw.ask({"loop": self.loop, "prompts": prompts, "tokens": tokens})
+        return [
+            Sample(answer["started"], r["first"], r["ended"], r["prompt_tokens"], 0, r["tokens"])
+            for r in answer["rows"]
+        ]
+
+    def stop(self) -> list[int]:
+        """End the process with its last user."""
+        return self.raw.stop()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to start a server: its command for (setting, port, key), and what it is asked.
+
+    `model` gives the name to put into requests, `ready` the path that answers 200 once it serves.
+    """
+
+    name: str
+    command: Callable[[Setting, int, str], list[str]]
+    model: Callable[[Setting], str]
+    ready: str
+    variables: Callable[[Setting], dict[str, str]] = lambda _: {}
+
+
+class Server(Contender):
+    """A server behind OpenAI's chat route."""
+
+    def __init__(self, setting: Setting, recipe: Recipe) -> None:
+        self.setting = setting
+        self.recipe = recipe
+        self.name = recipe.name
+        self.endpoint = Endpoint(free_port(), key=secrets.token_hex(16))
+
+    async def start(self) -> None:
+        """Start the process and wait for its first answer to a real request."""
+        setting = self.setting
+        self.service = Service(
+            self.recipe.command(setting, self.endpoint.port, self.endpoint.key),
+            setting.work / f"{self.name}.log",
+            environment(setting.blas, self.recipe.variables(setting)),
+            cwd=setting.work,
+        )
+        await self.service.ready(self.endpoint, self.recipe.ready)
+        reply = await self.ask("Hello.", 2)
+        if reply.error:
+            raise RuntimeError(f"its first answer was an error: {reply.error}")
+
+    async def ask(self, prompt: str, tokens: int, **more: Any) -> Reply:
+        """Send one chat request: greedy, streamed, with usage."""
+        payload = {
+            "model": self.recipe.model(self.setting),
+            "messages": [{"role": "user", "content": prompt}],
+            "max_tokens": tokens,
+            "temperature": 0,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+        }
+        return await post(self.endpoint, payload | more, timeout=180.0)
+
+    async def run(self, prompts: list[str], tokens: int) -> list[Sample]:
+        """Send all prompts at once."""
+        replies = await asyncio.gather(*(self.ask(prompt, tokens) for prompt in prompts))
+        return [_sample(reply, tokens) for reply in replies]
+
+
+def _sample(reply: Reply, tokens: int) -> Sample:
+    usage = reply.usage
+    made = int(usage.get("completion_tokens") or 0)
+    error = reply.error
+    if error is None and made != tokens:
+        error = f"{made} tokens instead of {tokens}"
+    details = usage.get("prompt_tokens_details") or {}
+    return Sample(
+        started=reply.started,
+        first=reply.first,
+        ended=reply.ended,
+        prompt_tokens=int(usage.get("prompt_tokens") or 0),
+        cached_tokens=int(details.get("cached_tokens") or 0),
+        tokens=made,
+        error=error,
+    )
+
+
+# --- the servers -------------------------------------------------------------------------------
+
+
+def _notebook_command(setting: Setting, port: int, key: str) -> list[str]:
+    return [
+        sys.executable, "-m", "jupyter_server",
+        "--ServerApp.jpserver_extensions={'mlx_notebook': True}",
+        f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1",
+        "--ServerApp.open_browser=False", f"--ServerApp.root_dir={setting.work}",
+        f"--IdentityProvider.token={key}", "--allow-root", "--log-level=WARN",
+        f"--MlxNotebookApp.default_model={setting.model}",
+    ]  # fmt: skip
+
+
+def _notebook_variables(setting: Setting) -> dict[str, str]:
+    home = setting.work / "jupyter"
+    home.mkdir(exist_ok=True)
+    names = ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR")
+    return {name: str(home) for name in names} | {"PYTHONPATH": str(ROOT)}
+
+
+def _mlx_lm_command(setting: Setting, port: int, key: str) -> list[str]:
+    return [
+        sys.executable, "-m", "mlx_lm", "server", "--model", str(setting.model),
+        "--port", str(port), "--log-level", "WARNING",
+    ]  # fmt: skip
+
+
+def _mlx_vlm_command(setting: Setting, port: int, key: str) -> list[str]:
+    return [
+        sys.executable, "-m", "mlx_vlm.server", "--model", str(setting.model),
+        "--host", "127.0.0.1", "--port", str(port), "--log-level", "WARNING",
+    ]  # fmt: skip
+
+
+def _vllm_mlx_command(setting: Setting, port: int, key: str) -> list[str]:
+    return [
+        str(setting.environments / "vllm-mlx" / "bin" / "vllm-mlx"), "serve", str(setting.model),
+        "--host", "127.0.0.1", "--port", str(port), "--continuous-batching", "--offline",
+    ]  # fmt: skip
+
+
+def _path(setting: Setting) -> str:
+    return str(setting.model)
+
+
+NOTEBOOK = Recipe(OURS, _notebook_command, _path, "/v1/models", _notebook_variables)
+MLX_LM = Recipe("mlx_lm.server", _mlx_lm_command, _path, "/v1/models")
+MLX_VLM = Recipe("mlx_vlm.server", _mlx_vlm_command, _path, "/v1/models")
+VLLM_MLX = Recipe("vllm-mlx", _vllm_mlx_command, _path, "/v1/models")
+RECIPES = {recipe.name: recipe for recipe in (NOTEBOOK, MLX_LM, MLX_VLM, VLLM_MLX)}
+
+
+def make_contenders(setting: Setting, names: list[str]) -> list[Contender]:
+    """Return the contenders called `names` (`raw` stands for both of mlx-lm's loops)."""
+    found: list[Contender] = []
+    for name in names:
+        if name == "raw":
+            raw = Raw(setting)
+            found.append(RawLoop(raw, RAW_STREAM, "stream", only={1}))
+            found.append(RawLoop(raw, RAW_BATCH, "batch"))
+        else:
+            found.append(Server(setting, RECIPES[name]))
+    return found
+
+
+# --- an environment of its own -----------------------------------------------------------------
+
+_PINNED = {"vllm-mlx": ["vllm-mlx==0.6.0"]}
+
+
+def install(name: str, environments: Path) -> str | None:
+    """Make a virtual environment for a contender that conflicts with ours; `None` when it is there.
+
+    Returns in one sentence why it could not be installed, for the table.
+    """
+    folder = environments / name
+    python = folder / "bin" / "python"
+    if (folder / "installed").exists():
+        return None
+    packages = [*_PINNED[name], "mlx[cpu]" if sys.platform == "linux" else "mlx"]
+    steps = [
+        [sys.executable, "-m", "venv", "--clear", str(folder)],
+        [str(python), "-m", "pip", "install", "--quiet", *packages],
+    ]
+    for step in steps:
+        try:
+            done = subprocess.run(step, capture_output=True, text=True, timeout=1200, check=False)
+        except (OSError, subprocess.TimeoutExpired) as problem:
+            return f"{name} could not be installed: {problem}"
+        if done.returncode:
+            reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
+            return f"{name} could not be installed: {reason}"
+    (folder / "installed").write_text("\n".join(packages) + os.linesep)
+    return None

@@ -1,0 +1,38 @@
+"""Polls one route of a server from a process of its own and reports how long each answer took.
+
+`python -m benchmarks.probe PORT PATH KEY INTERVAL` polls until standard input closes, then prints
+one JSON list of seconds.
+"""
+
+import http.client
+import json
+import sys
+import threading
+import time
+
+
+def main() -> None:
+    """Poll on one kept-alive connection; a late answer delays the next poll, not the clock."""
+    port, path, key, interval = int(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4])
+    stop = threading.Event()
+
+    def wait_for_end() -> None:
+        sys.stdin.read()
+        stop.set()
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    times = []
+    while not stop.wait(interval):
+        begun = time.perf_counter()
+        connection.request("GET", path, headers={"Authorization": f"token {key}"})
+        response = connection.getresponse()
+        response.read()
+        if response.status != 200:
+            raise SystemExit(f"{path} answered {response.status}")
+        times.append(time.perf_counter() - begun)
+    print(json.dumps(times))
+
+
+if __name__ == "__main__":
+    main()

@@ -221,7 +221,7 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Timings(msgspec.Struct, frozen=True, array_like=True):
-    """Seconds a request spent waiting, loading its model, in prefill, to its first token, decoding."""
+    """Seconds that a request waited, loaded its model, prefilled, took to a token, decoded."""
 
     queued: float
     loading: float

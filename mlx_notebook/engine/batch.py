@@ -1,0 +1,96 @@
+"""mlx-lm's continuous batching, with one sampling pass for all rows.
+
+`BatchGenerator` calls a sampler a row as soon as two rows differ in anything, and turns every
+row's log probabilities into arrays of their own. Here a row carries its settings (`Row`, in the
+place where mlx-lm keeps a sampler) and one `BatchSampler` serves them all, so that a step costs
+the same whatever mix of requests runs.
+"""
+
+from typing import Any
+
+import mlx.core as mx
+from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBatch
+
+from mlx_notebook.engine.sampling import BatchSampler, Row
+
+
+class RowBatch(GenerationBatch):
+    """The rows being decoded. `samplers[i]` is the `Row` of sequence i."""
+
+    samplers: list[Row]
+    tokens: list[list[int]]
+    _next_tokens: Any
+    _next_logprobs: list[Any]
+
+    def __init__(self, *args: Any, **options: Any):
+        self.sampler = BatchSampler()  # first: mlx-lm's constructor already makes a step
+        super().__init__(*args, **options)
+
+    def _step(self) -> tuple[list[int], list[Any]]:
+        """Start computing the next tokens and return the present ones (already computed)."""
+        rows = self.samplers
+        inputs, logprobs = self._next_tokens, self._next_logprobs
+        self._current_tokens = inputs
+        logits = self.model(inputs[:, None], cache=self.prompt_cache)[:, -1, :]
+        ids: list[int] | None = None
+        constrained = self.sampler.plan(rows).constrained
+        if constrained:
+            # The masks depend on the tokens fed: wait for those while the model computes.
+            mx.async_eval(logits)
+            ids = inputs.tolist()
+            for i in constrained:
+                constraint = rows[i].constraint
+                if constraint is not None and rows[i].position > 0:
+                    constraint.advance(ids[i])
+        tokens, reports = self.sampler(rows, inputs, logits)
+        self._next_tokens, self._next_logprobs = tokens, reports
+        mx.async_eval(tokens, [report for report in reports if report is not None])
+        if ids is None:
+            ids = inputs.tolist()
+        for sequence, token in zip(self.tokens, ids, strict=True):
+            sequence.append(token)
+        return ids, logprobs or [None] * len(ids)
+
+
+class PromptBatch(PromptProcessingBatch):
+    """The rows whose prompts are being computed; hands them over to a `RowBatch`."""
+
+    uids: list[int]
+    prompt_cache: list[Any]
+    tokens: list[list[int]]
+    samplers: list[Any]
+    logits_processors: list[Any]
+    max_tokens: list[int]
+
+    def generate(self, tokens: list[list[int]]) -> RowBatch:
+        """Begin decoding: `tokens` holds the last prompt token of each row."""
+        batch = RowBatch(
+            self.model,
+            self.uids,
+            mx.array([last[-1] for last in tokens]),
+            self.prompt_cache,
+            self.tokens,
+            self.samplers,
+            self.fallback_sampler,
+            self.logits_processors,
+            self.stop_sequences,
+            self.max_tokens,
+        )
+        self.uids, self.prompt_cache, self.tokens = [], [], []
+        self.samplers, self.logits_processors, self.max_tokens = [], [], []
+        return batch
+
+
+class RowGenerator(BatchGenerator):
+    """A `BatchGenerator` whose batches are the two above."""
+
+    def __init__(self, model: Any, **options: Any):
+        super().__init__(model, **options)
+        self._prompt_batch = PromptBatch.empty(
+            model, self.sampler, prefill_step_size=self.prefill_step_size
+        )
+        self._generation_batch = RowBatch.empty(model, self.sampler)
+
+    def __len__(self) -> int:
+        batches = (self._generation_batch, self._prompt_batch, self._unprocessed_sequences)
+        return sum(len(batch) for batch in batches)

@@ -1,0 +1,41 @@
+"""What goes wrong in the engine, as one tree.
+
+EngineError            carries a code of the protocol, a sentence, and the parameter at fault
+├── InvalidRequest     the request asks for something that cannot be
+├── ContextOverflow    the prompt does not fit the model's context
+└── LoadFailed         the model's files cannot be loaded
+"""
+
+from mlx_notebook.messages import ErrorCode, Failed
+
+
+class EngineError(Exception):
+    """A failure that ends one request, not the engine."""
+
+    code: ErrorCode = "engine_error"
+
+    def __init__(self, message: str, param: str | None = None):
+        super().__init__(message)
+        self.message, self.param = message, param
+
+    def event(self, request_id: str) -> Failed:
+        """The event that tells the server."""
+        return Failed(request_id, self.code, self.message, self.param)
+
+
+class InvalidRequest(EngineError):
+    """The request asks for something that cannot be."""
+
+    code: ErrorCode = "invalid_request"
+
+
+class ContextOverflow(EngineError):
+    """The prompt does not fit the model's context."""
+
+    code: ErrorCode = "context_length_exceeded"
+
+
+class LoadFailed(EngineError):
+    """The model's files cannot be loaded."""
+
+    code: ErrorCode = "model_load_failed"

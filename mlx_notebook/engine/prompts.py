@@ -1,0 +1,105 @@
+"""Messages and tools to tokens: what the model is really fed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
+from mlx_notebook.messages import ChatPrompt, Prompt, TextPrompt
+
+DEFAULT_MAX_TOKENS = 4096
+
+
+@dataclass
+class Prepared:
+    """A prompt ready to be fed.
+
+    `thinking` says that the template left a thinking block open at the prompt's end. `stable` is
+    how many tokens of it a next turn will begin with again (without the generation prompt).
+    """
+
+    tokens: list[int]
+    text: str
+    thinking: bool
+    stable: int
+
+
+def prepare(tokenizer: Any, prompt: Prompt, keep_stable: bool = False) -> Prepared:
+    """Render and tokenize a prompt.
+
+    Parameters
+    ----------
+    tokenizer
+        mlx-lm's `TokenizerWrapper`.
+    keep_stable
+        Also find where the generation prompt begins (for models whose caches cannot be trimmed).
+
+    Raises
+    ------
+    InvalidRequest
+        If the model has no chat template, or its template refuses these messages.
+    """
+    if isinstance(prompt, TextPrompt):
+        if isinstance(prompt.text, str):
+            tokens = tokenizer.encode(prompt.text)
+            return Prepared(tokens, prompt.text, False, len(tokens))
+        size = len(tokenizer)
+        if any(not 0 <= token < size for token in prompt.text):
+            raise InvalidRequest(f"token ids must lie between 0 and {size - 1}", "prompt")
+        return Prepared(list(prompt.text), "", False, len(prompt.text))
+    text = render(tokenizer, prompt, prompt.add_generation_prompt)
+    tokens = tokenizer.encode(text, add_special_tokens=False)
+    stable = len(tokens)
+    if keep_stable and prompt.add_generation_prompt:
+        head = render(tokenizer, prompt, False)
+        if text.startswith(head):
+            stable = len(tokenizer.encode(head, add_special_tokens=False))
+    return Prepared(tokens, text, opens_thinking(tokenizer, text), stable)
+
+
+def render(tokenizer: Any, prompt: ChatPrompt, add_generation_prompt: bool) -> str:
+    """The text that the model's chat template makes of a conversation."""
+    if not tokenizer.has_chat_template:
+        raise InvalidRequest(
+            "this model has no chat template: use /v1/completions, or an instruct model", "model"
+        )
+    # mlx-lm's wrapper would turn thinking on wherever the vocabulary has thinking marks.
+    options = {"enable_thinking": False, **prompt.template_kwargs}
+    try:
+        text: str = tokenizer.apply_chat_template(
+            prompt.messages,
+            tools=prompt.tools or None,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            **options,
+        )
+    except Exception as error:  # templates are programs of the model's authors: anything may come
+        raise InvalidRequest(
+            f"the model's chat template refuses these messages: {error}", "messages"
+        ) from error
+    return text
+
+
+def opens_thinking(tokenizer: Any, text: str) -> bool:
+    """Whether a rendered prompt ends inside a thinking block."""
+    if not tokenizer.has_thinking:
+        return False
+    start, end = tokenizer.think_start, tokenizer.think_end
+    return bool(text.rstrip().endswith(start) or text.rfind(start) > max(text.rfind(end), 0))
+
+
+def allowed_tokens(prompt_tokens: int, context_length: int, max_tokens: int | None) -> int:
+    """How many tokens may be generated.
+
+    Raises
+    ------
+    ContextOverflow
+        If the prompt leaves no room for a single token.
+    """
+    room = context_length - prompt_tokens
+    if room < 1:
+        raise ContextOverflow(
+            f"This model's context is {context_length} tokens, and the prompt has "
+            f"{prompt_tokens}. Shorten the messages by at least {1 - room} tokens.",
+            "messages",
+        )
+    return min(room, DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens)

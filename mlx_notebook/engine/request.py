@@ -1,0 +1,115 @@
+"""A request and its rows, from arrival to the last token."""
+
+import time
+from dataclasses import dataclass, field
+
+from mlx_notebook.engine.output import OutputStream
+from mlx_notebook.engine.prompts import Prepared
+from mlx_notebook.messages import (
+    Done,
+    Event,
+    Finished,
+    FinishReason,
+    Generate,
+    LiveRequest,
+    Phase,
+    Timings,
+    Usage,
+)
+
+
+@dataclass(eq=False)
+class Sequence:
+    """One row being generated."""
+
+    request: "Request"
+    index: int
+    uid: int
+    output: OutputStream
+    generated: int = 0
+    finished: bool = False
+
+
+@dataclass(eq=False)
+class Request:
+    """A `Generate` command and how far it has come.
+
+    Moments are readings of `time.perf_counter`; 0 means not yet.
+    """
+
+    command: Generate
+    phase: Phase = "queued"
+    prompt: Prepared | None = None
+    max_tokens: int = 0
+    cached: int = 0
+    prefilled: int = 0
+    sequences: list[Sequence] = field(default_factory=list)
+    arrived: float = field(default_factory=time.perf_counter)
+    loading_since: float = 0.0
+    loaded: float = 0.0
+    admitted: float = 0.0
+    first_token: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """The request's id, as the server chose it."""
+        return self.command.id
+
+    @property
+    def generated(self) -> int:
+        """Tokens generated so far, in all rows."""
+        return sum(sequence.generated for sequence in self.sequences)
+
+    @property
+    def rows_to_come(self) -> int:
+        """Rows that will join once the first one's prompt is computed."""
+        return self.command.n - len(self.sequences)
+
+    def finish(self, sequence: Sequence, reason: FinishReason, events: list[Event]) -> bool:
+        """End a row; True if that ended the request."""
+        sequence.finished = True
+        sequence.output.finish(events)
+        events.append(Finished(self.id, sequence.index, reason))
+        if self.rows_to_come or not all(s.finished for s in self.sequences):
+            return False
+        events.append(Done(self.id, self.usage(), self.timings()))
+        return True
+
+    def usage(self) -> Usage:
+        """Token counts so far."""
+        return Usage(
+            len(self.prompt.tokens) if self.prompt else 0,
+            self.generated,
+            self.cached,
+            sum(sequence.output.reasoning_tokens for sequence in self.sequences),
+        )
+
+    def timings(self) -> Timings:
+        """Seconds spent in each phase."""
+        now = time.perf_counter()
+        loading = self.loaded - self.loading_since if self.loaded else 0.0
+        admitted = self.admitted or now
+        first = self.first_token or now
+        return Timings(
+            queued=max(0.0, admitted - self.arrived - loading),
+            loading=loading,
+            prefill=first - admitted,
+            first_token=first - self.arrived,
+            decode=now - first,
+        )
+
+    def live(self) -> LiveRequest:
+        """What the status shows of this request."""
+        now = time.perf_counter()
+        decoding = now - self.first_token if self.first_token else 0.0
+        return LiveRequest(
+            self.id,
+            self.command.model,
+            self.phase,
+            len(self.prompt.tokens) if self.prompt else 0,
+            self.cached,
+            self.prefilled,
+            self.generated,
+            self.generated / decoding if decoding > 0.05 else 0.0,
+            now - self.arrived,
+        )

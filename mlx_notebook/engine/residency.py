@@ -1,0 +1,122 @@
+"""Which models are in memory: loading, eviction of the least recently used, idle unloading."""
+
+import gc
+import logging
+import time
+from collections.abc import Generator
+from concurrent.futures import Executor
+from pathlib import Path
+
+import mlx.core as mx
+
+from mlx_notebook.engine.errors import EngineError
+from mlx_notebook.engine.prefix_cache import PrefixCache
+from mlx_notebook.engine.text import TextBackend, load
+from mlx_notebook.messages import EngineConfig
+
+log = logging.getLogger(__name__)
+
+
+class Slot:
+    """A resident model and when it was last used."""
+
+    def __init__(self, backend: TextBackend):
+        self.backend = backend
+        self.loaded_at = self.last_used = time.time()
+        self.waiting = 0
+        """Requests that will use the model but are not in its batch yet: it must stay."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request runs on this model or is about to."""
+        return bool(self.waiting or len(self.backend))
+
+
+class Residency:
+    """The resident models, and the one being loaded."""
+
+    def __init__(self, settings: EngineConfig, prefixes: PrefixCache, workers: Executor):
+        self._settings, self._prefixes, self._workers = settings, prefixes, workers
+        self.slots: dict[str, Slot] = {}
+        self._wanted: dict[str, Path] = {}
+        self._loading: Generator[None, None, TextBackend] | None = None
+        self._began = 0.0
+
+    @property
+    def loading(self) -> list[str]:
+        """Names of the models that are loading or wait for it; the first one is being loaded."""
+        return list(self._wanted)
+
+    def want(self, model: str, path: Path) -> None:
+        """Have a model loaded if it is not resident; `advance` does the work."""
+        if model not in self.slots:
+            self._wanted.setdefault(model, path)
+
+    def advance(self) -> tuple[str, float | EngineError] | None:
+        """Do a slice of the loading that is under way.
+
+        Returns
+        -------
+        The model's name and the seconds that loading took, or why it failed; None while neither.
+        """
+        if not self._wanted:
+            return None
+        model, path = next(iter(self._wanted.items()))
+        if self._loading is None:
+            if not self._make_room():
+                return None
+            self._began = time.perf_counter()
+            self._loading = load(model, path, self._settings, self._prefixes, self._workers)
+        try:
+            next(self._loading)
+        except StopIteration as done:
+            self._end(model)
+            self.slots[model] = Slot(done.value)
+            return model, time.perf_counter() - self._began
+        except EngineError as error:
+            log.warning("%s", error.message)
+            self._end(model)
+            return model, error
+        return None
+
+    def touch(self, model: str) -> None:
+        """Note that a model has just been used."""
+        self.slots[model].last_used = time.time()
+
+    def unload(self, model: str) -> int:
+        """Give a model's memory back; returns the bytes freed."""
+        before = mx.get_active_memory() + mx.get_cache_memory()
+        self.slots.pop(model).backend.close()
+        gc.collect()
+        mx.clear_cache()
+        freed = before - mx.get_active_memory() - mx.get_cache_memory()
+        log.info("unloaded %s: %.1f MB freed", model, freed / 1e6)
+        return int(freed)
+
+    def unload_idle(self) -> list[str]:
+        """Unload what nobody used for `idle_unload_minutes` (0: never); returns their names."""
+        limit = self._settings.idle_unload_minutes * 60
+        if limit <= 0:
+            return []
+        now = time.time()
+        idle = [
+            model
+            for model, slot in self.slots.items()
+            if not slot.busy and now - slot.last_used > limit
+        ]
+        for model in idle:
+            self.unload(model)
+        return idle
+
+    def _make_room(self) -> bool:
+        """Evict the least recently used idle model if there are too many; False if all are busy."""
+        while len(self.slots) >= self._settings.max_resident:
+            idle = [model for model, slot in self.slots.items() if not slot.busy]
+            if not idle:
+                return False
+            self.unload(min(idle, key=lambda model: self.slots[model].last_used))
+        return True
+
+    def _end(self, model: str) -> None:
+        self._loading = None
+        del self._wanted[model]

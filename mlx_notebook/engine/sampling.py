@@ -1,0 +1,276 @@
+"""How the next token of every row is chosen, in one pass over the whole batch.
+
+Each row has a random stream of its own that depends on its seed and position alone, so a request
+gives the same text alone or beside others. Filters follow mlx-lm's `make_sampler`: top-p, min-p
+and top-k cut the model's own distribution, then temperature applies.
+"""
+
+import math
+import secrets
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_notebook.messages import Sampling
+
+_GOLDEN = 0x9E3779B9
+_MASK32 = 0xFFFFFFFF
+
+
+class Constraint(Protocol):
+    """What may come next in a row: a grammar, a thinking budget, a minimum length."""
+
+    def advance(self, token: int) -> None:
+        """Take note of a token that was chosen."""
+
+    def fill(self, mask: np.ndarray) -> bool:
+        """Write the allowed tokens into `mask` (uint32 bits, one a token); False: all are."""
+
+
+@dataclass(eq=False)
+class Row:
+    """One sequence's settings and state in the sampler.
+
+    `position` counts tokens chosen so far; `logprobs` is how many alternatives to report.
+    """
+
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: dict[int, float] = field(default_factory=dict)
+    seed: int = 0
+    logprobs: int | None = None
+    constraint: Constraint | None = None
+    prompt: list[int] = field(default_factory=list, repr=False)
+    position: int = 0
+    counts: mx.array | None = field(default=None, repr=False)
+    seen: mx.array | None = field(default=None, repr=False)
+    bias: mx.array | None = field(default=None, repr=False)
+
+    @property
+    def filtered(self) -> bool:
+        """Whether top-k, top-p or min-p cut this row's distribution."""
+        return self.temperature > 0 and (self.top_k > 0 or self.top_p < 1 or self.min_p > 0)
+
+    @property
+    def adjusted(self) -> bool:
+        """Whether penalties or a bias change this row's logits."""
+        return bool(
+            self.logit_bias
+            or self.repetition_penalty != 1
+            or self.presence_penalty
+            or self.frequency_penalty
+        )
+
+
+def make_row(
+    sampling: Sampling, defaults: dict[str, Any], prompt: list[int], index: int = 0
+) -> Row:
+    """The row for one sequence of a request.
+
+    `defaults` are the model's own generation settings; `index` is the row's number within its
+    request, which gives each of `n` rows a stream of its own. Without a seed one is drawn.
+    """
+
+    def setting(name: str, otherwise: float) -> float:
+        value = getattr(sampling, name)
+        if value is None:
+            value = defaults.get(name)
+        return otherwise if value is None else value
+
+    seed = sampling.seed if sampling.seed is not None else secrets.randbits(64)
+    return Row(
+        temperature=float(setting("temperature", 0.7)),
+        top_p=float(setting("top_p", 1.0)),
+        top_k=max(0, int(setting("top_k", 0))),
+        min_p=float(setting("min_p", 0.0)),
+        repetition_penalty=float(setting("repetition_penalty", 1.0)),
+        presence_penalty=sampling.presence_penalty,
+        frequency_penalty=sampling.frequency_penalty,
+        logit_bias=sampling.logit_bias,
+        seed=(seed + index * 0x5851F42D4C957F2D) & 0xFFFFFFFFFFFFFFFF,
+        logprobs=sampling.logprobs,
+        prompt=prompt if setting("repetition_penalty", 1.0) != 1.0 else [],
+    )
+
+
+def row_key(row: Row) -> tuple[int, int]:
+    """The two words of the row's random key at its present position (Threefry is counter-based)."""
+    low, high = row.seed & _MASK32, row.seed >> 32
+    return low ^ ((high * _GOLDEN) & _MASK32), (high + row.position) & _MASK32
+
+
+_noise = mx.vmap(lambda key, like: mx.random.gumbel(like.shape, mx.float32, key))
+
+
+class _Plan:
+    """What is the same for every step of an unchanged batch: settings as arrays."""
+
+    def __init__(self, rows: list[Row]):
+        self.rows = list(rows)
+        self.greedy = all(row.temperature <= 0 for row in rows)
+        self.adjusted = [i for i, row in enumerate(rows) if row.adjusted]
+        self.constrained = [i for i, row in enumerate(rows) if row.constraint is not None]
+        self.reported = [i for i, row in enumerate(rows) if row.logprobs is not None]
+        self.filtered = any(row.filtered for row in rows)
+        if self.greedy:
+            return
+
+        def column(values: list[float]) -> mx.array:
+            return mx.array(values, mx.float32)[:, None]
+
+        self.inverse_temperature = column([1 / (r.temperature or 1) for r in rows])
+        self.noise_scale = column([float(r.temperature > 0) for r in rows])
+        self.keys = mx.array([row_key(row) for row in rows], mx.uint32)
+        self.next_key = mx.array([0, 1], mx.uint32)
+        if self.filtered:
+            self.top_p = column([r.top_p if r.temperature > 0 else 1.0 for r in rows])
+            self.log_min_p = column([math.log(r.min_p) if r.min_p > 0 else -math.inf for r in rows])
+            self.top_k = mx.array([r.top_k for r in rows], mx.int32)[:, None]
+
+    def fits(self, rows: list[Row]) -> bool:
+        """Whether this plan was made for exactly these rows."""
+        return len(rows) == len(self.rows) and all(
+            a is b for a, b in zip(rows, self.rows, strict=True)
+        )
+
+
+class BatchSampler:
+    """Chooses one token a row; keeps its plan while the batch stays the same."""
+
+    def __init__(self) -> None:
+        self._plan = _Plan([])
+
+    def plan(self, rows: list[Row]) -> _Plan:
+        """The plan for these rows, made anew only when they changed."""
+        if not self._plan.fits(rows):
+            self._plan = _Plan(rows)
+        return self._plan
+
+    def __call__(
+        self, rows: list[Row], inputs: mx.array, logits: mx.array
+    ) -> tuple[mx.array, list[tuple[mx.array, mx.array, mx.array] | None]]:
+        """Choose the next token of each row.
+
+        Parameters
+        ----------
+        rows
+            One a row of the batch, in its order. Their positions move on by one.
+        inputs
+            The tokens fed in this step, shape (B,); they count towards penalties.
+        logits
+            Shape (B, vocabulary). Constraints were applied by the caller.
+
+        Returns
+        -------
+        tokens
+            Shape (B,), not evaluated.
+        logprobs
+            For each row that asked: log probability of the token, ids and log probabilities
+            of the most likely ones; taken from the model's own distribution.
+        """
+        plan = self.plan(rows)
+        raw = logits
+        if plan.adjusted:
+            logits = _adjust(rows, plan.adjusted, inputs, logits)
+        if plan.constrained:
+            logits = _constrain(rows, plan.constrained, logits)
+        if plan.greedy:
+            tokens = mx.argmax(logits, axis=-1)
+        else:
+            scores = logits.astype(mx.float32)
+            if plan.filtered:
+                scores = _cut(scores, plan)
+            scores = scores * plan.inverse_temperature
+            scores = scores + _noise(plan.keys, scores) * plan.noise_scale
+            tokens = mx.argmax(scores, axis=-1)
+            plan.keys = plan.keys + plan.next_key
+        for row in rows:
+            row.position += 1
+        logprobs: list[tuple[mx.array, mx.array, mx.array] | None] = [None] * len(rows)
+        for i in plan.reported:
+            logprobs[i] = _report(raw[i], tokens[i], rows[i].logprobs or 0)
+        return tokens, logprobs
+
+
+def _adjust(rows: list[Row], adjusted: list[int], inputs: mx.array, logits: mx.array) -> mx.array:
+    """Bias and penalties. Repetition counts the prompt too, presence and frequency do not.
+
+    The repetition penalty is that of https://arxiv.org/abs/1909.05858, the other two OpenAI's.
+    """
+    size = logits.shape[-1]
+    parts = list(mx.split(logits, logits.shape[0])) if len(rows) > 1 else [logits]
+    for i in adjusted:
+        row = rows[i]
+        if row.counts is None or row.seen is None:
+            row.counts = mx.zeros((size,), mx.float32)
+            row.seen = mx.zeros((size,), mx.bool_)
+            known = [t for t in set(row.prompt) if t < size]
+            if known:
+                row.seen[mx.array(known)] = True
+            bias = np.zeros((size,), np.float32)
+            for token, value in row.logit_bias.items():
+                if 0 <= token < size:
+                    bias[token] = value
+            row.bias = mx.array(bias)
+        if row.position > 0:
+            row.counts[inputs[i]] += 1.0
+            row.seen[inputs[i]] = True
+        line = parts[i].astype(mx.float32)
+        if row.repetition_penalty != 1:
+            factor = row.repetition_penalty
+            penalised = mx.where(line < 0, line * factor, line / factor)
+            line = mx.where(row.seen, penalised, line)
+        if row.presence_penalty or row.frequency_penalty:
+            line = line - row.frequency_penalty * row.counts
+            line = line - row.presence_penalty * (row.counts > 0)
+        parts[i] = line + row.bias
+        mx.async_eval(row.counts, row.seen)
+    return mx.concatenate(parts, axis=0)
+
+
+def _constrain(rows: list[Row], constrained: list[int], logits: mx.array) -> mx.array:
+    """Put every token that a row's constraint forbids out of reach."""
+    size = logits.shape[-1]
+    words = (size + 31) // 32
+    masks = np.full((len(rows), words), _MASK32, np.uint32)
+    used = False
+    for i in constrained:
+        constraint = rows[i].constraint
+        used = (constraint is not None and constraint.fill(masks[i])) or used
+    if not used:
+        return logits
+    bits = np.unpackbits(masks.view(np.uint8), axis=-1, bitorder="little")[:, :size]
+    return mx.where(mx.array(bits.astype(bool)), logits, -mx.inf)
+
+
+def _cut(scores: mx.array, plan: _Plan) -> mx.array:
+    """Drop what top-p, min-p and top-k exclude, by one threshold a row."""
+    size = scores.shape[-1]
+    ordered = mx.sort(scores, axis=-1)
+    probabilities = mx.softmax(ordered, axis=-1)
+    above = mx.cumsum(probabilities, axis=-1, reverse=True, inclusive=False)
+    dropped = (above >= plan.top_p).sum(axis=-1, keepdims=True)
+    dropped = mx.minimum(dropped, size - 1)
+    k = mx.where(plan.top_k > 0, mx.minimum(plan.top_k, size), size)
+    first_kept = mx.maximum(dropped, size - k)
+    threshold = mx.take_along_axis(ordered, first_kept, axis=-1)
+    threshold = mx.maximum(threshold, ordered[:, -1:] + plan.log_min_p)
+    return mx.where(scores < threshold, -mx.inf, scores)
+
+
+def _report(logits: mx.array, token: mx.array, count: int) -> tuple[mx.array, mx.array, mx.array]:
+    logprobs = logits.astype(mx.float32)
+    logprobs = logprobs - mx.logsumexp(logprobs)
+    if count == 0:
+        none = mx.zeros((0,), mx.uint32)
+        return logprobs[token], none, mx.zeros((0,), mx.float32)
+    best = mx.argpartition(-logprobs, kth=min(count, logits.shape[-1]) - 1)[:count]
+    best = best[mx.argsort(-logprobs[best])]
+    return logprobs[token], best, logprobs[best]

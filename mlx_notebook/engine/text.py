@@ -1,0 +1,278 @@
+"""The text backend: one resident mlx-lm model and the batch of sequences that it decodes."""
+
+import copy
+import json
+import logging
+import time
+from collections.abc import Generator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+from mlx_lm.generate import StopSequences
+from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
+from mlx_lm.utils import load_config, load_model, load_tokenizer
+
+from mlx_notebook.engine.batch import RowGenerator
+from mlx_notebook.engine.errors import LoadFailed
+from mlx_notebook.engine.output import Grammar
+from mlx_notebook.engine.prefix_cache import PrefixCache
+from mlx_notebook.engine.sampling import Row
+from mlx_notebook.engine.vocabulary import Vocabulary
+from mlx_notebook.messages import EngineConfig
+
+log = logging.getLogger(__name__)
+
+_SLICE_BYTES = 256 * 2**20
+_GENERATION_SETTINGS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+
+
+@dataclass(frozen=True)
+class Token:
+    """What one step gave a sequence. `finish` is mlx-lm's reason: `stop` (end token), `length`."""
+
+    uid: int
+    id: int
+    finish: str | None
+    logprob: tuple[Any, Any, Any] | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How much of a sequence's prompt is computed, in tokens beyond the reused ones."""
+
+    uid: int
+    done: int
+    end: bool
+
+
+class TextBackend:
+    """A text model in memory.
+
+    Attributes
+    ----------
+    context_length
+        Most tokens of prompt and answer together.
+    nbytes
+        What the weights take, in bytes.
+    defaults
+        The model's own generation settings.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: Any,
+        tokenizer: Any,
+        config: dict[str, Any],
+        defaults: dict[str, Any],
+        settings: EngineConfig,
+        prefixes: PrefixCache,
+    ):
+        self.name, self.model, self.tokenizer = name, model, tokenizer
+        self.defaults = defaults
+        self.context_length = context_length(config)
+        self.nbytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
+        self.vocabulary = Vocabulary(tokenizer)
+        self.grammar = Grammar(tokenizer.think_start, tokenizer.think_end)
+        self.trimmable = bool(can_trim_prompt_cache(make_prompt_cache(model)))
+        self._prefixes = prefixes
+        self._generator = RowGenerator(
+            model,
+            completion_batch_size=settings.max_batch,
+            prefill_batch_size=min(8, settings.max_batch),
+            prefill_step_size=settings.prefill_step,
+        )
+        self._end = StopSequences([(token,) for token in sorted(tokenizer.eos_token_ids)])
+        self._endless = StopSequences()
+        self._stable: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._generator)
+
+    def insert(
+        self, row: Row, tokens: list[int], max_tokens: int, *, endless: bool, stable: int
+    ) -> tuple[int, int]:
+        """Take a sequence into the batch.
+
+        Parameters
+        ----------
+        row
+            Its sampling settings.
+        tokens
+            Its prompt.
+        endless
+            Ignore the model's end tokens.
+        stable
+            How many tokens a next turn will begin with again (`Prepared.stable`).
+
+        Returns
+        -------
+        uid, cached
+            The sequence's number, and how many prompt tokens were reused.
+        """
+        cache, rest = self._prefixes.fetch(self.name, tokens)
+        cached = len(tokens) - len(rest)
+        head = stable - cached
+        split = not self.trimmable and 0 < head < len(rest)
+        (uid,) = self._generator.insert_segments(
+            [[rest[:head], rest[head:]] if split else [rest]],
+            max_tokens=[max_tokens],
+            caches=[cache],
+            all_tokens=[tokens[:cached]],
+            samplers=[row],
+            stop_sequences=[self._endless if endless else self._end],
+        )
+        if split:
+            self._stable[uid] = stable
+        return uid, cached
+
+    def fork(self, uid: int, row: Row, max_tokens: int, *, endless: bool) -> int:
+        """Take in another sequence with the prompt of `uid`, which has just been computed."""
+        cache, tokens = self._generator.extract_cache([uid])[uid]
+        cache = copy.deepcopy(cache)
+        trim_prompt_cache(cache, 1)
+        (sibling,) = self._generator.insert(
+            [tokens[-1:]],
+            max_tokens=[max_tokens],
+            caches=[cache],
+            all_tokens=[list(tokens[:-1])],
+            samplers=[row],
+            stop_sequences=[self._endless if endless else self._end],
+        )
+        return int(sibling)
+
+    def step(self) -> tuple[list[Progress], list[Token]]:
+        """Decode one token of every running sequence, then compute one chunk of waiting prompts."""
+        prompts, tokens = self._generator.next()
+        progress = []
+        for prompt in prompts:
+            self._keep_stable(prompt)
+            progress.append(Progress(prompt.uid, prompt.progress[0], prompt.end_of_prompt))
+        made = []
+        for token in tokens:
+            made.append(Token(token.uid, token.token, token.finish_reason, token.logprobs))
+            if token.finish_reason is not None:
+                self._prefixes.keep(self.name, token.all_tokens, token.prompt_cache)
+        return progress, made
+
+    def remove(self, uids: list[int]) -> None:
+        """Take sequences out of the batch; what was computed of them is kept for reuse."""
+        for uid, (cache, tokens) in self._generator.remove(uids, return_prompt_caches=True).items():
+            self._stable.pop(uid, None)
+            if cache and tokens and not all(layer.empty() for layer in cache):
+                self._prefixes.keep(self.name, tokens, cache)
+
+    def close(self) -> None:
+        """Let go of everything that holds memory."""
+        self._prefixes.forget(self.name)
+        self._generator.close()
+
+    def _keep_stable(self, prompt: Any) -> None:
+        """Caches that cannot be trimmed are kept where the next turn will still agree with them."""
+        if prompt.uid not in self._stable or not prompt.end_of_segment:
+            return
+        stable = self._stable.pop(prompt.uid)
+        cache, tokens = self._generator.extract_cache([prompt.uid])[prompt.uid]
+        if len(tokens) == stable:
+            self._prefixes.keep(self.name, tokens, copy.deepcopy(cache))
+
+
+def context_length(config: dict[str, Any]) -> int:
+    """Most tokens that the model was made for, from its config.json."""
+    for part in (config, config.get("text_config") or {}):
+        for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
+            if isinstance(part.get(key), int):
+                return int(part[key])
+    return 4096
+
+
+def load(
+    name: str, path: Path, settings: EngineConfig, prefixes: PrefixCache, workers: Executor
+) -> Generator[None, None, TextBackend]:
+    """Load a model in slices: a generator that yields between them, so that others go on decoding.
+
+    Raises
+    ------
+    LoadFailed
+        With a sentence that says what is wrong with the model's files.
+    """
+    began = time.perf_counter()
+    if not (path / "config.json").is_file():
+        raise LoadFailed(
+            f"{name} cannot be loaded: there is no config.json in its folder.", "model"
+        )
+    try:
+        config = load_config(path)
+        # Reading the tokenizer is pure Python and takes as long as all the rest.
+        pending = workers.submit(
+            load_tokenizer, path, None, eos_token_ids=config.get("eos_token_id")
+        )
+        model, config = load_model(path, lazy=True)
+        if mx.default_device() == mx.cpu:
+            # Only fp32 products go through BLAS (measured: 4 times faster prompts).
+            model.set_dtype(mx.float32)
+        yield
+        yield from _evaluate(model)
+        while not pending.done():
+            time.sleep(0.002)
+            yield
+        tokenizer = pending.result()
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise LoadFailed(f"{name} cannot be loaded: {_reason(error)}", "model") from error
+    backend = TextBackend(
+        name, model, tokenizer, config, _generation_defaults(path), settings, prefixes
+    )
+    if settings.warm_up:
+        yield from warm_up(backend)
+    log.info("loaded %s in %.2f s", name, time.perf_counter() - began)
+    return backend
+
+
+def warm_up(backend: TextBackend) -> Generator[None, None, None]:
+    """Run what a first request would otherwise compile: alone and batched, greedy and not."""
+    first = [3, 4, 5, 6, 7, 8, 9, 10]
+    sampled = Row(temperature=0.7, top_p=0.9, top_k=5, repetition_penalty=1.1)
+    for rows in ([Row()], [Row(), sampled], [sampled]):
+        for i, row in enumerate(rows):
+            prompt = [token + i for token in first[: 8 - i]]
+            backend.insert(row, prompt, 3, endless=True, stable=len(prompt))
+        while len(backend):
+            backend.step()
+            yield
+    backend._prefixes.forget(backend.name)
+    mx.clear_cache()
+
+
+def _evaluate(model: Any) -> Generator[None, None, None]:
+    """Read the weights from disk, some hundred megabytes at a time."""
+    part: list[mx.array] = []
+    size = 0
+    for _, array in tree_flatten(model.parameters()):
+        part.append(array)
+        size += array.nbytes
+        if size >= _SLICE_BYTES:
+            mx.eval(part)
+            part, size = [], 0
+            yield
+    mx.eval(part)
+
+
+def _generation_defaults(path: Path) -> dict[str, Any]:
+    file = path / "generation_config.json"
+    if not file.is_file():
+        return {}
+    settings = json.loads(file.read_text())
+    if settings.get("do_sample") is False:
+        return {"temperature": 0.0}
+    return {key: settings[key] for key in _GENERATION_SETTINGS if settings.get(key) is not None}
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return f"{text[0]}" if text else type(error).__name__

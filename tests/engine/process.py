@@ -1,0 +1,142 @@
+"""Drives a real engine process over its socket, as the server does."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+
+from mlx_notebook import messages as m
+
+
+class EngineProcess:
+    """One engine and the events it has sent."""
+
+    def __init__(self, **settings: Any):
+        self.folder = Path(tempfile.mkdtemp(prefix="mlxnb-"))
+        address = f"ipc://{self.folder}/engine.sock"
+        self._context = zmq.Context()
+        self.socket = self._context.socket(zmq.PAIR)
+        self.socket.bind(address)
+        self.log = self.folder.parent / f"{self.folder.name}.log"
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "mlx_notebook.engine"),
+                *("--socket", address, "--config", json.dumps(settings)),
+            ],
+            stdin=subprocess.PIPE,
+            stderr=self.log.open("w"),
+            start_new_session=True,
+        )
+        self._decoder = msgspec.msgpack.Decoder(m.Frame)
+        self.events: list[m.Event] = []
+        self._count = 0
+
+    def send(self, command: m.Command) -> None:
+        self.socket.send(msgspec.msgpack.encode(command))
+
+    def wait(self, until: Callable[[m.Event], bool], timeout: float = 60) -> m.Event:
+        """Take events in until one satisfies `until`; returns it."""
+        end = time.monotonic() + timeout
+        while time.monotonic() < end:
+            if not self.socket.poll(200):
+                if self.process.poll() is not None:
+                    raise AssertionError(f"engine ended: {self.log.read_text()}")
+                continue
+            frame = self._decoder.decode(self.socket.recv())
+            self.events.extend(frame.events)
+            for event in frame.events:
+                if until(event):
+                    return event
+        raise AssertionError(f"nothing came in {timeout} s: {self.log.read_text()}")
+
+    def start(self, model: str, path: Path, text: str | m.Prompt, **options: Any) -> str:
+        """Send a request; returns its id."""
+        self._count += 1
+        request_id = f"r{self._count}"
+        n = options.pop("n", 1)
+        prompt = (
+            m.ChatPrompt(messages=[{"role": "user", "content": text}])
+            if isinstance(text, str)
+            else text
+        )
+        self.send(
+            m.Generate(
+                id=request_id,
+                model=model,
+                path=str(path),
+                prompt=prompt,
+                sampling=m.Sampling(**options),
+                n=n,
+            )
+        )
+        return request_id
+
+    def finish(self, *ids: str, timeout: float = 60) -> list[m.Done | m.Failed]:
+        """Wait for the ends of requests, in the order given."""
+        ends: dict[str, m.Done | m.Failed] = {}
+
+        def ended() -> bool:
+            for event in self.events:
+                if isinstance(event, m.Done | m.Failed) and event.id in ids:
+                    ends[event.id] = event
+            return len(ends) == len(ids)
+
+        if not ended():
+            self.wait(lambda event: ended(), timeout)
+        return [ends[i] for i in ids]
+
+    def text(self, request_id: str, row: int = 0) -> str:
+        return "".join(
+            e.text
+            for e in self.events
+            if isinstance(e, m.Text) and e.id == request_id and e.row == row
+        )
+
+    def reason(self, request_id: str, row: int = 0) -> str:
+        return next(
+            e.reason
+            for e in self.events
+            if isinstance(e, m.Finished) and e.id == request_id and e.row == row
+        )
+
+    def stats(self) -> m.Stats:
+        """Fresh statistics."""
+        event = self.wait(lambda e: isinstance(e, m.Stats))
+        assert isinstance(event, m.Stats)
+        return event
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.send(m.Shutdown())
+        code = self.process.wait(10)
+        self.socket.close(0)
+        self._context.term()
+        for file in (self.folder / "engine.sock", self.log):
+            file.unlink(missing_ok=True)
+        if self.folder.exists():
+            self.folder.rmdir()
+        return code
+
+
+@contextmanager
+def running(**settings: Any) -> Iterator[EngineProcess]:
+    engine = EngineProcess(**settings)
+    try:
+        yield engine
+    finally:
+        if engine.process.poll() is None and engine.process.stdin:
+            engine.process.stdin.close()
+        engine.process.wait(15)
+        engine.socket.close(0)
+        for file in (engine.folder / "engine.sock",):
+            file.unlink(missing_ok=True)
+        if engine.folder.exists():
+            engine.folder.rmdir()

@@ -167,9 +167,10 @@ class TextBackend:
                 self._prefixes.keep(self.name, tokens, cache)
 
     def close(self) -> None:
-        """Let go of everything that holds memory."""
+        """Let go of everything that holds memory, whoever still holds this object."""
         self._prefixes.forget(self.name)
         self._generator.close()
+        del self.model, self._generator
 
     def _keep_stable(self, prompt: Any) -> None:
         """Caches that cannot be trimmed are kept where the next turn will still agree with them."""

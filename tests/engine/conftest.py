@@ -1,0 +1,20 @@
+"""One engine process and one random model for the tests that need nothing of their own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engine.process import EngineProcess, running
+from tests.models import qwen3
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return qwen3(tmp_path_factory.mktemp("models") / "random")
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[EngineProcess]:
+    with running(max_resident=3) as process:
+        yield process

@@ -1,0 +1,146 @@
+"""How an engine process begins, cancels, forgets and ends."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mlx_notebook import messages as m
+from tests.engine.process import EngineProcess, running
+from tests.models import qwen3
+
+
+def long_request(engine: EngineProcess, model: Path, text: str = "go on") -> str:
+    return engine.start("random", model, text, max_tokens=1500, temperature=0.0, ignore_eos=True)
+
+
+def test_a_cancelled_request_leaves_the_batch_at_once_and_its_prefix_is_kept(
+    engine: EngineProcess, model: Path
+) -> None:
+    prompt = "cancel this one please " * 10
+    request = long_request(engine, model, prompt)
+    engine.wait(lambda e: isinstance(e, m.Text) and e.id == request)
+    engine.send(m.Cancel(request))
+    stats = engine.wait(lambda e: isinstance(e, m.Stats) and not e.requests)
+    assert isinstance(stats, m.Stats)
+    again = engine.start("random", model, prompt, max_tokens=3)
+    (end,) = engine.finish(again)
+    assert isinstance(end, m.Done)
+    assert end.usage.cached >= end.usage.prompt - 2
+
+
+def test_cancelling_at_any_moment_leaves_the_engine_idle(
+    engine: EngineProcess, model: Path
+) -> None:
+    for delay in [0, 0.001, 0.003, 0.01, 0.03, 0.1] * 3:
+        request = long_request(engine, model, f"moment {delay} " * 60)
+        time.sleep(delay)
+        engine.send(m.Cancel(request))
+    end = time.monotonic() + 10
+    while (stats := engine.stats()).requests and time.monotonic() < end:
+        continue
+    assert not stats.requests
+    assert stats.resident[0].active == 0
+
+
+def test_more_requests_than_rows_wait_and_are_all_served(model: Path) -> None:
+    with running(max_batch=4) as engine:
+        ids = [engine.start("random", model, f"row {i}", max_tokens=12) for i in range(13)]
+        assert all(isinstance(end, m.Done) for end in engine.finish(*ids))
+
+
+def test_the_statistics_tell_of_a_running_request(engine: EngineProcess, model: Path) -> None:
+    request = long_request(engine, model)
+    stats = engine.wait(
+        lambda e: (
+            isinstance(e, m.Stats)
+            and any(
+                r.id == request and r.phase == "decode" and r.generated_tokens for r in e.requests
+            )
+        )
+    )
+    assert isinstance(stats, m.Stats)
+    live = next(r for r in stats.requests if r.id == request)
+    assert live.model == "random"
+    assert live.prompt_tokens > 0
+    assert stats.memory.process > 10_000_000
+    engine.send(m.Cancel(request))
+
+
+def test_a_model_that_cannot_be_loaded_says_why_and_others_go_on(
+    engine: EngineProcess, model: Path, tmp_path: Path
+) -> None:
+    broken = qwen3(tmp_path / "broken")
+    weights = broken / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    nowhere = engine.start("nowhere", tmp_path / "missing", "hi")
+    truncated = engine.start("broken", broken, "hi")
+    fine = engine.start("random", model, "hi", max_tokens=3)
+    ends = engine.finish(nowhere, truncated, fine)
+    assert [type(end) for end in ends] == [m.Failed, m.Failed, m.Done]
+    assert all(end.code == "model_load_failed" for end in ends if isinstance(end, m.Failed))
+
+
+def test_two_models_run_side_by_side_and_the_oldest_idle_one_gives_way(
+    model: Path, tmp_path: Path
+) -> None:
+    others = {name: qwen3(tmp_path / name, seed=i) for i, name in enumerate("abc")}
+    with running(max_resident=2) as engine:
+        a = engine.start("a", others["a"], "hello", max_tokens=300, ignore_eos=True)
+        b = engine.start("b", others["b"], "hello", max_tokens=5, ignore_eos=True)
+        engine.finish(b)
+        c = engine.start("c", others["c"], "hello", max_tokens=5, ignore_eos=True)
+        assert all(isinstance(end, m.Done) for end in engine.finish(a, c))
+        names = {r.model for r in engine.stats().resident}
+        assert names == {"a", "c"}
+
+
+def test_load_and_unload_answer_and_give_memory_back(model: Path) -> None:
+    with running() as engine:
+        engine.send(m.Load(id="l", model="random", path=str(model)))
+        loaded = engine.wait(lambda e: isinstance(e, m.Loaded))
+        assert isinstance(loaded, m.Loaded)
+        assert loaded.resident.context_length == 2048
+        engine.send(m.Unload(id="u", model="random"))
+        unloaded = engine.wait(lambda e: isinstance(e, m.Unloaded))
+        assert isinstance(unloaded, m.Unloaded)
+        assert unloaded.freed >= loaded.resident.bytes
+        assert not engine.stats().resident
+
+
+def test_an_idle_model_is_unloaded(model: Path) -> None:
+    with running(idle_unload_minutes=0.02) as engine:
+        request = engine.start("random", model, "hi", max_tokens=3)
+        engine.finish(request)
+        engine.wait(lambda e: isinstance(e, m.Stats) and not e.resident, timeout=10)
+        again = engine.start("random", model, "hi", max_tokens=3)
+        assert isinstance(engine.finish(again)[0], m.Done)
+
+
+def test_shutdown_ends_the_process(model: Path) -> None:
+    engine = EngineProcess()
+    engine.wait(lambda e: isinstance(e, m.Ready))
+    assert engine.stop() == 0
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+def test_it_leaves_with_its_parent_however_that_dies(sign: signal.Signals) -> None:
+    script = (
+        "import time; from tests.engine.process import EngineProcess; from mlx_notebook import "
+        "messages as m; e = EngineProcess(); e.wait(lambda x: isinstance(x, m.Ready)); "
+        "print(e.process.pid, e.folder, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid, folder = parent.stdout.readline().split()
+    engine = psutil.Process(int(pid))
+    os.kill(parent.pid, sign)
+    parent.wait(5)
+    engine.wait(5)
+    assert not Path(folder).exists()
+    Path(folder + ".log").unlink(missing_ok=True)

@@ -7,7 +7,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,10 @@ class Recipe:
     model: Callable[[Setting], str]
     ready: str
     variables: Callable[[Setting], dict[str, str]] = lambda _: {}
+
+    def with_options(self, *options: str) -> "Recipe":
+        """The same server with more options on its command line."""
+        return replace(self, command=lambda s, p, k: [*self.command(s, p, k), *options])
 
 
 class Server(Contender):

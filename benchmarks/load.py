@@ -75,7 +75,7 @@ class Burst:
     @property
     def figures(self) -> dict[str, Any]:
         """The burst in numbers, as they go into the JSON file."""
-        good = [s for s in self.samples if not s.error and s.first is not None]
+        good = [s for s in self.samples if not s.error]
         base = {
             "table": self.table,
             "contender": self.contender,
@@ -96,8 +96,8 @@ class Burst:
         return base | {
             "total": sum(s.tokens for s in good) / wall,
             "stream": statistics.median(rates) if rates else None,
-            "first": statistics.median(first),
-            "first_worst": max(first),
+            "first": statistics.median(first) if first else None,
+            "first_worst": max(first, default=None),
             "wall": wall,
             "prompt_tokens": round(statistics.mean(s.prompt_tokens for s in good)),
             "cached_tokens": round(statistics.mean(s.cached_tokens for s in good)),

@@ -34,14 +34,14 @@ def _batch(
     found: dict[int, dict[str, Any]] = {
         row: {"first": None, "ended": 0.0, "tokens": 0} for row in rows
     }
-    while responses := generator.next_generated():  # type: ignore[no-untyped-call]
+    while responses := generator.next_generated():
         now = time.perf_counter()
         for response in responses:
             row = found[response.uid]
             row["first"] = row["first"] or now
             row["ended"] = now
             row["tokens"] += 1
-    generator.close()  # type: ignore[no-untyped-call]
+    generator.close()
     return list(found.values())
 
 

@@ -29,6 +29,7 @@ from benchmarks.contenders import (
     install,
     make_contenders,
 )
+from benchmarks.engine_alone import EngineAlone
 from benchmarks.load import Burst, make_prompts
 from benchmarks.processes import cpu_seconds, find_blas, memory
 
@@ -98,7 +99,10 @@ class Bench:
     async def _started(self, table: str, setting: Setting) -> AsyncIterator[list[Contender]]:
         running: list[Contender] = []
         try:
-            for contender in make_contenders(setting, self.options.contenders):
+            contenders = make_contenders(setting, self.options.contenders)
+            if self.options.engine:
+                contenders.append(EngineAlone(setting))
+            for contender in contenders:
                 begun = time.monotonic()
                 try:
                     await contender.start()
@@ -148,7 +152,7 @@ class Bench:
             if figures.get("total"):
                 _say(
                     f"{contender.name:22} {level:3} streams {figures['total']:7.1f} tok/s, "
-                    f"first token {figures['first'] * 1000:6.0f} ms"
+                    f"first token {1000 * (figures['first'] or 0):6.0f} ms"
                 )
             if burst.errors:
                 _say(f"{contender.name}: {len(burst.errors)} failed, such as: {burst.errors[0]}")
@@ -226,6 +230,9 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         nargs="+",
         default=["raw", OURS, "mlx_lm.server", "mlx_vlm.server"],
         help="which to run",
+    )
+    parser.add_argument(
+        "--engine", action="store_true", help="also measure our engine without the Jupyter server"
     )
     parser.add_argument(
         "--with", dest="extra", nargs="*", default=[], choices=["vllm-mlx"],

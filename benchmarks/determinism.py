@@ -1,0 +1,136 @@
+"""`python -m benchmarks.determinism`: does a request give the same text alone and in company?
+
+Each request is sent alone, alone again (its prefix is then reused), and beside others. Random
+streams depend on seed and position only, so what differs comes from rounding: other batch sizes
+and chunks add up the same products in another order.
+"""
+
+import argparse
+import asyncio
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.client import Reply
+from benchmarks.contenders import ROOT
+from benchmarks.load import make_prompts
+from benchmarks.running import Running, running
+from benchmarks.serving import prepare_model
+
+_MODES: dict[str, dict[str, Any]] = {
+    "greedy": {"temperature": 0},
+    "seeded": {"temperature": 0.8, "seed": 1234},
+}
+
+
+def _same(one: str, other: str) -> int:
+    """How many characters agree from the start."""
+    for index, (a, b) in enumerate(zip(one, other, strict=False)):
+        if a != b:
+            return index
+    return min(len(one), len(other))
+
+
+class Comparison:
+    """Counts texts that differ from their first edition, and where."""
+
+    def __init__(self, tokens: int) -> None:
+        self.tokens = tokens
+        self.compared = self.different = 0
+        self.agreed = 0.0
+
+    def add(self, first: Reply, second: Reply) -> None:
+        """Compare two answers to one request. Raises `RuntimeError` where one is an error."""
+        for reply in (first, second):
+            if reply.error:
+                raise RuntimeError(reply.error)
+        self.compared += 1
+        share = 1.0
+        if first.text != second.text:
+            self.different += 1
+            share = _same(first.text, second.text) / max(1, len(first.text))
+        self.agreed += share * self.tokens
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """Requests compared, those that differ, and flips for 1,000 tokens before the first one."""
+        return {
+            "requests": self.compared,
+            "different": self.different,
+            "flips_per_1000_tokens": round(1000 * self.different / max(1.0, self.agreed), 2),
+        }
+
+
+async def compare(
+    live: Running, model: Path, mode: str, requests: int, others: int, tokens: int
+) -> dict[str, Any]:
+    """Send `requests` requests in each of the three ways and compare."""
+    again, beside = Comparison(tokens), Comparison(tokens)
+    server, settings = live.server, _MODES[mode]
+    own = make_prompts(model, requests, 100, f"determinism {mode}")
+    for number, prompt in enumerate(own):
+        first = await server.ask(prompt, tokens, **settings)
+        again.add(first, await server.ask(prompt, tokens, **settings))
+        company = make_prompts(model, others, 100, f"company {mode} {number}")
+        place = number % (others + 1)
+        everyone = [*company[:place], prompt, *company[place:]]
+        replies = await asyncio.gather(*(server.ask(text, tokens, **settings) for text in everyone))
+        beside.add(first, replies[place])
+    return {"alone again": again.figures, f"beside {others} others": beside.figures}
+
+
+def render(results: dict[str, Any]) -> str:
+    """Return the figures as a Markdown table."""
+    lines = [
+        "| compared with the request alone | requests | different | flips in 1,000 tokens |",
+        "|---|---:|---:|---:|",
+    ]
+    for mode, cases in results.items():
+        for case, figures in cases.items():
+            lines.append(
+                f"| {mode}, {case} | {figures['requests']} | {figures['different']} | "
+                f"{figures['flips_per_1000_tokens']} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Run all modes on servers with and without reuse of prefixes."""
+    results = {}
+    with tempfile.TemporaryDirectory(prefix="mlx-notebook-determinism-") as folder:
+        work = Path(folder)
+        model = work / "model"
+        prepare_model(options.model, model, options.dtype)
+        for title, settings in (
+            ("prefixes reused", ()),
+            ("no reuse", ("--MlxNotebookApp.prefix_cache_entries=0",)),
+        ):
+            async with running(model, work, *settings) as live:
+                for mode in _MODES:
+                    results[f"{mode}, {title}"] = await compare(
+                        live, model, mode, options.requests, options.others, options.tokens
+                    )
+    return results
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.determinism", description=__doc__)
+    parser.add_argument("--model", default=str(ROOT / "mlx_notebook" / "demo_models" / "tiny-chat"))
+    parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
+    parser.add_argument("--requests", type=int, default=20)
+    parser.add_argument("--others", type=int, default=15)
+    parser.add_argument("--tokens", type=int, default=100)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
+    options = parser.parse_args()
+    results = asyncio.run(measure(options))
+    options.out.mkdir(parents=True, exist_ok=True)
+    text = render(results)
+    (options.out / "determinism.json").write_text(json.dumps(results, indent=1) + "\n")
+    (options.out / "determinism.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""`python -m benchmarks.faults`: kills the engine under load, and drops requests at random.
+
+Prints what became of every request, what was left behind, and how memory grew. Exits with 1
+where a request hung, a process was orphaned, or a next request was not served.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from benchmarks.client import Reply, post
+from benchmarks.contenders import ROOT
+from benchmarks.load import make_prompts
+from benchmarks.report import percentiles
+from benchmarks.running import Running, running
+from benchmarks.serving import prepare_model
+
+_HUNG_AFTER = 15.0
+
+
+class Trials:
+    """Both trials, on one server."""
+
+    def __init__(self, live: Running, model: Path, seed: int) -> None:
+        self.live = live
+        self.model = model
+        self.random = random.Random(seed)
+        self.serial = 0
+
+    async def ask(self, tokens: int, *, stream: bool = True, **limits: float) -> Reply | None:
+        """Send one request with a prompt of its own; `None` is a hung one."""
+        self.serial += 1
+        size = self.random.choice([40, 100, 200, 400])
+        prompt = make_prompts(self.model, 1, size, f"fault {self.serial}")[0]
+        server = self.live.server
+        payload: dict[str, Any] = {
+            "model": server.recipe.model(server.setting),
+            "messages": [{"role": "user", "content": prompt}],
+            "max_tokens": tokens,
+            "temperature": 0,
+            "stream": stream,
+        }
+        try:
+            return await post(server.endpoint, payload, **limits)
+        except TimeoutError:
+            return None
+
+    async def kills(self, count: int, streams: int) -> dict[str, Any]:
+        """Kill the engine `count` times under `streams` requests, a quarter of them unstreamed."""
+        fates: Counter[str] = Counter()
+        delays: list[float] = []
+        served: list[float] = []
+        leftovers = 0
+        for number in range(count):
+            asked = [
+                asyncio.create_task(self.ask(400, stream=i % 4 != 3, timeout=90.0))
+                for i in range(streams)
+            ]
+            await asyncio.sleep(self.random.uniform(0.1, 2.0))
+            victims = self.live.engines()
+            killed = time.perf_counter()
+            for victim in victims:
+                os.kill(victim.pid, signal.SIGKILL)
+            done, hung = await asyncio.wait(asked, timeout=_HUNG_AFTER)
+            fates["hung"] += len(hung)
+            for task in hung:
+                task.cancel()
+            for task in done:
+                reply = task.result()
+                fates[_fate(reply)] += 1
+                if reply is not None:
+                    delays.append(max(0.0, reply.ended - killed))
+            begun = time.perf_counter()
+            again = await self.ask(8, timeout=60.0)
+            if again is None or again.error:
+                fates["next request not served"] += 1
+                print(f"kill {number + 1}: next request: {again and again.error}", flush=True)
+            else:
+                served.append(time.perf_counter() - begun)
+            dead = {victim.pid for victim in victims}
+            leftovers += sum(process.pid in dead for process in self.live.engines())
+            leftovers += max(0, len(self.live.engines()) - 1)
+        status = await self.live.status()
+        return {
+            "kills": count,
+            "fates": dict(fates),
+            "end_after_kill_ms": percentiles(delays),
+            "next_served_after_ms": percentiles(served),
+            "engines_left_over": leftovers,
+            "restarts": status["engine"]["restarts"],
+        }
+
+    async def drops(self, count: int, together: int) -> dict[str, Any]:
+        """Start `count` requests, `together` at a time, and hang up on each at some moment."""
+        fates: Counter[str] = Counter()
+        marks: dict[int, dict[str, float]] = {}
+        gate = asyncio.Semaphore(together)
+
+        async def one(number: int) -> None:
+            async with gate:
+                # Some at once (queue), some while the prompt is read, most while tokens come.
+                delay = self.random.choice([0.0, 0.02, 0.3, 1.0, 3.0]) * self.random.random()
+                reply = await self.ask(200, stream=number % 2 == 0, drop_after=delay)
+                fates[_phase(reply)] += 1
+
+        for first, last in ((0, 50), (50, count)):
+            await asyncio.gather(*(one(i) for i in range(first, last)))
+            marks[last] = await self._settled()
+        idle = await self.live.until(lambda s: not s["requests"] and not s["queue"]["rows"])
+        final = await self.ask(8, timeout=60.0)
+        return {
+            "drops": count,
+            "fates": dict(fates),
+            "idle_at_the_end": idle is not None,
+            "served_afterwards": final is not None and final.error is None,
+            "memory": {f"after {n}": mark for n, mark in marks.items()},
+            "totals": (await self.live.status())["totals"],
+        }
+
+    async def _settled(self) -> dict[str, float]:
+        """Memory in MB once all is idle for some seconds (the engine then empties its cache)."""
+        await self.live.until(lambda s: not s["requests"] and not s["queue"]["rows"])
+        await asyncio.sleep(4)
+        memory = (await self.live.status())["memory"]
+        found = {f"engine {name}": memory[name] / 1e6 for name in ("process", "active", "prefixes")}
+        server = next(p for p in self.live.family() if p.pid == self.live.server.service.pid)
+        return found | {"Jupyter server": server.memory_info().rss / 1e6}
+
+
+def _fate(reply: Reply | None) -> str:
+    """What a request under a killed engine saw, in a few words."""
+    if reply is None:
+        return "hung"
+    if reply.status == 503:
+        return "503"
+    if reply.status != 200:
+        return f"status {reply.status}"
+    if any(event.get("error") for event in reply.events):
+        return "error event"
+    if not reply.complete:
+        return "broke off without a word"
+    return "complete"
+
+
+def _phase(reply: Reply | None) -> str:
+    if reply is None:
+        return "hung"
+    if not reply.dropped:
+        return f"answered with {reply.status}"
+    return "dropped in decode" if reply.first is not None else "dropped before text"
+
+
+def render(results: dict[str, Any]) -> str:
+    """Return the figures as a Markdown table."""
+    rows: list[tuple[str, Any]] = []
+    for trial in ("kills", "drops"):
+        if trial not in results:
+            continue
+        for key, value in results[trial].items():
+            if isinstance(value, dict):
+                text = ", ".join(f"{k}: {_short(v)}" for k, v in value.items())
+            else:
+                text = _short(value)
+            rows.append((f"{trial}: {key.replace('_', ' ')}", text))
+    rows.append(("processes left after the server's end", results["orphans"]))
+    return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows)]) + "\n"
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, dict):
+        return "(" + ", ".join(f"{k} {_short(v)}" for k, v in value.items()) + ")"
+    return f"{value:.0f}" if isinstance(value, float) else str(value)
+
+
+def failed(results: dict[str, Any]) -> list[str]:
+    """Return what must not have happened and did."""
+    problems = []
+    if results["orphans"]:
+        problems.append("orphaned processes")
+    for trial in ("kills", "drops"):
+        fates = results.get(trial, {}).get("fates", {})
+        bad = ("hung", "broke off without a word", "next request not served")
+        problems += [f"{trial}: {fate}" for fate in bad if fates.get(fate)]
+    if results.get("kills", {}).get("engines_left_over"):
+        problems.append("an engine outlived its successor")
+    drops = results.get("drops")
+    if drops and not (drops["idle_at_the_end"] and drops["served_afterwards"]):
+        problems.append("not idle, or not serving, after the drops")
+    return problems
+
+
+async def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Run the trials and return their figures."""
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory(prefix="mlx-notebook-faults-") as folder:
+        work = Path(folder)
+        model = work / "model"
+        prepare_model(options.model, model, "float32")
+        async with running(model, work) as live:
+            trials = Trials(live, model, options.seed)
+            if options.drops:
+                results["drops"] = await trials.drops(options.drops, options.together)
+            if options.kills:
+                results["kills"] = await trials.kills(options.kills, options.streams)
+        await asyncio.sleep(1.0)
+        left = live.family()
+        results["orphans"] = len(left)
+        for process in left:
+            process.kill()
+    return results
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.faults", description=__doc__)
+    parser.add_argument("--model", default=str(ROOT / "mlx_notebook" / "demo_models" / "tiny-chat"))
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--streams", type=int, default=8)
+    parser.add_argument("--drops", type=int, default=500)
+    parser.add_argument("--together", type=int, default=48, help="dropped requests at a time")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
+    options = parser.parse_args()
+    results = asyncio.run(measure(options))
+    options.out.mkdir(parents=True, exist_ok=True)
+    text = render(results)
+    (options.out / "faults.json").write_text(json.dumps(results, indent=1) + "\n")
+    (options.out / "faults.md").write_text(text)
+    print(text)
+    if problems := failed(results):
+        sys.exit("failed: " + "; ".join(problems))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""This project's server for the trials: started, asked for its status, and searched for orphans."""
+
+import asyncio
+import contextlib
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from benchmarks.client import get
+from benchmarks.contenders import NOTEBOOK, Server, Setting
+from benchmarks.processes import find_blas
+
+_MARK = "MLX_NOTEBOOK_BENCHMARK"
+
+
+class Running:
+    """The server with its engine. Everything it starts inherits a mark in its environment."""
+
+    def __init__(self, server: Server, mark: str) -> None:
+        self.server = server
+        self.mark = mark
+
+    async def status(self) -> dict[str, Any]:
+        """Return `mlx/status`. Raises `RuntimeError` where it is not answered."""
+        code, status = await get(self.server.endpoint, "/mlx/status")
+        if code != 200:
+            raise RuntimeError(f"mlx/status answered {code}: {status}")
+        found: dict[str, Any] = status
+        return found
+
+    async def until(
+        self, done: Callable[[dict[str, Any]], bool], limit: float = 20.0
+    ) -> dict[str, Any] | None:
+        """Wait for a status that satisfies `done`; `None` when `limit` seconds pass first."""
+        deadline = time.monotonic() + limit
+        while time.monotonic() < deadline:
+            status = await self.status()
+            if done(status):
+                return status
+            await asyncio.sleep(0.05)
+        return None
+
+    def family(self) -> list[psutil.Process]:
+        """Return all living processes that carry the mark, wherever they hang in the tree."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(_MARK) == self.mark:
+                    found.append(process)
+        return [p for p in found if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+    def engines(self) -> list[psutil.Process]:
+        """Return the engine processes among them."""
+        found = []
+        for process in self.family():
+            with contextlib.suppress(psutil.Error):
+                if "mlx_notebook.engine" in process.cmdline():
+                    found.append(process)
+        return found
+
+
+@contextlib.asynccontextmanager
+async def running(model: Path, work: Path, *options: str) -> AsyncIterator[Running]:
+    """Start the server on `model` with more command-line `options`; stop it at the end.
+
+    Raises `RuntimeError` where it does not start.
+    """
+    mark = uuid.uuid4().hex
+    os.environ[_MARK] = mark
+    server = Server(Setting(model, find_blas(), work, work), NOTEBOOK.with_options(*options))
+    try:
+        await server.start()
+    finally:
+        del os.environ[_MARK]
+    try:
+        yield Running(server, mark)
+    finally:
+        server.stop()

@@ -136,7 +136,7 @@ def running(**settings: Any) -> Iterator[EngineProcess]:
             engine.process.stdin.close()
         engine.process.wait(15)
         engine.socket.close(0)
-        for file in (engine.folder / "engine.sock",):
+        for file in (engine.folder / "engine.sock", engine.log):
             file.unlink(missing_ok=True)
         if engine.folder.exists():
             engine.folder.rmdir()

@@ -32,14 +32,30 @@ def byte_tokenizer(folder: Path, *, template: str | None = TEMPLATE) -> int:
     return int(tokenizer.get_vocab_size())
 
 
-def qwen3(folder: Path, *, seed: int = 0, context: int = 2048, **changes: Any) -> Path:
-    """A random Qwen3 of two layers with a byte-level tokenizer, in mlx-lm's layout."""
+def build(folder: Path, config: dict[str, Any], *, seed: int = 0, **tokenizer: Any) -> Path:
+    """A model of any mlx-lm architecture with random weights and a byte-level tokenizer.
+
+    `vocab_size` is added to the configuration.
+    """
     import mlx.core as mx
     from mlx.utils import tree_flatten
-    from mlx_lm.models import qwen3 as architecture
+    from mlx_lm.utils import _get_classes
 
     folder.mkdir(parents=True, exist_ok=True)
-    size = byte_tokenizer(folder, template=changes.pop("template", TEMPLATE))
+    config = {**config, "vocab_size": byte_tokenizer(folder, **tokenizer)}
+    model_class, arguments = _get_classes(config)
+    mx.random.seed(seed)
+    model = model_class(arguments.from_dict(config))
+    # Larger than usual, so that random weights give text that varies.
+    weights = {name: value * 3 for name, value in tree_flatten(model.parameters())}
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def qwen3(folder: Path, *, seed: int = 0, context: int = 2048, **changes: Any) -> Path:
+    """A random Qwen3 of two layers."""
+    template = changes.pop("template", TEMPLATE)
     config: dict[str, Any] = {
         "model_type": "qwen3",
         "hidden_size": 64,
@@ -49,16 +65,49 @@ def qwen3(folder: Path, *, seed: int = 0, context: int = 2048, **changes: Any) -
         "num_key_value_heads": 2,
         "head_dim": 16,
         "rms_norm_eps": 1e-6,
-        "vocab_size": size,
         "max_position_embeddings": context,
         "rope_theta": 10000.0,
         "tie_word_embeddings": True,
         **changes,
     }
-    mx.random.seed(seed)
-    model = architecture.Model(architecture.ModelArgs.from_dict(config))
-    # Larger than usual, so that random weights give text that varies.
-    weights = {name: value * 3 for name, value in tree_flatten(model.parameters())}
-    mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
-    (folder / "config.json").write_text(json.dumps(config))
-    return folder
+    return build(folder, config, seed=seed, template=template)
+
+
+def gemma3(folder: Path, *, window: int = 32) -> Path:
+    """A random Gemma 3 whose every second layer sees a sliding window only."""
+    config = {
+        "model_type": "gemma3_text",
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "intermediate_size": 128,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "sliding_window": window,
+        "sliding_window_pattern": 2,
+        "max_position_embeddings": 2048,
+    }
+    return build(folder, config)
+
+
+def lfm2(folder: Path) -> Path:
+    """A random LFM2: convolution layers with a state that cannot be trimmed, and attention."""
+    config = {
+        "model_type": "lfm2",
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 2048,
+        "norm_eps": 1e-5,
+        "conv_bias": False,
+        "conv_L_cache": 3,
+        "block_dim": 64,
+        "block_ff_dim": 128,
+        "block_multiple_of": 32,
+        "block_ffn_dim_multiplier": 1.0,
+        "block_auto_adjust_ff_dim": False,
+        "full_attn_idxs": [1, 3],
+        "rope_theta": 10000.0,
+    }
+    return build(folder, config)

@@ -13,7 +13,7 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.generate import StopSequences
-from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache, trim_prompt_cache
+from mlx_lm.models.cache import CacheList, KVCache, make_prompt_cache, trim_prompt_cache
 from mlx_lm.utils import load_config, load_model, load_tokenizer
 
 from mlx_notebook.engine.batch import RowGenerator
@@ -78,7 +78,7 @@ class TextBackend:
         self.nbytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
         self.vocabulary = Vocabulary(tokenizer)
         self.grammar = Grammar(tokenizer.think_start, tokenizer.think_end)
-        self.trimmable = bool(can_trim_prompt_cache(make_prompt_cache(model)))
+        self.trimmable = all(map(_always_trimmable, make_prompt_cache(model)))
         self._prefixes = prefixes
         self._generator = RowGenerator(
             model,
@@ -180,6 +180,13 @@ class TextBackend:
         cache, tokens = self._generator.extract_cache([prompt.uid])[prompt.uid]
         if len(tokens) == stable:
             self._prefixes.keep(self.name, tokens, copy.deepcopy(cache))
+
+
+def _always_trimmable(layer: Any) -> bool:
+    """Whether a layer's cache can be cut back at any length (a full sliding window cannot)."""
+    if isinstance(layer, CacheList):
+        return all(map(_always_trimmable, layer.caches))
+    return isinstance(layer, KVCache)
 
 
 def context_length(config: dict[str, Any]) -> int:

@@ -8,16 +8,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlx_notebook.notebook.connection import async_client, client
+    from mlx_notebook.notebook.chat import Chat
+    from mlx_notebook.notebook.clients import async_client, client
+    from mlx_notebook.notebook.connection import connect
+    from mlx_notebook.notebook.errors import NotebookError
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "client": "mlx_notebook.notebook.connection",
-    "async_client": "mlx_notebook.notebook.connection",
+    "Chat": "mlx_notebook.notebook.chat",
+    "NotebookError": "mlx_notebook.notebook.errors",
+    "async_client": "mlx_notebook.notebook.clients",
+    "client": "mlx_notebook.notebook.clients",
+    "connect": "mlx_notebook.notebook.connection",
 }
 
-__all__ = ["__version__", "async_client", "client"]
+__all__ = ["Chat", "NotebookError", "__version__", "async_client", "client", "connect"]
 
 
 def __getattr__(name: str) -> Any:

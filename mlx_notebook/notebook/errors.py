@@ -1,0 +1,106 @@
+"""Everything that can go wrong in the kernel, each told to the user in one sentence.
+
+    NotebookError
+    ├── NoServer               no server was found and none could be started
+    │   └── PrivateServerFailed  the one we started did not come up
+    ├── ServerUnreachable      a server that was there does not answer
+    ├── NotAuthorized          the server refused the token
+    ├── RequestRefused         the server refused the request as it stands
+    │   ├── ModelNotFound        no model has that name
+    │   └── ContextTooLong       the conversation does not fit the model
+    ├── ServerBusy             the queue is full: try again
+    ├── EngineFailed           the engine died, could not load the model, or broke off
+    ├── UnfilledTemplate       a `{{ expression }}` in the prompt failed
+    └── BadMagic               an option or subcommand that does not exist or has a bad value
+
+    Interrupted (a KeyboardInterrupt)   the kernel was interrupted; what had arrived is kept
+
+IPython shows each as one line: the failure lies outside the notebook's code, so a traceback
+through ours would only hide the sentence.
+"""
+
+
+class _OneLine:
+    """Tells IPython to show the message alone."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+class NotebookError(_OneLine, Exception):
+    """Anything that `mlx_notebook` reports in a notebook."""
+
+
+class NoServer(NotebookError):
+    """No server was found and none could be started."""
+
+
+class PrivateServerFailed(NoServer):
+    """The server that belongs to this kernel did not come up."""
+
+
+class ServerUnreachable(NotebookError):
+    """A server that should be there does not answer."""
+
+
+class NotAuthorized(NotebookError):
+    """The server refused the token."""
+
+
+class RequestRefused(NotebookError):
+    """The server refused the request; sending it again as it is will not help."""
+
+
+class ModelNotFound(RequestRefused):
+    """The server has no model of that name."""
+
+
+class ContextTooLong(RequestRefused):
+    """The conversation has more tokens than the model can read."""
+
+
+class ServerBusy(NotebookError):
+    """The server's queue is full; the same request may succeed later."""
+
+
+class EngineFailed(NotebookError):
+    """The engine died, could not load the model, or broke an answer off."""
+
+
+class UnfilledTemplate(NotebookError):
+    """A `{{ expression }}` in a prompt could not be evaluated."""
+
+
+class BadMagic(NotebookError):
+    """A magic was called with an option or subcommand that it does not have."""
+
+
+class Interrupted(_OneLine, KeyboardInterrupt):
+    """The kernel was interrupted while an answer came in; the part that came is kept."""
+
+
+def from_response(status: int, error: object, *, where: str) -> NotebookError:
+    """Turn an error answer of the server into one of ours.
+
+    `error` is the decoded `{"error": {"message", "type", "param", "code"}}` body, or the inner
+    object, or anything else where the answer did not come from our routes; `where` is the
+    server's address, for sentences of our own.
+    """
+    inner = error.get("error", error) if isinstance(error, dict) else {}
+    if not isinstance(inner, dict):
+        inner = {}
+    message = str(inner.get("message") or f"The server at {where} answered with HTTP {status}.")
+    code = inner.get("code")
+    if status in (401, 403):
+        if not inner.get("message") or "_xsrf" in message:
+            message = f"The server at {where} refused the token."
+        return NotAuthorized(message)
+    if code == "model_not_found":
+        return ModelNotFound(message)
+    if code == "context_length_exceeded":
+        return ContextTooLong(f"{message} `%mlx reset` starts a new conversation.")
+    if status == 429:
+        return ServerBusy(message)
+    if status >= 500:
+        return EngineFailed(message)
+    return RequestRefused(message)

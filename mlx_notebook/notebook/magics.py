@@ -1,0 +1,88 @@
+"""`%%chat`, `%chat` and `%mlx`: talking to the model, and to the server, from cells."""
+
+import importlib
+import threading
+from typing import Any
+
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
+
+from mlx_notebook.notebook import connection
+from mlx_notebook.notebook.chat import Chat
+from mlx_notebook.notebook.commands import COMMANDS, complete, describe, run
+from mlx_notebook.notebook.errors import BadMagic, Interrupted, NotebookError
+from mlx_notebook.notebook.options import CHAT_HELP, ChatOptions
+from mlx_notebook.notebook.templates import fill
+
+
+@magics_class
+class MlxMagics(Magics):  # type: ignore[misc]
+    """The magics of one shell, and the one conversation that they carry on."""
+
+    shell: Any
+
+    def __init__(self, shell: Any) -> None:
+        super().__init__(shell)
+        self.conversation = Chat()
+
+    @no_var_expand
+    @line_cell_magic
+    def chat(self, line: str, cell: str | None = None) -> None:
+        """Doc: see `CHAT_HELP`."""
+        shell, chat = self.shell, self.conversation
+        options = ChatOptions.parse(line, is_line=cell is None)
+        prompt = fill(options.prompt if cell is None else cell, shell.ev).strip()
+        if not prompt:
+            raise BadMagic("There is nothing to say: write the prompt below the %%chat line.")
+        if options.model is not None:
+            chat.model = fill(options.model, shell.ev)
+        if options.system is not None:
+            chat.system = fill(options.system, shell.ev)
+        before = chat.last
+        try:
+            chat.ask(prompt, show=True, **options.settings())
+        except Interrupted:
+            raise
+        except KeyboardInterrupt:
+            # It struck before the question was on its way, or while the answer's end was shown.
+            raise Interrupted("stopped.") from None
+        finally:
+            if options.var is not None and chat.last is not None and chat.last is not before:
+                shell.user_ns[options.var] = chat.last.text
+
+    @no_var_expand
+    @line_magic
+    def mlx(self, line: str) -> None:
+        """Doc: see `commands`."""
+        run(line, self.conversation)
+
+
+MlxMagics.chat.__doc__ = CHAT_HELP
+MlxMagics.mlx.__doc__ = "Ask and steer the model server.\n\n" + "\n".join(
+    f"%mlx {name:<12} {text}" for name, text in COMMANDS.items()
+)
+
+
+def load(shell: Any) -> None:
+    """Register the magics, connect, and say in one line to what.
+
+    Where there is no server yet the line says why; the next cell looks again.
+    """
+    shell.register_magics(MlxMagics(shell))
+    shell.set_hook("complete_command", complete, str_key="%mlx")
+    # So that the first answer need not wait for it.
+    threading.Thread(
+        target=importlib.import_module, args=("openai",), name="import openai", daemon=True
+    ).start()
+    try:
+        print(describe(connection.connect()))
+    except NotebookError as error:
+        print(f"mlx_notebook: {error}")
+
+
+def unload(shell: Any) -> None:
+    """Take the magics away and end a private server."""
+    for kind in ("line", "cell"):
+        for name in ("chat", "mlx"):
+            shell.magics_manager.magics[kind].pop(name, None)
+    shell.strdispatchers["complete_command"].strs.pop("%mlx", None)
+    connection.disconnect()

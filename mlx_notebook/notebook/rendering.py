@@ -1,0 +1,232 @@
+"""Showing an answer while it comes: Markdown in a notebook's cell, plain text in a terminal.
+
+How a cell streams. Jupyter can only replace an output as a whole, so Markdown that grows by
+replacing itself sends a long answer over and over: quadratic, and what makes notebooks in VS Code
+stutter. Printing deltas is linear, but shows raw Markdown, and putting the rendered text in its
+place takes `clear_output`, which wipes whatever else the cell has shown. So an answer has two
+outputs for all of its life. The upper holds what is settled and is replaced a few times only,
+each time when it has grown by a fixed part of its length. The lower holds the last paragraph or
+two, short enough to be replaced ten times a second; when the answer is complete the upper holds
+all of it and the lower becomes the line with the figures. Both end as static Markdown, which
+every notebook, GitHub and nbconvert show without a kernel.
+"""
+
+import html
+import re
+import sys
+import time
+from typing import Any, Protocol
+
+from mlx_notebook.notebook.answer import Answer, Delta
+from mlx_notebook.notebook.escaping import safe_markdown
+
+UPDATE_SECONDS = 0.1
+# A lower output longer than this many characters is replaced less often.
+_CHARACTERS_PER_SECOND = 20_000
+_SETTLE_CHARACTERS = 1200
+_THINKING_SHOWN = 1000
+
+_FENCE = re.compile(r"^ *(`{3,}|~{3,})")
+# What a terminal would obey: a model must not move the cursor or set the window's title.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class View(Protocol):
+    """Where an answer is shown as it comes."""
+
+    def begin(self, model: str) -> None:
+        """Say that an answer is being waited for."""
+
+    def add(self, delta: Delta) -> None:
+        """Show more of it, now or with what follows."""
+
+    def end(self, answer: Answer) -> None:
+        """Show all that came, and the line of figures."""
+
+
+class NoView:
+    """Shows nothing."""
+
+    def begin(self, model: str) -> None:
+        """Nothing."""
+
+    def add(self, delta: Delta) -> None:
+        """Nothing."""
+
+    def end(self, answer: Answer) -> None:
+        """Nothing."""
+
+
+def view() -> View:
+    """Choose the view for where this code runs: a kernel with cells, or a terminal."""
+    module = sys.modules.get("IPython.core.getipython")
+    shell = module.get_ipython() if module is not None else None
+    return CellView() if getattr(shell, "kernel", None) is not None else TerminalView()
+
+
+class CellView:
+    """Two outputs of a cell: what is settled, and what still grows (see the module)."""
+
+    def __init__(self) -> None:
+        self._upper: Any = None
+        self._lower: Any = None
+        self._settled = ""
+        self._tail = ""
+        self._thinking = ""
+        self._reopen = ""
+        self._shown_at = 0.0
+
+    def begin(self, model: str) -> None:
+        """Say that an answer is being waited for."""
+        self._upper = _display(f"<small>waiting for {html.escape(model)}</small>")
+
+    def add(self, delta: Delta) -> None:
+        """Show more of the answer, at most ten times a second."""
+        if delta.kind == "reasoning":
+            self._thinking += delta.text
+        else:
+            if self._settled == self._tail == "" and self._thinking:
+                self._update_upper()
+            self._tail += delta.text
+        now = time.monotonic()
+        wait = max(UPDATE_SECONDS, len(self._tail) / _CHARACTERS_PER_SECOND)
+        if now - self._shown_at < wait:
+            return
+        if len(self._tail) > max(_SETTLE_CHARACTERS, len(self._settled) // 8):
+            self._settle()
+        self._update_lower()
+        # After the update: where a frontend is slow to take it, leave it the same time again.
+        self._shown_at = time.monotonic()
+
+    def end(self, answer: Answer) -> None:
+        """Put everything into the upper output, and the figures into the lower."""
+        text = answer.text
+        if text or answer.reasoning:
+            shown = thinking_block(answer.reasoning, running=False) + safe_markdown(text)
+        else:
+            shown = "<small>no answer</small>"
+        plain = _CONTROL.sub("", text) or "no answer"
+        _update(self._upper, shown, plain)
+        summary = answer.summary()
+        line = f"<small>{html.escape(summary)}</small>"
+        if self._lower is None:
+            self._lower = _display(line, summary)
+        else:
+            _update(self._lower, line, summary)
+
+    def _settle(self) -> None:
+        cut = settled_length(self._tail, self._reopen, limit=2 * _SETTLE_CHARACTERS)
+        if not cut:
+            return
+        head, self._tail = self._tail[:cut], self._tail[cut:]
+        self._reopen = open_fence(self._reopen + head)
+        self._settled += head
+        self._update_upper()
+
+    def _update_upper(self) -> None:
+        thinking = thinking_block(self._thinking, running=False)
+        _update(self._upper, thinking + safe_markdown(self._settled))
+
+    def _update_lower(self) -> None:
+        if self._tail or self._settled:
+            text = safe_markdown(self._reopen + self._tail)
+        else:
+            text = thinking_block(self._thinking[-_THINKING_SHOWN:], running=True)
+        if self._lower is None:
+            if not self._thinking:
+                _update(self._upper, "")  # the note that it waits
+            self._lower = _display(text)
+        else:
+            _update(self._lower, text)
+
+
+class TerminalView:
+    """Text written as it comes, for `ipython` in a terminal and plain scripts."""
+
+    def __init__(self) -> None:
+        self._kind: str | None = None
+
+    def begin(self, model: str) -> None:
+        """Wait in silence: what a terminal has shown cannot be taken back everywhere."""
+
+    def add(self, delta: Delta) -> None:
+        """Write more of the answer."""
+        if delta.kind != self._kind:
+            before = "\n\n" if self._kind else ""
+            sys.stdout.write(before + ("[thinking] " if delta.kind == "reasoning" else ""))
+            self._kind = delta.kind
+        sys.stdout.write(_CONTROL.sub("", delta.text))
+        sys.stdout.flush()
+
+    def end(self, answer: Answer) -> None:
+        """Write the line with the figures."""
+        print(f"\n[{_CONTROL.sub('', answer.summary())}]")
+
+
+def thinking_block(text: str, *, running: bool) -> str:
+    """Write a model's thinking as a block that opens: shown while it runs, closed after.
+
+    It is one line of HTML, all of it escaped, so that no Markdown renderer looks inside.
+    """
+    if not text.strip():
+        return ""
+    title = "Thinking …" if running else f"Thought in {len(text.split())} words"
+    body = html.escape(_CONTROL.sub("", text).strip()).replace("\n", "<br>")
+    # A `$` would begin a formula for renderers that look for those first.
+    body = body.replace("$", "&#36;").replace("\\", "&#92;")
+    state = " open" if running else ""
+    return f"<details{state}><summary>{title}</summary><p>{body}</p></details>\n\n"
+
+
+def settled_length(text: str, reopen: str, *, limit: int) -> int:
+    """Say how much of a growing Markdown text will not change its look with what follows.
+
+    That is up to the last blank line outside fenced code before an unindented line; or, where
+    the text is longer than `limit` characters, its last whole line. `reopen` is the line that
+    opened the fence in which the text begins, if it begins in one.
+    """
+    marks = reopen.strip()[:3]
+    position = cut = 0
+    blank = False
+    for line in text.splitlines(keepends=True):
+        if blank and not marks and not line[0].isspace():
+            cut = position
+        fence = _FENCE.match(line)
+        if fence and not marks:
+            marks = fence[1]
+        elif fence and fence[1].startswith(marks) and line.strip() == fence[1]:
+            marks = ""
+        blank = not line.strip()
+        position += len(line)
+    if not cut and len(text) > limit:
+        cut = text.rfind("\n") + 1
+    return cut
+
+
+def open_fence(text: str) -> str:
+    """Give the line that opened the fence in which a text ends; empty where it ends in none."""
+    opened = ""
+    for line in text.splitlines(keepends=True):
+        fence = _FENCE.match(line)
+        if fence and not opened:
+            opened = line
+        elif fence and line.strip() == fence[1] and fence[1].startswith(opened.strip()[:3]):
+            opened = ""
+    return opened
+
+
+def _display(markdown: str, plain: str = "") -> Any:
+    from IPython.display import display
+
+    show: Any = display  # it comes without types
+    return show(_bundle(markdown, plain), raw=True, display_id=True)
+
+
+def _update(handle: Any, markdown: str, plain: str = "") -> None:
+    if handle is not None:
+        handle.update(_bundle(markdown, plain), raw=True)
+
+
+def _bundle(markdown: str, plain: str) -> dict[str, str]:
+    # The plain form matters in what is kept; while text streams it would double what is sent.
+    return {"text/markdown": markdown, **({"text/plain": plain} if plain else {})}

@@ -1,0 +1,134 @@
+"""One server as the kernel sees it: its address, its token, and requests to its own routes."""
+
+import http.client
+import ipaddress
+import json
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from mlx_notebook.notebook.errors import NotAuthorized, ServerUnreachable, from_response
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where a server is and how to be let in.
+
+    `url` is its base URL and ends in a slash; `found` says in a few words how it was found. The
+    token takes no part in `repr`, so that it cannot land in a notebook's output by accident.
+    """
+
+    url: str
+    token: str = field(repr=False)
+    found: str = "given"
+
+    @property
+    def api(self) -> str:
+        """The base URL that an OpenAI client wants."""
+        return self.url + "v1"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the address is this machine, where no proxy has any business."""
+        host = urlsplit(self.url).hostname or ""
+        if host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+    def get(self, path: str, *, timeout: float = 5.0) -> Any:
+        """Answer of `GET path` (below the base URL), decoded from JSON. Raises `NotebookError`."""
+        return self._json("GET", path, None, timeout)
+
+    def post(self, path: str, body: dict[str, Any], *, timeout: float | None = None) -> Any:
+        """Answer of `POST path` with a JSON body, decoded from JSON. Raises `NotebookError`.
+
+        Without a `timeout` (seconds) it waits as long as the server works: loading a model takes
+        minutes. An interrupt closes the connection.
+        """
+        return self._json("POST", path, body, timeout)
+
+    def _json(self, method: str, path: str, body: Any, timeout: float | None) -> Any:
+        request = urllib.request.Request(  # noqa: S310 - `normalise` lets only http(s) pass
+            self.url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={
+                "Authorization": f"Bearer {self.token}",
+                "Accept": "application/json",
+                "Content-Type": "application/json",
+            },
+        )
+        with _told(self, timeout), self._opener().open(request, timeout=timeout) as response:
+            return json.loads(response.read())
+
+    def _opener(self) -> urllib.request.OpenerDirector:
+        # HTTP_PROXY captures localhost in many companies.
+        proxies = urllib.request.ProxyHandler({} if self.is_loopback else None)
+        return urllib.request.build_opener(proxies, _NoRedirect)
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect (to a login page, to a hub) is an answer here, and must not carry the token."""
+
+    def redirect_request(self, *_: Any, **__: Any) -> None:
+        return None
+
+
+@contextmanager
+def _told(server: Server, timeout: float | None) -> Iterator[None]:
+    """Turn what the standard library raises into one sentence."""
+    try:
+        yield
+    except urllib.error.HTTPError as error:
+        with error:
+            status, text = error.code, error.read()
+        if 300 <= status < 400:
+            raise NotAuthorized(f"The server at {server.url} asks for a login.") from None
+        try:
+            body = json.loads(text)
+        except ValueError:
+            body = None
+        raise from_response(status, body, where=server.url) from None
+    except ValueError:
+        raise ServerUnreachable(
+            f"What answers at {server.url} is not a server of mlx-notebook."
+        ) from None
+    except TimeoutError:
+        raise ServerUnreachable(
+            f"The server at {server.url} did not answer within {timeout:g} seconds."
+        ) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise ServerUnreachable(f"{_unreachable(server, error)}") from None
+
+
+def _unreachable(server: Server, error: Exception) -> str:
+    reason = getattr(error, "reason", error)
+    if isinstance(reason, TimeoutError):
+        return f"The server at {server.url} did not answer in time."
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        return (
+            f"The certificate of {server.url} is not trusted here: "
+            "set SSL_CERT_FILE to the file of the authority that signed it."
+        )
+    return f"No server answers at {server.url} ({reason})."
+
+
+def normalise(url: str) -> str:
+    """Write a base URL the way we compare and extend it: `http(s)`, no query, one final slash.
+
+    The `/v1` that OpenAI clients want is taken off, since people copy that form. Raises
+    `ValueError` for anything that is not an HTTP address.
+    """
+    parts = urlsplit(url.strip())
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{url!r} is not an http:// or https:// address")
+    path = parts.path.rstrip("/").removesuffix("/v1") + "/"
+    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))

@@ -1,0 +1,89 @@
+"""The server that one kernel starts for itself, where no Jupyter server offers our routes.
+
+`python -m mlx_notebook.server.private` reads one JSON line from its standard input,
+`{"token": ...}`, and writes one to its standard output when it listens, `{"url": ...}`. It ends
+when its standard input closes or its parent is gone, however the kernel died.
+"""
+
+import json
+import os
+import select
+import sys
+import tempfile
+import threading
+from typing import Any
+
+from traitlets.config import Config
+
+from mlx_notebook.server.app import MlxNotebookApp
+
+_PARENT_CHECK_SECONDS = 1.0
+
+
+def settings(token: str) -> Config:
+    """Fix what makes the server private, above anything that the user's files configure.
+
+    The user's settings of the extension itself (default model, idle time, ...) stay in force.
+    """
+    config = Config()
+    config.ServerApp.update(
+        {
+            "ip": "127.0.0.1",
+            "port": 0,
+            "sock": "",
+            "base_url": "/",
+            "certfile": "",
+            "keyfile": "",
+            "client_ca": "",
+            "open_browser": False,
+            "no_browser_open_file": True,
+            "terminals_enabled": False,
+            "allow_origin": "",
+            "allow_origin_pat": "",
+            "allow_remote_access": False,
+            # In a container kernels run as root; the server does what its kernel already may.
+            "allow_root": True,
+            "identity_provider_class": "jupyter_server.auth.identity.PasswordIdentityProvider",
+            "reraise_server_extension_failures": True,
+        }
+    )
+    config.IdentityProvider.token = token
+    config.PasswordIdentityProvider.update({"token": token, "hashed_password": ""})
+    return config
+
+
+def main() -> None:
+    """Serve until the parent process is gone."""
+    parent = os.getppid()
+    token = json.loads(sys.stdin.readline())["token"]
+    # Jupyter lists its running servers in the runtime directory. Another kernel that found this
+    # one there would lose it in the middle of an answer when our kernel ends.
+    with tempfile.TemporaryDirectory(prefix="mlx-notebook-") as runtime_dir:
+        server = MlxNotebookApp.initialize_server(
+            argv=[], config=settings(token), runtime_dir=runtime_dir
+        )
+        threading.Thread(
+            target=_stop_after_parent, args=(server, parent), name="parent watch", daemon=True
+        ).start()
+        server.io_loop.add_callback(_announce, server)
+        server.start()
+
+
+def _announce(server: Any) -> None:
+    print(json.dumps({"url": server.connection_url}), flush=True)
+    # Nobody reads the pipe any more: a library that prints must not fill it and block.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+
+def _stop_after_parent(server: Any, parent: int) -> None:
+    # The pipe tells at once; the parent's number also tells where a fork of the kernel lives on
+    # and holds the other end of the pipe.
+    while os.getppid() == parent:
+        readable, _, _ = select.select([sys.stdin], [], [], _PARENT_CHECK_SECONDS)
+        if readable and not os.read(sys.stdin.fileno(), 4096):
+            break
+    server.stop(from_signal=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -219,7 +219,8 @@ def _notebook_command(setting: Setting, port: int, key: str) -> list[str]:
         f"--ServerApp.port={port}", "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1",
         "--ServerApp.open_browser=False", f"--ServerApp.root_dir={setting.work}",
         f"--IdentityProvider.token={key}", "--allow-root", "--log-level=WARN",
-        f"--MlxNotebookApp.default_model={setting.model}",
+        f"--MlxNotebookApp.models_dirs={setting.model.parent}",
+        "--MlxNotebookApp.idle_unload_minutes=0",
     ]  # fmt: skip
 
 
@@ -255,7 +256,11 @@ def _path(setting: Setting) -> str:
     return str(setting.model)
 
 
-NOTEBOOK = Recipe(OURS, _notebook_command, _path, "/v1/models", _notebook_variables)
+def _folder_name(setting: Setting) -> str:
+    return setting.model.name
+
+
+NOTEBOOK = Recipe(OURS, _notebook_command, _folder_name, "/v1/models", _notebook_variables)
 MLX_LM = Recipe("mlx_lm.server", _mlx_lm_command, _path, "/v1/models")
 MLX_VLM = Recipe("mlx_vlm.server", _mlx_vlm_command, _path, "/v1/models")
 VLLM_MLX = Recipe("vllm-mlx", _vllm_mlx_command, _path, "/v1/models")

@@ -58,7 +58,8 @@ class Burst:
     """`streams` requests sent at once to one contender.
 
     Rates are tokens per second, times are seconds; `wall` spans the first request to the last
-    answer, so `total` includes reading the prompts.
+    answer, so `total` includes reading the prompts. `cpu` is the CPU seconds that the contender's
+    processes used meanwhile.
     """
 
     table: str
@@ -66,6 +67,7 @@ class Burst:
     streams: int
     round: int
     samples: list[Sample] = field(repr=False)
+    cpu: float = 0.0
 
     @property
     def errors(self) -> list[str]:
@@ -99,6 +101,7 @@ class Burst:
             "first": statistics.median(first) if first else None,
             "first_worst": max(first, default=None),
             "wall": wall,
+            "cpu": 1000 * self.cpu / sum(s.tokens for s in good),
             "prompt_tokens": round(statistics.mean(s.prompt_tokens for s in good)),
             "cached_tokens": round(statistics.mean(s.cached_tokens for s in good)),
             "tokens": min(s.tokens for s in good),

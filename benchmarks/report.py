@@ -65,9 +65,10 @@ def _ratio(bursts: list[dict[str, Any]], name: str, level: int, key: str) -> flo
 def _cell(values: list[float], ratio: float | None, scale: float = 1.0) -> str:
     if not values:
         return "failed"
-    text = f"{scale * statistics.median(values):.0f}"
+    digits = 1 if scale * statistics.median(values) < 20 else 0
+    text = f"{scale * statistics.median(values):.{digits}f}"
     if len(values) > 1:
-        text += f" ({scale * min(values):.0f}-{scale * max(values):.0f})"
+        text += f" ({scale * min(values):.{digits}f}-{scale * max(values):.{digits}f})"
     return text + (f", **{ratio:.2f}**" if ratio else "")
 
 
@@ -109,6 +110,12 @@ def render(results: dict[str, Any]) -> str:
         lines += _table(bursts, levels, "stream", ratios=True)
         lines += ["", "Milliseconds to the first token, median stream:", ""]
         lines += _table(bursts, levels, "first", ratios=False)
+        lines += [
+            "",
+            "CPU milliseconds a token, prompts included, all processes of a contender:",
+            "",
+        ]
+        lines += _table(bursts, levels, "cpu", ratios=False)
         idle = results["idle"].get(table, {})
         if idle:
             lines += ["", "Idle after the warm-up:", "", "| | % of a core | memory, MB |"]

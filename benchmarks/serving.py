@@ -139,6 +139,7 @@ class Bench:
         for repeat in range(3 if level == 1 else 1):
             salt = f"{table} {number} {repeat} {level}"
             prompts = make_prompts(setting.model, level, self.options.prompt_tokens, salt)
+            before = cpu_seconds(contender.service.pid)
             try:
                 samples = await contender.run(prompts, self.options.tokens)
             except (OSError, RuntimeError, TimeoutError) as problem:
@@ -146,7 +147,8 @@ class Bench:
                 self.results["failures"][key] = f"{type(problem).__name__}: {problem}"[:2000]
                 _say(f"{key}: {type(problem).__name__} {problem}")
                 return
-            burst = Burst(table, contender.name, level, number, samples)
+            used = cpu_seconds(contender.service.pid) - before
+            burst = Burst(table, contender.name, level, number, samples, used)
             figures = burst.figures
             self.results["bursts"].append(figures)
             if figures.get("total"):
@@ -280,7 +282,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
                 bench.results["failures"][table] = "left out: the time budget was used up"
                 continue
             _say(f"table: {table}")
-            model = work / dtype
+            model = work / "models" / dtype
             prepare_model(options.model, model, dtype)
             setting = Setting(model, preload, work, options.environments)
             await bench.table(table, setting, rounds, levels)

@@ -9,7 +9,15 @@ from benchmarks.profile_engine import summarise
 
 
 def burst(contender: str, number: int, total: float, **more):
-    base = {"table": "same", "streams": 8, "failed": 0, "errors": [], "stream": 1.0, "first": 0.1}
+    base = {
+        "table": "same",
+        "streams": 8,
+        "failed": 0,
+        "errors": [],
+        "stream": 1.0,
+        "first": 0.1,
+        "cpu": 5.0,
+    }
     return base | {"contender": contender, "round": number, "total": total} | more
 
 

@@ -1,0 +1,379 @@
+"""The server extension: its settings, its routes, its start and its end."""
+
+import asyncio
+import hashlib
+import os
+import signal
+from typing import Any
+
+import anyio
+from jupyter_server.auth.identity import IdentityProvider
+from jupyter_server.extension.application import ExtensionApp
+from jupyter_server.serverapp import ServerApp
+from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode, default
+
+from mlx_notebook import __version__
+from mlx_notebook.messages import EngineConfig
+from mlx_notebook.server.base import UnknownRouteHandler
+from mlx_notebook.server.catalog import Catalog
+from mlx_notebook.server.chat import ChatCompletionsHandler
+from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.models import LoadHandler, ModelHandler, ModelsHandler, UnloadHandler
+from mlx_notebook.server.openapi import OpenApiHandler
+from mlx_notebook.server.status import (
+    CancelHandler,
+    EventsHandler,
+    HealthHandler,
+    StatusHandler,
+)
+from mlx_notebook.server.supervisor import Limits, Supervisor
+
+_PORT = 1234
+_STOP_SECONDS = 8.0
+# The engine never talks to Jupyter: it shall not hold what opens the server.
+_SECRETS = ("JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN")
+
+
+class StandaloneServer(ServerApp):
+    """The Jupyter server below `jupyter mlx-notebook`: port 1234, no browser, no questions."""
+
+    name = "mlx-notebook-server"
+
+    @default("port")
+    def _port_default(self) -> int:
+        return int(os.environ.get(self.port_env, _PORT))
+
+    @default("answer_yes")
+    def _answer_yes_default(self) -> bool:
+        return True
+
+    @default("no_browser_open_file")
+    def _no_browser_open_file_default(self) -> bool:
+        return True
+
+    def init_httpserver(self) -> None:
+        """Find a port, and remember which one was asked for."""
+        self.asked_port = self.port
+        super().init_httpserver()
+
+    def init_signal(self) -> None:
+        """Stop in order on Ctrl-C too, whether or not a terminal is there to ask."""
+        super().init_signal()
+        signal.signal(signal.SIGINT, self._signal_stop)
+
+
+class MlxNotebookApp(ExtensionApp):
+    """Local language models over MLX, behind OpenAI's API.
+
+    Runs a model server by itself, on this machine only. Inside JupyterLab or Jupyter Server the
+    same routes are there without starting anything.
+    """
+
+    name = "mlx_notebook"
+    version = __version__
+    description = (
+        "Serve local language models over MLX behind OpenAI's API, on this machine only.\n\n"
+        "Any OpenAI client can use it: the base URL is http://localhost:1234/v1 and the API key\n"
+        "is the token, which is printed at the start unless you give one."
+    )
+    examples = """
+        jupyter mlx-notebook                              # port 1234, a fresh token
+        jupyter mlx-notebook --port 8001 --token secret   # your own port and token
+        jupyter mlx-notebook --models-dir ~/models --model my-org/my-model
+    """
+    serverapp_class = StandaloneServer
+    classes = [ServerApp, IdentityProvider]  # noqa: RUF012
+    load_other_extensions = False
+    extension_url = "/"
+
+    aliases = {  # noqa: RUF012
+        "model": "MlxNotebookApp.default_model",
+        "models-dir": "MlxNotebookApp.models_dirs",
+        "idle-minutes": "MlxNotebookApp.idle_unload_minutes",
+        "port": "ServerApp.port",
+        "ip": "ServerApp.ip",
+        "token": "IdentityProvider.token",
+        "base-url": "ServerApp.base_url",
+        "allow-origin": "ServerApp.allow_origin",
+        "config": "JupyterApp.config_file",
+        "log-level": "Application.log_level",
+    }
+    flags = {  # noqa: RUF012
+        "debug": ({"Application": {"log_level": 10}}, "Log everything, for finding a problem."),
+        "allow-root": ({"ServerApp": {"allow_root": True}}, "Allow running as root."),
+    }
+
+    # --- models ---------------------------------------------------------------------------------
+
+    default_model = Unicode(
+        "",
+        help="""Name of the model for requests that name none. Without one: the model used last,
+        and before any use the embedded tiny-chat.""",
+    ).tag(config=True)
+
+    models_dirs = List(
+        Unicode(),
+        help="""Folders that hold models in mlx-lm's layout, as <name>/ or <organisation>/<name>/.
+        The Hugging Face cache is always looked at.""",
+    ).tag(config=True)
+
+    model_aliases = Dict(
+        value_trait=Unicode(),
+        key_trait=Unicode(),
+        help="""Further names for models, as {"qwen": "mlx-community/Qwen3-4B-4bit"}.""",
+    ).tag(config=True)
+
+    unknown_model = CaselessStrEnum(
+        ["error", "loaded"],
+        default_value="error",
+        help="""What to do with a model name that is not there: answer 404 ("error"), or use the
+        model that was used last ("loaded"), for clients with a fixed name built in.""",
+    ).tag(config=True)
+
+    trusted_models = List(
+        Unicode(),
+        help="""Names of models whose own Python code (model_file or auto_map in config.json) may
+        run. All other models that bring code are refused.""",
+    ).tag(config=True)
+
+    max_resident = Integer(
+        2, min=1, help="How many models may be in memory; the one unused for longest goes first."
+    ).tag(config=True)
+
+    idle_unload_minutes = Float(
+        3.0,
+        min=0.0,
+        help="Unload a model after so many minutes without a request; 0 keeps it for ever.",
+    ).tag(config=True)
+
+    warm_up = Bool(
+        True, help="Run a model once as part of loading it, so that the first request is fast."
+    ).tag(config=True)
+
+    # --- requests -------------------------------------------------------------------------------
+
+    max_batch = Integer(
+        32, min=1, help="How many sequences are decoded together; more of them wait."
+    ).tag(config=True)
+
+    queue_limit = Integer(
+        64,
+        min=0,
+        help="How many sequences may wait beyond max_batch; a request over that is told 429.",
+    ).tag(config=True)
+
+    prefill_step = Integer(
+        512,
+        min=16,
+        help="""Most tokens of a prompt computed at a time. Smaller steps hold up running streams
+        less while a long prompt comes in, larger ones take it in faster.""",
+    ).tag(config=True)
+
+    max_prompt_tokens = Integer(
+        0, min=0, help="Longest prompt in tokens; 0 leaves it to the model's context length."
+    ).tag(config=True)
+
+    max_body_bytes = Integer(
+        32 * 1024 * 1024, min=1024, help="Largest request body in bytes; larger ones are told 413."
+    ).tag(config=True)
+
+    max_messages = Integer(
+        4096, min=1, help="Most messages in one request; more of them are told 400."
+    ).tag(config=True)
+
+    keep_alive_seconds = Float(
+        10.0,
+        min=0.1,
+        help="""Send a comment to a streaming client that has waited so long for the next token,
+        so that nothing between takes the connection for dead.""",
+    ).tag(config=True)
+
+    # --- the engine -----------------------------------------------------------------------------
+
+    start_engine_at_startup = Bool(
+        help="""Start the engine process together with the server rather than with the first
+        request. Default: only where the server runs by itself (jupyter mlx-notebook)."""
+    ).tag(config=True)
+
+    engine_env = Dict(
+        value_trait=Unicode(),
+        key_trait=Unicode(),
+        help="Environment variables for the engine process, above the server's own.",
+    ).tag(config=True)
+
+    engine_timeout_seconds = Float(
+        30.0,
+        min=1.0,
+        help="Kill and restart an engine that gave no sign of life for so long.",
+    ).tag(config=True)
+
+    prefix_cache_bytes = Integer(
+        0, min=0, help="Memory for kept prompts (KV caches) in bytes; 0 lets the engine choose."
+    ).tag(config=True)
+
+    prefix_cache_entries = Integer(64, min=0, help="Most prompts kept for reuse.").tag(config=True)
+
+    @default("start_engine_at_startup")
+    def _start_engine_at_startup_default(self) -> bool:
+        return self._runs_alone
+
+    @default("open_browser")
+    def _default_open_browser(self) -> bool:
+        return False
+
+    # --- life -----------------------------------------------------------------------------------
+
+    supervisor: Supervisor
+    catalog: Catalog
+    _task: asyncio.Task[None] | None = None
+    _announces = False
+
+    @classmethod
+    def launch_instance(cls, argv: list[str] | None = None, **kwargs: Any) -> None:
+        """Run `jupyter mlx-notebook`."""
+        cls._announces = True
+        super().launch_instance(argv, **kwargs)  # type: ignore[no-untyped-call]
+
+    @property
+    def _runs_alone(self) -> bool:
+        return isinstance(self.serverapp, StandaloneServer)
+
+    def initialize_settings(self) -> None:
+        """Make the catalog and the supervisor; nothing starts yet."""
+        self.catalog = Catalog(
+            folders=self.models_dirs,
+            aliases=self.model_aliases,
+            default=self.default_model,
+            trusted=self.trusted_models,
+            unknown=self.unknown_model,
+            log=self.log,
+        )
+        env = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+        self.supervisor = Supervisor(
+            EngineConfig(
+                max_batch=self.max_batch,
+                prefill_step=self.prefill_step,
+                max_prompt_tokens=self.max_prompt_tokens or None,
+                max_resident=self.max_resident,
+                idle_unload_minutes=self.idle_unload_minutes,
+                prefix_cache_entries=self.prefix_cache_entries,
+                prefix_cache_bytes=self.prefix_cache_bytes or None,
+                warm_up=self.warm_up,
+                log_level="DEBUG" if self.log_level in (10, "DEBUG") else "INFO",
+            ),
+            Limits(
+                queue=self.queue_limit,
+                heartbeat=self.engine_timeout_seconds,
+                keep_alive=self.keep_alive_seconds,
+            ),
+            env={**env, **self.engine_env},
+            log=self.log,
+        )
+
+    def initialize_handlers(self) -> None:
+        """Mount the routes below the server's base URL."""
+        self.handlers.extend(
+            [
+                ("v1/chat/completions/?", ChatCompletionsHandler),
+                ("v1/models/?", ModelsHandler),
+                ("v1/models/(.+)", ModelHandler),
+                (r"v1/openapi\.json", OpenApiHandler),
+                ("health/?", HealthHandler),
+                ("mlx/status/?", StatusHandler),
+                ("mlx/events/?", EventsHandler),
+                ("mlx/models/load/?", LoadHandler),
+                ("mlx/models/unload/?", UnloadHandler),
+                ("mlx/cancel/([^/]+)", CancelHandler),
+                ("(?:v1|mlx)(?:/.*)?", UnknownRouteHandler),
+            ]
+        )
+
+    async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
+        self._task = asyncio.create_task(self.supervisor.run())
+        if self.start_engine_at_startup:
+            self.supervisor.want()
+        if self._announces:
+            self._announce()
+
+    async def stop_extension(self) -> None:
+        """Stop running work and the engine; takes a bounded time."""
+        if self._task is None:
+            return
+        self.supervisor.stop()
+        with anyio.move_on_after(_STOP_SECONDS):
+            await asyncio.wait([self._task])
+
+    def current_activity(self) -> int:
+        """Return the number of requests in flight, so that no idle culler stops the server."""
+        return len(self.supervisor.streams)
+
+    # --- for the handlers -----------------------------------------------------------------------
+
+    @property
+    def fingerprint(self) -> str:
+        """What answers depend on beside the request: versions of the libraries, and the device."""
+        ready = self.supervisor.ready
+        told = (__version__, ready.device, sorted(ready.versions.items())) if ready else ()
+        return "fp_" + hashlib.sha256(repr(told).encode()).hexdigest()[:10]
+
+    def check_message_count(self, count: int) -> None:
+        """Refuse a request with too many messages.
+
+        Raises:
+            InvalidRequest: There are more than `max_messages`.
+        """
+        if count > self.max_messages:
+            raise InvalidRequest(
+                f"The request has {count:,} messages; this server takes {self.max_messages:,} at "
+                "most (MlxNotebookApp.max_messages).",
+                param="messages",
+                code="too_many_messages",
+            )
+
+    # --- words at the start ---------------------------------------------------------------------
+
+    def _announce(self) -> None:
+        """Print how to use the server, ready to paste."""
+        server = self.serverapp
+        assert server is not None
+        asked = getattr(server, "asked_port", 0)
+        if asked not in (0, server.port):
+            print(
+                f"\nPort {asked} is in use by another program: this server took {server.port}. "
+                "Stop the other one, or choose a port with --port.",
+                flush=True,
+            )
+        provider = server.identity_provider
+        url = server.connection_url
+        if not provider.token:
+            self.log.warning("The server has no token: OpenAI clients will be refused.")
+            return
+        # A token that was given may be worth more than this server: it is not shown.
+        key = provider.token if provider.token_generated else "<the token that you gave>"
+        model = self.catalog.default_now
+        print(
+            f"""
+mlx-notebook serves local models at {url}v1
+API key: {key}
+
+    from openai import OpenAI
+
+    client = OpenAI(base_url="{url}v1", api_key="{key}")
+    answer = client.chat.completions.create(
+        model="{model}", messages=[{{"role": "user", "content": "Hello!"}}]
+    )
+    print(answer.choices[0].message.content)
+
+    curl {url}v1/chat/completions -H "Authorization: Bearer {key}" \\
+      -d '{{"messages": [{{"role": "user", "content": "Hello!"}}]}}'
+
+Control-C stops it.
+""",
+            flush=True,
+        )
+
+
+main = MlxNotebookApp.launch_instance
+
+if __name__ == "__main__":
+    main()

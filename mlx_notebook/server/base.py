@@ -1,0 +1,336 @@
+"""What every route shares: auth, bodies, errors, CORS, and answers that stop with their client."""
+
+import time
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+
+import anyio
+import msgspec
+from jupyter_server.auth.decorator import allow_unauthenticated, authorized
+from jupyter_server.base.handlers import APIHandler
+from tornado import web
+from tornado.http1connection import HTTP1Connection
+from tornado.iostream import StreamClosedError
+
+from mlx_notebook.server import errors
+from mlx_notebook.server.wire.decode import decode
+
+if TYPE_CHECKING:
+    from mlx_notebook.server.app import MlxNotebookApp
+
+T = TypeVar("T")
+
+# A refused body is read and thrown away up to this size, since most clients look for the answer
+# only when they have sent everything; beyond it the connection is closed at once.
+_DRAINED_BYTES = 128 * 1024 * 1024
+_DRAIN_SECONDS = 30
+
+# What OpenAI's and Anthropic's SDKs send beside the headers that Jupyter allows; their
+# `x-stainless-*` headers are allowed by prefix.
+_ALLOWED_HEADERS = (
+    *("accept", "content-type", "authorization", "x-xsrftoken", "x-api-key", "x-request-id"),
+    *("anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access"),
+    *("openai-organization", "openai-project", "openai-beta", "idempotency-key", "user-agent"),
+)
+_EXPOSED_HEADERS = "x-request-id, retry-after"
+
+
+@web.stream_request_body
+class ApiHandler(APIHandler):
+    """Base of all routes.
+
+    The body is taken in while it arrives, so that a request which is refused by its headers (no
+    token, too large) never fills memory.
+    """
+
+    auth_resource = "mlx_notebook"
+    SUPPORTED_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
+    preflight_seconds: ClassVar[int] = 600
+
+    def initialize(self) -> None:
+        """Set up what a request needs."""
+        self.body = bytearray()
+        self._received = 0
+        self._refusal: errors.ApiError | None = None
+        self._host_is_allowed = True
+        self._scope: anyio.CancelScope | None = None
+        self.client_left = False
+
+    @property
+    def extension(self) -> "MlxNotebookApp":
+        """The extension app: settings, engine, catalog."""
+        return cast("MlxNotebookApp", self.settings["mlx_notebook"])
+
+    # --- who may come in ------------------------------------------------------------------------
+
+    async def prepare(self) -> None:  # type: ignore[override]
+        """Authenticate by the headers, and decide whether to take the body."""
+        headers = self.request.headers
+        if "x-api-key" in headers and "Authorization" not in headers:
+            # Anthropic's SDK sends its key so. Like a bearer token it cannot come from a foreign
+            # page's form or image, so that Jupyter's checks mean the same for it.
+            headers["Authorization"] = f"Bearer {headers['x-api-key']}"
+        connection = self.request.connection
+        if isinstance(connection, HTTP1Connection):
+            connection.set_max_body_size(_DRAINED_BYTES)
+        refusal: errors.ApiError | None = None
+        try:
+            await super().prepare()
+        except web.HTTPError as error:
+            refusal = self._explained(error)
+        length = int(headers.get("Content-Length", "0"))
+        if refusal is None and length > self.extension.max_body_bytes:
+            refusal = self._too_large()
+        if refusal is None:
+            return
+        has_body = length > 0 or "Transfer-Encoding" in headers
+        if not has_body or headers.get("Expect") == "100-continue" or length > _DRAINED_BYTES:
+            raise refusal
+        self._refuse(refusal)
+
+    def _refuse(self, refusal: errors.ApiError) -> None:
+        """Answer with `refusal` when the body has passed; until then nobody is logged in."""
+        self._refusal = refusal
+        self.current_user = self._jupyter_current_user = None
+        self.body.clear()
+        connection = self.request.connection
+        if isinstance(connection, HTTP1Connection):
+            connection.set_body_timeout(_DRAIN_SECONDS)
+
+    def data_received(self, chunk: bytes) -> None:
+        """Take in a part of the body."""
+        self._received += len(chunk)
+        if self._refusal is None and self._received > self.extension.max_body_bytes:
+            self._refuse(self._too_large())
+        if self._refusal is None:
+            self.body += chunk
+
+    def _too_large(self) -> errors.ApiError:
+        limit = self.extension.max_body_bytes
+        return errors.BodyTooLarge(
+            f"The body is larger than {limit:,} bytes, the most that this server takes "
+            "(MlxNotebookApp.max_body_bytes)."
+        )
+
+    def check_host(self) -> bool:
+        """Whether the `Host` header names this machine (against DNS rebinding)."""
+        self._host_is_allowed = super().check_host()
+        return self._host_is_allowed
+
+    def decoded(self, decoder: msgspec.json.Decoder[T]) -> T:
+        """Return the body, decoded and validated.
+
+        Raises:
+            InvalidRequest: It is not what the route takes.
+        """
+        return decode(decoder, bytes(self.body))
+
+    # --- errors ---------------------------------------------------------------------------------
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Answer with OpenAI's error object, whatever went wrong."""
+        exception = kwargs.get("exc_info", (None, None))[1]
+        error = self._refusal or self._explained(exception)
+        self.set_status(error.status_code, error.reason)
+        if hasattr(self, "_jupyter_current_user"):
+            # send_error has cleared all headers.
+            self.set_cors_headers()
+        for name, value in error.headers.items():
+            self.set_header(name, value)
+        if error.status_code == 401:
+            self.set_header("WWW-Authenticate", "Bearer")
+        self.finish(error.encoded())
+
+    def _explained(self, error: BaseException | None) -> errors.ApiError:
+        """Return what to tell a client of an error of ours, Jupyter's or Tornado's."""
+        if isinstance(error, errors.ApiError):
+            return error
+        if not isinstance(error, web.HTTPError):
+            return errors.ApiError("The server failed on this request; its log says why.")
+        status, message = error.status_code, str(error.get_message() or "")
+        if status == 403 and not self._host_is_allowed:
+            return errors.Forbidden(
+                f"This server does not answer to the name {self.request.host!r}. Use localhost, "
+                "or set ServerApp.allow_remote_access or ServerApp.local_hostnames.",
+                code="host_not_allowed",
+            )
+        if status == 403 and (not self.current_user or "_xsrf" in message):
+            return self._unauthorized()
+        if status == 403:
+            return errors.Forbidden(message or "This user may not do this.")
+        if status == 404 and "Origin" in self.request.headers:
+            return errors.Forbidden(
+                "Pages of this origin may not use this server: see ServerApp.allow_origin.",
+                code="origin_not_allowed",
+            )
+        if status == 405:
+            allowed = ", ".join(self._methods())
+            return errors.MethodNotAllowed(
+                f"{self.request.method} is not possible here, only {allowed}.",
+                headers={"Allow": allowed},
+            )
+        if 400 <= status < 500:
+            return errors.InvalidRequest(message or "The request is malformed.")
+        return errors.ApiError("The server failed on this request; its log says why.")
+
+    def _unauthorized(self) -> errors.ApiError:
+        if not self.identity_provider.auth_enabled:
+            return errors.Unauthorized(
+                "This server runs without a token, and then takes requests from Jupyter's own "
+                "pages only. Start it with a token (--IdentityProvider.token=...) and send that "
+                "as the API key.",
+                code="token_needed",
+            )
+        return errors.Unauthorized(
+            "Send the Jupyter server's token as the API key: 'Authorization: Bearer <token>' "
+            "(api_key=... in OpenAI's client). `jupyter server list` shows it."
+        )
+
+    def _methods(self) -> list[str]:
+        return [
+            name
+            for name in self.SUPPORTED_METHODS
+            if getattr(type(self), name.lower()) is not web.RequestHandler._unimplemented_method
+        ]
+
+    # --- browsers -------------------------------------------------------------------------------
+
+    def set_cors_headers(self) -> None:
+        """Allow the origins that Jupyter's settings allow, and show them our headers."""
+        super().set_cors_headers()
+        allowed = self._headers.get("Access-Control-Allow-Origin")
+        if not allowed:
+            self.clear_header("Access-Control-Allow-Origin")
+            return
+        self.set_header("Access-Control-Expose-Headers", _EXPOSED_HEADERS)
+        if allowed != "*":
+            self.add_header("Vary", "Origin")
+
+    @allow_unauthenticated
+    def options(self, *args: Any, **kwargs: Any) -> None:
+        """Answer a preflight; `set_cors_headers` has said whether the origin is allowed."""
+        self.set_header("Access-Control-Allow-Methods", ", ".join(self._methods()))
+        configured = self.settings.get("headers", {}).get("Access-Control-Allow-Headers")
+        asked = self.request.headers.get("Access-Control-Request-Headers", "").lower().split(",")
+        stainless = (name.strip() for name in asked if name.strip().startswith("x-stainless-"))
+        self.set_header(
+            "Access-Control-Allow-Headers",
+            configured or ", ".join((*_ALLOWED_HEADERS, *stainless)),
+        )
+        self.set_header("Access-Control-Max-Age", str(self.preflight_seconds))
+        self.set_status(204)
+        self.finish()
+
+    # --- answers --------------------------------------------------------------------------------
+
+    def answer(self, value: Any) -> None:
+        """Finish with a value as JSON."""
+        self.finish(msgspec.json.encode(value))
+
+    def while_connected(self) -> anyio.CancelScope:
+        """Return a scope that is cancelled when the client goes away; `client_left` tells."""
+        self._scope = anyio.CancelScope()
+        if self.client_left:
+            self._scope.cancel()
+        return self._scope
+
+    def on_connection_close(self) -> None:
+        """Stop working for a client that has gone."""
+        super().on_connection_close()
+        self.client_left = True
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def note_client_left(self) -> None:
+        """End the request of a client that has gone, for the log's sake."""
+        if not self._headers_written:
+            self.set_status(499, "Client Closed Request")
+
+
+class EventStreamHandler(ApiHandler):
+    """A route that may answer with Server-Sent Events.
+
+    Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
+    """
+
+    def open_stream(self) -> None:
+        """Set the headers of an event stream; they travel with the first event."""
+        self.set_header("Content-Type", "text/event-stream; charset=utf-8")
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("X-Accel-Buffering", "no")
+        connection = self.request.connection
+        if isinstance(connection, HTTP1Connection):
+            # Each token on its way at once, not when a packet is full.
+            connection.stream.set_nodelay(True)
+
+    async def send(self, data: bytes) -> None:
+        """Write one or more events and wait while the client is too slow to take them.
+
+        Raises:
+            StreamClosedError: The client has gone.
+        """
+        self.write(data)
+        await self.flush()
+
+    def close_stream(self) -> None:
+        """End the stream."""
+        self.finish(set_content_type="text/event-stream; charset=utf-8")
+
+    @staticmethod
+    def error_event(error: errors.ApiError) -> bytes:
+        """Return the event that tells of an error in mid-stream."""
+        return b"event: error\ndata: %b\n\n" % error.encoded()
+
+
+class UnknownRouteHandler(ApiHandler):
+    """Everything below our prefixes that is no route, in the API's own words."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, *args: str) -> None:
+        """Answer 404."""
+        raise self._unknown()
+
+    @web.authenticated
+    @authorized
+    async def post(self, *args: str) -> None:
+        """Answer 404."""
+        raise self._unknown()
+
+    @web.authenticated
+    @authorized
+    async def put(self, *args: str) -> None:
+        """Answer 404."""
+        raise self._unknown()
+
+    @web.authenticated
+    @authorized
+    async def patch(self, *args: str) -> None:
+        """Answer 404."""
+        raise self._unknown()
+
+    @web.authenticated
+    @authorized
+    async def delete(self, *args: str) -> None:
+        """Answer 404."""
+        raise self._unknown()
+
+    def _unknown(self) -> errors.ApiError:
+        return errors.NotFound(
+            f"There is no route {self.request.method} {self.request.path}. "
+            "GET v1/openapi.json lists those there are.",
+            code="unknown_route",
+        )
+
+
+def now() -> int:
+    """Return the time as OpenAI's `created` fields hold it."""
+    return int(time.time())
+
+
+__all__ = [
+    "ApiHandler",
+    "EventStreamHandler",
+    "StreamClosedError",
+    "UnknownRouteHandler",
+    "now",
+]

@@ -1,0 +1,160 @@
+"""One engine process: its private socket, its log lines, its end."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from logging import Logger
+from pathlib import Path
+from typing import cast
+
+import anyio
+import anyio.abc
+import msgspec
+import zmq
+import zmq.asyncio
+
+from mlx_notebook.messages import Command, EngineConfig, Frame, Shutdown
+
+_MODULE = ("-m", "mlx_notebook.engine")
+# A unix socket's address holds 107 bytes on Linux and 103 on macOS.
+_LONGEST_SOCKET_PATH = 100
+_KILL_GRACE_SECONDS = 3.0
+
+
+class EngineProcess:
+    """A running engine. Make one with `EngineProcess.running`."""
+
+    def __init__(
+        self,
+        process: anyio.abc.Process,
+        socket: zmq.asyncio.Socket,
+        folder: Path,
+        log: Logger,
+    ) -> None:
+        self._process = process
+        self._socket = socket
+        self._folder = folder
+        self._log = log
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(Frame)
+        self._is_connected = False
+        self.last_lines: deque[str] = deque(maxlen=5)
+
+    @classmethod
+    @asynccontextmanager
+    async def running(
+        cls, config: EngineConfig, *, env: dict[str, str], log: Logger
+    ) -> AsyncIterator["EngineProcess"]:
+        """Start an engine, and see to it that it is gone afterwards, with all that it started.
+
+        Raises:
+            OSError: The process could not be started.
+        """
+        folder = _private_folder()
+        context = zmq.asyncio.Context()
+        socket = context.socket(zmq.PAIR)
+        # Nothing may block here: what is in flight is bounded by the queue's limit.
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.SNDHWM, 0)
+        socket.setsockopt(zmq.RCVHWM, 0)
+        try:
+            address = f"ipc://{folder}/engine.sock"
+            socket.bind(address)
+            options = ["--socket", address, "--config", msgspec.json.encode(config).decode()]
+            process = await anyio.open_process(
+                # -P: a user's `random.py` in the working directory must not become the engine's.
+                [sys.executable, "-P", *_MODULE, *options],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                env=env,
+                # A terminal's Ctrl-C is for the server, which then ends the engine in order.
+                start_new_session=True,
+            )
+            engine = cls(process, socket, folder, log)
+            try:
+                yield engine
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await engine._end()
+        finally:
+            socket.close(linger=0)
+            context.term()
+            shutil.rmtree(folder, ignore_errors=True)
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    def connected(self) -> None:
+        """Take the socket's file away: its one peer is there, and nobody else shall come."""
+        self._is_connected = True
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def send(self, command: Command) -> None:
+        """Send a command; never waits."""
+        future = cast("asyncio.Future[None]", self._socket.send(self._encoder.encode(command)))
+        # Only a closed socket fails, and then the process's end is being told already.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def frame(self) -> Frame:
+        """Wait for the next frame.
+
+        Raises:
+            msgspec.DecodeError: It is not a frame.
+        """
+        return self._decoder.decode(await self._socket.recv())
+
+    async def log_lines(self) -> None:
+        """Carry the engine's log into the server's, until it ends."""
+        assert self._process.stderr is not None
+        rest = b""
+        async for chunk in self._process.stderr:
+            *lines, rest = (rest + chunk).split(b"\n")
+            rest = rest[-4096:]
+            for line in lines:
+                self._log_line(line)
+        if rest:
+            self._log_line(rest)
+
+    def _log_line(self, line: bytes) -> None:
+        text = line.decode(errors="replace").rstrip()
+        if text:
+            self.last_lines.append(text)
+            self._log.info("[engine %d] %s", self.pid, text[:2000])
+
+    async def wait(self) -> int:
+        """Wait for the process's end and return its exit code, negative for a signal."""
+        return await self._process.wait()
+
+    def kill(self) -> None:
+        """Kill the process and whatever it has started, as a compiler."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    async def _end(self) -> None:
+        if self._process.returncode is None and self._is_connected:
+            self.send(Shutdown())
+            with anyio.move_on_after(_KILL_GRACE_SECONDS):
+                await self._process.wait()
+        self.kill()
+        await self._process.wait()
+        await self._process.aclose()
+
+
+def _private_folder() -> Path:
+    """Make a folder that only this user may enter, with a path short enough for a socket."""
+    folder = Path(tempfile.mkdtemp(prefix="mlxnb-"))
+    if len(os.fsencode(folder / "engine.sock")) > _LONGEST_SOCKET_PATH:
+        folder.rmdir()
+        folder = Path(tempfile.mkdtemp(prefix="mlxnb-", dir="/tmp"))
+    return folder

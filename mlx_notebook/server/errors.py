@@ -1,0 +1,182 @@
+"""The errors that clients see, each with its HTTP status and OpenAI's error object.
+
+ApiError
+├── InvalidRequest          400  invalid_request, context_length_exceeded
+├── Unauthorized            401  invalid_api_key
+├── Forbidden               403  permission_denied
+├── NotFound                404  not_found, model_not_found
+├── BodyTooLarge            413  request_too_large
+├── QueueFull               429  queue_full
+├── RequestCancelled        499  request_cancelled
+├── EngineError             500  engine_error
+└── Unavailable             503  engine_unavailable, model_load_failed, model_refused
+"""
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import msgspec
+from tornado import web
+
+from mlx_notebook.messages import ErrorCode, Failed
+
+
+class ErrorBody(msgspec.Struct, frozen=True):
+    """What went wrong, in OpenAI's words: `type` is the family, `code` the exact case."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorResponse(msgspec.Struct, frozen=True):
+    """The body of every answer that is not a success."""
+
+    error: ErrorBody
+
+
+class ApiError(web.HTTPError):
+    """An error to be told to the client; raise it anywhere below a handler.
+
+    Attributes:
+        message: One sentence on what happened and what to do next.
+        param: The request's parameter at fault, if one is.
+        headers: Further response headers, as `Retry-After`.
+    """
+
+    status: ClassVar[int] = 500
+    kind: ClassVar[str] = "server_error"
+    default_code: ClassVar[str] = "internal_error"
+    status_reason: ClassVar[str | None] = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(self.status, message, reason=self.status_reason)
+        self.message = message
+        self.param = param
+        self.code = code or self.default_code
+        self.headers = headers or {}
+
+    def body(self) -> ErrorResponse:
+        """Return OpenAI's error object."""
+        return ErrorResponse(ErrorBody(self.message, self.kind, self.param, self.code))
+
+    def encoded(self) -> bytes:
+        """Return OpenAI's error object as JSON."""
+        return msgspec.json.encode(self.body())
+
+
+class InvalidRequest(ApiError):
+    """The request cannot be carried out as it stands."""
+
+    status = 400
+    kind = "invalid_request_error"
+    default_code = "invalid_request"
+
+
+class Unauthorized(ApiError):
+    """The request lacks the server's token."""
+
+    status = 401
+    kind = "authentication_error"
+    default_code = "invalid_api_key"
+
+
+class Forbidden(ApiError):
+    """The server's settings do not allow this client or user to do this."""
+
+    status = 403
+    kind = "permission_error"
+    default_code = "permission_denied"
+
+
+class NotFound(ApiError):
+    """There is no such route, model or request."""
+
+    status = 404
+    kind = "invalid_request_error"
+    default_code = "not_found"
+
+
+class MethodNotAllowed(ApiError):
+    """The route exists and does not take this HTTP method."""
+
+    status = 405
+    kind = "invalid_request_error"
+    default_code = "method_not_allowed"
+
+
+class BodyTooLarge(ApiError):
+    """The request's body is over `MlxNotebookApp.max_body_bytes`."""
+
+    status = 413
+    kind = "invalid_request_error"
+    default_code = "request_too_large"
+
+
+class QueueFull(ApiError):
+    """As many requests wait as may."""
+
+    status = 429
+    kind = "rate_limit_error"
+    default_code = "queue_full"
+
+
+class RequestCancelled(ApiError):
+    """Someone stopped the request through `mlx/cancel`."""
+
+    status = 499
+    kind = "server_error"
+    default_code = "request_cancelled"
+    status_reason = "Request Cancelled"
+
+
+class EngineError(ApiError):
+    """The engine could not carry out a request, and lives on."""
+
+    status = 500
+    default_code = "engine_error"
+
+
+class Unavailable(ApiError):
+    """The engine, or the model in it, cannot be used now."""
+
+    status = 503
+    default_code = "engine_unavailable"
+
+
+def model_not_found(name: str, names: Sequence[str]) -> NotFound:
+    """Return the error for a model that the catalog does not have, listing those it has."""
+    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return NotFound(
+        f"There is no model {name[:200]!r} here. Use one of: {shown or 'none'}.",
+        param="model",
+        code="model_not_found",
+    )
+
+
+def from_failed(failed: Failed) -> ApiError:
+    """Return the error that tells a client of the engine's `Failed` event."""
+    make = _FROM_ENGINE.get(failed.code, EngineError)
+    param = failed.param
+    if failed.code == "context_length_exceeded":
+        param = param or "messages"
+    headers = {"Retry-After": "2"} if failed.code == "queue_full" else None
+    return make(failed.message, param=param, code=failed.code, headers=headers)
+
+
+_FROM_ENGINE: dict[ErrorCode, Callable[..., ApiError]] = {
+    "invalid_request": InvalidRequest,
+    "context_length_exceeded": InvalidRequest,
+    "model_not_found": NotFound,
+    "model_load_failed": Unavailable,
+    "queue_full": QueueFull,
+    "engine_error": EngineError,
+}

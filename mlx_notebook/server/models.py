@@ -1,0 +1,94 @@
+"""`v1/models`, and loading and unloading one."""
+
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from mlx_notebook.server.base import ApiHandler
+from mlx_notebook.server.catalog import Entry
+from mlx_notebook.server.wire import models as wire
+
+
+class ModelsBase(ApiHandler):
+    """Base of the routes about models. Asking does not count as activity (clients poll)."""
+
+    _track_activity = False
+
+    async def describe(self, entries: list[Entry]) -> list[wire.Model]:
+        """Return models as `v1/models` shows them."""
+        stats = self.extension.supervisor.telemetry.stats
+        loaded = {resident.model for resident in stats.resident} if stats else set()
+        loading = set(stats.loading) if stats else set()
+        default = await self.extension.catalog.default()
+
+        def state(name: str) -> wire.ModelState:
+            return "loaded" if name in loaded else "loading" if name in loading else "available"
+
+        return [
+            wire.Model(
+                id=entry.name,
+                created=entry.created,
+                context_window=entry.context_window,
+                state=state(entry.name),
+                source=entry.source,
+                default=entry.name == default,
+                capabilities=["chat"],
+            )
+            for entry in entries
+        ]
+
+
+class ModelsHandler(ModelsBase):
+    """All models."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """List them."""
+        entries = await self.extension.catalog.entries()
+        self.answer(wire.ModelList(await self.describe(entries)))
+
+
+class ModelHandler(ModelsBase):
+    """One model; its name may hold slashes."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, name: str) -> None:
+        """Describe it."""
+        entry = await self.extension.catalog.find(name)
+        self.answer((await self.describe([entry]))[0])
+
+
+class LoadHandler(ApiHandler):
+    """Brings a model into memory."""
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Load it and answer when it is there; an order once given is carried out."""
+        order = self.decoded(wire.ORDER_DECODER)
+        entry = await self.extension.catalog.find(order.model)
+        with self.while_connected():
+            loaded = await self.extension.supervisor.load(entry.name, str(entry.path))
+            self.extension.catalog.used(entry.name)
+            resident = loaded.resident
+            self.answer(
+                wire.LoadedModel(
+                    entry.name, resident.bytes, resident.context_length, round(loaded.seconds, 3)
+                )
+            )
+        if self.client_left:
+            self.note_client_left()
+
+
+class UnloadHandler(ApiHandler):
+    """Gives a model's memory back."""
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Unload it."""
+        order = self.decoded(wire.ORDER_DECODER)
+        entry = await self.extension.catalog.find(order.model)
+        freed = await self.extension.supervisor.unload(entry.name)
+        self.answer(wire.UnloadedModel(entry.name, freed))

@@ -1,0 +1,155 @@
+"""`health`, `mlx/status`, `mlx/events`, `mlx/cancel`."""
+
+import anyio
+import msgspec
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+from tornado.iostream import StreamClosedError
+
+from mlx_notebook.messages import Memory
+from mlx_notebook.server import errors
+from mlx_notebook.server.base import ApiHandler, EventStreamHandler
+from mlx_notebook.server.catalog import Catalog
+from mlx_notebook.server.supervisor import Supervisor
+from mlx_notebook.server.wire import status as wire
+
+_SHORTEST_INTERVAL = 0.25
+_KEEP_ALIVE_SECONDS = 10.0
+
+
+def current_status(supervisor: Supervisor, catalog: Catalog) -> wire.Status:
+    """Return everything there is to see of the engine."""
+    telemetry, stats = supervisor.telemetry, supervisor.telemetry.stats
+    requests = _requests(supervisor)
+    rows = sum(stream.rows for stream in supervisor.streams)
+    return wire.Status(
+        engine=supervisor.status,
+        default_model=catalog.default_now,
+        loading=stats.loading if stats else [],
+        models=[
+            wire.ResidentModel(
+                model.model,
+                model.bytes,
+                model.context_length,
+                model.loaded_at,
+                model.last_used,
+                model.active,
+            )
+            for model in (stats.resident if stats else [])
+        ],
+        requests=requests,
+        queue=wire.QueueStatus(
+            rows=rows,
+            waiting=sum(request.phase in ("queued", "loading") for request in requests),
+            batch=supervisor.config.max_batch,
+            limit=supervisor.limits.queue,
+        ),
+        rates=wire.Rates(stats.decode_rate if stats else 0.0, stats.prefill_rate if stats else 0.0),
+        totals=telemetry.totals,
+        memory=wire.MemoryStatus(
+            *(getattr(telemetry.memory, name) for name in Memory.__struct_fields__)
+        ),
+        history=list(telemetry.history),
+    )
+
+
+def _requests(supervisor: Supervisor) -> list[wire.RequestStatus]:
+    """Return what is in flight: as the engine tells it, else as waiting for the engine."""
+    stats = supervisor.telemetry.stats
+    live = {request.id: request for request in stats.requests} if stats else {}
+    described = []
+    for stream in supervisor.streams:
+        if stream.rows == 0 or stream.ended:
+            continue
+        if (request := live.get(stream.id)) is not None:
+            described.append(
+                wire.RequestStatus(
+                    request.id,
+                    request.model,
+                    request.phase,
+                    request.prompt_tokens,
+                    request.cached_tokens,
+                    request.prefilled,
+                    request.generated_tokens,
+                    round(request.tokens_per_second, 2),
+                    round(stream.age, 3),
+                )
+            )
+        else:
+            described.append(
+                wire.RequestStatus(
+                    stream.id, stream.model, "queued", 0, 0, 0, 0, 0.0, round(stream.age, 3)
+                )
+            )
+    return described
+
+
+class HealthHandler(ApiHandler):
+    """Whether requests can be served."""
+
+    _track_activity = False
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Answer ok, or 503 where the engine is dead and could not be restarted."""
+        if (failure := self.extension.supervisor.failure) is not None:
+            raise failure
+        self.answer(wire.Health())
+
+
+class StatusHandler(ApiHandler):
+    """Everything that the panels draw."""
+
+    _track_activity = False
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Answer with the state of now."""
+        await self.extension.catalog.default()
+        self.answer(current_status(self.extension.supervisor, self.extension.catalog))
+
+
+class EventsHandler(EventStreamHandler):
+    """The status as it changes."""
+
+    _track_activity = False
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Send the status at once, then whenever it differs, at most four times a second."""
+        supervisor, catalog = self.extension.supervisor, self.extension.catalog
+        await catalog.default()
+        self.open_stream()
+        encoder = msgspec.json.Encoder()
+        with self.while_connected():
+            try:
+                while True:
+                    version = supervisor.version
+                    status = encoder.encode(current_status(supervisor, catalog))
+                    await self.send(b"data: %b\n\n" % status)
+                    await anyio.sleep(_SHORTEST_INTERVAL)
+                    while supervisor.version == version:
+                        with anyio.move_on_after(_KEEP_ALIVE_SECONDS):
+                            await supervisor.change(version)
+                            break
+                        await self.send(b": keep-alive\n\n")
+            except StreamClosedError:
+                self.client_left = True
+
+
+class CancelHandler(ApiHandler):
+    """Stops a request."""
+
+    @web.authenticated
+    @authorized
+    async def post(self, id: str) -> None:
+        """Stop it at its next step."""
+        if not self.extension.supervisor.cancel(id):
+            raise errors.NotFound(
+                f"There is no request {id[:100]!r} in work: mlx/status lists those there are.",
+                code="request_not_found",
+            )
+        self.answer(wire.Cancelled(id))

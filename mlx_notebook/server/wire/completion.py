@@ -1,0 +1,172 @@
+"""`POST v1/chat/completions`: what goes out, whole and as chunks.
+
+Formats: https://platform.openai.com/docs/api-reference/chat/object and .../chat/streaming.
+"""
+
+from typing import Literal
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from mlx_notebook import messages as words
+from mlx_notebook.messages import FinishReason
+
+
+class PromptTokensDetails(Struct):
+    """`cached_tokens` of the prompt were not computed again."""
+
+    cached_tokens: int
+    audio_tokens: int = 0
+
+
+class CompletionTokensDetails(Struct):
+    """`reasoning_tokens` of the completion were thinking."""
+
+    reasoning_tokens: int
+    audio_tokens: int = 0
+
+
+class CompletionUsage(Struct):
+    """Token counts of a request, over all of its choices."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: PromptTokensDetails
+    completion_tokens_details: CompletionTokensDetails
+
+    @classmethod
+    def of(cls, usage: words.Usage) -> "CompletionUsage":
+        """Return the engine's counts in OpenAI's shape."""
+        return cls(
+            usage.prompt,
+            usage.completion,
+            usage.prompt + usage.completion,
+            PromptTokensDetails(usage.cached),
+            CompletionTokensDetails(usage.reasoning),
+        )
+
+
+class CalledFunction(Struct):
+    """A function and its arguments as JSON text."""
+
+    name: str
+    arguments: str
+
+
+class AnsweredToolCall(Struct):
+    """A call that the model made."""
+
+    id: str
+    function: CalledFunction
+    type: Literal["function"] = "function"
+
+
+class AnswerMessage(Struct):
+    """What the model answered."""
+
+    content: str | None
+    role: Literal["assistant"] = "assistant"
+    refusal: str | None = None
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[AnsweredToolCall] | UnsetType = UNSET
+
+
+class Choice(Struct):
+    """One of the `n` answers."""
+
+    index: int
+    message: AnswerMessage
+    finish_reason: FinishReason
+    logprobs: None = None
+
+
+class ChatCompletion(Struct):
+    """A whole answer."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[Choice]
+    usage: CompletionUsage
+    system_fingerprint: str
+    object: Literal["chat.completion"] = "chat.completion"
+
+
+class FunctionDelta(Struct):
+    """A call's name, or more of its arguments."""
+
+    name: str | UnsetType = UNSET
+    arguments: str = ""
+
+
+class ToolCallDelta(Struct):
+    """A call that begins (with `id` and `type`) or goes on."""
+
+    index: int
+    function: FunctionDelta
+    id: str | UnsetType = UNSET
+    type: Literal["function"] | UnsetType = UNSET
+
+
+class Delta(Struct):
+    """What is new in a choice."""
+
+    role: Literal["assistant"] | UnsetType = UNSET
+    content: str | UnsetType | None = UNSET
+    reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
+
+
+class ChunkChoice(Struct):
+    """What is new in one of the `n` answers."""
+
+    index: int
+    delta: Delta
+    logprobs: None = None
+    finish_reason: FinishReason | None = None
+
+
+class ChatCompletionChunk(Struct):
+    """One `data:` line of a stream; the last one, with no choices, carries `usage` if asked."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[ChunkChoice]
+    system_fingerprint: str
+    object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
+    usage: CompletionUsage | UnsetType | None = UNSET
+
+
+class ChunkEncoder:
+    """Encodes the chunks of one request.
+
+    All chunks of a request begin and end alike, and a stream is mostly text, so only the text is
+    encoded anew for each token.
+    """
+
+    def __init__(
+        self, id: str, created: int, model: str, fingerprint: str, include_usage: bool
+    ) -> None:
+        self._empty = ChatCompletionChunk(
+            id, created, model, [], fingerprint, usage=None if include_usage else UNSET
+        )
+        self._encoder = msgspec.json.Encoder()
+        sample = self.choice(ChunkChoice(0, Delta(content="?")))
+        self._head, self._tail = sample.split(b'0,"delta":{"content":"?"', 1)
+
+    def text(self, row: int, text: str) -> bytes:
+        """Return the event of new content."""
+        encoded = self._encoder.encode(text)
+        return b'%b%d,"delta":{"content":%b%b' % (self._head, row, encoded, self._tail)
+
+    def choice(self, choice: ChunkChoice) -> bytes:
+        """Return the event of one choice's news."""
+        chunk = msgspec.structs.replace(self._empty, choices=[choice])
+        return b"data: %b\n\n" % self._encoder.encode(chunk)
+
+    def usage(self, usage: words.Usage) -> bytes:
+        """Return the event that tells the token counts."""
+        chunk = msgspec.structs.replace(self._empty, usage=CompletionUsage.of(usage))
+        return b"data: %b\n\n" % self._encoder.encode(chunk)

@@ -1,0 +1,76 @@
+"""JSON bodies into typed structs, and what is wrong with them in words."""
+
+import json
+import math
+import re
+from typing import Any, NoReturn, TypeVar
+
+import msgspec
+
+from mlx_notebook.server.errors import InvalidRequest
+
+T = TypeVar("T")
+
+# msgspec ends its messages with the place: "... - at `$.messages[3].content`".
+_PLACE = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
+_MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Decode and validate a request's body.
+
+    Raises:
+        InvalidRequest: The body is not JSON or not what the route takes; `param` names the place.
+    """
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _invalid_value(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        _explain_malformed(body, error)
+    except RecursionError:
+        raise InvalidRequest("The body is nested too deeply.", code="invalid_json") from None
+
+
+def _invalid_value(message: str) -> InvalidRequest:
+    place = _PLACE.search(message)
+    path = place["path"].replace("[...]", "") if place else ""
+    what = message[: place.start()] if place else message
+    if missing := _MISSING.search(what):
+        path = f"{path}.{missing['field']}" if path else missing["field"]
+        return InvalidRequest(f"The request needs '{path}'.", param=path, code="missing_parameter")
+    what = what[0].lower() + what[1:]
+    if not path:
+        return InvalidRequest(f"The body is not right: {what}.", code="invalid_type")
+    return InvalidRequest(f"'{path}' is not right: {what}.", param=path, code="invalid_value")
+
+
+def _explain_malformed(body: bytes, error: Exception) -> NoReturn:
+    """Say what makes a body unreadable; text that is not Unicode and NaN are named by place."""
+    if not body.strip():
+        raise InvalidRequest("The body is empty: send a JSON object.", code="invalid_json")
+    try:
+        found = _unusable(json.loads(body), "")
+    except (ValueError, RecursionError):
+        found = None
+    if found:
+        path, why = found
+        raise InvalidRequest(f"'{path}' is not right: {why}.", param=path, code="invalid_value")
+    if isinstance(error, UnicodeDecodeError):
+        raise InvalidRequest("The body is not UTF-8.", code="invalid_json")
+    raise InvalidRequest(f"The body is not JSON: {error}.", code="invalid_json")
+
+
+def _unusable(value: Any, path: str) -> tuple[str, str] | None:
+    """Return the first place that Python's lenient JSON parser takes and JSON does not."""
+    if isinstance(value, str) and _SURROGATE.search(value):
+        return path, "it holds a lone surrogate, which is no Unicode character"
+    if isinstance(value, float) and not math.isfinite(value):
+        return path, "it is not a finite number"
+    children: list[tuple[str, Any]] = []
+    if isinstance(value, dict):
+        children = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]
+    elif isinstance(value, list):
+        children = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    return next((found for key, item in children if (found := _unusable(item, key))), None)

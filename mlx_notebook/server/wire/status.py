@@ -1,0 +1,122 @@
+"""`health`, `mlx/status` and `mlx/events`. Times are Unix seconds, durations seconds."""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from mlx_notebook.messages import Phase
+
+EngineState = Literal["stopped", "starting", "running", "restarting", "failed"]
+
+
+class Health(Struct):
+    """The server can answer requests, or can start the engine that does."""
+
+    status: Literal["ok"] = "ok"
+
+
+class EngineStatus(Struct):
+    """The engine process. `error` says why it ended last, where it did not end in order."""
+
+    state: EngineState
+    pid: int | None
+    restarts: int
+    uptime: float
+    device: str | None
+    versions: dict[str, str]
+    error: str | None
+
+
+class ResidentModel(Struct):
+    """A model in memory; `active` requests use it."""
+
+    id: str
+    bytes: int
+    context_length: int
+    loaded_at: float
+    last_used: float
+    active: int
+
+
+class RequestStatus(Struct):
+    """A request that has not ended."""
+
+    id: str
+    model: str
+    phase: Phase
+    prompt_tokens: int
+    cached_tokens: int
+    prefilled_tokens: int
+    generated_tokens: int
+    tokens_per_second: float
+    age: float
+
+
+class QueueStatus(Struct):
+    """`rows` are in work or waiting; up to `batch` are decoded together and `limit` may wait."""
+
+    rows: int
+    waiting: int
+    batch: int
+    limit: int
+
+
+class Rates(Struct):
+    """Tokens a second, of all requests together, over the last second."""
+
+    decode: float
+    prefill: float
+
+
+class TotalCounts(Struct):
+    """Counts since the server began, over all engine processes."""
+
+    requests: int
+    finished: int
+    cancelled: int
+    failed: int
+    prompt_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+
+
+class MemoryStatus(Struct):
+    """Bytes: MLX's active, cached and peak memory, the engine process's, and kept prefixes'."""
+
+    active: int
+    cache: int
+    peak: int
+    process: int
+    prefixes: int
+
+
+class HistoryPoint(Struct):
+    """One second: rates in tokens a second, requests in work, bytes of MLX's active memory."""
+
+    time: float
+    decode: float
+    prefill: float
+    active: int
+    memory: int
+
+
+class Status(Struct):
+    """Everything that the panels draw. `history` has a point a second, at most 120."""
+
+    engine: EngineStatus
+    default_model: str | None
+    loading: list[str]
+    models: list[ResidentModel]
+    requests: list[RequestStatus]
+    queue: QueueStatus
+    rates: Rates
+    totals: TotalCounts
+    memory: MemoryStatus
+    history: list[HistoryPoint]
+
+
+class Cancelled(Struct):
+    """The request was stopped."""
+
+    id: str
+    cancelled: bool = True

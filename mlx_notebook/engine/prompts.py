@@ -87,14 +87,22 @@ def opens_thinking(tokenizer: Any, text: str) -> bool:
     return bool(text.rstrip().endswith(start) or text.rfind(start) > max(text.rfind(end), 0))
 
 
-def allowed_tokens(prompt_tokens: int, context_length: int, max_tokens: int | None) -> int:
+def allowed_tokens(
+    prompt_tokens: int, context_length: int, max_tokens: int | None, max_prompt: int | None = None
+) -> int:
     """How many tokens may be generated.
 
     Raises
     ------
     ContextOverflow
-        If the prompt leaves no room for a single token.
+        If the prompt leaves no room for a single token, or exceeds the configured `max_prompt`.
     """
+    if max_prompt is not None and prompt_tokens > max_prompt:
+        raise ContextOverflow(
+            f"The prompt has {prompt_tokens} tokens, and this server takes {max_prompt} at most "
+            "(MlxNotebookApp.max_prompt_tokens).",
+            "messages",
+        )
     room = context_length - prompt_tokens
     if room < 1:
         raise ContextOverflow(

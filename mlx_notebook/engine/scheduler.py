@@ -179,7 +179,10 @@ class Scheduler:
             if not result.tokens:
                 raise InvalidRequest("the prompt is empty", "messages")
             request.max_tokens = allowed_tokens(
-                len(result.tokens), slot.backend.context_length, request.command.sampling.max_tokens
+                len(result.tokens),
+                slot.backend.context_length,
+                request.command.sampling.max_tokens,
+                self._settings.max_prompt_tokens,
             )
         except EngineError as error:
             slot.waiting -= 1

@@ -15,7 +15,7 @@ from mlx_notebook.notebook.templates import fill
 
 
 @magics_class
-class MlxMagics(Magics):  # type: ignore[misc]
+class MlxMagics(Magics):
     """The magics of one shell, and the one conversation that they carry on."""
 
     shell: Any

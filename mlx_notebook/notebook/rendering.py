@@ -12,6 +12,7 @@ every notebook, GitHub and nbconvert show without a kernel.
 """
 
 import html
+import math
 import re
 import sys
 import time
@@ -74,7 +75,7 @@ class CellView:
         self._tail = ""
         self._thinking = ""
         self._reopen = ""
-        self._shown_at = 0.0
+        self._shown_at = -math.inf
 
     def begin(self, model: str) -> None:
         """Say that an answer is being waited for."""

@@ -87,7 +87,8 @@ def test_random_mixtures_of_markdown_and_html_stay_text():
         "$", "$$", "\\", "\\(", "\\)", "[a](", ")", "![", "](", "]", "[a]: ", "javascript:x",
         "&", "&lt;", "&#60;", "word", "python", "<", ">", '"', "'", "<details>", "* ", "# ", "---",
         "\u2028", "\r\n",
-        "\\[", "\\]", "\\\\[", "\\\\]", "\\begin{a}", "\\end{a}", "$5 ", "x", "|---|---|\n", ":", "<http://e.com/", "=",
+        "\\[", "\\]", "\\\\[", "\\\\]", "\\begin{a}", "\\end{a}", "$5 ", "x",
+        "|---|---|\n", ":", "<http://e.com/", "=",
     ]  # fmt: skip
     rng = random.Random(20)
     for _ in range(4000):

@@ -1,0 +1,45 @@
+"""What stands on a `%%chat` line, and what is said about a bad one."""
+
+import pytest
+
+from mlx_notebook.notebook.errors import BadMagic
+from mlx_notebook.notebook.options import ChatOptions
+
+
+def test_every_option_is_read():
+    options = ChatOptions.parse(
+        '-m tiny-chat -s "Be brief." -t 0.5 --max-tokens 9 --seed=-3 --var answer', is_line=False
+    )
+    assert (options.model, options.system, options.var) == ("tiny-chat", "Be brief.", "answer")
+    assert options.settings() == {"temperature": 0.5, "max_tokens": 9, "seed": -3}
+
+
+def test_a_line_prompt_keeps_its_quotes_braces_and_dashes():
+    options = ChatOptions.parse("-t 0 what's {this} -- 'a' -m test?", is_line=True)
+    assert options.prompt == "what's {this} -- 'a' -m test?"
+    assert options.temperature == 0
+
+
+def test_two_dashes_end_the_options():
+    assert ChatOptions.parse("-- -m is an option", is_line=True).prompt == "-m is an option"
+
+
+def test_a_negative_number_is_a_prompt():
+    assert ChatOptions.parse("-5 degrees?", is_line=True).prompt == "-5 degrees?"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--nonsense 3", "unrecognized arguments: --nonsense"),
+        ("-t warm", "argument -t/--temperature: invalid float value: 'warm'"),
+        ("--var 2x", "'2x' is not a name for a variable"),
+        ("-m", "expected one argument"),
+        ("hello", "the prompt goes below that line"),
+    ],
+)
+def test_a_bad_line_is_told_in_one_sentence(line, said):
+    with pytest.raises(BadMagic) as caught:
+        ChatOptions.parse(line, is_line=False)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)

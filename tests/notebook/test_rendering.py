@@ -1,0 +1,141 @@
+"""A streaming answer costs what its text is long, and ends as static Markdown."""
+
+import random
+from types import SimpleNamespace
+
+import pytest
+
+from mlx_notebook.notebook import rendering
+from mlx_notebook.notebook.answer import Answer, Delta
+from mlx_notebook.notebook.rendering import (
+    CellView,
+    TerminalView,
+    open_fence,
+    settled_length,
+    thinking_block,
+)
+
+
+class Outputs:
+    """Stands where a frontend would, and counts what it is sent."""
+
+    def __init__(self, monkeypatch):
+        self.shown, self.sent, self.updates, self.clock = [], 0, 0, 0.0
+        monkeypatch.setattr(rendering, "_display", self._display)
+        monkeypatch.setattr(rendering.time, "monotonic", lambda: self.clock)
+
+    def _display(self, markdown, plain=""):
+        index = len(self.shown)
+        self.shown.append(None)
+
+        def update(bundle, raw):
+            self.shown[index] = bundle
+            self.updates += 1
+            self.sent += len(bundle["text/markdown"])
+
+        update(rendering._bundle(markdown, plain), True)
+        return SimpleNamespace(update=update)
+
+
+def stream(outputs, view, text, kind="content", tokens_per_second=50, size=4):
+    for start in range(0, len(text), size):
+        outputs.clock += 1 / tokens_per_second
+        view.add(Delta(kind, text[start : start + size]))
+
+
+def answer_of(text, reasoning=""):
+    answer = Answer("m", outcome="complete")
+    answer._content.append(text)
+    answer._reasoning.append(reasoning)
+    return answer
+
+
+PARAGRAPH = "Some words that make a paragraph of an ordinary length, as models write them. " * 5
+LONG = {
+    "paragraphs": (PARAGRAPH + "\n\n") * 50,
+    "one code block": "```python\n" + "print('a line of code')\n" * 900 + "```\n",
+    "one line": "word " * 4000,
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_what_is_sent_grows_as_the_text_not_as_its_square(monkeypatch, kind):
+    costs = []
+    for part in (4, 1):
+        outputs, view = Outputs(monkeypatch), CellView()
+        text = LONG[kind][: len(LONG[kind]) // part]
+        view.begin("m")
+        stream(outputs, view, text)
+        view.end(answer_of(text))
+        costs.append(outputs.sent / len(text))
+    # Four times the text may cost a little more a character, never four times as much.
+    assert costs[1] < 2 * costs[0]
+    # Far under the 100 characters sent for each of the text that whole replacements would take.
+    assert costs[1] < 130
+
+
+def test_at_most_ten_updates_a_second_and_all_of_the_text_at_the_end(monkeypatch):
+    outputs, view = Outputs(monkeypatch), CellView()
+    view.begin("m")
+    stream(outputs, view, PARAGRAPH, tokens_per_second=1000)
+    assert outputs.updates <= 2 + outputs.clock / 0.1 + 2
+    view.end(answer_of(PARAGRAPH))
+    assert outputs.shown[0] == {"text/markdown": PARAGRAPH, "text/plain": PARAGRAPH}
+    assert outputs.shown[1] == {"text/markdown": "<small>m</small>", "text/plain": "m"}
+
+
+def test_both_outputs_together_show_all_that_was_taken(monkeypatch):
+    outputs, view = Outputs(monkeypatch), CellView()
+    text = LONG["paragraphs"]
+    view.begin("m")
+    for start in range(0, len(text), 40):
+        outputs.clock += 1
+        view.add(Delta("content", text[start : start + 40]))
+        joined = "".join(output["text/markdown"] for output in outputs.shown)
+        assert joined == text[: start + 40]
+
+
+def test_thinking_is_open_while_it_runs_and_closed_after(monkeypatch):
+    outputs, view = Outputs(monkeypatch), CellView()
+    view.begin("m")
+    stream(outputs, view, "I think <b> that", kind="reasoning")
+    assert outputs.shown[-1]["text/markdown"].startswith("<details open>")
+    stream(outputs, view, "It is so.")
+    assert outputs.shown[0]["text/markdown"].startswith("<details><summary>Thought in 4 words")
+    view.end(answer_of("It is so.", "I think <b> that"))
+    assert "I think &lt;b&gt; that</p></details>\n\nIt is so." in outputs.shown[0]["text/markdown"]
+
+
+def test_no_thinking_can_leave_its_block():
+    block = thinking_block("</p></details>\n\n<script>x</script> $a$ \\(b\\)", running=False)
+    assert block.count("<") == 8  # details, summary, p: opened and closed, and two line breaks
+    assert block.strip().count("\n") == 0
+
+
+def test_a_fence_that_is_cut_is_opened_again():
+    text = "Intro.\n\n```python\n" + "x = 1\n" * 500
+    cut = settled_length(text, "", limit=1000)
+    assert cut == len("Intro.\n\n")
+    rest = text[cut:]
+    cut = settled_length(rest, "", limit=1000)
+    assert cut == len(rest)
+    assert open_fence(rest[:cut]) == "```python\n"
+    closed = "x = 2\n```\n\nDone.\n\nMore"
+    assert settled_length(closed, "```python\n", limit=1000) == len("x = 2\n```\n\nDone.\n\n")
+
+
+def test_any_text_settles_without_loss():
+    rng = random.Random(3)
+    for _ in range(300):
+        pieces = rng.choices(["a", "\n", "\n\n", "```\n", "~~~\n", " ", "é"], k=60)
+        text = "".join(pieces)
+        assert 0 <= settled_length(text, "", limit=20) <= len(text)
+
+
+def test_a_terminal_gets_plain_text_and_nothing_that_it_would_obey(capsys):
+    view = TerminalView()
+    view.begin("m")
+    view.add(Delta("reasoning", "hm"))
+    view.add(Delta("content", "red \x1b[31m and \x07 bell\nnext"))
+    view.end(answer_of("x"))
+    assert capsys.readouterr().out == "[thinking] hm\n\nred [31m and  bell\nnext\n[m]\n"

@@ -82,6 +82,29 @@ class TextPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="text"):
 Prompt = ChatPrompt | TextPrompt
 
 
+class ToolChoice(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """Whether the model may, must or must not call the prompt's tools.
+
+    `names` narrows the choice to some of them (a named function, or OpenAI's `allowed_tools`);
+    `parallel` allows more than one call in an answer.
+    """
+
+    mode: Literal["auto", "none", "required"] = "auto"
+    names: list[str] | None = None
+    parallel: bool = True
+
+
+class OutputFormat(msgspec.Struct, kw_only=True, frozen=True):
+    """What the answer must look like; enforced token by token.
+
+    `value` is a JSON schema, a regular expression, a list of texts to choose from, or a Lark
+    grammar; nothing for `json_object`.
+    """
+
+    kind: Literal["json_object", "json_schema", "regex", "choice", "grammar"]
+    value: Any = None
+
+
 # --- commands: server -> engine ---------------------------------------------------------------
 
 
@@ -94,6 +117,34 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
     prompt: Prompt
     sampling: Sampling = Sampling()
     n: int = 1
+    tool_choice: ToolChoice = ToolChoice()
+    output_format: OutputFormat | None = None
+    thinking_budget: int | None = None
+    prompt_logprobs: int | None = None
+    trace: bool = False
+
+
+class Tokenize(msgspec.Struct, kw_only=True, frozen=True, tag="tokenize"):
+    """Show what a prompt becomes; answered by `Tokenized` or `Failed` with this `id`."""
+
+    id: str
+    model: str
+    path: str
+    prompt: Prompt
+    add_special_tokens: bool = True
+
+
+class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed"):
+    """Embed texts (or token ids); answered by `Embedded` or `Failed` with this `id`.
+
+    `dimensions` keeps that many leading components and normalises them again.
+    """
+
+    id: str
+    model: str
+    path: str
+    inputs: list[str | list[int]]
+    dimensions: int | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -121,7 +172,7 @@ class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     """Stop everything and leave."""
 
 
-Command = Generate | Cancel | Load | Unload | Shutdown
+Command = Generate | Tokenize | Embed | Cancel | Load | Unload | Shutdown
 
 
 # --- events: engine -> server -----------------------------------------------------------------
@@ -228,6 +279,52 @@ class Timings(msgspec.Struct, frozen=True, array_like=True):
     prefill: float
     first_token: float
     decode: float
+
+
+class PromptLogprobs(msgspec.Struct, frozen=True, tag="prompt_logprobs", array_like=True):
+    """Log probabilities of the prompt's own tokens; of the first one there is none."""
+
+    id: str
+    tokens: list[TokenLogprob | None]
+
+
+class Problem(msgspec.Struct, frozen=True, array_like=True):
+    """Text that looked like a tool call and was none, and why."""
+
+    raw: str
+    reason: str
+
+
+class RowTrace(msgspec.Struct, frozen=True, array_like=True):
+    """What one row's model really wrote, marks included, and what could not be parsed of it."""
+
+    raw: str
+    problems: list[Problem]
+
+
+class Traced(msgspec.Struct, frozen=True, tag="traced", array_like=True):
+    """For a `Generate` with `trace`, just before its last event: the prompt as it was fed."""
+
+    id: str
+    prompt: str
+    rows: list[RowTrace]
+
+
+class Tokenized(msgspec.Struct, frozen=True, tag="tokenized", array_like=True):
+    """Answer to `Tokenize`: the text that is fed, and its tokens with each one's own text."""
+
+    id: str
+    text: str
+    tokens: list[int]
+    pieces: list[str]
+
+
+class Embedded(msgspec.Struct, frozen=True, tag="embedded", array_like=True):
+    """Answer to `Embed`: one unit vector an input, as little-endian float32; `tokens` were fed."""
+
+    id: str
+    vectors: list[bytes]
+    tokens: int
 
 
 class Done(msgspec.Struct, frozen=True, tag="done", array_like=True):
@@ -338,6 +435,10 @@ Event = (
     | ToolCallStart
     | ToolCallDelta
     | Finished
+    | PromptLogprobs
+    | Traced
+    | Tokenized
+    | Embedded
     | Done
     | Failed
     | Loaded

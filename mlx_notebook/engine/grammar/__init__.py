@@ -1,0 +1,1 @@
+"""Output constraints: JSON schemas, regular expressions, grammars and tool calls, by llguidance."""

@@ -1,0 +1,97 @@
+"""Writes grammars in llguidance's Lark: literals, special tokens, embedded JSON schemas."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+# White space inside JSON: as much as an indented document needs, but never without end, since
+# small models that may write blanks for ever sometimes do.
+JSON_SPACE = r"[\x20\x0A\x0D\x09]{1,40}"
+
+ANY_TEXT = r"/(?s:.)*/"
+
+
+class Rules:
+    """The rules of one grammar as they are collected.
+
+    `special` maps the text of each special token to its id: in llguidance special tokens are not
+    text, so every literal is split at them.
+    """
+
+    def __init__(self, special: Mapping[str, int] | None = None) -> None:
+        self._special = dict(special or {})
+        names = sorted(self._special, key=len, reverse=True)
+        self._split = re.compile("(" + "|".join(map(re.escape, names)) + ")") if names else None
+        self._rules: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+
+    def is_special(self, text: str) -> bool:
+        """Say whether `text` is one special token."""
+        return text in self._special
+
+    def text(self, literal: str) -> str:
+        """Return an expression that matches exactly `literal`; "" for the empty literal."""
+        pieces = self._split.split(literal) if self._split else [literal]
+        return " ".join(
+            f"<[{self._special[piece]}]>" if piece in self._special else quoted(piece)
+            for piece in pieces
+            if piece
+        )
+
+    def choice(self, literals: list[str]) -> str:
+        """Return an expression that matches one of `literals`."""
+        return "(" + " | ".join(self.text(literal) or '""' for literal in literals) + ")"
+
+    def json(self, schema: Any, *, strict: bool) -> str:
+        """Return a rule for the JSON values of `schema`.
+
+        Without `strict`, keywords that llguidance does not know are passed over.
+        """
+        options: dict[str, Any] = {"whitespace_pattern": JSON_SPACE}
+        if not strict:
+            options["lenient"] = True
+        if isinstance(schema, Mapping):
+            schema = {**schema, "x-guidance": options}
+        elif schema is not False:
+            schema = {"x-guidance": options}
+        return self.add("json", "%json " + json.dumps(schema))
+
+    def until(self, closing: str) -> str:
+        """Return an expression for any text up to and including the literal `closing`."""
+        first = self._split.match(closing) if self._split else None
+        if first is not None:
+            # Special tokens never occur inside text: nothing else is needed to end it.
+            return f"{self.add('TEXT', ANY_TEXT)} {self.text(closing)}"
+        cut = self._split.search(closing) if self._split else None
+        head, tail = (closing[: cut.start()], closing[cut.start() :]) if cut else (closing, "")
+        rule = self.add("span", ANY_TEXT, f"[suffix={quoted(head)}]")
+        return f"{rule} {self.text(tail)}".strip()
+
+    def add(self, name: str, body: str, options: str = "") -> str:
+        """Add a rule and return its name; equal rules are shared."""
+        key = f"{name}{options}: {body}"
+        if key not in self._names:
+            unique = f"{name}_{len(self._rules)}"
+            self._names[key] = unique
+            self._rules[unique] = f"{unique}{options}: {body}"
+        return self._names[key]
+
+    def reserve(self, name: str) -> str:
+        """Return the name of a rule that `define` will fill, for rules that name themselves."""
+        unique = f"{name}_{len(self._rules)}"
+        self._rules[unique] = ""
+        return unique
+
+    def define(self, name: str, body: str) -> None:
+        """Fill a reserved rule."""
+        self._rules[name] = f"{name}: {body}"
+
+    def render(self, start: str) -> str:
+        """Return the whole grammar, beginning at the expression `start`."""
+        return "\n".join(["%llguidance {}", f"start: {start}", *self._rules.values()]) + "\n"
+
+
+def quoted(text: str) -> str:
+    """Return `text` as a Lark string."""
+    return json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,60 @@
+"""JSON schemas made fit for llguidance: closed objects, and the arguments of a function."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.parsers.tools import Function
+
+_COMBINING = ("allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if", "not")
+_SCHEMA_MAPS = ("properties", "$defs", "definitions", "patternProperties")
+_SCHEMA_LISTS = ("anyOf", "oneOf", "prefixItems")
+
+
+def close_objects(schema: Any) -> Any:
+    """Return `schema` where objects with declared properties allow no others.
+
+    JSON Schema allows any further property unless told otherwise, which no author of a tool
+    means, and which lets a small model invent keys for ever. What such a schema accepts, the
+    original accepts too. Objects that combine schemas are left alone: there the properties may
+    be declared elsewhere.
+    """
+    return schema if _merges(schema) else _close(schema)
+
+
+def _merges(schema: Any) -> bool:
+    """Say whether `schema` builds objects out of several schemas with `allOf` anywhere."""
+    if isinstance(schema, list):
+        return any(_merges(part) for part in schema)
+    if not isinstance(schema, Mapping):
+        return False
+    parts = schema.get("allOf")
+    return (isinstance(parts, list) and len(parts) > 1) or any(map(_merges, schema.values()))
+
+
+def _close(schema: Any) -> Any:
+    if not isinstance(schema, Mapping):
+        return schema
+    closed = dict(schema)
+    for key in _SCHEMA_MAPS:
+        if isinstance(closed.get(key), Mapping):
+            closed[key] = {name: _close(part) for name, part in closed[key].items()}
+    for key in _SCHEMA_LISTS:
+        if isinstance(closed.get(key), list) and "properties" not in closed:
+            closed[key] = [_close(part) for part in closed[key]]
+    if isinstance(closed.get("items"), Mapping):
+        closed["items"] = _close(closed["items"])
+    if isinstance(closed.get("additionalProperties"), Mapping):
+        closed["additionalProperties"] = _close(closed["additionalProperties"])
+    if closed.get("properties") and not any(key in closed for key in _COMBINING):
+        closed.setdefault("additionalProperties", False)
+    return closed
+
+
+def constrain_arguments(function: Function, rules: Rules) -> str:
+    """Return a rule for the arguments of `function` as a JSON object."""
+    schema = close_objects(function.parameters)
+    schema = {"type": "object", **schema}
+    if not any(key in schema for key in _COMBINING):
+        schema.setdefault("additionalProperties", False)
+    return rules.json(schema, strict=function.strict)

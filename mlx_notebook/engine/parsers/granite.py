@@ -1,0 +1,57 @@
+"""IBM Granite 3.x, Phi-4-mini and kin: a JSON list of calls after a marker.
+
+Source: https://www.ibm.com/granite/docs/models/granite and Phi-4-mini's model card.
+"""
+
+from mlx_notebook.engine.parsers import json_calls
+from mlx_notebook.engine.parsers.dialect import Layout, Start
+from mlx_notebook.engine.parsers.hermes import JSONCalls
+from mlx_notebook.engine.parsers.source import Parsing, Source
+
+
+class JSONList(JSONCalls):
+    """A marker, then `[{"name": ..., "arguments": {...}}, ...]`, then perhaps an end marker."""
+
+    def region(self, source: Source) -> Parsing[None]:
+        """Parse the list and the end marker, where the dialect has one and the model writes it."""
+        if (yield from source.space()) == "{":
+            yield from json_calls.call(source)
+            source.end()
+        else:
+            yield from source.expect("[")
+            yield from json_calls.calls(source)
+        close = self.layout.close.removeprefix("]")
+        if close and (yield from source.space()):
+            yield from source.accept(close)
+
+
+class Granite(JSONList):
+    """`<|tool_call|>[...]` to the end of the answer."""
+
+    name = "granite"
+    layout = Layout(open="<|tool_call|>[", close="]", join=", ", nested=True)
+    starts = (Start("<|tool_call|>"), Start("<tool_call>"))
+
+
+class Phi(JSONList):
+    """`<|tool_call|>[...]<|/tool_call|>`."""
+
+    name = "phi"
+    layout = Layout(open="<|tool_call|>[", close="]<|/tool_call|>", join=", ", nested=True)
+    starts = (Start("<|tool_call|>"), Start("functools"))
+
+
+class Nemotron(JSONList):
+    """`<TOOLCALL>[...]</TOOLCALL>` (NVIDIA Nemotron Nano)."""
+
+    name = "nemotron"
+    layout = Layout(open="<TOOLCALL>[", close="]</TOOLCALL>", join=", ", nested=True)
+    starts = (Start("<TOOLCALL>"),)
+
+
+class Apriel(JSONList):
+    """`<tool_calls>[...]</tool_calls>` (ServiceNow Apriel)."""
+
+    name = "apriel"
+    layout = Layout(open="<tool_calls>[", close="]</tool_calls>", join=", ", nested=True)
+    starts = (Start("<tool_calls>"),)

@@ -1,0 +1,216 @@
+"""Calls written as JSON: values passed through as they are decoded, and objects naming a call."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from mlx_notebook.engine.parsers.events import Malformed, Truncated
+from mlx_notebook.engine.parsers.source import Parsing, Source
+from mlx_notebook.engine.parsers.values import dumps
+
+_STRUCTURE = re.compile(r'["{}\[\]]')
+_STRING_STOP = re.compile(r'["\\]')
+_SCALAR_STOP = re.compile(r"[\s,:\]}]")
+
+NAME_KEYS = ("name", "tool_name")
+ARGUMENT_KEYS = ("arguments", "parameters")
+
+
+def value(source: Source, emit: Callable[[str], None] | None = None) -> Parsing[str]:
+    """Read one JSON value and return its text, sending it to `emit` piece by piece.
+
+    Raises Malformed where the text is not JSON (known at its end), Truncated.
+    """
+    pieces: list[str] = []
+
+    def take(end: int) -> None:
+        piece = source.text[source.pos : end]
+        source.pos = end
+        if piece:
+            pieces.append(piece)
+            if emit is not None:
+                emit(piece)
+
+    first = yield from source.space()
+    if first and first in '{["':
+        yield from _bracketed(source, take)
+    else:
+        if not first or first in ",:]}":
+            raise _missing(source)
+        while (stop := _SCALAR_STOP.search(source.text, source.pos)) is None:
+            if source.closed:
+                break
+            yield
+        take(stop.start() if stop else len(source.text))
+    text = "".join(pieces)
+    load(text)
+    return text
+
+
+def _bracketed(source: Source, take: Callable[[int], None]) -> Parsing[None]:
+    """Read a string, an array or an object to its end."""
+    depth = 0
+    quoted = False
+    while True:
+        at = source.pos
+        text = source.text
+        while True:
+            found = (_STRING_STOP if quoted else _STRUCTURE).search(text, at)
+            if found is None:
+                take(len(text))
+                break
+            at = found.end()
+            mark = found.group()
+            if mark == "\\":
+                if at == len(text):
+                    # Keep the backslash unread: the next character belongs to it.
+                    take(at - 1)
+                    break
+                at += 1
+                continue
+            if mark == '"':
+                quoted = not quoted
+            else:
+                depth += 1 if mark in "{[" else -1
+            if depth <= 0 and not quoted:
+                take(at)
+                return
+        yield from source.more("the arguments")
+
+
+def load(text: str) -> Any:
+    """Return JSON text as a value; raises Malformed saying where it breaks."""
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise Malformed("The JSON is nested too deeply.") from None
+    except ValueError as error:
+        raise Malformed(f"The text is not JSON: {error}.") from error
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def string(source: Source) -> Parsing[str]:
+    """Read one JSON string and return what it says."""
+    if (yield from source.space()) != '"':
+        raise _missing(source, "a string")
+    text = yield from value(source)
+    found = load(text)
+    assert isinstance(found, str)
+    return found
+
+
+def arguments(source: Source) -> Parsing[None]:
+    """Read the arguments of the call that has begun and send them as they come.
+
+    Besides an object, models write nothing, null, or an object inside a string.
+    """
+    first = yield from source.space()
+    if first == "{":
+        yield from value(source, source.arguments)
+        return
+    if not first or first in ",}])":
+        source.arguments("{}")
+        return
+    source.arguments(_object((yield from value(source))))
+
+
+def _object(text: str) -> str:
+    """Return arguments that came as another value than an object as an object's text."""
+    found = load(text)
+    if isinstance(found, str):
+        text = found.strip() or "{}"
+        found = load(text)
+    if found is None:
+        return "{}"
+    if not isinstance(found, dict):
+        raise Malformed("The arguments are not a JSON object.")
+    return text
+
+
+def call(source: Source) -> Parsing[None]:
+    """Read one object such as `{"name": "f", "arguments": {...}}` as a call.
+
+    The keys may come in any order, others are passed over, and the call may stand under
+    "function", as in OpenAI's own shape.
+    """
+    yield from source.expect("{")
+    early: str | None = None
+    done = False
+    while True:
+        mark = yield from source.space()
+        if mark == "}":
+            source.pos += 1
+            break
+        if mark == ",":
+            source.pos += 1
+            continue
+        key = yield from string(source)
+        yield from source.space()
+        yield from source.expect(":")
+        mark = yield from source.space()
+        if key == "function" and mark == "{" and source.started is None:
+            yield from call(source)
+            yield from _close(source)
+            return
+        if key in (*NAME_KEYS, "function") and source.started is None and mark == '"':
+            source.start((yield from string(source)))
+            if early is not None:
+                source.arguments(_object(early))
+                done = True
+        elif key in ARGUMENT_KEYS and not done:
+            if source.started is None:
+                early = yield from value(source)
+            else:
+                yield from arguments(source)
+                done = True
+        else:
+            yield from value(source)
+    if source.started is None:
+        raise Malformed("The JSON object names no function.")
+    if not done:
+        source.arguments("{}")
+
+
+def _close(source: Source) -> Parsing[None]:
+    """Pass over what remains of an object whose call has been read."""
+    while True:
+        mark = yield from source.space()
+        if mark == "}":
+            source.pos += 1
+            return
+        if mark == ",":
+            source.pos += 1
+            continue
+        yield from string(source)
+        yield from source.space()
+        yield from source.expect(":")
+        yield from value(source)
+
+
+def calls(source: Source, close: str = "]") -> Parsing[None]:
+    """Read call objects separated by commas up to and including `close`, ending each."""
+    while True:
+        mark = yield from source.space()
+        if close.startswith(mark or "\0"):
+            yield from source.expect(close)
+            return
+        if mark == ",":
+            source.pos += 1
+            continue
+        yield from call(source)
+        source.end()
+
+
+def render(name: str, arguments_text: str, key: str = "arguments") -> str:
+    """Return a call object as chat templates write it."""
+    return f'{{"name": {dumps(name)}, "{key}": {arguments_text}}}'
+
+
+def _missing(source: Source, what: str = "a value") -> Exception:
+    if source.closed and not source.rest.strip():
+        return Truncated("The text ends inside the call.")
+    return Malformed(f"Expected {what} and found {source.text[source.pos : source.pos + 20]!r}.")

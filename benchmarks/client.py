@@ -102,6 +102,10 @@ def _unchunk(body: bytes) -> bytes:
     return b"".join(parts)
 
 
+class _HungUp(Exception):
+    """This side has hung up."""
+
+
 class _Exchange(asyncio.Protocol):
     """One request on a connection of its own."""
 
@@ -110,9 +114,9 @@ class _Exchange(asyncio.Protocol):
         self.data = bytearray()
         self.started = self.ended = 0.0
         self.first: float | None = None
-        self.complete = False
         self.transport: asyncio.Transport | None = None
         self.gone = asyncio.get_running_loop().create_future()
+        self.hang_up_after_text: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -125,6 +129,8 @@ class _Exchange(asyncio.Protocol):
         self.data += data
         if self.first is None and _TEXT.search(self.data):
             self.first = now
+            if self.hang_up_after_text is not None:
+                asyncio.get_running_loop().call_later(self.hang_up_after_text, self._hang_up)
         if _DONE in data or (len(data) < 20 and _DONE in self.data[-40:]):
             self._end(now)
 
@@ -133,6 +139,10 @@ class _Exchange(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._end(time.perf_counter())
+
+    def _hang_up(self) -> None:
+        if not self.gone.done():
+            self.gone.set_exception(_HungUp())
 
     def _end(self, now: float) -> None:
         if not self.gone.done():
@@ -175,11 +185,13 @@ async def post(
     payload: dict[str, Any],
     *,
     drop_after: float | None = None,
+    drop_after_text: float | None = None,
     timeout: float = 120.0,  # noqa: ASYNC109 - the limit of the whole exchange, for the caller
 ) -> Reply:
     """Send one request and return what came back.
 
-    `drop_after` hangs up that many seconds after the connection stood, answered or not.
+    `drop_after` hangs up that many seconds after the connection stood, answered or not;
+    `drop_after_text` that many seconds after the first text came.
 
     Raises `TimeoutError` when nothing has ended after `timeout` seconds (a hung request), and
     `OSError` when the server does not accept the connection.
@@ -188,10 +200,13 @@ async def post(
     _, exchange = await loop.create_connection(
         lambda: _Exchange(_request(endpoint, payload)), endpoint.host, endpoint.port
     )
+    exchange.hang_up_after_text = drop_after_text
     try:
         limit = timeout if drop_after is None else drop_after
         await asyncio.wait_for(asyncio.shield(exchange.gone), limit)
         return exchange.reply(dropped=False)
+    except _HungUp:
+        return exchange.reply(dropped=True)
     except TimeoutError:
         if drop_after is None:
             raise

@@ -25,6 +25,7 @@ from benchmarks.running import Running, running
 from benchmarks.serving import prepare_model
 
 _HUNG_AFTER = 15.0
+_KINDS = ("process", "active", "cache", "prefixes")
 
 
 class Trials:
@@ -36,7 +37,7 @@ class Trials:
         self.random = random.Random(seed)
         self.serial = 0
 
-    async def ask(self, tokens: int, *, stream: bool = True, **limits: float) -> Reply | None:
+    async def ask(self, tokens: int, *, stream: bool = True, **limits: Any) -> Reply | None:
         """Send one request with a prompt of its own; `None` is a hung one."""
         self.serial += 1
         size = self.random.choice([40, 100, 200, 400])
@@ -65,7 +66,11 @@ class Trials:
                 asyncio.create_task(self.ask(400, stream=i % 4 != 3, timeout=90.0))
                 for i in range(streams)
             ]
-            await asyncio.sleep(self.random.uniform(0.1, 2.0))
+            if number % 3:  # A third of the kills comes while prompts are read, the others later.
+                await self.live.until(
+                    lambda s: sum(r["generated_tokens"] > 0 for r in s["requests"]) > streams // 2
+                )
+            await asyncio.sleep(self.random.uniform(0.05, 0.5))
             victims = self.live.engines()
             killed = time.perf_counter()
             for victim in victims:
@@ -107,14 +112,13 @@ class Trials:
 
         async def one(number: int) -> None:
             async with gate:
-                # Some at once (queue), some while the prompt is read, most while tokens come.
-                delay = self.random.choice([0.0, 0.02, 0.3, 1.0, 3.0]) * self.random.random()
-                reply = await self.ask(200, stream=number % 2 == 0, drop_after=delay)
-                fates[_phase(reply)] += 1
+                fates[_phase(await self.ask(200, **self._moment(number)))] += 1
 
-        for first, last in ((0, 50), (50, count)):
+        first = 0
+        for last in sorted({min(50, count), *range(200, count, 150), count}):
             await asyncio.gather(*(one(i) for i in range(first, last)))
             marks[last] = await self._settled()
+            first = last
         idle = await self.live.until(lambda s: not s["requests"] and not s["queue"]["rows"])
         final = await self.ask(8, timeout=60.0)
         return {
@@ -126,12 +130,22 @@ class Trials:
             "totals": (await self.live.status())["totals"],
         }
 
+    def _moment(self, number: int) -> dict[str, Any]:
+        """When to hang up: at once, while it waits or its prompt is read, or while tokens come."""
+        if number % 4 == 0:
+            return {"stream": True, "drop_after": self.random.choice([0.0, 0.01, 0.1])}
+        if number % 4 == 1:
+            return {"stream": False, "drop_after": self.random.uniform(0.0, 4.0)}
+        if number % 4 == 2:
+            return {"stream": True, "drop_after": self.random.uniform(0.0, 1.5)}
+        return {"stream": True, "drop_after_text": self.random.uniform(0.0, 1.0), "timeout": 90.0}
+
     async def _settled(self) -> dict[str, float]:
         """Memory in MB once all is idle for some seconds (the engine then empties its cache)."""
         await self.live.until(lambda s: not s["requests"] and not s["queue"]["rows"])
         await asyncio.sleep(4)
         memory = (await self.live.status())["memory"]
-        found = {f"engine {name}": memory[name] / 1e6 for name in ("process", "active", "prefixes")}
+        found = {f"engine {name}": memory[name] / 1e6 for name in _KINDS}
         server = next(p for p in self.live.family() if p.pid == self.live.server.service.pid)
         return found | {"Jupyter server": server.memory_info().rss / 1e6}
 
@@ -205,7 +219,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         work = Path(folder)
         model = work / "model"
         prepare_model(options.model, model, "float32")
-        async with running(model, work) as live:
+        async with running(model, work, *options.option) as live:
             trials = Trials(live, model, options.seed)
             if options.drops:
                 results["drops"] = await trials.drops(options.drops, options.together)
@@ -227,6 +241,12 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=8)
     parser.add_argument("--drops", type=int, default=500)
     parser.add_argument("--together", type=int, default=48, help="dropped requests at a time")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        help="given to the server, as --option=--MlxNotebookApp.prefix_cache_entries=8",
+    )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()

@@ -109,9 +109,9 @@ def test_a_dropped_request_ends_at_once_and_a_hung_one_times_out():
             dropped = await post(endpoint, {}, drop_after=0.1)
             with pytest.raises(TimeoutError):
                 await post(endpoint, {}, timeout=0.1)
-            return dropped
+            return dropped, await post(endpoint, {}, drop_after_text=0.05)
 
-    reply = asyncio.run(run())
-    assert reply.dropped
-    assert reply.error is None
-    assert reply.first is not None
+    for reply in asyncio.run(run()):
+        assert reply.dropped
+        assert reply.error is None
+        assert reply.first is not None

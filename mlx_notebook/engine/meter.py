@@ -37,14 +37,14 @@ class Meter:
         self._decode, self._prefill = Rate(), Rate()
         self._process = psutil.Process()
 
-    def decoded(self, tokens: int) -> None:
-        """Note tokens of one decode step."""
-        self.generated_tokens += tokens
-        self._decode.add(tokens, time.perf_counter())
-
-    def prefilled(self, tokens: int) -> None:
-        """Note prompt tokens computed."""
-        self._prefill.add(tokens, time.perf_counter())
+    def count(self, generated: int, prefilled: int) -> None:
+        """Note the tokens of one step."""
+        now = time.perf_counter()
+        if generated:
+            self.generated_tokens += generated
+            self._decode.add(generated, now)
+        if prefilled:
+            self._prefill.add(prefilled, now)
 
     def totals(self) -> Totals:
         """The counts."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
-from mlx_notebook.messages import ChatPrompt, Prompt, TextPrompt
+from mlx_notebook.messages import ChatPrompt, Prompt, TextPrompt, Tokenize, Tokenized
 
 DEFAULT_MAX_TOKENS = 4096
 
@@ -54,6 +54,19 @@ def prepare(tokenizer: Any, prompt: Prompt, keep_stable: bool = False) -> Prepar
         if text.startswith(head):
             stable = len(tokenizer.encode(head, add_special_tokens=False))
     return Prepared(tokens, text, opens_thinking(tokenizer, text), stable)
+
+
+def tokenized(tokenizer: Any, command: Tokenize) -> Tokenized:
+    """What a prompt becomes, token by token."""
+    prompt = command.prompt
+    if isinstance(prompt, TextPrompt) and isinstance(prompt.text, str):
+        text = prompt.text
+        tokens = tokenizer.encode(text, add_special_tokens=command.add_special_tokens)
+    else:
+        prepared = prepare(tokenizer, prompt)
+        text, tokens = prepared.text, prepared.tokens
+    pieces = [tokenizer.decode([token]) for token in tokens]
+    return Tokenized(command.id, text or tokenizer.decode(tokens), tokens, pieces)
 
 
 def render(tokenizer: Any, prompt: ChatPrompt, add_generation_prompt: bool) -> str:

@@ -3,33 +3,51 @@
 import gc
 import logging
 import time
+from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Executor
 from pathlib import Path
 
 import mlx.core as mx
 
+from mlx_notebook.engine.embedding import Embedding
 from mlx_notebook.engine.errors import EngineError
 from mlx_notebook.engine.prefix_cache import PrefixCache
+from mlx_notebook.engine.runner import Runner
 from mlx_notebook.engine.text import TextBackend, load
-from mlx_notebook.messages import EngineConfig
+from mlx_notebook.messages import EngineConfig, Resident
 
 log = logging.getLogger(__name__)
 
 
 class Slot:
-    """A resident model and when it was last used."""
+    """A resident model, its requests, and when it was last used."""
 
     def __init__(self, backend: TextBackend):
         self.backend = backend
+        self.runner = Runner(backend)
         self.loaded_at = self.last_used = time.time()
         self.waiting = 0
         """Requests that will use the model but are not in its batch yet: it must stay."""
+        self.embeddings: deque[Embedding] = deque()
 
     @property
     def busy(self) -> bool:
         """Whether a request runs on this model or is about to."""
-        return bool(self.waiting or len(self.backend))
+        return bool(self.waiting or self.embeddings or len(self.backend))
+
+    @property
+    def resident(self) -> Resident:
+        """What the status shows of it."""
+        backend = self.backend
+        return Resident(
+            backend.name,
+            backend.nbytes,
+            backend.context_length,
+            self.loaded_at,
+            self.last_used,
+            len(backend) + self.waiting + len(self.embeddings),
+        )
 
 
 class Residency:
@@ -78,10 +96,6 @@ class Residency:
             self._end(model)
             return model, error
         return None
-
-    def touch(self, model: str) -> None:
-        """Note that a model has just been used."""
-        self.slots[model].last_used = time.time()
 
     def unload(self, model: str) -> int:
         """Give a model's memory back; returns the bytes freed."""

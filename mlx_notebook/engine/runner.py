@@ -1,0 +1,127 @@
+"""The requests of one resident model: they join its batch, decode together, and leave."""
+
+import time
+
+from mlx_notebook.engine.output import OutputStream
+from mlx_notebook.engine.request import Request, Sequence
+from mlx_notebook.engine.sampling import make_row
+from mlx_notebook.engine.text import Progress, TextBackend, Token
+from mlx_notebook.messages import Event, FinishReason, Prefill, TokenLogprob
+
+
+class Runner:
+    """Connects a backend, which knows tokens, with requests, which know texts and events."""
+
+    def __init__(self, backend: TextBackend):
+        self.backend = backend
+        self._sequences: dict[int, Sequence] = {}
+
+    def __len__(self) -> int:
+        return len(self.backend)
+
+    def join(self, request: Request, events: list[Event]) -> None:
+        """Take a prepared request into the batch."""
+        prompt, command, backend = request.prompt, request.command, self.backend
+        assert prompt is not None
+        request.phase, request.admitted = "prefill", time.perf_counter()
+        # Rows of one request share one prefill: the others fork off once it is done.
+        for index in range(1 if backend.trimmable else command.n):
+            row = make_row(command.sampling, backend.defaults, prompt.tokens, index)
+            uid, cached = backend.insert(
+                row,
+                prompt.tokens,
+                request.max_tokens,
+                endless=command.sampling.ignore_eos,
+                stable=prompt.stable,
+            )
+            self._add(request, index, uid)
+            request.cached = request.prefilled = cached
+        events.append(Prefill(request.id, request.cached, len(prompt.tokens), request.cached))
+
+    def step(self, events: list[Event]) -> tuple[list[Request], int, int]:
+        """Decode one token for every row.
+
+        Returns
+        -------
+        finished, generated, prefilled
+            Requests that ended in this step, tokens generated, prompt tokens computed.
+        """
+        progress, tokens = self.backend.step()
+        prefilled = sum(self._progress(prompt, events) for prompt in progress)
+        finished, stopped = [], []
+        for token in tokens:
+            sequence = self._sequences[token.uid]
+            reason = self._emit(sequence, token, events)
+            if reason is None:
+                continue
+            del self._sequences[token.uid]
+            if token.finish is None:
+                stopped.append(token.uid)
+            if sequence.request.finish(sequence, reason, events):
+                finished.append(sequence.request)
+        if stopped:
+            self.backend.remove(stopped)
+        return finished, len(tokens), prefilled
+
+    def drop(self, request: Request) -> None:
+        """Take a cancelled request's rows out of the batch."""
+        uids = [sequence.uid for sequence in request.sequences if not sequence.finished]
+        if uids:
+            self.backend.remove(uids)
+            for uid in uids:
+                del self._sequences[uid]
+
+    def _add(self, request: Request, index: int, uid: int) -> None:
+        assert request.prompt is not None
+        output = OutputStream(
+            request.id,
+            index,
+            self.backend.tokenizer,
+            self.backend.grammar,
+            stop=request.command.sampling.stop,
+            thinking=request.prompt.thinking,
+        )
+        sequence = Sequence(request, index, uid, output)
+        request.sequences.append(sequence)
+        self._sequences[uid] = sequence
+
+    def _progress(self, prompt: Progress, events: list[Event]) -> int:
+        """Note how far a prompt is computed; once it is, let the other rows fork off."""
+        sequence = self._sequences[prompt.uid]
+        request = sequence.request
+        if sequence.index > 0:
+            return 0
+        assert request.prompt is not None
+        total = len(request.prompt.tokens)
+        done = total if prompt.end else request.cached + prompt.done
+        new, request.prefilled = done - request.prefilled, done
+        if not prompt.end:
+            events.append(Prefill(request.id, done, total, request.cached))
+            return new
+        sampling = request.command.sampling
+        for index in range(len(request.sequences), request.command.n):
+            row = make_row(sampling, self.backend.defaults, request.prompt.tokens, index)
+            uid = self.backend.fork(
+                prompt.uid, row, request.max_tokens, endless=sampling.ignore_eos
+            )
+            self._add(request, index, uid)
+        return new
+
+    def _emit(self, sequence: Sequence, token: Token, events: list[Event]) -> FinishReason | None:
+        """Pass one token on; returns why its row ended, if it did."""
+        request, output = sequence.request, sequence.output
+        if not request.first_token:
+            request.first_token, request.phase = time.perf_counter(), "decode"
+        sequence.generated += 1
+        if token.finish != "stop":
+            output.add(token.id, self._logprob(token), events)
+        if output.stopped:
+            return "stop"
+        return "length" if token.finish == "length" else "stop" if token.finish else None
+
+    def _logprob(self, token: Token) -> TokenLogprob | None:
+        if token.logprob is None:
+            return None
+        chosen, ids, values = token.logprob
+        best = list(zip(ids.tolist(), values.tolist(), strict=True))
+        return self.backend.vocabulary.logprob(token.id, chosen.item(), best)

@@ -39,6 +39,8 @@ class StandaloneServer(ServerApp):
 
     name = "mlx-notebook-server"
 
+    port = Integer(_PORT, help="The port to listen on (env: JUPYTER_PORT).").tag(config=True)
+
     @default("port")
     def _port_default(self) -> int:
         return int(os.environ.get(self.port_env, _PORT))
@@ -76,13 +78,15 @@ class MlxNotebookApp(ExtensionApp):
         "Any OpenAI client can use it: the base URL is http://localhost:1234/v1 and the API key\n"
         "is the token, which is printed at the start unless you give one."
     )
-    examples = """
-        jupyter mlx-notebook                              # port 1234, a fresh token
-        jupyter mlx-notebook --port 8001 --token secret   # your own port and token
-        jupyter mlx-notebook --models-dir ~/models --model my-org/my-model
-    """
+    examples = "\n".join(
+        (
+            "jupyter mlx-notebook                              # port 1234, a fresh token",
+            "jupyter mlx-notebook --port 8001 --token secret   # your own port and token",
+            "jupyter mlx-notebook --models-dir ~/models --model my-org/my-model",
+        )
+    )
     serverapp_class = StandaloneServer
-    classes = [ServerApp, IdentityProvider]  # noqa: RUF012
+    classes = [StandaloneServer, IdentityProvider]  # noqa: RUF012
     load_other_extensions = False
     extension_url = "/"
 
@@ -90,11 +94,11 @@ class MlxNotebookApp(ExtensionApp):
         "model": "MlxNotebookApp.default_model",
         "models-dir": "MlxNotebookApp.models_dirs",
         "idle-minutes": "MlxNotebookApp.idle_unload_minutes",
-        "port": "ServerApp.port",
-        "ip": "ServerApp.ip",
+        "port": "StandaloneServer.port",
+        "ip": "StandaloneServer.ip",
         "token": "IdentityProvider.token",
-        "base-url": "ServerApp.base_url",
-        "allow-origin": "ServerApp.allow_origin",
+        "base-url": "StandaloneServer.base_url",
+        "allow-origin": "StandaloneServer.allow_origin",
         "config": "JupyterApp.config_file",
         "log-level": "Application.log_level",
     }

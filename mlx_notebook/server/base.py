@@ -116,6 +116,9 @@ class ApiHandler(APIHandler):
         self._host_is_allowed = super().check_host()
         return self._host_is_allowed
 
+    def set_secure_cookie(self, *args: Any, **kwargs: Any) -> None:
+        """Set no login cookie: with one, a client's later request with a wrong key would pass."""
+
     def decoded(self, decoder: msgspec.json.Decoder[T]) -> T:
         """Return the body, decoded and validated.
 

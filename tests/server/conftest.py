@@ -1,0 +1,36 @@
+"""Servers that tests share."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.models import qwen3
+from tests.server.running import RunningServer, running
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a random model, as `short` (64 tokens of context) and `org/other`."""
+    folder = tmp_path_factory.mktemp("models")
+    qwen3(folder / "short", context=64)
+    qwen3(folder / "org" / "other", seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(models_dir: Path) -> Iterator[RunningServer]:
+    """A Jupyter server with small limits, that tests leave working."""
+    with running(
+        config={
+            "MlxNotebookApp": {
+                "models_dirs": [str(models_dir)],
+                "model_aliases": {"alias": "org/other"},
+                "queue_limit": 8,
+                "max_batch": 8,
+                "max_messages": 1000,
+                "max_body_bytes": 8 * 1024 * 1024,
+            }
+        }
+    ) as server:
+        yield server

@@ -1,0 +1,207 @@
+"""Each kind of bad input gets its status and message, and the next good request is served."""
+
+import concurrent.futures
+import json
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.server.running import HELLO, TOKEN, RunningServer, wait_for
+
+
+@pytest.fixture(autouse=True)
+def the_next_good_request_is_served(server: RunningServer) -> Iterator[None]:
+    yield
+    assert server.works()
+
+
+def post(server: RunningServer, body: Any, **options: Any) -> httpx.Response:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return server.client.post("v1/chat/completions", content=content, **options)
+
+
+def error_of(response: httpx.Response, status: int) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/json"
+    error = response.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["message"]
+    return dict(error)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"not json",
+        b'{"messages": [}',
+        b"\xff\xfe",
+        b'{"messages": [{"role": "user", "content": "\xff"}]}',
+        b'{"messages": ' + b"[" * 100_000,
+        b"[]",
+        b'"text"',
+        b"null",
+    ],
+    ids=["empty", "words", "broken", "binary", "not utf-8", "deep", "array", "string", "null"],
+)
+def test_what_is_not_a_json_object_is_refused(server: RunningServer, body: bytes) -> None:
+    error = error_of(post(server, body), 400)
+    assert error["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"messages": None}, "messages"),
+        ({"messages": []}, "messages"),
+        ({"messages": "Hello"}, "messages"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role"),
+        ({"messages": [{"content": "x"}]}, "messages[0].role"),
+        ({"messages": [*HELLO, {"role": "user"}]}, "messages[1].content"),
+        ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
+            "messages[0].content[0]",
+        ),
+        ({"messages": [{"role": "user", "content": "a \ud800 b"}]}, "messages[0].content"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": "\udfff"}]}]},
+            "messages[0].content[0].text",
+        ),
+        ({"temperature": 9}, "temperature"),
+        ({"temperature": -0.1}, "temperature"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"temperature": True}, "temperature"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"min_p": -1}, "min_p"),
+        ({"top_k": -2}, "top_k"),
+        ({"presence_penalty": 3}, "presence_penalty"),
+        ({"frequency_penalty": -3}, "frequency_penalty"),
+        ({"repetition_penalty": 0}, "repetition_penalty"),
+        ({"max_tokens": -1}, "max_tokens"),
+        ({"max_tokens": 0}, "max_tokens"),
+        ({"max_tokens": 1.5}, "max_tokens"),
+        ({"max_completion_tokens": -5}, "max_completion_tokens"),
+        ({"n": 0}, "n"),
+        ({"n": 1000}, "n"),
+        ({"seed": 2**70}, "seed"),
+        ({"seed": "x"}, "seed"),
+        ({"stop": ""}, "stop"),
+        ({"stop": ["a", ""]}, "stop[1]"),
+        ({"stop": ["x"] * 17}, "stop"),
+        ({"logit_bias": {"word": 1}}, "logit_bias"),
+        ({"logit_bias": {"5": 1000}}, "logit_bias"),
+        ({"stream": "yes"}, "stream"),
+        ({"stream_options": 1}, "stream_options"),
+        ({"model": 5}, "model"),
+        ({"chat_template_kwargs": []}, "chat_template_kwargs"),
+        ({"web_search_options": {}}, "web_search_options"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+    ],
+)
+def test_a_parameter_that_is_not_right_is_named(
+    server: RunningServer, changes: dict[str, Any], param: str
+) -> None:
+    body = {"messages": HELLO, "model": "tiny-chat", **changes}
+    error = error_of(post(server, body), 400)
+    assert error["param"] == param
+    assert error["type"] == "invalid_request_error"
+
+
+def test_a_token_id_outside_the_vocabulary_is_told(server: RunningServer) -> None:
+    body = {"messages": HELLO, "logit_bias": {"99999999": 1}, "max_tokens": 2}
+    assert post(server, body).status_code in (200, 400)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../etc", "/etc/passwd", "nonesuch", "tiny-chat/..", "..", "", "tiny\x00chat", "é" * 500],
+)
+def test_a_name_that_is_no_model_lists_those_there_are(server: RunningServer, name: str) -> None:
+    response = post(server, {"messages": HELLO, "model": name, "max_tokens": 2})
+    if not name:  # as if it were left out
+        assert response.status_code == 200
+        return
+    error = error_of(response, 404)
+    assert error["code"] == "model_not_found"
+    assert error["param"] == "model"
+    assert "tiny-chat" in error["message"]
+
+
+def test_a_hundred_thousand_messages_are_too_many(server: RunningServer) -> None:
+    error = error_of(post(server, {"messages": HELLO * 100_000}), 400)
+    assert error["param"] == "messages"
+    assert "100,000" in error["message"]
+
+
+class TestLargeBodies:
+    SIZE = 100 * 1024 * 1024
+
+    def test_a_body_of_100_mb_is_refused_and_never_kept(self, server: RunningServer) -> None:
+        import psutil
+
+        process = psutil.Process(server.process.pid)
+        before = process.memory_info().rss
+        error_of(post(server, b" " * self.SIZE), 413)
+        assert process.memory_info().rss - before < self.SIZE / 2
+
+    def test_so_is_one_that_comes_in_chunks_of_unknown_number(self, server: RunningServer) -> None:
+        def chunks() -> Iterator[bytes]:
+            for _ in range(100):
+                yield b" " * 1024 * 1024
+
+        response = server.client.post("v1/chat/completions", content=chunks())
+        assert error_of(response, 413)["code"] == "request_too_large"
+
+    def test_a_client_that_asks_first_is_refused_before_it_sends(
+        self, server: RunningServer
+    ) -> None:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(head(self.SIZE, "Expect: 100-continue"))
+            assert client.recv(100).startswith(b"HTTP/1.1 413")
+
+    def test_one_beyond_all_measure_is_refused_at_once(self, server: RunningServer) -> None:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(head(10**12))
+            assert client.recv(100).startswith(b"HTTP/1.1 413")
+
+    def test_without_a_token_it_is_refused_for_that(self, server: RunningServer) -> None:
+        response = httpx.post(server.url + "v1/chat/completions", content=b" " * self.SIZE)
+        assert error_of(response, 401)["code"] == "invalid_api_key"
+
+
+def head(length: int, *more: str) -> bytes:
+    lines = [
+        "POST /nb/v1/chat/completions HTTP/1.1",
+        "Host: localhost",
+        f"Authorization: Bearer {TOKEN}",
+        f"Content-Length: {length}",
+        *more,
+    ]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+def test_a_socket_that_closes_in_mid_body_leaves_nothing_behind(server: RunningServer) -> None:
+    for _ in range(20):
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
+            client.sendall(head(1000) + b'{"messages": [{"role": "us')
+    wait_for(lambda: server.status()["queue"]["rows"] == 0, 5)
+
+
+def test_twice_the_queue_at_once_is_partly_told_to_come_back(server: RunningServer) -> None:
+    fits = 8 + 8
+    options = {"max_tokens": 60, "ignore_eos": True, "model": "tiny-chat", "seed": 1}
+    with concurrent.futures.ThreadPoolExecutor(2 * fits) as pool:
+        responses = list(pool.map(lambda _: server.chat(**options), range(2 * fits)))
+    served = [r for r in responses if r.status_code == 200]
+    refused = [r for r in responses if r.status_code == 429]
+    assert len(served) + len(refused) == 2 * fits
+    assert len(served) >= fits
+    assert refused
+    for response in refused:
+        assert error_of(response, 429)["code"] == "queue_full"
+        assert int(response.headers["retry-after"]) >= 1

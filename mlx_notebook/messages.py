@@ -255,11 +255,12 @@ class ToolCallDelta(msgspec.Struct, frozen=True, tag="arguments", array_like=Tru
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished", array_like=True):
-    """A row ended; nothing more of it follows."""
+    """A row ended; nothing more of it follows. `stop` is the stop text that ended it, if any."""
 
     id: str
     row: int
     reason: FinishReason
+    stop: str | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):

@@ -5,7 +5,15 @@ import string
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from mlx_notebook.messages import Generate, Prompt, Sampling
+from mlx_notebook.messages import (
+    Generate,
+    OutputFormat,
+    Prompt,
+    Sampling,
+    Tokenize,
+    Tokenized,
+    ToolChoice,
+)
 from mlx_notebook.server.base import EventStreamHandler
 from mlx_notebook.server.streams import RequestStream
 
@@ -22,7 +30,16 @@ class GenerationHandler(EventStreamHandler):
 
     @asynccontextmanager
     async def generating(
-        self, id: str, model: str | None, prompt: Prompt, sampling: Sampling, n: int
+        self,
+        id: str,
+        model: str | None,
+        prompt: Prompt,
+        sampling: Sampling,
+        n: int = 1,
+        *,
+        tool_choice: ToolChoice | None = None,
+        output_format: OutputFormat | None = None,
+        thinking_budget: int | None = None,
     ) -> AsyncIterator[RequestStream]:
         """Run a request on the model of that name, or on the default one.
 
@@ -32,8 +49,28 @@ class GenerationHandler(EventStreamHandler):
         entry = await self.extension.catalog.find(model)
         self.set_header("x-request-id", id)
         command = Generate(
-            id=id, model=entry.name, path=str(entry.path), prompt=prompt, sampling=sampling, n=n
+            id=id,
+            model=entry.name,
+            path=str(entry.path),
+            prompt=prompt,
+            sampling=sampling,
+            n=n,
+            tool_choice=tool_choice or ToolChoice(),
+            output_format=output_format,
+            thinking_budget=thinking_budget,
         )
         async with self.extension.supervisor.generate(command) as stream:
             self.extension.catalog.used(entry.name)
             yield stream
+
+    async def tokenized(self, model: str | None, prompt: Prompt) -> Tokenized:
+        """Return what a prompt becomes for the model of that name, or for the default one.
+
+        Raises:
+            ApiError: The model is not there, or its template refuses the messages.
+        """
+        entry = await self.extension.catalog.find(model)
+        command = Tokenize(
+            id=new_id("tokenize-"), model=entry.name, path=str(entry.path), prompt=prompt
+        )
+        return await self.extension.supervisor.tokenize(command)

@@ -6,11 +6,13 @@ from collections.abc import AsyncIterator
 
 from mlx_notebook.messages import (
     Done,
+    Embedded,
     Event,
     Failed,
     Loaded,
     Reasoning,
     Text,
+    Tokenized,
     ToolCallDelta,
     Unloaded,
 )
@@ -65,7 +67,7 @@ class RequestStream:
         elif isinstance(event, Failed):
             self.fail(from_failed(event))
             return True
-        elif isinstance(event, Done | Loaded | Unloaded):
+        elif isinstance(event, Done | Loaded | Unloaded | Tokenized | Embedded):
             self.ended = True
         self._events.append(event)
         self._last = time.monotonic()

@@ -26,6 +26,8 @@ from mlx_notebook.messages import (
     Loaded,
     Ready,
     Stats,
+    Tokenize,
+    Tokenized,
     Unload,
     Unloaded,
 )
@@ -258,6 +260,19 @@ class Supervisor:
         async with self._in_flight(command, command.id, command.n) as stream:
             yield stream
 
+    async def tokenize(self, command: Tokenize) -> Tokenized:
+        """Return what a prompt becomes.
+
+        Raises:
+            ApiError: The model cannot be loaded, or its template refuses the messages.
+        """
+        async with self._in_flight(command, command.id, 0) as stream:
+            async for events in stream.batches():
+                for event in events:
+                    if isinstance(event, Tokenized):
+                        return event
+        raise RuntimeError("the engine answered a tokenize with something else")
+
     async def load(self, model: str, path: str) -> Loaded:
         """Make a model resident; also allows one again that was refused.
 
@@ -302,7 +317,7 @@ class Supervisor:
 
     @asynccontextmanager
     async def _in_flight(
-        self, command: Generate | Load | Unload, id: str, rows: int
+        self, command: Generate | Tokenize | Load | Unload, id: str, rows: int
     ) -> AsyncIterator[RequestStream]:
         stream = self._streams[id] = RequestStream(id, command.model, rows)
         self._notify()

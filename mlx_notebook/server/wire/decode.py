@@ -33,9 +33,22 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise InvalidRequest("The body is nested too deeply.", code="invalid_json") from None
 
 
-def _invalid_value(message: str) -> InvalidRequest:
+def converted(value: Any, type: type[T], path: str) -> T:
+    """Return a part of a decoded body as a type of ours; `path` is its place in the body.
+
+    Raises:
+        InvalidRequest: It is something else; `param` names the place.
+    """
+    try:
+        return msgspec.convert(value, type)
+    except msgspec.ValidationError as error:
+        raise _invalid_value(str(error), path) from None
+
+
+def _invalid_value(message: str, below: str = "") -> InvalidRequest:
     place = _PLACE.search(message)
     path = place["path"].replace("[...]", "") if place else ""
+    path = f"{below}.{path}" if path and below and path[0] != "[" else below + path
     what = message[: place.start()] if place else message
     if missing := _MISSING.search(what):
         path = f"{path}.{missing['field']}" if path else missing["field"]

@@ -1,19 +1,24 @@
-"""Tokens to typed deltas: one small pipeline a sequence.
-
-token -> text (incrementally) -> reasoning or content, without marks and stop strings -> events.
-"""
+"""Tokens to events: one small pipeline a row. token -> text -> content, thinking and calls."""
 
 import copy
+import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from mlx_lm.generate import TextStateMachine
 from tokenizers.decoders import DecodeStream
 
-from mlx_notebook.messages import Event, Reasoning, Text, TokenLogprob
-
-_CONTENT, _REASONING = "content", "reasoning"
+from mlx_notebook.engine.parsers import events as parsed
+from mlx_notebook.engine.parsers.reader import TextReader
+from mlx_notebook.messages import (
+    Event,
+    Problem,
+    Reasoning,
+    RowTrace,
+    Text,
+    TokenLogprob,
+    ToolCallDelta,
+    ToolCallStart,
+)
 
 
 def text_stream(tokenizer: Any) -> Callable[[int], str]:
@@ -35,101 +40,82 @@ def text_stream(tokenizer: Any) -> Callable[[int], str]:
     return step
 
 
-@dataclass(frozen=True)
-class Grammar:
-    """The marks of one model's output: where thinking starts and ends."""
-
-    think_start: str | None = None
-    think_end: str | None = None
-
-    def machine(self, stop: list[str]) -> TextStateMachine | None:
-        """A machine that splits text at these marks and ends at a stop string; None if neither."""
-        transitions: dict[str, list[tuple[str, str | None]]] = {}
-        if self.think_start and self.think_end:
-            transitions[_CONTENT] = [(self.think_start, _REASONING)]
-            transitions[_REASONING] = [(self.think_end, _CONTENT)]
-        if stop:
-            transitions.setdefault(_CONTENT, []).extend((word, None) for word in stop)
-        return TextStateMachine(transitions) if transitions else None
-
-
 class OutputStream:
-    """Turns the tokens of one row into `Text` and `Reasoning` events.
+    """Turns the tokens of one row into events.
 
-    Whitespace around a thinking block belongs to the marks, not to the texts, and is dropped.
+    Attributes
+    ----------
+    reasoning_tokens
+        Tokens of the thinking so far.
+    called
+        Whether the row has made a whole tool call.
     """
 
-    def __init__(
-        self,
-        request_id: str,
-        row: int,
-        tokenizer: Any,
-        grammar: Grammar,
-        *,
-        stop: list[str],
-        thinking: bool,
-    ):
+    def __init__(self, request_id: str, row: int, tokenizer: Any, reader: TextReader):
         self._id, self._row = request_id, row
         self._decode = text_stream(tokenizer)
-        machine = grammar.machine(stop)
-        self._state = machine and machine.make_state(_REASONING if thinking else _CONTENT)
-        self._kind = _REASONING if thinking else _CONTENT
-        self._strip = thinking
-        self._held = ""  # whitespace that may turn out to stand before the end of thinking
+        self._reader = reader
         self._tokens = 0
         self._logprobs: list[TokenLogprob] | None = None
+        self._raw: list[str] = []
+        self._problems: list[Problem] = []
         self.reasoning_tokens = 0
-        self.raw: list[str] = []
-        self.stopped = False
+        self.called = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has ended the row."""
+        return self._reader.stopped
 
     def add(self, token: int, logprob: TokenLogprob | None, events: list[Event]) -> None:
-        """Take one token; append what it completes to `events`. Sets `stopped` at a stop string."""
+        """Take one token; append what it completes to `events`."""
         self._tokens += 1
-        if self._kind == _REASONING:
-            self.reasoning_tokens += 1
+        self.reasoning_tokens += self._reader.thinking
         if logprob is not None:
             self._logprobs = [*(self._logprobs or []), logprob]
         text = self._decode(token)
         if text:
-            self._take(text, events)
-        elif logprob is not None:
-            self._emit("", events)
+            self._raw.append(text)
+            self._emit(self._reader.feed(text), events)
+        if self._logprobs:
+            self._flush(events)
 
-    def finish(self, events: list[Event]) -> None:
-        """The row has ended: let go of text held back as a possible mark."""
-        if self._state is not None and not self.stopped:
-            _, rest, _ = TextStateMachine.flush(self._state)
-            self._state = None
-            if rest:
-                self._emit(rest, events)
+    def finish(self, *, cut: bool, events: list[Event]) -> None:
+        """The row has ended, `cut` for want of tokens: let go of what was held back."""
+        self._emit(self._reader.finish(cut=cut), events)
         if self._tokens:
-            self._emit("", events, force=True)
+            self._flush(events)
 
-    def _take(self, text: str, events: list[Event]) -> None:
-        self.raw.append(text)
-        if self._state is None:
-            self._emit(text, events)
-            return
-        self._state, segments = TextStateMachine.split(self._state, text)
-        for kind, piece in segments:
-            if kind is None:
-                self.stopped = True
-                break
-            if kind != self._kind:
-                self._kind, self._strip, self._held = kind, True, ""
-            if piece:
-                self._emit(piece, events)
+    def trace(self) -> RowTrace:
+        """What the model wrote, marks included, and what could not be parsed."""
+        return RowTrace("".join(self._raw), self._problems)
 
-    def _emit(self, text: str, events: list[Event], force: bool = False) -> None:
-        if self._strip and text:
-            text = text.lstrip()
-            self._strip = not text
-        if self._kind == _REASONING and text:
-            text = self._held + text
-            kept = text.rstrip()
-            self._held, text = text[len(kept) :], kept
-        if not (text or force or self._logprobs):
-            return
-        make = Reasoning if self._kind == _REASONING else Text
-        events.append(make(self._id, self._row, text, self._tokens, self._logprobs))
+    def _emit(self, pieces: list[parsed.Event], events: list[Event]) -> None:
+        for piece in pieces:
+            match piece:
+                case parsed.Content() | parsed.Thinking():
+                    make = Text if isinstance(piece, parsed.Content) else Reasoning
+                    tokens, logprobs = self._taken()
+                    events.append(make(self._id, self._row, piece.text, tokens, logprobs))
+                case parsed.CallStart():
+                    call_id = f"call_{secrets.token_hex(12)}"
+                    events.append(
+                        ToolCallStart(self._id, self._row, piece.index, call_id, piece.name)
+                    )
+                case parsed.CallArguments():
+                    events.append(ToolCallDelta(self._id, self._row, piece.index, piece.text))
+                case parsed.CallEnd():
+                    self.called = True
+                case parsed.CallFailed():
+                    self._problems.append(Problem(piece.raw, piece.reason))
+
+    def _flush(self, events: list[Event]) -> None:
+        """Report tokens that gave no text yet."""
+        make = Reasoning if self._reader.thinking else Text
+        tokens, logprobs = self._taken()
+        events.append(make(self._id, self._row, "", tokens, logprobs))
+
+    def _taken(self) -> tuple[int, list[TokenLogprob] | None]:
+        taken = self._tokens, self._logprobs
         self._tokens, self._logprobs = 0, None
+        return taken

@@ -13,13 +13,12 @@ DEFAULT_MAX_TOKENS = 4096
 class Prepared:
     """A prompt ready to be fed.
 
-    `thinking` says that the template left a thinking block open at the prompt's end. `stable` is
-    how many tokens of it a next turn will begin with again (without the generation prompt).
+    `stable` is how many tokens of it a next turn will begin with again (without the generation
+    prompt).
     """
 
     tokens: list[int]
     text: str
-    thinking: bool
     stable: int
 
 
@@ -41,11 +40,11 @@ def prepare(tokenizer: Any, prompt: Prompt, keep_stable: bool = False) -> Prepar
     if isinstance(prompt, TextPrompt):
         if isinstance(prompt.text, str):
             tokens = tokenizer.encode(prompt.text)
-            return Prepared(tokens, prompt.text, False, len(tokens))
+            return Prepared(tokens, prompt.text, len(tokens))
         size = len(tokenizer)
         if any(not 0 <= token < size for token in prompt.text):
             raise InvalidRequest(f"token ids must lie between 0 and {size - 1}", "prompt")
-        return Prepared(list(prompt.text), "", False, len(prompt.text))
+        return Prepared(list(prompt.text), "", len(prompt.text))
     text = render(tokenizer, prompt, prompt.add_generation_prompt)
     tokens = tokenizer.encode(text, add_special_tokens=False)
     stable = len(tokens)
@@ -53,7 +52,7 @@ def prepare(tokenizer: Any, prompt: Prompt, keep_stable: bool = False) -> Prepar
         head = render(tokenizer, prompt, False)
         if text.startswith(head):
             stable = len(tokenizer.encode(head, add_special_tokens=False))
-    return Prepared(tokens, text, opens_thinking(tokenizer, text), stable)
+    return Prepared(tokens, text, stable)
 
 
 def tokenized(tokenizer: Any, command: Tokenize) -> Tokenized:
@@ -90,14 +89,6 @@ def render(tokenizer: Any, prompt: ChatPrompt, add_generation_prompt: bool) -> s
             f"the model's chat template refuses these messages: {error}", "messages"
         ) from error
     return text
-
-
-def opens_thinking(tokenizer: Any, text: str) -> bool:
-    """Whether a rendered prompt ends inside a thinking block."""
-    if not tokenizer.has_thinking:
-        return False
-    start, end = tokenizer.think_start, tokenizer.think_end
-    return bool(text.rstrip().endswith(start) or text.rfind(start) > max(text.rfind(end), 0))
 
 
 def allowed_tokens(

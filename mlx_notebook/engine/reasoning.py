@@ -10,15 +10,16 @@ import numpy.typing as npt
 class Reasoning(NamedTuple):
     """A family's thinking block.
 
-    `start` and `end` enclose it; `closing` is what is written to end it before the model does,
-    and `answer` what must come between the block and the answer (harmony's final channel).
+    `start` and `end` enclose it; `closing` is what is written to end it before the model does.
+    Where messages have headers (harmony), `between` comes before the next message's header and
+    `head` is the header of the answer.
     """
 
     start: str
     end: str
     closing: str
-    answer: str = ""
-    name: str = "think"
+    between: str = ""
+    head: str = ""
 
 
 THINK = Reasoning("<think>", "</think>", "\n</think>\n\n")
@@ -26,8 +27,8 @@ HARMONY = Reasoning(
     "<|channel|>analysis<|message|>",
     "<|end|>",
     "<|end|><|start|>assistant<|channel|>final<|message|>",
-    answer="<|start|>assistant<|channel|>final<|message|>",
-    name="harmony",
+    between="<|start|>assistant",
+    head="<|channel|>final<|message|>",
 )
 
 # Families by their marks, rarer marks first. The mark decides where it is in the vocabulary, or,

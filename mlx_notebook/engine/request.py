@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
+from mlx_notebook.engine.language import Plan
 from mlx_notebook.engine.output import OutputStream
 from mlx_notebook.engine.prompts import Prepared
 from mlx_notebook.messages import (
@@ -14,6 +15,7 @@ from mlx_notebook.messages import (
     LiveRequest,
     Phase,
     Timings,
+    Traced,
     Usage,
 )
 
@@ -40,6 +42,7 @@ class Request:
     command: Generate
     phase: Phase = "queued"
     prompt: Prepared | None = None
+    plan: Plan = field(default_factory=Plan)
     max_tokens: int = 0
     cached: int = 0
     prefilled: int = 0
@@ -68,10 +71,16 @@ class Request:
     def finish(self, sequence: Sequence, reason: FinishReason, events: list[Event]) -> bool:
         """End a row; True if that ended the request."""
         sequence.finished = True
-        sequence.output.finish(events)
+        output = sequence.output
+        output.finish(cut=reason == "length", events=events)
+        if reason == "stop" and output.called:
+            reason = "tool_calls"
         events.append(Finished(self.id, sequence.index, reason))
         if self.rows_to_come or not all(s.finished for s in self.sequences):
             return False
+        if self.command.trace and self.prompt is not None:
+            rows = [s.output.trace() for s in self.sequences]
+            events.append(Traced(self.id, self.prompt.text, rows))
         events.append(Done(self.id, self.usage(), self.timings()))
         return True
 

@@ -4,7 +4,7 @@ import time
 
 from mlx_notebook.engine.output import OutputStream
 from mlx_notebook.engine.request import Request, Sequence
-from mlx_notebook.engine.sampling import make_row
+from mlx_notebook.engine.sampling import Row, make_row
 from mlx_notebook.engine.text import Progress, TextBackend, Token
 from mlx_notebook.messages import Event, FinishReason, Prefill, TokenLogprob
 
@@ -26,7 +26,7 @@ class Runner:
         request.phase, request.admitted = "prefill", time.perf_counter()
         # Rows of one request share one prefill: the others fork off once it is done.
         for index in range(1 if backend.trimmable else command.n):
-            row = make_row(command.sampling, backend.defaults, prompt.tokens, index)
+            row = self._row(request, index)
             uid, cached = backend.insert(
                 row,
                 prompt.tokens,
@@ -71,16 +71,19 @@ class Runner:
             for uid in uids:
                 del self._sequences[uid]
 
-    def _add(self, request: Request, index: int, uid: int) -> None:
+    def _row(self, request: Request, index: int) -> Row:
         assert request.prompt is not None
-        output = OutputStream(
-            request.id,
+        return make_row(
+            request.command.sampling,
+            self.backend.defaults,
+            request.prompt.tokens,
             index,
-            self.backend.tokenizer,
-            self.backend.grammar,
-            stop=request.command.sampling.stop,
-            thinking=request.prompt.thinking,
+            request.plan.constraint(),
         )
+
+    def _add(self, request: Request, index: int, uid: int) -> None:
+        reader = request.plan.reader()
+        output = OutputStream(request.id, index, self.backend.tokenizer, reader)
         sequence = Sequence(request, index, uid, output)
         request.sequences.append(sequence)
         self._sequences[uid] = sequence
@@ -98,12 +101,10 @@ class Runner:
         if not prompt.end:
             events.append(Prefill(request.id, done, total, request.cached))
             return new
-        sampling = request.command.sampling
         for index in range(len(request.sequences), request.command.n):
-            row = make_row(sampling, self.backend.defaults, request.prompt.tokens, index)
-            uid = self.backend.fork(
-                prompt.uid, row, request.max_tokens, endless=sampling.ignore_eos
-            )
+            row = self._row(request, index)
+            endless = request.command.sampling.ignore_eos
+            uid = self.backend.fork(prompt.uid, row, request.max_tokens, endless=endless)
             self._add(request, index, uid)
         return new
 

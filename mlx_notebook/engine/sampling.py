@@ -8,25 +8,16 @@ and top-k cut the model's own distribution, then temperature applies.
 import math
 import secrets
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
+from mlx_notebook.engine.constraints import Constraint
 from mlx_notebook.messages import Sampling
 
 _GOLDEN = 0x9E3779B9
 _MASK32 = 0xFFFFFFFF
-
-
-class Constraint(Protocol):
-    """What may come next in a row: a grammar, a thinking budget, a minimum length."""
-
-    def advance(self, token: int) -> None:
-        """Take note of a token that was chosen."""
-
-    def fill(self, mask: np.ndarray) -> bool:
-        """Write the allowed tokens into `mask` (uint32 bits, one a token); False: all are."""
 
 
 @dataclass(eq=False)
@@ -70,7 +61,11 @@ class Row:
 
 
 def make_row(
-    sampling: Sampling, defaults: dict[str, Any], prompt: list[int], index: int = 0
+    sampling: Sampling,
+    defaults: dict[str, Any],
+    prompt: list[int],
+    index: int = 0,
+    constraint: Constraint | None = None,
 ) -> Row:
     """The row for one sequence of a request.
 
@@ -96,6 +91,7 @@ def make_row(
         logit_bias=sampling.logit_bias,
         seed=(seed + index * 0x5851F42D4C957F2D) & 0xFFFFFFFFFFFFFFFF,
         logprobs=sampling.logprobs,
+        constraint=constraint,
         prompt=prompt if setting("repetition_penalty", 1.0) != 1.0 else [],
     )
 

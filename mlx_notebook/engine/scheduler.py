@@ -17,9 +17,11 @@ import psutil
 
 from mlx_notebook.engine.embedding import Embedding
 from mlx_notebook.engine.errors import EngineError, InvalidRequest
+from mlx_notebook.engine.language import Plan
 from mlx_notebook.engine.meter import Meter
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.prompts import Prepared, allowed_tokens, prepare, tokenized
+from mlx_notebook.engine.reasoning import opens_in
 from mlx_notebook.engine.request import Request
 from mlx_notebook.engine.residency import Residency, Slot
 from mlx_notebook.messages import (
@@ -193,12 +195,17 @@ class Scheduler:
             command.sampling.max_tokens,
             self._settings.max_prompt_tokens,
         )
-        return partial(self._prepared, command.id, slot, prompt, max_tokens)
+        reasoning = backend.language.reasoning
+        thinking = reasoning is not None and opens_in(prompt.text, reasoning)
+        plan = backend.language.plan(command, thinking)
+        return partial(self._prepared, command.id, slot, prompt, plan, max_tokens)
 
-    def _prepared(self, request_id: str, slot: Slot, prompt: Prepared, max_tokens: int) -> None:
+    def _prepared(
+        self, request_id: str, slot: Slot, prompt: Prepared, plan: Plan, max_tokens: int
+    ) -> None:
         request = self._requests.get(request_id)
         if request is not None:  # else it was cancelled meanwhile
-            request.prompt, request.max_tokens = prompt, max_tokens
+            request.prompt, request.plan, request.max_tokens = prompt, plan, max_tokens
             self._ready.append(request)
             slot.waiting += 1
 

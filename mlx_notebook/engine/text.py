@@ -18,7 +18,7 @@ from mlx_lm.utils import load_config, load_model, load_tokenizer
 
 from mlx_notebook.engine.batch import RowGenerator
 from mlx_notebook.engine.errors import LoadFailed
-from mlx_notebook.engine.output import Grammar
+from mlx_notebook.engine.language import Language
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.sampling import Row
 from mlx_notebook.engine.vocabulary import Vocabulary
@@ -77,7 +77,7 @@ class TextBackend:
         self.context_length = context_length(config)
         self.nbytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
         self.vocabulary = Vocabulary(tokenizer)
-        self.grammar = Grammar(tokenizer.think_start, tokenizer.think_end)
+        self.language = Language(tokenizer, _width(model, config))
         self.trimmable = all(map(_always_trimmable, make_prompt_cache(model)))
         self._prefixes = prefixes
         self._generator = RowGenerator(
@@ -180,6 +180,12 @@ class TextBackend:
         cache, tokens = self._generator.extract_cache([prompt.uid])[prompt.uid]
         if len(tokens) == stable:
             self._prefixes.keep(self.name, tokens, copy.deepcopy(cache))
+
+
+def _width(model: Any, config: dict[str, Any]) -> int:
+    """The last dimension of the model's logits, found by a look at one step's shape."""
+    logits = model(mx.array([[0]]))
+    return int(logits.shape[-1])
 
 
 def _always_trimmable(layer: Any) -> bool:

@@ -9,6 +9,8 @@ from typing import Any
 # small models that may write blanks for ever sometimes do.
 JSON_SPACE = r"[\x20\x0A\x0D\x09]{1,40}"
 
+_NEWLINES = re.compile(r"(\n+)")
+
 ANY_TEXT = r"/(?s:.)*/"
 
 
@@ -31,8 +33,13 @@ class Rules:
         return text in self._special
 
     def text(self, literal: str) -> str:
-        """Return an expression that matches exactly `literal`; "" for the empty literal."""
+        """Return an expression that matches exactly `literal`; "" for the empty literal.
+
+        Newlines stand alone: llguidance reads the longest literal that fits, so of two that
+        begin alike and part later, one would hide the other.
+        """
         pieces = self._split.split(literal) if self._split else [literal]
+        pieces = [part for piece in pieces for part in _NEWLINES.split(piece)]
         return " ".join(
             f"<[{self._special[piece]}]>" if piece in self._special else quoted(piece)
             for piece in pieces

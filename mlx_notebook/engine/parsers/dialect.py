@@ -16,12 +16,14 @@ class Layout(msgspec.Struct, frozen=True):
 
     `open`, one call and `close` make a region. With `nested`, a region holds several calls with
     `join` between them; otherwise each call has a region and `join` stands between regions.
+    With `single`, the answer ends with its first call.
     """
 
     open: str
     close: str
     join: str = "\n"
     nested: bool = False
+    single: bool = False
 
 
 class Start(msgspec.Struct, frozen=True):

@@ -26,7 +26,7 @@ class Harmony(Dialect):
 
     name = "harmony"
     harmony = True
-    layout = Layout(open=_OPEN, close="", join="<|call|><|start|>assistant", nested=False)
+    layout = Layout(open=_OPEN, close="", join="<|call|><|start|>assistant", single=True)
     starts = (Start(_OPEN),)
 
     def region(self, source: Source) -> Parsing[None]:

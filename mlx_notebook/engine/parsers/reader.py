@@ -21,7 +21,12 @@ from mlx_notebook.engine.reasoning import Reasoning
 
 
 class TextReader(Protocol):
-    """Takes a row's text piece by piece; one object a row."""
+    """Takes a row's text piece by piece; one object a row.
+
+    `stopped` says that a stop string has ended the text.
+    """
+
+    stopped: bool
 
     @property
     def thinking(self) -> bool:

@@ -1,0 +1,47 @@
+"""What may come next in a row: the interface that the sampler knows, and its smallest instance."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+class Constraint(Protocol):
+    """A row's grammar, thinking budget or minimum length; one object a row."""
+
+    def advance(self, token: int) -> None:
+        """Take note of a token that was chosen."""
+        ...
+
+    def fill(self, mask: npt.NDArray[np.uint32]) -> bool:
+        """Write the allowed tokens into `mask`, a bit each; False: all are."""
+        ...
+
+
+class MinTokens:
+    """Forbids the end tokens until a number of tokens has been chosen.
+
+    A grammar that allows nothing but the end wins over this.
+    """
+
+    def __init__(self, minimum: int, end: Sequence[int], inner: Constraint | None):
+        self._left, self._end, self._inner = minimum, tuple(end), inner
+
+    def advance(self, token: int) -> None:
+        """Count a token."""
+        self._left -= 1
+        if self._inner is not None:
+            self._inner.advance(token)
+
+    def fill(self, mask: npt.NDArray[np.uint32]) -> bool:
+        """Take the end tokens out of what the inner constraint allows."""
+        filled = self._inner is not None and self._inner.fill(mask)
+        if self._left <= 0:
+            return filled
+        before = mask.copy()
+        for token in self._end:
+            mask[token // 32] &= ~np.uint32(1 << (token % 32))
+        if not mask.any():
+            mask[:] = before
+        return True

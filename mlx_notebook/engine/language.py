@@ -1,0 +1,155 @@
+"""What one model's text means: its tool-call dialect, its thinking marks, and grammars in both.
+
+`plan` turns a request into everything that its rows need: how their text is read, and what
+constrains it. Made off the decode loop, since compiling a grammar may take a second.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlx_notebook.engine.constraints import Constraint, MinTokens
+from mlx_notebook.engine.errors import InvalidRequest
+from mlx_notebook.engine.grammar.compiler import Compiler, Thinking
+from mlx_notebook.engine.grammar.errors import GrammarError, NotEnforceable
+from mlx_notebook.engine.grammar.matcher import Grammar
+from mlx_notebook.engine.parsers import registry
+from mlx_notebook.engine.parsers.dialect import Dialect
+from mlx_notebook.engine.parsers.harmony import Harmony
+from mlx_notebook.engine.parsers.harmony_reader import HarmonyReader
+from mlx_notebook.engine.parsers.reader import Reader, TextReader
+from mlx_notebook.engine.parsers.tools import Tools
+from mlx_notebook.engine.reasoning import Budget, Reasoning, infer, token_ids
+from mlx_notebook.messages import ChatPrompt, Generate
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the rows of one request are read and constrained."""
+
+    reader: Callable[[], TextReader] = Reader
+    grammar: Grammar | None = None
+    minimum: int = 0
+    end: Sequence[int] = ()
+    budget: Callable[[Constraint | None], Budget] | None = field(default=None, repr=False)
+
+    def constraint(self) -> Constraint | None:
+        """A fresh constraint for one row; None if the row is free."""
+        constraint: Constraint | None = self.grammar.row() if self.grammar is not None else None
+        if self.minimum:
+            constraint = MinTokens(self.minimum, self.end, constraint)
+        return constraint if self.budget is None else self.budget(constraint)
+
+
+class Language:
+    """The dialect and the marks of one model.
+
+    Parameters
+    ----------
+    tokenizer
+        mlx-lm's `TokenizerWrapper`.
+    width
+        The last dimension of the model's logits.
+    """
+
+    def __init__(self, tokenizer: Any, width: int):
+        template = getattr(tokenizer, "chat_template", None)
+        text = template if isinstance(template, str) else None
+        vocabulary = tokenizer.get_vocab()
+        self._tokenizer = tokenizer
+        self._end = sorted(tokenizer.eos_token_ids)
+        self.dialect: Dialect | None = registry.infer(text, vocabulary)
+        self.reasoning: Reasoning | None = infer(text, vocabulary)
+        self._compiler = Compiler(tokenizer, width, self._end)
+
+    def plan(self, command: Generate, thinking: bool) -> Plan:
+        """Decide how a request's rows are read and constrained.
+
+        Parameters
+        ----------
+        thinking
+            Whether the rendered prompt ends inside a thinking block.
+
+        Raises
+        ------
+        InvalidRequest
+            If what is asked of the output cannot be enforced, naming the parameter.
+        """
+        prompt, sampling = command.prompt, command.sampling
+        try:
+            tools = self._callable(command)
+            dialect = self.dialect if tools is not None else None
+            chat = isinstance(prompt, ChatPrompt)
+            grammar, free = self._grammar(command, tools, thinking)
+        except GrammarError as error:
+            raise InvalidRequest(str(error), error.param) from error
+        except ValueError as error:
+            raise InvalidRequest(str(error), "tools") from error
+        budget = self._budget(command.thinking_budget, thinking) if chat else None
+        reasoning = self.reasoning if chat else None
+
+        def reader() -> TextReader:
+            if isinstance(self.dialect, Harmony) and chat:
+                harmony = dialect if isinstance(dialect, Harmony) else None
+                return HarmonyReader(
+                    harmony, tools, thinking=thinking, stop=sampling.stop, hold=free
+                )
+            return Reader(
+                dialect, tools, reasoning, thinking=thinking, stop=sampling.stop, hold=free
+            )
+
+        minimum = 0 if sampling.ignore_eos else sampling.min_tokens
+        return Plan(reader, grammar, minimum, self._end, budget)
+
+    def _callable(self, command: Generate) -> Tools | None:
+        """The functions that the model may call, if any."""
+        prompt, choice = command.prompt, command.tool_choice
+        if not isinstance(prompt, ChatPrompt) or not prompt.tools or choice.mode == "none":
+            return None
+        tools = Tools.of(prompt.tools)
+        return tools if choice.names is None else tools.only(choice.names)
+
+    def _grammar(
+        self, command: Generate, tools: Tools | None, thinking: bool
+    ) -> tuple[Grammar | None, bool]:
+        """The request's grammar, and whether its calls are left free.
+
+        Calls that the model chooses to make are constrained wherever its dialect can be. Where it
+        cannot, they are parsed and checked afterwards; but what was demanded is never left open.
+        """
+        if tools is None and command.output_format is None:
+            return None, False
+        options: dict[str, Any] = {
+            "output": command.output_format,
+            "choice": command.tool_choice,
+            "reasoning": self.reasoning,
+            "thinking": self._thinking(command, thinking),
+        }
+        try:
+            grammar = self._compiler.compile(dialect=self.dialect, tools=tools, **options)
+        except NotEnforceable:
+            strict = tools is not None and any(function.strict for function in tools.functions)
+            if strict or command.output_format is not None or command.tool_choice.mode != "auto":
+                raise
+            return None, True
+        return grammar, False
+
+    def _thinking(self, command: Generate, opened: bool) -> Thinking:
+        if opened:
+            return "open"
+        prompt = command.prompt
+        asked = isinstance(prompt, ChatPrompt) and prompt.template_kwargs.get("enable_thinking")
+        return "optional" if asked and self.reasoning is not None else "none"
+
+    def _budget(
+        self, limit: int | None, thinking: bool
+    ) -> Callable[[Constraint | None], Budget] | None:
+        if limit is None or self.reasoning is None:
+            return None
+        marks = self.reasoning
+
+        def encode(text: str) -> list[int]:
+            return token_ids(lambda t: self._tokenizer.encode(t, add_special_tokens=False), text)
+
+        closing, start, end = encode(marks.closing), encode(marks.start), encode(marks.end)
+        return lambda inner: Budget(limit, closing, start, end, thinking=thinking, inner=inner)

@@ -26,8 +26,9 @@ class Chat:
         Name of the model; `None` takes the server's default one.
     system
         Instructions that stand before the conversation.
-    temperature, max_tokens, seed
-        As in OpenAI's API; `None` leaves them to the model and the server.
+    settings
+        Anything else that the chat completions endpoint takes (`temperature`, `max_tokens`,
+        `seed`, ...), for every turn. What is left out the model and the server choose.
 
     Attributes
     ----------
@@ -42,16 +43,11 @@ class Chat:
         self,
         model: str | None = None,
         system: str | None = None,
-        *,
-        temperature: float | None = None,
-        max_tokens: int | None = None,
-        seed: int | None = None,
+        **settings: Any,
     ) -> None:
         self.model = model
         self.system = system
-        self.temperature = temperature
-        self.max_tokens = max_tokens
-        self.seed = seed
+        self.settings = settings
         self.messages: list[Message] = []
         self.last: Answer | None = None
 
@@ -70,7 +66,7 @@ class Chat:
         show
             Also show the answer in the cell (or terminal) while it comes.
         settings
-            Anything else that the chat completions endpoint takes, for this turn only.
+            As for the whole chat, for this turn only.
 
         Raises
         ------
@@ -139,14 +135,9 @@ class Chat:
         return server, model
 
     def _request(self, prompt: str, model: str, settings: dict[str, Any]) -> dict[str, Any]:
-        own = {
-            "temperature": self.temperature,
-            "max_tokens": self.max_tokens,
-            "seed": self.seed,
-        }
         system = [] if self.system is None else [{"role": "system", "content": self.system}]
         return {
-            **{name: value for name, value in own.items() if value is not None},
+            **self.settings,
             **settings,
             "model": model,
             "messages": [*system, *self.messages, {"role": "user", "content": prompt}],

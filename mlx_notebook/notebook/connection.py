@@ -62,9 +62,10 @@ def connect(url: str | None = None, token: str | None = None) -> Server:
 
 def disconnect() -> None:
     """Forget the server; end it if it is this kernel's own."""
-    global _current, _given, _private
+    global _current, _given, _private, _status
     with _lock:
         _current = _given = None
+        _status = {}
         if _private is not None:
             _private.stop()
             _private = None
@@ -212,4 +213,5 @@ def _start() -> Server:
         _private.stop()
         _private = None
     _private = PrivateServer()
+    _probe(_private.server, PARENT_SECONDS)
     return _private.server

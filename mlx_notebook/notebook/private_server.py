@@ -15,7 +15,7 @@ from typing import IO
 from mlx_notebook.notebook.errors import PrivateServerFailed
 from mlx_notebook.notebook.server import Server, normalise
 
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 STOP_SECONDS = 5.0
 
 
@@ -28,7 +28,7 @@ class PrivateServer:
     Raises
     ------
     PrivateServerFailed
-        If the process ends or says nothing within a minute; the message carries its last words.
+        If the process ends or says nothing within two minutes; the message carries its last words.
     """
 
     def __init__(self) -> None:

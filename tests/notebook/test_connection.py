@@ -1,0 +1,192 @@
+"""The search for a server: its order, what it passes over, and what it says when it fails."""
+
+import http.server
+import json
+import os
+import threading
+
+import pytest
+
+from mlx_notebook.notebook import connection
+from mlx_notebook.notebook.errors import NoServer, NotAuthorized, ServerUnreachable
+from mlx_notebook.notebook.server import Server, normalise
+from tests.notebook.jupyter import JupyterServer
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch, tmp_path):
+    """No server is known, none is to be found, and starting one is an error."""
+    for name in list(os.environ):
+        if name.startswith(("MLX_NOTEBOOK_", "JUPYTERHUB_", "JPY_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
+
+    def refuse():
+        raise NoServer("nothing found")
+
+    monkeypatch.setattr(connection, "_start", refuse)
+    connection.disconnect()
+    yield
+    connection.disconnect()
+
+
+def runtime_file(folder, number, **info):
+    file = folder / f"jpserver-{number}.json"
+    file.write_text(json.dumps({"pid": os.getpid(), "token": "t", **info}))
+    return file
+
+
+@pytest.fixture
+def stranger():
+    """A web server that is not ours: it answers everything, and remembers who asked for what."""
+    seen = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            seen.append((self.path, self.headers["Authorization"]))
+            self.send_response(302 if "login" in self.path else 200)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+            self.wfile.write(b"<html>hello</html>")
+
+        def log_message(self, *_):
+            pass
+
+    web = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=web.serve_forever, daemon=True).start()
+    web.url, web.seen = f"http://127.0.0.1:{web.server_port}/", seen
+    yield web
+    web.shutdown()
+    web.server_close()
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("http://localhost:8888", "http://localhost:8888/"),
+        ("http://localhost:8888/a%40b/v1/", "http://localhost:8888/a%40b/"),
+        (" https://hub.example/user/ada/?token=x ", "https://hub.example/user/ada/"),
+    ],
+)
+def test_addresses_are_taken_as_people_write_them(given, meant):
+    assert normalise(given) == meant
+
+
+@pytest.mark.parametrize("given", ["localhost:8888", "file:///etc/passwd", "http+unix://x", ""])
+def test_only_web_addresses_are_taken(given):
+    with pytest.raises(NoServer):
+        connection.connect(given, "t")
+
+
+def test_a_token_is_not_in_what_a_cell_would_show():
+    assert "secret" not in repr(Server("http://localhost/", "secret"))
+
+
+def test_no_proxy_stands_between_us_and_this_machine():
+    assert Server("http://localhost:1/", "").is_loopback
+    assert Server("http://[::1]:1/", "").is_loopback
+    assert Server("http://127.3.2.1:1/", "").is_loopback
+    assert not Server("http://localhost.example.com/", "").is_loopback
+
+
+def test_the_variables_come_first(server, monkeypatch, tmp_path):
+    runtime_file(tmp_path, 1, url="http://127.0.0.1:9/")
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    monkeypatch.setenv("MLX_NOTEBOOK_URL", server.url + "v1")
+    monkeypatch.setenv("MLX_NOTEBOOK_TOKEN", server.token)
+    found = connection.connect()
+    assert (found.url, found.found) == (server.url, "named by MLX_NOTEBOOK_URL")
+
+
+def test_the_server_above_comes_before_others(server, stranger, monkeypatch, tmp_path):
+    runtime_file(tmp_path, 2, url=stranger.url)
+    runtime_file(tmp_path, 1, url=server.url, token=server.token)
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    assert connection.connect().found == "this Jupyter server"
+    assert stranger.seen == []
+
+
+def test_a_hub_s_variables_lead_to_its_server(server, monkeypatch):
+    origin, prefix = server.url.split("/a%40b")
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_URL", origin + "/a%40b" + prefix)
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/a%40b/")
+    monkeypatch.setenv("JUPYTERHUB_API_TOKEN", server.token)
+    found = connection.connect()
+    assert (found.url, found.found) == (server.url, "this JupyterHub server")
+    connection.disconnect()
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_URL", origin)
+    assert connection.connect().url == server.url
+
+
+def test_stale_foreign_and_broken_entries_are_passed_over(server, stranger, tmp_path):
+    runtime_file(tmp_path, 1, url=server.url, token=server.token)
+    (tmp_path / "jpserver-2.json").write_text("{half")
+    (tmp_path / "jpserver-3.json").write_text("[]")
+    runtime_file(tmp_path, 4, url="http://127.0.0.1:9/", pid=2**22 + 1)
+    runtime_file(tmp_path, 5, url="http://127.0.0.1:9/")
+    runtime_file(tmp_path, 6, url="http+unix://%2Ftmp%2Fx/")
+    runtime_file(tmp_path, 7, url=stranger.url)
+    runtime_file(tmp_path, 8, url=server.url, token="")
+    runtime_file(tmp_path, 9, url=server.url, token="wrong")
+    found = connection.connect()
+    assert (found.url, found.token, found.found) == (
+        server.url, server.token, "a running Jupyter server",
+    )  # fmt: skip
+
+
+def test_the_server_is_found_once_and_kept(server, tmp_path):
+    file = runtime_file(tmp_path, 1, url=server.url, token=server.token)
+    first = connection.connect()
+    file.unlink()
+    assert connection.connect() is first
+    assert connection.default_model() == "tiny-chat"
+
+
+def test_a_server_that_came_back_elsewhere_is_found_again(tmp_path, monkeypatch):
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "home" / "runtime"))
+    urls = []
+    for _ in range(2):
+        server = JupyterServer(tmp_path / "home")
+        try:
+            found = connection.connect()
+            assert (found.url, found.token) == (server.url, server.token)
+            urls.append(found.url)
+        finally:
+            server.stop()
+    assert urls[0] != urls[1]
+    with pytest.raises(NoServer, match="nothing found"):
+        connection.connect()
+
+
+def test_a_wrong_token_is_told(server):
+    with pytest.raises(NotAuthorized, match="MLX_NOTEBOOK_TOKEN the token of") as caught:
+        connection.connect(server.url, "wrong")
+    assert "\n" not in str(caught.value)
+
+
+def test_nobody_at_the_address_is_told():
+    with pytest.raises(ServerUnreachable, match=r"No server answers at http://127\.0\.0\.1:9/"):
+        connection.connect("http://127.0.0.1:9", "t")
+    with pytest.raises(ServerUnreachable, match="No server answers"):
+        connection.connect()  # an address that was given is not left for another in silence
+
+
+def test_a_foreign_server_at_the_address_is_told(stranger):
+    with pytest.raises(ServerUnreachable, match="is not a server of mlx-notebook"):
+        connection.connect(stranger.url, "t")
+
+
+def test_a_token_does_not_follow_a_redirect(stranger):
+    with pytest.raises(NotAuthorized, match="asks for a login"):
+        connection.connect(stranger.url + "login", "t")
+    assert [path for path, _ in stranger.seen] == ["/login/mlx/status"]
+
+
+def test_a_jupyter_server_without_the_extension_is_told(tmp_path):
+    server = JupyterServer(tmp_path, extension=False)
+    try:
+        with pytest.raises(NoServer, match="jupyter server extension enable mlx_notebook"):
+            connection.connect(server.url, server.token)
+    finally:
+        server.stop()

@@ -1,0 +1,199 @@
+"""Cells below a real Jupyter server, answered by the embedded model."""
+
+import random
+import re
+
+import pytest
+
+from tests.notebook.jupyter import wait_for
+
+CONVERSATION = "get_ipython().magics_manager.registry['MlxMagics'].conversation"
+
+
+@pytest.fixture(autouse=True)
+def fresh_conversation(kernel):
+    kernel.run(
+        f"%mlx reset\n{CONVERSATION}.settings.clear()\n"
+        f"{CONVERSATION}.model = {CONVERSATION}.system = None"
+    )
+
+
+def long_answers(kernel):
+    """From now on the model talks until it is stopped."""
+    kernel.run(
+        f"{CONVERSATION}.settings.update(max_tokens=3500, extra_body={{'ignore_eos': True}})"
+    )
+
+
+def test_loading_says_in_one_line_which_server_and_which_model(kernel, server):
+    said = kernel.loaded.stdout
+    assert said.count("\n") == 1
+    assert f"connected to {server.url} (this Jupyter server); model tiny-chat" in said
+    assert "a small demonstration; a real one: `%mlx load " in said
+    assert server.token not in said
+
+
+def test_an_answer_ends_as_static_markdown_with_its_figures(kernel):
+    cell = kernel.run("%%chat -t 0 --max-tokens 40\nHello!")
+    answer, figures = cell.outputs
+    assert set(answer) == set(figures) == {"text/markdown", "text/plain"}
+    assert kernel.value(f"{CONVERSATION}.last.text") == answer["text/plain"]
+    assert re.fullmatch(
+        r"<small>tiny-chat · \d+ tokens · \d+ tokens/s · first token after [\d.]+ s.*</small>",
+        figures["text/markdown"],
+    )
+    assert cell.stdout == cell.stderr == ""
+
+
+def test_text_streams_at_most_ten_times_a_second(kernel):
+    long_answers(kernel)
+    cell = kernel.run("%%chat --max-tokens 200\nTalk!")
+    assert 3 < cell.updates < 4 + 2 * cell.seconds / 0.1
+
+
+def test_the_conversation_goes_on_until_reset(kernel):
+    long_answers(kernel)
+    kernel.run("%%chat -s 'Be brief.' --max-tokens 30\nMy name is Ada.")
+    first = kernel.value(f"{CONVERSATION}.last.prompt_tokens")
+    kernel.run("%chat --max-tokens 30 What is my name?")
+    roles = kernel.value(f"[m['role'] for m in {CONVERSATION}.messages]")
+    assert roles == ["user", "assistant", "user", "assistant"]
+    assert kernel.value(f"{CONVERSATION}.last.prompt_tokens") > first
+    assert kernel.value(f"{CONVERSATION}.last.cached_tokens") > first // 2
+    assert kernel.value(f"{CONVERSATION}.system") == "Be brief."
+    assert "New conversation" in kernel.run("%mlx reset").stdout
+    assert kernel.value(f"{CONVERSATION}.messages") == []
+
+
+def test_names_are_filled_in_and_single_braces_left(kernel):
+    kernel.run("city = 'Paris'; n = {'a': 1}")
+    kernel.run('%%chat --max-tokens 3\nf"{city}" in {{ city }}: {{ n["a"] + 1 }} {x}')
+    assert kernel.value(f"{CONVERSATION}.messages[0]['content']") == 'f"{city}" in Paris: 2 {x}'
+    kernel.run("%chat --max-tokens 3 the {city} of {{city}} costs $n")
+    assert kernel.value(f"{CONVERSATION}.messages[2]['content']") == "the {city} of Paris costs $n"
+
+
+def test_the_answer_goes_to_a_variable(kernel):
+    cell = kernel.run("%%chat --var answer --max-tokens 20\nHello!")
+    assert kernel.value("answer") == cell.outputs[0]["text/plain"]
+
+
+def test_a_seed_repeats_a_random_answer(kernel):
+    texts = []
+    for _ in range(2):
+        kernel.run("%mlx reset")
+        kernel.run("%%chat -t 1 --seed 5 --max-tokens 30 --var answer\nTell me a story.")
+        texts.append(kernel.value("answer"))
+    assert texts[0] == texts[1]
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "said"),
+    [
+        ("%%chat -m no-such-model\nHello", "ModelNotFound", "There is no model 'no-such-model'"),
+        ("%%chat --hot 1\nHello", "BadMagic", "unrecognized arguments: --hot"),
+        ("%%chat -t 9\nHello", "RequestRefused", "temperature"),
+        ("%%chat\n{{ nothing }}", "UnfilledTemplate", "NameError: name 'nothing'"),
+        ("%%chat\n  ", "BadMagic", "nothing to say"),
+        ("%mlx dance", "BadMagic", "no subcommand 'dance'"),
+        ("%mlx load no-such-model", "ModelNotFound", "no-such-model"),
+        ("%mlx load", "BadMagic", "needs a model's name"),
+        ("%%chat\n{{ 'word ' * 9000 }}", "ContextTooLong", "%mlx reset"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence(kernel, code, name, said):
+    cell = kernel.run(code, check=False)
+    assert (cell.status, cell.ename) == ("error", name)
+    assert said in cell.evalue
+    assert cell.traceback == [f"{name}: {cell.evalue}"]
+    assert kernel.value(f"{CONVERSATION}.messages") == []
+
+
+def test_interrupts_at_any_moment_stop_the_server_and_keep_what_was_said(kernel, server):
+    long_answers(kernel)
+    rng = random.Random(7)
+    kept = 0
+    for moment in [0.02, 0.1, *(rng.uniform(0.05, 4.0) for _ in range(8))]:
+        kernel.run("%mlx reset")
+        cell = kernel.run("%%chat\nTalk!", interrupt_after=moment, check=False)
+        assert (cell.status, cell.ename) == ("error", "Interrupted"), (moment, cell)
+        assert len(cell.traceback) == 1
+        assert cell.seconds < moment + 2
+        wait_for(lambda: not server.status()["requests"], 2, "the server to stop generating")
+        messages = kernel.value(f"{CONVERSATION}.messages")
+        if messages:
+            kept += 1
+            assert messages[1]["content"] == cell.outputs[0]["text/plain"]
+            assert cell.outputs[1]["text/plain"].endswith("interrupted")
+    assert kept >= 4
+    kernel.run("%%chat --max-tokens 5\nAnd now?")
+
+
+def test_leaving_a_stream_early_stops_the_server(kernel, server):
+    kernel.run(
+        "from mlx_notebook import Chat\n"
+        "chat = Chat(max_tokens=3500, extra_body={'ignore_eos': True})\n"
+        "for number, delta in enumerate(chat.stream('Talk!')):\n"
+        "    if number == 5:\n"
+        "        break"
+    )
+    wait_for(lambda: not server.status()["requests"], 3, "the server to stop generating")
+    assert kernel.value("chat.last.outcome") == "interrupted"
+
+
+def test_several_answers_in_one_cell_stand_below_each_other(kernel):
+    cell = kernel.run(
+        "from mlx_notebook import Chat\nchat = Chat(max_tokens=5)\nprint('before')\n"
+        "for name in 'ab':\n    _ = chat.ask(name, show=True)"
+    )
+    assert cell.stdout == "before\n"
+    assert len(cell.outputs) == 4
+
+
+def test_the_server_can_be_asked_and_steered(kernel, server):
+    kernel.run("%mlx load tiny-chat")
+    status = kernel.run("%mlx status").stdout
+    assert "engine: running on " in status
+    assert "in memory: tiny-chat, " in status
+    assert server.token not in status
+    assert re.search(
+        r"^tiny-chat, loaded, context of \d+ tokens, demonstration, default, answers here$",
+        kernel.run("%mlx models").stdout,
+        re.MULTILINE,
+    )
+    assert "are free again" in kernel.run("%mlx unload tiny-chat").stdout
+    assert server.status()["models"] == []
+    loaded = kernel.run("%mlx load tiny-chat").stdout
+    assert re.match(r"tiny-chat is loaded \(in [\d.]+ s\): [\d.]+ MB, context of", loaded)
+    assert "%mlx reset" in kernel.run("%mlx").stdout
+
+
+def test_tab_completes_subcommands_and_models(kernel):
+    assert "status" in kernel.complete("%mlx st")
+    assert "tiny-chat" in kernel.complete("%mlx load ti")
+
+
+def test_official_clients_come_configured(kernel):
+    kernel.run(
+        "import mlx_notebook\n"
+        "ask = dict(model='tiny-chat', max_tokens=5, "
+        "messages=[dict(role='user', content='Hello')])\n"
+        "one = mlx_notebook.client().chat.completions.create(**ask)\n"
+        "two = await mlx_notebook.async_client().chat.completions.create(**ask)"
+    )
+    assert kernel.value("[type(x).__name__ for x in (one, two)]") == ["ChatCompletion"] * 2
+    assert kernel.value("one.usage.completion_tokens") <= 5
+
+
+def test_no_mlx_comes_into_the_kernel(kernel):
+    loaded = kernel.value(
+        "[m for m in ('mlx', 'mlx_lm', 'transformers', 'numpy', 'torch', 'huggingface_hub') "
+        "if m in __import__('sys').modules]"
+    )
+    assert loaded == []
+
+
+def test_the_extension_can_be_taken_away_and_loaded_again(kernel):
+    kernel.run("%unload_ext mlx_notebook")
+    assert "not found" in kernel.run("%mlx status", check=False).stderr
+    assert "connected" in kernel.run("%load_ext mlx_notebook").stdout

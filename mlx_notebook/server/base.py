@@ -52,6 +52,7 @@ class ApiHandler(APIHandler):
         self._received = 0
         self._refusal: errors.ApiError | None = None
         self._host_is_allowed = True
+        self._takes_body = False
         self._scope: anyio.CancelScope | None = None
         self.client_left = False
 
@@ -80,12 +81,11 @@ class ApiHandler(APIHandler):
         length = int(headers.get("Content-Length", "0"))
         if refusal is None and length > self.extension.max_body_bytes:
             refusal = self._too_large()
-        if refusal is None:
-            return
-        has_body = length > 0 or "Transfer-Encoding" in headers
-        if not has_body or headers.get("Expect") == "100-continue" or length > _DRAINED_BYTES:
-            raise refusal
-        self._refuse(refusal)
+        if refusal is not None:
+            if headers.get("Expect") == "100-continue" or length > _DRAINED_BYTES:
+                raise refusal
+            self._refuse(refusal)
+        self._takes_body = True
 
     def _refuse(self, refusal: errors.ApiError) -> None:
         """Answer with `refusal` when the body has passed; until then nobody is logged in."""
@@ -137,11 +137,18 @@ class ApiHandler(APIHandler):
         if hasattr(self, "_jupyter_current_user"):
             # send_error has cleared all headers.
             self.set_cors_headers()
+        if not self._takes_body:
+            # Tornado closes a connection whose request it has not read to its end.
+            self.set_header("Connection", "close")
         for name, value in error.headers.items():
             self.set_header(name, value)
         if error.status_code == 401:
             self.set_header("WWW-Authenticate", "Bearer")
-        self.finish(error.encoded())
+        self.finish(self.encoded_error(error))
+
+    def encoded_error(self, error: errors.ApiError) -> bytes:
+        """Return an error as JSON, in the words of the API that the route belongs to."""
+        return error.encoded()
 
     def _explained(self, error: BaseException | None) -> errors.ApiError:
         """Return what to tell a client of an error of ours, Jupyter's or Tornado's."""
@@ -278,10 +285,9 @@ class EventStreamHandler(ApiHandler):
         """End the stream."""
         self.finish(set_content_type="text/event-stream; charset=utf-8")
 
-    @staticmethod
-    def error_event(error: errors.ApiError) -> bytes:
+    def error_event(self, error: errors.ApiError) -> bytes:
         """Return the event that tells of an error in mid-stream."""
-        return b"event: error\ndata: %b\n\n" % error.encoded()
+        return b"event: error\ndata: %b\n\n" % self.encoded_error(error)
 
 
 class UnknownRouteHandler(ApiHandler):

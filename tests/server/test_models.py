@@ -1,0 +1,59 @@
+from tests.server.running import RunningServer, wait_for
+
+
+def test_all_models_are_listed_the_default_one_first(server: RunningServer) -> None:
+    assert server.chat(model="tiny-chat").status_code == 200
+    listed = server.client.get("v1/models").json()
+    assert listed["object"] == "list"
+    models = {model["id"]: model for model in listed["data"]}
+    assert set(models) >= {"tiny-chat", "short", "org/other"}
+    first = listed["data"][0]
+    assert first["id"] == "tiny-chat"
+    assert first["default"]
+    assert first["source"] == "embedded"
+    assert models["short"]["context_window"] == 64
+    for model in models.values():
+        assert model["object"] == "model"
+        assert model["owned_by"] == "local"
+        assert model["created"] > 0
+
+
+def test_a_model_is_found_by_a_name_with_a_slash(server: RunningServer) -> None:
+    for path in ("v1/models/org/other", "v1/models/org%2Fother"):
+        assert server.client.get(path).json()["id"] == "org/other"
+
+
+def test_a_model_that_is_not_there_is_told(server: RunningServer) -> None:
+    for name in ("nonesuch", "../../etc", "..%2F..%2Fetc", "%2Fetc%2Fpasswd"):
+        response = server.client.get(f"v1/models/{name}")
+        assert response.status_code == 404
+        if name != "../../etc":  # the client itself resolves the dots there
+            assert response.json()["error"]["code"] == "model_not_found"
+
+
+def test_a_model_is_loaded_and_unloaded_on_order(server: RunningServer) -> None:
+    def resident() -> list[str]:
+        return [model["id"] for model in server.status()["models"]]
+
+    loaded = server.client.post("mlx/models/load", json={"model": "alias"}).json()
+    assert loaded["model"] == "org/other"
+    assert loaded["bytes"] > 0
+    assert loaded["context_length"] == 2048
+    again = server.client.post("mlx/models/load", json={"model": "org/other"}).json()
+    assert again["seconds"] == 0
+    wait_for(lambda: "org/other" in resident(), 5)
+    state = server.client.get("v1/models/org/other").json()["state"]
+    assert state == "loaded"
+    server.wait_until_idle()
+    freed = server.client.post("mlx/models/unload", json={"model": "org/other"}).json()
+    assert freed["freed"] > 0
+    wait_for(lambda: "org/other" not in resident(), 5)
+    freed = server.client.post("mlx/models/unload", json={"model": "org/other"}).json()
+    assert freed["freed"] == 0
+
+
+def test_an_order_for_a_model_that_is_not_there_is_refused(server: RunningServer) -> None:
+    for path in ("mlx/models/load", "mlx/models/unload"):
+        assert server.client.post(path, json={"model": "nonesuch"}).status_code == 404
+        assert server.client.post(path, json={}).status_code == 400
+        assert server.client.post(path, json={"model": ""}).status_code == 400

@@ -63,8 +63,8 @@ class OutputStream:
         self.called = False
 
     @property
-    def stopped(self) -> bool:
-        """Whether a stop string has ended the row."""
+    def stopped(self) -> str | None:
+        """The stop string that has ended the row, if one has."""
         return self._reader.stopped
 
     def add(self, token: int, logprob: TokenLogprob | None, events: list[Event]) -> None:

@@ -75,7 +75,7 @@ class Request:
         output.finish(cut=reason == "length", events=events)
         if reason == "stop" and output.called:
             reason = "tool_calls"
-        events.append(Finished(self.id, sequence.index, reason))
+        events.append(Finished(self.id, sequence.index, reason, output.stopped))
         if self.rows_to_come or not all(s.finished for s in self.sequences):
             return False
         if self.command.trace and self.prompt is not None:

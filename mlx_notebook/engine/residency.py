@@ -12,6 +12,7 @@ import mlx.core as mx
 
 from mlx_notebook.engine.embedding import Embedding
 from mlx_notebook.engine.errors import EngineError
+from mlx_notebook.engine.memory import return_freed_memory
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.runner import Runner
 from mlx_notebook.engine.text import TextBackend, load
@@ -103,6 +104,7 @@ class Residency:
         self.slots.pop(model).backend.close()
         gc.collect()
         mx.clear_cache()
+        return_freed_memory()
         freed = before - mx.get_active_memory() - mx.get_cache_memory()
         log.info("unloaded %s: %.1f MB freed", model, freed / 1e6)
         return int(freed)

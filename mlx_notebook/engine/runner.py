@@ -116,7 +116,7 @@ class Runner:
         sequence.generated += 1
         if token.finish != "stop":
             output.add(token.id, self._logprob(token), events)
-        if output.stopped:
+        if output.stopped is not None:
             return "stop"
         return "length" if token.finish == "length" else "stop" if token.finish else None
 

@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
-import psutil
 
 from mlx_notebook.engine.embedding import Embedding
 from mlx_notebook.engine.errors import EngineError, InvalidRequest
 from mlx_notebook.engine.language import Plan
+from mlx_notebook.engine.memory import device_memory, return_freed_memory
 from mlx_notebook.engine.meter import Meter
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.prompts import Prepared, allowed_tokens, prepare, tokenized
@@ -67,7 +67,7 @@ class Scheduler:
         self.inbox: queue.SimpleQueue[Command | Continuation] = queue.SimpleQueue()
         self._settings, self._send = settings, send
         self._workers = ThreadPoolExecutor(2, "prompt")
-        memory = _device_memory()
+        memory = device_memory()
         mx.set_cache_limit(memory // 20)
         self._prefixes = PrefixCache(
             settings.prefix_cache_entries, settings.prefix_cache_bytes or memory // 10
@@ -341,6 +341,7 @@ class Scheduler:
             self._last_active = now
         elif now - self._last_active > 1 and mx.get_cache_memory():
             mx.clear_cache()
+            return_freed_memory()
         active = now - self._last_active < 2
         if now - self._last_stats < (_BUSY_INTERVAL if active else _IDLE_INTERVAL):
             return
@@ -358,10 +359,3 @@ class Scheduler:
                 prefill,
             )
         )
-
-
-def _device_memory() -> int:
-    """Bytes that models may reasonably use: what Metal recommends, else what the machine has."""
-    if mx.metal.is_available():
-        return int(mx.device_info()["max_recommended_working_set_size"])
-    return int(psutil.virtual_memory().total)

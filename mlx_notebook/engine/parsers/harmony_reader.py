@@ -43,7 +43,7 @@ class HarmonyReader:
         self._call: CallReader | None = None
         self._index = 0
         self._pending = ""
-        self.stopped = False
+        self.stopped: str | None = None
 
     @property
     def thinking(self) -> bool:
@@ -55,7 +55,7 @@ class HarmonyReader:
         events: list[Event] = []
         text = self._pending + text
         self._pending = ""
-        while text and not self.stopped:
+        while text and self.stopped is None:
             if self._state == "call":
                 text = self._in_call(text, events)
             elif self._state == "header":
@@ -67,7 +67,7 @@ class HarmonyReader:
     def finish(self, *, cut: bool) -> list[Event]:
         """The text has ended, `cut` if for want of tokens: return all that was held back."""
         events: list[Event] = []
-        if self.stopped:
+        if self.stopped is not None:
             return events
         if self._call is not None:
             events += self._call.finish(cut)
@@ -111,7 +111,7 @@ class HarmonyReader:
             return ""
         self._send(text[: found.start()], events)
         if found.group() in self._stop and not self.thinking:
-            self.stopped = True
+            self.stopped = found.group()
         else:
             self._state = "header"
         return text[found.end() :]

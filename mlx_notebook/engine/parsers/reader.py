@@ -23,10 +23,10 @@ from mlx_notebook.engine.reasoning import Reasoning
 class TextReader(Protocol):
     """Takes a row's text piece by piece; one object a row.
 
-    `stopped` says that a stop string has ended the text.
+    `stopped` is the stop string that has ended the text.
     """
 
-    stopped: bool
+    stopped: str | None
 
     @property
     def thinking(self) -> bool:
@@ -188,7 +188,7 @@ class Reader:
         self._hold = hold
         self._stop = frozenset(stop)
         self.thinking = thinking and reasoning is not None
-        self.stopped = False
+        self.stopped: str | None = None
         self._call: CallReader | None = None
         self._index = 0
         self._pending = ""  # text that may be the beginning of a mark
@@ -210,14 +210,14 @@ class Reader:
         if not self._marked and self._content_marks is None:
             return [Content(text)] if text else []
         events: list[Event] = []
-        if not self.stopped:
+        if self.stopped is None:
             self._take(text, events)
         return events
 
     def finish(self, *, cut: bool) -> list[Event]:
         """The text has ended, `cut` if for want of tokens: return all that was held back."""
         events: list[Event] = []
-        if self.stopped:
+        if self.stopped is not None:
             return events
         if self._call is not None:
             call, self._call = self._call, None
@@ -257,7 +257,7 @@ class Reader:
             self._send(text[: found.start()], events)
             text = text[found.end() :]
             self._pass(found.group(), events)
-            if self.stopped:
+            if self.stopped is not None:
                 return
 
     def _keep_partial(self, text: str, patterns: "Patterns | None") -> str:
@@ -271,7 +271,7 @@ class Reader:
     def _pass(self, mark: str, events: list[Event]) -> None:
         """Pass a mark: stop, begin or end the thinking, or open a call region."""
         if mark in self._stop and not self.thinking:
-            self.stopped = True
+            self.stopped = mark
             if self._space and not self._trim:
                 events.append(Content(self._space))
             return

@@ -14,6 +14,7 @@ class Embedding:
     """One `Embed` command at work; each `step` embeds one input, so that others go on decoding."""
 
     def __init__(self, command: Embed, inputs: list[list[int]]):
+        self.id = command.id
         self.command = command
         self._inputs = inputs
         self._vectors: list[bytes] = []

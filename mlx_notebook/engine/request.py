@@ -78,11 +78,19 @@ class Request:
         events.append(Finished(self.id, sequence.index, reason, output.stopped))
         if self.rows_to_come or not all(s.finished for s in self.sequences):
             return False
+        self._close(events)
+        return True
+
+    def end(self, events: list[Event]) -> None:
+        """End a request that asked for no tokens."""
+        events.extend(Finished(self.id, row, "length") for row in range(self.command.n))
+        self._close(events)
+
+    def _close(self, events: list[Event]) -> None:
         if self.command.trace and self.prompt is not None:
             rows = [s.output.trace() for s in self.sequences]
             events.append(Traced(self.id, self.prompt.text, rows))
         events.append(Done(self.id, self.usage(), self.timings()))
-        return True
 
     def usage(self) -> Usage:
         """Token counts so far."""

@@ -15,6 +15,7 @@ from mlx_notebook.engine.errors import EngineError
 from mlx_notebook.engine.memory import return_freed_memory
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.runner import Runner
+from mlx_notebook.engine.scoring import Scoring
 from mlx_notebook.engine.text import TextBackend, load
 from mlx_notebook.messages import EngineConfig, Resident
 
@@ -30,12 +31,13 @@ class Slot:
         self.loaded_at = self.last_used = time.time()
         self.waiting = 0
         """Requests that will use the model but are not in its batch yet: it must stay."""
-        self.embeddings: deque[Embedding] = deque()
+        self.aside: deque[Embedding | Scoring] = deque()
+        """Work done a piece at a time, between the steps of the batch."""
 
     @property
     def busy(self) -> bool:
         """Whether a request runs on this model or is about to."""
-        return bool(self.waiting or self.embeddings or len(self.backend))
+        return bool(self.waiting or self.aside or len(self.backend))
 
     @property
     def resident(self) -> Resident:
@@ -47,7 +49,7 @@ class Slot:
             backend.context_length,
             self.loaded_at,
             self.last_used,
-            len(backend) + self.waiting + len(self.embeddings),
+            len(backend) + self.waiting + len(self.aside),
         )
 
 

@@ -24,6 +24,7 @@ from mlx_notebook.engine.prompts import Prepared, allowed_tokens, prepare, token
 from mlx_notebook.engine.reasoning import opens_in
 from mlx_notebook.engine.request import Request
 from mlx_notebook.engine.residency import Residency, Slot
+from mlx_notebook.engine.scoring import Scoring
 from mlx_notebook.messages import (
     Cancel,
     Command,
@@ -93,8 +94,8 @@ class Scheduler:
         self._load(events)
         self._admit(events)
         for slot in list(self._residency.slots.values()):
-            if slot.embeddings:
-                self._embed(slot, events)
+            if slot.aside:
+                self._step_aside(slot, events)
             if len(slot.runner):
                 self._decode(slot, events)
         self._report(events)
@@ -106,7 +107,7 @@ class Scheduler:
         return not (
             self._ready
             or self._residency.loading
-            or any(slot.embeddings or len(slot.runner) for slot in self._residency.slots.values())
+            or any(slot.aside or len(slot.runner) for slot in self._residency.slots.values())
         )
 
     # --- commands -----------------------------------------------------------------------------
@@ -206,6 +207,10 @@ class Scheduler:
         request = self._requests.get(request_id)
         if request is not None:  # else it was cancelled meanwhile
             request.prompt, request.plan, request.max_tokens = prompt, plan, max_tokens
+            count = request.command.prompt_logprobs
+            if count is not None:
+                slot.aside.append(Scoring(request_id, prompt.tokens, count))
+                return
             self._ready.append(request)
             slot.waiting += 1
 
@@ -218,7 +223,7 @@ class Scheduler:
         inputs = [prepare(tokenizer, TextPrompt(text=text)).tokens for text in command.inputs]
         if not inputs or not all(inputs):
             raise InvalidRequest("an input is empty", "input")
-        return partial(slot.embeddings.append, Embedding(command, inputs))
+        return partial(slot.aside.append, Embedding(command, inputs))
 
     def _refuse(self, job_id: str, error: EngineError) -> None:
         """End a request or another job with an error."""
@@ -290,10 +295,19 @@ class Scheduler:
                 self._ready.append(request)
                 continue
             slot.waiting -= 1
+            if not request.max_tokens:
+                self._end_unstarted(request, events)
+                continue
             slot.runner.join(request, events)
             assert request.prompt is not None
             self._meter.prompt_tokens += len(request.prompt.tokens)
             self._meter.cached_tokens += request.cached
+
+    def _end_unstarted(self, request: Request, events: list[Event]) -> None:
+        """A request for no tokens at all (its prompt was to be scored) has ended."""
+        request.end(events)
+        del self._requests[request.id]
+        self._meter.finished += 1
 
     def _decode(self, slot: Slot, events: list[Event]) -> None:
         try:
@@ -308,18 +322,24 @@ class Scheduler:
             del self._requests[request.id]
             self._meter.finished += 1
 
-    def _embed(self, slot: Slot, events: list[Event]) -> None:
-        job = slot.embeddings[0]
+    def _step_aside(self, slot: Slot, events: list[Event]) -> None:
+        """Do a piece of embedding or scoring."""
+        job = slot.aside[0]
         slot.last_used = time.time()
         try:
             answer = job.step(slot.backend)
         except EngineError as error:
-            slot.embeddings.popleft()
-            self._refuse(job.command.id, error)
+            slot.aside.popleft()
+            self._refuse(job.id, error)
             return
-        if answer is not None:
-            slot.embeddings.popleft()
-            events.append(answer)
+        if answer is None:
+            return
+        slot.aside.popleft()
+        events.append(answer)
+        request = self._requests.get(job.id)
+        if request is not None:  # its prompt is scored: now it may generate
+            self._ready.append(request)
+            slot.waiting += 1
 
     def _abandon(self, slot: Slot, error: Exception) -> None:
         """A step failed: the model's batch is in an unknown state. End its requests, unload it."""
@@ -329,8 +349,8 @@ class Scheduler:
             if request in self._ready:
                 self._ready.remove(request)
             self._refuse(request.id, failure)
-        for job in slot.embeddings:
-            self._refuse(job.command.id, failure)
+        for job in slot.aside:
+            self._refuse(job.id, failure)
         self._residency.unload(model)
 
     # --- status -------------------------------------------------------------------------------

@@ -193,3 +193,48 @@ def test_raw_text_and_token_ids_are_fed_as_they_are(engine: EngineProcess, model
     (end,) = engine.finish(request)
     assert isinstance(end, m.Failed)
     assert end.code == "invalid_request"
+
+
+def test_a_prompt_can_be_scored_without_generating(engine: EngineProcess, model: Path) -> None:
+    text = "score this text " * 30  # longer than one chunk
+    command = m.Generate(
+        id="score",
+        model="random",
+        path=str(model),
+        prompt=m.TextPrompt(text=text),
+        sampling=m.Sampling(max_tokens=0),
+        prompt_logprobs=2,
+    )
+    engine.send(command)
+    (end,) = engine.finish("score")
+    assert isinstance(end, m.Done)
+    assert end.usage.completion == 0
+    scores = next(e for e in engine.events if isinstance(e, m.PromptLogprobs))
+    assert len(scores.tokens) == len(text)
+    assert scores.tokens[0] is None
+    assert all(t is not None and t.logprob <= 0 and len(t.top) == 2 for t in scores.tokens[1:])
+    assert "".join(t.token for t in scores.tokens[1:] if t) == text[1:]
+
+
+def test_embeddings_are_unit_vectors_that_depend_on_the_text(
+    engine: EngineProcess, model: Path
+) -> None:
+    import struct
+
+    inputs: list[str | list[int]] = ["one text", "another", "one text"]
+    engine.send(m.Embed(id="e", model="random", path=str(model), inputs=inputs, dimensions=16))
+    answer = engine.wait(lambda e: isinstance(e, m.Embedded | m.Failed))
+    assert isinstance(answer, m.Embedded), answer
+    vectors = [struct.unpack("<16f", data) for data in answer.vectors]
+    assert all(abs(sum(x * x for x in vector) - 1) < 1e-5 for vector in vectors)
+    assert vectors[0] == vectors[2] != vectors[1]
+
+
+def test_tokens_are_shown_as_they_would_be_fed(engine: EngineProcess, model: Path) -> None:
+    prompt = m.ChatPrompt(messages=[{"role": "user", "content": "hé"}])
+    engine.send(m.Tokenize(id="t", model="random", path=str(model), prompt=prompt))
+    answer = engine.wait(lambda e: isinstance(e, m.Tokenized))
+    assert isinstance(answer, m.Tokenized)
+    assert answer.text == "<|im_start|>user\nhé<|im_end|>\n<|im_start|>assistant\n"
+    assert len(answer.tokens) == len(answer.pieces)
+    assert answer.pieces[0] == "<|im_start|>"

@@ -1,0 +1,53 @@
+"""Log probabilities of a prompt's own tokens, a chunk at a time, so that others go on decoding."""
+
+from typing import Any
+
+import mlx.core as mx
+from mlx_lm.models.cache import make_prompt_cache
+
+from mlx_notebook.engine.text import TextBackend
+from mlx_notebook.messages import Event, PromptLogprobs, TokenLogprob
+
+_CHUNK = 256
+
+
+class Scoring:
+    """One request's prompt being scored.
+
+    Parameters
+    ----------
+    request_id, tokens
+        Whose prompt, and its token ids.
+    count
+        How many alternatives to report for each token.
+    """
+
+    def __init__(self, request_id: str, tokens: list[int], count: int):
+        self.id = request_id
+        self._tokens, self._count = tokens, count
+        self._scored: list[TokenLogprob | None] = [None]
+        self._cache: list[Any] | None = None
+
+    def step(self, backend: TextBackend) -> Event | None:
+        """Score the next chunk; the answer after the last one."""
+        if self._cache is None:
+            self._cache = make_prompt_cache(backend.model)
+        begin = len(self._scored) - 1
+        inputs = self._tokens[begin : begin + _CHUNK]
+        following = self._tokens[begin + 1 : begin + 1 + _CHUNK]
+        if following:
+            logits = backend.model(mx.array([inputs]), cache=self._cache)[0, : len(following)]
+            logprobs = logits.astype(mx.float32)
+            logprobs = logprobs - mx.logsumexp(logprobs, axis=-1, keepdims=True)
+            chosen = mx.take_along_axis(logprobs, mx.array(following)[:, None], axis=-1)
+            count = max(1, self._count)
+            best = mx.argsort(-logprobs, axis=-1)[:, :count]
+            values = mx.take_along_axis(logprobs, best, axis=-1)
+            rows = zip(following, chosen.tolist(), best.tolist(), values.tolist(), strict=True)
+            for token, (logprob,), ids, numbers in rows:
+                pairs = list(zip(ids, numbers, strict=True))[: self._count]
+                self._scored.append(backend.vocabulary.logprob(token, logprob, pairs))
+        if len(self._scored) < len(self._tokens):
+            return None
+        self._cache = None
+        return PromptLogprobs(self.id, self._scored)

@@ -17,12 +17,13 @@ from mlx_lm.models.cache import CacheList, KVCache, make_prompt_cache, trim_prom
 from mlx_lm.utils import load_config, load_model, load_tokenizer
 
 from mlx_notebook.engine.batch import RowGenerator
-from mlx_notebook.engine.errors import LoadFailed
+from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
 from mlx_notebook.engine.language import Language
 from mlx_notebook.engine.prefix_cache import PrefixCache
+from mlx_notebook.engine.prompts import prepare
 from mlx_notebook.engine.sampling import Row
 from mlx_notebook.engine.vocabulary import Vocabulary
-from mlx_notebook.messages import EngineConfig
+from mlx_notebook.messages import ChatPrompt, EngineConfig
 
 log = logging.getLogger(__name__)
 
@@ -222,9 +223,7 @@ def load(
     try:
         config = load_config(path)
         # Reading the tokenizer is pure Python and takes as long as all the rest.
-        pending = workers.submit(
-            load_tokenizer, path, None, eos_token_ids=config.get("eos_token_id")
-        )
+        pending = workers.submit(_tokenizer, path, config)
         model, config = load_model(path, lazy=True)
         if mx.default_device() == mx.cpu:
             # Only fp32 products go through BLAS (measured: 4 times faster prompts).
@@ -261,6 +260,17 @@ def warm_up(backend: TextBackend) -> Generator[None, None, None]:
             yield
     backend._prefixes.forget(backend.name)
     mx.clear_cache()
+
+
+def _tokenizer(path: Path, config: dict[str, Any]) -> Any:
+    """The model's tokenizer, its chat template compiled."""
+    tokenizer = load_tokenizer(path, None, eos_token_ids=config.get("eos_token_id"))
+    greeting = ChatPrompt(messages=[{"role": "user", "content": "Hello"}])
+    try:
+        prepare(tokenizer, greeting)
+    except InvalidRequest as error:
+        log.info("%s: %s", path.name, error)  # base models have no template
+    return tokenizer
 
 
 def _evaluate(model: Any) -> Generator[None, None, None]:

@@ -53,7 +53,7 @@ class MlxMagics(Magics):
     @line_magic
     def mlx(self, line: str) -> None:
         """Doc: see `commands`."""
-        run(line, self.conversation)
+        run(fill(line, self.shell.ev), self.conversation)
 
 
 MlxMagics.chat.__doc__ = CHAT_HELP

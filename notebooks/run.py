@@ -1,0 +1,91 @@
+"""Run the example notebooks in real kernels and store their outputs.
+
+    python notebooks/run.py                 every notebook of this folder
+    python notebooks/run.py quickstart.ipynb
+    python notebooks/run.py --check         run them, store nothing
+
+What differs from machine to machine is written in one form, so that a stored notebook shows no
+address of the machine that ran it, and never a token.
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+HERE = Path(__file__).parent
+_ADDRESS = re.compile(r"https?://(?:127\.0\.0\.1|localhost)(?::\d+)?/\S*? \([^)]*\)")
+_SHOWN_ADDRESS = "http://localhost:8888/ (this Jupyter server)"
+
+
+def execute(
+    notebook: NotebookNode, folder: Path = HERE, env: dict[str, str] | None = None
+) -> NotebookNode:
+    """Run all cells in a fresh kernel with the environment `env` (or this process's own).
+
+    Raises `nbclient.exceptions.CellExecutionError` where a cell fails.
+    """
+    NotebookClient(
+        notebook,
+        timeout=300,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        store_widget_state=False,
+        record_timing=False,
+    ).execute(env=env)
+    return notebook
+
+
+def normalise(notebook: NotebookNode) -> NotebookNode:
+    """Take out of a notebook that was run what belongs to the machine and the moment."""
+    notebook.metadata = {
+        "kernelspec": {
+            "display_name": "Python 3 (ipykernel)",
+            "language": "python",
+            "name": "python3",
+        },
+        "language_info": {"name": "python"},
+    }
+    for cell in notebook.cells:
+        cell.metadata = {}
+        for output in cell.get("outputs", []):
+            output.pop("metadata", None)
+            if output.output_type in ("display_data", "execute_result"):
+                output.metadata = {}
+            for holder, name in _texts(output):
+                holder[name] = _ADDRESS.sub(_SHOWN_ADDRESS, holder[name])
+    return notebook
+
+
+def _texts(output: NotebookNode) -> list[tuple[Any, str]]:
+    """Each place of an output that holds text, as the object and the key in it."""
+    if output.output_type == "stream":
+        return [(output, "text")]
+    data = output.get("data", {})
+    return [(data, kind) for kind in data if isinstance(data[kind], str)]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the notebooks named, or all, and store their outputs unless told only to check."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("notebooks", nargs="*", type=Path, default=sorted(HERE.glob("*.ipynb")))
+    parser.add_argument("--check", action="store_true", help="store nothing")
+    told = parser.parse_args(arguments)
+    for file in told.notebooks:
+        path = file if file.exists() else HERE / file
+        notebook = normalise(execute(nbformat.read(path, as_version=4), path.parent))
+        if not told.check:
+            nbformat.write(notebook, path)
+        print(f"{path.name}: {len(notebook.cells)} cells")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -55,7 +55,10 @@ class Rules:
 
         Without `strict`, keywords that llguidance does not know are passed over.
         """
-        options: dict[str, Any] = {"whitespace_pattern": JSON_SPACE}
+        options: dict[str, Any] = {
+            "whitespace_pattern": JSON_SPACE,
+            "json_allow_general_unicode_escapes": True,
+        }
         if not strict:
             options["lenient"] = True
         if isinstance(schema, Mapping):

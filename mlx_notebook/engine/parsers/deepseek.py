@@ -14,11 +14,11 @@ from mlx_notebook.engine.parsers.tags import Tags
 from mlx_notebook.engine.parsers.tools import Function
 from mlx_notebook.engine.parsers.values import types_of
 
-_BEGIN_ALL = "<｜tool▁calls▁begin｜>"  # noqa: RUF001
-_END_ALL = "<｜tool▁calls▁end｜>"  # noqa: RUF001
-_BEGIN = "<｜tool▁call▁begin｜>"  # noqa: RUF001
-_END = "<｜tool▁call▁end｜>"  # noqa: RUF001
-_SEP = "<｜tool▁sep｜>"  # noqa: RUF001
+_BEGIN_ALL = "<｜tool▁calls▁begin｜>"
+_END_ALL = "<｜tool▁calls▁end｜>"
+_BEGIN = "<｜tool▁call▁begin｜>"
+_END = "<｜tool▁call▁end｜>"
+_SEP = "<｜tool▁sep｜>"
 
 
 def _region(source: Source) -> Parsing[None]:
@@ -86,17 +86,17 @@ class DeepSeekV32(Tags):
 
     name = "deepseek_v32"
     layout = Layout(
-        open="<｜DSML｜function_calls>\n",  # noqa: RUF001
-        close="\n</｜DSML｜function_calls>",  # noqa: RUF001
+        open="<｜DSML｜function_calls>\n",
+        close="\n</｜DSML｜function_calls>",
         nested=True,
     )
-    starts = (Start("<｜DSML｜function_calls>"),)  # noqa: RUF001
-    name_open = '<｜DSML｜invoke name="'  # noqa: RUF001
+    starts = (Start("<｜DSML｜function_calls>"),)
+    name_open = '<｜DSML｜invoke name="'
     name_close = '">'
-    key_open = '<｜DSML｜parameter name="'  # noqa: RUF001
+    key_open = '<｜DSML｜parameter name="'
     key_close = ">"
-    value_close = "</｜DSML｜parameter>"  # noqa: RUF001
-    call_close = "</｜DSML｜invoke>"  # noqa: RUF001
+    value_close = "</｜DSML｜parameter>"
+    call_close = "</｜DSML｜invoke>"
 
     def _key(self, text: str) -> str:
         return text.partition('"')[0]

@@ -162,7 +162,9 @@ class Tags(Dialect):
                 f"in this model's tool-call dialect ({self.name}), which writes strings unquoted.",
                 "tools",
             )
-        return rules.until(ending)
+        # The first closing tag ends the value, on a line of its own or not, as it does in parsing.
+        tail = ending.partition(self.value_close)[2]
+        return f"{rules.until(self.value_close)} {rules.text(tail)}"
 
 
 def _definitions(function: Function) -> dict[str, Any]:

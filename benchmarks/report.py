@@ -64,7 +64,7 @@ def _ratio(bursts: list[dict[str, Any]], name: str, level: int, key: str) -> flo
 
 def _cell(values: list[float], ratio: float | None, scale: float = 1.0) -> str:
     if not values:
-        return "failed"
+        return "-"
     digits = 1 if scale * statistics.median(values) < 20 else 0
     text = f"{scale * statistics.median(values):.{digits}f}"
     if len(values) > 1:
@@ -81,9 +81,10 @@ def _table(bursts: list[dict[str, Any]], levels: list[int], key: str, ratios: bo
     for name in _names(bursts):
         cells = []
         for level in levels:
-            asked = any(b["contender"] == name and b["streams"] == level for b in bursts)
+            asked = bool(_of(bursts, name, level, "round"))
             ratio = _ratio(bursts, name, level, key) if ratios else None
-            cells.append(_cell(_of(bursts, name, level, key), ratio, scale) if asked else "")
+            values = _of(bursts, name, level, key)
+            cells.append(_cell(values, ratio, scale) if asked else "")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 

@@ -197,8 +197,9 @@ def plot(results: dict[str, Any], path: Path) -> None:
         axes[0][column].set_ylabel("tokens/s, all streams together")
         axes[1][column].set_ylabel("ms to first token (log scale)")
         axes[1][column].set_yscale("log")
-        axes[1][column].yaxis.set_major_formatter(ticker.ScalarFormatter())
-        axes[1][column].yaxis.set_minor_formatter(ticker.FormatStrFormatter("%d"))
+        axes[1][column].yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes[1][column].yaxis.set_major_formatter(ticker.FormatStrFormatter("%d"))
+        axes[1][column].yaxis.set_minor_formatter(ticker.NullFormatter())
         axes[0][column].legend(fontsize=8, frameon=False, loc="upper left")
     machine = results["machine"]
     figure.suptitle(

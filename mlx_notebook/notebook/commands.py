@@ -5,7 +5,7 @@ from typing import Any
 
 from mlx_notebook.notebook import connection
 from mlx_notebook.notebook.chat import Chat
-from mlx_notebook.notebook.errors import BadMagic, NotebookError
+from mlx_notebook.notebook.errors import BadMagic, ModelNotFound, NotebookError
 from mlx_notebook.notebook.server import Server
 
 # A first model that fits most machines; only ever a suggestion.
@@ -35,11 +35,12 @@ def describe(server: Server) -> str:
     """Say in one line which server and which model, and what a demonstration model is."""
     line = f"mlx_notebook: connected to {server.url} ({server.found})"
     model = connection.default_model()
+    get = f"`!hf download {SUGGESTED_MODEL}` and `%mlx load {SUGGESTED_MODEL}`"
     if model is None:
-        return f"{line}; no model yet: `%mlx load {SUGGESTED_MODEL}` loads one."
+        return f"{line}; no model yet: run {get}."
     line += f"; model {model}"
     if _is_demonstration(server, model):
-        line += f", a small demonstration; a real one: `%mlx load {SUGGESTED_MODEL}`"
+        line += f", a small demonstration; for a real one run {get}"
     return line + "."
 
 
@@ -98,6 +99,7 @@ def _status(_: str, chat: Chat) -> None:
         f"so far: {totals['requests']} requests, {totals['prompt_tokens']} prompt tokens "
         f"({totals['cached_tokens']} cached), {totals['generated_tokens']} generated"
     )
+    print(f"memory: {_size(status['memory']['process'])} in the engine process")
     print(f"this conversation: {len(chat.messages)} messages")
 
 
@@ -117,7 +119,14 @@ def _list_models(_: str, chat: Chat) -> None:
 
 def _load(name: str, chat: Chat) -> None:
     server, name = connection.connect(), _named(name, "load")
-    loaded = server.post("mlx/models/load", {"model": name})
+    try:
+        loaded = server.post("mlx/models/load", {"model": name})
+    except ModelNotFound as error:
+        if "/" not in name:
+            raise
+        raise ModelNotFound(
+            f"{error} If it is on Hugging Face, `!hf download {name}` fetches it."
+        ) from None
     chat.model = name
     took = f"in {loaded['seconds']:.1f} s" if loaded["seconds"] else "already there"
     print(

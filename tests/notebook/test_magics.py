@@ -29,7 +29,7 @@ def test_loading_says_in_one_line_which_server_and_which_model(kernel, server):
     said = kernel.loaded.stdout
     assert said.count("\n") == 1
     assert f"connected to {server.url} (this Jupyter server); model tiny-chat" in said
-    assert "a small demonstration; a real one: `%mlx load " in said
+    assert "a small demonstration; for a real one run `!hf download " in said
     assert server.token not in said
 
 
@@ -97,6 +97,7 @@ def test_a_seed_repeats_a_random_answer(kernel):
         ("%%chat\n  ", "BadMagic", "nothing to say"),
         ("%mlx dance", "BadMagic", "no subcommand 'dance'"),
         ("%mlx load no-such-model", "ModelNotFound", "no-such-model"),
+        ("%mlx load some/model", "ModelNotFound", "`!hf download some/model` fetches it"),
         ("%mlx load", "BadMagic", "needs a model's name"),
         ("%%chat\n{{ 'word ' * 9000 }}", "ContextTooLong", "%mlx reset"),
     ],

@@ -12,22 +12,65 @@ import mlx.core as mx
 from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBatch
 
 from mlx_notebook.engine.sampling import BatchSampler, Row
+from mlx_notebook.engine.single import alone, kept, together
 
 
 class RowBatch(GenerationBatch):
     """The rows being decoded. `samplers[i]` is the `Row` of sequence i."""
 
+    uids: list[int]
+    prompt_cache: list[Any]
     samplers: list[Row]
     tokens: list[list[int]]
     _next_tokens: Any
     _next_logprobs: list[Any]
 
     def __init__(self, *args: Any, **options: Any):
-        self.sampler = BatchSampler()  # first: mlx-lm's constructor already makes a step
+        # First, since mlx-lm's constructor already makes a step.
+        self.sampler = BatchSampler()
+        self._single = False
         super().__init__(*args, **options)
+
+    def extend(self, batch: "RowBatch") -> None:
+        """Take in another batch's rows."""
+        if self.uids and batch.uids:
+            self._join()
+            batch._join()
+        else:
+            self._single = self._single or batch._single
+        super().extend(batch)
+
+    def filter(self, keep: list[int]) -> None:
+        """Keep only these rows."""
+        if self._single:
+            # Either the only row stays, and nothing changes, or it goes.
+            if not keep:
+                self._single = False
+                super().filter(keep)
+            return
+        super().filter(keep)
+
+    def extract_cache(self, idx: int) -> list[Any]:
+        """A copy of one row's cache."""
+        if self._single:
+            return [kept(layer) for layer in self.prompt_cache]
+        return list(super().extract_cache(idx))
+
+    def _part(self) -> None:
+        """One row is left: go on without the batch's form."""
+        self.prompt_cache = [alone(layer) for layer in self.prompt_cache]
+        self._single = True
+
+    def _join(self) -> None:
+        """Others come: take the batch's form."""
+        if self._single:
+            self.prompt_cache = [together(layer) for layer in self.prompt_cache]
+            self._single = False
 
     def _step(self) -> tuple[list[int], list[Any]]:
         """Start computing the next tokens and return the present ones (already computed)."""
+        if len(self.uids) == 1 and not self._single:
+            self._part()
         rows = self.samplers
         inputs, logprobs = self._next_tokens, self._next_logprobs
         self._current_tokens = inputs

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import signal
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -20,11 +21,19 @@ from mlx_notebook.server.chat import ChatCompletionsHandler
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.models import LoadHandler, ModelHandler, ModelsHandler, UnloadHandler
 from mlx_notebook.server.openapi import OpenApiHandler
+from mlx_notebook.server.response_runs import Responses
+from mlx_notebook.server.response_store import ResponseStore
+from mlx_notebook.server.responses import InputTokensHandler, ResponsesHandler
 from mlx_notebook.server.status import (
     CancelHandler,
     EventsHandler,
     HealthHandler,
     StatusHandler,
+)
+from mlx_notebook.server.stored_responses import (
+    CancelResponseHandler,
+    InputItemsHandler,
+    ResponseHandler,
 )
 from mlx_notebook.server.supervisor import Limits, Supervisor
 
@@ -192,6 +201,19 @@ class MlxNotebookApp(ExtensionApp):
         so that nothing between takes the connection for dead.""",
     ).tag(config=True)
 
+    responses_max_age_days = Float(
+        30.0,
+        min=0.0,
+        help="Days since its last use until a stored response (v1/responses) is forgotten.",
+    ).tag(config=True)
+
+    responses_max_bytes = Integer(
+        256 * 1024 * 1024,
+        min=0,
+        help="""What stored responses may take on disk, in bytes; those unused for longest go
+        first. 0 stores none.""",
+    ).tag(config=True)
+
     # --- the engine -----------------------------------------------------------------------------
 
     start_engine_at_startup = Bool(
@@ -229,6 +251,7 @@ class MlxNotebookApp(ExtensionApp):
 
     supervisor: Supervisor
     catalog: Catalog
+    responses: Responses
     _task: asyncio.Task[None] | None = None
     _announces = False
 
@@ -273,12 +296,26 @@ class MlxNotebookApp(ExtensionApp):
             env={**env, **self.engine_env},
             log=self.log,
         )
+        server = self.serverapp
+        assert server is not None
+        store = ResponseStore(
+            Path(server.data_dir) / "mlx_notebook" / "responses.sqlite3",
+            max_age=self.responses_max_age_days * 24 * 3600,
+            max_bytes=self.responses_max_bytes,
+            log=self.log,
+        )
+        self.responses = Responses(store, self.supervisor, self.log)
 
     def initialize_handlers(self) -> None:
         """Mount the routes below the server's base URL."""
         self.handlers.extend(
             [
                 ("v1/chat/completions/?", ChatCompletionsHandler),
+                ("v1/responses/?", ResponsesHandler),
+                ("v1/responses/input_tokens/?", InputTokensHandler),
+                ("v1/responses/([^/]+)/?", ResponseHandler),
+                ("v1/responses/([^/]+)/cancel/?", CancelResponseHandler),
+                ("v1/responses/([^/]+)/input_items/?", InputItemsHandler),
                 ("v1/models/?", ModelsHandler),
                 ("v1/models/(.+)", ModelHandler),
                 (r"v1/openapi\.json", OpenApiHandler),
@@ -304,6 +341,7 @@ class MlxNotebookApp(ExtensionApp):
         if self._task is None:
             return
         self.supervisor.stop()
+        await self.responses.close()
         with anyio.move_on_after(_STOP_SECONDS):
             await asyncio.wait([self._task])
 

@@ -4,6 +4,7 @@ import secrets
 import string
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypedDict, Unpack
 
 from mlx_notebook.messages import (
     Generate,
@@ -25,8 +26,43 @@ def new_id(prefix: str) -> str:
     return prefix + "".join(secrets.choice(_LETTERS) for _ in range(12))
 
 
+class Options(TypedDict, total=False):
+    """What a request may ask of the engine beside its sampling; see `messages.Generate`."""
+
+    tool_choice: ToolChoice
+    output_format: OutputFormat | None
+    thinking_budget: int | None
+    prompt_logprobs: int | None
+    trace: bool
+
+
 class GenerationHandler(EventStreamHandler):
     """Base of the endpoints that run a model."""
+
+    async def command(
+        self,
+        id: str,
+        model: str | None,
+        prompt: Prompt,
+        sampling: Sampling,
+        n: int = 1,
+        **options: Unpack[Options],
+    ) -> Generate:
+        """Return the order to run a request on the model of that name, or on the default one.
+
+        Raises:
+            ApiError: The model is not there.
+        """
+        entry = await self.extension.catalog.find(model)
+        return Generate(
+            id=id,
+            model=entry.name,
+            path=str(entry.path),
+            prompt=prompt,
+            sampling=sampling,
+            n=n,
+            **options,
+        )
 
     @asynccontextmanager
     async def generating(
@@ -36,31 +72,27 @@ class GenerationHandler(EventStreamHandler):
         prompt: Prompt,
         sampling: Sampling,
         n: int = 1,
-        *,
-        tool_choice: ToolChoice | None = None,
-        output_format: OutputFormat | None = None,
-        thinking_budget: int | None = None,
+        **options: Unpack[Options],
     ) -> AsyncIterator[RequestStream]:
         """Run a request on the model of that name, or on the default one.
 
         Raises:
             ApiError: The model is not there, or the engine cannot take the request.
         """
-        entry = await self.extension.catalog.find(model)
-        self.set_header("x-request-id", id)
-        command = Generate(
-            id=id,
-            model=entry.name,
-            path=str(entry.path),
-            prompt=prompt,
-            sampling=sampling,
-            n=n,
-            tool_choice=tool_choice or ToolChoice(),
-            output_format=output_format,
-            thinking_budget=thinking_budget,
-        )
+        command = await self.command(id, model, prompt, sampling, n, **options)
+        async with self.running(command) as stream:
+            yield stream
+
+    @asynccontextmanager
+    async def running(self, command: Generate) -> AsyncIterator[RequestStream]:
+        """Run a request for this client.
+
+        Raises:
+            ApiError: The engine cannot take the request.
+        """
+        self.set_header("x-request-id", command.id)
         async with self.extension.supervisor.generate(command) as stream:
-            self.extension.catalog.used(entry.name)
+            self.extension.catalog.used(command.model)
             yield stream
 
     async def tokenized(self, model: str | None, prompt: Prompt) -> Tokenized:

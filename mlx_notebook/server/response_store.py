@@ -1,0 +1,279 @@
+"""Stored responses and their items, in one SQLite file of the user's.
+
+All of SQLite runs on one thread of its own, so that a slow disk never holds up a stream.
+"""
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from logging import Logger
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from mlx_notebook.server.errors import ApiError, InvalidRequest, Unavailable
+
+T = TypeVar("T")
+Item = dict[str, Any]
+
+_VERSION = 1
+_SCHEMA = """
+PRAGMA auto_vacuum = INCREMENTAL;
+CREATE TABLE IF NOT EXISTS responses (
+    id TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    previous TEXT,
+    touched REAL NOT NULL,
+    bytes INTEGER NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS responses_by_age ON responses (touched);
+CREATE TABLE IF NOT EXISTS items (
+    response TEXT NOT NULL REFERENCES responses (id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    is_output INTEGER NOT NULL,
+    id TEXT NOT NULL,
+    body BLOB NOT NULL,
+    PRIMARY KEY (response, position)
+);
+CREATE INDEX IF NOT EXISTS items_by_id ON items (id);
+PRAGMA user_version = 1;
+"""
+# A response and those before it, newest first.
+_CHAIN = """
+WITH RECURSIVE chain (id, previous, depth) AS (
+    SELECT id, previous, 0 FROM responses WHERE id = :id AND owner = :owner
+    UNION ALL
+    SELECT r.id, r.previous, depth + 1 FROM responses r
+    JOIN chain ON r.id = chain.previous WHERE r.owner = :owner
+)
+"""
+# All of it only counts as used together, so that no conversation loses its beginning.
+_TOUCH = _CHAIN + "UPDATE responses SET touched = :now WHERE id IN (SELECT id FROM chain)"  # noqa: S608
+_FIRST = _CHAIN + "SELECT previous FROM chain ORDER BY depth DESC LIMIT 1"  # noqa: S608
+_ITEMS = (
+    _CHAIN
+    + """
+SELECT body FROM items JOIN chain ON chain.id = items.response
+WHERE :own_output OR depth > 0 OR NOT is_output ORDER BY depth DESC, position
+"""
+)
+# Everything beyond the newest `:limit` bytes.
+_PRUNE = """
+DELETE FROM responses WHERE touched < :oldest OR id IN (
+    SELECT id FROM (
+        SELECT id, SUM(bytes) OVER (ORDER BY touched DESC, rowid DESC) AS total FROM responses
+    ) WHERE total > :limit
+)
+"""
+
+
+class ResponseStore:
+    """Keeps responses for a while, each for the user it belongs to.
+
+    Args:
+        file: The database; made when first needed, readable by its user only.
+        max_age: Seconds after its last use until a response is forgotten.
+        max_bytes: What all responses together may take; the longest unused go first.
+        log: Told of a database that cannot be used.
+    """
+
+    def __init__(self, file: Path, *, max_age: float, max_bytes: int, log: Logger) -> None:
+        self._file = file
+        self._max_age = max_age
+        self._max_bytes = max_bytes
+        self._log = log
+        self._thread = ThreadPoolExecutor(1, "responses")
+        self._connection: sqlite3.Connection | None = None
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the settings allow storing anything."""
+        return self._max_bytes > 0
+
+    async def check(self) -> None:
+        """Make sure that the database can be used.
+
+        Raises:
+            Unavailable: It cannot; the message says why.
+        """
+        await self._run(lambda database: database.execute("SELECT 1 FROM responses LIMIT 1"))
+
+    async def save(
+        self,
+        owner: str,
+        id: str,
+        previous: str | None,
+        body: bytes,
+        given: Sequence[Item],
+        output: Sequence[Item],
+    ) -> None:
+        """Keep a response: its JSON, and the items that went in (`given`) and came out.
+
+        Raises:
+            Unavailable: The database cannot be written.
+        """
+        items = [(False, item) for item in given] + [(True, item) for item in output]
+        rows = [
+            (id, position, is_output, item.get("id", ""), msgspec.json.encode(item))
+            for position, (is_output, item) in enumerate(items)
+        ]
+        size = len(body) + sum(len(row[-1]) for row in rows)
+        now = time.time()
+
+        def write(database: sqlite3.Connection) -> None:
+            database.execute(
+                "INSERT INTO responses VALUES (?, ?, ?, ?, ?, ?)",
+                (id, owner, previous, now, size, body),
+            )
+            database.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?)", rows)
+            database.execute(_PRUNE, {"oldest": now - self._max_age, "limit": self._max_bytes})
+            database.execute("PRAGMA incremental_vacuum").fetchall()
+
+        await self._run(write)
+
+    async def get(self, owner: str, id: str) -> bytes | None:
+        """Return a response's JSON, if this user has it."""
+
+        def read(database: sqlite3.Connection) -> bytes | None:
+            query = "SELECT body FROM responses WHERE id = ? AND owner = ? AND touched >= ?"
+            row = database.execute(query, (id, owner, self._oldest())).fetchone()
+            return row[0] if row else None
+
+        return await self._run(read)
+
+    async def delete(self, owner: str, id: str) -> bool:
+        """Forget a response; return whether this user had it."""
+        query = "DELETE FROM responses WHERE id = ? AND owner = ?"
+        return await self._run(lambda database: database.execute(query, (id, owner)).rowcount > 0)
+
+    async def conversation(self, owner: str, id: str) -> list[Item]:
+        """Return all items up to a response, its own output the last; they count as used now.
+
+        Raises:
+            InvalidRequest: The user has no such response, or one before it was deleted.
+        """
+
+        def read(database: sqlite3.Connection) -> list[Item]:
+            self._require_whole_chain(database, owner, id)
+            database.execute(_TOUCH, {"id": id, "owner": owner, "now": time.time()})
+            return _items(database, owner, id, own_output=True)
+
+        return await self._run(read)
+
+    async def input_items(self, owner: str, id: str) -> list[Item]:
+        """Return the items that a response was made from, the oldest first."""
+        return await self._run(lambda database: _items(database, owner, id, own_output=False))
+
+    async def find_items(self, owner: str, ids: Sequence[str]) -> dict[str, Item]:
+        """Return those of the items that this user has."""
+        query = (
+            "SELECT items.body FROM items JOIN responses ON responses.id = items.response "
+            "WHERE items.id = ? AND owner = ? AND touched >= ? LIMIT 1"
+        )
+
+        def read(database: sqlite3.Connection) -> dict[str, Item]:
+            rows = {
+                id: database.execute(query, (id, owner, self._oldest())).fetchone() for id in ids
+            }
+            return {id: msgspec.json.decode(row[0]) for id, row in rows.items() if row}
+
+        return await self._run(read)
+
+    async def close(self) -> None:
+        """Close the database."""
+
+        def close() -> None:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+        await asyncio.get_running_loop().run_in_executor(self._thread, close)
+        self._thread.shutdown(wait=False)
+
+    # --- on the thread --------------------------------------------------------------------------
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def run() -> T:
+            with self._explained(), self._opened() as database:
+                return work(database)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            self._log.error("The stored responses in %s cannot be used: %s", self._file, error)
+            raise Unavailable(
+                f"The stored responses cannot be used: {error}. Send store=false to do without, "
+                "or make room and give the server the right to write in Jupyter's data directory.",
+                code="store_unavailable",
+            ) from error
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        """Open the database where it is not, and put one that is broken aside."""
+        if self._connection is None:
+            try:
+                self._connection = self._open()
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError) or not self._file.is_file():
+                    raise
+                aside = self._file.with_suffix(f".broken-{int(time.time())}")
+                self._log.warning("%s is broken (%s): it becomes %s.", self._file, error, aside)
+                self._file.rename(aside)
+                self._connection = self._open()
+        with self._connection:
+            yield self._connection
+
+    def _open(self) -> sqlite3.Connection:
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # What people said to a model is nobody else's business.
+        os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o600))
+        connection = sqlite3.connect(self._file, timeout=10)
+        try:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version > _VERSION:
+                raise OSError("they were written by a newer version of mlx-notebook")
+            connection.executescript(_SCHEMA)
+            connection.execute("PRAGMA foreign_keys = ON")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _oldest(self) -> float:
+        return time.time() - self._max_age
+
+    def _require_whole_chain(self, database: sqlite3.Connection, owner: str, id: str) -> None:
+        row = database.execute(_FIRST, {"id": id, "owner": owner}).fetchone()
+        if row is None:
+            raise previous_not_found(id)
+        if row[0] is not None:
+            raise InvalidRequest(
+                f"The conversation before {id!r} is gone: {row[0]!r} was deleted. Send its items "
+                "as input instead.",
+                param="previous_response_id",
+                code="previous_response_not_found",
+            )
+
+
+def previous_not_found(id: str) -> ApiError:
+    """Return the error for a `previous_response_id` that the user does not have."""
+    return InvalidRequest(
+        f"There is no stored response {id[:200]!r} to continue from.",
+        param="previous_response_id",
+        code="previous_response_not_found",
+    )
+
+
+def _items(database: sqlite3.Connection, owner: str, id: str, *, own_output: bool) -> list[Item]:
+    rows = database.execute(_ITEMS, {"id": id, "owner": owner, "own_output": own_output})
+    return [msgspec.json.decode(body) for (body,) in rows]

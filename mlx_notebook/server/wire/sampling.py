@@ -1,0 +1,49 @@
+"""What local models take beside the parameters of an API, through `extra_body` of its SDK."""
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from mlx_notebook.messages import Sampling
+
+StopText = Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
+class LocalSampling(Struct, kw_only=True):
+    """Sampling parameters of this server; `None` leaves them to the model's own settings."""
+
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=100)] | None = None
+    presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    ignore_eos: bool | None = None
+    min_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
+
+    def sampled(
+        self,
+        *,
+        temperature: float | None,
+        top_p: float | None,
+        max_tokens: int | None,
+        stop: list[str],
+        logprobs: int | None = None,
+    ) -> Sampling:
+        """Return how tokens are to be chosen, together with the API's own parameters."""
+        return Sampling(
+            temperature=temperature,
+            top_p=top_p,
+            top_k=0 if self.top_k == -1 else self.top_k,
+            min_p=self.min_p,
+            repetition_penalty=self.repetition_penalty,
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            seed=self.seed,
+            max_tokens=max_tokens,
+            min_tokens=self.min_tokens or 0,
+            stop=stop,
+            ignore_eos=bool(self.ignore_eos),
+            logprobs=logprobs,
+        )

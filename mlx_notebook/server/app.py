@@ -36,6 +36,7 @@ from mlx_notebook.server.stored_responses import (
     ResponseHandler,
 )
 from mlx_notebook.server.supervisor import Limits, Supervisor
+from mlx_notebook.server.traces import TraceHandler, TracesHandler
 
 _PORT = 1234
 _STOP_SECONDS = 8.0
@@ -214,6 +215,13 @@ class MlxNotebookApp(ExtensionApp):
         first. 0 stores none.""",
     ).tag(config=True)
 
+    traces_limit = Integer(
+        100,
+        min=0,
+        help="""How many of a user's last requests mlx/traces shows, with everything that was said;
+        in memory only. 0 keeps none.""",
+    ).tag(config=True)
+
     # --- the engine -----------------------------------------------------------------------------
 
     start_engine_at_startup = Bool(
@@ -296,6 +304,7 @@ class MlxNotebookApp(ExtensionApp):
             env={**env, **self.engine_env},
             log=self.log,
         )
+        self.supervisor.traces.limit = self.traces_limit
         server = self.serverapp
         assert server is not None
         store = ResponseStore(
@@ -325,6 +334,8 @@ class MlxNotebookApp(ExtensionApp):
                 ("mlx/models/load/?", LoadHandler),
                 ("mlx/models/unload/?", UnloadHandler),
                 ("mlx/cancel/([^/]+)", CancelHandler),
+                ("mlx/traces/?", TracesHandler),
+                ("mlx/traces/([^/]+)", TraceHandler),
                 ("(?:v1|mlx)(?:/.*)?", UnknownRouteHandler),
             ]
         )
@@ -416,6 +427,3 @@ Control-C stops it.
 
 
 main = MlxNotebookApp.launch_instance
-
-if __name__ == "__main__":
-    main()

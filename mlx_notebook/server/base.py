@@ -11,7 +11,7 @@ from tornado import web
 from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
-from mlx_notebook.server import errors
+from mlx_notebook.server import errors, metrics
 from mlx_notebook.server.wire.decode import decode
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ class ApiHandler(APIHandler):
     """
 
     auth_resource = "mlx_notebook"
+    # The route's name in traces and metrics; only named routes are counted.
+    endpoint: ClassVar[str] = ""
     SUPPORTED_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
     preflight_seconds: ClassVar[int] = 600
 
@@ -133,6 +135,7 @@ class ApiHandler(APIHandler):
         """Answer with OpenAI's error object, whatever went wrong."""
         exception = kwargs.get("exc_info", (None, None))[1]
         error = self._refusal or self._explained(exception)
+        self._count(error)
         self.set_status(error.status_code, error.reason)
         if hasattr(self, "_jupyter_current_user"):
             # send_error has cleared all headers.
@@ -149,6 +152,16 @@ class ApiHandler(APIHandler):
     def encoded_error(self, error: errors.ApiError) -> bytes:
         """Return an error as JSON, in the words of the API that the route belongs to."""
         return error.encoded()
+
+    def _count(self, error: errors.ApiError) -> None:
+        if self.endpoint:
+            metrics.ERRORS.labels(error.code).inc()
+
+    def on_finish(self) -> None:
+        """Count the answer."""
+        super().on_finish()
+        if self.endpoint and self.request.method != "OPTIONS":
+            metrics.REQUESTS.labels(self.endpoint, str(self.get_status())).inc()
 
     def _explained(self, error: BaseException | None) -> errors.ApiError:
         """Return what to tell a client of an error of ours, Jupyter's or Tornado's."""
@@ -287,6 +300,7 @@ class EventStreamHandler(ApiHandler):
 
     def error_event(self, error: errors.ApiError) -> bytes:
         """Return the event that tells of an error in mid-stream."""
+        self._count(error)
         return b"event: error\ndata: %b\n\n" % self.encoded_error(error)
 
 

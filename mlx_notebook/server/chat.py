@@ -16,6 +16,8 @@ from mlx_notebook.server.wire.chat import DECODER, ChatCompletionRequest
 class ChatCompletionsHandler(GenerationHandler):
     """Continues a chat."""
 
+    endpoint = "v1/chat/completions"
+
     @web.authenticated
     @authorized
     async def post(self) -> None:

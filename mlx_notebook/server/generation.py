@@ -16,6 +16,8 @@ from mlx_notebook.messages import (
     ToolChoice,
 )
 from mlx_notebook.server.base import EventStreamHandler
+from mlx_notebook.server.identity import owner
+from mlx_notebook.server.recording import Origin
 from mlx_notebook.server.streams import RequestStream
 
 _LETTERS = string.ascii_letters + string.digits
@@ -91,7 +93,8 @@ class GenerationHandler(EventStreamHandler):
             ApiError: The engine cannot take the request.
         """
         self.set_header("x-request-id", command.id)
-        async with self.extension.supervisor.generate(command) as stream:
+        origin = Origin(await owner(self), self.endpoint)
+        async with self.extension.supervisor.generate(command, origin) as stream:
             self.extension.catalog.used(command.model)
             yield stream
 

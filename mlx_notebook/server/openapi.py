@@ -9,7 +9,7 @@ from tornado import web
 from mlx_notebook import __version__
 from mlx_notebook.server.base import ApiHandler
 from mlx_notebook.server.errors import ErrorResponse
-from mlx_notebook.server.wire import chat, completion, models, status
+from mlx_notebook.server.wire import chat, completion, models, status, traces
 
 
 class Route(msgspec.Struct):
@@ -58,6 +58,8 @@ ROUTES = (
         models.ModelOrder,
     ),
     Route("post", "/mlx/cancel/{id}", "Stop a request", (404, 413), status.Cancelled),
+    Route("get", "/mlx/traces", "List the last requests", (), traces.TraceList),
+    Route("get", "/mlx/traces/{id}", "Show all about a request", (404,), traces.Trace),
     Route("get", "/v1/openapi.json", "Describe this API", ()),
 )
 

@@ -10,6 +10,7 @@ import msgspec
 
 from mlx_notebook.messages import Generate
 from mlx_notebook.server.errors import ApiError, EngineError, RequestCancelled
+from mlx_notebook.server.recording import Origin
 from mlx_notebook.server.response_store import Item, ResponseStore
 from mlx_notebook.server.response_writer import ResponseWriter
 from mlx_notebook.server.streams import KeepAlive, RequestStream
@@ -160,8 +161,9 @@ class Responses:
 
     async def _make(self, run: Run, command: Generate) -> None:
         writer = run.writer
+        origin = Origin(run.owner, "v1/responses")
         try:
-            async with self._supervisor.generate(command) as stream:
+            async with self._supervisor.generate(command, origin) as stream:
                 await self._write(run, stream)
         except asyncio.CancelledError:
             stopped = RequestCancelled("The response was cancelled.")

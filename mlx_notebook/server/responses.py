@@ -105,6 +105,8 @@ class ResponsesBase(GenerationHandler):
 class ResponsesHandler(ResponsesBase):
     """Makes a response."""
 
+    endpoint = "v1/responses"
+
     @web.authenticated
     @authorized
     async def post(self) -> None:

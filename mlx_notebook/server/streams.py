@@ -17,6 +17,7 @@ from mlx_notebook.messages import (
     Unloaded,
 )
 from mlx_notebook.server.errors import ApiError, EngineError, from_failed
+from mlx_notebook.server.recording import Recorder
 
 # A client that reads slower than the model writes: beyond this many characters it is given up.
 _MOST_WAITING = 4 * 1024 * 1024
@@ -33,12 +34,14 @@ class RequestStream:
         id: The request's id.
         model: The model it runs on.
         rows: How many rows it takes in the batch.
+        recorder: Sees each event too, if there is one.
     """
 
-    def __init__(self, id: str, model: str, rows: int) -> None:
+    def __init__(self, id: str, model: str, rows: int, recorder: Recorder | None = None) -> None:
         self.id = id
         self.model = model
         self.rows = rows
+        self._recorder = recorder
         self._began = time.monotonic()
         self.sent = False
         self.ended = False
@@ -60,6 +63,8 @@ class RequestStream:
         """
         if self.ended:
             return True
+        if self._recorder is not None:
+            self._recorder.see(event)
         if isinstance(event, Text | Reasoning):
             self._waiting += len(event.text)
         elif isinstance(event, ToolCallDelta):

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from logging import Logger
+from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -19,7 +20,10 @@ from mlx_notebook.messages import (
     Cancel,
     Command,
     Done,
+    Embed,
+    Embedded,
     EngineConfig,
+    Event,
     Frame,
     Generate,
     Load,
@@ -34,8 +38,12 @@ from mlx_notebook.messages import (
 from mlx_notebook.server.engine_process import EngineProcess
 from mlx_notebook.server.errors import ApiError, QueueFull, RequestCancelled, Unavailable
 from mlx_notebook.server.history import Telemetry
+from mlx_notebook.server.metrics import ENGINE_RESTARTS
+from mlx_notebook.server.recording import Origin, Recorder, Traces
 from mlx_notebook.server.streams import RequestStream
 from mlx_notebook.server.wire.status import EngineState, EngineStatus
+
+T = TypeVar("T", bound=Event)
 
 # A model that ended the engine so often, with no answer in between, is not tried again.
 _MOST_KILLS = 3
@@ -70,6 +78,7 @@ class Supervisor:
         self.config = config
         self.limits = limits
         self.telemetry = Telemetry()
+        self.traces = Traces()
         self.version = 0
         self.restarts = 0
         self.ready: Ready | None = None
@@ -189,6 +198,7 @@ class Supervisor:
         self._set_state("restarting")
         self._fail_all(f"{self._error} It is being restarted: send the request again.")
         self.restarts += 1
+        ENGINE_RESTARTS.inc()
         if self._deaths > 1:
             await anyio.sleep(min(_LONGEST_BACKOFF_SECONDS, 0.25 * 2**self._deaths))
 
@@ -234,8 +244,10 @@ class Supervisor:
     # --- requests -------------------------------------------------------------------------------
 
     @asynccontextmanager
-    async def generate(self, command: Generate) -> AsyncIterator[RequestStream]:
+    async def generate(self, command: Generate, origin: Origin) -> AsyncIterator[RequestStream]:
         """Run a request; it is cancelled when the block is left before its end.
+
+        Its trace and its figures are recorded here, whatever endpoint it came by.
 
         Raises:
             QueueFull: As many requests wait as may.
@@ -257,7 +269,9 @@ class Supervisor:
                 code="model_refused",
                 headers={"x-should-retry": "false"},
             )
-        async with self._in_flight(command, command.id, command.n) as stream:
+        command = msgspec.structs.replace(command, trace=self.traces.limit > 0)
+        recorder = self.traces.recorder(command, origin)
+        async with self._in_flight(command, command.id, command.n, recorder) as stream:
             yield stream
 
     async def tokenize(self, command: Tokenize) -> Tokenized:
@@ -266,12 +280,15 @@ class Supervisor:
         Raises:
             ApiError: The model cannot be loaded, or its template refuses the messages.
         """
-        async with self._in_flight(command, command.id, 0) as stream:
-            async for events in stream.batches():
-                for event in events:
-                    if isinstance(event, Tokenized):
-                        return event
-        raise RuntimeError("the engine answered a tokenize with something else")
+        return await self._answer(command, Tokenized)
+
+    async def embed(self, command: Embed) -> Embedded:
+        """Return the vectors of texts.
+
+        Raises:
+            ApiError: The model cannot be loaded, gives no embeddings, or an input is too long.
+        """
+        return await self._answer(command, Embedded)
 
     async def load(self, model: str, path: str) -> Loaded:
         """Make a model resident; also allows one again that was refused.
@@ -281,12 +298,7 @@ class Supervisor:
         """
         self._kills.pop(model, None)
         command = Load(id=f"load-{uuid.uuid4().hex}", model=model, path=path)
-        async with self._in_flight(command, command.id, 0) as stream:
-            async for events in stream.batches():
-                for event in events:
-                    if isinstance(event, Loaded):
-                        return event
-        raise RuntimeError("the engine answered a load with something else")
+        return await self._answer(command, Loaded)
 
     async def unload(self, model: str) -> int:
         """Give a model's memory back and return its bytes, 0 where it was not resident.
@@ -297,12 +309,16 @@ class Supervisor:
         if self.ready is None:
             return 0
         command = Unload(id=f"unload-{uuid.uuid4().hex}", model=model)
+        return (await self._answer(command, Unloaded)).freed
+
+    async def _answer(self, command: Tokenize | Embed | Load | Unload, kind: type[T]) -> T:
+        """Return the one event that answers a command."""
         async with self._in_flight(command, command.id, 0) as stream:
             async for events in stream.batches():
                 for event in events:
-                    if isinstance(event, Unloaded):
-                        return event.freed
-        raise RuntimeError("the engine answered an unload with something else")
+                    if isinstance(event, kind):
+                        return event
+        raise RuntimeError(f"the engine did not answer with {kind.__name__}")
 
     def cancel(self, id: str) -> bool:
         """Stop a request that is in flight; return whether there was one."""
@@ -317,16 +333,25 @@ class Supervisor:
 
     @asynccontextmanager
     async def _in_flight(
-        self, command: Generate | Tokenize | Load | Unload, id: str, rows: int
+        self,
+        command: Generate | Tokenize | Embed | Load | Unload,
+        id: str,
+        rows: int,
+        recorder: Recorder | None = None,
     ) -> AsyncIterator[RequestStream]:
-        stream = self._streams[id] = RequestStream(id, command.model, rows)
+        stream = self._streams[id] = RequestStream(id, command.model, rows, recorder)
         self._notify()
         try:
             await self._running(stream)
             stream.sent = True
             self._send(command)
             yield stream
+        except ApiError as error:
+            stream.error = stream.error or error
+            raise
         finally:
+            if recorder is not None:
+                recorder.end(stream.error)
             del self._streams[id]
             if stream.sent and not stream.ended:
                 self._send(Cancel(id))

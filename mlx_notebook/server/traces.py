@@ -1,0 +1,39 @@
+"""`mlx/traces` and `mlx/traces/{id}`: the last requests of a user, with all that was said."""
+
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from mlx_notebook.server import errors
+from mlx_notebook.server.base import ApiHandler
+from mlx_notebook.server.identity import owner
+from mlx_notebook.server.wire.traces import TraceList
+
+
+class TracesHandler(ApiHandler):
+    """All traces of a user."""
+
+    _track_activity = False
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """List them, newest first."""
+        self.answer(TraceList(self.extension.supervisor.traces.list(await owner(self))))
+
+
+class TraceHandler(ApiHandler):
+    """One trace."""
+
+    _track_activity = False
+
+    @web.authenticated
+    @authorized
+    async def get(self, id: str) -> None:
+        """Show it."""
+        trace = self.extension.supervisor.traces.find(await owner(self), id)
+        if trace is None:
+            raise errors.NotFound(
+                f"There is no trace of a request {id[:100]!r}: mlx/traces lists those there are.",
+                code="trace_not_found",
+            )
+        self.finish(trace)

@@ -26,7 +26,7 @@ THINK = Reasoning("<think>", "</think>", "\n</think>\n\n")
 HARMONY = Reasoning(
     "<|channel|>analysis<|message|>",
     "<|end|>",
-    "<|end|><|start|>assistant<|channel|>final<|message|>",
+    "<|end|><|start|>assistant<|channel|>",
     between="<|start|>assistant",
     head="<|channel|>final<|message|>",
 )
@@ -42,8 +42,8 @@ _FAMILIES = (
     Reasoning("[THINK]", "[/THINK]", "[/THINK]"),
     Reasoning("<|START_THINKING|>", "<|END_THINKING|>", "<|END_THINKING|>"),
     Reasoning("<|inner_prefix|>", "<|inner_suffix|>", "<|inner_suffix|>"),
-    Reasoning("<thinking>", "</thinking>", "\n</thinking>\n\n"),
     THINK,
+    Reasoning("<thinking>", "</thinking>", "\n</thinking>\n\n"),
 )
 
 
@@ -134,25 +134,24 @@ class Budget:
         self._inner = inner
         self._whole = whole
         self._tail: list[int] = []
-        self._written = -1
         self._longest = max(len(start), len(end))
+        # How many tokens of the closing mark are written; -1 while it is not being written.
+        self._written = -1
+        self._reopening = _reopening(start)
         self.thinking = thinking
         self.used = 0
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether the budget has ended the thinking."""
-        return self._written >= 0
+        self.exhausted = False
 
     def advance(self, token: int) -> None:
         """Count a token that was chosen."""
         if self._inner is not None:
             self._inner.advance(token)
-        if 0 <= self._written < len(self._closing):
+        if self._written >= 0:
             self._written += 1
             if self._written == len(self._closing):
+                self._written = -1
                 self.thinking = False
-                self._tail = []
+                self._tail = self._closing[-self._longest :]
             return
         self._tail = [*self._tail, token][-self._longest :]
         if self.thinking:
@@ -168,15 +167,29 @@ class Budget:
         # Closing inside a character would leave half of it in the text.
         if due and (self._whole is None or self._whole()):
             self._written = 0
-        if 0 <= self._written < len(self._closing):
+            self.exhausted = True
+        if self._written >= 0:
             token = self._closing[self._written]
             mask[:] = 0
             mask[token // 32] = np.uint32(1 << (token % 32))
             return True
-        return self._inner.fill(mask) if self._inner is not None else False
+        filled = self._inner is not None and self._inner.fill(mask)
+        before, token = self._reopening
+        if self.exhausted and before and self._ends_with(before):
+            mask[token // 32] &= ~np.uint32(1 << (token % 32))
+            return True
+        return filled
 
     def _ends_with(self, marks: list[int]) -> bool:
         return self._tail[-len(marks) :] == marks
+
+
+def _reopening(start: list[int]) -> tuple[list[int], int]:
+    """Return the token that tells a thinking block from others, and the tokens before it.
+
+    In harmony every message begins with a channel mark, and its name says whether it is thinking.
+    """
+    return (start[:1], start[1]) if len(start) > 1 else ([], 0)
 
 
 def token_ids(encode: Callable[[str], Any], text: str) -> list[int]:

@@ -186,6 +186,7 @@ def test_a_model_that_knows_nothing_can_only_make_valid_calls(name: str) -> None
     assert grammar is not None
     finished = 0
     ending = dialect._after_value() if isinstance(dialect, Tags) else ""
+    ending = getattr(dialect, "string_mark", ending)
     for seed in range(12):
         text = babble(grammar, seed, ending)
         if text is None:

@@ -9,6 +9,7 @@ from mlx_lm.tokenizer_utils import _infer_tool_parser
 from mlx_notebook.engine.parsers import deepseek, granite, mistral, pythonic, qwen_xml
 from mlx_notebook.engine.parsers.adapter import Adapter
 from mlx_notebook.engine.parsers.dialect import Dialect
+from mlx_notebook.engine.parsers.gemma import FunctionGemma, Gemma4
 from mlx_notebook.engine.parsers.gemma_code import GemmaCode
 from mlx_notebook.engine.parsers.harmony import Harmony
 from mlx_notebook.engine.parsers.hermes import Hermes
@@ -21,6 +22,8 @@ _OWN: dict[str, type[Dialect]] = {
         Hermes,
         Llama,
         Harmony,
+        FunctionGemma,
+        Gemma4,
         GemmaCode,
         KimiK2,
         deepseek.DeepSeekV3,
@@ -44,7 +47,7 @@ _OWN: dict[str, type[Dialect]] = {
 # mlx-lm's names for dialects that have another name here.
 _ALIASES = {"json_tools": "hermes", "laguna": "glm47"}
 # Parsed by mlx-lm's own functions.
-_ADAPTED = ("function_gemma", "gemma4", "kimi_k3", "minicpm5", "muse_spark")
+_ADAPTED = ("kimi_k3", "minicpm5", "muse_spark")
 
 
 def names() -> tuple[str, ...]:

@@ -91,6 +91,10 @@ class Source:
                 return ""
             yield
 
+    def at_end(self) -> Parsing[bool]:
+        """Say whether all of the text is read and no more will come."""
+        return (yield from self.peek()) == ""
+
     def ahead(self) -> Parsing[str]:
         """Return the next character that is no white space, reading nothing; "" at the end."""
         while (found := _NOT_SPACE.search(self.text, self.pos)) is None:

@@ -15,9 +15,16 @@ from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode
 
 from mlx_notebook import __version__
 from mlx_notebook.messages import EngineConfig
+from mlx_notebook.server.anthropic import (
+    CountTokensHandler,
+    MessagesHandler,
+    UnknownMessagesRouteHandler,
+)
 from mlx_notebook.server.base import UnknownRouteHandler
 from mlx_notebook.server.catalog import Catalog
 from mlx_notebook.server.chat import ChatCompletionsHandler
+from mlx_notebook.server.completions import CompletionsHandler
+from mlx_notebook.server.embeddings import EmbeddingsHandler
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.models import LoadHandler, ModelHandler, ModelsHandler, UnloadHandler
 from mlx_notebook.server.openapi import OpenApiHandler
@@ -325,6 +332,11 @@ class MlxNotebookApp(ExtensionApp):
                 ("v1/responses/([^/]+)/?", ResponseHandler),
                 ("v1/responses/([^/]+)/cancel/?", CancelResponseHandler),
                 ("v1/responses/([^/]+)/input_items/?", InputItemsHandler),
+                ("v1/messages/?", MessagesHandler),
+                ("v1/messages/count_tokens/?", CountTokensHandler),
+                ("v1/messages/.+", UnknownMessagesRouteHandler),
+                ("v1/completions/?", CompletionsHandler),
+                ("v1/embeddings/?", EmbeddingsHandler),
                 ("v1/models/?", ModelsHandler),
                 ("v1/models/(.+)", ModelHandler),
                 (r"v1/openapi\.json", OpenApiHandler),

@@ -3,6 +3,8 @@
 import time
 from collections import deque
 
+import msgspec
+
 from mlx_notebook.messages import Memory, Stats, Totals
 from mlx_notebook.server.wire.status import HistoryPoint, TotalCounts
 
@@ -25,8 +27,12 @@ class Telemetry:
         return changed
 
     def engine_ended(self) -> None:
-        """Keep the totals of an engine process that is no more."""
-        self._before = self._sum()
+        """Keep the totals of an engine process that is no more; what it was at has failed."""
+        total = self._sum()
+        ended = total.finished + total.cancelled + total.failed
+        self._before = msgspec.structs.replace(
+            total, failed=total.failed + max(0, total.requests - ended)
+        )
         self.stats = None
 
     @property

@@ -11,9 +11,10 @@ from tests.server.running import RunningServer, running
 
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a random model, as `short` (64 tokens of context) and `org/other`."""
+    """A folder with random models: `short` and `long` by their context, and `org/other`."""
     folder = tmp_path_factory.mktemp("models")
     qwen3(folder / "short", context=64)
+    qwen3(folder / "long", context=32768)
     qwen3(folder / "org" / "other", seed=1)
     return folder
 

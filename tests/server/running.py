@@ -36,7 +36,7 @@ class RunningServer:
         self.folder = Path(tempfile.mkdtemp(prefix="mlxnb-test-"))
         settings = {"ServerApp": {"jpserver_extensions": {"mlx_notebook": True}}, **(config or {})}
         (self.folder / "jupyter_server_config.json").write_text(json.dumps(settings))
-        command = ["mlx_notebook.server.app"] if alone else ["jupyter_server"]
+        command = ["mlx_notebook.server"] if alone else ["jupyter_server"]
         self.log_file = self.folder / "log"
         given = [f"--IdentityProvider.token={token}"] if token is not None else []
         self.process = subprocess.Popen(

@@ -144,7 +144,7 @@ def test_a_prompt_longer_than_the_context_is_told_with_its_counts(server: Runnin
 
 
 def test_a_client_that_goes_away_ends_its_generation(server: RunningServer) -> None:
-    body = {"messages": HELLO, "max_tokens": 3000, "ignore_eos": True, "model": "tiny-chat"}
+    body = {"messages": HELLO, "max_tokens": 30000, "ignore_eos": True, "model": "long"}
     before = server.wait_until_idle()["totals"]["cancelled"]
     with server.client.stream("POST", "v1/chat/completions", json={**body, "stream": True}) as r:
         next(r.iter_lines())

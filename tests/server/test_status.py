@@ -45,9 +45,9 @@ def test_the_history_has_a_point_a_second(server: RunningServer) -> None:
 def test_a_live_request_is_seen_and_can_be_cancelled(server: RunningServer) -> None:
     body = {
         "messages": HELLO,
-        "max_tokens": 3000,
+        "max_tokens": 30000,
         "ignore_eos": True,
-        "model": "tiny-chat",
+        "model": "long",
         "stream": True,
     }
     with server.client.stream("POST", "v1/chat/completions", json=body) as response:
@@ -60,7 +60,7 @@ def test_a_live_request_is_seen_and_can_be_cancelled(server: RunningServer) -> N
 
         request = wait_for(live, 10)
         assert request["phase"] == "decode"
-        assert request["model"] == "tiny-chat"
+        assert request["model"] == "long"
         assert request["prompt_tokens"] > 0
         assert request["tokens_per_second"] > 0
         cancelled = server.client.post(f"mlx/cancel/{first['id']}")
@@ -81,7 +81,7 @@ def test_a_whole_answer_that_is_cancelled_is_no_answer(server: RunningServer) ->
     server.wait_until_idle()
     thread = threading.Thread(target=cancel)
     thread.start()
-    response = server.chat(max_tokens=3000, ignore_eos=True, model="tiny-chat")
+    response = server.chat(max_tokens=30000, ignore_eos=True, model="long")
     thread.join()
     assert response.status_code == 499
     assert response.json()["error"]["code"] == "request_cancelled"

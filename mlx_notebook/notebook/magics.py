@@ -33,13 +33,17 @@ class MlxMagics(Magics):
         prompt = fill(options.prompt if cell is None else cell, shell.ev).strip()
         if not prompt:
             raise BadMagic("There is nothing to say: write the prompt below the %%chat line.")
+        model, system, before = chat.model, chat.system, chat.last
         if options.model is not None:
             chat.model = fill(options.model, shell.ev)
         if options.system is not None:
             chat.system = fill(options.system, shell.ev)
-        before = chat.last
         try:
             chat.ask(prompt, show=True, **options.settings())
+        except NotebookError:
+            # A model that does not exist must not stay the conversation's.
+            chat.model, chat.system = model, system
+            raise
         except Interrupted:
             raise
         except KeyboardInterrupt:

@@ -108,6 +108,8 @@ class CellView:
             shown = "<small>no answer</small>"
         plain = _CONTROL.sub("", text) or "no answer"
         _update(self._upper, shown, plain)
+        if answer.outcome == "failed" and self._lower is None:
+            return  # the error that follows says all
         summary = answer.summary()
         line = f"<small>{html.escape(summary)}</small>"
         if self._lower is None:

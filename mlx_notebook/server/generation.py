@@ -92,7 +92,8 @@ class GenerationHandler(EventStreamHandler):
         Raises:
             ApiError: The engine cannot take the request.
         """
-        self.set_header("x-request-id", command.id)
+        # The parts of a request (several prompts) are named by its id, a dot and a number.
+        self.set_header("x-request-id", command.id.partition(".")[0])
         origin = Origin(await owner(self), self.endpoint)
         async with self.extension.supervisor.generate(command, origin) as stream:
             self.extension.catalog.used(command.model)

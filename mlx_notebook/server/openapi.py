@@ -9,7 +9,15 @@ from tornado import web
 from mlx_notebook import __version__
 from mlx_notebook.server.base import ApiHandler
 from mlx_notebook.server.errors import ErrorResponse
-from mlx_notebook.server.wire import chat, completion, models, status, traces
+from mlx_notebook.server.wire import (
+    chat,
+    completion,
+    completions,
+    embeddings,
+    models,
+    status,
+    traces,
+)
 
 
 class Route(msgspec.Struct):
@@ -35,6 +43,23 @@ ROUTES = (
         completion.ChatCompletion,
         chat.ChatCompletionRequest,
         completion.ChatCompletionChunk,
+    ),
+    Route(
+        "post",
+        "/v1/completions",
+        "Continue a text, whole or streamed",
+        _GENERATION,
+        completions.TextCompletion,
+        completions.CompletionRequest,
+        completions.TextCompletion,
+    ),
+    Route(
+        "post",
+        "/v1/embeddings",
+        "Turn texts into vectors",
+        (400, 404, 413, 499, 500, 503),
+        embeddings.EmbeddingList,
+        embeddings.EmbeddingRequest,
     ),
     Route("get", "/v1/models", "List the models of this server", (), models.ModelList),
     Route("get", "/v1/models/{model}", "Describe a model", (404,), models.Model),

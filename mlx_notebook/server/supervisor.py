@@ -321,15 +321,19 @@ class Supervisor:
         raise RuntimeError(f"the engine did not answer with {kind.__name__}")
 
     def cancel(self, id: str) -> bool:
-        """Stop a request that is in flight; return whether there was one."""
-        stream = self._streams.get(id)
-        if stream is None or stream.ended:
-            return False
-        if stream.sent:
-            self._send(Cancel(id))
-        stream.fail(RequestCancelled("The request was stopped through mlx/cancel."))
-        self._notify()
-        return True
+        """Stop a request that is in flight, with all its parts; return whether there was one."""
+        found = [
+            stream
+            for stream in self._streams.values()
+            if (stream.id == id or stream.id.startswith(f"{id}.")) and not stream.ended
+        ]
+        for stream in found:
+            if stream.sent:
+                self._send(Cancel(stream.id))
+            stream.fail(RequestCancelled("The request was stopped through mlx/cancel."))
+        if found:
+            self._notify()
+        return bool(found)
 
     @asynccontextmanager
     async def _in_flight(

@@ -30,6 +30,7 @@ class LocalSampling(Struct, kw_only=True):
         max_tokens: int | None,
         stop: list[str],
         logprobs: int | None = None,
+        logit_bias: dict[int, float] | None = None,
     ) -> Sampling:
         """Return how tokens are to be chosen, together with the API's own parameters."""
         return Sampling(
@@ -40,6 +41,7 @@ class LocalSampling(Struct, kw_only=True):
             repetition_penalty=self.repetition_penalty,
             presence_penalty=self.presence_penalty or 0.0,
             frequency_penalty=self.frequency_penalty or 0.0,
+            logit_bias=logit_bias or {},
             seed=self.seed,
             max_tokens=max_tokens,
             min_tokens=self.min_tokens or 0,

@@ -1,0 +1,230 @@
+"""`POST v1/completions`, whole or streamed."""
+
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import anyio
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+from tornado.iostream import StreamClosedError
+
+from mlx_notebook import messages as words
+from mlx_notebook.server.base import now
+from mlx_notebook.server.errors import ApiError
+from mlx_notebook.server.generation import GenerationHandler, new_id
+from mlx_notebook.server.streams import KeepAlive
+from mlx_notebook.server.wire import completions as wire
+from mlx_notebook.server.wire.completion import CompletionUsage
+
+if TYPE_CHECKING:
+    from mlx_notebook.server.app import MlxNotebookApp
+
+Events = list[words.Event | KeepAlive]
+Take = Callable[[int, Events], Awaitable[None]]
+
+
+class CompletionsHandler(GenerationHandler):
+    """Continues one text or several."""
+
+    endpoint = "v1/completions"
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Answer with the continuations, or with their chunks as they are made."""
+        request = self.decoded(wire.DECODER)
+        request.check()
+        prompts = wire.separate(request.prompt, "prompt")
+        id = new_id("cmpl-")
+        with self.while_connected():
+            try:
+                commands = [
+                    await self.command(
+                        id if len(prompts) == 1 else f"{id}.{index}",
+                        request.model,
+                        words.TextPrompt(text=prompt),
+                        request.sampling(),
+                        request.n or 1,
+                        output_format=request.output_format(),
+                        prompt_logprobs=request.logprobs if request.echo else None,
+                    )
+                    for index, prompt in enumerate(prompts)
+                ]
+                answer = Answer(id, request, commands[0].model, self.extension)
+                await self._echo(request, commands, answer)
+                if request.stream:
+                    await self._stream(commands, answer)
+                else:
+                    await self._run(commands, answer.take)
+                    self.answer(answer.whole())
+            except ApiError as error:
+                if error.param == "messages":
+                    error.param = "prompt"
+                raise
+        if self.client_left:
+            self.note_client_left()
+
+    async def _echo(
+        self, request: wire.CompletionRequest, commands: list[words.Generate], answer: "Answer"
+    ) -> None:
+        """Find out how the prompts read, if they are to be repeated."""
+        for command in commands:
+            if request.echo:
+                tokenized = await self.tokenized(request.model, command.prompt)
+                answer.add_prompt(tokenized.text, tokenized.pieces[0])
+            else:
+                answer.add_prompt("", "")
+
+    async def _run(self, commands: list[words.Generate], take: Take) -> None:
+        """Run all of them, as many at once as the engine decodes together."""
+        failure: ApiError | StreamClosedError | None = None
+        at_once = max(1, self.extension.max_batch // commands[0].n)
+        limiter = anyio.CapacityLimiter(at_once)
+
+        async def one(index: int, command: words.Generate) -> None:
+            nonlocal failure
+            async with limiter:
+                try:
+                    async with self.running(command) as stream:
+                        async for events in stream.batches():
+                            await take(index, events)
+                except (ApiError, StreamClosedError) as error:
+                    failure = failure or error
+                    group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for index, command in enumerate(commands):
+                group.start_soon(one, index, command)
+        if failure is not None:
+            raise failure
+
+    async def _stream(self, commands: list[words.Generate], answer: "Answer") -> None:
+        self.open_stream()
+        # Tornado loses a waiter when two tasks flush at the same time.
+        lock = anyio.Lock()
+
+        async def take(index: int, events: Events) -> None:
+            if data := answer.chunks(index, events):
+                async with lock:
+                    await self.send(data)
+
+        try:
+            try:
+                await self._run(commands, take)
+                await self.send(answer.last_chunks())
+            except ApiError as error:
+                if not self._headers_written:
+                    raise
+                await self.send(self.error_event(error))
+            self.close_stream()
+        except StreamClosedError:
+            self.client_left = True
+
+
+class Answer:
+    """The answer to one request: `n` choices for each prompt."""
+
+    def __init__(
+        self, id: str, request: wire.CompletionRequest, model: str, extension: "MlxNotebookApp"
+    ) -> None:
+        self._head = (id, now(), request.model or model)
+        self._extension = extension
+        self._n = request.n or 1
+        self._usage = words.Usage(0, 0, 0, 0)
+        self._logprobs = request.logprobs is not None
+        options = request.stream_options
+        self._include_usage = options is not None and options.include_usage
+        self._prompts: list[tuple[str, str]] = []
+        self._choices: list[_Choice] = []
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        # Asked for when the engine has begun to answer: before its start there is nothing to tell.
+        return self._extension.fingerprint
+
+    def add_prompt(self, text: str, first: str) -> None:
+        """Add a prompt's choices; each begins with `text`, whose first token is `first`."""
+        self._prompts.append((text, first))
+        for _ in range(self._n):
+            self._choices.append(_Choice(len(self._choices), text, self._logprobs))
+
+    async def take(self, prompt: int, events: Events) -> None:
+        """Take in what became of a prompt."""
+        for event in events:
+            self._take(prompt, event)
+
+    def whole(self) -> wire.TextCompletion:
+        """Return everything."""
+        choices = [choice.news() for choice in self._choices]
+        usage = CompletionUsage.of(self._usage)
+        return wire.TextCompletion(*self._head, choices, self._fingerprint, usage)
+
+    def chunks(self, prompt: int, events: Events) -> bytes:
+        """Return what to write for a batch of events, which may be nothing."""
+        data = []
+        for event in events:
+            if isinstance(event, KeepAlive):
+                data.append(b": keep-alive\n\n")
+                continue
+            choice = self._take(prompt, event)
+            if choice is not None:
+                data.append(self._chunk([choice.news()], None))
+        return b"".join(data)
+
+    def last_chunks(self) -> bytes:
+        """Return the stream's end."""
+        usage = self._chunk([], CompletionUsage.of(self._usage)) if self._include_usage else b""
+        return usage + b"data: [DONE]\n\n"
+
+    def _take(self, prompt: int, event: words.Event | KeepAlive) -> "_Choice | None":
+        """Take in an event; return the choice that has news by it."""
+        first = prompt * self._n
+        match event:
+            case words.Text():
+                choice = self._choices[first + event.row]
+                choice.add(event)
+                return choice
+            case words.Finished():
+                choice = self._choices[first + event.row]
+                choice.reason = event.reason
+                return choice
+            case words.PromptLogprobs():
+                for choice in self._choices[first : first + self._n]:
+                    choice.logprobs.add_prompt(self._prompts[prompt][1], event.tokens)
+            case words.Done(usage=usage):
+                total = zip(_counts(self._usage), _counts(usage), strict=True)
+                self._usage = words.Usage(*(a + b for a, b in total))
+        return None
+
+    def _chunk(self, choices: list[wire.TextChoice], usage: CompletionUsage | None) -> bytes:
+        chunk = wire.TextCompletion(*self._head, choices, self._fingerprint)
+        if self._include_usage:
+            chunk.usage = usage
+        return b"data: %b\n\n" % wire.ENCODER.encode(chunk)
+
+
+class _Choice:
+    """One continuation while it grows."""
+
+    def __init__(self, index: int, text: str, with_logprobs: bool) -> None:
+        self._index = index
+        self._text = [text]
+        self._with_logprobs = with_logprobs
+        self.logprobs = wire.LogprobList()
+        self.reason: words.FinishReason | None = None
+
+    def add(self, event: words.Text) -> None:
+        self._text.append(event.text)
+        self.logprobs.add(event.logprobs or [])
+
+    def news(self) -> wire.TextChoice:
+        """Return what has come since the last time."""
+        text, self._text = "".join(self._text), []
+        logprobs = self.logprobs.taken()
+        told = logprobs if self._with_logprobs and logprobs.tokens else None
+        return wire.TextChoice(self._index, text, told, self.reason)
+
+
+def _counts(usage: words.Usage) -> tuple[int, int, int, int]:
+    return usage.prompt, usage.completion, usage.cached, usage.reasoning

@@ -1,0 +1,65 @@
+"""`POST v1/embeddings`."""
+
+import base64
+import struct
+
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from mlx_notebook.messages import Embed
+from mlx_notebook.server.base import ApiHandler
+from mlx_notebook.server.errors import ApiError
+from mlx_notebook.server.generation import new_id
+from mlx_notebook.server.wire import embeddings as wire
+from mlx_notebook.server.wire.completions import separate
+
+
+class EmbeddingsHandler(ApiHandler):
+    """Turns texts into vectors."""
+
+    endpoint = "v1/embeddings"
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Answer with a vector an input."""
+        request = self.decoded(wire.DECODER)
+        inputs = separate(request.input, "input")
+        entry = await self.extension.catalog.find(request.model)
+        command = Embed(
+            id=new_id("embd-"),
+            model=entry.name,
+            path=str(entry.path),
+            inputs=inputs,
+            dimensions=request.dimensions,
+        )
+        self.set_header("x-request-id", command.id)
+        with self.while_connected():
+            try:
+                embedded = await self.extension.supervisor.embed(command)
+            except ApiError as error:
+                if error.param == "prompt":
+                    error.param = "input"
+                raise
+            self.extension.catalog.used(entry.name)
+            shown = _encoded if request.encoding_format == "base64" else _numbers
+            self.answer(
+                wire.EmbeddingList(
+                    [
+                        wire.EmbeddingObject(index, shown(vector))
+                        for index, vector in enumerate(embedded.vectors)
+                    ],
+                    request.model or entry.name,
+                    wire.EmbeddingUsage(embedded.tokens, embedded.tokens),
+                )
+            )
+        if self.client_left:
+            self.note_client_left()
+
+
+def _numbers(vector: bytes) -> list[float]:
+    return list(struct.unpack(f"<{len(vector) // 4}f", vector))
+
+
+def _encoded(vector: bytes) -> str:
+    return base64.b64encode(vector).decode()

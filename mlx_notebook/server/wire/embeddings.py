@@ -1,0 +1,48 @@
+"""`POST v1/embeddings`. Format: https://platform.openai.com/docs/api-reference/embeddings."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from mlx_notebook.server.wire.completions import Inputs
+
+
+class EmbeddingRequest(Struct, kw_only=True):
+    """Texts, or their token ids, to be embedded.
+
+    `dimensions` keeps that many leading components and normalises them again.
+    """
+
+    input: Inputs
+    model: Annotated[str, Meta(max_length=512)] | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    user: str | None = None
+
+
+class EmbeddingObject(Struct):
+    """The unit vector of one input: numbers, or little-endian float32 in base64."""
+
+    index: int
+    embedding: list[float] | str
+    object: Literal["embedding"] = "embedding"
+
+
+class EmbeddingUsage(Struct):
+    """Token counts of all inputs."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(Struct):
+    """The vectors in the order of the inputs."""
+
+    data: list[EmbeddingObject]
+    model: str
+    usage: EmbeddingUsage
+    object: Literal["list"] = "list"
+
+
+DECODER = msgspec.json.Decoder(EmbeddingRequest)

@@ -1,0 +1,156 @@
+"""What an answer is asked to look like, in the words of OpenAI and of vLLM.
+
+Formats: https://platform.openai.com/docs/api-reference/chat/create (response_format) and
+https://docs.vllm.ai/en/latest/features/structured_outputs.html (structured_outputs, and the
+guided_* parameters that it replaced).
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+from mlx_notebook.messages import OutputFormat
+from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.wire.sampling import LocalSampling, StopText
+
+
+class TextFormat(Struct, tag_field="type", tag="text"):
+    """Free text."""
+
+
+class JsonObjectFormat(Struct, tag_field="type", tag="json_object"):
+    """Any JSON object."""
+
+
+class JsonSchema(Struct):
+    """A schema and its name; `strict` or not, it is enforced."""
+
+    name: str = "answer"
+    schema: dict[str, Any] | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema"):
+    """JSON that fits a schema."""
+
+    json_schema: JsonSchema
+
+
+ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat
+Choices = Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1, max_length=4096)]
+Schema = str | dict[str, Any]
+
+
+class StructuredOutputs(Struct, kw_only=True):
+    """vLLM's `structured_outputs`: exactly one of its forms.
+
+    `json` is a schema, as an object or as JSON text; `grammar` is Lark, or GBNF as in llama.cpp.
+    """
+
+    json: Schema | None = None
+    json_object: bool | None = None
+    regex: str | None = None
+    choice: Choices | None = None
+    grammar: str | None = None
+    structural_tag: Any = None
+    whitespace_pattern: Any = None
+
+
+class CompletionParameters(LocalSampling, kw_only=True):
+    """What OpenAI's two completion endpoints share, with what vLLM adds to both."""
+
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    logit_bias: dict[Annotated[int, Meta(ge=0)], Annotated[float, Meta(ge=-100, le=100)]] | None = (
+        None
+    )
+    stop: StopText | Annotated[list[StopText], Meta(max_length=16)] | None = None
+
+    response_format: ResponseFormat | None = None
+    structured_outputs: StructuredOutputs | None = None
+    guided_json: Schema | None = None
+    guided_regex: str | None = None
+    guided_choice: Choices | None = None
+    guided_grammar: str | None = None
+
+    def output_format(self) -> OutputFormat | None:
+        """Return what the answer must look like, if anything is asked of it.
+
+        Raises:
+            InvalidRequest: More than one thing is asked, or one that cannot be enforced.
+        """
+        asked = [*self._asked()]
+        if len(asked) > 1:
+            (first, _), (second, _) = asked[:2]
+            raise InvalidRequest(
+                f"Both {first!r} and {second!r} say what the answer must look like: choose one.",
+                param=second,
+            )
+        return asked[0][1] if asked else None
+
+    @property
+    def stops(self) -> list[str]:
+        """The stop texts as a list."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+    def _asked(self) -> list[tuple[str, OutputFormat]]:
+        asked: list[tuple[str, OutputFormat]] = []
+        match self.response_format:
+            case JsonObjectFormat():
+                asked.append(("response_format", OutputFormat(kind="json_object")))
+            case JsonSchemaFormat(json_schema=JsonSchema(schema=None)):
+                asked.append(("response_format", OutputFormat(kind="json_object")))
+            case JsonSchemaFormat(json_schema=given):
+                format = OutputFormat(kind="json_schema", value=given.schema)
+                asked.append(("response_format", format))
+        legacy = StructuredOutputs(
+            json=self.guided_json,
+            regex=self.guided_regex,
+            choice=self.guided_choice,
+            grammar=self.guided_grammar,
+        )
+        asked += [(f"guided_{name}", format) for name, format in _forms(legacy, "guided_")]
+        if self.structured_outputs is not None:
+            path = "structured_outputs"
+            forms = _forms(self.structured_outputs, f"{path}.")
+            if not forms:
+                raise InvalidRequest(
+                    f"'{path}' needs one of json, json_object, regex, choice and grammar.",
+                    param=path,
+                )
+            asked += [(f"{path}.{name}", format) for name, format in forms]
+        return asked
+
+
+def _forms(given: StructuredOutputs, prefix: str) -> list[tuple[str, OutputFormat]]:
+    for name in ("structural_tag", "whitespace_pattern"):
+        if getattr(given, name) is not None:
+            raise InvalidRequest(
+                f"'{prefix}{name}' is not supported by this server: leave it out.",
+                param=prefix + name,
+                code="unsupported_parameter",
+            )
+    forms: list[tuple[str, OutputFormat]] = []
+    if given.json is not None:
+        schema = _schema(given.json, f"{prefix}json")
+        forms.append(("json", OutputFormat(kind="json_schema", value=schema)))
+    if given.json_object:
+        forms.append(("json_object", OutputFormat(kind="json_object")))
+    if given.regex is not None:
+        forms.append(("regex", OutputFormat(kind="regex", value=given.regex)))
+    if given.choice is not None:
+        forms.append(("choice", OutputFormat(kind="choice", value=given.choice)))
+    if given.grammar is not None:
+        forms.append(("grammar", OutputFormat(kind="grammar", value=given.grammar)))
+    return forms
+
+
+def _schema(given: Schema, param: str) -> dict[str, Any]:
+    if isinstance(given, dict):
+        return given
+    try:
+        return msgspec.json.decode(given, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise InvalidRequest(f"'{param}' is no JSON schema: {error}.", param=param) from None

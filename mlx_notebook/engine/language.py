@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mlx_notebook.engine import tool_prompt
 from mlx_notebook.engine.constraints import Constraint, MinTokens
 from mlx_notebook.engine.errors import InvalidRequest
 from mlx_notebook.engine.grammar.compiler import Compiler, Thinking
@@ -50,17 +51,50 @@ class Language:
         mlx-lm's `TokenizerWrapper`.
     width
         The last dimension of the model's logits.
+    family
+        `model_type` of the model's config.json: which dialect a model gets whose template knows
+        no tools.
     """
 
-    def __init__(self, tokenizer: Any, width: int):
+    def __init__(self, tokenizer: Any, width: int, family: str = ""):
         template = getattr(tokenizer, "chat_template", None)
         text = template if isinstance(template, str) else None
         vocabulary = tokenizer.get_vocab()
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
+        self.knows_tools = tool_prompt.knows_tools(text)
+        self._system_role = "System role not supported" not in (text or "")
         self._end = sorted(tokenizer.eos_token_ids)
-        self.dialect: Dialect | None = registry.infer(text, vocabulary)
+        inferred = registry.infer(text, vocabulary)
+        self.dialect: Dialect = inferred or registry.for_family(family)
         self.reasoning: Reasoning | None = infer(text, vocabulary)
         self._compiler = Compiler(tokenizer, width, self._end)
+
+    def conversation(self, prompt: ChatPrompt) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Messages and tools as the model's chat template takes them.
+
+        Calls and results are put in one form and order. Where the template knows no tools, they
+        are told in words of ours, in a dialect of the model's family, and no tools remain.
+
+        Raises
+        ------
+        InvalidRequest
+            If calls and results do not fit together, or a tool is no function.
+        """
+        try:
+            messages = tool_prompt.ordered(prompt.messages)
+        except ValueError as error:
+            raise InvalidRequest(str(error), "messages") from error
+        about_tools = prompt.tools or any(
+            m.get("tool_calls") or m.get("role") == "tool" for m in messages
+        )
+        if not about_tools or self.knows_tools:
+            return messages, prompt.tools
+        try:
+            tools = Tools.of(prompt.tools)
+        except ValueError as error:
+            raise InvalidRequest(str(error), "tools") from error
+        told = tool_prompt.as_text(messages, tools, self.dialect, system_role=self._system_role)
+        return told, []
 
     def plan(self, command: Generate, thinking: bool) -> Plan:
         """Decide how a request's rows are read and constrained.
@@ -149,7 +183,7 @@ class Language:
         marks = self.reasoning
 
         def encode(text: str) -> list[int]:
-            return token_ids(lambda t: self._tokenizer.encode(t, add_special_tokens=False), text)
+            return token_ids(lambda t: self.tokenizer.encode(t, add_special_tokens=False), text)
 
         closing, start, end = encode(marks.closing), encode(marks.start), encode(marks.end)
         return lambda inner: Budget(limit, closing, start, end, thinking=thinking, inner=inner)

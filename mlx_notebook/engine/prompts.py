@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
-from mlx_notebook.messages import ChatPrompt, Prompt, TextPrompt, Tokenize, Tokenized
+from mlx_notebook.engine.language import Language
+from mlx_notebook.messages import Prompt, TextPrompt, Tokenize, Tokenized
 
 DEFAULT_MAX_TOKENS = 4096
 
@@ -22,13 +23,13 @@ class Prepared:
     stable: int
 
 
-def prepare(tokenizer: Any, prompt: Prompt, keep_stable: bool = False) -> Prepared:
+def prepare(language: Language, prompt: Prompt, keep_stable: bool = False) -> Prepared:
     """Render and tokenize a prompt.
 
     Parameters
     ----------
-    tokenizer
-        mlx-lm's `TokenizerWrapper`.
+    language
+        The model's tokenizer and tool dialect.
     keep_stable
         Also find where the generation prompt begins (for models whose caches cannot be trimmed).
 
@@ -37,6 +38,7 @@ def prepare(tokenizer: Any, prompt: Prompt, keep_stable: bool = False) -> Prepar
     InvalidRequest
         If the model has no chat template, or its template refuses these messages.
     """
+    tokenizer = language.tokenizer
     if isinstance(prompt, TextPrompt):
         if isinstance(prompt.text, str):
             tokens = tokenizer.encode(prompt.text)
@@ -45,44 +47,51 @@ def prepare(tokenizer: Any, prompt: Prompt, keep_stable: bool = False) -> Prepar
         if any(not 0 <= token < size for token in prompt.text):
             raise InvalidRequest(f"token ids must lie between 0 and {size - 1}", "prompt")
         return Prepared(list(prompt.text), "", len(prompt.text))
-    text = render(tokenizer, prompt, prompt.add_generation_prompt)
+    conversation = language.conversation(prompt)
+    options = prompt.template_kwargs
+    text = apply_template(tokenizer, *conversation, options, prompt.add_generation_prompt)
     tokens = tokenizer.encode(text, add_special_tokens=False)
     stable = len(tokens)
     if keep_stable and prompt.add_generation_prompt:
-        head = render(tokenizer, prompt, False)
+        head = apply_template(tokenizer, *conversation, options, False)
         if text.startswith(head):
             stable = len(tokenizer.encode(head, add_special_tokens=False))
     return Prepared(tokens, text, stable)
 
 
-def tokenized(tokenizer: Any, command: Tokenize) -> Tokenized:
+def tokenized(language: Language, command: Tokenize) -> Tokenized:
     """What a prompt becomes, token by token."""
-    prompt = command.prompt
+    prompt, tokenizer = command.prompt, language.tokenizer
     if isinstance(prompt, TextPrompt) and isinstance(prompt.text, str):
         text = prompt.text
         tokens = tokenizer.encode(text, add_special_tokens=command.add_special_tokens)
     else:
-        prepared = prepare(tokenizer, prompt)
+        prepared = prepare(language, prompt)
         text, tokens = prepared.text, prepared.tokens
     pieces = [tokenizer.decode([token]) for token in tokens]
     return Tokenized(command.id, text or tokenizer.decode(tokens), tokens, pieces)
 
 
-def render(tokenizer: Any, prompt: ChatPrompt, add_generation_prompt: bool) -> str:
+def apply_template(
+    tokenizer: Any,
+    messages: list[dict[str, Any]],
+    tools: list[dict[str, Any]],
+    options: dict[str, Any],
+    add_generation_prompt: bool,
+) -> str:
     """The text that the model's chat template makes of a conversation."""
     if not tokenizer.has_chat_template:
         raise InvalidRequest(
             "this model has no chat template: use /v1/completions, or an instruct model", "model"
         )
-    # mlx-lm's wrapper would turn thinking on wherever the vocabulary has thinking marks.
-    options = {"enable_thinking": False, **prompt.template_kwargs}
     try:
         text: str = tokenizer.apply_chat_template(
-            prompt.messages,
-            tools=prompt.tools or None,
+            messages,
+            tools=tools or None,
             tokenize=False,
             add_generation_prompt=add_generation_prompt,
-            **options,
+            # mlx-lm's wrapper would turn thinking on wherever the vocabulary has its marks.
+            **{"enable_thinking": False, **options},
         )
     except Exception as error:  # templates are programs of the model's authors: anything may come
         raise InvalidRequest(

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
+import msgspec
 
 from mlx_notebook.engine.embedding import Embedding
 from mlx_notebook.engine.errors import EngineError, InvalidRequest
@@ -27,6 +28,7 @@ from mlx_notebook.engine.residency import Residency, Slot
 from mlx_notebook.engine.scoring import Scoring
 from mlx_notebook.messages import (
     Cancel,
+    ChatPrompt,
     Command,
     Embed,
     EngineConfig,
@@ -187,7 +189,10 @@ class Scheduler:
 
     def _prepare(self, command: Generate, slot: Slot) -> Continuation:
         backend = slot.backend
-        prompt = prepare(backend.tokenizer, command.prompt, keep_stable=not backend.trimmable)
+        asked = command.prompt
+        if isinstance(asked, ChatPrompt) and command.tool_choice.mode == "none":
+            asked = msgspec.structs.replace(asked, tools=[])  # nothing tempts it to call one
+        prompt = prepare(backend.language, asked, keep_stable=not backend.trimmable)
         if not prompt.tokens:
             raise InvalidRequest("the prompt is empty", "messages")
         max_tokens = allowed_tokens(
@@ -215,12 +220,12 @@ class Scheduler:
             slot.waiting += 1
 
     def _tokenize(self, command: Tokenize, slot: Slot) -> Continuation:
-        answer = tokenized(slot.backend.tokenizer, command)
+        answer = tokenized(slot.backend.language, command)
         return partial(self._send, [answer])
 
     def _tokenize_inputs(self, command: Embed, slot: Slot) -> Continuation:
-        tokenizer = slot.backend.tokenizer
-        inputs = [prepare(tokenizer, TextPrompt(text=text)).tokens for text in command.inputs]
+        language = slot.backend.language
+        inputs = [prepare(language, TextPrompt(text=text)).tokens for text in command.inputs]
         if not inputs or not all(inputs):
             raise InvalidRequest("an input is empty", "input")
         return partial(slot.aside.append, Embedding(command, inputs))

@@ -20,10 +20,10 @@ from mlx_notebook.engine.batch import RowGenerator
 from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
 from mlx_notebook.engine.language import Language
 from mlx_notebook.engine.prefix_cache import PrefixCache
-from mlx_notebook.engine.prompts import prepare
+from mlx_notebook.engine.prompts import apply_template
 from mlx_notebook.engine.sampling import Row
 from mlx_notebook.engine.vocabulary import Vocabulary
-from mlx_notebook.messages import ChatPrompt, EngineConfig
+from mlx_notebook.messages import EngineConfig
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class TextBackend:
         self.context_length = context_length(config)
         self.nbytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
         self.vocabulary = Vocabulary(tokenizer)
-        self.language = Language(tokenizer, _width(model, config))
+        self.language = Language(tokenizer, _width(model), str(config.get("model_type", "")))
         self.trimmable = all(map(_always_trimmable, make_prompt_cache(model)))
         self._prefixes = prefixes
         self._generator = RowGenerator(
@@ -183,7 +183,7 @@ class TextBackend:
             self._prefixes.keep(self.name, tokens, copy.deepcopy(cache))
 
 
-def _width(model: Any, config: dict[str, Any]) -> int:
+def _width(model: Any) -> int:
     """The last dimension of the model's logits, found by a look at one step's shape."""
     logits = model(mx.array([[0]]))
     return int(logits.shape[-1])
@@ -265,11 +265,12 @@ def warm_up(backend: TextBackend) -> Generator[None, None, None]:
 def _tokenizer(path: Path, config: dict[str, Any]) -> Any:
     """The model's tokenizer, its chat template compiled."""
     tokenizer = load_tokenizer(path, None, eos_token_ids=config.get("eos_token_id"))
-    greeting = ChatPrompt(messages=[{"role": "user", "content": "Hello"}])
-    try:
-        prepare(tokenizer, greeting)
-    except InvalidRequest as error:
-        log.info("%s: %s", path.name, error)  # base models have no template
+    if tokenizer.has_chat_template:
+        greeting = [{"role": "user", "content": "Hello"}]
+        try:
+            apply_template(tokenizer, greeting, [], {}, True)
+        except InvalidRequest as error:
+            log.info("%s: %s", path.name, error)
     return tokenizer
 
 

@@ -6,6 +6,7 @@ calls and results as plain text in the dialect of the model's family.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -129,6 +130,38 @@ def _result(message: Message, calls: Mapping[str, str], earlier: list[Message]) 
 def _close(out: list[Message], results: list[Message], calls: Mapping[str, str]) -> None:
     order = {key: index for index, key in enumerate(calls)}
     out += sorted(results, key=lambda result: order[result["tool_call_id"]])
+
+
+def wants_text(template: str | None) -> bool:
+    """Say whether a chat template writes arguments as text, as DeepSeek's do.
+
+    Most take an object and write it as JSON themselves.
+    """
+    return bool(template) and _TEXT_ARGUMENTS.search(template or "") is not None
+
+
+_TEXT_ARGUMENTS = re.compile(r"""\+\s*[\w.\[\]'"]*\barguments['"\]]*\s*\+""")
+
+
+def with_text_arguments(messages: Sequence[Message]) -> list[Message]:
+    """Return `messages` with the arguments of all calls as JSON text."""
+    out = []
+    for message in messages:
+        calls = message.get("tool_calls")
+        if calls:
+            calls = [
+                {
+                    **call,
+                    "function": {
+                        **call["function"],
+                        "arguments": dumps(call["function"]["arguments"]),
+                    },
+                }
+                for call in calls
+            ]
+            message = {**message, "tool_calls": calls}
+        out.append(message)
+    return out
 
 
 # --- models whose template knows no tools -----------------------------------------------------

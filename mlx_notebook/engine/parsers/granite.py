@@ -1,12 +1,16 @@
-"""IBM Granite 3.x, Phi-4-mini and kin: a JSON list of calls after a marker.
+"""IBM Granite 3.x, Phi-4-mini, Command R7B and kin: a JSON list of calls after a marker.
 
 Source: https://www.ibm.com/granite/docs/models/granite and Phi-4-mini's model card.
 """
 
+from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.grammar.schemas import constrain_arguments
 from mlx_notebook.engine.parsers import json_calls
 from mlx_notebook.engine.parsers.dialect import Layout, Start
 from mlx_notebook.engine.parsers.hermes import JSONCalls
 from mlx_notebook.engine.parsers.source import Parsing, Source
+from mlx_notebook.engine.parsers.tools import Function
+from mlx_notebook.engine.parsers.values import dumps
 
 
 class JSONList(JSONCalls):
@@ -55,3 +59,22 @@ class Apriel(JSONList):
     name = "apriel"
     layout = Layout(open="<tool_calls>[", close="]</tool_calls>", join=", ", nested=True)
     starts = (Start("<tool_calls>"),)
+
+
+class Cohere(JSONList):
+    """`<|START_ACTION|>[{"tool_name": ..., "parameters": {...}}]<|END_ACTION|>` (Command R7B, A)."""
+
+    name = "cohere"
+    layout = Layout(open="<|START_ACTION|>[", close="]<|END_ACTION|>", join=", ", nested=True)
+    starts = (Start("<|START_ACTION|>"),)
+
+    def write_call(self, name: str, arguments: str) -> str:
+        """Return the call as an object with an id, which is always written as 0."""
+        return f'{{"tool_call_id": "0", "tool_name": {dumps(name)}, "parameters": {arguments}}}'
+
+    def constrain_call(self, function: Function, rules: Rules) -> str:
+        """Return an expression for the call as an object with any id."""
+        name = rules.text(f'", "tool_name": {dumps(function.name)}, "parameters": ')
+        arguments = constrain_arguments(function, rules)
+        head = rules.text('{"tool_call_id": "')
+        return f"{head} /[0-9]{{1,3}}/ {name} {arguments} {rules.text('}')}"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from mlx_lm.tokenizer_utils import _infer_tool_parser
 
-from mlx_notebook.engine.parsers import deepseek, granite, mistral, pythonic, qwen_xml
+from mlx_notebook.engine.parsers import deepseek, functionary, granite, mistral, pythonic, qwen_xml
 from mlx_notebook.engine.parsers.adapter import Adapter
 from mlx_notebook.engine.parsers.dialect import Dialect
 from mlx_notebook.engine.parsers.gemma import FunctionGemma, Gemma4
@@ -29,7 +29,9 @@ _OWN: dict[str, type[Dialect]] = {
         deepseek.DeepSeekV3,
         deepseek.DeepSeekV31,
         deepseek.DeepSeekV32,
+        functionary.Functionary,
         granite.Apriel,
+        granite.Cohere,
         granite.Granite,
         granite.Nemotron,
         granite.Phi,
@@ -82,6 +84,8 @@ def infer(template: str | None, vocabulary: Mapping[str, int]) -> Dialect | None
         # mlx-lm asks a tokenizer for these two things alone.
         tokenizer = SimpleNamespace(chat_template=template, get_vocab=lambda: vocabulary)
         name = _infer_tool_parser(tokenizer)
+    if name is None and "<tool_call>" in (template or "") and "arguments" in (template or ""):
+        name = "hermes"
     return get(name) if name is not None else None
 
 
@@ -103,6 +107,8 @@ def _by_marks(text: str, vocabulary: Mapping[str, int]) -> str | None:
         ("<TOOLCALL>", "nemotron"),
         ("<tool_calls>[", "apriel"),
         ("<|/tool_call|>", "phi"),
+        ("<|/tool|>", "phi"),
+        ("<|START_ACTION|>", "cohere"),
     ):
         if mark in text:
             return name
@@ -114,12 +120,10 @@ def _by_marks(text: str, vocabulary: Mapping[str, int]) -> str | None:
         "<|start_header_id|>" in text and "func_name1(params_name1" in text
     ):
         return "llama_pythonic"
-    if "<|start_header_id|>" in text and '"parameters"' in text and "tool" in text:
+    if "<function=" in text and "</function>" in text:
+        return "qwen3_coder" if "<parameter=" in text else "functionary"
+    if "<|start_header_id|>" in text and "parameters" in text and "tool" in text:
         return "llama"
-    if "<function=" in text and "<parameter=" in text:
-        return "qwen3_coder"
-    if "<tool_call>" in text and '"arguments"' in text and "<arg_key>" not in text:
-        return "hermes"
     return None
 
 

@@ -36,7 +36,6 @@ def settings(token: str) -> Config:
             "keyfile": "",
             "client_ca": "",
             "open_browser": False,
-            "no_browser_open_file": True,
             "terminals_enabled": False,
             "allow_origin": "",
             "allow_origin_pat": "",

@@ -62,7 +62,7 @@ class Apriel(JSONList):
 
 
 class Cohere(JSONList):
-    """`<|START_ACTION|>[{"tool_name": ..., "parameters": {...}}]<|END_ACTION|>` (Command R7B, A)."""
+    """`<|START_ACTION|>[{"tool_name": ..., "parameters": {...}}]<|END_ACTION|>` (Command R7B)."""
 
     name = "cohere"
     layout = Layout(open="<|START_ACTION|>[", close="]<|END_ACTION|>", join=", ", nested=True)

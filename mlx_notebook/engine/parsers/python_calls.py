@@ -74,7 +74,7 @@ def _value(literal: str, key: str, function: Function) -> Any:
         value = python_literal(literal)
     except Malformed:
         # A bare 02134 or 2024-05-01 is no literal, but it is a string where one is declared.
-        if "string" in types_of(schema, root) and re.fullmatch(r"[\w.:+\-/ ]+", literal):
+        if "string" in types_of(schema, root) and re.fullmatch(r"\d[\w.:+\-/ ]*", literal):
             return literal
         raise
     return conform(value, resolve_ref(schema, root), root, literal)

@@ -57,13 +57,16 @@ def names() -> tuple[str, ...]:
     return (*sorted((*_OWN, *_ADAPTED)),)
 
 
-@cache
 def get(name: str) -> Dialect:
     """Return a dialect by its name, or by mlx-lm's name for it.
 
     Raises ValueError listing the known names.
     """
-    name = _ALIASES.get(name, name)
+    return _get(_ALIASES.get(name, name))
+
+
+@cache
+def _get(name: str) -> Dialect:
     if name in _OWN:
         return _OWN[name]()
     try:

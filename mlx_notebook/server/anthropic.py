@@ -124,6 +124,8 @@ class MessagesHandler(AnthropicHandler):
 class CountTokensHandler(AnthropicHandler):
     """Counts a conversation's tokens."""
 
+    endpoint = "v1/messages/count_tokens"
+
     @web.authenticated
     @authorized
     async def post(self) -> None:

@@ -1,6 +1,6 @@
 """`v1/openapi.json`: all routes, described from the types that they really use."""
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from jupyter_server.auth.decorator import authorized
@@ -10,18 +10,26 @@ from mlx_notebook import __version__
 from mlx_notebook.server.base import ApiHandler
 from mlx_notebook.server.errors import ErrorResponse
 from mlx_notebook.server.wire import (
+    anthropic,
+    anthropic_message,
     chat,
     completion,
     completions,
     embeddings,
     models,
+    response,
+    response_events,
+    responses,
     status,
     traces,
 )
 
 
 class Route(msgspec.Struct):
-    """One operation. `streamed` is the type of a `data:` line where it answers with events."""
+    """One operation. `streamed` is the type of a `data:` line where it answers with events.
+
+    `query` are the schemas of the parameters that go behind the question mark.
+    """
 
     method: str
     path: str
@@ -29,7 +37,9 @@ class Route(msgspec.Struct):
     errors: tuple[int, ...]
     answer: type | None = None
     body: type | None = None
-    streamed: type | None = None
+    streamed: Any = None
+    failure: type = ErrorResponse
+    query: dict[str, dict[str, Any]] = {}
 
 
 _GENERATION = (400, 404, 413, 429, 499, 500, 503)
@@ -60,6 +70,80 @@ ROUTES = (
         (400, 404, 413, 499, 500, 503),
         embeddings.EmbeddingList,
         embeddings.EmbeddingRequest,
+    ),
+    Route(
+        "post",
+        "/v1/responses",
+        "Make a response, whole, streamed or in the background",
+        _GENERATION,
+        response.Response,
+        responses.ResponsesRequest,
+        response_events.StreamEvent,
+    ),
+    Route(
+        "post",
+        "/v1/responses/input_tokens",
+        "Count the tokens of a response's input",
+        (400, 404, 413, 499, 500, 503),
+        response.InputTokens,
+        responses.ResponsesRequest,
+    ),
+    Route(
+        "get",
+        "/v1/responses/{id}",
+        "Return a response, or its events again",
+        (400, 404, 503),
+        response.Response,
+        streamed=response_events.StreamEvent,
+        query={
+            "stream": {"type": "boolean"},
+            "starting_after": {"type": "integer", "minimum": -1},
+        },
+    ),
+    Route(
+        "delete",
+        "/v1/responses/{id}",
+        "Forget a response",
+        (404, 413, 503),
+        response.DeletedResponse,
+    ),
+    Route(
+        "post",
+        "/v1/responses/{id}/cancel",
+        "Stop a response that is made in the background",
+        (400, 404, 413, 503),
+        response.Response,
+    ),
+    Route(
+        "get",
+        "/v1/responses/{id}/input_items",
+        "List what a response was made from",
+        (400, 404, 503),
+        response.ItemList,
+        query={
+            "limit": {"type": "integer", "minimum": 1, "maximum": 100},
+            "order": {"enum": ["asc", "desc"]},
+            "after": {"type": "string"},
+        },
+    ),
+    Route(
+        "post",
+        "/v1/messages",
+        "Continue a conversation (Anthropic's API), whole or streamed",
+        _GENERATION,
+        anthropic_message.MessageAnswer,
+        anthropic.MessagesRequest,
+        anthropic_message.MessageEvent,
+        anthropic_message.MessageError,
+    ),
+    Route(
+        "post",
+        "/v1/messages/count_tokens",
+        "Count a conversation's tokens (Anthropic's API)",
+        (400, 404, 413, 499, 500, 503),
+        anthropic_message.TokensCount,
+        anthropic.CountTokensRequest,
+        failure=anthropic_message.MessageError,
     ),
     Route("get", "/v1/models", "List the models of this server", (), models.ModelList),
     Route("get", "/v1/models/{model}", "Describe a model", (404,), models.Model),
@@ -103,9 +187,10 @@ _MEANINGS = {
 
 def document(base_url: str) -> dict[str, Any]:
     """Return the OpenAPI 3.1 description of the API below `base_url`."""
-    types: list[type] = [ErrorResponse]
+    types: list[Any] = []
     for route in ROUTES:
-        types.extend(t for t in (route.answer, route.body, route.streamed) if t is not None)
+        used = (route.answer, route.body, route.streamed, route.failure)
+        types.extend(t for t in used if t is not None and t not in types)
     schemas, components = msgspec.json.schema_components(
         types, ref_template="#/components/schemas/{name}"
     )
@@ -130,7 +215,7 @@ def document(base_url: str) -> dict[str, Any]:
     }
 
 
-def _operation(route: Route, schema_of: dict[type, Any]) -> dict[str, Any]:
+def _operation(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     if route.answer is not None:
         content["application/json"] = {"schema": schema_of[route.answer]}
@@ -138,7 +223,7 @@ def _operation(route: Route, schema_of: dict[type, Any]) -> dict[str, Any]:
         content["application/json"] = {"schema": {"type": "object"}}
     if route.streamed is not None:
         content["text/event-stream"] = {"schema": {"type": "string"}}
-    error = {"application/json": {"schema": schema_of[ErrorResponse]}}
+    error = {"application/json": {"schema": schema_of[route.failure]}}
     operation: dict[str, Any] = {
         "summary": route.summary,
         "operationId": f"{route.method}_{route.path.strip('/')}",
@@ -151,20 +236,24 @@ def _operation(route: Route, schema_of: dict[type, Any]) -> dict[str, Any]:
         },
     }
     if route.streamed is not None:
-        operation["description"] = (
-            "As an event stream, each `data:` line holds a "
-            f"#/components/schemas/{route.streamed.__name__}."
-        )
+        events = get_args(route.streamed) or (route.streamed,)
+        names = ", ".join(f"#/components/schemas/{event.__name__}" for event in events)
+        operation["description"] = f"As an event stream, each `data:` line holds one of: {names}."
     if route.body is not None:
         operation["requestBody"] = {
             "required": True,
             "content": {"application/json": {"schema": schema_of[route.body]}},
         }
+    parameters: list[dict[str, Any]] = []
     if "{" in route.path:
-        name = route.path.split("{")[1].rstrip("}")
-        operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        ]
+        name = route.path.split("{")[1].split("}")[0]
+        schema = {"type": "string"}
+        parameters.append({"name": name, "in": "path", "required": True, "schema": schema})
+    parameters += [
+        {"name": name, "in": "query", "schema": schema} for name, schema in route.query.items()
+    ]
+    if parameters:
+        operation["parameters"] = parameters
     return operation
 
 

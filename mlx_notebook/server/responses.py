@@ -216,6 +216,8 @@ class ResponsesHandler(ResponsesBase):
 class InputTokensHandler(ResponsesBase):
     """Counts the tokens of a request's input."""
 
+    endpoint = "v1/responses/input_tokens"
+
     @web.authenticated
     @authorized
     async def post(self) -> None:

@@ -44,6 +44,8 @@ class StoredResponseBase(ResponsesBase):
 class ResponseHandler(StoredResponseBase):
     """One response."""
 
+    endpoint = "v1/responses/{id}"
+
     @web.authenticated
     @authorized
     async def get(self, id: str) -> None:
@@ -77,6 +79,8 @@ class ResponseHandler(StoredResponseBase):
 class CancelResponseHandler(StoredResponseBase):
     """Stops a response that is made in the background."""
 
+    endpoint = "v1/responses/{id}/cancel"
+
     @web.authenticated
     @authorized
     async def post(self, id: str) -> None:
@@ -97,6 +101,8 @@ class CancelResponseHandler(StoredResponseBase):
 
 class InputItemsHandler(StoredResponseBase):
     """What a response was made from, with the turns before it."""
+
+    endpoint = "v1/responses/{id}/input_items"
 
     @web.authenticated
     @authorized

@@ -173,6 +173,30 @@ class Error(Event, tag_field="type", tag="error", kw_only=True):
     param: str | None = None
 
 
+StreamEvent = (
+    Created
+    | Queued
+    | InProgress
+    | Completed
+    | Incomplete
+    | Failed
+    | ItemAdded
+    | ItemDone
+    | PartAdded
+    | PartDone
+    | TextDelta
+    | TextDone
+    | ReasoningDelta
+    | ReasoningDone
+    | SummaryPartAdded
+    | SummaryDelta
+    | SummaryDone
+    | SummaryPartDone
+    | ArgumentsDelta
+    | ArgumentsDone
+    | Error
+)
+
 _ENCODER = msgspec.json.Encoder()
 
 

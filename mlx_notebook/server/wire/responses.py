@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from mlx_notebook.messages import OutputFormat, Sampling, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.decode import converted
+from mlx_notebook.server.wire.formats import JsonObjectFormat, TextFormat
 from mlx_notebook.server.wire.response_items import Item
 from mlx_notebook.server.wire.sampling import LocalSampling, StopText
 
@@ -61,15 +62,7 @@ class AllowedTools(Struct, tag_field="type", tag="allowed_tools"):
     tools: Annotated[list[dict[str, Any]], Meta(min_length=1)]
 
 
-class TextFormat(Struct, tag_field="type", tag="text"):
-    """Free text."""
-
-
-class JsonObjectFormat(Struct, tag_field="type", tag="json_object"):
-    """Any JSON object."""
-
-
-class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema"):
+class NamedSchemaFormat(Struct, tag_field="type", tag="json_schema"):
     """JSON that fits a schema."""
 
     name: str
@@ -81,7 +74,7 @@ class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema"):
 class TextOptions(Struct):
     """The shape asked of the answer's text."""
 
-    format: TextFormat | JsonObjectFormat | JsonSchemaFormat | None = None
+    format: TextFormat | JsonObjectFormat | NamedSchemaFormat | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
@@ -241,7 +234,7 @@ class ResponsesRequest(LocalSampling, kw_only=True):
         match self.text.format if self.text else None:
             case JsonObjectFormat():
                 return OutputFormat(kind="json_object")
-            case JsonSchemaFormat() as format:
+            case NamedSchemaFormat() as format:
                 return OutputFormat(kind="json_schema", value=format.schema)
         return None
 

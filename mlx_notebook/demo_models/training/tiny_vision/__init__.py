@@ -1,0 +1,1 @@
+"""How tiny-vision was trained: pictures, questions, the model, export and evaluation."""

@@ -1,0 +1,219 @@
+"""Training documents around pictures: questions, follow-ups, several pictures, tool calls."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mlx_notebook.demo_models.training.tiny_chat import dialogues, phrases, results
+from mlx_notebook.demo_models.training.tiny_chat.batches import Document, Encoder
+from mlx_notebook.demo_models.training.tiny_chat.dialogues import Dialogue, Difficulty
+from mlx_notebook.demo_models.training.tiny_chat.lexicon import TRAINING
+from mlx_notebook.demo_models.training.tiny_chat.tools import Style
+
+from .picture_tools import make
+from .pixels import CELL
+from .questions import Asked, ask
+from .shards import Picture
+
+IMAGE = {"type": "image"}
+ORDINALS = ("first", "second", "third", "fourth")
+THOUGHT = "I look at the picture."
+
+
+@dataclass
+class Viewing(Dialogue):
+    """A dialogue that shows pictures, in the order of their image parts."""
+
+    pictures: list[Picture] = field(default_factory=list)
+
+
+class ViewingEncoder(Encoder):
+    """Renders dialogues with pictures: one image token a cell of each picture."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.image_token: int = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
+
+    def render(self, dialogue: Dialogue) -> str:
+        """Return the dialogue as text, image tokens repeated as the processor does."""
+        text = super().render(dialogue)
+        if isinstance(dialogue, Viewing):
+            parts = text.split("<|image_pad|>")
+            filled = parts[0]
+            for picture, rest in zip(dialogue.pictures, parts[1:], strict=True):
+                cells = picture.pixels.shape[0] // CELL * (picture.pixels.shape[1] // CELL)
+                filled += "<|image_pad|>" * cells + rest
+            text = filled
+        return text
+
+
+def shown(text: str, pictures: int, rng: random.Random) -> dict[str, Any]:
+    """Return a user message with image parts before or after its words."""
+    words = [{"type": "text", "text": text}]
+    images: list[dict[str, Any]] = [dict(IMAGE) for _ in range(pictures)]
+    return {"role": "user", "content": images + words if rng.random() < 0.6 else words + images}
+
+
+class _Talk:
+    """Collects the messages of one document."""
+
+    def __init__(self, rng: random.Random, system: float = 0.25) -> None:
+        self.rng = rng
+        self.thinking = rng.random() < 0.1
+        self.messages: list[dict[str, Any]] = []
+        if rng.random() < system:
+            self.messages.append({"role": "system", "content": rng.choice(phrases.SYSTEM_PROMPTS)})
+
+    def answer(self, content: str, calls: list[dict[str, Any]] | None = None) -> None:
+        message: dict[str, Any] = {"role": "assistant", "content": content}
+        if self.thinking:
+            message["reasoning_content"] = THOUGHT
+        if calls:
+            message["tool_calls"] = calls
+        self.messages.append(message)
+
+    def ask(self, text: str, pictures: int = 0) -> None:
+        if pictures:
+            self.messages.append(shown(text, pictures, self.rng))
+        else:
+            self.messages.append({"role": "user", "content": text})
+
+
+def said(question: str, rng: random.Random) -> str:
+    """Return the question as people type it: sometimes in lower case or without its last mark."""
+    if rng.random() < 0.12:
+        question = question[0].lower() + question[1:]
+    if rng.random() < 0.12:
+        question = question.rstrip("?.")
+    if rng.random() < 0.08:
+        question = rng.choice((
+            f"{question} Answer briefly.", f"Please tell me: {question[0].lower()}{question[1:]}",
+            f"Look at the picture. {question}", f"{question} Answer in one word.",
+        ))  # fmt: skip
+    return question
+
+
+def one_picture(picture: Picture, rng: random.Random, turns: int) -> Viewing:
+    """Several questions about one picture; the picture comes with the first."""
+    talk = _Talk(rng)
+    used: set[str] = set()
+    for _ in range(turns * 2):
+        if len(used) >= turns:
+            break
+        asked = ask(picture.scene, rng)
+        if asked is None or asked.question in used:
+            continue
+        talk.ask(said(asked.question, rng), 0 if used else 1)
+        talk.answer(asked.answer)
+        used.add(asked.question)
+    return Viewing(talk.messages, [], [picture])
+
+
+def _in_picture(asked: Asked, index: int, rng: random.Random) -> str:
+    question = asked.question[0].lower() + asked.question[1:]
+    name = f"the {ORDINALS[index]} picture"
+    return rng.choice((
+        f"In {name}: {question}", f"Picture {index + 1}: {question}",
+        f"Look at {name}. {asked.question}", f"In {name}, {question}",
+        f"{asked.question[:-1]} in {name}{asked.question[-1]}",
+    ))  # fmt: skip
+
+
+def several_pictures(pictures: list[Picture], rng: random.Random, turns: int) -> Viewing:
+    """Pictures in one message or one a turn, and questions about each."""
+    talk = _Talk(rng)
+    together = rng.random() < 0.7
+    told = 0
+    for turn in range(turns):
+        if together:
+            index, new = rng.randrange(len(pictures)), len(pictures) if turn == 0 else 0
+        else:
+            new = 1 if turn < len(pictures) else 0
+            index = turn if new else rng.randrange(len(pictures))
+        asked = ask(pictures[index].scene, rng)
+        if asked is None:
+            asked = ask(pictures[index].scene, rng, "background")
+        assert asked is not None
+        question = asked.question if new == 1 else _in_picture(asked, index, rng)
+        if together and rng.random() < 0.25 and (which := _which(pictures, rng)) is not None:
+            question, answer = which
+        else:
+            answer = asked.answer
+        talk.ask(question, new)
+        talk.answer(answer)
+        told += new
+    return Viewing(talk.messages, [], pictures[:told])
+
+
+def _which(pictures: list[Picture], rng: random.Random) -> tuple[str, str] | None:
+    """Which of the pictures shows something that only one of them shows."""
+    index = rng.randrange(len(pictures))
+    scenes = [p.scene for p in pictures]
+    if not scenes[index].shapes:
+        return None
+    thing = rng.choice(scenes[index].shapes)
+    name, key = rng.choice(((thing.shape, "shape"), (thing.name, "name")))
+    others = [s for i, s in enumerate(scenes) if i != index]
+    if any(getattr(t, key) == name for scene in others for t in scene.shapes):
+        return None
+    article = "an" if name[0] in "aeiou" else "a"
+    question = rng.choice(
+        (f"Which picture shows {article} {name}?", f"In which picture is {article} {name}?")
+    )
+    return question, f"the {ORDINALS[index]}"
+
+
+def with_tools(pictures: list[Picture], rng: random.Random) -> Viewing | None:
+    """Calls of a tool with what each picture shows, its result, and a question on top."""
+    talk = _Talk(rng, 0.35)
+    made = make(pictures[0].scene, rng)
+    if made is None:
+        return None
+    tool, request = made
+    shown_pictures = [pictures[0]]
+    offered = [tool]
+    level = Difficulty(hard=0.1)
+    for offer in dialogues.offers(rng, TRAINING, level, rng.choice((0, 0, 0, 1, 1, 2))):
+        if offer.tool.name != tool.name:
+            offered.append(offer.tool)
+    second = make(pictures[1].scene, rng) if len(pictures) > 1 else None
+    if second is not None and second[0].name not in [t.name for t in offered]:
+        offered.append(second[0])
+    else:
+        second = None
+    rng.shuffle(offered)
+    before = rng.random() < 0.3 and (asked := ask(pictures[0].scene, rng)) is not None
+    if before:
+        assert asked is not None
+        talk.ask(asked.question, 1)
+        talk.answer(asked.answer)
+    requests = [(pictures[0], request)] + ([(pictures[1], second[1])] if second else [])
+    for calls, (picture, wanted) in enumerate(requests, 1):
+        new = 0 if (before and picture is pictures[0]) else 1
+        if picture is not pictures[0]:
+            shown_pictures.append(picture)
+        talk.ask(said(wanted.said, rng), new)
+        talk.answer("", [{"id": f"call_{calls}", **wanted.call()}])
+        if rng.random() < 0.75:
+            content, told = results.result(rng, TRAINING)
+            if rng.random() < 0.5:
+                content, told = rng.choice(results.NOTHING), "Done."
+            talk.messages.append(
+                {"role": "tool", "tool_call_id": f"call_{calls}", "content": content}
+            )
+            talk.answer(told)
+        else:
+            break
+    if talk.messages[-1]["content"] and rng.random() < 0.5:
+        asked = ask(shown_pictures[-1].scene, rng)
+        if asked is not None:
+            talk.ask(asked.question)
+            talk.answer(asked.answer)
+    style = Style.random(rng)
+    return Viewing(talk.messages, [t.schema(style) for t in offered], shown_pictures)
+
+
+__all__ = ["Document", "Viewing", "ViewingEncoder", "one_picture", "several_pictures", "with_tools"]

@@ -1,0 +1,117 @@
+"""Questions about a scene have the answers that anybody would give."""
+
+import json
+import random
+
+import pytest
+
+from mlx_notebook.demo_models.training.tiny_vision import conversations, picture_tools, questions
+from mlx_notebook.demo_models.training.tiny_vision.folder import TOKENIZER
+from mlx_notebook.demo_models.training.tiny_vision.positions import positions
+from mlx_notebook.demo_models.training.tiny_vision.scenes import Scene, Thing, compose
+from mlx_notebook.demo_models.training.tiny_vision.shards import picture
+
+CIRCLE = Thing("circle", "red", (255, 0, 0), 30, 30, 20, 20)
+SQUARE = Thing("square", "blue", (0, 0, 255), 100, 70, 10, 10)
+NUMBER = Thing("number", "black", (0, 0, 0), 60, 40, 30, 14, text="407")
+
+
+def scene(*things: Thing) -> Scene:
+    return Scene(128, 96, "white", (255, 255, 255), list(things))
+
+
+def every(skill: str, shown: Scene) -> dict[str, str]:
+    """Many questions of one skill, with their answers."""
+    rng = random.Random(0)
+    asked = [questions.ask(shown, rng, skill) for _ in range(6000)]
+    return {one.question: one.answer for one in asked if one is not None}
+
+
+def test_positions_of_two_things() -> None:
+    told = every("position", scene(CIRCLE, SQUARE))
+    assert told["Is the red circle left of the blue square?"] == "yes"
+    assert told["Is the circle below the square?"] == "no"
+    assert told["Is the square left or right of the circle?"] == "right"
+    assert told["Which shape is highest?"] == "the red circle"
+    assert told["Which is further right, the circle or the square?"] == "the square"
+
+
+def test_sizes_of_two_things() -> None:
+    told = every("size", scene(CIRCLE, SQUARE))
+    assert told["Which shape is the largest?"] == "the red circle"
+    assert told["Is the square larger than the circle?"] == "no"
+    assert told["Which is smaller, the circle or the square?"] == "the square"
+
+
+def test_nothing_is_asked_that_the_picture_leaves_open() -> None:
+    beside = Thing("star", "green", (0, 128, 0), 33, 80, 19, 19)
+    assert not any("left" in question for question in every("position", scene(CIRCLE, beside)))
+    assert every("size", scene(CIRCLE, beside)) == {}
+    assert every("digits", scene(CIRCLE)) == {}
+
+
+def test_counting_counts_kinds_colours_and_what_is_missing() -> None:
+    other = Thing("circle", "blue", (0, 0, 255), 60, 80, 9, 9)
+    told = every("count", scene(CIRCLE, SQUARE, other))
+    assert told["How many shapes are there?"] == "3"
+    assert told["How many circles are there?"] == "2"
+    assert told["How many blue shapes do you see?"] == "2"
+    assert "0" in told.values()
+
+
+def test_descriptions_go_from_left_to_right() -> None:
+    assert questions.description(scene(SQUARE, CIRCLE)) == (
+        "A red circle and a blue square on a white background."
+    )
+    assert questions.description(scene(NUMBER)) == "The black number 407 on a white background."
+
+
+def test_a_number_is_read_digit_by_digit() -> None:
+    assert every("digits", scene(NUMBER))["Read the number."] == "407"
+
+
+def test_references_are_unambiguous() -> None:
+    other = Thing("circle", "blue", (0, 0, 255), 60, 80, 9, 9)
+    assert questions.references(CIRCLE, scene(CIRCLE, SQUARE, other)) == [
+        "the red circle",
+        "the red shape",
+    ]
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_tool_call_has_the_values_of_the_picture_under_the_tools_own_names(seed: int) -> None:
+    rng = random.Random(seed)
+    shown = compose(128, 128, rng)
+    made = picture_tools.make(shown, rng)
+    if made is None:  # more than one number, say
+        assert len(shown.things) != 1
+        return
+    tool, request = made
+    assert [p.name for p in tool.parameters] == list(request.arguments)
+    seen = {t.colour for t in shown.things} | {t.shape for t in shown.things}
+    seen |= {t.text for t in shown.things} | {shown.background, str(len(shown.shapes))}
+    assert {str(value) for value in request.arguments.values()} <= seen
+    json.dumps(request.call())
+
+
+def test_cells_of_a_picture_share_one_time_and_text_goes_on_after_them() -> None:
+    time, row, column = positions([5, 9, 9, 9, 9, 9, 9, 7], [(2, 3)], 9)
+    assert time == [0, 1, 1, 1, 1, 1, 1, 4]
+    assert row == [0, 1, 1, 1, 2, 2, 2, 4]
+    assert column == [0, 1, 2, 3, 1, 2, 3, 4]
+
+
+def test_documents_hold_one_image_token_a_cell_and_learn_the_answers_alone() -> None:
+    encoder = conversations.ViewingEncoder(TOKENIZER)
+    rng = random.Random(1)
+    pictures = [picture((96, 144), rng), picture((128, 128), rng)]
+    made = conversations.several_pictures(pictures, rng, 4)
+    document = encoder.encode(made)
+    assert document.tokens.count(encoder.image_token) == sum(
+        p.pixels.shape[0] * p.pixels.shape[1] // 256 for p in made.pictures
+    )
+    learned = [t for t, learn in zip(document.tokens, document.learned, strict=True) if learn]
+    said = [m["content"] for m in made.messages if m["role"] == "assistant"]
+    text = encoder.tokenizer.decode(learned)
+    if not any("reasoning_content" in m for m in made.messages):
+        assert text == "".join(f"{one}<|im_end|>" for one in said)

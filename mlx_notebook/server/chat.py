@@ -24,11 +24,18 @@ class ChatCompletionsHandler(GenerationHandler):
         """Answer with a completion, or with its chunks as they are made."""
         request = self.decoded(DECODER)
         self.extension.check_message_count(len(request.messages))
-        prompt, sampling = request.prompt(), request.sampling()
+        request.check()
         id = new_id("chatcmpl-")
         with self.while_connected():
             async with self.generating(
-                id, request.model, prompt, sampling, request.n or 1
+                id,
+                request.model,
+                request.prompt(),
+                request.sampling(),
+                request.n or 1,
+                tool_choice=request.choice(),
+                output_format=request.output_format(),
+                thinking_budget=request.budget(),
             ) as stream:
                 answer = Answer(
                     id, request.model or stream.model, stream, self.extension.fingerprint
@@ -36,7 +43,7 @@ class ChatCompletionsHandler(GenerationHandler):
                 if request.stream:
                     await self._stream(answer, request)
                 else:
-                    self.answer(await answer.whole(request.n or 1))
+                    self.answer(await answer.whole(request.n or 1, bool(request.logprobs)))
         if self.client_left:
             self.note_client_left()
 
@@ -81,10 +88,14 @@ class ChunkWriter:
 
     def _encode(self, event: words.Event | KeepAlive) -> bytes:
         match event:
-            case words.Text():
-                return self._opening() + self._encoder.text(event.row, event.text)
-            case words.Reasoning():
-                return self._choice(event.row, wire.Delta(reasoning_content=event.text))
+            case words.Text(logprobs=list(tokens)):
+                delta = wire.Delta(content=event.text)
+                return self._choice(event.row, delta, logprobs=wire.ChoiceLogprobs.of(tokens))
+            case words.Text(text=text):
+                return self._opening() + self._encoder.text(event.row, text) if text else b""
+            case words.Reasoning(text=text):
+                delta = wire.Delta(reasoning_content=text, reasoning=text)
+                return self._choice(event.row, delta) if text else b""
             case words.ToolCallStart():
                 call = wire.ToolCallDelta(
                     event.index,
@@ -112,9 +123,13 @@ class ChunkWriter:
         return b""
 
     def _choice(
-        self, row: int, delta: wire.Delta, reason: words.FinishReason | None = None
+        self,
+        row: int,
+        delta: wire.Delta,
+        reason: words.FinishReason | None = None,
+        logprobs: wire.ChoiceLogprobs | None = None,
     ) -> bytes:
-        choice = wire.ChunkChoice(row, delta, finish_reason=reason)
+        choice = wire.ChunkChoice(row, delta, logprobs, reason)
         return self._opening() + self._encoder.choice(choice)
 
     def _opening(self) -> bytes:
@@ -140,7 +155,7 @@ class Answer:
         self.fingerprint = fingerprint
         self.created = now()
 
-    async def whole(self, n: int) -> wire.ChatCompletion:
+    async def whole(self, n: int, with_logprobs: bool = False) -> wire.ChatCompletion:
         """Wait for the end and return everything.
 
         Raises:
@@ -153,6 +168,7 @@ class Answer:
                 match event:
                     case words.Text():
                         rows[event.row].content.append(event.text)
+                        rows[event.row].logprobs.extend(event.logprobs or [])
                     case words.Reasoning():
                         rows[event.row].reasoning.append(event.text)
                     case words.ToolCallStart():
@@ -167,7 +183,7 @@ class Answer:
             id=self.id,
             created=self.created,
             model=self.model,
-            choices=[row.choice(index) for index, row in enumerate(rows)],
+            choices=[row.choice(index, with_logprobs) for index, row in enumerate(rows)],
             usage=wire.CompletionUsage.of(usage),
             system_fingerprint=self.fingerprint,
         )
@@ -178,18 +194,20 @@ class _Row:
 
     def __init__(self) -> None:
         self.content: list[str] = []
+        self.logprobs: list[words.TokenLogprob] = []
         self.reasoning: list[str] = []
         self.calls: list[tuple[str, str, list[str]]] = []
         self.reason: words.FinishReason = "stop"
 
-    def choice(self, index: int) -> wire.Choice:
+    def choice(self, index: int, with_logprobs: bool) -> wire.Choice:
         message = wire.AnswerMessage(content="".join(self.content))
-        if self.reasoning:
-            message.reasoning_content = "".join(self.reasoning)
+        if any(self.reasoning):
+            message.reasoning_content = message.reasoning = "".join(self.reasoning)
         if self.calls:
             message.content = message.content or None
             message.tool_calls = [
                 wire.AnsweredToolCall(id, wire.CalledFunction(name, "".join(arguments)))
                 for id, name, arguments in self.calls
             ]
-        return wire.Choice(index, message, self.reason)
+        logprobs = wire.ChoiceLogprobs.of(self.logprobs) if with_logprobs else None
+        return wire.Choice(index, message, self.reason, logprobs)

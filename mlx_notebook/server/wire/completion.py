@@ -62,13 +62,53 @@ class AnsweredToolCall(Struct):
     type: Literal["function"] = "function"
 
 
+class TopLogprob(Struct):
+    """A token that was likely, as text and as bytes."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprob(Struct):
+    """A token of the answer, and the most likely ones in its place."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+    top_logprobs: list[TopLogprob]
+
+
+class ChoiceLogprobs(Struct):
+    """Log probabilities of the content's tokens."""
+
+    content: list[TokenLogprob] | None
+    refusal: None = None
+
+    @classmethod
+    def of(cls, tokens: list[words.TokenLogprob]) -> "ChoiceLogprobs":
+        """Return the engine's figures in OpenAI's shape."""
+        return cls(
+            [
+                TokenLogprob(
+                    token.token,
+                    token.logprob,
+                    token.bytes,
+                    [TopLogprob(text, logprob, data) for text, logprob, data in token.top],
+                )
+                for token in tokens
+            ]
+        )
+
+
 class AnswerMessage(Struct):
-    """What the model answered."""
+    """What the model answered; its thinking goes by both names that clients know."""
 
     content: str | None
     role: Literal["assistant"] = "assistant"
     refusal: str | None = None
     reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
     tool_calls: list[AnsweredToolCall] | UnsetType = UNSET
 
 
@@ -78,7 +118,7 @@ class Choice(Struct):
     index: int
     message: AnswerMessage
     finish_reason: FinishReason
-    logprobs: None = None
+    logprobs: ChoiceLogprobs | None = None
 
 
 class ChatCompletion(Struct):
@@ -115,6 +155,7 @@ class Delta(Struct):
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType | None = UNSET
     reasoning_content: str | UnsetType = UNSET
+    reasoning: str | UnsetType = UNSET
     tool_calls: list[ToolCallDelta] | UnsetType = UNSET
 
 
@@ -123,7 +164,7 @@ class ChunkChoice(Struct):
 
     index: int
     delta: Delta
-    logprobs: None = None
+    logprobs: ChoiceLogprobs | None = None
     finish_reason: FinishReason | None = None
 
 

@@ -1,0 +1,196 @@
+"""The messages of `v1/chat/completions`, as clients send them and as the engine takes them."""
+
+import json
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.wire.conversation import (
+    ChatMessage,
+    joined_system,
+    with_matched_results,
+)
+
+
+class TextPart(Struct, tag_field="type", tag="text"):
+    """Text of a message that comes in parts."""
+
+    text: str
+
+
+class RefusalPart(Struct, tag_field="type", tag="refusal"):
+    """What the assistant refused to do, in the history."""
+
+    refusal: str
+
+
+class ImagePart(Struct, tag_field="type", tag="image_url"):
+    """An image."""
+
+    image_url: Any
+
+
+class AudioPart(Struct, tag_field="type", tag="input_audio"):
+    """Sound."""
+
+    input_audio: Any
+
+
+class FilePart(Struct, tag_field="type", tag="file"):
+    """A file."""
+
+    file: Any
+
+
+Part = TextPart | RefusalPart | ImagePart | AudioPart | FilePart
+Content = str | list[Part]
+
+
+class Function(Struct):
+    """The function that a call in the history named, and its arguments as JSON or as an object."""
+
+    name: str
+    arguments: str | dict[str, Any] | None = None
+
+
+class ToolCall(Struct):
+    """A tool call in the history; clients leave out all but `function`."""
+
+    function: Function
+    id: str | None = None
+    type: Literal["function"] | None = None
+    index: int | None = None
+
+
+class SystemMessage(Struct, tag_field="role", tag="system"):
+    """Instructions."""
+
+    content: Content
+    name: str | None = None
+
+
+class DeveloperMessage(Struct, tag_field="role", tag="developer"):
+    """Instructions, as newer clients of OpenAI call them."""
+
+    content: Content
+    name: str | None = None
+
+
+class UserMessage(Struct, tag_field="role", tag="user"):
+    """What the user said."""
+
+    content: Content
+    name: str | None = None
+
+
+class AssistantMessage(Struct, tag_field="role", tag="assistant"):
+    """What a model answered; its thinking goes by either name."""
+
+    content: Content | None = None
+    name: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    audio: Any = None
+    function_call: Any = None
+
+
+class ToolMessage(Struct, tag_field="role", tag="tool"):
+    """What a tool returned."""
+
+    content: Content | None = None
+    tool_call_id: str | None = None
+    name: str | None = None
+
+
+Message = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
+
+
+def conversation(messages: list[Message]) -> list[ChatMessage]:
+    """Return the messages for the engine: the same keys in the same order for the same message.
+
+    Raises:
+        InvalidRequest: A message holds what the model cannot read, or a result matches no call.
+    """
+    rendered = [_rendered(message, f"messages[{at}]") for at, message in enumerate(messages)]
+    return joined_system(with_matched_results(rendered))
+
+
+def _rendered(message: Message, path: str) -> ChatMessage:
+    """Return a message as chat templates expect it: a role of theirs and content as one text."""
+    content = _text(message.content, f"{path}.content")
+    match message:
+        case SystemMessage() | DeveloperMessage():
+            return {"role": "system", "content": content}
+        case UserMessage():
+            rendered = {"role": "user", "content": content}
+        case AssistantMessage():
+            return _assistant(message, content, path)
+        case ToolMessage():
+            rendered = {"role": "tool", "content": content}
+            if message.tool_call_id:
+                rendered["tool_call_id"] = message.tool_call_id
+    if message.name is not None:
+        rendered["name"] = message.name
+    return rendered
+
+
+def _assistant(message: AssistantMessage, content: str, path: str) -> ChatMessage:
+    for name in ("audio", "function_call"):
+        if getattr(message, name) is not None:
+            raise InvalidRequest(
+                f"'{path}.{name}' is not supported by this server: leave it out.",
+                param=f"{path}.{name}",
+                code="unsupported_parameter",
+            )
+    rendered: ChatMessage = {"role": "assistant", "content": content or message.refusal or ""}
+    if reasoning := message.reasoning_content or message.reasoning:
+        rendered["reasoning_content"] = reasoning
+    if message.tool_calls:
+        rendered["tool_calls"] = [_call(call) for call in message.tool_calls]
+    if message.name is not None:
+        rendered["name"] = message.name
+    return rendered
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.function.name, "arguments": _arguments(call.function.arguments)}
+    return {"id": call.id, "type": "function", "function": function}
+
+
+def _arguments(arguments: str | dict[str, Any] | None) -> dict[str, Any] | str:
+    """Return arguments as an object, which templates can write in their own way.
+
+    What a model wrote that is no object stays as it was: it is history.
+    """
+    if not isinstance(arguments, str):
+        return arguments or {}
+    if not arguments.strip():
+        return {}
+    try:
+        parsed = json.loads(arguments)
+    except (ValueError, RecursionError):
+        return arguments
+    return parsed if isinstance(parsed, dict) else arguments
+
+
+def _text(content: Content | None, path: str) -> str:
+    if content is None or isinstance(content, str):
+        return content or ""
+    texts = []
+    for index, part in enumerate(content):
+        match part:
+            case TextPart():
+                texts.append(part.text)
+            case RefusalPart():
+                texts.append(part.refusal)
+            case _:
+                kind = part.__struct_config__.tag
+                raise InvalidRequest(
+                    f"'{kind}' parts are not supported by this model: send text.",
+                    param=f"{path}[{index}]",
+                    code="unsupported_content",
+                )
+    return "\n".join(texts)

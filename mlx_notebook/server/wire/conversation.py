@@ -1,0 +1,94 @@
+"""A conversation as chat templates take it, out of what clients really send.
+
+Works on messages as they go to the engine: dicts in OpenAI's shape, content as one text.
+"""
+
+from typing import Any
+
+from mlx_notebook.server.errors import InvalidRequest
+
+ChatMessage = dict[str, Any]
+
+
+def joined_system(messages: list[ChatMessage]) -> list[ChatMessage]:
+    """Return the messages with all instructions in one message in front.
+
+    Most templates take one system message, and only there.
+    """
+    texts = [message["content"] for message in messages if message["role"] == "system"]
+    others = [message for message in messages if message["role"] != "system"]
+    joined = "\n\n".join(text for text in texts if text)
+    return [{"role": "system", "content": joined}, *others] if texts else others
+
+
+def with_matched_results(messages: list[ChatMessage], path: str = "messages") -> list[ChatMessage]:
+    """Return the messages with tool results in the order of their calls, each with its id.
+
+    Clients leave ids out and send results in the order in which they came in; templates show them
+    by position.
+
+    Raises:
+        InvalidRequest: A result's id matches no call before it.
+    """
+    matched: list[ChatMessage] = []
+    calls = _Calls()
+    run: list[ChatMessage] = []
+    for index, message in enumerate(messages):
+        if message["role"] == "tool":
+            run.append(calls.match(message, f"{path}[{index}]"))
+            continue
+        matched += calls.ordered(run)
+        run = []
+        matched.append(message)
+        if message.get("tool_calls"):
+            calls.begin(message["tool_calls"], index)
+    return [*matched, *calls.ordered(run)]
+
+
+class _Calls:
+    """The calls so far: all by their ids, and those of the last turn that wait for a result."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+        self._turn: list[dict[str, Any]] = []
+        self._waiting: list[dict[str, Any]] = []
+        self._nameless: list[dict[str, Any]] = []
+
+    def begin(self, calls: list[dict[str, Any]], at: int) -> None:
+        """Take note of a turn's calls; those without an id get one that is always the same."""
+        self._turn = calls
+        self._waiting = list(calls)
+        self._nameless = [call for call in calls if not call.get("id")]
+        for number, call in enumerate(calls):
+            call["id"] = call.get("id") or f"call_{at}_{number}"
+            self._names[call["id"]] = call["function"]["name"]
+
+    def match(self, result: ChatMessage, path: str) -> ChatMessage:
+        """Return a result with the id and the name of its call."""
+        id = result.get("tool_call_id")
+        if not id:
+            call = self._waiting[0] if self._waiting else None
+            id = call["id"] if call is not None else None
+        elif id not in self._names:
+            call = next((call for call in self._nameless if call in self._waiting), None)
+            if call is None:
+                raise InvalidRequest(
+                    f"There is no tool call with the id {id[:200]!r} before this result.",
+                    param=f"{path}.tool_call_id",
+                    code="unknown_tool_call_id",
+                )
+            self._names[id] = self._names.pop(call["id"])
+            call["id"] = id
+        self._waiting = [call for call in self._waiting if call["id"] != id]
+        matched = {"role": "tool", "content": result["content"]}
+        if id:
+            matched["tool_call_id"] = id
+        name = result.get("name") or self._names.get(id or "")
+        if name:
+            matched["name"] = name
+        return matched
+
+    def ordered(self, results: list[ChatMessage]) -> list[ChatMessage]:
+        """Return a run of results in the order of the last turn's calls."""
+        places = {call["id"]: place for place, call in enumerate(self._turn)}
+        return sorted(results, key=lambda result: places.get(result.get("tool_call_id"), -1))

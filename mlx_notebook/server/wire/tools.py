@@ -1,0 +1,156 @@
+"""`tools` and `tool_choice` of `v1/chat/completions`.
+
+Format: https://platform.openai.com/docs/api-reference/chat/create. `tool_choice` is taken in the
+flat form of `v1/responses` too, which some clients mix up.
+"""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from mlx_notebook import messages as words
+from mlx_notebook.server.errors import InvalidRequest
+
+Mode = Literal["none", "auto", "required"]
+
+
+class FunctionDefinition(Struct):
+    """A function that the model may call; `parameters` is the JSON schema of its arguments."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(Struct):
+    """A tool; only functions are supported."""
+
+    function: FunctionDefinition | None = None
+    type: str = "function"
+
+
+class ToolName(Struct):
+    """A tool named by a choice."""
+
+    function: "FunctionName | None" = None
+    name: str | None = None
+    type: str = "function"
+
+    @property
+    def named(self) -> str | None:
+        """The function's name, in whichever of the two forms."""
+        return self.function.name if self.function is not None else self.name
+
+
+class FunctionName(Struct):
+    """A function by its name."""
+
+    name: str
+
+
+class AllowedTools(Struct):
+    """The model may (`auto`), or must (`required`), call one of these."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[ToolName], Meta(min_length=1)]
+
+
+class ChosenTools(Struct):
+    """`tool_choice` as an object: one function that must be called, or the allowed ones."""
+
+    type: Literal["function", "allowed_tools"]
+    function: FunctionName | None = None
+    allowed_tools: AllowedTools | None = None
+    name: str | None = None
+    mode: Literal["auto", "required"] | None = None
+    tools: list[ToolName] | None = None
+
+
+def for_template(tools: list[Tool]) -> list[dict[str, Any]]:
+    """Return tools as chat templates expect them, always in the same order of keys.
+
+    Raises:
+        InvalidRequest: One of them is no function, or two have the same name.
+    """
+    rendered: list[dict[str, Any]] = []
+    names: set[str] = set()
+    for index, tool in enumerate(tools):
+        path = f"tools[{index}]"
+        if tool.type != "function":
+            raise InvalidRequest(
+                f"Tools of the type {tool.type[:100]!r} are not supported by this server, only "
+                "functions.",
+                param=f"{path}.type",
+                code="unsupported_tool",
+            )
+        given = tool.function
+        if given is None:
+            raise InvalidRequest(
+                f"The request needs '{path}.function'.",
+                param=f"{path}.function",
+                code="missing_parameter",
+            )
+        if given.name in names:
+            raise InvalidRequest(
+                f"Two tools have the name {given.name!r}.", param=f"{path}.function.name"
+            )
+        names.add(given.name)
+        function: dict[str, Any] = {"name": given.name}
+        if given.description is not None:
+            function["description"] = given.description
+        function["parameters"] = given.parameters or {"type": "object", "properties": {}}
+        if given.strict:
+            function["strict"] = True
+        rendered.append({"type": "function", "function": function})
+    return rendered
+
+
+def choice(
+    given: Mode | ChosenTools | None, tools: list[Tool], parallel: bool | None
+) -> words.ToolChoice:
+    """Return whether the model may, must or must not call the tools.
+
+    Raises:
+        InvalidRequest: The choice names a tool that is not there, or demands one of none.
+    """
+    if given is None or isinstance(given, str):
+        mode: Mode = given or "auto"
+        names = None
+    else:
+        mode, chosen = _chosen(given)
+        names = [_checked(name, tools) for name in chosen]
+    if mode == "required" and not tools:
+        raise InvalidRequest(
+            "'tool_choice' demands a call, and there are no 'tools'.", param="tool_choice"
+        )
+    return words.ToolChoice(mode=mode, names=names, parallel=parallel is not False)
+
+
+def _chosen(given: ChosenTools) -> tuple[Literal["auto", "required"], list[ToolName]]:
+    if given.type == "function":
+        return "required", [ToolName(given.function, given.name)]
+    allowed = given.allowed_tools
+    if allowed is not None:
+        return allowed.mode, allowed.tools
+    if given.mode is None or not given.tools:
+        raise InvalidRequest(
+            "The request needs 'tool_choice.allowed_tools' with its mode and tools.",
+            param="tool_choice.allowed_tools",
+            code="missing_parameter",
+        )
+    return given.mode, given.tools
+
+
+def _checked(tool: ToolName, tools: list[Tool]) -> str:
+    name = tool.named
+    if name is None or tool.type != "function":
+        raise InvalidRequest(
+            "'tool_choice' names no function: it needs function.name.", param="tool_choice"
+        )
+    if name not in [other.function.name for other in tools if other.function is not None]:
+        raise InvalidRequest(
+            f"'tool_choice' names {name[:200]!r}, which is no function of 'tools'.",
+            param="tool_choice",
+        )
+    return name

@@ -37,7 +37,8 @@ def execute(
         resources={"metadata": {"path": str(folder)}},
         store_widget_state=False,
         record_timing=False,
-    ).execute(env=env)
+        coalesce_streams=True,
+    ).execute(**({} if env is None else {"env": env}))
     return notebook
 
 

@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
 
 
+# A shorter answer may arrive all at once, whatever time it took to make.
+_MEASURABLE_SECONDS = 0.1
+
+
 class Delta(NamedTuple):
     """New text of an answer: of the answer itself, or of the thinking before it."""
 
@@ -49,11 +53,11 @@ class Answer:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Speed after the first token, or `None` where there is nothing to measure."""
+        """Speed after the first token, or `None` for an answer too short to measure it by."""
         if not self.completion_tokens or self.first_token is None or self.last_token is None:
             return None
         took = self.last_token - self.first_token
-        return (self.completion_tokens - 1) / took if took > 0 else None
+        return (self.completion_tokens - 1) / took if took >= _MEASURABLE_SECONDS else None
 
     def take(self, chunk: "ChatCompletionChunk") -> list[Delta]:
         """Take in one chunk of the stream and return what it adds."""

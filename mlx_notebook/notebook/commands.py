@@ -1,5 +1,6 @@
 """What `%mlx` does: one function a subcommand, each answering in plain text."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -72,10 +73,11 @@ def _status(_: str, chat: Chat) -> None:
     server = connection.connect()
     status = server.get("mlx/status")
     engine = status["engine"]
-    print(describe(server))
+    print(f"server: {server.url} ({server.found})")
+    print(f"model: {chat.model or status['default_model'] or 'none yet'}")
     line = f"engine: {engine['state']}"
     if engine["device"]:
-        line += f" on {engine['device']}"
+        line += f" on the {_device(engine['device'])}"
     if engine["uptime"]:
         line += f", up {_duration(engine['uptime'])}"
     if engine["restarts"]:
@@ -166,6 +168,12 @@ def _size(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
+
+
+def _device(told: str) -> str:
+    """Name a device as people do, from MLX's `Device(gpu, 0)`."""
+    kind = re.search(r"\b(cpu|gpu)\b", told, re.IGNORECASE)
+    return kind[1].upper() if kind else told
 
 
 def _duration(seconds: float) -> str:

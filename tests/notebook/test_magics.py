@@ -34,12 +34,14 @@ def test_loading_says_in_one_line_which_server_and_which_model(kernel, server):
 
 
 def test_an_answer_ends_as_static_markdown_with_its_figures(kernel):
-    cell = kernel.run("%%chat -t 0 --max-tokens 40\nHello!")
+    long_answers(kernel)
+    cell = kernel.run("%%chat -t 0 --max-tokens 100\nHello!")
     answer, figures = cell.outputs
     assert set(answer) == set(figures) == {"text/markdown", "text/plain"}
     assert kernel.value(f"{CONVERSATION}.last.text") == answer["text/plain"]
     assert re.fullmatch(
-        r"<small>tiny-chat · \d+ tokens · \d+ tokens/s · first token after [\d.]+ s.*</small>",
+        r"<small>tiny-chat · \d+ tokens · \d+ tokens/s · first token after [\d.]+ s.* · cut off at the "
+        r"token limit</small>",
         figures["text/markdown"],
     )
     assert cell.stdout == cell.stderr == ""
@@ -52,10 +54,9 @@ def test_text_streams_at_most_ten_times_a_second(kernel):
 
 
 def test_the_conversation_goes_on_until_reset(kernel):
-    long_answers(kernel)
-    kernel.run("%%chat -s 'Be brief.' --max-tokens 30\nMy name is Ada.")
+    kernel.run("%%chat -t 0 -s 'Be brief.' --max-tokens 30\nMy name is Ada.")
     first = kernel.value(f"{CONVERSATION}.last.prompt_tokens")
-    kernel.run("%chat --max-tokens 30 What is my name?")
+    kernel.run("%chat -t 0 --max-tokens 30 What is my name?")
     roles = kernel.value(f"[m['role'] for m in {CONVERSATION}.messages]")
     assert roles == ["user", "assistant", "user", "assistant"]
     assert kernel.value(f"{CONVERSATION}.last.prompt_tokens") > first
@@ -154,7 +155,7 @@ def test_several_answers_in_one_cell_stand_below_each_other(kernel):
 def test_the_server_can_be_asked_and_steered(kernel, server):
     kernel.run("%mlx load tiny-chat")
     status = kernel.run("%mlx status").stdout
-    assert "engine: running on " in status
+    assert "engine: running on the " in status
     assert "in memory: tiny-chat, " in status
     assert server.token not in status
     assert re.search(

@@ -27,7 +27,7 @@ def assert_reads_well(cell):
         for data in (answer, figures):
             assert set(data) == {"text/markdown", "text/plain"}
             assert data["text/plain"].strip()
-        assert re.search(r"\d+ tokens · ", figures["text/plain"])
+        assert re.search(r"\d+ tokens · .*first token after", figures["text/plain"])
 
 
 @EACH

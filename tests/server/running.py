@@ -27,6 +27,7 @@ class RunningServer:
         self,
         *,
         alone: bool = False,
+        port: int = 0,
         base_url: str = "/nb/",
         options: tuple[str, ...] = (),
         config: dict[str, Any] | None = None,
@@ -42,7 +43,7 @@ class RunningServer:
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", *command, "--allow-root"),
-                *("--port=0", f"--ServerApp.base_url={base_url}"),
+                *(f"--port={port}", f"--ServerApp.base_url={base_url}"),
                 *given,
                 *options,
             ],
@@ -106,6 +107,10 @@ class RunningServer:
 
     def engine_pid(self) -> int:
         return wait_for(lambda: self.status()["engine"]["pid"], 60)
+
+    def engine_pid_after_a_request(self) -> int:
+        assert self.works()
+        return self.engine_pid()
 
     def wait_until_idle(self, timeout: float = 30) -> dict[str, Any]:
         """Wait until nothing is in flight and the engine says so too."""

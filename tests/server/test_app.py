@@ -1,0 +1,145 @@
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+
+import httpx
+import pytest
+
+from tests.server.running import RunningServer, running
+
+HEAVY = ("mlx", "mlx_lm", "mlx_vlm", "numpy", "transformers", "torch", "huggingface_hub")
+
+
+def python(code: str, *options: str) -> str:
+    return subprocess.run(
+        [sys.executable, *options, "-c", code], capture_output=True, text=True, check=True
+    ).stdout
+
+
+def test_help_is_readable() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "mlx_notebook.server", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for option in ("--model", "--models-dir", "--port", "--token", "--idle-minutes"):
+        assert option in done.stdout
+    assert "Default: 1234" in done.stdout
+    assert "jupyter mlx-notebook --port 8001" in done.stdout
+    assert not done.stderr
+    assert len(done.stdout.splitlines()) < 120
+
+
+def test_every_setting_has_a_help_text() -> None:
+    from mlx_notebook.server.app import MlxNotebookApp
+
+    own = MlxNotebookApp.class_own_traits(config=True)
+    assert {"default_model", "max_batch", "queue_limit", "idle_unload_minutes"} <= set(own)
+    for name, trait in own.items():
+        assert len(trait.help) > 20, name
+
+
+def test_by_itself_it_prints_how_to_use_it() -> None:
+    with running(alone=True, base_url="/", token=None) as server:
+        assert server.works()
+        log = server.log
+        assert f"http://localhost:{server.port}/v1" in log
+        assert len(server.token) > 20
+        assert f'api_key="{server.token}"' in log
+        assert "from openai import OpenAI" in log
+        assert "curl" in log
+        assert "opened in a browser" not in log
+        # Nothing but this extension, and nobody beyond this machine.
+        assert server.client.get("lab").status_code == 404
+        own_address = socket.gethostbyname(socket.gethostname())
+        if not own_address.startswith("127."):
+            with pytest.raises(httpx.ConnectError):
+                httpx.get(f"http://{own_address}:{server.port}/health")
+        command = re.search(r"curl (\S+) .*?\n\s+-d '(.*)'", log)
+        assert command is not None
+        # A demonstration model may talk for long.
+        body = {**json.loads(command[2]), "max_tokens": 4}
+        response = server.client.post(command[1], json=body)
+        assert response.status_code == 200
+
+
+def test_a_token_that_was_given_is_not_printed() -> None:
+    with running(alone=True, token="a-secret-of-mine") as server:
+        assert "a-secret-of-mine" not in server.log
+
+
+def test_a_port_in_use_is_told_and_another_one_taken() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with running(alone=True, port=port) as server:
+            assert server.port != port
+            assert f"Port {port} is in use" in server.log
+            assert f":{server.port}/" in server.log
+
+
+def test_the_engine_starts_with_the_first_request_below_a_jupyter_server() -> None:
+    with running() as server:
+        assert server.status()["engine"]["state"] == "stopped"
+        assert server.client.get("health").status_code == 200
+        assert server.works()
+        assert server.status()["engine"]["state"] == "running"
+
+
+def test_the_engine_gets_its_own_environment_and_no_secrets() -> None:
+    import psutil
+
+    settings = {"engine_env": {"MY_SETTING": "1"}}
+    with running(
+        config={"MlxNotebookApp": settings}, token=None, env={"JUPYTER_TOKEN": "from-environment"}
+    ) as server:
+        assert server.token == "from-environment"
+        environment = psutil.Process(server.engine_pid_after_a_request()).environ()
+        assert environment["MY_SETTING"] == "1"
+        assert "from-environment" not in json.dumps(environment)
+
+
+def test_a_module_in_the_working_directory_does_not_become_the_engines() -> None:
+    with running() as server:
+        (server.folder / "numpy.py").write_text("raise SystemExit('not this one')")
+        assert server.works()
+
+
+def test_neither_the_extension_nor_its_process_imports_the_heavy_libraries(
+    server: RunningServer,
+) -> None:
+    code = f"""
+import sys, jupyter_server.serverapp
+before = set(sys.modules)
+import mlx_notebook
+mlx_notebook._jupyter_server_extension_points()
+print([name for name in {HEAVY!r} if name in sys.modules and name not in before])
+"""
+    assert python(code).strip() == "[]"
+    assert server.works()
+    maps = f"/proc/{server.process.pid}/maps"
+    if os.path.exists(maps):
+        with open(maps) as file:
+            libraries = file.read()
+        assert "/mlx/" not in libraries
+        assert "/numpy/" not in libraries
+
+
+def test_loading_the_extension_takes_milliseconds() -> None:
+    code = """
+import sys, time
+from jupyter_server.extension.application import ExtensionApp
+import jupyter_server.base.handlers
+began = time.process_time()
+import mlx_notebook
+mlx_notebook._jupyter_server_extension_points()
+print(time.process_time() - began)
+"""
+    seconds = min(float(python(code)) for _ in range(3))
+    print(f"loading the extension: {seconds * 1000:.0f} ms of processor time")
+    assert seconds < 0.1

@@ -1,0 +1,162 @@
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlx_notebook.server.catalog import Catalog, Entry
+from mlx_notebook.server.errors import NotFound
+
+pytestmark = pytest.mark.anyio
+LOG = logging.getLogger("test")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty Hugging Face cache."""
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    return tmp_path / "hf" / "hub"
+
+
+def model(folder: Path, **config: Any) -> Path:
+    """Write what the catalog looks at: a config and weights of no size."""
+    folder.mkdir(parents=True)
+    settings = {"model_type": "qwen3", "max_position_embeddings": 4096, **config}
+    (folder / "config.json").write_text(json.dumps(settings))
+    (folder / "model.safetensors").write_bytes(b"")
+    return folder
+
+
+def cached(cache: Path, name: str, revision: str = "abc", **config: Any) -> Path:
+    """Write a model as huggingface_hub stores it."""
+    repository = cache / f"models--{name.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True, exist_ok=True)
+    (repository / "refs" / "main").write_text(revision)
+    return model(repository / "snapshots" / revision, **config)
+
+
+async def names(catalog: Catalog) -> list[str]:
+    return [entry.name for entry in await catalog.entries()]
+
+
+async def test_the_embedded_model_is_always_there() -> None:
+    catalog = Catalog(log=LOG)
+    entry = await catalog.find("tiny-chat")
+    assert entry.source == "embedded"
+    assert (entry.path / "config.json").is_file()
+    assert entry.context_window
+
+
+async def test_models_are_found_in_folders_by_both_layouts(tmp_path: Path) -> None:
+    model(tmp_path / "models" / "plain")
+    model(tmp_path / "models" / "org" / "name", max_position_embeddings=77)
+    catalog = Catalog(folders=[str(tmp_path / "models")], log=LOG)
+    assert (await catalog.find("plain")).source == "folder"
+    assert (await catalog.find("org/name")).context_window == 77
+
+
+async def test_models_are_found_in_the_cache_at_the_revision_of_main(cache: Path) -> None:
+    cached(cache, "org/some--name", revision="old")
+    path = cached(cache, "org/some--name", revision="new")
+    entry = await Catalog(log=LOG).find("org/some--name")
+    assert entry.path == path
+    assert entry.source == "cache"
+
+
+async def test_only_text_models_with_weights_are_listed(cache: Path) -> None:
+    cached(cache, "a/text", architectures=["LlamaForCausalLM"])
+    cached(
+        cache, "a/nested", text_config={"max_position_embeddings": 9}, max_position_embeddings=None
+    )
+    cached(cache, "a/encoder", architectures=["BertModel"])
+    cached(cache, "a/sound", architectures=["WhisperForConditionalGeneration"])
+    cached(cache, "a/no-type", model_type=None)
+    (cached(cache, "a/no-weights") / "model.safetensors").unlink()
+    (cached(cache, "a/broken") / "config.json").write_text("{")
+    (cache / "datasets--a--b").mkdir()
+    catalog = Catalog(log=LOG)
+    listed = await names(catalog)
+    assert {"a/text", "a/nested"} <= set(listed)
+    assert not {"a/encoder", "a/sound", "a/no-type", "a/no-weights", "a/broken"} & set(listed)
+    assert (await catalog.find("a/nested")).context_window == 9
+
+
+async def test_a_name_is_never_a_path(tmp_path: Path) -> None:
+    model(tmp_path / "models" / "inside")
+    model(tmp_path / "outside")
+    catalog = Catalog(folders=[str(tmp_path / "models")], log=LOG)
+    for name in ("../outside", str(tmp_path / "outside"), "inside/../inside", "./inside", "Inside"):
+        with pytest.raises(NotFound, match="inside, tiny-chat") as caught:
+            await catalog.find(name)
+        assert caught.value.code == "model_not_found"
+
+
+async def test_a_model_with_code_of_its_own_needs_to_be_trusted_by_name(cache: Path) -> None:
+    cached(cache, "a/file", model_file="evil.py")
+    cached(cache, "a/map", auto_map={"AutoModel": "evil.Model"})
+    catalog = Catalog(log=LOG)
+    for name in ("a/file", "a/map"):
+        with pytest.raises(NotFound, match="trusted_models"):
+            await catalog.find(name)
+    assert await names(catalog) == ["tiny-chat"]
+    catalog = Catalog(trusted=["a/file"], log=LOG)
+    assert (await catalog.find("a/file")).runs_code
+    with pytest.raises(NotFound):
+        await catalog.find("a/map")
+
+
+async def test_aliases_lead_to_models(cache: Path) -> None:
+    cached(cache, "a/one")
+    catalog = Catalog(aliases={"one": "a/one", "gone": "a/gone"}, log=LOG)
+    assert (await catalog.find("one")).name == "a/one"
+    with pytest.raises(NotFound):
+        await catalog.find("gone")
+
+
+class TestTheDefault:
+    async def test_is_the_configured_one_first(self, cache: Path) -> None:
+        cached(cache, "a/one")
+        cached(cache, "a/two")
+        catalog = Catalog(default="a/one", log=LOG)
+        catalog.used("a/two")
+        assert (await catalog.find(None)).name == "a/one"
+
+    async def test_then_the_one_used_last(self, cache: Path) -> None:
+        cached(cache, "a/two")
+        catalog = Catalog(log=LOG)
+        assert (await catalog.find(None)).name == "tiny-chat"
+        catalog.used("a/two")
+        assert (await catalog.find(None)).name == "a/two"
+        assert (await names(catalog))[0] == "a/two"
+
+    async def test_is_told_when_it_is_missing(self) -> None:
+        listed = await names(Catalog(default="a/gone", log=LOG))
+        assert listed == ["tiny-chat"]
+
+
+async def test_an_unknown_name_may_mean_the_loaded_model(cache: Path) -> None:
+    cached(cache, "a/one")
+    catalog = Catalog(unknown="loaded", log=LOG)
+    with pytest.raises(NotFound):
+        await catalog.find("gpt-4")
+    catalog.used("a/one")
+    assert (await catalog.find("gpt-4")).name == "a/one"
+
+
+async def test_a_model_that_appears_is_found_and_one_that_goes_is_not(cache: Path) -> None:
+    catalog = Catalog(log=LOG)
+    with pytest.raises(NotFound):
+        await catalog.find("a/new")
+    path = cached(cache, "a/new")
+    found: Entry = await catalog.find("a/new")
+    (path / "config.json").unlink()
+    with pytest.raises(NotFound):
+        await catalog.find(found.name)

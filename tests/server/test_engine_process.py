@@ -1,0 +1,124 @@
+"""A supervisor with an engine that misbehaves."""
+
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import psutil
+import pytest
+
+from mlx_notebook.messages import EngineConfig
+from mlx_notebook.server import engine_process
+from mlx_notebook.server.errors import Unavailable
+from mlx_notebook.server.supervisor import Limits, Supervisor
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@asynccontextmanager
+async def supervised(
+    fault: str, monkeypatch: pytest.MonkeyPatch, **limits: float
+) -> AsyncIterator[Supervisor]:
+    fake = Path(__file__).with_name("fake_engine.py")
+    monkeypatch.setattr(engine_process, "_MODULE", (str(fake),))
+    supervisor = Supervisor(
+        EngineConfig(),
+        Limits(**limits),
+        env={**os.environ, "FAULT": fault},
+        log=logging.getLogger("test"),
+    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(supervisor.run)
+        with anyio.fail_after(30):
+            yield supervisor
+        supervisor.stop()
+    assert not [
+        child for child in psutil.Process().children() if "fake_engine" in str(child.cmdline())
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ("dies at once", "exit code 1"),
+        ("garbage", "no message"),
+        ("never ready", "no sign of life"),
+        ("floods the log", "exit code 3"),
+    ],
+)
+async def test_every_fault_ends_a_request_with_the_reason(
+    fault: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with supervised(fault, monkeypatch, start=1.0) as supervisor:
+        with pytest.raises(Unavailable, match=why):
+            await supervisor.load("m", "/nowhere")
+
+
+async def test_an_engine_that_cannot_start_is_told_at_once_and_tried_again_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with supervised("dies at once", monkeypatch) as supervisor:
+        with pytest.raises(Unavailable, match="no such luck"):
+            await supervisor.load("m", "/nowhere")
+        assert supervisor.status.state == "failed"
+        assert supervisor.failure is not None
+        began = time.monotonic()
+        with pytest.raises(Unavailable, match="tried again"):
+            await supervisor.load("m", "/nowhere")
+        assert time.monotonic() - began < 0.1
+        monkeypatch.setattr("mlx_notebook.server.supervisor._FAILED_PAUSE_SECONDS", 0.0)
+        with pytest.raises(Unavailable, match="no such luck"):
+            await supervisor.load("m", "/nowhere")
+
+
+async def test_an_engine_that_hangs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with supervised("silent", monkeypatch, heartbeat=1.0) as supervisor:
+        with pytest.raises(Unavailable, match="no sign of life"):
+            await supervisor.load("m", "/nowhere")
+        assert supervisor.failure is None
+
+
+async def test_the_socket_is_private_and_its_file_goes_when_the_engine_is_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folders: list[Path] = []
+    make = engine_process._private_folder
+
+    def remember() -> Path:
+        folders.append(make())
+        assert folders[-1].stat().st_mode & 0o777 == 0o700
+        return folders[-1]
+
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    monkeypatch.setattr(engine_process, "_private_folder", remember)
+    async with supervised("silent", monkeypatch) as supervisor:
+        supervisor.want()
+        while supervisor.status.state != "running":
+            await anyio.sleep(0.01)
+        [folder] = folders
+        assert not folder.exists()
+
+
+async def test_a_server_that_stops_tells_those_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with supervised("silent", monkeypatch) as supervisor:
+
+        async def wait() -> None:
+            with pytest.raises(Unavailable, match="stopping"):
+                await supervisor.load("m", "/nowhere")
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(wait)
+            await anyio.sleep(1)
+            supervisor.stop()
+        assert supervisor.status.state == "stopped"

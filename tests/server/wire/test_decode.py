@@ -1,0 +1,43 @@
+import msgspec
+import pytest
+
+from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.wire.decode import decode
+
+
+class Inner(msgspec.Struct):
+    text: str
+
+
+class Outer(msgspec.Struct):
+    items: list[Inner]
+    number: float = 0.0
+
+
+DECODER = msgspec.json.Decoder(Outer)
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "message"),
+    [
+        ("{}", "items", "needs 'items'"),
+        ('{"items": [{}]}', "items[0].text", "needs 'items\\[0\\].text'"),
+        ('{"items": [{"text": 1}]}', "items[0].text", "expected `str`, got `int`"),
+        ('{"items": [{"text": "\\ud800"}]}', "items[0].text", "lone surrogate"),
+        ('{"items": [], "number": NaN}', "number", "not a finite number"),
+        ('{"items": [], "number": -Infinity}', "number", "not a finite number"),
+        ("[1]", None, "expected `object`, got `array`"),
+        ("{", None, "not JSON"),
+        ("  ", None, "empty"),
+        ('{"items": [], "x": ' + "[" * 50_000, None, "deep|JSON"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(body: str, param: str | None, message: str) -> None:
+    with pytest.raises(InvalidRequest, match=message) as caught:
+        decode(DECODER, body.encode())
+    assert caught.value.param == param
+    assert caught.value.status_code == 400
+
+
+def test_what_is_right_is_decoded() -> None:
+    assert decode(DECODER, b'{"items": [{"text": "a"}], "extra": 1}') == Outer([Inner("a")])

@@ -43,6 +43,11 @@ from mlx_notebook.server.stored_responses import (
     ResponseHandler,
 )
 from mlx_notebook.server.supervisor import Limits, Supervisor
+from mlx_notebook.server.tokens import (
+    ApplyTemplateHandler,
+    DetokenizeHandler,
+    TokenizeHandler,
+)
 from mlx_notebook.server.traces import TraceHandler, TracesHandler
 
 _PORT = 1234
@@ -337,6 +342,9 @@ class MlxNotebookApp(ExtensionApp):
                 ("v1/messages/.+", UnknownMessagesRouteHandler),
                 ("v1/completions/?", CompletionsHandler),
                 ("v1/embeddings/?", EmbeddingsHandler),
+                ("tokenize/?", TokenizeHandler),
+                ("detokenize/?", DetokenizeHandler),
+                ("apply-template/?", ApplyTemplateHandler),
                 ("v1/models/?", ModelsHandler),
                 ("v1/models/(.+)", ModelHandler),
                 (r"v1/openapi\.json", OpenApiHandler),

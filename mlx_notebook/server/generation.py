@@ -99,7 +99,9 @@ class GenerationHandler(EventStreamHandler):
             self.extension.catalog.used(command.model)
             yield stream
 
-    async def tokenized(self, model: str | None, prompt: Prompt) -> Tokenized:
+    async def tokenized(
+        self, model: str | None, prompt: Prompt, *, add_special_tokens: bool = True
+    ) -> Tokenized:
         """Return what a prompt becomes for the model of that name, or for the default one.
 
         Raises:
@@ -107,6 +109,10 @@ class GenerationHandler(EventStreamHandler):
         """
         entry = await self.extension.catalog.find(model)
         command = Tokenize(
-            id=new_id("tokenize-"), model=entry.name, path=str(entry.path), prompt=prompt
+            id=new_id("tokenize-"),
+            model=entry.name,
+            path=str(entry.path),
+            prompt=prompt,
+            add_special_tokens=add_special_tokens,
         )
         return await self.extension.supervisor.tokenize(command)

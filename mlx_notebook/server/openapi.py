@@ -21,6 +21,7 @@ from mlx_notebook.server.wire import (
     response_events,
     responses,
     status,
+    tokens,
     traces,
 )
 
@@ -43,6 +44,7 @@ class Route(msgspec.Struct):
 
 
 _GENERATION = (400, 404, 413, 429, 499, 500, 503)
+_ASKING = (400, 404, 413, 499, 500, 503)
 
 ROUTES = (
     Route(
@@ -67,7 +69,7 @@ ROUTES = (
         "post",
         "/v1/embeddings",
         "Turn texts into vectors",
-        (400, 404, 413, 499, 500, 503),
+        _ASKING,
         embeddings.EmbeddingList,
         embeddings.EmbeddingRequest,
     ),
@@ -167,6 +169,30 @@ ROUTES = (
         models.ModelOrder,
     ),
     Route("post", "/mlx/cancel/{id}", "Stop a request", (404, 413), status.Cancelled),
+    Route(
+        "post",
+        "/tokenize",
+        "Show the tokens of a text or a chat",
+        _ASKING,
+        tokens.Tokens,
+        tokens.TokenizeRequest,
+    ),
+    Route(
+        "post",
+        "/detokenize",
+        "Show the text of tokens",
+        _ASKING,
+        tokens.Content,
+        tokens.DetokenizeRequest,
+    ),
+    Route(
+        "post",
+        "/apply-template",
+        "Show a chat as the text that the model is fed",
+        _ASKING,
+        tokens.RenderedPrompt,
+        tokens.TemplateRequest,
+    ),
     Route("get", "/mlx/traces", "List the last requests", (), traces.TraceList),
     Route("get", "/mlx/traces/{id}", "Show all about a request", (404,), traces.Trace),
     Route("get", "/v1/openapi.json", "Describe this API", ()),

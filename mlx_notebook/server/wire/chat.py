@@ -7,24 +7,18 @@ that OpenAI's SDKs send through `extra_body` for servers like this one.
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from mlx_notebook.messages import ChatPrompt, Sampling, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.chat_messages import Message, conversation
-from mlx_notebook.server.wire.formats import CompletionParameters
+from mlx_notebook.server.wire.formats import CompletionParameters, StreamOptions
 from mlx_notebook.server.wire.tools import ChosenTools, Mode, Tool, choice, for_template
 
 _Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 # Tokens of thinking where only an effort is asked for; the others think as long as they like.
 _BUDGETS: dict[Effort, int] = {"none": 0, "minimal": 0, "low": 1024, "medium": 4096}
-
-
-class StreamOptions(Struct):
-    """`include_usage` adds a last chunk with the token counts."""
-
-    include_usage: bool = False
 
 
 class ChatCompletionRequest(CompletionParameters, kw_only=True):

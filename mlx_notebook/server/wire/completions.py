@@ -11,19 +11,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from mlx_notebook.messages import FinishReason, Sampling, TokenLogprob
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.completion import CompletionUsage
-from mlx_notebook.server.wire.formats import CompletionParameters
+from mlx_notebook.server.wire.formats import CompletionParameters, StreamOptions
 
 _DEFAULT_MAX_TOKENS = 16
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 TextOrTokens = str | list[TokenId]
 # One text, its tokens, several texts, or the tokens of several.
 Inputs = str | Annotated[list[str | TokenId | list[TokenId]], Meta(min_length=1, max_length=2048)]
-
-
-class StreamOptions(Struct):
-    """`include_usage` adds a last chunk with the token counts."""
-
-    include_usage: bool = False
 
 
 class CompletionRequest(CompletionParameters, kw_only=True):

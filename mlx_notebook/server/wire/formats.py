@@ -58,6 +58,12 @@ class StructuredOutputs(Struct, kw_only=True):
     whitespace_pattern: Any = None
 
 
+class StreamOptions(Struct):
+    """`include_usage` adds a last chunk with the token counts."""
+
+    include_usage: bool = False
+
+
 class CompletionParameters(LocalSampling, kw_only=True):
     """What OpenAI's two completion endpoints share, with what vLLM adds to both."""
 

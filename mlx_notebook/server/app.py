@@ -4,8 +4,9 @@ import asyncio
 import hashlib
 import os
 import signal
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 from jupyter_server.auth.identity import IdentityProvider
@@ -15,40 +16,13 @@ from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode
 
 from mlx_notebook import __version__
 from mlx_notebook.messages import EngineConfig
-from mlx_notebook.server.anthropic import (
-    CountTokensHandler,
-    MessagesHandler,
-    UnknownMessagesRouteHandler,
-)
-from mlx_notebook.server.base import UnknownRouteHandler
 from mlx_notebook.server.catalog import Catalog
-from mlx_notebook.server.chat import ChatCompletionsHandler
-from mlx_notebook.server.completions import CompletionsHandler
-from mlx_notebook.server.embeddings import EmbeddingsHandler
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.models import LoadHandler, ModelHandler, ModelsHandler, UnloadHandler
-from mlx_notebook.server.openapi import OpenApiHandler
-from mlx_notebook.server.response_runs import Responses
-from mlx_notebook.server.response_store import ResponseStore
-from mlx_notebook.server.responses import InputTokensHandler, ResponsesHandler
-from mlx_notebook.server.status import (
-    CancelHandler,
-    EventsHandler,
-    HealthHandler,
-    StatusHandler,
-)
-from mlx_notebook.server.stored_responses import (
-    CancelResponseHandler,
-    InputItemsHandler,
-    ResponseHandler,
-)
+from mlx_notebook.server.lazy_routes import LazyRoutes
 from mlx_notebook.server.supervisor import Limits, Supervisor
-from mlx_notebook.server.tokens import (
-    ApplyTemplateHandler,
-    DetokenizeHandler,
-    TokenizeHandler,
-)
-from mlx_notebook.server.traces import TraceHandler, TracesHandler
+
+if TYPE_CHECKING:
+    from mlx_notebook.server.response_runs import Responses
 
 _PORT = 1234
 _STOP_SECONDS = 8.0
@@ -271,7 +245,6 @@ class MlxNotebookApp(ExtensionApp):
 
     supervisor: Supervisor
     catalog: Catalog
-    responses: Responses
     _task: asyncio.Task[None] | None = None
     _announces = False
 
@@ -317,48 +290,13 @@ class MlxNotebookApp(ExtensionApp):
             log=self.log,
         )
         self.supervisor.traces.limit = self.traces_limit
-        server = self.serverapp
-        assert server is not None
-        store = ResponseStore(
-            Path(server.data_dir) / "mlx_notebook" / "responses.sqlite3",
-            max_age=self.responses_max_age_days * 24 * 3600,
-            max_bytes=self.responses_max_bytes,
-            log=self.log,
-        )
-        self.responses = Responses(store, self.supervisor, self.log)
 
     def initialize_handlers(self) -> None:
         """Mount the routes below the server's base URL."""
-        self.handlers.extend(
-            [
-                ("v1/chat/completions/?", ChatCompletionsHandler),
-                ("v1/responses/?", ResponsesHandler),
-                ("v1/responses/input_tokens/?", InputTokensHandler),
-                ("v1/responses/([^/]+)/?", ResponseHandler),
-                ("v1/responses/([^/]+)/cancel/?", CancelResponseHandler),
-                ("v1/responses/([^/]+)/input_items/?", InputItemsHandler),
-                ("v1/messages/?", MessagesHandler),
-                ("v1/messages/count_tokens/?", CountTokensHandler),
-                ("v1/messages/.+", UnknownMessagesRouteHandler),
-                ("v1/completions/?", CompletionsHandler),
-                ("v1/embeddings/?", EmbeddingsHandler),
-                ("tokenize/?", TokenizeHandler),
-                ("detokenize/?", DetokenizeHandler),
-                ("apply-template/?", ApplyTemplateHandler),
-                ("v1/models/?", ModelsHandler),
-                ("v1/models/(.+)", ModelHandler),
-                (r"v1/openapi\.json", OpenApiHandler),
-                ("health/?", HealthHandler),
-                ("mlx/status/?", StatusHandler),
-                ("mlx/events/?", EventsHandler),
-                ("mlx/models/load/?", LoadHandler),
-                ("mlx/models/unload/?", UnloadHandler),
-                ("mlx/cancel/([^/]+)", CancelHandler),
-                ("mlx/traces/?", TracesHandler),
-                ("mlx/traces/([^/]+)", TraceHandler),
-                ("(?:v1|mlx)(?:/.*)?", UnknownRouteHandler),
-            ]
-        )
+        assert self.serverapp is not None
+        application = self.serverapp.web_app
+        rule = LazyRoutes.rule(application, self.serverapp.base_url)
+        application.add_handlers(".*$", [rule])  # type: ignore[no-untyped-call]
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
         self._task = asyncio.create_task(self.supervisor.run())
@@ -372,7 +310,8 @@ class MlxNotebookApp(ExtensionApp):
         if self._task is None:
             return
         self.supervisor.stop()
-        await self.responses.close()
+        if "responses" in self.__dict__:
+            await self.responses.close()
         with anyio.move_on_after(_STOP_SECONDS):
             await asyncio.wait([self._task])
 
@@ -381,6 +320,21 @@ class MlxNotebookApp(ExtensionApp):
         return len(self.supervisor.streams)
 
     # --- for the handlers -----------------------------------------------------------------------
+
+    @cached_property
+    def responses(self) -> "Responses":
+        """What `v1/responses` keeps and runs."""
+        from mlx_notebook.server.response_runs import Responses
+        from mlx_notebook.server.response_store import ResponseStore
+
+        assert self.serverapp is not None
+        store = ResponseStore(
+            Path(self.serverapp.data_dir) / "mlx_notebook" / "responses.sqlite3",
+            max_age=self.responses_max_age_days * 24 * 3600,
+            max_bytes=self.responses_max_bytes,
+            log=self.log,
+        )
+        return Responses(store, self.supervisor, self.log)
 
     @property
     def fingerprint(self) -> str:

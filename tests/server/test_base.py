@@ -172,3 +172,17 @@ def test_every_route_is_protected_where_jupyter_insists_on_it() -> None:
         response = httpx.post(server.url + "v1/chat/completions", content=BODY)
         assert response.status_code == 401
         assert server.works()
+
+
+def test_every_verb_of_every_handler_asks_for_the_token() -> None:
+    from jupyter_server.serverapp import _has_tornado_web_authenticated
+    from tornado.web import RequestHandler
+
+    from mlx_notebook.server.routes import ROUTES
+
+    for pattern, handler in ROUTES:
+        for verb in ("get", "post", "put", "patch", "delete", "head"):
+            method = getattr(handler, verb)
+            if method is not RequestHandler._unimplemented_method:
+                assert _has_tornado_web_authenticated(method), (pattern, verb)
+                assert method.__wrapped__.__qualname__ != "authorized", (pattern, verb)

@@ -1,0 +1,60 @@
+"""Which handler serves which route below the base URL; the first pattern that fits counts."""
+
+from mlx_notebook.server.anthropic import (
+    CountTokensHandler,
+    MessagesHandler,
+    UnknownMessagesRouteHandler,
+)
+from mlx_notebook.server.base import UnknownRouteHandler
+from mlx_notebook.server.chat import ChatCompletionsHandler
+from mlx_notebook.server.completions import CompletionsHandler
+from mlx_notebook.server.embeddings import EmbeddingsHandler
+from mlx_notebook.server.models import LoadHandler, ModelHandler, ModelsHandler, UnloadHandler
+from mlx_notebook.server.openapi import OpenApiHandler
+from mlx_notebook.server.responses import InputTokensHandler, ResponsesHandler
+from mlx_notebook.server.status import (
+    CancelHandler,
+    EventsHandler,
+    HealthHandler,
+    StatusHandler,
+)
+from mlx_notebook.server.stored_responses import (
+    CancelResponseHandler,
+    InputItemsHandler,
+    ResponseHandler,
+)
+from mlx_notebook.server.tokens import (
+    ApplyTemplateHandler,
+    DetokenizeHandler,
+    TokenizeHandler,
+)
+from mlx_notebook.server.traces import TraceHandler, TracesHandler
+
+ROUTES = (
+    ("v1/chat/completions/?", ChatCompletionsHandler),
+    ("v1/responses/?", ResponsesHandler),
+    ("v1/responses/input_tokens/?", InputTokensHandler),
+    ("v1/responses/([^/]+)/?", ResponseHandler),
+    ("v1/responses/([^/]+)/cancel/?", CancelResponseHandler),
+    ("v1/responses/([^/]+)/input_items/?", InputItemsHandler),
+    ("v1/messages/?", MessagesHandler),
+    ("v1/messages/count_tokens/?", CountTokensHandler),
+    ("v1/messages/.+", UnknownMessagesRouteHandler),
+    ("v1/completions/?", CompletionsHandler),
+    ("v1/embeddings/?", EmbeddingsHandler),
+    ("tokenize/?", TokenizeHandler),
+    ("detokenize/?", DetokenizeHandler),
+    ("apply-template/?", ApplyTemplateHandler),
+    ("v1/models/?", ModelsHandler),
+    ("v1/models/(.+)", ModelHandler),
+    (r"v1/openapi\.json", OpenApiHandler),
+    ("health/?", HealthHandler),
+    ("mlx/status/?", StatusHandler),
+    ("mlx/events/?", EventsHandler),
+    ("mlx/models/load/?", LoadHandler),
+    ("mlx/models/unload/?", UnloadHandler),
+    ("mlx/cancel/([^/]+)", CancelHandler),
+    ("mlx/traces/?", TracesHandler),
+    ("mlx/traces/([^/]+)", TraceHandler),
+    ("(?:v1|mlx)(?:/.*)?", UnknownRouteHandler),
+)

@@ -4,12 +4,15 @@ import json
 import random
 import re
 import threading
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import numpy as np
 import pytest
+from transformers import AutoTokenizer
 
+from mlx_notebook import demo_models
 from mlx_notebook.engine import reasoning
 from mlx_notebook.engine.grammar.compiler import Compiler
 from mlx_notebook.engine.grammar.errors import GrammarError, NotEnforceable
@@ -205,17 +208,48 @@ def test_a_model_that_knows_nothing_can_only_make_valid_calls(name: str) -> None
 
 
 @pytest.mark.parametrize("name", [name for name in ENFORCED if name != "llama_pythonic"])
-def test_with_auto_text_is_free_until_a_call_is_opened(name: str) -> None:
+@pytest.mark.parametrize("kind", ["byte_level", "sentence_piece"])
+def test_with_auto_text_is_free_until_a_call_is_opened(name: str, kind: str) -> None:
     dialect = registry.get(name)
-    grammar = BYTES.compile(dialect=dialect, tools=TOOLS, choice=ToolChoice(mode="auto"))
-    assert accepts(grammar, "Any text, <b>marks</b> and {braces}.")
+    tokenizer = getattr(vocabularies, kind)()
+    made = BYTES if kind == "byte_level" else PIECES
+    grammar = made.compile(dialect=dialect, tools=TOOLS, choice=ToolChoice(mode="auto"))
     first = any(start.first for start, _ in dialect.triggers())
     before = "" if first else "I look. "
-    assert accepts(grammar, before + dialect.write([WEATHER]))
-    if not dialect.layout.single:
-        assert accepts(grammar, before + dialect.write([WEATHER, NOW]))
-    assert not accepts(grammar, before + dialect.write([Call("launch", "{}")]))
-    assert not accepts(grammar, before + dialect.write([Call("get_weather", '{"days": 99}')]))
+
+    def admitted(*calls: Call) -> bool:
+        return accepts(grammar, before + dialect.write(list(calls)), tokenizer)
+
+    assert accepts(grammar, "Any text, <b>marks</b> and {braces}.", tokenizer)
+    assert admitted(WEATHER)
+    if kind == "byte_level" and not dialect.layout.single:
+        # The other vocabulary has tokens that reach over the end of a region: they are not taken.
+        assert admitted(WEATHER, NOW)
+    assert not admitted(Call("launch", "{}"))
+    assert not admitted(Call("get_weather", '{"days": 99}'))
+
+
+def test_the_embedded_models_own_vocabulary_is_enforced() -> None:
+    folder = Path(demo_models.__file__).parent / "tiny-chat"
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    made = Compiler(tokenizer, len(tokenizer) + PADDING, [tokenizer.eos_token_id])
+    dialect = registry.infer(tokenizer.chat_template, tokenizer.get_vocab())
+    assert dialect is not None
+    options: dict[str, Any] = {
+        "dialect": dialect,
+        "tools": TOOLS,
+        "reasoning": reasoning.infer(tokenizer.chat_template, tokenizer.get_vocab()),
+    }
+    required = made.compile(choice=ToolChoice(mode="required"), **options)
+    assert accepts(required, dialect.write([WEATHER, NOW]), tokenizer)
+    assert not accepts(required, dialect.write([Call("launch", "{}")]), tokenizer)
+    thinking = made.compile(choice=ToolChoice(mode="required"), thinking="optional", **options)
+    assert accepts(thinking, "<think>\nHm\n</think>\n\n" + dialect.write([NOW]), tokenizer)
+    free = made.compile(**options)
+    assert accepts(
+        free, "Hello. " + dialect.write([WEATHER]) + "\n" + dialect.write([NOW]), tokenizer
+    )
+    assert not accepts(free, "Hello. " + dialect.write([Call("launch", "{}")]), tokenizer)
 
 
 @pytest.mark.parametrize("name", ["hermes", "qwen3_coder", "gemma_tool_code", "mistral_list"])
@@ -341,6 +375,7 @@ def test_regex_choice_and_grammar_are_enforced() -> None:
         ({"$ref": "#/$defs/nowhere"}, "nowhere"),
         ({"type": "integer", "minimum": 3, "maximum": 2}, "minimum"),
         ({"type": "text"}, "text"),
+        ({"properties": {"a": {"required": True}}}, "'properties'.*'a'.*'required'"),
     ],
 )
 def test_a_schema_feature_that_cannot_be_enforced_is_named(

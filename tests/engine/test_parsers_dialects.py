@@ -10,7 +10,7 @@ from mlx_notebook.engine.parsers.events import CallEnd, CallFailed, Content, Eve
 from mlx_notebook.engine.parsers.harmony_reader import HarmonyReader
 from mlx_notebook.engine.parsers.reader import read
 from mlx_notebook.engine.parsers.tools import Tools
-from mlx_notebook.engine.parsers.values import conform, dumps, from_text, python_literal
+from mlx_notebook.engine.parsers.values import conform, dumps, from_text, python_literal, types_of
 
 TOOLS = Tools.of(
     [
@@ -505,3 +505,29 @@ def test_dialects_have_mlx_lms_names_too_and_unknown_ones_are_refused() -> None:
         registry.get("klingon")
     with pytest.raises(ValueError, match="no tool-call dialect"):
         registry.get("../os")
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "function", "function": {}},
+        {"type": "function", "function": {"name": 3}},
+        {"type": "web_search"},
+        {"type": "function", "function": {"name": "f", "parameters": [1]}},
+    ],
+)
+def test_a_tool_that_is_no_function_is_named_by_its_place(tool: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"tools\[1\]"):
+        Tools.of([{"type": "function", "function": {"name": "now"}}, tool])
+
+
+def test_schemas_that_refer_to_themselves_have_types_in_the_end() -> None:
+    schema: dict[str, Any] = {"$defs": {}}
+    for level in range(60):
+        target = {"$ref": f"#/$defs/d{level + 1}"}
+        schema["$defs"][f"d{level}"] = {"anyOf": [target] * 4}
+    schema["$defs"]["d60"] = {"type": "string"}
+    schema["$defs"]["loop"] = {"allOf": [{"$ref": "#/$defs/loop"}, {"type": "integer"}]}
+    assert types_of({"$ref": "#/$defs/d0"}, schema) == frozenset()
+    assert types_of({"$ref": "#/$defs/loop"}, schema) == frozenset()
+    assert types_of({"$ref": "#/$defs/d58"}, schema) == {"string"}

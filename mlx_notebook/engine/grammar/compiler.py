@@ -11,7 +11,7 @@ import msgspec
 from mlx_notebook.engine.grammar.errors import GrammarError
 from mlx_notebook.engine.grammar.lark import Rules
 from mlx_notebook.engine.grammar.matcher import Grammar, Trigger
-from mlx_notebook.engine.grammar.schemas import close_objects
+from mlx_notebook.engine.grammar.schemas import check, close_objects
 from mlx_notebook.engine.grammar.tokens import Tokens
 from mlx_notebook.engine.grammar.tools import all_calls, opened_call
 from mlx_notebook.engine.parsers.dialect import Dialect
@@ -83,6 +83,9 @@ class Compiler:
                 self._kept.move_to_end(key)
         if kept is None:
             try:
+                if calls is not None:
+                    for function in calls[1].functions:
+                        check(function.parameters, f"the tool {function.name!r}", "tools")
                 kept = self._compile(output, calls, choice, reasoning, thinking)
             except GrammarError as error:
                 kept = error
@@ -181,6 +184,7 @@ def content(output: OutputFormat, rules: Rules) -> str:
     if output.kind == "json_schema":
         if not isinstance(value, dict | bool):
             raise GrammarError("The JSON schema must be an object.", "response_format")
+        check(value, "the response format", "response_format")
         return rules.json(close_objects(value), strict=True)
     if output.kind == "regex":
         if not isinstance(value, str):

@@ -3,12 +3,28 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mlx_notebook.engine.grammar.errors import GrammarError
 from mlx_notebook.engine.grammar.lark import Rules
 from mlx_notebook.engine.parsers.tools import Function
 
 _COMBINING = ("allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if", "not")
 _SCHEMA_MAPS = ("properties", "$defs", "definitions", "patternProperties")
 _SCHEMA_LISTS = ("anyOf", "oneOf", "prefixItems")
+
+
+def check(schema: Any, what: str, param: str) -> None:
+    """Raise GrammarError where `schema` is no JSON schema (draft 2020-12), saying where."""
+    # Takes a while to import.
+    from jsonschema import Draft202012Validator, SchemaError  # type: ignore[import-untyped]
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        place = "".join(f"[{part!r}]" for part in error.absolute_path)
+        raise GrammarError(
+            f"The schema of {what} is not valid{' at ' + place if place else ''}: {error.message}.",
+            param,
+        ) from error
 
 
 def close_objects(schema: Any) -> Any:

@@ -80,6 +80,8 @@ class Tokens:
             raise GrammarError(str(error)) from error
         if matcher.is_error():
             raise GrammarError(_first_line(matcher.get_error()))
+        # The first mask of a grammar takes milliseconds; what it finds out serves all copies.
+        matcher.compute_bitmask()
         return matcher
 
 

@@ -29,7 +29,8 @@ class Function(msgspec.Struct, frozen=True):
     @property
     def required(self) -> frozenset[str]:
         """Names of the parameters that every call must have."""
-        return frozenset(self.parameters.get("required") or ())
+        found = self.parameters.get("required")
+        return frozenset(found) if isinstance(found, list) else frozenset()
 
 
 def python_name(name: str) -> str:
@@ -56,6 +57,8 @@ class Tools:
             body = tool.get("function", tool)
             if not isinstance(body, Mapping) or not isinstance(body.get("name"), str):
                 raise ValueError(f"tools[{position}] is not a function with a name.")
+            if not isinstance(body.get("parameters") or {}, Mapping):
+                raise ValueError(f"tools[{position}].function.parameters is not a JSON schema.")
             functions.append(
                 Function(
                     name=body["name"],

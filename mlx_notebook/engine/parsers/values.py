@@ -2,7 +2,7 @@
 
 import ast
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlx_notebook.engine.parsers.events import Malformed
@@ -55,8 +55,13 @@ def resolve_ref(schema: Any, root: Schema) -> Any:
 
 def types_of(schema: Any, root: Schema) -> frozenset[str]:
     """Return the JSON types that `schema` allows, as far as it names them; empty means any."""
+    # References may lead in circles, or fan out: past this many schemas the types are any.
+    return _types_of(schema, root, iter(range(200)))
+
+
+def _types_of(schema: Any, root: Schema, steps: Iterator[int]) -> frozenset[str]:
     schema = resolve_ref(schema, root)
-    if not isinstance(schema, Mapping):
+    if not isinstance(schema, Mapping) or next(steps, None) is None:
         return frozenset()
     declared = schema.get("type")
     if isinstance(declared, str):
@@ -67,12 +72,11 @@ def types_of(schema: Any, root: Schema) -> frozenset[str]:
         return frozenset({type_of(schema["const"])})
     if isinstance(schema.get("enum"), list):
         return frozenset(type_of(value) for value in schema["enum"])
-    for key in ("anyOf", "oneOf"):
+    for key in ("anyOf", "oneOf", "allOf"):
         if isinstance(schema.get(key), list):
-            branches = [types_of(branch, root) for branch in schema[key]]
-            return frozenset().union(*branches) if all(branches) else frozenset()
-    if isinstance(schema.get("allOf"), list):
-        return frozenset().union(*(types_of(branch, root) for branch in schema["allOf"]))
+            branches = [_types_of(branch, root, steps) for branch in schema[key]]
+            known = all(branches) or key == "allOf"
+            return frozenset().union(*branches) if known else frozenset()
     return frozenset()
 
 

@@ -1,0 +1,156 @@
+"""Turns dialogues into batches of tokens with the weight of each token's loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from . import dialogues, values
+from .dialogues import Dialogue, Difficulty
+from .lexicon import TRAINING, Lexicon
+
+EMPTY_THOUGHT = 4
+"""Tokens of an empty thinking block, which the prompt holds and the model does not write."""
+
+
+@dataclass
+class Document:
+    """Tokens and the positions that the model must learn to write."""
+
+    tokens: list[int]
+    learned: list[bool]
+
+
+@dataclass
+class Batch:
+    """Rows of tokens (rows, length), padded on the right, and the loss weights of the tokens."""
+
+    tokens: np.ndarray[Any, np.dtype[np.int64]]
+    weights: np.ndarray[Any, np.dtype[np.float32]]
+
+
+class Encoder:
+    """Renders dialogues by the model's own chat template and marks what is learned."""
+
+    def __init__(self, folder: Path) -> None:
+        from transformers import AutoTokenizer
+
+        self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self.start, self.end = (
+            self.tokenizer.convert_tokens_to_ids(f"<|im_{name}|>") for name in ("start", "end")
+        )
+        self.assistant = self.tokenizer.convert_tokens_to_ids("assistant")
+        values.use_pieces(self._word_pieces())
+
+    def _word_pieces(self) -> list[str]:
+        pieces = self.tokenizer.get_vocab()
+        return sorted(
+            piece for piece in pieces if piece.isascii() and piece.isalpha() and len(piece) > 1
+        )
+
+    def render(self, dialogue: Dialogue) -> str:
+        """The dialogue as text."""
+        return str(
+            self.tokenizer.apply_chat_template(
+                dialogue.messages, tools=dialogue.tools or None, tokenize=False
+            )
+        )
+
+    def encode(self, dialogue: Dialogue) -> Document:
+        """The dialogue as tokens."""
+        tokens: list[int] = self.tokenizer.encode(self.render(dialogue), add_special_tokens=False)
+        learned = [False] * len(tokens)
+        messages = iter([m for m in dialogue.messages if m["role"] == "assistant"])
+        i = 0
+        while i < len(tokens) - 1:
+            if tokens[i] != self.start or tokens[i + 1] != self.assistant:
+                i += 1
+                continue
+            message = next(messages)
+            i += 3 if message.get("reasoning_content") else 3 + EMPTY_THOUGHT
+            while tokens[i] != self.end:
+                learned[i] = message.get("learn", True)
+                i += 1
+            learned[i] = message.get("learn", True)
+        return Document(tokens, learned)
+
+
+def level_at(progress: float) -> Difficulty:
+    """How hard the tool dialogues are after this fraction of the training."""
+    if progress < 0.05:
+        return Difficulty(
+            tools=(1, 1, 2), hard=0.0, plain=1.0, everyday=0.3, near=0.0, thinking=0.1
+        )
+    if progress < 0.20:
+        return Difficulty(tools=(1, 1, 2, 2, 3, 4), hard=0.12, plain=0.75, near=0.2)
+    return Difficulty()
+
+
+def mixture(progress: float) -> dict[Callable[[Random, Lexicon, Difficulty], Dialogue], float]:
+    """How often each kind of dialogue is drawn."""
+    if progress < 0.05:
+        return {
+            dialogues.copy_dialogue: 0.55,
+            dialogues.tool_dialogue: 0.35,
+            dialogues.chat_dialogue: 0.10,
+        }
+    return {
+        dialogues.tool_dialogue: 0.66,
+        dialogues.chat_dialogue: 0.20,
+        dialogues.copy_dialogue: 0.07,
+        dialogues.long_dialogue: 0.055,
+        dialogues.very_long_dialogue: 0.015,
+    }
+
+
+def batches(
+    encoder: Encoder,
+    rng: Random,
+    progress: Callable[[], float],
+    size: int,
+    context_weight: float = 0.1,
+) -> Iterator[Batch]:
+    """Endless batches of about `size` tokens, each of documents of similar length."""
+    while True:
+        now = progress()
+        level, mix = level_at(now), mixture(now)
+        pool: list[Document] = []
+        for _ in range(320):
+            make = rng.choices(list(mix), list(mix.values()))[0]
+            document = encoder.encode(make(rng, TRAINING, level))
+            if len(document.tokens) <= 4096:
+                pool.append(document)
+        pool.sort(key=lambda document: len(document.tokens))
+        groups: list[list[Document]] = [[]]
+        for document in pool:
+            if groups[-1] and len(document.tokens) * (len(groups[-1]) + 1) > size:
+                groups.append([])
+            groups[-1].append(document)
+        rng.shuffle(groups)
+        weight = context_weight if now < 0.3 else context_weight / 4
+        for group in groups:
+            yield _batch(group, weight, rng)
+
+
+def _batch(group: list[Document], context_weight: float, rng: Random) -> Batch:
+    length = -(-max(len(document.tokens) for document in group) // 16) * 16
+    tokens = np.zeros((len(group), length), np.int64)
+    weights = np.zeros((len(group), length), np.float32)
+    random = np.random.default_rng(rng.getrandbits(32))
+    for row, document in enumerate(group):
+        count = len(document.tokens)
+        tokens[row, :count] = document.tokens
+        # A tenth of the context is enough to teach its words, at a tenth of the cost of the head.
+        context = (random.random(count) < 0.1) * context_weight
+        weights[row, :count] = np.where(document.learned, 1.0, context)
+    return Batch(tokens, weights)
+
+
+def harder(level: Difficulty, **changes: Any) -> Difficulty:
+    """A changed level."""
+    return replace(level, **changes)

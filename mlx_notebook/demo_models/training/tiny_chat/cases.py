@@ -1,0 +1,250 @@
+"""The evaluation's questions: by skill, of held-out words only, with what a right reply must be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from . import chatting, dialogues, foreign, held_out, phrases, results
+from .dialogues import Difficulty, Offer
+from .lexicon import HELD_OUT
+from .tools import Request, Style
+
+SCALARS = Difficulty(hard=0.0, plain=0.5, everyday=0.0, near=0.3, thinking=0.0)
+
+
+@dataclass
+class Reply:
+    """What the model answered."""
+
+    content: str
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    """Name and arguments (decoded) of each call."""
+    reasoning: str = ""
+
+
+@dataclass
+class Case:
+    """One question and the test of its reply."""
+
+    skill: str
+    messages: list[dict[str, Any]]
+    tools: list[dict[str, Any]] = field(default_factory=list)
+    thinking: bool = False
+    calls: list[dict[str, Any]] | None = None
+    """The exact calls, in any order; an empty list: none may be made."""
+    content: str | None = None
+    """The exact content."""
+    holds: list[str] = field(default_factory=list)
+    """Texts that the content must hold."""
+    record: dict[str, Any] | None = None
+    """The JSON object that the content must be."""
+
+    def right(self, reply: Reply) -> bool:
+        """Whether the reply is exactly right."""
+        if self.calls is not None and _sorted(reply.calls) != _sorted(self.calls):
+            return False
+        if self.content is not None and reply.content.strip() != self.content:
+            return False
+        if any(text not in reply.content for text in self.holds):
+            return False
+        if self.record is not None and _decoded(reply.content) != self.record:
+            return False
+        return bool(reply.reasoning.strip()) == self.thinking
+
+
+def _sorted(calls: list[dict[str, Any]]) -> list[str]:
+    return sorted(json.dumps([call["name"], call["arguments"]], sort_keys=True) for call in calls)
+
+
+def _decoded(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _expected(*requests: Request) -> list[dict[str, Any]]:
+    return [{"name": request.tool.name, "arguments": request.arguments} for request in requests]
+
+
+def _schemas(offers: list[Offer], rng: Random) -> list[dict[str, Any]]:
+    style = Style.random(rng)
+    return [offer.tool.schema(style) for offer in offers]
+
+
+def _user(request: Request, rng: Random) -> dict[str, Any]:
+    return {
+        "role": "user",
+        "content": phrases.as_user(request.said, rng, dialogues._starts_with_value(request)),
+    }
+
+
+def _at_most(offers: list[Offer], parameters: int) -> bool:
+    return all(len(offer.tool.parameters) <= parameters for offer in offers)
+
+
+def _offers(
+    rng: Random, count: int, level: Difficulty = SCALARS, parameters: int = 2
+) -> list[Offer]:
+    while True:
+        found = dialogues.offers(rng, HELD_OUT, level, count, real=False)
+        if _at_most(found, parameters):
+            return found
+
+
+def single(rng: Random, count: int, thinking: bool = False) -> Case:
+    """One call, of at most two scalar arguments, with `count` tools on offer."""
+    offers = _offers(rng, count)
+    request = rng.choice(offers).make()
+    skill = (
+        "thinking, then a call" if thinking else f"one call, {count} tool{'s' if count > 1 else ''}"
+    )
+    return Case(skill, [_user(request, rng)], _schemas(offers, rng), thinking, _expected(request))
+
+
+def composite(rng: Random) -> Case:
+    """One call with an array or a nested object among its arguments."""
+    level = dialogues.Difficulty(hard=0.6, everyday=0.0)
+    while True:
+        offers = _offers(rng, rng.choice((1, 2)), level, 3)
+        request = rng.choice(offers).make()
+        if any(isinstance(value, (list, dict)) for value in request.arguments.values()):
+            return Case(
+                "arrays and objects",
+                [_user(request, rng)],
+                _schemas(offers, rng),
+                calls=_expected(request),
+            )
+
+
+def two_calls(rng: Random) -> Case:
+    """Two different calls for one message."""
+    offers = _offers(rng, rng.choice((2, 3)))
+    one, two = (offer.make() for offer in rng.sample(offers, 2))
+    joint = rng.choice((" and ", " and also ", ", then "))
+    joined = Request(one.tool, one.arguments, one.said + joint + two.said)
+    return Case(
+        "two calls at once", [_user(joined, rng)], _schemas(offers, rng), calls=_expected(one, two)
+    )
+
+
+def from_result(rng: Random) -> Case:
+    """The answer after a tool's result holds the result's values."""
+    offers = _offers(rng, rng.choice((1, 2)))
+    request = rng.choice(offers).make()
+    text, sentence = results.result(rng, HELD_OUT)
+    messages = [
+        _user(request, rng),
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "call_1", **_encoded(request)}]},
+        {"role": "tool", "tool_call_id": "call_1", "content": text},
+    ]
+    return Case(
+        "answer from a result",
+        messages,
+        _schemas(offers, rng),
+        calls=[],
+        holds=[sentence.rstrip(".")],
+    )
+
+
+def _encoded(request: Request) -> dict[str, Any]:
+    call = request.call()
+    call["function"] = {
+        **call["function"],
+        "arguments": json.dumps(request.arguments, ensure_ascii=False),
+    }
+    return call
+
+
+def no_tool(rng: Random) -> Case:
+    """Small talk, or something that no tool on offer does: no call may be made."""
+    offers = _offers(rng, rng.choice((1, 2, 3)))
+    if rng.random() < 0.5:
+        exchange = _small_talk(rng)
+    else:
+        exchange = dialogues._refusal(offers, rng, HELD_OUT, SCALARS)
+    return Case(
+        "no tool fits",
+        [{"role": "user", "content": exchange.user}],
+        _schemas(offers, rng),
+        calls=[],
+    )
+
+
+def _small_talk(rng: Random) -> chatting.Exchange:
+    word = rng.choice(sorted(held_out.CHAT))
+    intent = next(intent for intent in phrases.intents() if intent.word == word)
+    said = phrases.as_user(rng.choice(held_out.CHAT[word]), rng, command=False)
+    return chatting.Exchange(said, intent.answer, "", word)
+
+
+def chat(rng: Random) -> Case:
+    """Small talk in new words."""
+    exchange = _small_talk(rng)
+    return Case("small talk", [{"role": "user", "content": exchange.user}], content=exchange.answer)
+
+
+def memory(rng: Random) -> Case:
+    """A fact told one to three turns ago."""
+    told, asked, _ = chatting.fact(rng, HELD_OUT)
+    messages = [
+        {"role": "user", "content": told.user},
+        {"role": "assistant", "content": told.answer},
+    ]
+    for _ in range(rng.randint(0, 2)):
+        between = _small_talk(rng)
+        messages += [
+            {"role": "user", "content": between.user},
+            {"role": "assistant", "content": between.answer},
+        ]
+    messages.append({"role": "user", "content": asked.user})
+    return Case("memory over turns", messages, content=asked.answer)
+
+
+def as_json(rng: Random) -> Case:
+    """Facts asked for as JSON with given keys."""
+    exchange = chatting.extraction(rng, HELD_OUT)
+    return Case(
+        "JSON on request",
+        [{"role": "user", "content": exchange.user}],
+        record=json.loads(exchange.answer),
+    )
+
+
+def one_word(rng: Random) -> Case:
+    """A system prompt that asks for one word."""
+    exchange = _small_talk(rng)
+    messages = [
+        {"role": "system", "content": rng.choice(phrases.ONE_WORD)},
+        {"role": "user", "content": exchange.user},
+    ]
+    return Case("one word, as the system prompt asks", messages, content=exchange.word)
+
+
+def cases(each: int, seed: int = 7) -> Iterator[Case]:
+    """`each` cases a skill, always the same for a seed; the hand-written ones once each."""
+    makers: dict[str, Callable[[Random], Case]] = {
+        "single 1": lambda rng: single(rng, 1),
+        "single 2": lambda rng: single(rng, 2),
+        "single 3": lambda rng: single(rng, 3),
+        "single 4": lambda rng: single(rng, 4),
+        "composite": composite,
+        "two calls": two_calls,
+        "result": from_result,
+        "no tool": no_tool,
+        "chat": chat,
+        "memory": memory,
+        "thinking": lambda rng: single(rng, rng.choice((1, 2)), thinking=True),
+        "json": as_json,
+        "one word": one_word,
+    }
+    for name, make in makers.items():
+        rng = Random(f"{seed} {name}")
+        for _ in range(each):
+            yield make(rng)
+    for tools, said, call in foreign.CASES:
+        yield Case("foreign tools", [{"role": "user", "content": said}], list(tools), calls=[call])

@@ -1,0 +1,380 @@
+"""Whole conversations with tools: calls, results, answers, refusals, memory, several turns."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from . import chatting, everyday, invented, long_texts, phrases, results
+from .lexicon import Lexicon
+from .tools import Request, Style, Tool
+
+Message = dict[str, Any]
+
+
+@dataclass
+class Dialogue:
+    """A training document: messages as an OpenAI client sends them, and the tools on offer.
+
+    An assistant message with ``"learn": False`` stands in the context but is not learned from.
+    """
+
+    messages: list[Message]
+    tools: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Offer:
+    """A tool on offer, and how to make requests for it."""
+
+    tool: Tool
+    make: Callable[[], Request]
+
+
+@dataclass(frozen=True)
+class Difficulty:
+    """How hard the tool dialogues are."""
+
+    tools: tuple[int, ...] = (1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 7)
+    hard: float = 0.22
+    """Chance of an array, object, flag or enum for each parameter."""
+    plain: float = 0.5
+    """Chance that a value is said together with its parameter's name."""
+    everyday: float = 0.5
+    near: float = 0.35
+    """Chance that a tool offered beside another is made to resemble it."""
+    thinking: float = 0.25
+
+
+def _offer_everyday(family: everyday.Family, rng: Random, lexicon: Lexicon) -> Offer:
+    tool, chosen = family.build(rng)
+    return Offer(tool, lambda: family.request(tool, chosen, rng, lexicon))
+
+
+def _offer_invented(
+    rng: Random,
+    lexicon: Lexicon,
+    level: Difficulty,
+    verb: str | None = None,
+    noun: str | None = None,
+) -> Offer:
+    tool, verb, noun = invented.tool(rng, lexicon, level.hard, verb, noun)
+    made: tuple[str, str] = (verb, noun)
+    return Offer(tool, lambda: invented.request(tool, *made, rng, lexicon, level.plain))
+
+
+def offers(
+    rng: Random, lexicon: Lexicon, level: Difficulty, count: int, real: bool = True
+) -> list[Offer]:
+    """`count` tools with different names; some of them near misses of one another."""
+    result: list[Offer] = []
+    used: set[str] = set()
+    last: tuple[str, str] | None = None
+    everyday_here = rng.random() < level.everyday and real
+    while len(result) < count:
+        if everyday_here and rng.random() < 0.85:
+            family = rng.choice(everyday.families())
+            if used & set(family.names):
+                continue
+            used |= set(family.names)
+            result.append(_offer_everyday(family, rng, lexicon))
+            continue
+        verb, noun = rng.choice(list(lexicon.said)), rng.choice(lexicon.nouns + lexicon.objects)
+        if last is not None and rng.random() < level.near:
+            verb, noun = (last[0], noun) if rng.random() < 0.5 else (verb, last[1])
+        if f"{verb} {noun}" in used or _confused(verb, noun, used):
+            continue
+        used.add(f"{verb} {noun}")
+        last = (verb, noun)
+        offer = _offer_invented(rng, lexicon, level, verb, noun)
+        if offer.tool.name in [other.tool.name for other in result]:
+            continue
+        result.append(offer)
+    rng.shuffle(result)
+    return result
+
+
+_ALIKE = (
+    {"get", "list", "find", "count", "check", "print"},
+    {"delete", "cancel", "reject", "archive"},
+    {"send", "publish", "assign"},
+    {"update", "rename"},
+    {"create", "buy", "book", "start", "save", "copy"},
+    {"open", "start"},
+    {"close", "cancel"},
+    {"check", "measure"},
+    {"approve", "check"},
+)
+
+
+def _confused(verb: str, noun: str, used: set[str]) -> bool:
+    """Whether another tool on offer would answer the same words."""
+    return any(
+        f"{other} {noun}" in used
+        for group in _ALIKE
+        if verb in group
+        for other in group
+        if other != verb
+    )
+
+
+class Builder:
+    """Writes one dialogue, turn by turn."""
+
+    def __init__(self, rng: Random, lexicon: Lexicon, level: Difficulty, thinking: bool) -> None:
+        self.rng, self.lexicon, self.level, self.thinking = rng, lexicon, level, thinking
+        self.messages: list[Message] = []
+        self.calls = 0
+
+    def system(self, text: str | None) -> None:
+        if text is not None:
+            self.messages.append({"role": "system", "content": text})
+
+    def user(self, text: str) -> None:
+        self.messages.append({"role": "user", "content": text})
+
+    def assistant(
+        self, content: str, thought: str, calls: list[Request] | None = None, learn: bool = True
+    ) -> None:
+        """An answer, or calls of tools (then content is empty)."""
+        message: Message = {"role": "assistant", "content": content, "learn": learn}
+        if self.thinking and self.rng.random() < 0.85:
+            message["reasoning_content"] = thought
+        if calls:
+            message["tool_calls"] = []
+            for request in calls:
+                self.calls += 1
+                message["tool_calls"].append({"id": f"call_{self.calls}", **request.call()})
+        self.messages.append(message)
+
+    def results(self, count: int) -> str:
+        """Results of the last calls; returns the sentences about them."""
+        told = []
+        for i in range(count):
+            text, sentence = results.result(self.rng, self.lexicon)
+            identity = f"call_{self.calls - count + 1 + i}"
+            self.messages.append({"role": "tool", "tool_call_id": identity, "content": text})
+            told.append(sentence)
+        return " ".join(dict.fromkeys(told))
+
+    def exchange(self, exchange: chatting.Exchange, tools: bool = False) -> None:
+        self.user(exchange.user)
+        self.assistant(exchange.answer, ("No tool fits. " if tools else "") + exchange.thought)
+
+    def call(self, request: Request, answer: float = 0.85) -> None:
+        """A single call, mostly followed by its result and an answer."""
+        self.user(phrases.as_user(request.said, self.rng, _starts_with_value(request)))
+        self.assistant("", _thought([request]), [request])
+        if self.rng.random() < answer:
+            sentence = self.results(1)
+            self.assistant(sentence, "I have the result. I tell the user.")
+
+    def parallel(self, first: Request, second: Request) -> None:
+        """Two calls for one message; sometimes one after the other, where the first came alone."""
+        joint = self.rng.choice(
+            (
+                " and ",
+                " and ",
+                " and also ",
+                ", then ",
+                " and then ",
+                ". Also, ",
+                ", and ",
+                " plus ",
+            )
+        )
+        said = first.said + joint + second.said
+        self.user(phrases.as_user(said, self.rng, _starts_with_value(first)))
+        if self.rng.random() < 0.2:
+            self.assistant("", _thought([first]), [first], learn=False)
+            one = self.results(1)
+            self.assistant("", "One result is here. " + _thought([second]), [second])
+            if self.rng.random() < 0.8:
+                two = self.results(1)
+                self.assistant(
+                    " ".join(dict.fromkeys((one, two))), "I have both results. I tell the user."
+                )
+            return
+        self.assistant("", _thought([first, second]), [first, second])
+        if self.rng.random() < 0.7:
+            self.assistant(self.results(2), "I have both results. I tell the user.")
+
+
+def _starts_with_value(request: Request) -> bool:
+    first = request.said.split(" ", 1)[0].strip("\"',:").lower()
+    return first in json.dumps(request.arguments, ensure_ascii=False).lower()
+
+
+def _thought(requests: list[Request]) -> str:
+    parts = []
+    for request in requests:
+        names = ", ".join(f"{name} = {_brief(value)}" for name, value in request.arguments.items())
+        parts.append(f"{request.tool.name} fits" + (f": {names}." if names else "."))
+    return " ".join(parts)
+
+
+def _brief(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _twice(offer: Offer) -> tuple[Request, Request] | None:
+    first, second = offer.make(), offer.make()
+    return (first, second) if first.arguments != second.arguments else None
+
+
+def tool_dialogue(
+    rng: Random,
+    lexicon: Lexicon,
+    level: Difficulty,
+    turns: int | None = None,
+    count: int | None = None,
+) -> Dialogue:
+    """Several turns over one list of tools."""
+    builder = Builder(rng, lexicon, level, rng.random() < level.thinking)
+    on_offer = offers(rng, lexicon, level, count or rng.choice(level.tools))
+    if rng.random() < 0.5:
+        builder.system(rng.choice(phrases.SYSTEM_PROMPTS))
+    pending: list[chatting.Exchange] = []
+    for _ in range(turns or rng.choice((2, 3, 3, 4, 4, 5, 6))):
+        roll = rng.random()
+        if roll < 0.54:
+            builder.call(rng.choice(on_offer).make())
+        elif roll < 0.76:
+            if len(on_offer) > 1 and rng.random() < 0.65:
+                one, two = rng.sample(on_offer, 2)
+                builder.parallel(one.make(), two.make())
+            elif (pair := _twice(rng.choice(on_offer))) is not None:
+                builder.parallel(*pair)
+        elif roll < 0.83:
+            builder.exchange(chatting.any_exchange(rng, lexicon, tools=True), tools=True)
+        elif roll < 0.92:
+            builder.exchange(_refusal(on_offer, rng, lexicon, level), tools=True)
+        elif pending:
+            builder.exchange(pending.pop())
+        else:
+            told, asked, _ = chatting.fact(
+                rng,
+                lexicon,
+                rng.choice(("name", "name", "city", "age", "pet", "code", "colour", None)),
+            )
+            builder.exchange(told)
+            pending.append(asked)
+    if pending and rng.random() < 0.7:
+        builder.exchange(pending.pop())
+    if not any(message["role"] == "user" for message in builder.messages):
+        builder.call(rng.choice(on_offer).make())
+    style = Style.random(rng)
+    return Dialogue(builder.messages, [offer.tool.schema(style) for offer in on_offer])
+
+
+def _refusal(
+    on_offer: list[Offer], rng: Random, lexicon: Lexicon, level: Difficulty
+) -> chatting.Exchange:
+    """A request for a tool that is not on offer."""
+    taken = {offer.tool.name for offer in on_offer}
+    words_taken = {word for name in taken for word in name.split("_")}
+    while True:
+        other = offers(rng, lexicon, level, 1)[0]
+        if other.tool.name not in taken and not words_taken & set(other.tool.name.split("_")[1:]):
+            break
+    request = other.make()
+    said = phrases.as_user(request.said, rng, _starts_with_value(request))
+    return chatting.Exchange(said, phrases.NO_TOOL, "", "")
+
+
+def chat_dialogue(rng: Random, lexicon: Lexicon, level: Difficulty) -> Dialogue:
+    """Turns without tools: small talk and memory, sometimes under a system prompt to heed."""
+    builder = Builder(rng, lexicon, level, rng.random() < level.thinking)
+    style = rng.random()
+    if style < 0.16:
+        return _styled(builder, rng, lexicon)
+    if style < 0.24:
+        return _told_by_system(builder, rng, lexicon)
+    if style < 0.6:
+        builder.system(rng.choice(phrases.SYSTEM_PROMPTS))
+    pending: list[chatting.Exchange] = []
+    for _ in range(rng.choice((1, 2, 3, 4, 5, 6, 8))):
+        roll = rng.random()
+        if roll < 0.25:
+            told, asked, unknown = chatting.fact(rng, lexicon)
+            if rng.random() < 0.08 and not pending:
+                builder.exchange(unknown)
+                break
+            builder.exchange(told)
+            pending.append(asked)
+        elif roll < 0.45 and pending:
+            builder.exchange(pending.pop(rng.randrange(len(pending))))
+        else:
+            builder.exchange(chatting.any_exchange(rng, lexicon))
+    while pending and rng.random() < 0.8:
+        builder.exchange(pending.pop(0))
+    return Dialogue(builder.messages)
+
+
+def _styled(builder: Builder, rng: Random, lexicon: Lexicon) -> Dialogue:
+    change: Callable[[chatting.Exchange], str]
+    prompts, change = rng.choice(
+        (
+            (phrases.ONE_WORD, lambda e: e.word),
+            (phrases.ONE_WORD, lambda e: e.word),
+            (phrases.PIRATE, lambda e: "Arr! " + e.answer),
+            (phrases.UPPER, lambda e: e.answer.upper()),
+        )
+    )
+    builder.system(rng.choice(prompts))
+    for _ in range(rng.choice((1, 2, 3))):
+        make = rng.choice(
+            (chatting.small_talk, chatting.small_talk, chatting.arithmetic, chatting.open_question)
+        )
+        exchange = make(rng, lexicon)
+        if exchange.word or prompts is not phrases.ONE_WORD:
+            builder.user(exchange.user)
+            builder.assistant(change(exchange), exchange.thought)
+    if len(builder.messages) == 1:
+        builder.exchange(chatting.repeat(rng, lexicon))
+    return Dialogue(builder.messages)
+
+
+def _told_by_system(builder: Builder, rng: Random, lexicon: Lexicon) -> Dialogue:
+    _told, asked, _ = chatting.fact(rng, lexicon)
+    name = asked.answer.replace("Your", "The user's").replace("You ", "The user ")
+    builder.system(rng.choice(phrases.SYSTEM_PROMPTS) + " " + name)
+    for _ in range(rng.randint(0, 2)):
+        builder.exchange(chatting.any_exchange(rng, lexicon))
+    builder.exchange(asked)
+    return Dialogue(builder.messages)
+
+
+def copy_dialogue(rng: Random, lexicon: Lexicon, level: Difficulty) -> Dialogue:
+    """Plain copying and looking up of keys: what all calls are made of."""
+    builder = Builder(rng, lexicon, level, False)
+    for _ in range(rng.choice((1, 2, 3))):
+        if rng.random() < 0.5:
+            builder.exchange(chatting.repeat(rng, lexicon))
+        else:
+            builder.exchange(chatting.extraction(rng, lexicon))
+    return Dialogue(builder.messages)
+
+
+def long_dialogue(rng: Random, lexicon: Lexicon, level: Difficulty) -> Dialogue:
+    """Counting, stories, questions about pasted text."""
+    builder = Builder(rng, lexicon, level, rng.random() < 0.1)
+    builder.exchange(long_texts.long_exchange(rng, lexicon))
+    if rng.random() < 0.4:
+        builder.exchange(chatting.any_exchange(rng, lexicon))
+    return Dialogue(builder.messages)
+
+
+def very_long_dialogue(rng: Random, lexicon: Lexicon, level: Difficulty) -> Dialogue:
+    """Up to twenty tools, or many turns, or several thousand tokens of pasted text."""
+    roll = rng.random()
+    if roll < 0.4:
+        return tool_dialogue(rng, lexicon, level, turns=6, count=rng.randint(8, 20))
+    if roll < 0.7:
+        return tool_dialogue(rng, lexicon, level, turns=16)
+    builder = Builder(rng, lexicon, level, False)
+    builder.exchange(long_texts.pasted(rng, lexicon, rng.randint(40, 150)))
+    return Dialogue(builder.messages)

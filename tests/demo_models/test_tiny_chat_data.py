@@ -1,0 +1,102 @@
+"""tiny-chat's training text: nothing of the evaluation in it, only its own words learned."""
+
+import json
+import re
+from pathlib import Path
+from random import Random
+
+from mlx_notebook.demo_models.training.tiny_chat import (
+    asking,
+    batches,
+    everyday,
+    foreign,
+    held_out,
+    phrases,
+)
+from mlx_notebook.demo_models.training.tiny_chat.batches import Encoder
+from mlx_notebook.demo_models.training.tiny_chat.lexicon import HELD_OUT, TRAINING
+from tests.demo_models.test_tiny_chat_tokenizer import FOLDER
+
+
+def words_held_out() -> set[str]:
+    lists = [
+        value
+        for name, value in vars(held_out).items()
+        if name.isupper() and isinstance(value, tuple)
+    ]
+    return {word.lower() for words in lists for word in words if word.isalpha()}
+
+
+def documents(count: int, progress: float) -> list[tuple[batches.Dialogue, str]]:
+    rng, encoder = Random(3), Encoder(FOLDER)
+    mixture = batches.mixture(progress)
+    result = []
+    for _ in range(count):
+        make = rng.choices(list(mixture), list(mixture.values()))[0]
+        dialogue = make(rng, TRAINING, batches.level_at(progress))
+        result.append((dialogue, encoder.render(dialogue)))
+    return result
+
+
+def test_no_word_of_the_evaluation_occurs_in_training_text() -> None:
+    text = "\n".join(text for _, text in documents(1500, 0.9) + documents(300, 0.01))
+    seen = set(re.findall(r"[a-z]+", text.lower()))
+    assert seen & words_held_out() == set()
+
+
+def test_word_lists_of_training_and_evaluation_are_disjoint() -> None:
+    trained, tested = (
+        {word for value in vars(lexicon).values() if not isinstance(value, bool) for word in value}
+        for lexicon in (TRAINING, HELD_OUT)
+    )
+    assert trained & tested == set()
+
+
+def test_ways_of_asking_are_disjoint() -> None:
+    small_talk = {said.lower() for intent in phrases.intents() for said in intent.phrasings}
+    assert small_talk & {said.lower() for ways in held_out.CHAT.values() for said in ways} == set()
+    assert set(asking.SLOTS) & set(held_out.SLOTS) == set()
+
+
+def test_the_hand_written_tools_are_not_among_those_trained_on() -> None:
+    trained = {name for family in everyday.families() for name in family.names}
+    tested = {tool["function"]["name"] for tools, _, _ in foreign.CASES for tool in tools}
+    assert trained & tested == set()
+
+
+def test_a_call_holds_only_values_that_the_user_said() -> None:
+    rng = Random(5)
+    for family in everyday.families():
+        tool, chosen = family.build(rng)
+        request = family.request(tool, chosen, rng, TRAINING)
+        assert "{" not in request.said, request.said
+        required = {parameter.name for parameter in tool.parameters if parameter.required}
+        assert required <= set(request.arguments), (tool.name, request.said)
+        for value in request.arguments.values():
+            if isinstance(value, str):
+                assert value in request.said
+
+
+def test_what_is_learned_is_what_the_assistant_says() -> None:
+    encoder = Encoder(FOLDER)
+    for dialogue, text in documents(200, 0.9):
+        document = encoder.encode(dialogue)
+        assert encoder.tokenizer.decode(document.tokens) == text
+        learned = encoder.tokenizer.decode(
+            [
+                token
+                for token, is_learned in zip(document.tokens, document.learned, strict=True)
+                if is_learned
+            ]
+        )
+        for message in dialogue.messages:
+            if message["role"] == "assistant" and message["learn"]:
+                assert message["content"] in learned
+                for call in message.get("tool_calls", ()):
+                    assert json.dumps(call["function"]["arguments"], ensure_ascii=False) in learned
+        assert "<|im_start|>" not in learned
+
+
+def test_text_files_of_the_generators_are_beside_them() -> None:
+    folder = Path(everyday.__file__).parent
+    assert {"chat.txt", "everyday.txt"} <= {path.name for path in folder.iterdir()}

@@ -7,6 +7,7 @@ from typing import Any
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% if open_thinking %}<think>\n{% endif %}"
 )
 
 

@@ -126,6 +126,8 @@ class Scheduler:
 
     def _take(self, item: Command | Continuation) -> None:
         match item:
+            case Generate() if item.id in self._requests:
+                log.error("request %s came twice: the second one is dropped", item.id)
             case Generate():
                 self._requests[item.id] = Request(item)
                 self._meter.requests += 1

@@ -24,6 +24,7 @@ class EngineProcess:
         address = f"ipc://{self.folder}/engine.sock"
         self._context = zmq.Context()
         self.socket = self._context.socket(zmq.PAIR)
+        self.socket.sndtimeo = 5000  # an engine that has ended takes nothing
         self.socket.bind(address)
         self.log = self.folder.parent / f"{self.folder.name}.log"
         self.process = subprocess.Popen(

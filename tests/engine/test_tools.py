@@ -1,0 +1,206 @@
+"""Calls and formats that are demanded of weights that know nothing: enforcement alone does it."""
+
+import itertools
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlx_notebook import messages as m
+from tests.engine.process import EngineProcess
+from tests.engine.test_generation import everything
+
+
+def tool(name: str, **properties: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties, "required": list(properties)}
+    function = {"name": name, "description": f"does {name}", "parameters": schema}
+    return {"type": "function", "function": {**function}}
+
+
+TOOLS = [
+    tool("move", direction={"enum": ["left", "right"]}, steps={"type": "integer", "maximum": 9}),
+    tool("stop_now", sure={"type": "boolean"}),
+]
+HOT = {"temperature": 1.0, "max_tokens": 400}
+
+
+_numbers = itertools.count()
+
+
+class Asked:
+    """One request and what came of it."""
+
+    def __init__(self, engine: EngineProcess, model: Path, text: str, **options: Any):
+        sampling = {**HOT, **options.pop("sampling", {})}
+        tools = options.pop("tools", [])
+        kwargs = options.pop("template_kwargs", {})
+        self.id = f"{text}-{next(_numbers)}"
+        messages = options.pop("messages", [{"role": "user", "content": text}])
+        prompt = m.ChatPrompt(messages=messages, tools=tools, template_kwargs=kwargs)
+        engine.send(
+            m.Generate(
+                id=self.id,
+                model="random",
+                path=str(model),
+                prompt=prompt,
+                sampling=m.Sampling(**sampling),
+                trace=True,
+                **options,
+            )
+        )
+        self.engine = engine
+
+    def wait(self) -> "Asked":
+        (self.end,) = self.engine.finish(self.id)
+        return self
+
+    @property
+    def calls(self) -> list[tuple[str, Any]]:
+        names: dict[int, str] = {}
+        arguments: dict[int, str] = {}
+        for event in self.engine.events:
+            if isinstance(event, m.ToolCallStart) and event.id == self.id:
+                names[event.index] = event.name
+            elif isinstance(event, m.ToolCallDelta) and event.id == self.id:
+                arguments[event.index] = arguments.get(event.index, "") + event.arguments
+        return [(name, json.loads(arguments[index])) for index, name in names.items()]
+
+    @property
+    def reason(self) -> str:
+        return self.engine.reason(self.id)
+
+    @property
+    def content(self) -> str:
+        return self.engine.text(self.id)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_required_call_is_valid_whatever_the_weights(
+    engine: EngineProcess, model: Path, seed: int
+) -> None:
+    choice = m.ToolChoice(mode="required", parallel=False)
+    asked = Asked(
+        engine, model, "go", tools=TOOLS, tool_choice=choice, sampling={"seed": seed}
+    ).wait()
+    assert isinstance(asked.end, m.Done), asked.end
+    assert asked.reason == "tool_calls"
+    assert asked.content == ""
+    ((name, arguments),) = asked.calls
+    if name == "move":
+        assert arguments["direction"] in ("left", "right")
+        assert arguments["steps"] <= 9
+    else:
+        assert isinstance(arguments["sure"], bool)
+
+
+def test_a_named_function_is_the_one_called(engine: EngineProcess, model: Path) -> None:
+    choice = m.ToolChoice(mode="required", names=["stop_now"], parallel=False)
+    asked = Asked(engine, model, "named", tools=TOOLS, tool_choice=choice).wait()
+    assert [name for name, _ in asked.calls] == ["stop_now"]
+
+
+def test_no_choice_means_that_the_prompt_has_no_tools(engine: EngineProcess, model: Path) -> None:
+    with_none = Asked(engine, model, "x", tools=TOOLS, tool_choice=m.ToolChoice(mode="none"))
+    without = Asked(engine, model, "x")
+    with_none.wait(), without.wait()
+    traces = [e.prompt for e in engine.events if isinstance(e, m.Traced)][-2:]
+    assert traces[0] == traces[1]
+
+
+def test_a_call_cut_off_ends_with_length(engine: EngineProcess, model: Path) -> None:
+    choice = m.ToolChoice(mode="required", names=["move"])
+    asked = Asked(
+        engine, model, "cut", tools=TOOLS, tool_choice=choice, sampling={"max_tokens": 40}
+    ).wait()
+    assert asked.reason == "length"
+    trace = next(e for e in engine.events if isinstance(e, m.Traced) and e.id == asked.id)
+    assert trace.rows[0].problems or asked.calls == []
+
+
+def test_formats_hold_beside_a_free_row_that_does_not_notice(
+    engine: EngineProcess, model: Path
+) -> None:
+    greedy = {"temperature": 0.0, "max_tokens": 60, "ignore_eos": True}
+    alone = everything(engine, Asked(engine, model, "free", sampling=greedy).wait().id)
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer"}, "ok": {"type": "boolean"}},
+        "required": ["n", "ok"],
+        "additionalProperties": False,
+    }
+    formats = [
+        m.OutputFormat(kind="json_schema", value=schema),
+        m.OutputFormat(kind="regex", value=r"[a-f]{3}-\d{2}"),
+        m.OutputFormat(kind="choice", value=["yes", "no", "perhaps"]),
+        m.OutputFormat(kind="json_object"),
+    ]
+    rows = [
+        Asked(engine, model, f"format {f.kind}", output_format=f, sampling={"seed": 5})
+        for f in formats
+    ]
+    free = Asked(engine, model, "free", sampling=greedy)
+    for row in [*rows, free]:
+        row.wait()
+    assert everything(engine, free.id) == alone
+    done = [row for row in rows if row.reason == "stop"]
+    assert len(done) >= 3  # random weights may fill a JSON object for ever
+    if rows[0] in done:
+        value = json.loads(rows[0].content)
+        assert isinstance(value["n"], int)
+        assert isinstance(value["ok"], bool)
+    assert re.fullmatch(r"[a-f]{3}-\d{2}", rows[1].content)
+    assert rows[2].content in ("yes", "no", "perhaps")
+
+
+def test_a_schema_that_cannot_be_enforced_is_named(engine: EngineProcess, model: Path) -> None:
+    schema = {"type": "object", "properties": {"x": {"not": {"type": "integer"}}}}
+    output = m.OutputFormat(kind="json_schema", value=schema)
+    asked = Asked(engine, model, "not", output_format=output).wait()
+    assert isinstance(asked.end, m.Failed)
+    assert asked.end.param == "response_format"
+    assert "not" in asked.end.message
+
+
+def test_a_result_without_its_call_is_named(engine: EngineProcess, model: Path) -> None:
+    messages = [
+        {"role": "user", "content": "hi"},
+        {"role": "tool", "tool_call_id": "call_lost", "content": "42"},
+    ]
+    asked = Asked(engine, model, "lost", messages=messages).wait()
+    assert isinstance(asked.end, m.Failed)
+    assert "call_lost" in asked.end.message
+
+
+def test_a_thinking_budget_ends_the_thinking_and_the_answer_follows(
+    engine: EngineProcess, model: Path
+) -> None:
+    text = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n<think>\n"
+    command = m.Generate(
+        id="budget",
+        model="random",
+        path=str(model),
+        prompt=m.ChatPrompt(
+            messages=[{"role": "user", "content": "hi"}], template_kwargs={"open_thinking": True}
+        ),
+        sampling=m.Sampling(temperature=0.0, max_tokens=60, ignore_eos=True),
+        thinking_budget=12,
+        trace=True,
+    )
+    engine.send(command)
+    (end,) = engine.finish("budget")
+    assert isinstance(end, m.Done), end
+    trace = next(e for e in engine.events if isinstance(e, m.Traced) and e.id == "budget")
+    assert trace.prompt == text
+    assert 12 <= end.usage.reasoning <= 30
+    assert "</think>" in trace.rows[0].raw
+    assert engine.text("budget")
+
+
+def test_tokens_have_a_minimum(engine: EngineProcess, model: Path) -> None:
+    end_id = 258
+    sampling = {"temperature": 0.0, "min_tokens": 7, "logit_bias": {end_id: 100.0}}
+    asked = Asked(engine, model, "least", sampling=sampling).wait()
+    assert isinstance(asked.end, m.Done)
+    assert asked.end.usage.completion == 8

@@ -70,6 +70,11 @@ class Run:
             else:
                 await news.wait()
 
+    async def settled(self) -> None:
+        """Wait until the response has ended and is stored, if it is to be."""
+        while self.ended_at is None:
+            await self._news.wait()
+
     def _wake(self) -> None:
         self._news.set()
         self._news = asyncio.Event()
@@ -104,6 +109,7 @@ class Responses:
             yield
         finally:
             del self._runs[run.response.id]
+            run.end()
 
     async def begin(self, run: Run, command: Generate) -> None:
         """Make a response in the background."""

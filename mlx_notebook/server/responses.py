@@ -68,6 +68,8 @@ class ResponsesBase(GenerationHandler):
                 param="previous_response_id",
                 code="previous_response_not_finished",
             )
+        if run is not None:
+            await run.settled()
         if not self.extension.responses.store.enabled:
             raise previous_not_found(previous)
         return await self.extension.responses.store.conversation(owner, previous)

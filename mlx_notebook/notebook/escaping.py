@@ -20,6 +20,11 @@ _MATH = re.compile(
     r"|\\\\?\((?P<parentheses>[^$\n]+?)\\\\?\)"
     r"|\\begin\{(?P<name>[a-z]+\*?)\}(?P<body>[^$]+?)\\end\{(?P=name)\}"
 )
+# What a formula could do beyond being read: link, style, load.
+_ACTIVE_TEX = re.compile(r"\\(?=(?:href|url|require|style|class|cssId|includegraphics|csname|html\w*)\b)")
+# A dollar that begins no formula: MathJax looks for pairs in the finished page too, where an
+# entity is a dollar again, but not across elements.
+DOLLAR = "<span>&#36;</span>"
 # What opens a formula for some renderer, and would swallow all up to the next such mark.
 _MATH_MARK = re.compile(r"\$\$|\\\\[\[(]|\\begin\{")
 _CODE_SPAN = re.compile(r"(?<![`\\])(?P<marks>`+)(?!`)(?P<code>[^\n]*?[^`\n])(?P=marks)(?!`)")
@@ -126,6 +131,7 @@ def _safe_formula(match: re.Match[str]) -> str:
     else:
         text = f"${(match['inline'] or match['parentheses']).strip()}$"
     text = text.replace("<", r"\lt ").replace("![", "! [")
+    text = _ACTIVE_TEX.sub(r"\\backslash ", text)
     text = _SCRIPT_LINK.sub(r"\g<before>#", text)
     return re.sub(r"&(?=[#\w])", "& ", text)
 
@@ -158,4 +164,4 @@ def _escape(text: str) -> str:
 def _entity(match: re.Match[str]) -> str:
     # A backslash before the character already escapes it, and would now escape the entity.
     slashes = match["slashes"][: len(match["slashes"]) // 2 * 2]
-    return slashes + {"<": "&lt;", "&": "&amp;", "$": "&#36;"}[match["character"]]
+    return slashes + {"<": "&lt;", "&": "&amp;", "$": DOLLAR}[match["character"]]

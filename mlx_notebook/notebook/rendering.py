@@ -19,7 +19,7 @@ import time
 from typing import Any, Protocol
 
 from mlx_notebook.notebook.answer import Answer, Delta
-from mlx_notebook.notebook.escaping import safe_markdown
+from mlx_notebook.notebook.escaping import DOLLAR, safe_markdown
 
 UPDATE_SECONDS = 0.1
 # A lower output longer than this many characters is replaced less often.
@@ -175,8 +175,8 @@ def thinking_block(text: str, *, running: bool) -> str:
         return ""
     title = "Thinking …" if running else f"Thought in {len(text.split())} words"
     body = html.escape(_CONTROL.sub("", text).strip()).replace("\n", "<br>")
-    # A `$` would begin a formula for renderers that look for those first.
-    body = body.replace("$", "&#36;").replace("\\", "&#92;")
+    # Renderers look for formulas everywhere, and not across elements.
+    body = body.replace("$", DOLLAR).replace("\\", "<span>&#92;</span>")
     state = " open" if running else ""
     return f"<details{state}><summary>{title}</summary><p>{body}</p></details>\n\n"
 

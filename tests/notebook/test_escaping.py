@@ -7,7 +7,7 @@ import pytest
 from markdown_it import MarkdownIt
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
-from mlx_notebook.notebook.escaping import safe_markdown
+from mlx_notebook.notebook.escaping import DOLLAR, safe_markdown
 
 RENDERERS = {
     "commonmark": MarkdownIt("commonmark", {"html": True}).render,
@@ -125,7 +125,14 @@ def test_a_relation_in_a_formula_stays_a_formula():
 
 def test_latex_brackets_become_dollars_and_prices_do_not_become_formulas():
     assert safe_markdown(r"\(a+b\) and \[ c \]") == "$a+b$ and $$ c $$"
-    assert safe_markdown("from $5 to $6") == "from &#36;5 to &#36;6"
+    assert safe_markdown("from $5 to $6") == f"from {DOLLAR}5 to {DOLLAR}6"
+
+
+def test_a_formula_can_only_be_read():
+    said = safe_markdown(r"$\href{javascript:alert(1)}{x}$ and $\classical \style{a}{b}$")
+    assert (
+        said == r"$\backslash href{javascript:alert(1)}{x}$ and $\classical \backslash style{a}{b}$"
+    )
 
 
 def test_half_a_block_is_closed_while_it_streams():

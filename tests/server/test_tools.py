@@ -1,0 +1,227 @@
+"""Tool calls and structured answers over HTTP: enforced even on a model that knows nothing."""
+
+import json
+from typing import Any, Literal
+
+import openai
+import pytest
+from pydantic import BaseModel, Field
+
+from tests.server.running import HELLO, RunningServer
+
+WEATHER: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "weather",
+        "description": "The weather of a city",
+        "parameters": {
+            "type": "object",
+            "properties": {
+                "city": {"type": "string", "maxLength": 8},
+                "days": {"type": "integer", "minimum": 0, "maximum": 9},
+            },
+            "required": ["city", "days"],
+            "additionalProperties": False,
+        },
+        "strict": True,
+    },
+}
+CLOCK: dict[str, Any] = {
+    "type": "function",
+    "function": {
+        "name": "clock",
+        "parameters": {
+            "type": "object",
+            "properties": {"zone": {"enum": ["utc", "cet"]}},
+            "required": ["zone"],
+        },
+    },
+}
+
+
+class Day(BaseModel):
+    """A day, small enough for any model."""
+
+    name: str = Field(max_length=6)
+    number: int = Field(ge=1, le=31)
+    kind: Literal["work", "rest"]
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> openai.OpenAI:
+    return openai.OpenAI(base_url=server.openai_url, api_key=server.token)
+
+
+def ask(client: openai.OpenAI, **options: Any) -> Any:
+    """One whole answer, or the chunks of a stream."""
+    asked = {"model": "tiny-chat", "messages": HELLO, "max_tokens": 400, "temperature": 0}
+    return client.chat.completions.create(**{**asked, **options})
+
+
+def check(name: str, arguments: str) -> None:
+    """A call is what its function declares."""
+    given = json.loads(arguments)
+    if name == "weather":
+        assert set(given) == {"city", "days"}
+        assert len(given["city"]) <= 8
+        assert 0 <= given["days"] <= 9
+    else:
+        assert name == "clock"
+        assert given["zone"] in ("utc", "cet")
+
+
+@pytest.mark.parametrize(
+    ("choice", "names"),
+    [
+        ("required", {"weather", "clock"}),
+        ({"type": "function", "function": {"name": "clock"}}, {"clock"}),
+        (
+            {
+                "type": "allowed_tools",
+                "allowed_tools": {
+                    "mode": "required",
+                    "tools": [{"type": "function", "function": {"name": "weather"}}],
+                },
+            },
+            {"weather"},
+        ),
+    ],
+    ids=["required", "named", "allowed"],
+)
+def test_a_demanded_call_is_made_and_fits_its_schema(
+    client: openai.OpenAI, choice: Any, names: set[str]
+) -> None:
+    answer = ask(client, tools=[WEATHER, CLOCK], tool_choice=choice, parallel_tool_calls=False)
+    [made] = answer.choices
+    assert made.finish_reason == "tool_calls"
+    assert made.message.content is None
+    [call] = made.message.tool_calls
+    assert call.type == "function"
+    assert call.id.startswith("call_")
+    assert call.function.name in names
+    check(call.function.name, call.function.arguments)
+
+
+def test_a_streamed_call_names_itself_first_and_adds_up_to_json(client: openai.OpenAI) -> None:
+    chunks = ask(
+        client,
+        tools=[WEATHER, CLOCK],
+        tool_choice="required",
+        parallel_tool_calls=False,
+        temperature=1,
+        seed=3,
+        stream=True,
+    )
+    deltas, contents, reasons = [], [], []
+    for chunk in chunks:
+        choice = chunk.choices[0]
+        deltas += choice.delta.tool_calls or []
+        contents.append(choice.delta.content or "")
+        reasons.append(choice.finish_reason)
+    first, *rest = deltas
+    assert first.id
+    assert first.type == "function"
+    assert first.function.name
+    assert len(rest) > 1
+    assert all(delta.index == 0 and delta.id is None for delta in rest)
+    check(first.function.name, "".join(delta.function.arguments or "" for delta in deltas))
+    assert "".join(contents) == ""
+    assert reasons[-1] == "tool_calls"
+
+
+def test_no_call_is_made_where_none_is_allowed(client: openai.OpenAI) -> None:
+    answer = ask(client, tools=[WEATHER], tool_choice="none", max_tokens=20)
+    assert not answer.choices[0].message.tool_calls
+
+
+def test_a_call_cut_short_ends_by_its_length(client: openai.OpenAI) -> None:
+    answer = ask(client, tools=[WEATHER], tool_choice="required", max_tokens=5)
+    assert answer.choices[0].finish_reason == "length"
+
+
+def test_the_official_client_parses_an_answer_into_its_model(client: openai.OpenAI) -> None:
+    answer = client.chat.completions.parse(
+        model="tiny-chat",
+        messages=HELLO,  # type: ignore[arg-type]
+        max_tokens=400,
+        temperature=1,
+        seed=1,
+        response_format=Day,
+    )
+    assert isinstance(answer.choices[0].message.parsed, Day)
+
+
+def test_a_demanded_shape_is_kept_in_every_row_and_in_a_stream(client: openai.OpenAI) -> None:
+    options = {"temperature": 1, "extra_body": {"structured_outputs": {"regex": "[a-f]{3}-[0-9]"}}}
+    for choice in ask(client, n=3, **options).choices:
+        assert set(choice.message.content[:3]) <= set("abcdef")
+        assert choice.message.content[3] == "-"
+        assert choice.finish_reason == "stop"
+    chunks = ask(client, stream=True, **options)
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert len(text) == 5
+
+
+def test_a_choice_and_a_grammar_are_enforced(client: openai.OpenAI) -> None:
+    answer = ask(client, extra_body={"guided_choice": ["left", "right"]})
+    assert answer.choices[0].message.content in ("left", "right")
+    grammar = {"structured_outputs": {"grammar": 'start: "go " ("up" | "down")'}}
+    assert ask(client, extra_body=grammar).choices[0].message.content in ("go up", "go down")
+
+
+def test_a_shape_that_cannot_be_enforced_is_named(client: openai.OpenAI) -> None:
+    schema = {"type": "object", "not": {"required": ["x"]}}
+    format = {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}
+    with pytest.raises(openai.BadRequestError, match="not") as caught:
+        ask(client, response_format=format)
+    assert caught.value.param == "response_format"
+
+
+def test_thinking_comes_apart_from_the_answer_and_within_its_budget(client: openai.OpenAI) -> None:
+    options = {
+        "reasoning_effort": "high",
+        "extra_body": {"thinking_budget": 8, "ignore_eos": True},
+        "max_tokens": 40,
+    }
+    answer = ask(client, **options)
+    message = answer.choices[0].message
+    assert message.reasoning_content == message.reasoning
+    assert "think>" not in (message.content or "")
+    assert answer.usage.completion_tokens_details.reasoning_tokens <= 12
+    deltas = [chunk.choices[0].delta for chunk in ask(client, stream=True, **options)]
+    whole = "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas)
+    assert whole == (message.reasoning or "")
+    assert whole == "".join(getattr(delta, "reasoning", None) or "" for delta in deltas)
+
+
+def test_log_probabilities_come_with_each_token_streamed_too(client: openai.OpenAI) -> None:
+    options = {"logprobs": True, "top_logprobs": 2, "max_tokens": 6}
+    answer = ask(client, extra_body={"ignore_eos": True}, **options)
+    tokens = answer.choices[0].logprobs.content
+    assert len(tokens) == 6
+    for token in tokens:
+        assert token.logprob <= 0
+        assert bytes(token.bytes).decode(errors="replace") == token.token
+        assert len(token.top_logprobs) == 2
+        assert token.top_logprobs[0].logprob >= token.top_logprobs[1].logprob
+    streamed = [
+        token
+        for chunk in ask(client, stream=True, extra_body={"ignore_eos": True}, **options)
+        for token in (chunk.choices[0].logprobs.content if chunk.choices[0].logprobs else [])
+    ]
+    assert [token.token for token in streamed] == [token.token for token in tokens]
+
+
+def test_an_agents_turns_go_back_and_are_found_in_the_cache(client: openai.OpenAI) -> None:
+    messages: list[Any] = [{"role": "user", "content": "How is the weather in Oslo and Bergen?"}]
+    cached = []
+    for _ in range(3):
+        answer = ask(client, messages=messages, tools=[WEATHER], tool_choice="required")
+        message = answer.choices[0].message
+        cached.append(answer.usage.prompt_tokens_details.cached_tokens)
+        messages.append(message.model_dump(exclude_none=True))
+        for call in reversed(message.tool_calls):
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": "sunny"})
+    assert cached[0] < cached[1] < cached[2]
+    with pytest.raises(openai.BadRequestError, match="'stray'"):
+        ask(client, messages=[*messages, {"role": "tool", "tool_call_id": "stray", "content": ""}])

@@ -1,4 +1,11 @@
-"""A row's grammar at work: which tokens may come next, and what was chosen."""
+"""A row's grammar at work: which tokens may come next, and what was chosen.
+
+Where an answer is free until something appears in it (a call, the end of thinking), the grammar is
+not one that describes the free text too, but one that begins when the text appears. So free text
+costs no masks, may hold any special token, and a call is a call wherever the reader sees one. What
+a token brings beyond the text that begins the grammar is fed to the grammar first; if it does not
+fit, the text goes on unconstrained and the reader decides what it is.
+"""
 
 import threading
 from collections.abc import Sequence

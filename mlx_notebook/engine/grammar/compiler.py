@@ -131,7 +131,7 @@ class Compiler:
         body = rules.add("answer", " | ".join(parts))
         if reasoning is None:
             return Grammar(tokens, _matcher(tokens, rules.render(body), param))
-        lead = rules.text(reasoning.between) or rules.add("LEAD", r"/[ \n]{0,4}/")
+        lead = rules.text(reasoning.between) or rules.add("LEAD", r"/\n{0,3}/")
         if thinking == "open":
             after = _matcher(tokens, rules.render(f"{lead} {body}"), param)
             triggers = [Trigger(reasoning.end.encode(), after)]

@@ -1,5 +1,6 @@
 """A model's vocabulary as llguidance needs it."""
 
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -90,6 +91,8 @@ def _first_line(message: str) -> str:
     lines = [line.strip() for line in message.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("error:")]
     text = lines[0] if lines else "the grammar is not valid"
+    # Where a schema is at fault, its place is one in a grammar that nobody but us has seen.
+    text = re.sub(r"^at \d+\(\d+\): failed to compile JSON schema: ", "", text)
     if errors:
         text = f"{text} {errors[0].removeprefix('error:').strip()}"
     return text.rstrip(".")

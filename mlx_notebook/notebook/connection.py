@@ -12,6 +12,7 @@ from mlx_notebook.notebook.errors import (
     NotAuthorized,
     NotebookError,
     RequestRefused,
+    ServerSilent,
     ServerUnreachable,
 )
 from mlx_notebook.notebook.private_server import PrivateServer
@@ -21,8 +22,8 @@ URL_VARIABLE = "MLX_NOTEBOOK_URL"
 TOKEN_VARIABLE = "MLX_NOTEBOOK_TOKEN"  # noqa: S105 - a variable's name
 
 # The parent server may be busy with kernels of its own; a stranger gets less patience.
-PARENT_SECONDS = 5.0
-STRANGER_SECONDS = 1.0
+PARENT_SECONDS = 10.0
+STRANGER_SECONDS = 3.0
 
 _lock = threading.RLock()
 _given: tuple[str, str] | None = None
@@ -47,7 +48,8 @@ def connect(url: str | None = None, token: str | None = None) -> Server:
     ------
     NotebookError
         `NoServer` if there is none; `NotAuthorized` or `ServerUnreachable` if the one that is
-        named explicitly cannot be used, or the Jupyter server above this kernel does not answer.
+        named explicitly cannot be used; `ServerSilent` if the one in use, or the Jupyter server
+        above this kernel, is there and does not answer: another beside it would help nobody.
     """
     global _current, _given
     with _lock:
@@ -81,6 +83,8 @@ def _answers(server: Server) -> bool:
         return False
     try:
         _probe(server, PARENT_SECONDS)
+    except ServerSilent:
+        raise
     except NotebookError:
         return False
     return True
@@ -103,8 +107,10 @@ def _find() -> Server | None:
     for server in _above():
         try:
             _probe(server, PARENT_SECONDS)
-        except (RequestRefused, NotAuthorized):
-            continue  # without our extension, or closed to kernels: no token, only a password
+        except ServerSilent:
+            raise
+        except NotebookError:
+            continue  # gone, without our extension, or closed to this token
         return server
     for server in _others():
         try:

@@ -4,6 +4,7 @@
     ├── NoServer               no server was found and none could be started
     │   └── PrivateServerFailed  the one we started did not come up
     ├── ServerUnreachable      a server that was there does not answer
+    │   └── ServerSilent         it is there, and says nothing for too long
     ├── NotAuthorized          the server refused the token
     ├── RequestRefused         the server refused the request as it stands
     │   ├── ModelNotFound        no model has that name
@@ -41,6 +42,10 @@ class PrivateServerFailed(NoServer):
 
 class ServerUnreachable(NotebookError):
     """A server that should be there does not answer."""
+
+
+class ServerSilent(ServerUnreachable):
+    """A server takes connections and says nothing in time: it is busy, or it hangs."""
 
 
 class NotAuthorized(NotebookError):

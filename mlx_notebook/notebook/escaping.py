@@ -21,7 +21,9 @@ _MATH = re.compile(
     r"|\\begin\{(?P<name>[a-z]+\*?)\}(?P<body>[^$]+?)\\end\{(?P=name)\}"
 )
 # What a formula could do beyond being read: link, style, load.
-_ACTIVE_TEX = re.compile(r"\\(?=(?:href|url|require|style|class|cssId|includegraphics|csname|html\w*)\b)")
+_ACTIVE_TEX = re.compile(
+    r"\\(?=(?:href|url|require|style|class|cssId|includegraphics|csname|html\w*)\b)"
+)
 # A dollar that begins no formula: MathJax looks for pairs in the finished page too, where an
 # entity is a dollar again, but not across elements.
 DOLLAR = "<span>&#36;</span>"

@@ -12,7 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from mlx_notebook.notebook.errors import NotAuthorized, ServerUnreachable, from_response
+from mlx_notebook.notebook.errors import (
+    NotAuthorized,
+    ServerSilent,
+    ServerUnreachable,
+    from_response,
+)
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,7 @@ class Server:
                 "Content-Type": "application/json",
             },
         )
-        with _told(self, timeout), self._opener().open(request, timeout=timeout) as response:
+        with _told(self), self._opener().open(request, timeout=timeout) as response:
             return json.loads(response.read())
 
     def _opener(self) -> urllib.request.OpenerDirector:
@@ -83,7 +88,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 @contextmanager
-def _told(server: Server, timeout: float | None) -> Iterator[None]:
+def _told(server: Server) -> Iterator[None]:
     """Turn what the standard library raises into one sentence."""
     try:
         yield
@@ -101,24 +106,20 @@ def _told(server: Server, timeout: float | None) -> Iterator[None]:
         raise ServerUnreachable(
             f"What answers at {server.url} is not a server of mlx-notebook."
         ) from None
-    except TimeoutError:
-        raise ServerUnreachable(
-            f"The server at {server.url} did not answer within {timeout:g} seconds."
-        ) from None
     except (OSError, http.client.HTTPException) as error:
-        raise ServerUnreachable(f"{_unreachable(server, error)}") from None
+        raise _unreachable(server, error) from None
 
 
-def _unreachable(server: Server, error: Exception) -> str:
+def _unreachable(server: Server, error: Exception) -> ServerUnreachable:
     reason = getattr(error, "reason", error)
     if isinstance(reason, TimeoutError):
-        return f"The server at {server.url} did not answer in time."
+        return ServerSilent(f"The server at {server.url} is there, and did not answer in time.")
     if isinstance(reason, ssl.SSLCertVerificationError):
-        return (
+        return ServerUnreachable(
             f"The certificate of {server.url} is not trusted here: "
             "set SSL_CERT_FILE to the file of the authority that signed it."
         )
-    return f"No server answers at {server.url} ({reason})."
+    return ServerUnreachable(f"No server answers at {server.url} ({reason}).")
 
 
 def normalise(url: str) -> str:

@@ -58,7 +58,7 @@ def main() -> None:
     # Jupyter lists its running servers in the runtime directory. Another kernel that found this
     # one there would lose it in the middle of an answer when our kernel ends.
     with tempfile.TemporaryDirectory(prefix="mlx-notebook-") as runtime_dir:
-        server = MlxNotebookApp.initialize_server(
+        server = MlxNotebookApp.initialize_server(  # type: ignore[no-untyped-call]
             argv=[], config=settings(token), runtime_dir=runtime_dir
         )
         threading.Thread(

@@ -3,12 +3,13 @@
 import http.server
 import json
 import os
+import socket
 import threading
 
 import pytest
 
 from mlx_notebook.notebook import connection
-from mlx_notebook.notebook.errors import NoServer, NotAuthorized, ServerUnreachable
+from mlx_notebook.notebook.errors import NoServer, NotAuthorized, ServerSilent, ServerUnreachable
 from mlx_notebook.notebook.server import Server, normalise
 from tests.notebook.jupyter import JupyterServer
 
@@ -104,6 +105,22 @@ def test_the_server_above_comes_before_others(server, stranger, monkeypatch, tmp
     monkeypatch.setenv("JPY_PARENT_PID", "1")
     assert connection.connect().found == "this Jupyter server"
     assert stranger.seen == []
+
+
+def test_a_server_above_that_is_gone_is_left_for_another(server, monkeypatch, tmp_path):
+    runtime_file(tmp_path, 1, url="http://127.0.0.1:9/")
+    runtime_file(tmp_path, 2, url=server.url, token=server.token)
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    assert connection.connect().found == "a running Jupyter server"
+
+
+def test_a_server_that_hangs_is_told_and_not_doubled(monkeypatch, tmp_path):
+    monkeypatch.setattr(connection, "PARENT_SECONDS", 0.3)
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        runtime_file(tmp_path, 1, url=f"http://127.0.0.1:{mute.getsockname()[1]}/")
+        with pytest.raises(ServerSilent, match="did not answer in time"):
+            connection.connect()
 
 
 def test_a_hub_s_variables_lead_to_its_server(server, monkeypatch):

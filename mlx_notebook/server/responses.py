@@ -13,6 +13,7 @@ from mlx_notebook.server.response_runs import Run
 from mlx_notebook.server.response_store import Item, previous_not_found
 from mlx_notebook.server.response_writer import ResponseWriter
 from mlx_notebook.server.streams import KeepAlive, RequestStream
+from mlx_notebook.server.wire.conversation import joined_system, with_matched_results
 from mlx_notebook.server.wire.response import InputTokens, Response
 from mlx_notebook.server.wire.response_events import encoded
 from mlx_notebook.server.wire.response_items import (
@@ -49,7 +50,7 @@ class ResponsesBase(GenerationHandler):
             path = f"input[{index}]"
             conversation.add(typed(item, path), path)
         prompt = ChatPrompt(
-            messages=conversation.messages,
+            messages=joined_system(with_matched_results(conversation.messages)),
             tools=[tool.for_template() for tool in request.function_tools()],
             template_kwargs=request.template_kwargs(),
         )

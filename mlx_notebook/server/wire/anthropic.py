@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from mlx_notebook.messages import ChatPrompt, OutputFormat, Sampling, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.anthropic_turns import Content, Turns
+from mlx_notebook.server.wire.conversation import joined_system, with_matched_results
 from mlx_notebook.server.wire.decode import converted
 from mlx_notebook.server.wire.sampling import LocalSampling, StopText
 
@@ -160,7 +161,7 @@ class CountTokensRequest(LocalSampling, kw_only=True):
                 code="prefill_not_supported",
             )
         return ChatPrompt(
-            messages=turns.messages,
+            messages=joined_system(with_matched_results(turns.messages)),
             tools=[tool.for_template() for tool in self.typed_tools()],
             template_kwargs=self.template_kwargs(),
         )

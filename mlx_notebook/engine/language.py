@@ -4,6 +4,7 @@
 constrains it. Made off the decode loop, since compiling a grammar may take a second.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,8 @@ from mlx_notebook.engine.parsers.reader import Reader, TextReader
 from mlx_notebook.engine.parsers.tools import Tools
 from mlx_notebook.engine.reasoning import Budget, Reasoning, infer, token_ids
 from mlx_notebook.messages import ChatPrompt, Generate
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,12 +65,20 @@ class Language:
         vocabulary = tokenizer.get_vocab()
         self.tokenizer = tokenizer
         self.knows_tools = tool_prompt.knows_tools(text)
+        self._text_arguments = tool_prompt.wants_text(text)
         self._system_role = "System role not supported" not in (text or "")
         self._end = sorted(tokenizer.eos_token_ids)
         inferred = registry.infer(text, vocabulary)
         self.dialect: Dialect = inferred or registry.for_family(family)
         self.reasoning: Reasoning | None = infer(text, vocabulary)
         self._compiler = Compiler(tokenizer, width, self._end)
+
+    def read_vocabulary(self) -> None:
+        """Read the vocabulary for grammars ahead of the first one (a second for large ones)."""
+        try:
+            self._compiler.read_vocabulary()
+        except GrammarError as error:
+            log.info("%s", error)
 
     def conversation(self, prompt: ChatPrompt) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Messages and tools as the model's chat template takes them.
@@ -88,6 +99,8 @@ class Language:
             m.get("tool_calls") or m.get("role") == "tool" for m in messages
         )
         if not about_tools or self.knows_tools:
+            if self._text_arguments:
+                messages = tool_prompt.with_text_arguments(messages)
             return messages, prompt.tools
         try:
             tools = Tools.of(prompt.tools)

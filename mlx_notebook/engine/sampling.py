@@ -14,6 +14,7 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_notebook.engine.constraints import Constraint
+from mlx_notebook.engine.grammar.mask import apply, words
 from mlx_notebook.messages import Sampling
 
 _GOLDEN = 0x9E3779B9
@@ -233,17 +234,20 @@ def _adjust(rows: list[Row], adjusted: list[int], inputs: mx.array, logits: mx.a
 
 def _constrain(rows: list[Row], constrained: list[int], logits: mx.array) -> mx.array:
     """Put every token that a row's constraint forbids out of reach."""
-    size = logits.shape[-1]
-    words = (size + 31) // 32
-    masks = np.full((len(rows), words), _MASK32, np.uint32)
-    used = False
-    for i in constrained:
+    masks = np.full((len(constrained), words(logits.shape[-1])), _MASK32, np.uint32)
+    filled = []
+    for i, mask in zip(constrained, masks, strict=True):
         constraint = rows[i].constraint
-        used = (constraint is not None and constraint.fill(masks[i])) or used
-    if not used:
+        filled.append(constraint is not None and constraint.fill(mask))
+    if not any(filled):
         return logits
-    bits = np.unpackbits(masks.view(np.uint8), axis=-1, bitorder="little")[:, :size]
-    return mx.where(mx.array(bits.astype(bool)), logits, -mx.inf)
+    if len(constrained) == len(rows):
+        return apply(logits, masks)
+    # Free rows need no mask, which is large for large vocabularies.
+    where = mx.array(constrained)
+    masked = mx.array(logits)  # the original still serves the log probabilities
+    masked[where] = apply(logits[where], masks)
+    return masked
 
 
 def _cut(scores: mx.array, plan: _Plan) -> mx.array:

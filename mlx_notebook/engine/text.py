@@ -242,6 +242,7 @@ def load(
         name, model, tokenizer, config, _generation_defaults(path), settings, prefixes
     )
     if settings.warm_up:
+        workers.submit(backend.language.read_vocabulary)
         yield from warm_up(backend)
     log.info("loaded %s in %.2f s", name, time.perf_counter() - began)
     return backend

@@ -17,7 +17,6 @@ from mlx_notebook.server.wire.conversation import joined_system, with_matched_re
 from mlx_notebook.server.wire.response import InputTokens, Response
 from mlx_notebook.server.wire.response_events import encoded
 from mlx_notebook.server.wire.response_items import (
-    PREFIXES,
     Conversation,
     ItemReference,
     as_listed,
@@ -54,8 +53,7 @@ class ResponsesBase(GenerationHandler):
             tools=[tool.for_template() for tool in request.function_tools()],
             template_kwargs=request.template_kwargs(),
         )
-        listed = [as_listed(item, new_id(PREFIXES[item.get("type", "message")])) for item in given]
-        return prompt, listed
+        return prompt, [as_listed(item, new_id) for item in given]
 
     async def _before(self, owner: str, request: ResponsesRequest) -> list[Item]:
         """Return the items of the responses that this one continues."""

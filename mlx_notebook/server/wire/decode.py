@@ -14,6 +14,8 @@ T = TypeVar("T")
 # msgspec ends its messages with the place: "... - at `$.messages[3].content`".
 _PLACE = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
+# Numbers of so many digits may not fit the 64 bits that travel to the engine.
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -24,6 +26,8 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         InvalidRequest: The body is not JSON or not what the route takes; `param` names the place.
     """
     try:
+        if _LONG_NUMBER.search(body):
+            _refuse_unusable(body)
         return decoder.decode(body)
     except msgspec.ValidationError as error:
         raise _invalid_value(str(error)) from None
@@ -63,24 +67,30 @@ def _explain_malformed(body: bytes, error: Exception) -> NoReturn:
     """Say what makes a body unreadable; text that is not Unicode and NaN are named by place."""
     if not body.strip():
         raise InvalidRequest("The body is empty: send a JSON object.", code="invalid_json")
-    try:
-        found = _unusable(json.loads(body), "")
-    except (ValueError, RecursionError):
-        found = None
-    if found:
-        path, why = found
-        raise InvalidRequest(f"'{path}' is not right: {why}.", param=path, code="invalid_value")
+    _refuse_unusable(body)
     if isinstance(error, UnicodeDecodeError):
         raise InvalidRequest("The body is not UTF-8.", code="invalid_json")
     raise InvalidRequest(f"The body is not JSON: {error}.", code="invalid_json")
 
 
+def _refuse_unusable(body: bytes) -> None:
+    try:
+        found = _unusable(json.loads(body), "")
+    except (ValueError, RecursionError):
+        return
+    if found:
+        path, why = found
+        raise InvalidRequest(f"'{path}' is not right: {why}.", param=path, code="invalid_value")
+
+
 def _unusable(value: Any, path: str) -> tuple[str, str] | None:
-    """Return the first place that Python's lenient JSON parser takes and JSON does not."""
+    """Return the first place that Python's lenient JSON parser takes and we do not."""
     if isinstance(value, str) and _SURROGATE.search(value):
         return path, "it holds a lone surrogate, which is no Unicode character"
     if isinstance(value, float) and not math.isfinite(value):
         return path, "it is not a finite number"
+    if isinstance(value, int) and not -(2**63) <= value < 2**64:
+        return path, "it does not fit 64 bits"
     children: list[tuple[str, Any]] = []
     if isinstance(value, dict):
         children = [(f"{path}.{key}" if path else str(key), item) for key, item in value.items()]

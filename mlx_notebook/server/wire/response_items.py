@@ -3,6 +3,7 @@
 Format: https://platform.openai.com/docs/api-reference/responses/create#responses-create-input.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -107,27 +108,13 @@ def typed(item: Item, path: str) -> TypedItem:
     Raises:
         InvalidRequest: It is none of them.
     """
-    return converted({"type": _type(item), **item}, TypedItem, path)  # type: ignore[arg-type]
+    return converted({**item, "type": _type(item)}, TypedItem, path)  # type: ignore[arg-type]
 
 
-def _type(item: Item) -> str:
+def _type(item: Item) -> Any:
     # "Easy" messages and references come without a type.
-    return "item_reference" if "id" in item and "role" not in item else "message"
-
-
-def as_listed(item: Item, id: str) -> Item:
-    """Return an item as `input_items` lists it: with an id, a type and a status."""
-    listed = {"id": id, "type": _type(item), **item}
-    listed["id"] = item.get("id") or id
-    kind = listed["type"]
-    if kind == "reasoning":
-        return {"summary": [], **listed}
-    listed["status"] = item.get("status") or "completed"
-    if kind == "message" and isinstance(item["content"], str):
-        said = item["role"] == "assistant"
-        part: Item = {"type": "output_text" if said else "input_text", "text": item["content"]}
-        listed["content"] = [{**part, "annotations": []} if said else part]
-    return listed
+    easy = "item_reference" if "id" in item and "role" not in item else "message"
+    return easy if item.get("type") is None else item["type"]
 
 
 PREFIXES = {
@@ -136,6 +123,26 @@ PREFIXES = {
     "function_call_output": "fco_",
     "reasoning": "rs_",
 }
+
+
+def as_listed(item: Item, new_id: Callable[[str], str]) -> Item:
+    """Return an item as `input_items` lists it: with an id, a type and a status.
+
+    `new_id` makes an id that begins with a text.
+    """
+    kind = _type(item)
+    listed = {**item, "id": item.get("id") or new_id(PREFIXES[kind]), "type": kind}
+    if kind == "reasoning":
+        return {"summary": [], **listed}
+    listed["status"] = item.get("status") or "completed"
+    if kind == "message":
+        said = item["role"] == "assistant"
+        parts = item["content"]
+        if isinstance(parts, str):
+            parts = [{"type": "output_text" if said else "input_text", "text": parts}]
+        extra: Item = {"annotations": []} if said else {}
+        listed["content"] = [{**extra, **part} for part in parts]
+    return listed
 
 
 class Conversation:

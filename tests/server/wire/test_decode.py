@@ -26,6 +26,7 @@ DECODER = msgspec.json.Decoder(Outer)
         ('{"items": [{"text": "\\ud800"}]}', "items[0].text", "lone surrogate"),
         ('{"items": [], "number": NaN}', "number", "not a finite number"),
         ('{"items": [], "number": -Infinity}', "number", "not a finite number"),
+        ('{"items": [], "x": 100000000000000000000}', "x", "64 bits"),
         ("[1]", None, "expected `object`, got `array`"),
         ("{", None, "not JSON"),
         ("  ", None, "empty"),

@@ -88,13 +88,19 @@ def test_an_item_that_is_not_right_is_named(item: dict[str, Any], param: str) ->
     assert caught.value.param == param
 
 
+def new_id(prefix: str) -> str:
+    return prefix + "new"
+
+
 def test_listed_items_have_an_id_a_type_and_a_status() -> None:
-    assert as_listed({"role": "user", "content": "Hi"}, "msg_1") == {
-        "id": "msg_1",
+    assert as_listed({"role": "user", "content": "Hi"}, new_id) == {
+        "id": "msg_new",
         "type": "message",
         "role": "user",
         "status": "completed",
         "content": [{"type": "input_text", "text": "Hi"}],
     }
-    assert as_listed({**CALL, "id": "fc_9"}, "fc_1")["id"] == "fc_9"
-    assert "status" not in as_listed({"type": "reasoning", "id": "rs_1"}, "rs_2")
+    assert as_listed({**CALL, "id": "fc_9"}, new_id)["id"] == "fc_9"
+    said = {"role": "assistant", "content": [{"type": "output_text", "text": "A"}]}
+    assert as_listed(said, new_id)["content"][0]["annotations"] == []
+    assert "status" not in as_listed({"type": "reasoning", "id": "rs_1"}, new_id)

@@ -260,14 +260,6 @@ class MlxNotebookApp(ExtensionApp):
 
     def initialize_settings(self) -> None:
         """Make the catalog and the supervisor; nothing starts yet."""
-        self.catalog = Catalog(
-            folders=self.models_dirs,
-            aliases=self.model_aliases,
-            default=self.default_model,
-            trusted=self.trusted_models,
-            unknown=self.unknown_model,
-            log=self.log,
-        )
         env = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         self.supervisor = Supervisor(
             EngineConfig(
@@ -287,6 +279,15 @@ class MlxNotebookApp(ExtensionApp):
                 keep_alive=self.keep_alive_seconds,
             ),
             env={**env, **self.engine_env},
+            log=self.log,
+        )
+        self.catalog = Catalog(
+            folders=self.models_dirs,
+            aliases=self.model_aliases,
+            default=self.default_model,
+            trusted=self.trusted_models,
+            unknown=self.unknown_model,
+            last_used=lambda: self.supervisor.last_model,
             log=self.log,
         )
         self.supervisor.traces.limit = self.traces_limit

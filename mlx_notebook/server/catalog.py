@@ -6,7 +6,7 @@ https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from logging import Logger
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Catalog:
         default: The model for requests that name none.
         trusted: Names of models whose own Python code may run.
         unknown: What a name that is not there means: "error", or "loaded" for the model last used.
+        last_used: Tells the name of the model that last took a request, if one has.
         log: Told of models that are left out.
     """
 
@@ -57,6 +58,7 @@ class Catalog:
         default: str = "",
         trusted: Sequence[str] = (),
         unknown: str = "error",
+        last_used: Callable[[], str | None] = lambda: None,
         log: Logger,
     ) -> None:
         self._folders = [Path(folder).expanduser().absolute() for folder in folders]
@@ -67,7 +69,7 @@ class Catalog:
         self._log = log
         self._entries: dict[str, Entry] = {}
         self._scanned = float("-inf")
-        self._last_used: str | None = None
+        self._last_used = last_used
         self._complained: set[Path] = set()
 
     async def find(self, name: str | None) -> Entry:
@@ -81,8 +83,8 @@ class Catalog:
         if entry is None or not (entry.path / "config.json").exists():
             await self._scan()
             entry = self._entries.get(wanted)
-        if entry is None and self._unknown == "loaded" and self._last_used in self._entries:
-            entry = self._entries[self._last_used]
+        if entry is None and self._unknown == "loaded":
+            entry = self._entries.get(self._last_used() or "")
         if entry is None:
             raise model_not_found(wanted, self.names)
         if entry.runs_code and entry.name not in self._trusted:
@@ -108,7 +110,7 @@ class Catalog:
             await self._scan()
         candidates = (
             self._aliases.get(self._configured_default, self._configured_default),
-            self._last_used,
+            self._last_used(),
             EMBEDDED_DEFAULT,
         )
         found = next((name for name in candidates if name and name in self._entries), None)
@@ -117,7 +119,7 @@ class Catalog:
     @property
     def default_now(self) -> str | None:
         """The default model as far as is known without looking at the disk."""
-        candidates = (self._configured_default, self._last_used, EMBEDDED_DEFAULT)
+        candidates = (self._configured_default, self._last_used(), EMBEDDED_DEFAULT)
         return next((name for name in candidates if name), None)
 
     @property
@@ -125,10 +127,6 @@ class Catalog:
         """All names and aliases."""
         aliases = [alias for alias, name in self._aliases.items() if name in self._entries]
         return sorted([*self._entries, *aliases])
-
-    def used(self, name: str) -> None:
-        """Remember the model that was used last."""
-        self._last_used = name
 
     async def _scan(self) -> None:
         # Folders may lie on a network: look from a thread.

@@ -41,7 +41,6 @@ class EmbeddingsHandler(ApiHandler):
                 if error.param == "prompt":
                     error.param = "input"
                 raise
-            self.extension.catalog.used(entry.name)
             shown = _encoded if request.encoding_format == "base64" else _numbers
             self.answer(
                 wire.EmbeddingList(

@@ -96,7 +96,6 @@ class GenerationHandler(EventStreamHandler):
         self.set_header("x-request-id", command.id.partition(".")[0])
         origin = Origin(await owner(self), self.endpoint)
         async with self.extension.supervisor.generate(command, origin) as stream:
-            self.extension.catalog.used(command.model)
             yield stream
 
     async def tokenized(

@@ -70,7 +70,6 @@ class LoadHandler(ApiHandler):
         entry = await self.extension.catalog.find(order.model)
         with self.while_connected():
             loaded = await self.extension.supervisor.load(entry.name, str(entry.path))
-            self.extension.catalog.used(entry.name)
             resident = loaded.resident
             self.answer(
                 wire.LoadedModel(

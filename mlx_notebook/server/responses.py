@@ -206,7 +206,6 @@ class ResponsesHandler(ResponsesBase):
 
     async def _in_background(self, run: Run, command: Generate, streamed: bool) -> None:
         self.set_header("x-request-id", command.id)
-        self.extension.catalog.used(command.model)
         await self.extension.responses.begin(run, command)
         if streamed:
             await self.follow(run, -1)

@@ -28,6 +28,7 @@ from mlx_notebook.messages import (
     Generate,
     Load,
     Loaded,
+    Prefill,
     Ready,
     Stats,
     Tokenize,
@@ -82,6 +83,7 @@ class Supervisor:
         self.version = 0
         self.restarts = 0
         self.ready: Ready | None = None
+        self.last_model: str | None = None
         self._state: EngineState = "stopped"
         self._env = env
         self._log = log
@@ -223,7 +225,9 @@ class Supervisor:
             elif isinstance(event, Ready):
                 self._started(event)
             elif (stream := self._streams.get(event.id)) is not None:
-                if isinstance(event, Done):
+                if isinstance(event, Prefill | Loaded):
+                    self.last_model = stream.model
+                elif isinstance(event, Done):
                     self._kills.pop(stream.model, None)
                     self._deaths = 0
                 if not stream.push(event):

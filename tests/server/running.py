@@ -17,6 +17,7 @@ import httpx
 import psutil
 
 TOKEN = "test-token"
+_OTHER_EXTENSIONS = ("jupyterlab", "jupyter_lsp", "jupyter_server_terminals", "notebook")
 HELLO = [{"role": "user", "content": "Hello!"}]
 
 
@@ -35,7 +36,9 @@ class RunningServer:
         token: str | None = TOKEN,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="mlxnb-test-"))
-        settings = {"ServerApp": {"jpserver_extensions": {"mlx_notebook": True}}, **(config or {})}
+        # The others take seconds to load; the tests of notebooks and lab run with them.
+        extensions = {"mlx_notebook": True, **dict.fromkeys(_OTHER_EXTENSIONS, False)}
+        settings = {"ServerApp": {"jpserver_extensions": extensions}, **(config or {})}
         (self.folder / "jupyter_server_config.json").write_text(json.dumps(settings))
         command = ["mlx_notebook.server"] if alone else ["jupyter_server"]
         self.log_file = self.folder / "log"

@@ -57,10 +57,10 @@ def test_the_token_is_taken_as_clients_send_it(
     server: RunningServer, headers: dict[str, str]
 ) -> None:
     url = server.url + "v1/chat/completions"
-    response = httpx.post(url, headers=headers, content=BODY)
+    response = httpx.post(url, headers=headers, content=BODY, timeout=60)
     assert response.status_code == 200
     assert "set-cookie" not in response.headers
-    assert httpx.post(url, params={"token": TOKEN}, content=BODY).status_code == 200
+    assert httpx.post(url, params={"token": TOKEN}, content=BODY, timeout=60).status_code == 200
 
 
 def test_a_login_cookie_alone_does_not_pass_for_a_foreign_page(server: RunningServer) -> None:

@@ -125,15 +125,13 @@ class TestTheDefault:
     async def test_is_the_configured_one_first(self, cache: Path) -> None:
         cached(cache, "a/one")
         cached(cache, "a/two")
-        catalog = Catalog(default="a/one", log=LOG)
-        catalog.used("a/two")
+        catalog = Catalog(default="a/one", last_used=lambda: "a/two", log=LOG)
         assert (await catalog.find(None)).name == "a/one"
 
     async def test_then_the_one_used_last(self, cache: Path) -> None:
         cached(cache, "a/two")
-        catalog = Catalog(log=LOG)
-        assert (await catalog.find(None)).name == "tiny-chat"
-        catalog.used("a/two")
+        assert (await Catalog(log=LOG).find(None)).name == "tiny-chat"
+        catalog = Catalog(last_used=lambda: "a/two", log=LOG)
         assert (await catalog.find(None)).name == "a/two"
         assert (await names(catalog))[0] == "a/two"
 
@@ -144,10 +142,9 @@ class TestTheDefault:
 
 async def test_an_unknown_name_may_mean_the_loaded_model(cache: Path) -> None:
     cached(cache, "a/one")
-    catalog = Catalog(unknown="loaded", log=LOG)
     with pytest.raises(NotFound):
-        await catalog.find("gpt-4")
-    catalog.used("a/one")
+        await Catalog(unknown="loaded", log=LOG).find("gpt-4")
+    catalog = Catalog(unknown="loaded", last_used=lambda: "a/one", log=LOG)
     assert (await catalog.find("gpt-4")).name == "a/one"
 
 

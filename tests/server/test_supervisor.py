@@ -5,7 +5,9 @@ import concurrent.futures
 import json
 import os
 import random
+import shutil
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -251,3 +253,51 @@ def ask(server: RunningServer) -> list[float]:
             times.append(time.perf_counter() - began)
             time.sleep(0.02)
     return times
+
+
+def test_a_client_that_does_not_read_holds_up_nobody(server: RunningServer) -> None:
+    assert server.chat(model="long").status_code == 200
+    body = json.dumps({**LONG, "stream": True}).encode()
+    head = (
+        f"POST /nb/v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+        f"Authorization: Bearer {server.token}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    with socket.socket() as sleeper:
+        sleeper.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sleeper.connect(("127.0.0.1", server.port))
+        sleeper.sendall(head.encode() + body)
+        wait_for(lambda: generating(server, 1), 20)
+        began = time.monotonic()
+        assert server.chat(model="long", max_tokens=50, ignore_eos=True).status_code == 200
+        assert time.monotonic() - began < 10
+    server.wait_until_idle()
+
+
+def test_a_model_that_cannot_be_loaded_is_told_why(
+    tmp_path: Path, models_dir: Path, server: RunningServer
+) -> None:
+    broken = models_dir / "broken"
+    if not broken.exists():
+        shutil.copytree(models_dir / "short", broken)
+        (broken / "model.safetensors").write_bytes(b"not weights")
+    for stream in (False, True):
+        response = server.chat(model="broken", stream=stream)
+        assert response.status_code == 503
+        error = response.json()["error"]
+        assert error["code"] == "model_load_failed"
+        assert "broken" in error["message"]
+    assert server.works()
+
+
+def test_an_engine_that_cannot_be_started_makes_the_health_a_503() -> None:
+    settings = {"engine_env": {"PYTHONHOME": "/nonexistent"}}
+    with running(config={"MlxNotebookApp": settings}) as server:
+        assert server.client.get("health").status_code == 200
+        response = server.chat()
+        assert response.status_code == 503
+        assert response.json()["error"]["code"] == "engine_unavailable"
+        health = server.client.get("health")
+        assert health.status_code == 503
+        assert health.json()["error"]["code"] == "engine_unavailable"
+        assert server.status()["engine"]["state"] == "failed"
+        assert server.client.get("api/kernels").status_code == 200

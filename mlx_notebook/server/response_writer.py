@@ -49,6 +49,7 @@ class ResponseWriter:
         self._item: OutputItem | None = None
         self._pieces: list[str] = []
         self._logprobs: list[Logprob] = []
+        self._held: list[words.TokenLogprob] = []
         self._blank: list[words.Text] = []
         self._reason: words.FinishReason = "stop"
 
@@ -126,6 +127,9 @@ class ResponseWriter:
                 yield self._said(each)
         elif event.text:
             yield self._said(event)
+        else:
+            # The token's text comes with a later one's.
+            self._held += event.logprobs or []
 
     def _open_message(self) -> Events:
         yield from self._open(OutputMessage(new_id("msg_"), "in_progress", []))
@@ -133,7 +137,8 @@ class ResponseWriter:
         yield told.PartAdded(output_index=self._index, item_id=self._id, part=part)
 
     def _said(self, event: words.Text) -> told.Event:
-        logprobs = [Logprob.of(token) for token in event.logprobs or []]
+        logprobs = [Logprob.of(token) for token in (*self._held, *(event.logprobs or ()))]
+        self._held.clear()
         self._pieces.append(event.text)
         self._logprobs.extend(logprobs)
         return told.TextDelta(
@@ -184,6 +189,8 @@ class ResponseWriter:
         index, id = self._index, item.id
         match item:
             case OutputMessage():
+                self._logprobs += [Logprob.of(token) for token in self._held]
+                self._held.clear()
                 said = OutputText(text, [], self._logprobs)
                 item.content = [said]
                 events += (

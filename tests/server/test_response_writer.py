@@ -197,6 +197,18 @@ def test_log_probabilities_come_with_the_text() -> None:
     assert delta.logprobs[0].logprob == -0.5
 
 
+def test_log_probabilities_of_tokens_whose_text_comes_later_are_kept() -> None:
+    tokens = [words.TokenLogprob(word, -0.5, [], []) for word in ("Hi", " ", "Ann", " ")]
+    texts = ["Hi", "", " Ann", ""]
+    events = [words.Text("r", 0, t, 1, [token]) for t, token in zip(texts, tokens, strict=True)]
+    _, response = written([PREFILL, *events, *finished()], include=["message.output_text.logprobs"])
+    message = response.output[0]
+    assert message.type == "message"
+    assert message.content[0].type == "output_text"
+    logprobs = message.content[0].logprobs or []
+    assert [logprob.token for logprob in logprobs] == ["Hi", " ", "Ann", " "]
+
+
 def test_a_failure_in_the_middle_ends_the_response() -> None:
     made = writer()
     told = [each for event in (PREFILL, text("Hel")) for each in made.take(event)]

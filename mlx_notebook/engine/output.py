@@ -57,6 +57,10 @@ class OutputStream:
         self._reader = reader
         self._tokens = 0
         self._logprobs: list[TokenLogprob] | None = None
+        # Whether marks, thinking or a call may lie before the next content, whose tokens are not
+        # the content's; and whether they certainly do.
+        self._marks = True
+        self._outside = False
         self._raw: list[str] = []
         self._problems: list[Problem] = []
         self.reasoning_tokens = 0
@@ -77,12 +81,12 @@ class OutputStream:
         if text:
             self._raw.append(text)
             self._emit(self._reader.feed(text), events)
-        if self._logprobs:
-            self._flush(events)
 
     def finish(self, *, cut: bool, events: list[Event]) -> None:
         """The row has ended, `cut` for want of tokens: let go of what was held back."""
         self._emit(self._reader.finish(cut=cut), events)
+        if self._outside:
+            self._logprobs = None
         if self._tokens:
             self._flush(events)
 
@@ -93,21 +97,35 @@ class OutputStream:
     def _emit(self, pieces: list[parsed.Event], events: list[Event]) -> None:
         for piece in pieces:
             match piece:
-                case parsed.Content() | parsed.Thinking():
-                    make = Text if isinstance(piece, parsed.Content) else Reasoning
+                case parsed.Content():
                     tokens, logprobs = self._taken()
-                    events.append(make(self._id, self._row, piece.text, tokens, logprobs))
+                    if logprobs and self._marks:
+                        logprobs = _of_text(logprobs, piece.text)
+                    self._marks = self._outside = False
+                    events.append(Text(self._id, self._row, piece.text, tokens, logprobs))
+                case parsed.Thinking():
+                    tokens, logprobs = self._taken()
+                    self._marks = self._outside = True
+                    events.append(Reasoning(self._id, self._row, piece.text, tokens, logprobs))
                 case parsed.CallStart():
+                    self._in_call()
                     call_id = f"call_{secrets.token_hex(12)}"
                     events.append(
                         ToolCallStart(self._id, self._row, piece.index, call_id, piece.name)
                     )
                 case parsed.CallArguments():
+                    self._in_call()
                     events.append(ToolCallDelta(self._id, self._row, piece.index, piece.text))
                 case parsed.CallEnd():
+                    self._in_call()
                     self.called = True
                 case parsed.CallFailed():
                     self._problems.append(Problem(piece.raw, piece.reason))
+
+    def _in_call(self) -> None:
+        """A call's tokens are not those of content."""
+        self._logprobs = None
+        self._marks = self._outside = True
 
     def _flush(self, events: list[Event]) -> None:
         """Report tokens that gave no text yet."""
@@ -119,3 +137,12 @@ class OutputStream:
         taken = self._tokens, self._logprobs
         self._tokens, self._logprobs = 0, None
         return taken
+
+
+def _of_text(tokens: list[TokenLogprob], text: str) -> list[TokenLogprob]:
+    """Leave out the leading tokens that `text` does not need: marks, and white space after them."""
+    data = text.encode()
+    rest = tokens
+    while len(rest) > 1 and data in b"".join(bytes(token.bytes) for token in rest[1:]):
+        rest = rest[1:]
+    return rest

@@ -212,6 +212,19 @@ def test_log_probabilities_come_with_each_token_streamed_too(client: openai.Open
     assert [token.token for token in streamed] == [token.token for token in tokens]
 
 
+def test_log_probabilities_are_those_of_the_content_alone(client: openai.OpenAI) -> None:
+    options = {"logprobs": True, "max_tokens": 30}
+    answer = ask(
+        client, reasoning_effort="high", extra_body={"thinking_budget": 4}, **options
+    ).choices[0]
+    tokens = [token.token for token in answer.logprobs.content]
+    assert "".join(tokens).strip() == answer.message.content.strip()
+    options["max_tokens"] = 200
+    called = ask(client, tools=[CLOCK], tool_choice="required", **options).choices[0]
+    assert called.message.tool_calls
+    assert called.logprobs.content == []
+
+
 def test_an_agents_turns_go_back_and_are_found_in_the_cache(client: openai.OpenAI) -> None:
     messages: list[Any] = [{"role": "user", "content": "How is the weather in Oslo and Bergen?"}]
     cached = []

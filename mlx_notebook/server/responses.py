@@ -13,6 +13,7 @@ from mlx_notebook.server.response_runs import Run
 from mlx_notebook.server.response_store import Item, previous_not_found
 from mlx_notebook.server.response_writer import ResponseWriter
 from mlx_notebook.server.streams import KeepAlive, RequestStream
+from mlx_notebook.server.truncation import truncated
 from mlx_notebook.server.wire.conversation import joined_system, with_matched_results
 from mlx_notebook.server.wire.response import InputTokens, Response
 from mlx_notebook.server.wire.response_events import encoded
@@ -115,6 +116,8 @@ class ResponsesHandler(ResponsesBase):
         request = self.decoded(DECODER)
         user = await owner(self)
         prompt, given = await self.prompt(user, request)
+        if request.truncation == "auto":
+            prompt = await truncated(self, request.model, prompt, request.max_output_tokens)
         command = await self.command(
             new_id("resp_"),
             request.model,

@@ -268,6 +268,23 @@ def test_input_tokens_are_counted_as_they_will_be_used(
     assert counted.input_tokens == response.usage.input_tokens
 
 
+def test_truncation_drops_the_oldest_turns(client: openai.OpenAI) -> None:
+    turns: list[Any] = [{"role": "user", "content": f"Turn {number}."} for number in range(12)]
+    asked: dict[str, Any] = {
+        "model": "short",
+        "input": [{"role": "developer", "content": "Be."}, *turns],
+        "max_output_tokens": 8,
+    }
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.responses.create(**asked)
+    assert caught.value.code == "context_length_exceeded"
+    response = client.responses.create(**asked, truncation="auto")
+    assert strictly(response).truncation == "auto"
+    assert response.usage is not None
+    # Another turn would not have fitted into the 64 tokens of this model.
+    assert 64 - 8 - 30 < response.usage.input_tokens <= 64 - 8
+
+
 @pytest.mark.parametrize(
     ("change", "param"),
     [
@@ -281,7 +298,6 @@ def test_input_tokens_are_counted_as_they_will_be_used(
         ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"moderation": {"model": "m"}}, "moderation"),
-        ({"truncation": "auto"}, "truncation"),
         ({"text": {"verbosity": "low"}}, "text.verbosity"),
         ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "text.format.schema"),
         ({"temperature": 3}, "temperature"),

@@ -166,7 +166,7 @@ class Response(Struct, kw_only=True):
     tools: list[dict[str, Any]] = []
     top_logprobs: int = 0
     top_p: float | None = None
-    truncation: Literal["disabled"] = "disabled"
+    truncation: Literal["auto", "disabled"] = "disabled"
     usage: ResponseUsage | None = None
     user: str | None = None
 
@@ -197,6 +197,7 @@ class Response(Struct, kw_only=True):
             tools=[{"strict": True, "parameters": None, **tool} for tool in request.tools or []],
             top_logprobs=request.top_logprobs or 0,
             top_p=request.top_p,
+            truncation=request.truncation or "disabled",
             user=request.user,
         )
 

@@ -157,7 +157,6 @@ class ResponsesRequest(LocalSampling, kw_only=True):
             InvalidRequest: The request asks for it; `param` names the parameter.
         """
         asked = {name: getattr(self, name) not in (None, []) for name in _UNSUPPORTED}
-        asked["truncation"] = self.truncation == "auto"
         asked["text.verbosity"] = bool(self.text and self.text.verbosity in ("low", "high"))
         options = self.stream_options
         asked["stream_options.include_obfuscation"] = bool(options and options.include_obfuscation)

@@ -243,7 +243,7 @@ class MlxNotebookApp(ExtensionApp):
 
     # --- life -----------------------------------------------------------------------------------
 
-    supervisor: Supervisor
+    _supervisor: Supervisor
     catalog: Catalog
     _task: asyncio.Task[None] | None = None
     _announces = False
@@ -261,7 +261,7 @@ class MlxNotebookApp(ExtensionApp):
     def initialize_settings(self) -> None:
         """Make the catalog and the supervisor; nothing starts yet."""
         env = {name: value for name, value in os.environ.items() if name not in _SECRETS}
-        self.supervisor = Supervisor(
+        self._supervisor = Supervisor(
             EngineConfig(
                 max_batch=self.max_batch,
                 prefill_step=self.prefill_step,
@@ -287,10 +287,10 @@ class MlxNotebookApp(ExtensionApp):
             default=self.default_model,
             trusted=self.trusted_models,
             unknown=self.unknown_model,
-            last_used=lambda: self.supervisor.last_model,
+            last_used=lambda: self._supervisor.last_model,
             log=self.log,
         )
-        self.supervisor.traces.limit = self.traces_limit
+        self._supervisor.traces.limit = self.traces_limit
 
     def initialize_handlers(self) -> None:
         """Mount the routes below the server's base URL."""
@@ -300,9 +300,9 @@ class MlxNotebookApp(ExtensionApp):
         application.add_handlers(".*$", [rule])  # type: ignore[no-untyped-call]
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
-        self._task = asyncio.create_task(self.supervisor.run())
+        supervisor = self.supervisor
         if self.start_engine_at_startup:
-            self.supervisor.want()
+            supervisor.want()
         if self._announces:
             self._announce()
 
@@ -310,7 +310,7 @@ class MlxNotebookApp(ExtensionApp):
         """Stop running work and the engine; takes a bounded time."""
         if self._task is None:
             return
-        self.supervisor.stop()
+        self._supervisor.stop()
         if "responses" in self.__dict__:
             await self.responses.close()
         with anyio.move_on_after(_STOP_SECONDS):
@@ -318,9 +318,20 @@ class MlxNotebookApp(ExtensionApp):
 
     def current_activity(self) -> int:
         """Return the number of requests in flight, so that no idle culler stops the server."""
-        return len(self.supervisor.streams)
+        return len(self._supervisor.streams)
 
     # --- for the handlers -----------------------------------------------------------------------
+
+    @property
+    def supervisor(self) -> Supervisor:
+        """The engine's supervisor, at work from the first look on (needs the running loop).
+
+        Not from the start hook alone: requests come before it, and servers that other programs
+        embed never call it.
+        """
+        if self._task is None:
+            self._task = asyncio.create_task(self._supervisor.run())
+        return self._supervisor
 
     @cached_property
     def responses(self) -> "Responses":
@@ -340,7 +351,7 @@ class MlxNotebookApp(ExtensionApp):
     @property
     def fingerprint(self) -> str:
         """What answers depend on beside the request: versions of the libraries, and the device."""
-        ready = self.supervisor.ready
+        ready = self._supervisor.ready
         told = (__version__, ready.device, sorted(ready.versions.items())) if ready else ()
         return "fp_" + hashlib.sha256(repr(told).encode()).hexdigest()[:10]
 

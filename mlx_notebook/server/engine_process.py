@@ -138,7 +138,8 @@ class EngineProcess:
 
     def kill(self) -> None:
         """Kill the process and whatever it has started, as a compiler."""
-        with contextlib.suppress(ProcessLookupError):
+        # macOS says EPERM of a group whose processes have all ended.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
     async def _end(self) -> None:

@@ -17,6 +17,7 @@ from mlx_notebook.server.generation import GenerationHandler, new_id
 from mlx_notebook.server.streams import RequestStream
 from mlx_notebook.server.wire.anthropic import COUNT_DECODER, DECODER
 from mlx_notebook.server.wire.anthropic_message import (
+    ErrorDetails,
     ErrorObject,
     MessageAnswer,
     MessageError,
@@ -57,7 +58,9 @@ class AnthropicHandler(GenerationHandler):
                 "Send the Jupyter server's token as the API key: 'x-api-key: <token>' "
                 "(api_key=... in Anthropic's client). `jupyter server list` shows it."
             )
-        return msgspec.json.encode(MessageError(ErrorObject(kind, message), self.request_id))
+        unsupported: list[str] | None = [] if error.code == "thread_unsupported_request" else None
+        told = ErrorObject(kind, message, ErrorDetails(error.code, unsupported))
+        return msgspec.json.encode(MessageError(told, self.request_id))
 
 
 class MessagesHandler(AnthropicHandler):

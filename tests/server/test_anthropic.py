@@ -116,6 +116,28 @@ def test_thinking_is_apart_from_the_answer(client: anthropic.Anthropic) -> None:
     assert kinds[1:] in ([], ["text"]) if kinds[:1] == ["thinking"] else kinds == ["text"]
 
 
+def test_the_clients_own_tool_loop_runs(client: anthropic.Anthropic) -> None:
+    asked: list[bool] = []
+
+    @anthropic.beta_tool
+    def look(metric: bool) -> str:
+        """Look at the sky."""
+        asked.append(metric)
+        return "sunny"
+
+    runner = client.beta.messages.tool_runner(
+        model="tiny-chat",
+        max_tokens=400,
+        messages=HELLO,  # type: ignore[arg-type]
+        tools=[look],
+        tool_choice={"type": "any", "disable_parallel_tool_use": True},
+        max_iterations=2,
+    )
+    reasons = [message.stop_reason for message in runner]
+    assert reasons == ["tool_use", "tool_use"]
+    assert asked
+
+
 def test_parse_gives_a_pydantic_model(client: anthropic.Anthropic) -> None:
     class Answer(pydantic.BaseModel):
         right: bool

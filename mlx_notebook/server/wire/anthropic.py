@@ -131,6 +131,7 @@ class CountTokensRequest(LocalSampling, kw_only=True):
     diagnostics: Any = None
     mcp_servers: Any = None
     speed: Literal["standard", "fast"] | None = None
+    thread: Any = None
 
     def prompt(self) -> ChatPrompt:
         """Return the conversation for the engine.
@@ -141,6 +142,13 @@ class CountTokensRequest(LocalSampling, kw_only=True):
         for name in _UNSUPPORTED:
             if getattr(self, name) not in (None, []):
                 raise unsupported(name)
+        if self.thread is not None:
+            # Anthropic's client then sends the whole conversation by itself.
+            raise InvalidRequest(
+                "This server keeps no threads: leave 'thread' out and send all messages.",
+                param="thread",
+                code="thread_unsupported_request",
+            )
         if self.speed == "fast":
             raise unsupported("speed")
         turns = Turns(self.system)

@@ -168,11 +168,19 @@ MessageEvent = (
 )
 
 
+class ErrorDetails(Struct, omit_defaults=True):
+    """The exact case; `unsupported` lists features that cannot be had together."""
+
+    error_code: str
+    unsupported: list[str] | None = None
+
+
 class ErrorObject(Struct):
     """What went wrong."""
 
     type: str
     message: str
+    details: ErrorDetails
 
 
 class MessageError(Struct, tag_field="type", tag="error"):

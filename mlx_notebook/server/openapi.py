@@ -248,7 +248,9 @@ def _operation(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
     elif route.streamed is None:
         content["application/json"] = {"schema": {"type": "object"}}
     if route.streamed is not None:
-        content["text/event-stream"] = {"schema": {"type": "string"}}
+        content["text/event-stream"] = {
+            "schema": _event([schema_of[route.streamed], schema_of[route.failure]])
+        }
     error = {"application/json": {"schema": schema_of[route.failure]}}
     operation: dict[str, Any] = {
         "summary": route.summary,
@@ -281,6 +283,22 @@ def _operation(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
     if parameters:
         operation["parameters"] = parameters
     return operation
+
+
+def _event(data: list[Any]) -> dict[str, Any]:
+    """Return the schema of one event of a stream whose `data:` lines are of these types.
+
+    The completions end with OpenAI's `[DONE]`.
+    """
+    lines = {"contentMediaType": "application/json", "contentSchema": {"anyOf": data}}
+    return {
+        "type": "object",
+        "properties": {
+            "event": {"type": "string"},
+            "data": {"type": "string", "anyOf": [{"const": "[DONE]"}, lines]},
+        },
+        "required": ["data"],
+    }
 
 
 class OpenApiHandler(ApiHandler):

@@ -5,9 +5,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-# White space inside JSON: as much as an indented document needs, but never without end, since
-# small models that may write blanks for ever sometimes do.
-JSON_SPACE = r"[\x20\x0A\x0D\x09]{1,40}"
+# White space inside JSON: one blank, or a new line and its indentation. Small models that may
+# write more blanks than that do so until their tokens are used up.
+JSON_SPACE = r"(\x20|\x0A(\x20{0,16}|\x09{0,8}))"
 
 _NEWLINES = re.compile(r"(\n+)")
 

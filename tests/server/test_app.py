@@ -4,6 +4,7 @@ import re
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -108,6 +109,14 @@ def test_a_module_in_the_working_directory_does_not_become_the_engines() -> None
     with running() as server:
         (server.folder / "numpy.py").write_text("raise SystemExit('not this one')")
         assert server.works()
+
+
+def test_it_works_in_a_server_that_runs_inside_another_program() -> None:
+    case = Path(__file__).with_name("embedded.py")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", str(case)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
 
 
 def test_neither_the_extension_nor_its_process_imports_the_heavy_libraries(

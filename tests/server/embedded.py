@@ -1,4 +1,7 @@
-"""The extension in a server that another program runs in its own process, as pytest-jupyter does."""
+"""A test of the extension in a server that runs inside another program, as pytest-jupyter does it.
+
+Run by `test_app.py` in a process of its own: the plugin takes every async test of a session over.
+"""
 
 import json
 from collections.abc import Awaitable, Callable

@@ -1,6 +1,7 @@
 """`%%chat`, `%chat` and `%mlx`: talking to the model, and to the server, from cells."""
 
 import importlib
+import re
 import threading
 from typing import Any
 
@@ -66,12 +67,28 @@ MlxMagics.mlx.__doc__ = "Ask and steer the model server.\n\n" + "\n".join(
 )
 
 
+def keep_questions(lines: list[str]) -> list[str]:
+    """Keep `%chat What is this?` a question: IPython takes a final `?` for a wish for help."""
+    if lines and lines[0].startswith("%%"):
+        return lines
+    return [_QUESTION.sub(_call, line) for line in lines]
+
+
+_QUESTION = re.compile(r"^(?P<indent>\s*)%chat[ \t]+(?P<text>\S.*\?)\s*$")
+
+
+def _call(match: re.Match[str]) -> str:
+    return f"{match['indent']}get_ipython().run_line_magic('chat', {match['text']!r})\n"
+
+
 def load(shell: Any) -> None:
     """Register the magics, connect, and say in one line to what.
 
     Where there is no server yet the line says why; the next cell looks again.
     """
     shell.register_magics(MlxMagics(shell))
+    if keep_questions not in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.append(keep_questions)
     shell.set_hook("complete_command", complete, str_key="%mlx")
     # So that the first answer need not wait for it.
     threading.Thread(
@@ -88,5 +105,7 @@ def unload(shell: Any) -> None:
     for kind in ("line", "cell"):
         for name in ("chat", "mlx"):
             shell.magics_manager.magics[kind].pop(name, None)
+    if keep_questions in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.remove(keep_questions)
     shell.strdispatchers["complete_command"].strs.pop("%mlx", None)
     connection.disconnect()

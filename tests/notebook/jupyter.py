@@ -129,6 +129,7 @@ class Cell:
     outputs: list[dict] = field(default_factory=list)
     updates: int = 0
     seconds: float = 0.0
+    shown_help: str = ""
 
     @property
     def markdown(self):
@@ -185,6 +186,8 @@ class Kernel:
         timer.cancel()
         cell.status, cell.ename = reply["status"], reply.get("ename", "")
         cell.evalue = reply.get("evalue", "")
+        pages = [page["data"]["text/plain"] for page in reply.get("payload", []) if "data" in page]
+        cell.shown_help = "".join(pages)
         assert not check or cell.status == "ok", (cell.ename, cell.evalue, cell.stderr)
         return cell
 

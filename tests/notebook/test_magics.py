@@ -74,6 +74,12 @@ def test_names_are_filled_in_and_single_braces_left(kernel):
     assert kernel.value(f"{CONVERSATION}.messages[2]['content']") == "the {city} of Paris costs $n"
 
 
+def test_a_question_on_one_line_is_not_taken_for_a_wish_for_help(kernel):
+    kernel.run("if True:\n    %chat --max-tokens 3 Isn't that a `city`?")
+    assert kernel.value(f"{CONVERSATION}.messages[0]['content']") == "Isn't that a `city`?"
+    assert "--max-tokens" in kernel.run("%chat?").shown_help
+
+
 def test_the_answer_goes_to_a_variable(kernel):
     cell = kernel.run("%%chat --var answer --max-tokens 20\nHello!")
     assert kernel.value("answer") == cell.outputs[0]["text/plain"]

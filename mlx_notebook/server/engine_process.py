@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -27,6 +28,8 @@ _MODULE = ("-m", "mlx_notebook.engine")
 # A unix socket's address holds 107 bytes on Linux and 103 on macOS.
 _LONGEST_SOCKET_PATH = 100
 _KILL_GRACE_SECONDS = 3.0
+# The first word of each line of the engine's log.
+_LEVELS = {"WARNING": logging.WARNING, "ERROR": logging.ERROR, "CRITICAL": logging.ERROR}
 
 
 class EngineProcess:
@@ -69,16 +72,18 @@ class EngineProcess:
             address = f"ipc://{folder}/engine.sock"
             socket.bind(address)
             options = ["--socket", address, "--config", msgspec.json.encode(config).decode()]
-            process = await anyio.open_process(
-                # -P: a user's `random.py` in the working directory must not become the engine's.
-                [sys.executable, "-P", *_MODULE, *options],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                env=env,
-                # A terminal's Ctrl-C is for the server, which then ends the engine in order.
-                start_new_session=True,
-            )
+            # Cancelled in the middle, a process would be there and nobody would know it.
+            with anyio.CancelScope(shield=True):
+                process = await anyio.open_process(
+                    # -P: a user's `random.py` in the working directory must not be the engine's.
+                    [sys.executable, "-P", *_MODULE, *options],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    env=env,
+                    # A terminal's Ctrl-C is for the server, which then ends the engine in order.
+                    start_new_session=True,
+                )
             engine = cls(process, socket, folder, log)
             try:
                 yield engine
@@ -130,7 +135,8 @@ class EngineProcess:
         text = line.decode(errors="replace").rstrip()
         if text:
             self.last_lines.append(text)
-            self._log.info("[engine %d] %s", self.pid, text[:2000])
+            level = _LEVELS.get(text.partition(" ")[0], logging.INFO)
+            self._log.log(level, "[engine %d] %s", self.pid, text[:2000])
 
     async def wait(self) -> int:
         """Wait for the process's end and return its exit code, negative for a signal."""

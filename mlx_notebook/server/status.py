@@ -93,7 +93,10 @@ class HealthHandler(ApiHandler):
     @authorized
     async def get(self) -> None:
         """Answer ok, or 503 where the engine is dead and could not be restarted."""
-        if (failure := self.extension.supervisor.failure) is not None:
+        supervisor = self.extension.supervisor
+        if (failure := supervisor.failure) is not None:
+            # Whoever watches this to send requests here would otherwise never send one again.
+            supervisor.try_again()
             raise failure
         self.answer(wire.Health())
 

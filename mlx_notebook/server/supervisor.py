@@ -367,8 +367,7 @@ class Supervisor:
 
     async def _running(self, stream: RequestStream) -> None:
         """Wait for the engine, starting it where needed."""
-        rested = time.monotonic() - self._failed_at >= _FAILED_PAUSE_SECONDS
-        if self._state == "failed" and not rested:
+        if self._state == "failed" and not self._rested:
             raise Unavailable(
                 f"{self._error} It ended several times in a row; it is tried again in "
                 f"{_FAILED_PAUSE_SECONDS:g} seconds. The server's log says more.",
@@ -411,6 +410,15 @@ class Supervisor:
     def failure(self) -> ApiError | None:
         """Why no request can be served now, if none can."""
         return Unavailable(self._error or "") if self._state == "failed" else None
+
+    def try_again(self) -> None:
+        """Start an engine that had failed, if that was long enough ago."""
+        if self._state == "failed" and self._rested:
+            self.want()
+
+    @property
+    def _rested(self) -> bool:
+        return time.monotonic() - self._failed_at >= _FAILED_PAUSE_SECONDS
 
     async def change(self, version: int) -> int:
         """Wait until something differs from `version` and return the new version."""

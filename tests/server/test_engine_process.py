@@ -78,6 +78,9 @@ async def test_an_engine_that_cannot_start_is_told_at_once_and_tried_again_later
         monkeypatch.setattr("mlx_notebook.server.supervisor._FAILED_PAUSE_SECONDS", 0.0)
         with pytest.raises(Unavailable, match="no such luck"):
             await supervisor.load("m", "/nowhere")
+        supervisor.try_again()
+        while supervisor.status.state == "failed":
+            await anyio.sleep(0.01)
 
 
 async def test_an_engine_that_hangs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

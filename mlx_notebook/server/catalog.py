@@ -4,6 +4,7 @@ A name is looked up in what the scan found and never joined to a path. Cache lay
 https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 """
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +12,6 @@ from logging import Logger
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
 import msgspec
 from msgspec import Struct
 
@@ -129,8 +129,9 @@ class Catalog:
         return sorted([*self._entries, *aliases])
 
     async def _scan(self) -> None:
-        # Folders may lie on a network: look from a thread.
-        self._entries = await anyio.to_thread.run_sync(self._found)
+        # Folders may lie on a network: look from a thread. One of asyncio's: anyio's keep a server
+        # alive that is stopped in the middle of its first request.
+        self._entries = await asyncio.to_thread(self._found)
         self._scanned = time.monotonic()
 
     def _found(self) -> dict[str, Entry]:

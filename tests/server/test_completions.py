@@ -1,9 +1,10 @@
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import openai
 import pytest
 
-from tests.server.running import RunningServer
+from tests.server.running import RunningServer, wait_for
 
 FIXED: dict[str, Any] = {"model": "tiny-chat", "temperature": 0, "max_tokens": 4}
 
@@ -109,6 +110,22 @@ def test_more_prompts_than_the_engine_takes_at_once_are_all_answered(
     body = {**FIXED, "max_tokens": 1, "prompt": [f"Number {i}" for i in range(40)]}
     answer = server.client.post("v1/completions", json=body).raise_for_status().json()
     assert len(answer["choices"]) == 40
+
+
+def test_all_prompts_of_a_request_are_stopped_together(server: RunningServer) -> None:
+    body = {**FIXED, "max_tokens": 3000, "prompt": ["a", "b", "c"], "ignore_eos": True}
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(server.client.post, "v1/completions", json=body)
+
+        def parts() -> list[str]:
+            ids = [request["id"] for request in server.status()["requests"]]
+            return ids if len(ids) == 3 else []
+
+        id = wait_for(parts, 20)[0].partition(".")[0]
+        assert server.client.post(f"mlx/cancel/{id}").json() == {"id": id, "cancelled": True}
+        response = waiting.result(10)
+    assert response.json()["error"]["code"] == "request_cancelled"
+    assert server.wait_until_idle()
 
 
 def test_an_answer_takes_the_shape_that_is_asked(client: openai.OpenAI) -> None:

@@ -225,11 +225,22 @@ def test_log_probabilities_are_those_of_the_content_alone(client: openai.OpenAI)
     assert called.logprobs.content == []
 
 
-def test_an_agents_turns_go_back_and_are_found_in_the_cache(client: openai.OpenAI) -> None:
-    messages: list[Any] = [{"role": "user", "content": "How is the weather in Oslo and Bergen?"}]
+@pytest.mark.parametrize("effort", ["none", "high"])
+def test_an_agents_turns_go_back_and_are_found_in_the_cache(
+    client: openai.OpenAI, effort: str
+) -> None:
+    question = f"How is the weather in Oslo and Bergen? Think: {effort}."
+    messages: list[Any] = [{"role": "user", "content": question}]
     cached = []
     for _ in range(3):
-        answer = ask(client, messages=messages, tools=[WEATHER], tool_choice="required")
+        answer = ask(
+            client,
+            messages=messages,
+            tools=[WEATHER],
+            tool_choice="required",
+            reasoning_effort=effort,
+            extra_body={"thinking_budget": 8},
+        )
         message = answer.choices[0].message
         cached.append(answer.usage.prompt_tokens_details.cached_tokens)
         messages.append(message.model_dump(exclude_none=True))

@@ -11,6 +11,7 @@ import select
 import sys
 import tempfile
 import threading
+import time
 from typing import Any
 
 from traitlets.config import Config
@@ -18,6 +19,7 @@ from traitlets.config import Config
 from mlx_notebook.server.app import MlxNotebookApp
 
 _PARENT_CHECK_SECONDS = 1.0
+_STOP_SECONDS = 15.0
 
 
 def settings(token: str) -> Config:
@@ -82,6 +84,9 @@ def _stop_after_parent(server: Any, parent: int) -> None:
         if readable and not os.read(sys.stdin.fileno(), 4096):
             break
     server.stop(from_signal=True)
+    # The process ends under this thread; where something holds it up, nobody is left to wait.
+    time.sleep(_STOP_SECONDS)
+    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def allowed_tokens(
     room = context_length - prompt_tokens
     if room < 1:
         raise ContextOverflow(
-            f"This model's context is {context_length} tokens, and the prompt has "
+            f"This model's maximum context length is {context_length} tokens, and the prompt has "
             f"{prompt_tokens}. Shorten the messages by at least {1 - room} tokens.",
             "messages",
         )

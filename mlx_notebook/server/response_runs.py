@@ -143,7 +143,8 @@ class Responses:
         task = self._tasks.get(run.response.id)
         if task is None:
             return
-        if not self._supervisor.cancel(run.response.id):
+        # One that has ended is still being stored: that must not be broken off.
+        if not run.writer.ended and not self._supervisor.cancel(run.response.id):
             task.cancel()
         await asyncio.wait([task])
 
@@ -172,8 +173,9 @@ class Responses:
             async with self._supervisor.generate(command, origin) as stream:
                 await self._write(run, stream)
         except asyncio.CancelledError:
-            stopped = RequestCancelled("The response was cancelled.")
-            run.record(await self.last(run, writer.fail(stopped)))
+            if not writer.ended:
+                stopped = RequestCancelled("The response was cancelled.")
+                run.record(await self.last(run, writer.fail(stopped)))
         except ApiError as error:
             run.record(await self.last(run, writer.fail(error)))
         except Exception:

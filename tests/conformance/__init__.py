@@ -1,0 +1,1 @@
+"""Official clients and suites that are not ours, against a real server with `tiny-chat`."""

@@ -1,0 +1,81 @@
+"""LangChain's standard integration suites for chat models and embeddings, by `langchain-openai`."""
+
+from typing import Any
+
+import pytest
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from langchain_tests.integration_tests import ChatModelIntegrationTests, EmbeddingsIntegrationTests
+
+from tests.server.running import RunningServer
+
+pytestmark = pytest.mark.anyio
+
+# What is skipped or may fail, and why; everything else must pass.
+SKIPPED = {
+    "test_image_inputs": "tiny-chat reads text only",
+    "test_image_tool_message": "tiny-chat reads text only",
+    "test_pdf_inputs": "no model here reads PDF",
+    "test_pdf_tool_message": "no model here reads PDF",
+    "test_audio_inputs": "no model here hears",
+    "test_anthropic_inputs": "langchain-openai does not turn Anthropic's parts into OpenAI's",
+    "test_stream_time": "plays recordings of a hosted server back, and here is none",
+}
+MAY_FAIL: dict[str, str] = {}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+class Here:
+    """Where the server is, for a suite whose parameters are properties of its class."""
+
+    where: dict[str, Any]
+
+    @pytest.fixture(autouse=True, scope="class")
+    def _find(self, request: pytest.FixtureRequest, server: RunningServer) -> None:
+        request.cls.where = {
+            "model": "tiny-chat",
+            "base_url": server.openai_url,
+            "api_key": server.token,
+        }
+
+    @pytest.fixture(autouse=True)
+    def _tell(self, request: pytest.FixtureRequest) -> None:
+        name = request.function.__name__
+        if name in SKIPPED:
+            pytest.skip(SKIPPED[name])
+        if name in MAY_FAIL:
+            request.node.add_marker(pytest.mark.xfail(reason=MAY_FAIL[name], strict=False))
+
+
+class TestChatModel(Here, ChatModelIntegrationTests):
+    supports_json_mode = True
+    supports_model_override = True
+    model_override_value = "tiny-chat"
+
+    @property
+    def chat_model_class(self) -> type[ChatOpenAI]:
+        return ChatOpenAI
+
+    @property
+    def chat_model_params(self) -> dict[str, Any]:
+        return {
+            **self.where,
+            "temperature": 0,
+            "max_tokens": 150,
+            "stream_usage": True,
+            "max_retries": 0,
+        }
+
+
+class TestEmbeddings(Here, EmbeddingsIntegrationTests):
+    @property
+    def embeddings_class(self) -> type[OpenAIEmbeddings]:
+        return OpenAIEmbeddings
+
+    @property
+    def embedding_model_params(self) -> dict[str, Any]:
+        # Texts as they are: the tokens that it would send otherwise are those of OpenAI's models.
+        return {**self.where, "check_embedding_ctx_length": False, "max_retries": 0}

@@ -1,0 +1,102 @@
+"""Schemathesis: what our own description allows, and what it forbids, sent to a real server."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from mlx_notebook.server.openapi import document
+from tests.server.running import RunningServer
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+EXAMPLES = 40
+REQUESTS = 2000
+# No answer of at most four tokens takes so long, even on a busy machine.
+HANGS = 60
+
+# These generate: at most so many tokens, or a random request writes 4,096 of them.
+TOKENS = 4
+LIMITS = {
+    "/v1/chat/completions": ("max_tokens", "max_completion_tokens"),
+    "/v1/completions": ("max_tokens",),
+    "/v1/responses": ("max_output_tokens",),
+    "/v1/messages": ("max_tokens",),
+}
+
+
+class Session(requests.Session):
+    """Counts its requests and gives each the server's token."""
+
+    def __init__(self, server: RunningServer) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.headers.update(server.headers)
+        self.sent = 0
+        self.codes: dict[int, int] = {}
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        response = super().send(*args, **{**kwargs, "timeout": HANGS})
+        self.sent += 1
+        self.codes[response.status_code] = self.codes.get(response.status_code, 0) + 1
+        return response
+
+
+@pytest.fixture(scope="module")
+def session(server: RunningServer) -> Iterator[Session]:
+    with Session(server) as session:
+        yield session
+
+
+# `v1/openapi.json` without the route that streams for as long as someone listens.
+API = schemathesis.openapi.from_dict(document("/nb/")).exclude(path="/mlx/events")
+
+
+def bounded(case: Any) -> None:
+    """Let a request ask for little, and often enough for what is there."""
+    body = case.body
+    if isinstance(body, dict) and case.path in LIMITS:
+        for name in LIMITS[case.path]:
+            given = body.get(name)
+            if given is None or (isinstance(given, int) and given > TOKENS):
+                body[name] = TOKENS
+        for name in ("n", "best_of"):
+            if isinstance(body.get(name), int) and body[name] > 2:
+                body[name] = 2
+    # A random name is never a model's: every other request goes to one that is there.
+    if isinstance(body, dict) and isinstance(body.get("model"), str) and len(body["model"]) % 2:
+        body["model"] = "tiny-chat"
+
+
+@API.parametrize()
+@settings(
+    max_examples=EXAMPLES,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_every_answer_is_as_described(case: Any, session: Session, server: RunningServer) -> None:
+    bounded(case)
+    case.call_and_validate(server.url.rstrip("/"), session=session, checks=CHECKS)
+
+
+def test_enough_was_sent_and_much_of_it_was_good(session: Session) -> None:
+    assert session.sent >= REQUESTS, session.codes
+    assert session.codes[200] > session.sent / 10, session.codes

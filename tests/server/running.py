@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -156,3 +157,4 @@ def running(**settings: Any) -> Iterator[RunningServer]:
     finally:
         if server.process.poll() is None:
             server.stop()
+        shutil.rmtree(server.folder, ignore_errors=True)

@@ -1,5 +1,6 @@
 """LangChain's standard integration suites for chat models and embeddings, by `langchain-openai`."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -20,12 +21,22 @@ SKIPPED = {
     "test_anthropic_inputs": "langchain-openai does not turn Anthropic's parts into OpenAI's",
     "test_stream_time": "plays recordings of a hosted server back, and here is none",
 }
-MAY_FAIL: dict[str, str] = {}
+MAY_FAIL = {
+    "test_json_mode": "the model must take the keys from the prompt: nothing enforces them",
+    "test_unicode_tool_call_integration": "the model must end a text of free choice in time",
+    "test_structured_output_optional_param": "the model must end a text of free choice in time",
+}
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def _one_loop(anyio_backend: str) -> AsyncIterator[None]:
+    """One event loop for all: langchain-openai shares its connections between models."""
+    yield
 
 
 class Here:
@@ -33,16 +44,13 @@ class Here:
 
     where: dict[str, Any]
 
-    @pytest.fixture(autouse=True, scope="class")
+    @pytest.fixture(autouse=True)
     def _find(self, request: pytest.FixtureRequest, server: RunningServer) -> None:
-        request.cls.where = {
+        self.where = {
             "model": "tiny-chat",
             "base_url": server.openai_url,
             "api_key": server.token,
         }
-
-    @pytest.fixture(autouse=True)
-    def _tell(self, request: pytest.FixtureRequest) -> None:
         name = request.function.__name__
         if name in SKIPPED:
             pytest.skip(SKIPPED[name])
@@ -64,9 +72,11 @@ class TestChatModel(Here, ChatModelIntegrationTests):
         return {
             **self.where,
             "temperature": 0,
-            "max_tokens": 150,
+            "max_tokens": 300,
             "stream_usage": True,
             "max_retries": 0,
+            # The suite counts calls, and this model makes two where it may.
+            "model_kwargs": {"parallel_tool_calls": False},
         }
 
 

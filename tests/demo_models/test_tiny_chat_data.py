@@ -67,7 +67,7 @@ def test_the_hand_written_tools_are_not_among_those_trained_on() -> None:
 def test_a_call_holds_only_values_that_the_user_said() -> None:
     rng = Random(5)
     for family in everyday.families():
-        tool, chosen = family.build(rng)
+        tool, chosen = family.build(rng, TRAINING)
         request = family.request(tool, chosen, rng, TRAINING)
         assert "{" not in request.said, request.said
         required = {parameter.name for parameter in tool.parameters if parameter.required}

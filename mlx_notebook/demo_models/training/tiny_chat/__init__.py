@@ -1,0 +1,1 @@
+"""How tiny-chat is made: its text, tokenizer, training, export and evaluation."""

@@ -88,6 +88,8 @@ def level_at(progress: float) -> Difficulty:
         )
     if progress < 0.20:
         return Difficulty(tools=(1, 1, 2, 2, 3, 4), hard=0.12, plain=0.75, near=0.2)
+    if progress > 0.8:
+        return Difficulty(tools=(1, 1, 2, 2, 2, 3, 3, 4, 4, 4, 6), everyday=0.45)
     return Difficulty()
 
 
@@ -98,6 +100,14 @@ def mixture(progress: float) -> dict[Callable[[Random, Lexicon, Difficulty], Dia
             dialogues.copy_dialogue: 0.55,
             dialogues.tool_dialogue: 0.35,
             dialogues.chat_dialogue: 0.10,
+        }
+    if progress > 0.8:
+        return {
+            dialogues.tool_dialogue: 0.78,
+            dialogues.chat_dialogue: 0.14,
+            dialogues.copy_dialogue: 0.03,
+            dialogues.long_dialogue: 0.04,
+            dialogues.very_long_dialogue: 0.01,
         }
     return {
         dialogues.tool_dialogue: 0.66,

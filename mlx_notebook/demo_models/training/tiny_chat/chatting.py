@@ -561,9 +561,9 @@ def any_exchange(rng: Random, lexicon: Lexicon, tools: bool = False) -> Exchange
         if roll < 0.7:
             return small_talk(rng, lexicon)
         return rng.choice((repeat, code, bullet_list, extraction))(rng, lexicon)
-    if roll < 0.42:
+    if roll < 0.55:
         return small_talk(rng, lexicon)
-    if roll < 0.52:
+    if roll < 0.63:
         return open_question(rng, lexicon)
     return rng.choice(
         (arithmetic, arithmetic, repeat, repeat, extraction, extraction, bullet_list, code)

@@ -39,31 +39,26 @@ class Difficulty:
     """How hard the tool dialogues are."""
 
     tools: tuple[int, ...] = (1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 7)
-    hard: float = 0.22
+    hard: float = 0.28
     """Chance of an array, object, flag or enum for each parameter."""
     plain: float = 0.5
     """Chance that a value is said together with its parameter's name."""
-    everyday: float = 0.5
+    everyday: float = 0.58
     near: float = 0.35
     """Chance that a tool offered beside another is made to resemble it."""
     thinking: float = 0.25
 
 
 def _offer_everyday(family: everyday.Family, rng: Random, lexicon: Lexicon) -> Offer:
-    tool, chosen = family.build(rng)
+    tool, chosen = family.build(rng, lexicon)
     return Offer(tool, lambda: family.request(tool, chosen, rng, lexicon))
 
 
 def _offer_invented(
-    rng: Random,
-    lexicon: Lexicon,
-    level: Difficulty,
-    verb: str | None = None,
-    noun: str | None = None,
+    rng: Random, lexicon: Lexicon, level: Difficulty, verb: str, noun: str
 ) -> Offer:
-    tool, verb, noun = invented.tool(rng, lexicon, level.hard, verb, noun)
-    made: tuple[str, str] = (verb, noun)
-    return Offer(tool, lambda: invented.request(tool, *made, rng, lexicon, level.plain))
+    tool = invented.tool(rng, lexicon, level.hard, verb, noun)
+    return Offer(tool, lambda: invented.request(tool, verb, noun, rng, lexicon, level.plain))
 
 
 def offers(
@@ -82,7 +77,7 @@ def offers(
             used |= set(family.names)
             result.append(_offer_everyday(family, rng, lexicon))
             continue
-        verb, noun = rng.choice(list(lexicon.said)), rng.choice(lexicon.nouns + lexicon.objects)
+        verb, noun = invented.verb_and_noun(rng, lexicon)
         if last is not None and rng.random() < level.near:
             verb, noun = (last[0], noun) if rng.random() < 0.5 else (verb, last[1])
         if f"{verb} {noun}" in used or _confused(verb, noun, used):
@@ -242,13 +237,13 @@ def tool_dialogue(
         roll = rng.random()
         if roll < 0.54:
             builder.call(rng.choice(on_offer).make())
-        elif roll < 0.76:
+        elif roll < 0.80:
             if len(on_offer) > 1 and rng.random() < 0.65:
                 one, two = rng.sample(on_offer, 2)
                 builder.parallel(one.make(), two.make())
             elif (pair := _twice(rng.choice(on_offer))) is not None:
                 builder.parallel(*pair)
-        elif roll < 0.83:
+        elif roll < 0.86:
             builder.exchange(chatting.any_exchange(rng, lexicon, tools=True), tools=True)
         elif roll < 0.92:
             builder.exchange(_refusal(on_offer, rng, lexicon, level), tools=True)
@@ -289,9 +284,9 @@ def chat_dialogue(rng: Random, lexicon: Lexicon, level: Difficulty) -> Dialogue:
     """Turns without tools: small talk and memory, sometimes under a system prompt to heed."""
     builder = Builder(rng, lexicon, level, rng.random() < level.thinking)
     style = rng.random()
-    if style < 0.16:
+    if style < 0.30:
         return _styled(builder, rng, lexicon)
-    if style < 0.24:
+    if style < 0.36:
         return _told_by_system(builder, rng, lexicon)
     if style < 0.6:
         builder.system(rng.choice(phrases.SYSTEM_PROMPTS))
@@ -321,7 +316,7 @@ def _styled(builder: Builder, rng: Random, lexicon: Lexicon) -> Dialogue:
             (phrases.ONE_WORD, lambda e: e.word),
             (phrases.ONE_WORD, lambda e: e.word),
             (phrases.PIRATE, lambda e: "Arr! " + e.answer),
-            (phrases.UPPER, lambda e: e.answer.upper()),
+            (phrases.ONE_WORD, lambda e: e.word),
         )
     )
     builder.system(rng.choice(prompts))

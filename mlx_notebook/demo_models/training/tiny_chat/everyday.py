@@ -37,10 +37,14 @@ class Family:
     slots: tuple[Slot, ...]
     phrasings: tuple[str, ...]
 
-    def build(self, rng: Random) -> tuple[Tool, dict[str, str]]:
+    def build(self, rng: Random, lexicon: Lexicon) -> tuple[Tool, dict[str, str]]:
         """A concrete tool, and the name chosen for each slot."""
         chosen = {slot.key: rng.choice(slot.names) for slot in self.slots}
         tool = Tool(rng.choice(self.names), rng.choice(self.descriptions))
+        if lexicon.invented and rng.random() < 0.1:
+            tool.name = values.invented_word(rng).lower()
+        if lexicon.invented and len(self.slots) == 1 and rng.random() < 0.2:
+            chosen[self.slots[0].key] = values.invented_word(rng).lower()
         for slot in self.slots:
             kind, item = slot.kind, ""
             choices: tuple[str, ...] = ()

@@ -153,7 +153,7 @@ def parameter(rng: Random, lexicon: Lexicon, taken: set[str], hard: float) -> Pa
     """A parameter with a name not in `taken`; array, object, flag or enum with chance `hard`."""
     while True:
         name = rng.choice(lexicon.qualities)
-        if lexicon.invented and rng.random() < 0.12:
+        if lexicon.invented and rng.random() < 0.4:
             name = values.invented_word(rng).lower()
         if name not in taken:
             break
@@ -197,15 +197,19 @@ def parameter(rng: Random, lexicon: Lexicon, taken: set[str], hard: float) -> Pa
     return result
 
 
-def tool(
-    rng: Random, lexicon: Lexicon, hard: float, verb: str | None = None, noun: str | None = None
-) -> tuple[Tool, str, str]:
-    """A tool named after a verb and a noun, with up to four parameters; and that verb and noun."""
-    verb = verb or rng.choice(list(lexicon.said))
-    if noun is None:
-        noun = rng.choice(lexicon.nouns + lexicon.objects)
-        if lexicon.invented and rng.random() < 0.1:
-            noun = values.invented_word(rng).lower()
+def verb_and_noun(rng: Random, lexicon: Lexicon) -> tuple[str, str]:
+    """What a tool does, and to what: known words or, in training, invented ones."""
+    verb = rng.choice(list(lexicon.said))
+    noun = rng.choice(lexicon.nouns + lexicon.objects)
+    if lexicon.invented and rng.random() < 0.25:
+        verb = values.invented_word(rng).lower()
+    if lexicon.invented and rng.random() < 0.45:
+        noun = values.invented_word(rng).lower()
+    return verb, noun
+
+
+def tool(rng: Random, lexicon: Lexicon, hard: float, verb: str, noun: str) -> Tool:
+    """A tool named after a verb and a noun, with up to four parameters."""
     style = rng.random()
     name = f"{verb}_{noun}"
     if style < 0.1:
@@ -230,10 +234,11 @@ def tool(
         description = f"{verb.capitalize()} {article} {noun}"
     result = Tool(name, description)
     taken: set[str] = set()
-    for _ in range(rng.choice((0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4) if hard else (1, 1, 2, 2, 0))):
+    counts = (0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 4) if hard else (0, 1, 1, 2, 2)
+    for _ in range(rng.choice(counts)):
         result.parameters.append(parameter(rng, lexicon, taken, hard))
     result.parameters.sort(key=lambda p: not p.required)
-    return result, verb, noun
+    return result
 
 
 def request(
@@ -320,7 +325,9 @@ def _clause(
         isinstance(value.json, str) and rng.random() < 0.1
     ):
         spoken = f'"{spoken}"' if rng.random() < 0.8 else f"'{spoken}'"
-    if rng.random() > plain and p.kind in NATURAL and p.kind not in natural_used:
+    # Two values without their names must be told apart by what they are.
+    clear = not natural_used or KIND_OF.get(p.name) == p.kind not in natural_used
+    if rng.random() > plain and p.kind in NATURAL and clear:
         natural_used.add(p.kind)
         form = rng.choice(NATURAL[p.kind])
         return form.replace("{v}", value.spoken if '"' in form else spoken), value.json

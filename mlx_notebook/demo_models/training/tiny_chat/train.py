@@ -177,7 +177,7 @@ def main() -> None:
     parser.add_argument("tokenizer", type=Path)
     parser.add_argument("checkpoints", type=Path)
     parser.add_argument("--minutes", type=float, default=80)
-    parser.add_argument("--batch", type=int, default=6144, help="tokens in a batch")
+    parser.add_argument("--batch", type=int, default=4096, help="tokens in a batch")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--report-seconds", type=float, default=30)
     parser.add_argument("--eager", action="store_true", help="without torch.compile")

@@ -107,7 +107,7 @@ def _any_word(rng: Random) -> str:
     return word
 
 
-def _word(rng: Random, lexicon: Lexicon, choices: tuple[str, ...], invent: float = 0.25) -> str:
+def _word(rng: Random, lexicon: Lexicon, choices: tuple[str, ...], invent: float = 0.4) -> str:
     if lexicon.invented and rng.random() < invent:
         word = invented_word(rng)
         return word.capitalize() if choices[0][0].isupper() else word
@@ -291,7 +291,7 @@ def word(rng: Random, lexicon: Lexicon) -> Value:
     group = rng.choice(
         (lexicon.objects, lexicon.animals, lexicon.foods, lexicon.adjectives, lexicon.nouns)
     )
-    return _same(_word(rng, lexicon, group, 0.45))
+    return _same(_word(rng, lexicon, group, 0.6))
 
 
 KINDS: dict[str, Callable[[Random, Lexicon], Value]] = {

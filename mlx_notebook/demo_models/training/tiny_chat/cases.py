@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from . import chatting, dialogues, foreign, held_out, phrases, results
+from . import chatting, dialogues, foreign, held_out, phrases, remembering, results
 from .dialogues import Difficulty, Offer
 from .lexicon import HELD_OUT
 from .tools import Request, Style
@@ -190,7 +190,7 @@ def chat(rng: Random) -> Case:
 
 def memory(rng: Random) -> Case:
     """A fact told one to three turns ago."""
-    told, asked, _ = chatting.fact(rng, HELD_OUT)
+    told, asked, _ = remembering.fact(rng, HELD_OUT)
     messages = [
         {"role": "user", "content": told.user},
         {"role": "assistant", "content": told.answer},

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from . import chatting, everyday, invented, long_texts, phrases, results
+from . import chatting, everyday, invented, long_texts, phrases, remembering, results
 from .lexicon import Lexicon
 from .tools import Request, Style, Tool
 
@@ -250,7 +250,7 @@ def tool_dialogue(
         elif pending:
             builder.exchange(pending.pop())
         else:
-            told, asked, _ = chatting.fact(
+            told, asked, _ = remembering.fact(
                 rng,
                 lexicon,
                 rng.choice(("name", "name", "city", "age", "pet", "code", "colour", None)),
@@ -294,7 +294,7 @@ def chat_dialogue(rng: Random, lexicon: Lexicon, level: Difficulty) -> Dialogue:
     for _ in range(rng.choice((1, 2, 3, 4, 5, 6, 8))):
         roll = rng.random()
         if roll < 0.25:
-            told, asked, unknown = chatting.fact(rng, lexicon)
+            told, asked, unknown = remembering.fact(rng, lexicon)
             if rng.random() < 0.08 and not pending:
                 builder.exchange(unknown)
                 break
@@ -334,7 +334,7 @@ def _styled(builder: Builder, rng: Random, lexicon: Lexicon) -> Dialogue:
 
 
 def _told_by_system(builder: Builder, rng: Random, lexicon: Lexicon) -> Dialogue:
-    _told, asked, _ = chatting.fact(rng, lexicon)
+    _told, asked, _ = remembering.fact(rng, lexicon)
     name = asked.answer.replace("Your", "The user's").replace("You ", "The user ")
     builder.system(rng.choice(phrases.SYSTEM_PROMPTS) + " " + name)
     for _ in range(rng.randint(0, 2)):

@@ -100,3 +100,10 @@ class Optimizer:
             self.steps = state["steps"]
             for name, parameter in self.parameters.items():
                 parameter.copy_(self.masters[name])
+
+    def start_from(self, tensors: dict[str, Tensor]) -> None:
+        """Begin with an exported model's weights, without their momenta."""
+        with torch.no_grad():
+            for name, master in self.masters.items():
+                master.copy_(tensors[f"model.{name}"].float())
+                self.parameters[name].copy_(master)

@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from . import chatting, dialogues, lexicon, words
+from . import dialogues, lexicon, snippets, words
 
 VOCABULARY = 2048
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
@@ -184,7 +184,7 @@ def corpus(documents: int) -> Iterator[str]:
         dialogue = make(rng, lexicon.TRAINING, level)
         yield "\n".join(message["content"] for message in dialogue.messages)
         yield json.dumps(dialogue.tools)
-    for source in (*chatting.CODE, *chatting.SNIPPETS):
+    for source in (*snippets.CODE, *snippets.SNIPPETS):
         yield source * 20
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from random import Random
 
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional
 
 from . import dialogues
@@ -37,7 +38,13 @@ class Trainer:
     """One run, timed by the clock so that it fits the machine it runs on."""
 
     def __init__(
-        self, tokenizer: Path, folder: Path, minutes: float, batch: int, compiled: bool
+        self,
+        tokenizer: Path,
+        folder: Path,
+        minutes: float,
+        batch: int,
+        compiled: bool,
+        weights: Path | None = None,
     ) -> None:
         torch.manual_seed(SEED)
         self.folder, self.seconds, self.size = folder, minutes * 60, batch
@@ -54,6 +61,8 @@ class Trainer:
             self.spent, self.tokens, self.learned, self.step = (
                 state[name] for name in ("spent", "tokens", "learned", "step")
             )
+        elif weights is not None:
+            self.optimizer.start_from(load_file(weights / "model.safetensors"))
 
     def progress(self) -> float:
         """The part of the training time that is over, from 0 to 1."""
@@ -181,6 +190,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--report-seconds", type=float, default=30)
     parser.add_argument("--eager", action="store_true", help="without torch.compile")
+    parser.add_argument("--weights", type=Path, help="folder of a model to start from")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     trainer = Trainer(
@@ -189,6 +199,7 @@ def main() -> None:
         arguments.minutes,
         arguments.batch,
         not arguments.eager,
+        arguments.weights,
     )
     trainer.run(arguments.report_seconds)
 

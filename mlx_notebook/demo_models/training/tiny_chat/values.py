@@ -55,7 +55,7 @@ _ONSETS = [
 ]
 _VOWELS = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "ai", "ea", "ee", "oa", "ou", "y"]
 _CODAS = ["", "", "", "n", "r", "l", "s", "t", "m", "x", "nd", "rk", "st", "ck", "sh", "ng"]
-_NUMBER_WORDS = [
+NUMBER_WORDS = [
     "zero",
     "one",
     "two",
@@ -123,7 +123,7 @@ def integer(rng: Random, lexicon: Lexicon) -> Value:
     high = rng.choice((10, 10, 20, 100, 100, 1000, 10_000, 1_000_000))
     number = rng.randrange(0 if high > 10 else 1, high)
     if number <= 12 and rng.random() < 0.15:
-        return Value(number, _NUMBER_WORDS[number])
+        return Value(number, NUMBER_WORDS[number])
     if rng.random() < 0.04:
         return Value(-number, str(-number))
     return Value(number, str(number))
@@ -133,7 +133,7 @@ def small(rng: Random, lexicon: Lexicon) -> Value:
     """A whole number from 1 to 31."""
     number = rng.choice((rng.randint(1, 12), rng.randint(1, 31)))
     if number <= 12 and rng.random() < 0.15:
-        return Value(number, _NUMBER_WORDS[number])
+        return Value(number, NUMBER_WORDS[number])
     return Value(number, str(number))
 
 

@@ -1,6 +1,5 @@
 """LangChain's standard integration suites for chat models and embeddings, by `langchain-openai`."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -34,9 +33,8 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-async def _one_loop(anyio_backend: str) -> AsyncIterator[None]:
-    """One event loop for all: langchain-openai shares its connections between models."""
-    yield
+async def _one_loop(anyio_backend: str) -> None:
+    """Keep one event loop for all: langchain-openai shares its connections between models."""
 
 
 class Here:

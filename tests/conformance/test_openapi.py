@@ -10,20 +10,30 @@ from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
+    ignored_auth,
+    missing_required_header,
+    negative_data_rejection,
     response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
+    unsupported_method,
 )
 
 from mlx_notebook.server.openapi import document
 from tests.server.running import RunningServer
 
+# All but `positive_data_acceptance`: much that has the right shape is refused for what it says (an
+# empty text, a parameter that hosted servers have, a tool that is not there).
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
     content_type_conformance,
     response_headers_conformance,
     response_schema_conformance,
+    negative_data_rejection,
+    missing_required_header,
+    unsupported_method,
+    ignored_auth,
 ]
 EXAMPLES = 40
 REQUESTS = 2000
@@ -68,19 +78,43 @@ API = schemathesis.openapi.from_dict(document("/nb/")).exclude(path="/mlx/events
 
 
 def bounded(case: Any) -> None:
-    """Let a request ask for little, and often enough for what is there."""
+    """Let a request ask for little, and a good one often for what is there."""
     body = case.body
-    if isinstance(body, dict) and case.path in LIMITS:
-        for name in LIMITS[case.path]:
-            given = body.get(name)
-            if given is None or (isinstance(given, int) and given > TOKENS):
-                body[name] = TOKENS
-        for name in ("n", "best_of"):
-            if isinstance(body.get(name), int) and body[name] > 2:
-                body[name] = 2
-    # A random name is never a model's: every other request goes to one that is there.
-    if isinstance(body, dict) and isinstance(body.get("model"), str) and len(body["model"]) % 2:
+    if not isinstance(body, dict):
+        return
+    for name in LIMITS.get(case.path, ()):
+        given = body.get(name)
+        # Anthropic's is required: without it nothing is generated.
+        if (given is None and case.path != "/v1/messages") or is_more(given, TOKENS):
+            body[name] = TOKENS
+    for name in ("n", "best_of"):
+        if is_more(body.get(name), 2):
+            body[name] = 2
+    # A random name is never a model's: every other good request goes to one that is there.
+    if is_good(case) and isinstance(body.get("model"), str) and len(body["model"]) % 2:
         body["model"] = "tiny-chat"
+
+
+def existing(path: str, session: Session, server: RunningServer) -> str | None:
+    """The name of something that is there, for the part of a path that is generated."""
+    if path.startswith("/v1/responses/"):
+        made = session.post(
+            f"{server.url}v1/responses", json={"input": "Hi", "max_output_tokens": 1}
+        )
+        return str(made.json()["id"])
+    if path.startswith("/mlx/traces/"):
+        return str(session.get(f"{server.url}mlx/traces").json()["data"][0]["id"])
+    return "tiny-chat" if path.startswith("/v1/models/") else None
+
+
+def is_good(case: Any) -> bool:
+    """Whether a request was generated to fit the description."""
+    return case.meta is not None and bool(case.meta.generation.mode.is_positive)
+
+
+def is_more(given: Any, limit: int) -> bool:
+    """Whether it is a number that the description allows, and above the limit."""
+    return isinstance(given, int) and limit < given < 2**31
 
 
 @API.parametrize()
@@ -94,9 +128,13 @@ def bounded(case: Any) -> None:
 )
 def test_every_answer_is_as_described(case: Any, session: Session, server: RunningServer) -> None:
     bounded(case)
+    if is_good(case) and case.path_parameters:
+        name, given = next(iter(case.path_parameters.items()))
+        if len(given) % 2 and (found := existing(case.path, session, server)):
+            case.path_parameters[name] = found
     case.call_and_validate(server.url.rstrip("/"), session=session, checks=CHECKS)
 
 
 def test_enough_was_sent_and_much_of_it_was_good(session: Session) -> None:
     assert session.sent >= REQUESTS, session.codes
-    assert session.codes[200] > session.sent / 10, session.codes
+    assert session.codes[200] >= REQUESTS / 4, session.codes

@@ -58,10 +58,17 @@ class DocumentBlock(Struct, tag_field="type", tag="document"):
     context: str | None = None
 
 
+class FoundText(Struct):
+    """Text of a search result, the one kind of block there; msgspec demands no tag of one kind."""
+
+    type: Literal["text"]
+    text: str
+
+
 class SearchResultBlock(Struct, tag_field="type", tag="search_result"):
     """Something that the client found."""
 
-    content: list[TextBlock]
+    content: list[FoundText]
     source: str
     title: str
 

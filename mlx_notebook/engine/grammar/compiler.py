@@ -102,6 +102,8 @@ class Compiler:
         with self._reading:
             if self._tokens is None:
                 self._tokens = self._make_tokens()
+                # Its import would keep the first request with tools waiting.
+                check({}, "nothing", "tools")
             return self._tokens
 
     def _compile(

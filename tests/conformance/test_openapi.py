@@ -74,7 +74,8 @@ def session(server: RunningServer) -> Iterator[Session]:
 
 
 # `v1/openapi.json` without the route that streams for as long as someone listens.
-API = schemathesis.openapi.from_dict(document("/nb/")).exclude(path="/mlx/events")
+DOCUMENT = document("/nb/")
+API = schemathesis.openapi.from_dict(DOCUMENT).exclude(path="/mlx/events")
 
 
 def bounded(case: Any) -> None:
@@ -115,6 +116,10 @@ def is_good(case: Any) -> bool:
 def is_more(given: Any, limit: int) -> bool:
     """Whether it is a number that the description allows, and above the limit."""
     return isinstance(given, int) and limit < given < 2**31
+
+
+def test_this_is_what_the_server_says_of_itself(server: RunningServer) -> None:
+    assert server.client.get("v1/openapi.json").json() == DOCUMENT
 
 
 @API.parametrize()

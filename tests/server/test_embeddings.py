@@ -53,7 +53,9 @@ def test_fewer_dimensions_are_the_first_ones_made_a_unit_again(client: openai.Op
 def test_token_ids_give_the_vector_of_their_text(
     server: RunningServer, client: openai.OpenAI
 ) -> None:
-    tokens = server.client.post("tokenize", json={"content": "hello you"}).json()["tokens"]
+    tokens = server.client.post(
+        "tokenize", json={"content": "hello you", "model": "tiny-chat"}
+    ).json()["tokens"]
     text = client.embeddings.create(model="tiny-chat", input="hello you").data[0].embedding
     one = client.embeddings.create(model="tiny-chat", input=tokens).data
     several = client.embeddings.create(model="tiny-chat", input=[tokens, tokens]).data

@@ -260,7 +260,8 @@ class Scheduler:
             self._send([Failed(command.id, "invalid_request", message, "model")])
         else:
             freed = self._residency.unload(command.model)
-            self._send([Unloaded(command.id, command.model, freed)])
+            # The statistics first: who hears of the unloading may ask for them at once.
+            self._send([self._stats(), Unloaded(command.id, command.model, freed)])
 
     # --- models -------------------------------------------------------------------------------
 
@@ -282,7 +283,7 @@ class Scheduler:
         slot.last_used = time.time()
         for job in self._for_model.pop(slot.backend.name, []):
             if isinstance(job, Load):
-                events.append(Loaded(job.id, slot.resident, seconds))
+                events.extend([self._stats(), Loaded(job.id, slot.resident, seconds)])
                 continue
             request = self._requests.get(job.id)
             if request is not None:
@@ -374,15 +375,16 @@ class Scheduler:
             return
         self._last_stats = now
         self._residency.unload_idle()
+        events.append(self._stats())
+
+    def _stats(self) -> Stats:
         decode, prefill = self._meter.rates()
-        events.append(
-            Stats(
-                [slot.resident for slot in self._residency.slots.values()],
-                self._residency.loading,
-                [request.live() for request in self._requests.values()],
-                self._meter.totals(),
-                self._meter.memory(self._prefixes.nbytes),
-                decode,
-                prefill,
-            )
+        return Stats(
+            [slot.resident for slot in self._residency.slots.values()],
+            self._residency.loading,
+            [request.live() for request in self._requests.values()],
+            self._meter.totals(),
+            self._meter.memory(self._prefixes.nbytes),
+            decode,
+            prefill,
         )

@@ -1,10 +1,12 @@
 """How families of models mark their thinking, and a budget that ends it cleanly."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from mlx_notebook.engine.constraints import Constraint
 
 
 class Reasoning(NamedTuple):
@@ -79,18 +81,6 @@ def opens_in(prompt: str, reasoning: Reasoning) -> bool:
     Only an opening mark that nothing but white space follows counts: users may write marks too.
     """
     return prompt.rstrip().endswith(reasoning.start)
-
-
-class Constraint(Protocol):
-    """What may come next in a row, as the sampler asks for it."""
-
-    def advance(self, token: int) -> None:
-        """Take note of a token that was chosen."""
-        ...
-
-    def fill(self, mask: npt.NDArray[np.uint32]) -> bool:
-        """Write the allowed tokens into `mask`, a bit each; False: all are."""
-        ...
 
 
 class Budget:

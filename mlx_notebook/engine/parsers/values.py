@@ -3,6 +3,7 @@
 import ast
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from mlx_notebook.engine.parsers.events import Malformed
@@ -141,10 +142,8 @@ def _literal(text: str) -> Any:
     """Return `text` as JSON or else as a Python literal; None where it is neither."""
     if text in ("True", "False"):
         return text == "True"
-    try:
+    with suppress(ValueError, RecursionError):  # then it is Python, or nothing
         return json.loads(text, strict=False, parse_constant=_no_constant)
-    except (ValueError, RecursionError):
-        pass
     try:
         return python_literal(text)
     except Malformed:

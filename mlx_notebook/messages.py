@@ -64,10 +64,23 @@ class Sampling(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     logprobs: int | None = None
 
 
+class Picture(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """An encoded picture (PNG, JPEG, ...) as it came; `where` is the part of the request it is."""
+
+    data: bytes
+    where: str
+    detail: Literal["auto", "low", "high"] = "auto"
+
+
 class ChatPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="chat", omit_defaults=True):
-    """Messages in OpenAI's shape, to be rendered by the model's own chat template."""
+    """Messages in OpenAI's shape, to be rendered by the model's own chat template.
+
+    A message's content is one text, or, where it shows pictures, a list of `{"type": "text",
+    "text": ...}` and `{"type": "image"}`; `pictures` holds those of all messages, in their order.
+    """
 
     messages: list[dict[str, Any]]
+    pictures: list[Picture] = []
     tools: list[dict[str, Any]] = []
     template_kwargs: dict[str, Any] = {}
     add_generation_prompt: bool = True
@@ -105,6 +118,22 @@ class OutputFormat(msgspec.Struct, kw_only=True, frozen=True):
     value: Any = None
 
 
+class ModelOptions(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """How a model is to be loaded, as far as its settings say so; all of it has a default.
+
+    `adapter` is the folder of a LoRA adapter, `draft` that of a smaller model of the same
+    vocabulary that drafts tokens; `context_limit` is in tokens; `kv_bits` quantises kept keys and
+    values; `trust_remote_code` allows Python code from the model's folder.
+    """
+
+    adapter: str | None = None
+    draft: str | None = None
+    context_limit: int | None = None
+    kv_bits: Literal[4, 8] | None = None
+    tool_dialect: str | None = None
+    trust_remote_code: bool = False
+
+
 # --- commands: server -> engine ---------------------------------------------------------------
 
 
@@ -114,6 +143,7 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
     id: str
     model: str
     path: str
+    options: ModelOptions = ModelOptions()
     prompt: Prompt
     sampling: Sampling = Sampling()
     n: int = 1
@@ -130,6 +160,7 @@ class Tokenize(msgspec.Struct, kw_only=True, frozen=True, tag="tokenize"):
     id: str
     model: str
     path: str
+    options: ModelOptions = ModelOptions()
     prompt: Prompt
     add_special_tokens: bool = True
 
@@ -143,6 +174,7 @@ class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed"):
     id: str
     model: str
     path: str
+    options: ModelOptions = ModelOptions()
     inputs: list[str | list[int]]
     dimensions: int | None = None
 
@@ -159,6 +191,7 @@ class Load(msgspec.Struct, kw_only=True, frozen=True, tag="load"):
     id: str
     model: str
     path: str
+    options: ModelOptions = ModelOptions()
 
 
 class Unload(msgspec.Struct, kw_only=True, frozen=True, tag="unload"):

@@ -17,7 +17,15 @@ from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.runner import Runner
 from mlx_notebook.engine.scoring import Scoring
 from mlx_notebook.engine.text import TextBackend, load
-from mlx_notebook.messages import EngineConfig, Resident
+from mlx_notebook.messages import (
+    Embed,
+    EngineConfig,
+    Generate,
+    Load,
+    ModelOptions,
+    Resident,
+    Tokenize,
+)
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +67,7 @@ class Residency:
     def __init__(self, settings: EngineConfig, prefixes: PrefixCache, workers: Executor):
         self._settings, self._prefixes, self._workers = settings, prefixes, workers
         self.slots: dict[str, Slot] = {}
-        self._wanted: dict[str, Path] = {}
+        self._wanted: dict[str, tuple[Path, ModelOptions]] = {}
         self._loading: Generator[None, None, TextBackend] | None = None
         self._began = 0.0
 
@@ -68,10 +76,10 @@ class Residency:
         """Names of the models that are loading or wait for it; the first one is being loaded."""
         return list(self._wanted)
 
-    def want(self, model: str, path: Path) -> None:
-        """Have a model loaded if it is not resident; `advance` does the work."""
-        if model not in self.slots:
-            self._wanted.setdefault(model, path)
+    def want(self, job: Generate | Tokenize | Embed | Load) -> None:
+        """Have a command's model loaded if it is not resident; `advance` does the work."""
+        if job.model not in self.slots:
+            self._wanted.setdefault(job.model, (Path(job.path), job.options))
 
     def advance(self) -> tuple[str, float | EngineError] | None:
         """Do a slice of the loading that is under way.
@@ -82,12 +90,14 @@ class Residency:
         """
         if not self._wanted:
             return None
-        model, path = next(iter(self._wanted.items()))
+        model, (path, options) = next(iter(self._wanted.items()))
         if self._loading is None:
             if not self._make_room():
                 return None
             self._began = time.perf_counter()
-            self._loading = load(model, path, self._settings, self._prefixes, self._workers)
+            self._loading = load(
+                model, path, options, self._settings, self._prefixes, self._workers
+            )
         try:
             next(self._loading)
         except StopIteration as done:

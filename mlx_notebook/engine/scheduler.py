@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from pathlib import Path
 
 import mlx.core as mx
 import msgspec
@@ -136,7 +135,7 @@ class Scheduler:
                 self._arrive(item)
             case Load():
                 self._for_model.setdefault(item.model, []).append(item)
-                self._residency.want(item.model, Path(item.path))
+                self._residency.want(item)
             case Cancel():
                 self._cancel(item.id)
             case Unload():
@@ -155,7 +154,7 @@ class Scheduler:
         if request is not None:
             request.phase, request.loading_since = "loading", time.perf_counter()
         self._for_model.setdefault(job.model, []).append(job)
-        self._residency.want(job.model, Path(job.path))
+        self._residency.want(job)
         self._send([Loading(job.id, job.model, 0.0)])
 
     def _begin(self, job: Job, slot: Slot) -> None:

@@ -23,7 +23,7 @@ from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.prompts import apply_template
 from mlx_notebook.engine.sampling import Row
 from mlx_notebook.engine.vocabulary import Vocabulary
-from mlx_notebook.messages import EngineConfig
+from mlx_notebook.messages import EngineConfig, ModelOptions
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +70,13 @@ class TextBackend:
         tokenizer: Any,
         config: dict[str, Any],
         defaults: dict[str, Any],
+        options: ModelOptions,
         settings: EngineConfig,
         prefixes: PrefixCache,
     ):
         self.name, self.model, self.tokenizer = name, model, tokenizer
         self.defaults = defaults
-        self.context_length = context_length(config)
+        self.context_length = context_length(config, options.context_limit)
         self.nbytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
         self.vocabulary = Vocabulary(tokenizer)
         self.language = Language(tokenizer, _width(model), str(config.get("model_type", "")))
@@ -196,17 +197,22 @@ def _always_trimmable(layer: Any) -> bool:
     return isinstance(layer, KVCache)
 
 
-def context_length(config: dict[str, Any]) -> int:
-    """Most tokens that the model was made for, from its config.json."""
+def context_length(config: dict[str, Any], limit: int | None = None) -> int:
+    """Most tokens that the model was made for, from its config.json, and at most `limit`."""
     for part in (config, config.get("text_config") or {}):
         for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
             if isinstance(part.get(key), int):
-                return int(part[key])
-    return 4096
+                return min(int(part[key]), limit or int(part[key]))
+    return min(4096, limit or 4096)
 
 
 def load(
-    name: str, path: Path, settings: EngineConfig, prefixes: PrefixCache, workers: Executor
+    name: str,
+    path: Path,
+    options: ModelOptions,
+    settings: EngineConfig,
+    prefixes: PrefixCache,
+    workers: Executor,
 ) -> Generator[None, None, TextBackend]:
     """Load a model in slices: a generator that yields between them, so that others go on decoding.
 
@@ -239,7 +245,7 @@ def load(
     except Exception as error:
         raise LoadFailed(f"{name} cannot be loaded: {_reason(error)}", "model") from error
     backend = TextBackend(
-        name, model, tokenizer, config, _generation_defaults(path), settings, prefixes
+        name, model, tokenizer, config, _generation_defaults(path), options, settings, prefixes
     )
     if settings.warm_up:
         workers.submit(backend.language.read_vocabulary)

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from mlx_notebook.messages import ModelOptions
 from mlx_notebook.server.errors import NotFound, model_not_found
 from mlx_notebook.server.wire.models import ModelSource
 
@@ -35,6 +36,7 @@ class Entry(Struct, frozen=True):
     context_window: int | None
     created: int
     runs_code: bool = False
+    options: ModelOptions = ModelOptions()
 
 
 class Catalog:
@@ -179,6 +181,7 @@ class Catalog:
             _context_window(config),
             created,
             runs_code=bool(config.get("model_file") or config.get("auto_map")),
+            options=ModelOptions(trust_remote_code=name in self._trusted),
         )
 
 

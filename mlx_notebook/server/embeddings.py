@@ -30,6 +30,7 @@ class EmbeddingsHandler(ApiHandler):
             id=new_id("embd-"),
             model=entry.name,
             path=str(entry.path),
+            options=entry.options,
             inputs=inputs,
             dimensions=request.dimensions,
         )

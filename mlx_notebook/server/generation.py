@@ -48,7 +48,7 @@ class GenerationHandler(EventStreamHandler):
         prompt: Prompt,
         sampling: Sampling,
         n: int = 1,
-        **options: Unpack[Options],
+        **asked: Unpack[Options],
     ) -> Generate:
         """Return the order to run a request on the model of that name, or on the default one.
 
@@ -60,10 +60,11 @@ class GenerationHandler(EventStreamHandler):
             id=id,
             model=entry.name,
             path=str(entry.path),
+            options=entry.options,
             prompt=prompt,
             sampling=sampling,
             n=n,
-            **options,
+            **asked,
         )
 
     @asynccontextmanager
@@ -74,14 +75,14 @@ class GenerationHandler(EventStreamHandler):
         prompt: Prompt,
         sampling: Sampling,
         n: int = 1,
-        **options: Unpack[Options],
+        **asked: Unpack[Options],
     ) -> AsyncIterator[RequestStream]:
         """Run a request on the model of that name, or on the default one.
 
         Raises:
             ApiError: The model is not there, or the engine cannot take the request.
         """
-        command = await self.command(id, model, prompt, sampling, n, **options)
+        command = await self.command(id, model, prompt, sampling, n, **asked)
         async with self.running(command) as stream:
             yield stream
 
@@ -111,6 +112,7 @@ class GenerationHandler(EventStreamHandler):
             id=new_id("tokenize-"),
             model=entry.name,
             path=str(entry.path),
+            options=entry.options,
             prompt=prompt,
             add_special_tokens=add_special_tokens,
         )

@@ -69,7 +69,8 @@ class LoadHandler(ApiHandler):
         order = self.decoded(wire.ORDER_DECODER)
         entry = await self.extension.catalog.find(order.model)
         with self.while_connected():
-            loaded = await self.extension.supervisor.load(entry.name, str(entry.path))
+            supervisor = self.extension.supervisor
+            loaded = await supervisor.load(entry.name, str(entry.path), entry.options)
             resident = loaded.resident
             self.answer(
                 wire.LoadedModel(

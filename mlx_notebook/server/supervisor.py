@@ -28,6 +28,7 @@ from mlx_notebook.messages import (
     Generate,
     Load,
     Loaded,
+    ModelOptions,
     Prefill,
     Ready,
     Stats,
@@ -294,14 +295,15 @@ class Supervisor:
         """
         return await self._answer(command, Embedded)
 
-    async def load(self, model: str, path: str) -> Loaded:
+    async def load(self, model: str, path: str, options: ModelOptions) -> Loaded:
         """Make a model resident; also allows one again that was refused.
 
         Raises:
             ApiError: It could not be loaded.
         """
         self._kills.pop(model, None)
-        command = Load(id=f"load-{uuid.uuid4().hex}", model=model, path=path)
+        id = f"load-{uuid.uuid4().hex}"
+        command = Load(id=id, model=model, path=path, options=options)
         return await self._answer(command, Loaded)
 
     async def unload(self, model: str) -> int:

@@ -112,3 +112,35 @@ def lfm2(folder: Path) -> Path:
         "rope_theta": 10000.0,
     }
     return build(folder, config)
+
+
+TINY_VISION = {
+    "vocabulary": 2048, "hidden": 192, "layers": 6, "heads": 4, "kv_heads": 2, "head": 64,
+    "feed_forward": 512, "rope_theta": 10000.0, "norm_eps": 1e-6, "context": 4096,
+    "sections": (12, 10, 10), "eye": 128, "eye_layers": 4, "eye_heads": 4,
+    "eye_feed_forward": 384, "eye_positions": 16, "patch": 8,
+}  # fmt: skip
+
+
+def tiny_vision(folder: Path, *, seed: int = 3) -> Path:
+    """A random Qwen3-VL in the layout that tiny-vision is exported in."""
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+    from mlx_vlm.models.qwen3_vl import Model, ModelConfig
+
+    from mlx_notebook.demo_models.training.tiny_vision import folder as files
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write(folder, TINY_VISION)
+    mx.random.seed(seed)
+    model = Model(ModelConfig.from_dict(json.loads((folder / "config.json").read_text())))
+    weights = {}
+    for name, value in tree_flatten(model.parameters()):
+        if name.endswith("patch_embed.proj.weight"):
+            value = value.transpose(0, 4, 1, 2, 3)
+        # The last norm's gain makes the likeliest token stand out from the others.
+        gain = 6 if name == "language_model.model.norm.weight" else 1
+        name = name.replace("language_model.model", "model.language_model")
+        weights[name.replace("vision_tower", "model.visual")] = value * gain
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "pt"})
+    return folder

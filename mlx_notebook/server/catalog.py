@@ -8,6 +8,8 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from importlib.util import find_spec
 from logging import Logger
 from pathlib import Path
 from typing import Any
@@ -25,10 +27,21 @@ _FRESH_SECONDS = 5.0
 # config.json holds a few kilobytes; a list of thousands of labels may be larger.
 _LARGEST_CONFIG = 4 * 1024 * 1024
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
+# Model types that mlx-vlm keeps under another name (its `MODEL_REMAPPING`), hyphens aside.
+_VISION_TYPES = {
+    "bunny_llama": "llava_bunny",
+    "cohere2_vision": "aya_vision",
+    "jvlm": "jina_vlm",
+    "llava_qwen2": "fastvlm",
+    "moondream1": "moondream2",
+}
 
 
 class Entry(Struct, frozen=True):
-    """A model on this machine. `context_window` is in tokens, `created` Unix seconds."""
+    """A model on this machine. `context_window` is in tokens, `created` Unix seconds.
+
+    `sees` tells whether it takes pictures.
+    """
 
     name: str
     path: Path
@@ -36,6 +49,7 @@ class Entry(Struct, frozen=True):
     context_window: int | None
     created: int
     runs_code: bool = False
+    sees: bool = False
     options: ModelOptions = ModelOptions()
 
 
@@ -172,7 +186,8 @@ class Catalog:
                 self._complained.add(file)
                 self._log.warning("%s is left out: its config.json is unusable: %s", name, error)
             return None
-        if not _writes_text(config):
+        sees = _sees(config)
+        if not sees and not _writes_text(config):
             return None
         return Entry(
             name,
@@ -181,6 +196,7 @@ class Catalog:
             _context_window(config),
             created,
             runs_code=bool(config.get("model_file") or config.get("auto_map")),
+            sees=sees,
             options=ModelOptions(trust_remote_code=name in self._trusted),
         )
 
@@ -229,6 +245,29 @@ def _writes_text(config: dict[str, Any]) -> bool:
         return True
     endings = ("ForCausalLM", "LMHeadModel", "CausalLM")
     return any(isinstance(name, str) and name.endswith(endings) for name in architectures)
+
+
+def _sees(config: dict[str, Any]) -> bool:
+    """Whether a config.json describes a model of mlx-vlm's that writes text about pictures."""
+    kind, vision = config.get("model_type"), config.get("vision_config")
+    if not isinstance(kind, str) or not isinstance(vision, dict):
+        return False
+    kind = kind.replace("-", "_")
+    if _VISION_TYPES.get(kind, kind) not in _mlx_vlm_models():
+        return False
+    architectures = config.get("architectures")
+    if not isinstance(architectures, list) or not architectures:
+        return True
+    endings = ("ForConditionalGeneration", "ForCausalLM", "ChatModel")
+    return any(isinstance(name, str) and name.endswith(endings) for name in architectures)
+
+
+@cache
+def _mlx_vlm_models() -> frozenset[str]:
+    """Return the model types that mlx-vlm has code for, without importing it (two seconds)."""
+    spec = find_spec("mlx_vlm")
+    folders = [Path(place) / "models" for place in (spec and spec.submodule_search_locations) or ()]
+    return frozenset(child.name for folder in folders for child in _children(folder))
 
 
 def _context_window(config: dict[str, Any]) -> int | None:

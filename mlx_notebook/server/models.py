@@ -31,7 +31,7 @@ class ModelsBase(ApiHandler):
                 state=state(entry.name),
                 source=entry.source,
                 default=entry.name == default,
-                capabilities=["chat"],
+                capabilities=["chat", "vision"] if entry.sees else ["chat"],
             )
             for entry in entries
         ]

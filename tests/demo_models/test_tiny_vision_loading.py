@@ -3,7 +3,6 @@
 The weights are random here; what is tested is the layout, the processor and the positions.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +15,13 @@ from mlx_notebook.demo_models.training.tiny_vision import folder as files
 from mlx_notebook.demo_models.training.tiny_vision.answering import InProcess, parsed
 from mlx_notebook.demo_models.training.tiny_vision.cases import Case, cases
 from mlx_notebook.demo_models.training.tiny_vision.positions import positions
-
-SHAPE = {
-    "vocabulary": 2048, "hidden": 192, "layers": 6, "heads": 4, "kv_heads": 2, "head": 64,
-    "feed_forward": 512, "rope_theta": 10000.0, "norm_eps": 1e-6, "context": 4096,
-    "sections": (12, 10, 10), "eye": 128, "eye_layers": 4, "eye_heads": 4,
-    "eye_feed_forward": 384, "eye_positions": 16, "patch": 8,
-}  # fmt: skip
+from tests.models import tiny_vision
 
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as `export` writes it, with random weights."""
-    from mlx.utils import tree_flatten
-    from mlx_vlm.models.qwen3_vl import Model, ModelConfig
-
-    folder = tmp_path_factory.mktemp("tiny-vision")
-    files.write(folder, SHAPE)
-    mx.random.seed(3)
-    model = Model(ModelConfig.from_dict(json.loads((folder / "config.json").read_text())))
-    weights = {}
-    for name, value in tree_flatten(model.parameters()):
-        if name.endswith("patch_embed.proj.weight"):
-            value = value.transpose(0, 4, 1, 2, 3)
-        # The last norm's gain makes the likeliest token stand out from the others.
-        gain = 6 if name == "language_model.model.norm.weight" else 1
-        name = name.replace("language_model.model", "model.language_model")
-        weights[name.replace("vision_tower", "model.visual")] = value * gain
-    mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "pt"})
-    return folder
+    return tiny_vision(tmp_path_factory.mktemp("tiny-vision"))
 
 
 @pytest.fixture(scope="module")

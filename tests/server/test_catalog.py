@@ -89,6 +89,25 @@ async def test_only_text_models_with_weights_are_listed(cache: Path) -> None:
     assert (await catalog.find("a/nested")).context_window == 9
 
 
+async def test_models_that_see_are_those_that_mlx_vlm_runs(cache: Path) -> None:
+    eyes: dict[str, Any] = {"vision_config": {"depth": 2}}
+    write = ["Qwen3VLForConditionalGeneration"]
+    cached(cache, "a/sees", model_type="qwen3_vl", architectures=write, **eyes)
+    cached(cache, "a/hears-too", model_type="gemma3n", audio_config={}, **eyes)
+    cached(cache, "a/renamed", model_type="llava-qwen2", architectures=["LlavaForCausalLM"], **eyes)
+    cached(cache, "a/text", architectures=["Qwen3ForCausalLM"])
+    cached(cache, "a/unknown", model_type="seven_eyes", architectures=write, **eyes)
+    cached(cache, "a/search", model_type="colqwen2_5", architectures=["ColQwen2_5"], **eyes)
+    cached(cache, "a/hears", model_type="qwen3", audio_config={})
+    cached(cache, "a/broken", model_type="qwen3_vl", vision_config=7)
+    entries = {entry.name: entry for entry in await Catalog(log=LOG).entries()}
+    assert {name for name, entry in entries.items() if entry.sees} >= {
+        *("a/sees", "a/hears-too", "a/renamed")
+    }
+    assert not entries["a/text"].sees
+    assert not {"a/unknown", "a/search", "a/hears", "a/broken"} & set(entries)
+
+
 async def test_a_name_is_never_a_path(tmp_path: Path) -> None:
     model(tmp_path / "models" / "inside")
     model(tmp_path / "outside")

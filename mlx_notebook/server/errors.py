@@ -152,11 +152,19 @@ class Unavailable(ApiError):
     default_code = "engine_unavailable"
 
 
-def model_not_found(name: str, names: Sequence[str]) -> NotFound:
-    """Return the error for a model that the catalog does not have, listing those it has."""
+def model_not_found(name: str, names: Sequence[str], *, downloadable: bool = False) -> NotFound:
+    """Return the error for a model that the catalog does not have, listing those it has.
+
+    `downloadable` says that the name may be one of Hugging Face's.
+    """
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    fetch = (
+        f" If it is on Hugging Face, `%mlx pull {name}` (POST mlx/models/download) fetches it."
+        if downloadable
+        else ""
+    )
     return NotFound(
-        f"There is no model {name[:200]!r} here. Use one of: {shown or 'none'}.",
+        f"There is no model {name[:200]!r} here. Use one of: {shown or 'none'}.{fetch}",
         param="model",
         code="model_not_found",
     )

@@ -1,4 +1,4 @@
-"""`v1/models`, and loading and unloading one."""
+"""`v1/models`: the models that requests may name, as OpenAI's clients list them."""
 
 from jupyter_server.auth.decorator import authorized
 from tornado import web
@@ -26,12 +26,12 @@ class ModelsBase(ApiHandler):
         return [
             wire.Model(
                 id=entry.name,
-                created=entry.created,
+                created=entry.facts.created,
                 context_window=entry.context_window,
                 state=state(entry.name),
                 source=entry.source,
                 default=entry.name == default,
-                capabilities=["chat", "vision"] if entry.sees else ["chat"],
+                capabilities=list(entry.facts.capabilities),
             )
             for entry in entries
         ]
@@ -57,38 +57,3 @@ class ModelHandler(ModelsBase):
         """Describe it."""
         entry = await self.extension.catalog.find(name)
         self.answer((await self.describe([entry]))[0])
-
-
-class LoadHandler(ApiHandler):
-    """Brings a model into memory."""
-
-    @web.authenticated
-    @authorized
-    async def post(self) -> None:
-        """Load it and answer when it is there; an order once given is carried out."""
-        order = self.decoded(wire.ORDER_DECODER)
-        entry = await self.extension.catalog.find(order.model)
-        with self.while_connected():
-            supervisor = self.extension.supervisor
-            loaded = await supervisor.load(entry.name, str(entry.path), entry.options)
-            resident = loaded.resident
-            self.answer(
-                wire.LoadedModel(
-                    entry.name, resident.bytes, resident.context_length, round(loaded.seconds, 3)
-                )
-            )
-        if self.client_left:
-            self.note_client_left()
-
-
-class UnloadHandler(ApiHandler):
-    """Gives a model's memory back."""
-
-    @web.authenticated
-    @authorized
-    async def post(self) -> None:
-        """Unload it."""
-        order = self.decoded(wire.ORDER_DECODER)
-        entry = await self.extension.catalog.find(order.model)
-        freed = await self.extension.supervisor.unload(entry.name)
-        self.answer(wire.UnloadedModel(entry.name, freed))

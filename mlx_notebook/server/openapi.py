@@ -152,13 +152,15 @@ ROUTES = (
     Route("get", "/health", "Tell whether requests can be served", (503,), status.Health),
     Route("get", "/mlx/status", "Tell the state of engine and requests", (), status.Status),
     Route("get", "/mlx/events", "Stream the state as it changes", (), streamed=status.Status),
+    Route("get", "/mlx/models", "List all models with their state", (), models.CatalogList),
     Route(
         "post",
         "/mlx/models/load",
         "Bring a model into memory",
         (400, 404, 413, 499, 500, 503),
         models.LoadedModel,
-        models.ModelOrder,
+        models.LoadOrder,
+        models.LoadEvent,
     ),
     Route(
         "post",
@@ -166,7 +168,7 @@ ROUTES = (
         "Give a model's memory back",
         (400, 404, 413, 499, 500, 503),
         models.UnloadedModel,
-        models.ModelOrder,
+        models.UnloadOrder,
     ),
     Route("post", "/mlx/cancel/{id}", "Stop a request", (404, 413), status.Cancelled),
     Route(

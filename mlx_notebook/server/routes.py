@@ -9,7 +9,8 @@ from mlx_notebook.server.base import UnknownRouteHandler
 from mlx_notebook.server.chat import ChatCompletionsHandler
 from mlx_notebook.server.completions import CompletionsHandler
 from mlx_notebook.server.embeddings import EmbeddingsHandler
-from mlx_notebook.server.models import LoadHandler, ModelHandler, ModelsHandler, UnloadHandler
+from mlx_notebook.server.model_orders import CatalogHandler, LoadHandler, UnloadHandler
+from mlx_notebook.server.models import ModelHandler, ModelsHandler
 from mlx_notebook.server.openapi import OpenApiHandler
 from mlx_notebook.server.responses import InputTokensHandler, ResponsesHandler
 from mlx_notebook.server.status import (
@@ -51,6 +52,7 @@ ROUTES = (
     ("health/?", HealthHandler),
     ("mlx/status/?", StatusHandler),
     ("mlx/events/?", EventsHandler),
+    ("mlx/models/?", CatalogHandler),
     ("mlx/models/load/?", LoadHandler),
     ("mlx/models/unload/?", UnloadHandler),
     ("mlx/cancel/([^/]+)", CancelHandler),

@@ -301,10 +301,24 @@ class Supervisor:
         Raises:
             ApiError: It could not be loaded.
         """
+        return await self._answer(self._load(model, path, options), Loaded)
+
+    @asynccontextmanager
+    async def loading(
+        self, model: str, path: str, options: ModelOptions
+    ) -> AsyncIterator[RequestStream]:
+        """Make a model resident as `load` does; the events end with `Loaded`.
+
+        Raises:
+            ApiError: It could not be loaded.
+        """
+        command = self._load(model, path, options)
+        async with self._in_flight(command, command.id, 0) as stream:
+            yield stream
+
+    def _load(self, model: str, path: str, options: ModelOptions) -> Load:
         self._kills.pop(model, None)
-        id = f"load-{uuid.uuid4().hex}"
-        command = Load(id=id, model=model, path=path, options=options)
-        return await self._answer(command, Loaded)
+        return Load(id=f"load-{uuid.uuid4().hex}", model=model, path=path, options=options)
 
     async def unload(self, model: str) -> int:
         """Give a model's memory back and return its bytes, 0 where it was not resident.

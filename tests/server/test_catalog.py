@@ -9,6 +9,7 @@ from mlx_notebook.server.catalog import Catalog, Entry
 from mlx_notebook.server.errors import NotFound
 
 pytestmark = pytest.mark.anyio
+EMPTY = (2).to_bytes(8, "little") + b"{}"
 LOG = logging.getLogger("test")
 
 
@@ -27,11 +28,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def model(folder: Path, **config: Any) -> Path:
-    """Write what the catalog looks at: a config and weights of no size."""
+    """Write what the catalog looks at: a config and weights that hold no tensors."""
     folder.mkdir(parents=True)
     settings = {"model_type": "qwen3", "max_position_embeddings": 4096, **config}
     (folder / "config.json").write_text(json.dumps(settings))
-    (folder / "model.safetensors").write_bytes(b"")
+    (folder / "model.safetensors").write_bytes(EMPTY)
     return folder
 
 
@@ -127,7 +128,7 @@ async def test_a_model_with_code_of_its_own_needs_to_be_trusted_by_name(cache: P
             await catalog.find(name)
     assert await names(catalog) == ["tiny-chat"]
     catalog = Catalog(trusted=["a/file"], log=LOG)
-    assert (await catalog.find("a/file")).runs_code
+    assert (await catalog.find("a/file")).facts.runs_code
     with pytest.raises(NotFound):
         await catalog.find("a/map")
 

@@ -1,3 +1,5 @@
+import json
+
 from tests.server.running import RunningServer, wait_for
 
 
@@ -57,3 +59,36 @@ def test_an_order_for_a_model_that_is_not_there_is_refused(server: RunningServer
         assert server.client.post(path, json={"model": "nonesuch"}).status_code == 404
         assert server.client.post(path, json={}).status_code == 400
         assert server.client.post(path, json={"model": ""}).status_code == 400
+
+
+def test_the_catalog_tells_all_about_each_model(server: RunningServer) -> None:
+    server.client.post("mlx/models/load", json={"model": "tiny-chat"}).raise_for_status()
+    listed = server.client.get("mlx/models").raise_for_status().json()
+    models = {model["id"]: model for model in listed["models"]}
+    tiny, other = models["tiny-chat"], models["org/other"]
+    assert tiny["state"] == "resident"
+    assert tiny["source"] == "embedded"
+    assert set(tiny["capabilities"]) >= {"chat", "tools", "reasoning"}
+    assert tiny["fits"] is True
+    assert tiny["why_not"] is tiny["error"] is tiny["progress"] is None
+    assert other["aliases"] == ["alias"]
+    assert other["context_length"] == 2048
+    assert other["architecture"] == "qwen3"
+    assert other["bytes_on_disk"] > 10_000
+    assert other["memory_bytes"] > 10_000
+    assert listed["budget"]["used"] > 0
+    assert listed["budget"]["limit"] > listed["budget"]["used"]
+
+
+def test_a_load_is_streamed(server: RunningServer) -> None:
+    order = {"model": "alias", "stream": True}
+    with server.client.stream("POST", "mlx/models/load", json=order) as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        events = [json.loads(line[6:]) for line in response.iter_lines() if line[:6] == "data: "]
+    first, last = events[0], events[-1]
+    assert first == {
+        "model": "org/other", "phase": "loading", "done": 0, "total": None, "seconds_left": None,
+    }  # fmt: skip
+    assert last["phase"] == "done"
+    assert last["model"] == "org/other"
+    assert last["bytes"] > 0

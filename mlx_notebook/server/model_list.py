@@ -1,0 +1,119 @@
+"""`mlx/models`: the catalog, what is in memory, and what could be, in one list."""
+
+from typing import TYPE_CHECKING
+
+from mlx_notebook.messages import Resident
+from mlx_notebook.server.budget import full_precision, machine_limit, size
+from mlx_notebook.server.catalog import Entry
+from mlx_notebook.server.curated import Suggestion, suggestions
+from mlx_notebook.server.wire import models as wire
+
+if TYPE_CHECKING:
+    from mlx_notebook.server.app import MlxNotebookApp
+
+
+async def listed(extension: "MlxNotebookApp") -> wire.CatalogList:
+    """Return all models: those on this machine, the default one first, then those on the list."""
+    entries = await extension.catalog.everything()
+    lister = _Lister(extension, await extension.catalog.default())
+    there = {entry.name for entry in entries}
+    return wire.CatalogList(
+        [
+            *(lister.local(entry) for entry in entries),
+            *(lister.suggested(model) for model in suggestions() if model.id not in there),
+        ],
+        lister.budget,
+    )
+
+
+def budget(extension: "MlxNotebookApp") -> wire.Budget:
+    """Return the memory for models, as the engine tells it or as far as it is known without."""
+    stats = extension.supervisor.telemetry.stats
+    used = sum(resident.bytes for resident in stats.resident) if stats else 0
+    return wire.Budget(machine_limit(), used)
+
+
+class _Lister:
+    """Describes models against one state of the engine."""
+
+    def __init__(self, extension: "MlxNotebookApp", default: str) -> None:
+        supervisor = extension.supervisor
+        stats = supervisor.telemetry.stats
+        self.budget = budget(extension)
+        self._catalog = extension.catalog
+        self._default = default
+        self._resident = {model.model: model for model in stats.resident} if stats else {}
+        self._loading = set(stats.loading) if stats else set()
+        ready = supervisor.ready
+        self._full_precision = full_precision(ready.device if ready else None)
+
+    def local(self, entry: Entry) -> wire.CatalogModel:
+        """Describe a model that is on this machine."""
+        facts = entry.facts
+        resident = self._resident.get(entry.name)
+        need = resident.bytes if resident else facts.memory(full_precision=self._full_precision)
+        why_not = None if resident else self._why_not(need)
+        loading = entry.name in self._loading
+        return wire.CatalogModel(
+            id=entry.name,
+            state=self._state(entry, resident),
+            source=entry.source,
+            aliases=self._catalog.aliases_of(entry.name),
+            default=entry.name == self._default,
+            pinned=False,
+            active=resident.active if resident else 0,
+            context_length=resident.context_length if resident else entry.context_window,
+            capabilities=list(facts.capabilities),
+            architecture=facts.architecture,
+            quantization=facts.quantization,
+            bytes_on_disk=facts.bytes_on_disk,
+            download_bytes=None,
+            memory_bytes=need,
+            approximate=False,
+            fits=why_not is None,
+            why_not=why_not,
+            error=self._catalog.problem(entry),
+            description=None,
+            progress=wire.Progress("loading", 0, None, None) if loading else None,
+        )
+
+    def suggested(self, model: Suggestion) -> wire.CatalogModel:
+        """Describe a model that can be downloaded."""
+        why_not = self._why_not(model.memory_bytes)
+        return wire.CatalogModel(
+            id=model.id,
+            state="downloadable",
+            source="curated",
+            aliases=self._catalog.aliases_of(model.id),
+            default=False,
+            pinned=False,
+            active=0,
+            context_length=model.context_length,
+            capabilities=model.capabilities,
+            architecture=None,
+            quantization=None,
+            bytes_on_disk=None,
+            download_bytes=model.download_bytes,
+            memory_bytes=model.memory_bytes,
+            approximate=True,
+            fits=why_not is None,
+            why_not=why_not,
+            error=None,
+            description=model.description,
+            progress=None,
+        )
+
+    def _state(self, entry: Entry, resident: Resident | None) -> wire.CatalogState:
+        if resident is not None:
+            return "resident"
+        if entry.name in self._loading:
+            return "loading"
+        if entry.facts.missing:
+            return "incomplete"
+        return "broken" if self._catalog.problem(entry) else "available"
+
+    def _why_not(self, need: int) -> str | None:
+        limit = self.budget.limit
+        if limit is None or need <= limit:
+            return None
+        return f"It needs about {size(need)}, and models may take {size(limit)} on this machine."

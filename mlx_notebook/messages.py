@@ -27,7 +27,8 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
     """What the engine is told once, on its command line, as JSON.
 
     `max_batch` is rows decoded together, `prefill_step` the most prompt tokens of one prefill
-    chunk (how long a long prompt may hold up running streams).
+    chunk (how long a long prompt may hold up running streams). `prefix_disk_path` is the folder
+    where computed prompts outlive the engine, `prefix_disk_bytes` what they may take (0: nothing).
     """
 
     max_batch: int = 32
@@ -37,6 +38,8 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
     idle_unload_minutes: float = 3.0
     prefix_cache_entries: int = 64
     prefix_cache_bytes: int | None = None
+    prefix_disk_path: str | None = None
+    prefix_disk_bytes: int = 0
     warm_up: bool = True
     log_level: str = "INFO"
 

@@ -1,7 +1,8 @@
-"""How much memory there is, and giving back what is free."""
+"""What MLX runs on, how much memory there is, and giving back what is free."""
 
 import ctypes
 import sys
+from importlib.metadata import version
 
 import mlx.core as mx
 import psutil
@@ -12,6 +13,11 @@ def device_memory() -> int:
     if mx.metal.is_available():
         return int(mx.device_info()["max_recommended_working_set_size"])
     return int(psutil.virtual_memory().total)
+
+
+def versions() -> tuple[str, ...]:
+    """What computed numbers depend on beside the model: the device and the libraries."""
+    return str(mx.default_device()), version("mlx"), version("mlx-lm")
 
 
 def return_freed_memory() -> None:

@@ -2,13 +2,18 @@
 
 A thin layer over mlx-lm's `LRUPromptCache` (a trie of token sequences), one a model: it shares one
 memory budget between them, always leaves at least one token to feed, and evaluates what it keeps,
-so that no entry holds on to the batch that it was cut out of.
+so that no entry holds on to the batch that it was cut out of. Where there is a disk to keep prompts
+on, it is offered what comes and what goes.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.models.cache import LRUPromptCache
+from mlx_lm.models.cache import LRUPromptCache, PromptTrie, can_trim_prompt_cache
+
+from mlx_notebook.engine.prefix_disk import PrefixDisk
+from mlx_notebook.engine.prefix_store import Arrays
 
 
 class PrefixCache:
@@ -20,16 +25,24 @@ class PrefixCache:
         Most sequences kept for one model.
     max_bytes
         Most memory kept for all models together, in bytes.
+    disk
+        Where they outlive the engine.
     """
 
-    def __init__(self, max_entries: int, max_bytes: int):
+    def __init__(self, max_entries: int, max_bytes: int, disk: PrefixDisk | None = None):
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._models: dict[str, LRUPromptCache] = {}
+        self._disk = disk
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
         return sum(int(entries.nbytes) for entries in self._models.values())
+
+    def open(self, model: str, identity: str, empty: list[Any]) -> None:
+        """Have a model's prompts kept on disk, if there is one (`PrefixDisk.open`)."""
+        if self._disk is not None:
+            self._disk.open(model, identity, empty)
 
     def fetch(self, model: str, tokens: list[int]) -> tuple[list[Any] | None, list[int]]:
         """The cache of the longest known prefix of `tokens`, and the tokens that remain to feed.
@@ -42,23 +55,91 @@ class PrefixCache:
         cache, rest = entries.fetch_nearest_cache(model, tokens[:-1])
         return cache, [*rest, tokens[-1]]
 
+    def covered(self, model: str, tokens: list[int]) -> int:
+        """How many first tokens of a prompt are in memory, leaving one to feed."""
+        entries = self._models.get(model)
+        if entries is None or len(tokens) < 2:
+            return 0
+        found = entries._trie.search(model, tokens[:-1])
+        if found.exact is not None:
+            return len(found.exact)
+        shorter = len(found.shorter or ())
+        if found.longer is None or found.common_prefix <= shorter:
+            return shorter
+        longer = entries._trie.get(model, found.longer).prompt_cache
+        return int(found.common_prefix) if can_trim_prompt_cache(longer) else shorter
+
+    def on_disk(self, model: str, tokens: list[int]) -> int:
+        """How many first tokens of a prompt are on disk. Any thread."""
+        return self._disk.find(model, tokens) if self._disk is not None else 0
+
+    def read(self, model: str, tokens: list[int]) -> tuple[int, Arrays]:
+        """Read from disk, for `restore`. Any thread."""
+        return self._disk.read(model, tokens) if self._disk is not None else (0, {})
+
+    def restore(self, model: str, tokens: list[int], count: int, arrays: Arrays) -> None:
+        """Take in what was read, unless memory has more by now."""
+        if self._disk is None or count <= self.covered(model, tokens):
+            return
+        cache = self._disk.restore(model, count, arrays)
+        if cache is not None:
+            self._insert(model, tokens[:count], cache)
+
     def keep(self, model: str, tokens: list[int], cache: list[Any]) -> None:
         """Remember the cache of a sequence; it must hold exactly `tokens`."""
         if not tokens or not cache:
             return
+        self._insert(model, list(tokens), cache)
+        if self._disk is not None:
+            self._disk.offer(model, tokens, cache, going=False)
+
+    def forget(self, model: str) -> None:
+        """Drop every entry of a model; what is worth it stays on disk."""
+        entries = self._models.pop(model, None)
+        if self._disk is not None:
+            if entries is not None:
+                entries.trim_to(n_sequences=0)
+            self._disk.close(model)
+
+    def close(self, seconds: float) -> None:
+        """The engine ends: forget everything, and give the disk so long to write."""
+        for model in list(self._models):
+            self.forget(model)
+        if self._disk is not None:
+            self._disk.drain(seconds)
+
+    def _insert(self, model: str, tokens: list[int], cache: list[Any]) -> None:
         mx.eval([layer.state for layer in cache])
         # The model used last stands last.
-        entries = self._models.pop(model, None) or LRUPromptCache(
-            self._max_entries, self._max_bytes
-        )
+        entries = self._models.pop(model, None) or self._entries()
         self._models[model] = entries
-        entries.insert_cache(model, list(tokens), cache)
+        entries.insert_cache(model, tokens, cache)
         for other in self._models.values():
             excess = self.nbytes - self._max_bytes
             if excess <= 0:
                 break
             other.trim_to(n_bytes=other.nbytes - excess)
 
-    def forget(self, model: str) -> None:
-        """Drop every entry of a model."""
-        self._models.pop(model, None)
+    def _entries(self) -> LRUPromptCache:
+        entries = LRUPromptCache(self._max_entries, self._max_bytes)
+        if self._disk is not None:
+            entries._trie = _Trie(self._evicted)
+        return entries
+
+    def _evicted(self, model: str, tokens: list[int], cache: list[Any]) -> None:
+        assert self._disk is not None
+        self._disk.offer(model, tokens, cache, going=True)
+
+
+class _Trie(PromptTrie):
+    """mlx-lm's trie of entries; tells of those that go."""
+
+    def __init__(self, gone: Callable[[str, list[int], list[Any]], None]):
+        super().__init__()
+        self._gone = gone
+
+    def pop(self, model: str, tokens: list[int]) -> Any:
+        """Take an entry out."""
+        entry = super().pop(model, tokens)
+        self._gone(model, tokens, entry.prompt_cache)
+        return entry

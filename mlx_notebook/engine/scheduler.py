@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import mlx.core as mx
 import msgspec
@@ -20,6 +21,8 @@ from mlx_notebook.engine.language import Plan
 from mlx_notebook.engine.memory import device_memory, return_freed_memory
 from mlx_notebook.engine.meter import Meter
 from mlx_notebook.engine.prefix_cache import PrefixCache
+from mlx_notebook.engine.prefix_disk import PrefixDisk
+from mlx_notebook.engine.prefix_store import Arrays, PrefixStore
 from mlx_notebook.engine.prompts import Prepared, allowed_tokens, prepare, tokenized
 from mlx_notebook.engine.reasoning import opens_in
 from mlx_notebook.engine.request import Request
@@ -49,6 +52,7 @@ log = logging.getLogger(__name__)
 
 _BUSY_INTERVAL, _IDLE_INTERVAL = 0.25, 1.0
 _IDLE_WAIT = 0.25
+_LAST_WRITES_SECONDS = 2.0
 
 Job = Generate | Tokenize | Embed
 Continuation = Callable[[], None]
@@ -72,7 +76,9 @@ class Scheduler:
         memory = device_memory()
         mx.set_cache_limit(memory // 20)
         self._prefixes = PrefixCache(
-            settings.prefix_cache_entries, settings.prefix_cache_bytes or memory // 10
+            settings.prefix_cache_entries,
+            settings.prefix_cache_bytes or memory // 10,
+            _disk(settings),
         )
         self._residency = Residency(settings, self._prefixes, self._workers)
         self._meter = Meter()
@@ -87,6 +93,7 @@ class Scheduler:
         while not self._stopping:
             self._take_commands()
             self.step()
+        self._prefixes.close(_LAST_WRITES_SECONDS)
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     def step(self) -> None:
@@ -205,10 +212,17 @@ class Scheduler:
         reasoning = backend.language.reasoning
         thinking = reasoning is not None and opens_in(prompt.text, reasoning)
         plan = backend.language.plan(command, thinking)
-        return partial(self._prepared, command.id, slot, prompt, plan, max_tokens)
+        on_disk = self._prefixes.on_disk(command.model, prompt.tokens)
+        return partial(self._prepared, command.id, slot, prompt, plan, max_tokens, on_disk)
 
     def _prepared(
-        self, request_id: str, slot: Slot, prompt: Prepared, plan: Plan, max_tokens: int
+        self,
+        request_id: str,
+        slot: Slot,
+        prompt: Prepared,
+        plan: Plan,
+        max_tokens: int,
+        on_disk: int,
     ) -> None:
         request = self._requests.get(request_id)
         if request is not None:  # else it was cancelled meanwhile
@@ -217,8 +231,29 @@ class Scheduler:
             if count is not None:
                 slot.aside.append(Scoring(request_id, prompt.tokens, count))
                 return
-            self._ready.append(request)
             slot.waiting += 1
+            if on_disk <= self._prefixes.covered(request.command.model, prompt.tokens):
+                self._ready.append(request)
+                return
+            self._workers.submit(self._read_back, request, slot, prompt.tokens)
+
+    def _read_back(self, request: Request, slot: Slot, tokens: list[int]) -> None:
+        """Bring what memory lacks of a prompt back from disk, off this thread; then go on."""
+        count, arrays = 0, Arrays()
+        try:
+            count, arrays = self._prefixes.read(request.command.model, tokens)
+        except Exception:
+            log.exception("kept prompts could not be read")
+        self.inbox.put(partial(self._was_read, request, slot, tokens, count, arrays))
+
+    def _was_read(
+        self, request: Request, slot: Slot, tokens: list[int], count: int, arrays: Arrays
+    ) -> None:
+        if self._requests.get(request.id) is not request:  # it was cancelled meanwhile
+            slot.waiting -= 1
+            return
+        self._prefixes.restore(request.command.model, tokens, count, arrays)
+        self._ready.append(request)
 
     def _tokenize(self, command: Tokenize, slot: Slot) -> Continuation:
         answer = tokenized(slot.backend.language, command)
@@ -387,3 +422,10 @@ class Scheduler:
             decode,
             prefill,
         )
+
+
+def _disk(settings: EngineConfig) -> PrefixDisk | None:
+    if settings.prefix_disk_path is None or not settings.prefix_disk_bytes:
+        return None
+    store = PrefixStore(Path(settings.prefix_disk_path), settings.prefix_disk_bytes)
+    return PrefixDisk(store)

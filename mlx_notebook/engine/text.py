@@ -19,6 +19,8 @@ from mlx_lm.utils import load_config, load_model, load_tokenizer
 from mlx_notebook.engine.batch import RowGenerator
 from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
 from mlx_notebook.engine.language import Language
+from mlx_notebook.engine.memory import versions
+from mlx_notebook.engine.model_identity import identify
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.prompts import apply_template
 from mlx_notebook.engine.sampling import Row
@@ -230,6 +232,7 @@ def load(
         config = load_config(path)
         # Reading the tokenizer is pure Python and takes as long as all the rest.
         pending = workers.submit(_tokenizer, path, config)
+        identity = workers.submit(_identity, path, options)
         model, config = load_model(path, lazy=True)
         if mx.default_device() == mx.cpu:
             # Only fp32 products go through BLAS (measured: 4 times faster prompts).
@@ -239,7 +242,7 @@ def load(
         while not pending.done():
             time.sleep(0.002)
             yield
-        tokenizer = pending.result()
+        tokenizer, known_as = pending.result(), identity.result()
     except MemoryError:
         raise
     except Exception as error:
@@ -250,6 +253,7 @@ def load(
     if settings.warm_up:
         workers.submit(backend.language.read_vocabulary)
         yield from warm_up(backend)
+    prefixes.open(name, known_as, make_prompt_cache(model))
     log.info("loaded %s in %.2f s", name, time.perf_counter() - began)
     return backend
 
@@ -267,6 +271,11 @@ def warm_up(backend: TextBackend) -> Generator[None, None, None]:
             yield
     backend._prefixes.forget(backend.name)
     mx.clear_cache()
+
+
+def _identity(path: Path, options: ModelOptions) -> str:
+    folders = [path, Path(options.adapter)] if options.adapter else [path]
+    return identify(folders, *versions(), str(options.kv_bits))
 
 
 def _tokenizer(path: Path, config: dict[str, Any]) -> Any:

@@ -233,6 +233,14 @@ class MlxNotebookApp(ExtensionApp):
 
     prefix_cache_entries = Integer(64, min=0, help="Most prompts kept for reuse.").tag(config=True)
 
+    prefix_disk_bytes = Integer(
+        4 * 1024**3,
+        min=0,
+        help="""What long prompts may take on disk, in bytes, so that they need not be computed
+        again after a model was unloaded or the engine restarted. They lie in Jupyter's data
+        directory, readable by you only; those unused for longest go first. 0 keeps none.""",
+    ).tag(config=True)
+
     @default("start_engine_at_startup")
     def _start_engine_at_startup_default(self) -> bool:
         return self._runs_alone
@@ -260,6 +268,7 @@ class MlxNotebookApp(ExtensionApp):
 
     def initialize_settings(self) -> None:
         """Make the catalog and the supervisor; nothing starts yet."""
+        assert self.serverapp is not None
         env = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         self._supervisor = Supervisor(
             EngineConfig(
@@ -270,6 +279,8 @@ class MlxNotebookApp(ExtensionApp):
                 idle_unload_minutes=self.idle_unload_minutes,
                 prefix_cache_entries=self.prefix_cache_entries,
                 prefix_cache_bytes=self.prefix_cache_bytes or None,
+                prefix_disk_path=str(Path(self.serverapp.data_dir) / "mlx_notebook" / "prefixes"),
+                prefix_disk_bytes=self.prefix_disk_bytes,
                 warm_up=self.warm_up,
                 log_level="DEBUG" if self.log_level in (10, "DEBUG") else "INFO",
             ),

@@ -192,8 +192,8 @@ def with_tools(pictures: list[Picture], rng: random.Random) -> Viewing | None:
         talk.answer(asked.answer)
     requests = [(pictures[0], request)] + ([(pictures[1], second[1])] if second else [])
     for calls, (picture, wanted) in enumerate(requests, 1):
-        new = 0 if (before and picture is pictures[0]) else 1
-        if picture is not pictures[0]:
+        new = 0 if before and calls == 1 else 1
+        if calls > 1:
             shown_pictures.append(picture)
         talk.ask(said(wanted.said, rng), new)
         talk.answer("", [{"id": f"call_{calls}", **wanted.call()}])

@@ -16,8 +16,9 @@ from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode
 
 from mlx_notebook import __version__
 from mlx_notebook.messages import EngineConfig
-from mlx_notebook.server.catalog import Catalog
-from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.catalog import Catalog, is_repository
+from mlx_notebook.server.downloads import Download, Downloads
+from mlx_notebook.server.errors import InvalidRequest, model_not_found
 from mlx_notebook.server.lazy_routes import LazyRoutes
 from mlx_notebook.server.supervisor import Limits, Supervisor
 
@@ -134,6 +135,12 @@ class MlxNotebookApp(ExtensionApp):
         Unicode(),
         help="""Names of models whose own Python code (model_file or auto_map in config.json) may
         run. All other models that bring code are refused.""",
+    ).tag(config=True)
+
+    auto_download = Bool(
+        False,
+        help="""Download a model from Hugging Face when a request names one that is not here.
+        Otherwise models are only downloaded when someone asks for it (%mlx pull, %mlx load).""",
     ).tag(config=True)
 
     max_resident = Integer(
@@ -253,6 +260,7 @@ class MlxNotebookApp(ExtensionApp):
 
     _supervisor: Supervisor
     catalog: Catalog
+    downloads: Downloads
     _task: asyncio.Task[None] | None = None
     _announces = False
 
@@ -267,7 +275,7 @@ class MlxNotebookApp(ExtensionApp):
         return isinstance(self.serverapp, StandaloneServer)
 
     def initialize_settings(self) -> None:
-        """Make the catalog and the supervisor; nothing starts yet."""
+        """Make the catalog, the supervisor and the downloads; nothing starts yet."""
         assert self.serverapp is not None
         env = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         self._supervisor = Supervisor(
@@ -301,6 +309,13 @@ class MlxNotebookApp(ExtensionApp):
             last_used=lambda: self._supervisor.last_model,
             log=self.log,
         )
+        self.downloads = Downloads(
+            env=env,
+            changed=self._supervisor.notify,
+            ended=self.catalog.outdate,
+            arrived=self._arrived,
+            log=self.log,
+        )
         self._supervisor.traces.limit = self.traces_limit
 
     def initialize_handlers(self) -> None:
@@ -318,7 +333,8 @@ class MlxNotebookApp(ExtensionApp):
             self._announce()
 
     async def stop_extension(self) -> None:
-        """Stop running work and the engine; takes a bounded time."""
+        """Stop running work, downloads and the engine; takes a bounded time."""
+        await self.downloads.close()
         if self._task is None:
             return
         self._supervisor.stop()
@@ -328,8 +344,8 @@ class MlxNotebookApp(ExtensionApp):
             await asyncio.wait([self._task])
 
     def current_activity(self) -> int:
-        """Return the number of requests in flight, so that no idle culler stops the server."""
-        return len(self._supervisor.streams)
+        """Return the number of requests and downloads, so that no idle culler stops the server."""
+        return len(self._supervisor.streams) + len(self.downloads.current)
 
     # --- for the handlers -----------------------------------------------------------------------
 
@@ -365,6 +381,28 @@ class MlxNotebookApp(ExtensionApp):
         ready = self._supervisor.ready
         told = (__version__, ready.device, sorted(ready.versions.items())) if ready else ()
         return "fp_" + hashlib.sha256(repr(told).encode()).hexdigest()[:10]
+
+    def download(self, model: str, revision: str | None = None) -> Download:
+        """Begin to download a model from Hugging Face, or join the download under way.
+
+        Raises:
+            NotFound: The name cannot be that of a model there.
+            InvalidRequest: The model lies in a configured folder.
+        """
+        name = self.catalog.canonical(model)
+        if (place := self.catalog.place_of(name)) in ("embedded", "folder"):
+            where = "in the package" if place == "embedded" else "in a configured folder"
+            raise InvalidRequest(
+                f"The model {name!r} lies {where}: there is nothing to download.",
+                param="model",
+                code="model_is_local",
+            )
+        if not is_repository(name):
+            raise model_not_found(name, self.catalog.names)
+        return self.downloads.start(name, revision)
+
+    async def _arrived(self, download: Download) -> None:
+        await self.catalog.refresh()
 
     def check_message_count(self, count: int) -> None:
         """Refuse a request with too many messages.

@@ -109,6 +109,11 @@ class Catalog:
         """Return the name that an alias stands for, and any other name as it is."""
         return name if name in self._entries else self._aliases.get(name, name)
 
+    def place_of(self, name: str) -> ModelSource | None:
+        """Return where a model lies, as of the last scan."""
+        entry = self._entries.get(name)
+        return entry.source if entry is not None else None
+
     def aliases_of(self, name: str) -> list[str]:
         """Return the other names of a model."""
         return sorted(alias for alias, meant in self._aliases.items() if meant == name)
@@ -149,6 +154,10 @@ class Catalog:
         """The default model as far as is known without looking at the disk."""
         candidates = (self._configured_default, self._last_used(), EMBEDDED_DEFAULT)
         return next((name for name in candidates if name), None)
+
+    def outdate(self) -> None:
+        """Look at the disk again the next time that someone asks, since it has changed."""
+        self._scanned = float("-inf")
 
     async def refresh(self) -> None:
         """Look at the disk again, since something has just been put there."""

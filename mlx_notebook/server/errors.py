@@ -9,7 +9,8 @@ ApiError
 ├── QueueFull               429  queue_full
 ├── RequestCancelled        499  request_cancelled
 ├── EngineError             500  engine_error
-└── Unavailable             503  engine_unavailable, model_load_failed, model_refused
+├── Unavailable             503  engine_unavailable, model_load_failed, model_refused, hub_*
+└── InsufficientStorage     507  disk_full
 """
 
 from collections.abc import Callable, Sequence
@@ -143,6 +144,13 @@ class EngineError(ApiError):
 
     status = 500
     default_code = "engine_error"
+
+
+class InsufficientStorage(ApiError):
+    """There is no room: on the disk for a download."""
+
+    status = 507
+    default_code = "disk_full"
 
 
 class Unavailable(ApiError):

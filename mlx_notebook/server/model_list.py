@@ -16,11 +16,13 @@ async def listed(extension: "MlxNotebookApp") -> wire.CatalogList:
     """Return all models: those on this machine, the default one first, then those on the list."""
     entries = await extension.catalog.everything()
     lister = _Lister(extension, await extension.catalog.default())
-    there = {entry.name for entry in entries}
+    here = {entry.name for entry in entries}
+    listed = here | {model.id for model in suggestions()}
     return wire.CatalogList(
         [
             *(lister.local(entry) for entry in entries),
-            *(lister.suggested(model) for model in suggestions() if model.id not in there),
+            *(lister.suggested(model) for model in suggestions() if model.id not in here),
+            *(lister.coming(name) for name in extension.downloads.current if name not in listed),
         ],
         lister.budget,
     )
@@ -44,6 +46,7 @@ class _Lister:
         self._default = default
         self._resident = {model.model: model for model in stats.resident} if stats else {}
         self._loading = set(stats.loading) if stats else set()
+        self._downloads = extension.downloads.current
         ready = supervisor.ready
         self._full_precision = full_precision(ready.device if ready else None)
 
@@ -53,7 +56,6 @@ class _Lister:
         resident = self._resident.get(entry.name)
         need = resident.bytes if resident else facts.memory(full_precision=self._full_precision)
         why_not = None if resident else self._why_not(need)
-        loading = entry.name in self._loading
         return wire.CatalogModel(
             id=entry.name,
             state=self._state(entry, resident),
@@ -74,7 +76,7 @@ class _Lister:
             why_not=why_not,
             error=self._catalog.problem(entry),
             description=None,
-            progress=wire.Progress("loading", 0, None, None) if loading else None,
+            progress=self._progress(entry.name),
         )
 
     def suggested(self, model: Suggestion) -> wire.CatalogModel:
@@ -82,7 +84,7 @@ class _Lister:
         why_not = self._why_not(model.memory_bytes)
         return wire.CatalogModel(
             id=model.id,
-            state="downloadable",
+            state="downloading" if model.id in self._downloads else "downloadable",
             source="curated",
             aliases=self._catalog.aliases_of(model.id),
             default=False,
@@ -100,7 +102,33 @@ class _Lister:
             why_not=why_not,
             error=None,
             description=model.description,
-            progress=None,
+            progress=self._progress(model.id),
+        )
+
+    def coming(self, name: str) -> wire.CatalogModel:
+        """Describe a model that is being downloaded and of which nothing is known yet."""
+        progress = self._progress(name)
+        return wire.CatalogModel(
+            id=name,
+            state="downloading",
+            source="cache",
+            aliases=self._catalog.aliases_of(name),
+            default=False,
+            pinned=False,
+            active=0,
+            context_length=None,
+            capabilities=[],
+            architecture=None,
+            quantization=None,
+            bytes_on_disk=None,
+            download_bytes=progress.total if progress else None,
+            memory_bytes=None,
+            approximate=True,
+            fits=None,
+            why_not=None,
+            error=None,
+            description=None,
+            progress=progress,
         )
 
     def _state(self, entry: Entry, resident: Resident | None) -> wire.CatalogState:
@@ -108,9 +136,16 @@ class _Lister:
             return "resident"
         if entry.name in self._loading:
             return "loading"
+        if entry.name in self._downloads:
+            return "downloading"
         if entry.facts.missing:
             return "incomplete"
         return "broken" if self._catalog.problem(entry) else "available"
+
+    def _progress(self, name: str) -> wire.Progress | None:
+        if (download := self._downloads.get(name)) is not None:
+            return download.progress
+        return wire.Progress("loading", 0, None, None) if name in self._loading else None
 
     def _why_not(self, need: int) -> str | None:
         limit = self.budget.limit

@@ -170,6 +170,23 @@ ROUTES = (
         models.UnloadedModel,
         models.UnloadOrder,
     ),
+    Route(
+        "post",
+        "/mlx/models/download",
+        "Bring a model from Hugging Face onto this machine",
+        (400, 404, 413, 499, 500, 503, 507),
+        models.DownloadedModel,
+        models.DownloadOrder,
+        models.DownloadEvent,
+    ),
+    Route(
+        "post",
+        "/mlx/models/cancel",
+        "Break off a download or a load",
+        (400, 404, 413),
+        models.CancelledModel,
+        models.CancelOrder,
+    ),
     Route("post", "/mlx/cancel/{id}", "Stop a request", (404, 413), status.Cancelled),
     Route(
         "post",
@@ -209,7 +226,8 @@ _MEANINGS = {
     429: "The queue is full; see Retry-After",
     499: "The request was cancelled",
     500: "The server or the engine failed on the request",
-    503: "The engine, or the model in it, cannot be used now",
+    503: "The engine, the model in it, or Hugging Face cannot be used now",
+    507: "There is no room on the disk",
 }
 
 

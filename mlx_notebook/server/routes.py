@@ -9,7 +9,13 @@ from mlx_notebook.server.base import UnknownRouteHandler
 from mlx_notebook.server.chat import ChatCompletionsHandler
 from mlx_notebook.server.completions import CompletionsHandler
 from mlx_notebook.server.embeddings import EmbeddingsHandler
-from mlx_notebook.server.model_orders import CatalogHandler, LoadHandler, UnloadHandler
+from mlx_notebook.server.model_orders import (
+    CancelModelHandler,
+    CatalogHandler,
+    DownloadHandler,
+    LoadHandler,
+    UnloadHandler,
+)
 from mlx_notebook.server.models import ModelHandler, ModelsHandler
 from mlx_notebook.server.openapi import OpenApiHandler
 from mlx_notebook.server.responses import InputTokensHandler, ResponsesHandler
@@ -55,6 +61,8 @@ ROUTES = (
     ("mlx/models/?", CatalogHandler),
     ("mlx/models/load/?", LoadHandler),
     ("mlx/models/unload/?", UnloadHandler),
+    ("mlx/models/download/?", DownloadHandler),
+    ("mlx/models/cancel/?", CancelModelHandler),
     ("mlx/cancel/([^/]+)", CancelHandler),
     ("mlx/traces/?", TracesHandler),
     ("mlx/traces/([^/]+)", TraceHandler),

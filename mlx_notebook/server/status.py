@@ -1,5 +1,7 @@
 """`health`, `mlx/status`, `mlx/events`, `mlx/cancel`."""
 
+from typing import TYPE_CHECKING
+
 import anyio
 import msgspec
 from jupyter_server.auth.decorator import authorized
@@ -9,22 +11,26 @@ from tornado.iostream import StreamClosedError
 from mlx_notebook.messages import Memory
 from mlx_notebook.server import errors
 from mlx_notebook.server.base import ApiHandler, EventStreamHandler
-from mlx_notebook.server.catalog import Catalog
+from mlx_notebook.server.model_list import budget
 from mlx_notebook.server.supervisor import Supervisor
 from mlx_notebook.server.wire import status as wire
+
+if TYPE_CHECKING:
+    from mlx_notebook.server.app import MlxNotebookApp
 
 _SHORTEST_INTERVAL = 0.25
 _KEEP_ALIVE_SECONDS = 10.0
 
 
-def current_status(supervisor: Supervisor, catalog: Catalog) -> wire.Status:
+def current_status(extension: "MlxNotebookApp") -> wire.Status:
     """Return everything there is to see of the engine."""
+    supervisor = extension.supervisor
     telemetry, stats = supervisor.telemetry, supervisor.telemetry.stats
     requests = _requests(supervisor)
     rows = sum(stream.rows for stream in supervisor.streams)
     return wire.Status(
         engine=supervisor.status,
-        default_model=catalog.default_now,
+        default_model=extension.catalog.default_now,
         loading=stats.loading if stats else [],
         models=[
             wire.ResidentModel(
@@ -34,8 +40,15 @@ def current_status(supervisor: Supervisor, catalog: Catalog) -> wire.Status:
                 model.loaded_at,
                 model.last_used,
                 model.active,
+                pinned=False,
             )
             for model in (stats.resident if stats else [])
+        ],
+        budget=budget(extension),
+        downloads=[
+            wire.DownloadStatus(name, progress.done, progress.total, progress.seconds_left)
+            for name, download in extension.downloads.current.items()
+            if (progress := download.progress)
         ],
         requests=requests,
         queue=wire.QueueStatus(
@@ -111,7 +124,7 @@ class StatusHandler(ApiHandler):
     async def get(self) -> None:
         """Answer with the state of now."""
         await self.extension.catalog.default()
-        self.answer(current_status(self.extension.supervisor, self.extension.catalog))
+        self.answer(current_status(self.extension))
 
 
 class EventsHandler(EventStreamHandler):
@@ -123,15 +136,15 @@ class EventsHandler(EventStreamHandler):
     @authorized
     async def get(self) -> None:
         """Send the status at once, then whenever it differs, at most four times a second."""
-        supervisor, catalog = self.extension.supervisor, self.extension.catalog
-        await catalog.default()
+        supervisor = self.extension.supervisor
+        await self.extension.catalog.default()
         self.open_stream()
         encoder = msgspec.json.Encoder()
         with self.while_connected():
             try:
                 while True:
                     version = supervisor.version
-                    status = encoder.encode(current_status(supervisor, catalog))
+                    status = encoder.encode(current_status(self.extension))
                     await self.send(b"data: %b\n\n" % status)
                     await anyio.sleep(_SHORTEST_INTERVAL)
                     while supervisor.version == version:

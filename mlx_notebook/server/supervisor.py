@@ -47,6 +47,8 @@ from mlx_notebook.server.wire.status import EngineState, EngineStatus
 
 T = TypeVar("T", bound=Event)
 
+# What the ids of orders to load begin with.
+_LOAD = "load-"
 # A model that ended the engine so often, with no answer in between, is not tried again.
 _MOST_KILLS = 3
 # An engine that ends so often, with no answer in between, is only restarted on request.
@@ -222,7 +224,7 @@ class Supervisor:
         for event in frame.events:
             if isinstance(event, Stats):
                 if self.telemetry.take(event):
-                    self._notify()
+                    self.notify()
             elif isinstance(event, Ready):
                 self._started(event)
             elif (stream := self._streams.get(event.id)) is not None:
@@ -318,7 +320,7 @@ class Supervisor:
 
     def _load(self, model: str, path: str, options: ModelOptions) -> Load:
         self._kills.pop(model, None)
-        return Load(id=f"load-{uuid.uuid4().hex}", model=model, path=path, options=options)
+        return Load(id=f"{_LOAD}{uuid.uuid4().hex}", model=model, path=path, options=options)
 
     async def unload(self, model: str) -> int:
         """Give a model's memory back and return its bytes, 0 where it was not resident.
@@ -352,8 +354,19 @@ class Supervisor:
                 self._send(Cancel(stream.id))
             stream.fail(RequestCancelled("The request was stopped through mlx/cancel."))
         if found:
-            self._notify()
+            self.notify()
         return bool(found)
+
+    def cancel_load(self, model: str) -> bool:
+        """Break off the orders to load a model; return whether there were any."""
+        orders = [
+            stream.id
+            for stream in self._streams.values()
+            if stream.model == model and stream.id.startswith(_LOAD)
+        ]
+        for id in orders:
+            self.cancel(id)
+        return bool(orders)
 
     @asynccontextmanager
     async def _in_flight(
@@ -364,7 +377,7 @@ class Supervisor:
         recorder: Recorder | None = None,
     ) -> AsyncIterator[RequestStream]:
         stream = self._streams[id] = RequestStream(id, command.model, rows, recorder)
-        self._notify()
+        self.notify()
         try:
             await self._running(stream)
             stream.sent = True
@@ -379,7 +392,7 @@ class Supervisor:
             del self._streams[id]
             if stream.sent and not stream.ended:
                 self._send(Cancel(id))
-            self._notify()
+            self.notify()
 
     async def _running(self, stream: RequestStream) -> None:
         """Wait for the engine, starting it where needed."""
@@ -399,7 +412,7 @@ class Supervisor:
         for stream in self._streams.values():
             if stream.sent or waiting:
                 stream.fail(Unavailable(message, headers={"Retry-After": "1"}))
-        self._notify()
+        self.notify()
 
     # --- what there is to see -------------------------------------------------------------------
 
@@ -444,9 +457,10 @@ class Supervisor:
 
     def _set_state(self, state: EngineState) -> None:
         self._state = state
-        self._notify()
+        self.notify()
 
-    def _notify(self) -> None:
+    def notify(self) -> None:
+        """Tell those who wait for a change that there is one."""
         self.version += 1
         self._changed.set()
         self._changed = asyncio.Event()

@@ -5,6 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 from mlx_notebook.messages import Phase
+from mlx_notebook.server.wire.models import Budget
 
 EngineState = Literal["stopped", "starting", "running", "restarting", "failed"]
 
@@ -28,7 +29,7 @@ class EngineStatus(Struct):
 
 
 class ResidentModel(Struct):
-    """A model in memory; `active` requests use it."""
+    """A model in memory; `active` requests use it, and one that is `pinned` stays."""
 
     id: str
     bytes: int
@@ -36,6 +37,7 @@ class ResidentModel(Struct):
     loaded_at: float
     last_used: float
     active: int
+    pinned: bool
 
 
 class RequestStatus(Struct):
@@ -90,6 +92,15 @@ class MemoryStatus(Struct):
     prefixes: int
 
 
+class DownloadStatus(Struct):
+    """A model on its way: bytes that are there of those in all, as far as that is known."""
+
+    model: str
+    done: int
+    total: int | None
+    seconds_left: float | None
+
+
 class HistoryPoint(Struct):
     """One second: rates in tokens a second, requests in work, bytes of MLX's active memory."""
 
@@ -107,6 +118,8 @@ class Status(Struct):
     default_model: str | None
     loading: list[str]
     models: list[ResidentModel]
+    budget: Budget
+    downloads: list[DownloadStatus]
     requests: list[RequestStatus]
     queue: QueueStatus
     rates: Rates

@@ -30,23 +30,28 @@ def async_client(**options: Any) -> "openai.AsyncOpenAI":
     """
     import openai
 
-    return openai.AsyncOpenAI(**_options(connect(), openai.DefaultAsyncHttpxClient, options))
+    from mlx_notebook.notebook.run_clients import AsyncRunClient
+
+    return openai.AsyncOpenAI(**_options(connect(), AsyncRunClient, options))
 
 
 def client_of(server: Server, **options: Any) -> "openai.OpenAI":
     """Make an `openai.OpenAI` for a server that was found before."""
     import openai
 
-    return openai.OpenAI(**_options(server, openai.DefaultHttpxClient, options))
+    from mlx_notebook.notebook.run_clients import RunClient
+
+    return openai.OpenAI(**_options(server, RunClient, options))
 
 
-def _options(server: Server, transport: Any, options: dict[str, Any]) -> dict[str, Any]:
+def _options(server: Server, http_client: Any, options: dict[str, Any]) -> dict[str, Any]:
     options = {"base_url": server.api, "api_key": server.token, **options}
-    if server.is_loopback and "http_client" not in options:
+    if "http_client" not in options:
         # No proxy for loopback; and loading the system's certificates, which plain HTTP has no
         # use for, would cost 30 ms a client.
         secure = server.url.startswith("https:")
-        options["http_client"] = transport(trust_env=False, verify=secure)
+        plain = {"trust_env": False, "verify": secure} if server.is_loopback else {}
+        options["http_client"] = http_client(server, **plain)
     return options
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from mlx_notebook.notebook import connection
 from mlx_notebook.notebook.chat import Chat
 from mlx_notebook.notebook.errors import BadMagic, ModelNotFound, NotebookError
+from mlx_notebook.notebook.run_commands import record, replay
 from mlx_notebook.notebook.server import Server
 
 # A first model that fits most machines; only ever a suggestion.
@@ -18,6 +19,8 @@ COMMANDS = {
     "load NAME": "load a model, and let it answer from now on",
     "unload NAME": "give a model's memory back",
     "reset": "start a new conversation",
+    "record": "[FILE] keep the server's answers beside the notebook; `record stop`",
+    "replay": "[FILE] [--speed X|max] [--live] answer from them, with no model; `replay stop`",
     "help": "this list",
 }
 
@@ -188,5 +191,7 @@ _RUN: dict[str, Callable[[str, Chat], None]] = {
     "load": _load,
     "unload": _unload,
     "reset": _reset,
+    "record": record,
+    "replay": replay,
     "help": _help,
 }

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mlx_notebook.notebook import runs
 from mlx_notebook.notebook.errors import (
     NoServer,
     NotAuthorized,
@@ -38,6 +39,7 @@ def connect(url: str | None = None, token: str | None = None) -> Server:
     The order: the arguments; `MLX_NOTEBOOK_URL` and `MLX_NOTEBOOK_TOKEN`; the Jupyter server that
     started this kernel; JupyterHub's variables; the user's other running Jupyter servers; a
     private server that ends with this kernel. A server counts when it answers on our own route.
+    While a recorded run is replayed (`%mlx replay`), none is looked for.
 
     Parameters
     ----------
@@ -56,10 +58,8 @@ def connect(url: str | None = None, token: str | None = None) -> Server:
         if url is not None:
             _given = (url, token if token is not None else os.environ.get(TOKEN_VARIABLE, ""))
             _current = None
-        if _current is None or not _answers(_current):
-            _current = None
-            _current = _find() or _start()
-        return _current
+        run = runs.current()
+        return _present() if run is None else run.server(_present, _default_told)
 
 
 def disconnect() -> None:
@@ -75,7 +75,20 @@ def disconnect() -> None:
 
 def default_model() -> str | None:
     """Name of the model that answers where none is named, as of the last `connect`."""
+    run = runs.current()
+    return run.default_model if isinstance(run, runs.Player) else _default_told()
+
+
+def _default_told() -> str | None:
     return _status.get("default_model")
+
+
+def _present() -> Server:
+    global _current
+    if _current is None or not _answers(_current):
+        _current = None
+        _current = _find() or _start()
+    return _current
 
 
 def _answers(server: Server) -> bool:

@@ -8,9 +8,11 @@
     ├── NotAuthorized          the server refused the token
     ├── RequestRefused         the server refused the request as it stands
     │   ├── ModelNotFound        no model has that name
-    │   └── ContextTooLong       the conversation does not fit the model
+    │   ├── ContextTooLong       the conversation does not fit the model
+    │   └── NotRecorded          a replayed run holds no answer to it
     ├── ServerBusy             the queue is full: try again
     ├── EngineFailed           the engine died, could not load the model, or broke off
+    ├── BadRecording           the file of a recorded run cannot be read or written
     ├── UnfilledTemplate       a `{{ expression }}` in the prompt failed
     └── BadMagic               an option or subcommand that does not exist or has a bad value
 
@@ -19,6 +21,9 @@
 IPython shows each as one line: the failure lies outside the notebook's code, so a traceback
 through ours would only hide the sentence.
 """
+
+# The `code` of the error object that a replay answers with.
+NOT_RECORDED = "not_recorded"
 
 
 class _OneLine:
@@ -64,12 +69,20 @@ class ContextTooLong(RequestRefused):
     """The conversation has more tokens than the model can read."""
 
 
+class NotRecorded(RequestRefused):
+    """A replayed run holds no answer to the request; the message says what differs."""
+
+
 class ServerBusy(NotebookError):
     """The server's queue is full; the same request may succeed later."""
 
 
 class EngineFailed(NotebookError):
     """The engine died, could not load the model, or broke an answer off."""
+
+
+class BadRecording(NotebookError):
+    """The file of a recorded run cannot be read, or cannot be written."""
 
 
 class UnfilledTemplate(NotebookError):
@@ -102,6 +115,8 @@ def from_response(status: int, error: object, *, where: str) -> NotebookError:
         return NotAuthorized(message)
     if code == "model_not_found":
         return ModelNotFound(message)
+    if code == NOT_RECORDED:
+        return NotRecorded(message)
     if code == "context_length_exceeded":
         return ContextTooLong(f"{message} `%mlx reset` starts a new conversation.")
     if status == 429:

@@ -6,8 +6,6 @@ import json
 import ssl
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -60,19 +58,48 @@ class Server:
         """
         return self._json("POST", path, body, timeout)
 
-    def _json(self, method: str, path: str, body: Any, timeout: float | None) -> Any:
+    def exchange(
+        self, method: str, path: str, body: bytes | None, timeout: float | None
+    ) -> tuple[int, bytes]:
+        """Send a request and give the answer's status and body, whatever they say.
+
+        Raises `ServerUnreachable` where nothing comes back.
+        """
         request = urllib.request.Request(  # noqa: S310 - `normalise` lets only http(s) pass
             self.url + path,
             method=method,
-            data=None if body is None else json.dumps(body).encode(),
+            data=body,
             headers={
                 "Authorization": f"Bearer {self.token}",
                 "Accept": "application/json",
                 "Content-Type": "application/json",
             },
         )
-        with _told(self), self._opener().open(request, timeout=timeout) as response:
-            return json.loads(response.read())
+        try:
+            with self._opener().open(request, timeout=timeout) as response:
+                return response.status, response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise _unreachable(self, error) from None
+
+    def _json(self, method: str, path: str, body: Any, timeout: float | None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        status, text = self.exchange(method, path, data, timeout)
+        if 300 <= status < 400:
+            raise NotAuthorized(f"The server at {self.url} asks for a login.")
+        try:
+            told = json.loads(text)
+        except ValueError:
+            if status >= 400:
+                raise from_response(status, None, where=self.url) from None
+            raise ServerUnreachable(
+                f"What answers at {self.url} is not a server of mlx-notebook."
+            ) from None
+        if status >= 400:
+            raise from_response(status, told, where=self.url)
+        return told
 
     def _opener(self) -> urllib.request.OpenerDirector:
         # HTTP_PROXY captures localhost in many companies.
@@ -85,29 +112,6 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
-
-
-@contextmanager
-def _told(server: Server) -> Iterator[None]:
-    """Turn what the standard library raises into one sentence."""
-    try:
-        yield
-    except urllib.error.HTTPError as error:
-        with error:
-            status, text = error.code, error.read()
-        if 300 <= status < 400:
-            raise NotAuthorized(f"The server at {server.url} asks for a login.") from None
-        try:
-            body = json.loads(text)
-        except ValueError:
-            body = None
-        raise from_response(status, body, where=server.url) from None
-    except ValueError:
-        raise ServerUnreachable(
-            f"What answers at {server.url} is not a server of mlx-notebook."
-        ) from None
-    except (OSError, http.client.HTTPException) as error:
-        raise _unreachable(server, error) from None
 
 
 def _unreachable(server: Server, error: Exception) -> ServerUnreachable:

@@ -1,0 +1,190 @@
+"""A recording's file: what it holds, what it does not, and that streams come back as they were."""
+
+import json
+
+import pytest
+
+from mlx_notebook.notebook.differences import difference, nearest
+from mlx_notebook.notebook.errors import BadRecording
+from mlx_notebook.notebook.recorded_events import pack, unpack
+from mlx_notebook.notebook.recording import (
+    Exchange,
+    Recording,
+    RecordingFile,
+    cleaner,
+    request_key,
+    shortened,
+)
+from mlx_notebook.notebook.server import Server
+
+
+def chunk(text, **extra):
+    data = {"id": "c1", "choices": [{"index": 0, "delta": {"content": text}}], **extra}
+    return f"data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
+
+
+STREAMS = {
+    "chat": [chunk("a"), chunk("é"), chunk("c"), chunk("", usage={"n": 1}), "data: [DONE]\n\n"],
+    "named events": ['event: x\ndata: {"type":"x","n":1}\n\n', 'event: y\ndata: {"type":"y"}\n\n'],
+    "like, and not the same": ['data: {"n":1}\n\n', 'data: {"n":1.0}\n\n', 'data: {"n":true}\n\n'],
+    "spaces in JSON": ['data: {"n": 1}\n\n', 'data: {"n":2}\n\n', ": keep alive\n\n"],
+    "broken off": ['data: {"n":1}\n\n', 'data: {"n":'],
+    "two lines of data": ["data: 1\ndata: 2\n\n"],
+}
+
+
+@pytest.mark.parametrize("name", STREAMS)
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_a_stream_comes_back_to_the_byte_however_it_was_cut(name, size):
+    text = "".join(STREAMS[name])
+    pieces = [(i * 0.001, text[i : i + size]) for i in range(0, len(text), size)]
+    events = pack(pieces)
+    assert "".join(part for _, part in unpack(json.loads(json.dumps(events)))) == text
+    times = [event["t"] for event in events]
+    assert times == sorted(times)
+
+
+def test_what_an_event_repeats_is_not_kept_again():
+    first, second, *_ = pack((0.0, part) for part in STREAMS["chat"])
+    assert first["data"]["id"] == "c1"
+    assert second["then"] == {"choices": [{"index": 0, "delta": {"content": "é"}}]}
+
+
+def an_exchange(**extra):
+    told = {"model": "m", "messages": [{"role": "user", "content": "é"}, {"role": "assistant"}]}
+    plain = {
+        "key": "k", "cell": 3, "method": "POST", "path": "v1/x", "request": told, "status": 200,
+        "type": "application/json", "seconds": 0.5, "body": {"text": ["a", "b"]},
+    }  # fmt: skip
+    return Exchange(**{**plain, **extra})
+
+
+def test_a_file_is_read_back_and_has_a_line_a_value(tmp_path):
+    path = tmp_path / "run.recorded.json"
+    file = RecordingFile(path)
+    assert not path.exists()
+    second, first = an_exchange(cell=4, complete=False), an_exchange()
+    file.add(2, second)
+    file.add(1, first)
+    assert Recording.load(path).exchanges == [first, second]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert '{"role": "user", "content": "é"},' in [line.strip() for line in lines]
+    assert all(len(line) < 80 for line in lines)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("not JSON", "is not a recording"),
+        ("[1]", "is not a recording"),
+        ('{"mlx_notebook_recording": 1, "exchanges": [{"key": 1}]}', "is not a recording"),
+        ('{"mlx_notebook_recording": 99}', "of version 99"),
+        (None, "There is no recording"),
+    ],
+)
+def test_a_file_that_is_none_of_ours_is_told_and_never_written_over(tmp_path, text, said):
+    path = tmp_path / "data.json"
+    if text is None:
+        with pytest.raises(BadRecording, match=said):
+            Recording.load(path)
+        with pytest.raises(BadRecording, match="no folder"):
+            RecordingFile(tmp_path / "missing" / "run.json")
+        return
+    path.write_text(text)
+    with pytest.raises(BadRecording, match=said):
+        RecordingFile(path)
+    assert path.read_text() == text
+
+
+def test_a_full_file_keeps_what_it_has(tmp_path, monkeypatch):
+    monkeypatch.setattr("mlx_notebook.notebook.recording.MAX_BYTES", 1000)
+    file = RecordingFile(tmp_path / "run.json")
+    file.add(1, an_exchange())
+    file.add(2, an_exchange(body="x" * 1000))
+    file.add(3, an_exchange())
+    assert file.full
+    assert len(Recording.load(file.path).exchanges) == len(file) == 1
+
+
+def test_long_texts_and_pictures_are_kept_by_their_hash():
+    picture = "data:image/png;base64," + "A" * 10_000
+    kept = shortened({"a": [picture, "word " * 2000, "short"]})["a"]
+    assert kept[0].startswith("data:image/png;base64,AAA")
+    assert "(10022 characters, sha256 " in kept[0]
+    assert len(kept[0]) < 150
+    assert len(kept[1]) < 4200
+    assert kept[2] == "short"
+
+
+def test_neither_token_nor_address_nor_home_is_kept(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    clean = cleaner(Server("https://hub.example:99/user/ada/", "s3cret-token"))
+    text = clean("s3cret-token https://hub.example:99/user/ada/v1 hub.example:99 /home/ada/x")
+    assert text == "<token> <server>/v1 <server> ~/x"
+
+
+def test_the_key_is_of_what_is_asked_not_of_how_it_is_written():
+    one, two = (
+        json.loads('{"a": 1, "b": {"c": 2, "d": 3}}'),
+        json.loads('{"b":{"d":3,"c":2},"a":1}'),
+    )
+    assert request_key("POST", "x", one) == request_key("POST", "x", two)
+    assert request_key("POST", "x", one) != request_key("POST", "y", one)
+    assert request_key("POST", "x", one) != request_key("POST", "x", {**one, "a": 2})
+
+
+def user(text):
+    return {"role": "user", "content": text}
+
+
+CALLED = {
+    "role": "assistant",
+    "content": None,
+    "tool_calls": [{"id": "c1", "function": {"name": "mean", "arguments": "{}"}}],
+}
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "3.5"}
+TOOL = {"type": "function", "function": {"name": "mean", "parameters": {}}}
+ASKED = {"model": "m", "messages": [user("Hi"), CALLED, RESULT], "tools": [TOOL], "seed": 1}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"model": "n"}, "model is 'n' where 'm' was recorded"),
+        ({"messages": [user("Ho"), CALLED, RESULT]}, "message 1 (user) is 'Ho' where 'Hi' was"),
+        (
+            {"messages": [user("Hi"), CALLED, {**RESULT, "content": "4"}]},
+            "the result of mean (message 3) is '4' where '3.5' was recorded",
+        ),
+        ({"messages": [user("Hi")]}, "there are 1 messages where 3 were recorded"),
+        ({"tools": []}, "of the tools mean is gone"),
+        ({"tools": [TOOL, {"function": {"name": "a"}}]}, "of the tools a is new"),
+        (
+            {"tools": [{"function": {"name": "mean", "parameters": {"x": 1}}}]},
+            "of the tools mean is described differently",
+        ),
+        ({"seed": 2}, "seed is 2 where 1 was recorded"),
+        ({"temperature": 0}, "temperature is 0 where it was not given"),
+        ({"model": "n", "seed": 2}, "model is 'n' where 'm' was recorded; seed is 2 where 1"),
+    ],
+)
+def test_a_difference_is_told_in_words(changed, said):
+    assert said in difference({**ASKED, **changed}, ASKED)
+
+
+def test_of_a_long_text_the_place_is_shown_where_it_differs():
+    said = difference(
+        {"messages": [user("word " * 100 + "blue" + " word" * 100)]},
+        {"messages": [user("word " * 100 + "green" + " word" * 100)]},
+    )
+    assert "blue" in said
+    assert "green" in said
+    assert len(said) < 250
+
+
+def test_the_nearest_request_shares_most():
+    other = {"model": "m", "messages": [user("Something else")]}
+    like = {**ASKED, "messages": [user("Hi"), CALLED, {**RESULT, "content": "9"}]}
+    assert nearest(ASKED, [other, like, {}]) == 1
+    assert nearest(ASKED, []) is None

@@ -18,6 +18,7 @@ ErrorCode = Literal[
     "context_length_exceeded",
     "model_not_found",
     "model_load_failed",
+    "insufficient_memory",
     "queue_full",
     "engine_error",
 ]
@@ -27,14 +28,17 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
     """What the engine is told once, on its command line, as JSON.
 
     `max_batch` is rows decoded together, `prefill_step` the most prompt tokens of one prefill
-    chunk (how long a long prompt may hold up running streams). `prefix_disk_path` is the folder
-    where computed prompts outlive the engine, `prefix_disk_bytes` what they may take (0: nothing).
+    chunk (how long a long prompt may hold up running streams). `memory_budget` is what all models
+    together may take, in bytes (`None`: a share of the machine's), `max_resident` how many there
+    may be (0: any number). `prefix_disk_path` is the folder where computed prompts outlive the
+    engine, `prefix_disk_bytes` what they may take (0: nothing).
     """
 
     max_batch: int = 32
     prefill_step: int = 512
     max_prompt_tokens: int | None = None
-    max_resident: int = 2
+    memory_budget: int | None = None
+    max_resident: int = 0
     idle_unload_minutes: float = 3.0
     prefix_cache_entries: int = 64
     prefix_cache_bytes: int | None = None
@@ -183,18 +187,22 @@ class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed"):
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """Stop request `id` at the next step; answered by nothing."""
+    """Stop request or `Load` `id` at the next step; answered by nothing."""
 
     id: str
 
 
 class Load(msgspec.Struct, kw_only=True, frozen=True, tag="load"):
-    """Make a model resident; answered by `Loaded` or `Failed` with this `id`."""
+    """Make a model resident; answered by `Loaded` or `Failed` with this `id`.
+
+    `pin` says whether it is to stay in memory from now on; `None` leaves that as it is.
+    """
 
     id: str
     model: str
     path: str
     options: ModelOptions = ModelOptions()
+    pin: bool | None = None
 
 
 class Unload(msgspec.Struct, kw_only=True, frozen=True, tag="unload"):
@@ -204,11 +212,19 @@ class Unload(msgspec.Struct, kw_only=True, frozen=True, tag="unload"):
     model: str
 
 
+class Pin(msgspec.Struct, kw_only=True, frozen=True, tag="pin"):
+    """Keep a resident model in memory, or no longer; answered by `Pinned` or `Failed`."""
+
+    id: str
+    model: str
+    pinned: bool
+
+
 class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     """Stop everything and leave."""
 
 
-Command = Generate | Tokenize | Embed | Cancel | Load | Unload | Shutdown
+Command = Generate | Tokenize | Embed | Cancel | Load | Unload | Pin | Shutdown
 
 
 # --- events: engine -> server -----------------------------------------------------------------
@@ -386,7 +402,10 @@ class Failed(msgspec.Struct, frozen=True, tag="failed", array_like=True):
 
 
 class Resident(msgspec.Struct, frozen=True, array_like=True):
-    """A model in memory. `context_length` is in tokens, `bytes` what its weights take."""
+    """A model in memory. `context_length` is in tokens, `bytes` what its weights take.
+
+    A pinned one leaves only when it is told to.
+    """
 
     model: str
     bytes: int
@@ -394,6 +413,7 @@ class Resident(msgspec.Struct, frozen=True, array_like=True):
     loaded_at: float
     last_used: float
     active: int
+    pinned: bool
 
 
 class Loaded(msgspec.Struct, frozen=True, tag="loaded", array_like=True):
@@ -410,6 +430,14 @@ class Unloaded(msgspec.Struct, frozen=True, tag="unloaded", array_like=True):
     id: str
     model: str
     freed: int
+
+
+class Pinned(msgspec.Struct, frozen=True, tag="pinned", array_like=True):
+    """Answer to `Pin`: how it is now."""
+
+    id: str
+    model: str
+    pinned: bool
 
 
 class LiveRequest(msgspec.Struct, frozen=True, array_like=True):
@@ -448,9 +476,19 @@ class Memory(msgspec.Struct, frozen=True, array_like=True):
     prefixes: int
 
 
+class LoadProgress(msgspec.Struct, frozen=True, array_like=True):
+    """How many bytes of the weights of the model that is being loaded are in memory."""
+
+    model: str
+    done: int
+    total: int
+
+
 class Stats(msgspec.Struct, frozen=True, tag="stats", array_like=True):
     """The engine's state: at most four times a second under load, once a second when idle.
 
+    `loading` names the models that are loading or wait for memory, in their order; `progress` is
+    that of the first one, once it has begun. `budget` is what models may take, in bytes.
     `decode_rate` and `prefill_rate` are tokens a second over the last second.
     """
 
@@ -461,6 +499,8 @@ class Stats(msgspec.Struct, frozen=True, tag="stats", array_like=True):
     memory: Memory
     decode_rate: float
     prefill_rate: float
+    budget: int
+    progress: LoadProgress | None = None
 
 
 Event = (
@@ -480,6 +520,7 @@ Event = (
     | Failed
     | Loaded
     | Unloaded
+    | Pinned
     | Stats
 )
 

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from mlx_notebook.engine.budget import default_budget
 from mlx_notebook.engine.embedding import Embedding
 from mlx_notebook.engine.errors import EngineError
+from mlx_notebook.engine.footprint import footprint
 from mlx_notebook.engine.memory import return_freed_memory
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.runner import Runner
@@ -22,6 +24,7 @@ from mlx_notebook.messages import (
     EngineConfig,
     Generate,
     Load,
+    LoadProgress,
     ModelOptions,
     Resident,
     Tokenize,
@@ -37,6 +40,7 @@ class Slot:
         self.backend = backend
         self.runner = Runner(backend)
         self.loaded_at = self.last_used = time.time()
+        self.pinned = False
         self.waiting = 0
         """Requests that will use the model but are not in its batch yet: it must stay."""
         self.aside: deque[Embedding | Scoring] = deque()
@@ -58,6 +62,7 @@ class Slot:
             self.loaded_at,
             self.last_used,
             len(backend) + self.waiting + len(self.aside),
+            self.pinned,
         )
 
 
@@ -68,13 +73,22 @@ class Residency:
         self._settings, self._prefixes, self._workers = settings, prefixes, workers
         self.slots: dict[str, Slot] = {}
         self._wanted: dict[str, tuple[Path, ModelOptions]] = {}
-        self._loading: Generator[None, None, TextBackend] | None = None
+        self._loading: Generator[int, None, TextBackend] | None = None
         self._began = 0.0
+        self._done = self._total = 0
+        self.budget = settings.memory_budget or default_budget()
 
     @property
     def loading(self) -> list[str]:
         """Names of the models that are loading or wait for it; the first one is being loaded."""
         return list(self._wanted)
+
+    @property
+    def progress(self) -> LoadProgress | None:
+        """How far the model that is being loaded has come."""
+        if self._loading is None:
+            return None
+        return LoadProgress(next(iter(self._wanted)), self._done, self._total)
 
     def want(self, job: Generate | Tokenize | Embed | Load) -> None:
         """Have a command's model loaded if it is not resident; `advance` does the work."""
@@ -95,11 +109,17 @@ class Residency:
             if not self._make_room():
                 return None
             self._began = time.perf_counter()
+            self._done = 0
+            try:
+                self._total = footprint(model, path, options).weights
+            except EngineError as error:
+                del self._wanted[model]
+                return model, error
             self._loading = load(
                 model, path, options, self._settings, self._prefixes, self._workers
             )
         try:
-            next(self._loading)
+            self._done = next(self._loading)
         except StopIteration as done:
             self._end(model)
             self.slots[model] = Slot(done.value)
@@ -130,7 +150,7 @@ class Residency:
         idle = [
             model
             for model, slot in self.slots.items()
-            if not slot.busy and now - slot.last_used > limit
+            if not (slot.busy or slot.pinned) and now - slot.last_used > limit
         ]
         for model in idle:
             self.unload(model)
@@ -138,8 +158,9 @@ class Residency:
 
     def _make_room(self) -> bool:
         """Evict the least recently used idle model if there are too many; False if all are busy."""
-        while len(self.slots) >= self._settings.max_resident:
-            idle = [model for model, slot in self.slots.items() if not slot.busy]
+        most = self._settings.max_resident
+        while most and len(self.slots) >= most:
+            idle = [m for m, slot in self.slots.items() if not (slot.busy or slot.pinned)]
             if not idle:
                 return False
             self.unload(min(idle, key=lambda model: self.slots[model].last_used))

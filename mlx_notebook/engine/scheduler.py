@@ -40,6 +40,8 @@ from mlx_notebook.messages import (
     Load,
     Loaded,
     Loading,
+    Pin,
+    Pinned,
     Shutdown,
     Stats,
     TextPrompt,
@@ -147,6 +149,8 @@ class Scheduler:
                 self._cancel(item.id)
             case Unload():
                 self._unload(item)
+            case Pin():
+                self._pin(item)
             case Shutdown():
                 self._stopping = True
             case _:
@@ -297,6 +301,15 @@ class Scheduler:
             # The statistics first: who hears of the unloading may ask for them at once.
             self._send([self._stats(), Unloaded(command.id, command.model, freed)])
 
+    def _pin(self, command: Pin) -> None:
+        slot = self._residency.slots.get(command.model)
+        if slot is None:
+            message = f"{command.model} is not in memory: load it first."
+            self._send([Failed(command.id, "invalid_request", message, "model")])
+            return
+        slot.pinned = command.pinned
+        self._send([self._stats(), Pinned(command.id, command.model, command.pinned)])
+
     # --- models -------------------------------------------------------------------------------
 
     def _load(self, events: list[Event]) -> None:
@@ -317,6 +330,7 @@ class Scheduler:
         slot.last_used = time.time()
         for job in self._for_model.pop(slot.backend.name, []):
             if isinstance(job, Load):
+                slot.pinned = slot.pinned if job.pin is None else job.pin
                 events.extend([self._stats(), Loaded(job.id, slot.resident, seconds)])
                 continue
             request = self._requests.get(job.id)
@@ -421,6 +435,8 @@ class Scheduler:
             self._meter.memory(self._prefixes.nbytes),
             decode,
             prefill,
+            self._residency.budget,
+            self._residency.progress,
         )
 
 

@@ -215,8 +215,12 @@ def load(
     settings: EngineConfig,
     prefixes: PrefixCache,
     workers: Executor,
-) -> Generator[None, None, TextBackend]:
-    """Load a model in slices: a generator that yields between them, so that others go on decoding.
+) -> Generator[int, None, TextBackend]:
+    """Load a model in slices, so that others go on decoding between them.
+
+    Yields
+    ------
+    How many bytes of its weights are in memory.
 
     Raises
     ------
@@ -237,11 +241,11 @@ def load(
         if mx.default_device() == mx.cpu:
             # Only fp32 products go through BLAS (measured: 4 times faster prompts).
             model.set_dtype(mx.float32)
-        yield
-        yield from _evaluate(model)
+        yield 0
+        done = yield from _evaluate(model)
         while not pending.done():
             time.sleep(0.002)
-            yield
+            yield done
         tokenizer, known_as = pending.result(), identity.result()
     except MemoryError:
         raise
@@ -252,7 +256,8 @@ def load(
     )
     if settings.warm_up:
         workers.submit(backend.language.read_vocabulary)
-        yield from warm_up(backend)
+        for _ in warm_up(backend):
+            yield done
     prefixes.open(name, known_as, make_prompt_cache(model))
     log.info("loaded %s in %.2f s", name, time.perf_counter() - began)
     return backend
@@ -290,18 +295,20 @@ def _tokenizer(path: Path, config: dict[str, Any]) -> Any:
     return tokenizer
 
 
-def _evaluate(model: Any) -> Generator[None, None, None]:
-    """Read the weights from disk, some hundred megabytes at a time."""
+def _evaluate(model: Any) -> Generator[int, None, int]:
+    """Read the weights from disk, some hundred megabytes at a time; gives the bytes read."""
     part: list[mx.array] = []
-    size = 0
+    size = done = 0
     for _, array in tree_flatten(model.parameters()):
         part.append(array)
         size += array.nbytes
         if size >= _SLICE_BYTES:
             mx.eval(part)
+            done += size
             part, size = [], 0
-            yield
+            yield done
     mx.eval(part)
+    return done + size
 
 
 def _generation_defaults(path: Path) -> dict[str, Any]:

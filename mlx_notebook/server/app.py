@@ -143,8 +143,16 @@ class MlxNotebookApp(ExtensionApp):
         Otherwise models are only downloaded when someone asks for it (%mlx pull, %mlx load).""",
     ).tag(config=True)
 
+    memory_budget_bytes = Integer(
+        0,
+        min=0,
+        help="""What all models together may take of the memory, in bytes; the one unused for
+        longest makes room for the next. 0: 85 % of what Metal recommends on a Mac, 60 % of the
+        memory that this process may use on a CPU.""",
+    ).tag(config=True)
+
     max_resident = Integer(
-        2, min=1, help="How many models may be in memory; the one unused for longest goes first."
+        0, min=0, help="How many models may be in memory at most; 0 sets no limit but the memory."
     ).tag(config=True)
 
     idle_unload_minutes = Float(
@@ -283,6 +291,7 @@ class MlxNotebookApp(ExtensionApp):
                 max_batch=self.max_batch,
                 prefill_step=self.prefill_step,
                 max_prompt_tokens=self.max_prompt_tokens or None,
+                memory_budget=self.memory_budget_bytes or None,
                 max_resident=self.max_resident,
                 idle_unload_minutes=self.idle_unload_minutes,
                 prefix_cache_entries=self.prefix_cache_entries,

@@ -10,7 +10,8 @@ ApiError
 ├── RequestCancelled        499  request_cancelled
 ├── EngineError             500  engine_error
 ├── Unavailable             503  engine_unavailable, model_load_failed, model_refused, hub_*
-└── InsufficientStorage     507  disk_full
+├── InsufficientStorage     507  disk_full
+└── InsufficientMemory      507  insufficient_memory
 """
 
 from collections.abc import Callable, Sequence
@@ -160,6 +161,13 @@ class Unavailable(ApiError):
     default_code = "engine_unavailable"
 
 
+class InsufficientMemory(ApiError):
+    """The model does not fit into the memory that models may take."""
+
+    status = 507
+    default_code = "insufficient_memory"
+
+
 def model_not_found(name: str, names: Sequence[str], *, downloadable: bool = False) -> NotFound:
     """Return the error for a model that the catalog does not have, listing those it has.
 
@@ -193,6 +201,7 @@ _FROM_ENGINE: dict[ErrorCode, Callable[..., ApiError]] = {
     "context_length_exceeded": InvalidRequest,
     "model_not_found": NotFound,
     "model_load_failed": Unavailable,
+    "insufficient_memory": InsufficientMemory,
     "queue_full": QueueFull,
     "engine_error": EngineError,
 }

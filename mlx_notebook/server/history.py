@@ -72,6 +72,7 @@ def _notable(stats: Stats) -> tuple[object, ...]:
     return (
         stats.resident,
         stats.loading,
+        stats.progress,
         stats.requests,
         stats.totals,
         (memory.active, memory.cache, memory.prefixes),

@@ -32,7 +32,7 @@ def budget(extension: "MlxNotebookApp") -> wire.Budget:
     """Return the memory for models, as the engine tells it or as far as it is known without."""
     stats = extension.supervisor.telemetry.stats
     used = sum(resident.bytes for resident in stats.resident) if stats else 0
-    return wire.Budget(machine_limit(), used)
+    return wire.Budget(stats.budget if stats else machine_limit(), used)
 
 
 class _Lister:
@@ -62,7 +62,7 @@ class _Lister:
             source=entry.source,
             aliases=self._catalog.aliases_of(entry.name),
             default=entry.name == self._default,
-            pinned=False,
+            pinned=resident.pinned if resident else False,
             active=resident.active if resident else 0,
             context_length=resident.context_length if resident else entry.context_window,
             capabilities=list(facts.capabilities),

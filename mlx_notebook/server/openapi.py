@@ -43,8 +43,8 @@ class Route(msgspec.Struct):
     query: dict[str, dict[str, Any]] = {}
 
 
-_GENERATION = (400, 404, 413, 429, 499, 500, 503)
-_ASKING = (400, 404, 413, 499, 500, 503)
+_GENERATION = (400, 404, 413, 429, 499, 500, 503, 507)
+_ASKING = (400, 404, 413, 499, 500, 503, 507)
 
 ROUTES = (
     Route(
@@ -157,7 +157,7 @@ ROUTES = (
         "post",
         "/mlx/models/load",
         "Bring a model into memory",
-        (400, 404, 413, 499, 500, 503),
+        (400, 404, 413, 499, 500, 503, 507),
         models.LoadedModel,
         models.LoadOrder,
         models.LoadEvent,
@@ -227,7 +227,7 @@ _MEANINGS = {
     499: "The request was cancelled",
     500: "The server or the engine failed on the request",
     503: "The engine, the model in it, or Hugging Face cannot be used now",
-    507: "There is no room on the disk",
+    507: "There is no room for the model in memory or on the disk",
 }
 
 

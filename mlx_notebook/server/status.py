@@ -8,7 +8,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 from tornado.iostream import StreamClosedError
 
-from mlx_notebook.messages import Memory
+from mlx_notebook.messages import Stats
 from mlx_notebook.server import errors
 from mlx_notebook.server.base import ApiHandler, EventStreamHandler
 from mlx_notebook.server.model_list import budget
@@ -32,6 +32,7 @@ def current_status(extension: "MlxNotebookApp") -> wire.Status:
         engine=supervisor.status,
         default_model=extension.catalog.default_now,
         loading=stats.loading if stats else [],
+        progress=_progress(stats),
         models=[
             wire.ResidentModel(
                 model.model,
@@ -40,7 +41,7 @@ def current_status(extension: "MlxNotebookApp") -> wire.Status:
                 model.loaded_at,
                 model.last_used,
                 model.active,
-                pinned=False,
+                model.pinned,
             )
             for model in (stats.resident if stats else [])
         ],
@@ -59,11 +60,15 @@ def current_status(extension: "MlxNotebookApp") -> wire.Status:
         ),
         rates=wire.Rates(stats.decode_rate if stats else 0.0, stats.prefill_rate if stats else 0.0),
         totals=telemetry.totals,
-        memory=wire.MemoryStatus(
-            *(getattr(telemetry.memory, name) for name in Memory.__struct_fields__)
-        ),
+        memory=wire.MemoryStatus(**msgspec.structs.asdict(telemetry.memory)),
         history=list(telemetry.history),
     )
+
+
+def _progress(stats: Stats | None) -> wire.LoadingModel | None:
+    if stats is None or (progress := stats.progress) is None:
+        return None
+    return wire.LoadingModel(progress.model, progress.done, progress.total)
 
 
 def _requests(supervisor: Supervisor) -> list[wire.RequestStatus]:

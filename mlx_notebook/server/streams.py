@@ -10,6 +10,7 @@ from mlx_notebook.messages import (
     Event,
     Failed,
     Loaded,
+    Pinned,
     Reasoning,
     Text,
     Tokenized,
@@ -72,7 +73,7 @@ class RequestStream:
         elif isinstance(event, Failed):
             self.fail(from_failed(event))
             return True
-        elif isinstance(event, Done | Loaded | Unloaded | Tokenized | Embedded):
+        elif isinstance(event, Done | Loaded | Unloaded | Pinned | Tokenized | Embedded):
             self.ended = True
         self._events.append(event)
         self._last = time.monotonic()

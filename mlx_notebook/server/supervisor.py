@@ -29,6 +29,8 @@ from mlx_notebook.messages import (
     Load,
     Loaded,
     ModelOptions,
+    Pin,
+    Pinned,
     Prefill,
     Ready,
     Stats,
@@ -297,30 +299,42 @@ class Supervisor:
         """
         return await self._answer(command, Embedded)
 
-    async def load(self, model: str, path: str, options: ModelOptions) -> Loaded:
+    async def load(
+        self, model: str, path: str, options: ModelOptions, pin: bool | None = None
+    ) -> Loaded:
         """Make a model resident; also allows one again that was refused.
 
         Raises:
-            ApiError: It could not be loaded.
+            ApiError: It could not be loaded, or does not fit into memory.
         """
-        return await self._answer(self._load(model, path, options), Loaded)
+        return await self._answer(self._load(model, path, options, pin), Loaded)
 
     @asynccontextmanager
     async def loading(
-        self, model: str, path: str, options: ModelOptions
+        self, model: str, path: str, options: ModelOptions, pin: bool | None = None
     ) -> AsyncIterator[RequestStream]:
         """Make a model resident as `load` does; the events end with `Loaded`.
 
         Raises:
             ApiError: It could not be loaded.
         """
-        command = self._load(model, path, options)
+        command = self._load(model, path, options, pin)
         async with self._in_flight(command, command.id, 0) as stream:
             yield stream
 
-    def _load(self, model: str, path: str, options: ModelOptions) -> Load:
+    def _load(self, model: str, path: str, options: ModelOptions, pin: bool | None) -> Load:
         self._kills.pop(model, None)
-        return Load(id=f"{_LOAD}{uuid.uuid4().hex}", model=model, path=path, options=options)
+        id = f"{_LOAD}{uuid.uuid4().hex}"
+        return Load(id=id, model=model, path=path, options=options, pin=pin)
+
+    async def pin(self, model: str, pinned: bool) -> Pinned:
+        """Keep a resident model in memory, or no longer.
+
+        Raises:
+            ApiError: It is not resident.
+        """
+        command = Pin(id=f"pin-{uuid.uuid4().hex}", model=model, pinned=pinned)
+        return await self._answer(command, Pinned)
 
     async def unload(self, model: str) -> int:
         """Give a model's memory back and return its bytes, 0 where it was not resident.
@@ -333,7 +347,7 @@ class Supervisor:
         command = Unload(id=f"unload-{uuid.uuid4().hex}", model=model)
         return (await self._answer(command, Unloaded)).freed
 
-    async def _answer(self, command: Tokenize | Embed | Load | Unload, kind: type[T]) -> T:
+    async def _answer(self, command: Tokenize | Embed | Load | Unload | Pin, kind: type[T]) -> T:
         """Return the one event that answers a command."""
         async with self._in_flight(command, command.id, 0) as stream:
             async for events in stream.batches():
@@ -371,7 +385,7 @@ class Supervisor:
     @asynccontextmanager
     async def _in_flight(
         self,
-        command: Generate | Tokenize | Embed | Load | Unload,
+        command: Generate | Tokenize | Embed | Load | Unload | Pin,
         id: str,
         rows: int,
         recorder: Recorder | None = None,

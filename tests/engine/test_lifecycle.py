@@ -42,10 +42,8 @@ def test_cancelling_at_any_moment_leaves_the_engine_idle(
         time.sleep(delay)
         engine.send(m.Cancel(request))
     end = time.monotonic() + 10
-    while (stats := engine.stats()).requests and time.monotonic() < end:
-        continue
-    assert not stats.requests
-    assert stats.resident[0].active == 0
+    while (stats := engine.stats()).requests or stats.resident[0].active:
+        assert time.monotonic() < end, stats
 
 
 def test_more_requests_than_rows_wait_and_are_all_served(model: Path) -> None:
@@ -144,3 +142,18 @@ def test_it_leaves_with_its_parent_however_that_dies(sign: signal.Signals) -> No
     engine.wait(5)
     assert not Path(folder).exists()
     Path(folder + ".log").unlink(missing_ok=True)
+
+
+def test_a_pinned_model_stays_when_it_is_idle_until_it_is_let_go(model: Path) -> None:
+    with running(idle_unload_minutes=0.01) as engine:
+        engine.send(m.Load(id="l", model="random", path=str(model), pin=True))
+        engine.wait(lambda e: isinstance(e, m.Loaded) and e.resident.pinned)
+        for _ in range(3):
+            assert [r.pinned for r in engine.stats().resident] == [True]
+        engine.send(m.Pin(id="p", model="random", pinned=False))
+        engine.wait(lambda e: isinstance(e, m.Pinned) and not e.pinned)
+        engine.wait(lambda e: isinstance(e, m.Stats) and not e.resident, timeout=10)
+        engine.send(m.Pin(id="none", model="random", pinned=True))
+        (end,) = engine.finish("none")
+        assert isinstance(end, m.Failed)
+        assert end.code == "invalid_request"

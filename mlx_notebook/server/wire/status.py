@@ -40,6 +40,14 @@ class ResidentModel(Struct):
     pinned: bool
 
 
+class LoadingModel(Struct):
+    """The model that is being loaded: `done` of `total` bytes of its weights are in memory."""
+
+    id: str
+    done: int
+    total: int
+
+
 class RequestStatus(Struct):
     """A request that has not ended."""
 
@@ -112,11 +120,16 @@ class HistoryPoint(Struct):
 
 
 class Status(Struct):
-    """Everything that the panels draw. `history` has a point a second, at most 120."""
+    """Everything that the panels draw. `history` has a point a second, at most 120.
+
+    `loading` names the models that are loading or wait for memory, in their order; `progress` is
+    that of the first one, once it has begun.
+    """
 
     engine: EngineStatus
     default_model: str | None
     loading: list[str]
+    progress: LoadingModel | None
     models: list[ResidentModel]
     budget: Budget
     downloads: list[DownloadStatus]

@@ -8,22 +8,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlx_notebook.notebook.chat import Chat
+    from mlx_notebook.notebook.chat import AsyncChat, Chat
     from mlx_notebook.notebook.clients import async_client, client
     from mlx_notebook.notebook.connection import connect
-    from mlx_notebook.notebook.errors import NotebookError
+    from mlx_notebook.notebook.errors import NotebookError, Pause
+    from mlx_notebook.notebook.tools import tool
 
 __version__ = "0.1.0"
 
 _LAZY = {
+    "AsyncChat": "mlx_notebook.notebook.chat",
     "Chat": "mlx_notebook.notebook.chat",
     "NotebookError": "mlx_notebook.notebook.errors",
+    "Pause": "mlx_notebook.notebook.errors",
     "async_client": "mlx_notebook.notebook.clients",
     "client": "mlx_notebook.notebook.clients",
     "connect": "mlx_notebook.notebook.connection",
+    "tool": "mlx_notebook.notebook.tools",
 }
 
-__all__ = ["Chat", "NotebookError", "__version__", "async_client", "client", "connect"]
+__all__ = [
+    "AsyncChat",
+    "Chat",
+    "NotebookError",
+    "Pause",
+    "__version__",
+    "async_client",
+    "client",
+    "connect",
+    "tool",
+]
 
 
 def __getattr__(name: str) -> Any:

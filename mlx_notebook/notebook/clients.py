@@ -28,11 +28,7 @@ def async_client(**options: Any) -> "openai.AsyncOpenAI":
 
     Raises `NotebookError` where there is no server.
     """
-    import openai
-
-    from mlx_notebook.notebook.run_clients import AsyncRunClient
-
-    return openai.AsyncOpenAI(**_options(connect(), AsyncRunClient, options))
+    return async_client_of(connect(), **options)
 
 
 def client_of(server: Server, **options: Any) -> "openai.OpenAI":
@@ -42,6 +38,15 @@ def client_of(server: Server, **options: Any) -> "openai.OpenAI":
     from mlx_notebook.notebook.run_clients import RunClient
 
     return openai.OpenAI(**_options(server, RunClient, options))
+
+
+def async_client_of(server: Server, **options: Any) -> "openai.AsyncOpenAI":
+    """Make an `openai.AsyncOpenAI` for a server that was found before."""
+    import openai
+
+    from mlx_notebook.notebook.run_clients import AsyncRunClient
+
+    return openai.AsyncOpenAI(**_options(server, AsyncRunClient, options))
 
 
 def _options(server: Server, http_client: Any, options: dict[str, Any]) -> dict[str, Any]:

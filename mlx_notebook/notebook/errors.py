@@ -14,9 +14,14 @@
     ├── EngineFailed           the engine died, could not load the model, or broke off
     ├── BadRecording           the file of a recorded run cannot be read or written
     ├── UnfilledTemplate       a `{{ expression }}` in the prompt failed
+    ├── NotATool               a function cannot be described to a model
+    ├── BadArguments           what a model wants to call a tool with does not fit it
+    ├── NotAPicture            an object that cannot be sent as a picture
+    ├── NotParsed              a reply does not fit the schema that was asked for
     └── BadMagic               an option or subcommand that does not exist or has a bad value
 
     Interrupted (a KeyboardInterrupt)   the kernel was interrupted; what had arrived is kept
+    Pause (an Exception)                raised by a hook, to stop a chat before a call of a tool
 
 IPython shows each as one line: the failure lies outside the notebook's code, so a traceback
 through ours would only hide the sentence.
@@ -89,12 +94,35 @@ class UnfilledTemplate(NotebookError):
     """A `{{ expression }}` in a prompt could not be evaluated."""
 
 
+class NotATool(NotebookError):
+    """A function that cannot be described to a model, or two tools of one name."""
+
+
+class BadArguments(NotebookError):
+    """Arguments that do not fit the tool they are for; the model is told, and may mend them."""
+
+
+class NotAPicture(NotebookError):
+    """An object that cannot be sent as a picture, or a broken one."""
+
+
+class NotParsed(NotebookError):
+    """A reply that does not fit the schema that was asked for, most likely since it was cut off."""
+
+
 class BadMagic(NotebookError):
     """A magic was called with an option or subcommand that it does not have."""
 
 
 class Interrupted(_OneLine, KeyboardInterrupt):
     """The kernel was interrupted while an answer came in; the part that came is kept."""
+
+
+class Pause(Exception):
+    """Raised by a `before_call` or `approve` to stop the chat before that call.
+
+    The answer is then `paused`, and `Chat.resume` goes on with the same call.
+    """
 
 
 def from_response(status: int, error: object, *, where: str) -> NotebookError:

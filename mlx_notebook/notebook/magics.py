@@ -13,6 +13,7 @@ from mlx_notebook.notebook.commands import COMMANDS, complete, describe, run
 from mlx_notebook.notebook.errors import BadMagic, Interrupted, NotebookError
 from mlx_notebook.notebook.options import CHAT_HELP, ChatOptions
 from mlx_notebook.notebook.templates import fill
+from mlx_notebook.notebook.tools import toolbox
 
 
 @magics_class
@@ -24,6 +25,7 @@ class MlxMagics(Magics):
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         self.conversation = Chat()
+        self._tools: list[str] = []
 
     @no_var_expand
     @line_cell_magic
@@ -39,6 +41,9 @@ class MlxMagics(Magics):
             chat.model = fill(options.model, shell.ev)
         if options.system is not None:
             chat.system = fill(options.system, shell.ev)
+        names = self._tools if options.tools is None else options.tools
+        chat.tools = toolbox([self._function(name) for name in names])
+        self._tools = names
         try:
             chat.ask(prompt, show=True, **options.settings())
         except NotebookError:
@@ -53,6 +58,16 @@ class MlxMagics(Magics):
         finally:
             if options.var is not None and chat.last is not None and chat.last is not before:
                 shell.user_ns[options.var] = chat.last.text
+
+    def _function(self, name: str) -> Any:
+        """Give the function that a name of `--tools` means now: cells may have changed it."""
+        try:
+            return self.shell.ev(name)
+        except Exception as error:
+            raise BadMagic(
+                f"--tools: {name} is no function of this notebook "
+                f"({type(error).__name__}: {error})."
+            ) from None
 
     @no_var_expand
     @line_magic

@@ -9,7 +9,8 @@ from mlx_notebook.notebook.errors import BadMagic
 
 CHAT_HELP = """Ask the model; the answer streams into the cell.
 
-    %%chat [-m MODEL] [-s SYSTEM] [-t TEMPERATURE] [--max-tokens N] [--seed N] [--var NAME]
+    %%chat [-m MODEL] [-s SYSTEM] [-t TEMPERATURE] [--max-tokens N] [--seed N]
+           [--tools NAME,NAME] [--var NAME]
     the prompt, over as many lines as you like
 
     %chat [options] a prompt on one line
@@ -19,6 +20,8 @@ CHAT_HELP = """Ask the model; the answer streams into the cell.
 -t, --temperature  0 for the likeliest answer, higher for more variety
 --max-tokens       the most tokens to answer with
 --seed             makes a random answer repeatable
+--tools            functions of the notebook that the model may call, here and in the rest of the
+                   conversation; `none` takes them away
 --var              stores the answer's text in the variable NAME
 
 The conversation goes on from cell to cell until `%mlx reset`. `{{ expression }}` in the prompt
@@ -41,6 +44,7 @@ class ChatOptions:
     temperature: float | None
     max_tokens: int | None
     seed: int | None
+    tools: list[str] | None
     var: str | None
     prompt: str
 
@@ -95,6 +99,7 @@ def _parser() -> _Parser:
     parser.add_argument("-t", "--temperature", type=float)
     parser.add_argument("--max-tokens", type=int)
     parser.add_argument("--seed", type=int)
+    parser.add_argument("--tools", type=_names)
     parser.add_argument("--var", type=_name)
     return parser
 
@@ -103,6 +108,15 @@ def _text(value: str) -> str:
     if not value.strip():
         raise argparse.ArgumentTypeError("a name is missing")
     return value
+
+
+def _names(value: str) -> list[str]:
+    if value.strip() == "none":
+        return []
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    if not names:
+        raise argparse.ArgumentTypeError("a name is missing")
+    return names
 
 
 def _name(value: str) -> str:

@@ -4,11 +4,11 @@ How a cell streams. Jupyter can only replace an output as a whole, so Markdown t
 replacing itself sends a long answer over and over: quadratic, and what makes notebooks in VS Code
 stutter. Printing deltas is linear, but shows raw Markdown, and putting the rendered text in its
 place takes `clear_output`, which wipes whatever else the cell has shown. So an answer has two
-outputs for all of its life. The upper holds what is settled and is replaced a few times only,
+outputs while it comes. The upper holds what is settled and is replaced a few times only,
 each time when it has grown by a fixed part of its length. The lower holds the last paragraph or
 two, short enough to be replaced ten times a second; when the answer is complete the upper holds
-all of it and the lower becomes the line with the figures. Both end as static Markdown, which
-every notebook, GitHub and nbconvert show without a kernel.
+all of it and the lower becomes what follows: a tool call, or the line with the figures. All end
+as static Markdown or HTML, which every notebook, GitHub and nbconvert show without a kernel.
 """
 
 import html
@@ -19,7 +19,11 @@ import time
 from typing import Any, Protocol
 
 from mlx_notebook.notebook.answer import Answer, Delta
+from mlx_notebook.notebook.call_blocks import call_block
+from mlx_notebook.notebook.calls import Call
 from mlx_notebook.notebook.escaping import DOLLAR, safe_markdown
+from mlx_notebook.notebook.pictures import SHOWN_WIDTH
+from mlx_notebook.notebook.results import pictures_of
 
 UPDATE_SECONDS = 0.1
 # A lower output longer than this many characters is replaced less often.
@@ -58,17 +62,37 @@ class NoView:
         """Nothing."""
 
 
-def view() -> View:
-    """Choose the view for where this code runs: a kernel with cells, or a terminal."""
+def view(wanted: "bool | View" = True) -> View:
+    """Choose the view: the one that is given, none, or what fits where this code runs."""
+    if not isinstance(wanted, bool):
+        return wanted
+    if not wanted:
+        return NoView()
+    return CellView() if in_notebook() else TerminalView()
+
+
+def in_notebook() -> bool:
+    """Whether this code runs in a kernel with cells."""
     module = sys.modules.get("IPython.core.getipython")
     shell = module.get_ipython() if module is not None else None
-    return CellView() if getattr(shell, "kernel", None) is not None else TerminalView()
+    return getattr(shell, "kernel", None) is not None
 
 
 class CellView:
-    """Two outputs of a cell: what is settled, and what still grows (see the module)."""
+    """Outputs of a cell, in order: for each reply its text, and below it a block a tool call.
+
+    Each reply streams in two outputs, what is settled and what still grows (see the module). The
+    lower one is free again when the reply is whole, and is taken by what comes next.
+    """
 
     def __init__(self) -> None:
+        self._model = ""
+        self._free: Any = None
+        self._blocks: dict[int, Any] = {}
+        self._running: set[int] = set()
+        self._renew()
+
+    def _renew(self) -> None:
         self._upper: Any = None
         self._lower: Any = None
         self._settled = ""
@@ -79,43 +103,95 @@ class CellView:
 
     def begin(self, model: str) -> None:
         """Say that an answer is being waited for."""
-        self._upper = _display(f"<small>waiting for {html.escape(model)}</small>")
+        self._model = model
+        self._renew()
+        self._upper = self._show(f"<small>waiting for {html.escape(model)}</small>")
 
     def add(self, delta: Delta) -> None:
         """Show more of the answer, at most ten times a second."""
-        if delta.kind == "reasoning":
-            self._thinking += delta.text
-        else:
-            if self._settled == self._tail == "" and self._thinking:
-                self._update_upper()
-            self._tail += delta.text
+        match delta.kind, delta.call:
+            case "call" | "result", Call() as call:
+                self._add_call(call, ended=delta.kind == "result")
+                return
+            case "reasoning", _:
+                self._thinking += delta.text
+            case "content", _:
+                if self._settled == self._tail == "" and self._thinking:
+                    self._update_upper()
+                self._tail += delta.text
         now = time.monotonic()
         wait = max(UPDATE_SECONDS, len(self._tail) / _CHARACTERS_PER_SECOND)
         if now - self._shown_at < wait:
             return
-        if len(self._tail) > max(_SETTLE_CHARACTERS, len(self._settled) // 8):
-            self._settle()
-        self._update_lower()
+        if delta.kind == "writing":
+            self._update_writing(delta.call)
+        else:
+            if len(self._tail) > max(_SETTLE_CHARACTERS, len(self._settled) // 8):
+                self._settle()
+            self._update_lower()
         # After the update: where a frontend is slow to take it, leave it the same time again.
         self._shown_at = time.monotonic()
 
     def end(self, answer: Answer) -> None:
-        """Put everything into the upper output, and the figures into the lower."""
-        text = answer.text
-        if text or answer.reasoning:
-            shown = thinking_block(answer.reasoning, running=False) + safe_markdown(text)
-        else:
-            shown = "<small>no answer</small>"
-        plain = _CONTROL.sub("", text) or "no answer"
-        _update(self._upper, shown, plain)
-        if answer.outcome == "failed" and self._lower is None:
+        """Put everything into its upper output, and the figures into the last."""
+        for call in answer.calls:
+            if id(call) in self._running or id(call) not in self._blocks:
+                self._close_reply()
+                self._show_block(call)
+        waits = self._upper is not None
+        if self._close_reply() or answer.calls:
+            pass
+        elif waits:
+            _update(self._free, "<small>no answer</small>", "no answer")
+            self._free = None
+        if answer.outcome == "failed" and self._free is None and not answer.calls:
             return  # the error that follows says all
         summary = answer.summary()
-        line = f"<small>{html.escape(summary)}</small>"
-        if self._lower is None:
-            self._lower = _display(line, summary)
+        self._show(f"<small>{html.escape(summary)}</small>", summary)
+
+    def _close_reply(self) -> bool:
+        """Show a reply as it stays; say whether it has said anything."""
+        text = self._settled + self._tail
+        said = bool(text or self._thinking)
+        if said:
+            shown = thinking_block(self._thinking, running=False) + safe_markdown(text)
+            _update(self._upper, shown, _CONTROL.sub("", text))
+            self._free = self._lower
+        elif self._upper is not None:
+            self._free = self._upper
+        self._renew()
+        return said
+
+    def _add_call(self, call: Call, *, ended: bool) -> None:
+        self._close_reply()
+        self._show_block(call)
+        if not ended:
+            self._running.add(id(call))
+            return
+        self._running.discard(id(call))
+        for picture in pictures_of(call.content):
+            display_picture(picture)
+        if not self._running:
+            self.begin(self._model)
+
+    def _show_block(self, call: Call) -> None:
+        bundle = call_block(call)
+        block = self._blocks.get(id(call))
+        if block is not None:
+            block.update(bundle, raw=True)
+        elif self._free is not None:
+            self._free.update(bundle, raw=True)
+            self._blocks[id(call)], self._free = self._free, None
         else:
-            _update(self._lower, line, summary)
+            self._blocks[id(call)] = _display_bundle(bundle)
+
+    def _show(self, markdown: str, plain: str = "") -> Any:
+        """Show something below all else, in the output that is free if one is."""
+        handle, self._free = self._free, None
+        if handle is None:
+            return _display(markdown, plain)
+        _update(handle, markdown, plain)
+        return handle
 
     def _settle(self) -> None:
         cut = settled_length(self._tail, self._reopen, limit=2 * _SETTLE_CHARACTERS)
@@ -142,6 +218,21 @@ class CellView:
         else:
             _update(self._lower, text)
 
+    def _update_writing(self, call: Call | None) -> None:
+        """Say which call is being written, below what was said before it."""
+        name = call.name if call is not None else ""
+        note = f"<small>calling {html.escape(_CONTROL.sub('', name))} …</small>"
+        text = self._settled + self._tail
+        if not text and not self._thinking:
+            _update(self._upper, note)
+            return
+        thinking = thinking_block(self._thinking, running=False)
+        _update(self._upper, thinking + safe_markdown(text))
+        if self._lower is None:
+            self._lower = _display(note)
+        else:
+            _update(self._lower, note)
+
 
 class TerminalView:
     """Text written as it comes, for `ipython` in a terminal and plain scripts."""
@@ -154,6 +245,13 @@ class TerminalView:
 
     def add(self, delta: Delta) -> None:
         """Write more of the answer."""
+        if delta.call is not None:
+            if delta.kind == "result":
+                before = "\n\n" if self._kind else ""
+                self._kind = delta.kind
+                sys.stdout.write(f"{before}[tool] {call_block(delta.call)['text/plain']}")
+                sys.stdout.flush()
+            return
         if delta.kind != self._kind:
             before = "\n\n" if self._kind else ""
             sys.stdout.write(before + ("[thinking] " if delta.kind == "reasoning" else ""))
@@ -219,15 +317,33 @@ def open_fence(text: str) -> str:
 
 
 def _display(markdown: str, plain: str = "") -> Any:
+    return _display_bundle(_bundle(markdown, plain))
+
+
+def _display_bundle(bundle: dict[str, str]) -> Any:
     from IPython.display import display
 
     show: Any = display  # it comes without types
-    return show(_bundle(markdown, plain), raw=True, display_id=True)
+    return show(bundle, raw=True, display_id=True)
 
 
 def _update(handle: Any, markdown: str, plain: str = "") -> None:
     if handle is not None:
         handle.update(_bundle(markdown, plain), raw=True)
+
+
+def display_picture(part: dict[str, Any]) -> None:
+    """Show a message's picture small, as a static output; it must be a PNG data URI."""
+    from IPython.display import display
+
+    url = part["image_url"]["url"]
+    data = url.removeprefix("data:image/png;base64,")
+    show: Any = display
+    show(
+        {"image/png": data, "text/plain": "[picture]"},
+        {"image/png": {"width": SHOWN_WIDTH}},
+        raw=True,
+    )
 
 
 def _bundle(markdown: str, plain: str) -> dict[str, str]:

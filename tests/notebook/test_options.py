@@ -8,9 +8,11 @@ from mlx_notebook.notebook.options import ChatOptions
 
 def test_every_option_is_read():
     options = ChatOptions.parse(
-        '-m tiny-chat -s "Be brief." -t 0.5 --max-tokens 9 --seed=-3 --var answer', is_line=False
+        '-m tiny-chat -s "Be brief." -t 0.5 --max-tokens 9 --seed=-3 --tools add,now --var answer',
+        is_line=False,
     )
     assert (options.model, options.system, options.var) == ("tiny-chat", "Be brief.", "answer")
+    assert options.tools == ["add", "now"]
     assert options.settings() == {"temperature": 0.5, "max_tokens": 9, "seed": -3}
 
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from mlx_notebook.notebook import rendering
-from mlx_notebook.notebook.answer import Answer, Delta
+from mlx_notebook.notebook.answer import Answer, Delta, Reply
 from mlx_notebook.notebook.rendering import (
     CellView,
     TerminalView,
@@ -45,10 +45,10 @@ def stream(outputs, view, text, kind="content", tokens_per_second=50, size=4):
 
 
 def answer_of(text, reasoning=""):
-    answer = Answer("m", outcome="complete")
-    answer._content.append(text)
-    answer._reasoning.append(reasoning)
-    return answer
+    reply = Reply()
+    reply._content.append(text)
+    reply._reasoning.append(reasoning)
+    return Answer("m", outcome="complete", replies=[reply])
 
 
 PARAGRAPH = "Some words that make a paragraph of an ordinary length, as models write them. " * 5

@@ -13,9 +13,11 @@ import msgspec
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 Phase = Literal["queued", "loading", "prefill", "decode"]
+ImageDetail = Literal["auto", "low", "high"]
 ErrorCode = Literal[
     "invalid_request",
     "context_length_exceeded",
+    "vision_not_supported",
     "model_not_found",
     "model_load_failed",
     "insufficient_memory",
@@ -76,7 +78,7 @@ class Picture(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 
     data: bytes
     where: str
-    detail: Literal["auto", "low", "high"] = "auto"
+    detail: ImageDetail = "auto"
 
 
 class ChatPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="chat", omit_defaults=True):

@@ -74,25 +74,25 @@ class MessagesHandler(AnthropicHandler):
         """Answer with a message, or with its events as they are made."""
         request = self.decoded(DECODER)
         self.extension.check_message_count(len(request.messages))
-        command = await self.command(
-            new_id("msg_"),
-            request.model,
-            request.prompt(),
-            request.sampling(),
-            tool_choice=request.choice(),
-            output_format=request.output_format(),
-            thinking_budget=request.thinking_budget,
-        )
-        answer = MessageAnswer(
-            id=command.id,
-            model=request.model or command.model,
-            content=[],
-            usage=MessageUsage(0, 0, 0, 0),
-        )
-        writer = MessageWriter(
-            answer, max_tokens=request.max_tokens, hides_thinking=request.hides_thinking
-        )
         with self.while_connected():
+            command = await self.command(
+                new_id("msg_"),
+                request.model,
+                request.prompt(),
+                request.sampling(),
+                tool_choice=request.choice(),
+                output_format=request.output_format(),
+                thinking_budget=request.thinking_budget,
+            )
+            answer = MessageAnswer(
+                id=command.id,
+                model=request.model or command.model,
+                content=[],
+                usage=MessageUsage(0, 0, 0, 0),
+            )
+            writer = MessageWriter(
+                answer, max_tokens=request.max_tokens, hides_thinking=request.hides_thinking
+            )
             async with self.running(command) as stream:
                 if request.stream:
                     await self._stream(writer, stream)

@@ -12,7 +12,18 @@ import anyio
 from jupyter_server.auth.identity import IdentityProvider
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
-from traitlets import Bool, CaselessStrEnum, Dict, Float, Integer, List, Unicode, default
+from traitlets import (
+    Bool,
+    CaselessStrEnum,
+    Dict,
+    Float,
+    Integer,
+    List,
+    TraitError,
+    Unicode,
+    default,
+    validate,
+)
 
 from mlx_notebook import __version__
 from mlx_notebook.messages import EngineConfig
@@ -23,6 +34,7 @@ from mlx_notebook.server.lazy_routes import LazyRoutes
 from mlx_notebook.server.supervisor import Limits, Supervisor
 
 if TYPE_CHECKING:
+    from mlx_notebook.server.pictures import Pictures
     from mlx_notebook.server.response_runs import Responses
 
 _PORT = 1234
@@ -196,6 +208,43 @@ class MlxNotebookApp(ExtensionApp):
         4096, min=1, help="Most messages in one request; more of them are told 400."
     ).tag(config=True)
 
+    # --- pictures -------------------------------------------------------------------------------
+
+    max_image_bytes = Integer(
+        20 * 1024 * 1024, min=1024, help="Largest picture in bytes; a larger one is told 400."
+    ).tag(config=True)
+
+    max_image_pixels = Integer(
+        50_000_000,
+        min=1024,
+        max=178_956_970,
+        help="""Most pixels of a picture, told from its head: a small file may hold a picture that
+        fills the memory.""",
+    ).tag(config=True)
+
+    max_images = Integer(
+        64,
+        min=0,
+        help="""Most pictures in one request, its whole conversation counted. Together they have at
+        most max_body_bytes.""",
+    ).tag(config=True)
+
+    allow_image_urls = List(
+        Unicode(),
+        help="""Hosts that pictures may be fetched from where a request shows them by URL, as
+        "upload.wikimedia.org" or "pictures.example:8080" (without a port, only the standard ones).
+        A host on a private network or on this machine is refused, unless its address is listed
+        too. Empty: pictures come inside the requests only.""",
+    ).tag(config=True)
+
+    image_root = Unicode(
+        "",
+        help="""Folder whose pictures requests may show by file: URLs, with the folders in it.
+        Empty: none.""",
+    ).tag(config=True)
+
+    # --- answers --------------------------------------------------------------------------------
+
     keep_alive_seconds = Float(
         10.0,
         min=0.1,
@@ -259,6 +308,16 @@ class MlxNotebookApp(ExtensionApp):
     @default("start_engine_at_startup")
     def _start_engine_at_startup_default(self) -> bool:
         return self._runs_alone
+
+    @validate("allow_image_urls")
+    def _check_image_hosts(self, proposal: dict[str, Any]) -> list[str]:
+        hosts: list[str] = proposal["value"]
+        for host in hosts:
+            if not host or "/" in host or "*" in host:
+                raise TraitError(
+                    f"allow_image_urls lists hosts, as 'upload.wikimedia.org', and not {host!r}."
+                )
+        return hosts
 
     @default("open_browser")
     def _default_open_browser(self) -> bool:
@@ -383,6 +442,21 @@ class MlxNotebookApp(ExtensionApp):
             log=self.log,
         )
         return Responses(store, self.supervisor, self.log)
+
+    @cached_property
+    def pictures(self) -> "Pictures":
+        """Takes in the pictures of requests."""
+        from mlx_notebook.server.fetching import Fetcher
+        from mlx_notebook.server.pictures import PictureLimits, Pictures
+
+        limits = PictureLimits(
+            bytes=self.max_image_bytes,
+            pixels=self.max_image_pixels,
+            count=self.max_images,
+            total=self.max_body_bytes,
+        )
+        root = Path(self.image_root).expanduser() if self.image_root else None
+        return Pictures(limits, Fetcher(self.allow_image_urls), root)
 
     @property
     def fingerprint(self) -> str:

@@ -1,7 +1,7 @@
 """The errors that clients see, each with its HTTP status and OpenAI's error object.
 
 ApiError
-├── InvalidRequest          400  invalid_request, context_length_exceeded
+├── InvalidRequest          400  invalid_request, context_length_exceeded, vision_not_supported
 ├── Unauthorized            401  invalid_api_key
 ├── Forbidden               403  permission_denied
 ├── NotFound                404  not_found, model_not_found
@@ -186,6 +186,23 @@ def model_not_found(name: str, names: Sequence[str], *, downloadable: bool = Fal
     )
 
 
+def vision_not_supported(name: str, where: str, seers: Sequence[str]) -> InvalidRequest:
+    """Return the error for a picture at `where` that is shown to a model of text.
+
+    Args:
+        name: The model.
+        where: The picture's place in the request.
+        seers: The models here that see, those in memory first.
+    """
+    shown = ", ".join(seers[:10]) + (", ..." if len(seers) > 10 else "")
+    return InvalidRequest(
+        f"The model {name!r} sees no pictures. "
+        + (f"Models here that do: {shown}." if seers else "No model here does."),
+        param=where,
+        code="vision_not_supported",
+    )
+
+
 def from_failed(failed: Failed) -> ApiError:
     """Return the error that tells a client of the engine's `Failed` event."""
     make = _FROM_ENGINE.get(failed.code, EngineError)
@@ -199,6 +216,7 @@ def from_failed(failed: Failed) -> ApiError:
 _FROM_ENGINE: dict[ErrorCode, Callable[..., ApiError]] = {
     "invalid_request": InvalidRequest,
     "context_length_exceeded": InvalidRequest,
+    "vision_not_supported": InvalidRequest,
     "model_not_found": NotFound,
     "model_load_failed": Unavailable,
     "insufficient_memory": InsufficientMemory,

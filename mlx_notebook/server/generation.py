@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TypedDict, Unpack
 
 from mlx_notebook.messages import (
+    ChatPrompt,
     Generate,
     OutputFormat,
     Prompt,
@@ -16,9 +17,12 @@ from mlx_notebook.messages import (
     ToolChoice,
 )
 from mlx_notebook.server.base import EventStreamHandler
+from mlx_notebook.server.catalog import Entry
+from mlx_notebook.server.errors import vision_not_supported
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.recording import Origin
 from mlx_notebook.server.streams import RequestStream
+from mlx_notebook.server.wire.content import sources
 
 _LETTERS = string.ascii_letters + string.digits
 
@@ -53,9 +57,11 @@ class GenerationHandler(EventStreamHandler):
         """Return the order to run a request on the model of that name, or on the default one.
 
         Raises:
-            ApiError: The model is not there.
+            ApiError: The model is not there, or a picture cannot be shown to it.
         """
         entry = await self.extension.catalog.find(model)
+        if isinstance(prompt, ChatPrompt):
+            prompt = await self.shown_to(entry, prompt)
         return Generate(
             id=id,
             model=entry.name,
@@ -66,6 +72,26 @@ class GenerationHandler(EventStreamHandler):
             n=n,
             **asked,
         )
+
+    async def shown_to(self, entry: Entry, prompt: ChatPrompt) -> ChatPrompt:
+        """Return a prompt with the pictures that its messages show.
+
+        Raises:
+            InvalidRequest: The model sees no pictures, or one of them cannot be had or used.
+        """
+        if not (pictures := sources(prompt.messages)):
+            return prompt
+        if not entry.sees:
+            raise vision_not_supported(entry.name, pictures[0].where, await self._seers())
+        return await self.extension.pictures.taken_in(prompt)
+
+    async def _seers(self) -> list[str]:
+        """Return the names of the models here that see, those in memory first."""
+        stats = self.extension.supervisor.telemetry.stats
+        resident = {model.model for model in stats.resident} if stats else set()
+        names = [entry.name for entry in await self.extension.catalog.entries() if entry.sees]
+        told = [f"{name} (in memory)" for name in names if name in resident]
+        return told + [name for name in names if name not in resident]
 
     @asynccontextmanager
     async def generating(
@@ -105,9 +131,12 @@ class GenerationHandler(EventStreamHandler):
         """Return what a prompt becomes for the model of that name, or for the default one.
 
         Raises:
-            ApiError: The model is not there, or its template refuses the messages.
+            ApiError: The model is not there, or its template refuses the messages, or a picture
+                cannot be shown to it.
         """
         entry = await self.extension.catalog.find(model)
+        if isinstance(prompt, ChatPrompt):
+            prompt = await self.shown_to(entry, prompt)
         command = Tokenize(
             id=new_id("tokenize-"),
             model=entry.name,

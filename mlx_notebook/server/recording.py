@@ -11,6 +11,7 @@ from mlx_notebook import messages as words
 from mlx_notebook.server import metrics
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.wire import traces as wire
+from mlx_notebook.server.wire.content import CheckedPicture
 
 # All traces together; the oldest go first.
 _MOST_BYTES = 32 * 1024 * 1024
@@ -154,7 +155,7 @@ class Recorder:
             status=self._status,
             created=round(self._created, 3),
             seconds=round(self._seconds or time.monotonic() - self._began, 4),
-            messages=prompt.messages if isinstance(prompt, words.ChatPrompt) else [],
+            messages=_messages(prompt) if isinstance(prompt, words.ChatPrompt) else [],
             tools=prompt.tools if isinstance(prompt, words.ChatPrompt) else [],
             options=_options(command),
             prompt=rendered if chat else (rendered or getattr(prompt, "text", None)),
@@ -218,6 +219,31 @@ class _Row:
             ],
             finish_reason=self.finish_reason,
         )
+
+
+def _messages(prompt: words.ChatPrompt) -> list[dict[str, Any]]:
+    """Return the messages with a few words in place of each picture."""
+    if not prompt.pictures:
+        return prompt.messages
+    pictures = iter(prompt.pictures)
+
+    def told(part: dict[str, Any]) -> dict[str, Any]:
+        return _picture(next(pictures)) if part["type"] == "image" else part
+
+    return [
+        {**message, "content": [told(part) for part in message["content"]]}
+        if isinstance(message.get("content"), list)
+        else message
+        for message in prompt.messages
+    ]
+
+
+def _picture(picture: words.Picture) -> dict[str, Any]:
+    told: dict[str, Any] = {"type": "image", "detail": picture.detail, "bytes": len(picture.data)}
+    if isinstance(picture, CheckedPicture):
+        told |= {"media_type": picture.media_type, "sha256": picture.digest}
+        told |= {"width": picture.width, "height": picture.height}
+    return told
 
 
 def _options(command: words.Generate) -> dict[str, Any]:

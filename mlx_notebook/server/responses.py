@@ -1,5 +1,7 @@
 """`POST v1/responses`, whole, streamed or in the background, and `v1/responses/input_tokens`."""
 
+import asyncio
+
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 from tornado.iostream import StreamClosedError
@@ -22,6 +24,7 @@ from mlx_notebook.server.wire.response_items import (
     ItemReference,
     as_listed,
     typed,
+    with_pictures,
 )
 from mlx_notebook.server.wire.responses import DECODER, ResponsesRequest
 
@@ -54,7 +57,10 @@ class ResponsesBase(GenerationHandler):
             tools=[tool.for_template() for tool in request.function_tools()],
             template_kwargs=request.template_kwargs(),
         )
-        return prompt, [as_listed(item, new_id) for item in given]
+        shown = await self.shown_to(await self.extension.catalog.find(request.model), prompt)
+        if shown.pictures:
+            given = await asyncio.to_thread(with_pictures, given, shown.pictures)
+        return shown, [as_listed(item, new_id) for item in given]
 
     async def _before(self, owner: str, request: ResponsesRequest) -> list[Item]:
         """Return the items of the responses that this one continues."""
@@ -115,25 +121,25 @@ class ResponsesHandler(ResponsesBase):
         """Answer with a response, or with its events as they come."""
         request = self.decoded(DECODER)
         user = await owner(self)
-        prompt, given = await self.prompt(user, request)
-        if request.truncation == "auto":
-            prompt = await truncated(self, request.model, prompt, request.max_output_tokens)
-        command = await self.command(
-            new_id("resp_"),
-            request.model,
-            prompt,
-            request.sampling(),
-            tool_choice=request.choice(request.function_tools()),
-            output_format=request.output_format(),
-            thinking_budget=request.thinking_budget,
-        )
-        store = await self._stores(request)
-        model = request.model or command.model
-        response = Response.to(request, command.id, model, now(), store)
-        sealed = "reasoning.encrypted_content" in (request.include or ())
-        writer = ResponseWriter(response, as_summary=request.wants_summary, sealed=sealed)
-        run = Run(user, writer, given)
         with self.while_connected():
+            prompt, given = await self.prompt(user, request)
+            if request.truncation == "auto":
+                prompt = await truncated(self, request.model, prompt, request.max_output_tokens)
+            command = await self.command(
+                new_id("resp_"),
+                request.model,
+                prompt,
+                request.sampling(),
+                tool_choice=request.choice(request.function_tools()),
+                output_format=request.output_format(),
+                thinking_budget=request.thinking_budget,
+            )
+            store = await self._stores(request)
+            model = request.model or command.model
+            response = Response.to(request, command.id, model, now(), store)
+            sealed = "reasoning.encrypted_content" in (request.include or ())
+            writer = ResponseWriter(response, as_summary=request.wants_summary, sealed=sealed)
+            run = Run(user, writer, given)
             if request.background:
                 await self._in_background(run, command, bool(request.stream))
             else:
@@ -226,8 +232,8 @@ class InputTokensHandler(ResponsesBase):
     async def post(self) -> None:
         """Answer with their number."""
         request = self.decoded(DECODER)
-        prompt, _ = await self.prompt(await owner(self), request)
         with self.while_connected():
+            prompt, _ = await self.prompt(await owner(self), request)
             tokenized = await self.tokenized(request.model, prompt)
             self.answer(InputTokens(len(tokenized.tokens)))
         if self.client_left:

@@ -6,6 +6,7 @@ import msgspec
 
 from mlx_notebook.messages import ChatPrompt
 from mlx_notebook.server.generation import GenerationHandler
+from mlx_notebook.server.wire.content import image_parts
 
 # What is left to the answer where the request does not say how long it may become.
 _LEAST_ANSWER = 1024
@@ -19,7 +20,9 @@ async def truncated(
     Instructions stay. A turn begins with a message of the user's, so that no tool result loses
     its call. The last turn stays too: where it alone is too long, the engine says so.
     """
-    context = (await handler.extension.catalog.find(model)).context_window
+    entry = await handler.extension.catalog.find(model)
+    prompt = await handler.shown_to(entry, prompt)
+    context = entry.context_window
     if context is None:
         return prompt
     room = context - min(max_tokens or _LEAST_ANSWER, context // 2)
@@ -47,4 +50,9 @@ def _cuts(messages: list[dict[str, Any]]) -> list[int]:
 def _without(prompt: ChatPrompt, cut: int) -> ChatPrompt:
     """Return the prompt without what comes between its instructions and `cut`."""
     instructions = [message for message in prompt.messages[:cut] if message["role"] == "system"]
-    return msgspec.structs.replace(prompt, messages=[*instructions, *prompt.messages[cut:]])
+    lost = sum(1 for _ in image_parts(prompt.messages[:cut]))
+    return msgspec.structs.replace(
+        prompt,
+        messages=[*instructions, *prompt.messages[cut:]],
+        pictures=prompt.pictures[lost:],
+    )

@@ -64,7 +64,7 @@ def test_what_is_not_a_json_object_is_refused(server: RunningServer, body: bytes
         ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]},
-            "messages[0].content[0]",
+            "messages[0].content[0].image_url.url",
         ),
         ({"messages": [{"role": "user", "content": "a \ud800 b"}]}, "messages[0].content"),
         (

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from mlx_notebook.messages import ChatPrompt, OutputFormat, Sampling, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.anthropic_turns import Content, Turns
+from mlx_notebook.server.wire.anthropic_turns import TurnContent, Turns
 from mlx_notebook.server.wire.conversation import joined_system, with_matched_results
 from mlx_notebook.server.wire.decode import converted
 from mlx_notebook.server.wire.sampling import LocalSampling, StopText
@@ -21,19 +21,19 @@ _Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 class UserTurn(Struct, tag_field="role", tag="user"):
     """What the user says, with the results of tools."""
 
-    content: Content
+    content: TurnContent
 
 
 class AssistantTurn(Struct, tag_field="role", tag="assistant"):
     """What a model answered."""
 
-    content: Content
+    content: TurnContent
 
 
 class SystemTurn(Struct, tag_field="role", tag="system"):
     """Instructions in the middle of a conversation."""
 
-    content: Content
+    content: TurnContent
 
 
 class Tool(Struct):
@@ -119,7 +119,7 @@ class CountTokensRequest(LocalSampling, kw_only=True):
 
     messages: Annotated[list[UserTurn | AssistantTurn | SystemTurn], Meta(min_length=1)]
     model: Annotated[str, Meta(max_length=512)] | None = None
-    system: Content | None = None
+    system: TurnContent | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: AutoChoice | AnyChoice | NamedChoice | NoChoice | None = None
     thinking: ThinkingEnabled | ThinkingAdaptive | ThinkingDisabled | None = None

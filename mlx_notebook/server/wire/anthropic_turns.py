@@ -9,6 +9,14 @@ import msgspec
 from msgspec import Struct
 
 from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.wire.content import (
+    Content,
+    PictureSource,
+    Piece,
+    content_of,
+    pieces_of,
+    text_of,
+)
 from mlx_notebook.server.wire.sealed import unseal
 
 
@@ -18,10 +26,36 @@ class TextBlock(Struct, tag_field="type", tag="text"):
     text: str
 
 
-class ImageBlock(Struct, tag_field="type", tag="image"):
-    """An image."""
+class ImageData(Struct, tag_field="type", tag="base64"):
+    """An image's bytes in base64."""
 
-    source: Any
+    data: str
+    media_type: str
+
+
+class ImageAddress(Struct, tag_field="type", tag="url"):
+    """Where an image is: a URL that the server's settings allow."""
+
+    url: str
+
+
+class ImageFile(Struct, tag_field="type", tag="file"):
+    """An image that was sent before."""
+
+    file_id: str
+
+
+class ImageTransformations(Struct):
+    """What may be done to an image; here a large one is always scaled down."""
+
+    oversized_image: Literal["downsize", "error"] | None = None
+
+
+class ImageBlock(Struct, tag_field="type", tag="image"):
+    """An image, from the user or in a tool's result."""
+
+    source: ImageData | ImageAddress | ImageFile
+    transformations: ImageTransformations | None = None
 
 
 class TextSource(Struct, tag_field="type", tag="text"):
@@ -112,34 +146,34 @@ Block = (
     | ToolUseBlock
     | ToolResultBlock
 )
-Content = str | list[Block]
+TurnContent = str | list[Block]
 _Role = Literal["system", "user", "assistant"]
 
 
 class Turns:
     """Chat messages while they are made of blocks; turns of the same role become one."""
 
-    def __init__(self, system: Content | None) -> None:
+    def __init__(self, system: TurnContent | None) -> None:
         self.messages: list[dict[str, Any]] = []
         self._calls: set[str] = set()
         if system:
             self.system(system, "system")
 
-    def system(self, content: Content, path: str) -> None:
+    def system(self, content: TurnContent, path: str) -> None:
         """Add instructions."""
-        self._add("system", _texts(_blocks(content), path))
+        self._add("system", text_of(_pieces(_blocks(content), path), "system"))
 
-    def user(self, content: Content, path: str) -> None:
+    def user(self, content: TurnContent, path: str) -> None:
         """Add what the user says; results of tools come before the rest.
 
         Raises:
             InvalidRequest: A result belongs to no call, or a block cannot stand there.
         """
         blocks = _blocks(content)
-        rest: list[Block] = []
+        rest: list[Piece] = []
         for index, block in enumerate(blocks):
             if not isinstance(block, ToolResultBlock):
-                rest.append(block)
+                rest += _shown(block, f"{path}[{index}]")
                 continue
             if block.tool_use_id not in self._calls:
                 raise InvalidRequest(
@@ -148,26 +182,29 @@ class Turns:
                     param=f"{path}[{index}].tool_use_id",
                     code="unknown_tool_use_id",
                 )
-            text = _texts(_blocks(block.content), f"{path}[{index}].content")
+            pieces = _pieces(_blocks(block.content), f"{path}[{index}].content")
+            if block.is_error:
+                said = isinstance(pieces[0], str) if pieces else False
+                pieces = [f"Error: {pieces[0] if said else ''}", *pieces[said:]]
             self.messages.append(
                 {
                     "role": "tool",
                     "tool_call_id": block.tool_use_id,
-                    "content": f"Error: {text}" if block.is_error else text,
+                    "content": content_of(pieces),
                 }
             )
         if rest or not blocks:
-            self._add("user", _texts(rest, path))
+            self._add("user", content_of(rest))
 
-    def assistant(self, content: Content, path: str) -> None:
+    def assistant(self, content: TurnContent, path: str) -> None:
         """Add what a model answered.
 
         Raises:
             InvalidRequest: A block cannot stand there.
         """
-        texts: list[Block] = []
+        texts: list[Piece] = []
         reasoning, calls = [], []
-        for block in _blocks(content):
+        for index, block in enumerate(_blocks(content)):
             match block:
                 case ThinkingBlock():
                     reasoning.append(block.thinking or unseal(block.signature) or "")
@@ -180,20 +217,20 @@ class Turns:
                     function = {"name": block.name, "arguments": arguments}
                     calls.append({"id": block.id, "type": "function", "function": function})
                 case _:
-                    texts.append(block)
-        message = self._add("assistant", _texts(texts, path))
+                    texts += _shown(block, f"{path}[{index}]")
+        message = self._add("assistant", text_of(texts, "assistant"))
         if thought := "".join(reasoning):
             message["reasoning_content"] = message.get("reasoning_content", "") + thought
         if calls:
             message.setdefault("tool_calls", []).extend(calls)
             message["content"] = message["content"] or None
 
-    def _add(self, role: _Role, text: str) -> dict[str, Any]:
+    def _add(self, role: _Role, content: Content) -> dict[str, Any]:
         if self.messages and self.messages[-1]["role"] == role:
             last = self.messages[-1]
-            last["content"] = "\n".join(part for part in (last["content"], text) if part)
+            last["content"] = content_of([*pieces_of(last["content"] or ""), *pieces_of(content)])
             return last
-        message = {"role": role, "content": text}
+        message: dict[str, Any] = {"role": role, "content": content}
         self.messages.append(message)
         return message
 
@@ -202,24 +239,27 @@ def _blocks(content: Any) -> list[Block]:
     return [TextBlock(content)] if isinstance(content, str) else content
 
 
-def _texts(blocks: list[Block], path: str) -> str:
-    return "\n".join(_text(block, f"{path}[{index}]") for index, block in enumerate(blocks))
+def _pieces(blocks: list[Block], path: str) -> list[Piece]:
+    return [
+        piece for index, block in enumerate(blocks) for piece in _shown(block, f"{path}[{index}]")
+    ]
 
 
-def _text(block: Block, path: str) -> str:
+def _shown(block: Block, path: str) -> list[Piece]:
     match block:
         case TextBlock():
-            return block.text
+            return [block.text]
+        case ImageBlock():
+            return [_picture(block, path)]
         case SearchResultBlock():
-            found = [part.text for part in block.content]
-            return "\n".join([f"{block.title} ({block.source})", *found])
+            return [f"{block.title} ({block.source})", *(part.text for part in block.content)]
         case DocumentBlock(source=TextSource(data=data)):
-            return _titled(block, data)
+            return [*_heading(block), data]
         case DocumentBlock(source=ContentSource(content=content)):
-            return _titled(block, _texts(_blocks(content), f"{path}.source.content"))
-        case ImageBlock() | DocumentBlock():
+            return [*_heading(block), *_pieces(_blocks(content), f"{path}.source.content")]
+        case DocumentBlock():
             raise InvalidRequest(
-                f"'{path}' is an image or a file, which this model cannot read: send text.",
+                f"'{path}' is a file, which this server cannot read: send text or pictures.",
                 param=path,
                 code="unsupported_content",
             )
@@ -227,5 +267,27 @@ def _text(block: Block, path: str) -> str:
     raise InvalidRequest(f"'{path}' is a '{kind}' block, which cannot stand there.", param=path)
 
 
-def _titled(document: DocumentBlock, text: str) -> str:
-    return "\n".join(part for part in (document.title, document.context, text) if part)
+def _heading(document: DocumentBlock) -> list[Piece]:
+    return [part for part in (document.title, document.context) if part]
+
+
+def _picture(block: ImageBlock, path: str) -> PictureSource:
+    if block.transformations is not None and block.transformations.oversized_image == "error":
+        raise InvalidRequest(
+            f"'{path}.transformations.oversized_image' cannot be 'error' on this server: leave "
+            "it out.",
+            param=f"{path}.transformations.oversized_image",
+            code="unsupported_parameter",
+        )
+    match block.source:
+        case ImageData(data=data, media_type=kind):
+            return PictureSource(f"data:{kind};base64,{data}", f"{path}.source")
+        case ImageAddress(url=url):
+            return PictureSource(url, f"{path}.source")
+        case ImageFile():
+            raise InvalidRequest(
+                f"'{path}.source' names a file: this server keeps none. Send the picture in "
+                "base64.",
+                param=f"{path}.source",
+                code="unsupported_content",
+            )

@@ -6,6 +6,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.wire.content import Detail, PictureSource, Piece, content_of, text_of
 from mlx_notebook.server.wire.conversation import (
     ChatMessage,
     joined_system,
@@ -25,10 +26,17 @@ class RefusalPart(Struct, tag_field="type", tag="refusal"):
     refusal: str
 
 
-class ImagePart(Struct, tag_field="type", tag="image_url"):
-    """An image."""
+class ImageUrl(Struct):
+    """Where an image is: a data URI, base64, or a URL that the server's settings allow."""
 
-    image_url: Any
+    url: str
+    detail: Detail | None = None
+
+
+class ImagePart(Struct, tag_field="type", tag="image_url"):
+    """An image, in a message of the user's or of a tool's."""
+
+    image_url: ImageUrl | str
 
 
 class AudioPart(Struct, tag_field="type", tag="input_audio"):
@@ -44,7 +52,7 @@ class FilePart(Struct, tag_field="type", tag="file"):
 
 
 Part = TextPart | RefusalPart | ImagePart | AudioPart | FilePart
-Content = str | list[Part]
+MessageContent = str | list[Part]
 
 
 class Function(Struct):
@@ -66,28 +74,28 @@ class ToolCall(Struct):
 class SystemMessage(Struct, tag_field="role", tag="system"):
     """Instructions."""
 
-    content: Content
+    content: MessageContent
     name: str | None = None
 
 
 class DeveloperMessage(Struct, tag_field="role", tag="developer"):
     """Instructions, as newer clients of OpenAI call them."""
 
-    content: Content
+    content: MessageContent
     name: str | None = None
 
 
 class UserMessage(Struct, tag_field="role", tag="user"):
     """What the user said."""
 
-    content: Content
+    content: MessageContent
     name: str | None = None
 
 
 class AssistantMessage(Struct, tag_field="role", tag="assistant"):
     """What a model answered; its thinking goes by either name."""
 
-    content: Content | None = None
+    content: MessageContent | None = None
     name: str | None = None
     refusal: str | None = None
     tool_calls: list[ToolCall] | None = None
@@ -100,7 +108,7 @@ class AssistantMessage(Struct, tag_field="role", tag="assistant"):
 class ToolMessage(Struct, tag_field="role", tag="tool"):
     """What a tool returned."""
 
-    content: Content | None = None
+    content: MessageContent | None = None
     tool_call_id: str | None = None
     name: str | None = None
 
@@ -119,17 +127,17 @@ def conversation(messages: list[Message]) -> list[ChatMessage]:
 
 
 def _rendered(message: Message, path: str) -> ChatMessage:
-    """Return a message as chat templates expect it: a role of theirs and content as one text."""
-    content = _text(message.content, f"{path}.content")
+    """Return a message as chat templates expect it: a role of theirs, and text or parts."""
+    pieces = _pieces(message.content, f"{path}.content")
     match message:
         case SystemMessage() | DeveloperMessage():
-            return {"role": "system", "content": content}
+            return {"role": "system", "content": text_of(pieces, "system")}
         case UserMessage():
-            rendered = {"role": "user", "content": content}
+            rendered: ChatMessage = {"role": "user", "content": content_of(pieces)}
         case AssistantMessage():
-            return _assistant(message, content, path)
+            return _assistant(message, text_of(pieces, "assistant"), path)
         case ToolMessage():
-            rendered = {"role": "tool", "content": content}
+            rendered = {"role": "tool", "content": content_of(pieces)}
             if message.tool_call_id:
                 rendered["tool_call_id"] = message.tool_call_id
     if message.name is not None:
@@ -176,21 +184,25 @@ def _arguments(arguments: str | dict[str, Any] | None) -> dict[str, Any] | str:
     return parsed if isinstance(parsed, dict) else arguments
 
 
-def _text(content: Content | None, path: str) -> str:
+def _pieces(content: MessageContent | None, path: str) -> list[Piece]:
     if content is None or isinstance(content, str):
-        return content or ""
-    texts = []
+        return [content or ""]
+    pieces: list[Piece] = []
     for index, part in enumerate(content):
         match part:
             case TextPart():
-                texts.append(part.text)
+                pieces.append(part.text)
             case RefusalPart():
-                texts.append(part.refusal)
+                pieces.append(part.refusal)
+            case ImagePart(image_url=image):
+                image = ImageUrl(image) if isinstance(image, str) else image
+                where = f"{path}[{index}].image_url"
+                pieces.append(PictureSource.of(image.url, where, image.detail))
             case _:
                 kind = part.__struct_config__.tag
                 raise InvalidRequest(
-                    f"'{kind}' parts are not supported by this model: send text.",
+                    f"'{kind}' parts are not supported by this server: send text or pictures.",
                     param=f"{path}[{index}]",
                     code="unsupported_content",
                 )
-    return "\n".join(texts)
+    return pieces

@@ -3,12 +3,23 @@
 Format: https://platform.openai.com/docs/api-reference/responses/create#responses-create-input.
 """
 
+import base64
+import re
 from collections.abc import Callable
 from typing import Any, Literal
 
 from msgspec import Struct
 
+from mlx_notebook.messages import Picture
 from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.wire.content import (
+    CheckedPicture,
+    Detail,
+    PictureSource,
+    Piece,
+    content_of,
+    text_of,
+)
 from mlx_notebook.server.wire.decode import converted
 from mlx_notebook.server.wire.sealed import unseal
 
@@ -34,7 +45,11 @@ class Refusal(Struct, tag_field="type", tag="refusal"):
 
 
 class InputImage(Struct, tag_field="type", tag="input_image"):
-    """An image."""
+    """An image, in a message of the user's or in a function's output."""
+
+    image_url: str | None = None
+    file_id: str | None = None
+    detail: Detail | None = None
 
 
 class InputFile(Struct, tag_field="type", tag="input_file"):
@@ -117,6 +132,33 @@ def _type(item: Item) -> Any:
     return easy if item.get("type") is None else item["type"]
 
 
+def with_pictures(items: list[Item], pictures: list[Picture]) -> list[Item]:
+    """Return a request's items with pictures from elsewhere as data URIs.
+
+    So a stored conversation shows what the model saw, whatever becomes of the URL.
+    """
+    found = {picture.where: picture for picture in pictures}
+
+    def inside(part: Any, where: str) -> Any:
+        given = part.get("image_url") if isinstance(part, dict) else None
+        picture = found.get(where)
+        if given is None or not _ELSEWHERE.match(given) or not isinstance(picture, CheckedPicture):
+            return part
+        data = base64.b64encode(picture.data).decode()
+        return {**part, "image_url": f"data:{picture.media_type};base64,{data}"}
+
+    kept = []
+    for index, item in enumerate(items):
+        for name in ("content", "output"):
+            if isinstance(parts := item.get(name), list):
+                path = f"input[{index}].{name}"
+                told = [inside(part, f"{path}[{at}].image_url") for at, part in enumerate(parts)]
+                item = {**item, name: told}
+        kept.append(item)
+    return kept
+
+
+_ELSEWHERE = re.compile(r"\s*(?:https?|file):", re.IGNORECASE)
 PREFIXES = {
     "message": "msg_",
     "function_call": "fc_",
@@ -163,12 +205,15 @@ class Conversation:
         """
         match item:
             case Message(role="assistant"):
-                self._say(text_of(item.content, f"{path}.content"))
+                self._say(text_of(_pieces(item.content, f"{path}.content"), item.role))
             case Message():
                 self._turn = None
-                role = "user" if item.role == "user" else "system"
-                content = text_of(item.content, f"{path}.content")
-                self.messages.append({"role": role, "content": content})
+                pieces = _pieces(item.content, f"{path}.content")
+                if item.role == "user":
+                    self.messages.append({"role": "user", "content": content_of(pieces)})
+                else:
+                    text = text_of(pieces, item.role)
+                    self.messages.append({"role": "system", "content": text})
             case Reasoning():
                 self._think(item.text)
             case FunctionCall():
@@ -182,7 +227,7 @@ class Conversation:
                         code="unknown_call_id",
                     )
                 self._turn = None
-                content = text_of(item.output, f"{path}.output")
+                content = content_of(_pieces(item.output, f"{path}.output"))
                 self.messages.append(
                     {"role": "tool", "tool_call_id": item.call_id, "content": content}
                 )
@@ -219,26 +264,40 @@ class Conversation:
         self._open().setdefault("tool_calls", []).append(call)
 
 
-def text_of(content: Content, path: str) -> str:
-    """Return content as one text.
-
-    Raises:
-        InvalidRequest: It holds a picture, a file or sound.
-    """
+def _pieces(content: Content, path: str) -> list[Piece]:
     if isinstance(content, str):
-        return content
-    texts = []
+        return [content]
+    pieces: list[Piece] = []
     for index, part in enumerate(content):
         match part:
             case InputText() | OutputText():
-                texts.append(part.text)
+                pieces.append(part.text)
             case Refusal():
-                texts.append(part.refusal)
+                pieces.append(part.refusal)
+            case InputImage():
+                pieces.append(_picture(part, f"{path}[{index}]"))
             case _:
                 kind = part.__struct_config__.tag
                 raise InvalidRequest(
-                    f"'{kind}' parts are not supported by this model: send text.",
+                    f"'{kind}' parts are not supported by this server: send text or pictures.",
                     param=f"{path}[{index}]",
                     code="unsupported_content",
                 )
-    return "\n".join(texts)
+    return pieces
+
+
+def _picture(image: InputImage, path: str) -> PictureSource:
+    if image.file_id is not None:
+        raise InvalidRequest(
+            f"'{path}.file_id' is not supported: this server keeps no files. Send the picture "
+            "as 'image_url', a data URI.",
+            param=f"{path}.file_id",
+            code="unsupported_parameter",
+        )
+    if image.image_url is None:
+        raise InvalidRequest(
+            f"The request needs '{path}.image_url'.",
+            param=f"{path}.image_url",
+            code="missing_parameter",
+        )
+    return PictureSource.of(image.image_url, f"{path}.image_url", image.detail)

@@ -121,12 +121,16 @@ def test_thinking_and_effort_reach_the_template() -> None:
             "messages[1].content[0].tool_use_id",
         ),
         (
-            user({"type": "image", "source": {"type": "url", "url": "http://x"}}),
-            "messages[1].content[0]",
+            user({"type": "image", "source": {"type": "file", "file_id": "f"}}),
+            "messages[1].content[0].source",
         ),
         (
             user({"type": "document", "source": {"type": "url", "url": "http://x"}}),
             "messages[1].content[0]",
+        ),
+        (
+            assistant({"type": "image", "source": {"type": "url", "url": "http://x"}}),
+            "messages[1].content[0].source",
         ),
         (user(USE), "messages[1].content[0]"),
         (user({"type": "server_tool_use"}), "messages[1].content[0].type"),

@@ -75,7 +75,15 @@ def test_sealed_reasoning_is_read_again_and_foreign_one_is_not() -> None:
         ({"role": "user"}, "input[0].content"),
         ({"role": "king", "content": "Hi"}, "input[0].role"),
         ({"role": "user", "content": [{"type": "input_text"}]}, "input[0].content[0].text"),
-        ({"role": "user", "content": [{"type": "input_image"}]}, "input[0].content[0]"),
+        ({"role": "user", "content": [{"type": "input_image"}]}, "input[0].content[0].image_url"),
+        (
+            {"role": "user", "content": [{"type": "input_image", "file_id": "f"}]},
+            "input[0].content[0].file_id",
+        ),
+        (
+            {"role": "system", "content": [{"type": "input_image", "image_url": "x"}]},
+            "input[0].content[0].image_url",
+        ),
         ({"type": "function_call", "call_id": "c", "name": "f"}, "input[0].arguments"),
         ({"type": "function_call_output", "call_id": "x", "output": "1"}, "input[0].call_id"),
         ({"type": "item_reference", "id": "msg_x"}, "input[0].id"),

@@ -105,6 +105,7 @@ class Hub:
             "HF_ENDPOINT": self.url,
             "HF_HOME": str(home),
             "HF_TOKEN": TOKEN,
+            "HF_HUB_OFFLINE": "0",
             "NO_PROXY": "127.0.0.1,localhost",
         }
 

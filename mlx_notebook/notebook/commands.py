@@ -1,12 +1,13 @@
-"""What `%mlx` does: one function a subcommand, each answering in plain text."""
+"""What `%mlx` does: one function a subcommand."""
 
 import re
 from collections.abc import Callable
 from typing import Any
 
-from mlx_notebook.notebook import connection
+from mlx_notebook.notebook import connection, model_commands
 from mlx_notebook.notebook.chat import Chat
-from mlx_notebook.notebook.errors import BadMagic, ModelNotFound, NotebookError
+from mlx_notebook.notebook.errors import BadMagic, NotebookError
+from mlx_notebook.notebook.figures import duration, size
 from mlx_notebook.notebook.run_commands import record, replay
 from mlx_notebook.notebook.server import Server
 
@@ -15,9 +16,11 @@ SUGGESTED_MODEL = "mlx-community/Qwen3-4B-4bit"
 
 COMMANDS = {
     "status": "what the server is doing: engine, models in memory, requests, speed",
-    "models": "the models there are",
-    "load NAME": "load a model, and let it answer from now on",
-    "unload NAME": "give a model's memory back",
+    "models [--all] [FILTER]": "the models there are, with --all also those to download",
+    "load NAME [--pin] [--adapter A]": "load a model (after downloading it where it is not here), "
+    "and let it answer from now on",
+    "unload [NAME]": "give a model's memory back",
+    "pull NAME [--revision R]": "download a model from Hugging Face",
     "reset": "start a new conversation",
     "record": "[FILE] keep the server's answers beside the notebook; `record stop`",
     "replay": "[FILE] [--speed X|max] [--live] answer from them, with no model; `replay stop`",
@@ -32,14 +35,14 @@ def run(line: str, chat: Chat) -> None:
     if command is None:
         known = ", ".join(_RUN)
         raise BadMagic(f"%mlx has no subcommand {name!r}. It has: {known}.")
-    command(argument.strip().strip("\"'"), chat)
+    command(argument.strip(), chat)
 
 
 def describe(server: Server) -> str:
     """Say in one line which server and which model, and what a demonstration model is."""
     line = f"mlx_notebook: connected to {server.url} ({server.found})"
     model = connection.default_model()
-    get = f"`!hf download {SUGGESTED_MODEL}` and `%mlx load {SUGGESTED_MODEL}`"
+    get = f"`%mlx load {SUGGESTED_MODEL}`"
     if model is None:
         return f"{line}; no model yet: run {get}."
     line += f"; model {model}"
@@ -49,14 +52,19 @@ def describe(server: Server) -> str:
 
 
 def complete(_: Any, event: Any) -> list[str]:
-    """Offer subcommands after `%mlx`, and models after `%mlx load`."""
+    """Offer subcommands after `%mlx`, then options, and models where one is meant."""
     words = event.line.split()
-    if len(words) > 1 and words[1] in ("load", "unload"):
-        try:
-            return [model["id"] for model in _models(connection.connect())]
-        except NotebookError:
-            return []
-    return list(_RUN)
+    if len(words) < 2 or (len(words) == 2 and not event.line.endswith(" ")):
+        return list(_RUN)
+    options = _OPTIONS.get(words[1], ())
+    if event.symbol.startswith("-"):
+        return list(options)
+    if words[1] not in _TAKE_A_MODEL:
+        return list(options)
+    try:
+        return model_commands.names(connection.connect(), here=words[1] not in ("load", "pull"))
+    except NotebookError:
+        return []
 
 
 def _is_demonstration(server: Server, name: str) -> bool:
@@ -82,13 +90,13 @@ def _status(_: str, chat: Chat) -> None:
     if engine["device"]:
         line += f" on the {_device(engine['device'])}"
     if engine["uptime"]:
-        line += f", up {_duration(engine['uptime'])}"
+        line += f", up {duration(engine['uptime'])}"
     if engine["restarts"]:
         line += f", restarted {engine['restarts']} times"
     print(line + (f" ({engine['error']})" if engine["error"] else ""))
     for model in status["models"]:
         print(
-            f"in memory: {model['id']}, {_size(model['bytes'])}, "
+            f"in memory: {model['id']}, {size(model['bytes'])}, "
             f"context of {model['context_length']} tokens"
         )
     for name in status["loading"]:
@@ -104,48 +112,8 @@ def _status(_: str, chat: Chat) -> None:
         f"so far: {totals['requests']} requests, {totals['prompt_tokens']} prompt tokens "
         f"({totals['cached_tokens']} cached), {totals['generated_tokens']} generated"
     )
-    print(f"memory: {_size(status['memory']['process'])} in the engine process")
+    print(f"memory: {size(status['memory']['process'])} in the engine process")
     print(f"this conversation: {len(chat.messages)} messages")
-
-
-def _list_models(_: str, chat: Chat) -> None:
-    for model in _models(connection.connect()):
-        window = model.get("context_window")
-        parts = [
-            model["id"],
-            model.get("state", ""),
-            f"context of {window} tokens" if window else "",
-            "demonstration" if model.get("source") == "embedded" else "",
-            "default" if model.get("default") else "",
-            "answers here" if model["id"] == chat.model else "",
-        ]
-        print(", ".join(part for part in parts if part))
-
-
-def _load(name: str, chat: Chat) -> None:
-    server, name = connection.connect(), _named(name, "load")
-    try:
-        loaded = server.post("mlx/models/load", {"model": name})
-    except ModelNotFound as error:
-        if "/" not in name:
-            raise
-        raise ModelNotFound(
-            f"{error} If it is on Hugging Face, `!hf download {name}` fetches it."
-        ) from None
-    chat.model = name
-    took = f"in {loaded['seconds']:.1f} s" if loaded["seconds"] else "already there"
-    print(
-        f"{name} is loaded ({took}): {_size(loaded['bytes'])}, "
-        f"context of {loaded['context_length']} tokens. It answers from now on."
-    )
-
-
-def _unload(name: str, chat: Chat) -> None:
-    server, name = connection.connect(), _named(name, "unload")
-    freed = server.post("mlx/models/unload", {"model": name})["freed"]
-    if chat.model == name:
-        chat.model = None
-    print(f"{name} is unloaded; {_size(freed)} are free again.")
 
 
 def _reset(_: str, chat: Chat) -> None:
@@ -155,22 +123,8 @@ def _reset(_: str, chat: Chat) -> None:
 
 def _help(_: str, __: Chat) -> None:
     for name, text in COMMANDS.items():
-        print(f"%mlx {name:<12} {text}")
-    print("%%chat            ask the model; `%%chat?` lists its options")
-
-
-def _named(name: str, command: str) -> str:
-    if not name:
-        raise BadMagic(f"%mlx {command} needs a model's name; `%mlx models` lists them.")
-    return name
-
-
-def _size(size: float) -> str:
-    for unit in ("bytes", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} GB"
+        print(f"%mlx {name:<32} {text}")
+    print(f"{'%%chat':<37} ask the model; `%%chat?` lists its options")
 
 
 def _device(told: str) -> str:
@@ -179,19 +133,17 @@ def _device(told: str) -> str:
     return kind[1].upper() if kind else told
 
 
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
-
-
 _RUN: dict[str, Callable[[str, Chat], None]] = {
     "status": _status,
-    "models": _list_models,
-    "load": _load,
-    "unload": _unload,
+    "models": model_commands.list_models,
+    "load": model_commands.load,
+    "unload": model_commands.unload,
+    "pull": model_commands.pull,
     "reset": _reset,
     "record": record,
     "replay": replay,
     "help": _help,
 }
+
+_OPTIONS = {"models": ("--all",), "load": ("--pin", "--adapter"), "pull": ("--revision",)}
+_TAKE_A_MODEL = frozenset({"load", "unload", "pull"})

@@ -7,10 +7,12 @@
     │   └── ServerSilent         it is there, and says nothing for too long
     ├── NotAuthorized          the server refused the token
     ├── RequestRefused         the server refused the request as it stands
-    │   ├── ModelNotFound        no model has that name
+    │   ├── ModelNotFound        no model has that name, or only a part of it is here
+    │   ├── DoesNotFit           the model is too large for this machine's memory or disk
     │   ├── ContextTooLong       the conversation does not fit the model
     │   └── NotRecorded          a replayed run holds no answer to it
     ├── ServerBusy             the queue is full: try again
+    ├── DownloadFailed         the model could not be downloaded
     ├── EngineFailed           the engine died, could not load the model, or broke off
     ├── BadRecording           the file of a recorded run cannot be read or written
     ├── UnfilledTemplate       a `{{ expression }}` in the prompt failed
@@ -67,7 +69,11 @@ class RequestRefused(NotebookError):
 
 
 class ModelNotFound(RequestRefused):
-    """The server has no model of that name."""
+    """The server has no model of that name, or only a part of one."""
+
+
+class DoesNotFit(RequestRefused):
+    """The model is too large for this machine's memory, or for its disk."""
 
 
 class ContextTooLong(RequestRefused):
@@ -80,6 +86,10 @@ class NotRecorded(RequestRefused):
 
 class ServerBusy(NotebookError):
     """The server's queue is full; the same request may succeed later."""
+
+
+class DownloadFailed(NotebookError):
+    """The model could not be downloaded; the message says what to do."""
 
 
 class EngineFailed(NotebookError):
@@ -125,6 +135,15 @@ class Pause(Exception):
     """
 
 
+_DOWNLOAD_CODES = frozenset(
+    {
+        *("model_gated", "hub_refused", "revision_not_found", "not_a_model", "offline"),
+        *("hub_unreachable", "hub_busy", "hub_failed", "download_interrupted"),
+        *("download_cancelled", "download_failed", "download_in_progress", "cache_not_writable"),
+    }
+)
+
+
 def from_response(status: int, error: object, *, where: str) -> NotebookError:
     """Turn an error answer of the server into one of ours.
 
@@ -137,12 +156,16 @@ def from_response(status: int, error: object, *, where: str) -> NotebookError:
         inner = {}
     message = str(inner.get("message") or f"The server at {where} answered with HTTP {status}.")
     code = inner.get("code")
+    if code in _DOWNLOAD_CODES:
+        return DownloadFailed(message)
     if status in (401, 403):
         if not inner.get("message") or "_xsrf" in message:
             message = f"The server at {where} refused the token."
         return NotAuthorized(message)
-    if code == "model_not_found":
+    if code in ("model_not_found", "model_incomplete"):
         return ModelNotFound(message)
+    if code in ("insufficient_memory", "disk_full"):
+        return DoesNotFit(message)
     if code == NOT_RECORDED:
         return NotRecorded(message)
     if code == "context_length_exceeded":

@@ -6,6 +6,8 @@ import json
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -58,6 +60,35 @@ class Server:
         """
         return self._json("POST", path, body, timeout)
 
+    @contextmanager
+    def stream(self, path: str, body: dict[str, Any]) -> Iterator[Iterator[dict[str, Any]]]:
+        """Give the events that answer `POST path`, decoded. Raises `NotebookError`.
+
+        Leaving the block closes the connection, which stops what the server does for it.
+        """
+        request = self._request("POST", path, json.dumps(body).encode())
+        try:
+            response = self._opener().open(request)
+        except urllib.error.HTTPError as error:
+            with error:
+                self._decoded(error.code, error.read())
+            raise
+        except (OSError, http.client.HTTPException) as error:
+            raise _unreachable(self, error) from None
+        with response:
+            yield self._events(response)
+
+    def _events(self, response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
+        try:
+            for line in response:
+                if line.startswith(b"data: "):
+                    event = json.loads(line[6:])
+                    if "error" in event:
+                        raise from_response(500, event, where=self.url)
+                    yield event
+        except (OSError, http.client.HTTPException) as error:
+            raise _unreachable(self, error) from None
+
     def exchange(
         self, method: str, path: str, body: bytes | None, timeout: float | None
     ) -> tuple[int, bytes]:
@@ -65,16 +96,7 @@ class Server:
 
         Raises `ServerUnreachable` where nothing comes back.
         """
-        request = urllib.request.Request(  # noqa: S310 - `normalise` lets only http(s) pass
-            self.url + path,
-            method=method,
-            data=body,
-            headers={
-                "Authorization": f"Bearer {self.token}",
-                "Accept": "application/json",
-                "Content-Type": "application/json",
-            },
-        )
+        request = self._request(method, path, body)
         try:
             with self._opener().open(request, timeout=timeout) as response:
                 return response.status, response.read()
@@ -84,9 +106,24 @@ class Server:
         except (OSError, http.client.HTTPException) as error:
             raise _unreachable(self, error) from None
 
+    def _request(self, method: str, path: str, body: bytes | None) -> urllib.request.Request:
+        return urllib.request.Request(  # noqa: S310 - `normalise` lets only http(s) pass
+            self.url + path,
+            method=method,
+            data=body,
+            headers={
+                "Authorization": f"Bearer {self.token}",
+                "Accept": "application/json",
+                "Content-Type": "application/json",
+            },
+        )
+
     def _json(self, method: str, path: str, body: Any, timeout: float | None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        status, text = self.exchange(method, path, data, timeout)
+        return self._decoded(*self.exchange(method, path, data, timeout))
+
+    def _decoded(self, status: int, text: bytes) -> Any:
+        """Return an answer's JSON. Raises `NotebookError` where it tells of an error."""
         if 300 <= status < 400:
             raise NotAuthorized(f"The server at {self.url} asks for a login.")
         try:

@@ -35,6 +35,8 @@ def environment(home: Path, **extra: str) -> dict[str, str]:
     env["PYTHONPATH"] = str(Path(mlx_notebook.__file__).parents[1])
     # The server would remember the model used last across tests.
     env["XDG_STATE_HOME"] = env["XDG_CACHE_HOME"] = str(home / "state")
+    # What is downloaded in tests comes from a stand-in of the hub.
+    env["HF_HUB_OFFLINE"] = "1"
     return {**env, **extra}
 
 

@@ -29,7 +29,7 @@ def test_loading_says_in_one_line_which_server_and_which_model(kernel, server):
     said = kernel.loaded.stdout
     assert said.count("\n") == 1
     assert f"connected to {server.url} (this Jupyter server); model tiny-chat" in said
-    assert "a small demonstration; for a real one run `!hf download " in said
+    assert "a small demonstration; for a real one run `%mlx load mlx-community/" in said
     assert server.token not in said
 
 
@@ -104,7 +104,7 @@ def test_a_seed_repeats_a_random_answer(kernel):
         ("%%chat\n  ", "BadMagic", "nothing to say"),
         ("%mlx dance", "BadMagic", "no subcommand 'dance'"),
         ("%mlx load no-such-model", "ModelNotFound", "no-such-model"),
-        ("%mlx load some/model", "ModelNotFound", "`!hf download some/model` fetches it"),
+        ("%mlx load some/model", "DownloadFailed", "HF_HUB_OFFLINE is set"),
         ("%mlx load", "BadMagic", "needs a model's name"),
         ("%%chat\n{{ 'word ' * 9000 }}", "ContextTooLong", "%mlx reset"),
     ],
@@ -164,9 +164,10 @@ def test_the_server_can_be_asked_and_steered(kernel, server):
     assert "engine: running on the " in status
     assert "in memory: tiny-chat, " in status
     assert server.token not in status
+    (table,) = kernel.run("%mlx models").outputs
     assert re.search(
-        r"^tiny-chat, loaded, context of \d+ tokens, demonstration, default, answers here$",
-        kernel.run("%mlx models").stdout,
+        r"^tiny-chat +resident .* answers here; default; demonstration$",
+        table["text/plain"],
         re.MULTILINE,
     )
     assert "are free again" in kernel.run("%mlx unload tiny-chat").stdout

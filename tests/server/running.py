@@ -58,6 +58,7 @@ class RunningServer:
                 "JUPYTER_DATA_DIR": str(self.folder),
                 "JUPYTER_NO_CONFIG": "",
                 "HF_HOME": str(self.folder / "hf"),
+                "HF_HUB_OFFLINE": "1",
                 **(env or {}),
             },
             cwd=self.folder,

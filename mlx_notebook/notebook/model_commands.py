@@ -1,0 +1,215 @@
+"""The subcommands of `%mlx` that are about models: which there are, and which are in memory."""
+
+import html
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mlx_notebook.notebook import connection
+from mlx_notebook.notebook.arguments import parser
+from mlx_notebook.notebook.chat import Chat
+from mlx_notebook.notebook.errors import (
+    DoesNotFit,
+    EngineFailed,
+    Interrupted,
+    ModelNotFound,
+    NotebookError,
+)
+from mlx_notebook.notebook.figures import duration, size
+from mlx_notebook.notebook.progress import Bar, bar
+from mlx_notebook.notebook.server import Server
+
+_COLUMNS = ("model", "state", "context", "can", "memory", "")
+
+
+def list_models(line: str, chat: Chat) -> None:
+    """Show a table of the models that are here; with `--all` also of those to download."""
+    options = parser("models")
+    options.add_argument("filter", nargs="?", default="")
+    options.add_argument("--all", action="store_true", dest="everything")
+    asked = options.parse(line)
+    wanted = asked.filter.lower()
+    models = [
+        model
+        for model in catalog(connection.connect())
+        if (asked.everything or model["state"] != "downloadable")
+        and wanted in " ".join((model["id"], *model["aliases"], *model["capabilities"])).lower()
+    ]
+    rows = [_row(model, chat) for model in models]
+    note = "" if asked.everything else "`%mlx models --all` lists models to download, too."
+    if not rows:
+        print(f"There is no model like {asked.filter!r} here. {note}".strip())
+        return
+    _show_table(rows, note)
+
+
+def load(line: str, chat: Chat) -> None:
+    """Load a model, after downloading it where it is not here, and let it answer from now on."""
+    options = parser("load")
+    options.add_argument("model")
+    options.add_argument("--pin", action="store_true")
+    options.add_argument("--adapter")
+    asked = options.parse(line)
+    server = connection.connect()
+    order = {"model": asked.model, "pin": asked.pin or None, "adapter": asked.adapter}
+
+    def said(answer: dict[str, Any]) -> str:
+        took = f"in {answer['seconds']:.1f} s" if answer["seconds"] else "already there"
+        pinned = " It is pinned: it stays in memory." if asked.pin else ""
+        return (
+            f"{answer['model']} is loaded ({took}): {size(answer['bytes'])}, "
+            f"context of {answer['context_length']} tokens. It answers from now on.{pinned}"
+        )
+
+    try:
+        loaded = _follow(server, "load", order, said)
+    except ModelNotFound:
+        if not _can_be_downloaded(server, asked.model):
+            raise
+        _pull(server, asked.model, None)
+        loaded = _follow(server, "load", order, said)
+    chat.model = loaded["model"]
+
+
+def unload(line: str, chat: Chat) -> None:
+    """Give a model's memory back: the named one's, else that of the one that answers here."""
+    options = parser("unload")
+    options.add_argument("model", nargs="?")
+    asked = options.parse(line)
+    server = connection.connect()
+    name = asked.model or chat.model or connection.default_model() or ""
+    answer = server.post("mlx/models/unload", {"model": name})
+    if chat.model == answer["model"]:
+        chat.model = None
+    print(f"{answer['model']} is unloaded; {size(answer['freed'])} are free again.")
+
+
+def pull(line: str, _: Chat) -> None:
+    """Download a model from Hugging Face."""
+    options = parser("pull")
+    options.add_argument("model")
+    options.add_argument("--revision")
+    asked = options.parse(line)
+    _pull(connection.connect(), asked.model, asked.revision)
+
+
+def catalog(server: Server) -> list[dict[str, Any]]:
+    """All models that the server knows of, as `mlx/models` tells them."""
+    models: list[dict[str, Any]] = server.get("mlx/models", timeout=30)["models"]
+    return models
+
+
+def names(server: Server, *, here: bool) -> list[str]:
+    """Names and aliases of models: those on this machine, or also those to download."""
+    return [
+        name
+        for model in catalog(server)
+        if not here or model["state"] != "downloadable"
+        for name in (model["id"], *model["aliases"])
+    ]
+
+
+def _can_be_downloaded(server: Server, name: str) -> bool:
+    """Whether a model that is not here may be on Hugging Face.
+
+    Raises `DoesNotFit` where it is known that it would not run here.
+    """
+    for model in catalog(server):
+        if name in (model["id"], *model["aliases"]):
+            if model["fits"] is False:
+                raise DoesNotFit(
+                    f"{model['id']} would not run here. {model['why_not']} "
+                    f"`%mlx pull {name}` downloads it all the same."
+                )
+            return model["state"] in ("downloadable", "incomplete", "downloading")
+    return "/" in name
+
+
+def _pull(server: Server, name: str, revision: str | None) -> None:
+    def said(answer: dict[str, Any]) -> str:
+        if not answer["fetched"]:
+            return f"{answer['model']} was here already: {size(answer['bytes'])}."
+        took = f"{size(answer['fetched'])} in {duration(answer['seconds'])}"
+        return f"{answer['model']} is here: {took}."
+
+    _follow(server, "download", {"model": name, "revision": revision}, said)
+
+
+def _follow(
+    server: Server, what: str, order: dict[str, Any], said: Callable[[dict[str, Any]], str]
+) -> dict[str, Any]:
+    """Give an order and show how far it is; `said` makes a sentence of what came of it."""
+    name = order["model"]
+    shown: Bar | None = None
+    try:
+        with server.stream(f"mlx/models/{what}", {**order, "stream": True}) as events:
+            for event in events:
+                if event["phase"] == "done":
+                    (shown.end if shown is not None else print)(said(event))
+                    return event
+                if event["total"]:
+                    shown = shown or bar(name)
+                    shown.update(event)
+        raise EngineFailed(f"The server broke off in the middle of {name}.")
+    except KeyboardInterrupt:
+        if shown is not None:
+            shown.end(f"{name}: stopped.")
+        raise Interrupted(
+            "loading was stopped."
+            if what == "load"
+            else f"the download was stopped; what has come is kept, and `%mlx pull {name}` goes "
+            "on from there."
+        ) from None
+    except NotebookError:
+        if shown is not None:
+            shown.end(f"{name}: failed.")
+        raise
+
+
+def _row(model: dict[str, Any], chat: Chat) -> tuple[str, ...]:
+    context = model["context_length"]
+    memory = model["memory_bytes"]
+    about = "about " if model["approximate"] else ""
+    notes = [
+        "answers here" if model["id"] == chat.model else "",
+        "default" if model["default"] else "",
+        "pinned" if model["pinned"] else "",
+        "demonstration" if model["source"] == "embedded" else "",
+        f"also {', '.join(model['aliases'])}" if model["aliases"] else "",
+        f"download {size(model['download_bytes'])}" if model["download_bytes"] else "",
+        model["description"] or "",
+        model["error"] or "",
+        "" if model["error"] else (model["why_not"] or ""),
+    ]
+    return (
+        model["id"],
+        model["state"],
+        f"{context:,}" if context else "",
+        ", ".join(model["capabilities"]),
+        f"{about}{size(memory)}" if memory else "",
+        "; ".join(note for note in notes if note),
+    )
+
+
+def _show_table(rows: Sequence[tuple[str, ...]], note: str) -> None:
+    """Show rows as a table: HTML in a cell, aligned text elsewhere."""
+    from IPython.core.getipython import get_ipython
+    from IPython.display import display
+
+    widths = [max(len(row[at]) for row in (_COLUMNS, *rows)) for at in range(len(_COLUMNS) - 1)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
+        for row in (_COLUMNS, *rows)
+    ]
+    text = "\n".join([*(line.rstrip() for line in lines), *([note] if note else [])])
+    if getattr(get_ipython(), "kernel", None) is None:
+        print(text)
+        return
+    head = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    table = (
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f"<small>{html.escape(note)}</small>"
+    )
+    display({"text/plain": text, "text/html": table}, raw=True)  # type: ignore[no-untyped-call]

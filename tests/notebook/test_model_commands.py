@@ -1,0 +1,165 @@
+"""`%mlx models`, `load`, `unload`, `pull`: below a real server, from a stand-in of the hub."""
+
+import threading
+
+import pytest
+
+from tests.hub import Repository, hub, tiny_chat
+from tests.notebook.jupyter import JupyterServer, wait_for
+
+CONVERSATION = "get_ipython().magics_manager.registry['MlxMagics'].conversation"
+HELD = 2_000_000
+"""Where transfers are held, in bytes."""
+
+
+@pytest.fixture(scope="module")
+def the_hub():
+    with hub() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, the_hub):
+    home = tmp_path_factory.mktemp("jupyter")
+    server = JupyterServer(home, **the_hub.env(home / "hf"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def kernel(server):
+    kernel = server.kernel()
+    kernel.loaded = kernel.run("%load_ext mlx_notebook")
+    yield kernel
+    kernel.stop()
+
+
+@pytest.fixture(autouse=True)
+def _willing(the_hub, kernel):
+    yield
+    the_hub.released.set()
+    the_hub.hold_after = None
+    kernel.run(f"{CONVERSATION}.model = None")
+
+
+def fresh(the_hub, name):
+    """A model of that name on the hub, which nobody has downloaded yet."""
+    the_hub.models[name] = Repository.of({**tiny_chat(), "README.md": name.encode()})
+    return name
+
+
+def error_of(kernel, code, **how):
+    cell = kernel.run(code, check=False, **how)
+    assert cell.status == "error", cell
+    assert cell.traceback == [f"{cell.ename}: {cell.evalue}"]
+    return cell.ename, cell.evalue
+
+
+def test_models_are_a_static_table_of_those_that_are_here(kernel):
+    (table,) = kernel.run("%mlx models").outputs
+    assert set(table) == {"text/plain", "text/html"}
+    (line,) = [line for line in table["text/plain"].splitlines() if line.startswith("tiny-chat")]
+    assert "chat, tools, reasoning" in line
+    assert "default; demonstration" in line
+    assert '<th scope="col">model</th>' in table["text/html"]
+    assert "<td>tiny-chat</td>" in table["text/html"]
+    assert "mlx-community" not in table["text/plain"]
+
+
+def test_all_models_are_those_to_download_too(kernel):
+    (table,) = kernel.run("%mlx models --all embeddings").outputs
+    lines = table["text/plain"].splitlines()[1:]
+    assert len(lines) >= 2
+    assert all("downloadable" in line and "about " in line for line in lines)
+    assert "no model like 'nonesuch'" in kernel.run("%mlx models nonesuch").stdout
+
+
+def test_a_model_is_pulled_with_progress_that_leaves_text(kernel, the_hub):
+    name = fresh(the_hub, "org/pulled")
+    the_hub.hold_after = HELD
+    the_hub.released.clear()
+
+    threading.Timer(1.5, the_hub.released.set).start()
+    cell = kernel.run(f"%mlx pull {name}")
+    assert cell.updates >= 1
+    (left,) = cell.outputs
+    assert left["text/plain"].startswith("org/pulled is here: 6.2 MB in ")
+    assert set(left) == {"text/plain", "text/html"}
+    again = kernel.run(f"%mlx pull {name}")
+    assert again.stdout == "org/pulled was here already: 6.2 MB.\n"
+
+
+def test_an_interrupt_stops_the_download_and_the_next_goes_on_from_there(kernel, server, the_hub):
+    name = fresh(the_hub, "org/interrupted")
+    the_hub.hold_after = HELD
+    the_hub.released.clear()
+    error = error_of(kernel, f"%mlx pull {name}", interrupt_after=2)
+    assert error[0] == "Interrupted"
+    assert "`%mlx pull org/interrupted` goes on from there" in error[1]
+    wait_for(lambda: not server.status()["downloads"], 3, "the download to stop")
+    (table,) = kernel.run("%mlx models interrupted").outputs
+    assert "incomplete" in table["text/plain"]
+    the_hub.released.set()
+    the_hub.sent.clear()
+    kernel.run(f"%mlx pull {name}")
+    assert sum(the_hub.sent.values()) < 6_000_000 - HELD / 2
+
+
+def test_loading_a_model_that_is_not_here_downloads_it_and_it_answers(kernel, the_hub):
+    name = fresh(the_hub, "org/loaded")
+    cell = kernel.run(f"%mlx load {name}")
+    said = cell.stdout + "".join(output["text/plain"] for output in cell.outputs)
+    assert "org/loaded is here: 6.2 MB in " in said
+    assert "org/loaded is loaded (in " in said
+    assert kernel.value(f"{CONVERSATION}.model") == name
+    kernel.run("%%chat -t 0 --max-tokens 5\nHello!")
+    (table,) = kernel.run("%mlx models loaded").outputs
+    assert "resident" in table["text/plain"]
+    assert "answers here" in table["text/plain"]
+    assert "org/loaded is unloaded; " in kernel.run("%mlx unload").stdout
+
+
+def test_a_revision_is_pulled(kernel, the_hub):
+    cell = kernel.run("%mlx pull org/tiny --revision v1")
+    said = cell.stdout + "".join(output["text/plain"] for output in cell.outputs)
+    assert "org/tiny is here" in said
+
+
+@pytest.mark.parametrize(
+    ("code", "name", "said"),
+    [
+        ("%mlx pull", "BadMagic", "it needs a model's name"),
+        ("%mlx load", "BadMagic", "it needs a model's name"),
+        ("%mlx load a --fast", "BadMagic", "unrecognized arguments: --fast"),
+        ("%mlx pull 'a", "BadMagic", "quotation mark is not closed"),
+        ("%mlx pull org/nonesuch", "ModelNotFound", "There is no model 'org/nonesuch' at"),
+        ("%mlx load org/nonesuch", "ModelNotFound", "There is no model 'org/nonesuch' at"),
+        ("%mlx load nonesuch", "ModelNotFound", "There is no model 'nonesuch' here"),
+        ("%mlx pull org/tiny --revision v9", "DownloadFailed", "no revision 'v9'"),
+        ("%mlx pull tiny-chat", "RequestRefused", "nothing to download"),
+        ("%mlx unload nonesuch", "ModelNotFound", "nonesuch"),
+    ],
+)
+def test_what_goes_wrong_is_one_sentence(kernel, code, name, said):
+    ename, evalue = error_of(kernel, code)
+    assert ename == name
+    assert said in evalue
+
+
+def test_a_gated_model_and_a_full_disk_are_told(kernel, the_hub):
+    gated = fresh(the_hub, "org/gated")
+    the_hub.models[gated].gated = True
+    assert error_of(kernel, f"%mlx load {gated}")[0] == "DownloadFailed"
+    large = fresh(the_hub, "org/large")
+    the_hub.models[large].claimed["model.safetensors"] = 10**15
+    ename, evalue = error_of(kernel, f"%mlx pull {large}")
+    assert ename == "DoesNotFit"
+    assert "GB are free" in evalue
+
+
+def test_names_and_options_are_completed(kernel):
+    assert "pull" in kernel.complete("%mlx pu")
+    assert "tiny-chat" in kernel.complete("%mlx unload ti")
+    assert "mlx-community/Qwen3-4B-4bit" in kernel.complete("%mlx pull mlx-c")
+    assert "--all" in kernel.complete("%mlx models --")
+    assert "--pin" in kernel.complete("%mlx load --")

@@ -7,13 +7,17 @@ constrains it. Made off the decode loop, since compiling a grammar may take a se
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
+
+import msgspec
 
 from mlx_notebook.engine import tool_prompt
 from mlx_notebook.engine.constraints import Constraint, MinTokens
-from mlx_notebook.engine.errors import InvalidRequest
+from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
 from mlx_notebook.engine.grammar.compiler import Compiler, Thinking
 from mlx_notebook.engine.grammar.errors import GrammarError, NotEnforceable
+from mlx_notebook.engine.grammar.forbidden import Forbidden
 from mlx_notebook.engine.grammar.matcher import Grammar
 from mlx_notebook.engine.parsers import registry
 from mlx_notebook.engine.parsers.dialect import Dialect
@@ -22,7 +26,7 @@ from mlx_notebook.engine.parsers.harmony_reader import HarmonyReader
 from mlx_notebook.engine.parsers.reader import Reader, TextReader
 from mlx_notebook.engine.parsers.tools import Tools
 from mlx_notebook.engine.reasoning import Budget, Reasoning, infer, token_ids
-from mlx_notebook.messages import ChatPrompt, Generate
+from mlx_notebook.messages import ChatPrompt, Generate, Prompt, ToolChoice
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +36,7 @@ class Plan:
     """How the rows of one request are read and constrained."""
 
     reader: Callable[[], TextReader] = Reader
-    grammar: Grammar | None = None
+    grammar: Grammar | Forbidden | None = None
     minimum: int = 0
     end: Sequence[int] = ()
     budget: Callable[[Constraint | None], Budget] | None = field(default=None, repr=False)
@@ -57,9 +61,16 @@ class Language:
     family
         `model_type` of the model's config.json: which dialect a model gets whose template knows
         no tools.
+    dialect
+        The name of its dialect, where its settings give one.
+
+    Raises
+    ------
+    LoadFailed
+        If there is no dialect of that name.
     """
 
-    def __init__(self, tokenizer: Any, width: int, family: str = ""):
+    def __init__(self, tokenizer: Any, width: int, family: str = "", dialect: str | None = None):
         template = getattr(tokenizer, "chat_template", None)
         text = template if isinstance(template, str) else None
         vocabulary = tokenizer.get_vocab()
@@ -68,8 +79,11 @@ class Language:
         self._text_arguments = tool_prompt.wants_text(text)
         self._system_role = "System role not supported" not in (text or "")
         self._end = sorted(tokenizer.eos_token_ids)
-        inferred = registry.infer(text, vocabulary)
-        self.dialect: Dialect = inferred or registry.for_family(family)
+        self.dialect: Dialect = (
+            _named(dialect)
+            if dialect is not None
+            else registry.infer(text, vocabulary) or registry.for_family(family)
+        )
         self.reasoning: Reasoning | None = infer(text, vocabulary)
         self._compiler = Compiler(tokenizer, width, self._end)
 
@@ -79,6 +93,29 @@ class Language:
             self._compiler.read_vocabulary()
         except GrammarError as error:
             log.info("%s", error)
+
+    @cached_property
+    def no_calls(self) -> Forbidden | None:
+        """What keeps an answer free of calls; None where the dialect's calls have no mark."""
+        starts = self.dialect.starts
+        if isinstance(self.dialect, Harmony) or any(start.first for start in starts):
+            return None
+        try:
+            return self._compiler.forbid([start.text.encode() for start in starts])
+        except GrammarError as error:
+            log.info("%s", error)
+            return None
+
+    def shown(self, prompt: Prompt, choice: ToolChoice) -> Prompt:
+        """The prompt as the model is to see it.
+
+        Where calls are forbidden, its tools stay, so that a client which forbids them now and then
+        finds its prefix cached; where that cannot be enforced, they go, so that nothing tempts the
+        model.
+        """
+        if not isinstance(prompt, ChatPrompt) or choice.mode != "none" or not prompt.tools:
+            return prompt
+        return prompt if self.no_calls is not None else msgspec.structs.replace(prompt, tools=[])
 
     def conversation(self, prompt: ChatPrompt) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Messages and tools as the model's chat template takes them.
@@ -123,6 +160,7 @@ class Language:
             If what is asked of the output cannot be enforced, naming the parameter.
         """
         prompt, sampling = command.prompt, command.sampling
+        self._check_bias(sampling.logit_bias)
         try:
             tools = self._callable(command)
             dialect = self.dialect if tools is not None else None
@@ -148,6 +186,16 @@ class Language:
         minimum = 0 if sampling.ignore_eos else sampling.min_tokens
         return Plan(reader, grammar, minimum, self._end, budget)
 
+    def _check_bias(self, bias: dict[int, float]) -> None:
+        size = len(self.tokenizer)
+        for token in bias:
+            if not 0 <= token < size:
+                raise InvalidRequest(
+                    f"'logit_bias' names the token {token}; this model's tokens lie between 0 and "
+                    f"{size - 1}.",
+                    "logit_bias",
+                )
+
     def _callable(self, command: Generate) -> Tools | None:
         """The functions that the model may call, if any."""
         prompt, choice = command.prompt, command.tool_choice
@@ -158,14 +206,16 @@ class Language:
 
     def _grammar(
         self, command: Generate, tools: Tools | None, thinking: bool
-    ) -> tuple[Grammar | None, bool]:
+    ) -> tuple[Grammar | Forbidden | None, bool]:
         """The request's grammar, and whether its calls are left free.
 
         Calls that the model chooses to make are constrained wherever its dialect can be. Where it
         cannot, they are parsed and checked afterwards; but what was demanded is never left open.
         """
         if tools is None and command.output_format is None:
-            return None, False
+            prompt = command.prompt
+            shows_tools = isinstance(prompt, ChatPrompt) and bool(prompt.tools)
+            return (self.no_calls if shows_tools else None), False
         options: dict[str, Any] = {
             "output": command.output_format,
             "choice": command.tool_choice,
@@ -200,3 +250,10 @@ class Language:
 
         closing, start, end = encode(marks.closing), encode(marks.start), encode(marks.end)
         return lambda inner: Budget(limit, closing, start, end, thinking=thinking, inner=inner)
+
+
+def _named(dialect: str) -> Dialect:
+    try:
+        return registry.get(dialect)
+    except ValueError as error:
+        raise LoadFailed(f"The model's tool_dialect cannot be used. {error}", "model") from error

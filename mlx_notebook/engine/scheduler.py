@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
-import msgspec
 
 from mlx_notebook.engine.embedding import Embedding
 from mlx_notebook.engine.errors import EngineError, InvalidRequest
@@ -30,7 +29,6 @@ from mlx_notebook.engine.residency import Residency, Slot
 from mlx_notebook.engine.scoring import Scoring
 from mlx_notebook.messages import (
     Cancel,
-    ChatPrompt,
     Command,
     Embed,
     EngineConfig,
@@ -201,9 +199,7 @@ class Scheduler:
 
     def _prepare(self, command: Generate, slot: Slot) -> Continuation:
         backend = slot.backend
-        asked = command.prompt
-        if isinstance(asked, ChatPrompt) and command.tool_choice.mode == "none":
-            asked = msgspec.structs.replace(asked, tools=[])  # nothing tempts it to call one
+        asked = backend.language.shown(command.prompt, command.tool_choice)
         prompt = prepare(backend.language, asked, keep_stable=not backend.trimmable)
         if not prompt.tokens:
             raise InvalidRequest("the prompt is empty", "messages")

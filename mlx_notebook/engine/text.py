@@ -81,7 +81,8 @@ class TextBackend:
         self.context_length = context_length(config, options.context_limit)
         self.nbytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
         self.vocabulary = Vocabulary(tokenizer)
-        self.language = Language(tokenizer, _width(model), str(config.get("model_type", "")))
+        family = str(config.get("model_type", ""))
+        self.language = Language(tokenizer, _width(model), family, options.tool_dialect)
         self.trimmable = all(map(_always_trimmable, make_prompt_cache(model)))
         self._prefixes = prefixes
         self._generator = RowGenerator(

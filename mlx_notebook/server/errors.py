@@ -14,6 +14,7 @@ ApiError
 └── InsufficientMemory      507  insufficient_memory
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
@@ -21,6 +22,8 @@ import msgspec
 from tornado import web
 
 from mlx_notebook.messages import ErrorCode, Failed
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
@@ -60,7 +63,9 @@ class ApiError(web.HTTPError):
         code: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        super().__init__(self.status, message, reason=self.status_reason)
+        # For the log, in which what a request holds shall not begin lines of its own.
+        line = _CONTROL.sub(lambda found: repr(found[0])[1:-1], message)
+        super().__init__(self.status, line, reason=self.status_reason)
         self.message = message
         self.param = param
         self.code = code or self.default_code

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mlx_notebook import messages as m
-from tests.engine.process import EngineProcess
+from tests.engine.process import EngineProcess, running
 from tests.engine.test_generation import everything
 
 
@@ -37,6 +37,7 @@ class Asked:
         tools = options.pop("tools", [])
         kwargs = options.pop("template_kwargs", {})
         self.id = f"{text}-{next(_numbers)}"
+        settings = options.pop("model_options", m.ModelOptions())
         messages = options.pop("messages", [{"role": "user", "content": text}])
         prompt = m.ChatPrompt(messages=messages, tools=tools, template_kwargs=kwargs)
         engine.send(
@@ -44,6 +45,7 @@ class Asked:
                 id=self.id,
                 model="random",
                 path=str(model),
+                options=settings,
                 prompt=prompt,
                 sampling=m.Sampling(**sampling),
                 trace=True,
@@ -101,12 +103,54 @@ def test_a_named_function_is_the_one_called(engine: EngineProcess, model: Path) 
     assert [name for name, _ in asked.calls] == ["stop_now"]
 
 
-def test_no_choice_means_that_the_prompt_has_no_tools(engine: EngineProcess, model: Path) -> None:
-    with_none = Asked(engine, model, "x", tools=TOOLS, tool_choice=m.ToolChoice(mode="none"))
-    without = Asked(engine, model, "x")
-    with_none.wait(), without.wait()
-    traces = [e.prompt for e in engine.events if isinstance(e, m.Traced)][-2:]
-    assert traces[0] == traces[1]
+def prompts(engine: EngineProcess, model: Path, **options: Any) -> list[str]:
+    """The prompts of a request with a free choice, without one, and with no tools at all."""
+    none = m.ToolChoice(mode="none")
+    brief = {"sampling": {"max_tokens": 2}, **options}
+    asked = [
+        Asked(engine, model, "x", tools=TOOLS, **brief),
+        Asked(engine, model, "x", tools=TOOLS, tool_choice=none, **brief),
+        Asked(engine, model, "x", **brief),
+    ]
+    ids = [one.wait().id for one in asked]
+    assert not asked[1].calls
+    traces = {event.id: event.prompt for event in engine.events if isinstance(event, m.Traced)}
+    return [traces[id] for id in ids]
+
+
+def test_no_choice_leaves_the_tools_in_the_prompt(engine: EngineProcess, model: Path) -> None:
+    auto, none, without = prompts(engine, model)
+    assert none == auto != without
+
+
+def test_the_dialect_of_the_settings_wins(model: Path) -> None:
+    options = m.ModelOptions(tool_dialect="mistral")
+    choice = m.ToolChoice(mode="required", names=["stop_now"], parallel=False)
+    with running() as engine:
+        asked = Asked(
+            engine, model, "x", tools=TOOLS, tool_choice=choice, model_options=options
+        ).wait()
+        assert [name for name, _ in asked.calls] == ["stop_now"]
+        trace = next(e for e in engine.events if isinstance(e, m.Traced))
+    assert trace.rows[0].raw.startswith("[TOOL_CALLS]")
+
+
+def test_tools_go_where_calls_have_no_mark_to_forbid(model: Path) -> None:
+    # Llama's calls are bare JSON, with which other answers begin too.
+    options = m.ModelOptions(tool_dialect="llama")
+    with running() as engine:
+        auto, none, without = prompts(engine, model, model_options=options)
+    assert none == without != auto
+
+
+def test_a_dialect_that_is_not_known_is_refused_with_those_that_are(model: Path) -> None:
+    options = m.ModelOptions(tool_dialect="klingon")
+    with running() as engine:
+        asked = Asked(engine, model, "x", model_options=options).wait()
+    assert isinstance(asked.end, m.Failed)
+    assert asked.end.code == "model_load_failed"
+    for name in ("klingon", "hermes", "mistral"):
+        assert name in asked.end.message
 
 
 def test_a_call_cut_off_ends_with_length(engine: EngineProcess, model: Path) -> None:

@@ -113,8 +113,21 @@ def test_a_parameter_that_is_not_right_is_named(
 
 
 def test_a_token_id_outside_the_vocabulary_is_told(server: RunningServer) -> None:
-    body = {"messages": HELLO, "logit_bias": {"99999999": 1}, "max_tokens": 2}
-    assert post(server, body).status_code in (200, 400)
+    body = {"messages": HELLO, "logit_bias": {"5": 1, "99999999": 1}, "max_tokens": 2}
+    error = error_of(post(server, body), 400)
+    assert error["param"] == "logit_bias"
+    assert "99999999" in error["message"]
+
+
+def test_what_a_request_holds_begins_no_line_of_the_log(server: RunningServer) -> None:
+    id = "\n[I] all is well\u2028\x1b[2J"
+    message = {"role": "tool", "tool_call_id": id, "content": "x"}
+    name = {"messages": HELLO, "model": id}
+    for body in ({"messages": [*HELLO, message]}, name):
+        error = error_of(post(server, body), 404 if body is name else 400)
+        assert "all is well" in error["message"]
+    lines = wait_for(lambda: [x for x in server.log.splitlines() if "all is well" in x], 10)
+    assert all("HTTPServerRequest" in line or r"\n[I] all" in line for line in lines), lines
 
 
 @pytest.mark.parametrize(

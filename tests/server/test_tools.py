@@ -134,6 +134,32 @@ def test_no_call_is_made_where_none_is_allowed(client: openai.OpenAI) -> None:
     assert not answer.choices[0].message.tool_calls
 
 
+def test_no_call_is_made_even_where_the_model_wants_nothing_else(
+    client: openai.OpenAI, server: RunningServer
+) -> None:
+    body = {"content": "<tool_call>", "model": "tiny-chat"}
+    [mark] = server.client.post("tokenize", json=body).json()["tokens"]
+    options = {"tools": [WEATHER], "logit_bias": {str(mark): 100}, "max_tokens": 60}
+    assert ask(client, **options).choices[0].message.tool_calls
+    choice = ask(client, **options, tool_choice="none").choices[0]
+    assert not choice.message.tool_calls
+    assert choice.message.content
+    assert "tool_call>" not in choice.message.content
+    trace = server.client.get("mlx/traces").json()["data"][0]["id"]
+    assert "weather" in server.client.get(f"mlx/traces/{trace}").json()["prompt"]
+
+
+def test_forbidding_calls_now_and_then_costs_no_cached_prefix(client: openai.OpenAI) -> None:
+    messages = [{"role": "user", "content": f"Say {'much ' * 40} of the weather."}]
+    uncached = []
+    for choice in ("auto", "none", "auto", "none"):
+        usage = ask(
+            client, messages=messages, tools=[WEATHER, CLOCK], tool_choice=choice, max_tokens=1
+        ).usage
+        uncached.append(usage.prompt_tokens - usage.prompt_tokens_details.cached_tokens)
+    assert all(left <= 8 for left in uncached[1:]), uncached
+
+
 def test_a_call_cut_short_ends_by_its_length(client: openai.OpenAI) -> None:
     answer = ask(client, tools=[WEATHER], tool_choice="required", max_tokens=5)
     assert answer.choices[0].finish_reason == "length"

@@ -9,6 +9,7 @@ import llguidance
 import msgspec
 
 from mlx_notebook.engine.grammar.errors import GrammarError
+from mlx_notebook.engine.grammar.forbidden import Forbidden
 from mlx_notebook.engine.grammar.lark import Rules
 from mlx_notebook.engine.grammar.matcher import Grammar, Trigger
 from mlx_notebook.engine.grammar.schemas import check, close_objects
@@ -105,6 +106,10 @@ class Compiler:
                 # Its import would keep the first request with tools waiting.
                 check({}, "nothing", "tools")
             return self._tokens
+
+    def forbid(self, texts: Sequence[bytes]) -> Forbidden:
+        """Return the constraint of answers that hold none of these texts; raises GrammarError."""
+        return Forbidden(self.read_vocabulary(), texts)
 
     def _compile(
         self,

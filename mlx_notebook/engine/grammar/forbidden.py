@@ -1,0 +1,74 @@
+"""Texts that an answer must not hold: the marks of calls, where the request forbids calls.
+
+Each token is allowed unless it would complete one of them, be it one special token or the last of
+several pieces. So the prompt may keep its tools, and with them the prefix that is cached.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from mlx_notebook.engine.grammar.mask import words
+from mlx_notebook.engine.grammar.tokens import Tokens
+
+Mask = npt.NDArray[np.uint32]
+
+
+class Forbidden:
+    """The constraint, to be shared; `row` makes the state of one row.
+
+    Looks at every token of the vocabulary once: a fraction of a second for large ones.
+    """
+
+    def __init__(self, tokens: Tokens, texts: Sequence[bytes]) -> None:
+        self._tokens = tokens
+        self.longest = max(map(len, texts))
+        # What has been written of a text -> the tokens that may not follow, as bits.
+        banned: dict[bytes, list[int]] = {
+            text[:at]: [] for text in texts for at in range(len(text))
+        }
+        for token in range(tokens.width):
+            data = tokens.bytes_of(token)
+            for text in texts:
+                if text in data:
+                    banned[b""].append(token)
+                for at in range(1, len(text)):
+                    if data.startswith(text[at:]):
+                        banned[text[:at]].append(token)
+        self._allowed = {begun: self._without(ids) for begun, ids in banned.items() if ids}
+
+    def row(self) -> "Row":
+        """Return the constraint of one row."""
+        return Row(self, self._tokens)
+
+    def take_out(self, tail: bytes, mask: Mask) -> None:
+        """Take what may not follow `tail` out of `mask`."""
+        for begun, allowed in self._allowed.items():
+            if tail.endswith(begun):
+                mask &= allowed
+
+    def _without(self, ids: list[int]) -> Mask:
+        mask = np.full(words(self._tokens.width), 0xFFFFFFFF, np.uint32)
+        for token in ids:
+            mask[token // 32] &= ~np.uint32(1 << (token % 32))
+        return mask
+
+
+class Row:
+    """What one row has written last."""
+
+    def __init__(self, forbidden: Forbidden, tokens: Tokens) -> None:
+        self._forbidden = forbidden
+        self._tokens = tokens
+        self._tail = b""
+
+    def advance(self, token: int) -> None:
+        """Take note of a token that was chosen."""
+        self._tail = (self._tail + self._tokens.bytes_of(token))[-self._forbidden.longest :]
+
+    def fill(self, mask: Mask) -> bool:
+        """Write the allowed tokens into `mask`, a bit each."""
+        mask[:] = 0xFFFFFFFF
+        self._forbidden.take_out(self._tail, mask)
+        return True

@@ -8,6 +8,7 @@ and chunks add up the same products in another order.
 import argparse
 import asyncio
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ async def compare(
     server, settings = live.server, _MODES[mode]
     own = make_prompts(model, requests, 100, f"determinism {mode}")
     for number, prompt in enumerate(own):
+        tell(f"{mode}: request {number + 1} of {requests}")
         first = await server.ask(prompt, tokens, **settings)
         again.add(first, await server.ask(prompt, tokens, **settings))
         company = make_prompts(model, others, 100, f"company {mode} {number}")
@@ -78,6 +80,12 @@ async def compare(
         replies = await asyncio.gather(*(server.ask(text, tokens, **settings) for text in everyone))
         beside.add(first, replies[place])
     return {"alone again": again.figures, f"beside {others} others": beside.figures}
+
+
+def tell(text: str) -> None:
+    """Show how far the run has come, on the line that was last shown."""
+    sys.stderr.write(f"\r\x1b[K{text}" if sys.stderr.isatty() else f"{text}\n")
+    sys.stderr.flush()
 
 
 def render(results: dict[str, Any]) -> str:
@@ -106,6 +114,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             ("prefixes reused", ()),
             ("no reuse", ("--MlxNotebookApp.prefix_cache_entries=0",)),
         ):
+            tell(f"{title}: the server starts")
             async with running(model, work, *settings) as live:
                 for mode in _MODES:
                     results[f"{mode}, {title}"] = await compare(
@@ -119,12 +128,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.determinism", description=__doc__)
     parser.add_argument("--model", default=str(ROOT / "mlx_notebook" / "demo_models" / "tiny-chat"))
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
-    parser.add_argument("--requests", type=int, default=20)
-    parser.add_argument("--others", type=int, default=15)
-    parser.add_argument("--tokens", type=int, default=100)
+    parser.add_argument("--requests", type=int, default=6)
+    parser.add_argument("--others", type=int, default=7)
+    parser.add_argument("--tokens", type=int, default=60)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     results = asyncio.run(measure(options))
+    tell("")
     options.out.mkdir(parents=True, exist_ok=True)
     text = render(results)
     (options.out / "determinism.json").write_text(json.dumps(results, indent=1) + "\n")

@@ -32,8 +32,9 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
     `max_batch` is rows decoded together, `prefill_step` the most prompt tokens of one prefill
     chunk (how long a long prompt may hold up running streams). `memory_budget` is what all models
     together may take, in bytes (`None`: a share of the machine's), `max_resident` how many there
-    may be (0: any number). `prefix_disk_path` is the folder where computed prompts outlive the
-    engine, `prefix_disk_bytes` what they may take (0: nothing).
+    may be (0: any number); a model that waits for memory lets later requests of those in its way
+    go first for `swap_patience` seconds. `prefix_disk_path` is the folder where computed prompts
+    outlive the engine, `prefix_disk_bytes` what they may take (0: nothing).
     """
 
     max_batch: int = 32
@@ -41,6 +42,7 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
     max_prompt_tokens: int | None = None
     memory_budget: int | None = None
     max_resident: int = 0
+    swap_patience: float = 5.0
     idle_unload_minutes: float = 3.0
     prefix_cache_entries: int = 64
     prefix_cache_bytes: int | None = None

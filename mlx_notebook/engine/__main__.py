@@ -101,8 +101,9 @@ class Engine:
 
         def send(events: list[Event]) -> None:
             frame = self._encoder.encode(Frame(events))
-            if isinstance(events[-1], Stats):
-                self._stats = self._encoder.encode(Frame([events[-1]]))
+            latest = next((e for e in reversed(events) if isinstance(e, Stats)), None)
+            if latest is not None:
+                self._stats = self._encoder.encode(Frame([latest]))
             frames.send(frame, copy=False)
 
         try:

@@ -3,7 +3,8 @@
 EngineError            carries a code of the protocol, a sentence, and the parameter at fault
 ├── InvalidRequest     the request asks for something that cannot be
 ├── ContextOverflow    the prompt does not fit the model's context
-└── LoadFailed         the model's files cannot be loaded
+├── LoadFailed         the model's files cannot be loaded
+└── InsufficientMemory the model does not fit into the memory for models
 """
 
 from mlx_notebook.messages import ErrorCode, Failed
@@ -39,3 +40,15 @@ class LoadFailed(EngineError):
     """The model's files cannot be loaded."""
 
     code: ErrorCode = "model_load_failed"
+
+
+class InsufficientMemory(EngineError):
+    """The model does not fit into the memory that models may take."""
+
+    code: ErrorCode = "insufficient_memory"
+
+
+def reason(error: Exception) -> str:
+    """An error of a library in one line."""
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__

@@ -11,7 +11,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_notebook.engine.errors import LoadFailed
+from mlx_notebook.engine.errors import LoadFailed, reason
 from mlx_notebook.messages import ModelOptions
 
 # Keys and values are reserved for so many tokens: about four chats of a thousand each.
@@ -43,19 +43,26 @@ def footprint(name: str, path: Path, options: ModelOptions) -> Footprint:
         If there is no model, or its files are cut off.
     """
     try:
-        config = json.loads((path / "config.json").read_text())
+        config = _config(path / "config.json")
         weights = sum(map(_weight_bytes, _files(path)))
     except FileNotFoundError as error:
         missing = Path(error.filename).name if error.filename else str(error)
-        raise LoadFailed(
-            f"{name} cannot be loaded: there is no {missing} in its folder."
-        ) from error
+        message = f"{name} cannot be loaded: there is no {missing} in its folder."
+        raise LoadFailed(message, "model") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise LoadFailed(f"{name} cannot be loaded: {error}") from error
+        raise LoadFailed(f"{name} cannot be loaded: {reason(error)}", "model") from error
     for other in (options.draft, options.adapter):
         if other is not None:
             weights += sum(map(_weight_bytes, sorted(Path(other).glob("*.safetensors"))))
     return Footprint(weights, _kv_bytes(config, options))
+
+
+def _config(file: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file.name} is not readable JSON ({reason(error)}).") from error
+    return config
 
 
 def _files(path: Path) -> list[Path]:

@@ -17,10 +17,12 @@ def device_memory() -> int:
         for key in ("max_recommended_working_set_size", "total_memory", "memory_size"):
             if key in info:
                 return int(info[key])
-    return min([int(psutil.virtual_memory().total), *_cgroup_limits()])
+    return min([int(psutil.virtual_memory().total), *cgroup_limits()])
 
 
-def _cgroup_limits(groups: Path = Path("/proc/self/cgroup")) -> Iterator[int]:
+def cgroup_limits(
+    groups: Path = Path("/proc/self/cgroup"), tree: Path = Path("/sys/fs/cgroup")
+) -> Iterator[int]:
     """What the process's control groups, and those around them, allow it (Linux containers).
 
     Versions 1 and 2, see https://docs.kernel.org/admin-guide/cgroup-v2.html.
@@ -29,9 +31,9 @@ def _cgroup_limits(groups: Path = Path("/proc/self/cgroup")) -> Iterator[int]:
     for line in lines:
         _, kinds, name = line.split(":", 2)
         if kinds == "":
-            root, file = Path("/sys/fs/cgroup"), "memory.max"
+            root, file = tree, "memory.max"
         elif "memory" in kinds.split(","):
-            root, file = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
+            root, file = tree / "memory", "memory.limit_in_bytes"
         else:
             continue
         own = root / name.lstrip("/")

@@ -1,142 +1,154 @@
-"""Which models are in memory: loading, eviction of the least recently used, idle unloading."""
+"""Which models are in memory: loading, making room, unloading.
+
+One model is loaded at a time, in the order in which they were asked for, a slice at a time. Its
+files are checked before any other goes for it, and busy ones are waited for. But once a model has
+waited for `swap_patience` seconds, and the one in its way has had a turn as long, requests for that
+one which came later wait too: each gets its turn, and models do not change at every request.
+"""
 
 import gc
 import logging
 import time
-from collections import deque
 from collections.abc import Generator
 from concurrent.futures import Executor
 from pathlib import Path
 
 import mlx.core as mx
 
-from mlx_notebook.engine.budget import default_budget
-from mlx_notebook.engine.embedding import Embedding
-from mlx_notebook.engine.errors import EngineError
-from mlx_notebook.engine.footprint import footprint
+from mlx_notebook.engine.budget import Budget
+from mlx_notebook.engine.errors import EngineError, LoadFailed, reason
+from mlx_notebook.engine.footprint import Footprint, footprint
 from mlx_notebook.engine.memory import return_freed_memory
 from mlx_notebook.engine.prefix_cache import PrefixCache
-from mlx_notebook.engine.runner import Runner
-from mlx_notebook.engine.scoring import Scoring
+from mlx_notebook.engine.slots import Slot
 from mlx_notebook.engine.text import TextBackend, load
-from mlx_notebook.messages import (
-    Embed,
-    EngineConfig,
-    Generate,
-    Load,
-    LoadProgress,
-    ModelOptions,
-    Resident,
-    Tokenize,
-)
+from mlx_notebook.engine.waiting import Queue, Source, Waiting
+from mlx_notebook.messages import EngineConfig, LoadProgress
 
 log = logging.getLogger(__name__)
 
+# A model that could not be loaded is tried again after so long, or when its files have changed.
+_RETRY_SECONDS = 10.0
 
-class Slot:
-    """A resident model, its requests, and when it was last used."""
 
-    def __init__(self, backend: TextBackend):
-        self.backend = backend
-        self.runner = Runner(backend)
-        self.loaded_at = self.last_used = time.time()
-        self.pinned = False
-        self.waiting = 0
-        """Requests that will use the model but are not in its batch yet: it must stay."""
-        self.aside: deque[Embedding | Scoring] = deque()
-        """Work done a piece at a time, between the steps of the batch."""
+class _Loading:
+    """The model that is being loaded."""
 
-    @property
-    def busy(self) -> bool:
-        """Whether a request runs on this model or is about to."""
-        return bool(self.waiting or self.aside or len(self.backend))
+    def __init__(self, queue: Queue, need: Footprint, slices: Generator[int, None, TextBackend]):
+        self.model, self.source, self.since = queue.model, queue.source, queue.since
+        self.need, self.slices = need, slices
+        self.began = time.perf_counter()
+        self.checked = self.has_room = self.pinned = False
+        self.done = 0
 
-    @property
-    def resident(self) -> Resident:
-        """What the status shows of it."""
-        backend = self.backend
-        return Resident(
-            backend.name,
-            backend.nbytes,
-            backend.context_length,
-            self.loaded_at,
-            self.last_used,
-            len(backend) + self.waiting + len(self.aside),
-            self.pinned,
-        )
+
+class _Failure:
+    """Why a model could not be loaded, when, and from which files."""
+
+    def __init__(self, path: Path, error: EngineError):
+        self.error, self.files, self.at = error, _stamps(path), time.monotonic()
+
+    def holds(self, path: Path) -> bool:
+        """Whether another try would be a waste."""
+        return time.monotonic() - self.at < _RETRY_SECONDS and _stamps(path) == self.files
 
 
 class Residency:
-    """The resident models, and the one being loaded."""
+    """The resident models, and the one being loaded.
 
-    def __init__(self, settings: EngineConfig, prefixes: PrefixCache, workers: Executor):
+    Parameters
+    ----------
+    settings, prefixes, workers
+        As for `load`.
+    waiting
+        The work that wants a model; what can begin is the scheduler's to take out.
+    """
+
+    def __init__(
+        self, settings: EngineConfig, prefixes: PrefixCache, workers: Executor, waiting: Waiting
+    ):
         self._settings, self._prefixes, self._workers = settings, prefixes, workers
+        self._waiting = waiting
         self.slots: dict[str, Slot] = {}
-        self._wanted: dict[str, tuple[Path, ModelOptions]] = {}
-        self._loading: Generator[int, None, TextBackend] | None = None
-        self._began = 0.0
-        self._done = self._total = 0
-        self.budget = settings.memory_budget or default_budget()
+        self.budget = Budget.of(settings)
+        self.held: dict[str, float] = {}
+        """Models that take no request that came after this moment: another one's turn is next."""
+        self._loading: _Loading | None = None
+        self._failures: dict[Source, _Failure] = {}
 
     @property
     def loading(self) -> list[str]:
-        """Names of the models that are loading or wait for it; the first one is being loaded."""
-        return list(self._wanted)
+        """Names of the models that are being loaded (the first one) or wait for it."""
+        now = [self._loading.model] if self._loading else []
+        return now + [queue.model for queue in self._waiting if queue.model not in now]
 
     @property
     def progress(self) -> LoadProgress | None:
         """How far the model that is being loaded has come."""
-        if self._loading is None:
-            return None
-        return LoadProgress(next(iter(self._wanted)), self._done, self._total)
+        loading = self._loading
+        return LoadProgress(loading.model, loading.done, loading.need.weights) if loading else None
 
-    def want(self, job: Generate | Tokenize | Embed | Load) -> None:
-        """Have a command's model loaded if it is not resident; `advance` does the work."""
-        if job.model not in self.slots:
-            self._wanted.setdefault(job.model, (Path(job.path), job.options))
+    @property
+    def under_way(self) -> str | None:
+        """The model whose files are being read, unless it waits for another one to end."""
+        loading = self._loading
+        return loading.model if loading and (loading.has_room or not loading.checked) else None
+
+    def usable(self, model: str, source: Source) -> Slot | None:
+        """A model's slot, if it is resident as it is wanted."""
+        slot = self.slots.get(model)
+        return slot if slot is not None and slot.source == source else None
 
     def advance(self) -> tuple[str, float | EngineError] | None:
-        """Do a slice of the loading that is under way.
+        """Do a slice of the loading that is under way, or begin the next one.
 
         Returns
         -------
         The model's name and the seconds that loading took, or why it failed; None while neither.
         """
-        if not self._wanted:
-            return None
-        model, (path, options) = next(iter(self._wanted.items()))
-        if self._loading is None:
-            if not self._make_room():
-                return None
-            self._began = time.perf_counter()
-            self._done = 0
-            try:
-                self._total = footprint(model, path, options).weights
-            except EngineError as error:
-                del self._wanted[model]
-                return model, error
-            self._loading = load(
-                model, path, options, self._settings, self._prefixes, self._workers
-            )
+        self.held = {}
+        queue = self._waiting.head
         try:
-            self._done = next(self._loading)
-        except StopIteration as done:
-            self._end(model)
-            self.slots[model] = Slot(done.value)
-            return model, time.perf_counter() - self._began
-        except EngineError as error:
-            log.warning("%s", error.message)
-            self._end(model)
-            return model, error
-        return None
+            if self._loading is None:
+                if queue is None or self.usable(queue.model, queue.source):
+                    return None
+                self._loading = self._begun(queue)
+            loading = self._loading
+            if loading is None:
+                return None
+            if loading.checked and not loading.has_room and not self._make_room(loading):
+                return None
+            loading.done = next(loading.slices)
+            loading.checked = True
+            return None
+        except StopIteration as end:
+            return self._loaded(end.value)
+        except Exception as error:
+            wanted = self._loading or queue
+            assert wanted is not None
+            if not isinstance(error, EngineError):
+                log.exception("%s could not be loaded", wanted.model)
+            failure = _without_frames(error, wanted.model)
+        if self._loading is not None:
+            # What the attempt held is free only now that its frames are gone.
+            self._loading = None
+            _give_back()
+        if isinstance(failure, LoadFailed) and wanted.source not in self._failures:
+            log.warning("%s", failure.message)
+            self._failures[wanted.source] = _Failure(wanted.source.path, failure)
+        return wanted.model, failure
+
+    def abandon(self, model: str) -> None:
+        """Stop loading a model, if it is the one that is being loaded."""
+        if self._loading is not None and self._loading.model == model:
+            self._loading = None
+            _give_back()
 
     def unload(self, model: str) -> int:
         """Give a model's memory back; returns the bytes freed."""
         before = mx.get_active_memory() + mx.get_cache_memory()
         self.slots.pop(model).backend.close()
-        gc.collect()
-        mx.clear_cache()
-        return_freed_memory()
+        _give_back()
         freed = before - mx.get_active_memory() - mx.get_cache_memory()
         log.info("unloaded %s: %.1f MB freed", model, freed / 1e6)
         return int(freed)
@@ -156,16 +168,64 @@ class Residency:
             self.unload(model)
         return idle
 
-    def _make_room(self) -> bool:
-        """Evict the least recently used idle model if there are too many; False if all are busy."""
-        most = self._settings.max_resident
-        while most and len(self.slots) >= most:
-            idle = [m for m, slot in self.slots.items() if not (slot.busy or slot.pinned)]
-            if not idle:
-                return False
-            self.unload(min(idle, key=lambda model: self.slots[model].last_used))
-        return True
+    def _begun(self, queue: Queue) -> _Loading | None:
+        """Begin to load a queue's model, if it fits beside those that are busy."""
+        failure = self._failures.get(queue.source)
+        if failure is not None and not queue.ordered and failure.holds(queue.source.path):
+            raise failure.error
+        self._failures.pop(queue.source, None)
+        path, options = queue.source.path, queue.source.options
+        need = queue.need = queue.need or footprint(queue.model, path, options)
+        if not self._free(self.budget.victims(queue.model, need, self.slots), queue.since):
+            return None
+        slices = load(queue.model, path, options, self._settings, self._prefixes, self._workers)
+        return _Loading(queue, need, slices)
 
-    def _end(self, model: str) -> None:
+    def _make_room(self, loading: _Loading) -> bool:
+        """Unload those that must go, once all of them are idle; the files are known to be good."""
+        victims = self.budget.victims(loading.model, loading.need, self.slots)
+        loading.has_room = self._free(victims, loading.since)
+        if loading.has_room:
+            for slot in victims:
+                loading.pinned = loading.pinned or slot.pinned  # it is replaced by itself
+                self.unload(slot.backend.name)
+        return loading.has_room
+
+    def _free(self, victims: list[Slot], since: float) -> bool:
+        """Whether all who must go are idle; if not, and if it has taken long, their turn ends."""
+        if not any(slot.busy for slot in victims):
+            return True
+        latest = time.perf_counter() - self._settings.swap_patience
+        if since <= latest:
+            self.held = {s.backend.name: since for s in victims if s.turn_began <= latest}
+        return False
+
+    def _loaded(self, backend: TextBackend) -> tuple[str, float]:
+        loading = self._loading
+        assert loading is not None
         self._loading = None
-        del self._wanted[model]
+        slot = Slot(backend, loading.source, loading.need)
+        slot.pinned = loading.pinned
+        self.slots[loading.model] = slot
+        return loading.model, time.perf_counter() - loading.began
+
+
+def _without_frames(error: Exception, model: str) -> EngineError:
+    """The same error, without the frames that hold on to what was loaded."""
+    if isinstance(error, EngineError):
+        return type(error)(error.message, error.param)
+    return LoadFailed(f"{model} cannot be loaded: {reason(error)}", "model")
+
+
+def _stamps(path: Path) -> object:
+    """What changes when a model's files do."""
+    try:
+        return sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in path.iterdir())
+    except OSError:
+        return None
+
+
+def _give_back() -> None:
+    gc.collect()
+    mx.clear_cache()
+    return_freed_memory()

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import mlx.core as mx
+from mlx_lm.generate import generation_stream
 
 from mlx_notebook.engine.embedding import Embedding
 from mlx_notebook.engine.errors import EngineError, InvalidRequest
@@ -25,8 +26,11 @@ from mlx_notebook.engine.prefix_store import Arrays, PrefixStore
 from mlx_notebook.engine.prompts import Prepared, allowed_tokens, prepare, tokenized
 from mlx_notebook.engine.reasoning import opens_in
 from mlx_notebook.engine.request import Request
-from mlx_notebook.engine.residency import Residency, Slot
+from mlx_notebook.engine.residency import Residency
 from mlx_notebook.engine.scoring import Scoring
+from mlx_notebook.engine.slots import Slot
+from mlx_notebook.engine.turns import Turns
+from mlx_notebook.engine.waiting import Source, Waiting
 from mlx_notebook.messages import (
     Cancel,
     Command,
@@ -51,8 +55,11 @@ from mlx_notebook.messages import (
 log = logging.getLogger(__name__)
 
 _BUSY_INTERVAL, _IDLE_INTERVAL = 0.25, 1.0
-_IDLE_WAIT = 0.25
+_IDLE_WAIT, _SHORT_WAIT = 0.25, 0.005
 _LAST_WRITES_SECONDS = 2.0
+
+_LOADING = "\0loading"
+"""What takes turns with the models, beside them; no model has such a name."""
 
 Job = Generate | Tokenize | Embed
 Continuation = Callable[[], None]
@@ -80,10 +87,11 @@ class Scheduler:
             settings.prefix_cache_bytes or memory // 10,
             _disk(settings),
         )
-        self._residency = Residency(settings, self._prefixes, self._workers)
+        self._waiting = Waiting()
+        self._residency = Residency(settings, self._prefixes, self._workers, self._waiting)
+        self._turns = Turns()
         self._meter = Meter()
         self._requests: dict[str, Request] = {}
-        self._for_model: dict[str, list[Job | Load]] = {}
         self._ready: deque[Request] = deque()
         self._last_stats = self._last_active = 0.0
         self._stopping = False
@@ -97,25 +105,50 @@ class Scheduler:
         self._workers.shutdown(wait=False, cancel_futures=True)
 
     def step(self) -> None:
-        """Load a slice, admit who fits, decode one token for every row of every model, report."""
+        """Admit who fits, then go on with whose turn it is, a model or a loading; report."""
         events: list[Event] = []
-        self._load(events)
+        self._release(events)
+        if not self._residency.under_way:
+            self._load(events)
         self._admit(events)
-        for slot in list(self._residency.slots.values()):
-            if slot.aside:
-                self._step_aside(slot, events)
-            if len(slot.runner):
-                self._decode(slot, events)
+        self._take_turn(events)
         self._report(events)
         if events:
             self._send(events)
+
+    def _take_turn(self, events: list[Event]) -> None:
+        """A step of one model, or a slice of one that is being loaded."""
+        slots = self._residency.slots
+        under_way = self._residency.under_way
+        active = [model for model, slot in slots.items() if slot.at_work]
+        if under_way:
+            active.append(_LOADING)
+        if not active:
+            return
+        before = self._turns.current
+        turn = self._turns.next(active)
+        began = time.perf_counter()
+        if before != turn and len(active) > 1:
+            # What the last one has left to compute is its own time, not this one's.
+            mx.synchronize(generation_stream)
+            self._turns.charge(before, time.perf_counter() - began)
+            began = time.perf_counter()
+        if turn == _LOADING:
+            self._load(events)
+        else:
+            slot = slots[turn]
+            if slot.aside:
+                self._step_aside(slot, events)
+            if slots.get(turn) is slot and len(slot.runner):
+                self._decode(slot, events)
+        self._turns.charge(turn, time.perf_counter() - began)
 
     @property
     def _idle(self) -> bool:
         return not (
             self._ready
-            or self._residency.loading
-            or any(slot.aside or len(slot.runner) for slot in self._residency.slots.values())
+            or self._residency.under_way
+            or any(slot.at_work for slot in self._residency.slots.values())
         )
 
     # --- commands -----------------------------------------------------------------------------
@@ -123,7 +156,8 @@ class Scheduler:
     def _take_commands(self) -> None:
         """Take in everything that has arrived; wait a little for something while idle."""
         try:
-            item = self.inbox.get(timeout=_IDLE_WAIT) if self._idle else self.inbox.get_nowait()
+            pause = _SHORT_WAIT if len(self._waiting) else _IDLE_WAIT
+            item = self.inbox.get(timeout=pause) if self._idle else self.inbox.get_nowait()
             while True:
                 self._take(item)
                 item = self.inbox.get_nowait()
@@ -141,8 +175,7 @@ class Scheduler:
             case Tokenize() | Embed():
                 self._arrive(item)
             case Load():
-                self._for_model.setdefault(item.model, []).append(item)
-                self._residency.want(item)
+                self._waiting.add(item)
             case Cancel():
                 self._cancel(item.id)
             case Unload():
@@ -155,15 +188,13 @@ class Scheduler:
                 item()
 
     def _arrive(self, job: Job) -> None:
-        slot = self._residency.slots.get(job.model)
-        if slot is not None:
+        """Begin, or wait for the model; or behind those that wait for the model's memory."""
+        slot = self._residency.usable(job.model, Source.of(job))
+        stays = job.model not in self._residency.held and not self._waiting.get(job.model)
+        if slot is not None and stays:
             self._begin(job, slot)
             return
-        request = self._requests.get(job.id)
-        if request is not None:
-            request.phase, request.loading_since = "loading", time.perf_counter()
-        self._for_model.setdefault(job.model, []).append(job)
-        self._residency.want(job)
+        self._waiting.add(job)
         self._send([Loading(job.id, job.model, 0.0)])
 
     def _begin(self, job: Job, slot: Slot) -> None:
@@ -192,6 +223,9 @@ class Scheduler:
                 slot.waiting -= 1
                 if self._residency.slots.get(job.model) is slot:
                     proceed()
+                elif not isinstance(job, Generate):  # else it has been told already
+                    gone = EngineError(f"{job.model} was unloaded meanwhile: ask again.")
+                    self._refuse(job.id, gone)
 
             self.inbox.put(back)
 
@@ -272,30 +306,43 @@ class Scheduler:
             self._meter.failed += 1
         self._send([error.event(job_id)])
 
-    def _cancel(self, request_id: str) -> None:
-        request = self._requests.pop(request_id, None)
-        if request is None:
+    def _cancel(self, job_id: str) -> None:
+        request = self._requests.pop(job_id, None)
+        if request is not None:
+            self._meter.cancelled += 1
+        job = self._waiting.drop(job_id)
+        if job is not None:
+            # A load that nobody waits for goes on, for whoever asks again; but not against a
+            # person's word, nor while another model waits.
+            nobody = self._waiting.get(job.model) is None
+            reading = self._residency.under_way == job.model
+            if nobody and (isinstance(job, Load) or len(self._waiting) or not reading):
+                self._residency.abandon(job.model)
             return
-        self._meter.cancelled += 1
-        slot = self._residency.slots.get(request.command.model)
-        if slot is None:
+        for slot in self._residency.slots.values():
+            slot.aside = deque(job for job in slot.aside if job.id != job_id)
+        used = self._residency.slots.get(request.command.model) if request else None
+        if request is None or used is None:
             return
         if request in self._ready:
             self._ready.remove(request)
-            slot.waiting -= 1
-        slot.runner.drop(request)
+            used.waiting -= 1
+        used.runner.drop(request)
 
     def _unload(self, command: Unload) -> None:
-        slot = self._residency.slots.get(command.model)
-        if slot is None:
-            self._send([Unloaded(command.id, command.model, 0)])
-        elif slot.busy:
-            message = f"{command.model} is answering requests: cancel them first, or wait."
+        model = command.model
+        slot = self._residency.slots.get(model)
+        queue = self._waiting.get(model)
+        if (slot is not None and slot.busy) or (queue is not None and not queue.only_ordered):
+            message = f"{model} is answering requests: cancel them first, or wait."
             self._send([Failed(command.id, "invalid_request", message, "model")])
-        else:
-            freed = self._residency.unload(command.model)
-            # The statistics first: who hears of the unloading may ask for them at once.
-            self._send([self._stats(), Unloaded(command.id, command.model, freed)])
+            return
+        for order in self._waiting.take(model):
+            self._refuse(order.id, InvalidRequest(f"{model} was unloaded meanwhile.", "model"))
+        self._residency.abandon(model)
+        freed = self._residency.unload(model) if slot is not None else 0
+        # The statistics first: who hears of the unloading may ask for them at once.
+        self._send([self._stats(), Unloaded(command.id, model, freed)])
 
     def _pin(self, command: Pin) -> None:
         slot = self._residency.slots.get(command.model)
@@ -309,32 +356,46 @@ class Scheduler:
     # --- models -------------------------------------------------------------------------------
 
     def _load(self, events: list[Event]) -> None:
-        for model, slot in self._residency.slots.items():
-            if model in self._for_model:  # asked to load what was resident already
-                self._loaded(slot, 0.0, events)
+        """Do a slice of loading; whoever waits for what has failed to load hears of it."""
         result = self._residency.advance()
+        self._show_loading()
         if result is None:
             return
         model, outcome = result
         if isinstance(outcome, EngineError):
-            for job in self._for_model.pop(model, []):
+            for job in self._waiting.take(model):
                 self._refuse(job.id, outcome)
         else:
             self._loaded(self._residency.slots[model], outcome, events)
 
+    def _show_loading(self) -> None:
+        """Requests are `loading` once their model is; until then they are queued for memory."""
+        queue = self._waiting.get(self._residency.under_way or "")
+        for job in queue.jobs if queue else []:
+            request = self._requests.get(job.id)
+            if request is not None and request.phase == "queued":
+                request.phase, request.loading_since = "loading", time.perf_counter()
+
+    def _release(self, events: list[Event]) -> None:
+        """Begin what waits for a model that is there and may take it."""
+        for waiting in self._waiting:
+            slot = self._residency.usable(waiting.model, waiting.source)
+            if slot is not None and waiting.model not in self._residency.held:
+                self._loaded(slot, 0.0, events)
+
     def _loaded(self, slot: Slot, seconds: float, events: list[Event]) -> None:
         slot.last_used = time.time()
-        for job in self._for_model.pop(slot.backend.name, []):
-            if isinstance(job, Load):
+        for job in self._waiting.take(slot.backend.name):
+            if Source.of(job) != slot.source:  # its settings were changed meanwhile
+                self._waiting.add(job)
+            elif isinstance(job, Load):
                 slot.pinned = slot.pinned if job.pin is None else job.pin
                 events.extend([self._stats(), Loaded(job.id, slot.resident, seconds)])
-                continue
-            request = self._requests.get(job.id)
-            if request is not None:
-                request.phase, request.loaded = "queued", time.perf_counter()
-            elif isinstance(job, Generate):
-                continue  # cancelled meanwhile
-            self._begin(job, slot)
+            else:
+                request = self._requests.get(job.id)
+                if request is not None:
+                    request.phase, request.loaded = "queued", time.perf_counter()
+                self._begin(job, slot)
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -343,6 +404,11 @@ class Scheduler:
         waiting, self._ready = self._ready, deque()
         for request in waiting:
             slot = self._residency.slots[request.command.model]
+            if request.arrived > self._residency.held.get(request.command.model, request.arrived):
+                slot.waiting -= 1
+                request.phase = "queued"
+                self._waiting.add(request.command)
+                continue
             if len(slot.runner) >= self._settings.max_batch:
                 self._ready.append(request)
                 continue
@@ -384,6 +450,10 @@ class Scheduler:
             slot.aside.popleft()
             self._refuse(job.id, error)
             return
+        except Exception as error:
+            log.exception("%s failed in a step", slot.backend.name)
+            self._abandon(slot, error)
+            return
         if answer is None:
             return
         slot.aside.popleft()
@@ -397,19 +467,24 @@ class Scheduler:
         """A step failed: the model's batch is in an unknown state. End its requests, unload it."""
         model = slot.backend.name
         failure = EngineError(f"{model} failed while generating: {error}")
+        queue = self._waiting.get(model)
+        waiting = {job.id for job in queue.jobs} if queue else set()
         for request in [r for r in self._requests.values() if r.command.model == model]:
+            if request.id in waiting:  # it has not begun
+                continue
             if request in self._ready:
                 self._ready.remove(request)
             self._refuse(request.id, failure)
         for job in slot.aside:
-            self._refuse(job.id, failure)
+            if isinstance(job, Embedding):
+                self._refuse(job.id, failure)
         self._residency.unload(model)
 
     # --- status -------------------------------------------------------------------------------
 
     def _report(self, events: list[Event]) -> None:
         now = time.perf_counter()
-        if self._requests or self._residency.loading:
+        if self._requests or self._residency.under_way or len(self._waiting):
             self._last_active = now
         elif now - self._last_active > 1 and mx.get_cache_memory():
             mx.clear_cache()
@@ -431,7 +506,7 @@ class Scheduler:
             self._meter.memory(self._prefixes.nbytes),
             decode,
             prefill,
-            self._residency.budget,
+            self._residency.budget.limit,
             self._residency.progress,
         )
 

@@ -17,7 +17,7 @@ from mlx_lm.models.cache import CacheList, KVCache, make_prompt_cache, trim_prom
 from mlx_lm.utils import load_config, load_model, load_tokenizer
 
 from mlx_notebook.engine.batch import RowGenerator
-from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
+from mlx_notebook.engine.errors import InvalidRequest, LoadFailed, reason
 from mlx_notebook.engine.language import Language
 from mlx_notebook.engine.memory import versions
 from mlx_notebook.engine.model_identity import identify
@@ -30,6 +30,7 @@ from mlx_notebook.messages import EngineConfig, ModelOptions
 log = logging.getLogger(__name__)
 
 _SLICE_BYTES = 256 * 2**20
+_VOCABULARIES = ("tokenizer.*", "vocab.*", "tekken.json", "*.tiktoken", "*.model", "*.py")
 _GENERATION_SETTINGS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
@@ -221,7 +222,8 @@ def load(
 
     Yields
     ------
-    How many bytes of its weights are in memory.
+    How many bytes of its weights are in memory; the first time when the files are known to fit
+    the architecture, and nothing of them has been taken in.
 
     Raises
     ------
@@ -235,6 +237,8 @@ def load(
         )
     try:
         config = load_config(path)
+        if not any(next(path.glob(kind), None) for kind in _VOCABULARIES):
+            raise FileNotFoundError("there is no tokenizer in its folder.")
         # Reading the tokenizer is pure Python and takes as long as all the rest.
         pending = workers.submit(_tokenizer, path, config)
         identity = workers.submit(_identity, path, options)
@@ -251,7 +255,7 @@ def load(
     except MemoryError:
         raise
     except Exception as error:
-        raise LoadFailed(f"{name} cannot be loaded: {_reason(error)}", "model") from error
+        raise LoadFailed(f"{name} cannot be loaded: {reason(error)}", "model") from error
     backend = TextBackend(
         name, model, tokenizer, config, _generation_defaults(path), options, settings, prefixes
     )
@@ -320,8 +324,3 @@ def _generation_defaults(path: Path) -> dict[str, Any]:
     if settings.get("do_sample") is False:
         return {"temperature": 0.0}
     return {key: settings[key] for key in _GENERATION_SETTINGS if settings.get(key) is not None}
-
-
-def _reason(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return f"{text[0]}" if text else type(error).__name__

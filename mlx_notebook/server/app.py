@@ -167,6 +167,13 @@ class MlxNotebookApp(ExtensionApp):
         0, min=0, help="How many models may be in memory at most; 0 sets no limit but the memory."
     ).tag(config=True)
 
+    swap_patience_seconds = Float(
+        5.0,
+        min=0.0,
+        help="""How long a model that waits for memory lets requests go first that came later, for
+        models that must make room for it.""",
+    ).tag(config=True)
+
     idle_unload_minutes = Float(
         3.0,
         min=0.0,
@@ -352,6 +359,7 @@ class MlxNotebookApp(ExtensionApp):
                 max_prompt_tokens=self.max_prompt_tokens or None,
                 memory_budget=self.memory_budget_bytes or None,
                 max_resident=self.max_resident,
+                swap_patience=self.swap_patience_seconds,
                 idle_unload_minutes=self.idle_unload_minutes,
                 prefix_cache_entries=self.prefix_cache_entries,
                 prefix_cache_bytes=self.prefix_cache_bytes or None,

@@ -1,0 +1,60 @@
+"""A resident model and what is known of its use."""
+
+import time
+from collections import deque
+
+from mlx_notebook.engine.embedding import Embedding
+from mlx_notebook.engine.footprint import Footprint
+from mlx_notebook.engine.runner import Runner
+from mlx_notebook.engine.scoring import Scoring
+from mlx_notebook.engine.text import TextBackend
+from mlx_notebook.engine.waiting import Source
+from mlx_notebook.messages import Resident
+
+
+class Slot:
+    """A resident model, its requests, and when it was last used.
+
+    Parameters
+    ----------
+    backend, source
+        The model, and where it came from.
+    kv
+        Bytes reserved for its keys and values.
+    """
+
+    def __init__(self, backend: TextBackend, source: Source, footprint: Footprint):
+        self.backend, self.source = backend, source
+        self.footprint = Footprint(backend.nbytes, footprint.kv)
+        self.runner = Runner(backend)
+        self.loaded_at = self.last_used = time.time()
+        self.turn_began = time.perf_counter()
+        self.pinned = False
+        self.waiting = 0
+        """Requests that will use the model but are not in its batch yet: it must stay."""
+        self.aside: deque[Embedding | Scoring] = deque()
+        """Work done a piece at a time, between the steps of the batch."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request runs on this model or is about to."""
+        return bool(self.waiting or self.aside or len(self.backend))
+
+    @property
+    def at_work(self) -> bool:
+        """Whether there is a step to make."""
+        return bool(self.aside or len(self.runner))
+
+    @property
+    def resident(self) -> Resident:
+        """What the status shows of it."""
+        backend = self.backend
+        return Resident(
+            backend.name,
+            backend.nbytes,
+            backend.context_length,
+            self.loaded_at,
+            self.last_used,
+            len(backend) + self.waiting + len(self.aside),
+            self.pinned,
+        )

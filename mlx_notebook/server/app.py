@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import msgspec
 from jupyter_server.auth.identity import IdentityProvider
 from jupyter_server.extension.application import ExtensionApp
 from jupyter_server.serverapp import ServerApp
@@ -27,11 +28,15 @@ from traitlets import (
 
 from mlx_notebook import __version__
 from mlx_notebook.messages import EngineConfig
+from mlx_notebook.server import curated
 from mlx_notebook.server.catalog import Catalog, is_repository
 from mlx_notebook.server.downloads import Download, Downloads
 from mlx_notebook.server.errors import InvalidRequest, model_not_found
+from mlx_notebook.server.last_model import LastModel
 from mlx_notebook.server.lazy_routes import LazyRoutes
+from mlx_notebook.server.settings import Settings, checked
 from mlx_notebook.server.supervisor import Limits, Supervisor
+from mlx_notebook.server.wire.models import DownloadedModel
 
 if TYPE_CHECKING:
     from mlx_notebook.server.pictures import Pictures
@@ -142,6 +147,25 @@ class MlxNotebookApp(ExtensionApp):
         help="""What to do with a model name that is not there: answer 404 ("error"), or use the
         model that was used last ("loaded"), for clients with a fixed name built in.""",
     ).tag(config=True)
+
+    model_settings = Dict(
+        value_trait=Dict(),
+        key_trait=Unicode(),
+        help="""Settings of single models, as {"qwen": {"temperature": 0.6, "thinking": False}}.
+        Defaults of requests: temperature, top_p, top_k, min_p, repetition_penalty, max_tokens,
+        system (a system message), thinking. How the model is loaded: context_limit (tokens),
+        tool_dialect, adapter, adapters (that requests may name as model+adapter), draft (a model
+        that drafts for it), kv_bits (4 or 8), revision, trust_remote_code.""",
+    ).tag(config=True)
+
+    @validate("model_settings")
+    def _check_model_settings(self, proposal: Any) -> Any:
+        for name, settings in proposal["value"].items():
+            try:
+                checked(settings)
+            except ValueError as error:
+                raise TraitError(f"MlxNotebookApp.model_settings[{name!r}]: {error}.") from None
+        return proposal["value"]
 
     trusted_models = List(
         Unicode(),
@@ -335,6 +359,7 @@ class MlxNotebookApp(ExtensionApp):
     _supervisor: Supervisor
     catalog: Catalog
     downloads: Downloads
+    model_options: Settings
     _task: asyncio.Task[None] | None = None
     _announces = False
 
@@ -352,6 +377,8 @@ class MlxNotebookApp(ExtensionApp):
         """Make the catalog, the supervisor and the downloads; nothing starts yet."""
         assert self.serverapp is not None
         env = {name: value for name, value in os.environ.items() if name not in _SECRETS}
+        data = Path(self.serverapp.data_dir) / "mlx_notebook"
+        last_model = LastModel(data / "last_model", self.log)
         self._supervisor = Supervisor(
             EngineConfig(
                 max_batch=self.max_batch,
@@ -375,6 +402,16 @@ class MlxNotebookApp(ExtensionApp):
             ),
             env={**env, **self.engine_env},
             log=self.log,
+            used=last_model.note,
+        )
+        aliases = {**curated.aliases(), **self.model_aliases}
+        self.model_options = Settings(
+            {
+                aliases.get(name, name): checked(settings)
+                for name, settings in self.model_settings.items()
+            },
+            data / "model_settings.json",
+            self.log,
         )
         self.catalog = Catalog(
             folders=self.models_dirs,
@@ -382,7 +419,8 @@ class MlxNotebookApp(ExtensionApp):
             default=self.default_model,
             trusted=self.trusted_models,
             unknown=self.unknown_model,
-            last_used=lambda: self._supervisor.last_model,
+            settings=self.model_options,
+            last_used=lambda: last_model.name,
             log=self.log,
         )
         self.downloads = Downloads(
@@ -490,9 +528,14 @@ class MlxNotebookApp(ExtensionApp):
             )
         if not is_repository(name):
             raise model_not_found(name, self.catalog.names)
-        return self.downloads.start(name, revision)
+        return self.downloads.start(name, revision or self.model_options.of(name).revision)
 
-    async def _arrived(self, download: Download) -> None:
+    async def _arrived(self, download: Download, answer: DownloadedModel) -> None:
+        """Have the model that has come be the one of that name, at the revision asked for."""
+        settings = self.model_options
+        if download.revision not in (None, settings.of(answer.model).revision):
+            pinned = msgspec.structs.replace(settings.saved(answer.model), revision=answer.revision)
+            await settings.save(answer.model, pinned)
         await self.catalog.refresh()
 
     def check_message_count(self, count: int) -> None:

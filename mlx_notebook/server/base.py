@@ -285,6 +285,14 @@ class EventStreamHandler(ApiHandler):
             # Each token on its way at once, not when a packet is full.
             connection.stream.set_nodelay(True)
 
+    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
+        """Tell of an error; in a stream that has begun by an event, since its status has gone."""
+        if not self._headers_written or self._finished:
+            super().send_error(status_code, **kwargs)
+            return
+        self.write(self.error_event(self._explained(kwargs.get("exc_info", (None, None))[1])))
+        self.close_stream()
+
     async def send(self, data: bytes) -> None:
         """Write one or more events and wait while the client is too slow to take them.
 

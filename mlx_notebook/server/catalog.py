@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from logging import Logger
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from mlx_notebook.messages import ModelOptions
 from mlx_notebook.server import curated, model_files
 from mlx_notebook.server.errors import ApiError, NotFound, Unavailable, model_not_found
 from mlx_notebook.server.model_files import Facts
-from mlx_notebook.server.places import Place, places
+from mlx_notebook.server.places import Place, adapters, places
+from mlx_notebook.server.settings import NONE, ModelSettings, Settings
 from mlx_notebook.server.wire.models import ModelSource
 
 EMBEDDED_DEFAULT = "tiny-chat"
@@ -26,13 +28,15 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 
 class Entry(Struct, frozen=True):
-    """A model on this machine."""
+    """A model on this machine; `fault` says what is wrong with its settings."""
 
     name: str
     path: Path
     source: ModelSource
     facts: Facts
     options: ModelOptions = ModelOptions()
+    settings: ModelSettings = NONE
+    fault: str | None = None
 
     @property
     def context_window(self) -> int | None:
@@ -55,6 +59,7 @@ class Catalog:
         aliases: Other names for models; they win over the built-in ones.
         default: The model for requests that name none.
         trusted: Names of models whose own Python code may run.
+        settings: What the user wants of single models.
         unknown: What a name that is not there means: "error", or "loaded" for the model last used.
         last_used: Tells the name of the model that last took a request, if one has.
         log: Told of models that are left out.
@@ -67,6 +72,7 @@ class Catalog:
         aliases: Mapping[str, str] | None = None,
         default: str = "",
         trusted: Sequence[str] = (),
+        settings: Settings | None = None,
         unknown: str = "error",
         last_used: Callable[[], str | None] = lambda: None,
         log: Logger,
@@ -75,6 +81,7 @@ class Catalog:
         self._aliases = {**curated.aliases(), **(aliases or {})}
         self._configured_default = default
         self._trusted = frozenset(trusted)
+        self._settings = settings or Settings({}, None, log)
         self._unknown = unknown
         self._log = log
         self._entries: dict[str, Entry] = {}
@@ -92,6 +99,8 @@ class Catalog:
             NotFound: There is none, or only a part of it; the message says how to get it.
             Unavailable: Its files are damaged.
         """
+        if self._scanned == float("-inf"):
+            await self._scan()
         wanted = self.canonical(name) if name else await self.default()
         entry = self._entries.get(wanted)
         if entry is None or not (entry.path / "config.json").exists() or self._doubtful(entry):
@@ -99,6 +108,8 @@ class Catalog:
             entry = self._entries.get(wanted)
         if entry is None and self._unknown == "loaded":
             entry = self._entries.get(self._last_used() or "")
+        if entry is None and (base := self._entries.get(wanted.rpartition("+")[0])) is not None:
+            raise self._no_adapter(base, wanted.rpartition("+")[2])
         if entry is None:
             raise model_not_found(wanted, self.names, downloadable=is_repository(wanted))
         if (refusal := self._refusal(entry)) is not None:
@@ -107,7 +118,12 @@ class Catalog:
 
     def canonical(self, name: str) -> str:
         """Return the name that an alias stands for, and any other name as it is."""
-        return name if name in self._entries else self._aliases.get(name, name)
+        if name in self._entries:
+            return name
+        base, plus, adapter = name.rpartition("+")
+        if plus and base in self._aliases:
+            return f"{self._aliases[base]}+{adapter}"
+        return self._aliases.get(name, name)
 
     def place_of(self, name: str) -> ModelSource | None:
         """Return where a model lies, as of the last scan."""
@@ -163,6 +179,11 @@ class Catalog:
         """Look at the disk again, since something has just been put there."""
         await self._scan()
 
+    def fault(self, name: str) -> str | None:
+        """Return what is wrong with a model's settings, as of the last scan."""
+        entry = self._entries.get(name)
+        return entry.fault if entry is not None else None
+
     def problem(self, entry: Entry) -> str | None:
         """Return why a model cannot be used, if it cannot, as one sentence."""
         refusal = self._refusal(entry)
@@ -170,10 +191,11 @@ class Catalog:
 
     def _refusal(self, entry: Entry) -> ApiError | None:
         facts = entry.facts
-        if facts.runs_code and entry.name not in self._trusted:
+        if facts.runs_code and not entry.options.trust_remote_code:
             return NotFound(
                 f"The model {entry.name!r} comes with Python code of its own, which is not run "
-                "unless its name is in MlxNotebookApp.trusted_models.",
+                "unless its name is in MlxNotebookApp.trusted_models, or its settings there have "
+                "trust_remote_code.",
                 param="model",
                 code="model_not_trusted",
             )
@@ -183,6 +205,12 @@ class Catalog:
                 f"are missing): `%mlx pull {entry.name}` fetches the rest.",
                 param="model",
                 code="model_incomplete",
+            )
+        if entry.fault:
+            return NotFound(
+                f"The model {entry.name!r} cannot be loaded as it is set: {entry.fault}.",
+                param="model",
+                code="settings_not_usable",
             )
         if facts.error:
             return Unavailable(
@@ -206,11 +234,59 @@ class Catalog:
         self._scanned = time.monotonic()
 
     def _found(self) -> dict[str, Entry]:
+        bare: dict[str, Entry] = {}
+        for place in places(self._folders, lambda name: self._settings.of(name).revision):
+            if place.name not in bare and (entry := self._entry(place)) is not None:
+                bare[place.name] = entry
+        there = adapters(self._folders)
         entries: dict[str, Entry] = {}
-        for place in places(self._folders):
-            if place.name not in entries and (entry := self._entry(place)) is not None:
-                entries[place.name] = entry
+        for entry in bare.values():
+            entries[entry.name] = self._as_set(entry, bare, there, entry.settings.adapter)
+            for adapter, (_, base) in there.items():
+                if base == entry.name or adapter in entry.settings.adapters:
+                    variant = msgspec.structs.replace(entry, name=f"{entry.name}+{adapter}")
+                    entries[variant.name] = self._as_set(variant, bare, there, adapter)
         return entries
+
+    def _as_set(
+        self,
+        entry: Entry,
+        models: Mapping[str, Entry],
+        there: Mapping[str, tuple[Path, str | None]],
+        adapter: str | None,
+    ) -> Entry:
+        """Return a model with what its settings say about loading it."""
+        settings = entry.settings
+        wanted = settings.draft or ""
+        draft = models.get(self._aliases.get(wanted, wanted))
+        fault = None
+        if adapter and adapter not in there:
+            fault = f"no configured folder has an adapter {adapter!r}"
+        elif settings.draft and draft is None:
+            fault = f"its draft model {settings.draft!r} is not here"
+        options = ModelOptions(
+            adapter=str(there[adapter][0]) if adapter and adapter in there else None,
+            draft=str(draft.path) if draft is not None else None,
+            context_limit=settings.context_limit,
+            kv_bits=settings.kv_bits,
+            tool_dialect=settings.tool_dialect,
+            trust_remote_code=settings.trust_remote_code
+            or entry.name.partition("+")[0] in self._trusted,
+        )
+        return msgspec.structs.replace(entry, options=options, fault=fault)
+
+    def _no_adapter(self, base: Entry, adapter: str) -> NotFound:
+        names = sorted(
+            name.rpartition("+")[2] for name in self._entries if name.startswith(f"{base.name}+")
+        )
+        return NotFound(
+            f"The model {base.name!r} has no adapter {adapter[:200]!r}, "
+            f"{'only ' + ', '.join(names) if names else 'nor any other'}. An adapter is a folder "
+            "below MlxNotebookApp.models_dirs that was trained on this model, or is listed in its "
+            "settings ('adapters').",
+            param="model",
+            code="adapter_not_found",
+        )
 
     def _entry(self, place: Place) -> Entry | None:
         try:
@@ -228,8 +304,8 @@ class Catalog:
             return None
         if known[1] is None:
             return None
-        options = ModelOptions(trust_remote_code=place.name in self._trusted)
-        return Entry(place.name, place.path, place.source, known[1], options)
+        settings = self._settings.of(place.name)
+        return Entry(place.name, place.path, place.source, known[1], settings=settings)
 
 
 def is_repository(name: str) -> bool:

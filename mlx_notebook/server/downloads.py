@@ -97,6 +97,11 @@ class Download:
             if not self.ended:
                 yield self.progress
 
+    async def wait(self) -> None:
+        """Wait for its end, good or bad."""
+        while not self.ended:
+            await self._news.wait()
+
     def cancel(self) -> None:
         """Break it off; what has come stays on the disk."""
         if not self.ended and self.task is not None:
@@ -150,7 +155,7 @@ class Downloads:
         env: Mapping[str, str],
         changed: Callable[[], None],
         ended: Callable[[], None],
-        arrived: Callable[[Download], Awaitable[None]],
+        arrived: Callable[[Download, DownloadedModel], Awaitable[None]],
         log: Logger,
     ) -> None:
         self._env = {**env, **_SETTINGS}
@@ -204,7 +209,7 @@ class Downloads:
 
     async def _carry_out(self, download: Download) -> DownloadedModel:
         answer = await self._fetched(download)
-        await self._arrived(download)
+        await self._arrived(download, answer)
         return answer
 
     def _end(self, download: Download, task: "asyncio.Task[DownloadedModel]") -> None:

@@ -7,6 +7,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.messages import Embed
+from mlx_notebook.server.auto_download import find_model
 from mlx_notebook.server.base import ApiHandler
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.generation import new_id
@@ -25,7 +26,7 @@ class EmbeddingsHandler(ApiHandler):
         """Answer with a vector an input."""
         request = self.decoded(wire.DECODER)
         inputs = separate(request.input, "input")
-        entry = await self.extension.catalog.find(request.model)
+        entry = await find_model(self, request.model)
         command = Embed(
             id=new_id("embd-"),
             model=entry.name,

@@ -180,7 +180,8 @@ def model_not_found(name: str, names: Sequence[str], *, downloadable: bool = Fal
     """
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     fetch = (
-        f" If it is on Hugging Face, `%mlx pull {name}` (POST mlx/models/download) fetches it."
+        f" If it is on Hugging Face, `%mlx pull {name}` (POST mlx/models/download) fetches it; "
+        "MlxNotebookApp.auto_download has requests do that."
         if downloadable
         else ""
     )

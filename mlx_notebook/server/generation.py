@@ -16,6 +16,7 @@ from mlx_notebook.messages import (
     Tokenized,
     ToolChoice,
 )
+from mlx_notebook.server.auto_download import find_model
 from mlx_notebook.server.base import EventStreamHandler
 from mlx_notebook.server.catalog import Entry
 from mlx_notebook.server.errors import vision_not_supported
@@ -59,7 +60,8 @@ class GenerationHandler(EventStreamHandler):
         Raises:
             ApiError: The model is not there, or a picture cannot be shown to it.
         """
-        entry = await self.extension.catalog.find(model)
+        entry = await find_model(self, model)
+        prompt = entry.settings.prompted(prompt)
         if isinstance(prompt, ChatPrompt):
             prompt = await self.shown_to(entry, prompt)
         return Generate(
@@ -68,7 +70,7 @@ class GenerationHandler(EventStreamHandler):
             path=str(entry.path),
             options=entry.options,
             prompt=prompt,
-            sampling=sampling,
+            sampling=entry.settings.sampled(sampling),
             n=n,
             **asked,
         )
@@ -134,7 +136,8 @@ class GenerationHandler(EventStreamHandler):
             ApiError: The model is not there, or its template refuses the messages, or a picture
                 cannot be shown to it.
         """
-        entry = await self.extension.catalog.find(model)
+        entry = await find_model(self, model)
+        prompt = entry.settings.prompted(prompt)
         if isinstance(prompt, ChatPrompt):
             prompt = await self.shown_to(entry, prompt)
         command = Tokenize(

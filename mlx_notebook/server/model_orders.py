@@ -1,15 +1,23 @@
 """`mlx/models`: the list of all models, and the orders to load, unload and download one."""
 
+import asyncio
+
+import msgspec
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.messages import Loaded
+from mlx_notebook.server.auto_download import find_model
 from mlx_notebook.server.base import ApiHandler, EventStreamHandler, StreamClosedError
 from mlx_notebook.server.catalog import Entry
 from mlx_notebook.server.downloads import Download
-from mlx_notebook.server.errors import ApiError, NotFound
+from mlx_notebook.server.errors import ApiError, InvalidRequest, NotFound, model_not_found
 from mlx_notebook.server.model_list import listed
+from mlx_notebook.server.settings import ModelSettings
+from mlx_notebook.server.streams import RequestStream
 from mlx_notebook.server.wire import models as wire
+
+_PROGRESS_SECONDS = 0.25
 
 
 class CatalogHandler(ApiHandler):
@@ -32,35 +40,56 @@ class LoadHandler(EventStreamHandler):
     async def post(self) -> None:
         """Load it and answer when it is there; an order once given is carried out."""
         order = self.decoded(wire.LOAD_DECODER)
-        entry = await self.extension.catalog.find(order.model)
-        supervisor = self.extension.supervisor
+        await self.extension.catalog.default()
+        name = self.extension.catalog.canonical(order.model)
         with self.while_connected():
+            entry = await find_model(self, f"{name}+{order.adapter}" if order.adapter else name)
             if order.stream:
-                await self._stream(entry)
+                await self._stream(entry, order.pin)
             else:
-                loaded = await supervisor.load(entry.name, str(entry.path), entry.options)
+                loaded = await self.extension.supervisor.load(
+                    entry.name, str(entry.path), entry.options, order.pin
+                )
                 self.answer(wire.LoadedModel(*_figures(loaded)))
         if self.client_left:
             self.note_client_left()
 
-    async def _stream(self, entry: Entry) -> None:
+    async def _stream(self, entry: Entry, pin: bool | None) -> None:
         self.open_stream()
         supervisor = self.extension.supervisor
         try:
-            await self.send_event(wire.LoadingEvent(entry.name, 0, None, None))
-            async with supervisor.loading(entry.name, str(entry.path), entry.options) as stream:
-                async for events in stream.batches():
-                    for event in events:
-                        if isinstance(event, Loaded):
-                            await self.send_event(wire.LoadedEvent(*_figures(event)))
-                        else:
-                            await self.send_event(wire.LoadingEvent(entry.name, 0, None, None))
+            async with supervisor.loading(
+                entry.name, str(entry.path), entry.options, pin
+            ) as stream:
+                loaded = asyncio.create_task(_loaded(stream))
+                try:
+                    while not loaded.done():
+                        await self._send_progress(entry.name)
+                        await asyncio.wait({loaded}, timeout=_PROGRESS_SECONDS)
+                finally:
+                    loaded.cancel()
+                await self.send_event(wire.LoadedEvent(*_figures(loaded.result())))
             self.close_stream()
         except ApiError as error:
             await self.send(self.error_event(error))
             self.close_stream()
         except StreamClosedError:
             self.client_left = True
+
+    async def _send_progress(self, model: str) -> None:
+        stats = self.extension.supervisor.telemetry.stats
+        progress = stats.progress if stats is not None else None
+        ours = progress if progress is not None and progress.model == model else None
+        done, total = (ours.done, ours.total) if ours is not None else (0, None)
+        await self.send_event(wire.LoadingEvent(model, done, total, None))
+
+
+async def _loaded(stream: RequestStream) -> Loaded:
+    async for events in stream.batches():
+        for event in events:
+            if isinstance(event, Loaded):
+                return event
+    raise RuntimeError("the engine did not answer with Loaded")
 
 
 def _figures(loaded: Loaded) -> tuple[str, int, int, float]:
@@ -145,3 +174,68 @@ class CancelModelHandler(ApiHandler):
                 param="model",
                 code="nothing_to_cancel",
             )
+
+
+class PinHandler(ApiHandler):
+    """Keeps a model in memory."""
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Pin a model that is in memory, or let it go again."""
+        order = self.decoded(wire.PIN_DECODER)
+        entry = await self.extension.catalog.find(order.model)
+        pinned = await self.extension.supervisor.pin(entry.name, order.pinned)
+        self.answer(wire.PinnedModel(entry.name, pinned.pinned))
+
+
+class SettingsHandler(ApiHandler):
+    """The settings of one model."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, name: str) -> None:
+        """Show them."""
+        self._show(await self._model(name))
+
+    @web.authenticated
+    @authorized
+    async def put(self, name: str) -> None:
+        """Keep the given ones, in place of those that were saved before.
+
+        They hold from the next request on, and those about loading from the next load.
+        """
+        model = await self._model(name)
+        settings = self.decoded(_SETTINGS_DECODER)
+        if settings.trust_remote_code:
+            raise InvalidRequest(
+                "'trust_remote_code' can only be set in the server's configuration "
+                "(MlxNotebookApp.model_settings): it lets code run on this machine.",
+                param="trust_remote_code",
+                code="setting_not_allowed",
+            )
+        catalog, store = self.extension.catalog, self.extension.model_options
+        before = store.saved(model)
+        await store.save(model, settings)
+        await catalog.refresh()
+        if (fault := catalog.fault(model)) is not None:
+            await store.save(model, before)
+            await catalog.refresh()
+            raise InvalidRequest(f"The settings are not usable: {fault}.", code="invalid_value")
+        self._show(model)
+
+    async def _model(self, name: str) -> str:
+        """Return the model's own name. Raises `NotFound` where it is none of this machine's."""
+        catalog = self.extension.catalog
+        entries = {entry.name for entry in await catalog.everything()}
+        model = catalog.canonical(name)
+        if model not in entries or "+" in model:
+            raise model_not_found(model, catalog.names)
+        return model
+
+    def _show(self, model: str) -> None:
+        store = self.extension.model_options
+        self.answer(wire.SettingsAnswer(model, store.of(model).told(), store.saved(model).told()))
+
+
+_SETTINGS_DECODER = msgspec.json.Decoder(ModelSettings)

@@ -7,6 +7,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook import __version__
+from mlx_notebook.server import settings
 from mlx_notebook.server.base import ApiHandler
 from mlx_notebook.server.errors import ErrorResponse
 from mlx_notebook.server.wire import (
@@ -186,6 +187,29 @@ ROUTES = (
         (400, 404, 413),
         models.CancelledModel,
         models.CancelOrder,
+    ),
+    Route(
+        "post",
+        "/mlx/models/pin",
+        "Keep a model in memory, or let it go again",
+        (400, 404, 413, 499, 500, 503),
+        models.PinnedModel,
+        models.PinOrder,
+    ),
+    Route(
+        "get",
+        "/mlx/models/{model}/settings",
+        "Show a model's settings",
+        (404,),
+        models.SettingsAnswer,
+    ),
+    Route(
+        "put",
+        "/mlx/models/{model}/settings",
+        "Keep settings for a model",
+        (400, 404, 413),
+        models.SettingsAnswer,
+        settings.ModelSettings,
     ),
     Route("post", "/mlx/cancel/{id}", "Stop a request", (404, 413), status.Cancelled),
     Route(

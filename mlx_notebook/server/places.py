@@ -5,7 +5,7 @@ Cache layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -29,25 +29,40 @@ class Place(Struct, frozen=True):
     expected: frozenset[str] = frozenset()
 
 
-def places(folders: Sequence[Path]) -> Iterator[Place]:
-    """Yield where models may lie; of places with the same name the first one counts."""
+def places(
+    folders: Sequence[Path], revision: Callable[[str], str | None] = lambda name: None
+) -> Iterator[Place]:
+    """Yield where models may lie; of places with the same name the first one counts.
+
+    `revision` tells which revision of a model in the cache is meant, where it is not `main`.
+    """
     for child in _children(_EMBEDDED):
         yield Place(child.name, child, "embedded")
     for name, path in _named(folders):
         yield Place(name, path, "folder")
     for repository in _children(hub_cache()):
         kind, _, rest = repository.name.partition("--")
-        if kind == "models" and rest and (snapshot := _snapshot(repository)) is not None:
-            name = rest.replace("--", "/", 1)
+        if kind != "models" or not rest:
+            continue
+        name = rest.replace("--", "/", 1)
+        if (snapshot := _snapshot(repository, revision(name))) is not None:
             yield Place(name, snapshot, "cache", _listed(repository, snapshot.name))
 
 
-def adapters(folders: Sequence[Path]) -> dict[str, Path]:
-    """Return the folders of LoRA adapters below configured folders, by name."""
-    found: dict[str, Path] = {}
+def adapters(folders: Sequence[Path]) -> dict[str, tuple[Path, str | None]]:
+    """Return the folders of LoRA adapters below configured folders, and the models they are for.
+
+    The latter is what mlx-lm noted when it trained them: a name, or a path that tells us nothing.
+    """
+    found: dict[str, tuple[Path, str | None]] = {}
     for name, path in _named(folders):
-        if all((path / file).is_file() for file in _ADAPTER):
-            found.setdefault(name, path)
+        if name in found or not all((path / file).is_file() for file in _ADAPTER):
+            continue
+        try:
+            base = msgspec.json.decode((path / _ADAPTER[1]).read_bytes())["model"]
+        except (OSError, ValueError, KeyError, TypeError):
+            base = None
+        found[name] = path, base if isinstance(base, str) else None
     return found
 
 
@@ -78,18 +93,25 @@ def _named(folders: Sequence[Path]) -> Iterator[tuple[str, Path]]:
                     yield f"{child.name}/{model.name}", model
 
 
-def _snapshot(repository: Path) -> Path | None:
-    """Return the folder of the revision that `main` names, else of the newest one."""
+def _snapshot(repository: Path, revision: str | None) -> Path | None:
+    """Return the folder of a revision that is here, else of `main`, else of the newest one."""
+    snapshots = {path.name: path for path in _children(repository / "snapshots")}
+    for wanted in (revision, "main"):
+        if wanted in snapshots:
+            return snapshots[wanted]
+        if wanted and (commit := _commit(repository / "refs", wanted)) in snapshots:
+            return snapshots[commit]
+    return max(snapshots.values(), key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _commit(refs: Path, name: str) -> str:
+    """Return the commit that a branch or tag stands for, "" where it does not."""
+    file = refs / name
     try:
-        revision = (repository / "refs" / "main").read_text().strip()
-        snapshot = repository / "snapshots" / revision
-        if revision and os.sep not in revision and snapshot.is_dir():
-            return snapshot
+        inside = file.resolve().is_relative_to(refs.resolve())
+        return file.read_text().strip() if inside else ""
     except OSError:
-        # A revision other than main was downloaded.
-        revision = ""
-    snapshots = _children(repository / "snapshots")
-    return max(snapshots, key=lambda path: path.stat().st_mtime, default=None)
+        return ""  # a revision other than this one was downloaded
 
 
 def _listed(repository: Path, commit: str) -> frozenset[str]:

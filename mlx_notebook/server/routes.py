@@ -14,6 +14,8 @@ from mlx_notebook.server.model_orders import (
     CatalogHandler,
     DownloadHandler,
     LoadHandler,
+    PinHandler,
+    SettingsHandler,
     UnloadHandler,
 )
 from mlx_notebook.server.models import ModelHandler, ModelsHandler
@@ -63,6 +65,8 @@ ROUTES = (
     ("mlx/models/unload/?", UnloadHandler),
     ("mlx/models/download/?", DownloadHandler),
     ("mlx/models/cancel/?", CancelModelHandler),
+    ("mlx/models/pin/?", PinHandler),
+    ("mlx/models/(.+)/settings/?", SettingsHandler),
     ("mlx/cancel/([^/]+)", CancelHandler),
     ("mlx/traces/?", TracesHandler),
     ("mlx/traces/([^/]+)", TraceHandler),

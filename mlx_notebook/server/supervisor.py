@@ -6,7 +6,7 @@ A request is in one place only: `_streams`, from its admission to its handler's 
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from logging import Logger
 from typing import TypeVar
@@ -76,10 +76,17 @@ class Supervisor:
         limits: How long to wait, and for how many.
         env: The engine's environment.
         log: Where the engine's lines and the supervisor's own go.
+        used: Told of each model that takes a request or is loaded.
     """
 
     def __init__(
-        self, config: EngineConfig, limits: Limits, *, env: dict[str, str], log: Logger
+        self,
+        config: EngineConfig,
+        limits: Limits,
+        *,
+        env: dict[str, str],
+        log: Logger,
+        used: Callable[[str], None] = lambda model: None,
     ) -> None:
         self.config = config
         self.limits = limits
@@ -88,7 +95,7 @@ class Supervisor:
         self.version = 0
         self.restarts = 0
         self.ready: Ready | None = None
-        self.last_model: str | None = None
+        self._used = used
         self._state: EngineState = "stopped"
         self._env = env
         self._log = log
@@ -231,7 +238,7 @@ class Supervisor:
                 self._started(event)
             elif (stream := self._streams.get(event.id)) is not None:
                 if isinstance(event, Prefill | Loaded):
-                    self.last_model = stream.model
+                    self._used(stream.model)
                 elif isinstance(event, Done):
                     self._kills.pop(stream.model, None)
                     self._deaths = 0

@@ -5,8 +5,10 @@ from typing import Any
 
 import pytest
 
+from mlx_notebook.server import curated
 from mlx_notebook.server.catalog import Catalog, Entry
-from mlx_notebook.server.errors import NotFound
+from mlx_notebook.server.errors import NotFound, Unavailable
+from mlx_notebook.server.settings import ModelSettings, Settings
 
 pytestmark = pytest.mark.anyio
 EMPTY = (2).to_bytes(8, "little") + b"{}"
@@ -177,3 +179,109 @@ async def test_a_model_that_appears_is_found_and_one_that_goes_is_not(cache: Pat
     (path / "config.json").unlink()
     with pytest.raises(NotFound):
         await catalog.find(found.name)
+
+
+async def test_the_layout_of_lm_studio_is_one_of_publishers(tmp_path: Path) -> None:
+    model(tmp_path / ".lmstudio" / "models" / "lmstudio-community" / "Some-Model-MLX-4bit")
+    catalog = Catalog(folders=[str(tmp_path / ".lmstudio" / "models")], log=LOG)
+    assert (await catalog.find("lmstudio-community/Some-Model-MLX-4bit")).source == "folder"
+
+
+async def test_a_link_out_of_a_configured_folder_leads_nowhere(tmp_path: Path) -> None:
+    inside = model(tmp_path / "models" / "org" / "inside")
+    outside = model(tmp_path / "outside" / "name")
+    (tmp_path / "models" / "linked").symlink_to(outside)
+    (tmp_path / "models" / "org" / "linked").symlink_to(outside)
+    (tmp_path / "models" / "parent").symlink_to(outside.parent)
+    (tmp_path / "models" / "again").symlink_to(inside)
+    catalog = Catalog(folders=[str(tmp_path / "models")], log=LOG)
+    assert await names(catalog) == ["tiny-chat", "again", "org/inside"]
+
+
+def shard(file: Path, *, dtype: str = "BF16", size: int = 1000, cut: int = 0) -> None:
+    header = json.dumps({"w": {"dtype": dtype, "shape": [size // 2], "data_offsets": [0, size]}})
+    content = len(header).to_bytes(8, "little") + header.encode() + bytes(size)
+    file.write_bytes(content[: len(content) - cut])
+
+
+async def test_memory_is_predicted_from_the_headers(cache: Path) -> None:
+    settings = {
+        "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 1,
+        "hidden_size": 64, "max_position_embeddings": 100,
+    }  # fmt: skip
+    path = cached(cache, "a/two", **settings)
+    (path / "model.safetensors").unlink()
+    shard(path / "model-00001-of-00002.safetensors")
+    shard(path / "model-00002-of-00002.safetensors", dtype="U32", size=500)
+    facts = (await Catalog(log=LOG).find("a/two")).facts
+    kept = 2 * 2 * 2 * 1 * 16 * 100
+    assert facts.memory(full_precision=False) == 1500 + kept
+    assert facts.memory(full_precision=True) == 2500 + 2 * kept
+
+
+async def test_damaged_weights_are_told_and_nothing_is_loaded(cache: Path) -> None:
+    for name, content in (("a/empty", b""), ("a/garbage", b"x" * 99)):
+        (cached(cache, name) / "model.safetensors").write_bytes(content)
+    shard(cached(cache, "a/cut") / "model.safetensors", cut=10)
+    catalog = Catalog(log=LOG)
+    for name, said in (("a/empty", "cut short"), ("a/garbage", "not a file"), ("a/cut", "it has ")):
+        with pytest.raises(Unavailable, match=said) as caught:
+            await catalog.find(name)
+        assert caught.value.code == "model_load_failed"
+    shard(cache / "models--a--cut" / "snapshots" / "abc" / "model.safetensors")
+    assert (await catalog.find("a/cut")).name == "a/cut"
+
+
+async def test_missing_shards_are_told_with_how_to_get_them(cache: Path) -> None:
+    path = cached(cache, "a/part")
+    index = {"weight_map": {"x": "model-00001-of-00002.safetensors", "y": "model.safetensors"}}
+    (path / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(NotFound, match="`%mlx pull a/part`") as caught:
+        await Catalog(log=LOG).find("a/part")
+    assert caught.value.code == "model_incomplete"
+
+
+@pytest.mark.parametrize(
+    ("name", "template", "capabilities"),
+    [
+        ("a/plain", "{{ messages }}", ("chat",)),
+        (
+            "a/all",
+            "{% if tools %}{% endif %}{% if enable_thinking %}",
+            ("chat", "tools", "reasoning"),
+        ),
+        ("a/Some-Embedding-4bit", "{{ messages }}", ("embeddings",)),
+        ("a/base", None, ()),
+    ],
+)
+async def test_capabilities_are_read_from_the_chat_template(
+    cache: Path, name: str, template: str | None, capabilities: tuple[str, ...]
+) -> None:
+    path = cached(cache, name, quantization={"bits": 4, "group_size": 64})
+    if template is not None:
+        (path / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+    facts = (await Catalog(log=LOG).find(name)).facts
+    assert facts.capabilities == capabilities
+    assert facts.quantization == "4-bit"
+
+
+async def test_the_built_in_short_names_lead_to_models_that_are_here(cache: Path) -> None:
+    catalog = Catalog(log=LOG)
+    with pytest.raises(NotFound, match="mlx-community/gemma-3-4b-it-4bit"):
+        await catalog.find("gemma")
+    cached(cache, "mlx-community/gemma-3-4b-it-4bit")
+    assert (await catalog.find("gemma")).name == "mlx-community/gemma-3-4b-it-4bit"
+    cached(cache, "a/own")
+    catalog = Catalog(aliases={"gemma": "a/own"}, log=LOG)
+    assert (await catalog.find("gemma")).name == "a/own"
+    assert {"gemma", "qwen", "qwen3.5-9b"} <= set(curated.aliases())
+
+
+async def test_a_pinned_revision_is_the_model_of_that_name(cache: Path) -> None:
+    cached(cache, "a/one", revision="old")
+    cached(cache, "a/one", revision="new")
+    (cache / "models--a--one" / "refs" / "v1").write_text("old")
+    for revision, expected in (("v1", "old"), ("old", "old"), (None, "new"), ("../main", "new")):
+        settings = Settings({"a/one": ModelSettings(revision=revision)}, None, LOG)
+        entry = await Catalog(settings=settings, log=LOG).find("a/one")
+        assert entry.path.name == expected

@@ -92,3 +92,19 @@ def test_a_load_is_streamed(server: RunningServer) -> None:
     assert last["phase"] == "done"
     assert last["model"] == "org/other"
     assert last["bytes"] > 0
+
+
+def test_a_model_is_pinned_and_let_go_again(server: RunningServer) -> None:
+    def pinned() -> list[str]:
+        return [model["id"] for model in server.status()["models"] if model["pinned"]]
+
+    server.client.post("mlx/models/load", json={"model": "alias", "pin": True}).raise_for_status()
+    wait_for(lambda: pinned() == ["org/other"], 5)
+    models = {model["id"]: model for model in server.client.get("mlx/models").json()["models"]}
+    assert models["org/other"]["pinned"]
+    order = {"model": "org/other", "pinned": False}
+    answer = server.client.post("mlx/models/pin", json=order).json()
+    assert answer == {"model": "org/other", "pinned": False}
+    wait_for(lambda: pinned() == [], 5)
+    error = server.client.post("mlx/models/pin", json={"model": "short"}).json()["error"]
+    assert "load it first" in error["message"]

@@ -1,0 +1,62 @@
+"""Finding the model that a request names, and downloading it first where that is allowed."""
+
+import anyio
+import msgspec
+from msgspec import Struct
+
+from mlx_notebook.server.base import ApiHandler, EventStreamHandler
+from mlx_notebook.server.catalog import Entry
+from mlx_notebook.server.downloads import Download
+from mlx_notebook.server.errors import ApiError, NotFound
+
+
+class _Streamed(Struct):
+    """The part of any request that tells whether its answer is streamed."""
+
+    stream: bool | None = None
+
+
+async def find_model(handler: ApiHandler, name: str | None) -> Entry:
+    """Return the model of that name or alias, or the default one.
+
+    Where `auto_download` is on, a model that is not here is downloaded; a client that streams
+    sees comments meanwhile.
+
+    Raises:
+        ApiError: There is no such model, or it could not be downloaded.
+    """
+    extension = handler.extension
+    try:
+        return await extension.catalog.find(name)
+    except NotFound as error:
+        wanted = error.code in ("model_not_found", "model_incomplete")
+        if not (wanted and name and extension.auto_download):
+            raise
+        try:
+            download = extension.download(name)
+        except ApiError:
+            raise error from None
+    download.ordered = True
+    if isinstance(handler, EventStreamHandler) and _streams(bytes(handler.body)):
+        await _commented(handler, download, extension.keep_alive_seconds)
+    else:
+        await download.wait()
+    # What has come, if it has.
+    return await extension.catalog.find(download.answer.model)
+
+
+async def _commented(handler: EventStreamHandler, download: Download, interval: float) -> None:
+    """Wait for a download, with a comment to the client every so many seconds."""
+    while not download.ended:
+        with anyio.move_on_after(interval):
+            await download.wait()
+            return
+        if not handler._headers_written:
+            handler.open_stream()
+        at = download.progress
+        share = f" {100 * at.done // at.total} %" if at.total else ""
+        await handler.send(f": downloading {download.model}{share}\n\n".encode())
+
+
+def _streams(body: bytes) -> bool:
+    return bool(msgspec.json.decode(body, type=_Streamed).stream)

@@ -1,0 +1,170 @@
+"""Settings of single models: from Jupyter's configuration, and saved through the API over them."""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Mapping
+from logging import Logger
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from mlx_notebook.messages import ChatPrompt, Prompt, Sampling
+
+_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")
+_Name = Annotated[str, Meta(min_length=1, max_length=512)]
+_Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
+class ModelSettings(
+    Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
+):
+    """What a user wants of one model; what is left out is up to the model.
+
+    The first six are defaults of requests that say nothing about it, and so are `system` (a
+    system message) and `thinking` (whether it thinks). The others tell how the model is loaded:
+    `context_limit` in tokens, `tool_dialect` by its name, `adapter` that is laid over it always,
+    `adapters` that requests may name as `model+adapter`, `draft` a smaller model that drafts for
+    it, `kv_bits` of kept keys and values, `revision` on Hugging Face, and whether Python code from
+    its folder may run (`trust_remote_code`, only in the configuration).
+    """
+
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Meta(gt=0, le=100)] | None = None
+    max_tokens: _Count | None = None
+    system: str | None = None
+    thinking: bool | None = None
+    context_limit: _Count | None = None
+    tool_dialect: _Name | None = None
+    adapter: _Name | None = None
+    adapters: list[_Name] = []
+    draft: _Name | None = None
+    kv_bits: Literal[4, 8] | None = None
+    revision: _Name | None = None
+    trust_remote_code: bool = False
+
+    def sampled(self, sampling: Sampling) -> Sampling:
+        """Return a request's sampling, with these for what it leaves open."""
+        ours = {
+            name: value
+            for name in _SAMPLING
+            if getattr(sampling, name) is None and (value := getattr(self, name)) is not None
+        }
+        return msgspec.structs.replace(sampling, **ours) if ours else sampling
+
+    def prompted(self, prompt: Prompt) -> Prompt:
+        """Return a request's prompt, with these for what it leaves open."""
+        if not isinstance(prompt, ChatPrompt):
+            return prompt
+        if self.system is not None and all(m.get("role") != "system" for m in prompt.messages):
+            system = {"role": "system", "content": self.system}
+            prompt = msgspec.structs.replace(prompt, messages=[system, *prompt.messages])
+        if self.thinking is not None:
+            kwargs = {"enable_thinking": self.thinking, **prompt.template_kwargs}
+            prompt = msgspec.structs.replace(prompt, template_kwargs=kwargs)
+        return prompt
+
+    def told(self) -> dict[str, Any]:
+        """Return those that are set, as JSON has them."""
+        settings: dict[str, Any] = msgspec.to_builtins(self)
+        return settings
+
+
+NONE = ModelSettings()
+
+
+def checked(settings: Any) -> ModelSettings:
+    """Return settings that were given as a dictionary.
+
+    Raises:
+        ValueError: Something in them is not right; the message says what.
+    """
+    known = ModelSettings.__struct_fields__
+    if isinstance(settings, Mapping):
+        settings = dict(settings)
+        if unknown := sorted(set(settings) - set(known)):
+            raise ValueError(f"there is no setting {unknown[0]!r}, only {', '.join(known)}")
+    try:
+        return msgspec.convert(settings, ModelSettings)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error)[0].lower() + str(error)[1:]) from None
+
+
+class Settings:
+    """All models' settings.
+
+    Args:
+        configured: Those of Jupyter's configuration, by the models' own names.
+        file: Where those that are saved through the API lie; only its user may read it.
+        log: Told of a file that cannot be used.
+    """
+
+    def __init__(
+        self, configured: Mapping[str, ModelSettings], file: Path | None, log: Logger
+    ) -> None:
+        self._configured = dict(configured)
+        self._file = file
+        self._log = log
+        self._saved: dict[str, ModelSettings] | None = None
+        self._writing = asyncio.Lock()
+
+    def of(self, model: str) -> ModelSettings:
+        """Return a model's settings in force: what was saved stands above what is configured."""
+        configured, saved = self._configured.get(model), self.saved(model)
+        if configured is None or saved is NONE:
+            return configured or saved
+        return msgspec.structs.replace(
+            configured, **{name: getattr(saved, name) for name in saved.told()}
+        )
+
+    def saved(self, model: str) -> ModelSettings:
+        """Return what was saved of a model through the API."""
+        if self._saved is None:
+            self._saved = self._read()
+        return self._saved.get(model, NONE)
+
+    async def save(self, model: str, settings: ModelSettings) -> None:
+        """Keep a model's settings, in place of what was saved of it before.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        async with self._writing:
+            if self._saved is None:
+                self._saved = await asyncio.to_thread(self._read)
+            kept = {**self._saved, model: settings}
+            if settings == NONE:
+                del kept[model]
+            if self._file is not None:
+                await asyncio.to_thread(write_privately, self._file, msgspec.json.encode(kept))
+            self._saved = kept
+
+    def _read(self) -> dict[str, ModelSettings]:
+        if self._file is None:
+            return {}
+        try:
+            content = self._file.read_bytes()
+            return msgspec.json.decode(content, type=dict[str, ModelSettings])
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            self._log.warning("The models' settings in %s are not used: %s", self._file, error)
+            return {}
+
+
+def write_privately(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all, so that only its user may read it."""
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as opened:
+            opened.write(content)
+        os.replace(name, file)
+    except BaseException:
+        os.unlink(name)
+        raise

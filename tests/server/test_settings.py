@@ -1,0 +1,210 @@
+"""Settings of single models: from the configuration, through the API, and what they do."""
+
+import json
+import logging
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from traitlets import TraitError
+
+from mlx_notebook.messages import ChatPrompt, Sampling
+from mlx_notebook.server.app import MlxNotebookApp
+from mlx_notebook.server.settings import NONE, ModelSettings, Settings, checked
+from tests.models import qwen3
+from tests.server.running import HELLO, RunningServer, running, wait_for
+
+LOG = logging.getLogger("test")
+CONFIGURED = {
+    "max_tokens": 3,
+    "temperature": 0.0,
+    "system": "Be brief.",
+    "thinking": False,
+    "context_limit": 512,
+    "adapters": ["lora/listed"],
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    qwen3(folder / "base")
+    for name, base in (("listed", "somewhere/else"), ("trained", "base"), ("foreign", "other")):
+        adapter = folder / "lora" / name
+        adapter.mkdir(parents=True)
+        (adapter / "adapters.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+        settings = {"model": base, "fine_tune_type": "lora", "num_layers": 2,
+                    "lora_parameters": {"rank": 2, "scale": 1.0, "dropout": 0.0}}  # fmt: skip
+        (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def configured(folder: Path) -> dict[str, Any]:
+    return {
+        "models_dirs": [str(folder)],
+        "model_aliases": {"short-name": "base"},
+        "model_settings": {"short-name": CONFIGURED},
+    }
+
+
+@pytest.fixture(scope="module")
+def server(configured: dict[str, Any]) -> Iterator[RunningServer]:
+    with running(config={"MlxNotebookApp": configured}) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _as_configured(request: pytest.FixtureRequest) -> Iterator[None]:
+    yield
+    if "server" in request.fixturenames:
+        request.getfixturevalue("server").client.put("mlx/models/base/settings", json={})
+
+
+def shown(server: RunningServer, name: str = "base") -> dict[str, Any]:
+    answer: dict[str, Any] = server.client.get(f"mlx/models/{name}/settings").json()
+    return answer
+
+
+def prompt_of(server: RunningServer, **request: Any) -> str:
+    body = {"model": "base", "messages": HELLO, **request}
+    text: str = server.client.post("apply-template", json=body).raise_for_status().json()["prompt"]
+    return text
+
+
+def test_they_are_shown_by_any_name_of_the_model(server: RunningServer) -> None:
+    assert shown(server) == {"model": "base", "settings": CONFIGURED, "saved": {}}
+    assert shown(server, "short-name") == shown(server)
+    assert shown(server, "tiny-chat")["settings"] == {}
+    response = server.client.get("mlx/models/nonesuch/settings")
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "model_not_found")
+
+
+def test_a_request_gets_them_and_what_it_says_itself_wins(server: RunningServer) -> None:
+    body = {"model": "base", "messages": HELLO, "ignore_eos": True}
+    answers = [server.client.post("v1/chat/completions", json=body).json() for _ in range(2)]
+    assert answers[0]["usage"]["completion_tokens"] == 3
+    assert answers[0]["choices"][0]["message"] == answers[1]["choices"][0]["message"]
+    own = server.client.post("v1/chat/completions", json={**body, "max_tokens": 5}).json()
+    assert own["usage"]["completion_tokens"] == 5
+    assert "system\nBe brief." in prompt_of(server)
+    told = prompt_of(server, messages=[{"role": "system", "content": "Be long."}, *HELLO])
+    assert "Be brief." not in told
+
+
+def test_the_context_limit_is_the_models_context(server: RunningServer) -> None:
+    models = {m["id"]: m for m in server.client.get("mlx/models").json()["models"]}
+    assert models["base"]["context_length"] == 512
+    long = [{"role": "user", "content": "x" * 600}]
+    response = server.chat(model="base", messages=long)
+    assert response.json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_they_are_saved_over_the_configuration_and_only_for_their_user(
+    server: RunningServer,
+) -> None:
+    saved = {"max_tokens": 2, "system": "Be kind."}
+    answer = server.client.put("mlx/models/base/settings", json=saved).raise_for_status().json()
+    assert answer["saved"] == saved
+    assert answer["settings"] == {**CONFIGURED, **saved}
+    body = {"model": "base", "messages": HELLO, "ignore_eos": True}
+    used = server.client.post("v1/chat/completions", json=body).json()["usage"]
+    assert used["completion_tokens"] == 2
+    assert "Be kind." in prompt_of(server)
+    file = server.folder / "mlx_notebook" / "model_settings.json"
+    assert json.loads(file.read_text()) == {"base": saved}
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("settings", "param", "said"),
+    [
+        ({"temprature": 1}, None, "temprature"),
+        ({"temperature": 9}, "temperature", "<= 2"),
+        ({"kv_bits": 5}, "kv_bits", "5"),
+        ({"trust_remote_code": True}, "trust_remote_code", "configuration"),
+        ({"draft": "nonesuch"}, None, "draft model 'nonesuch' is not here"),
+        ({"adapter": "../../etc"}, None, "no configured folder has an adapter"),
+    ],
+)
+def test_what_is_not_right_is_refused_and_changes_nothing(
+    server: RunningServer, settings: dict[str, Any], param: str | None, said: str
+) -> None:
+    response = server.client.put("mlx/models/base/settings", json=settings)
+    assert response.status_code == 400
+    error = response.json()["error"]
+    assert error["param"] == param or param is None
+    assert said in error["message"]
+    assert shown(server)["saved"] == {}
+
+
+def test_adapters_are_models_of_their_own(server: RunningServer) -> None:
+    models = {m["id"]: m for m in server.client.get("mlx/models").json()["models"]}
+    assert {name for name in models if "+" in name} == {"base+lora/listed", "base+lora/trained"}
+    listed = [model["id"] for model in server.client.get("v1/models").json()["data"]]
+    assert "base+lora/trained" in listed
+    for name in ("base+lora/foreign", "base+../base", "short-name+/etc"):
+        error = server.chat(model=name).json()["error"]
+        assert error["code"] == "adapter_not_found"
+        assert "lora/listed, lora/trained" in error["message"]
+
+
+def test_an_order_may_name_the_adapter_apart(server: RunningServer) -> None:
+    order = {"model": "short-name", "adapter": "lora/nonesuch"}
+    error = server.client.post("mlx/models/load", json=order).json()["error"]
+    assert error["code"] == "adapter_not_found"
+
+
+def test_a_draft_is_another_model_by_its_name(server: RunningServer) -> None:
+    saved = server.client.put("mlx/models/base/settings", json={"draft": "tiny-chat"})
+    assert saved.status_code == 200
+
+
+def test_the_last_model_is_remembered_over_a_restart(
+    configured: dict[str, Any], tmp_path: Path
+) -> None:
+    env = {"JUPYTER_DATA_DIR": str(tmp_path)}
+    file = tmp_path / "mlx_notebook" / "last_model"
+    with running(config={"MlxNotebookApp": configured}, env=env) as server:
+        assert server.status()["default_model"] == "tiny-chat"
+        assert server.chat(model="short-name").status_code == 200
+        wait_for(lambda: file.exists() and file.read_text() == "base", 5)
+        assert server.status()["default_model"] == "base"
+    with running(config={"MlxNotebookApp": configured}, env=env) as server:
+        assert server.status()["default_model"] == "base"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_wrong_setting_in_the_configuration_is_told_in_a_sentence() -> None:
+    with pytest.raises(TraitError, match=r"\['qwen'\]: there is no setting 'temprature', only"):
+        MlxNotebookApp(model_settings={"qwen": {"temprature": 1}})
+    with pytest.raises(TraitError, match=r"\['qwen'\]: expected `float` >= 0.0"):
+        MlxNotebookApp(model_settings={"qwen": {"temperature": -1}})
+
+
+class TestTheValues:
+    def test_a_request_keeps_what_it_says(self) -> None:
+        settings = checked({"temperature": 0.5, "top_k": 7})
+        sampling = settings.sampled(Sampling(temperature=0.0, seed=1))
+        assert sampling == Sampling(temperature=0.0, top_k=7, seed=1)
+        assert NONE.sampled(sampling) is sampling
+
+    def test_thinking_is_the_templates_unless_the_request_says(self) -> None:
+        settings = checked({"thinking": True})
+        prompt = ChatPrompt(messages=[])
+        assert settings.prompted(prompt).template_kwargs == {"enable_thinking": True}  # type: ignore[union-attr]
+        own = ChatPrompt(messages=[], template_kwargs={"enable_thinking": False})
+        assert settings.prompted(own).template_kwargs == {"enable_thinking": False}  # type: ignore[union-attr]
+
+    def test_a_file_that_is_damaged_is_left_alone_until_something_is_saved(
+        self, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "settings.json"
+        file.write_text("{")
+        settings = Settings({"a": ModelSettings(top_k=1)}, file, LOG)
+        assert settings.of("a").top_k == 1
+        assert file.read_text() == "{"
+        shutil.rmtree(tmp_path)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import mlx.core as mx
 
@@ -30,7 +31,9 @@ class Budget:
         share = _GPU_SHARE if mx.default_device() == mx.gpu else _CPU_SHARE
         return cls(settings.memory_budget or int(device_memory() * share), settings.max_resident)
 
-    def victims(self, model: str, need: Footprint, slots: Mapping[str, Slot]) -> list[Slot]:
+    def victims(
+        self, model: str, path: Path, need: Footprint, slots: Mapping[str, Slot]
+    ) -> list[Slot]:
         """Who must go so that `model` fits; those that are busy must be waited for.
 
         The least recently used go first, busy ones only where no idle one helps, pinned ones never.
@@ -40,31 +43,36 @@ class Budget:
         InsufficientMemory
             If it would not fit with all but the pinned ones gone.
         """
+
+        def order(slot: Slot) -> tuple[bool, bool, float]:
+            return slot.busy, slot.source.path == path, slot.last_used
+
         staying = {name: slot for name, slot in slots.items() if name != model}
         replaced = [slots[model]] if model in slots else []
         victims: list[Slot] = []
         evictable = [slot for slot in staying.values() if not slot.pinned]
-        for slot in sorted(evictable, key=lambda slot: (slot.busy, slot.last_used)):
-            if self._fits(need, staying.values()):
+        for slot in sorted(evictable, key=order):
+            if self._fits(path, need, staying.values()):
                 break
             victims.append(slot)
             del staying[slot.backend.name]
-        if not self._fits(need, staying.values()):
+        if not self._fits(path, need, staying.values()):
             raise self._refusal(model, need, list(staying.values()))
         for slot in reversed(victims):  # a large one that had to go may let a small one stay
-            if self._fits(need, [*staying.values(), slot]):
+            if self._fits(path, need, [*staying.values(), slot]):
                 staying[slot.backend.name] = slot
                 victims.remove(slot)
         return replaced + victims
 
-    def _fits(self, need: Footprint, beside: Iterable[Slot]) -> bool:
+    def _fits(self, path: Path, need: Footprint, beside: Iterable[Slot]) -> bool:
         others = list(beside)
-        taken = sum(slot.footprint.total for slot in others)
-        few = not self.most or len(others) < self.most
-        return few and taken + need.total <= self.limit
+        if self.most and len(others) >= self.most:
+            return False
+        shared = need.shareable and donor(path, others) is not None
+        return _taken(others) + need.total - (need.base if shared else 0) <= self.limit
 
     def _refusal(self, model: str, need: Footprint, pinned: list[Slot]) -> InsufficientMemory:
-        taken = sum(slot.footprint.total for slot in pinned)
+        taken = _taken(pinned)
         if taken + need.total <= self.limit:
             return InsufficientMemory(
                 f"{model} cannot be loaded: at most {self.most} models may be in memory "
@@ -80,6 +88,18 @@ class Budget:
             "quantised model, or raise memory_budget_bytes.",
             "model",
         )
+
+
+def donor(path: Path, slots: Iterable[Slot]) -> Slot | None:
+    """A resident model of the folder `path` whose arrays another one may use."""
+    return next((slot for slot in slots if slot.shareable and slot.source.path == path), None)
+
+
+def _taken(slots: Iterable[Slot]) -> int:
+    """Bytes of some models; a base that several of them share counts once."""
+    slots = list(slots)
+    bases = {slot.backend.base for slot in slots}
+    return sum(slot.own for slot in slots) + sum(base.nbytes for base in bases)
 
 
 def size(count: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlx_notebook.engine.adapters import replaces_base
 from mlx_notebook.engine.errors import LoadFailed, reason
 from mlx_notebook.messages import ModelOptions
 
@@ -23,10 +24,29 @@ _LARGEST_HEADER = 100 * 2**20
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes of a model's weights, and of keys and values for a modest batch."""
+    """Bytes of a model, as far as they can be foreseen.
 
-    weights: int
+    Attributes
+    ----------
+    base
+        Its weights, without those below.
+    own
+        What its adapter and its draft model add.
+    kv
+        Keys and values of a modest batch.
+    shareable
+        Whether other models of the same base may use the same arrays.
+    """
+
+    base: int
+    own: int
     kv: int
+    shareable: bool = True
+
+    @property
+    def weights(self) -> int:
+        """All weights."""
+        return self.base + self.own
 
     @property
     def total(self) -> int:
@@ -44,17 +64,19 @@ def footprint(name: str, path: Path, options: ModelOptions) -> Footprint:
     """
     try:
         config = _config(path / "config.json")
-        weights = sum(map(_weight_bytes, _files(path)))
+        base = sum(map(_weight_bytes, _files(path)))
+        own = sum(map(_weight_bytes, _files(Path(options.draft)))) if options.draft else 0
+        adapter = Path(options.adapter) if options.adapter else None
+        if adapter and (weights := adapter / "adapters.safetensors").is_file():
+            own += _weight_bytes(weights)
     except FileNotFoundError as error:
         missing = Path(error.filename).name if error.filename else str(error)
         message = f"{name} cannot be loaded: there is no {missing} in its folder."
         raise LoadFailed(message, "model") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise LoadFailed(f"{name} cannot be loaded: {reason(error)}", "model") from error
-    for other in (options.draft, options.adapter):
-        if other is not None:
-            weights += sum(map(_weight_bytes, sorted(Path(other).glob("*.safetensors"))))
-    return Footprint(weights, _kv_bytes(config, options))
+    shareable = adapter is None or not replaces_base(adapter)
+    return Footprint(base, own, _kv_bytes(config, options), shareable)
 
 
 def _config(file: Path) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from mlx_notebook.engine.budget import Budget
+from mlx_notebook.engine.budget import Budget, donor
 from mlx_notebook.engine.errors import EngineError, LoadFailed, reason
 from mlx_notebook.engine.footprint import Footprint, footprint
 from mlx_notebook.engine.memory import return_freed_memory
@@ -176,20 +176,32 @@ class Residency:
         self._failures.pop(queue.source, None)
         path, options = queue.source.path, queue.source.options
         need = queue.need = queue.need or footprint(queue.model, path, options)
-        if not self._free(self.budget.victims(queue.model, need, self.slots), queue.since):
+        if not self._free(self._victims(queue, need), queue.since):
             return None
-        slices = load(queue.model, path, options, self._settings, self._prefixes, self._workers)
+        other = donor(path, self.slots.values()) if need.shareable else None
+        slices = load(
+            queue.model,
+            path,
+            options,
+            self._settings,
+            self._prefixes,
+            self._workers,
+            donor=other.backend if other else None,
+        )
         return _Loading(queue, need, slices)
 
     def _make_room(self, loading: _Loading) -> bool:
         """Unload those that must go, once all of them are idle; the files are known to be good."""
-        victims = self.budget.victims(loading.model, loading.need, self.slots)
+        victims = self._victims(loading, loading.need)
         loading.has_room = self._free(victims, loading.since)
         if loading.has_room:
             for slot in victims:
                 loading.pinned = loading.pinned or slot.pinned  # it is replaced by itself
                 self.unload(slot.backend.name)
         return loading.has_room
+
+    def _victims(self, wanted: Queue | _Loading, need: Footprint) -> list[Slot]:
+        return self.budget.victims(wanted.model, wanted.source.path, need, self.slots)
 
     def _free(self, victims: list[Slot], since: float) -> bool:
         """Whether all who must go are idle; if not, and if it has taken long, their turn ends."""

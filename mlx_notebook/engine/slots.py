@@ -19,13 +19,14 @@ class Slot:
     ----------
     backend, source
         The model, and where it came from.
-    kv
-        Bytes reserved for its keys and values.
+    need
+        What was foreseen of it; its keys and values are still to come.
     """
 
-    def __init__(self, backend: TextBackend, source: Source, footprint: Footprint):
+    def __init__(self, backend: TextBackend, source: Source, need: Footprint):
         self.backend, self.source = backend, source
-        self.footprint = Footprint(backend.nbytes, footprint.kv)
+        self.shareable = need.shareable and type(backend) is TextBackend
+        self.own: int = backend.nbytes - backend.base.nbytes + need.kv
         self.runner = Runner(backend)
         self.loaded_at = self.last_used = time.time()
         self.turn_began = time.perf_counter()

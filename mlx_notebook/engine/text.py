@@ -16,6 +16,7 @@ from mlx_lm.generate import StopSequences
 from mlx_lm.models.cache import CacheList, KVCache, make_prompt_cache, trim_prompt_cache
 from mlx_lm.utils import load_config, load_model, load_tokenizer
 
+from mlx_notebook.engine.adapters import Base, lay, own_bytes, share
 from mlx_notebook.engine.batch import RowGenerator
 from mlx_notebook.engine.errors import InvalidRequest, LoadFailed, reason
 from mlx_notebook.engine.language import Language
@@ -62,6 +63,8 @@ class TextBackend:
         Most tokens of prompt and answer together.
     nbytes
         What the weights take, in bytes.
+    base
+        The part of them that models with other adapters share.
     defaults
         The model's own generation settings.
     """
@@ -81,6 +84,7 @@ class TextBackend:
         self.defaults = defaults
         self.context_length = context_length(config, options.context_limit)
         self.nbytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
+        self.base = Base(self.nbytes - own_bytes(model))
         self.vocabulary = Vocabulary(tokenizer)
         family = str(config.get("model_type", ""))
         self.language = Language(tokenizer, _width(model), family, options.tool_dialect)
@@ -217,8 +221,15 @@ def load(
     settings: EngineConfig,
     prefixes: PrefixCache,
     workers: Executor,
+    *,
+    donor: TextBackend | None = None,
 ) -> Generator[int, None, TextBackend]:
     """Load a model in slices, so that others go on decoding between them.
+
+    Parameters
+    ----------
+    donor
+        A resident model of the same folder, whose arrays are used in place of new ones.
 
     Yields
     ------
@@ -243,9 +254,13 @@ def load(
         pending = workers.submit(_tokenizer, path, config)
         identity = workers.submit(_identity, path, options)
         model, config = load_model(path, lazy=True)
+        if options.adapter is not None:
+            lay(model, Path(options.adapter))
         if mx.default_device() == mx.cpu:
             # Only fp32 products go through BLAS (measured: 4 times faster prompts).
             model.set_dtype(mx.float32)
+        if donor is not None:
+            share(model, donor.model)
         yield 0
         done = yield from _evaluate(model)
         while not pending.done():
@@ -259,6 +274,8 @@ def load(
     backend = TextBackend(
         name, model, tokenizer, config, _generation_defaults(path), options, settings, prefixes
     )
+    if donor is not None:
+        backend.base = donor.base
     if settings.warm_up:
         workers.submit(backend.language.read_vocabulary)
         for _ in warm_up(backend):

@@ -21,6 +21,8 @@ COMMANDS = {
     "and let it answer from now on",
     "unload [NAME]": "give a model's memory back",
     "pull NAME [--revision R]": "download a model from Hugging Face",
+    "pin NAME, unpin NAME": "keep a model in memory, or let it go when memory is needed",
+    "show NAME": "what is known of a model: what it needs, whether it fits, how it is set",
     "reset": "start a new conversation",
     "record": "[FILE] keep the server's answers beside the notebook; `record stop`",
     "replay": "[FILE] [--speed X|max] [--live] answer from them, with no model; `replay stop`",
@@ -62,7 +64,9 @@ def complete(_: Any, event: Any) -> list[str]:
     if words[1] not in _TAKE_A_MODEL:
         return list(options)
     try:
-        return model_commands.names(connection.connect(), here=words[1] not in ("load", "pull"))
+        return model_commands.names(
+            connection.connect(), here=words[1] not in ("load", "pull", "show")
+        )
     except NotebookError:
         return []
 
@@ -139,6 +143,9 @@ _RUN: dict[str, Callable[[str, Chat], None]] = {
     "load": model_commands.load,
     "unload": model_commands.unload,
     "pull": model_commands.pull,
+    "pin": model_commands.pin,
+    "unpin": model_commands.unpin,
+    "show": model_commands.show,
     "reset": _reset,
     "record": record,
     "replay": replay,
@@ -146,4 +153,4 @@ _RUN: dict[str, Callable[[str, Chat], None]] = {
 }
 
 _OPTIONS = {"models": ("--all",), "load": ("--pin", "--adapter"), "pull": ("--revision",)}
-_TAKE_A_MODEL = frozenset({"load", "unload", "pull"})
+_TAKE_A_MODEL = frozenset({"load", "unload", "pull", "pin", "unpin", "show"})

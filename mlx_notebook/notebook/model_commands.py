@@ -3,6 +3,7 @@
 import html
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import quote
 
 from mlx_notebook.notebook import connection
 from mlx_notebook.notebook.arguments import parser
@@ -90,6 +91,62 @@ def pull(line: str, _: Chat) -> None:
     options.add_argument("--revision")
     asked = options.parse(line)
     _pull(connection.connect(), asked.model, asked.revision)
+
+
+def pin(line: str, _: Chat) -> None:
+    """Keep a model in memory."""
+    _pin("pin", line, pinned=True)
+
+
+def unpin(line: str, _: Chat) -> None:
+    """Let a pinned model go when memory is needed."""
+    _pin("unpin", line, pinned=False)
+
+
+def show(line: str, chat: Chat) -> None:
+    """Show what is known of a model, and how it is set."""
+    options = parser("show")
+    options.add_argument("model")
+    name = options.parse(line).model
+    server = connection.connect()
+    found = [m for m in catalog(server) if name in (m["id"], *m["aliases"])]
+    if not found:
+        raise ModelNotFound(f"There is no model {name!r}; `%mlx models --all` lists all.")
+    (model,) = found
+    about = "about " if model["approximate"] else ""
+    facts = {
+        "state": f"{model['state']}{', pinned' if model['pinned'] else ''}",
+        "wrong": model["error"],
+        "answers here": "yes" if model["id"] == chat.model else None,
+        "also called": ", ".join(model["aliases"]),
+        "about": model["description"],
+        "can": ", ".join(model["capabilities"]),
+        "architecture": model["architecture"],
+        "quantization": model["quantization"],
+        "context": f"{model['context_length']:,} tokens" if model["context_length"] else None,
+        "on disk": size(model["bytes_on_disk"]) if model["bytes_on_disk"] else None,
+        "download": f"{about}{size(model['download_bytes'])}" if model["download_bytes"] else None,
+        "memory": f"{about}{size(model['memory_bytes'])}" if model["memory_bytes"] else None,
+        "fits": {True: "yes", False: f"no. {model['why_not']}", None: None}[model["fits"]],
+    }
+    print(model["id"])
+    for label, value in facts.items():
+        if value:
+            print(f"  {label + ':':<14} {value}")
+    if model["source"] == "curated" or "+" in model["id"]:
+        return
+    settings = server.get(f"mlx/models/{quote(model['id'])}/settings")["settings"]
+    for setting, value in settings.items():
+        print(f"  {setting + ' =':<14} {value!r}")
+
+
+def _pin(command: str, line: str, *, pinned: bool) -> None:
+    options = parser(command)
+    options.add_argument("model")
+    order = {"model": options.parse(line).model, "pinned": pinned}
+    answer = connection.connect().post("mlx/models/pin", order)
+    told = "is pinned: it stays in memory" if answer["pinned"] else "is no longer pinned"
+    print(f"{answer['model']} {told}.")
 
 
 def catalog(server: Server) -> list[dict[str, Any]]:

@@ -138,7 +138,8 @@ def _config(file: Path) -> dict[str, Any]:
 
 def _shards(folder: Path) -> tuple[list[Path], set[str]]:
     """Return the files of weights there are, and the names of those that an index misses."""
-    there = sorted(folder.glob("*.safetensors"))
+    # mlx-lm takes the first, mlx-vlm any.
+    there = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
     try:
         index = msgspec.json.decode((folder / _INDEX).read_bytes(), type=dict[str, Any])
         named = {str(value) for value in dict(index["weight_map"]).values()}

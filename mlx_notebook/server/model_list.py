@@ -32,7 +32,8 @@ def budget(extension: "MlxNotebookApp") -> wire.Budget:
     """Return the memory for models, as the engine tells it or as far as it is known without."""
     stats = extension.supervisor.telemetry.stats
     used = sum(resident.bytes for resident in stats.resident) if stats else 0
-    return wire.Budget(stats.budget if stats else machine_limit(), used)
+    limit = stats.budget if stats else extension.memory_budget_bytes or machine_limit()
+    return wire.Budget(limit, used)
 
 
 class _Lister:
@@ -45,6 +46,7 @@ class _Lister:
         self._catalog = extension.catalog
         self._default = default
         self._resident = {model.model: model for model in stats.resident} if stats else {}
+        self._pinned = sum(model.bytes for model in self._resident.values() if model.pinned)
         self._loading = set(stats.loading) if stats else set()
         self._downloads = extension.downloads.current
         ready = supervisor.ready
@@ -149,6 +151,10 @@ class _Lister:
 
     def _why_not(self, need: int) -> str | None:
         limit = self.budget.limit
-        if limit is None or need <= limit:
+        if limit is None or need + self._pinned <= limit:
             return None
-        return f"It needs about {size(need)}, and models may take {size(limit)} on this machine."
+        beside = f", of which pinned ones hold {size(self._pinned)}" if self._pinned else ""
+        return (
+            f"It needs about {size(need)}, and models may take {size(limit)} on this machine"
+            f"{beside}."
+        )

@@ -137,6 +137,9 @@ def test_a_revision_is_pulled(kernel, the_hub):
         ("%mlx load nonesuch", "ModelNotFound", "There is no model 'nonesuch' here"),
         ("%mlx pull org/tiny --revision v9", "DownloadFailed", "no revision 'v9'"),
         ("%mlx pull tiny-chat", "RequestRefused", "nothing to download"),
+        ("%mlx pin", "BadMagic", "it needs a model's name"),
+        ("%mlx pin org/tiny", "RequestRefused", "load it first"),
+        ("%mlx load tiny-chat --adapter a", "RequestRefused", "no adapter 'a'"),
         ("%mlx unload nonesuch", "ModelNotFound", "nonesuch"),
     ],
 )
@@ -155,6 +158,25 @@ def test_a_gated_model_and_a_full_disk_are_told(kernel, the_hub):
     ename, evalue = error_of(kernel, f"%mlx pull {large}")
     assert ename == "DoesNotFit"
     assert "GB are free" in evalue
+
+
+def test_a_model_is_pinned_and_let_go_again(kernel, server):
+    assert "It is pinned" in kernel.run("%mlx load tiny-chat --pin").stdout
+    assert "state:         resident, pinned" in kernel.run("%mlx show tiny-chat").stdout
+    assert kernel.run("%mlx unpin tiny-chat").stdout == "tiny-chat is no longer pinned.\n"
+    assert not server.status()["models"][0]["pinned"]
+    assert "is pinned" in kernel.run("%mlx pin tiny-chat").stdout
+    kernel.run("%mlx unpin tiny-chat")
+
+
+def test_a_model_is_shown_with_its_figures_and_settings(kernel, server):
+    shown = kernel.run("%mlx show tiny-chat").stdout
+    for said in ("context:       4,096 tokens", "fits:          yes", "architecture:  qwen3"):
+        assert said in shown
+    listed = kernel.run("%mlx show qwen").stdout
+    assert listed.startswith("mlx-community/Qwen3.5-4B-MLX-4bit\n")
+    assert "download:      about 3.1 GB" in listed
+    assert error_of(kernel, "%mlx show nonesuch")[0] == "ModelNotFound"
 
 
 def test_names_and_options_are_completed(kernel):

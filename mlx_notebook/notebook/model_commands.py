@@ -19,7 +19,9 @@ from mlx_notebook.notebook.figures import duration, size
 from mlx_notebook.notebook.progress import Bar, bar
 from mlx_notebook.notebook.server import Server
 
-_COLUMNS = ("model", "state", "context", "can", "memory", "")
+_COLUMNS = ("model", "state", "context", "can", "memory", "notes")
+# JupyterLab sets tables flush right, as figures are.
+_LEFT = ' style="text-align: left"'
 
 
 def list_models(line: str, chat: Chat) -> None:
@@ -235,7 +237,7 @@ def _row(model: dict[str, Any], chat: Chat) -> tuple[str, ...]:
         f"download {size(model['download_bytes'])}" if model["download_bytes"] else "",
         model["description"] or "",
         model["error"] or "",
-        "" if model["error"] else (model["why_not"] or ""),
+        "does not fit this machine" if model["fits"] is False and not model["error"] else "",
     ]
     return (
         model["id"],
@@ -261,9 +263,10 @@ def _show_table(rows: Sequence[tuple[str, ...]], note: str) -> None:
     if getattr(get_ipython(), "kernel", None) is None:
         print(text)
         return
-    head = "".join(f'<th scope="col">{name}</th>' for name in _COLUMNS)
+    head = "".join(f'<th scope="col"{_LEFT}>{name}</th>' for name in _COLUMNS)
     body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        "<tr>" + "".join(f"<td{_LEFT}>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        for row in rows
     )
     table = (
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

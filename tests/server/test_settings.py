@@ -14,6 +14,7 @@ from traitlets import TraitError
 from mlx_notebook.messages import ChatPrompt, Sampling
 from mlx_notebook.server.app import MlxNotebookApp
 from mlx_notebook.server.settings import NONE, ModelSettings, Settings, checked
+from tests.engine.test_adapters import write_adapter
 from tests.models import qwen3
 from tests.server.running import HELLO, RunningServer, running, wait_for
 
@@ -39,6 +40,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         settings = {"model": base, "fine_tune_type": "lora", "num_layers": 2,
                     "lora_parameters": {"rank": 2, "scale": 1.0, "dropout": 0.0}}  # fmt: skip
         (adapter / "adapter_config.json").write_text(json.dumps(settings))
+    shutil.rmtree(folder / "lora" / "trained")
+    real = write_adapter(folder / "lora" / "trained", seed=1, model=folder / "base")
+    settings = json.loads((real / "adapter_config.json").read_text())
+    (real / "adapter_config.json").write_text(json.dumps({**settings, "model": "base"}))
     return folder
 
 
@@ -152,7 +157,23 @@ def test_adapters_are_models_of_their_own(server: RunningServer) -> None:
         assert "lora/listed, lora/trained" in error["message"]
 
 
+def test_an_adapter_answers_under_its_own_name_beside_its_base(server: RunningServer) -> None:
+    body = {"messages": HELLO, "max_tokens": 20, "ignore_eos": True}
+
+    def text(name: str) -> str:
+        answer = server.client.post("v1/chat/completions", json={**body, "model": name}).json()
+        assert answer["model"] == name
+        return str(answer["choices"][0]["message"])
+
+    assert text("base+lora/trained") != text("base")
+    resident = {model["id"] for model in server.status()["models"]}
+    assert {"base", "base+lora/trained"} <= resident
+
+
 def test_an_order_may_name_the_adapter_apart(server: RunningServer) -> None:
+    order = {"model": "short-name", "adapter": "lora/trained"}
+    loaded = server.client.post("mlx/models/load", json=order).raise_for_status().json()
+    assert loaded["model"] == "base+lora/trained"
     order = {"model": "short-name", "adapter": "lora/nonesuch"}
     error = server.client.post("mlx/models/load", json=order).json()["error"]
     assert error["code"] == "adapter_not_found"

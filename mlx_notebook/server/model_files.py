@@ -118,13 +118,14 @@ def read(folder: Path, name: str, *, expected: frozenset[str] = frozenset()) -> 
 
 def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """Return what changes when a file of the folder does."""
-    return tuple(
-        sorted(
-            (child.name, status.st_size, status.st_mtime_ns)
-            for child in folder.iterdir()
-            if (status := child.stat())
-        )
-    )
+    marks = []
+    for child in folder.iterdir():
+        try:
+            status = child.stat()
+        except FileNotFoundError:  # a link of the cache to a blob that was taken away
+            status = child.lstat()
+        marks.append((child.name, status.st_size, status.st_mtime_ns))
+    return tuple(sorted(marks))
 
 
 def _config(file: Path) -> dict[str, Any]:
@@ -139,13 +140,15 @@ def _config(file: Path) -> dict[str, Any]:
 def _shards(folder: Path) -> tuple[list[Path], set[str]]:
     """Return the files of weights there are, and the names of those that an index misses."""
     # mlx-lm takes the first, mlx-vlm any.
-    there = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
+    found = sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
+    there = [path for path in found if path.is_file()]
+    gone = {path.name for path in found} - {path.name for path in there}
     try:
         index = msgspec.json.decode((folder / _INDEX).read_bytes(), type=dict[str, Any])
         named = {str(value) for value in dict(index["weight_map"]).values()}
     except (OSError, ValueError, KeyError, TypeError):
-        return there, set()
-    return there, named - {path.name for path in there}
+        return there, gone
+    return there, gone | named - {path.name for path in there}
 
 
 def _weights(shards: list[Path]) -> Weights:

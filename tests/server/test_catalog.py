@@ -232,6 +232,14 @@ async def test_damaged_weights_are_told_and_nothing_is_loaded(cache: Path) -> No
     assert (await catalog.find("a/cut")).name == "a/cut"
 
 
+async def test_a_blob_that_was_taken_out_of_the_cache_is_a_missing_file(cache: Path) -> None:
+    weights = cached(cache, "a/gone") / "model.safetensors"
+    weights.unlink()
+    weights.symlink_to("../../blobs/gone")
+    with pytest.raises(NotFound, match="1 of its files"):
+        await Catalog(log=LOG).find("a/gone")
+
+
 async def test_missing_shards_are_told_with_how_to_get_them(cache: Path) -> None:
     path = cached(cache, "a/part")
     index = {"weight_map": {"x": "model-00001-of-00002.safetensors", "y": "model.safetensors"}}

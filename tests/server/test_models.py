@@ -1,6 +1,7 @@
 import json
+from pathlib import Path
 
-from tests.server.running import RunningServer, wait_for
+from tests.server.running import HELLO, RunningServer, running, wait_for
 
 
 def test_all_models_are_listed_the_default_one_first(server: RunningServer) -> None:
@@ -108,3 +109,24 @@ def test_a_model_is_pinned_and_let_go_again(server: RunningServer) -> None:
     wait_for(lambda: pinned() == [], 5)
     error = server.client.post("mlx/models/pin", json={"model": "short"}).json()["error"]
     assert "load it first" in error["message"]
+
+
+def test_an_order_to_load_that_waits_for_memory_can_be_cancelled(models_dir: Path) -> None:
+    config = {"MlxNotebookApp": {"models_dirs": [str(models_dir)], "max_resident": 1}}
+    talk = {"messages": HELLO, "model": "long", "max_tokens": 30000, "ignore_eos": True}
+    order = {"model": "short", "stream": True}
+    with running(config=config) as server:
+        client = server.client
+        with client.stream("POST", "v1/chat/completions", json={**talk, "stream": True}) as busy:
+            next(busy.iter_raw())
+            with client.stream("POST", "mlx/models/load", json=order) as response:
+                lines = response.iter_lines()
+                assert json.loads(next(lines)[6:])["phase"] == "loading"
+                wait_for(lambda: "short" in server.status()["loading"], 5)
+                states = {m["id"]: m["state"] for m in client.get("mlx/models").json()["models"]}
+                assert states["short"] == "loading"
+                answer = client.post("mlx/models/cancel", json={"model": "short"}).json()
+                assert answer == {"model": "short", "cancelled": "loading"}
+                *_, last, _ = lines
+        assert json.loads(last[6:])["error"]["code"] == "request_cancelled"
+        wait_for(lambda: server.status()["loading"] == [], 5)

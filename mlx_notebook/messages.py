@@ -132,13 +132,15 @@ class OutputFormat(msgspec.Struct, kw_only=True, frozen=True):
 class ModelOptions(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """How a model is to be loaded, as far as its settings say so; all of it has a default.
 
-    `adapter` is the folder of a LoRA adapter, `draft` that of a smaller model of the same
-    vocabulary that drafts tokens; `context_limit` is in tokens; `kv_bits` quantises kept keys and
-    values; `trust_remote_code` allows Python code from the model's folder.
+    `adapter` is the folder of a LoRA adapter. For requests that are alone, `draft` is the folder of
+    a smaller model of the same vocabulary that guesses tokens, `prompt_lookup` how many tokens at
+    most are guessed from what was said before (0: none). `context_limit` is in tokens; `kv_bits`
+    quantises kept keys and values; `trust_remote_code` allows Python code from the model's folder.
     """
 
     adapter: str | None = None
     draft: str | None = None
+    prompt_lookup: int = 0
     context_limit: int | None = None
     kv_bits: Literal[4, 8] | None = None
     tool_dialect: str | None = None

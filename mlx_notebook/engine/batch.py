@@ -10,9 +10,11 @@ from typing import Any
 
 import mlx.core as mx
 from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBatch
+from mlx_lm.models.cache import trim_prompt_cache
 
 from mlx_notebook.engine.sampling import BatchSampler, Row
 from mlx_notebook.engine.single import alone, kept, together
+from mlx_notebook.engine.speculation import Speculation
 
 
 class RowBatch(GenerationBatch):
@@ -24,11 +26,16 @@ class RowBatch(GenerationBatch):
     tokens: list[list[int]]
     _next_tokens: Any
     _next_logprobs: list[Any]
+    _num_tokens: list[int]
+    max_tokens: list[int]
+    speculation: Speculation | None = None
 
     def __init__(self, *args: Any, **options: Any):
         # First, since mlx-lm's constructor already makes a step.
         self.sampler = BatchSampler()
         self._single = False
+        # What the only row's cache holds beyond the tokens that were given out.
+        self._ahead: list[int] = []
         super().__init__(*args, **options)
 
     def extend(self, batch: "RowBatch") -> None:
@@ -50,9 +57,19 @@ class RowBatch(GenerationBatch):
             return
         super().filter(keep)
 
+    def next(self) -> list[Any]:
+        """Give out the next token of each row, and of a lone one all that are certain."""
+        responses = list(super().next())
+        while self._ahead:
+            responses.extend(super().next())
+        return responses
+
     def extract_cache(self, idx: int) -> list[Any]:
         """A copy of one row's cache."""
         if self._single:
+            # The row may end before what was already computed of it.
+            trim_prompt_cache(self.prompt_cache, len(self._ahead))
+            self._ahead.clear()
             return [kept(layer) for layer in self.prompt_cache]
         return list(super().extract_cache(idx))
 
@@ -69,8 +86,22 @@ class RowBatch(GenerationBatch):
 
     def _step(self) -> tuple[list[int], list[Any]]:
         """Start computing the next tokens and return the present ones (already computed)."""
+        if self._ahead:
+            return self._given(self._ahead.pop(0))
         if len(self.uids) == 1 and not self._single:
             self._part()
+        if self._single and self.speculation is not None:
+            room = self.max_tokens[0] - self._num_tokens[0] - 1
+            decided = self.speculation.step(
+                *(self.model, self.prompt_cache, self.samplers[0], self.tokens[0]),
+                *(self._next_tokens, room),
+            )
+            if decided is not None:
+                now, *self._ahead, after = decided
+                self._current_tokens, self._next_tokens = self._next_tokens, mx.array([after])
+                self._next_logprobs = [None]
+                self.sampler.forget()
+                return self._given(now)
         rows = self.samplers
         inputs, logprobs = self._next_tokens, self._next_logprobs
         self._current_tokens = inputs
@@ -93,6 +124,10 @@ class RowBatch(GenerationBatch):
         for sequence, token in zip(self.tokens, ids, strict=True):
             sequence.append(token)
         return ids, logprobs or [None] * len(ids)
+
+    def _given(self, token: int) -> tuple[list[int], list[Any]]:
+        self.tokens[0].append(token)
+        return [token], [None]
 
 
 class PromptBatch(PromptProcessingBatch):
@@ -133,6 +168,10 @@ class RowGenerator(BatchGenerator):
             model, self.sampler, prefill_step_size=self.prefill_step_size
         )
         self._generation_batch = RowBatch.empty(model, self.sampler)
+
+    def speculate(self, speculation: Speculation) -> None:
+        """Guess ahead whenever one row is alone. All caches of the model must be trimmable."""
+        self._generation_batch.speculation = speculation
 
     def __len__(self) -> int:
         batches = (self._generation_batch, self._prompt_batch, self._unprocessed_sequences)

@@ -48,9 +48,12 @@ class Runner:
         """
         progress, tokens = self.backend.step()
         prefilled = sum(self._progress(prompt, events) for prompt in progress)
-        finished, stopped = [], []
+        finished, stopped, generated = [], [], 0
         for token in tokens:
-            sequence = self._sequences[token.uid]
+            sequence = self._sequences.get(token.uid)
+            if sequence is None:  # a stop text has ended it among the tokens of this step
+                continue
+            generated += 1
             reason = self._emit(sequence, token, events)
             if reason is None:
                 continue
@@ -61,7 +64,7 @@ class Runner:
                 finished.append(sequence.request)
         if stopped:
             self.backend.remove(stopped)
-        return finished, len(tokens), prefilled
+        return finished, generated, prefilled
 
     def drop(self, request: Request) -> None:
         """Take a cancelled request's rows out of the batch."""

@@ -7,7 +7,7 @@ and top-k cut the model's own distribution, then temperature applies.
 
 import math
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import mlx.core as mx
@@ -144,6 +144,10 @@ class BatchSampler:
     def __init__(self) -> None:
         self._plan = _Plan([])
 
+    def forget(self) -> None:
+        """Rows have moved on without this sampler: look at them anew."""
+        self._plan = _Plan([])
+
     def plan(self, rows: list[Row]) -> _Plan:
         """The plan for these rows, made anew only when they changed."""
         if not self._plan.fits(rows):
@@ -178,15 +182,8 @@ class BatchSampler:
             logits = _adjust(rows, plan.adjusted, inputs, logits)
         if plan.constrained:
             logits = _constrain(rows, plan.constrained, logits)
-        if plan.greedy:
-            tokens = mx.argmax(logits, axis=-1)
-        else:
-            scores = logits.astype(mx.float32)
-            if plan.filtered:
-                scores = _cut(scores, plan)
-            scores = scores * plan.inverse_temperature
-            scores = scores + _noise(plan.keys, scores) * plan.noise_scale
-            tokens = mx.argmax(scores, axis=-1)
+        tokens = _choose(plan, logits)
+        if not plan.greedy:
             plan.keys = plan.keys + plan.next_key
         for row in rows:
             row.position += 1
@@ -194,6 +191,37 @@ class BatchSampler:
         for i in plan.reported:
             logprobs[i] = _report(raw[i], tokens[i], rows[i].logprobs or 0)
         return tokens, logprobs
+
+
+def choose_ahead(row: Row, logits: mx.array, skipped: int = 0) -> mx.array:
+    """The tokens that a row without penalties and constraint would choose, several at once.
+
+    Parameters
+    ----------
+    logits
+        Shape (L, vocabulary): after L tokens in a row, of which the first one chooses for the
+        row's present position plus `skipped`. The row does not move on.
+
+    Returns
+    -------
+    Shape (L,), not evaluated.
+    """
+    first = row.position + skipped
+    if row.temperature <= 0:
+        return mx.argmax(logits, axis=-1)
+    rows = [replace(row, position=first + place) for place in range(logits.shape[0])]
+    return _choose(_Plan(rows), logits)
+
+
+def _choose(plan: _Plan, logits: mx.array) -> mx.array:
+    if plan.greedy:
+        return mx.argmax(logits, axis=-1)
+    scores = logits.astype(mx.float32)
+    if plan.filtered:
+        scores = _cut(scores, plan)
+    scores = scores * plan.inverse_temperature
+    scores = scores + _noise(plan.keys, scores) * plan.noise_scale
+    return mx.argmax(scores, axis=-1)
 
 
 def _adjust(rows: list[Row], adjusted: list[int], inputs: mx.array, logits: mx.array) -> mx.array:

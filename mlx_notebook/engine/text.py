@@ -18,6 +18,7 @@ from mlx_lm.utils import load_config, load_model, load_tokenizer
 
 from mlx_notebook.engine.adapters import Base, lay, own_bytes, share
 from mlx_notebook.engine.batch import RowGenerator
+from mlx_notebook.engine.draft_loading import load_speculation
 from mlx_notebook.engine.errors import InvalidRequest, LoadFailed, reason
 from mlx_notebook.engine.language import Language
 from mlx_notebook.engine.memory import versions
@@ -89,7 +90,7 @@ class TextBackend:
         family = str(config.get("model_type", ""))
         self.language = Language(tokenizer, _width(model), family, options.tool_dialect)
         self.trimmable = all(map(_always_trimmable, make_prompt_cache(model)))
-        self._prefixes = prefixes
+        self._prefixes, self._prefill_step = prefixes, settings.prefill_step
         self._generator = RowGenerator(
             model,
             completion_batch_size=settings.max_batch,
@@ -175,6 +176,22 @@ class TextBackend:
             self._stable.pop(uid, None)
             if cache and tokens and not all(layer.empty() for layer in cache):
                 self._prefixes.keep(self.name, tokens, cache)
+
+    def speculate(self, options: ModelOptions, workers: Executor) -> Generator[None, None, None]:
+        """Make ready to guess ahead, where the settings say so, in slices."""
+        made = yield from load_speculation(
+            self.name,
+            options,
+            self.tokenizer.get_vocab(),
+            width=_width(self.model),
+            trimmable=self.trimmable,
+            prefill_step=self._prefill_step,
+            workers=workers,
+        )
+        if made is not None:
+            speculation, size = made
+            self._generator.speculate(speculation)
+            self.nbytes += size
 
     def close(self) -> None:
         """Let go of everything that holds memory, whoever still holds this object."""
@@ -276,6 +293,8 @@ def load(
     )
     if donor is not None:
         backend.base = donor.base
+    for _ in backend.speculate(options, workers):
+        yield done
     if settings.warm_up:
         workers.submit(backend.language.read_vocabulary)
         for _ in warm_up(backend):

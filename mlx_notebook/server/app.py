@@ -155,7 +155,8 @@ class MlxNotebookApp(ExtensionApp):
         Defaults of requests: temperature, top_p, top_k, min_p, repetition_penalty, max_tokens,
         system (a system message), thinking. How the model is loaded: context_limit (tokens),
         tool_dialect, adapter, adapters (that requests may name as model+adapter), draft (a model
-        that drafts for it), kv_bits (4 or 8), revision, trust_remote_code.""",
+        that drafts for it), prompt_lookup (how many tokens at most it guesses from what was said
+        before), kv_bits (4 or 8), revision, trust_remote_code.""",
     ).tag(config=True)
 
     @validate("model_settings")

@@ -267,6 +267,7 @@ class Catalog:
         options = ModelOptions(
             adapter=str(there[adapter][0]) if adapter and adapter in there else None,
             draft=str(draft.path) if draft is not None else None,
+            prompt_lookup=settings.prompt_lookup,
             context_limit=settings.context_limit,
             kv_bits=settings.kv_bits,
             tool_dialect=settings.tool_dialect,

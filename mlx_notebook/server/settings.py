@@ -27,7 +27,8 @@ class ModelSettings(
     system message) and `thinking` (whether it thinks). The others tell how the model is loaded:
     `context_limit` in tokens, `tool_dialect` by its name, `adapter` that is laid over it always,
     `adapters` that requests may name as `model+adapter`, `draft` a smaller model that drafts for
-    it, `kv_bits` of kept keys and values, `revision` on Hugging Face, and whether Python code from
+    it, `prompt_lookup` how many tokens it may take from what was said before, `kv_bits` of kept keys
+    and values, `revision` on Hugging Face, and whether Python code from
     its folder may run (`trust_remote_code`, only in the configuration).
     """
 
@@ -44,6 +45,7 @@ class ModelSettings(
     adapter: _Name | None = None
     adapters: list[_Name] = []
     draft: _Name | None = None
+    prompt_lookup: Annotated[int, Meta(ge=0, le=64)] = 0
     kv_bits: Literal[4, 8] | None = None
     revision: _Name | None = None
     trust_remote_code: bool = False

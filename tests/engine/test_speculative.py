@@ -1,0 +1,224 @@
+"""Guessing ahead changes the speed of a lone request, and nothing that it says."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import pytest
+from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.utils import load_model
+
+from mlx_notebook import messages as m
+from mlx_notebook.engine.draft_loading import same_tokens
+from mlx_notebook.engine.drafts import DraftModel, Pace, PromptLookup
+from mlx_notebook.engine.sampling import Row
+from mlx_notebook.engine.speculation import Speculation
+from tests.engine.process import EngineProcess, running
+from tests.models import gemma3, qwen3
+
+TINY = Path(m.__file__).parent / "demo_models" / "tiny-chat"
+REPETITIVE = "one two three, one two three, one two three, one two"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[EngineProcess]:
+    with running(max_resident=8) as process:
+        yield process
+
+
+class Asked:
+    """One way of loading the same model, and requests to it."""
+
+    def __init__(self, engine: EngineProcess, name: str, path: Path, options: m.ModelOptions):
+        self.engine, self.name, self.path, self.options = engine, name, path, options
+        self._count = 0
+
+    def start(self, text: str, n: int = 1, **sampling: Any) -> str:
+        self._count += 1
+        request = f"{self.name}{self._count}"
+        self.engine.send(
+            m.Generate(
+                id=request,
+                model=self.name,
+                path=str(self.path),
+                options=self.options,
+                prompt=m.ChatPrompt(messages=[{"role": "user", "content": text}]),
+                sampling=m.Sampling(**{"max_tokens": 60, "ignore_eos": True, **sampling}),
+                n=n,
+            )
+        )
+        return request
+
+    def text(self, text: str, **sampling: Any) -> str:
+        request = self.start(text, **sampling)
+        (end,) = self.engine.finish(request)
+        assert isinstance(end, m.Done), end
+        return self.engine.text(request)
+
+
+@pytest.fixture(scope="module")
+def ways(engine: EngineProcess, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Asked]:
+    folder = tmp_path_factory.mktemp("drafts")
+    model, other = qwen3(folder / "model"), qwen3(folder / "other", seed=5)
+    options = {
+        "plain": m.ModelOptions(),
+        "itself": m.ModelOptions(draft=str(model)),
+        "other": m.ModelOptions(draft=str(other)),
+        "lookup": m.ModelOptions(prompt_lookup=6),
+        "both": m.ModelOptions(prompt_lookup=4, draft=str(model)),
+    }
+    return {name: Asked(engine, name, model, option) for name, option in options.items()}
+
+
+SETTINGS: list[dict[str, Any]] = [
+    {"temperature": 0.0},
+    {"temperature": 0.9, "seed": 11, "top_p": 0.9, "top_k": 40},
+    {"temperature": 0.0, "max_tokens": 1},
+    {"temperature": 0.0, "max_tokens": 2},
+    {"temperature": 0.0, "repetition_penalty": 1.3},
+    {"temperature": 0.7, "seed": 3, "logit_bias": {65: 5.0}, "min_tokens": 3},
+]
+
+
+@pytest.mark.parametrize("way", ["itself", "other", "lookup", "both"])
+def test_the_text_is_the_same_greedy_and_sampled(ways: dict[str, Asked], way: str) -> None:
+    for settings in SETTINGS:
+        for prompt in ("Tell me something", REPETITIVE * 3):
+            assert ways[way].text(prompt, **settings) == ways["plain"].text(prompt, **settings)
+
+
+def test_a_stop_text_ends_a_row_among_the_tokens_of_a_step(ways: dict[str, Asked]) -> None:
+    whole = ways["plain"].text("Where to stop?", temperature=0.0)
+    for place in range(5, 25):
+        stop = whole[place : place + 2]
+        expected = whole[: whole.index(stop)]
+        assert ways["itself"].text("Where to stop?", temperature=0.0, stop=[stop]) == expected
+
+
+def test_what_is_kept_of_a_guessed_row_serves_the_next_one(ways: dict[str, Asked]) -> None:
+    for tokens in range(20, 28):
+        first = ways["itself"].text("Go on and on", temperature=0.0, max_tokens=tokens)
+        assert first == ways["plain"].text("Go on and on", temperature=0.0, max_tokens=tokens)
+    assert ways["itself"].text("Go on and on. And then?", temperature=0.0) == ways["plain"].text(
+        "Go on and on. And then?", temperature=0.0
+    )
+
+
+def test_a_second_stream_ends_the_guessing_and_both_say_the_same(ways: dict[str, Asked]) -> None:
+    prompts = ["The first stream is long", "The second one is short"]
+    options: list[dict[str, Any]] = [
+        {"temperature": 0.0, "max_tokens": 400},
+        {"temperature": 0.0, "max_tokens": 20},
+    ]
+    alone = [ways["plain"].text(p, **o) for p, o in zip(prompts, options, strict=True)]
+    way = ways["itself"]
+    first = way.start(prompts[0], **options[0])
+    way.engine.wait(lambda e: isinstance(e, m.Text) and e.id == first)
+    second = way.start(prompts[1], **options[1])
+    way.engine.finish(first, second)
+    assert [way.engine.text(first), way.engine.text(second)] == alone
+
+
+def test_rows_of_one_request_are_the_same_rows(ways: dict[str, Asked]) -> None:
+    texts = []
+    for name in ("plain", "itself"):
+        request = ways[name].start("n rows", n=3, temperature=1.0, seed=4, max_tokens=30)
+        ways[name].engine.finish(request)
+        texts.append([ways[name].engine.text(request, row) for row in range(3)])
+    assert texts[0] == texts[1]
+
+
+def test_a_good_draft_gives_several_tokens_a_step(model: Path) -> None:
+    large, _ = load_model(model)
+    cache = make_prompt_cache(large)
+    speculation = Speculation([DraftModel(large, 1000, 512)])
+    tokens, last, steps = [5, 6, 7, 8], 9, 0
+    large(mx.array([tokens]), cache=cache)
+    while len(tokens) < 44:
+        decided = speculation.step(large, cache, Row(), tokens, mx.array([last]), 100)
+        assert decided is not None
+        *given, last = decided
+        tokens.extend(given)
+        steps += 1
+        assert cache[0].offset == len(tokens)
+    assert steps <= 8
+    greedy = [5, 6, 7, 8, 9]
+    while len(greedy) < 45:
+        greedy.append(int(mx.argmax(large(mx.array([greedy]))[0, -1]).item()))
+    assert [*tokens, last][:45] == greedy
+
+
+def test_cancelling_a_guessed_row_leaves_the_engine_idle(ways: dict[str, Asked]) -> None:
+    way = ways["both"]
+    for _ in range(5):
+        request = way.start("cancel me", temperature=0.0, max_tokens=500)
+        way.engine.wait(lambda e, r=request: isinstance(e, m.Text) and e.id == r)
+        way.engine.send(m.Cancel(request))
+    assert way.text("still there", temperature=0.0) == ways["plain"].text(
+        "still there", temperature=0.0
+    )
+
+
+def failure(engine: EngineProcess, path: Path, options: m.ModelOptions) -> str:
+    request = Asked(engine, f"refused{options}", path, options).start("hi")
+    (end,) = engine.finish(request)
+    assert isinstance(end, m.Failed)
+    assert end.code == "model_load_failed"
+    assert "\n" not in end.message
+    return end.message
+
+
+def test_a_draft_of_another_vocabulary_is_refused(engine: EngineProcess, model: Path) -> None:
+    assert "another vocabulary" in failure(engine, model, m.ModelOptions(draft=str(TINY)))
+
+
+def test_a_draft_that_is_not_there_is_refused(
+    engine: EngineProcess, model: Path, tmp_path: Path
+) -> None:
+    message = failure(engine, model, m.ModelOptions(draft=str(tmp_path / "nothing")))
+    assert "draft model" in message
+    assert "cannot be loaded" in message
+
+
+def test_a_model_whose_caches_cannot_be_cut_is_not_guessed_for(
+    engine: EngineProcess, tmp_path: Path
+) -> None:
+    path = gemma3(tmp_path / "gemma")
+    assert "cannot be cut back" in failure(engine, path, m.ModelOptions(prompt_lookup=4))
+
+
+def looked_up(tokens: list[int], last: int, count: int) -> list[int] | None:
+    found = PromptLookup(8).draft(Row(), tokens, mx.array([last]), count)
+    return None if found is None else found.tolist()
+
+
+def test_lookup_takes_what_followed_the_latest_time() -> None:
+    assert looked_up([1, 2, 3, 4, 5, 1, 2, 3, 9, 7, 1, 2], 3, 3) == [9, 7, 1]
+    assert looked_up([1, 2, 3, 4], 5, 3) is None
+    assert looked_up([8, 2, 3, 4, 9], 2, 3) is None
+    assert looked_up([8, 2, 3, 4, 7, 2], 3, 2) == [4, 7]  # two tokens are enough
+
+
+def test_lookup_goes_round_in_a_repetition() -> None:
+    assert looked_up([1, 2, 3, 1, 2], 3, 5) == [1, 2, 3, 1, 2]
+    assert looked_up([7, 7, 7], 7, 4) == [7, 7, 7, 7]
+
+
+def test_guessing_speeds_up_while_it_holds_and_rests_when_it_does_not() -> None:
+    pace = Pace(8)
+    pace.note(4, 4)
+    assert pace.next() == 8
+    pace.note(8, 2)
+    assert pace.next() == 2
+    for _ in range(4):
+        pace.note(1, 0)
+    assert [pace.next() for _ in range(17)] == [0] * 16 + [1]
+
+
+def test_vocabularies_agree_where_they_overlap() -> None:
+    ours = {"a": 0, "b": 1, "c": 2}
+    assert same_tokens(ours, {"a": 0, "b": 1})
+    assert same_tokens(ours, {**ours, "<added>": 3})
+    assert not same_tokens(ours, {"a": 1, "b": 0})
+    assert not same_tokens(ours, {})

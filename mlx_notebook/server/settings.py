@@ -27,9 +27,9 @@ class ModelSettings(
     system message) and `thinking` (whether it thinks). The others tell how the model is loaded:
     `context_limit` in tokens, `tool_dialect` by its name, `adapter` that is laid over it always,
     `adapters` that requests may name as `model+adapter`, `draft` a smaller model that drafts for
-    it, `prompt_lookup` how many tokens it may take from what was said before, `kv_bits` of kept keys
-    and values, `revision` on Hugging Face, and whether Python code from
-    its folder may run (`trust_remote_code`, only in the configuration).
+    it, `prompt_lookup` how many tokens may be guessed from what was said before, `kv_bits` of kept
+    keys and values, `revision` on Hugging Face, and whether Python code from its folder may run
+    (`trust_remote_code`, only in the configuration).
     """
 
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None

@@ -173,10 +173,12 @@ def test_a_draft_of_another_vocabulary_is_refused(engine: EngineProcess, model: 
     assert "another vocabulary" in failure(engine, model, m.ModelOptions(draft=str(TINY)))
 
 
-def test_a_draft_that_is_not_there_is_refused(
+def test_a_draft_that_cannot_be_loaded_is_refused(
     engine: EngineProcess, model: Path, tmp_path: Path
 ) -> None:
-    message = failure(engine, model, m.ModelOptions(draft=str(tmp_path / "nothing")))
+    draft = qwen3(tmp_path / "draft")
+    (draft / "config.json").write_text('{"model_type": "nonesuch"}')
+    message = failure(engine, model, m.ModelOptions(draft=str(draft)))
     assert "draft model" in message
     assert "cannot be loaded" in message
 

@@ -17,6 +17,7 @@ import os
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -32,6 +33,7 @@ _AT_ONCE = 4
 # The library's ten megabytes are a minute's silence on a slow line, and lost when it breaks.
 _CHUNK = 256 * 1024
 _REPORT_SECONDS = 0.2
+_STALE_SECONDS = 24 * 3600
 _ROOM_LEFT = 64 * 1024 * 1024
 _SHA256_DIGITS = 64
 
@@ -126,6 +128,10 @@ class Download:
             self._link([pattern for pattern in ALLOWED if not pattern.endswith(_WEIGHTS)])
         yield from self._files(name for name in names if name.endswith(_WEIGHTS))
         self._link(list(ALLOWED))
+        for part in self._blobs.glob(f"*{PARTIAL}"):
+            # Of an older commit, whose download nobody took up again.
+            if time.time() - part.lstat().st_mtime > _STALE_SECONDS:
+                part.unlink(missing_ok=True)
 
     def _files(self, names: Iterable[str]) -> Iterator[None]:
         """Fetch some files, a few at a time."""

@@ -213,6 +213,32 @@ def test_a_file_that_does_not_match_its_checksum_is_fetched_anew(
     assert (blobs / etag(weights)).read_bytes() == weights
 
 
+def test_an_update_that_is_broken_off_leaves_the_model_as_it_was(
+    the_hub: Hub, downloader: RunningServer, cache: Path
+) -> None:
+    name = fresh(the_hub, "org/updated")
+    before = downloader.client.post("mlx/models/download", json={"model": name}).json()
+    old = cache / "models--org--updated" / "blobs" / f"{'0' * 64}{fetch.PARTIAL}"
+    old.write_bytes(b"of a commit that is no more")
+    os.utime(old, (0, 0))
+    weights = tiny_chat()["model.safetensors"]
+    fresh(the_hub, name, **{"model.safetensors": weights[:-1] + b"\1"})
+    the_hub.hold_after = HELD
+    the_hub.released.clear()
+    order = {"model": name, "stream": True}
+    with downloader.client.stream("POST", "mlx/models/download", json=order) as response:
+        seen = events(response)
+        while next(seen)["done"] < HELD / 2:
+            pass
+    wait_for(lambda: states(downloader)[name]["state"] == "available", 5)
+    assert downloader.chat(model=name).status_code == 200
+    the_hub.hold_after = None
+    the_hub.released.set()
+    after = downloader.client.post("mlx/models/download", json={"model": name}).json()
+    assert after["revision"] != before["revision"]
+    assert not old.exists()
+
+
 class TestEachFailureIsOneSentence:
     @pytest.fixture
     def order(self, downloader: RunningServer) -> Any:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from mlx_notebook.notebook.clients import async_client, client
     from mlx_notebook.notebook.connection import connect
     from mlx_notebook.notebook.errors import NotebookError, Pause
+    from mlx_notebook.notebook.magics import conversation
+    from mlx_notebook.notebook.mcp import mcp
     from mlx_notebook.notebook.tools import tool
 
 __version__ = "0.1.0"
@@ -24,6 +26,8 @@ _LAZY = {
     "async_client": "mlx_notebook.notebook.clients",
     "client": "mlx_notebook.notebook.clients",
     "connect": "mlx_notebook.notebook.connection",
+    "conversation": "mlx_notebook.notebook.magics",
+    "mcp": "mlx_notebook.notebook.mcp",
     "tool": "mlx_notebook.notebook.tools",
 }
 
@@ -36,6 +40,8 @@ __all__ = [
     "async_client",
     "client",
     "connect",
+    "conversation",
+    "mcp",
     "tool",
 ]
 

@@ -29,10 +29,7 @@ def ask_in_cell(call: Call) -> bool | str:
     while True:
         try:
             said = input(f"Allow {wanted}? [y]es, [n]o (and why), [a]lways: ").strip()
-        except (EOFError, NotImplementedError, RuntimeError) as error:
-            # IPython's StdinNotImplementedError is a NotImplementedError.
-            if isinstance(error, RuntimeError) and "stdin" not in str(error):
-                raise
+        except (EOFError, NotImplementedError):  # the latter is how a kernel says it
             raise Pause(f"nobody is there to allow {call.name}") from None
         word, _, reason = said.partition(" ")
         match word.lower():

@@ -90,6 +90,8 @@ class Chat(Conversation):
     def _watched(self, server: Server, turn: Turn, caller: Caller, show: bool | View) -> Answer:
         shown = view(show)
         try:
+            if turn.pictures:
+                shown.sent(turn.pictures)
             shown.begin(turn.answer.model)
             for delta in self._run(server, turn, caller):
                 shown.add(delta)
@@ -159,6 +161,8 @@ class AsyncChat(Conversation):
     ) -> Answer:
         shown = view(show)
         try:
+            if turn.pictures:
+                shown.sent(turn.pictures)
             shown.begin(turn.answer.model)
             async for delta in self._run(server, turn, caller):
                 shown.add(delta)

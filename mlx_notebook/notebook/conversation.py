@@ -203,7 +203,10 @@ class Conversation:
                 "`%mlx load NAME` loads one."
             )
         answer = self.last = Answer(model, schema=schema)
-        turn = Turn(self, message, answer, {**self.settings, **settings})
+        # One turn's wish must not take away what the whole chat passes on beside it.
+        extra = {**self.settings.get("extra_body", {}), **settings.pop("extra_body", {})}
+        settings = {**self.settings, **settings, **({"extra_body": extra} if extra else {})}
+        turn = Turn(self, message, answer, settings)
         return server, turn, Caller(box, self.before_call, self.approve, self._allowed)
 
     def _sees(self, server: Server, model: str) -> bool:

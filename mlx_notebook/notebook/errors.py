@@ -18,6 +18,7 @@
     ├── UnfilledTemplate       a `{{ expression }}` in the prompt failed
     ├── NotATool               a function cannot be described to a model
     ├── BadArguments           what a model wants to call a tool with does not fit it
+    ├── McpFailed              an MCP server that does not start, or a tool of one that failed
     ├── NotAPicture            an object that cannot be sent as a picture
     ├── NotParsed              a reply does not fit the schema that was asked for
     └── BadMagic               an option or subcommand that does not exist or has a bad value
@@ -110,6 +111,10 @@ class NotATool(NotebookError):
 
 class BadArguments(NotebookError):
     """Arguments that do not fit the tool they are for; the model is told, and may mend them."""
+
+
+class McpFailed(NotebookError):
+    """An MCP server does not start or is gone, or one of its tools failed."""
 
 
 class NotAPicture(NotebookError):

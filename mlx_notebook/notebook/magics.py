@@ -3,52 +3,81 @@
 import importlib
 import re
 import threading
+from pathlib import Path
 from typing import Any
 
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 
 from mlx_notebook.notebook import connection
+from mlx_notebook.notebook.answer import Answer
 from mlx_notebook.notebook.chat import Chat
+from mlx_notebook.notebook.code_blocks import code_of
 from mlx_notebook.notebook.commands import COMMANDS, complete, describe, run
 from mlx_notebook.notebook.errors import BadMagic, Interrupted, NotebookError
 from mlx_notebook.notebook.options import CHAT_HELP, ChatOptions
+from mlx_notebook.notebook.options import options as chat_options
+from mlx_notebook.notebook.pictures import looks_like_picture
+from mlx_notebook.notebook.rendering import RawView, TerminalView, View, view
 from mlx_notebook.notebook.templates import fill
 from mlx_notebook.notebook.tools import toolbox
 
 
 @magics_class
 class MlxMagics(Magics):
-    """The magics of one shell, and the one conversation that they carry on."""
+    """The magics of one shell, and the conversations that they carry on."""
 
     shell: Any
 
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         self.conversation = Chat()
-        self._tools: list[str] = []
+        self._threads: dict[str, Chat] = {"": self.conversation}
+        self._tools: dict[str, list[str]] = {}
+
+    def thread(self, name: str) -> Chat:
+        """Give the conversation of that name; a new one has the usual one's model."""
+        if name not in self._threads:
+            self._threads[name] = Chat(self.conversation.model)
+        return self._threads[name]
 
     @no_var_expand
     @line_cell_magic
-    def chat(self, line: str, cell: str | None = None) -> None:
+    def chat(self, line: str, cell: str | None = None) -> Any:
         """Doc: see `CHAT_HELP`."""
-        shell, chat = self.shell, self.conversation
+        shell = self.shell
         options = ChatOptions.parse(line, is_line=cell is None)
-        prompt = fill(options.prompt if cell is None else cell, shell.ev).strip()
-        if not prompt:
+        thread = options.thread or ""
+        chat = self.thread(thread)
+        pictures = [self._picture(written) for written in options.image]
+        prompt = self._prompt(options.prompt if cell is None else cell, pictures)
+        if options.resume and (prompt or pictures):
+            raise BadMagic("--resume goes on with the last answer: it takes no prompt.")
+        if not prompt and not options.resume:
             raise BadMagic("There is nothing to say: write the prompt below the %%chat line.")
-        model, system, before = chat.model, chat.system, chat.last
+        schema = None if options.schema is None else self._value(options.schema, "--schema")
+        names = options.tools if options.tools is not None else self._tools.get(thread, [])
+        tools = toolbox([self._value(name, "--tools") for name in names])
+        if options.new:
+            chat.reset()
+        kept, before = (chat.model, chat.system, chat.tools), chat.last
+        names_before = self._tools.get(thread, [])
+        chat.tools, self._tools[thread] = tools, names
         if options.model is not None:
             chat.model = fill(options.model, shell.ev)
         if options.system is not None:
             chat.system = fill(options.system, shell.ev)
-        names = self._tools if options.tools is None else options.tools
-        chat.tools = toolbox([self._function(name) for name in names])
-        self._tools = names
+        shown = _view(options)
         try:
-            chat.ask(prompt, show=True, **options.settings())
+            if options.resume:
+                answer = chat.resume(show=shown, **options.settings())
+            else:
+                settings = options.settings()
+                answer = chat.ask(prompt, images=pictures, schema=schema, show=shown, **settings)
         except NotebookError:
             # A model that does not exist must not stay the conversation's.
-            chat.model, chat.system = model, system
+            if not chat.unfinished:
+                chat.model, chat.system, chat.tools = kept
+                self._tools[thread] = names_before
             raise
         except Interrupted:
             raise
@@ -58,15 +87,48 @@ class MlxMagics(Magics):
         finally:
             if options.var is not None and chat.last is not None and chat.last is not before:
                 shell.user_ns[options.var] = chat.last.text
+        return self._outcome(answer, options)
 
-    def _function(self, name: str) -> Any:
-        """Give the function that a name of `--tools` means now: cells may have changed it."""
+    def _outcome(self, answer: Answer, options: ChatOptions) -> Any:
+        """Do with a whole answer what the options ask for; give the value of the cell."""
+        if answer.outcome != "complete":
+            return None
+        if options.format == "code":
+            self.shell.set_next_input(code_of(answer.text), replace=False)
+        if options.schema is None and options.format != "json":
+            return None
+        value = answer.parsed
+        if options.var is not None:
+            self.shell.user_ns[options.var] = value
+            return None
+        return value if options.schema is not None else None
+
+    def _prompt(self, written: str, pictures: list[Any]) -> str:
+        """Fill in a prompt; a picture among its values goes along, and is named by its number."""
+
+        def evaluate(expression: str) -> Any:
+            value = self.shell.ev(expression)
+            if not looks_like_picture(value):
+                return value
+            pictures.append(value)
+            return f"(picture {len(pictures)})"
+
+        return fill(written, evaluate).strip()
+
+    def _picture(self, written: str) -> Any:
+        """Give the picture of an `--image`: an expression of the notebook, or a file."""
+        if not written.isidentifier() and Path(written).is_file():
+            return Path(written)
+        return self._value(written, "--image")
+
+    def _value(self, written: str, option: str) -> Any:
+        """Give what an option's expression means now: cells may have changed it."""
         try:
-            return self.shell.ev(name)
+            return self.shell.ev(written)
         except Exception as error:
+            kind = "no function" if option == "--tools" else "nothing"
             raise BadMagic(
-                f"--tools: {name} is no function of this notebook "
-                f"({type(error).__name__}: {error})."
+                f"{option}: {written} is {kind} of this notebook ({type(error).__name__}: {error})."
             ) from None
 
     @no_var_expand
@@ -74,6 +136,51 @@ class MlxMagics(Magics):
     def mlx(self, line: str) -> None:
         """Doc: see `commands`."""
         run(fill(line, self.shell.ev), self.conversation)
+
+
+def _view(options: ChatOptions) -> View:
+    match options.format:
+        case "text":
+            return TerminalView()
+        case "raw":
+            return RawView()
+    is_json = options.format == "json" or options.schema is not None
+    return view(language="json" if is_json else None)
+
+
+def conversation(thread: str = "") -> Chat:
+    """Give the conversation of the notebook's `%%chat` cells, or the one of a `--thread`.
+
+    Raises
+    ------
+    NotebookError
+        If the extension is not loaded.
+    """
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    magics = shell.magics_manager.registry.get("MlxMagics") if shell is not None else None
+    if not isinstance(magics, MlxMagics):
+        raise NotebookError("There are no %%chat cells here: run %load_ext mlx_notebook first.")
+    return magics.thread(thread)
+
+
+def keep_error(result: Any) -> None:
+    """Keep the exception of a cell as `_error`, for `{{ _error }}` in a prompt."""
+    error = result.error_in_exec or result.error_before_exec if result is not None else None
+    if error is None or isinstance(error, NotebookError | KeyboardInterrupt):
+        return  # what the magics say of themselves is not what one asks about
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    if shell is not None:
+        shell.user_ns["_error"] = error
+        shell.user_ns_hidden["_error"] = error
+
+
+def complete_options(_: Any, event: Any) -> list[str]:
+    """Offer the options of `%%chat`."""
+    return chat_options() if event.symbol.startswith("-") else []
 
 
 MlxMagics.chat.__doc__ = CHAT_HELP
@@ -105,6 +212,10 @@ def load(shell: Any) -> None:
     if keep_questions not in shell.input_transformers_cleanup:
         shell.input_transformers_cleanup.append(keep_questions)
     shell.set_hook("complete_command", complete, str_key="%mlx")
+    for name in ("%chat", "%%chat"):
+        shell.set_hook("complete_command", complete_options, str_key=name)
+    if keep_error not in shell.events.callbacks["post_run_cell"]:
+        shell.events.register("post_run_cell", keep_error)
     # So that the first answer need not wait for it.
     threading.Thread(
         target=importlib.import_module, args=("openai",), name="import openai", daemon=True
@@ -122,5 +233,8 @@ def unload(shell: Any) -> None:
             shell.magics_manager.magics[kind].pop(name, None)
     if keep_questions in shell.input_transformers_cleanup:
         shell.input_transformers_cleanup.remove(keep_questions)
-    shell.strdispatchers["complete_command"].strs.pop("%mlx", None)
+    for name in ("%mlx", "%chat", "%%chat"):
+        shell.strdispatchers["complete_command"].strs.pop(name, None)
+    if keep_error in shell.events.callbacks["post_run_cell"]:
+        shell.events.unregister("post_run_cell", keep_error)
     connection.disconnect()

@@ -3,49 +3,83 @@
 import argparse
 import re
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, get_args
 
 from mlx_notebook.notebook.errors import BadMagic
 
 CHAT_HELP = """Ask the model; the answer streams into the cell.
 
-    %%chat [-m MODEL] [-s SYSTEM] [-t TEMPERATURE] [--max-tokens N] [--seed N]
-           [--tools NAME,NAME] [--var NAME]
+    %%chat [options]
     the prompt, over as many lines as you like
 
     %chat [options] a prompt on one line
 
+What answers
 -m, --model        the model that answers, here and in the rest of the conversation
 -s, --system       instructions that stand before the whole conversation
+--tools            functions of the notebook that the model may call (`--tools add,weather`), here
+                   and in the rest of the conversation; `none` takes them away
+--thread           another conversation than the usual one, by its name
+--new              begins the conversation anew
+--resume           goes on with an answer that was stopped among its tool calls; as it takes no
+                   prompt, write `%chat --resume`
+
+What goes along
+--image            a picture: an expression of the notebook or the path of a file; may be repeated
 -t, --temperature  0 for the likeliest answer, higher for more variety
 --max-tokens       the most tokens to answer with
 --seed             makes a random answer repeatable
---tools            functions of the notebook that the model may call, here and in the rest of the
-                   conversation; `none` takes them away
---var              stores the answer's text in the variable NAME
+--think, --no-think   whether a model that can think before it answers does
+
+What comes back
+--schema           the reply is an object of this type (a pydantic model, a dataclass, ...): the
+                   value of the cell, or of the variable
+--var              stores the answer's text, or the object, in the variable NAME
+--md               shows the answer as Markdown, which is what happens without it
+--text             shows it, and what tools did, as plain text
+--raw              prints the answer's text and nothing else
+--json             the reply is JSON; with --var, the decoded value
+--code             puts the code in the answer into a new cell below
 
 The conversation goes on from cell to cell until `%mlx reset`. `{{ expression }}` in the prompt
 is replaced by the value of that Python expression; single braces are left alone, and
-`{{ "{{" }}` writes two. Interrupting the kernel stops the model and keeps what it said.
+`{{ "{{" }}` writes two. A table, an array or an exception is described in at most 8,000
+characters (after an error `{{ _error }}` is its traceback), and a picture goes along as one.
+Interrupting the kernel stops the model and keeps what it said.
 """
 
-# One option with its value, where a value may stand in quotes; a lone `--` ends the options.
-_WORD = re.compile(
-    r"""\s*(?:--(?=\s|$)|(--?[A-Za-z][\w-]*)(?:\s*=\s*|\s+|$)("[^"]*"|'[^']*'|\S*))"""
-)
+_FLAGS = (
+    "--new", "--resume", "--think", "--no-think", "--md", "--text", "--raw", "--json", "--code",
+)  # fmt: skip
+_OPTION = re.compile(r"\s*(?:--(?=\s|$)|(?P<option>--?[A-Za-z][\w-]*))")
+# The value of an option may stand in quotes.
+_VALUE = re.compile(r"""(?:\s*=\s*|\s+|$)(?P<value>"[^"]*"|'[^']*'|\S*)""")
+
+Format = Literal["md", "text", "raw", "json", "code"]
 
 
 @dataclass(frozen=True)
 class ChatOptions:
-    """What a `%%chat` or `%chat` line says. `prompt` is the rest of a `%chat` line."""
+    """What a `%%chat` or `%chat` line says. `prompt` is the rest of a `%chat` line.
+
+    Names and expressions are as they were written: `tools`, `schema` and `image` mean what they
+    mean in the notebook.
+    """
 
     model: str | None
     system: str | None
+    tools: list[str] | None
+    thread: str | None
+    new: bool
+    resume: bool
+    image: list[str]
     temperature: float | None
     max_tokens: int | None
     seed: int | None
-    tools: list[str] | None
+    think: bool | None
+    schema: str | None
     var: str | None
+    format: Format
     prompt: str
 
     @classmethod
@@ -67,19 +101,39 @@ class ChatOptions:
 
     def settings(self) -> dict[str, Any]:
         """Those that hold for one turn only, as the API names them."""
-        turn = {"temperature": self.temperature, "max_tokens": self.max_tokens, "seed": self.seed}
+        turn: dict[str, Any] = {
+            "temperature": self.temperature,
+            "max_tokens": self.max_tokens,
+            "seed": self.seed,
+        }
+        if self.think is not None:
+            turn["extra_body"] = {"chat_template_kwargs": {"enable_thinking": self.think}}
+        if self.format == "json" and self.schema is None:
+            turn["response_format"] = {"type": "json_object"}
         return {name: value for name, value in turn.items() if value is not None}
+
+
+def options() -> list[str]:
+    """Every option that there is, in its long form."""
+    names = [name for action in _parser()._actions for name in action.option_strings]
+    return [name for name in names if name.startswith("--")]
 
 
 def _split(line: str) -> tuple[list[str], str]:
     """Take options and their values off the front; what remains is text, quotes and all."""
     words: list[str] = []
     position = 0
-    while match := _WORD.match(line, position):
+    while match := _OPTION.match(line, position):
         position = match.end()
-        option, value = match[1], match[2]
+        option = match["option"]
         if option is None:
             break
+        if option in _FLAGS:
+            words.append(option)
+            continue
+        given = _VALUE.match(line, position)
+        value = given["value"] if given else line[position:]
+        position = given.end() if given else len(line)
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
             value = value[1:-1]
         # Joined, so that a value may begin with a dash.
@@ -93,14 +147,24 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> _Parser:
-    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser = _Parser(prog="%%chat", add_help=False, allow_abbrev=False)
     parser.add_argument("-m", "--model", type=_text)
     parser.add_argument("-s", "--system")
     parser.add_argument("-t", "--temperature", type=float)
     parser.add_argument("--max-tokens", type=int)
     parser.add_argument("--seed", type=int)
     parser.add_argument("--tools", type=_names)
+    parser.add_argument("--thread", type=_text)
+    parser.add_argument("--new", action="store_true")
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--image", type=_text, action="append", default=[])
+    parser.add_argument("--think", action=argparse.BooleanOptionalAction)
+    parser.add_argument("--schema", type=_text)
     parser.add_argument("--var", type=_name)
+    formats = parser.add_mutually_exclusive_group()
+    parser.set_defaults(format="md")
+    for name in get_args(Format):
+        formats.add_argument(f"--{name}", action="store_const", const=name, dest="format")
     return parser
 
 

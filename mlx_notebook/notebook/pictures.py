@@ -14,8 +14,6 @@ from mlx_notebook.notebook.inputs import from_library
 
 # The longest side that is sent, in pixels; larger pictures are scaled down to it.
 MOST_PIXELS = 2048
-# How wide a sent picture is shown above the answer, in pixels.
-SHOWN_WIDTH = 240
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,13 @@ class Picture:
         NotAPicture
             If it is something else, or cannot be read; the message says why.
         """
-        return _sized(_image(value))
+        return value if isinstance(value, cls) else _sized(_image(value), MOST_PIXELS)
+
+    @classmethod
+    def thumbnail(cls, part: dict[str, Any], pixels: int) -> "Picture":
+        """Make a message's picture small, for people; its longest side has `pixels` at most."""
+        data = base64.b64decode(part["image_url"]["url"].partition(",")[2])
+        return _sized(_opened(data, "this"), pixels)
 
 
 def looks_like_picture(value: Any) -> bool:
@@ -57,7 +61,8 @@ def looks_like_picture(value: Any) -> bool:
     if isinstance(value, type):
         return False
     return (
-        from_library(value, "PIL")
+        isinstance(value, Picture)
+        or from_library(value, "PIL")
         or (from_library(value, "matplotlib") and _figure(value) is not None)
         or (hasattr(value, "_repr_png_") and not hasattr(value, "_repr_markdown_"))
     )
@@ -139,12 +144,12 @@ def _from_array(array: Any) -> Any:
     return Image.fromarray(array)
 
 
-def _sized(image: Any) -> Picture:
-    if max(image.size) > MOST_PIXELS:
+def _sized(image: Any, pixels: int) -> Picture:
+    if max(image.size) > pixels:
         if image.mode not in ("L", "LA", "RGB", "RGBA"):
             image = image.convert("RGBA" if "transparency" in image.info else "RGB")
         image = image.copy()
-        image.thumbnail((MOST_PIXELS, MOST_PIXELS))
+        image.thumbnail((pixels, pixels))
     if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
         image = image.convert("RGB")
     file = io.BytesIO()

@@ -11,6 +11,7 @@ all of it and the lower becomes what follows: a tool call, or the line with the 
 as static Markdown or HTML, which every notebook, GitHub and nbconvert show without a kernel.
 """
 
+import base64
 import html
 import math
 import re
@@ -22,7 +23,7 @@ from mlx_notebook.notebook.answer import Answer, Delta
 from mlx_notebook.notebook.call_blocks import call_block
 from mlx_notebook.notebook.calls import Call
 from mlx_notebook.notebook.escaping import DOLLAR, safe_markdown
-from mlx_notebook.notebook.pictures import SHOWN_WIDTH
+from mlx_notebook.notebook.pictures import Picture
 from mlx_notebook.notebook.results import pictures_of
 
 UPDATE_SECONDS = 0.1
@@ -30,6 +31,9 @@ UPDATE_SECONDS = 0.1
 _CHARACTERS_PER_SECOND = 20_000
 _SETTLE_CHARACTERS = 1200
 _THINKING_SHOWN = 1000
+# How wide a picture is shown, in pixels: one that goes to the model, one that a tool returned.
+_SENT_WIDTH = 240
+_RESULT_WIDTH = 480
 
 _FENCE = re.compile(r"^ *(`{3,}|~{3,})")
 # What a terminal would obey: a model must not move the cursor or set the window's title.
@@ -38,6 +42,9 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 class View(Protocol):
     """Where an answer is shown as it comes."""
+
+    def sent(self, pictures: list[dict[str, Any]]) -> None:
+        """Show the pictures that go along with the prompt."""
 
     def begin(self, model: str) -> None:
         """Say that an answer is being waited for."""
@@ -52,6 +59,9 @@ class View(Protocol):
 class NoView:
     """Shows nothing."""
 
+    def sent(self, pictures: list[dict[str, Any]]) -> None:
+        """Nothing."""
+
     def begin(self, model: str) -> None:
         """Nothing."""
 
@@ -62,13 +72,16 @@ class NoView:
         """Nothing."""
 
 
-def view(wanted: "bool | View" = True) -> View:
-    """Choose the view: the one that is given, none, or what fits where this code runs."""
+def view(wanted: "bool | View" = True, *, language: str | None = None) -> View:
+    """Choose the view: the one that is given, none, or what fits where this code runs.
+
+    `language` is for an answer that is code, see `CellView`.
+    """
     if not isinstance(wanted, bool):
         return wanted
     if not wanted:
         return NoView()
-    return CellView() if in_notebook() else TerminalView()
+    return CellView(language) if in_notebook() else TerminalView()
 
 
 def in_notebook() -> bool:
@@ -83,9 +96,15 @@ class CellView:
 
     Each reply streams in two outputs, what is settled and what still grows (see the module). The
     lower one is free again when the reply is whole, and is taken by what comes next.
+
+    Parameters
+    ----------
+    language
+        What the answer's text is where it is no Markdown, such as `json`; it is shown as code.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, language: str | None = None) -> None:
+        self._opening = f"```{language}\n" if language else ""
         self._model = ""
         self._free: Any = None
         self._blocks: dict[int, Any] = {}
@@ -100,6 +119,11 @@ class CellView:
         self._thinking = ""
         self._reopen = ""
         self._shown_at = -math.inf
+
+    def sent(self, pictures: list[dict[str, Any]]) -> None:
+        """Show the pictures that go along with the prompt, small."""
+        for picture in pictures:
+            _display_picture(picture, _SENT_WIDTH)
 
     def begin(self, model: str) -> None:
         """Say that an answer is being waited for."""
@@ -118,6 +142,8 @@ class CellView:
             case "content", _:
                 if self._settled == self._tail == "" and self._thinking:
                     self._update_upper()
+                if self._opening and not self._reopen:
+                    self._reopen = self._opening
                 self._tail += delta.text
         now = time.monotonic()
         wait = max(UPDATE_SECONDS, len(self._tail) / _CHARACTERS_PER_SECOND)
@@ -154,8 +180,8 @@ class CellView:
         text = self._settled + self._tail
         said = bool(text or self._thinking)
         if said:
-            shown = thinking_block(self._thinking, running=False) + safe_markdown(text)
-            _update(self._upper, shown, _CONTROL.sub("", text))
+            thinking = thinking_block(self._thinking, running=False)
+            _update(self._upper, thinking + self._shown(text), _CONTROL.sub("", text))
             self._free = self._lower
         elif self._upper is not None:
             self._free = self._upper
@@ -170,7 +196,7 @@ class CellView:
             return
         self._running.discard(id(call))
         for picture in pictures_of(call.content):
-            display_picture(picture)
+            _display_picture(picture, _RESULT_WIDTH)
         if not self._running:
             self.begin(self._model)
 
@@ -193,6 +219,12 @@ class CellView:
         _update(handle, markdown, plain)
         return handle
 
+    def _shown(self, text: str) -> str:
+        """Write a reply's text, or what of it is settled, as Markdown."""
+        if self._opening and text:
+            return safe_markdown(f"{self._opening}{text}\n```")
+        return safe_markdown(text)
+
     def _settle(self) -> None:
         cut = settled_length(self._tail, self._reopen, limit=2 * _SETTLE_CHARACTERS)
         if not cut:
@@ -204,7 +236,7 @@ class CellView:
 
     def _update_upper(self) -> None:
         thinking = thinking_block(self._thinking, running=False)
-        _update(self._upper, thinking + safe_markdown(self._settled))
+        _update(self._upper, thinking + self._shown(self._settled))
 
     def _update_lower(self) -> None:
         if self._tail or self._settled:
@@ -227,7 +259,7 @@ class CellView:
             _update(self._upper, note)
             return
         thinking = thinking_block(self._thinking, running=False)
-        _update(self._upper, thinking + safe_markdown(text))
+        _update(self._upper, thinking + self._shown(text))
         if self._lower is None:
             self._lower = _display(note)
         else:
@@ -239,6 +271,10 @@ class TerminalView:
 
     def __init__(self) -> None:
         self._kind: str | None = None
+
+    def sent(self, pictures: list[dict[str, Any]]) -> None:
+        """Say how many pictures go along with the prompt."""
+        print(f"[{len(pictures)} picture{'s' if len(pictures) > 1 else ''}]")
 
     def begin(self, model: str) -> None:
         """Wait in silence: what a terminal has shown cannot be taken back everywhere."""
@@ -262,6 +298,20 @@ class TerminalView:
     def end(self, answer: Answer) -> None:
         """Write the line with the figures."""
         print(f"\n[{_CONTROL.sub('', answer.summary())}]")
+
+
+class RawView(NoView):
+    """The answer's text as it comes, and nothing else."""
+
+    def add(self, delta: Delta) -> None:
+        """Write more of the answer."""
+        if delta.kind == "content":
+            sys.stdout.write(delta.text)
+            sys.stdout.flush()
+
+    def end(self, answer: Answer) -> None:
+        """End the line."""
+        print()
 
 
 def thinking_block(text: str, *, running: bool) -> str:
@@ -332,16 +382,19 @@ def _update(handle: Any, markdown: str, plain: str = "") -> None:
         handle.update(_bundle(markdown, plain), raw=True)
 
 
-def display_picture(part: dict[str, Any]) -> None:
-    """Show a message's picture small, as a static output; it must be a PNG data URI."""
+def _display_picture(part: dict[str, Any], width: int) -> None:
+    """Show a message's picture as a static output, at most `width` pixels wide."""
     from IPython.display import display
 
-    url = part["image_url"]["url"]
-    data = url.removeprefix("data:image/png;base64,")
+    # Twice as many pixels as are shown, for screens that have them.
+    small = Picture.thumbnail(part, 2 * width)
     show: Any = display
     show(
-        {"image/png": data, "text/plain": "[picture]"},
-        {"image/png": {"width": SHOWN_WIDTH}},
+        {
+            "image/png": base64.b64encode(small.png).decode(),
+            "text/plain": f"[picture, {small.width} x {small.height}]",
+        },
+        metadata={"image/png": {"width": min(width, small.width)}},
         raw=True,
     )
 

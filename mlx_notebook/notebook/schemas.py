@@ -44,13 +44,17 @@ def parsed(text: str, schema: Any) -> Any:
     NotParsed
         If it does not fit: the model was cut off, or the server does not enforce schemas.
     """
-    try:
-        if isinstance(schema, dict):
+    if isinstance(schema, dict):
+        try:
             return json.loads(text)
-        from pydantic import TypeAdapter
+        except ValueError as error:
+            raise NotParsed(f"The reply is no JSON: {error}.") from None
+    from pydantic import TypeAdapter, ValidationError
 
+    try:
         return TypeAdapter(schema).validate_json(text)
-    except ValueError as error:  # pydantic's is one too
-        lines = str(error).splitlines()
-        said = " ".join(line.strip() for line in lines[:3])
-        raise NotParsed(f"The reply does not fit the schema: {said}") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        said = f"{where}: {first['msg']}" if where else first["msg"]
+        raise NotParsed(f"The reply does not fit the schema: {said}.") from None

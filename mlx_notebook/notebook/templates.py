@@ -5,11 +5,14 @@ from collections.abc import Callable
 from typing import Any
 
 from mlx_notebook.notebook.errors import UnfilledTemplate
+from mlx_notebook.notebook.inputs import INPUT_CHARACTERS, as_text, trimmed
 
 
 def fill(template: str, evaluate: Callable[[str], Any]) -> str:
-    """Replace each `{{ expression }}` by `str` of its value; leave all other braces alone.
+    """Replace each `{{ expression }}` by its value as text; leave all other braces alone.
 
+    A string stands as it is, a table, an array or an exception as `as_text` describes it, all
+    else as its `str`; what is no string is trimmed to `INPUT_CHARACTERS`.
     An expression ends at the first `}}` that makes it valid Python, so that dicts and nested
     braces work. What a value contains is not filled again. `{{ "{{" }}` writes two braces.
 
@@ -59,7 +62,11 @@ def _end_of_expression(template: str, start: int) -> int | None:
 
 def _value(expression: str, evaluate: Callable[[str], Any]) -> str:
     try:
-        return str(evaluate(expression))
+        value = evaluate(expression)
+        if isinstance(value, str):
+            return value
+        described = as_text(value)
+        return trimmed(str(value), INPUT_CHARACTERS) if described is None else described
     except Exception as error:
         kind = type(error).__name__
         detail = error.msg if isinstance(error, SyntaxError) else str(error)

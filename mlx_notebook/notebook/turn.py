@@ -58,6 +58,7 @@ class Turn:
         self._settings = settings
         self._requests = 0
         self._reply: Reply | None = None
+        self._resumes = prompt is None
         left = pending(talk.messages)
         if prompt is None:
             self.calls = answer.resumed = left
@@ -67,13 +68,18 @@ class Turn:
                 call.content = "The call was not made: the person went on to something else."
             self._opening = [*(call.result for call in left), prompt]
 
+    @property
+    def pictures(self) -> list[dict[str, Any]]:
+        """The pictures that go along with the prompt."""
+        return pictures_of(self._opening[-1]["content"]) if self._opening else []
+
     def request(self, sees: bool) -> dict[str, Any]:
         """What is to be sent now; `sees` says whether the model takes pictures."""
         talk = self._talk
         system = [] if talk.system is None else [{"role": "system", "content": talk.system}]
         settings = dict(self._settings)
         # What demands a call would demand one after each result, without end.
-        if self._requests and settings.get("tool_choice") not in (None, "none"):
+        if (self._requests or self._resumes) and settings.get("tool_choice") not in (None, "none"):
             settings["tool_choice"] = "auto"
         self._requests += 1
         self._reply = Reply()

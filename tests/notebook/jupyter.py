@@ -132,6 +132,8 @@ class Cell:
     updates: int = 0
     seconds: float = 0.0
     shown_help: str = ""
+    asked: list[str] = field(default_factory=list)
+    next_input: str = ""
 
     @property
     def markdown(self):
@@ -156,9 +158,19 @@ class Kernel:
             return False
         return True
 
-    def run(self, code, *, interrupt_after=None, check=True, timeout=PATIENCE):
-        """Run a cell to its end; `interrupt_after` so many seconds press the stop button."""
+    def run(self, code, *, interrupt_after=None, check=True, timeout=PATIENCE, answers=None):
+        """Run a cell to its end; `interrupt_after` so many seconds press the stop button.
+
+        `answers` are typed, one after the other, where the cell asks with `input()`; without them
+        nobody is there to be asked.
+        """
         cell, displays = Cell(), {}
+        answers = None if answers is None else iter(answers)
+
+        def type_in(message):
+            cell.asked.append(message["content"]["prompt"])
+            self.client.input(next(answers, "n"))
+
         timer = threading.Timer(interrupt_after or 0, self.interrupt)
         if interrupt_after is not None:
             timer.start()
@@ -182,13 +194,19 @@ class Kernel:
 
         began = time.monotonic()
         reply = self.client.execute_interactive(
-            code, output_hook=see, timeout=timeout, store_history=True, allow_stdin=False
+            code,
+            output_hook=see,
+            timeout=timeout,
+            store_history=True,
+            allow_stdin=answers is not None,
+            stdin_hook=type_in,
         )["content"]
         cell.seconds = time.monotonic() - began
         timer.cancel()
         cell.status, cell.ename = reply["status"], reply.get("ename", "")
         cell.evalue = reply.get("evalue", "")
         pages = [page["data"]["text/plain"] for page in reply.get("payload", []) if "data" in page]
+        cell.next_input = "".join(page.get("text", "") for page in reply.get("payload", []))
         cell.shown_help = "".join(pages)
         assert not check or cell.status == "ok", (cell.ename, cell.evalue, cell.stderr)
         return cell

@@ -37,6 +37,8 @@ def test_a_negative_number_is_a_prompt():
         ("-t warm", "argument -t/--temperature: invalid float value: 'warm'"),
         ("--var 2x", "'2x' is not a name for a variable"),
         ("-m", "expected one argument"),
+        ("--md --json", "not allowed with argument --md"),
+        ("--json hello", "the prompt goes below"),
         ("hello", "the prompt goes below that line"),
     ],
 )
@@ -45,3 +47,14 @@ def test_a_bad_line_is_told_in_one_sentence(line, said):
         ChatOptions.parse(line, is_line=False)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_flags_take_no_value():
+    options = ChatOptions.parse("--json --no-think --image a --image 'b c' Go --new", is_line=True)
+    assert (options.format, options.think, options.new) == ("json", False, False)
+    assert options.image == ["a", "b c"]
+    assert options.prompt == "Go --new"
+    assert options.settings() == {
+        "extra_body": {"chat_template_kwargs": {"enable_thinking": False}},
+        "response_format": {"type": "json_object"},
+    }

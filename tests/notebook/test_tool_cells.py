@@ -90,3 +90,141 @@ def test_both_kinds_of_chat_answer_the_same(kernel, make):
     assert kernel.value("ran") == [[17, 25]]
     assert kernel.value("answer.text") == "The result is 42."
     assert len(cell.outputs) == 3
+
+
+def test_the_person_is_asked_and_answers_in_the_cell(kernel):
+    kernel.run(f"chat = Chat(tools=[add], approve=True, {MUST})")
+    ask = "answer = chat.ask('What is 17 plus 25?')"
+    cell = kernel.run(ask, answers=["n not today"])
+    assert cell.asked == ["Allow add(a=17, b=25)? [y]es, [n]o (and why), [a]lways: "]
+    assert kernel.value("ran") == []
+    assert kernel.value("chat.messages[2]['content']") == "The call was refused. not today"
+    kernel.run("chat.reset()")
+    assert len(kernel.run(ask, answers=["huh", "y"]).asked) == 2
+    kernel.run("chat.reset()")
+    assert len(kernel.run(ask, answers=["a"]).asked) == 1
+    kernel.run("chat.reset()")
+    assert len(kernel.run(ask, answers=[]).asked) == 0
+    assert kernel.value("ran") == [[17, 25]] * 3
+
+
+def test_a_chat_that_nobody_can_allow_pauses_and_is_resumed_in_the_next_cell(kernel):
+    kernel.run(f"chat = Chat(tools=[add], approve=['add'], {MUST})")
+    cell = kernel.run("answer = chat.ask('What is 17 plus 25?', show=True)")
+    assert "not called yet" in cell.outputs[0]["text/plain"]
+    assert cell.outputs[-1]["text/plain"].endswith("paused: nobody is there to allow add")
+    assert kernel.value("[answer.outcome, chat.unfinished, ran]") == ["paused", True, []]
+    cell = kernel.run("answer = chat.resume(show=True)", answers=["y"])
+    assert kernel.value("[answer.outcome, answer.text, ran]") == [
+        "complete",
+        "The result is 42.",
+        [[17, 25]],
+    ]
+    assert cell.outputs[0]["text/plain"].startswith("add(a=17, b=25) → 42")
+
+
+def test_a_turn_has_so_many_requests_and_goes_on_when_resumed(kernel):
+    kernel.run("chat = Chat(tools=[add], max_steps=1, temperature=0, max_tokens=100)")
+    kernel.run("answer = chat.ask('What is 17 plus 25?')")
+    assert kernel.value("[answer.outcome, ran]") == ["paused", []]
+    assert "max_steps" in kernel.value("answer.note")
+    kernel.run("answer = chat.resume()")
+    assert kernel.value("[answer.outcome, answer.text, ran]") == [
+        "complete",
+        "The result is 42.",
+        [[17, 25]],
+    ]
+
+
+def test_calls_that_were_done_are_not_repeated_after_an_interrupt(kernel, server):
+    kernel.run(
+        '''
+def slow(a: int, b: int) -> int:
+    """Add two numbers."""
+    ran.append("slow")
+    if ran.count("slow") == 1:
+        time.sleep(60)
+    return a + b
+
+calls = [("add", '{"a": 1, "b": 2}'), ("slow", '{"a": 17, "b": 25}')]
+chat = Chat(tools=[add, slow], temperature=0, max_tokens=60)
+chat.messages = [
+    {"role": "user", "content": "What is 17 plus 25?"},
+    {"role": "assistant", "content": "", "tool_calls": [
+        {"id": f"call_{n}", "type": "function", "function": {"name": name, "arguments": given}}
+        for n, (name, given) in enumerate(calls)]},
+]'''
+    )
+    cell = kernel.run("chat.resume(show=True)", interrupt_after=2, check=False)
+    assert (cell.ename, cell.seconds < 30) == ("Interrupted", True)
+    assert "`resume()` goes on" in cell.evalue
+    assert "interrupted" in cell.outputs[1]["text/plain"]
+    assert kernel.value("ran") == [[1, 2], "slow"]
+    kernel.run("answer = chat.resume()")
+    assert kernel.value("ran") == [[1, 2], "slow", "slow"]
+    assert kernel.value("[m['role'] for m in chat.messages]") == [
+        "user", "assistant", "tool", "tool", "assistant",
+    ]  # fmt: skip
+
+
+def test_an_interrupt_reaches_a_function_in_an_async_cell(kernel):
+    kernel.run(
+        '''
+def slow(city: str) -> str:
+    """Get the weather of a city."""
+    ran.append(city)
+    time.sleep(60)
+'''
+        f"\nchat = AsyncChat(tools=[slow], {MUST})"
+    )
+    cell = kernel.run(
+        "await chat.ask('What is the weather in Paris?')", check=False, interrupt_after=4
+    )
+    assert cell.seconds < 30
+    assert (cell.ename, kernel.value("ran")) == ("Interrupted", ["Paris"])
+    assert kernel.value("chat.unfinished")
+
+
+def test_async_functions_of_a_sync_chat_run_beside_the_cell(kernel):
+    kernel.run(
+        '''
+async def weather_later(city: str) -> str:
+    """Get the weather of a city."""
+    await asyncio.sleep(0.01)
+    print("printed for", city)
+    return "sunny"
+'''
+    )
+    cell = kernel.run(
+        f"answer = Chat(tools=[weather_later], {MUST}).ask('What is the weather in Paris?')"
+    )
+    assert cell.stdout == "printed for Paris\n"
+    assert kernel.value("answer.calls[0].value") == "sunny"
+
+
+def test_a_new_question_answers_the_calls_that_were_left(kernel):
+    kernel.run(
+        f"chat = Chat(tools=[add], approve=True, {MUST})\n"
+        "answer = chat.ask('What is 17 plus 25?')\n"
+        "answer = chat.ask('Hello!', tool_choice='none')"
+    )
+    assert kernel.value("[m['role'] for m in chat.messages]") == [
+        "user", "assistant", "tool", "user", "assistant",
+    ]  # fmt: skip
+    assert "not made" in kernel.value("chat.messages[2]['content']")
+
+
+def test_a_picture_that_a_tool_returns_is_shown_and_a_text_model_told_of_it(kernel):
+    kernel.run(
+        '''
+from PIL import Image
+
+def draw(colour: str):
+    """Draw a square of a colour."""
+    return Image.new("RGB", (40, 40), colour)
+'''
+    )
+    cell = kernel.run(f"answer = Chat(tools=[draw], {MUST}).ask('Draw a red square.', show=True)")
+    assert cell.outputs[0]["text/plain"].startswith('draw(colour="red") → [picture]')
+    assert cell.outputs[1]["text/plain"] == "[picture, 40 x 40]"
+    assert kernel.value("answer.outcome") == "complete"

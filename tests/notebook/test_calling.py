@@ -1,0 +1,234 @@
+"""Calls are checked, allowed, run in order or together, and their results told."""
+
+import asyncio
+import time
+
+import pytest
+
+from mlx_notebook.notebook.calling import Caller
+from mlx_notebook.notebook.calls import Call, pending
+from mlx_notebook.notebook.errors import Pause
+from mlx_notebook.notebook.tools import tool, toolbox
+
+
+def add(a: int, b: int = 1) -> int:
+    return a + b
+
+
+@tool
+async def later(seconds: float) -> str:
+    await asyncio.sleep(seconds)
+    return f"after {seconds}"
+
+
+def boom() -> None:
+    raise ValueError("no luck")
+
+
+def wish(name, arguments="{}", number=0):
+    call = Call(f"call_{number}", name, arguments)
+    call.decode()
+    call.state = "waiting"
+    return call
+
+
+def run(caller, calls):
+    return [(delta.kind, delta.call.name) for delta in caller.run(calls)]
+
+
+async def arun(caller, calls):
+    return [(delta.kind, delta.call.name) async for delta in caller.arun(calls)]
+
+
+@pytest.fixture(params=["sync", "async"])
+def carry_out(request):
+    if request.param == "sync":
+        return run
+    return lambda caller, calls: asyncio.run(arun(caller, calls))
+
+
+def caller(*tools, **options):
+    return Caller(toolbox(tools), **options)
+
+
+def test_a_call_is_made_with_real_arguments_and_its_result_told(carry_out):
+    call = wish("add", '{"a": "2"}')
+    assert carry_out(caller(add), [call]) == [("call", "add"), ("result", "add")]
+    assert (call.state, call.value, call.content) == ("done", 3, "3")
+    assert call.result == {"role": "tool", "tool_call_id": "call_0", "content": "3"}
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        (wish("add", '{"a": "x"}'), "Error: a: Input should be a valid integer"),
+        (wish("add", '{"a": '), "Error: The arguments are not valid JSON"),
+        (wish("subtract"), "Error: There is no tool 'subtract'. The tools are: add, boom."),
+        (wish("boom"), "Error: ValueError: no luck"),
+    ],
+)
+def test_what_goes_wrong_is_told_to_the_model(carry_out, call, told):
+    carry_out(caller(add, boom), [call])
+    assert call.state == "failed"
+    assert call.content.startswith(told)
+    assert (call.traceback is not None) == (call.name == "boom")
+
+
+def test_a_traceback_begins_in_the_function():
+    call = wish("boom")
+    run(caller(boom), [call])
+    assert "in boom" in call.traceback
+    assert "in _run" not in call.traceback
+
+
+def test_async_calls_run_together_and_the_others_in_order(carry_out):
+    seen = []
+
+    async def meet(n: int) -> int:
+        seen.append(n)
+        while len(seen) < 3:  # ends only if all three are there at once
+            await asyncio.sleep(0.001)
+        return n
+
+    def note(n: int) -> None:
+        seen.append(f"note {n}")
+
+    calls = [wish("note", '{"n": 1}'), wish("note", '{"n": 2}')]
+    calls += [wish("meet", f'{{"n": {n}}}') for n in range(3)]
+    carry_out(caller(meet, note), calls)
+    assert [call.state for call in calls] == ["done"] * 5
+    notes = [x for x in seen if isinstance(x, str)]
+    assert notes == ["note 1", "note 2"]
+
+
+def test_an_async_tool_sees_the_context_of_the_caller():
+    import contextvars
+
+    variable = contextvars.ContextVar("variable", default="none")
+    variable.set("mine")
+
+    async def look() -> str:
+        return variable.get()
+
+    call = wish("look")
+    run(caller(look), [call])
+    assert call.value == "mine"
+
+
+async def _async(verdict):
+    await asyncio.sleep(0)
+    return verdict
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize(
+    ("verdict", "state", "content"),
+    [
+        (None, "done", "3"),
+        (True, "done", "3"),
+        ({"a": 5, "b": 5}, "done", "10"),
+        (False, "refused", "The call was refused."),
+        ("It is late.", "refused", "The call was refused. It is late."),
+    ],
+)
+def test_before_call_allows_changes_or_refuses(carry_out, is_async, verdict, state, content):
+    def before(call):
+        assert call.arguments == {"a": 2}
+        return _async(verdict) if is_async else verdict
+
+    call = wish("add", '{"a": 2}')
+    carry_out(caller(add, before_call=before), [call])
+    assert (call.state, call.content) == (state, content)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "state"),
+    [(True, "done"), ("always", "done"), (None, "refused"), (False, "refused"), ("no", "refused")],
+)
+def test_only_a_clear_yes_approves(carry_out, verdict, state):
+    call = wish("add", '{"a": 2}')
+    carry_out(caller(add, approve=lambda call: _async(verdict)), [call])
+    assert call.state == state
+
+
+def test_always_is_asked_once_and_names_choose_what_is_asked(monkeypatch, capsys):
+    asked = []
+
+    def answer(prompt):
+        asked.append(prompt)
+        return "always"
+
+    monkeypatch.setattr("builtins.input", answer)
+    these = caller(add, boom, approve=["boom"])
+    run(these, [wish("add", '{"a": 1}'), wish("boom"), wish("boom")])
+    run(these, [wish("boom")])
+    assert asked == ["Allow boom()? [y]es, [n]o (and why), [a]lways: "]
+
+
+def test_a_no_may_have_a_reason_and_nonsense_is_asked_again(monkeypatch):
+    said = iter(["", "what?", "n too dear"])
+    monkeypatch.setattr("builtins.input", lambda prompt: next(said))
+    call = wish("add", '{"a": 1}')
+    run(caller(add, approve=True), [call])
+    assert call.content == "The call was refused. too dear"
+
+
+def test_a_question_shows_nothing_that_a_terminal_would_obey(monkeypatch):
+    asked = []
+    monkeypatch.setattr("builtins.input", lambda prompt: asked.append(prompt) or "n")
+    call = wish("say", '{"text": "\\u001b[2J\\n[y]es? \\u0007' + "x" * 900 + '"}')
+
+    def say(text: str) -> None: ...
+
+    run(caller(say, approve=True), [call])
+    assert "\x1b" not in asked[0]
+    assert "\n" not in asked[0]
+    assert len(asked[0]) < 700
+
+
+def test_where_nobody_can_be_asked_the_chat_pauses(monkeypatch):
+    def nobody(prompt):
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", nobody)
+    call = wish("add", '{"a": 1}')
+    with pytest.raises(Pause, match="nobody is there to allow add"):
+        run(caller(add, approve=True), [call])
+    assert call.state == "waiting"
+
+
+def test_an_interrupt_stops_sync_and_async_calls():
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    calls = [wish("later", '{"seconds": 60}'), wish("stop"), wish("stop")]
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run(caller(later, stop), calls)
+    assert time.monotonic() - began < 30
+    assert [call.state for call in calls] == ["interrupted", "interrupted", "waiting"]
+
+
+def test_cancelling_stops_async_calls():
+    async def main():
+        call = wish("later", '{"seconds": 60}')
+        task = asyncio.create_task(arun(caller(later), [call]))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return call.state
+
+    assert asyncio.run(main()) == "interrupted"
+
+
+def test_calls_without_a_result_are_pending():
+    calls = [wish("add", '{"a": 1}', number) for number in range(2)]
+    user = {"role": "user", "content": "go"}
+    assistant = {"role": "assistant", "content": "", "tool_calls": [c.wanted for c in calls]}
+    result = {"role": "tool", "tool_call_id": "call_0", "content": "2"}
+    assert pending([]) == pending([user]) == []
+    assert [c.id for c in pending([user, assistant])] == ["call_0", "call_1"]
+    assert [c.id for c in pending([user, assistant, result])] == ["call_1"]
+    assert pending([user, assistant, result])[0].arguments == {"a": 1}
+    assert pending([user, assistant, result, user]) == []

@@ -1,0 +1,173 @@
+"""What the options of `%%chat` and the methods of `Chat` do, below a real Jupyter server."""
+
+import json
+
+import pytest
+
+from tests.notebook.jupyter import wait_for
+
+SETUP = """
+import dataclasses, pathlib
+from typing import Annotated, Literal
+from pydantic import Field
+from mlx_notebook import AsyncChat, Chat, conversation
+
+@dataclasses.dataclass
+class City:
+    name: Literal["Paris", "Rome"]
+    people: Annotated[int, Field(ge=0, le=9)]
+"""
+
+
+@pytest.fixture(scope="module")
+def kernel(kernel):
+    kernel.run(SETUP)
+    return kernel
+
+
+@pytest.fixture(autouse=True)
+def fresh_conversation(kernel):
+    kernel.run("%mlx reset\n%xmode Context")
+
+
+def test_with_a_schema_the_reply_is_an_object(kernel):
+    cell = kernel.run("%%chat -t 0 --schema City --max-tokens 60\nTell me of Paris.")
+    assert cell.outputs[0]["text/markdown"].strip().startswith("```json\n{")
+    assert cell.outputs[-1]["text/plain"].startswith("City(name=")
+    kernel.run("%%chat -t 0 --schema City --max-tokens 60 --var city\nTell me of Rome.")
+    assert kernel.value("type(city).__name__") == "City"
+    assert kernel.value("type(city.people).__name__") == "int"
+    cell = kernel.run("%%chat -t 0 --schema City --max-tokens 2\nTell me of Paris.", check=False)
+    assert cell.ename == "NotParsed"
+
+
+def test_json_is_shown_as_code_and_decoded_into_a_variable(kernel):
+    cell = kernel.run("%%chat -t 0 --json --max-tokens 80 --var said\nWrite JSON with the key a.")
+    assert cell.outputs[0]["text/markdown"].strip().startswith("```json\n")
+    assert json.loads(cell.outputs[0]["text/plain"]) == kernel.value("said")
+
+
+def test_code_goes_to_a_new_cell(kernel):
+    cell = kernel.run("%%chat -t 0 --code\nWrite a python function that adds two numbers.")
+    assert cell.next_input
+    assert cell.next_input in cell.outputs[0]["text/plain"]
+    assert "```" not in cell.next_input
+
+
+def test_plain_text_and_raw_text_are_printed(kernel):
+    cell = kernel.run("%%chat -t 0 --text --var said\nHello!")
+    assert cell.outputs == []
+    assert cell.stdout.startswith(kernel.value("said") + "\n[tiny-chat · ")
+    kernel.run("%mlx reset")
+    assert kernel.run("%%chat -t 0 --raw\nHello!").stdout == kernel.value("said") + "\n"
+
+
+def test_threads_are_conversations_of_their_own(kernel):
+    kernel.run("%%chat -t 0 --thread one --max-tokens 20\nMy name is Ada.")
+    kernel.run("%%chat -t 0 --max-tokens 5\nHello!")
+    kernel.run("%%chat -t 0 --thread one --max-tokens 20\nWhat is my name?")
+    assert kernel.value("len(conversation('one').messages)") == 4
+    assert kernel.value("len(conversation().messages)") == 2
+    kernel.run("%%chat -t 0 --thread one --new --max-tokens 5\nHello!")
+    assert kernel.value("len(conversation('one').messages)") == 2
+
+
+def test_thinking_is_asked_for_and_shown_closed(kernel):
+    cell = kernel.run("%%chat -t 0 --think --max-tokens 300\nWhat is your name?")
+    assert cell.outputs[0]["text/markdown"].startswith("<details><summary>Thought in ")
+    assert kernel.value("conversation().messages[1].get('reasoning_content', '') != ''")
+    cell = kernel.run("%%chat -t 0 --no-think\nHello!")
+    assert "<details>" not in cell.outputs[0]["text/markdown"]
+
+
+def test_after_an_error_the_prompt_can_use_it(kernel):
+    kernel.run("1 / 0", check=False)
+    kernel.run("%%chat --max-tokens 3\nExplain:\n{{ _error }}")
+    said = kernel.value("conversation().messages[0]['content']")
+    assert "1 / 0" in said
+    assert said.endswith("ZeroDivisionError: division by zero")
+    assert "ipykernel" not in said
+    kernel.run("%%chat --hot 1\nHello", check=False)
+    assert kernel.value("type(_error).__name__") == "ZeroDivisionError"
+
+
+def test_pictures_are_shown_small_and_what_cannot_see_them_says_so(kernel):
+    kernel.run("from PIL import Image\npicture = Image.new('RGB', (2000, 1000), 'red')")
+    for line, text in (("--image picture", "What is this?"), ("", "What is {{ picture }}?")):
+        cell = kernel.run(f"%%chat {line} --max-tokens 3\n{text}", check=False)
+        assert cell.outputs[0]["text/plain"] == "[picture, 480 x 240]"
+        assert len(cell.outputs[0]["image/png"]) < 10_000
+        assert cell.ename == "RequestRefused"
+    assert kernel.value("conversation().messages") == []
+    cell = kernel.run("%%chat --image nothing\nWhat is this?", check=False)
+    assert "--image: nothing is nothing of this notebook" in cell.evalue
+
+
+def test_tab_completes_options(kernel):
+    matches = kernel.complete("%%chat --t")
+    assert {"--temperature", "--tools", "--thread", "--think", "--text"} <= set(matches)
+    assert "--model" in kernel.complete("%chat --")
+
+
+def test_a_fork_goes_its_own_way_and_costs_no_new_prefill(kernel):
+    kernel.run(
+        "chat = Chat(temperature=0, max_tokens=20, system='You are ' + 'very ' * 200 + 'kind.')\n"
+        "first = chat.ask('My name is Ada.')\n"
+        "fork = chat.fork()\n"
+        "asked = fork.ask('What is my name?')\n"
+        "early = chat.fork(at=0)"
+    )
+    prompt, cached = kernel.value("[asked.prompt_tokens, asked.cached_tokens]")
+    assert cached >= kernel.value("first.prompt_tokens") - 1
+    assert prompt - cached < 40
+    assert kernel.value("[len(c.messages) for c in (chat, fork, early)]") == [2, 4, 0]
+    assert kernel.value("[fork.usage.requests, chat.usage.completion_tokens]") == [
+        1,
+        kernel.value("first.completion_tokens"),
+    ]
+
+
+def test_a_chat_is_saved_and_loaded(kernel, tmp_path):
+    kernel.run(
+        f"path = pathlib.Path({str(tmp_path)!r}) / 'chat.json'\n"
+        "chat = Chat('tiny-chat', system='Be brief.', temperature=0, max_tokens=20)\n"
+        "_ = chat.ask('My name is Ada.')\n"
+        "chat.save(path)\n"
+        "again = AsyncChat.load(path, max_steps=3)\n"
+        "answer = await again.ask('What is my name?')"
+    )
+    assert kernel.value(
+        "[again.model, again.system, again.settings, again.max_steps, len(again.messages)]"
+    ) == ["tiny-chat", "Be brief.", {"temperature": 0, "max_tokens": 20}, 3, 4]
+    assert "Ada" in kernel.value("answer.text")
+    kernel.run("path.write_text('{}')")
+    cell = kernel.run("Chat.load(path)", check=False)
+    assert cell.ename == "NotebookError"
+    assert "holds no chat" in cell.evalue
+
+
+def test_an_async_stream_yields_as_the_answer_comes(kernel):
+    kernel.run(
+        "chat = AsyncChat(temperature=0, max_tokens=20)\n"
+        "parts = [delta.text async for delta in chat.stream('Hello!')]"
+    )
+    assert kernel.value("len(parts)") > 2
+    assert kernel.value("''.join(parts) == chat.last.text == chat.messages[1]['content']")
+
+
+def test_interrupting_an_async_cell_stops_the_server(kernel, server):
+    kernel.run("chat = AsyncChat(max_tokens=3500, extra_body={'ignore_eos': True})")
+    cell = kernel.run("await chat.ask('Talk!', show=True)", interrupt_after=1.5, check=False)
+    assert cell.status == "error"
+    wait_for(lambda: not server.status()["requests"], 3, "the server to stop generating")
+    assert kernel.value("chat.last.outcome") == "interrupted"
+    assert kernel.value("chat.messages[1]['content']") == cell.outputs[0]["text/plain"]
+    assert cell.outputs[1]["text/plain"].endswith("interrupted")
+
+
+def test_what_is_not_there_to_resume_is_told(kernel):
+    for code in ("%chat --resume", "Chat().resume()"):
+        cell = kernel.run(code, check=False)
+        assert (cell.ename, "nothing to resume" in cell.evalue) == ("NotebookError", True)
+    cell = kernel.run("%chat --resume And?", check=False)
+    assert "it takes no prompt" in cell.evalue

@@ -75,7 +75,8 @@ def _headline(call: Call) -> str:
 def _html(call: Call, parts: list[tuple[str, str]]) -> str:
     name = html.escape(_clean(call.name))
     blocks = "".join(
-        f"<div><small>{title}</small><pre>{_html_text(text)}</pre></div>" for title, text in parts
+        f"<div><small>{title}</small><pre><code>{_html_text(text)}</code></pre></div>"
+        for title, text in parts
     )
     return (
         f"<details><summary><b>{name}</b>{_html_text(_arguments(call))} "

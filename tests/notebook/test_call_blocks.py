@@ -25,8 +25,8 @@ def test_a_block_holds_name_arguments_result_and_time():
     bundle = call_block(done(seconds=0.25))
     assert bundle["text/html"] == (
         "<details><summary><b>add</b>(a=1) → 42 · 250 ms</summary>"
-        "<div><small>arguments</small><pre>{\n  &quot;a&quot;: 1\n}</pre></div>"
-        "<div><small>result</small><pre>42</pre></div></details>"
+        "<div><small>arguments</small><pre><code>{\n  &quot;a&quot;: 1\n}</code></pre></div>"
+        "<div><small>result</small><pre><code>42</code></pre></div></details>"
     )
     assert bundle["text/plain"] == "add(a=1) → 42 · 250 ms"
     for render in RENDERERS.values():
@@ -98,7 +98,7 @@ def test_nothing_that_a_model_or_tool_wrote_becomes_live():
         )
         bundle = call_block(call)
         tags = Tags(bundle["text/html"])
-        assert set(tags.tags) <= {"details", "summary", "b", "small", "div", "pre", "span"}
+        assert set(tags.tags) <= {"details", "summary", "b", "small", "div", "pre", "code", "span"}
         assert tags.attributes == []
         assert tags.open == []
         for render in RENDERERS.values():

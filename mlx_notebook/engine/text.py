@@ -4,9 +4,10 @@ import copy
 import json
 import logging
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from mlx_notebook.engine.memory import versions
 from mlx_notebook.engine.model_identity import identify
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.prompts import apply_template
+from mlx_notebook.engine.quantized import quantized_caches
 from mlx_notebook.engine.sampling import Row
 from mlx_notebook.engine.vocabulary import Vocabulary
 from mlx_notebook.messages import EngineConfig, ModelOptions
@@ -91,10 +93,14 @@ class TextBackend:
         self.language = Language(tokenizer, _width(model), family, options.tool_dialect)
         self.trimmable = all(map(_always_trimmable, make_prompt_cache(model)))
         self._prefixes, self._prefill_step = prefixes, settings.prefill_step
+        self.empty: Callable[[], list[Any]] = partial(make_prompt_cache, model)
+        rows = settings.max_batch
+        if options.kv_bits is not None:
+            self.empty, rows = quantized_caches(name, model, options.kv_bits), 1
         self._generator = RowGenerator(
             model,
-            completion_batch_size=settings.max_batch,
-            prefill_batch_size=min(8, settings.max_batch),
+            completion_batch_size=rows,
+            prefill_batch_size=min(8, rows),
             prefill_step_size=settings.prefill_step,
         )
         self._end = StopSequences([(token,) for token in sorted(tokenizer.eos_token_ids)])
@@ -132,7 +138,7 @@ class TextBackend:
         (uid,) = self._generator.insert_segments(
             [[rest[:head], rest[head:]] if split else [rest]],
             max_tokens=[max_tokens],
-            caches=[cache],
+            caches=[cache or self.empty()],
             all_tokens=[tokens[:cached]],
             samplers=[row],
             stop_sequences=[self._endless if endless else self._end],
@@ -197,7 +203,7 @@ class TextBackend:
         """Let go of everything that holds memory, whoever still holds this object."""
         self._prefixes.forget(self.name)
         self._generator.close()
-        del self.model, self._generator
+        del self.model, self._generator, self.empty
 
     def _keep_stable(self, prompt: Any) -> None:
         """Caches that cannot be trimmed are kept where the next turn will still agree with them."""
@@ -299,7 +305,7 @@ def load(
         workers.submit(backend.language.read_vocabulary)
         for _ in warm_up(backend):
             yield done
-    prefixes.open(name, known_as, make_prompt_cache(model))
+    prefixes.open(name, known_as, backend.empty())
     log.info("loaded %s in %.2f s", name, time.perf_counter() - began)
     return backend
 

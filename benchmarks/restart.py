@@ -1,0 +1,98 @@
+"""`python -m benchmarks.restart`: a long system prompt's first token after the engine restarted.
+
+The engine is killed with kill -9 before each request. Cold: nothing is on disk. Warm: an engine
+before it has computed the prompt. Both load the model anew; the time counts from the request to
+the first token of a model that is already loaded.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.contenders import ROOT
+from benchmarks.load import make_prompts
+from benchmarks.serving import prepare_model
+from mlx_notebook.messages import ChatPrompt, Done, Generate, Load, Loaded, Sampling
+from tests.engine.process import EngineProcess, running
+
+
+def first_token(engine: EngineProcess, model: Path, system: str) -> tuple[float, Done]:
+    """Return the seconds to the first token, and the end that tells how much was reused."""
+    engine.send(Load(id="load", model="bench", path=str(model)))
+    engine.wait(lambda event: isinstance(event, Loaded))
+    prompt = ChatPrompt(
+        messages=[{"role": "system", "content": system}, {"role": "user", "content": "Hello"}]
+    )
+    sampling = Sampling(max_tokens=1, temperature=0.0)
+    began = time.perf_counter()
+    engine.send(Generate(id="r", model="bench", path=str(model), prompt=prompt, sampling=sampling))
+    (end,) = engine.finish("r")
+    if not isinstance(end, Done):
+        raise RuntimeError(end.message)
+    return time.perf_counter() - began, end
+
+
+def measure(model: Path, tokens: int, rounds: int) -> dict[str, Any]:
+    """Return medians of the seconds, and the median of their ratio round by round."""
+    cold, warm, cached, total = [], [], 0, 0
+    for number in range(rounds):
+        (system,) = make_prompts(model, 1, tokens, f"restart {number}")
+        with tempfile.TemporaryDirectory(prefix="mlx-notebook-restart-") as folder:
+            settings = {"prefix_disk_path": folder, "prefix_disk_bytes": 2**32}
+            with running(**settings) as engine:
+                seconds, end = first_token(engine, model, system)
+                cold.append(seconds)
+                # Written beside the answers; here nobody else waits for it.
+                blocks = end.usage.prompt // 128
+                while len(list(Path(folder).rglob("*.safetensors"))) < blocks:
+                    time.sleep(0.02)
+                engine.process.kill()
+            with running(**settings) as engine:
+                seconds, end = first_token(engine, model, system)
+                warm.append(seconds)
+                cached, total = end.usage.cached, end.usage.prompt
+                engine.process.kill()
+    return {
+        "prompt": total,
+        "cached": cached,
+        "cold": statistics.median(cold),
+        "warm": statistics.median(warm),
+        "ratio": statistics.median(c / w for c, w in zip(cold, warm, strict=True)),
+        "rounds": rounds,
+    }
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.restart", description=__doc__)
+    parser.add_argument("--model", default=str(ROOT / "mlx_notebook" / "demo_models" / "tiny-chat"))
+    parser.add_argument("--lengths", type=int, nargs="+", default=[700, 1200, 1900])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="mlx-notebook-restart-") as folder:
+        model = Path(folder) / "model"
+        prepare_model(options.model, model, "bfloat16")
+        results = [measure(model, length, options.rounds) for length in options.lengths]
+    lines = [
+        "| system prompt, tokens | from disk | cold, ms | warm, ms | cold / warm |",
+        "|---:|---:|---:|---:|---:|",
+        *(
+            f"| {r['prompt']} | {r['cached']} | {1000 * r['cold']:.0f} | {1000 * r['warm']:.0f} "
+            f"| {r['ratio']:.1f} |"
+            for r in results
+        ),
+    ]
+    text = "\n".join(lines) + "\n"
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "restart.json").write_text(json.dumps(results, indent=1) + "\n")
+    (options.out / "restart.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,5 +1,6 @@
 """`Chat` and `AsyncChat`: a conversation with a model that may call the notebook's functions."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -135,13 +136,14 @@ class AsyncChat(Conversation):
         **settings: Any,
     ) -> Answer:
         """Say something and wait for the whole answer: see `Chat.ask`."""
-        return await self._watched(*self._turn(prompt, images, tools, schema, settings), show)
+        ready = await self._ready(prompt, images, tools, schema, settings)
+        return await self._watched(*ready, show)
 
     __call__ = ask
 
     async def resume(self, *, show: bool | View = False, **settings: Any) -> Answer:
         """Go on with a turn that was stopped among its tool calls: see `Chat.resume`."""
-        return await self._watched(*self._turn(None, (), None, None, settings), show)
+        return await self._watched(*await self._ready(None, (), None, None, settings), show)
 
     async def stream(
         self,
@@ -153,8 +155,13 @@ class AsyncChat(Conversation):
         **settings: Any,
     ) -> AsyncIterator[Delta]:
         """Say something and yield the answer as it comes: see `Chat.stream`."""
-        async for delta in self._run(*self._turn(prompt, images, tools, schema, settings)):
+        ready = await self._ready(prompt, images, tools, schema, settings)
+        async for delta in self._run(*ready):
             yield delta
+
+    async def _ready(self, *asked: Any) -> tuple[Server, Turn, Caller]:
+        # Finding a server may take as long as starting one.
+        return await asyncio.to_thread(self._turn, *asked)
 
     async def _watched(
         self, server: Server, turn: Turn, caller: Caller, show: bool | View

@@ -15,6 +15,11 @@ if TYPE_CHECKING:
     from mlx_notebook.notebook.magics import conversation
     from mlx_notebook.notebook.mcp import mcp
     from mlx_notebook.notebook.tools import tool
+    from mlx_notebook.panels.chat import chat_panel
+    from mlx_notebook.panels.dashboard import dashboard
+    from mlx_notebook.panels.inspector import inspector
+    from mlx_notebook.panels.models import models_panel
+    from mlx_notebook.panels.stats import stats_panel
 
 __version__ = "0.1.0"
 
@@ -24,10 +29,15 @@ _LAZY = {
     "NotebookError": "mlx_notebook.notebook.errors",
     "Pause": "mlx_notebook.notebook.errors",
     "async_client": "mlx_notebook.notebook.clients",
+    "chat_panel": "mlx_notebook.panels.chat",
     "client": "mlx_notebook.notebook.clients",
     "connect": "mlx_notebook.notebook.connection",
     "conversation": "mlx_notebook.notebook.magics",
+    "dashboard": "mlx_notebook.panels.dashboard",
+    "inspector": "mlx_notebook.panels.inspector",
     "mcp": "mlx_notebook.notebook.mcp",
+    "models_panel": "mlx_notebook.panels.models",
+    "stats_panel": "mlx_notebook.panels.stats",
     "tool": "mlx_notebook.notebook.tools",
 }
 
@@ -38,10 +48,15 @@ __all__ = [
     "Pause",
     "__version__",
     "async_client",
+    "chat_panel",
     "client",
     "connect",
     "conversation",
+    "dashboard",
+    "inspector",
     "mcp",
+    "models_panel",
+    "stats_panel",
     "tool",
 ]
 

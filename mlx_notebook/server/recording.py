@@ -62,10 +62,20 @@ class Traces:
         while self._bytes > _MOST_BYTES:
             self._drop(next(iter(self._kept)))
 
-    def list(self, owner: str) -> list[wire.TraceSummary]:
-        """Return the traces of a user, newest first."""
-        running = [rec.trace().summary() for who, rec in self._running.values() if who == owner]
-        kept = [summary for who, summary, _ in self._kept.values() if who == owner]
+    def list(self, owner: str, search: str = "") -> list[wire.TraceSummary]:
+        """Return the traces of a user, newest first: all, or those that hold a text anywhere."""
+        # What a text looks like inside of JSON, without its quotes.
+        wanted = msgspec.json.encode(search)[1:-1].lower()
+        running = [
+            trace.summary()
+            for trace in [rec.trace() for who, rec in self._running.values() if who == owner]
+            if wanted in msgspec.json.encode(trace).lower()
+        ]
+        kept = [
+            summary
+            for who, summary, encoded in self._kept.values()
+            if who == owner and (not wanted or wanted in encoded.lower())
+        ]
         return [*reversed(running), *reversed(kept)]
 
     def find(self, owner: str, id: str) -> bytes | None:

@@ -17,8 +17,9 @@ class TracesHandler(ApiHandler):
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """List them, newest first."""
-        self.answer(TraceList(self.extension.supervisor.traces.list(await owner(self))))
+        """List them, newest first; `?search=` names a text that they hold anywhere."""
+        search = self.get_query_argument("search", "")
+        self.answer(TraceList(self.extension.supervisor.traces.list(await owner(self), search)))
 
 
 class TraceHandler(ApiHandler):

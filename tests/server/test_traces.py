@@ -115,6 +115,23 @@ def test_a_refused_and_a_stopped_request_say_why(server: RunningServer) -> None:
     assert stopped["error"]["code"] == "request_cancelled"
 
 
+def test_traces_are_found_by_anything_in_them(server: RunningServer) -> None:
+    said = 'The word is "søk\n\\here", I say'
+    id = server.chat(messages=[{"role": "user", "content": said}]).json()["id"]
+
+    def found(text: str) -> list[Any]:
+        answer = server.client.get("mlx/traces", params={"search": text}).raise_for_status()
+        return [trace for trace in answer.json()["data"] if trace["id"] == id]
+
+    [trace] = found('"SøK')
+    assert trace["title"] == 'The word is "søk \\here", I say'
+    assert trace["first_token"] > 0
+    assert found("I say")
+    assert found("\n\\here")
+    assert found(id)
+    assert not found("no such words")
+
+
 def test_an_unknown_trace_is_told(server: RunningServer) -> None:
     response = server.client.get("mlx/traces/nonesuch")
     assert response.status_code == 404

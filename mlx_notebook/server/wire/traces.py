@@ -4,6 +4,9 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
+# Characters of a request that a list shows.
+_TITLE = 120
+
 TraceStatus = Literal["running", "finished", "failed", "cancelled"]
 
 
@@ -67,15 +70,20 @@ class TracedError(Struct):
 
 
 class TraceSummary(Struct, kw_only=True):
-    """A request in the list of traces."""
+    """A request in the list of traces.
+
+    `title` is how the last message of the user begins; `first_token` see `TracedTimings`.
+    """
 
     id: str
+    title: str
     endpoint: str
     model: str
     status: TraceStatus
     created: float
     seconds: float
     usage: TracedUsage | None
+    first_token: float | None
     calls: list[str]
     problems: int
     error: TracedError | None
@@ -107,16 +115,26 @@ class Trace(Struct, kw_only=True):
         """Return the trace's line in the list."""
         return TraceSummary(
             id=self.id,
+            title=self._title(),
             endpoint=self.endpoint,
             model=self.model,
             status=self.status,
             created=self.created,
             seconds=self.seconds,
             usage=self.usage,
+            first_token=self.timings.first_token if self.timings else None,
             calls=[call.name for row in self.rows for call in row.calls],
             problems=sum(len(row.problems) for row in self.rows),
             error=self.error,
         )
+
+    def _title(self) -> str:
+        said = [message["content"] for message in self.messages if message.get("role") == "user"]
+        content = said[-1] if said else self.prompt
+        if isinstance(content, list):
+            parts = [part for part in content if isinstance(part, dict)]
+            content = " ".join(str(part.get("text", "[picture]")) for part in parts)
+        return " ".join(str(content or "")[: 2 * _TITLE].split())[:_TITLE]
 
 
 class TraceList(Struct):

@@ -1,0 +1,1 @@
+"""Panels in the notebook: models, live figures, an inspector of tool calls, a chat."""

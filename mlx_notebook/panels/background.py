@@ -1,0 +1,83 @@
+"""The one thread of a kernel that talks to the server for its panels."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any
+
+STOP_SECONDS = 5.0
+
+
+class Background:
+    """An event loop in a thread that is there while somebody uses it.
+
+    Buttons and figures of all panels share it, so that neither ever holds up a cell. The last
+    `release` cancels what still runs and ends the thread.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._users: set[object] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped: asyncio.Event | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread is not None
+
+    def hold(self, user: object) -> None:
+        """Keep the thread until `user` lets go of it, starting it where needed."""
+        with self._lock:
+            self._users.add(user)
+            if self._thread is None:
+                self._start()
+
+    def release(self, user: object) -> None:
+        """Let go of the thread; when nobody is left it ends."""
+        with self._lock:
+            self._users.discard(user)
+            if self._users or self._thread is None:
+                return
+            thread, self._thread = self._thread, None
+            loop, stopped = self._loop, self._stopped
+            self._loop = self._stopped = None
+        assert loop is not None
+        assert stopped is not None
+        loop.call_soon_threadsafe(stopped.set)
+        if thread is not threading.current_thread():
+            thread.join(STOP_SECONDS)
+
+    def start(self, coroutine: Coroutine[Any, Any, Any]) -> "Future[Any] | None":
+        """Run a coroutine in the thread; where there is none it is dropped."""
+        with self._lock:
+            if self._loop is None:
+                coroutine.close()
+                return None
+            return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def call(self, function: Callable[[], Any]) -> None:
+        """Call a function in the thread, soon."""
+        with self._lock:
+            if self._loop is not None:
+                self._loop.call_soon_threadsafe(function)
+
+    def _start(self) -> None:
+        ready = threading.Event()
+
+        async def live() -> None:
+            self._loop = asyncio.get_running_loop()
+            self._stopped = stopped = asyncio.Event()
+            ready.set()
+            await stopped.wait()  # `asyncio.run` then cancels all that is left
+
+        self._thread = threading.Thread(
+            target=lambda: asyncio.run(live()), name="mlx-notebook-panels", daemon=True
+        )
+        self._thread.start()
+        ready.wait()
+
+
+background = Background()

@@ -1,0 +1,22 @@
+"""What differs between two states of a panel, so that only that travels to the browser."""
+
+from typing import Any
+
+
+def merge_patch(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Give the smallest object that makes `new` of `old`; empty where they are the same.
+
+    Format: https://www.rfc-editor.org/rfc/rfc7396 (`None` removes a member, so that `None` and a
+    member that is not there are one; lists are replaced as a whole).
+    """
+    patch: dict[str, Any] = {name: None for name in old if new.get(name) is None}
+    for name, value in new.items():
+        before = old.get(name)
+        if value is None or value == before:
+            continue
+        if isinstance(value, dict) and isinstance(before, dict):
+            if inner := merge_patch(before, value):
+                patch[name] = inner
+        else:
+            patch[name] = value
+    return {name: value for name, value in patch.items() if value is not None or name in old}

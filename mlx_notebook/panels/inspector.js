@@ -1,0 +1,217 @@
+
+// --- tool inspector -----------------------------------------------------------------------------
+
+const pretty = (value) => (typeof value === "string" ? parsedOr(value) : JSON.stringify(value, null, 2));
+
+function parsedOr(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2);
+  } catch {
+    return text;
+  }
+}
+
+const pre = (text) => h("pre", { tabindex: 0 }, text);
+
+function contentOf(message) {
+  if (!Array.isArray(message.content)) return message.content ?? "";
+  return message.content.map((part) => part.text ?? "[picture]").join("\n");
+}
+
+/** A request's answer: thinking, text, calls with their check and result, raw beside parsed. */
+function answerOf(trace) {
+  const box = h("div");
+  for (const row of trace.rows) {
+    if (trace.rows.length > 1) box.append(h("h4", {}, `Answer ${row.index + 1}`));
+    if (row.reasoning) box.append(fold("Thinking", h("div", { class: "mlx-text" }, row.reasoning)));
+    if (row.content) box.append(h("div", { class: "mlx-text" }, row.content));
+    for (const call of row.calls) {
+      const isFine = !call.faults?.length;
+      box.append(
+        h("div", { class: "mlx-message" }, h("b", {}, `Calls ${call.name}`), pre(pretty(call.arguments)),
+          h("p", { class: isFine ? "mlx-fine" : "mlx-fault" },
+            isFine ? "Arguments are valid against the schema." : `Arguments are not valid: ${call.faults.join("; ")}`),
+          h("b", {}, "Result"),
+          call.result == null ? h("p", {}, "No result was sent back to the model.") : pre(pretty(call.result))));
+    }
+    for (const problem of row.problems)
+      box.append(h("p", { class: "mlx-fault" }, `No call, though it looks like one: ${problem.reason}`), pre(problem.raw));
+    if (row.finish_reason) box.append(h("p", {}, `Ended by: ${row.finish_reason}`));
+  }
+  if (trace.error) box.append(h("p", { class: "mlx-fault" }, trace.error.message));
+  return box;
+}
+
+function table(pairs) {
+  const rows = pairs.filter(([, value]) => value != null);
+  return h("table", {}, h("tbody", {}, ...rows.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, String(value))))));
+}
+
+function timesOf({ timings, usage, seconds: all }) {
+  return table([
+    ["Waited", timings && seconds(timings.queued)], ["Loaded the model", timings && seconds(timings.loading)],
+    ["Read the prompt", timings && seconds(timings.prefill)], ["First token after", timings && seconds(timings.first_token)],
+    ["Generated", timings && seconds(timings.decode)], ["All in all", seconds(all)],
+    ["Prompt", usage && `${number(usage.prompt_tokens)} tokens, ${number(usage.cached_tokens)} of them reused`],
+    ["Answer", usage && `${number(usage.completion_tokens)} tokens, ${number(usage.reasoning_tokens)} of them thinking`],
+  ]);
+}
+
+function turnsOf(trace) {
+  return trace.messages.map((message) =>
+    h("div", { class: "mlx-message" }, h("b", {}, message.role),
+      h("div", { class: "mlx-text" }, contentOf(message)),
+      ...(message.tool_calls ?? []).map((call) => pre(`${call.function.name} ${pretty(call.function.arguments)}`))));
+}
+
+function save(name, value) {
+  const url = URL.createObjectURL(new Blob([JSON.stringify(value, null, 2)], { type: "application/json" }));
+  h("a", { href: url, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
+
+function buildInspector({ root, button, ask, tell }) {
+  const search = h("input", { type: "search", placeholder: "Any words", "aria-label": "Search requests" });
+  const count = h("span", { role: "status", "aria-live": "polite" });
+  const list = h("ul", { class: "mlx-list", "aria-label": "Requests, newest first" });
+  const empty = h("p", { class: "mlx-empty" }, "No request was answered yet: run a %%chat cell, or call the server from any client.");
+  const detail = h("div", { tabindex: -1 }, h("p", { class: "mlx-empty" }, "Choose a request to see what went in and out."));
+  const exportAll = button("Export all", async () => save("requests.json", await ask("export", { ids: shown().map((trace) => trace.id) })));
+  root.append(h("div", { class: "mlx-row" }, search, count, exportAll), empty, h("div", { class: "mlx-split" }, h("div", {}, list), detail));
+  let last = {};
+  let found = null;
+  let chosen = null;
+  let wanted = 0;
+  const shown = () =>
+    Object.values(last.traces ?? {}).filter((trace) => !found || found.has(trace.id)).sort((a, b) => b.created - a.created);
+
+  const copy = (name, id) => async () => {
+    const text = await ask(name, { id });
+    try {
+      await navigator.clipboard.writeText(text);
+      tell(`Copied, ${text.length} characters. The token is not in it.`);
+    } catch {
+      detail.prepend(h("p", {}, "The browser does not let the page copy: take it from here."), pre(text));
+    }
+  };
+
+  const replayForm = (trace, place) => {
+    const field = (label, input) => h("label", {}, label, input);
+    const models = h("select", {}, ...[...new Set([trace.model, ...(last.models ?? [])])].map((name) => h("option", {}, name)));
+    const input = (name, step) => h("input", { type: "number", step, min: 0, value: trace.options[name] });
+    const inputs = { temperature: input("temperature", 0.1), top_p: input("top_p", 0.05), max_tokens: input("max_tokens", 1), seed: input("seed", 1) };
+    let stop = null;
+    const run = button("Run", async () => {
+      stop = new AbortController();
+      halt.hidden = false;
+      place.replaceChildren(h("p", { role: "status" }, "Running …"));
+      const changes = { model: models.value };
+      for (const [name, node] of Object.entries(inputs)) changes[name] = node.value === "" ? null : Number(node.value);
+      try {
+        const again = await ask("replay", { id: trace.id, changes }, { signal: stop.signal });
+        place.replaceChildren(h("div", { class: "mlx-two" },
+          h("div", {}, h("h4", {}, "Then"), answerOf(trace), timesOf(trace)),
+          h("div", {}, h("h4", {}, `Now, ${again.model}`), answerOf(again), timesOf(again))));
+      } catch (error) {
+        place.replaceChildren();
+        throw error;
+      } finally {
+        halt.hidden = true;
+      }
+    }, { kind: "mlx-main" });
+    const halt = h("button", { type: "button", class: "mlx-button", hidden: true, onclick: () => stop?.abort() }, "Stop");
+    return h("div", {}, h("div", { class: "mlx-form" }, field("Model", models), field("Temperature", inputs.temperature),
+      field("Top p", inputs.top_p), field("Most tokens", inputs.max_tokens), field("Seed", inputs.seed)),
+      h("div", { class: "mlx-row" }, run, halt));
+  };
+
+  const show = (trace) => {
+    const place = h("div");
+    const form = replayForm(trace, place);
+    form.hidden = true;
+    const replay = h("button", { type: "button", class: "mlx-button", "aria-expanded": "false" }, "Replay …");
+    replay.addEventListener("click", () => {
+      form.hidden = !form.hidden;
+      replay.setAttribute("aria-expanded", String(!form.hidden));
+    });
+    const raw = trace.rows.map((row) => row.raw ?? "").join("\n\n");
+    const prompt = typeof trace.prompt === "string" ? trace.prompt : JSON.stringify(trace.prompt);
+    detail.replaceChildren(...[
+      h("div", { class: "mlx-name" }, `${trace.model} · ${trace.status}`),
+      h("p", {}, `${trace.endpoint} · ${new Date(trace.created * 1000).toLocaleString()} · ${trace.id}`),
+      h("div", { class: "mlx-row" }, button("Copy as curl", copy("curl", trace.id)), button("Copy as Python", copy("python", trace.id)),
+        replay, button("Export JSON", async () => save(`${trace.id}.json`, trace))),
+      form, place,
+      h("h3", {}, "What was said"), ...turnsOf(trace),
+      h("h3", {}, "Answer"),
+      h("div", { class: "mlx-two" }, h("div", {}, h("h4", {}, "As it was read"), answerOf(trace)),
+        h("div", {}, h("h4", {}, "What the model wrote"), raw ? pre(raw) : h("p", {}, "Known once the request has finished."))),
+      h("h3", {}, "Times"), timesOf(trace),
+      prompt && prompt !== "null" ? fold("Prompt as rendered", pre(prompt)) : null,
+      trace.tools.length ? fold(`Tools offered (${trace.tools.length})`, ...trace.tools.map((tool) => pre(pretty(tool.function)))) : h("p", {}, "No tools were offered."),
+      fold("Settings", pre(pretty(trace.options))),
+    ].filter(Boolean));
+  };
+
+  const choose = async (id) => {
+    const turn = (wanted += 1);
+    chosen = id;
+    draw();
+    try {
+      const trace = await ask("trace", { id });
+      if (turn === wanted) show(trace);
+    } catch (error) {
+      tell(error.message, true);
+    }
+  };
+
+  const draw = (state = last) => {
+    const before = last.traces?.[chosen]?.status;
+    last = state;
+    const traces = shown();
+    say(count, `${traces.length} request${traces.length === 1 ? "" : "s"}`);
+    empty.hidden = traces.length > 0;
+    list.hidden = !traces.length;
+    keep(list, traces, (trace) => trace.id,
+      (trace) => {
+        const title = h("span", { class: "mlx-name" });
+        const facts = h("span");
+        const node = h("button", { type: "button", onclick: () => choose(trace.id) }, title, facts);
+        return { el: h("li", {}, node), node, title, facts };
+      },
+      (row, trace) => {
+        say(row.title, trace.title || trace.endpoint);
+        const calls = (trace.calls ?? []).length ? `calls ${trace.calls.join(", ")}` : "";
+        const problems = trace.problems ? `${trace.problems} unreadable` : "";
+        say(row.facts, [trace.status, calls, problems, trace.model, trace.seconds ? seconds(trace.seconds) : ""].filter(Boolean).join(" · "));
+        row.node.setAttribute("aria-current", String(trace.id === chosen));
+      });
+    if (before === "running" && state.traces?.[chosen]?.status !== "running") choose(chosen);
+  };
+
+  let timer = 0;
+  const look = () => {
+    clearTimeout(timer);
+    timer = setTimeout(async () => {
+      const text = search.value.trim();
+      try {
+        found = text ? new Set(await ask("search", { text })) : null;
+        draw();
+      } catch (error) {
+        tell(error.message, true);
+      }
+    }, 250);
+  };
+  search.addEventListener("input", look);
+  search.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    search.value = "";
+    look();
+  });
+  return draw;
+}
+
+export default {
+  initialize: ({ model }) => follow(model),
+  render: (context) => panel(context, "Tool inspector", buildInspector),
+};

@@ -1,0 +1,171 @@
+"""What all panels share: their state in the browser, their buttons, their life."""
+
+import html
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, ClassVar
+
+import anywidget
+import traitlets
+
+from mlx_notebook.notebook.connection import connect
+from mlx_notebook.notebook.errors import NotebookError
+from mlx_notebook.panels.changes import merge_patch
+from mlx_notebook.panels.feed import Feed, feed
+from mlx_notebook.panels.requests import Requests
+
+_FOLDER = Path(__file__).parent
+
+
+def module(name: str) -> str:
+    """Give the ES module of a panel: what panels share, then its own file.
+
+    A browser gets each panel's module as one text, so that it cannot import from another.
+    """
+    shared = (_FOLDER / "shared.js").read_text(encoding="utf-8")
+    return shared + (_FOLDER / f"{name}.js").read_text(encoding="utf-8")
+
+
+class Panel(anywidget.AnyWidget):
+    """A live view of the server.
+
+    The browser gets the whole state once, and then only what changes, at most four times a
+    second. It never holds the server's token: buttons send a word to the kernel, whose panels'
+    thread asks the server. A panel listens from its display on until its last view is closed (a
+    cell that is run again, a page that is left) or `close()` is called.
+    """
+
+    _css = (_FOLDER / "panels.css").read_text(encoding="utf-8")
+    # Never changes: it only carries the state to a browser that opens the panel.
+    state = traitlets.Dict().tag(sync=True, to_json=lambda _, panel: panel.fields)
+
+    name: ClassVar[str] = "Panel"
+    wants: frozenset[str] = frozenset()
+
+    def __init__(self, source: Feed = feed) -> None:
+        self.feed = source
+        self.fields: dict[str, Any] = {}
+        self._views: set[str] = set()
+        self._tasks: dict[str, Any] = {}
+        super().__init__()
+        self.on_msg(self._hear)
+
+    # --- life -----------------------------------------------------------------------------------
+
+    def listen(self) -> None:
+        """Begin to listen (a panel that is displayed does)."""
+        self.feed.join(self)
+        self.feed.look()
+        self.show(self.feed)
+
+    def pause(self) -> None:
+        """Listen no more until a view is opened again."""
+        for task in [*self._tasks.values()]:
+            task.cancel()
+        self._tasks.clear()
+        self.feed.leave(self)
+
+    def close(self) -> None:
+        """Take the panel away: its views show nothing any more, and nothing runs for it."""
+        self.pause()
+        super().close()
+
+    # --- what is shown --------------------------------------------------------------------------
+
+    def show(self, source: Feed) -> None:
+        """Show what the feed knows now."""
+        status = source.status or {}
+        self.change(
+            server=source.server.url if source.server else None,
+            problem=source.problem,
+            engine=status.get("engine") and _engine(status["engine"]),
+            **self.figures(source),
+        )
+
+    def figures(self, source: Feed) -> dict[str, Any]:
+        """Give the fields that this panel shows of what the feed knows."""
+        return {}
+
+    def change(self, **fields: Any) -> None:
+        """Set fields of the state, and tell the browser what differs."""
+        new = {**self.fields, **fields}
+        patch = merge_patch(self.fields, new)
+        self.fields = {name: value for name, value in new.items() if value is not None}
+        if patch and self.comm is not None:
+            self.send({"patch": patch})
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Give what a saved notebook shows in place of the panel: labels and values."""
+        return []
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        self.listen()
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is None:
+            return None
+        data, metadata = bundle
+        rows = self.rows()
+        if problem := self.fields.get("problem"):
+            rows = [("Server", problem), *rows]
+        data["text/plain"] = "\n".join(
+            [f"{self.name} of mlx-notebook", *(f"{label}: {value}" for label, value in rows)]
+        )
+        cells = "".join(
+            f"<tr><th>{html.escape(label)}</th><td>{html.escape(value)}</td></tr>"
+            for label, value in rows
+        )
+        data["text/html"] = (
+            f"<table><caption>{html.escape(self.name)}, as it was when this notebook was saved"
+            f"</caption>{cells}</table>"
+        )
+        return data, metadata
+
+    # --- what the browser says ------------------------------------------------------------------
+
+    def _hear(self, _: Any, content: dict[str, Any], __: Any) -> None:
+        match content:
+            case {"hello": _}:
+                self.send({"state": self.fields})
+            case {"opened": str(view)}:
+                self._views.add(view)
+                self.feed.join(self)
+            case {"closed": str(view)}:
+                self._views.discard(view)
+                if not self._views:
+                    self.pause()
+            case {"stop": str(id)}:
+                if task := self._tasks.get(id):
+                    task.cancel()
+            case {"call": str(id), "do": str(name)}:
+                self.send({"taken": id})
+                self.feed.join(self)
+                action = getattr(self, f"do_{name}")
+                task = self.feed.thread.start(self._carry_out(id, action(**content["with"])))
+                if task is not None:
+                    self._tasks[id] = task
+
+    async def _carry_out(self, id: str, action: Coroutine[Any, Any, Any]) -> None:
+        try:
+            self.send({"reply": id, "result": await action})
+        except NotebookError as error:
+            self.send({"reply": id, "error": str(error)})
+        except Exception as error:
+            self.send({"reply": id, "error": f"This failed: {error!r}"})
+            raise
+        finally:
+            self._tasks.pop(id, None)
+
+    async def get(self, path: str, **query: str) -> Any:
+        """Ask the server. Raises `NotebookError`."""
+        async with Requests.using(self.feed.server or connect()) as requests:
+            return await requests.get(path, **query)
+
+    async def post(self, path: str, **body: Any) -> Any:
+        """Order something from the server. Raises `NotebookError`."""
+        async with Requests.using(self.feed.server or connect()) as requests:
+            return await requests.post(path, body)
+
+
+def _engine(engine: dict[str, Any]) -> dict[str, Any]:
+    """What is shown of the engine; its uptime would change all the time."""
+    return {name: engine[name] for name in ("state", "device", "restarts", "error")}

@@ -1,0 +1,114 @@
+
+// --- live figures -------------------------------------------------------------------------------
+
+const SPAN = 120;
+
+/** A line over the last two minutes, with its summary in words. */
+function chart(title, column, told) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+  svg.setAttribute("viewBox", "0 0 120 40");
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.setAttribute("role", "img");
+  svg.append(path);
+  const text = h("span");
+  return {
+    el: h("figure", { class: "mlx-chart" }, svg, h("figcaption", {}, h("b", {}, title), text)),
+    draw(history) {
+      const times = Object.keys(history).map(Number).sort((a, b) => a - b);
+      const values = times.map((time) => history[time][column]);
+      const end = times.at(-1) ?? 0;
+      const top = Math.max(...values, 1e-9);
+      const points = times.map((time, at) => {
+        const y = 38 - (36 * values[at]) / top;
+        return `${(SPAN - (end - time)).toFixed(1)} ${y.toFixed(1)}`;
+      });
+      path.setAttribute("d", points.length > 1 ? `M${points.join("L")}` : "");
+      const summary = values.length
+        ? `now ${told(values.at(-1), true)}, at most ${told(Math.max(...values), false)}`
+        : "nothing measured yet";
+      svg.setAttribute("aria-label", `${title} over the last two minutes: ${summary}`);
+      say(text, summary);
+    },
+  };
+}
+
+const rate = (value, isShort) => number(value) + (isShort ? "" : " tokens/s");
+
+function buildStats({ root, button, ask, tell }) {
+  const tiles = {};
+  const tile = (key, label) => {
+    tiles[key] = h("b", {}, "–");
+    return h("div", { class: "mlx-tile" }, h("span", {}, label), tiles[key]);
+  };
+  const context = meter("Context used");
+  const charts = [
+    chart("Generating", 0, rate),
+    chart("Reading prompts", 1, rate),
+    chart("Requests", 2, (value) => number(value)),
+    chart("Device memory", 3, bytes),
+  ];
+  const requests = h("ul", { class: "mlx-items" });
+  const none = h("p", { class: "mlx-empty" }, "No request is running.");
+  const memory = h("p");
+  const totals = h("p");
+  root.append(
+    h("div", { class: "mlx-tiles" },
+      tile("decode", "Generating"), tile("prefill", "Reading prompts"),
+      tile("first", "Time to first token"), tile("active", "Active / queued"),
+      tile("cache", "Prompt tokens reused"), tile("engine", "Engine")),
+    h("h3", {}, "Context of the fullest request"), context.el,
+    h("h3", {}, "The last two minutes"),
+    h("div", { class: "mlx-charts" }, ...charts.map((one) => one.el)),
+    h("h3", {}, "Running requests"), none, requests,
+    h("h3", {}, "Memory"), memory,
+    h("h3", {}, "Since the server began"), totals,
+  );
+  return (state) => {
+    const { rates, queue, totals: all, memory: held, engine, context: filled } = state;
+    const running = Object.values(state.requests ?? {});
+    say(tiles.decode, rates ? `${number(rates.decode)} tokens/s` : "–");
+    say(tiles.prefill, rates ? `${number(rates.prefill)} tokens/s` : "–");
+    say(tiles.first, seconds(state.first_token));
+    say(tiles.active, queue ? `${running.length - queue.waiting} / ${queue.waiting}` : "–");
+    say(tiles.cache, all?.prompt_tokens ? `${number((100 * all.cached_tokens) / all.prompt_tokens)} %` : "–");
+    say(tiles.engine, engine ? (engine.state === "stopped" ? "not started" : engine.state) : "–");
+    if (filled)
+      context.set(filled.used / filled.limit,
+        `${filled.running ? "" : "last request: "}${number(filled.used)} of ${number(filled.limit)} tokens`);
+    else context.set(0, "no request yet");
+    for (const one of charts) one.draw(state.history ?? {});
+    say(memory, held
+      ? `Engine process ${bytes(held.process)}; device: ${bytes(held.active)} in use, ` +
+        `${bytes(held.cache)} cached, ${bytes(held.peak)} at most; kept prompts ${bytes(held.prefixes)}.`
+      : "");
+    say(totals, all
+      ? `${number(all.requests)} requests: ${number(all.finished)} finished, ${number(all.cancelled)} ` +
+        `cancelled, ${number(all.failed)} failed. ${number(all.prompt_tokens)} prompt tokens, ` +
+        `${number(all.generated_tokens)} generated.`
+      : "");
+    none.hidden = running.length > 0;
+    keep(requests, running, (request) => request.id,
+      (request) => {
+        const name = h("span", { class: "mlx-name" }, request.model);
+        const text = h("span", { class: "mlx-grow" });
+        const fill = meter(`Context of ${request.id}`);
+        const cancel = button("Cancel", async () => {
+          await ask("cancel", { id: request.id });
+          tell("The request was cancelled.");
+        }, { name: `Cancel the request of ${request.model}, ${request.id}` });
+        return { el: h("li", {}, h("div", { class: "mlx-row" }, name, text, cancel), fill.el), text, fill };
+      },
+      (row, request) => {
+        const used = request.prompt_tokens + request.generated_tokens;
+        say(row.text, `${request.phase}, ${number(request.generated_tokens)} tokens at ${number(request.tokens_per_second)} tokens/s`);
+        row.fill.set(request.limit ? used / request.limit : 0,
+          request.limit ? `${number(used)} of ${number(request.limit)} tokens` : "waiting");
+      });
+  };
+}
+
+export default {
+  initialize: ({ model }) => follow(model),
+  render: (context) => panel(context, "Live figures", buildStats),
+};

@@ -1,0 +1,75 @@
+"""The panel of live figures: speed, requests, memory, caches."""
+
+from statistics import median
+from typing import Any
+
+from mlx_notebook.panels.feed import Feed
+from mlx_notebook.panels.panel import Panel, module
+
+_POINT = ("decode", "prefill", "active", "memory")
+
+
+class StatsPanel(Panel):
+    """Live figures of the last two minutes, and every running request with a button to stop it."""
+
+    _esm = module("stats")
+    name = "Live figures"
+    wants = frozenset({"traces"})
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._last: dict[str, Any] | None = None
+        super().__init__(*args, **kwargs)
+
+    def figures(self, source: Feed) -> dict[str, Any]:
+        """Give rates, totals, memory, history and the requests in work."""
+        status = source.status
+        if status is None:
+            return {}
+        limits = {model["id"]: model["context_length"] for model in status["models"]}
+        requests = {
+            request["id"]: {**request, "age": None, "limit": limits.get(request["model"])}
+            for request in status["requests"]
+        }
+        fullest = max(requests.values(), key=_filled, default=None)
+        if fullest is not None and _filled(fullest):
+            self._last = fullest
+        waits = [
+            trace["first_token"] for trace in (source.traces or ())[:20] if trace.get("first_token")
+        ]
+        return {
+            "rates": status["rates"],
+            "queue": status["queue"],
+            "totals": status["totals"],
+            "memory": status["memory"],
+            "requests": requests,
+            "context": self._last
+            and {
+                "used": self._last["prompt_tokens"] + self._last["generated_tokens"],
+                "limit": self._last["limit"],
+                "running": fullest is not None,
+            },
+            "first_token": median(waits) if waits else None,
+            "history": {
+                str(int(point["time"])): [round(point[name], 1) for name in _POINT]
+                for point in status["history"]
+            },
+        }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Give the totals."""
+        totals = self.fields.get("totals") or {}
+        return [(name.replace("_", " "), f"{value:,}") for name, value in totals.items()]
+
+    async def do_cancel(self, id: str) -> Any:
+        """Stop a request."""
+        return await self.post(f"mlx/cancel/{id}")
+
+
+def _filled(request: dict[str, Any]) -> float:
+    limit = request["limit"]
+    return (request["prompt_tokens"] + request["generated_tokens"]) / limit if limit else 0.0
+
+
+def stats_panel() -> StatsPanel:
+    """Make a panel of the server's live figures; display it as a cell's last expression."""
+    return StatsPanel()

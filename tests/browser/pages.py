@@ -1,0 +1,142 @@
+"""Notebooks in a real browser: JupyterLab and Notebook 7, run cell by cell."""
+
+import json
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import nbformat
+from playwright.sync_api import expect
+
+from tests.notebook.jupyter import JupyterServer
+
+# What the pages say of themselves, whatever stands in a notebook.
+HARMLESS = (
+    # Headless Chromium asks for no notifications, and Lab tells that it cannot send any.
+    "Notification",
+    # Lab asks for its own settings of plugins that were never set, and for news.
+    "Failed to load resource: the server responded with a status of 404",
+    # Notebook 7 knows nothing of Lab's file browser, nor of its settings of notifications.
+    "filebrowser:open-path",
+    "(reading 'schema')",
+    # A page that is left while it loads.
+    "net::ERR_ABORTED",
+    # Of Lab's own workspace and of its extension manager, which a server without network lacks.
+    "/lab/api/",
+)
+
+
+class LabServer(JupyterServer):
+    """A Jupyter server with both front ends."""
+
+    def __init__(self, home: Path, models: Path) -> None:
+        self.home = home
+        (home / "config").mkdir(parents=True, exist_ok=True)
+        extensions = {"mlx_notebook": True, "jupyterlab": True, "notebook": True}
+        settings = {
+            "ServerApp": {"jpserver_extensions": {**extensions, "jupyter_lsp": False}},
+            "MlxNotebookApp": {"models_dirs": [str(models)]},
+            "LabApp": {"expose_app_in_browser": True, "extension_manager": "readonly"},
+            "JupyterNotebookApp": {"expose_app_in_browser": True},
+        }
+        for name in ("jupyter_server_config", "jupyter_lab_config"):
+            (home / "config" / f"{name}.json").write_text(json.dumps(settings))
+        asked = home / "config/lab/user-settings/@jupyterlab/apputils-extension"
+        asked.mkdir(parents=True)
+        (asked / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
+        super().__init__(home, HF_HOME=str(home / "hf"))
+
+    def answers_or_not(self, path: str, body: dict) -> None:
+        """Ask for something that another will break off."""
+        with suppress(OSError):
+            self.request(path, body)
+
+    def notebook(self, name: str, *cells: str) -> str:
+        """Write a notebook into the server's folder."""
+        made = nbformat.v4.new_notebook(
+            cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
+            metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
+        )
+        nbformat.write(made, self.home / name)
+        return name
+
+
+class Browser:
+    """Pages of one test, what they complained about, and their pictures."""
+
+    def __init__(self, chromium, server: LabServer, screens: Path) -> None:
+        self.server, self.screens = server, screens
+        self.context = chromium.new_context(
+            viewport={"width": 1280, "height": 900},
+            permissions=["clipboard-read", "clipboard-write"],
+        )
+        self.context.set_default_timeout(30_000)
+        self.complaints: list[str] = []
+
+    def open(self, name: str, *, front: str = "lab", theme: str = "light"):
+        """Open a notebook of the server in `lab` or in `notebook`."""
+        page = self.context.new_page()
+        page.on("console", self._hear)
+        page.on("pageerror", lambda error: self._complain(str(error)))
+        path = f"lab/tree/{name}?reset" if front == "lab" else f"notebooks/{name}"
+        joint = "&" if "?" in path else "?"
+        page.goto(f"{self.server.url}{path}{joint}token={self.server.token}")
+        page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
+        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for()
+        set_theme(page, theme)
+        return page
+
+    def _hear(self, message) -> None:
+        if message.type == "error":
+            self._complain(f"{message.text} {message.location.get('url', '')}")
+
+    def _complain(self, said: str) -> None:
+        if not any(harmless in said for harmless in HARMLESS):
+            self.complaints.append(said)
+
+    def picture(self, page, name: str, *, of=None) -> None:
+        (of or page).screenshot(path=self.screens / f"{name}.png")
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.complaints == [], self.complaints
+
+
+def set_theme(page, theme: str) -> None:
+    """Choose the theme as Lab's own style sheets do it."""
+    name = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}[theme]
+    if page.evaluate("document.body.dataset.jpThemeName") == name:
+        return
+    page.evaluate(
+        """async (name) => {
+            const app = window.jupyterapp ?? window.jupyterlab;
+            if (app) await app.commands.execute("apputils:change-theme", {theme: name});
+        }""",
+        name,
+    )
+    page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
+
+
+def run_cell(page, at: int = 0, *, wait: bool = True) -> None:
+    """Run a cell with the keyboard, and wait until it has ended."""
+    cell = page.locator(".jp-Notebook .jp-CodeCell").nth(at)
+    prompt = cell.locator(".jp-InputPrompt").first
+    for _ in range(20):
+        cell.locator(".cm-content").click()
+        page.keyboard.press("Shift+Enter")
+        try:
+            # A notebook whose kernel is not there yet forgets the order.
+            expect(prompt).to_have_text(re.compile(r"\[(\*|\d+)\]"), timeout=2000)
+            break
+        except AssertionError:
+            continue
+    if wait:
+        expect(prompt).to_have_text(re.compile(r"\[\d+\]"), timeout=60_000)
+
+
+def panel(page, title: str):
+    return page.get_by_role("region", name=title, exact=True).first
+
+
+def digits(text: str) -> list[int]:
+    return [int(found.replace(",", "")) for found in re.findall(r"\d[\d,]*", text)]

@@ -1,0 +1,81 @@
+"""Cells in a real browser: the quickstart, text that streams, a tool that asks in the cell."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.pages import run_cell
+
+QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
+
+
+@pytest.mark.parametrize("front", ["lab", "notebook"])
+def test_the_quickstart_runs(browser, lab, front):
+    name = f"quickstart-{front}.ipynb"
+    shutil.copy(QUICKSTART, lab.home / name)
+    cells = json.loads(QUICKSTART.read_text())["cells"]
+    count = sum(cell["cell_type"] == "code" for cell in cells)
+    page = browser.open(name, front=front)
+    run_cell(page)
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    page.wait_for_function(
+        """count => {
+            const told = [...document.querySelectorAll(".jp-CodeCell .jp-InputPrompt")];
+            return told.some((node) => Number(node.textContent.match(/\\d+/)?.[0]) > count);
+        }""",
+        arg=count,
+        timeout=90_000,
+    )
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(1000)
+    saved = json.loads((lab.home / name).read_text())
+    outputs = [output for cell in saved["cells"] for output in cell.get("outputs", [])]
+    assert outputs
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    browser.picture(page, f"quickstart-{front}")
+
+
+def test_text_streams_into_the_cell(browser, lab):
+    cell = "%%chat -m tiny-chat --max-tokens 400 --raw\nTell me a long story."
+    lab.notebook("stream.ipynb", "%load_ext mlx_notebook", cell.replace(" --raw", ""))
+    page = browser.open("stream.ipynb")
+    run_cell(page, 0)
+    page.evaluate(
+        """() => {
+            window.seen = new Set();
+            const place = document.querySelector(".jp-Notebook");
+            new MutationObserver(() => window.seen.add(
+                [...place.querySelectorAll(".jp-OutputArea-output")].map(n => n.innerText).join()
+            )).observe(place, {subtree: true, childList: true, characterData: true});
+        }"""
+    )
+    run_cell(page, 1)
+    assert page.evaluate("window.seen.size") >= 3
+    browser.picture(page, "stream")
+
+
+def test_a_tool_is_allowed_and_refused_in_the_cell(browser, lab):
+    setup = (
+        "import mlx_notebook\n"
+        "def add(a: int, b: int) -> int:\n    'Add two numbers.'\n    return a + b\n"
+        "def ask():\n"
+        "    chat = mlx_notebook.Chat('tiny-chat', tools=[add], approve=True, temperature=0)\n"
+        "    chat.ask('What is 17 plus 25?')\n"
+        "    return [m['content'] for m in chat.messages if m['role'] == 'tool']"
+    )
+    lab.notebook("approve.ipynb", setup, "print(ask(), 1)", "print(ask(), 2)")
+    page = browser.open("approve.ipynb")
+    run_cell(page, 0)
+    for at, said, told in ((1, "y", "['42'] 1"), (2, "n", "2")):
+        run_cell(page, at, wait=False)
+        box = page.locator(".jp-Stdin-input").last
+        box.fill(said)
+        box.press("Enter")
+        output = page.locator(".jp-CodeCell").nth(at).locator(".jp-OutputArea").first
+        expect(output).to_contain_text(told)
+    expect(output).not_to_contain_text("['42']")
+    browser.picture(page, "approve")

@@ -1,0 +1,221 @@
+"""Every panel, every button, in a real browser."""
+
+import json
+import re
+import threading
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.pages import panel, run_cell, set_theme
+
+OTHER = "random/a-model-with-a-rather-long-name-4bit"
+ADD = """
+import mlx_notebook
+def add(a: int, b: int) -> int:
+    "Add two numbers."
+    return a + b
+"""
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "add",
+        "description": "Add two numbers.",
+        "parameters": {
+            "type": "object",
+            "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+            "required": ["a", "b"],
+        },
+    },
+}
+SUM = [{"role": "user", "content": "What is 17 plus 25?"}]
+
+
+def press(place, name):
+    place.get_by_role("button", name=name, exact=True).click()
+
+
+def axe(page):
+    """Serious faults inside of our panels."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, context=".mlx-panel").response["violations"]
+    return [
+        (fault["id"], node["html"][:200])
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"]
+    ]
+
+
+def test_models_are_loaded_swapped_pinned_unloaded_and_found(browser, lab):
+    lab.request("mlx/models/load", {"model": "tiny-chat"})
+    lab.notebook("models.ipynb", "import mlx_notebook\nmlx_notebook.models_panel()")
+    page = browser.open("models.ipynb")
+    run_cell(page)
+    models = panel(page, "Models")
+    expect(models.get_by_role("button", name="Unload tiny-chat", exact=True)).to_be_visible()
+    press(models, f"Load {OTHER}")
+    expect(models.get_by_role("button", name=f"Unload {OTHER}", exact=True)).to_be_visible()
+    press(models, f"Pin {OTHER}")
+    expect(models.get_by_role("button", name=f"Unpin {OTHER}", exact=True)).to_be_visible()
+    press(models, "Unload tiny-chat")
+    expect(models.get_by_role("button", name="Load tiny-chat", exact=True)).to_be_visible()
+    press(models, f"Unpin {OTHER}")
+    expect(models.get_by_role("button", name=f"Pin {OTHER}", exact=True)).to_be_visible()
+    press(models, "Load tiny-chat in place of the models in memory")
+    expect(models.get_by_role("button", name="Unload tiny-chat", exact=True)).to_be_visible()
+    expect(models.get_by_role("button", name=f"Load {OTHER}", exact=True)).to_be_visible()
+    assert [model["id"] for model in lab.status()["models"]] == ["tiny-chat"]
+    expect(models.get_by_text("Does not fit:").first).to_be_visible()
+    expect(models.get_by_role("meter", name="Memory for models")).to_have_attribute(
+        "aria-valuetext", re.compile(r"Memory for models: .*MB")
+    )
+    models.get_by_role("searchbox").fill("embeddings")
+    expect(models.get_by_text("tiny-chat", exact=True)).to_be_hidden()
+    models.get_by_role("searchbox").press("Escape")
+    expect(models.get_by_text("tiny-chat", exact=True)).to_be_visible()
+    browser.picture(page, "models", of=models)
+    assert axe(page) == []
+
+
+def test_figures_move_while_a_request_runs_and_cancel_stops_it(browser, lab):
+    lab.notebook("stats.ipynb", "import mlx_notebook\np = mlx_notebook.stats_panel()\np")
+    page = browser.open("stats.ipynb")
+    run_cell(page)
+    stats = panel(page, "Live figures")
+    expect(stats.get_by_text("No request is running.")).to_be_visible()
+    body = {"messages": SUM, "max_tokens": 3500, "ignore_eos": True, "model": "tiny-chat"}
+    asked = threading.Thread(target=lambda: lab.answers_or_not("v1/chat/completions", body))
+    asked.start()
+    cancel = stats.get_by_role("button", name=re.compile("Cancel the request of tiny-chat"))
+    cancel.wait_for()
+    expect(stats.get_by_text(re.compile(r"decode, [1-9]\d* tokens"))).to_be_visible()
+    browser.picture(page, "stats-busy", of=stats)
+    cancel.click()
+    asked.join(30)
+    expect(stats.get_by_text("No request is running.")).to_be_visible()
+    label = re.compile("Generating over the last two minutes: now .* at most")
+    expect(stats.get_by_role("img", name=label)).to_be_visible()
+    expect(stats.get_by_text(re.compile(r"last request: .* of 4,096 tokens"))).to_be_visible()
+    browser.picture(page, "stats", of=stats)
+    assert axe(page) == []
+
+
+def test_a_tool_call_is_inspected_copied_replayed_and_exported(browser, lab):
+    body = {"messages": SUM, "tools": [TOOL], "temperature": 0, "model": "tiny-chat"}
+    answer = lab.request("v1/chat/completions", body)["choices"][0]["message"]
+    [call] = answer["tool_calls"]
+    result = {"role": "tool", "tool_call_id": call["id"], "content": "42"}
+    lab.request("v1/chat/completions", {**body, "messages": [*SUM, answer, result]})
+    lab.notebook("inspector.ipynb", "import mlx_notebook\nmlx_notebook.inspector()")
+    page = browser.open("inspector.ipynb")
+    run_cell(page)
+    inspector = panel(page, "Tool inspector")
+    inspector.get_by_role("button", name=re.compile("17 plus 25.*calls add", re.S)).first.click()
+    expect(inspector.get_by_text("Arguments are valid against the schema.")).to_be_visible()
+    expect(inspector.get_by_text("<tool_call>").first).to_be_visible()
+    expect(inspector.locator("pre", has_text=re.compile("^42$"))).to_be_visible()
+    inspector.get_by_text("Prompt as rendered").click()
+    inspector.get_by_text("Tools offered (1)").click()
+    browser.picture(page, "inspector", of=inspector)
+    press(inspector, "Copy as curl")
+    expect(inspector.get_by_text("The token is not in it.")).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith("curl ")
+    assert lab.token not in copied
+    press(inspector, "Copy as Python")
+    page.wait_for_function(
+        "async () => (await navigator.clipboard.readText()).includes('mlx_notebook.client()')"
+    )
+    with page.expect_download() as saved:
+        press(inspector, "Export JSON")
+    assert json.loads(Path(saved.value.path()).read_text())["rows"][0]["calls"]
+    press(inspector, "Replay …")
+    inspector.get_by_label("Temperature").fill("0.5")
+    inspector.get_by_label("Seed").fill("7")
+    press(inspector, "Run")
+    expect(inspector.get_by_text("Now, tiny-chat")).to_be_visible()
+    browser.picture(page, "inspector-replay", of=inspector)
+    assert axe(page) == []
+    inspector.get_by_role("searchbox").fill("no such words")
+    expect(inspector.get_by_text("0 requests")).to_be_visible()
+    inspector.get_by_role("searchbox").press("Escape")
+    expect(inspector.get_by_text("0 requests")).to_be_hidden()
+    with page.expect_download() as saved:
+        press(inspector, "Export all")
+    assert len(json.loads(Path(saved.value.path()).read_text())) >= 3
+
+
+def test_a_tool_is_allowed_and_refused_and_an_answer_is_stopped(browser, lab):
+    lab.notebook("chat.ipynb", f"{ADD}\nmlx_notebook.chat_panel([add], 'tiny-chat', temperature=0)")
+    page = browser.open("chat.ipynb")
+    run_cell(page)
+    chat = panel(page, "Chat")
+    message = chat.get_by_role("textbox", name="Message")
+    for verdict, outcome in (("Allow", "done"), ("Refuse", "refused")):
+        message.fill("What is 17 plus 25?")
+        message.press("Enter")
+        question = chat.get_by_role("alertdialog")
+        expect(question.get_by_text("add(a=17, b=25)")).to_be_visible()
+        browser.picture(page, f"chat-{verdict.lower()}", of=chat)
+        press(question, verdict)
+        expect(chat.get_by_text(f"add(a=17, b=25) – {outcome}")).to_be_visible()
+        expect(chat.get_by_role("button", name="Send")).to_be_visible()
+        if verdict == "Allow":
+            assert axe(page) == []
+            press(chat, "New conversation")
+            expect(chat.get_by_text("Say something.")).to_be_visible()
+    press(chat, "New conversation")
+    message.fill("What is 17 plus 25?")
+    press(chat, "Send")
+    expect(chat.get_by_role("alertdialog")).to_be_visible()
+    press(chat, "Stop")
+    expect(chat.get_by_role("alertdialog")).to_be_hidden()
+    expect(chat.get_by_text("stopped")).to_be_visible()
+    chat.locator("input[type=file]").set_input_files(
+        {"name": "dot.png", "mimeType": "image/png", "buffer": b"\x89PNG"}
+    )
+    expect(chat.get_by_role("img", name="dot.png")).to_be_visible()
+    press(chat, "Take dot.png away")
+    expect(chat.get_by_role("img", name="dot.png")).to_be_hidden()
+    browser.picture(page, "chat", of=chat)
+
+
+@pytest.mark.parametrize("front", ["lab", "notebook"])
+def test_the_dashboard_works_by_keyboard_in_both_themes_narrow_and_reloaded(browser, lab, front):
+    lab.notebook(f"{front}.ipynb", f"{ADD}\nmlx_notebook.dashboard([add])")
+    page = browser.open(f"{front}.ipynb", front=front)
+    run_cell(page)
+    whole = panel(page, "mlx-notebook")
+    expect(whole.get_by_text(re.compile("engine (running|not started yet)"))).to_be_visible()
+    before = "Models"
+    # By arrows in Lab only: in Notebook 7 they do not reach the tabs yet.
+    for tab in ("Figures", "Inspector", "Chat") if front == "lab" else ():
+        whole.get_by_role("tab", name=before).press("ArrowRight")
+        before = tab
+        expect(whole.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
+    for theme in ("dark", "light"):
+        set_theme(page, theme)
+        for tab in ("Chat", "Inspector", "Figures", "Models"):
+            whole.get_by_role("tab", name=tab).click()
+            if theme == "dark":
+                browser.picture(page, f"{front}-{theme}-{tab.lower()}", of=whole)
+        assert axe(page) == []
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(1000)
+    page.reload()
+    expect(
+        panel(page, "mlx-notebook").get_by_text(re.compile("engine (running|not started yet)"))
+    ).to_be_visible(timeout=60_000)
+    expect(panel(page, "Models").get_by_text("tiny-chat", exact=True)).to_be_visible()
+    # Lab has a side bar too.
+    page.set_viewport_size({"width": 850 if front == "lab" else 500, "height": 900})
+    narrow = panel(page, "mlx-notebook")
+    page.wait_for_function(
+        "node => node.clientWidth < 520", arg=narrow.element_handle(), timeout=20_000
+    )
+    assert narrow.evaluate("node => node.scrollWidth <= node.clientWidth")
+    browser.picture(page, f"{front}-narrow", of=narrow)

@@ -1,0 +1,87 @@
+"""A panel's life without a browser: what it sends, when it runs, what a saved notebook shows."""
+
+import threading
+
+import pytest
+
+from mlx_notebook.notebook import connection
+from mlx_notebook.panels.background import Background
+from mlx_notebook.panels.chat import ChatPanel
+from mlx_notebook.panels.dashboard import Dashboard
+from mlx_notebook.panels.feed import Feed
+from mlx_notebook.panels.inspector import InspectorPanel
+from mlx_notebook.panels.models import ModelsPanel
+from mlx_notebook.panels.stats import StatsPanel
+from tests.server.running import running, wait_for
+
+
+@pytest.fixture(scope="module")
+def server():
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def connected(server):
+    connection.connect(server.url, server.token)
+    yield server
+    connection.disconnect()
+
+
+def panels_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "mlx-notebook-panels"]
+
+
+@pytest.mark.parametrize("make", [ModelsPanel, StatsPanel, InspectorPanel, ChatPanel, Dashboard])
+def test_one_thread_runs_while_panels_are_open_and_none_after(connected, make):
+    first, second = make(), make()
+    assert panels_threads() == []
+    for panel in (first, second):
+        bundle, _ = panel._repr_mimebundle_()
+        assert "as it was when this notebook was saved" in bundle["text/html"]
+        assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert len(panels_threads()) == 1
+    first.close()
+    assert len(panels_threads()) == 1
+    second.close()
+    assert panels_threads() == []
+
+
+def test_a_panel_pauses_with_its_last_view_and_goes_on_with_the_next(connected):
+    panel = StatsPanel()
+    panel.listen()
+    panel._hear(panel, {"opened": "a"}, [])
+    panel._hear(panel, {"opened": "b"}, [])
+    panel._hear(panel, {"closed": "a"}, [])
+    assert len(panels_threads()) == 1
+    panel._hear(panel, {"closed": "b"}, [])
+    assert panels_threads() == []
+    panel._hear(panel, {"opened": "c"}, [])
+    assert len(panels_threads()) == 1
+    panel.close()
+
+
+def test_what_a_model_wrote_is_escaped_in_a_saved_notebook(connected):
+    said = "<img src=x onerror=alert(1)>"
+    connected.chat(messages=[{"role": "user", "content": said}])
+    panel = InspectorPanel()
+    bundle, _ = panel._repr_mimebundle_()
+    panel.close()
+    assert "<img" not in bundle["text/html"]
+    assert "&lt;img" in bundle["text/html"]
+
+
+def test_a_panel_says_that_the_server_is_gone_and_recovers():
+    with running() as server:
+        connection.connect(server.url, server.token)
+        port = server.port
+        panel = StatsPanel(Feed(Background()))
+        panel.listen()
+        wait_for(lambda: panel.fields.get("engine"), 20)
+    try:
+        wait_for(lambda: panel.fields.get("problem"), 20)
+        with running(port=port):
+            wait_for(lambda: not panel.fields.get("problem"), 60)
+    finally:
+        panel.close()
+        connection.disconnect()

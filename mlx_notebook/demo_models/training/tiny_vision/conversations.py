@@ -109,6 +109,11 @@ def one_picture(picture: Picture, rng: random.Random, turns: int) -> Viewing:
         talk.ask(said(asked.question, rng), 0 if used else 1)
         talk.answer(asked.answer)
         used.add(asked.question)
+    if not used:
+        asked = ask(picture.scene, rng, "background")
+        assert asked is not None
+        talk.ask(asked.question, 1)
+        talk.answer(asked.answer)
     return Viewing(talk.messages, [], [picture])
 
 

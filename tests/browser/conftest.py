@@ -17,7 +17,8 @@ FLAGS = (
 )
 
 
-@pytest.fixture(scope="session")
+# Playwright holds the thread's event loop as long as it runs: no longer than these tests.
+@pytest.fixture(scope="package")
 def chromium():
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     if path is None:
@@ -33,7 +34,7 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(tmp_path_factory):
     models = tmp_path_factory.mktemp("models")
     qwen3(models / "random" / "a-model-with-a-rather-long-name-4bit", context=4096)

@@ -1,33 +1,97 @@
 """The example notebooks run from top to bottom, and are stored so that one can read them."""
 
+import html
+import itertools
 import re
 from pathlib import Path
 
 import nbformat
 import pytest
+from nbconvert import HTMLExporter
 
 from notebooks.run import execute, normalise
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 EACH = pytest.mark.parametrize("file", NOTEBOOKS, ids=lambda file: file.stem)
+FIGURES = re.compile(r"\d+ tokens · .*first token after")
+
+# What a run must show, whatever the machine.
+SHOWN = {
+    "quickstart": ["Your name is Ada.", "The number is 42.", 'add({"a": 17, "b": 25}) gave 42'],
+    "tool_use": [
+        'average_temperature(city="Oslo") → 6.6',
+        'total_rain(city="Rome") → 775',
+        'warmest_city(month="March") → Lima',
+        "The result is Lima.",
+        'average_temperature(city="Paris") → 12.8',
+        "failed: ValueError: no city Tokyo in the table",
+        'plot_column(column="rain", city="Rome") → Done.',
+    ],
+    "structured_output": [
+        "Person(name='Ada', age=36)",
+        "Order(item='soup', quantity=3",
+        "  rice  ",
+    ],
+    "openai_clients": ["Your name is Ada.", "get_weather {'city': 'Paris'} gives sunny in Paris"],
+    "model_management": ["tiny-chat is loaded", "It is pinned", "are free again", "[]"],
+    "inspecting_tool_calls": ['get_price(item="tea") → 3', "<|im_start|>user", "<tool_call>"],
+    "agents_with_approval": [
+        "refused: files are never deleted here",
+        "[('outbox@example.com', 'Lunch')]",
+        "('paused', 'nobody is there to allow send_email')",
+        "[('outbox@example.com', 'Lunch'), ('ada@example.com', 'Lunch')]",
+        "'The result is 12 apples.'",
+    ],
+}
 
 
 def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
 
 
+def shown_by(cell):
+    """Data of what a stored cell displays, and the text of what it prints."""
+    data = [dict(output.data) for output in cell.outputs if "data" in output]
+    return data, "".join(output.get("text", "") for output in cell.outputs)
+
+
+def is_chat(cell):
+    return cell.source.startswith("%%chat") or "show=True" in cell.source
+
+
+def answers(data):
+    """What a model said, of all that cells display: text below which its figures stand."""
+    texts = [(output["text/plain"], "text/markdown" in output) for output in data]
+    return [
+        text
+        for (text, markdown), (below, _) in itertools.pairwise(texts)
+        if markdown and FIGURES.search(below)
+    ]
+
+
+def calls(data):
+    return [output["text/plain"] for output in data if "<details" in output.get("text/html", "")]
+
+
 def assert_reads_well(cell):
-    """Each chat cell shows an answer and its figures, as Markdown and as text; nothing failed."""
-    outputs = cell.get("outputs", [])
-    assert not [output for output in outputs if output.output_type == "error"], cell.source
-    assert not [output for output in outputs if output.get("name") == "stderr"], cell.source
-    if cell.source.startswith("%%chat"):
-        answer, figures = (output.data for output in outputs)
-        for data in (answer, figures):
-            assert set(data) == {"text/markdown", "text/plain"}
-            assert data["text/plain"].strip()
-        assert re.search(r"\d+ tokens · .*first token after", figures["text/plain"])
+    """Each chat cell shows its calls, an answer and its figures, as Markdown and as text."""
+    assert not [output for output in cell.outputs if output.output_type == "error"], cell.source
+    assert not [output for output in cell.outputs if output.get("name") == "stderr"], cell.source
+    data, _ = shown_by(cell)
+    for output in data:
+        assert not any("widget" in kind for kind in output) or "text/plain" in output
+        assert output["text/plain"].strip()
+    if is_chat(cell):
+        assert answers(data) or calls(data)
+        assert [output for output in data if FIGURES.search(output["text/plain"])]
+
+
+def shape(cell, data, printed):
+    """Which kinds of output there are; loading shows a bar only where it takes its time."""
+    if "%mlx load" in cell.source:
+        return None
+    return bool(printed), [sorted(output) for output in data]
 
 
 @EACH
@@ -40,29 +104,56 @@ def test_it_is_stored_with_its_outputs_and_without_traces_of_a_machine(file):
     for count, cell in enumerate(code_cells(notebook), start=1):
         assert cell.execution_count == count, cell.source
         assert_reads_well(cell)
-    assert "\n".join(cell.source for cell in notebook.cells).startswith("# ")
+    everything = "\n".join(cell.source for cell in notebook.cells)
+    assert everything.startswith("# ")
+    assert "pip install" in notebook.cells[0].source
+    assert len(re.findall(r'^model = "', everything, re.MULTILINE)) == 1, "one line to change"
 
 
 @EACH
-def test_it_runs_where_there_is_no_jupyter_server(file, env):
-    stored = nbformat.read(file, as_version=4)
-    notebook = normalise(execute(nbformat.read(file, as_version=4), FOLDER, env))
-    for cell, before in zip(code_cells(notebook), code_cells(stored), strict=True):
-        assert_reads_well(cell)
-        shapes = [[o.output_type for o in c.outputs] for c in (cell, before)]
-        assert shapes[0] == shapes[1], "stored outputs are old: run `python notebooks/run.py`"
+def test_every_answer_and_every_call_is_in_its_web_page(file):
+    page, _ = HTMLExporter().from_filename(str(file))
+    seen = letters(html.unescape(re.sub(r"<[^>]+>", "", page)))
+    data = [
+        output
+        for cell in code_cells(nbformat.read(file, as_version=4))
+        for output in shown_by(cell)[0]
+    ]
+    for text in [*answers(data), *calls(data)]:
+        for line in text.splitlines():
+            assert letters("" if line.startswith("```") else line) in seen, text
+    assert answers(data) or file.stem in ("structured_output", "openai_clients")
+    assert calls(data) or file.stem not in ("tool_use", "inspecting_tool_calls")
+
+
+def letters(text):
+    """A text without what markup and typography change."""
+    return re.sub(r"[\W_]+", "", text)
 
 
 @EACH
 def test_it_runs_below_a_jupyter_server(file, server):
+    everything = ""
     kernel = server.kernel()
     try:
         for cell in code_cells(nbformat.read(file, as_version=4)):
-            shown = kernel.run(cell.source)
-            assert shown.stderr == ""
-            assert server.token not in shown.stdout
-            if cell.source.startswith("%%chat"):
-                assert len(shown.outputs) == 2
-                assert shown.outputs[0]["text/plain"].strip()
+            ran = kernel.run(cell.source)
+            assert ran.stderr == ""
+            assert server.token not in ran.stdout
+            assert shape(cell, ran.outputs, ran.stdout) == shape(cell, *shown_by(cell)), (
+                f"stored outputs are old: run `python notebooks/run.py`: {cell.source}"
+            )
+            everything += ran.stdout + "".join(o.get("text/plain", "") for o in ran.outputs)
     finally:
         kernel.stop()
+    for text in SHOWN[file.stem]:
+        assert text in everything
+
+
+def test_the_quickstart_runs_where_there_is_no_jupyter_server(env):
+    file = FOLDER / "quickstart.ipynb"
+    stored = nbformat.read(file, as_version=4)
+    notebook = normalise(execute(nbformat.read(file, as_version=4), FOLDER, env))
+    for cell, before in zip(code_cells(notebook), code_cells(stored), strict=True):
+        assert_reads_well(cell)
+        assert shape(cell, *shown_by(cell)) == shape(before, *shown_by(before))

@@ -10,13 +10,22 @@ TEMPLATE = (
     "{% if open_thinking %}<think>\n{% endif %}"
 )
 
+VISION = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
+VISION_TEMPLATE = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content is string %}{{ m.content }}"
+    "{% else %}{% for p in m.content %}{% if p.type == 'image' %}"
+    "<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ p.text }}{% endif %}{% endfor %}"
+    "{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
 
 def byte_tokenizer(folder: Path, *, template: str | None = TEMPLATE) -> int:
     """Write a byte-level tokenizer with chat and thinking marks; returns its size."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", *VISION]
     tokenizer = Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -143,4 +152,94 @@ def tiny_vision(folder: Path, *, seed: int = 3) -> Path:
         name = name.replace("language_model.model", "model.language_model")
         weights[name.replace("vision_tower", "model.visual")] = value * gain
     mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "pt"})
+    return folder
+
+
+def qwen_vl(folder: Path, kind: str = "qwen3_vl", *, seed: int = 0, context: int = 4096) -> Path:
+    """A random Qwen-VL (`qwen3_vl` with deepstack, or `qwen2_vl`), as its authors lay it out."""
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+    from mlx_vlm.utils import get_model_and_args, update_module_configs
+
+    folder.mkdir(parents=True, exist_ok=True)
+    size = byte_tokenizer(folder, template=VISION_TEMPLATE)
+    tokens = dict(zip(VISION, range(size - len(VISION), size), strict=True))
+    text: dict[str, Any] = {
+        "model_type": f"{kind}_text",
+        "vocab_size": size,
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 10000.0,
+        "rope_scaling": {"type": "mrope", "rope_type": "default", "mrope_section": [4, 2, 2]},
+        "max_position_embeddings": context,
+        "tie_word_embeddings": True,
+    }
+    vision: dict[str, Any] = {
+        "model_type": kind,
+        "depth": 2,
+        "num_heads": 2,
+        "in_channels": 3,
+        "patch_size": 8,
+        "temporal_patch_size": 2,
+        "spatial_patch_size": 8,
+        "spatial_merge_size": 2,
+        "hidden_size": 32,
+    }
+    if kind == "qwen3_vl":
+        text["rope_scaling"]["mrope_interleaved"] = True
+        vision |= {
+            "intermediate_size": 64,
+            "out_hidden_size": 64,
+            "num_position_embeddings": 64,
+            "deepstack_visual_indexes": [0],
+            "hidden_act": "gelu_pytorch_tanh",
+        }
+    else:
+        vision |= {"embed_dim": 32, "hidden_size": 64, "mlp_ratio": 2}
+    config = {
+        "model_type": kind,
+        "image_token_id": tokens["<|image_pad|>"],
+        "video_token_id": tokens["<|video_pad|>"],
+        "vision_start_token_id": tokens["<|vision_start|>"],
+        "vision_end_token_id": tokens["<|vision_end|>"],
+        "eos_token_id": size - len(VISION) - 3,
+        "vocab_size": size,
+        "tie_word_embeddings": True,
+        "vision_config": vision,
+        **({"text_config": text} if kind == "qwen3_vl" else {**text, "model_type": kind}),
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    processor = {
+        "patch_size": 8,
+        "temporal_patch_size": 2,
+        "merge_size": 2,
+        "size": {"shortest_edge": 32 * 32, "longest_edge": 256 * 256},
+        "min_pixels": 32 * 32,
+        "max_pixels": 256 * 256,
+        "image_mean": [0.5, 0.5, 0.5],
+        "image_std": [0.5, 0.5, 0.5],
+        "image_processor_type": "Qwen2VLImageProcessor",
+        "processor_class": "Qwen3VLProcessor" if kind == "qwen3_vl" else "Qwen2VLProcessor",
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    (folder / "video_preprocessor_config.json").write_text(
+        json.dumps({**processor, "video_processor_type": "Qwen2VLVideoProcessor"})
+    )
+    module, _ = get_model_and_args(config)
+    given = module.ModelConfig.from_dict(dict(config))
+    parts = dict(config)
+    parts.setdefault("text_config", dict(config))
+    given = update_module_configs(given, module, parts, ["text", "vision"])
+    mx.random.seed(seed)
+    model = module.Model(given)
+    weights = {}
+    for name, value in tree_flatten(model.parameters()):
+        # Larger than usual, so that random weights give text that varies.
+        weights[name] = value * 3
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
     return folder

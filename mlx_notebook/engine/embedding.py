@@ -5,8 +5,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from mlx_notebook.engine.backend import Backend
 from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
-from mlx_notebook.engine.text import TextBackend
 from mlx_notebook.messages import Embed, Embedded
 
 
@@ -19,7 +19,7 @@ class Embedding:
         self._inputs = inputs
         self._vectors: list[bytes] = []
 
-    def step(self, backend: TextBackend) -> Embedded | None:
+    def step(self, backend: Backend) -> Embedded | None:
         """Embed the next input; the answer after the last one.
 
         Raises

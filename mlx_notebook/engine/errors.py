@@ -2,6 +2,7 @@
 
 EngineError            carries a code of the protocol, a sentence, and the parameter at fault
 ├── InvalidRequest     the request asks for something that cannot be
+├── VisionNotSupported a picture is shown to a model that sees none
 ├── ContextOverflow    the prompt does not fit the model's context
 ├── LoadFailed         the model's files cannot be loaded
 └── InsufficientMemory the model does not fit into the memory for models
@@ -28,6 +29,12 @@ class InvalidRequest(EngineError):
     """The request asks for something that cannot be."""
 
     code: ErrorCode = "invalid_request"
+
+
+class VisionNotSupported(EngineError):
+    """A picture is shown to a model that sees none."""
+
+    code: ErrorCode = "vision_not_supported"
 
 
 class ContextOverflow(EngineError):

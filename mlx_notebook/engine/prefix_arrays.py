@@ -13,6 +13,7 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 from mlx_notebook.engine.prefix_store import Arrays
+from mlx_notebook.engine.sights import Sights
 
 # By name, since mlx-vlm has classes of its own beside mlx-lm's.
 _KINDS = ("KVCache", "QuantizedKVCache", "LoneQuantizedCache")
@@ -69,5 +70,5 @@ def _leaves(layers: list[Any]) -> Iterator[Any]:
     for layer in layers:
         if type(layer).__name__ == "CacheList":
             yield from _leaves(layer.caches)
-        else:
+        elif not isinstance(layer, Sights):  # which every prompt brings along
             yield layer

@@ -1,10 +1,12 @@
 """Messages and tools to tokens: what the model is really fed."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
 from mlx_notebook.engine.language import Language
+from mlx_notebook.engine.sights import Sight
 from mlx_notebook.messages import Prompt, TextPrompt, Tokenize, Tokenized
 
 DEFAULT_MAX_TOKENS = 4096
@@ -15,12 +17,20 @@ class Prepared:
     """A prompt ready to be fed.
 
     `stable` is how many tokens of it a next turn will begin with again (without the generation
-    prompt).
+    prompt). Where it shows pictures, `keys` are the tokens with those of a picture replaced by
+    numbers of its content: what its cache is known by.
     """
 
     tokens: list[int]
     text: str
     stable: int
+    keys: list[int] | None = None
+    sights: list[Sight] = field(default_factory=list)
+
+    @property
+    def known_as(self) -> list[int]:
+        """What its cache is known by."""
+        return self.keys or self.tokens
 
 
 def prepare(language: Language, prompt: Prompt, keep_stable: bool = False) -> Prepared:
@@ -59,14 +69,16 @@ def prepare(language: Language, prompt: Prompt, keep_stable: bool = False) -> Pr
     return Prepared(tokens, text, stable)
 
 
-def tokenized(language: Language, command: Tokenize) -> Tokenized:
-    """What a prompt becomes, token by token."""
-    prompt, tokenizer = command.prompt, language.tokenizer
+def tokenized(
+    command: Tokenize, tokenizer: Any, prepare: Callable[[Prompt], Prepared]
+) -> Tokenized:
+    """What a prompt becomes, token by token; `prepare` is that of the model's backend."""
+    prompt = command.prompt
     if isinstance(prompt, TextPrompt) and isinstance(prompt.text, str):
         text = prompt.text
         tokens = tokenizer.encode(text, add_special_tokens=command.add_special_tokens)
     else:
-        prepared = prepare(language, prompt)
+        prepared = prepare(prompt)
         text, tokens = prepared.text, prepared.tokens
     pieces = [tokenizer.decode([token]) for token in tokens]
     return Tokenized(command.id, text or tokenizer.decode(tokens), tokens, pieces)

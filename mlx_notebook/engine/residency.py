@@ -15,13 +15,14 @@ from pathlib import Path
 
 import mlx.core as mx
 
+from mlx_notebook.engine.backend import Backend, Done
 from mlx_notebook.engine.budget import Budget, donor
 from mlx_notebook.engine.errors import EngineError, LoadFailed, reason
 from mlx_notebook.engine.footprint import Footprint, footprint
+from mlx_notebook.engine.loading import load
 from mlx_notebook.engine.memory import return_freed_memory
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.slots import Slot
-from mlx_notebook.engine.text import TextBackend, load
 from mlx_notebook.engine.waiting import Queue, Source, Waiting
 from mlx_notebook.messages import EngineConfig, LoadProgress
 
@@ -34,7 +35,7 @@ _RETRY_SECONDS = 10.0
 class _Loading:
     """The model that is being loaded."""
 
-    def __init__(self, queue: Queue, need: Footprint, slices: Generator[int, None, TextBackend]):
+    def __init__(self, queue: Queue, need: Footprint, slices: Generator[Done, None, Backend]):
         self.model, self.source, self.since = queue.model, queue.source, queue.since
         self.need, self.slices = need, slices
         self.began = time.perf_counter()
@@ -118,8 +119,9 @@ class Residency:
                 return None
             if loading.checked and not loading.has_room and not self._make_room(loading):
                 return None
-            loading.done = next(loading.slices)
-            loading.checked = True
+            done = next(loading.slices)
+            if done is not None:
+                loading.done, loading.checked = done, True
             return None
         except StopIteration as end:
             return self._loaded(end.value)
@@ -212,7 +214,7 @@ class Residency:
             self.held = {s.backend.name: since for s in victims if s.turn_began <= latest}
         return False
 
-    def _loaded(self, backend: TextBackend) -> tuple[str, float]:
+    def _loaded(self, backend: Backend) -> tuple[str, float]:
         loading = self._loading
         assert loading is not None
         self._loading = None

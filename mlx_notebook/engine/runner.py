@@ -2,17 +2,17 @@
 
 import time
 
+from mlx_notebook.engine.backend import Backend, Progress, Token
 from mlx_notebook.engine.output import OutputStream
 from mlx_notebook.engine.request import Request, Sequence
 from mlx_notebook.engine.sampling import Row, make_row
-from mlx_notebook.engine.text import Progress, TextBackend, Token
 from mlx_notebook.messages import Event, FinishReason, Prefill, TokenLogprob
 
 
 class Runner:
     """Connects a backend, which knows tokens, with requests, which know texts and events."""
 
-    def __init__(self, backend: TextBackend):
+    def __init__(self, backend: Backend):
         self.backend = backend
         self._sequences: dict[int, Sequence] = {}
 
@@ -28,11 +28,7 @@ class Runner:
         for index in range(1 if backend.trimmable else command.n):
             row = self._row(request, index)
             uid, cached = backend.insert(
-                row,
-                prompt.tokens,
-                request.max_tokens,
-                endless=command.sampling.ignore_eos,
-                stable=prompt.stable,
+                row, prompt, request.max_tokens, endless=command.sampling.ignore_eos
             )
             self._add(request, index, uid)
             request.cached = request.prefilled = cached

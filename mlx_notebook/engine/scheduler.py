@@ -23,7 +23,7 @@ from mlx_notebook.engine.meter import Meter
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.prefix_disk import PrefixDisk
 from mlx_notebook.engine.prefix_store import Arrays, PrefixStore
-from mlx_notebook.engine.prompts import Prepared, allowed_tokens, prepare, tokenized
+from mlx_notebook.engine.prompts import Prepared, allowed_tokens, tokenized
 from mlx_notebook.engine.reasoning import opens_in
 from mlx_notebook.engine.request import Request
 from mlx_notebook.engine.residency import Residency
@@ -234,7 +234,7 @@ class Scheduler:
     def _prepare(self, command: Generate, slot: Slot) -> Continuation:
         backend = slot.backend
         asked = backend.language.shown(command.prompt, command.tool_choice)
-        prompt = prepare(backend.language, asked, keep_stable=not backend.trimmable)
+        prompt = backend.prepare(asked)
         if not prompt.tokens:
             raise InvalidRequest("the prompt is empty", "messages")
         max_tokens = allowed_tokens(
@@ -246,7 +246,7 @@ class Scheduler:
         reasoning = backend.language.reasoning
         thinking = reasoning is not None and opens_in(prompt.text, reasoning)
         plan = backend.language.plan(command, thinking)
-        on_disk = self._prefixes.on_disk(command.model, prompt.tokens)
+        on_disk = self._prefixes.on_disk(command.model, prompt.known_as)
         return partial(self._prepared, command.id, slot, prompt, plan, max_tokens, on_disk)
 
     def _prepared(
@@ -266,10 +266,10 @@ class Scheduler:
                 slot.aside.append(Scoring(request_id, prompt.tokens, count))
                 return
             slot.waiting += 1
-            if on_disk <= self._prefixes.covered(request.command.model, prompt.tokens):
+            if on_disk <= self._prefixes.covered(request.command.model, prompt.known_as):
                 self._ready.append(request)
                 return
-            self._workers.submit(self._read_back, request, slot, prompt.tokens)
+            self._workers.submit(self._read_back, request, slot, prompt.known_as)
 
     def _read_back(self, request: Request, slot: Slot, tokens: list[int]) -> None:
         """Bring what memory lacks of a prompt back from disk, off this thread; then go on."""
@@ -290,12 +290,13 @@ class Scheduler:
         self._ready.append(request)
 
     def _tokenize(self, command: Tokenize, slot: Slot) -> Continuation:
-        answer = tokenized(slot.backend.language, command)
+        backend = slot.backend
+        answer = tokenized(command, backend.tokenizer, backend.prepare)
         return partial(self._send, [answer])
 
     def _tokenize_inputs(self, command: Embed, slot: Slot) -> Continuation:
-        language = slot.backend.language
-        inputs = [prepare(language, TextPrompt(text=text)).tokens for text in command.inputs]
+        backend = slot.backend
+        inputs = [backend.prepare(TextPrompt(text=text)).tokens for text in command.inputs]
         if not inputs or not all(inputs):
             raise InvalidRequest("an input is empty", "input")
         return partial(slot.aside.append, Embedding(command, inputs))

@@ -5,7 +5,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
-from mlx_notebook.engine.text import TextBackend
+from mlx_notebook.engine.backend import Backend
 from mlx_notebook.messages import Event, PromptLogprobs, TokenLogprob
 
 _CHUNK = 256
@@ -28,7 +28,7 @@ class Scoring:
         self._scored: list[TokenLogprob | None] = [None]
         self._cache: list[Any] | None = None
 
-    def step(self, backend: TextBackend) -> Event | None:
+    def step(self, backend: Backend) -> Event | None:
         """Score the next chunk; the answer after the last one."""
         if self._cache is None:
             self._cache = make_prompt_cache(backend.model)

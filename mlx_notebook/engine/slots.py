@@ -3,6 +3,7 @@
 import time
 from collections import deque
 
+from mlx_notebook.engine.backend import Backend
 from mlx_notebook.engine.embedding import Embedding
 from mlx_notebook.engine.footprint import Footprint
 from mlx_notebook.engine.runner import Runner
@@ -23,7 +24,7 @@ class Slot:
         What was foreseen of it; its keys and values are still to come.
     """
 
-    def __init__(self, backend: TextBackend, source: Source, need: Footprint):
+    def __init__(self, backend: Backend, source: Source, need: Footprint):
         self.backend, self.source = backend, source
         self.shareable = need.shareable and type(backend) is TextBackend
         self.own: int = backend.nbytes - backend.base.nbytes + need.kv

@@ -5,8 +5,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Generator
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,20 @@ from mlx_lm.models.cache import CacheList, KVCache, make_prompt_cache, trim_prom
 from mlx_lm.utils import load_config, load_model, load_tokenizer
 
 from mlx_notebook.engine.adapters import Base, lay, own_bytes, share
+from mlx_notebook.engine.backend import Done, Progress, Token
 from mlx_notebook.engine.batch import RowGenerator
 from mlx_notebook.engine.draft_loading import load_speculation
-from mlx_notebook.engine.errors import InvalidRequest, LoadFailed, reason
+from mlx_notebook.engine.errors import InvalidRequest, LoadFailed, VisionNotSupported, reason
 from mlx_notebook.engine.language import Language
 from mlx_notebook.engine.memory import versions
 from mlx_notebook.engine.model_identity import identify
 from mlx_notebook.engine.prefix_cache import PrefixCache
-from mlx_notebook.engine.prompts import apply_template
+from mlx_notebook.engine.prompts import Prepared, apply_template, prepare
 from mlx_notebook.engine.quantized import quantized_caches
 from mlx_notebook.engine.sampling import Row
+from mlx_notebook.engine.sights import Sights
 from mlx_notebook.engine.vocabulary import Vocabulary
-from mlx_notebook.messages import EngineConfig, ModelOptions
+from mlx_notebook.messages import ChatPrompt, EngineConfig, ModelOptions, Prompt
 
 log = logging.getLogger(__name__)
 
@@ -38,39 +39,10 @@ _VOCABULARIES = ("tokenizer.*", "vocab.*", "tekken.json", "*.tiktoken", "*.model
 _GENERATION_SETTINGS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
-@dataclass(frozen=True)
-class Token:
-    """What one step gave a sequence. `finish` is mlx-lm's reason: `stop` (end token), `length`."""
-
-    uid: int
-    id: int
-    finish: str | None
-    logprob: tuple[Any, Any, Any] | None
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How much of a sequence's prompt is computed, in tokens beyond the reused ones."""
-
-    uid: int
-    done: int
-    end: bool
-
-
 class TextBackend:
-    """A text model in memory.
+    """A text model in memory (see `Backend`)."""
 
-    Attributes
-    ----------
-    context_length
-        Most tokens of prompt and answer together.
-    nbytes
-        What the weights take, in bytes.
-    base
-        The part of them that models with other adapters share.
-    defaults
-        The model's own generation settings.
-    """
+    sees = False
 
     def __init__(
         self,
@@ -110,27 +82,19 @@ class TextBackend:
     def __len__(self) -> int:
         return len(self._generator)
 
+    def prepare(self, prompt: Prompt) -> Prepared:
+        """Render and tokenize a prompt; a picture in it is refused."""
+        if isinstance(prompt, ChatPrompt) and prompt.pictures:
+            raise VisionNotSupported(
+                f"The model {self.name} sees no pictures.", prompt.pictures[0].where
+            )
+        return prepare(self.language, prompt, keep_stable=not self.trimmable)
+
     def insert(
-        self, row: Row, tokens: list[int], max_tokens: int, *, endless: bool, stable: int
+        self, row: Row, prompt: Prepared, max_tokens: int, *, endless: bool
     ) -> tuple[int, int]:
-        """Take a sequence into the batch.
-
-        Parameters
-        ----------
-        row
-            Its sampling settings.
-        tokens
-            Its prompt.
-        endless
-            Ignore the model's end tokens.
-        stable
-            How many tokens a next turn will begin with again (`Prepared.stable`).
-
-        Returns
-        -------
-        uid, cached
-            The sequence's number, and how many prompt tokens were reused.
-        """
+        """Take a sequence into the batch."""
+        tokens, stable = prompt.known_as, prompt.stable
         cache, rest = self._prefixes.fetch(self.name, tokens)
         cached = len(tokens) - len(rest)
         head = stable - cached
@@ -138,7 +102,7 @@ class TextBackend:
         (uid,) = self._generator.insert_segments(
             [[rest[:head], rest[head:]] if split else [rest]],
             max_tokens=[max_tokens],
-            caches=[cache or self.empty()],
+            caches=[self._begin(prompt, cache, cached)],
             all_tokens=[tokens[:cached]],
             samplers=[row],
             stop_sequences=[self._endless if endless else self._end],
@@ -146,6 +110,10 @@ class TextBackend:
         if split:
             self._stable[uid] = stable
         return uid, cached
+
+    def _begin(self, prompt: Prepared, cache: list[Any] | None, cached: int) -> list[Any]:
+        """The cache that a prompt begins with, of which `cached` tokens are computed."""
+        return cache or self.empty()
 
     def fork(self, uid: int, row: Row, max_tokens: int, *, endless: bool) -> int:
         """Take in another sequence with the prompt of `uid`, which has just been computed."""
@@ -225,7 +193,7 @@ def _always_trimmable(layer: Any) -> bool:
     """Whether a layer's cache can be cut back at any length (a full sliding window cannot)."""
     if isinstance(layer, CacheList):
         return all(map(_always_trimmable, layer.caches))
-    return isinstance(layer, KVCache)
+    return isinstance(layer, KVCache | Sights)
 
 
 def context_length(config: dict[str, Any], limit: int | None = None) -> int:
@@ -246,7 +214,7 @@ def load(
     workers: Executor,
     *,
     donor: TextBackend | None = None,
-) -> Generator[int, None, TextBackend]:
+) -> Generator[Done, None, TextBackend]:
     """Load a model in slices, so that others go on decoding between them.
 
     Parameters
@@ -265,18 +233,16 @@ def load(
         With a sentence that says what is wrong with the model's files.
     """
     began = time.perf_counter()
-    if not (path / "config.json").is_file():
-        raise LoadFailed(
-            f"{name} cannot be loaded: there is no config.json in its folder.", "model"
-        )
     try:
         config = load_config(path)
         if not any(next(path.glob(kind), None) for kind in _VOCABULARIES):
             raise FileNotFoundError("there is no tokenizer in its folder.")
         # Reading the tokenizer is pure Python and takes as long as all the rest.
-        pending = workers.submit(_tokenizer, path, config)
-        identity = workers.submit(_identity, path, options)
-        model, config = load_model(path, lazy=True)
+        trusted = options.trust_remote_code
+        extra = {"trust_remote_code": trusted}
+        pending = workers.submit(open_tokenizer, path, config, extra)
+        identity = workers.submit(model_identity, path, options)
+        model, config = load_model(path, lazy=True, trust_remote_code=trusted)
         if options.adapter is not None:
             lay(model, Path(options.adapter))
         if mx.default_device() == mx.cpu:
@@ -285,17 +251,15 @@ def load(
         if donor is not None:
             share(model, donor.model)
         yield 0
-        done = yield from _evaluate(model)
-        while not pending.done():
-            time.sleep(0.002)
-            yield done
-        tokenizer, known_as = pending.result(), identity.result()
+        done = yield from read_weights(model)
+        tokenizer = yield from wait(pending, done)
+        known_as = yield from wait(identity, done)
     except MemoryError:
         raise
     except Exception as error:
         raise LoadFailed(f"{name} cannot be loaded: {reason(error)}", "model") from error
     backend = TextBackend(
-        name, model, tokenizer, config, _generation_defaults(path), options, settings, prefixes
+        name, model, tokenizer, config, generation_defaults(path), options, settings, prefixes
     )
     if donor is not None:
         backend.base = donor.base
@@ -316,8 +280,8 @@ def warm_up(backend: TextBackend) -> Generator[None, None, None]:
     sampled = Row(temperature=0.7, top_p=0.9, top_k=5, repetition_penalty=1.1)
     for rows in ([Row()], [Row(), sampled], [sampled]):
         for i, row in enumerate(rows):
-            prompt = [token + i for token in first[: 8 - i]]
-            backend.insert(row, prompt, 3, endless=True, stable=len(prompt))
+            tokens = [token + i for token in first[: 8 - i]]
+            backend.insert(row, Prepared(tokens, "", len(tokens)), 3, endless=True)
         while len(backend):
             backend.step()
             yield
@@ -325,14 +289,23 @@ def warm_up(backend: TextBackend) -> Generator[None, None, None]:
     mx.clear_cache()
 
 
-def _identity(path: Path, options: ModelOptions) -> str:
+def model_identity(path: Path, options: ModelOptions) -> str:
+    """What prompts on disk are known by: they fit this very model only."""
     folders = [path, Path(options.adapter)] if options.adapter else [path]
     return identify(folders, *versions(), str(options.kv_bits))
 
 
-def _tokenizer(path: Path, config: dict[str, Any]) -> Any:
-    """The model's tokenizer, its chat template compiled."""
-    tokenizer = load_tokenizer(path, None, eos_token_ids=config.get("eos_token_id"))
+def wait(pending: Future[Any], done: Done = None) -> Generator[Done, None, Any]:
+    """What a worker makes, without holding up others meanwhile; yields `done`."""
+    while not pending.done():
+        time.sleep(0.002)
+        yield done
+    return pending.result()
+
+
+def open_tokenizer(path: Path, config: dict[str, Any], extra: dict[str, Any] | None = None) -> Any:
+    """The model's tokenizer, its chat template compiled; `extra` overrides its own settings."""
+    tokenizer = load_tokenizer(path, extra, eos_token_ids=config.get("eos_token_id"))
     if tokenizer.has_chat_template:
         greeting = [{"role": "user", "content": "Hello"}]
         try:
@@ -342,7 +315,7 @@ def _tokenizer(path: Path, config: dict[str, Any]) -> Any:
     return tokenizer
 
 
-def _evaluate(model: Any) -> Generator[int, None, int]:
+def read_weights(model: Any) -> Generator[int, None, int]:
     """Read the weights from disk, some hundred megabytes at a time; gives the bytes read."""
     part: list[mx.array] = []
     size = done = 0
@@ -358,7 +331,8 @@ def _evaluate(model: Any) -> Generator[int, None, int]:
     return done + size
 
 
-def _generation_defaults(path: Path) -> dict[str, Any]:
+def generation_defaults(path: Path) -> dict[str, Any]:
+    """The sampling settings that the model's authors chose."""
     file = path / "generation_config.json"
     if not file.is_file():
         return {}

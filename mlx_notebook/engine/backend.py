@@ -1,0 +1,118 @@
+"""What the scheduler asks of a resident model, whichever library runs it."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from mlx_notebook.engine.adapters import Base
+from mlx_notebook.engine.language import Language
+from mlx_notebook.engine.prompts import Prepared
+from mlx_notebook.engine.sampling import Row
+from mlx_notebook.engine.vocabulary import Vocabulary
+from mlx_notebook.messages import Prompt
+
+Done = int | None
+"""What loading yields: the bytes of weights in memory; None before the files are checked."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """What one step gave a sequence. `finish` is mlx-lm's reason: `stop` (end token), `length`."""
+
+    uid: int
+    id: int
+    finish: str | None
+    logprob: tuple[Any, Any, Any] | None
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How much of a sequence's prompt is computed, in tokens beyond the reused ones."""
+
+    uid: int
+    done: int
+    end: bool
+
+
+class Backend(Protocol):
+    """A model in memory and the batch of sequences that it decodes.
+
+    Everything but `prepare` belongs to the thread that owns MLX. `len` counts its sequences.
+
+    Attributes
+    ----------
+    model
+        Called with tokens, shape (B, L), and `cache`, it gives logits.
+    context_length
+        Most tokens of prompt and answer together.
+    nbytes
+        What the weights take, in bytes.
+    base
+        The part of them that models with other adapters share.
+    defaults
+        The model's own generation settings.
+    trimmable
+        Whether its caches can be cut back at any length.
+    sees
+        Whether prompts may show it pictures.
+    """
+
+    name: str
+    model: Any
+    tokenizer: Any
+    language: Language
+    vocabulary: Vocabulary
+    defaults: dict[str, Any]
+    context_length: int
+    nbytes: int
+    base: Base
+    trimmable: bool
+    sees: bool
+
+    def __len__(self) -> int: ...
+
+    def prepare(self, prompt: Prompt) -> Prepared:
+        """Render and tokenize a prompt and read its pictures; called on a worker's thread.
+
+        Raises
+        ------
+        InvalidRequest, VisionNotSupported
+            If the prompt, or a picture in it, cannot be fed to this model.
+        """
+        ...
+
+    def insert(
+        self, row: Row, prompt: Prepared, max_tokens: int, *, endless: bool
+    ) -> tuple[int, int]:
+        """Take a sequence into the batch.
+
+        Parameters
+        ----------
+        row
+            Its sampling settings.
+        prompt
+            What it begins with.
+        endless
+            Ignore the model's end tokens.
+
+        Returns
+        -------
+        uid, cached
+            The sequence's number, and how many prompt tokens were reused.
+        """
+        ...
+
+    def fork(self, uid: int, row: Row, max_tokens: int, *, endless: bool) -> int:
+        """Take in another sequence with the prompt of `uid`, which has just been computed."""
+        ...
+
+    def step(self) -> tuple[list[Progress], list[Token]]:
+        """Decode one token of every running sequence, then compute one chunk of waiting prompts."""
+        ...
+
+    def remove(self, uids: list[int]) -> None:
+        """Take sequences out of the batch; what was computed of them is kept for reuse."""
+        ...
+
+    def close(self) -> None:
+        """Let go of everything that holds memory, whoever still holds this object."""
+        ...

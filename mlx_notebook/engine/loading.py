@@ -1,0 +1,128 @@
+"""Which backend a model gets, told by its files, once those are known to hold no code."""
+
+import importlib
+import importlib.util
+import json
+from collections.abc import Generator, Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+from mlx_notebook.engine import text
+from mlx_notebook.engine.backend import Backend, Done
+from mlx_notebook.engine.errors import LoadFailed
+from mlx_notebook.engine.prefix_cache import PrefixCache
+from mlx_notebook.engine.text import wait
+from mlx_notebook.messages import EngineConfig, ModelOptions
+
+_CODE = ("model_file", "auto_map")
+"""Keys by which a model's configuration has Python files of its folder run."""
+
+
+def load(
+    name: str,
+    path: Path,
+    options: ModelOptions,
+    settings: EngineConfig,
+    prefixes: PrefixCache,
+    workers: Executor,
+    *,
+    donor: Backend | None = None,
+) -> Generator[Done, None, Backend]:
+    """Load a model in slices, so that others go on decoding between them.
+
+    Parameters
+    ----------
+    donor
+        A resident text model of the same folder, whose arrays are used in place of new ones.
+
+    Yields
+    ------
+    How many bytes of its weights are in memory; None until the files are known to fit the
+    architecture.
+
+    Raises
+    ------
+    LoadFailed
+        With a sentence that says what is wrong with the model's files.
+    """
+    if not (path / "config.json").is_file():
+        raise LoadFailed(
+            f"{name} cannot be loaded: there is no config.json in its folder.", "model"
+        )
+    if not options.trust_remote_code:
+        refuse_code(name, path)
+    if sees(path):
+        # Two seconds and hundreds of modules: only where a model needs it, and off this thread.
+        pending = workers.submit(importlib.import_module, "mlx_notebook.engine.vision")
+        vision: Any = yield from wait(pending)
+        backend: Backend = yield from vision.load(name, path, options, settings, prefixes, workers)
+        return backend
+    shared = donor if isinstance(donor, text.TextBackend) else None
+    return (yield from text.load(name, path, options, settings, prefixes, workers, donor=shared))
+
+
+def refuse_code(name: str, path: Path) -> None:
+    """Refuse a folder whose configuration files name code to be run, before any of it could.
+
+    Raises
+    ------
+    LoadFailed
+        Naming the file, the key and the setting that allows it.
+    """
+    for file in sorted(path.glob("*.json")):
+        if file.name in ("tokenizer.json", "vocab.json") or file.name.endswith(".index.json"):
+            continue
+        try:
+            keys = set(_keys(json.loads(file.read_text(encoding="utf-8"))))
+        except (ValueError, OSError):
+            continue  # what cannot be read names no code; config.json is read again below
+        for key in _CODE:
+            if key in keys:
+                raise LoadFailed(
+                    f"{name} is not loaded: {file.name} asks to run Python code from the model's "
+                    f"folder ({key}). Set trust_remote_code for this model if you trust it.",
+                    "model",
+                )
+
+
+def sees(path: Path) -> bool:
+    """Whether a model's files are those of a vision model that mlx-vlm knows."""
+    config = _read(path.name, path / "config.json")
+    vision = isinstance(config, dict) and config.get("vision_config")
+    if not vision or not importlib.util.find_spec("mlx_vlm"):
+        return False
+    # Text-only conversions keep the configuration and leave out the weights.
+    return any("vision" in weight or "visual" in weight for weight in _weights(path))
+
+
+def _weights(path: Path) -> Iterator[str]:
+    """The names of a model's weights, from the headers of its files."""
+    for file in sorted(path.glob("*.safetensors")):
+        with file.open("rb") as opened:
+            size = int.from_bytes(opened.read(8), "little")
+            try:
+                yield from json.loads(opened.read(min(size, 100 * 2**20)))
+            except ValueError:
+                return
+
+
+def _keys(value: Any) -> Iterator[str]:
+    """Every key of a JSON value, at any depth, that holds a text or more of them."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if inner and isinstance(inner, str | dict | list):
+                yield key
+            yield from _keys(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _keys(inner)
+
+
+def _read(name: str, file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise LoadFailed(
+            f"{name} cannot be loaded: {file.name} is not readable JSON ({error}).", "model"
+        ) from error

@@ -1,0 +1,211 @@
+"""Pictures to tokens: how a model's template and processor show them, on the workers' threads."""
+
+import hashlib
+import threading
+from typing import Any
+
+import msgspec
+import numpy as np
+from mlx_vlm.utils import process_inputs_with_fallback
+
+from mlx_notebook.engine.errors import InvalidRequest
+from mlx_notebook.engine.language import Language
+from mlx_notebook.engine.picture_cache import PictureCache
+from mlx_notebook.engine.pictures import decode
+from mlx_notebook.engine.prompts import Prepared, apply_template, prepare
+from mlx_notebook.engine.sights import Seen, Sight
+from mlx_notebook.engine.tool_prompt import ordered
+from mlx_notebook.messages import ChatPrompt, Picture
+
+_LAST = 2**31 - 1
+_MARKS = ("<image>", "<start_of_image>", "<|image|>", "<|image_pad|>", "[IMG]")
+_NOT_INPUTS = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
+
+
+class Viewer:
+    """A model's way of being shown pictures.
+
+    Parameters
+    ----------
+    language, processor
+        The model's tokenizer and dialect, and mlx-vlm's processor.
+    image_token
+        The token that stands for a pixel.
+    base
+        The first number that is no token: from here on, pixels have numbers of their content.
+    cache
+        Pictures that were seen before.
+
+    Raises
+    ------
+    InvalidRequest
+        If the model's chat template has no place for pictures.
+    """
+
+    def __init__(
+        self,
+        language: Language,
+        processor: Any,
+        image_token: int,
+        base: int,
+        cache: PictureCache,
+    ):
+        self._language, self._processor, self._cache = language, processor, cache
+        self._image_token, self._base = image_token, base
+        self._lock = threading.Lock()
+        self._mark, self._in_text = self._find_mark()
+        (self._mark_token,) = language.tokenizer.encode(self._mark, add_special_tokens=False)
+
+    def prepare(self, prompt: ChatPrompt, keep_stable: bool) -> Prepared:
+        """Render and tokenize a prompt, with its pictures in their places."""
+        messages, order = _in_order(prompt.messages)
+        pictures = [self.see(prompt.pictures[number]) for number in order]
+        if self._in_text:
+            messages = [self._flat(message) for message in messages]
+        prompt = msgspec.structs.replace(prompt, messages=messages)
+        written = prepare(self._language, prompt, keep_stable)
+        marks = [i for i, token in enumerate(written.tokens) if token == self._mark_token]
+        if len(marks) != len(pictures):
+            raise InvalidRequest(
+                f"the messages show {len(pictures)} pictures and hold {len(marks)} times "
+                f"{self._mark}, this model's mark for one: leave it out of the text",
+                "messages",
+            )
+        tokens: list[int] = []
+        keys: list[int] = []
+        sights: list[Sight] = []
+        begin, stable, text = 0, written.stable, written.text.split(self._mark)
+        for mark, picture in zip(marks, pictures, strict=True):
+            between = written.tokens[begin:mark]
+            tokens += between
+            sights.append(Sight(len(tokens), picture))
+            tokens += picture.tokens
+            keys += between + picture.keys
+            begin = mark + 1
+            if mark < written.stable:
+                stable += len(picture.tokens) - 1
+        tokens += written.tokens[begin:]
+        keys += written.tokens[begin:]
+        shown = [self._language.tokenizer.decode(picture.tokens) for picture in pictures]
+        whole = text[0] + "".join(s + t for s, t in zip(shown, text[1:], strict=True))
+        return Prepared(tokens, whole, stable, keys, sights)
+
+    def see(self, picture: Picture) -> Seen:
+        """Decode and preprocess a picture, if that was not done before."""
+        content = hashlib.sha256(picture.detail.encode() + b"\0" + picture.data).digest()
+        return self._cache.get(content, lambda: self._process(picture))
+
+    def _process(self, picture: Picture) -> Seen:
+        image = decode(picture)
+        try:
+            with self._lock:  # processors share a tokenizer, which is no two threads' at once
+                given = process_inputs_with_fallback(
+                    self._processor,
+                    images=[image],
+                    audio=None,
+                    prompts=[self._mark],
+                    add_special_tokens=False,
+                )
+        except Exception as error:  # processors refuse shapes that they cannot cut into patches
+            raise InvalidRequest(
+                f"The image at {picture.where} cannot be shown to this model: {error}.",
+                picture.where,
+            ) from error
+        tokens = self._alone(np.array(given["input_ids"]).reshape(-1).tolist())
+        inputs = {
+            name: value if isinstance(value, list) else np.array(value)
+            for name, value in given.items()
+            if name not in _NOT_INPUTS and value is not None
+        }
+        if "images" in inputs:
+            inputs["pixel_values"] = inputs.pop("images")
+        grid: Any = inputs.get("image_grid_thw")
+        return Seen(tokens, self._keys(inputs, tokens), inputs, grid)
+
+    def _alone(self, tokens: list[int]) -> list[int]:
+        """The picture's tokens without those that begin and end a whole prompt."""
+        tokenizer = self._language.tokenizer
+        if tokens and tokens[0] == tokenizer.bos_token_id:
+            tokens = tokens[1:]
+        if tokens and tokens[-1] == tokenizer.eos_token_id:
+            tokens = tokens[:-1]
+        return tokens
+
+    def _keys(self, inputs: dict[str, Any], tokens: list[int]) -> list[int]:
+        """The tokens with every pixel replaced by a number of the whole picture's content."""
+        content = hashlib.sha256()
+        for name in sorted(inputs):
+            value = inputs[name]
+            content.update(f"{name} {getattr(value, 'shape', '')} ".encode())
+            array = isinstance(value, np.ndarray)
+            content.update(value.tobytes() if array else repr(value).encode())
+        stream = hashlib.shake_256(content.digest()).digest(4 * len(tokens))
+        numbers = np.frombuffer(stream, "<u4")
+        span = _LAST - self._base
+        return [
+            self._base + int(number) % span if token == self._image_token else token
+            for token, number in zip(tokens, numbers, strict=True)
+        ]
+
+    def _find_mark(self) -> tuple[str, bool]:
+        """The text that shows where a picture stands, and whether messages must hold it as text."""
+        tokenizer = self._language.tokenizer
+        named = [getattr(self._processor, name, None) for name in ("image_token", "boi_token")]
+        candidates = [*filter(None, map(str, filter(None, named)))]
+        candidates += [tokenizer.decode([self._image_token]), *_MARKS]
+        single = [
+            mark
+            for mark in dict.fromkeys(candidates)
+            if len(tokenizer.encode(mark, add_special_tokens=False)) == 1
+        ]
+        parts = [{"type": "image"}, {"type": "text", "text": "?"}]
+        try:
+            text = apply_template(tokenizer, [{"role": "user", "content": parts}], [], {}, True)
+        except InvalidRequest:
+            text = ""
+        for mark in single:
+            if text.count(mark) == 1:
+                return mark, False
+        for mark in single:
+            message = {"role": "user", "content": f"{mark}?"}
+            if apply_template(tokenizer, [message], [], {}, True).count(mark) == 1:
+                return mark, True
+        raise InvalidRequest("the model's chat template has no place for pictures", "messages")
+
+    def _flat(self, message: dict[str, Any]) -> dict[str, Any]:
+        """A message whose pictures are marks in its text."""
+        content = message.get("content")
+        if not isinstance(content, list):
+            return message
+        parts = [self._mark if part["type"] == "image" else part["text"] for part in content]
+        return {**message, "content": "".join(parts)}
+
+
+def _in_order(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[int]]:
+    """Messages as they will be rendered, tool results in the order of their calls.
+
+    Also the numbers of the pictures in that order.
+    """
+    numbered, count = [], 0
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, list):
+            parts = []
+            for part in content:
+                if part.get("type") == "image":
+                    part, count = {**part, "number": count}, count + 1
+                parts.append(part)
+            message = {**message, "content": parts}
+        numbered.append(message)
+    try:
+        numbered = ordered(numbered)
+    except ValueError as error:
+        raise InvalidRequest(str(error), "messages") from error
+    contents = [message.get("content") for message in numbered]
+    return numbered, [
+        part["number"]
+        for content in contents
+        if isinstance(content, list)
+        for part in content
+        if part.get("type") == "image"
+    ]

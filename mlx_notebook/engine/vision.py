@@ -1,0 +1,205 @@
+"""The vision backend: the text backend over a model that also sees.
+
+Only `loading` imports this, once a vision model is to be loaded: mlx-vlm takes two seconds.
+"""
+
+import io
+import json
+import logging
+import time
+from collections.abc import Generator
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx_lm.utils import load_config
+from mlx_vlm.utils import get_model_and_args, load_image_processor, load_model, load_processor
+from PIL import Image
+
+from mlx_notebook.engine import text
+from mlx_notebook.engine.backend import Done, Progress, Token
+from mlx_notebook.engine.errors import EngineError, LoadFailed, VisionNotSupported, reason
+from mlx_notebook.engine.memory import device_memory
+from mlx_notebook.engine.picture_cache import PictureCache
+from mlx_notebook.engine.prefix_cache import PrefixCache
+from mlx_notebook.engine.prompts import Prepared
+from mlx_notebook.engine.seeing import SeeingModel
+from mlx_notebook.engine.sights import Sights, View
+from mlx_notebook.engine.viewer import Viewer
+from mlx_notebook.messages import ChatPrompt, EngineConfig, ModelOptions, Picture, Prompt
+
+log = logging.getLogger(__name__)
+
+_PICTURE_SHARE = 40
+"""Pictures may take this part of the device's memory."""
+
+
+class VisionBackend(text.TextBackend):
+    """A model that also sees, in memory (see `Backend`).
+
+    `sees` is false where its pictures cannot be batched; it then writes about texts only.
+    """
+
+    model: SeeingModel
+
+    def __init__(self, *args: Any, image_token: int, base: int) -> None:
+        super().__init__(*args)
+        self._image_token, self._base = image_token, base
+        self._pictures = PictureCache(device_memory() // _PICTURE_SHARE)
+        self._viewer: Viewer | None = None
+        self._blind = "The model sees no pictures."
+
+    def open_eyes(self, processor: Any, workers: Executor) -> Generator[Done, None, None]:
+        """Find out how this model is shown pictures, by a small grey one."""
+        try:
+            viewer = Viewer(self.language, processor, self._image_token, self._base, self._pictures)
+            seen = yield from text.wait(workers.submit(viewer.see, _grey()))
+            self.model.features(seen)
+            self.model.positions(seen.tokens, [])
+        except EngineError as error:
+            log.warning("%s is used without its eyes: %s", self.name, error.message)
+            self._blind = f"{self.name} cannot be shown pictures here: {error.message}."
+            return
+        self._pictures.clear()
+        self._viewer, self.sees = viewer, True
+
+    def prepare(self, prompt: Prompt) -> Prepared:
+        """Render and tokenize a prompt and read its pictures."""
+        if not isinstance(prompt, ChatPrompt) or not prompt.pictures:
+            return super().prepare(prompt)
+        if self._viewer is None:
+            raise VisionNotSupported(self._blind, prompt.pictures[0].where)
+        return self._viewer.prepare(prompt, keep_stable=not self.trimmable)
+
+    def step(self) -> tuple[list[Progress], list[Token]]:
+        """Decode one token of every running sequence, then compute one chunk of waiting prompts."""
+        done = super().step()
+        if any(progress.end for progress in done[0]):
+            self._pictures.trim()  # encoded pictures are larger than their pixels
+        return done
+
+    def close(self) -> None:
+        """Let go of everything that holds memory."""
+        self._pictures.clear()
+        super().close()
+
+    def _begin(self, prompt: Prepared, cache: list[Any] | None, cached: int) -> list[Any]:
+        """Put the prompt's own view in the place of that of whoever computed the cache."""
+        if not prompt.sights:
+            view = View(cached)
+        else:
+            where, delta = self.model.positions(prompt.tokens, prompt.sights)
+            view = View(cached, where, delta, prompt.sights, len(prompt.tokens))
+        layers = cache or self.empty()
+        return [*layers[:-1], Sights([view])]
+
+
+def load(
+    name: str,
+    path: Path,
+    options: ModelOptions,
+    settings: EngineConfig,
+    prefixes: PrefixCache,
+    workers: Executor,
+) -> Generator[Done, None, VisionBackend]:
+    """Load a vision model in slices, so that others go on decoding between them.
+
+    Raises
+    ------
+    LoadFailed
+        With a sentence that says what is wrong with the model's files.
+    """
+    began = time.perf_counter()
+    for setting in ("adapter", "draft", "kv_bits", "prompt_lookup"):
+        if getattr(options, setting):
+            raise LoadFailed(
+                f"{name} cannot be loaded: it is a vision model, and {setting} is for text models.",
+                "model",
+            )
+    try:
+        config = load_config(path)
+        tokenizer_ready = workers.submit(_tokenizer, path, config, options.trust_remote_code)
+        processor_ready = workers.submit(_processor, path, options.trust_remote_code)
+        identity = workers.submit(text.model_identity, path, options)
+        whole = load_model(path, lazy=True)
+        if mx.default_device() == mx.cpu:
+            # Only fp32 products go through BLAS.
+            whole.set_dtype(mx.float32)
+        yield 0
+        done = yield from text.read_weights(whole)
+        tokenizer = yield from text.wait(tokenizer_ready, done)
+        processor = yield from text.wait(processor_ready, done)
+        known_as = yield from text.wait(identity, done)
+        image_token = _image_token(whole.config)
+        base = max(len(tokenizer), _vocabulary(config), image_token + 1)
+        backend = VisionBackend(
+            name,
+            SeeingModel(whole, image_token, base),
+            tokenizer,
+            config,
+            text.generation_defaults(path),
+            options,
+            settings,
+            prefixes,
+            image_token=image_token,
+            base=base,
+        )
+        for _ in backend.open_eyes(processor, workers):
+            yield done
+        if settings.warm_up:
+            workers.submit(backend.language.read_vocabulary)
+            for _ in text.warm_up(backend):
+                yield done
+        prefixes.open(name, known_as, backend.empty())
+    except (MemoryError, EngineError):
+        raise
+    except Exception as error:
+        log.exception("loading %s failed", name)
+        raise LoadFailed(f"{name} cannot be loaded: {reason(error)}", "model") from error
+    log.info("loaded %s in %.2f s", name, time.perf_counter() - began)
+    return backend
+
+
+def _tokenizer(path: Path, config: dict[str, Any], trust_remote_code: bool) -> Any:
+    """The model's tokenizer; older models keep its chat template in a file of its own."""
+    extra: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    file = path / "chat_template.json"
+    if file.is_file():
+        extra["chat_template"] = json.loads(file.read_text(encoding="utf-8"))["chat_template"]
+    return text.open_tokenizer(path, config, extra)
+
+
+def _processor(path: Path, trust_remote_code: bool) -> Any:
+    """The model's processor, by mlx-vlm, which needs no torch."""
+    get_model_and_args(load_config(path))  # importing it registers its processor
+    processor = load_processor(
+        path, False, trust_remote_code=trust_remote_code, local_files_only=True
+    )
+    tokenizer = getattr(processor, "tokenizer", processor)
+    if tokenizer.pad_token is None:  # processors pad, be it a single prompt
+        tokenizer.pad_token = tokenizer.eos_token
+    own = load_image_processor(path)
+    if own is not None:
+        processor.image_processor = own
+    return processor
+
+
+def _image_token(config: Any) -> int:
+    for name in ("image_token_id", "image_token_index"):
+        value = getattr(config, name, None)
+        if isinstance(value, int):
+            return value
+    raise ValueError("its config.json names no token for pictures")
+
+
+def _vocabulary(config: dict[str, Any]) -> int:
+    sizes = (config.get("vocab_size"), (config.get("text_config") or {}).get("vocab_size"))
+    return max((size for size in sizes if isinstance(size, int)), default=0)
+
+
+def _grey() -> Picture:
+    """A small picture in which there is nothing to see."""
+    held = io.BytesIO()
+    Image.new("RGB", (64, 64), (128, 128, 128)).save(held, "PNG")
+    return Picture(data=held.getvalue(), where="warm-up")

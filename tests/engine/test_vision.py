@@ -1,0 +1,335 @@
+"""Pictures in the batch: the same words whatever else runs, is cached or was asked before."""
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mlx_notebook import messages as m
+from tests.engine.process import EngineProcess, running
+from tests.models import qwen3, qwen_vl
+
+
+@pytest.fixture(scope="module", params=["qwen3_vl", "qwen2_vl"])
+def seer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return qwen_vl(tmp_path_factory.mktemp("seers") / request.param, request.param)
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[EngineProcess]:
+    with running(prefill_step=64) as process:
+        yield process
+
+
+def picture(seed: int, size: tuple[int, int] = (96, 64)) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    held = io.BytesIO()
+    Image.fromarray(pixels).save(held, "PNG")
+    return held.getvalue()
+
+
+def showing(*pictures: bytes, text: str = "What?", detail: Any = "auto") -> m.ChatPrompt:
+    parts = [{"type": "image"} for _ in pictures]
+    return m.ChatPrompt(
+        messages=[{"role": "user", "content": [*parts, {"type": "text", "text": text}]}],
+        pictures=[
+            m.Picture(data=data, where=f"messages[0].content[{i}]", detail=detail)
+            for i, data in enumerate(pictures)
+        ],
+    )
+
+
+def ask(
+    engine: EngineProcess, path: Path, prompt: m.Prompt | str, **options: Any
+) -> tuple[str, m.Usage]:
+    options = {"temperature": 0, "max_tokens": 16, **options}
+    request = engine.start(path.name, path, prompt, **options)
+    (done,) = engine.finish(request)
+    assert isinstance(done, m.Done), done
+    return engine.text(request), done.usage
+
+
+def refusal(engine: EngineProcess, path: Path, prompt: m.ChatPrompt, **options: Any) -> m.Failed:
+    (failed,) = engine.finish(engine.start(path.name, path, prompt, **options))
+    assert isinstance(failed, m.Failed)
+    return failed
+
+
+def by_mlx_vlm(path: Path, data: list[bytes], text: str, count: int) -> str:
+    """What mlx-vlm's own loop writes, with its own processing of the whole prompt."""
+    import mlx.core as mx
+    from mlx_vlm.generate import generate_step
+    from mlx_vlm.utils import load, prepare_inputs
+
+    model, processor = load(str(path))
+    model.set_dtype(mx.float32)
+    content = [{"type": "image"} for _ in data] + [{"type": "text", "text": text}]
+    prompt = processor.tokenizer.apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
+    images = [Image.open(io.BytesIO(one)) for one in data]
+    inputs = prepare_inputs(processor, images=images, prompts=prompt)
+    rest = {k: v for k, v in inputs.items() if k not in ("input_ids", "pixel_values")}
+    mask = rest.pop("attention_mask")
+    tokens = []
+    for token, _ in generate_step(
+        inputs["input_ids"], model, inputs["pixel_values"], mask, temperature=0.0, **rest
+    ):
+        tokens.append(token)
+        if len(tokens) == count:
+            break
+    return str(processor.tokenizer.decode(tokens))
+
+
+def test_a_picture_is_read_as_mlx_vlm_reads_it(engine: EngineProcess, seer: Path) -> None:
+    data = [picture(1), picture(2, (64, 120))]
+    text, _ = ask(engine, seer, showing(*data), ignore_eos=True)
+    theirs = by_mlx_vlm(seer, data, "What?", 16)
+    assert text.rstrip("\ufffd") == theirs.rstrip("\ufffd") != ""
+
+
+def test_cached_answers_equal_cold_ones_and_pictures_share_nothing(
+    engine: EngineProcess, seer: Path
+) -> None:
+    one, other = picture(3), picture(4)
+    cold, first = ask(engine, seer, showing(one))
+    cached, second = ask(engine, seer, showing(one))
+    different, third = ask(engine, seer, showing(other))
+    assert cold == cached != different
+    assert second.cached > first.prompt - 4
+    before_the_picture = 8
+    assert third.cached <= before_the_picture
+    with running() as fresh:
+        assert ask(fresh, seer, showing(other))[0] == different
+
+
+def test_the_next_turn_reuses_the_picture(engine: EngineProcess, seer: Path) -> None:
+    prompt = showing(picture(5), text="First?")
+    answer, first = ask(engine, seer, prompt)
+    turn = m.ChatPrompt(
+        messages=[
+            *prompt.messages,
+            {"role": "assistant", "content": answer},
+            {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Then?"}]},
+        ],
+        pictures=[*prompt.pictures, m.Picture(data=picture(6), where="messages[2].content[0]")],
+    )
+    warm, second = ask(engine, seer, turn)
+    assert second.cached > first.prompt - 4
+    with running() as fresh:
+        assert ask(fresh, seer, turn)[0] == warm
+
+
+def test_rows_with_and_without_pictures_do_not_disturb_each_other(
+    engine: EngineProcess, seer: Path
+) -> None:
+    prompts: list[m.Prompt | str] = [
+        showing(picture(7)),
+        "Only words here",
+        showing(picture(8, (160, 160)), text="And a much longer question than the others?"),
+        showing(picture(9, (40, 200)), picture(7)),
+        "Words again",
+    ]
+    settings = {"temperature": 0, "max_tokens": 24, "ignore_eos": True}
+    with running(prefill_step=64, prefix_cache_entries=1) as fresh:
+        alone = [ask(fresh, seer, prompt, **settings)[0] for prompt in prompts]
+    ids = [engine.start(seer.name, seer, prompt, **settings) for prompt in prompts]
+    engine.finish(*ids)
+    assert [engine.text(request) for request in ids] == alone
+
+
+def test_several_rows_of_one_picture(engine: EngineProcess, seer: Path) -> None:
+    prompt = showing(picture(10))
+    options = {"temperature": 1.0, "seed": 4, "max_tokens": 12, "ignore_eos": True}
+    request = engine.start(seer.name, seer, prompt, n=3, **options)
+    engine.finish(request)
+    rows = [engine.text(request, row) for row in range(3)]
+    assert len(set(rows)) == 3
+    assert ask(engine, seer, prompt, **options)[0] == rows[0]
+
+
+def test_a_prompt_may_end_with_a_picture(engine: EngineProcess, seer: Path) -> None:
+    template = (
+        "{% for m in messages %}{% for p in m.content %}<|image_pad|>{% endfor %}{% endfor %}"
+    )
+    data = picture(11)
+    prompt = m.ChatPrompt(
+        messages=[{"role": "user", "content": [{"type": "image"}]}],
+        pictures=[m.Picture(data=data, where="messages[0].content[0]")],
+        template_kwargs={"chat_template": template},
+    )
+    request = engine.start(seer.name, seer, prompt, n=2, temperature=0, max_tokens=8)
+    engine.finish(request)
+    assert engine.text(request, 0) == engine.text(request, 1) != ""
+
+
+def test_logprobs_bias_penalties_and_stop(engine: EngineProcess, seer: Path) -> None:
+    prompt = showing(picture(12))
+    request = engine.start(
+        seer.name, seer, prompt, temperature=0, max_tokens=6, logprobs=2, ignore_eos=True,
+        repetition_penalty=1.3, presence_penalty=0.5, logit_bias={65: 100.0}, stop=["zz"],
+    )  # fmt: skip
+    engine.finish(request)
+    events = [e for e in engine.events if isinstance(e, m.Text) and e.id == request]
+    logprobs = [entry for event in events for entry in event.logprobs or []]
+    assert len(logprobs) == 6
+    assert all(len(entry.top) == 2 for entry in logprobs)
+
+
+def test_a_grammar_holds_for_a_picture_too(engine: EngineProcess, seer: Path) -> None:
+    engine.send(
+        m.Generate(
+            id="grammar",
+            model=seer.name,
+            path=str(seer),
+            prompt=showing(picture(13)),
+            sampling=m.Sampling(temperature=1.0, seed=1, max_tokens=20),
+            output_format=m.OutputFormat(kind="choice", value=["red", "blue"]),
+        )
+    )
+    engine.finish("grammar")
+    assert engine.text("grammar") in ("red", "blue")
+
+
+def test_cancelled_in_the_middle_of_a_pictures_prefill(engine: EngineProcess, seer: Path) -> None:
+    large = showing(*(picture(seed, (256, 256)) for seed in range(20, 26)))
+    request = engine.start(seer.name, seer, large, temperature=0)
+    engine.wait(lambda e: isinstance(e, m.Prefill) and e.id == request and 0 < e.done < e.total)
+    engine.send(m.Cancel(request))
+    words = showing(picture(14))
+    text, _ = ask(engine, seer, words)
+    again, _ = ask(engine, seer, large, max_tokens=4)
+    with running() as fresh:
+        assert ask(fresh, seer, words)[0] == text
+        assert ask(fresh, seer, large, max_tokens=4)[0] == again
+
+
+def test_the_context_counts_every_pixel_token(engine: EngineProcess, tmp_path: Path) -> None:
+    narrow = qwen_vl(tmp_path / "narrow", context=60)
+    _, usage = ask(engine, narrow, showing(picture(15)), max_tokens=2)
+    failed = refusal(engine, narrow, showing(picture(15), picture(16)))
+    assert failed.code == "context_length_exceeded"
+    assert usage.prompt == 50
+    assert str(usage.prompt + 26) in failed.message
+
+
+def test_what_is_fed_is_shown(engine: EngineProcess, seer: Path) -> None:
+    prompt = showing(picture(17))
+    engine.send(m.Tokenize(id="tokens", model=seer.name, path=str(seer), prompt=prompt))
+    shown = engine.wait(lambda e: isinstance(e, m.Tokenized) and e.id == "tokens")
+    assert isinstance(shown, m.Tokenized)
+    pixels = 96 * 64 // 16**2
+    assert shown.pieces.count("<|image_pad|>") == pixels
+    assert shown.text.count("<|image_pad|>") == pixels
+    assert len(shown.tokens) == ask(engine, seer, prompt)[1].prompt
+
+
+def test_low_detail_costs_fewer_tokens(engine: EngineProcess, tmp_path: Path) -> None:
+    path = qwen_vl(tmp_path / "fine")
+    file = path / "preprocessor_config.json"
+    limits = {"max_pixels": 1024**2, "size": {"shortest_edge": 1024, "longest_edge": 1024**2}}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **limits}))
+    large = picture(18, (800, 800))
+    counts = []
+    for detail in ("low", "high"):
+        prompt = showing(large, detail=detail)
+        engine.send(m.Tokenize(id=detail, model="fine", path=str(path), prompt=prompt))
+        shown = engine.wait(lambda e: isinstance(e, m.Tokenized | m.Failed))
+        assert isinstance(shown, m.Tokenized), shown
+        counts.append(shown.pieces.count("<|image_pad|>"))
+    assert counts == [512**2 // 256, 800**2 // 256]
+
+
+def test_the_mark_of_a_picture_in_a_text_is_no_picture(engine: EngineProcess, seer: Path) -> None:
+    failed = refusal(engine, seer, showing(picture(19), text="<|image_pad|>"))
+    assert failed.code == "invalid_request"
+    assert "<|image_pad|>" in failed.message
+    assert ask(engine, seer, "<|image_pad|> alone")[1].prompt > 0
+
+
+def test_a_bad_picture_is_named(engine: EngineProcess, seer: Path) -> None:
+    failed = refusal(engine, seer, showing(picture(1), picture(2)[:300]))
+    assert (failed.code, failed.param) == ("invalid_request", "messages[0].content[1]")
+    assert "messages[0].content[1]" in failed.message
+
+
+def test_a_picture_that_the_processor_cannot_cut(engine: EngineProcess, seer: Path) -> None:
+    failed = refusal(engine, seer, showing(picture(1, (4000, 4))))
+    assert (failed.code, failed.param) == ("invalid_request", "messages[0].content[0]")
+
+
+def test_a_text_model_sees_nothing(engine: EngineProcess, model: Path) -> None:
+    failed = refusal(engine, model, showing(picture(1)))
+    assert (failed.code, failed.param) == ("vision_not_supported", "messages[0].content[0]")
+
+
+def test_a_vision_model_embeds_texts(engine: EngineProcess, seer: Path) -> None:
+    engine.send(m.Embed(id="embed", model=seer.name, path=str(seer), inputs=["one", "two"]))
+    answer = engine.wait(lambda e: isinstance(e, m.Embedded | m.Failed) and e.id == "embed")
+    assert isinstance(answer, m.Embedded), answer
+    assert answer.vectors[0] != answer.vectors[1]
+
+
+def test_mlx_vlm_is_imported_only_for_a_vision_model(tmp_path: Path) -> None:
+    folders = [qwen3(tmp_path / "words"), qwen_vl(tmp_path / "pictures")]
+    code = f"""
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from mlx_notebook.engine.scheduler import Scheduler
+from mlx_notebook.engine.loading import load
+from mlx_notebook.engine.prefix_cache import PrefixCache
+from mlx_notebook.messages import EngineConfig, ModelOptions
+for folder in {[str(folder) for folder in folders]}:
+    settings = EngineConfig(warm_up=False)
+    prefixes = PrefixCache(1, 1)
+    with ThreadPoolExecutor() as workers:
+        for _ in load("it", Path(folder), ModelOptions(), settings, prefixes, workers):
+            pass
+    print("mlx_vlm" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+@pytest.mark.parametrize(
+    ("file", "entry"),
+    [
+        ("config.json", {"model_file": "custom.py"}),
+        ("tokenizer_config.json", {"auto_map": {"AutoTokenizer": ["custom.Custom", None]}}),
+        ("preprocessor_config.json", {"auto_map": {"AutoImageProcessor": "custom.Custom"}}),
+    ],
+)
+def test_code_of_a_models_folder_runs_only_where_it_is_trusted(
+    engine: EngineProcess, tmp_path: Path, file: str, entry: dict[str, Any], allowed: bool
+) -> None:
+    path = (qwen_vl if file.startswith("pre") else qwen3)(tmp_path / f"{file}-{allowed}")
+    config = path / file
+    config.write_text(json.dumps({**json.loads(config.read_text()), **entry}))
+    marker = tmp_path / "ran"
+    (path / "custom.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
+    engine.send(
+        m.Load(
+            id=path.name,
+            model=path.name,
+            path=str(path),
+            options=m.ModelOptions(trust_remote_code=allowed),
+        )
+    )
+    end = engine.wait(lambda e: isinstance(e, m.Loaded | m.Failed) and e.id == path.name)
+    if not allowed:
+        assert isinstance(end, m.Failed)
+        assert end.code == "model_load_failed"
+        assert file in end.message
+        assert "trust_remote_code" in end.message
+        assert not marker.exists()
+    elif "model_file" in entry:
+        assert marker.exists()

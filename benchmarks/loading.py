@@ -1,0 +1,234 @@
+"""`python -m benchmarks.loading`: from a request to its first token where the model is not loaded.
+
+Models of random weights, some hundred megabytes each, take turns, so that each request swaps one
+for another. Beside it, mlx-lm's own `load` and first token in a process that has imported it
+already, with the same BLAS, the same fp32 files (from the page cache) and the same prompt.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import zmq
+
+from benchmarks.contenders import ROOT
+from benchmarks.model import make_random
+from benchmarks.processes import environment, find_blas
+from mlx_notebook import messages as m
+
+_PROMPT = "Tell me how the sea, the land and the sky came to be. " * 12
+_BOUND = 1.15
+
+
+class Raw:
+    """mlx-lm by itself, in a process of its own; a job a line."""
+
+    def __init__(self, blas: Path | None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.loading", "--raw"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment(blas),
+            cwd=ROOT,
+            text=True,
+        )
+        self._answer()
+
+    def _answer(self) -> Any:
+        assert self.process.stdout is not None
+        return json.loads(self.process.stdout.readline())
+
+    def first_token(self, model: Path) -> float:
+        """Return the seconds that loading and a first token took."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{model}\n")
+        self.process.stdin.flush()
+        return float(self._answer())
+
+    def stop(self) -> None:
+        """End it."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(30)
+
+
+def serve_raw() -> None:
+    """Load the model of each line and generate one token; answer with the seconds it took."""
+    import gc
+
+    import mlx.core as mx
+    import mlx_lm
+
+    print("0", flush=True)
+    for line in sys.stdin:
+        began = time.perf_counter()
+        model, tokenizer = mlx_lm.load(line.strip())[:2]
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": _PROMPT}], add_generation_prompt=True
+        )
+        next(iter(mlx_lm.stream_generate(model, tokenizer, prompt, max_tokens=1)))
+        print(time.perf_counter() - began, flush=True)
+        del model, tokenizer
+        gc.collect()
+        mx.clear_cache()
+
+
+class Engine:
+    """This project's engine, ready but with no model, told to hold one at a time."""
+
+    def __init__(self, blas: Path | None, work: Path) -> None:
+        address = f"ipc://{work}/engine.sock"
+        self.context = zmq.Context()
+        self.socket = self.context.socket(zmq.PAIR)
+        self.socket.bind(address)
+        config = msgspec.json.encode(m.EngineConfig(max_resident=1, idle_unload_minutes=0.0))
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "mlx_notebook.engine"),
+                *("--socket", address, "--config", config.decode()),
+            ],
+            stdin=subprocess.PIPE,
+            stderr=(work / "engine.log").open("w"),
+            env=environment(blas),
+            cwd=ROOT,
+        )
+        self.decoder = msgspec.msgpack.Decoder(m.Frame)
+        self.count = 0
+        self._until(m.Ready)
+
+    def _until(self, kind: type[m.Event]) -> m.Event:
+        while True:
+            for event in self.decoder.decode(self.socket.recv()).events:
+                if isinstance(event, m.Failed):
+                    raise RuntimeError(event.message)
+                if isinstance(event, kind):
+                    return event
+
+    def first_token(self, model: Path) -> float:
+        """Return the seconds from sending a request to the end of its one token."""
+        self.count += 1
+        prompt = m.ChatPrompt(messages=[{"role": "user", "content": _PROMPT}])
+        began = time.perf_counter()
+        command = m.Generate(
+            id=f"r{self.count}",
+            model=model.name,
+            path=str(model),
+            prompt=prompt,
+            sampling=m.Sampling(temperature=0.0, max_tokens=1),
+        )
+        self.socket.send(msgspec.msgpack.encode(command))
+        self._until(m.Done)
+        return time.perf_counter() - began
+
+    def stop(self) -> None:
+        """End it."""
+        self.socket.send(msgspec.msgpack.encode(m.Shutdown()))
+        self.process.wait(30)
+        self.context.destroy(0)
+
+
+def make_models(folder: Path, count: int, hidden: int, layers: int) -> list[Path]:
+    """Write `count` models of random fp32 weights."""
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+    from mlx_lm.utils import _get_classes
+
+    models = []
+    for number in range(count):
+        target = folder / f"model-{number}"
+        make_random(target)
+        file = target / "config.json"
+        config = json.loads(file.read_text()) | {
+            "hidden_size": hidden,
+            "num_hidden_layers": layers,
+            "num_attention_heads": hidden // 64,
+            "num_key_value_heads": hidden // 128,
+            "intermediate_size": 3 * hidden,
+            "torch_dtype": "float32",
+        }
+        file.write_text(json.dumps(config))
+        model_class, arguments = _get_classes(config)
+        mx.random.seed(number)
+        weights = dict(tree_flatten(model_class(arguments.from_dict(config)).parameters()))
+        for old in target.glob("*.safetensors"):
+            old.unlink()
+        mx.save_safetensors(str(target / "model.safetensors"), weights, {"format": "mlx"})
+        models.append(target)
+    return models
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Run the rounds; the first one is not counted (compilers, page cache)."""
+    with tempfile.TemporaryDirectory(prefix="mlx-notebook-loading-") as folder:
+        work = Path(folder)
+        models = make_models(work, options.models, options.hidden, options.layers)
+        size = (models[0] / "model.safetensors").stat().st_size
+        blas = find_blas()
+        raw, engine = Raw(blas), Engine(blas, work)
+        rows = []
+        for number in range(options.rounds + 1):
+            for i, model in enumerate(models):
+                both = [("raw", raw), ("engine", engine)]
+                if (number + i) % 2:
+                    both.reverse()
+                row = {name: contender.first_token(model) for name, contender in both}
+                if number:
+                    rows.append(row)
+        raw.stop()
+        engine.stop()
+    ratios = [row["engine"] / row["raw"] for row in rows]
+    return {
+        "models": options.models,
+        "bytes": size,
+        "loads": len(rows),
+        "raw": [round(row["raw"], 4) for row in rows],
+        "engine": [round(row["engine"], 4) for row in rows],
+        "ratio": round(statistics.median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in sorted(ratios)],
+    }
+
+
+def render(found: dict[str, Any]) -> str:
+    """Return the figures as a Markdown table."""
+    rows = [
+        ("models, size of each", f"{found['models']}, {found['bytes'] / 1e6:.0f} MB"),
+        ("loads", found["loads"]),
+        ("mlx-lm: load and first token, s (median)", f"{statistics.median(found['raw']):.2f}"),
+        ("engine: request to first token, s (median)", f"{statistics.median(found['engine']):.2f}"),
+        ("ratio (median)", found["ratio"]),
+        ("ratio (lowest, highest)", f"{found['ratios'][0]}, {found['ratios'][-1]}"),
+    ]
+    return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows)]) + "\n"
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.loading", description=__doc__)
+    parser.add_argument("--raw", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--models", type=int, default=3)
+    parser.add_argument("--hidden", type=int, default=1024)
+    parser.add_argument("--layers", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
+    options = parser.parse_args()
+    if options.raw:
+        serve_raw()
+        return
+    found = measure(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / "loading.json").write_text(json.dumps(found, indent=1) + "\n")
+    (options.out / "loading.md").write_text(render(found))
+    print(render(found))
+    if found["ratio"] > _BOUND:
+        sys.exit(f"failed: more than {_BOUND} times mlx-lm's own time")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,7 +2,8 @@
 
 Models of random weights, some hundred megabytes each, take turns, so that each request swaps one
 for another. Beside it, mlx-lm's own `load` and first token in a process that has imported it
-already, with the same BLAS, the same fp32 files (from the page cache) and the same prompt.
+already and lets go of the model before, with the same BLAS, the same fp32 files (from the page
+cache) and the same prompt.
 """
 
 import argparse
@@ -66,18 +67,19 @@ def serve_raw() -> None:
     import mlx.core as mx
     import mlx_lm
 
+    model = tokenizer = None
     print("0", flush=True)
     for line in sys.stdin:
         began = time.perf_counter()
+        del model, tokenizer
+        gc.collect()
+        mx.clear_cache()
         model, tokenizer = mlx_lm.load(line.strip())[:2]
         prompt = tokenizer.apply_chat_template(
             [{"role": "user", "content": _PROMPT}], add_generation_prompt=True
         )
         next(iter(mlx_lm.stream_generate(model, tokenizer, prompt, max_tokens=1)))
         print(time.perf_counter() - began, flush=True)
-        del model, tokenizer
-        gc.collect()
-        mx.clear_cache()
 
 
 class Engine:

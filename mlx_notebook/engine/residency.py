@@ -14,6 +14,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 
 import mlx.core as mx
+import msgspec
 
 from mlx_notebook.engine.backend import Backend, Done
 from mlx_notebook.engine.budget import Budget, donor
@@ -181,11 +182,13 @@ class Residency:
         if not self._free(self._victims(queue, need), queue.since):
             return None
         other = donor(path, self.slots.values()) if need.shareable else None
+        # Whoever waits for an answer is served at once, and warms up what it needs itself.
+        warm_up = self._settings.warm_up and queue.only_ordered
         slices = load(
             queue.model,
             path,
             options,
-            self._settings,
+            msgspec.structs.replace(self._settings, warm_up=warm_up),
             self._prefixes,
             self._workers,
             donor=other.backend if other else None,

@@ -206,7 +206,9 @@ class MlxNotebookApp(ExtensionApp):
     ).tag(config=True)
 
     warm_up = Bool(
-        True, help="Run a model once as part of loading it, so that the first request is fast."
+        True,
+        help="""Run a model once as part of loading it where it is loaded ahead (%mlx load), so that
+        the first request is fast.""",
     ).tag(config=True)
 
     # --- requests -------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Loads, swaps, unloads and requests at random, under a budget of one and a half models.
 
-`STRESS_OPERATIONS` sets their number (200); `benchmarks.residency` does the same through HTTP.
+`STRESS_OPERATIONS` sets their number (200).
 """
 
 import os

@@ -16,6 +16,7 @@ Phase = Literal["queued", "loading", "prefill", "decode"]
 ImageDetail = Literal["auto", "low", "high"]
 ErrorCode = Literal[
     "invalid_request",
+    "invalid_image",
     "context_length_exceeded",
     "vision_not_supported",
     "model_not_found",

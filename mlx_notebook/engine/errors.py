@@ -2,6 +2,7 @@
 
 EngineError            carries a code of the protocol, a sentence, and the parameter at fault
 ├── InvalidRequest     the request asks for something that cannot be
+├── InvalidImage       a picture cannot be read
 ├── VisionNotSupported a picture is shown to a model that sees none
 ├── ContextOverflow    the prompt does not fit the model's context
 ├── LoadFailed         the model's files cannot be loaded
@@ -29,6 +30,12 @@ class InvalidRequest(EngineError):
     """The request asks for something that cannot be."""
 
     code: ErrorCode = "invalid_request"
+
+
+class InvalidImage(EngineError):
+    """A picture cannot be read."""
+
+    code: ErrorCode = "invalid_image"
 
 
 class VisionNotSupported(EngineError):

@@ -4,7 +4,7 @@ import io
 import warnings
 from typing import Any
 
-from mlx_notebook.engine.errors import InvalidRequest
+from mlx_notebook.engine.errors import InvalidImage
 from mlx_notebook.messages import Picture
 
 MAX_PIXELS = 64 * 2**20
@@ -22,7 +22,7 @@ def decode(picture: Picture) -> Any:
 
     Raises
     ------
-    InvalidRequest
+    InvalidImage
         If it is no picture, damaged or too large, saying which one and why.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
@@ -50,7 +50,7 @@ def decode(picture: Picture) -> Any:
         raise _refused(picture, "it has too many pixels") from error
     except MemoryError:
         raise
-    except InvalidRequest:
+    except InvalidImage:
         raise
     except Exception as error:  # decoders raise whatever damaged data leads them to
         raise _refused(picture, f"it is damaged ({error})") from error
@@ -108,5 +108,5 @@ def _what(data: bytes) -> str:
     return "it is text, not a picture"
 
 
-def _refused(picture: Picture, why: str) -> InvalidRequest:
-    return InvalidRequest(f"The image at {picture.where} cannot be read: {why}.", picture.where)
+def _refused(picture: Picture, why: str) -> InvalidImage:
+    return InvalidImage(f"The image at {picture.where} cannot be read: {why}.", picture.where)

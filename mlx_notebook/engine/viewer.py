@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 from mlx_vlm.utils import process_inputs_with_fallback
 
-from mlx_notebook.engine.errors import InvalidRequest
+from mlx_notebook.engine.errors import InvalidImage, InvalidRequest
 from mlx_notebook.engine.language import Language
 from mlx_notebook.engine.picture_cache import PictureCache
 from mlx_notebook.engine.pictures import decode
@@ -107,7 +107,7 @@ class Viewer:
                     add_special_tokens=False,
                 )
         except Exception as error:  # processors refuse shapes that they cannot cut into patches
-            raise InvalidRequest(
+            raise InvalidImage(
                 f"The image at {picture.where} cannot be shown to this model: {error}.",
                 picture.where,
             ) from error

@@ -221,6 +221,7 @@ def from_failed(failed: Failed) -> ApiError:
 
 _FROM_ENGINE: dict[ErrorCode, Callable[..., ApiError]] = {
     "invalid_request": InvalidRequest,
+    "invalid_image": InvalidRequest,
     "context_length_exceeded": InvalidRequest,
     "vision_not_supported": InvalidRequest,
     "model_not_found": NotFound,

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mlx_notebook.engine import pictures
-from mlx_notebook.engine.errors import InvalidRequest
+from mlx_notebook.engine.errors import InvalidImage
 from mlx_notebook.engine.pictures import decode
 from mlx_notebook.messages import Picture
 
@@ -30,7 +30,7 @@ def decoded(data: bytes, **options: Any) -> np.ndarray:
 
 
 def refused(data: bytes) -> str:
-    with pytest.raises(InvalidRequest) as caught:
+    with pytest.raises(InvalidImage) as caught:
         decode(Picture(data=data, where=WHERE))
     assert caught.value.param == WHERE
     assert WHERE in caught.value.message

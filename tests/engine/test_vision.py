@@ -256,13 +256,13 @@ def test_the_mark_of_a_picture_in_a_text_is_no_picture(engine: EngineProcess, se
 
 def test_a_bad_picture_is_named(engine: EngineProcess, seer: Path) -> None:
     failed = refusal(engine, seer, showing(picture(1), picture(2)[:300]))
-    assert (failed.code, failed.param) == ("invalid_request", "messages[0].content[1]")
+    assert (failed.code, failed.param) == ("invalid_image", "messages[0].content[1]")
     assert "messages[0].content[1]" in failed.message
 
 
 def test_a_picture_that_the_processor_cannot_cut(engine: EngineProcess, seer: Path) -> None:
     failed = refusal(engine, seer, showing(picture(1, (4000, 4))))
-    assert (failed.code, failed.param) == ("invalid_request", "messages[0].content[0]")
+    assert (failed.code, failed.param) == ("invalid_image", "messages[0].content[0]")
 
 
 def test_a_text_model_sees_nothing(engine: EngineProcess, model: Path) -> None:

@@ -38,7 +38,11 @@ class LoadHandler(EventStreamHandler):
     @web.authenticated
     @authorized
     async def post(self) -> None:
-        """Load it and answer when it is there; an order once given is carried out."""
+        """Load it and answer when it is there.
+
+        An order is carried out whether or not its client waits; one that is streamed is broken off
+        with its client.
+        """
         order = self.decoded(wire.LOAD_DECODER)
         await self.extension.catalog.default()
         name = self.extension.catalog.canonical(order.model)

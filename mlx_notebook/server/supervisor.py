@@ -320,7 +320,7 @@ class Supervisor:
     async def loading(
         self, model: str, path: str, options: ModelOptions, pin: bool | None = None
     ) -> AsyncIterator[RequestStream]:
-        """Make a model resident as `load` does; the events end with `Loaded`.
+        """Make a model resident; the events end with `Loaded`. Left before, it is broken off.
 
         Raises:
             ApiError: It could not be loaded.
@@ -355,8 +355,9 @@ class Supervisor:
         return (await self._answer(command, Unloaded)).freed
 
     async def _answer(self, command: Tokenize | Embed | Load | Unload | Pin, kind: type[T]) -> T:
-        """Return the one event that answers a command."""
-        async with self._in_flight(command, command.id, 0) as stream:
+        """Return the one event that answers a command; an order goes on when nobody waits."""
+        ordered = isinstance(command, Load)
+        async with self._in_flight(command, command.id, 0, goes_on=ordered) as stream:
             async for events in stream.batches():
                 for event in events:
                     if isinstance(event, kind):
@@ -396,6 +397,8 @@ class Supervisor:
         id: str,
         rows: int,
         recorder: Recorder | None = None,
+        *,
+        goes_on: bool = False,
     ) -> AsyncIterator[RequestStream]:
         stream = self._streams[id] = RequestStream(id, command.model, rows, recorder)
         self.notify()
@@ -411,7 +414,7 @@ class Supervisor:
             if recorder is not None:
                 recorder.end(stream.error)
             del self._streams[id]
-            if stream.sent and not stream.ended:
+            if stream.sent and not stream.ended and not goes_on:
                 self._send(Cancel(id))
             self.notify()
 

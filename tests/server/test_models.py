@@ -1,5 +1,8 @@
+import contextlib
 import json
 from pathlib import Path
+
+import httpx
 
 from tests.server.running import HELLO, RunningServer, running, wait_for
 
@@ -53,6 +56,14 @@ def test_a_model_is_loaded_and_unloaded_on_order(server: RunningServer) -> None:
     wait_for(lambda: "org/other" not in resident(), 5)
     freed = server.client.post("mlx/models/unload", json={"model": "org/other"}).json()
     assert freed["freed"] == 0
+
+
+def test_an_order_to_load_is_carried_out_though_its_client_left(server: RunningServer) -> None:
+    server.wait_until_idle()
+    server.client.post("mlx/models/unload", json={"model": "org/other"})
+    with contextlib.suppress(httpx.ReadTimeout):
+        server.client.post("mlx/models/load", json={"model": "org/other"}, timeout=0.05)
+    wait_for(lambda: "org/other" in [model["id"] for model in server.status()["models"]], 20)
 
 
 def test_an_order_for_a_model_that_is_not_there_is_refused(server: RunningServer) -> None:

@@ -129,7 +129,8 @@ def test_an_order_to_load_that_waits_for_memory_can_be_cancelled(models_dir: Pat
     with running(config=config) as server:
         client = server.client
         with client.stream("POST", "v1/chat/completions", json={**talk, "stream": True}) as busy:
-            next(busy.iter_raw())
+            chunks = busy.iter_raw()  # let go of, it would close the connection
+            next(chunks)
             with client.stream("POST", "mlx/models/load", json=order) as response:
                 lines = response.iter_lines()
                 assert json.loads(next(lines)[6:])["phase"] == "loading"

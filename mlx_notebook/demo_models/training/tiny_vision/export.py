@@ -15,21 +15,7 @@ from torch import Tensor
 from . import folder as files
 from .model import Shape
 from .train import SHAPE
-
-
-def tensors(weights: dict[str, Tensor], shape: Shape) -> dict[str, Tensor]:
-    """Return the weights under transformers' names, in bfloat16."""
-    out: dict[str, Tensor] = {}
-    for name, value in weights.items():
-        if name == "visual.patch_embed.weight":
-            # The processor shows a still picture twice, one frame after the other.
-            square = value.view(shape.eye, 3, 1, shape.patch, shape.patch) / 2
-            out["model.visual.patch_embed.proj.weight"] = square.repeat(1, 1, 2, 1, 1)
-        elif name == "visual.patch_embed.bias":
-            out["model.visual.patch_embed.proj.bias"] = value
-        else:
-            out[f"model.{name}"] = value
-    return {name: value.to(torch.bfloat16).contiguous() for name, value in out.items()}
+from .weights import tensors
 
 
 def export(weights: dict[str, Tensor], shape: Shape, folder: Path) -> None:

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from mlx_notebook.demo_models.training.tiny_chat import batches as text
 
-from . import questions
+from . import questions, weights
 from .conversations import Viewing, ViewingEncoder, shown
 from .dense import CellTasks
 from .folder import TOKENIZER
@@ -57,13 +57,15 @@ class Trainer:
             speech.body = torch.compile(speech.body, dynamic=True)
 
     def _start_from_parts(self) -> None:
+        if self.given.weights is not None:
+            self.model.load_state_dict(weights.read(self.given.weights))
         if self.given.eye is not None:
             saved = torch.load(self.given.eye, weights_only=True, map_location=self.given.device)
             self.model.visual.load_state_dict(saved["eye"])
             self.tasks.load_state_dict(saved["tasks"])
         if self.given.chat is not None:
-            weights = load_file(str(self.given.chat / "model.safetensors"))
-            plain = {name.removeprefix("model."): value.float() for name, value in weights.items()}
+            chat = load_file(str(self.given.chat / "model.safetensors"))
+            plain = {name.removeprefix("model."): value.float() for name, value in chat.items()}
             self.model.language_model.load_state_dict(plain)
 
     def see_and_say(self, now: ViewingBatch) -> tuple[Tensor, Tensor]:
@@ -199,6 +201,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="continued where it exists")
     parser.add_argument("--eye", type=Path, help="start from this result of train_eye")
     parser.add_argument("--chat", type=Path, help="start from the weights in this tiny-chat folder")
+    parser.add_argument("--weights", type=Path, help="go on from an exported folder")
     parser.add_argument("--minutes", type=float, default=60, help="of training in all")
     parser.add_argument("--tokens", type=int, default=6144, help="of a batch with pictures")
     parser.add_argument("--text-tokens", type=int, default=4096, help="of a batch without")

@@ -1,9 +1,14 @@
 // What all panels share. Every text that comes from a model, a tool or the server goes through
 // `textContent`: nothing here ever parses HTML.
 
+const FOCUSABLE = new Set(["button", "input", "select", "summary", "textarea"]);
+
 /** Make an element: `h("button", {class: "x", onclick: f}, "text", child)`. */
 function h(tag, props = {}, ...children) {
   const node = document.createElement(tag);
+  // Keys pressed here are for the panel, not for the notebook's shortcuts; Lumino looks for the
+  // word on the very element that has the focus.
+  if (FOCUSABLE.has(tag) || "tabindex" in props) node.setAttribute("data-lm-suppress-shortcuts", "true");
   for (const [name, value] of Object.entries(props)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (value === true) node.setAttribute(name, "");
@@ -99,8 +104,7 @@ function panel({ model, el }, title, build) {
   const view = newId();
   const notice = h("p", { class: "mlx-notice", role: "status", "aria-live": "polite" });
   const connection = h("p", { class: "mlx-problem", role: "alert" });
-  // Letters and arrows typed here are for the panel, not for the notebook's shortcuts.
-  const root = h("section", { class: "mlx-panel", "aria-label": title, "data-lm-suppress-shortcuts": "true" });
+  const root = h("section", { class: "mlx-panel", "aria-label": title });
   const tell = (text, isBad = false) => {
     say(notice, text);
     notice.classList.toggle("mlx-bad", isBad);

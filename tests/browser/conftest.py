@@ -44,9 +44,9 @@ def lab(tmp_path_factory):
 
 
 @pytest.fixture
-def browser(chromium, lab):
+def browser(chromium, lab, request):
     """Open notebooks, and find at the end that no page has complained."""
     SCREENS.mkdir(parents=True, exist_ok=True)
     opened = Browser(chromium, lab, SCREENS)
     yield opened
-    opened.close()
+    opened.close(request.node.name)

@@ -82,7 +82,7 @@ class Browser:
         joint = "&" if "?" in path else "?"
         page.goto(f"{self.server.url}{path}{joint}token={self.server.token}")
         page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
-        page.locator(".jp-Notebook-ExecutionIndicator[data-status=idle]").first.wait_for()
+        connected(page)
         set_theme(page, theme)
         return page
 
@@ -97,9 +97,26 @@ class Browser:
     def picture(self, page, name: str, *, of=None) -> None:
         (of or page).screenshot(path=self.screens / f"{name}.png")
 
-    def close(self) -> None:
+    def close(self, test: str) -> None:
+        """Leave a picture of the pages as the test left them, and see whether one complained."""
+        for at, page in enumerate(self.context.pages):
+            self.picture(page, f"end-{test}-{at}")
         self.context.close()
         assert self.complaints == [], self.complaints
+
+
+def connected(page) -> None:
+    """Wait until the page's notebook has its kernel: before, Lab asks which one to take."""
+    page.wait_for_function(
+        """() => {
+            const app = window.jupyterapp ?? window.jupyterlab;
+            const context = app?.shell?.currentWidget?.context?.sessionContext;
+            const kernel = context?.session?.kernel;
+            return context?.isReady && kernel?.connectionStatus === "connected"
+                && kernel.status === "idle";
+        }""",
+        timeout=60_000,
+    )
 
 
 def set_theme(page, theme: str) -> None:
@@ -121,15 +138,9 @@ def run_cell(page, at: int = 0, *, wait: bool = True) -> None:
     """Run a cell with the keyboard, and wait until it has ended."""
     cell = page.locator(".jp-Notebook .jp-CodeCell").nth(at)
     prompt = cell.locator(".jp-InputPrompt").first
-    for _ in range(20):
-        cell.locator(".cm-content").click()
-        page.keyboard.press("Shift+Enter")
-        try:
-            # A notebook whose kernel is not there yet forgets the order.
-            expect(prompt).to_have_text(re.compile(r"\[(\*|\d+)\]"), timeout=2000)
-            break
-        except AssertionError:
-            continue
+    cell.locator(".cm-content").click()
+    page.keyboard.press("Shift+Enter")
+    expect(prompt).to_have_text(re.compile(r"\[(\*|\d+)\]"))
     if wait:
         expect(prompt).to_have_text(re.compile(r"\[\d+\]"), timeout=60_000)
 

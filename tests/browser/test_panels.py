@@ -191,8 +191,7 @@ def test_the_dashboard_works_by_keyboard_in_both_themes_narrow_and_reloaded(brow
     whole = panel(page, "mlx-notebook")
     expect(whole.get_by_text(re.compile("engine (running|not started yet)"))).to_be_visible()
     before = "Models"
-    # By arrows in Lab only: in Notebook 7 they do not reach the tabs yet.
-    for tab in ("Figures", "Inspector", "Chat") if front == "lab" else ():
+    for tab in ("Figures", "Inspector", "Chat"):
         whole.get_by_role("tab", name=before).press("ArrowRight")
         before = tab
         expect(whole.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")

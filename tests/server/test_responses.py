@@ -339,4 +339,4 @@ def test_a_server_that_stores_nothing_says_so_on_demand() -> None:
         refused = server.client.post("v1/responses", json={**body, "store": True})
         assert refused.status_code == 503
         assert "responses_max_bytes" in refused.json()["error"]["message"]
-        assert not list(server.folder.glob("mlx_notebook/*"))
+        assert not list(server.folder.glob("mlx_notebook/responses*"))

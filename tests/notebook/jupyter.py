@@ -136,6 +136,11 @@ class Cell:
     next_input: str = ""
 
     @property
+    def said(self):
+        """All text: a slow order leaves its words in its bar's place, a quick one prints them."""
+        return self.stdout + "".join(output.get("text/plain", "") for output in self.outputs)
+
+    @property
     def markdown(self):
         return [output.get("text/markdown") for output in self.outputs]
 

@@ -107,8 +107,7 @@ def test_an_interrupt_stops_the_download_and_the_next_goes_on_from_there(kernel,
 
 def test_loading_a_model_that_is_not_here_downloads_it_and_it_answers(kernel, the_hub):
     name = fresh(the_hub, "org/loaded")
-    cell = kernel.run(f"%mlx load {name}")
-    said = cell.stdout + "".join(output["text/plain"] for output in cell.outputs)
+    said = kernel.run(f"%mlx load {name}").said
     assert "org/loaded is here: 6.2 MB in " in said
     assert "org/loaded is loaded (in " in said
     assert kernel.value(f"{CONVERSATION}.model") == name
@@ -120,9 +119,7 @@ def test_loading_a_model_that_is_not_here_downloads_it_and_it_answers(kernel, th
 
 
 def test_a_revision_is_pulled(kernel, the_hub):
-    cell = kernel.run("%mlx pull org/tiny --revision v1")
-    said = cell.stdout + "".join(output["text/plain"] for output in cell.outputs)
-    assert "org/tiny is here" in said
+    assert "org/tiny is here" in kernel.run("%mlx pull org/tiny --revision v1").said
 
 
 @pytest.mark.parametrize(
@@ -161,7 +158,7 @@ def test_a_gated_model_and_a_full_disk_are_told(kernel, the_hub):
 
 
 def test_a_model_is_pinned_and_let_go_again(kernel, server):
-    assert "It is pinned" in kernel.run("%mlx load tiny-chat --pin").stdout
+    assert "It is pinned" in kernel.run("%mlx load tiny-chat --pin").said
     assert "state:         resident, pinned" in kernel.run("%mlx show tiny-chat").stdout
     assert kernel.run("%mlx unpin tiny-chat").stdout == "tiny-chat is no longer pinned.\n"
     assert not server.status()["models"][0]["pinned"]

@@ -128,7 +128,7 @@ async def test_a_model_with_code_of_its_own_needs_to_be_trusted_by_name(cache: P
     for name in ("a/file", "a/map"):
         with pytest.raises(NotFound, match="trusted_models"):
             await catalog.find(name)
-    assert await names(catalog) == ["tiny-chat"]
+    assert await names(catalog) == ["tiny-chat", "tiny-vision"]
     catalog = Catalog(trusted=["a/file"], log=LOG)
     assert (await catalog.find("a/file")).facts.runs_code
     with pytest.raises(NotFound):
@@ -159,7 +159,7 @@ class TestTheDefault:
 
     async def test_is_told_when_it_is_missing(self) -> None:
         listed = await names(Catalog(default="a/gone", log=LOG))
-        assert listed == ["tiny-chat"]
+        assert listed == ["tiny-chat", "tiny-vision"]
 
 
 async def test_an_unknown_name_may_mean_the_loaded_model(cache: Path) -> None:
@@ -195,7 +195,7 @@ async def test_a_link_out_of_a_configured_folder_leads_nowhere(tmp_path: Path) -
     (tmp_path / "models" / "parent").symlink_to(outside.parent)
     (tmp_path / "models" / "again").symlink_to(inside)
     catalog = Catalog(folders=[str(tmp_path / "models")], log=LOG)
-    assert await names(catalog) == ["tiny-chat", "again", "org/inside"]
+    assert await names(catalog) == ["tiny-chat", "again", "org/inside", "tiny-vision"]
 
 
 def shard(file: Path, *, dtype: str = "BF16", size: int = 1000, cut: int = 0) -> None:

@@ -33,6 +33,12 @@ SHOWN = {
         "Order(item='soup', quantity=3",
         "  rice  ",
     ],
+    "vision": [
+        "A red circle and a blue square on a white background.",
+        'save(colour="green", shape="triangle") → saved',
+        "[('green', 'triangle')]",
+        "Nice to meet you, Ada.",
+    ],
     "openai_clients": ["Your name is Ada.", "get_weather {'city': 'Paris'} gives sunny in Paris"],
     "model_management": ["tiny-chat is loaded", "It is pinned", "are free again", "[]"],
     "inspecting_tool_calls": ['get_price(item="tea") → 3', "<|im_start|>user", "<tool_call>"],

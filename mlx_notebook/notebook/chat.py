@@ -1,7 +1,7 @@
 """`Chat` and `AsyncChat`: a conversation with a model that may call the notebook's functions."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from mlx_notebook.notebook import clients
@@ -94,13 +94,18 @@ class Chat(Conversation):
             if turn.pictures:
                 shown.sent(turn.pictures)
             shown.begin(turn.answer.model)
-            for delta in self._run(server, turn, caller):
-                shown.add(delta)
+            deltas = self._run(server, turn, caller)
+            for delta in deltas:
+                try:
+                    shown.add(delta)
+                except KeyboardInterrupt as interrupt:
+                    # It struck while text was shown: the turn ends as if it had waited for more.
+                    deltas.throw(interrupt)
         finally:
             shown.end(turn.answer)
         return turn.answer
 
-    def _run(self, server: Server, turn: Turn, caller: Caller) -> Iterator[Delta]:
+    def _run(self, server: Server, turn: Turn, caller: Caller) -> Generator[Delta, None, None]:
         with turn.held():
             while turn.calls or turn.wants_reply:
                 if turn.calls:

@@ -47,6 +47,18 @@ def test_json_is_shown_as_code_and_decoded_into_a_variable(kernel):
     assert json.loads(cell.outputs[0]["text/plain"]) == kernel.value("said")
 
 
+def test_an_interrupt_that_strikes_while_text_is_shown_ends_the_turn_too(kernel):
+    kernel.run(
+        "from mlx_notebook.notebook.rendering import NoView\n"
+        "class Struck(NoView):\n"
+        "    def add(self, delta): raise KeyboardInterrupt\n"
+        "chat = Chat(max_tokens=30)"
+    )
+    assert kernel.run("chat.ask('Hello!', show=Struck())", check=False).ename == "Interrupted"
+    assert kernel.value("chat.last.outcome") == "interrupted"
+    assert kernel.value("[message['role'] for message in chat.messages]") == ["user", "assistant"]
+
+
 def test_code_goes_to_a_new_cell(kernel):
     cell = kernel.run("%%chat -t 0 --code\nWrite a python function that adds two numbers.")
     assert cell.next_input

@@ -118,6 +118,7 @@ def test_a_model_is_pinned_and_let_go_again(server: RunningServer) -> None:
     answer = server.client.post("mlx/models/pin", json=order).json()
     assert answer == {"model": "org/other", "pinned": False}
     wait_for(lambda: pinned() == [], 5)
+    server.client.post("mlx/models/unload", json={"model": "short"}).raise_for_status()
     error = server.client.post("mlx/models/pin", json={"model": "short"}).json()["error"]
     assert "load it first" in error["message"]
 

@@ -166,8 +166,9 @@ def test_an_adapter_answers_under_its_own_name_beside_its_base(server: RunningSe
         return str(answer["choices"][0]["message"])
 
     assert text("base+lora/trained") != text("base")
-    resident = {model["id"] for model in server.status()["models"]}
-    assert {"base", "base+lora/trained"} <= resident
+    both = {"base", "base+lora/trained"}
+    # The status follows the engine four times a second.
+    wait_for(lambda: both <= {model["id"] for model in server.status()["models"]}, 5)
 
 
 def test_an_order_may_name_the_adapter_apart(server: RunningServer) -> None:

@@ -120,7 +120,7 @@ def test_the_file_holds_no_secret_and_reads_well(recorded, server):
 def test_a_stream_comes_at_its_recorded_pace(recorded, no_server):
     path, _ = recorded
     # Slow enough that its updates cannot be those of one piece.
-    no_server.run(f"%mlx replay {path} --speed 0.2")
+    no_server.run(f"%mlx replay {path} --speed 0.05")
     cell = no_server.run(CELLS[1])
     assert cell.updates > 3
     assert "tokens/s" in cell.outputs[1]["text/plain"]

@@ -71,7 +71,8 @@ def _follow_up(rng: random.Random) -> Case:
     pixels, scene, library, asked = _asked(rng, rng.choice(("shape", "colour", "count")))
     while True:
         then = ask(scene, rng)
-        if then is not None and then.question != asked.question:
+        # A box is right within a tolerance, not exactly.
+        if then is not None and then.question != asked.question and then.skill != "box":
             break
     messages = [
         _user(asked.question, 1),

@@ -229,6 +229,27 @@ def size(scene: Scene, rng: random.Random) -> Asked | None:
     return Asked("size", said, one if holds else other)
 
 
+def box(scene: Scene, rng: random.Random) -> Asked | None:
+    """Where something is: left, top, right and bottom edge in percent of the picture.
+
+    Each answer says much more about place and extent than a comparison's yes or no, so that the
+    model learns sooner what comparisons are made of.
+    """
+    picked = _pick(scene, rng)
+    if picked is None:
+        return None
+    thing, name = picked
+    edges = (
+        (thing.x - thing.half_width) / scene.width, (thing.y - thing.half_height) / scene.height,
+        (thing.x + thing.half_width) / scene.width, (thing.y + thing.half_height) / scene.height,
+    )  # fmt: skip
+    said = rng.choice(
+        ("Where is {}?", "Give the box of {}.", "What is the box around {}?", "Find {}.")
+    )
+    told = ", ".join(str(min(99, max(0, int(100 * edge)))) for edge in edges)
+    return Asked("box", said.format(name), f"[{told}]")
+
+
 def exists(scene: Scene, rng: random.Random) -> Asked | None:
     """Whether there is such a thing."""
     things = scene.shapes
@@ -302,8 +323,8 @@ def describe(scene: Scene, rng: random.Random) -> Asked | None:
 
 
 ASKERS: tuple[tuple[Callable[[Scene, random.Random], Asked | None], float], ...] = (
-    (shape, 3), (colour, 3), (count, 3), (position, 4), (size, 2.5), (exists, 1.2), (digits, 4),
-    (background, 0.7), (describe, 2.5),
+    (shape, 2.5), (colour, 2.5), (count, 4), (position, 7), (size, 6), (exists, 2), (digits, 3.5),
+    (background, 0.5), (describe, 2), (box, 4),
 )  # fmt: skip
 
 

@@ -120,7 +120,7 @@ class Trainer:
         pictures = [p for path in paths for p in read_shard(path)[:60]]
         right: dict[str, list[bool]] = defaultdict(list)
         waiting: list[tuple[str, Example]] = []
-        names = [asker.__name__ for asker, _ in questions.ASKERS]
+        names = [asker.__name__ for asker, _ in questions.ASKERS if asker is not questions.box]
         while len(waiting) < count:
             picture: Picture = rng.choice(pictures)
             asked = questions.ask(picture.scene, rng, names[len(waiting) % len(names)])

@@ -123,9 +123,9 @@ def viewing(pool: list[list[Picture]], rng: random.Random) -> Viewing:
         if rng.random() < 0.5:
             picture, other = mirrored(picture), mirrored(other)
         roll = rng.random()
-        if roll < 0.6:
-            return conversations.one_picture(picture, rng, rng.choice((1, 4, 5, 6, 7, 8)))
-        if roll < 0.73:
+        if roll < 0.76:
+            return conversations.one_picture(picture, rng, rng.choice((1, 6, 8, 10, 12)))
+        if roll < 0.86:
             more = [picture, other]
             if rng.random() < 0.15:
                 more.append(rng.choice(rng.choice(pool)))

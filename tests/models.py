@@ -131,8 +131,8 @@ TINY_VISION = {
 }  # fmt: skip
 
 
-def tiny_vision(folder: Path, *, seed: int = 3) -> Path:
-    """A random Qwen3-VL in the layout that tiny-vision is exported in."""
+def tiny_vision(folder: Path, *, seed: int = 3, **changes: Any) -> Path:
+    """A random Qwen3-VL in the layout that tiny-vision is exported in, or with other sizes."""
     import mlx.core as mx
     from mlx.utils import tree_flatten
     from mlx_vlm.models.qwen3_vl import Model, ModelConfig
@@ -140,7 +140,7 @@ def tiny_vision(folder: Path, *, seed: int = 3) -> Path:
     from mlx_notebook.demo_models.training.tiny_vision import folder as files
 
     folder.mkdir(parents=True, exist_ok=True)
-    files.write(folder, TINY_VISION)
+    files.write(folder, {**TINY_VISION, **changes})
     mx.random.seed(seed)
     model = Model(ModelConfig.from_dict(json.loads((folder / "config.json").read_text())))
     weights = {}

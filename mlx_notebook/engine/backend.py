@@ -3,15 +3,21 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from mlx_notebook.engine.adapters import Base
-from mlx_notebook.engine.language import Language
+from mlx_notebook.engine.language import Plan
 from mlx_notebook.engine.prompts import Prepared
 from mlx_notebook.engine.sampling import Row
 from mlx_notebook.engine.vocabulary import Vocabulary
-from mlx_notebook.messages import Prompt
+from mlx_notebook.messages import Generate, Prompt
 
 Done = int | None
 """What loading yields: the bytes of weights in memory; None before the files are checked."""
+
+Vectors = npt.NDArray[np.float32]
+"""Shape (texts, dimensions)."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +42,8 @@ class Progress:
 class Backend(Protocol):
     """A model in memory and the batch of sequences that it decodes.
 
-    Everything but `prepare` belongs to the thread that owns MLX. `len` counts its sequences.
+    Everything but `prepare` and `plan` belongs to the thread that owns MLX. `len` counts its
+    sequences; a model that only embeds never has any, since `plan` refuses what would be one.
 
     Attributes
     ----------
@@ -59,7 +66,6 @@ class Backend(Protocol):
     name: str
     model: Any
     tokenizer: Any
-    language: Language
     vocabulary: Vocabulary
     defaults: dict[str, Any]
     context_length: int
@@ -77,6 +83,26 @@ class Backend(Protocol):
         ------
         InvalidRequest, VisionNotSupported
             If the prompt, or a picture in it, cannot be fed to this model.
+        """
+        ...
+
+    def plan(self, command: Generate) -> tuple[Prepared, Plan]:
+        """Make a request's prompt and the plan for its rows; called on a worker's thread.
+
+        Raises
+        ------
+        InvalidRequest, VisionNotSupported
+            If this model cannot do what is asked.
+        """
+        ...
+
+    def embed(self, batch: list[list[int]]) -> Vectors:
+        """Make a vector of each tokenized text, whatever else is in the batch.
+
+        Raises
+        ------
+        InvalidRequest
+            If the model has none to give.
         """
         ...
 

@@ -1,58 +1,105 @@
-"""Texts to vectors: the normalised mean of a model's last hidden states."""
+"""Texts to unit vectors, a padded batch at a time, so that others go on decoding."""
 
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
+import numpy.typing as npt
 
-from mlx_notebook.engine.backend import Backend
+from mlx_notebook.engine.backend import Backend, Vectors
 from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
 from mlx_notebook.messages import Embed, Embedded
 
 
 class Embedding:
-    """One `Embed` command at work; each `step` embeds one input, so that others go on decoding."""
+    """One `Embed` command at work.
 
-    def __init__(self, command: Embed, inputs: list[list[int]]):
+    Parameters
+    ----------
+    command, inputs
+        What was asked, and its texts as tokens.
+    limit
+        Most tokens of one input.
+    chunk
+        Most tokens of one batch, padding included; a longer input is a batch of its own.
+
+    Raises
+    ------
+    ContextOverflow
+        If an input is too long, naming it.
+    """
+
+    def __init__(self, command: Embed, inputs: list[list[int]], limit: int, chunk: int):
+        for index, tokens in enumerate(inputs):
+            if len(tokens) > limit:
+                raise ContextOverflow(
+                    f"Input {index} has {len(tokens)} tokens, and {command.model} takes {limit} "
+                    "at most.",
+                    f"input[{index}]" if len(inputs) > 1 else "input",
+                )
         self.id = command.id
         self.command = command
-        self._inputs = inputs
-        self._vectors: list[bytes] = []
+        self._inputs, self._chunk = inputs, chunk
+        self._vectors = [b""] * len(inputs)
+        # Of about one length, a batch has little padding; the longest wait at the end.
+        self._left = sorted(range(len(inputs)), key=lambda index: -len(inputs[index]))
 
     def step(self, backend: Backend) -> Embedded | None:
-        """Embed the next input; the answer after the last one.
+        """Embed the next batch; the answer after the last one.
 
         Raises
         ------
-        InvalidRequest, ContextOverflow
-            If the model gives no hidden states, or an input is longer than its context.
+        InvalidRequest
+            If the model gives no hidden states, or fewer dimensions than are asked for.
         """
-        tokens = self._inputs[len(self._vectors)]
-        if len(tokens) > backend.context_length:
-            raise ContextOverflow(
-                f"input {len(self._vectors)} has {len(tokens)} tokens, and this model's context "
-                f"is {backend.context_length}.",
-                "input",
+        batch = [self._left.pop()]
+        while self._left and len(self._inputs[self._left[-1]]) * (len(batch) + 1) <= self._chunk:
+            batch.append(self._left.pop())
+        vectors = backend.embed([self._inputs[index] for index in batch])
+        size = self.command.dimensions or vectors.shape[1]
+        if size > vectors.shape[1]:
+            raise InvalidRequest(
+                f"this model's embeddings have {vectors.shape[1]} dimensions", "dimensions"
             )
-        vector = _mean(backend.model, tokens)
-        size = self.command.dimensions
-        if size is not None:
-            if size > len(vector):
-                raise InvalidRequest(
-                    f"this model's embeddings have {len(vector)} dimensions", "dimensions"
-                )
-            vector = vector[:size]
-        norm = float(np.linalg.norm(vector)) or 1.0
-        self._vectors.append((vector / norm).astype("<f4").tobytes())
-        if len(self._vectors) < len(self._inputs):
+        kept = vectors[:, :size]
+        norms = np.linalg.norm(kept, axis=1, keepdims=True)
+        units = (kept / np.where(norms == 0, 1, norms)).astype("<f4")
+        for index, vector in zip(batch, units, strict=True):
+            self._vectors[index] = vector.tobytes()
+        if self._left:
             return None
         return Embedded(self.command.id, self._vectors, sum(map(len, self._inputs)))
 
 
-def _mean(model: Any, tokens: list[int]) -> np.ndarray:
-    """Mean over positions of the hidden states before the output head, shape (hidden size,)."""
+def mean(model: Any, batch: list[list[int]]) -> Vectors:
+    """Mean over positions of a writing model's hidden states before the output head.
+
+    Raises
+    ------
+    InvalidRequest
+        If the model keeps them to itself.
+    """
     inner = getattr(model, "model", None)
     if inner is None:
+        inner = getattr(getattr(model, "language_model", None), "model", None)
+    if inner is None:
         raise InvalidRequest("this model gives no embeddings", "model")
-    hidden = inner(mx.array([tokens]))
-    return np.array(hidden[0].astype(mx.float32).mean(axis=0))
+    tokens, mask = padded(batch, 0)
+    # What writes looks back only: padding behind a text changes nothing of it.
+    hidden = np.array(inner(mx.array(tokens)).astype(mx.float32))
+    weights = (mask / mask.sum(axis=1, keepdims=True)).astype(np.float32)
+    means: Vectors = np.einsum("tp,tpd->td", weights, hidden)
+    return means
+
+
+def padded(
+    batch: list[list[int]], padding: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Texts as one array, shape (texts, longest), and 1 where a token of theirs stands."""
+    shape = len(batch), max(map(len, batch))
+    tokens = np.full(shape, padding, np.int32)
+    mask = np.zeros(shape, np.int32)
+    for row, text in enumerate(batch):
+        tokens[row, : len(text)] = text
+        mask[row, : len(text)] = 1
+    return tokens, mask

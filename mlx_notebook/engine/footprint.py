@@ -11,6 +11,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlx_notebook.embedding_files import embeds
 from mlx_notebook.engine.adapters import replaces_base
 from mlx_notebook.engine.errors import LoadFailed, reason
 from mlx_notebook.messages import ModelOptions
@@ -64,7 +65,11 @@ def footprint(name: str, path: Path, options: ModelOptions) -> Footprint:
     """
     try:
         config = _config(path / "config.json")
-        base = sum(map(_weight_bytes, _files(path)))
+        only_embeds = embeds(name, path, config)
+        files = _files(path)
+        if only_embeds:  # layers behind the pooling have folders of their own
+            files += sorted(path.glob("*/*.safetensors"))
+        base = sum(map(_weight_bytes, files))
         own = sum(map(_weight_bytes, _files(Path(options.draft)))) if options.draft else 0
         adapter = Path(options.adapter) if options.adapter else None
         if adapter and (weights := adapter / "adapters.safetensors").is_file():
@@ -76,7 +81,7 @@ def footprint(name: str, path: Path, options: ModelOptions) -> Footprint:
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise LoadFailed(f"{name} cannot be loaded: {reason(error)}", "model") from error
     shareable = adapter is None or not replaces_base(adapter)
-    return Footprint(base, own, _kv_bytes(config, options), shareable)
+    return Footprint(base, own, 0 if only_embeds else _kv_bytes(config, options), shareable)
 
 
 def _config(file: Path) -> dict[str, Any]:

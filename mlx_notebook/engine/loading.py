@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
+from mlx_notebook.embedding_files import embeds
 from mlx_notebook.engine import text
 from mlx_notebook.engine.backend import Backend, Done
 from mlx_notebook.engine.errors import LoadFailed
@@ -52,14 +53,23 @@ def load(
         )
     if not options.trust_remote_code:
         refuse_code(name, path)
+    config = _read(name, path / "config.json")
+    if isinstance(config, dict) and embeds(name, path, config):
+        embedder = yield from _imported("embedder", workers)
+        embedding: Backend = yield from embedder.load(name, path, options, workers)
+        return embedding
     if sees(path):
-        # Two seconds and hundreds of modules: only where a model needs it, and off this thread.
-        pending = workers.submit(importlib.import_module, "mlx_notebook.engine.vision")
-        vision: Any = yield from wait(pending)
-        backend: Backend = yield from vision.load(name, path, options, settings, prefixes, workers)
-        return backend
+        vision = yield from _imported("vision", workers)
+        seeing: Backend = yield from vision.load(name, path, options, settings, prefixes, workers)
+        return seeing
     shared = donor if isinstance(donor, text.TextBackend) else None
     return (yield from text.load(name, path, options, settings, prefixes, workers, donor=shared))
+
+
+def _imported(backend: str, workers: Executor) -> Generator[Done, None, Any]:
+    """Import a backend over mlx-vlm: two seconds and hundreds of modules, off this thread."""
+    module = f"mlx_notebook.engine.{backend}"
+    return (yield from wait(workers.submit(importlib.import_module, module)))
 
 
 def refuse_code(name: str, path: Path) -> None:

@@ -50,13 +50,7 @@ def prepare(language: Language, prompt: Prompt, keep_stable: bool = False) -> Pr
     """
     tokenizer = language.tokenizer
     if isinstance(prompt, TextPrompt):
-        if isinstance(prompt.text, str):
-            tokens = tokenizer.encode(prompt.text)
-            return Prepared(tokens, prompt.text, len(tokens))
-        size = len(tokenizer)
-        if any(not 0 <= token < size for token in prompt.text):
-            raise InvalidRequest(f"token ids must lie between 0 and {size - 1}", "prompt")
-        return Prepared(list(prompt.text), "", len(prompt.text))
+        return feed(tokenizer, prompt)
     conversation = language.conversation(prompt)
     options = prompt.template_kwargs
     text = apply_template(tokenizer, *conversation, options, prompt.add_generation_prompt)
@@ -67,6 +61,23 @@ def prepare(language: Language, prompt: Prompt, keep_stable: bool = False) -> Pr
         if text.startswith(head):
             stable = len(tokenizer.encode(head, add_special_tokens=False))
     return Prepared(tokens, text, stable)
+
+
+def feed(tokenizer: Any, prompt: TextPrompt) -> Prepared:
+    """Tokenize a text as it is; token ids are taken as they are.
+
+    Raises
+    ------
+    InvalidRequest
+        If there is no such token.
+    """
+    if isinstance(prompt.text, str):
+        tokens = tokenizer.encode(prompt.text)
+        return Prepared(tokens, prompt.text, len(tokens))
+    size = len(tokenizer)
+    if any(not 0 <= token < size for token in prompt.text):
+        raise InvalidRequest(f"token ids must lie between 0 and {size - 1}", "prompt")
+    return Prepared(list(prompt.text), "", len(prompt.text))
 
 
 def tokenized(

@@ -24,7 +24,6 @@ from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.prefix_disk import PrefixDisk
 from mlx_notebook.engine.prefix_store import Arrays, PrefixStore
 from mlx_notebook.engine.prompts import Prepared, allowed_tokens, tokenized
-from mlx_notebook.engine.reasoning import opens_in
 from mlx_notebook.engine.request import Request
 from mlx_notebook.engine.residency import Residency
 from mlx_notebook.engine.scoring import Scoring
@@ -233,19 +232,13 @@ class Scheduler:
 
     def _prepare(self, command: Generate, slot: Slot) -> Continuation:
         backend = slot.backend
-        asked = backend.language.shown(command.prompt, command.tool_choice)
-        prompt = backend.prepare(asked)
-        if not prompt.tokens:
-            raise InvalidRequest("the prompt is empty", "messages")
+        prompt, plan = backend.plan(command)
         max_tokens = allowed_tokens(
             len(prompt.tokens),
             backend.context_length,
             command.sampling.max_tokens,
             self._settings.max_prompt_tokens,
         )
-        reasoning = backend.language.reasoning
-        thinking = reasoning is not None and opens_in(prompt.text, reasoning)
-        plan = backend.language.plan(command, thinking)
         on_disk = self._prefixes.on_disk(command.model, prompt.known_as)
         return partial(self._prepared, command.id, slot, prompt, plan, max_tokens, on_disk)
 
@@ -299,7 +292,9 @@ class Scheduler:
         inputs = [backend.prepare(TextPrompt(text=text)).tokens for text in command.inputs]
         if not inputs or not all(inputs):
             raise InvalidRequest("an input is empty", "input")
-        return partial(slot.aside.append, Embedding(command, inputs))
+        chunk = self._settings.prefill_step
+        embedding = Embedding(command, inputs, backend.context_length, chunk)
+        return partial(slot.aside.append, embedding)
 
     def _refuse(self, job_id: str, error: EngineError) -> None:
         """End a request or another job with an error."""

@@ -17,20 +17,22 @@ from mlx_lm.models.cache import CacheList, KVCache, make_prompt_cache, trim_prom
 from mlx_lm.utils import load_config, load_model, load_tokenizer
 
 from mlx_notebook.engine.adapters import Base, lay, own_bytes, share
-from mlx_notebook.engine.backend import Done, Progress, Token
+from mlx_notebook.engine.backend import Done, Progress, Token, Vectors
 from mlx_notebook.engine.batch import RowGenerator
 from mlx_notebook.engine.draft_loading import load_speculation
+from mlx_notebook.engine.embedding import mean
 from mlx_notebook.engine.errors import InvalidRequest, LoadFailed, VisionNotSupported, reason
-from mlx_notebook.engine.language import Language
+from mlx_notebook.engine.language import Language, Plan
 from mlx_notebook.engine.memory import versions
 from mlx_notebook.engine.model_identity import identify
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.prompts import Prepared, apply_template, prepare
 from mlx_notebook.engine.quantized import quantized_caches
+from mlx_notebook.engine.reasoning import opens_in
 from mlx_notebook.engine.sampling import Row
 from mlx_notebook.engine.sights import Sights
 from mlx_notebook.engine.vocabulary import Vocabulary
-from mlx_notebook.messages import ChatPrompt, EngineConfig, ModelOptions, Prompt
+from mlx_notebook.messages import ChatPrompt, EngineConfig, Generate, ModelOptions, Prompt
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +91,19 @@ class TextBackend:
                 f"The model {self.name} sees no pictures.", prompt.pictures[0].where
             )
         return prepare(self.language, prompt, keep_stable=not self.trimmable)
+
+    def plan(self, command: Generate) -> tuple[Prepared, Plan]:
+        """Make a request's prompt and the plan for its rows."""
+        prompt = self.prepare(self.language.shown(command.prompt, command.tool_choice))
+        if not prompt.tokens:
+            raise InvalidRequest("the prompt is empty", "messages")
+        reasoning = self.language.reasoning
+        thinking = reasoning is not None and opens_in(prompt.text, reasoning)
+        return prompt, self.language.plan(command, thinking)
+
+    def embed(self, batch: list[list[int]]) -> Vectors:
+        """Make a vector of each tokenized text: the mean of the last hidden states."""
+        return mean(self.model, batch)
 
     def insert(
         self, row: Row, prompt: Prepared, max_tokens: int, *, endless: bool
@@ -235,8 +250,7 @@ def load(
     began = time.perf_counter()
     try:
         config = load_config(path)
-        if not any(next(path.glob(kind), None) for kind in _VOCABULARIES):
-            raise FileNotFoundError("there is no tokenizer in its folder.")
+        require_tokenizer(path)
         # Reading the tokenizer is pure Python and takes as long as all the rest.
         trusted = options.trust_remote_code
         extra = {"trust_remote_code": trusted}
@@ -301,6 +315,12 @@ def wait(pending: Future[Any], done: Done = None) -> Generator[Done, None, Any]:
         time.sleep(0.002)
         yield done
     return pending.result()
+
+
+def require_tokenizer(path: Path) -> None:
+    """Raise `FileNotFoundError` where a model's folder has no vocabulary."""
+    if not any(next(path.glob(kind), None) for kind in _VOCABULARIES):
+        raise FileNotFoundError("there is no tokenizer in its folder.")
 
 
 def open_tokenizer(path: Path, config: dict[str, Any], extra: dict[str, Any] | None = None) -> Any:

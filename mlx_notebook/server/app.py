@@ -405,7 +405,7 @@ class MlxNotebookApp(ExtensionApp):
             ),
             env={**env, **self.engine_env},
             log=self.log,
-            used=last_model.note,
+            used=lambda model: last_model.note(model) if self.catalog.writes(model) else None,
         )
         aliases = {**curated.aliases(), **self.model_aliases}
         self.model_options = Settings(

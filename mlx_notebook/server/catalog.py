@@ -50,6 +50,11 @@ class Entry(Struct, frozen=True):
         """Whether it takes pictures."""
         return self.facts.sees
 
+    @property
+    def embeds(self) -> bool:
+        """Whether it makes vectors and writes nothing."""
+        return self.facts.embeds
+
 
 class Catalog:
     """Knows the models by name.
@@ -163,7 +168,8 @@ class Catalog:
             EMBEDDED_DEFAULT,
         )
         found = next((name for name in candidates if name and name in self._entries), None)
-        return found or self._configured_default or next(iter(self.names), EMBEDDED_DEFAULT)
+        writers = (name for name in self.names if self.writes(name))
+        return found or self._configured_default or next(writers, EMBEDDED_DEFAULT)
 
     @property
     def default_now(self) -> str | None:
@@ -178,6 +184,11 @@ class Catalog:
     async def refresh(self) -> None:
         """Look at the disk again, since something has just been put there."""
         await self._scan()
+
+    def writes(self, name: str) -> bool:
+        """Whether a model does more than embed, as far as the last scan tells."""
+        entry = self._entries.get(self.canonical(name))
+        return entry is None or not entry.embeds
 
     def fault(self, name: str) -> str | None:
         """Return what is wrong with a model's settings, as of the last scan."""

@@ -209,6 +209,22 @@ def vision_not_supported(name: str, where: str, seers: Sequence[str]) -> Invalid
     )
 
 
+def writes_nothing(name: str, writers: Sequence[str]) -> InvalidRequest:
+    """Return the error for a chat or a text to go on with, asked of a model that only embeds.
+
+    Args:
+        name: The model.
+        writers: The models here that write, those in memory first.
+    """
+    shown = ", ".join(writers[:10]) + (", ..." if len(writers) > 10 else "")
+    return InvalidRequest(
+        f"The model {name!r} is for v1/embeddings and writes nothing. "
+        + (f"Models here that do: {shown}." if writers else "No model here does."),
+        param="model",
+        code="generation_not_supported",
+    )
+
+
 def from_failed(failed: Failed) -> ApiError:
     """Return the error that tells a client of the engine's `Failed` event."""
     make = _FROM_ENGINE.get(failed.code, EngineError)

@@ -2,7 +2,7 @@
 
 import secrets
 import string
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypedDict, Unpack
 
@@ -19,7 +19,7 @@ from mlx_notebook.messages import (
 from mlx_notebook.server.auto_download import find_model
 from mlx_notebook.server.base import EventStreamHandler
 from mlx_notebook.server.catalog import Entry
-from mlx_notebook.server.errors import vision_not_supported
+from mlx_notebook.server.errors import ApiError, vision_not_supported, writes_nothing
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.recording import Origin
 from mlx_notebook.server.streams import RequestStream
@@ -58,9 +58,11 @@ class GenerationHandler(EventStreamHandler):
         """Return the order to run a request on the model of that name, or on the default one.
 
         Raises:
-            ApiError: The model is not there, or a picture cannot be shown to it.
+            ApiError: The model is not there or writes nothing, or a picture cannot be shown to it.
         """
         entry = await find_model(self, model)
+        if entry.embeds:
+            raise await self._no_writer(entry)
         prompt = entry.settings.prompted(prompt)
         if isinstance(prompt, ChatPrompt):
             prompt = await self.shown_to(entry, prompt)
@@ -84,14 +86,19 @@ class GenerationHandler(EventStreamHandler):
         if not (pictures := sources(prompt.messages)):
             return prompt
         if not entry.sees:
-            raise vision_not_supported(entry.name, pictures[0].where, await self._seers())
+            seers = await self._names(lambda other: other.sees)
+            raise vision_not_supported(entry.name, pictures[0].where, seers)
         return await self.extension.pictures.taken_in(prompt)
 
-    async def _seers(self) -> list[str]:
-        """Return the names of the models here that see, those in memory first."""
+    async def _no_writer(self, entry: Entry) -> ApiError:
+        writers = await self._names(lambda other: "chat" in other.facts.capabilities)
+        return writes_nothing(entry.name, writers)
+
+    async def _names(self, fits: Callable[[Entry], bool]) -> list[str]:
+        """Return the names of the models here of some kind, those in memory first."""
         stats = self.extension.supervisor.telemetry.stats
         resident = {model.model for model in stats.resident} if stats else set()
-        names = [entry.name for entry in await self.extension.catalog.entries() if entry.sees]
+        names = [entry.name for entry in await self.extension.catalog.entries() if fits(entry)]
         told = [f"{name} (in memory)" for name in names if name in resident]
         return told + [name for name in names if name not in resident]
 
@@ -137,6 +144,8 @@ class GenerationHandler(EventStreamHandler):
                 cannot be shown to it.
         """
         entry = await find_model(self, model)
+        if isinstance(prompt, ChatPrompt) and entry.embeds:
+            raise await self._no_writer(entry)
         prompt = entry.settings.prompted(prompt)
         if isinstance(prompt, ChatPrompt):
             prompt = await self.shown_to(entry, prompt)

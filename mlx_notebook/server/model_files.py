@@ -16,6 +16,8 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from mlx_notebook.embedding_files import embeds, longest_input
+
 # config.json holds a few kilobytes; a list of thousands of labels may be larger.
 _LARGEST_CONFIG = 4 * 1024 * 1024
 _LARGEST_HEADER = 100 * 1024 * 1024
@@ -45,6 +47,7 @@ class Weights(Struct, frozen=True):
 class Facts(Struct, frozen=True):
     """What a model's folder says. Sizes are bytes, `context_window` tokens.
 
+    `embeds` says that it makes vectors and writes nothing.
     `kept` is what the keys and values of some thousand tokens take in 16 bits. `missing` names
     files that are still to come; `error` says why the model cannot be loaded, if that shows.
     """
@@ -59,6 +62,7 @@ class Facts(Struct, frozen=True):
     created: int
     runs_code: bool = False
     sees: bool = False
+    embeds: bool = False
     missing: tuple[str, ...] = ()
     error: str | None = None
 
@@ -88,29 +92,36 @@ def read(folder: Path, name: str, *, expected: frozenset[str] = frozenset()) -> 
         return None
     config = _config(file)
     sees = _sees(config)
-    if not sees and not _writes_text(config):
+    only_embeds = embeds(name, folder, config)
+    if not (sees or only_embeds or _writes_text(config)):
         return None
     shards, missing = _shards(folder)
     missing |= {file for file in expected if not (folder / file).is_file()}
     if not shards and not missing:
         return None
     weights, error = Weights(), None
+    if only_embeds:  # layers behind the pooling have folders of their own
+        shards += sorted(folder.glob("*/*.safetensors"))
+    elif (folder / "modules.json").is_file():
+        error = f"no embedding model of the kind {config['model_type']} can be run"
     try:
         weights = _weights(shards)
     except ValueError as wrong:
         error = str(wrong)
-    context = _context_window(config)
+    context = longest_input(folder, config) if only_embeds else _context_window(config)
+    kept = 0 if only_embeds else _kept(config, min(context or _TOKENS_KEPT, _TOKENS_KEPT))
     return Facts(
         architecture=str(config["model_type"]),
         context_window=context,
-        capabilities=_capabilities(folder, name, sees=sees),
+        capabilities=("embeddings",) if only_embeds else _capabilities(folder, sees=sees),
         quantization=_quantization(config),
         bytes_on_disk=sum(child.stat().st_size for child in folder.iterdir() if child.is_file()),
         weights=weights,
-        kept=_kept(config, min(context or _TOKENS_KEPT, _TOKENS_KEPT)),
+        kept=kept,
         created=int(file.stat().st_mtime),
         runs_code=bool(config.get("model_file") or config.get("auto_map")),
         sees=sees,
+        embeds=only_embeds,
         missing=tuple(sorted(missing)),
         error=None if missing else error,
     )
@@ -186,10 +197,7 @@ def _tensors(file: Path) -> Iterator[tuple[str, int]]:
         yield dtype, end - start
 
 
-def _capabilities(folder: Path, name: str, *, sees: bool) -> tuple[str, ...]:
-    made_to_embed = (folder / "modules.json").is_file() or "embedding" in name.lower()
-    if made_to_embed:
-        return ("embeddings",)
+def _capabilities(folder: Path, *, sees: bool) -> tuple[str, ...]:
     template = _chat_template(folder)
     found = {
         "chat": bool(template),

@@ -5,17 +5,23 @@ from pathlib import Path
 
 import pytest
 
+from tests.embedders import embedder
 from tests.models import qwen3
 from tests.server.running import RunningServer, running
 
 
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with random models: `short` and `long` by their context, and `org/other`."""
+    """A folder with random models.
+
+    `short` and `long` by their context, `org/other`, and two that embed: `words`, `org/embedding`.
+    """
     folder = tmp_path_factory.mktemp("models")
     qwen3(folder / "short", context=64)
     qwen3(folder / "long", context=32768)
     qwen3(folder / "org" / "other", seed=1)
+    embedder(folder / "words", "bert", pooling="cls_token", limit=24)
+    embedder(folder / "org" / "embedding", "qwen3", pooling="lasttoken")
     return folder
 
 

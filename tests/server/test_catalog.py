@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook.server import curated
+from mlx_notebook.server import curated, places
 from mlx_notebook.server.catalog import Catalog, Entry
 from mlx_notebook.server.errors import NotFound, Unavailable
 from mlx_notebook.server.settings import ModelSettings, Settings
@@ -74,12 +74,14 @@ async def test_models_are_found_in_the_cache_at_the_revision_of_main(cache: Path
     assert entry.source == "cache"
 
 
-async def test_only_text_models_with_weights_are_listed(cache: Path) -> None:
+async def test_only_models_of_text_with_weights_are_listed(cache: Path) -> None:
     cached(cache, "a/text", architectures=["LlamaForCausalLM"])
     cached(
         cache, "a/nested", text_config={"max_position_embeddings": 9}, max_position_embeddings=None
     )
-    cached(cache, "a/encoder", architectures=["BertModel"])
+    cached(cache, "a/encoder", model_type="distilbert", architectures=["DistilBertModel"])
+    cached(cache, "a/ranks", model_type="bert", architectures=["BertForSequenceClassification"])
+    cached(cache, "a/embeds", model_type="bert", architectures=["BertModel"])
     cached(cache, "a/sound", architectures=["WhisperForConditionalGeneration"])
     cached(cache, "a/no-type", model_type=None)
     (cached(cache, "a/no-weights") / "model.safetensors").unlink()
@@ -87,8 +89,10 @@ async def test_only_text_models_with_weights_are_listed(cache: Path) -> None:
     (cache / "datasets--a--b").mkdir()
     catalog = Catalog(log=LOG)
     listed = await names(catalog)
-    assert {"a/text", "a/nested"} <= set(listed)
-    assert not {"a/encoder", "a/sound", "a/no-type", "a/no-weights", "a/broken"} & set(listed)
+    assert {"a/text", "a/nested", "a/embeds"} <= set(listed)
+    left_out = {"a/encoder", "a/ranks", "a/sound", "a/no-type", "a/no-weights", "a/broken"}
+    assert not left_out & set(listed)
+    assert (await catalog.find("a/embeds")).facts.capabilities == ("embeddings",)
     assert (await catalog.find("a/nested")).context_window == 9
 
 
@@ -293,3 +297,20 @@ async def test_a_pinned_revision_is_the_model_of_that_name(cache: Path) -> None:
         settings = Settings({"a/one": ModelSettings(revision=revision)}, None, LOG)
         entry = await Catalog(settings=settings, log=LOG).find("a/one")
         assert entry.path.name == expected
+
+
+async def test_an_embedding_model_that_cannot_be_run_says_so(cache: Path) -> None:
+    (cached(cache, "a/one", model_type="mistral") / "modules.json").write_text("[]")
+    with pytest.raises(Unavailable, match="no embedding model of the kind mistral can be run"):
+        await Catalog(log=LOG).find("a/one")
+
+
+async def test_a_model_that_only_embeds_is_never_the_default(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "_EMBEDDED", cache / "nothing")
+    cached(cache, "a/embeds", model_type="bert", architectures=["BertModel"])
+    cached(cache, "b/writes")
+    catalog = Catalog(log=LOG)
+    assert await catalog.default() == "b/writes"
+    assert not catalog.writes("a/embeds")

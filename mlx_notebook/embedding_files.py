@@ -1,0 +1,65 @@
+"""What a model's folder says of embedding texts; server and engine read it alike.
+
+Only JSON files are read. Layout of sentence-transformers' folders:
+https://sbert.net/docs/sentence_transformer/usage/custom_models.html
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+# The kinds that mlx-vlm can make vectors with (its `embedding_loader`), hyphens aside: those made
+# for it, and those that also write.
+_ENCODERS = ("bert", "modernbert", "xlm_roberta")
+_WRITERS = ("gemma3_text", "lfm2", "ministral3", "qwen3")
+_OTHER_HEADS = ("Classification", "QuestionAnswering", "MultipleChoice")
+# Files that tell how long a text may be, and under which key.
+_LIMITS = (
+    ("sentence_bert_config.json", "max_seq_length"),
+    ("tokenizer_config.json", "model_max_length"),
+)
+
+
+def embeds(name: str, folder: Path, config: dict[str, Any]) -> bool:
+    """Whether a model only embeds, and mlx-vlm can have it do so.
+
+    Parameters
+    ----------
+    name
+        What it is called: conversions of a writing kind often keep no other sign.
+    folder, config
+        Its files, and what its config.json holds.
+    """
+    kind = _kind(config)
+    named = config.get("architectures")
+    heads = [head for head in named if isinstance(head, str)] if isinstance(named, list) else []
+    if kind in _ENCODERS:
+        return not any(head.endswith(_OTHER_HEADS) for head in heads)
+    if kind not in _WRITERS:
+        return False
+    headless = bool(heads) and all(head.endswith("Model") for head in heads)
+    return headless or (folder / "modules.json").is_file() or "embedding" in name.lower()
+
+
+def longest_input(folder: Path, config: dict[str, Any]) -> int | None:
+    """Most tokens of one text, marks included, as far as the files say."""
+    limits = [_read(folder / file).get(key) for file, key in _LIMITS]
+    positions = config.get("max_position_embeddings")
+    if isinstance(positions, int) and _kind(config) == "xlm_roberta":
+        positions -= 1 + int(config.get("pad_token_id", 1))  # its positions begin behind padding's
+    return min(
+        (limit for limit in (*limits, positions) if isinstance(limit, int) and limit > 0),
+        default=None,
+    )
+
+
+def _kind(config: dict[str, Any]) -> str:
+    return str(config.get("model_type")).replace("-", "_")
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        held = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return held if isinstance(held, dict) else {}

@@ -1,0 +1,126 @@
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mlx_notebook.embedding_files import longest_input
+from mlx_notebook.engine.backend import Backend
+from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
+from mlx_notebook.engine.footprint import footprint
+from mlx_notebook.engine.loading import load
+from mlx_notebook.engine.prefix_cache import PrefixCache
+from mlx_notebook.messages import ChatPrompt, EngineConfig, Generate, ModelOptions, TextPrompt
+from tests.embedders import KINDS, embedder
+
+TEXTS = ["a", "one word or two", "this text is the longest of all", "it has a middle length"]
+
+
+def loaded(folder: Path, **options: Any) -> Backend:
+    slices = load(
+        folder.name,
+        folder,
+        ModelOptions(**options),
+        EngineConfig(),
+        PrefixCache(4, 2**20, None),
+        ThreadPoolExecutor(2),
+    )
+    while True:
+        try:
+            next(slices)
+        except StopIteration as end:
+            backend: Backend = end.value
+            return backend
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_has_the_vector_that_the_library_gives_it_alone(tmp_path: Path, kind: str) -> None:
+    import mlx.core as mx
+    from mlx_vlm.embedding_loader import load_embedding_model
+
+    folder = embedder(tmp_path / f"{kind}-embedding", kind)
+    backend = loaded(folder)
+    inputs = [backend.prepare(TextPrompt(text=text)).tokens for text in TEXTS]
+    vectors = backend.embed(inputs)
+    library = load_embedding_model(folder)
+    for tokens, vector in zip(inputs, vectors, strict=True):
+        expected = np.array(library(mx.array([tokens])).text_embeds[0])
+        np.testing.assert_allclose(vector, expected, atol=2e-5)
+    assert vectors.shape == (4, 32)
+    assert np.abs(vectors[0] - vectors[1]).max() > 0.01
+
+
+def test_the_weights_of_all_folders_count(tmp_path: Path) -> None:
+    folder = embedder(tmp_path / "gemma", "gemma3_text", pooling="mean_tokens")
+    need = footprint("gemma", folder, ModelOptions())
+    backend = loaded(folder)
+    assert need.total == need.weights == backend.nbytes == backend.base.nbytes
+    files = folder.rglob("*.safetensors")
+    assert backend.nbytes > 0.8 * sum(file.stat().st_size for file in files)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pooling"), [("bert", "cls_token"), ("bert", "max_tokens"), ("qwen3", "mean_tokens")]
+)
+def test_vectors_are_pooled_as_the_models_own_files_say(
+    tmp_path: Path, kind: str, pooling: str
+) -> None:
+    told = loaded(embedder(tmp_path / "told", kind, pooling=pooling))
+    silent = loaded(embedder(tmp_path / "an-embedding-of-the-same-seed", kind))
+    tokens = [told.prepare(TextPrompt(text=text)).tokens for text in TEXTS]
+    assert np.abs(told.embed(tokens) - silent.embed(tokens)).max() > 0.01
+
+
+def test_the_longest_input_is_told_by_the_files(tmp_path: Path) -> None:
+    def limit(folder: Path) -> int | None:
+        return longest_input(folder, json.loads((folder / "config.json").read_text()))
+
+    assert limit(embedder(tmp_path / "short", "bert", limit=16)) == 16
+    assert limit(embedder(tmp_path / "plain", "bert")) == 64
+    roberta = embedder(tmp_path / "roberta", "xlm-roberta")
+    assert limit(roberta) == 48
+    assert (loaded(roberta).context_length, loaded(roberta, context_limit=9).context_length) == (
+        48,
+        9,
+    )
+
+
+def test_it_writes_nothing(tmp_path: Path) -> None:
+    backend = loaded(embedder(tmp_path / "words", "bert"))
+    for prompt in (TextPrompt(text="go on"), ChatPrompt(messages=[])):
+        with pytest.raises(InvalidRequest, match="words embeds texts and writes none"):
+            backend.plan(Generate(id="x", model="words", path="", prompt=prompt))
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "sentence"),
+    [
+        ({"modules.json": [{"type": "custom_st.Transformer", "path": ""}]}, {}, "custom_st"),
+        (
+            {"modules.json": [{"type": "sentence_transformers.models.Dense", "path": "2"}]},
+            {},
+            "models.Dense, which is not supported",
+        ),
+        (
+            {"modules.json": [{"type": "sentence_transformers.models.Pooling", "path": "../x"}]},
+            {},
+            "leads out of its folder",
+        ),
+        ({"1_Pooling/config.json": {"pooling_mode_weightedmean_tokens": True}}, {}, "weightedmean"),
+        ({"config.json": {"auto_map": {"AutoModel": "code.Model"}}}, {}, "asks to run Python code"),
+        ({}, {"adapter": "folder"}, "adapter is for text models"),
+    ],
+)
+def test_what_would_be_left_out_is_refused(
+    tmp_path: Path, changes: dict[str, Any], options: dict[str, Any], sentence: str
+) -> None:
+    folder = embedder(tmp_path / "words", "bert", pooling="mean_tokens")
+    for name, held in changes.items():
+        if isinstance(held, dict):
+            held = json.loads((folder / name).read_text()) | held
+            held.pop("pooling_mode_mean_tokens", None)
+        (folder / name).write_text(json.dumps(held))
+    with pytest.raises(LoadFailed, match=sentence):
+        loaded(folder, **options)

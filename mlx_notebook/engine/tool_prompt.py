@@ -47,13 +47,14 @@ def knows_tools(template: str | None) -> bool:
 def ordered(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
     """Return `messages` with their calls and results in one form, in a stable order.
 
-    Calls get `type`, `id` and arguments as an object, keys in the client's order; results get the
-    function's `name` and follow in the order of their calls, as templates without ids assume.
+    Calls get `type`, `id` and arguments as an object, keys in the client's order (as text, where a
+    model wrote what is no object, as a call that was cut off); results get the function's `name`
+    and follow in the order of their calls, as templates without ids assume.
 
     Raises
     ------
     BadHistory
-        For a result whose id matches no call, or arguments that are not a JSON object.
+        For a result whose id matches no call, or a call without a name.
     """
     out: list[Message] = []
     results: list[Message] = []
@@ -86,23 +87,26 @@ def _call(call: Mapping[str, Any], position: int, index: int) -> Message:
     name = function.get("name")
     if not isinstance(name, str) or not name:
         raise BadHistory(f"messages[{position}].tool_calls[{index}] has no function name.")
-    arguments = function.get("arguments")
-    if isinstance(arguments, str):
-        try:
-            arguments = json.loads(arguments) if arguments.strip() else {}
-        except ValueError as error:
-            raise BadHistory(
-                f"messages[{position}].tool_calls[{index}].function.arguments is not JSON: {error}."
-            ) from error
-    if not isinstance(arguments or {}, Mapping):
-        raise BadHistory(
-            f"messages[{position}].tool_calls[{index}].function.arguments must be an object."
-        )
     return {
         "id": call.get("id") or f"call_{position}_{index}",
         "type": "function",
-        "function": {"name": name, "arguments": dict(arguments or {})},
+        "function": {"name": name, "arguments": _arguments(function.get("arguments"))},
     }
+
+
+def _arguments(given: Any) -> dict[str, Any] | str:
+    if isinstance(given, Mapping):
+        return dict(given)
+    text = given if isinstance(given, str) else dumps(given or {})
+    try:
+        held = (json.loads(text) if text.strip() else None) or {}
+    except (ValueError, RecursionError):
+        return text
+    return held if isinstance(held, dict) else text
+
+
+def _written(arguments: dict[str, Any] | str) -> str:
+    return arguments if isinstance(arguments, str) else dumps(arguments)
 
 
 def _result(message: Message, calls: Mapping[str, str], earlier: list[Message]) -> Message:
@@ -154,7 +158,7 @@ def with_text_arguments(messages: Sequence[Message]) -> list[Message]:
                     **call,
                     "function": {
                         **call["function"],
-                        "arguments": dumps(call["function"]["arguments"]),
+                        "arguments": _written(call["function"]["arguments"]),
                     },
                 }
                 for call in calls
@@ -193,10 +197,14 @@ def as_text(
         role, content = message.get("role"), message["content"]
         if role == "assistant" and message.get("tool_calls"):
             calls = [
-                Call(call["function"]["name"], dumps(call["function"]["arguments"]))
+                Call(call["function"]["name"], _written(call["function"]["arguments"]))
                 for call in message["tool_calls"]
             ]
-            content = _joined(content, dialect.write(calls))
+            try:
+                told = dialect.write(calls)
+            except ValueError:  # the dialect has no words for arguments that are no object
+                told = "\n".join(f"{call.name} {call.arguments}" for call in calls)
+            content = _joined(content, told)
         elif role == "tool":
             role, content = "user", _result_text(message, dialect)
         elif role == "developer":

@@ -160,9 +160,16 @@ def test_forbidding_calls_now_and_then_costs_no_cached_prefix(client: openai.Ope
     assert all(left <= 8 for left in uncached[1:]), uncached
 
 
-def test_a_call_cut_short_ends_by_its_length(client: openai.OpenAI) -> None:
-    answer = ask(client, tools=[WEATHER], tool_choice="required", max_tokens=5)
+def test_a_call_cut_short_ends_by_its_length_and_may_be_told_of(client: openai.OpenAI) -> None:
+    answer = ask(client, tools=[WEATHER], tool_choice="required", max_tokens=8)
     assert answer.choices[0].finish_reason == "length"
+    asked = answer.choices[0].message.to_dict()
+    (call,) = asked["tool_calls"]
+    with pytest.raises(ValueError, match="line 1"):
+        json.loads(call["function"]["arguments"])
+    result = {"role": "tool", "tool_call_id": call["id"], "content": "it was cut off"}
+    history = [{"role": "user", "content": "The weather?"}, asked, result]
+    assert ask(client, messages=history, tools=[WEATHER]).choices[0].message.content
 
 
 def test_the_official_client_parses_an_answer_into_its_model(client: openai.OpenAI) -> None:

@@ -411,7 +411,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed", array_like=True):
 class Resident(msgspec.Struct, frozen=True, array_like=True):
     """A model in memory. `context_length` is in tokens, `bytes` what its weights take.
 
-    A pinned one leaves only when it is told to.
+    A pinned one leaves only when it is told to. `vision` tells whether it can be shown pictures.
     """
 
     model: str
@@ -421,6 +421,7 @@ class Resident(msgspec.Struct, frozen=True, array_like=True):
     last_used: float
     active: int
     pinned: bool
+    vision: bool
 
 
 class Loaded(msgspec.Struct, frozen=True, tag="loaded", array_like=True):

@@ -17,6 +17,7 @@ VISION_TEMPLATE = (
     "<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ p.text }}{% endif %}{% endfor %}"
     "{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    "{% if open_thinking %}<think>\n{% endif %}"
 )
 
 

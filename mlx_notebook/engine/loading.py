@@ -1,13 +1,13 @@
 """Which backend a model gets, told by its files, once those are known to hold no code."""
 
 import importlib
-import importlib.util
 import json
 from collections.abc import Generator, Iterator
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
+from mlx_notebook import architectures
 from mlx_notebook.embedding_files import embeds
 from mlx_notebook.engine import text
 from mlx_notebook.engine.backend import Backend, Done
@@ -99,11 +99,7 @@ def refuse_code(name: str, path: Path) -> None:
 def sees(path: Path) -> bool:
     """Whether a model's files are those of a vision model that mlx-vlm knows."""
     config = _read(path.name, path / "config.json")
-    vision = isinstance(config, dict) and config.get("vision_config")
-    if not vision or not importlib.util.find_spec("mlx_vlm"):
-        return False
-    # Text-only conversions keep the configuration and leave out the weights.
-    return any("vision" in weight or "visual" in weight for weight in _weights(path))
+    return isinstance(config, dict) and architectures.sees(config, _weights(path))
 
 
 def _weights(path: Path) -> Iterator[str]:

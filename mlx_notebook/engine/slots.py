@@ -59,4 +59,5 @@ class Slot:
             self.last_used,
             len(backend) + self.waiting + len(self.aside),
             self.pinned,
+            backend.sees,
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from mlx_notebook.messages import ModelOptions
+from mlx_notebook.messages import ModelOptions, Resident
 from mlx_notebook.server import curated, model_files
 from mlx_notebook.server.errors import ApiError, NotFound, Unavailable, model_not_found
 from mlx_notebook.server.model_files import Facts
@@ -47,13 +47,18 @@ class Entry(Struct, frozen=True):
 
     @property
     def sees(self) -> bool:
-        """Whether it takes pictures."""
+        """Whether it takes pictures, as far as its files tell."""
         return self.facts.sees
 
     @property
     def embeds(self) -> bool:
         """Whether it makes vectors and writes nothing."""
         return self.facts.embeds
+
+    def capabilities(self, resident: Resident | None) -> list[str]:
+        """Return what it can do; one that is in memory may have turned out to be blind."""
+        blind = resident is not None and not resident.vision
+        return [can for can in self.facts.capabilities if not (blind and can == "vision")]
 
 
 class Catalog:

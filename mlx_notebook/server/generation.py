@@ -2,7 +2,7 @@
 
 import secrets
 import string
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypedDict, Unpack
 
@@ -86,19 +86,22 @@ class GenerationHandler(EventStreamHandler):
         if not (pictures := sources(prompt.messages)):
             return prompt
         if not entry.sees:
-            seers = await self._names(lambda other: other.sees)
+            seers = await self._able_to("vision")
             raise vision_not_supported(entry.name, pictures[0].where, seers)
         return await self.extension.pictures.taken_in(prompt)
 
     async def _no_writer(self, entry: Entry) -> ApiError:
-        writers = await self._names(lambda other: "chat" in other.facts.capabilities)
-        return writes_nothing(entry.name, writers)
+        return writes_nothing(entry.name, await self._able_to("chat"))
 
-    async def _names(self, fits: Callable[[Entry], bool]) -> list[str]:
-        """Return the names of the models here of some kind, those in memory first."""
+    async def _able_to(self, can: str) -> list[str]:
+        """Return the names of the models here with a capability, those in memory first."""
         stats = self.extension.supervisor.telemetry.stats
-        resident = {model.model for model in stats.resident} if stats else set()
-        names = [entry.name for entry in await self.extension.catalog.entries() if fits(entry)]
+        resident = {model.model: model for model in stats.resident} if stats else {}
+        names = [
+            entry.name
+            for entry in await self.extension.catalog.entries()
+            if can in entry.capabilities(resident.get(entry.name))
+        ]
         told = [f"{name} (in memory)" for name in names if name in resident]
         return told + [name for name in names if name not in resident]
 

@@ -8,14 +8,13 @@ import json
 import re
 import struct
 from collections.abc import Iterator
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
+from mlx_notebook import architectures
 from mlx_notebook.embedding_files import embeds, longest_input
 
 # config.json holds a few kilobytes; a list of thousands of labels may be larger.
@@ -23,14 +22,6 @@ _LARGEST_CONFIG = 4 * 1024 * 1024
 _LARGEST_HEADER = 100 * 1024 * 1024
 _INDEX = "model.safetensors.index.json"
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
-# Model types that mlx-vlm keeps under another name (its `MODEL_REMAPPING`), hyphens aside.
-_VISION_TYPES = {
-    "bunny_llama": "llava_bunny",
-    "cohere2_vision": "aya_vision",
-    "jvlm": "jina_vlm",
-    "llava_qwen2": "fastvlm",
-    "moondream1": "moondream2",
-}
 _TOOLS = re.compile(r"\btools\b")
 _THINKING = re.compile(r"enable_thinking|<think>|reasoning_effort|<\|channel\|?>")
 # Keys and values of so many tokens are part of what a model is said to need.
@@ -91,9 +82,9 @@ def read(folder: Path, name: str, *, expected: frozenset[str] = frozenset()) -> 
     if not file.is_file():
         return None
     config = _config(file)
-    sees = _sees(config)
     only_embeds = embeds(name, folder, config)
-    if not (sees or only_embeds or _writes_text(config)):
+    writes = architectures.writes(config)
+    if not (only_embeds or writes or architectures.sees(config, None)):
         return None
     shards, missing = _shards(folder)
     missing |= {file for file in expected if not (folder / file).is_file()}
@@ -104,10 +95,14 @@ def read(folder: Path, name: str, *, expected: frozenset[str] = frozenset()) -> 
         shards += sorted(folder.glob("*/*.safetensors"))
     elif (folder / "modules.json").is_file():
         error = f"no embedding model of the kind {config['model_type']} can be run"
+    tensors: list[str] | None = None
     try:
-        weights = _weights(shards)
+        weights, tensors = _weights(shards)
     except ValueError as wrong:
         error = str(wrong)
+    sees = architectures.sees(config, None if missing else tensors)
+    if not (only_embeds or writes or sees):
+        return None
     context = longest_input(folder, config) if only_embeds else _context_window(config)
     kept = 0 if only_embeds else _kept(config, min(context or _TOKENS_KEPT, _TOKENS_KEPT))
     return Facts(
@@ -162,19 +157,21 @@ def _shards(folder: Path) -> tuple[list[Path], set[str]]:
     return there, gone | named - {path.name for path in there}
 
 
-def _weights(shards: list[Path]) -> Weights:
-    """Add up the tensors of files. Raises `ValueError` where one is not whole."""
+def _weights(shards: list[Path]) -> tuple[Weights, list[str]]:
+    """Add up the tensors of files, and name them. Raises `ValueError` where one is not whole."""
     small = total = 0
+    names = []
     for shard in shards:
-        for dtype, size in _tensors(shard):
+        for name, dtype, size in _tensors(shard):
+            names.append(name)
             total += size
             if dtype in ("BF16", "F16"):
                 small += size
-    return Weights(small, total)
+    return Weights(small, total), names
 
 
-def _tensors(file: Path) -> Iterator[tuple[str, int]]:
-    """Yield the type and the bytes of each tensor. Raises `ValueError` if the file is not whole."""
+def _tensors(file: Path) -> Iterator[tuple[str, str, int]]:
+    """Yield name, type and bytes of each tensor. Raises `ValueError` if the file is not whole."""
     there = file.stat().st_size
     with file.open("rb") as opened:
         front = opened.read(8)
@@ -184,17 +181,18 @@ def _tensors(file: Path) -> Iterator[tuple[str, int]]:
         header = opened.read(length)
     try:
         tensors = [
-            (str(tensor["dtype"]), int(tensor["data_offsets"][0]), int(tensor["data_offsets"][1]))
+            (name, str(tensor["dtype"]), int(start), int(end))
             for name, tensor in json.loads(header).items()
             if name != "__metadata__"
+            for start, end in [tensor["data_offsets"]]
         ]
     except (KeyError, IndexError, TypeError, AttributeError, ValueError):
         raise ValueError(f"the header of {file.name} describes no tensors") from None
-    whole = 8 + length + max((end for _, _, end in tensors), default=0)
+    whole = 8 + length + max((end for *_, end in tensors), default=0)
     if whole > there:
         raise ValueError(f"{file.name} is cut short: it has {there:,} of {whole:,} bytes")
-    for dtype, start, end in tensors:
-        yield dtype, end - start
+    for name, dtype, start, end in tensors:
+        yield name, dtype, end - start
 
 
 def _capabilities(folder: Path, *, sees: bool) -> tuple[str, ...]:
@@ -246,44 +244,6 @@ def _kept(config: dict[str, Any], tokens: int) -> int:
     layers, heads = number("num_hidden_layers", "n_layer"), number("num_attention_heads", "n_head")
     width = number("head_dim") or (number("hidden_size", "n_embd") // heads if heads else 0)
     return 2 * 2 * layers * (number("num_key_value_heads") or heads) * width * tokens
-
-
-def _writes_text(config: dict[str, Any]) -> bool:
-    """Whether a config.json describes a language model (and not, say, an encoder or a picture)."""
-    if not isinstance(config.get("model_type"), str):
-        return False
-    if "vision_config" in config or "audio_config" in config:
-        return False
-    architectures = config.get("architectures")
-    if not isinstance(architectures, list) or not architectures:
-        return True
-    endings = ("ForCausalLM", "LMHeadModel", "CausalLM")
-    return any(isinstance(name, str) and name.endswith(endings) for name in architectures)
-
-
-def _sees(config: dict[str, Any]) -> bool:
-    """Whether a config.json describes a model of mlx-vlm's that writes text about pictures."""
-    kind, vision = config.get("model_type"), config.get("vision_config")
-    if not isinstance(kind, str) or not isinstance(vision, dict):
-        return False
-    kind = kind.replace("-", "_")
-    if _VISION_TYPES.get(kind, kind) not in _mlx_vlm_models():
-        return False
-    architectures = config.get("architectures")
-    if not isinstance(architectures, list) or not architectures:
-        return True
-    endings = ("ForConditionalGeneration", "ForCausalLM", "ChatModel")
-    return any(isinstance(name, str) and name.endswith(endings) for name in architectures)
-
-
-@cache
-def _mlx_vlm_models() -> frozenset[str]:
-    """Return the model types that mlx-vlm has code for, without importing it (two seconds)."""
-    spec = find_spec("mlx_vlm")
-    folders = [Path(place) / "models" for place in (spec and spec.submodule_search_locations) or ()]
-    return frozenset(
-        child.name for folder in folders for child in folder.iterdir() if child.is_dir()
-    )
 
 
 def _context_window(config: dict[str, Any]) -> int | None:

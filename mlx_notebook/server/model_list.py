@@ -67,7 +67,7 @@ class _Lister:
             pinned=resident.pinned if resident else False,
             active=resident.active if resident else 0,
             context_length=resident.context_length if resident else entry.context_window,
-            capabilities=list(facts.capabilities),
+            capabilities=entry.capabilities(resident),
             architecture=facts.architecture,
             quantization=facts.quantization,
             bytes_on_disk=facts.bytes_on_disk,

@@ -16,7 +16,7 @@ class ModelsBase(ApiHandler):
     async def describe(self, entries: list[Entry]) -> list[wire.Model]:
         """Return models as `v1/models` shows them."""
         stats = self.extension.supervisor.telemetry.stats
-        loaded = {resident.model for resident in stats.resident} if stats else set()
+        loaded = {resident.model: resident for resident in stats.resident} if stats else {}
         loading = set(stats.loading) if stats else set()
         default = await self.extension.catalog.default()
 
@@ -31,7 +31,7 @@ class ModelsBase(ApiHandler):
                 state=state(entry.name),
                 source=entry.source,
                 default=entry.name == default,
-                capabilities=list(entry.facts.capabilities),
+                capabilities=entry.capabilities(loaded.get(entry.name)),
             )
             for entry in entries
         ]

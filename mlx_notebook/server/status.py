@@ -42,6 +42,7 @@ def current_status(extension: "MlxNotebookApp") -> wire.Status:
                 model.last_used,
                 model.active,
                 model.pinned,
+                model.vision,
             )
             for model in (stats.resident if stats else [])
         ],

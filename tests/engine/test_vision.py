@@ -277,9 +277,26 @@ def test_a_vision_model_embeds_texts(engine: EngineProcess, seer: Path) -> None:
     assert answer.vectors[0] != answer.vectors[1]
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("adapter", None), ("draft", None), ("kv_bits", 8), ("prompt_lookup", 3)],
+)
+def test_what_is_for_text_models_is_refused_by_name(
+    engine: EngineProcess, seer: Path, model: Path, setting: str, value: int | None
+) -> None:
+    options = m.ModelOptions(**{setting: value or str(model)})
+    engine.send(m.Load(id=setting, model="set", path=str(seer), options=options))
+    failed = engine.wait(lambda e: isinstance(e, m.Loaded | m.Failed) and e.id == setting)
+    assert isinstance(failed, m.Failed)
+    assert failed.code == "model_load_failed"
+    assert f"it is a vision model, and {setting} is for text models" in failed.message
+
+
 def test_mlx_vlm_is_imported_only_for_a_vision_model(tmp_path: Path) -> None:
     folders = [qwen3(tmp_path / "words"), qwen_vl(tmp_path / "pictures")]
+    # MLX's threads are left behind, as the engine leaves them: they may trip an orderly exit.
     code = f"""
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -293,7 +310,8 @@ for folder in {[str(folder) for folder in folders]}:
     with ThreadPoolExecutor() as workers:
         for _ in load("it", Path(folder), ModelOptions(), settings, prefixes, workers):
             pass
-    print("mlx_vlm" in sys.modules)
+    print("mlx_vlm" in sys.modules, flush=True)
+os._exit(0)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "True"]

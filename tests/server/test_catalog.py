@@ -97,22 +97,34 @@ async def test_only_models_of_text_with_weights_are_listed(cache: Path) -> None:
 
 
 async def test_models_that_see_are_those_that_mlx_vlm_runs(cache: Path) -> None:
-    eyes: dict[str, Any] = {"vision_config": {"depth": 2}}
+    config: dict[str, Any] = {"vision_config": {"depth": 2}}
     write = ["Qwen3VLForConditionalGeneration"]
-    cached(cache, "a/sees", model_type="qwen3_vl", architectures=write, **eyes)
-    cached(cache, "a/hears-too", model_type="gemma3n", audio_config={}, **eyes)
-    cached(cache, "a/renamed", model_type="llava-qwen2", architectures=["LlavaForCausalLM"], **eyes)
+    search = ["ColQwen2_5"]
+    for name, kind, architectures, more in (
+        ("a/sees", "qwen3_vl", write, {}),
+        ("a/hears-too", "gemma3n", [], {"audio_config": {}}),
+        ("a/renamed", "llava-qwen2", ["LlavaForCausalLM"], {}),
+        ("a/unknown", "seven_eyes", write, {}),
+        ("a/search", "colqwen2_5", search, {}),
+        ("a/broken", "qwen3_vl", [], {"vision_config": 7}),
+    ):
+        settings = {"model_type": kind, "architectures": architectures, **config, **more}
+        folder = cached(cache, name, **settings)
+        shard(folder / "model.safetensors", name="visual.blocks.0.mlp.weight")
     cached(cache, "a/text", architectures=["Qwen3ForCausalLM"])
-    cached(cache, "a/unknown", model_type="seven_eyes", architectures=write, **eyes)
-    cached(cache, "a/search", model_type="colqwen2_5", architectures=["ColQwen2_5"], **eyes)
     cached(cache, "a/hears", model_type="qwen3", audio_config={})
-    cached(cache, "a/broken", model_type="qwen3_vl", vision_config=7)
-    entries = {entry.name: entry for entry in await Catalog(log=LOG).entries()}
+    cached(cache, "a/text-only", model_type="gemma3", architectures=write, **config)
+    cached(cache, "a/eyes-only", model_type="paligemma", architectures=write, **config)
+    coming = cached(cache, "a/coming", model_type="paligemma", architectures=write, **config)
+    index = {"weight_map": {"x": "model-00001-of-00001.safetensors"}}
+    (coming / "model.safetensors.index.json").write_text(json.dumps(index))
+    entries = {entry.name: entry for entry in await Catalog(log=LOG).everything()}
     assert {name for name, entry in entries.items() if entry.sees} >= {
-        *("a/sees", "a/hears-too", "a/renamed")
+        *("a/sees", "a/hears-too", "a/renamed", "a/coming")
     }
     assert not entries["a/text"].sees
-    assert not {"a/unknown", "a/search", "a/hears", "a/broken"} & set(entries)
+    assert not entries["a/text-only"].sees
+    assert not {"a/unknown", "a/search", "a/hears", "a/broken", "a/eyes-only"} & set(entries)
 
 
 async def test_a_name_is_never_a_path(tmp_path: Path) -> None:
@@ -202,8 +214,11 @@ async def test_a_link_out_of_a_configured_folder_leads_nowhere(tmp_path: Path) -
     assert await names(catalog) == ["tiny-chat", "again", "org/inside", "tiny-vision"]
 
 
-def shard(file: Path, *, dtype: str = "BF16", size: int = 1000, cut: int = 0) -> None:
-    header = json.dumps({"w": {"dtype": dtype, "shape": [size // 2], "data_offsets": [0, size]}})
+def shard(
+    file: Path, *, dtype: str = "BF16", size: int = 1000, cut: int = 0, name: str = "w"
+) -> None:
+    tensor = {"dtype": dtype, "shape": [size // 2], "data_offsets": [0, size]}
+    header = json.dumps({name: tensor})
     content = len(header).to_bytes(8, "little") + header.encode() + bytes(size)
     file.write_bytes(content[: len(content) - cut])
 

@@ -29,7 +29,10 @@ class EngineStatus(Struct):
 
 
 class ResidentModel(Struct):
-    """A model in memory; `active` requests use it, and one that is `pinned` stays."""
+    """A model in memory; `active` requests use it, and one that is `pinned` stays.
+
+    `vision` tells whether it can be shown pictures.
+    """
 
     id: str
     bytes: int
@@ -38,6 +41,7 @@ class ResidentModel(Struct):
     last_used: float
     active: int
     pinned: bool
+    vision: bool
 
 
 class LoadingModel(Struct):

@@ -1,0 +1,191 @@
+"""Rows that show pictures: all that texts can be asked for, at a real server."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+from base64 import b64encode
+from collections.abc import Iterator
+from typing import Any
+
+import mlx.core as mx
+import openai
+import pytest
+
+from tests.engine.test_vision import picture
+from tests.models import qwen_vl
+from tests.server.running import RunningServer, running, wait_for
+from tests.server.test_tools import CLOCK, WEATHER, check
+
+MODEL = "eyes"
+ENDLESS = {"ignore_eos": True}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server with a model that sees, the same without eyes, and one that has no use for them."""
+    folder = tmp_path_factory.mktemp("models")
+    eyes = qwen_vl(folder / MODEL)
+    words = shutil.copytree(eyes, folder / "words")
+    weights = mx.load(str(words / "model.safetensors"))
+    assert isinstance(weights, dict)
+    spoken = {name: value for name, value in weights.items() if "vision" not in name}
+    mx.save_safetensors(str(words / "model.safetensors"), spoken, {"format": "mlx"})
+    blind = shutil.copytree(eyes, folder / "blind") / "tokenizer_config.json"
+    settings = json.loads(blind.read_text())
+    template = "{% for m in messages %}{{ m.content | replace('<', '') }}{% endfor %}"
+    blind.write_text(json.dumps({**settings, "chat_template": template}))
+    with running(config={"MlxNotebookApp": {"models_dirs": [str(folder)]}}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> openai.OpenAI:
+    return openai.OpenAI(base_url=server.openai_url, api_key=server.token, max_retries=0)
+
+
+def shown(*data: bytes, text: str = "What is it?") -> list[Any]:
+    urls = [f"data:image/png;base64,{b64encode(one).decode()}" for one in data]
+    parts = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    return [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
+
+
+def ask(client: openai.OpenAI, *data: bytes, **options: Any) -> Any:
+    asked = {"model": MODEL, "messages": shown(*data), "max_tokens": 24, "temperature": 0}
+    return client.chat.completions.create(**{**asked, **options})
+
+
+def text(answer: Any) -> str:
+    return str(answer.choices[0].message.content)
+
+
+def test_calls_are_made_about_a_picture(client: openai.OpenAI) -> None:
+    tools = {"tools": [WEATHER, CLOCK], "max_tokens": 400}
+    answer = ask(client, picture(1), tool_choice="required", parallel_tool_calls=False, **tools)
+    [call] = answer.choices[0].message.tool_calls
+    check(call.function.name, call.function.arguments)
+    # Its result shows another picture, among texts.
+    result = {"role": "tool", "tool_call_id": call.id, "content": "a picture"}
+    turn = [*shown(picture(1)), answer.choices[0].message.to_dict(), result]
+    plain = ask(client, messages=turn, **tools)
+    result["content"] = shown(picture(2))[0]["content"]
+    seen = ask(client, messages=turn, **tools)
+    assert seen.choices[0].finish_reason in ("stop", "length", "tool_calls")
+    assert seen.usage.prompt_tokens > plain.usage.prompt_tokens + 20
+    assert seen.usage.prompt_tokens_details.cached_tokens > answer.usage.prompt_tokens
+    for call in seen.choices[0].message.tool_calls or []:
+        check(call.function.name, call.function.arguments)
+
+
+def test_a_shape_is_kept_streamed_or_not(client: openai.OpenAI) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"colour": {"enum": ["red", "blue"]}, "count": {"enum": [1, 2, 3]}},
+        "required": ["colour", "count"],
+        "additionalProperties": False,
+    }
+    shape = {"type": "json_schema", "json_schema": {"name": "seen", "schema": schema}}
+    options = {"response_format": shape, "max_tokens": 200}
+    whole = text(ask(client, picture(1), **options))
+    assert set(json.loads(whole)) == {"colour", "count"}
+    chunks = ask(client, picture(1), stream=True, **options)
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole
+
+
+def test_thinking_comes_apart_and_within_its_budget(client: openai.OpenAI) -> None:
+    extra = {"chat_template_kwargs": {"open_thinking": True}, "thinking_budget": 8}
+    answer = ask(client, picture(1), extra_body={**extra, **ENDLESS}, max_tokens=40)
+    message = answer.choices[0].message
+    assert message.reasoning_content
+    assert "</think>" not in text(answer)
+    assert 0 < answer.usage.completion_tokens_details.reasoning_tokens <= 12
+
+
+def test_stop_seed_rows_and_logprobs(client: openai.OpenAI) -> None:
+    whole = text(ask(client, picture(1), extra_body=ENDLESS))
+    stop = next(char for char in whole[2:] if "!" <= char <= "~")
+    ended = ask(client, picture(1), stop=[stop], extra_body=ENDLESS)
+    assert ended.choices[0].finish_reason == "stop"
+    assert text(ended) == whole[: whole.index(stop)]
+    sampled = {"temperature": 1.0, "seed": 5, "extra_body": ENDLESS}
+    rows = ask(client, picture(1), n=3, **sampled).choices
+    assert len({row.message.content for row in rows}) == 3
+    assert text(ask(client, picture(1), **sampled)) == rows[0].message.content
+    options = {"logprobs": True, "top_logprobs": 2, "max_tokens": 5, "extra_body": ENDLESS}
+    tokens = ask(client, picture(1), **options).choices[0].logprobs.content
+    assert [len(token.top_logprobs) for token in tokens] == [2] * 5
+
+
+def test_rows_of_one_batch_say_what_each_says_alone(
+    server: RunningServer, client: openai.OpenAI
+) -> None:
+    prompts = [
+        shown(picture(1)),
+        [{"role": "user", "content": "Only words, and many more of them than that one has."}],
+        shown(picture(2)),
+        shown(picture(3, (160, 40)), picture(1), text="Which of them?"),
+    ]
+    options = {"max_tokens": 40, "extra_body": ENDLESS}
+    alone = [text(ask(client, messages=prompt, **options)) for prompt in prompts]
+
+    async def together() -> list[Any]:
+        async with openai.AsyncOpenAI(base_url=server.openai_url, api_key=server.token) as many:
+            asked = {"model": MODEL, "temperature": 0, **options}
+            return await asyncio.gather(
+                *(many.chat.completions.create(messages=prompt, **asked) for prompt in prompts)
+            )
+
+    assert [text(answer) for answer in asyncio.run(together())] == alone
+    # The first and the third picture are of one size.
+    assert alone[0] != alone[2]
+
+
+def test_a_client_that_goes_away_ends_its_row(server: RunningServer, client: openai.OpenAI) -> None:
+    def cancelled() -> int:
+        return int(server.wait_until_idle()["totals"]["cancelled"])
+
+    before = cancelled()
+    with ask(client, picture(4), stream=True, max_tokens=3000, extra_body=ENDLESS) as chunks:
+        assert next(chunks).choices
+    wait_for(lambda: cancelled() == before + 1, 10)
+
+
+def test_pictures_outlive_the_engine_on_disk(server: RunningServer, client: openai.OpenAI) -> None:
+    data = [picture(seed, (256, 256)) for seed in (5, 6, 7)]
+    cold = ask(client, *data)
+    kept = server.folder / "mlx_notebook" / "prefixes"
+    wait_for(lambda: len(list(kept.rglob("*.safetensors"))) >= cold.usage.prompt_tokens // 128, 20)
+    os.kill(server.engine_pid(), signal.SIGKILL)
+    wait_for(lambda: server.status()["engine"]["restarts"], 20)
+    other = ask(client, *data[:2], picture(8, (256, 256)))
+    assert 512 <= other.usage.prompt_tokens_details.cached_tokens < 600
+    warm = ask(client, *data)
+    assert warm.usage.prompt_tokens_details.cached_tokens > cold.usage.prompt_tokens - 128
+    assert text(other) != text(warm) == text(cold)
+
+
+def test_what_is_in_memory_is_told_to_see_or_not(
+    server: RunningServer, client: openai.OpenAI
+) -> None:
+    def capable(route: str) -> dict[str, bool]:
+        listed = server.client.get(route).json()
+        models = listed.get("models") or listed["data"]
+        return {model["id"]: "vision" in model["capabilities"] for model in models}
+
+    assert capable("v1/models")["blind"]
+    with pytest.raises(openai.BadRequestError, match="'words' sees no pictures") as caught:
+        ask(client, picture(1), model="words")
+    assert caught.value.code == "vision_not_supported"
+    with pytest.raises(openai.BadRequestError, match=r"blind .* has no place for pictures"):
+        ask(client, picture(1), model="blind")
+    hello: list[Any] = [{"role": "user", "content": "Hello"}]
+    for name in ("words", "blind", MODEL):
+        assert ask(client, model=name, messages=hello).usage.completion_tokens
+    told = {"words": False, "blind": False, MODEL: True}
+    wait_for(lambda: {m["id"]: m["vision"] for m in server.status()["models"]} == told, 10)
+    for route in ("v1/models", "mlx/models"):
+        assert capable(route).items() >= told.items()
+    with pytest.raises(openai.BadRequestError, match=r"eyes \(in memory\)") as caught:
+        ask(client, picture(1), model="words")
+    assert "blind" not in caught.value.message

@@ -43,6 +43,12 @@ def test_sizes_of_two_things() -> None:
     assert told["Which is smaller, the circle or the square?"] == "the square"
 
 
+def test_a_box_is_told_in_percent_of_the_picture() -> None:
+    told = every("box", scene(CIRCLE, SQUARE))
+    assert told["Where is the circle?"] == "[7, 10, 39, 52]"
+    assert told["Find the blue square."] == "[70, 62, 85, 83]"
+
+
 def test_nothing_is_asked_that_the_picture_leaves_open() -> None:
     beside = Thing("star", "green", (0, 128, 0), 33, 80, 19, 19)
     assert not any("left" in question for question in every("position", scene(CIRCLE, beside)))
@@ -115,3 +121,18 @@ def test_documents_hold_one_image_token_a_cell_and_learn_the_answers_alone() -> 
     text = encoder.tokenizer.decode(learned)
     if not any("reasoning_content" in m for m in made.messages):
         assert text == "".join(f"{one}<|im_end|>" for one in said)
+
+
+def test_words_that_mean_a_thing_are_marked_with_its_place_turn_by_turn() -> None:
+    encoder = conversations.ViewingEncoder(TOKENIZER)
+    rng = random.Random(4)
+    shown = next(p for _ in range(50) if len((p := picture((128, 128), rng)).scene.shapes) > 3)
+    made = conversations.one_picture(shown, rng, 12)
+    document = encoder.encode(made)
+    about = [one for message in made.messages for one in message.get("about", ())]
+    assert len(about) == len(document.places) > 4
+    positions = [at for at, _ in document.places]
+    assert positions == sorted(set(positions))
+    for (words, place), (at, told) in zip(about, document.places, strict=True):
+        assert told == place
+        assert encoder.tokenizer.decode(document.tokens[: at + 1]).endswith(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,14 @@ from mlx_notebook.demo_models.training.tiny_chat.tools import Style
 from .picture_tools import make
 from .pixels import CELL
 from .questions import Asked, ask
+from .scenes import place
 from .shards import Picture
 
 IMAGE = {"type": "image"}
+Place = tuple[float, float, float, float]
+About = Sequence[tuple[str, Place]]
+"""Words of a question, in its order, and the place of the thing they mean, as `scenes.place`."""
+
 ORDINALS = ("first", "second", "third", "fourth")
 THOUGHT = "I look at the picture."
 
@@ -28,6 +34,13 @@ class Viewing(Dialogue):
     """A dialogue that shows pictures, in the order of their image parts."""
 
     pictures: list[Picture] = field(default_factory=list)
+
+
+@dataclass
+class ViewingDocument(Document):
+    """A document and, for some of its tokens, the place of the thing that they mean."""
+
+    places: list[tuple[int, Place]] = field(default_factory=list)
 
 
 class ViewingEncoder(Encoder):
@@ -49,12 +62,34 @@ class ViewingEncoder(Encoder):
             text = filled
         return text
 
+    def encode(self, dialogue: Dialogue) -> ViewingDocument:
+        """The dialogue as tokens; the last token of words that mean a thing tells its place."""
+        document = super().encode(dialogue)
+        text, found = self.render(dialogue), []
+        at = 0
+        for message in dialogue.messages:
+            if message.get("about"):
+                # Repeated words of earlier turns lie before `at`.
+                at = text.index(message["asked"], at)
+            for words, where in message.get("about", ()):
+                at = text.index(words, at) + len(words)
+                found.append((at - 1, where))
+        if not found:
+            return ViewingDocument(document.tokens, document.learned)
+        encoded = self.tokenizer(text, add_special_tokens=False)
+        places = [(encoded.char_to_token(end), where) for end, where in found]
+        return ViewingDocument(document.tokens, document.learned, places)
+
 
 def shown(text: str, pictures: int, rng: random.Random) -> dict[str, Any]:
     """Return a user message with image parts before or after its words."""
     words = [{"type": "text", "text": text}]
     images: list[dict[str, Any]] = [dict(IMAGE) for _ in range(pictures)]
     return {"role": "user", "content": images + words if rng.random() < 0.6 else words + images}
+
+
+def _places(asked: Asked, picture: Picture) -> About:
+    return [(words, place(thing, picture.scene)) for words, thing in asked.about]
 
 
 class _Talk:
@@ -75,11 +110,10 @@ class _Talk:
             message["tool_calls"] = calls
         self.messages.append(message)
 
-    def ask(self, text: str, pictures: int = 0) -> None:
-        if pictures:
-            self.messages.append(shown(text, pictures, self.rng))
-        else:
-            self.messages.append({"role": "user", "content": text})
+    def ask(self, text: str, pictures: int = 0, about: About = ()) -> None:
+        content = shown(text, pictures, self.rng)["content"] if pictures else text
+        # The template passes over the last two.
+        self.messages.append({"role": "user", "content": content, "asked": text, "about": about})
 
 
 def said(question: str, rng: random.Random) -> str:
@@ -106,7 +140,7 @@ def one_picture(picture: Picture, rng: random.Random, turns: int) -> Viewing:
         asked = ask(picture.scene, rng)
         if asked is None or asked.question in used:
             continue
-        talk.ask(said(asked.question, rng), 0 if used else 1)
+        talk.ask(said(asked.question, rng), 0 if used else 1, _places(asked, picture))
         talk.answer(asked.answer)
         used.add(asked.question)
     if not used:

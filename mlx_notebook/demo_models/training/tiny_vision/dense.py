@@ -1,6 +1,6 @@
-"""Extra tasks that teach the eye quickly: each cell tells what stands on it.
+"""Extra tasks that teach quickly: each cell tells what stands on it, words where their thing is.
 
-They train the vision tower together with, and before, the language part, and are thrown away.
+The former train the vision tower together with, and before, the language part; all are thrown away.
 """
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from torch.nn import functional
 from .drawing import Mark
 from .palette import COLOURS
 from .pixels import CELL
-from .scenes import NUMBER, SHAPES, Scene
+from .scenes import NUMBER, SHAPES, Scene, place
 
 KINDS = (*SHAPES, NUMBER)
 # One row a cell: kind, colour, digit in the left half, digit in the right half (0 is none in
 # each), size bin, place inside the cell (x, y in 0..255), background colour; then the kind of
-# thing that covers the cell's middle, and the way from there to its centre (x, y, 128 is none).
-FIELDS = 11
+# thing that covers the cell's middle, and the way from there to its centre (x, y, 128 is none);
+# then that thing's place in the picture (x, y, width, height, shares of 255).
+FIELDS = 15
+# Places are told in eighths of the picture's sides, so that an error of one cell weighs.
+EIGHTHS = 8
 
 
 def _cell(x: float, y: float, rows: int, columns: int) -> int:
@@ -48,6 +51,8 @@ def targets(scene: Scene, marks: Sequence[Mark]) -> NDArray[np.uint8]:
         out[covered, 9] = (across.reshape(-1)[covered] + 128).clip(0, 255)
         out[covered, 10] = (down.reshape(-1)[covered] + 128).clip(0, 255)
         cell = _cell(thing.x, thing.y, rows, columns)
+        covered[cell] = True
+        out[covered, 11:15] = [min(255, round(255 * share)) for share in place(thing, scene)]
         out[cell, 0] = 1 + KINDS.index(thing.shape)
         out[cell, 1] = 1 + COLOURS.index(thing.colour)
         out[cell, 4] = min(7, int(2.2 * math.log2(max(thing.size, 8.0) / 8.0)))
@@ -64,13 +69,26 @@ class CellTasks(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.sizes = (1 + len(KINDS), len(COLOURS), 11, 11, 8, 2, len(COLOURS), 1 + len(KINDS), 2)
+        self.sizes = (
+            1 + len(KINDS),
+            len(COLOURS),
+            11,
+            11,
+            8,
+            2,
+            len(COLOURS),
+            1 + len(KINDS),
+            2,
+            4,
+        )
         self.read = nn.Linear(hidden, sum(self.sizes))
 
     def forward(self, cells: Tensor, wanted: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Return the loss and accuracies of (batch, cells, hidden) against `targets`."""
         told = self.read(cells).float().flatten(0, 1)
-        kind, colour, left, right, size, place, behind, cover, way = told.split(self.sizes, -1)
+        kind, colour, left, right, size, inside, behind, cover, way, at_all = told.split(
+            self.sizes, -1
+        )
         wanted = wanted.flatten(0, 1).long()
         centre = wanted[:, 0] > 0
 
@@ -88,12 +106,17 @@ class CellTasks(nn.Module):
         if bool(covered.any()):
             there = (wanted[covered, 9:11].float() - 128) / 32
             loss = loss + functional.smooth_l1_loss(way[covered], there)
+        placed = (wanted[:, 13] > 0) & (wanted[:, 14] > 0)
+        if bool(placed.any()):
+            loss = loss + functional.smooth_l1_loss(
+                at_all[placed], wanted[placed, 11:15].float() / 255 * EIGHTHS
+            )
         seen: dict[str, float] = {}
         if bool(centre.any()):
             at = wanted[centre]
             loss = loss + functional.cross_entropy(colour[centre], at[:, 1] - 1)
             loss = loss + 0.3 * functional.cross_entropy(size[centre], at[:, 4])
-            loss = loss + functional.smooth_l1_loss(place[centre], at[:, 5:7].float() / 256)
+            loss = loss + functional.smooth_l1_loss(inside[centre], at[:, 5:7].float() / 256)
             seen["kind"] = float((kind[centre].argmax(-1) == at[:, 0]).float().mean())
             seen["colour"] = float((colour[centre].argmax(-1) == at[:, 1] - 1).float().mean())
         digits = wanted[:, 2] > 0
@@ -101,3 +124,20 @@ class CellTasks(nn.Module):
             hit = left[digits].argmax(-1) == wanted[digits, 2]
             seen["digit"] = float(hit.float().mean())
         return loss, seen
+
+
+class Pointing(nn.Module):
+    """A linear reading of the language part's middle, where words mean a thing: its place.
+
+    Who compares two things must first have found both, and a yes or no alone teaches that slowly.
+    """
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(hidden, elementwise_affine=False)
+        self.read = nn.Linear(hidden, 4)
+
+    def forward(self, middle: Tensor, places: Tensor) -> Tensor:
+        """Return the loss of (n, hidden) against `scenes.place` of each (n, 4)."""
+        told = self.read(self.norm(middle.float()))
+        return functional.smooth_l1_loss(told, places * EIGHTHS)

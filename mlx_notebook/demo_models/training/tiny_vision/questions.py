@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from .palette import COLOURS
-from .scenes import NUMBER, SHAPES, Scene, Thing
+from .scenes import NUMBER, SHAPES, Scene, Thing, place
 
 # Two things stand apart where their centres differ by this many pixels of the resized picture,
 # and one is larger than the other from this ratio on.
@@ -19,11 +19,12 @@ LARGER = 1.35
 
 @dataclass(frozen=True)
 class Asked:
-    """A question, the skill it tests, and its answer."""
+    """A question, the skill it tests, its answer, and which words of it mean which thing."""
 
     skill: str
     question: str
     answer: str
+    about: tuple[tuple[str, Thing], ...] = ()
 
 
 def article(name: str) -> str:
@@ -171,11 +172,12 @@ def position(scene: Scene, rng: random.Random) -> Asked | None:
     if abs(ahead(a, b)) < APART:
         return None
     one, other = rng.choice(a_names), rng.choice(b_names)
+    about = ((one, a), (other, b))
     roll = rng.random()
     if roll < 0.45:
         said = rng.choice(("Is {} {} {}?", "Is {} {} {}?", "Would you say that {} is {} {}?"))
         holds = "yes" if ahead(a, b) > 0 else "no"
-        return Asked("position", said.format(one, rng.choice(phrases), other), holds)
+        return Asked("position", said.format(one, rng.choice(phrases), other), holds, about)
     if roll < 0.75:
         lead = {
             "left": "further left", "right": "further right", "above": "higher", "below": "lower",
@@ -183,7 +185,7 @@ def position(scene: Scene, rng: random.Random) -> Asked | None:
         said = rng.choice(
             (f"Which is {lead}, {one} or {other}?", f"What is {lead}: {one} or {other}?")
         )
-        return Asked("position", said, one if ahead(a, b) > 0 else other)
+        return Asked("position", said, one if ahead(a, b) > 0 else other, about)
     pair, asks = rng.choice((
         (("left", "right"), "Is {} left or right of {}?"),
         (("above", "below"), "Is {} above or below {}?"),
@@ -191,7 +193,7 @@ def position(scene: Scene, rng: random.Random) -> Asked | None:
     gap = _SIDES[pair[0]][0](a, b)
     if abs(gap) < APART:
         return None
-    return Asked("position", asks.format(one, other), pair[0] if gap > 0 else pair[1])
+    return Asked("position", asks.format(one, other), pair[0] if gap > 0 else pair[1], about)
 
 
 def size(scene: Scene, rng: random.Random) -> Asked | None:
@@ -220,13 +222,14 @@ def size(scene: Scene, rng: random.Random) -> Asked | None:
     if max(ratio, 1 / ratio) < LARGER:
         return None
     one, other = rng.choice(a_names), rng.choice(b_names)
+    about = ((one, a), (other, b))
     large = rng.random() < 0.6
     word = rng.choice(("larger", "bigger")) if large else "smaller"
     holds = (ratio > 1) == large
     if rng.random() < 0.5:
-        return Asked("size", f"Is {one} {word} than {other}?", "yes" if holds else "no")
+        return Asked("size", f"Is {one} {word} than {other}?", "yes" if holds else "no", about)
     said = rng.choice((f"Which is {word}, {one} or {other}?", f"What is {word}: {one} or {other}?"))
-    return Asked("size", said, one if holds else other)
+    return Asked("size", said, one if holds else other, about)
 
 
 def box(scene: Scene, rng: random.Random) -> Asked | None:
@@ -239,15 +242,13 @@ def box(scene: Scene, rng: random.Random) -> Asked | None:
     if picked is None:
         return None
     thing, name = picked
-    edges = (
-        (thing.x - thing.half_width) / scene.width, (thing.y - thing.half_height) / scene.height,
-        (thing.x + thing.half_width) / scene.width, (thing.y + thing.half_height) / scene.height,
-    )  # fmt: skip
+    x, y, width, height = place(thing, scene)
+    edges = x - width / 2, y - height / 2, x + width / 2, y + height / 2
     said = rng.choice(
         ("Where is {}?", "Give the box of {}.", "What is the box around {}?", "Find {}.")
     )
     told = ", ".join(str(min(99, max(0, int(100 * edge)))) for edge in edges)
-    return Asked("box", said.format(name), f"[{told}]")
+    return Asked("box", said.format(name), f"[{told}]", ((name, thing),))
 
 
 def exists(scene: Scene, rng: random.Random) -> Asked | None:

@@ -74,6 +74,14 @@ class Scene:
         return [thing for thing in self.things if thing.shape == NUMBER]
 
 
+def place(thing: Thing, scene: Scene) -> tuple[float, float, float, float]:
+    """Return the centre (x, y), width and height of `thing` as shares of the picture's sides."""
+    return (
+        thing.x / scene.width, thing.y / scene.height,
+        2 * thing.half_width / scene.width, 2 * thing.half_height / scene.height,
+    )  # fmt: skip
+
+
 def _apart(a: Thing, b: Thing, gap: float) -> bool:
     return (
         abs(a.x - b.x) > a.half_width + b.half_width + gap

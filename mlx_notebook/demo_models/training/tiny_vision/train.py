@@ -22,7 +22,7 @@ from mlx_notebook.demo_models.training.tiny_chat import batches as text
 
 from . import questions, weights
 from .conversations import Viewing, ViewingEncoder, shown
-from .dense import CellTasks
+from .dense import CellTasks, Pointing
 from .folder import TOKENIZER
 from .model import Shape, TinyVision
 from .optimisers import Both, share
@@ -41,12 +41,14 @@ class Trainer:
         self.encoder = ViewingEncoder(TOKENIZER)
         self.model = TinyVision(SHAPE).to(given.device)
         self.tasks = CellTasks(SHAPE.hidden).to(given.device)
-        self.training = Both((self.model, self.tasks), given.muon, given.adam)
+        self.pointing = Pointing(SHAPE.hidden).to(given.device)
+        self.training = Both((self.model, self.tasks, self.pointing), given.muon, given.adam)
         self.spent, self.step = 0.0, 0
         if given.checkpoint.exists():
             saved = torch.load(given.checkpoint, weights_only=True, map_location=given.device)
             self.model.load_state_dict(saved["model"])
             self.tasks.load_state_dict(saved["tasks"])
+            self.pointing.load_state_dict(saved["pointing"])
             self.training.load(saved["training"])
             self.spent, self.step = saved["spent"], saved["step"]
         else:
@@ -68,12 +70,12 @@ class Trainer:
             plain = {name.removeprefix("model."): value.float() for name, value in chat.items()}
             self.model.language_model.load_state_dict(plain)
 
-    def see_and_say(self, now: ViewingBatch) -> tuple[Tensor, Tensor]:
-        """Return the loss of the answers and of the cell tasks."""
+    def see_and_say(self, now: ViewingBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the loss of the answers, of the cell tasks and of pointing."""
         with torch.autocast(self.given.device, torch.bfloat16):
             seen, outs = look(self.model, now.groups)
             x = self.model.embed(now.tokens, seen, self.encoder.image_token)
-            hidden = self.model.language_model(x.bfloat16(), now.positions)
+            middle, hidden = self.model.language_model.halves(x.bfloat16(), now.positions)
             chosen = now.learned[:, 1:]
             logits = self.model.logits(hidden[:, :-1][chosen])
             answers = functional.cross_entropy(logits.float(), now.tokens[:, 1:][chosen])
@@ -82,7 +84,11 @@ class Trainer:
                 self.tasks(out, group.targets)[0] * (len(group.members) / total)
                 for out, group in zip(outs, now.groups, strict=True)
             ]
-        return answers, torch.stack(told).sum()
+        pointed = torch.zeros((), device=middle.device)
+        if len(now.pointing):
+            row, column = now.pointing.unbind(1)
+            pointed = self.pointing(middle[row, column], now.places)
+        return answers, torch.stack(told).sum(), pointed
 
     def talk(self, now: text.Batch) -> Tensor:
         """Return the loss of a batch without pictures."""
@@ -103,6 +109,7 @@ class Trainer:
         """Write a checkpoint to go on from."""
         state = {
             "model": self.model.state_dict(), "tasks": self.tasks.state_dict(),
+            "pointing": self.pointing.state_dict(),
             "training": self.training.state(), "spent": self.spent, "step": self.step,
         }  # fmt: skip
         partial = self.given.checkpoint.with_suffix(".part")
@@ -167,9 +174,12 @@ class Trainer:
             done = self.spent / (60 * given.minutes)
             if done >= 1:
                 break
-            answers, cells = self.see_and_say(now.to(given.device))
-            (answers + given.cells * cells).backward()
-            losses = {"answers": float(answers.detach()), "cells": float(cells.detach())}
+            answers, cells, pointed = self.see_and_say(now.to(given.device))
+            (answers + given.cells * cells + given.pointing * pointed).backward()
+            losses = {
+                "answers": float(answers.detach()), "cells": float(cells.detach()),
+                "pointing": float(pointed.detach()),
+            }  # fmt: skip
             if given.text_every and self.step % given.text_every == 0:
                 talked = self.talk(next(words))
                 (talked * 0.5).backward()
@@ -207,6 +217,7 @@ def main() -> None:
     parser.add_argument("--text-tokens", type=int, default=4096, help="of a batch without")
     parser.add_argument("--text-every", type=int, default=2, help="steps between batches of text")
     parser.add_argument("--cells", type=float, default=0.15, help="weight of the cell tasks")
+    parser.add_argument("--pointing", type=float, default=0.5, help="weight of pointing")
     parser.add_argument("--muon", type=float, default=0.006)
     parser.add_argument("--adam", type=float, default=1e-3)
     parser.add_argument("--fall", type=float, default=0.4, help="last part, rates falling")

@@ -15,7 +15,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from mlx_notebook.demo_models.training.tiny_chat import batches as text
 
 from . import conversations
-from .conversations import Document, Viewing, ViewingEncoder
+from .conversations import Viewing, ViewingDocument, ViewingEncoder
 from .dense import targets
 from .model import TinyVision
 from .pixels import CELL, PATCH, patches
@@ -27,7 +27,7 @@ from .shards import Picture, mirrored, read_shard
 class Example:
     """One document with its pictures."""
 
-    document: Document
+    document: ViewingDocument
     pictures: list[Picture]
 
 
@@ -44,12 +44,18 @@ class Group:
 
 @dataclass
 class ViewingBatch:
-    """Padded documents: tokens and learned (rows, length), positions (3, rows, length)."""
+    """Padded documents: tokens and learned (rows, length), positions (3, rows, length).
+
+    `pointing` (n, 2) holds rows and columns of tokens that mean a thing, `places` (n, 4) where
+    those things are.
+    """
 
     tokens: Tensor
     learned: Tensor
     positions: Tensor
     groups: list[Group]
+    pointing: Tensor
+    places: Tensor
 
     def to(self, device: str) -> ViewingBatch:
         """Return the batch on another device."""
@@ -58,8 +64,9 @@ class ViewingBatch:
             for g in self.groups
         ]
         return ViewingBatch(
-            self.tokens.to(device), self.learned.to(device), self.positions.to(device), groups
-        )
+            self.tokens.to(device), self.learned.to(device), self.positions.to(device), groups,
+            self.pointing.to(device), self.places.to(device),
+        )  # fmt: skip
 
 
 def grouped(pictures: Sequence[Picture]) -> list[Group]:
@@ -99,7 +106,12 @@ def batch(examples: Sequence[Example], image_token: int) -> ViewingBatch:
         learned[i, :count] = torch.tensor(example.document.learned)
         grids = [cells(p) for p in example.pictures]
         where[:, i, :count] = torch.tensor(positions(example.document.tokens, grids, image_token))
-    return ViewingBatch(tokens, learned, where, grouped([p for e in examples for p in e.pictures]))
+    told = [(i, at, place) for i, e in enumerate(examples) for at, place in e.document.places]
+    return ViewingBatch(
+        tokens, learned, where, grouped([p for e in examples for p in e.pictures]),
+        torch.tensor([(i, at) for i, at, _ in told], dtype=torch.long).reshape(-1, 2),
+        torch.tensor([place for _, _, place in told], dtype=torch.float32).reshape(-1, 4),
+    )  # fmt: skip
 
 
 def look(model: TinyVision, groups: Sequence[Group]) -> tuple[Tensor, list[Tensor]]:

@@ -139,12 +139,12 @@ class Language:
             if self._text_arguments:
                 messages = tool_prompt.with_text_arguments(messages)
             return messages, prompt.tools
+        system = self._system_role
         try:
             tools = Tools.of(prompt.tools)
+            return tool_prompt.as_text(messages, tools, self.dialect, system_role=system), []
         except ValueError as error:
             raise InvalidRequest(str(error), "tools") from error
-        told = tool_prompt.as_text(messages, tools, self.dialect, system_role=self._system_role)
-        return told, []
 
     def plan(self, command: Generate, thinking: bool) -> Plan:
         """Decide how a request's rows are read and constrained.

@@ -143,10 +143,15 @@ def test_tools_go_where_calls_have_no_mark_to_forbid(model: Path) -> None:
     assert none == without != auto
 
 
-def test_a_dialect_that_is_not_known_is_refused_with_those_that_are(model: Path) -> None:
-    options = m.ModelOptions(tool_dialect="klingon")
+def test_a_dialect_that_is_not_known_or_not_told_of_is_refused(model: Path) -> None:
     with running() as engine:
-        asked = Asked(engine, model, "x", model_options=options).wait()
+        options = m.ModelOptions(tool_dialect="kimi_k3")
+        untold = Asked(engine, model, "x", tools=TOOLS, model_options=options).wait()
+        options = m.ModelOptions(tool_dialect="klingon")
+        asked = Asked(engine, model, "y", model_options=options).wait()
+    assert isinstance(untold.end, m.Failed)
+    assert (untold.end.code, untold.end.param) == ("invalid_request", "tools")
+    assert "Only a chat template can write the dialect kimi_k3" in untold.end.message
     assert isinstance(asked.end, m.Failed)
     assert asked.end.code == "model_load_failed"
     for name in ("klingon", "hermes", "mistral"):

@@ -70,7 +70,10 @@ class Adapter(Dialect):
 
     def write_call(self, name: str, arguments: str) -> str:
         """Raise ValueError: models of these dialects have templates that write calls."""
-        raise ValueError(f"The dialect {self.name} is written by the model's template only.")
+        raise ValueError(
+            f"Only a chat template can write the dialect {self.name}, and this model's knows no "
+            "tools: set another tool_dialect for it."
+        )
 
     def constrain_call(self, function: Function, rules: Rules) -> str:
         """Raise NotEnforceable: these dialects have no grammar."""

@@ -81,7 +81,7 @@ class MessagesHandler(AnthropicHandler):
                 request.prompt(),
                 request.sampling(),
                 tool_choice=request.choice(),
-                output_format=request.output_format(),
+                output_format=request.demanded_format(),
                 thinking_budget=request.thinking_budget,
             )
             answer = MessageAnswer(

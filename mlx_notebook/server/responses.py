@@ -28,6 +28,9 @@ from mlx_notebook.server.wire.response_items import (
 )
 from mlx_notebook.server.wire.responses import DECODER, ResponsesRequest
 
+_NAMES = {"messages": "input", "response_format": "text.format"}
+"""What this endpoint calls parameters that the engine finds at fault."""
+
 
 class ResponsesBase(GenerationHandler):
     """What making a response and counting its tokens share."""
@@ -122,32 +125,39 @@ class ResponsesHandler(ResponsesBase):
         request = self.decoded(DECODER)
         user = await owner(self)
         with self.while_connected():
-            prompt, given = await self.prompt(user, request)
-            if request.truncation == "auto":
-                prompt = await truncated(self, request.model, prompt, request.max_output_tokens)
-            command = await self.command(
-                new_id("resp_"),
-                request.model,
-                prompt,
-                request.sampling(),
-                tool_choice=request.choice(request.function_tools()),
-                output_format=request.output_format(),
-                thinking_budget=request.thinking_budget,
-            )
-            store = await self._stores(request)
-            model = request.model or command.model
-            response = Response.to(request, command.id, model, now(), store)
-            sealed = "reasoning.encrypted_content" in (request.include or ())
-            writer = ResponseWriter(response, as_summary=request.wants_summary, sealed=sealed)
-            run = Run(user, writer, given)
-            if request.background:
-                await self._in_background(run, command, bool(request.stream))
-            else:
-                with self.extension.responses.registered(run):
-                    async with self.running(command) as stream:
-                        await self._for_client(run, stream, bool(request.stream))
+            try:
+                await self._respond(user, request)
+            except ApiError as error:
+                error.param = _NAMES.get(error.param or "", error.param)
+                raise
         if self.client_left:
             self.note_client_left()
+
+    async def _respond(self, user: str, request: ResponsesRequest) -> None:
+        prompt, given = await self.prompt(user, request)
+        if request.truncation == "auto":
+            prompt = await truncated(self, request.model, prompt, request.max_output_tokens)
+        command = await self.command(
+            new_id("resp_"),
+            request.model,
+            prompt,
+            request.sampling(),
+            tool_choice=request.choice(request.function_tools()),
+            output_format=request.output_format(),
+            thinking_budget=request.thinking_budget,
+        )
+        store = await self._stores(request)
+        model = request.model or command.model
+        response = Response.to(request, command.id, model, now(), store)
+        sealed = "reasoning.encrypted_content" in (request.include or ())
+        writer = ResponseWriter(response, as_summary=request.wants_summary, sealed=sealed)
+        run = Run(user, writer, given)
+        if request.background:
+            await self._in_background(run, command, bool(request.stream))
+        else:
+            with self.extension.responses.registered(run):
+                async with self.running(command) as stream:
+                    await self._for_client(run, stream, bool(request.stream))
 
     async def _stores(self, request: ResponsesRequest) -> bool:
         """Return whether the response will be stored.

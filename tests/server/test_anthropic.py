@@ -144,6 +144,12 @@ def test_parse_gives_a_pydantic_model(client: anthropic.Anthropic) -> None:
 
     message = client.messages.parse(**CALLING, output_format=Answer)
     assert isinstance(message.parsed_output, Answer)
+    # As older clients ask for it.
+    schema = {**Answer.model_json_schema(), "additionalProperties": False}
+    format = {"output_format": {"type": "json_schema", "schema": schema}}
+    text = client.messages.create(**CALLING, extra_body=format).content[0]
+    assert text.type == "text"
+    assert Answer.model_validate_json(text.text)
 
 
 def test_a_stop_sequence_is_named(client: anthropic.Anthropic) -> None:
@@ -178,6 +184,9 @@ def test_the_asynchronous_client_streams(server: RunningServer) -> None:
     assert asyncio.run(story())
 
 
+STRICT = {"name": "f", "input_schema": {"type": "object", "not": {}}, "strict": True}
+
+
 @pytest.mark.parametrize(
     ("change", "status", "kind", "named"),
     [
@@ -196,6 +205,7 @@ def test_the_asynchronous_client_streams(server: RunningServer) -> None:
         ),
         ({"tools": [{"name": "f"}]}, 400, "invalid_request_error", "tools[0].input_schema"),
         ({"tool_choice": {"type": "any"}}, 400, "invalid_request_error", "tool_choice"),
+        ({"tools": [STRICT]}, 400, "invalid_request_error", "Unimplemented keys"),
         (
             {"thinking": {"type": "enabled", "budget_tokens": 8}},
             400,

@@ -285,6 +285,9 @@ def test_truncation_drops_the_oldest_turns(client: openai.OpenAI) -> None:
     assert 64 - 8 - 30 < response.usage.input_tokens <= 64 - 8
 
 
+NOT = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}}
+
+
 @pytest.mark.parametrize(
     ("change", "param"),
     [
@@ -300,6 +303,10 @@ def test_truncation_drops_the_oldest_turns(client: openai.OpenAI) -> None:
         ({"moderation": {"model": "m"}}, "moderation"),
         ({"text": {"verbosity": "low"}}, "text.verbosity"),
         ({"text": {"format": {"type": "json_schema", "name": "n"}}}, "text.format.schema"),
+        ({"text": {"format": {"type": "json_schema", "name": "n", "schema": NOT}}}, "text.format"),
+        ({"tools": [{**WEATHER, "parameters": NOT, "strict": True}]}, "tools"),
+        ({"model": "short", "input": "word " * 200}, "input"),
+        ({"model": "short", "input": "word " * 200, "stream": True}, "input"),
         ({"temperature": 3}, "temperature"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
         ({"previous_response_id": "resp_none"}, "previous_response_id"),

@@ -43,6 +43,7 @@ class Tool(Struct):
     input_schema: dict[str, Any]
     description: str | None = None
     input_examples: list[dict[str, Any]] | None = None
+    strict: bool | None = None
 
     def for_template(self) -> dict[str, Any]:
         """Return the tool as chat templates expect it."""
@@ -52,6 +53,8 @@ class Tool(Struct):
         function["parameters"] = self.input_schema
         if self.input_examples:
             function["parameters"] = {**self.input_schema, "examples": self.input_examples}
+        if self.strict:
+            function["strict"] = True
         return {"type": "function", "function": function}
 
 
@@ -115,7 +118,10 @@ _UNSUPPORTED = ("container", "context_management", "diagnostics", "mcp_servers")
 
 
 class CountTokensRequest(LocalSampling, kw_only=True):
-    """A conversation to be counted; everything but `messages` is optional."""
+    """A conversation to be counted; everything but `messages` is optional.
+
+    `output_format` is what older clients call `output_config.format`.
+    """
 
     messages: Annotated[list[UserTurn | AssistantTurn | SystemTurn], Meta(min_length=1)]
     model: Annotated[str, Meta(max_length=512)] | None = None
@@ -124,6 +130,7 @@ class CountTokensRequest(LocalSampling, kw_only=True):
     tool_choice: AutoChoice | AnyChoice | NamedChoice | NoChoice | None = None
     thinking: ThinkingEnabled | ThinkingAdaptive | ThinkingDisabled | None = None
     output_config: OutputConfig | None = None
+    output_format: JsonFormat | None = None
 
     # Taken only where they ask for nothing.
     container: Any = None
@@ -237,9 +244,9 @@ class CountTokensRequest(LocalSampling, kw_only=True):
             kwargs.setdefault("reasoning_effort", effort)
         return kwargs
 
-    def output_format(self) -> OutputFormat | None:
+    def demanded_format(self) -> OutputFormat | None:
         """Return what the answer's text must look like, if anything is asked of it."""
-        format = self.output_config.format if self.output_config else None
+        format = (self.output_config and self.output_config.format) or self.output_format
         return OutputFormat(kind="json_schema", value=format.schema) if format else None
 
 

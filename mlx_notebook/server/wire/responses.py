@@ -46,6 +46,8 @@ class FunctionTool(Struct, omit_defaults=True):
         if self.description is not None:
             function["description"] = self.description
         function["parameters"] = self.parameters or {"type": "object", "properties": {}}
+        if self.strict:
+            function["strict"] = True
         return {"type": "function", "function": function}
 
 

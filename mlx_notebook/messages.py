@@ -412,6 +412,7 @@ class Resident(msgspec.Struct, frozen=True, array_like=True):
     """A model in memory. `context_length` is in tokens, `bytes` what its weights take.
 
     A pinned one leaves only when it is told to. `vision` tells whether it can be shown pictures.
+    `path` and `options` are those it was loaded with: a request that names others loads it anew.
     """
 
     model: str
@@ -422,6 +423,8 @@ class Resident(msgspec.Struct, frozen=True, array_like=True):
     active: int
     pinned: bool
     vision: bool
+    path: str
+    options: ModelOptions
 
 
 class Loaded(msgspec.Struct, frozen=True, tag="loaded", array_like=True):

@@ -13,6 +13,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tuner.utils import load_adapters
 
 from mlx_notebook.engine.errors import reason
+from mlx_notebook.footprint import read_arrays
 
 _OWN = ("lora_a", "lora_b", "m")
 """What an adapter adds to a layer; the layer itself is one level further down."""
@@ -36,6 +37,8 @@ def lay(model: Any, folder: Path) -> None:
     for name in ("adapter_config.json", "adapters.safetensors"):
         if not (folder / name).is_file():
             raise ValueError(f"there is no {name} in the folder of its adapter.")
+    if not read_arrays([folder / "adapters.safetensors"]):
+        raise ValueError("the adapters.safetensors of its adapter is empty.")
     try:
         load_adapters(model, str(folder))
     except (KeyError, AttributeError) as error:

@@ -76,6 +76,11 @@ class Backend(Protocol):
 
     def __len__(self) -> int: ...
 
+    @property
+    def kv_bytes(self) -> int:
+        """What the keys and values of its sequences take, in bytes."""
+        ...
+
     def prepare(self, prompt: Prompt) -> Prepared:
         """Render and tokenize a prompt and read its pictures; called on a worker's thread.
 

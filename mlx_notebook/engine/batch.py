@@ -173,6 +173,12 @@ class RowGenerator(BatchGenerator):
         """Guess ahead whenever one row is alone. All caches of the model must be trimmable."""
         self._generation_batch.speculation = speculation
 
+    @property
+    def kv_bytes(self) -> int:
+        """What the caches of all sequences take, and a draft model's, in bytes."""
+        speculation = self._generation_batch.speculation
+        return int(self.prompt_cache_nbytes) + (speculation.nbytes if speculation else 0)
+
     def __len__(self) -> int:
         batches = (self._generation_batch, self._prompt_batch, self._unprocessed_sequences)
         return sum(len(batch) for batch in batches)

@@ -7,36 +7,46 @@ from pathlib import Path
 import mlx.core as mx
 
 from mlx_notebook.engine.errors import InsufficientMemory
-from mlx_notebook.engine.footprint import Footprint
 from mlx_notebook.engine.memory import device_memory
 from mlx_notebook.engine.slots import Slot
+from mlx_notebook.footprint import Footprint
+from mlx_notebook.machine import models_share
 from mlx_notebook.messages import EngineConfig
 
-# What Metal recommends is meant for the GPU alone; what is left holds MLX's cache and prefixes.
-_GPU_SHARE = 0.85
-# On a CPU it is the memory that notebooks and everything else live in too.
-_CPU_SHARE = 0.6
+# Kept prompts may take this part of the device's memory, beside the models.
+_PREFIXES_SHARE = 10
 
 
 @dataclass(frozen=True)
 class Budget:
-    """Bounds on the resident models: `limit` bytes, and `most` of them (0: any number)."""
+    """Bounds on the resident models: `limit` bytes, and `most` of them (0: any number).
+
+    Each model has a modest batch's keys and values in its share. Where running requests hold more
+    than that, it comes out of `prefixes`, the bytes that are set aside for kept prompts.
+    """
 
     limit: int
     most: int
+    prefixes: int
 
     @classmethod
     def of(cls, settings: EngineConfig) -> "Budget":
         """What the settings say, or a share of the device's memory."""
-        share = _GPU_SHARE if mx.default_device() == mx.gpu else _CPU_SHARE
-        return cls(settings.memory_budget or int(device_memory() * share), settings.max_resident)
+        memory = device_memory()
+        return cls(
+            settings.memory_budget or models_share(memory, gpu=mx.default_device() == mx.gpu),
+            settings.max_resident,
+            settings.prefix_cache_bytes or memory // _PREFIXES_SHARE,
+        )
 
     def victims(
         self, model: str, path: Path, need: Footprint, slots: Mapping[str, Slot]
     ) -> list[Slot]:
         """Who must go so that `model` fits; those that are busy must be waited for.
 
-        The least recently used go first, busy ones only where no idle one helps, pinned ones never.
+        The least recently used go first, busy ones only where no idle one helps, pinned ones never
+        (what they hold for running requests is waited for). Kept prompts are no hindrance: they go
+        before any model (`left_for_prefixes`).
 
         Raises
         ------
@@ -57,19 +67,35 @@ class Budget:
             victims.append(slot)
             del staying[slot.backend.name]
         if not self._fits(path, need, staying.values()):
-            raise self._refusal(model, need, list(staying.values()))
+            if not self._fits(path, need, staying.values(), running=False):
+                raise self._refusal(model, need, list(staying.values()))
+            victims.extend(slot for slot in staying.values() if slot.excess)
+            return replaced + victims
         for slot in reversed(victims):  # a large one that had to go may let a small one stay
             if self._fits(path, need, [*staying.values(), slot]):
                 staying[slot.backend.name] = slot
                 victims.remove(slot)
         return replaced + victims
 
-    def _fits(self, path: Path, need: Footprint, beside: Iterable[Slot]) -> bool:
+    def left_for_prefixes(self, path: Path, need: Footprint, slots: Iterable[Slot]) -> int:
+        """What kept prompts may hold while a model comes to those that are there, in bytes."""
+        others = list(slots)
+        return self.limit + self.prefixes - self._taken_with(path, need, others) - _excess(others)
+
+    def _fits(
+        self, path: Path, need: Footprint, beside: Iterable[Slot], *, running: bool = True
+    ) -> bool:
+        """Whether a model fits beside others, and beside what runs on them."""
         others = list(beside)
         if self.most and len(others) >= self.most:
             return False
+        if self._taken_with(path, need, others) > self.limit:
+            return False
+        return not running or self.left_for_prefixes(path, need, others) >= 0
+
+    def _taken_with(self, path: Path, need: Footprint, others: list[Slot]) -> int:
         shared = need.shareable and donor(path, others) is not None
-        return _taken(others) + need.total - (need.base if shared else 0) <= self.limit
+        return _taken(others) + need.total - (need.base if shared else 0)
 
     def _refusal(self, model: str, need: Footprint, pinned: list[Slot]) -> InsufficientMemory:
         taken = _taken(pinned)
@@ -100,6 +126,10 @@ def _taken(slots: Iterable[Slot]) -> int:
     slots = list(slots)
     bases = {slot.backend.base for slot in slots}
     return sum(slot.own for slot in slots) + sum(base.nbytes for base in bases)
+
+
+def _excess(slots: Iterable[Slot]) -> int:
+    return sum(slot.excess for slot in slots)
 
 
 def size(count: int) -> str:

@@ -41,6 +41,11 @@ class Drafter(Protocol):
 
     pace: Pace
 
+    @property
+    def nbytes(self) -> int:
+        """What it keeps of the row on the device, in bytes."""
+        ...
+
     def draft(self, row: Row, tokens: list[int], last: mx.array, count: int) -> mx.array | None:
         """Guess up to `count` tokens.
 
@@ -67,6 +72,8 @@ class PromptLookup:
 
     Quotations, code that is edited and lists repeat what the prompt said; it costs no model.
     """
+
+    nbytes = 0
 
     def __init__(self, limit: int):
         self.pace = Pace(limit)
@@ -120,6 +127,11 @@ class DraftModel:
         self._model, self._width, self._prefill_step = model, width, prefill_step
         self._cache = make_prompt_cache(model)
         self._tokens: list[int] = []
+
+    @property
+    def nbytes(self) -> int:
+        """What its cache takes, in bytes."""
+        return sum(int(layer.nbytes) for layer in self._cache)
 
     def draft(self, row: Row, tokens: list[int], last: mx.array, count: int) -> mx.array | None:
         """Let the small model go on."""

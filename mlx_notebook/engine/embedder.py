@@ -40,6 +40,7 @@ class EmbeddingBackend:
     """A model that embeds, in memory (see `Backend`): its batch of sequences is always empty."""
 
     sees = trimmable = False
+    kv_bytes = 0
 
     def __init__(self, name: str, model: Any, tokenizer: Any, limit: int, padding: int):
         self.name, self.model, self.tokenizer = name, model, tokenizer

@@ -2,12 +2,11 @@
 
 import ctypes
 import sys
-from collections.abc import Iterator
 from importlib.metadata import version
-from pathlib import Path
 
 import mlx.core as mx
-import psutil
+
+from mlx_notebook.machine import main_memory
 
 
 def device_memory() -> int:
@@ -17,33 +16,7 @@ def device_memory() -> int:
         for key in ("max_recommended_working_set_size", "total_memory", "memory_size"):
             if key in info:
                 return int(info[key])
-    return min([int(psutil.virtual_memory().total), *cgroup_limits()])
-
-
-def cgroup_limits(
-    groups: Path = Path("/proc/self/cgroup"), tree: Path = Path("/sys/fs/cgroup")
-) -> Iterator[int]:
-    """What the process's control groups, and those around them, allow it (Linux containers).
-
-    Versions 1 and 2, see https://docs.kernel.org/admin-guide/cgroup-v2.html.
-    """
-    lines = groups.read_text().splitlines() if groups.is_file() else []
-    for line in lines:
-        _, kinds, name = line.split(":", 2)
-        if kinds == "":
-            root, file = tree, "memory.max"
-        elif "memory" in kinds.split(","):
-            root, file = tree / "memory", "memory.limit_in_bytes"
-        else:
-            continue
-        own = root / name.lstrip("/")
-        # Within a container its own group is often mounted as the root.
-        for group in (own, *own.parents):
-            limit = group / file
-            if limit.is_file() and (text := limit.read_text().strip()).isdecimal():
-                yield int(text)
-            if group == root:
-                break
+    return main_memory()
 
 
 def versions() -> tuple[str, ...]:

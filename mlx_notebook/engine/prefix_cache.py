@@ -93,6 +93,14 @@ class PrefixCache:
         if self._disk is not None:
             self._disk.offer(model, tokens, cache, going=False)
 
+    def shrink(self, max_bytes: int) -> None:
+        """Hold so many bytes at most from now until more comes; models unused for longest first."""
+        for entries in self._models.values():
+            excess = self.nbytes - max_bytes
+            if excess <= 0:
+                break
+            entries.trim_to(n_bytes=max(0, entries.nbytes - excess))
+
     def forget(self, model: str) -> None:
         """Drop every entry of a model; what is worth it stays on disk."""
         entries = self._models.pop(model, None)
@@ -114,11 +122,7 @@ class PrefixCache:
         entries = self._models.pop(model, None) or self._entries()
         self._models[model] = entries
         entries.insert_cache(model, tokens, cache)
-        for other in self._models.values():
-            excess = self.nbytes - self._max_bytes
-            if excess <= 0:
-                break
-            other.trim_to(n_bytes=other.nbytes - excess)
+        self.shrink(self._max_bytes)
 
     def _entries(self) -> LRUPromptCache:
         entries = LRUPromptCache(self._max_entries, self._max_bytes)

@@ -19,12 +19,13 @@ import msgspec
 from mlx_notebook.engine.backend import Backend, Done
 from mlx_notebook.engine.budget import Budget, donor
 from mlx_notebook.engine.errors import EngineError, LoadFailed, reason
-from mlx_notebook.engine.footprint import Footprint, footprint
+from mlx_notebook.engine.footprint import footprint
 from mlx_notebook.engine.loading import load
 from mlx_notebook.engine.memory import return_freed_memory
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.slots import Slot
 from mlx_notebook.engine.waiting import Queue, Source, Waiting
+from mlx_notebook.footprint import Footprint
 from mlx_notebook.messages import EngineConfig, LoadProgress
 
 log = logging.getLogger(__name__)
@@ -62,17 +63,24 @@ class Residency:
     ----------
     settings, prefixes, workers
         As for `load`.
+    budget
+        What the models may take.
     waiting
         The work that wants a model; what can begin is the scheduler's to take out.
     """
 
     def __init__(
-        self, settings: EngineConfig, prefixes: PrefixCache, workers: Executor, waiting: Waiting
+        self,
+        settings: EngineConfig,
+        budget: Budget,
+        prefixes: PrefixCache,
+        workers: Executor,
+        waiting: Waiting,
     ):
         self._settings, self._prefixes, self._workers = settings, prefixes, workers
         self._waiting = waiting
         self.slots: dict[str, Slot] = {}
-        self.budget = Budget.of(settings)
+        self.budget = budget
         self.held: dict[str, float] = {}
         """Models that take no request that came after this moment: another one's turn is next."""
         self._loading: _Loading | None = None
@@ -203,6 +211,11 @@ class Residency:
             for slot in victims:
                 loading.pinned = loading.pinned or slot.pinned  # it is replaced by itself
                 self.unload(slot.backend.name)
+            self._prefixes.shrink(
+                self.budget.left_for_prefixes(
+                    loading.source.path, loading.need, self.slots.values()
+                )
+            )
         return loading.has_room
 
     def _victims(self, wanted: Queue | _Loading, need: Footprint) -> list[Slot]:

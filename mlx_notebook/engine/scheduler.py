@@ -15,6 +15,7 @@ from pathlib import Path
 import mlx.core as mx
 from mlx_lm.generate import generation_stream
 
+from mlx_notebook.engine.budget import Budget
 from mlx_notebook.engine.embedding import Embedding
 from mlx_notebook.engine.errors import EngineError, InvalidRequest
 from mlx_notebook.engine.language import Plan
@@ -79,15 +80,13 @@ class Scheduler:
         self.inbox: queue.SimpleQueue[Command | Continuation] = queue.SimpleQueue()
         self._settings, self._send = settings, send
         self._workers = ThreadPoolExecutor(2, "prompt")
-        memory = device_memory()
-        mx.set_cache_limit(memory // 20)
+        mx.set_cache_limit(device_memory() // 20)
+        budget = Budget.of(settings)
         self._prefixes = PrefixCache(
-            settings.prefix_cache_entries,
-            settings.prefix_cache_bytes or memory // 10,
-            _disk(settings),
+            settings.prefix_cache_entries, budget.prefixes, _disk(settings)
         )
         self._waiting = Waiting()
-        self._residency = Residency(settings, self._prefixes, self._workers, self._waiting)
+        self._residency = Residency(settings, budget, self._prefixes, self._workers, self._waiting)
         self._turns = Turns()
         self._meter = Meter()
         self._requests: dict[str, Request] = {}

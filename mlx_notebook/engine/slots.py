@@ -5,11 +5,11 @@ from collections import deque
 
 from mlx_notebook.engine.backend import Backend
 from mlx_notebook.engine.embedding import Embedding
-from mlx_notebook.engine.footprint import Footprint
 from mlx_notebook.engine.runner import Runner
 from mlx_notebook.engine.scoring import Scoring
 from mlx_notebook.engine.text import TextBackend
 from mlx_notebook.engine.waiting import Source
+from mlx_notebook.footprint import Footprint
 from mlx_notebook.messages import Resident
 
 
@@ -28,6 +28,7 @@ class Slot:
         self.backend, self.source = backend, source
         self.shareable = need.shareable and type(backend) is TextBackend
         self.own: int = backend.nbytes - backend.base.nbytes + need.kv
+        self._kv = need.kv
         self.runner = Runner(backend)
         self.loaded_at = self.last_used = time.time()
         self.turn_began = time.perf_counter()
@@ -41,6 +42,11 @@ class Slot:
     def busy(self) -> bool:
         """Whether a request runs on this model or is about to."""
         return bool(self.waiting or self.aside or len(self.backend))
+
+    @property
+    def excess(self) -> int:
+        """Bytes of keys and values that running requests hold beyond those foreseen."""
+        return max(0, self.backend.kv_bytes - self._kv) if self.busy else 0
 
     @property
     def at_work(self) -> bool:
@@ -60,4 +66,6 @@ class Slot:
             len(backend) + self.waiting + len(self.aside),
             self.pinned,
             backend.sees,
+            str(self.source.path),
+            self.source.options,
         )

@@ -27,6 +27,11 @@ class Speculation:
     def __init__(self, drafters: Sequence[Drafter]):
         self._drafters = drafters
 
+    @property
+    def nbytes(self) -> int:
+        """What the drafters keep, in bytes."""
+        return sum(drafter.nbytes for drafter in self._drafters)
+
     def step(
         self, model: Any, cache: list[Any], row: Row, tokens: list[int], last: mx.array, room: int
     ) -> list[int] | None:

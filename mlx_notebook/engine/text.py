@@ -32,11 +32,14 @@ from mlx_notebook.engine.reasoning import opens_in
 from mlx_notebook.engine.sampling import Row
 from mlx_notebook.engine.sights import Sights
 from mlx_notebook.engine.vocabulary import Vocabulary
+from mlx_notebook.footprint import context_window
 from mlx_notebook.messages import ChatPrompt, EngineConfig, Generate, ModelOptions, Prompt
 
 log = logging.getLogger(__name__)
 
 _SLICE_BYTES = 256 * 2**20
+_CONTEXT = 4096
+"""Most tokens of a model whose config.json does not tell."""
 _VOCABULARIES = ("tokenizer.*", "vocab.*", "tekken.json", "*.tiktoken", "*.model", "*.py")
 _GENERATION_SETTINGS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
@@ -59,7 +62,8 @@ class TextBackend:
     ):
         self.name, self.model, self.tokenizer = name, model, tokenizer
         self.defaults = defaults
-        self.context_length = context_length(config, options.context_limit)
+        known = context_window(config) or _CONTEXT
+        self.context_length = min(known, options.context_limit or known)
         self.nbytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
         self.base = Base(self.nbytes - own_bytes(model))
         self.vocabulary = Vocabulary(tokenizer)
@@ -83,6 +87,11 @@ class TextBackend:
 
     def __len__(self) -> int:
         return len(self._generator)
+
+    @property
+    def kv_bytes(self) -> int:
+        """What the keys and values of its sequences take, in bytes."""
+        return self._generator.kv_bytes
 
     def prepare(self, prompt: Prompt) -> Prepared:
         """Render and tokenize a prompt; a picture in it is refused."""
@@ -209,15 +218,6 @@ def _always_trimmable(layer: Any) -> bool:
     if isinstance(layer, CacheList):
         return all(map(_always_trimmable, layer.caches))
     return isinstance(layer, KVCache | Sights)
-
-
-def context_length(config: dict[str, Any], limit: int | None = None) -> int:
-    """Most tokens that the model was made for, from its config.json, and at most `limit`."""
-    for part in (config, config.get("text_config") or {}):
-        for key in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length"):
-            if isinstance(part.get(key), int):
-                return min(int(part[key]), limit or int(part[key]))
-    return min(4096, limit or 4096)
 
 
 def load(

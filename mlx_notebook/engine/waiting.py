@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlx_notebook.engine.footprint import Footprint
+from mlx_notebook.footprint import Footprint
 from mlx_notebook.messages import Embed, Generate, Load, ModelOptions, Tokenize
 
 Job = Generate | Tokenize | Embed | Load

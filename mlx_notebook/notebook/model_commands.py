@@ -118,6 +118,9 @@ def show(line: str, chat: Chat) -> None:
     about = "about " if model["approximate"] else ""
     facts = {
         "state": f"{model['state']}{', pinned' if model['pinned'] else ''}",
+        "changed": "since it was loaded; its next request loads it anew"
+        if model["reloads"]
+        else None,
         "wrong": model["error"],
         "answers here": "yes" if model["id"] == chat.model else None,
         "also called": ", ".join(model["aliases"]),

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from mlx_notebook.footprint import Footprint, Weights, foreseen, read_arrays
 from mlx_notebook.messages import ModelOptions, Resident
 from mlx_notebook.server import curated, model_files
 from mlx_notebook.server.errors import ApiError, NotFound, Unavailable, model_not_found
@@ -28,7 +29,11 @@ _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 
 class Entry(Struct, frozen=True):
-    """A model on this machine; `fault` says what is wrong with its settings."""
+    """A model on this machine; `fault` says what is wrong with its settings.
+
+    `adapter` are the weights of the adapter, and `draft` what is known of the draft model, that it
+    is loaded with.
+    """
 
     name: str
     path: Path
@@ -36,6 +41,8 @@ class Entry(Struct, frozen=True):
     facts: Facts
     options: ModelOptions = ModelOptions()
     settings: ModelSettings = NONE
+    adapter: Weights | None = None
+    draft: Facts | None = None
     fault: str | None = None
 
     @property
@@ -59,6 +66,22 @@ class Entry(Struct, frozen=True):
         """Return what it can do; one that is in memory may have turned out to be blind."""
         blind = resident is not None and not resident.vision
         return [can for can in self.facts.capabilities if not (blind and can == "vision")]
+
+    def footprint(self, *, full_precision: bool) -> Footprint:
+        """Predict what it takes in memory, as it is set; `full_precision` as for `Weights`."""
+        draft = self.draft
+        return foreseen(
+            self.facts.weights,
+            self.facts.kept,
+            self.options,
+            adapter=self.adapter,
+            draft=(draft.weights, draft.kept) if draft is not None else None,
+            full_precision=full_precision,
+        )
+
+    def is_outdated(self, resident: Resident) -> bool:
+        """Whether it was loaded from another folder or as it was set before."""
+        return (resident.path, resident.options) != (str(self.path), self.options)
 
 
 class Catalog:
@@ -99,6 +122,7 @@ class Catalog:
         self._last_used = last_used
         self._complained: set[Path] = set()
         self._read: dict[Path, tuple[object, Facts | None]] = {}
+        self._adapters: dict[Path, tuple[object, Weights]] = {}
 
     # --- by name --------------------------------------------------------------------------------
 
@@ -275,13 +299,24 @@ class Catalog:
         settings = entry.settings
         wanted = settings.draft or ""
         draft = models.get(self._aliases.get(wanted, wanted))
-        fault = None
-        if adapter and adapter not in there:
+        folder = there[adapter][0] if adapter and adapter in there else None
+        weights, fault = None, None
+        if adapter and folder is None:
             fault = f"no configured folder has an adapter {adapter!r}"
-        elif settings.draft and draft is None:
-            fault = f"its draft model {settings.draft!r} is not here"
+        elif folder is not None:
+            try:
+                weights = self._adapter_weights(folder)
+            except (OSError, ValueError) as error:
+                fault = f"of its adapter {adapter!r} {error}"
+        if settings.draft and draft is None:
+            fault = (
+                f"its draft model {settings.draft!r} is not here (a folder is a model when "
+                "config.json and weights are in it)"
+            )
+        elif draft is not None and (refusal := self._refusal(draft)) is not None:
+            fault = f"its draft model is not usable. {refusal.message.removesuffix('.')}"
         options = ModelOptions(
-            adapter=str(there[adapter][0]) if adapter and adapter in there else None,
+            adapter=str(folder) if folder is not None else None,
             draft=str(draft.path) if draft is not None else None,
             prompt_lookup=settings.prompt_lookup,
             context_limit=settings.context_limit,
@@ -290,7 +325,29 @@ class Catalog:
             trust_remote_code=settings.trust_remote_code
             or entry.name.partition("+")[0] in self._trusted,
         )
-        return msgspec.structs.replace(entry, options=options, fault=fault)
+        return msgspec.structs.replace(
+            entry,
+            options=options,
+            adapter=weights,
+            draft=draft.facts if draft is not None else None,
+            fault=fault,
+        )
+
+    def _adapter_weights(self, folder: Path) -> Weights:
+        """Read the size of an adapter, unless it is known.
+
+        Raises:
+            ValueError: Its file is not whole, or there is nothing in it.
+            OSError: It cannot be read.
+        """
+        mark = model_files.stamp(folder)
+        known = self._adapters.get(folder)
+        if known is None or known[0] != mark:
+            weights = Weights.of(read_arrays([folder / "adapters.safetensors"]))
+            known = self._adapters[folder] = mark, weights
+        if not known[1].total:
+            raise ValueError("adapters.safetensors is empty")
+        return known[1]
 
     def _no_adapter(self, base: Entry, adapter: str) -> NotFound:
         names = sorted(

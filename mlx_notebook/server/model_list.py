@@ -56,7 +56,8 @@ class _Lister:
         """Describe a model that is on this machine."""
         facts = entry.facts
         resident = self._resident.get(entry.name)
-        need = resident.bytes if resident else facts.memory(full_precision=self._full_precision)
+        foreseen = entry.footprint(full_precision=self._full_precision)
+        need = resident.bytes if resident else foreseen.total
         why_not = None if resident else self._why_not(need)
         return wire.CatalogModel(
             id=entry.name,
@@ -79,6 +80,7 @@ class _Lister:
             error=self._catalog.problem(entry),
             description=None,
             progress=self._progress(entry.name),
+            reloads=resident is not None and entry.is_outdated(resident),
         )
 
     def suggested(self, model: Suggestion) -> wire.CatalogModel:

@@ -200,14 +200,15 @@ class SettingsHandler(ApiHandler):
     @authorized
     async def get(self, name: str) -> None:
         """Show them."""
-        self._show(await self._model(name))
+        await self._show(await self._model(name))
 
     @web.authenticated
     @authorized
     async def put(self, name: str) -> None:
         """Keep the given ones, in place of those that were saved before.
 
-        They hold from the next request on, and those about loading from the next load.
+        They hold from the next request on; where one about loading has changed, that request loads
+        the model anew.
         """
         model = await self._model(name)
         settings = self.decoded(_SETTINGS_DECODER)
@@ -226,7 +227,7 @@ class SettingsHandler(ApiHandler):
             await store.save(model, before)
             await catalog.refresh()
             raise InvalidRequest(f"The settings are not usable: {fault}.", code="invalid_value")
-        self._show(model)
+        await self._show(model)
 
     async def _model(self, name: str) -> str:
         """Return the model's own name. Raises `NotFound` where it is none of this machine's."""
@@ -237,9 +238,18 @@ class SettingsHandler(ApiHandler):
             raise model_not_found(model, catalog.names)
         return model
 
-    def _show(self, model: str) -> None:
+    async def _show(self, model: str) -> None:
         store = self.extension.model_options
-        self.answer(wire.SettingsAnswer(model, store.of(model).told(), store.saved(model).told()))
+        stats = self.extension.supervisor.telemetry.stats
+        residents = {resident.model: resident for resident in stats.resident} if stats else {}
+        # The model itself, and with each adapter.
+        reloads = any(
+            entry.is_outdated(residents[entry.name])
+            for entry in await self.extension.catalog.everything()
+            if entry.name in residents and entry.name.partition("+")[0] == model
+        )
+        settings, saved = store.of(model).told(), store.saved(model).told()
+        self.answer(wire.SettingsAnswer(model, settings, saved, reloads))
 
 
 _SETTINGS_DECODER = msgspec.json.Decoder(ModelSettings)

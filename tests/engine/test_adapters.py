@@ -119,6 +119,7 @@ def test_models_of_one_base_hold_its_weights_once_whoever_came_first(
         ({"adapter_config.json": None}, "no adapter_config.json"),
         ({"adapter_config.json": b"{}"}, "lacks"),
         ({"adapters.safetensors": b"\x10"}, "cut off"),
+        ({"adapters.safetensors": (2).to_bytes(8, "little") + b"{}"}, "is empty"),
     ],
 )
 def test_a_broken_adapter_is_told_and_its_base_stays(

@@ -58,7 +58,7 @@ def test_a_footprint_is_read_from_the_files_and_is_what_the_model_then_takes(
 
 
 def test_the_budget_keeps_to_the_memory_that_a_container_may_use(tmp_path: Path) -> None:
-    from mlx_notebook.engine.memory import cgroup_limits
+    from mlx_notebook.machine import cgroup_limits
 
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "memory.max").write_text("5000\n")
@@ -184,6 +184,49 @@ def test_an_order_to_load_can_be_cancelled(models: dict[str, Path], need: Footpr
         engine.wait(lambda e: isinstance(e, m.Stats) and not e.loading)
         engine.send(m.Cancel(first))
         assert loads(engine, "b") == 0
+
+
+def wait_for_text_of_all(engine: EngineProcess, ids: list[str]) -> None:
+    for id in ids:
+        if not any(isinstance(e, m.Text | m.Reasoning) and e.id == id for e in engine.events):
+            engine.wait(lambda e, id=id: isinstance(e, m.Text | m.Reasoning) and e.id == id)
+
+
+def test_a_model_that_comes_beside_long_conversations_takes_the_place_of_kept_prompts(
+    models: dict[str, Path], need: Footprint
+) -> None:
+    def text(number: int) -> str:
+        return f"{number}" * 1500  # tokens: the tokenizer knows bytes only
+
+    settings = {"memory_budget": need.total * 2 + 10_000, "prefix_cache_bytes": need.kv * 5}
+    options = {**LONG, "max_tokens": 500}
+    with running(**settings, warm_up=False) as engine:
+        engine.finish(*(engine.start("a", models["a"], text(i), **SHORT) for i in range(6)))
+        kept = engine.stats().memory.prefixes
+        assert kept > need.kv * 4
+        streams = [engine.start("a", models["a"], text(i), **options) for i in range(6, 9)]
+        wait_for_text_of_all(engine, streams)
+        assert isinstance(load(engine, "b", models["b"]), m.Loaded)
+        assert not any(isinstance(e, m.Done) and e.id in streams for e in engine.events)
+        for stream in streams:
+            engine.send(m.Cancel(stream))
+        stats = next(e for e in reversed(engine.events) if isinstance(e, m.Stats))
+        assert stats.memory.prefixes < kept - need.kv / 2
+
+
+def test_a_model_waits_for_conversations_that_are_too_long_to_fit_beside_it(
+    models: dict[str, Path], need: Footprint
+) -> None:
+    settings = {"memory_budget": need.total * 2 + 10_000, "prefix_cache_bytes": 1}
+    options = {**LONG, "max_tokens": 200}
+    with running(**settings, warm_up=False) as engine:
+        load(engine, "a", models["a"], pin=True)
+        streams = [engine.start("a", models["a"], f"{i}" * 1500, **options) for i in range(3)]
+        wait_for_text_of_all(engine, streams)
+        assert isinstance(load(engine, "b", models["b"]), m.Loaded)
+        assert any(isinstance(e, m.Done) for e in engine.events)
+        engine.finish(*streams)
+        assert names(engine) == {"a", "b"}
 
 
 def test_other_settings_load_a_model_again(models: dict[str, Path]) -> None:

@@ -74,9 +74,10 @@ class JupyterServer:
             self.stop()
             raise
 
-    def request(self, path, body=None):
+    def request(self, path, body=None, method=None):
         request = urllib.request.Request(
             self.url + path,
+            method=method,
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self.token}"},
         )

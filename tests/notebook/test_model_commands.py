@@ -170,6 +170,13 @@ def test_a_model_is_shown_with_its_figures_and_settings(kernel, server):
     shown = kernel.run("%mlx show tiny-chat").stdout
     for said in ("context:       4,096 tokens", "fits:          yes", "architecture:  qwen3"):
         assert said in shown
+    kernel.run("%mlx load tiny-chat")
+    path = "mlx/models/tiny-chat/settings"
+    server.request(path, {"context_limit": 2048}, "PUT")
+    shown = kernel.run("%mlx show tiny-chat").stdout
+    assert "changed:       since it was loaded; its next request loads it anew" in shown
+    assert "context_limit = 2048" in shown
+    server.request(path, {}, "PUT")
     listed = kernel.run("%mlx show qwen").stdout
     assert listed.startswith("mlx-community/Qwen3.5-4B-MLX-4bit\n")
     assert "download:      about 3.1 GB" in listed

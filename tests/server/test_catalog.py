@@ -232,10 +232,10 @@ async def test_memory_is_predicted_from_the_headers(cache: Path) -> None:
     (path / "model.safetensors").unlink()
     shard(path / "model-00001-of-00002.safetensors")
     shard(path / "model-00002-of-00002.safetensors", dtype="U32", size=500)
-    facts = (await Catalog(log=LOG).find("a/two")).facts
+    entry = await Catalog(log=LOG).find("a/two")
     kept = 2 * 2 * 2 * 1 * 16 * 100
-    assert facts.memory(full_precision=False) == 1500 + kept
-    assert facts.memory(full_precision=True) == 2500 + 2 * kept
+    assert entry.footprint(full_precision=False).total == 1500 + kept
+    assert entry.footprint(full_precision=True).total == 2500 + 2 * kept
 
 
 async def test_damaged_weights_are_told_and_nothing_is_loaded(cache: Path) -> None:
@@ -243,7 +243,7 @@ async def test_damaged_weights_are_told_and_nothing_is_loaded(cache: Path) -> No
         (cached(cache, name) / "model.safetensors").write_bytes(content)
     shard(cached(cache, "a/cut") / "model.safetensors", cut=10)
     catalog = Catalog(log=LOG)
-    for name, said in (("a/empty", "cut short"), ("a/garbage", "not a file"), ("a/cut", "it has ")):
+    for name, said in (("a/empty", "cut off"), ("a/garbage", "no safeten"), ("a/cut", "are there")):
         with pytest.raises(Unavailable, match=said) as caught:
             await catalog.find(name)
         assert caught.value.code == "model_load_failed"

@@ -1,5 +1,6 @@
 """Settings of single models: from the configuration, through the API, and what they do."""
 
+import asyncio
 import json
 import logging
 import shutil
@@ -13,6 +14,7 @@ from traitlets import TraitError
 
 from mlx_notebook.messages import ChatPrompt, Sampling
 from mlx_notebook.server.app import MlxNotebookApp
+from mlx_notebook.server.catalog import Catalog
 from mlx_notebook.server.settings import NONE, ModelSettings, Settings, checked
 from tests.engine.test_adapters import write_adapter
 from tests.models import qwen3
@@ -33,6 +35,10 @@ CONFIGURED = {
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     qwen3(folder / "base")
+    part = qwen3(folder / "part")
+    (part / "model.safetensors.index.json").write_text(
+        '{"weight_map": {"a": "model-2.safetensors"}}'
+    )
     for name, base in (("listed", "somewhere/else"), ("trained", "base"), ("foreign", "other")):
         adapter = folder / "lora" / name
         adapter.mkdir(parents=True)
@@ -81,7 +87,9 @@ def prompt_of(server: RunningServer, **request: Any) -> str:
 
 
 def test_they_are_shown_by_any_name_of_the_model(server: RunningServer) -> None:
-    assert shown(server) == {"model": "base", "settings": CONFIGURED, "saved": {}}
+    assert shown(server) == {
+        "model": "base", "settings": CONFIGURED, "saved": {}, "reloads": False,
+    }  # fmt: skip
     assert shown(server, "short-name") == shown(server)
     assert shown(server, "tiny-chat")["settings"] == {}
     response = server.client.get("mlx/models/nonesuch/settings")
@@ -124,6 +132,27 @@ def test_they_are_saved_over_the_configuration_and_only_for_their_user(
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
+def test_settings_about_loading_say_that_the_next_request_loads_the_model_anew(
+    server: RunningServer,
+) -> None:
+    def reloads() -> list[bool]:
+        models = server.client.get("mlx/models").json()["models"]
+        (model,) = [model for model in models if model["id"] == "base"]
+        return [shown(server)["reloads"], model["reloads"]]
+
+    assert server.chat(model="base").status_code == 200
+    wait_for(lambda: "base" in [model["id"] for model in server.status()["models"]], 5)
+    saved = server.client.put("mlx/models/base/settings", json={"context_limit": 300})
+    assert saved.json()["reloads"] is True
+    assert reloads() == [True, True]
+    assert server.chat(model="base").status_code == 200
+    wait_for(lambda: reloads() == [False, False], 5)
+    (model,) = [model for model in server.status()["models"] if model["id"] == "base"]
+    assert model["context_length"] == 300
+    other = {"context_limit": 300, "top_k": 3}
+    assert not server.client.put("mlx/models/base/settings", json=other).json()["reloads"]
+
+
 @pytest.mark.parametrize(
     ("settings", "param", "said"),
     [
@@ -132,7 +161,13 @@ def test_they_are_saved_over_the_configuration_and_only_for_their_user(
         ({"kv_bits": 5}, "kv_bits", "5"),
         ({"trust_remote_code": True}, "trust_remote_code", "configuration"),
         ({"draft": "nonesuch"}, None, "draft model 'nonesuch' is not here"),
+        (
+            {"draft": "part"},
+            None,
+            "its draft model is not usable. The model 'part' is here only",
+        ),
         ({"adapter": "../../etc"}, None, "no configured folder has an adapter"),
+        ({"adapter": "lora/listed"}, None, "adapters.safetensors is empty"),
     ],
 )
 def test_what_is_not_right_is_refused_and_changes_nothing(
@@ -205,6 +240,20 @@ def test_a_wrong_setting_in_the_configuration_is_told_in_a_sentence() -> None:
         MlxNotebookApp(model_settings={"qwen": {"temprature": 1}})
     with pytest.raises(TraitError, match=r"\['qwen'\]: expected `float` >= 0.0"):
         MlxNotebookApp(model_settings={"qwen": {"temperature": -1}})
+
+
+def test_server_and_engine_foresee_the_same_memory(folder: Path) -> None:
+    import mlx.core as mx
+
+    from mlx_notebook.engine.footprint import footprint
+
+    settings = Settings({"base": checked({"draft": "tiny-chat", "kv_bits": 8})}, None, LOG)
+    catalog = Catalog(folders=[str(folder)], settings=settings, log=LOG)
+    entries = asyncio.run(catalog.entries())
+    assert {"base", "base+lora/trained"} <= {entry.name for entry in entries}
+    for entry in entries:
+        theirs = footprint(entry.name, entry.path, entry.options)
+        assert entry.footprint(full_precision=mx.default_device() == mx.cpu) == theirs
 
 
 class TestTheValues:

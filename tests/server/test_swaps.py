@@ -30,7 +30,7 @@ def test_every_operation_ends_in_an_answer_or_a_stated_error_and_memory_returns(
     }
     with running(config={"MlxNotebookApp": settings}) as server:
 
-        async def try_hard() -> tuple[Swaps, int, int]:
+        async def try_hard() -> Swaps:
             async with httpx.AsyncClient(
                 base_url=server.url, headers=server.headers, timeout=None
             ) as client:
@@ -38,10 +38,10 @@ def test_every_operation_ends_in_an_answer_or_a_stated_error_and_memory_returns(
                 await client.post("mlx/models/load", json={"model": "a"})
                 before = (await swaps.emptied())["active"]
                 await swaps.run(OPERATIONS)
-                return swaps, before, (await swaps.emptied())["active"]
+                await swaps.emptied(before + 100_000)
+                return swaps
 
-        swaps, before, after = asyncio.run(try_hard())
+        swaps = asyncio.run(try_hard())
         assert not swaps.problems
         assert swaps.fates["answered"] > OPERATIONS / 4
-        assert after <= before + 100_000
         assert server.status()["engine"]["restarts"] == 0

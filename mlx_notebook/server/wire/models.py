@@ -56,7 +56,8 @@ class CatalogModel(Struct):
     `memory_bytes` is what it is predicted to take (what its weights take, once it is resident);
     `fits` tells whether this machine's budget holds that, `why_not` the figures where it does not.
     `error` says why a model that is there cannot be used. `approximate` says that the figures are
-    those of a list and not of the model's files.
+    those of a list and not of the model's files. `reloads` says that it is in memory as it was
+    before its files or its settings about loading changed: its next request loads it anew.
     """
 
     id: str
@@ -79,6 +80,7 @@ class CatalogModel(Struct):
     error: str | None
     description: str | None
     progress: Progress | None
+    reloads: bool = False
 
 
 class Budget(Struct):
@@ -201,11 +203,16 @@ DownloadEvent = DownloadingEvent | DownloadedEvent
 
 
 class SettingsAnswer(Struct):
-    """A model's settings in force, and the part of them that was saved through this route."""
+    """A model's settings in force, and the part of them that was saved through this route.
+
+    `reloads` says that it is in memory with other settings about loading: its next request loads it
+    anew, once it is idle.
+    """
 
     model: str
     settings: dict[str, Any]
     saved: dict[str, Any]
+    reloads: bool
 
 
 LOAD_DECODER = msgspec.json.Decoder(LoadOrder)

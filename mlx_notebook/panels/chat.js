@@ -21,7 +21,10 @@ function buildChat({ root, button, ask, tell }) {
         h("button", { type: "button", class: "mlx-button", "aria-label": `Take ${picture.name} away`,
           onclick: () => { waiting = waiting.filter((other) => other !== picture); drawPictures(); text.focus(); } }, "Remove")),
     }), () => {});
+    const isBlind = waiting.length > 0 && !(last.seeing ?? []).includes(models.value);
+    tell(isBlind ? `${models.value} cannot see pictures: choose another model.` : "");
   };
+  models.addEventListener("change", drawPictures);
   const take = (files) => {
     for (const one of files) {
       if (!one.type.startsWith("image/")) { tell(`${one.name} is no picture.`, true); continue; }
@@ -30,7 +33,6 @@ function buildChat({ root, button, ask, tell }) {
       reader.onload = () => {
         waiting.push({ id: newId(), name: one.name || "picture", url: reader.result });
         drawPictures();
-        if (!(last.seeing ?? []).includes(models.value)) tell(`${models.value} cannot see pictures: choose another model.`);
       };
       reader.readAsDataURL(one);
     }
@@ -51,7 +53,6 @@ function buildChat({ root, button, ask, tell }) {
     text.value = "";
     waiting = [];
     drawPictures();
-    tell("");
     try {
       await ask("ask", { text: said, images, model: models.value || null });
     } catch (error) {
@@ -79,7 +80,7 @@ function buildChat({ root, button, ask, tell }) {
     row.fold.hidden = !entry.thinking;
     say(row.note, entry.note);
     keep(row.calls, Object.entries(entry.calls ?? {}), ([id]) => id, () => {
-      const title = h("b"); const result = h("pre", { tabindex: 0 });
+      const title = h("b", { class: "mlx-call" }); const result = h("pre", { tabindex: 0 });
       return { el: h("div", {}, title, result), title, result };
     }, (call, [, told]) => {
       say(call.title, `${told.text} – ${told.state}`);

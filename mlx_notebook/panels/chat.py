@@ -14,6 +14,8 @@ from mlx_notebook.notebook.tools import Tool, Tools, toolbox
 from mlx_notebook.panels.feed import SHORTEST_SECONDS, Feed
 from mlx_notebook.panels.panel import Panel, module
 
+_STATES = {"writing": "being written", "waiting": "waits for you"}
+
 
 class InAThread(Tool):
     """A tool whose function runs beside the panels' thread, which must go on meanwhile."""
@@ -58,6 +60,7 @@ class ChatPanel(Panel):
             model, system, box, approve=self._asked if approve else False, **settings
         )
         self._answering: asyncio.Task[Any] | None = None
+        self._answer = ""
         self._verdicts: dict[str, asyncio.Future[Any]] = {}
         self._waiting = ""
         self._kind = "text"
@@ -92,9 +95,9 @@ class ChatPanel(Panel):
         self.chat.model = model or self.chat.model
         pictures = [base64.b64decode(image.partition(",")[2]) for image in images]
         self._entry(role="user", text=text, images=images)
-        answer = self._entry(role="assistant", text="", thinking="", note="waiting")
+        answer = self._entry(role="assistant", text="", thinking="", note="waiting for the model")
         self.change(busy=True)
-        self._answering = asyncio.current_task()
+        self._answering, self._answer = asyncio.current_task(), answer
         try:
             async for delta in self.chat.stream(text, images=pictures):
                 self._take(answer, delta)
@@ -132,6 +135,7 @@ class ChatPanel(Panel):
     async def _asked(self, call: Call) -> Any:
         """Wait until the person has pressed a button."""
         future = self._verdicts[call.id] = asyncio.get_running_loop().create_future()
+        self._show_call(self._answer, call)
         self.change(asking={"id": call.id, "text": str(call)})
         try:
             return await future
@@ -147,10 +151,11 @@ class ChatPanel(Panel):
 
     def _note(self, key: str, note: str) -> None:
         entries = self.fields["entries"]
-        if key in entries:
+        if key in entries and entries[key].get("note") != note:
             self.change(entries={**entries, key: {**entries[key], "note": note}})
 
     def _take(self, key: str, delta: Delta) -> None:
+        self._note(key, "")
         if delta.call is not None:
             self._flush(key)
             self._show_call(key, delta.call)
@@ -167,7 +172,8 @@ class ChatPanel(Panel):
         entries = self.fields["entries"]
         if key not in entries:
             return
-        told = {"text": str(call), "state": call.state, "result": _told(call)}
+        text = f"{call.name}(…)" if call.state == "writing" else str(call)
+        told = {"text": text, "state": _STATES.get(call.state, call.state), "result": _told(call)}
         calls = {**entries[key].get("calls", {}), call.id: told}
         self.change(entries={**entries, key: {**entries[key], "calls": calls}})
 

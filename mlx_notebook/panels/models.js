@@ -5,9 +5,11 @@ const GROUPS = [
   ["In memory", ["resident"], "No model is in memory: one is loaded with the first request."],
   ["On the way", ["loading", "downloading"], ""],
   ["On this machine", ["available"], "No other model is on this machine."],
-  ["To be downloaded", ["downloadable"], ""],
   ["Not usable", ["incomplete", "broken"], ""],
+  ["To be downloaded", ["downloadable"], ""],
 ];
+// A repository's name on the hub of models.
+const REPOSITORY = /^[\w.-]+\/[\w.-]+$/;
 
 function buildModels({ root, button, ask, tell }) {
   const memory = meter("Memory for models");
@@ -16,17 +18,28 @@ function buildModels({ root, button, ask, tell }) {
   const groups = GROUPS.map(([title, states, empty]) => {
     const list = h("ul", { class: "mlx-items" });
     const none = h("p", { class: "mlx-empty" }, empty);
-    return { states, empty, list, none, el: h("div", {}, h("h3", {}, title), none, list) };
+    const folds = states.includes("downloadable");
+    const el = folds ? fold(title, list) : h("div", {}, h("h3", {}, title), none, list);
+    return { title, states, empty, list, none, folds, el };
   });
+  const other = button("Download", () => act("download", search.value.trim(), "is downloaded")());
   root.append(
     memory.el,
-    h("div", { class: "mlx-row" }, search, found),
+    h("div", { class: "mlx-row" }, search, found, other),
     ...groups.map((group) => group.el),
   );
+  // Orders that end in an error because the person has broken them off.
+  const brokenOff = new Set();
   const act = (name, model, done, extra = {}) => async () => {
     tell(`${model}: ${name} …`);
-    await ask(name, { model, ...extra });
-    tell(`${model} ${done}.`);
+    if (name === "cancel") brokenOff.add(model);
+    else brokenOff.delete(model);
+    try {
+      await ask(name, { model, ...extra });
+      tell(`${model} ${done}.`);
+    } catch (error) {
+      if (!brokenOff.has(model)) throw error;
+    }
   };
   const make = (model) => {
     const id = model.id;
@@ -39,7 +52,7 @@ function buildModels({ root, button, ask, tell }) {
       unpin: button("Unpin", act("pin", id, "may be unloaded", { pinned: false }), { name: `Unpin ${id}` }),
       unload: button("Unload", act("unload", id, "is unloaded"), { name: `Unload ${id}` }),
       download: button("Download", act("download", id, "is downloaded"), { name: `Download ${id}` }),
-      cancel: button("Cancel", act("cancel", id, "was broken off"), { name: `Cancel ${id}` }),
+      cancel: button("Cancel", act("cancel", id, "is broken off"), { name: `Cancel ${id}` }),
     };
     parts.el = h("li", {},
       h("div", { class: "mlx-row" },
@@ -81,7 +94,7 @@ function buildModels({ root, button, ask, tell }) {
     for (const [name, node] of Object.entries(row.buttons)) node.hidden = !shown[name];
   };
   let last = {};
-  const draw = (state = last) => {
+  const draw = (state = last, isSearch = false) => {
     last = state;
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const all = Object.values(state.models ?? {});
@@ -89,10 +102,17 @@ function buildModels({ root, button, ask, tell }) {
     const fitting = all.filter((model) => words.every((word) => text(model).includes(word)));
     const hasResident = all.some((model) => model.state === "resident");
     say(found, words.length ? `${fitting.length} of ${all.length} models` : `${all.length} models`);
+    const name = search.value.trim();
+    other.hidden = !REPOSITORY.test(name) || all.some((model) => [model.id, ...(model.aliases ?? [])].includes(name));
+    say(other, `Download ${name}`);
     for (const group of groups) {
       const models = fitting.filter((model) => group.states.includes(model.state));
       group.el.hidden = !models.length && (!group.empty || words.length > 0);
       group.none.hidden = models.length > 0;
+      if (group.folds) {
+        say(group.el.firstChild, `${group.title} (${models.length})`);
+        if (isSearch) group.el.open = words.length > 0;
+      }
       keep(group.list, models, (model) => model.id, make, (row, model) => update(row, model, hasResident));
     }
     const { budget } = state;
@@ -101,11 +121,11 @@ function buildModels({ root, button, ask, tell }) {
         `Memory for models: ${bytes(budget.used)}${budget.limit ? ` of ${bytes(budget.limit)}` : " in use"}`);
     else memory.set(0, "Memory for models: not known yet");
   };
-  search.addEventListener("input", () => draw());
+  search.addEventListener("input", () => draw(last, true));
   search.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     search.value = "";
-    draw();
+    draw(last, true);
   });
   return draw;
 }

@@ -1,5 +1,6 @@
 """What all panels share: their state in the browser, their buttons, their life."""
 
+import asyncio
 import html
 from collections.abc import Coroutine
 from pathlib import Path
@@ -147,6 +148,9 @@ class Panel(anywidget.AnyWidget):
     async def _carry_out(self, id: str, action: Coroutine[Any, Any, Any]) -> None:
         try:
             self.send({"reply": id, "result": await action})
+        except asyncio.CancelledError:
+            self.send({"reply": id, "error": "Stopped."})
+            raise
         except NotebookError as error:
             self.send({"reply": id, "error": str(error)})
         except Exception as error:

@@ -1,14 +1,9 @@
 // What all panels share. Every text that comes from a model, a tool or the server goes through
 // `textContent`: nothing here ever parses HTML.
 
-const FOCUSABLE = new Set(["button", "input", "select", "summary", "textarea"]);
-
 /** Make an element: `h("button", {class: "x", onclick: f}, "text", child)`. */
 function h(tag, props = {}, ...children) {
   const node = document.createElement(tag);
-  // Keys pressed here are for the panel, not for the notebook's shortcuts; Lumino looks for the
-  // word on the very element that has the focus.
-  if (FOCUSABLE.has(tag) || "tabindex" in props) node.setAttribute("data-lm-suppress-shortcuts", "true");
   for (const [name, value] of Object.entries(props)) {
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
     else if (value === true) node.setAttribute(name, "");
@@ -57,6 +52,14 @@ function merged(old, patch) {
     else result[name] = value;
   }
   return result;
+}
+
+const TYPED_INTO = "input:not([type=button]), textarea";
+
+/** Whether a key is a shortcut of the page, as Ctrl+S is, and neither typing nor editing a text. */
+function isForPage({ ctrlKey, metaKey, key, target }) {
+  if (!ctrlKey && !metaKey) return false;
+  return !target.matches(TYPED_INTO) || (key.length === 1 && !"acvxyz".includes(key.toLowerCase()));
 }
 
 let lastId = 0;
@@ -131,11 +134,16 @@ function panel({ model, el }, title, build) {
       ...options,
     });
   const update = build({ root, button, ask, tell, model });
-  root.prepend(h("header", {}, h("h2", {}, title)), connection);
-  root.append(notice);
+  root.prepend(h("header", {}, h("h2", {}, title)), connection, notice);
   root.addEventListener("keydown", (event) => {
-    if (!event.ctrlKey && !event.metaKey && event.key !== "Tab") event.stopPropagation();
+    if (!isForPage(event) && event.key !== "Tab") event.stopPropagation();
   });
+  // What is pressed here is for the panel, not for the notebook's shortcuts. Lumino looks for this
+  // word on the very element that has the focus, and in Notebook 7 on the event's way down.
+  const claim = (event) => {
+    if (root.contains(event.target)) event.target.toggleAttribute("data-lm-suppress-shortcuts", !isForPage(event));
+  };
+  window.addEventListener("keydown", claim, true);
   const draw = () => {
     const state = model.get("state") ?? {};
     const problem = state.problem ? `${state.problem} Looking for it again …` : "";
@@ -152,6 +160,7 @@ function panel({ model, el }, title, build) {
   window.addEventListener("pagehide", leave);
   return () => {
     window.removeEventListener("pagehide", leave);
+    window.removeEventListener("keydown", claim, true);
     model.off("change:state", draw);
     leave();
   };

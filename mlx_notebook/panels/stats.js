@@ -33,6 +33,8 @@ function chart(title, column, told) {
   };
 }
 
+const PHASES = { queued: "waiting", loading: "loading the model", prefill: "reading the prompt", decode: "generating" };
+
 const rate = (value, isShort) => number(value) + (isShort ? "" : " tokens/s");
 
 function buildStats({ root, button, ask, tell }) {
@@ -56,7 +58,7 @@ function buildStats({ root, button, ask, tell }) {
     h("div", { class: "mlx-tiles" },
       tile("decode", "Generating"), tile("prefill", "Reading prompts"),
       tile("first", "Time to first token"), tile("active", "Active / queued"),
-      tile("cache", "Prompt tokens reused"), tile("engine", "Engine")),
+      tile("cache", "Prompt reused"), tile("engine", "Engine")),
     h("h3", {}, "Context of the fullest request"), context.el,
     h("h3", {}, "The last two minutes"),
     h("div", { class: "mlx-charts" }, ...charts.map((one) => one.el)),
@@ -101,7 +103,7 @@ function buildStats({ root, button, ask, tell }) {
       },
       (row, request) => {
         const used = request.prompt_tokens + request.generated_tokens;
-        say(row.text, `${request.phase}, ${number(request.generated_tokens)} tokens at ${number(request.tokens_per_second)} tokens/s`);
+        say(row.text, `${PHASES[request.phase]}, ${number(request.generated_tokens)} tokens at ${number(request.tokens_per_second)} tokens/s`);
         row.fill.set(request.limit ? used / request.limit : 0,
           request.limit ? `${number(used)} of ${number(request.limit)} tokens` : "waiting");
       });

@@ -17,7 +17,7 @@ class StatsPanel(Panel):
     wants = frozenset({"traces"})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._last: dict[str, Any] | None = None
+        self._context: dict[str, Any] | None = None
         super().__init__(*args, **kwargs)
 
     def figures(self, source: Feed) -> dict[str, Any]:
@@ -30,9 +30,7 @@ class StatsPanel(Panel):
             request["id"]: {**request, "age": None, "limit": limits.get(request["model"])}
             for request in status["requests"]
         }
-        fullest = max(requests.values(), key=_filled, default=None)
-        if fullest is not None and _filled(fullest):
-            self._last = fullest
+        self._context = _context(requests, source.traces or [], limits) or self._context
         waits = [
             trace["first_token"] for trace in (source.traces or ())[:20] if trace.get("first_token")
         ]
@@ -42,12 +40,7 @@ class StatsPanel(Panel):
             "totals": status["totals"],
             "memory": status["memory"],
             "requests": requests,
-            "context": self._last
-            and {
-                "used": self._last["prompt_tokens"] + self._last["generated_tokens"],
-                "limit": self._last["limit"],
-                "running": fullest is not None,
-            },
+            "context": self._context and {**self._context, "running": bool(requests)},
             "first_token": median(waits) if waits else None,
             "history": {
                 str(int(point["time"])): [round(point[name], 1) for name in _POINT]
@@ -65,9 +58,19 @@ class StatsPanel(Panel):
         return await self.post(f"mlx/cancel/{id}")
 
 
-def _filled(request: dict[str, Any]) -> float:
-    limit = request["limit"]
-    return (request["prompt_tokens"] + request["generated_tokens"]) / limit if limit else 0.0
+def _context(
+    requests: dict[str, dict[str, Any]], traces: list[dict[str, Any]], limits: dict[str, int]
+) -> dict[str, Any] | None:
+    """Tokens of the request that has filled most of its context; where none runs, of the last."""
+    filled = [
+        {"used": request["prompt_tokens"] + request["generated_tokens"], "limit": request["limit"]}
+        for request in requests.values()
+        if request["limit"] and request["prompt_tokens"]
+    ]
+    last = traces[0] if traces and not requests else {}
+    if (usage := last.get("usage")) and (limit := limits.get(last["model"])):
+        filled = [{"used": usage["prompt_tokens"] + usage["completion_tokens"], "limit": limit}]
+    return max(filled, key=lambda one: float(one["used"] / one["limit"]), default=None)
 
 
 def stats_panel() -> StatsPanel:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.pages import Browser, LabServer
+from tests.hub import hub
 from tests.models import qwen3
 
 REQUIRED = "MLX_NOTEBOOK_REQUIRE_BROWSER"
@@ -38,9 +39,10 @@ def chromium():
 def lab(tmp_path_factory):
     models = tmp_path_factory.mktemp("models")
     qwen3(models / "random" / "a-model-with-a-rather-long-name-4bit", context=4096)
-    server = LabServer(tmp_path_factory.mktemp("lab"), models)
-    yield server
-    server.stop()
+    with hub() as stand_in:
+        server = LabServer(tmp_path_factory.mktemp("lab"), models, stand_in)
+        yield server
+        server.stop()
 
 
 @pytest.fixture

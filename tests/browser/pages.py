@@ -8,6 +8,7 @@ from pathlib import Path
 import nbformat
 from playwright.sync_api import expect
 
+from tests.hub import Hub
 from tests.notebook.jupyter import JupyterServer
 
 # What the pages say of themselves, whatever stands in a notebook.
@@ -27,10 +28,10 @@ HARMLESS = (
 
 
 class LabServer(JupyterServer):
-    """A Jupyter server with both front ends."""
+    """A Jupyter server with both front ends, which takes `hub` for the hub of models."""
 
-    def __init__(self, home: Path, models: Path) -> None:
-        self.home = home
+    def __init__(self, home: Path, models: Path, hub: Hub) -> None:
+        self.home, self.hub = home, hub
         (home / "config").mkdir(parents=True, exist_ok=True)
         extensions = {"mlx_notebook": True, "jupyterlab": True, "notebook": True}
         settings = {
@@ -44,7 +45,7 @@ class LabServer(JupyterServer):
         asked = home / "config/lab/user-settings/@jupyterlab/apputils-extension"
         asked.mkdir(parents=True)
         (asked / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')
-        super().__init__(home, HF_HOME=str(home / "hf"))
+        super().__init__(home, **hub.env(home / "hf"))
 
     def answers_or_not(self, path: str, body: dict) -> None:
         """Ask for something that another will break off."""

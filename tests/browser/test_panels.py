@@ -9,8 +9,11 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.pages import panel, run_cell, set_theme
+from tests.hub import Repository, tiny_chat
+from tests.notebook.jupyter import wait_for
 
 OTHER = "random/a-model-with-a-rather-long-name-4bit"
+OFFERED = "mlx-community/Llama-3.2-1B-Instruct-4bit"
 ADD = """
 import mlx_notebook
 def add(a: int, b: int) -> int:
@@ -29,11 +32,36 @@ TOOL = {
         },
     },
 }
+# Draws a red circle into the clipboard, or into what a drag carries.
+GIVE_PICTURE = """async (way) => {
+    const canvas = Object.assign(document.createElement("canvas"), {width: 96, height: 96});
+    const ink = canvas.getContext("2d");
+    ink.fillStyle = "white";
+    ink.fillRect(0, 0, 96, 96);
+    ink.fillStyle = "red";
+    ink.arc(48, 48, 26, 0, 7);
+    ink.fill();
+    const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
+    if (way === "pasted") {
+        await navigator.clipboard.write([new ClipboardItem({"image/png": blob})]);
+    } else {
+        window.dragged = new DataTransfer();
+        window.dragged.items.add(new File([blob], "dropped.png", {type: "image/png"}));
+    }
+}"""
 SUM = [{"role": "user", "content": "What is 17 plus 25?"}]
 
 
 def press(place, name):
     place.get_by_role("button", name=name, exact=True).click()
+
+
+def saves(page, file, control):
+    """Press Ctrl+S in a control, and say whether the file was written."""
+    before = file.stat().st_mtime_ns
+    control.press("Control+s")
+    page.wait_for_timeout(300)
+    return file.stat().st_mtime_ns > before
 
 
 def axe(page):
@@ -68,6 +96,7 @@ def test_models_are_loaded_swapped_pinned_unloaded_and_found(browser, lab):
     expect(models.get_by_role("button", name="Unload tiny-chat", exact=True)).to_be_visible()
     expect(models.get_by_role("button", name=f"Load {OTHER}", exact=True)).to_be_visible()
     assert [model["id"] for model in lab.status()["models"]] == ["tiny-chat"]
+    models.get_by_text(re.compile(r"To be downloaded \(\d+\)")).click()
     expect(models.get_by_text("Does not fit:").first).to_be_visible()
     expect(models.get_by_role("meter", name="Memory for models")).to_have_attribute(
         "aria-valuetext", re.compile(r"Memory for models: .*MB")
@@ -78,6 +107,33 @@ def test_models_are_loaded_swapped_pinned_unloaded_and_found(browser, lab):
     expect(models.get_by_text("tiny-chat", exact=True)).to_be_visible()
     browser.picture(page, "models", of=models)
     assert axe(page) == []
+
+
+def test_a_model_is_downloaded_after_a_first_try_was_cancelled(browser, lab):
+    for name in (OFFERED, "org/unlisted"):
+        lab.hub.models[name] = Repository.of({**tiny_chat(), "README.md": name.encode()})
+    lab.hub.hold_after = 2_000_000
+    lab.notebook("download.ipynb", "import mlx_notebook\nmlx_notebook.models_panel()")
+    page = browser.open("download.ipynb")
+    run_cell(page)
+    models = panel(page, "Models")
+    models.get_by_role("searchbox").fill("org/unlisted")
+    press(models, "Download org/unlisted")
+    expect(models.get_by_role("button", name="Cancel org/unlisted", exact=True)).to_be_visible()
+    models.get_by_role("searchbox").fill("Llama")
+    press(models, f"Download {OFFERED}")
+    progress = models.get_by_role("meter", name=f"Progress of {OFFERED}")
+    expect(progress).to_have_attribute("aria-valuetext", re.compile("downloading: .* of 6.* MB"))
+    browser.picture(page, "models-download", of=models)
+    press(models, f"Cancel {OFFERED}")
+    expect(models.get_by_text(f"{OFFERED} is broken off.")).to_be_visible()
+    lab.hub.hold_after = None
+    lab.hub.released.set()
+    press(models, f"Download {OFFERED}")
+    expect(models.get_by_text(f"{OFFERED} is downloaded.")).to_be_visible()
+    expect(models.get_by_role("button", name=f"Load {OFFERED}", exact=True)).to_be_visible()
+    models.get_by_role("searchbox").fill("org/unlisted")
+    expect(models.get_by_role("button", name="Load org/unlisted", exact=True)).to_be_visible()
 
 
 def test_figures_move_while_a_request_runs_and_cancel_stops_it(browser, lab):
@@ -91,7 +147,7 @@ def test_figures_move_while_a_request_runs_and_cancel_stops_it(browser, lab):
     asked.start()
     cancel = stats.get_by_role("button", name=re.compile("Cancel the request of tiny-chat"))
     cancel.wait_for()
-    expect(stats.get_by_text(re.compile(r"decode, [1-9]\d* tokens"))).to_be_visible()
+    expect(stats.get_by_text(re.compile(r"generating, [1-9]\d* tokens"))).to_be_visible()
     browser.picture(page, "stats-busy", of=stats)
     cancel.click()
     asked.join(30)
@@ -99,8 +155,14 @@ def test_figures_move_while_a_request_runs_and_cancel_stops_it(browser, lab):
     label = re.compile("Generating over the last two minutes: now .* at most")
     expect(stats.get_by_role("img", name=label)).to_be_visible()
     expect(stats.get_by_text(re.compile(r"last request: .* of 4,096 tokens"))).to_be_visible()
-    browser.picture(page, "stats", of=stats)
     assert axe(page) == []
+    fullness = stats.get_by_role("meter", name="Context used")
+    for length, level, told in ((3000, "amber", "getting full"), (3800, "red", "nearly full")):
+        said = [{"role": "user", "content": "x" * length}]
+        lab.request("v1/chat/completions", {"messages": said, "max_tokens": 2, "model": OTHER})
+        expect(fullness).to_have_attribute("data-level", level)
+        expect(stats.get_by_text(re.compile(f"last request: .* {told}"))).to_be_visible()
+    browser.picture(page, "stats", of=stats)
 
 
 def test_a_tool_call_is_inspected_copied_replayed_and_exported(browser, lab):
@@ -109,6 +171,8 @@ def test_a_tool_call_is_inspected_copied_replayed_and_exported(browser, lab):
     [call] = answer["tool_calls"]
     result = {"role": "tool", "tool_call_id": call["id"], "content": "42"}
     lab.request("v1/chat/completions", {**body, "messages": [*SUM, answer, result]})
+    endless = {"messages": [{"role": "user", "content": "Count to a lot."}], "ignore_eos": True}
+    lab.request("v1/chat/completions", {**endless, "max_tokens": 5, "model": "tiny-chat"})
     lab.notebook("inspector.ipynb", "import mlx_notebook\nmlx_notebook.inspector()")
     page = browser.open("inspector.ipynb")
     run_cell(page)
@@ -139,6 +203,15 @@ def test_a_tool_call_is_inspected_copied_replayed_and_exported(browser, lab):
     expect(inspector.get_by_text("Now, tiny-chat")).to_be_visible()
     browser.picture(page, "inspector-replay", of=inspector)
     assert axe(page) == []
+    inspector.get_by_role("button", name=re.compile("Count to a lot")).click()
+    press(inspector, "Replay …")
+    inspector.get_by_label("Most tokens").fill("3500")
+    press(inspector, "Run")
+    expect(inspector.get_by_text("Running …")).to_be_visible()
+    press(inspector, "Stop")
+    expect(inspector.get_by_text("Stopped.")).to_be_visible()
+    expect(inspector.get_by_text("Running …")).to_be_hidden()
+    wait_for(lambda: not lab.status()["requests"], 20)
     inspector.get_by_role("searchbox").fill("no such words")
     expect(inspector.get_by_text("0 requests")).to_be_visible()
     inspector.get_by_role("searchbox").press("Escape")
@@ -174,17 +247,48 @@ def test_a_tool_is_allowed_and_refused_and_an_answer_is_stopped(browser, lab):
     press(chat, "Stop")
     expect(chat.get_by_role("alertdialog")).to_be_hidden()
     expect(chat.get_by_text("stopped")).to_be_visible()
-    chat.locator("input[type=file]").set_input_files(
-        {"name": "dot.png", "mimeType": "image/png", "buffer": b"\x89PNG"}
-    )
-    expect(chat.get_by_role("img", name="dot.png")).to_be_visible()
-    press(chat, "Take dot.png away")
-    expect(chat.get_by_role("img", name="dot.png")).to_be_hidden()
-    browser.picture(page, "chat", of=chat)
+    press(chat, "New conversation")
+    for is_first in (True, False):
+        message.fill("What is 17 plus 25?")
+        message.press("Enter")
+        if is_first:
+            press(question, "Always allow")
+        expect(chat.get_by_role("button", name="Send")).to_be_visible()
+    expect(chat.get_by_text("add(a=17, b=25) – done")).to_have_count(2)
+
+
+def test_a_picture_is_pasted_or_dropped_and_seen_by_a_model(browser, lab):
+    lab.notebook("seen.ipynb", "import mlx_notebook\nmlx_notebook.chat_panel(temperature=0)")
+    page = browser.open("seen.ipynb")
+    run_cell(page)
+    chat = panel(page, "Chat")
+    message = chat.get_by_role("textbox", name="Message")
+    chat.get_by_label("Model", exact=True).select_option("tiny-chat")
+    for way in ("pasted", "dropped"):
+        page.evaluate(GIVE_PICTURE, way)
+        if way == "pasted":
+            message.press("Control+v")
+        else:
+            files = page.evaluate_handle("window.dragged")
+            message.dispatch_event("drop", {"dataTransfer": files})
+        expect(chat.get_by_role("img", name=re.compile(r"\.png$"))).to_be_visible()
+        expect(chat.get_by_text("tiny-chat cannot see pictures")).to_be_visible()
+        if way == "pasted":
+            chat.get_by_role("button", name=re.compile(r"Take .*\.png away")).click()
+            expect(chat.get_by_role("img")).to_have_count(0)
+    chat.get_by_label("Model", exact=True).select_option("tiny-vision")
+    expect(chat.get_by_text("tiny-chat cannot see pictures")).to_be_hidden()
+    message.fill("What is in this picture?")
+    message.press("Enter")
+    expect(chat.get_by_text(re.compile("red circle"))).to_be_visible(timeout=60_000)
+    expect(chat.get_by_role("img", name="Picture of this message")).to_be_visible()
+    browser.picture(page, "chat-picture", of=chat)
+    assert axe(page) == []
 
 
 @pytest.mark.parametrize("front", ["lab", "notebook"])
 def test_the_dashboard_works_by_keyboard_in_both_themes_narrow_and_reloaded(browser, lab, front):
+    lab.request("mlx/models/load", {"model": "tiny-chat"})
     lab.notebook(f"{front}.ipynb", f"{ADD}\nmlx_notebook.dashboard([add])")
     page = browser.open(f"{front}.ipynb", front=front)
     run_cell(page)
@@ -202,14 +306,22 @@ def test_the_dashboard_works_by_keyboard_in_both_themes_narrow_and_reloaded(brow
             if theme == "dark":
                 browser.picture(page, f"{front}-{theme}-{tab.lower()}", of=whole)
         assert axe(page) == []
-    page.locator(".jp-CodeCell .cm-content").first.click()
-    page.keyboard.press("Control+s")
-    page.wait_for_timeout(1000)
+    # Ctrl+S saves wherever the focus is, and what one types is no shortcut of the notebook.
+    whole.get_by_role("tab", name="Chat").click()
+    message = whole.get_by_role("textbox", name="Message")
+    cells = page.locator(".jp-Notebook .jp-CodeCell").count()
+    message.press_sequentially("dd xx a b")
+    expect(message).to_have_value("dd xx a b")
+    wait_for(lambda: saves(page, lab.home / f"{front}.ipynb", message), 20)
+    wait_for(lambda: saves(page, lab.home / f"{front}.ipynb", whole.get_by_role("tab").first), 20)
+    expect(page.locator(".jp-Notebook .jp-CodeCell")).to_have_count(cells)
     page.reload()
     expect(
         panel(page, "mlx-notebook").get_by_text(re.compile("engine (running|not started yet)"))
     ).to_be_visible(timeout=60_000)
-    expect(panel(page, "Models").get_by_text("tiny-chat", exact=True)).to_be_visible()
+    models = panel(page, "Models")
+    press(models, "Pin tiny-chat")
+    press(models, "Unpin tiny-chat")
     # Lab has a side bar too.
     page.set_viewport_size({"width": 850 if front == "lab" else 500, "height": 900})
     narrow = panel(page, "mlx-notebook")

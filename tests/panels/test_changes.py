@@ -2,7 +2,7 @@
 
 import json
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlx_notebook.panels.changes import merge_patch
@@ -34,6 +34,8 @@ def without_nothing(value):
     return {name: without_nothing(inner) for name, inner in value.items() if inner is not None}
 
 
+# How fast a busy machine is says nothing about the patch.
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(OBJECTS, OBJECTS)
 def test_a_patch_makes_the_new_of_the_old(old, new):
     old = without_nothing(old)

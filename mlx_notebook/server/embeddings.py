@@ -38,7 +38,7 @@ class EmbeddingsHandler(ApiHandler):
         self.set_header("x-request-id", command.id)
         with self.while_connected():
             try:
-                embedded = await self.extension.supervisor.embed(command)
+                embedded = await self.extension.engine.embed(command)
             except ApiError as error:
                 if error.param == "prompt":
                     error.param = "input"

@@ -134,7 +134,7 @@ class GenerationHandler(EventStreamHandler):
         # The parts of a request (several prompts) are named by its id, a dot and a number.
         self.set_header("x-request-id", command.id.partition(".")[0])
         origin = Origin(await owner(self), self.endpoint)
-        async with self.extension.supervisor.generate(command, origin) as stream:
+        async with self.extension.engine.generate(command, origin) as stream:
             yield stream
 
     async def tokenized(
@@ -160,4 +160,4 @@ class GenerationHandler(EventStreamHandler):
             prompt=prompt,
             add_special_tokens=add_special_tokens,
         )
-        return await self.extension.supervisor.tokenize(command)
+        return await self.extension.engine.tokenize(command)

@@ -51,7 +51,7 @@ class LoadHandler(EventStreamHandler):
             if order.stream:
                 await self._stream(entry, order.pin)
             else:
-                loaded = await self.extension.supervisor.load(
+                loaded = await self.extension.engine.load(
                     entry.name, str(entry.path), entry.options, order.pin
                 )
                 self.answer(wire.LoadedModel(*_figures(loaded)))
@@ -60,11 +60,9 @@ class LoadHandler(EventStreamHandler):
 
     async def _stream(self, entry: Entry, pin: bool | None) -> None:
         self.open_stream()
-        supervisor = self.extension.supervisor
+        engine = self.extension.engine
         try:
-            async with supervisor.loading(
-                entry.name, str(entry.path), entry.options, pin
-            ) as stream:
+            async with engine.loading(entry.name, str(entry.path), entry.options, pin) as stream:
                 loaded = asyncio.create_task(_loaded(stream))
                 try:
                     while not loaded.done():
@@ -110,7 +108,7 @@ class UnloadHandler(ApiHandler):
         """Unload it."""
         order = self.decoded(wire.UNLOAD_DECODER)
         entry = await self.extension.catalog.find(order.model)
-        freed = await self.extension.supervisor.unload(entry.name)
+        freed = await self.extension.engine.unload(entry.name)
         self.answer(wire.UnloadedModel(entry.name, freed))
 
 
@@ -170,7 +168,7 @@ class CancelModelHandler(ApiHandler):
         name = self.extension.catalog.canonical(order.model)
         if self.extension.downloads.cancel(name):
             self.answer(wire.CancelledModel(name, "downloading"))
-        elif self.extension.supervisor.cancel_load(name):
+        elif self.extension.engine.cancel_load(name):
             self.answer(wire.CancelledModel(name, "loading"))
         else:
             raise NotFound(
@@ -189,7 +187,7 @@ class PinHandler(ApiHandler):
         """Pin a model that is in memory, or let it go again."""
         order = self.decoded(wire.PIN_DECODER)
         entry = await self.extension.catalog.find(order.model)
-        pinned = await self.extension.supervisor.pin(entry.name, order.pinned)
+        pinned = await self.extension.engine.pin(entry.name, order.pinned)
         self.answer(wire.PinnedModel(entry.name, pinned.pinned))
 
 

@@ -9,12 +9,12 @@ from logging import Logger
 import msgspec
 
 from mlx_notebook.messages import Generate
+from mlx_notebook.server.engine_client import EngineClient
 from mlx_notebook.server.errors import ApiError, EngineError, RequestCancelled
 from mlx_notebook.server.recording import Origin
 from mlx_notebook.server.response_store import Item, ResponseStore
 from mlx_notebook.server.response_writer import ResponseWriter
 from mlx_notebook.server.streams import KeepAlive, RequestStream
-from mlx_notebook.server.supervisor import Supervisor
 from mlx_notebook.server.wire import response_events as told
 from mlx_notebook.server.wire.response import Response
 
@@ -85,13 +85,13 @@ class Responses:
 
     Args:
         store: Where finished ones are kept.
-        supervisor: Runs those in the background.
+        engine: Runs those in the background.
         log: Told of what fails with nobody there to hear of it.
     """
 
-    def __init__(self, store: ResponseStore, supervisor: Supervisor, log: Logger) -> None:
+    def __init__(self, store: ResponseStore, engine: EngineClient, log: Logger) -> None:
         self.store = store
-        self._supervisor = supervisor
+        self._engine = engine
         self._log = log
         self._runs: dict[str, Run] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -144,7 +144,7 @@ class Responses:
         if task is None:
             return
         # One that has ended is still being stored: that must not be broken off.
-        if not run.writer.ended and not self._supervisor.cancel(run.response.id):
+        if not run.writer.ended and not self._engine.cancel(run.response.id):
             task.cancel()
         await asyncio.wait([task])
 
@@ -170,7 +170,7 @@ class Responses:
         writer = run.writer
         origin = Origin(run.owner, "v1/responses")
         try:
-            async with self._supervisor.generate(command, origin) as stream:
+            async with self._engine.generate(command, origin) as stream:
                 await self._write(run, stream)
         except asyncio.CancelledError:
             if not writer.ended:

@@ -27,7 +27,7 @@ def current_status(extension: "MlxNotebookApp") -> wire.Status:
     supervisor = extension.supervisor
     telemetry, stats = supervisor.telemetry, supervisor.telemetry.stats
     requests = _requests(supervisor)
-    rows = sum(stream.rows for stream in supervisor.streams)
+    rows = sum(stream.rows for stream in supervisor.in_flight.streams)
     return wire.Status(
         engine=supervisor.status,
         default_model=extension.catalog.default_now,
@@ -77,7 +77,7 @@ def _requests(supervisor: Supervisor) -> list[wire.RequestStatus]:
     stats = supervisor.telemetry.stats
     live = {request.id: request for request in stats.requests} if stats else {}
     described = []
-    for stream in supervisor.streams:
+    for stream in supervisor.in_flight.streams:
         if stream.rows == 0 or stream.ended:
             continue
         if (request := live.get(stream.id)) is not None:
@@ -169,7 +169,7 @@ class CancelHandler(ApiHandler):
     @authorized
     async def post(self, id: str) -> None:
         """Stop it at its next step."""
-        if not self.extension.supervisor.cancel(id):
+        if not self.extension.engine.cancel(id):
             raise errors.NotFound(
                 f"There is no request {id[:100]!r} in work: mlx/status lists those there are.",
                 code="request_not_found",

@@ -1,58 +1,23 @@
-"""Starts the engine when it is needed, watches it, restarts it; carries requests to it.
-
-A request is in one place only: `_streams`, from its admission to its handler's leaving.
-"""
+"""Starts the engine when it is needed, watches it, and restarts it."""
 
 import asyncio
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from logging import Logger
-from typing import TypeVar
 
 import anyio
 import anyio.lowlevel
 import msgspec
 from msgspec import Struct
 
-from mlx_notebook.messages import (
-    Cancel,
-    Command,
-    Done,
-    Embed,
-    Embedded,
-    EngineConfig,
-    Event,
-    Frame,
-    Generate,
-    Load,
-    Loaded,
-    ModelOptions,
-    Pin,
-    Pinned,
-    Prefill,
-    Ready,
-    Stats,
-    Tokenize,
-    Tokenized,
-    Unload,
-    Unloaded,
-)
+from mlx_notebook.messages import Cancel, Command, Done, EngineConfig, Frame, Ready, Stats
 from mlx_notebook.server.engine_process import EngineProcess
-from mlx_notebook.server.errors import ApiError, QueueFull, RequestCancelled, Unavailable
+from mlx_notebook.server.errors import ApiError, Unavailable
 from mlx_notebook.server.history import Telemetry
+from mlx_notebook.server.in_flight import InFlight
 from mlx_notebook.server.metrics import ENGINE_RESTARTS
-from mlx_notebook.server.recording import Origin, Recorder, Traces
 from mlx_notebook.server.streams import RequestStream
 from mlx_notebook.server.wire.status import EngineState, EngineStatus
 
-T = TypeVar("T", bound=Event)
-
-# What the ids of orders to load begin with.
-_LOAD = "load-"
-# A model that ended the engine so often, with no answer in between, is not tried again.
-_MOST_KILLS = 3
 # An engine that ends so often, with no answer in between, is only restarted on request.
 _MOST_DEATHS = 4
 _FAILED_PAUSE_SECONDS = 10.0
@@ -69,39 +34,36 @@ class Limits(Struct, frozen=True):
 
 
 class Supervisor:
-    """Owns the engine process and everything that is in flight to it.
+    """Owns the engine process, and tells those who wait for it what became of it.
 
     Args:
         config: What the engine is told at its start.
         limits: How long to wait, and for how many.
+        in_flight: Those who wait for it.
         env: The engine's environment.
         log: Where the engine's lines and the supervisor's own go.
-        used: Told of each model that takes a request or is loaded.
     """
 
     def __init__(
         self,
         config: EngineConfig,
         limits: Limits,
+        in_flight: InFlight,
         *,
         env: dict[str, str],
         log: Logger,
-        used: Callable[[str], None] = lambda model: None,
     ) -> None:
         self.config = config
         self.limits = limits
         self.telemetry = Telemetry()
-        self.traces = Traces()
+        self.in_flight = in_flight
         self.version = 0
         self.restarts = 0
         self.ready: Ready | None = None
-        self._used = used
         self._state: EngineState = "stopped"
         self._env = env
         self._log = log
         self._process: EngineProcess | None = None
-        self._streams: dict[str, RequestStream] = {}
-        self._kills: dict[str, int] = {}
         self._deaths = 0
         self._since = 0.0
         self._heard = 0
@@ -199,9 +161,7 @@ class Supervisor:
         lived = self.ready is not None
         self.ready = None
         self.telemetry.engine_ended()
-        sent = {stream.model for stream in self._streams.values() if stream.sent}
-        for model in sent:
-            self._kills[model] = self._kills.get(model, 0) + 1
+        self.in_flight.engine_ended()
         self._deaths += 1
         if self._deaths >= _MOST_DEATHS or (not lived and self._deaths > 1):
             self._failed_at = time.monotonic()
@@ -220,9 +180,8 @@ class Supervisor:
         """Once a second: a point of history, and a word to clients that wait for long."""
         next_at = time.monotonic()
         while True:
-            self.telemetry.sample(len(self._streams))
-            for stream in self._streams.values():
-                stream.keep_alive(self.limits.keep_alive)
+            self.telemetry.sample(len(self.in_flight.streams))
+            self.in_flight.keep_alive(self.limits.keep_alive)
             next_at = max(next_at + 1.0, time.monotonic())
             await anyio.sleep(next_at - time.monotonic())
 
@@ -236,14 +195,11 @@ class Supervisor:
                     self.notify()
             elif isinstance(event, Ready):
                 self._started(event)
-            elif (stream := self._streams.get(event.id)) is not None:
-                if isinstance(event, Prefill | Loaded):
-                    self._used(stream.model)
-                elif isinstance(event, Done):
-                    self._kills.pop(stream.model, None)
+            else:
+                if isinstance(event, Done):
                     self._deaths = 0
-                if not stream.push(event):
-                    self._send(Cancel(stream.id))
+                if (id := self.in_flight.take(event)) is not None:
+                    self.send(Cancel(id))
 
     def _started(self, ready: Ready) -> None:
         assert self._process is not None
@@ -253,173 +209,18 @@ class Supervisor:
         self._set_state("running")
         self._log.info("The engine runs as process %d on %s.", ready.pid, ready.device)
 
-    def _send(self, command: Command) -> None:
+    def send(self, command: Command) -> None:
+        """Send the engine a command, if there is one; never waits."""
         if self._process is not None and self.ready is not None:
             self._process.send(command)
 
-    # --- requests -------------------------------------------------------------------------------
-
-    @asynccontextmanager
-    async def generate(self, command: Generate, origin: Origin) -> AsyncIterator[RequestStream]:
-        """Run a request; it is cancelled when the block is left before its end.
-
-        Its trace and its figures are recorded here, whatever endpoint it came by.
+    async def running(self, stream: RequestStream) -> None:
+        """Wait for the engine, starting it where needed, unless the request ends before.
 
         Raises:
-            QueueFull: As many requests wait as may.
-            Unavailable: The engine cannot be started, or the model is not to be tried again.
+            ApiError: The request has ended.
+            Unavailable: The engine cannot be started.
         """
-        rows = sum(stream.rows for stream in self._streams.values())
-        if rows + command.n > self.config.max_batch + self.limits.queue:
-            raise QueueFull(
-                f"{rows} requests are running or waiting, which is all that this server takes at "
-                "once: try again in a moment.",
-                headers={"Retry-After": "2"},
-            )
-        if self._kills.get(command.model, 0) >= _MOST_KILLS:
-            raise Unavailable(
-                f"The model {command.model!r} ended the engine {_MOST_KILLS} times in a row and "
-                "is not tried again. POST mlx/models/load with its name (or %mlx load) allows it "
-                "again; a smaller model or a shorter context may help.",
-                param="model",
-                code="model_refused",
-                headers={"x-should-retry": "false"},
-            )
-        command = msgspec.structs.replace(command, trace=self.traces.limit > 0)
-        recorder = self.traces.recorder(command, origin)
-        async with self._in_flight(command, command.id, command.n, recorder) as stream:
-            yield stream
-
-    async def tokenize(self, command: Tokenize) -> Tokenized:
-        """Return what a prompt becomes.
-
-        Raises:
-            ApiError: The model cannot be loaded, or its template refuses the messages.
-        """
-        return await self._answer(command, Tokenized)
-
-    async def embed(self, command: Embed) -> Embedded:
-        """Return the vectors of texts.
-
-        Raises:
-            ApiError: The model cannot be loaded, gives no embeddings, or an input is too long.
-        """
-        return await self._answer(command, Embedded)
-
-    async def load(
-        self, model: str, path: str, options: ModelOptions, pin: bool | None = None
-    ) -> Loaded:
-        """Make a model resident; also allows one again that was refused.
-
-        Raises:
-            ApiError: It could not be loaded, or does not fit into memory.
-        """
-        return await self._answer(self._load(model, path, options, pin), Loaded)
-
-    @asynccontextmanager
-    async def loading(
-        self, model: str, path: str, options: ModelOptions, pin: bool | None = None
-    ) -> AsyncIterator[RequestStream]:
-        """Make a model resident; the events end with `Loaded`. Left before, it is broken off.
-
-        Raises:
-            ApiError: It could not be loaded.
-        """
-        command = self._load(model, path, options, pin)
-        async with self._in_flight(command, command.id, 0) as stream:
-            yield stream
-
-    def _load(self, model: str, path: str, options: ModelOptions, pin: bool | None) -> Load:
-        self._kills.pop(model, None)
-        id = f"{_LOAD}{uuid.uuid4().hex}"
-        return Load(id=id, model=model, path=path, options=options, pin=pin)
-
-    async def pin(self, model: str, pinned: bool) -> Pinned:
-        """Keep a resident model in memory, or no longer.
-
-        Raises:
-            ApiError: It is not resident.
-        """
-        command = Pin(id=f"pin-{uuid.uuid4().hex}", model=model, pinned=pinned)
-        return await self._answer(command, Pinned)
-
-    async def unload(self, model: str) -> int:
-        """Give a model's memory back and return its bytes, 0 where it was not resident.
-
-        Raises:
-            ApiError: It is in use.
-        """
-        if self.ready is None:
-            return 0
-        command = Unload(id=f"unload-{uuid.uuid4().hex}", model=model)
-        return (await self._answer(command, Unloaded)).freed
-
-    async def _answer(self, command: Tokenize | Embed | Load | Unload | Pin, kind: type[T]) -> T:
-        """Return the one event that answers a command; an order goes on when nobody waits."""
-        ordered = isinstance(command, Load)
-        async with self._in_flight(command, command.id, 0, goes_on=ordered) as stream:
-            async for events in stream.batches():
-                for event in events:
-                    if isinstance(event, kind):
-                        return event
-        raise RuntimeError(f"the engine did not answer with {kind.__name__}")
-
-    def cancel(self, id: str) -> bool:
-        """Stop a request that is in flight, with all its parts; return whether there was one."""
-        found = [
-            stream
-            for stream in self._streams.values()
-            if (stream.id == id or stream.id.startswith(f"{id}.")) and not stream.ended
-        ]
-        for stream in found:
-            if stream.sent:
-                self._send(Cancel(stream.id))
-            stream.fail(RequestCancelled("The request was stopped through mlx/cancel."))
-        if found:
-            self.notify()
-        return bool(found)
-
-    def cancel_load(self, model: str) -> bool:
-        """Break off the orders to load a model; return whether there were any."""
-        orders = [
-            stream.id
-            for stream in self._streams.values()
-            if stream.model == model and stream.id.startswith(_LOAD)
-        ]
-        for id in orders:
-            self.cancel(id)
-        return bool(orders)
-
-    @asynccontextmanager
-    async def _in_flight(
-        self,
-        command: Generate | Tokenize | Embed | Load | Unload | Pin,
-        id: str,
-        rows: int,
-        recorder: Recorder | None = None,
-        *,
-        goes_on: bool = False,
-    ) -> AsyncIterator[RequestStream]:
-        stream = self._streams[id] = RequestStream(id, command.model, rows, recorder)
-        self.notify()
-        try:
-            await self._running(stream)
-            stream.sent = True
-            self._send(command)
-            yield stream
-        except ApiError as error:
-            stream.error = stream.error or error
-            raise
-        finally:
-            if recorder is not None:
-                recorder.end(stream.error)
-            del self._streams[id]
-            if stream.sent and not stream.ended and not goes_on:
-                self._send(Cancel(id))
-            self.notify()
-
-    async def _running(self, stream: RequestStream) -> None:
-        """Wait for the engine, starting it where needed."""
         if self._state == "failed" and not self._rested:
             raise Unavailable(
                 f"{self._error} It ended several times in a row; it is tried again in "
@@ -433,17 +234,10 @@ class Supervisor:
             await self._changed.wait()
 
     def _fail_all(self, message: str, *, waiting: bool = False) -> None:
-        for stream in self._streams.values():
-            if stream.sent or waiting:
-                stream.fail(Unavailable(message, headers={"Retry-After": "1"}))
+        self.in_flight.fail(message, waiting=waiting)
         self.notify()
 
     # --- what there is to see -------------------------------------------------------------------
-
-    @property
-    def streams(self) -> list[RequestStream]:
-        """All that is in flight, oldest first."""
-        return list(self._streams.values())
 
     @property
     def status(self) -> EngineStatus:

@@ -13,7 +13,9 @@ import pytest
 
 from mlx_notebook.messages import EngineConfig, ModelOptions
 from mlx_notebook.server import engine_process
+from mlx_notebook.server.engine_client import EngineClient
 from mlx_notebook.server.errors import Unavailable
+from mlx_notebook.server.in_flight import InFlight
 from mlx_notebook.server.supervisor import Limits, Supervisor
 
 pytestmark = pytest.mark.anyio
@@ -33,6 +35,7 @@ async def supervised(
     supervisor = Supervisor(
         EngineConfig(),
         Limits(**limits),
+        InFlight(),
         env={**os.environ, "FAULT": fault},
         log=logging.getLogger("test"),
     )
@@ -60,7 +63,7 @@ async def test_every_fault_ends_a_request_with_the_reason(
 ) -> None:
     async with supervised(fault, monkeypatch, start=1.0) as supervisor:
         with pytest.raises(Unavailable, match=why):
-            await supervisor.load("m", "/nowhere", ModelOptions())
+            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions())
 
 
 async def test_an_engine_that_cannot_start_is_told_at_once_and_tried_again_later(
@@ -68,16 +71,16 @@ async def test_an_engine_that_cannot_start_is_told_at_once_and_tried_again_later
 ) -> None:
     async with supervised("dies at once", monkeypatch) as supervisor:
         with pytest.raises(Unavailable, match="no such luck"):
-            await supervisor.load("m", "/nowhere", ModelOptions())
+            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions())
         assert supervisor.status.state == "failed"
         assert supervisor.failure is not None
         began = time.monotonic()
         with pytest.raises(Unavailable, match="tried again"):
-            await supervisor.load("m", "/nowhere", ModelOptions())
+            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions())
         assert time.monotonic() - began < 0.1
         monkeypatch.setattr("mlx_notebook.server.supervisor._FAILED_PAUSE_SECONDS", 0.0)
         with pytest.raises(Unavailable, match="no such luck"):
-            await supervisor.load("m", "/nowhere", ModelOptions())
+            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions())
         supervisor.try_again()
         while supervisor.status.state == "failed":
             await anyio.sleep(0.01)
@@ -86,7 +89,7 @@ async def test_an_engine_that_cannot_start_is_told_at_once_and_tried_again_later
 async def test_an_engine_that_hangs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     async with supervised("silent", monkeypatch, heartbeat=1.0) as supervisor:
         with pytest.raises(Unavailable, match="no sign of life"):
-            await supervisor.load("m", "/nowhere", ModelOptions())
+            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions())
         assert supervisor.failure is None
 
 
@@ -118,7 +121,7 @@ async def test_a_server_that_stops_tells_those_that_wait(monkeypatch: pytest.Mon
 
         async def wait() -> None:
             with pytest.raises(Unavailable, match="stopping"):
-                await supervisor.load("m", "/nowhere", ModelOptions())
+                await EngineClient(supervisor).load("m", "/nowhere", ModelOptions())
 
         async with anyio.create_task_group() as group:
             group.start_soon(wait)

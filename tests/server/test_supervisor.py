@@ -211,48 +211,41 @@ def test_nothing_is_left_when_the_server_stops(models_dir: Path) -> None:
         assert not engine.is_running()
 
 
-def test_with_32_streams_the_jupyter_server_answers_at_once(models_dir: Path) -> None:
+def test_with_32_streams_the_jupyter_server_answers_between_their_tokens(
+    models_dir: Path,
+) -> None:
+    """How fast it is, `benchmarks.serving` measures; here all streams must go on meanwhile."""
     with running(config={"MlxNotebookApp": {"models_dirs": [str(models_dir)]}}) as server:
         assert server.works()
+        answers: list[list[int]] = []
 
-        async def measure() -> list[float]:
+        async def ask() -> None:
             limits = httpx.Limits(max_connections=None)
             async with httpx.AsyncClient(
                 base_url=server.url, headers=server.headers, timeout=60, limits=limits
             ) as client:
+                chunks = [0] * 32
 
-                async def stream() -> None:
+                async def stream(number: int) -> None:
                     body = {**LONG, "stream": True}
                     async with client.stream("POST", "v1/chat/completions", json=body) as response:
                         async for _ in response.aiter_bytes():
-                            pass
+                            chunks[number] += 1
 
-                tasks = [asyncio.create_task(stream()) for _ in range(32)]
+                tasks = [asyncio.create_task(stream(number)) for number in range(32)]
                 while not await asyncio.to_thread(generating, server, 32):
                     await asyncio.sleep(0.1)
-                times = await asyncio.to_thread(ask, server)
+                for _ in range(100):
+                    (await client.get("api/kernels")).raise_for_status()
+                    answers.append(list(chunks))
+                    await asyncio.sleep(0.02)
+                assert not any(task.done() for task in tasks)
                 for task in tasks:
                     task.cancel()
-                return times
 
-        times = sorted(asyncio.run(measure()))
-        p99 = times[int(len(times) * 0.99)]
-        print(f"GET api/kernels: median {times[len(times) // 2]:.4f} s, p99 {p99:.4f} s")
-        # The measure is 50 ms; on a machine that others share the test allows for them.
-        assert p99 < 0.25
-        assert times[len(times) // 2] < 0.05
-
-
-def ask(server: RunningServer) -> list[float]:
-    """Ask Jupyter for its kernels 200 times; returns how long each took."""
-    times = []
-    with httpx.Client(base_url=server.url, headers=server.headers) as client:
-        for _ in range(200):
-            began = time.perf_counter()
-            client.get("api/kernels").raise_for_status()
-            times.append(time.perf_counter() - began)
-            time.sleep(0.02)
-    return times
+        asyncio.run(ask())
+        # Neither waited for the other's end.
+        assert all(first < last for first, last in zip(answers[0], answers[-1], strict=True))
 
 
 def test_a_client_that_does_not_read_holds_up_nobody(server: RunningServer) -> None:

@@ -1,0 +1,283 @@
+"""Everything that can be set in Jupyter's configuration or on the command line."""
+
+from pathlib import Path
+from typing import Any
+
+from traitlets import (
+    Bool,
+    CaselessStrEnum,
+    Dict,
+    Float,
+    HasTraits,
+    Integer,
+    List,
+    TraitError,
+    Unicode,
+    validate,
+)
+
+from mlx_notebook.messages import EngineConfig
+from mlx_notebook.server.settings import checked
+from mlx_notebook.server.supervisor import Limits
+
+
+class Configuration(HasTraits):
+    """The traits of the extension app, and what they mean for the engine.
+
+    No `Configurable` of its own: the settings are called `MlxNotebookApp.<name>`.
+    """
+
+    # --- models ---------------------------------------------------------------------------------
+
+    default_model = Unicode(
+        "",
+        help="""Name of the model for requests that name none. Without one: the model used last,
+        and before any use the embedded tiny-chat.""",
+    ).tag(config=True)
+
+    models_dirs = List(
+        Unicode(),
+        help="""Folders that hold models in mlx-lm's layout, as <name>/ or <organisation>/<name>/.
+        The Hugging Face cache is always looked at.""",
+    ).tag(config=True)
+
+    model_aliases = Dict(
+        value_trait=Unicode(),
+        key_trait=Unicode(),
+        help="""Further names for models, as {"qwen": "mlx-community/Qwen3-4B-4bit"}.""",
+    ).tag(config=True)
+
+    unknown_model = CaselessStrEnum(
+        ["error", "loaded"],
+        default_value="error",
+        help="""What to do with a model name that is not there: answer 404 ("error"), or use the
+        model that was used last ("loaded"), for clients with a fixed name built in.""",
+    ).tag(config=True)
+
+    model_settings = Dict(
+        value_trait=Dict(),
+        key_trait=Unicode(),
+        help="""Settings of single models, as {"qwen": {"temperature": 0.6, "thinking": False}}.
+        Defaults of requests: temperature, top_p, top_k, min_p, repetition_penalty, max_tokens,
+        system (a system message), thinking. How the model is loaded: context_limit (tokens),
+        tool_dialect, adapter, adapters (that requests may name as model+adapter), draft (a model
+        that drafts for it), prompt_lookup (how many tokens at most it guesses from what was said
+        before), kv_bits (4 or 8), revision, trust_remote_code.""",
+    ).tag(config=True)
+
+    @validate("model_settings")
+    def _check_model_settings(self, proposal: Any) -> Any:
+        for name, settings in proposal["value"].items():
+            try:
+                checked(settings)
+            except ValueError as error:
+                raise TraitError(f"MlxNotebookApp.model_settings[{name!r}]: {error}.") from None
+        return proposal["value"]
+
+    trusted_models = List(
+        Unicode(),
+        help="""Names of models whose own Python code (model_file or auto_map in config.json) may
+        run. All other models that bring code are refused.""",
+    ).tag(config=True)
+
+    auto_download = Bool(
+        False,
+        help="""Download a model from Hugging Face when a request names one that is not here.
+        Otherwise models are only downloaded when someone asks for it (%mlx pull, %mlx load).""",
+    ).tag(config=True)
+
+    memory_budget_bytes = Integer(
+        0,
+        min=0,
+        help="""What all models together may take of the memory, in bytes; the one unused for
+        longest makes room for the next. 0: 85 % of what Metal recommends on a Mac, 60 % of the
+        memory that this process may use on a CPU.""",
+    ).tag(config=True)
+
+    max_resident = Integer(
+        0, min=0, help="How many models may be in memory at most; 0 sets no limit but the memory."
+    ).tag(config=True)
+
+    swap_patience_seconds = Float(
+        5.0,
+        min=0.0,
+        help="""How long a model that waits for memory lets requests go first that came later, for
+        models that must make room for it.""",
+    ).tag(config=True)
+
+    idle_unload_minutes = Float(
+        3.0,
+        min=0.0,
+        help="Unload a model after so many minutes without a request; 0 keeps it for ever.",
+    ).tag(config=True)
+
+    warm_up = Bool(
+        True,
+        help="""Run a model once as part of loading it where it is loaded ahead (%mlx load), so that
+        the first request is fast.""",
+    ).tag(config=True)
+
+    # --- requests -------------------------------------------------------------------------------
+
+    max_batch = Integer(
+        32, min=1, help="How many sequences are decoded together; more of them wait."
+    ).tag(config=True)
+
+    queue_limit = Integer(
+        64,
+        min=0,
+        help="How many sequences may wait beyond max_batch; a request over that is told 429.",
+    ).tag(config=True)
+
+    prefill_step = Integer(
+        512,
+        min=16,
+        help="""Most tokens of a prompt computed at a time. Smaller steps hold up running streams
+        less while a long prompt comes in, larger ones take it in faster.""",
+    ).tag(config=True)
+
+    max_prompt_tokens = Integer(
+        0, min=0, help="Longest prompt in tokens; 0 leaves it to the model's context length."
+    ).tag(config=True)
+
+    max_body_bytes = Integer(
+        32 * 1024 * 1024, min=1024, help="Largest request body in bytes; larger ones are told 413."
+    ).tag(config=True)
+
+    max_messages = Integer(
+        4096, min=1, help="Most messages in one request; more of them are told 400."
+    ).tag(config=True)
+
+    # --- pictures -------------------------------------------------------------------------------
+
+    max_image_bytes = Integer(
+        20 * 1024 * 1024, min=1024, help="Largest picture in bytes; a larger one is told 400."
+    ).tag(config=True)
+
+    max_image_pixels = Integer(
+        50_000_000,
+        min=1024,
+        max=64 * 2**20,
+        help="""Most pixels of a picture, told from its head: a small file may hold a picture that
+        fills the memory. At most 67,108,864, which is where the engine ends.""",
+    ).tag(config=True)
+
+    max_images = Integer(
+        64,
+        min=0,
+        help="""Most pictures in one request, its whole conversation counted. Together they have at
+        most max_body_bytes.""",
+    ).tag(config=True)
+
+    allow_image_urls = List(
+        Unicode(),
+        help="""Hosts that pictures may be fetched from where a request shows them by URL, as
+        "upload.wikimedia.org" or "pictures.example:8080" (without a port, only the standard ones).
+        A host on a private network or on this machine is refused, unless its address is listed
+        too. Empty: pictures come inside the requests only.""",
+    ).tag(config=True)
+
+    image_root = Unicode(
+        "",
+        help="""Folder whose pictures requests may show by file: URLs, with the folders in it.
+        Empty: none.""",
+    ).tag(config=True)
+
+    # --- answers --------------------------------------------------------------------------------
+
+    keep_alive_seconds = Float(
+        10.0,
+        min=0.1,
+        help="""Send a comment to a streaming client that has waited so long for the next token,
+        so that nothing between takes the connection for dead.""",
+    ).tag(config=True)
+
+    responses_max_age_days = Float(
+        30.0,
+        min=0.0,
+        help="Days since its last use until a stored response (v1/responses) is forgotten.",
+    ).tag(config=True)
+
+    responses_max_bytes = Integer(
+        256 * 1024 * 1024,
+        min=0,
+        help="""What stored responses may take on disk, in bytes; those unused for longest go
+        first. 0 stores none.""",
+    ).tag(config=True)
+
+    traces_limit = Integer(
+        100,
+        min=0,
+        help="""How many of a user's last requests mlx/traces shows, with everything that was said;
+        in memory only. 0 keeps none.""",
+    ).tag(config=True)
+
+    # --- the engine -----------------------------------------------------------------------------
+
+    start_engine_at_startup = Bool(
+        help="""Start the engine process together with the server rather than with the first
+        request. Default: only where the server runs by itself (jupyter mlx-notebook)."""
+    ).tag(config=True)
+
+    engine_env = Dict(
+        value_trait=Unicode(),
+        key_trait=Unicode(),
+        help="Environment variables for the engine process, above the server's own.",
+    ).tag(config=True)
+
+    engine_timeout_seconds = Float(
+        30.0,
+        min=1.0,
+        help="Kill and restart an engine that gave no sign of life for so long.",
+    ).tag(config=True)
+
+    prefix_cache_bytes = Integer(
+        0, min=0, help="Memory for kept prompts (KV caches) in bytes; 0 lets the engine choose."
+    ).tag(config=True)
+
+    prefix_cache_entries = Integer(64, min=0, help="Most prompts kept for reuse.").tag(config=True)
+
+    prefix_disk_bytes = Integer(
+        4 * 1024**3,
+        min=0,
+        help="""What long prompts may take on disk, in bytes, so that they need not be computed
+        again after a model was unloaded or the engine restarted. They lie in Jupyter's data
+        directory, readable by you only; those unused for longest go first. 0 keeps none.""",
+    ).tag(config=True)
+
+    @validate("allow_image_urls")
+    def _check_image_hosts(self, proposal: dict[str, Any]) -> list[str]:
+        hosts: list[str] = proposal["value"]
+        for host in hosts:
+            if not host or "/" in host or "*" in host:
+                raise TraitError(
+                    f"allow_image_urls lists hosts, as 'upload.wikimedia.org', and not {host!r}."
+                )
+        return hosts
+
+    def engine_config(self, data: Path, *, debug: bool) -> EngineConfig:
+        """Return what the engine is told, which may keep prompts below the folder `data`."""
+        return EngineConfig(
+            max_batch=self.max_batch,
+            prefill_step=self.prefill_step,
+            max_prompt_tokens=self.max_prompt_tokens or None,
+            memory_budget=self.memory_budget_bytes or None,
+            max_resident=self.max_resident,
+            swap_patience=self.swap_patience_seconds,
+            idle_unload_minutes=self.idle_unload_minutes,
+            prefix_cache_entries=self.prefix_cache_entries,
+            prefix_cache_bytes=self.prefix_cache_bytes or None,
+            prefix_disk_path=str(data / "prefixes"),
+            prefix_disk_bytes=self.prefix_disk_bytes,
+            warm_up=self.warm_up,
+            log_level="DEBUG" if debug else "INFO",
+        )
+
+    @property
+    def limits(self) -> Limits:
+        """The supervisor's bounds."""
+        return Limits(
+            queue=self.queue_limit,
+            heartbeat=self.engine_timeout_seconds,
+            keep_alive=self.keep_alive_seconds,
+        )

@@ -1,0 +1,209 @@
+"""What handlers ask of the engine: requests, orders about models, and stopping them."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import msgspec
+
+from mlx_notebook.messages import (
+    Cancel,
+    Embed,
+    Embedded,
+    Event,
+    Generate,
+    Load,
+    Loaded,
+    ModelOptions,
+    Pin,
+    Pinned,
+    Tokenize,
+    Tokenized,
+    Unload,
+    Unloaded,
+)
+from mlx_notebook.server.errors import ApiError, QueueFull, RequestCancelled, Unavailable
+from mlx_notebook.server.in_flight import MOST_KILLS
+from mlx_notebook.server.recording import Origin, Recorder, Traces
+from mlx_notebook.server.streams import RequestStream
+from mlx_notebook.server.supervisor import Supervisor
+
+T = TypeVar("T", bound=Event)
+
+# What the ids of orders to load begin with.
+_LOAD = "load-"
+
+
+class EngineClient:
+    """Carries requests to the engine, which is started when one comes.
+
+    Args:
+        supervisor: Owns the engine's process.
+    """
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self.traces = Traces()
+        self._supervisor = supervisor
+        self._flights = supervisor.in_flight
+
+    @asynccontextmanager
+    async def generate(self, command: Generate, origin: Origin) -> AsyncIterator[RequestStream]:
+        """Run a request; it is cancelled when the block is left before its end.
+
+        Its trace and its figures are recorded here, whatever endpoint it came by.
+
+        Raises:
+            QueueFull: As many requests wait as may.
+            Unavailable: The engine cannot be started, or the model is not to be tried again.
+        """
+        supervisor = self._supervisor
+        rows = sum(stream.rows for stream in self._flights.streams)
+        if rows + command.n > supervisor.config.max_batch + supervisor.limits.queue:
+            raise QueueFull(
+                f"{rows} requests are running or waiting, which is all that this server takes at "
+                "once: try again in a moment.",
+                headers={"Retry-After": "2"},
+            )
+        if self._flights.is_refused(command.model):
+            raise Unavailable(
+                f"The model {command.model!r} ended the engine {MOST_KILLS} times in a row and "
+                "is not tried again. POST mlx/models/load with its name (or %mlx load) allows it "
+                "again; a smaller model or a shorter context may help.",
+                param="model",
+                code="model_refused",
+                headers={"x-should-retry": "false"},
+            )
+        command = msgspec.structs.replace(command, trace=self.traces.limit > 0)
+        recorder = self.traces.recorder(command, origin)
+        async with self._in_flight(command, command.id, command.n, recorder) as stream:
+            yield stream
+
+    async def tokenize(self, command: Tokenize) -> Tokenized:
+        """Return what a prompt becomes.
+
+        Raises:
+            ApiError: The model cannot be loaded, or its template refuses the messages.
+        """
+        return await self._answer(command, Tokenized)
+
+    async def embed(self, command: Embed) -> Embedded:
+        """Return the vectors of texts.
+
+        Raises:
+            ApiError: The model cannot be loaded, gives no embeddings, or an input is too long.
+        """
+        return await self._answer(command, Embedded)
+
+    async def load(
+        self, model: str, path: str, options: ModelOptions, pin: bool | None = None
+    ) -> Loaded:
+        """Make a model resident; also allows one again that was refused.
+
+        Raises:
+            ApiError: It could not be loaded, or does not fit into memory.
+        """
+        return await self._answer(self._load(model, path, options, pin), Loaded)
+
+    @asynccontextmanager
+    async def loading(
+        self, model: str, path: str, options: ModelOptions, pin: bool | None = None
+    ) -> AsyncIterator[RequestStream]:
+        """Make a model resident; the events end with `Loaded`. Left before, it is broken off.
+
+        Raises:
+            ApiError: It could not be loaded.
+        """
+        command = self._load(model, path, options, pin)
+        async with self._in_flight(command, command.id, 0) as stream:
+            yield stream
+
+    def _load(self, model: str, path: str, options: ModelOptions, pin: bool | None) -> Load:
+        self._flights.forgive(model)
+        id = f"{_LOAD}{uuid.uuid4().hex}"
+        return Load(id=id, model=model, path=path, options=options, pin=pin)
+
+    async def pin(self, model: str, pinned: bool) -> Pinned:
+        """Keep a resident model in memory, or no longer.
+
+        Raises:
+            ApiError: It is not resident.
+        """
+        command = Pin(id=f"pin-{uuid.uuid4().hex}", model=model, pinned=pinned)
+        return await self._answer(command, Pinned)
+
+    async def unload(self, model: str) -> int:
+        """Give a model's memory back and return its bytes, 0 where it was not resident.
+
+        Raises:
+            ApiError: It is in use.
+        """
+        if self._supervisor.ready is None:
+            return 0
+        command = Unload(id=f"unload-{uuid.uuid4().hex}", model=model)
+        return (await self._answer(command, Unloaded)).freed
+
+    async def _answer(self, command: Tokenize | Embed | Load | Unload | Pin, kind: type[T]) -> T:
+        """Return the one event that answers a command; an order goes on when nobody waits."""
+        ordered = isinstance(command, Load)
+        async with self._in_flight(command, command.id, 0, goes_on=ordered) as stream:
+            async for events in stream.batches():
+                for event in events:
+                    if isinstance(event, kind):
+                        return event
+        raise RuntimeError(f"the engine did not answer with {kind.__name__}")
+
+    def cancel(self, id: str) -> bool:
+        """Stop a request that is in flight, with all its parts; return whether there was one."""
+        found = [
+            stream
+            for stream in self._flights.streams
+            if (stream.id == id or stream.id.startswith(f"{id}.")) and not stream.ended
+        ]
+        for stream in found:
+            if stream.sent:
+                self._supervisor.send(Cancel(stream.id))
+            stream.fail(RequestCancelled("The request was stopped through mlx/cancel."))
+        if found:
+            self._supervisor.notify()
+        return bool(found)
+
+    def cancel_load(self, model: str) -> bool:
+        """Break off the orders to load a model; return whether there were any."""
+        orders = [
+            stream.id
+            for stream in self._flights.streams
+            if stream.model == model and stream.id.startswith(_LOAD)
+        ]
+        for id in orders:
+            self.cancel(id)
+        return bool(orders)
+
+    @asynccontextmanager
+    async def _in_flight(
+        self,
+        command: Generate | Tokenize | Embed | Load | Unload | Pin,
+        id: str,
+        rows: int,
+        recorder: Recorder | None = None,
+        *,
+        goes_on: bool = False,
+    ) -> AsyncIterator[RequestStream]:
+        stream = RequestStream(id, command.model, rows, recorder)
+        self._flights.enter(stream)
+        self._supervisor.notify()
+        try:
+            await self._supervisor.running(stream)
+            stream.sent = True
+            self._supervisor.send(command)
+            yield stream
+        except ApiError as error:
+            stream.error = stream.error or error
+            raise
+        finally:
+            if recorder is not None:
+                recorder.end(stream.error)
+            self._flights.leave(stream)
+            if stream.sent and not stream.ended and not goes_on:
+                self._supervisor.send(Cancel(id))
+            self._supervisor.notify()

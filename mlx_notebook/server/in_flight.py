@@ -1,0 +1,75 @@
+"""What is in flight to the engine."""
+
+from collections.abc import Callable
+
+from mlx_notebook.messages import Done, Event, Loaded, Prefill, Ready, Stats
+from mlx_notebook.server.errors import Unavailable
+from mlx_notebook.server.streams import RequestStream
+
+# A model that ended the engine so often, with no answer in between, is not tried again.
+MOST_KILLS = 3
+
+
+class InFlight:
+    """All requests and orders, each from its admission to its handler's leaving, oldest first.
+
+    Args:
+        used: Told of each model that takes a request or is loaded.
+    """
+
+    def __init__(self, used: Callable[[str], None] = lambda model: None) -> None:
+        self._used = used
+        self._streams: dict[str, RequestStream] = {}
+        self._kills: dict[str, int] = {}
+
+    @property
+    def streams(self) -> list[RequestStream]:
+        """All that is in flight."""
+        return list(self._streams.values())
+
+    def enter(self, stream: RequestStream) -> None:
+        """Take one in."""
+        self._streams[stream.id] = stream
+
+    def leave(self, stream: RequestStream) -> None:
+        """Let one go."""
+        del self._streams[stream.id]
+
+    def take(self, event: Event) -> str | None:
+        """Hand an event to its request; returns the request's id where that is to be cancelled."""
+        if isinstance(event, Ready | Stats):  # nobody's in particular
+            return None
+        stream = self._streams.get(event.id)
+        if stream is None:
+            return None
+        if isinstance(event, Prefill | Loaded):
+            self._used(stream.model)
+        elif isinstance(event, Done):
+            self.forgive(stream.model)
+        return None if stream.push(event) else stream.id
+
+    def fail(self, message: str, *, waiting: bool = False) -> None:
+        """End what the engine was working on with an error; `waiting`: all the rest, too."""
+        for stream in self._streams.values():
+            if stream.sent or waiting:
+                stream.fail(Unavailable(message, headers={"Retry-After": "1"}))
+
+    def keep_alive(self, interval: float) -> None:
+        """Tell those that have waited so many seconds for news."""
+        for stream in self._streams.values():
+            stream.keep_alive(interval)
+
+    # --- models that end the engine -------------------------------------------------------------
+
+    def engine_ended(self) -> None:
+        """Note which models were at work."""
+        for model in {stream.model for stream in self._streams.values() if stream.sent}:
+            self._kills[model] = self._kills.get(model, 0) + 1
+
+    def is_refused(self, model: str) -> bool:
+        """Whether a model has ended the engine too often to be tried again."""
+        return self._kills.get(model, 0) >= MOST_KILLS
+
+    def forgive(self, model: str) -> None:
+        """Let a model be tried again."""
+        self._kills.pop(model, None)

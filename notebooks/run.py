@@ -20,6 +20,7 @@ from nbformat import NotebookNode
 
 HERE = Path(__file__).parent
 _ADDRESS = re.compile(r"https?://(?:127\.0\.0\.1|localhost)(?::\d+)?/\S*? \([^)]*\)")
+_WIDGET = "application/vnd.jupyter.widget-view+json"
 _SHOWN_ADDRESS = "http://localhost:8888/ (this Jupyter server)"
 
 
@@ -58,6 +59,8 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
             output.pop("metadata", None)
             if output.output_type in ("display_data", "execute_result"):
                 output.metadata = {}
+                # It names a widget of the kernel that is gone; what stands beside it is shown.
+                output.data.pop(_WIDGET, None)
             for holder, name in _texts(output):
                 holder[name] = _ADDRESS.sub(_SHOWN_ADDRESS, holder[name])
     return notebook

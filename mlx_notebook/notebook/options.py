@@ -52,8 +52,8 @@ _FLAGS = (
     "--new", "--resume", "--think", "--no-think", "--md", "--text", "--raw", "--json", "--code",
 )  # fmt: skip
 _OPTION = re.compile(r"\s*(?:--(?=\s|$)|(?P<option>--?[A-Za-z][\w-]*))")
-# The value of an option may stand in quotes.
-_VALUE = re.compile(r"""(?:\s*=\s*|\s+|$)(?P<value>"[^"]*"|'[^']*'|\S*)""")
+# The value of an option may stand in quotes, and hold `{{ expression }}` with spaces.
+_VALUE = re.compile(r"""(?:\s*=\s*|\s+|$)(?P<value>"[^"]*"|'[^']*'|(?:\{\{.*?\}\}|\S)*)""")
 
 Format = Literal["md", "text", "raw", "json", "code"]
 

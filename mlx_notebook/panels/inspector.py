@@ -3,11 +3,15 @@
 import json
 from typing import Any
 
-from mlx_notebook.notebook.errors import RequestRefused
+from mlx_notebook.notebook.errors import NotebookError, RequestRefused
 from mlx_notebook.panels.feed import Feed
 from mlx_notebook.panels.panel import Panel, module
 from mlx_notebook.panels.replaying import as_curl, as_python, request_of
+from mlx_notebook.panels.saved import request_block
 
+# Requests with calls that a saved notebook shows in full, and how long the server may take to tell.
+_DETAILED = 5
+_PATIENCE_SECONDS = 5.0
 _LISTED = ("id", "title", "model", "endpoint", "status", "created", "seconds", "calls", "problems")
 
 
@@ -33,11 +37,25 @@ class InspectorPanel(Panel):
         }
 
     def rows(self) -> list[tuple[str, str]]:
-        """Give one line a request."""
-        return [
-            (trace["title"] or id, f"{trace['model']}, {trace['status']}, {trace['seconds']} s")
-            for id, trace in self.fields.get("traces", {}).items()
-        ]
+        """Give one line a request, newest first."""
+        return [(trace["title"] or id, _told(trace)) for id, trace in self._traces.items()]
+
+    def details(self) -> str:
+        """Give the newest requests with calls in full; none where the server is slow to tell."""
+        called = [id for id, trace in self._traces.items() if trace["calls"]]
+        asked = self.feed.thread.start(self.do_export(called[:_DETAILED]))
+        if asked is None:
+            return ""
+        try:
+            traces = asked.result(_PATIENCE_SECONDS)
+        except (NotebookError, TimeoutError):
+            return ""
+        return "".join(request_block(trace, is_open=not at) for at, trace in enumerate(traces))
+
+    @property
+    def _traces(self) -> dict[str, dict[str, Any]]:
+        traces: dict[str, dict[str, Any]] = self.fields.get("traces", {})
+        return traces
 
     async def do_search(self, text: str) -> list[str]:
         """Name the requests that hold a text anywhere."""
@@ -110,6 +128,12 @@ def _again(trace: dict[str, Any], **changes: Any) -> tuple[str, dict[str, Any]]:
         return request_of(trace, **changes)
     except ValueError as error:
         raise RequestRefused(str(error)) from None
+
+
+def _told(trace: dict[str, Any]) -> str:
+    calls = f"calls {', '.join(trace['calls'])}" if trace["calls"] else ""
+    parts = [trace["status"], calls, trace["model"], f"{trace['seconds']} s"]
+    return " · ".join(part for part in parts if part)
 
 
 def _listed(trace: dict[str, Any]) -> dict[str, Any]:

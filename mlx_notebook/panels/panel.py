@@ -1,7 +1,6 @@
 """What all panels share: their state in the browser, their buttons, their life."""
 
 import asyncio
-import html
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,6 +13,7 @@ from mlx_notebook.notebook.errors import NotebookError
 from mlx_notebook.panels.changes import merge_patch
 from mlx_notebook.panels.feed import Feed, feed
 from mlx_notebook.panels.requests import Requests
+from mlx_notebook.panels.saved import table
 
 _FOLDER = Path(__file__).parent
 
@@ -99,6 +99,10 @@ class Panel(anywidget.AnyWidget):
         """Give what a saved notebook shows in place of the panel: labels and values."""
         return []
 
+    def details(self) -> str:
+        """Give what it shows below them, as HTML that needs neither styles nor scripts."""
+        return ""
+
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
         self.listen()
         bundle = super()._repr_mimebundle_(**kwargs)
@@ -111,14 +115,8 @@ class Panel(anywidget.AnyWidget):
         data["text/plain"] = "\n".join(
             [f"{self.name} of mlx-notebook", *(f"{label}: {value}" for label, value in rows)]
         )
-        cells = "".join(
-            f"<tr><th>{html.escape(label)}</th><td>{html.escape(value)}</td></tr>"
-            for label, value in rows
-        )
-        data["text/html"] = (
-            f"<table><caption>{html.escape(self.name)}, as it was when this notebook was saved"
-            f"</caption>{cells}</table>"
-        )
+        title = f"{self.name}, as it was when this notebook was saved"
+        data["text/html"] = table(rows, title) + self.details()
         return data, metadata
 
     # --- what the browser says ------------------------------------------------------------------

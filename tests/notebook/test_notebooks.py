@@ -40,8 +40,19 @@ SHOWN = {
         "Nice to meet you, Ada.",
     ],
     "openai_clients": ["Your name is Ada.", "get_weather {'city': 'Paris'} gives sunny in Paris"],
-    "model_management": ["tiny-chat is loaded", "It is pinned", "are free again", "[]"],
-    "inspecting_tool_calls": ['get_price(item="tea") → 3', "<|im_start|>user", "<tool_call>"],
+    "model_management": [
+        "tiny-chat is loaded",
+        "can:           chat, tools",
+        "It is pinned",
+        "are free again",
+        "[]",
+    ],
+    "inspecting_tool_calls": [
+        'get_price(item="tea") → 3',
+        "<|im_start|>user",
+        "<tool_call>",
+        "Tool inspector of mlx-notebook",
+    ],
     "agents_with_approval": [
         "refused: files are never deleted here",
         "[('outbox@example.com', 'Lunch')]",
@@ -77,7 +88,11 @@ def answers(data):
 
 
 def calls(data):
-    return [output["text/plain"] for output in data if "<details" in output.get("text/html", "")]
+    return [
+        output["text/plain"]
+        for output in data
+        if output.get("text/html", "").startswith("<details")
+    ]
 
 
 def assert_reads_well(cell):
@@ -86,7 +101,7 @@ def assert_reads_well(cell):
     assert not [output for output in cell.outputs if output.get("name") == "stderr"], cell.source
     data, _ = shown_by(cell)
     for output in data:
-        assert not any("widget" in kind for kind in output) or "text/plain" in output
+        assert not any("widget" in kind for kind in output)
         assert output["text/plain"].strip()
     if is_chat(cell):
         assert answers(data) or calls(data)
@@ -97,7 +112,7 @@ def shape(cell, data, printed):
     """Which kinds of output there are; loading shows a bar only where it takes its time."""
     if "%mlx load" in cell.source:
         return None
-    return bool(printed), [sorted(output) for output in data]
+    return bool(printed), [sorted(kind for kind in o if "widget" not in kind) for o in data]
 
 
 @EACH

@@ -22,6 +22,14 @@ def test_a_line_prompt_keeps_its_quotes_braces_and_dashes():
     assert options.temperature == 0
 
 
+def test_a_value_may_be_an_expression_with_spaces():
+    line = "-m {{ model }} --system={{ {'a': 1} }} -t 0 Hi {{ name }}"
+    options = ChatOptions.parse(line, is_line=True)
+    assert (options.model, options.system) == ("{{ model }}", "{{ {'a': 1} }}")
+    assert (options.temperature, options.prompt) == (0, "Hi {{ name }}")
+    assert ChatOptions.parse("-m org/{{ name }}-4bit", is_line=False).model == "org/{{ name }}-4bit"
+
+
 def test_two_dashes_end_the_options():
     assert ChatOptions.parse("-- -m is an option", is_line=True).prompt == "-m is an option"
 

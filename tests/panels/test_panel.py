@@ -63,10 +63,14 @@ def test_a_panel_pauses_with_its_last_view_and_goes_on_with_the_next(connected):
 
 def test_what_a_model_wrote_is_escaped_in_a_saved_notebook(connected):
     said = "<img src=x onerror=alert(1)>"
-    connected.chat(messages=[{"role": "user", "content": said}])
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    asked = {"messages": [{"role": "user", "content": said}], "tools": [tool]}
+    connected.chat(**asked, tool_choice="required", max_tokens=60)
     panel = InspectorPanel()
     bundle, _ = panel._repr_mimebundle_()
     panel.close()
+    assert "A request that calls look" in bundle["text/html"]
+    assert "&lt;tool_call&gt;" in bundle["text/html"]
     assert "<img" not in bundle["text/html"]
     assert "&lt;img" in bundle["text/html"]
 

@@ -1,6 +1,7 @@
 """Tiny random models, built when a test needs an architecture or a vocabulary of its own."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,15 @@ VISION_TEMPLATE = (
 )
 
 
-def byte_tokenizer(folder: Path, *, template: str | None = TEMPLATE) -> int:
-    """Write a byte-level tokenizer with chat and thinking marks; returns its size."""
+def byte_tokenizer(
+    folder: Path, *, template: str | None = TEMPLATE, special: Sequence[str] = ()
+) -> int:
+    """Write a byte-level tokenizer with chat, thinking and more marks; returns its size."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>", *VISION]
+    thinking = ["<think>", "</think>"]
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", *thinking, *special, *VISION]
     tokenizer = Tokenizer(models.BPE({c: i for i, c in enumerate(alphabet)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()

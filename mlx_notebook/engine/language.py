@@ -106,6 +106,22 @@ class Language:
             log.info("%s", error)
             return None
 
+    @cached_property
+    def _wants_parts(self) -> bool:
+        """Whether the template drops texts that do not come as parts, as LLaVA's and SmolVLM's do.
+
+        Told by what it makes of one.
+        """
+
+        def shows(content: Any) -> bool:
+            messages = [{"role": "user", "content": content}]
+            try:
+                return "Hello" in self.tokenizer.apply_chat_template(messages, tokenize=False)
+            except Exception:  # templates are programs: anything may come
+                return False
+
+        return not shows("Hello") and shows([{"type": "text", "text": "Hello"}])
+
     def shown(self, prompt: Prompt, choice: ToolChoice) -> Prompt:
         """The prompt as the model is to see it.
 
@@ -135,16 +151,18 @@ class Language:
         about_tools = prompt.tools or any(
             m.get("tool_calls") or m.get("role") == "tool" for m in messages
         )
-        if not about_tools or self.knows_tools:
-            if self._text_arguments:
-                messages = tool_prompt.with_text_arguments(messages)
-            return messages, prompt.tools
-        system = self._system_role
-        try:
-            tools = Tools.of(prompt.tools)
-            return tool_prompt.as_text(messages, tools, self.dialect, system_role=system), []
-        except ValueError as error:
-            raise InvalidRequest(str(error), "tools") from error
+        tools = prompt.tools
+        if about_tools and not self.knows_tools:
+            system = self._system_role
+            try:
+                told = Tools.of(tools)
+                messages = tool_prompt.as_text(messages, told, self.dialect, system_role=system)
+            except ValueError as error:
+                raise InvalidRequest(str(error), "tools") from error
+            tools = []
+        elif self._text_arguments:
+            messages = tool_prompt.with_text_arguments(messages)
+        return tool_prompt.in_parts(messages) if self._wants_parts else messages, tools
 
     def plan(self, command: Generate, thinking: bool) -> Plan:
         """Decide how a request's rows are read and constrained.

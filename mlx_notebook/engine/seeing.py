@@ -64,7 +64,8 @@ class SeeingModel(nn.Module):
 
     def __call__(self, inputs: mx.array, cache: list[Any] | None = None) -> mx.array:
         """Logits, shape (B, L, vocabulary), of the tokens `inputs`, shape (B, L)."""
-        *layers, sights = cache or self.make_cache()
+        cache = cache or self.make_cache()
+        *layers, sights = cache
         length = inputs.shape[1]
         ids = mx.where(inputs >= self._base, self._image_token, inputs)
         extra: dict[str, Any] = {}
@@ -75,6 +76,7 @@ class SeeingModel(nn.Module):
             extra |= self._look(ids, sights.views)
         sights.advance(length)
         output = self.language(ids, cache=layers, **extra)
+        cache[:-1] = layers  # some put other ones in their places
         logits: mx.array = getattr(output, "logits", output)
         return logits
 

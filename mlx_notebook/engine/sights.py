@@ -40,12 +40,15 @@ class Features:
 class Seen:
     """A picture that was decoded and preprocessed; `features` once a model has encoded it.
 
-    `tokens` stand for it in a prompt, `keys` are the same with numbers of its content in the place
-    of pixels. `inputs` is what the processor made of it; dropped once there are features.
+    `tokens` stand for it in a prompt, from its first pixel to its last, `keys` are the same with
+    numbers of its content in the place of pixels; `before` and `after` are texts that surround it.
+    `inputs` is what the processor made of it; dropped once there are features.
     """
 
     tokens: list[int]
     keys: list[int]
+    before: str
+    after: str
     inputs: dict[str, Any]
     grid: npt.NDArray[Any] | None = None
     features: Features | None = None

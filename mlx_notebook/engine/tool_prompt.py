@@ -168,6 +168,11 @@ def with_text_arguments(messages: Sequence[Message]) -> list[Message]:
     return out
 
 
+def in_parts(messages: Sequence[Message]) -> list[Message]:
+    """Return `messages` with the content of each as a list of parts."""
+    return [{**message, "content": _parts(message["content"])} for message in messages]
+
+
 # --- models whose template knows no tools -----------------------------------------------------
 
 

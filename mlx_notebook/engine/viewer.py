@@ -54,7 +54,7 @@ class Viewer:
         self._image_token, self._base = image_token, base
         self._lock = threading.Lock()
         self._mark, self._in_text = self._find_mark()
-        (self._mark_token,) = language.tokenizer.encode(self._mark, add_special_tokens=False)
+        self._pixel = language.tokenizer.decode([image_token])
 
     def prepare(self, prompt: ChatPrompt, keep_stable: bool) -> Prepared:
         """Render and tokenize a prompt, with its pictures in their places."""
@@ -64,31 +64,36 @@ class Viewer:
             messages = [self._flat(message) for message in messages]
         prompt = msgspec.structs.replace(prompt, messages=messages)
         written = prepare(self._language, prompt, keep_stable)
-        marks = [i for i, token in enumerate(written.tokens) if token == self._mark_token]
-        if len(marks) != len(pictures):
+        first, *others = written.text.split(self._mark)
+        tokenizer, image_token = self._language.tokenizer, self._image_token
+        text = short = first
+        for picture, between in zip(pictures, others, strict=False):
+            pixels = tokenizer.decode(picture.tokens)
+            text += picture.before + pixels + picture.after + between
+            short += picture.before + self._pixel + picture.after + between
+        # What surrounds a picture is read together with the text that it stands in.
+        read = tokenizer.encode(short, add_special_tokens=False)
+        if len(others) != len(pictures) or read.count(image_token) != len(pictures):
             raise InvalidRequest(
-                f"the messages show {len(pictures)} pictures and hold {len(marks)} times "
-                f"{self._mark}, this model's mark for one: leave it out of the text",
+                f"the messages show {len(pictures)} pictures, and their text holds {self._mark} or "
+                f"{self._pixel}, this model's marks for one: leave them out of the text",
                 "messages",
             )
+        after = len(written.tokens) - written.stable
         tokens: list[int] = []
         keys: list[int] = []
         sights: list[Sight] = []
-        begin, stable, text = 0, written.stable, written.text.split(self._mark)
-        for mark, picture in zip(marks, pictures, strict=True):
-            between = written.tokens[begin:mark]
-            tokens += between
+        seen = iter(pictures)
+        for token in read:
+            if token != image_token:
+                tokens.append(token)
+                keys.append(token)
+                continue
+            picture = next(seen)
             sights.append(Sight(len(tokens), picture))
             tokens += picture.tokens
-            keys += between + picture.keys
-            begin = mark + 1
-            if mark < written.stable:
-                stable += len(picture.tokens) - 1
-        tokens += written.tokens[begin:]
-        keys += written.tokens[begin:]
-        shown = [self._language.tokenizer.decode(picture.tokens) for picture in pictures]
-        whole = text[0] + "".join(s + t for s, t in zip(shown, text[1:], strict=True))
-        return Prepared(tokens, whole, stable, keys, sights)
+            keys += picture.keys
+        return Prepared(tokens, text, len(tokens) - after, keys, sights)
 
     def see(self, picture: Picture) -> Seen:
         """Decode and preprocess a picture, if that was not done before."""
@@ -99,19 +104,14 @@ class Viewer:
         image = decode(picture)
         try:
             with self._lock:  # processors share a tokenizer, which is no two threads' at once
-                given = process_inputs_with_fallback(
-                    self._processor,
-                    images=[image],
-                    audio=None,
-                    prompts=[self._mark],
-                    add_special_tokens=False,
-                )
+                given = self._inputs(image)
+            ids = np.array(given["input_ids"]).reshape(-1).tolist()
+            before, tokens, after = self._parted(ids)
         except Exception as error:  # processors refuse shapes that they cannot cut into patches
             raise InvalidImage(
                 f"The image at {picture.where} cannot be shown to this model: {error}.",
                 picture.where,
             ) from error
-        tokens = self._alone(np.array(given["input_ids"]).reshape(-1).tolist())
         inputs = {
             name: value if isinstance(value, list) else np.array(value)
             for name, value in given.items()
@@ -120,16 +120,38 @@ class Viewer:
         if "images" in inputs:
             inputs["pixel_values"] = inputs.pop("images")
         grid: Any = inputs.get("image_grid_thw")
-        return Seen(tokens, self._keys(inputs, tokens), inputs, grid)
+        return Seen(tokens, self._keys(inputs, tokens), before, after, inputs, grid)
 
-    def _alone(self, tokens: list[int]) -> list[int]:
-        """The picture's tokens without those that begin and end a whole prompt."""
+    def _inputs(self, image: Any) -> Any:
+        """What the processor makes of a picture, in mlx-vlm's way wherever that works."""
+        try:
+            return process_inputs_with_fallback(
+                self._processor,
+                images=[image],
+                audio=None,
+                prompts=[self._mark],
+                add_special_tokens=False,
+            )
+        except ValueError:
+            # It asks for padding, which a single prompt does not need and LLaVA's do not take.
+            return self._processor(images=[image], text=[self._mark], return_tensors="mlx")
+
+    def _parted(self, tokens: list[int]) -> tuple[str, list[int], str]:
+        """A picture's tokens from its first pixel to its last, and the texts around them.
+
+        What begins and ends a whole prompt is left out.
+        """
         tokenizer = self._language.tokenizer
         if tokens and tokens[0] == tokenizer.bos_token_id:
             tokens = tokens[1:]
         if tokens and tokens[-1] == tokenizer.eos_token_id:
             tokens = tokens[:-1]
-        return tokens
+        pixels = [i for i, token in enumerate(tokens) if token == self._image_token]
+        if not pixels:
+            raise ValueError("its processor makes no pixels of it")
+        first, end = pixels[0], pixels[-1] + 1
+        before, after = tokenizer.decode(tokens[:first]), tokenizer.decode(tokens[end:])
+        return before, tokens[first:end], after
 
     def _keys(self, inputs: dict[str, Any], tokens: list[int]) -> list[int]:
         """The tokens with every pixel replaced by a number of the whole picture's content."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import mlx.core as mx
 from mlx_lm.utils import load_config
+from mlx_vlm.models.cache import ArraysCache
 from mlx_vlm.utils import get_model_and_args, load_image_processor, load_model, load_processor
 from PIL import Image
 
@@ -45,6 +46,9 @@ class VisionBackend(text.TextBackend):
 
     def __init__(self, *args: Any, image_token: int, base: int) -> None:
         super().__init__(*args)
+        if any(isinstance(layer, ArraysCache) for layer in self.empty()):
+            # mlx-vlm pads prompts on the left, and its recurrent layers mask nothing else.
+            self._generator.prefill_batch_size = 1
         self._image_token, self._base = image_token, base
         self._pictures = PictureCache(device_memory() // _PICTURE_SHARE)
         self._viewer: Viewer | None = None

@@ -13,6 +13,9 @@ from typing import Any
 _ENCODERS = ("bert", "modernbert", "xlm_roberta")
 _WRITERS = ("gemma3_text", "lfm2", "ministral3", "qwen3")
 _OTHER_HEADS = ("Classification", "QuestionAnswering", "MultipleChoice")
+# What tokenizers write that have no limit is larger still.
+_NO_LIMIT = 2**31
+_LARGEST_FILE = 16 * 1024 * 1024
 # Files that tell how long a text may be, and under which key.
 _LIMITS = (
     ("sentence_bert_config.json", "max_seq_length"),
@@ -44,13 +47,12 @@ def embeds(name: str, folder: Path, config: dict[str, Any]) -> bool:
 def longest_input(folder: Path, config: dict[str, Any]) -> int | None:
     """Most tokens of one text, marks included, as far as the files say."""
     limits = [_read(folder / file).get(key) for file, key in _LIMITS]
-    positions = config.get("max_position_embeddings")
+    positions, padding = config.get("max_position_embeddings"), config.get("pad_token_id")
     if isinstance(positions, int) and _kind(config) == "xlm_roberta":
-        positions -= 1 + int(config.get("pad_token_id", 1))  # its positions begin behind padding's
-    return min(
-        (limit for limit in (*limits, positions) if isinstance(limit, int) and limit > 0),
-        default=None,
-    )
+        # Its positions begin behind that of padding.
+        positions -= 1 + (padding if isinstance(padding, int) else 1)
+    told = [limit for limit in (*limits, positions) if isinstance(limit, int)]
+    return min((limit for limit in told if 0 < limit < _NO_LIMIT), default=None)
 
 
 def _kind(config: dict[str, Any]) -> str:
@@ -59,7 +61,9 @@ def _kind(config: dict[str, Any]) -> str:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
+        if file.stat().st_size > _LARGEST_FILE:
+            return {}
         held = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return held if isinstance(held, dict) else {}

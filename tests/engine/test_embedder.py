@@ -79,6 +79,16 @@ def test_the_longest_input_is_told_by_the_files(tmp_path: Path) -> None:
 
     assert limit(embedder(tmp_path / "short", "bert", limit=16)) == 16
     assert limit(embedder(tmp_path / "plain", "bert")) == 64
+    file = tmp_path / "plain" / "tokenizer_config.json"
+    file.write_text(json.dumps({"model_max_length": 10**30}))
+    assert longest_input(tmp_path / "plain", {"model_type": "bert"}) is None
+    assert (
+        longest_input(
+            tmp_path / "plain",
+            {"model_type": "xlm-roberta", "pad_token_id": None, "max_position_embeddings": 514},
+        )
+        == 512
+    )
     roberta = embedder(tmp_path / "roberta", "xlm-roberta")
     assert limit(roberta) == 48
     assert (loaded(roberta).context_length, loaded(roberta, context_limit=9).context_length) == (

@@ -18,13 +18,12 @@ from mlx_lm.generate import generation_stream
 from mlx_notebook.engine.budget import Budget
 from mlx_notebook.engine.embedding import Embedding
 from mlx_notebook.engine.errors import EngineError, InvalidRequest
-from mlx_notebook.engine.language import Plan
 from mlx_notebook.engine.memory import device_memory, return_freed_memory
 from mlx_notebook.engine.meter import Meter
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.prefix_disk import PrefixDisk
 from mlx_notebook.engine.prefix_store import Arrays, PrefixStore
-from mlx_notebook.engine.prompts import Prepared, allowed_tokens, tokenized
+from mlx_notebook.engine.preparing import Job, Made, Planned, Preparing
 from mlx_notebook.engine.request import Request
 from mlx_notebook.engine.residency import Residency
 from mlx_notebook.engine.scoring import Scoring
@@ -46,8 +45,8 @@ from mlx_notebook.messages import (
     Pinned,
     Shutdown,
     Stats,
-    TextPrompt,
     Tokenize,
+    Tokenized,
     Unload,
     Unloaded,
 )
@@ -61,7 +60,6 @@ _LAST_WRITES_SECONDS = 2.0
 _LOADING = "\0loading"
 """What takes turns with the models, beside them; no model has such a name."""
 
-Job = Generate | Tokenize | Embed
 Continuation = Callable[[], None]
 
 
@@ -87,6 +85,7 @@ class Scheduler:
         )
         self._waiting = Waiting()
         self._residency = Residency(settings, budget, self._prefixes, self._workers, self._waiting)
+        self._preparing = Preparing(settings, self._prefixes, self._workers, self.inbox)
         self._turns = Turns()
         self._meter = Meter()
         self._requests: dict[str, Request] = {}
@@ -196,81 +195,45 @@ class Scheduler:
         self._send([Loading(job.id, job.model, 0.0)])
 
     def _begin(self, job: Job, slot: Slot) -> None:
-        """Its model is there: tokenize off this thread, and go on with the result on it."""
+        """Its model is there: have workers make what it needs, and go on with that."""
         slot.waiting += 1
-        work: Callable[[], Continuation]
-        match job:
-            case Generate():
-                work = partial(self._prepare, job, slot)
-            case Tokenize():
-                work = partial(self._tokenize, job, slot)
-            case Embed():
-                work = partial(self._tokenize_inputs, job, slot)
+        self._preparing.make(job, slot.backend, partial(self._made, job, slot))
 
-        def run() -> None:
-            try:
-                proceed = work()
-            except EngineError as error:
-                proceed = partial(self._refuse, job.id, error)
-            except Exception as error:
-                log.exception("preparing %s failed", job.id)
-                failure = EngineError(f"the request could not be prepared: {error}")
-                proceed = partial(self._refuse, job.id, failure)
+    def _made(self, job: Job, slot: Slot, made: Made) -> None:
+        slot.waiting -= 1
+        if self._residency.slots.get(job.model) is not slot:
+            if not isinstance(job, Generate):  # else it has been told already
+                gone = EngineError(f"{job.model} was unloaded meanwhile: ask again.")
+                self._refuse(job.id, gone)
+            return
+        match made:
+            case Planned():
+                self._planned(job.id, slot, made)
+            case Embedding():
+                slot.aside.append(made)
+            case Tokenized():
+                self._send([made])
+            case EngineError():
+                self._refuse(job.id, made)
 
-            def back() -> None:
-                slot.waiting -= 1
-                if self._residency.slots.get(job.model) is slot:
-                    proceed()
-                elif not isinstance(job, Generate):  # else it has been told already
-                    gone = EngineError(f"{job.model} was unloaded meanwhile: ask again.")
-                    self._refuse(job.id, gone)
-
-            self.inbox.put(back)
-
-        self._workers.submit(run)
-
-    def _prepare(self, command: Generate, slot: Slot) -> Continuation:
-        backend = slot.backend
-        prompt, plan = backend.plan(command)
-        max_tokens = allowed_tokens(
-            len(prompt.tokens),
-            backend.context_length,
-            command.sampling.max_tokens,
-            self._settings.max_prompt_tokens,
-        )
-        on_disk = self._prefixes.on_disk(command.model, prompt.known_as)
-        return partial(self._prepared, command.id, slot, prompt, plan, max_tokens, on_disk)
-
-    def _prepared(
-        self,
-        request_id: str,
-        slot: Slot,
-        prompt: Prepared,
-        plan: Plan,
-        max_tokens: int,
-        on_disk: int,
-    ) -> None:
+    def _planned(self, request_id: str, slot: Slot, planned: Planned) -> None:
+        """Let a request wait for its turn, once its prompt is scored or read back from disk."""
         request = self._requests.get(request_id)
-        if request is not None:  # else it was cancelled meanwhile
-            request.prompt, request.plan, request.max_tokens = prompt, plan, max_tokens
-            count = request.command.prompt_logprobs
-            if count is not None:
-                slot.aside.append(Scoring(request_id, prompt.tokens, count))
-                return
-            slot.waiting += 1
-            if on_disk <= self._prefixes.covered(request.command.model, prompt.known_as):
-                self._ready.append(request)
-                return
-            self._workers.submit(self._read_back, request, slot, prompt.known_as)
-
-    def _read_back(self, request: Request, slot: Slot, tokens: list[int]) -> None:
-        """Bring what memory lacks of a prompt back from disk, off this thread; then go on."""
-        count, arrays = 0, Arrays()
-        try:
-            count, arrays = self._prefixes.read(request.command.model, tokens)
-        except Exception:
-            log.exception("kept prompts could not be read")
-        self.inbox.put(partial(self._was_read, request, slot, tokens, count, arrays))
+        if request is None:  # it was cancelled meanwhile
+            return
+        prompt, command = planned.prompt, request.command
+        request.prompt, request.plan = prompt, planned.plan
+        request.max_tokens = planned.max_tokens
+        if command.prompt_logprobs is not None:
+            slot.aside.append(Scoring(request_id, prompt.tokens, command.prompt_logprobs))
+            return
+        slot.waiting += 1
+        tokens = prompt.known_as
+        if planned.on_disk <= self._prefixes.covered(command.model, tokens):
+            self._ready.append(request)
+            return
+        then = partial(self._was_read, request, slot, tokens)
+        self._preparing.read_back(command.model, tokens, then)
 
     def _was_read(
         self, request: Request, slot: Slot, tokens: list[int], count: int, arrays: Arrays
@@ -280,20 +243,6 @@ class Scheduler:
             return
         self._prefixes.restore(request.command.model, tokens, count, arrays)
         self._ready.append(request)
-
-    def _tokenize(self, command: Tokenize, slot: Slot) -> Continuation:
-        backend = slot.backend
-        answer = tokenized(command, backend.tokenizer, backend.prepare)
-        return partial(self._send, [answer])
-
-    def _tokenize_inputs(self, command: Embed, slot: Slot) -> Continuation:
-        backend = slot.backend
-        inputs = [backend.prepare(TextPrompt(text=text)).tokens for text in command.inputs]
-        if not inputs or not all(inputs):
-            raise InvalidRequest("an input is empty", "input")
-        chunk = self._settings.prefill_step
-        embedding = Embedding(command, inputs, backend.context_length, chunk)
-        return partial(slot.aside.append, embedding)
 
     def _refuse(self, job_id: str, error: EngineError) -> None:
         """End a request or another job with an error."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import quote
 
 from mlx_notebook.notebook import connection
 from mlx_notebook.notebook.answer import Answer, Reply
@@ -213,8 +214,7 @@ class Conversation:
         """Whether the model takes pictures; asked only where a tool has returned one."""
         if all(isinstance(m["content"], str) for m in self.messages if m["role"] == "tool"):
             return False
-        models = server.get("v1/models")["data"]
-        return any(m["id"] == model and "vision" in m.get("capabilities", ()) for m in models)
+        return "vision" in server.get(f"v1/models/{quote(model)}")["capabilities"]
 
 
 def _message(prompt: str, images: Iterable[Any]) -> Message:

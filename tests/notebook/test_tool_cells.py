@@ -228,3 +228,25 @@ def draw(colour: str):
     assert cell.outputs[0]["text/plain"].startswith('draw(colour="red") → [picture]')
     assert cell.outputs[1]["text/plain"] == "[picture, 40 x 40]"
     assert kernel.value("answer.outcome") == "complete"
+
+
+def test_a_picture_that_a_tool_returns_is_shown_to_a_model_that_sees(kernel):
+    kernel.run(
+        f'''
+from PIL import Image
+from mlx_notebook.notebook import connection
+
+@tool
+def camera():
+    """Take a photo."""
+    return ["Here:", Image.new("RGB", (40, 30), "red")]
+
+answer = Chat("tiny-vision", tools=[camera], max_steps=2, {MUST}).ask("Call camera.")
+server = connection.connect()
+newest = server.get("mlx/traces")["data"][0]["id"]
+*_, result, shown = server.get(f"mlx/traces/{{newest}}")["messages"]
+'''
+    )
+    assert kernel.value("result['content']") == "Here:\n[picture]"
+    picture = kernel.value("shown['content'][1]")
+    assert (picture["media_type"], picture["width"], picture["height"]) == ("image/png", 40, 30)

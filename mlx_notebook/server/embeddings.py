@@ -7,6 +7,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.messages import Embed
+from mlx_notebook.server import metrics
 from mlx_notebook.server.auto_download import find_model
 from mlx_notebook.server.base import ApiHandler
 from mlx_notebook.server.errors import ApiError
@@ -43,6 +44,7 @@ class EmbeddingsHandler(ApiHandler):
                 if error.param == "prompt":
                     error.param = "input"
                 raise
+            metrics.EMBEDDED_TOKENS.labels(entry.name).inc(embedded.tokens)
             shown = _encoded if request.encoding_format == "base64" else _numbers
             self.answer(
                 wire.EmbeddingList(

@@ -29,6 +29,9 @@ CACHED_TOKENS = Counter(
 GENERATED_TOKENS = Counter(
     "mlx_notebook_generated_tokens_total", "Tokens generated, thinking included.", ["model"]
 )
+EMBEDDED_TOKENS = Counter(
+    "mlx_notebook_embedded_tokens_total", "Tokens of texts that became vectors.", ["model"]
+)
 TIME_TO_FIRST_TOKEN = Histogram(
     "mlx_notebook_time_to_first_token_seconds",
     "From a request's admission to its first token.",

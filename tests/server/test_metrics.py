@@ -19,7 +19,7 @@ def test_jupyters_metrics_count_requests_tokens_and_times(server: RunningServer)
     before = figures(server)
     answer = server.chat(model="tiny-chat", ignore_eos=True, max_tokens=30, temperature=1).json()
     server.chat(temperature=9)
-    server.client.post("v1/embeddings", json={"input": "x"})
+    embedded = server.client.post("v1/embeddings", json={"input": "x", "model": "tiny-chat"}).json()
     body = {"messages": HELLO, "max_tokens": 2, "stream": True, "model": "tiny-chat"}
     assert server.client.post("v1/chat/completions", json=body).text.endswith("[DONE]\n\n")
     after = figures(server)
@@ -35,6 +35,7 @@ def test_jupyters_metrics_count_requests_tokens_and_times(server: RunningServer)
     usage = answer["usage"]
     assert grown("generated_tokens_total", "tiny-chat") == usage["completion_tokens"] + 2
     assert grown("prompt_tokens_total", "tiny-chat") == 2 * usage["prompt_tokens"]
+    assert grown("embedded_tokens_total", "tiny-chat") == embedded["usage"]["prompt_tokens"] > 0
     assert 0 < grown("cached_prompt_tokens_total", "tiny-chat") < 2 * usage["prompt_tokens"]
     assert grown("time_to_first_token_seconds_count", "tiny-chat") == 2
     assert grown("time_to_first_token_seconds_sum", "tiny-chat") > 0

@@ -75,8 +75,10 @@ def test_dialects_have_mlx_lms_names_too_and_unknown_ones_are_refused() -> None:
         {"type": "function", "function": {"name": 3}},
         {"type": "web_search"},
         {"type": "function", "function": {"name": "f", "parameters": [1]}},
+        {"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}},
     ],
 )
 def test_a_tool_that_is_no_function_is_named_by_its_place(tool: dict[str, Any]) -> None:
+    maybe = {"name": "now", "parameters": {"type": ["object", "null"]}}
     with pytest.raises(ValueError, match=r"tools\[1\]"):
-        Tools.of([{"type": "function", "function": {"name": "now"}}, tool])
+        Tools.of([{"type": "function", "function": maybe}, tool])

@@ -70,7 +70,7 @@ def _close(schema: Any) -> Any:
 def constrain_arguments(function: Function, rules: Rules) -> str:
     """Return a rule for the arguments of `function` as a JSON object."""
     schema = close_objects(function.parameters)
-    schema = {"type": "object", **schema}
+    schema = {**schema, "type": "object"}
     if not any(key in schema for key in _COMBINING):
         schema.setdefault("additionalProperties", False)
     return rules.json(schema, strict=function.strict)

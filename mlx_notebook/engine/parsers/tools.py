@@ -50,7 +50,7 @@ class Tools:
     def of(cls, tools: Sequence[Mapping[str, Any]] | None) -> "Tools":
         """Read OpenAI's `tools` list, in its chat form or the flat form of the responses API.
 
-        Raises ValueError naming the entry that is not a function tool.
+        Raises ValueError naming the entry that is not a function tool, or takes no object.
         """
         functions = []
         for position, tool in enumerate(tools or ()):
@@ -59,6 +59,12 @@ class Tools:
                 raise ValueError(f"tools[{position}] is not a function with a name.")
             if not isinstance(body.get("parameters") or {}, Mapping):
                 raise ValueError(f"tools[{position}].function.parameters is not a JSON schema.")
+            kind = (body.get("parameters") or {}).get("type", "object")
+            if kind != "object" and not (isinstance(kind, list) and "object" in kind):
+                raise ValueError(
+                    f"tools[{position}].function.parameters has the type {kind!r}: the arguments "
+                    "of a call are an object."
+                )
             functions.append(
                 Function(
                     name=body["name"],

@@ -66,7 +66,7 @@ def load_speculation(
 def _load(
     name: str, path: Path, options: ModelOptions, vocabulary: dict[str, int], workers: Executor
 ) -> Generator[None, None, Any]:
-    about = f"the draft model of {name} ({path.name})"
+    about = f"The draft model of {name} ({path.name})"
     try:
         tokens = workers.submit(lambda: dict(load_tokenizer(path).get_vocab()))
         model, _ = load_model(path, lazy=True, trust_remote_code=options.trust_remote_code)

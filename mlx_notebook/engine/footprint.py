@@ -54,7 +54,7 @@ def _adapter(name: str, folder: Path) -> Weights | None:
 
 
 def _draft(name: str, path: Path) -> tuple[Weights, Kept]:
-    return _read(f"the draft model of {name} ({path.name})", path)
+    return _read(f"The draft model of {name} ({path.name})", path)
 
 
 def _read(name: str, path: Path) -> tuple[Weights, Kept]:

@@ -63,10 +63,12 @@ def complete(_: Any, event: Any) -> list[str]:
         return list(options)
     if words[1] not in _TAKE_A_MODEL:
         return list(options)
+    before = words[-1] if event.line.endswith(" ") else words[-2]
     try:
-        return model_commands.names(
-            connection.connect(), here=words[1] not in ("load", "pull", "show")
-        )
+        server = connection.connect()
+        if before == "--adapter":
+            return model_commands.adapters(server, words[2])
+        return model_commands.names(server, here=words[1] not in ("load", "pull", "show"))
     except NotebookError:
         return []
 

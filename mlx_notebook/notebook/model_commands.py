@@ -170,6 +170,14 @@ def names(server: Server, *, here: bool) -> list[str]:
     ]
 
 
+def adapters(server: Server, model: str) -> list[str]:
+    """Names of the adapters that there are for a model."""
+    models = catalog(server)
+    bases = {m["id"] for m in models if model in (m["id"], *m["aliases"])}
+    named = [m["id"].partition("+") for m in models if "+" in m["id"]]
+    return [adapter for base, _, adapter in named if base in bases]
+
+
 def _can_be_downloaded(server: Server, name: str) -> bool:
     """Whether a model that is not here may be on Hugging Face.
 

@@ -170,9 +170,9 @@ class Catalog:
 
     @property
     def names(self) -> list[str]:
-        """All names and aliases of models that are there."""
-        aliases = [alias for alias, name in self._aliases.items() if name in self._entries]
-        return sorted({*self._entries, *aliases})
+        """All names and aliases of models that may be used."""
+        usable = {name for name, entry in self._entries.items() if self._refusal(entry) is None}
+        return sorted(usable | {alias for alias, name in self._aliases.items() if name in usable})
 
     # --- all ------------------------------------------------------------------------------------
 
@@ -239,10 +239,11 @@ class Catalog:
                 param="model",
                 code="model_not_trusted",
             )
-        if facts.missing:
+        if count := len(facts.missing):
             return NotFound(
-                f"The model {entry.name!r} is here only in part ({len(facts.missing)} of its files "
-                f"are missing): `%mlx pull {entry.name}` fetches the rest.",
+                f"The model {entry.name!r} is here only in part ({count} of its files "
+                f"{'is' if count == 1 else 'are'} missing): `%mlx pull {entry.name}` fetches the "
+                "rest.",
                 param="model",
                 code="model_incomplete",
             )

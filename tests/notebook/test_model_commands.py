@@ -1,5 +1,6 @@
 """`%mlx models`, `load`, `unload`, `pull`: below a real server, from a stand-in of the hub."""
 
+import json
 import threading
 
 import pytest
@@ -21,6 +22,13 @@ def the_hub():
 @pytest.fixture(scope="module")
 def server(tmp_path_factory, the_hub):
     home = tmp_path_factory.mktemp("jupyter")
+    adapter = home / "models" / "lora" / "mine"
+    adapter.mkdir(parents=True)
+    (adapter / "adapters.safetensors").write_bytes((2).to_bytes(8, "little") + b"{}")
+    (adapter / "adapter_config.json").write_text('{"model": "tiny-chat"}')
+    config = {"MlxNotebookApp": {"models_dirs": [str(home / "models")]}}
+    (home / "config").mkdir()
+    (home / "config" / "jupyter_server_config.json").write_text(json.dumps(config))
     server = JupyterServer(home, **the_hub.env(home / "hf"))
     yield server
     server.stop()
@@ -58,7 +66,7 @@ def error_of(kernel, code, **how):
 def test_models_are_a_static_table_of_those_that_are_here(kernel):
     (table,) = kernel.run("%mlx models").outputs
     assert set(table) == {"text/plain", "text/html"}
-    (line,) = [line for line in table["text/plain"].splitlines() if line.startswith("tiny-chat")]
+    (line,) = [line for line in table["text/plain"].splitlines() if line.startswith("tiny-chat ")]
     assert "chat, tools, reasoning" in line
     assert "default; demonstration" in line
     assert ">model</th>" in table["text/html"]
@@ -138,6 +146,7 @@ def test_a_revision_is_pulled(kernel, the_hub):
         ("%mlx pin org/tiny", "RequestRefused", "load it first"),
         ("%mlx load tiny-chat --adapter a", "RequestRefused", "no adapter 'a'"),
         ("%mlx unload nonesuch", "ModelNotFound", "nonesuch"),
+        ("%mlx load tiny-chat --adapter lora/mine", "RequestRefused", "safetensors is empty"),
     ],
 )
 def test_what_goes_wrong_is_one_sentence(kernel, code, name, said):
@@ -189,3 +198,4 @@ def test_names_and_options_are_completed(kernel):
     assert "mlx-community/Qwen3-4B-4bit" in kernel.complete("%mlx pull mlx-c")
     assert "--all" in kernel.complete("%mlx models --")
     assert "--pin" in kernel.complete("%mlx load --")
+    assert "lora/mine" in kernel.complete("%mlx load tiny-chat --adapter lora/m")

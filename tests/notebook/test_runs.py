@@ -26,6 +26,20 @@ def weather(temperature):
     return client.chat.completions.create(**ask).choices[0].message.content
 """
 
+TOOLS_AND_TYPES = """
+import dataclasses, typing
+from PIL import Image, ImageDraw
+@mlx_notebook.tool
+def add(a: int, b: int) -> int:
+    'Add two numbers.'
+    return a + b
+@dataclasses.dataclass
+class City:
+    name: typing.Literal["Paris", "Rome"]
+picture = Image.new("RGB", (96, 96), "white")
+ImageDraw.Draw(picture).ellipse((20, 20, 70, 70), fill="red")
+"""
+
 # Each cell ends by printing what is to be equal.
 CELLS = [
     "%mlx load tiny-chat",
@@ -47,6 +61,17 @@ CELLS = [
     "for number, delta in enumerate(chat.stream('Tell me a story.')):\n"
     "    if number == 3:\n        break\n"
     "print(chat.last.text, chat.last.outcome)",
+    TOOLS_AND_TYPES,
+    "%%chat -t 0 --thread sum --tools add --var three\nWhat is 17 plus 25?",
+    "print(three, [m.get('content') for m in mlx_notebook.conversation('sum').messages])",
+    "%%chat -t 0 --thread city --schema City --var four\nTell me of Paris.",
+    "print(four)",
+    "%%chat -t 0 --thread sight -m tiny-vision --image picture --var five\nWhat is this?",
+    "print(five)",
+    "chat = mlx_notebook.AsyncChat('tiny-chat', tools=[add], temperature=0)\n"
+    "answer = await chat.ask('What is 17 plus 25?')\n"
+    "other = await chat.fork(0).ask('Hello!')\n"
+    "print(answer.text, *map(str, answer.calls), chat.usage, other.text)",
     "try:\n    mlx_notebook.Chat(model='nobody').ask('Hi')\n"
     "except mlx_notebook.NotebookError as error:\n    print(type(error).__name__, error)",
 ]  # fmt: skip
@@ -67,7 +92,7 @@ def recorded(server, tmp_path_factory):
         assert said.startswith(f"Recording into {path}")
         printed = run_all(kernel)
         said = kernel.run("%mlx record stop").stdout
-        assert re.match(r"Recorded 1\d answers into ", said), said
+        assert re.match(r"Recorded \d\d answers into ", said), said
     finally:
         kernel.stop()
     return path, printed
@@ -86,6 +111,8 @@ def test_it_replays_without_any_server(recorded, no_server):
     said = no_server.run(f"%mlx replay {path} --speed max").stdout
     assert "without a model" in said
     assert run_all(no_server) == printed
+    assert no_server.value("[three, type(four).__name__]") == ["The result is 42.", "City"]
+    assert "red circle" in no_server.value("five")
     cell = no_server.run(CELLS[1].replace("Tell", "Do tell"), check=False)
     assert (cell.ename, len(cell.traceback)) == ("NotRecorded", 1)
     # The conversation holds two turns by now, and the recorded one began with this.

@@ -8,6 +8,7 @@ from mlx_notebook.notebook import clients
 from mlx_notebook.notebook.answer import Answer, Delta
 from mlx_notebook.notebook.calling import Caller
 from mlx_notebook.notebook.conversation import Conversation
+from mlx_notebook.notebook.errors import in_one_line
 from mlx_notebook.notebook.rendering import View, view
 from mlx_notebook.notebook.server import Server
 from mlx_notebook.notebook.tools import Tools
@@ -166,7 +167,11 @@ class AsyncChat(Conversation):
 
     async def _ready(self, *asked: Any) -> tuple[Server, Turn, Caller]:
         # Finding a server may take as long as starting one.
-        return await asyncio.to_thread(self._turn, *asked)
+        try:
+            return await asyncio.to_thread(self._turn, *asked)
+        except asyncio.CancelledError as error:
+            in_one_line(error, "stopped before the model was asked.")
+            raise
 
     async def _watched(
         self, server: Server, turn: Turn, caller: Caller, show: bool | View

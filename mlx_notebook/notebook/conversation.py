@@ -203,7 +203,7 @@ class Conversation:
                 "The server has no default model: `%mlx models` lists what there is, "
                 "`%mlx load NAME` loads one."
             )
-        answer = self.last = Answer(model, schema=schema)
+        answer = Answer(model, schema=schema)
         # One turn's wish must not take away what the whole chat passes on beside it.
         extra = {**self.settings.get("extra_body", {}), **settings.pop("extra_body", {})}
         settings = {**self.settings, **settings, **({"extra_body": extra} if extra else {})}

@@ -41,6 +41,12 @@ class _OneLine:
         return [f"{type(self).__name__}: {self}"]
 
 
+def in_one_line(error: BaseException, message: str) -> None:
+    """Have IPython show `message` alone of an exception whose type must stay as it is."""
+    error.args = error.args or (message,)
+    vars(error)["_render_traceback_"] = lambda: [f"{type(error).__name__}: {message}"]
+
+
 class NotebookError(_OneLine, Exception):
     """Anything that `mlx_notebook` reports in a notebook."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_notebook.notebook.answer import Answer, Delta, Reply
 from mlx_notebook.notebook.calls import Call, pending
-from mlx_notebook.notebook.errors import Interrupted, Pause
+from mlx_notebook.notebook.errors import Interrupted, Pause, in_one_line
 from mlx_notebook.notebook.results import pictures_of, text_of
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Turn:
         Interrupted
             On a kernel interrupt.
         """
-        answer = self.answer
+        answer = self._talk.last = self.answer
         try:
             yield
         except Pause as pause:
@@ -141,8 +141,9 @@ class Turn:
         except Exception:
             self._break_off("failed")
             raise
-        except BaseException:  # asyncio.CancelledError: how an async cell is interrupted
+        except BaseException as error:  # asyncio.CancelledError: how an async cell is interrupted
             self._break_off("interrupted")
+            in_one_line(error, self._what_is_kept())
             raise
         else:
             answer.outcome = "complete"

@@ -121,7 +121,7 @@ def kernel_alone(env, cwd):
 
 @dataclass
 class Cell:
-    """What a frontend shows of a cell after it ran."""
+    """What a frontend shows of a cell after it ran; `sent` are all characters of its displays."""
 
     status: str = "?"
     ename: str = ""
@@ -131,6 +131,7 @@ class Cell:
     stderr: str = ""
     outputs: list[dict] = field(default_factory=list)
     updates: int = 0
+    sent: int = 0
     seconds: float = 0.0
     shown_help: str = ""
     asked: list[str] = field(default_factory=list)
@@ -187,11 +188,13 @@ class Kernel:
                 name = content["name"]
                 setattr(cell, name, getattr(cell, name) + content["text"])
             elif kind in ("display_data", "execute_result"):
+                cell.sent += sum(map(len, content["data"].values()))
                 cell.outputs.append(content["data"])
                 number = content.get("transient", {}).get("display_id")
                 displays[number] = len(cell.outputs) - 1
             elif kind == "update_display_data":
                 cell.updates += 1
+                cell.sent += sum(map(len, content["data"].values()))
                 at = displays.get(content["transient"]["display_id"])
                 if at is not None:
                     cell.outputs[at] = content["data"]

@@ -1,6 +1,7 @@
 """What the options of `%%chat` and the methods of `Chat` do, below a real Jupyter server."""
 
 import json
+import random
 
 import pytest
 
@@ -167,14 +168,38 @@ def test_an_async_stream_yields_as_the_answer_comes(kernel):
     assert kernel.value("''.join(parts) == chat.last.text == chat.messages[1]['content']")
 
 
-def test_interrupting_an_async_cell_stops_the_server(kernel, server):
+@pytest.mark.parametrize(
+    "ask",
+    [
+        "await chat.ask('Talk!', show=True)",
+        "async for delta in chat.stream('Talk!'):\n"
+        "    print(delta.text if delta.kind == 'content' else '', end='')",
+    ],
+)
+def test_interrupts_at_any_moment_of_an_async_cell_stop_the_server(kernel, server, ask):
     kernel.run("chat = AsyncChat(max_tokens=3500, extra_body={'ignore_eos': True})")
-    cell = kernel.run("await chat.ask('Talk!', show=True)", interrupt_after=1.5, check=False)
-    assert cell.status == "error"
-    wait_for(lambda: not server.status()["requests"], 3, "the server to stop generating")
-    assert kernel.value("chat.last.outcome") == "interrupted"
-    assert kernel.value("chat.messages[1]['content']") == cell.outputs[0]["text/plain"]
-    assert cell.outputs[1]["text/plain"].endswith("interrupted")
+    rng = random.Random(5)
+    kept = 0
+    for moment in [0.01, 0.05, *(rng.uniform(0.05, 1.5) for _ in range(3)), 1.5]:
+        kernel.run("chat.reset()")
+        cell = kernel.run(ask, interrupt_after=moment, check=False)
+        assert (cell.ename, len(cell.traceback)) == ("CancelledError", 1), (moment, cell)
+        assert "stopped" in cell.traceback[0]
+        wait_for(lambda: not server.status()["requests"], 3, "the server to stop generating")
+        assert kernel.value("chat.last is None or chat.last.outcome == 'interrupted'")
+        if messages := kernel.value("chat.messages"):
+            kept += 1
+            assert [message["role"] for message in messages] == ["user", "assistant"]
+            shown = cell.stdout or cell.outputs[0]["text/plain"]
+            assert messages[1]["content"].startswith(shown)
+    assert kept
+    kernel.run("await chat.ask('And now?', max_tokens=5)")
+
+
+def test_a_time_limit_of_asyncio_ends_an_answer_as_such(kernel):
+    kernel.run("import asyncio\nchat = AsyncChat(max_tokens=3500, extra_body={'ignore_eos': True})")
+    cell = kernel.run("async with asyncio.timeout(0.5):\n    await chat.ask('Talk!')", check=False)
+    assert cell.ename == "TimeoutError"
 
 
 def test_what_is_not_there_to_resume_is_told(kernel):

@@ -74,6 +74,12 @@ def test_names_are_filled_in_and_single_braces_left(kernel):
     assert kernel.value(f"{CONVERSATION}.messages[2]['content']") == "the {city} of Paris costs $n"
 
 
+def test_the_model_can_be_an_expression(kernel):
+    kernel.run("which = 'tiny'\n%mlx load {{ which }}-chat")
+    cell = kernel.run("%%chat -m {{ which + '-chat' }} --max-tokens 3\nHello!")
+    assert cell.outputs[-1]["text/plain"].startswith("tiny-chat · 3 tokens")
+
+
 def test_a_question_on_one_line_is_not_taken_for_a_wish_for_help(kernel):
     kernel.run("if True:\n    %chat --max-tokens 3 Isn't that a `city`?")
     assert kernel.value(f"{CONVERSATION}.messages[0]['content']") == "Isn't that a `city`?"

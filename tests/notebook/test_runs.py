@@ -153,6 +153,38 @@ def test_a_stream_comes_at_its_recorded_pace(recorded, no_server):
     assert "tokens/s" in cell.outputs[1]["text/plain"]
 
 
+def test_five_thousand_tokens_take_output_that_grows_as_the_text(recorded, no_server, tmp_path):
+    path, _ = recorded
+    sent, text = [], []
+    for tokens in (1250, 5000):
+        file = tmp_path / f"{tokens}.recorded.json"
+        file.write_text(json.dumps(lengthened(json.loads(path.read_text()), tokens)))
+        no_server.run(f"%mlx replay {file} --speed 1")
+        cell = no_server.run(CELLS[1])
+        assert cell.updates > 5
+        sent.append(cell.sent)
+        text.append(len(cell.outputs[0]["text/plain"]))
+    assert text[1] > 10_000
+    # Replacing the whole text each time would send sixteen times as much for four times the text.
+    assert sent[1] / sent[0] < 2 * text[1] / text[0]
+
+
+def content_of(event):
+    choices = event.get("then", {}).get("choices") or [{}]
+    return choices[0].get("delta", {}).get("content")
+
+
+def lengthened(recording, tokens):
+    """Make the first story so many tokens long, at a pace of 1,500 a second."""
+    (story, *_) = (e for e in recording["exchanges"] if "events" in e)
+    events = story["events"]
+    said = [at for at, event in enumerate(events) if content_of(event)]
+    before, after = events[: said[0]], events[said[-1] + 1 :]
+    long = [{**events[said[n % len(said)]], "t": n / 1500} for n in range(tokens)]
+    end = [{**event, "t": tokens / 1500} for event in after]
+    return {**recording, "exchanges": [{**story, "events": [*before, *long, *end]}]}
+
+
 def test_what_was_not_asked_again_is_told(recorded, no_server):
     path, _ = recorded
     no_server.run(f"%mlx replay {path} --speed max")

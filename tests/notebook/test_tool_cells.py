@@ -92,9 +92,11 @@ def test_both_kinds_of_chat_answer_the_same(kernel, make):
     assert len(cell.outputs) == 3
 
 
-def test_the_person_is_asked_and_answers_in_the_cell(kernel):
-    kernel.run(f"chat = Chat(tools=[add], approve=True, {MUST})")
-    ask = "answer = chat.ask('What is 17 plus 25?')"
+@pytest.mark.parametrize("wait", ["", "await "])
+def test_the_person_is_asked_and_answers_in_the_cell(kernel, wait):
+    made = "AsyncChat" if wait else "Chat"
+    kernel.run(f"chat = {made}(tools=[add], approve=True, {MUST})")
+    ask = f"answer = {wait}chat.ask('What is 17 plus 25?')"
     cell = kernel.run(ask, answers=["n not today"])
     assert cell.asked == ["Allow add(a=17, b=25)? [y]es, [n]o (and why), [a]lways: "]
     assert kernel.value("ran") == []

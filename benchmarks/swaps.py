@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ _KINDS = {
     "chat": 6, "stream": 6, "completion": 2, "tokens": 1, "embedding": 1, "load": 3,
     "streamed load": 2, "unload": 4, "pin": 1, "cancel": 1, "settings": 1,
 }  # fmt: skip
+_SETTINGS = ({}, {"context_limit": 512}, {"prompt_lookup": 4}, {"kv_bits": 8})
 _DROPPED_SHARE = 0.15
 _SLACK = 100_000
 
@@ -46,13 +48,20 @@ _SLACK = 100_000
 class Swaps:
     """Clients of one server, each with one operation at a time.
 
-    `sound` are models that can be loaded, one at a time but for the smallest; `unsound` cannot.
+    `sound` are models that can be loaded, one at a time, `unsound` cannot; `settings` are what one
+    may be set to.
     """
 
     def __init__(
-        self, client: httpx.AsyncClient, sound: list[str], unsound: list[str], seed: int
+        self,
+        client: httpx.AsyncClient,
+        sound: list[str],
+        unsound: list[str],
+        seed: int,
+        settings: Sequence[dict[str, Any]] = ({}, {"context_limit": 512}, {"prompt_lookup": 4}),
     ) -> None:
         self.client, self.sound, self.unsound, self.seed = client, sound, unsound, seed
+        self.settings = settings
         self.fates: Counter[str] = Counter()
         self.problems: list[str] = []
 
@@ -114,9 +123,9 @@ class Swaps:
                 return pinned if loose == "answered" else loose
             case "cancel":
                 return await self._post("mlx/models/cancel", {"model": model})
-        limit = choose.choice([512, 1024, 2048])
+        base = model.partition("+")[0]  # its adapters have no settings of their own
         answer = await self.client.put(
-            f"mlx/models/{model}/settings", json={"context_limit": limit}
+            f"mlx/models/{base}/settings", json=choose.choice(self.settings)
         )
         return _fate(answer.status_code, answer.json())
 
@@ -209,7 +218,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
                     await client.post("mlx/models/load", json={"model": name})
                 before = await first.emptied()
                 for seed in options.seed:
-                    swaps = Swaps(client, names, [file.parent.name, "too-large"], seed)
+                    broken = [file.parent.name, "too-large"]
+                    swaps = Swaps(client, names, broken, seed, _SETTINGS)
                     began = time.monotonic()
                     await swaps.run(options.operations)
                     seconds = round(time.monotonic() - began, 1)

@@ -99,6 +99,21 @@ def _figures(loaded: Loaded) -> tuple[str, int, int, float]:
     return resident.model, resident.bytes, resident.context_length, round(loaded.seconds, 3)
 
 
+async def _known(handler: ApiHandler, name: str) -> str:
+    """Return a model's own name; of one in memory whatever has become of its files.
+
+    Raises:
+        ApiError: There is no such model.
+    """
+    catalog, stats = handler.extension.catalog, handler.extension.supervisor.telemetry.stats
+    await catalog.default()
+    model = catalog.canonical(name)
+    resident = stats is not None and any(model == one.model for one in stats.resident)
+    if resident or catalog.place_of(model) is not None:
+        return model
+    return (await catalog.find(name)).name
+
+
 class UnloadHandler(ApiHandler):
     """Gives a model's memory back."""
 
@@ -107,9 +122,9 @@ class UnloadHandler(ApiHandler):
     async def post(self) -> None:
         """Unload it."""
         order = self.decoded(wire.UNLOAD_DECODER)
-        entry = await self.extension.catalog.find(order.model)
-        freed = await self.extension.engine.unload(entry.name)
-        self.answer(wire.UnloadedModel(entry.name, freed))
+        model = await _known(self, order.model)
+        freed = await self.extension.engine.unload(model)
+        self.answer(wire.UnloadedModel(model, freed))
 
 
 class DownloadHandler(EventStreamHandler):
@@ -186,9 +201,9 @@ class PinHandler(ApiHandler):
     async def post(self) -> None:
         """Pin a model that is in memory, or let it go again."""
         order = self.decoded(wire.PIN_DECODER)
-        entry = await self.extension.catalog.find(order.model)
-        pinned = await self.extension.engine.pin(entry.name, order.pinned)
-        self.answer(wire.PinnedModel(entry.name, pinned.pinned))
+        model = await _known(self, order.model)
+        pinned = await self.extension.engine.pin(model, order.pinned)
+        self.answer(wire.PinnedModel(model, pinned.pinned))
 
 
 class SettingsHandler(ApiHandler):

@@ -1,5 +1,6 @@
 import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import httpx
@@ -56,6 +57,19 @@ def test_a_model_is_loaded_and_unloaded_on_order(server: RunningServer) -> None:
     wait_for(lambda: "org/other" not in resident(), 5)
     freed = server.client.post("mlx/models/unload", json={"model": "org/other"}).json()
     assert freed["freed"] == 0
+
+
+def test_a_model_whose_files_are_gone_can_still_be_unloaded(
+    server: RunningServer, models_dir: Path
+) -> None:
+    shutil.copytree(models_dir / "short", models_dir / "going")
+    server.client.post("mlx/models/load", json={"model": "going"}).raise_for_status()
+    wait_for(lambda: "going" in [model["id"] for model in server.status()["models"]], 5)
+    shutil.rmtree(models_dir / "going")
+    assert server.chat(model="going").status_code == 404
+    freed = server.client.post("mlx/models/unload", json={"model": "going"}).json()
+    assert freed["freed"] > 0
+    assert server.client.post("mlx/models/unload", json={"model": "going"}).status_code == 404
 
 
 def test_an_order_to_load_is_carried_out_though_its_client_left(server: RunningServer) -> None:

@@ -1,5 +1,6 @@
 """What the scheduler asks of a resident model, whichever library runs it."""
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -101,8 +102,10 @@ class Backend(Protocol):
         """
         ...
 
-    def embed(self, batch: list[list[int]]) -> Vectors:
+    def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
         """Make a vector of each tokenized text, whatever else is in the batch.
+
+        Stops after each `chunk` positions of a longer text, where the model can go on from there.
 
         Raises
         ------

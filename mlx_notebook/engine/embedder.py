@@ -16,6 +16,8 @@ import numpy as np
 from mlx.utils import tree_flatten
 from mlx_lm.utils import load_config
 from mlx_vlm.embedding_loader import load_embedding_model
+from mlx_vlm.models.cache import make_prompt_cache
+from mlx_vlm.models.pooling import pool_by_config
 
 from mlx_notebook.embedding_files import longest_input
 from mlx_notebook.engine import text
@@ -64,11 +66,26 @@ class EmbeddingBackend:
         """Refuse to write."""
         self._refuse()
 
-    def embed(self, batch: list[list[int]]) -> Vectors:
-        """The vectors of tokenized texts, pooled as the model's files say."""
+    def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
+        """The vectors of tokenized texts, pooled as the model's files say.
+
+        Most of these models look ahead, so that only one that does not can stop in between.
+        """
         tokens, mask = padded(batch, self._padding)
-        output = self.model(mx.array(tokens), attention_mask=mx.array(mask))
-        return np.array(output.text_embeds.astype(mx.float32))
+        positions = tokens.shape[1]
+        if positions <= chunk or self.model.model_type != "qwen3_embedding":
+            output = self.model(mx.array(tokens), attention_mask=mx.array(mask))
+            return np.array(output.text_embeds.astype(mx.float32))
+        cache = make_prompt_cache(self.model)
+        pieces = []
+        for begin in range(0, positions, chunk):
+            if begin:
+                yield
+            pieces.append(self.model.model(mx.array(tokens[:, begin : begin + chunk]), cache))
+            mx.eval(pieces)
+        how = self.model.pooling_config or {"pooling_mode": "lasttoken"}
+        pooled = pool_by_config(mx.concatenate(pieces, axis=1), mx.array(mask), how)
+        return np.array(pooled.astype(mx.float32))
 
     def insert(
         self, row: Row, prompt: Prepared, max_tokens: int, *, endless: bool
@@ -134,7 +151,8 @@ def load(
         limit = min(limit, options.context_limit or limit)
         backend = EmbeddingBackend(name, model, tokenizer, limit, config.get("pad_token_id") or 0)
         # Compiles what the first request needs, and shows what the files did not tell.
-        if backend.embed([[0, 1], [0]]).ndim != 2:
+        vectors = yield from backend.embed([[0, 1], [0]], limit)
+        if vectors.ndim != 2:
             raise ValueError("it makes a vector of each token, not one of a text.")
     except (MemoryError, EngineError):
         raise

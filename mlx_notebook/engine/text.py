@@ -110,9 +110,9 @@ class TextBackend:
         thinking = reasoning is not None and opens_in(prompt.text, reasoning)
         return prompt, self.language.plan(command, thinking)
 
-    def embed(self, batch: list[list[int]]) -> Vectors:
+    def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
         """Make a vector of each tokenized text: the mean of the last hidden states."""
-        return mean(self.model, batch)
+        return mean(self.model, batch, chunk)
 
     def insert(
         self, row: Row, prompt: Prepared, max_tokens: int, *, endless: bool

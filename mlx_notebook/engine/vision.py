@@ -19,7 +19,7 @@ from mlx_vlm.utils import get_model_and_args, load_image_processor, load_model, 
 from PIL import Image
 
 from mlx_notebook.engine import text
-from mlx_notebook.engine.backend import Done, Progress, Token
+from mlx_notebook.engine.backend import Done, Progress, Token, Vectors
 from mlx_notebook.engine.errors import EngineError, LoadFailed, VisionNotSupported, reason
 from mlx_notebook.engine.memory import device_memory
 from mlx_notebook.engine.picture_cache import PictureCache
@@ -75,6 +75,10 @@ class VisionBackend(text.TextBackend):
         if self._viewer is None:
             raise VisionNotSupported(self._blind, prompt.pictures[0].where)
         return self._viewer.prepare(prompt, keep_stable=not self.trimmable)
+
+    def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
+        """Make a vector of each tokenized text, in one piece: its caches also hold what it sees."""
+        return super().embed(batch, max(chunk, *map(len, batch)))
 
     def step(self) -> tuple[list[Progress], list[Token]]:
         """Decode one token of every running sequence, then compute one chunk of waiting prompts."""

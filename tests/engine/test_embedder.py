@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,14 @@ import numpy as np
 import pytest
 
 from mlx_notebook.embedding_files import longest_input
-from mlx_notebook.engine.backend import Backend
+from mlx_notebook.engine.backend import Backend, Vectors
 from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
 from mlx_notebook.engine.footprint import footprint
 from mlx_notebook.engine.loading import load
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.messages import ChatPrompt, EngineConfig, Generate, ModelOptions, TextPrompt
 from tests.embedders import KINDS, embedder
+from tests.models import gemma3, lfm2, qwen3
 
 TEXTS = ["a", "one word or two", "this text is the longest of all", "it has a middle length"]
 
@@ -35,6 +37,17 @@ def loaded(folder: Path, **options: Any) -> Backend:
             return backend
 
 
+def embedded(backend: Backend, inputs: list[list[int]], chunk: int = 512) -> tuple[Vectors, int]:
+    """The vectors, and how many pieces they were made in."""
+    work, pieces = backend.embed(inputs, chunk), 1
+    while True:
+        try:
+            next(work)
+            pieces += 1
+        except StopIteration as end:
+            return end.value, pieces
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_text_has_the_vector_that_the_library_gives_it_alone(tmp_path: Path, kind: str) -> None:
     import mlx.core as mx
@@ -43,7 +56,7 @@ def test_a_text_has_the_vector_that_the_library_gives_it_alone(tmp_path: Path, k
     folder = embedder(tmp_path / f"{kind}-embedding", kind)
     backend = loaded(folder)
     inputs = [backend.prepare(TextPrompt(text=text)).tokens for text in TEXTS]
-    vectors = backend.embed(inputs)
+    vectors, _ = embedded(backend, inputs)
     library = load_embedding_model(folder)
     for tokens, vector in zip(inputs, vectors, strict=True):
         expected = np.array(library(mx.array([tokens])).text_embeds[0])
@@ -70,7 +83,21 @@ def test_vectors_are_pooled_as_the_models_own_files_say(
     told = loaded(embedder(tmp_path / "told", kind, pooling=pooling))
     silent = loaded(embedder(tmp_path / "an-embedding-of-the-same-seed", kind))
     tokens = [told.prepare(TextPrompt(text=text)).tokens for text in TEXTS]
-    assert np.abs(told.embed(tokens) - silent.embed(tokens)).max() > 0.01
+    assert np.abs(embedded(told, tokens)[0] - embedded(silent, tokens)[0]).max() > 0.01
+
+
+@pytest.mark.parametrize("make", [qwen3, gemma3, lfm2, None])
+def test_a_long_text_in_pieces_has_the_vector_that_it_has_in_one(
+    tmp_path: Path, make: Callable[[Path], Path] | None
+) -> None:
+    # The last one is an embedding model that does not look ahead.
+    backend = loaded(make(tmp_path / "m") if make else embedder(tmp_path / "embedding", "qwen3"))
+    tokens = backend.prepare(TextPrompt(text="a text of more than a few tokens, " * 2)).tokens[:60]
+    whole, one = embedded(backend, [tokens], 60)
+    pieced, pieces = embedded(backend, [tokens], 7)
+    assert (one, pieces) == (1, 9)
+    whole, pieced = (vectors / np.linalg.norm(vectors) for vectors in (whole, pieced))
+    np.testing.assert_allclose(pieced, whole, atol=2e-5)
 
 
 def test_the_longest_input_is_told_by_the_files(tmp_path: Path) -> None:

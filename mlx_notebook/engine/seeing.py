@@ -16,6 +16,7 @@ from mlx_vlm.models import cache as vlm_cache
 
 from mlx_notebook.engine.errors import VisionNotSupported
 from mlx_notebook.engine.sights import Features, Seen, Sight, Sights, View
+from mlx_notebook.engine.trial import alike
 
 _NOT_CARRIED = (
     "cross_attention_states",
@@ -62,8 +63,14 @@ class SeeingModel(nn.Module):
         own = [KVCache() if type(layer) is vlm_cache.KVCache else layer for layer in layers]
         return [*own, Sights([View()])]
 
-    def __call__(self, inputs: mx.array, cache: list[Any] | None = None) -> mx.array:
-        """Logits, shape (B, L, vocabulary), of the tokens `inputs`, shape (B, L)."""
+    def __call__(
+        self, inputs: mx.array, cache: list[Any] | None = None, *, embedded: bool = False
+    ) -> mx.array:
+        """Logits, shape (B, L, vocabulary), of the tokens `inputs`, shape (B, L).
+
+        They are looked up by the language part itself, and beforehand where a picture is among
+        them or they are to be `embedded`.
+        """
         cache = cache or self.make_cache()
         *layers, sights = cache
         length = inputs.shape[1]
@@ -72,8 +79,9 @@ class SeeingModel(nn.Module):
         if hasattr(self.language, "get_rope_index"):
             windows = [view.window(length) for view in sights.views]
             extra["position_ids"] = mx.array(np.stack(windows, axis=1).astype(np.int32))
-        if not sights.plain:
-            extra |= self._look(ids, sights.views)
+        seen = [] if sights.plain else _in_view(sights.views, length)
+        if seen or embedded:
+            extra |= self._look(ids, seen)
         sights.advance(length)
         output = self.language(ids, cache=layers, **extra)
         cache[:-1] = layers  # some put other ones in their places
@@ -115,6 +123,8 @@ class SeeingModel(nn.Module):
                 raise VisionNotSupported(
                     "pictures of models of this architecture are not supported yet"
                 )
+        if found.inputs_embeds.shape[1] != len(picture.tokens):
+            raise VisionNotSupported("pictures take other room than their processor says")
         deep = getattr(found, "deepstack_visual_embeds", None)
         per_layer = getattr(found, "per_layer_inputs", None)
         self._marks = getattr(found, "visual_pos_masks", None) is not None
@@ -128,17 +138,21 @@ class SeeingModel(nn.Module):
         picture.features, picture.inputs = features, {}
         return features
 
-    def _look(self, ids: mx.array, views: list[View]) -> dict[str, Any]:
+    def check(self) -> None:
+        """See that embedded texts are read as others are.
+
+        Raises
+        ------
+        VisionNotSupported
+            If they are not: beside a picture a text would mean something else.
+        """
+        text = mx.array([[3, 4, 5, 6]])
+        if not alike(self(text, embedded=True), self(text)):
+            raise VisionNotSupported("texts beside pictures are read otherwise than alone")
+
+    def _look(self, ids: mx.array, seen: list[tuple[int, int, Sight]]) -> dict[str, Any]:
         """What the language part takes beside the tokens where a picture is among them."""
         length = ids.shape[1]
-        seen = [
-            (row, view.offset, sight)
-            for row, view in enumerate(views)
-            for sight in view.sights
-            if sight.start < view.offset + length and sight.end > view.offset
-        ]
-        if not seen:
-            return {}
         written = self.whole.get_input_embeddings(ids, None)
         embeds, per_layer = written.inputs_embeds, getattr(written, "per_layer_inputs", None)
         visual = np.zeros(ids.shape, np.bool_)
@@ -167,3 +181,13 @@ class SeeingModel(nn.Module):
                 mx.concatenate(parts) for parts in zip(*deep, strict=True)
             ]
         return extra
+
+
+def _in_view(views: list[View], length: int) -> list[tuple[int, int, Sight]]:
+    """The pictures among the next tokens, each with its row and how much that has taken in."""
+    return [
+        (row, view.offset, sight)
+        for row, view in enumerate(views)
+        for sight in view.sights
+        if sight.start < view.offset + length and sight.end > view.offset
+    ]

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Generator
 from concurrent.futures import Executor
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.prompts import Prepared
 from mlx_notebook.engine.seeing import SeeingModel
 from mlx_notebook.engine.sights import Sights, View
+from mlx_notebook.engine.trial import rows_keep_apart
 from mlx_notebook.engine.viewer import Viewer
 from mlx_notebook.messages import ChatPrompt, EngineConfig, ModelOptions, Picture, Prompt
 
@@ -46,9 +48,18 @@ class VisionBackend(text.TextBackend):
 
     def __init__(self, *args: Any, image_token: int, base: int) -> None:
         super().__init__(*args)
-        if any(isinstance(layer, ArraysCache) for layer in self.empty()):
+        generator, layers = self._generator, self.empty()
+        if not all(hasattr(layer, "merge") for layer in layers):
+            raise LoadFailed(
+                f"{self.name} cannot be loaded: its caches cannot be batched.", "model"
+            )
+        recurrent = any(isinstance(layer, ArraysCache) for layer in layers)
+        if recurrent:
             # mlx-vlm pads prompts on the left, and its recurrent layers mask nothing else.
-            self._generator.prefill_batch_size = 1
+            generator.prefill_batch_size = 1
+        if not rows_keep_apart(self.model, not recurrent):
+            log.warning("%s runs one request at a time: its rows disturb each other", self.name)
+            generator.prefill_batch_size = generator.completion_batch_size = 1
         self._image_token, self._base = image_token, base
         self._pictures = PictureCache(device_memory() // _PICTURE_SHARE)
         self._viewer: Viewer | None = None
@@ -60,6 +71,7 @@ class VisionBackend(text.TextBackend):
             viewer = Viewer(self.language, processor, self._image_token, self._base, self._pictures)
             seen = yield from text.wait(workers.submit(viewer.see, _grey()))
             self.model.features(seen)
+            self.model.check()
             self.model.positions(seen.tokens, [])
         except EngineError as error:
             log.warning("%s is used without its eyes: %s", self.name, error.message)
@@ -134,6 +146,8 @@ def load(
         if mx.default_device() == mx.cpu:
             # Only fp32 products go through BLAS.
             whole.set_dtype(mx.float32)
+        if "cross_attention_states" in signature(type(whole.language_model).__call__).parameters:
+            raise ValueError("models that see by cross-attention are not supported")
         yield 0
         done = yield from text.read_weights(whole)
         tokenizer = yield from text.wait(tokenizer_ready, done)

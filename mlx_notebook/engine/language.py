@@ -246,6 +246,13 @@ class Language:
             strict = tools is not None and any(function.strict for function in tools.functions)
             if strict or command.output_format is not None or command.tool_choice.mode != "auto":
                 raise
+            if not command.tool_choice.parallel:
+                name = self.dialect.name if self.dialect is not None else "none"
+                raise NotEnforceable(
+                    f"One call at a time cannot be enforced in this model's dialect ({name}): let "
+                    "it make several, or use another model.",
+                    "parallel_tool_calls",
+                ) from None
             return None, True
         return grammar, False
 

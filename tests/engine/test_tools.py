@@ -11,6 +11,7 @@ import pytest
 from mlx_notebook import messages as m
 from tests.engine.process import EngineProcess, running
 from tests.engine.test_generation import everything
+from tests.models import TEMPLATE, qwen3
 
 
 def tool(name: str, **properties: dict[str, Any]) -> dict[str, Any]:
@@ -156,6 +157,28 @@ def test_a_dialect_that_is_not_known_or_not_told_of_is_refused(model: Path) -> N
     assert asked.end.code == "model_load_failed"
     for name in ("klingon", "hermes", "mistral"):
         assert name in asked.end.message
+
+
+def test_one_call_at_a_time_is_refused_where_it_cannot_be_enforced(tmp_path: Path) -> None:
+    template = TEMPLATE + "{% if tools %}{{ tools | tojson }}{% endif %}"
+    folder = qwen3(tmp_path / "m", template=template)
+    options = m.ModelOptions(tool_dialect="muse_spark")
+    with running() as engine:
+        free, one = (
+            Asked(
+                engine,
+                folder,
+                f"parallel {parallel}",
+                tools=TOOLS,
+                tool_choice=m.ToolChoice(parallel=parallel),
+                model_options=options,
+            ).wait()
+            for parallel in (True, False)
+        )
+    assert isinstance(free.end, m.Done), free.end
+    assert isinstance(one.end, m.Failed)
+    assert (one.end.code, one.end.param) == ("invalid_request", "parallel_tool_calls")
+    assert "muse_spark" in one.end.message
 
 
 def test_a_call_cut_off_ends_with_length(engine: EngineProcess, model: Path) -> None:

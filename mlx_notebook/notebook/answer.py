@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from mlx_notebook.notebook.calls import Call
 from mlx_notebook.notebook.escaping import safe_markdown
 from mlx_notebook.notebook.schemas import parsed
+from mlx_notebook.notebook.shell import cell_number
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
@@ -138,6 +139,8 @@ class Answer:
     replies: list[Reply] = field(default_factory=list)
     note: str | None = None
     schema: Any = field(default=None, repr=False)
+    # Number of the cell that showed it as it came, if one did.
+    shown_in: int | None = field(default=None, repr=False)
     # Calls that an earlier answer left undone.
     resumed: list[Call] = field(default_factory=list, repr=False)
 
@@ -224,6 +227,11 @@ class Answer:
 
     def __str__(self) -> str:
         return self.text
+
+    def _ipython_display_(self) -> None:
+        """Show nothing as the value of the cell that has shown the answer while it came."""
+        if self.shown_in is None or self.shown_in != cell_number():
+            raise NotImplementedError  # IPython then shows it as what it is
 
     def _repr_markdown_(self) -> str:
         return safe_markdown(self.text)

@@ -102,6 +102,11 @@ class Conversation:
         self.usage = Usage()
         self._allowed: set[str] = set()
 
+    def __repr__(self) -> str:
+        tools = f", may call {', '.join(self.tools)}" if self.tools else ""
+        model = self.model or "the server's default model"
+        return f"<{type(self).__name__} with {model}: {len(self.messages)} messages{tools}>"
+
     def reset(self) -> None:
         """Forget the conversation, and keep the settings."""
         self.messages = []

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any, Protocol
 
 from mlx_notebook.notebook.figures import duration, size
+from mlx_notebook.notebook.shell import in_notebook
 
 UPDATE_SECONDS = 0.25
 _TERMINAL_WIDTH = 78
@@ -24,9 +25,7 @@ class Bar(Protocol):
 
 def bar(name: str) -> Bar:
     """Choose the bar for where this code runs: widgets, a cell, or a terminal."""
-    module = sys.modules.get("IPython.core.getipython")
-    shell = module.get_ipython() if module is not None else None
-    if getattr(shell, "kernel", None) is None:
+    if not in_notebook():
         return TerminalBar(name)
     return WidgetBar(name) if find_spec("ipywidgets") else CellBar(name)
 

@@ -25,6 +25,7 @@ from mlx_notebook.notebook.calls import Call
 from mlx_notebook.notebook.escaping import DOLLAR, safe_markdown
 from mlx_notebook.notebook.pictures import Picture
 from mlx_notebook.notebook.results import pictures_of
+from mlx_notebook.notebook.shell import cell_number, in_notebook
 
 UPDATE_SECONDS = 0.1
 # A lower output longer than this many characters is replaced less often.
@@ -82,13 +83,6 @@ def view(wanted: "bool | View" = True, *, language: str | None = None) -> View:
     if not wanted:
         return NoView()
     return CellView(language) if in_notebook() else TerminalView()
-
-
-def in_notebook() -> bool:
-    """Whether this code runs in a kernel with cells."""
-    module = sys.modules.get("IPython.core.getipython")
-    shell = module.get_ipython() if module is not None else None
-    return getattr(shell, "kernel", None) is not None
 
 
 class CellView:
@@ -160,6 +154,7 @@ class CellView:
 
     def end(self, answer: Answer) -> None:
         """Put everything into its upper output, and the figures into the last."""
+        answer.shown_in = cell_number()
         for call in answer.calls:
             if id(call) in self._running or id(call) not in self._blocks:
                 self._close_reply()
@@ -297,6 +292,7 @@ class TerminalView:
 
     def end(self, answer: Answer) -> None:
         """Write the line with the figures."""
+        answer.shown_in = cell_number()
         print(f"\n[{_CONTROL.sub('', answer.summary())}]")
 
 

@@ -4,7 +4,6 @@ import argparse
 import math
 import os
 import shlex
-import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,6 +11,7 @@ from mlx_notebook.notebook import runs
 from mlx_notebook.notebook.chat import Chat
 from mlx_notebook.notebook.errors import BadMagic
 from mlx_notebook.notebook.runs import Player, Recorder
+from mlx_notebook.notebook.shell import shell
 
 SUFFIX = ".recorded.json"
 
@@ -75,9 +75,7 @@ def _file(given: str | None, command: str) -> Path:
 
 def _notebook() -> Path | None:
     """Path of this kernel's notebook, which VS Code and Jupyter's servers tell their kernels."""
-    module = sys.modules.get("IPython.core.getipython")
-    shell = module.get_ipython() if module is not None else None
-    names: list[Any] = [getattr(shell, "user_ns", {}).get("__vsc_ipynb_file__")]
+    names: list[Any] = [getattr(shell(), "user_ns", {}).get("__vsc_ipynb_file__")]
     names.append(os.environ.get("JPY_SESSION_NAME"))
     for name in names:
         if isinstance(name, str) and name.endswith(".ipynb"):

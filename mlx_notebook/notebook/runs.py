@@ -6,7 +6,6 @@ first; nothing else knows of runs.
 """
 
 import json
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +27,7 @@ from mlx_notebook.notebook.recording import (
     shortened,
 )
 from mlx_notebook.notebook.server import Server
+from mlx_notebook.notebook.shell import cell_number
 
 # An address that no machine can have (RFC 2606), and a token that stands in no text.
 _NOWHERE = ("http://recorded.invalid/", "a-recorded-run-needs-no-token")
@@ -77,7 +77,7 @@ class Recorder:
             self._asked += 1
             exchange = Exchange(
                 key=request_key(method, path, request),
-                cell=_cell(),
+                cell=cell_number(),
                 method=method,
                 path=path,
                 request=shortened(request),
@@ -248,7 +248,7 @@ class Player:
         return "\n".join(lines)
 
     def _what_differs(self, method: str, path: str, request: Any) -> str:
-        cell = _cell()
+        cell = cell_number()
         who = "a request" if cell is None else f"cell [{cell}]"
         alike = [e for e in self._exchanges if (e.method, e.path) == (method, path)]
         # What has not been asked yet is more likely to be meant.
@@ -301,13 +301,6 @@ class _Observed(Server):
 
 def _in_cell() -> bool:
     return threading.current_thread() is threading.main_thread()
-
-
-def _cell() -> int | None:
-    """Number of the cell that runs."""
-    module = sys.modules.get("IPython.core.getipython")
-    shell = module.get_ipython() if module is not None else None
-    return getattr(shell, "execution_count", None)
 
 
 def _cells(numbers: list[int]) -> str:

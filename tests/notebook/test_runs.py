@@ -87,7 +87,8 @@ def recorded(server, tmp_path_factory):
     kernel = server.kernel()
     path = tmp_path_factory.mktemp("recorded") / "story.recorded.json"
     try:
-        kernel.run("%load_ext mlx_notebook")
+        # The recording begins with the default model, which may be what a test before has used.
+        kernel.run("%load_ext mlx_notebook\n%mlx load tiny-chat")
         said = kernel.run(f"%mlx record {path}").stdout
         assert said.startswith(f"Recording into {path}")
         printed = run_all(kernel)

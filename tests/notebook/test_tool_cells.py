@@ -82,14 +82,18 @@ def test_an_error_goes_to_the_model_and_its_traceback_to_the_person(kernel):
     assert kernel.value("answer.outcome") == "complete"
 
 
-@pytest.mark.parametrize("make", ["await AsyncChat", "Chat"])
-def test_both_kinds_of_chat_answer_the_same(kernel, make):
+@pytest.mark.parametrize(("make", "wait"), [("AsyncChat", "await "), ("Chat", "")])
+def test_both_kinds_of_chat_answer_the_same(kernel, make, wait):
     cell = kernel.run(
-        f"answer = {make}(tools=[add], temperature=0).ask('What is 17 plus 25?', show=True)"
+        f"chat = {make}(tools=[add], temperature=0)\n"
+        f"{wait}chat.ask('What is 17 plus 25?', show=True)"
     )
     assert kernel.value("ran") == [[17, 25]]
-    assert kernel.value("answer.text") == "The result is 42."
+    # The value of the cell, which has shown it already, is not shown a second time.
     assert len(cell.outputs) == 3
+    [shown] = kernel.run("answer = chat.last\nanswer").outputs
+    assert shown["text/markdown"] == kernel.value("answer.text") == "The result is 42."
+    assert kernel.value("repr(chat)").endswith("default model: 4 messages, may call add>")
 
 
 @pytest.mark.parametrize("wait", ["", "await "])

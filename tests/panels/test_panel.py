@@ -1,5 +1,6 @@
 """A panel's life without a browser: what it sends, when it runs, what a saved notebook shows."""
 
+import re
 import threading
 
 import pytest
@@ -11,6 +12,7 @@ from mlx_notebook.panels.dashboard import Dashboard
 from mlx_notebook.panels.feed import Feed
 from mlx_notebook.panels.inspector import InspectorPanel
 from mlx_notebook.panels.models import ModelsPanel
+from mlx_notebook.panels.panel import module
 from mlx_notebook.panels.stats import StatsPanel
 from tests.server.running import running, wait_for
 
@@ -45,6 +47,18 @@ def test_one_thread_runs_while_panels_are_open_and_none_after(connected, make):
     assert len(panels_threads()) == 1
     second.close()
     assert panels_threads() == []
+
+
+@pytest.mark.parametrize("name", ["models", "stats", "inspector", "chat", "dashboard"])
+def test_a_panel_needs_of_its_frontend_what_anywidget_gives_everywhere(name):
+    source = module(name)
+    used = set(re.findall(r"\bmodel\.(\w+)\(", source)) - {"id"}
+    assert used <= {"get", "set", "on", "off", "send"}
+    assert set(re.findall(r"\bwidget_manager\.(\w+)", source)) <= {"get_model", "create_view"}
+    assert not re.search(
+        r"^\s*import\b|\bimport\(|require\(|https?://(?!www\.w3\.org)|fetch\(", source
+    )
+    assert re.search(r"export default \{\s*initialize: .*\s*render", source)
 
 
 def test_a_panel_pauses_with_its_last_view_and_goes_on_with_the_next(connected):

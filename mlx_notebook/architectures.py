@@ -46,15 +46,15 @@ def sees(config: dict[str, Any], weights: Iterable[str] | None) -> bool:
 def writes(config: dict[str, Any]) -> bool:
     """Whether a config.json describes a language model of mlx-lm's, eyes or no eyes.
 
-    So it is no encoder, no model of sounds, and none that mlx-vlm alone has code for.
+    So it is no encoder, no model of sounds, and none that mlx-vlm alone has code for. Conversions
+    by mlx-lm leave the eyes out of the configuration too, and name the whole class nevertheless.
     """
     if not isinstance(config.get("model_type"), str):
         return False
-    if isinstance(config.get("vision_config"), dict):
-        return _known_to("mlx_lm", config) and _is_a(config, _SEEING)
-    if "vision_config" in config or "audio_config" in config:
-        return False
-    return _is_a(config, _WRITING)
+    whole = _known_to("mlx_lm", config) and _is_a(config, _SEEING)
+    if "vision_config" in config:
+        return whole and isinstance(config["vision_config"], dict)
+    return "audio_config" not in config and (whole or _is_a(config, _WRITING))
 
 
 def _known_to(library: str, config: dict[str, Any]) -> bool:

@@ -82,7 +82,8 @@ async def test_only_models_of_text_with_weights_are_listed(cache: Path) -> None:
     cached(cache, "a/encoder", model_type="distilbert", architectures=["DistilBertModel"])
     cached(cache, "a/ranks", model_type="bert", architectures=["BertForSequenceClassification"])
     cached(cache, "a/embeds", model_type="bert", architectures=["BertModel"])
-    cached(cache, "a/sound", architectures=["WhisperForConditionalGeneration"])
+    sound = ["WhisperForConditionalGeneration"]
+    cached(cache, "a/sound", model_type="whisper", architectures=sound)
     cached(cache, "a/no-type", model_type=None)
     (cached(cache, "a/no-weights") / "model.safetensors").unlink()
     (cached(cache, "a/broken") / "config.json").write_text("{")
@@ -114,6 +115,7 @@ async def test_models_that_see_are_those_that_mlx_vlm_runs(cache: Path) -> None:
     cached(cache, "a/text", architectures=["Qwen3ForCausalLM"])
     cached(cache, "a/hears", model_type="qwen3", audio_config={})
     cached(cache, "a/text-only", model_type="gemma3", architectures=write, **config)
+    cached(cache, "a/by-mlx-lm", model_type="gemma3", architectures=write)
     cached(cache, "a/eyes-only", model_type="paligemma", architectures=write, **config)
     coming = cached(cache, "a/coming", model_type="paligemma", architectures=write, **config)
     index = {"weight_map": {"x": "model-00001-of-00001.safetensors"}}
@@ -122,8 +124,8 @@ async def test_models_that_see_are_those_that_mlx_vlm_runs(cache: Path) -> None:
     assert {name for name, entry in entries.items() if entry.sees} >= {
         *("a/sees", "a/hears-too", "a/renamed", "a/coming")
     }
-    assert not entries["a/text"].sees
-    assert not entries["a/text-only"].sees
+    for name in ("a/text", "a/text-only", "a/by-mlx-lm"):
+        assert not entries[name].sees
     assert not {"a/unknown", "a/search", "a/hears", "a/broken", "a/eyes-only"} & set(entries)
 
 

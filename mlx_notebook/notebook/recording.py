@@ -25,6 +25,8 @@ MAX_BYTES = 32_000_000
 # Longer texts of a request stand shortened in the file; its key is of the whole.
 _TEXT_KEPT = 4_000
 _PICTURE_KEPT = 60
+# What a file leaves out where there is none.
+_NOTHING = {"cell": None, "request": None}
 
 
 @dataclass
@@ -77,7 +79,7 @@ class Recording:
                     f"{file} is a recording of version {version!r}; "
                     f"this mlx-notebook reads version {VERSION}."
                 )
-            return cls([Exchange(**exchange) for exchange in told["exchanges"]])
+            return cls([Exchange(**{**_NOTHING, **exchange}) for exchange in told["exchanges"]])
         except FileNotFoundError:
             raise BadRecording(f"There is no recording {file}: `%mlx record` makes one.") from None
         except OSError as error:

@@ -41,6 +41,11 @@ def current() -> "Recorder | Player | None":
     return _current
 
 
+def is_replayed() -> bool:
+    """Whether a recording answers alone, and there need be no server."""
+    return isinstance(_current, Player) and not _current.live
+
+
 def begin(run: "Recorder | Player") -> None:
     """Let a run see all that is asked from now on, instead of the one that was on."""
     global _current

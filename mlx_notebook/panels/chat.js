@@ -61,8 +61,9 @@ function buildChat({ root, button, ask, tell }) {
     }
   };
   const send = button("Send", submit, { kind: "mlx-main" });
-  const halt = button("Stop", () => ask("halt"));
-  const fresh = button("New conversation", () => ask("reset"));
+  // These buttons go with what they do: the focus must not go with them.
+  const halt = button("Stop", async () => { await ask("halt"); text.focus(); });
+  const fresh = button("New conversation", async () => { await ask("reset"); text.focus(); });
   text.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); send.click(); }
     if (event.key === "Escape" && last.busy) halt.click();

@@ -3,6 +3,7 @@
 import asyncio
 from typing import Any, Protocol
 
+from mlx_notebook.notebook import runs
 from mlx_notebook.notebook.connection import connect
 from mlx_notebook.notebook.errors import NotebookError
 from mlx_notebook.notebook.server import Server
@@ -14,6 +15,7 @@ _PAUSES = (0.5, 1.0, 2.0, 4.0)
 # The list of models also changes by other hands, of which the events do not tell.
 _MODELS_SECONDS = 5.0
 _PROGRESS_SECONDS = 0.5
+_REPLAYED = "A recorded run is replayed, without a server: panels show what was recorded."
 
 
 class Listener(Protocol):
@@ -108,6 +110,11 @@ class Feed:
     async def _follow(self) -> None:
         failures = 0
         while True:
+            if runs.is_replayed():
+                self.problem = _REPLAYED
+                self._changed.set()
+                await asyncio.sleep(_PAUSES[-1])
+                continue
             try:
                 self.server = await asyncio.to_thread(connect)
                 async with Requests.using(self.server) as requests:
@@ -118,9 +125,9 @@ class Feed:
                             self._take(status)
                     finally:
                         lists.cancel()
-                self.problem = "The server has ended the connection."
+                self.problem = "The server has ended the connection. Looking for it again …"
             except NotebookError as error:
-                self.problem = str(error)
+                self.problem = f"{error} Looking for it again …"
             self._changed.set()
             await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
             failures += 1

@@ -116,7 +116,9 @@ function buildInspector({ root, button, ask, tell }) {
         place.replaceChildren();
         throw error;
       } finally {
+        const isFocused = document.activeElement === halt;
         halt.hidden = true;
+        if (isFocused) run.focus();
       }
     }, { kind: "mlx-main" });
     const halt = h("button", { type: "button", class: "mlx-button", hidden: true, onclick: () => stop?.abort() }, "Stop");

@@ -54,7 +54,7 @@ function buildModels({ root, button, ask, tell }) {
       download: button("Download", act("download", id, "is downloaded"), { name: `Download ${id}` }),
       cancel: button("Cancel", act("cancel", id, "is broken off"), { name: `Cancel ${id}` }),
     };
-    parts.el = h("li", {},
+    parts.el = h("li", { "data-model": id },
       h("div", { class: "mlx-row" },
         h("div", { class: "mlx-grow" }, h("span", { class: "mlx-name" }, id), " ", parts.tags, parts.facts),
         ...Object.values(parts.buttons)),
@@ -94,8 +94,19 @@ function buildModels({ root, button, ask, tell }) {
     for (const [name, node] of Object.entries(row.buttons)) node.hidden = !shown[name];
   };
   let last = {};
+  /** A model that was loaded goes to another list: the focus goes with it, for who has no mouse. */
+  const holdFocus = () => {
+    const focused = root.contains(document.activeElement) ? document.activeElement : null;
+    const id = focused?.closest("li")?.dataset.model;
+    return () => {
+      if (!id || focused.checkVisibility()) return;
+      const row = [...root.querySelectorAll("li")].find((other) => other.dataset.model === id);
+      (row?.querySelector("button:not([hidden])") ?? search).focus({ preventScroll: true });
+    };
+  };
   const draw = (state = last, isSearch = false) => {
     last = state;
+    const giveFocus = holdFocus();
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const all = Object.values(state.models ?? {});
     const text = (model) => [model.id, model.state, ...(model.aliases ?? []), ...(model.capabilities ?? [])].join(" ").toLowerCase();
@@ -120,6 +131,7 @@ function buildModels({ root, button, ask, tell }) {
       memory.set(budget.limit ? budget.used / budget.limit : 0,
         `Memory for models: ${bytes(budget.used)}${budget.limit ? ` of ${bytes(budget.limit)}` : " in use"}`);
     else memory.set(0, "Memory for models: not known yet");
+    giveFocus();
   };
   search.addEventListener("input", () => draw(last, true));
   search.addEventListener("keydown", (event) => {

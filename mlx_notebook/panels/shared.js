@@ -146,9 +146,8 @@ function panel({ model, el }, title, build) {
   window.addEventListener("keydown", claim, true);
   const draw = () => {
     const state = model.get("state") ?? {};
-    const problem = state.problem ? `${state.problem} Looking for it again …` : "";
-    say(connection, problem);
-    connection.hidden = !problem;
+    say(connection, state.problem);
+    connection.hidden = !state.problem;
     update(state);
   };
   model.on("change:state", draw);

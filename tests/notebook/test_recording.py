@@ -63,7 +63,9 @@ def test_a_file_is_read_back_and_has_a_line_a_value(tmp_path):
     path = tmp_path / "run.recorded.json"
     file = RecordingFile(path)
     assert not path.exists()
-    second, first = an_exchange(cell=4, complete=False), an_exchange()
+    # As of a question without a body, asked outside of cells.
+    bare = an_exchange(cell=None, request=None, method="GET", body={"data": []})
+    second, first = an_exchange(cell=4, complete=False), bare
     file.add(2, second)
     file.add(1, first)
     assert Recording.load(path).exchanges == [first, second]

@@ -72,6 +72,9 @@ CELLS = [
     "answer = await chat.ask('What is 17 plus 25?')\n"
     "other = await chat.fork(0).ask('Hello!')\n"
     "print(answer.text, *map(str, answer.calls), chat.usage, other.text)",
+    "%mlx models",
+    "panel = mlx_notebook.models_panel()\npanel",
+    "print(len(panel.rows()) > 1)",
     "try:\n    mlx_notebook.Chat(model='nobody').ask('Hi')\n"
     "except mlx_notebook.NotebookError as error:\n    print(type(error).__name__, error)",
 ]  # fmt: skip
@@ -114,6 +117,8 @@ def test_it_replays_without_any_server(recorded, no_server):
     assert run_all(no_server) == printed
     assert no_server.value("[three, type(four).__name__]") == ["The result is 42.", "City"]
     assert "red circle" in no_server.value("five")
+    replayed = "A recorded run is replayed, without a server"
+    wait_for(lambda: replayed in no_server.value("panel.fields.get('problem', '')"))
     cell = no_server.run(CELLS[1].replace("Tell", "Do tell"), check=False)
     assert (cell.ename, len(cell.traceback)) == ("NotRecorded", 1)
     # The conversation holds two turns by now, and the recorded one began with this.

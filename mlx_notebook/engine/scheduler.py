@@ -18,7 +18,7 @@ from mlx_lm.generate import generation_stream
 from mlx_notebook.engine.budget import Budget
 from mlx_notebook.engine.embedding import Embedding
 from mlx_notebook.engine.errors import EngineError, InvalidRequest
-from mlx_notebook.engine.memory import device_memory, return_freed_memory
+from mlx_notebook.engine.memory import device_memory
 from mlx_notebook.engine.meter import Meter
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.prefix_disk import PrefixDisk
@@ -430,9 +430,8 @@ class Scheduler:
         now = time.perf_counter()
         if self._requests or self._residency.under_way or len(self._waiting):
             self._last_active = now
-        elif now - self._last_active > 1 and mx.get_cache_memory():
-            mx.clear_cache()
-            return_freed_memory()
+        elif now - self._last_active > 1:
+            self._residency.tidy()
         active = now - self._last_active < 2
         if now - self._last_stats < (_BUSY_INTERVAL if active else _IDLE_INTERVAL):
             return

@@ -348,6 +348,25 @@ def test_an_unused_models_memory_leaves_the_process_and_the_next_request_brings_
             assert loaded - process.memory_info().rss > 0.9 * size
 
 
+def test_a_model_that_went_for_a_smaller_one_leaves_no_memory_behind(
+    models: dict[str, Path], tmp_path: Path
+) -> None:
+    import psutil
+
+    large = qwen3(tmp_path / "large", hidden_size=1024, intermediate_size=4096)
+    size = footprint("large", large, m.ModelOptions()).weights
+    with running(max_resident=1, warm_up=False) as engine:
+        engine.finish(engine.start("large", large, "hi", **SHORT))
+        process = psutil.Process(engine.process.pid)
+        loaded = process.memory_info().rss
+        engine.finish(engine.start("a", models["a"], "hi", **SHORT))
+        assert names(engine) == {"a"}
+        # Its pages go back when the engine has been idle for a second.
+        engine.wait(
+            lambda e: isinstance(e, m.Stats) and loaded - e.memory.process > 0.9 * size, timeout=20
+        )
+
+
 def test_a_model_decodes_on_while_another_reads_long_prompts(
     models: dict[str, Path], tmp_path: Path
 ) -> None:

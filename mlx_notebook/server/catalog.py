@@ -316,6 +316,14 @@ class Catalog:
             )
         elif draft is not None and (refusal := self._refusal(draft)) is not None:
             fault = f"its draft model is not usable. {refusal.message.removesuffix('.')}"
+        for_texts = {
+            "adapter": adapter,
+            "draft": settings.draft,
+            "kv_bits": settings.kv_bits,
+            "prompt_lookup": settings.prompt_lookup,
+        }
+        if entry.sees and (wrong := next((name for name, v in for_texts.items() if v), None)):
+            fault = f"it is a vision model, and {wrong} is for text models"
         options = ModelOptions(
             adapter=str(folder) if folder is not None else None,
             draft=str(draft.path) if draft is not None else None,

@@ -181,6 +181,20 @@ def test_what_is_not_right_is_refused_and_changes_nothing(
     assert shown(server)["saved"] == {}
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"kv_bits": 8}, {"prompt_lookup": 3}, {"draft": "base"}, {"adapter": "lora/trained"}],
+)
+def test_what_is_for_text_models_is_refused_for_one_that_sees(
+    server: RunningServer, settings: dict[str, Any]
+) -> None:
+    response = server.client.put("mlx/models/tiny-vision/settings", json=settings)
+    assert response.status_code == 400
+    said = f"it is a vision model, and {next(iter(settings))} is for text models"
+    assert said in response.json()["error"]["message"]
+    assert "tiny-vision" in [m["id"] for m in server.client.get("v1/models").json()["data"]]
+
+
 def test_adapters_are_models_of_their_own(server: RunningServer) -> None:
     models = {m["id"]: m for m in server.client.get("mlx/models").json()["models"]}
     assert {name for name in models if "+" in name} == {"base+lora/listed", "base+lora/trained"}

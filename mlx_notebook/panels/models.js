@@ -8,6 +8,7 @@ const GROUPS = [
   ["Not usable", ["incomplete", "broken"], ""],
   ["To be downloaded", ["downloadable"], ""],
 ];
+const DOING = { load: "Loading", swap: "Loading", pin: "Marking", unload: "Unloading", download: "Downloading", cancel: "Breaking off" };
 // A repository's name on the hub of models.
 const REPOSITORY = /^[\w.-]+\/[\w.-]+$/;
 
@@ -31,7 +32,7 @@ function buildModels({ root, button, ask, tell }) {
   // Orders that end in an error because the person has broken them off.
   const brokenOff = new Set();
   const act = (name, model, done, extra = {}) => async () => {
-    tell(`${model}: ${name} …`);
+    tell(`${DOING[name]} ${model} …`);
     if (name === "cancel") brokenOff.add(model);
     else brokenOff.delete(model);
     try {

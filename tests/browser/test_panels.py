@@ -307,7 +307,8 @@ def test_the_dashboard_works_by_keyboard_in_both_themes_narrow_and_reloaded(brow
             whole.get_by_role("tab", name=tab).click()
             if theme == "dark":
                 browser.picture(page, f"{front}-{theme}-{tab.lower()}", of=whole)
-        assert axe(page) == []
+            if theme == "dark" or tab == "Models":
+                assert axe(page) == []
     # Ctrl+S saves wherever the focus is, and what one types is no shortcut of the notebook.
     whole.get_by_role("tab", name="Chat").click()
     message = whole.get_by_role("textbox", name="Message")

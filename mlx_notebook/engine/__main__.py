@@ -133,7 +133,7 @@ class Engine:
 def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
-    return {name: version(name) for name in ("mlx", "mlx-lm")}
+    return {name: version(name) for name in ("mlx", "mlx-lm", "mlx-vlm")}
 
 
 if __name__ == "__main__":

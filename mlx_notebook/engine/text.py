@@ -303,10 +303,10 @@ def warm_up(backend: TextBackend) -> Generator[None, None, None]:
     mx.clear_cache()
 
 
-def model_identity(path: Path, options: ModelOptions) -> str:
-    """What prompts on disk are known by: they fit this very model only."""
+def model_identity(path: Path, options: ModelOptions, *also: str) -> str:
+    """What prompts on disk are known by: they fit this very model only, and what `also` counts."""
     folders = [path, Path(options.adapter)] if options.adapter else [path]
-    return identify(folders, *versions(), str(options.kv_bits))
+    return identify(folders, *versions(), str(options.kv_bits), *also)
 
 
 def wait(pending: Future[Any], done: Done = None) -> Generator[Done, None, Any]:

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Generator
 from concurrent.futures import Executor
+from importlib.metadata import version
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -141,7 +142,7 @@ def load(
         config = load_config(path)
         tokenizer_ready = workers.submit(_tokenizer, path, config, options.trust_remote_code)
         processor_ready = workers.submit(_processor, path, options.trust_remote_code)
-        identity = workers.submit(text.model_identity, path, options)
+        identity = workers.submit(text.model_identity, path, options, version("mlx-vlm"))
         whole = load_model(path, lazy=True)
         if mx.default_device() == mx.cpu:
             # Only fp32 products go through BLAS.

@@ -24,7 +24,7 @@ def test_the_status_tells_of_engine_models_and_totals(server: RunningServer) -> 
     assert engine["state"] == "running"
     assert engine["pid"] > 0
     assert engine["uptime"] > 0
-    assert "mlx" in engine["versions"]
+    assert set(engine["versions"]) == {"mlx", "mlx-lm", "mlx-vlm"}
     [model] = [m for m in status["models"] if m["id"] == server.chat().json()["model"]]
     assert model["bytes"] > 0
     assert model["context_length"] > 0

@@ -130,14 +130,19 @@ def said(question: str, rng: random.Random) -> str:
     return question
 
 
-def one_picture(picture: Picture, rng: random.Random, turns: int) -> Viewing:
-    """Several questions about one picture; the picture comes with the first."""
+def one_picture(
+    picture: Picture, rng: random.Random, turns: int, skills: Sequence[str] = ()
+) -> Viewing:
+    """Several questions about one picture, of these skills alone where any are named.
+
+    The picture comes with the first.
+    """
     talk = _Talk(rng)
     used: set[str] = set()
     for _ in range(turns * 2):
         if len(used) >= turns:
             break
-        asked = ask(picture.scene, rng)
+        asked = ask(picture.scene, rng, rng.choice(skills) if skills else None)
         if asked is None or asked.question in used:
             continue
         talk.ask(said(asked.question, rng), 0 if used else 1, _places(asked, picture))

@@ -127,10 +127,19 @@ class Eye(nn.Module):
         self.shape = shape
         self.patch_embed = nn.Linear(3 * shape.patch**2, shape.eye)
         self.pos_embed = nn.Embedding(shape.eye_positions**2, shape.eye)
-        nn.init.normal_(self.pos_embed.weight, std=0.05)  # small beside what the patches say
+        self._start_positions()
         self.blocks = nn.ModuleList(EyeBlock(shape) for _ in range(shape.eye_layers))
         self.merger = Merger(shape)
         self._grids: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor, Tensor]] = {}
+
+    def _start_positions(self) -> None:
+        """Begin with two slopes: from noise alone the eye hardly learns where things are."""
+        nn.init.normal_(self.pos_embed.weight, std=0.05)  # small beside what the patches say
+        ways = torch.linalg.qr(torch.randn(self.shape.eye, 2))[0]
+        along = torch.linspace(-2, 2, self.shape.eye_positions)
+        rows, columns = torch.meshgrid(along, along, indexing="ij")
+        with torch.no_grad():
+            self.pos_embed.weight += torch.stack((columns.flatten(), rows.flatten()), 1) @ ways.T
 
     def _grid(self, rows: int, columns: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return cos, sin (n, head) and the four position indices and weights (4, n)."""

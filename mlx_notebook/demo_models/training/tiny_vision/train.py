@@ -160,7 +160,7 @@ class Trainer:
         # Two thirds of the workers draw documents with pictures.
         texts = min(given.workers, max(1, given.workers // 3)) if given.workers else 0
         viewings = DataLoader(
-            Viewings(given.shards, TOKENIZER, given.tokens, seed),
+            Viewings(given.shards, TOKENIZER, given.tokens, seed, given.comparing),
             batch_size=None, num_workers=given.workers - texts,
         )  # fmt: skip
         words = iter(
@@ -218,6 +218,9 @@ def main() -> None:
     parser.add_argument("--text-every", type=int, default=2, help="steps between batches of text")
     parser.add_argument("--cells", type=float, default=0.15, help="weight of the cell tasks")
     parser.add_argument("--pointing", type=float, default=0.5, help="weight of pointing")
+    parser.add_argument(
+        "--comparing", type=float, default=0.2, help="share of documents that only compare"
+    )
     parser.add_argument("--muon", type=float, default=0.006)
     parser.add_argument("--adam", type=float, default=1e-3)
     parser.add_argument("--fall", type=float, default=0.4, help="last part, rates falling")

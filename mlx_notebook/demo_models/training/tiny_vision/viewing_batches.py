@@ -128,12 +128,23 @@ def look(model: TinyVision, groups: Sequence[Group]) -> tuple[Tensor, list[Tenso
     return torch.cat([seen[i] for i in range(len(seen))]), outs
 
 
-def viewing(pool: list[list[Picture]], rng: random.Random) -> Viewing:
-    """Return one random document over pictures of the pool's shards."""
+COMPARED = ("position", "size", "box")
+
+
+def viewing(pool: list[list[Picture]], rng: random.Random, comparing: float) -> Viewing:
+    """Return one random document over pictures of the pool's shards.
+
+    Args:
+        comparing: the share of documents that only compare and find the things of one picture.
+    """
     while True:
         picture, other = (rng.choice(rng.choice(pool)) for _ in range(2))
         if rng.random() < 0.5:
             picture, other = mirrored(picture), mirrored(other)
+        if rng.random() < comparing:
+            if len(picture.scene.shapes) < 2:
+                continue
+            return conversations.one_picture(picture, rng, 12, COMPARED)
         roll = rng.random()
         if roll < 0.76:
             return conversations.one_picture(picture, rng, rng.choice((1, 6, 8, 10, 12)))
@@ -150,8 +161,11 @@ def viewing(pool: list[list[Picture]], rng: random.Random) -> Viewing:
 class Viewings(IterableDataset[ViewingBatch]):
     """Endless batches of about `size` tokens, each of documents of similar length."""
 
-    def __init__(self, shards: Path, tokenizer: Path, size: int, seed: int) -> None:
+    def __init__(
+        self, shards: Path, tokenizer: Path, size: int, seed: int, comparing: float
+    ) -> None:
         self.shards, self.tokenizer, self.size, self.seed = shards, tokenizer, size, seed
+        self.comparing = comparing
 
     def __iter__(self) -> Iterator[ViewingBatch]:
         worker = get_worker_info()
@@ -163,7 +177,7 @@ class Viewings(IterableDataset[ViewingBatch]):
             for _ in range(4):
                 examples = []
                 for _ in range(160):
-                    made = viewing(pool, rng)
+                    made = viewing(pool, rng, self.comparing)
                     document = encoder.encode(made)
                     if len(document.tokens) <= 900 and any(document.learned):
                         examples.append(Example(document, made.pictures))

@@ -205,6 +205,7 @@ def test_a_tool_call_is_inspected_copied_replayed_and_exported(browser, lab):
     browser.picture(page, "inspector-replay", of=inspector)
     assert axe(page) == []
     inspector.get_by_role("button", name=re.compile("Count to a lot")).click()
+    expect(inspector.get_by_text("No tools were offered.")).to_be_visible()
     press(inspector, "Replay …")
     inspector.get_by_label("Most tokens").fill("3500")
     press(inspector, "Run")

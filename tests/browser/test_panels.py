@@ -250,6 +250,7 @@ def test_a_tool_is_allowed_and_refused_and_an_answer_is_stopped(browser, lab):
     expect(chat.get_by_role("alertdialog")).to_be_hidden()
     expect(message).to_be_focused()
     expect(chat.get_by_text("stopped")).to_be_visible()
+    expect(chat.get_by_role("button", name="Send")).to_be_visible()
     press(chat, "New conversation")
     for is_first in (True, False):
         message.fill("What is 17 plus 25?")

@@ -179,6 +179,20 @@ class RowGenerator(BatchGenerator):
         speculation = self._generation_batch.speculation
         return int(self.prompt_cache_nbytes) + (speculation.nbytes if speculation else 0)
 
+    @property
+    def waiting_caches(self) -> list[list[Any]]:
+        """The caches that prompts begin with which are not being computed yet, in their order."""
+        return [sequence[3] for sequence in self._unprocessed_sequences]
+
+    @property
+    def computing(self) -> int:
+        """How many prompts are being computed."""
+        return len(self._prompt_batch)
+
+    def admit(self, prompts: int) -> None:
+        """Let so many more of those begin."""
+        self.prefill_batch_size = len(self._prompt_batch) + prompts
+
     def __len__(self) -> int:
         batches = (self._generation_batch, self._prompt_batch, self._unprocessed_sequences)
         return sum(len(batch) for batch in batches)

@@ -131,6 +131,17 @@ class Sights:
         """Whether no row has a picture or positions of its own ahead."""
         return all(view.offset >= view.end for view in self.views)
 
+    @property
+    def unseen(self) -> list[Seen]:
+        """Pictures ahead that are not encoded, each once."""
+        ahead = [
+            sight.picture
+            for view in self.views
+            for sight in view.sights
+            if sight.end > view.offset and sight.picture.features is None
+        ]
+        return list(dict.fromkeys(ahead))
+
     # --- as a cache ---------------------------------------------------------------------------
 
     @classmethod

@@ -61,6 +61,7 @@ class VisionBackend(text.TextBackend):
         if not rows_keep_apart(self.model, not recurrent):
             log.warning("%s runs one request at a time: its rows disturb each other", self.name)
             generator.prefill_batch_size = generator.completion_batch_size = 1
+        self._most_prompts = generator.prefill_batch_size
         self._image_token, self._base = image_token, base
         self._pictures = PictureCache(device_memory() // _PICTURE_SHARE)
         self._viewer: Viewer | None = None
@@ -95,6 +96,7 @@ class VisionBackend(text.TextBackend):
 
     def step(self) -> tuple[list[Progress], list[Token]]:
         """Decode one token of every running sequence, then compute one chunk of waiting prompts."""
+        self._look_ahead()
         done = super().step()
         if any(progress.end for progress in done[0]):
             self._pictures.trim()  # encoded pictures are larger than their pixels
@@ -104,6 +106,23 @@ class VisionBackend(text.TextBackend):
         """Let go of everything that holds memory."""
         self._pictures.clear()
         super().close()
+
+    def _look_ahead(self) -> None:
+        """Encode one picture, and let those prompts begin whose pictures are all encoded.
+
+        So others decode a token between any two pictures.
+        """
+        ready, looked = 0, False
+        for *_, sights in self._generator.waiting_caches[: self._most_prompts]:
+            unseen = sights.unseen
+            if unseen and not looked:
+                self.model.features(unseen.pop(0))
+                looked = True
+            if unseen:
+                break
+            ready += 1
+        room = self._most_prompts - self._generator.computing
+        self._generator.admit(min(ready, max(0, room)))
 
     def _begin(self, prompt: Prepared, cache: list[Any] | None, cached: int) -> list[Any]:
         """Put the prompt's own view in the place of that of whoever computed the cache."""

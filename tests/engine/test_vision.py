@@ -145,6 +145,22 @@ def test_rows_with_and_without_pictures_do_not_disturb_each_other(
     assert [engine.text(request) for request in ids] == alone
 
 
+def test_others_go_on_between_two_pictures(tmp_path: Path) -> None:
+    path = qwen_vl(tmp_path / "seer")
+    options = {"temperature": 0, "ignore_eos": True, "logit_bias": {65: 100.0}}
+    with running() as engine:
+        ask(engine, path, "Hello")
+        words = engine.start(path.name, path, "Talk", max_tokens=400, **options)
+        engine.wait(lambda e: isinstance(e, m.Text) and e.id == words)
+        pictures = showing(*(picture(seed) for seed in range(30, 36)))
+        seen = engine.start(path.name, path, pictures, max_tokens=1, **options)
+        engine.finish(seen)
+        about = [e for e in engine.events if isinstance(e, m.Text | m.Prefill | m.Done)]
+    joined = next(i for i, e in enumerate(about) if isinstance(e, m.Prefill) and e.id == seen)
+    spoke = next(i for i, e in enumerate(about) if isinstance(e, m.Text) and e.id == seen)
+    assert sum(event.id == words for event in about[joined:spoke]) >= 6
+
+
 def test_several_rows_of_one_picture(engine: EngineProcess, seer: Path) -> None:
     prompt = showing(picture(10))
     options = {"temperature": 1.0, "seed": 4, "max_tokens": 12, "ignore_eos": True}

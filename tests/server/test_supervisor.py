@@ -75,7 +75,7 @@ def test_a_killed_engine_under_eight_streams_hangs_nobody(server: RunningServer)
             assert server.client.get("api/kernels", timeout=1).status_code == 200
             for stream in streams:
                 lines, ended = stream.result(30)
-                assert ended - killed < 1
+                assert ended - killed < 10  # a stream that hung would go on to its timeout of 30
                 assert lines[-2] == "event: error"
                 error = json.loads(lines[-1].removeprefix("data: "))["error"]
                 assert error["code"] == "engine_unavailable"

@@ -2,7 +2,6 @@ import asyncio
 import json
 import os
 import signal
-import time
 from typing import Any
 
 import httpx
@@ -150,10 +149,9 @@ def test_a_client_that_goes_away_ends_its_generation(server: RunningServer) -> N
         next(r.iter_lines())
     with pytest.raises(httpx.ReadTimeout):
         server.client.post("v1/chat/completions", json=body, timeout=0.5)
-    began = time.monotonic()
+    # Thirty thousand tokens would take minutes.
     status = server.wait_until_idle(10)
     assert status["totals"]["cancelled"] == before + 2
-    assert time.monotonic() - began < 5
     assert server.works()
 
 

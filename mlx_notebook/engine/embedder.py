@@ -126,13 +126,6 @@ def load(
         With a sentence that says what is wrong with the model's files.
     """
     began = time.perf_counter()
-    for setting in ("adapter", "draft", "kv_bits", "prompt_lookup"):
-        if getattr(options, setting):
-            raise LoadFailed(
-                f"{name} cannot be loaded: it is an embedding model, and {setting} is for text "
-                "models.",
-                "model",
-            )
     try:
         config = load_config(path)
         text.require_tokenizer(path)

@@ -19,6 +19,9 @@ from mlx_notebook.messages import EngineConfig, ModelOptions
 _CODE = ("model_file", "auto_map")
 """Keys by which a model's configuration has Python files of its folder run."""
 
+_FOR_TEXTS = ("adapter", "draft", "kv_bits", "prompt_lookup")
+"""What only mlx-lm's text models take."""
+
 
 def load(
     name: str,
@@ -55,10 +58,12 @@ def load(
         refuse_code(name, path)
     config = _read(name, path / "config.json")
     if isinstance(config, dict) and embeds(name, path, config):
+        _refuse_settings(name, "an embedding model", options)
         embedder = yield from _imported("embedder", workers)
         embedding: Backend = yield from embedder.load(name, path, options, workers)
         return embedding
-    if sees(path):
+    if isinstance(config, dict) and architectures.sees(config, _weights(path)):
+        _refuse_settings(name, "a vision model", options)
         vision = yield from _imported("vision", workers)
         seeing: Backend = yield from vision.load(name, path, options, settings, prefixes, workers)
         return seeing
@@ -70,6 +75,14 @@ def _imported(backend: str, workers: Executor) -> Generator[Done, None, Any]:
     """Import a backend over mlx-vlm: two seconds and hundreds of modules, off this thread."""
     module = f"mlx_notebook.engine.{backend}"
     return (yield from wait(workers.submit(importlib.import_module, module)))
+
+
+def _refuse_settings(name: str, kind: str, options: ModelOptions) -> None:
+    for setting in _FOR_TEXTS:
+        if getattr(options, setting):
+            raise LoadFailed(
+                f"{name} cannot be loaded: it is {kind}, and {setting} is for text models.", "model"
+            )
 
 
 def refuse_code(name: str, path: Path) -> None:
@@ -94,12 +107,6 @@ def refuse_code(name: str, path: Path) -> None:
                     f"folder ({key}). Set trust_remote_code for this model if you trust it.",
                     "model",
                 )
-
-
-def sees(path: Path) -> bool:
-    """Whether a model's files are those of a vision model that mlx-vlm knows."""
-    config = _read(path.name, path / "config.json")
-    return isinstance(config, dict) and architectures.sees(config, _weights(path))
 
 
 def _weights(path: Path) -> Iterator[str]:

@@ -151,12 +151,6 @@ def load(
         With a sentence that says what is wrong with the model's files.
     """
     began = time.perf_counter()
-    for setting in ("adapter", "draft", "kv_bits", "prompt_lookup"):
-        if getattr(options, setting):
-            raise LoadFailed(
-                f"{name} cannot be loaded: it is a vision model, and {setting} is for text models.",
-                "model",
-            )
     try:
         config = load_config(path)
         tokenizer_ready = workers.submit(_tokenizer, path, config, options.trust_remote_code)

@@ -148,6 +148,9 @@ def test_it_writes_nothing(tmp_path: Path) -> None:
         ({"1_Pooling/config.json": {"pooling_mode_weightedmean_tokens": True}}, {}, "weightedmean"),
         ({"config.json": {"auto_map": {"AutoModel": "code.Model"}}}, {}, "asks to run Python code"),
         ({}, {"adapter": "folder"}, "adapter is for text models"),
+        ({}, {"draft": "folder"}, "draft is for text models"),
+        ({}, {"kv_bits": 8}, "kv_bits is for text models"),
+        ({}, {"prompt_lookup": 3}, "prompt_lookup is for text models"),
     ],
 )
 def test_what_would_be_left_out_is_refused(

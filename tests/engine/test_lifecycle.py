@@ -52,8 +52,9 @@ def test_more_requests_than_rows_wait_and_are_all_served(model: Path) -> None:
         assert all(isinstance(end, m.Done) for end in engine.finish(*ids))
 
 
-def test_the_statistics_tell_of_a_running_request(engine: EngineProcess, model: Path) -> None:
-    request = long_request(engine, model)
+def test_the_statistics_tell_of_a_running_request(engine: EngineProcess, tmp_path: Path) -> None:
+    path = qwen3(tmp_path / "patient", context=32_768)
+    request = engine.start("patient", path, "go on", max_tokens=30_000, ignore_eos=True)
     stats = engine.wait(
         lambda e: (
             isinstance(e, m.Stats)
@@ -64,7 +65,7 @@ def test_the_statistics_tell_of_a_running_request(engine: EngineProcess, model: 
     )
     assert isinstance(stats, m.Stats)
     live = next(r for r in stats.requests if r.id == request)
-    assert live.model == "random"
+    assert live.model == "patient"
     assert live.prompt_tokens > 0
     assert stats.memory.process > 10_000_000
     engine.send(m.Cancel(request))

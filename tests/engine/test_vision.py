@@ -150,7 +150,7 @@ def test_others_go_on_between_two_pictures(tmp_path: Path) -> None:
     options = {"temperature": 0, "ignore_eos": True, "logit_bias": {65: 100.0}}
     with running() as engine:
         ask(engine, path, "Hello")
-        words = engine.start(path.name, path, "Talk", max_tokens=400, **options)
+        words = engine.start(path.name, path, "Talk", max_tokens=1800, **options)
         engine.wait(lambda e: isinstance(e, m.Text) and e.id == words)
         pictures = showing(*(picture(seed) for seed in range(30, 36)))
         seen = engine.start(path.name, path, pictures, max_tokens=1, **options)

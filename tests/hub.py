@@ -10,6 +10,7 @@ import re
 import socket
 import struct
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -253,6 +254,8 @@ class _Handler(BaseHTTPRequestHandler):
         if hub.break_after is None or at < hub.break_after:
             return False
         self.wfile.flush()
+        # A reset takes along what the other side's system has and its program has not read yet.
+        time.sleep(0.5)
         # A reset, not an orderly end.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()

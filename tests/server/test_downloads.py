@@ -299,12 +299,18 @@ class TestEachFailureIsOneSentence:
         assert (status, code) == (507, "disk_full")
         assert "in the middle" in message
 
-    def test_a_connection_that_breaks(self, the_hub: Hub, order: Any) -> None:
-        name = fresh(the_hub, "org/broken")
-        the_hub.break_after = HELD
+    @pytest.mark.parametrize("after", [HELD // 2, HELD])
+    def test_a_connection_that_breaks(
+        self, the_hub: Hub, downloader: RunningServer, order: Any, after: int
+    ) -> None:
+        name = fresh(the_hub, f"org/broken-{after}")
+        the_hub.break_after = after
         status, code, message = order(name)
         assert (status, code) == (503, "download_interrupted")
         assert "goes on from there" in message
+        the_hub.break_after = None
+        answer = downloader.client.post("mlx/models/download", json={"model": name}).json()
+        assert answer["fetched"] < answer["bytes"] - after / 2
 
     def test_a_hub_that_fails(self, the_hub: Hub, order: Any) -> None:
         name = fresh(the_hub, "org/failing")

@@ -17,7 +17,7 @@ from mlx_notebook.notebook.errors import (
     ServerUnreachable,
 )
 from mlx_notebook.notebook.private_server import PrivateServer
-from mlx_notebook.notebook.server import Server, normalise
+from mlx_notebook.notebook.server import Server, copied, normalise
 
 URL_VARIABLE = "MLX_NOTEBOOK_URL"
 TOKEN_VARIABLE = "MLX_NOTEBOOK_TOKEN"  # noqa: S105 - a variable's name
@@ -44,7 +44,8 @@ def connect(url: str | None = None, token: str | None = None) -> Server:
     Parameters
     ----------
     url, token
-        Base URL (with or without `/v1`) and Jupyter token of a server to use from now on.
+        Base URL (with or without `/v1`) and Jupyter token of a server to use from now on. The
+        address that Jupyter prints, `http://HOST/lab?token=...`, is both.
 
     Raises
     ------
@@ -135,8 +136,9 @@ def _find() -> Server | None:
 
 
 def _explicit(url: str, token: str, found: str) -> Server:
+    url, token_in_url = copied(url)
     try:
-        server = Server(normalise(url), token, found)
+        server = Server(normalise(url), token_in_url or token, found)
     except ValueError as error:
         raise NoServer(f"{error}.") from None
     try:

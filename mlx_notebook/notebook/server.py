@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from mlx_notebook.notebook.errors import (
     NotAuthorized,
@@ -171,6 +171,20 @@ def normalise(url: str) -> str:
     """
     parts = urlsplit(url.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url!r} is not an http:// or https:// address")
+        shown = url.strip().partition("?")[0]  # a token may stand behind it
+        raise ValueError(f"{shown!r} is not an http:// or https:// address")
     path = parts.path.rstrip("/").removesuffix("/v1") + "/"
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+
+
+def copied(url: str) -> tuple[str, str]:
+    """Split what Jupyter prints when it starts, `http://HOST/lab?token=...`, into URL and token.
+
+    An address without a token comes back as it is, with an empty token.
+    """
+    parts = urlsplit(url.strip())
+    token = parse_qs(parts.query).get("token", [""])[0]
+    if not token:
+        return url, ""
+    path = parts.path.rstrip("/").removesuffix("/lab").removesuffix("/tree")
+    return urlunsplit((parts.scheme, parts.netloc, path, "", "")), token

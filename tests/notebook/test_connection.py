@@ -99,6 +99,20 @@ def test_the_variables_come_first(server, monkeypatch, tmp_path):
     assert (found.url, found.found) == (server.url, "named by MLX_NOTEBOOK_URL")
 
 
+@pytest.mark.parametrize("page", ["", "lab", "tree"])
+def test_the_address_that_jupyter_prints_holds_the_token(server, monkeypatch, page):
+    monkeypatch.setenv("MLX_NOTEBOOK_URL", f"{server.url}{page}?token={server.token}")
+    monkeypatch.setenv("MLX_NOTEBOOK_TOKEN", "of another server")
+    found = connection.connect()
+    assert (found.url, found.token) == (server.url, server.token)
+
+
+def test_a_token_in_an_address_that_is_refused_is_not_shown():
+    with pytest.raises(NoServer) as caught:
+        connection.connect("localhost:8888/?token=secret")
+    assert "secret" not in str(caught.value)
+
+
 def test_the_server_above_comes_before_others(server, stranger, monkeypatch, tmp_path):
     runtime_file(tmp_path, 2, url=stranger.url)
     runtime_file(tmp_path, 1, url=server.url, token=server.token)

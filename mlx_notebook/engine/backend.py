@@ -68,7 +68,7 @@ class Backend(Protocol):
     model: Any
     tokenizer: Any
     vocabulary: Vocabulary
-    defaults: dict[str, Any]
+    defaults: dict[str, float]
     context_length: int
     nbytes: int
     base: Base

@@ -50,7 +50,7 @@ class EmbeddingBackend:
         self.nbytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
         self.base = Base(self.nbytes)
         self.vocabulary = Vocabulary(tokenizer)
-        self.defaults: dict[str, Any] = {}
+        self.defaults: dict[str, float] = {}
         self._padding = padding
 
     def __len__(self) -> int:

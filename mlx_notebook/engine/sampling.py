@@ -7,14 +7,15 @@ and top-k cut the model's own distribution, then temperature applies.
 
 import math
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
 from mlx_notebook.engine.constraints import Constraint
 from mlx_notebook.engine.grammar.mask import apply, words
+from mlx_notebook.generation_config import in_force
 from mlx_notebook.messages import Sampling
 
 _GOLDEN = 0x9E3779B9
@@ -63,7 +64,7 @@ class Row:
 
 def make_row(
     sampling: Sampling,
-    defaults: dict[str, Any],
+    defaults: Mapping[str, float],
     prompt: list[int],
     index: int = 0,
     constraint: Constraint | None = None,
@@ -73,27 +74,21 @@ def make_row(
     `defaults` are the model's own generation settings; `index` is the row's number within its
     request, which gives each of `n` rows a stream of its own. Without a seed one is drawn.
     """
-
-    def setting(name: str, otherwise: float) -> float:
-        value = getattr(sampling, name)
-        if value is None:
-            value = defaults.get(name)
-        return otherwise if value is None else value
-
+    chosen = in_force(sampling, defaults)
     seed = sampling.seed if sampling.seed is not None else secrets.randbits(64)
     return Row(
-        temperature=float(setting("temperature", 0.7)),
-        top_p=float(setting("top_p", 1.0)),
-        top_k=max(0, int(setting("top_k", 0))),
-        min_p=float(setting("min_p", 0.0)),
-        repetition_penalty=float(setting("repetition_penalty", 1.0)),
+        temperature=float(chosen["temperature"]),
+        top_p=float(chosen["top_p"]),
+        top_k=max(0, int(chosen["top_k"])),
+        min_p=float(chosen["min_p"]),
+        repetition_penalty=float(chosen["repetition_penalty"]),
         presence_penalty=sampling.presence_penalty,
         frequency_penalty=sampling.frequency_penalty,
         logit_bias=sampling.logit_bias,
         seed=(seed + index * 0x5851F42D4C957F2D) & 0xFFFFFFFFFFFFFFFF,
         logprobs=sampling.logprobs,
         constraint=constraint,
-        prompt=prompt if setting("repetition_penalty", 1.0) != 1.0 else [],
+        prompt=prompt if chosen["repetition_penalty"] != 1.0 else [],
     )
 
 

@@ -1,7 +1,6 @@
 """The text backend: one resident mlx-lm model and the batch of sequences that it decodes."""
 
 import copy
-import json
 import logging
 import time
 from collections.abc import Callable, Generator
@@ -33,6 +32,7 @@ from mlx_notebook.engine.sampling import Row
 from mlx_notebook.engine.sights import Sights
 from mlx_notebook.engine.vocabulary import Vocabulary
 from mlx_notebook.footprint import context_window
+from mlx_notebook.generation_config import read_choices
 from mlx_notebook.messages import ChatPrompt, EngineConfig, Generate, ModelOptions, Prompt
 
 log = logging.getLogger(__name__)
@@ -41,7 +41,6 @@ _SLICE_BYTES = 256 * 2**20
 _CONTEXT = 4096
 """Most tokens of a model whose config.json does not tell."""
 _VOCABULARIES = ("tokenizer.*", "vocab.*", "tekken.json", "*.tiktoken", "*.model", "*.py")
-_GENERATION_SETTINGS = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
 
 
 class TextBackend:
@@ -55,7 +54,7 @@ class TextBackend:
         model: Any,
         tokenizer: Any,
         config: dict[str, Any],
-        defaults: dict[str, Any],
+        defaults: dict[str, float],
         options: ModelOptions,
         settings: EngineConfig,
         prefixes: PrefixCache,
@@ -273,7 +272,7 @@ def load(
     except Exception as error:
         raise LoadFailed(f"{name} cannot be loaded: {reason(error)}", "model") from error
     backend = TextBackend(
-        name, model, tokenizer, config, generation_defaults(path), options, settings, prefixes
+        name, model, tokenizer, config, read_choices(path), options, settings, prefixes
     )
     if donor is not None:
         backend.base = donor.base
@@ -349,14 +348,3 @@ def read_weights(model: Any) -> Generator[int, None, int]:
             yield done
     mx.eval(part)
     return done + size
-
-
-def generation_defaults(path: Path) -> dict[str, Any]:
-    """The sampling settings that the model's authors chose."""
-    file = path / "generation_config.json"
-    if not file.is_file():
-        return {}
-    settings = json.loads(file.read_text())
-    if settings.get("do_sample") is False:
-        return {"temperature": 0.0}
-    return {key: settings[key] for key in _GENERATION_SETTINGS if settings.get(key) is not None}

@@ -31,6 +31,7 @@ from mlx_notebook.engine.seeing import SeeingModel
 from mlx_notebook.engine.sights import Sights, View
 from mlx_notebook.engine.trial import rows_keep_apart
 from mlx_notebook.engine.viewer import Viewer
+from mlx_notebook.generation_config import read_choices
 from mlx_notebook.messages import ChatPrompt, EngineConfig, ModelOptions, Picture, Prompt
 
 log = logging.getLogger(__name__)
@@ -174,7 +175,7 @@ def load(
             SeeingModel(whole, image_token, base),
             tokenizer,
             config,
-            text.generation_defaults(path),
+            read_choices(path),
             options,
             settings,
             prefixes,

@@ -22,6 +22,7 @@ from mlx_notebook.footprint import (
     read_arrays,
     weight_files,
 )
+from mlx_notebook.generation_config import read_choices
 
 # config.json holds a few kilobytes; a list of thousands of labels may be larger.
 _LARGEST_CONFIG = 4 * 1024 * 1024
@@ -33,8 +34,9 @@ _THINKING = re.compile(r"enable_thinking|<think>|reasoning_effort|<\|channel\|?>
 class Facts(Struct, frozen=True):
     """What a model's folder says. Sizes are bytes, `context_window` tokens.
 
-    `embeds` says that it makes vectors and writes nothing. `missing` names files that are still to
-    come; `error` says why the model cannot be loaded, if that shows.
+    `choices` are its authors' sampling settings. `embeds` says that it makes vectors and writes
+    nothing. `missing` names files that are still to come; `error` says why the model cannot be
+    loaded, if that shows.
     """
 
     architecture: str
@@ -44,6 +46,7 @@ class Facts(Struct, frozen=True):
     weights: Weights
     kept: Kept
     created: int
+    choices: dict[str, float]
     runs_code: bool = False
     sees: bool = False
     embeds: bool = False
@@ -91,6 +94,11 @@ def read(folder: Path, name: str, *, expected: frozenset[str] = frozenset()) -> 
     except ValueError as wrong:
         error = str(wrong)
     names = None if missing or arrays is None else [array.name for array in arrays]
+    choices: dict[str, float] = {}
+    try:
+        choices = read_choices(folder)
+    except (OSError, ValueError) as wrong:
+        error = error or str(wrong)
     sees = architectures.sees(config, names)
     if not (only_embeds or writes or sees):
         return None
@@ -103,6 +111,7 @@ def read(folder: Path, name: str, *, expected: frozenset[str] = frozenset()) -> 
         weights=Weights.of(arrays or ()),
         kept=keeps,
         created=int(file.stat().st_mtime),
+        choices=choices,
         runs_code=bool(config.get("model_file") or config.get("auto_map")),
         sees=sees,
         embeds=only_embeds,

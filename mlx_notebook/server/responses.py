@@ -6,6 +6,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 from tornado.iostream import StreamClosedError
 
+from mlx_notebook.generation_config import in_force
 from mlx_notebook.messages import ChatPrompt, Generate, Loading, Prefill
 from mlx_notebook.server.base import now
 from mlx_notebook.server.errors import ApiError, InvalidRequest, Unavailable
@@ -148,7 +149,9 @@ class ResponsesHandler(ResponsesBase):
         )
         store = await self._stores(request)
         model = request.model or command.model
-        response = Response.to(request, command.id, model, now(), store)
+        entry = await self.extension.catalog.find(command.model)
+        chosen = in_force(command.sampling, entry.facts.choices)
+        response = Response.to(request, command.id, model, now(), chosen=chosen, store=store)
         sealed = "reasoning.encrypted_content" in (request.include or ())
         writer = ResponseWriter(response, as_summary=request.wants_summary, sealed=sealed)
         run = Run(user, writer, given)

@@ -253,6 +253,21 @@ async def test_damaged_weights_are_told_and_nothing_is_loaded(cache: Path) -> No
     assert (await catalog.find("a/cut")).name == "a/cut"
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [("{", "not readable JSON"), ('{"top_p": "high"}', "top_p in .* no number")],
+)
+async def test_sampling_settings_that_nobody_can_read_are_told(
+    cache: Path, content: str, said: str
+) -> None:
+    path = cached(cache, "a/odd")
+    (path / "generation_config.json").write_text(content)
+    with pytest.raises(Unavailable, match=said):
+        await Catalog(log=LOG).find("a/odd")
+    (path / "generation_config.json").write_text('{"temperature": 0.6, "eos_token_id": 2}')
+    assert (await Catalog(log=LOG).find("a/odd")).facts.choices == {"temperature": 0.6}
+
+
 async def test_a_blob_that_was_taken_out_of_the_cache_is_a_missing_file(cache: Path) -> None:
     weights = cached(cache, "a/gone") / "model.safetensors"
     weights.unlink()

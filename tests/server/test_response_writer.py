@@ -38,7 +38,8 @@ def finished(reason: words.FinishReason = "stop") -> list[words.Event]:
 
 def writer(body: dict[str, Any] | None = None) -> ResponseWriter:
     request = DECODER.decode(json.dumps({"input": "Hi", **(body or {})}))
-    response = Response.to(request, "resp_1", "tiny-chat", 1, store=True)
+    chosen = {"temperature": 0.0, "top_p": 1.0}
+    response = Response.to(request, "resp_1", "tiny-chat", 1, chosen=chosen, store=True)
     return ResponseWriter(
         response,
         as_summary=request.wants_summary,

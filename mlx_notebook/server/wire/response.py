@@ -3,12 +3,16 @@
 Format: https://platform.openai.com/docs/api-reference/responses/object.
 """
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
 from mlx_notebook import messages as words
 from mlx_notebook.server.wire.responses import ReasoningOptions, ResponsesRequest
+
+_TOOL = {"description": None, "parameters": None, "strict": True}
+"""What a tool that is told has in every case."""
 
 Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
@@ -150,29 +154,43 @@ class Response(Struct, kw_only=True):
     error: ResponseError | None = None
     incomplete_details: IncompleteDetails | None = None
     instructions: str | None = None
+    frequency_penalty: float = 0.0
     max_output_tokens: int | None = None
     max_tool_calls: int | None = None
     metadata: dict[str, str] = {}
     parallel_tool_calls: bool = True
+    presence_penalty: float = 0.0
     previous_response_id: str | None = None
     prompt_cache_key: str | None = None
     reasoning: ReasoningOptions
     safety_identifier: str | None = None
     service_tier: Literal["default"] = "default"
     store: bool = True
-    temperature: float | None = None
+    temperature: float
     text: dict[str, Any]
     tool_choice: str | dict[str, Any] = "auto"
     tools: list[dict[str, Any]] = []
     top_logprobs: int = 0
-    top_p: float | None = None
+    top_p: float
     truncation: Literal["auto", "disabled"] = "disabled"
     usage: ResponseUsage | None = None
     user: str | None = None
 
     @classmethod
-    def to(cls, request: ResponsesRequest, id: str, model: str, at: int, store: bool) -> "Response":
-        """Return the empty answer to a request."""
+    def to(
+        cls,
+        request: ResponsesRequest,
+        id: str,
+        model: str,
+        at: int,
+        *,
+        chosen: Mapping[str, float],
+        store: bool,
+    ) -> "Response":
+        """Return the empty answer to a request.
+
+        `chosen` are the sampling settings in force, `at` is the time in seconds since 1970.
+        """
         format = request.text.format if request.text else None
         return cls(
             id=id,
@@ -181,22 +199,24 @@ class Response(Struct, kw_only=True):
             status="queued" if request.background else "in_progress",
             output=[],
             background=bool(request.background),
+            frequency_penalty=request.frequency_penalty or 0.0,
             instructions=request.instructions,
             max_output_tokens=request.max_output_tokens,
             max_tool_calls=request.max_tool_calls,
             metadata=request.metadata or {},
             parallel_tool_calls=request.parallel_tool_calls is not False,
+            presence_penalty=request.presence_penalty or 0.0,
             previous_response_id=request.previous_response_id,
             prompt_cache_key=request.prompt_cache_key,
             reasoning=request.reasoning or ReasoningOptions(),
             safety_identifier=request.safety_identifier,
             store=store,
-            temperature=request.temperature,
+            temperature=chosen["temperature"],
             text={"format": format or {"type": "text"}, "verbosity": "medium"},
             tool_choice=request.tool_choice or "auto",
-            tools=[{"strict": True, "parameters": None, **tool} for tool in request.tools or []],
+            tools=[{**_TOOL, **tool} for tool in request.tools or []],
             top_logprobs=request.top_logprobs or 0,
-            top_p=request.top_p,
+            top_p=chosen["top_p"],
             truncation=request.truncation or "disabled",
             user=request.user,
         )

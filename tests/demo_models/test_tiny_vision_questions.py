@@ -126,13 +126,49 @@ def test_documents_hold_one_image_token_a_cell_and_learn_the_answers_alone() -> 
 def test_words_that_mean_a_thing_are_marked_with_its_place_turn_by_turn() -> None:
     encoder = conversations.ViewingEncoder(TOKENIZER)
     rng = random.Random(4)
-    shown = next(p for _ in range(50) if len((p := picture((128, 128), rng)).scene.shapes) > 3)
-    made = conversations.one_picture(shown, rng, 12)
-    document = encoder.encode(made)
-    about = [one for message in made.messages for one in message.get("about", ())]
-    assert len(about) == len(document.places) > 4
-    positions = [at for at, _ in document.places]
-    assert positions == sorted(set(positions))
-    for (words, place), (at, told) in zip(about, document.places, strict=True):
-        assert told == place
-        assert encoder.tokenizer.decode(document.tokens[: at + 1]).endswith(words)
+    many = [p for _ in range(50) if len((p := picture((128, 128), rng)).scene.shapes) > 3]
+    made = [conversations.one_picture(p, rng, 12) for p in many]
+    documents = [encoder.encode(dialogue) for dialogue in made]
+    assert sum(len(document.places) for document in documents) > 20
+    for dialogue, document in zip(made, documents, strict=True):
+        about = [one for message in dialogue.messages for one in message.get("about", ())]
+        positions = [at for at, _ in document.places]
+        assert positions == sorted(set(positions))
+        for (words, place), (at, told) in zip(about, document.places, strict=True):
+            assert told == place
+            assert encoder.tokenizer.decode(document.tokens[: at + 1]).endswith(words)
+
+
+def test_a_comparison_tells_the_difference_where_the_second_is_named_and_before_the_answer() -> (
+    None
+):
+    encoder = conversations.ViewingEncoder(TOKENIZER)
+    rng = random.Random(5)
+    many = [p for _ in range(50) if len((p := picture((128, 128), rng)).scene.shapes) > 1]
+    made = [conversations.one_picture(p, rng, 12, ("position", "size")) for p in many]
+    answers = 0
+    for dialogue in made:
+        document = encoder.encode(dialogue)
+        asked = [(i, m) for i, m in enumerate(dialogue.messages) if m.get("differ")]
+        for (i, message), (second, last, differ) in zip(asked, document.pairs, strict=True):
+            answers += 1
+            assert differ == message["differ"]
+            before = encoder.tokenizer.decode(document.tokens[: second + 1])
+            assert before.endswith(message["about"][1][0])
+            answer = dialogue.messages[i + 1]["content"]
+            after = encoder.tokenizer.decode(document.tokens[last + 1 :])
+            assert after.startswith(("<think>", answer))
+            if answer in ("left", "right") and " of " in message["asked"]:
+                assert (differ[0] < 0) == (answer == "left")
+    assert answers > 50
+
+
+def test_words_before_their_picture_are_not_to_tell_of_it() -> None:
+    rng = random.Random(6)
+    many = [p for _ in range(60) if len((p := picture((128, 128), rng)).scene.shapes) > 1]
+    first = [conversations.one_picture(p, rng, 1, ("position",)).messages for p in many]
+    asked = [next(m for m in messages if m["role"] == "user") for messages in first]
+    early = [m["content"][0]["type"] == "text" for m in asked]
+    assert {True, False} == set(early)
+    for message, is_early in zip(asked, early, strict=True):
+        assert not (is_early and (message.get("about") or message.get("differ")))

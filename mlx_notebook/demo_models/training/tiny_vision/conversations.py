@@ -17,11 +17,12 @@ from mlx_notebook.demo_models.training.tiny_chat.tools import Style
 from .picture_tools import make
 from .pixels import CELL
 from .questions import Asked, ask
-from .scenes import place
+from .scenes import difference, place
 from .shards import Picture
 
 IMAGE = {"type": "image"}
 Place = tuple[float, float, float, float]
+Difference = tuple[float, float, float]
 About = Sequence[tuple[str, Place]]
 """Words of a question, in its order, and the place of the thing they mean, as `scenes.place`."""
 
@@ -38,9 +39,16 @@ class Viewing(Dialogue):
 
 @dataclass
 class ViewingDocument(Document):
-    """A document and, for some of its tokens, the place of the thing that they mean."""
+    """A document and what some of its tokens are about.
+
+    Attributes:
+        places: tokens that mean a thing, and its place.
+        pairs: where the second of two things that are compared is named, the last token before
+            the answer, and how they differ, as `scenes.difference`.
+    """
 
     places: list[tuple[int, Place]] = field(default_factory=list)
+    pairs: list[tuple[int, int, Difference]] = field(default_factory=list)
 
 
 class ViewingEncoder(Encoder):
@@ -65,7 +73,7 @@ class ViewingEncoder(Encoder):
     def encode(self, dialogue: Dialogue) -> ViewingDocument:
         """The dialogue as tokens; the last token of words that mean a thing tells its place."""
         document = super().encode(dialogue)
-        text, found = self.render(dialogue), []
+        text, found, differing = self.render(dialogue), [], []
         at = 0
         for message in dialogue.messages:
             if message.get("about"):
@@ -74,22 +82,35 @@ class ViewingEncoder(Encoder):
             for words, where in message.get("about", ()):
                 at = text.index(words, at) + len(words)
                 found.append((at - 1, where))
+            if message.get("differ"):
+                differing.append((at - 1, message["differ"]))
         if not found:
             return ViewingDocument(document.tokens, document.learned)
         encoded = self.tokenizer(text, add_special_tokens=False)
         places = [(encoded.char_to_token(end), where) for end, where in found]
-        return ViewingDocument(document.tokens, document.learned, places)
+        pairs = []
+        for end, differ in differing:
+            second = encoded.char_to_token(end)
+            pairs.append((second, document.learned.index(True, second) - 1, differ))
+        return ViewingDocument(document.tokens, document.learned, places, pairs)
 
 
 def shown(text: str, pictures: int, rng: random.Random) -> dict[str, Any]:
     """Return a user message with image parts before or after its words."""
     words = [{"type": "text", "text": text}]
     images: list[dict[str, Any]] = [dict(IMAGE) for _ in range(pictures)]
-    return {"role": "user", "content": images + words if rng.random() < 0.6 else words + images}
+    return {"role": "user", "content": images + words if rng.random() < 0.7 else words + images}
 
 
 def _places(asked: Asked, picture: Picture) -> About:
     return [(words, place(thing, picture.scene)) for words, thing in asked.about]
+
+
+def _differ(asked: Asked, picture: Picture) -> Difference | None:
+    if len(asked.about) != 2:
+        return None
+    (_, one), (_, other) = asked.about
+    return difference(one, other, picture.scene)
 
 
 class _Talk:
@@ -110,10 +131,20 @@ class _Talk:
             message["tool_calls"] = calls
         self.messages.append(message)
 
-    def ask(self, text: str, pictures: int = 0, about: About = ()) -> None:
-        content = shown(text, pictures, self.rng)["content"] if pictures else text
-        # The template passes over the last two.
-        self.messages.append({"role": "user", "content": content, "asked": text, "about": about})
+    def ask(
+        self, text: str, pictures: int = 0, about: About = (), differ: Difference | None = None
+    ) -> None:
+        content: Any = text
+        if pictures:
+            content = shown(text, pictures, self.rng)["content"]
+            if content[0]["type"] == "text":
+                # What is read before the picture can tell nothing of it.
+                about, differ = (), None
+        # The template passes over the last three.
+        self.messages.append({
+            "role": "user", "content": content,
+            "asked": text, "about": about, "differ": differ,
+        })  # fmt: skip
 
 
 def said(question: str, rng: random.Random) -> str:
@@ -145,7 +176,8 @@ def one_picture(
         asked = ask(picture.scene, rng, rng.choice(skills) if skills else None)
         if asked is None or asked.question in used:
             continue
-        talk.ask(said(asked.question, rng), 0 if used else 1, _places(asked, picture))
+        new = 0 if used else 1
+        talk.ask(said(asked.question, rng), new, _places(asked, picture), _differ(asked, picture))
         talk.answer(asked.answer)
         used.add(asked.question)
     if not used:

@@ -1,4 +1,4 @@
-"""Extra tasks that teach quickly: each cell tells what stands on it, words where their thing is.
+"""Extra tasks that teach quickly: cells tell what stands on them, words where their thing is.
 
 The former train the vision tower together with, and before, the language part; all are thrown away.
 """
@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -141,3 +142,24 @@ class Pointing(nn.Module):
         """Return the loss of (n, hidden) against `scenes.place` of each (n, 4)."""
         told = self.read(self.norm(middle.float()))
         return functional.smooth_l1_loss(told, places * EIGHTHS)
+
+
+class Comparing(nn.Module):
+    """Linear readings of how two things differ: where the second is named, and before the answer.
+
+    A difference is learned step by step, where "left" or "right" is a guess until all is right.
+    """
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(hidden, elementwise_affine=False)
+        self.named = nn.Linear(hidden, 3)
+        self.answered = nn.Linear(hidden, 3)
+
+    def forward(self, named: Tensor, answered: Tensor, differences: Tensor) -> Tensor:
+        """Return the loss of (n, hidden) twice against `scenes.difference` of each pair (n, 3)."""
+        loss = torch.zeros((), device=named.device)
+        for read, state in ((self.named, named), (self.answered, answered)):
+            told = read(self.norm(state.float()))
+            loss = loss + functional.smooth_l1_loss(told, differences * EIGHTHS)
+        return loss

@@ -261,23 +261,22 @@ class Speech(nn.Module):
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         """Map embeddings (batch, length, hidden) to final hidden states of that shape."""
-        return self.halves(x, positions)[1]
+        return self.states(x, positions)[-1]
 
-    def halves(self, x: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the hidden states after half of the layers as well, and the final ones."""
+    def states(self, x: Tensor, positions: Tensor) -> list[Tensor]:
+        """Return the hidden states after each layer, of which the last are normalised."""
         cos, sin = self.angles(positions)
         length = x.shape[1]
         mask = torch.full((length, length), float("-inf"), dtype=x.dtype, device=x.device).triu(1)
         return self.body(x, cos.to(x.dtype), sin.to(x.dtype), mask)
 
-    def body(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the layers; apart from `halves` so that it compiles well."""
-        middle = x
-        for index, layer in enumerate(self.layers):
+    def body(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> list[Tensor]:
+        """Run the layers; apart from `states` so that it compiles well."""
+        states = []
+        for layer in self.layers:
             x = layer(x, cos, sin, mask)
-            if 2 * (index + 1) == len(self.layers):
-                middle = x
-        return middle, self.norm(x)
+            states.append(x)
+        return [*states[:-1], self.norm(x)]
 
 
 class TinyVision(nn.Module):

@@ -324,8 +324,8 @@ def describe(scene: Scene, rng: random.Random) -> Asked | None:
 
 
 ASKERS: tuple[tuple[Callable[[Scene, random.Random], Asked | None], float], ...] = (
-    (shape, 2.5), (colour, 2.5), (count, 4), (position, 7), (size, 6), (exists, 2), (digits, 3.5),
-    (background, 0.5), (describe, 2), (box, 4),
+    (shape, 2.5), (colour, 2.5), (count, 5), (position, 7), (size, 6), (exists, 2), (digits, 5),
+    (background, 0.5), (describe, 3), (box, 3),
 )  # fmt: skip
 
 

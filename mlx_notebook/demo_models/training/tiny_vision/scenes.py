@@ -82,6 +82,16 @@ def place(thing: Thing, scene: Scene) -> tuple[float, float, float, float]:
     )  # fmt: skip
 
 
+def difference(a: Thing, b: Thing, scene: Scene) -> tuple[float, float, float]:
+    """Return how far `a` stands right of and below `b`, in shares of the sides, and its size.
+
+    The size is told as a quarter of the octaves by which `a` is larger.
+    """
+    return (
+        (a.x - b.x) / scene.width, (a.y - b.y) / scene.height, math.log2(a.size / b.size) / 4,
+    )  # fmt: skip
+
+
 def _apart(a: Thing, b: Thing, gap: float) -> bool:
     return (
         abs(a.x - b.x) > a.half_width + b.half_width + gap

@@ -22,7 +22,7 @@ from mlx_notebook.demo_models.training.tiny_chat import batches as text
 
 from . import questions, weights
 from .conversations import Viewing, ViewingEncoder, shown
-from .dense import CellTasks, Pointing
+from .dense import CellTasks, Comparing, Pointing
 from .folder import TOKENIZER
 from .model import Shape, TinyVision
 from .optimisers import Both, share
@@ -42,13 +42,16 @@ class Trainer:
         self.model = TinyVision(SHAPE).to(given.device)
         self.tasks = CellTasks(SHAPE.hidden).to(given.device)
         self.pointing = Pointing(SHAPE.hidden).to(given.device)
-        self.training = Both((self.model, self.tasks, self.pointing), given.muon, given.adam)
+        self.comparing = Comparing(SHAPE.hidden).to(given.device)
+        trained = (self.model, self.tasks, self.pointing, self.comparing)
+        self.training = Both(trained, given.muon, given.adam)
         self.spent, self.step = 0.0, 0
         if given.checkpoint.exists():
             saved = torch.load(given.checkpoint, weights_only=True, map_location=given.device)
             self.model.load_state_dict(saved["model"])
             self.tasks.load_state_dict(saved["tasks"])
             self.pointing.load_state_dict(saved["pointing"])
+            self.comparing.load_state_dict(saved["comparing"])
             self.training.load(saved["training"])
             self.spent, self.step = saved["spent"], saved["step"]
         else:
@@ -70,25 +73,31 @@ class Trainer:
             plain = {name.removeprefix("model."): value.float() for name, value in chat.items()}
             self.model.language_model.load_state_dict(plain)
 
-    def see_and_say(self, now: ViewingBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the loss of the answers, of the cell tasks and of pointing."""
+    def see_and_say(self, now: ViewingBatch) -> dict[str, Tensor]:
+        """Return the losses of the answers, the cell tasks, pointing and comparing."""
         with torch.autocast(self.given.device, torch.bfloat16):
             seen, outs = look(self.model, now.groups)
             x = self.model.embed(now.tokens, seen, self.encoder.image_token)
-            middle, hidden = self.model.language_model.halves(x.bfloat16(), now.positions)
+            states = self.model.language_model.states(x.bfloat16(), now.positions)
             chosen = now.learned[:, 1:]
-            logits = self.model.logits(hidden[:, :-1][chosen])
+            logits = self.model.logits(states[-1][:, :-1][chosen])
             answers = functional.cross_entropy(logits.float(), now.tokens[:, 1:][chosen])
             total = sum(len(group.members) for group in now.groups)
             told = [
                 self.tasks(out, group.targets)[0] * (len(group.members) / total)
                 for out, group in zip(outs, now.groups, strict=True)
             ]
-        pointed = torch.zeros((), device=middle.device)
+        losses = {"answers": answers, "cells": torch.stack(told).sum()}
+        # Things are found in the middle; what compares them comes after it, then the answer.
+        middle = len(states) // 2
         if len(now.pointing):
             row, column = now.pointing.unbind(1)
-            pointed = self.pointing(middle[row, column], now.places)
-        return answers, torch.stack(told).sum(), pointed
+            losses["pointing"] = self.pointing(states[middle - 1][row, column], now.places)
+        if len(now.pairs):
+            row, second, last = now.pairs.unbind(1)
+            named, answered = states[middle][row, second], states[middle + 1][row, last]
+            losses["comparing"] = self.comparing(named, answered, now.differences)
+        return losses
 
     def talk(self, now: text.Batch) -> Tensor:
         """Return the loss of a batch without pictures."""
@@ -109,7 +118,7 @@ class Trainer:
         """Write a checkpoint to go on from."""
         state = {
             "model": self.model.state_dict(), "tasks": self.tasks.state_dict(),
-            "pointing": self.pointing.state_dict(),
+            "pointing": self.pointing.state_dict(), "comparing": self.comparing.state_dict(),
             "training": self.training.state(), "spent": self.spent, "step": self.step,
         }  # fmt: skip
         partial = self.given.checkpoint.with_suffix(".part")
@@ -160,7 +169,7 @@ class Trainer:
         # Two thirds of the workers draw documents with pictures.
         texts = min(given.workers, max(1, given.workers // 3)) if given.workers else 0
         viewings = DataLoader(
-            Viewings(given.shards, TOKENIZER, given.tokens, seed, given.comparing),
+            Viewings(given.shards, TOKENIZER, given.tokens, seed, given.comparisons),
             batch_size=None, num_workers=given.workers - texts,
         )  # fmt: skip
         words = iter(
@@ -169,17 +178,18 @@ class Trainer:
             )
         )
         mean: dict[str, float] = {}
+        weights_of = {
+            "answers": 1.0, "cells": given.cells,
+            "pointing": given.pointing, "comparing": given.pointing,
+        }  # fmt: skip
         kept = checked = before = time.monotonic()
         for now in viewings:
             done = self.spent / (60 * given.minutes)
             if done >= 1:
                 break
-            answers, cells, pointed = self.see_and_say(now.to(given.device))
-            (answers + given.cells * cells + given.pointing * pointed).backward()
-            losses = {
-                "answers": float(answers.detach()), "cells": float(cells.detach()),
-                "pointing": float(pointed.detach()),
-            }  # fmt: skip
+            found = self.see_and_say(now.to(given.device))
+            torch.stack([weights_of[name] * loss for name, loss in found.items()]).sum().backward()
+            losses = {name: float(loss.detach()) for name, loss in found.items()}
             if given.text_every and self.step % given.text_every == 0:
                 talked = self.talk(next(words))
                 (talked * 0.5).backward()
@@ -217,9 +227,11 @@ def main() -> None:
     parser.add_argument("--text-tokens", type=int, default=4096, help="of a batch without")
     parser.add_argument("--text-every", type=int, default=2, help="steps between batches of text")
     parser.add_argument("--cells", type=float, default=0.15, help="weight of the cell tasks")
-    parser.add_argument("--pointing", type=float, default=0.5, help="weight of pointing")
     parser.add_argument(
-        "--comparing", type=float, default=0.2, help="share of documents that only compare"
+        "--pointing", type=float, default=0.5, help="weight of pointing and of comparing"
+    )
+    parser.add_argument(
+        "--comparisons", type=float, default=0.2, help="share of documents that only compare"
     )
     parser.add_argument("--muon", type=float, default=0.006)
     parser.add_argument("--adam", type=float, default=1e-3)

@@ -47,7 +47,8 @@ class ViewingBatch:
     """Padded documents: tokens and learned (rows, length), positions (3, rows, length).
 
     `pointing` (n, 2) holds rows and columns of tokens that mean a thing, `places` (n, 4) where
-    those things are.
+    those things are. `pairs` (m, 3) holds rows, where the second of two things is named, and the
+    last token before the answer; `differences` (m, 3) how they differ.
     """
 
     tokens: Tensor
@@ -56,6 +57,8 @@ class ViewingBatch:
     groups: list[Group]
     pointing: Tensor
     places: Tensor
+    pairs: Tensor
+    differences: Tensor
 
     def to(self, device: str) -> ViewingBatch:
         """Return the batch on another device."""
@@ -66,6 +69,7 @@ class ViewingBatch:
         return ViewingBatch(
             self.tokens.to(device), self.learned.to(device), self.positions.to(device), groups,
             self.pointing.to(device), self.places.to(device),
+            self.pairs.to(device), self.differences.to(device),
         )  # fmt: skip
 
 
@@ -107,10 +111,13 @@ def batch(examples: Sequence[Example], image_token: int) -> ViewingBatch:
         grids = [cells(p) for p in example.pictures]
         where[:, i, :count] = torch.tensor(positions(example.document.tokens, grids, image_token))
     told = [(i, at, place) for i, e in enumerate(examples) for at, place in e.document.places]
+    pairs = [(i, *pair) for i, e in enumerate(examples) for pair in e.document.pairs]
     return ViewingBatch(
         tokens, learned, where, grouped([p for e in examples for p in e.pictures]),
         torch.tensor([(i, at) for i, at, _ in told], dtype=torch.long).reshape(-1, 2),
         torch.tensor([place for _, _, place in told], dtype=torch.float32).reshape(-1, 4),
+        torch.tensor([pair[:3] for pair in pairs], dtype=torch.long).reshape(-1, 3),
+        torch.tensor([pair[3] for pair in pairs], dtype=torch.float32).reshape(-1, 3),
     )  # fmt: skip
 
 

@@ -93,7 +93,10 @@ def level_at(progress: float) -> Difficulty:
     return Difficulty()
 
 
-def mixture(progress: float) -> dict[Callable[[Random, Lexicon, Difficulty], Dialogue], float]:
+Mixture = dict[Callable[[Random, Lexicon, Difficulty], Dialogue], float]
+
+
+def mixture(progress: float) -> Mixture:
     """How often each kind of dialogue is drawn."""
     if progress < 0.05:
         return {
@@ -124,11 +127,12 @@ def batches(
     progress: Callable[[], float],
     size: int,
     context_weight: float = 0.1,
+    mixed: Callable[[float], Mixture] = mixture,
 ) -> Iterator[Batch]:
     """Endless batches of about `size` tokens, each of documents of similar length."""
     while True:
         now = progress()
-        level, mix = level_at(now), mixture(now)
+        level, mix = level_at(now), mixed(now)
         pool: list[Document] = []
         for _ in range(320):
             make = rng.choices(list(mix), list(mix.values()))[0]

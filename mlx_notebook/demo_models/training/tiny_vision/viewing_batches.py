@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
 from mlx_notebook.demo_models.training.tiny_chat import batches as text
+from mlx_notebook.demo_models.training.tiny_chat import dialogues
 
 from . import conversations
 from .conversations import Viewing, ViewingDocument, ViewingEncoder
@@ -221,6 +222,11 @@ class Sights(IterableDataset[Group]):
                     yield grouped([mirrored(p) if rng.random() < 0.5 else p for p in chosen])[0]
 
 
+def _talk(progress: float) -> text.Mixture:
+    """More small talk than tiny-chat had: it drifts first while the model learns to see."""
+    return {**text.mixture(progress), dialogues.chat_dialogue: 0.8}
+
+
 class Texts(IterableDataset[text.Batch]):
     """Endless batches of tiny-chat's own documents, so that chat and calls are not forgotten."""
 
@@ -231,4 +237,4 @@ class Texts(IterableDataset[text.Batch]):
         worker = get_worker_info()
         rng = random.Random(f"{self.seed} text {worker.id if worker else 0}")
         encoder = ViewingEncoder(self.tokenizer)
-        yield from text.batches(encoder, rng, lambda: 0.5, self.size)
+        yield from text.batches(encoder, rng, lambda: 0.5, self.size, mixed=_talk)

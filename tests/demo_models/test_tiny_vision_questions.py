@@ -150,14 +150,15 @@ def test_a_comparison_tells_the_difference_where_the_second_is_named_and_before_
     for dialogue in made:
         document = encoder.encode(dialogue)
         asked = [(i, m) for i, m in enumerate(dialogue.messages) if m.get("differ")]
-        for (i, message), (second, last, differ) in zip(asked, document.pairs, strict=True):
+        for (i, message), (second, last, differ, which) in zip(asked, document.pairs, strict=True):
             answers += 1
-            assert differ == message["differ"]
+            assert (differ, which) == message["differ"]
             before = encoder.tokenizer.decode(document.tokens[: second + 1])
             assert before.endswith(message["about"][1][0])
             answer = dialogue.messages[i + 1]["content"]
             after = encoder.tokenizer.decode(document.tokens[last + 1 :])
             assert after.startswith(("<think>", answer))
+            assert which < 0 or message["about"][which][0] == answer
             if answer in ("left", "right") and " of " in message["asked"]:
                 assert (differ[0] < 0) == (answer == "left")
     assert answers > 50

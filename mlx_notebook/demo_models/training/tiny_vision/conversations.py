@@ -44,11 +44,12 @@ class ViewingDocument(Document):
     Attributes:
         places: tokens that mean a thing, and its place.
         pairs: where the second of two things that are compared is named, the last token before
-            the answer, and how they differ, as `scenes.difference`.
+            the answer, how they differ, as `scenes.difference`, and which of them is the answer
+            (0 or 1, -1 where the answer is something else).
     """
 
     places: list[tuple[int, Place]] = field(default_factory=list)
-    pairs: list[tuple[int, int, Difference]] = field(default_factory=list)
+    pairs: list[tuple[int, int, Difference, int]] = field(default_factory=list)
 
 
 class ViewingEncoder(Encoder):
@@ -91,7 +92,7 @@ class ViewingEncoder(Encoder):
         pairs = []
         for end, differ in differing:
             second = encoded.char_to_token(end)
-            pairs.append((second, document.learned.index(True, second) - 1, differ))
+            pairs.append((second, document.learned.index(True, second) - 1, *differ))
         return ViewingDocument(document.tokens, document.learned, places, pairs)
 
 
@@ -106,11 +107,13 @@ def _places(asked: Asked, picture: Picture) -> About:
     return [(words, place(thing, picture.scene)) for words, thing in asked.about]
 
 
-def _differ(asked: Asked, picture: Picture) -> Difference | None:
+def _differ(asked: Asked, picture: Picture) -> tuple[Difference, int] | None:
     if len(asked.about) != 2:
         return None
-    (_, one), (_, other) = asked.about
-    return difference(one, other, picture.scene)
+    (first, one), (second, other) = asked.about
+    names = [first, second]
+    chosen = names.index(asked.answer) if asked.answer in names else -1
+    return difference(one, other, picture.scene), chosen
 
 
 class _Talk:
@@ -132,7 +135,11 @@ class _Talk:
         self.messages.append(message)
 
     def ask(
-        self, text: str, pictures: int = 0, about: About = (), differ: Difference | None = None
+        self,
+        text: str,
+        pictures: int = 0,
+        about: About = (),
+        differ: tuple[Difference, int] | None = None,
     ) -> None:
         content: Any = text
         if pictures:

@@ -148,6 +148,7 @@ class Comparing(nn.Module):
     """Linear readings of how two things differ: where the second is named, and before the answer.
 
     A difference is learned step by step, where "left" or "right" is a guess until all is right.
+    Where the answer is one of their names, its beginning tells also which of the two it will be.
     """
 
     def __init__(self, hidden: int) -> None:
@@ -155,11 +156,29 @@ class Comparing(nn.Module):
         self.norm = nn.RMSNorm(hidden, elementwise_affine=False)
         self.named = nn.Linear(hidden, 3)
         self.answered = nn.Linear(hidden, 3)
+        self.chosen = nn.Linear(hidden, 1)
 
-    def forward(self, named: Tensor, answered: Tensor, differences: Tensor) -> Tensor:
-        """Return the loss of (n, hidden) twice against `scenes.difference` of each pair (n, 3)."""
+    def forward(
+        self, named: Tensor, answered: Tensor, begun: Tensor, differences: Tensor, chosen: Tensor
+    ) -> Tensor:
+        """Return the loss of the states (n, hidden) at three tokens.
+
+        Args:
+            named: where the second thing is named.
+            answered: at the last token before the answer.
+            begun: at the first token of the answer.
+            differences: `scenes.difference` of each pair, (n, 3).
+            chosen: 0 or 1 for the thing whose name is the answer, else -1, (n).
+        """
         loss = torch.zeros((), device=named.device)
         for read, state in ((self.named, named), (self.answered, answered)):
             told = read(self.norm(state.float()))
             loss = loss + functional.smooth_l1_loss(told, differences * EIGHTHS)
+        which = chosen >= 0
+        if bool(which.any()):
+            for state in (answered, begun):
+                told = self.chosen(self.norm(state[which].float()))[:, 0]
+                loss = loss + functional.binary_cross_entropy_with_logits(
+                    told, chosen[which].float()
+                )
         return loss

@@ -95,8 +95,10 @@ class Trainer:
             losses["pointing"] = self.pointing(states[middle - 1][row, column], now.places)
         if len(now.pairs):
             row, second, last = now.pairs.unbind(1)
-            named, answered = states[middle][row, second], states[middle + 1][row, last]
-            losses["comparing"] = self.comparing(named, answered, now.differences)
+            named, later = states[middle][row, second], states[middle + 1]
+            losses["comparing"] = self.comparing(
+                named, later[row, last], later[row, last + 1], now.differences, now.chosen
+            )
         return losses
 
     def talk(self, now: text.Batch) -> Tensor:

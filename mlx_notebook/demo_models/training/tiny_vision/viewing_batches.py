@@ -49,7 +49,8 @@ class ViewingBatch:
 
     `pointing` (n, 2) holds rows and columns of tokens that mean a thing, `places` (n, 4) where
     those things are. `pairs` (m, 3) holds rows, where the second of two things is named, and the
-    last token before the answer; `differences` (m, 3) how they differ.
+    last token before the answer; `differences` (m, 3) how they differ, `chosen` (m) which of them
+    is the answer.
     """
 
     tokens: Tensor
@@ -60,6 +61,7 @@ class ViewingBatch:
     places: Tensor
     pairs: Tensor
     differences: Tensor
+    chosen: Tensor
 
     def to(self, device: str) -> ViewingBatch:
         """Return the batch on another device."""
@@ -70,7 +72,7 @@ class ViewingBatch:
         return ViewingBatch(
             self.tokens.to(device), self.learned.to(device), self.positions.to(device), groups,
             self.pointing.to(device), self.places.to(device),
-            self.pairs.to(device), self.differences.to(device),
+            self.pairs.to(device), self.differences.to(device), self.chosen.to(device),
         )  # fmt: skip
 
 
@@ -119,6 +121,7 @@ def batch(examples: Sequence[Example], image_token: int) -> ViewingBatch:
         torch.tensor([place for _, _, place in told], dtype=torch.float32).reshape(-1, 4),
         torch.tensor([pair[:3] for pair in pairs], dtype=torch.long).reshape(-1, 3),
         torch.tensor([pair[3] for pair in pairs], dtype=torch.float32).reshape(-1, 3),
+        torch.tensor([pair[4] for pair in pairs], dtype=torch.long),
     )  # fmt: skip
 
 

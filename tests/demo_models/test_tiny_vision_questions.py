@@ -2,10 +2,16 @@
 
 import json
 import random
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from mlx_notebook.demo_models.training.tiny_vision import conversations, picture_tools, questions
+from mlx_notebook.demo_models.training.tiny_vision.conversations import (
+    ViewingDocument,
+    ViewingEncoder,
+)
 from mlx_notebook.demo_models.training.tiny_vision.folder import TOKENIZER
 from mlx_notebook.demo_models.training.tiny_vision.positions import positions
 from mlx_notebook.demo_models.training.tiny_vision.scenes import Scene, Thing, compose
@@ -13,6 +19,7 @@ from mlx_notebook.demo_models.training.tiny_vision.shards import picture
 
 CIRCLE = Thing("circle", "red", (255, 0, 0), 30, 30, 20, 20)
 SQUARE = Thing("square", "blue", (0, 0, 255), 100, 70, 10, 10)
+ENCODER = ViewingEncoder(TOKENIZER)
 NUMBER = Thing("number", "black", (0, 0, 0), 60, 40, 30, 14, text="407")
 
 
@@ -108,68 +115,100 @@ def test_cells_of_a_picture_share_one_time_and_text_goes_on_after_them() -> None
 
 
 def test_documents_hold_one_image_token_a_cell_and_learn_the_answers_alone() -> None:
-    encoder = conversations.ViewingEncoder(TOKENIZER)
     rng = random.Random(1)
     pictures = [picture((96, 144), rng), picture((128, 128), rng)]
     made = conversations.several_pictures(pictures, rng, 4)
-    document = encoder.encode(made)
-    assert document.tokens.count(encoder.image_token) == sum(
+    document = ENCODER.encode(made)
+    assert document.tokens.count(ENCODER.image_token) == sum(
         p.pixels.shape[0] * p.pixels.shape[1] // 256 for p in made.pictures
     )
     learned = [t for t, learn in zip(document.tokens, document.learned, strict=True) if learn]
     said = [m["content"] for m in made.messages if m["role"] == "assistant"]
-    text = encoder.tokenizer.decode(learned)
+    text = ENCODER.tokenizer.decode(learned)
     if not any("reasoning_content" in m for m in made.messages):
         assert text == "".join(f"{one}<|im_end|>" for one in said)
 
 
-def test_words_that_mean_a_thing_are_marked_with_its_place_turn_by_turn() -> None:
-    encoder = conversations.ViewingEncoder(TOKENIZER)
-    rng = random.Random(4)
-    many = [p for _ in range(50) if len((p := picture((128, 128), rng)).scene.shapes) > 3]
-    made = [conversations.one_picture(p, rng, 12) for p in many]
-    documents = [encoder.encode(dialogue) for dialogue in made]
-    assert sum(len(document.places) for document in documents) > 20
-    for dialogue, document in zip(made, documents, strict=True):
-        about = [one for message in dialogue.messages for one in message.get("about", ())]
-        positions = [at for at, _ in document.places]
+def talks(seed: int, turns: int, *skills: str) -> Iterator[tuple[list[Any], ViewingDocument]]:
+    """Dialogues about pictures of several things: what their questions mean, and the document."""
+    rng = random.Random(seed)
+    shown = [p for _ in range(50) if len((p := picture((128, 128), rng)).scene.shapes) > 1]
+    for one in shown:
+        made = conversations.one_picture(one, rng, turns, skills)
+        yield [m["meaning"] for m in made.messages if "meaning" in m], ENCODER.encode(made)
+
+
+def up_to(document: ViewingDocument, token: int) -> str:
+    return str(ENCODER.tokenizer.decode(document.tokens[: token + 1]))
+
+
+def after(document: ViewingDocument, token: int) -> str:
+    return str(ENCODER.tokenizer.decode(document.tokens[token + 1 :]))
+
+
+def test_words_that_mean_a_thing_tell_its_place_turn_by_turn() -> None:
+    told = 0
+    for meant, document in talks(4, 12):
+        named = [one for meaning in meant for one in (*meaning.about, *meaning.names)]
+        marks = document.marks.get("pointing", [])
+        positions = [at for (at,), _ in marks]
         assert positions == sorted(set(positions))
-        for (words, place), (at, told) in zip(about, document.places, strict=True):
-            assert told == place
-            assert encoder.tokenizer.decode(document.tokens[: at + 1]).endswith(words)
+        for (words, place), ((at,), wanted) in zip(named, marks, strict=True):
+            told += 1
+            assert wanted == place
+            assert up_to(document, at).endswith(words)
+    assert told > 50
 
 
-def test_a_comparison_tells_the_difference_where_the_second_is_named_and_before_the_answer() -> (
-    None
-):
-    encoder = conversations.ViewingEncoder(TOKENIZER)
-    rng = random.Random(5)
-    many = [p for _ in range(50) if len((p := picture((128, 128), rng)).scene.shapes) > 1]
-    made = [conversations.one_picture(p, rng, 12, ("position", "size")) for p in many]
-    answers = 0
-    for dialogue in made:
-        document = encoder.encode(dialogue)
-        asked = [(i, m) for i, m in enumerate(dialogue.messages) if m.get("differ")]
-        for (i, message), (second, last, differ, which) in zip(asked, document.pairs, strict=True):
-            answers += 1
-            assert (differ, which) == message["differ"]
-            before = encoder.tokenizer.decode(document.tokens[: second + 1])
-            assert before.endswith(message["about"][1][0])
-            answer = dialogue.messages[i + 1]["content"]
-            after = encoder.tokenizer.decode(document.tokens[last + 1 :])
-            assert after.startswith(("<think>", answer))
-            assert which < 0 or message["about"][which][0] == answer
-            if answer in ("left", "right") and " of " in message["asked"]:
-                assert (differ[0] < 0) == (answer == "left")
-    assert answers > 50
+def test_who_is_to_name_a_thing_knows_before_where_it_is() -> None:
+    told = 0
+    for meant, document in talks(7, 8, "describe", "size", "position"):
+        named = [one for meaning in meant for one in meaning.names]
+        marks = document.marks.get("ahead", [])
+        for (words, place), ((at,), wanted) in zip(named, marks, strict=True):
+            told += 1
+            assert wanted == place
+            assert after(document, at).lstrip().startswith(words)
+    assert told > 50
+
+
+def test_a_comparison_tells_the_difference_at_the_second_name_and_before_the_answer() -> None:
+    told = 0
+    for meant, document in talks(5, 12, "position", "size"):
+        compared = [meaning for meaning in meant if meaning.differ]
+        marks = document.marks.get("comparing", [])
+        for meaning, ((second, last), wanted) in zip(compared, marks, strict=True):
+            told += 1
+            assert wanted == meaning.differ
+            assert up_to(document, second).endswith(meaning.about[1][0])
+            rest = after(document, last)
+            *_, chosen = wanted
+            if chosen >= 0:
+                answer = meaning.about[int(chosen)][0]
+                assert rest.startswith(("<think>", answer))
+            if rest.startswith(("left", "right")):
+                assert (wanted[0] < 0) == rest.startswith("left")
+    assert told > 50
+
+
+def test_who_counts_knows_the_number_before_the_answer() -> None:
+    told = 0
+    for meant, document in talks(8, 4, "count"):
+        numbers = [meaning.number for meaning in meant]
+        marks = document.marks.get("counting", [])
+        for number, ((last,), wanted) in zip(numbers, marks, strict=True):
+            told += 1
+            assert wanted == (number,)
+            assert after(document, last).startswith(("<think>", str(number)))
+    assert told > 50
 
 
 def test_words_before_their_picture_are_not_to_tell_of_it() -> None:
     rng = random.Random(6)
     many = [p for _ in range(60) if len((p := picture((128, 128), rng)).scene.shapes) > 1]
     first = [conversations.one_picture(p, rng, 1, ("position",)).messages for p in many]
-    asked = [next(m for m in messages if m["role"] == "user") for messages in first]
+    asked = [m for messages in first for m in messages if "meaning" in m]
     early = [m["content"][0]["type"] == "text" for m in asked]
     assert {True, False} == set(early)
     for message, is_early in zip(asked, early, strict=True):
-        assert not (is_early and (message.get("about") or message.get("differ")))
+        assert not (is_early and (message["meaning"].about or message["meaning"].differ))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,17 +18,13 @@ from mlx_notebook.demo_models.training.tiny_chat.tools import Style
 from .picture_tools import make
 from .pixels import CELL
 from .questions import Asked, ask
-from .scenes import difference, place
+from .scenes import Scene, difference, place
 from .shards import Picture
 
 IMAGE = {"type": "image"}
-Place = tuple[float, float, float, float]
-Difference = tuple[float, float, float]
-About = Sequence[tuple[str, Place]]
-"""Words of a question, in its order, and the place of the thing they mean, as `scenes.place`."""
-
 ORDINALS = ("first", "second", "third", "fourth")
 THOUGHT = "I look at the picture."
+_ANSWER = "<|im_start|>assistant"
 
 
 @dataclass
@@ -37,19 +34,55 @@ class Viewing(Dialogue):
     pictures: list[Picture] = field(default_factory=list)
 
 
+Mark = tuple[tuple[int, ...], tuple[float, ...]]
+"""Tokens, and what their hidden states must tell; see `readings`."""
+Named = Sequence[tuple[str, tuple[float, ...]]]
+"""Words that mean a thing, in their order, and its place as `scenes.place`."""
+
+
 @dataclass
-class ViewingDocument(Document):
-    """A document and what some of its tokens are about.
+class Meaning:
+    """What a question and its answer are about.
 
     Attributes:
-        places: tokens that mean a thing, and its place.
-        pairs: where the second of two things that are compared is named, the last token before
-            the answer, how they differ, as `scenes.difference`, and which of them is the answer
-            (0 or 1, -1 where the answer is something else).
+        question: its words as they stand in the user's message.
+        about: words of the question.
+        differ: of two things that are compared `scenes.difference`, and which of the two the
+            answer names (0 or 1, -1 for none).
+        names: words of the answer.
+        number: what was counted.
     """
 
-    places: list[tuple[int, Place]] = field(default_factory=list)
-    pairs: list[tuple[int, int, Difference, int]] = field(default_factory=list)
+    question: str
+    about: Named
+    differ: tuple[float, ...] | None
+    names: Named
+    number: int | None
+
+    @classmethod
+    def of(cls, asked: Asked, question: str, scene: Scene, *, seen: bool) -> Meaning:
+        """Return that of a question as it was typed; `seen` is whether the picture stands before.
+
+        What is read before its picture can tell nothing of it.
+        """
+        about: Named = []
+        differ = None
+        if seen:
+            about = [(words, place(thing, scene)) for words, thing in asked.about]
+        if seen and len(asked.about) == 2:
+            (first, one), (second, other) = asked.about
+            both = [first, second]
+            chosen = both.index(asked.answer) if asked.answer in both else -1
+            differ = (*difference(one, other, scene), float(chosen))
+        names = [(words, place(thing, scene)) for words, thing in asked.names]
+        return cls(question, about, differ, names, asked.number)
+
+
+@dataclass
+class ViewingDocument(Document):
+    """A document and its marks, by the name of a reading."""
+
+    marks: dict[str, list[Mark]] = field(default_factory=dict)
 
 
 class ViewingEncoder(Encoder):
@@ -72,28 +105,40 @@ class ViewingEncoder(Encoder):
         return text
 
     def encode(self, dialogue: Dialogue) -> ViewingDocument:
-        """The dialogue as tokens; the last token of words that mean a thing tells its place."""
+        """The dialogue as tokens, with the marks of its questions and answers."""
         document = super().encode(dialogue)
-        text, found, differing = self.render(dialogue), [], []
-        at = 0
-        for message in dialogue.messages:
-            if message.get("about"):
-                # Repeated words of earlier turns lie before `at`.
-                at = text.index(message["asked"], at)
-            for words, where in message.get("about", ()):
-                at = text.index(words, at) + len(words)
-                found.append((at - 1, where))
-            if message.get("differ"):
-                differing.append((at - 1, message["differ"]))
-        if not found:
+        meant: list[Meaning] = [m["meaning"] for m in dialogue.messages if m.get("meaning")]
+        if not meant:
             return ViewingDocument(document.tokens, document.learned)
+        text = self.render(dialogue)
         encoded = self.tokenizer(text, add_special_tokens=False)
-        places = [(encoded.char_to_token(end), where) for end, where in found]
-        pairs = []
-        for end, differ in differing:
-            second = encoded.char_to_token(end)
-            pairs.append((second, document.learned.index(True, second) - 1, *differ))
-        return ViewingDocument(document.tokens, document.learned, places, pairs)
+        marks: dict[str, list[Mark]] = defaultdict(list)
+        at = 0
+
+        def find(words: str, start: int) -> tuple[int, int]:
+            """Return the first and the last token of words at or after a place in the text."""
+            nonlocal at
+            at = text.index(words, start) + len(words)
+            return encoded.char_to_token(at - len(words)), encoded.char_to_token(at - 1)
+
+        for meaning in meant:
+            # Repeated words of earlier turns lie before `at`.
+            _, end = find(meaning.question, at)
+            at -= len(meaning.question)
+            for words, where in meaning.about:
+                _, end = find(words, at)
+                marks["pointing"].append(((end,), where))
+            last = document.learned.index(True, end) - 1
+            if meaning.differ:
+                marks["comparing"].append(((end, last), meaning.differ))
+            if meaning.number is not None:
+                marks["counting"].append(((last,), (float(meaning.number),)))
+            at = text.index(_ANSWER, at)
+            for words, where in meaning.names:
+                first, end = find(words, at)
+                marks["ahead"].append(((first - 1,), where))
+                marks["pointing"].append(((end,), where))
+        return ViewingDocument(document.tokens, document.learned, dict(marks))
 
 
 def shown(text: str, pictures: int, rng: random.Random) -> dict[str, Any]:
@@ -101,19 +146,6 @@ def shown(text: str, pictures: int, rng: random.Random) -> dict[str, Any]:
     words = [{"type": "text", "text": text}]
     images: list[dict[str, Any]] = [dict(IMAGE) for _ in range(pictures)]
     return {"role": "user", "content": images + words if rng.random() < 0.7 else words + images}
-
-
-def _places(asked: Asked, picture: Picture) -> About:
-    return [(words, place(thing, picture.scene)) for words, thing in asked.about]
-
-
-def _differ(asked: Asked, picture: Picture) -> tuple[Difference, int] | None:
-    if len(asked.about) != 2:
-        return None
-    (first, one), (second, other) = asked.about
-    names = [first, second]
-    chosen = names.index(asked.answer) if asked.answer in names else -1
-    return difference(one, other, picture.scene), chosen
 
 
 class _Talk:
@@ -134,24 +166,19 @@ class _Talk:
             message["tool_calls"] = calls
         self.messages.append(message)
 
-    def ask(
-        self,
-        text: str,
-        pictures: int = 0,
-        about: About = (),
-        differ: tuple[Difference, int] | None = None,
-    ) -> None:
-        content: Any = text
-        if pictures:
-            content = shown(text, pictures, self.rng)["content"]
-            if content[0]["type"] == "text":
-                # What is read before the picture can tell nothing of it.
-                about, differ = (), None
-        # The template passes over the last three.
-        self.messages.append({
-            "role": "user", "content": content,
-            "asked": text, "about": about, "differ": differ,
-        })  # fmt: skip
+    def ask(self, text: str, pictures: int = 0) -> bool:
+        """Add a question; return whether its pictures stand before it."""
+        content: Any = shown(text, pictures, self.rng)["content"] if pictures else text
+        self.messages.append({"role": "user", "content": content})
+        return not pictures or content[0]["type"] != "text"
+
+    def look(self, asked: Asked, picture: Picture, pictures: int = 0) -> None:
+        """Add a question about a picture, and its answer."""
+        question = said(asked.question, self.rng)
+        seen = self.ask(question, pictures)
+        # The template passes over it.
+        self.messages[-1]["meaning"] = Meaning.of(asked, question, picture.scene, seen=seen)
+        self.answer(asked.answer)
 
 
 def said(question: str, rng: random.Random) -> str:
@@ -183,9 +210,7 @@ def one_picture(
         asked = ask(picture.scene, rng, rng.choice(skills) if skills else None)
         if asked is None or asked.question in used:
             continue
-        new = 0 if used else 1
-        talk.ask(said(asked.question, rng), new, _places(asked, picture), _differ(asked, picture))
-        talk.answer(asked.answer)
+        talk.look(asked, picture, 0 if used else 1)
         used.add(asked.question)
     if not used:
         asked = ask(picture.scene, rng, "background")

@@ -1,6 +1,6 @@
-"""Extra tasks that teach quickly: cells tell what stands on them, words where their thing is.
+"""Extra tasks that teach the vision tower quickly: each cell tells what stands on it.
 
-The former train the vision tower together with, and before, the language part; all are thrown away.
+They train it together with, and before, the language part, and are thrown away.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
@@ -125,60 +124,3 @@ class CellTasks(nn.Module):
             hit = left[digits].argmax(-1) == wanted[digits, 2]
             seen["digit"] = float(hit.float().mean())
         return loss, seen
-
-
-class Pointing(nn.Module):
-    """A linear reading of the language part's middle, where words mean a thing: its place.
-
-    Who compares two things must first have found both, and a yes or no alone teaches that slowly.
-    """
-
-    def __init__(self, hidden: int) -> None:
-        super().__init__()
-        self.norm = nn.RMSNorm(hidden, elementwise_affine=False)
-        self.read = nn.Linear(hidden, 4)
-
-    def forward(self, middle: Tensor, places: Tensor) -> Tensor:
-        """Return the loss of (n, hidden) against `scenes.place` of each (n, 4)."""
-        told = self.read(self.norm(middle.float()))
-        return functional.smooth_l1_loss(told, places * EIGHTHS)
-
-
-class Comparing(nn.Module):
-    """Linear readings of how two things differ: where the second is named, and before the answer.
-
-    A difference is learned step by step, where "left" or "right" is a guess until all is right.
-    Where the answer is one of their names, its beginning tells also which of the two it will be.
-    """
-
-    def __init__(self, hidden: int) -> None:
-        super().__init__()
-        self.norm = nn.RMSNorm(hidden, elementwise_affine=False)
-        self.named = nn.Linear(hidden, 3)
-        self.answered = nn.Linear(hidden, 3)
-        self.chosen = nn.Linear(hidden, 1)
-
-    def forward(
-        self, named: Tensor, answered: Tensor, begun: Tensor, differences: Tensor, chosen: Tensor
-    ) -> Tensor:
-        """Return the loss of the states (n, hidden) at three tokens.
-
-        Args:
-            named: where the second thing is named.
-            answered: at the last token before the answer.
-            begun: at the first token of the answer.
-            differences: `scenes.difference` of each pair, (n, 3).
-            chosen: 0 or 1 for the thing whose name is the answer, else -1, (n).
-        """
-        loss = torch.zeros((), device=named.device)
-        for read, state in ((self.named, named), (self.answered, answered)):
-            told = read(self.norm(state.float()))
-            loss = loss + functional.smooth_l1_loss(told, differences * EIGHTHS)
-        which = chosen >= 0
-        if bool(which.any()):
-            for state in (answered, begun):
-                told = self.chosen(self.norm(state[which].float()))[:, 0]
-                loss = loss + functional.binary_cross_entropy_with_logits(
-                    told, chosen[which].float()
-                )
-        return loss

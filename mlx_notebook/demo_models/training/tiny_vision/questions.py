@@ -19,12 +19,18 @@ LARGER = 1.35
 
 @dataclass(frozen=True)
 class Asked:
-    """A question, the skill it tests, its answer, and which words of it mean which thing."""
+    """A question, the skill it tests, and its answer.
+
+    `about` are the words of the question that mean a thing, `names` those of the answer (without
+    their articles), each in order; `number` is the answer of who counts.
+    """
 
     skill: str
     question: str
     answer: str
     about: tuple[tuple[str, Thing], ...] = ()
+    names: tuple[tuple[str, Thing], ...] = ()
+    number: int | None = None
 
 
 def article(name: str) -> str:
@@ -122,7 +128,7 @@ def count(scene: Scene, rng: random.Random) -> Asked | None:
             "How many shapes are there?", "How many shapes do you see?", "Count the shapes.",
             "How many shapes are in the picture?", "How many shapes does the picture show?",
         ))  # fmt: skip
-        return Asked("count", said, str(len(things)))
+        return Asked("count", said, str(len(things)), number=len(things))
     if roll < 0.78:
         kind = rng.choice(things).shape if rng.random() < 0.85 else rng.choice(SHAPES)
         number, name = sum(t.shape == kind for t in things), plural(kind)
@@ -133,7 +139,7 @@ def count(scene: Scene, rng: random.Random) -> Asked | None:
         "How many {} are there?", "How many {} do you see?", "Count the {}.",
         "How many {} are in the picture?",
     ))  # fmt: skip
-    return Asked("count", said.format(name), str(number))
+    return Asked("count", said.format(name), str(number), number=number)
 
 
 _SIDES: dict[str, tuple[Callable[[Thing, Thing], float], tuple[str, ...]]] = {
@@ -142,6 +148,10 @@ _SIDES: dict[str, tuple[Callable[[Thing, Thing], float], tuple[str, ...]]] = {
     "above": (lambda a, b: b.y - a.y, ("above", "higher than")),
     "below": (lambda a, b: a.y - b.y, ("below", "lower than")),
 }
+
+
+def _meant(answer: str, about: tuple[tuple[str, Thing], ...]) -> tuple[tuple[str, Thing], ...]:
+    return ((answer.removeprefix("the "), dict(about)[answer]),)
 
 
 def position(scene: Scene, rng: random.Random) -> Asked | None:
@@ -163,7 +173,7 @@ def position(scene: Scene, rng: random.Random) -> Asked | None:
             "above": "highest", "below": "lowest",
         }[side]  # fmt: skip
         said = rng.choice((f"Which shape is {far}?", f"What is the {outer[side]} shape?"))
-        return Asked("position", said, f"the {first.name}")
+        return Asked("position", said, f"the {first.name}", (), ((first.name, first),))
     named = [(t, references(t, scene)) for t in things]
     named = [(t, found) for t, found in named if found]
     if len(named) < 2:
@@ -185,7 +195,8 @@ def position(scene: Scene, rng: random.Random) -> Asked | None:
         said = rng.choice(
             (f"Which is {lead}, {one} or {other}?", f"What is {lead}: {one} or {other}?")
         )
-        return Asked("position", said, one if ahead(a, b) > 0 else other, about)
+        answer = one if ahead(a, b) > 0 else other
+        return Asked("position", said, answer, about, _meant(answer, about))
     pair, asks = rng.choice((
         (("left", "right"), "Is {} left or right of {}?"),
         (("above", "below"), "Is {} above or below {}?"),
@@ -212,7 +223,8 @@ def size(scene: Scene, rng: random.Random) -> Asked | None:
         said = rng.choice(
             ("Which shape is the {}?", "What is the {} shape?", "Which is the {} shape?")
         )
-        return Asked("size", said.format(rng.choice(words)), f"the {best.name}")
+        said = said.format(rng.choice(words))
+        return Asked("size", said, f"the {best.name}", (), ((best.name, best),))
     named = [(t, references(t, scene)) for t in things]
     named = [(t, found) for t, found in named if found]
     if len(named) < 2:
@@ -229,7 +241,8 @@ def size(scene: Scene, rng: random.Random) -> Asked | None:
     if rng.random() < 0.5:
         return Asked("size", f"Is {one} {word} than {other}?", "yes" if holds else "no", about)
     said = rng.choice((f"Which is {word}, {one} or {other}?", f"What is {word}: {one} or {other}?"))
-    return Asked("size", said, one if holds else other, about)
+    answer = one if holds else other
+    return Asked("size", said, answer, about, _meant(answer, about))
 
 
 def box(scene: Scene, rng: random.Random) -> Asked | None:
@@ -295,15 +308,24 @@ def background(scene: Scene, rng: random.Random) -> Asked | None:
     return Asked("background", said, scene.background)
 
 
+def from_left_to_right(scene: Scene) -> list[Thing]:
+    """Return the things of a scene as a description names them."""
+    return sorted(scene.things, key=lambda t: t.x)
+
+
+def _described(thing: Thing) -> str:
+    return f"{thing.colour} number {thing.text}" if thing.shape == NUMBER else thing.name
+
+
 def description(scene: Scene) -> str | None:
     """Return the scene in a sentence, from left to right; None where the order is unclear."""
-    things = sorted(scene.things, key=lambda t: t.x)
+    things = from_left_to_right(scene)
     if any(b.x - a.x < APART for a, b in itertools.pairwise(things)):
         return None
     if len(things) > 4:
         return None
     names = [
-        f"the {t.colour} number {t.text}" if t.shape == NUMBER else article(t.name) for t in things
+        f"the {_described(t)}" if t.shape == NUMBER else article(_described(t)) for t in things
     ]
     listed = names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
     sentence = f"{listed} on {article(scene.background)} background."
@@ -320,12 +342,13 @@ def describe(scene: Scene, rng: random.Random) -> Asked | None:
         "What does the picture show?", "Describe what you see.", "What is this?",
         "Describe this image.", "What is in this image?", "Tell me what you see.",
     ))  # fmt: skip
-    return Asked("describe", said, sentence)
+    names = tuple((_described(thing), thing) for thing in from_left_to_right(scene))
+    return Asked("describe", said, sentence, names=names)
 
 
 ASKERS: tuple[tuple[Callable[[Scene, random.Random], Asked | None], float], ...] = (
-    (shape, 2.5), (colour, 2.5), (count, 5), (position, 7), (size, 6), (exists, 2), (digits, 5),
-    (background, 0.5), (describe, 3), (box, 3),
+    (shape, 2.5), (colour, 2.5), (count, 7), (position, 6), (size, 5), (exists, 2), (digits, 6),
+    (background, 0.5), (describe, 4), (box, 2),
 )  # fmt: skip
 
 

@@ -22,10 +22,11 @@ from mlx_notebook.demo_models.training.tiny_chat import batches as text
 
 from . import questions, weights
 from .conversations import Viewing, ViewingEncoder, shown
-from .dense import CellTasks, Comparing, Pointing
+from .dense import CellTasks
 from .folder import TOKENIZER
 from .model import Shape, TinyVision
 from .optimisers import Both, share
+from .readings import losses, readings
 from .shards import Picture, read_shard
 from .viewing_batches import Example, Texts, ViewingBatch, Viewings, batch, look
 
@@ -41,17 +42,15 @@ class Trainer:
         self.encoder = ViewingEncoder(TOKENIZER)
         self.model = TinyVision(SHAPE).to(given.device)
         self.tasks = CellTasks(SHAPE.hidden).to(given.device)
-        self.pointing = Pointing(SHAPE.hidden).to(given.device)
-        self.comparing = Comparing(SHAPE.hidden).to(given.device)
-        trained = (self.model, self.tasks, self.pointing, self.comparing)
+        self.readings = readings(SHAPE.hidden, SHAPE.layers).to(given.device)
+        trained = (self.model, self.tasks, self.readings)
         self.training = Both(trained, given.muon, given.adam)
         self.spent, self.step = 0.0, 0
         if given.checkpoint.exists():
             saved = torch.load(given.checkpoint, weights_only=True, map_location=given.device)
             self.model.load_state_dict(saved["model"])
             self.tasks.load_state_dict(saved["tasks"])
-            self.pointing.load_state_dict(saved["pointing"])
-            self.comparing.load_state_dict(saved["comparing"])
+            self.readings.load_state_dict(saved["readings"])
             self.training.load(saved["training"])
             self.spent, self.step = saved["spent"], saved["step"]
         else:
@@ -74,7 +73,7 @@ class Trainer:
             self.model.language_model.load_state_dict(plain)
 
     def see_and_say(self, now: ViewingBatch) -> dict[str, Tensor]:
-        """Return the losses of the answers, the cell tasks, pointing and comparing."""
+        """Return the losses of the answers, the cell tasks and the readings."""
         with torch.autocast(self.given.device, torch.bfloat16):
             seen, outs = look(self.model, now.groups)
             x = self.model.embed(now.tokens, seen, self.encoder.image_token)
@@ -87,19 +86,10 @@ class Trainer:
                 self.tasks(out, group.targets)[0] * (len(group.members) / total)
                 for out, group in zip(outs, now.groups, strict=True)
             ]
-        losses = {"answers": answers, "cells": torch.stack(told).sum()}
-        # Things are found in the middle; what compares them comes after it, then the answer.
-        middle = len(states) // 2
-        if len(now.pointing):
-            row, column = now.pointing.unbind(1)
-            losses["pointing"] = self.pointing(states[middle - 1][row, column], now.places)
-        if len(now.pairs):
-            row, second, last = now.pairs.unbind(1)
-            named, later = states[middle][row, second], states[middle + 1]
-            losses["comparing"] = self.comparing(
-                named, later[row, last], later[row, last + 1], now.differences, now.chosen
-            )
-        return losses
+        return {
+            "answers": answers, "cells": torch.stack(told).sum(),
+            **losses(self.readings, states, now.marks),
+        }  # fmt: skip
 
     def talk(self, now: text.Batch) -> Tensor:
         """Return the loss of a batch without pictures."""
@@ -120,7 +110,7 @@ class Trainer:
         """Write a checkpoint to go on from."""
         state = {
             "model": self.model.state_dict(), "tasks": self.tasks.state_dict(),
-            "pointing": self.pointing.state_dict(), "comparing": self.comparing.state_dict(),
+            "readings": self.readings.state_dict(),
             "training": self.training.state(), "spent": self.spent, "step": self.step,
         }  # fmt: skip
         partial = self.given.checkpoint.with_suffix(".part")
@@ -180,31 +170,29 @@ class Trainer:
             )
         )
         mean: dict[str, float] = {}
-        weights_of = {
-            "answers": 1.0, "cells": given.cells,
-            "pointing": given.pointing, "comparing": given.pointing,
-        }  # fmt: skip
+        weights_of = {"answers": 1.0, "cells": given.cells}
         kept = checked = before = time.monotonic()
         for now in viewings:
             done = self.spent / (60 * given.minutes)
             if done >= 1:
                 break
             found = self.see_and_say(now.to(given.device))
-            torch.stack([weights_of[name] * loss for name, loss in found.items()]).sum().backward()
-            losses = {name: float(loss.detach()) for name, loss in found.items()}
+            weighed = [weights_of.get(name, given.readings) * x for name, x in found.items()]
+            torch.stack(weighed).sum().backward()
+            told = {name: float(loss.detach()) for name, loss in found.items()}
             if given.text_every and self.step % given.text_every == 0:
                 talked = self.talk(next(words))
                 (talked * 0.5).backward()
-                losses["text"] = float(talked.detach())
+                told["text"] = float(talked.detach())
             self.training.step(share(done, self.step, given.fall))
             self.step += 1
-            for name, value in losses.items():
+            for name, value in told.items():
                 mean[name] = 0.95 * mean.get(name, value) + 0.05 * value
             clock = time.monotonic()
             self.spent, before = self.spent + clock - before, clock
             if self.step % 25 == 0:
-                told = " ".join(f"{name} {value:.3f}" for name, value in mean.items())
-                print(f"{self.spent:6.0f} s  step {self.step}  {told}", flush=True)
+                line = " ".join(f"{name} {value:.3f}" for name, value in mean.items())
+                print(f"{self.spent:6.0f} s  step {self.step}  {line}", flush=True)
             if clock - kept > 90:
                 kept = clock
                 self.save()
@@ -229,9 +217,7 @@ def main() -> None:
     parser.add_argument("--text-tokens", type=int, default=4096, help="of a batch without")
     parser.add_argument("--text-every", type=int, default=2, help="steps between batches of text")
     parser.add_argument("--cells", type=float, default=0.15, help="weight of the cell tasks")
-    parser.add_argument(
-        "--pointing", type=float, default=0.5, help="weight of pointing and of comparing"
-    )
+    parser.add_argument("--readings", type=float, default=0.5, help="weight of each reading")
     parser.add_argument(
         "--comparisons", type=float, default=0.2, help="share of documents that only compare"
     )

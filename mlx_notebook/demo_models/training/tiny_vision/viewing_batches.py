@@ -21,6 +21,7 @@ from .dense import targets
 from .model import TinyVision
 from .pixels import CELL, PATCH, patches
 from .positions import positions
+from .readings import NAMES, Marks, marked
 from .shards import Picture, mirrored, read_shard
 
 
@@ -45,23 +46,13 @@ class Group:
 
 @dataclass
 class ViewingBatch:
-    """Padded documents: tokens and learned (rows, length), positions (3, rows, length).
-
-    `pointing` (n, 2) holds rows and columns of tokens that mean a thing, `places` (n, 4) where
-    those things are. `pairs` (m, 3) holds rows, where the second of two things is named, and the
-    last token before the answer; `differences` (m, 3) how they differ, `chosen` (m) which of them
-    is the answer.
-    """
+    """Padded documents: tokens and learned (rows, length), positions (3, rows, length)."""
 
     tokens: Tensor
     learned: Tensor
     positions: Tensor
     groups: list[Group]
-    pointing: Tensor
-    places: Tensor
-    pairs: Tensor
-    differences: Tensor
-    chosen: Tensor
+    marks: Marks
 
     def to(self, device: str) -> ViewingBatch:
         """Return the batch on another device."""
@@ -69,11 +60,14 @@ class ViewingBatch:
             Group(g.rows, g.columns, g.patches.to(device), g.targets.to(device), g.members)
             for g in self.groups
         ]
+        marks = {name: (at.to(device), told.to(device)) for name, (at, told) in self.marks.items()}
         return ViewingBatch(
-            self.tokens.to(device), self.learned.to(device), self.positions.to(device), groups,
-            self.pointing.to(device), self.places.to(device),
-            self.pairs.to(device), self.differences.to(device), self.chosen.to(device),
-        )  # fmt: skip
+            self.tokens.to(device),
+            self.learned.to(device),
+            self.positions.to(device),
+            groups,
+            marks,
+        )
 
 
 def grouped(pictures: Sequence[Picture]) -> list[Group]:
@@ -113,16 +107,19 @@ def batch(examples: Sequence[Example], image_token: int) -> ViewingBatch:
         learned[i, :count] = torch.tensor(example.document.learned)
         grids = [cells(p) for p in example.pictures]
         where[:, i, :count] = torch.tensor(positions(example.document.tokens, grids, image_token))
-    told = [(i, at, place) for i, e in enumerate(examples) for at, place in e.document.places]
-    pairs = [(i, *pair) for i, e in enumerate(examples) for pair in e.document.pairs]
-    return ViewingBatch(
-        tokens, learned, where, grouped([p for e in examples for p in e.pictures]),
-        torch.tensor([(i, at) for i, at, _ in told], dtype=torch.long).reshape(-1, 2),
-        torch.tensor([place for _, _, place in told], dtype=torch.float32).reshape(-1, 4),
-        torch.tensor([pair[:3] for pair in pairs], dtype=torch.long).reshape(-1, 3),
-        torch.tensor([pair[3] for pair in pairs], dtype=torch.float32).reshape(-1, 3),
-        torch.tensor([pair[4] for pair in pairs], dtype=torch.long),
-    )  # fmt: skip
+    marks = {
+        name: marked(
+            name,
+            [
+                ((i, *at), told)
+                for i, example in enumerate(examples)
+                for at, told in example.document.marks.get(name, ())
+            ],
+        )
+        for name in NAMES
+    }
+    pictures = grouped([picture for example in examples for picture in example.pictures])
+    return ViewingBatch(tokens, learned, where, pictures, marks)
 
 
 def look(model: TinyVision, groups: Sequence[Group]) -> tuple[Tensor, list[Tensor]]:

@@ -44,8 +44,8 @@ class PrivateServer:
             # Ctrl-C in a terminal goes to the whole process group: it is meant for the cell.
             start_new_session=True,
         )
-        atexit.register(self.stop)
         try:
+            atexit.register(self.stop)
             self.server = Server(
                 normalise(self._hand_shake(token)), token, "started for this kernel"
             )

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import threading
+import time
 
 import psutil
 import pytest
@@ -95,6 +97,16 @@ def test_a_wrong_variable_is_told_and_nothing_else_tried(start_kernel):
 def test_interrupting_while_it_starts_leaves_nothing_behind(start_kernel):
     kernel = start_kernel()
     me = psutil.Process(kernel.value("__import__('os').getpid()"))
-    kernel.run("%load_ext mlx_notebook", interrupt_after=1.0, check=False)
+
+    def press_stop_when_it_starts():
+        wait_for(me.children, what="a server to start")
+        time.sleep(0.1)
+        kernel.interrupt()
+
+    presser = threading.Thread(target=press_stop_when_it_starts)
+    presser.start()
+    cell = kernel.run("%load_ext mlx_notebook", check=False)
+    presser.join()
+    assert "connected to" not in cell.stdout
     wait_for(lambda: not me.children(), 15, "the half-started server to end")
     kernel.run("%reload_ext mlx_notebook\n%chat --max-tokens 3 Hello")

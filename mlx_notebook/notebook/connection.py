@@ -136,8 +136,8 @@ def _find() -> Server | None:
 
 
 def _explicit(url: str, token: str, found: str) -> Server:
-    url, token_in_url = copied(url)
     try:
+        url, token_in_url = copied(url)
         server = Server(normalise(url), token_in_url or token, found)
     except ValueError as error:
         raise NoServer(f"{error}.") from None

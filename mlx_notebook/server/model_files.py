@@ -96,7 +96,7 @@ def read(folder: Path, name: str, *, expected: frozenset[str] = frozenset()) -> 
     names = None if missing or arrays is None else [array.name for array in arrays]
     choices: dict[str, float] = {}
     try:
-        choices = read_choices(folder)
+        choices = {} if only_embeds else read_choices(folder)
     except (OSError, ValueError) as wrong:
         error = error or str(wrong)
     sees = architectures.sees(config, names)

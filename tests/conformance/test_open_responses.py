@@ -142,5 +142,11 @@ def test_the_settings_in_force_are_told(server: RunningServer) -> None:
         return [response[name] for name in names]
 
     assert told() == [0, 1, 0, 0]  # tiny-chat's generation_config.json does not sample
+    try:
+        settings = {"temperature": 0.3, "top_p": 0.8}
+        server.client.put("mlx/models/tiny-chat/settings", json=settings).raise_for_status()
+        assert told() == [0.3, 0.8, 0, 0]
+    finally:
+        server.client.put("mlx/models/tiny-chat/settings", json={}).raise_for_status()
     asked = {"temperature": 0.5, "top_p": 0.9, "presence_penalty": 1, "frequency_penalty": -1}
     assert told(**asked) == list(asked.values())

@@ -73,7 +73,9 @@ def test_addresses_are_taken_as_people_write_them(given, meant):
     assert normalise(given) == meant
 
 
-@pytest.mark.parametrize("given", ["localhost:8888", "file:///etc/passwd", "http+unix://x", ""])
+@pytest.mark.parametrize(
+    "given", ["localhost:8888", "file:///etc/passwd", "http+unix://x", "", "http://[::1"]
+)
 def test_only_web_addresses_are_taken(given):
     with pytest.raises(NoServer):
         connection.connect(given, "t")

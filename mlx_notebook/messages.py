@@ -27,6 +27,17 @@ ErrorCode = Literal[
 ]
 
 
+RESERVED_KWARGS = frozenset(
+    {
+        *("conversation", "conversations", "messages", "tools", "chat_template"),
+        *("add_generation_prompt", "continue_final_message", "tokenize", "return_dict"),
+        *("return_tensors", "return_assistant_tokens_mask", "sanitize_control_tokens"),
+        *("padding", "truncation", "max_length", "tokenizer_kwargs", "processor_kwargs", "self"),
+    }
+)
+"""Names that `ChatPrompt.template_kwargs` may not have: the renderer's own parameters."""
+
+
 class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
     """What the engine is told once, on its command line, as JSON.
 

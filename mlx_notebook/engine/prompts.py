@@ -7,7 +7,7 @@ from typing import Any
 from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
 from mlx_notebook.engine.language import Language
 from mlx_notebook.engine.sights import Sight
-from mlx_notebook.messages import Prompt, TextPrompt, Tokenize, Tokenized
+from mlx_notebook.messages import RESERVED_KWARGS, Prompt, TextPrompt, Tokenize, Tokenized
 
 DEFAULT_MAX_TOKENS = 4096
 
@@ -46,13 +46,19 @@ def prepare(language: Language, prompt: Prompt, keep_stable: bool = False) -> Pr
     Raises
     ------
     InvalidRequest
-        If the model has no chat template, or its template refuses these messages.
+        If the model has no chat template, its template refuses these messages, or its variables
+        name one of the renderer's own parameters.
     """
     tokenizer = language.tokenizer
     if isinstance(prompt, TextPrompt):
         return feed(tokenizer, prompt)
     conversation = language.conversation(prompt)
     options = prompt.template_kwargs
+    if reserved := RESERVED_KWARGS & options.keys():
+        name = min(reserved)
+        raise InvalidRequest(
+            f"a chat template's variables cannot set '{name}'", f"chat_template_kwargs.{name}"
+        )
     text = apply_template(tokenizer, *conversation, options, prompt.add_generation_prompt)
     tokens = tokenizer.encode(text, add_special_tokens=False)
     stable = len(tokens)

@@ -218,3 +218,26 @@ def test_twice_the_queue_at_once_is_partly_told_to_come_back(server: RunningServ
     for response in refused:
         assert error_of(response, 429)["code"] == "queue_full"
         assert int(response.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize(
+    ("route", "body"),
+    [
+        ("v1/chat/completions", {"messages": HELLO}),
+        ("v1/responses", {"input": "Hello"}),
+        ("v1/messages", {"messages": HELLO, "max_tokens": 4}),
+        ("v1/messages/count_tokens", {"messages": HELLO}),
+        ("apply-template", {"messages": HELLO}),
+        ("tokenize", {"messages": HELLO}),
+    ],
+)
+@pytest.mark.parametrize("name", ["chat_template", "messages", "tools", "tokenize", "max_length"])
+def test_no_request_brings_a_template_of_its_own(
+    server: RunningServer, route: str, body: dict[str, Any], name: str
+) -> None:
+    told = {"chat_template_kwargs": {"enable_thinking": False, name: "{{ 'a' * 99 }}"}}
+    response = server.client.post(route, json={"model": "tiny-chat", **body, **told})
+    assert response.status_code == 400, response.text
+    assert f"'{name}'" in response.json()["error"]["message"]
+    if not route.startswith("v1/messages"):
+        assert response.json()["error"]["param"] == f"chat_template_kwargs.{name}"

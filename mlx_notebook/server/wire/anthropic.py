@@ -13,7 +13,7 @@ from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.anthropic_turns import TurnContent, Turns
 from mlx_notebook.server.wire.conversation import joined_system, with_matched_results
 from mlx_notebook.server.wire.decode import converted
-from mlx_notebook.server.wire.sampling import LocalSampling, StopText
+from mlx_notebook.server.wire.sampling import LocalSampling, StopText, checked_template_kwargs
 
 _Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
@@ -234,8 +234,12 @@ class CountTokensRequest(LocalSampling, kw_only=True):
         return ToolChoice(mode="required", names=[choice.name], parallel=parallel)
 
     def template_kwargs(self) -> dict[str, Any]:
-        """Return what the chat template is told beside messages and tools."""
-        kwargs = dict(self.chat_template_kwargs or {})
+        """Return what the chat template is told beside messages and tools.
+
+        Raises:
+            InvalidRequest: The request sets what is no variable of a template.
+        """
+        kwargs = checked_template_kwargs(self.chat_template_kwargs)
         if self.thinking is not None:
             kwargs.setdefault("enable_thinking", not isinstance(self.thinking, ThinkingDisabled))
         effort = self.output_config.effort if self.output_config else None

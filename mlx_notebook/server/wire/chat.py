@@ -13,6 +13,7 @@ from mlx_notebook.messages import ChatPrompt, Sampling, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.chat_messages import Message, conversation
 from mlx_notebook.server.wire.formats import CompletionParameters, StreamOptions
+from mlx_notebook.server.wire.sampling import checked_template_kwargs
 from mlx_notebook.server.wire.tools import ChosenTools, Mode, Tool, choice, for_template
 
 _Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
@@ -142,8 +143,11 @@ def template_kwargs(
 
     An effort turns thinking on or off, and so does a budget; what the request tells the template
     itself wins.
+
+    Raises:
+        InvalidRequest: The request sets what is no variable of a template.
     """
-    kwargs = dict(given or {})
+    kwargs = checked_template_kwargs(given)
     if effort is not None:
         kwargs.setdefault("enable_thinking", effort not in ("none", "minimal"))
         if effort not in ("none", "minimal"):

@@ -13,7 +13,7 @@ from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.decode import converted
 from mlx_notebook.server.wire.formats import JsonObjectFormat, TextFormat
 from mlx_notebook.server.wire.response_items import Item
-from mlx_notebook.server.wire.sampling import LocalSampling, StopText
+from mlx_notebook.server.wire.sampling import LocalSampling, StopText, checked_template_kwargs
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Includable = Literal[
@@ -240,8 +240,12 @@ class ResponsesRequest(LocalSampling, kw_only=True):
         return None
 
     def template_kwargs(self) -> dict[str, Any]:
-        """Return what the chat template is told beside messages and tools."""
-        kwargs = dict(self.chat_template_kwargs or {})
+        """Return what the chat template is told beside messages and tools.
+
+        Raises:
+            InvalidRequest: The request sets what is no variable of a template.
+        """
+        kwargs = checked_template_kwargs(self.chat_template_kwargs)
         effort = self.reasoning.effort if self.reasoning else None
         if effort is not None:
             kwargs.setdefault("enable_thinking", effort not in ("none", "minimal"))

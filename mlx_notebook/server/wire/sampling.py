@@ -4,9 +4,27 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
-from mlx_notebook.messages import Sampling
+from mlx_notebook.messages import RESERVED_KWARGS, Sampling
+from mlx_notebook.server.errors import InvalidRequest
 
 StopText = Annotated[str, Meta(min_length=1, max_length=4096)]
+
+
+def checked_template_kwargs(given: dict[str, Any] | None) -> dict[str, Any]:
+    """Return a copy of what a request tells the chat template beside messages and tools.
+
+    Raises:
+        InvalidRequest: It names a parameter of the renderer itself, such as the template.
+    """
+    for name in given or ():
+        if name in RESERVED_KWARGS:
+            raise InvalidRequest(
+                f"'chat_template_kwargs' cannot set '{name}': it holds only variables that the "
+                "model's own chat template reads.",
+                param=f"chat_template_kwargs.{name}",
+                code="unsupported_parameter",
+            )
+    return dict(given or {})
 
 
 class LocalSampling(Struct, kw_only=True):

@@ -2,6 +2,52 @@
 // --- chat ---------------------------------------------------------------------------------------
 
 const MOST_PICTURE_BYTES = 8_000_000;
+const APPROVAL_DELAY_MS = 1000;
+
+/**
+ * Ask whether a tool may be called. The question never takes the focus. Its buttons do nothing for
+ * a second after it appears, and a key that was down before it appeared never presses them.
+ */
+function approval(button, decide) {
+  let asking, isOpen, opening, pressed;
+  const call = h("pre", { class: "mlx-call", tabindex: 0, "aria-label": "The call" });
+  const spoken = h("p", { class: "mlx-spoken", role: "alert" });
+  const answer = (label, verdict) => button(label, () => decide(asking.id, verdict));
+  const buttons = [answer("Refuse", "refuse"), answer("Allow", "allow"), answer("Always allow", "always")];
+  const box = h("div", { class: "mlx-said", role: "group", "aria-label": "Tool approval", hidden: true },
+    h("b", {}, "May the model call this tool?"), call, h("div", { class: "mlx-row" }, ...buttons));
+  const isPress = ({ key, target }) => (key === "Enter" || key === " ") && buttons.includes(target);
+  box.addEventListener("keydown", (event) => {
+    if (!isPress(event)) return;
+    pressed = !event.repeat && isOpen ? event.target : undefined;
+    if (!pressed) event.preventDefault();
+  });
+  // The space bar presses a button when it is released.
+  box.addEventListener("keyup", (event) => {
+    if (isPress(event) && pressed !== event.target) event.preventDefault();
+  });
+  box.addEventListener("click", (event) => {
+    if (!isOpen) event.stopPropagation();
+  }, true);
+  return {
+    el: h("div", {}, spoken, box),
+    show(question) {
+      box.hidden = !question;
+      if (question?.id === asking?.id) return;
+      clearTimeout(opening);
+      asking = question;
+      isOpen = pressed = undefined;
+      say(call, question?.text);
+      say(spoken, question && `May the model call ${question.text}? The answers follow the message box.`);
+      if (!question) return;
+      for (const node of buttons) node.setAttribute("aria-disabled", "true");
+      opening = setTimeout(() => {
+        isOpen = true;
+        for (const node of buttons) node.removeAttribute("aria-disabled");
+      }, APPROVAL_DELAY_MS);
+    },
+  };
+}
 
 function buildChat({ root, button, ask, tell }) {
   const log = h("div", { class: "mlx-log", role: "log", "aria-label": "Conversation", tabindex: 0 });
@@ -11,7 +57,6 @@ function buildChat({ root, button, ask, tell }) {
   const pictures = h("div", { class: "mlx-row mlx-pictures" });
   const file = h("input", { type: "file", accept: "image/*", multiple: true, "aria-label": "Pictures", tabindex: -1 });
   const add = h("button", { type: "button", class: "mlx-button", onclick: () => file.click() }, "Add pictures");
-  const question = h("div", { role: "alertdialog", "aria-label": "May the model call this tool?", class: "mlx-said" });
   let waiting = [];
   let last = {};
 
@@ -65,14 +110,18 @@ function buildChat({ root, button, ask, tell }) {
   const halt = button("Stop", async () => { await ask("halt"); text.focus(); });
   const fresh = button("New conversation", async () => { await ask("reset"); text.focus(); });
   text.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); send.click(); }
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+      event.preventDefault();
+      if (!event.repeat) send.click();
+    }
     if (event.key === "Escape" && last.busy) halt.click();
   });
-  const decide = (verdict) => async () => { await ask("decide", { call: last.asking.id, verdict }); text.focus(); };
-  const asked = h("p", { class: "mlx-text" });
-  question.append(h("b", {}, "May the model call this tool?"), asked, h("div", { class: "mlx-row" },
-    button("Allow", decide("allow"), { kind: "mlx-main" }), button("Always allow", decide("always")), button("Refuse", decide("refuse"))));
-  root.append(empty, log, question, h("div", { class: "mlx-compose" }, text, pictures,
+  const question = approval(button, async (call, verdict) => {
+    const hadFocus = question.el.contains(document.activeElement);
+    await ask("decide", { call, verdict });
+    if (hadFocus) text.focus();
+  });
+  root.append(empty, log, h("div", { class: "mlx-compose" }, text, pictures, question.el,
     h("div", { class: "mlx-row" }, h("label", { class: "mlx-row" }, "Model", models), add, file, h("span", { class: "mlx-grow" }), fresh, halt, send)));
 
   const update = (row, entry) => {
@@ -96,7 +145,6 @@ function buildChat({ root, button, ask, tell }) {
       models.replaceChildren(...names.map((name) => h("option", {}, name)));
       if (names.includes(chosen)) models.value = chosen;
     }
-    const wasAsking = last.asking?.id;
     last = state;
     const entries = Object.entries(state.entries ?? {});
     empty.hidden = entries.length > 0;
@@ -113,9 +161,7 @@ function buildChat({ root, button, ask, tell }) {
     send.hidden = Boolean(state.busy);
     halt.hidden = !state.busy;
     fresh.hidden = !entries.length;
-    question.hidden = !state.asking;
-    say(asked, state.asking?.text);
-    if (state.asking && state.asking.id !== wasAsking) question.querySelector("button").focus();
+    question.show(state.asking);
   };
 }
 

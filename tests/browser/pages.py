@@ -152,3 +152,20 @@ def panel(page, title: str):
 
 def digits(text: str) -> list[int]:
     return [int(found.replace(",", "")) for found in re.findall(r"\d[\d,]*", text)]
+
+
+def press(place, name):
+    place.get_by_role("button", name=name, exact=True).click()
+
+
+def axe(page):
+    """Serious faults inside of our panels."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page, context=".mlx-panel").response["violations"]
+    return [
+        (fault["id"], node["html"][:200])
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+        for node in fault["nodes"]
+    ]

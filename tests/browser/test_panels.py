@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.pages import panel, run_cell, set_theme
+from tests.browser.pages import axe, panel, press, run_cell, set_theme
 from tests.hub import Repository, tiny_chat
 from tests.notebook.jupyter import wait_for
 
@@ -32,28 +32,7 @@ TOOL = {
         },
     },
 }
-# Draws a red circle into the clipboard, or into what a drag carries.
-GIVE_PICTURE = """async (way) => {
-    const canvas = Object.assign(document.createElement("canvas"), {width: 96, height: 96});
-    const ink = canvas.getContext("2d");
-    ink.fillStyle = "white";
-    ink.fillRect(0, 0, 96, 96);
-    ink.fillStyle = "red";
-    ink.arc(48, 48, 26, 0, 7);
-    ink.fill();
-    const blob = await new Promise((done) => canvas.toBlob(done, "image/png"));
-    if (way === "pasted") {
-        await navigator.clipboard.write([new ClipboardItem({"image/png": blob})]);
-    } else {
-        window.dragged = new DataTransfer();
-        window.dragged.items.add(new File([blob], "dropped.png", {type: "image/png"}));
-    }
-}"""
 SUM = [{"role": "user", "content": "What is 17 plus 25?"}]
-
-
-def press(place, name):
-    place.get_by_role("button", name=name, exact=True).click()
 
 
 def saves(page, file, control):
@@ -62,19 +41,6 @@ def saves(page, file, control):
     control.press("Control+s")
     page.wait_for_timeout(300)
     return file.stat().st_mtime_ns > before
-
-
-def axe(page):
-    """Serious faults inside of our panels."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found = Axe().run(page, context=".mlx-panel").response["violations"]
-    return [
-        (fault["id"], node["html"][:200])
-        for fault in found
-        if fault["impact"] in ("serious", "critical")
-        for node in fault["nodes"]
-    ]
 
 
 def test_models_are_loaded_swapped_pinned_unloaded_and_found(browser, lab):
@@ -221,73 +187,6 @@ def test_a_tool_call_is_inspected_copied_replayed_and_exported(browser, lab):
     with page.expect_download() as saved:
         press(inspector, "Export all")
     assert len(json.loads(Path(saved.value.path()).read_text())) >= 3
-
-
-def test_a_tool_is_allowed_and_refused_and_an_answer_is_stopped(browser, lab):
-    lab.notebook("chat.ipynb", f"{ADD}\nmlx_notebook.chat_panel([add], 'tiny-chat', temperature=0)")
-    page = browser.open("chat.ipynb")
-    run_cell(page)
-    chat = panel(page, "Chat")
-    message = chat.get_by_role("textbox", name="Message")
-    for verdict, outcome in (("Allow", "done"), ("Refuse", "refused")):
-        message.fill("What is 17 plus 25?")
-        message.press("Enter")
-        question = chat.get_by_role("alertdialog")
-        expect(question.get_by_text("add(a=17, b=25)")).to_be_visible()
-        browser.picture(page, f"chat-{verdict.lower()}", of=chat)
-        press(question, verdict)
-        expect(chat.get_by_text(f"add(a=17, b=25) – {outcome}")).to_be_visible()
-        expect(chat.get_by_role("button", name="Send")).to_be_visible()
-        if verdict == "Allow":
-            assert axe(page) == []
-            press(chat, "New conversation")
-            expect(chat.get_by_text("Say something.")).to_be_visible()
-    press(chat, "New conversation")
-    message.fill("What is 17 plus 25?")
-    press(chat, "Send")
-    expect(chat.get_by_role("alertdialog")).to_be_visible()
-    chat.get_by_role("button", name="Stop", exact=True).press("Enter")
-    expect(chat.get_by_role("alertdialog")).to_be_hidden()
-    expect(message).to_be_focused()
-    expect(chat.get_by_text("stopped")).to_be_visible()
-    expect(chat.get_by_role("button", name="Send")).to_be_visible()
-    press(chat, "New conversation")
-    for is_first in (True, False):
-        message.fill("What is 17 plus 25?")
-        message.press("Enter")
-        if is_first:
-            press(question, "Always allow")
-        expect(chat.get_by_role("button", name="Send")).to_be_visible()
-    expect(chat.get_by_text("add(a=17, b=25) – done")).to_have_count(2)
-
-
-def test_a_picture_is_pasted_or_dropped_and_seen_by_a_model(browser, lab):
-    lab.notebook("seen.ipynb", "import mlx_notebook\nmlx_notebook.chat_panel(temperature=0)")
-    page = browser.open("seen.ipynb")
-    run_cell(page)
-    chat = panel(page, "Chat")
-    message = chat.get_by_role("textbox", name="Message")
-    chat.get_by_label("Model", exact=True).select_option("tiny-chat")
-    for way in ("pasted", "dropped"):
-        page.evaluate(GIVE_PICTURE, way)
-        if way == "pasted":
-            message.press("Control+v")
-        else:
-            files = page.evaluate_handle("window.dragged")
-            message.dispatch_event("drop", {"dataTransfer": files})
-        expect(chat.get_by_role("img", name=re.compile(r"\.png$"))).to_be_visible()
-        expect(chat.get_by_text("tiny-chat cannot see pictures")).to_be_visible()
-        if way == "pasted":
-            chat.get_by_role("button", name=re.compile(r"Take .*\.png away")).click()
-            expect(chat.get_by_role("img")).to_have_count(0)
-    chat.get_by_label("Model", exact=True).select_option("tiny-vision")
-    expect(chat.get_by_text("tiny-chat cannot see pictures")).to_be_hidden()
-    message.fill("What is in this picture?")
-    message.press("Enter")
-    expect(chat.get_by_text(re.compile("red circle"))).to_be_visible(timeout=60_000)
-    expect(chat.get_by_role("img", name="Picture of this message")).to_be_visible()
-    browser.picture(page, "chat-picture", of=chat)
-    assert axe(page) == []
 
 
 @pytest.mark.parametrize("front", ["lab", "notebook"])

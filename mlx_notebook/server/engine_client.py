@@ -31,8 +31,8 @@ from mlx_notebook.server.supervisor import Supervisor
 
 T = TypeVar("T", bound=Event)
 
-# What the ids of orders to load begin with.
-_LOAD = "load-"
+# What the ids of orders about models begin with.
+_LOAD, _UNLOAD, _PIN = "load-", "unload-", "pin-"
 
 
 class EngineClient:
@@ -129,7 +129,7 @@ class EngineClient:
         Raises:
             ApiError: It is not resident.
         """
-        command = Pin(id=f"pin-{uuid.uuid4().hex}", model=model, pinned=pinned)
+        command = Pin(id=f"{_PIN}{uuid.uuid4().hex}", model=model, pinned=pinned)
         return await self._answer(command, Pinned)
 
     async def unload(self, model: str) -> int:
@@ -140,7 +140,7 @@ class EngineClient:
         """
         if self._supervisor.ready is None:
             return 0
-        command = Unload(id=f"unload-{uuid.uuid4().hex}", model=model)
+        command = Unload(id=f"{_UNLOAD}{uuid.uuid4().hex}", model=model)
         return (await self._answer(command, Unloaded)).freed
 
     async def _answer(self, command: Tokenize | Embed | Load | Unload | Pin, kind: type[T]) -> T:
@@ -152,6 +152,16 @@ class EngineClient:
                     if isinstance(event, kind):
                         return event
         raise RuntimeError(f"the engine did not answer with {kind.__name__}")
+
+    @property
+    def wanted(self) -> list[str]:
+        """Models that requests and orders in flight need in memory, each once."""
+        needed = (
+            stream.model
+            for stream in self._flights.streams
+            if not stream.ended and not stream.id.startswith((_UNLOAD, _PIN))
+        )
+        return list(dict.fromkeys(needed))
 
     def cancel(self, id: str) -> bool:
         """Stop a request that is in flight, with all its parts; return whether there was one."""

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from itertools import pairwise
 
 import msgspec
 
@@ -59,11 +60,20 @@ class Telemetry:
             )
         )
 
+    @property
+    def is_moving(self) -> bool:
+        """Whether a chart of the history changes with every second, even when nothing happens."""
+        return any(_drawn(one) != _drawn(next_one) for one, next_one in pairwise(self.history))
+
     def _sum(self) -> Totals:
         now = self.stats.totals if self.stats else Totals()
         return Totals(
             *(getattr(self._before, name) + getattr(now, name) for name in Totals.__struct_fields__)
         )
+
+
+def _drawn(point: HistoryPoint) -> tuple[float, ...]:
+    return point.decode, point.prefill, point.active, point.memory
 
 
 def _notable(stats: Stats) -> tuple[object, ...]:

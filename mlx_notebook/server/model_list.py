@@ -36,6 +36,27 @@ def budget(extension: "MlxNotebookApp") -> wire.Budget:
     return wire.Budget(limit, used)
 
 
+def loading(extension: "MlxNotebookApp") -> list[str]:
+    """Return the models that are loading or wait for memory, those that the engine tells first.
+
+    A model counts from the moment something asks for it: the engine may still have to start.
+    """
+    stats = extension.supervisor.telemetry.stats
+    told = stats.loading if stats else []
+    resident = {model.model for model in stats.resident} if stats else set()
+    wanted = extension.engine.wanted
+    return [*told, *(name for name in wanted if name not in resident and name not in told)]
+
+
+def load_progress(extension: "MlxNotebookApp", entry: Entry) -> wire.Progress:
+    """Return how many bytes of a model's weights are in memory; none before the engine tells."""
+    stats, ready = extension.supervisor.telemetry.stats, extension.supervisor.ready
+    if stats is not None and stats.progress is not None and stats.progress.model == entry.name:
+        return wire.Progress("loading", stats.progress.done, stats.progress.total, None)
+    precise = full_precision(ready.device if ready else None)
+    return wire.Progress("loading", 0, entry.footprint(full_precision=precise).weights, None)
+
+
 class _Lister:
     """Describes models against one state of the engine."""
 
@@ -43,11 +64,12 @@ class _Lister:
         supervisor = extension.supervisor
         stats = supervisor.telemetry.stats
         self.budget = budget(extension)
+        self._extension = extension
         self._catalog = extension.catalog
         self._default = default
         self._resident = {model.model: model for model in stats.resident} if stats else {}
         self._pinned = sum(model.bytes for model in self._resident.values() if model.pinned)
-        self._loading = set(stats.loading) if stats else set()
+        self._loading = set(loading(extension))
         self._downloads = extension.downloads.current
         ready = supervisor.ready
         self._full_precision = full_precision(ready.device if ready else None)
@@ -79,7 +101,7 @@ class _Lister:
             why_not=why_not,
             error=self._catalog.problem(entry),
             description=None,
-            progress=self._progress(entry.name),
+            progress=self._progress_of(entry),
             reloads=resident is not None and entry.is_outdated(resident),
         )
 
@@ -146,10 +168,14 @@ class _Lister:
             return "incomplete"
         return "broken" if self._catalog.problem(entry) else "available"
 
+    def _progress_of(self, entry: Entry) -> wire.Progress | None:
+        if self._state(entry, self._resident.get(entry.name)) == "loading":
+            return load_progress(self._extension, entry)
+        return self._progress(entry.name)
+
     def _progress(self, name: str) -> wire.Progress | None:
-        if (download := self._downloads.get(name)) is not None:
-            return download.progress
-        return wire.Progress("loading", 0, None, None) if name in self._loading else None
+        download = self._downloads.get(name)
+        return download.progress if download is not None else None
 
     def _why_not(self, need: int) -> str | None:
         limit = self.budget.limit

@@ -12,7 +12,7 @@ from mlx_notebook.server.base import ApiHandler, EventStreamHandler, StreamClose
 from mlx_notebook.server.catalog import Entry
 from mlx_notebook.server.downloads import Download
 from mlx_notebook.server.errors import ApiError, InvalidRequest, NotFound, model_not_found
-from mlx_notebook.server.model_list import listed
+from mlx_notebook.server.model_list import listed, load_progress
 from mlx_notebook.server.settings import ModelSettings
 from mlx_notebook.server.streams import RequestStream
 from mlx_notebook.server.wire import models as wire
@@ -66,7 +66,7 @@ class LoadHandler(EventStreamHandler):
                 loaded = asyncio.create_task(_loaded(stream))
                 try:
                     while not loaded.done():
-                        await self._send_progress(entry.name)
+                        await self._send_progress(entry)
                         await asyncio.wait({loaded}, timeout=_PROGRESS_SECONDS)
                 finally:
                     loaded.cancel()
@@ -78,12 +78,9 @@ class LoadHandler(EventStreamHandler):
         except StreamClosedError:
             self.client_left = True
 
-    async def _send_progress(self, model: str) -> None:
-        stats = self.extension.supervisor.telemetry.stats
-        progress = stats.progress if stats is not None else None
-        ours = progress if progress is not None and progress.model == model else None
-        done, total = (ours.done, ours.total) if ours is not None else (0, None)
-        await self.send_event(wire.LoadingEvent(model, done, total, None))
+    async def _send_progress(self, entry: Entry) -> None:
+        at = load_progress(self.extension, entry)
+        await self.send_event(wire.LoadingEvent(entry.name, at.done, at.total, None))
 
 
 async def _loaded(stream: RequestStream) -> Loaded:

@@ -5,6 +5,7 @@ from tornado import web
 
 from mlx_notebook.server.base import ApiHandler
 from mlx_notebook.server.catalog import Entry
+from mlx_notebook.server.model_list import loading
 from mlx_notebook.server.wire import models as wire
 
 
@@ -17,11 +18,11 @@ class ModelsBase(ApiHandler):
         """Return models as `v1/models` shows them."""
         stats = self.extension.supervisor.telemetry.stats
         loaded = {resident.model: resident for resident in stats.resident} if stats else {}
-        loading = set(stats.loading) if stats else set()
+        coming = set(loading(self.extension))
         default = await self.extension.catalog.default()
 
         def state(name: str) -> wire.ModelState:
-            return "loaded" if name in loaded else "loading" if name in loading else "available"
+            return "loaded" if name in loaded else "loading" if name in coming else "available"
 
         return [
             wire.Model(

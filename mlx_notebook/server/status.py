@@ -11,7 +11,7 @@ from tornado.iostream import StreamClosedError
 from mlx_notebook.messages import Stats
 from mlx_notebook.server import errors
 from mlx_notebook.server.base import ApiHandler, EventStreamHandler
-from mlx_notebook.server.model_list import budget
+from mlx_notebook.server.model_list import budget, loading
 from mlx_notebook.server.supervisor import Supervisor
 from mlx_notebook.server.wire import status as wire
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mlx_notebook.server.app import MlxNotebookApp
 
 _SHORTEST_INTERVAL = 0.25
+_HISTORY_SECONDS = 1.0
 _KEEP_ALIVE_SECONDS = 10.0
 
 
@@ -31,7 +32,7 @@ def current_status(extension: "MlxNotebookApp") -> wire.Status:
     return wire.Status(
         engine=supervisor.status,
         default_model=extension.catalog.default_now,
-        loading=stats.loading if stats else [],
+        loading=loading(extension),
         progress=_progress(stats),
         models=[
             wire.ResidentModel(
@@ -141,7 +142,11 @@ class EventsHandler(EventStreamHandler):
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """Send the status at once, then whenever it differs, at most four times a second."""
+        """Send the status at once, then whenever it differs, at most four times a second.
+
+        Its history has a new point every second, so it is sent every second until all points are
+        the same: charts of it end at rest.
+        """
         supervisor = self.extension.supervisor
         await self.extension.catalog.default()
         self.open_stream()
@@ -154,8 +159,13 @@ class EventsHandler(EventStreamHandler):
                     await self.send(b"data: %b\n\n" % status)
                     await anyio.sleep(_SHORTEST_INTERVAL)
                     while supervisor.version == version:
-                        with anyio.move_on_after(_KEEP_ALIVE_SECONDS):
+                        is_moving = supervisor.telemetry.is_moving
+                        with anyio.move_on_after(
+                            _HISTORY_SECONDS if is_moving else _KEEP_ALIVE_SECONDS
+                        ):
                             await supervisor.change(version)
+                            break
+                        if is_moving:
                             break
                         await self.send(b": keep-alive\n\n")
             except StreamClosedError:

@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from mlx_notebook.server.history import Telemetry
 from tests.server.running import HELLO, RunningServer, running, wait_for
 
 
@@ -40,6 +41,31 @@ def test_the_history_has_a_point_a_second(server: RunningServer) -> None:
     assert len(points) <= 120
     gaps = [b["time"] - a["time"] for a, b in pairwise(points)]
     assert sum(gaps) / len(gaps) == pytest.approx(1, abs=0.3)
+
+
+def test_the_history_is_sent_until_it_is_at_rest(server: RunningServer) -> None:
+    server.works()
+    ended = time.time()
+    with server.client.stream("GET", "mlx/events") as response:
+        for line in response.iter_lines():
+            assert time.time() - ended < 30, "the last history that was sent is an old one"
+            if line.startswith("data: "):
+                last = json.loads(line.removeprefix("data: "))["history"][-1]
+                if last["time"] > ended + 5:
+                    break
+    assert (last["active"], last["decode"], last["prefill"]) == (0, 0, 0)
+
+
+def test_a_history_of_equal_points_is_not_sent_again() -> None:
+    telemetry = Telemetry()
+    for _ in range(3):
+        telemetry.sample(0)
+    assert not telemetry.is_moving
+    telemetry.sample(1)
+    assert telemetry.is_moving
+    for _ in range(120):
+        telemetry.sample(0)
+    assert not telemetry.is_moving
 
 
 def test_a_live_request_is_seen_and_can_be_cancelled(server: RunningServer) -> None:
@@ -108,8 +134,9 @@ def test_events_come_when_something_changes_and_at_most_four_a_second(
     at, first = seen[0]
     assert at < 1
     assert first.keys() == server.status().keys()
+    # The history alone is sent once a second.
     idle = [t for t, _ in seen if 0.1 < t < 1.9]
-    assert len(idle) <= 1
+    assert len(idle) <= 2
     busy = [status for _, status in seen if status["requests"]]
     assert busy
     gaps = [b - a for (a, _), (b, _) in pairwise(seen)]

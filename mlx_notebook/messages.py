@@ -163,7 +163,10 @@ class ModelOptions(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
 
 
 class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_defaults=True):
-    """Generate `n` rows from one prompt with the model in the folder `path`."""
+    """Generate `n` rows from one prompt with the model in the folder `path`.
+
+    Only requests with the same `cache_salt` reuse each other's computed prompts.
+    """
 
     id: str
     model: str
@@ -176,6 +179,7 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
     output_format: OutputFormat | None = None
     thinking_budget: int | None = None
     prompt_logprobs: int | None = None
+    cache_salt: str = ""
     trace: bool = False
 
 

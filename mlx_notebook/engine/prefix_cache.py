@@ -3,10 +3,12 @@
 A thin layer over mlx-lm's `LRUPromptCache` (a trie of token sequences), one a model: it shares one
 memory budget between them, always leaves at least one token to feed, and evaluates what it keeps,
 so that no entry holds on to the batch that it was cut out of. Where there is a disk to keep prompts
-on, it is offered what comes and what goes.
+on, it is offered what comes and what goes. Prompts with different salts never share an entry, as
+with vLLM's `cache_salt`.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -44,7 +46,9 @@ class PrefixCache:
         if self._disk is not None:
             self._disk.open(model, identity, empty)
 
-    def fetch(self, model: str, tokens: list[int]) -> tuple[list[Any] | None, list[int]]:
+    def fetch(
+        self, model: str, tokens: list[int], salt: str = ""
+    ) -> tuple[list[Any] | None, list[int]]:
         """The cache of the longest known prefix of `tokens`, and the tokens that remain to feed.
 
         At least one token remains. The cache is a copy that the caller owns; None if nothing fits.
@@ -52,46 +56,48 @@ class PrefixCache:
         entries = self._models.get(model)
         if entries is None or len(tokens) < 2:
             return None, tokens
-        cache, rest = entries.fetch_nearest_cache(model, tokens[:-1])
+        cache, rest = entries.fetch_nearest_cache(salt, tokens[:-1])
         return cache, [*rest, tokens[-1]]
 
-    def covered(self, model: str, tokens: list[int]) -> int:
+    def covered(self, model: str, tokens: list[int], salt: str = "") -> int:
         """How many first tokens of a prompt are in memory, leaving one to feed."""
         entries = self._models.get(model)
         if entries is None or len(tokens) < 2:
             return 0
-        found = entries._trie.search(model, tokens[:-1])
+        found = entries._trie.search(salt, tokens[:-1])
         if found.exact is not None:
             return len(found.exact)
         shorter = len(found.shorter or ())
         if found.longer is None or found.common_prefix <= shorter:
             return shorter
-        longer = entries._trie.get(model, found.longer).prompt_cache
+        longer = entries._trie.get(salt, found.longer).prompt_cache
         return int(found.common_prefix) if can_trim_prompt_cache(longer) else shorter
 
-    def on_disk(self, model: str, tokens: list[int]) -> int:
+    def on_disk(self, model: str, tokens: list[int], salt: str = "") -> int:
         """How many first tokens of a prompt are on disk. Any thread."""
-        return self._disk.find(model, tokens) if self._disk is not None else 0
+        return self._disk.find(model, tokens, salt) if self._disk is not None else 0
 
-    def read(self, model: str, tokens: list[int]) -> tuple[int, Arrays]:
+    def read(self, model: str, tokens: list[int], salt: str = "") -> tuple[int, Arrays]:
         """Read from disk, for `restore`. Any thread."""
-        return self._disk.read(model, tokens) if self._disk is not None else (0, {})
+        return self._disk.read(model, tokens, salt) if self._disk is not None else (0, {})
 
-    def restore(self, model: str, tokens: list[int], count: int, arrays: Arrays) -> None:
+    def restore(
+        self, model: str, tokens: list[int], count: int, arrays: Arrays, salt: str = ""
+    ) -> None:
         """Take in what was read, unless memory has more by now."""
-        if self._disk is None or count <= self.covered(model, tokens):
+        if self._disk is None or count <= self.covered(model, tokens, salt):
             return
         cache = self._disk.restore(model, count, arrays)
         if cache is not None:
-            self._insert(model, tokens[:count], cache)
+            self._insert(model, tokens[:count], cache, salt)
 
-    def keep(self, model: str, tokens: list[int], cache: list[Any]) -> None:
+    def keep(self, model: str, tokens: list[int], cache: list[Any], salt: str = "") -> None:
         """Remember the cache of a sequence; it must hold exactly `tokens`."""
         if not tokens or not cache:
             return
-        self._insert(model, list(tokens), cache)
+        self._insert(model, list(tokens), cache, salt)
         if self._disk is not None:
-            self._disk.offer(model, tokens, cache, going=False)
+            self._disk.offer(model, tokens, cache, salt, going=False)
 
     def shrink(self, max_bytes: int) -> None:
         """Hold so many bytes at most from now until more comes; models unused for longest first."""
@@ -116,23 +122,23 @@ class PrefixCache:
         if self._disk is not None:
             self._disk.drain(seconds)
 
-    def _insert(self, model: str, tokens: list[int], cache: list[Any]) -> None:
+    def _insert(self, model: str, tokens: list[int], cache: list[Any], salt: str) -> None:
         mx.eval([layer.state for layer in cache])
         # The model used last stands last.
-        entries = self._models.pop(model, None) or self._entries()
+        entries = self._models.pop(model, None) or self._entries(model)
         self._models[model] = entries
-        entries.insert_cache(model, tokens, cache)
+        entries.insert_cache(salt, tokens, cache)
         self.shrink(self._max_bytes)
 
-    def _entries(self) -> LRUPromptCache:
+    def _entries(self, model: str) -> LRUPromptCache:
         entries = LRUPromptCache(self._max_entries, self._max_bytes)
         if self._disk is not None:
-            entries._trie = _Trie(self._evicted)
+            entries._trie = _Trie(partial(self._evicted, model))
         return entries
 
-    def _evicted(self, model: str, tokens: list[int], cache: list[Any]) -> None:
+    def _evicted(self, model: str, salt: str, tokens: list[int], cache: list[Any]) -> None:
         assert self._disk is not None
-        self._disk.offer(model, tokens, cache, going=True)
+        self._disk.offer(model, tokens, cache, salt, going=True)
 
 
 class _Trie(PromptTrie):
@@ -142,8 +148,8 @@ class _Trie(PromptTrie):
         super().__init__()
         self._gone = gone
 
-    def pop(self, model: str, tokens: list[int]) -> Any:
+    def pop(self, salt: str, tokens: list[int]) -> Any:
         """Take an entry out."""
-        entry = super().pop(model, tokens)
-        self._gone(model, tokens, entry.prompt_cache)
+        entry = super().pop(salt, tokens)
+        self._gone(salt, tokens, entry.prompt_cache)
         return entry

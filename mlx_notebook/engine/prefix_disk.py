@@ -61,7 +61,9 @@ class PrefixDisk:
         self._pending = {done: size for done, size in self._pending.items() if not done.done()}
         return sum(self._pending.values())
 
-    def offer(self, model: str, tokens: list[int], cache: list[Any], *, going: bool) -> None:
+    def offer(
+        self, model: str, tokens: list[int], cache: list[Any], salt: str = "", *, going: bool
+    ) -> None:
         """Have a sequence written if it is worth it; `going`: memory lets go of it now."""
         known = self._models.get(model)
         if known is None or len(tokens) < (BLOCK if going else WORTH):
@@ -74,18 +76,20 @@ class PrefixDisk:
         arrays = to_arrays(cache, len(tokens))
         if arrays is not None:
             new = BLOCK if going else WORTH
-            job = self._writer.submit(self._write, known.identity, list(tokens), arrays, new)
+            job = self._writer.submit(self._write, known.identity, list(tokens), arrays, salt, new)
             self._pending[job] = size
 
-    def find(self, model: str, tokens: list[int]) -> int:
+    def find(self, model: str, tokens: list[int], salt: str = "") -> int:
         """How many first tokens of a prompt are on disk, leaving one to feed. Any thread."""
         known = self._models.get(model)
-        return self._store.find(known.identity, tokens[:-1]) if known is not None else 0
+        return self._store.find(known.identity, tokens[:-1], salt) if known is not None else 0
 
-    def read(self, model: str, tokens: list[int]) -> tuple[int, Arrays]:
+    def read(self, model: str, tokens: list[int], salt: str = "") -> tuple[int, Arrays]:
         """Read what `find` found; a count and arrays for `restore`. Any thread."""
         known = self._models.get(model)
-        return self._store.read(known.identity, tokens[:-1]) if known is not None else (0, {})
+        if known is None:
+            return 0, {}
+        return self._store.read(known.identity, tokens[:-1], salt)
 
     def restore(self, model: str, count: int, arrays: Arrays) -> list[Any] | None:
         """The cache that was read, or None if there is none. On the owner's thread."""
@@ -102,10 +106,10 @@ class PrefixDisk:
         """Wait for what is being written, at most so long."""
         wait(self._pending, seconds)
 
-    def _write(self, identity: str, tokens: list[int], arrays: Arrays, new: int) -> None:
+    def _write(self, identity: str, tokens: list[int], arrays: Arrays, salt: str, new: int) -> None:
         try:
-            if len(tokens) - self._store.find(identity, tokens) >= new:
-                written = self._store.write(identity, tokens, arrays)
+            if len(tokens) - self._store.find(identity, tokens, salt) >= new:
+                written = self._store.write(identity, tokens, arrays, salt)
                 log.debug("kept %d tokens on disk, %.1f MB new", len(tokens), written / 1e6)
         except Exception:
             log.exception("a prompt could not be written")

@@ -1,10 +1,10 @@
 """Computed prompts on disk, where they outlive the engine.
 
 A prompt is kept in blocks of `BLOCK` tokens, one safetensors file each. A block's name is a hash
-of the model's identity and of all tokens up to its end, so prompts that begin alike share their
-files, and a conversation that grows adds only what is new. Files appear by renaming, carry their
-tokens and a checksum, and are readable by their user only. Those unused for longest go first, the
-end of a prompt before its beginning.
+of the model's identity, the salt and all tokens up to its end, so prompts that begin alike share
+their files, and a conversation that grows adds only what is new. Files appear by renaming, carry
+their tokens and a checksum, and are readable by their user only. Those unused for longest go first,
+the end of a prompt before its beginning.
 
 Nothing here knows MLX: arrays are numpy's, by name, with the tokens along the last axis but one.
 """
@@ -57,16 +57,16 @@ class PrefixStore:
         self._lock = threading.Lock()
         self._complained = False
 
-    def find(self, identity: str, tokens: list[int]) -> int:
+    def find(self, identity: str, tokens: list[int], salt: str = "") -> int:
         """How many of the first tokens are here, by whole blocks."""
         found = 0
-        for file, end in self._blocks(identity, tokens):
+        for file, end in self._blocks(identity, tokens, salt):
             if not os.path.isfile(file):  # False, too, where the folder may not be read
                 break
             found = end
         return found
 
-    def read(self, identity: str, tokens: list[int]) -> tuple[int, Arrays]:
+    def read(self, identity: str, tokens: list[int], salt: str = "") -> tuple[int, Arrays]:
         """Read the longest prefix of `tokens` that is whole.
 
         A block that is damaged is removed and ends the prefix; that is logged, and no error.
@@ -77,7 +77,7 @@ class PrefixStore:
             How many tokens the arrays hold; none if `count` is 0.
         """
         count, blocks, files = 0, list[Arrays](), list[Path]()
-        for file, end in self._blocks(identity, tokens):
+        for file, end in self._blocks(identity, tokens, salt):
             block = _read(file, tokens[end - BLOCK : end])
             if block is None or (blocks and block.keys() != blocks[0].keys()):
                 break
@@ -90,7 +90,7 @@ class PrefixStore:
         names = blocks[0]
         return count, {n: np.concatenate([b[n] for b in blocks], axis=-2) for n in names}
 
-    def write(self, identity: str, tokens: list[int], arrays: Arrays) -> int:
+    def write(self, identity: str, tokens: list[int], arrays: Arrays, salt: str = "") -> int:
         """Write those blocks of a sequence that are not here yet, its beginning first.
 
         Returns
@@ -99,7 +99,7 @@ class PrefixStore:
         """
         written, files = 0, list[Path]()
         try:
-            for file, end in self._blocks(identity, tokens):
+            for file, end in self._blocks(identity, tokens, salt):
                 if not os.path.isfile(file):
                     written += self._write(file, tokens[end - BLOCK : end], end, arrays)
                     if written > self._max_bytes:
@@ -117,10 +117,10 @@ class PrefixStore:
                 self._prune()
         return written
 
-    def _blocks(self, identity: str, tokens: list[int]) -> Iterator[tuple[Path, int]]:
+    def _blocks(self, identity: str, tokens: list[int], salt: str) -> Iterator[tuple[Path, int]]:
         """The files of a sequence's whole blocks, each with the number of tokens at its end."""
         folder = self._folder / identity
-        name = identity
+        name = f"{identity}{salt}"
         for end in range(BLOCK, len(tokens) + 1, BLOCK):
             text = f"{name}{tokens[end - BLOCK : end]}"
             name = hashlib.blake2b(text.encode(), digest_size=20).hexdigest()

@@ -66,13 +66,13 @@ class Preparing:
         """Make what a job needs of its model; `then` takes it, or why it could not be made."""
         self._workers.submit(lambda: self._inbox.put(partial(then, self._made(job, backend))))
 
-    def read_back(self, model: str, tokens: list[int], then: Callable[[int, Arrays], None]) -> None:
+    def read_back(self, model: str, prompt: Prepared, then: Callable[[int, Arrays], None]) -> None:
         """Read what memory lacks of a computed prompt from disk; `then` takes its length and it."""
 
         def run() -> None:
             count, arrays = 0, Arrays()
             try:
-                count, arrays = self._prefixes.read(model, tokens)
+                count, arrays = self._prefixes.read(model, prompt.known_as, prompt.salt)
             except Exception:
                 log.exception("kept prompts could not be read")
             self._inbox.put(partial(then, count, arrays))
@@ -102,7 +102,8 @@ class Preparing:
             command.sampling.max_tokens,
             self._settings.max_prompt_tokens,
         )
-        on_disk = self._prefixes.on_disk(command.model, prompt.known_as)
+        prompt.salt = command.cache_salt
+        on_disk = self._prefixes.on_disk(command.model, prompt.known_as, prompt.salt)
         return Planned(prompt, plan, max_tokens, on_disk)
 
     def _embedding(self, command: Embed, backend: Backend) -> Embedding:

@@ -18,7 +18,8 @@ class Prepared:
 
     `stable` is how many tokens of it a next turn will begin with again (without the generation
     prompt). Where it shows pictures, `keys` are the tokens with those of a picture replaced by
-    numbers of its content: what its cache is known by.
+    numbers of its content: what its cache is known by. Only prompts with the same `salt` share
+    what was computed of them.
     """
 
     tokens: list[int]
@@ -26,6 +27,7 @@ class Prepared:
     stable: int
     keys: list[int] | None = None
     sights: list[Sight] = field(default_factory=list)
+    salt: str = ""
 
     @property
     def known_as(self) -> list[int]:

@@ -24,6 +24,7 @@ from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.prefix_disk import PrefixDisk
 from mlx_notebook.engine.prefix_store import Arrays, PrefixStore
 from mlx_notebook.engine.preparing import Job, Made, Planned, Preparing
+from mlx_notebook.engine.prompts import Prepared
 from mlx_notebook.engine.request import Request
 from mlx_notebook.engine.residency import Residency
 from mlx_notebook.engine.scoring import Scoring
@@ -228,20 +229,21 @@ class Scheduler:
             slot.aside.append(Scoring(request_id, prompt.tokens, command.prompt_logprobs))
             return
         slot.waiting += 1
-        tokens = prompt.known_as
-        if planned.on_disk <= self._prefixes.covered(command.model, tokens):
+        covered = self._prefixes.covered(command.model, prompt.known_as, prompt.salt)
+        if planned.on_disk <= covered:
             self._ready.append(request)
             return
-        then = partial(self._was_read, request, slot, tokens)
-        self._preparing.read_back(command.model, tokens, then)
+        then = partial(self._was_read, request, slot, prompt)
+        self._preparing.read_back(command.model, prompt, then)
 
     def _was_read(
-        self, request: Request, slot: Slot, tokens: list[int], count: int, arrays: Arrays
+        self, request: Request, slot: Slot, prompt: Prepared, count: int, arrays: Arrays
     ) -> None:
         if self._requests.get(request.id) is not request:  # it was cancelled meanwhile
             slot.waiting -= 1
             return
-        self._prefixes.restore(request.command.model, tokens, count, arrays)
+        model = request.command.model
+        self._prefixes.restore(model, prompt.known_as, count, arrays, prompt.salt)
         self._ready.append(request)
 
     def _refuse(self, job_id: str, error: EngineError) -> None:

@@ -83,6 +83,7 @@ class TextBackend:
         self._end = StopSequences([(token,) for token in sorted(tokenizer.eos_token_ids)])
         self._endless = StopSequences()
         self._stable: dict[int, int] = {}
+        self._salts: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._generator)
@@ -118,7 +119,7 @@ class TextBackend:
     ) -> tuple[int, int]:
         """Take a sequence into the batch."""
         tokens, stable = prompt.known_as, prompt.stable
-        cache, rest = self._prefixes.fetch(self.name, tokens)
+        cache, rest = self._prefixes.fetch(self.name, tokens, prompt.salt)
         cached = len(tokens) - len(rest)
         head = stable - cached
         split = not self.trimmable and 0 < head < len(rest)
@@ -132,6 +133,8 @@ class TextBackend:
         )
         if split:
             self._stable[uid] = stable
+        if prompt.salt:
+            self._salts[uid] = prompt.salt
         return uid, cached
 
     def _begin(self, prompt: Prepared, cache: list[Any] | None, cached: int) -> list[Any]:
@@ -151,6 +154,8 @@ class TextBackend:
             samplers=[row],
             stop_sequences=[self._endless if endless else self._end],
         )
+        if salt := self._salts.get(uid):
+            self._salts[sibling] = salt
         return int(sibling)
 
     def step(self) -> tuple[list[Progress], list[Token]]:
@@ -164,15 +169,17 @@ class TextBackend:
         for token in tokens:
             made.append(Token(token.uid, token.token, token.finish_reason, token.logprobs))
             if token.finish_reason is not None:
-                self._prefixes.keep(self.name, token.all_tokens, token.prompt_cache)
+                salt = self._salts.pop(token.uid, "")
+                self._prefixes.keep(self.name, token.all_tokens, token.prompt_cache, salt)
         return progress, made
 
     def remove(self, uids: list[int]) -> None:
         """Take sequences out of the batch; what was computed of them is kept for reuse."""
         for uid, (cache, tokens) in self._generator.remove(uids, return_prompt_caches=True).items():
             self._stable.pop(uid, None)
+            salt = self._salts.pop(uid, "")
             if cache and tokens and not all(layer.empty() for layer in cache):
-                self._prefixes.keep(self.name, tokens, cache)
+                self._prefixes.keep(self.name, tokens, cache, salt)
 
     def speculate(self, options: ModelOptions, workers: Executor) -> Generator[None, None, None]:
         """Make ready to guess ahead, where the settings say so, in slices."""
@@ -203,7 +210,8 @@ class TextBackend:
         stable = self._stable.pop(prompt.uid)
         cache, tokens = self._generator.extract_cache([prompt.uid])[prompt.uid]
         if len(tokens) == stable:
-            self._prefixes.keep(self.name, tokens, copy.deepcopy(cache))
+            salt = self._salts.get(prompt.uid, "")
+            self._prefixes.keep(self.name, tokens, copy.deepcopy(cache), salt)
 
 
 def _width(model: Any) -> int:

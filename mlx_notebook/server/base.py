@@ -12,6 +12,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
 from mlx_notebook.server import errors, metrics
+from mlx_notebook.server.identity import owner
 from mlx_notebook.server.wire.decode import decode
 
 if TYPE_CHECKING:
@@ -244,6 +245,10 @@ class ApiHandler(APIHandler):
         self.finish()
 
     # --- answers --------------------------------------------------------------------------------
+
+    async def whose(self) -> str | None:
+        """Return whose requests this client may see and stop; `None` means everyone's."""
+        return None if "requests" in self.extension.shared_between_users else await owner(self)
 
     def answer(self, value: Any) -> None:
         """Finish with a value as JSON."""

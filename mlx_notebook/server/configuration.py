@@ -17,6 +17,7 @@ from traitlets import (
 )
 
 from mlx_notebook.messages import EngineConfig
+from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.settings import checked
 from mlx_notebook.server.supervisor import Limits
 
@@ -212,6 +213,15 @@ class Configuration(HasTraits):
         in memory only. 0 keeps none.""",
     ).tag(config=True)
 
+    shared_between_users = List(
+        CaselessStrEnum(["requests", "settings", "prefixes"]),
+        help="""What users of one server share, where Jupyter tells them apart (as with JupyterHub):
+        "requests" lets everyone see and stop everyone's requests, "settings" has what one of them
+        saved for a model (as its system message) hold for all, and "prefixes" reuses computed
+        prompts across users, which shows in a request's time and cached_tokens that somebody sent
+        the same text before. Everyone who knows the server's token or password is one user.""",
+    ).tag(config=True)
+
     # --- the engine -----------------------------------------------------------------------------
 
     start_engine_at_startup = Bool(
@@ -272,6 +282,10 @@ class Configuration(HasTraits):
             warm_up=self.warm_up,
             log_level="DEBUG" if debug else "INFO",
         )
+
+    def cache_salt(self, user: str) -> str:
+        """Return what keeps a user's computed prompts apart from those of others."""
+        return "" if user == OWNER or "prefixes" in self.shared_between_users else user
 
     @property
     def limits(self) -> Limits:

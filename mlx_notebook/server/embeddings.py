@@ -12,6 +12,7 @@ from mlx_notebook.server.auto_download import find_model
 from mlx_notebook.server.base import ApiHandler
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.generation import new_id
+from mlx_notebook.server.identity import owner
 from mlx_notebook.server.wire import embeddings as wire
 from mlx_notebook.server.wire.completions import separate
 
@@ -39,7 +40,7 @@ class EmbeddingsHandler(ApiHandler):
         self.set_header("x-request-id", command.id)
         with self.while_connected():
             try:
-                embedded = await self.extension.engine.embed(command)
+                embedded = await self.extension.engine.embed(command, await owner(self))
             except ApiError as error:
                 if error.param == "prompt":
                     error.param = "input"

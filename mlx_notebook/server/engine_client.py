@@ -24,6 +24,7 @@ from mlx_notebook.messages import (
     Unloaded,
 )
 from mlx_notebook.server.errors import ApiError, QueueFull, RequestCancelled, Unavailable
+from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.in_flight import MOST_KILLS
 from mlx_notebook.server.recording import Origin, Recorder, Traces
 from mlx_notebook.server.streams import RequestStream
@@ -76,38 +77,48 @@ class EngineClient:
             )
         command = msgspec.structs.replace(command, trace=self.traces.limit > 0)
         recorder = self.traces.recorder(command, origin)
-        async with self._in_flight(command, command.id, command.n, recorder) as stream:
+        async with self._in_flight(command, origin.owner, command.n, recorder) as stream:
             yield stream
 
-    async def tokenize(self, command: Tokenize) -> Tokenized:
+    async def tokenize(self, command: Tokenize, owner: str) -> Tokenized:
         """Return what a prompt becomes.
 
         Raises:
             ApiError: The model cannot be loaded, or its template refuses the messages.
         """
-        return await self._answer(command, Tokenized)
+        return await self._answer(command, owner, Tokenized)
 
-    async def embed(self, command: Embed) -> Embedded:
+    async def embed(self, command: Embed, owner: str) -> Embedded:
         """Return the vectors of texts.
 
         Raises:
             ApiError: The model cannot be loaded, gives no embeddings, or an input is too long.
         """
-        return await self._answer(command, Embedded)
+        return await self._answer(command, owner, Embedded)
 
     async def load(
-        self, model: str, path: str, options: ModelOptions, pin: bool | None = None
+        self,
+        model: str,
+        path: str,
+        options: ModelOptions,
+        owner: str,
+        pin: bool | None = None,
     ) -> Loaded:
         """Make a model resident; also allows one again that was refused.
 
         Raises:
             ApiError: It could not be loaded, or does not fit into memory.
         """
-        return await self._answer(self._load(model, path, options, pin), Loaded)
+        return await self._answer(self._load(model, path, options, pin), owner, Loaded)
 
     @asynccontextmanager
     async def loading(
-        self, model: str, path: str, options: ModelOptions, pin: bool | None = None
+        self,
+        model: str,
+        path: str,
+        options: ModelOptions,
+        owner: str,
+        pin: bool | None = None,
     ) -> AsyncIterator[RequestStream]:
         """Make a model resident; the events end with `Loaded`. Left before, it is broken off.
 
@@ -115,7 +126,7 @@ class EngineClient:
             ApiError: It could not be loaded.
         """
         command = self._load(model, path, options, pin)
-        async with self._in_flight(command, command.id, 0) as stream:
+        async with self._in_flight(command, owner, 0) as stream:
             yield stream
 
     def _load(self, model: str, path: str, options: ModelOptions, pin: bool | None) -> Load:
@@ -130,7 +141,7 @@ class EngineClient:
             ApiError: It is not resident.
         """
         command = Pin(id=f"{_PIN}{uuid.uuid4().hex}", model=model, pinned=pinned)
-        return await self._answer(command, Pinned)
+        return await self._answer(command, OWNER, Pinned)
 
     async def unload(self, model: str) -> int:
         """Give a model's memory back and return its bytes, 0 where it was not resident.
@@ -141,12 +152,14 @@ class EngineClient:
         if self._supervisor.ready is None:
             return 0
         command = Unload(id=f"{_UNLOAD}{uuid.uuid4().hex}", model=model)
-        return (await self._answer(command, Unloaded)).freed
+        return (await self._answer(command, OWNER, Unloaded)).freed
 
-    async def _answer(self, command: Tokenize | Embed | Load | Unload | Pin, kind: type[T]) -> T:
+    async def _answer(
+        self, command: Tokenize | Embed | Load | Unload | Pin, owner: str, kind: type[T]
+    ) -> T:
         """Return the one event that answers a command; an order goes on when nobody waits."""
         ordered = isinstance(command, Load)
-        async with self._in_flight(command, command.id, 0, goes_on=ordered) as stream:
+        async with self._in_flight(command, owner, 0, goes_on=ordered) as stream:
             async for events in stream.batches():
                 for event in events:
                     if isinstance(event, kind):
@@ -163,12 +176,18 @@ class EngineClient:
         )
         return list(dict.fromkeys(needed))
 
-    def cancel(self, id: str) -> bool:
-        """Stop a request that is in flight, with all its parts; return whether there was one."""
+    def cancel(self, id: str, owner: str | None = None) -> bool:
+        """Stop a request with all its parts; return whether there was one.
+
+        Args:
+            id: The request's id.
+            owner: Whose request it must be; `None` stops anyone's.
+        """
         found = [
             stream
             for stream in self._flights.streams
             if (stream.id == id or stream.id.startswith(f"{id}.")) and not stream.ended
+            if owner in (None, stream.owner)
         ]
         for stream in found:
             if stream.sent:
@@ -178,12 +197,18 @@ class EngineClient:
             self._supervisor.notify()
         return bool(found)
 
-    def cancel_load(self, model: str) -> bool:
-        """Break off the orders to load a model; return whether there were any."""
+    def cancel_load(self, model: str, owner: str | None = None) -> bool:
+        """Cancel a user's orders to load a model; return whether there were any.
+
+        Args:
+            model: The model's name.
+            owner: Who gave the orders; `None` cancels everyone's.
+        """
         orders = [
             stream.id
             for stream in self._flights.streams
             if stream.model == model and stream.id.startswith(_LOAD)
+            if owner in (None, stream.owner)
         ]
         for id in orders:
             self.cancel(id)
@@ -193,13 +218,13 @@ class EngineClient:
     async def _in_flight(
         self,
         command: Generate | Tokenize | Embed | Load | Unload | Pin,
-        id: str,
+        owner: str,
         rows: int,
         recorder: Recorder | None = None,
         *,
         goes_on: bool = False,
     ) -> AsyncIterator[RequestStream]:
-        stream = RequestStream(id, command.model, rows, recorder)
+        stream = RequestStream(command.id, command.model, rows, owner, recorder)
         self._flights.enter(stream)
         self._supervisor.notify()
         try:
@@ -215,5 +240,5 @@ class EngineClient:
                 recorder.end(stream.error)
             self._flights.leave(stream)
             if stream.sent and not stream.ended and not goes_on:
-                self._supervisor.send(Cancel(id))
+                self._supervisor.send(Cancel(command.id))
             self._supervisor.notify()

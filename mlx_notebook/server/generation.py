@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypedDict, Unpack
 
+import msgspec
+
 from mlx_notebook.messages import (
     ChatPrompt,
     Generate,
@@ -134,6 +136,8 @@ class GenerationHandler(EventStreamHandler):
         # The parts of a request (several prompts) are named by its id, a dot and a number.
         self.set_header("x-request-id", command.id.partition(".")[0])
         origin = Origin(await owner(self), self.endpoint)
+        salt = self.extension.cache_salt(origin.owner)
+        command = msgspec.structs.replace(command, cache_salt=salt)
         async with self.extension.engine.generate(command, origin) as stream:
             yield stream
 
@@ -160,4 +164,4 @@ class GenerationHandler(EventStreamHandler):
             prompt=prompt,
             add_special_tokens=add_special_tokens,
         )
-        return await self.extension.engine.tokenize(command)
+        return await self.extension.engine.tokenize(command, await owner(self))

@@ -12,6 +12,7 @@ from mlx_notebook.server.base import ApiHandler, EventStreamHandler, StreamClose
 from mlx_notebook.server.catalog import Entry
 from mlx_notebook.server.downloads import Download
 from mlx_notebook.server.errors import ApiError, InvalidRequest, NotFound, model_not_found
+from mlx_notebook.server.identity import owner
 from mlx_notebook.server.model_list import listed, load_progress
 from mlx_notebook.server.settings import ModelSettings
 from mlx_notebook.server.streams import RequestStream
@@ -52,7 +53,7 @@ class LoadHandler(EventStreamHandler):
                 await self._stream(entry, order.pin)
             else:
                 loaded = await self.extension.engine.load(
-                    entry.name, str(entry.path), entry.options, order.pin
+                    entry.name, str(entry.path), entry.options, await owner(self), order.pin
                 )
                 self.answer(wire.LoadedModel(*_figures(loaded)))
         if self.client_left:
@@ -60,9 +61,10 @@ class LoadHandler(EventStreamHandler):
 
     async def _stream(self, entry: Entry, pin: bool | None) -> None:
         self.open_stream()
-        engine = self.extension.engine
+        engine, user = self.extension.engine, await owner(self)
+        path = str(entry.path)
         try:
-            async with engine.loading(entry.name, str(entry.path), entry.options, pin) as stream:
+            async with engine.loading(entry.name, path, entry.options, user, pin) as stream:
                 loaded = asyncio.create_task(_loaded(stream))
                 try:
                     while not loaded.done():
@@ -180,7 +182,7 @@ class CancelModelHandler(ApiHandler):
         name = self.extension.catalog.canonical(order.model)
         if self.extension.downloads.cancel(name):
             self.answer(wire.CancelledModel(name, "downloading"))
-        elif self.extension.engine.cancel_load(name):
+        elif self.extension.engine.cancel_load(name, await self.whose()):
             self.answer(wire.CancelledModel(name, "loading"))
         else:
             raise NotFound(

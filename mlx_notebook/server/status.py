@@ -21,13 +21,20 @@ if TYPE_CHECKING:
 _SHORTEST_INTERVAL = 0.25
 _HISTORY_SECONDS = 1.0
 _KEEP_ALIVE_SECONDS = 10.0
+# What stands in the place of the ids of other users' requests, before a number.
+_OTHERS = "other-"
 
 
-def current_status(extension: "MlxNotebookApp") -> wire.Status:
-    """Return everything there is to see of the engine."""
+def current_status(extension: "MlxNotebookApp", user: str | None) -> wire.Status:
+    """Return everything there is to see of the engine.
+
+    Args:
+        extension: The extension app.
+        user: Who asks: other users' requests are shown without their ids (`None`: with them).
+    """
     supervisor = extension.supervisor
     telemetry, stats = supervisor.telemetry, supervisor.telemetry.stats
-    requests = _requests(supervisor)
+    requests = _requests(supervisor, user)
     rows = sum(stream.rows for stream in supervisor.in_flight.streams)
     return wire.Status(
         engine=supervisor.status,
@@ -73,7 +80,7 @@ def _progress(stats: Stats | None) -> wire.LoadingModel | None:
     return wire.LoadingModel(progress.model, progress.done, progress.total)
 
 
-def _requests(supervisor: Supervisor) -> list[wire.RequestStatus]:
+def _requests(supervisor: Supervisor, user: str | None) -> list[wire.RequestStatus]:
     """Return what is in flight: as the engine tells it, else as waiting for the engine."""
     stats = supervisor.telemetry.stats
     live = {request.id: request for request in stats.requests} if stats else {}
@@ -81,10 +88,12 @@ def _requests(supervisor: Supervisor) -> list[wire.RequestStatus]:
     for stream in supervisor.in_flight.streams:
         if stream.rows == 0 or stream.ended:
             continue
+        own = user in (None, stream.owner)
+        id = stream.id if own else f"{_OTHERS}{stream.number}"
         if (request := live.get(stream.id)) is not None:
             described.append(
                 wire.RequestStatus(
-                    request.id,
+                    id,
                     request.model,
                     request.phase,
                     request.prompt_tokens,
@@ -93,12 +102,13 @@ def _requests(supervisor: Supervisor) -> list[wire.RequestStatus]:
                     request.generated_tokens,
                     round(request.tokens_per_second, 2),
                     round(stream.age, 3),
+                    own,
                 )
             )
         else:
             described.append(
                 wire.RequestStatus(
-                    stream.id, stream.model, "queued", 0, 0, 0, 0, 0.0, round(stream.age, 3)
+                    id, stream.model, "queued", 0, 0, 0, 0, 0.0, round(stream.age, 3), own
                 )
             )
     return described
@@ -131,7 +141,7 @@ class StatusHandler(ApiHandler):
     async def get(self) -> None:
         """Answer with the state of now."""
         await self.extension.catalog.default()
-        self.answer(current_status(self.extension))
+        self.answer(current_status(self.extension, await self.whose()))
 
 
 class EventsHandler(EventStreamHandler):
@@ -149,13 +159,14 @@ class EventsHandler(EventStreamHandler):
         """
         supervisor = self.extension.supervisor
         await self.extension.catalog.default()
+        user = await self.whose()
         self.open_stream()
         encoder = msgspec.json.Encoder()
         with self.while_connected():
             try:
                 while True:
                     version = supervisor.version
-                    status = encoder.encode(current_status(self.extension))
+                    status = encoder.encode(current_status(self.extension, user))
                     await self.send(b"data: %b\n\n" % status)
                     await anyio.sleep(_SHORTEST_INTERVAL)
                     while supervisor.version == version:
@@ -179,7 +190,7 @@ class CancelHandler(ApiHandler):
     @authorized
     async def post(self, id: str) -> None:
         """Stop it at its next step."""
-        if not self.extension.engine.cancel(id):
+        if not self.extension.engine.cancel(id, await self.whose()):
             raise errors.NotFound(
                 f"There is no request {id[:100]!r} in work: mlx/status lists those there are.",
                 code="request_not_found",

@@ -1,6 +1,7 @@
 """The events of one request on their way from the engine to its handler."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import AsyncIterator
 
@@ -24,6 +25,9 @@ from mlx_notebook.server.recording import Recorder
 _MOST_WAITING = 4 * 1024 * 1024
 
 
+_numbers = itertools.count(1)
+
+
 class KeepAlive:
     """Nothing has come for a while; the client should see that the request lives."""
 
@@ -35,11 +39,16 @@ class RequestStream:
         id: The request's id.
         model: The model it runs on.
         rows: How many rows it takes in the batch.
+        owner: Whose request it is (see `identity.owner`).
         recorder: Sees each event too, if there is one.
     """
 
-    def __init__(self, id: str, model: str, rows: int, recorder: Recorder | None = None) -> None:
+    def __init__(
+        self, id: str, model: str, rows: int, owner: str, recorder: Recorder | None = None
+    ) -> None:
         self.id = id
+        self.owner = owner
+        self.number = next(_numbers)
         self.model = model
         self.rows = rows
         self._recorder = recorder

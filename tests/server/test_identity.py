@@ -1,4 +1,6 @@
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -7,15 +9,39 @@ import pytest
 
 from tests.server.running import RunningServer, running
 
+_USERS = {"identity_provider_class": "tests.server.user_tokens.UserTokens"}
+_PATH = {"PYTHONPATH": str(Path(__file__).parents[2])}
+
 
 @pytest.fixture(scope="module")
 def hub() -> Iterator[RunningServer]:
     """A server where two users have tokens of their own, beside the server's."""
-    with running(
-        config={"ServerApp": {"identity_provider_class": "tests.server.user_tokens.UserTokens"}},
-        env={"PYTHONPATH": str(Path(__file__).parents[2])},
-    ) as server:
+    with running(config={"ServerApp": _USERS}, env=_PATH) as server:
         yield server
+
+
+def client_of(server: RunningServer, token: str) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.Client(base_url=server.url, headers=headers, trust_env=False, timeout=60)
+
+
+def cached(client: httpx.Client, text: str) -> int:
+    """How many tokens of a prompt were reused."""
+    message = {"role": "user", "content": text}
+    body = {"model": "tiny-chat", "messages": [message], "max_tokens": 1}
+    answer = client.post("v1/chat/completions", json=body).raise_for_status().json()
+    return int(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
+
+
+def seen(client: httpx.Client) -> list[dict[str, object]]:
+    """The requests in the status, once there is one."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        requests: list[dict[str, object]] = client.get("mlx/status").json()["requests"]
+        if requests:
+            return requests
+        time.sleep(0.05)
+    raise AssertionError("no request came")
 
 
 def test_each_user_sees_only_their_own(hub: RunningServer) -> None:
@@ -56,3 +82,66 @@ def test_all_holders_of_the_servers_token_are_one_user(hub: RunningServer) -> No
         id = client.post("v1/responses", json=body, headers=ways[0]).json()["id"]
         for headers in ways:
             assert client.get(f"v1/responses/{id}", headers=headers).status_code == 200
+
+
+def test_requests_of_others_are_shown_without_their_ids_and_cannot_be_stopped(
+    hub: RunningServer,
+) -> None:
+    body = {"model": "tiny-chat", "prompt": "Hi", "max_tokens": 3000, "ignore_eos": True}
+    with (
+        client_of(hub, "token-of-ann") as ann,
+        client_of(hub, "token-of-bob") as bob,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        answer = pool.submit(ann.post, "v1/completions", json=body)
+        (own,) = seen(ann)
+        (others,) = seen(bob)
+        assert own["own"] is True
+        assert others["own"] is False
+        assert others["id"] != own["id"]
+        for id in (own["id"], others["id"]):
+            assert bob.post(f"mlx/cancel/{id}").status_code == 404
+        assert ann.post(f"mlx/cancel/{own['id']}").status_code == 200
+        assert answer.result(60).status_code == 499
+
+
+def test_a_prompt_of_one_user_is_not_reused_for_another(hub: RunningServer) -> None:
+    text = "The password of the vault is an old song about seven swans on a lake."
+    with client_of(hub, "token-of-ann") as ann, client_of(hub, "token-of-bob") as bob:
+        assert cached(ann, text) < 20
+        assert cached(ann, text) > 20
+        assert cached(bob, text) < 20
+        assert cached(bob, text) > 20
+
+
+def test_users_share_what_the_configuration_says() -> None:
+    config = {
+        "ServerApp": _USERS,
+        "MlxNotebookApp": {"shared_between_users": ["prefixes", "requests"]},
+    }
+    text = "The password of the vault is an old song about seven swans on a lake."
+    with running(config=config, env=_PATH) as server:
+        ann, bob = client_of(server, "token-of-ann"), client_of(server, "token-of-bob")
+        with ann, bob, ThreadPoolExecutor(1) as pool:
+            assert cached(ann, text) < 20
+            assert cached(bob, text) > 20
+            body = {"model": "tiny-chat", "prompt": "Hi", "max_tokens": 3000, "ignore_eos": True}
+            answer = pool.submit(ann.post, "v1/completions", json=body)
+            (others,) = seen(bob)
+            assert bob.post(f"mlx/cancel/{others['id']}").status_code == 200
+            assert answer.result(60).status_code == 499
+
+
+def test_a_browser_that_logged_in_with_the_token_is_the_same_user(
+    server: RunningServer,
+) -> None:
+    with (
+        client_of(server, server.token) as program,
+        httpx.Client(
+            base_url=server.url, trust_env=False, timeout=60, follow_redirects=True
+        ) as browser,
+    ):
+        browser.get("lab", params={"token": server.token})
+        body = {"input": "Hi", "max_output_tokens": 2, "model": "tiny-chat"}
+        id = program.post("v1/responses", json=body).raise_for_status().json()["id"]
+        assert browser.get(f"v1/responses/{id}").status_code == 200

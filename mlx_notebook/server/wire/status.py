@@ -53,7 +53,10 @@ class LoadingModel(Struct):
 
 
 class RequestStatus(Struct):
-    """A request that has not ended."""
+    """A request that has not ended.
+
+    One of another user is not `own`; a name without meaning stands for its id.
+    """
 
     id: str
     model: str
@@ -64,6 +67,7 @@ class RequestStatus(Struct):
     generated_tokens: int
     tokens_per_second: float
     age: float
+    own: bool = True
 
 
 class QueueStatus(Struct):

@@ -4,9 +4,10 @@ Only JSON files are read. Layout of sentence-transformers' folders:
 https://sbert.net/docs/sentence_transformer/usage/custom_models.html
 """
 
-import json
 from pathlib import Path
 from typing import Any
+
+from mlx_notebook.model_folder import read_json
 
 # The kinds that mlx-vlm can make vectors with (its `embedding_loader`), hyphens aside: those made
 # for it, and those that also write.
@@ -15,7 +16,7 @@ _WRITERS = ("gemma3_text", "lfm2", "ministral3", "qwen3")
 _OTHER_HEADS = ("Classification", "QuestionAnswering", "MultipleChoice")
 # What tokenizers write that have no limit is larger still.
 _NO_LIMIT = 2**31
-_LARGEST_FILE = 16 * 1024 * 1024
+_LARGEST_FILE = 16 * 2**20
 # Files that tell how long a text may be, and under which key.
 _LIMITS = (
     ("sentence_bert_config.json", "max_seq_length"),
@@ -61,9 +62,7 @@ def _kind(config: dict[str, Any]) -> str:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        if file.stat().st_size > _LARGEST_FILE:
-            return {}
-        held = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        held = read_json(file, _LARGEST_FILE)
+    except (OSError, ValueError):
         return {}
     return held if isinstance(held, dict) else {}

@@ -4,19 +4,22 @@ The server shows it before an engine runs, and the engine makes room by it: one 
 The layout of safetensors files: https://github.com/huggingface/safetensors#format
 """
 
-import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from mlx_notebook.messages import ModelOptions
+from mlx_notebook.model_folder import decoded, opened, shown
 
 # Keys and values are reserved for so many tokens: about four chats of a thousand each.
 _KEPT_TOKENS = 4096
-# A header lists some thousand arrays at about a hundred bytes each.
-_LARGEST_HEADER = 100 * 2**20
+# A header lists some thousand arrays at about a hundred bytes each, at most a hundred thousand.
+_LARGEST_HEADER = 32 * 2**20
+# No model has a dimension, or keeps so many numbers of a token.
+_BEYOND_REASON = 2**40
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 # mlx-lm quantises keys and values in groups, each with a scale and a bias.
 _KEPT_GROUP = 64
@@ -141,36 +144,49 @@ def read_arrays(files: Iterable[Path]) -> list[Array]:
     return [array for file in files for array in _arrays(file)]
 
 
+class _Described(Struct):
+    """An array, as a header describes it: its bytes are those from `first` up to `last`."""
+
+    dtype: str
+    data_offsets: tuple[int, int]
+
+
 def _arrays(file: Path) -> Iterator[Array]:
-    there = file.stat().st_size
-    with file.open("rb") as opened:
-        length = int.from_bytes(opened.read(8), "little")
+    name = shown(file.name)
+    with opened(file) as stream:
+        there = os.fstat(stream.fileno()).st_size
+        length = int.from_bytes(stream.read(8), "little")
         if not 2 <= length <= min(_LARGEST_HEADER, there - 8):
-            raise ValueError(f"{file.name} is cut off or is no safetensors file")
-        header = opened.read(length)
+            raise ValueError(f"{name} is cut off or is no safetensors file")
+        header = decoded(stream.read(length), f"the header of {name}", dict[str, Raw])
     end = 0
-    try:
-        for name, array in json.loads(header).items():
-            if name != "__metadata__":
-                first, last = map(int, array["data_offsets"])
-                end = max(end, last)
-                yield Array(name, str(array["dtype"]), last - first)
-    except (KeyError, TypeError, AttributeError, ValueError):
-        raise ValueError(f"the header of {file.name} describes no arrays") from None
+    for array, description in header.items():
+        if array == "__metadata__":
+            continue
+        described = decoded(description, f"the header of {name}", _Described)
+        first, last = described.data_offsets
+        if not 0 <= first <= last:
+            raise ValueError(f"the header of {name} describes no arrays")
+        end = max(end, last)
+        yield Array(array, described.dtype, last - first)
     if (whole := 8 + length + end) > there:
         raise ValueError(
-            f"{file.name} is cut off, {there:,} of its {whole:,} bytes are there: download the "
+            f"{name} is cut off, {there:,} of its {whole:,} bytes are there: download the "
             "model again"
         )
 
 
 def kept(config: Mapping[str, Any]) -> Kept:
-    """Tell from a config.json what is kept of each token; 0 numbers where it does not say."""
+    """Tell from a config.json what is kept of each token; 0 numbers where it does not say.
+
+    Raises:
+        ValueError: A number in it is beyond reason.
+    """
     text = config.get("text_config")
     part = text if isinstance(text, Mapping) else config
 
     def number(*keys: str) -> int:
-        return next((int(part[key]) for key in keys if isinstance(part.get(key), int)), 0)
+        return next((_count(part, key) for key in keys if isinstance(part.get(key), int)), 0)
 
     layers = number("num_hidden_layers", "n_layer", "n_layers", "num_layers")
     heads = number("num_attention_heads", "n_head", "n_heads")
@@ -179,14 +195,28 @@ def kept(config: Mapping[str, Any]) -> Kept:
     else:
         size = number("head_dim") or number("hidden_size", "n_embd", "d_model") // max(1, heads)
         width = 2 * (number("num_key_value_heads", "n_kv_heads") or heads) * size
+    if layers * width >= _BEYOND_REASON:
+        raise ValueError("the dimensions in config.json are beyond reason")
     return Kept(layers * width, context_window(config))
 
 
 def context_window(config: Mapping[str, Any]) -> int | None:
-    """Return the most tokens that a model was made for, as its config.json has it."""
+    """Return the most tokens that a model was made for, as its config.json has it.
+
+    Raises:
+        ValueError: The number is beyond reason.
+    """
     for part in (config, config.get("text_config")):
         if isinstance(part, Mapping):
             for key in _CONTEXT_KEYS:
                 if isinstance(part.get(key), int):
-                    return int(part[key])
+                    return _count(part, key) or None
     return None
+
+
+def _count(config: Mapping[str, Any], key: str) -> int:
+    """Return a number of things; 0 for a negative one, which some configurations use for none."""
+    count = int(config[key])
+    if count >= _BEYOND_REASON:
+        raise ValueError(f"{key} in config.json is beyond reason")
+    return max(0, count)

@@ -1,12 +1,21 @@
 """How a model chooses tokens where a request leaves it open; server and engine read it alike."""
 
-import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 from mlx_notebook.messages import Sampling
+from mlx_notebook.model_folder import read_json
 
 _OURS = {"temperature": 0.7, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+# What transformers and vLLM allow; some authors write -1 for "no top_k".
+_RANGES = {
+    "temperature": (0.0, math.inf),
+    "top_p": (0.0, 1.0),
+    "top_k": (-1, 2**31 - 1),
+    "min_p": (0.0, 1.0),
+    "repetition_penalty": (0.01, 100.0),
+}
 
 
 def read_choices(folder: Path) -> dict[str, float]:
@@ -15,15 +24,14 @@ def read_choices(folder: Path) -> dict[str, float]:
     Raises
     ------
     ValueError
-        If its `generation_config.json` is not readable, or one of them is no number.
+        If its `generation_config.json` is not readable, or one of them is not possible.
+    OSError
+        If the file cannot be read.
     """
     file = folder / "generation_config.json"
-    if not file.is_file():
+    if not file.exists():
         return {}
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file.name} is not readable JSON ({error})") from error
+    settings = read_json(file)
     if not isinstance(settings, dict):
         raise ValueError(f"{file.name} holds no settings")
     if settings.get("do_sample") is False:
@@ -32,6 +40,14 @@ def read_choices(folder: Path) -> dict[str, float]:
     for name, value in chosen.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{name} in {file.name} is no number")
+        least, most = _RANGES[name]
+        if not least <= value <= most:
+            raise ValueError(
+                f"{name} in {file.name} is {value:g}, and must be "
+                + (f"{least:g} or more" if math.isinf(most) else f"from {least:g} to {most:g}")
+            )
+    if "top_k" in chosen:
+        chosen["top_k"] = max(0, int(chosen["top_k"]))
     return chosen
 
 

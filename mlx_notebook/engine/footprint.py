@@ -1,6 +1,5 @@
 """What a model that is to be loaded will take in memory."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +19,19 @@ from mlx_notebook.footprint import (
     weight_files,
 )
 from mlx_notebook.messages import ModelOptions
+from mlx_notebook.model_folder import check, read_json
 
 
 def footprint(name: str, path: Path, options: ModelOptions) -> Footprint:
     """Predict what a model in the folder `path` will take.
 
+    Nothing of a model is read before this has looked at its folders.
+
     Raises
     ------
     LoadFailed
-        If it, or its draft model, is not there or its files are cut off.
+        If it, its adapter or its draft model is not there, its files are cut off, or its folder
+        holds what no library should open.
     """
     weights, keeps = _read(name, path)
     draft = _draft(name, Path(options.draft)) if options.draft else None
@@ -47,6 +50,7 @@ def footprint(name: str, path: Path, options: ModelOptions) -> Footprint:
 def _adapter(name: str, folder: Path) -> Weights | None:
     file = folder / "adapters.safetensors"
     try:
+        check(folder)
         return Weights.of(read_arrays([file])) if file.is_file() else None
     except (OSError, ValueError) as error:
         message = f"{name} cannot be loaded: of its adapter {reason(error)}."
@@ -59,7 +63,8 @@ def _draft(name: str, path: Path) -> tuple[Weights, Kept]:
 
 def _read(name: str, path: Path) -> tuple[Weights, Kept]:
     try:
-        config = _config(path / "config.json")
+        check(path)
+        config = read_json(path / "config.json", type=dict[str, Any])
         files = weight_files(path)
         if not files:
             raise FileNotFoundError("safetensors file")
@@ -72,11 +77,3 @@ def _read(name: str, path: Path) -> tuple[Weights, Kept]:
         raise LoadFailed(message, "model") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise LoadFailed(f"{name} cannot be loaded: {reason(error)}.", "model") from error
-
-
-def _config(file: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file.name} is not readable JSON ({reason(error)})") from error
-    return config

@@ -11,10 +11,12 @@ from mlx_notebook import architectures
 from mlx_notebook.embedding_files import embeds
 from mlx_notebook.engine import text
 from mlx_notebook.engine.backend import Backend, Done
-from mlx_notebook.engine.errors import LoadFailed
+from mlx_notebook.engine.errors import LoadFailed, reason
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.text import wait
+from mlx_notebook.footprint import read_arrays
 from mlx_notebook.messages import EngineConfig, ModelOptions
+from mlx_notebook.model_folder import check
 
 _CODE = ("model_file", "auto_map")
 """Keys by which a model's configuration has Python files of its folder run."""
@@ -54,6 +56,7 @@ def load(
         raise LoadFailed(
             f"{name} cannot be loaded: there is no config.json in its folder.", "model"
         )
+    _check(name, path)
     if not options.trust_remote_code:
         refuse_code(name, path)
     config = _read(name, path / "config.json")
@@ -62,13 +65,20 @@ def load(
         embedder = yield from _imported("embedder", workers)
         embedding: Backend = yield from embedder.load(name, path, options, workers)
         return embedding
-    if isinstance(config, dict) and architectures.sees(config, _weights(path)):
+    if isinstance(config, dict) and architectures.sees(config, _weights(name, path)):
         _refuse_settings(name, "a vision model", options)
         vision = yield from _imported("vision", workers)
         seeing: Backend = yield from vision.load(name, path, options, settings, prefixes, workers)
         return seeing
     shared = donor if isinstance(donor, text.TextBackend) else None
     return (yield from text.load(name, path, options, settings, prefixes, workers, donor=shared))
+
+
+def _check(name: str, path: Path) -> None:
+    try:
+        check(path)
+    except (ValueError, OSError) as error:
+        raise LoadFailed(f"{name} cannot be loaded: {reason(error)}.", "model") from error
 
 
 def _imported(backend: str, workers: Executor) -> Generator[Done, None, Any]:
@@ -100,6 +110,10 @@ def refuse_code(name: str, path: Path) -> None:
             keys = set(_keys(json.loads(file.read_text(encoding="utf-8"))))
         except (ValueError, OSError):
             continue  # what cannot be read names no code; config.json is read again below
+        except RecursionError:
+            raise LoadFailed(
+                f"{name} cannot be loaded: {file.name} is nested too deeply.", "model"
+            ) from None
         for key in _CODE:
             if key in keys:
                 raise LoadFailed(
@@ -109,15 +123,12 @@ def refuse_code(name: str, path: Path) -> None:
                 )
 
 
-def _weights(path: Path) -> Iterator[str]:
+def _weights(name: str, path: Path) -> Iterator[str]:
     """The names of a model's weights, from the headers of its files."""
-    for file in sorted(path.glob("*.safetensors")):
-        with file.open("rb") as opened:
-            size = int.from_bytes(opened.read(8), "little")
-            try:
-                yield from json.loads(opened.read(min(size, 100 * 2**20)))
-            except ValueError:
-                return
+    try:
+        yield from (array.name for array in read_arrays(sorted(path.glob("*.safetensors"))))
+    except (ValueError, OSError) as error:
+        raise LoadFailed(f"{name} cannot be loaded: {reason(error)}.", "model") from error
 
 
 def _keys(value: Any) -> Iterator[str]:

@@ -4,6 +4,7 @@ A name is looked up in what a scan of folders found and is never joined to a pat
 """
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -95,7 +96,7 @@ class Catalog:
         settings: What the user wants of single models.
         unknown: What a name that is not there means: "error", or "loaded" for the model last used.
         last_used: Tells the name of the model that last took a request, if one has.
-        log: Told of models that are left out.
+        log: Told of models that cannot be used.
     """
 
     def __init__(
@@ -120,7 +121,7 @@ class Catalog:
         self._entries: dict[str, Entry] = {}
         self._scanned = float("-inf")
         self._last_used = last_used
-        self._complained: set[Path] = set()
+        self._complained: set[tuple[Path, str]] = set()
         self._read: dict[Path, tuple[object, Facts | None]] = {}
         self._adapters: dict[Path, tuple[object, Weights]] = {}
 
@@ -137,7 +138,7 @@ class Catalog:
             await self._scan()
         wanted = self.canonical(name) if name else await self.default()
         entry = self._entries.get(wanted)
-        if entry is None or not (entry.path / "config.json").exists() or self._doubtful(entry):
+        if entry is None or self._doubtful(entry):
             await self._scan()
             entry = self._entries.get(wanted)
         if entry is None and self._unknown == "loaded":
@@ -266,7 +267,9 @@ class Catalog:
 
     @staticmethod
     def _doubtful(entry: Entry) -> bool:
-        return bool(entry.facts.missing or entry.facts.error)
+        """Whether another look at the disk may tell something else."""
+        facts = entry.facts
+        return bool(facts.missing or facts.error) or not os.path.exists(entry.path / "config.json")
 
     async def _scan(self) -> None:
         # Folders may lie on a network: look from a thread. One of asyncio's: anyio's keep a server
@@ -372,23 +375,26 @@ class Catalog:
         )
 
     def _entry(self, place: Place) -> Entry | None:
+        """Return the model at a place, if one is there; one that cannot be read says why."""
+        facts = model_files.unusable(place.fault) if place.fault else self._facts(place)
+        if facts is None:
+            return None
+        if facts.error and (place.path, facts.error) not in self._complained:
+            self._complained.add((place.path, facts.error))
+            self._log.warning("The model %r cannot be used: %s.", place.name, facts.error)
+        settings = self._settings.of(place.name)
+        return Entry(place.name, place.path, place.source, facts, settings=settings)
+
+    def _facts(self, place: Place) -> Facts | None:
         try:
             mark = model_files.stamp(place.path), place.expected
             known = self._read.get(place.path)
             if known is None or known[0] != mark:
-                facts = model_files.read(place.path, place.name, expected=place.expected)
+                facts = model_files.read(place.path, place.name, self._log, expected=place.expected)
                 known = self._read[place.path] = mark, facts
-        except (OSError, model_files.Unusable) as error:
-            if place.path not in self._complained:
-                self._complained.add(place.path)
-                self._log.warning(
-                    "%s is left out: its config.json is unusable: %s", place.name, error
-                )
-            return None
-        if known[1] is None:
-            return None
-        settings = self._settings.of(place.name)
-        return Entry(place.name, place.path, place.source, known[1], settings=settings)
+        except OSError as error:
+            return model_files.unusable(model_files.sentence(error))
+        return known[1]
 
 
 def is_repository(name: str) -> bool:

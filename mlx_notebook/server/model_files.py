@@ -3,12 +3,12 @@
 Several files of weights have an index, `model.safetensors.index.json`.
 """
 
-import json
+import os
 import re
+from logging import Logger
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from mlx_notebook import architectures
@@ -23,9 +23,10 @@ from mlx_notebook.footprint import (
     weight_files,
 )
 from mlx_notebook.generation_config import read_choices
+from mlx_notebook.model_folder import check, read_bytes, read_json, shown
 
-# config.json holds a few kilobytes; a list of thousands of labels may be larger.
-_LARGEST_CONFIG = 4 * 1024 * 1024
+# The files of large vocabularies.
+_LARGEST_TOKENIZER = 32 * 2**20
 _INDEX = "model.safetensors.index.json"
 _TOOLS = re.compile(r"\btools\b")
 _THINKING = re.compile(r"enable_thinking|<think>|reasoning_effort|<\|channel\|?>")
@@ -39,7 +40,7 @@ class Facts(Struct, frozen=True):
     loaded, if that shows.
     """
 
-    architecture: str
+    architecture: str | None
     capabilities: tuple[str, ...]
     quantization: str | None
     bytes_on_disk: int
@@ -59,22 +60,52 @@ class Facts(Struct, frozen=True):
         return self.kept.context
 
 
-class Unusable(Exception):
-    """A folder's config.json cannot be used; the message says why."""
-
-
-def read(folder: Path, name: str, *, expected: frozenset[str] = frozenset()) -> Facts | None:
+def read(
+    folder: Path, name: str, log: Logger, *, expected: frozenset[str] = frozenset()
+) -> Facts | None:
     """Read a model's folder; None where it holds no language model.
 
-    `expected` are the names of the files that the folder will hold when its download is over.
+    What goes wrong with one folder is its own: it is told in `error`, and in `log` where it is a
+    surprise. `expected` are the names of the files that the folder will hold when its download is
+    over.
 
     Raises:
-        Unusable: Its config.json is no configuration.
+        OSError: Something cannot be read now; it may be possible later.
     """
-    file = folder / "config.json"
-    if not file.is_file():
+    if not os.path.lexists(folder / "config.json"):
         return None
-    config = _config(file)
+    try:
+        check(folder)
+        return _read(folder, name, expected)
+    except RecursionError:
+        return unusable("a file of its folder is nested too deeply")
+    except OSError:
+        raise
+    except ValueError as error:
+        return unusable(str(error))
+    except Exception as error:
+        log.exception("The files of the model %r could not be read.", name)
+        return unusable(f"its files could not be read ({type(error).__name__})")
+
+
+def unusable(error: str) -> Facts:
+    """Return what is known of a model whose files cannot be read."""
+    return Facts(
+        architecture=None,
+        capabilities=(),
+        quantization=None,
+        bytes_on_disk=0,
+        weights=Weights(),
+        kept=Kept(),
+        created=0,
+        choices={},
+        error=error,
+    )
+
+
+def _read(folder: Path, name: str, expected: frozenset[str]) -> Facts | None:
+    file = folder / "config.json"
+    config = read_json(file, type=dict[str, Any])
     only_embeds = embeds(name, folder, config)
     writes = architectures.writes(config)
     if not (only_embeds or writes or architectures.sees(config, None)):
@@ -98,7 +129,7 @@ def read(folder: Path, name: str, *, expected: frozenset[str] = frozenset()) -> 
     try:
         choices = {} if only_embeds else read_choices(folder)
     except (OSError, ValueError) as wrong:
-        error = error or str(wrong)
+        error = error or sentence(wrong)
     sees = architectures.sees(config, names)
     if not (only_embeds or writes or sees):
         return None
@@ -120,25 +151,29 @@ def read(folder: Path, name: str, *, expected: frozenset[str] = frozenset()) -> 
     )
 
 
+def sentence(error: Exception) -> str:
+    """Return why a file cannot be used, without the whole path that the system's errors name."""
+    if isinstance(error, OSError) and error.filename:
+        return f"{shown(os.path.basename(error.filename))} cannot be read ({error.strerror})"
+    return str(error)
+
+
 def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """Return what changes when a file of the folder does."""
     marks = []
     for child in folder.iterdir():
         try:
             status = child.stat()
-        except FileNotFoundError:  # a link of the cache to a blob that was taken away
+        except OSError:  # a link of the cache to a blob that was taken away, a ring of links
             status = child.lstat()
         marks.append((child.name, status.st_size, status.st_mtime_ns))
     return tuple(sorted(marks))
 
 
-def _config(file: Path) -> dict[str, Any]:
-    try:
-        if file.stat().st_size > _LARGEST_CONFIG:
-            raise Unusable("it is too large")
-        return msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
-    except (OSError, ValueError) as error:
-        raise Unusable(str(error)) from error
+class _Index(Struct):
+    """Which file holds which array."""
+
+    weight_map: dict[str, str]
 
 
 def _shards(folder: Path) -> tuple[list[Path], set[str]]:
@@ -147,11 +182,10 @@ def _shards(folder: Path) -> tuple[list[Path], set[str]]:
     there = [path for path in found if path.is_file()]
     gone = {path.name for path in found} - {path.name for path in there}
     try:
-        index = msgspec.json.decode((folder / _INDEX).read_bytes(), type=dict[str, Any])
-        named = {str(value) for value in dict(index["weight_map"]).values()}
-    except (OSError, ValueError, KeyError, TypeError):
+        index = read_json(folder / _INDEX, _LARGEST_TOKENIZER, _Index)
+    except (OSError, ValueError):
         return there, gone
-    return there, gone | named - {path.name for path in there}
+    return there, gone | set(index.weight_map.values()) - {path.name for path in there}
 
 
 def _capabilities(folder: Path, *, sees: bool) -> tuple[str, ...]:
@@ -165,19 +199,28 @@ def _capabilities(folder: Path, *, sees: bool) -> tuple[str, ...]:
     return tuple(capability for capability, there in found.items() if there)
 
 
+class _Template(Struct):
+    """Where files of settings keep a chat template, or several by name."""
+
+    chat_template: Any = None
+
+
 def _chat_template(folder: Path) -> str:
-    """Return the text of all chat templates of a model, "" where it has none."""
-    texts = [file.read_text(errors="replace") for file in sorted(folder.glob("*.jinja"))]
+    """Return the text of all chat templates of a model, "" where it has none.
+
+    Raises:
+        ValueError: One is too large.
+        OSError: One cannot be read.
+    """
+    files = sorted(folder.glob("*.jinja"))
+    texts = [read_bytes(file).decode(errors="replace") for file in files]
     for name in ("chat_template.json", "tokenizer_config.json", "processor_config.json"):
         try:
-            file = folder / name
-            if file.stat().st_size > _LARGEST_CONFIG:
-                continue
-            template = json.loads(file.read_bytes()).get("chat_template")
-        except (OSError, ValueError, AttributeError):
+            template = read_json(folder / name, _LARGEST_TOKENIZER, _Template).chat_template
+        except (OSError, ValueError):
             continue
         if template:
-            texts.append(template if isinstance(template, str) else json.dumps(template))
+            texts.append(template if isinstance(template, str) else str(template))
     return "\n".join(texts)
 
 

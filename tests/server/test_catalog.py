@@ -1,5 +1,7 @@
 import json
 import logging
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -205,15 +207,46 @@ async def test_the_layout_of_lm_studio_is_one_of_publishers(tmp_path: Path) -> N
     assert (await catalog.find("lmstudio-community/Some-Model-MLX-4bit")).source == "folder"
 
 
-async def test_a_link_out_of_a_configured_folder_leads_nowhere(tmp_path: Path) -> None:
-    inside = model(tmp_path / "models" / "org" / "inside")
-    outside = model(tmp_path / "outside" / "name")
-    (tmp_path / "models" / "linked").symlink_to(outside)
-    (tmp_path / "models" / "org" / "linked").symlink_to(outside)
-    (tmp_path / "models" / "parent").symlink_to(outside.parent)
-    (tmp_path / "models" / "again").symlink_to(inside)
+def linked(folder: Path) -> list[str]:
+    """Make links in a configured folder, and return the names of what they lead to."""
+    inside = model(folder / "models" / "org" / "inside")
+    outside = model(folder / "outside" / "name")
+    (folder / "models" / "linked").symlink_to(outside)
+    (folder / "models" / "org" / "linked").symlink_to(outside)
+    (folder / "models" / "parent").symlink_to(outside.parent)
+    (folder / "models" / "again").symlink_to(inside)
+    return ["linked", "org/linked", "parent/name"]
+
+
+async def test_a_link_out_of_a_configured_folder_is_followed_where_its_owner_made_it(
+    tmp_path: Path,
+) -> None:
+    outside = linked(tmp_path)
+    catalog = Catalog(folders=[str(tmp_path / "models")], log=LOG)
+    assert set(await names(catalog)) >= {"again", "org/inside", *outside}
+
+
+async def test_a_link_that_someone_else_made_says_why_it_is_not_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    linked(tmp_path)
+    (tmp_path / "models" / "nowhere").symlink_to(tmp_path / "gone")
+    plain = Path.lstat
+
+    def of_a_stranger(path: Path) -> os.stat_result:
+        status = list(plain(path))
+        status[stat.ST_UID] += 1
+        return os.stat_result(status)
+
+    monkeypatch.setattr(Path, "lstat", of_a_stranger)
     catalog = Catalog(folders=[str(tmp_path / "models")], log=LOG)
     assert await names(catalog) == ["tiny-chat", "again", "org/inside", "tiny-vision"]
+    problems = {entry.name: catalog.problem(entry) for entry in await catalog.everything()}
+    for name in ("linked", "org/linked", "parent"):
+        assert "made neither by the owner" in (problems[name] or "")
+    assert "leads nowhere" in (problems["nowhere"] or "")
+    with pytest.raises(Unavailable, match=r"leads out of MlxNotebookApp\.models_dirs"):
+        await catalog.find("linked")
 
 
 def shard(
@@ -255,7 +288,14 @@ async def test_damaged_weights_are_told_and_nothing_is_loaded(cache: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [("{", "not readable JSON"), ('{"top_p": "high"}', "top_p in .* no number")],
+    [
+        ("{", "not readable JSON"),
+        ('{"top_p": "high"}', "top_p in .* no number"),
+        ('{"temperature": NaN}', "not readable JSON"),
+        ('{"temperature": -1}', "temperature in .* is -1, and must be 0 or more"),
+        ('{"top_p": 2}', "top_p in .* is 2, and must be from 0 to 1"),
+        ('{"top_k": 1e40}', r"top_k in .* is 1e\+40"),
+    ],
 )
 async def test_sampling_settings_that_nobody_can_read_are_told(
     cache: Path, content: str, said: str

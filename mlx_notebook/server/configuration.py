@@ -39,7 +39,8 @@ class Configuration(HasTraits):
     models_dirs = List(
         Unicode(),
         help="""Folders that hold models in mlx-lm's layout, as <name>/ or <organisation>/<name>/.
-        The Hugging Face cache is always looked at.""",
+        Links out of such a folder are followed where its owner or the user of this server made
+        them. The Hugging Face cache is always looked at.""",
     ).tag(config=True)
 
     model_aliases = Dict(

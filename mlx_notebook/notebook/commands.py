@@ -91,7 +91,7 @@ def _status(_: str, chat: Chat) -> None:
     status = server.get("mlx/status")
     engine = status["engine"]
     print(f"server: {server.url} ({server.found})")
-    print(f"model: {chat.model or status['default_model'] or 'none yet'}")
+    print(f"model: {chat.model or connection.default_model() or 'none yet'}")
     line = f"engine: {engine['state']}"
     if engine["device"]:
         line += f" on the {_device(engine['device'])}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mlx_notebook.notebook import runs
+from mlx_notebook.notebook import notebook_model, runs
 from mlx_notebook.notebook.errors import (
     NoServer,
     NotAuthorized,
@@ -60,7 +60,7 @@ def connect(url: str | None = None, token: str | None = None) -> Server:
             _given = (url, token if token is not None else os.environ.get(TOKEN_VARIABLE, ""))
             _current = None
         run = runs.current()
-        return _present() if run is None else run.server(_present, _default_told)
+        return _present() if run is None else run.server(_present, notebook_model.name)
 
 
 def disconnect() -> None:
@@ -69,19 +69,29 @@ def disconnect() -> None:
     with _lock:
         _current = _given = None
         _status = {}
+        notebook_model.forget()
         if _private is not None:
             _private.stop()
             _private = None
 
 
 def default_model() -> str | None:
-    """Name of the model that answers where none is named, as of the last `connect`."""
+    """Name of the model that answers in this notebook where none is named.
+
+    Asks nobody: it is what the notebook was told when it connected, or has chosen since; `None`
+    before that. While a recorded run is replayed it is the model of that run.
+    """
     run = runs.current()
-    return run.default_model if isinstance(run, runs.Player) else _default_told()
+    return run.default_model if isinstance(run, runs.Player) else notebook_model.name()
 
 
-def _default_told() -> str | None:
-    return _status.get("default_model")
+def choose_model(name: str) -> None:
+    """Let a model answer in this notebook wherever none is named, from now on."""
+    run = runs.current()
+    if isinstance(run, runs.Player):
+        run.choose_model(name)
+    else:
+        notebook_model.choose(name)
 
 
 def _present() -> Server:
@@ -89,6 +99,7 @@ def _present() -> Server:
     if _current is None or not _answers(_current):
         _current = None
         _current = _find() or _start()
+        notebook_model.settle(_current, _status.get("default_model"))
     return _current
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
-from mlx_notebook.notebook import connection
+from mlx_notebook.notebook import connection, notebook_model
 from mlx_notebook.notebook.answer import Answer, Reply
 from mlx_notebook.notebook.calling import Approve, Caller, Hook
 from mlx_notebook.notebook.calls import pending
@@ -46,7 +46,8 @@ class Conversation:
     Parameters
     ----------
     model
-        Name of the model; `None` takes the server's default one.
+        Name of the model; `None` takes the notebook's, which `%load_ext` tells and `%mlx load`
+        chooses.
     system
         Instructions that stand before the conversation.
     tools
@@ -104,7 +105,7 @@ class Conversation:
 
     def __repr__(self) -> str:
         tools = f", may call {', '.join(self.tools)}" if self.tools else ""
-        model = self.model or "the server's default model"
+        model = self.model or connection.default_model() or "no model yet"
         return f"<{type(self).__name__} with {model}: {len(self.messages)} messages{tools}>"
 
     def reset(self) -> None:
@@ -202,6 +203,8 @@ class Conversation:
         if schema is not None:
             settings = {"response_format": response_format(schema), **settings}
         server = connection.connect()
+        if said := notebook_model.notice():
+            print(said)
         model = settings.pop("model", None) or self.model or connection.default_model()
         if model is None:
             raise NotebookError(

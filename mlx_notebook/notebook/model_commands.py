@@ -70,7 +70,8 @@ def load(line: str, chat: Chat) -> None:
             raise
         _pull(server, asked.model, None)
         loaded = _follow(server, "load", order, said)
-    chat.model = loaded["model"]
+    connection.choose_model(loaded["model"])
+    chat.model = None
 
 
 def unload(line: str, chat: Chat) -> None:
@@ -79,10 +80,8 @@ def unload(line: str, chat: Chat) -> None:
     options.add_argument("model", nargs="?")
     asked = options.parse(line)
     server = connection.connect()
-    name = asked.model or chat.model or connection.default_model() or ""
+    name = asked.model or _answering(chat) or ""
     answer = server.post("mlx/models/unload", {"model": name})
-    if chat.model == answer["model"]:
-        chat.model = None
     print(f"{answer['model']} is unloaded; {size(answer['freed'])} are free again.")
 
 
@@ -122,7 +121,7 @@ def show(line: str, chat: Chat) -> None:
         if model["reloads"]
         else None,
         "wrong": model["error"],
-        "answers here": "yes" if model["id"] == chat.model else None,
+        "answers here": "yes" if model["id"] == _answering(chat) else None,
         "also called": ", ".join(model["aliases"]),
         "about": model["description"],
         "can": ", ".join(model["capabilities"]),
@@ -152,6 +151,11 @@ def _pin(command: str, line: str, *, pinned: bool) -> None:
     answer = connection.connect().post("mlx/models/pin", order)
     told = "is pinned: it stays in memory" if answer["pinned"] else "is no longer pinned"
     print(f"{answer['model']} {told}.")
+
+
+def _answering(chat: Chat) -> str | None:
+    """The model that answers the notebook's `%%chat` cells."""
+    return chat.model or connection.default_model()
 
 
 def catalog(server: Server) -> list[dict[str, Any]]:
@@ -240,8 +244,8 @@ def _row(model: dict[str, Any], chat: Chat) -> tuple[str, ...]:
     memory = model["memory_bytes"]
     about = "about " if model["approximate"] else ""
     notes = [
-        "answers here" if model["id"] == chat.model else "",
-        "default" if model["default"] else "",
+        "answers here" if model["id"] == _answering(chat) else "",
+        "server default" if model["default"] else "",
         "pinned" if model["pinned"] else "",
         "demonstration" if model["source"] == "embedded" else "",
         f"also {', '.join(model['aliases'])}" if model["aliases"] else "",

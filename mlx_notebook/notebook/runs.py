@@ -199,6 +199,10 @@ class Player:
         """The default model at this point of the run."""
         return self._default
 
+    def choose_model(self, name: str) -> None:
+        """Let a model answer from here on, as the recorded notebook did."""
+        self._default = name
+
     def take(self, server: Server, method: str, path: str, body: bytes) -> Exchange | None:
         """Give the recorded answer; for what has none an error, or with `live` nothing."""
         request = decoded(cleaner(server)(body.decode(errors="replace")))

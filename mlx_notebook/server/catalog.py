@@ -189,23 +189,23 @@ class Catalog:
         return sorted(self._entries.values(), key=lambda entry: (entry.name != default, entry.name))
 
     async def default(self) -> str:
-        """Return the name of the default model: configured, last used, embedded, or any."""
+        """Return the name of the default model: configured, last used, embedded, or any.
+
+        A configured one is returned even where it is not here: a request for it says so.
+        """
         if self._scanned == float("-inf"):
             await self._scan()
-        candidates = (
-            self.canonical(self._configured_default),
-            self._last_used(),
-            EMBEDDED_DEFAULT,
-        )
-        found = next((name for name in candidates if name and name in self._entries), None)
-        writers = (name for name in self.names if self.writes(name))
-        return found or self._configured_default or next(writers, EMBEDDED_DEFAULT)
+        return self.default_now
 
     @property
-    def default_now(self) -> str | None:
-        """The default model as far as is known without looking at the disk."""
-        candidates = (self._configured_default, self._last_used(), EMBEDDED_DEFAULT)
-        return next((name for name in candidates if name), None)
+    def default_now(self) -> str:
+        """The default model as of the last scan."""
+        if self._configured_default:
+            return self.canonical(self._configured_default)
+        usable = self.names
+        writers = (name for name in usable if self.writes(name))
+        candidates = (self._last_used(), EMBEDDED_DEFAULT, *writers)
+        return next((name for name in candidates if name in usable), EMBEDDED_DEFAULT)
 
     def outdate(self) -> None:
         """Look at the disk again the next time that someone asks, since it has changed."""

@@ -179,12 +179,7 @@ def model_not_found(name: str, names: Sequence[str], *, downloadable: bool = Fal
     `downloadable` says that the name may be one of Hugging Face's.
     """
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
-    fetch = (
-        f" If it is on Hugging Face, `%mlx pull {name}` (POST mlx/models/download) fetches it; "
-        "MlxNotebookApp.auto_download has requests do that."
-        if downloadable
-        else ""
-    )
+    fetch = f" If it is on Hugging Face, `%mlx load {name}` downloads it." if downloadable else ""
     return NotFound(
         f"There is no model {name[:200]!r} here. Use one of: {shown or 'none'}.{fetch}",
         param="model",

@@ -93,7 +93,7 @@ def test_both_kinds_of_chat_answer_the_same(kernel, make, wait):
     assert len(cell.outputs) == 3
     [shown] = kernel.run("answer = chat.last\nanswer").outputs
     assert shown["text/markdown"] == kernel.value("answer.text") == "The result is 42."
-    assert kernel.value("repr(chat)").endswith("default model: 4 messages, may call add>")
+    assert kernel.value("repr(chat)").endswith("Chat with tiny-chat: 4 messages, may call add>")
 
 
 @pytest.mark.parametrize("wait", ["", "await "])

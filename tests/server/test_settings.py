@@ -293,3 +293,15 @@ class TestTheValues:
         assert settings.of("a").top_k == 1
         assert file.read_text() == "{"
         shutil.rmtree(tmp_path)
+
+
+def test_a_model_that_another_server_used_last_is_not_the_default_of_one_that_lacks_it(
+    configured: dict[str, Any], tmp_path: Path
+) -> None:
+    env = {"JUPYTER_DATA_DIR": str(tmp_path)}
+    file = tmp_path / "mlx_notebook" / "last_model"
+    file.parent.mkdir()
+    file.write_text("org/elsewhere")
+    with running(config={"MlxNotebookApp": configured}, env=env) as server:
+        assert server.status()["default_model"] == "tiny-chat"
+        assert server.chat(model=None).json()["model"] == "tiny-chat"

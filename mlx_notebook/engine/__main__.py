@@ -16,6 +16,7 @@ import msgspec
 import zmq
 
 from mlx_notebook.engine.blas import preload, without_compiler
+from mlx_notebook.engine.mlx_library import installed, problem
 from mlx_notebook.messages import Command, EngineConfig, Event, Frame, Ready, Shutdown, Stats
 
 log = logging.getLogger("mlx_notebook.engine")
@@ -32,6 +33,12 @@ def main() -> None:
     settings = msgspec.json.decode(options.config, type=EngineConfig)
     logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
     preload()
+    if (wrong := problem(installed())) is not None:
+        message, fatal = wrong
+        if fatal:
+            log.error(message)
+            raise SystemExit(1)
+        log.warning(message)
     if without_compiler():
         log.warning("no g++ found: MLX runs without compiled functions, somewhat slower")
         os.environ["MLX_DISABLE_COMPILE"] = "1"

@@ -10,9 +10,10 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from importlib.metadata import distributions
 from pathlib import Path
 from sysconfig import get_path
+
+from mlx_notebook.engine.mlx_library import installed
 
 log = logging.getLogger(__name__)
 
@@ -24,11 +25,7 @@ _DONE = "_MLX_NOTEBOOK_BLAS_PRELOADED"
 
 def uses_cpu() -> bool:
     """Whether MLX computes on the CPU here (told from installed wheels, not by import)."""
-    if sys.platform != "linux":
-        return False
-    return not any(
-        (d.metadata["Name"] or "").lower().startswith("mlx-cuda") for d in distributions()
-    )
+    return sys.platform == "linux" and not installed().uses_cuda
 
 
 def candidates() -> Iterator[Path]:

@@ -1,7 +1,7 @@
 
 // --- chat ---------------------------------------------------------------------------------------
 
-const MOST_PICTURE_BYTES = 8_000_000;
+const MOST_IMAGE_BYTES = 8_000_000;
 const APPROVAL_DELAY_MS = 1000;
 
 /**
@@ -49,36 +49,27 @@ function approval(button, decide) {
   };
 }
 
-function buildChat({ root, button, ask, tell }) {
-  const log = h("div", { class: "mlx-log", role: "log", "aria-label": "Conversation", tabindex: 0 });
-  const empty = h("p", { class: "mlx-empty" }, "Say something. The model runs on this machine; pictures can be pasted or dropped.");
-  const models = h("select", { "aria-label": "Model" });
-  const text = h("textarea", { "aria-label": "Message", placeholder: "Message (Enter sends, Shift+Enter breaks the line, Escape stops)" });
-  const pictures = h("div", { class: "mlx-row mlx-pictures" });
-  const file = h("input", { type: "file", accept: "image/*", multiple: true, "aria-label": "Pictures", tabindex: -1 });
-  const add = h("button", { type: "button", class: "mlx-button", onclick: () => file.click() }, "Add pictures");
-  let waiting = [];
-  let last = {};
-
-  const drawPictures = () => {
-    keep(pictures, waiting, (picture) => picture.id, (picture) => ({
-      el: h("span", {}, h("img", { src: picture.url, alt: picture.name }),
-        h("button", { type: "button", class: "mlx-button", "aria-label": `Take ${picture.name} away`,
-          onclick: () => { waiting = waiting.filter((other) => other !== picture); drawPictures(); text.focus(); } }, "Remove")),
+/** Images that go along with the next message: chosen, pasted or dropped. */
+function imageBox({ root, text, tell, changed }) {
+  const el = h("div", { class: "mlx-row mlx-pictures" });
+  const file = h("input", { type: "file", accept: "image/*", multiple: true, "aria-label": "Images", tabindex: -1 });
+  let images = [];
+  const draw = () => {
+    keep(el, images, (image) => image.id, (image) => ({
+      el: h("span", {}, h("img", { src: image.url, alt: image.name }),
+        h("button", { type: "button", class: "mlx-button", "aria-label": `Remove ${image.name}`,
+          onclick: () => { set(images.filter((other) => other !== image)); text.focus(); } }, "Remove")),
     }), () => {});
-    const isBlind = waiting.length > 0 && !(last.seeing ?? []).includes(models.value);
-    tell(isBlind ? `${models.value} cannot see pictures: choose another model.` : "");
+    changed();
   };
-  models.addEventListener("change", drawPictures);
+  const set = (chosen) => { images = chosen; draw(); };
   const take = (files) => {
     for (const one of files) {
-      if (!one.type.startsWith("image/")) { tell(`${one.name} is no picture.`, true); continue; }
-      if (one.size > MOST_PICTURE_BYTES) { tell(`${one.name} is larger than ${bytes(MOST_PICTURE_BYTES)}.`, true); continue; }
+      if (!one.type.startsWith("image/")) { tell(`${one.name} is not an image.`, true); continue; }
+      if (one.size > MOST_IMAGE_BYTES) { tell(`${one.name} is larger than ${bytes(MOST_IMAGE_BYTES)}.`, true); continue; }
       const reader = new FileReader();
-      reader.onload = () => {
-        waiting.push({ id: newId(), name: one.name || "picture", url: reader.result });
-        drawPictures();
-      };
+      reader.onload = () => set([...images, { id: newId(), name: one.name || "image", url: reader.result }]);
+      reader.onerror = () => tell(`${one.name} cannot be read.`, true);
       reader.readAsDataURL(one);
     }
   };
@@ -90,29 +81,247 @@ function buildChat({ root, button, ask, tell }) {
   });
   root.addEventListener("dragover", (event) => { event.preventDefault(); event.stopPropagation(); });
   root.addEventListener("drop", (event) => { event.preventDefault(); event.stopPropagation(); take(event.dataTransfer.files); });
-
-  const submit = async () => {
-    const said = text.value.trim();
-    if ((!said && !waiting.length) || last.busy) return;
-    const images = waiting.map((picture) => picture.url);
-    text.value = "";
-    waiting = [];
-    drawPictures();
-    try {
-      await ask("ask", { text: said, images, model: models.value || null });
-    } catch (error) {
-      text.value ||= said;
-      throw error;
-    }
+  return {
+    el,
+    file,
+    urls: () => images.map((image) => image.url),
+    setUrls: (urls) => set(urls.map((url, at) => ({ id: newId(), name: `image ${at + 1}`, url }))),
   };
-  const send = button("Send", submit, { kind: "mlx-main" });
+}
+
+/** The message box, with its images; it may hold an earlier message that is edited. */
+function composer({ root, tell, changed }) {
+  const text = h("textarea", { "aria-label": "Message", placeholder: "Message (Enter sends, Shift+Enter adds a line, Escape stops)" });
+  const images = imageBox({ root, text, tell, changed });
+  let replaces = null, draft;
+  const cancel = h("button", { type: "button", class: "mlx-button", onclick: () => { set(draft); text.focus(); } }, "Cancel editing");
+  const editing = h("div", { class: "mlx-row", hidden: true },
+    h("span", { class: "mlx-grow" }, "You edit an earlier message. What follows it is replaced."), cancel);
+  const get = () => ({ text: text.value, images: images.urls(), replaces });
+  const set = (message = { text: "", images: [] }) => {
+    text.value = message.text;
+    images.setUrls(message.images);
+    replaces = message.replaces ?? null;
+    editing.hidden = replaces === null;
+    if (replaces === null) draft = undefined;
+  };
+  return {
+    text, images, get, set,
+    parts: [editing, text, images.el],
+    edit(message) {
+      draft ??= get();
+      set(message);
+      text.focus();
+    },
+    /** Take a refused message back, before what has been typed since. */
+    restore(message) {
+      const now = get();
+      set({ ...message, text: [message.text, now.text].filter(Boolean).join("\n\n"), images: [...message.images, ...now.images] });
+    },
+  };
+}
+
+/** Who answers: the notebook's own model, or the one that is chosen here. */
+function modelChoice({ ask, tell, changed }) {
+  const select = h("select", { "aria-label": "Model" });
+  let state = {}, isChoosing = false, shown;
+  const draw = () => {
+    const chosen = state.model ?? "";
+    const names = [...(state.models ?? [])];
+    if (chosen && !names.includes(chosen)) names.unshift(chosen);
+    const own = state.own ? `${state.own} (this notebook's model)` : "This notebook's model";
+    const told = [own, ...names].join("\n");
+    if (shown !== told) {
+      shown = told;
+      const before = select.value;
+      select.replaceChildren(h("option", { value: "" }, own), ...names.map((name) => h("option", { value: name }, name)));
+      select.value = before;
+    }
+    if (!isChoosing) select.value = chosen;
+  };
+  select.addEventListener("change", async () => {
+    isChoosing = true;
+    changed();
+    try {
+      await ask("choose", { model: select.value || null });
+    } catch (error) {
+      tell(error.message, true);
+    } finally {
+      isChoosing = false;
+      draw();
+    }
+  });
+  return {
+    el: h("label", { class: "mlx-row" }, "Model", select),
+    name: () => select.value || state.own,
+    show(next) { state = next; draw(); },
+  };
+}
+
+/** The system prompt and the temperature, in a part that opens. */
+function settingsForm({ button, ask, tell }) {
+  const system = h("textarea", { "aria-label": "System prompt", placeholder: "Instructions that stand before the conversation" });
+  const temperature = h("input", { type: "number", min: 0, max: 2, step: "any", "aria-label": "Temperature", placeholder: "the model's own" });
+  let kept = {};
+  const fill = () => {
+    system.value = kept.system ?? "";
+    temperature.value = kept.temperature ?? "";
+  };
+  const apply = button("Apply", async () => {
+    if (temperature.validity.badInput) throw new Error("temperature must be a number between 0 and 2.");
+    await ask("set", { system: system.value, temperature: temperature.value === "" ? null : Number(temperature.value) });
+    tell("The next message is sent with these settings.");
+  });
+  return {
+    el: fold("Settings", h("label", {}, "System prompt", system),
+      h("div", { class: "mlx-row" }, h("label", { class: "mlx-row" }, "Temperature", temperature), apply)),
+    show(state) {
+      const isNew = kept.system !== state.system || kept.temperature !== state.temperature;
+      kept = { system: state.system, temperature: state.temperature };
+      if (isNew) fill();
+    },
+  };
+}
+
+/** One tool call of an answer. */
+function callBlock() {
+  const title = h("b", { class: "mlx-call" }), result = h("pre", { tabindex: 0 }), images = h("div");
+  return {
+    el: h("div", {}, title, result, images),
+    update(block) {
+      say(title, `${block.text} – ${block.state}`);
+      say(result, block.result);
+      result.hidden = !block.result;
+      keep(images, block.images, (url) => url, (url) => ({ el: h("img", { src: url, alt: "Image that the tool returned" }) }), () => {});
+    },
+  };
+}
+
+function reasoningBlock() {
+  const text = h("div", { class: "mlx-text" });
+  return { el: fold("Reasoning", text), update: (block) => say(text, block.text) };
+}
+
+/** What was said, entry by entry. */
+function conversation({ button, ask, tell, model, compose }) {
+  const render = markdownRenderer(model);
+  const addTools = codeTools({ button, tell, model });
+  const list = h("div");
+  const makeBlock = ([, block]) =>
+    ({ call: callBlock, reasoning: reasoningBlock, text: () => markdownText(render, addTools) })[block.kind]();
+  const makeUser = (key, entry) => {
+    const edit = button("Edit", () => compose.edit({ ...entry, replaces: key }), { name: "Edit this message" });
+    const el = h("div", { class: "mlx-said mlx-user" }, h("b", {}, "You"), h("div", { class: "mlx-text" }, entry.text),
+      ...entry.images.map((url) => h("img", { src: url, alt: "Image of this message" })), h("div", { class: "mlx-row" }, edit));
+    return { el, update: (_, { isBusy }) => { edit.hidden = isBusy; } };
+  };
+  const makeAnswer = () => {
+    const blocks = h("div"), note = h("small"), again = button("Regenerate", () => ask("regenerate"));
+    const copy = button("Copy answer", () => copyText(text, blocks, tell));
+    let text = "";
+    return {
+      el: h("div", { class: "mlx-said" }, h("b", {}, "Model"), blocks, note, h("div", { class: "mlx-row" }, copy, again)),
+      update(entry, { isBusy, isLast }) {
+        text = Object.values(entry.blocks).filter((block) => block.kind === "text").map((block) => block.text).join("\n\n");
+        keep(blocks, Object.entries(entry.blocks), ([key]) => key, makeBlock, (row, [, block]) => row.update(block));
+        say(note, entry.note);
+        copy.hidden = isBusy || !text;
+        again.hidden = isBusy || !isLast;
+      },
+    };
+  };
+  const make = ([key, entry]) => {
+    if (entry.role === "user") return makeUser(key, entry);
+    if (entry.role === "assistant") return makeAnswer();
+    return { el: h("p", { class: "mlx-notice" }, entry.text), update() {} };
+  };
+  return {
+    el: list,
+    show(state) {
+      const entries = Object.entries(state.entries ?? {});
+      const lastAnswer = entries.findLast(([, entry]) => entry.role === "assistant")?.[0];
+      keep(list, entries, ([key]) => key, make, (row, [key, entry]) => {
+        const isBusy = Boolean(state.busy), isLast = key === lastAnswer;
+        // Most entries stay as they are while the last one grows.
+        if (row.entry === entry && row.isBusy === isBusy && row.isLast === isLast) return;
+        Object.assign(row, { entry, isBusy, isLast });
+        row.update(entry, row);
+      });
+      return entries.length;
+    },
+  };
+}
+
+/** A message that the kernel has not taken yet. */
+function sentMessage() {
+  const text = h("div", { class: "mlx-text" }), note = h("small");
+  const el = h("div", { class: "mlx-said mlx-user", hidden: true }, h("b", {}, "You"), text, note);
+  return {
+    el,
+    show(message) {
+      const count = message.images.length;
+      say(text, [message.text, count && `(${count} ${count > 1 ? "images" : "image"})`].filter(Boolean).join("\n"));
+      say(note, "Sending");
+      el.hidden = false;
+    },
+    late: () => say(note, "The kernel is busy; this will be sent when the cell finishes."),
+    hide: () => { el.hidden = true; },
+  };
+}
+
+/** Keep the end of a log in sight while its content grows, until the person scrolls up. */
+function followEnd(log, content) {
+  let isFollowing = true;
+  const toEnd = () => {
+    isFollowing = true;
+    log.scrollTop = log.scrollHeight;
+  };
+  log.addEventListener("scroll", () => { isFollowing = log.scrollHeight - log.scrollTop - log.clientHeight < 40; });
+  new ResizeObserver(() => isFollowing && toEnd()).observe(content);
+  return toEnd;
+}
+
+function buildChat({ root, button, ask, tell, model }) {
+  let last = {}, refusedBefore;
+  const warn = () => {
+    const isBlind = compose.images.urls().length > 0 && last.models && !(last.seeing ?? []).includes(choice.name());
+    say(blind, isBlind ? `${choice.name()} cannot see images: choose another model.` : "");
+  };
+  const blind = h("p", { class: "mlx-notice mlx-bad", role: "status" });
+  const choice = modelChoice({ ask, tell, changed: () => warn() });
+  const compose = composer({ root, tell, changed: () => warn() });
+  const { text } = compose;
+  const talk = conversation({ button, ask, tell, model, compose });
+  const sent = sentMessage();
+  const log = h("div", { class: "mlx-log", role: "log", "aria-label": "Conversation", tabindex: 0 }, talk.el, sent.el);
+  const toEnd = followEnd(log, talk.el);
+  const empty = h("p", { class: "mlx-empty" }, "Ask anything. The model runs on this machine. You can paste or drop images.");
+  const settings = settingsForm({ button, ask, tell });
+  const add = h("button", { type: "button", class: "mlx-button", onclick: () => compose.images.file.click() }, "Add images");
+  const send = button("Send", async () => {
+    const message = compose.get();
+    if (!message.text.trim() && !message.images.length) return;
+    tell("");
+    compose.set();
+    sent.show(message);
+    log.hidden = false;
+    empty.hidden = true;
+    toEnd();
+    if (document.activeElement === send) text.focus();
+    try {
+      await ask("ask", message, { taken: sent.hide, late: sent.late });
+    } finally {
+      sent.hide();
+    }
+  }, { kind: "mlx-main" });
   // These buttons go with what they do: the focus must not go with them.
   const halt = button("Stop", async () => { await ask("halt"); text.focus(); });
   const fresh = button("New conversation", async () => { await ask("reset"); text.focus(); });
   text.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
-      if (!event.repeat) send.click();
+      if (last.busy) tell("The model is still answering: wait for it, or stop it.");
+      else if (!event.repeat) send.click();
     }
     if (event.key === "Escape" && last.busy) halt.click();
   });
@@ -121,47 +330,24 @@ function buildChat({ root, button, ask, tell }) {
     await ask("decide", { call, verdict });
     if (hadFocus) text.focus();
   });
-  root.append(empty, log, h("div", { class: "mlx-compose" }, text, pictures, question.el,
-    h("div", { class: "mlx-row" }, h("label", { class: "mlx-row" }, "Model", models), add, file, h("span", { class: "mlx-grow" }), fresh, halt, send)));
+  root.append(empty, log, h("div", { class: "mlx-compose" }, ...compose.parts, blind, question.el,
+    h("div", { class: "mlx-row" }, choice.el, add, compose.images.file, h("span", { class: "mlx-grow" }), fresh, halt, send),
+    settings.el));
 
-  const update = (row, entry) => {
-    say(row.text, entry.text);
-    say(row.thinking, entry.thinking);
-    row.fold.hidden = !entry.thinking;
-    say(row.note, entry.note);
-    keep(row.calls, Object.entries(entry.calls ?? {}), ([id]) => id, () => {
-      const title = h("b", { class: "mlx-call" }); const result = h("pre", { tabindex: 0 });
-      return { el: h("div", {}, title, result), title, result };
-    }, (call, [, told]) => {
-      say(call.title, `${told.text} – ${told.state}`);
-      say(call.result, told.result);
-      call.result.hidden = !told.result;
-    });
-  };
   return (state) => {
-    const names = state.models ?? [];
-    if (last.models?.join("\n") !== names.join("\n") || !models.options.length) {
-      const chosen = models.value || state.model || state.default;
-      models.replaceChildren(...names.map((name) => h("option", {}, name)));
-      if (names.includes(chosen)) models.value = chosen;
-    }
     last = state;
-    const entries = Object.entries(state.entries ?? {});
-    empty.hidden = entries.length > 0;
-    const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-    keep(log, entries, ([key]) => key, ([, entry]) => {
-      const row = { text: h("div", { class: "mlx-text" }), thinking: h("div", { class: "mlx-text" }), note: h("small"), calls: h("div") };
-      row.fold = fold("Thinking", row.thinking);
-      row.el = h("div", { class: `mlx-said mlx-${entry.role}` }, h("b", {}, entry.role === "user" ? "You" : "Model"), row.fold, row.calls, row.text,
-        ...(entry.images ?? []).map((url) => h("img", { src: url, alt: "Picture of this message" })), row.note);
-      return row;
-    }, (row, [, entry]) => update(row, entry));
-    if (atEnd) log.scrollTop = log.scrollHeight;
-    log.hidden = !entries.length;
+    const isEmpty = !talk.show(state) && sent.el.hidden;
+    empty.hidden = !isEmpty;
+    log.hidden = isEmpty;
+    choice.show(state);
+    settings.show(state);
+    warn();
     send.hidden = Boolean(state.busy);
     halt.hidden = !state.busy;
-    fresh.hidden = !entries.length;
+    fresh.hidden = isEmpty;
     question.show(state.asking);
+    if (state.refused && state.refused.id !== refusedBefore) compose.restore(state.refused);
+    refusedBefore = state.refused?.id;
   };
 }
 

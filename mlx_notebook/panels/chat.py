@@ -1,20 +1,30 @@
-"""A small chat beside the cells: pictures, tools that ask first, a stop button."""
+"""A small chat beside the cells: images, tools that ask first, a stop button."""
 
 import asyncio
 import base64
+import re
 import time
 from collections.abc import Callable
 from typing import Any
 
+from mlx_notebook.notebook import connection
 from mlx_notebook.notebook.answer import Delta
 from mlx_notebook.notebook.calls import Call
 from mlx_notebook.notebook.chat import AsyncChat
 from mlx_notebook.notebook.errors import Interrupted, NotebookError
+from mlx_notebook.notebook.results import pictures_of, text_of
 from mlx_notebook.notebook.tools import Tool, Tools, toolbox
-from mlx_notebook.panels.feed import SHORTEST_SECONDS, Feed
+from mlx_notebook.panels.feed import Feed
+from mlx_notebook.panels.growing import GrowingText
 from mlx_notebook.panels.panel import Panel, module
 
-_STATES = {"writing": "being written", "waiting": "waits for you"}
+# How often the browser is sent more of an answer.
+_UPDATE_SECONDS = 0.1
+_MOST_TEMPERATURE = 2.0
+_STATES = {"writing": "being written", "waiting": "waiting for your approval"}
+_SPEAKERS = {"user": "You", "assistant": "Model", "notice": "Notice"}
+# What would hide or reorder a part of a call that a person is asked to allow.
+_HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
 class InAThread(Tool):
@@ -34,15 +44,20 @@ class InAThread(Tool):
 class ChatPanel(Panel):
     """A conversation in a panel.
 
+    The field `entries` holds what is shown, by number: messages of the user (with `at`, how many
+    messages of the conversation stand before), answers of the model as `blocks` of reasoning, text
+    and tool calls, and notices.
+
     Parameters
     ----------
     tools
         Functions of the notebook that the model may call; each call waits for Allow or Refuse.
     model, system, settings
-        As for `AsyncChat`, whose conversation is the attribute `chat`.
+        As for `AsyncChat`, whose conversation is the attribute `chat`. Without a model the chat
+        follows the notebook's own.
     """
 
-    _esm = module("chat")
+    _esm = module("markdown", "chat")
     name = "Chat"
     wants = frozenset({"models"})
 
@@ -60,14 +75,17 @@ class ChatPanel(Panel):
             model, system, box, approve=self._asked if approve else False, **settings
         )
         self._answering: asyncio.Task[Any] | None = None
-        self._answer = ""
+        self._answer = ""  # the number of its entry
+        self._block: tuple[str, GrowingText] | None = None
+        self._calls: dict[str, str] = {}
         self._verdicts: dict[str, asyncio.Future[Any]] = {}
-        self._waiting = ""
-        self._kind = "text"
+        self._announced: str | None = None
         self._sent_at = 0.0
         self._count = 0
         super().__init__()
-        self.fields = {"entries": {}, "tools": [tool.name for tool in box]}
+        self.fields = {"entries": {}, "tools": [tool.name for tool in box], **self._settings()}
+
+    # --- what is shown --------------------------------------------------------------------------
 
     def figures(self, source: Feed) -> dict[str, Any]:
         """Give the models that can chat."""
@@ -80,39 +98,70 @@ class ChatPanel(Panel):
         return {
             "models": [model["id"] for model in models],
             "seeing": [model["id"] for model in models if "vision" in model["capabilities"]],
-            "default": (source.status or {}).get("default_model"),
-            "model": self.chat.model,
+            "own": connection.default_model(),
         }
+
+    def show(self, source: Feed) -> None:
+        """Show what the feed knows now, and announce that another model answers."""
+        super().show(source)
+        self._announce()
 
     def rows(self) -> list[tuple[str, str]]:
         """Give what was said."""
-        return [(entry["role"], entry["text"]) for entry in self.fields["entries"].values()]
+        return [(_SPEAKERS[entry["role"]], _said(entry)) for entry in self._entries.values()]
 
-    async def do_ask(self, text: str, images: list[str], model: str | None = None) -> None:
-        """Say something; the answer comes through the panel's state."""
-        if self._answering is not None:
-            raise NotebookError("The model still answers: stop it first.")
-        self.chat.model = model or self.chat.model
-        pictures = [base64.b64decode(image.partition(",")[2]) for image in images]
-        self._entry(role="user", text=text, images=images)
-        answer = self._entry(role="assistant", text="", thinking="", note="waiting for the model")
-        self.change(busy=True)
-        self._answering, self._answer = asyncio.current_task(), answer
+    @property
+    def _entries(self) -> dict[str, Any]:
+        entries: dict[str, Any] = self.fields["entries"]
+        return entries
+
+    def _settings(self) -> dict[str, Any]:
+        chat = self.chat
+        told = {"model": chat.model, "system": chat.system}
+        return {**told, "temperature": chat.settings.get("temperature")}
+
+    def _announce(self) -> None:
+        model = self.chat.model or connection.default_model()
+        if model is None or model == self._announced:
+            return
+        if self._announced is not None and self._entries:
+            # Only the last of several changes matters to what follows.
+            last = next(reversed(self._entries))
+            if self._entries[last]["role"] == "notice":
+                self._forget(last)
+            self._entry(role="notice", text=f"{model} answers from here on.")
+        self._announced = model
+
+    # --- what the person does -------------------------------------------------------------------
+
+    async def do_ask(self, text: str, images: list[str], replaces: str | None = None) -> None:
+        """Say something; the answer comes through the panel's state.
+
+        Parameters
+        ----------
+        text, images
+            The message; images as data URIs.
+        replaces
+            The number of an earlier message. The conversation goes back to before it.
+        """
+        self._count += 1
+        count = self._count
         try:
-            async for delta in self.chat.stream(text, images=pictures):
-                self._take(answer, delta)
-            self._flush(answer)
-            self._note(answer, self.chat.last.summary() if self.chat.last else "")
-        except (asyncio.CancelledError, Interrupted):
-            self._flush(answer)
-            self._note(answer, "stopped")
-        except NotebookError as error:
-            self._flush(answer)
-            self._note(answer, str(error))
+            await self._say(text, images, replaces)
+        except Exception:
+            stands = any(int(k) > count and e["role"] == "user" for k, e in self._entries.items())
+            if not stands:
+                refused = {"id": str(count), "text": text, "images": images, "replaces": replaces}
+                self.change(refused=refused)
             raise
-        finally:
-            self._answering = None
-            self.change(busy=None, asking=None)
+
+    async def do_regenerate(self) -> None:
+        """Have the last message answered anew."""
+        asked = [key for key, entry in self._entries.items() if entry["role"] == "user"]
+        if not asked:
+            raise NotebookError("There is no message to answer.")
+        entry = self._entries[asked[-1]]
+        await self._say(entry["text"], entry["images"], asked[-1])
 
     async def do_halt(self) -> None:
         """Stop model and tools; what came is kept."""
@@ -123,78 +172,182 @@ class ChatPanel(Panel):
         """Allow a call, allow its tool from now on, or refuse it."""
         future = self._verdicts.get(call)
         if future is None or future.done():
-            raise NotebookError("This call no longer waits.")
+            raise NotebookError("This call is no longer waiting.")
         future.set_result({"allow": True, "always": "always"}.get(verdict, False))
 
     async def do_reset(self) -> None:
         """Begin a new conversation."""
-        await self.do_halt()
+        if self._answering is not None:
+            self._answering.cancel()
+            # What it has said so far belongs to the conversation that ends here.
+            await asyncio.wait([self._answering])
         self.chat.reset()
-        self.change(entries={})
+        self.change(entries={}, refused=None)
+
+    async def do_choose(self, model: str | None) -> None:
+        """Have a model answer from now on; `None` follows the notebook's own."""
+        self.chat.model = model or None
+        self.change(**self._settings())
+        self._announce()
+
+    async def do_set(self, system: str, temperature: float | None) -> None:
+        """Set the system prompt (empty for none) and the temperature (`None`: the model's own)."""
+        if temperature is not None and not 0 <= temperature <= _MOST_TEMPERATURE:
+            raise NotebookError(f"temperature must be between 0 and 2; you gave {temperature:g}.")
+        self.chat.system = system or None
+        self.chat.settings.pop("temperature", None)
+        if temperature is not None:
+            self.chat.settings["temperature"] = temperature
+        self.change(**self._settings())
+
+    # --- a turn ---------------------------------------------------------------------------------
+
+    async def _say(self, text: str, images: list[str], replaces: str | None) -> None:
+        if self._answering is not None:
+            raise NotebookError("The model is still answering: stop it first.")
+        before = self.chat.messages, self._entries
+        if replaces is not None and replaces in self._entries:
+            self.chat.messages = self.chat.messages[: self._entries[replaces]["at"]]
+            self._forget(replaces)
+        at = len(self.chat.messages)
+        pictures = [base64.b64decode(image.partition(",")[2]) for image in images]
+        self._entry(role="user", text=text, images=images, at=at)
+        self._answer = self._entry(role="assistant", blocks={}, note="Waiting for the model")
+        self._answering, self._block = asyncio.current_task(), None
+        self._calls.clear()
+        self.change(busy=True, refused=None)
+        try:
+            async for delta in self.chat.stream(text, images=pictures):
+                self._take(delta)
+            self._end_block()
+            self._note(self.chat.last.summary() if self.chat.last else "")
+        except (asyncio.CancelledError, Interrupted):
+            self._end_block()
+            has_begun = self._entries[self._answer]["blocks"]
+            self._note("Interrupted" if has_begun else "Interrupted before the first word")
+        except Exception as error:
+            self._end_block()
+            if self._entries[self._answer]["blocks"]:
+                self._note(str(error))
+            else:
+                # Refused: the conversation is as it was.
+                self.chat.messages = before[0]
+                self.change(entries=before[1])
+            raise
+        finally:
+            self._answering = None
+            self.change(busy=None, asking=None)
 
     async def _asked(self, call: Call) -> Any:
         """Wait until the person has pressed a button."""
         future = self._verdicts[call.id] = asyncio.get_running_loop().create_future()
-        self._show_call(self._answer, call)
-        self.change(asking={"id": call.id, "text": str(call)})
+        self._show_call(call)
+        self.change(asking={"id": call.id, "text": _written(call)})
         try:
             return await future
         finally:
             del self._verdicts[call.id]
             self.change(asking=None)
 
+    def _take(self, delta: Delta) -> None:
+        self._note("")
+        if delta.call is not None:
+            self._end_block()
+            self._show_call(delta.call)
+            return
+        kind = "reasoning" if delta.kind == "reasoning" else "text"
+        if self._block is not None and self._blocks[self._block[0]]["kind"] != kind:
+            self._end_block()
+        if self._block is None:
+            self._block = self._put_block({"kind": kind, "text": ""}), GrowingText()
+        self._block[1].add(delta.text)
+        if time.monotonic() - self._sent_at >= _UPDATE_SECONDS:
+            self._flush()
+
+    # --- the entries ----------------------------------------------------------------------------
+
+    @property
+    def _blocks(self) -> dict[str, Any]:
+        blocks: dict[str, Any] = self._entries[self._answer]["blocks"]
+        return blocks
+
     def _entry(self, **fields: Any) -> str:
         self._count += 1
         key = str(self._count)
-        self.change(entries={**self.fields["entries"], key: fields})
+        self.change(entries={**self._entries, key: fields})
         return key
 
-    def _note(self, key: str, note: str) -> None:
-        entries = self.fields["entries"]
-        if key in entries and entries[key].get("note") != note:
-            self.change(entries={**entries, key: {**entries[key], "note": note}})
+    def _forget(self, key: str) -> None:
+        """Take an entry away, and all that follow it."""
+        entries = self._entries
+        self.change(entries={k: entry for k, entry in entries.items() if int(k) < int(key)})
 
-    def _take(self, key: str, delta: Delta) -> None:
-        self._note(key, "")
-        if delta.call is not None:
-            self._flush(key)
-            self._show_call(key, delta.call)
-            return
-        kind = "thinking" if delta.kind == "reasoning" else "text"
-        if kind != self._kind:
-            self._flush(key)
-        self._kind = kind
-        self._waiting += delta.text
-        if time.monotonic() - self._sent_at >= SHORTEST_SECONDS:
-            self._flush(key)
+    def _set_answer(self, **fields: Any) -> None:
+        entries = self._entries
+        self.change(entries={**entries, self._answer: {**entries[self._answer], **fields}})
 
-    def _show_call(self, key: str, call: Call) -> None:
-        entries = self.fields["entries"]
-        if key not in entries:
-            return
-        text = f"{call.name}(…)" if call.state == "writing" else str(call)
-        told = {"text": text, "state": _STATES.get(call.state, call.state), "result": _told(call)}
-        calls = {**entries[key].get("calls", {}), call.id: told}
-        self.change(entries={**entries, key: {**entries[key], "calls": calls}})
+    def _note(self, note: str) -> None:
+        if self._entries[self._answer]["note"] != note:
+            self._set_answer(note=note)
 
-    def _flush(self, key: str) -> None:
+    def _put_block(self, block: dict[str, Any], key: str | None = None) -> str:
+        key = key or str(len(self._blocks) + 1)
+        self._set_answer(blocks={**self._blocks, key: block})
+        return key
+
+    def _show_call(self, call: Call) -> None:
+        told = {
+            "kind": "call",
+            "text": f"{call.name}(…)" if call.state == "writing" else _written(call),
+            "state": _STATES.get(call.state, call.state),
+            "result": call.error if call.error is not None else text_of(call.content),
+            "images": [picture["image_url"]["url"] for picture in pictures_of(call.content)],
+        }
+        self._calls[call.id] = self._put_block(told, self._calls.get(call.id))
+
+    def _flush(self) -> None:
         """Send what has come since the last time: only that, however long the answer is."""
-        text, self._waiting = self._waiting, ""
-        entry = self.fields["entries"].get(key)
-        if not text or entry is None:
+        if self._block is None:
+            return
+        key, growing = self._block
+        text = growing.take()
+        if not text:
             return
         self._sent_at = time.monotonic()
-        # A new object, since one that is on its way to the browser must not change.
-        grown = {**entry, self._kind: entry.get(self._kind, "") + text}
-        self.fields = {**self.fields, "entries": {**self.fields["entries"], key: grown}}
+        block = self._blocks[key]
+        parts = growing.parts() if block["kind"] == "text" else {}
+        # New objects, since one that is on its way to the browser must not change.
+        grown = {**block, "text": growing.text, "parts": {**block.get("parts", {}), **parts}}
+        answer = {**self._entries[self._answer], "blocks": {**self._blocks, key: grown}}
+        self.fields = {**self.fields, "entries": {**self._entries, self._answer: answer}}
         if self.comm is not None:
-            self.send({"append": {"entry": key, "field": self._kind, "text": text}})
+            path = ["entries", self._answer, "blocks", key]
+            patch: dict[str, Any] = {"parts": parts}
+            for name in reversed(path):
+                patch = {name: patch}
+            self.send({"append": {"path": [*path, "text"], "text": text}, "patch": patch})
+
+    def _end_block(self) -> None:
+        """Show the text that came last as a whole."""
+        self._flush()
+        if self._block is None:
+            return
+        (key, growing), self._block = self._block, None
+        block = self._blocks[key]
+        if block["kind"] == "text":
+            block = {"kind": "text", "text": growing.text, "whole": growing.whole()}
+        self._put_block(block, key)
 
 
-def _told(call: Call) -> str:
-    if call.error is not None:
-        return call.error
-    return call.content if isinstance(call.content, str) else "a picture"
+def _said(entry: dict[str, Any]) -> str:
+    if entry["role"] != "assistant":
+        return str(entry["text"])
+    return "\n\n".join(b["text"] for b in entry["blocks"].values() if b["kind"] == "text")
+
+
+def _written(call: Call) -> str:
+    """Write a call so that nothing in it is hidden from the person."""
+    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", str(call))
 
 
 def chat_panel(tools: Tools = (), model: str | None = None, **options: Any) -> ChatPanel:

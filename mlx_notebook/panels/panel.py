@@ -18,13 +18,13 @@ from mlx_notebook.panels.saved import table
 _FOLDER = Path(__file__).parent
 
 
-def module(name: str) -> str:
-    """Give the ES module of a panel: what panels share, then its own file.
+def module(*names: str) -> str:
+    """Give the ES module of a panel: what panels share, then its own files.
 
     A browser gets each panel's module as one text, so that it cannot import from another.
     """
-    shared = (_FOLDER / "shared.js").read_text(encoding="utf-8")
-    return shared + (_FOLDER / f"{name}.js").read_text(encoding="utf-8")
+    files = [_FOLDER / f"{name}.js" for name in ("shared", *names)]
+    return "".join(file.read_text(encoding="utf-8") for file in files)
 
 
 class Panel(anywidget.AnyWidget):
@@ -33,7 +33,8 @@ class Panel(anywidget.AnyWidget):
     The browser gets the whole state once, and then only what changes, at most four times a
     second. It never holds the server's token: buttons send a word to the kernel, whose panels'
     thread asks the server. A panel listens from its display on until its last view is closed (a
-    cell that is run again, a page that is left) or `close()` is called.
+    cell that is run again) or `close()` is called, which stops what it does. When the page is left
+    (a reload), what it does goes on, and the panel pauses after that.
     """
 
     _css = (_FOLDER / "panels.css").read_text(encoding="utf-8")
@@ -47,6 +48,7 @@ class Panel(anywidget.AnyWidget):
         self.feed = source
         self.fields: dict[str, Any] = {}
         self._views: set[str] = set()
+        self._is_left = False
         self._tasks: dict[str, Any] = {}
         super().__init__()
         self.on_msg(self._hear)
@@ -127,11 +129,16 @@ class Panel(anywidget.AnyWidget):
                 self.send({"state": self.fields})
             case {"opened": str(view)}:
                 self._views.add(view)
+                self._is_left = False
                 self.feed.join(self)
             case {"closed": str(view)}:
                 self._views.discard(view)
                 if not self._views:
                     self.pause()
+            case {"left": str(view)}:
+                self._views.discard(view)
+                self._is_left = not self._views
+                self._rest()
             case {"stop": str(id)}:
                 if task := self._tasks.get(id):
                     task.cancel()
@@ -142,6 +149,7 @@ class Panel(anywidget.AnyWidget):
                 task = self.feed.thread.start(self._carry_out(id, action(**content["with"])))
                 if task is not None:
                     self._tasks[id] = task
+                    task.add_done_callback(lambda _: self._ended(id))
 
     async def _carry_out(self, id: str, action: Coroutine[Any, Any, Any]) -> None:
         try:
@@ -154,8 +162,15 @@ class Panel(anywidget.AnyWidget):
         except Exception as error:
             self.send({"reply": id, "error": f"This failed: {error!r}"})
             raise
-        finally:
-            self._tasks.pop(id, None)
+
+    def _ended(self, id: str) -> None:
+        self._tasks.pop(id, None)
+        self._rest()
+
+    def _rest(self) -> None:
+        """Pause where no page shows the panel and nothing runs for it."""
+        if self._is_left and not self._tasks:
+            self.pause()
 
     async def get(self, path: str, **query: str) -> Any:
         """Ask the server. Raises `NotebookError`."""

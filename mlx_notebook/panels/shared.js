@@ -69,27 +69,30 @@ const newId = () => `${Date.now().toString(36)}-${(lastId += 1)}`;
 function follow(model) {
   model.on("msg:custom", (message) => {
     if (message.state) model.set("state", message.state);
-    if (message.patch) model.set("state", merged(model.get("state"), message.patch));
     if (message.append) {
-      const { entry, field, text } = message.append;
+      const { path, text } = message.append;
       const state = model.get("state");
-      const before = state.entries?.[entry]?.[field] ?? "";
-      model.set("state", merged(state, { entries: { [entry]: { [field]: before + text } } }));
+      const before = path.reduce((found, name) => found?.[name], state) ?? "";
+      model.set("state", merged(state, path.reduceRight((inner, name) => ({ [name]: inner }), before + text)));
     }
+    if (message.patch) model.set("state", merged(model.get("state"), message.patch));
   });
   model.send({ hello: newId() });
 }
 
 /**
- * Have the kernel do something, and wait for what comes of it. `late` is told when the kernel
- * has not even taken the order: it runs a cell. `signal` breaks it off.
+ * Have the kernel do something, and wait for what comes of it. `taken` is called when the kernel
+ * has taken the order, `late` when it has not yet, since it runs a cell. `signal` stops the order.
  */
-function order(model, name, args = {}, { late, signal } = {}) {
+function order(model, name, args = {}, { taken, late, signal } = {}) {
   const id = newId();
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => late?.(), 1500);
     const hear = (message) => {
-      if (message.taken === id) clearTimeout(timer);
+      if (message.taken === id) {
+        clearTimeout(timer);
+        taken?.();
+      }
       if (message.reply !== id) return;
       clearTimeout(timer);
       model.off("msg:custom", hear);
@@ -130,7 +133,7 @@ function panel({ model, el }, title, build) {
   };
   const ask = (name, args, options = {}) =>
     order(model, name, args, {
-      late: () => tell("The kernel runs a cell: this happens when the cell has ended."),
+      late: () => tell("The kernel is busy; this will be sent when the cell finishes."),
       ...options,
     });
   const update = build({ root, button, ask, tell, model });
@@ -155,13 +158,14 @@ function panel({ model, el }, title, build) {
   el.classList.add("mlx-output");
   el.append(root);
   model.send({ opened: view });
-  const leave = () => model.send({ closed: view });
-  window.addEventListener("pagehide", leave);
+  // A page that is reloaded comes back: the kernel goes on with what it does for this panel.
+  const leavePage = () => model.send({ left: view });
+  window.addEventListener("pagehide", leavePage);
   return () => {
-    window.removeEventListener("pagehide", leave);
+    window.removeEventListener("pagehide", leavePage);
     window.removeEventListener("keydown", claim, true);
     model.off("change:state", draw);
-    leave();
+    model.send({ closed: view });
   };
 }
 

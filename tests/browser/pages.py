@@ -20,6 +20,8 @@ HARMLESS = (
     # Notebook 7 knows nothing of Lab's file browser, nor of its settings of notifications.
     "filebrowser:open-path",
     "(reading 'schema')",
+    # Notebook 7 asks for the fonts of formulas where its server has none, in cells too.
+    "static/notebook/",
     # A page that is left while it loads.
     "net::ERR_ABORTED",
     # Of Lab's own workspace and of its extension manager, which a server without network lacks.

@@ -2,9 +2,10 @@
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
-from tests.browser.pages import axe, panel, press, run_cell
+from tests.browser.pages import axe, panel, press, run_cell, set_theme
 
 ADD = """
 import mlx_notebook
@@ -101,15 +102,12 @@ def test_a_question_takes_no_answer_in_its_first_second(browser, lab):
 
 
 def test_a_tool_is_allowed_and_refused_and_an_answer_is_stopped(browser, lab):
-    lab.notebook("chat.ipynb", f"{ADD}\nmlx_notebook.chat_panel([add], 'tiny-chat', temperature=0)")
-    page = browser.open("chat.ipynb")
-    run_cell(page)
-    chat = panel(page, "Chat")
-    message = chat.get_by_role("textbox", name="Message")
+    code = f"{ADD}\nmlx_notebook.chat_panel([add], 'tiny-chat', temperature=0)"
+    page, chat, message = opened(browser, lab, "chat.ipynb", code)
+    question = chat.get_by_role("group", name="Tool approval")
     for verdict, outcome in (("Allow", "done"), ("Refuse", "refused")):
         message.fill("What is 17 plus 25?")
         message.press("Enter")
-        question = chat.get_by_role("group", name="Tool approval")
         expect(question.get_by_text("add(a=17, b=25)")).to_be_visible()
         browser.picture(page, f"chat-{verdict.lower()}", of=chat)
         press(question, verdict)
@@ -118,7 +116,7 @@ def test_a_tool_is_allowed_and_refused_and_an_answer_is_stopped(browser, lab):
         if verdict == "Allow":
             assert axe(page) == []
             press(chat, "New conversation")
-            expect(chat.get_by_text("Say something.")).to_be_visible()
+            expect(chat.get_by_text("Ask anything.")).to_be_visible()
     press(chat, "New conversation")
     message.fill("What is 17 plus 25?")
     press(chat, "Send")
@@ -126,7 +124,7 @@ def test_a_tool_is_allowed_and_refused_and_an_answer_is_stopped(browser, lab):
     chat.get_by_role("button", name="Stop", exact=True).press("Enter")
     expect(chat.get_by_role("group", name="Tool approval")).to_be_hidden()
     expect(message).to_be_focused()
-    expect(chat.get_by_text("stopped")).to_be_visible()
+    expect(chat.get_by_text("Interrupted", exact=True)).to_be_visible()
     expect(chat.get_by_role("button", name="Send")).to_be_visible()
     press(chat, "New conversation")
     for is_first in (True, False):
@@ -138,13 +136,11 @@ def test_a_tool_is_allowed_and_refused_and_an_answer_is_stopped(browser, lab):
     expect(chat.get_by_text("add(a=17, b=25) – done")).to_have_count(2)
 
 
-def test_a_picture_is_pasted_or_dropped_and_seen_by_a_model(browser, lab):
-    lab.notebook("seen.ipynb", "import mlx_notebook\nmlx_notebook.chat_panel(temperature=0)")
-    page = browser.open("seen.ipynb")
-    run_cell(page)
-    chat = panel(page, "Chat")
-    message = chat.get_by_role("textbox", name="Message")
-    chat.get_by_label("Model", exact=True).select_option("tiny-chat")
+def test_images_are_pasted_dropped_refused_and_seen(browser, lab):
+    code = "import mlx_notebook\nmlx_notebook.chat_panel(temperature=0)"
+    page, chat, message = opened(browser, lab, "seen.ipynb", code)
+    models = chat.get_by_label("Model", exact=True)
+    models.select_option("tiny-chat")
     for way in ("pasted", "dropped"):
         page.evaluate(GIVE_PICTURE, way)
         if way == "pasted":
@@ -153,15 +149,86 @@ def test_a_picture_is_pasted_or_dropped_and_seen_by_a_model(browser, lab):
             files = page.evaluate_handle("window.dragged")
             message.dispatch_event("drop", {"dataTransfer": files})
         expect(chat.get_by_role("img", name=re.compile(r"\.png$"))).to_be_visible()
-        expect(chat.get_by_text("tiny-chat cannot see pictures")).to_be_visible()
+        expect(chat.get_by_text("tiny-chat cannot see images")).to_be_visible()
         if way == "pasted":
-            chat.get_by_role("button", name=re.compile(r"Take .*\.png away")).click()
+            chat.get_by_role("button", name=re.compile(r"Remove .*\.png")).click()
             expect(chat.get_by_role("img")).to_have_count(0)
-    chat.get_by_label("Model", exact=True).select_option("tiny-vision")
-    expect(chat.get_by_text("tiny-chat cannot see pictures")).to_be_hidden()
+    # A refused message comes back into its box, image and all.
     message.fill("What is in this picture?")
     message.press("Enter")
+    expect(chat.get_by_role("log").get_by_role("img")).to_have_count(0)
+    expect(chat.get_by_text(re.compile("cannot see|no images|vision"))).not_to_have_count(0)
+    expect(message).to_have_value("What is in this picture?")
+    expect(chat.get_by_role("img", name="image 1")).to_be_visible()
+    browser.picture(page, "chat-refused", of=chat)
+    models.select_option("tiny-vision")
+    expect(chat.get_by_text("tiny-chat cannot see images")).to_be_hidden()
+    message.press("Enter")
     expect(chat.get_by_text(re.compile("red circle"))).to_be_visible(timeout=60_000)
-    expect(chat.get_by_role("img", name="Picture of this message")).to_be_visible()
+    expect(chat.get_by_role("img", name="Image of this message")).to_be_visible()
+    expect(message).to_have_value("")
     browser.picture(page, "chat-picture", of=chat)
     assert axe(page) == []
+
+
+MARKDOWN = """# Sums
+
+Add **two** numbers with `add`, and see $a^2 + b^2$:
+
+```python
+def add(a, b):
+    return a + b  # the sum
+```
+
+$$\\frac{a}{b}$$
+
+| a | b |
+|---|---|
+| 1 | 2 |
+
+<img src=x onerror="window.hurt = 1"> ![far](http://127.0.0.1:9/far.png)
+"""
+
+
+@pytest.mark.parametrize("front", ["lab", "notebook"])
+def test_an_answer_is_rendered_as_in_cells_and_its_code_copied_and_inserted(browser, lab, front):
+    # The model is made to write just this text.
+    code = f"""
+import mlx_notebook
+written = {MARKDOWN!r}
+mlx_notebook.chat_panel(
+    model='tiny-chat', max_tokens=900, extra_body={{'guided_choice': [written]}}
+)"""
+    name = f"markdown-{front}.ipynb"
+    page, chat, message = opened(browser, lab, name, code, front=front)
+    message.fill("Tell me.")
+    message.press("Enter")
+    copy = chat.get_by_role("button", name="Copy code", exact=True)
+    expect(copy).to_be_visible(timeout=60_000)
+    answer = chat.get_by_role("log")
+    expect(answer.get_by_role("heading", name="Sums")).to_be_visible()
+    expect(answer.locator("strong", has_text="two")).to_be_visible()
+    expect(answer.locator("mjx-container")).to_have_count(2)
+    expect(answer.locator("td", has_text="2")).to_be_visible()
+    # Highlighted: the key word has an element of its own.
+    expect(answer.locator("pre span", has_text=re.compile("^def$"))).to_be_visible()
+    # What could do harm is text, and no image is fetched.
+    expect(answer.get_by_text('<img src=x onerror="window.hurt = 1">')).to_be_visible()
+    assert page.evaluate("window.hurt") is None
+    expect(answer.locator("img")).to_have_count(0)
+    copy.click()
+    expect(chat.get_by_text("Copied.")).to_be_visible()
+    source = "def add(a, b):\n    return a + b  # the sum"
+    assert page.evaluate("navigator.clipboard.readText()") == source
+    cells = page.locator(".jp-Notebook .jp-CodeCell")
+    press(chat, "Insert below this cell")
+    expect(cells).to_have_count(3)  # with the one below that running a cell adds
+    expect(cells.nth(1).locator(".cm-content")).to_contain_text("return a + b")
+    press(chat, "Copy answer")
+    page.wait_for_function(
+        "async (text) => (await navigator.clipboard.readText()) === text", arg=MARKDOWN
+    )
+    for theme in ("light", "dark"):
+        set_theme(page, theme)
+        browser.picture(page, f"chat-markdown-{front}-{theme}", of=chat)
+        assert axe(page) == []

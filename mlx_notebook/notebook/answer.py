@@ -23,10 +23,11 @@ class Delta(NamedTuple):
 
     `content` and `reasoning` bring more `text`: of the answer itself, or of the thinking before
     it. The others bring a `call` of a tool and no text: `writing` while the model writes it,
-    `call` when it begins, `result` when it has ended.
+    `asking` when the person is about to be asked, `call` when it begins, `result` when it has
+    ended.
     """
 
-    kind: Literal["content", "reasoning", "writing", "call", "result"]
+    kind: Literal["content", "reasoning", "writing", "asking", "call", "result"]
     text: str = ""
     call: Call | None = None
 

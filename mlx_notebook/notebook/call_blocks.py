@@ -17,7 +17,10 @@ SHOWN_CHARACTERS = 4_000
 _LINE_CHARACTERS = 80
 
 # What a terminal would obey, and what reorders or hides text on a page.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\U000e0000-\U000e007f]"
+)
 # Characters that Markdown, HTML or a math renderer would read.
 _ACTIVE = str.maketrans({c: f"&#{ord(c)};" for c in r"""<>&"'\`*_{}[]()#+-.!|~$:"""})
 

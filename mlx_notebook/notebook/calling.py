@@ -46,7 +46,11 @@ class Caller:
         """
         ready: list[Ready] = []
         for call in calls:
-            make = _at_once(self._admit(call, _wait_here))
+            make = _at_once(self._check(call, _wait_here))
+            if make is not None and self._must_ask(call):
+                if not callable(self.approve):
+                    yield Delta("asking", call=call)
+                make = _at_once(self._ask(call, make, _wait_here))
             if make is None:
                 yield Delta("result", call=call)
             else:
@@ -73,7 +77,11 @@ class Caller:
         """Do the same on the running event loop; functions that are not async hold it up."""
         ready: list[Ready] = []
         for call in calls:
-            make = await self._admit(call, _wait_there)
+            make = await self._check(call, _wait_there)
+            if make is not None and self._must_ask(call):
+                if not callable(self.approve):
+                    yield Delta("asking", call=call)
+                make = await self._ask(call, make, _wait_there)
             if make is None:
                 yield Delta("result", call=call)
             else:
@@ -103,10 +111,10 @@ class Caller:
         call.state = "running"
         return Delta("call", call=call)
 
-    async def _admit(self, call: Call, wait: "_Wait") -> Callable[[], Any] | None:
-        """Validate a call and ask whether it may be made.
+    async def _check(self, call: Call, wait: "_Wait") -> Callable[[], Any] | None:
+        """Validate a call and ask `before_call`.
 
-        Returns what makes it, or `None` where it has been answered with an error instead.
+        Returns what makes the call, or `None` where it has been answered with an error instead.
         """
         tool = self.box.get(call.name)
         if tool is None:
@@ -124,17 +132,21 @@ class Caller:
                 _refuse(call, verdict)
                 return None
             make = _changed(call, tool, verdict) or make
-        if self._must_ask(call):
-            ask = self.approve if callable(self.approve) else ask_in_cell
-            with interruptible():
-                verdict = await wait(ask(call))
-            if verdict == "always":
-                self.always.add(call.name)
-            elif verdict is not True and not isinstance(verdict, dict):
-                _refuse(call, verdict)
-                return None
-            make = _changed(call, tool, verdict) or make
         return make
+
+    async def _ask(
+        self, call: Call, make: Callable[[], Any], wait: "_Wait"
+    ) -> Callable[[], Any] | None:
+        """Ask whether a call may be made; return as `_check` does."""
+        ask = self.approve if callable(self.approve) else ask_in_cell
+        with interruptible():
+            verdict = await wait(ask(call))
+        if verdict == "always":
+            self.always.add(call.name)
+        elif verdict is not True and not isinstance(verdict, dict):
+            _refuse(call, verdict)
+            return None
+        return _changed(call, self.box[call.name], verdict) or make
 
     def _must_ask(self, call: Call) -> bool:
         if call.name in self.always or self.approve is False:

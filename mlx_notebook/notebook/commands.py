@@ -123,7 +123,7 @@ def _status(_: str, chat: Chat) -> None:
 
 
 def _reset(_: str, chat: Chat) -> None:
-    chat.reset()
+    chat.reset(system=True)
     print("New conversation.")
 
 

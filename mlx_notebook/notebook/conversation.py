@@ -96,7 +96,7 @@ class Conversation:
         self.tools = toolbox(tools)
         self.max_steps = max_steps
         self.before_call = before_call
-        self.approve = approve
+        self._approve = approve
         self.settings = settings
         self.messages: list[Message] = []
         self.last: Answer | None = None
@@ -108,8 +108,20 @@ class Conversation:
         model = self.model or connection.default_model() or "no model yet"
         return f"<{type(self).__name__} with {model}: {len(self.messages)} messages{tools}>"
 
-    def reset(self) -> None:
-        """Forget the conversation, and keep the settings."""
+    @property
+    def approve(self) -> Approve:
+        """Which calls the person must allow; setting it takes back every "always"."""
+        return self._approve
+
+    @approve.setter
+    def approve(self, approve: Approve) -> None:
+        self._approve = approve
+        self._allowed = set()
+
+    def reset(self, *, system: bool = False) -> None:
+        """Forget the conversation and keep its settings; with `system` forget that message, too."""
+        if system:
+            self.system = None
         self.messages = []
         self.last = None
         self.usage = Usage()

@@ -17,9 +17,17 @@ from mlx_notebook.notebook.errors import BadMagic, Interrupted, NotebookError
 from mlx_notebook.notebook.options import CHAT_HELP, ChatOptions
 from mlx_notebook.notebook.options import options as chat_options
 from mlx_notebook.notebook.pictures import looks_like_picture
-from mlx_notebook.notebook.rendering import RawView, TerminalView, View, view
+from mlx_notebook.notebook.rendering import View, view
 from mlx_notebook.notebook.templates import fill
+from mlx_notebook.notebook.text_views import RawView, TerminalView
 from mlx_notebook.notebook.tools import toolbox
+
+# What an option's value is said to be where the notebook has nothing of that name.
+_MISSING = {
+    "--image": "neither a variable nor a file",
+    "--schema": "not a type of this notebook",
+    "--tools": "not a function of this notebook",
+}
 
 
 @magics_class
@@ -51,21 +59,21 @@ class MlxMagics(Magics):
         pictures = [self._picture(written) for written in options.image]
         prompt = self._prompt(options.prompt if cell is None else cell, pictures)
         if options.resume and (prompt or pictures):
-            raise BadMagic("--resume goes on with the last answer: it takes no prompt.")
+            raise BadMagic("--resume continues the last answer and takes no prompt.")
         if not prompt and not options.resume:
-            raise BadMagic("There is nothing to say: write the prompt below the %%chat line.")
+            raise BadMagic("The prompt is empty: write it below the %%chat line.")
         schema = None if options.schema is None else self._value(options.schema, "--schema")
         names = options.tools if options.tools is not None else self._tools.get(thread, [])
         tools = toolbox([self._value(name, "--tools") for name in names])
         if options.new:
-            chat.reset()
+            chat.reset(system=True)
         kept, before = (chat.model, chat.system, chat.tools), chat.last
         names_before = self._tools.get(thread, [])
         chat.tools, self._tools[thread] = tools, names
         if options.model is not None:
             chat.model = fill(options.model, shell.ev)
         if options.system is not None:
-            chat.system = fill(options.system, shell.ev)
+            chat.system = fill(options.system, shell.ev) or None
         shown = _view(options)
         try:
             if options.resume:
@@ -104,19 +112,19 @@ class MlxMagics(Magics):
         return value if options.schema is not None else None
 
     def _prompt(self, written: str, pictures: list[Any]) -> str:
-        """Fill in a prompt; a picture among its values goes along, and is named by its number."""
+        """Fill in a prompt; an image among its values is sent along and named by its number."""
 
         def evaluate(expression: str) -> Any:
             value = self.shell.ev(expression)
             if not looks_like_picture(value):
                 return value
             pictures.append(value)
-            return f"(picture {len(pictures)})"
+            return f"(image {len(pictures)})"
 
         return fill(written, evaluate).strip()
 
     def _picture(self, written: str) -> Any:
-        """Give the picture of an `--image`: an expression of the notebook, or a file."""
+        """Give the image of an `--image`: an expression of the notebook, or a file."""
         if not written.isidentifier() and Path(written).is_file():
             return Path(written)
         return self._value(written, "--image")
@@ -126,9 +134,10 @@ class MlxMagics(Magics):
         try:
             return self.shell.ev(written)
         except Exception as error:
-            kind = "no function" if option == "--tools" else "nothing"
+            if isinstance(error, NameError) and written.isidentifier():
+                raise BadMagic(f"{option}: {written!r} is {_MISSING[option]}.") from None
             raise BadMagic(
-                f"{option}: {written} is {kind} of this notebook ({type(error).__name__}: {error})."
+                f"{option}: {written!r} cannot be evaluated: {type(error).__name__}: {error}."
             ) from None
 
     @no_var_expand
@@ -143,7 +152,7 @@ def _view(options: ChatOptions) -> View:
         case "text":
             return TerminalView()
         case "raw":
-            return RawView()
+            return RawView(keep_control=options.keep_control)
     is_json = options.format == "json" or options.schema is not None
     return view(language="json" if is_json else None)
 
@@ -161,7 +170,7 @@ def conversation(thread: str = "") -> Chat:
     shell = get_ipython()
     magics = shell.magics_manager.registry.get("MlxMagics") if shell is not None else None
     if not isinstance(magics, MlxMagics):
-        raise NotebookError("There are no %%chat cells here: run %load_ext mlx_notebook first.")
+        raise NotebookError("%%chat is not loaded: run %load_ext mlx_notebook first.")
     return magics.thread(thread)
 
 
@@ -184,7 +193,7 @@ def complete_options(_: Any, event: Any) -> list[str]:
 
 
 MlxMagics.chat.__doc__ = CHAT_HELP
-MlxMagics.mlx.__doc__ = "Ask and steer the model server.\n\n" + "\n".join(
+MlxMagics.mlx.__doc__ = "Ask and control the model server.\n\n" + "\n".join(
     f"%mlx {name:<12} {text}" for name, text in COMMANDS.items()
 )
 

@@ -16,7 +16,8 @@ CHAT_HELP = """Ask the model; the answer streams into the cell.
 
 What answers
 -m, --model        the model that answers, here and in the rest of the conversation
--s, --system       instructions that stand before the whole conversation
+-s, --system       instructions for the whole conversation; `-s ""` takes them away, and so does
+                   a new conversation
 --tools            functions of the notebook that the model may call (`--tools add,weather`), here
                    and in the rest of the conversation; `none` takes them away
 --thread           another conversation than the usual one, by its name
@@ -25,11 +26,11 @@ What answers
                    prompt, write `%chat --resume`
 
 What goes along
---image            a picture: an expression of the notebook or the path of a file; may be repeated
--t, --temperature  0 for the likeliest answer, higher for more variety
---max-tokens       the most tokens to answer with
+--image            an image: an expression of the notebook or the path of a file; may be repeated
+-t, --temperature  from 0 (the most likely answer) to 2 (the most varied)
+--max-tokens       the most tokens of the answer
 --seed             makes a random answer repeatable
---think, --no-think   whether a model that can think before it answers does
+--think, --no-think   whether a model that can reason before it answers does so
 
 What comes back
 --schema           the reply is an object of this type (a pydantic model, a dataclass, ...): the
@@ -37,21 +38,24 @@ What comes back
 --var              stores the answer's text, or the object, in the variable NAME
 --md               shows the answer as Markdown, which is what happens without it
 --text             shows it, and what tools did, as plain text
---raw              prints the answer's text and nothing else
+--raw              prints the answer's text and nothing else, without terminal control sequences
+--keep-control     with --raw: also prints those, which a terminal obeys
 --json             the reply is JSON; with --var, the decoded value
 --code             puts the code in the answer into a new cell below
 
 The conversation goes on from cell to cell until `%mlx reset`. `{{ expression }}` in the prompt
 is replaced by the value of that Python expression; single braces are left alone, and
 `{{ "{{" }}` writes two. A table, an array or an exception is described in at most 8,000
-characters (after an error `{{ _error }}` is its traceback), and a picture goes along as one.
-Interrupting the kernel stops the model and keeps what it said.
+characters (after an error `{{ _error }}` is its traceback), and an image is sent as an image.
+Interrupting the kernel stops the model and keeps what it has said.
 """
 
 _FLAGS = (
     "--new", "--resume", "--think", "--no-think", "--md", "--text", "--raw", "--json", "--code",
+    "--keep-control",
 )  # fmt: skip
 _OPTION = re.compile(r"\s*(?:--(?=\s|$)|(?P<option>--?[A-Za-z][\w-]*))")
+_LONG = {"-m": "--model", "-s": "--system", "-t": "--temperature"}
 # The value of an option may stand in quotes, and hold `{{ expression }}` with spaces.
 _VALUE = re.compile(r"""(?:\s*=\s*|\s+|$)(?P<value>"[^"]*"|'[^']*'|(?:\{\{.*?\}\}|\S)*)""")
 
@@ -80,6 +84,7 @@ class ChatOptions:
     schema: str | None
     var: str | None
     format: Format
+    keep_control: bool
     prompt: str
 
     @classmethod
@@ -94,10 +99,13 @@ class ChatOptions:
         words, rest = _split(line)
         if rest and not is_line:
             raise BadMagic(
-                f"%%chat does not know what to do with {rest!r}: the prompt goes below that line, "
-                "and `%%chat?` lists the options."
+                f"%%chat takes only options on its line, not {rest!r}: write the prompt below it. "
+                "`%%chat?` lists the options."
             )
-        return cls(**vars(_parser().parse_args(words)), prompt=rest)
+        parsed = cls(**vars(_parser().parse_args(words)), prompt=rest)
+        if parsed.keep_control and parsed.format != "raw":
+            raise BadMagic("%%chat: --keep-control needs --raw.")
+        return parsed
 
     def settings(self) -> dict[str, Any]:
         """Those that hold for one turn only, as the API names them."""
@@ -120,29 +128,44 @@ def options() -> list[str]:
 
 
 def _split(line: str) -> tuple[list[str], str]:
-    """Take options and their values off the front; what remains is text, quotes and all."""
+    """Take options and their values off the front; what remains is text, quotes and all.
+
+    Raises `BadMagic` for an option that `%%chat` does not have.
+    """
     words: list[str] = []
     position = 0
+    known = {name for action in _parser()._actions for name in action.option_strings}
     while match := _OPTION.match(line, position):
         position = match.end()
         option = match["option"]
         if option is None:
             break
+        # `-t0` is `-t 0`.
+        if not option.startswith("--") and option not in known and option[:2] in known:
+            position += 2 - len(option)
+            option, line = option[:2], f"{line[:position]} {line[position:]}"
+        if option not in known:
+            raise BadMagic(f"%%chat: Unknown option {option}. `%%chat?` lists the options.")
         if option in _FLAGS:
             words.append(option)
             continue
         given = _VALUE.match(line, position)
         value = given["value"] if given else line[position:]
         position = given.end() if given else len(line)
+        if not value:
+            raise BadMagic(f"%%chat: {option} needs a value. `%%chat?` lists the options.")
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
             value = value[1:-1]
         # Joined, so that a value may begin with a dash.
-        words.append(f"{option}={value}" if option.startswith("--") else f"{option}{value}")
+        words.append(f"{_LONG.get(option, option)}={value}")
     return words, line[position:].strip()
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        # argparse begins with "argument -t/--temperature: ".
+        message = re.sub(r"^argument (?:-\w/)?(--[\w-]+): ", r"\1 ", message)
+        message = message.replace(" not allowed with argument", " does not go with")
         raise BadMagic(f"%%chat: {message}. `%%chat?` lists the options.")
 
 
@@ -150,9 +173,9 @@ def _parser() -> _Parser:
     parser = _Parser(prog="%%chat", add_help=False, allow_abbrev=False)
     parser.add_argument("-m", "--model", type=_text)
     parser.add_argument("-s", "--system")
-    parser.add_argument("-t", "--temperature", type=float)
-    parser.add_argument("--max-tokens", type=int)
-    parser.add_argument("--seed", type=int)
+    parser.add_argument("-t", "--temperature", type=_temperature)
+    parser.add_argument("--max-tokens", type=_count)
+    parser.add_argument("--seed", type=_whole)
     parser.add_argument("--tools", type=_names)
     parser.add_argument("--thread", type=_text)
     parser.add_argument("--new", action="store_true")
@@ -165,12 +188,37 @@ def _parser() -> _Parser:
     parser.set_defaults(format="md")
     for name in get_args(Format):
         formats.add_argument(f"--{name}", action="store_const", const=name, dest="format")
+    parser.add_argument("--keep-control", action="store_true")
     return parser
+
+
+def _temperature(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 2:
+        raise argparse.ArgumentTypeError(f"must be between 0 and 2; you gave {value}")
+    return number
+
+
+def _whole(value: str) -> int:
+    try:
+        return int(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number; you gave {value}") from None
+
+
+def _count(value: str) -> int:
+    number = _whole(value)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more; you gave {value}")
+    return number
 
 
 def _text(value: str) -> str:
     if not value.strip():
-        raise argparse.ArgumentTypeError("a name is missing")
+        raise argparse.ArgumentTypeError("needs a value")
     return value
 
 
@@ -179,11 +227,11 @@ def _names(value: str) -> list[str]:
         return []
     names = [name.strip() for name in value.split(",") if name.strip()]
     if not names:
-        raise argparse.ArgumentTypeError("a name is missing")
+        raise argparse.ArgumentTypeError("needs names of functions, or none")
     return names
 
 
 def _name(value: str) -> str:
     if not value.isidentifier():
-        raise argparse.ArgumentTypeError(f"{value!r} is not a name for a variable")
+        raise argparse.ArgumentTypeError(f"needs the name of a variable, not {value!r}")
     return value

@@ -15,7 +15,6 @@ import base64
 import html
 import math
 import re
-import sys
 import time
 from typing import Any, Protocol
 
@@ -24,8 +23,10 @@ from mlx_notebook.notebook.call_blocks import call_block
 from mlx_notebook.notebook.calls import Call
 from mlx_notebook.notebook.escaping import DOLLAR, safe_markdown
 from mlx_notebook.notebook.pictures import Picture
+from mlx_notebook.notebook.plain_text import visible
 from mlx_notebook.notebook.results import pictures_of
 from mlx_notebook.notebook.shell import cell_number, in_notebook
+from mlx_notebook.notebook.text_views import NoView, TerminalView
 
 UPDATE_SECONDS = 0.1
 # A lower output longer than this many characters is replaced less often.
@@ -57,22 +58,6 @@ class View(Protocol):
         """Show all that came, and the line of figures."""
 
 
-class NoView:
-    """Shows nothing."""
-
-    def sent(self, pictures: list[dict[str, Any]]) -> None:
-        """Nothing."""
-
-    def begin(self, model: str) -> None:
-        """Nothing."""
-
-    def add(self, delta: Delta) -> None:
-        """Nothing."""
-
-    def end(self, answer: Answer) -> None:
-        """Nothing."""
-
-
 def view(wanted: "bool | View" = True, *, language: str | None = None) -> View:
     """Choose the view: the one that is given, none, or what fits where this code runs.
 
@@ -101,6 +86,8 @@ class CellView:
         self._opening = f"```{language}\n" if language else ""
         self._model = ""
         self._free: Any = None
+        # The output above a question: what comes of the call stands below it.
+        self._above: Any = None
         self._blocks: dict[int, Any] = {}
         self._running: set[int] = set()
         self._renew()
@@ -127,7 +114,11 @@ class CellView:
 
     def add(self, delta: Delta) -> None:
         """Show more of the answer, at most ten times a second."""
+        self._above = None
         match delta.kind, delta.call:
+            case "asking", Call() as call:
+                self._add_question(call)
+                return
             case "call" | "result", Call() as call:
                 self._add_call(call, ended=delta.kind == "result")
                 return
@@ -155,6 +146,8 @@ class CellView:
     def end(self, answer: Answer) -> None:
         """Put everything into its upper output, and the figures into the last."""
         answer.shown_in = cell_number()
+        if answer.outcome == "paused":
+            self._free = self._free or self._above  # nobody could be asked, or has answered
         for call in answer.calls:
             if id(call) in self._running or id(call) not in self._blocks:
                 self._close_reply()
@@ -182,6 +175,12 @@ class CellView:
             self._free = self._upper
         self._renew()
         return said
+
+    def _add_question(self, call: Call) -> None:
+        self._close_reply()
+        name = html.escape(visible(call.name))
+        note = f"<small>{html.escape(self._model)} asks for {name}:</small>"
+        self._above = self._show(note, f"{self._model} asks for {visible(call.name)}:")
 
     def _add_call(self, call: Call, *, ended: bool) -> None:
         self._close_reply()
@@ -259,55 +258,6 @@ class CellView:
             self._lower = _display(note)
         else:
             _update(self._lower, note)
-
-
-class TerminalView:
-    """Text written as it comes, for `ipython` in a terminal and plain scripts."""
-
-    def __init__(self) -> None:
-        self._kind: str | None = None
-
-    def sent(self, pictures: list[dict[str, Any]]) -> None:
-        """Say how many pictures go along with the prompt."""
-        print(f"[{len(pictures)} picture{'s' if len(pictures) > 1 else ''}]")
-
-    def begin(self, model: str) -> None:
-        """Wait in silence: what a terminal has shown cannot be taken back everywhere."""
-
-    def add(self, delta: Delta) -> None:
-        """Write more of the answer."""
-        if delta.call is not None:
-            if delta.kind == "result":
-                before = "\n\n" if self._kind else ""
-                self._kind = delta.kind
-                sys.stdout.write(f"{before}[tool] {call_block(delta.call)['text/plain']}")
-                sys.stdout.flush()
-            return
-        if delta.kind != self._kind:
-            before = "\n\n" if self._kind else ""
-            sys.stdout.write(before + ("[thinking] " if delta.kind == "reasoning" else ""))
-            self._kind = delta.kind
-        sys.stdout.write(_CONTROL.sub("", delta.text))
-        sys.stdout.flush()
-
-    def end(self, answer: Answer) -> None:
-        """Write the line with the figures."""
-        answer.shown_in = cell_number()
-        print(f"\n[{_CONTROL.sub('', answer.summary())}]")
-
-
-class RawView(NoView):
-    """The answer's text as it comes, and nothing else."""
-
-    def add(self, delta: Delta) -> None:
-        """Write more of the answer."""
-        if delta.kind == "content":
-            sys.stdout.write(delta.text)
-            sys.stdout.flush()
-
-    def end(self, answer: Answer) -> None:
-        """End the line."""
-        print()
 
 
 def thinking_block(text: str, *, running: bool) -> str:

@@ -24,7 +24,7 @@ def record(argument: str, chat: Chat) -> None:
     told = _parse(argument, "record")
     recorder = Recorder(_file(told.file, "record"))
     runs.begin(recorder)
-    chat.reset()
+    chat.reset(system=True)
     print(
         f"Recording into {recorder.file.path}, from a new conversation on, until "
         "`%mlx record stop` or the kernel's end. Prompts and answers stand in it as they are."
@@ -39,7 +39,7 @@ def replay(argument: str, chat: Chat) -> None:
     told = _parse(argument, "replay")
     player = Player(_file(told.file, "replay"), speed=told.speed, live=told.live)
     runs.begin(player)
-    chat.reset()
+    chat.reset(system=True)
     print(
         f"Replaying {player.path} ({len(player)} answers), from a new conversation on, "
         + ("with the server for what is not in it, " if told.live else "without a model, ")

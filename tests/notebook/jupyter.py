@@ -15,6 +15,7 @@ from pathlib import Path
 from jupyter_client import BlockingKernelClient, KernelManager
 
 import mlx_notebook
+from mlx_notebook.notebook.approval import SOONEST_SECONDS
 
 PATIENCE = 120.0
 
@@ -165,17 +166,28 @@ class Kernel:
             return False
         return True
 
-    def run(self, code, *, interrupt_after=None, check=True, timeout=PATIENCE, answers=None):
+    def run(
+        self,
+        code,
+        *,
+        interrupt_after=None,
+        check=True,
+        timeout=PATIENCE,
+        answers=None,
+        reading=SOONEST_SECONDS + 0.1,
+    ):
         """Run a cell to its end; `interrupt_after` so many seconds press the stop button.
 
-        `answers` are typed, one after the other, where the cell asks with `input()`; without them
-        nobody is there to be asked.
+        `answers` are typed, one after the other, where the cell asks with `input()`, each after
+        `reading` seconds; without them nobody is there to be asked.
         """
         cell, displays = Cell(), {}
         answers = None if answers is None else iter(answers)
 
         def type_in(message):
             cell.asked.append(message["content"]["prompt"])
+            cell.outputs.append({"asked": message["content"]["prompt"]})
+            time.sleep(reading)
             self.client.input(next(answers, "n"))
 
         timer = threading.Timer(interrupt_after or 0, self.interrupt)

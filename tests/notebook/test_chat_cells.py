@@ -50,7 +50,7 @@ def test_json_is_shown_as_code_and_decoded_into_a_variable(kernel):
 
 def test_an_interrupt_that_strikes_while_text_is_shown_ends_the_turn_too(kernel):
     kernel.run(
-        "from mlx_notebook.notebook.rendering import NoView\n"
+        "from mlx_notebook.notebook.text_views import NoView\n"
         "class Struck(NoView):\n"
         "    def add(self, delta): raise KeyboardInterrupt\n"
         "chat = Chat(max_tokens=30)"
@@ -113,7 +113,7 @@ def test_pictures_are_shown_small_and_what_cannot_see_them_says_so(kernel):
         assert cell.ename == "RequestRefused"
     assert kernel.value("conversation().messages") == []
     cell = kernel.run("%%chat --image nothing\nWhat is this?", check=False)
-    assert "--image: nothing is nothing of this notebook" in cell.evalue
+    assert "--image: 'nothing' is neither a variable nor a file" in cell.evalue
 
 
 def test_tab_completes_options(kernel):
@@ -207,4 +207,4 @@ def test_what_is_not_there_to_resume_is_told(kernel):
         cell = kernel.run(code, check=False)
         assert (cell.ename, "nothing to resume" in cell.evalue) == ("NotebookError", True)
     cell = kernel.run("%chat --resume And?", check=False)
-    assert "it takes no prompt" in cell.evalue
+    assert "takes no prompt" in cell.evalue

@@ -63,7 +63,25 @@ def test_the_conversation_goes_on_until_reset(kernel):
     assert kernel.value(f"{CONVERSATION}.last.cached_tokens") > first // 2
     assert kernel.value(f"{CONVERSATION}.system") == "Be brief."
     assert "New conversation" in kernel.run("%mlx reset").stdout
-    assert kernel.value(f"{CONVERSATION}.messages") == []
+    assert kernel.value(f"[{CONVERSATION}.messages, {CONVERSATION}.system]") == [[], None]
+
+
+def test_a_new_conversation_and_an_empty_option_take_the_system_message_away(kernel):
+    sent = "__import__('mlx_notebook.notebook.connection').notebook.connection.connect()"
+    kernel.run("%%chat -s 'Be brief.' --max-tokens 3\nHello!")
+    for line in ("--new", "-s ''", '--system ""'):
+        kernel.run(f"%%chat {line} --max-tokens 3\nHello!")
+        assert kernel.value(f"{CONVERSATION}.system") is None
+        newest = kernel.value(f"{sent}.get('mlx/traces')['data'][0]['id']")
+        messages = kernel.value(f"{sent}.get('mlx/traces/{newest}')['messages']")
+        assert "system" not in [message["role"] for message in messages]
+        kernel.run("%%chat -s 'Be brief.' --max-tokens 3\nHello!")
+
+
+def test_raw_output_leaves_out_control_sequences(kernel):
+    cell = kernel.run("%%chat --raw -t 0 --max-tokens 20\nHello!")
+    assert cell.stdout == kernel.value(f"{CONVERSATION}.last.text") + "\n"
+    kernel.run("%%chat --raw --keep-control -t 0 --max-tokens 20\nHello!")
 
 
 def test_names_are_filled_in_and_single_braces_left(kernel):
@@ -104,10 +122,11 @@ def test_a_seed_repeats_a_random_answer(kernel):
     ("code", "name", "said"),
     [
         ("%%chat -m no-such-model\nHello", "ModelNotFound", "There is no model 'no-such-model'"),
-        ("%%chat --hot 1\nHello", "BadMagic", "unrecognized arguments: --hot"),
-        ("%%chat -t 9\nHello", "RequestRefused", "temperature"),
+        ("%%chat --hot 1\nHello", "BadMagic", "Unknown option --hot."),
+        ("%%chat -t 9\nHello", "BadMagic", "temperature must be between 0 and 2; you gave 9"),
+        ("%%chat --image nope\nHello", "BadMagic", "'nope' is neither a variable nor a file"),
         ("%%chat\n{{ nothing }}", "UnfilledTemplate", "NameError: name 'nothing'"),
-        ("%%chat\n  ", "BadMagic", "nothing to say"),
+        ("%%chat\n  ", "BadMagic", "The prompt is empty"),
         ("%mlx dance", "BadMagic", "no subcommand 'dance'"),
         ("%mlx load no-such-model", "ModelNotFound", "no-such-model"),
         ("%mlx load some/model", "DownloadFailed", "HF_HUB_OFFLINE is set"),

@@ -171,6 +171,23 @@ def test_it_runs_below_a_jupyter_server(file, server):
         assert text in everything
 
 
+ANSWERS = [["y"], ["n"], ["no"], ["a"], ["", "y"], ["what?", "n not now"], [""] * 10]
+
+
+@pytest.mark.parametrize("answers", ANSWERS, ids=", ".join)
+def test_the_agents_go_on_however_a_person_answers(kernel, answers):
+    notebook = nbformat.read(FOLDER / "agents_with_approval.ipynb", as_version=4)
+    asked = 0
+    for cell in code_cells(notebook):
+        ran = kernel.run(cell.source, answers=answers)
+        asked += len(ran.asked)
+    allowed = answers[-1] in ("y", "a")
+    assert asked == len(answers)
+    paused = answers == [""] * 10
+    lunch = [["ada@example.com", "Lunch"]] if allowed or paused else []
+    assert kernel.value("sent") == [["outbox@example.com", "Lunch"], *lunch]
+
+
 def test_the_quickstart_runs_where_there_is_no_jupyter_server(env):
     file = FOLDER / "quickstart.ipynb"
     stored = nbformat.read(file, as_version=4)

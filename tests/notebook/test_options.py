@@ -30,6 +30,16 @@ def test_a_value_may_be_an_expression_with_spaces():
     assert ChatOptions.parse("-m org/{{ name }}-4bit", is_line=False).model == "org/{{ name }}-4bit"
 
 
+def test_an_empty_system_message_takes_it_away():
+    for line in ('-s ""', "--system ''", '--system=""'):
+        assert ChatOptions.parse(line, is_line=False).system == ""
+
+
+def test_a_short_option_may_touch_its_value():
+    options = ChatOptions.parse("-t0.5 -mtiny-chat Hi", is_line=True)
+    assert (options.temperature, options.model, options.prompt) == (0.5, "tiny-chat", "Hi")
+
+
 def test_two_dashes_end_the_options():
     assert ChatOptions.parse("-- -m is an option", is_line=True).prompt == "-m is an option"
 
@@ -41,13 +51,22 @@ def test_a_negative_number_is_a_prompt():
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("--nonsense 3", "unrecognized arguments: --nonsense"),
-        ("-t warm", "argument -t/--temperature: invalid float value: 'warm'"),
-        ("--var 2x", "'2x' is not a name for a variable"),
-        ("-m", "expected one argument"),
-        ("--md --json", "not allowed with argument --md"),
-        ("--json hello", "the prompt goes below"),
-        ("hello", "the prompt goes below that line"),
+        ("--nonsense 3", "Unknown option --nonsense."),
+        ("--foo=1", "Unknown option --foo."),
+        ("-x 1", "Unknown option -x."),
+        ("-t warm", "temperature must be between 0 and 2; you gave warm."),
+        ("-t 9", "temperature must be between 0 and 2; you gave 9."),
+        ("-t nan", "temperature must be between 0 and 2; you gave nan."),
+        ("--max-tokens 0", "--max-tokens must be 1 or more; you gave 0."),
+        ("--seed x", "--seed must be a whole number; you gave x."),
+        ("--var 2x", "--var needs the name of a variable, not '2x'"),
+        ("-m", "-m needs a value."),
+        ("--system", "--system needs a value."),
+        ("-m ''", "--model needs a value."),
+        ("--md --json", "--json does not go with --md"),
+        ("--keep-control", "--keep-control needs --raw"),
+        ("--json hello", "write the prompt below"),
+        ("hello", "write the prompt below it"),
     ],
 )
 def test_a_bad_line_is_told_in_one_sentence(line, said):

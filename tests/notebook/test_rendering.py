@@ -8,13 +8,14 @@ import pytest
 
 from mlx_notebook.notebook import rendering
 from mlx_notebook.notebook.answer import Answer, Delta, Reply
+from mlx_notebook.notebook.plain_text import ControlFilter
 from mlx_notebook.notebook.rendering import (
     CellView,
-    TerminalView,
     open_fence,
     settled_length,
     thinking_block,
 )
+from mlx_notebook.notebook.text_views import RawView, TerminalView
 
 
 class Outputs:
@@ -143,4 +144,33 @@ def test_a_terminal_gets_plain_text_and_nothing_that_it_would_obey(capsys):
     view.add(Delta("reasoning", "hm"))
     view.add(Delta("content", "red \x1b[31m and \x07 bell\nnext"))
     view.end(answer_of("x"))
-    assert capsys.readouterr().out == "[thinking] hm\n\nred [31m and  bell\nnext\n[m]\n"
+    assert capsys.readouterr().out == "[thinking] hm\n\nred  and  bell\nnext\n[m]\n"
+
+
+HOSTILE = (
+    "a\x1b[2J\x1b[31mb\x1b]0;title\x07c\x1b]8;;http://e.com\x1b\\d\x9b1me\x1bPq\x1b\\f"
+    "\x1b(Bg\x08\r\x7fh\n\ti"
+)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_raw_output_has_no_control_sequences_wherever_they_are_cut(capsys, size):
+    view = RawView()
+    for at in range(0, len(HOSTILE), size):
+        view.add(Delta("content", HOSTILE[at : at + size]))
+    view.end(answer_of("x"))
+    assert capsys.readouterr().out == "abcdefgh\n\ti\n"
+
+
+def test_raw_output_keeps_control_sequences_that_are_wanted(capsys):
+    view = RawView(keep_control=True)
+    view.add(Delta("content", HOSTILE))
+    view.end(answer_of("x"))
+    assert capsys.readouterr().out == HOSTILE + "\n"
+
+
+def test_a_sequence_that_never_ends_holds_nothing_back():
+    cleaned = ControlFilter()
+    said = "".join(cleaned.feed("\x1b]0;" + "x" * 600) for _ in range(3)) + cleaned.end()
+    assert said.count("x") == 1800
+    assert "\x1b" not in said

@@ -2,10 +2,12 @@
 
 import re
 import sys
+import time
 
 import pexpect
 import pytest
 
+from mlx_notebook.notebook.approval import SOONEST_SECONDS
 from tests.notebook.jupyter import PATIENCE, wait_for
 
 
@@ -45,3 +47,43 @@ def test_ctrl_c_stops_the_model_and_not_the_shell(terminal, server):
     terminal.expect_exact("Interrupted: the model was stopped; what it said so far is kept.")
     terminal.expect_exact("In [3]:")
     wait_for(lambda: not server.status()["requests"], 2, "the server to stop generating")
+
+
+TOOL = """
+import sys
+def send(text: str):
+    'Send a text.'
+    sent.append(text)
+sent = []
+chat = Chat(tools=[send], approve=True)
+chat.messages = [
+    {"role": "user", "content": "Send it."},
+    {"role": "assistant", "content": "", "tool_calls": [
+        {"id": "1", "type": "function", "function": {"name": "send", "arguments": '{"text": "x"}'}}
+    ]},
+]
+"""
+
+
+def test_what_was_typed_before_the_question_does_not_answer_it(terminal, tmp_path):
+    (tmp_path / "tool.py").write_text(TOOL)
+    terminal.sendline("import time; from mlx_notebook import Chat")
+    terminal.expect_exact("In [2]:")
+    terminal.sendline("%run -i tool.py")
+    terminal.expect_exact("In [3]:")
+    terminal.sendline("print('be' + 'gun'); time.sleep(2); chat.resume(show=True).outcome")
+    terminal.expect_exact("begun")
+    terminal.send("y\ny\nalways\n\n")
+    terminal.expect_exact('Allow send(text="x")? [y]es, [n]o (and why), [a]lways: ')
+    terminal.send("y\n")
+    terminal.expect_exact("Please answer again.")
+    terminal.expect_exact("[a]lways: ")
+    time.sleep(SOONEST_SECONDS + 0.1)
+    terminal.sendline("")
+    terminal.expect_exact("[a]lways: ")
+    time.sleep(SOONEST_SECONDS + 0.1)
+    terminal.sendline("n not now")
+    terminal.expect_exact("refused: not now")
+    terminal.expect_exact("In [4]:")
+    terminal.sendline("sent")
+    terminal.expect_exact("Out[4]: []")

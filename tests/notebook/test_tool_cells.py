@@ -62,7 +62,7 @@ def test_a_function_that_a_cell_has_changed_is_called_anew(kernel):
 def test_a_name_that_is_no_function_is_told_in_one_sentence(kernel):
     cell = kernel.run("%%chat --tools nothing\nHello!", check=False)
     assert cell.ename == "BadMagic"
-    assert "nothing is no function of this notebook" in cell.evalue
+    assert "'nothing' is not a function of this notebook" in cell.evalue
     cell = kernel.run("%%chat --tools time\nHello!", check=False)
     assert cell.ename == "NotATool"
 
@@ -114,6 +114,27 @@ def test_the_person_is_asked_and_answers_in_the_cell(kernel, wait):
     assert kernel.value("ran") == [[17, 25]] * 3
 
 
+def test_an_answer_from_before_the_question_is_none(kernel):
+    kernel.run(f"chat = Chat(tools=[add], approve=True, {MUST})")
+    ask = "answer = chat.ask('What is 17 plus 25?')"
+    # Sent while the cell still waits for the model, as a hasty frontend may do.
+    for said in ("y", "", "always"):
+        kernel.client.input(said)
+    cell = kernel.run(ask, answers=["y", "", "always", "a", "n"] * 2, reading=0)
+    assert cell.stdout.count("Please answer again") == len(cell.asked) == 10
+    assert kernel.value("[answer.outcome, ran]") == ["paused", []]
+
+
+def test_the_question_stands_above_what_comes_of_the_call(kernel):
+    kernel.run(f"chat = Chat(tools=[add], approve=True, {MUST})")
+    cell = kernel.run("answer = chat.ask('What is 17 plus 25?', show=True)", answers=["", "y"])
+    shown = [output.get("asked") or output["text/plain"] for output in cell.outputs]
+    assert shown[0] == "tiny-chat asks for add:"
+    assert shown[1] == shown[2] == "Allow add(a=17, b=25)? [y]es, [n]o (and why), [a]lways: "
+    assert shown[3].startswith("add(a=17, b=25) → 42")
+    assert shown[4] == "The result is 42."
+
+
 def test_a_chat_that_nobody_can_allow_pauses_and_is_resumed_in_the_next_cell(kernel):
     kernel.run(f"chat = Chat(tools=[add], approve=['add'], {MUST})")
     cell = kernel.run("answer = chat.ask('What is 17 plus 25?', show=True)")
@@ -126,7 +147,7 @@ def test_a_chat_that_nobody_can_allow_pauses_and_is_resumed_in_the_next_cell(ker
         "The result is 42.",
         [[17, 25]],
     ]
-    assert cell.outputs[0]["text/plain"].startswith("add(a=17, b=25) → 42")
+    assert cell.outputs[2]["text/plain"].startswith("add(a=17, b=25) → 42")
 
 
 def test_a_turn_has_so_many_requests_and_goes_on_when_resumed(kernel):

@@ -13,6 +13,7 @@ import msgspec
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 Phase = Literal["queued", "loading", "prefill", "decode"]
+Work = Literal["step", "first step", "loading", "preparation"]
 ImageDetail = Literal["auto", "low", "high"]
 ErrorCode = Literal[
     "invalid_request",
@@ -529,6 +530,18 @@ class Stats(msgspec.Struct, frozen=True, tag="stats", array_like=True):
     progress: LoadProgress | None = None
 
 
+class Working(msgspec.Struct, frozen=True, tag="working", array_like=True):
+    """A sign of life while the engine is held, so that no other event comes.
+
+    `work` is what it is doing: a step of a model, a first step (which may compile), a part of
+    loading a model, or the preparation of prompts, of which none gets ready. `seconds` is for how
+    long; pauses of the process do not count.
+    """
+
+    work: Work
+    seconds: float
+
+
 Event = (
     Ready
     | Loading
@@ -548,6 +561,7 @@ Event = (
     | Unloaded
     | Pinned
     | Stats
+    | Working
 )
 
 

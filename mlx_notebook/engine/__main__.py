@@ -9,15 +9,16 @@ import logging
 import os
 import sys
 import threading
-import time
 from pathlib import Path
 
 import msgspec
 import zmq
 
 from mlx_notebook.engine.blas import preload, without_compiler
+from mlx_notebook.engine.descriptors import kept_limit, raise_limit
 from mlx_notebook.engine.mlx_library import installed, problem
-from mlx_notebook.messages import Command, EngineConfig, Event, Frame, Ready, Shutdown, Stats
+from mlx_notebook.engine.work import Activity, Watch
+from mlx_notebook.messages import Command, EngineConfig, Event, Frame, Ready, Shutdown
 
 log = logging.getLogger("mlx_notebook.engine")
 
@@ -42,6 +43,7 @@ def main() -> None:
     if without_compiler():
         log.warning("no g++ found: MLX runs without compiled functions, somewhat slower")
         os.environ["MLX_DISABLE_COMPILE"] = "1"
+    raise_limit()
     Engine(settings, options.socket).serve()
 
 
@@ -62,10 +64,22 @@ class Engine:
         self._frames = self._context.socket(zmq.PAIR)
         self._frames.bind("inproc://frames")
         self._encoder = msgspec.msgpack.Encoder()
-        self._stats = b""
+        self._activity = Activity()
+        self._stopped = False
 
     def serve(self) -> None:
-        """Run until the server says so, or is gone."""
+        """Run until the server says so, or is gone; ends the process."""
+        failed = True
+        try:
+            failed = self._carry()
+            self._context.destroy(linger=200)
+        except Exception:
+            log.exception("the engine failed")
+        finally:
+            os._exit(1 if failed else 0)
+
+    def _carry(self) -> bool:
+        """Carry messages to and fro; returns whether the thread that owns MLX has failed."""
         ready = threading.Event()
         owner = threading.Thread(target=self._own_mlx, args=(ready,), name="mlx", daemon=True)
         owner.start()
@@ -73,12 +87,12 @@ class Engine:
         poller = zmq.Poller()
         for source in (self._server, self._frames, sys.stdin.fileno()):
             poller.register(source, zmq.POLLIN)
-        last = time.monotonic()
+        watch = Watch(_HEARTBEAT)
         while owner.is_alive():
             active = dict(poller.poll(int(_HEARTBEAT * 1000)))
             if self._frames in active:
-                self._server.send(self._frames.recv(), copy=False)
-                last = time.monotonic()
+                self._send(self._frames.recv())
+                watch.frame()
             if self._server in active:
                 ready.wait()
                 command = decoder.decode(self._server.recv())
@@ -88,33 +102,44 @@ class Engine:
                     break
             if sys.stdin.fileno() in active and not os.read(sys.stdin.fileno(), 4096):
                 self._orphaned()
-            if time.monotonic() - last > _HEARTBEAT and self._stats:
-                # MLX may be held by a load or a compilation; the engine is alive.
-                self._server.send(self._stats)
-                last = time.monotonic()
-        failed = not owner.is_alive() and not self._stopped
-        self._context.destroy(linger=200)
-        os._exit(1 if failed else 0)
+            working = watch.look(self._activity)
+            if working is not None and ready.is_set():
+                self._send(self._encoder.encode(Frame([working])))
+        return not owner.is_alive() and not self._stopped
+
+    def _send(self, frame: bytes) -> None:
+        """Send a frame; while a server that stands still takes none, notice its end all the same.
+
+        Meanwhile the thread that owns MLX is held up too, as soon as its frames fill their queue.
+        """
+        try:
+            self._server.send(frame, zmq.NOBLOCK, copy=False)
+            return
+        except zmq.Again:
+            poller = zmq.Poller()
+            poller.register(self._server, zmq.POLLOUT)
+            poller.register(sys.stdin.fileno(), zmq.POLLIN)
+        while self._server not in (active := dict(poller.poll())):
+            if sys.stdin.fileno() in active and not os.read(sys.stdin.fileno(), 4096):
+                self._orphaned()
+        self._server.send(frame, copy=False)
 
     def _own_mlx(self, ready: threading.Event) -> None:
         """The thread that does all MLX work. It imports MLX, since streams belong to threads."""
-        self._stopped = False
         import mlx.core as mx
 
-        from mlx_notebook.engine.scheduler import Scheduler
+        with kept_limit():
+            from mlx_notebook.engine.scheduler import Scheduler
 
         frames = self._context.socket(zmq.PAIR)
         frames.connect("inproc://frames")
+        encoder = msgspec.msgpack.Encoder()
 
         def send(events: list[Event]) -> None:
-            frame = self._encoder.encode(Frame(events))
-            latest = next((e for e in reversed(events) if isinstance(e, Stats)), None)
-            if latest is not None:
-                self._stats = self._encoder.encode(Frame([latest]))
-            frames.send(frame, copy=False)
+            frames.send(encoder.encode(Frame(events)), copy=False)
 
         try:
-            self._scheduler = Scheduler(self._settings, send)
+            self._scheduler = Scheduler(self._settings, send, self._activity)
             ready.set()
             send([Ready(os.getpid(), str(mx.default_device()), _versions())])
             self._scheduler.run()

@@ -55,7 +55,7 @@ class Budget:
         """
 
         def order(slot: Slot) -> tuple[bool, bool, float]:
-            return slot.busy, slot.source.path == path, slot.last_used
+            return slot.busy, slot.source.path == path, slot.used_at
 
         staying = {name: slot for name, slot in slots.items() if name != model}
         replaced = [slots[model]] if model in slots else []

@@ -195,11 +195,10 @@ class Residency:
         limit = self._settings.idle_unload_minutes * 60
         if limit <= 0:
             return []
-        now = time.time()
         idle = [
             model
             for model, slot in self.slots.items()
-            if not (slot.busy or slot.pinned) and now - slot.last_used > limit
+            if not (slot.busy or slot.pinned) and slot.idle_seconds > limit
         ]
         for model in idle:
             self.unload(model)

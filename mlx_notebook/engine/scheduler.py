@@ -31,6 +31,7 @@ from mlx_notebook.engine.scoring import Scoring
 from mlx_notebook.engine.slots import Slot
 from mlx_notebook.engine.turns import Turns
 from mlx_notebook.engine.waiting import Source, Waiting
+from mlx_notebook.engine.work import Activity
 from mlx_notebook.messages import (
     Cancel,
     Command,
@@ -73,11 +74,18 @@ class Scheduler:
         The engine's settings.
     send
         Called with all events of a step.
+    activity
+        Told what is being done.
     """
 
-    def __init__(self, settings: EngineConfig, send: Callable[[list[Event]], None]):
+    def __init__(
+        self,
+        settings: EngineConfig,
+        send: Callable[[list[Event]], None],
+        activity: Activity,
+    ):
         self.inbox: queue.SimpleQueue[Command | Continuation] = queue.SimpleQueue()
-        self._settings, self._send = settings, send
+        self._settings, self._send, self._activity = settings, send, activity
         self._workers = ThreadPoolExecutor(2, "prompt")
         mx.set_cache_limit(device_memory() // 20)
         budget = Budget.of(settings)
@@ -198,9 +206,12 @@ class Scheduler:
     def _begin(self, job: Job, slot: Slot) -> None:
         """Its model is there: have workers make what it needs, and go on with that."""
         slot.waiting += 1
+        self._activity.preparing += 1
         self._preparing.make(job, slot.backend, partial(self._made, job, slot))
 
     def _made(self, job: Job, slot: Slot, made: Made) -> None:
+        self._activity.preparing -= 1
+        self._activity.prepared += 1
         slot.waiting -= 1
         if self._residency.slots.get(job.model) is not slot:
             if not isinstance(job, Generate):  # else it has been told already
@@ -303,7 +314,9 @@ class Scheduler:
 
     def _load(self, events: list[Event]) -> None:
         """Do a slice of loading; whoever waits for what has failed to load hears of it."""
+        self._activity.work = "loading"
         result = self._residency.advance()
+        self._activity.work = "step"
         self._show_loading()
         if result is None:
             return
@@ -330,7 +343,7 @@ class Scheduler:
                 self._loaded(slot, 0.0, events)
 
     def _loaded(self, slot: Slot, seconds: float, events: list[Event]) -> None:
-        slot.last_used = time.time()
+        slot.use()
         for job in self._waiting.take(slot.backend.name):
             if Source.of(job) != slot.source:  # its settings were changed meanwhile
                 self._waiting.add(job)
@@ -374,13 +387,17 @@ class Scheduler:
         self._meter.finished += 1
 
     def _decode(self, slot: Slot, events: list[Event]) -> None:
+        rows = len(slot.runner)
+        self._activity.work = "first step" if slot.may_compile(rows) else "step"
         try:
             finished, generated, prefilled = slot.runner.step(events)
         except Exception as error:
             log.exception("%s failed in a step", slot.backend.name)
             self._abandon(slot, error)
             return
-        slot.last_used = time.time()
+        finally:
+            self._activity.work = "step"
+        slot.use()
         self._meter.count(generated, prefilled)
         for request in finished:
             del self._requests[request.id]
@@ -389,7 +406,7 @@ class Scheduler:
     def _step_aside(self, slot: Slot, events: list[Event]) -> None:
         """Do a piece of embedding or scoring."""
         job = slot.aside[0]
-        slot.last_used = time.time()
+        slot.use()
         try:
             answer = job.step(slot.backend)
         except EngineError as error:

@@ -1,7 +1,7 @@
 """A resident model and what is known of its use."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 
 from mlx_notebook.engine.backend import Backend
 from mlx_notebook.engine.embedding import Embedding
@@ -11,6 +11,9 @@ from mlx_notebook.engine.text import TextBackend
 from mlx_notebook.engine.waiting import Source
 from mlx_notebook.footprint import Footprint
 from mlx_notebook.messages import Resident
+
+# A step's work may be waited for in the next ones.
+_FIRST_STEPS = 3
 
 
 class Slot:
@@ -30,13 +33,30 @@ class Slot:
         self.own: int = backend.nbytes - backend.base.nbytes + need.kv
         self._kv = need.kv
         self.runner = Runner(backend)
-        self.loaded_at = self.last_used = time.time()
+        self.loaded_at = time.time()
+        self.use()
         self.turn_began = time.perf_counter()
         self.pinned = False
         self.waiting = 0
         """Requests that will use the model but are not in its batch yet: it must stay."""
         self.aside: deque[Embedding | Scoring] = deque()
         """Work done a piece at a time, between the steps of the batch."""
+        self._steps: Counter[int] = Counter()
+
+    def use(self) -> None:
+        """Note that it is used now: for those who look at it, and for how long it is idle."""
+        self.last_used = time.time()
+        self.used_at = time.monotonic()
+
+    @property
+    def idle_seconds(self) -> float:
+        """For how long it has not been used, whatever the clock on the wall was set to."""
+        return time.monotonic() - self.used_at
+
+    def may_compile(self, rows: int) -> bool:
+        """Note a step of so many rows; returns whether it is among the first of this size."""
+        self._steps[rows] += 1
+        return self._steps[rows] <= _FIRST_STEPS
 
     @property
     def busy(self) -> bool:

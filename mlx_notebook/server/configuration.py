@@ -242,6 +242,15 @@ class Configuration(HasTraits):
         help="Kill and restart an engine that gave no sign of life for so long.",
     ).tag(config=True)
 
+    step_timeout_seconds = Float(
+        300.0,
+        min=1.0,
+        help="""Kill and restart an engine that has been at one step for so long (a token for each
+        running request, or prefill_step tokens of a prompt), or that gets no prompt ready for so
+        long. The first steps of a model may compile and have four times as long. Loading a model
+        has no limit.""",
+    ).tag(config=True)
+
     prefix_cache_bytes = Integer(
         0, min=0, help="Memory for kept prompts (KV caches) in bytes; 0 lets the engine choose."
     ).tag(config=True)
@@ -294,5 +303,6 @@ class Configuration(HasTraits):
         return Limits(
             queue=self.queue_limit,
             heartbeat=self.engine_timeout_seconds,
+            step=self.step_timeout_seconds,
             keep_alive=self.keep_alive_seconds,
         )

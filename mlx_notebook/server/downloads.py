@@ -213,9 +213,8 @@ class Downloads:
         return answer
 
     def _end(self, download: Download, task: "asyncio.Task[DownloadedModel]") -> None:
-        del self._current[download.model]
-        self._ended()
         model = download.model
+        del self._current[model]
         if task.cancelled():
             download.end(
                 error=errors.RequestCancelled(
@@ -230,7 +229,9 @@ class Downloads:
             download.end(error=error)
         else:
             self._log.error("Downloading %s failed.", model, exc_info=error)
-            download.end(error=ApiError(f"The server failed to download {model!r}; see its log."))
+            failure = f"The server failed to download {model!r}; its log says why."
+            download.end(error=errors.Unavailable(failure, code="download_failed"))
+        self._ended()
         self._changed()
 
     async def _fetched(self, download: Download) -> DownloadedModel:
@@ -243,6 +244,7 @@ class Downloads:
             start_new_session=True,
         )
         log = asyncio.create_task(self._log_lines(process))
+        log.add_done_callback(partial(self._log_ended, process))
         try:
             assert process.stdin is not None
             assert process.stdout is not None
@@ -273,9 +275,20 @@ class Downloads:
 
     async def _log_lines(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None
-        with contextlib.suppress(ValueError):  # a line longer than the buffer: nobody's loss
-            async for line in process.stderr:
-                self._log.info("download: %s", line.decode(errors="replace").rstrip())
+        rest = b""
+        while chunk := await process.stderr.read(65536):
+            *lines, rest = (rest + chunk).split(b"\n")
+            rest = rest[-4096:]
+            for line in lines:
+                self._log.info("download: %s", line[:2000].decode(errors="replace").rstrip())
+
+    def _log_ended(self, process: asyncio.subprocess.Process, task: "asyncio.Task[None]") -> None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        # Nobody empties its pipe any more: it would hang sooner or later.
+        self._log.error("Reading a download's log failed.", exc_info=error)
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
 
 
 def _refused(code: str, message: str) -> ApiError:

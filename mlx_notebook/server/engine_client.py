@@ -236,9 +236,9 @@ class EngineClient:
             stream.error = stream.error or error
             raise
         finally:
-            if recorder is not None:
-                recorder.end(stream.error)
             self._flights.leave(stream)
             if stream.sent and not stream.ended and not goes_on:
                 self._supervisor.send(Cancel(command.id))
             self._supervisor.notify()
+            if recorder is not None:
+                recorder.end(stream.error)

@@ -100,6 +100,11 @@ class EngineProcess:
         """The process's id."""
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.returncode is not None
+
     def connected(self) -> None:
         """Take the socket's file away: its one peer is there, and nobody else shall come."""
         self._is_connected = True

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mlx_notebook.messages import Done, Event, Loaded, Prefill, Ready, Stats
+from mlx_notebook.messages import Done, Event, Loaded, Prefill, Ready, Stats, Working
 from mlx_notebook.server.errors import Unavailable
 from mlx_notebook.server.streams import RequestStream
 
@@ -37,7 +37,7 @@ class InFlight:
 
     def take(self, event: Event) -> str | None:
         """Hand an event to its request; returns the request's id where that is to be cancelled."""
-        if isinstance(event, Ready | Stats):  # nobody's in particular
+        if isinstance(event, Ready | Stats | Working):  # nobody's in particular
             return None
         stream = self._streams.get(event.id)
         if stream is None:
@@ -47,6 +47,14 @@ class InFlight:
         elif isinstance(event, Done):
             self.forgive(stream.model)
         return None if stream.push(event) else stream.id
+
+    def give_up(self, event: Event) -> str | None:
+        """End the request of an event that the server failed on; returns its id, if it has one."""
+        stream = None if isinstance(event, Ready | Stats | Working) else self._streams.get(event.id)
+        if stream is None or stream.ended:
+            return None
+        stream.fail(Unavailable("The server failed on this answer; its log says why."))
+        return stream.id
 
     def fail(self, message: str, *, waiting: bool = False) -> None:
         """End what the engine was working on with an error; `waiting`: all the rest, too."""

@@ -10,7 +10,7 @@ import msgspec
 
 from mlx_notebook.messages import Generate
 from mlx_notebook.server.engine_client import EngineClient
-from mlx_notebook.server.errors import ApiError, EngineError, RequestCancelled
+from mlx_notebook.server.errors import ApiError, RequestCancelled, Unavailable
 from mlx_notebook.server.recording import Origin
 from mlx_notebook.server.response_store import Item, ResponseStore
 from mlx_notebook.server.response_writer import ResponseWriter
@@ -114,8 +114,8 @@ class Responses:
     async def begin(self, run: Run, command: Generate) -> None:
         """Make a response in the background."""
         self._forget_old()
-        self._runs[command.id] = run
         run.record(run.writer.accepted())
+        self._runs[command.id] = run
         self._tasks[command.id] = asyncio.create_task(self._make(run, command))
 
     async def save(self, run: Run) -> bool:
@@ -135,6 +135,9 @@ class Responses:
         except ApiError:
             # The store has logged it. The answer is there all the same, and says that it is not
             # stored.
+            response.store = False
+        except Exception:
+            self._log.exception("The response %s was not stored.", response.id)
             response.store = False
         return response.store
 
@@ -180,8 +183,9 @@ class Responses:
             run.record(await self.last(run, writer.fail(error)))
         except Exception:
             self._log.exception("The background response %s failed.", command.id)
-            failure = EngineError("The server failed on this response; its log says why.")
-            run.record(await self.last(run, writer.fail(failure)))
+            if not writer.ended:
+                failure = Unavailable("The server failed on this response; its log says why.")
+                run.record(await self.last(run, writer.fail(failure)))
         finally:
             del self._tasks[command.id]
             run.end()

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from logging import Logger
 
 import anyio
@@ -9,7 +10,17 @@ import anyio.lowlevel
 import msgspec
 from msgspec import Struct
 
-from mlx_notebook.messages import Cancel, Command, Done, EngineConfig, Frame, Ready, Stats
+from mlx_notebook.messages import (
+    Cancel,
+    Command,
+    Done,
+    EngineConfig,
+    Event,
+    Frame,
+    Ready,
+    Stats,
+    Working,
+)
 from mlx_notebook.server.engine_process import EngineProcess
 from mlx_notebook.server.errors import ApiError, Unavailable
 from mlx_notebook.server.history import Telemetry
@@ -21,14 +32,21 @@ from mlx_notebook.server.wire.status import EngineState, EngineStatus
 # An engine that ends so often, with no answer in between, is only restarted on request.
 _MOST_DEATHS = 4
 _FAILED_PAUSE_SECONDS = 10.0
-_LONGEST_BACKOFF_SECONDS = 8.0
+_SHORTEST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS = 0.25, 8.0
+# How many times `step` an engine has for what it is doing: a first step may compile, and loading
+# takes as long as its disk.
+_PATIENCE = {"first step": 4.0, "loading": float("inf")}
 
 
 class Limits(Struct, frozen=True):
-    """Bounds of the supervisor: seconds, and `queue` requests waiting beyond the batch."""
+    """Bounds of the supervisor: seconds, and `queue` requests waiting beyond the batch.
+
+    `heartbeat` is how long the engine may be silent, `step` how long it may be held in one step.
+    """
 
     queue: int = 64
     heartbeat: float = 30.0
+    step: float = 300.0
     start: float = 180.0
     keep_alive: float = 10.0
 
@@ -66,27 +84,57 @@ class Supervisor:
         self._process: EngineProcess | None = None
         self._deaths = 0
         self._since = 0.0
-        self._heard = 0
+        self._silent = 0.0
+        self._held: Working | None = None
         self._failed_at = 0.0
         self._error: str | None = None
         self._why: str | None = None
         self._wanted = asyncio.Event()
         self._changed = asyncio.Event()
         self._scope: anyio.CancelScope | None = None
+        self._ended = False
 
     # --- life -----------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Keep an engine running whenever one is wanted, until cancelled by `stop`."""
-        with anyio.CancelScope() as self._scope:
-            async with anyio.create_task_group() as group:
-                group.start_soon(self._tick)
-                while True:
-                    await self._wanted.wait()
-                    await self._one_life()
-                    await self._bury()
-        self._fail_all("The server is stopping.", waiting=True)
-        self._set_state("stopped")
+        try:
+            with anyio.CancelScope() as self._scope:
+                async with anyio.create_task_group() as group:
+                    group.start_soon(self._lasting, "The clock of the status", self._tick)
+                    await self._lasting("The supervision of the engine", self._supervise)
+        finally:
+            self._ended = True
+            self._set_state("stopped")
+            self._fail_all("The server is stopping.", waiting=True)
+
+    async def _lasting(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do a work to its end; log a failure, and begin the work again after a pause."""
+        pause = _SHORTEST_BACKOFF_SECONDS
+        while True:
+            began = anyio.current_time()
+            try:
+                await work()
+                return
+            except Exception:
+                self._log.exception("%s failed. It is restarted.", what)
+            if anyio.current_time() - began > _LONGEST_BACKOFF_SECONDS:
+                pause = _SHORTEST_BACKOFF_SECONDS
+            await anyio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_BACKOFF_SECONDS)
+
+    async def _supervise(self) -> None:
+        try:
+            while True:
+                await self._wanted.wait()
+                await self._one_life()
+                await self._bury()
+        except Exception as error:
+            self.ready = None
+            self._error = f"The server failed to supervise the engine: {error!r}."
+            self._set_state("restarting")
+            self._fail_all(f"{self._error} Send the request again.", waiting=True)
+            raise
 
     def stop(self) -> None:
         """End the engine and `run`; returns at once."""
@@ -100,13 +148,15 @@ class Supervisor:
     async def _one_life(self) -> None:
         """Start an engine and stay with it to its end; `_why` says how that came."""
         self._set_state("restarting" if self.restarts else "starting")
-        self._why = None
+        self._why, self._silent, self._held = None, 0.0, None
         try:
             async with EngineProcess.running(
                 self.config, env=self._env, log=self._log
             ) as self._process:
                 async with anyio.create_task_group() as group:
-                    group.start_soon(self._process.log_lines)
+                    group.start_soon(
+                        self._lasting, "Reading the engine's log", self._process.log_lines
+                    )
                     group.start_soon(self._read, self._process)
                     group.start_soon(self._watch, self._process)
                     code = await self._process.wait()
@@ -138,14 +188,11 @@ class Supervisor:
         # Counts its own wake-ups and not the clock: after the machine slept, or this process was
         # held up, the engine gets its time all the same.
         step = min(1.0, self.limits.heartbeat / 4)
-        silent = 0.0
-        heard = self._heard
         while True:
             await anyio.sleep(step)
-            silent = 0.0 if heard != self._heard else silent + step
-            heard = self._heard
+            self._silent += step
             limit = self.limits.heartbeat if self.ready else self.limits.start
-            if silent >= limit:
+            if self._silent >= limit:
                 self._give_up(process, f"it gave no sign of life for {limit:g} seconds")
                 return
 
@@ -178,28 +225,45 @@ class Supervisor:
 
     async def _tick(self) -> None:
         """Once a second: a point of history, and a word to clients that wait for long."""
-        next_at = time.monotonic()
         while True:
             self.telemetry.sample(len(self.in_flight.streams))
             self.in_flight.keep_alive(self.limits.keep_alive)
-            next_at = max(next_at + 1.0, time.monotonic())
-            await anyio.sleep(next_at - time.monotonic())
+            await anyio.sleep(1.0)
 
     # --- what the engine says -------------------------------------------------------------------
 
     def _dispatch(self, frame: Frame) -> None:
-        self._heard += 1
+        self._silent, held = 0.0, None
         for event in frame.events:
+            if isinstance(event, Ready):
+                self._started(event)
+            elif isinstance(event, Working):
+                held = event
+                self._judge(event)
+            else:
+                self._take(event)
+        self._held = held
+
+    def _take(self, event: Event) -> None:
+        """Take in what is for a request or the statistics; a failure takes nothing else along."""
+        try:
             if isinstance(event, Stats):
                 if self.telemetry.take(event):
                     self.notify()
-            elif isinstance(event, Ready):
-                self._started(event)
-            else:
-                if isinstance(event, Done):
-                    self._deaths = 0
-                if (id := self.in_flight.take(event)) is not None:
-                    self.send(Cancel(id))
+                return
+            if isinstance(event, Done):
+                self._deaths = 0
+            lost = self.in_flight.take(event)
+        except Exception:
+            self._log.exception("The server failed on a %s of the engine.", type(event).__name__)
+            lost = self.in_flight.give_up(event)
+        if lost is not None:
+            self.send(Cancel(lost))
+
+    def _judge(self, working: Working) -> None:
+        limit = self.limits.step * _PATIENCE.get(working.work, 1.0)
+        if working.seconds >= limit and self._process is not None:
+            self._give_up(self._process, f"its {working.work} took over {limit:g} seconds")
 
     def _started(self, ready: Ready) -> None:
         assert self._process is not None
@@ -231,6 +295,8 @@ class Supervisor:
         while self._state != "running":
             if stream.error is not None:
                 raise stream.error
+            if self._ended:
+                raise Unavailable("The server is stopping.")
             await self._changed.wait()
 
     def _fail_all(self, message: str, *, waiting: bool = False) -> None:
@@ -240,23 +306,45 @@ class Supervisor:
     # --- what there is to see -------------------------------------------------------------------
 
     @property
+    def state(self) -> EngineState:
+        """What is so now, whatever was heard last."""
+        if self._state != "running":
+            return self._state
+        if self._process is None or self._process.has_ended:
+            return "restarting"
+        return "unresponsive" if self._silent >= self.limits.heartbeat / 2 else "running"
+
+    @property
     def status(self) -> EngineStatus:
         """The engine process, in words for the status page."""
         ready = self.ready
         return EngineStatus(
-            state=self._state,
+            state=self.state,
             pid=ready.pid if ready else None,
             restarts=self.restarts,
             uptime=round(time.monotonic() - self._since, 1) if ready else 0.0,
             device=ready.device if ready else None,
             versions=ready.versions if ready else {},
             error=self._error,
+            silent=round(self._silent, 1) if ready else 0.0,
+            held=round(self._held.seconds, 1) if self._held else 0.0,
         )
 
     @property
     def failure(self) -> ApiError | None:
         """Why no request can be served now, if none can."""
-        return Unavailable(self._error or "") if self._state == "failed" else None
+        if self._ended:
+            return Unavailable("The server is stopping.")
+        match self.state:
+            case "failed":
+                return Unavailable(self._error or "")
+            case "unresponsive":
+                return Unavailable(
+                    f"The engine has given no sign of life for {self._silent:g} seconds. It is "
+                    f"restarted after {self.limits.heartbeat:g} "
+                    "(MlxNotebookApp.engine_timeout_seconds)."
+                )
+        return None
 
     def try_again(self) -> None:
         """Start an engine that had failed, if that was long enough ago."""

@@ -158,3 +158,21 @@ def test_a_pinned_model_stays_when_it_is_idle_until_it_is_let_go(model: Path) ->
         (end,) = engine.finish("none")
         assert isinstance(end, m.Failed)
         assert end.code == "invalid_request"
+
+
+@pytest.mark.parametrize(("soft", "hard"), [(256, 1024), (1024, 3000)])
+def test_it_runs_with_the_descriptors_that_it_is_allowed(model: Path, soft: int, hard: int) -> None:
+    script = f"""
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
+from pathlib import Path
+from mlx_notebook import messages as m
+from tests.engine.process import running
+with running() as engine:
+    [end] = engine.finish(engine.start("random", Path({str(model)!r}), "hi", max_tokens=3))
+    limits = getattr(resource, "prlimit", lambda *_: ({hard}, {hard}))  # not on macOS
+    print(type(end).__name__, *limits(engine.process.pid, resource.RLIMIT_NOFILE))
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=90)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.split() == ["Done", str(hard), str(hard)]

@@ -7,7 +7,7 @@ from msgspec import Struct
 from mlx_notebook.messages import Phase
 from mlx_notebook.server.wire.models import Budget
 
-EngineState = Literal["stopped", "starting", "running", "restarting", "failed"]
+EngineState = Literal["stopped", "starting", "running", "unresponsive", "restarting", "failed"]
 
 
 class Health(Struct):
@@ -17,7 +17,12 @@ class Health(Struct):
 
 
 class EngineStatus(Struct):
-    """The engine process. `error` says why it ended last, where it did not end in order."""
+    """The engine process. `error` says why it ended last, where it did not end in order.
+
+    `silent` is how many seconds nothing has come from it, `held` how many seconds it has been at
+    one step or one part of loading a model. Time in which the server itself stood still does not
+    count.
+    """
 
     state: EngineState
     pid: int | None
@@ -26,6 +31,8 @@ class EngineStatus(Struct):
     device: str | None
     versions: dict[str, str]
     error: str | None
+    silent: float
+    held: float
 
 
 class ResidentModel(Struct):

@@ -1,4 +1,4 @@
-"""An engine that misbehaves, to provoke faults; run as the real one is."""
+"""An engine that misbehaves as FAULT says, or that only answers; run as the real one is."""
 
 import json
 import os
@@ -8,7 +8,20 @@ import time
 import msgspec
 import zmq
 
-from mlx_notebook.messages import Frame, Ready
+from mlx_notebook.messages import (
+    Command,
+    Event,
+    Frame,
+    Generate,
+    Memory,
+    Pin,
+    Pinned,
+    Ready,
+    Shutdown,
+    Stats,
+    Text,
+    Totals,
+)
 
 fault = os.environ["FAULT"]
 options = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
@@ -26,4 +39,19 @@ elif fault == "floods the log":
     sys.stderr.write("x" * 10_000_000 + "\nlast words\n")
     sys.stderr.flush()
     sys.exit(3)
+elif fault == "none":
+    sys.stderr.write("at work\n")
+    sys.stderr.flush()
+    stats = Stats([], [], [], Totals(), Memory(0, 0, 0, 0, 0), 0.0, 0.0, 0)
+    while True:
+        events: list[Event] = [stats]
+        if socket.poll(100):
+            command = msgspec.msgpack.decode(socket.recv(), type=Command)
+            if isinstance(command, Shutdown):
+                sys.exit()
+            if isinstance(command, Generate):
+                events.append(Text(command.id, 0, "text", 1))
+            if isinstance(command, Pin) and command.model != "never":
+                events.append(Pinned(command.id, command.model, command.pinned))
+        socket.send(msgspec.msgpack.encode(Frame(events)))
 time.sleep(60)

@@ -1,21 +1,15 @@
 """A supervisor with an engine that misbehaves."""
 
-import logging
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
-import psutil
 import pytest
 
-from mlx_notebook.messages import EngineConfig, ModelOptions
+from mlx_notebook.messages import ModelOptions
 from mlx_notebook.server import engine_process
 from mlx_notebook.server.engine_client import EngineClient
 from mlx_notebook.server.errors import Unavailable
-from mlx_notebook.server.in_flight import InFlight
-from mlx_notebook.server.supervisor import Limits, Supervisor
+from tests.server.supervising import supervised
 
 pytestmark = pytest.mark.anyio
 
@@ -23,29 +17,6 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 def anyio_backend() -> str:
     return "asyncio"
-
-
-@asynccontextmanager
-async def supervised(
-    fault: str, monkeypatch: pytest.MonkeyPatch, **limits: float
-) -> AsyncIterator[Supervisor]:
-    fake = Path(__file__).with_name("fake_engine.py")
-    monkeypatch.setattr(engine_process, "_MODULE", (str(fake),))
-    supervisor = Supervisor(
-        EngineConfig(),
-        Limits(**limits),
-        InFlight(),
-        env={**os.environ, "FAULT": fault},
-        log=logging.getLogger("test"),
-    )
-    async with anyio.create_task_group() as group:
-        group.start_soon(supervisor.run)
-        with anyio.fail_after(30):
-            yield supervisor
-        supervisor.stop()
-    assert not [
-        child for child in psutil.Process().children() if "fake_engine" in str(child.cmdline())
-    ]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +33,7 @@ async def test_every_fault_ends_a_request_with_the_reason(
 ) -> None:
     async with supervised(fault, monkeypatch, start=1.0) as supervisor:
         with pytest.raises(Unavailable, match=why):
-            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions())
+            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions(), "me")
 
 
 async def test_an_engine_that_cannot_start_is_told_at_once_and_tried_again_later(
@@ -70,14 +41,14 @@ async def test_an_engine_that_cannot_start_is_told_at_once_and_tried_again_later
 ) -> None:
     async with supervised("dies at once", monkeypatch) as supervisor:
         with pytest.raises(Unavailable, match="no such luck"):
-            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions())
+            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions(), "me")
         assert supervisor.status.state == "failed"
         assert supervisor.failure is not None
         with pytest.raises(Unavailable, match="tried again"):
-            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions())
+            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions(), "me")
         monkeypatch.setattr("mlx_notebook.server.supervisor._FAILED_PAUSE_SECONDS", 0.0)
         with pytest.raises(Unavailable, match="no such luck"):
-            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions())
+            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions(), "me")
         supervisor.try_again()
         while supervisor.status.state == "failed":
             await anyio.sleep(0.01)
@@ -86,7 +57,7 @@ async def test_an_engine_that_cannot_start_is_told_at_once_and_tried_again_later
 async def test_an_engine_that_hangs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     async with supervised("silent", monkeypatch, heartbeat=1.0) as supervisor:
         with pytest.raises(Unavailable, match="no sign of life"):
-            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions())
+            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions(), "me")
         assert supervisor.failure is None
 
 
@@ -118,7 +89,7 @@ async def test_a_server_that_stops_tells_those_that_wait(monkeypatch: pytest.Mon
 
         async def wait() -> None:
             with pytest.raises(Unavailable, match="stopping"):
-                await EngineClient(supervisor).load("m", "/nowhere", ModelOptions())
+                await EngineClient(supervisor).load("m", "/nowhere", ModelOptions(), "me")
 
         async with anyio.create_task_group() as group:
             group.start_soon(wait)

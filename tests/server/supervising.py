@@ -1,0 +1,39 @@
+"""A supervisor whose engine is `fake_engine.py`."""
+
+import logging
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+import psutil
+import pytest
+
+from mlx_notebook.messages import EngineConfig
+from mlx_notebook.server import engine_process
+from mlx_notebook.server.in_flight import InFlight
+from mlx_notebook.server.supervisor import Limits, Supervisor
+
+
+@asynccontextmanager
+async def supervised(
+    fault: str, monkeypatch: pytest.MonkeyPatch, **limits: float
+) -> AsyncIterator[Supervisor]:
+    fake = Path(__file__).with_name("fake_engine.py")
+    monkeypatch.setattr(engine_process, "_MODULE", (str(fake),))
+    supervisor = Supervisor(
+        EngineConfig(),
+        Limits(**limits),
+        InFlight(),
+        env={**os.environ, "FAULT": fault},
+        log=logging.getLogger("test"),
+    )
+    async with anyio.create_task_group() as group:
+        group.start_soon(supervisor.run)
+        with anyio.fail_after(30):
+            yield supervisor
+        supervisor.stop()
+    assert not [
+        child for child in psutil.Process().children() if "fake_engine" in str(child.cmdline())
+    ]

@@ -20,6 +20,8 @@ from nbformat import NotebookNode
 
 HERE = Path(__file__).parent
 _ADDRESS = re.compile(r"https?://(?:127\.0\.0\.1|localhost)(?::\d+)?/\S*? \([^)]*\)")
+# A panel's table, with what hides it while the panel is live in the output below.
+_STAND_IN = re.compile(r'<style>.*?</style>\s*<div data-mlx-saved="\w+">(.*)</div>', re.DOTALL)
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _SHOWN_ADDRESS = "http://localhost:8888/ (this Jupyter server)"
 
@@ -62,7 +64,10 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
                 # It names a widget of the kernel that is gone; what stands beside it is shown.
                 output.data.pop(_WIDGET, None)
             for holder, name in _texts(output):
-                holder[name] = _ADDRESS.sub(_SHOWN_ADDRESS, holder[name])
+                text = _STAND_IN.sub(r"\1", holder[name])
+                holder[name] = _ADDRESS.sub(_SHOWN_ADDRESS, text)
+        if "outputs" in cell:
+            cell.outputs = [output for output in cell.outputs if output.get("data") != {}]
     return notebook
 
 

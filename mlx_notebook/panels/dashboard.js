@@ -1,7 +1,7 @@
 
 // --- dashboard ----------------------------------------------------------------------------------
 
-const TABS = ["Models", "Figures", "Inspector", "Chat"];
+const TABS = ["Models", "Activity", "Inspector", "Chat"];
 
 function buildDashboard({ root, model, views }) {
   const line = h("p");
@@ -37,8 +37,8 @@ function buildDashboard({ root, model, views }) {
   });
   return ({ server, engine, requests, resident }) => {
     const held = resident?.length ? `${resident.join(", ")} in memory` : "no model in memory";
-    const state = engine?.state === "stopped" ? "not started yet" : engine?.state;
-    say(line, server ? `${server} · engine ${state ?? "unknown"} · ${held} · ${requests ?? 0} running` : "Looking for a server …");
+    const state = engine?.state === "stopped" ? "not started" : engine?.state;
+    say(line, server ? `${server} · engine ${state ?? "unknown"} · ${held} · ${plural(requests ?? 0, "request")}` : "Looking for a server …");
   };
 }
 

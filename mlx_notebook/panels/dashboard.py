@@ -15,7 +15,7 @@ from mlx_notebook.panels.stats import StatsPanel
 
 
 class Dashboard(Panel):
-    """Models, live figures, inspector and chat behind tabs.
+    """Models, activity, inspector and chat behind tabs.
 
     Each is an attribute, a panel that works alone too: `models`, `stats`, `inspector`, `chat`.
     """
@@ -59,7 +59,7 @@ class Dashboard(Panel):
         }
 
     def rows(self) -> list[tuple[str, str]]:
-        """Give what the panels of models and figures show."""
+        """Give what the panels of models and activity show."""
         return self.models.rows() + self.stats.rows()
 
 

@@ -1,6 +1,7 @@
 """What the server does, followed for all panels of a kernel at once."""
 
 import asyncio
+import threading
 from typing import Any, Protocol
 
 from mlx_notebook.notebook import runs
@@ -11,11 +12,12 @@ from mlx_notebook.panels.background import Background, background
 from mlx_notebook.panels.requests import Requests
 
 SHORTEST_SECONDS = 0.25
+BEAT_SECONDS = 10.0
 _PAUSES = (0.5, 1.0, 2.0, 4.0)
 # The list of models also changes by other hands, of which the events do not tell.
 _MODELS_SECONDS = 5.0
 _PROGRESS_SECONDS = 0.5
-_REPLAYED = "A recorded run is replayed, without a server: panels show what was recorded."
+_REPLAYED = "This notebook replays a recorded run without a server. Panels show nothing live."
 
 
 class Listener(Protocol):
@@ -25,6 +27,9 @@ class Listener(Protocol):
 
     def show(self, feed: "Feed") -> None:
         """Show what the feed knows now."""
+
+    def beat(self, seconds: float) -> None:
+        """Tell that the kernel lives, and will tell so again within `seconds`."""
 
 
 class Feed:
@@ -42,6 +47,7 @@ class Feed:
         self.models: dict[str, Any] | None = None
         self.traces: list[dict[str, Any]] | None = None
         self.problem: str | None = None
+        self._lock = threading.Lock()
         self._listeners: list[Listener] = []
         self._running: Any = None
         self._changed = self._wanted = asyncio.Event()
@@ -49,10 +55,11 @@ class Feed:
 
     def join(self, listener: Listener) -> None:
         """Tell `listener` of every change from now on."""
-        if listener in self._listeners:
-            return
-        self.thread.hold(listener)
-        self._listeners.append(listener)
+        with self._lock:
+            if listener in self._listeners:
+                return
+            self.thread.hold(listener)
+            self._listeners.append(listener)
         if self._running is None:
             self._running = self.thread.start(self._run())
         else:
@@ -60,9 +67,10 @@ class Feed:
 
     def leave(self, listener: Listener) -> None:
         """Tell it no more; with the last one the connection is closed."""
-        if listener not in self._listeners:
-            return
-        self._listeners.remove(listener)
+        with self._lock:
+            if listener not in self._listeners:
+                return
+            self._listeners.remove(listener)
         if not self._listeners and self._running is not None:
             self._running.cancel()
             self._running = self.status = self.models = self.traces = None
@@ -98,6 +106,7 @@ class Feed:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._tell())
             group.create_task(self._follow())
+            group.create_task(self._beat())
 
     async def _tell(self) -> None:
         while True:
@@ -106,6 +115,12 @@ class Feed:
             for listener in [*self._listeners]:
                 listener.show(self)
             await asyncio.sleep(SHORTEST_SECONDS)
+
+    async def _beat(self) -> None:
+        while True:
+            for listener in [*self._listeners]:
+                listener.beat(BEAT_SECONDS)
+            await asyncio.sleep(BEAT_SECONDS)
 
     async def _follow(self) -> None:
         failures = 0
@@ -125,9 +140,9 @@ class Feed:
                             self._take(status)
                     finally:
                         lists.cancel()
-                self.problem = "The server has ended the connection. Looking for it again …"
+                self.problem = "The server closed the connection. Trying to reconnect …"
             except NotebookError as error:
-                self.problem = f"{error} Looking for it again …"
+                self.problem = f"{error} Trying to reconnect …"
             self._changed.set()
             await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
             failures += 1

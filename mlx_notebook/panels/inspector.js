@@ -1,5 +1,5 @@
 
-// --- tool inspector -----------------------------------------------------------------------------
+// --- inspector ----------------------------------------------------------------------------------
 
 const pretty = (value) => (typeof value === "string" ? parsedOr(value) : JSON.stringify(value, null, 2));
 
@@ -15,28 +15,28 @@ const pre = (text) => h("pre", { tabindex: 0 }, text);
 
 function contentOf(message) {
   if (!Array.isArray(message.content)) return message.content ?? "";
-  return message.content.map((part) => part.text ?? "[picture]").join("\n");
+  return message.content.map((part) => part.text ?? "[image]").join("\n");
 }
 
-/** A request's answer: thinking, text, calls with their check and result, raw beside parsed. */
+/** A request's answer: reasoning, text, calls with their check and result, raw beside parsed. */
 function answerOf(trace) {
   const box = h("div");
   for (const row of trace.rows) {
     if (trace.rows.length > 1) box.append(h("h4", {}, `Answer ${row.index + 1}`));
-    if (row.reasoning) box.append(fold("Thinking", h("div", { class: "mlx-text" }, row.reasoning)));
+    if (row.reasoning) box.append(fold("Reasoning", h("div", { class: "mlx-text" }, row.reasoning)));
     if (row.content) box.append(h("div", { class: "mlx-text" }, row.content));
     for (const call of row.calls) {
       const isFine = !call.faults?.length;
       box.append(
-        h("div", { class: "mlx-message" }, h("b", {}, `Calls ${call.name}`), pre(pretty(call.arguments)),
+        h("div", { class: "mlx-message" }, h("b", {}, `Tool call: ${call.name}`), pre(pretty(call.arguments)),
           h("p", { class: isFine ? "mlx-fine" : "mlx-fault" },
-            isFine ? "Arguments are valid against the schema." : `Arguments are not valid: ${call.faults.join("; ")}`),
+            isFine ? "The arguments are valid against the schema." : `The arguments are not valid: ${call.faults.join("; ")}`),
           h("b", {}, "Result"),
-          call.result == null ? h("p", {}, "No result was sent back to the model.") : pre(pretty(call.result))));
+          call.result == null ? h("p", {}, "No result was sent to the model.") : pre(pretty(call.result))));
     }
     for (const problem of row.problems)
-      box.append(h("p", { class: "mlx-fault" }, `No call, though it looks like one: ${problem.reason}`), pre(problem.raw));
-    if (row.finish_reason) box.append(h("p", {}, `Ended by: ${row.finish_reason}`));
+      box.append(h("p", { class: "mlx-fault" }, `Not a valid tool call: ${problem.reason}`), pre(problem.raw));
+    if (row.finish_reason) box.append(h("p", {}, `Finish reason: ${row.finish_reason}`));
   }
   if (trace.error) box.append(h("p", { class: "mlx-fault" }, trace.error.message));
   return box;
@@ -49,11 +49,11 @@ function table(pairs) {
 
 function timesOf({ timings, usage, seconds: all }) {
   return table([
-    ["Waited", timings && seconds(timings.queued)], ["Loaded the model", timings && seconds(timings.loading)],
-    ["Read the prompt", timings && seconds(timings.prefill)], ["First token after", timings && seconds(timings.first_token)],
-    ["Generated", timings && seconds(timings.decode)], ["All in all", seconds(all)],
-    ["Prompt", usage && `${number(usage.prompt_tokens)} tokens, ${number(usage.cached_tokens)} of them reused`],
-    ["Answer", usage && `${number(usage.completion_tokens)} tokens, ${number(usage.reasoning_tokens)} of them thinking`],
+    ["Queue", timings && seconds(timings.queued)], ["Model loading", timings && seconds(timings.loading)],
+    ["Prompt processing", timings && seconds(timings.prefill)], ["Time to first token", timings && seconds(timings.first_token)],
+    ["Generation", timings && seconds(timings.decode)], ["Total", seconds(all)],
+    ["Prompt", usage && `${plural(usage.prompt_tokens, "token")}, ${number(usage.cached_tokens)} from the cache`],
+    ["Output", usage && `${plural(usage.completion_tokens, "token")}, ${number(usage.reasoning_tokens)} for reasoning`],
   ]);
 }
 
@@ -71,27 +71,29 @@ function save(name, value) {
 }
 
 function buildInspector({ root, button, ask, tell }) {
-  const search = h("input", { type: "search", placeholder: "Any words", "aria-label": "Search requests" });
-  const count = h("span", { role: "status", "aria-live": "polite" });
+  const search = h("input", { type: "search", placeholder: "Search all text", "aria-label": "Search requests" });
+  const found = h("span", { role: "status", "aria-live": "polite" });
   const list = h("ul", { class: "mlx-list", "aria-label": "Requests, newest first" });
-  const empty = h("p", { class: "mlx-empty" }, "No request was answered yet: run a %%chat cell, or call the server from any client.");
-  const detail = h("div", { tabindex: -1 }, h("p", { class: "mlx-empty" }, "Choose a request to see what went in and out."));
+  const empty = h("p", { class: "mlx-empty" }, "No requests yet. Run a %%chat cell, or call the server from any client.");
+  const detail = h("div", { tabindex: -1 }, h("p", { class: "mlx-empty" }, "Select a request to see its messages, output and timing."));
   const exportAll = button("Export all", async () => save("requests.json", await ask("export", { ids: shown().map((trace) => trace.id) })));
-  root.append(h("div", { class: "mlx-row" }, search, count, exportAll), empty, h("div", { class: "mlx-split" }, h("div", {}, list), detail));
+  root.append(h("div", { class: "mlx-row" }, search, found, exportAll), empty, h("div", { class: "mlx-split" }, h("div", {}, list), detail));
   let last = {};
-  let found = null;
+  let matching = null;
   let chosen = null;
   let wanted = 0;
   const shown = () =>
-    Object.values(last.traces ?? {}).filter((trace) => !found || found.has(trace.id)).sort((a, b) => b.created - a.created);
+    Object.values(last.traces ?? {}).filter((trace) => !matching || matching.has(trace.id)).sort((a, b) => b.created - a.created);
+
+  const held = steady(list, (trace) => trace.id, () => draw());
 
   const copy = (name, id) => async () => {
     const text = await ask(name, { id });
     try {
       await navigator.clipboard.writeText(text);
-      tell(`Copied, ${text.length} characters. The token is not in it.`);
+      tell(`Copied ${plural(text.length, "character")}. Your token is not included.`);
     } catch {
-      detail.prepend(h("p", {}, "The browser does not let the page copy: take it from here."), pre(text));
+      detail.prepend(h("p", {}, "The browser does not allow copying. Copy the text below."), pre(text));
     }
   };
 
@@ -110,8 +112,8 @@ function buildInspector({ root, button, ask, tell }) {
       try {
         const again = await ask("replay", { id: trace.id, changes }, { signal: stop.signal });
         place.replaceChildren(h("div", { class: "mlx-two" },
-          h("div", {}, h("h4", {}, "Then"), answerOf(trace), timesOf(trace)),
-          h("div", {}, h("h4", {}, `Now, ${again.model}`), answerOf(again), timesOf(again))));
+          h("div", {}, h("h4", {}, "Original"), answerOf(trace), timesOf(trace)),
+          h("div", {}, h("h4", {}, `Replay on ${again.model}`), answerOf(again), timesOf(again))));
       } catch (error) {
         place.replaceChildren();
         throw error;
@@ -123,7 +125,7 @@ function buildInspector({ root, button, ask, tell }) {
     }, { kind: "mlx-main" });
     const halt = h("button", { type: "button", class: "mlx-button", hidden: true, onclick: () => stop?.abort() }, "Stop");
     return h("div", {}, h("div", { class: "mlx-form" }, field("Model", models), field("Temperature", inputs.temperature),
-      field("Top p", inputs.top_p), field("Most tokens", inputs.max_tokens), field("Seed", inputs.seed)),
+      field("Top p", inputs.top_p), field("Max tokens", inputs.max_tokens), field("Seed", inputs.seed)),
       h("div", { class: "mlx-row" }, run, halt));
   };
 
@@ -144,14 +146,14 @@ function buildInspector({ root, button, ask, tell }) {
       h("div", { class: "mlx-row" }, button("Copy as curl", copy("curl", trace.id)), button("Copy as Python", copy("python", trace.id)),
         replay, button("Export JSON", async () => save(`${trace.id}.json`, trace))),
       form, place,
-      h("h3", {}, "What was said"), ...turnsOf(trace),
+      h("h3", {}, "Messages"), ...turnsOf(trace),
       h("h3", {}, "Answer"),
-      h("div", { class: "mlx-two" }, h("div", {}, h("h4", {}, "As it was read"), answerOf(trace)),
-        h("div", {}, h("h4", {}, "What the model wrote"), raw ? pre(raw) : h("p", {}, "Known once the request has finished."))),
-      h("h3", {}, "Times"), timesOf(trace),
-      prompt && prompt !== "null" ? fold("Prompt as rendered", pre(prompt)) : null,
+      h("div", { class: "mlx-two" }, h("div", {}, h("h4", {}, "Parsed"), answerOf(trace)),
+        h("div", {}, h("h4", {}, "Raw output"), raw ? pre(raw) : h("p", {}, "Available when the request has finished."))),
+      h("h3", {}, "Timing"), timesOf(trace),
+      prompt && prompt !== "null" ? fold("Rendered prompt", pre(prompt)) : null,
       trace.tools.length ? fold(`Tools offered (${trace.tools.length})`, ...trace.tools.map((tool) => pre(pretty(tool.function)))) : h("p", {}, "No tools were offered."),
-      fold("Settings", pre(pretty(trace.options))),
+      fold("Parameters", pre(pretty(trace.options))),
     ].filter(Boolean));
   };
 
@@ -171,10 +173,10 @@ function buildInspector({ root, button, ask, tell }) {
     const before = last.traces?.[chosen]?.status;
     last = state;
     const traces = shown();
-    say(count, `${traces.length} request${traces.length === 1 ? "" : "s"}`);
+    say(found, plural(traces.length, "request"));
     empty.hidden = traces.length > 0;
     list.hidden = !traces.length;
-    keep(list, traces, (trace) => trace.id,
+    keep(list, held(traces), (trace) => trace.id,
       (trace) => {
         const title = h("span", { class: "mlx-name" });
         const facts = h("span");
@@ -184,7 +186,7 @@ function buildInspector({ root, button, ask, tell }) {
       (row, trace) => {
         say(row.title, trace.title || trace.endpoint);
         const calls = (trace.calls ?? []).length ? `calls ${trace.calls.join(", ")}` : "";
-        const problems = trace.problems ? `${trace.problems} unreadable` : "";
+        const problems = trace.problems ? plural(trace.problems, "invalid call") : "";
         say(row.facts, [trace.status, calls, problems, trace.model, trace.seconds ? seconds(trace.seconds) : ""].filter(Boolean).join(" · "));
         row.node.setAttribute("aria-current", String(trace.id === chosen));
       });
@@ -197,7 +199,7 @@ function buildInspector({ root, button, ask, tell }) {
     timer = setTimeout(async () => {
       const text = search.value.trim();
       try {
-        found = text ? new Set(await ask("search", { text })) : null;
+        matching = text ? new Set(await ask("search", { text })) : null;
         draw();
       } catch (error) {
         tell(error.message, true);
@@ -215,5 +217,5 @@ function buildInspector({ root, button, ask, tell }) {
 
 export default {
   initialize: ({ model }) => follow(model),
-  render: (context) => panel(context, "Tool inspector", buildInspector),
+  render: (context) => panel(context, "Inspector", buildInspector),
 };

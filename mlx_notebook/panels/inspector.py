@@ -19,7 +19,7 @@ class InspectorPanel(Panel):
     """Requests of this notebook and of every other client of the same user, turn by turn."""
 
     _esm = module("inspector")
-    name = "Tool inspector"
+    name = "Inspector"
     wants = frozenset({"traces", "models"})
 
     def figures(self, source: Feed) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def faults(call: dict[str, Any], tools: list[dict[str, Any]]) -> list[str]:
     try:
         arguments = json.loads(call["arguments"] or "{}")
     except ValueError as error:
-        return [f"the arguments are no JSON: {error}"]
+        return [f"the arguments are not JSON: {error}"]
     try:
         checker = jsonschema.validators.validator_for(schemas[call["name"]])(schemas[call["name"]])
         return [

@@ -2,15 +2,21 @@
 // --- models -------------------------------------------------------------------------------------
 
 const GROUPS = [
-  ["In memory", ["resident"], "No model is in memory: one is loaded with the first request."],
-  ["On the way", ["loading", "downloading"], ""],
-  ["On this machine", ["available"], "No other model is on this machine."],
-  ["Not usable", ["incomplete", "broken"], ""],
-  ["To be downloaded", ["downloadable"], ""],
+  ["In memory", ["resident"], "No model is in memory. The first request loads one."],
+  ["In progress", ["loading", "downloading"], ""],
+  ["On this machine", ["available"], "There is no other model on this machine."],
+  ["Cannot be used", ["incomplete", "broken"], ""],
+  ["Available to download", ["downloadable"], ""],
 ];
-const DOING = { load: "Loading", swap: "Loading", pin: "Marking", unload: "Unloading", download: "Downloading", cancel: "Breaking off" };
+const DOING = { load: "Loading", swap: "Loading", pin: "Marking", unload: "Unloading", download: "Downloading", cancel: "Cancelling" };
 // A repository's name on the hub of models.
 const REPOSITORY = /^[\w.-]+\/[\w.-]+$/;
+
+/** "Loading: 3 MB of 6 MB, 2 s left". */
+function progressOf({ phase, done, total, seconds_left: left }) {
+  const of = total ? ` of ${bytes(total)}` : "";
+  return `${phase[0].toUpperCase()}${phase.slice(1)}: ${bytes(done)}${of}${left != null ? `, ${seconds(left)} left` : ""}`;
+}
 
 function buildModels({ root, button, ask, tell }) {
   const memory = meter("Memory for models");
@@ -23,37 +29,40 @@ function buildModels({ root, button, ask, tell }) {
     const el = folds ? fold(title, list) : h("div", {}, h("h3", {}, title), none, list);
     return { title, states, empty, list, none, folds, el };
   });
+  const lists = h("div", {}, ...groups.map((group) => group.el));
+  lists.addEventListener("pointerleave", () => draw());
   const other = button("Download", () => act("download", search.value.trim(), "is downloaded")());
   root.append(
     memory.el,
     h("div", { class: "mlx-row" }, search, found, other),
-    ...groups.map((group) => group.el),
+    lists,
   );
-  // Orders that end in an error because the person has broken them off.
-  const brokenOff = new Set();
+  // Models whose order ends in an error because the person has cancelled it.
+  const cancelled = new Set();
   const act = (name, model, done, extra = {}) => async () => {
     tell(`${DOING[name]} ${model} …`);
-    if (name === "cancel") brokenOff.add(model);
-    else brokenOff.delete(model);
+    if (name === "cancel") cancelled.add(model);
+    else cancelled.delete(model);
     try {
       await ask(name, { model, ...extra });
       tell(`${model} ${done}.`);
     } catch (error) {
-      if (!brokenOff.has(model)) throw error;
+      if (!cancelled.has(model)) throw error;
     }
   };
   const make = (model) => {
     const id = model.id;
     const parts = { tags: h("span", { class: "mlx-row" }), facts: h("div"), why: h("p", { class: "mlx-fault" }) };
     parts.bar = meter(`Progress of ${id}`, { warn: false });
+    parts.bar.el.classList.add("mlx-progress");
     parts.buttons = {
       load: button("Load", act("load", id, "is loaded"), { name: `Load ${id}`, kind: "mlx-main" }),
-      swap: button("Swap in", act("swap", id, "is loaded in place of the others"), { name: `Load ${id} in place of the models in memory` }),
-      pin: button("Pin", act("pin", id, "stays in memory", { pinned: true }), { name: `Pin ${id}` }),
-      unpin: button("Unpin", act("pin", id, "may be unloaded", { pinned: false }), { name: `Unpin ${id}` }),
+      swap: button("Load and unload others", act("swap", id, "is loaded; the others are unloaded"), { name: `Load ${id} and unload others` }),
+      pin: button("Pin", act("pin", id, "is pinned: it stays in memory", { pinned: true }), { name: `Pin ${id}` }),
+      unpin: button("Unpin", act("pin", id, "is not pinned any more", { pinned: false }), { name: `Unpin ${id}` }),
       unload: button("Unload", act("unload", id, "is unloaded"), { name: `Unload ${id}` }),
       download: button("Download", act("download", id, "is downloaded"), { name: `Download ${id}` }),
-      cancel: button("Cancel", act("cancel", id, "is broken off"), { name: `Cancel ${id}` }),
+      cancel: button("Cancel", act("cancel", id, "was cancelled"), { name: `Cancel ${id}` }),
     };
     parts.el = h("li", { "data-model": id },
       h("div", { class: "mlx-row" },
@@ -64,28 +73,25 @@ function buildModels({ root, button, ask, tell }) {
   };
   const update = (row, model, othersResident) => {
     const { state } = model;
-    const tags = [model.default && "default", model.pinned && "pinned", model.source === "embedded" && "demonstration", ...(model.capabilities ?? [])].filter(Boolean);
+    const tags = [model.default && "default", model.pinned && "pinned", model.source === "embedded" && "demo", ...(model.capabilities ?? [])].filter(Boolean);
     keep(row.tags, tags, (tag) => tag, (tag) => ({ el: h("span", { class: "mlx-tag" }, tag) }), () => {});
     const facts = [
-      model.context_length && `context ${number(model.context_length)} tokens`,
+      model.context_length && `${number(model.context_length)} tokens of context`,
       state === "resident" ? `${bytes(model.memory_bytes)} in memory`
         : model.memory_bytes && `needs ${model.approximate ? "about " : ""}${bytes(model.memory_bytes)} of memory`,
       state === "downloadable" && model.download_bytes && `${bytes(model.download_bytes)} to download`,
-      model.active ? `${model.active} in use` : "",
-      model.fits === true && state !== "resident" && "fits",
+      model.active ? `${plural(model.active, "request")} running` : "",
+      model.fits === true && state !== "resident" && "fits in memory",
       model.description,
     ].filter(Boolean);
-    say(row.facts, facts.join(" · "));
+    const { progress } = model;
+    const told = progress && progressOf(progress);
+    say(row.facts, told ?? facts.join(" · "));
+    row.bar.el.hidden = !progress;
+    if (progress) row.bar.set(progress.total ? progress.done / progress.total : 0, told);
     const why = model.error ?? (model.fits === false ? `Does not fit: ${model.why_not}` : "");
     say(row.why, why);
     row.why.hidden = !why;
-    const { progress } = model;
-    row.bar.el.hidden = !progress;
-    if (progress) {
-      const of = progress.total ? ` of ${bytes(progress.total)}` : "";
-      const left = progress.seconds_left != null ? `, ${seconds(progress.seconds_left)} left` : "";
-      row.bar.set(progress.total ? progress.done / progress.total : 0, `${progress.phase}: ${bytes(progress.done)}${of}${left}`);
-    }
     const shown = {
       load: state === "available", swap: state === "available" && othersResident,
       pin: state === "resident" && !model.pinned, unpin: state === "resident" && model.pinned,
@@ -95,6 +101,14 @@ function buildModels({ root, button, ask, tell }) {
     for (const [name, node] of Object.entries(row.buttons)) node.hidden = !shown[name];
   };
   let last = {};
+  let hasResident = false;
+  // The state by which each model is listed: no row moves while the pointer is over the lists.
+  let listedAs = new Map();
+  const place = (all) => {
+    const before = lists.matches(":hover") ? listedAs : new Map();
+    listedAs = new Map(all.map(({ id, state }) => [id, before.get(id) ?? state]));
+    if (!before.size) hasResident = all.some((model) => model.state === "resident");
+  };
   /** A model that was loaded goes to another list: the focus goes with it, for who has no mouse. */
   const holdFocus = () => {
     const focused = root.contains(document.activeElement) ? document.activeElement : null;
@@ -112,13 +126,13 @@ function buildModels({ root, button, ask, tell }) {
     const all = Object.values(state.models ?? {});
     const text = (model) => [model.id, model.state, ...(model.aliases ?? []), ...(model.capabilities ?? [])].join(" ").toLowerCase();
     const fitting = all.filter((model) => words.every((word) => text(model).includes(word)));
-    const hasResident = all.some((model) => model.state === "resident");
-    say(found, words.length ? `${fitting.length} of ${all.length} models` : `${all.length} models`);
+    place(all);
+    say(found, words.length ? `${fitting.length} of ${plural(all.length, "model")}` : plural(all.length, "model"));
     const name = search.value.trim();
     other.hidden = !REPOSITORY.test(name) || all.some((model) => [model.id, ...(model.aliases ?? [])].includes(name));
     say(other, `Download ${name}`);
     for (const group of groups) {
-      const models = fitting.filter((model) => group.states.includes(model.state));
+      const models = fitting.filter((model) => group.states.includes(listedAs.get(model.id)));
       group.el.hidden = !models.length && (!group.empty || words.length > 0);
       group.none.hidden = models.length > 0;
       if (group.folds) {
@@ -131,7 +145,7 @@ function buildModels({ root, button, ask, tell }) {
     if (budget)
       memory.set(budget.limit ? budget.used / budget.limit : 0,
         `Memory for models: ${bytes(budget.used)}${budget.limit ? ` of ${bytes(budget.limit)}` : " in use"}`);
-    else memory.set(0, "Memory for models: not known yet");
+    else memory.set(0, "Memory for models: unknown");
     giveFocus();
   };
   search.addEventListener("input", () => draw(last, true));

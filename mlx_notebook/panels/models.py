@@ -1,13 +1,20 @@
-"""The panel of models: what is in memory, on this machine, and to be had."""
+"""The panel of models: those in memory, on this machine, and available to download."""
 
 from typing import Any
 
 from mlx_notebook.panels.feed import Feed
 from mlx_notebook.panels.panel import Panel, module
 
+_STATES = {
+    "resident": "in memory",
+    "available": "on this machine",
+    "downloadable": "available to download",
+    "broken": "cannot be used",
+}
+
 
 class ModelsPanel(Panel):
-    """All models with their state, and buttons to load, swap, unload, pin and download them."""
+    """All models with their state, and buttons to load, unload, pin and download them."""
 
     _esm = module("models")
     name = "Models"
@@ -25,7 +32,8 @@ class ModelsPanel(Panel):
 
     def rows(self) -> list[tuple[str, str]]:
         """Give each model's state."""
-        return [(name, model["state"]) for name, model in self.fields.get("models", {}).items()]
+        models = self.fields.get("models", {})
+        return [(name, _STATES.get(one["state"], one["state"])) for name, one in models.items()]
 
     async def do_load(self, model: str) -> Any:
         """Bring a model into memory, beside those that are there."""
@@ -52,7 +60,7 @@ class ModelsPanel(Panel):
         return await self._done("download", model=model)
 
     async def do_cancel(self, model: str) -> Any:
-        """Break a download or a load off."""
+        """Cancel a download or a load."""
         return await self._done("cancel", model=model)
 
     async def _done(self, order: str, **body: Any) -> Any:

@@ -1,6 +1,7 @@
 """What all panels share: their state in the browser, their buttons, their life."""
 
 import asyncio
+import uuid
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ from mlx_notebook.notebook.errors import NotebookError
 from mlx_notebook.panels.changes import merge_patch
 from mlx_notebook.panels.feed import Feed, feed
 from mlx_notebook.panels.requests import Requests
-from mlx_notebook.panels.saved import table
+from mlx_notebook.panels.saved import stand_in, table
 
 _FOLDER = Path(__file__).parent
 
@@ -40,6 +41,8 @@ class Panel(anywidget.AnyWidget):
     _css = (_FOLDER / "panels.css").read_text(encoding="utf-8")
     # Never changes: it only carries the state to a browser that opens the panel.
     state = traitlets.Dict().tag(sync=True, to_json=lambda _, panel: panel.fields)
+    # Tells a live view which table of a saved notebook it stands in for.
+    shown_as = traitlets.Unicode().tag(sync=True)
 
     name: ClassVar[str] = "Panel"
     wants: frozenset[str] = frozenset()
@@ -50,7 +53,7 @@ class Panel(anywidget.AnyWidget):
         self._views: set[str] = set()
         self._is_left = False
         self._tasks: dict[str, Any] = {}
-        super().__init__()
+        super().__init__(shown_as=uuid.uuid4().hex[:12])
         self.on_msg(self._hear)
 
     # --- life -----------------------------------------------------------------------------------
@@ -72,6 +75,11 @@ class Panel(anywidget.AnyWidget):
         """Take the panel away: its views show nothing any more, and nothing runs for it."""
         self.pause()
         super().close()
+
+    def beat(self, seconds: float) -> None:
+        """Tell the views that the kernel lives; the next word comes within `seconds`."""
+        if self._views and self.comm is not None:
+            self.send({"beat": seconds})
 
     # --- what is shown --------------------------------------------------------------------------
 
@@ -111,15 +119,36 @@ class Panel(anywidget.AnyWidget):
         if bundle is None:
             return None
         data, metadata = bundle
+        return {**data, **self._saved()}, metadata
+
+    def _ipython_display_(self, **kwargs: Any) -> None:
+        """Display two outputs: what stays in a saved notebook, and the live panel in its place.
+
+        In one output, JupyterLab would show "model not found" where the kernel is gone.
+        """
+        from IPython.display import publish_display_data
+
+        self.listen()
+        saved = self._saved()
+        saved["text/html"] = stand_in(saved["text/html"], self.shown_as)
+        publish_display_data(saved)  # type: ignore[no-untyped-call]
+        bundle = super()._repr_mimebundle_(**kwargs)
+        if bundle is not None:
+            data, metadata = bundle
+            view = {name: value for name, value in data.items() if name != "text/plain"}
+            publish_display_data(view, metadata)  # type: ignore[no-untyped-call]
+
+    def _saved(self) -> dict[str, str]:
+        """Give what a notebook shows of the panel where no kernel runs."""
         rows = self.rows()
         if problem := self.fields.get("problem"):
             rows = [("Server", problem), *rows]
-        data["text/plain"] = "\n".join(
-            [f"{self.name} of mlx-notebook", *(f"{label}: {value}" for label, value in rows)]
-        )
-        title = f"{self.name}, as it was when this notebook was saved"
-        data["text/html"] = table(rows, title) + self.details()
-        return data, metadata
+        lines = [f"{self.name} of mlx-notebook", *(f"{label}: {value}" for label, value in rows)]
+        title = f"{self.name}, as of the time this cell ran"
+        return {
+            "text/plain": "\n".join(lines),
+            "text/html": table(rows, title) + self.details(),
+        }
 
     # --- what the browser says ------------------------------------------------------------------
 

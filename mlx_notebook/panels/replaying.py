@@ -29,7 +29,7 @@ def request_of(trace: dict[str, Any], **changes: Any) -> tuple[str, dict[str, An
     Raises
     ------
     ValueError
-        The request showed pictures, which traces do not keep, or it was too large to be kept.
+        The request has images, which traces do not keep, or it was too large to keep.
     """
     options = trace["options"]
     body: dict[str, Any] = {"model": trace["model"]}
@@ -47,7 +47,7 @@ def request_of(trace: dict[str, Any], **changes: Any) -> tuple[str, dict[str, An
         if "logprobs" in options:
             body["logprobs"] = options["logprobs"]
     else:
-        raise ValueError("This request was too large to be kept: it cannot be sent again.")
+        raise ValueError("This request was too large to keep. It cannot be sent again.")
     body |= {name: options[name] for name in _SAMPLING if name in options}
     if "template_kwargs" in options:
         body["chat_template_kwargs"] = options["template_kwargs"]
@@ -93,7 +93,9 @@ def _message(message: dict[str, Any]) -> dict[str, Any]:
     """A message of the engine in OpenAI's own shape, where arguments are JSON text."""
     content = message.get("content")
     if isinstance(content, list) and any(part.get("type") == "image" for part in content):
-        raise ValueError("This request showed pictures, which are not kept: send it from its cell.")
+        raise ValueError(
+            "This request has images, which are not kept. Run its cell to send it again."
+        )
     calls = message.get("tool_calls")
     if not calls:
         return message

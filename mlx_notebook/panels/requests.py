@@ -85,7 +85,7 @@ class Requests:
                         event = json.loads(line[5:])
                         if kind == "error":
                             told = event.get("error", {}).get("message")
-                            raise EngineFailed(told or "The server broke the answer off.")
+                            raise EngineFailed(told or "The server ended the answer early.")
                         yield event
                     elif not line:
                         kind = "message"

@@ -21,36 +21,53 @@ def table(rows: Iterable[tuple[str, str]], title: str = "") -> str:
     return f"<table>{caption}{cells}</table>"
 
 
+def stand_in(content: str, name: str) -> str:
+    """Make HTML give way to the live panel `name`, which is the next output of the same cell.
+
+    The panel's output is hidden until the panel is in it: without a kernel it never is, and
+    JupyterLab says "model not found" there. Where styles are removed, that output is not shown.
+    """
+    saved, output = f'[data-mlx-saved="{name}"]', ".jp-OutputArea-child"
+    return (
+        "<style>\n"
+        f'body:has([data-mlx-live="{name}"]) {output}:has({saved}),\n'
+        f'body:has([data-mlx-live="{name}"]) {saved},\n'
+        f"{output}:has({saved}) + {output}:not(:has(.mlx-panel)) {{ display: none; }}\n"
+        f'</style>\n<div data-mlx-saved="{name}">{content}</div>'
+    )
+
+
 def request_block(trace: dict[str, Any], *, is_open: bool = False) -> str:
-    """Write one request as a block that opens: what the model wrote, and what was read from it.
+    """Write one request as a block that opens: what the model wrote, and how it was parsed.
 
     `trace` is as the inspector shows it, its calls with their `faults` and `result`.
     """
     asked = [m["content"] for m in trace["messages"] if m["role"] == "user"]
-    rows = [("asked", _text(asked[-1]) if asked else str(trace["prompt"]))]
+    rows = [("Prompt", _text(asked[-1]) if asked else str(trace["prompt"]))]
     names = []
     for row in trace["rows"]:
-        rows.append(("the model wrote", row["raw"] or row["content"]))
+        rows.append(("Raw output", row["raw"] or row["content"]))
         for call in row["calls"]:
             names.append(call["name"])
             rows += [
-                ("read as", f"{call['name']}({call['arguments']})"),
-                ("by its schema", "; ".join(call["faults"]) or "valid"),
-                ("result", "none was sent back" if call["result"] is None else call["result"]),
+                ("Parsed as", f"{call['name']}({call['arguments']})"),
+                ("Schema check", "; ".join(call["faults"]) or "valid"),
+                ("Result", "none was sent" if call["result"] is None else call["result"]),
             ]
         rows += [
-            ("no call", f"{problem['reason']}: {problem['raw']}") for problem in row["problems"]
+            ("Invalid call", f"{problem['reason']}: {problem['raw']}")
+            for problem in row["problems"]
         ]
-    rows.append(("time", f"{trace['seconds']:.2f} s"))
+    rows.append(("Time", f"{trace['seconds']:.2f} s"))
     state = " open" if is_open else ""
-    calls = html.escape(", ".join(names) or "no tool")
-    return f"<details{state}><summary>A request that calls {calls}</summary>{table(rows)}</details>"
+    title = f"Request with tool calls: {html.escape(', '.join(names) or 'none')}"
+    return f"<details{state}><summary>{title}</summary>{table(rows)}</details>"
 
 
 def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
-    return " ".join(part.get("text", "[picture]") for part in content)
+    return " ".join(part.get("text", "[image]") for part in content)
 
 
 def _lines(text: str) -> str:

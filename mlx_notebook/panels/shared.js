@@ -77,7 +77,56 @@ function follow(model) {
     }
     if (message.patch) model.set("state", merged(model.get("state"), message.patch));
   });
-  model.send({ hello: newId() });
+  post(model, { hello: newId() });
+}
+
+const GONE = "The kernel of this panel has stopped or was restarted, so the panel is out of date. Run its cell again.";
+const SILENT = "The kernel does not answer, so this panel may be out of date. If the kernel has stopped, run the cell again.";
+// Beats of the kernel that may be missed before the panel says so.
+const MISSED_BEATS = 4;
+
+/**
+ * Watch whether the kernel lives: it sends a beat every few seconds, also while it runs a cell.
+ * `told` gets what to tell the person, "" while all is well. Returns what ends the watch.
+ */
+function watch(model, told) {
+  let missed = 0;
+  let timer = 0;
+  const count = (seconds) => {
+    clearInterval(timer);
+    missed = 0;
+    timer = setInterval(() => {
+      missed += 1;
+      if (missed === MISSED_BEATS) told(SILENT);
+    }, seconds * 1000);
+  };
+  const hear = (message) => {
+    told("");
+    if (message.beat) count(message.beat);
+  };
+  // A frontend that knows says so at once. It does not say which: so the kernel is asked.
+  const doubt = () => {
+    told(GONE);
+    post(model, { hello: newId() });
+  };
+  model.on("msg:custom", hear);
+  model.on("comm_live_update", doubt);
+  count(10);
+  return () => {
+    clearInterval(timer);
+    model.off("msg:custom", hear);
+    model.off("comm_live_update", doubt);
+  };
+}
+
+/** Send the kernel a message; returns whether there is a connection to send it on. */
+function post(model, message) {
+  try {
+    model.send(message);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /**
@@ -100,21 +149,73 @@ function order(model, name, args = {}, { taken, late, signal } = {}) {
       else resolve(message.result);
     };
     model.on("msg:custom", hear);
-    signal?.addEventListener("abort", () => model.send({ stop: id }));
-    model.send({ call: id, do: name, with: args });
+    signal?.addEventListener("abort", () => post(model, { stop: id }));
+    if (post(model, { call: id, do: name, with: args })) return;
+    clearTimeout(timer);
+    model.off("msg:custom", hear);
+    reject(new Error(GONE));
   });
 }
+
+const NOTICE_SECONDS = 6;
+
+/**
+ * Notices that lie above a panel, so that nothing in it moves: each replaces the last one and goes
+ * by itself; an error stays until it is dismissed.
+ */
+function notices(root) {
+  const text = h("span", { role: "status", "aria-live": "polite" });
+  const close = h("button", { type: "button", class: "mlx-button", onclick: () => tell("") }, "Dismiss");
+  const el = h("div", { class: "mlx-notice", hidden: true }, text, close);
+  let timer = 0;
+  const tell = (told, isBad = false) => {
+    clearTimeout(timer);
+    say(text, told);
+    el.hidden = !told;
+    close.hidden = !isBad;
+    el.classList.toggle("mlx-bad", isBad);
+    el.style.top = `${8 + cutOff(root)}px`;
+    if (told && !isBad) timer = setTimeout(() => tell(""), NOTICE_SECONDS * 1000);
+  };
+  return { el, tell };
+}
+
+/** How many pixels of an element's top are scrolled out of sight. */
+function cutOff(el) {
+  let top = 0;
+  for (let node = el.parentElement; node; node = node.parentElement)
+    if (getComputedStyle(node).overflowY !== "visible") top = Math.max(top, node.getBoundingClientRect().top);
+  const { top: own, height } = el.getBoundingClientRect();
+  return Math.max(0, Math.min(top - own, height - 60));
+}
+
+/**
+ * Hold a list still while the pointer is over it, so that no row moves under it: what is new comes
+ * at the end, what is gone stays, marked `gone`. `redraw` is called when the pointer leaves.
+ */
+function steady(list, key, redraw) {
+  let shown = [];
+  list.addEventListener("pointerleave", () => redraw());
+  return (items) => {
+    const now = new Map(items.map((item) => [key(item), item]));
+    const kept = list.matches(":hover") ? shown.map((item) => now.get(key(item)) ?? { ...item, gone: true }) : [];
+    const known = new Set(kept.map(key));
+    shown = kept.length ? [...kept, ...items.filter((item) => !known.has(key(item)))] : items;
+    return shown;
+  };
+}
+
+/** "1 request", "2 requests". */
+const plural = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
 
 /** Build the frame of a panel and keep it up to date; returns what takes the view away. */
 function panel({ model, el }, title, build) {
   const view = newId();
-  const notice = h("p", { class: "mlx-notice", role: "status", "aria-live": "polite" });
   const connection = h("p", { class: "mlx-problem", role: "alert" });
-  const root = h("section", { class: "mlx-panel", "aria-label": title });
-  const tell = (text, isBad = false) => {
-    say(notice, text);
-    notice.classList.toggle("mlx-bad", isBad);
-  };
+  const root = h("section", { class: "mlx-panel", "aria-label": title, "data-mlx-live": model.get("shown_as") });
+  const notice = notices(root);
+  const { tell } = notice;
+  let lost = "";
   /** A button that gives an order, says how it went, and cannot be pressed twice meanwhile. */
   const button = (label, action, { name, kind = "" } = {}) => {
     const node = h("button", { type: "button", class: `mlx-button ${kind}`, "aria-label": name }, label);
@@ -131,13 +232,20 @@ function panel({ model, el }, title, build) {
     });
     return node;
   };
-  const ask = (name, args, options = {}) =>
-    order(model, name, args, {
-      late: () => tell("The kernel is busy; this will be sent when the cell finishes."),
+  const ask = (name, args, options = {}) => {
+    if (lost === GONE) return Promise.reject(new Error(GONE));
+    let isLate = false;
+    return order(model, name, args, {
+      late: () => {
+        isLate = true;
+        tell("The kernel is busy; this will be sent when the cell finishes.");
+      },
+      taken: () => isLate && tell(""),
       ...options,
     });
+  };
   const update = build({ root, button, ask, tell, model });
-  root.prepend(h("header", {}, h("h2", {}, title)), connection, notice);
+  root.prepend(h("header", {}, h("h2", {}, title)), connection, notice.el);
   root.addEventListener("keydown", (event) => {
     if (!isForPage(event) && event.key !== "Tab") event.stopPropagation();
   });
@@ -149,23 +257,30 @@ function panel({ model, el }, title, build) {
   window.addEventListener("keydown", claim, true);
   const draw = () => {
     const state = model.get("state") ?? {};
-    say(connection, state.problem);
-    connection.hidden = !state.problem;
+    const problem = lost || state.problem;
+    say(connection, problem);
+    connection.hidden = !problem;
     update(state);
   };
   model.on("change:state", draw);
+  const leaveKernel = watch(model, (told) => {
+    if (lost === told) return;
+    lost = told;
+    draw();
+  });
   draw();
   el.classList.add("mlx-output");
   el.append(root);
-  model.send({ opened: view });
+  post(model, { opened: view });
   // A page that is reloaded comes back: the kernel goes on with what it does for this panel.
-  const leavePage = () => model.send({ left: view });
+  const leavePage = () => post(model, { left: view });
   window.addEventListener("pagehide", leavePage);
   return () => {
     window.removeEventListener("pagehide", leavePage);
     window.removeEventListener("keydown", claim, true);
     model.off("change:state", draw);
-    model.send({ closed: view });
+    leaveKernel();
+    post(model, { closed: view });
   };
 }
 

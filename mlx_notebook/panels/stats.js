@@ -1,5 +1,5 @@
 
-// --- live figures -------------------------------------------------------------------------------
+// --- activity -----------------------------------------------------------------------------------
 
 const SPAN = 120;
 
@@ -25,15 +25,15 @@ function chart(title, column, told) {
       });
       path.setAttribute("d", points.length > 1 ? `M${points.join("L")}` : "");
       const summary = values.length
-        ? `now ${told(values.at(-1), true)}, at most ${told(Math.max(...values), false)}`
-        : "nothing measured yet";
+        ? `now ${told(values.at(-1), true)}, peak ${told(Math.max(...values), false)}`
+        : "no data yet";
       svg.setAttribute("aria-label", `${title} over the last two minutes: ${summary}`);
       say(text, summary);
     },
   };
 }
 
-const PHASES = { queued: "waiting", loading: "loading the model", prefill: "reading the prompt", decode: "generating" };
+const PHASES = { queued: "queued", loading: "loading the model", prefill: "processing the prompt", decode: "generating" };
 
 const rate = (value, isShort) => number(value) + (isShort ? "" : " tokens/s");
 
@@ -45,8 +45,8 @@ function buildStats({ root, button, ask, tell }) {
   };
   const context = meter("Context used");
   const charts = [
-    chart("Generating", 0, rate),
-    chart("Reading prompts", 1, rate),
+    chart("Generation", 0, rate),
+    chart("Prompt processing", 1, rate),
     chart("Requests", 2, (value) => number(value)),
     chart("Device memory", 3, bytes),
   ];
@@ -56,18 +56,21 @@ function buildStats({ root, button, ask, tell }) {
   const totals = h("p");
   root.append(
     h("div", { class: "mlx-tiles" },
-      tile("decode", "Generating"), tile("prefill", "Reading prompts"),
-      tile("first", "Time to first token"), tile("active", "Active / queued"),
-      tile("cache", "Prompt reused"), tile("engine", "Engine")),
-    h("h3", {}, "Context of the fullest request"), context.el,
-    h("h3", {}, "The last two minutes"),
+      tile("decode", "Generation"), tile("prefill", "Prompt processing"),
+      tile("first", "Time to first token"), tile("active", "Running / queued"),
+      tile("cache", "Prompt cache hits"), tile("engine", "Engine")),
+    h("h3", {}, "Largest context in use"), context.el,
+    h("h3", {}, "Last two minutes"),
     h("div", { class: "mlx-charts" }, ...charts.map((one) => one.el)),
     h("h3", {}, "Running requests"), none, requests,
     h("h3", {}, "Memory"), memory,
-    h("h3", {}, "Since the server began"), totals,
+    h("h3", {}, "Since the server started"), totals,
   );
-  return (state) => {
-    const { rates, queue, totals: all, memory: held, engine, context: filled } = state;
+  let last = {};
+  const held = steady(requests, (request) => request.id, () => draw());
+  const draw = (state = last) => {
+    last = state;
+    const { rates, queue, totals: all, memory: used, engine, context: filled } = state;
     const running = Object.values(state.requests ?? {});
     say(tiles.decode, rates ? `${number(rates.decode)} tokens/s` : "–");
     say(tiles.prefill, rates ? `${number(rates.prefill)} tokens/s` : "–");
@@ -80,37 +83,41 @@ function buildStats({ root, button, ask, tell }) {
         `${filled.running ? "" : "last request: "}${number(filled.used)} of ${number(filled.limit)} tokens`);
     else context.set(0, "no request yet");
     for (const one of charts) one.draw(state.history ?? {});
-    say(memory, held
-      ? `Engine process ${bytes(held.process)}; device: ${bytes(held.active)} in use, ` +
-        `${bytes(held.cache)} cached, ${bytes(held.peak)} at most; kept prompts ${bytes(held.prefixes)}.`
+    say(memory, used
+      ? `Engine process: ${bytes(used.process)}. Device: ${bytes(used.active)} in use, ` +
+        `${bytes(used.cache)} cached, ${bytes(used.peak)} peak. Prompt cache: ${bytes(used.prefixes)}.`
       : "");
     say(totals, all
-      ? `${number(all.requests)} requests: ${number(all.finished)} finished, ${number(all.cancelled)} ` +
-        `cancelled, ${number(all.failed)} failed. ${number(all.prompt_tokens)} prompt tokens, ` +
-        `${number(all.generated_tokens)} generated.`
+      ? `${plural(all.requests, "request")}: ${number(all.finished)} finished, ${number(all.cancelled)} ` +
+        `cancelled, ${number(all.failed)} failed. ${plural(all.prompt_tokens, "prompt token")}, ` +
+        `${plural(all.generated_tokens, "generated token")}.`
       : "");
-    none.hidden = running.length > 0;
-    keep(requests, running, (request) => request.id,
+    const listed = held(running);
+    none.hidden = listed.length > 0;
+    keep(requests, listed, (request) => request.id,
       (request) => {
         const name = h("span", { class: "mlx-name" }, request.model);
         const text = h("span", { class: "mlx-grow" });
         const fill = meter(`Context of ${request.id}`);
         const cancel = button("Cancel", async () => {
           await ask("cancel", { id: request.id });
-          tell("The request was cancelled.");
+          tell("Request cancelled.");
         }, { name: `Cancel the request of ${request.model}, ${request.id}` });
-        return { el: h("li", {}, h("div", { class: "mlx-row" }, name, text, cancel), fill.el), text, fill };
+        return { el: h("li", {}, h("div", { class: "mlx-row" }, name, text, cancel), fill.el), text, fill, cancel };
       },
       (row, request) => {
         const used = request.prompt_tokens + request.generated_tokens;
-        say(row.text, `${PHASES[request.phase]}, ${number(request.generated_tokens)} tokens at ${number(request.tokens_per_second)} tokens/s`);
+        row.cancel.disabled = Boolean(request.gone);
+        const speed = `${plural(request.generated_tokens, "token")}, ${number(request.tokens_per_second)} tokens/s`;
+        say(row.text, request.gone ? "ended" : `${PHASES[request.phase]}, ${speed}`);
         row.fill.set(request.limit ? used / request.limit : 0,
           request.limit ? `${number(used)} of ${number(request.limit)} tokens` : "waiting");
       });
   };
+  return draw;
 }
 
 export default {
   initialize: ({ model }) => follow(model),
-  render: (context) => panel(context, "Live figures", buildStats),
+  render: (context) => panel(context, "Activity", buildStats),
 };

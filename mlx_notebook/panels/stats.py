@@ -1,4 +1,4 @@
-"""The panel of live figures: speed, requests, memory, caches."""
+"""The panel of the server's activity: speed, requests, memory, caches."""
 
 from statistics import median
 from typing import Any
@@ -10,10 +10,10 @@ _POINT = ("decode", "prefill", "active", "memory")
 
 
 class StatsPanel(Panel):
-    """Live figures of the last two minutes, and every running request with a button to stop it."""
+    """Activity of the last two minutes, and every running request with a button to stop it."""
 
     _esm = module("stats")
-    name = "Live figures"
+    name = "Activity"
     wants = frozenset({"traces"})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -74,5 +74,5 @@ def _context(
 
 
 def stats_panel() -> StatsPanel:
-    """Make a panel of the server's live figures; display it as a cell's last expression."""
+    """Make a panel of the server's activity; display it as a cell's last expression."""
     return StatsPanel()

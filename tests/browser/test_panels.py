@@ -32,6 +32,7 @@ TOOL = {
         },
     },
 }
+SESSION = "(window.jupyterapp ?? window.jupyterlab).shell.currentWidget.context.sessionContext"
 SUM = [{"role": "user", "content": "What is 17 plus 25?"}]
 
 
@@ -59,11 +60,11 @@ def test_models_are_loaded_swapped_pinned_unloaded_and_found(browser, lab):
     expect(models.get_by_role("button", name="Load tiny-chat", exact=True)).to_be_focused()
     press(models, f"Unpin {OTHER}")
     expect(models.get_by_role("button", name=f"Pin {OTHER}", exact=True)).to_be_visible()
-    press(models, "Load tiny-chat in place of the models in memory")
+    press(models, "Load tiny-chat and unload others")
     expect(models.get_by_role("button", name="Unload tiny-chat", exact=True)).to_be_visible()
     expect(models.get_by_role("button", name=f"Load {OTHER}", exact=True)).to_be_visible()
     assert [model["id"] for model in lab.status()["models"]] == ["tiny-chat"]
-    models.get_by_text(re.compile(r"To be downloaded \(\d+\)")).click()
+    models.get_by_text(re.compile(r"Available to download \(\d+\)")).click()
     expect(models.get_by_text("Does not fit:").first).to_be_visible()
     expect(models.get_by_role("meter", name="Memory for models")).to_have_attribute(
         "aria-valuetext", re.compile(r"Memory for models: .*MB")
@@ -90,10 +91,10 @@ def test_a_model_is_downloaded_after_a_first_try_was_cancelled(browser, lab):
     models.get_by_role("searchbox").fill("Llama")
     press(models, f"Download {OFFERED}")
     progress = models.get_by_role("meter", name=f"Progress of {OFFERED}")
-    expect(progress).to_have_attribute("aria-valuetext", re.compile("downloading: .* of 6.* MB"))
+    expect(progress).to_have_attribute("aria-valuetext", re.compile("Downloading: .* of 6.* MB"))
     browser.picture(page, "models-download", of=models)
     press(models, f"Cancel {OFFERED}")
-    expect(models.get_by_text(f"{OFFERED} is broken off.")).to_be_visible()
+    expect(models.get_by_text(f"{OFFERED} was cancelled.")).to_be_visible()
     lab.hub.hold_after = None
     lab.hub.released.set()
     press(models, f"Download {OFFERED}")
@@ -107,7 +108,7 @@ def test_figures_move_while_a_request_runs_and_cancel_stops_it(browser, lab):
     lab.notebook("stats.ipynb", "import mlx_notebook\np = mlx_notebook.stats_panel()\np")
     page = browser.open("stats.ipynb")
     run_cell(page)
-    stats = panel(page, "Live figures")
+    stats = panel(page, "Activity")
     expect(stats.get_by_text("No request is running.")).to_be_visible()
     body = {"messages": SUM, "max_tokens": 3500, "ignore_eos": True, "model": "tiny-chat"}
     asked = threading.Thread(target=lambda: lab.answers_or_not("v1/chat/completions", body))
@@ -118,9 +119,14 @@ def test_figures_move_while_a_request_runs_and_cancel_stops_it(browser, lab):
     browser.picture(page, "stats-busy", of=stats)
     cancel.click()
     asked.join(30)
+    # Its row stays while the pointer is over the list, so that none moves under it.
+    expect(stats.get_by_text("ended", exact=True)).to_be_visible()
+    stats.get_by_role("heading", name="Since the server").hover()
     expect(stats.get_by_text("No request is running.")).to_be_visible()
-    label = re.compile("Generating over the last two minutes: now .* at most")
-    expect(stats.get_by_role("img", name=label)).to_be_visible()
+    # Minutes of rest stand before the last second, also in a chart that nothing else moves.
+    for name in ("Generation", "Prompt processing", "Requests"):
+        label = re.compile(f"{name} over the last two minutes: now 0.*, peak [1-9]")
+        expect(stats.get_by_role("img", name=label)).to_be_visible()
     expect(stats.get_by_text(re.compile(r"last request: .* of 4,096 tokens"))).to_be_visible()
     assert axe(page) == []
     fullness = stats.get_by_role("meter", name="Context used")
@@ -143,16 +149,16 @@ def test_a_tool_call_is_inspected_copied_replayed_and_exported(browser, lab):
     lab.notebook("inspector.ipynb", "import mlx_notebook\nmlx_notebook.inspector()")
     page = browser.open("inspector.ipynb")
     run_cell(page)
-    inspector = panel(page, "Tool inspector")
+    inspector = panel(page, "Inspector")
     inspector.get_by_role("button", name=re.compile("17 plus 25.*calls add", re.S)).first.click()
-    expect(inspector.get_by_text("Arguments are valid against the schema.")).to_be_visible()
+    expect(inspector.get_by_text("The arguments are valid against the schema.")).to_be_visible()
     expect(inspector.get_by_text("<tool_call>").first).to_be_visible()
     expect(inspector.locator("pre", has_text=re.compile("^42$"))).to_be_visible()
-    inspector.get_by_text("Prompt as rendered").click()
+    inspector.get_by_text("Rendered prompt").click()
     inspector.get_by_text("Tools offered (1)").click()
     browser.picture(page, "inspector", of=inspector)
     press(inspector, "Copy as curl")
-    expect(inspector.get_by_text("The token is not in it.")).to_be_visible()
+    expect(inspector.get_by_text("Your token is not included.")).to_be_visible()
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied.startswith("curl ")
     assert lab.token not in copied
@@ -167,13 +173,13 @@ def test_a_tool_call_is_inspected_copied_replayed_and_exported(browser, lab):
     inspector.get_by_label("Temperature").fill("0.5")
     inspector.get_by_label("Seed").fill("7")
     press(inspector, "Run")
-    expect(inspector.get_by_text("Now, tiny-chat")).to_be_visible()
+    expect(inspector.get_by_text("Replay on tiny-chat")).to_be_visible()
     browser.picture(page, "inspector-replay", of=inspector)
     assert axe(page) == []
     inspector.get_by_role("button", name=re.compile("Count to a lot")).click()
     expect(inspector.get_by_text("No tools were offered.")).to_be_visible()
     press(inspector, "Replay …")
-    inspector.get_by_label("Most tokens").fill("3500")
+    inspector.get_by_label("Max tokens").fill("3500")
     press(inspector, "Run")
     expect(inspector.get_by_text("Running …")).to_be_visible()
     press(inspector, "Stop")
@@ -196,15 +202,15 @@ def test_the_dashboard_works_by_keyboard_in_both_themes_narrow_and_reloaded(brow
     page = browser.open(f"{front}.ipynb", front=front)
     run_cell(page)
     whole = panel(page, "mlx-notebook")
-    expect(whole.get_by_text(re.compile("engine (running|not started yet)"))).to_be_visible()
+    expect(whole.get_by_text(re.compile("engine (running|not started)"))).to_be_visible()
     before = "Models"
-    for tab in ("Figures", "Inspector", "Chat"):
+    for tab in ("Activity", "Inspector", "Chat"):
         whole.get_by_role("tab", name=before).press("ArrowRight")
         before = tab
         expect(whole.get_by_role("tab", name=tab)).to_have_attribute("aria-selected", "true")
     for theme in ("dark", "light"):
         set_theme(page, theme)
-        for tab in ("Chat", "Inspector", "Figures", "Models"):
+        for tab in ("Chat", "Inspector", "Activity", "Models"):
             whole.get_by_role("tab", name=tab).click()
             if theme == "dark":
                 browser.picture(page, f"{front}-{theme}-{tab.lower()}", of=whole)
@@ -221,7 +227,7 @@ def test_the_dashboard_works_by_keyboard_in_both_themes_narrow_and_reloaded(brow
     expect(page.locator(".jp-Notebook .jp-CodeCell")).to_have_count(cells)
     page.reload()
     expect(
-        panel(page, "mlx-notebook").get_by_text(re.compile("engine (running|not started yet)"))
+        panel(page, "mlx-notebook").get_by_text(re.compile("engine (running|not started)"))
     ).to_be_visible(timeout=60_000)
     models = panel(page, "Models")
     press(models, "Pin tiny-chat")
@@ -234,3 +240,91 @@ def test_the_dashboard_works_by_keyboard_in_both_themes_narrow_and_reloaded(brow
     )
     assert narrow.evaluate("node => node.scrollWidth <= node.clientWidth")
     browser.picture(page, f"{front}-narrow", of=narrow)
+
+
+def restart(page):
+    page.evaluate(f"{SESSION}.session.kernel.restart()")
+
+
+def shut_down(page):
+    page.evaluate(f"{SESSION}.shutdown()")
+
+
+def test_no_row_moves_under_the_pointer_and_notices_go_by_themselves(browser, lab):
+    lab.request("mlx/models/load", {"model": "tiny-chat"})
+    lab.notebook("still.ipynb", "import mlx_notebook\nmlx_notebook.models_panel()")
+    page = browser.open("still.ipynb")
+    run_cell(page)
+    models = panel(page, "Models")
+    row = models.locator("li[data-model='tiny-chat']")
+    press(row, "Unload tiny-chat")
+    before = row.bounding_box()
+    notice = models.get_by_text("tiny-chat is unloaded.")
+    expect(notice).to_be_visible()
+    expect(row.get_by_role("button", name="Load tiny-chat", exact=True)).to_be_visible()
+    assert row.bounding_box() == before
+    browser.picture(page, "notice", of=models)
+    expect(notice).to_be_hidden()
+    listed = models.locator("div", has=page.get_by_role("heading", name="On this machine")).last
+    expect(listed.locator("li[data-model='tiny-chat']")).to_have_count(0)
+    models.get_by_role("searchbox").hover()
+    expect(listed.locator("li[data-model='tiny-chat']")).to_have_count(1)
+
+
+@pytest.mark.parametrize(("end", "told"), [(restart, "was restarted"), (shut_down, "not answer")])
+def test_a_panel_says_that_its_kernel_is_gone(browser, lab, end, told):
+    setup = "import mlx_notebook\nfrom mlx_notebook.panels import feed\nfeed.BEAT_SECONDS = 0.5"
+    lab.notebook("gone.ipynb", f"{setup}\nmlx_notebook.stats_panel()")
+    page = browser.open("gone.ipynb")
+    run_cell(page)
+    stats = panel(page, "Activity")
+    expect(stats.get_by_text("No request is running.")).to_be_visible()
+    expect(stats.get_by_role("alert")).to_be_hidden()
+    browser.expected += ["debugger state", "Canceled future"]  # what Lab asked of the kernel
+    end(page)
+    expect(stats.get_by_role("alert")).to_contain_text(told)
+    browser.picture(page, f"gone-{end.__name__}", of=stats)
+    assert axe(page) == []
+
+
+def test_a_notebook_without_its_kernel_shows_a_table_in_the_panels_place(browser, lab):
+    lab.notebook("again.ipynb", "import mlx_notebook\nmlx_notebook.models_panel()")
+    page = browser.open("again.ipynb")
+    run_cell(page)
+    table = page.get_by_text("Models, as of the time this cell ran")
+    expect(panel(page, "Models")).to_be_visible()
+    expect(table).to_be_hidden()
+    wait_for(lambda: saves(page, lab.home / "again.ipynb", page.locator("body")), 20)
+    page.reload()
+    expect(panel(page, "Models").get_by_role("searchbox")).to_be_visible(timeout=60_000)
+    expect(table).to_be_hidden()
+    shut_down(page)
+    page.close()
+    browser.expected.append("widget model not found")
+    page = browser.open("again.ipynb")
+    expect(page.get_by_text("Models, as of the time this cell ran")).to_be_visible()
+    # Lab looks for the panel's model for some seconds.
+    page.wait_for_function("document.body.textContent.includes('model not found')")
+    expect(page.get_by_text("model not found")).to_be_hidden()
+    browser.picture(page, "again")
+
+
+def test_a_replay_goes_on_while_its_page_is_reloaded(browser, lab):
+    body = {"messages": SUM, "ignore_eos": True, "model": "tiny-chat", "max_tokens": 3}
+    lab.request("v1/chat/completions", body)
+    lab.notebook("reload.ipynb", "import mlx_notebook\nmlx_notebook.inspector()")
+    page = browser.open("reload.ipynb")
+    run_cell(page)
+    wait_for(lambda: saves(page, lab.home / "reload.ipynb", page.locator("body")), 20)
+    inspector = panel(page, "Inspector")
+    inspector.get_by_role("button", name=re.compile("17 plus 25")).first.click()
+    press(inspector, "Replay …")
+    inspector.get_by_label("Max tokens").fill("1500")
+    before = lab.status()["totals"]
+    press(inspector, "Run")
+    wait_for(lambda: lab.status()["requests"], 20)
+    page.reload()
+    inspector = panel(page, "Inspector")
+    expect(inspector.get_by_role("searchbox")).to_be_visible(timeout=60_000)
+    wait_for(lambda: lab.status()["totals"]["finished"] > before["finished"], 60)
+    assert lab.status()["totals"]["cancelled"] == before["cancelled"]

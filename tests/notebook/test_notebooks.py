@@ -51,7 +51,7 @@ SHOWN = {
         'get_price(item="tea") → 3',
         "<|im_start|>user",
         "<tool_call>",
-        "Tool inspector of mlx-notebook",
+        "Inspector of mlx-notebook",
     ],
     "agents_with_approval": [
         "refused: files are never deleted here",
@@ -112,7 +112,8 @@ def shape(cell, data, printed):
     """Which kinds of output there are; loading shows a bar only where it takes its time."""
     if "%mlx load" in cell.source:
         return None
-    return bool(printed), [sorted(kind for kind in o if "widget" not in kind) for o in data]
+    kinds = [sorted(kind for kind in output if "widget" not in kind) for output in data]
+    return bool(printed), [kind for kind in kinds if kind]
 
 
 @EACH

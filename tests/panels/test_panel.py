@@ -39,7 +39,7 @@ def test_one_thread_runs_while_panels_are_open_and_none_after(connected, make):
     assert panels_threads() == []
     for panel in (first, second):
         bundle, _ = panel._repr_mimebundle_()
-        assert "as it was when this notebook was saved" in bundle["text/html"]
+        assert "as of the time this cell ran" in bundle["text/html"]
         assert "application/vnd.jupyter.widget-view+json" in bundle
     assert len(panels_threads()) == 1
     first.close()
@@ -84,7 +84,7 @@ def test_what_a_model_wrote_is_escaped_in_a_saved_notebook(connected):
     panel = InspectorPanel()
     bundle, _ = panel._repr_mimebundle_()
     panel.close()
-    assert "A request that calls look" in bundle["text/html"]
+    assert "Request with tool calls: look" in bundle["text/html"]
     assert "&lt;tool_call&gt;" in bundle["text/html"]
     assert "<img" not in bundle["text/html"]
     assert "&lt;img" in bundle["text/html"]

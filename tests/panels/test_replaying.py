@@ -88,7 +88,7 @@ def test_curl_and_python_run_as_they_are(server, path, body):
 def test_pictures_and_what_was_not_kept_cannot_be_sent_again():
     trace = {"model": "m", "tools": [], "options": {}, "prompt": None}
     picture = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}
-    with pytest.raises(ValueError, match="pictures"):
+    with pytest.raises(ValueError, match="images"):
         request_of({**trace, "messages": [picture]})
     with pytest.raises(ValueError, match="too large"):
         request_of({**trace, "messages": []})
@@ -99,7 +99,7 @@ def test_pictures_and_what_was_not_kept_cannot_be_sent_again():
     [
         ('{"a": 1, "b": 2}', []),
         ('{"a": "1"}', ["a: '1' is not of type 'integer'", "arguments: 'b' is a required"]),
-        ('{"a": 1, ', ["the arguments are no JSON"]),
+        ('{"a": 1, ', ["the arguments are not JSON"]),
     ],
 )
 def test_arguments_are_held_against_the_schema(arguments, told):

@@ -231,8 +231,11 @@ class Downloads:
             self._log.error("Downloading %s failed.", model, exc_info=error)
             failure = f"The server failed to download {model!r}; its log says why."
             download.end(error=errors.Unavailable(failure, code="download_failed"))
-        self._ended()
-        self._changed()
+        try:
+            self._ended()
+            self._changed()
+        except Exception:
+            self._log.exception("The end of the download of %s was not noted.", model)
 
     async def _fetched(self, download: Download) -> DownloadedModel:
         process = await asyncio.create_subprocess_exec(
@@ -265,7 +268,10 @@ class Downloads:
                     )
                 else:
                     raise _refused(said["code"], said["message"])
-            raise ApiError(f"The download of {download.model!r} ended without a word; see the log.")
+            raise errors.Unavailable(
+                f"The download of {download.model!r} ended without a word; the log says why.",
+                code="download_failed",
+            )
         finally:
             # It can be killed at any moment: what is half written is taken up the next time.
             with contextlib.suppress(ProcessLookupError):

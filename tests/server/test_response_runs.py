@@ -1,0 +1,68 @@
+"""Failures of the server's own while it makes a response in the background."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from mlx_notebook.messages import Generate, TextPrompt
+from mlx_notebook.server.engine_client import EngineClient
+from mlx_notebook.server.response_runs import Responses, Run
+from mlx_notebook.server.response_store import ResponseStore
+from mlx_notebook.server.response_writer import ResponseWriter
+from mlx_notebook.server.wire.response import Response
+from mlx_notebook.server.wire.responses import DECODER
+from tests.server.supervising import supervised
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def fail(*_: Any) -> None:
+    raise RuntimeError("it failed")
+
+
+async def fail_later(*_: Any) -> None:
+    fail()
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "status"),
+    [(ResponseWriter, "take", "failed"), (ResponseStore, "save", "cancelled")],
+)
+async def test_it_ends_for_those_who_follow_it_and_the_failure_is_logged(
+    owner: type,
+    name: str,
+    status: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    log = logging.getLogger("test")
+    request = DECODER.decode(b'{"input": "Hi", "background": true}')
+    chosen = {"temperature": 0.0, "top_p": 1.0}
+    made = Response.to(request, "resp_1", "model", 1, chosen=chosen, store=True)
+    run = Run("me", ResponseWriter(made, as_summary=False, sealed=False), [])
+    command = Generate(id="resp_1", model="model", path="/", prompt=TextPrompt(text="text"))
+    store = ResponseStore(tmp_path / "responses", max_age=1e9, max_bytes=1 << 20, log=log)
+    async with supervised("none", monkeypatch) as supervisor:
+        responses = Responses(store, EngineClient(supervisor), log)
+        monkeypatch.setattr(owner, name, fail if name == "take" else fail_later)
+        await responses.begin(run, command)
+        if name == "save":
+            while not supervisor.in_flight.streams:
+                await anyio.sleep(0.01)
+            await responses.cancel(run)
+        told = b"".join([data async for data in run.follow()])
+        await responses.close()
+    assert run.response.status == status
+    last = json.loads(told.strip().rpartition(b"data: ")[2])
+    assert last["type"] == ("response.failed" if name == "take" else "error")
+    assert "RuntimeError: it failed" in caplog.text

@@ -13,6 +13,7 @@ from tornado.iostream import StreamClosedError
 
 from mlx_notebook.server import errors, metrics
 from mlx_notebook.server.identity import owner
+from mlx_notebook.server.peer import Peer
 from mlx_notebook.server.wire.decode import decode
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class ApiHandler(APIHandler):
         self._host_is_allowed = True
         self._takes_body = False
         self._scope: anyio.CancelScope | None = None
+        self._peer: Peer | None = None
         self.client_left = False
 
     @property
@@ -76,6 +78,7 @@ class ApiHandler(APIHandler):
         connection = self.request.connection
         if isinstance(connection, HTTP1Connection):
             connection.set_max_body_size(_DRAINED_BYTES)
+            self._peer = Peer(connection.stream, self.extension.keep_alive_seconds)
         refusal: errors.ApiError | None = None
         try:
             await super().prepare()
@@ -161,6 +164,8 @@ class ApiHandler(APIHandler):
     def on_finish(self) -> None:
         """Count the answer."""
         super().on_finish()
+        if self._peer is not None:
+            self._peer.leave()
         if self.endpoint and self.request.method != "OPTIONS":
             metrics.REQUESTS.labels(self.endpoint, str(self.get_status())).inc()
 
@@ -265,6 +270,8 @@ class ApiHandler(APIHandler):
         """Stop working for a client that has gone."""
         super().on_connection_close()
         self.client_left = True
+        if self._peer is not None:
+            self._peer.leave()
         if self._scope is not None:
             self._scope.cancel()
 

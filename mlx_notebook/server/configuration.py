@@ -191,7 +191,8 @@ class Configuration(HasTraits):
         10.0,
         min=0.1,
         help="""Send a comment to a streaming client that has waited so long for the next token,
-        so that nothing between takes the connection for dead.""",
+        so that nothing between takes the connection for dead. A client that cannot be reached for
+        so long is given up, and its request ends.""",
     ).tag(config=True)
 
     responses_max_age_days = Float(

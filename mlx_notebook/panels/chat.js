@@ -265,7 +265,10 @@ function sentMessage() {
       el.hidden = false;
     },
     late: () => say(note, "The kernel is busy; this will be sent when the cell finishes."),
-    hide: () => { el.hidden = true; },
+    hide() {
+      el.hidden = true;
+      say(text, "");
+    },
   };
 }
 
@@ -331,7 +334,7 @@ function buildChat({ root, button, ask, tell, model }) {
     if (hadFocus) text.focus();
   });
   root.append(empty, log, h("div", { class: "mlx-compose" }, ...compose.parts, blind, question.el,
-    h("div", { class: "mlx-row" }, choice.el, add, compose.images.file, h("span", { class: "mlx-grow" }), fresh, halt, send),
+    h("div", { class: "mlx-row" }, choice.el, add, compose.images.file, h("div", { class: "mlx-row mlx-end" }, fresh, halt, send)),
     settings.el));
 
   return (state) => {

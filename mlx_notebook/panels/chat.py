@@ -211,11 +211,11 @@ class ChatPanel(Panel):
             self._forget(replaces)
         at = len(self.chat.messages)
         pictures = [base64.b64decode(image.partition(",")[2]) for image in images]
+        self.change(busy=True, refused=None)
         self._entry(role="user", text=text, images=images, at=at)
         self._answer = self._entry(role="assistant", blocks={}, note="Waiting for the model")
         self._answering, self._block = asyncio.current_task(), None
         self._calls.clear()
-        self.change(busy=True, refused=None)
         try:
             async for delta in self.chat.stream(text, images=pictures):
                 self._take(delta)
@@ -236,6 +236,7 @@ class ChatPanel(Panel):
             raise
         finally:
             self._answering = None
+            self._end_calls()
             self.change(busy=None, asking=None)
 
     async def _asked(self, call: Call) -> Any:
@@ -304,6 +305,15 @@ class ChatPanel(Panel):
             "images": [picture["image_url"]["url"] for picture in pictures_of(call.content)],
         }
         self._calls[call.id] = self._put_block(told, self._calls.get(call.id))
+
+    def _end_calls(self) -> None:
+        """Say of the calls that a turn has left undone that they are."""
+        ended = {_STATES["writing"]: "not called", _STATES["waiting"]: "not called"}
+        ended["running"] = "interrupted"
+        for key in self._calls.values():
+            block = self._blocks[key]
+            if block["state"] in ended:
+                self._put_block({**block, "state": ended[block["state"]]}, key)
 
     def _flush(self) -> None:
         """Send what has come since the last time: only that, however long the answer is."""

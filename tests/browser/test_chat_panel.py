@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.pages import axe, panel, press, run_cell, set_theme
+from tests.notebook.jupyter import wait_for
 
 ADD = """
 import mlx_notebook
@@ -171,6 +172,7 @@ def test_images_are_pasted_dropped_refused_and_seen(browser, lab):
     assert axe(page) == []
 
 
+HELLO = [{"role": "user", "content": "Hello"}]
 MARKDOWN = """# Sums
 
 Add **two** numbers with `add`, and see $a^2 + b^2$:
@@ -232,3 +234,143 @@ mlx_notebook.chat_panel(
         set_theme(page, theme)
         browser.picture(page, f"chat-markdown-{front}-{theme}", of=chat)
         assert axe(page) == []
+
+
+def says(chat, message, text, *, answers):
+    """Send a message and wait until it is answered; `answers` is how many there are then."""
+    message.fill(text)
+    message.press("Enter")
+    expect(chat.get_by_role("log").get_by_text("Model", exact=True)).to_have_count(answers)
+    expect(chat.get_by_role("button", name="Regenerate", exact=True)).to_be_visible(timeout=60_000)
+
+
+def reload(page, lab, name):
+    """Save the notebook, so that its outputs are there again, and reload the page."""
+    page.keyboard.press("Control+s")
+    wait_for(lambda: "widget-view" in (lab.home / name).read_text(), 20)
+    page.reload()
+
+
+def test_the_chat_follows_the_model_that_its_user_chose_and_no_other(browser, lab):
+    lab.request("mlx/models/load", {"model": "tiny-chat"})
+    lab.request("v1/chat/completions", {"model": "tiny-chat", "messages": HELLO, "max_tokens": 2})
+    code = "%load_ext mlx_notebook\nimport mlx_notebook\nmlx_notebook.chat_panel(max_tokens=5)"
+    lab.notebook("follow.ipynb", code, "%mlx load tiny-vision")
+    page = browser.open("follow.ipynb")
+    run_cell(page, 0)
+    chat = panel(page, "Chat")
+    message = chat.get_by_role("textbox", name="Message")
+    models = chat.get_by_label("Model", exact=True)
+    expect(models.locator("option:checked")).to_have_text("tiny-chat (this notebook's model)")
+    # Another user of the server changes nothing here.
+    lab.request("v1/chat/completions", {"model": "tiny-vision", "messages": HELLO})
+    says(chat, message, "Hello", answers=1)
+    expect(chat.get_by_text(re.compile(r"^tiny-chat · "))).to_have_count(1)
+    # This notebook's own change is followed, and told.
+    run_cell(page, 1)
+    expect(chat.get_by_text("tiny-vision answers from here on.")).to_be_visible()
+    says(chat, message, "Hello", answers=2)
+    expect(chat.get_by_text(re.compile(r"^tiny-vision · "))).to_have_count(1)
+    # A choice in the panel stays through what others do, and through a reload.
+    models.select_option("tiny-chat")
+    expect(chat.get_by_text("tiny-chat answers from here on.")).to_be_visible()
+    lab.request("v1/chat/completions", {"model": "tiny-vision", "messages": HELLO})
+    reload(page, lab, "follow.ipynb")
+    expect(message).to_be_visible(timeout=60_000)
+    expect(models).to_have_value("tiny-chat")
+    says(chat, message, "Hello", answers=3)
+    expect(chat.get_by_text(re.compile(r"^tiny-chat · "))).to_have_count(2)
+    browser.picture(page, "chat-follow", of=chat)
+
+
+def test_a_message_is_edited_an_answer_regenerated_and_settings_are_used(browser, lab):
+    code = "import mlx_notebook\np = mlx_notebook.chat_panel(model='tiny-chat', max_tokens=20)\np"
+    shown = "print([m['content'] for m in p.chat.messages if m['role'] == 'user'], p.chat.system, "
+    lab.notebook("edit.ipynb", code, shown + "p.chat.settings['temperature'])")
+    page = browser.open("edit.ipynb")
+    page.set_viewport_size({"width": 760, "height": 1000})
+    run_cell(page, 0)
+    chat = panel(page, "Chat")
+    message = chat.get_by_role("textbox", name="Message")
+    chat.get_by_text("Settings", exact=True).click()
+    system = chat.get_by_role("textbox", name="System prompt")
+    temperature = chat.get_by_role("spinbutton", name="Temperature")
+    system.fill("Be brief.")
+    temperature.fill("9")
+    press(chat, "Apply")
+    expect(chat.get_by_text("temperature must be between 0 and 2; you gave 9.")).to_be_visible()
+    temperature.fill("0")
+    press(chat, "Apply")
+    expect(chat.get_by_text("The next message is sent with these settings.")).to_be_visible()
+    says(chat, message, "My name is Ada.", answers=1)
+    says(chat, message, "Hello", answers=2)
+    message.fill("a draft")
+    chat.get_by_role("button", name="Edit this message").first.click()
+    expect(message).to_have_value("My name is Ada.")
+    expect(message).to_be_focused()
+    press(chat, "Cancel editing")
+    expect(message).to_have_value("a draft")
+    chat.get_by_role("button", name="Edit this message").first.click()
+    browser.picture(page, "chat-edit", of=chat)
+    assert axe(page) == []
+    says(chat, message, "My name is Bo.", answers=1)
+    expect(chat.get_by_text("Hello", exact=True)).to_have_count(0)
+    expect(chat.get_by_text("My name is Ada.", exact=True)).to_have_count(0)
+    answer = chat.locator(".mlx-said", has=page.get_by_text("Model", exact=True)).element_handle()
+    press(chat, "Regenerate")
+    page.wait_for_function("answer => !answer.isConnected", arg=answer)
+    expect(chat.get_by_role("button", name="Regenerate", exact=True)).to_be_visible()
+    run_cell(page, 1)
+    told = "['My name is Bo.'] Be brief. 0"
+    expect(page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea")).to_contain_text(told)
+    assert chat.evaluate("node => node.scrollWidth <= node.clientWidth")
+
+
+def test_a_message_that_waits_for_a_busy_kernel_stays_visible(browser, lab):
+    code = "import mlx_notebook\nmlx_notebook.chat_panel(model='tiny-chat', max_tokens=5)"
+    wait = "import pathlib, time\nwhile not pathlib.Path('go-on').exists():\n    time.sleep(0.05)"
+    lab.notebook("busy.ipynb", code, wait)
+    page = browser.open("busy.ipynb")
+    run_cell(page, 0)
+    chat = panel(page, "Chat")
+    message = chat.get_by_role("textbox", name="Message")
+    run_cell(page, 1, wait=False)
+    message.fill("Are you there?")
+    message.press("Enter")
+    late = chat.get_by_text("The kernel is busy; this will be sent when the cell finishes.")
+    expect(late).to_be_visible()
+    expect(chat.get_by_text("Are you there?", exact=True)).to_be_visible()
+    browser.picture(page, "chat-busy", of=chat)
+    assert axe(page) == []
+    (lab.home / "go-on").touch()
+    expect(chat.get_by_role("button", name="Regenerate", exact=True)).to_be_visible(timeout=60_000)
+    expect(late).to_be_hidden()
+    expect(chat.get_by_text("Are you there?", exact=True)).to_have_count(1)
+
+
+def test_a_reload_of_the_page_does_not_stop_an_answer(browser, lab):
+    code = """import mlx_notebook
+mlx_notebook.chat_panel(
+    model='tiny-chat', temperature=0, max_tokens=2500, extra_body={'ignore_eos': True}
+)"""
+    page, chat, message = opened(browser, lab, "reload.ipynb", code)
+    message.fill("Tell me a long story.")
+    message.press("Enter")
+    expect(chat.locator(".mlx-markdown")).not_to_be_empty()
+    expect(chat.get_by_role("button", name="Stop", exact=True)).to_be_visible()
+    reload(page, lab, "reload.ipynb")
+    expect(chat.get_by_text(re.compile("2500 tokens .* token limit"))).to_be_visible(timeout=90_000)
+
+
+def test_a_question_outlives_a_reload_of_the_page(browser, lab):
+    code = f"{ADD}\nmlx_notebook.chat_panel([add], 'tiny-chat', temperature=0)"
+    page, chat, message = opened(browser, lab, "asked.ipynb", code)
+    message.fill("What is 17 plus 25?")
+    message.press("Enter")
+    question = chat.get_by_role("group", name="Tool approval")
+    expect(question).to_be_visible()
+    reload(page, lab, "asked.ipynb")
+    expect(question.get_by_text("add(a=17, b=25)")).to_be_visible(timeout=60_000)
+    press(question, "Allow")
+    expect(chat.get_by_text("add(a=17, b=25) – done")).to_be_visible()
+    expect(chat.get_by_role("button", name="Send", exact=True)).to_be_visible()

@@ -1,0 +1,220 @@
+"""The chat panel without a browser: what it sends, what is kept of a conversation."""
+
+import asyncio
+import base64
+
+import pytest
+
+from mlx_notebook.notebook import connection
+from mlx_notebook.notebook.calls import Call
+from mlx_notebook.notebook.errors import NotebookError
+from mlx_notebook.panels.background import Background
+from mlx_notebook.panels.chat import ChatPanel
+from mlx_notebook.panels.feed import Feed
+from mlx_notebook.panels.growing import GrowingText
+from tests.server.running import running, wait_for
+
+PNG = (
+    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9"
+    "awAAAABJRU5ErkJggg=="
+)
+
+
+@pytest.fixture(scope="module")
+def server():
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def connected(server):
+    connection.connect(server.url, server.token)
+    yield server
+    connection.disconnect()
+
+
+def made(**options):
+    options = {"model": "tiny-chat", "max_tokens": 8, "temperature": 0, **options}
+    return ChatPanel(**options)
+
+
+def roles(panel):
+    return [entry["role"] for entry in panel.fields["entries"].values()]
+
+
+def asked(panel):
+    return [m["content"] for m in panel.chat.messages if m["role"] == "user"]
+
+
+def test_settled_parts_are_sent_once_and_the_whole_is_what_was_written():
+    text = "".join(
+        f"Paragraph {n} of <b>many</b>.\n\n```python\nx = {n}\n```\n\n" for n in range(400)
+    )
+    growing = GrowingText()
+    shown, sent = {}, 0
+    for at in range(0, len(text), 50):
+        growing.add(text[at : at + 50])
+        assert growing.take() == text[at : at + 50]
+        parts = growing.parts()
+        sent += sum(map(len, parts.values()))
+        shown |= parts
+    assert growing.text == text
+    assert "".join(shown.values()).count("Paragraph") == 400
+    assert "<b>" not in "".join(shown.values()) + growing.whole()
+    # An update sends what is not settled yet, whatever the length of the answer.
+    assert sent / (len(text) / 50) < 3000
+
+
+def test_a_long_block_of_code_stays_code_in_each_of_its_parts():
+    growing = GrowingText()
+    shown = {}
+    for n in range(300):
+        growing.add(f"value_{n} = {n}\n" if n else "```python\n")
+        growing.take()
+        shown |= growing.parts()
+    assert len(shown) > 1
+    assert all(part.strip().startswith("```python\n") for part in shown.values())
+
+
+def test_an_edited_message_replaces_what_followed_it(connected):
+    panel = made()
+
+    async def talk():
+        await panel.do_ask("My name is Ada.", [])
+        await panel.do_ask("Hello", [])
+        assert asked(panel) == ["My name is Ada.", "Hello"]
+        await panel.do_ask("My name is Bo.", [], replaces=next(iter(panel.fields["entries"])))
+        assert asked(panel) == ["My name is Bo."]
+        assert roles(panel) == ["user", "assistant"]
+        await panel.do_regenerate()
+        assert asked(panel) == ["My name is Bo."]
+        assert roles(panel) == ["user", "assistant"]
+
+    asyncio.run(talk())
+
+
+def test_a_refused_message_comes_back_and_leaves_all_as_it_was(connected):
+    panel = made()
+
+    async def talk():
+        await panel.do_ask("Hello", [])
+        before, kept = panel.fields["entries"], [*panel.chat.messages]
+        first = next(iter(before))
+        with pytest.raises(NotebookError, match="tiny-chat"):
+            await panel.do_ask("What is this?", [PNG], replaces=first)
+        assert panel.fields["entries"] == before
+        assert panel.chat.messages == kept
+        refused = panel.fields["refused"]
+        assert (refused["text"], refused["images"]) == ("What is this?", [PNG])
+        assert refused["replaces"] == first
+        # So does what is no image at all.
+        broken = "data:image/png;base64," + base64.b64encode(b"none").decode()
+        with pytest.raises(NotebookError, match=r"image|picture"):
+            await panel.do_ask("And this?", [broken])
+        assert panel.fields["refused"]["text"] == "And this?"
+        await panel.do_ask("Hello", [])
+        assert "refused" not in panel.fields
+
+    asyncio.run(talk())
+
+
+def test_an_answer_that_is_stopped_before_its_first_word_says_so(connected):
+    panel = made()
+
+    async def talk():
+        asking = asyncio.create_task(panel.do_ask("Hello", []))
+        while not panel.fields.get("busy"):
+            await asyncio.sleep(0)
+        await panel.do_halt()
+        await asking
+        [_, answer] = panel.fields["entries"].values()
+        assert answer["note"] == "Interrupted before the first word"
+        assert "busy" not in panel.fields
+
+    asyncio.run(talk())
+
+
+def test_a_new_conversation_holds_nothing_of_the_answer_that_it_stopped(connected):
+    panel = made(max_tokens=3000, extra_body={"ignore_eos": True})
+
+    async def talk():
+        asking = asyncio.create_task(panel.do_ask("Tell me a story.", []))
+        while not any(e.get("blocks") for e in panel.fields["entries"].values()):
+            await asyncio.sleep(0.01)
+        await panel.do_reset()
+        await asking
+        assert panel.chat.messages == []
+        assert panel.fields["entries"] == {}
+        assert "busy" not in panel.fields
+
+    asyncio.run(talk())
+
+
+def test_a_stopped_call_is_not_shown_as_waiting(connected):
+    def add(a: int, b: int) -> int:
+        """Add two numbers."""
+        return a + b
+
+    panel = made(tools=[add], max_tokens=100)
+
+    async def talk():
+        asking = asyncio.create_task(panel.do_ask("What is 17 plus 25?", []))
+        while not panel.fields.get("asking"):
+            await asyncio.sleep(0.01)
+        await panel.do_halt()
+        await asking
+        blocks = [*panel.fields["entries"].values()][-1]["blocks"].values()
+        [call] = [block for block in blocks if block["kind"] == "call"]
+        assert call["state"] == "not called"
+        assert "asking" not in panel.fields
+
+    asyncio.run(talk())
+
+
+def test_nothing_in_a_call_that_asks_is_hidden(connected):
+    panel = made()
+
+    async def ask():
+        call = Call("1", "run", arguments={"command": "ls \u202e fr- mr"})
+        await panel.do_ask("Hello", [])
+        asking = asyncio.create_task(panel._asked(call))
+        while not panel.fields.get("asking"):
+            await asyncio.sleep(0)
+        assert panel.fields["asking"]["text"] == 'run(command="ls \\u202e fr- mr")'
+        await panel.do_decide("1", "refuse")
+        assert await asking is False
+
+    asyncio.run(ask())
+
+
+def test_settings_are_checked(connected):
+    panel = made()
+
+    async def change():
+        with pytest.raises(NotebookError, match="between 0 and 2; you gave 9"):
+            await panel.do_set("Be brief.", 9)
+        assert panel.chat.settings["temperature"] == 0
+        await panel.do_set("Be brief.", None)
+        assert panel.chat.system == "Be brief."
+        assert "temperature" not in panel.chat.settings
+        await panel.do_set("", 0.5)
+        assert panel.chat.system is None
+        assert panel.fields["temperature"] == 0.5
+
+    asyncio.run(change())
+
+
+def test_a_left_page_lets_an_answer_end_and_a_closed_view_stops_it(connected):
+    panel = made(max_tokens=600, extra_body={"ignore_eos": True})
+    panel.feed = Feed(Background())
+    panel.listen()
+    for view, way, note in (("a", "left", "token limit"), ("b", "closed", "Interrupted")):
+        panel._hear(panel, {"opened": view}, [])
+        with_ = {"text": "Tell me a story.", "images": []}
+        panel._hear(panel, {"call": view, "do": "ask", "with": with_}, [])
+        wait_for(lambda: panel.fields.get("busy"), 30)
+        panel._hear(panel, {way: view}, [])
+        wait_for(lambda: not panel.feed.thread.alive, 60)
+        wait_for(lambda: not panel.fields.get("busy"), 30)
+        assert note in [*panel.fields["entries"].values()][-1]["note"]
+    panel.close()

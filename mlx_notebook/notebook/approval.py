@@ -7,7 +7,7 @@ import time
 from mlx_notebook.notebook.calls import Call
 from mlx_notebook.notebook.errors import Pause
 from mlx_notebook.notebook.plain_text import visible
-from mlx_notebook.notebook.shell import in_notebook
+from mlx_notebook.notebook.shell import in_kernel
 
 # An answer that comes sooner was typed before the question could be read.
 SOONEST_SECONDS = 1.0
@@ -102,7 +102,7 @@ def _drop_what_was_typed(call: Call) -> None:
     """
     if threading.current_thread() is not threading.main_thread():
         raise _nobody(call)
-    if in_notebook():
+    if in_kernel():
         return
     if sys.stdin is None or not sys.stdin.isatty():
         raise _nobody(call)

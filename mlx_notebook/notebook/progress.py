@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from typing import Any, Protocol
 
 from mlx_notebook.notebook.figures import duration, size
-from mlx_notebook.notebook.shell import in_notebook
+from mlx_notebook.notebook.shell import in_kernel, shows_rich_output
 
 UPDATE_SECONDS = 0.25
 _TERMINAL_WIDTH = 78
@@ -25,7 +25,7 @@ class Bar(Protocol):
 
 def bar(name: str) -> Bar:
     """Choose the bar for where this code runs: widgets, a cell, or a terminal."""
-    if not in_notebook():
+    if not shows_rich_output():
         return TerminalBar(name)
     return WidgetBar(name) if find_spec("ipywidgets") else CellBar(name)
 
@@ -119,7 +119,7 @@ class TerminalBar:
     def update(self, event: dict[str, Any]) -> None:
         """Show an event, at most four times a second, where someone can see it."""
         now = time.monotonic()
-        if sys.stdout.isatty() and now - self._shown_at >= UPDATE_SECONDS:
+        if (sys.stdout.isatty() or in_kernel()) and now - self._shown_at >= UPDATE_SECONDS:
             self._shown_at, self._is_open = now, True
             text = line(self._name, event)[:_TERMINAL_WIDTH]
             print(f"\r{text:<{_TERMINAL_WIDTH}}", end="", flush=True)

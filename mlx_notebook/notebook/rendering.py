@@ -25,7 +25,7 @@ from mlx_notebook.notebook.escaping import DOLLAR, safe_markdown
 from mlx_notebook.notebook.pictures import Picture
 from mlx_notebook.notebook.plain_text import visible
 from mlx_notebook.notebook.results import pictures_of
-from mlx_notebook.notebook.shell import cell_number, in_notebook
+from mlx_notebook.notebook.shell import cell_number, shows_rich_output
 from mlx_notebook.notebook.text_views import NoView, TerminalView
 
 UPDATE_SECONDS = 0.1
@@ -67,7 +67,7 @@ def view(wanted: "bool | View" = True, *, language: str | None = None) -> View:
         return wanted
     if not wanted:
         return NoView()
-    return CellView(language) if in_notebook() else TerminalView()
+    return CellView(language) if shows_rich_output() else TerminalView()
 
 
 class CellView:

@@ -148,11 +148,23 @@ class Cell:
         return [output.get("text/markdown") for output in self.outputs]
 
 
+def _name_cells(client):
+    """Have requests name their cell, as those of JupyterLab and VS Code do."""
+    message = client.session.msg
+
+    def named(kind, content=None, parent=None, header=None, metadata=None):
+        metadata = {"cellId": "cell", **(metadata or {})}
+        return message(kind, content, parent, header, metadata)
+
+    client.session.msg = named
+
+
 class Kernel:
     """A running kernel, driven one cell at a time."""
 
     def __init__(self, client, interrupt, manager=None):
         self.client, self.interrupt, self.manager = client, interrupt, manager
+        _name_cells(client)
         client.start_channels()
         wait_for(self._hears_us, what="the kernel")
 

@@ -87,3 +87,38 @@ def test_what_was_typed_before_the_question_does_not_answer_it(terminal, tmp_pat
     terminal.expect_exact("In [4]:")
     terminal.sendline("sent")
     terminal.expect_exact("Out[4]: []")
+
+
+@pytest.fixture
+def console(server, env, tmp_path):
+    """`jupyter console`: a terminal in front of a kernel, which shows plain text only."""
+    env = {**env, "MLX_NOTEBOOK_URL": server.url, "MLX_NOTEBOOK_TOKEN": server.token}
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "jupyter_console", "--simple-prompt", "--JupyterConsoleApp.kernel_name=python3"],
+        env={**env, "TERM": "dumb"}, cwd=str(tmp_path), encoding="utf-8", timeout=PATIENCE,
+        dimensions=(40, 200),
+    )  # fmt: skip
+    child.expect_exact("In [1]:")
+    yield child
+    child.sendeof()
+    child.expect_exact("exit ([y]/n)?")
+    child.sendline("y")
+    child.expect(pexpect.EOF)
+    child.close()
+
+
+def test_jupyter_console_prints_answers_and_progress(console, server):
+    console.sendline("%load_ext mlx_notebook")
+    console.expect_exact("In [2]:")
+    console.sendline("%chat -t 0 --max-tokens 20 Hello!")
+    console.expect(r"\[tiny-chat · [^\n]* tokens.*?\]")
+    assert re.search(r"[A-Z][a-z]+", console.before.split("Hello!")[-1])
+    assert not re.search(r"<small>|Markdown object|\{'text", console.before)
+    console.expect_exact("In [3]:")
+    console.sendline("import mlx_notebook; _ = mlx_notebook.Chat().ask('Hello!', show=True)")
+    console.expect(r"\[tiny-chat · [^\n]* tokens.*?\]")
+    console.expect_exact("In [4]:")
+    console.sendline("%mlx load tiny-vision")
+    console.expect(r"tiny-vision[^\n]*loaded|tiny-vision: in memory|tiny-vision is")
+    console.expect_exact("In [5]:")

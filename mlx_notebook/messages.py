@@ -69,13 +69,18 @@ class Sampling(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """How tokens are chosen; `None` means the model's own `generation_config`, then our default.
 
     `seed` fixes the random stream of the request's rows; `logprobs` is how many alternatives to
-    report for each token (0: only the chosen one, `None`: none at all).
+    report for each token (0: only the chosen one, `None`: none at all). `stop_token_ids` end a row
+    like the model's own end tokens; `bad_words` are never completed; of `allowed_token_ids` alone
+    tokens are chosen. `typical_p` of 1 and `xtc_probability` of 0 are off.
     """
 
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
     min_p: float | None = None
+    typical_p: float = 1.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
     repetition_penalty: float | None = None
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
@@ -84,6 +89,9 @@ class Sampling(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     max_tokens: int | None = None
     min_tokens: int = 0
     stop: list[str] = []
+    stop_token_ids: list[int] = []
+    bad_words: list[str] = []
+    allowed_token_ids: list[int] | None = None
     ignore_eos: bool = False
     logprobs: int | None = None
 
@@ -101,6 +109,7 @@ class ChatPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="chat", omit_def
 
     A message's content is one text, or, where it shows pictures, a list of `{"type": "text",
     "text": ...}` and `{"type": "image"}`; `pictures` holds those of all messages, in their order.
+    `continues` leaves the last message, which is the assistant's, open: the model goes on with it.
     """
 
     messages: list[dict[str, Any]]
@@ -108,6 +117,7 @@ class ChatPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="chat", omit_def
     tools: list[dict[str, Any]] = []
     template_kwargs: dict[str, Any] = {}
     add_generation_prompt: bool = True
+    continues: bool = False
 
 
 class TextPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="text"):
@@ -167,6 +177,10 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
     """Generate `n` rows from one prompt with the model in the folder `path`.
 
     Only requests with the same `cache_salt` reuse each other's computed prompts.
+    `truncate_prompt` feeds that many of the prompt's last tokens (-1: as many as leave room for
+    the answer); `token_ids` asks for `PromptTokens` and `TokenIds`; `prompt_logprobs` is how many
+    alternatives to report for each token of the prompt. Without `include_reasoning` the server
+    keeps the thinking from the client.
     """
 
     id: str
@@ -181,6 +195,9 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
     thinking_budget: int | None = None
     prompt_logprobs: int | None = None
     cache_salt: str = ""
+    truncate_prompt: int | None = None
+    token_ids: bool = False
+    include_reasoning: bool = True
     trace: bool = False
 
 
@@ -198,7 +215,8 @@ class Tokenize(msgspec.Struct, kw_only=True, frozen=True, tag="tokenize"):
 class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed"):
     """Embed texts (or token ids); answered by `Embedded` or `Failed` with this `id`.
 
-    `dimensions` keeps that many leading components and normalises them again.
+    `dimensions` keeps that many leading components and normalises them again; of each input the
+    last `truncate` tokens are embedded (-1: as many as the model takes).
     """
 
     id: str
@@ -207,6 +225,7 @@ class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed"):
     options: ModelOptions = ModelOptions()
     inputs: list[str | list[int]]
     dimensions: int | None = None
+    truncate: int | None = None
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -358,10 +377,31 @@ class Timings(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PromptLogprobs(msgspec.Struct, frozen=True, tag="prompt_logprobs", array_like=True):
-    """Log probabilities of the prompt's own tokens; of the first one there is none."""
+    """Log probabilities of the prompt's own tokens; of the first one there is none.
+
+    `ids` holds for each token its id and those of its alternatives, `ranks` its place among all
+    tokens (1: the likeliest).
+    """
 
     id: str
     tokens: list[TokenLogprob | None]
+    ids: list[list[int]]
+    ranks: list[int]
+
+
+class PromptTokens(msgspec.Struct, frozen=True, tag="prompt_tokens", array_like=True):
+    """For a `Generate` with `token_ids`, before anything else of its rows: the prompt as fed."""
+
+    id: str
+    ids: list[int]
+
+
+class TokenIds(msgspec.Struct, frozen=True, tag="token_ids", array_like=True):
+    """For a `Generate` with `token_ids`: what a row was given in this step, end tokens too."""
+
+    id: str
+    row: int
+    ids: list[int]
 
 
 class Problem(msgspec.Struct, frozen=True, array_like=True):
@@ -552,6 +592,8 @@ Event = (
     | ToolCallDelta
     | Finished
     | PromptLogprobs
+    | PromptTokens
+    | TokenIds
     | Traced
     | Tokenized
     | Embedded

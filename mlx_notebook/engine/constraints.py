@@ -45,3 +45,43 @@ class MinTokens:
         if not mask.any():
             mask[:] = before
         return True
+
+
+class BadWords:
+    """Forbids each token that would complete one of some sequences of tokens.
+
+    A constraint inside that allows nothing else wins over this.
+
+    Parameters
+    ----------
+    sequences
+        Token ids, at least one each.
+    """
+
+    def __init__(self, sequences: Sequence[Sequence[int]], inner: Constraint | None):
+        self._inner = inner
+        self._words = [(list(tokens[:-1]), tokens[-1]) for tokens in sequences]
+        self._longest = max(len(head) for head, _ in self._words)
+        self._said: list[int] = []
+
+    def advance(self, token: int) -> None:
+        """Take note of a token."""
+        if self._longest:
+            self._said = [*self._said, token][-self._longest :]
+        if self._inner is not None:
+            self._inner.advance(token)
+
+    def fill(self, mask: npt.NDArray[np.uint32]) -> bool:
+        """Take the last tokens of words that have begun out of what the inner one allows."""
+        filled = self._inner is not None and self._inner.fill(mask)
+        forbidden = {
+            last for head, last in self._words if not head or self._said[-len(head) :] == head
+        }
+        if not forbidden:
+            return filled
+        before = mask.copy()
+        for token in forbidden:
+            mask[token // 32] &= ~np.uint32(1 << (token % 32))
+        if not mask.any():
+            mask[:] = before
+        return True

@@ -5,7 +5,7 @@ constrains it. Made off the decode loop, since compiling a grammar may take a se
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from mlx_notebook.engine import tool_prompt
-from mlx_notebook.engine.constraints import Constraint, MinTokens
+from mlx_notebook.engine.constraints import BadWords, Constraint, MinTokens
 from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
 from mlx_notebook.engine.grammar.compiler import Compiler, Thinking
 from mlx_notebook.engine.grammar.errors import GrammarError, NotEnforceable
@@ -39,11 +39,14 @@ class Plan:
     grammar: Grammar | Forbidden | None = None
     minimum: int = 0
     end: Sequence[int] = ()
+    bad_words: Sequence[Sequence[int]] = ()
     budget: Callable[[Constraint | None], Budget] | None = field(default=None, repr=False)
 
     def constraint(self) -> Constraint | None:
         """A fresh constraint for one row; None if the row is free."""
         constraint: Constraint | None = self.grammar.row() if self.grammar is not None else None
+        if self.bad_words:
+            constraint = BadWords(self.bad_words, constraint)
         if self.minimum:
             constraint = MinTokens(self.minimum, self.end, constraint)
         return constraint if self.budget is None else self.budget(constraint)
@@ -178,7 +181,12 @@ class Language:
             If what is asked of the output cannot be enforced, naming the parameter.
         """
         prompt, sampling = command.prompt, command.sampling
-        self._check_bias(sampling.logit_bias)
+        for name, ids in (
+            ("logit_bias", sampling.logit_bias),
+            ("stop_token_ids", sampling.stop_token_ids),
+            ("allowed_token_ids", sampling.allowed_token_ids or ()),
+        ):
+            self._check_tokens(name, ids)
         try:
             tools = self._callable(command)
             dialect = self.dialect if tools is not None else None
@@ -195,24 +203,48 @@ class Language:
             if isinstance(self.dialect, Harmony) and chat:
                 harmony = dialect if isinstance(dialect, Harmony) else None
                 return HarmonyReader(
-                    harmony, tools, thinking=thinking, stop=sampling.stop, hold=free
+                    harmony,
+                    tools,
+                    thinking=thinking,
+                    within=isinstance(prompt, ChatPrompt) and prompt.continues,
+                    stop=sampling.stop,
+                    hold=free,
                 )
             return Reader(
                 dialect, tools, reasoning, thinking=thinking, stop=sampling.stop, hold=free
             )
 
-        minimum = 0 if sampling.ignore_eos else sampling.min_tokens
-        return Plan(reader, grammar, minimum, self._end, budget)
+        end = (*(() if sampling.ignore_eos else self._end), *sampling.stop_token_ids)
+        minimum = sampling.min_tokens if end else 0
+        bad_words = self._bad_words(sampling.bad_words)
+        if sampling.allowed_token_ids is not None:
+            forbidden = [*(end if minimum else ()), *(word[-1] for word in bad_words)]
+            constrained = grammar is not None or budget is not None
+            _check_allowed(sampling.allowed_token_ids, forbidden, constrained)
+        return Plan(reader, grammar, minimum, end, bad_words, budget)
 
-    def _check_bias(self, bias: dict[int, float]) -> None:
+    def _check_tokens(self, name: str, tokens: Iterable[int]) -> None:
         size = len(self.tokenizer)
-        for token in bias:
+        for token in tokens:
             if not 0 <= token < size:
                 raise InvalidRequest(
-                    f"'logit_bias' names the token {token}; this model's tokens lie between 0 and "
+                    f"'{name}' names the token {token}; this model's tokens lie between 0 and "
                     f"{size - 1}.",
-                    "logit_bias",
+                    name,
                 )
+
+    def _bad_words(self, words: Sequence[str]) -> list[list[int]]:
+        """The tokens of words that must not be said, each also as it stands after a blank."""
+        sequences: list[list[int]] = []
+        for index, word in enumerate(words):
+            word = word.lstrip()
+            if not word:
+                raise InvalidRequest(f"'bad_words[{index}]' is blank.", f"bad_words[{index}]")
+            for text in (word, f" {word}"):
+                tokens = self.tokenizer.encode(text, add_special_tokens=False)
+                if tokens not in sequences:
+                    sequences.append(tokens)
+        return sequences
 
     def _callable(self, command: Generate) -> Tools | None:
         """The functions that the model may call, if any."""
@@ -230,8 +262,18 @@ class Language:
         Calls that the model chooses to make are constrained wherever its dialect can be. Where it
         cannot, they are parsed and checked afterwards; but what was demanded is never left open.
         """
+        prompt = command.prompt
+        if (
+            command.output_format is not None
+            and isinstance(prompt, ChatPrompt)
+            and prompt.continues
+        ):
+            raise NotEnforceable(
+                "What the answer must look like cannot be enforced where it goes on with a given "
+                "beginning: leave one of the two out.",
+                "continue_final_message",
+            )
         if tools is None and command.output_format is None:
-            prompt = command.prompt
             shows_tools = isinstance(prompt, ChatPrompt) and bool(prompt.tools)
             return (self.no_calls if shows_tools else None), False
         options: dict[str, Any] = {
@@ -260,6 +302,8 @@ class Language:
         if opened:
             return "open"
         prompt = command.prompt
+        if isinstance(prompt, ChatPrompt) and prompt.continues:
+            return "none"
         asked = isinstance(prompt, ChatPrompt) and prompt.template_kwargs.get("enable_thinking")
         return "optional" if asked and self.reasoning is not None else "none"
 
@@ -275,6 +319,21 @@ class Language:
 
         closing, start, end = encode(marks.closing), encode(marks.start), encode(marks.end)
         return lambda inner: Budget(limit, closing, start, end, thinking=thinking, inner=inner)
+
+
+def _check_allowed(allowed: Sequence[int], forbidden: Sequence[int], constrained: bool) -> None:
+    """Refuse a choice of tokens that may leave none to choose."""
+    name = "allowed_token_ids"
+    if constrained:
+        raise InvalidRequest(
+            f"'{name}' cannot be used together with tools, a format or a thinking budget: leave "
+            "one of them out.",
+            name,
+        )
+    if set(allowed) <= set(forbidden):
+        raise InvalidRequest(
+            f"'{name}' holds only tokens that 'min_tokens' or 'bad_words' forbid.", name
+        )
 
 
 def _named(dialect: str) -> Dialect:

@@ -17,7 +17,8 @@ from mlx_notebook.engine.errors import EngineError, InvalidRequest
 from mlx_notebook.engine.language import Plan
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.prefix_store import Arrays
-from mlx_notebook.engine.prompts import Prepared, allowed_tokens, tokenized
+from mlx_notebook.engine.prompts import Prepared, allowed_tokens, shortened, tokenized
+from mlx_notebook.engine.scoring import check_scored
 from mlx_notebook.messages import Embed, EngineConfig, Generate, TextPrompt, Tokenize, Tokenized
 
 log = logging.getLogger(__name__)
@@ -96,6 +97,8 @@ class Preparing:
 
     def _planned(self, command: Generate, backend: Backend) -> Planned:
         prompt, plan = backend.plan(command)
+        if command.prompt_logprobs is not None:
+            check_scored(prompt, command.prompt_logprobs)
         max_tokens = allowed_tokens(
             len(prompt.tokens),
             backend.context_length,
@@ -108,6 +111,9 @@ class Preparing:
 
     def _embedding(self, command: Embed, backend: Backend) -> Embedding:
         inputs = [backend.prepare(TextPrompt(text=text)).tokens for text in command.inputs]
+        if command.truncate is not None:
+            most = backend.context_length if command.truncate == -1 else command.truncate
+            inputs = [shortened(backend.tokenizer, tokens, most) for tokens in inputs]
         if not inputs or not all(inputs):
             raise InvalidRequest("an input is empty", "input")
         return Embedding(command, inputs, backend.context_length, self._settings.prefill_step)

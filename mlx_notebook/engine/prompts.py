@@ -1,5 +1,6 @@
 """Messages and tools to tokens: what the model is really fed."""
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,8 @@ from mlx_notebook.engine.sights import Sight
 from mlx_notebook.messages import RESERVED_KWARGS, Prompt, TextPrompt, Tokenize, Tokenized
 
 DEFAULT_MAX_TOKENS = 4096
+_LEAST_ANSWER = 1024
+"""What is left to an answer where the prompt is cut and the request does not say how long it is."""
 
 
 @dataclass
@@ -61,7 +64,11 @@ def prepare(language: Language, prompt: Prompt, keep_stable: bool = False) -> Pr
         raise InvalidRequest(
             f"a chat template's variables cannot set '{name}'", f"chat_template_kwargs.{name}"
         )
-    text = apply_template(tokenizer, *conversation, options, prompt.add_generation_prompt)
+    if prompt.continues:
+        messages, tools = conversation
+        text = _left_open(tokenizer, messages, tools, options)
+    else:
+        text = apply_template(tokenizer, *conversation, options, prompt.add_generation_prompt)
     tokens = tokenizer.encode(text, add_special_tokens=False)
     stable = len(tokens)
     if keep_stable and prompt.add_generation_prompt:
@@ -69,6 +76,71 @@ def prepare(language: Language, prompt: Prompt, keep_stable: bool = False) -> Pr
         if text.startswith(head):
             stable = len(tokenizer.encode(head, add_special_tokens=False))
     return Prepared(tokens, text, stable)
+
+
+def _left_open(
+    tokenizer: Any,
+    messages: list[dict[str, Any]],
+    tools: list[dict[str, Any]],
+    options: dict[str, Any],
+) -> str:
+    """The text of a conversation up to the last word of its last message.
+
+    What a template writes after that is found by a mark in its place. Where the message says
+    nothing yet, its thinking is left open.
+    """
+    mark = f"OPEN{secrets.token_hex(8)}"
+    *before, last = messages
+    if last.get("content"):
+        last = {**last, "content": _with_mark(last["content"], mark)}
+    else:
+        last = {**last, "reasoning_content": f"{last.get('reasoning_content', '')}{mark}"}
+    text, found, _ = apply_template(tokenizer, [*before, last], tools, options, False).rpartition(
+        mark
+    )
+    if not found:
+        raise InvalidRequest(
+            "the model's chat template does not show the last message, with which the answer is "
+            "to go on",
+            "messages",
+        )
+    return text
+
+
+def _with_mark(content: Any, mark: str) -> Any:
+    if isinstance(content, str):
+        return content + mark
+    return [*content, {"type": "text", "text": mark}]
+
+
+def truncated(
+    prompt: Prepared,
+    count: int,
+    context_length: int,
+    max_tokens: int | None,
+    decode: Callable[[list[int]], str],
+) -> Prepared:
+    """The last `count` tokens of a prompt; of -1, as many as leave room for the answer.
+
+    Raises
+    ------
+    InvalidRequest
+        If the prompt shows pictures, or so many tokens can never be fed.
+    """
+    name = "truncate_prompt_tokens"
+    if prompt.sights:
+        raise InvalidRequest(f"'{name}' cannot be used with pictures: leave it out.", name)
+    if count == -1:
+        count = context_length - min(max_tokens or _LEAST_ANSWER, context_length // 2)
+    if not 0 < count <= context_length:
+        raise InvalidRequest(
+            f"'{name}' must be -1, or between 1 and {context_length} (this model's context).", name
+        )
+    cut = len(prompt.tokens) - count
+    if cut <= 0:
+        return prompt
+    tokens = prompt.tokens[cut:]
+    return Prepared(tokens, decode(tokens), max(0, prompt.stable - cut), salt=prompt.salt)
 
 
 def feed(tokenizer: Any, prompt: TextPrompt) -> Prepared:
@@ -86,6 +158,26 @@ def feed(tokenizer: Any, prompt: TextPrompt) -> Prepared:
     if any(not 0 <= token < size for token in prompt.text):
         raise InvalidRequest(f"token ids must lie between 0 and {size - 1}", "prompt")
     return Prepared(list(prompt.text), "", len(prompt.text))
+
+
+def shortened(tokenizer: Any, tokens: list[int], most: int) -> list[int]:
+    """The first tokens of a text to be embedded, with what its tokenizer puts after every text.
+
+    Raises
+    ------
+    InvalidRequest
+        If not even that fits.
+    """
+    if len(tokens) <= most:
+        return tokens
+    around = tokenizer.encode("")
+    tail: list[int] = []
+    while around and tokens[len(tokens) - len(tail) - 1] == around[-1]:
+        tail.insert(0, around.pop())
+    if most <= len(tail) + len(around):
+        name = "truncate_prompt_tokens"
+        raise InvalidRequest(f"'{name}' must be more than {len(tail) + len(around)}.", name)
+    return [*tokens[: most - len(tail)], *tail]
 
 
 def tokenized(

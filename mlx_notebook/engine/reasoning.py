@@ -83,6 +83,18 @@ def opens_in(prompt: str, reasoning: Reasoning) -> bool:
     return prompt.rstrip().endswith(reasoning.start)
 
 
+def goes_on_in(message: Mapping[str, Any], prompt: str, reasoning: Reasoning) -> bool:
+    """Say whether an answer that goes on with a message goes on with its thinking.
+
+    `prompt` is the rendered one; it ends with what the message says so far.
+    """
+    if said := message.get("content"):
+        return bool(said.rfind(reasoning.start) > said.rfind(reasoning.end))
+    thought = str(message.get("reasoning_content", "")).rstrip()
+    within = prompt.rfind(reasoning.start) > prompt.rfind(reasoning.end)
+    return within and prompt.rstrip().endswith(thought)
+
+
 class Budget:
     """Ends a row's thinking after a number of tokens by writing the family's closing mark.
 

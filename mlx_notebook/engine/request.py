@@ -14,6 +14,7 @@ from mlx_notebook.messages import (
     Generate,
     LiveRequest,
     Phase,
+    PromptTokens,
     Timings,
     Traced,
     Usage,
@@ -83,6 +84,8 @@ class Request:
 
     def end(self, events: list[Event]) -> None:
         """End a request that asked for no tokens."""
+        if self.command.token_ids and self.prompt is not None:
+            events.append(PromptTokens(self.id, self.prompt.tokens))
         events.extend(Finished(self.id, row, "length") for row in range(self.command.n))
         self._close(events)
 

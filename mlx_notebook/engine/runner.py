@@ -6,7 +6,14 @@ from mlx_notebook.engine.backend import Backend, Progress, Token
 from mlx_notebook.engine.output import OutputStream
 from mlx_notebook.engine.request import Request, Sequence
 from mlx_notebook.engine.sampling import Row, make_row
-from mlx_notebook.messages import Event, FinishReason, Prefill, TokenLogprob
+from mlx_notebook.messages import (
+    Event,
+    FinishReason,
+    Prefill,
+    PromptTokens,
+    TokenIds,
+    TokenLogprob,
+)
 
 
 class Runner:
@@ -32,6 +39,8 @@ class Runner:
             )
             self._add(request, index, uid)
             request.cached = request.prefilled = cached
+        if command.token_ids:
+            events.append(PromptTokens(request.id, prompt.tokens))
         events.append(Prefill(request.id, request.cached, len(prompt.tokens), request.cached))
 
     def step(self, events: list[Event]) -> tuple[list[Request], int, int]:
@@ -113,6 +122,8 @@ class Runner:
         if not request.first_token:
             request.first_token, request.phase = time.perf_counter(), "decode"
         sequence.generated += 1
+        if request.command.token_ids:
+            events.append(TokenIds(request.id, sequence.index, [token.id]))
         if token.finish != "stop":
             output.add(token.id, self._logprob(token), events)
         if output.stopped is not None:

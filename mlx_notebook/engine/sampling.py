@@ -2,7 +2,8 @@
 
 Each row has a random stream of its own that depends on its seed and position alone, so a request
 gives the same text alone or beside others. Filters follow mlx-lm's `make_sampler`: top-p, min-p
-and top-k cut the model's own distribution, then temperature applies.
+and top-k cut the model's own distribution, typical-p and XTC what is left of it, then temperature
+applies.
 """
 
 import math
@@ -26,17 +27,23 @@ _MASK32 = 0xFFFFFFFF
 class Row:
     """One sequence's settings and state in the sampler.
 
-    `position` counts tokens chosen so far; `logprobs` is how many alternatives to report.
+    `position` counts tokens chosen so far; `logprobs` is how many alternatives to report. `allowed`
+    are the only tokens that may be chosen (`None`: all); `stop` end the row beside the model's own.
     """
 
     temperature: float = 0.0
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
+    typical_p: float = 1.0
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     logit_bias: dict[int, float] = field(default_factory=dict)
+    allowed: list[int] | None = field(default=None, repr=False)
+    stop: tuple[int, ...] = ()
     seed: int = 0
     logprobs: int | None = None
     constraint: Constraint | None = None
@@ -52,10 +59,21 @@ class Row:
         return self.temperature > 0 and (self.top_k > 0 or self.top_p < 1 or self.min_p > 0)
 
     @property
+    def is_typical(self) -> bool:
+        """Whether typical-p cuts this row's distribution."""
+        return self.temperature > 0 and self.typical_p < 1
+
+    @property
+    def excludes(self) -> bool:
+        """Whether this row's likeliest tokens are dropped now and then (XTC)."""
+        return self.temperature > 0 and self.xtc_probability > 0
+
+    @property
     def adjusted(self) -> bool:
         """Whether penalties or a bias change this row's logits."""
         return bool(
             self.logit_bias
+            or self.allowed is not None
             or self.repetition_penalty != 1
             or self.presence_penalty
             or self.frequency_penalty
@@ -81,10 +99,15 @@ def make_row(
         top_p=float(chosen["top_p"]),
         top_k=max(0, int(chosen["top_k"])),
         min_p=float(chosen["min_p"]),
+        typical_p=sampling.typical_p,
+        xtc_probability=sampling.xtc_probability,
+        xtc_threshold=sampling.xtc_threshold,
         repetition_penalty=float(chosen["repetition_penalty"]),
         presence_penalty=sampling.presence_penalty,
         frequency_penalty=sampling.frequency_penalty,
         logit_bias=sampling.logit_bias,
+        allowed=sampling.allowed_token_ids,
+        stop=tuple(sampling.stop_token_ids),
         seed=(seed + index * 0x5851F42D4C957F2D) & 0xFFFFFFFFFFFFFFFF,
         logprobs=sampling.logprobs,
         constraint=constraint,
@@ -99,6 +122,9 @@ def row_key(row: Row) -> tuple[int, int]:
 
 
 _noise = mx.vmap(lambda key, like: mx.random.gumbel(like.shape, mx.float32, key))
+_uniform = mx.vmap(lambda key: mx.random.uniform(key=key))
+# XTC draws from a stream of its own, so that a row without it has the same noise.
+_XTC_STREAM = 0x78746300
 
 
 class _Plan:
@@ -111,6 +137,8 @@ class _Plan:
         self.constrained = [i for i, row in enumerate(rows) if row.constraint is not None]
         self.reported = [i for i, row in enumerate(rows) if row.logprobs is not None]
         self.filtered = any(row.filtered for row in rows)
+        self.typical = any(row.is_typical for row in rows)
+        self.excluding = any(row.excludes for row in rows)
         if self.greedy:
             return
 
@@ -125,6 +153,11 @@ class _Plan:
             self.top_p = column([r.top_p if r.temperature > 0 else 1.0 for r in rows])
             self.log_min_p = column([math.log(r.min_p) if r.min_p > 0 else -math.inf for r in rows])
             self.top_k = mx.array([r.top_k for r in rows], mx.int32)[:, None]
+        if self.typical:
+            self.typical_p = column([r.typical_p if r.is_typical else 1.0 for r in rows])
+        if self.excluding:
+            self.xtc_probability = column([r.xtc_probability if r.excludes else 0.0 for r in rows])
+            self.xtc_threshold = column([r.xtc_threshold for r in rows])
 
     def fits(self, rows: list[Row]) -> bool:
         """Whether this plan was made for exactly these rows."""
@@ -214,6 +247,10 @@ def _choose(plan: _Plan, logits: mx.array) -> mx.array:
     scores = logits.astype(mx.float32)
     if plan.filtered:
         scores = _cut(scores, plan)
+    if plan.typical:
+        scores = _typical(scores, plan)
+    if plan.excluding:
+        scores = _exclude(scores, plan)
     scores = scores * plan.inverse_temperature
     scores = scores + _noise(plan.keys, scores) * plan.noise_scale
     return mx.argmax(scores, axis=-1)
@@ -234,10 +271,12 @@ def _adjust(rows: list[Row], adjusted: list[int], inputs: mx.array, logits: mx.a
             known = [t for t in set(row.prompt) if t < size]
             if known:
                 row.seen[mx.array(known)] = True
-            bias = np.zeros((size,), np.float32)
+            bias = np.full((size,), 0 if row.allowed is None else -np.inf, np.float32)
+            if row.allowed is not None:
+                bias[row.allowed] = 0
             for token, value in row.logit_bias.items():
                 if 0 <= token < size:
-                    bias[token] = value
+                    bias[token] += value
             row.bias = mx.array(bias)
         if row.position > 0:
             row.counts[inputs[i]] += 1.0
@@ -286,6 +325,38 @@ def _cut(scores: mx.array, plan: _Plan) -> mx.array:
     threshold = mx.take_along_axis(ordered, first_kept, axis=-1)
     threshold = mx.maximum(threshold, ordered[:, -1:] + plan.log_min_p)
     return mx.where(scores < threshold, -mx.inf, scores)
+
+
+def _typical(scores: mx.array, plan: _Plan) -> mx.array:
+    """Keep the tokens whose information is closest to what is expected, up to `typical_p` in all.
+
+    Locally typical sampling: https://arxiv.org/abs/2202.00666.
+    """
+    logprobs = scores - mx.logsumexp(scores, axis=-1, keepdims=True)
+    probabilities = mx.exp(logprobs)
+    possible = probabilities > 0
+    entropy = -mx.where(possible, probabilities * logprobs, 0).sum(axis=-1, keepdims=True)
+    distance = mx.where(possible, mx.abs(logprobs + entropy), mx.inf)
+    order = mx.argsort(distance, axis=-1)
+    mass = mx.cumsum(mx.take_along_axis(probabilities, order, axis=-1), axis=-1)
+    last = (mass < plan.typical_p).sum(axis=-1, keepdims=True)
+    last = mx.minimum(last, scores.shape[-1] - 1)
+    farthest = mx.take_along_axis(mx.take_along_axis(distance, order, axis=-1), last, axis=-1)
+    farthest = mx.where(plan.typical_p < 1, farthest, mx.inf)
+    return mx.where(distance > farthest, -mx.inf, scores)
+
+
+def _exclude(scores: mx.array, plan: _Plan) -> mx.array:
+    """Now and then drop the tokens above a threshold, all but the least likely of them (XTC).
+
+    As llama.cpp and mlx-lm have it: https://github.com/oobabooga/text-generation-webui/pull/6335.
+    """
+    probabilities = mx.softmax(scores, axis=-1)
+    above = probabilities > plan.xtc_threshold
+    least = mx.where(above, probabilities, mx.inf).min(axis=-1, keepdims=True)
+    drawn = _uniform(plan.keys ^ mx.array([_XTC_STREAM, 0], mx.uint32))[:, None]
+    dropped = (drawn < plan.xtc_probability) & (probabilities > least)
+    return mx.where(dropped, -mx.inf, scores)
 
 
 def _report(logits: mx.array, token: mx.array, count: int) -> tuple[mx.array, mx.array, mx.array]:

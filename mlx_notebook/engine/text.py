@@ -25,9 +25,9 @@ from mlx_notebook.engine.language import Language, Plan
 from mlx_notebook.engine.memory import versions
 from mlx_notebook.engine.model_identity import identify
 from mlx_notebook.engine.prefix_cache import PrefixCache
-from mlx_notebook.engine.prompts import Prepared, apply_template, prepare
+from mlx_notebook.engine.prompts import Prepared, apply_template, prepare, truncated
 from mlx_notebook.engine.quantized import quantized_caches
-from mlx_notebook.engine.reasoning import opens_in
+from mlx_notebook.engine.reasoning import goes_on_in, opens_in
 from mlx_notebook.engine.sampling import Row
 from mlx_notebook.engine.sights import Sights
 from mlx_notebook.engine.vocabulary import Vocabulary
@@ -80,8 +80,7 @@ class TextBackend:
             prefill_batch_size=min(8, rows),
             prefill_step_size=settings.prefill_step,
         )
-        self._end = StopSequences([(token,) for token in sorted(tokenizer.eos_token_ids)])
-        self._endless = StopSequences()
+        self._end = tuple(sorted(tokenizer.eos_token_ids))
         self._stable: dict[int, int] = {}
         self._salts: dict[int, str] = {}
 
@@ -106,8 +105,14 @@ class TextBackend:
         prompt = self.prepare(self.language.shown(command.prompt, command.tool_choice))
         if not prompt.tokens:
             raise InvalidRequest("the prompt is empty", "messages")
+        if command.truncate_prompt is not None:
+            room = self.context_length, command.sampling.max_tokens
+            prompt = truncated(prompt, command.truncate_prompt, *room, self.tokenizer.decode)
         reasoning = self.language.reasoning
         thinking = reasoning is not None and opens_in(prompt.text, reasoning)
+        if reasoning is not None and isinstance(command.prompt, ChatPrompt):
+            last = command.prompt.messages[-1]
+            thinking |= command.prompt.continues and goes_on_in(last, prompt.text, reasoning)
         return prompt, self.language.plan(command, thinking)
 
     def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
@@ -129,13 +134,17 @@ class TextBackend:
             caches=[self._begin(prompt, cache, cached)],
             all_tokens=[tokens[:cached]],
             samplers=[row],
-            stop_sequences=[self._endless if endless else self._end],
+            stop_sequences=[self._stops(row, endless)],
         )
         if split:
             self._stable[uid] = stable
         if prompt.salt:
             self._salts[uid] = prompt.salt
         return uid, cached
+
+    def _stops(self, row: Row, endless: bool) -> StopSequences:
+        """What ends a row."""
+        return StopSequences([(token,) for token in (*(() if endless else self._end), *row.stop)])
 
     def _begin(self, prompt: Prepared, cache: list[Any] | None, cached: int) -> list[Any]:
         """The cache that a prompt begins with, of which `cached` tokens are computed."""
@@ -152,7 +161,7 @@ class TextBackend:
             caches=[cache],
             all_tokens=[list(tokens[:-1])],
             samplers=[row],
-            stop_sequences=[self._endless if endless else self._end],
+            stop_sequences=[self._stops(row, endless)],
         )
         if salt := self._salts.get(uid):
             self._salts[sibling] = salt

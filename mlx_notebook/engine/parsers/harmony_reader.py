@@ -21,7 +21,8 @@ class HarmonyReader:
     """`Reader` for harmony: analysis is thinking, final and preambles are content.
 
     Text that follows no header, which the format does not allow, is content. `thinking` says
-    that the prompt already opened the analysis channel; `stop` and `hold` are as in `Reader`.
+    that the prompt already opened the analysis channel, `within` that it already opened some
+    message; `stop` and `hold` are as in `Reader`.
     """
 
     def __init__(
@@ -30,6 +31,7 @@ class HarmonyReader:
         tools: Tools | None = None,
         *,
         thinking: bool = False,
+        within: bool = False,
         stop: Sequence[str] = (),
         hold: bool = False,
     ) -> None:
@@ -37,7 +39,7 @@ class HarmonyReader:
         self._tools = tools if tools is not None else Tools()
         self._hold = hold
         self._stop = frozenset(stop)
-        self._state: _State = "thinking" if thinking else "header"
+        self._state: _State = "thinking" if thinking else "content" if within else "header"
         self._thinking_marks = find_marks(_ENDS)
         self._content_marks = find_marks((*_ENDS, *stop))
         self._call: CallReader | None = None

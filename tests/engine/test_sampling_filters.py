@@ -1,0 +1,209 @@
+"""Typical-p, XTC, allowed tokens and bad words: against their definitions, alone and in a batch."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from mlx_notebook import messages as m
+from mlx_notebook.engine.constraints import BadWords
+from mlx_notebook.engine.grammar.mask import words
+from mlx_notebook.engine.sampling import BatchSampler, Row
+from tests.engine.process import EngineProcess
+from tests.engine.test_generation import ask, everything
+
+WIDTH = 40
+HOT = {"temperature": 1.3, "ignore_eos": True, "max_tokens": 40}
+# Letters only: a random model would write marks and broken bytes.
+LETTERS = [ord(letter) - 33 for letter in map(chr, range(0x21, 0x7F))]
+GREEDY = {
+    "temperature": 0.0,
+    "ignore_eos": True,
+    "max_tokens": 30,
+    "allowed_token_ids": LETTERS,
+}
+
+
+def logits(seed: int, rows: int = 1) -> mx.array:
+    return mx.random.normal((rows, WIDTH), key=mx.random.key(seed)) * 2
+
+
+def chosen(rows: list[Row], given: mx.array) -> list[int]:
+    """The tokens of one step; the rows stay as they are."""
+    tokens, _ = BatchSampler()(
+        [replace(row) for row in rows], mx.zeros((len(rows),), mx.int32), given
+    )
+    return list(tokens.tolist())
+
+
+def drawn(given: mx.array, **settings: Any) -> set[int]:
+    """What a row with these settings ever draws."""
+    rows = [Row(temperature=1.0, seed=seed, **settings) for seed in range(3000)]
+    return set(chosen(rows, mx.broadcast_to(given, (len(rows), WIDTH))))
+
+
+@pytest.mark.parametrize("mass", [0.1, 0.5, 0.9])
+def test_typical_p_keeps_what_is_about_as_likely_as_expected(mass: float) -> None:
+    given = logits(1)
+    p = np.exp(np.array(given[0]) - np.logaddexp.reduce(np.array(given[0])))
+    distance = np.abs(-np.log(p) + (p * np.log(p)).sum())
+    order = np.argsort(distance)
+    count = int((np.cumsum(p[order]) < mass).sum()) + 1
+    kept = set(order[:count].tolist())
+    seen = drawn(given, typical_p=mass)
+    assert seen <= kept
+    # Those that are likely enough to be seen in so many draws.
+    assert seen >= {token for token in kept if p[token] / p[list(kept)].sum() > 0.01}
+
+
+def test_typical_p_leaves_something_of_what_other_filters_left() -> None:
+    given = logits(2)
+    assert drawn(given, typical_p=0.01, top_k=1) == {int(mx.argmax(given).item())}
+
+
+def test_xtc_drops_all_likely_tokens_but_the_least_likely_of_them() -> None:
+    p = np.full(WIDTH, 0.001)
+    p[[3, 7, 9]] = 0.5, 0.3, 0.16
+    given = mx.array(np.log(p)[None])
+    seen = drawn(given, xtc_probability=1.0, xtc_threshold=0.1)
+    assert 9 in seen
+    assert not {3, 7} & seen
+    assert drawn(given, xtc_probability=1.0, xtc_threshold=0.4) >= {3, 7, 9}
+
+
+def test_xtc_strikes_as_often_as_its_probability_says() -> None:
+    p = np.full(WIDTH, 1e-9)
+    p[[3, 7]] = 0.999, 0.5
+    given = mx.array(np.log(p)[None])
+    rows = [
+        Row(temperature=0.01, seed=seed, xtc_probability=0.3, xtc_threshold=0.2)
+        for seed in range(2000)
+    ]
+    tokens = chosen(rows, mx.broadcast_to(given, (len(rows), WIDTH)))
+    assert set(tokens) == {3, 7}
+    assert 0.25 < tokens.count(7) / len(tokens) < 0.35
+
+
+def test_a_row_chooses_the_same_alone_and_beside_others() -> None:
+    rows = [
+        Row(temperature=1.0, seed=1, typical_p=0.4),
+        Row(temperature=1.0, seed=2, xtc_probability=0.5),
+        Row(temperature=1.0, seed=3, typical_p=0.6, xtc_probability=0.9, top_p=0.8),
+        Row(temperature=1.0, seed=4),
+        Row(),
+        Row(temperature=1.0, seed=5, allowed=[1, 2, 3]),
+    ]
+    given = logits(3, len(rows))
+    alone = [chosen([row], given[i : i + 1])[0] for i, row in enumerate(rows)]
+    assert chosen(rows, given) == alone
+    assert alone[5] in {1, 2, 3}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"typical_p": 0.5},
+        {"xtc_probability": 0.7, "xtc_threshold": 0.05},
+        {"allowed_token_ids": [10, 20, 30, 40, 50, 60]},
+        {"bad_words": ["a", "th"], "allowed_token_ids": LETTERS},
+    ],
+    ids=["typical", "xtc", "allowed", "bad words"],
+)
+def test_a_seed_gives_the_same_text_alone_and_in_a_batch(
+    engine: EngineProcess, model: Path, options: dict[str, Any]
+) -> None:
+    alone = ask(engine, model, "seeded", seed=5, **HOT, **options)
+    assert alone != ask(engine, model, "seeded", seed=5, **HOT)
+    mixed = [engine.start("random", model, "seeded", seed=5, **HOT, **options)]
+    mixed += [engine.start("random", model, f"other {i}", seed=i, **HOT) for i in range(5)]
+    engine.finish(*mixed)
+    assert everything(engine, mixed[0]) == alone
+
+
+def test_only_allowed_tokens_are_chosen(engine: EngineProcess, model: Path) -> None:
+    letters = {ord(letter) - 33: letter for letter in "ABC"}
+    text = ask(engine, model, "choose", seed=1, allowed_token_ids=[*letters], **HOT)
+    assert len(text) == 40
+    assert set(text) <= set("ABC")
+
+
+def test_a_bad_word_is_never_completed(engine: EngineProcess, model: Path) -> None:
+    plain = ask(engine, model, "words", **GREEDY)
+    word = plain[4:7]
+    text = ask(engine, model, "words", bad_words=[word], **GREEDY)
+    assert word not in text
+    # Its beginning may be said.
+    assert text.startswith(plain[: plain.index(word) + 2])
+
+
+def test_a_stop_token_ends_the_answer_and_is_not_shown(engine: EngineProcess, model: Path) -> None:
+    plain = ask(engine, model, "stop at", **GREEDY)
+    letter = plain[5]
+    request = engine.start("random", model, "stop at", stop_token_ids=[ord(letter) - 33], **GREEDY)
+    engine.finish(request)
+    assert everything(engine, request) == plain[: plain.index(letter)]
+    assert engine.reason(request) == "stop"
+    # Not before the least number of tokens has come.
+    more = {"stop_token_ids": [ord(letter) - 33], "min_tokens": 25}
+    assert letter not in ask(engine, model, "stop at", **GREEDY, **more)[:25]
+
+
+@pytest.mark.parametrize(
+    ("options", "param"),
+    [
+        ({"stop_token_ids": [99999]}, "stop_token_ids"),
+        ({"allowed_token_ids": [99999]}, "allowed_token_ids"),
+        ({"allowed_token_ids": [258], "min_tokens": 3}, "allowed_token_ids"),
+        ({"allowed_token_ids": [32], "bad_words": ["A"]}, "allowed_token_ids"),
+        ({"bad_words": ["fine", "  "]}, "bad_words[1]"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    engine: EngineProcess, model: Path, options: dict[str, Any], param: str
+) -> None:
+    (end,) = engine.finish(engine.start("random", model, "no", max_tokens=3, **options))
+    assert isinstance(end, m.Failed)
+    assert (end.code, end.param) == ("invalid_request", param)
+
+
+class _Only:
+    """A constraint that allows one token."""
+
+    def __init__(self, token: int) -> None:
+        self._token = token
+        self.seen: list[int] = []
+
+    def advance(self, token: int) -> None:
+        self.seen.append(token)
+
+    def fill(self, mask: np.ndarray[Any, np.dtype[np.uint32]]) -> bool:
+        mask[:] = 0
+        mask[self._token // 32] = 1 << (self._token % 32)
+        return True
+
+
+def allowed(constraint: BadWords) -> set[int]:
+    mask = np.full((words(WIDTH),), 0xFFFFFFFF, np.uint32)
+    constraint.fill(mask)
+    return {token for token in range(WIDTH) if mask[token // 32] >> (token % 32) & 1}
+
+
+def test_bad_words_forbid_a_last_token_after_the_others_only() -> None:
+    constraint = BadWords([[1, 2, 3], [7]], None)
+    assert allowed(constraint) == {*range(WIDTH)} - {7}
+    for token in (1, 2):
+        constraint.advance(token)
+    assert allowed(constraint) == {*range(WIDTH)} - {3, 7}
+    constraint.advance(5)
+    assert allowed(constraint) == {*range(WIDTH)} - {7}
+
+
+def test_a_grammar_that_allows_nothing_else_wins_over_bad_words() -> None:
+    inner = _Only(7)
+    constraint = BadWords([[7], [8]], inner)
+    assert allowed(constraint) == {7}
+    constraint.advance(7)
+    assert inner.seen == [7]

@@ -13,7 +13,7 @@ from tornado.iostream import StreamClosedError
 from mlx_notebook.server.anthropic_writer import MessageWriter
 from mlx_notebook.server.base import UnknownRouteHandler
 from mlx_notebook.server.errors import ApiError
-from mlx_notebook.server.generation import GenerationHandler, new_id
+from mlx_notebook.server.generation import GenerationHandler, local_options, new_id
 from mlx_notebook.server.streams import RequestStream
 from mlx_notebook.server.wire.anthropic import COUNT_DECODER, DECODER
 from mlx_notebook.server.wire.anthropic_message import (
@@ -51,16 +51,21 @@ class AnthropicHandler(GenerationHandler):
 
     def encoded_error(self, error: ApiError) -> bytes:
         """Return Anthropic's error object."""
-        status, message = error.status_code, error.message
-        kind = _KINDS.get(status, "api_error" if status >= 499 else "invalid_request_error")
-        if error.code == "invalid_api_key":
-            message = (
-                "Send the Jupyter server's token as the API key: 'x-api-key: <token>' "
-                "(api_key=... in Anthropic's client). `jupyter server list` shows it."
-            )
-        unsupported: list[str] | None = [] if error.code == "thread_unsupported_request" else None
-        told = ErrorObject(kind, message, ErrorDetails(error.code, unsupported))
-        return msgspec.json.encode(MessageError(told, self.request_id))
+        return anthropic_error(error, self.request_id)
+
+
+def anthropic_error(error: ApiError, request_id: str) -> bytes:
+    """Return an error in Anthropic's words, as JSON."""
+    status, message = error.status_code, error.message
+    kind = _KINDS.get(status, "api_error" if status >= 499 else "invalid_request_error")
+    if error.code == "invalid_api_key":
+        message = (
+            "Send the Jupyter server's token as the API key: 'x-api-key: <token>' "
+            "(api_key=... in Anthropic's client). `jupyter server list` shows it."
+        )
+    unsupported: list[str] | None = [] if error.code == "thread_unsupported_request" else None
+    told = ErrorObject(kind, message, ErrorDetails(error.code, unsupported))
+    return msgspec.json.encode(MessageError(told, request_id))
 
 
 class MessagesHandler(AnthropicHandler):
@@ -81,8 +86,9 @@ class MessagesHandler(AnthropicHandler):
                 request.prompt(),
                 request.sampling(),
                 tool_choice=request.choice(),
-                output_format=request.demanded_format(),
+                output_format=request.output_format(),
                 thinking_budget=request.thinking_budget,
+                **local_options(request),
             )
             answer = MessageAnswer(
                 id=command.id,
@@ -91,7 +97,10 @@ class MessagesHandler(AnthropicHandler):
                 usage=MessageUsage(0, 0, 0, 0),
             )
             writer = MessageWriter(
-                answer, max_tokens=request.max_tokens, hides_thinking=request.hides_thinking
+                answer,
+                max_tokens=request.max_tokens,
+                hides_thinking=request.hides_thinking,
+                alternatives=request.prompt_logprobs or 0,
             )
             async with self.running(command) as stream:
                 if request.stream:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import jiter
 import msgspec
+from msgspec import UNSET
 
 from mlx_notebook import messages as words
 from mlx_notebook.server.streams import KeepAlive
@@ -30,6 +31,7 @@ from mlx_notebook.server.wire.anthropic_message import (
     ThinkingDelta,
     ToolUseBlock,
 )
+from mlx_notebook.server.wire.prompt_tokens import prompt_tokens
 from mlx_notebook.server.wire.sealed import seal
 
 Events = Iterator[MessageEvent]
@@ -42,12 +44,21 @@ class MessageWriter:
         answer: The empty message.
         max_tokens: How many tokens it may have.
         hides_thinking: Give the thinking in opaque form only.
+        alternatives: How many to tell for each token of the prompt, where it is scored.
     """
 
-    def __init__(self, answer: MessageAnswer, *, max_tokens: int, hides_thinking: bool) -> None:
+    def __init__(
+        self,
+        answer: MessageAnswer,
+        *,
+        max_tokens: int,
+        hides_thinking: bool,
+        alternatives: int = 0,
+    ) -> None:
         self.answer = answer
         self._max_tokens = max_tokens
         self._hides_thinking = hides_thinking
+        self._alternatives = alternatives
         self._begun = False
         self._block: ContentBlock | None = None
         self._pieces: list[str] = []
@@ -73,6 +84,12 @@ class MessageWriter:
             case words.ToolCallDelta(arguments=arguments) if arguments:
                 self._pieces.append(arguments)
                 yield self._delta(InputJsonDelta(arguments))
+            case words.PromptTokens(ids=ids):
+                self.answer.prompt_token_ids, self.answer.token_ids = ids, []
+            case words.TokenIds(ids=ids) if self.answer.token_ids is not UNSET:
+                self.answer.token_ids += ids
+            case words.PromptLogprobs():
+                self.answer.prompt_logprobs = prompt_tokens(event, self._alternatives)
             case words.Finished():
                 self._finished = event
                 yield from self._begin()
@@ -143,7 +160,7 @@ class MessageWriter:
         if answer.stop_reason == "stop_sequence" and self._finished:
             answer.stop_sequence = self._finished.stop
         delta = StopDelta(answer.stop_reason, answer.stop_sequence)
-        yield MessageDelta(delta, answer.usage)
+        yield MessageDelta(delta, answer.usage, answer.token_ids)
         yield MessageStop()
 
     def _stop_reason(self, usage: words.Usage) -> StopReason:

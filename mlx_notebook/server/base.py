@@ -15,6 +15,8 @@ from mlx_notebook.server import errors, metrics
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.peer import Peer
 from mlx_notebook.server.wire.decode import decode
+from mlx_notebook.server.wire.parameters import HEADER as IGNORED_HEADER
+from mlx_notebook.server.wire.parameters import ignored
 
 if TYPE_CHECKING:
     from mlx_notebook.server.app import MlxNotebookApp
@@ -33,7 +35,7 @@ _ALLOWED_HEADERS = (
     *("anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access"),
     *("openai-organization", "openai-project", "openai-beta", "idempotency-key", "user-agent"),
 )
-_EXPOSED_HEADERS = "x-request-id, retry-after"
+_EXPOSED_HEADERS = f"x-request-id, retry-after, {IGNORED_HEADER}"
 
 
 @web.stream_request_body
@@ -60,6 +62,8 @@ class ApiHandler(APIHandler):
         self._scope: anyio.CancelScope | None = None
         self._peer: Peer | None = None
         self.client_left = False
+        # The request's parameters that nothing here uses.
+        self.ignored: list[str] = []
 
     @property
     def extension(self) -> "MlxNotebookApp":
@@ -128,10 +132,21 @@ class ApiHandler(APIHandler):
     def decoded(self, decoder: msgspec.json.Decoder[T]) -> T:
         """Return the body, decoded and validated.
 
+        The parameters in it that nothing here uses are listed in a header of the answer.
+
         Raises:
             InvalidRequest: It is not what the route takes.
         """
-        return decode(decoder, bytes(self.body))
+        body = bytes(self.body)
+        request = decode(decoder, body)
+        self.pass_over(*ignored(body, request))
+        return request
+
+    def pass_over(self, *names: str) -> None:
+        """List parameters of the request that nothing here uses in a header of the answer."""
+        self.ignored += names
+        if self.ignored:
+            self.set_header(IGNORED_HEADER, ", ".join(self.ignored))
 
     # --- errors ---------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """`POST v1/chat/completions`, whole or streamed."""
 
+import msgspec
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 from tornado.iostream import StreamClosedError
@@ -7,10 +8,11 @@ from tornado.iostream import StreamClosedError
 from mlx_notebook import messages as words
 from mlx_notebook.server.base import now
 from mlx_notebook.server.errors import ApiError
-from mlx_notebook.server.generation import GenerationHandler, new_id
+from mlx_notebook.server.generation import GenerationHandler, local_options, new_id
 from mlx_notebook.server.streams import KeepAlive, RequestStream
 from mlx_notebook.server.wire import completion as wire
 from mlx_notebook.server.wire.chat import DECODER, ChatCompletionRequest
+from mlx_notebook.server.wire.prompt_tokens import prompt_tokens
 
 
 class ChatCompletionsHandler(GenerationHandler):
@@ -36,6 +38,7 @@ class ChatCompletionsHandler(GenerationHandler):
                 tool_choice=request.choice(),
                 output_format=request.output_format(),
                 thinking_budget=request.budget(),
+                **local_options(request),
             ) as stream:
                 answer = Answer(
                     id, request.model or stream.model, stream, self.extension.fingerprint
@@ -43,17 +46,20 @@ class ChatCompletionsHandler(GenerationHandler):
                 if request.stream:
                     await self._stream(answer, request)
                 else:
-                    self.answer(await answer.whole(request.n or 1, bool(request.logprobs)))
+                    self.answer(await answer.whole(request))
         if self.client_left:
             self.note_client_left()
 
     async def _stream(self, answer: "Answer", request: ChatCompletionRequest) -> None:
         options = request.stream_options
-        include_usage = options is not None and options.include_usage
+        include_usage = bool(options and options.include_usage)
         encoder = wire.ChunkEncoder(
             answer.id, answer.created, answer.model, answer.fingerprint, include_usage
         )
-        chunks = ChunkWriter(encoder, request.n or 1, include_usage)
+        continuous = bool(options and options.continuous_usage_stats)
+        chunks = ChunkWriter(
+            encoder, request.n or 1, include_usage=include_usage, continuous=continuous
+        )
         self.open_stream()
         try:
             try:
@@ -76,9 +82,14 @@ class ChunkWriter:
     error; only a client that has waited for long gets a comment that keeps its connection open.
     """
 
-    def __init__(self, encoder: wire.ChunkEncoder, n: int, include_usage: bool) -> None:
+    def __init__(
+        self, encoder: wire.ChunkEncoder, n: int, *, include_usage: bool, continuous: bool = False
+    ) -> None:
         self._encoder = encoder
         self._include_usage = include_usage
+        self._counted: words.Usage | None = words.Usage(0, 0, 0, 0) if continuous else None
+        self._prompt: list[int] | None = None
+        self._ids: dict[int, list[int]] = {}
         self._to_open = n
         self._progress = ""
 
@@ -87,12 +98,14 @@ class ChunkWriter:
         return b"".join([self._encode(event) for event in events])
 
     def _encode(self, event: words.Event | KeepAlive) -> bytes:
+        if self._counted is not None:
+            self._counted = counted(self._counted, event)
         match event:
             case words.Text(logprobs=list(tokens)):
                 delta = wire.Delta(content=event.text)
                 return self._choice(event.row, delta, logprobs=wire.ChoiceLogprobs.of(tokens))
             case words.Text(text=text):
-                return self._opening() + self._encoder.text(event.row, text) if text else b""
+                return self._text(event.row, text) if text else b""
             case words.Reasoning(text=text):
                 delta = wire.Delta(reasoning_content=text, reasoning=text)
                 return self._choice(event.row, delta) if text else b""
@@ -114,6 +127,11 @@ class ChunkWriter:
             case words.Done():
                 usage = self._encoder.usage(event.usage) if self._include_usage else b""
                 return usage + b"data: [DONE]\n\n"
+            case words.PromptTokens(ids=ids):
+                self._prompt = ids
+            case words.TokenIds(ids=ids):
+                # They travel with the next chunk of their row.
+                self._ids.setdefault(event.row, []).extend(ids)
             case words.Loading():
                 self._progress = f" loading {event.seconds:.0f} s"
             case words.Prefill():
@@ -121,6 +139,11 @@ class ChunkWriter:
             case KeepAlive():
                 return f": keep-alive{self._progress}\n\n".encode()
         return b""
+
+    def _text(self, row: int, text: str) -> bytes:
+        if self._counted is not None or self._prompt is not None:
+            return self._choice(row, wire.Delta(content=text))
+        return self._opening() + self._encoder.text(row, text)
 
     def _choice(
         self,
@@ -130,7 +153,9 @@ class ChunkWriter:
         logprobs: wire.ChoiceLogprobs | None = None,
     ) -> bytes:
         choice = wire.ChunkChoice(row, delta, logprobs, reason)
-        return self._opening() + self._encoder.choice(choice)
+        if self._prompt is not None:
+            choice.token_ids = self._ids.pop(row, [])
+        return self._opening() + self._encoder.choice(choice, self._counted)
 
     def _opening(self) -> bytes:
         """Return the chunks that name the role of each choice, before the first other one."""
@@ -138,11 +163,27 @@ class ChunkWriter:
         return b"".join(
             [
                 self._encoder.choice(
-                    wire.ChunkChoice(row, wire.Delta(role="assistant", content=""))
+                    wire.ChunkChoice(row, wire.Delta(role="assistant", content="")),
+                    self._counted,
+                    self._prompt if row == 0 else None,
                 )
                 for row in rows
             ]
         )
+
+
+def counted(usage: words.Usage, event: words.Event | KeepAlive) -> words.Usage:
+    """Return the token counts so far, after another event."""
+    match event:
+        case words.Prefill():
+            return msgspec.structs.replace(usage, prompt=event.total, cached=event.cached)
+        case words.Text():
+            return msgspec.structs.replace(usage, completion=usage.completion + event.tokens)
+        case words.Reasoning(tokens=tokens):
+            return msgspec.structs.replace(
+                usage, completion=usage.completion + tokens, reasoning=usage.reasoning + tokens
+            )
+    return usage
 
 
 class Answer:
@@ -155,38 +196,75 @@ class Answer:
         self.fingerprint = fingerprint
         self.created = now()
 
-    async def whole(self, n: int, with_logprobs: bool = False) -> wire.ChatCompletion:
+    async def whole(self, request: ChatCompletionRequest) -> wire.ChatCompletion:
         """Wait for the end and return everything.
 
         Raises:
             ApiError: The engine failed on the request.
         """
-        rows = [_Row() for _ in range(n)]
-        usage = words.Usage(0, 0, 0, 0)
+        draft = Draft(request)
         async for events in self.stream.batches():
-            for event in events:
-                match event:
-                    case words.Text():
-                        rows[event.row].content.append(event.text)
-                        rows[event.row].logprobs.extend(event.logprobs or [])
-                    case words.Reasoning():
-                        rows[event.row].reasoning.append(event.text)
-                    case words.ToolCallStart():
-                        rows[event.row].calls.append((event.call_id, event.name, []))
-                    case words.ToolCallDelta():
-                        rows[event.row].calls[event.index][2].append(event.arguments)
-                    case words.Finished():
-                        rows[event.row].reason = event.reason
-                    case words.Done():
-                        usage = event.usage
-        return wire.ChatCompletion(
-            id=self.id,
-            created=self.created,
-            model=self.model,
-            choices=[row.choice(index, with_logprobs) for index, row in enumerate(rows)],
-            usage=wire.CompletionUsage.of(usage),
-            system_fingerprint=self.fingerprint,
+            draft.take(events)
+        return draft.completion(self.id, self.created, self.model, self.fingerprint)
+
+
+class Draft:
+    """A completion while its events come."""
+
+    def __init__(self, request: ChatCompletionRequest) -> None:
+        self._rows = [_Row() for _ in range(request.n or 1)]
+        self._with_logprobs = bool(request.logprobs)
+        self._alternatives = request.prompt_logprobs or 0
+        self._usage = words.Usage(0, 0, 0, 0)
+        self._prompt: list[int] | None = None
+        self._scored: words.PromptLogprobs | None = None
+
+    def take(self, events: list[words.Event | KeepAlive]) -> None:
+        """Take events in."""
+        rows = self._rows
+        for event in events:
+            match event:
+                case words.Text():
+                    rows[event.row].content.append(event.text)
+                    rows[event.row].logprobs.extend(event.logprobs or [])
+                case words.Reasoning():
+                    rows[event.row].reasoning.append(event.text)
+                case words.ToolCallStart():
+                    rows[event.row].calls.append((event.call_id, event.name, []))
+                case words.ToolCallDelta():
+                    rows[event.row].calls[event.index][2].append(event.arguments)
+                case words.TokenIds():
+                    rows[event.row].ids.extend(event.ids)
+                case words.PromptTokens():
+                    self._prompt = event.ids
+                case words.PromptLogprobs():
+                    self._scored = event
+                case words.Finished():
+                    rows[event.row].reason = event.reason
+                case words.Done():
+                    self._usage = event.usage
+
+    def completion(
+        self, id: str, created: int, model: str, fingerprint: str
+    ) -> wire.ChatCompletion:
+        """Return the completion, once it is whole."""
+        told = wire.ChatCompletion(
+            id=id,
+            created=created,
+            model=model,
+            choices=[
+                row.choice(index, self._with_logprobs) for index, row in enumerate(self._rows)
+            ],
+            usage=wire.CompletionUsage.of(self._usage),
+            system_fingerprint=fingerprint,
         )
+        if self._prompt is not None:
+            told.prompt_token_ids = self._prompt
+            for choice, row in zip(told.choices, self._rows, strict=True):
+                choice.token_ids = row.ids
+        if self._scored is not None:
+            told.prompt_logprobs = prompt_tokens(self._scored, self._alternatives)
+        return told
 
 
 class _Row:
@@ -196,6 +274,7 @@ class _Row:
         self.content: list[str] = []
         self.logprobs: list[words.TokenLogprob] = []
         self.reasoning: list[str] = []
+        self.ids: list[int] = []
         self.calls: list[tuple[str, str, list[str]]] = []
         self.reason: words.FinishReason = "stop"
 

@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING
 
 import anyio
 from jupyter_server.auth.decorator import authorized
+from msgspec import UNSET, UnsetType
 from tornado import web
 from tornado.iostream import StreamClosedError
 
 from mlx_notebook import messages as words
 from mlx_notebook.server.base import now
-from mlx_notebook.server.errors import ApiError
-from mlx_notebook.server.generation import GenerationHandler, new_id
+from mlx_notebook.server.chat import counted
+from mlx_notebook.server.errors import ApiError, InvalidRequest
+from mlx_notebook.server.generation import GenerationHandler, local_options, new_id
 from mlx_notebook.server.streams import KeepAlive
 from mlx_notebook.server.wire import completions as wire
 from mlx_notebook.server.wire.completion import CompletionUsage
+from mlx_notebook.server.wire.prompt_tokens import PromptTokens, prompt_tokens
 
 if TYPE_CHECKING:
     from mlx_notebook.server.app import MlxNotebookApp
@@ -37,6 +40,10 @@ class CompletionsHandler(GenerationHandler):
         request.check()
         prompts = wire.separate(request.prompt, "prompt")
         id = new_id("cmpl-")
+        options = local_options(request)
+        if request.echo and request.logprobs is not None:
+            asked = max(request.logprobs, request.prompt_logprobs or 0)
+            options["prompt_logprobs"] = asked
         with self.while_connected():
             try:
                 commands = [
@@ -47,7 +54,7 @@ class CompletionsHandler(GenerationHandler):
                         request.sampling(),
                         request.n or 1,
                         output_format=request.output_format(),
-                        prompt_logprobs=request.logprobs if request.echo else None,
+                        **options,
                     )
                     for index, prompt in enumerate(prompts)
                 ]
@@ -71,6 +78,12 @@ class CompletionsHandler(GenerationHandler):
         """Find out how the prompts read, if they are to be repeated."""
         for command in commands:
             if request.echo:
+                if request.truncate_prompt_tokens is not None:
+                    raise InvalidRequest(
+                        "'echo' and 'truncate_prompt_tokens' cannot be used together: leave one "
+                        "of them out.",
+                        param="truncate_prompt_tokens",
+                    )
                 tokenized = await self.tokenized(request.model, command.prompt)
                 answer.add_prompt(tokenized.text, tokenized.pieces[0])
             else:
@@ -134,7 +147,11 @@ class Answer:
         self._usage = words.Usage(0, 0, 0, 0)
         self._logprobs = request.logprobs is not None
         options = request.stream_options
-        self._include_usage = options is not None and options.include_usage
+        self._include_usage = bool(options and options.include_usage)
+        self._continuous = bool(options and options.continuous_usage_stats)
+        self._echoed = request.logprobs if request.echo else None
+        self._alternatives = request.prompt_logprobs
+        self._so_far: dict[int, words.Usage] = {}
         self._prompts: list[tuple[str, str]] = []
         self._choices: list[_Choice] = []
 
@@ -168,6 +185,8 @@ class Answer:
                 data.append(b": keep-alive\n\n")
                 continue
             choice = self._take(prompt, event)
+            if self._continuous:
+                self._count(prompt, event)
             if choice is not None:
                 data.append(self._chunk([choice.news()], None))
         return b"".join(data)
@@ -191,16 +210,36 @@ class Answer:
                 return choice
             case words.PromptLogprobs():
                 for choice in self._choices[first : first + self._n]:
-                    choice.logprobs.add_prompt(self._prompts[prompt][1], event.tokens)
+                    if self._echoed is not None:
+                        start = self._prompts[prompt][1]
+                        choice.logprobs.add_prompt(start, event.tokens, self._echoed)
+                    if self._alternatives is not None:
+                        choice.scored = prompt_tokens(event, self._alternatives)
+            case words.PromptTokens():
+                for choice in self._choices[first : first + self._n]:
+                    choice.prompt_ids, choice.ids = event.ids, []
+            case words.TokenIds():
+                self._choices[first + event.row].ids += event.ids
             case words.Done(usage=usage):
                 total = zip(_counts(self._usage), _counts(usage), strict=True)
                 self._usage = words.Usage(*(a + b for a, b in total))
         return None
 
+    @property
+    def _counted(self) -> words.Usage:
+        """The token counts so far, over all prompts."""
+        totals = (sum(column) for column in zip(*map(_counts, self._so_far.values()), strict=True))
+        return words.Usage(*totals)
+
+    def _count(self, prompt: int, event: words.Event) -> None:
+        usage = self._so_far.get(prompt, words.Usage(0, 0, 0, 0))
+        self._so_far[prompt] = counted(usage, event)
+
     def _chunk(self, choices: list[wire.TextChoice], usage: CompletionUsage | None) -> bytes:
         chunk = wire.TextCompletion(*self._head, choices, self._fingerprint)
-        if self._include_usage:
-            chunk.usage = usage
+        if self._include_usage or self._continuous:
+            so_far = CompletionUsage.of(self._counted) if self._continuous else None
+            chunk.usage = usage or so_far
         return b"data: %b\n\n" % wire.ENCODER.encode(chunk)
 
 
@@ -213,6 +252,10 @@ class _Choice:
         self._with_logprobs = with_logprobs
         self.logprobs = wire.LogprobList()
         self.reason: words.FinishReason | None = None
+        self.prompt_ids: list[int] | None = None
+        self.ids: list[int] = []
+        self.scored: PromptTokens | UnsetType = UNSET
+        self._with_ids = False
 
     def add(self, event: words.Text) -> None:
         self._text.append(event.text)
@@ -223,7 +266,13 @@ class _Choice:
         text, self._text = "".join(self._text), []
         logprobs = self.logprobs.taken()
         told = logprobs if self._with_logprobs and logprobs.tokens else None
-        return wire.TextChoice(self._index, text, told, self.reason)
+        choice = wire.TextChoice(self._index, text, told, self.reason, prompt_logprobs=self.scored)
+        if self.prompt_ids is not None:
+            choice.prompt_token_ids, self.prompt_ids = self.prompt_ids, None
+            self._with_ids = True
+        if self._with_ids:
+            choice.token_ids, self.ids = self.ids, []
+        return choice
 
 
 def _counts(usage: words.Usage) -> tuple[int, int, int, int]:

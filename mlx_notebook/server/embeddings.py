@@ -36,6 +36,7 @@ class EmbeddingsHandler(ApiHandler):
             options=entry.options,
             inputs=inputs,
             dimensions=request.dimensions,
+            truncate=request.truncate_prompt_tokens,
         )
         self.set_header("x-request-id", command.id)
         with self.while_connected():

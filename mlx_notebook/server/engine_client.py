@@ -224,7 +224,10 @@ class EngineClient:
         *,
         goes_on: bool = False,
     ) -> AsyncIterator[RequestStream]:
-        stream = RequestStream(command.id, command.model, rows, owner, recorder)
+        hides = isinstance(command, Generate) and not command.include_reasoning
+        stream = RequestStream(
+            command.id, command.model, rows, owner, recorder, hides_reasoning=hides
+        )
         self._flights.enter(stream)
         self._supervisor.notify()
         try:

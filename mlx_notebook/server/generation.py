@@ -21,11 +21,17 @@ from mlx_notebook.messages import (
 from mlx_notebook.server.auto_download import find_model
 from mlx_notebook.server.base import EventStreamHandler
 from mlx_notebook.server.catalog import Entry
-from mlx_notebook.server.errors import ApiError, vision_not_supported, writes_nothing
+from mlx_notebook.server.errors import (
+    ApiError,
+    InvalidRequest,
+    vision_not_supported,
+    writes_nothing,
+)
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.recording import Origin
 from mlx_notebook.server.streams import RequestStream
 from mlx_notebook.server.wire.content import sources
+from mlx_notebook.server.wire.sampling import LocalSampling
 
 _LETTERS = string.ascii_letters + string.digits
 
@@ -35,14 +41,40 @@ def new_id(prefix: str) -> str:
     return prefix + "".join(secrets.choice(_LETTERS) for _ in range(12))
 
 
-class Options(TypedDict, total=False):
-    """What a request may ask of the engine beside its sampling; see `messages.Generate`."""
+class LocalOptions(TypedDict, total=False):
+    """What the parameters that all endpoints share ask of the engine; see `messages.Generate`."""
+
+    prompt_logprobs: int | None
+    truncate_prompt: int | None
+    token_ids: bool
+    include_reasoning: bool
+
+
+class Options(LocalOptions, total=False):
+    """What a request may ask of the engine beside its sampling."""
 
     tool_choice: ToolChoice
     output_format: OutputFormat | None
     thinking_budget: int | None
-    prompt_logprobs: int | None
-    trace: bool
+
+
+def local_options(request: LocalSampling) -> LocalOptions:
+    """Return what a request asks for by the parameters that all endpoints share.
+
+    Raises:
+        InvalidRequest: It asks for the prompt's log probabilities in a stream.
+    """
+    if request.prompt_logprobs is not None and getattr(request, "stream", None):
+        raise InvalidRequest(
+            "'prompt_logprobs' cannot be had in a stream: leave one of the two out.",
+            param="prompt_logprobs",
+        )
+    return {
+        "prompt_logprobs": request.prompt_logprobs,
+        "truncate_prompt": request.truncate_prompt_tokens,
+        "token_ids": bool(request.return_token_ids),
+        "include_reasoning": request.include_reasoning is not False,
+    }
 
 
 class GenerationHandler(EventStreamHandler):
@@ -135,7 +167,7 @@ class GenerationHandler(EventStreamHandler):
         """
         # The parts of a request (several prompts) are named by its id, a dot and a number.
         self.set_header("x-request-id", command.id.partition(".")[0])
-        origin = Origin(await owner(self), self.endpoint)
+        origin = Origin(await owner(self), self.endpoint, self.ignored)
         salt = self.extension.cache_salt(origin.owner)
         command = msgspec.structs.replace(command, cache_salt=salt)
         async with self.extension.engine.generate(command, origin) as stream:

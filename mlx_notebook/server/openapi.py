@@ -13,6 +13,7 @@ from mlx_notebook.server.errors import ErrorResponse
 from mlx_notebook.server.wire import (
     anthropic,
     anthropic_message,
+    anthropic_models,
     chat,
     completion,
     completions,
@@ -28,7 +29,9 @@ from mlx_notebook.server.wire import (
 
 
 class Route(msgspec.Struct):
-    """One operation. `streamed` is the type of a `data:` line where it answers with events.
+    """One operation. Of several `answer` types it depends on the request which one comes.
+
+    `streamed` is the type of a `data:` line where it answers with events.
 
     `query` are the schemas of the parameters that go behind the question mark.
     """
@@ -37,7 +40,7 @@ class Route(msgspec.Struct):
     path: str
     summary: str
     errors: tuple[int, ...]
-    answer: type | None = None
+    answer: type | tuple[type, ...] | None = None
     body: type | None = None
     streamed: Any = None
     failure: type = ErrorResponse
@@ -101,6 +104,8 @@ ROUTES = (
         query={
             "stream": {"type": "boolean"},
             "starting_after": {"type": "integer", "minimum": -1},
+            "include": {"type": "array", "items": {"enum": [*responses.INCLUDABLE]}},
+            "include_obfuscation": {"type": "boolean"},
         },
     ),
     Route(
@@ -127,6 +132,7 @@ ROUTES = (
             "limit": {"type": "integer", "minimum": 1, "maximum": 100},
             "order": {"enum": ["asc", "desc"]},
             "after": {"type": "string"},
+            "include": {"type": "array", "items": {"enum": [*responses.INCLUDABLE]}},
         },
     ),
     Route(
@@ -148,8 +154,25 @@ ROUTES = (
         anthropic.CountTokensRequest,
         failure=anthropic_message.MessageError,
     ),
-    Route("get", "/v1/models", "List the models of this server", (), models.ModelList),
-    Route("get", "/v1/models/{model}", "Describe a model", (404,), models.Model),
+    Route(
+        "get",
+        "/v1/models",
+        "List the models of this server; for Anthropic's clients in their API's shape",
+        (400,),
+        (models.ModelList, anthropic_models.ModelPage),
+        query={
+            "limit": {"type": "integer", "minimum": 1, "maximum": 1000},
+            "after_id": {"type": "string"},
+            "before_id": {"type": "string"},
+        },
+    ),
+    Route(
+        "get",
+        "/v1/models/{model}",
+        "Describe a model",
+        (404,),
+        (models.Model, anthropic_models.ModelInfo),
+    ),
     Route("get", "/health", "Tell whether requests can be served", (503,), status.Health),
     Route("get", "/mlx/status", "Tell the state of engine and requests", (), status.Status),
     Route("get", "/mlx/events", "Stream the state as it changes", (), streamed=status.Status),
@@ -259,7 +282,7 @@ def document(base_url: str) -> dict[str, Any]:
     """Return the OpenAPI 3.1 description of the API below `base_url`."""
     types: list[Any] = []
     for route in ROUTES:
-        used = (route.answer, route.body, route.streamed, route.failure)
+        used = (*_answers(route), route.body, route.streamed, route.failure)
         types.extend(t for t in used if t is not None and t not in types)
     schemas, components = msgspec.json.schema_components(
         types, ref_template="#/components/schemas/{name}"
@@ -285,10 +308,17 @@ def document(base_url: str) -> dict[str, Any]:
     }
 
 
+def _answers(route: Route) -> tuple[type, ...]:
+    if isinstance(route.answer, tuple):
+        return route.answer
+    return () if route.answer is None else (route.answer,)
+
+
 def _operation(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    if route.answer is not None:
-        content["application/json"] = {"schema": schema_of[route.answer]}
+    if answers := [schema_of[answer] for answer in _answers(route)]:
+        schema = answers[0] if len(answers) == 1 else {"anyOf": answers}
+        content["application/json"] = {"schema": schema}
     elif route.streamed is None:
         content["application/json"] = {"schema": {"type": "object"}}
     if route.streamed is not None:
@@ -319,8 +349,9 @@ def _operation(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
     parameters: list[dict[str, Any]] = []
     if "{" in route.path:
         name = route.path.split("{")[1].split("}")[0]
-        schema = {"type": "string"}
-        parameters.append({"name": name, "in": "path", "required": True, "schema": schema})
+        parameters.append(
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        )
     parameters += [
         {"name": name, "in": "query", "schema": schema} for name, schema in route.query.items()
     ]

@@ -19,10 +19,14 @@ _NO_WISHES = words.Sampling()
 
 
 class Origin(Struct, frozen=True):
-    """Whose request it is (see `identity.owner`), and the route that it came by."""
+    """Whose request it is (see `identity.owner`), and the route that it came by.
+
+    `ignored` are its parameters that nothing here uses.
+    """
 
     owner: str
     endpoint: str
+    ignored: list[str] = []
 
 
 class Traces:
@@ -168,6 +172,7 @@ class Recorder:
             messages=_messages(prompt) if isinstance(prompt, words.ChatPrompt) else [],
             tools=prompt.tools if isinstance(prompt, words.ChatPrompt) else [],
             options=_options(command),
+            ignored=self._origin.ignored,
             prompt=rendered if chat else (rendered or getattr(prompt, "text", None)),
             rows=[
                 row.told(at, traced.rows[at] if traced and at < len(traced.rows) else None)
@@ -273,6 +278,10 @@ def _options(command: words.Generate) -> dict[str, Any]:
         options["thinking_budget"] = command.thinking_budget
     if command.n > 1:
         options["n"] = command.n
+    if command.truncate_prompt is not None:
+        options["truncate_prompt_tokens"] = command.truncate_prompt
+    if isinstance(command.prompt, words.ChatPrompt) and command.prompt.continues:
+        options["continue_final_message"] = True
     return options
 
 

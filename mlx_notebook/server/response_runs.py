@@ -31,12 +31,16 @@ class Run:
         owner: Whose it is.
         writer: Makes it.
         given: The items that it is made from, without those of the responses before it.
+        ignored: The request's parameters that nothing here uses.
     """
 
-    def __init__(self, owner: str, writer: ResponseWriter, given: list[Item]) -> None:
+    def __init__(
+        self, owner: str, writer: ResponseWriter, given: list[Item], ignored: list[str]
+    ) -> None:
         self.owner = owner
         self.writer = writer
         self.given = given
+        self.ignored = ignored
         self.deleted = False
         self.ended_at: float | None = None
         self._log: list[bytes] = []
@@ -171,7 +175,7 @@ class Responses:
 
     async def _make(self, run: Run, command: Generate) -> None:
         writer = run.writer
-        origin = Origin(run.owner, "v1/responses")
+        origin = Origin(run.owner, "v1/responses", run.ignored)
         try:
             async with self._engine.generate(command, origin) as stream:
                 await self._write(run, stream)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import msgspec
+from msgspec import UNSET
 
 from mlx_notebook import messages as words
 from mlx_notebook.server.base import now
@@ -10,6 +11,7 @@ from mlx_notebook.server.errors import ApiError, InvalidRequest, QueueFull, Requ
 from mlx_notebook.server.generation import new_id
 from mlx_notebook.server.streams import KeepAlive
 from mlx_notebook.server.wire import response_events as told
+from mlx_notebook.server.wire.prompt_tokens import prompt_tokens
 from mlx_notebook.server.wire.response import (
     IncompleteDetails,
     ItemStatus,
@@ -37,13 +39,17 @@ class ResponseWriter:
         response: The empty response.
         as_summary: Tell the thinking as a summary.
         sealed: Give the thinking in opaque form too.
+        alternatives: How many to tell for each token of the prompt, where it is scored.
     """
 
-    def __init__(self, response: Response, *, as_summary: bool, sealed: bool) -> None:
+    def __init__(
+        self, response: Response, *, as_summary: bool, sealed: bool, alternatives: int = 0
+    ) -> None:
         self.response = response
         self.ended = False
         self._as_summary = as_summary
         self._sealed = sealed
+        self._alternatives = alternatives
         self._sequence = 0
         self._begun = False
         self._item: OutputItem | None = None
@@ -97,6 +103,12 @@ class ResponseWriter:
                 yield told.ArgumentsDelta(
                     output_index=self._index, item_id=self._id, delta=arguments
                 )
+            case words.PromptTokens(ids=ids):
+                self.response.prompt_token_ids, self.response.token_ids = ids, []
+            case words.TokenIds(ids=ids) if self.response.token_ids is not UNSET:
+                self.response.token_ids += ids
+            case words.PromptLogprobs():
+                self.response.prompt_logprobs = prompt_tokens(event, self._alternatives)
             case words.Finished():
                 yield from self._begin()
                 self._reason = event.reason

@@ -10,7 +10,7 @@ from mlx_notebook.generation_config import in_force
 from mlx_notebook.messages import ChatPrompt, Generate, Loading, Prefill
 from mlx_notebook.server.base import now
 from mlx_notebook.server.errors import ApiError, InvalidRequest, Unavailable
-from mlx_notebook.server.generation import GenerationHandler, new_id
+from mlx_notebook.server.generation import GenerationHandler, local_options, new_id
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.response_runs import Run
 from mlx_notebook.server.response_store import Item, previous_not_found
@@ -61,6 +61,7 @@ class ResponsesBase(GenerationHandler):
             tools=[tool.for_template() for tool in request.function_tools()],
             template_kwargs=request.template_kwargs(),
         )
+        prompt = request.continued(prompt)
         shown = await self.shown_to(await self.extension.catalog.find(request.model), prompt)
         if shown.pictures:
             given = await asyncio.to_thread(with_pictures, given, shown.pictures)
@@ -146,6 +147,7 @@ class ResponsesHandler(ResponsesBase):
             tool_choice=request.choice(request.function_tools()),
             output_format=request.output_format(),
             thinking_budget=request.thinking_budget,
+            **local_options(request),
         )
         store = await self._stores(request)
         model = request.model or command.model
@@ -153,8 +155,13 @@ class ResponsesHandler(ResponsesBase):
         chosen = in_force(command.sampling, entry.facts.choices)
         response = Response.to(request, command.id, model, now(), chosen=chosen, store=store)
         sealed = "reasoning.encrypted_content" in (request.include or ())
-        writer = ResponseWriter(response, as_summary=request.wants_summary, sealed=sealed)
-        run = Run(user, writer, given)
+        writer = ResponseWriter(
+            response,
+            as_summary=request.wants_summary,
+            sealed=sealed,
+            alternatives=request.prompt_logprobs or 0,
+        )
+        run = Run(user, writer, given, self.ignored)
         if request.background:
             await self._in_background(run, command, bool(request.stream))
         else:

@@ -43,6 +43,7 @@ ROUTES = (
     ("v1/chat/completions/?", ChatCompletionsHandler),
     ("v1/responses/?", ResponsesHandler),
     ("v1/responses/input_tokens/?", InputTokensHandler),
+    ("v1/responses/compact/?", UnknownRouteHandler),
     ("v1/responses/([^/]+)/?", ResponseHandler),
     ("v1/responses/([^/]+)/cancel/?", CancelResponseHandler),
     ("v1/responses/([^/]+)/input_items/?", InputItemsHandler),

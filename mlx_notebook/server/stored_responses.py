@@ -1,16 +1,16 @@
 """`v1/responses/{id}`: reading, deleting and cancelling responses, and what they were made from."""
 
-import re
-
 import msgspec
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.server.errors import ApiError, InvalidRequest, NotFound
 from mlx_notebook.server.identity import owner
+from mlx_notebook.server.query import flag, one_of, page_after, several, whole_number
 from mlx_notebook.server.response_store import Item
 from mlx_notebook.server.responses import ResponsesBase
 from mlx_notebook.server.wire.response import DeletedResponse, ItemList, Response
+from mlx_notebook.server.wire.responses import INCLUDABLE
 
 _MOST_ITEMS = 100
 
@@ -51,8 +51,13 @@ class ResponseHandler(StoredResponseBase):
     async def get(self, id: str) -> None:
         """Answer with it, or with its events, of those that are made in the background."""
         user = await owner(self)
+        several(self, "include", INCLUDABLE)
+        streamed, padded = flag(self, "stream"), flag(self, "include_obfuscation")
+        after = whole_number(self, "starting_after", -1, -1)
+        if padded:
+            self.pass_over("include_obfuscation")
         response = await self.found(user, id)
-        if self.get_query_argument("stream", "false").lower() not in ("true", "1"):
+        if not streamed:
             self.give(response)
             return
         run = self.extension.responses.live(user, id)
@@ -63,7 +68,6 @@ class ResponseHandler(StoredResponseBase):
                 param="stream",
                 code="not_streamable",
             )
-        after = whole_number(self.get_query_argument("starting_after", "-1"), "starting_after", -1)
         with self.while_connected():
             await self.follow(run, after)
 
@@ -109,19 +113,15 @@ class InputItemsHandler(StoredResponseBase):
     async def get(self, id: str) -> None:
         """Answer with a page of items, the newest first unless `order` is `asc`."""
         user = await owner(self)
-        limit = whole_number(self.get_query_argument("limit", "20"), "limit", 1, _MOST_ITEMS)
-        order = self.get_query_argument("order", "desc")
-        if order not in ("asc", "desc"):
-            raise InvalidRequest("'order' must be 'asc' or 'desc'.", param="order")
+        limit = whole_number(self, "limit", 20, 1, _MOST_ITEMS)
+        order = one_of(self, "order", "desc", ("asc", "desc"))
+        several(self, "include", INCLUDABLE)
         response = await self.found(user, id)
         items = await self._items(user, id, response)
         if order == "desc":
             items.reverse()
-        if after := self.get_query_argument("after", ""):
-            place = next((at for at, item in enumerate(items) if item["id"] == after), None)
-            if place is None:
-                raise InvalidRequest(f"There is no item {after[:200]!r} in it.", param="after")
-            items = items[place + 1 :]
+        after = self.get_query_argument("after", "")
+        items = page_after(items, [item["id"] for item in items], after, "item")
         page = items[:limit]
         self.answer(
             ItemList(
@@ -155,15 +155,3 @@ class _Stored(msgspec.Struct):
 def not_found(id: str) -> ApiError:
     """Return the error for a response that this user does not have."""
     return NotFound(f"There is no response {id[:200]!r}.", code="response_not_found")
-
-
-def whole_number(text: str, name: str, least: int, most: int = 2**31 - 1) -> int:
-    """Return a number from the query.
-
-    Raises:
-        InvalidRequest: It is no whole number within its bounds.
-    """
-    # int() would take blanks, underscores and other scripts' digits.
-    if re.fullmatch(r"-?[0-9]{1,10}", text) and least <= int(text) <= most:
-        return int(text)
-    raise InvalidRequest(f"'{name}' must be a whole number from {least} to {most}.", param=name)

@@ -5,6 +5,8 @@ import itertools
 import time
 from collections.abc import AsyncIterator
 
+import msgspec
+
 from mlx_notebook.messages import (
     Done,
     Embedded,
@@ -41,10 +43,18 @@ class RequestStream:
         rows: How many rows it takes in the batch.
         owner: Whose request it is (see `identity.owner`).
         recorder: Sees each event too, if there is one.
+        hides_reasoning: Keep the thinking from the handler.
     """
 
     def __init__(
-        self, id: str, model: str, rows: int, owner: str, recorder: Recorder | None = None
+        self,
+        id: str,
+        model: str,
+        rows: int,
+        owner: str,
+        recorder: Recorder | None = None,
+        *,
+        hides_reasoning: bool = False,
     ) -> None:
         self.id = id
         self.owner = owner
@@ -52,6 +62,7 @@ class RequestStream:
         self.model = model
         self.rows = rows
         self._recorder = recorder
+        self._hides_reasoning = hides_reasoning
         self._began = time.monotonic()
         self.sent = False
         self.ended = False
@@ -75,6 +86,8 @@ class RequestStream:
             return True
         if self._recorder is not None:
             self._recorder.see(event)
+        if isinstance(event, Reasoning) and self._hides_reasoning:
+            event = msgspec.structs.replace(event, text="", logprobs=None)
         if isinstance(event, Text | Reasoning):
             self._waiting += len(event.text)
         elif isinstance(event, ToolCallDelta):

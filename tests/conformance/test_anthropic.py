@@ -246,3 +246,57 @@ def test_a_wrong_key_is_an_authentication_error(server: RunningServer) -> None:
         client.messages.create(**SHORT)
     body: Any = caught.value.body
     assert body["error"]["type"] == "authentication_error"
+
+
+def test_models_are_listed_page_by_page(client: anthropic.Anthropic) -> None:
+    whole = client.models.list()
+    for model in whole.data:
+        anthropic.types.ModelInfo.model_validate(model.to_dict())
+    names = [model.id for model in client.models.list(limit=1)]
+    assert names == [model.id for model in whole.data]
+    assert "tiny-chat" in names
+    assert len(names) > 1
+    first = client.models.list(limit=1)
+    assert (first.first_id, first.last_id, first.has_more) == (names[0], names[0], True)
+    before = client.models.list(limit=1, before_id=names[-1])
+    assert [model.id for model in before.data] == [names[-2]]
+    assert client.models.list(lifecycle=["retired"]).data == []
+
+
+def test_a_model_is_described(client: anthropic.Anthropic) -> None:
+    model = client.models.retrieve("tiny-chat")
+    assert model.type == "model"
+    assert model.max_input_tokens
+    assert model.created_at.year >= 2024
+
+
+def test_errors_about_models_are_anthropics(client: anthropic.Anthropic) -> None:
+    with pytest.raises(anthropic.NotFoundError) as missing:
+        client.models.retrieve("nonesuch")
+    assert isinstance(missing.value.body, dict)
+    assert missing.value.body["error"]["type"] == "not_found_error"
+    assert missing.value.request_id
+    with pytest.raises(anthropic.BadRequestError) as wrong:
+        client.models.list(limit=0)
+    assert isinstance(wrong.value.body, dict)
+    assert wrong.value.body["error"]["type"] == "invalid_request_error"
+    with pytest.raises(anthropic.AuthenticationError) as stranger:
+        client.with_options(api_key="wrong").models.list()
+    assert isinstance(stranger.value.body, dict)
+    assert stranger.value.body["error"]["type"] == "authentication_error"
+
+
+def test_a_prefilled_answer_is_gone_on_with(client: anthropic.Anthropic) -> None:
+    turns: list[Any] = [{"role": "user", "content": "Hello!"}]
+    options: Any = {"model": "tiny-chat", "max_tokens": 12, "extra_body": {"temperature": 0}}
+    whole = client.messages.create(**options, messages=turns)
+    assert isinstance(whole.content[0], anthropic.types.TextBlock)
+    said = whole.content[0].text.split()[0]
+    prefilled = [*turns, {"role": "assistant", "content": said}]
+    rest = client.messages.create(**options, messages=prefilled)
+    assert isinstance(rest.content[0], anthropic.types.TextBlock)
+    assert (said + rest.content[0].text).startswith(whole.content[0].text[:12])
+    counted = client.messages.count_tokens(model="tiny-chat", messages=prefilled)
+    assert counted.input_tokens == rest.usage.input_tokens + (
+        rest.usage.cache_read_input_tokens or 0
+    )

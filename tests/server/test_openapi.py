@@ -1,6 +1,11 @@
 from typing import Any
 
+import jsonschema
+import pytest
+
 from tests.server.running import RunningServer
+
+MESSAGES = [{"role": "user", "content": "Hi"}]
 
 
 def test_the_description_names_every_route_and_type(server: RunningServer) -> None:
@@ -50,3 +55,66 @@ def test_each_described_route_exists(server: RunningServer) -> None:
             assert str(response.status_code) in described, (method, path, response.text)
             if response.status_code == 404:
                 assert response.json()["error"]["code"] != "unknown_route"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("ChatCompletionRequest", {"messages": MESSAGES, "tools": [{}]}),
+        ("ChatCompletionRequest", {"messages": MESSAGES, "tools": [{"type": "function"}]}),
+        ("ChatCompletionRequest", {"messages": MESSAGES, "service_tier": "banana"}),
+        ("ChatCompletionRequest", {"messages": MESSAGES, "modalities": ["smell"]}),
+        ("ResponsesRequest", {"input": "Hi", "tools": [{}]}),
+        ("ResponsesRequest", {"input": "Hi", "tools": [{"type": "function"}]}),
+        ("ResponsesRequest", {"input": "Hi", "service_tier": "banana"}),
+        ("MessagesRequest", {"messages": MESSAGES, "max_tokens": 1, "tools": [{"name": "f"}]}),
+        ("MessagesRequest", {"messages": MESSAGES, "max_tokens": 1, "service_tier": "banana"}),
+        ("TemplateRequest", {"messages": MESSAGES, "tools": [{}]}),
+        ("EmbeddingRequest", {"input": ""}),
+        ("EmbeddingRequest", {"input": []}),
+        ("EmbeddingRequest", {"input": [""]}),
+        ("EmbeddingRequest", {"input": [[]]}),
+        ("CompletionRequest", {"prompt": ""}),
+        ("CompletionRequest", {"prompt": [[]]}),
+    ],
+)
+def test_what_the_server_refuses_the_description_refuses_too(
+    server: RunningServer, kind: str, body: dict[str, Any]
+) -> None:
+    document = server.client.get("v1/openapi.json").json()
+    schema = {"$ref": f"#/components/schemas/{kind}", "components": document["components"]}
+    validator = jsonschema.Draft202012Validator(schema)
+    assert not validator.is_valid(body)
+    [path] = [
+        path
+        for path, operations in document["paths"].items()
+        if f"/{kind}'" in str(operations.get("post", {}).get("requestBody"))
+        if "input_tokens" not in path
+    ]
+    answer = server.client.post(path.strip("/"), json=body)
+    assert answer.status_code == 400, answer.text
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("ChatCompletionRequest", {"messages": MESSAGES, "tools": [{"function": {"name": "f"}}]}),
+        ("ResponsesRequest", {"input": "Hi", "tools": [{"type": "function", "name": "f"}]}),
+        (
+            "MessagesRequest",
+            {
+                "messages": MESSAGES,
+                "max_tokens": 1,
+                "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+            },
+        ),
+        ("EmbeddingRequest", {"input": ["a", "b"]}),
+        ("CompletionRequest", {"prompt": [1, 2]}),
+    ],
+)
+def test_what_the_server_takes_the_description_takes_too(
+    server: RunningServer, kind: str, body: dict[str, Any]
+) -> None:
+    document = server.client.get("v1/openapi.json").json()
+    schema = {"$ref": f"#/components/schemas/{kind}", "components": document["components"]}
+    jsonschema.Draft202012Validator(schema).validate(body)

@@ -317,7 +317,11 @@ NOT = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}}
         ({"model": "nonesuch"}, "model"),
         ({"metadata": {"a": 1}}, "metadata"),
         ({"include": ["everything"]}, "include[0]"),
-        ({"stream_options": {"include_obfuscation": True}}, "stream_options.include_obfuscation"),
+        ({"stream_options": {"include_obfuscation": True}}, "stream_options"),
+        ({"service_tier": "banana"}, "service_tier"),
+        ({"reasoning": {"context": "all_turns"}}, "reasoning.context"),
+        ({"max_tokens": 5}, "max_tokens"),
+        ({"n": 2}, "n"),
     ],
 )
 def test_what_is_wrong_is_named(server: RunningServer, change: dict[str, Any], param: str) -> None:

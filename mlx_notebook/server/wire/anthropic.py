@@ -3,17 +3,21 @@
 Format: https://docs.anthropic.com/en/api/messages.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from mlx_notebook.messages import ChatPrompt, OutputFormat, Sampling, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.anthropic_turns import TurnContent, Turns
 from mlx_notebook.server.wire.conversation import joined_system, with_matched_results
 from mlx_notebook.server.wire.decode import converted
-from mlx_notebook.server.wire.sampling import LocalSampling, StopText, checked_template_kwargs
+from mlx_notebook.server.wire.foreign import GENERATION, Foreign
+from mlx_notebook.server.wire.formats import FormatParameters
+from mlx_notebook.server.wire.parameters import unsupported
+from mlx_notebook.server.wire.sampling import StopText, gone_on_with
 
 _Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
@@ -111,13 +115,35 @@ class OutputConfig(Struct):
 
     format: JsonFormat | None = None
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    task_budget: Any = None
 
 
 # What the hosted server has and this one does not.
-_UNSUPPORTED = ("container", "context_management", "diagnostics", "mcp_servers")
+_UNSUPPORTED = (
+    *("compaction", "container", "context_management", "diagnostics", "fallbacks", "mcp_servers"),
+)
+_UNUSED = frozenset(
+    (
+        *("betas", "billing_policy", "cache_control", "fallback_credit_token", "inference_geo"),
+        *("metadata", "service_tier", "user_profile_id", "workspace_id"),
+    )
+)
+# `typed_tools` checks it, and says what is wrong with it.
+_Tool = Annotated[
+    dict[str, Any],
+    Meta(
+        extra_json_schema={
+            "properties": {
+                "name": {"type": "string", "minLength": 1, "maxLength": 128},
+                "input_schema": {"type": "object"},
+            },
+            "required": ["name", "input_schema"],
+        }
+    ),
+]
 
 
-class CountTokensRequest(LocalSampling, kw_only=True):
+class CountTokensRequest(FormatParameters, kw_only=True):
     """A conversation to be counted; everything but `messages` is optional.
 
     `output_format` is what older clients call `output_config.format`.
@@ -126,22 +152,44 @@ class CountTokensRequest(LocalSampling, kw_only=True):
     messages: Annotated[list[UserTurn | AssistantTurn | SystemTurn], Meta(min_length=1)]
     model: Annotated[str, Meta(max_length=512)] | None = None
     system: TurnContent | None = None
-    tools: list[dict[str, Any]] | None = None
+    tools: list[_Tool] | None = None
     tool_choice: AutoChoice | AnyChoice | NamedChoice | NoChoice | None = None
     thinking: ThinkingEnabled | ThinkingAdaptive | ThinkingDisabled | None = None
     output_config: OutputConfig | None = None
-    output_format: JsonFormat | None = None
+    output_format_: JsonFormat | None = field(default=None, name="output_format")
+
+    # Checked, and of no consequence here: see `unused`.
+    betas: list[str] | None = None
+    billing_policy: dict[str, Any] | None = None
+    cache_control: dict[str, Any] | None = None
+    fallback_credit_token: str | None = None
+    inference_geo: str | None = None
+    metadata: dict[str, Any] | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None
+    user_profile_id: str | None = None
+    workspace_id: str | None = None
 
     # Taken only where they ask for nothing.
+    compaction: Any = None
     container: Any = None
     context_management: Any = None
     diagnostics: Any = None
+    fallbacks: Any = None
     mcp_servers: Any = None
     speed: Literal["standard", "fast"] | None = None
     thread: Any = None
 
+    def unused(self) -> frozenset[str]:
+        """Return the parameters that are checked and of no consequence."""
+        return _UNUSED
+
+    @classmethod
+    def foreign(cls) -> Mapping[str, Foreign]:
+        """Return nothing: a count is the same whatever else is asked of the answer."""
+        return {}
+
     def prompt(self) -> ChatPrompt:
-        """Return the conversation for the engine.
+        """Return the conversation for the engine; an answer that has begun is gone on with.
 
         Raises:
             InvalidRequest: It asks for something that this server does not have, or is not right.
@@ -158,6 +206,8 @@ class CountTokensRequest(LocalSampling, kw_only=True):
             )
         if self.speed == "fast":
             raise unsupported("speed")
+        if self.output_config is not None and self.output_config.task_budget is not None:
+            raise unsupported("output_config.task_budget")
         turns = Turns(self.system)
         for index, turn in enumerate(self.messages):
             path = f"messages[{index}].content"
@@ -168,18 +218,21 @@ class CountTokensRequest(LocalSampling, kw_only=True):
                     turns.assistant(turn.content, path)
                 case SystemTurn():
                     turns.system(turn.content, path)
-        if isinstance(self.messages[-1], AssistantTurn):
-            raise InvalidRequest(
-                "The last message must not be the assistant's: this server does not go on with a "
-                "given beginning of an answer.",
-                param="messages",
-                code="prefill_not_supported",
-            )
-        return ChatPrompt(
+        prompt = ChatPrompt(
             messages=joined_system(with_matched_results(turns.messages)),
             tools=[tool.for_template() for tool in self.typed_tools()],
             template_kwargs=self.template_kwargs(),
         )
+        if not isinstance(self.messages[-1], AssistantTurn):
+            return self.continued(prompt)
+        prompt = gone_on_with(prompt, f"messages[{len(self.messages) - 1}]")
+        if (said := prompt.messages[-1]["content"]) and said != said.rstrip():
+            raise InvalidRequest(
+                "The last message, with which the answer goes on, must not end with blanks: leave "
+                "them out.",
+                param=f"messages[{len(self.messages) - 1}].content",
+            )
+        return prompt
 
     def typed_tools(self) -> list[Tool]:
         """Return the tools that the model may call.
@@ -239,19 +292,26 @@ class CountTokensRequest(LocalSampling, kw_only=True):
         Raises:
             InvalidRequest: The request sets what is no variable of a template.
         """
-        kwargs = checked_template_kwargs(self.chat_template_kwargs)
+        kwargs = self.for_template()
         if self.thinking is not None:
             kwargs.setdefault("enable_thinking", not isinstance(self.thinking, ThinkingDisabled))
         effort = self.output_config.effort if self.output_config else None
-        if effort in ("low", "medium", "high"):
+        if effort is not None:
             # Harmony's templates (gpt-oss) tell the model.
-            kwargs.setdefault("reasoning_effort", effort)
+            kwargs.setdefault("reasoning_effort", effort if effort in ("low", "medium") else "high")
         return kwargs
 
-    def demanded_format(self) -> OutputFormat | None:
-        """Return what the answer's text must look like, if anything is asked of it."""
-        format = (self.output_config and self.output_config.format) or self.output_format
-        return OutputFormat(kind="json_schema", value=format.schema) if format else None
+    def own_format(self) -> list[tuple[str, OutputFormat]]:
+        """Return what `output_config.format`, or its older name, asks for."""
+        given = {
+            "output_config.format": self.output_config.format if self.output_config else None,
+            "output_format": self.output_format_,
+        }
+        return [
+            (name, OutputFormat(kind="json_schema", value=format.schema))
+            for name, format in given.items()
+            if format is not None
+        ]
 
 
 class MessagesRequest(CountTokensRequest, kw_only=True):
@@ -266,6 +326,11 @@ class MessagesRequest(CountTokensRequest, kw_only=True):
     temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     stop_sequences: Annotated[list[StopText], Meta(max_length=16)] | None = None
+
+    @classmethod
+    def foreign(cls) -> Mapping[str, Foreign]:
+        """Return what is refused, by name."""
+        return GENERATION
 
     @property
     def thinking_budget(self) -> int | None:
@@ -298,15 +363,6 @@ class MessagesRequest(CountTokensRequest, kw_only=True):
             max_tokens=self.max_tokens,
             stop=self.stop_sequences or [],
         )
-
-
-def unsupported(name: str) -> InvalidRequest:
-    """Return the error for a parameter that this server does not have."""
-    return InvalidRequest(
-        f"'{name}' is not supported by this server: leave it out.",
-        param=name,
-        code="unsupported_parameter",
-    )
 
 
 DECODER = msgspec.json.Decoder(MessagesRequest)

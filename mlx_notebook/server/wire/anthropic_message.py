@@ -6,9 +6,10 @@ Formats: https://docs.anthropic.com/en/api/messages, .../messages-streaming and 
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from mlx_notebook import messages as words
+from mlx_notebook.server.wire.prompt_tokens import PromptTokens
 
 StopReason = Literal[
     "end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"
@@ -77,6 +78,10 @@ class MessageAnswer(Struct, kw_only=True):
     role: Literal["assistant"] = "assistant"
     stop_reason: StopReason | None = None
     stop_sequence: str | None = None
+    # Where the request asked for them.
+    prompt_token_ids: list[int] | UnsetType = UNSET
+    token_ids: list[int] | UnsetType = UNSET
+    prompt_logprobs: PromptTokens | UnsetType = UNSET
 
 
 class TokensCount(Struct):
@@ -147,6 +152,7 @@ class MessageDelta(Struct, tag_field="type", tag="message_delta"):
 
     delta: StopDelta
     usage: MessageUsage
+    token_ids: list[int] | UnsetType = UNSET
 
 
 class MessageStop(Struct, tag_field="type", tag="message_stop"):

@@ -17,6 +17,7 @@ from mlx_notebook.server.wire.content import (
     pieces_of,
     text_of,
 )
+from mlx_notebook.server.wire.parameters import unsupported
 from mlx_notebook.server.wire.sealed import unseal
 
 
@@ -84,12 +85,19 @@ class FileSource(Struct, tag_field="type", tag="file"):
     """A file that was sent before."""
 
 
+class Citations(Struct):
+    """Whether the answer is to cite a document, which it cannot here."""
+
+    enabled: bool | None = None
+
+
 class DocumentBlock(Struct, tag_field="type", tag="document"):
     """A document."""
 
     source: TextSource | ContentSource | Base64Source | UrlSource | FileSource
     title: str | None = None
     context: str | None = None
+    citations: Citations | None = None
 
 
 class FoundText(Struct):
@@ -105,6 +113,7 @@ class SearchResultBlock(Struct, tag_field="type", tag="search_result"):
     content: list[FoundText]
     source: str
     title: str
+    citations: Citations | None = None
 
 
 class ThinkingBlock(Struct, tag_field="type", tag="thinking"):
@@ -246,6 +255,9 @@ def _pieces(blocks: list[Block], path: str) -> list[Piece]:
 
 
 def _shown(block: Block, path: str) -> list[Piece]:
+    citations = getattr(block, "citations", None)
+    if citations is not None and citations.enabled:
+        raise unsupported(f"{path}.citations")
     match block:
         case TextBlock():
             return [block.text]

@@ -11,14 +11,23 @@ from msgspec import Meta
 
 from mlx_notebook.messages import ChatPrompt, Sampling, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.chat_messages import Message, conversation
-from mlx_notebook.server.wire.formats import CompletionParameters, StreamOptions
-from mlx_notebook.server.wire.sampling import checked_template_kwargs
-from mlx_notebook.server.wire.tools import ChosenTools, Mode, Tool, choice, for_template
+from mlx_notebook.server.wire.chat_messages import AssistantMessage, Message, conversation
+from mlx_notebook.server.wire.formats import CompletionParameters
+from mlx_notebook.server.wire.metadata import Metadata
+from mlx_notebook.server.wire.parameters import unsupported
+from mlx_notebook.server.wire.sampling import checked_template_kwargs, gone_on_with
+from mlx_notebook.server.wire.tools import ChosenTools, DescribedTool, Mode, choice, for_template
 
+CacheRetention = Literal["in_memory", "24h"]
 _Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 # Tokens of thinking where only an effort is asked for; the others think as long as they like.
+_UNUSED = frozenset(
+    (
+        *("prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
+        *("safety_identifier", "service_tier", "user", "stream_options.include_obfuscation"),
+    )
+)
 _BUDGETS: dict[Effort, int] = {"none": 0, "minimal": 0, "low": 1024, "medium": 4096}
 
 
@@ -32,38 +41,43 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
 
     messages: Annotated[list[Message], Meta(min_length=1)]
     model: Annotated[str, Meta(max_length=512)] | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     n: Annotated[int, Meta(ge=1, le=16)] | None = None
     max_tokens: _Count | None = None
     max_completion_tokens: _Count | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
-    tools: list[Tool] | None = None
+    tools: list[DescribedTool] | None = None
     tool_choice: Mode | ChosenTools | None = None
     parallel_tool_calls: bool | None = None
 
     reasoning_effort: Effort | None = None
     thinking_budget: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
 
-    # Taken, and of no consequence here.
-    metadata: dict[str, Any] | None = None
+    store: bool | None = None
+    metadata: Metadata | None = None
+
+    # Checked, and of no consequence here: see `unused`.
     prediction: Any = None
     prompt_cache_key: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: CacheRetention | None = None
     safety_identifier: str | None = None
-    service_tier: str | None = None
-    store: bool | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
     user: str | None = None
 
     # Taken only where they ask for nothing: see `check`.
     audio: Any = None
     function_call: Any = None
     functions: list[Any] | None = None
-    modalities: list[str] | None = None
+    modalities: list[Literal["text", "audio"]] | None = None
     moderation: Any = None
     verbosity: Literal["low", "medium", "high"] | None = None
     web_search_options: Any = None
+
+    def unused(self) -> frozenset[str]:
+        """Return the parameters that are checked and of no consequence."""
+        return _UNUSED if self.store else _UNUSED | {"metadata"}
 
     def check(self) -> None:
         """Refuse what this server does not have.
@@ -75,20 +89,16 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
             "audio": self.audio is not None,
             "function_call": self.function_call not in (None, "none", "auto"),
             "functions": bool(self.functions),
-            "modalities": any(kind != "text" for kind in self.modalities or ()),
+            "modalities": "audio" in (self.modalities or ()),
             "moderation": self.moderation is not None,
             "verbosity": self.verbosity in ("low", "high"),
             "web_search_options": self.web_search_options is not None,
         }
+        instead = {"functions": "use 'tools'", "function_call": "use 'tool_choice'"}
         for name, is_asked in asked.items():
             if is_asked:
-                instead = {"functions": "use 'tools'", "function_call": "use 'tool_choice'"}
-                raise InvalidRequest(
-                    f"'{name}' is not supported by this server: "
-                    f"{instead.get(name, 'leave it out')}.",
-                    param=name,
-                    code="unsupported_parameter",
-                )
+                raise unsupported(name, instead.get(name, "leave it out"))
+        self.check_stream()
         if self.top_logprobs is not None and not self.logprobs:
             raise InvalidRequest(
                 "'top_logprobs' needs 'logprobs' to be true.", param="top_logprobs"
@@ -100,13 +110,17 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
         Raises:
             InvalidRequest: The messages or the tools are not right.
         """
-        return ChatPrompt(
+        prompt = ChatPrompt(
             messages=conversation(self.messages),
             tools=for_template(self.tools or []),
             template_kwargs=template_kwargs(
-                self.chat_template_kwargs, self.reasoning_effort, self.thinking_budget
+                self.for_template(), self.reasoning_effort, self.thinking_budget
             ),
         )
+        last = self.messages[-1]
+        if isinstance(last, AssistantMessage) and (last.prefix or last.partial):
+            return gone_on_with(prompt, f"messages[{len(self.messages) - 1}]")
+        return self.continued(prompt)
 
     def choice(self) -> ToolChoice:
         """Return whether the model may, must or must not call the tools.
@@ -120,7 +134,7 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
         """Return how many tokens the thinking may have, if that is bounded."""
         if self.thinking_budget is not None:
             return self.thinking_budget
-        wanted = (self.chat_template_kwargs or {}).get("enable_thinking")
+        wanted = self.for_template().get("enable_thinking")
         budget = _BUDGETS.get(self.reasoning_effort) if self.reasoning_effort else None
         return None if budget == 0 and wanted else budget
 
@@ -132,7 +146,6 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
             max_tokens=self.max_completion_tokens or self.max_tokens,
             stop=self.stops,
             logprobs=(self.top_logprobs or 0) if self.logprobs else None,
-            logit_bias=self.logit_bias,
         )
 
 

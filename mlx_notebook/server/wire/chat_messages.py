@@ -93,7 +93,10 @@ class UserMessage(Struct, tag_field="role", tag="user"):
 
 
 class AssistantMessage(Struct, tag_field="role", tag="assistant"):
-    """What a model answered; its thinking goes by either name."""
+    """What a model answered; its thinking goes by either name.
+
+    `prefix` (Mistral, DeepSeek) and `partial` (Moonshot) have the answer go on with it.
+    """
 
     content: MessageContent | None = None
     name: str | None = None
@@ -103,6 +106,8 @@ class AssistantMessage(Struct, tag_field="role", tag="assistant"):
     reasoning: str | None = None
     audio: Any = None
     function_call: Any = None
+    prefix: bool | None = None
+    partial: bool | None = None
 
 
 class ToolMessage(Struct, tag_field="role", tag="tool"):

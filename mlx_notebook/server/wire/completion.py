@@ -10,6 +10,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from mlx_notebook import messages as words
 from mlx_notebook.messages import FinishReason
+from mlx_notebook.server.wire.prompt_tokens import PromptTokens
 
 
 class PromptTokensDetails(Struct):
@@ -119,10 +120,11 @@ class Choice(Struct):
     message: AnswerMessage
     finish_reason: FinishReason
     logprobs: ChoiceLogprobs | None = None
+    token_ids: list[int] | UnsetType = UNSET
 
 
 class ChatCompletion(Struct):
-    """A whole answer."""
+    """A whole answer; the last two are there where the request asked for them."""
 
     id: str
     created: int
@@ -131,6 +133,8 @@ class ChatCompletion(Struct):
     usage: CompletionUsage
     system_fingerprint: str
     object: Literal["chat.completion"] = "chat.completion"
+    prompt_token_ids: list[int] | UnsetType = UNSET
+    prompt_logprobs: PromptTokens | UnsetType = UNSET
 
 
 class FunctionDelta(Struct):
@@ -166,10 +170,14 @@ class ChunkChoice(Struct):
     delta: Delta
     logprobs: ChoiceLogprobs | None = None
     finish_reason: FinishReason | None = None
+    token_ids: list[int] | UnsetType = UNSET
 
 
 class ChatCompletionChunk(Struct):
-    """One `data:` line of a stream; the last one, with no choices, carries `usage` if asked."""
+    """One `data:` line of a stream; the last one, with no choices, carries `usage` if asked.
+
+    The first one tells `prompt_token_ids` if asked.
+    """
 
     id: str
     created: int
@@ -178,6 +186,7 @@ class ChatCompletionChunk(Struct):
     system_fingerprint: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
     usage: CompletionUsage | UnsetType | None = UNSET
+    prompt_token_ids: list[int] | UnsetType = UNSET
 
 
 class ChunkEncoder:
@@ -202,9 +211,18 @@ class ChunkEncoder:
         encoded = self._encoder.encode(text)
         return b'%b%d,"delta":{"content":%b%b' % (self._head, row, encoded, self._tail)
 
-    def choice(self, choice: ChunkChoice) -> bytes:
-        """Return the event of one choice's news."""
+    def choice(
+        self,
+        choice: ChunkChoice,
+        usage: words.Usage | None = None,
+        prompt: list[int] | None = None,
+    ) -> bytes:
+        """Return the event of one choice's news, with the counts so far and the prompt's tokens."""
         chunk = msgspec.structs.replace(self._empty, choices=[choice])
+        if usage is not None:
+            chunk.usage = CompletionUsage.of(usage)
+        if prompt is not None:
+            chunk.prompt_token_ids = prompt
         return b"data: %b\n\n" % self._encoder.encode(chunk)
 
     def usage(self, usage: words.Usage) -> bytes:

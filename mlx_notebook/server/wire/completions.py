@@ -11,13 +11,24 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from mlx_notebook.messages import FinishReason, Sampling, TokenLogprob
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.completion import CompletionUsage
-from mlx_notebook.server.wire.formats import CompletionParameters, StreamOptions
+from mlx_notebook.server.wire.formats import CompletionParameters
+from mlx_notebook.server.wire.parameters import unsupported
+from mlx_notebook.server.wire.prompt_tokens import PromptTokens
+from mlx_notebook.server.wire.sampling import TokenId
 
 _DEFAULT_MAX_TOKENS = 16
-TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+_UNUSED = frozenset(
+    (
+        *("chat_template_kwargs", "enable_thinking", "include_reasoning", "user"),
+        *("add_generation_prompt", "stream_options.include_obfuscation"),
+    )
+)
 TextOrTokens = str | list[TokenId]
+# Empty ones are refused by `separate`, which names the place; the description says so, too.
+_Text = Annotated[str, Meta(extra_json_schema={"minLength": 1})]
+_Tokens = Annotated[list[TokenId], Meta(extra_json_schema={"minItems": 1})]
 # One text, its tokens, several texts, or the tokens of several.
-Inputs = str | Annotated[list[str | TokenId | list[TokenId]], Meta(min_length=1, max_length=2048)]
+Inputs = _Text | Annotated[list[_Text | TokenId | _Tokens], Meta(min_length=1, max_length=2048)]
 
 
 class CompletionRequest(CompletionParameters, kw_only=True):
@@ -34,9 +45,11 @@ class CompletionRequest(CompletionParameters, kw_only=True):
     echo: bool | None = None
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     suffix: str | None = None
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
     user: str | None = None
+
+    def unused(self) -> frozenset[str]:
+        """Return the parameters that are checked and of no consequence."""
+        return _UNUSED
 
     def check(self) -> None:
         """Refuse what this server does not have.
@@ -46,15 +59,13 @@ class CompletionRequest(CompletionParameters, kw_only=True):
         """
         asked = {
             "best_of": self.best_of is not None and self.best_of != (self.n or 1),
+            "continue_final_message": bool(self.continue_final_message),
             "suffix": bool(self.suffix),
         }
         for name, is_asked in asked.items():
             if is_asked:
-                raise InvalidRequest(
-                    f"'{name}' is not supported by this server: leave it out.",
-                    param=name,
-                    code="unsupported_parameter",
-                )
+                raise unsupported(name)
+        self.check_stream()
 
     def sampling(self) -> Sampling:
         """Return how tokens are to be chosen."""
@@ -64,7 +75,6 @@ class CompletionRequest(CompletionParameters, kw_only=True):
             max_tokens=_DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens,
             stop=self.stops,
             logprobs=self.logprobs,
-            logit_bias=self.logit_bias,
         )
 
 
@@ -112,6 +122,9 @@ class TextChoice(Struct):
     text: str
     logprobs: TextLogprobs | None = None
     finish_reason: FinishReason | None = None
+    token_ids: list[int] | UnsetType = UNSET
+    prompt_token_ids: list[int] | UnsetType = UNSET
+    prompt_logprobs: PromptTokens | UnsetType = UNSET
 
 
 class TextCompletion(Struct):
@@ -140,13 +153,16 @@ class LogprobList:
             top.setdefault(token.token, token.logprob)
             self._add(token.token, token.logprob, top)
 
-    def add_prompt(self, first: str, tokens: list[TokenLogprob | None]) -> None:
-        """Take a prompt's tokens in; `first` is the one that has no log probability."""
+    def add_prompt(self, first: str, tokens: list[TokenLogprob | None], count: int) -> None:
+        """Take a prompt's tokens in with `count` alternatives each.
+
+        `first` is the one that has no log probability.
+        """
         for token in tokens:
             if token is None:
                 self._add(first, None, None)
             else:
-                self.add([token])
+                self.add([msgspec.structs.replace(token, top=token.top[:count])])
 
     def taken(self) -> TextLogprobs:
         """Return what has come since the last time."""

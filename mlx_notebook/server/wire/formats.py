@@ -20,7 +20,9 @@ class TextFormat(Struct, tag_field="type", tag="text"):
 
 
 class JsonObjectFormat(Struct, tag_field="type", tag="json_object"):
-    """Any JSON object."""
+    """Any JSON object, or, as llama.cpp has it, one that fits a schema."""
+
+    schema: dict[str, Any] | None = None
 
 
 class JsonSchema(Struct):
@@ -59,27 +61,32 @@ class StructuredOutputs(Struct, kw_only=True):
 
 
 class StreamOptions(Struct):
-    """`include_usage` adds a last chunk with the token counts."""
+    """What a stream tells beside the answer.
 
-    include_usage: bool = False
+    `include_usage` adds a last chunk with the token counts, `continuous_usage_stats` (vLLM's) the
+    counts so far to every chunk. `include_obfuscation` would pad events to one size, which this
+    server does not do.
+    """
+
+    include_usage: bool | None = None
+    continuous_usage_stats: bool | None = None
+    include_obfuscation: bool | None = None
 
 
-class CompletionParameters(LocalSampling, kw_only=True):
-    """What OpenAI's two completion endpoints share, with what vLLM adds to both."""
+class FormatParameters(LocalSampling, kw_only=True):
+    """What the answer must look like, in the words of vLLM and llama.cpp; for every endpoint.
 
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    logit_bias: dict[Annotated[int, Meta(ge=0)], Annotated[float, Meta(ge=-100, le=100)]] | None = (
-        None
-    )
-    stop: StopText | Annotated[list[StopText], Meta(max_length=16)] | None = None
+    `json_schema` is a schema, `grammar` GBNF or Lark; `structured_outputs` has all forms, and
+    `guided_*` are its older names.
+    """
 
-    response_format: ResponseFormat | None = None
     structured_outputs: StructuredOutputs | None = None
     guided_json: Schema | None = None
     guided_regex: str | None = None
     guided_choice: Choices | None = None
     guided_grammar: str | None = None
+    json_schema: Schema | None = None
+    grammar: str | None = None
 
     def output_format(self) -> OutputFormat | None:
         """Return what the answer must look like, if anything is asked of it.
@@ -87,7 +94,7 @@ class CompletionParameters(LocalSampling, kw_only=True):
         Raises:
             InvalidRequest: More than one thing is asked, or one that cannot be enforced.
         """
-        asked = [*self._asked()]
+        asked = [*self.own_format(), *self._local_formats()]
         if len(asked) > 1:
             (first, _), (second, _) = asked[:2]
             raise InvalidRequest(
@@ -96,28 +103,24 @@ class CompletionParameters(LocalSampling, kw_only=True):
             )
         return asked[0][1] if asked else None
 
-    @property
-    def stops(self) -> list[str]:
-        """The stop texts as a list."""
-        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+    def own_format(self) -> list[tuple[str, OutputFormat]]:
+        """Return what the API's own parameters ask for, with their names."""
+        return []
 
-    def _asked(self) -> list[tuple[str, OutputFormat]]:
+    def _local_formats(self) -> list[tuple[str, OutputFormat]]:
         asked: list[tuple[str, OutputFormat]] = []
-        match self.response_format:
-            case JsonObjectFormat():
-                asked.append(("response_format", OutputFormat(kind="json_object")))
-            case JsonSchemaFormat(json_schema=JsonSchema(schema=None)):
-                asked.append(("response_format", OutputFormat(kind="json_object")))
-            case JsonSchemaFormat(json_schema=given):
-                format = OutputFormat(kind="json_schema", value=given.schema)
-                asked.append(("response_format", format))
-        legacy = StructuredOutputs(
+        older = StructuredOutputs(
             json=self.guided_json,
             regex=self.guided_regex,
             choice=self.guided_choice,
             grammar=self.guided_grammar,
         )
-        asked += [(f"guided_{name}", format) for name, format in _forms(legacy, "guided_")]
+        asked += [(f"guided_{name}", format) for name, format in _forms(older, "guided_")]
+        if self.json_schema is not None:
+            schema = _schema(self.json_schema, "json_schema")
+            asked.append(("json_schema", OutputFormat(kind="json_schema", value=schema)))
+        if self.grammar:
+            asked.append(("grammar", OutputFormat(kind="grammar", value=self.grammar)))
         if self.structured_outputs is not None:
             path = "structured_outputs"
             forms = _forms(self.structured_outputs, f"{path}.")
@@ -128,6 +131,59 @@ class CompletionParameters(LocalSampling, kw_only=True):
                 )
             asked += [(f"{path}.{name}", format) for name, format in forms]
         return asked
+
+
+class CompletionParameters(FormatParameters, kw_only=True):
+    """What OpenAI's two completion endpoints share."""
+
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    stop: StopText | Annotated[list[StopText], Meta(max_length=16)] | None = None
+    response_format: ResponseFormat | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    @property
+    def stops(self) -> list[str]:
+        """The stop texts as a list."""
+        return [self.stop] if isinstance(self.stop, str) else self.stop or []
+
+    def own_format(self) -> list[tuple[str, OutputFormat]]:
+        """Return what `response_format` asks for."""
+        match self.response_format:
+            case (
+                JsonObjectFormat(schema=None)
+                | JsonSchemaFormat(json_schema=JsonSchema(schema=None))
+            ):
+                format = OutputFormat(kind="json_object")
+            case JsonObjectFormat(schema=schema):
+                format = OutputFormat(kind="json_schema", value=schema)
+            case JsonSchemaFormat(json_schema=given):
+                format = OutputFormat(kind="json_schema", value=given.schema)
+            case _:
+                return []
+        return [("response_format", format)]
+
+    def check_stream(self) -> None:
+        """Refuse options of a stream where there is none.
+
+        Raises:
+            InvalidRequest: `stream_options` came without `stream`.
+        """
+        if self.stream_options is not None and not self.stream:
+            raise lonely_stream_options()
+
+
+def json_format(schema: dict[str, Any] | None) -> OutputFormat:
+    """Return what asks for JSON that fits a schema, or for any JSON object."""
+    if schema is None:
+        return OutputFormat(kind="json_object")
+    return OutputFormat(kind="json_schema", value=schema)
+
+
+def lonely_stream_options() -> InvalidRequest:
+    """Return the error for `stream_options` without `stream`."""
+    return InvalidRequest("'stream_options' needs 'stream' to be true.", param="stream_options")
 
 
 def _forms(given: StructuredOutputs, prefix: str) -> list[tuple[str, OutputFormat]]:

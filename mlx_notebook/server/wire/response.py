@@ -9,6 +9,7 @@ from typing import Any, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from mlx_notebook import messages as words
+from mlx_notebook.server.wire.prompt_tokens import PromptTokens
 from mlx_notebook.server.wire.responses import ReasoningOptions, ResponsesRequest
 
 _TOOL = {"description": None, "parameters": None, "strict": True}
@@ -175,6 +176,10 @@ class Response(Struct, kw_only=True):
     truncation: Literal["auto", "disabled"] = "disabled"
     usage: ResponseUsage | None = None
     user: str | None = None
+    # Where the request asked for them.
+    prompt_token_ids: list[int] | UnsetType = UNSET
+    token_ids: list[int] | UnsetType = UNSET
+    prompt_logprobs: PromptTokens | UnsetType = UNSET
 
     @classmethod
     def to(

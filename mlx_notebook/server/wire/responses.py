@@ -3,17 +3,26 @@
 Format: https://platform.openai.com/docs/api-reference/responses/create.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from mlx_notebook.messages import OutputFormat, Sampling, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.wire.chat import CacheRetention
 from mlx_notebook.server.wire.decode import converted
-from mlx_notebook.server.wire.formats import JsonObjectFormat, TextFormat
+from mlx_notebook.server.wire.formats import (
+    FormatParameters,
+    JsonObjectFormat,
+    TextFormat,
+    json_format,
+    lonely_stream_options,
+)
+from mlx_notebook.server.wire.metadata import Metadata
+from mlx_notebook.server.wire.parameters import unsupported
 from mlx_notebook.server.wire.response_items import Item
-from mlx_notebook.server.wire.sampling import LocalSampling, StopText, checked_template_kwargs
+from mlx_notebook.server.wire.sampling import StopText
 
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Includable = Literal[
@@ -26,9 +35,19 @@ Includable = Literal[
     "reasoning.encrypted_content",
     "message.output_text.logprobs",
 ]
-_MetadataKey = Annotated[str, Meta(max_length=64)]
-_MetadataValue = Annotated[str, Meta(max_length=512)]
-Metadata = Annotated[dict[_MetadataKey, _MetadataValue], Meta(max_length=16)]
+INCLUDABLE: tuple[str, ...] = get_args(Includable)
+
+# What hosted servers have and this one does not.
+_UNSUPPORTED = (
+    *("access_programs", "background_options", "context_management", "conversation", "image"),
+    *("moderation", "personality", "prompt"),
+)
+_UNUSED = frozenset(
+    (
+        *("prompt_cache_options", "prompt_cache_retention", "service_tier"),
+        *("stream_options.include_obfuscation",),
+    )
+)
 
 
 class FunctionTool(Struct, omit_defaults=True):
@@ -49,6 +68,21 @@ class FunctionTool(Struct, omit_defaults=True):
         if self.strict:
             function["strict"] = True
         return {"type": "function", "function": function}
+
+
+# A tool as it was given, since the response tells it again; `function_tools` checks it.
+_Tool = Annotated[
+    dict[str, Any],
+    Meta(
+        extra_json_schema={
+            "properties": {
+                "type": {"const": "function"},
+                "name": {"type": "string", "minLength": 1, "maxLength": 128},
+            },
+            "required": ["type", "name"],
+        }
+    ),
+]
 
 
 class NamedFunction(Struct, tag_field="type", tag="function"):
@@ -83,12 +117,15 @@ class TextOptions(Struct):
 class ReasoningOptions(Struct):
     """How the model should think, and whether it is told as a `summary` or as it is.
 
-    A summary here is the whole thinking: nothing is left out of it.
+    A summary here is the whole thinking: nothing is left out of it. What the model thought in
+    earlier turns is up to its template (`context`).
     """
 
     effort: Effort | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
+    context: Literal["auto", "current_turn", "all_turns"] | UnsetType | None = UNSET
+    mode: str | UnsetType = UNSET
 
 
 class StreamOptions(Struct):
@@ -97,14 +134,7 @@ class StreamOptions(Struct):
     include_obfuscation: bool | None = None
 
 
-# What hosted servers have and this one does not.
-_UNSUPPORTED = (
-    *("access_programs", "background_options", "context_management", "conversation", "image"),
-    *("moderation", "prompt"),
-)
-
-
-class ResponsesRequest(LocalSampling, kw_only=True):
+class ResponsesRequest(FormatParameters, kw_only=True):
     """Items to be answered; everything but `input` is optional.
 
     Without `model` the server's default model answers. Without `max_output_tokens` the rest of
@@ -129,7 +159,7 @@ class ResponsesRequest(LocalSampling, kw_only=True):
     stop: StopText | Annotated[list[StopText], Meta(max_length=16)] | None = None
     thinking_budget: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
 
-    tools: list[dict[str, Any]] | None = None
+    tools: list[_Tool] | None = None
     tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
     max_tool_calls: Annotated[int, Meta(ge=1)] | None = None
@@ -141,7 +171,9 @@ class ResponsesRequest(LocalSampling, kw_only=True):
     user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    service_tier: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: CacheRetention | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
 
     # Taken only where they ask for nothing.
     access_programs: Any = None
@@ -150,7 +182,12 @@ class ResponsesRequest(LocalSampling, kw_only=True):
     conversation: Any = None
     image: Any = None
     moderation: Any = None
+    personality: Any = None
     prompt: Any = None
+
+    def unused(self) -> frozenset[str]:
+        """Return the parameters that are checked and of no consequence."""
+        return _UNUSED
 
     def check(self) -> None:
         """Refuse what this server does not have.
@@ -160,11 +197,14 @@ class ResponsesRequest(LocalSampling, kw_only=True):
         """
         asked = {name: getattr(self, name) not in (None, []) for name in _UNSUPPORTED}
         asked["text.verbosity"] = bool(self.text and self.text.verbosity in ("low", "high"))
-        options = self.stream_options
-        asked["stream_options.include_obfuscation"] = bool(options and options.include_obfuscation)
+        if self.reasoning is not None:
+            asked["reasoning.context"] = self.reasoning.context in ("current_turn", "all_turns")
+            asked["reasoning.mode"] = self.reasoning.mode not in (UNSET, "standard")
         for name, is_asked in asked.items():
             if is_asked:
                 raise unsupported(name)
+        if self.stream_options is not None and not self.stream:
+            raise lonely_stream_options()
         if self.background and self.store is False:
             raise InvalidRequest(
                 "A background response must be stored to be found again: leave 'store' out.",
@@ -230,14 +270,12 @@ class ResponsesRequest(LocalSampling, kw_only=True):
             )
         return ToolChoice(mode=mode, names=names, parallel=parallel)
 
-    def output_format(self) -> OutputFormat | None:
-        """Return what the answer's text must look like, if anything is asked of it."""
+    def own_format(self) -> list[tuple[str, OutputFormat]]:
+        """Return what `text.format` asks for."""
         match self.text.format if self.text else None:
-            case JsonObjectFormat():
-                return OutputFormat(kind="json_object")
-            case NamedSchemaFormat() as format:
-                return OutputFormat(kind="json_schema", value=format.schema)
-        return None
+            case JsonObjectFormat(schema=schema) | NamedSchemaFormat(schema=schema):
+                return [("text.format", json_format(schema))]
+        return []
 
     def template_kwargs(self) -> dict[str, Any]:
         """Return what the chat template is told beside messages and tools.
@@ -245,13 +283,14 @@ class ResponsesRequest(LocalSampling, kw_only=True):
         Raises:
             InvalidRequest: The request sets what is no variable of a template.
         """
-        kwargs = checked_template_kwargs(self.chat_template_kwargs)
+        kwargs = self.for_template()
         effort = self.reasoning.effort if self.reasoning else None
         if effort is not None:
             kwargs.setdefault("enable_thinking", effort not in ("none", "minimal"))
-            if effort in ("low", "medium", "high"):
+            if effort not in ("none", "minimal"):
                 # Harmony's templates (gpt-oss) tell the model.
-                kwargs.setdefault("reasoning_effort", effort)
+                known = effort if effort in ("low", "medium") else "high"
+                kwargs.setdefault("reasoning_effort", known)
         return kwargs
 
     def sampling(self) -> Sampling:
@@ -283,15 +322,6 @@ class ResponsesRequest(LocalSampling, kw_only=True):
                 param="tool_choice",
             )
         return str(name)
-
-
-def unsupported(name: str) -> InvalidRequest:
-    """Return the error for a parameter that this server does not have."""
-    return InvalidRequest(
-        f"'{name}' is not supported by this server: leave it out.",
-        param=name,
-        code="unsupported_parameter",
-    )
 
 
 DECODER = msgspec.json.Decoder(ResponsesRequest)

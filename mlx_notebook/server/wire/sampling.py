@@ -1,13 +1,19 @@
 """What local models take beside the parameters of an API, through `extra_body` of its SDK."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
-from msgspec import Meta, Struct
+from msgspec import Meta, structs
 
-from mlx_notebook.messages import RESERVED_KWARGS, Sampling
+from mlx_notebook.messages import RESERVED_KWARGS, ChatPrompt, Sampling
 from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.wire.foreign import GENERATION, Foreign
+from mlx_notebook.server.wire.parameters import Parameters
 
 StopText = Annotated[str, Meta(min_length=1, max_length=4096)]
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+Penalty = Annotated[float, Meta(gt=0, le=100)]
+BadWord = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 def checked_template_kwargs(given: dict[str, Any] | None) -> dict[str, Any]:
@@ -27,18 +33,75 @@ def checked_template_kwargs(given: dict[str, Any] | None) -> dict[str, Any]:
     return dict(given or {})
 
 
-class LocalSampling(Struct, kw_only=True):
-    """Sampling parameters of this server; `None` leaves them to the model's own settings."""
+class LocalSampling(Parameters, kw_only=True):
+    """Parameters of this server for every endpoint that generates; `None` leaves them open.
+
+    `stop_token_ids` end the answer and are no part of it. `bad_words` are never completed.
+    `allowed_token_ids` are the only tokens that may be chosen. `repeat_penalty` is llama.cpp's
+    name of `repetition_penalty`. `typical_p` keeps the tokens that are about as likely as is
+    typical, `xtc_*` now and then drops the likeliest ones.
+
+    `truncate_prompt_tokens` feeds that many of the prompt's last tokens (-1: as many as leave room
+    for the answer). With `continue_final_message` and `add_generation_prompt: false` the answer
+    goes on with the last message, which is the assistant's. `enable_thinking` says whether the
+    model thinks, `include_reasoning: false` leaves its thinking out of the answer.
+    `return_token_ids` and `prompt_logprobs` add what their names say.
+    """
 
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     top_k: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0, le=100)] | None = None
+    typical_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    xtc_probability: Annotated[float, Meta(ge=0, le=1)] | None = None
+    xtc_threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repetition_penalty: Penalty | None = None
+    repeat_penalty: Penalty | None = None
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
+    logit_bias: dict[TokenId, Annotated[float, Meta(ge=-100, le=100)]] | None = None
     ignore_eos: bool | None = None
     min_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    stop_token_ids: Annotated[list[TokenId], Meta(max_length=128)] | None = None
+    bad_words: Annotated[list[BadWord], Meta(max_length=128)] | None = None
+    allowed_token_ids: Annotated[list[TokenId], Meta(min_length=1, max_length=65536)] | None = None
+    truncate_prompt_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    enable_thinking: bool | None = None
+    add_generation_prompt: bool | None = None
+    continue_final_message: bool | None = None
+    include_reasoning: bool | None = None
+    return_token_ids: bool | None = None
+    prompt_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+
+    @classmethod
+    def foreign(cls) -> Mapping[str, Foreign]:
+        """Return what is refused, by name."""
+        return GENERATION
+
+    def for_template(self) -> dict[str, Any]:
+        """Return what the request tells the chat template itself.
+
+        Raises:
+            InvalidRequest: It sets what is no variable of a template.
+        """
+        thinks = {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
+        return {**thinks, **checked_template_kwargs(self.chat_template_kwargs)}
+
+    def continued(self, prompt: ChatPrompt) -> ChatPrompt:
+        """Return a prompt whose last message is to be gone on with, if that is asked for.
+
+        Raises:
+            InvalidRequest: The last message cannot be gone on with.
+        """
+        if not self.continue_final_message:
+            opens = self.add_generation_prompt is not False
+            return structs.replace(prompt, add_generation_prompt=opens)
+        if self.add_generation_prompt:
+            raise InvalidRequest(
+                "'continue_final_message' needs 'add_generation_prompt' to be false.",
+                param="add_generation_prompt",
+            )
+        return gone_on_with(prompt, "continue_final_message")
 
     def sampled(
         self,
@@ -48,22 +111,65 @@ class LocalSampling(Struct, kw_only=True):
         max_tokens: int | None,
         stop: list[str],
         logprobs: int | None = None,
-        logit_bias: dict[int, float] | None = None,
     ) -> Sampling:
-        """Return how tokens are to be chosen, together with the API's own parameters."""
+        """Return how tokens are to be chosen, together with the API's own parameters.
+
+        Raises:
+            InvalidRequest: Two names of one parameter differ.
+        """
+        penalty, other = self.repetition_penalty, self.repeat_penalty
+        if None not in (penalty, other) and penalty != other:
+            raise InvalidRequest(
+                "'repeat_penalty' is another name of 'repetition_penalty', and the two differ: "
+                "send one of them.",
+                param="repeat_penalty",
+            )
         return Sampling(
             temperature=temperature,
             top_p=top_p,
             top_k=0 if self.top_k == -1 else self.top_k,
             min_p=self.min_p,
-            repetition_penalty=self.repetition_penalty,
+            typical_p=1.0 if self.typical_p is None else self.typical_p,
+            xtc_probability=self.xtc_probability or 0.0,
+            xtc_threshold=0.1 if self.xtc_threshold is None else self.xtc_threshold,
+            repetition_penalty=other if penalty is None else penalty,
             presence_penalty=self.presence_penalty or 0.0,
             frequency_penalty=self.frequency_penalty or 0.0,
-            logit_bias=logit_bias or {},
+            logit_bias=self.logit_bias or {},
             seed=self.seed,
             max_tokens=max_tokens,
             min_tokens=self.min_tokens or 0,
             stop=stop,
+            stop_token_ids=self.stop_token_ids or [],
+            bad_words=self.bad_words or [],
+            allowed_token_ids=self.allowed_token_ids,
             ignore_eos=bool(self.ignore_eos),
             logprobs=logprobs,
         )
+
+
+def gone_on_with(prompt: ChatPrompt, param: str) -> ChatPrompt:
+    """Return a prompt whose last message the model goes on with.
+
+    Raises:
+        InvalidRequest: That message is not the assistant's, says nothing, or makes a call; `param`
+            is the parameter at fault.
+    """
+    last = prompt.messages[-1]
+    if last["role"] != "assistant":
+        raise InvalidRequest(
+            f"'{param}' needs a last message of the role 'assistant', with which the answer goes "
+            "on.",
+            param=param,
+        )
+    if last.get("tool_calls"):
+        raise InvalidRequest(
+            "The last message makes a tool call, and cannot be gone on with: send the call's "
+            "result.",
+            param=param,
+        )
+    if not (last["content"] or last.get("reasoning_content")):
+        raise InvalidRequest(
+            "The last message is empty: leave it out, or say how the answer begins.", param=param
+        )
+    return structs.replace(prompt, add_generation_prompt=False, continues=True)

@@ -13,8 +13,8 @@ from mlx_notebook.messages import ChatPrompt, Prompt, TextPrompt
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.chat import Effort, template_kwargs
 from mlx_notebook.server.wire.chat_messages import Message, conversation
-from mlx_notebook.server.wire.completions import TokenId
-from mlx_notebook.server.wire.tools import Tool, for_template
+from mlx_notebook.server.wire.sampling import TokenId
+from mlx_notebook.server.wire.tools import DescribedTool, for_template
 
 _ModelName = Annotated[str, Meta(max_length=512)]
 
@@ -23,7 +23,7 @@ class TemplateRequest(Struct, kw_only=True):
     """A chat, to be shown as the text that the model is fed."""
 
     messages: Annotated[list[Message], Meta(min_length=1)]
-    tools: list[Tool] | None = None
+    tools: list[DescribedTool] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     reasoning_effort: Effort | None = None
     add_generation_prompt: bool = True
@@ -47,7 +47,7 @@ class TokenizeRequest(Struct, kw_only=True):
 
     content: str | None = None
     messages: Annotated[list[Message], Meta(min_length=1)] | None = None
-    tools: list[Tool] | None = None
+    tools: list[DescribedTool] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
     reasoning_effort: Effort | None = None
     add_generation_prompt: bool = True

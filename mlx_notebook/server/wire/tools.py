@@ -30,6 +30,18 @@ class Tool(Struct):
     type: str = "function"
 
 
+# `for_template` says more clearly what is wrong with a tool; the description only names the shape.
+DescribedTool = Annotated[
+    Tool,
+    Meta(
+        extra_json_schema={
+            "properties": {"type": {"const": "function"}, "function": {"type": "object"}},
+            "required": ["function"],
+        }
+    ),
+]
+
+
 class ToolName(Struct):
     """A tool named by a choice."""
 

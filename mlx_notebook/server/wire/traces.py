@@ -93,7 +93,8 @@ class Trace(Struct, kw_only=True):
     """Everything about one request.
 
     `messages`, `tools` and `options` are what the engine was told, `prompt` what the chat template
-    made of it (or the text or token ids that were fed as they are).
+    made of it (or the text or token ids that were fed as they are). `ignored` are the request's
+    parameters that nothing here uses.
     """
 
     id: str
@@ -110,6 +111,7 @@ class Trace(Struct, kw_only=True):
     usage: TracedUsage | None = None
     timings: TracedTimings | None = None
     error: TracedError | None = None
+    ignored: list[str] = []
 
     def summary(self) -> TraceSummary:
         """Return the trace's line in the list."""

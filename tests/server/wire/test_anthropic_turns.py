@@ -24,6 +24,9 @@ def user(*content: Any) -> dict[str, Any]:
     return {"role": "user", "content": content[0] if isinstance(content[0], str) else content}
 
 
+DOCUMENT = {"type": "document", "source": {"type": "text", "data": "x", "media_type": "text/plain"}}
+
+
 def assistant(*content: Any) -> dict[str, Any]:
     return {"role": "assistant", "content": list(content)}
 
@@ -113,6 +116,13 @@ def test_thinking_and_effort_reach_the_template() -> None:
     assert disabled.prompt().template_kwargs == {"enable_thinking": False}
 
 
+def test_an_answer_that_has_begun_is_gone_on_with() -> None:
+    prompt = request(user("Hi"), assistant(text("I say"))).prompt()
+    assert prompt.continues
+    assert not prompt.add_generation_prompt
+    assert prompt.messages[-1] == {"role": "assistant", "content": "I say"}
+
+
 @pytest.mark.parametrize(
     ("turn", "param"),
     [
@@ -135,7 +145,13 @@ def test_thinking_and_effort_reach_the_template() -> None:
         (user(USE), "messages[1].content[0]"),
         (user({"type": "server_tool_use"}), "messages[1].content[0].type"),
         ({"role": "king", "content": "Hi"}, "messages[1].role"),
-        (assistant(text("I say")), "messages"),
+        (assistant(text("I say ")), "messages[1].content"),
+        (assistant(text("")), "messages[1]"),
+        (assistant(USE), "messages[1]"),
+        (
+            user({**DOCUMENT, "citations": {"enabled": True}}),
+            "messages[1].content[0].citations",
+        ),
     ],
 )
 def test_a_block_that_cannot_stand_there_is_named(turn: dict[str, Any], param: str) -> None:

@@ -156,6 +156,18 @@ def test_effort_and_budget_turn_thinking_on_and_off(
         ({"structured_outputs": {"json": "{"}}, "structured_outputs.json"),
         ({"structured_outputs": {"structural_tag": "{}"}}, "structured_outputs.structural_tag"),
         ({"guided_regex": "a", "guided_choice": ["b"]}, "guided_choice"),
+        ({"json_schema": SCHEMA, "grammar": "root ::= [a-z]"}, "grammar"),
+        ({"json_schema": "{"}, "json_schema"),
+        ({"repeat_penalty": 1.1, "repetition_penalty": 1.2}, "repeat_penalty"),
+        ({"stream_options": {"include_usage": True}}, "stream_options"),
+        ({"service_tier": "banana"}, "service_tier"),
+        ({"metadata": {"a": 1}}, "metadata"),
+        ({"allowed_token_ids": []}, "allowed_token_ids"),
+        ({"continue_final_message": True}, "continue_final_message"),
+        (
+            {"continue_final_message": True, "add_generation_prompt": True},
+            "add_generation_prompt",
+        ),
         (
             {"response_format": {"type": "json_object"}, "structured_outputs": {"regex": "a"}},
             "structured_outputs.regex",
@@ -168,22 +180,8 @@ def test_what_cannot_be_done_is_refused_by_name(parameters: dict[str, Any], para
         asked.prompt()
         asked.choice()
         asked.output_format()
+        asked.sampling()
 
     with pytest.raises(InvalidRequest) as caught:
         ask()
     assert caught.value.param == param
-
-
-def test_parameters_without_consequence_are_taken() -> None:
-    request(
-        prediction={"type": "content", "content": "x"},
-        store=True,
-        metadata={"a": "b"},
-        user="ann",
-        service_tier="flex",
-        safety_identifier="s",
-        prompt_cache_key="k",
-        verbosity="medium",
-        modalities=["text"],
-        stream_options={"include_usage": True, "include_obfuscation": False},
-    )

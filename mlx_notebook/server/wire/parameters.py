@@ -1,0 +1,80 @@
+"""What becomes of each parameter of a request: used, passed over and listed, or refused."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.wire.foreign import Foreign
+
+HEADER = "x-mlx-ignored-parameters"
+# The list goes into a response header, which clients and proxies bound.
+_MOST_NAMES, _LONGEST_NAME = 32, 64
+
+_MEMBERS = msgspec.json.Decoder(dict[str, Raw])
+
+
+class Parameters(Struct, kw_only=True):
+    """A request's parameters."""
+
+    def unused(self) -> frozenset[str]:
+        """Return those that are checked and change nothing here, nested ones as `options.name`."""
+        return frozenset()
+
+    @classmethod
+    def foreign(cls) -> Mapping[str, Foreign]:
+        """Return those of other servers that are refused."""
+        return {}
+
+
+def ignored(body: bytes, request: Any) -> list[str]:
+    """Return the parameters of a request that nothing here uses, nested ones as `options.name`.
+
+    `body` is the JSON that `request` was decoded from.
+
+    Raises:
+        InvalidRequest: One of them would change the answer; `param` names it.
+    """
+    if not isinstance(request, Struct):
+        return []
+    names = list(_ignored(body, request, request, ""))
+    return [_printable(name) for name in names[:_MOST_NAMES]]
+
+
+def unsupported(name: str, instead: str = "leave it out") -> InvalidRequest:
+    """Return the error for a parameter that this server does not have."""
+    return InvalidRequest(
+        f"'{name}' is not supported by this server: {instead}.",
+        param=name,
+        code="unsupported_parameter",
+    )
+
+
+def _ignored(data: bytes | Raw, given: Struct, request: Struct, path: str) -> Iterator[str]:
+    fields = dict(zip(given.__struct_encode_fields__, given.__struct_fields__, strict=True))
+    unused = request.unused() if isinstance(request, Parameters) else frozenset()
+    foreign = given.foreign() if isinstance(given, Parameters) else {}
+    for name, raw in _MEMBERS.decode(data).items():
+        where = path + name
+        if name in fields:
+            value = getattr(given, fields[name])
+            if isinstance(value, Struct):
+                yield from _ignored(raw, value, request, f"{where}.")
+            if where in unused and value not in (None, False):
+                yield where
+        elif name != given.__struct_config__.tag_field:
+            known = foreign.get(name)
+            if known is not None and known.asks(msgspec.json.decode(raw)):
+                raise unsupported(_printable(name), known.instead)
+            yield where
+
+
+def _printable(name: str) -> str:
+    """Return a name as it can stand in a header: short, ASCII, without commas."""
+    shown = name[:_LONGEST_NAME].encode("ascii", "backslashreplace").decode()
+    return "".join(
+        letter if " " < letter <= "~" and letter != "," else f"\\x{ord(letter):02x}"
+        for letter in shown
+    )

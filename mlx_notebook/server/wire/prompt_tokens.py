@@ -1,0 +1,34 @@
+"""What vLLM tells of a prompt's tokens: `prompt_logprobs`, and the ids of `return_token_ids`.
+
+Format: https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html.
+"""
+
+from msgspec import Struct
+
+from mlx_notebook.messages import PromptLogprobs
+
+
+class PromptToken(Struct):
+    """A token that stands in the prompt, or could have; `rank` 1 is the likeliest."""
+
+    logprob: float
+    rank: int
+    decoded_token: str
+
+
+# Of the first token there is none; the others by their ids, the prompt's own token first.
+PromptTokens = list[dict[str, PromptToken] | None]
+
+
+def prompt_tokens(scored: PromptLogprobs, count: int) -> PromptTokens:
+    """Return the engine's figures with `count` alternatives each, in vLLM's shape."""
+    told: PromptTokens = []
+    for token, ids, rank in zip(scored.tokens, scored.ids, scored.ranks, strict=True):
+        if token is None:
+            told.append(None)
+            continue
+        entry = {str(ids[0]): PromptToken(token.logprob, rank, token.token)}
+        for place, (text, logprob, _) in enumerate(token.top[:count]):
+            entry.setdefault(str(ids[place + 1]), PromptToken(logprob, place + 1, text))
+        told.append(entry)
+    return told

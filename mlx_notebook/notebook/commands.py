@@ -53,26 +53,6 @@ def describe(server: Server) -> str:
     return line + "."
 
 
-def complete(_: Any, event: Any) -> list[str]:
-    """Offer subcommands after `%mlx`, then options, and models where one is meant."""
-    words = event.line.split()
-    if len(words) < 2 or (len(words) == 2 and not event.line.endswith(" ")):
-        return list(_RUN)
-    options = _OPTIONS.get(words[1], ())
-    if event.symbol.startswith("-"):
-        return list(options)
-    if words[1] not in _TAKE_A_MODEL:
-        return list(options)
-    before = words[-1] if event.line.endswith(" ") else words[-2]
-    try:
-        server = connection.connect()
-        if before == "--adapter":
-            return model_commands.adapters(server, words[2])
-        return model_commands.names(server, here=words[1] not in ("load", "pull", "show"))
-    except NotebookError:
-        return []
-
-
 def _is_demonstration(server: Server, name: str) -> bool:
     try:
         models = _models(server)
@@ -154,5 +134,10 @@ _RUN: dict[str, Callable[[str, Chat], None]] = {
     "help": _help,
 }
 
-_OPTIONS = {"models": ("--all",), "load": ("--pin", "--adapter"), "pull": ("--revision",)}
-_TAKE_A_MODEL = frozenset({"load", "unload", "pull", "pin", "unpin", "show"})
+COMMAND_OPTIONS = {
+    "models": {"--all": "also those that could be downloaded"},
+    "load": {"--pin": "keep it in memory", "--adapter": "with this LoRA adapter"},
+    "pull": {"--revision": "a branch, tag or commit on Hugging Face"},
+    "replay": {"--speed": "as recorded (1), faster, or max", "--live": "ask the model again"},
+}
+TAKE_A_MODEL = frozenset({"load", "unload", "pull", "pin", "unpin", "show"})

@@ -12,10 +12,10 @@ from mlx_notebook.notebook import connection
 from mlx_notebook.notebook.answer import Answer
 from mlx_notebook.notebook.chat import Chat
 from mlx_notebook.notebook.code_blocks import code_of
-from mlx_notebook.notebook.commands import COMMANDS, complete, describe, run
+from mlx_notebook.notebook.commands import COMMANDS, describe, run
+from mlx_notebook.notebook.completion import IDENTIFIER, MagicsCompleter
 from mlx_notebook.notebook.errors import BadMagic, Interrupted, NotebookError
 from mlx_notebook.notebook.options import CHAT_HELP, ChatOptions
-from mlx_notebook.notebook.options import options as chat_options
 from mlx_notebook.notebook.pictures import looks_like_picture
 from mlx_notebook.notebook.rendering import View, view
 from mlx_notebook.notebook.templates import fill
@@ -39,14 +39,14 @@ class MlxMagics(Magics):
     def __init__(self, shell: Any) -> None:
         super().__init__(shell)
         self.conversation = Chat()
-        self._threads: dict[str, Chat] = {"": self.conversation}
+        self.threads: dict[str, Chat] = {"": self.conversation}
         self._tools: dict[str, list[str]] = {}
 
     def thread(self, name: str) -> Chat:
         """Give the conversation of that name; a new one has the usual one's model."""
-        if name not in self._threads:
-            self._threads[name] = Chat(self.conversation.model)
-        return self._threads[name]
+        if name not in self.threads:
+            self.threads[name] = Chat(self.conversation.model)
+        return self.threads[name]
 
     @no_var_expand
     @line_cell_magic
@@ -187,11 +187,6 @@ def keep_error(result: Any) -> None:
         shell.user_ns_hidden["_error"] = error
 
 
-def complete_options(_: Any, event: Any) -> list[str]:
-    """Offer the options of `%%chat`."""
-    return chat_options() if event.symbol.startswith("-") else []
-
-
 MlxMagics.chat.__doc__ = CHAT_HELP
 MlxMagics.mlx.__doc__ = "Ask and control the model server.\n\n" + "\n".join(
     f"%mlx {name:<12} {text}" for name, text in COMMANDS.items()
@@ -217,12 +212,12 @@ def load(shell: Any) -> None:
 
     Where there is no server yet the line says why; the next cell looks again.
     """
-    shell.register_magics(MlxMagics(shell))
+    magics = MlxMagics(shell)
+    shell.register_magics(magics)
     if keep_questions not in shell.input_transformers_cleanup:
         shell.input_transformers_cleanup.append(keep_questions)
-    shell.set_hook("complete_command", complete, str_key="%mlx")
-    for name in ("%chat", "%%chat"):
-        shell.set_hook("complete_command", complete_options, str_key=name)
+    _stop_completing(shell)
+    shell.Completer.custom_matchers.append(MagicsCompleter(shell, magics.threads).matcher)
     if keep_error not in shell.events.callbacks["post_run_cell"]:
         shell.events.register("post_run_cell", keep_error)
     # So that the first answer need not wait for it.
@@ -242,8 +237,12 @@ def unload(shell: Any) -> None:
             shell.magics_manager.magics[kind].pop(name, None)
     if keep_questions in shell.input_transformers_cleanup:
         shell.input_transformers_cleanup.remove(keep_questions)
-    for name in ("%mlx", "%chat", "%%chat"):
-        shell.strdispatchers["complete_command"].strs.pop(name, None)
+    _stop_completing(shell)
     if keep_error in shell.events.callbacks["post_run_cell"]:
         shell.events.unregister("post_run_cell", keep_error)
     connection.disconnect()
+
+
+def _stop_completing(shell: Any) -> None:
+    matchers = shell.Completer.custom_matchers
+    matchers[:] = [m for m in matchers if getattr(m, "matcher_identifier", "") != IDENTIFIER]

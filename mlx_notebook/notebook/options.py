@@ -50,7 +50,7 @@ characters (after an error `{{ _error }}` is its traceback), and an image is sen
 Interrupting the kernel stops the model and keeps what it has said.
 """
 
-_FLAGS = (
+FLAGS = (
     "--new", "--resume", "--think", "--no-think", "--md", "--text", "--raw", "--json", "--code",
     "--keep-control",
 )  # fmt: skip
@@ -121,12 +121,6 @@ class ChatOptions:
         return {name: value for name, value in turn.items() if value is not None}
 
 
-def options() -> list[str]:
-    """Every option that there is, in its long form."""
-    names = [name for action in _parser()._actions for name in action.option_strings]
-    return [name for name in names if name.startswith("--")]
-
-
 def _split(line: str) -> tuple[list[str], str]:
     """Take options and their values off the front; what remains is text, quotes and all.
 
@@ -146,7 +140,7 @@ def _split(line: str) -> tuple[list[str], str]:
             option, line = option[:2], f"{line[:position]} {line[position:]}"
         if option not in known:
             raise BadMagic(f"%%chat: Unknown option {option}. `%%chat?` lists the options.")
-        if option in _FLAGS:
+        if option in FLAGS:
             words.append(option)
             continue
         given = _VALUE.match(line, position)

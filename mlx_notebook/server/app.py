@@ -24,6 +24,7 @@ from mlx_notebook.server.errors import InvalidRequest, model_not_found
 from mlx_notebook.server.in_flight import InFlight
 from mlx_notebook.server.last_model import LastModel
 from mlx_notebook.server.lazy_routes import LazyRoutes
+from mlx_notebook.server.listening import listen_patiently
 from mlx_notebook.server.settings import Settings, checked
 from mlx_notebook.server.standalone import StandaloneServer
 from mlx_notebook.server.supervisor import Supervisor
@@ -167,6 +168,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         application.add_handlers(".*$", [rule])  # type: ignore[no-untyped-call]
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
+        listen_patiently(serverapp.http_server, self.log)
         supervisor = self.supervisor
         if self.start_engine_at_startup:
             supervisor.want()

@@ -35,6 +35,7 @@ class RunningServer:
         config: dict[str, Any] | None = None,
         env: dict[str, str] | None = None,
         token: str | None = TOKEN,
+        descriptors: int | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="mlxnb-test-"))
         # The others take seconds to load; the tests of notebooks and lab run with them.
@@ -44,8 +45,10 @@ class RunningServer:
         command = ["mlx_notebook.server"] if alone else ["jupyter_server"]
         self.log_file = self.folder / "log"
         given = [f"--IdentityProvider.token={token}"] if token is not None else []
+        limited = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(descriptors)]
         self.process = subprocess.Popen(
             [
+                *(limited if descriptors is not None else ()),
                 *(sys.executable, "-m", *command, "--allow-root"),
                 *(f"--port={port}", f"--ServerApp.base_url={base_url}"),
                 *given,

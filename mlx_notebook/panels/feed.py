@@ -47,7 +47,8 @@ class Feed:
         self.models: dict[str, Any] | None = None
         self.traces: list[dict[str, Any]] | None = None
         self.problem: str | None = None
-        self._lock = threading.Lock()
+        # A panel that is collected while another one joins leaves within that one's turn.
+        self._lock = threading.RLock()
         self._listeners: list[Listener] = []
         self._running: Any = None
         self._changed = self._wanted = asyncio.Event()
@@ -174,7 +175,9 @@ class Feed:
             moving = any(m.get("progress") for m in (self.models or {}).get("models", ()))
             patience = _PROGRESS_SECONDS if moving else _MODELS_SECONDS
             try:
-                await asyncio.wait_for(self._wanted.wait(), patience)
+                # `wait_for` loses a cancellation that comes together with the event.
+                async with asyncio.timeout(patience):
+                    await self._wanted.wait()
             except TimeoutError:
                 self._stale.add("models")
 

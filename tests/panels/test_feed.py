@@ -1,0 +1,35 @@
+"""The feed's listeners come and go in any order, in any thread."""
+
+import threading
+
+from mlx_notebook.panels.background import Background
+from mlx_notebook.panels.feed import Feed
+
+
+class Nobody:
+    wants = frozenset()
+
+    def show(self, feed):
+        pass
+
+    def beat(self, seconds):
+        pass
+
+
+def test_a_panel_may_be_collected_while_another_one_joins():
+    old, new = Nobody(), Nobody()
+
+    class Collecting(Background):
+        def hold(self, user):
+            super().hold(user)
+            if user is new:
+                feed.leave(old)
+
+    feed = Feed(Collecting())
+    feed.join(old)
+    joining = threading.Thread(target=feed.join, args=(new,), daemon=True)
+    joining.start()
+    joining.join(20)
+    assert not joining.is_alive()
+    feed.leave(new)
+    assert not feed.thread.alive

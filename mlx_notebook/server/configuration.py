@@ -146,6 +146,12 @@ class Configuration(HasTraits):
         32 * 1024 * 1024, min=1024, help="Largest request body in bytes; larger ones are told 413."
     ).tag(config=True)
 
+    body_timeout_seconds = Float(
+        300.0,
+        min=1.0,
+        help="How long a request's body may take to arrive; a slower one is told 408.",
+    ).tag(config=True)
+
     max_messages = Integer(
         4096, min=1, help="Most messages in one request; more of them are told 400."
     ).tag(config=True)
@@ -268,12 +274,17 @@ class Configuration(HasTraits):
 
     @validate("allow_image_urls")
     def _check_image_hosts(self, proposal: dict[str, Any]) -> list[str]:
+        from mlx_notebook.server.fetching import listed
+
         hosts: list[str] = proposal["value"]
         for host in hosts:
-            if not host or "/" in host or "*" in host:
+            try:
+                listed(host)
+            except ValueError:
                 raise TraitError(
-                    f"allow_image_urls lists hosts, as 'upload.wikimedia.org', and not {host!r}."
-                )
+                    "MlxNotebookApp.allow_image_urls lists hosts, as 'upload.wikimedia.org' or "
+                    f"'pictures.example:8080', and not {host!r}."
+                ) from None
         return hosts
 
     def engine_config(self, data: Path, *, debug: bool) -> EngineConfig:

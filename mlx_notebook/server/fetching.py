@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from tornado.httpclient import HTTPClientError, HTTPRequest
+from tornado.iostream import UnsatisfiableReadError
 from tornado.netutil import DefaultLoopResolver, Resolver
 from tornado.simple_httpclient import (
     HTTPStreamClosedError,
@@ -31,6 +32,7 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _PORTS = {"http": 80, "https": 443}
 # Translators to IPv4 (RFC 6052): what counts is the address inside.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 _SLACK = 256 * 1024
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -78,7 +80,7 @@ class Fetcher:
         resolver: Resolver | None = None,
         seconds: float = SECONDS,
     ) -> None:
-        self._listed = {place for host in hosts for place in _listed(host)}
+        self._listed = {place for host in hosts for place in listed(host)}
         self._resolver = _CheckingResolver(self._listed, resolver or DefaultLoopResolver())
         self._seconds = seconds
 
@@ -99,7 +101,7 @@ class Fetcher:
                     await self._ask(client, url, answer)
                     if answer.location is None:
                         return answer.picture()
-                    url = urljoin(url, answer.location)
+                    url = _joined(url, answer.location)
             raise NotFetched(f"its server redirects more than {_MOST_REDIRECTS} times")
         except TimeoutError:
             raise NotFetched(
@@ -128,6 +130,8 @@ class Fetcher:
             # Tornado hangs up on a body that is too large.
             if not answer.too_large:
                 raise NotFetched("its server closed the connection") from None
+        except UnsatisfiableReadError:
+            raise NotFetched("the head of its server's answer is too large") from None
         except socket.gaierror:
             raise NotFetched("its host is not known") from None
         except (OSError, HTTPClientError, ValueError) as error:
@@ -261,12 +265,35 @@ def too_large(most: int) -> Unusable:
     )
 
 
-def _listed(host: str) -> list[tuple[str, int]]:
-    """Return a listed host with its ports."""
-    match = re.fullmatch(r"(\[[^]]*\]|[^:]*):(\d+)", host)
-    if match:
-        return [(_plain(match[1].strip("[]")), int(match[2]))]
-    return [(_plain(host.strip("[]")), port) for port in _PORTS.values()]
+def listed(host: str) -> list[tuple[str, int]]:
+    """Return a host of `MlxNotebookApp.allow_image_urls` with its ports.
+
+    Raises:
+        ValueError: It is neither `name`, nor `name:port`, nor an address.
+    """
+    match = re.fullmatch(r"(\[[^]]*\]|[^:]*):([0-9]{1,5})", host)
+    given, ports = (match[1], [int(match[2])]) if match else (host, [*_PORTS.values()])
+    name = _plain(given.removeprefix("[").removesuffix("]"))
+    is_name = name == _plain(given) and _HOST_NAME.fullmatch(name)
+    if not (is_name or _is_address(name)) or not 0 < ports[0] < 2**16:
+        raise ValueError(f"{host!r} is no host")
+    return [(name, port) for port in ports]
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _joined(url: str, location: str) -> str:
+    """Return where a redirect leads."""
+    try:
+        return urljoin(url, location)
+    except ValueError:
+        raise NotFetched("its server redirects to a malformed address") from None
 
 
 def _plain(host: str) -> str:

@@ -44,7 +44,13 @@ def test_every_setting_has_a_help_text() -> None:
         assert len(trait.help) > 20, name
 
 
-@pytest.mark.parametrize("host", ["https://example.com", "example.com/pictures", "*", ""])
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("https://example.com", "example.com/pictures", "*", "", "a..b", "x" * 70 + ".com"),
+        *("host:99999", "host:0", "host:", "[zz]", "user@host", "two words", "[::1]:"),
+    ],
+)
 def test_hosts_of_pictures_are_names_and_nothing_else(host: str) -> None:
     from traitlets import TraitError
 

@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from tornado.netutil import Resolver
 
-from mlx_notebook.server.fetching import Fetcher, NotAllowed, NotFetched, Unusable, is_public
+from mlx_notebook.server.fetching import (
+    Fetcher,
+    NotAllowed,
+    NotFetched,
+    Unusable,
+    is_public,
+    listed,
+)
 
 pytestmark = pytest.mark.anyio
 MOST = 1000
@@ -103,6 +110,20 @@ async def test_nothing_else_is_asked(url: str) -> None:
         fetcher = open_to(port)
         with pytest.raises(NotAllowed):
             await fetcher.fetch(url.format(port=port), MOST)
+
+
+@pytest.mark.parametrize(
+    ("host", "places"),
+    [
+        ("Upload.Wikimedia.org.", [("upload.wikimedia.org", 80), ("upload.wikimedia.org", 443)]),
+        ("pictures.example:8080", [("pictures.example", 8080)]),
+        ("\u00e9.fr:1", [("xn--9ca.fr", 1)]),
+        ("[::1]:80", [("::1", 80)]),
+        ("::1", [("::1", 80), ("::1", 443)]),
+    ],
+)
+def test_hosts_are_listed_with_their_ports(host: str, places: list[tuple[str, int]]) -> None:
+    assert listed(host) == places
 
 
 async def test_without_a_list_no_host_is_asked() -> None:
@@ -205,8 +226,13 @@ CHUNKED = (
         (picture(b"half", length=8), "image_not_fetched", "closed the connection"),
         (b"what?\r\n\r\n", "image_not_fetched", "closed the connection"),
         (b"", "image_not_fetched", "closed the connection"),
+        (b"HTTP/1.1 200 OK\r\nx: %b\r\n\r\n" % (b"y" * 70_000), "image_not_fetched", "too large"),
+        (redirect("http://[::1"), "image_not_fetched", "malformed address"),
     ],
-    ids=["large", "huge", "chunked", "html", "untyped", "missing", "half", "no http", "silent"],
+    ids=[
+        *("large", "huge", "chunked", "html", "untyped", "missing", "half", "no http", "silent"),
+        *("long head", "odd redirect"),
+    ],
 )
 async def test_other_answers_are_refused_with_the_reason(
     answer: bytes, code: str, why: str

@@ -278,6 +278,7 @@ class Catalog:
         self._scanned = time.monotonic()
 
     def _found(self) -> dict[str, Entry]:
+        self._settings.refresh()
         bare: dict[str, Entry] = {}
         for place in places(self._folders, lambda name: self._settings.of(name).revision):
             if place.name not in bare and (entry := self._entry(place)) is not None:

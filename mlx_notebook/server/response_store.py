@@ -17,11 +17,14 @@ from typing import Any, TypeVar
 import msgspec
 
 from mlx_notebook.server.errors import ApiError, InvalidRequest, Unavailable
+from mlx_notebook.server.file_lock import locked
 
 T = TypeVar("T")
 Item = dict[str, Any]
 
 _VERSION = 1
+# How long another server that uses the file is waited for.
+_BUSY_SECONDS = 30.0
 _SCHEMA = """
 PRAGMA auto_vacuum = INCREMENTAL;
 CREATE TABLE IF NOT EXISTS responses (
@@ -90,6 +93,7 @@ class ResponseStore:
         self._log = log
         self._thread = ThreadPoolExecutor(1, "responses")
         self._connection: sqlite3.Connection | None = None
+        self._opened_file: tuple[int, int] | None = None
 
     @property
     def enabled(self) -> bool:
@@ -102,7 +106,10 @@ class ResponseStore:
         Raises:
             Unavailable: It cannot; the message says why.
         """
-        await self._run(lambda database: database.execute("SELECT 1 FROM responses LIMIT 1"))
+        # Fetched to its end: a statement under way holds the lock of a reader, with which SQLite
+        # refuses the lock of a writer at once, where another server writes.
+        query = "SELECT 1 FROM responses LIMIT 1"
+        await self._run(lambda database: database.execute(query).fetchall())
 
     async def save(
         self,
@@ -188,20 +195,23 @@ class ResponseStore:
     async def close(self) -> None:
         """Close the database."""
 
-        def close() -> None:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
-
-        await asyncio.get_running_loop().run_in_executor(self._thread, close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
         self._thread.shutdown(wait=False)
 
     # --- on the thread --------------------------------------------------------------------------
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         def run() -> T:
-            with self._explained(), self._opened() as database:
-                return work(database)
+            with self._explained():
+                try:
+                    with self._opened() as database:
+                        return work(database)
+                except sqlite3.DatabaseError as error:
+                    if not _is_ruined(error):
+                        raise
+                    self._put_aside(error)
+                with self._opened() as database:
+                    return work(database)
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, run)
 
@@ -219,25 +229,53 @@ class ResponseStore:
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        """Open the database where it is not, and put one that is broken aside."""
+        """Open the database where it is not, or where another file has taken its place."""
+        if self._connection is not None and self._identity() != self._opened_file:
+            self._drop()
         if self._connection is None:
-            try:
-                self._connection = self._open()
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError) or not self._file.is_file():
-                    raise
-                aside = self._file.with_suffix(f".broken-{int(time.time())}")
-                self._log.warning("%s is broken (%s): it becomes %s.", self._file, error, aside)
-                self._file.rename(aside)
-                self._connection = self._open()
+            self._connection = self._open()
+            self._opened_file = self._identity()
         with self._connection:
             yield self._connection
+
+    def _identity(self) -> tuple[int, int] | None:
+        """Return what tells a file from another one of the same name; None where none is there."""
+        try:
+            status = self._file.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_dev, status.st_ino
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _put_aside(self, error: sqlite3.Error) -> None:
+        """Give a file that is no database of ours another name, unless another server just did."""
+        was_open = self._connection is not None
+        self._drop()
+        with locked(self._file.with_suffix(".lock")):
+            if self._identity() != self._opened_file if was_open else self._opens():
+                return
+            aside = self._file.with_suffix(f".broken-{time.time_ns()}")
+            self._log.warning("%s is broken (%s): it becomes %s.", self._file, error, aside)
+            self._file.rename(aside)
+            # What SQLite noted for undoing belongs to the file that has gone.
+            self._file.with_name(self._file.name + "-journal").unlink(missing_ok=True)
+
+    def _opens(self) -> bool:
+        try:
+            self._open().close()
+        except sqlite3.DatabaseError:
+            return False
+        return True
 
     def _open(self) -> sqlite3.Connection:
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         # What people said to a model is nobody else's business.
         os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(self._file, timeout=10)
+        connection = sqlite3.connect(self._file, timeout=_BUSY_SECONDS)
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version > _VERSION:
@@ -263,6 +301,12 @@ class ResponseStore:
                 param="previous_response_id",
                 code="previous_response_not_found",
             )
+
+
+def _is_ruined(error: sqlite3.DatabaseError) -> bool:
+    """Whether an error tells that someone has written over the file, or emptied it."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "no such table" in str(error)
 
 
 def previous_not_found(id: str) -> ApiError:

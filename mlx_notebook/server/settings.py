@@ -1,6 +1,7 @@
 """Settings of single models: from Jupyter's configuration, and saved through the API over them."""
 
 import asyncio
+import errno
 import os
 import tempfile
 from collections.abc import Mapping
@@ -12,6 +13,9 @@ import msgspec
 from msgspec import Meta, Struct
 
 from mlx_notebook.messages import ChatPrompt, Prompt, Sampling
+from mlx_notebook.model_folder import read_json
+from mlx_notebook.server.errors import ApiError, InsufficientStorage, Unavailable
+from mlx_notebook.server.file_lock import locked
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")
 _Name = Annotated[str, Meta(min_length=1, max_length=512)]
@@ -100,6 +104,9 @@ def checked(settings: Any) -> ModelSettings:
 class Settings:
     """All models' settings.
 
+    Several servers may share the file: each changes one model's settings at a time in what is there
+    now, and sees what others saved when it looks at the models again.
+
     Args:
         configured: Those of Jupyter's configuration, by the models' own names.
         file: Where those that are saved through the API lie; only its user may read it.
@@ -112,7 +119,8 @@ class Settings:
         self._configured = dict(configured)
         self._file = file
         self._log = log
-        self._saved: dict[str, ModelSettings] | None = None
+        self._saved: dict[str, ModelSettings] = {}
+        self._mark: object = None
         self._writing = asyncio.Lock()
 
     def of(self, model: str) -> ModelSettings:
@@ -126,37 +134,81 @@ class Settings:
 
     def saved(self, model: str) -> ModelSettings:
         """Return what was saved of a model through the API."""
-        if self._saved is None:
-            self._saved = self._read()
+        if self._mark is None:
+            self.refresh()
         return self._saved.get(model, NONE)
 
     async def save(self, model: str, settings: ModelSettings) -> None:
         """Keep a model's settings, in place of what was saved of it before.
 
         Raises:
-            OSError: The file cannot be written.
+            InsufficientStorage: The disk is full.
+            Unavailable: The file cannot be written, or another server holds it.
         """
         async with self._writing:
-            if self._saved is None:
-                self._saved = await asyncio.to_thread(self._read)
-            kept = {**self._saved, model: settings}
-            if settings == NONE:
-                del kept[model]
-            if self._file is not None:
-                await asyncio.to_thread(write_privately, self._file, msgspec.json.encode(kept))
-            self._saved = kept
+            try:
+                await asyncio.to_thread(self._save, model, settings)
+            except OSError as error:
+                raise _not_saved(error) from error
+
+    def refresh(self) -> None:
+        """Read the file again where it has changed. It blocks: call it in a thread."""
+        mark = self._current_mark()
+        if mark != self._mark:
+            self._saved, self._mark = self._read(), mark
+
+    def _save(self, model: str, settings: ModelSettings) -> None:
+        if self._file is None:
+            self._saved = _with(self._saved, model, settings)
+            return
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(self._file.with_suffix(".lock")):
+            self.refresh()
+            saved = _with(self._saved, model, settings)
+            write_privately(self._file, msgspec.json.encode(saved))
+            self._saved, self._mark = saved, self._current_mark()
+
+    def _current_mark(self) -> object:
+        """Return what changes when the file does."""
+        try:
+            status = os.stat(self._file) if self._file is not None else None
+        except OSError:
+            status = None
+        return (status.st_ino, status.st_mtime_ns, status.st_size) if status else "no file"
 
     def _read(self) -> dict[str, ModelSettings]:
         if self._file is None:
-            return {}
+            return self._saved
         try:
-            content = self._file.read_bytes()
-            return msgspec.json.decode(content, type=dict[str, ModelSettings])
+            return dict(read_json(self._file, type=dict[str, ModelSettings]))
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
             self._log.warning("The models' settings in %s are not used: %s", self._file, error)
             return {}
+
+
+def _with(
+    saved: Mapping[str, ModelSettings], model: str, settings: ModelSettings
+) -> dict[str, ModelSettings]:
+    """Return saved settings with those of one model changed."""
+    kept = {**saved, model: settings}
+    if settings == NONE:
+        del kept[model]
+    return kept
+
+
+def _not_saved(error: OSError) -> ApiError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return InsufficientStorage(
+            "The settings are not saved: the disk with Jupyter's data directory is full. Make room "
+            "and send them again."
+        )
+    return Unavailable(
+        f"The settings are not saved: {error.strerror or error}. They lie in Jupyter's data "
+        "directory, where the server needs the right to write.",
+        code="settings_not_writable",
+    )
 
 
 def write_privately(file: Path, content: bytes) -> None:

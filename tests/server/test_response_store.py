@@ -1,7 +1,8 @@
 import asyncio
 import logging
+import sqlite3
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,84 @@ def test_a_broken_file_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFix
     [aside] = tmp_path.glob("responses.broken-*")
     assert aside.read_bytes().startswith(b"this is no database")
     assert "is broken" in caplog.text
+
+
+def overwrite(file: Path) -> None:
+    file.write_bytes(b"this is no database" * 1000)
+
+
+def replace(file: Path) -> None:
+    other = file.with_name("other")
+    overwrite(other)
+    other.rename(file)
+
+
+@pytest.mark.parametrize(
+    "spoil", [overwrite, replace, Path.unlink, lambda file: file.write_bytes(b"")]
+)
+def test_a_file_that_is_spoilt_while_it_is_open_heals_by_itself(
+    tmp_path: Path, spoil: Callable[[Path], object]
+) -> None:
+    file = tmp_path / "responses.sqlite3"
+
+    async def story() -> None:
+        async with opened(file) as store, opened(file) as other:
+            await save(store, "a")
+            await save(other, "b")
+            spoil(file)
+            await save(store, "c")
+            assert await store.get("ann", "c") is not None
+            assert await other.get("ann", "c") is not None
+            await save(other, "d")
+            assert await store.get("ann", "d") is not None
+            assert await store.get("ann", "a") is None
+
+    asyncio.run(story())
+    assert len(list(tmp_path.glob("responses.broken-*"))) <= 1
+
+
+def test_looking_whether_it_works_holds_up_no_other_server(tmp_path: Path) -> None:
+    """A reader's lock that is kept makes SQLite refuse the next write, where two servers write."""
+    file = tmp_path / "responses.sqlite3"
+    kept: list[object] = []
+
+    async def story() -> None:
+        async with opened(file) as store:
+            await save(store, "a")
+            run = store._run
+
+            async def watched(work: Callable[[sqlite3.Connection], Any]) -> Any:
+                def watch(database: sqlite3.Connection) -> Any:
+                    kept.append(work(database))
+                    with sqlite3.connect(file, timeout=0) as other:
+                        other.execute("BEGIN EXCLUSIVE")
+                    return kept[-1]
+
+                return await run(watch)
+
+            store._run = watched  # type: ignore[method-assign]
+            await store.check()
+
+    asyncio.run(story())
+    assert kept
+
+
+def test_two_servers_store_side_by_side(tmp_path: Path) -> None:
+    file = tmp_path / "responses.sqlite3"
+
+    async def one(store: ResponseStore, name: str) -> None:
+        for number in range(40):
+            await store.check()
+            await save(store, f"{name}{number}", pad=5000)
+            await store.conversation("ann", f"{name}{number}")
+
+    async def story() -> None:
+        async with opened(file) as store, opened(file) as other:
+            await asyncio.gather(one(store, "a"), one(other, "b"))
+            for number in range(40):
+                assert await store.get("ann", f"b{number}") is not None
+
+    asyncio.run(story())
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Settings of single models: from the configuration, through the API, and what they do."""
 
 import asyncio
+import errno
 import json
 import logging
 import shutil
@@ -15,6 +16,8 @@ from traitlets import TraitError
 from mlx_notebook.messages import ChatPrompt, Sampling
 from mlx_notebook.server.app import MlxNotebookApp
 from mlx_notebook.server.catalog import Catalog
+from mlx_notebook.server.errors import InsufficientStorage
+from mlx_notebook.server.file_lock import locked
 from mlx_notebook.server.settings import NONE, ModelSettings, Settings, checked
 from tests.engine.test_adapters import write_adapter
 from tests.models import qwen3
@@ -130,6 +133,22 @@ def test_they_are_saved_over_the_configuration_and_only_for_their_user(
     file = server.folder / "mlx_notebook" / "model_settings.json"
     assert json.loads(file.read_text()) == {"base": saved}
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_what_cannot_be_saved_is_told_and_nothing_changes(server: RunningServer) -> None:
+    file = server.folder / "mlx_notebook" / "model_settings.json"
+    server.client.put("mlx/models/base/settings", json={"top_k": 5}).raise_for_status()
+    kept = file.rename(file.with_name("kept"))
+    (file / "in the way").mkdir(parents=True)
+    response = server.client.put("mlx/models/base/settings", json={"top_k": 6})
+    assert response.status_code == 503
+    error = response.json()["error"]
+    assert error["code"] == "settings_not_writable"
+    assert "right to write" in error["message"]
+    assert "Traceback" not in server.log
+    shutil.rmtree(file)
+    kept.rename(file)
+    wait_for(lambda: shown(server)["saved"] == {"top_k": 5}, 30)
 
 
 def test_settings_about_loading_say_that_the_next_request_loads_the_model_anew(
@@ -283,6 +302,49 @@ class TestTheValues:
         assert settings.prompted(prompt).template_kwargs == {"enable_thinking": True}  # type: ignore[union-attr]
         own = ChatPrompt(messages=[], template_kwargs={"enable_thinking": False})
         assert settings.prompted(own).template_kwargs == {"enable_thinking": False}  # type: ignore[union-attr]
+
+    def test_two_servers_lose_none_of_what_is_saved(self, tmp_path: Path) -> None:
+        file = tmp_path / "settings.json"
+        servers = [Settings({}, file, LOG) for _ in range(2)]
+
+        async def save(server: Settings, name: str) -> None:
+            for number in range(30):
+                await server.save(f"{name}{number}", ModelSettings(top_k=number))
+
+        async def story() -> None:
+            await asyncio.gather(*(save(server, f"s{at}-") for at, server in enumerate(servers)))
+
+        asyncio.run(story())
+        assert len(json.loads(file.read_text())) == 60
+        for server in servers:
+            server.refresh()
+            assert server.of("s0-29").top_k == server.of("s1-29").top_k == 29
+
+    def test_a_full_disk_is_told_and_changes_nothing(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = tmp_path / "settings.json"
+        settings = Settings({}, file, LOG)
+        asyncio.run(settings.save("a", ModelSettings(top_k=1)))
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr("mlx_notebook.server.settings.os.replace", full)
+        with pytest.raises(InsufficientStorage, match=r"disk .* is full"):
+            asyncio.run(settings.save("a", ModelSettings(top_k=2)))
+        assert settings.of("a").top_k == 1
+        assert not list(tmp_path.glob(".settings.json.*"))
+
+    def test_a_server_that_keeps_the_lock_is_not_waited_for_without_end(
+        self, tmp_path: Path
+    ) -> None:
+        with (
+            locked(tmp_path / "lock"),
+            pytest.raises(TimeoutError, match="another server"),
+            locked(tmp_path / "lock", seconds=0.05),
+        ):
+            pass
 
     def test_a_file_that_is_damaged_is_left_alone_until_something_is_saved(
         self, tmp_path: Path

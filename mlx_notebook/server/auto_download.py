@@ -37,7 +37,7 @@ async def find_model(handler: ApiHandler, name: str | None) -> Entry:
         except ApiError:
             raise error from None
     download.ordered = True
-    if isinstance(handler, EventStreamHandler) and _streams(bytes(handler.body)):
+    if isinstance(handler, EventStreamHandler) and _streams(handler.body.content):
         await _commented(handler, download, extension.keep_alive_seconds)
     else:
         await download.wait()
@@ -58,5 +58,5 @@ async def _commented(handler: EventStreamHandler, download: Download, interval: 
         await handler.send(f": downloading {download.model}{share}\n\n".encode())
 
 
-def _streams(body: bytes) -> bool:
+def _streams(body: bytearray) -> bool:
     return bool(msgspec.json.decode(body, type=_Streamed).stream)

@@ -1,7 +1,10 @@
 """What every route shares: auth, bodies, errors, CORS, and answers that stop with their client."""
 
+import asyncio
+import re
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from urllib.parse import unquote_plus
 
 import anyio
 import msgspec
@@ -9,12 +12,14 @@ from jupyter_server.auth.decorator import allow_unauthenticated, authorized
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
 from tornado.http1connection import HTTP1Connection
+from tornado.httputil import HTTPServerRequest
 from tornado.iostream import StreamClosedError
 
 from mlx_notebook.server import errors, metrics
+from mlx_notebook.server.body import Body
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.peer import Peer
-from mlx_notebook.server.wire.decode import decode
+from mlx_notebook.server.wire.decode import decode, too_complex
 from mlx_notebook.server.wire.parameters import HEADER as IGNORED_HEADER
 from mlx_notebook.server.wire.parameters import ignored
 
@@ -22,6 +27,8 @@ if TYPE_CHECKING:
     from mlx_notebook.server.app import MlxNotebookApp
 
 T = TypeVar("T")
+
+_SECRET = re.compile("token|key|secret|password|auth|xsrf", re.IGNORECASE)
 
 # A refused body is read and thrown away up to this size, since most clients look for the answer
 # only when they have sent everything; beyond it the connection is closed at once.
@@ -54,8 +61,11 @@ class ApiHandler(APIHandler):
 
     def initialize(self) -> None:
         """Set up what a request needs."""
-        self.body = bytearray()
+        # Every line of a log that names the request takes its address from here.
+        self.request.uri = _without_secrets(self.request)
+        self.body = Body()
         self._received = 0
+        self._body_timer: asyncio.TimerHandle | None = None
         self._refusal: errors.ApiError | None = None
         self._host_is_allowed = True
         self._takes_body = False
@@ -88,7 +98,11 @@ class ApiHandler(APIHandler):
             await super().prepare()
         except web.HTTPError as error:
             refusal = self._explained(error)
-        length = int(headers.get("Content-Length", "0"))
+        length = _declared_length(headers.get("Content-Length", "0"))
+        if length is None:
+            raise refusal or errors.InvalidRequest(
+                "The header Content-Length must be one whole number.", code="invalid_header"
+            )
         if refusal is None and length > self.extension.max_body_bytes:
             refusal = self._too_large()
         if refusal is not None:
@@ -96,6 +110,9 @@ class ApiHandler(APIHandler):
                 raise refusal
             self._refuse(refusal)
         self._takes_body = True
+        self._body_timer = asyncio.get_running_loop().call_later(
+            self.extension.body_timeout_seconds, self._give_up_on_body
+        )
 
     def _refuse(self, refusal: errors.ApiError) -> None:
         """Answer with `refusal` when the body has passed; until then nobody is logged in."""
@@ -112,7 +129,23 @@ class ApiHandler(APIHandler):
         if self._refusal is None and self._received > self.extension.max_body_bytes:
             self._refuse(self._too_large())
         if self._refusal is None:
-            self.body += chunk
+            self.body.take(chunk)
+            if self.body.excess:
+                self._refuse(too_complex(self.body.excess))
+
+    def _give_up_on_body(self) -> None:
+        """Refuse a request whose body is still on its way after all the time that it may take."""
+        if self._finished or self.request._body_future.done():
+            return
+        self._takes_body = False
+        self._refuse(
+            errors.BodyTimeout(
+                "The body did not arrive within "
+                f"{self.extension.body_timeout_seconds:g} seconds "
+                "(MlxNotebookApp.body_timeout_seconds)."
+            )
+        )
+        self.send_error(408)
 
     def _too_large(self) -> errors.ApiError:
         limit = self.extension.max_body_bytes
@@ -137,9 +170,8 @@ class ApiHandler(APIHandler):
         Raises:
             InvalidRequest: It is not what the route takes.
         """
-        body = bytes(self.body)
-        request = decode(decoder, body)
-        self.pass_over(*ignored(body, request))
+        request = decode(decoder, self.body)
+        self.pass_over(*ignored(self.body.content, request))
         return request
 
     def pass_over(self, *names: str) -> None:
@@ -181,6 +213,8 @@ class ApiHandler(APIHandler):
         super().on_finish()
         if self._peer is not None:
             self._peer.leave()
+        if self._body_timer is not None:
+            self._body_timer.cancel()
         if self.endpoint and self.request.method != "OPTIONS":
             metrics.REQUESTS.labels(self.endpoint, str(self.get_status())).inc()
 
@@ -382,6 +416,27 @@ class UnknownRouteHandler(ApiHandler):
             "GET v1/openapi.json lists those there are.",
             code="unknown_route",
         )
+
+
+def _without_secrets(request: HTTPServerRequest) -> str:
+    """Return a request's address with `[secret]` in place of the values that let someone in."""
+    path, mark, query = (request.uri or "").partition("?")
+    parts = query.split("&")
+    for at, part in enumerate(parts):
+        name, equals, _ = part.partition("=")
+        if equals and _SECRET.search(unquote_plus(name)):
+            parts[at] = f"{name}=[secret]"
+    return path + mark + "&".join(parts)
+
+
+def _declared_length(text: str) -> int | None:
+    """Return what a Content-Length header says, None where it is not one whole number.
+
+    A header that came twice holds both values; Tornado takes it where they are the same.
+    """
+    values = set(re.split(r",[ \t]*", text))
+    value = values.pop()
+    return int(value) if not values and re.fullmatch(r"[0-9]{1,18}", value) else None
 
 
 def now() -> int:

@@ -5,6 +5,7 @@ ApiError
 ├── Unauthorized            401  invalid_api_key
 ├── Forbidden               403  permission_denied
 ├── NotFound                404  not_found, model_not_found
+├── BodyTimeout             408  request_timeout
 ├── BodyTooLarge            413  request_too_large
 ├── QueueFull               429  queue_full
 ├── RequestCancelled        499  request_cancelled
@@ -118,6 +119,14 @@ class MethodNotAllowed(ApiError):
     status = 405
     kind = "invalid_request_error"
     default_code = "method_not_allowed"
+
+
+class BodyTimeout(ApiError):
+    """The request's body took longer than `MlxNotebookApp.body_timeout_seconds`."""
+
+    status = 408
+    kind = "invalid_request_error"
+    default_code = "request_timeout"
 
 
 class BodyTooLarge(ApiError):

@@ -4,7 +4,7 @@ import os
 import signal
 
 from jupyter_server.serverapp import ServerApp
-from traitlets import Integer, default
+from traitlets import Float, Integer, default
 
 _PORT = 1234
 
@@ -15,6 +15,13 @@ class StandaloneServer(ServerApp):
     name = "mlx-notebook-server"
 
     port = Integer(_PORT, help="The port to listen on (env: JUPYTER_PORT).").tag(config=True)
+
+    idle_connection_seconds = Float(
+        120.0,
+        min=1.0,
+        help="""Close a connection on which no whole request head arrived for so long. Inside
+        Jupyter connections are Jupyter's: there it takes an hour.""",
+    ).tag(config=True)
 
     @default("port")
     def _port_default(self) -> int:
@@ -32,6 +39,8 @@ class StandaloneServer(ServerApp):
         """Find a port, and remember which one was asked for."""
         self.asked_port = self.port
         super().init_httpserver()
+        # Jupyter passes no such option on to Tornado's server.
+        self.http_server.conn_params.header_timeout = self.idle_connection_seconds
 
     def init_signal(self) -> None:
         """Stop in order on Ctrl-C too, whether or not a terminal is there to ask."""

@@ -8,8 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
+from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from tests.server.running import HELLO, TOKEN, RunningServer, wait_for
+from mlx_notebook.server.base import _without_secrets
+from tests.server.running import HELLO, TOKEN, RunningServer, running, wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -145,10 +147,10 @@ def test_a_name_that_is_no_model_lists_those_there_are(server: RunningServer, na
     assert "tiny-chat" in error["message"]
 
 
-def test_a_hundred_thousand_messages_are_too_many(server: RunningServer) -> None:
-    error = error_of(post(server, {"messages": HELLO * 100_000}), 400)
+def test_fifty_thousand_messages_are_too_many(server: RunningServer) -> None:
+    error = error_of(post(server, {"messages": HELLO * 50_000}), 400)
     assert error["param"] == "messages"
-    assert "100,000" in error["message"]
+    assert "50,000" in error["message"]
 
 
 class TestLargeBodies:
@@ -185,6 +187,144 @@ class TestLargeBodies:
     def test_without_a_token_it_is_refused_for_that(self, server: RunningServer) -> None:
         response = httpx.post(server.url + "v1/chat/completions", content=b" " * self.SIZE)
         assert error_of(response, 401)["code"] == "invalid_api_key"
+
+
+ONES = b"1," * 5_000_000
+OBJECTS = b'{"type": "string"},' * 200_000
+
+
+class TestBodiesThatTakeLongToBuild:
+    @pytest.mark.parametrize(
+        ("body", "said"),
+        [
+            (b'{"x": [%b1], "y": 11111111111111111111}' % ONES, "more than 1,000,000 values"),
+            (b'{"messages": [%b1]}' % OBJECTS, "more than 100,000 objects and arrays"),
+            (b'{"messages": %b' % (b"[" * 10_000_000), "nested more than 128 levels deep"),
+        ],
+        ids=["values", "objects", "brackets"],
+    )
+    def test_they_are_refused_before_anything_is_built(
+        self, server: RunningServer, body: bytes, said: str
+    ) -> None:
+        import psutil
+
+        assert server.works()
+        process = psutil.Process(server.process.pid)
+        memory, before = process.memory_info().rss, process.cpu_times()
+        # The server of this module takes 8 MB: the rest of these bodies is never looked at.
+        error = error_of(post(server, body[: 8 * 2**20 - 1]), 400)
+        after = process.cpu_times()
+        assert said in error["message"]
+        assert error["code"] == "body_too_complex"
+        # The processor's seconds, which a loaded machine does not stretch.
+        assert after.user + after.system - before.user - before.system < 1
+        assert process.memory_info().rss - memory < 100e6
+
+    def test_a_fault_in_a_large_body_is_told_by_its_value(self, server: RunningServer) -> None:
+        text = "word " * 1_000_000
+        large = {"messages": [{"role": "user", "content": text}], "seed": 2**70}
+        assert str(2**70) in error_of(post(server, large), 400)["message"]
+
+    def test_a_schema_that_is_nested_too_deeply_is_refused(self, server: RunningServer) -> None:
+        schema: dict[str, Any] = {"type": "string"}
+        for _ in range(400):
+            schema = {"type": "object", "properties": {"a": schema}}
+        form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        for changes in (
+            {"response_format": form},
+            {"guided_json": json.dumps(schema)},
+            {"tools": [{"type": "function", "function": {"name": "f", "parameters": schema}}]},
+        ):
+            error = error_of(post(server, {"messages": HELLO, **changes}), 400)
+            assert "nested more than 128 levels deep" in error["message"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Content-Length: 0x50"],
+        ["Content-Length:"],
+        ["Content-Length: -1"],
+        ["Content-Length: \xb2"],
+        ["Content-Length: 5", "Content-Length: 6"],
+    ],
+    ids=["hexadecimal", "empty", "negative", "superscript", "twice"],
+)
+@pytest.mark.parametrize("token", [TOKEN, "wrong"])
+def test_a_length_that_is_no_number_is_told(
+    server: RunningServer, lines: list[str], token: str
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(
+            "\r\n".join(
+                [
+                    "POST /nb/v1/chat/completions HTTP/1.1",
+                    "Host: localhost",
+                    f"Authorization: Bearer {token}",
+                    *lines,
+                    "",
+                    "{}",
+                ]
+            ).encode("latin-1")
+        )
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    status, code = (b"400", b"invalid_header") if token == TOKEN else (b"401", b"invalid_api_key")
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert code in answer
+    assert "Traceback" not in server.log
+
+
+def test_a_token_in_an_address_is_never_logged(server: RunningServer) -> None:
+    before = len(server.log)
+    for name in ("token", "%74oken", "api_key"):
+        for method, path, status in (
+            ("POST", "v1/chat/completions", 400),
+            ("POST", "v1/responses", 400),
+            ("GET", "v1/nonesuch", 404),
+            ("GET", "v1/models/nonesuch", 404),
+        ):
+            response = server.client.request(method, f"{path}?a=1&{name}={TOKEN}")
+            assert response.status_code == status, response.text
+    wait_for(lambda: "nonesuch?a=1&api_key=[secret]" in server.log, 10)
+    assert TOKEN not in server.log[before:]
+
+
+def test_no_description_of_a_request_holds_its_token() -> None:
+    line = RequestStartLine("GET", "/v1/models?%74oken=abc&x=1&token=abc", "HTTP/1.1")
+    request = HTTPServerRequest(start_line=line, headers=HTTPHeaders(Host="x"))
+    request.uri = _without_secrets(request)
+    assert "abc" not in repr(request)
+    assert request.arguments["token"] == [b"abc", b"abc"]
+    assert "x=1" in repr(request)
+
+
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[RunningServer]:
+    """A server by itself that waits a second for heads and bodies."""
+    options = (
+        "--MlxNotebookApp.body_timeout_seconds=1",
+        "--StandaloneServer.idle_connection_seconds=1",
+    )
+    with running(alone=True, options=options) as server:
+        yield server
+
+
+def test_a_body_that_never_ends_is_told_so(impatient: RunningServer) -> None:
+    for more in (b'{"messages"', b""):
+        with socket.create_connection(("127.0.0.1", impatient.port), timeout=60) as client:
+            client.sendall(head(1000) + more)
+            answer = b"".join(iter(lambda: client.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b"MlxNotebookApp.body_timeout_seconds" in answer
+    assert "Traceback" not in impatient.log
+    assert impatient.works()
+
+
+def test_a_head_that_never_ends_is_hung_up_on(impatient: RunningServer) -> None:
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=60) as client:
+        client.sendall(head(1000)[:60])
+        assert client.recv(1) == b""
+    assert "Traceback" not in impatient.log
 
 
 def head(length: int, *more: str) -> bytes:

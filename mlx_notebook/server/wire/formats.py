@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from mlx_notebook.messages import OutputFormat
+from mlx_notebook.server.body import Body
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.sampling import LocalSampling, StopText
 
@@ -212,6 +213,8 @@ def _forms(given: StructuredOutputs, prefix: str) -> list[tuple[str, OutputForma
 def _schema(given: Schema, param: str) -> dict[str, Any]:
     if isinstance(given, dict):
         return given
+    if excess := Body(given.encode()).excess:
+        raise InvalidRequest(f"'{param}' is no JSON schema: it {excess}.", param=param)
     try:
         return msgspec.json.decode(given, type=dict[str, Any])
     except msgspec.DecodeError as error:

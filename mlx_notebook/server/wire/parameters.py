@@ -29,7 +29,7 @@ class Parameters(Struct, kw_only=True):
         return {}
 
 
-def ignored(body: bytes, request: Any) -> list[str]:
+def ignored(body: bytes | bytearray, request: Any) -> list[str]:
     """Return the parameters of a request that nothing here uses, nested ones as `options.name`.
 
     `body` is the JSON that `request` was decoded from.
@@ -52,7 +52,9 @@ def unsupported(name: str, instead: str = "leave it out") -> InvalidRequest:
     )
 
 
-def _ignored(data: bytes | Raw, given: Struct, request: Struct, path: str) -> Iterator[str]:
+def _ignored(
+    data: bytes | bytearray | Raw, given: Struct, request: Struct, path: str
+) -> Iterator[str]:
     fields = dict(zip(given.__struct_encode_fields__, given.__struct_fields__, strict=True))
     unused = request.unused() if isinstance(request, Parameters) else frozenset()
     foreign = given.foreign() if isinstance(given, Parameters) else {}

@@ -1,0 +1,102 @@
+"""The body of a request, measured while it arrives.
+
+A few megabytes of JSON can hold millions of values, which take a second and a gigabyte to build, on
+the event loop of a whole Jupyter server. So what a body holds is counted before any of it is built,
+a piece at a time, as the pieces come in.
+"""
+
+import re
+from itertools import accumulate
+
+MOST_VALUES = 1_000_000
+MOST_CONTAINERS = 100_000
+DEEPEST = 128
+
+_ALL = bytes(range(256))
+_NOT_COUNTED = bytes(set(_ALL) - set(b"[{,"))
+_NOT_NESTING = bytes(set(_ALL) - set(b"[{]}"))
+# What an opening bracket does to the depth, and a closing one.
+_STEPS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
+# Integers of so many digits may not fit the 64 bits that travel to the engine.
+_LONG_INTEGER = re.compile(rb"(?<![0-9.eE+])-?[0-9]{19,}(?![0-9.eE])")
+_OF_NUMBERS = b"0123456789.eE+-"
+_LONGEST_KEPT = 64
+
+
+class Body:
+    """The bytes of a body, and what JSON they hold so far.
+
+    Attributes:
+        content: The bytes.
+        large_integer: The first integer in them that does not fit 64 bits, if there is one.
+    """
+
+    def __init__(self, content: bytes = b"") -> None:
+        self.content = bytearray()
+        self.large_integer: str | None = None
+        self._values = 0
+        self._containers = 0
+        self._depth = 0
+        self._deepest = 0
+        self._in_string = False
+        # What only the next piece tells the meaning of: a backslash, the digits of a number.
+        self._escape = b""
+        self._number = b""
+        if content:
+            self.take(content)
+
+    def take(self, piece: bytes) -> None:
+        """Add a piece."""
+        self.content += piece
+        piece = self._escape + piece
+        self._escape = b"\\" * ((len(piece) - len(piece.rstrip(b"\\"))) % 2)
+        piece = piece[: len(piece) - len(self._escape)]
+        parts = piece.replace(rb"\\", b"").replace(rb"\"", b"").split(b'"')
+        self._count(b'"'.join(parts[self._in_string :: 2]))
+        self._in_string ^= len(parts) % 2 == 0
+
+    def _count(self, structure: bytes) -> None:
+        """Count what is outside of strings."""
+        counted = structure.translate(None, _NOT_COUNTED)
+        self._values += len(counted)
+        self._containers += len(counted) - counted.count(b",")
+        if nesting := structure.translate(None, _NOT_NESTING):
+            depths = list(accumulate(map(_STEPS.__getitem__, nesting), initial=self._depth))
+            self._depth, self._deepest = depths[-1], max(self._deepest, *depths)
+        structure = self._number + structure
+        whole = len(structure.rstrip(_OF_NUMBERS))
+        self._number = _beginning(structure[whole:])
+        if self.large_integer is None:
+            self.large_integer = _large_integer(structure[:whole])
+
+    @property
+    def excess(self) -> str | None:
+        """What is too much in it, to follow "the body"; None where it is within bounds."""
+        if self._deepest > DEEPEST:
+            return f"is nested more than {DEEPEST} levels deep"
+        if self._containers > MOST_CONTAINERS:
+            return f"holds more than {MOST_CONTAINERS:,} objects and arrays"
+        if self._values > MOST_VALUES:
+            return f"holds more than {MOST_VALUES:,} values"
+        return None
+
+    def clear(self) -> None:
+        """Throw the bytes away."""
+        self.content.clear()
+
+
+def _beginning(number: bytes) -> bytes:
+    """Return as much of a number as its kind and its size can be told from."""
+    if len(number) <= _LONGEST_KEPT:
+        return number
+    is_integer = number.strip(b"-").isdigit()
+    return number[:_LONGEST_KEPT] if is_integer else b"."
+
+
+def _large_integer(structure: bytes) -> str | None:
+    """Return the first integer that does not fit 64 bits, shortened."""
+    for found in _LONG_INTEGER.finditer(structure):
+        text = found[0]
+        if len(text.lstrip(b"-")) > 20 or not -(2**63) <= int(text) < 2**64:
+            return text.decode() if len(text) <= 40 else f"{text[:40].decode()}..."
+    return None

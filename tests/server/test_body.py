@@ -1,0 +1,68 @@
+import json
+
+import pytest
+
+from mlx_notebook.server.body import DEEPEST, MOST_CONTAINERS, MOST_VALUES, Body
+
+AWKWARD = json.dumps(
+    {
+        "text": 'a "quoted" \\ [ { , word \\',
+        "a\\": ["\\", '"', "[[[", {"x": [1, 2.5e3, -7]}],
+        "ids": [2**63, -(2**63), 2**64 - 1, 0.1234567890123456789],
+        "more": ["99999999999999999999999", None, True],
+    }
+).encode()
+
+
+def fed(content: bytes, size: int) -> Body:
+    body = Body()
+    for at in range(0, len(content), size):
+        body.take(content[at : at + size])
+    return body
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 10_000])
+def test_a_body_is_counted_alike_however_it_is_cut(size: int) -> None:
+    body = fed(AWKWARD, size)
+    assert body.content == AWKWARD
+    assert (body._values, body._containers, body._deepest) == (19, 6, 4)
+    assert not body._in_string
+    assert body.large_integer is None
+    assert body.excess is None
+
+
+@pytest.mark.parametrize("size", [1, 5, 10_000])
+@pytest.mark.parametrize(
+    ("number", "is_large"),
+    [
+        (str(2**64), True),
+        (str(-(2**63) - 1), True),
+        ("1" * 5000, True),
+        (str(2**64 - 1), False),
+        ("1" * 30 + ".5", False),
+        ("1" * 30 + "e2", False),
+        ("0." + "1" * 30, False),
+        ("1e" + "1" * 30, False),
+        ('"' + "1" * 30 + '"', False),
+    ],
+)
+def test_integers_beyond_64_bits_are_found(number: str, is_large: bool, size: int) -> None:
+    body = fed(b'{"a": [1, %b, 2]}' % number.encode(), size)
+    assert (body.large_integer is not None) is is_large
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[" * DEEPEST + b"]" * DEEPEST, None),
+        (b"[" * (DEEPEST + 1), "nested more than"),
+        (b"[" + b"{}," * (MOST_CONTAINERS - 1), None),
+        (b"[" + b"{}," * MOST_CONTAINERS, "objects and arrays"),
+        (b"[" + b"1," * (MOST_VALUES - 1), None),
+        (b"[" + b"1," * MOST_VALUES, "values"),
+        (b'["' + b"[{," * MOST_VALUES + b'"]', None),
+    ],
+)
+def test_what_is_too_much_is_told(content: bytes, said: str | None) -> None:
+    excess = fed(content, 65536).excess
+    assert excess is None if said is None else said in (excess or "")

@@ -1,10 +1,8 @@
 """What every route shares: auth, bodies, errors, CORS, and answers that stop with their client."""
 
 import asyncio
-import re
 import time
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
-from urllib.parse import unquote_plus
 
 import anyio
 import msgspec
@@ -12,13 +10,13 @@ from jupyter_server.auth.decorator import allow_unauthenticated, authorized
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
 from tornado.http1connection import HTTP1Connection
-from tornado.httputil import HTTPServerRequest
 from tornado.iostream import StreamClosedError
 
 from mlx_notebook.server import errors, metrics
 from mlx_notebook.server.body import Body
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.peer import Peer
+from mlx_notebook.server.request_head import declared_length, without_secrets
 from mlx_notebook.server.wire.decode import decode, too_complex
 from mlx_notebook.server.wire.parameters import HEADER as IGNORED_HEADER
 from mlx_notebook.server.wire.parameters import ignored
@@ -28,7 +26,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_SECRET = re.compile("token|key|secret|password|auth|xsrf", re.IGNORECASE)
 
 # A refused body is read and thrown away up to this size, since most clients look for the answer
 # only when they have sent everything; beyond it the connection is closed at once.
@@ -62,7 +59,7 @@ class ApiHandler(APIHandler):
     def initialize(self) -> None:
         """Set up what a request needs."""
         # Every line of a log that names the request takes its address from here.
-        self.request.uri = _without_secrets(self.request)
+        self.request.uri = without_secrets(self.request)
         self.body = Body()
         self._received = 0
         self._body_timer: asyncio.TimerHandle | None = None
@@ -98,7 +95,7 @@ class ApiHandler(APIHandler):
             await super().prepare()
         except web.HTTPError as error:
             refusal = self._explained(error)
-        length = _declared_length(headers.get("Content-Length", "0"))
+        length = declared_length(headers.get("Content-Length", "0"))
         if length is None:
             raise refusal or errors.InvalidRequest(
                 "The header Content-Length must be one whole number.", code="invalid_header"
@@ -319,6 +316,8 @@ class ApiHandler(APIHandler):
         """Stop working for a client that has gone."""
         super().on_connection_close()
         self.client_left = True
+        if self._body_timer is not None:
+            self._body_timer.cancel()
         if self._peer is not None:
             self._peer.leave()
         if self._scope is not None:
@@ -416,27 +415,6 @@ class UnknownRouteHandler(ApiHandler):
             "GET v1/openapi.json lists those there are.",
             code="unknown_route",
         )
-
-
-def _without_secrets(request: HTTPServerRequest) -> str:
-    """Return a request's address with `[secret]` in place of the values that let someone in."""
-    path, mark, query = (request.uri or "").partition("?")
-    parts = query.split("&")
-    for at, part in enumerate(parts):
-        name, equals, _ = part.partition("=")
-        if equals and _SECRET.search(unquote_plus(name)):
-            parts[at] = f"{name}=[secret]"
-    return path + mark + "&".join(parts)
-
-
-def _declared_length(text: str) -> int | None:
-    """Return what a Content-Length header says, None where it is not one whole number.
-
-    A header that came twice holds both values; Tornado takes it where they are the same.
-    """
-    values = set(re.split(r",[ \t]*", text))
-    value = values.pop()
-    return int(value) if not values and re.fullmatch(r"[0-9]{1,18}", value) else None
 
 
 def now() -> int:

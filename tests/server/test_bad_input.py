@@ -10,7 +10,7 @@ import httpx
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from mlx_notebook.server.base import _without_secrets
+from mlx_notebook.server.request_head import without_secrets
 from tests.server.running import HELLO, TOKEN, RunningServer, running, wait_for
 
 
@@ -292,7 +292,7 @@ def test_a_token_in_an_address_is_never_logged(server: RunningServer) -> None:
 def test_no_description_of_a_request_holds_its_token() -> None:
     line = RequestStartLine("GET", "/v1/models?%74oken=abc&x=1&token=abc", "HTTP/1.1")
     request = HTTPServerRequest(start_line=line, headers=HTTPHeaders(Host="x"))
-    request.uri = _without_secrets(request)
+    request.uri = without_secrets(request)
     assert "abc" not in repr(request)
     assert request.arguments["token"] == [b"abc", b"abc"]
     assert "x=1" in repr(request)

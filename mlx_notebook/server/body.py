@@ -9,11 +9,12 @@ import re
 from itertools import accumulate
 
 MOST_VALUES = 1_000_000
+MOST_FIELDS = 200_000
 MOST_CONTAINERS = 100_000
 DEEPEST = 128
 
 _ALL = bytes(range(256))
-_NOT_COUNTED = bytes(set(_ALL) - set(b"[{,"))
+_NOT_COUNTED = bytes(set(_ALL) - set(b"[{,:"))
 _NOT_NESTING = bytes(set(_ALL) - set(b"[{]}"))
 # What an opening bracket does to the depth, and a closing one.
 _STEPS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
@@ -35,6 +36,7 @@ class Body:
         self.content = bytearray()
         self.large_integer: str | None = None
         self._values = 0
+        self._fields = 0
         self._containers = 0
         self._depth = 0
         self._deepest = 0
@@ -58,8 +60,10 @@ class Body:
     def _count(self, structure: bytes) -> None:
         """Count what is outside of strings."""
         counted = structure.translate(None, _NOT_COUNTED)
-        self._values += len(counted)
-        self._containers += len(counted) - counted.count(b",")
+        fields, commas = counted.count(b":"), counted.count(b",")
+        self._fields += fields
+        self._values += len(counted) - fields
+        self._containers += len(counted) - fields - commas
         if nesting := structure.translate(None, _NOT_NESTING):
             depths = list(accumulate(map(_STEPS.__getitem__, nesting), initial=self._depth))
             self._depth, self._deepest = depths[-1], max(self._deepest, *depths)
@@ -76,6 +80,8 @@ class Body:
             return f"is nested more than {DEEPEST} levels deep"
         if self._containers > MOST_CONTAINERS:
             return f"holds more than {MOST_CONTAINERS:,} objects and arrays"
+        if self._fields > MOST_FIELDS:
+            return f"holds more than {MOST_FIELDS:,} fields of objects"
         if self._values > MOST_VALUES:
             return f"holds more than {MOST_VALUES:,} values"
         return None

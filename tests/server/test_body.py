@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mlx_notebook.server.body import DEEPEST, MOST_CONTAINERS, MOST_VALUES, Body
+from mlx_notebook.server.body import DEEPEST, MOST_CONTAINERS, MOST_FIELDS, MOST_VALUES, Body
 
 AWKWARD = json.dumps(
     {
@@ -58,6 +58,8 @@ def test_integers_beyond_64_bits_are_found(number: str, is_large: bool, size: in
         (b"[" * (DEEPEST + 1), "nested more than"),
         (b"[" + b"{}," * (MOST_CONTAINERS - 1), None),
         (b"[" + b"{}," * MOST_CONTAINERS, "objects and arrays"),
+        (b"{" + b'"a": 1,' * MOST_FIELDS, None),
+        (b"{" + b'"a": 1,' * (MOST_FIELDS + 1), "fields of objects"),
         (b"[" + b"1," * (MOST_VALUES - 1), None),
         (b"[" + b"1," * MOST_VALUES, "values"),
         (b'["' + b"[{," * MOST_VALUES + b'"]', None),

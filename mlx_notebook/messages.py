@@ -202,7 +202,10 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
 
 
 class Tokenize(msgspec.Struct, kw_only=True, frozen=True, tag="tokenize"):
-    """Show what a prompt becomes; answered by `Tokenized` or `Failed` with this `id`."""
+    """Show what a prompt becomes; answered by `Tokenized` or `Failed` with this `id`.
+
+    `pieces` asks for each token's own text.
+    """
 
     id: str
     model: str
@@ -210,6 +213,7 @@ class Tokenize(msgspec.Struct, kw_only=True, frozen=True, tag="tokenize"):
     options: ModelOptions = ModelOptions()
     prompt: Prompt
     add_special_tokens: bool = True
+    pieces: bool = False
 
 
 class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed"):
@@ -427,7 +431,7 @@ class Traced(msgspec.Struct, frozen=True, tag="traced", array_like=True):
 
 
 class Tokenized(msgspec.Struct, frozen=True, tag="tokenized", array_like=True):
-    """Answer to `Tokenize`: the text that is fed, and its tokens with each one's own text."""
+    """Answer to `Tokenize`: the text that is fed, its tokens, and each one's own text if asked."""
 
     id: str
     text: str

@@ -13,12 +13,14 @@ TEMPLATE = (
 
 VISION = ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
 VISION_TEMPLATE = (
+    "{% if bare %}{% for m in messages %}{% for p in m.content %}<|image_pad|>{% endfor %}"
+    "{% endfor %}{% else %}"
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.content is string %}{{ m.content }}"
     "{% else %}{% for p in m.content %}{% if p.type == 'image' %}"
     "<|vision_start|><|image_pad|><|vision_end|>{% else %}{{ p.text }}{% endif %}{% endfor %}"
     "{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-    "{% if open_thinking %}<think>\n{% endif %}"
+    "{% if open_thinking %}<think>\n{% endif %}{% endif %}"
 )
 
 

@@ -36,7 +36,7 @@ _PIXELS: dict[str, Any] = {
     "image_std": [0.5, 0.5, 0.5],
     "do_convert_rgb": True,
 }
-_SMOLVLM_TEMPLATE = (
+SMOLVLM_TEMPLATE = (
     "{% for m in messages %}{{ m.role | capitalize }}"
     "{{ ':' if m.content[0].type == 'image' else ': ' }}"
     "{% for p in m.content %}{% if p.type == 'text' %}{{ p.text }}"
@@ -113,7 +113,7 @@ def smolvlm(folder: Path) -> Path:
     """Pictures cut into tiles, and a template that shows nothing but parts."""
     tiles = [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
     special = ["<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>", *tiles]
-    token = _tokens(folder, _SMOLVLM_TEMPLATE, special)
+    token = _tokens(folder, SMOLVLM_TEMPLATE, special)
     config = {
         "model_type": "smolvlm",
         "architectures": ["SmolVLMForConditionalGeneration"],

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlx_notebook.engine.adapters import Base
+from mlx_notebook.engine.bounds import Bound
 from mlx_notebook.engine.language import Plan
 from mlx_notebook.engine.prompts import Prepared
 from mlx_notebook.engine.sampling import Row
@@ -52,6 +53,8 @@ class Backend(Protocol):
         Called with tokens, shape (B, L), and `cache`, it gives logits.
     context_length
         Most tokens of prompt and answer together.
+    bound
+        How long a prompt may be before it is tokenized.
     nbytes
         What the weights take, in bytes.
     base
@@ -70,6 +73,7 @@ class Backend(Protocol):
     vocabulary: Vocabulary
     defaults: dict[str, float]
     context_length: int
+    bound: Bound
     nbytes: int
     base: Base
     trimmable: bool
@@ -82,8 +86,10 @@ class Backend(Protocol):
         """What the keys and values of its sequences take, in bytes."""
         ...
 
-    def prepare(self, prompt: Prompt) -> Prepared:
+    def prepare(self, prompt: Prompt, bound: Bound | None = None) -> Prepared:
         """Render and tokenize a prompt and read its pictures; called on a worker's thread.
+
+        `bound` stands in the place of the model's own.
 
         Raises
         ------

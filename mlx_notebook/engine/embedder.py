@@ -23,6 +23,7 @@ from mlx_notebook.embedding_files import longest_input
 from mlx_notebook.engine import text
 from mlx_notebook.engine.adapters import Base
 from mlx_notebook.engine.backend import Done, Progress, Token, Vectors
+from mlx_notebook.engine.bounds import Bound, longest_token
 from mlx_notebook.engine.embedding import padded
 from mlx_notebook.engine.errors import EngineError, InvalidRequest, LoadFailed, reason
 from mlx_notebook.engine.language import Plan
@@ -47,6 +48,7 @@ class EmbeddingBackend:
     def __init__(self, name: str, model: Any, tokenizer: Any, limit: int, padding: int):
         self.name, self.model, self.tokenizer = name, model, tokenizer
         self.context_length = limit
+        self.bound = Bound(limit, longest=longest_token(tokenizer))
         self.nbytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
         self.base = Base(self.nbytes)
         self.vocabulary = Vocabulary(tokenizer)
@@ -56,11 +58,11 @@ class EmbeddingBackend:
     def __len__(self) -> int:
         return 0
 
-    def prepare(self, prompt: Prompt) -> Prepared:
+    def prepare(self, prompt: Prompt, bound: Bound | None = None) -> Prepared:
         """Tokenize a text; a chat is refused."""
         if not isinstance(prompt, TextPrompt):
             self._refuse()
-        return feed(self.tokenizer, prompt)
+        return feed(self.tokenizer, prompt, bound or self.bound)
 
     def plan(self, command: Generate) -> tuple[Prepared, Plan]:
         """Refuse to write."""

@@ -1,10 +1,12 @@
 """What goes wrong in the engine, as one tree.
 
 EngineError            carries a code of the protocol, a sentence, and the parameter at fault
+├── Cancelled          nobody waits for the answer any more
 ├── InvalidRequest     the request asks for something that cannot be
 ├── InvalidImage       a picture cannot be read
 ├── VisionNotSupported a picture is shown to a model that sees none
 ├── ContextOverflow    the prompt does not fit the model's context
+├── LimitExceeded      preparing the request takes too much time or memory
 ├── LoadFailed         the model's files cannot be loaded
 └── InsufficientMemory the model does not fit into the memory for models
 """
@@ -24,6 +26,10 @@ class EngineError(Exception):
     def event(self, request_id: str) -> Failed:
         """The event that tells the server."""
         return Failed(request_id, self.code, self.message, self.param)
+
+
+class Cancelled(EngineError):
+    """Nobody waits for the answer any more."""
 
 
 class InvalidRequest(EngineError):
@@ -48,6 +54,12 @@ class ContextOverflow(EngineError):
     """The prompt does not fit the model's context."""
 
     code: ErrorCode = "context_length_exceeded"
+
+
+class LimitExceeded(EngineError):
+    """Preparing the request takes too much time or memory."""
+
+    code: ErrorCode = "invalid_request"
 
 
 class LoadFailed(EngineError):

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from mlx_notebook.engine import tool_prompt
+from mlx_notebook.engine.chat_template import apply_template
 from mlx_notebook.engine.constraints import BadWords, Constraint, MinTokens
 from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
 from mlx_notebook.engine.grammar.compiler import Compiler, Thinking
@@ -119,8 +120,8 @@ class Language:
         def shows(content: Any) -> bool:
             messages = [{"role": "user", "content": content}]
             try:
-                return "Hello" in self.tokenizer.apply_chat_template(messages, tokenize=False)
-            except Exception:  # templates are programs: anything may come
+                return "Hello" in apply_template(self.tokenizer, messages, [], {}, False)
+            except InvalidRequest:
                 return False
 
         return not shows("Hello") and shows([{"type": "text", "text": "Hello"}])

@@ -1,6 +1,7 @@
 """Encoded pictures to RGB: every format, mode and orientation, with limits before decoding."""
 
 import io
+import re
 import warnings
 from typing import Any
 
@@ -13,8 +14,14 @@ MAX_PIXELS = 64 * 2**20
 LOW_DETAIL_PIXELS = 512 * 512
 """What `detail: low` shrinks a picture to: OpenAI's size for it."""
 
+MAX_SCANS = 100
+"""Most scans of a JPEG: each is decoded over the whole image, and encoders write about ten."""
+
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 """Pillow's names of what is read."""
+
+_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])", re.DOTALL)
+_START, _SCAN, _END = b"\xd8", b"\xda", b"\xd9"
 
 
 def decode(picture: Picture) -> Any:
@@ -28,7 +35,7 @@ def decode(picture: Picture) -> Any:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not picture.data:
-        raise _refused(picture, "it is empty")
+        raise refused(picture, "it is empty")
     try:
         with warnings.catch_warnings():
             # Its size is checked here, before a pixel is decoded.
@@ -36,27 +43,41 @@ def decode(picture: Picture) -> Any:
             opened = Image.open(io.BytesIO(picture.data), formats=FORMATS)
             width, height = opened.size
             if width * height > MAX_PIXELS:
-                raise _refused(
+                raise refused(
                     picture,
                     f"it has {width} x {height} pixels, and {MAX_PIXELS} are the most allowed",
                 )
+            if opened.format in ("JPEG", "MPO"):
+                _check_scans(picture)
             if opened.format == "JPEG" and picture.detail == "low":
                 opened.draft("RGB", (1024, 1024))
             opened.load()
             image = _rgb(ImageOps.exif_transpose(opened))
     except UnidentifiedImageError as error:
-        raise _refused(picture, _what(picture.data)) from error
+        raise refused(picture, _what(picture.data)) from error
     except Image.DecompressionBombError as error:
-        raise _refused(picture, "it has too many pixels") from error
+        raise refused(picture, "it has too many pixels") from error
     except MemoryError:
         raise
     except InvalidImage:
         raise
     except Exception as error:  # decoders raise whatever damaged data leads them to
-        raise _refused(picture, f"it is damaged ({error})") from error
+        raise refused(picture, f"it is damaged ({error})") from error
     if picture.detail == "low":
         return _shrunk(image, LOW_DETAIL_PIXELS)
     return image
+
+
+def _check_scans(picture: Picture) -> None:
+    """Refuse a JPEG of too many scans, told by its markers up to the image's end."""
+    data, scans, at = picture.data, 0, 0
+    while (found := _MARKER.search(data, at)) and found[1] != _END:
+        at = found.end()
+        if found[1] != _START:
+            at += max(2, int.from_bytes(data[at : at + 2]))
+        scans += found[1] == _SCAN
+        if scans > MAX_SCANS:
+            raise refused(picture, f"it has more than {MAX_SCANS} scans")
 
 
 def _rgb(image: Any) -> Any:
@@ -108,5 +129,6 @@ def _what(data: bytes) -> str:
     return "it is text, not a picture"
 
 
-def _refused(picture: Picture, why: str) -> InvalidImage:
+def refused(picture: Picture, why: str) -> InvalidImage:
+    """The error that says why an image cannot be read."""
     return InvalidImage(f"The image at {picture.where} cannot be read: {why}.", picture.where)

@@ -1,29 +1,43 @@
 """What a job needs before it can run, made by workers, off the thread that owns MLX.
 
-What comes of it goes back to that thread through its inbox.
+What comes of it goes back to that thread through its inbox. Each model has workers of its own, for
+short prompts and for long ones, so that a slow template or a long text holds up few others.
 """
 
 import logging
 import queue
 from collections.abc import Callable
-from concurrent.futures import Executor
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from mlx_notebook.engine.backend import Backend
+from mlx_notebook.engine.deadline import Deadline, current
 from mlx_notebook.engine.embedding import Embedding
-from mlx_notebook.engine.errors import EngineError, InvalidRequest
+from mlx_notebook.engine.errors import Cancelled, ContextOverflow, EngineError, InvalidRequest
 from mlx_notebook.engine.language import Plan
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.prefix_store import Arrays
 from mlx_notebook.engine.prompts import Prepared, allowed_tokens, shortened, tokenized
 from mlx_notebook.engine.scoring import check_scored
-from mlx_notebook.messages import Embed, EngineConfig, Generate, TextPrompt, Tokenize, Tokenized
+from mlx_notebook.messages import (
+    ChatPrompt,
+    Embed,
+    EngineConfig,
+    Generate,
+    TextPrompt,
+    Tokenize,
+    Tokenized,
+)
 
 log = logging.getLogger(__name__)
 
 Job = Generate | Tokenize | Embed
+
+_LONG = 2**16
+"""Characters, images and other parts from which on a prompt is a long one."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +51,23 @@ class Planned:
     plan: Plan
     max_tokens: int
     on_disk: int
+
+
+@dataclass
+class _Workers:
+    """The threads that prepare one model's prompts."""
+
+    short: Executor = field(default_factory=lambda: ThreadPoolExecutor(2, "prompt"))
+    long: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "long-prompt"))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A job that is being prepared, or waits for that."""
+
+    future: Future[None]
+    deadline: Deadline
+    then: Callable[["Made"], None]
 
 
 Made = Planned | Tokenized | Embedding | EngineError
@@ -62,10 +93,36 @@ class Preparing:
     ):
         self._settings, self._prefixes = settings, prefixes
         self._workers, self._inbox = workers, inbox
+        self._of_models: WeakKeyDictionary[Backend, _Workers] = WeakKeyDictionary()
+        self._work: dict[str, _Work] = {}
 
     def make(self, job: Job, backend: Backend, then: Callable[[Made], None]) -> None:
         """Make what a job needs of its model; `then` takes it, or why it could not be made."""
-        self._workers.submit(lambda: self._inbox.put(partial(then, self._made(job, backend))))
+        workers = self._of_models.get(backend) or _Workers()
+        self._of_models[backend] = workers
+        deadline = Deadline()
+
+        def run() -> None:
+            with deadline.active():
+                made = self._made(job, backend)
+            if deadline.stopped:
+                made = Cancelled("the request was cancelled")
+            self._inbox.put(partial(self._end, job.id, made))
+
+        lane = workers.long if _is_long(job) else workers.short
+        self._work[job.id] = _Work(lane.submit(run), deadline, then)
+
+    def cancel(self, job_id: str) -> None:
+        """Stop making what a job needs: nobody waits for it any more."""
+        work = self._work.get(job_id)
+        if work is None:
+            return
+        work.deadline.stop()
+        if work.future.cancel():
+            self._end(job_id, Cancelled("the request was cancelled"))
+
+    def _end(self, job_id: str, made: Made) -> None:
+        self._work.pop(job_id).then(made)
 
     def read_back(self, model: str, prompt: Prepared, then: Callable[[int, Arrays], None]) -> None:
         """Read what memory lacks of a computed prompt from disk; `then` takes its length and it."""
@@ -86,7 +143,7 @@ class Preparing:
                 case Generate():
                     return self._planned(job, backend)
                 case Tokenize():
-                    return tokenized(job, backend.tokenizer, backend.prepare)
+                    return tokenized(job, backend)
                 case Embed():
                     return self._embedding(job, backend)
         except EngineError as error:
@@ -110,10 +167,45 @@ class Preparing:
         return Planned(prompt, plan, max_tokens, on_disk)
 
     def _embedding(self, command: Embed, backend: Backend) -> Embedding:
-        inputs = [backend.prepare(TextPrompt(text=text)).tokens for text in command.inputs]
+        bound = None if command.truncate is None else backend.bound.stated
+        inputs = []
+        for index, text in enumerate(command.inputs):
+            current().check()
+            try:
+                inputs.append(backend.prepare(TextPrompt(text=text), bound).tokens)
+            except ContextOverflow as error:
+                error.param = f"input[{index}]" if len(command.inputs) > 1 else "input"
+                raise
         if command.truncate is not None:
             most = backend.context_length if command.truncate == -1 else command.truncate
             inputs = [shortened(backend.tokenizer, tokens, most) for tokens in inputs]
         if not inputs or not all(inputs):
             raise InvalidRequest("an input is empty", "input")
         return Embedding(command, inputs, backend.context_length, self._settings.prefill_step)
+
+
+def _is_long(job: Job) -> bool:
+    """Whether preparing a job may take longer than most do."""
+    size = 0
+    match job:
+        case Embed():
+            left: list[Any] = list(job.inputs)
+        case Generate(prompt=TextPrompt(text=text)) | Tokenize(prompt=TextPrompt(text=text)):
+            left = [text]
+        case Generate(prompt=chat) | Tokenize(prompt=chat):
+            assert isinstance(chat, ChatPrompt)
+            left = [chat.messages, chat.tools, chat.template_kwargs]
+            size = _LONG if chat.pictures else 0
+    while left and size < _LONG:
+        match left.pop():
+            case str() as text:
+                size += len(text)
+            case dict() as values:
+                size += len(values)
+                left.extend(values.values())
+            case list() as values if values and not isinstance(values[0], int):
+                size += len(values)
+                left.extend(values)
+            case list() as tokens:
+                size += len(tokens)
+    return size >= _LONG

@@ -3,12 +3,18 @@
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from mlx_notebook.engine import deadline
+from mlx_notebook.engine.bounds import Bound
+from mlx_notebook.engine.chat_template import apply_template
 from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
 from mlx_notebook.engine.language import Language
 from mlx_notebook.engine.sights import Sight
-from mlx_notebook.messages import RESERVED_KWARGS, Prompt, TextPrompt, Tokenize, Tokenized
+from mlx_notebook.messages import Prompt, TextPrompt, Tokenize, Tokenized
+
+if TYPE_CHECKING:
+    from mlx_notebook.engine.backend import Backend
 
 DEFAULT_MAX_TOKENS = 4096
 _LEAST_ANSWER = 1024
@@ -38,51 +44,58 @@ class Prepared:
         return self.keys or self.tokens
 
 
-def prepare(language: Language, prompt: Prompt, keep_stable: bool = False) -> Prepared:
+def prepare(
+    language: Language, prompt: Prompt, bound: Bound, keep_stable: bool = False
+) -> Prepared:
     """Render and tokenize a prompt.
 
     Parameters
     ----------
     language
         The model's tokenizer and tool dialect.
+    bound
+        How long the prompt may be.
     keep_stable
         Also find where the generation prompt begins (for models whose caches cannot be trimmed).
 
     Raises
     ------
     InvalidRequest
-        If the model has no chat template, its template refuses these messages, or its variables
-        name one of the renderer's own parameters.
+        If the model has no chat template, or its template refuses these messages.
+    ContextOverflow
+        If the text is too long to be tokenized.
     """
     tokenizer = language.tokenizer
     if isinstance(prompt, TextPrompt):
-        return feed(tokenizer, prompt)
-    conversation = language.conversation(prompt)
-    options = prompt.template_kwargs
-    if reserved := RESERVED_KWARGS & options.keys():
-        name = min(reserved)
-        raise InvalidRequest(
-            f"a chat template's variables cannot set '{name}'", f"chat_template_kwargs.{name}"
-        )
+        return feed(tokenizer, prompt, bound)
+    messages, tools = language.conversation(prompt)
+
+    def rendered(messages: list[dict[str, Any]], add_generation_prompt: bool) -> str:
+        options, most = prompt.template_kwargs, bound.characters
+        try:
+            text = apply_template(
+                tokenizer, messages, tools, options, add_generation_prompt, most=most
+            )
+        except ContextOverflow as error:
+            raise bound.exceeded(f"more than {most} characters") from error
+        deadline.current().check()
+        return text
+
     if prompt.continues:
-        messages, tools = conversation
-        text = _left_open(tokenizer, messages, tools, options)
+        text = _left_open(messages, lambda messages: rendered(messages, False))
     else:
-        text = apply_template(tokenizer, *conversation, options, prompt.add_generation_prompt)
+        text = rendered(messages, prompt.add_generation_prompt)
     tokens = tokenizer.encode(text, add_special_tokens=False)
     stable = len(tokens)
     if keep_stable and prompt.add_generation_prompt:
-        head = apply_template(tokenizer, *conversation, options, False)
+        head = rendered(messages, False)
         if text.startswith(head):
             stable = len(tokenizer.encode(head, add_special_tokens=False))
     return Prepared(tokens, text, stable)
 
 
 def _left_open(
-    tokenizer: Any,
-    messages: list[dict[str, Any]],
-    tools: list[dict[str, Any]],
-    options: dict[str, Any],
+    messages: list[dict[str, Any]], render: Callable[[list[dict[str, Any]]], str]
 ) -> str:
     """The text of a conversation up to the last word of its last message.
 
@@ -95,9 +108,7 @@ def _left_open(
         last = {**last, "content": _with_mark(last["content"], mark)}
     else:
         last = {**last, "reasoning_content": f"{last.get('reasoning_content', '')}{mark}"}
-    text, found, _ = apply_template(tokenizer, [*before, last], tools, options, False).rpartition(
-        mark
-    )
+    text, found, _ = render([*before, last]).rpartition(mark)
     if not found:
         raise InvalidRequest(
             "the model's chat template does not show the last message, with which the answer is "
@@ -143,14 +154,17 @@ def truncated(
     return Prepared(tokens, decode(tokens), max(0, prompt.stable - cut), salt=prompt.salt)
 
 
-def feed(tokenizer: Any, prompt: TextPrompt) -> Prepared:
+def feed(tokenizer: Any, prompt: TextPrompt, bound: Bound) -> Prepared:
     """Tokenize a text as it is; token ids are taken as they are.
 
     Raises
     ------
     InvalidRequest
         If there is no such token.
+    ContextOverflow
+        If it is too long to be tokenized.
     """
+    bound.check(prompt.text)
     if isinstance(prompt.text, str):
         tokens = tokenizer.encode(prompt.text)
         return Prepared(tokens, prompt.text, len(tokens))
@@ -180,47 +194,23 @@ def shortened(tokenizer: Any, tokens: list[int], most: int) -> list[int]:
     return [*tokens[: most - len(tail)], *tail]
 
 
-def tokenized(
-    command: Tokenize, tokenizer: Any, prepare: Callable[[Prompt], Prepared]
-) -> Tokenized:
-    """What a prompt becomes, token by token; `prepare` is that of the model's backend."""
-    prompt = command.prompt
+def tokenized(command: Tokenize, backend: "Backend") -> Tokenized:
+    """What a prompt becomes, token by token where the pieces are asked for."""
+    prompt, tokenizer, bound = command.prompt, backend.tokenizer, backend.bound.stated
     if isinstance(prompt, TextPrompt) and isinstance(prompt.text, str):
         text = prompt.text
+        bound.check(text)
         tokens = tokenizer.encode(text, add_special_tokens=command.add_special_tokens)
     else:
-        prepared = prepare(prompt)
+        prepared = backend.prepare(prompt, bound)
         text, tokens = prepared.text, prepared.tokens
-    pieces = [tokenizer.decode([token]) for token in tokens]
-    return Tokenized(command.id, text or tokenizer.decode(tokens), tokens, pieces)
-
-
-def apply_template(
-    tokenizer: Any,
-    messages: list[dict[str, Any]],
-    tools: list[dict[str, Any]],
-    options: dict[str, Any],
-    add_generation_prompt: bool,
-) -> str:
-    """The text that the model's chat template makes of a conversation."""
-    if not tokenizer.has_chat_template:
-        raise InvalidRequest(
-            "this model has no chat template: use /v1/completions, or an instruct model", "model"
-        )
-    try:
-        text: str = tokenizer.apply_chat_template(
-            messages,
-            tools=tools or None,
-            tokenize=False,
-            add_generation_prompt=add_generation_prompt,
-            # mlx-lm's wrapper would turn thinking on wherever the vocabulary has its marks.
-            **{"enable_thinking": False, **options},
-        )
-    except Exception as error:  # templates are programs of the model's authors: anything may come
-        raise InvalidRequest(
-            f"the model's chat template refuses these messages: {error}", "messages"
-        ) from error
-    return text
+    pieces = {token: tokenizer.decode([token]) for token in set(tokens) if command.pieces}
+    return Tokenized(
+        command.id,
+        text or tokenizer.decode(tokens),
+        tokens,
+        [pieces[token] for token in tokens if command.pieces],
+    )
 
 
 def allowed_tokens(

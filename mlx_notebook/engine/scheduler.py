@@ -17,7 +17,7 @@ from mlx_lm.generate import generation_stream
 
 from mlx_notebook.engine.budget import Budget
 from mlx_notebook.engine.embedding import Embedding
-from mlx_notebook.engine.errors import EngineError, InvalidRequest
+from mlx_notebook.engine.errors import Cancelled, EngineError, InvalidRequest
 from mlx_notebook.engine.memory import device_memory
 from mlx_notebook.engine.meter import Meter
 from mlx_notebook.engine.prefix_cache import PrefixCache
@@ -86,7 +86,7 @@ class Scheduler:
     ):
         self.inbox: queue.SimpleQueue[Command | Continuation] = queue.SimpleQueue()
         self._settings, self._send, self._activity = settings, send, activity
-        self._workers = ThreadPoolExecutor(2, "prompt")
+        self._workers = ThreadPoolExecutor(4, "worker")
         mx.set_cache_limit(device_memory() // 20)
         budget = Budget.of(settings)
         self._prefixes = PrefixCache(
@@ -225,6 +225,8 @@ class Scheduler:
                 slot.aside.append(made)
             case Tokenized():
                 self._send([made])
+            case Cancelled():
+                pass
             case EngineError():
                 self._refuse(job.id, made)
 
@@ -264,6 +266,7 @@ class Scheduler:
         self._send([error.event(job_id)])
 
     def _cancel(self, job_id: str) -> None:
+        self._preparing.cancel(job_id)
         request = self._requests.pop(job_id, None)
         if request is not None:
             self._meter.cancelled += 1

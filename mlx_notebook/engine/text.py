@@ -18,18 +18,28 @@ from mlx_lm.utils import load_config, load_model, load_tokenizer
 from mlx_notebook.engine.adapters import Base, lay, own_bytes, share
 from mlx_notebook.engine.backend import Done, Progress, Token, Vectors
 from mlx_notebook.engine.batch import RowGenerator
+from mlx_notebook.engine.bounds import Bound, longest_token
+from mlx_notebook.engine.chat_template import apply_template
 from mlx_notebook.engine.draft_loading import load_speculation
 from mlx_notebook.engine.embedding import mean
-from mlx_notebook.engine.errors import InvalidRequest, LoadFailed, VisionNotSupported, reason
+from mlx_notebook.engine.errors import (
+    ContextOverflow,
+    InvalidRequest,
+    LimitExceeded,
+    LoadFailed,
+    VisionNotSupported,
+    reason,
+)
 from mlx_notebook.engine.language import Language, Plan
 from mlx_notebook.engine.memory import versions
 from mlx_notebook.engine.model_identity import identify
 from mlx_notebook.engine.prefix_cache import PrefixCache
-from mlx_notebook.engine.prompts import Prepared, apply_template, prepare, truncated
+from mlx_notebook.engine.prompts import Prepared, prepare, truncated
 from mlx_notebook.engine.quantized import quantized_caches
 from mlx_notebook.engine.reasoning import goes_on_in, opens_in
 from mlx_notebook.engine.sampling import Row
 from mlx_notebook.engine.sights import Sights
+from mlx_notebook.engine.tokenizer_file import check_growth
 from mlx_notebook.engine.vocabulary import Vocabulary
 from mlx_notebook.footprint import context_window
 from mlx_notebook.generation_config import read_choices
@@ -38,6 +48,7 @@ from mlx_notebook.messages import ChatPrompt, EngineConfig, Generate, ModelOptio
 log = logging.getLogger(__name__)
 
 _SLICE_BYTES = 256 * 2**20
+_TEMPLATE_CHARACTERS = 2**20
 _CONTEXT = 4096
 """Most tokens of a model whose config.json does not tell."""
 _VOCABULARIES = ("tokenizer.*", "vocab.*", "tekken.json", "*.tiktoken", "*.model", "*.py")
@@ -68,6 +79,8 @@ class TextBackend:
         self.vocabulary = Vocabulary(tokenizer)
         family = str(config.get("model_type", ""))
         self.language = Language(tokenizer, _width(model), family, options.tool_dialect)
+        longest = longest_token(tokenizer)
+        self.bound = Bound(self.context_length, settings.max_prompt_tokens, longest)
         self.trimmable = all(map(_always_trimmable, make_prompt_cache(model)))
         self._prefixes, self._prefill_step = prefixes, settings.prefill_step
         self.empty: Callable[[], list[Any]] = partial(make_prompt_cache, model)
@@ -92,17 +105,19 @@ class TextBackend:
         """What the keys and values of its sequences take, in bytes."""
         return self._generator.kv_bytes
 
-    def prepare(self, prompt: Prompt) -> Prepared:
+    def prepare(self, prompt: Prompt, bound: Bound | None = None) -> Prepared:
         """Render and tokenize a prompt; a picture in it is refused."""
         if isinstance(prompt, ChatPrompt) and prompt.pictures:
             raise VisionNotSupported(
                 f"The model {self.name} sees no pictures.", prompt.pictures[0].where
             )
-        return prepare(self.language, prompt, keep_stable=not self.trimmable)
+        return prepare(self.language, prompt, bound or self.bound, keep_stable=not self.trimmable)
 
     def plan(self, command: Generate) -> tuple[Prepared, Plan]:
         """Make a request's prompt and the plan for its rows."""
-        prompt = self.prepare(self.language.shown(command.prompt, command.tool_choice))
+        shown = self.language.shown(command.prompt, command.tool_choice)
+        cut = command.truncate_prompt is not None
+        prompt = self.prepare(shown, self.bound.stated if cut else None)
         if not prompt.tokens:
             raise InvalidRequest("the prompt is empty", "messages")
         if command.truncate_prompt is not None:
@@ -284,7 +299,7 @@ def load(
         done = yield from read_weights(model)
         tokenizer = yield from wait(pending, done)
         known_as = yield from wait(identity, done)
-    except MemoryError:
+    except (MemoryError, LoadFailed):
         raise
     except Exception as error:
         raise LoadFailed(f"{name} cannot be loaded: {reason(error)}", "model") from error
@@ -340,12 +355,31 @@ def require_tokenizer(path: Path) -> None:
 
 
 def open_tokenizer(path: Path, config: dict[str, Any], extra: dict[str, Any] | None = None) -> Any:
-    """The model's tokenizer, its chat template compiled; `extra` overrides its own settings."""
+    """The model's tokenizer; `extra` overrides its own settings.
+
+    Raises
+    ------
+    LoadFailed
+        If its chat template is too large, or takes too much time or memory for a greeting.
+    ValueError
+        If it makes long texts of short ones.
+    """
+    check_growth(path)
     tokenizer = load_tokenizer(path, extra, eos_token_ids=config.get("eos_token_id"))
     if tokenizer.has_chat_template:
+        if len(str(tokenizer.chat_template)) > _TEMPLATE_CHARACTERS:
+            raise LoadFailed(
+                f"{path.name} cannot be loaded: its chat template has more than "
+                f"{_TEMPLATE_CHARACTERS} characters.",
+                "model",
+            )
         greeting = [{"role": "user", "content": "Hello"}]
         try:
             apply_template(tokenizer, greeting, [], {}, True)
+        except (LimitExceeded, ContextOverflow) as error:
+            raise LoadFailed(
+                f"{path.name} cannot be loaded, tried with a greeting: {error.message}", "model"
+            ) from error
         except InvalidRequest as error:
             log.info("%s: %s", path.name, error)
     return tokenizer

@@ -35,8 +35,8 @@ def knows_tools(template: str | None) -> bool:
     )
     try:
         names = meta.find_undeclared_variables(environment.parse(template))
-    except TemplateSyntaxError:
-        # Templates with tags of transformers' own, such as {% generation %}.
+    except (TemplateSyntaxError, RecursionError):
+        # Templates with tags of transformers' own, such as {% generation %}, or nested deeply.
         return "tools" in template
     return "tools" in names
 

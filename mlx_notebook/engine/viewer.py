@@ -8,11 +8,14 @@ import msgspec
 import numpy as np
 from mlx_vlm.utils import process_inputs_with_fallback
 
+from mlx_notebook.engine import deadline
+from mlx_notebook.engine.bounds import Bound
+from mlx_notebook.engine.chat_template import apply_template
 from mlx_notebook.engine.errors import InvalidImage, InvalidRequest
 from mlx_notebook.engine.language import Language
 from mlx_notebook.engine.picture_cache import PictureCache
-from mlx_notebook.engine.pictures import decode
-from mlx_notebook.engine.prompts import Prepared, apply_template, prepare
+from mlx_notebook.engine.prompts import Prepared, prepare
+from mlx_notebook.engine.sandbox import decode
 from mlx_notebook.engine.sights import Seen, Sight
 from mlx_notebook.engine.tool_prompt import ordered
 from mlx_notebook.messages import ChatPrompt, Picture
@@ -56,14 +59,14 @@ class Viewer:
         self._mark, self._in_text = self._find_mark()
         self._pixel = language.tokenizer.decode([image_token])
 
-    def prepare(self, prompt: ChatPrompt, keep_stable: bool) -> Prepared:
+    def prepare(self, prompt: ChatPrompt, bound: Bound, keep_stable: bool) -> Prepared:
         """Render and tokenize a prompt, with its pictures in their places."""
         messages, order = _in_order(prompt.messages)
         pictures = [self.see(prompt.pictures[number]) for number in order]
         if self._in_text:
             messages = [self._flat(message) for message in messages]
         prompt = msgspec.structs.replace(prompt, messages=messages)
-        written = prepare(self._language, prompt, keep_stable)
+        written = prepare(self._language, prompt, bound, keep_stable)
         first, *others = written.text.split(self._mark)
         tokenizer, image_token = self._language.tokenizer, self._image_token
         text = short = first
@@ -97,6 +100,7 @@ class Viewer:
 
     def see(self, picture: Picture) -> Seen:
         """Decode and preprocess a picture, if that was not done before."""
+        deadline.current().check()
         content = hashlib.sha256(picture.detail.encode() + b"\0" + picture.data).digest()
         return self._cache.get(content, lambda: self._process(picture))
 

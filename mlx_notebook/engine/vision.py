@@ -22,6 +22,7 @@ from PIL import Image
 
 from mlx_notebook.engine import text
 from mlx_notebook.engine.backend import Done, Progress, Token, Vectors
+from mlx_notebook.engine.bounds import Bound
 from mlx_notebook.engine.errors import EngineError, LoadFailed, VisionNotSupported, reason
 from mlx_notebook.engine.memory import device_memory
 from mlx_notebook.engine.picture_cache import PictureCache
@@ -29,6 +30,7 @@ from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.prompts import Prepared
 from mlx_notebook.engine.seeing import SeeingModel
 from mlx_notebook.engine.sights import Sights, View
+from mlx_notebook.engine.tokenizer_file import check_growth
 from mlx_notebook.engine.trial import rows_keep_apart
 from mlx_notebook.engine.viewer import Viewer
 from mlx_notebook.generation_config import read_choices
@@ -83,13 +85,14 @@ class VisionBackend(text.TextBackend):
         self._pictures.clear()
         self._viewer, self.sees = viewer, True
 
-    def prepare(self, prompt: Prompt) -> Prepared:
+    def prepare(self, prompt: Prompt, bound: Bound | None = None) -> Prepared:
         """Render and tokenize a prompt and read its pictures."""
         if not isinstance(prompt, ChatPrompt) or not prompt.pictures:
-            return super().prepare(prompt)
+            return super().prepare(prompt, bound)
         if self._viewer is None:
             raise VisionNotSupported(self._blind, prompt.pictures[0].where)
-        return self._viewer.prepare(prompt, keep_stable=not self.trimmable)
+        keep_stable = not self.trimmable
+        return self._viewer.prepare(prompt, bound or self.bound, keep_stable)
 
     def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
         """Make a vector of each tokenized text, in one piece: its caches also hold what it sees."""
@@ -209,6 +212,7 @@ def _tokenizer(path: Path, config: dict[str, Any], trust_remote_code: bool) -> A
 
 def _processor(path: Path, trust_remote_code: bool) -> Any:
     """The model's processor, by mlx-vlm, which needs no torch."""
+    check_growth(path)
     get_model_and_args(load_config(path))  # importing it registers its processor
     processor = load_processor(
         path, False, trust_remote_code=trust_remote_code, local_files_only=True

@@ -84,7 +84,7 @@ class CompletionsHandler(GenerationHandler):
                         "of them out.",
                         param="truncate_prompt_tokens",
                     )
-                tokenized = await self.tokenized(request.model, command.prompt)
+                tokenized = await self.tokenized(request.model, command.prompt, pieces=True)
                 answer.add_prompt(tokenized.text, tokenized.pieces[0])
             else:
                 answer.add_prompt("", "")

@@ -174,9 +174,16 @@ class GenerationHandler(EventStreamHandler):
             yield stream
 
     async def tokenized(
-        self, model: str | None, prompt: Prompt, *, add_special_tokens: bool = True
+        self,
+        model: str | None,
+        prompt: Prompt,
+        *,
+        add_special_tokens: bool = True,
+        pieces: bool = False,
     ) -> Tokenized:
         """Return what a prompt becomes for the model of that name, or for the default one.
+
+        With `pieces` also each token's own text.
 
         Raises:
             ApiError: The model is not there, or its template refuses the messages, or a picture
@@ -195,5 +202,6 @@ class GenerationHandler(EventStreamHandler):
             options=entry.options,
             prompt=prompt,
             add_special_tokens=add_special_tokens,
+            pieces=pieces,
         )
         return await self.extension.engine.tokenize(command, await owner(self))

@@ -22,13 +22,13 @@ class TokenizeHandler(GenerationHandler):
         self.extension.check_message_count(len(request.messages or ()))
         with self.while_connected():
             tokenized = await self.tokenized(
-                request.model, request.prompt(), add_special_tokens=request.add_special
+                request.model,
+                request.prompt(),
+                add_special_tokens=request.add_special,
+                pieces=request.with_pieces,
             )
-            pieces = zip(tokenized.tokens, tokenized.pieces, strict=True)
-            told = (
-                wire.TokenPiece(id, piece) if request.with_pieces else id for id, piece in pieces
-            )
-            self.answer(wire.Tokens([*told]))
+            pieces = map(wire.TokenPiece, tokenized.tokens, tokenized.pieces)
+            self.answer(wire.Tokens([*(pieces if request.with_pieces else tokenized.tokens)]))
         if self.client_left:
             self.note_client_left()
 

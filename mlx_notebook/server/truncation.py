@@ -1,10 +1,12 @@
 """`truncation: auto`: a conversation too long for the model loses its oldest turns."""
 
+import math
 from typing import Any
 
 import msgspec
 
 from mlx_notebook.messages import ChatPrompt
+from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.generation import GenerationHandler
 from mlx_notebook.server.wire.content import image_parts
 
@@ -32,12 +34,21 @@ async def truncated(
     least, most = 0, len(cuts) - 1
     while least < most:
         middle = (least + most) // 2
-        tokens = (await handler.tokenized(model, _without(prompt, cuts[middle]))).tokens
-        if len(tokens) <= room:
+        if await _tokens(handler, model, _without(prompt, cuts[middle])) <= room:
             most = middle
         else:
             least = middle + 1
     return _without(prompt, cuts[least]) if cuts else prompt
+
+
+async def _tokens(handler: GenerationHandler, model: str | None, prompt: ChatPrompt) -> float:
+    """Return how many tokens a prompt has; infinity where it is too long to be tokenized."""
+    try:
+        return len((await handler.tokenized(model, prompt)).tokens)
+    except ApiError as error:
+        if error.code == "context_length_exceeded":
+            return math.inf
+        raise
 
 
 def _cuts(messages: list[dict[str, Any]]) -> list[int]:

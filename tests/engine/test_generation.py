@@ -233,7 +233,7 @@ def test_embeddings_are_unit_vectors_that_depend_on_the_text(
 
 def test_tokens_are_shown_as_they_would_be_fed(engine: EngineProcess, model: Path) -> None:
     prompt = m.ChatPrompt(messages=[{"role": "user", "content": "hé"}])
-    engine.send(m.Tokenize(id="t", model="random", path=str(model), prompt=prompt))
+    engine.send(m.Tokenize(id="t", model="random", path=str(model), prompt=prompt, pieces=True))
     answer = engine.wait(lambda e: isinstance(e, m.Tokenized))
     assert isinstance(answer, m.Tokenized)
     assert answer.text == "<|im_start|>user\nhé<|im_end|>\n<|im_start|>assistant\n"

@@ -172,14 +172,11 @@ def test_several_rows_of_one_picture(engine: EngineProcess, seer: Path) -> None:
 
 
 def test_a_prompt_may_end_with_a_picture(engine: EngineProcess, seer: Path) -> None:
-    template = (
-        "{% for m in messages %}{% for p in m.content %}<|image_pad|>{% endfor %}{% endfor %}"
-    )
     data = picture(11)
     prompt = m.ChatPrompt(
         messages=[{"role": "user", "content": [{"type": "image"}]}],
         pictures=[m.Picture(data=data, where="messages[0].content[0]")],
-        template_kwargs={"chat_template": template},
+        template_kwargs={"bare": True},
     )
     request = engine.start(seer.name, seer, prompt, n=2, temperature=0, max_tokens=8)
     engine.finish(request)
@@ -238,7 +235,9 @@ def test_the_context_counts_every_pixel_token(engine: EngineProcess, tmp_path: P
 
 def test_what_is_fed_is_shown(engine: EngineProcess, seer: Path) -> None:
     prompt = showing(picture(17))
-    engine.send(m.Tokenize(id="tokens", model=seer.name, path=str(seer), prompt=prompt))
+    engine.send(
+        m.Tokenize(id="tokens", model=seer.name, path=str(seer), prompt=prompt, pieces=True)
+    )
     shown = engine.wait(lambda e: isinstance(e, m.Tokenized) and e.id == "tokens")
     assert isinstance(shown, m.Tokenized)
     pixels = 96 * 64 // 16**2
@@ -256,7 +255,7 @@ def test_low_detail_costs_fewer_tokens(engine: EngineProcess, tmp_path: Path) ->
     counts = []
     for detail in ("low", "high"):
         prompt = showing(large, detail=detail)
-        engine.send(m.Tokenize(id=detail, model="fine", path=str(path), prompt=prompt))
+        engine.send(m.Tokenize(id=detail, model="fine", path=str(path), prompt=prompt, pieces=True))
         shown = engine.wait(lambda e: isinstance(e, m.Tokenized | m.Failed))
         assert isinstance(shown, m.Tokenized), shown
         counts.append(shown.pieces.count("<|image_pad|>"))

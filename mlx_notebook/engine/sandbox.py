@@ -1,0 +1,210 @@
+"""Chat templates and images of others, handled in processes that can be stopped.
+
+A template is a program, and an image may take a decoder minutes. Each task has a process of its
+own meanwhile, so that none waits for another's, and ends with it where it takes too much.
+"""
+
+import logging
+import signal
+import subprocess
+import sys
+import threading
+from multiprocessing.connection import Pipe
+from typing import Any
+
+import msgspec
+import psutil
+from PIL import Image
+
+from mlx_notebook.engine import deadline
+from mlx_notebook.engine.errors import (
+    ContextOverflow,
+    InvalidImage,
+    InvalidRequest,
+    LimitExceeded,
+)
+from mlx_notebook.engine.pictures import refused
+from mlx_notebook.engine.sandbox_process import (
+    MEMORY,
+    SECONDS,
+    Answer,
+    DecodeImage,
+    Pixels,
+    Refused,
+    Task,
+    Text,
+)
+from mlx_notebook.engine.templates import Render
+from mlx_notebook.messages import Picture
+
+log = logging.getLogger(__name__)
+
+_IDLE = 2
+_KEPT_BYTES = 256 * 2**20
+_TICK = 0.1
+
+
+class TookTooMuch(Exception):
+    """A task took more time or memory than it may have; the message says how much that is."""
+
+
+class Sandbox:
+    """Processes for tasks; those that are done with one take the next.
+
+    `_IDLE` of them are kept, and started when first needed.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[_Process] = []
+        self._lock = threading.Lock()
+
+    def run(self, task: Task) -> Answer:
+        """Do a task within the current deadline.
+
+        Raises
+        ------
+        TookTooMuch
+            If it takes more than a task may have.
+        Cancelled, LimitExceeded
+            If the deadline has passed.
+        """
+        process = self._take()
+        try:
+            answer = process.do(task)
+        except BaseException:
+            process.kill()
+            raise
+        with self._lock:
+            if len(self._idle) < _IDLE and process.nbytes < _KEPT_BYTES:
+                self._idle.append(process)
+                return answer
+        process.kill()
+        return answer
+
+    def _take(self) -> "_Process":
+        with self._lock:
+            while self._idle:
+                process = self._idle.pop()
+                if process.alive:
+                    return process
+                process.kill()
+        return _Process()
+
+
+def render(task: Render) -> str:
+    """Render a chat template.
+
+    Raises
+    ------
+    InvalidRequest
+        If the template refuses the messages.
+    ContextOverflow
+        If the text has more characters than it may have.
+    LimitExceeded
+        If it takes too much time or memory.
+    """
+    try:
+        answer = SANDBOX.run(task)
+    except TookTooMuch as error:
+        raise LimitExceeded(
+            f"the model's chat template took more than {error}", "messages"
+        ) from error
+    if isinstance(answer, Text):
+        return answer.text
+    assert isinstance(answer, Refused)
+    if answer.kind == "too_long":
+        raise ContextOverflow(
+            f"The prompt has more than {task.most} characters, which is more than fits this "
+            "model's context. Shorten the messages.",
+            "messages",
+        )
+    raise InvalidRequest(
+        f"the model's chat template refuses these messages: {answer.message}", "messages"
+    )
+
+
+def decode(picture: Picture) -> Image.Image:
+    """Decode an image (see `pictures.decode`).
+
+    Raises
+    ------
+    InvalidImage
+        If it cannot be read, or takes too much time or memory.
+    """
+    try:
+        answer = SANDBOX.run(DecodeImage(picture))
+    except TookTooMuch as error:
+        raise refused(picture, f"decoding it took more than {error}") from error
+    if isinstance(answer, Pixels):
+        return Image.frombytes("RGB", (answer.width, answer.height), answer.data)
+    assert isinstance(answer, Refused)
+    raise InvalidImage(answer.message, picture.where)
+
+
+class _Process:
+    """One sandbox process."""
+
+    def __init__(self) -> None:
+        self._connection, theirs = Pipe()
+        module = ("-m", "mlx_notebook.engine.sandbox_process", str(theirs.fileno()))
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", *module],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+        self._watched = psutil.Process(self._process.pid)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, in bytes; 0 where it has ended."""
+        try:
+            return int(self._watched.memory_info().rss)
+        except psutil.Error:
+            return 0
+
+    def do(self, task: Task) -> Answer:
+        """Do a task."""
+        end = deadline.current()
+        try:
+            self._connection.send_bytes(_ENCODER.encode(task))
+            while not self._connection.poll(_TICK):
+                end.check()
+                if self.nbytes > MEMORY[type(task)]:
+                    raise TookTooMuch(_memory(task))
+            answer: Answer = _DECODER.decode(self._connection.recv_bytes())
+        except (EOFError, OSError) as error:
+            status = self._process.wait()
+            log.warning("a sandbox process ended with status %d", status)
+            out_of_time = status == -signal.SIGXCPU
+            raise TookTooMuch(_time() if out_of_time else _memory(task)) from error
+        if isinstance(answer, Refused) and answer.kind == "memory":
+            raise TookTooMuch(_memory(task))
+        return answer
+
+    def kill(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+        self._connection.close()
+
+
+def _memory(task: Task) -> str:
+    return f"{MEMORY[type(task)] / 2**30:.0f} GB of memory"
+
+
+def _time() -> str:
+    return f"{SECONDS} seconds"
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Answer)
+
+SANDBOX = Sandbox()
+"""The one that this process uses."""

@@ -1,0 +1,112 @@
+"""The sandbox process: renders templates and decodes images, within limits of time and memory.
+
+Run by `Sandbox`: `python -m mlx_notebook.engine.sandbox_process NUMBER`, the descriptor of a
+socket. It ends when the socket closes. A limit that is passed ends the process, or the task.
+"""
+
+import resource
+import sys
+from multiprocessing.connection import Connection
+from typing import Literal
+
+import msgspec
+
+from mlx_notebook.engine.errors import EngineError
+from mlx_notebook.engine.pictures import decode
+from mlx_notebook.engine.templates import Render, TooLong, render
+from mlx_notebook.messages import Picture
+
+
+class DecodeImage(msgspec.Struct, frozen=True, tag="decode"):
+    """An image to be decoded."""
+
+    picture: Picture
+
+
+class Pixels(msgspec.Struct, frozen=True, tag="pixels"):
+    """A decoded image, three bytes a pixel."""
+
+    width: int
+    height: int
+    data: bytes
+
+
+Task = Render | DecodeImage
+
+MEMORY = {Render: 2**30, DecodeImage: 3 * 2**30}
+"""Bytes that a task may take; the largest image that is allowed needs two gigabytes."""
+
+SECONDS = 10
+"""Processor time that a task may take, in seconds."""
+
+_MOST_WORDS = 2000
+
+
+class Text(msgspec.Struct, frozen=True, tag="text"):
+    """A rendered template."""
+
+    text: str
+
+
+class Refused(msgspec.Struct, frozen=True, tag="refused"):
+    """Why a task could not be done."""
+
+    kind: Literal["error", "too_long", "memory"]
+    message: str = ""
+
+
+Answer = Text | Pixels | Refused
+
+
+def main() -> None:
+    """Do tasks until the socket closes."""
+    connection = Connection(int(sys.argv[1]))
+    decoder = msgspec.msgpack.Decoder(Task)
+    encoder = msgspec.msgpack.Encoder()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    while True:
+        try:
+            task = decoder.decode(connection.recv_bytes())
+        except EOFError:
+            return
+        _limit(task)
+        try:
+            answer = encoder.encode(_answer(task))
+        except MemoryError:
+            answer = encoder.encode(Refused("memory"))
+        connection.send_bytes(answer)
+
+
+def _answer(task: Task) -> Answer:
+    try:
+        if isinstance(task, Render):
+            return Text(render(task))
+        image = decode(task.picture)
+        return Pixels(image.width, image.height, image.tobytes())
+    except MemoryError:
+        return Refused("memory")
+    except TooLong:
+        return Refused("too_long")
+    except EngineError as error:
+        return Refused("error", error.message)
+    except Exception as error:  # templates are programs, and images whatever their authors wrote
+        return Refused("error", (str(error) or type(error).__name__)[:_MOST_WORDS])
+
+
+def _limit(task: Task) -> None:
+    """Set what this task may take from now on."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = int(used.ru_utime + used.ru_stime) + SECONDS + 1
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    resource.setrlimit(resource.RLIMIT_CPU, (_within(seconds, most), most))
+    if sys.platform == "linux":  # macOS takes the limit and does nothing
+        _, most = resource.getrlimit(resource.RLIMIT_AS)
+        resource.setrlimit(resource.RLIMIT_AS, (_within(MEMORY[type(task)], most), most))
+
+
+def _within(wanted: int, most: int) -> int:
+    return wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+
+
+if __name__ == "__main__":
+    main()

@@ -24,6 +24,7 @@ Approve = bool | Collection[str] | Hook
 Ready = tuple[Call, Callable[[], Any]]
 
 _REFUSED = "The call was refused."
+_DOUBTFUL = "This call comes from a file that you did not write on this machine. "
 
 
 @dataclass
@@ -31,13 +32,15 @@ class Caller:
     """Runs calls for one conversation.
 
     `before_call` and `approve` are as for `Chat`; `always` holds the names of tools that the
-    person has allowed once and for all.
+    person has allowed once and for all, `doubtful` the ids of calls that come from a file of
+    others, and are asked about in any case.
     """
 
     box: dict[str, Tool]
     before_call: Hook | None = None
     approve: Approve = False
     always: set[str] = field(default_factory=set)
+    doubtful: set[str] = field(default_factory=set)
 
     def run(self, calls: list[Call]) -> Iterator[Delta]:
         """Run calls, async ones together and the others in order; yield each begin and end.
@@ -138,9 +141,11 @@ class Caller:
         self, call: Call, make: Callable[[], Any], wait: "_Wait"
     ) -> Callable[[], Any] | None:
         """Ask whether a call may be made; return as `_check` does."""
-        ask = self.approve if callable(self.approve) else ask_in_cell
         with interruptible():
-            verdict = await wait(ask(call))
+            if callable(self.approve):
+                verdict = await wait(self.approve(call))
+            else:
+                verdict = ask_in_cell(call, _DOUBTFUL if call.id in self.doubtful else "")
         if verdict == "always":
             self.always.add(call.name)
         elif verdict is not True and not isinstance(verdict, dict):
@@ -149,6 +154,8 @@ class Caller:
         return _changed(call, self.box[call.name], verdict) or make
 
     def _must_ask(self, call: Call) -> bool:
+        if call.id in self.doubtful:
+            return True
         if call.name in self.always or self.approve is False:
             return False
         if self.approve is True or callable(self.approve):

@@ -3,6 +3,7 @@
 `openai` is imported when first needed: it takes more than half a second.
 """
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -81,3 +82,5 @@ def told(server: Server) -> Iterator[None]:
     except openai.APIError as error:
         # An `error` event in a stream that had begun.
         raise EngineFailed(error.message) from None
+    except json.JSONDecodeError as error:
+        raise EngineFailed(f"The server at {server.url} sent no valid JSON: {error}.") from None

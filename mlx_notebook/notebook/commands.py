@@ -4,10 +4,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from mlx_notebook.notebook import connection, model_commands
+from mlx_notebook.notebook import connection, model_commands, runs
 from mlx_notebook.notebook.chat import Chat
-from mlx_notebook.notebook.errors import BadMagic, NotebookError
-from mlx_notebook.notebook.figures import duration, size
+from mlx_notebook.notebook.errors import BadMagic, BadRecording, NotebookError
+from mlx_notebook.notebook.figures import counted, duration, size
 from mlx_notebook.notebook.run_commands import record, replay
 from mlx_notebook.notebook.server import Server
 
@@ -25,7 +25,7 @@ COMMANDS = {
     "show NAME": "what is known of a model: what it needs, whether it fits, how it is set",
     "reset": "start a new conversation",
     "record": "[FILE] keep the server's answers beside the notebook; `record stop`",
-    "replay": "[FILE] [--speed X|max] [--live] answer from them, with no model; `replay stop`",
+    "replay": "[FILE] [--speed X|max] [--live] [--trust] answer from them, with no model; `replay stop`",
     "help": "this list",
 }
 
@@ -37,7 +37,14 @@ def run(line: str, chat: Chat) -> None:
     if command is None:
         known = ", ".join(_RUN)
         raise BadMagic(f"%mlx has no subcommand {name!r}. It has: {known}.")
-    command(argument.strip(), chat)
+    try:
+        command(argument.strip(), chat)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if runs.is_doubtful():
+            raise BadRecording(
+                f"The recording holds an answer that `%mlx {name}` cannot read ({error!r})."
+            ) from None
+        raise
 
 
 def describe(server: Server) -> str:
@@ -78,7 +85,7 @@ def _status(_: str, chat: Chat) -> None:
     if engine["uptime"]:
         line += f", up {duration(engine['uptime'])}"
     if engine["restarts"]:
-        line += f", restarted {engine['restarts']} times"
+        line += f", restarted {counted(engine['restarts'], 'time')}"
     print(line + (f" ({engine['error']})" if engine["error"] else ""))
     for model in status["models"]:
         print(
@@ -95,11 +102,12 @@ def _status(_: str, chat: Chat) -> None:
         )
     totals = status["totals"]
     print(
-        f"so far: {totals['requests']} requests, {totals['prompt_tokens']} prompt tokens "
+        f"so far: {counted(totals['requests'], 'request')}, "
+        f"{counted(totals['prompt_tokens'], 'prompt token')} "
         f"({totals['cached_tokens']} cached), {totals['generated_tokens']} generated"
     )
     print(f"memory: {size(status['memory']['process'])} in the engine process")
-    print(f"this conversation: {len(chat.messages)} messages")
+    print(f"this conversation: {counted(len(chat.messages), 'message')}")
 
 
 def _reset(_: str, chat: Chat) -> None:

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
-from mlx_notebook.notebook import connection, notebook_model
+from mlx_notebook.notebook import connection, notebook_model, saved_chats, signing
 from mlx_notebook.notebook.answer import Answer, Reply
 from mlx_notebook.notebook.calling import Approve, Caller, Hook
 from mlx_notebook.notebook.calls import pending
 from mlx_notebook.notebook.errors import NotebookError
+from mlx_notebook.notebook.figures import counted
 from mlx_notebook.notebook.pictures import Picture
 from mlx_notebook.notebook.schemas import response_format
 from mlx_notebook.notebook.server import Server
 from mlx_notebook.notebook.tools import Tools, toolbox
 from mlx_notebook.notebook.turn import Message, Turn
-
-_FORMAT = "mlx-notebook chat 1"
 
 
 @dataclass
@@ -78,6 +77,9 @@ class Conversation:
         The latest `Answer`, also one that was interrupted.
     usage
         Tokens so far.
+    doubtful
+        Ids of calls from files that this user did not write on this machine: the person is asked
+        before they are made, whatever `approve` says, unless it is a function.
     """
 
     def __init__(
@@ -101,12 +103,15 @@ class Conversation:
         self.messages: list[Message] = []
         self.last: Answer | None = None
         self.usage = Usage()
+        self.doubtful: set[str] = set()
         self._allowed: set[str] = set()
 
     def __repr__(self) -> str:
         tools = f", may call {', '.join(self.tools)}" if self.tools else ""
         model = self.model or connection.default_model() or "no model yet"
-        return f"<{type(self).__name__} with {model}: {len(self.messages)} messages{tools}>"
+        return (
+            f"<{type(self).__name__} with {model}: {counted(len(self.messages), 'message')}{tools}>"
+        )
 
     @property
     def approve(self) -> Approve:
@@ -125,6 +130,7 @@ class Conversation:
         self.messages = []
         self.last = None
         self.usage = Usage()
+        self.doubtful = set()
 
     @property
     def unfinished(self) -> bool:
@@ -147,6 +153,7 @@ class Conversation:
         other = copy.copy(self)
         other.settings = dict(self.settings)
         other.messages = copy.deepcopy(self.messages[:at])
+        other.doubtful = set(self.doubtful)
         other._allowed = set(self._allowed)
         other.last = None
         other.usage = Usage()
@@ -163,7 +170,7 @@ class Conversation:
             If a setting cannot be written as JSON.
         """
         kept = {
-            "format": _FORMAT,
+            "format": saved_chats.FORMAT,
             "model": self.model,
             "system": self.system,
             "settings": self.settings,
@@ -174,27 +181,38 @@ class Conversation:
             text = json.dumps(kept, ensure_ascii=False, indent=1)
         except (TypeError, ValueError) as error:
             raise NotebookError(f"The chat cannot be saved as JSON: {error}.") from None
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        waiting = {call.id for call in pending(self.messages)}
+        # What waits for an answer as a file of others must not become this user's own.
+        text = text + "\n" if waiting & self.doubtful else signing.signed(text)
+        Path(path).write_text(text, encoding="utf-8")
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], tools: Tools = (), **options: Any) -> Self:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        tools: Tools = (),
+        *,
+        trust: bool = False,
+        **options: Any,
+    ) -> Self:
         """Read a conversation that `save` wrote; `tools` and `options` are as for a new one.
+
+        Where this user did not write the file on this machine, or it was changed since, `resume`
+        asks before it makes a call that waits in it; with `trust` it does not.
 
         Raises
         ------
         NotebookError
             If the file holds something else.
         """
-        try:
-            kept = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (ValueError, OSError) as error:
-            raise NotebookError(f"{path} holds no chat: {error}.") from None
-        if not isinstance(kept, dict) or kept.get("format") != _FORMAT:
-            raise NotebookError(f"{path} holds no chat that `save` wrote.")
-        given = {"model": kept["model"], "system": kept["system"], **kept["settings"], **options}
-        chat = cls(tools=tools, **given)
-        chat.messages = kept["messages"]
-        chat.usage = Usage(**kept["usage"])
+        kept, is_ours = saved_chats.read(Path(path))
+        options = {"model": kept.model, "system": kept.system, **options}
+        chat = cls(tools=tools, **options)
+        chat.settings = {**kept.settings, **chat.settings}
+        chat.messages = kept.messages
+        chat.usage = Usage(**kept.usage)
+        if not (is_ours or trust):
+            chat.doubtful = {call.id for call in pending(chat.messages)}
         return chat
 
     def _turn(
@@ -228,7 +246,11 @@ class Conversation:
         extra = {**self.settings.get("extra_body", {}), **settings.pop("extra_body", {})}
         settings = {**self.settings, **settings, **({"extra_body": extra} if extra else {})}
         turn = Turn(self, message, answer, settings)
-        return server, turn, Caller(box, self.before_call, self.approve, self._allowed)
+        return (
+            server,
+            turn,
+            Caller(box, self.before_call, self.approve, self._allowed, self.doubtful),
+        )
 
     def _sees(self, server: Server, model: str) -> bool:
         """Whether the model takes pictures; asked only where a tool has returned one."""

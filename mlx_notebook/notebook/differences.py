@@ -5,6 +5,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from mlx_notebook.notebook.figures import counted
+
 _SHOWN = 60
 
 
@@ -34,7 +36,9 @@ def difference(request: Any, recorded: Any) -> str:
         else:
             parts.append(_values(name, request[name], recorded[name]))
     if len(parts) > 3:
-        parts[3:] = [f"{len(parts) - 3} more fields differ"]
+        parts[3:] = [
+            f"{counted(len(parts) - 3, 'more field')} {'differs' if len(parts) == 4 else 'differ'}"
+        ]
     return "; ".join(parts) or "a part differs that the recording keeps shortened"
 
 
@@ -68,7 +72,7 @@ def _messages(ours: list[Any], theirs: Any) -> str:
         return _values("the messages", ours, theirs)
     at = _common(ours, theirs)
     if at == min(len(ours), len(theirs)):
-        return f"there are {len(ours)} messages where {len(theirs)} were recorded"
+        return f"{counted(len(ours), 'message')} where {len(theirs)} were recorded"
     one, two = ours[at], theirs[at]
     name = f"message {at + 1}"
     if not (isinstance(one, dict) and isinstance(two, dict)):

@@ -30,6 +30,8 @@ IPython shows each as one line: the failure lies outside the notebook's code, so
 through ours would only hide the sentence.
 """
 
+from mlx_notebook.notebook.plain_text import visible
+
 # The `code` of the error object that a replay answers with.
 NOT_RECORDED = "not_recorded"
 
@@ -166,6 +168,7 @@ def from_response(status: int, error: object, *, where: str) -> NotebookError:
     if not isinstance(inner, dict):
         inner = {}
     message = str(inner.get("message") or f"The server at {where} answered with HTTP {status}.")
+    message = visible(message, keep="\n")
     code = inner.get("code")
     if code in _DOWNLOAD_CODES:
         return DownloadFailed(message)

@@ -10,6 +10,11 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def counted(number: int, noun: str) -> str:
+    """Write how many there are of something whose plural ends in s."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def duration(seconds: float) -> str:
     """Write a number of seconds, whole ones."""
     minutes, seconds = divmod(int(seconds), 60)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 Event = dict[str, Any]
+_LONGEST_SECONDS = 24 * 3600
 
 
 def pack(chunks: Iterable[tuple[float, str]], clean: Callable[[str], str] = str) -> list[Event]:
@@ -35,6 +36,19 @@ def unpack(events: Iterable[Event]) -> Iterator[tuple[float, str]]:
             continue
         before = {**before, **event["then"]} if "then" in event else event["data"]
         yield event["t"], _written(event.get("event"), before)
+
+
+def is_event(event: Event) -> bool:
+    """Say whether something that was read from a file is an event that `unpack` understands."""
+    seconds: Any = event.get("t")
+    kinds = {"data": dict, "then": dict, "text": str}
+    held = [isinstance(event[name], kind) for name, kind in kinds.items() if name in event]
+    return (
+        held == [True]
+        and type(seconds) in (int, float)
+        and 0 <= seconds <= _LONGEST_SECONDS
+        and isinstance(event.get("event", ""), str)
+    )
 
 
 def _split(chunks: Iterable[tuple[float, str]]) -> Iterator[tuple[float, str]]:

@@ -2,12 +2,15 @@
 
 The file is JSON with one line a value, an event of a stream, so that versions of it can be
 compared. It holds requests and answers, no headers, and neither the server's token nor its
-address, nor the home folder of who made it.
+address, nor the home folder of the person who made it. A signature tells that person's own files
+from others.
 """
 
 import hashlib
 import json
+import math
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,8 +19,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mlx_notebook.notebook import signing
 from mlx_notebook.notebook.errors import BadRecording
-from mlx_notebook.notebook.recorded_events import Event
+from mlx_notebook.notebook.recorded_events import Event, is_event
 from mlx_notebook.notebook.server import Server
 
 VERSION = 1
@@ -51,6 +55,21 @@ class Exchange:
     complete: bool = True
     default_model: str | None = None
 
+    @classmethod
+    def decode(cls, told: Any) -> "Exchange":
+        """Read an exchange from decoded JSON. Raises `ValueError` or `TypeError` if it is none."""
+        import msgspec
+
+        exchange: Exchange = msgspec.convert({**_NOTHING, **told}, cls)
+        if not (
+            100 <= exchange.status <= 599
+            and 0 <= exchange.seconds < math.inf
+            and exchange.type.isprintable()
+            and all(is_event(event) for event in exchange.events or ())
+        ):
+            raise ValueError("an exchange that no run had")
+        return exchange
+
     def encode(self) -> str:
         """JSON of it: a line for each field, and for each message or event of one that has many."""
         fields = {name: value for name, value in asdict(self).items() if value is not None}
@@ -62,30 +81,41 @@ class Exchange:
 
 @dataclass
 class Recording:
-    """The exchanges of a run, in the order in which they were asked."""
+    """The exchanges of a run, in the order in which they were asked.
+
+    `is_ours` says whether this user made the file on this machine, and nobody has changed it.
+    """
 
     exchanges: list[Exchange] = field(default_factory=list)
+    is_ours: bool = False
 
     @classmethod
     def load(cls, file: Path) -> "Recording":
         """Read a file. Raises `BadRecording` where there is none, or it is none of ours."""
         try:
+            if not stat.S_ISREG(found := file.stat().st_mode):
+                kind = "a folder" if stat.S_ISDIR(found) else "not a regular file"
+                raise BadRecording(f"{file} is {kind}.")
             if file.stat().st_size > 2 * MAX_BYTES:
                 raise BadRecording(f"{file} is too large to be a recording.")
-            told = json.loads(file.read_text(encoding="utf-8"))
+            text = file.read_text(encoding="utf-8")
+            told = json.loads(text)
             version = told["mlx_notebook_recording"]
             if version != VERSION:
                 raise BadRecording(
                     f"{file} is a recording of version {version!r}; "
                     f"this mlx-notebook reads version {VERSION}."
                 )
-            return cls([Exchange(**{**_NOTHING, **exchange}) for exchange in told["exchanges"]])
+            exchanges = [Exchange.decode(exchange) for exchange in told["exchanges"]]
+            return cls(exchanges, signing.is_signed(text))
         except FileNotFoundError:
             raise BadRecording(f"There is no recording {file}: `%mlx record` makes one.") from None
         except OSError as error:
             raise BadRecording(f"{file} cannot be read: {error.strerror}.") from None
-        except (ValueError, TypeError, KeyError):
-            raise BadRecording(f"{file} is not a recording of `%mlx record`.") from None
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise BadRecording(
+                f"{file} is not a recording of `%mlx record`, or is damaged."
+            ) from None
 
 
 class RecordingFile:
@@ -133,7 +163,7 @@ class RecordingFile:
             handle, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
             try:
                 with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(text)
+                    file.write(signing.signed(text))
                 Path(name).chmod(self.path.stat().st_mode & 0o777 if self.path.exists() else 0o644)
                 Path(name).replace(self.path)
             except BaseException:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from mlx_notebook.notebook import runs
 from mlx_notebook.notebook.chat import Chat
 from mlx_notebook.notebook.errors import BadMagic
+from mlx_notebook.notebook.figures import counted
 from mlx_notebook.notebook.runs import Player, Recorder
 from mlx_notebook.notebook.shell import shell
 
@@ -37,14 +38,20 @@ def replay(argument: str, chat: Chat) -> None:
         _stop(Player, "replay")
         return
     told = _parse(argument, "replay")
-    player = Player(_file(told.file, "replay"), speed=told.speed, live=told.live)
+    file = _file(told.file, "replay")
+    player = Player(file, speed=told.speed, live=told.live, trust=told.trust)
     runs.begin(player)
     chat.reset(system=True)
     print(
-        f"Replaying {player.path} ({len(player)} answers), from a new conversation on, "
+        f"Replaying {player.path} ({counted(len(player), 'answer')}), from a new conversation on, "
         + ("with the server for what is not in it, " if told.live else "without a model, ")
         + "until `%mlx replay stop`."
     )
+    if not player.is_trusted:
+        print(
+            "You did not make this recording on this machine, or it was changed since. Before it "
+            "calls a function of this notebook you are asked; `--trust` replays it as your own."
+        )
 
 
 def _stop(kind: type, command: str) -> None:
@@ -56,7 +63,7 @@ def _stop(kind: type, command: str) -> None:
         print(run.summary())
     elif isinstance(run, Recorder):
         full = " The file is full: later ones are missing." if run.file.full else ""
-        print(f"Recorded {len(run.file)} answers into {run.file.path}.{full}")
+        print(f"Recorded {counted(len(run.file), 'answer')} into {run.file.path}.{full}")
 
 
 def _file(given: str | None, command: str) -> Path:
@@ -95,6 +102,7 @@ def _parse(argument: str, command: str) -> argparse.Namespace:
     if command == "replay":
         parser.add_argument("--speed", type=_speed, default=1.0)
         parser.add_argument("--live", action="store_true")
+        parser.add_argument("--trust", action="store_true")
     try:
         return parser.parse_args(shlex.split(argument))
     except ValueError as error:

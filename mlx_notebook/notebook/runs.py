@@ -46,6 +46,11 @@ def is_replayed() -> bool:
     return isinstance(_current, Player) and not _current.live
 
 
+def is_doubtful() -> bool:
+    """Whether answers may come from a file that this user did not write on this machine."""
+    return isinstance(_current, Player) and not _current.is_trusted
+
+
 def begin(run: "Recorder | Player") -> None:
     """Let a run see all that is asked from now on, instead of the one that was on."""
     global _current
@@ -170,11 +175,17 @@ class Player:
         How many times faster than recorded the answers come; `inf` for at once.
     live
         Ask the server what was not recorded, where it would be an error otherwise.
+    trust
+        Make tool calls of a recording that this user did not make on this machine without asking.
     """
 
-    def __init__(self, path: Path, *, speed: float = 1.0, live: bool = False) -> None:
+    def __init__(
+        self, path: Path, *, speed: float = 1.0, live: bool = False, trust: bool = False
+    ) -> None:
         self.path, self.speed, self.live = path, speed, live
-        self._exchanges = Recording.load(path).exchanges
+        recording = Recording.load(path)
+        self._exchanges = recording.exchanges
+        self.is_trusted = trust or recording.is_ours
         self._answers: dict[str, list[int]] = {}
         for index, exchange in enumerate(self._exchanges):
             self._answers.setdefault(exchange.key, []).append(index)

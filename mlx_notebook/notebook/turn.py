@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from mlx_notebook.notebook import runs
 from mlx_notebook.notebook.answer import Answer, Delta, Reply
 from mlx_notebook.notebook.calls import Call, pending
-from mlx_notebook.notebook.errors import Interrupted, Pause, in_one_line
+from mlx_notebook.notebook.errors import EngineFailed, Interrupted, Pause, in_one_line
+from mlx_notebook.notebook.figures import counted
 from mlx_notebook.notebook.results import pictures_of, text_of
 
 if TYPE_CHECKING:
@@ -95,8 +97,12 @@ class Turn:
     def take(self, chunk: "ChatCompletionChunk") -> list[Delta]:
         """Take in one chunk of the stream that answers the request."""
         assert self._reply is not None
-        self.answer.model = chunk.model or self.answer.model
-        return self._reply.take(chunk)
+        try:
+            self.answer.model = chunk.model or self.answer.model
+            return self._reply.take(chunk)
+        except (AttributeError, TypeError, ValueError) as error:
+            # The SDK does not check what it reads; a recording may hold anything.
+            raise EngineFailed(f"An answer came in a form that is none: {error}.") from None
 
     def replied(self) -> None:
         """Take the reply for whole: the conversation grows by it, and its calls are to be made."""
@@ -104,6 +110,8 @@ class Turn:
         assert reply is not None
         self._reply = None
         reply.complete()
+        if runs.is_doubtful():
+            talk.doubtful |= {call.id for call in reply.calls}
         talk.usage.add(reply)
         # Templates stumble over an empty answer, and so would the next turn.
         if reply.text or reply.calls:
@@ -111,7 +119,7 @@ class Turn:
         self.calls = reply.calls
         self.wants_reply = bool(reply.calls)
         if reply.calls and self._requests >= talk.max_steps:
-            raise Pause(f"the model may be asked {talk.max_steps} times in a turn (max_steps)")
+            raise Pause(f"a turn may ask the model {counted(talk.max_steps, 'time')} (max_steps)")
 
     def called(self) -> None:
         """Take up the results of the calls that were answered, in the order of the calls."""

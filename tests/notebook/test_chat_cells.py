@@ -156,7 +156,7 @@ def test_a_chat_is_saved_and_loaded(kernel, tmp_path):
     kernel.run("path.write_text('{}')")
     cell = kernel.run("Chat.load(path)", check=False)
     assert cell.ename == "NotebookError"
-    assert "holds no chat" in cell.evalue
+    assert "is not a chat that `save` wrote" in cell.evalue
 
 
 def test_an_async_stream_yields_as_the_answer_comes(kernel):

@@ -1,6 +1,8 @@
 """A recording's file: what it holds, what it does not, and that streams come back as they were."""
 
+import dataclasses
 import json
+import os
 
 import pytest
 
@@ -71,8 +73,24 @@ def test_a_file_is_read_back_and_has_a_line_a_value(tmp_path):
     assert Recording.load(path).exchanges == [first, second]
     lines = path.read_text(encoding="utf-8").splitlines()
     assert '{"role": "user", "content": "é"},' in [line.strip() for line in lines]
-    assert all(len(line) < 80 for line in lines)
+    assert all(len(line) < 90 for line in lines)
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def written(**wrong):
+    """The text of a recording with one exchange, some of whose fields are wrong."""
+    exchange = {**dataclasses.asdict(an_exchange()), **wrong}
+    return json.dumps({"mlx_notebook_recording": 1, "exchanges": [exchange]})
+
+
+WRONG = [
+    {"status": "200"}, {"status": 99}, {"seconds": -1}, {"seconds": "1"}, {"seconds": float("nan")},
+    {"type": "text/html\r\nx: y"}, {"type": None}, {"key": 1}, {"cell": "1"}, {"method": []},
+    {"events": {}}, {"events": ["x"]}, {"events": [{"t": 0}]}, {"events": [{"t": 0, "data": 1}]},
+    {"events": [{"t": 1e300, "data": {}}]}, {"events": [{"t": "0", "data": {}}]},
+    {"events": [{"t": 0, "then": []}]}, {"events": [{"t": 0, "data": {}, "text": ""}]},
+    {"events": [{"t": 0, "data": {}, "event": 1}]}, {"default_model": 1}, {"complete": "yes"},
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -82,6 +100,8 @@ def test_a_file_is_read_back_and_has_a_line_a_value(tmp_path):
         ("[1]", "is not a recording"),
         ('{"mlx_notebook_recording": 1, "exchanges": [{"key": 1}]}', "is not a recording"),
         ('{"mlx_notebook_recording": 99}', "of version 99"),
+        ('{"mlx_notebook_recording": 1, "exchanges": ' + "[" * 100_000, "is not a recording"),
+        *((written(**wrong), "is not a recording") for wrong in WRONG),
         (None, "There is no recording"),
     ],
 )
@@ -97,6 +117,13 @@ def test_a_file_that_is_none_of_ours_is_told_and_never_written_over(tmp_path, te
     with pytest.raises(BadRecording, match=said):
         RecordingFile(path)
     assert path.read_text() == text
+
+
+def test_what_is_no_regular_file_is_told_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    for name, said in (("pipe.json", "is not a regular file"), (".", "is a folder")):
+        with pytest.raises(BadRecording, match=said):
+            Recording.load(tmp_path / name)
 
 
 def test_a_full_file_keeps_what_it_has(tmp_path, monkeypatch):
@@ -159,7 +186,7 @@ ASKED = {"model": "m", "messages": [user("Hi"), CALLED, RESULT], "tools": [TOOL]
             {"messages": [user("Hi"), CALLED, {**RESULT, "content": "4"}]},
             "the result of mean (message 3) is '4' where '3.5' was recorded",
         ),
-        ({"messages": [user("Hi")]}, "there are 1 messages where 3 were recorded"),
+        ({"messages": [user("Hi")]}, "1 message where 3 were recorded"),
         ({"tools": []}, "of the tools mean is gone"),
         ({"tools": [TOOL, {"function": {"name": "a"}}]}, "of the tools a is new"),
         (

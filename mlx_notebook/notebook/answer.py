@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mlx_notebook.notebook.calls import Call
 from mlx_notebook.notebook.escaping import safe_markdown
+from mlx_notebook.notebook.figures import counted
 from mlx_notebook.notebook.schemas import parsed
 from mlx_notebook.notebook.shell import cell_number
 
@@ -21,7 +22,7 @@ _MEASURABLE_SECONDS = 0.1
 class Delta(NamedTuple):
     """What is new of an answer.
 
-    `content` and `reasoning` bring more `text`: of the answer itself, or of the thinking before
+    `content` and `reasoning` bring more `text`: of the answer itself, or of the reasoning before
     it. The others bring a `call` of a tool and no text: `writing` while the model writes it,
     `asking` when the person is about to be asked, `call` when it begins, `result` when it has
     ended.
@@ -34,7 +35,7 @@ class Delta(NamedTuple):
 
 @dataclass
 class Reply:
-    """What came of one request: thinking, text, calls of tools, in any part empty.
+    """What came of one request: reasoning, text, calls of tools, in any part empty.
 
     Token counts are `None` until the server has told them, which it does at a reply's end.
     Times are seconds since the request was sent, as this kernel measured them.
@@ -60,7 +61,7 @@ class Reply:
 
     @property
     def reasoning(self) -> str:
-        """The thinking before the text, empty where the model does none."""
+        """The reasoning before the text, empty where the model does none."""
         return "".join(self._reasoning)
 
     @property
@@ -160,7 +161,7 @@ class Answer:
 
     @property
     def reasoning(self) -> str:
-        """The thinking before that, empty where the model does none."""
+        """The reasoning before that, empty where the model does none."""
         return self.replies[-1].reasoning if self.replies else ""
 
     @property
@@ -207,9 +208,9 @@ class Answer:
         """One line: model, tokens, speed, time to the first token, reuse, and how it ended."""
         parts = [self.model]
         if calls := len(self.calls):
-            parts.append(f"{calls} tool call{'s' if calls > 1 else ''}")
+            parts.append(counted(calls, "tool call"))
         if self.completion_tokens is not None:
-            parts.append(f"{self.completion_tokens} tokens")
+            parts.append(counted(self.completion_tokens, "token"))
         if self.tokens_per_second is not None:
             parts.append(f"{self.tokens_per_second:.0f} tokens/s")
         if self.first_token is not None:
@@ -221,7 +222,7 @@ class Answer:
         elif self.outcome == "interrupted":
             parts.append("interrupted")
         elif self.outcome == "failed":
-            parts.append("broken off")
+            parts.append("failed")
         elif self.finish_reason == "length":
             parts.append("cut off at the token limit")
         return " · ".join(parts)

@@ -1,6 +1,7 @@
 """The arguments of a `%mlx` subcommand, with errors of one sentence."""
 
 import argparse
+import re
 import shlex
 from typing import NoReturn
 
@@ -16,12 +17,20 @@ class Parser(argparse.ArgumentParser):
             words = shlex.split(line)
         except ValueError:
             raise BadMagic(f"%mlx {self.prog}: a quotation mark is not closed.") from None
-        return self.parse_args(words)
+        told, more = self.parse_known_args(words)
+        if more:
+            unknown = next((word for word in more if word.startswith("-")), None)
+            if unknown is not None:
+                self.error(f"Unknown option {unknown.partition('=')[0]}")
+            self.error(f"{more[0]!r} is one word too many")
+        return told
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one sentence."""
         if "required: model" in message:
             message = "it needs a model's name; `%mlx models` lists them"
+        message = re.sub(r"^argument (\S+): expected one argument$", r"\1 needs a value", message)
+        message = re.sub(r"^argument (\S+): ", r"\1: ", message)
         raise BadMagic(f"%mlx {self.prog}: {message.removesuffix('.')}.")
 
 

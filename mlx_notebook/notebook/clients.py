@@ -71,13 +71,11 @@ def told(server: Server) -> Iterator[None]:
     except openai.APIStatusError as error:
         raise from_response(error.status_code, error.body, where=server.url) from None
     except openai.APITimeoutError:
-        raise ServerUnreachable(
-            f"The server at {server.url} has said nothing for too long."
-        ) from None
+        raise ServerUnreachable(f"The server at {server.url} did not answer in time.") from None
     except openai.APIConnectionError:
         raise ServerUnreachable(
-            f"The connection to {server.url} broke: the server may have stopped. "
-            "Run the cell again to look for it anew."
+            f"The connection to {server.url} was lost: the server may have stopped. "
+            "Run the cell again to reconnect."
         ) from None
     except openai.APIError as error:
         # An `error` event in a stream that had begun.

@@ -15,18 +15,19 @@ from mlx_notebook.notebook.server import Server
 SUGGESTED_MODEL = "mlx-community/Qwen3-4B-4bit"
 
 COMMANDS = {
-    "status": "what the server is doing: engine, models in memory, requests, speed",
-    "models [--all] [FILTER]": "the models there are, with --all also those to download",
-    "load NAME [--pin] [--adapter A]": "load a model (after downloading it where it is not here), "
-    "and let it answer from now on",
-    "unload [NAME]": "give a model's memory back",
+    "status": "show what the server is doing: engine, models in memory, requests, speed",
+    "models [--all] [FILTER]": "list the models on this machine; with --all also those to download",
+    "load NAME [--pin] [--adapter A]": "load a model (downloading it first if necessary) and let "
+    "it answer in this notebook",
+    "unload [NAME]": "remove a model from memory",
     "pull NAME [--revision R]": "download a model from Hugging Face",
-    "pin NAME, unpin NAME": "keep a model in memory, or let it go when memory is needed",
-    "show NAME": "what is known of a model: what it needs, whether it fits, how it is set",
-    "reset": "start a new conversation",
-    "record": "[FILE] keep the server's answers beside the notebook; `record stop`",
-    "replay": "[FILE] [--speed X|max] [--live] [--trust] answer from them, with no model; `replay stop`",
-    "help": "this list",
+    "pin NAME, unpin NAME": "keep a model in memory, or allow it to be removed",
+    "show NAME": "show a model's needs, whether it fits this machine, and its settings",
+    "reset": "start a new conversation without a system message",
+    "record [FILE]": "record the server's answers beside the notebook, until `record stop`",
+    "replay [FILE] [--speed X|max] [--live] [--trust]": "answer from a recording, without a model, "
+    "until `replay stop`",
+    "help": "show this list",
 }
 
 
@@ -117,8 +118,8 @@ def _reset(_: str, chat: Chat) -> None:
 
 def _help(_: str, __: Chat) -> None:
     for name, text in COMMANDS.items():
-        print(f"%mlx {name:<32} {text}")
-    print(f"{'%%chat':<37} ask the model; `%%chat?` lists its options")
+        print(f"%mlx {name:<50} {text}")
+    print(f"{'%%chat':<55} ask the model; `%%chat?` lists its options")
 
 
 def _device(told: str) -> str:

@@ -121,7 +121,7 @@ def _probe(server: Server, timeout: float) -> None:
     _status = server.get("mlx/status", timeout=timeout)
     if not isinstance(_status, dict):
         _status = {}
-        raise ServerUnreachable(f"What answers at {server.url} is not a server of mlx-notebook.")
+        raise ServerUnreachable(f"{server.url} is not an mlx-notebook server.")
 
 
 def _find() -> Server | None:

@@ -226,7 +226,7 @@ class Conversation:
         """Find the server and make ready what one turn needs."""
         message = None if prompt is None else _message(prompt, images)
         if message is None and not self.unfinished:
-            raise NotebookError("There is nothing to resume: the last turn came to its end.")
+            raise NotebookError("There is nothing to resume: the last turn is complete.")
         box = self.tools if tools is None else toolbox(tools)
         if box:
             settings = {"tools": [tool.definition for tool in box.values()], **settings}

@@ -94,8 +94,8 @@ def describe(
     name = name or getattr(function, "__name__", None) or _name_of_inner(function)
     if not _NAME.fullmatch(name):
         raise NotATool(
-            f"{name!r} is no name for a tool, which may have letters, digits, _ and -: "
-            'give it one with @tool(name="...").'
+            f"{name!r} cannot name a tool: give it a name of at most 64 letters, digits, _ and - "
+            'with @tool(name="...").'
         )
     try:
         signature = inspect.signature(function, eval_str=True)
@@ -103,7 +103,7 @@ def describe(
         raise NotATool(f"{name} cannot be a tool: {error} (in its signature).") from None
     except (TypeError, ValueError):
         raise NotATool(
-            f"{name} cannot be a tool: Python does not tell its parameters. "
+            f"{name} cannot be a tool: Python does not know its parameters. "
             "Write a small function around it."
         ) from None
     documented = _Docstring.of(function)
@@ -186,7 +186,7 @@ def _undeclared(tool: str, parameter: inspect.Parameter, documented: _Docstring)
     told = _DOCUMENTED.get(documented.types.get(parameter.name, ""))
     if told is None:
         raise NotATool(
-            f"{tool} cannot be a tool: say of which type {parameter.name} is, "
+            f"{tool} cannot be a tool: give {parameter.name} a type, "
             f"for example `{parameter.name}: int`."
         )
     return told
@@ -212,8 +212,7 @@ def _model(name: str, fields: dict[str, Any], signature: inspect.Signature) -> "
                 written = inspect.formatannotation(parameter.annotation)
                 raise NotATool(
                     f"{name} cannot be a tool: its parameter {parameter.name} takes {written}, "
-                    "which cannot be made from JSON. Take a name or plain values, and find the "
-                    "object in the function."
+                    "which cannot be made from JSON. Take a name or plain values instead."
                 ) from None
         raise NotATool(f"{name} cannot be a tool: {error}.") from None
 

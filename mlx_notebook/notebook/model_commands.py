@@ -19,7 +19,7 @@ from mlx_notebook.notebook.figures import duration, size
 from mlx_notebook.notebook.progress import Bar, bar
 from mlx_notebook.notebook.server import Server
 
-_COLUMNS = ("model", "state", "context", "can", "memory", "notes")
+_COLUMNS = ("model", "state", "context", "capabilities", "memory", "notes")
 # JupyterLab sets tables flush right, as figures are.
 _LEFT = ' style="text-align: left"'
 
@@ -38,7 +38,7 @@ def list_models(line: str, chat: Chat) -> None:
         and wanted in " ".join((model["id"], *model["aliases"], *model["capabilities"])).lower()
     ]
     rows = [_row(model, chat) for model in models]
-    note = "" if asked.everything else "`%mlx models --all` lists models to download, too."
+    note = "" if asked.everything else "`%mlx models --all` also lists models to download."
     if not rows:
         print(f"There is no model like {asked.filter!r} here. {note}".strip())
         return
@@ -112,7 +112,7 @@ def show(line: str, chat: Chat) -> None:
     server = connection.connect()
     found = [m for m in catalog(server) if name in (m["id"], *m["aliases"])]
     if not found:
-        raise ModelNotFound(f"There is no model {name!r}; `%mlx models --all` lists all.")
+        raise ModelNotFound(f"There is no model {name!r}. `%mlx models --all` lists all models.")
     (model,) = found
     about = "about " if model["approximate"] else ""
     facts = {
@@ -120,11 +120,11 @@ def show(line: str, chat: Chat) -> None:
         "changed": "since it was loaded; its next request loads it anew"
         if model["reloads"]
         else None,
-        "wrong": model["error"],
+        "error": model["error"],
         "answers here": "yes" if model["id"] == _answering(chat) else None,
         "also called": ", ".join(model["aliases"]),
         "about": model["description"],
-        "can": ", ".join(model["capabilities"]),
+        "capabilities": ", ".join(model["capabilities"]),
         "architecture": model["architecture"],
         "quantization": model["quantization"],
         "context": f"{model['context_length']:,} tokens" if model["context_length"] else None,
@@ -192,7 +192,7 @@ def _can_be_downloaded(server: Server, name: str) -> bool:
             if model["fits"] is False:
                 raise DoesNotFit(
                     f"{model['id']} would not run here. {model['why_not']} "
-                    f"`%mlx pull {name}` downloads it all the same."
+                    f"`%mlx pull {name}` downloads it anyway."
                 )
             return model["state"] in ("downloadable", "incomplete", "downloading")
     return "/" in name
@@ -201,9 +201,9 @@ def _can_be_downloaded(server: Server, name: str) -> bool:
 def _pull(server: Server, name: str, revision: str | None) -> None:
     def said(answer: dict[str, Any]) -> str:
         if not answer["fetched"]:
-            return f"{answer['model']} was here already: {size(answer['bytes'])}."
+            return f"{answer['model']} was already downloaded: {size(answer['bytes'])}."
         took = f"{size(answer['fetched'])} in {duration(answer['seconds'])}"
-        return f"{answer['model']} is here: {took}."
+        return f"{answer['model']} is downloaded: {took}."
 
     _follow(server, "download", {"model": name, "revision": revision}, said)
 
@@ -223,15 +223,15 @@ def _follow(
                 if event["total"]:
                     shown = shown or bar(name)
                     shown.update(event)
-        raise EngineFailed(f"The server broke off in the middle of {name}.")
+        raise EngineFailed(f"The server stopped answering while it worked on {name}.")
     except KeyboardInterrupt:
         if shown is not None:
             shown.end(f"{name}: stopped.")
         raise Interrupted(
             "loading was stopped."
             if what == "load"
-            else f"the download was stopped; what has come is kept, and `%mlx pull {name}` goes "
-            "on from there."
+            else "the download was stopped. Anything already downloaded is kept: "
+            f"`%mlx pull {name}` goes on from there."
         ) from None
     except NotebookError:
         if shown is not None:

@@ -91,9 +91,9 @@ def _image(value: Any) -> Any:
             drawn = base64.b64decode(drawn)
         if drawn:
             return _opened(drawn, f"what {type(value).__name__} draws")
-    hint = " Write pathlib.Path(...) for a file." if isinstance(value, str) else ""
+    hint = " For a file use pathlib.Path(...)." if isinstance(value, str) else ""
     raise NotAPicture(
-        f"{type(value).__name__} is no picture: it takes a PIL image, a numpy array, a matplotlib "
+        f"{type(value).__name__} is not an image: use a PIL image, a numpy array, a matplotlib "
         f"figure, a pathlib.Path or bytes.{hint}"
     )
 
@@ -108,14 +108,14 @@ def _opened(data: bytes, what: str) -> Any:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if not data:
-        raise NotAPicture(f"{what} is no picture: it is empty.")
+        raise NotAPicture(f"{what} is not an image: it is empty.")
     try:
         image = Image.open(io.BytesIO(data))
         image.load()
     except UnidentifiedImageError:
-        raise NotAPicture(f"{what} is no picture in a format that pillow reads.") from None
+        raise NotAPicture(f"{what} is not an image in a format that pillow reads.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise NotAPicture(f"{what} is no whole picture: {error}.") from None
+        raise NotAPicture(f"{what} is a damaged image: {error}.") from None
     # A camera's picture lies on its side and says so.
     return ImageOps.exif_transpose(image)
 
@@ -126,20 +126,20 @@ def _from_array(array: Any) -> Any:
     shape = tuple(array.shape)
     if not (len(shape) == 2 or (len(shape) == 3 and shape[2] in (3, 4))) or 0 in shape:
         raise NotAPicture(
-            f"An array of shape {shape} is no picture: it must be height x width (grey), or "
+            f"An array of shape {shape} is not an image: it must be height x width (grey), or "
             "height x width x 3 or 4 (red, green, blue, opacity)."
         )
     if array.dtype.kind == "f":
         low, high = float(array.min()), float(array.max())
         if not (low >= 0 and high <= 1):
             raise NotAPicture(
-                f"An array of floats is a picture where its values lie between 0 and 1; these go "
+                f"An array of floats is an image only if its values lie between 0 and 1; these go "
                 f"from {low:g} to {high:g}."
             )
         array = (array * 255).round().astype("uint8")
     elif array.dtype != "uint8":
         raise NotAPicture(
-            f"An array of {array.dtype} is no picture: it must be uint8, or floats from 0 to 1."
+            f"An array of {array.dtype} is not an image: it must be uint8, or floats from 0 to 1."
         )
     return Image.fromarray(array)
 

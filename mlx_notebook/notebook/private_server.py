@@ -90,7 +90,7 @@ class PrivateServer:
                 with suppress(ValueError, TypeError, KeyError):
                     return str(json.loads(line)["url"])
         raise PrivateServerFailed(
-            f"The server started for this kernel did not listen within {START_SECONDS:g} seconds."
+            f"The server started for this kernel did not start within {START_SECONDS:g} seconds."
         )
 
     def _failure(self) -> PrivateServerFailed:
@@ -99,7 +99,7 @@ class PrivateServer:
         self._log.seek(0)
         words = self._log.read().decode(errors="replace").strip().splitlines()
         last = words[-1].strip() if words else f"exit status {self.process.returncode}"
-        return PrivateServerFailed(f"The server started for this kernel ended at once: {last}")
+        return PrivateServerFailed(f"The server started for this kernel stopped at once: {last}")
 
 
 def _pipe(stream: IO[bytes] | None) -> IO[bytes]:

@@ -22,6 +22,7 @@ from mlx_notebook.notebook.answer import Answer, Delta
 from mlx_notebook.notebook.call_blocks import call_block
 from mlx_notebook.notebook.calls import Call
 from mlx_notebook.notebook.escaping import DOLLAR, safe_markdown
+from mlx_notebook.notebook.figures import counted
 from mlx_notebook.notebook.pictures import Picture
 from mlx_notebook.notebook.plain_text import visible
 from mlx_notebook.notebook.results import pictures_of
@@ -156,7 +157,9 @@ class CellView:
         if self._close_reply() or answer.calls:
             pass
         elif waits:
-            _update(self._free, "<small>no answer</small>", "no answer")
+            stopped = answer.outcome == "interrupted"
+            note = "Interrupted before the first word" if stopped else "no answer"
+            _update(self._free, f"<small>{note}</small>", note)
             self._free = None
         if answer.outcome == "failed" and self._free is None and not answer.calls:
             return  # the error that follows says all
@@ -267,7 +270,7 @@ def thinking_block(text: str, *, running: bool) -> str:
     """
     if not text.strip():
         return ""
-    title = "Thinking …" if running else f"Thought in {len(text.split())} words"
+    title = "Reasoning …" if running else f"Reasoning, {counted(len(text.split()), 'word')}"
     body = html.escape(_CONTROL.sub("", text).strip()).replace("\n", "<br>")
     # Renderers look for formulas everywhere, and not across elements.
     body = body.replace("$", DOLLAR).replace("\\", "<span>&#92;</span>")
@@ -338,7 +341,7 @@ def _display_picture(part: dict[str, Any], width: int) -> None:
     show(
         {
             "image/png": base64.b64encode(small.png).decode(),
-            "text/plain": f"[picture, {small.width} x {small.height}]",
+            "text/plain": f"[image, {small.width} x {small.height}]",
         },
         metadata={"image/png": {"width": min(width, small.width)}},
         raw=True,

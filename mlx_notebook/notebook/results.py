@@ -63,7 +63,7 @@ def text_of(content: Content) -> str:
     """Give the text of a content, with a word for each picture."""
     if isinstance(content, str):
         return content
-    return "\n".join(part.get("text", "[picture]") for part in content)
+    return "\n".join(part.get("text", "[image]") for part in content)
 
 
 def pictures_of(content: Content) -> list[dict[str, Any]]:

@@ -3,11 +3,11 @@
 import argparse
 import math
 import os
-import shlex
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from mlx_notebook.notebook import runs
+from mlx_notebook.notebook.arguments import parser
 from mlx_notebook.notebook.chat import Chat
 from mlx_notebook.notebook.errors import BadMagic
 from mlx_notebook.notebook.figures import counted
@@ -27,8 +27,8 @@ def record(argument: str, chat: Chat) -> None:
     runs.begin(recorder)
     chat.reset(system=True)
     print(
-        f"Recording into {recorder.file.path}, from a new conversation on, until "
-        "`%mlx record stop` or the kernel's end. Prompts and answers stand in it as they are."
+        f"Recording into {recorder.file.path} until `%mlx record stop` or the end of the kernel. "
+        "A new conversation begins. The file holds prompts and answers in full."
     )
 
 
@@ -43,9 +43,9 @@ def replay(argument: str, chat: Chat) -> None:
     runs.begin(player)
     chat.reset(system=True)
     print(
-        f"Replaying {player.path} ({counted(len(player), 'answer')}), from a new conversation on, "
-        + ("with the server for what is not in it, " if told.live else "without a model, ")
-        + "until `%mlx replay stop`."
+        f"Replaying {player.path} ({counted(len(player), 'answer')}) until `%mlx replay stop`, "
+        + ("with the server for what is not in it" if told.live else "without a model")
+        + ". A new conversation begins."
     )
     if not player.is_trusted:
         print(
@@ -57,12 +57,12 @@ def replay(argument: str, chat: Chat) -> None:
 def _stop(kind: type, command: str) -> None:
     run = runs.current()
     if not isinstance(run, kind):
-        raise BadMagic(f"No `%mlx {command}` is on.")
+        raise BadMagic(f"Nothing to stop: `%mlx {command}` is not running.")
     runs.end()
     if isinstance(run, Player):
         print(run.summary())
     elif isinstance(run, Recorder):
-        full = " The file is full: later ones are missing." if run.file.full else ""
+        full = " The file is full: later answers are missing." if run.file.full else ""
         print(f"Recorded {counted(len(run.file), 'answer')} into {run.file.path}.{full}")
 
 
@@ -72,8 +72,7 @@ def _file(given: str | None, command: str) -> Path:
     notebook = _notebook()
     if notebook is None:
         raise BadMagic(
-            "It cannot be told what this notebook is called: "
-            f"name a file, `%mlx {command} FILE{SUFFIX}`."
+            f"The name of this notebook is not known: name a file, `%mlx {command} FILE{SUFFIX}`."
         )
     file = notebook.with_name(notebook.stem + SUFFIX)
     # Shown in the notebook's output, where the folder is the machine's and not the reader's.
@@ -91,22 +90,14 @@ def _notebook() -> Path | None:
     return None
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise BadMagic(f"%mlx {self.prog}: {message}.")
-
-
 def _parse(argument: str, command: str) -> argparse.Namespace:
-    parser = _Parser(prog=command, add_help=False, allow_abbrev=False)
-    parser.add_argument("file", nargs="?")
+    options = parser(command)
+    options.add_argument("file", nargs="?")
     if command == "replay":
-        parser.add_argument("--speed", type=_speed, default=1.0)
-        parser.add_argument("--live", action="store_true")
-        parser.add_argument("--trust", action="store_true")
-    try:
-        return parser.parse_args(shlex.split(argument))
-    except ValueError as error:
-        raise BadMagic(f"%mlx {command}: {str(error).lower()}.") from None
+        options.add_argument("--speed", type=_speed, default=1.0)
+        options.add_argument("--live", action="store_true")
+        options.add_argument("--trust", action="store_true")
+    return options.parse(argument)
 
 
 def _speed(text: str) -> float:

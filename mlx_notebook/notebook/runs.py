@@ -113,7 +113,7 @@ class Recorder:
             full = self.file.full
             self.file.add(number, exchange)
         if self.file.full and not full:
-            print(f"mlx_notebook: {self.file.path} is full; what follows is not recorded.")
+            print(f"mlx_notebook: {self.file.path} is full; further answers are not recorded.")
 
 
 @dataclass

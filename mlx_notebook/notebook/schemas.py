@@ -31,7 +31,7 @@ def response_format(schema: Any) -> dict[str, Any]:
             described = plain_schema(TypeAdapter(schema).json_schema())
         except (PydanticUserError, TypeError) as error:
             first = str(error).splitlines()[0]
-            raise NotebookError(f"{schema!r} is no type to answer with: {first}") from None
+            raise NotebookError(f"{schema!r} cannot be used as a schema: {first}") from None
         name = re.sub(r"\W", "_", getattr(schema, "__name__", "answer"))[:64]
     return {"type": "json_schema", "json_schema": {"name": name, "schema": described}}
 
@@ -48,7 +48,7 @@ def parsed(text: str, schema: Any) -> Any:
         try:
             return json.loads(text)
         except ValueError as error:
-            raise NotParsed(f"The reply is no JSON: {error}.") from None
+            raise NotParsed(f"The reply is not JSON: {error}.") from None
     from pydantic import TypeAdapter, ValidationError
 
     try:

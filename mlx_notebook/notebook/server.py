@@ -131,9 +131,7 @@ class Server:
         except ValueError:
             if status >= 400:
                 raise from_response(status, None, where=self.url) from None
-            raise ServerUnreachable(
-                f"What answers at {self.url} is not a server of mlx-notebook."
-            ) from None
+            raise ServerUnreachable(f"{self.url} is not an mlx-notebook server.") from None
         if status >= 400:
             raise from_response(status, told, where=self.url)
         return told
@@ -154,7 +152,7 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 def _unreachable(server: Server, error: Exception) -> ServerUnreachable:
     reason = getattr(error, "reason", error)
     if isinstance(reason, TimeoutError):
-        return ServerSilent(f"The server at {server.url} is there, and did not answer in time.")
+        return ServerSilent(f"The server at {server.url} is running but did not answer in time.")
     if isinstance(reason, ssl.SSLCertVerificationError):
         return ServerUnreachable(
             f"The certificate of {server.url} is not trusted here: "

@@ -5,6 +5,7 @@ from typing import Any
 
 from mlx_notebook.notebook.answer import Answer, Delta
 from mlx_notebook.notebook.call_blocks import call_block
+from mlx_notebook.notebook.figures import counted
 from mlx_notebook.notebook.plain_text import ControlFilter, visible
 from mlx_notebook.notebook.shell import cell_number
 
@@ -34,7 +35,7 @@ class TerminalView:
 
     def sent(self, pictures: list[dict[str, Any]]) -> None:
         """Say how many pictures go along with the prompt."""
-        print(f"[{len(pictures)} picture{'s' if len(pictures) > 1 else ''}]")
+        print(f"[{counted(len(pictures), 'image')}]")
 
     def begin(self, model: str) -> None:
         """Wait in silence: what a terminal has shown cannot be taken back everywhere."""
@@ -52,7 +53,7 @@ class TerminalView:
             return
         if delta.kind != self._kind:
             before = "\n\n" if self._kind else ""
-            sys.stdout.write(before + ("[thinking] " if delta.kind == "reasoning" else ""))
+            sys.stdout.write(before + ("[reasoning] " if delta.kind == "reasoning" else ""))
             self._kind = delta.kind
         sys.stdout.write(self._filter.feed(delta.text))
         sys.stdout.flush()

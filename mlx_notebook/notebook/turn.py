@@ -167,6 +167,8 @@ class Turn:
     def _what_is_kept(self) -> str:
         if self._talk.unfinished:
             return "stopped in the middle of tool calls; `resume()` goes on."
+        if not self.answer.text:
+            return "the model was stopped before the first word."
         return "the model was stopped; what it said so far is kept."
 
     def _keep(self, message: Message) -> None:

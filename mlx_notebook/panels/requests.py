@@ -102,9 +102,7 @@ class Requests:
         except httpx2.TransportError as error:
             raise ServerUnreachable(f"No server answers at {url} ({error}).") from None
         except ValueError:
-            raise ServerUnreachable(
-                f"What answers at {url} is not a server of mlx-notebook."
-            ) from None
+            raise ServerUnreachable(f"{url} is not an mlx-notebook server.") from None
 
 
 def _answer(response: "httpx2.Response", url: str) -> Any:

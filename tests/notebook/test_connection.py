@@ -206,7 +206,7 @@ def test_nobody_at_the_address_is_told():
 
 
 def test_a_foreign_server_at_the_address_is_told(stranger):
-    with pytest.raises(ServerUnreachable, match="is not a server of mlx-notebook"):
+    with pytest.raises(ServerUnreachable, match="is not an mlx-notebook server"):
         connection.connect(stranger.url, "t")
 
 

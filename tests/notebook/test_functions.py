@@ -314,11 +314,11 @@ def über(x: int): ...
     [
         (star, "Name each parameter"),
         (stars, "Name each parameter"),
-        (bare, "say of which type x is"),
+        (bare, "give x a type"),
         (alien, "x takes memoryview, which cannot be made from JSON"),
-        (über, "no name for a tool"),
-        (lambda: 1, r'give it one with @tool\(name="..."\)'),
-        (math.sqrt, "say of which type x is"),
+        (über, "cannot name a tool"),
+        (lambda: 1, r'with @tool\(name="..."\)'),
+        (math.sqrt, "give x a type"),
         (dict, "cannot be a tool"),
     ],
 )

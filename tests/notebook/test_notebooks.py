@@ -42,7 +42,7 @@ SHOWN = {
     "openai_clients": ["Your name is Ada.", "get_weather {'city': 'Paris'} gives sunny in Paris"],
     "model_management": [
         "tiny-chat is loaded",
-        "can:           chat, tools",
+        "capabilities:  chat, tools",
         "It is pinned",
         "are free again",
         "[]",

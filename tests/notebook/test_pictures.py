@@ -72,18 +72,18 @@ def test_floats_are_brightness_and_a_file_is_read_the_right_way_up(tmp_path):
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("plot.png", r"str is no picture.*Write pathlib.Path\(...\) for a file"),
-        (3, "int is no picture"),
+        ("plot.png", r"str is not an image.*For a file use pathlib.Path\(...\)"),
+        (3, "int is not an image"),
         (Path("no/such/file.png"), "file.png cannot be read: No such file"),
         (b"", "it is empty"),
-        (b"<svg></svg>", "no picture in a format that pillow reads"),
-        (png(Image.new("RGB", (40, 40)))[:60], "these bytes is no whole picture|no picture"),
-        (np.zeros((2, 4, 2), np.uint8), r"shape \(2, 4, 2\) is no picture"),
-        (np.zeros(4), r"shape \(4,\) is no picture"),
-        (np.zeros((0, 4)), r"shape \(0, 4\) is no picture"),
+        (b"<svg></svg>", "not an image in a format that pillow reads"),
+        (png(Image.new("RGB", (40, 40)))[:60], "these bytes is a damaged image|not an image"),
+        (np.zeros((2, 4, 2), np.uint8), r"shape \(2, 4, 2\) is not an image"),
+        (np.zeros(4), r"shape \(4,\) is not an image"),
+        (np.zeros((0, 4)), r"shape \(0, 4\) is not an image"),
         (np.full((2, 2), 200.0), "these go from 200 to 200"),
         (np.full((2, 2), np.nan), "these go from nan to nan"),
-        (np.zeros((2, 2), np.int64), "An array of int64 is no picture"),
+        (np.zeros((2, 2), np.int64), "An array of int64 is not an image"),
     ],
 )
 def test_anything_else_is_refused_in_one_sentence(value, said):

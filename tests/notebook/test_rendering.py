@@ -103,7 +103,7 @@ def test_thinking_is_open_while_it_runs_and_closed_after(monkeypatch):
     stream(outputs, view, "I think <b> that", kind="reasoning")
     assert outputs.shown[-1]["text/markdown"].startswith("<details open>")
     stream(outputs, view, "It is so.")
-    assert outputs.shown[0]["text/markdown"].startswith("<details><summary>Thought in 4 words")
+    assert outputs.shown[0]["text/markdown"].startswith("<details><summary>Reasoning, 4 words")
     view.end(answer_of("It is so.", "I think <b> that"))
     assert "I think &lt;b&gt; that</p></details>\n\nIt is so." in outputs.shown[0]["text/markdown"]
 
@@ -144,7 +144,7 @@ def test_a_terminal_gets_plain_text_and_nothing_that_it_would_obey(capsys):
     view.add(Delta("reasoning", "hm"))
     view.add(Delta("content", "red \x1b[31m and \x07 bell\nnext"))
     view.end(answer_of("x"))
-    assert capsys.readouterr().out == "[thinking] hm\n\nred  and  bell\nnext\n[m]\n"
+    assert capsys.readouterr().out == "[reasoning] hm\n\nred  and  bell\nnext\n[m]\n"
 
 
 HOSTILE = (

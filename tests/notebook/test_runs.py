@@ -237,9 +237,9 @@ def test_a_kernel_s_own_server_can_die_after_it_was_recorded(start_kernel, tmp_p
         ("%mlx record", "BadMagic", "name a file, `%mlx record FILE.recorded.json`"),
         ("%mlx replay no-such.json", "BadRecording", "There is no recording no-such.json"),
         ("%mlx replay x.json --speed 0", "BadMagic", "'0' is neither a number above 0 nor `max`"),
-        ("%mlx replay x.json --fast", "BadMagic", "unrecognized arguments: --fast"),
-        ("%mlx record a'b.json", "BadMagic", "no closing quotation"),
-        ("%mlx replay stop", "BadMagic", "No `%mlx replay` is on."),
+        ("%mlx replay x.json --fast", "BadMagic", "Unknown option --fast."),
+        ("%mlx record a'b.json", "BadMagic", "quotation mark is not closed"),
+        ("%mlx replay stop", "BadMagic", "`%mlx replay` is not running."),
     ],
 )
 def test_what_goes_wrong_is_one_sentence(kernel, line, name, said):

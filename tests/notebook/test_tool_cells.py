@@ -252,8 +252,8 @@ def draw(colour: str):
 '''
     )
     cell = kernel.run(f"answer = Chat(tools=[draw], {MUST}).ask('Draw a red square.', show=True)")
-    assert cell.outputs[0]["text/plain"].startswith('draw(colour="red") → [picture]')
-    assert cell.outputs[1]["text/plain"] == "[picture, 40 x 40]"
+    assert cell.outputs[0]["text/plain"].startswith('draw(colour="red") → [image]')
+    assert cell.outputs[1]["text/plain"] == "[image, 40 x 40]"
     assert kernel.value("answer.outcome") == "complete"
 
 
@@ -274,6 +274,6 @@ newest = server.get("mlx/traces")["data"][0]["id"]
 *_, result, shown = server.get(f"mlx/traces/{{newest}}")["messages"]
 '''
     )
-    assert kernel.value("result['content']") == "Here:\n[picture]"
+    assert kernel.value("result['content']") == "Here:\n[image]"
     picture = kernel.value("shown['content'][1]")
     assert (picture["media_type"], picture["width"], picture["height"]) == ("image/png", 40, 30)

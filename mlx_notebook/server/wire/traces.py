@@ -135,7 +135,7 @@ class Trace(Struct, kw_only=True):
         content = said[-1] if said else self.prompt
         if isinstance(content, list):
             parts = [part for part in content if isinstance(part, dict)]
-            content = " ".join(str(part.get("text", "[picture]")) for part in parts)
+            content = " ".join(str(part.get("text", "[image]")) for part in parts)
         return " ".join(str(content or "")[: 2 * _TITLE].split())[:_TITLE]
 
 

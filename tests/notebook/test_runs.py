@@ -118,7 +118,7 @@ def test_it_replays_without_any_server(recorded, no_server):
     assert run_all(no_server) == printed
     assert no_server.value("[three, type(four).__name__]") == ["The result is 42.", "City"]
     assert "red circle" in no_server.value("five")
-    replayed = "A recorded run is replayed, without a server"
+    replayed = "This notebook replays a recorded run without a server"
     wait_for(lambda: replayed in no_server.value("panel.fields.get('problem', '')"))
     cell = no_server.run(CELLS[1].replace("Tell", "Do tell"), check=False)
     assert (cell.ename, len(cell.traceback)) == ("NotRecorded", 1)

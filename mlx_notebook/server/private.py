@@ -9,7 +9,6 @@ import json
 import os
 import select
 import sys
-import tempfile
 import threading
 import time
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 from traitlets.config import Config
 
 from mlx_notebook.server.app import MlxNotebookApp
+from mlx_notebook.server.run_folder import run_folder
 
 _PARENT_CHECK_SECONDS = 1.0
 _STOP_SECONDS = 15.0
@@ -59,9 +59,9 @@ def main() -> None:
     token = json.loads(sys.stdin.readline())["token"]
     # Jupyter lists its running servers in the runtime directory. Another kernel that found this
     # one there would lose it in the middle of an answer when our kernel ends.
-    with tempfile.TemporaryDirectory(prefix="mlx-notebook-") as runtime_dir:
+    with run_folder() as folder:
         server = MlxNotebookApp.initialize_server(  # type: ignore[no-untyped-call]
-            argv=[], config=settings(token), runtime_dir=runtime_dir
+            argv=[], config=settings(token), runtime_dir=str(folder)
         )
         threading.Thread(
             target=_stop_after_parent, args=(server, parent), name="parent watch", daemon=True

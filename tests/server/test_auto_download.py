@@ -88,6 +88,5 @@ def test_without_the_setting_the_error_says_how_to_get_it(the_hub: Hub, tmp_path
     with running(env=the_hub.env(tmp_path)) as server:
         error = server.chat(model=name).json()["error"]
     assert error["code"] == "model_not_found"
-    assert f"`%mlx pull {name}`" in error["message"]
-    assert "auto_download" in error["message"]
+    assert f"`%mlx load {name}`" in error["message"]
     assert f"/{name}/resolve" not in "".join(the_hub.seen)

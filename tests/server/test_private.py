@@ -1,0 +1,75 @@
+"""A kernel's private server, and what is left of one that was killed."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from mlx_notebook.server.run_folder import run_folder
+from tests.server.running import wait_for
+
+
+@contextmanager
+def private(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a private server whose temporary folders lie in `folder`."""
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    environment = {
+        **os.environ, "TMPDIR": str(folder), "HOME": str(home), "JUPYTER_DATA_DIR": str(home),
+        "JUPYTER_CONFIG_DIR": str(home), "JUPYTER_RUNTIME_DIR": str(home),
+    }  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlx_notebook.server.private"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=environment,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps({"token": "x"}).encode() + b"\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["url"]
+        yield process
+    finally:
+        process.stdin.close()
+        process.wait(30)
+        process.stdout.close()
+
+
+def folders(place: Path) -> set[str]:
+    return {child.name for child in place.glob("mlx-notebook-*")}
+
+
+def test_the_folder_of_a_killed_server_is_swept_at_the_next_start(tmp_path: Path) -> None:
+    (tmp_path / "mlx-notebook-of-mine").mkdir()
+    with ExitStack() as servers:
+        killed = servers.enter_context(private(tmp_path))
+        left = folders(tmp_path)
+        assert len(left) == 2
+        living = servers.enter_context(private(tmp_path))
+        both = folders(tmp_path)
+        assert len(both) == 3
+        killed.kill()
+        killed.wait()
+        assert folders(tmp_path) == both
+        servers.enter_context(private(tmp_path))
+        now = folders(tmp_path)
+        assert len(now) == 3
+        assert now & both == both - (left - {"mlx-notebook-of-mine"})
+        assert living.poll() is None
+    wait_for(lambda: folders(tmp_path) == {"mlx-notebook-of-mine"}, 10)
+
+
+def test_a_folder_goes_with_its_process() -> None:
+    with run_folder() as folder:
+        (folder / "file").touch()
+        with run_folder() as other:
+            assert other != folder
+        assert (folder / "file").exists()
+        assert not other.exists()
+    assert not folder.exists()

@@ -8,6 +8,8 @@ from tornado.iostream import IOStream
 # Apple's netinet/tcp.h: seconds after which a connection ends that sends the same again and again.
 _TCP_RXT_CONNDROPTIME = 0x80
 _PROBES = 3
+# What Linux takes.
+_MOST_SECONDS = 32_767
 
 
 class Peer:
@@ -29,9 +31,13 @@ class Peer:
         self._unanswered = 0.0
         self._step = min(1.0, seconds / 4)
         self._look_again = PeriodicCallback(self._look, 1000 * self._step)
-        if stream.socket.family in (socket.AF_INET, socket.AF_INET6):
-            _keep_alive(stream.socket, seconds)
-            self._look_again.start()
+        if stream.closed() or stream.socket.family not in (socket.AF_INET, socket.AF_INET6):
+            return
+        try:
+            _keep_alive(stream.socket, min(seconds, _MOST_SECONDS))
+        except OSError:  # macOS says so of a client that has gone; reading from it tells the rest
+            return
+        self._look_again.start()
 
     def leave(self) -> None:
         """Watch no longer."""

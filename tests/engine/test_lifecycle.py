@@ -127,6 +127,14 @@ def test_shutdown_ends_the_process(model: Path) -> None:
     assert engine.stop() == 0
 
 
+def test_a_command_that_is_none_ends_the_process_and_leaves_nobody_waiting(model: Path) -> None:
+    with running() as engine:
+        engine.wait(lambda e: isinstance(e, m.Ready))
+        engine.socket.send(b"\xc1 this is no command")
+        assert engine.process.wait(30) == 1
+        assert "Traceback" in engine.log.read_text()
+
+
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
 def test_it_leaves_with_its_parent_however_that_dies(sign: signal.Signals) -> None:
     script = (

@@ -88,11 +88,13 @@ class Engine:
         for source in (self._server, self._frames, sys.stdin.fileno()):
             poller.register(source, zmq.POLLIN)
         watch = Watch(_HEARTBEAT)
+        begun = False
         while owner.is_alive():
             active = dict(poller.poll(int(_HEARTBEAT * 1000)))
             if self._frames in active:
                 self._send(self._frames.recv())
                 watch.frame()
+                begun = True
             if self._server in active:
                 ready.wait()
                 command = decoder.decode(self._server.recv())
@@ -103,7 +105,7 @@ class Engine:
             if sys.stdin.fileno() in active and not os.read(sys.stdin.fileno(), 4096):
                 self._orphaned()
             working = watch.look(self._activity)
-            if working is not None and ready.is_set():
+            if working is not None and begun:
                 self._send(self._encoder.encode(Frame([working])))
         return not owner.is_alive() and not self._stopped
 

@@ -47,6 +47,8 @@ class Listener:
             BlockingIOError: There is none, or it has to wait.
         """
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if limit == resource.RLIM_INFINITY:
+            return self._socket.accept()
         if self._next_descriptor() >= limit - min(_MOST_KEPT, limit // _PART_KEPT):
             self._rest(limit)
             raise BlockingIOError

@@ -101,7 +101,7 @@ class Supervisor:
         try:
             with anyio.CancelScope() as self._scope:
                 async with anyio.create_task_group() as group:
-                    group.start_soon(self._lasting, "The clock of the status", self._tick)
+                    group.start_soon(self._lasting, "The telemetry", self._tick)
                     await self._lasting("The supervision of the engine", self._supervise)
         finally:
             self._ended = True

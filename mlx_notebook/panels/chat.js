@@ -105,18 +105,20 @@ function composer({ root, tell, changed }) {
     editing.hidden = replaces === null;
     if (replaces === null) draft = undefined;
   };
+  const edit = (message) => {
+    draft ??= get();
+    set(message);
+  };
   return {
-    text, images, get, set,
+    text, images, get, edit,
     parts: [editing, text, images.el],
-    edit(message) {
-      draft ??= get();
-      set(message);
-      text.focus();
-    },
+    /** Empty the box; what stood in it before an edit comes back. */
+    clear: () => set(draft),
     /** Take a refused message back, before what has been typed since. */
     restore(message) {
+      if (message.replaces) return edit(message);
       const now = get();
-      set({ ...message, text: [message.text, now.text].filter(Boolean).join("\n\n"), images: [...message.images, ...now.images] });
+      return set({ ...message, text: [message.text, now.text].filter(Boolean).join("\n\n"), images: [...message.images, ...now.images] });
     },
   };
 }
@@ -210,7 +212,10 @@ function conversation({ button, ask, tell, model, compose }) {
   const makeBlock = ([, block]) =>
     ({ call: callBlock, reasoning: reasoningBlock, text: () => markdownText(render, addTools) })[block.kind]();
   const makeUser = (key, entry) => {
-    const edit = button("Edit", () => compose.edit({ ...entry, replaces: key }), { name: "Edit this message" });
+    const edit = button("Edit", () => {
+      compose.edit({ ...entry, replaces: key });
+      compose.text.focus();
+    }, { name: "Edit this message" });
     const el = h("div", { class: "mlx-said mlx-user" }, h("b", {}, "You"), h("div", { class: "mlx-text" }, entry.text),
       ...entry.images.map((url) => h("img", { src: url, alt: "Image of this message" })), h("div", { class: "mlx-row" }, edit));
     return { el, update: (_, { isBusy }) => { edit.hidden = isBusy; } };
@@ -305,7 +310,7 @@ function buildChat({ root, button, ask, tell, model }) {
     const message = compose.get();
     if (!message.text.trim() && !message.images.length) return;
     tell("");
-    compose.set();
+    compose.clear();
     sent.show(message);
     log.hidden = false;
     empty.hidden = true;
@@ -347,6 +352,8 @@ function buildChat({ root, button, ask, tell, model }) {
     warn();
     send.hidden = Boolean(state.busy);
     halt.hidden = !state.busy;
+    // A screen reader reads an answer once it is whole.
+    log.setAttribute("aria-busy", String(Boolean(state.busy)));
     fresh.hidden = isEmpty;
     question.show(state.asking);
     if (state.refused && state.refused.id !== refusedBefore) compose.restore(state.refused);

@@ -328,14 +328,15 @@ class ChatPanel(Panel):
         parts = growing.parts() if block["kind"] == "text" else {}
         # New objects, since one that is on its way to the browser must not change.
         grown = {**block, "text": growing.text, "parts": {**block.get("parts", {}), **parts}}
-        answer = {**self._entries[self._answer], "blocks": {**self._blocks, key: grown}}
-        self.fields = {**self.fields, "entries": {**self._entries, self._answer: answer}}
-        if self.comm is not None:
-            path = ["entries", self._answer, "blocks", key]
-            patch: dict[str, Any] = {"parts": parts}
-            for name in reversed(path):
-                patch = {name: patch}
-            self.send({"append": {"path": [*path, "text"], "text": text}, "patch": patch})
+        path = ["entries", self._answer, "blocks", key]
+        patch: dict[str, Any] = {"parts": parts}
+        for name in reversed(path):
+            patch = {name: patch}
+        with self._lock:
+            answer = {**self._entries[self._answer], "blocks": {**self._blocks, key: grown}}
+            self.fields = {**self.fields, "entries": {**self._entries, self._answer: answer}}
+            if self.comm is not None:
+                self.send({"append": {"path": [*path, "text"], "text": text}, "patch": patch})
 
     def _end_block(self) -> None:
         """Show the text that came last as a whole."""

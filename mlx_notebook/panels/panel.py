@@ -1,6 +1,7 @@
 """What all panels share: their state in the browser, their buttons, their life."""
 
 import asyncio
+import threading
 import uuid
 from collections.abc import Coroutine
 from pathlib import Path
@@ -50,6 +51,8 @@ class Panel(anywidget.AnyWidget):
     def __init__(self, source: Feed = feed) -> None:
         self.feed = source
         self.fields: dict[str, Any] = {}
+        # A cell that shows the panel again changes it beside the panels' thread.
+        self._lock = threading.RLock()
         self._views: set[str] = set()
         self._is_left = False
         self._tasks: dict[str, Any] = {}
@@ -99,11 +102,12 @@ class Panel(anywidget.AnyWidget):
 
     def change(self, **fields: Any) -> None:
         """Set fields of the state, and tell the browser what differs."""
-        new = {**self.fields, **fields}
-        patch = merge_patch(self.fields, new)
-        self.fields = {name: value for name, value in new.items() if value is not None}
-        if patch and self.comm is not None:
-            self.send({"patch": patch})
+        with self._lock:
+            new = {**self.fields, **fields}
+            patch = merge_patch(self.fields, new)
+            self.fields = {name: value for name, value in new.items() if value is not None}
+            if patch and self.comm is not None:
+                self.send({"patch": patch})
 
     def rows(self) -> list[tuple[str, str]]:
         """Give what a saved notebook shows in place of the panel: labels and values."""

@@ -5,6 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from mlx_notebook.panels.chat import ChatPanel
 from tests.browser.pages import axe, panel, press, run_cell, set_theme
 from tests.notebook.jupyter import wait_for
 
@@ -314,6 +315,7 @@ def test_a_message_is_edited_an_answer_regenerated_and_settings_are_used(browser
     browser.picture(page, "chat-edit", of=chat)
     assert axe(page) == []
     says(chat, message, "My name is Bo.", answers=1)
+    expect(message).to_have_value("a draft")
     expect(chat.get_by_text("Hello", exact=True)).to_have_count(0)
     expect(chat.get_by_text("My name is Ada.", exact=True)).to_have_count(0)
     answer = chat.locator(".mlx-said", has=page.get_by_text("Model", exact=True)).element_handle()
@@ -374,3 +376,29 @@ def test_a_question_outlives_a_reload_of_the_page(browser, lab):
     press(question, "Allow")
     expect(chat.get_by_text("add(a=17, b=25) – done")).to_be_visible()
     expect(chat.get_by_role("button", name="Send", exact=True)).to_be_visible()
+
+
+def test_a_front_end_that_lends_no_renderer_shows_what_the_model_wrote(chromium):
+    """As Colab and editors may be: no widget manager of Jupyter's, no notebook, no clipboard."""
+    answer = {"kind": "text", "text": MARKDOWN, "whole": "not shown here"}
+    asked = {"role": "user", "text": "Tell me.", "images": [], "at": 0}
+    told = {"role": "assistant", "blocks": {"1": answer}, "note": "tiny-chat"}
+    page = chromium.new_page()
+    page.evaluate(
+        """async ([source, state]) => {
+            const file = new Blob([source], {type: "text/javascript"});
+            const panel = await import(URL.createObjectURL(file));
+            const model = {get: () => state, set() {}, on() {}, off() {}, send() {}};
+            panel.default.render({model, el: document.body});
+        }""",
+        [ChatPanel._esm, {"entries": {"1": asked, "2": told}, "models": ["tiny-chat"]}],
+    )
+    chat = panel(page, "Chat")
+    shown = chat.locator(".mlx-said", has_text="Model").locator(".mlx-text")
+    assert shown.evaluate("node => node.textContent") == MARKDOWN
+    assert page.evaluate("window.hurt") is None
+    expect(chat.get_by_role("button", name=re.compile("Insert below"))).to_have_count(0)
+    press(chat, "Copy answer")
+    expect(chat.get_by_text("The text is selected: copy it with the keyboard.")).to_be_visible()
+    assert "two" in page.evaluate("String(getSelection())")
+    page.close()

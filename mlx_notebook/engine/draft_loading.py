@@ -13,6 +13,7 @@ from mlx_lm.utils import load_model, load_tokenizer
 from mlx_notebook.engine.drafts import Drafter, DraftModel, PromptLookup
 from mlx_notebook.engine.errors import LoadFailed, reason
 from mlx_notebook.engine.speculation import Speculation
+from mlx_notebook.engine.tokenizer_file import check_growth
 from mlx_notebook.messages import ModelOptions
 
 
@@ -68,7 +69,7 @@ def _load(
 ) -> Generator[None, None, Any]:
     about = f"The draft model of {name} ({path.name})"
     try:
-        tokens = workers.submit(lambda: dict(load_tokenizer(path).get_vocab()))
+        tokens = workers.submit(_vocabulary, path)
         model, _ = load_model(path, lazy=True, trust_remote_code=options.trust_remote_code)
         if mx.default_device() == mx.cpu:
             model.set_dtype(mx.float32)
@@ -99,3 +100,8 @@ def same_tokens(ours: dict[str, int], theirs: dict[str, int]) -> bool:
     names = {number: token for token, number in ours.items()}
     shared = [(number, token) for token, number in theirs.items() if number in names]
     return bool(shared) and all(names[number] == token for number, token in shared)
+
+
+def _vocabulary(path: Path) -> dict[str, int]:
+    check_growth(path)
+    return dict(load_tokenizer(path).get_vocab())

@@ -4,6 +4,7 @@ Run by `Sandbox`: `python -m mlx_notebook.engine.sandbox_process NUMBER`, the de
 socket. It ends when the socket closes. A limit that is passed ends the process, or the task.
 """
 
+import os
 import resource
 import sys
 from multiprocessing.connection import Connection
@@ -40,6 +41,8 @@ SECONDS = 10
 """Processor time that a task may take, in seconds."""
 
 _MOST_WORDS = 2000
+_NICE = 5
+"""What decodes tokens goes first."""
 
 
 class Text(msgspec.Struct, frozen=True, tag="text"):
@@ -63,6 +66,7 @@ def main() -> None:
     connection = Connection(int(sys.argv[1]))
     decoder = msgspec.msgpack.Decoder(Task)
     encoder = msgspec.msgpack.Encoder()
+    os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while True:
         try:

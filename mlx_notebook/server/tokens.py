@@ -21,12 +21,17 @@ class TokenizeHandler(GenerationHandler):
         request = self.decoded(wire.TOKENIZE)
         self.extension.check_message_count(len(request.messages or ()))
         with self.while_connected():
-            tokenized = await self.tokenized(
-                request.model,
-                request.prompt(),
-                add_special_tokens=request.add_special,
-                pieces=request.with_pieces,
-            )
+            try:
+                tokenized = await self.tokenized(
+                    request.model,
+                    request.prompt(),
+                    add_special_tokens=request.add_special,
+                    pieces=request.with_pieces,
+                )
+            except ApiError as error:
+                if error.param == "messages" and request.content is not None:
+                    error.param = "content"
+                raise
             pieces = map(wire.TokenPiece, tokenized.tokens, tokenized.pieces)
             self.answer(wire.Tokens([*(pieces if request.with_pieces else tokenized.tokens)]))
         if self.client_left:
@@ -47,7 +52,7 @@ class DetokenizeHandler(GenerationHandler):
             try:
                 tokenized = await self.tokenized(request.model, TextPrompt(text=request.tokens))
             except ApiError as error:
-                if error.param == "prompt":
+                if error.param in ("messages", "prompt"):
                     error.param = "tokens"
                 raise
             self.answer(wire.Content(tokenized.text))

@@ -150,3 +150,13 @@ def test_a_picture_of_many_scans_is_refused(engine: EngineProcess, tmp_path: Pat
     told = failure(engine, engine.start("seer", seer, prompt))
     assert (told.code, told.param) == ("invalid_image", "messages[0].content[0]")
     assert "more than 100 scans" in told.message
+
+
+def test_the_sandboxes_leave_with_the_engine_however_that_dies(model: Path) -> None:
+    with running() as engine:
+        engine.finish(engine.start("random", model, "Hello", max_tokens=1))
+        sandboxes = psutil.Process(engine.process.pid).children()
+        assert len(sandboxes) == 1
+        engine.process.kill()
+        gone, _ = psutil.wait_procs(sandboxes, timeout=60)
+        assert gone == sandboxes

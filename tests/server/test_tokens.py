@@ -60,6 +60,7 @@ def test_a_template_takes_its_options(server: RunningServer) -> None:
         ("tokenize", {}, "content"),
         ("tokenize", {"content": "a", "messages": HELLO}, "content"),
         ("tokenize", {"content": "a", "parse_special": False}, "parse_special"),
+        ("tokenize", {"content": "a" * (2**20 + 1)}, "content"),
         ("detokenize", {}, "tokens"),
         ("detokenize", {"tokens": [10**8]}, "tokens"),
         ("detokenize", {"tokens": [-1]}, "tokens[0]"),

@@ -42,7 +42,8 @@ class TokenizeRequest(Struct, kw_only=True):
     """A text, or a chat, to be shown as tokens.
 
     `add_special` adds what the model's tokenizer puts around every text; a chat has all that it
-    needs from its template.
+    needs from its template. The text may have a million characters (2**20), or eight for each token
+    of the model's context where that is more.
     """
 
     content: str | None = None

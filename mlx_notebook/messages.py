@@ -24,6 +24,7 @@ ErrorCode = Literal[
     "model_load_failed",
     "insufficient_memory",
     "queue_full",
+    "constraint_failed",
     "engine_error",
 ]
 
@@ -145,11 +146,12 @@ class OutputFormat(msgspec.Struct, kw_only=True, frozen=True):
     """What the answer must look like; enforced token by token.
 
     `value` is a JSON schema, a regular expression, a list of texts to choose from, or a Lark
-    grammar; nothing for `json_object`.
+    grammar; nothing for `json_object`. `param` is the request's parameter that asks for it.
     """
 
     kind: Literal["json_object", "json_schema", "regex", "choice", "grammar"]
     value: Any = None
+    param: str | None = None
 
 
 class ModelOptions(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):

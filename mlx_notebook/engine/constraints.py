@@ -6,9 +6,16 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from mlx_notebook.engine.errors import EngineError
+
 
 class Constraint(Protocol):
     """A row's grammar, thinking budget or minimum length; one object a row."""
+
+    @property
+    def failure(self) -> EngineError | None:
+        """Why the row cannot be constrained any more, if so: it must end with this error."""
+        ...
 
     def advance(self, token: int) -> None:
         """Take note of a token that was chosen."""
@@ -27,6 +34,11 @@ class MinTokens:
 
     def __init__(self, minimum: int, end: Sequence[int], inner: Constraint | None):
         self._left, self._end, self._inner = minimum, tuple(end), inner
+
+    @property
+    def failure(self) -> EngineError | None:
+        """That of the inner constraint."""
+        return self._inner.failure if self._inner is not None else None
 
     def advance(self, token: int) -> None:
         """Count a token."""

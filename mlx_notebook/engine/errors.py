@@ -3,6 +3,7 @@
 EngineError            carries a code of the protocol, a sentence, and the parameter at fault
 ├── Cancelled          nobody waits for the answer any more
 ├── InvalidRequest     the request asks for something that cannot be
+├── ConstraintFailed   the answer could not be kept in the format that was asked for
 ├── InvalidImage       a picture cannot be read
 ├── VisionNotSupported a picture is shown to a model that sees none
 ├── ContextOverflow    the prompt does not fit the model's context
@@ -36,6 +37,12 @@ class InvalidRequest(EngineError):
     """The request asks for something that cannot be."""
 
     code: ErrorCode = "invalid_request"
+
+
+class ConstraintFailed(EngineError):
+    """The answer could not be kept in the format that was asked for."""
+
+    code: ErrorCode = "constraint_failed"
 
 
 class InvalidImage(EngineError):

@@ -58,6 +58,8 @@ class _Workers:
     """The threads that prepare one model's prompts."""
 
     short: Executor = field(default_factory=lambda: ThreadPoolExecutor(2, "prompt"))
+    grammar: Executor = field(default_factory=lambda: ThreadPoolExecutor(2, "grammar"))
+    """For requests that need a grammar: to compile one may take seconds."""
     long: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "long-prompt"))
 
 
@@ -109,7 +111,10 @@ class Preparing:
                 made = Cancelled("the request was cancelled")
             self._inbox.put(partial(self._end, job.id, made))
 
-        lane = workers.long if _is_long(job) else workers.short
+        if _is_long(job):
+            lane = workers.long
+        else:
+            lane = workers.grammar if _constrained(job) else workers.short
         self._work[job.id] = _Work(lane.submit(run), deadline, then)
 
     def cancel(self, job_id: str) -> None:
@@ -209,3 +214,11 @@ def _is_long(job: Job) -> bool:
             case list() as tokens:
                 size += len(tokens)
     return size >= _LONG
+
+
+def _constrained(job: Job) -> bool:
+    """Say whether a job may need a grammar."""
+    if not isinstance(job, Generate):
+        return False
+    offers_tools = isinstance(job.prompt, ChatPrompt) and bool(job.prompt.tools)
+    return job.output_format is not None or offers_tools

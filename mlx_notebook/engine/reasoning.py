@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlx_notebook.engine.constraints import Constraint
+from mlx_notebook.engine.errors import EngineError
 
 
 class Reasoning(NamedTuple):
@@ -143,6 +144,11 @@ class Budget:
         self.thinking = thinking
         self.used = 0
         self.exhausted = False
+
+    @property
+    def failure(self) -> EngineError | None:
+        """That of the inner constraint."""
+        return self._inner.failure if self._inner is not None else None
 
     def advance(self, token: int) -> None:
         """Count a token that was chosen."""

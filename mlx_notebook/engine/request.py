@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
+from mlx_notebook.engine.constraints import Constraint
 from mlx_notebook.engine.language import Plan
 from mlx_notebook.engine.output import OutputStream
 from mlx_notebook.engine.prompts import Prepared
@@ -29,6 +30,7 @@ class Sequence:
     index: int
     uid: int
     output: OutputStream
+    constraint: Constraint | None = None
     generated: int = 0
     finished: bool = False
 

@@ -3,6 +3,7 @@
 import time
 
 from mlx_notebook.engine.backend import Backend, Progress, Token
+from mlx_notebook.engine.errors import EngineError
 from mlx_notebook.engine.output import OutputStream
 from mlx_notebook.engine.request import Request, Sequence
 from mlx_notebook.engine.sampling import Row, make_row
@@ -37,23 +38,27 @@ class Runner:
             uid, cached = backend.insert(
                 row, prompt, request.max_tokens, endless=command.sampling.ignore_eos
             )
-            self._add(request, index, uid)
+            self._add(request, index, uid, row)
             request.cached = request.prefilled = cached
         if command.token_ids:
             events.append(PromptTokens(request.id, prompt.tokens))
         events.append(Prefill(request.id, request.cached, len(prompt.tokens), request.cached))
 
-    def step(self, events: list[Event]) -> tuple[list[Request], int, int]:
+    def step(
+        self, events: list[Event]
+    ) -> tuple[list[Request], list[tuple[Request, EngineError]], int, int]:
         """Decode one token for every row.
 
         Returns
         -------
-        finished, generated, prefilled
-            Requests that ended in this step, tokens generated, prompt tokens computed.
+        finished, failed, generated, prefilled
+            Requests that ended in this step, those that can go on no more with the reason (they
+            are out of the batch), tokens generated, prompt tokens computed.
         """
         progress, tokens = self.backend.step()
         prefilled = sum(self._progress(prompt, events) for prompt in progress)
         finished, stopped, generated = [], [], 0
+        failures: dict[Request, EngineError] = {}
         for token in tokens:
             sequence = self._sequences.get(token.uid)
             if sequence is None:  # a stop text has ended it among the tokens of this step
@@ -61,6 +66,8 @@ class Runner:
             generated += 1
             reason = self._emit(sequence, token, events)
             if reason is None:
+                if sequence.constraint is not None and sequence.constraint.failure is not None:
+                    failures.setdefault(sequence.request, sequence.constraint.failure)
                 continue
             del self._sequences[token.uid]
             if token.finish is None:
@@ -69,7 +76,9 @@ class Runner:
                 finished.append(sequence.request)
         if stopped:
             self.backend.remove(stopped)
-        return finished, generated, prefilled
+        for request in failures:
+            self.drop(request)
+        return finished, list(failures.items()), generated, prefilled
 
     def drop(self, request: Request) -> None:
         """Take a cancelled request's rows out of the batch."""
@@ -89,10 +98,10 @@ class Runner:
             request.plan.constraint(),
         )
 
-    def _add(self, request: Request, index: int, uid: int) -> None:
+    def _add(self, request: Request, index: int, uid: int, row: Row) -> None:
         reader = request.plan.reader()
         output = OutputStream(request.id, index, self.backend.tokenizer, reader)
-        sequence = Sequence(request, index, uid, output)
+        sequence = Sequence(request, index, uid, output, row.constraint)
         request.sequences.append(sequence)
         self._sequences[uid] = sequence
 
@@ -113,7 +122,7 @@ class Runner:
             row = self._row(request, index)
             endless = request.command.sampling.ignore_eos
             uid = self.backend.fork(prompt.uid, row, request.max_tokens, endless=endless)
-            self._add(request, index, uid)
+            self._add(request, index, uid, row)
         return new
 
     def _emit(self, sequence: Sequence, token: Token, events: list[Event]) -> FinishReason | None:

@@ -393,7 +393,7 @@ class Scheduler:
         rows = len(slot.runner)
         self._activity.work = "first step" if slot.may_compile(rows) else "step"
         try:
-            finished, generated, prefilled = slot.runner.step(events)
+            finished, failed, generated, prefilled = slot.runner.step(events)
         except Exception as error:
             log.exception("%s failed in a step", slot.backend.name)
             self._abandon(slot, error)
@@ -405,6 +405,10 @@ class Scheduler:
         for request in finished:
             del self._requests[request.id]
             self._meter.finished += 1
+        for request, failure in failed:
+            del self._requests[request.id]
+            self._meter.failed += 1
+            events.append(failure.event(request.id))
 
     def _step_aside(self, slot: Slot, events: list[Event]) -> None:
         """Do a piece of embedding or scoring."""

@@ -9,7 +9,7 @@ ApiError
 ├── BodyTooLarge            413  request_too_large
 ├── QueueFull               429  queue_full
 ├── RequestCancelled        499  request_cancelled
-├── EngineError             500  engine_error
+├── EngineError             500  engine_error, constraint_failed
 ├── Unavailable             503  engine_unavailable, model_load_failed, model_refused, hub_*
 ├── InsufficientStorage     507  disk_full
 └── InsufficientMemory      507  insufficient_memory
@@ -248,5 +248,6 @@ _FROM_ENGINE: dict[ErrorCode, Callable[..., ApiError]] = {
     "model_load_failed": Unavailable,
     "insufficient_memory": InsufficientMemory,
     "queue_full": QueueFull,
+    "constraint_failed": EngineError,
     "engine_error": EngineError,
 }

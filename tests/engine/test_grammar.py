@@ -238,8 +238,9 @@ def test_the_cache_is_bounded_and_remembers_refusals() -> None:
 def test_a_token_chosen_against_the_grammar_ends_the_constraint_and_says_so() -> None:
     matcher = output("choice", ["yes", "no"]).row()
     matcher.advance(TOKENIZER.encode("m")[0])
-    assert matcher.error is not None
-    assert not matcher.active
+    assert matcher.failure is not None
+    assert matcher.failure.code == "constraint_failed"
+    assert not mask_of(matcher, len(TOKENIZER))[0]
 
 
 def test_a_tokenizer_without_a_rust_backend_is_refused_clearly() -> None:

@@ -79,7 +79,7 @@ def accepts(
         if not allowed[token]:
             return False
         matcher.advance(token)
-        assert matcher.error is None
+        assert matcher.failure is None
     return True
 
 
@@ -111,7 +111,7 @@ def babble(grammar: Grammar, seed: int, ending: str = "", limit: int = 600) -> s
             return str(TOKENIZER.decode(tokens))
         tokens.append(token)
         matcher.advance(token)
-        assert matcher.error is None
+        assert matcher.failure is None
     return None
 
 

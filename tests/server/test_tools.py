@@ -1,5 +1,6 @@
 """Tool calls and structured answers over HTTP: enforced even on a model that knows nothing."""
 
+import concurrent.futures
 import json
 from typing import Any, Literal
 
@@ -282,3 +283,61 @@ def test_an_agents_turns_go_back_and_are_found_in_the_cache(
     assert cached[0] < cached[1] < cached[2]
     with pytest.raises(openai.BadRequestError, match="'stray'"):
         ask(client, messages=[*messages, {"role": "tool", "tool_call_id": "stray", "content": ""}])
+
+
+IMPOSSIBLE = [
+    ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"$ref": "#"}}}}, "no"),
+    ({"structured_outputs": {"regex": r"[^\s\S]"}}, "no text fulfils it"),
+    ({"structured_outputs": {"regex": "a{500000}"}}, "repeats"),
+    ({"structured_outputs": {"json": {"multipleOf": 99_999_989}}}, "too long"),
+]
+
+
+@pytest.mark.parametrize(("asked", "reason"), IMPOSSIBLE)
+def test_a_format_that_cannot_be_enforced_is_a_bad_request(
+    server: RunningServer, asked: dict[str, Any], reason: str
+) -> None:
+    body = {"model": "tiny-chat", "messages": HELLO, **asked}
+    answer = server.client.post("v1/chat/completions", json=body, timeout=120)
+    assert answer.status_code == 400, answer.text
+    error = answer.json()["error"]
+    assert reason in error["message"]
+    ((name, form),) = asked.items()
+    assert error["param"] == (name if "json_schema" in form else f"{name}.{next(iter(form))}")
+
+
+def test_a_format_that_fails_in_mid_answer_ends_with_an_error(server: RunningServer) -> None:
+    """It would have to hold more possibilities open than may be, after 300 letters."""
+    rows = "".join(f'\nr{i}: "X{i}" /[a-z]{{{i % 9 + 1}}}/' for i in range(6000))
+    choices = " | ".join(f"r{i}" for i in range(6000))
+    grammar = f"start: /[a-z]{{300}}/ ({choices}){rows}"
+    body: dict[str, Any] = {"model": "tiny-chat", "messages": HELLO, "max_tokens": 400}
+    body["structured_outputs"] = {"grammar": grammar}
+    answer = server.client.post("v1/chat/completions", json=body, timeout=120)
+    assert answer.status_code == 500, answer.text
+    error = answer.json()["error"]
+    assert error["code"] == "constraint_failed"
+    assert "The grammar could not be enforced to the end" in error["message"]
+    body["stream"] = True
+    lines = server.client.post("v1/chat/completions", json=body, timeout=120).text.splitlines()
+    chunks = [json.loads(line[6:]) for line in lines if line.startswith("data: {")]
+    assert chunks[-1]["error"]["code"] == "constraint_failed"
+    choices_seen = [choice for chunk in chunks[:-1] for choice in chunk["choices"]]
+    assert len("".join(choice["delta"].get("content") or "" for choice in choices_seen)) == 300
+    assert all(choice["finish_reason"] is None for choice in choices_seen)
+
+
+def test_a_format_that_takes_long_to_compile_keeps_nobody_else_waiting(
+    server: RunningServer,
+) -> None:
+    def ask_for(schema: dict[str, Any]) -> int:
+        body = {"model": "tiny-chat", "messages": HELLO, "structured_outputs": {"json": schema}}
+        return server.client.post("v1/chat/completions", json=body, timeout=120).status_code
+
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        primes = (99_999_989, 99_999_971, 99_999_959)
+        slow = [pool.submit(ask_for, {"multipleOf": prime}) for prime in primes]
+        assert server.works()
+        # The trials run for seconds of processor time each: the chat went by.
+        assert not any(answer.done() for answer in slow)
+        assert [answer.result() for answer in slow] == [400, 400, 400]

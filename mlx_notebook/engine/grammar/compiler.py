@@ -12,7 +12,7 @@ from mlx_notebook.engine.grammar.errors import GrammarError
 from mlx_notebook.engine.grammar.forbidden import Forbidden
 from mlx_notebook.engine.grammar.lark import Rules
 from mlx_notebook.engine.grammar.matcher import Grammar, Trigger
-from mlx_notebook.engine.grammar.schemas import check, close_objects
+from mlx_notebook.engine.grammar.schemas import check, close_objects, harmless
 from mlx_notebook.engine.grammar.tokens import Tokens
 from mlx_notebook.engine.grammar.tools import all_calls, opened_call
 from mlx_notebook.engine.parsers.dialect import Dialect
@@ -31,7 +31,7 @@ class Compiler:
     Parameters are those of `Tokens`; the vocabulary is read when first needed.
     """
 
-    def __init__(self, tokenizer: Any, width: int, eos: Sequence[int], capacity: int = 128) -> None:
+    def __init__(self, tokenizer: Any, width: int, eos: Sequence[int], capacity: int = 32) -> None:
         self._make_tokens: Callable[[], Tokens] = lambda: Tokens(tokenizer, width, eos)
         self._tokens: Tokens | None = None
         self._capacity = capacity
@@ -74,22 +74,20 @@ class Compiler:
         try:
             key = _key(output, calls, choice, reasoning, thinking)
         except RecursionError:
-            raise GrammarError(
-                "The schema is nested too deeply to be enforced.",
-                "tools" if output is None else _param(output),
-            ) from None
+            raise _too_deep(output) from None
         with self._lock:
             kept = self._kept.get(key)
             if kept is not None:
                 self._kept.move_to_end(key)
         if kept is None:
             try:
-                if calls is not None:
-                    for function in calls[1].functions:
-                        check(function.parameters, f"the tool {function.name!r}", "tools")
                 kept = self._compile(output, calls, choice, reasoning, thinking)
             except GrammarError as error:
                 kept = error
+                if output is not None and output.param and error.param in _OUTPUT_PARAMS:
+                    kept.param = output.param
+            except RecursionError:
+                kept = _too_deep(output)
             with self._lock:
                 self._kept[key] = kept
                 while len(self._kept) > self._capacity:
@@ -119,65 +117,114 @@ class Compiler:
         reasoning: Reasoning | None,
         thinking: Thinking,
     ) -> Grammar:
-        tokens = self.read_vocabulary()
+        if calls is not None:
+            for function in calls[1].functions:
+                check(function.parameters, f"the tool {function.name!r}", "tools")
+        build = _Build(self.read_vocabulary(), output, calls)
         if reasoning is None or (thinking == "none" and not reasoning.head):
             reasoning, thinking = None, "none"
         if output is not None and output.kind == "grammar" and calls is None and reasoning is None:
             # As it is: a grammar of the user's may set options for the whole.
-            return Grammar(tokens, _matcher(tokens, _lark(output.value), "structured_outputs"))
+            return build.grammar(_lark(output.value))
         if calls is not None and choice.mode == "auto" and output is None:
-            return self._free_until_call(tokens, *calls, choice.parallel, reasoning)
-        rules = Rules(tokens.special)
+            return self._free_until_call(build, *calls, choice.parallel, reasoning)
+        rules = build.rules()
         parts = []
         if calls is not None:
             parts.append(all_calls(*calls, rules, choice.parallel))
         if output is not None and not (calls is not None and choice.mode == "required"):
             head = rules.text(reasoning.head) if reasoning is not None else ""
             parts.append(f"{head} {content(output, rules)}".strip())
-        param = "tools" if output is None else _param(output)
         body = rules.add("answer", " | ".join(parts))
-        if reasoning is None:
-            return Grammar(tokens, _matcher(tokens, rules.render(body), param))
+        if reasoning is None or thinking == "none":
+            return build.grammar(rules.render(body))
         lead = rules.text(reasoning.between) or rules.add("LEAD", r"/\n{0,3}/")
         if thinking == "open":
-            after = _matcher(tokens, rules.render(f"{lead} {body}"), param)
-            triggers = [Trigger(reasoning.end.encode(), after)]
+            after = build.matcher(rules.render(f"{lead} {body}"))
+            triggers = [Trigger(reasoning.end.encode(), after, binding=True)]
             if calls is not None and output is None:
                 # Models forget to close their thinking before a call.
-                triggers += self._call_triggers(tokens, *calls, choice.parallel, again=False)
-            return Grammar(tokens, None, triggers)
-        if thinking == "none":
-            return Grammar(tokens, _matcher(tokens, rules.render(body), param))
+                triggers += self._call_triggers(build, *calls, choice.parallel, again=False)
+            return Grammar(build.tokens, None, triggers, build.name, build.param)
         start = rules.text(reasoning.start)
         block = f"{start} {rules.until(reasoning.end)} {lead}"
-        return Grammar(tokens, _matcher(tokens, rules.render(f"({block})? {body}"), param))
+        return build.grammar(rules.render(f"({block})? {body}"))
 
     def _free_until_call(
         self,
-        tokens: Tokens,
+        build: "_Build",
         dialect: Dialect,
         tools: Tools,
         parallel: bool,
         reasoning: Reasoning | None,
     ) -> Grammar:
-        triggers = self._call_triggers(tokens, dialect, tools, parallel, again=parallel)
+        triggers = self._call_triggers(build, dialect, tools, parallel, again=parallel)
         if reasoning is not None:
             triggers.append(Trigger(reasoning.end.encode(), None))
-        return Grammar(tokens, None, triggers)
+        return Grammar(build.tokens, None, triggers, build.name, build.param)
 
     def _call_triggers(
-        self, tokens: Tokens, dialect: Dialect, tools: Tools, parallel: bool, again: bool
+        self, build: "_Build", dialect: Dialect, tools: Tools, parallel: bool, again: bool
     ) -> list[Trigger]:
         triggers = []
         for start, missing in dialect.triggers():
-            rules = Rules(tokens.special)
+            rules = build.rules()
             rest = opened_call(dialect, tools, rules, parallel, missing)
-            matcher = _matcher(tokens, rules.render(rest), "tools")
+            matcher = build.matcher(rules.render(rest))
             if start.kept:
                 # The trigger's own text is the beginning of the call.
-                matcher.try_consume_tokens(tokens.encode(start.text.encode()))
+                matcher.try_consume_tokens(build.tokens.encode(start.text.encode()))
             triggers.append(Trigger(start.text.encode(), matcher, start.first, again))
         return triggers
+
+
+class _Build:
+    """Builds the grammars of one request, and says what of the request is at fault.
+
+    Attributes
+    ----------
+    name, param
+        What the constraint is called in sentences, and the request's parameter that holds it.
+    """
+
+    def __init__(
+        self, tokens: Tokens, output: OutputFormat | None, calls: tuple[Dialect, Tools] | None
+    ) -> None:
+        self.tokens = tokens
+        self.name, self.param = _names(output)
+        schemas = [function.parameters for function in calls[1].functions] if calls else []
+        if output is not None and output.kind == "json_schema":
+            schemas.append(output.value)
+        written = output is not None and output.kind in ("regex", "grammar")
+        self._tried = written or not all(map(harmless, schemas))
+
+    def rules(self) -> Rules:
+        """Return an empty set of rules."""
+        return Rules(self.tokens.special)
+
+    def matcher(self, grammar: str) -> llguidance.LLMatcher:
+        """Compile a grammar; raises GrammarError naming what of the request asks for it."""
+        try:
+            return self.tokens.matcher(grammar, tried=self._tried)
+        except GrammarError as error:
+            raise GrammarError(
+                f"{self.name} cannot be enforced: {error}.", error.param or self.param
+            ) from None
+
+    def grammar(self, grammar: str) -> Grammar:
+        """Compile a grammar that applies from the first token."""
+        return Grammar(self.tokens, self.matcher(grammar), (), self.name, self.param)
+
+
+_OUTPUT_PARAMS = ("response_format", "structured_outputs")
+_NAMES = {
+    "json_object": ("The response format", "response_format"),
+    "json_schema": ("The JSON schema", "response_format"),
+    "regex": ("The regular expression", "structured_outputs"),
+    "choice": ("The list of choices", "structured_outputs"),
+    "grammar": ("The grammar", "structured_outputs"),
+    "tools": ("A schema among the tools", "tools"),
+}
 
 
 def content(output: OutputFormat, rules: Rules) -> str:
@@ -214,15 +261,15 @@ def _lark(text: object) -> str:
         raise GrammarError(f"The grammar is not valid: {error}", "structured_outputs") from error
 
 
-def _matcher(tokens: Tokens, grammar: str, param: str) -> llguidance.LLMatcher:
-    try:
-        return tokens.matcher(grammar)
-    except GrammarError as error:
-        raise type(error)(f"This cannot be enforced: {error}.", error.param or param) from None
+def _names(output: OutputFormat | None) -> tuple[str, str]:
+    """Return what a constraint is called in sentences, and the parameter that asks for it."""
+    name, param = _NAMES[output.kind if output is not None else "tools"]
+    return name, (output.param if output is not None else None) or param
 
 
-def _param(output: OutputFormat) -> str:
-    return "response_format" if output.kind.startswith("json") else "structured_outputs"
+def _too_deep(output: OutputFormat | None) -> GrammarError:
+    name, param = _names(output)
+    return GrammarError(f"{name} cannot be enforced: it is nested too deeply.", param)
 
 
 def _key(

@@ -59,6 +59,7 @@ class Row:
     """What one row has written last."""
 
     def __init__(self, forbidden: Forbidden, tokens: Tokens) -> None:
+        self.failure = None
         self._forbidden = forbidden
         self._tokens = tokens
         self._tail = b""

@@ -15,6 +15,8 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from mlx_notebook.engine.errors import ConstraintFailed, EngineError
+from mlx_notebook.engine.grammar.limits import explain
 from mlx_notebook.engine.grammar.tokens import Tokens
 
 
@@ -22,20 +24,23 @@ class Trigger(msgspec.Struct, frozen=True):
     """A text after which a grammar begins to apply.
 
     With `first`, only at the beginning of the answer, white space aside. `again` returns to free
-    text when the grammar is fulfilled; otherwise the answer must end there. A trigger without
-    `matcher` is a mark after which the answer begins anew, such as the end of thinking.
+    text when the grammar is fulfilled; otherwise the answer must end there. With `binding`, the
+    text after it must fit the grammar; otherwise a text that does not fit was not meant. A trigger
+    without `matcher` is a mark after which the answer begins anew, such as the end of thinking.
     """
 
     text: bytes
     matcher: llguidance.LLMatcher | None
     first: bool = False
     again: bool = False
+    binding: bool = False
 
 
 class Grammar:
     """A compiled constraint, to be shared; `row` makes the state of one row.
 
-    `begin` applies from the first token; without it, the text is free until a trigger.
+    `begin` applies from the first token; without it, the text is free until a trigger. `name` and
+    `param` are what sentences call it, and the request's parameter that asks for it.
     """
 
     def __init__(
@@ -43,7 +48,10 @@ class Grammar:
         tokens: Tokens,
         begin: llguidance.LLMatcher | None,
         triggers: Sequence[Trigger] = (),
+        name: str = "The format",
+        param: str = "response_format",
     ) -> None:
+        self.name, self.param = name, param
         self._tokens = tokens
         self._begin = begin
         self._triggers = tuple(triggers)
@@ -64,7 +72,8 @@ class Matcher:
     """One row's state; the sampler's constraint. Not for use by two threads at once.
 
     `advance` takes every chosen token in turn, `fill` writes what may come next. While the text
-    is free, `fill` has nothing to write and `advance` costs about a microsecond.
+    is free, `fill` has nothing to write and `advance` costs about a microsecond. Once `failure`
+    says that the grammar cannot be followed any more, the row must end.
     """
 
     def __init__(
@@ -77,35 +86,16 @@ class Matcher:
         self._grammar = grammar
         self._tokens = tokens
         self._active = begin
-        self._again = False
+        self._again, self._binding = False, begin is not None
         self._triggers = triggers
         self._keep = max((len(trigger.text) for trigger in triggers), default=1) - 1
         self._anchored = any(trigger.first for trigger in triggers)
         self._tail = b""
         self._head = b""
-        self.error: str | None = None
-
-    @property
-    def active(self) -> bool:
-        """Whether a grammar applies to the next token."""
-        return self._active is not None
-
-    @property
-    def accepting(self) -> bool:
-        """Whether the answer may end here."""
-        return self._active is None or self._active.is_accepting()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether nothing may come but the end of the answer."""
-        return self._active is not None and self._active.is_stopped()
+        self.failure: EngineError | None = None
 
     def advance(self, token: int) -> None:
-        """Take note of a token that was chosen.
-
-        A token that the grammar forbids (one chosen before the grammar began to apply) ends the
-        constraint; `error` then says so.
-        """
+        """Take note of a token that was chosen."""
         if self._active is None:
             if self._triggers:
                 self._watch(self._tokens.bytes_of(token))
@@ -117,9 +107,12 @@ class Matcher:
 
         `mask` is one contiguous row of `(width + 31) // 32` words.
         """
-        if self._active is None:
+        active = self._active
+        if active is None:
             return False
-        self._active.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
+        active.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
+        if active.is_error():
+            self._fail(explain(active.get_error()))
         return True
 
     def _consume(self, tokens: list[int]) -> None:
@@ -128,13 +121,26 @@ class Matcher:
         if active.is_stopped() and tokens and tokens[-1] in self._tokens.eos:
             return
         if active.try_consume_tokens(tokens) < len(tokens):
-            self.error = "The text left the grammar before the grammar applied to it."
+            if active.is_error():
+                self._fail(explain(active.get_error()))
+            elif self._binding:
+                self._fail("the text left it before it applied")
             self._active = None
             self._triggers = ()
-        elif self._again and active.is_stopped():
+            return
+        # Only a trigger's own text may fail to fit: every later token was allowed by a mask.
+        self._binding = True
+        if self._again and active.is_stopped():
             self._active = None
             self._tail = self._head = b""
             self._anchored = False
+
+    def _fail(self, reason: str) -> None:
+        """The rest of the answer cannot be constrained: it must not pass for one that was."""
+        self.failure = ConstraintFailed(
+            f"{self._grammar.name} could not be enforced to the end: {reason}.",
+            self._grammar.param,
+        )
 
     def _watch(self, data: bytes) -> None:
         """Look for a trigger in free text."""
@@ -173,5 +179,6 @@ class Matcher:
             return
         self._active = self._grammar.copy(trigger.matcher)
         self._again = trigger.again
+        self._binding = trigger.binding
         if rest:
             self._consume(self._tokens.encode(rest))

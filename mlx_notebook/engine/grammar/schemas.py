@@ -1,5 +1,6 @@
 """JSON schemas made fit for llguidance: closed objects, and the arguments of a function."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,16 +8,26 @@ from mlx_notebook.engine.grammar.errors import GrammarError
 from mlx_notebook.engine.grammar.lark import Rules
 from mlx_notebook.engine.parsers.tools import Function
 
+MAX_SCHEMA = 250_000
+"""Bytes of a schema as JSON; to check larger ones takes seconds."""
+
 _COMBINING = ("allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if", "not")
 _SCHEMA_MAPS = ("properties", "$defs", "definitions", "patternProperties")
 _SCHEMA_LISTS = ("anyOf", "oneOf", "prefixItems")
 
 
 def check(schema: Any, what: str, param: str) -> None:
-    """Raise GrammarError where `schema` is no JSON schema (draft 2020-12), saying where."""
+    """Raise GrammarError where `schema` is no JSON schema (draft 2020-12), or is too large."""
     # Takes a while to import.
     from jsonschema import Draft202012Validator, SchemaError  # type: ignore[import-untyped]
 
+    size = len(json.dumps(schema))
+    if size > MAX_SCHEMA:
+        raise GrammarError(
+            f"The schema of {what} takes {size} bytes, and {MAX_SCHEMA} at most: leave out what "
+            "the answer does not need.",
+            param,
+        )
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError as error:
@@ -25,6 +36,33 @@ def check(schema: Any, what: str, param: str) -> None:
             f"The schema of {what} is not valid{' at ' + place if place else ''}: {error.message}.",
             param,
         ) from error
+
+
+def harmless(schema: Any) -> bool:
+    """Say whether a schema is made of nothing that could keep a compiler busy, or break it.
+
+    No patterns, multiples, references and combinations; not large.
+    """
+    parts, seen = [schema], 0
+    while parts:
+        part = parts.pop()
+        seen += 1
+        if seen > _HARMLESS_PARTS:
+            return False
+        if isinstance(part, list):
+            parts.extend(part)
+        elif isinstance(part, Mapping):
+            if any(key in part for key in _COSTLY):
+                return False
+            parts.extend(part.values())
+    return True
+
+
+_HARMLESS_PARTS = 5000
+_COSTLY = (
+    *("pattern", "multipleOf", "patternProperties", "propertyNames"),
+    *("$ref", "$dynamicRef", "allOf", "not", "if", "dependentSchemas"),
+)
 
 
 def close_objects(schema: Any) -> Any:

@@ -1,14 +1,20 @@
 """A model's vocabulary as llguidance needs it."""
 
-import re
+import random
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import llguidance
+import numpy as np
 from llguidance import hf
 
+from mlx_notebook.engine.grammar import trial
 from mlx_notebook.engine.grammar.errors import GrammarError
+from mlx_notebook.engine.grammar.limits import LIMITS, MAX_TEXT, explain
+
+_REHEARSED = 12
+"""Tokens of an answer that are written to try a grammar."""
 
 
 class Tokens:
@@ -71,28 +77,56 @@ class Tokens:
         """Return tokens that spell `data`."""
         return self.ll.tokenize_bytes(data)
 
-    def matcher(self, grammar: str) -> llguidance.LLMatcher:
-        """Compile a grammar; raises GrammarError saying what of it is not understood."""
+    def matcher(self, grammar: str, *, tried: bool = True) -> llguidance.LLMatcher:
+        """Compile a grammar.
+
+        Parameters
+        ----------
+        tried
+            Whether to compile it in a process of its own first. For what strangers wrote.
+
+        Raises
+        ------
+        GrammarError
+            Saying what of it is not understood, cannot be enforced, or costs too much.
+        """
+        size = len(grammar.encode())
+        if size > MAX_TEXT:
+            raise GrammarError(f"it takes {size} bytes as a grammar, and {MAX_TEXT} at most")
+        if tried:
+            trial.attempt(grammar, self.special, self.width)
+        matcher = trial.on_a_stack_of(trial.ENGINE_STACK, lambda: self._compiled(grammar))
+        if matcher.is_error():
+            raise GrammarError(explain(matcher.get_error()))
+        # The first mask of a grammar takes milliseconds; what it finds out serves all copies.
+        matcher.compute_bitmask()
+        if matcher.is_error():
+            raise GrammarError(explain(matcher.get_error()))
+        self._rehearse(matcher.deep_copy())
+        return matcher
+
+    def _compiled(self, grammar: str) -> llguidance.LLMatcher:
         try:
-            matcher = llguidance.LLMatcher(self.ll, grammar, log_level=0)
+            return llguidance.LLMatcher(self.ll, grammar, log_level=0, limits=LIMITS)
         except BaseException as error:
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
-            raise GrammarError(str(error)) from error
+            raise GrammarError(explain(str(error))) from error
+
+    def _rehearse(self, matcher: llguidance.LLMatcher) -> None:
+        """Write the beginning of an answer: what a grammar costs shows after its first tokens.
+
+        Raises GrammarError where the grammar cannot be followed.
+        """
+        choose = random.Random(0)  # noqa: S311 - any text does, the same every time
+        mask = np.zeros((self.width + 31) // 32, np.uint32)
+        for _ in range(_REHEARSED):
+            matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
+            if matcher.is_error():
+                raise GrammarError(explain(matcher.get_error()))
+            bits = np.unpackbits(mask.view(np.uint8), bitorder="little")
+            allowed = [token for token in np.flatnonzero(bits).tolist() if token not in self.eos]
+            if not allowed or matcher.try_consume_tokens([choose.choice(allowed)]) < 1:
+                break
         if matcher.is_error():
-            raise GrammarError(_first_line(matcher.get_error()))
-        # The first mask of a grammar takes milliseconds; what it finds out serves all copies.
-        matcher.compute_bitmask()
-        return matcher
-
-
-def _first_line(message: str) -> str:
-    """Return the line of llguidance's message that names the fault."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith("error:")]
-    text = lines[0] if lines else "the grammar is not valid"
-    # Where a schema is at fault, its place is one in a grammar that nobody but us has seen.
-    text = re.sub(r"^at \d+\(\d+\): failed to compile JSON schema: ", "", text)
-    if errors:
-        text = f"{text} {errors[0].removeprefix('error:').strip()}"
-    return text.rstrip(".")
+            raise GrammarError(explain(matcher.get_error()))

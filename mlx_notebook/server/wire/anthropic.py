@@ -63,9 +63,9 @@ class Tool(Struct):
 
 
 class Choice(Struct, kw_only=True):
-    """What all choices have."""
+    """What all choices have. A named tool is used once unless this says False."""
 
-    disable_parallel_tool_use: bool = False
+    disable_parallel_tool_use: bool | None = None
 
 
 class AutoChoice(Choice, tag_field="type", tag="auto"):
@@ -284,7 +284,8 @@ class CountTokensRequest(FormatParameters, kw_only=True):
                 f"'tool_choice' names {choice.name[:200]!r}, which is none of 'tools'.",
                 param="tool_choice.name",
             )
-        return ToolChoice(mode="required", names=[choice.name], parallel=parallel)
+        several = choice.disable_parallel_tool_use is False
+        return ToolChoice(mode="required", names=[choice.name], parallel=several)
 
     def template_kwargs(self) -> dict[str, Any]:
         """Return what the chat template is told beside messages and tools.

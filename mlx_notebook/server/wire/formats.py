@@ -102,7 +102,10 @@ class FormatParameters(LocalSampling, kw_only=True):
                 f"Both {first!r} and {second!r} say what the answer must look like: choose one.",
                 param=second,
             )
-        return asked[0][1] if asked else None
+        if not asked:
+            return None
+        param, format = asked[0]
+        return msgspec.structs.replace(format, param=param)
 
     def own_format(self) -> list[tuple[str, OutputFormat]]:
         """Return what the API's own parameters ask for, with their names."""

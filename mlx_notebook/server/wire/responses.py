@@ -249,6 +249,8 @@ class ResponsesRequest(FormatParameters, kw_only=True):
     def choice(self, tools: list[FunctionTool]) -> ToolChoice:
         """Return whether the model may, must or must not call them.
 
+        A function that the choice names is called once, unless several calls are asked for.
+
         Raises:
             InvalidRequest: The choice names a tool that is not there, or a kind that is unknown.
         """
@@ -261,6 +263,7 @@ class ResponsesRequest(FormatParameters, kw_only=True):
             kind = converted(choice, NamedFunction | AllowedTools, "tool_choice")  # type: ignore[arg-type]
             if isinstance(kind, NamedFunction):
                 mode, named = "required", [{"type": "function", "name": kind.name}]
+                parallel = self.parallel_tool_calls is True
             else:
                 mode, named = kind.mode, kind.tools
             names = [self._checked_name(tool, tools) for tool in named]

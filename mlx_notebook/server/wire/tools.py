@@ -123,20 +123,23 @@ def choice(
 ) -> words.ToolChoice:
     """Return whether the model may, must or must not call the tools.
 
+    A function that the choice names is called once, unless `parallel` asks for several calls.
+
     Raises:
         InvalidRequest: The choice names a tool that is not there, or demands one of none.
     """
     if given is None or isinstance(given, str):
         mode: Mode = given or "auto"
-        names = None
+        names, several = None, parallel is not False
     else:
         mode, chosen = _chosen(given)
         names = [_checked(name, tools) for name in chosen]
+        several = parallel if parallel is not None else given.type != "function"
     if mode == "required" and not tools:
         raise InvalidRequest(
             "'tool_choice' demands a call, and there are no 'tools'.", param="tool_choice"
         )
-    return words.ToolChoice(mode=mode, names=names, parallel=parallel is not False)
+    return words.ToolChoice(mode=mode, names=names, parallel=several)
 
 
 def _chosen(given: ChosenTools) -> tuple[Literal["auto", "required"], list[ToolName]]:

@@ -1,0 +1,49 @@
+"""A function that the choice names is called once, unless several calls are asked for."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from mlx_notebook.messages import ToolChoice
+from mlx_notebook.server.wire import anthropic, chat, responses
+from mlx_notebook.server.wire.decode import decode
+
+CHAT = {"type": "function", "function": {"name": "now"}}
+RESPONSES = {"type": "function", "name": "now", "parameters": {"type": "object"}}
+MESSAGES = {"name": "now", "input_schema": {"type": "object"}}
+
+
+def of_chat(**options: Any) -> ToolChoice:
+    body = {"messages": [{"role": "user", "content": "Hello"}], "tools": [CHAT], **options}
+    return decode(chat.DECODER, msgspec.json.encode(body)).choice()
+
+
+def of_responses(**options: Any) -> ToolChoice:
+    body = {"input": "Hello", "tools": [RESPONSES], **options}
+    asked = decode(responses.DECODER, msgspec.json.encode(body))
+    return asked.choice(asked.function_tools())
+
+
+def of_messages(**choice: Any) -> ToolChoice:
+    body: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 9}
+    body |= {"tools": [MESSAGES], "tool_choice": {"type": "tool", "name": "now", **choice}}
+    return decode(anthropic.DECODER, msgspec.json.encode(body)).choice()
+
+
+@pytest.mark.parametrize(
+    ("choice", "once"),
+    [
+        (of_chat(tool_choice=CHAT), True),
+        (of_chat(tool_choice=CHAT, parallel_tool_calls=False), True),
+        (of_chat(tool_choice=CHAT, parallel_tool_calls=True), False),
+        (of_chat(tool_choice="required"), False),
+        (of_responses(tool_choice={"type": "function", "name": "now"}), True),
+        (of_messages(), True),
+        (of_messages(disable_parallel_tool_use=True), True),
+        (of_messages(disable_parallel_tool_use=False), False),
+    ],
+)
+def test_a_named_function_is_called_once(choice: ToolChoice, once: bool) -> None:
+    assert choice.mode == "required"
+    assert choice.parallel is not once

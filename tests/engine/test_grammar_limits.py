@@ -98,7 +98,7 @@ def test_a_schema_nested_as_deeply_as_python_allows_is_refused_or_enforced() -> 
 
 
 def test_a_tool_that_cannot_be_enforced_names_the_tools() -> None:
-    schema = {"properties": {"a": {"pattern": r"[^\s\S]"}}, "required": ["a"]}
+    schema = {"properties": {"a": {"type": "string", "pattern": r"[^\s\S]"}}, "required": ["a"]}
     tools = Tools.of([{"type": "function", "function": {"name": "f", "parameters": schema}}])
     with pytest.raises(GrammarError) as refused:
         BYTES.compile(

@@ -289,7 +289,7 @@ IMPOSSIBLE = [
     ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"$ref": "#"}}}}, "no"),
     ({"structured_outputs": {"regex": r"[^\s\S]"}}, "no text fulfils it"),
     ({"structured_outputs": {"regex": "a{500000}"}}, "repeats"),
-    ({"structured_outputs": {"json": {"multipleOf": 99_999_989}}}, "too long"),
+    ({"structured_outputs": {"json": {"type": "integer", "multipleOf": 99_999_989}}}, "too long"),
 ]
 
 

@@ -76,6 +76,11 @@ class BadWords:
         self._longest = max(len(head) for head, _ in self._words)
         self._said: list[int] = []
 
+    @property
+    def failure(self) -> EngineError | None:
+        """That of the inner constraint."""
+        return self._inner.failure if self._inner is not None else None
+
     def advance(self, token: int) -> None:
         """Take note of a token."""
         if self._longest:

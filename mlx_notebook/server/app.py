@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,7 +166,12 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         assert self.serverapp is not None
         application = self.serverapp.web_app
         rule = LazyRoutes.rule(application, self.serverapp.base_url)
-        application.add_handlers(".*$", [rule])  # type: ignore[no-untyped-call]
+        rules: list[Any] = [rule]
+        if self._runs_alone:
+            from mlx_notebook.server.root_page import RootHandler
+
+            rules.append((re.escape(self.serverapp.base_url), RootHandler))
+        application.add_handlers(".*$", rules)  # type: ignore[no-untyped-call]
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
         listen_patiently(serverapp.http_server, self.log)
@@ -174,7 +180,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             supervisor.want()
         if self._announces:
             assert isinstance(serverapp, StandaloneServer)
-            serverapp.announce(self.catalog.default_now)
+            model = await self.catalog.default()
+            serverapp.announce(model, is_here=model in self.catalog.names)
 
     async def stop_extension(self) -> None:
         """Stop running work, downloads and the engine; takes a bounded time."""

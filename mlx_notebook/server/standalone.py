@@ -6,6 +6,8 @@ import signal
 from jupyter_server.serverapp import ServerApp
 from traitlets import Float, Integer, default
 
+from mlx_notebook.server.catalog import EMBEDDED_DEFAULT
+
 _PORT = 1234
 
 
@@ -47,8 +49,11 @@ class StandaloneServer(ServerApp):
         super().init_signal()
         signal.signal(signal.SIGINT, self._signal_stop)
 
-    def announce(self, model: str | None) -> None:
-        """Print how to use the server with a model of that name, ready to paste."""
+    def announce(self, model: str, *, is_here: bool) -> None:
+        """Print how to use the server with its default model, ready to paste.
+
+        `is_here` says whether that model is on this machine and can be used.
+        """
         if self.asked_port not in (0, self.port):
             print(
                 f"\nPort {self.asked_port} is in use by another program: this server took "
@@ -56,29 +61,46 @@ class StandaloneServer(ServerApp):
                 flush=True,
             )
         provider = self.identity_provider
-        url = self.connection_url
         if not provider.token:
             self.log.warning("The server has no token: OpenAI clients will be refused.")
             return
+        if not is_here:
+            self.log.warning(
+                "The default model %r is not on this machine: requests that name no model fail "
+                "until it is downloaded, and the example below uses %s.",
+                model,
+                EMBEDDED_DEFAULT,
+            )
+            model = EMBEDDED_DEFAULT
         # A token that was given may be worth more than this server: it is not shown.
-        key = provider.token if provider.token_generated else "<the token that you gave>"
-        print(
-            f"""
-mlx-notebook serves local models at {url}v1
-API key: {key}
+        key = provider.token if provider.token_generated else None
+        print(_example(f"{self.connection_url}v1", model, key), flush=True)
+
+
+def _example(url: str, model: str, key: str | None) -> str:
+    """Write how to ask the server in Python and in a shell; without a key from the environment."""
+    if key is None:
+        told = "the token that you gave, which the examples read from the environment:"
+        told += "\n\n    export OPENAI_API_KEY=...  # the token"
+    else:
+        told = key
+    in_python = "" if key is None else f', api_key="{key}"'
+    message = '{"role": "user", "content": "Hello!"}'
+    return f"""
+mlx-notebook serves local models at {url}
+API key: {told}
 
     from openai import OpenAI
 
-    client = OpenAI(base_url="{url}v1", api_key="{key}")
+    client = OpenAI(base_url="{url}"{in_python})
     answer = client.chat.completions.create(
-        model="{model}", messages=[{{"role": "user", "content": "Hello!"}}]
+        model="{model}", messages=[{message}]
     )
     print(answer.choices[0].message.content)
 
-    curl {url}v1/chat/completions -H "Authorization: Bearer {key}" \\
-      -d '{{"messages": [{{"role": "user", "content": "Hello!"}}]}}'
+    curl {url}/chat/completions -H "Authorization: Bearer {key or "$OPENAI_API_KEY"}" \\
+      -H "Content-Type: application/json" \\
+      -d '{{"model": "{model}", "messages": [{message}]}}'
 
 Control-C stops it.
-""",
-            flush=True,
-        )
+"""

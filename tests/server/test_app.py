@@ -1,15 +1,17 @@
 import json
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.server.running import RunningServer, running
+from tests.server.running import RunningServer, running, wait_for
 
 HEAVY = ("mlx", "mlx_lm", "mlx_vlm", "numpy", "transformers", "torch", "huggingface_hub", "PIL")
 
@@ -63,7 +65,7 @@ def test_hosts_of_pictures_are_names_and_nothing_else(host: str) -> None:
 def test_by_itself_it_prints_how_to_use_it() -> None:
     with running(alone=True, base_url="/", token=None) as server:
         assert server.works()
-        log = server.log
+        log = banner(server)
         assert f"http://localhost:{server.port}/v1" in log
         assert len(server.token) > 20
         assert f'api_key="{server.token}"' in log
@@ -76,17 +78,67 @@ def test_by_itself_it_prints_how_to_use_it() -> None:
         if not own_address.startswith("127."):
             with pytest.raises(httpx.ConnectError):
                 httpx.get(f"http://{own_address}:{server.port}/health")
-        command = re.search(r"curl (\S+) .*?\n\s+-d '(.*)'", log)
-        assert command is not None
-        # A demonstration model may talk for long.
-        body = {**json.loads(command[2]), "max_tokens": 4}
-        response = server.client.post(command[1], json=body)
-        assert response.status_code == 200
+        assert examples_run(server) == ["tiny-chat"] * 2
 
 
-def test_a_token_that_was_given_is_not_printed() -> None:
+def banner(server: RunningServer) -> str:
+    """Wait until the server has printed how to use it; return all that it has printed."""
+    wait_for(lambda: "Control-C stops it." in server.log, 60)
+    return server.log
+
+
+def examples_run(server: RunningServer, **env: str) -> list[str]:
+    """Run what the server printed as a user who pastes it; return the models that answered."""
+    log = banner(server)
+    code = textwrap.dedent(log[log.index("    from openai") : log.index("    curl ")])
+    code += "print(answer.model)"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **env}, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    command = log[log.index("    curl ") : log.index("Control-C stops")].replace("\\\n", "")
+    for name, value in env.items():
+        command = command.replace(f"${name}", value)
+    _, address, *options = shlex.split(command)
+    assert options[0::2] == ["-H", "-H", "-d"]
+    headers = dict(header.split(": ") for header in options[1:4:2])
+    answer = httpx.post(
+        address, headers=headers, content=options[5], timeout=120, trust_env=False
+    ).raise_for_status()
+    return [ran.stdout.split()[-1], answer.json()["model"]]
+
+
+def test_the_examples_run_with_a_token_that_was_given_and_is_not_printed() -> None:
     with running(alone=True, token="a-secret-of-mine") as server:
-        assert "a-secret-of-mine" not in server.log
+        assert "a-secret-of-mine" not in banner(server)
+        assert "export OPENAI_API_KEY=..." in server.log
+        assert examples_run(server, OPENAI_API_KEY="a-secret-of-mine") == ["tiny-chat"] * 2
+
+
+def test_the_examples_name_a_model_that_is_here(tmp_path: Path) -> None:
+    (tmp_path / "mlx_notebook").mkdir()
+    (tmp_path / "mlx_notebook" / "last_model").write_text("org/elsewhere")
+    env = {"JUPYTER_DATA_DIR": str(tmp_path)}
+    with running(alone=True, token=None, env=env) as server:
+        assert examples_run(server) == ["tiny-chat"] * 2
+        assert "org/elsewhere" not in server.log
+    options = ("--model=org/missing",)
+    with running(alone=True, token=None, options=options) as server:
+        assert "The default model 'org/missing' is not on this machine" in banner(server)
+        assert examples_run(server) == ["tiny-chat"] * 2
+
+
+def test_the_root_page_says_what_this_is() -> None:
+    with running(alone=True, base_url="/") as server:
+        page = httpx.get(server.url, trust_env=False)
+        assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert f"Base URL: <code>{server.url}v1</code>" in page.text
+        assert server.token not in page.text
+        for link in re.findall('href="([^"]+)"', page.text):
+            assert server.client.get(link).status_code == 200
+    with running() as server:
+        assert "<h1>mlx-notebook</h1>" not in server.client.get("", follow_redirects=True).text
 
 
 def test_a_port_in_use_is_told_and_another_one_taken() -> None:
@@ -96,7 +148,7 @@ def test_a_port_in_use_is_told_and_another_one_taken() -> None:
         port = taken.getsockname()[1]
         with running(alone=True, port=port) as server:
             assert server.port != port
-            assert f"Port {port} is in use" in server.log
+            assert f"Port {port} is in use" in banner(server)
             assert f":{server.port}/" in server.log
 
 

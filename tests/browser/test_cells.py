@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from mlx_notebook.notebook.approval import SOONEST_SECONDS
 from tests.browser.pages import run_cell
 
 QUICKSTART = Path(__file__).parents[2] / "notebooks" / "quickstart.ipynb"
@@ -74,10 +75,50 @@ def test_a_tool_is_allowed_and_refused_in_the_cell(browser, lab):
     run_cell(page, 0)
     for at, said, told in ((1, "y", "['42'] 1"), (2, "n", "2")):
         run_cell(page, at, wait=False)
+        output = page.locator(".jp-CodeCell").nth(at).locator(".jp-OutputArea").first
+        box = page.locator(".jp-Stdin-input").last
+        # The keys of somebody who was typing when the box took the focus.
+        box.press("Enter")
+        expect(output).to_contain_text("Please answer again.")
+        page.wait_for_timeout(1000 * SOONEST_SECONDS + 100)
         box = page.locator(".jp-Stdin-input").last
         box.fill(said)
         box.press("Enter")
-        output = page.locator(".jp-CodeCell").nth(at).locator(".jp-OutputArea").first
         expect(output).to_contain_text(told)
     expect(output).not_to_contain_text("['42']")
     browser.picture(page, "approve")
+
+
+LONG = """
+import mlx_notebook, json
+def shell(command: str):
+    'Run a command.'
+    return "done"
+chat = mlx_notebook.Chat("tiny-chat", tools=[shell], approve=True)
+arguments = json.dumps({"command": "ls " + "-" * 400 + "; rm -rf ~ \\u202e"})
+call = {"id": "1", "type": "function", "function": {"name": "shell", "arguments": arguments}}
+chat.messages = [
+    {"role": "user", "content": "List the files."},
+    {"role": "assistant", "content": "", "tool_calls": [call]},
+]
+"""
+
+
+def test_a_long_call_is_seen_whole_above_its_answer_and_its_outcome(browser, lab):
+    lab.notebook("long.ipynb", LONG, "_ = chat.resume(show=True, max_tokens=5)")
+    page = browser.open("long.ipynb")
+    run_cell(page, 0)
+    run_cell(page, 1, wait=False)
+    box = page.locator(".jp-Stdin-input").last
+    expect(box).to_be_in_viewport()
+    for text in ("Allow this call?", "; rm -rf ~ \\u202e", "[y]es, [n]o"):
+        expect(page.locator(".jp-Stdin-prompt").get_by_text(text)).to_be_in_viewport()
+    browser.picture(page, "long-question")
+    page.wait_for_timeout(1000 * SOONEST_SECONDS + 100)
+    box.fill("n")
+    box.press("Enter")
+    output = page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea").first
+    expect(output).to_contain_text("refused: The call was refused.")
+    shown = output.inner_text()
+    assert shown.index("Allow this call?") < shown.index("refused:")
+    browser.picture(page, "long-answer")

@@ -7,16 +7,20 @@ from tornado.iostream import StreamClosedError
 
 from mlx_notebook import messages as words
 from mlx_notebook.server.base import now
-from mlx_notebook.server.errors import ApiError
-from mlx_notebook.server.generation import GenerationHandler, local_options, new_id
+from mlx_notebook.server.completion_store import PREFIX
+from mlx_notebook.server.errors import ApiError, Unavailable
+from mlx_notebook.server.generation import local_options, new_id
+from mlx_notebook.server.identity import owner
+from mlx_notebook.server.stored_completions import StoredCompletionsHandler
 from mlx_notebook.server.streams import KeepAlive, RequestStream
 from mlx_notebook.server.wire import completion as wire
 from mlx_notebook.server.wire.chat import DECODER, ChatCompletionRequest
 from mlx_notebook.server.wire.prompt_tokens import prompt_tokens
+from mlx_notebook.server.wire.stored_completions import StoredCompletion, stored_messages
 
 
-class ChatCompletionsHandler(GenerationHandler):
-    """Continues a chat."""
+class ChatCompletionsHandler(StoredCompletionsHandler):
+    """Continues a chat, and lists those that were stored."""
 
     endpoint = "v1/chat/completions"
 
@@ -27,7 +31,9 @@ class ChatCompletionsHandler(GenerationHandler):
         request = self.decoded(DECODER)
         self.extension.check_message_count(len(request.messages))
         request.check()
-        id = new_id("chatcmpl-")
+        if request.store:
+            await self.extension.responses.store.require()
+        id = new_id(PREFIX)
         with self.while_connected():
             async with self.generating(
                 id,
@@ -40,30 +46,45 @@ class ChatCompletionsHandler(GenerationHandler):
                 thinking_budget=request.budget(),
                 **local_options(request),
             ) as stream:
-                answer = Answer(
-                    id, request.model or stream.model, stream, self.extension.fingerprint
-                )
+                model = request.model or stream.model
+                draft = Draft(request, id, model, self.extension.fingerprint)
                 if request.stream:
-                    await self._stream(answer, request)
+                    await self._stream(draft, stream, request)
                 else:
-                    self.answer(await answer.whole(request))
+                    await self._whole(draft, stream, request)
         if self.client_left:
             self.note_client_left()
 
-    async def _stream(self, answer: "Answer", request: ChatCompletionRequest) -> None:
+    async def _whole(
+        self, draft: "Draft", stream: RequestStream, request: ChatCompletionRequest
+    ) -> None:
+        async for events in stream.batches():
+            draft.take(events)
+        completion = draft.completion()
+        if request.store:
+            completion.metadata = request.metadata or {}
+            if not await self._store(completion, request):
+                self.pass_over("store")
+        self.answer(completion)
+
+    async def _stream(
+        self, draft: "Draft", stream: RequestStream, request: ChatCompletionRequest
+    ) -> None:
         options = request.stream_options
-        include_usage = bool(options and options.include_usage)
-        encoder = wire.ChunkEncoder(
-            answer.id, answer.created, answer.model, answer.fingerprint, include_usage
-        )
-        continuous = bool(options and options.continuous_usage_stats)
         chunks = ChunkWriter(
-            encoder, request.n or 1, include_usage=include_usage, continuous=continuous
+            draft.encoder(bool(options and options.include_usage)),
+            request.n or 1,
+            include_usage=bool(options and options.include_usage),
+            continuous=bool(options and options.continuous_usage_stats),
         )
         self.open_stream()
         try:
             try:
-                async for events in answer.stream.batches():
+                async for events in stream.batches():
+                    if request.store:
+                        draft.take(events)
+                        if draft.ended:  # before its client is told so
+                            await self._store(draft.completion(), request)
                     if data := chunks.encode(events):
                         await self.send(data)
             except ApiError as error:
@@ -73,6 +94,16 @@ class ChatCompletionsHandler(GenerationHandler):
             self.close_stream()
         except StreamClosedError:
             self.client_left = True
+
+    async def _store(self, answer: wire.ChatCompletion, request: ChatCompletionRequest) -> bool:
+        """Keep an answer; return whether that worked. The store logs why it did not."""
+        messages = stored_messages(answer.id, request)
+        kept = StoredCompletion.of(request, answer)
+        try:
+            await self.extension.responses.completions.save(await owner(self), kept, messages)
+        except Unavailable:
+            return False
+        return True
 
 
 class ChunkWriter:
@@ -186,38 +217,32 @@ def counted(usage: words.Usage, event: words.Event | KeepAlive) -> words.Usage:
     return usage
 
 
-class Answer:
-    """The answer to one request."""
-
-    def __init__(self, id: str, model: str, stream: RequestStream, fingerprint: str) -> None:
-        self.id = id
-        self.model = model
-        self.stream = stream
-        self.fingerprint = fingerprint
-        self.created = now()
-
-    async def whole(self, request: ChatCompletionRequest) -> wire.ChatCompletion:
-        """Wait for the end and return everything.
-
-        Raises:
-            ApiError: The engine failed on the request.
-        """
-        draft = Draft(request)
-        async for events in self.stream.batches():
-            draft.take(events)
-        return draft.completion(self.id, self.created, self.model, self.fingerprint)
-
-
 class Draft:
-    """A completion while its events come."""
+    """A completion while its events come.
 
-    def __init__(self, request: ChatCompletionRequest) -> None:
+    Args:
+        request: What it answers.
+        id: Its id.
+        model: What its model is called there.
+        fingerprint: The server's and the engine's versions.
+    """
+
+    def __init__(
+        self, request: ChatCompletionRequest, id: str, model: str, fingerprint: str
+    ) -> None:
+        self._head = (id, now(), model)
+        self._fingerprint = fingerprint
         self._rows = [_Row() for _ in range(request.n or 1)]
         self._with_logprobs = bool(request.logprobs)
         self._alternatives = request.prompt_logprobs or 0
         self._usage = words.Usage(0, 0, 0, 0)
         self._prompt: list[int] | None = None
         self._scored: words.PromptLogprobs | None = None
+        self.ended = False
+
+    def encoder(self, include_usage: bool) -> wire.ChunkEncoder:
+        """Return what encodes it in chunks."""
+        return wire.ChunkEncoder(*self._head, self._fingerprint, include_usage)
 
     def take(self, events: list[words.Event | KeepAlive]) -> None:
         """Take events in."""
@@ -243,20 +268,17 @@ class Draft:
                     rows[event.row].reason = event.reason
                 case words.Done():
                     self._usage = event.usage
+                    self.ended = True
 
-    def completion(
-        self, id: str, created: int, model: str, fingerprint: str
-    ) -> wire.ChatCompletion:
+    def completion(self) -> wire.ChatCompletion:
         """Return the completion, once it is whole."""
         told = wire.ChatCompletion(
-            id=id,
-            created=created,
-            model=model,
+            *self._head,
             choices=[
                 row.choice(index, self._with_logprobs) for index, row in enumerate(self._rows)
             ],
             usage=wire.CompletionUsage.of(self._usage),
-            system_fingerprint=fingerprint,
+            system_fingerprint=self._fingerprint,
         )
         if self._prompt is not None:
             told.prompt_token_ids = self._prompt

@@ -204,14 +204,14 @@ class Configuration(HasTraits):
     responses_max_age_days = Float(
         30.0,
         min=0.0,
-        help="Days since its last use until a stored response (v1/responses) is forgotten.",
+        help="Days since its last use until a stored response or chat completion is forgotten.",
     ).tag(config=True)
 
     responses_max_bytes = Integer(
         256 * 1024 * 1024,
         min=0,
-        help="""What stored responses may take on disk, in bytes; those unused for longest go
-        first. 0 stores none.""",
+        help="""What stored responses and chat completions may take on disk, in bytes; those unused
+        for longest go first. 0 stores none.""",
     ).tag(config=True)
 
     traces_limit = Integer(

@@ -23,6 +23,7 @@ from mlx_notebook.server.wire import (
     response_events,
     responses,
     status,
+    stored_completions,
     tokens,
     traces,
 )
@@ -49,6 +50,11 @@ class Route(msgspec.Struct):
 
 _GENERATION = (400, 404, 413, 429, 499, 500, 503, 507)
 _ASKING = (400, 404, 413, 499, 500, 503, 507)
+_PAGE: dict[str, dict[str, Any]] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": 100},
+    "order": {"enum": ["asc", "desc"]},
+    "after": {"type": "string"},
+}
 
 ROUTES = (
     Route(
@@ -59,6 +65,44 @@ ROUTES = (
         completion.ChatCompletion,
         chat.ChatCompletionRequest,
         completion.ChatCompletionChunk,
+    ),
+    Route(
+        "get",
+        "/v1/chat/completions",
+        "List the stored chat completions, by their metadata (metadata[key]=value) or model",
+        (400, 404, 503),
+        stored_completions.CompletionPage,
+        query={**_PAGE, "model": {"type": "string"}},
+    ),
+    Route(
+        "get",
+        "/v1/chat/completions/{id}",
+        "Return a stored chat completion",
+        (404, 503),
+        stored_completions.StoredCompletion,
+    ),
+    Route(
+        "post",
+        "/v1/chat/completions/{id}",
+        "Put other metadata on a stored chat completion",
+        (400, 404, 413, 503),
+        stored_completions.StoredCompletion,
+        stored_completions.CompletionUpdate,
+    ),
+    Route(
+        "delete",
+        "/v1/chat/completions/{id}",
+        "Forget a stored chat completion",
+        (404, 413, 503),
+        stored_completions.DeletedCompletion,
+    ),
+    Route(
+        "get",
+        "/v1/chat/completions/{id}/messages",
+        "List the messages that a stored chat completion was asked with",
+        (400, 404, 503),
+        stored_completions.MessagePage,
+        query=_PAGE,
     ),
     Route(
         "post",
@@ -129,9 +173,7 @@ ROUTES = (
         (400, 404, 503),
         response.ItemList,
         query={
-            "limit": {"type": "integer", "minimum": 1, "maximum": 100},
-            "order": {"enum": ["asc", "desc"]},
-            "after": {"type": "string"},
+            **_PAGE,
             "include": {"type": "array", "items": {"enum": [*responses.INCLUDABLE]}},
         },
     ),

@@ -9,6 +9,7 @@ from logging import Logger
 import msgspec
 
 from mlx_notebook.messages import Generate
+from mlx_notebook.server.completion_store import CompletionStore
 from mlx_notebook.server.engine_client import EngineClient
 from mlx_notebook.server.errors import ApiError, RequestCancelled, Unavailable
 from mlx_notebook.server.recording import Origin
@@ -95,6 +96,7 @@ class Responses:
 
     def __init__(self, store: ResponseStore, engine: EngineClient, log: Logger) -> None:
         self.store = store
+        self.completions = CompletionStore(store)
         self._engine = engine
         self._log = log
         self._runs: dict[str, Run] = {}

@@ -19,6 +19,9 @@ import msgspec
 from mlx_notebook.server.errors import ApiError, InvalidRequest, Unavailable
 from mlx_notebook.server.file_lock import locked
 
+# How the ids of responses begin; chat completions lie beside them (see `completion_store`).
+PREFIX = "resp_"
+
 T = TypeVar("T")
 Item = dict[str, Any]
 
@@ -88,7 +91,7 @@ class ResponseStore:
 
     def __init__(self, file: Path, *, max_age: float, max_bytes: int, log: Logger) -> None:
         self._file = file
-        self._max_age = max_age
+        self.max_age = max_age
         self._max_bytes = max_bytes
         self._log = log
         self._thread = ThreadPoolExecutor(1, "responses")
@@ -110,6 +113,29 @@ class ResponseStore:
         # refuses the lock of a writer at once, where another server writes.
         query = "SELECT 1 FROM responses LIMIT 1"
         await self._run(lambda database: database.execute(query).fetchall())
+
+    async def require(self) -> None:
+        """Make sure that something can be stored.
+
+        Raises:
+            Unavailable: It cannot; the message says why.
+        """
+        if not self.enabled:
+            raise Unavailable(
+                "This server stores no responses (MlxNotebookApp.responses_max_bytes is 0): "
+                "send store=false.",
+                param="store",
+                code="store_unavailable",
+            )
+        await self.check()
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do some work on the database, in one transaction.
+
+        Raises:
+            Unavailable: It cannot be used.
+        """
+        return await self._run(work)
 
     async def save(
         self,
@@ -139,7 +165,7 @@ class ResponseStore:
                 (id, owner, previous, now, size, body),
             )
             database.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?)", rows)
-            database.execute(_PRUNE, {"oldest": now - self._max_age, "limit": self._max_bytes})
+            database.execute(_PRUNE, {"oldest": now - self.max_age, "limit": self._max_bytes})
             database.execute("PRAGMA incremental_vacuum").fetchall()
 
         await self._run(write)
@@ -288,7 +314,7 @@ class ResponseStore:
         return connection
 
     def _oldest(self) -> float:
-        return time.time() - self._max_age
+        return time.time() - self.max_age
 
     def _require_whole_chain(self, database: sqlite3.Connection, owner: str, id: str) -> None:
         row = database.execute(_FIRST, {"id": id, "owner": owner}).fetchone()

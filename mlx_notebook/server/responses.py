@@ -9,11 +9,11 @@ from tornado.iostream import StreamClosedError
 from mlx_notebook.generation_config import in_force
 from mlx_notebook.messages import ChatPrompt, Generate, Loading, Prefill
 from mlx_notebook.server.base import now
-from mlx_notebook.server.errors import ApiError, InvalidRequest, Unavailable
+from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.generation import GenerationHandler, local_options, new_id
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.response_runs import Run
-from mlx_notebook.server.response_store import Item, previous_not_found
+from mlx_notebook.server.response_store import PREFIX, Item, previous_not_found
 from mlx_notebook.server.response_writer import ResponseWriter
 from mlx_notebook.server.streams import KeepAlive, RequestStream
 from mlx_notebook.server.truncation import truncated
@@ -81,7 +81,7 @@ class ResponsesBase(GenerationHandler):
             )
         if run is not None:
             await run.settled()
-        if not self.extension.responses.store.enabled:
+        if not (self.extension.responses.store.enabled and previous.startswith(PREFIX)):
             raise previous_not_found(previous)
         return await self.extension.responses.store.conversation(owner, previous)
 
@@ -140,7 +140,7 @@ class ResponsesHandler(ResponsesBase):
         if request.truncation == "auto":
             prompt = await truncated(self, request.model, prompt, request.max_output_tokens)
         command = await self.command(
-            new_id("resp_"),
+            new_id(PREFIX),
             request.model,
             prompt,
             request.sampling(),
@@ -180,14 +180,7 @@ class ResponsesHandler(ResponsesBase):
         if request.store is False:
             return False
         try:
-            if not store.enabled:
-                raise Unavailable(
-                    "This server stores no responses (MlxNotebookApp.responses_max_bytes is 0): "
-                    "send store=false.",
-                    param="store",
-                    code="store_unavailable",
-                )
-            await store.check()
+            await store.require()
         except ApiError:
             if demanded:
                 raise

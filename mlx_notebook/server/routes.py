@@ -27,6 +27,10 @@ from mlx_notebook.server.status import (
     HealthHandler,
     StatusHandler,
 )
+from mlx_notebook.server.stored_completions import (
+    StoredCompletionHandler,
+    StoredMessagesHandler,
+)
 from mlx_notebook.server.stored_responses import (
     CancelResponseHandler,
     InputItemsHandler,
@@ -41,6 +45,8 @@ from mlx_notebook.server.traces import TraceHandler, TracesHandler
 
 ROUTES = (
     ("v1/chat/completions/?", ChatCompletionsHandler),
+    ("v1/chat/completions/([^/]+)/?", StoredCompletionHandler),
+    ("v1/chat/completions/([^/]+)/messages/?", StoredMessagesHandler),
     ("v1/responses/?", ResponsesHandler),
     ("v1/responses/input_tokens/?", InputTokensHandler),
     ("v1/responses/compact/?", UnknownRouteHandler),

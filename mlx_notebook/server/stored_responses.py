@@ -7,7 +7,7 @@ from tornado import web
 from mlx_notebook.server.errors import ApiError, InvalidRequest, NotFound
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.query import flag, one_of, page_after, several, whole_number
-from mlx_notebook.server.response_store import Item
+from mlx_notebook.server.response_store import PREFIX, Item
 from mlx_notebook.server.responses import ResponsesBase
 from mlx_notebook.server.wire.response import DeletedResponse, ItemList, Response
 from mlx_notebook.server.wire.responses import INCLUDABLE
@@ -28,7 +28,8 @@ class StoredResponseBase(ResponsesBase):
         if run is not None:
             return run.response
         store = self.extension.responses.store
-        body = await store.get(user, id) if store.enabled else None
+        has = store.enabled and id.startswith(PREFIX)
+        body = await store.get(user, id) if has else None
         if body is None:
             raise not_found(id)
         return body
@@ -75,7 +76,8 @@ class ResponseHandler(StoredResponseBase):
     @authorized
     async def delete(self, id: str) -> None:
         """Forget it."""
-        if not await self.extension.responses.delete(await owner(self), id):
+        has = id.startswith(PREFIX)
+        if not (has and await self.extension.responses.delete(await owner(self), id)):
             raise not_found(id)
         self.answer(DeletedResponse(id))
 

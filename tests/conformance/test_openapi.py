@@ -103,9 +103,19 @@ def existing(path: str, session: Session, server: RunningServer) -> str | None:
             f"{server.url}v1/responses", json={"input": "Hi", "max_output_tokens": 1}
         )
         return str(made.json()["id"])
+    if path.startswith("/v1/chat/completions/"):
+        body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1, "store": True}
+        return str(session.post(f"{server.url}v1/chat/completions", json=body).json()["id"])
     if path.startswith("/mlx/traces/"):
         return str(session.get(f"{server.url}mlx/traces").json()["data"][0]["id"])
     return "tiny-chat" if path.startswith("/v1/models/") else None
+
+
+def strange(case: Any) -> bool:
+    """Whether the query holds names that are not described: those are passed over and listed."""
+    operation = DOCUMENT["paths"][case.path].get(case.method.lower(), {})
+    described = operation.get("parameters", [])
+    return bool(set(case.query or ()) - {each["name"] for each in described})
 
 
 def is_good(case: Any) -> bool:
@@ -137,7 +147,10 @@ def test_every_answer_is_as_described(case: Any, session: Session, server: Runni
         name, given = next(iter(case.path_parameters.items()))
         if len(given) % 2 and (found := existing(case.path, session, server)):
             case.path_parameters[name] = found
-    case.call_and_validate(server.url.rstrip("/"), session=session, checks=CHECKS)
+    checks = [
+        check for check in CHECKS if check is not negative_data_rejection or not strange(case)
+    ]
+    case.call_and_validate(server.url.rstrip("/"), session=session, checks=checks)
 
 
 def test_enough_was_sent_and_much_of_it_was_good(session: Session) -> None:

@@ -124,7 +124,7 @@ class Choice(Struct):
 
 
 class ChatCompletion(Struct):
-    """A whole answer; the last two are there where the request asked for them."""
+    """A whole answer; the last three are there where the request asked for them."""
 
     id: str
     created: int
@@ -135,6 +135,7 @@ class ChatCompletion(Struct):
     object: Literal["chat.completion"] = "chat.completion"
     prompt_token_ids: list[int] | UnsetType = UNSET
     prompt_logprobs: PromptTokens | UnsetType = UNSET
+    metadata: dict[str, str] | UnsetType = UNSET
 
 
 class FunctionDelta(Struct):

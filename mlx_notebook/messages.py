@@ -72,7 +72,8 @@ class Sampling(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     `seed` fixes the random stream of the request's rows; `logprobs` is how many alternatives to
     report for each token (0: only the chosen one, `None`: none at all). `stop_token_ids` end a row
     like the model's own end tokens; `bad_words` are never completed; of `allowed_token_ids` alone
-    tokens are chosen. `typical_p` of 1 and `xtc_probability` of 0 are off.
+    tokens are chosen. `typical_p` of 1 and `xtc_probability` of 0 are off. With `repeat_last_n` all
+    penalties count only the last so many tokens of prompt and answer.
     """
 
     temperature: float | None = None
@@ -85,6 +86,7 @@ class Sampling(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     repetition_penalty: float | None = None
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    repeat_last_n: int | None = None
     logit_bias: dict[int, float] = {}
     seed: int | None = None
     max_tokens: int | None = None

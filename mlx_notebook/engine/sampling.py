@@ -16,6 +16,7 @@ import numpy as np
 
 from mlx_notebook.engine.constraints import Constraint
 from mlx_notebook.engine.grammar.mask import apply, words
+from mlx_notebook.engine.penalties import adjust
 from mlx_notebook.generation_config import in_force
 from mlx_notebook.messages import Sampling
 
@@ -29,6 +30,7 @@ class Row:
 
     `position` counts tokens chosen so far; `logprobs` is how many alternatives to report. `allowed`
     are the only tokens that may be chosen (`None`: all); `stop` end the row beside the model's own.
+    Penalties count the last `window` tokens of `prompt` and answer (`None`: see `penalties`).
     """
 
     temperature: float = 0.0
@@ -41,6 +43,7 @@ class Row:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    window: int | None = None
     logit_bias: dict[int, float] = field(default_factory=dict)
     allowed: list[int] | None = field(default=None, repr=False)
     stop: tuple[int, ...] = ()
@@ -51,6 +54,7 @@ class Row:
     position: int = 0
     counts: mx.array | None = field(default=None, repr=False)
     seen: mx.array | None = field(default=None, repr=False)
+    recent: mx.array | None = field(default=None, repr=False)
     bias: mx.array | None = field(default=None, repr=False)
 
     @property
@@ -94,6 +98,10 @@ def make_row(
     """
     chosen = in_force(sampling, defaults)
     seed = sampling.seed if sampling.seed is not None else secrets.randbits(64)
+    window = sampling.repeat_last_n
+    counted = prompt if chosen["repetition_penalty"] != 1.0 else []
+    if window is not None:
+        counted = prompt[-window:] if window else []
     return Row(
         temperature=float(chosen["temperature"]),
         top_p=float(chosen["top_p"]),
@@ -105,13 +113,14 @@ def make_row(
         repetition_penalty=float(chosen["repetition_penalty"]),
         presence_penalty=sampling.presence_penalty,
         frequency_penalty=sampling.frequency_penalty,
+        window=window,
         logit_bias=sampling.logit_bias,
         allowed=sampling.allowed_token_ids,
         stop=tuple(sampling.stop_token_ids),
         seed=(seed + index * 0x5851F42D4C957F2D) & 0xFFFFFFFFFFFFFFFF,
         logprobs=sampling.logprobs,
         constraint=constraint,
-        prompt=prompt if chosen["repetition_penalty"] != 1.0 else [],
+        prompt=counted,
     )
 
 
@@ -207,7 +216,7 @@ class BatchSampler:
         plan = self.plan(rows)
         raw = logits
         if plan.adjusted:
-            logits = _adjust(rows, plan.adjusted, inputs, logits)
+            logits = adjust(rows, plan.adjusted, inputs, logits)
         if plan.constrained:
             logits = _constrain(rows, plan.constrained, logits)
         tokens = _choose(plan, logits)
@@ -254,44 +263,6 @@ def _choose(plan: _Plan, logits: mx.array) -> mx.array:
     scores = scores * plan.inverse_temperature
     scores = scores + _noise(plan.keys, scores) * plan.noise_scale
     return mx.argmax(scores, axis=-1)
-
-
-def _adjust(rows: list[Row], adjusted: list[int], inputs: mx.array, logits: mx.array) -> mx.array:
-    """Bias and penalties. Repetition counts the prompt too, presence and frequency do not.
-
-    The repetition penalty is that of https://arxiv.org/abs/1909.05858, the other two OpenAI's.
-    """
-    size = logits.shape[-1]
-    parts = list(mx.split(logits, logits.shape[0])) if len(rows) > 1 else [logits]
-    for i in adjusted:
-        row = rows[i]
-        if row.counts is None or row.seen is None:
-            row.counts = mx.zeros((size,), mx.float32)
-            row.seen = mx.zeros((size,), mx.bool_)
-            known = [t for t in set(row.prompt) if t < size]
-            if known:
-                row.seen[mx.array(known)] = True
-            bias = np.full((size,), 0 if row.allowed is None else -np.inf, np.float32)
-            if row.allowed is not None:
-                bias[row.allowed] = 0
-            for token, value in row.logit_bias.items():
-                if 0 <= token < size:
-                    bias[token] += value
-            row.bias = mx.array(bias)
-        if row.position > 0:
-            row.counts[inputs[i]] += 1.0
-            row.seen[inputs[i]] = True
-        line = parts[i].astype(mx.float32)
-        if row.repetition_penalty != 1:
-            factor = row.repetition_penalty
-            penalised = mx.where(line < 0, line * factor, line / factor)
-            line = mx.where(row.seen, penalised, line)
-        if row.presence_penalty or row.frequency_penalty:
-            line = line - row.frequency_penalty * row.counts
-            line = line - row.presence_penalty * (row.counts > 0)
-        parts[i] = line + row.bias
-        mx.async_eval(row.counts, row.seen)
-    return mx.concatenate(parts, axis=0)
 
 
 def _constrain(rows: list[Row], constrained: list[int], logits: mx.array) -> mx.array:

@@ -11,7 +11,7 @@ import pytest
 from mlx_notebook import messages as m
 from mlx_notebook.engine.constraints import BadWords
 from mlx_notebook.engine.grammar.mask import words
-from mlx_notebook.engine.sampling import BatchSampler, Row
+from mlx_notebook.engine.sampling import BatchSampler, Row, make_row
 from tests.engine.process import EngineProcess
 from tests.engine.test_generation import ask, everything
 
@@ -102,15 +102,40 @@ def test_a_row_chooses_the_same_alone_and_beside_others() -> None:
     assert alone[5] in {1, 2, 3}
 
 
+@pytest.mark.parametrize("window", [0, 1, 3, 50])
+def test_penalties_count_a_window_of_prompt_and_answer(window: int) -> None:
+    prompt = [7, 1, 2, 2]
+    sampling = m.Sampling(
+        temperature=0,
+        repetition_penalty=1.5,
+        presence_penalty=0.6,
+        frequency_penalty=0.4,
+        repeat_last_n=window,
+    )
+    row, sampler = make_row(sampling, {}, prompt), BatchSampler()
+    said = list(prompt)
+    for step in range(12):
+        given = logits(100 + step)
+        (token,), _ = sampler([row], mx.array([said[-1]]), given)
+        line = np.array(given[0])
+        counts = np.bincount(said[-window:] if window else [], minlength=WIDTH)
+        seen = counts > 0
+        line = np.where(seen, np.where(line < 0, line * 1.5, line / 1.5), line)
+        line = line - 0.4 * counts - 0.6 * seen
+        assert token.item() == int(line.argmax()), step
+        said.append(int(token.item()))
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"typical_p": 0.5},
         {"xtc_probability": 0.7, "xtc_threshold": 0.05},
+        {"repetition_penalty": 3.0, "repeat_last_n": 4},
         {"allowed_token_ids": [10, 20, 30, 40, 50, 60]},
         {"bad_words": ["a", "th"], "allowed_token_ids": LETTERS},
     ],
-    ids=["typical", "xtc", "allowed", "bad words"],
+    ids=["typical", "xtc", "window", "allowed", "bad words"],
 )
 def test_a_seed_gives_the_same_text_alone_and_in_a_batch(
     engine: EngineProcess, model: Path, options: dict[str, Any]

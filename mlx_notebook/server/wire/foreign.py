@@ -64,6 +64,8 @@ _SAMPLING: dict[str, Foreign] = {
     "num_predict": _use("max_tokens"),
     "presence_context_size": Foreign("leave it out: the whole answer counts"),
     "random_seed": _use("seed"),
+    "penalty_last_n": _use("repeat_last_n", -1),
+    "repetition_context_size": _use("repeat_last_n"),
     "samplers": Foreign("leave it out: the order of the samplers is fixed"),
     "smoothing_factor": _zero(),
     "stop_regex": _use("stop"),

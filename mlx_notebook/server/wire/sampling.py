@@ -38,7 +38,8 @@ class LocalSampling(Parameters, kw_only=True):
 
     `stop_token_ids` end the answer and are no part of it. `bad_words` are never completed.
     `allowed_token_ids` are the only tokens that may be chosen. `repeat_penalty` is llama.cpp's
-    name of `repetition_penalty`. `typical_p` keeps the tokens that are about as likely as is
+    name of `repetition_penalty`; with `repeat_last_n` all penalties count only so many tokens of
+    prompt and answer (-1: all). `typical_p` keeps the tokens that are about as likely as is
     typical, `xtc_*` now and then drops the likeliest ones.
 
     `truncate_prompt_tokens` feeds that many of the prompt's last tokens (-1: as many as leave room
@@ -56,6 +57,7 @@ class LocalSampling(Parameters, kw_only=True):
     xtc_threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
     repetition_penalty: Penalty | None = None
     repeat_penalty: Penalty | None = None
+    repeat_last_n: Annotated[int, Meta(ge=-1, le=65536)] | None = None
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     logit_bias: dict[TokenId, Annotated[float, Meta(ge=-100, le=100)]] | None = None
@@ -124,6 +126,7 @@ class LocalSampling(Parameters, kw_only=True):
                 "send one of them.",
                 param="repeat_penalty",
             )
+        window = None if self.repeat_last_n == -1 else self.repeat_last_n
         return Sampling(
             temperature=temperature,
             top_p=top_p,
@@ -135,6 +138,7 @@ class LocalSampling(Parameters, kw_only=True):
             repetition_penalty=other if penalty is None else penalty,
             presence_penalty=self.presence_penalty or 0.0,
             frequency_penalty=self.frequency_penalty or 0.0,
+            repeat_last_n=window,
             logit_bias=self.logit_bias or {},
             seed=self.seed,
             max_tokens=max_tokens,

@@ -154,6 +154,7 @@ function buildInspector({ root, button, ask, tell }) {
       prompt && prompt !== "null" ? fold("Rendered prompt", pre(prompt)) : null,
       trace.tools.length ? fold(`Tools offered (${trace.tools.length})`, ...trace.tools.map((tool) => pre(pretty(tool.function)))) : h("p", {}, "No tools were offered."),
       fold("Parameters", pre(pretty(trace.options))),
+      trace.ignored?.length ? h("p", {}, `Ignored parameters: ${trace.ignored.join(", ")}`) : null,
     ].filter(Boolean));
   };
 

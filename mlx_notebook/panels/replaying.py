@@ -6,9 +6,11 @@ import shlex
 from typing import Any
 
 _SAMPLING = (
-    *("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "presence_penalty"),
-    *("frequency_penalty", "logit_bias", "seed", "max_tokens", "min_tokens", "stop"),
-    *("ignore_eos", "thinking_budget", "n"),
+    *("temperature", "top_p", "top_k", "min_p", "typical_p", "xtc_probability", "xtc_threshold"),
+    *("repetition_penalty", "repeat_last_n", "presence_penalty", "frequency_penalty"),
+    *("logit_bias", "seed", "max_tokens", "min_tokens", "stop", "stop_token_ids", "bad_words"),
+    *("allowed_token_ids", "ignore_eos", "thinking_budget", "n", "truncate_prompt_tokens"),
+    *("add_generation_prompt", "continue_final_message"),
 )
 # What `openai` takes by name; the rest goes into its `extra_body`.
 _OPENAI = frozenset(

@@ -280,8 +280,11 @@ def _options(command: words.Generate) -> dict[str, Any]:
         options["n"] = command.n
     if command.truncate_prompt is not None:
         options["truncate_prompt_tokens"] = command.truncate_prompt
-    if isinstance(command.prompt, words.ChatPrompt) and command.prompt.continues:
-        options["continue_final_message"] = True
+    if isinstance(command.prompt, words.ChatPrompt):
+        if not command.prompt.add_generation_prompt:
+            options["add_generation_prompt"] = False
+        if command.prompt.continues:
+            options["continue_final_message"] = True
     return options
 
 

@@ -54,6 +54,21 @@ REQUESTS = [
     ),
     ("v1/chat/completions", {"messages": [ASK], "max_tokens": 4, "top_k": 1, "logprobs": True}),
     ("v1/completions", {"prompt": "Once\nupon", "max_tokens": 3, "temperature": 0}),
+    (
+        "v1/chat/completions",
+        {
+            "messages": [ASK, {"role": "assistant", "content": "It"}],
+            "continue_final_message": True,
+            "bad_words": ["is"],
+            "stop_token_ids": [3],
+            "typical_p": 0.9,
+            "xtc_probability": 0.5,
+            "repetition_penalty": 1.2,
+            "repeat_last_n": 8,
+            "seed": 4,
+            "max_tokens": 9,
+        },
+    ),
 ]
 
 

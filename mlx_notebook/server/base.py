@@ -19,7 +19,7 @@ from mlx_notebook.server.peer import Peer
 from mlx_notebook.server.request_head import declared_length, without_secrets
 from mlx_notebook.server.wire.decode import decode, too_complex
 from mlx_notebook.server.wire.parameters import HEADER as IGNORED_HEADER
-from mlx_notebook.server.wire.parameters import ignored
+from mlx_notebook.server.wire.parameters import MOST_NAMES, ignored, printable
 
 if TYPE_CHECKING:
     from mlx_notebook.server.app import MlxNotebookApp
@@ -173,7 +173,7 @@ class ApiHandler(APIHandler):
 
     def pass_over(self, *names: str) -> None:
         """List parameters of the request that nothing here uses in a header of the answer."""
-        self.ignored += names
+        self.ignored = [*self.ignored, *map(printable, names)][:MOST_NAMES]
         if self.ignored:
             self.set_header(IGNORED_HEADER, ", ".join(self.ignored))
 

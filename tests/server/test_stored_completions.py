@@ -152,6 +152,9 @@ def test_a_wrong_query_is_named(server: RunningServer, query: str, param: str) -
     assert answer.json()["error"]["param"] == param
     strange = server.client.get("v1/chat/completions?limit=1&strange=1")
     assert strange.headers["x-mlx-ignored-parameters"] == "strange"
+    wild = server.client.get("v1/chat/completions?a%0D%0Ab=1&%C3%A9=2")
+    assert wild.status_code == 200
+    assert wild.headers["x-mlx-ignored-parameters"].startswith("a\\x0d\\x0ab, ")
     assert server.client.get("v1/chat/completions?after=chatcmpl-x").status_code == 404
 
 

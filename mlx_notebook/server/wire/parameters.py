@@ -11,7 +11,7 @@ from mlx_notebook.server.wire.foreign import Foreign
 
 HEADER = "x-mlx-ignored-parameters"
 # The list goes into a response header, which clients and proxies bound.
-_MOST_NAMES, _LONGEST_NAME = 32, 64
+MOST_NAMES, _LONGEST_NAME = 32, 64
 
 _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
 
@@ -39,8 +39,9 @@ def ignored(body: bytes | bytearray, request: Any) -> list[str]:
     """
     if not isinstance(request, Struct):
         return []
+    # All are looked at: the last one may have to be refused.
     names = list(_ignored(body, request, request, ""))
-    return [_printable(name) for name in names[:_MOST_NAMES]]
+    return [printable(name) for name in names[:MOST_NAMES]]
 
 
 def unsupported(name: str, instead: str = "leave it out") -> InvalidRequest:
@@ -69,11 +70,11 @@ def _ignored(
         elif name != given.__struct_config__.tag_field:
             known = foreign.get(name)
             if known is not None and known.asks(msgspec.json.decode(raw)):
-                raise unsupported(_printable(name), known.instead)
+                raise unsupported(printable(name), known.instead)
             yield where
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """Return a name as it can stand in a header: short, ASCII, without commas."""
     shown = name[:_LONGEST_NAME].encode("ascii", "backslashreplace").decode()
     return "".join(

@@ -259,6 +259,8 @@ def test_names_in_a_header_are_short_plain_and_few() -> None:
     assert names[0] == "a\\x2cb\\x0d\\x0ac"
     assert all(name.isascii() and name.isprintable() and "," not in name for name in names)
     assert all(len(name) <= 4 * 64 for name in names)
+    with pytest.raises(InvalidRequest):
+        asked(chat.ChatCompletionRequest, **wild, mirostat=2)
 
 
 @pytest.mark.parametrize(

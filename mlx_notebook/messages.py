@@ -57,7 +57,7 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
     memory_budget: int | None = None
     max_resident: int = 0
     swap_patience: float = 5.0
-    idle_unload_minutes: float = 3.0
+    idle_unload_minutes: float = 15.0
     prefix_cache_entries: int = 64
     prefix_cache_bytes: int | None = None
     prefix_disk_path: str | None = None
@@ -270,11 +270,17 @@ class Pin(msgspec.Struct, kw_only=True, frozen=True, tag="pin"):
     pinned: bool
 
 
+class Keep(msgspec.Struct, frozen=True, tag="keep"):
+    """Count a resident model as used now, so that it is not unloaded as idle; never answered."""
+
+    model: str
+
+
 class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     """Stop everything and leave."""
 
 
-Command = Generate | Tokenize | Embed | Cancel | Load | Unload | Pin | Shutdown
+Command = Generate | Tokenize | Embed | Cancel | Load | Unload | Pin | Keep | Shutdown
 
 
 # --- events: engine -> server -----------------------------------------------------------------

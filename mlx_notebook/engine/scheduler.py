@@ -40,6 +40,7 @@ from mlx_notebook.messages import (
     Event,
     Failed,
     Generate,
+    Keep,
     Load,
     Loaded,
     Loading,
@@ -188,6 +189,9 @@ class Scheduler:
                 self._unload(item)
             case Pin():
                 self._pin(item)
+            case Keep():
+                if (slot := self._residency.slots.get(item.model)) is not None:
+                    slot.keep()
             case Shutdown():
                 self._stopping = True
             case _:

@@ -46,12 +46,16 @@ class Slot:
     def use(self) -> None:
         """Note that it is used now: for those who look at it, and for how long it is idle."""
         self.last_used = time.time()
-        self.used_at = time.monotonic()
+        self.used_at = self._kept_at = time.monotonic()
+
+    def keep(self) -> None:
+        """Begin its idle time now, though nothing uses it; it may still make room for another."""
+        self._kept_at = time.monotonic()
 
     @property
     def idle_seconds(self) -> float:
-        """For how long it has not been used, whatever the clock on the wall was set to."""
-        return time.monotonic() - self.used_at
+        """For how long it was neither used nor kept, whatever the clock on the wall was set to."""
+        return time.monotonic() - max(self.used_at, self._kept_at)
 
     def may_compile(self, rows: int) -> bool:
         """Note a step of so many rows; returns whether it is among the first of this size."""

@@ -11,7 +11,7 @@ import anyio
 import httpx2
 import openai
 
-from mlx_notebook.notebook import runs
+from mlx_notebook.notebook import presence, runs
 from mlx_notebook.notebook.recorded_events import unpack
 from mlx_notebook.notebook.recording import Exchange
 from mlx_notebook.notebook.runs import Entry, Player, Recorder
@@ -29,19 +29,23 @@ class RunClient(openai.DefaultHttpxClient):
         """Send a request, or answer it from a recording."""
         run, path = runs.current(), _path(self._server, request)
         if run is None or path is None:
-            return super().send(request, stream=stream, **options)
+            return self._live(request, stream=stream, **options)
         if isinstance(run, Player):
             exchange = run.take(self._server, request.method, path, request.read())
             if exchange is not None:
                 return _replayed(exchange, run, request, stream=stream)
-            return super().send(request, stream=stream, **options)
+            return self._live(request, stream=stream, **options)
         entry = _opened(run, self._server, request, path, request.read())
-        response = super().send(request, stream=stream, **options)
+        response = self._live(request, stream=stream, **options)
         if stream:
             response.stream = _Recorded(response.stream, response, entry)
         else:
             entry.close(response.status_code, _type(response), response.content)
         return response
+
+    def _live(self, request: Any, **options: Any) -> Any:
+        _present(self._server, request)
+        return super().send(request, **options)
 
 
 class AsyncRunClient(openai.DefaultAsyncHttpxClient):
@@ -55,20 +59,24 @@ class AsyncRunClient(openai.DefaultAsyncHttpxClient):
         """Send a request, or answer it from a recording."""
         run, path = runs.current(), _path(self._server, request)
         if run is None or path is None:
-            return await super().send(request, stream=stream, **options)
+            return await self._live(request, stream=stream, **options)
         body = await request.aread()
         if isinstance(run, Player):
             exchange = run.take(self._server, request.method, path, body)
             if exchange is not None:
                 return await _replayed_async(exchange, run, request, stream=stream)
-            return await super().send(request, stream=stream, **options)
+            return await self._live(request, stream=stream, **options)
         entry = _opened(run, self._server, request, path, body)
-        response = await super().send(request, stream=stream, **options)
+        response = await self._live(request, stream=stream, **options)
         if stream:
             response.stream = _RecordedAsync(response.stream, response, entry)
         else:
             entry.close(response.status_code, _type(response), response.content)
         return response
+
+    async def _live(self, request: Any, **options: Any) -> Any:
+        _present(self._server, request)
+        return await super().send(request, **options)
 
 
 class _Recorded(httpx2.SyncByteStream):
@@ -183,6 +191,13 @@ def _close(entry: Entry, response: httpx2.Response, *, exhausted: bool) -> None:
 
 def _type(response: httpx2.Response) -> str:
     return str(response.headers.get("content-type", "application/json"))
+
+
+def _present(server: Server, request: Any) -> None:
+    """Name this kernel in a request to its server, which then keeps the model for it."""
+    if _path(server, request) is not None:
+        request.headers.update(presence.HEADERS)
+        presence.used(server)
 
 
 def _path(server: Server, request: httpx2.Request) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
+from mlx_notebook.notebook import presence
 from mlx_notebook.notebook.errors import (
     NotAuthorized,
     ServerSilent,
@@ -67,6 +68,7 @@ class Server:
         Leaving the block closes the connection, which stops what the server does for it.
         """
         request = self._request("POST", path, json.dumps(body).encode())
+        presence.used(self)
         try:
             response = self._opener().open(request)
         except urllib.error.HTTPError as error:
@@ -97,6 +99,8 @@ class Server:
         Raises `ServerUnreachable` where nothing comes back.
         """
         request = self._request(method, path, body)
+        if method == "POST" and path != presence.KEEP:
+            presence.used(self)
         try:
             with self._opener().open(request, timeout=timeout) as response:
                 return response.status, response.read()
@@ -115,6 +119,7 @@ class Server:
                 "Authorization": f"Bearer {self.token}",
                 "Accept": "application/json",
                 "Content-Type": "application/json",
+                **presence.HEADERS,
             },
         )
 

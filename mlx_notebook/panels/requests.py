@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from mlx_notebook.notebook import presence
 from mlx_notebook.notebook.errors import (
     EngineFailed,
     ServerSilent,
@@ -38,7 +39,7 @@ class Requests:
 
         async with httpx2.AsyncClient(
             base_url=server.url,
-            headers={"Authorization": f"Bearer {server.token}"},
+            headers={"Authorization": f"Bearer {server.token}", **presence.HEADERS},
             timeout=httpx2.Timeout(SILENCE_SECONDS, read=None),
             trust_env=not server.is_loopback,
             # Loading the system's certificates costs 30 ms, and plain HTTP has no use for them.
@@ -59,6 +60,7 @@ class Requests:
 
         Cancelling closes the connection, which stops the server.
         """
+        presence.used(self.server)
         with self._told():
             return _answer(await self._client.post(path, json=body), self.server.url)
 

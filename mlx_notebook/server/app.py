@@ -26,6 +26,7 @@ from mlx_notebook.server.in_flight import InFlight
 from mlx_notebook.server.last_model import LastModel
 from mlx_notebook.server.lazy_routes import LazyRoutes
 from mlx_notebook.server.listening import listen_patiently
+from mlx_notebook.server.presence import Presence
 from mlx_notebook.server.settings import Settings, checked
 from mlx_notebook.server.standalone import StandaloneServer
 from mlx_notebook.server.supervisor import Supervisor
@@ -96,6 +97,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
     _supervisor: Supervisor
     _engine: EngineClient
     catalog: Catalog
+    presence: Presence
     downloads: Downloads
     model_options: Settings
     _task: asyncio.Task[None] | None = None
@@ -160,6 +162,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             log=self.log,
         )
         self._engine.traces.limit = self.traces_limit
+        self.presence = Presence(self.notebook_keep_minutes * 60)
 
     def initialize_handlers(self) -> None:
         """Mount the routes below the server's base URL."""

@@ -8,6 +8,7 @@ from mlx_notebook.server.base import ApiHandler, EventStreamHandler
 from mlx_notebook.server.catalog import Entry
 from mlx_notebook.server.downloads import Download
 from mlx_notebook.server.errors import ApiError, NotFound
+from mlx_notebook.server.presence import KERNEL_HEADER
 
 
 class _Streamed(Struct):
@@ -25,6 +26,13 @@ async def find_model(handler: ApiHandler, name: str | None) -> Entry:
     Raises:
         ApiError: There is no such model, or it could not be downloaded.
     """
+    entry = await _found(handler, name)
+    kernel = handler.request.headers.get(KERNEL_HEADER, "")
+    handler.extension.presence.note(kernel, entry.name)
+    return entry
+
+
+async def _found(handler: ApiHandler, name: str | None) -> Entry:
     extension = handler.extension
     try:
         return await extension.catalog.find(name)

@@ -108,9 +108,19 @@ class Configuration(HasTraits):
     ).tag(config=True)
 
     idle_unload_minutes = Float(
-        3.0,
+        15.0,
         min=0.0,
-        help="Unload a model after so many minutes without a request; 0 keeps it for ever.",
+        help="""Unload a model after so many minutes without a request. Open notebooks and panels
+        that used it lately count as requests (notebook_keep_minutes). 0: never unload it.""",
+    ).tag(config=True)
+
+    notebook_keep_minutes = Float(
+        60.0,
+        min=0.0,
+        help="""How many minutes after its last use by a notebook or a panel a model stays in
+        memory, as long as that notebook's kernel runs; idle_unload_minutes begin after that. A
+        model that must make room for another one is unloaded earlier. 0: open notebooks do not
+        count.""",
     ).tag(config=True)
 
     warm_up = Bool(

@@ -13,6 +13,7 @@ from mlx_notebook.messages import (
     Embedded,
     Event,
     Generate,
+    Keep,
     Load,
     Loaded,
     ModelOptions,
@@ -142,6 +143,10 @@ class EngineClient:
         """
         command = Pin(id=f"{_PIN}{uuid.uuid4().hex}", model=model, pinned=pinned)
         return await self._answer(command, OWNER, Pinned)
+
+    def keep(self, model: str) -> None:
+        """Count a model as used now, if it is in memory: it is not unloaded as idle."""
+        self._supervisor.send(Keep(model))
 
     async def unload(self, model: str) -> int:
         """Give a model's memory back and return its bytes, 0 where it was not resident.

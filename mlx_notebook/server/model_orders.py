@@ -14,6 +14,7 @@ from mlx_notebook.server.downloads import Download
 from mlx_notebook.server.errors import ApiError, InvalidRequest, NotFound, model_not_found
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.model_list import listed, load_progress
+from mlx_notebook.server.presence import KERNEL_HEADER
 from mlx_notebook.server.settings import ModelSettings
 from mlx_notebook.server.streams import RequestStream
 from mlx_notebook.server.wire import models as wire
@@ -203,6 +204,27 @@ class PinHandler(ApiHandler):
         model = await _known(self, order.model)
         pinned = await self.extension.engine.pin(model, order.pinned)
         self.answer(wire.PinnedModel(model, pinned.pinned))
+
+
+class KeepHandler(ApiHandler):
+    """Tells that a notebook is still open."""
+
+    _track_activity = False
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Count the models that this kernel has used lately as used now.
+
+        The answer names them and says when to ask again; with none it is not worth asking.
+        """
+        extension = self.extension
+        idle = extension.idle_unload_minutes * 60
+        kernel = self.request.headers.get(KERNEL_HEADER, "")
+        models = extension.presence.models(kernel) if idle else []
+        for model in models:
+            extension.engine.keep(model)
+        self.answer(wire.KeptModels(models, idle / 3))
 
 
 class SettingsHandler(ApiHandler):

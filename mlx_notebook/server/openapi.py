@@ -262,6 +262,13 @@ ROUTES = (
         models.PinOrder,
     ),
     Route(
+        "post",
+        "/mlx/models/keep",
+        "Keep the models that this notebook (X-Mlx-Notebook-Kernel) used lately from being idle",
+        (500,),
+        models.KeptModels,
+    ),
+    Route(
         "get",
         "/mlx/models/{model}/settings",
         "Show a model's settings",

@@ -406,3 +406,14 @@ def test_a_model_decodes_on_while_another_reads_long_prompts(
         # Equal time, not one token for each chunk that takes fifty times as long.
         assert end.id == writer or written > 3 * between
         engine.finish(reader, writer)
+
+
+def test_a_model_that_is_kept_is_not_idle(models: dict[str, Path]) -> None:
+    with running(idle_unload_minutes=0.1, warm_up=False) as engine:
+        load(engine, "a", models["a"])
+        load(engine, "b", models["b"])
+        while "b" in names(engine):
+            engine.send(m.Keep("a"))
+            engine.wait(lambda e: isinstance(e, m.Stats))
+        assert names(engine) == {"a"}, "the one that was used before is the one that was kept"
+        engine.wait(lambda e: isinstance(e, m.Stats) and not e.resident, timeout=20)

@@ -2,6 +2,8 @@
 
 import threading
 
+from mlx_notebook.notebook.errors import NoServer
+from mlx_notebook.panels import feed as feed_module
 from mlx_notebook.panels.background import Background
 from mlx_notebook.panels.feed import Feed
 
@@ -16,7 +18,12 @@ class Nobody:
         pass
 
 
-def test_a_panel_may_be_collected_while_another_one_joins():
+def no_server():
+    raise NoServer("none")
+
+
+def test_a_panel_may_be_collected_while_another_one_joins(monkeypatch):
+    monkeypatch.setattr(feed_module, "connect", no_server)
     old, new = Nobody(), Nobody()
 
     class Collecting(Background):

@@ -166,6 +166,13 @@ class PinnedModel(Struct):
     pinned: bool
 
 
+class KeptModels(Struct):
+    """Models that stay in memory for a notebook, which shall ask again after so many seconds."""
+
+    models: list[str]
+    again_seconds: float
+
+
 class CancelledModel(Struct):
     """A download or a load was broken off."""
 

@@ -48,8 +48,8 @@ class Route(msgspec.Struct):
     query: dict[str, dict[str, Any]] = {}
 
 
-_GENERATION = (400, 404, 413, 429, 499, 500, 503, 507)
-_ASKING = (400, 404, 413, 499, 500, 503, 507)
+_GENERATION = (400, 404, 408, 413, 429, 499, 500, 503, 507)
+_ASKING = (400, 404, 408, 413, 499, 500, 503, 507)
 _PAGE: dict[str, dict[str, Any]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 100},
     "order": {"enum": ["asc", "desc"]},
@@ -85,7 +85,7 @@ ROUTES = (
         "post",
         "/v1/chat/completions/{id}",
         "Put other metadata on a stored chat completion",
-        (400, 404, 413, 503),
+        (400, 404, 408, 413, 503),
         stored_completions.StoredCompletion,
         stored_completions.CompletionUpdate,
     ),
@@ -93,7 +93,7 @@ ROUTES = (
         "delete",
         "/v1/chat/completions/{id}",
         "Forget a stored chat completion",
-        (404, 413, 503),
+        (404, 408, 413, 503),
         stored_completions.DeletedCompletion,
     ),
     Route(
@@ -134,7 +134,7 @@ ROUTES = (
         "post",
         "/v1/responses/input_tokens",
         "Count the tokens of a response's input",
-        (400, 404, 413, 499, 500, 503, 507),
+        (400, 404, 408, 413, 499, 500, 503, 507),
         response.InputTokens,
         responses.ResponsesRequest,
     ),
@@ -156,14 +156,14 @@ ROUTES = (
         "delete",
         "/v1/responses/{id}",
         "Forget a response",
-        (404, 413, 503),
+        (404, 408, 413, 503),
         response.DeletedResponse,
     ),
     Route(
         "post",
         "/v1/responses/{id}/cancel",
         "Stop a response that is made in the background",
-        (400, 404, 413, 503),
+        (400, 404, 408, 413, 503),
         response.Response,
     ),
     Route(
@@ -191,7 +191,7 @@ ROUTES = (
         "post",
         "/v1/messages/count_tokens",
         "Count a conversation's tokens (Anthropic's API)",
-        (400, 404, 413, 499, 500, 503, 507),
+        (400, 404, 408, 413, 499, 500, 503, 507),
         anthropic_message.TokensCount,
         anthropic.CountTokensRequest,
         failure=anthropic_message.MessageError,
@@ -223,7 +223,7 @@ ROUTES = (
         "post",
         "/mlx/models/load",
         "Bring a model into memory",
-        (400, 404, 413, 499, 500, 503, 507),
+        (400, 404, 408, 413, 499, 500, 503, 507),
         models.LoadedModel,
         models.LoadOrder,
         models.LoadEvent,
@@ -232,7 +232,7 @@ ROUTES = (
         "post",
         "/mlx/models/unload",
         "Give a model's memory back",
-        (400, 404, 413, 499, 500, 503),
+        (400, 404, 408, 413, 499, 500, 503),
         models.UnloadedModel,
         models.UnloadOrder,
     ),
@@ -240,7 +240,7 @@ ROUTES = (
         "post",
         "/mlx/models/download",
         "Bring a model from Hugging Face onto this machine",
-        (400, 404, 413, 499, 500, 503, 507),
+        (400, 404, 408, 413, 499, 500, 503, 507),
         models.DownloadedModel,
         models.DownloadOrder,
         models.DownloadEvent,
@@ -249,7 +249,7 @@ ROUTES = (
         "post",
         "/mlx/models/cancel",
         "Break off a download or a load",
-        (400, 404, 413),
+        (400, 404, 408, 413),
         models.CancelledModel,
         models.CancelOrder,
     ),
@@ -257,7 +257,7 @@ ROUTES = (
         "post",
         "/mlx/models/pin",
         "Keep a model in memory, or let it go again",
-        (400, 404, 413, 499, 500, 503),
+        (400, 404, 408, 413, 499, 500, 503),
         models.PinnedModel,
         models.PinOrder,
     ),
@@ -279,11 +279,11 @@ ROUTES = (
         "put",
         "/mlx/models/{model}/settings",
         "Keep settings for a model",
-        (400, 404, 413),
+        (400, 404, 408, 413, 503, 507),
         models.SettingsAnswer,
         settings.ModelSettings,
     ),
-    Route("post", "/mlx/cancel/{id}", "Stop a request", (404, 413), status.Cancelled),
+    Route("post", "/mlx/cancel/{id}", "Stop a request", (404, 408, 413), status.Cancelled),
     Route(
         "post",
         "/tokenize",
@@ -318,11 +318,12 @@ _MEANINGS = {
     401: "The token is missing or wrong",
     403: "The server's settings do not allow this",
     404: "There is no such model or request",
+    408: "The body took too long to arrive",
     413: "The body is too large",
     429: "The queue is full; see Retry-After",
     499: "The request was cancelled",
     500: "The server or the engine failed on the request",
-    503: "The engine, the model in it, or Hugging Face cannot be used now",
+    503: "The engine, the model in it, Hugging Face, or the disk cannot be used now",
     507: "There is no room for the model in memory or on the disk",
 }
 

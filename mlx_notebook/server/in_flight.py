@@ -27,6 +27,11 @@ class InFlight:
         """All that is in flight."""
         return list(self._streams.values())
 
+    @property
+    def requests(self) -> list[RequestStream]:
+        """Those that generate, or wait to, and have not ended: no orders about models."""
+        return [stream for stream in self.streams if stream.rows and not stream.ended]
+
     def enter(self, stream: RequestStream) -> None:
         """Take one in."""
         self._streams[stream.id] = stream

@@ -181,8 +181,8 @@ class _Lister:
         limit = self.budget.limit
         if limit is None or need + self._pinned <= limit:
             return None
-        beside = f", of which pinned ones hold {size(self._pinned)}" if self._pinned else ""
+        beside = f", of which pinned models hold {size(self._pinned)}" if self._pinned else ""
         return (
-            f"It needs about {size(need)}, and models may take {size(limit)} on this machine"
+            f"It needs about {size(need)}, but models may take only {size(limit)} on this machine"
             f"{beside}."
         )

@@ -85,9 +85,7 @@ def _requests(supervisor: Supervisor, user: str | None) -> list[wire.RequestStat
     stats = supervisor.telemetry.stats
     live = {request.id: request for request in stats.requests} if stats else {}
     described = []
-    for stream in supervisor.in_flight.streams:
-        if stream.rows == 0 or stream.ended:
-            continue
+    for stream in supervisor.in_flight.requests:
         own = user in (None, stream.owner)
         id = stream.id if own else f"{_OTHERS}{stream.number}"
         if (request := live.get(stream.id)) is not None:

@@ -226,7 +226,7 @@ class Supervisor:
     async def _tick(self) -> None:
         """Once a second: a point of history, and a word to clients that wait for long."""
         while True:
-            self.telemetry.sample(len(self.in_flight.streams))
+            self.telemetry.sample(len(self.in_flight.requests))
             self.in_flight.keep_alive(self.limits.keep_alive)
             await anyio.sleep(1.0)
 

@@ -287,26 +287,28 @@ def test_a_panel_says_that_its_kernel_is_gone(browser, lab, end, told):
     assert axe(page) == []
 
 
-def test_a_notebook_without_its_kernel_shows_a_table_in_the_panels_place(browser, lab):
-    lab.notebook("again.ipynb", "import mlx_notebook\nmlx_notebook.models_panel()")
-    page = browser.open("again.ipynb")
+@pytest.mark.parametrize("front", ["lab", "notebook"])
+def test_a_notebook_without_its_kernel_shows_a_table_in_the_panels_place(browser, lab, front):
+    name = f"again-{front}.ipynb"
+    lab.notebook(name, "import mlx_notebook\nmlx_notebook.models_panel()")
+    page = browser.open(name, front=front)
     run_cell(page)
     table = page.get_by_text("Models, as of the time this cell ran")
     expect(panel(page, "Models")).to_be_visible()
     expect(table).to_be_hidden()
-    wait_for(lambda: saves(page, lab.home / "again.ipynb", page.locator("body")), 20)
+    wait_for(lambda: saves(page, lab.home / name, page.locator("body")), 20)
     page.reload()
     expect(panel(page, "Models").get_by_role("searchbox")).to_be_visible(timeout=60_000)
     expect(table).to_be_hidden()
     shut_down(page)
     page.close()
     browser.expected.append("widget model not found")
-    page = browser.open("again.ipynb")
+    page = browser.open(name, front=front)
     expect(page.get_by_text("Models, as of the time this cell ran")).to_be_visible()
     # Lab looks for the panel's model for some seconds.
     page.wait_for_function("document.body.textContent.includes('model not found')")
     expect(page.get_by_text("model not found")).to_be_hidden()
-    browser.picture(page, "again")
+    browser.picture(page, f"again-{front}")
 
 
 def test_a_replay_goes_on_while_its_page_is_reloaded(browser, lab):

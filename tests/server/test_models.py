@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,10 @@ def test_an_order_to_load_that_waits_for_memory_can_be_cancelled(models_dir: Pat
             assert (short["state"], short["progress"]["done"]) == ("loading", 0)
             assert short["progress"]["total"] > 10_000
             assert server.status()["loading"] == ["short"]
+            # An order is no request: the chart of them says so too.
+            ordered = time.time()
+            wait_for(lambda: server.status()["history"][-1]["time"] > ordered + 1, 20)
+            assert server.status()["history"][-1]["active"] == 0
         finally:
             os.kill(engine, signal.SIGCONT)
         asked.join()

@@ -3,6 +3,7 @@
 import concurrent.futures
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -240,5 +241,6 @@ def test_an_engine_leaves_with_a_server_that_is_killed_while_it_stands_still(
     _, left = psutil.wait_procs([engine], timeout=10)
     for process in left:
         process.kill()
+    shutil.rmtree(server.folder)
     assert not left
     del answers

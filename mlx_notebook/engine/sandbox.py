@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 _IDLE = 2
 _KEPT_BYTES = 256 * 2**20
 _TICK = 0.1
+_LAST_SECONDS = 5.0
 
 
 class TookTooMuch(Exception):
@@ -180,7 +181,7 @@ class _Process:
                     raise TookTooMuch(_memory(task))
             answer: Answer = _DECODER.decode(self._connection.recv_bytes())
         except (EOFError, OSError) as error:
-            status = self._process.wait()
+            status = self._process.wait(_LAST_SECONDS)
             log.warning("a sandbox process ended with status %d", status)
             out_of_time = status == -signal.SIGXCPU
             raise TookTooMuch(_time() if out_of_time else _memory(task)) from error

@@ -48,7 +48,7 @@ from mlx_notebook.messages import ChatPrompt, EngineConfig, Generate, ModelOptio
 log = logging.getLogger(__name__)
 
 _SLICE_BYTES = 256 * 2**20
-_TEMPLATE_CHARACTERS = 2**20
+_TEMPLATE_CHARACTERS = 2**18
 _CONTEXT = 4096
 """Most tokens of a model whose config.json does not tell."""
 _VOCABULARIES = ("tokenizer.*", "vocab.*", "tekken.json", "*.tiktoken", "*.model", "*.py")

@@ -238,7 +238,7 @@ function conversation({ button, ask, tell, model, compose }) {
   const make = ([key, entry]) => {
     if (entry.role === "user") return makeUser(key, entry);
     if (entry.role === "assistant") return makeAnswer();
-    return { el: h("p", { class: "mlx-notice" }, entry.text), update() {} };
+    return { el: h("p", { class: "mlx-change" }, entry.text), update() {} };
   };
   return {
     el: list,
@@ -277,14 +277,40 @@ function sentMessage() {
   };
 }
 
+/** Send a message: it stands at the log's end until the kernel has taken it, and comes back else. */
+async function sendMessage(message, { compose, sent, ask, toEnd }) {
+  let isTaken = false;
+  const taken = () => {
+    isTaken = true;
+    sent.hide();
+  };
+  compose.clear();
+  sent.show(message);
+  toEnd();
+  try {
+    await ask("ask", message, { taken, late: sent.late });
+  } catch (error) {
+    // One that the kernel took and refused comes back with the state.
+    if (!isTaken) compose.restore(message);
+    throw error;
+  } finally {
+    sent.hide();
+  }
+}
+
 /** Keep the end of a log in sight while its content grows, until the person scrolls up. */
 function followEnd(log, content) {
-  let isFollowing = true;
+  let isFollowing = true, before = 0;
   const toEnd = () => {
     isFollowing = true;
     log.scrollTop = log.scrollHeight;
   };
-  log.addEventListener("scroll", () => { isFollowing = log.scrollHeight - log.scrollTop - log.clientHeight < 40; });
+  // Content may have grown since the log was scrolled to its end: only a way up is the person's.
+  log.addEventListener("scroll", () => {
+    const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
+    isFollowing = isAtEnd || (isFollowing && log.scrollTop >= before);
+    before = log.scrollTop;
+  });
   new ResizeObserver(() => isFollowing && toEnd()).observe(content);
   return toEnd;
 }
@@ -295,7 +321,7 @@ function buildChat({ root, button, ask, tell, model }) {
     const isBlind = compose.images.urls().length > 0 && last.models && !(last.seeing ?? []).includes(choice.name());
     say(blind, isBlind ? `${choice.name()} cannot see images: choose another model.` : "");
   };
-  const blind = h("p", { class: "mlx-notice mlx-bad", role: "status" });
+  const blind = h("p", { class: "mlx-change mlx-bad", role: "status" });
   const choice = modelChoice({ ask, tell, changed: () => warn() });
   const compose = composer({ root, tell, changed: () => warn() });
   const { text } = compose;
@@ -310,17 +336,10 @@ function buildChat({ root, button, ask, tell, model }) {
     const message = compose.get();
     if (!message.text.trim() && !message.images.length) return;
     tell("");
-    compose.clear();
-    sent.show(message);
+    if (document.activeElement === send) text.focus();
     log.hidden = false;
     empty.hidden = true;
-    toEnd();
-    if (document.activeElement === send) text.focus();
-    try {
-      await ask("ask", message, { taken: sent.hide, late: sent.late });
-    } finally {
-      sent.hide();
-    }
+    await sendMessage(message, { compose, sent, ask, toEnd });
   }, { kind: "mlx-main" });
   // These buttons go with what they do: the focus must not go with them.
   const halt = button("Stop", async () => { await ask("halt"); text.focus(); });

@@ -2,13 +2,13 @@
 
 import asyncio
 import base64
-import re
 import time
 from collections.abc import Callable
 from typing import Any
 
 from mlx_notebook.notebook import connection
 from mlx_notebook.notebook.answer import Delta
+from mlx_notebook.notebook.approval import shown_call
 from mlx_notebook.notebook.calls import Call
 from mlx_notebook.notebook.chat import AsyncChat
 from mlx_notebook.notebook.errors import Interrupted, NotebookError
@@ -23,8 +23,6 @@ _UPDATE_SECONDS = 0.1
 _MOST_TEMPERATURE = 2.0
 _STATES = {"writing": "being written", "waiting": "waiting for your approval"}
 _SPEAKERS = {"user": "You", "assistant": "Model", "notice": "Notice"}
-# What would hide or reorder a part of a call that a person is asked to allow.
-_HIDDEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
 class InAThread(Tool):
@@ -243,7 +241,7 @@ class ChatPanel(Panel):
         """Wait until the person has pressed a button."""
         future = self._verdicts[call.id] = asyncio.get_running_loop().create_future()
         self._show_call(call)
-        self.change(asking={"id": call.id, "text": _written(call)})
+        self.change(asking={"id": call.id, "text": shown_call(call)})
         try:
             return await future
         finally:
@@ -299,7 +297,7 @@ class ChatPanel(Panel):
     def _show_call(self, call: Call) -> None:
         told = {
             "kind": "call",
-            "text": f"{call.name}(…)" if call.state == "writing" else _written(call),
+            "text": f"{call.name}(…)" if call.state == "writing" else shown_call(call),
             "state": _STATES.get(call.state, call.state),
             "result": call.error if call.error is not None else text_of(call.content),
             "images": [picture["image_url"]["url"] for picture in pictures_of(call.content)],
@@ -354,11 +352,6 @@ def _said(entry: dict[str, Any]) -> str:
     if entry["role"] != "assistant":
         return str(entry["text"])
     return "\n\n".join(b["text"] for b in entry["blocks"].values() if b["kind"] == "text")
-
-
-def _written(call: Call) -> str:
-    """Write a call so that nothing in it is hidden from the person."""
-    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", str(call))
 
 
 def chat_panel(tools: Tools = (), model: str | None = None, **options: Any) -> ChatPanel:

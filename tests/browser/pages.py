@@ -22,6 +22,8 @@ HARMLESS = (
     "(reading 'schema')",
     # Notebook 7 asks for the fonts of formulas where its server has none, in cells too.
     "static/notebook/",
+    # Jupyter's widgets, where a view is replaced while a reloaded page restores them.
+    "(reading 'processLuminoMessage')",
     # A page that is left while it loads.
     "net::ERR_ABORTED",
     # Of Lab's own workspace and of its extension manager, which a server without network lacks.

@@ -281,6 +281,8 @@ def test_the_chat_follows_the_model_that_its_user_chose_and_no_other(browser, la
     expect(models).to_have_value("tiny-chat")
     says(chat, message, "Hello", answers=3)
     expect(chat.get_by_text(re.compile(r"^tiny-chat · "))).to_have_count(2)
+    # The log shows its end.
+    expect(chat.get_by_role("button", name="Regenerate", exact=True)).to_be_in_viewport()
     browser.picture(page, "chat-follow", of=chat)
 
 

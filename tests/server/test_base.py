@@ -90,7 +90,7 @@ def test_a_foreign_host_name_is_refused(server: RunningServer) -> None:
     assert code_of(response) == "host_not_allowed"
 
 
-@pytest.mark.parametrize("path", ["v1", "v1/nonesuch", "v1/chat/completions/x", "mlx/nonesuch"])
+@pytest.mark.parametrize("path", ["v1", "v1/nonesuch", "v1/chat/nonesuch", "mlx/nonesuch"])
 def test_an_unknown_route_is_told_in_the_apis_words(server: RunningServer, path: str) -> None:
     for method in ("GET", "POST", "PUT", "DELETE"):
         response = server.client.request(method, path)
@@ -102,7 +102,8 @@ def test_an_unknown_route_is_told_in_the_apis_words(server: RunningServer, path:
 def test_a_method_that_a_route_does_not_take_is_told(
     server: RunningServer, method: str, path: str
 ) -> None:
-    for wrong in {"GET", "POST", "PUT", "PATCH", "DELETE"} - {method}:
+    taken = {"GET", "POST"} if path == "v1/chat/completions" else {method}
+    for wrong in {"GET", "POST", "PUT", "PATCH", "DELETE"} - taken:
         response = server.client.request(wrong, path)
         if response.status_code == 404:  # v1/models/{id} of `mlx/models/load` and the like
             continue

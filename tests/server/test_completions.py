@@ -150,7 +150,7 @@ def test_an_answer_takes_the_shape_that_is_asked(client: openai.OpenAI) -> None:
         ({"prompt": "a", "suffix": "b"}, "suffix"),
         ({"prompt": "a", "logprobs": 50}, "logprobs"),
         ({"prompt": "a", "max_tokens": -1}, "max_tokens"),
-        ({"prompt": "a", "guided_regex": "(("}, "structured_outputs"),
+        ({"prompt": "a", "guided_regex": "(("}, "guided_regex"),
     ],
 )
 def test_what_cannot_be_done_is_refused_by_name(

@@ -176,7 +176,7 @@ def test_settings_about_loading_say_that_the_next_request_loads_the_model_anew(
     ("settings", "param", "said"),
     [
         ({"temprature": 1}, None, "temprature"),
-        ({"temperature": 9}, "temperature", "<= 2"),
+        ({"temperature": 9}, "temperature", "at most 2"),
         ({"kv_bits": 5}, "kv_bits", "5"),
         ({"trust_remote_code": True}, "trust_remote_code", "configuration"),
         ({"draft": "nonesuch"}, None, "draft model 'nonesuch' is not here"),

@@ -15,6 +15,8 @@ T = TypeVar("T")
 # msgspec ends its messages with the place: "... - at `$.messages[3].content`".
 _PLACE = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
+_BOUND = re.compile(r"expected `(?:int|float)` (?P<sign>[<>]=?) (?P<limit>-?[\d.]+)")
+_COMPARED = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}
 # To find the place of a fault everything is built, so it is looked for in bodies of up to so many
 # bytes: a tenth of a second.
 _LARGEST_SEARCHED = 128 * 1024
@@ -68,8 +70,13 @@ def _invalid_value(message: str, below: str = "") -> InvalidRequest:
         return InvalidRequest(f"The request needs '{path}'.", param=path, code="missing_parameter")
     what = what[0].lower() + what[1:]
     if not path:
-        return InvalidRequest(f"The body is not right: {what}.", code="invalid_type")
-    return InvalidRequest(f"'{path}' is not right: {what}.", param=path, code="invalid_value")
+        return InvalidRequest(f"The body is not valid: {what}.", code="invalid_type")
+    if bound := _BOUND.fullmatch(what):
+        limit = bound["limit"].removesuffix(".0")
+        said = f"'{path}' must be {_COMPARED[bound['sign']]} {limit}."
+    else:
+        said = f"'{path}' is not valid: {what}."
+    return InvalidRequest(said, param=path, code="invalid_value")
 
 
 def _explain_malformed(body: Body, error: Exception) -> NoReturn:
@@ -85,7 +92,7 @@ def _explain_malformed(body: Body, error: Exception) -> NoReturn:
 def _refuse_large_integer(body: Body) -> NoReturn:
     _refuse_unusable(body)
     raise InvalidRequest(
-        f"The body is not right: the number {body.large_integer} does not fit 64 bits.",
+        f"The body is not valid: the number {body.large_integer} does not fit 64 bits.",
         code="invalid_value",
     )
 
@@ -100,7 +107,7 @@ def _refuse_unusable(body: Body) -> None:
         return
     if found:
         path, why = found
-        raise InvalidRequest(f"'{path}' is not right: {why}.", param=path, code="invalid_value")
+        raise InvalidRequest(f"'{path}' is not valid: {why}.", param=path, code="invalid_value")
 
 
 def _unusable(value: Any, path: str) -> tuple[str, str] | None:

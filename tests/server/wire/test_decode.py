@@ -1,3 +1,5 @@
+from typing import Annotated
+
 import msgspec
 import pytest
 
@@ -12,6 +14,8 @@ class Inner(msgspec.Struct):
 class Outer(msgspec.Struct):
     items: list[Inner]
     number: float = 0.0
+    share: Annotated[float, msgspec.Meta(ge=0.0, le=2.5)] = 0.0
+    count: Annotated[int, msgspec.Meta(ge=1, le=2147483647)] = 1
 
 
 DECODER = msgspec.json.Decoder(Outer)
@@ -27,6 +31,9 @@ DECODER = msgspec.json.Decoder(Outer)
         ('{"items": [], "number": NaN}', "number", "not a finite number"),
         ('{"items": [], "number": -Infinity}', "number", "not a finite number"),
         ('{"items": [], "x": 100000000000000000000}', "x", "64 bits"),
+        ('{"items": [], "share": 9}', "share", "'share' must be at most 2.5\\."),
+        ('{"items": [], "share": -1}', "share", "'share' must be at least 0\\."),
+        ('{"items": [], "count": 9999999999}', "count", "'count' must be at most 2147483647\\."),
         ("[1]", None, "expected `object`, got `array`"),
         ("{", None, "not JSON"),
         ("  ", None, "empty"),

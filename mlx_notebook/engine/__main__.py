@@ -127,7 +127,17 @@ class Engine:
         self._server.send(frame, copy=False)
 
     def _own_mlx(self, ready: threading.Event) -> None:
-        """The thread that does all MLX work. It imports MLX, since streams belong to threads."""
+        """The thread that does all MLX work."""
+        try:
+            self._schedule(ready)
+            self._stopped = True
+        except BaseException:
+            log.exception("the engine failed")
+        finally:
+            ready.set()
+
+    def _schedule(self, ready: threading.Event) -> None:
+        """Import MLX, whose streams belong to threads, and run the scheduler to its end."""
         import mlx.core as mx
 
         with kept_limit():
@@ -140,16 +150,10 @@ class Engine:
         def send(events: list[Event]) -> None:
             frames.send(encoder.encode(Frame(events)), copy=False)
 
-        try:
-            self._scheduler = Scheduler(self._settings, send, self._activity)
-            ready.set()
-            send([Ready(os.getpid(), str(mx.default_device()), _versions())])
-            self._scheduler.run()
-            self._stopped = True
-        except BaseException:
-            log.exception("the engine failed")
-        finally:
-            ready.set()
+        self._scheduler = Scheduler(self._settings, send, self._activity)
+        ready.set()
+        send([Ready(os.getpid(), str(mx.default_device()), _versions())])
+        self._scheduler.run()
 
     def _orphaned(self) -> None:
         """The server is gone, however it died: leave, and leave nothing behind."""

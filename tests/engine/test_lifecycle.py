@@ -127,6 +127,17 @@ def test_shutdown_ends_the_process(model: Path) -> None:
     assert engine.stop() == 0
 
 
+def test_an_engine_whose_imports_fail_ends_though_a_command_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mlx_lm.py").write_text("raise ImportError('not today')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with running() as engine:
+        engine.start("random", tmp_path, "hi")
+        assert engine.process.wait(60) == 1
+        assert "not today" in engine.log.read_text()
+
+
 def test_a_command_that_is_none_ends_the_process_and_leaves_nobody_waiting(model: Path) -> None:
     with running() as engine:
         engine.wait(lambda e: isinstance(e, m.Ready))

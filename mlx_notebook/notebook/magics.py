@@ -69,13 +69,13 @@ class MlxMagics(Magics):
             chat.reset(system=True)
         kept, before = (chat.model, chat.system, chat.tools), chat.last
         names_before = self._tools.get(thread, [])
-        chat.tools, self._tools[thread] = tools, names
-        if options.model is not None:
-            chat.model = fill(options.model, shell.ev)
-        if options.system is not None:
-            chat.system = fill(options.system, shell.ev) or None
         shown = _view(options)
         try:
+            chat.tools, self._tools[thread] = tools, names
+            if options.model is not None:
+                chat.model = fill(options.model, shell.ev)
+            if options.system is not None:
+                chat.system = fill(options.system, shell.ev) or None
             if options.resume:
                 answer = chat.resume(show=shown, **options.settings())
             else:

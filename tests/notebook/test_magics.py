@@ -126,6 +126,7 @@ def test_a_seed_repeats_a_random_answer(kernel):
         ("%%chat -t 9\nHello", "BadMagic", "temperature must be between 0 and 2; you gave 9"),
         ("%%chat --image nope\nHello", "BadMagic", "'nope' is neither a variable nor a file"),
         ("%%chat\n{{ nothing }}", "UnfilledTemplate", "NameError: name 'nothing'"),
+        ("%%chat -m x -s {{ nothing }}\nHello", "UnfilledTemplate", "NameError"),
         ("%%chat\n  ", "BadMagic", "The prompt is empty"),
         ("%mlx dance", "BadMagic", "no subcommand 'dance'"),
         ("%mlx load no-such-model", "ModelNotFound", "no-such-model"),

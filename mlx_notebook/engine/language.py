@@ -212,7 +212,13 @@ class Language:
                     hold=free,
                 )
             return Reader(
-                dialect, tools, reasoning, thinking=thinking, stop=sampling.stop, hold=free
+                dialect,
+                tools,
+                reasoning,
+                thinking=thinking,
+                stop=sampling.stop,
+                hold=free,
+                demanded=tools is not None and command.tool_choice.mode == "required",
             )
 
         end = (*(() if sampling.ignore_eos else self._end), *sampling.stop_token_ids)

@@ -106,13 +106,13 @@ def run(reader: TextReader, *texts: str, cut: bool = False) -> list[Event]:
 def accounted(events: list[Event]) -> str:
     """The text that events account for, in order."""
     out = []
-    for event in events:
+    for event, after in zip(events, [*events[1:], None], strict=False):
         match event:
             case Content(text):
                 out.append(text)
             case CallEnd(_, call):
                 out.append(call.raw)
-            case CallFailed(raw, _, index, truncated) if truncated and index is not None:
+            case CallFailed(raw) if not isinstance(after, Content):
                 out.append(raw)
     return "".join(out)
 
@@ -229,6 +229,21 @@ def test_a_call_cut_off_by_the_token_limit_keeps_what_was_sent(name: str) -> Non
     assert failed.truncated
     assert failed.index == 0
     assert "Zürich" in failed.raw
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_call_that_is_cut_before_its_name_is_no_content(name: str) -> None:
+    text = registry.get(name).write([WEATHER])
+    for at in range(1, text.index("get_weather") + 4):
+        demanded = {} if name == "harmony" else {"demanded": True}
+        events = run(reader(name, **demanded), text[:at], cut=True)
+        assert content(events) == "", text[:at]
+
+
+@pytest.mark.parametrize("name", ["llama", "llama_pythonic"])
+def test_an_answer_that_only_looks_like_a_call_keeps_its_beginning(name: str) -> None:
+    text = {"llama": '{"city": "Rom', "llama_pythonic": "[1, 2"}[name]
+    assert content(run(reader(name, hold=True), text, cut=True)) == text
 
 
 @pytest.mark.parametrize("name", MARKED)

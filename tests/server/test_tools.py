@@ -285,6 +285,23 @@ def test_an_agents_turns_go_back_and_are_found_in_the_cache(
         ask(client, messages=[*messages, {"role": "tool", "tool_call_id": "stray", "content": ""}])
 
 
+@pytest.mark.parametrize("most", [1, 3, 6])
+def test_a_call_that_is_cut_before_its_name_leaves_no_markup(
+    client: openai.OpenAI, most: int
+) -> None:
+    answer = ask(client, tools=[CLOCK], tool_choice="required", max_tokens=most)
+    (choice,) = answer.choices
+    assert choice.finish_reason == "length"
+    assert not choice.message.content
+
+
+def test_a_function_that_is_named_is_called_once(client: openai.OpenAI) -> None:
+    now: Any = {"type": "function", "function": {"name": "now"}}
+    for seed in range(4):
+        answer = ask(client, tools=[now], tool_choice=now, temperature=1.5, seed=seed)
+        assert [call.function.name for call in answer.choices[0].message.tool_calls] == ["now"]
+
+
 IMPOSSIBLE = [
     ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"$ref": "#"}}}}, "no"),
     ({"structured_outputs": {"regex": r"[^\s\S]"}}, "no text fulfils it"),

@@ -49,7 +49,7 @@ class CallFailed(msgspec.Struct, frozen=True):
 
     `raw` is the model's text and `reason` one sentence. `index` is set when `CallStart` had been
     sent for it. `truncated` says that the text merely ended too early. The same text follows as
-    `Content`, except where a started call was cut off.
+    `Content`, except where a call was cut off.
     """
 
     raw: str

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from mlx_notebook.engine.grammar.lark import Rules
 from mlx_notebook.engine.grammar.literals import Literals, Syntax
+from mlx_notebook.engine.parsers import json_calls
 from mlx_notebook.engine.parsers.dialect import Dialect, Layout, Start
 from mlx_notebook.engine.parsers.events import Malformed
 from mlx_notebook.engine.parsers.json_calls import load
@@ -26,7 +27,9 @@ class Gemma4(Dialect):
     def region(self, source: Source) -> Parsing[None]:
         """Parse the calls of a region, of which there should be one."""
         while True:
-            yield from source.space()
+            if (yield from source.space()):
+                # What stands before a call is no part of it.
+                yield from source.until("call:", self.layout.close, keep=True)
             if (yield from source.accept(self.layout.close)) is not None:
                 return
             if (yield from source.at_end()):
@@ -71,6 +74,11 @@ class Gemma4(Dialect):
             yield from source.space()
             yield from source.expect(":")
             return key
+        if (yield from source.peek()) == '"':
+            key = yield from json_calls.string(source)
+            yield from source.space()
+            yield from source.expect(":")
+            return key
         key, _ = yield from source.until(":")
         if not key.strip() or any(mark in key for mark in "{},"):
             raise Malformed(f"Expected a parameter's name and found {key[:40]!r}.")
@@ -81,6 +89,8 @@ class Gemma4(Dialect):
         if (yield from source.accept(self.string_mark)) is not None:
             text, _ = yield from source.until(self.string_mark)
             return text
+        if mark == '"':
+            return (yield from json_calls.string(source))
         if mark == "[":
             return (yield from self._list(source, root))
         if mark == "{":

@@ -5,7 +5,7 @@ Source: https://ai.google.dev/gemma/docs/capabilities/function-calling and Gemma
 
 from mlx_notebook.engine.parsers import python_calls
 from mlx_notebook.engine.parsers.dialect import Layout, Start
-from mlx_notebook.engine.parsers.events import Malformed
+from mlx_notebook.engine.parsers.events import Malformed, Truncated
 from mlx_notebook.engine.parsers.python_calls import PythonCalls
 from mlx_notebook.engine.parsers.source import Parsing, Source
 
@@ -25,7 +25,11 @@ class GemmaCode(PythonCalls):
         count = 0
         while True:
             mark = yield from source.space()
-            if not mark or (yield from source.accept(_FENCE)) is not None:
+            if not mark:
+                if not count:
+                    raise Truncated("The tool_code block ends before a call.")
+                break
+            if (yield from source.accept(_FENCE)) is not None:
                 break
             if mark == "#":
                 yield from source.until("\n", _FENCE, keep=True)

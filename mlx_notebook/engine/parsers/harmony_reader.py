@@ -79,8 +79,10 @@ class HarmonyReader:
             self._send(pending, events)
         elif _TO_FUNCTION.search(pending) and self._dialect is not None:
             reason = "The text ends in the header of a call."
-            events += [CallFailed(pending, reason, truncated=True), Content(pending)]
-        elif pending and not pending.lstrip().startswith("<|"):
+            events.append(CallFailed(pending, reason, truncated=True))
+            if not cut:
+                events.append(Content(pending))
+        elif pending and not (pending.lstrip().startswith("<|") or (cut and pending == "<")):
             events.append(Content(pending))
         return events
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlx_notebook.engine.parsers.events import Malformed, Truncated
 from mlx_notebook.engine.parsers.source import Parsing, Source
-from mlx_notebook.engine.parsers.values import dumps
+from mlx_notebook.engine.parsers.values import dumps, python_literal
 
 _STRUCTURE = re.compile(r'["{}\[\]]')
 _STRING_STOP = re.compile(r'["\\]')
@@ -93,6 +93,18 @@ def _no_constant(name: str) -> None:
     raise ValueError(f"{name} is not a JSON value")
 
 
+def json_text(text: str) -> str:
+    """Return JSON text as it is and a Python literal as JSON; raises Malformed for others."""
+    try:
+        load(text)
+    except Malformed as error:
+        try:
+            return dumps(python_literal(text))
+        except Malformed:
+            raise error from None
+    return text
+
+
 def string(source: Source) -> Parsing[str]:
     """Read one JSON string and return what it says."""
     if (yield from source.space()) != '"':
@@ -110,7 +122,13 @@ def arguments(source: Source) -> Parsing[None]:
     """
     first = yield from source.space()
     if first == "{":
-        yield from value(source, source.arguments)
+        try:
+            yield from value(source, source.arguments)
+        except Malformed:
+            # Models trained on Python write dictionaries.
+            if not source.can_replace:
+                raise
+            source.replace(json_text(source.given))
         return
     if not first or first in ",}])":
         source.arguments("{}")
@@ -122,7 +140,7 @@ def _object(text: str) -> str:
     """Return arguments that came as another value than an object as an object's text."""
     found = load(text)
     if isinstance(found, str):
-        text = found.strip() or "{}"
+        text = json_text(found.strip() or "{}")
         found = load(text)
     if found is None:
         return "{}"
@@ -135,8 +153,17 @@ def call(source: Source) -> Parsing[None]:
     """Read one object such as `{"name": "f", "arguments": {...}}` as a call.
 
     The keys may come in any order, others are passed over, and the call may stand under
-    "function", as in OpenAI's own shape.
+    "function", "tool" or "name", as in OpenAI's own shape.
     """
+    done = yield from _members(source)
+    if source.started is None:
+        raise Malformed("The JSON object names no function.")
+    if not done:
+        source.arguments("{}")
+
+
+def _members(source: Source) -> Parsing[bool]:
+    """Read an object that names a call; say whether it brought arguments."""
     yield from source.expect("{")
     early: str | None = None
     done = False
@@ -144,7 +171,7 @@ def call(source: Source) -> Parsing[None]:
         mark = yield from source.space()
         if mark == "}":
             source.pos += 1
-            break
+            return done
         if mark == ",":
             source.pos += 1
             continue
@@ -152,13 +179,13 @@ def call(source: Source) -> Parsing[None]:
         yield from source.space()
         yield from source.expect(":")
         mark = yield from source.space()
-        if key == "function" and mark == "{" and source.started is None:
-            yield from call(source)
-            yield from _close(source)
-            return
-        if key in (*NAME_KEYS, "function") and source.started is None and mark == '"':
-            source.start((yield from string(source)))
-            if early is not None:
+        naming = source.started is None and key in (*NAME_KEYS, "function", "tool")
+        if naming and mark in ("{", '"'):
+            if mark == "{":
+                done = yield from _members(source)
+            else:
+                source.start((yield from string(source)))
+            if early is not None and not done and source.started is not None:
                 source.arguments(_object(early))
                 done = True
         elif key in ARGUMENT_KEYS and not done:
@@ -169,26 +196,6 @@ def call(source: Source) -> Parsing[None]:
                 done = True
         else:
             yield from value(source)
-    if source.started is None:
-        raise Malformed("The JSON object names no function.")
-    if not done:
-        source.arguments("{}")
-
-
-def _close(source: Source) -> Parsing[None]:
-    """Pass over what remains of an object whose call has been read."""
-    while True:
-        mark = yield from source.space()
-        if mark == "}":
-            source.pos += 1
-            return
-        if mark == ",":
-            source.pos += 1
-            continue
-        yield from string(source)
-        yield from source.space()
-        yield from source.expect(":")
-        yield from value(source)
 
 
 def calls(source: Source, close: str = "]") -> Parsing[None]:

@@ -35,12 +35,12 @@ class KimiK2(Dialect):
             mark = yield from source.space()
             if not mark or (yield from source.accept(self.layout.close)) is not None:
                 return
-            yield from source.expect(_BEGIN)
+            yield from source.accept(_BEGIN)  # a single call may stand without its marks
             head, _ = yield from source.until(_ARGUMENTS)
             source.start(re.sub(r":\d+$", "", head.strip().removeprefix("functions.")))
             yield from json_calls.arguments(source)
             if (yield from source.space()):
-                yield from source.expect(_END)
+                yield from source.accept(_END)
             source.end()
 
     def write_call(self, name: str, arguments: str) -> str:

@@ -3,6 +3,8 @@
 Source: https://github.com/mistralai/mistral-common (tokenizers v3 to v13).
 """
 
+import re
+
 from mlx_notebook.engine.grammar.lark import Rules
 from mlx_notebook.engine.grammar.schemas import constrain_arguments
 from mlx_notebook.engine.parsers import json_calls
@@ -12,6 +14,8 @@ from mlx_notebook.engine.parsers.source import Parsing, Source
 from mlx_notebook.engine.parsers.tools import Function
 
 _MARKER = "[TOOL_CALLS]"
+_HEADER = re.compile(r"\s*[\w-]+\s*\[ARGS\]")
+_HEADER_BEGUN = re.compile(r"\s*([\w-]+\s*(\[(A(R(GS?)?)?)?)?)?\Z")
 
 
 def _region(source: Source) -> Parsing[None]:
@@ -31,12 +35,24 @@ def _region(source: Source) -> Parsing[None]:
             source.start(name.strip())
             yield from json_calls.arguments(source)
         source.end()
+        if (yield from _header_follows(source)):
+            mark = yield from source.space()
+            continue
         if (yield from source.ahead()) not in ("[", ","):
             return
         yield from source.space()
         if (yield from source.accept(_MARKER, ",")) is None:
             return
         mark = yield from source.space()
+
+
+def _header_follows(source: Source) -> Parsing[bool]:
+    """Say whether another `name[ARGS]` comes next, without its marker; reads nothing."""
+    while _HEADER.match(source.rest) is None:
+        if source.closed or _HEADER_BEGUN.match(source.rest) is None:
+            return False
+        yield
+    return True
 
 
 class Mistral(Dialect):

@@ -18,10 +18,11 @@ _KEYWORD = re.compile(r"\s*([^\W\d][\w\-]*)\s*=(?!=)")
 _TRIPLE = ('"""', "'''")
 
 
-def call(source: Source, prefixes: Sequence[str] = ()) -> Parsing[None]:
+def call(source: Source, prefixes: Sequence[str] = (), bare: bool = False) -> Parsing[None]:
     """Read one call `name(...)` and send its arguments one after the other.
 
-    `prefixes` are objects that models call functions on, such as `default_api.`.
+    `prefixes` are objects that models call functions on, such as `default_api.`. With `bare`,
+    words without quotation marks are strings.
     Raises Malformed for anything else than literals as arguments.
     """
     head, _ = yield from source.until("(")
@@ -39,7 +40,7 @@ def call(source: Source, prefixes: Sequence[str] = ()) -> Parsing[None]:
             key, literal = _split(text, positions, seen, function)
             if key in seen:
                 raise Malformed(f"The argument {key!r} is given twice.")
-            value = _value(literal, key, function)
+            value = _value(literal, key, function, bare)
             source.arguments(("{" if not seen else ", ") + f"{dumps(key)}: {dumps(value)}")
             seen.add(key)
         if mark == ")":
@@ -67,12 +68,14 @@ def _declared(key: str, function: Function) -> str:
     return next((name for name in function.properties if python_name(name) == key), key)
 
 
-def _value(literal: str, key: str, function: Function) -> Any:
+def _value(literal: str, key: str, function: Function, bare: bool) -> Any:
     schema = function.properties.get(key)
     root = function.parameters
     try:
         value = python_literal(literal)
     except Malformed:
+        if bare and not set(literal) & set("()[]{}\"'"):
+            return literal
         # A bare 02134 or 2024-05-01 is no literal, but it is a string where one is declared.
         if "string" in types_of(schema, root) and re.fullmatch(r"\d[\w.:+\-/ ]*", literal):
             return literal

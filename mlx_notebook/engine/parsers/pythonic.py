@@ -20,6 +20,9 @@ class Pythonic(PythonCalls):
 
     def region(self, source: Source) -> Parsing[None]:
         """Parse the list and the end mark after it."""
+        close = self.layout.close.removeprefix("]")
+        if close:  # what stands before the list is no part of it
+            yield from source.until("[", close, keep=True)
         yield from source.space()
         yield from source.expect("[")
         while True:
@@ -29,10 +32,9 @@ class Pythonic(PythonCalls):
             if mark == ",":
                 source.pos += 1
                 continue
-            yield from python_calls.call(source)
+            yield from python_calls.call(source, bare=True)
             source.end()
         yield from source.expect("]")
-        close = self.layout.close.removeprefix("]")
         if close and (yield from source.space()):
             yield from source.expect(close)
 

@@ -5,7 +5,9 @@ Sources: the chat templates of these models; mlx-lm's parsers for the first four
 
 from typing import ClassVar
 
+from mlx_notebook.engine.parsers import json_calls, plain_calls
 from mlx_notebook.engine.parsers.dialect import Layout, Start
+from mlx_notebook.engine.parsers.source import Parsing, Source
 from mlx_notebook.engine.parsers.tags import Tags
 
 
@@ -40,6 +42,26 @@ class GLM(Tags):
     key_open, key_close = "<arg_key>", "</arg_key>"
     value_open, value_close = "<arg_value>", "</arg_value>"
     call_close = ""
+
+    def _call(self, source: Source) -> Parsing[None]:
+        """Parse a call in tags, or in one of the other forms that these models fall back to."""
+        if (yield from source.space()) == "{":
+            yield from json_calls.call(source)
+            return
+        close = self.layout.close.strip()
+        text, mark = yield from source.until(self.key_open, close, keep=True)
+        if mark == close and text.split()[1:]:
+            plain_calls.read(source, text)
+            return
+        source.pos -= len(text)
+        yield from super()._call(source)
+
+    def region(self, source: Source) -> Parsing[None]:
+        """Parse one call, or a list of them as JSON."""
+        if (yield from source.space()) == "[":
+            source.pos += 1
+            yield from json_calls.calls(source)
+        yield from super().region(source)
 
 
 class LongCat(GLM):

@@ -46,12 +46,21 @@ class CallReader:
     """One call region: runs a dialect's parser over pieces of text.
 
     With `hold`, the events of a call go out when the call is complete and not before, so that a
-    call that fails leaves no trace but its text.
+    call that fails leaves no trace but its text. Text that is cut off before it names a function is
+    no content either, if it is `sure` to have been a call.
     """
 
     def __init__(
-        self, dialect: Dialect, tools: Tools, opening: str, index: int, hold: bool
+        self,
+        dialect: Dialect,
+        tools: Tools,
+        opening: str,
+        index: int,
+        hold: bool,
+        *,
+        sure: bool = True,
     ) -> None:
+        self._sure = sure
         self._source = Source(tools, opening, index)
         self._parser: Parsing[None] = dialect.region(self._source)
         self._close = dialect.layout.close
@@ -92,7 +101,8 @@ class CallReader:
             self.done = True
         except ParseError as error:
             self.done = True
-            cut_off = cut and isinstance(error, Truncated) and source.started is not None
+            named = source.started is not None
+            cut_off = cut and isinstance(error, Truncated) and (named or self._sure)
             failure = self._failure(error, cut_off)
         return self._release(partly=cut_off) + failure
 
@@ -168,6 +178,10 @@ class Reader:
         Keep each call back until it is complete. For rows whose calls no grammar constrains:
         there a call may turn out to be broken, and events cannot be taken back.
 
+    demanded
+        Whether the answer must be a call, so that what is cut off before its mark is complete is
+        markup.
+
     White space next to a mark belongs to the mark and is dropped. A call marker inside the
     thinking ends it, since models forget to.
     """
@@ -181,7 +195,9 @@ class Reader:
         thinking: bool = False,
         stop: Sequence[str] = (),
         hold: bool = False,
+        demanded: bool = False,
     ) -> None:
+        self._demanded = demanded
         self._dialect = dialect
         self._tools = tools if tools is not None else Tools()
         self._reasoning = reasoning
@@ -225,7 +241,11 @@ class Reader:
             self._trim = not _failed(events)
             self._pending = call.rest
         pending, self._pending = self._pending, ""
-        self._send(pending, events)
+        if pending and cut and self._demanded and not self.thinking:
+            reason = "The text ends in the mark of a call."
+            events.append(CallFailed(pending, reason, truncated=True))
+        else:
+            self._send(pending, events)
         space, self._space = self._space, ""
         if space and not self._trim and not self.thinking:
             events.append(Content(space))
@@ -301,7 +321,10 @@ class Reader:
     def _open(self, start: Start) -> None:
         assert self._dialect is not None
         opening = "" if start.kept else start.text
-        self._call = CallReader(self._dialect, self._tools, opening, self._index, self._hold)
+        sure = self._demanded or not start.first
+        self._call = CallReader(
+            self._dialect, self._tools, opening, self._index, self._hold, sure=sure
+        )
         self._first = False
         self._space = ""
 

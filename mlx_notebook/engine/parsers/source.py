@@ -182,6 +182,26 @@ class Source:
         else:
             self.events.append(CallArguments(self.index, text))
 
+    @property
+    def given(self) -> str:
+        """The text of the arguments so far."""
+        return "".join(self._arguments)
+
+    @property
+    def can_replace(self) -> bool:
+        """Whether nothing of the call that was begun has gone out yet."""
+        return any(isinstance(e, CallStart) and e.index == self.index for e in self.events)
+
+    def replace(self, text: str) -> None:
+        """Take `text` for the arguments in place of what was sent of them; see `can_replace`."""
+        self.events = [
+            event
+            for event in self.events
+            if not (isinstance(event, CallArguments) and event.index == self.index)
+        ]
+        self._arguments = []
+        self.arguments(text)
+
     def end(self) -> None:
         """End the call that was begun; what was read so far is its raw text."""
         assert self.started is not None

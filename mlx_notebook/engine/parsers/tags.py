@@ -32,12 +32,17 @@ class Tags(Dialect):
 
     def region(self, source: Source) -> Parsing[None]:
         """Parse the calls of a region: one, or as many as stand in it."""
+        count = 0
         while True:
             mark = yield from source.space()
+            if self.name_open and (self.layout.nested or not count):
+                # Some models say in the region what they are about to do.
+                yield from source.until(_bare(self.name_open), self.layout.close.strip(), keep=True)
             if (yield from self._closed(source, mark)):
                 return
             yield from self._call(source)
             source.end()
+            count += 1
 
     def _closed(self, source: Source, mark: str) -> Parsing[bool]:
         """Read the region's end marker if it comes next; the end of the text is one too."""
@@ -48,8 +53,10 @@ class Tags(Dialect):
 
     def _call(self, source: Source) -> Parsing[None]:
         if self.name_open:
-            yield from source.expect(self.name_open)
-            name, _ = yield from source.until(self.name_close)
+            yield from source.expect(_bare(self.name_open))
+            # Some models forget the bracket.
+            name, mark = yield from source.until(_bare(self.name_close), "\n", "<", keep=True)
+            source.pos += len(mark) if mark == _bare(self.name_close) else 0
         else:
             close = self.call_close or self.layout.close.strip()
             name, _ = yield from source.until(self.key_open, close, keep=True)
@@ -57,12 +64,13 @@ class Tags(Dialect):
         count = 0
         while True:
             yield from source.space()
-            found = yield from source.accept(self.key_open, *self._call_ends())
-            if found != self.key_open:
+            found = yield from source.accept(_bare(self.key_open), *self._call_ends())
+            if found != _bare(self.key_open):
                 if found is None:
                     yield from source.expect(self.key_open)
                 break
-            key, _ = yield from source.until(self.key_close)
+            key, _ = yield from source.until(_bare(self.key_close))
+            key = key.strip().removeprefix('"')
             source.arguments(("{" if count == 0 else ", ") + dumps(self._key(key)) + ": ")
             count += 1
             yield from self._value(source, function, key)
@@ -165,6 +173,11 @@ class Tags(Dialect):
         # The first closing tag ends the value, on a line of its own or not, as it does in parsing.
         tail = ending.partition(self.value_close)[2]
         return f"{rules.until(self.value_close)} {rules.text(tail)}"
+
+
+def _bare(mark: str) -> str:
+    """Return a mark without the quotation mark that templates write there, and models may not."""
+    return mark.strip('"')
 
 
 def _definitions(function: Function) -> dict[str, Any]:

@@ -48,7 +48,8 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
     together may take, in bytes (`None`: a share of the machine's), `max_resident` how many there
     may be (0: any number); a model that waits for memory lets later requests of those in its way
     go first for `swap_patience` seconds. `prefix_disk_path` is the folder where computed prompts
-    outlive the engine, `prefix_disk_bytes` what they may take (0: nothing).
+    outlive the engine, `prefix_disk_bytes` what they may take (0: nothing). `sandbox_seconds` is
+    the processor time that rendering a chat template or decoding an image may take.
     """
 
     max_batch: int = 32
@@ -62,6 +63,7 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
     prefix_cache_bytes: int | None = None
     prefix_disk_path: str | None = None
     prefix_disk_bytes: int = 0
+    sandbox_seconds: int = 10
     warm_up: bool = True
     log_level: str = "INFO"
 

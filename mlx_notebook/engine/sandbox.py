@@ -26,7 +26,6 @@ from mlx_notebook.engine.errors import (
 from mlx_notebook.engine.pictures import refused
 from mlx_notebook.engine.sandbox_process import (
     MEMORY,
-    SECONDS,
     Answer,
     DecodeImage,
     Pixels,
@@ -39,6 +38,7 @@ from mlx_notebook.messages import Picture
 
 log = logging.getLogger(__name__)
 
+_MODULE = "mlx_notebook.engine.sandbox_process"
 _IDLE = 2
 _KEPT_BYTES = 256 * 2**20
 _TICK = 0.1
@@ -53,9 +53,15 @@ class Sandbox:
     """Processes for tasks; those that are done with one take the next.
 
     `_IDLE` of them are kept, and started when first needed.
+
+    Attributes
+    ----------
+    seconds
+        Processor time that a task may take.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: int = 10) -> None:
+        self.seconds = seconds
         self._idle: list[_Process] = []
         self._lock = threading.Lock()
 
@@ -89,7 +95,7 @@ class Sandbox:
                 if process.alive:
                     return process
                 process.kill()
-        return _Process()
+        return _Process(self.seconds)
 
 
 def render(task: Render) -> str:
@@ -145,12 +151,13 @@ def decode(picture: Picture) -> Image.Image:
 class _Process:
     """One sandbox process."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: int) -> None:
+        self._seconds = seconds
         self._connection, theirs = Pipe()
-        module = ("-m", "mlx_notebook.engine.sandbox_process", str(theirs.fileno()))
+        arguments = str(theirs.fileno()), str(seconds)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", *module],
+                [sys.executable, "-P", "-m", _MODULE, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -184,7 +191,8 @@ class _Process:
             status = self._process.wait(_LAST_SECONDS)
             log.warning("a sandbox process ended with status %d", status)
             out_of_time = status == -signal.SIGXCPU
-            raise TookTooMuch(_time() if out_of_time else _memory(task)) from error
+            what = f"{self._seconds} s of processor time" if out_of_time else _memory(task)
+            raise TookTooMuch(what) from error
         if isinstance(answer, Refused) and answer.kind == "memory":
             raise TookTooMuch(_memory(task))
         return answer
@@ -198,10 +206,6 @@ class _Process:
 
 def _memory(task: Task) -> str:
     return f"{MEMORY[type(task)] / 2**30:.0f} GB of memory"
-
-
-def _time() -> str:
-    return f"{SECONDS} seconds"
 
 
 _ENCODER = msgspec.msgpack.Encoder()

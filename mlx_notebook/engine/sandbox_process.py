@@ -1,7 +1,8 @@
 """The sandbox process: renders templates and decodes images, within limits of time and memory.
 
-Run by `Sandbox`: `python -m mlx_notebook.engine.sandbox_process NUMBER`, the descriptor of a
-socket. It ends when the socket closes. A limit that is passed ends the process, or the task.
+Run by `Sandbox`: `python -m mlx_notebook.engine.sandbox_process NUMBER SECONDS`, the descriptor of
+a socket and the processor time that a task may take. It ends when the socket closes. A limit that
+is passed ends the process, or the task.
 """
 
 import os
@@ -37,9 +38,6 @@ Task = Render | DecodeImage
 MEMORY = {Render: 2**30, DecodeImage: 3 * 2**30}
 """Bytes that a task may take; the largest image that is allowed needs two gigabytes."""
 
-SECONDS = 10
-"""Processor time that a task may take, in seconds."""
-
 _MOST_WORDS = 2000
 _NICE = 5
 """What decodes tokens goes first."""
@@ -63,7 +61,8 @@ Answer = Text | Pixels | Refused
 
 def main() -> None:
     """Do tasks until the socket closes."""
-    connection = Connection(int(sys.argv[1]))
+    number, seconds = map(int, sys.argv[1:])
+    connection = Connection(number)
     decoder = msgspec.msgpack.Decoder(Task)
     encoder = msgspec.msgpack.Encoder()
     os.nice(_NICE)
@@ -73,7 +72,7 @@ def main() -> None:
             task = decoder.decode(connection.recv_bytes())
         except EOFError:
             return
-        _limit(task)
+        _limit(task, seconds)
         try:
             answer = encoder.encode(_answer(task))
         except MemoryError:
@@ -97,10 +96,10 @@ def _answer(task: Task) -> Answer:
         return Refused("error", (str(error) or type(error).__name__)[:_MOST_WORDS])
 
 
-def _limit(task: Task) -> None:
+def _limit(task: Task, seconds: int) -> None:
     """Set what this task may take from now on."""
     used = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = int(used.ru_utime + used.ru_stime) + SECONDS + 1
+    seconds += int(used.ru_utime + used.ru_stime) + 1
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (_within(seconds, most), most))
     if sys.platform == "linux":  # macOS takes the limit and does nothing

@@ -27,6 +27,7 @@ from mlx_notebook.engine.preparing import Job, Made, Planned, Preparing
 from mlx_notebook.engine.prompts import Prepared
 from mlx_notebook.engine.request import Request
 from mlx_notebook.engine.residency import Residency
+from mlx_notebook.engine.sandbox import SANDBOX
 from mlx_notebook.engine.scoring import Scoring
 from mlx_notebook.engine.slots import Slot
 from mlx_notebook.engine.turns import Turns
@@ -88,6 +89,7 @@ class Scheduler:
         self.inbox: queue.SimpleQueue[Command | Continuation] = queue.SimpleQueue()
         self._settings, self._send, self._activity = settings, send, activity
         self._workers = ThreadPoolExecutor(4, "worker")
+        SANDBOX.seconds = settings.sandbox_seconds
         mx.set_cache_limit(device_memory() // 20)
         budget = Budget.of(settings)
         self._prefixes = PrefixCache(

@@ -380,7 +380,7 @@ def test_a_question_outlives_a_reload_of_the_page(browser, lab):
     expect(chat.get_by_role("button", name="Send", exact=True)).to_be_visible()
 
 
-def test_a_front_end_that_lends_no_renderer_shows_what_the_model_wrote(chromium):
+def test_without_a_renderer_text_is_as_written_and_without_a_kernel_a_message_stays(chromium):
     """As Colab and editors may be: no widget manager of Jupyter's, no notebook, no clipboard."""
     answer = {"kind": "text", "text": MARKDOWN, "whole": "not shown here"}
     asked = {"role": "user", "text": "Tell me.", "images": [], "at": 0}
@@ -390,7 +390,8 @@ def test_a_front_end_that_lends_no_renderer_shows_what_the_model_wrote(chromium)
         """async ([source, state]) => {
             const file = new Blob([source], {type: "text/javascript"});
             const panel = await import(URL.createObjectURL(file));
-            const model = {get: () => state, set() {}, on() {}, off() {}, send() {}};
+            const send = ({call}) => { if (call) throw new Error("closed"); };
+            const model = {get: () => state, set() {}, on() {}, off() {}, send};
             panel.default.render({model, el: document.body});
         }""",
         [ChatPanel._esm, {"entries": {"1": asked, "2": told}, "models": ["tiny-chat"]}],
@@ -403,4 +404,10 @@ def test_a_front_end_that_lends_no_renderer_shows_what_the_model_wrote(chromium)
     press(chat, "Copy answer")
     expect(chat.get_by_text("The text is selected: copy it with the keyboard.")).to_be_visible()
     assert "two" in page.evaluate("String(getSelection())")
+    # What a kernel that has ended never took stays in the box.
+    message = chat.get_by_role("textbox", name="Message")
+    message.fill("Are you there?")
+    message.press("Enter")
+    expect(chat.get_by_text(re.compile("kernel of this panel has stopped"))).to_be_visible()
+    expect(message).to_have_value("Are you there?")
     page.close()

@@ -14,7 +14,7 @@ from tornado.iostream import StreamClosedError
 
 from mlx_notebook.server import errors, metrics
 from mlx_notebook.server.body import Body
-from mlx_notebook.server.identity import owner
+from mlx_notebook.server.identity import OWNER, owner
 from mlx_notebook.server.peer import Peer
 from mlx_notebook.server.request_head import declared_length, without_secrets
 from mlx_notebook.server.wire.decode import decode, too_complex
@@ -300,6 +300,10 @@ class ApiHandler(APIHandler):
     async def whose(self) -> str | None:
         """Return whose requests this client may see and stop; `None` means everyone's."""
         return None if "requests" in self.extension.shared_between_users else await owner(self)
+
+    async def settings_user(self) -> str:
+        """Return whose saved settings hold for this client's requests."""
+        return OWNER if "settings" in self.extension.shared_between_users else await owner(self)
 
     def answer(self, value: Any) -> None:
         """Finish with a value as JSON."""

@@ -29,6 +29,7 @@ from mlx_notebook.server.errors import (
 )
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.recording import Origin
+from mlx_notebook.server.settings import ModelSettings
 from mlx_notebook.server.streams import RequestStream
 from mlx_notebook.server.wire.content import sources
 from mlx_notebook.server.wire.sampling import LocalSampling
@@ -97,7 +98,8 @@ class GenerationHandler(EventStreamHandler):
         entry = await find_model(self, model)
         if entry.embeds:
             raise await self._no_writer(entry)
-        prompt = entry.settings.prompted(prompt)
+        settings = await self._settings(entry)
+        prompt = settings.prompted(prompt)
         if isinstance(prompt, ChatPrompt):
             prompt = await self.shown_to(entry, prompt)
         return Generate(
@@ -106,10 +108,15 @@ class GenerationHandler(EventStreamHandler):
             path=str(entry.path),
             options=entry.options,
             prompt=prompt,
-            sampling=entry.settings.sampled(sampling),
+            sampling=settings.sampled(sampling),
             n=n,
             **asked,
         )
+
+    async def _settings(self, entry: Entry) -> ModelSettings:
+        """Return a model's settings in force for this client; its adapters share them."""
+        model = entry.name.partition("+")[0]
+        return self.extension.model_options.of(model, await self.settings_user())
 
     async def shown_to(self, entry: Entry, prompt: ChatPrompt) -> ChatPrompt:
         """Return a prompt with the pictures that its messages show.
@@ -192,7 +199,7 @@ class GenerationHandler(EventStreamHandler):
         entry = await find_model(self, model)
         if isinstance(prompt, ChatPrompt) and entry.embeds:
             raise await self._no_writer(entry)
-        prompt = entry.settings.prompted(prompt)
+        prompt = (await self._settings(entry)).prompted(prompt)
         if isinstance(prompt, ChatPrompt):
             prompt = await self.shown_to(entry, prompt)
         command = Tokenize(

@@ -254,11 +254,12 @@ class SettingsHandler(ApiHandler):
                 code="setting_not_allowed",
             )
         catalog, store = self.extension.catalog, self.extension.model_options
-        before = store.saved(model)
-        await store.save(model, settings)
+        user = await self.settings_user()
+        before = store.saved(model, user)
+        await store.save(model, settings, user)
         await catalog.refresh()
         if (fault := catalog.fault(model)) is not None:
-            await store.save(model, before)
+            await store.save(model, before, user)
             await catalog.refresh()
             raise InvalidRequest(f"The settings are not usable: {fault}.", code="invalid_value")
         await self._show(model)
@@ -282,7 +283,8 @@ class SettingsHandler(ApiHandler):
             for entry in await self.extension.catalog.everything()
             if entry.name in residents and entry.name.partition("+")[0] == model
         )
-        settings, saved = store.of(model).told(), store.saved(model).told()
+        user = await self.settings_user()
+        settings, saved = store.of(model, user).told(), store.saved(model, user).told()
         self.answer(wire.SettingsAnswer(model, settings, saved, reloads))
 
 

@@ -14,10 +14,13 @@ from msgspec import Meta, Struct
 
 from mlx_notebook.messages import ChatPrompt, Prompt, Sampling
 from mlx_notebook.model_folder import read_json
-from mlx_notebook.server.errors import ApiError, InsufficientStorage, Unavailable
+from mlx_notebook.server.errors import ApiError, Forbidden, InsufficientStorage, Unavailable
 from mlx_notebook.server.file_lock import locked
+from mlx_notebook.server.identity import OWNER
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")
+# Defaults of requests, which each user may choose; all others say how the model is loaded.
+_OF_REQUESTS = (*_SAMPLING, "system", "thinking")
 _Name = Annotated[str, Meta(min_length=1, max_length=512)]
 _Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
@@ -75,6 +78,11 @@ class ModelSettings(
             prompt = msgspec.structs.replace(prompt, template_kwargs=kwargs)
         return prompt
 
+    @property
+    def loading(self) -> "ModelSettings":
+        """Those that say how the model is loaded, without the defaults of requests."""
+        return msgspec.structs.replace(self, **dict.fromkeys(_OF_REQUESTS))
+
     def told(self) -> dict[str, Any]:
         """Return those that are set, as JSON has them."""
         settings: dict[str, Any] = msgspec.to_builtins(self)
@@ -123,31 +131,40 @@ class Settings:
         self._mark: object = None
         self._writing = asyncio.Lock()
 
-    def of(self, model: str) -> ModelSettings:
-        """Return a model's settings in force: what was saved stands above what is configured."""
-        configured, saved = self._configured.get(model), self.saved(model)
-        if configured is None or saved is NONE:
-            return configured or saved
-        return msgspec.structs.replace(
-            configured, **{name: getattr(saved, name) for name in saved.told()}
-        )
+    def of(self, model: str, user: str = OWNER) -> ModelSettings:
+        """Return a model's settings in force for a user: saved ones stand above configured ones.
 
-    def saved(self, model: str) -> ModelSettings:
-        """Return what was saved of a model through the API."""
+        How a model is loaded is the same for all users, as the server's owner saved it.
+        """
+        configured, saved = self._configured.get(model, NONE), self.saved(model)
+        if user != OWNER:
+            saved = _over(saved.loading, self.saved(model, user))
+        return _over(configured, saved)
+
+    def saved(self, model: str, user: str = OWNER) -> ModelSettings:
+        """Return what a user saved of a model through the API."""
         if self._mark is None:
             self.refresh()
-        return self._saved.get(model, NONE)
+        return self._saved.get(_key(model, user), NONE)
 
-    async def save(self, model: str, settings: ModelSettings) -> None:
-        """Keep a model's settings, in place of what was saved of it before.
+    async def save(self, model: str, settings: ModelSettings, user: str = OWNER) -> None:
+        """Keep a user's settings of a model, in place of what was saved of it before.
 
         Raises:
+            Forbidden: They say how the model is loaded, and the user is not the server's owner.
             InsufficientStorage: The disk is full.
             Unavailable: The file cannot be written, or another server holds it.
         """
+        if user != OWNER and (wrong := settings.loading.told()):
+            raise Forbidden(
+                f"{next(iter(wrong))!r} says how the model is loaded, which is the same for all "
+                "users of this server: only its owner may set it.",
+                param=next(iter(wrong)),
+                code="setting_not_allowed",
+            )
         async with self._writing:
             try:
-                await asyncio.to_thread(self._save, model, settings)
+                await asyncio.to_thread(self._save, _key(model, user), settings)
             except OSError as error:
                 raise _not_saved(error) from error
 
@@ -157,14 +174,14 @@ class Settings:
         if mark != self._mark:
             self._saved, self._mark = self._read(), mark
 
-    def _save(self, model: str, settings: ModelSettings) -> None:
+    def _save(self, key: str, settings: ModelSettings) -> None:
         if self._file is None:
-            self._saved = _with(self._saved, model, settings)
+            self._saved = _with(self._saved, key, settings)
             return
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(self._file.with_suffix(".lock")):
             self.refresh()
-            saved = _with(self._saved, model, settings)
+            saved = _with(self._saved, key, settings)
             write_privately(self._file, msgspec.json.encode(saved))
             self._saved, self._mark = saved, self._current_mark()
 
@@ -188,13 +205,26 @@ class Settings:
             return {}
 
 
+def _key(model: str, user: str) -> str:
+    """Return what a user's settings of a model are filed under: no name has a line break."""
+    return model if user == OWNER else f"{model}\n{user}"
+
+
+def _over(below: ModelSettings, above: ModelSettings) -> ModelSettings:
+    """Return settings with those of `above` that are set in place of those of `below`."""
+    if NONE in (below, above):
+        return below if above == NONE else above
+    changed = {name: getattr(above, name) for name in above.told()}
+    return msgspec.structs.replace(below, **changed)
+
+
 def _with(
-    saved: Mapping[str, ModelSettings], model: str, settings: ModelSettings
+    saved: Mapping[str, ModelSettings], key: str, settings: ModelSettings
 ) -> dict[str, ModelSettings]:
-    """Return saved settings with those of one model changed."""
-    kept = {**saved, model: settings}
+    """Return saved settings with those of one key changed."""
+    kept = {**saved, key: settings}
     if settings == NONE:
-        del kept[model]
+        del kept[key]
     return kept
 
 

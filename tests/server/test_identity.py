@@ -114,10 +114,36 @@ def test_a_prompt_of_one_user_is_not_reused_for_another(hub: RunningServer) -> N
         assert cached(bob, text) > 20
 
 
+def test_settings_of_one_user_do_not_hold_for_another(hub: RunningServer) -> None:
+    path = "mlx/models/tiny-chat/settings"
+    with (
+        client_of(hub, "token-of-ann") as ann,
+        client_of(hub, "token-of-bob") as bob,
+        client_of(hub, hub.token) as owner,
+    ):
+        owner.put(path, json={"context_limit": 2048, "top_p": 0.5}).raise_for_status()
+        assert ann.put(path, json={"system": "Talk like a pirate."}).status_code == 200
+        assert ann.get(path).json()["settings"] == {
+            "context_limit": 2048,
+            "system": "Talk like a pirate.",
+        }
+        assert bob.get(path).json()["settings"] == {"context_limit": 2048}
+        assert owner.get(path).json()["settings"] == {"context_limit": 2048, "top_p": 0.5}
+        text = {"model": "tiny-chat", "messages": [{"role": "user", "content": "Hi"}]}
+        assert "pirate" in ann.post("apply-template", json=text).text
+        assert "pirate" not in bob.post("apply-template", json=text).text
+        refused = bob.put(path, json={"context_limit": 64})
+        assert refused.status_code == 403
+        assert refused.json()["error"]["param"] == "context_limit"
+        ann.put(path, json={})
+        owner.put(path, json={})
+        assert ann.get(path).json()["settings"] == {}
+
+
 def test_users_share_what_the_configuration_says() -> None:
     config = {
         "ServerApp": _USERS,
-        "MlxNotebookApp": {"shared_between_users": ["prefixes", "requests"]},
+        "MlxNotebookApp": {"shared_between_users": ["prefixes", "requests", "settings"]},
     }
     text = "The password of the vault is an old song about seven swans on a lake."
     with running(config=config, env=_PATH) as server:
@@ -125,6 +151,8 @@ def test_users_share_what_the_configuration_says() -> None:
         with ann, bob, ThreadPoolExecutor(1) as pool:
             assert cached(ann, text) < 20
             assert cached(bob, text) > 20
+            ann.put("mlx/models/tiny-chat/settings", json={"top_k": 3}).raise_for_status()
+            assert bob.get("mlx/models/tiny-chat/settings").json()["saved"] == {"top_k": 3}
             body = {"model": "tiny-chat", "prompt": "Hi", "max_tokens": 3000, "ignore_eos": True}
             answer = pool.submit(ann.post, "v1/completions", json=body)
             (others,) = seen(bob)

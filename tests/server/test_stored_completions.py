@@ -1,5 +1,6 @@
 """Chat completions that are stored, through the official client."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -175,3 +176,24 @@ def test_a_server_that_stores_nothing_says_so() -> None:
         assert server.client.get("v1/chat/completions").json()["data"] == []
         assert server.client.get("v1/chat/completions/chatcmpl-x").status_code == 404
         assert server.chat().status_code == 200
+
+
+def test_an_answer_that_cannot_be_kept_is_given_all_the_same() -> None:
+    with running() as server:
+        file = server.folder / "mlx_notebook" / "responses.sqlite3"
+        body = {"messages": HELLO, "max_tokens": 300, "ignore_eos": True, "store": True}
+        url = "v1/chat/completions"
+        with server.client.stream("POST", url, json={**body, "stream": True}) as answer:
+            lines = answer.iter_lines()
+            first = json.loads(next(lines).removeprefix("data: "))
+            file.unlink()
+            file.mkdir()
+            assert [line for line in lines if line][-1] == "data: [DONE]"
+        assert "cannot be used" in server.log
+        refused = server.client.get(f"{url}/{first['id']}")
+        assert refused.json()["error"]["code"] == "store_unavailable"
+        assert server.chat(store=True).json()["error"]["code"] == "store_unavailable"
+        assert server.works()
+        file.rmdir()
+        kept = server.chat(store=True).json()["id"]
+        assert server.client.get(f"{url}/{kept}").status_code == 200

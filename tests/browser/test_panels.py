@@ -139,7 +139,7 @@ def test_figures_move_while_a_request_runs_and_cancel_stops_it(browser, lab):
 
 
 def test_a_tool_call_is_inspected_copied_replayed_and_exported(browser, lab):
-    body = {"messages": SUM, "tools": [TOOL], "temperature": 0, "model": "tiny-chat"}
+    body = {"messages": SUM, "tools": [TOOL], "temperature": 0, "model": "tiny-chat", "user": "ann"}
     answer = lab.request("v1/chat/completions", body)["choices"][0]["message"]
     [call] = answer["tool_calls"]
     result = {"role": "tool", "tool_call_id": call["id"], "content": "42"}
@@ -154,6 +154,7 @@ def test_a_tool_call_is_inspected_copied_replayed_and_exported(browser, lab):
     expect(inspector.get_by_text("The arguments are valid against the schema.")).to_be_visible()
     expect(inspector.get_by_text("<tool_call>").first).to_be_visible()
     expect(inspector.locator("pre", has_text=re.compile("^42$"))).to_be_visible()
+    expect(inspector.get_by_text("Ignored parameters: user")).to_be_visible()
     inspector.get_by_text("Rendered prompt").click()
     inspector.get_by_text("Tools offered (1)").click()
     browser.picture(page, "inspector", of=inspector)

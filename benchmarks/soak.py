@@ -34,6 +34,7 @@ HUNG_AFTER = 120.0
 STATED = {
     "engine_unavailable": "the engine was killed or hung, and is being restarted",
     "engine_error": "the engine was stopped while it answered",
+    "api_error": "Anthropic's word for the two above",
     "queue_full": "more requests came than may wait",
     "request_cancelled": "another client stopped the request",
     "model_not_loaded": "the model was unloaded between two orders",

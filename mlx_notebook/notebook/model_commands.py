@@ -231,7 +231,7 @@ def _follow(
             "loading was stopped."
             if what == "load"
             else "the download was stopped. Anything already downloaded is kept: "
-            f"`%mlx pull {name}` goes on from there."
+            f"`%mlx pull {name}` continues from there."
         ) from None
     except NotebookError:
         if shown is not None:

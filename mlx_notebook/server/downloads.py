@@ -218,8 +218,8 @@ class Downloads:
         if task.cancelled():
             download.end(
                 error=errors.RequestCancelled(
-                    f"The download of {model!r} was cancelled. What has come is kept: "
-                    f"`%mlx pull {model}` goes on from there.",
+                    f"The download of {model!r} was cancelled. Anything already "
+                    f"downloaded is kept, and `%mlx pull {model}` continues from there.",
                     code="download_cancelled",
                 )
             )

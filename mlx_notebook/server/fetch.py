@@ -263,13 +263,14 @@ def explained(error: BaseException, repository: str, revision: str | None) -> Re
     if found(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError):
         return Refusal(
             "hub_unreachable",
-            f"{place} cannot be reached: is this machine on the network? What has come is kept.",
+            f"{place} cannot be reached: is this machine on the network? Anything already "
+            "downloaded is kept.",
         )
     if found(httpx2.HTTPError):
         return Refusal(
             "download_interrupted",
-            f"The connection to {place} broke off. What has come is kept: order the download "
-            "again and it goes on from there.",
+            f"The connection to {place} broke off. Anything already downloaded is kept: start the "
+            "download again to continue.",
         )
     return _of_the_disk(chain, repository)
 
@@ -289,8 +290,8 @@ def _of_the_disk(chain: list[BaseException], repository: str) -> Refusal:
         if link.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             return Refusal(
                 "disk_full",
-                f"The disk is full in the middle of {repository}. What has come is kept: make room "
-                "and order the download again.",
+                f"The disk is full before all of {repository} was downloaded. Anything already "
+                "downloaded is kept: make room and start the download again.",
             )
         if link.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return Refusal(

@@ -103,7 +103,7 @@ def test_an_interrupt_stops_the_download_and_the_next_goes_on_from_there(kernel,
     the_hub.released.clear()
     error = error_of(kernel, f"%mlx pull {name}", interrupt_after=2)
     assert error[0] == "Interrupted"
-    assert "`%mlx pull org/interrupted` goes on from there" in error[1]
+    assert "`%mlx pull org/interrupted` continues from there" in error[1]
     wait_for(lambda: not server.status()["downloads"], 3, "the download to stop")
     (table,) = kernel.run("%mlx models interrupted").outputs
     assert "incomplete" in table["text/plain"]

@@ -32,6 +32,7 @@ from benchmarks.contenders import (
 from benchmarks.engine_alone import EngineAlone
 from benchmarks.load import Burst, make_prompts
 from benchmarks.processes import cpu_seconds, find_blas, memory
+from benchmarks.shapes import NAMES
 
 SAME_BLAS = "same BLAS, fp32"
 AS_SHIPPED = "out of the box, bf16"
@@ -43,7 +44,8 @@ def _say(text: str) -> None:
 
 def prepare_model(source: str, target: Path, dtype: str) -> None:
     """Make the contenders' model folder in a process of its own, so that none of MLX stays here."""
-    command = [sys.executable, "-m", "benchmarks.model", source, str(target), "--dtype", dtype]
+    module = "benchmarks.shapes" if source in NAMES else "benchmarks.model"
+    command = [sys.executable, "-m", module, source, str(target), "--dtype", dtype]
     subprocess.run(command, check=True, cwd=ROOT)
 
 

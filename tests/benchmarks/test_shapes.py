@@ -1,0 +1,38 @@
+"""Models of real size: what a GGUF file holds becomes what mlx-lm reads."""
+
+import mlx.core as mx
+import pytest
+from mlx_lm.utils import _get_classes
+
+from benchmarks.shapes import SHAPES, _renamed, _unpermuted
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_mlx_lm_makes_a_model_of_each_shape(name):
+    config = {**SHAPES[name], "vocab_size": 64}
+    if "text_config" in config:
+        config["text_config"] = {**config["text_config"], "vocab_size": 64}
+    model_class, arguments_class = _get_classes(config)
+    shape = config.get("text_config", config)
+    assert len(model_class(arguments_class.from_dict(config)).layers) == shape["num_hidden_layers"]
+
+
+def test_halves_that_gguf_interleaves_are_apart_again():
+    heads, half, columns = 2, 3, 4
+    apart = mx.arange(heads * 2 * half * columns).reshape(-1, columns)
+    interleaved = apart.reshape(heads, 2, half, columns).swapaxes(1, 2).reshape(-1, columns)
+    assert mx.array_equal(_unpermuted(interleaved, heads), apart)
+    assert not mx.array_equal(interleaved, apart)
+
+
+@pytest.mark.parametrize(
+    ("gguf", "ours"),
+    [
+        ("token_embd", "model.embed_tokens.weight"),
+        ("output_norm", "model.norm.weight"),
+        ("blk.12.attn_q", "model.layers.12.self_attn.q_proj.weight"),
+        ("blk.0.ffn_norm", "model.layers.0.post_attention_layernorm.weight"),
+    ],
+)
+def test_names_are_those_of_mlx_lm(gguf, ours):
+    assert _renamed(gguf) == ours

@@ -12,7 +12,12 @@ from functools import partial
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.models.cache import LRUPromptCache, PromptTrie, can_trim_prompt_cache
+from mlx_lm.models.cache import (
+    LRUPromptCache,
+    PromptTrie,
+    PromptTrieResult,
+    can_trim_prompt_cache,
+)
 
 from mlx_notebook.engine.prefix_disk import PrefixDisk
 from mlx_notebook.engine.prefix_store import Arrays
@@ -57,6 +62,8 @@ class PrefixCache:
         if entries is None or len(tokens) < 2:
             return None, tokens
         cache, rest = entries.fetch_nearest_cache(salt, tokens[:-1])
+        if cache is not None:
+            _refresh(entries, salt)
         return cache, [*rest, tokens[-1]]
 
     def covered(self, model: str, tokens: list[int], salt: str = "") -> int:
@@ -132,21 +139,39 @@ class PrefixCache:
 
     def _entries(self, model: str) -> LRUPromptCache:
         entries = LRUPromptCache(self._max_entries, self._max_bytes)
-        if self._disk is not None:
-            entries._trie = _Trie(partial(self._evicted, model))
+        entries._trie = _Trie(partial(self._evicted, model))
         return entries
 
     def _evicted(self, model: str, salt: str, tokens: list[int], cache: list[Any]) -> None:
-        assert self._disk is not None
-        self._disk.offer(model, tokens, cache, salt, going=True)
+        if self._disk is not None:
+            self._disk.offer(model, tokens, cache, salt, going=True)
+
+
+def _refresh(entries: LRUPromptCache, salt: str) -> None:
+    """Make the entry that was found last the one used last: mlx-lm orders them by insertion."""
+    found = entries._trie.found
+    tokens = found.exact
+    if tokens is None:
+        longer = found.longer is not None and found.common_prefix > len(found.shorter or ())
+        tokens = found.longer if longer else found.shorter
+    kind = entries._trie.get(salt, tokens).cache_type
+    entries._lru.remove(salt, tokens)
+    entries._lru.push(salt, tokens, kind)
 
 
 class _Trie(PromptTrie):
-    """mlx-lm's trie of entries; tells of those that go."""
+    """mlx-lm's trie of entries; keeps what it found last, and tells of entries that go."""
+
+    found: PromptTrieResult
 
     def __init__(self, gone: Callable[[str, list[int], list[Any]], None]):
         super().__init__()
         self._gone = gone
+
+    def search(self, salt: str, tokens: list[int]) -> PromptTrieResult:
+        """Find the entries nearest to `tokens`."""
+        self.found = super().search(salt, tokens)
+        return self.found
 
     def pop(self, salt: str, tokens: list[int]) -> Any:
         """Take an entry out."""

@@ -1,7 +1,8 @@
-"""Chat templates and images of others, handled in processes that can be stopped.
+"""Chat templates, images and grammars of strangers, handled in processes that can be stopped.
 
-A template is a program, and an image may take a decoder minutes. Each task has a process of its
-own meanwhile, so that none waits for another's, and ends with it where it takes too much.
+A template is a program, an image may take a decoder minutes, and a grammar may keep its compiler
+busy for ever. Each task has a process to itself. A task that takes too much is stopped by ending
+its process.
 """
 
 import logging
@@ -19,10 +20,12 @@ from PIL import Image
 from mlx_notebook.engine import deadline
 from mlx_notebook.engine.errors import (
     ContextOverflow,
+    EngineError,
     InvalidImage,
     InvalidRequest,
     LimitExceeded,
 )
+from mlx_notebook.engine.grammar.errors import GrammarError
 from mlx_notebook.engine.pictures import refused
 from mlx_notebook.engine.sandbox_process import (
     MEMORY,
@@ -32,6 +35,7 @@ from mlx_notebook.engine.sandbox_process import (
     Refused,
     Task,
     Text,
+    TryGrammar,
 )
 from mlx_notebook.engine.templates import Render
 from mlx_notebook.messages import Picture
@@ -46,7 +50,17 @@ _LAST_SECONDS = 5.0
 
 
 class TookTooMuch(Exception):
-    """A task took more time or memory than it may have; the message says how much that is."""
+    """A task took more time or memory than it may; the message says how much that is.
+
+    Attributes
+    ----------
+    in_time
+        Whether it was too much memory rather than too much time.
+    """
+
+    def __init__(self, limit: str, *, in_time: bool = True) -> None:
+        super().__init__(limit)
+        self.in_time = in_time
 
 
 class Sandbox:
@@ -148,6 +162,26 @@ def decode(picture: Picture) -> Image.Image:
     raise InvalidImage(answer.message, picture.where)
 
 
+def try_grammar(grammar: str, special: dict[str, int], width: int) -> None:
+    """Compile a grammar where it can do no harm (see `trial.attempt`).
+
+    Raises
+    ------
+    GrammarError
+        If it takes too much time or memory, or crashes the compiler.
+    EngineError
+        If it could not be tried.
+    """
+    try:
+        answer = SANDBOX.run(TryGrammar(grammar, special, width))
+    except TookTooMuch as error:
+        if error.in_time:
+            raise GrammarError("it is nested too deeply, or too large: simplify it") from error
+        raise GrammarError("it takes too long to compile: simplify it") from error
+    if isinstance(answer, Refused):
+        raise EngineError(f"the grammar could not be tried: {answer.message}")
+
+
 class _Process:
     """One sandbox process."""
 
@@ -190,9 +224,10 @@ class _Process:
         except (EOFError, OSError) as error:
             status = self._process.wait(_LAST_SECONDS)
             log.warning("a sandbox process ended with status %d", status)
-            out_of_time = status == -signal.SIGXCPU
-            what = f"{self._seconds} s of processor time" if out_of_time else _memory(task)
-            raise TookTooMuch(what) from error
+            if status == -signal.SIGXCPU:
+                limit = f"{self._seconds} s of processor time"
+                raise TookTooMuch(limit, in_time=False) from error
+            raise TookTooMuch(_memory(task)) from error
         if isinstance(answer, Refused) and answer.kind == "memory":
             raise TookTooMuch(_memory(task))
         return answer

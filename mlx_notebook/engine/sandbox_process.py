@@ -1,8 +1,8 @@
-"""The sandbox process: renders templates and decodes images, within limits of time and memory.
+"""The sandbox process: renders templates, decodes images and compiles grammars, within limits.
 
 Run by `Sandbox`: `python -m mlx_notebook.engine.sandbox_process NUMBER SECONDS`, the descriptor of
-a socket and the processor time that a task may take. It ends when the socket closes. A limit that
-is passed ends the process, or the task.
+a socket and the processor time that a task may take. It ends when the socket closes. A task that
+exceeds its time ends the process; one that exceeds its memory fails, or ends the process too.
 """
 
 import os
@@ -25,6 +25,14 @@ class DecodeImage(msgspec.Struct, frozen=True, tag="decode"):
     picture: Picture
 
 
+class TryGrammar(msgspec.Struct, frozen=True, tag="grammar"):
+    """A grammar to be compiled; `special` and `width` are those of its `Tokens`."""
+
+    grammar: str
+    special: dict[str, int]
+    width: int
+
+
 class Pixels(msgspec.Struct, frozen=True, tag="pixels"):
     """A decoded image, three bytes a pixel."""
 
@@ -33,10 +41,16 @@ class Pixels(msgspec.Struct, frozen=True, tag="pixels"):
     data: bytes
 
 
-Task = Render | DecodeImage
+class Compiled(msgspec.Struct, frozen=True, tag="compiled"):
+    """A grammar does no harm; it may still be invalid."""
 
-MEMORY = {Render: 2**30, DecodeImage: 3 * 2**30}
+
+Task = Render | DecodeImage | TryGrammar
+
+MEMORY = {Render: 2**30, DecodeImage: 3 * 2**30, TryGrammar: 4 * 2**30}
 """Bytes that a task may take; the largest image that is allowed needs two gigabytes."""
+
+_GRAMMAR_SECONDS = 5
 
 _MOST_WORDS = 2000
 _NICE = 5
@@ -56,7 +70,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     message: str = ""
 
 
-Answer = Text | Pixels | Refused
+Answer = Text | Pixels | Compiled | Refused
 
 
 def main() -> None:
@@ -84,6 +98,12 @@ def _answer(task: Task) -> Answer:
     try:
         if isinstance(task, Render):
             return Text(render(task))
+        if isinstance(task, TryGrammar):
+            # Not at the top: templates and images do without llguidance.
+            from mlx_notebook.engine.grammar.trial import attempt
+
+            attempt(task.grammar, task.special, task.width)
+            return Compiled()
         image = decode(task.picture)
         return Pixels(image.width, image.height, image.tobytes())
     except MemoryError:
@@ -98,6 +118,8 @@ def _answer(task: Task) -> Answer:
 
 def _limit(task: Task, seconds: int) -> None:
     """Set what this task may take from now on."""
+    if isinstance(task, TryGrammar):
+        seconds = min(seconds, _GRAMMAR_SECONDS)
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds += int(used.ru_utime + used.ru_stime) + 1
     _, most = resource.getrlimit(resource.RLIMIT_CPU)

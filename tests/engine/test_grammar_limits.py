@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from mlx_notebook.engine.deadline import Deadline
+from mlx_notebook.engine.errors import LimitExceeded
 from mlx_notebook.engine.grammar.errors import GrammarError
 from mlx_notebook.engine.grammar.limits import explain
 from mlx_notebook.engine.grammar.matcher import Grammar
@@ -66,6 +68,11 @@ def test_what_is_too_much_is_refused_with_the_limit(kind: str, value: Any, reaso
         compile(kind, value)
     json = kind == "json_schema"
     assert refused.value.param == ("response_format" if json else "structured_outputs")
+
+
+def test_a_format_is_compiled_no_longer_than_its_request_is_prepared() -> None:
+    with Deadline(0.2).active(), pytest.raises(LimitExceeded, match="preparing the request"):
+        compile("json_schema", {"type": "integer", "multipleOf": 99_999_971})
 
 
 @pytest.mark.parametrize(

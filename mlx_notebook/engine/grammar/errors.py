@@ -18,3 +18,8 @@ class GrammarError(ValueError):
 
 class NotEnforceable(GrammarError):
     """Tool calls that cannot be enforced in this model's dialect."""
+
+
+def is_failure(error: BaseException) -> bool:
+    """Say whether a library failed: a failed assertion in llguidance is a BaseException."""
+    return isinstance(error, Exception) or type(error).__name__ == "PanicException"

@@ -9,9 +9,10 @@ import llguidance
 import numpy as np
 from llguidance import hf
 
-from mlx_notebook.engine.grammar import trial
-from mlx_notebook.engine.grammar.errors import GrammarError
+from mlx_notebook.engine import sandbox
+from mlx_notebook.engine.grammar.errors import GrammarError, is_failure
 from mlx_notebook.engine.grammar.limits import LIMITS, MAX_TEXT, explain
+from mlx_notebook.engine.grammar.trial import ENGINE_STACK, on_a_stack_of
 
 _REHEARSED = 12
 """Tokens of an answer that are written to try a grammar."""
@@ -48,8 +49,7 @@ class Tokens:
             # Takes about a second for 130,000 tokens.
             self.ll = hf.from_tokenizer(tokenizer, n_vocab=width, eos_token=list(eos))
         except BaseException as error:
-            # A failed assertion inside llguidance arrives as a BaseException.
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            if not is_failure(error):
                 raise
             raise GrammarError(
                 f"Output cannot be constrained with this model: llguidance cannot read its "
@@ -83,7 +83,7 @@ class Tokens:
         Parameters
         ----------
         tried
-            Whether to compile it in a process of its own first. For what strangers wrote.
+            Whether to compile it in a sandbox first. For what strangers wrote.
 
         Raises
         ------
@@ -94,8 +94,8 @@ class Tokens:
         if size > MAX_TEXT:
             raise GrammarError(f"it takes {size} bytes as a grammar, and {MAX_TEXT} at most")
         if tried:
-            trial.attempt(grammar, self.special, self.width)
-        matcher = trial.on_a_stack_of(trial.ENGINE_STACK, lambda: self._compiled(grammar))
+            sandbox.try_grammar(grammar, self.special, self.width)
+        matcher = on_a_stack_of(ENGINE_STACK, lambda: self._compiled(grammar))
         if matcher.is_error():
             raise GrammarError(explain(matcher.get_error()))
         # The first mask of a grammar takes milliseconds; what it finds out serves all copies.
@@ -109,7 +109,7 @@ class Tokens:
         try:
             return llguidance.LLMatcher(self.ll, grammar, log_level=0, limits=LIMITS)
         except BaseException as error:
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            if not is_failure(error):
                 raise
             raise GrammarError(explain(str(error))) from error
 

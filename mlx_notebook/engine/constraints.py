@@ -1,6 +1,6 @@
 """What may come next in a row: the interface that the sampler knows, and its smallest instance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -51,11 +51,7 @@ class MinTokens:
         filled = self._inner is not None and self._inner.fill(mask)
         if self._left <= 0:
             return filled
-        before = mask.copy()
-        for token in self._end:
-            mask[token // 32] &= ~np.uint32(1 << (token % 32))
-        if not mask.any():
-            mask[:] = before
+        _forbid(self._end, mask)
         return True
 
 
@@ -96,9 +92,14 @@ class BadWords:
         }
         if not forbidden:
             return filled
-        before = mask.copy()
-        for token in forbidden:
-            mask[token // 32] &= ~np.uint32(1 << (token % 32))
-        if not mask.any():
-            mask[:] = before
+        _forbid(forbidden, mask)
         return True
+
+
+def _forbid(tokens: Iterable[int], mask: npt.NDArray[np.uint32]) -> None:
+    """Take tokens out of a mask that allows others too; else leave it as it is."""
+    before = mask.copy()
+    for token in tokens:
+        mask[token // 32] &= ~np.uint32(1 << (token % 32))
+    if not mask.any():
+        mask[:] = before

@@ -34,7 +34,8 @@ def adjust(rows: list["Row"], adjusted: list[int], inputs: mx.array, logits: mx.
             line = line - row.frequency_penalty * counts
             line = line - row.presence_penalty * (counts > 0)
         parts[i] = line + row.bias
-        mx.async_eval(row.counts, row.seen)
+        state = (row.counts, row.seen, row.recent)
+        mx.async_eval([array for array in state if array is not None])
     return mx.concatenate(parts, axis=0)
 
 

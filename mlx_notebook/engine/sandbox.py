@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from multiprocessing.connection import Pipe
 from typing import Any
 
@@ -46,6 +47,8 @@ _MODULE = "mlx_notebook.engine.sandbox_process"
 _IDLE = 2
 _KEPT_BYTES = 256 * 2**20
 _TICK = 0.1
+_LONG_SECONDS = 1.0
+_LOWEST_PRIORITY = 19
 _LAST_SECONDS = 5.0
 
 
@@ -96,7 +99,7 @@ class Sandbox:
             process.kill()
             raise
         with self._lock:
-            if len(self._idle) < _IDLE and process.nbytes < _KEPT_BYTES:
+            if len(self._idle) < _IDLE and process.nbytes < _KEPT_BYTES and not process.lowered:
                 self._idle.append(process)
                 return answer
         process.kill()
@@ -183,9 +186,16 @@ def try_grammar(grammar: str, special: dict[str, int], width: int) -> None:
 
 
 class _Process:
-    """One sandbox process."""
+    """One sandbox process.
+
+    Attributes
+    ----------
+    lowered
+        Whether it runs at the lowest priority from now on, since a task took long.
+    """
 
     def __init__(self, seconds: int) -> None:
+        self.lowered = False
         self._seconds = seconds
         self._connection, theirs = Pipe()
         arguments = str(theirs.fileno()), str(seconds)
@@ -216,8 +226,11 @@ class _Process:
         end = deadline.current()
         try:
             self._connection.send_bytes(_ENCODER.encode(task))
+            began = time.monotonic()
             while not self._connection.poll(_TICK):
                 end.check()
+                if not self.lowered and time.monotonic() - began > _LONG_SECONDS:
+                    self._lower()
                 if self.nbytes > MEMORY[type(task)]:
                     raise TookTooMuch(_memory(task))
             answer: Answer = _DECODER.decode(self._connection.recv_bytes())
@@ -231,6 +244,14 @@ class _Process:
         if isinstance(answer, Refused) and answer.kind == "memory":
             raise TookTooMuch(_memory(task))
         return answer
+
+    def _lower(self) -> None:
+        """Let everything else on the machine go first."""
+        self.lowered = True
+        try:
+            self._watched.nice(_LOWEST_PRIORITY)
+        except psutil.NoSuchProcess:
+            log.debug("a sandbox process has ended")
 
     def kill(self) -> None:
         """End it."""

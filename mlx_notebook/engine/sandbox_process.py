@@ -54,7 +54,7 @@ _GRAMMAR_SECONDS = 5
 
 _MOST_WORDS = 2000
 _NICE = 5
-"""What decodes tokens goes first."""
+"""What decodes tokens goes first. `Sandbox` lowers the priority of long tasks further."""
 
 
 class Text(msgspec.Struct, frozen=True, tag="text"):

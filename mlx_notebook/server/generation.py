@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypedDict, Unpack
 
-import msgspec
-
 from mlx_notebook.messages import (
     ChatPrompt,
     Generate,
@@ -110,6 +108,7 @@ class GenerationHandler(EventStreamHandler):
             prompt=prompt,
             sampling=settings.sampled(sampling),
             n=n,
+            cache_salt=self.extension.cache_salt(await owner(self)),
             **asked,
         )
 
@@ -175,8 +174,6 @@ class GenerationHandler(EventStreamHandler):
         # The parts of a request (several prompts) are named by its id, a dot and a number.
         self.set_header("x-request-id", command.id.partition(".")[0])
         origin = Origin(await owner(self), self.endpoint, self.ignored)
-        salt = self.extension.cache_salt(origin.owner)
-        command = msgspec.structs.replace(command, cache_salt=salt)
         async with self.extension.engine.generate(command, origin) as stream:
             yield stream
 

@@ -2,12 +2,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
 import pytest
 
-from tests.server.running import RunningServer, running
+from tests.server.running import RunningServer, running, wait_for
 
 _USERS = {"identity_provider_class": "tests.server.user_tokens.UserTokens"}
 _PATH = {"PYTHONPATH": str(Path(__file__).parents[2])}
@@ -112,6 +113,28 @@ def test_a_prompt_of_one_user_is_not_reused_for_another(hub: RunningServer) -> N
         assert cached(ann, text) > 20
         assert cached(bob, text) < 20
         assert cached(bob, text) > 20
+
+
+def cached_in_background(client: httpx.Client, text: str) -> int:
+    """How many tokens of a background response's prompt were reused."""
+    body = {"model": "tiny-chat", "input": text, "background": True, "max_output_tokens": 1}
+    id = client.post("v1/responses", json=body).raise_for_status().json()["id"]
+
+    def ended() -> dict[str, Any] | None:
+        response: dict[str, Any] = client.get(f"v1/responses/{id}").raise_for_status().json()
+        return response if response["status"] in ("completed", "incomplete") else None
+
+    return int(wait_for(ended, 60)["usage"]["input_tokens_details"]["cached_tokens"])
+
+
+def test_a_prompt_of_one_user_is_not_reused_for_anothers_background_response(
+    hub: RunningServer,
+) -> None:
+    text = "The key of the cellar lies under the third stone behind the old mill by the river."
+    with client_of(hub, "token-of-ann") as ann, client_of(hub, "token-of-bob") as bob:
+        assert cached_in_background(ann, text) < 20
+        assert cached_in_background(ann, text) > 20
+        assert cached_in_background(bob, text) < 20
 
 
 def test_settings_of_one_user_do_not_hold_for_another(hub: RunningServer) -> None:

@@ -53,7 +53,10 @@ class MlxNotebookApp(Configuration, ExtensionApp):
     description = (
         "Serve local language models over MLX behind OpenAI's API, on this machine only.\n\n"
         "Any OpenAI client can use it: the base URL is http://localhost:1234/v1 and the API key\n"
-        "is the token, which is printed at the start unless you give one."
+        "is the token, which is printed at the start unless you give one.\n\n"
+        "Settings are read from jupyter_server_config.py or .json in Jupyter's configuration\n"
+        "folder (`jupyter --config-dir`): those of c.MlxNotebookApp and c.IdentityProvider. What\n"
+        "the command line says wins; --config FILE reads that file instead."
     )
     examples = "\n".join(
         (

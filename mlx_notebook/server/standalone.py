@@ -5,10 +5,14 @@ import signal
 
 from jupyter_server.serverapp import ServerApp
 from traitlets import Float, Integer, default
+from traitlets.config import Config
 
 from mlx_notebook.server.catalog import EMBEDDED_DEFAULT
 
 _PORT = 1234
+# What of Jupyter's configuration holds here too. The rest, as its port, is Jupyter's own.
+_JUPYTER_CONFIG = "jupyter_server_config"
+_SHARED = ("MlxNotebookApp", "IdentityProvider")
 
 
 class StandaloneServer(ServerApp):
@@ -36,6 +40,23 @@ class StandaloneServer(ServerApp):
     @default("no_browser_open_file")
     def _no_browser_open_file_default(self) -> bool:
         return True
+
+    def load_config_file(self, suppress_errors: bool = True) -> None:  # type: ignore[override]
+        """Read the configuration: Jupyter's where it is about models or the token, then our own.
+
+        A file that is named on the command line stands in place of both.
+        """
+        if not self.config_file:
+            shared = Config()
+            for config, _ in self._load_config_files(
+                _JUPYTER_CONFIG,
+                path=self.config_file_paths,
+                log=self.log,
+                raise_config_file_errors=self.raise_config_file_errors or not suppress_errors,
+            ):
+                shared.merge({name: config[name] for name in _SHARED if name in config})
+            self.update_config(shared)
+        super().load_config_file(suppress_errors)
 
     def init_httpserver(self) -> None:
         """Find a port, and remember which one was asked for."""

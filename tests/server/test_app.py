@@ -116,6 +116,35 @@ def test_the_examples_run_with_a_token_that_was_given_and_is_not_printed() -> No
         assert examples_run(server, OPENAI_API_KEY="a-secret-of-mine") == ["tiny-chat"] * 2
 
 
+def test_by_itself_it_reads_jupyters_configuration() -> None:
+    """What that says of models and of the token; the rest, as the port, is Jupyter's own."""
+    config = {
+        "MlxNotebookApp": {"default_model": "tiny-vision", "max_batch": 3},
+        "IdentityProvider": {"token": "from-the-file"},
+        "ServerApp": {"port": 1, "base_url": "/elsewhere/"},
+    }
+    options = ("--MlxNotebookApp.max_batch=5",)
+    with running(alone=True, token=None, config=config, options=options) as server:
+        assert server.token == "from-the-file"
+        assert server.url.endswith("/nb/")
+        status = server.status()
+        assert status["default_model"] == "tiny-vision"
+        assert status["queue"]["batch"] == 5
+    with running(alone=True, token="from-the-command-line", config=config) as server:
+        assert server.token == "from-the-command-line"
+        assert server.status()["queue"]["batch"] == 3
+
+
+def test_a_file_that_the_command_line_names_stands_in_place_of_jupyters(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("c.MlxNotebookApp.max_batch = 7")
+    config = {"MlxNotebookApp": {"max_batch": 3, "default_model": "tiny-vision"}}
+    with running(alone=True, config=config, options=(f"--config={file}",)) as server:
+        status = server.status()
+        assert status["queue"]["batch"] == 7
+        assert status["default_model"] == "tiny-chat"
+
+
 def test_the_examples_name_a_model_that_is_here(tmp_path: Path) -> None:
     (tmp_path / "mlx_notebook").mkdir()
     (tmp_path / "mlx_notebook" / "last_model").write_text("org/elsewhere")

@@ -8,13 +8,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import httpx
+
 from mlx_notebook.server.run_folder import run_folder
 from tests.server.running import wait_for
 
 
 @contextmanager
-def private(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a private server whose temporary folders lie in `folder`."""
+def private(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """Start a private server whose temporary folders lie in `folder`; give its address too."""
     home = folder / "home"
     home.mkdir(exist_ok=True)
     environment = {
@@ -33,8 +35,8 @@ def private(folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     try:
         process.stdin.write(json.dumps({"token": "x"}).encode() + b"\n")
         process.stdin.flush()
-        assert json.loads(process.stdout.readline())["url"]
-        yield process
+        url: str = json.loads(process.stdout.readline())["url"]
+        yield process, url
     finally:
         process.stdin.close()
         process.wait(30)
@@ -48,10 +50,10 @@ def folders(place: Path) -> set[str]:
 def test_the_folder_of_a_killed_server_is_swept_at_the_next_start(tmp_path: Path) -> None:
     (tmp_path / "mlx-notebook-of-mine").mkdir()
     with ExitStack() as servers:
-        killed = servers.enter_context(private(tmp_path))
+        killed, _ = servers.enter_context(private(tmp_path))
         left = folders(tmp_path)
         assert len(left) == 2
-        living = servers.enter_context(private(tmp_path))
+        living, _ = servers.enter_context(private(tmp_path))
         both = folders(tmp_path)
         assert len(both) == 3
         killed.kill()
@@ -63,6 +65,20 @@ def test_the_folder_of_a_killed_server_is_swept_at_the_next_start(tmp_path: Path
         assert now & both == both - (left - {"mlx-notebook-of-mine"})
         assert living.poll() is None
     wait_for(lambda: folders(tmp_path) == {"mlx-notebook-of-mine"}, 10)
+
+
+def test_it_takes_the_users_settings_and_keeps_its_own_token(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    config = {"MlxNotebookApp": {"max_batch": 3}, "IdentityProvider": {"token": "from-the-file"}}
+    (tmp_path / "home" / "jupyter_server_config.json").write_text(json.dumps(config))
+
+    def status(url: str, token: str) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.get(f"{url}mlx/status", headers=headers, trust_env=False, timeout=60)
+
+    with private(tmp_path) as (_, url):
+        assert status(url, "x").raise_for_status().json()["queue"]["batch"] == 3
+        assert status(url, "from-the-file").status_code == 401
 
 
 def test_a_folder_goes_with_its_process() -> None:

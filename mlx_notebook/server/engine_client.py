@@ -33,9 +33,6 @@ from mlx_notebook.server.supervisor import Supervisor
 
 T = TypeVar("T", bound=Event)
 
-# What the ids of orders about models begin with.
-_LOAD, _UNLOAD, _PIN = "load-", "unload-", "pin-"
-
 
 class EngineClient:
     """Carries requests to the engine, which is started when one comes.
@@ -66,15 +63,6 @@ class EngineClient:
                 f"{rows} requests are running or waiting, which is all that this server takes at "
                 "once: try again in a moment.",
                 headers={"Retry-After": "2"},
-            )
-        if self._flights.is_refused(command.model):
-            raise Unavailable(
-                f"The model {command.model!r} ended the engine {MOST_KILLS} times in a row and "
-                "is not tried again. POST mlx/models/load with its name (or %mlx load) allows it "
-                "again; a smaller model or a shorter context may help.",
-                param="model",
-                code="model_refused",
-                headers={"x-should-retry": "false"},
             )
         command = msgspec.structs.replace(command, trace=self.traces.limit > 0)
         recorder = self.traces.recorder(command, origin)
@@ -132,8 +120,7 @@ class EngineClient:
 
     def _load(self, model: str, path: str, options: ModelOptions, pin: bool | None) -> Load:
         self._flights.forgive(model)
-        id = f"{_LOAD}{uuid.uuid4().hex}"
-        return Load(id=id, model=model, path=path, options=options, pin=pin)
+        return Load(id=_new_id("load"), model=model, path=path, options=options, pin=pin)
 
     async def pin(self, model: str, pinned: bool) -> Pinned:
         """Keep a resident model in memory, or no longer.
@@ -141,7 +128,7 @@ class EngineClient:
         Raises:
             ApiError: It is not resident.
         """
-        command = Pin(id=f"{_PIN}{uuid.uuid4().hex}", model=model, pinned=pinned)
+        command = Pin(id=_new_id("pin"), model=model, pinned=pinned)
         return await self._answer(command, OWNER, Pinned)
 
     def keep(self, model: str) -> None:
@@ -156,7 +143,7 @@ class EngineClient:
         """
         if self._supervisor.ready is None:
             return 0
-        command = Unload(id=f"{_UNLOAD}{uuid.uuid4().hex}", model=model)
+        command = Unload(id=_new_id("unload"), model=model)
         return (await self._answer(command, OWNER, Unloaded)).freed
 
     async def _answer(
@@ -177,7 +164,7 @@ class EngineClient:
         needed = (
             stream.model
             for stream in self._flights.streams
-            if not stream.ended and not stream.id.startswith((_UNLOAD, _PIN))
+            if stream.needs_model and not stream.ended
         )
         return list(dict.fromkeys(needed))
 
@@ -194,30 +181,68 @@ class EngineClient:
             if (stream.id == id or stream.id.startswith(f"{id}.")) and not stream.ended
             if owner in (None, stream.owner)
         ]
-        for stream in found:
-            if stream.sent:
-                self._supervisor.send(Cancel(stream.id))
-            stream.fail(RequestCancelled("The request was stopped through mlx/cancel."))
-        if found:
-            self._supervisor.notify()
+        self._stop(found, "The request was stopped through mlx/cancel.")
         return bool(found)
 
     def cancel_load(self, model: str, owner: str | None = None) -> bool:
-        """Cancel a user's orders to load a model; return whether there were any.
+        """End a user's orders and requests that wait for a model to be loaded.
+
+        The load itself ends too, unless somebody else waits for it.
 
         Args:
             model: The model's name.
-            owner: Who gave the orders; `None` cancels everyone's.
+            owner: Whose orders and requests; `None` ends everyone's.
+
+        Returns:
+            Whether there was something to end.
         """
-        orders = [
-            stream.id
+        stats = self._supervisor.telemetry.stats
+        is_loading = stats is not None and model in stats.loading
+        is_resident = stats is not None and any(model == each.model for each in stats.resident)
+        needing = [
+            stream
             for stream in self._flights.streams
-            if stream.model == model and stream.id.startswith(_LOAD)
-            if owner in (None, stream.owner)
+            if stream.model == model and stream.needs_model and not stream.ended
         ]
-        for id in orders:
-            self.cancel(id)
-        return bool(orders)
+        waiting = [
+            stream
+            for stream in needing
+            if owner in (None, stream.owner)
+            if stream.waits_for_model
+            or (stream.waits_for_model is None and (is_loading or not is_resident))
+        ]
+        message = f"Loading the model {model!r} was cancelled. Send the request again to load it."
+        self._stop(waiting, message, param="model")
+        if len(waiting) < len(needing):
+            return bool(waiting)
+        # A load goes on when its request ends, for whoever asks next.
+        if not is_resident:
+            self._supervisor.send(Unload(id=_new_id("unload"), model=model))
+        return bool(waiting) or is_loading
+
+    def _stop(self, streams: list[RequestStream], message: str, param: str | None = None) -> None:
+        for stream in streams:
+            if stream.sent:
+                self._supervisor.send(Cancel(stream.id))
+            stream.fail(RequestCancelled(message, param=param))
+        if streams:
+            self._supervisor.notify()
+
+    def _require_allowed(self, model: str) -> None:
+        """Refuse a model with which the engine ended several times in a row.
+
+        Raises:
+            Unavailable: It did.
+        """
+        if self._flights.is_refused(model):
+            raise Unavailable(
+                f"The engine ended {MOST_KILLS} times in a row while it loaded or ran the model "
+                f"{model!r}, so the model is not tried again. `%mlx load {model}` (POST "
+                "mlx/models/load) allows it again. A smaller model or a shorter context may help.",
+                param="model",
+                code="model_refused",
+                headers={"x-should-retry": "false"},
+            )
 
     @asynccontextmanager
     async def _in_flight(
@@ -229,9 +254,17 @@ class EngineClient:
         *,
         goes_on: bool = False,
     ) -> AsyncIterator[RequestStream]:
-        hides = isinstance(command, Generate) and not command.include_reasoning
+        needs_model = not isinstance(command, Unload | Pin)
+        if needs_model:
+            self._require_allowed(command.model)
         stream = RequestStream(
-            command.id, command.model, rows, owner, recorder, hides_reasoning=hides
+            command.id,
+            command.model,
+            rows,
+            owner,
+            recorder,
+            hides_reasoning=isinstance(command, Generate) and not command.include_reasoning,
+            needs_model=needs_model,
         )
         self._flights.enter(stream)
         self._supervisor.notify()
@@ -250,3 +283,8 @@ class EngineClient:
             self._supervisor.notify()
             if recorder is not None:
                 recorder.end(stream.error)
+
+
+def _new_id(order: str) -> str:
+    """Return the id of an order about a model."""
+    return f"{order}-{uuid.uuid4().hex}"

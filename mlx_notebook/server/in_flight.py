@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from mlx_notebook.messages import Done, Event, Loaded, Prefill, Ready, Stats, Working
+from mlx_notebook.messages import Done, Embedded, Event, Loaded, Prefill, Ready, Stats, Working
 from mlx_notebook.server.errors import Unavailable
 from mlx_notebook.server.streams import RequestStream
 
-# A model that ended the engine so often, with no answer in between, is not tried again.
+# A model with which the engine ended so often, with no answer in between, is not tried again.
 MOST_KILLS = 3
 
 
@@ -49,7 +49,7 @@ class InFlight:
             return None
         if isinstance(event, Prefill | Loaded):
             self._used(stream.model)
-        elif isinstance(event, Done):
+        elif isinstance(event, Done | Embedded):
             self.forgive(stream.model)
         return None if stream.push(event) else stream.id
 
@@ -74,9 +74,13 @@ class InFlight:
 
     # --- models that end the engine -------------------------------------------------------------
 
-    def engine_ended(self) -> None:
-        """Note which models were at work."""
-        for model in {stream.model for stream in self._streams.values() if stream.sent}:
+    def engine_ended(self, stats: Stats | None) -> None:
+        """Count the engine's end against the models that it was loading or computing with.
+
+        `stats` is the last that it told.
+        """
+        working = (stream for stream in self._streams.values() if _is_worked_on(stream, stats))
+        for model in {stream.model for stream in working}:
             self._kills[model] = self._kills.get(model, 0) + 1
 
     def is_refused(self, model: str) -> bool:
@@ -86,3 +90,22 @@ class InFlight:
     def forgive(self, model: str) -> None:
         """Let a model be tried again."""
         self._kills.pop(model, None)
+
+
+def _is_worked_on(stream: RequestStream, stats: Stats | None) -> bool:
+    """Whether the engine was loading or computing for a request: one that waits is not to blame.
+
+    A request that the engine has not told of yet may be why it ended.
+    """
+    if stream.ended or not stream.sent or not stream.needs_model:
+        return False
+    if stats is None:
+        return True
+    phases = {request.id: request.phase for request in stats.requests}
+    phase = phases.get(stream.id)
+    if phase == "loading" or stream.model in stats.loading:
+        if stats.progress is not None:
+            return stats.progress.model == stream.model
+        computing = any(each in ("prefill", "decode") for each in phases.values())
+        return stream.model in stats.loading[:1] and not computing
+    return phase != "queued"

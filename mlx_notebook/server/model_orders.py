@@ -178,7 +178,7 @@ class CancelModelHandler(ApiHandler):
     @web.authenticated
     @authorized
     async def post(self) -> None:
-        """Break it off; what was downloaded is kept."""
+        """Break it off, and end the requests that wait for it; what was downloaded is kept."""
         order = self.decoded(wire.CANCEL_DECODER)
         name = self.extension.catalog.canonical(order.model)
         if self.extension.downloads.cancel(name):

@@ -13,6 +13,7 @@ from mlx_notebook.messages import (
     Event,
     Failed,
     Loaded,
+    Loading,
     Pinned,
     Reasoning,
     Text,
@@ -44,6 +45,7 @@ class RequestStream:
         owner: Whose request it is (see `identity.owner`).
         recorder: Sees each event too, if there is one.
         hides_reasoning: Keep the thinking from the handler.
+        needs_model: It needs its model in memory, as all do but orders to unload or pin one.
     """
 
     def __init__(
@@ -55,12 +57,16 @@ class RequestStream:
         recorder: Recorder | None = None,
         *,
         hides_reasoning: bool = False,
+        needs_model: bool = True,
     ) -> None:
         self.id = id
         self.owner = owner
         self.number = next(_numbers)
         self.model = model
         self.rows = rows
+        self.needs_model = needs_model
+        # Whether it waits for its model to be loaded; None until the engine says so.
+        self.waits_for_model: bool | None = None
         self._recorder = recorder
         self._hides_reasoning = hides_reasoning
         self._began = time.monotonic()
@@ -84,6 +90,8 @@ class RequestStream:
         """
         if self.ended:
             return True
+        if self.waits_for_model is not False:
+            self.waits_for_model = isinstance(event, Loading)
         if self._recorder is not None:
             self._recorder.see(event)
         if isinstance(event, Reasoning) and self._hides_reasoning:

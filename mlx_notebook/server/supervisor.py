@@ -207,8 +207,8 @@ class Supervisor:
         self._error = f"The engine process ended: {why}."
         lived = self.ready is not None
         self.ready = None
+        self.in_flight.engine_ended(self.telemetry.stats)
         self.telemetry.engine_ended()
-        self.in_flight.engine_ended()
         self._deaths += 1
         if self._deaths >= _MOST_DEATHS or (not lived and self._deaths > 1):
             self._failed_at = time.monotonic()

@@ -5,6 +5,7 @@ import shutil
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,38 @@ def test_a_model_is_pinned_and_let_go_again(server: RunningServer) -> None:
     server.client.post("mlx/models/unload", json={"model": "short"}).raise_for_status()
     error = server.client.post("mlx/models/pin", json={"model": "short"}).json()["error"]
     assert "load it first" in error["message"]
+
+
+def test_a_load_that_a_request_caused_can_be_cancelled(models_dir: Path) -> None:
+    config = {"MlxNotebookApp": {"models_dirs": [str(models_dir)], "max_resident": 1}}
+    talk = {"messages": HELLO, "model": "long", "max_tokens": 30000, "ignore_eos": True}
+    with running(config=config) as server:
+        client = server.client
+        cancel = {"model": "short"}
+        with (
+            client.stream("POST", "v1/chat/completions", json={**talk, "stream": True}) as busy,
+            ThreadPoolExecutor() as pool,
+        ):
+            chunks = busy.iter_raw()  # let go of, it would close the connection
+            next(chunks)
+            waiting = pool.submit(server.chat, model="short")
+            counted = pool.submit(
+                client.post, "tokenize", json={"model": "short", "content": "Hello!"}
+            )
+            wait_for(lambda: "short" in server.status()["loading"], 10)
+            wait_for(lambda: len(server.status()["requests"]) == 2, 10)
+            # A model that answers is not being loaded.
+            assert client.post("mlx/models/cancel", json={"model": "long"}).status_code == 404
+            answer = client.post("mlx/models/cancel", json=cancel).json()
+            assert answer == {"model": "short", "cancelled": "loading"}
+            for response in (waiting.result(10), counted.result(10)):
+                assert response.status_code == 499
+                error = response.json()["error"]
+                assert (error["code"], error["param"]) == ("request_cancelled", "model")
+                assert "Loading the model 'short' was cancelled." in error["message"]
+            wait_for(lambda: server.status()["loading"] == [], 5)
+            assert client.post("mlx/models/cancel", json=cancel).status_code == 404
+        assert server.chat(model="short").status_code == 200
 
 
 def test_an_order_to_load_that_waits_for_memory_can_be_cancelled(models_dir: Path) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import anyio
@@ -31,6 +32,8 @@ T = TypeVar("T")
 # only when they have sent everything; beyond it the connection is closed at once.
 _DRAINED_BYTES = 128 * 1024 * 1024
 _DRAIN_SECONDS = 30
+# To read and decode more bytes takes long enough to hold up others.
+_LARGE_BODY = 1024 * 1024
 
 # What OpenAI's and Anthropic's SDKs send beside the headers that Jupyter allows; their
 # `x-stainless-*` headers are allowed by prefix.
@@ -120,8 +123,8 @@ class ApiHandler(APIHandler):
         if isinstance(connection, HTTP1Connection):
             connection.set_body_timeout(_DRAIN_SECONDS)
 
-    def data_received(self, chunk: bytes) -> None:
-        """Take in a part of the body."""
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        """Take in a part of the body; after each part of a large one others have their turn."""
         self._received += len(chunk)
         if self._refusal is None and self._received > self.extension.max_body_bytes:
             self._refuse(self._too_large())
@@ -129,6 +132,8 @@ class ApiHandler(APIHandler):
             self.body.take(chunk)
             if self.body.excess:
                 self._refuse(too_complex(self.body.excess))
+        # Tornado reads without a pause for as long as there is something to read.
+        return asyncio.sleep(0) if self._received > _LARGE_BODY else None
 
     def _give_up_on_body(self) -> None:
         """Refuse a request whose body is still on its way after all the time that it may take."""
@@ -166,7 +171,11 @@ class ApiHandler(APIHandler):
 
         Raises:
             InvalidRequest: It is not what the route takes.
+            RequestCancelled: The body is large, and the client has gone.
         """
+        if self._received > _LARGE_BODY and self._peer is not None and self._peer.has_gone:
+            self.client_left = True
+            raise errors.RequestCancelled("The client has closed the connection.")
         request = decode(decoder, self.body)
         self.pass_over(*ignored(self.body.content, request))
         return request

@@ -1,6 +1,7 @@
 """The other side of a connection, which may go without a word: asleep, unplugged, out of reach."""
 
 import socket
+import ssl
 
 from tornado.ioloop import PeriodicCallback
 from tornado.iostream import IOStream
@@ -38,6 +39,24 @@ class Peer:
         except OSError:  # macOS says so of a client that has gone; reading from it tells the rest
             return
         self._look_again.start()
+
+    @property
+    def has_gone(self) -> bool:
+        """Whether the other side has closed the connection; of TLS known only once Tornado knows.
+
+        Tornado notices it when it waits for something to read, not before a request is answered.
+        """
+        if self._stream.closed():
+            return True
+        connection = self._stream.socket
+        if isinstance(connection, ssl.SSLSocket):
+            return False
+        try:
+            return not connection.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
     def leave(self) -> None:
         """Watch no longer."""

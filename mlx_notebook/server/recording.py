@@ -53,8 +53,12 @@ class Traces:
         """Take in the trace of a request that has ended."""
         if self._running.pop(trace.id, None) is None:
             return
-        encoded = msgspec.json.encode(trace)
-        if len(encoded) > _MOST_BYTES // 4:
+        most = _MOST_BYTES // 4
+        # Long texts are seen at once; to encode them takes a while.
+        texts = (message.get("content") for message in trace.messages)
+        too_long = sum(len(text) for text in texts if isinstance(text, str)) > most
+        encoded = b"" if too_long else msgspec.json.encode(trace)
+        if too_long or len(encoded) > most:
             trace.messages, trace.tools = [], []
             trace.prompt = None
             encoded = msgspec.json.encode(trace)

@@ -146,7 +146,7 @@ class QueueFull(ApiError):
 
 
 class RequestCancelled(ApiError):
-    """Someone stopped the request through `mlx/cancel`."""
+    """Someone stopped the request through `mlx/cancel`, or its client has gone."""
 
     status = 499
     kind = "server_error"

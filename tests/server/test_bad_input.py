@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import signal
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -343,6 +344,20 @@ def test_a_socket_that_closes_in_mid_body_leaves_nothing_behind(server: RunningS
         with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.sendall(head(1000) + b'{"messages": [{"role": "us')
     wait_for(lambda: server.status()["queue"]["rows"] == 0, 5)
+
+
+def test_a_large_body_is_not_decoded_once_its_client_has_gone(server: RunningServer) -> None:
+    before = server.wait_until_idle()["totals"]["requests"]
+    body = json.dumps({"messages": [{"role": "user", "content": "lorem " * 300_000}]}).encode()
+    told = len(server.log)
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.sendall(head(len(body)) + body[:-1])
+        server.process.send_signal(signal.SIGSTOP)
+        client.sendall(body[-1:])
+    server.process.send_signal(signal.SIGCONT)
+    wait_for(lambda: "499 POST" in server.log[told:], 30)
+    assert server.wait_until_idle()["totals"]["requests"] == before
+    assert "Traceback" not in server.log[told:]
 
 
 def test_twice_the_queue_at_once_is_partly_told_to_come_back(server: RunningServer) -> None:

@@ -64,6 +64,7 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
         if request.store:
             completion.metadata = request.metadata or {}
             if not await self._store(completion, request):
+                completion.store = False
                 self.pass_over("store")
         self.answer(completion)
 
@@ -71,8 +72,9 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
         self, draft: "Draft", stream: RequestStream, request: ChatCompletionRequest
     ) -> None:
         options = request.stream_options
+        encoder = draft.encoder(bool(options and options.include_usage))
         chunks = ChunkWriter(
-            draft.encoder(bool(options and options.include_usage)),
+            encoder,
             request.n or 1,
             include_usage=bool(options and options.include_usage),
             continuous=bool(options and options.continuous_usage_stats),
@@ -83,8 +85,9 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
                 async for events in stream.batches():
                     if request.store:
                         draft.take(events)
-                        if draft.ended:  # before its client is told so
-                            await self._store(draft.completion(), request)
+                        # Before the client is told of the end.
+                        if draft.ended and not await self._store(draft.completion(), request):
+                            encoder.tell_not_stored()
                     if data := chunks.encode(events):
                         await self.send(data)
             except ApiError as error:

@@ -58,6 +58,7 @@ def test_a_streamed_completion_is_stored_whole(
     assert found.created == chunks[0].created
     assert found.usage is not None
     assert found.usage.completion_tokens > 0
+    assert "store" not in (chunks[-1].model_extra or {})
 
 
 def test_completions_are_listed_by_metadata_page_by_page(
@@ -188,7 +189,11 @@ def test_an_answer_that_cannot_be_kept_is_given_all_the_same() -> None:
             first = json.loads(next(lines).removeprefix("data: "))
             file.unlink()
             file.mkdir()
-            assert [line for line in lines if line][-1] == "data: [DONE]"
+            *_, last, done = [line for line in lines if line]
+        assert done == "data: [DONE]"
+        end = json.loads(last.removeprefix("data: "))
+        assert end["choices"][0]["finish_reason"] == "length"
+        assert end["store"] is False
         assert "cannot be used" in server.log
         refused = server.client.get(f"{url}/{first['id']}")
         assert refused.json()["error"]["code"] == "store_unavailable"

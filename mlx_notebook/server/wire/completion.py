@@ -124,7 +124,11 @@ class Choice(Struct):
 
 
 class ChatCompletion(Struct):
-    """A whole answer; the last three are there where the request asked for them."""
+    """A whole answer.
+
+    Token ids, log probabilities of the prompt and metadata are there where the request asked for
+    them. `store` is false where the answer was to be stored, and could not be.
+    """
 
     id: str
     created: int
@@ -136,6 +140,7 @@ class ChatCompletion(Struct):
     prompt_token_ids: list[int] | UnsetType = UNSET
     prompt_logprobs: PromptTokens | UnsetType = UNSET
     metadata: dict[str, str] | UnsetType = UNSET
+    store: bool | UnsetType = UNSET
 
 
 class FunctionDelta(Struct):
@@ -177,7 +182,8 @@ class ChunkChoice(Struct):
 class ChatCompletionChunk(Struct):
     """One `data:` line of a stream; the last one, with no choices, carries `usage` if asked.
 
-    The first one tells `prompt_token_ids` if asked.
+    The first one tells `prompt_token_ids` if asked. In the last ones `store` is false where the
+    answer was to be stored, and could not be.
     """
 
     id: str
@@ -188,6 +194,7 @@ class ChatCompletionChunk(Struct):
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
     usage: CompletionUsage | UnsetType | None = UNSET
     prompt_token_ids: list[int] | UnsetType = UNSET
+    store: bool | UnsetType = UNSET
 
 
 class ChunkEncoder:
@@ -206,6 +213,10 @@ class ChunkEncoder:
         self._encoder = msgspec.json.Encoder()
         sample = self.choice(ChunkChoice(0, Delta(content="?")))
         self._head, self._tail = sample.split(b'0,"delta":{"content":"?"', 1)
+
+    def tell_not_stored(self) -> None:
+        """Have the chunks from here on say that the answer could not be stored."""
+        self._empty = msgspec.structs.replace(self._empty, store=False)
 
     def text(self, row: int, text: str) -> bytes:
         """Return the event of new content."""

@@ -36,9 +36,36 @@ class JsonSchema(Struct):
 
 
 class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema"):
-    """JSON that fits a schema."""
+    """JSON that fits a schema.
 
-    json_schema: JsonSchema
+    It may also stand beside `type`, as in `text.format` of `v1/responses`.
+    """
+
+    json_schema: JsonSchema | None = None
+    schema: dict[str, Any] | None = None
+    name: str | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+    @property
+    def wanted(self) -> dict[str, Any] | None:
+        """The schema; None where any JSON object will do.
+
+        Raises:
+            InvalidRequest: There is none, or there are two.
+        """
+        if self.json_schema is None and self.schema is None:
+            raise InvalidRequest(
+                "The request needs 'response_format.json_schema'.",
+                param="response_format.json_schema",
+                code="missing_parameter",
+            )
+        if self.json_schema is not None and self.schema is not None:
+            raise InvalidRequest(
+                "'response_format' has both 'json_schema' and 'schema': send one of them.",
+                param="response_format.schema",
+            )
+        return self.json_schema.schema if self.json_schema is not None else self.schema
 
 
 ResponseFormat = TextFormat | JsonObjectFormat | JsonSchemaFormat
@@ -155,18 +182,9 @@ class CompletionParameters(FormatParameters, kw_only=True):
     def own_format(self) -> list[tuple[str, OutputFormat]]:
         """Return what `response_format` asks for."""
         match self.response_format:
-            case (
-                JsonObjectFormat(schema=None)
-                | JsonSchemaFormat(json_schema=JsonSchema(schema=None))
-            ):
-                format = OutputFormat(kind="json_object")
-            case JsonObjectFormat(schema=schema):
-                format = OutputFormat(kind="json_schema", value=schema)
-            case JsonSchemaFormat(json_schema=given):
-                format = OutputFormat(kind="json_schema", value=given.schema)
-            case _:
-                return []
-        return [("response_format", format)]
+            case JsonObjectFormat(schema=schema) | JsonSchemaFormat(wanted=schema):
+                return [("response_format", json_format(schema))]
+        return []
 
     def check_stream(self) -> None:
         """Refuse options of a stream where there is none.

@@ -13,6 +13,9 @@ from mlx_notebook.server.wire.parameters import Parameters
 StopText = Annotated[str, Meta(min_length=1, max_length=4096)]
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Penalty = Annotated[float, Meta(gt=0, le=100)]
+_Bias = Annotated[float, Meta(ge=-100, le=100)]
+# The bias of a token that is never chosen.
+_NEVER = -100.0
 BadWord = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -40,7 +43,8 @@ class LocalSampling(Parameters, kw_only=True):
     `allowed_token_ids` are the only tokens that may be chosen. `repeat_penalty` is llama.cpp's
     name of `repetition_penalty`; with `repeat_last_n` all penalties count only so many tokens of
     prompt and answer (-1: all). `typical_p` keeps the tokens that are about as likely as is
-    typical, `xtc_*` now and then drops the likeliest ones.
+    typical, `xtc_*` now and then drops the likeliest ones. `seed: -1` draws a seed, as no seed
+    does. `logit_bias` may be llama.cpp's list of pairs too, where `false` forbids a token.
 
     `truncate_prompt_tokens` feeds that many of the prompt's last tokens (-1: as many as leave room
     for the answer). With `continue_final_message` and `add_generation_prompt: false` the answer
@@ -60,7 +64,7 @@ class LocalSampling(Parameters, kw_only=True):
     repeat_last_n: Annotated[int, Meta(ge=-1, le=65536)] | None = None
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
-    logit_bias: dict[TokenId, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    logit_bias: dict[TokenId, _Bias] | list[tuple[TokenId, _Bias | bool]] | None = None
     ignore_eos: bool | None = None
     min_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     stop_token_ids: Annotated[list[TokenId], Meta(max_length=128)] | None = None
@@ -139,8 +143,8 @@ class LocalSampling(Parameters, kw_only=True):
             presence_penalty=self.presence_penalty or 0.0,
             frequency_penalty=self.frequency_penalty or 0.0,
             repeat_last_n=window,
-            logit_bias=self.logit_bias or {},
-            seed=self.seed,
+            logit_bias=self._biases(),
+            seed=None if self.seed == -1 else self.seed,
             max_tokens=max_tokens,
             min_tokens=self.min_tokens or 0,
             stop=stop,
@@ -150,6 +154,23 @@ class LocalSampling(Parameters, kw_only=True):
             ignore_eos=bool(self.ignore_eos),
             logprobs=logprobs,
         )
+
+    def _biases(self) -> dict[int, float]:
+        """Return the bias of each token.
+
+        Raises:
+            InvalidRequest: One is `true`.
+        """
+        given = self.logit_bias or {}
+        biases = dict(given)
+        if any(bias is True for bias in biases.values()):
+            raise InvalidRequest(
+                "'logit_bias' is not valid: a bias is a number, or false for a token that must "
+                "not be chosen.",
+                param="logit_bias",
+                code="invalid_value",
+            )
+        return {token: _NEVER if bias is False else bias for token, bias in biases.items()}
 
 
 def gone_on_with(prompt: ChatPrompt, param: str) -> ChatPrompt:

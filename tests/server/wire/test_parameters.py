@@ -14,6 +14,7 @@ from anthropic.types import MessageCountTokensParams
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 from typing_extensions import is_typeddict
 
+from mlx_notebook.messages import OutputFormat, Sampling
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire import (
     anthropic,
@@ -250,6 +251,43 @@ def test_what_is_used_is_not_listed() -> None:
         "metadata": {"a": "b"},
     }
     assert asked(chat.ChatCompletionRequest, **everything) == []
+
+
+def test_forms_of_llama_cpp_are_used() -> None:
+    def sampled(**parameters: Any) -> Sampling:
+        body = {"messages": [{"role": "user", "content": "Hi"}], **parameters}
+        return decode(chat.DECODER, json.dumps(body).encode()).sampling()
+
+    assert sampled(seed=-1).seed is None
+    assert sampled(seed=-2).seed == -2
+    assert sampled(logit_bias=[[5, 1.5], [6, False]]).logit_bias == {5: 1.5, 6: -100}
+    assert sampled(logit_bias={"5": 1}).logit_bias == {5: 1}
+    for wrong in ([[5, True]], [[5]], [["word", 1]], [[5, 200]]):
+        with pytest.raises(InvalidRequest) as caught:
+            sampled(logit_bias=wrong)
+        assert (caught.value.param or "").startswith("logit_bias")
+
+
+def test_a_schema_may_stand_beside_the_type() -> None:
+    def wanted(**given: Any) -> OutputFormat | None:
+        body = {"messages": [{"role": "user", "content": "Hi"}]}
+        format = {"response_format": {"type": "json_schema", **given}}
+        content = json.dumps(body | format).encode()
+        request = decode(chat.DECODER, content)
+        assert ignored(content, request) == []
+        return request.output_format()
+
+    schema = {"type": "integer"}
+    expected = OutputFormat(kind="json_schema", value=schema, param="response_format")
+    assert wanted(json_schema={"name": "n", "schema": schema}) == expected
+    assert wanted(schema=schema, name="n", strict=True) == expected
+    for wrong, param in (
+        ({}, "response_format.json_schema"),
+        ({"schema": schema, "json_schema": {"schema": schema}}, "response_format.schema"),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            wanted(**wrong)
+        assert caught.value.param == param
 
 
 def test_names_in_a_header_are_short_plain_and_few() -> None:

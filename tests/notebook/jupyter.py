@@ -188,7 +188,10 @@ class Kernel:
         answers=None,
         reading=SOONEST_SECONDS + 0.1,
     ):
-        """Run a cell to its end; `interrupt_after` so many seconds press the stop button.
+        """Run a cell to its end.
+
+        `interrupt_after` so many seconds press the stop button, counted from when the kernel has
+        taken the cell: before, an interrupt would not reach it.
 
         `answers` are typed, one after the other, where the cell asks with `input()`, each after
         `reading` seconds; without them nobody is there to be asked.
@@ -203,12 +206,12 @@ class Kernel:
             self.client.input(next(answers, "n"))
 
         timer = threading.Timer(interrupt_after or 0, self.interrupt)
-        if interrupt_after is not None:
-            timer.start()
 
         def see(message):
             kind, content = message["header"]["msg_type"], message["content"]
-            if kind == "stream":
+            if kind == "execute_input" and interrupt_after is not None:
+                timer.start()
+            elif kind == "stream":
                 name = content["name"]
                 setattr(cell, name, getattr(cell, name) + content["text"])
             elif kind in ("display_data", "execute_result"):

@@ -3,13 +3,14 @@
 It is all escaped: names, arguments and results come from a model, and from what tools have read.
 """
 
-import html
 import json
 import re
 from typing import Any
 
 from mlx_notebook.notebook.calls import Call
+from mlx_notebook.notebook.escaping import ACTIVE, safe_html
 from mlx_notebook.notebook.inputs import trimmed
+from mlx_notebook.notebook.plain_text import CONTROL
 from mlx_notebook.notebook.results import text_of
 
 # The most that is shown of arguments and of a result each, in characters.
@@ -18,11 +19,9 @@ _LINE_CHARACTERS = 80
 
 # What a terminal would obey, and what reorders or hides text on a page.
 _CONTROL = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    rf"[{CONTROL}\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
     "\U000e0000-\U000e007f]"
 )
-# Characters that Markdown, HTML or a math renderer would read.
-_ACTIVE = str.maketrans({c: f"&#{ord(c)};" for c in r"""<>&"'\`*_{}[]()#+-.!|~$:"""})
 
 
 def call_block(call: Call) -> dict[str, str]:
@@ -76,27 +75,21 @@ def _headline(call: Call) -> str:
 
 
 def _html(call: Call, parts: list[tuple[str, str]]) -> str:
-    name = html.escape(_clean(call.name))
+    name = safe_html(_clean(call.name))
     blocks = "".join(
-        f"<div><small>{title}</small><pre><code>{_html_text(text)}</code></pre></div>"
+        f"<div><small>{title}</small><pre><code>{safe_html(text)}</code></pre></div>"
         for title, text in parts
     )
     return (
-        f"<details><summary><b>{name}</b>{_html_text(_arguments(call))} "
-        f"{_html_text(_headline(call))}</summary>{blocks}</details>"
+        f"<details><summary><b>{name}</b>{safe_html(_arguments(call))} "
+        f"{safe_html(_headline(call))}</summary>{blocks}</details>"
     )
 
 
-def _html_text(text: str) -> str:
-    # MathJax looks for formulas in finished pages, though not across elements.
-    escaped = html.escape(text).replace("\\", "<span>&#92;</span>")
-    return escaped.replace("$", "<span>&#36;</span>")
-
-
 def _markdown(call: Call, parts: list[tuple[str, str]]) -> str:
-    line = f"{_arguments(call)} {_headline(call)}".translate(_ACTIVE)
+    line = f"{_arguments(call)} {_headline(call)}".translate(ACTIVE)
     blocks = [f"{title}:\n\n{fenced(text)}" for title, text in parts]
-    return "\n\n".join([f"**{_clean(call.name).translate(_ACTIVE)}**{line}", *blocks]) + "\n"
+    return "\n\n".join([f"**{_clean(call.name).translate(ACTIVE)}**{line}", *blocks]) + "\n"
 
 
 def _plain(call: Call, parts: list[tuple[str, str]]) -> str:

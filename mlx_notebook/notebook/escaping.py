@@ -3,10 +3,11 @@
 What a model writes is untrusted: it may repeat what a web page or a file told it. JupyterLab
 cleans the HTML in Markdown, but nbconvert and others pass it on. The rule that holds here: no
 `<` of the model's survives outside fenced code blocks, and each block that holds one is written
-so that all renderers agree on where it begins and ends. Links cannot run scripts, and pictures
+so that all renderers agree on where it begins and ends. Links cannot run scripts, and images
 become links, since fetching one would tell its server whatever words stand in the address.
 """
 
+import html
 import re
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<marks>`{3,}|~{3,})(?P<info>[^\n]*)$")
@@ -39,15 +40,21 @@ _SCRIPT_LINK = re.compile(
 _ESCAPABLE = re.compile(r"(?P<slashes>\\*)(?P<character>[<&$])")
 # Browsers drop these from addresses; nothing that a model means to say holds one.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-# Every character that HTML, Markdown or a math renderer would read inside our <code> element.
-_ACTIVE = str.maketrans({c: f"&#{ord(c)};" for c in r"""<>&"'\`*_{}[]()#+-.!|~$:"""})
+# Every character that HTML, Markdown or a math renderer would read.
+ACTIVE = str.maketrans({c: f"&#{ord(c)};" for c in r"""<>&"'\`*_{}[]()#+-.!|~$:"""})
+
+
+def safe_html(text: str) -> str:
+    """Write text as HTML that no math renderer reads either: they look at finished pages."""
+    escaped = html.escape(text).replace("\\", "<span>&#92;</span>")
+    return escaped.replace("$", DOLLAR)
 
 
 def safe_markdown(text: str) -> str:
     """Rewrite Markdown so that none of it becomes live HTML; what a reader sees stays the same.
 
     Two things look different: code fences stand outside the list that they were in where they
-    hold a `<`, and a picture shows as a link.
+    hold a `<`, and an image shows as a link.
     """
     lines = _CONTROL.sub("", "\n".join(text.splitlines())).split("\n")
     out: list[str] = []
@@ -153,7 +160,7 @@ def _safe_code_span(match: re.Match[str]) -> str:
     if not set("<&[]!$\\") & set(match["code"]):
         return match[0]
     # As HTML of our own it cannot be read as anything else, wherever a renderer sees spans end.
-    return f"<code>{match['code'].strip().translate(_ACTIVE)}</code>"
+    return f"<code>{match['code'].strip().translate(ACTIVE)}</code>"
 
 
 def _escape(text: str) -> str:

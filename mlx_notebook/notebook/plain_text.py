@@ -2,6 +2,8 @@
 
 import re
 
+# Control characters, without tab and line feed; for a character class.
+CONTROL = r"\x00-\x08\x0b-\x1f\x7f-\x9f"
 # Printable for Python, and yet invisible: fillers, joiners and variation selectors.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
@@ -10,9 +12,7 @@ _CSI = r"(?:\x1b\[|\x9b)[0-?]*[ -/]*"
 _STRING = r"(?:\x1b[\]PX^_]|[\x90\x98\x9d-\x9f])[^\x07\x1b\x9c]*"
 _ESCAPE = r"\x1b[ -/]*"
 # ECMA-48: control sequences, control strings (titles, links), other escapes; then bare characters.
-_SEQUENCE = re.compile(
-    rf"{_CSI}[@-~]|{_STRING}(?:\x07|\x1b\\|\x9c)|{_ESCAPE}[0-~]|[\x00-\x08\x0b-\x1f\x7f-\x9f]"
-)
+_SEQUENCE = re.compile(rf"{_CSI}[@-~]|{_STRING}(?:\x07|\x1b\\|\x9c)|{_ESCAPE}[0-~]|[{CONTROL}]")
 _BEGUN = re.compile(rf"(?:{_CSI}|{_STRING}\x1b?|{_ESCAPE})\Z")
 # A sequence that is longer than this is none: its text is let through, without its marks.
 _LONGEST_SEQUENCE = 1_000

@@ -7,12 +7,11 @@ place takes `clear_output`, which wipes whatever else the cell has shown. So an 
 outputs while it comes. The upper holds what is settled and is replaced a few times only,
 each time when it has grown by a fixed part of its length. The lower holds the last paragraph or
 two, short enough to be replaced ten times a second; when the answer is complete the upper holds
-all of it and the lower becomes what follows: a tool call, or the line with the figures. All end
+all of it and the lower becomes what follows: a tool call, or the summary line. All end
 as static Markdown or HTML, which every notebook, GitHub and nbconvert show without a kernel.
 """
 
 import base64
-import html
 import math
 import re
 import time
@@ -21,10 +20,10 @@ from typing import Any, Protocol
 from mlx_notebook.notebook.answer import Answer, Delta
 from mlx_notebook.notebook.call_blocks import call_block
 from mlx_notebook.notebook.calls import Call
-from mlx_notebook.notebook.escaping import DOLLAR, safe_markdown
+from mlx_notebook.notebook.escaping import ACTIVE, safe_html, safe_markdown
 from mlx_notebook.notebook.figures import counted
 from mlx_notebook.notebook.pictures import Picture
-from mlx_notebook.notebook.plain_text import visible
+from mlx_notebook.notebook.plain_text import CONTROL, visible
 from mlx_notebook.notebook.results import pictures_of
 from mlx_notebook.notebook.shell import cell_number, shows_rich_output
 from mlx_notebook.notebook.text_views import NoView, TerminalView
@@ -34,20 +33,23 @@ UPDATE_SECONDS = 0.1
 _CHARACTERS_PER_SECOND = 20_000
 _SETTLE_CHARACTERS = 1200
 _THINKING_SHOWN = 1000
-# How wide a picture is shown, in pixels: one that goes to the model, one that a tool returned.
+# How wide an image is shown, in pixels: one that goes to the model, one that a tool returned.
 _SENT_WIDTH = 240
 _RESULT_WIDTH = 480
 
 _FENCE = re.compile(r"^ *(`{3,}|~{3,})")
 # What a terminal would obey: a model must not move the cursor or set the window's title.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile(rf"[{CONTROL}]")
+
+# What in a line of Markdown is more than text: HTML, images, links, code, formulas, emphasis.
+_MARKS = re.compile(r"[<>&\[\]`$*~\\]|(?<!\w)_|_(?!\w)")
 
 
 class View(Protocol):
     """Where an answer is shown as it comes."""
 
     def sent(self, pictures: list[dict[str, Any]]) -> None:
-        """Show the pictures that go along with the prompt."""
+        """Show the images that go along with the prompt."""
 
     def begin(self, model: str) -> None:
         """Say that an answer is being waited for."""
@@ -56,7 +58,7 @@ class View(Protocol):
         """Show more of it, now or with what follows."""
 
     def end(self, answer: Answer) -> None:
-        """Show all that came, and the line of figures."""
+        """Show all that came, and the summary line."""
 
 
 def view(wanted: "bool | View" = True, *, language: str | None = None) -> View:
@@ -103,7 +105,7 @@ class CellView:
         self._shown_at = -math.inf
 
     def sent(self, pictures: list[dict[str, Any]]) -> None:
-        """Show the pictures that go along with the prompt, small."""
+        """Show the images that go along with the prompt, small."""
         for picture in pictures:
             _display_picture(picture, _SENT_WIDTH)
 
@@ -111,7 +113,7 @@ class CellView:
         """Say that an answer is being waited for."""
         self._model = model
         self._renew()
-        self._upper = self._show(f"<small>waiting for {html.escape(model)}</small>")
+        self._upper = self._show(f"<small>waiting for {_inline(model)}</small>")
 
     def add(self, delta: Delta) -> None:
         """Show more of the answer, at most ten times a second."""
@@ -145,7 +147,7 @@ class CellView:
         self._shown_at = time.monotonic()
 
     def end(self, answer: Answer) -> None:
-        """Put everything into its upper output, and the figures into the last."""
+        """Put everything into its upper output, and the summary into the last."""
         answer.shown_in = cell_number()
         if answer.outcome == "paused":
             self._free = self._free or self._above  # nobody could be asked, or has answered
@@ -164,7 +166,7 @@ class CellView:
         if answer.outcome == "failed" and self._free is None and not answer.calls:
             return  # the error that follows says all
         summary = answer.summary()
-        self._show(f"<small>{html.escape(summary)}</small>", summary)
+        self._show(f"<small>{_inline(summary)}</small>", summary)
 
     def _close_reply(self) -> bool:
         """Show a reply as it stays; say whether it has said anything."""
@@ -181,8 +183,8 @@ class CellView:
 
     def _add_question(self, call: Call) -> None:
         self._close_reply()
-        name = html.escape(visible(call.name))
-        note = f"<small>{html.escape(self._model)} asks for {name}:</small>"
+        name = _inline(visible(call.name))
+        note = f"<small>{_inline(self._model)} asks for {name}:</small>"
         self._above = self._show(note, f"{self._model} asks for {visible(call.name)}:")
 
     def _add_call(self, call: Call, *, ended: bool) -> None:
@@ -250,7 +252,7 @@ class CellView:
     def _update_writing(self, call: Call | None) -> None:
         """Say which call is being written, below what was said before it."""
         name = call.name if call is not None else ""
-        note = f"<small>calling {html.escape(_CONTROL.sub('', name))} …</small>"
+        note = f"<small>calling {_inline(_CONTROL.sub('', name))} …</small>"
         text = self._settled + self._tail
         if not text and not self._thinking:
             _update(self._upper, note)
@@ -271,11 +273,14 @@ def thinking_block(text: str, *, running: bool) -> str:
     if not text.strip():
         return ""
     title = "Reasoning …" if running else f"Reasoning, {counted(len(text.split()), 'word')}"
-    body = html.escape(_CONTROL.sub("", text).strip()).replace("\n", "<br>")
-    # Renderers look for formulas everywhere, and not across elements.
-    body = body.replace("$", DOLLAR).replace("\\", "<span>&#92;</span>")
+    body = safe_html(_CONTROL.sub("", text).strip()).replace("\n", "<br>")
     state = " open" if running else ""
     return f"<details{state}><summary>{title}</summary><p>{body}</p></details>\n\n"
+
+
+def _inline(text: str) -> str:
+    """Write a line of text, which may hold a model's words, into Markdown as nothing but text."""
+    return _MARKS.sub(lambda mark: mark[0].translate(ACTIVE), text)
 
 
 def settled_length(text: str, reopen: str, *, limit: int) -> int:
@@ -332,7 +337,7 @@ def _update(handle: Any, markdown: str, plain: str = "") -> None:
 
 
 def _display_picture(part: dict[str, Any], width: int) -> None:
-    """Show a message's picture as a static output, at most `width` pixels wide."""
+    """Show a message's image as a static output, at most `width` pixels wide."""
     from IPython.display import display
 
     # Twice as many pixels as are shown, for screens that have them.

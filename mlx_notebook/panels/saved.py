@@ -1,21 +1,21 @@
 """What a saved notebook shows in a panel's place: HTML that needs neither styles nor scripts."""
 
-import html
 from collections.abc import Iterable
 from typing import Any
 
+from mlx_notebook.notebook.escaping import safe_html
 from mlx_notebook.notebook.inputs import trimmed
 
 _SHOWN_CHARACTERS = 2_000
-# JupyterLab sets tables flush right, as figures are.
+# JupyterLab aligns the text of tables to the right.
 _LEFT = ' style="text-align: left; vertical-align: top"'
 
 
 def table(rows: Iterable[tuple[str, str]], title: str = "") -> str:
     """Write labels and values, all of them escaped."""
-    caption = f"<caption>{html.escape(title)}</caption>" if title else ""
+    caption = f"<caption>{safe_html(title)}</caption>" if title else ""
     cells = "".join(
-        f'<tr><th scope="row"{_LEFT}>{html.escape(label)}</th><td{_LEFT}>{_lines(value)}</td></tr>'
+        f'<tr><th scope="row"{_LEFT}>{safe_html(label)}</th><td{_LEFT}>{_lines(value)}</td></tr>'
         for label, value in rows
     )
     return f"<table>{caption}{cells}</table>"
@@ -60,7 +60,7 @@ def request_block(trace: dict[str, Any], *, is_open: bool = False) -> str:
         ]
     rows.append(("Time", f"{trace['seconds']:.2f} s"))
     state = " open" if is_open else ""
-    title = f"Request with tool calls: {html.escape(', '.join(names) or 'none')}"
+    title = f"Request with tool calls: {safe_html(', '.join(names) or 'none')}"
     return f"<details{state}><summary>{title}</summary>{table(rows)}</details>"
 
 
@@ -71,4 +71,4 @@ def _text(content: Any) -> str:
 
 
 def _lines(text: str) -> str:
-    return html.escape(trimmed(text, _SHOWN_CHARACTERS)).replace("\n", "<br>")
+    return safe_html(trimmed(text, _SHOWN_CHARACTERS)).replace("\n", "<br>")

@@ -8,6 +8,7 @@ import pytest
 
 from mlx_notebook.notebook import rendering
 from mlx_notebook.notebook.answer import Answer, Delta, Reply
+from mlx_notebook.notebook.calls import Call
 from mlx_notebook.notebook.plain_text import ControlFilter
 from mlx_notebook.notebook.rendering import (
     CellView,
@@ -116,6 +117,17 @@ def test_no_thinking_can_leave_its_block():
     }  # fmt: skip
     assert block.count("</details>") == block.count("</p>") == 1
     assert block.strip().count("\n") == 0
+
+
+def test_the_name_of_a_call_that_is_being_written_is_nothing_but_text(monkeypatch):
+    outputs = Outputs(monkeypatch)
+    view = CellView()
+    view.begin("m")
+    outputs.clock += 1
+    view.add(Delta("writing", call=Call("1", "![a](http://x/?b) <b> `c` $d$")))
+    (shown,) = [bundle["text/markdown"] for bundle in outputs.shown]
+    assert shown.startswith("<small>calling ")
+    assert not set("[]`$<>") & set(shown.removeprefix("<small>").removesuffix("</small>"))
 
 
 def test_a_fence_that_is_cut_is_opened_again():

@@ -38,7 +38,7 @@ function approval(button, decide) {
       asking = question;
       isOpen = pressed = undefined;
       say(call, question?.text);
-      say(spoken, question && `May the model call ${question.text}? The answers follow the message box.`);
+      say(spoken, question && `May the model call ${question.text}? The buttons are below the message box.`);
       if (!question) return;
       for (const node of buttons) node.setAttribute("aria-disabled", "true");
       opening = setTimeout(() => {
@@ -96,7 +96,7 @@ function composer({ root, tell, changed }) {
   let replaces = null, draft;
   const cancel = h("button", { type: "button", class: "mlx-button", onclick: () => { set(draft); text.focus(); } }, "Cancel editing");
   const editing = h("div", { class: "mlx-row", hidden: true },
-    h("span", { class: "mlx-grow" }, "You edit an earlier message. What follows it is replaced."), cancel);
+    h("span", { class: "mlx-grow" }, "You are editing an earlier message. Sending it replaces everything after it."), cancel);
   const get = () => ({ text: text.value, images: images.urls(), replaces });
   const set = (message = { text: "", images: [] }) => {
     text.value = message.text;

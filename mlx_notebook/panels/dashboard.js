@@ -3,7 +3,7 @@
 
 const TABS = ["Models", "Activity", "Inspector", "Chat"];
 
-function buildDashboard({ root, model, views }) {
+function buildDashboard({ root, model, held }) {
   const line = h("p");
   const bar = h("div", { class: "mlx-tabs", role: "tablist", "aria-label": "Panels" });
   const id = newId();
@@ -32,24 +32,27 @@ function buildDashboard({ root, model, views }) {
   (model.get("panels") ?? []).forEach(async (reference, at) => {
     const child = await model.widget_manager.get_model(String(reference).replace("IPY_MODEL_", ""));
     const view = await model.widget_manager.create_view(child);
-    views.push(view);
+    // The dashboard may have been taken away meanwhile: its parts go with it.
+    if (held.isGone) return view.remove();
+    held.views.push(view);
     places[at].append(view.el);
   });
   return ({ server, engine, requests, resident }) => {
-    const held = resident?.length ? `${resident.join(", ")} in memory` : "no model in memory";
+    const inMemory = resident?.length ? `${resident.join(", ")} in memory` : "no model in memory";
     const state = engine?.state === "stopped" ? "not started" : engine?.state;
-    say(line, server ? `${server} · engine ${state ?? "unknown"} · ${held} · ${plural(requests ?? 0, "request")}` : "Looking for a server …");
+    say(line, server ? `${server} · engine ${state ?? "unknown"} · ${inMemory} · ${plural(requests ?? 0, "request")}` : "Looking for a server …");
   };
 }
 
 export default {
   initialize: ({ model }) => follow(model),
   render(context) {
-    const views = [];
-    const leave = panel(context, "mlx-notebook", (tools) => buildDashboard({ ...tools, views }));
+    const held = { views: [], isGone: false };
+    const leave = panel(context, "mlx-notebook", (tools) => buildDashboard({ ...tools, held }));
     return () => {
       leave();
-      views.forEach((view) => view.remove());
+      held.isGone = true;
+      held.views.forEach((view) => view.remove());
     };
   },
 };

@@ -1,6 +1,7 @@
 """What the server does, followed for all panels of a kernel at once."""
 
 import asyncio
+import logging
 import threading
 from typing import Any, Protocol
 
@@ -11,13 +12,15 @@ from mlx_notebook.notebook.server import Server
 from mlx_notebook.panels.background import Background, background
 from mlx_notebook.panels.requests import Requests
 
+log = logging.getLogger(__name__)
+
 SHORTEST_SECONDS = 0.25
 BEAT_SECONDS = 10.0
 _PAUSES = (0.5, 1.0, 2.0, 4.0)
 # The list of models also changes by other hands, of which the events do not tell.
 _MODELS_SECONDS = 5.0
 _PROGRESS_SECONDS = 0.5
-_REPLAYED = "This notebook replays a recorded run without a server. Panels show nothing live."
+_REPLAYED = "This notebook replays a recording without a server, so panels show nothing."
 
 
 class Listener(Protocol):
@@ -57,13 +60,13 @@ class Feed:
     def join(self, listener: Listener) -> None:
         """Tell `listener` of every change from now on."""
         with self._lock:
-            if listener in self._listeners:
-                return
-            self.thread.hold(listener)
-            self._listeners.append(listener)
+            is_new = listener not in self._listeners
+            if is_new:
+                self.thread.hold(listener)
+                self._listeners.append(listener)
         if self._running is None:
             self._running = self.thread.start(self._run())
-        else:
+        elif is_new:
             self.refresh(*listener.wants)
 
     def leave(self, listener: Listener) -> None:
@@ -104,10 +107,16 @@ class Feed:
 
     async def _run(self) -> None:
         self._changed, self._wanted = asyncio.Event(), asyncio.Event()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._tell())
-            group.create_task(self._follow())
-            group.create_task(self._beat())
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._tell())
+                group.create_task(self._follow())
+                group.create_task(self._beat())
+        except Exception:
+            log.exception(
+                "The panels of this notebook are no longer updated. Run their cells again."
+            )
+            self._running = None
 
     async def _tell(self) -> None:
         while True:

@@ -48,7 +48,10 @@ class InspectorPanel(Panel):
             return ""
         try:
             traces = asked.result(_PATIENCE_SECONDS)
-        except (NotebookError, TimeoutError):
+        except TimeoutError:
+            asked.cancel()
+            return ""
+        except NotebookError:
             return ""
         return "".join(request_block(trace, is_open=not at) for at, trace in enumerate(traces))
 

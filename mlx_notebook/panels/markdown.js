@@ -34,11 +34,14 @@ function markdownPlace(render) {
   let wanted, drawing;
   const draw = async () => {
     let drawn;
-    while (drawn !== wanted) {
-      drawn = wanted;
-      await render(drawn, el);
+    try {
+      while (drawn !== wanted) {
+        drawn = wanted;
+        await render(drawn, el);
+      }
+    } finally {
+      drawing = undefined;
     }
-    drawing = undefined;
   };
   return {
     el,

@@ -8,8 +8,8 @@ const GROUPS = [
   ["Cannot be used", ["incomplete", "broken"], ""],
   ["Available to download", ["downloadable"], ""],
 ];
-const DOING = { load: "Loading", swap: "Loading", pin: "Marking", unload: "Unloading", download: "Downloading", cancel: "Cancelling" };
-// A repository's name on the hub of models.
+const DOING = { load: "Loading", swap: "Loading", pin: "Updating", unload: "Unloading", download: "Downloading", cancel: "Cancelling" };
+// A repository's name on Hugging Face.
 const REPOSITORY = /^[\w.-]+\/[\w.-]+$/;
 
 /** "Loading: 3 MB of 6 MB, 2 s left". */

@@ -1,6 +1,7 @@
 """What all panels share: their state in the browser, their buttons, their life."""
 
 import asyncio
+import logging
 import threading
 import uuid
 from collections.abc import Coroutine
@@ -12,10 +13,13 @@ import traitlets
 
 from mlx_notebook.notebook.connection import connect
 from mlx_notebook.notebook.errors import NotebookError
+from mlx_notebook.notebook.server import Server
 from mlx_notebook.panels.changes import merge_patch
 from mlx_notebook.panels.feed import Feed, feed
 from mlx_notebook.panels.requests import Requests
 from mlx_notebook.panels.saved import stand_in, table
+
+log = logging.getLogger(__name__)
 
 _FOLDER = Path(__file__).parent
 
@@ -193,8 +197,8 @@ class Panel(anywidget.AnyWidget):
         except NotebookError as error:
             self.send({"reply": id, "error": str(error)})
         except Exception as error:
+            log.exception("An order of the panel %s failed.", self.name)
             self.send({"reply": id, "error": f"This failed: {error!r}"})
-            raise
 
     def _ended(self, id: str) -> None:
         self._tasks.pop(id, None)
@@ -207,13 +211,18 @@ class Panel(anywidget.AnyWidget):
 
     async def get(self, path: str, **query: str) -> Any:
         """Ask the server. Raises `NotebookError`."""
-        async with Requests.using(self.feed.server or connect()) as requests:
+        async with Requests.using(await self._server()) as requests:
             return await requests.get(path, **query)
 
     async def post(self, path: str, **body: Any) -> Any:
         """Order something from the server. Raises `NotebookError`."""
-        async with Requests.using(self.feed.server or connect()) as requests:
+        async with Requests.using(await self._server()) as requests:
             return await requests.post(path, body)
+
+    async def _server(self) -> Server:
+        # Finding a server may take as long as starting one, and the thread serves all panels.
+        server = self.feed.server
+        return server if server is not None else await asyncio.to_thread(connect)
 
 
 def _engine(engine: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from mlx_notebook.notebook.errors import NoServer
 from mlx_notebook.panels import feed as feed_module
 from mlx_notebook.panels.background import Background
 from mlx_notebook.panels.feed import Feed
+from tests.server.running import wait_for
 
 
 class Nobody:
@@ -39,4 +40,26 @@ def test_a_panel_may_be_collected_while_another_one_joins(monkeypatch):
     joining.join(20)
     assert not joining.is_alive()
     feed.leave(new)
+    assert not feed.thread.alive
+
+
+def test_a_feed_that_fails_is_logged_and_begins_again_with_a_panel_that_joins(monkeypatch, caplog):
+    monkeypatch.setattr(feed_module, "connect", no_server)
+
+    class Faulty(Nobody):
+        shown = 0
+
+        def show(self, feed):
+            self.shown += 1
+            if self.shown == 1:
+                raise KeyError("history")
+
+    panel = Faulty()
+    feed = Feed(Background())
+    feed.join(panel)
+    wait_for(lambda: "KeyError: 'history'" in caplog.text and feed._running is None, 20)
+    assert "Run their cells again" in caplog.text
+    feed.join(panel)
+    wait_for(lambda: panel.shown > 1, 20)
+    feed.leave(panel)
     assert not feed.thread.alive

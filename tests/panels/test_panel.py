@@ -6,12 +6,14 @@ import threading
 import pytest
 
 from mlx_notebook.notebook import connection
+from mlx_notebook.panels import inspector
 from mlx_notebook.panels.background import Background
 from mlx_notebook.panels.chat import ChatPanel
 from mlx_notebook.panels.dashboard import Dashboard
 from mlx_notebook.panels.feed import Feed
 from mlx_notebook.panels.inspector import InspectorPanel
 from mlx_notebook.panels.models import ModelsPanel
+from mlx_notebook.panels.saved import table
 from mlx_notebook.panels.stats import StatsPanel
 from tests.server.running import running, wait_for
 
@@ -76,7 +78,8 @@ def test_a_panel_pauses_with_its_last_view_and_goes_on_with_the_next(connected):
     panel.close()
 
 
-def test_what_a_model_wrote_is_escaped_in_a_saved_notebook(connected):
+def test_what_a_model_wrote_is_escaped_in_a_saved_notebook(connected, monkeypatch):
+    monkeypatch.setattr(inspector, "_PATIENCE_SECONDS", 60.0)
     said = "<img src=x onerror=alert(1)>"
     tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
     asked = {"messages": [{"role": "user", "content": said}], "tools": [tool]}
@@ -88,6 +91,26 @@ def test_what_a_model_wrote_is_escaped_in_a_saved_notebook(connected):
     assert "&lt;tool_call&gt;" in bundle["text/html"]
     assert "<img" not in bundle["text/html"]
     assert "&lt;img" in bundle["text/html"]
+
+
+def test_nothing_in_a_saved_table_is_taken_for_a_formula():
+    shown = table([(r"$\href{javascript:alert(1)}{a}$", r"\(b\)")], "$c$")
+    assert not re.search(r"\$|\\", shown)
+
+
+def test_an_order_that_fails_for_a_fault_of_ours_is_told_and_logged(connected, caplog):
+    class Faulty(StatsPanel):
+        async def do_fail(self):
+            raise KeyError("rates")
+
+    panel, sent = Faulty(), []
+    panel.send = sent.append
+    panel.listen()
+    panel._hear(panel, {"call": "1", "do": "fail", "with": {}}, [])
+    wait_for(lambda: any("error" in message for message in sent), 20)
+    panel.close()
+    assert {"reply": "1", "error": "This failed: KeyError('rates')"} in sent
+    assert "KeyError: 'rates'" in caplog.text
 
 
 def test_a_panel_says_that_the_server_is_gone_and_recovers():

@@ -233,8 +233,7 @@ class Conversation:
         if schema is not None:
             settings = {"response_format": response_format(schema), **settings}
         server = connection.connect()
-        if said := notebook_model.notice():
-            print(said)
+        self._announce()
         model = settings.pop("model", None) or self.model or connection.default_model()
         if model is None:
             raise NotebookError(
@@ -252,8 +251,13 @@ class Conversation:
             Caller(box, self.before_call, self.approve, self._allowed, self.doubtful),
         )
 
+    def _announce(self) -> None:
+        """Say that another model answers than before, where nobody in the notebook chose it."""
+        if said := notebook_model.notice():
+            print(said)
+
     def _sees(self, server: Server, model: str) -> bool:
-        """Whether the model takes pictures; asked only where a tool has returned one."""
+        """Whether the model takes images; asked only where a tool has returned one."""
         if all(isinstance(m["content"], str) for m in self.messages if m["role"] == "tool"):
             return False
         return "vision" in server.get(f"v1/models/{quote(model)}")["capabilities"]

@@ -13,7 +13,9 @@ from mlx_notebook.notebook.server import Server
 _lock = threading.Lock()
 _name: str | None = None
 _url = ""
-_notice = ""
+# Why the model changed though nobody in the notebook asked for it; and whether a cell has said so.
+_change = ""
+_is_told = True
 
 
 def name() -> str | None:
@@ -23,9 +25,9 @@ def name() -> str | None:
 
 def choose(model: str) -> None:
     """Let a model answer from now on, as `%mlx load` does."""
-    global _name, _notice
+    global _name, _change, _is_told
     with _lock:
-        _name, _notice = model, ""
+        _name, _change, _is_told = model, "", True
 
 
 def settle(server: Server, default: str | None) -> None:
@@ -33,31 +35,36 @@ def settle(server: Server, default: str | None) -> None:
 
     Asks the server only where it is another one than before.
     """
-    global _name, _url, _notice
+    global _name, _url, _change, _is_told
     with _lock:
         if _name is None:
             _name = default
         elif server.url != _url and _name != default and not _has(server, _name):
-            _notice = f"mlx_notebook: {server.url} has no model {_name}."
+            _change, _is_told = f"{server.url} has no model {_name}.", False
             if default is not None:
-                _notice += f" {default} answers from now on."
+                _change += f" {default} answers from now on."
             _name = default
         _url = server.url
 
 
+def change() -> str:
+    """Give the sentence that tells why another model answers though nobody here chose it."""
+    return _change
+
+
 def notice() -> str:
-    """Give the sentence that tells of a change which nobody in the notebook asked for, once."""
-    global _notice
+    """Give that sentence for a cell, once; empty where no cell need say it."""
+    global _is_told
     with _lock:
-        said, _notice = _notice, ""
+        said, _is_told = "" if _is_told else f"mlx_notebook: {_change}", True
         return said
 
 
 def forget() -> None:
     """Have no model: the next server that is connected to gives its default one."""
-    global _name, _url, _notice
+    global _name, _url, _change, _is_told
     with _lock:
-        _name, _url, _notice = None, "", ""
+        _name, _url, _change, _is_told = None, "", "", True
 
 
 def _has(server: Server, model: str) -> bool:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mlx_notebook.notebook import connection
+from mlx_notebook.notebook import connection, notebook_model
 from mlx_notebook.notebook.answer import Delta
 from mlx_notebook.notebook.approval import shown_call
 from mlx_notebook.notebook.calls import Call
@@ -39,6 +39,13 @@ class InAThread(Tool):
         return make if self._tool.is_async else lambda: asyncio.to_thread(make)
 
 
+class PanelChat(AsyncChat):
+    """A chat that prints nothing into cells."""
+
+    def _announce(self) -> None:
+        """Leave it to the panel, which shows every change of the model."""
+
+
 class ChatPanel(Panel):
     """A conversation in a panel.
 
@@ -69,7 +76,7 @@ class ChatPanel(Panel):
         **settings: Any,
     ) -> None:
         box = [InAThread(tool) for tool in toolbox(tools).values()]
-        self.chat = AsyncChat(
+        self.chat = PanelChat(
             model, system, box, approve=self._asked if approve else False, **settings
         )
         self._answering: asyncio.Task[Any] | None = None
@@ -127,7 +134,8 @@ class ChatPanel(Panel):
             last = next(reversed(self._entries))
             if self._entries[last]["role"] == "notice":
                 self._forget(last)
-            self._entry(role="notice", text=f"{model} answers from here on.")
+            change = "" if self.chat.model else notebook_model.change()
+            self._entry(role="notice", text=change or f"{model} answers from now on.")
         self._announced = model
 
     # --- what the person does -------------------------------------------------------------------
@@ -203,12 +211,12 @@ class ChatPanel(Panel):
     async def _say(self, text: str, images: list[str], replaces: str | None) -> None:
         if self._answering is not None:
             raise NotebookError("The model is still answering: stop it first.")
+        pictures = [base64.b64decode(image.partition(",")[2]) for image in images]
         before = self.chat.messages, self._entries
         if replaces is not None and replaces in self._entries:
             self.chat.messages = self.chat.messages[: self._entries[replaces]["at"]]
             self._forget(replaces)
         at = len(self.chat.messages)
-        pictures = [base64.b64decode(image.partition(",")[2]) for image in images]
         self.change(busy=True, refused=None)
         self._entry(role="user", text=text, images=images, at=at)
         self._answer = self._entry(role="assistant", blocks={}, note="Waiting for the model")

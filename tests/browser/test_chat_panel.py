@@ -269,12 +269,12 @@ def test_the_chat_follows_the_model_that_its_user_chose_and_no_other(browser, la
     expect(chat.get_by_text(re.compile(r"^tiny-chat · "))).to_have_count(1)
     # This notebook's own change is followed, and told.
     run_cell(page, 1)
-    expect(chat.get_by_text("tiny-vision answers from here on.")).to_be_visible()
+    expect(chat.get_by_text("tiny-vision answers from now on.")).to_be_visible()
     says(chat, message, "Hello", answers=2)
     expect(chat.get_by_text(re.compile(r"^tiny-vision · "))).to_have_count(1)
     # A choice in the panel stays through what others do, and through a reload.
     models.select_option("tiny-chat")
-    expect(chat.get_by_text("tiny-chat answers from here on.")).to_be_visible()
+    expect(chat.get_by_text("tiny-chat answers from now on.")).to_be_visible()
     lab.request("v1/chat/completions", {"model": "tiny-vision", "messages": HELLO})
     reload(page, lab, "follow.ipynb")
     expect(message).to_be_visible(timeout=60_000)

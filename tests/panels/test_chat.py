@@ -5,7 +5,7 @@ import base64
 
 import pytest
 
-from mlx_notebook.notebook import connection
+from mlx_notebook.notebook import connection, notebook_model
 from mlx_notebook.notebook.calls import Call
 from mlx_notebook.notebook.errors import NotebookError
 from mlx_notebook.panels.background import Background
@@ -218,3 +218,25 @@ def test_a_left_page_lets_an_answer_end_and_a_closed_view_stops_it(connected):
         wait_for(lambda: not panel.fields.get("busy"), 30)
         assert note in [*panel.fields["entries"].values()][-1]["note"]
     panel.close()
+
+
+def test_a_model_that_the_server_lacks_is_told_in_the_panel_and_in_the_next_cell(connected, capsys):
+    panel = made(model=None)
+
+    async def talk():
+        panel.show(panel.feed)
+        await panel.do_ask("Hello", [])
+        notebook_model.choose("gone/model")
+        panel.show(panel.feed)
+        # As where the server is replaced: the same one, at another address.
+        address = connected.url.replace("127.0.0.1", "localhost")
+        connection.connect(address, connected.token)
+        panel.show(panel.feed)
+        await panel.do_ask("Hello", [])
+
+    asyncio.run(talk())
+    (notice,) = [e["text"] for e in panel.fields["entries"].values() if e["role"] == "notice"]
+    assert notice.endswith("has no model gone/model. tiny-chat answers from now on.")
+    assert capsys.readouterr().out == ""
+    assert notebook_model.notice() == f"mlx_notebook: {notice}"
+    assert notebook_model.notice() == ""

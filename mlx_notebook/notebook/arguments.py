@@ -22,7 +22,7 @@ class Parser(argparse.ArgumentParser):
             unknown = next((word for word in more if word.startswith("-")), None)
             if unknown is not None:
                 self.error(f"Unknown option {unknown.partition('=')[0]}")
-            self.error(f"{more[0]!r} is one word too many")
+            self.error(f"Unexpected argument {more[0]!r}")
         return told
 
     def error(self, message: str) -> NoReturn:

@@ -26,7 +26,7 @@ class Call:
     value
         What the function returned.
     content
-        What the model is told: text, or text and pictures as parts of a message.
+        What the model is told: text, or text and images as parts of a message.
     error, traceback
         What went wrong in one sentence, which the model is told; and where, for people.
     seconds

@@ -38,7 +38,7 @@ class Chat(Conversation):
         prompt
             The user's message.
         images
-            Pictures to go with it: PIL images, numpy arrays, matplotlib figures, paths, bytes.
+            Images to send along: PIL images, numpy arrays, matplotlib figures, paths, bytes.
         tools
             Instead of the chat's own, for this turn only.
         schema

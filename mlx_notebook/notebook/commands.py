@@ -23,7 +23,8 @@ COMMANDS = {
     "pull NAME [--revision R]": "download a model from Hugging Face",
     "pin NAME, unpin NAME": "keep a model in memory, or allow it to be removed",
     "show NAME": "show a model's needs, whether it fits this machine, and its settings",
-    "reset": "start a new conversation without a system message",
+    "reset": "start a new conversation without a system message; `%%chat --thread NAME --new` does "
+    "so for a thread",
     "record [FILE]": "record the server's answers beside the notebook, until `record stop`",
     "replay [FILE] [--speed X|max] [--live] [--trust]": "answer from a recording, without a model, "
     "until `replay stop`",
@@ -147,6 +148,12 @@ COMMAND_OPTIONS = {
     "models": {"--all": "also those that could be downloaded"},
     "load": {"--pin": "keep it in memory", "--adapter": "with this LoRA adapter"},
     "pull": {"--revision": "a branch, tag or commit on Hugging Face"},
-    "replay": {"--speed": "as recorded (1), faster, or max", "--live": "ask the model again"},
+    "record": {"stop": "end the recording"},
+    "replay": {
+        "stop": "end the replay",
+        "--speed": "1 (as recorded), a factor, or max",
+        "--live": "ask the model what was not recorded",
+        "--trust": "make its tool calls without asking",
+    },
 }
 TAKE_A_MODEL = frozenset({"load", "unload", "pull", "pin", "unpin", "show"})

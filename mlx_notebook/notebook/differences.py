@@ -39,7 +39,7 @@ def difference(request: Any, recorded: Any) -> str:
         parts[3:] = [
             f"{counted(len(parts) - 3, 'more field')} {'differs' if len(parts) == 4 else 'differ'}"
         ]
-    return "; ".join(parts) or "a part differs that the recording keeps shortened"
+    return "; ".join(parts) or "the difference is in a part that the recording keeps shortened"
 
 
 _ORDER = {"model": 0, "messages": 1, "input": 1, "prompt": 1, "tools": 2}

@@ -19,7 +19,7 @@
     ├── NotATool               a function cannot be described to a model
     ├── BadArguments           what a model wants to call a tool with does not fit it
     ├── McpFailed              an MCP server that does not start, or a tool of one that failed
-    ├── NotAPicture            an object that cannot be sent as a picture
+    ├── NotAPicture            an object that cannot be sent as an image
     ├── NotParsed              a reply does not fit the schema that was asked for
     └── BadMagic               an option or subcommand that does not exist or has a bad value
 
@@ -126,7 +126,7 @@ class McpFailed(NotebookError):
 
 
 class NotAPicture(NotebookError):
-    """An object that cannot be sent as a picture, or a broken one."""
+    """An object that cannot be sent as an image, or a damaged image."""
 
 
 class NotParsed(NotebookError):

@@ -25,8 +25,8 @@ from mlx_notebook.notebook.tools import toolbox
 # What an option's value is said to be where the notebook has nothing of that name.
 _MISSING = {
     "--image": "neither a variable nor a file",
-    "--schema": "not a type of this notebook",
-    "--tools": "not a function of this notebook",
+    "--schema": "not a class in this notebook",
+    "--tools": "not a function in this notebook",
 }
 
 
@@ -189,7 +189,7 @@ def keep_error(result: Any) -> None:
 
 MlxMagics.chat.__doc__ = CHAT_HELP
 MlxMagics.mlx.__doc__ = "Ask and control the model server.\n\n" + "\n".join(
-    f"%mlx {name:<12} {text}" for name, text in COMMANDS.items()
+    f"%mlx {name:<50} {text}" for name, text in COMMANDS.items()
 )
 
 

@@ -113,7 +113,7 @@ class McpServer:
             import mcp  # noqa: F401
         except ImportError:
             raise McpFailed(
-                "MCP servers need the package of that name: `%pip install mlx-notebook[mcp]`."
+                "MCP servers need the `mcp` package: run `%pip install 'mlx-notebook[mcp]'`."
             ) from None
         # What the program logs would appear in whichever cell runs.
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
@@ -128,7 +128,7 @@ class McpServer:
         except TimeoutError:
             self.close()
             raise McpFailed(
-                f"The MCP server {self.name} has not told its tools in {_START_SECONDS:.0f} s."
+                f"The MCP server {self.name} did not list its tools within {_START_SECONDS:.0f} s."
             ) from None
         except BaseException:
             self.close()
@@ -164,7 +164,7 @@ class McpServer:
     async def call(self, name: str, arguments: dict[str, Any]) -> Any:
         """Call a tool, from any event loop.
 
-        Returns its text, or a list of texts and pictures.
+        Returns its text, or a list of texts and images.
 
         Raises
         ------

@@ -1,6 +1,5 @@
 """The subcommands of `%mlx` that are about models: which there are, and which are in memory."""
 
-import html
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -15,12 +14,14 @@ from mlx_notebook.notebook.errors import (
     ModelNotFound,
     NotebookError,
 )
+from mlx_notebook.notebook.escaping import safe_html
 from mlx_notebook.notebook.figures import duration, size
 from mlx_notebook.notebook.progress import Bar, bar
 from mlx_notebook.notebook.server import Server
+from mlx_notebook.notebook.shell import shows_rich_output
 
 _COLUMNS = ("model", "state", "context", "capabilities", "memory", "notes")
-# JupyterLab sets tables flush right, as figures are.
+# JupyterLab aligns the text of tables to the right.
 _LEFT = ' style="text-align: left"'
 
 
@@ -40,7 +41,7 @@ def list_models(line: str, chat: Chat) -> None:
     rows = [_row(model, chat) for model in models]
     note = "" if asked.everything else "`%mlx models --all` also lists models to download."
     if not rows:
-        print(f"There is no model like {asked.filter!r} here. {note}".strip())
+        print(f"No model here matches {asked.filter!r}. {note}".strip())
         return
     _show_table(rows, note)
 
@@ -117,9 +118,7 @@ def show(line: str, chat: Chat) -> None:
     about = "about " if model["approximate"] else ""
     facts = {
         "state": f"{model['state']}{', pinned' if model['pinned'] else ''}",
-        "changed": "since it was loaded; its next request loads it anew"
-        if model["reloads"]
-        else None,
+        "changed": "since it was loaded; the next request reloads it" if model["reloads"] else None,
         "error": model["error"],
         "answers here": "yes" if model["id"] == _answering(chat) else None,
         "also called": ", ".join(model["aliases"]),
@@ -162,16 +161,6 @@ def catalog(server: Server) -> list[dict[str, Any]]:
     """All models that the server knows of, as `mlx/models` tells them."""
     models: list[dict[str, Any]] = server.get("mlx/models", timeout=30)["models"]
     return models
-
-
-def names(server: Server, *, here: bool) -> list[str]:
-    """Names and aliases of models: those on this machine, or also those to download."""
-    return [
-        name
-        for model in catalog(server)
-        if not here or model["state"] != "downloadable"
-        for name in (model["id"], *model["aliases"])
-    ]
 
 
 def adapters(server: Server, model: str) -> list[str]:
@@ -266,25 +255,24 @@ def _row(model: dict[str, Any], chat: Chat) -> tuple[str, ...]:
 
 def _show_table(rows: Sequence[tuple[str, ...]], note: str) -> None:
     """Show rows as a table: HTML in a cell, aligned text elsewhere."""
-    from IPython.core.getipython import get_ipython
-    from IPython.display import display
-
     widths = [max(len(row[at]) for row in (_COLUMNS, *rows)) for at in range(len(_COLUMNS) - 1)]
     lines = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
         for row in (_COLUMNS, *rows)
     ]
     text = "\n".join([*(line.rstrip() for line in lines), *([note] if note else [])])
-    if getattr(get_ipython(), "kernel", None) is None:
+    if not shows_rich_output():
         print(text)
         return
+    from IPython.display import display
+
     head = "".join(f'<th scope="col"{_LEFT}>{name}</th>' for name in _COLUMNS)
     body = "".join(
-        "<tr>" + "".join(f"<td{_LEFT}>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+        "<tr>" + "".join(f"<td{_LEFT}>{safe_html(cell)}</td>" for cell in row) + "</tr>"
         for row in rows
     )
     table = (
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        f"<small>{html.escape(note)}</small>"
+        f"<small>{safe_html(note)}</small>"
     )
     display({"text/plain": text, "text/html": table}, raw=True)  # type: ignore[no-untyped-call]

@@ -20,17 +20,17 @@ What answers
                    a new conversation
 --tools            functions of the notebook that the model may call (`--tools add,weather`), here
                    and in the rest of the conversation; `none` takes them away
---thread           another conversation than the usual one, by its name
---new              begins the conversation anew
+--thread           the name of another conversation
+--new              starts the conversation over; with --thread, that one
 --resume           goes on with an answer that was stopped among its tool calls; as it takes no
                    prompt, write `%chat --resume`
 
-What goes along
+What is sent along
 --image            an image: an expression of the notebook or the path of a file; may be repeated
 -t, --temperature  from 0 (the most likely answer) to 2 (the most varied)
 --max-tokens       the most tokens of the answer
 --seed             makes a random answer repeatable
---think, --no-think   whether a model that can reason before it answers does so
+--think, --no-think   turns reasoning on or off; for models that can reason
 
 What comes back
 --schema           the reply is an object of this type (a pydantic model, a dataclass, ...): the
@@ -43,8 +43,8 @@ What comes back
 --json             the reply is JSON; with --var, the decoded value
 --code             puts the code in the answer into a new cell below
 
-The conversation goes on from cell to cell until `%mlx reset`. `{{ expression }}` in the prompt
-is replaced by the value of that Python expression; single braces are left alone, and
+The conversation goes on from cell to cell until `%mlx reset` or `--new`. `{{ expression }}` in
+the prompt is replaced by the value of that Python expression; single braces are left alone, and
 `{{ "{{" }}` writes two. A table, an array or an exception is described in at most 8,000
 characters (after an error `{{ _error }}` is its traceback), and an image is sent as an image.
 Interrupting the kernel stops the model and keeps what it has said.

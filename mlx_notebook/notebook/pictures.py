@@ -1,6 +1,6 @@
-"""Pictures of the notebook, as a vision model is sent them: PNG, at most so large.
+"""Images of the notebook, as a vision model is sent them: PNG, at most so large.
 
-Nothing is imported for a picture but what it came from, and pillow where it must be read.
+Nothing is imported for an image but what it came from, and pillow where it must be read.
 """
 
 import base64
@@ -12,13 +12,13 @@ from typing import Any
 from mlx_notebook.notebook.errors import NotAPicture
 from mlx_notebook.notebook.inputs import from_library
 
-# The longest side that is sent, in pixels; larger pictures are scaled down to it.
+# The longest side that is sent, in pixels; larger images are scaled down to it.
 MOST_PIXELS = 2048
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as it is sent: PNG bytes, and its size in pixels."""
+    """An image as it is sent: PNG bytes, and its size in pixels."""
 
     png: bytes
     width: int
@@ -26,20 +26,20 @@ class Picture:
 
     @property
     def part(self) -> dict[str, Any]:
-        """The picture as a part of a message."""
+        """The image as a part of a message."""
         url = "data:image/png;base64," + base64.b64encode(self.png).decode()
         return {"type": "image_url", "image_url": {"url": url}}
 
     @classmethod
     def of(cls, value: Any) -> "Picture":
-        """Read a picture.
+        """Read an image.
 
         Parameters
         ----------
         value
             A PIL image; a numpy array, H x W (grey), H x W x 3 or H x W x 4, of `uint8` or of
             floats from 0 to 1; a matplotlib figure or axes; a `pathlib.Path`; the bytes of a
-            picture's file; or anything with a `_repr_png_`. A longer side than `MOST_PIXELS` is
+            image's file; or anything with a `_repr_png_`. A longer side than `MOST_PIXELS` is
             scaled down to that.
 
         Raises
@@ -51,13 +51,13 @@ class Picture:
 
     @classmethod
     def thumbnail(cls, part: dict[str, Any], pixels: int) -> "Picture":
-        """Make a message's picture small, for people; its longest side has `pixels` at most."""
+        """Make a message's image small, for people; its longest side has `pixels` at most."""
         data = base64.b64decode(part["image_url"]["url"].partition(",")[2])
         return _sized(_opened(data, "this"), pixels)
 
 
 def looks_like_picture(value: Any) -> bool:
-    """Say whether an object is a picture by its kind: paths, bytes and arrays may be anything."""
+    """Say whether an object is an image by its kind: paths, bytes and arrays may be anything."""
     if isinstance(value, type):
         return False
     return (
@@ -116,7 +116,7 @@ def _opened(data: bytes, what: str) -> Any:
         raise NotAPicture(f"{what} is not an image in a format that pillow reads.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise NotAPicture(f"{what} is a damaged image: {error}.") from None
-    # A camera's picture lies on its side and says so.
+    # A camera's image lies on its side and says so.
     return ImageOps.exif_transpose(image)
 
 

@@ -181,7 +181,7 @@ def request_key(method: str, path: str, request: Any) -> str:
 
 
 def shortened(request: Any) -> Any:
-    """Give a request as the file keeps it: long texts and pictures with their hash for the rest."""
+    """Give a request as the file keeps it: long texts and images with their hash for the rest."""
     if isinstance(request, dict):
         return {name: shortened(value) for name, value in request.items()}
     if isinstance(request, list):

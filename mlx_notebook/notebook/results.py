@@ -1,4 +1,4 @@
-"""What a tool returned, as the model is told it: text, JSON, pictures."""
+"""What a tool returned, as the model is told it: text, JSON, images."""
 
 from typing import Any
 
@@ -14,12 +14,12 @@ RESULT_CHARACTERS = 16_000
 def content_of(value: Any) -> Content:
     """Write what a function returned as the content of a tool message.
 
-    Text stays as it is; `None` is told as done; pictures (of PIL, matplotlib, or with a
+    Text stays as it is; `None` is told as done; images (of PIL, matplotlib, or with a
     `_repr_png_`) become image parts, also in a list or tuple beside text; tables, arrays and what
     has a `_repr_markdown_` become text as in a prompt; everything else becomes JSON, with what
     JSON cannot hold as its `str`. Text beyond `RESULT_CHARACTERS` is left out from its middle.
 
-    Raises `NotebookError` for a picture that cannot be read.
+    Raises `NotebookError` for an image that cannot be read.
     """
     if looks_like_picture(value):
         return [Picture.of(value).part]
@@ -60,7 +60,7 @@ def _fallback(value: Any) -> Any:
 
 
 def text_of(content: Content) -> str:
-    """Give the text of a content, with a word for each picture."""
+    """Give the text of a content, with a word for each image."""
     if isinstance(content, str):
         return content
     return "\n".join(part.get("text", "[image]") for part in content)

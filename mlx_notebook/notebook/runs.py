@@ -262,7 +262,7 @@ class Player:
         left = [self._exchanges[i].cell for i in asked if i not in self._played]
         cells = sorted({cell for cell in left if cell is not None})
         if cells:
-            lines.append(f"Not asked again: what {_cells(cells)} asked in the recorded run.")
+            lines.append(f"Not replayed: what {_cells(cells)} asked in the recording.")
         if not self.differing and not left:
             lines.append("No cell differs.")
         return "\n".join(lines)
@@ -276,7 +276,7 @@ class Player:
         kept = shortened(request)
         index = nearest(kept, (exchange.request for exchange in alike))
         if index is None:
-            return f"{who} asks `{method} {path}`, and {self.path.name} has no answer to any such"
+            return f"{who} asks `{method} {path}`, and {self.path.name} has no answer to it"
         recorded = alike[index]
         whose = "" if recorded.cell is None else f" (cell [{recorded.cell}])"
         return (

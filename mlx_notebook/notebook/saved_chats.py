@@ -73,11 +73,11 @@ def read(path: Path) -> tuple[SavedChat, bool]:
         kept = msgspec.convert(told, SavedChat)
         for message in msgspec.convert(kept.messages, list[_Message]):
             if message.role == "tool" and message.tool_call_id is None:
-                raise ValueError("a result of no call")
+                raise ValueError("a tool result names no call")
         if not kept.usage.keys() <= {
             "requests", "prompt_tokens", "cached_tokens", "completion_tokens"
         }:  # fmt: skip
-            raise ValueError("unknown figures")
+            raise ValueError("unknown token counts")
     except OSError as error:
         raise NotebookError(f"{path} cannot be read: {error.strerror}.") from None
     except (ValueError, TypeError, RecursionError) as error:

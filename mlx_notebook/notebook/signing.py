@@ -9,6 +9,7 @@ import hashlib
 import hmac
 import os
 import secrets
+import warnings
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +25,10 @@ def signed(text: str) -> str:
     """
     try:
         key = _key()
-    except OSError:
+    except OSError as error:
+        warnings.warn(
+            f"The file is not signed, and will count as one of others: {error}.", stacklevel=2
+        )
         return text
     body = text.rstrip().removesuffix("}").rstrip()
     return f"{body}{_MEMBER}{_code(key, body)}"

@@ -34,7 +34,7 @@ class TerminalView:
         self._filter = ControlFilter()
 
     def sent(self, pictures: list[dict[str, Any]]) -> None:
-        """Say how many pictures go along with the prompt."""
+        """Say how many images go along with the prompt."""
         print(f"[{counted(len(pictures), 'image')}]")
 
     def begin(self, model: str) -> None:
@@ -59,7 +59,7 @@ class TerminalView:
         sys.stdout.flush()
 
     def end(self, answer: Answer) -> None:
-        """Write the line with the figures."""
+        """Write the summary line."""
         sys.stdout.write(self._filter.end())
         answer.shown_in = cell_number()
         print(f"\n[{visible(answer.summary())}]")

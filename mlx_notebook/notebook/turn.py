@@ -72,11 +72,11 @@ class Turn:
 
     @property
     def pictures(self) -> list[dict[str, Any]]:
-        """The pictures that go along with the prompt."""
+        """The images that go along with the prompt."""
         return pictures_of(self._opening[-1]["content"]) if self._opening else []
 
     def request(self, sees: bool) -> dict[str, Any]:
-        """What is to be sent now; `sees` says whether the model takes pictures."""
+        """What is to be sent now; `sees` says whether the model takes images."""
         talk = self._talk
         system = [] if talk.system is None else [{"role": "system", "content": talk.system}]
         settings = dict(self._settings)
@@ -102,7 +102,7 @@ class Turn:
             return self._reply.take(chunk)
         except (AttributeError, TypeError, ValueError) as error:
             # The SDK does not check what it reads; a recording may hold anything.
-            raise EngineFailed(f"An answer came in a form that is none: {error}.") from None
+            raise EngineFailed(f"The server sent an answer that cannot be read: {error}.") from None
 
     def replied(self) -> None:
         """Take the reply for whole: the conversation grows by it, and its calls are to be made."""
@@ -179,7 +179,7 @@ class Turn:
 def as_sent(messages: list[Message], sees: bool) -> list[Message]:
     """Write messages so that any server takes them: a tool's result is text there.
 
-    Pictures that tools returned follow in a message of their own after the results, for a model
+    Images that tools returned follow in a message of their own after the results, for a model
     that `sees`; another is told that there was one.
     """
     sent: list[Message] = []

@@ -51,7 +51,8 @@ def test_a_text_is_signed_as_long_as_nobody_changes_it(own_data):
 def test_without_a_place_for_the_key_files_are_written_unsigned(own_data):
     own_data.write_text("in the way")
     text = '{\n "a": 1\n}\n'
-    assert signing.signed(text) == text
+    with pytest.warns(UserWarning, match="not signed"):
+        assert signing.signed(text) == text
     assert not signing.is_signed(text)
 
 
@@ -65,10 +66,13 @@ CALL = {"id": "1", "function": {"name": "f", "arguments": "{}"}}
         ({"model": 1}, "is damaged: Expected `str | null`"),
         ({"settings": []}, "is damaged"),
         ({"usage": {"requests": "many"}}, "is damaged"),
-        ({"usage": {"tokens": 1}}, "is damaged: unknown figures"),
+        ({"usage": {"tokens": 1}}, "is damaged: unknown token counts"),
         ({"messages": {}}, "is damaged"),
         ({"messages": [{"role": "user"}]}, "is damaged: Object missing required field `content`"),
-        ({"messages": [{"role": "tool", "content": ""}]}, "is damaged: a result of no call"),
+        (
+            {"messages": [{"role": "tool", "content": ""}]},
+            "is damaged: a tool result names no call",
+        ),
         ({"messages": [{"role": "user", "content": [{}]}]}, "is damaged"),
         (
             {"messages": [{"role": "assistant", "content": "", "tool_calls": [{"id": "1"}]}]},

@@ -79,7 +79,7 @@ def test_all_models_are_those_to_download_too(kernel):
     lines = table["text/plain"].splitlines()[1:]
     assert len(lines) >= 2
     assert all("downloadable" in line and "about " in line for line in lines)
-    assert "no model like 'nonesuch'" in kernel.run("%mlx models nonesuch").stdout
+    assert "No model here matches 'nonesuch'" in kernel.run("%mlx models nonesuch").stdout
 
 
 def test_a_model_is_pulled_with_progress_that_leaves_text(kernel, the_hub):
@@ -183,7 +183,7 @@ def test_a_model_is_shown_with_its_figures_and_settings(kernel, server):
     path = "mlx/models/tiny-chat/settings"
     server.request(path, {"context_limit": 2048}, "PUT")
     shown = kernel.run("%mlx show tiny-chat").stdout
-    assert "changed:       since it was loaded; its next request loads it anew" in shown
+    assert "changed:       since it was loaded; the next request reloads it" in shown
     assert "context_limit = 2048" in shown
     server.request(path, {}, "PUT")
     listed = kernel.run("%mlx show qwen").stdout

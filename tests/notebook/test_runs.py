@@ -118,7 +118,7 @@ def test_it_replays_without_any_server(recorded, no_server):
     assert run_all(no_server) == printed
     assert no_server.value("[three, type(four).__name__]") == ["The result is 42.", "City"]
     assert "red circle" in no_server.value("five")
-    replayed = "This notebook replays a recorded run without a server"
+    replayed = "This notebook replays a recording without a server"
     wait_for(lambda: replayed in no_server.value("panel.fields.get('problem', '')"))
     cell = no_server.run(CELLS[1].replace("Tell", "Do tell"), check=False)
     assert (cell.ename, len(cell.traceback)) == ("NotRecorded", 1)
@@ -198,7 +198,7 @@ def test_what_was_not_asked_again_is_told(recorded, no_server):
     no_server.run(CELLS[1])
     summary = no_server.run("%mlx replay stop").stdout
     assert summary.startswith("1 of ")
-    assert re.search(r"^Not asked again: what cells \[\d+\], .* asked", summary, re.MULTILINE)
+    assert re.search(r"^Not replayed: what cells \[\d+\], .* asked", summary, re.MULTILINE)
 
 
 def test_with_live_the_server_is_asked_and_the_cell_named(recorded, server):

@@ -62,7 +62,7 @@ def test_a_function_that_a_cell_has_changed_is_called_anew(kernel):
 def test_a_name_that_is_no_function_is_told_in_one_sentence(kernel):
     cell = kernel.run("%%chat --tools nothing\nHello!", check=False)
     assert cell.ename == "BadMagic"
-    assert "'nothing' is not a function of this notebook" in cell.evalue
+    assert "'nothing' is not a function in this notebook" in cell.evalue
     cell = kernel.run("%%chat --tools time\nHello!", check=False)
     assert cell.ename == "NotATool"
 

@@ -36,6 +36,8 @@ _ERRORS: Mapping[str, type[ApiError]] = {
     "hub_busy": errors.Unavailable,
     "hub_failed": errors.Unavailable,
     "download_interrupted": errors.Unavailable,
+    "download_failed": errors.Unavailable,
+    "cache_not_writable": errors.Unavailable,
 }
 
 
@@ -298,7 +300,8 @@ class Downloads:
 
 
 def _refused(code: str, message: str) -> ApiError:
-    kind = _ERRORS.get(code, ApiError)
+    kind = _ERRORS[code]
     param = "revision" if code == "revision_not_found" else "model"
-    headers = {"x-should-retry": "false"} if kind is not errors.Unavailable else None
+    passes = kind is errors.Unavailable and code != "cache_not_writable"
+    headers = None if passes else {"x-should-retry": "false"}
     return kind(message, param=param, code=code, headers=headers)

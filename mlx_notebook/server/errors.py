@@ -1,18 +1,42 @@
 """The errors that clients see, each with its HTTP status and OpenAI's error object.
 
-ApiError
-├── InvalidRequest          400  invalid_request, context_length_exceeded, vision_not_supported
-├── Unauthorized            401  invalid_api_key
-├── Forbidden               403  permission_denied
-├── NotFound                404  not_found, model_not_found
+ApiError                    500  internal_error
+├── InvalidRequest          400  invalid_request: what is wrong has no code of its own
+│                                of the body: invalid_json, invalid_type, invalid_value,
+│                                missing_parameter, unsupported_parameter, unsupported_content,
+│                                unsupported_tool, body_too_complex, too_many_messages,
+│                                setting_not_allowed; of the head: invalid_header
+│                                of the model: context_length_exceeded, vision_not_supported,
+│                                generation_not_supported, model_is_local, not_a_model,
+│                                download_in_progress
+│                                of images: invalid_image, image_too_large, too_many_images,
+│                                image_url_not_allowed, image_not_fetched
+│                                of what came before: unknown_tool_call_id, unknown_call_id,
+│                                unknown_tool_use_id, item_not_found, not_streamable,
+│                                not_cancellable, previous_response_not_found,
+│                                previous_response_not_finished, thread_unsupported_request
+├── Unauthorized            401  invalid_api_key, token_needed
+├── Forbidden               403  permission_denied, host_not_allowed, origin_not_allowed,
+│                                setting_not_allowed, model_gated, hub_refused
+├── NotFound                404  not_found, unknown_route, request_not_found, trace_not_found,
+│                                response_not_found, completion_not_found, nothing_to_cancel
+│                                of models: model_not_found, model_incomplete, model_not_trusted,
+│                                adapter_not_found, revision_not_found, settings_not_usable
+├── MethodNotAllowed        405  method_not_allowed
 ├── BodyTimeout             408  request_timeout
 ├── BodyTooLarge            413  request_too_large
 ├── QueueFull               429  queue_full
-├── RequestCancelled        499  request_cancelled
+├── RequestCancelled        499  request_cancelled, download_cancelled
 ├── EngineError             500  engine_error, constraint_failed
-├── Unavailable             503  engine_unavailable, model_load_failed, model_refused, hub_*
+├── Unavailable             503  engine_unavailable, model_load_failed, model_refused,
+│                                store_unavailable, settings_not_writable
+│                                of downloads: offline, hub_unreachable, hub_busy, hub_failed,
+│                                download_interrupted, download_failed, cache_not_writable
 ├── InsufficientStorage     507  disk_full
 └── InsufficientMemory      507  insufficient_memory
+
+`v1/responses` tells in its response why it failed by OpenAI's own codes: server_error,
+rate_limit_exceeded, invalid_prompt.
 """
 
 import re

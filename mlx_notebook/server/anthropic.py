@@ -8,13 +8,12 @@ from functools import cached_property
 import msgspec
 from jupyter_server.auth.decorator import authorized
 from tornado import web
-from tornado.iostream import StreamClosedError
 
 from mlx_notebook.server.anthropic_writer import MessageWriter
-from mlx_notebook.server.base import UnknownRouteHandler
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.generation import GenerationHandler, local_options, new_id
 from mlx_notebook.server.streams import RequestStream
+from mlx_notebook.server.unknown_route import UnknownRouteHandler
 from mlx_notebook.server.wire.anthropic import COUNT_DECODER, DECODER
 from mlx_notebook.server.wire.anthropic_message import (
     ErrorDetails,
@@ -107,8 +106,6 @@ class MessagesHandler(AnthropicHandler):
                     await self._stream(writer, stream)
                 else:
                     await self._whole(writer, stream)
-        if self.client_left:
-            self.note_client_left()
 
     async def _whole(self, writer: MessageWriter, stream: RequestStream) -> None:
         async for events in stream.batches():
@@ -119,18 +116,15 @@ class MessagesHandler(AnthropicHandler):
     async def _stream(self, writer: MessageWriter, stream: RequestStream) -> None:
         self.open_stream()
         try:
-            try:
-                async for events in stream.batches():
-                    data = [encoded(told) for event in events for told in writer.take(event)]
-                    if data:
-                        await self.send(b"".join(data))
-            except ApiError as error:
-                if not self._headers_written:
-                    raise
-                await self.send(self.error_event(error))
-            self.close_stream()
-        except StreamClosedError:
-            self.client_left = True
+            async for events in stream.batches():
+                data = [encoded(told) for event in events for told in writer.take(event)]
+                if data:
+                    await self.send(b"".join(data))
+        except ApiError as error:
+            if not self._headers_written:
+                raise
+            await self.send(self.error_event(error))
+        self.close_stream()
 
 
 class CountTokensHandler(AnthropicHandler):
@@ -148,8 +142,6 @@ class CountTokensHandler(AnthropicHandler):
         with self.while_connected():
             tokenized = await self.tokenized(request.model, request.prompt())
             self.answer(TokensCount(len(tokenized.tokens)))
-        if self.client_left:
-            self.note_client_left()
 
 
 class UnknownMessagesRouteHandler(AnthropicHandler, UnknownRouteHandler):

@@ -4,10 +4,11 @@ import anyio
 import msgspec
 from msgspec import Struct
 
-from mlx_notebook.server.base import ApiHandler, EventStreamHandler
+from mlx_notebook.server.base import ApiHandler
 from mlx_notebook.server.catalog import Entry
 from mlx_notebook.server.downloads import Download
 from mlx_notebook.server.errors import ApiError, NotFound
+from mlx_notebook.server.event_stream import EventStreamHandler
 from mlx_notebook.server.presence import KERNEL_HEADER
 
 

@@ -1,13 +1,13 @@
-"""What every route shares: auth, bodies, errors, CORS, and answers that stop with their client."""
+"""What every route shares: auth, bodies, errors, CORS, and work that ends with its client."""
 
 import asyncio
-import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
 
 import anyio
 import msgspec
-from jupyter_server.auth.decorator import allow_unauthenticated, authorized
+from jupyter_server.auth.decorator import allow_unauthenticated
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
 from tornado.http1connection import HTTP1Connection
@@ -318,12 +318,19 @@ class ApiHandler(APIHandler):
         """Finish with a value as JSON."""
         self.finish(msgspec.json.encode(value))
 
-    def while_connected(self) -> anyio.CancelScope:
-        """Return a scope that is cancelled when the client goes away; `client_left` tells."""
-        self._scope = anyio.CancelScope()
-        if self.client_left:
-            self._scope.cancel()
-        return self._scope
+    @contextmanager
+    def while_connected(self) -> Iterator[None]:
+        """Work for a client until it leaves: the block is cancelled, and `client_left` tells."""
+        with anyio.CancelScope() as self._scope:
+            if self.client_left:
+                self._scope.cancel()
+            try:
+                yield
+            except StreamClosedError:
+                self.client_left = True
+        if self.client_left and not self._headers_written:
+            # Nobody reads it but the log.
+            self.set_status(499, "Client Closed Request")
 
     def on_connection_close(self) -> None:
         """Stop working for a client that has gone."""
@@ -335,110 +342,3 @@ class ApiHandler(APIHandler):
             self._peer.leave()
         if self._scope is not None:
             self._scope.cancel()
-
-    def note_client_left(self) -> None:
-        """End the request of a client that has gone, for the log's sake."""
-        if not self._headers_written:
-            self.set_status(499, "Client Closed Request")
-
-
-class EventStreamHandler(ApiHandler):
-    """A route that may answer with Server-Sent Events.
-
-    Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
-    """
-
-    def open_stream(self) -> None:
-        """Set the headers of an event stream; they travel with the first event."""
-        self.set_header("Content-Type", "text/event-stream; charset=utf-8")
-        self.set_header("Cache-Control", "no-cache")
-        self.set_header("X-Accel-Buffering", "no")
-        connection = self.request.connection
-        if isinstance(connection, HTTP1Connection):
-            # Each token on its way at once, not when a packet is full.
-            connection.stream.set_nodelay(True)
-
-    def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        """Tell of an error; in a stream that has begun by an event, since its status has gone."""
-        if not self._headers_written or self._finished:
-            super().send_error(status_code, **kwargs)
-            return
-        self.write(self.error_event(self._explained(kwargs.get("exc_info", (None, None))[1])))
-        self.close_stream()
-
-    async def send(self, data: bytes) -> None:
-        """Write one or more events and wait while the client is too slow to take them.
-
-        Raises:
-            StreamClosedError: The client has gone.
-        """
-        self.write(data)
-        await self.flush()
-
-    async def send_event(self, value: Any) -> None:
-        """Write a value as one event. Raises `StreamClosedError` where the client has gone."""
-        await self.send(b"data: %b\n\n" % msgspec.json.encode(value))
-
-    def close_stream(self) -> None:
-        """End the stream."""
-        self.finish(set_content_type="text/event-stream; charset=utf-8")
-
-    def error_event(self, error: errors.ApiError) -> bytes:
-        """Return the event that tells of an error in mid-stream."""
-        self._count(error)
-        return b"event: error\ndata: %b\n\n" % self.encoded_error(error)
-
-
-class UnknownRouteHandler(ApiHandler):
-    """Everything below our prefixes that is no route, in the API's own words."""
-
-    @web.authenticated
-    @authorized
-    async def get(self, *args: str) -> None:
-        """Answer 404."""
-        raise self._unknown()
-
-    @web.authenticated
-    @authorized
-    async def post(self, *args: str) -> None:
-        """Answer 404."""
-        raise self._unknown()
-
-    @web.authenticated
-    @authorized
-    async def put(self, *args: str) -> None:
-        """Answer 404."""
-        raise self._unknown()
-
-    @web.authenticated
-    @authorized
-    async def patch(self, *args: str) -> None:
-        """Answer 404."""
-        raise self._unknown()
-
-    @web.authenticated
-    @authorized
-    async def delete(self, *args: str) -> None:
-        """Answer 404."""
-        raise self._unknown()
-
-    def _unknown(self) -> errors.ApiError:
-        return errors.NotFound(
-            f"There is no route {self.request.method} {self.request.path}. "
-            "GET v1/openapi.json lists those there are.",
-            code="unknown_route",
-        )
-
-
-def now() -> int:
-    """Return the time as OpenAI's `created` fields hold it."""
-    return int(time.time())
-
-
-__all__ = [
-    "ApiHandler",
-    "EventStreamHandler",
-    "StreamClosedError",
-    "UnknownRouteHandler",
-    "now",
-]

@@ -3,13 +3,11 @@
 import msgspec
 from jupyter_server.auth.decorator import authorized
 from tornado import web
-from tornado.iostream import StreamClosedError
 
 from mlx_notebook import messages as words
-from mlx_notebook.server.base import now
 from mlx_notebook.server.completion_store import PREFIX
 from mlx_notebook.server.errors import ApiError, Unavailable
-from mlx_notebook.server.generation import local_options, new_id
+from mlx_notebook.server.generation import local_options, new_id, now
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.stored_completions import StoredCompletionsHandler
 from mlx_notebook.server.streams import KeepAlive, RequestStream
@@ -52,8 +50,6 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
                     await self._stream(draft, stream, request)
                 else:
                     await self._whole(draft, stream, request)
-        if self.client_left:
-            self.note_client_left()
 
     async def _whole(
         self, draft: "Draft", stream: RequestStream, request: ChatCompletionRequest
@@ -81,22 +77,19 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
         )
         self.open_stream()
         try:
-            try:
-                async for events in stream.batches():
-                    if request.store:
-                        draft.take(events)
-                        # Before the client is told of the end.
-                        if draft.ended and not await self._store(draft.completion(), request):
-                            encoder.tell_not_stored()
-                    if data := chunks.encode(events):
-                        await self.send(data)
-            except ApiError as error:
-                if not self._headers_written:
-                    raise
-                await self.send(self.error_event(error))
-            self.close_stream()
-        except StreamClosedError:
-            self.client_left = True
+            async for events in stream.batches():
+                if request.store:
+                    draft.take(events)
+                    # Before the client is told of the end.
+                    if draft.ended and not await self._store(draft.completion(), request):
+                        encoder.tell_not_stored()
+                if data := chunks.encode(events):
+                    await self.send(data)
+        except ApiError as error:
+            if not self._headers_written:
+                raise
+            await self.send(self.error_event(error))
+        self.close_stream()
 
     async def _store(self, answer: wire.ChatCompletion, request: ChatCompletionRequest) -> bool:
         """Keep an answer; return whether that worked. The store logs why it did not."""

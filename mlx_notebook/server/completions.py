@@ -11,10 +11,9 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from mlx_notebook import messages as words
-from mlx_notebook.server.base import now
 from mlx_notebook.server.chat import counted
 from mlx_notebook.server.errors import ApiError, InvalidRequest
-from mlx_notebook.server.generation import GenerationHandler, local_options, new_id
+from mlx_notebook.server.generation import GenerationHandler, local_options, new_id, now
 from mlx_notebook.server.streams import KeepAlive
 from mlx_notebook.server.wire import completions as wire
 from mlx_notebook.server.wire.completion import CompletionUsage
@@ -69,8 +68,6 @@ class CompletionsHandler(GenerationHandler):
                 if error.param == "messages":
                     error.param = "prompt"
                 raise
-        if self.client_left:
-            self.note_client_left()
 
     async def _echo(
         self, request: wire.CompletionRequest, commands: list[words.Generate], answer: "Answer"
@@ -123,16 +120,13 @@ class CompletionsHandler(GenerationHandler):
                     await self.send(data)
 
         try:
-            try:
-                await self._run(commands, take)
-                await self.send(answer.last_chunks())
-            except ApiError as error:
-                if not self._headers_written:
-                    raise
-                await self.send(self.error_event(error))
-            self.close_stream()
-        except StreamClosedError:
-            self.client_left = True
+            await self._run(commands, take)
+            await self.send(answer.last_chunks())
+        except ApiError as error:
+            if not self._headers_written:
+                raise
+            await self.send(self.error_event(error))
+        self.close_stream()
 
 
 class Answer:

@@ -6,7 +6,7 @@ import struct
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook.messages import Embed
+from mlx_notebook.messages import Embed, Embedded
 from mlx_notebook.server import metrics
 from mlx_notebook.server.auto_download import find_model
 from mlx_notebook.server.base import ApiHandler
@@ -28,25 +28,19 @@ class EmbeddingsHandler(ApiHandler):
         """Answer with a vector an input."""
         request = self.decoded(wire.DECODER)
         inputs = separate(request.input, "input")
-        entry = await find_model(self, request.model)
-        command = Embed(
-            id=new_id("embd-"),
-            model=entry.name,
-            path=str(entry.path),
-            options=entry.options,
-            inputs=inputs,
-            dimensions=request.dimensions,
-            truncate=request.truncate_prompt_tokens,
-        )
-        self.set_header("x-request-id", command.id)
         with self.while_connected():
-            try:
-                embedded = await self.extension.engine.embed(command, await owner(self))
-            except ApiError as error:
-                if error.param == "prompt":
-                    error.param = "input"
-                raise
-            metrics.EMBEDDED_TOKENS.labels(entry.name).inc(embedded.tokens)
+            entry = await find_model(self, request.model)
+            command = Embed(
+                id=new_id("embd-"),
+                model=entry.name,
+                path=str(entry.path),
+                options=entry.options,
+                inputs=inputs,
+                dimensions=request.dimensions,
+                truncate=request.truncate_prompt_tokens,
+            )
+            self.set_header("x-request-id", command.id)
+            embedded = await self._embedded(command)
             shown = _encoded if request.encoding_format == "base64" else _numbers
             self.answer(
                 wire.EmbeddingList(
@@ -58,8 +52,16 @@ class EmbeddingsHandler(ApiHandler):
                     wire.EmbeddingUsage(embedded.tokens, embedded.tokens),
                 )
             )
-        if self.client_left:
-            self.note_client_left()
+
+    async def _embedded(self, command: Embed) -> Embedded:
+        try:
+            embedded = await self.extension.engine.embed(command, await owner(self))
+        except ApiError as error:
+            if error.param == "prompt":
+                error.param = "input"
+            raise
+        metrics.EMBEDDED_TOKENS.labels(command.model).inc(embedded.tokens)
+        return embedded
 
 
 def _numbers(vector: bytes) -> list[float]:

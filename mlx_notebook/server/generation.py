@@ -2,6 +2,7 @@
 
 import secrets
 import string
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypedDict, Unpack
@@ -17,7 +18,6 @@ from mlx_notebook.messages import (
     ToolChoice,
 )
 from mlx_notebook.server.auto_download import find_model
-from mlx_notebook.server.base import EventStreamHandler
 from mlx_notebook.server.catalog import Entry
 from mlx_notebook.server.errors import (
     ApiError,
@@ -25,6 +25,7 @@ from mlx_notebook.server.errors import (
     vision_not_supported,
     writes_nothing,
 )
+from mlx_notebook.server.event_stream import EventStreamHandler
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.recording import Origin
 from mlx_notebook.server.settings import ModelSettings
@@ -38,6 +39,11 @@ _LETTERS = string.ascii_letters + string.digits
 def new_id(prefix: str) -> str:
     """Return an id that nobody can guess: the prefix and 12 characters."""
     return prefix + "".join(secrets.choice(_LETTERS) for _ in range(12))
+
+
+def now() -> int:
+    """Return the time as OpenAI's `created` fields hold it."""
+    return int(time.time())
 
 
 class LocalOptions(TypedDict, total=False):

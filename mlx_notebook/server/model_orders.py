@@ -8,10 +8,11 @@ from tornado import web
 
 from mlx_notebook.messages import Loaded
 from mlx_notebook.server.auto_download import find_model
-from mlx_notebook.server.base import ApiHandler, EventStreamHandler, StreamClosedError
+from mlx_notebook.server.base import ApiHandler
 from mlx_notebook.server.catalog import Entry
 from mlx_notebook.server.downloads import Download
 from mlx_notebook.server.errors import ApiError, InvalidRequest, NotFound, model_not_found
+from mlx_notebook.server.event_stream import EventStreamHandler
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.model_list import listed, load_progress
 from mlx_notebook.server.presence import KERNEL_HEADER
@@ -57,8 +58,6 @@ class LoadHandler(EventStreamHandler):
                     entry.name, str(entry.path), entry.options, await owner(self), order.pin
                 )
                 self.answer(wire.LoadedModel(*_figures(loaded)))
-        if self.client_left:
-            self.note_client_left()
 
     async def _stream(self, entry: Entry, pin: bool | None) -> None:
         self.open_stream()
@@ -78,8 +77,6 @@ class LoadHandler(EventStreamHandler):
         except ApiError as error:
             await self.send(self.error_event(error))
             self.close_stream()
-        except StreamClosedError:
-            self.client_left = True
 
     async def _send_progress(self, entry: Entry) -> None:
         at = load_progress(self.extension, entry)
@@ -149,8 +146,6 @@ class DownloadHandler(EventStreamHandler):
                 async for _ in download.changes():
                     pass
                 self.answer(download.answer)
-        if self.client_left:
-            self.note_client_left()
 
     async def _stream(self, download: Download) -> None:
         self.open_stream()
@@ -168,8 +163,6 @@ class DownloadHandler(EventStreamHandler):
         except ApiError as error:
             await self.send(self.error_event(error))
             self.close_stream()
-        except StreamClosedError:
-            self.client_left = True
 
 
 class CancelModelHandler(ApiHandler):

@@ -6,9 +6,8 @@ import msgspec
 from msgspec import UNSET
 
 from mlx_notebook import messages as words
-from mlx_notebook.server.base import now
 from mlx_notebook.server.errors import ApiError, InvalidRequest, QueueFull, RequestCancelled
-from mlx_notebook.server.generation import new_id
+from mlx_notebook.server.generation import new_id, now
 from mlx_notebook.server.streams import KeepAlive
 from mlx_notebook.server.wire import response_events as told
 from mlx_notebook.server.wire.prompt_tokens import prompt_tokens

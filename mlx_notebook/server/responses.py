@@ -4,13 +4,11 @@ import asyncio
 
 from jupyter_server.auth.decorator import authorized
 from tornado import web
-from tornado.iostream import StreamClosedError
 
 from mlx_notebook.generation_config import in_force
 from mlx_notebook.messages import ChatPrompt, Generate, Loading, Prefill
-from mlx_notebook.server.base import now
 from mlx_notebook.server.errors import ApiError, InvalidRequest
-from mlx_notebook.server.generation import GenerationHandler, local_options, new_id
+from mlx_notebook.server.generation import GenerationHandler, local_options, new_id, now
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.response_runs import Run
 from mlx_notebook.server.response_store import PREFIX, Item, previous_not_found
@@ -107,12 +105,9 @@ class ResponsesBase(GenerationHandler):
     async def follow(self, run: Run, after: int) -> None:
         """Send a background response's events after that number, up to its end."""
         self.open_stream()
-        try:
-            async for data in run.follow(after):
-                await self.send(data)
-            self.close_stream()
-        except StreamClosedError:
-            self.client_left = True
+        async for data in run.follow(after):
+            await self.send(data)
+        self.close_stream()
 
 
 class ResponsesHandler(ResponsesBase):
@@ -132,8 +127,6 @@ class ResponsesHandler(ResponsesBase):
             except ApiError as error:
                 error.param = _NAMES.get(error.param or "", error.param)
                 raise
-        if self.client_left:
-            self.note_client_left()
 
     async def _respond(self, user: str, request: ResponsesRequest) -> None:
         prompt, given = await self.prompt(user, request)
@@ -201,30 +194,27 @@ class ResponsesHandler(ResponsesBase):
         self.open_stream()
         progress = ""
         try:
-            try:
-                async for events in stream.batches():
-                    data = []
-                    for event in events:
-                        if isinstance(event, KeepAlive):
-                            data.append(f": keep-alive{progress}\n\n".encode())
-                        elif isinstance(event, Loading):
-                            progress = f" loading {event.seconds:.0f} s"
-                        elif isinstance(event, Prefill):
-                            progress = f" prompt {event.done}/{event.total}"
-                        told = run.writer.take(event)
-                        if run.writer.ended:
-                            told = await self.extension.responses.last(run, told)
-                        data += [encoded(each) for each in told]
-                    if data:
-                        await self.send(b"".join(data))
-            except ApiError as error:
-                if not self._headers_written:
-                    raise
-                told = await self.extension.responses.last(run, run.writer.fail(error))
-                await self.send(b"".join([encoded(each) for each in told]))
-            self.close_stream()
-        except StreamClosedError:
-            self.client_left = True
+            async for events in stream.batches():
+                data = []
+                for event in events:
+                    if isinstance(event, KeepAlive):
+                        data.append(f": keep-alive{progress}\n\n".encode())
+                    elif isinstance(event, Loading):
+                        progress = f" loading {event.seconds:.0f} s"
+                    elif isinstance(event, Prefill):
+                        progress = f" prompt {event.done}/{event.total}"
+                    told = run.writer.take(event)
+                    if run.writer.ended:
+                        told = await self.extension.responses.last(run, told)
+                    data += [encoded(each) for each in told]
+                if data:
+                    await self.send(b"".join(data))
+        except ApiError as error:
+            if not self._headers_written:
+                raise
+            told = await self.extension.responses.last(run, run.writer.fail(error))
+            await self.send(b"".join([encoded(each) for each in told]))
+        self.close_stream()
 
     async def _in_background(self, run: Run, command: Generate, streamed: bool) -> None:
         self.set_header("x-request-id", command.id)
@@ -249,5 +239,3 @@ class InputTokensHandler(ResponsesBase):
             prompt, _ = await self.prompt(await owner(self), request)
             tokenized = await self.tokenized(request.model, prompt)
             self.answer(InputTokens(len(tokenized.tokens)))
-        if self.client_left:
-            self.note_client_left()

@@ -5,7 +5,6 @@ from mlx_notebook.server.anthropic import (
     MessagesHandler,
     UnknownMessagesRouteHandler,
 )
-from mlx_notebook.server.base import UnknownRouteHandler
 from mlx_notebook.server.chat import ChatCompletionsHandler
 from mlx_notebook.server.completions import CompletionsHandler
 from mlx_notebook.server.embeddings import EmbeddingsHandler
@@ -43,6 +42,7 @@ from mlx_notebook.server.tokens import (
     TokenizeHandler,
 )
 from mlx_notebook.server.traces import TraceHandler, TracesHandler
+from mlx_notebook.server.unknown_route import UnknownRouteHandler
 
 ROUTES = (
     ("v1/chat/completions/?", ChatCompletionsHandler),

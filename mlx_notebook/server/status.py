@@ -6,11 +6,11 @@ import anyio
 import msgspec
 from jupyter_server.auth.decorator import authorized
 from tornado import web
-from tornado.iostream import StreamClosedError
 
 from mlx_notebook.messages import Stats
 from mlx_notebook.server import errors
-from mlx_notebook.server.base import ApiHandler, EventStreamHandler
+from mlx_notebook.server.base import ApiHandler
+from mlx_notebook.server.event_stream import EventStreamHandler
 from mlx_notebook.server.model_list import budget, loading
 from mlx_notebook.server.supervisor import Supervisor
 from mlx_notebook.server.wire import status as wire
@@ -161,24 +161,21 @@ class EventsHandler(EventStreamHandler):
         self.open_stream()
         encoder = msgspec.json.Encoder()
         with self.while_connected():
-            try:
-                while True:
-                    version = supervisor.version
-                    status = encoder.encode(current_status(self.extension, user))
-                    await self.send(b"data: %b\n\n" % status)
-                    await anyio.sleep(_SHORTEST_INTERVAL)
-                    while supervisor.version == version:
-                        is_moving = supervisor.telemetry.is_moving
-                        with anyio.move_on_after(
-                            _HISTORY_SECONDS if is_moving else _KEEP_ALIVE_SECONDS
-                        ):
-                            await supervisor.change(version)
-                            break
-                        if is_moving:
-                            break
-                        await self.send(b": keep-alive\n\n")
-            except StreamClosedError:
-                self.client_left = True
+            while True:
+                version = supervisor.version
+                status = encoder.encode(current_status(self.extension, user))
+                await self.send(b"data: %b\n\n" % status)
+                await anyio.sleep(_SHORTEST_INTERVAL)
+                while supervisor.version == version:
+                    is_moving = supervisor.telemetry.is_moving
+                    with anyio.move_on_after(
+                        _HISTORY_SECONDS if is_moving else _KEEP_ALIVE_SECONDS
+                    ):
+                        await supervisor.change(version)
+                        break
+                    if is_moving:
+                        break
+                    await self.send(b": keep-alive\n\n")
 
 
 class CancelHandler(ApiHandler):

@@ -34,8 +34,6 @@ class TokenizeHandler(GenerationHandler):
                 raise
             pieces = map(wire.TokenPiece, tokenized.tokens, tokenized.pieces)
             self.answer(wire.Tokens([*(pieces if request.with_pieces else tokenized.tokens)]))
-        if self.client_left:
-            self.note_client_left()
 
 
 class DetokenizeHandler(GenerationHandler):
@@ -56,8 +54,6 @@ class DetokenizeHandler(GenerationHandler):
                     error.param = "tokens"
                 raise
             self.answer(wire.Content(tokenized.text))
-        if self.client_left:
-            self.note_client_left()
 
 
 class ApplyTemplateHandler(GenerationHandler):
@@ -74,5 +70,3 @@ class ApplyTemplateHandler(GenerationHandler):
         with self.while_connected():
             tokenized = await self.tokenized(request.model, request.prompt())
             self.answer(wire.RenderedPrompt(tokenized.text))
-        if self.client_left:
-            self.note_client_left()

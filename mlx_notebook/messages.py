@@ -226,7 +226,7 @@ class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed"):
     """Embed texts (or token ids); answered by `Embedded` or `Failed` with this `id`.
 
     `dimensions` keeps that many leading components and normalises them again; of each input the
-    last `truncate` tokens are embedded (-1: as many as the model takes).
+    first `truncate` tokens are embedded (-1: as many as the model takes).
     """
 
     id: str

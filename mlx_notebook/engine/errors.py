@@ -4,8 +4,8 @@ EngineError            carries a code of the protocol, a sentence, and the param
 ├── Cancelled          nobody waits for the answer any more
 ├── InvalidRequest     the request asks for something that cannot be
 ├── ConstraintFailed   the answer could not be kept in the format that was asked for
-├── InvalidImage       a picture cannot be read
-├── VisionNotSupported a picture is shown to a model that sees none
+├── InvalidImage       an image cannot be read
+├── VisionNotSupported an image is shown to a model that takes none
 ├── ContextOverflow    the prompt does not fit the model's context
 ├── LimitExceeded      preparing the request takes too much time or memory
 ├── LoadFailed         the model's files cannot be loaded
@@ -46,13 +46,13 @@ class ConstraintFailed(EngineError):
 
 
 class InvalidImage(EngineError):
-    """A picture cannot be read."""
+    """An image cannot be read."""
 
     code: ErrorCode = "invalid_image"
 
 
 class VisionNotSupported(EngineError):
-    """A picture is shown to a model that sees none."""
+    """An image is shown to a model that takes none."""
 
     code: ErrorCode = "vision_not_supported"
 

@@ -136,11 +136,11 @@ def truncated(
     Raises
     ------
     InvalidRequest
-        If the prompt shows pictures, or so many tokens can never be fed.
+        If the prompt shows images, or so many tokens can never be fed.
     """
     name = "truncate_prompt_tokens"
     if prompt.sights:
-        raise InvalidRequest(f"'{name}' cannot be used with pictures: leave it out.", name)
+        raise InvalidRequest(f"'{name}' cannot be used with images: leave it out.", name)
     if count == -1:
         count = context_length - min(max_tokens or _LEAST_ANSWER, context_length // 2)
     if not 0 < count <= context_length:

@@ -16,7 +16,7 @@ _MOST_SCORED = 2**18
 
 
 def check_scored(prompt: Prepared, count: int) -> None:
-    """Refuse to score a prompt that is too long, or that shows pictures.
+    """Refuse to score a prompt that is too long, or that shows images.
 
     Raises
     ------
@@ -25,7 +25,7 @@ def check_scored(prompt: Prepared, count: int) -> None:
     """
     if prompt.sights:
         raise InvalidRequest(
-            "a prompt with pictures cannot be scored: leave 'prompt_logprobs' out",
+            "a prompt with images cannot be scored: leave 'prompt_logprobs' out",
             "prompt_logprobs",
         )
     most = _MOST_SCORED // (count + 1)

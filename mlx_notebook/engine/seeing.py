@@ -121,11 +121,11 @@ class SeeingModel(nn.Module):
         )
         for name in _NOT_CARRIED:
             if getattr(found, name, None) is not None:
-                raise VisionNotSupported(
-                    "pictures of models of this architecture are not supported yet"
-                )
+                raise VisionNotSupported("models of its architecture are not supported yet")
         if found.inputs_embeds.shape[1] != len(picture.tokens):
-            raise VisionNotSupported("pictures take other room than their processor says")
+            raise VisionNotSupported(
+                "its images take another number of tokens than its processor says"
+            )
         deep = getattr(found, "deepstack_visual_embeds", None)
         per_layer = getattr(found, "per_layer_inputs", None)
         self._marks = getattr(found, "visual_pos_masks", None) is not None
@@ -156,7 +156,7 @@ class SeeingModel(nn.Module):
             self._scale = scale
             if alike(self(text, embedded=True), alone):
                 return
-        raise VisionNotSupported("texts beside pictures are read otherwise than alone")
+        raise VisionNotSupported("it reads a text beside images differently than alone")
 
     def _look(self, ids: mx.array, seen: list[tuple[int, int, Sight]]) -> dict[str, Any]:
         """What the language part takes beside the tokens where a picture is among them."""

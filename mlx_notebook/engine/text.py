@@ -106,10 +106,10 @@ class TextBackend:
         return self._generator.kv_bytes
 
     def prepare(self, prompt: Prompt, bound: Bound | None = None) -> Prepared:
-        """Render and tokenize a prompt; a picture in it is refused."""
+        """Render and tokenize a prompt; an image in it is refused."""
         if isinstance(prompt, ChatPrompt) and prompt.pictures:
             raise VisionNotSupported(
-                f"The model {self.name} sees no pictures.", prompt.pictures[0].where
+                f"The model {self.name} takes no images.", prompt.pictures[0].where
             )
         return prepare(self.language, prompt, bound or self.bound, keep_stable=not self.trimmable)
 

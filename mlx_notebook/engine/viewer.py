@@ -42,7 +42,7 @@ class Viewer:
     Raises
     ------
     InvalidRequest
-        If the model's chat template has no place for pictures.
+        If the model's chat template has no place for images.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Viewer:
         read = tokenizer.encode(short, add_special_tokens=False)
         if len(others) != len(pictures) or read.count(image_token) != len(pictures):
             raise InvalidRequest(
-                f"the messages show {len(pictures)} pictures, and their text holds {self._mark} or "
+                f"the messages show {len(pictures)} images, and their text holds {self._mark} or "
                 f"{self._pixel}, this model's marks for one: leave them out of the text",
                 "messages",
             )
@@ -196,7 +196,7 @@ class Viewer:
             message = {"role": "user", "content": f"{mark}?"}
             if apply_template(tokenizer, [message], [], {}, True).count(mark) == 1:
                 return mark, True
-        raise InvalidRequest("the model's chat template has no place for pictures", "messages")
+        raise InvalidRequest("the model's chat template has no place for images", "messages")
 
     def _flat(self, message: dict[str, Any]) -> dict[str, Any]:
         """A message whose pictures are marks in its text."""

@@ -68,7 +68,7 @@ class VisionBackend(text.TextBackend):
         self._image_token, self._base = image_token, base
         self._pictures = PictureCache(device_memory() // _PICTURE_SHARE)
         self._viewer: Viewer | None = None
-        self._blind = "The model sees no pictures."
+        self._blind = "The model takes no images."
 
     def open_eyes(self, processor: Any, workers: Executor) -> Generator[Done, None, None]:
         """Find out how this model is shown pictures, by a small grey one."""
@@ -80,7 +80,7 @@ class VisionBackend(text.TextBackend):
             self.model.positions(seen.tokens, [])
         except EngineError as error:
             log.warning("%s is used without its eyes: %s", self.name, error.message)
-            self._blind = f"{self.name} cannot be shown pictures here: {error.message}."
+            self._blind = f"{self.name} takes no images here: {error.message}."
             return
         self._pictures.clear()
         self._viewer, self.sees = viewer, True
@@ -231,7 +231,7 @@ def _image_token(config: Any) -> int:
         value = getattr(config, name, None)
         if isinstance(value, int):
             return value
-    raise ValueError("its config.json names no token for pictures")
+    raise ValueError("its config.json names no token for images")
 
 
 def _vocabulary(config: dict[str, Any]) -> int:

@@ -230,7 +230,7 @@ def vision_not_supported(name: str, where: str, seers: Sequence[str]) -> Invalid
     """
     shown = ", ".join(seers[:10]) + (", ..." if len(seers) > 10 else "")
     return InvalidRequest(
-        f"The model {name!r} sees no pictures. "
+        f"The model {name!r} takes no images. "
         + (f"Models here that do: {shown}." if seers else "No model here does."),
         param=where,
         code="vision_not_supported",

@@ -127,7 +127,7 @@ class GenerationHandler(EventStreamHandler):
         """Return a prompt with the pictures that its messages show.
 
         Raises:
-            InvalidRequest: The model sees no pictures, or one of them cannot be had or used.
+            InvalidRequest: The model takes no images, or one of them cannot be fetched or read.
         """
         if not (pictures := sources(prompt.messages)):
             return prompt

@@ -240,8 +240,8 @@ def test_a_model_of_text_refuses_and_names_those_that_see(
     assert caught.value.code == "vision_not_supported"
     assert caught.value.param == "messages[0].content[0].image_url"
     parts = input_parts("https://x/y")
-    with pytest.raises(openai.BadRequestError, match="'tiny-chat' sees no pictures") as caught:
+    with pytest.raises(openai.BadRequestError, match="'tiny-chat' takes no images") as caught:
         client.responses.create(model="tiny-chat", input=[{"role": "user", "content": parts}])
     assert caught.value.param == "input[0].content[0].image_url"
-    with pytest.raises(anthropic.BadRequestError, match="sees no pictures"):
+    with pytest.raises(anthropic.BadRequestError, match="takes no images"):
         claude.messages.create(**{**spoken(), "model": "tiny-chat"}, max_tokens=4)

@@ -177,10 +177,10 @@ def test_what_is_in_memory_is_told_to_see_or_not(
         return {model["id"]: "vision" in model["capabilities"] for model in models}
 
     assert capable("v1/models")["blind"]
-    with pytest.raises(openai.BadRequestError, match="'words' sees no pictures") as caught:
+    with pytest.raises(openai.BadRequestError, match="'words' takes no images") as caught:
         ask(client, picture(1), model="words")
     assert caught.value.code == "vision_not_supported"
-    with pytest.raises(openai.BadRequestError, match=r"blind .* has no place for pictures"):
+    with pytest.raises(openai.BadRequestError, match=r"blind .* has no place for images"):
         ask(client, picture(1), model="blind")
     hello: list[Any] = [{"role": "user", "content": "Hello"}]
     for name in ("words", "blind", MODEL):

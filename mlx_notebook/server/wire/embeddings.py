@@ -15,7 +15,7 @@ class EmbeddingRequest(Parameters, kw_only=True):
     """Texts, or their token ids, to be embedded.
 
     `dimensions` keeps that many leading components and normalises them again. Of each input the
-    last `truncate_prompt_tokens` tokens are embedded (-1: as many as the model takes).
+    first `truncate_prompt_tokens` tokens are embedded (-1: as many as the model takes).
     """
 
     input: Inputs

@@ -5,7 +5,7 @@ import msgspec
 from msgspec import Struct
 
 from mlx_notebook.server.base import ApiHandler
-from mlx_notebook.server.catalog import Entry
+from mlx_notebook.server.catalog_entry import Entry
 from mlx_notebook.server.downloads import Download
 from mlx_notebook.server.errors import ApiError, NotFound
 from mlx_notebook.server.event_stream import EventStreamHandler

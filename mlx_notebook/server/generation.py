@@ -18,7 +18,7 @@ from mlx_notebook.messages import (
     ToolChoice,
 )
 from mlx_notebook.server.auto_download import find_model
-from mlx_notebook.server.catalog import Entry
+from mlx_notebook.server.catalog_entry import Entry
 from mlx_notebook.server.errors import (
     ApiError,
     InvalidRequest,

@@ -9,7 +9,7 @@ from tornado import web
 from mlx_notebook.messages import Loaded
 from mlx_notebook.server.auto_download import find_model
 from mlx_notebook.server.base import ApiHandler
-from mlx_notebook.server.catalog import Entry
+from mlx_notebook.server.catalog_entry import Entry
 from mlx_notebook.server.downloads import Download
 from mlx_notebook.server.errors import ApiError, InvalidRequest, NotFound, model_not_found
 from mlx_notebook.server.event_stream import EventStreamHandler

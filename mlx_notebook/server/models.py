@@ -10,7 +10,7 @@ from tornado import web
 
 from mlx_notebook.server.anthropic import anthropic_error
 from mlx_notebook.server.base import ApiHandler
-from mlx_notebook.server.catalog import Entry
+from mlx_notebook.server.catalog_entry import Entry
 from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.generation import new_id
 from mlx_notebook.server.model_list import loading

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from mlx_notebook.server import curated, places
-from mlx_notebook.server.catalog import Catalog, Entry
+from mlx_notebook.server.catalog import Catalog
+from mlx_notebook.server.catalog_entry import Entry
 from mlx_notebook.server.errors import NotFound, Unavailable
 from mlx_notebook.server.settings import ModelSettings, Settings
 

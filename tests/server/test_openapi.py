@@ -25,6 +25,21 @@ def test_the_description_names_every_route_and_type(server: RunningServer) -> No
     assert "temperature" in request["properties"]
 
 
+def test_the_description_names_queries_and_the_header_of_ignored_parameters(
+    server: RunningServer,
+) -> None:
+    paths = server.client.get("v1/openapi.json").json()["paths"]
+    queries = {
+        path: {each["name"] for each in operations["get"].get("parameters", ())}
+        for path, operations in paths.items()
+        if "get" in operations
+    }
+    assert queries["/v1/models"] == {"limit", "after_id", "before_id", "lifecycle"}
+    assert queries["/mlx/traces"] == {"search"}
+    answer = paths["/v1/embeddings"]["post"]["responses"]["200"]
+    assert "x-mlx-ignored-parameters" in answer["headers"]
+
+
 def test_all_references_lead_somewhere(server: RunningServer) -> None:
     document = server.client.get("v1/openapi.json").json()
     schemas = document["components"]["schemas"]

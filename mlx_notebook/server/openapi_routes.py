@@ -1,0 +1,318 @@
+"""The operations of the API with the types that they take and answer, for `v1/openapi.json`."""
+
+from typing import Any
+
+import msgspec
+
+from mlx_notebook.server import settings
+from mlx_notebook.server.errors import ErrorResponse
+from mlx_notebook.server.wire import (
+    anthropic,
+    anthropic_message,
+    anthropic_models,
+    chat,
+    completion,
+    completions,
+    embeddings,
+    models,
+    response,
+    response_events,
+    responses,
+    status,
+    stored_completions,
+    tokens,
+    traces,
+)
+
+
+class Route(msgspec.Struct):
+    """One operation. Of several `answer` types it depends on the request which one comes.
+
+    `streamed` is the type of a `data:` line where it answers with events.
+
+    `query` are the schemas of the parameters that go behind the question mark.
+    """
+
+    method: str
+    path: str
+    summary: str
+    errors: tuple[int, ...]
+    answer: type | tuple[type, ...] | None = None
+    body: type | None = None
+    streamed: Any = None
+    failure: type = ErrorResponse
+    query: dict[str, dict[str, Any]] = {}
+
+
+_GENERATION = (400, 404, 408, 413, 429, 499, 500, 503, 507)
+_ASKING = (400, 404, 408, 413, 499, 500, 503, 507)
+_PAGE: dict[str, dict[str, Any]] = {
+    "limit": {"type": "integer", "minimum": 1, "maximum": 100},
+    "order": {"enum": ["asc", "desc"]},
+    "after": {"type": "string"},
+}
+
+ROUTES = (
+    Route(
+        "post",
+        "/v1/chat/completions",
+        "Continue a chat, whole or streamed",
+        _GENERATION,
+        completion.ChatCompletion,
+        chat.ChatCompletionRequest,
+        completion.ChatCompletionChunk,
+    ),
+    Route(
+        "get",
+        "/v1/chat/completions",
+        "List the stored chat completions, by their metadata (metadata[key]=value) or model",
+        (400, 404, 503),
+        stored_completions.CompletionPage,
+        query={**_PAGE, "model": {"type": "string"}},
+    ),
+    Route(
+        "get",
+        "/v1/chat/completions/{id}",
+        "Return a stored chat completion",
+        (404, 503),
+        stored_completions.StoredCompletion,
+    ),
+    Route(
+        "post",
+        "/v1/chat/completions/{id}",
+        "Put other metadata on a stored chat completion",
+        (400, 404, 408, 413, 503),
+        stored_completions.StoredCompletion,
+        stored_completions.CompletionUpdate,
+    ),
+    Route(
+        "delete",
+        "/v1/chat/completions/{id}",
+        "Forget a stored chat completion",
+        (404, 408, 413, 503),
+        stored_completions.DeletedCompletion,
+    ),
+    Route(
+        "get",
+        "/v1/chat/completions/{id}/messages",
+        "List the messages that a stored chat completion was asked with",
+        (400, 404, 503),
+        stored_completions.MessagePage,
+        query=_PAGE,
+    ),
+    Route(
+        "post",
+        "/v1/completions",
+        "Continue a text, whole or streamed",
+        _GENERATION,
+        completions.TextCompletion,
+        completions.CompletionRequest,
+        completions.TextCompletion,
+    ),
+    Route(
+        "post",
+        "/v1/embeddings",
+        "Turn texts into vectors",
+        _ASKING,
+        embeddings.EmbeddingList,
+        embeddings.EmbeddingRequest,
+    ),
+    Route(
+        "post",
+        "/v1/responses",
+        "Make a response, whole, streamed or in the background",
+        _GENERATION,
+        response.Response,
+        responses.ResponsesRequest,
+        response_events.StreamEvent,
+    ),
+    Route(
+        "post",
+        "/v1/responses/input_tokens",
+        "Count the tokens of a response's input",
+        (400, 404, 408, 413, 499, 500, 503, 507),
+        response.InputTokens,
+        responses.ResponsesRequest,
+    ),
+    Route(
+        "get",
+        "/v1/responses/{id}",
+        "Return a response, or its events again",
+        (400, 404, 503),
+        response.Response,
+        streamed=response_events.StreamEvent,
+        query={
+            "stream": {"type": "boolean"},
+            "starting_after": {"type": "integer", "minimum": -1},
+            "include": {"type": "array", "items": {"enum": [*responses.INCLUDABLE]}},
+            "include_obfuscation": {"type": "boolean"},
+        },
+    ),
+    Route(
+        "delete",
+        "/v1/responses/{id}",
+        "Forget a response",
+        (404, 408, 413, 503),
+        response.DeletedResponse,
+    ),
+    Route(
+        "post",
+        "/v1/responses/{id}/cancel",
+        "Stop a response that is made in the background",
+        (400, 404, 408, 413, 503),
+        response.Response,
+    ),
+    Route(
+        "get",
+        "/v1/responses/{id}/input_items",
+        "List what a response was made from",
+        (400, 404, 503),
+        response.ItemList,
+        query={
+            **_PAGE,
+            "include": {"type": "array", "items": {"enum": [*responses.INCLUDABLE]}},
+        },
+    ),
+    Route(
+        "post",
+        "/v1/messages",
+        "Continue a conversation (Anthropic's API), whole or streamed",
+        _GENERATION,
+        anthropic_message.MessageAnswer,
+        anthropic.MessagesRequest,
+        anthropic_message.MessageEvent,
+        anthropic_message.MessageError,
+    ),
+    Route(
+        "post",
+        "/v1/messages/count_tokens",
+        "Count a conversation's tokens (Anthropic's API)",
+        (400, 404, 408, 413, 499, 500, 503, 507),
+        anthropic_message.TokensCount,
+        anthropic.CountTokensRequest,
+        failure=anthropic_message.MessageError,
+    ),
+    Route(
+        "get",
+        "/v1/models",
+        "List the models of this server; for Anthropic's clients in their API's shape",
+        (400,),
+        (models.ModelList, anthropic_models.ModelPage),
+        query={
+            "limit": {"type": "integer", "minimum": 1, "maximum": 1000},
+            "after_id": {"type": "string"},
+            "before_id": {"type": "string"},
+            "lifecycle": {"type": "array", "items": {"enum": ["active", "deprecated", "retired"]}},
+        },
+    ),
+    Route(
+        "get",
+        "/v1/models/{model}",
+        "Describe a model",
+        (404,),
+        (models.Model, anthropic_models.ModelInfo),
+    ),
+    Route("get", "/health", "Tell whether requests can be served", (503,), status.Health),
+    Route("get", "/mlx/status", "Tell the state of engine and requests", (), status.Status),
+    Route("get", "/mlx/events", "Stream the state as it changes", (), streamed=status.Status),
+    Route("get", "/mlx/models", "List all models with their state", (), models.CatalogList),
+    Route(
+        "post",
+        "/mlx/models/load",
+        "Bring a model into memory",
+        (400, 404, 408, 413, 499, 500, 503, 507),
+        models.LoadedModel,
+        models.LoadOrder,
+        models.LoadEvent,
+    ),
+    Route(
+        "post",
+        "/mlx/models/unload",
+        "Give a model's memory back",
+        (400, 404, 408, 413, 499, 500, 503),
+        models.UnloadedModel,
+        models.UnloadOrder,
+    ),
+    Route(
+        "post",
+        "/mlx/models/download",
+        "Bring a model from Hugging Face onto this machine",
+        (400, 404, 408, 413, 499, 500, 503, 507),
+        models.DownloadedModel,
+        models.DownloadOrder,
+        models.DownloadEvent,
+    ),
+    Route(
+        "post",
+        "/mlx/models/cancel",
+        "Break off a download or a load, and end the requests that wait for it",
+        (400, 404, 408, 413),
+        models.CancelledModel,
+        models.CancelOrder,
+    ),
+    Route(
+        "post",
+        "/mlx/models/pin",
+        "Keep a model in memory, or let it go again",
+        (400, 404, 408, 413, 499, 500, 503),
+        models.PinnedModel,
+        models.PinOrder,
+    ),
+    Route(
+        "post",
+        "/mlx/models/keep",
+        "Keep the models that this notebook (X-Mlx-Notebook-Kernel) used lately from being idle",
+        (500,),
+        models.KeptModels,
+    ),
+    Route(
+        "get",
+        "/mlx/models/{model}/settings",
+        "Show a model's settings",
+        (404,),
+        models.SettingsAnswer,
+    ),
+    Route(
+        "put",
+        "/mlx/models/{model}/settings",
+        "Keep settings for a model",
+        (400, 404, 408, 413, 503, 507),
+        models.SettingsAnswer,
+        settings.ModelSettings,
+    ),
+    Route("post", "/mlx/cancel/{id}", "Stop a request", (404, 408, 413), status.Cancelled),
+    Route(
+        "post",
+        "/tokenize",
+        "Show the tokens of a text or a chat",
+        _ASKING,
+        tokens.Tokens,
+        tokens.TokenizeRequest,
+    ),
+    Route(
+        "post",
+        "/detokenize",
+        "Show the text of tokens",
+        _ASKING,
+        tokens.Content,
+        tokens.DetokenizeRequest,
+    ),
+    Route(
+        "post",
+        "/apply-template",
+        "Show a chat as the text that the model is fed",
+        _ASKING,
+        tokens.RenderedPrompt,
+        tokens.TemplateRequest,
+    ),
+    Route(
+        "get",
+        "/mlx/traces",
+        "List the last requests, all or those that hold the text 'search'",
+        (),
+        traces.TraceList,
+        query={"search": {"type": "string"}},
+    ),
+    Route("get", "/mlx/traces/{id}", "Show all about a request", (404,), traces.Trace),
+    Route("get", "/v1/openapi.json", "Describe this API", ()),
+)

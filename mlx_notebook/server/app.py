@@ -215,7 +215,12 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         """
         if self._task is None:
             self._task = asyncio.create_task(self._supervisor.run())
+            self._task.add_done_callback(self._supervision_ended)
         return self._supervisor
+
+    def _supervision_ended(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.log.error("The supervision of the engine ended by a fault.", exc_info=error)
 
     @property
     def engine(self) -> EngineClient:

@@ -1,8 +1,6 @@
 """Finding the model that a request names, and downloading it first where that is allowed."""
 
 import anyio
-import msgspec
-from msgspec import Struct
 
 from mlx_notebook.server.base import ApiHandler
 from mlx_notebook.server.catalog_entry import Entry
@@ -10,12 +8,6 @@ from mlx_notebook.server.downloads import Download
 from mlx_notebook.server.errors import ApiError, NotFound
 from mlx_notebook.server.event_stream import EventStreamHandler
 from mlx_notebook.server.presence import KERNEL_HEADER
-
-
-class _Streamed(Struct):
-    """The part of any request that tells whether its answer is streamed."""
-
-    stream: bool | None = None
 
 
 async def find_model(handler: ApiHandler, name: str | None) -> Entry:
@@ -46,7 +38,7 @@ async def _found(handler: ApiHandler, name: str | None) -> Entry:
         except ApiError:
             raise error from None
     download.ordered = True
-    if isinstance(handler, EventStreamHandler) and _streams(handler.body.content):
+    if isinstance(handler, EventStreamHandler) and handler.wants_stream:
         await _commented(handler, download, extension.keep_alive_seconds)
     else:
         await download.wait()
@@ -65,7 +57,3 @@ async def _commented(handler: EventStreamHandler, download: Download, interval: 
         at = download.progress
         share = f" {100 * at.done // at.total} %" if at.total else ""
         await handler.send(f": downloading {download.model}{share}\n\n".encode())
-
-
-def _streams(body: bytearray) -> bool:
-    return bool(msgspec.json.decode(body, type=_Streamed).stream)

@@ -72,6 +72,8 @@ class ApiHandler(APIHandler):
         self._scope: anyio.CancelScope | None = None
         self._peer: Peer | None = None
         self.client_left = False
+        # Whether the request asks for a stream.
+        self.wants_stream = False
         # The request's parameters that nothing here uses.
         self.ignored: list[str] = []
 
@@ -177,6 +179,7 @@ class ApiHandler(APIHandler):
             self.client_left = True
             raise errors.RequestCancelled("The client has closed the connection.")
         request = decode(decoder, self.body)
+        self.wants_stream = bool(getattr(request, "stream", None))
         self.pass_over(*ignored(self.body.content, request))
         return request
 

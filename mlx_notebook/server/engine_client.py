@@ -56,14 +56,8 @@ class EngineClient:
             QueueFull: As many requests wait as may.
             Unavailable: The engine cannot be started, or the model is not to be tried again.
         """
-        supervisor = self._supervisor
         rows = sum(stream.rows for stream in self._flights.streams)
-        if rows + command.n > supervisor.config.max_batch + supervisor.limits.queue:
-            raise QueueFull(
-                f"{rows} requests are running or waiting, which is all that this server takes at "
-                "once: try again in a moment.",
-                headers={"Retry-After": "2"},
-            )
+        self._require_place(rows, command.n)
         command = msgspec.structs.replace(command, trace=self.traces.limit > 0)
         recorder = self.traces.recorder(command, origin)
         async with self._in_flight(command, origin.owner, command.n, recorder) as stream:
@@ -73,7 +67,8 @@ class EngineClient:
         """Return what a prompt becomes.
 
         Raises:
-            ApiError: The model cannot be loaded, or its template refuses the messages.
+            ApiError: The model cannot be loaded, its template refuses the messages, or as many
+                such requests wait as may.
         """
         return await self._answer(command, owner, Tokenized)
 
@@ -81,7 +76,8 @@ class EngineClient:
         """Return the vectors of texts.
 
         Raises:
-            ApiError: The model cannot be loaded, gives no embeddings, or an input is too long.
+            ApiError: The model cannot be loaded, gives no embeddings, an input is too long, or as
+                many such requests wait as may.
         """
         return await self._answer(command, owner, Embedded)
 
@@ -150,6 +146,9 @@ class EngineClient:
         self, command: Tokenize | Embed | Load | Unload | Pin, owner: str, kind: type[T]
     ) -> T:
         """Return the one event that answers a command; an order goes on when nobody waits."""
+        if isinstance(command, Tokenize | Embed):
+            # They take no place in the batch, and are bounded alike, by themselves.
+            self._require_place(self._flights.without_rows, 1)
         ordered = isinstance(command, Load)
         async with self._in_flight(command, owner, 0, goes_on=ordered) as stream:
             async for events in stream.batches():
@@ -227,6 +226,20 @@ class EngineClient:
             stream.fail(RequestCancelled(message, param=param))
         if streams:
             self._supervisor.notify()
+
+    def _require_place(self, taken: int, wanted: int) -> None:
+        """Refuse a request where as many are running or waiting as may.
+
+        Raises:
+            QueueFull: They are.
+        """
+        supervisor = self._supervisor
+        if taken + wanted > supervisor.config.max_batch + supervisor.limits.queue:
+            raise QueueFull(
+                f"{taken} requests are running or waiting, which is all that this server takes at "
+                "once: try again in a moment.",
+                headers={"Retry-After": "2"},
+            )
 
     def _require_allowed(self, model: str) -> None:
         """Refuse a model with which the engine ended several times in a row.

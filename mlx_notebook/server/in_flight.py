@@ -32,6 +32,11 @@ class InFlight:
         """Those that generate, or wait to, and have not ended: no orders about models."""
         return [stream for stream in self.streams if stream.rows and not stream.ended]
 
+    @property
+    def without_rows(self) -> int:
+        """How many need a model and no row of its batch: texts to tokenize or embed, and loads."""
+        return sum(stream.needs_model and not stream.rows for stream in self._streams.values())
+
     def enter(self, stream: RequestStream) -> None:
         """Take one in."""
         self._streams[stream.id] = stream

@@ -7,10 +7,10 @@ from typing import Any
 import anyio
 import pytest
 
-from mlx_notebook.messages import Generate, TextPrompt
+from mlx_notebook.messages import Generate, TextPrompt, Tokenize
 from mlx_notebook.server.engine_client import EngineClient
 from mlx_notebook.server.engine_process import EngineProcess
-from mlx_notebook.server.errors import Unavailable
+from mlx_notebook.server.errors import QueueFull, Unavailable
 from mlx_notebook.server.history import Telemetry
 from mlx_notebook.server.in_flight import InFlight
 from mlx_notebook.server.recording import Origin, Recorder
@@ -189,3 +189,22 @@ async def test_a_request_that_comes_after_the_end_is_told_so(
             await anyio.sleep(0.01)
         assert "stopping" in await fails(supervisor)
         assert supervisor.failure is not None
+
+
+async def test_only_so_many_texts_wait_to_be_tokenized(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with supervised("never ready", monkeypatch, queue=2) as supervisor:
+        client, most = EngineClient(supervisor), supervisor.config.max_batch + 2
+
+        async def tokenize(number: int) -> None:
+            text = TextPrompt(text="Hello!")
+            command = Tokenize(id=f"{number}", model="a", path="/a", prompt=text)
+            await client.tokenize(command, "owner")
+
+        async with anyio.create_task_group() as group:
+            for number in range(most):
+                group.start_soon(tokenize, number)
+            while supervisor.in_flight.without_rows < most:
+                await anyio.sleep(0.01)
+            with pytest.raises(QueueFull):
+                await tokenize(most)
+            group.cancel_scope.cancel()

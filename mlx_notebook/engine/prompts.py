@@ -25,10 +25,10 @@ _LEAST_ANSWER = 1024
 class Prepared:
     """A prompt ready to be fed.
 
-    `stable` is how many tokens of it a next turn will begin with again (without the generation
-    prompt). Where it shows pictures, `keys` are the tokens with those of a picture replaced by
-    numbers of its content: what its cache is known by. Only prompts with the same `salt` share
-    what was computed of them.
+    `stable` is how many of its first tokens the next turn's prompt begins with too: all but the
+    generation prompt. If it shows images, `keys` are its tokens with those of each image replaced
+    by numbers made from the image's content; the prefix cache compares these. Only prompts with
+    the same `salt` share their KV caches.
     """
 
     tokens: list[int]
@@ -40,7 +40,7 @@ class Prepared:
 
     @property
     def known_as(self) -> list[int]:
-        """What its cache is known by."""
+        """What the prefix cache knows it by."""
         return self.keys or self.tokens
 
 
@@ -97,10 +97,10 @@ def prepare(
 def _left_open(
     messages: list[dict[str, Any]], render: Callable[[list[dict[str, Any]]], str]
 ) -> str:
-    """The text of a conversation up to the last word of its last message.
+    """Render a conversation up to the last word of its last message.
 
-    What a template writes after that is found by a mark in its place. Where the message says
-    nothing yet, its thinking is left open.
+    A mark is put behind that word, and the rendered text is cut at the mark. If the message has no
+    content yet, the text ends in its reasoning.
     """
     mark = f"OPEN{secrets.token_hex(8)}"
     *before, last = messages

@@ -200,7 +200,7 @@ class Scheduler:
                 item()
 
     def _arrive(self, job: Job) -> None:
-        """Begin, or wait for the model; or behind those that wait for the model's memory."""
+        """Begin a job if its model is in memory and need not make room; else let it wait."""
         slot = self._residency.usable(job.model, Source.of(job))
         stays = job.model not in self._residency.held and not self._waiting.get(job.model)
         if slot is not None and stays:
@@ -210,7 +210,7 @@ class Scheduler:
         self._send([Loading(job.id, job.model, 0.0)])
 
     def _begin(self, job: Job, slot: Slot) -> None:
-        """Its model is there: have workers make what it needs, and go on with that."""
+        """Have workers prepare a job whose model is in memory; `_made` goes on with the result."""
         slot.waiting += 1
         self._activity.preparing += 1
         self._preparing.make(job, slot.backend, partial(self._made, job, slot))
@@ -278,8 +278,8 @@ class Scheduler:
             self._meter.cancelled += 1
         job = self._waiting.drop(job_id)
         if job is not None:
-            # A load that nobody waits for goes on, for whoever asks again; but not against a
-            # person's word, nor while another model waits.
+            # A load goes on after its request was cancelled, for whoever asks again; but not if
+            # the load itself was ordered and cancelled, nor while another model waits.
             nobody = self._waiting.get(job.model) is None
             reading = self._residency.under_way == job.model
             if nobody and (isinstance(job, Load) or len(self._waiting) or not reading):

@@ -41,6 +41,7 @@ STATED = {
     "invalid_request": "a busy model was to be unloaded, or the body was bad",
     "insufficient_memory": "the model that was asked for does not fit beside a busy one",
     "disk_full": "the disk was full",
+    "store_unavailable": "the disk was full, and a stored response was asked for",
 }
 _DROPPED_SHARE = 0.15
 _REST_SECONDS = 60.0

@@ -24,6 +24,8 @@ HARMLESS = (
     "static/notebook/",
     # Jupyter's widgets, where a view is replaced while a reloaded page restores them.
     "(reading 'processLuminoMessage')",
+    # Lab's debugger, of a kernel that is shut down while it is asked.
+    "Could not restore the debugger state",
     # A page that is left while it loads.
     "net::ERR_ABORTED",
     # Of Lab's own workspace and of its extension manager, which a server without network lacks.

@@ -276,7 +276,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         if (place := self.catalog.place_of(name)) in ("embedded", "folder"):
             where = "in the package" if place == "embedded" else "in a configured folder"
             raise InvalidRequest(
-                f"The model {name!r} lies {where}: there is nothing to download.",
+                f"The model {name!r} is already here, {where}: there is nothing to download.",
                 param="model",
                 code="model_is_local",
             )

@@ -252,7 +252,7 @@ class ApiHandler(APIHandler):
         if status == 405:
             allowed = ", ".join(self._methods())
             return errors.MethodNotAllowed(
-                f"{self.request.method} is not possible here, only {allowed}.",
+                f"{self.request.method} is not allowed here. Use {allowed}.",
                 headers={"Allow": allowed},
             )
         if 400 <= status < 500:

@@ -40,7 +40,7 @@ class Configuration(HasTraits):
         Unicode(),
         help="""Folders that hold models in mlx-lm's layout, as <name>/ or <organisation>/<name>/.
         Links out of such a folder are followed where its owner or the user of this server made
-        them. The Hugging Face cache is always looked at.""",
+        them. The Hugging Face cache is always searched too.""",
     ).tag(config=True)
 
     model_aliases = Dict(
@@ -52,8 +52,9 @@ class Configuration(HasTraits):
     unknown_model = CaselessStrEnum(
         ["error", "loaded"],
         default_value="error",
-        help="""What to do with a model name that is not there: answer 404 ("error"), or use the
-        model that was used last ("loaded"), for clients with a fixed name built in.""",
+        help="""What to do when a request names a model that is not on this machine: answer 404
+        ("error"), or use the model that was used last ("loaded"). The latter is for clients with a
+        fixed model name.""",
     ).tag(config=True)
 
     model_settings = Dict(
@@ -62,9 +63,9 @@ class Configuration(HasTraits):
         help="""Settings of single models, as {"qwen": {"temperature": 0.6, "thinking": False}}.
         Defaults of requests: temperature, top_p, top_k, min_p, repetition_penalty, max_tokens,
         system (a system message), thinking. How the model is loaded: context_limit (tokens),
-        tool_dialect, adapter, adapters (that requests may name as model+adapter), draft (a model
-        that drafts for it), prompt_lookup (how many tokens at most it guesses from what was said
-        before), kv_bits (4 or 8), revision, trust_remote_code.""",
+        tool_dialect, adapter, adapters (that requests may name as model+adapter), draft (a smaller
+        model for speculative decoding), prompt_lookup (speculative decoding without one: the most
+        tokens to guess from the text so far), kv_bits (4 or 8), revision, trust_remote_code.""",
     ).tag(config=True)
 
     @validate("model_settings")
@@ -91,9 +92,9 @@ class Configuration(HasTraits):
     memory_budget_bytes = Integer(
         0,
         min=0,
-        help="""What all models together may take of the memory, in bytes; the one unused for
-        longest makes room for the next. 0: 85 % of what Metal recommends on a Mac, 60 % of the
-        memory that this process may use on a CPU.""",
+        help="""How much memory all models together may take, in bytes. To make room for another
+        model, the one unused for longest is unloaded. 0: 85 % of what Metal recommends on
+        a Mac, 60 % of the memory that this process may use on a CPU.""",
     ).tag(config=True)
 
     max_resident = Integer(
@@ -103,49 +104,49 @@ class Configuration(HasTraits):
     swap_patience_seconds = Float(
         5.0,
         min=0.0,
-        help="""How long a model that waits for memory lets requests go first that came later, for
-        models that must make room for it.""",
+        help="""How many seconds a request that waits for memory lets later requests go first.
+        After that, later requests for the models that it must replace wait too.""",
     ).tag(config=True)
 
     idle_unload_minutes = Float(
         15.0,
         min=0.0,
-        help="""Unload a model after so many minutes without a request. Open notebooks and panels
-        that used it lately count as requests (notebook_keep_minutes). 0: never unload it.""",
+        help="""Unload a model after this many minutes without a request. An open notebook or panel
+        that used it lately keeps it in memory (notebook_keep_minutes). 0: never unload it.""",
     ).tag(config=True)
 
     notebook_keep_minutes = Float(
         60.0,
         min=0.0,
-        help="""How many minutes after its last use by a notebook or a panel a model stays in
-        memory, as long as that notebook's kernel runs; idle_unload_minutes begin after that. A
-        model that must make room for another one is unloaded earlier. 0: open notebooks do not
+        help="""A model that a notebook or a panel used stays in memory for this many minutes after
+        its last use, while that notebook's kernel runs. idle_unload_minutes are counted after that.
+        The model may still be unloaded to make room for another one. 0: open notebooks do not
         count.""",
     ).tag(config=True)
 
     warm_up = Bool(
         True,
-        help="""Run a model once as part of loading it where it is loaded ahead (%mlx load), so that
-        the first request is fast.""",
+        help="""Run a model once when it is loaded before any request (%mlx load), so that its first
+        request is fast.""",
     ).tag(config=True)
 
     # --- requests -------------------------------------------------------------------------------
 
     max_batch = Integer(
-        32, min=1, help="How many sequences are decoded together; more of them wait."
+        32, min=1, help="How many sequences are decoded together. Further ones wait."
     ).tag(config=True)
 
     queue_limit = Integer(
         64,
         min=0,
-        help="How many sequences may wait beyond max_batch; a request over that is told 429.",
+        help="How many sequences may wait beyond max_batch. A request beyond that gets a 429.",
     ).tag(config=True)
 
     prefill_step = Integer(
         512,
         min=16,
-        help="""Most tokens of a prompt computed at a time. Smaller steps hold up running streams
-        less while a long prompt comes in, larger ones take it in faster.""",
+        help="""Most prompt tokens that one step computes. Smaller steps hold up running streams
+        less; larger ones process long prompts faster.""",
     ).tag(config=True)
 
     max_prompt_tokens = Integer(
@@ -153,51 +154,51 @@ class Configuration(HasTraits):
     ).tag(config=True)
 
     max_body_bytes = Integer(
-        32 * 1024 * 1024, min=1024, help="Largest request body in bytes; larger ones are told 413."
+        32 * 1024 * 1024, min=1024, help="Largest request body in bytes. A larger one gets a 413."
     ).tag(config=True)
 
     body_timeout_seconds = Float(
         300.0,
         min=1.0,
-        help="How long a request's body may take to arrive; a slower one is told 408.",
+        help="How many seconds a request's body may take to arrive. A slower one gets a 408.",
     ).tag(config=True)
 
     max_messages = Integer(
-        4096, min=1, help="Most messages in one request; more of them are told 400."
+        4096, min=1, help="Most messages in one request. A request with more gets a 400."
     ).tag(config=True)
 
     # --- pictures -------------------------------------------------------------------------------
 
     max_image_bytes = Integer(
-        20 * 1024 * 1024, min=1024, help="Largest picture in bytes; a larger one is told 400."
+        20 * 1024 * 1024, min=1024, help="Largest image in bytes. A larger one gets a 400."
     ).tag(config=True)
 
     max_image_pixels = Integer(
         50_000_000,
         min=1024,
         max=64 * 2**20,
-        help="""Most pixels of a picture, told from its head: a small file may hold a picture that
-        fills the memory. At most 67,108,864, which is where the engine ends.""",
+        help="""Most pixels of an image. A small file can hold an image that fills the memory, so
+        this is checked before the image is decoded. At most 67,108,864, the engine's own limit.""",
     ).tag(config=True)
 
     max_images = Integer(
         64,
         min=0,
-        help="""Most pictures in one request, its whole conversation counted. Together they have at
-        most max_body_bytes.""",
+        help="""Most images in one request, over its whole conversation. Together they may have
+        max_body_bytes.""",
     ).tag(config=True)
 
     allow_image_urls = List(
         Unicode(),
-        help="""Hosts that pictures may be fetched from where a request shows them by URL, as
-        "upload.wikimedia.org" or "pictures.example:8080" (without a port, only the standard ones).
-        A host on a private network or on this machine is refused, unless its address is listed
-        too. Empty: pictures come inside the requests only.""",
+        help="""Hosts from which images that a request names by URL are fetched, as
+        "upload.wikimedia.org" or "images.example:8080" (without a port: 80 and 443). A host on a
+        private network or on this machine is refused, unless its address is listed too. Empty:
+        images must be inside the requests.""",
     ).tag(config=True)
 
     image_root = Unicode(
         "",
-        help="""Folder whose pictures requests may show by file: URLs, with the folders in it.
+        help="""Folder from which requests may name images by file: URLs; the folders in it count.
         Empty: none.""",
     ).tag(config=True)
 
@@ -206,9 +207,9 @@ class Configuration(HasTraits):
     keep_alive_seconds = Float(
         10.0,
         min=0.1,
-        help="""Send a comment to a streaming client that has waited so long for the next token,
-        so that nothing between takes the connection for dead. A client that cannot be reached for
-        so long is given up, and its request ends.""",
+        help="""After this many seconds without a token a streaming client is sent a comment, so
+        that no proxy closes the connection. A client whose machine does not answer for this long is
+        disconnected, and its request ends.""",
     ).tag(config=True)
 
     responses_max_age_days = Float(
@@ -220,52 +221,52 @@ class Configuration(HasTraits):
     responses_max_bytes = Integer(
         256 * 1024 * 1024,
         min=0,
-        help="""What stored responses and chat completions may take on disk, in bytes; those unused
-        for longest go first. 0 stores none.""",
+        help="""How much disk stored responses and chat completions may take, in bytes. Those unused
+        for longest are deleted first. 0 stores none.""",
     ).tag(config=True)
 
     traces_limit = Integer(
         100,
         min=0,
-        help="""How many of a user's last requests mlx/traces shows, with everything that was said;
-        in memory only. 0 keeps none.""",
+        help="""How many of a user's last requests are kept for mlx/traces, with their texts, in
+        memory only. 0 keeps none.""",
     ).tag(config=True)
 
     shared_between_users = List(
         CaselessStrEnum(["requests", "settings", "prefixes"]),
         help="""What users of one server share, where Jupyter tells them apart (as with JupyterHub):
-        "requests" lets everyone see and stop everyone's requests, "settings" has what one of them
-        saved for a model (as its system message) hold for all, and "prefixes" reuses computed
-        prompts across users, which shows in a request's time and cached_tokens that somebody sent
-        the same text before. Everyone who knows the server's token or password is one user.""",
+        "requests": everyone sees and can stop everyone's requests. "settings": what one user saves
+        for a model (its system message, for example) holds for all. "prefixes": computed prompts
+        are reused across users; a request's time and its cached_tokens then tell that somebody sent
+        the same text before. All who use the server's token or password are one user.""",
     ).tag(config=True)
 
     # --- the engine -----------------------------------------------------------------------------
 
     start_engine_at_startup = Bool(
-        help="""Start the engine process together with the server rather than with the first
-        request. Default: only where the server runs by itself (jupyter mlx-notebook)."""
+        help="""Start the engine process with the server, not with the first request. Default: only
+        for jupyter mlx-notebook."""
     ).tag(config=True)
 
     engine_env = Dict(
         value_trait=Unicode(),
         key_trait=Unicode(),
-        help="Environment variables for the engine process, above the server's own.",
+        help="Environment variables for the engine process, on top of the server's own.",
     ).tag(config=True)
 
     engine_timeout_seconds = Float(
         30.0,
         min=1.0,
-        help="Kill and restart an engine that gave no sign of life for so long.",
+        help="Kill and restart the engine when it has sent nothing for this many seconds.",
     ).tag(config=True)
 
     step_timeout_seconds = Float(
         300.0,
         min=1.0,
-        help="""Kill and restart an engine that has been at one step for so long (a token for each
-        running request, or prefill_step tokens of a prompt), or that gets no prompt ready for so
-        long. The first steps of a model may compile and have four times as long. Loading a model
-        has no limit.""",
+        help="""Kill and restart the engine when one step takes this many seconds (a token for each
+        running request, or prefill_step tokens of a prompt), or when it has prepared no prompt for
+        this long. The first steps of a model may have to compile and get four times as long.
+        Loading a model has no limit.""",
     ).tag(config=True)
 
     prefix_cache_bytes = Integer(
@@ -277,9 +278,9 @@ class Configuration(HasTraits):
     prefix_disk_bytes = Integer(
         4 * 1024**3,
         min=0,
-        help="""What long prompts may take on disk, in bytes, so that they need not be computed
-        again after a model was unloaded or the engine restarted. They lie in Jupyter's data
-        directory, readable by you only; those unused for longest go first. 0 keeps none.""",
+        help="""How much disk kept long prompts may take, in bytes. They need not be computed again
+        after a model was unloaded or the engine restarted. They are in Jupyter's data directory,
+        readable by you only. Those unused for longest are deleted first. 0 keeps none.""",
     ).tag(config=True)
 
     @validate("allow_image_urls")
@@ -293,7 +294,7 @@ class Configuration(HasTraits):
             except ValueError:
                 raise TraitError(
                     "MlxNotebookApp.allow_image_urls lists hosts, as 'upload.wikimedia.org' or "
-                    f"'pictures.example:8080', and not {host!r}."
+                    f"'images.example:8080', and not {host!r}."
                 ) from None
         return hosts
 

@@ -271,7 +271,7 @@ class Downloads:
                 else:
                     raise _refused(said["code"], said["message"])
             raise errors.Unavailable(
-                f"The download of {download.model!r} ended without a word; the log says why.",
+                f"The download of {download.model!r} ended without an answer; the log says why.",
                 code="download_failed",
             )
         finally:

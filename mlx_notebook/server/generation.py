@@ -71,7 +71,7 @@ def local_options(request: LocalSampling) -> LocalOptions:
     """
     if request.prompt_logprobs is not None and getattr(request, "stream", None):
         raise InvalidRequest(
-            "'prompt_logprobs' cannot be had in a stream: leave one of the two out.",
+            "'prompt_logprobs' does not work with 'stream': leave one of them out.",
             param="prompt_logprobs",
         )
     return {

@@ -110,7 +110,9 @@ class RequestStream:
         self._news.set()
         if self._waiting > _MOST_WAITING:
             self._events.clear()
-            self.fail(EngineError("The client did not read its answer, which was given up."))
+            self.fail(
+                EngineError("The client did not read its answer in time, so the request was ended.")
+            )
             return False
         return True
 

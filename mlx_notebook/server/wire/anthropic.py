@@ -228,8 +228,8 @@ class CountTokensRequest(FormatParameters, kw_only=True):
         prompt = gone_on_with(prompt, f"messages[{len(self.messages) - 1}]")
         if (said := prompt.messages[-1]["content"]) and said != said.rstrip():
             raise InvalidRequest(
-                "The last message, with which the answer goes on, must not end with blanks: leave "
-                "them out.",
+                "The answer continues the last message, which must not end with blanks: remove "
+                "them.",
                 param=f"messages[{len(self.messages) - 1}].content",
             )
         return prompt

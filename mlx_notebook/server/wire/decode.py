@@ -44,7 +44,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: Body | bytes) -> T:
 
 
 def too_complex(excess: str) -> InvalidRequest:
-    """Return the error for a body of which there is too much; `excess` is `Body.excess`."""
+    """Return the error for a body that holds too much; `excess` is `Body.excess`."""
     return InvalidRequest(f"The body {excess}.", code="body_too_complex")
 
 

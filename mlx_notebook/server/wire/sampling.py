@@ -183,14 +183,12 @@ def gone_on_with(prompt: ChatPrompt, param: str) -> ChatPrompt:
     last = prompt.messages[-1]
     if last["role"] != "assistant":
         raise InvalidRequest(
-            f"'{param}' needs a last message of the role 'assistant', with which the answer goes "
-            "on.",
+            f"'{param}' needs a last message of the role 'assistant', which the answer continues.",
             param=param,
         )
     if last.get("tool_calls"):
         raise InvalidRequest(
-            "The last message makes a tool call, and cannot be gone on with: send the call's "
-            "result.",
+            "The last message makes a tool call and cannot be continued: send the call's result.",
             param=param,
         )
     if not (last["content"] or last.get("reasoning_content")):

@@ -7,6 +7,7 @@ standard input that stays open as long as the server lives.
 import argparse
 import logging
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -165,6 +166,9 @@ class Engine:
                 socket.parent.rmdir()
             except OSError as error:
                 log.debug("kept %s: %s", socket.parent, error)
+        if os.getpgrp() == os.getpid():
+            # A sandbox or a compiler in the middle of its work would go on.
+            os.killpg(os.getpid(), signal.SIGKILL)
         os._exit(0)
 
 

@@ -164,6 +164,28 @@ def test_it_leaves_with_its_parent_however_that_dies(sign: signal.Signals) -> No
     Path(folder + ".log").unlink(missing_ok=True)
 
 
+def test_what_a_sandbox_is_at_ends_with_the_engine(tmp_path: Path) -> None:
+    numbers = "range(99999)"
+    loop = f"{{% for i in {numbers} %}}{{% for j in {numbers} %}}{{% endfor %}}{{% endfor %}}"
+    template = "{% if messages[0].content == 'loop' %}" + loop + "{% endif %}ok"
+    path = qwen3(tmp_path / "model", template=template)
+    prompt = m.ChatPrompt(messages=[{"role": "user", "content": "loop"}])
+    with running() as engine:
+        engine.wait(lambda e: isinstance(e, m.Ready))
+        engine.send(m.Tokenize(id="t", model="model", path=str(path), prompt=prompt))
+        sandbox: list[psutil.Process] = []
+        deadline = time.monotonic() + 60
+        while not sandbox and time.monotonic() < deadline:
+            children = psutil.Process(engine.process.pid).children()
+            sandbox = [child for child in children if child.cpu_times().user > 1.0]
+            time.sleep(0.05)
+        (busy,) = sandbox
+        assert engine.process.stdin is not None
+        engine.process.stdin.close()  # as when the server is gone
+        engine.process.wait(10)
+        busy.wait(10)
+
+
 def test_a_pinned_model_stays_when_it_is_idle_until_it_is_let_go(model: Path) -> None:
     with running(idle_unload_minutes=0.01) as engine:
         engine.send(m.Load(id="l", model="random", path=str(model), pin=True))

@@ -104,7 +104,8 @@ def _is_worked_on(stream: RequestStream, stats: Stats | None) -> bool:
     """
     if stream.ended or not stream.sent or not stream.needs_model:
         return False
-    if stats is None:
+    # What has begun is told by its own events, sooner than by the statistics.
+    if stats is None or stream.waits_for_model is False:
         return True
     phases = {request.id: request.phase for request in stats.requests}
     phase = phases.get(stream.id)

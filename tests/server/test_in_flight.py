@@ -8,6 +8,7 @@ from mlx_notebook.messages import (
     LoadProgress,
     Memory,
     Phase,
+    Prefill,
     Stats,
     Timings,
     Totals,
@@ -67,6 +68,14 @@ def test_only_what_was_loading_or_computing_is_to_blame(
         flights.engine_ended(last)
     models = ("a", "b", "waits_for_the_engine")
     assert {model for model in models if flights.is_refused(model)} == to_blame
+
+
+def test_what_has_begun_is_to_blame_though_the_statistics_are_older() -> None:
+    flights = in_flight(a=True)
+    flights.take(Prefill("to-a", 1, 2, 0))
+    for _ in range(MOST_KILLS):
+        flights.engine_ended(stats(a="queued"))
+    assert flights.is_refused("a")
 
 
 def test_orders_to_unload_and_requests_that_have_ended_are_not_to_blame() -> None:

@@ -148,8 +148,8 @@ class Scheduler:
             slot = slots[turn]
             if slot.aside:
                 self._step_aside(slot, events)
-            if slots.get(turn) is slot and len(slot.runner):
-                self._decode(slot, events)
+            if slots.get(turn) is slot and (rows := len(slot.runner)):
+                self._decode(slot, rows, events)
         self._turns.charge(turn, time.perf_counter() - began)
 
     @property
@@ -395,8 +395,7 @@ class Scheduler:
         del self._requests[request.id]
         self._meter.finished += 1
 
-    def _decode(self, slot: Slot, events: list[Event]) -> None:
-        rows = len(slot.runner)
+    def _decode(self, slot: Slot, rows: int, events: list[Event]) -> None:
         self._activity.work = "first step" if slot.may_compile(rows) else "step"
         try:
             finished, failed, generated, prefilled = slot.runner.step(events)

@@ -297,7 +297,7 @@ class TestEachFailureIsOneSentence:
         (blobs / f"{etag(weights)}{fetch.PARTIAL}").symlink_to("/dev/full")
         status, code, message = order(name)
         assert (status, code) == (507, "disk_full")
-        assert "in the middle" in message
+        assert "The disk is full before all of org/full was downloaded." in message
 
     @pytest.mark.parametrize("after", [HELD // 2, HELD])
     def test_a_connection_that_breaks(

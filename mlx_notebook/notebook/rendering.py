@@ -37,6 +37,7 @@ _THINKING_SHOWN = 1000
 _SENT_WIDTH = 240
 _RESULT_WIDTH = 480
 
+_CODE_FONT = '<div style="font-family: var(--jp-code-font-family, monospace)">'
 _FENCE = re.compile(r"^ *(`{3,}|~{3,})")
 # What a terminal would obey: a model must not move the cursor or set the window's title.
 _CONTROL = re.compile(rf"[{CONTROL}]")
@@ -174,7 +175,8 @@ class CellView:
         said = bool(text or self._thinking)
         if said:
             thinking = thinking_block(self._thinking, running=False)
-            _update(self._upper, thinking + self._shown(text), _CONTROL.sub("", text))
+            shown = in_code_font(self._shown(text))
+            _update(self._upper, thinking + shown, _CONTROL.sub("", text))
             self._free = self._lower
         elif self._upper is not None:
             self._free = self._upper
@@ -306,6 +308,37 @@ def settled_length(text: str, reopen: str, *, limit: int) -> int:
     if not cut and len(text) > limit:
         cut = text.rfind("\n") + 1
     return cut
+
+
+def in_code_font(markdown: str) -> str:
+    """Name the font of each code block that has a language.
+
+    nbconvert colours such a block, and its HTML template then gives it the font of the text around.
+    """
+    parts: list[str] = []
+    opened = ""
+    for line in markdown.splitlines(keepends=True):
+        fence = _FENCE.match(line)
+        closes = fence and line.strip() == fence[1] and fence[1].startswith(opened.strip()[:3])
+        if fence and not opened:
+            opened = line
+            if _has_language(opened):
+                parts.append(f"\n{_CODE_FONT}\n\n")
+            parts.append(line)
+        elif opened and closes:
+            parts.append(line)
+            if _has_language(opened):
+                end = "" if line.endswith("\n") else "\n"
+                parts.append(f"{end}\n</div>\n\n")
+            opened = ""
+        else:
+            parts.append(line)
+    return "".join(parts)
+
+
+def _has_language(fence: str) -> bool:
+    """Whether a line opens a code block with a language, outside lists and quotes."""
+    return fence[0] in "`~" and bool(fence.strip("`~ \n"))
 
 
 def open_fence(text: str) -> str:

@@ -12,6 +12,7 @@ from mlx_notebook.notebook.calls import Call
 from mlx_notebook.notebook.plain_text import ControlFilter
 from mlx_notebook.notebook.rendering import (
     CellView,
+    in_code_font,
     open_fence,
     settled_length,
     thinking_block,
@@ -186,3 +187,26 @@ def test_a_sequence_that_never_ends_holds_nothing_back():
     said = "".join(cleaned.feed("\x1b]0;" + "x" * 600) for _ in range(3)) + cleaned.end()
     assert said.count("x") == 1800
     assert "\x1b" not in said
+
+
+CODE = (
+    "Look:\n\n```python\nif x:\n    pass\n```\n\n"
+    "- in a list\n  ```python\n  y\n  ```\n\n```\nz\n```"
+)
+
+
+def test_code_with_a_language_has_the_font_of_code_in_exported_html():
+    from nbconvert.filters import markdown2html_mistune
+
+    shown = in_code_font(CODE)
+    assert shown.count("<div") == shown.count("</div>") == 1
+    exported = markdown2html_mistune(shown)
+    before, after = exported.split("<div style=")
+    assert after.startswith('"font-family: var(--jp-code-font-family, monospace)">')
+    assert after.index("<pre>") < after.index("</div>")
+    assert 'class="k">if' in after
+    assert "<pre>" not in before
+    # Everything else stays as it was.
+    assert in_code_font("- a\n  ```python\n  x\n  ```") == "- a\n  ```python\n  x\n  ```"
+    assert in_code_font("```\nx\n```") == "```\nx\n```"
+    assert in_code_font("```python\nx\n```").endswith("```\n\n</div>\n\n")

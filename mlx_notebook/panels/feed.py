@@ -64,6 +64,8 @@ class Feed:
             if is_new:
                 self.thread.hold(listener)
                 self._listeners.append(listener)
+        # So that a view knows from its start how long a kernel that lives may be silent.
+        listener.beat(BEAT_SECONDS)
         if self._running is None:
             self._running = self.thread.start(self._run())
         elif is_new:

@@ -102,5 +102,5 @@ def test_pictures_become_image_parts_also_beside_text():
     alone, beside = content_of(picture), content_of(["a plot:", picture, 3])
     assert pictures_of(alone) == alone
     assert [part["type"] for part in beside] == ["text", "image_url", "text"]
-    assert text_of(beside) == "a plot:\n[picture]\n3"
+    assert text_of(beside) == "a plot:\n[image]\n3"
     assert pictures_of("text") == []

@@ -79,7 +79,7 @@ def test_a_server_that_cannot_start_says_why(start_kernel, env, tmp_path):
     (tmp_path / "jupyter_server.py").write_text("raise ImportError('a broken installation')\n")
     kernel = start_kernel(PYTHONPATH=f"{tmp_path}{os.pathsep}{env['PYTHONPATH']}")
     loaded = kernel.run("%load_ext mlx_notebook").stdout
-    assert loaded.startswith("mlx_notebook: The server started for this kernel ended at once: ")
+    assert loaded.startswith("mlx_notebook: The server started for this kernel stopped at once: ")
     assert "ImportError: a broken installation" in loaded
     assert loaded.count("\n") == 1
     cell = kernel.run("%%chat\nHello!", check=False)

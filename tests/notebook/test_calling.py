@@ -249,7 +249,7 @@ def test_a_file_and_a_thread_are_nobody(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("y\ny\ny\n"))
     with pytest.raises(Pause, match="nobody is there to allow add"):
         run(caller(add, approve=True), [wish("add", '{"a": 1}')])
-    monkeypatch.setattr(approval, "in_notebook", lambda: True)
+    monkeypatch.setattr(approval, "in_kernel", lambda: True)
     monkeypatch.setattr("builtins.input", lambda prompt: "y")
     with ThreadPoolExecutor() as pool, pytest.raises(Pause, match="nobody is there"):
         pool.submit(run, caller(add, approve=True), [wish("add", '{"a": 1}')]).result()
@@ -260,7 +260,7 @@ def test_where_nobody_can_be_asked_the_chat_pauses(monkeypatch):
         raise EOFError
 
     monkeypatch.setattr("builtins.input", nobody)
-    monkeypatch.setattr(approval, "in_notebook", lambda: True)
+    monkeypatch.setattr(approval, "in_kernel", lambda: True)
     call = wish("add", '{"a": 1}')
     with pytest.raises(Pause, match="nobody is there to allow add"):
         run(caller(add, approve=True), [call])

@@ -205,7 +205,7 @@ STRICT = {"name": "f", "input_schema": {"type": "object", "not": {}}, "strict": 
         ),
         ({"tools": [{"name": "f"}]}, 400, "invalid_request_error", "tools[0].input_schema"),
         ({"tool_choice": {"type": "any"}}, 400, "invalid_request_error", "tool_choice"),
-        ({"tools": [STRICT]}, 400, "invalid_request_error", "Unimplemented keys"),
+        ({"tools": [STRICT]}, 400, "invalid_request_error", "cannot be enforced"),
         (
             {"thinking": {"type": "enabled", "budget_tokens": 8}},
             400,

@@ -108,5 +108,5 @@ def test_interrupting_while_it_starts_leaves_nothing_behind(start_kernel):
     cell = kernel.run("%load_ext mlx_notebook", check=False)
     presser.join()
     assert "connected to" not in cell.stdout
-    wait_for(lambda: not me.children(), 15, "the half-started server to end")
+    wait_for(lambda: not me.children(), 60, "the half-started server to end")
     kernel.run("%reload_ext mlx_notebook\n%chat --max-tokens 3 Hello")

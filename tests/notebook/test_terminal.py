@@ -101,9 +101,7 @@ def console(server, env, tmp_path):
     )  # fmt: skip
     child.expect_exact("In [1]:")
     yield child
-    child.sendeof()
-    child.expect_exact("exit ([y]/n)?")
-    child.sendline("y")
+    child.sendline("exit")
     child.expect(pexpect.EOF)
     child.close()
 
@@ -119,6 +117,9 @@ def test_jupyter_console_prints_answers_and_progress(console, server):
     console.sendline("import mlx_notebook; _ = mlx_notebook.Chat().ask('Hello!', show=True)")
     console.expect(r"\[tiny-chat · [^\n]* tokens.*?\]")
     console.expect_exact("In [4]:")
-    console.sendline("%mlx load tiny-vision")
-    console.expect(r"tiny-vision[^\n]*loaded|tiny-vision: in memory|tiny-vision is")
+    # The same model as before: the server is shared, and remembers the one that was used last.
+    console.sendline("%mlx unload tiny-chat")
     console.expect_exact("In [5]:")
+    console.sendline("%mlx load tiny-chat")
+    console.expect(r"tiny-chat[^\n]*loaded|tiny-chat: in memory|tiny-chat is")
+    console.expect_exact("In [6]:")

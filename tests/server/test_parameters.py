@@ -18,6 +18,12 @@ ENDPOINTS: dict[str, dict[str, Any]] = {
 everywhere = pytest.mark.parametrize("endpoint", ENDPOINTS)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def default_model(server: RunningServer) -> None:
+    """These requests name no model, and the server, which is shared, remembers the last one."""
+    assert server.chat(model="tiny-chat").status_code == 200
+
+
 def ask(server: RunningServer, endpoint: str, **parameters: Any) -> dict[str, Any]:
     body = {**ENDPOINTS[endpoint], **parameters}
     answer = server.client.post(endpoint, json=body)

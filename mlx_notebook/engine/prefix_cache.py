@@ -71,14 +71,8 @@ class PrefixCache:
         entries = self._models.get(model)
         if entries is None or len(tokens) < 2:
             return 0
-        found = entries._trie.search(salt, tokens[:-1])
-        if found.exact is not None:
-            return len(found.exact)
-        shorter = len(found.shorter or ())
-        if found.longer is None or found.common_prefix <= shorter:
-            return shorter
-        longer = entries._trie.get(salt, found.longer).prompt_cache
-        return int(found.common_prefix) if can_trim_prompt_cache(longer) else shorter
+        entries._trie.search(salt, tokens[:-1])
+        return _nearest(entries, salt)[1]
 
     def on_disk(self, model: str, tokens: list[int], salt: str = "") -> int:
         """How many first tokens of a prompt are on disk. Any thread."""
@@ -147,13 +141,22 @@ class PrefixCache:
             self._disk.offer(model, tokens, cache, salt, going=True)
 
 
+def _nearest(entries: LRUPromptCache, salt: str) -> tuple[list[int] | None, int]:
+    """The entry that mlx-lm takes after its last search, and how many of its tokens are reused."""
+    found = entries._trie.found
+    if found.exact is not None:
+        return found.exact, len(found.exact)
+    shorter = len(found.shorter or ())
+    if found.longer is not None and found.common_prefix > shorter:
+        longer = entries._trie.get(salt, found.longer).prompt_cache
+        if can_trim_prompt_cache(longer):
+            return found.longer, int(found.common_prefix)
+    return found.shorter, shorter
+
+
 def _refresh(entries: LRUPromptCache, salt: str) -> None:
     """Make the entry that was found last the one used last: mlx-lm orders them by insertion."""
-    found = entries._trie.found
-    tokens = found.exact
-    if tokens is None:
-        longer = found.longer is not None and found.common_prefix > len(found.shorter or ())
-        tokens = found.longer if longer else found.shorter
+    tokens, _ = _nearest(entries, salt)
     kind = entries._trie.get(salt, tokens).cache_type
     entries._lru.remove(salt, tokens)
     entries._lru.push(salt, tokens, kind)

@@ -1,6 +1,6 @@
 import mlx.core as mx
 import pytest
-from mlx_lm.models.cache import KVCache
+from mlx_lm.models.cache import ArraysCache, KVCache
 
 from mlx_notebook.engine.prefix_cache import PrefixCache
 
@@ -36,6 +36,26 @@ def test_a_prompt_that_is_used_outlives_a_hundred_others(
         if other % 10 == 0:
             assert prefixes.fetch("model", asked)[0] is not None
     assert prefixes.covered("model", [*SYSTEM, 1, 2, 3]) == len(SYSTEM) + 2
+
+
+def test_where_caches_cannot_be_trimmed_the_beginning_that_is_used_stays(
+    prefixes: PrefixCache,
+) -> None:
+    def state() -> list[ArraysCache]:
+        layer = ArraysCache(1)
+        layer[0] = mx.ones((1, 4))
+        return [layer]
+
+    prefixes.keep("model", SYSTEM, state())
+    prefixes.keep("model", [*SYSTEM, 1, 2, 3], state())
+    for other in range(100):
+        prefixes.keep("model", [other] * 20, state())
+        if other % 10 == 0:
+            # It agrees further with the longer one, which is of no use to it.
+            cache, rest = prefixes.fetch("model", [*SYSTEM, 1, 9, 9])
+            assert cache is not None
+            assert rest == [1, 9, 9]
+    assert prefixes.covered("model", [*SYSTEM, 7, 7]) == len(SYSTEM)
 
 
 def test_a_prompt_that_is_not_used_makes_room(prefixes: PrefixCache) -> None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,8 +24,13 @@ def test_the_committed_bundle_is_built_from_the_sources(tmp_path: Path) -> None:
     assert shutil.which("npm"), "no npm is installed, and this test must run"
     copy = tmp_path / "labextension"
     shutil.copytree(SOURCES, copy, ignore=shutil.ignore_patterns("node_modules", "lib", "bundle"))
+    # `jupyter-builder` is a program of this environment, which need not be the activated one.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path}
     for command in (["npm", "ci", "--no-audit", "--no-fund"], ["npm", "run", "build"]):
-        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=280)
+        done = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=280
+        )
         assert done.returncode == 0, done.stdout + done.stderr
     assert code(copy)
     assert code(copy) == code(SOURCES)

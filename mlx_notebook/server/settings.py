@@ -28,15 +28,48 @@ _Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 class ModelSettings(
     Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True
 ):
-    """What a user wants of one model; what is left out is up to the model.
+    """The settings of one model. The model or the server decides what is left out.
 
-    The first six are defaults of requests that say nothing about it, and so are `system` (a
-    system message) and `thinking` (whether it thinks). The others tell how the model is loaded:
-    `context_limit` in tokens, `tool_dialect` by its name, `adapter` that is laid over it always,
-    `adapters` that requests may name as `model+adapter`, `draft` a smaller model that drafts for
-    it, `prompt_lookup` how many tokens may be guessed from what was said before, `kv_bits` of kept
-    keys and values, `revision` on Hugging Face, and whether Python code from its folder may run
-    (`trust_remote_code`, only in the configuration).
+    Those from `temperature` to `thinking` are defaults: a request that sets the parameter itself
+    wins. All others say how the model is loaded, and a change of them reloads it.
+
+    Attributes
+    ----------
+    temperature
+        Sampling temperature. 0 always takes the most likely token.
+    top_p
+        Sample only from the most likely tokens that together reach this probability.
+    top_k
+        Sample only from this many of the most likely tokens.
+    min_p
+        Sample only from tokens that are at least this share as likely as the most likely one.
+    repetition_penalty
+        Make tokens that have already occurred less likely (above 1) or more likely (below 1).
+    max_tokens
+        Most tokens of an answer.
+    system
+        System message for conversations that have none.
+    thinking
+        Whether the model reasons before it answers, if it can.
+    context_limit
+        Most tokens of prompt and answer together.
+    tool_dialect
+        Name of the format in which the model writes tool calls, where it is not recognised.
+    adapter
+        LoRA adapter to load with the model, always.
+    adapters
+        LoRA adapters that requests may choose with the name `model+adapter`.
+    draft
+        Smaller model of the same family, for speculative decoding.
+    prompt_lookup
+        Most tokens to guess from the text so far: speculative decoding without a draft model.
+        0 turns it off.
+    kv_bits
+        Bits of a quantised KV cache. It takes less memory; requests then run one at a time.
+    revision
+        Branch, tag or commit on Hugging Face.
+    trust_remote_code
+        Whether Python code in the model's folder may run. Only Jupyter's configuration can set it.
     """
 
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None

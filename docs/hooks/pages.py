@@ -1,0 +1,61 @@
+"""Fit the pages to the site: links to files of the repository, and pages that are not there yet."""
+
+import posixpath
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+_LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<target>\.\./[^)\s]+)\)")
+
+
+def on_config(config: Any) -> Any:
+    """Leave out of the navigation what nobody has written yet."""
+    config.nav = _present(config.nav)
+    return config
+
+
+def _present(entries: list[Any]) -> list[Any]:
+    kept: list[Any] = []
+    for entry in entries:
+        if isinstance(entry, str):
+            kept += [entry] if (ROOT / "docs" / entry).exists() else []
+            continue
+        ((title, target),) = entry.items()
+        left = _present(target if isinstance(target, list) else [target])
+        if left:
+            kept.append({title: left if isinstance(target, list) else target})
+    return kept
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Point links that leave docs/ to the repository, or keep their text where it has no address.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the repository has no such file.
+    """
+    folder = posixpath.join("docs", posixpath.dirname(page.file.src_uri))
+
+    def linked(match: re.Match[str]) -> str:
+        path, _, anchor = match["target"].partition("#")
+        path = posixpath.normpath(posixpath.join(folder, path))
+        if path.startswith("docs/"):
+            return match[0]
+        if not (ROOT / path).exists():
+            raise FileNotFoundError(f"{page.file.src_uri}: the repository has no {path}")
+        if (repository := _repository()) is None:
+            return match["text"]
+        return f"[{match['text']}]({repository}/blob/main/{path}{'#' + anchor if anchor else ''})"
+
+    return _LINK.sub(linked, markdown)
+
+
+def _repository() -> str | None:
+    """Return the address that `[project.urls]` gives, without a slash at its end."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    urls = {name.lower(): url for name, url in project.get("urls", {}).items()}
+    address = urls.get("repository") or urls.get("source")
+    return address.rstrip("/") if address else None

@@ -1,0 +1,220 @@
+"""Write the references from the code, in place of comments such as `<!-- generated: settings -->`.
+
+Nothing that is written here is stored: a page says what the code says when the site is built.
+"""
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import docstring_parser
+import msgspec
+import traitlets
+
+import mlx_notebook
+from mlx_notebook.notebook.answer import Answer, Delta, Reply
+from mlx_notebook.notebook.calls import Call
+from mlx_notebook.notebook.commands import COMMAND_OPTIONS, COMMANDS
+from mlx_notebook.notebook.conversation import Conversation, Usage
+from mlx_notebook.notebook.options import CHAT_HELP
+from mlx_notebook.notebook.server import Server
+from mlx_notebook.notebook.tools import FunctionTool
+from mlx_notebook.panels.panel import Panel
+from mlx_notebook.server.settings import ModelSettings
+from mlx_notebook.server.standalone import StandaloneServer
+
+_PLACE = re.compile(r"^<!-- generated: (?P<what>[\w-]+) -->$", re.MULTILINE)
+_KINDS = {
+    traitlets.Bool: "true or false",
+    traitlets.Float: "number",
+    traitlets.Integer: "whole number",
+    traitlets.Unicode: "text",
+}
+# What the public names share, return and hold; of some only the members that a notebook uses.
+_BEHIND: dict[type, tuple[str, ...]] = {
+    Conversation: (),
+    Answer: (),
+    Reply: (),
+    Delta: (),
+    Call: (),
+    Usage: (),
+    FunctionTool: (),
+    Server: (),
+    Panel: ("close",),
+}
+_OPTION = re.compile(r"^(?P<names>-\S.*?) {2,}(?P<text>\S.*)$")
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Replace each place of a page by what it names."""
+    return _PLACE.sub(lambda match: _WRITERS[match["what"]](), markdown)
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+
+def settings() -> str:
+    """Write every trait of the extension with its type, default and help."""
+    (extension,) = mlx_notebook._jupyter_server_extension_points()
+    return _traits(extension["app"])
+
+
+def server_settings() -> str:
+    """Write the traits that only `jupyter mlx-notebook` has."""
+    return _traits(StandaloneServer)
+
+
+def _traits(cls: type[traitlets.HasTraits]) -> str:
+    own = [base for base in cls.__mro__ if base.__module__.startswith("mlx_notebook")]
+    traits = {
+        name: trait
+        for base in own
+        for name, trait in vars(base).items()
+        if isinstance(trait, traitlets.TraitType) and trait.metadata.get("config")
+    }
+    return "\n\n".join(
+        f"### {name}\n\n{_kind(trait)}. Default: `{trait.default()!r}`.\n\n{_flowing(trait.help)}"
+        for name, trait in traits.items()
+    )
+
+
+def _kind(trait: traitlets.TraitType[Any, Any]) -> str:
+    """Describe the values that a trait takes."""
+    match trait:
+        case traitlets.Enum():
+            return "One of " + ", ".join(f"`{value!r}`" for value in trait.values)
+        case traitlets.List():
+            return f"List; each entry: {_kind(trait._trait)[0].lower()}{_kind(trait._trait)[1:]}"
+        case traitlets.Dict():
+            return "Dictionary"
+    kind = next(name for cls, name in _KINDS.items() if isinstance(trait, cls)).capitalize()
+    low, high = getattr(trait, "min", None), getattr(trait, "max", None)
+    if low is not None and high is not None:
+        return f"{kind} from {low:,} to {high:,}"
+    return kind if low is None else f"{kind}, at least {low:,}"
+
+
+def model_settings() -> str:
+    """Write the settings of one model as a table."""
+    schema = msgspec.json.schema(ModelSettings)["$defs"]["ModelSettings"]["properties"]
+    about = {
+        parameter.arg_name: parameter.description
+        for parameter in docstring_parser.parse(inspect.getdoc(ModelSettings) or "").params
+    }
+    rows = [
+        (f"`{name}`", _values(values), _flowing(about[name] or ""))
+        for name, values in schema.items()
+    ]
+    return _table(("Setting", "Value", "Meaning"), rows)
+
+
+def _values(schema: dict[str, Any]) -> str:
+    schema = schema.get("anyOf", [schema])[0]
+    if "enum" in schema:
+        return " or ".join(map(str, schema["enum"]))
+    kind = {"number": "number", "integer": "whole number", "string": "text"}.get(
+        schema["type"],
+        {"boolean": "`True` or `False`", "array": "list of texts"}.get(schema["type"]),
+    )
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum")
+    if low is None:
+        return str(kind)
+    word = "above" if "exclusiveMinimum" in schema else "from"
+    if high is None or high >= 2**31 - 1:
+        return f"{kind} {word} {low}"
+    return f"{kind} {word} {low} {'up ' if word == 'above' else ''}to {high}"
+
+
+# --- magics -------------------------------------------------------------------------------------
+
+
+def mlx_commands() -> str:
+    """Write the subcommands of `%mlx` and their options."""
+    rows = [(f"`%mlx {usage}`", text) for usage, text in COMMANDS.items()]
+    options = [
+        (f"`%mlx {command}`", f"`{option}`", text)
+        for command, offered in COMMAND_OPTIONS.items()
+        for option, text in offered.items()
+    ]
+    return (
+        _table(("Command", "What it does"), rows)
+        + "\n\n"
+        + _table(("Command", "Option", "Meaning"), options)
+    )
+
+
+def chat_options() -> str:
+    """Write the options of `%%chat` in the sections of its own help."""
+    parts = []
+    for title, options in _sections():
+        rows = [(", ".join(f"`{name}`" for name in names), text) for names, text in options]
+        parts += [f"### {title}", _table(("Option", "Meaning"), rows)]
+    return "\n\n".join(parts)
+
+
+def _sections() -> Iterator[tuple[str, list[tuple[list[str], str]]]]:
+    """Yield each section of the help of `%%chat`: its title, and its options with their texts."""
+    for paragraph in CHAT_HELP.split("\n\n"):
+        title, _, listed = paragraph.partition("\n")
+        if not listed.startswith("-"):
+            continue
+        options: list[tuple[list[str], str]] = []
+        for line in listed.splitlines():
+            if (match := _OPTION.match(line)) is not None:
+                options.append((match["names"].split(", "), match["text"]))
+            else:
+                names, text = options[-1]
+                options[-1] = (names, f"{text} {line.strip()}")
+        yield title, options
+
+
+# --- Python -------------------------------------------------------------------------------------
+
+
+def api() -> str:
+    """Name every public name for mkdocstrings, and the types that they return."""
+    names = [name for name in mlx_notebook.__all__ if not name.startswith("__")]
+    parts = ["## Names of `mlx_notebook`", *(_entry(f"mlx_notebook.{name}") for name in names)]
+    parts += ["## Classes behind them"]
+    parts += [_entry(f"{cls.__module__}.{cls.__name__}", *shown) for cls, shown in _BEHIND.items()]
+    return "\n\n".join([*parts, "## Errors", *_errors(mlx_notebook.NotebookError)])
+
+
+def _entry(path: str, *members: str) -> str:
+    options = f"\n    options:\n      members: [{', '.join(members)}]" if members else ""
+    return f"::: {path}{options}"
+
+
+def _errors(error: type[Exception], depth: int = 0) -> Iterator[str]:
+    """Write an error and all that are kinds of it, as a list."""
+    first = (inspect.getdoc(error) or "").partition("\n\n")[0]
+    yield f"{'    ' * depth}- `{error.__name__}`: {_flowing(first)}"
+    for kind in error.__subclasses__():
+        yield from _errors(kind, depth + 1)
+
+
+# --- text ---------------------------------------------------------------------------------------
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )
+
+
+def _flowing(text: str) -> str:
+    """Join the lines of a help text into one."""
+    return " ".join(text.split())
+
+
+_WRITERS: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "server-settings": server_settings,
+    "model-settings": model_settings,
+    "mlx-commands": mlx_commands,
+    "chat-options": chat_options,
+    "api": api,
+}

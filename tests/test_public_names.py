@@ -1,0 +1,164 @@
+"""What users of the package and clients of the server rely on. A change here is one for them."""
+
+import inspect
+import re
+from collections.abc import Container
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+import mlx_notebook
+
+SERVER_ERRORS = "mlx_notebook.server.errors"
+NOTEBOOK_ERRORS = "mlx_notebook.notebook.errors"
+
+FUNCTIONS = {
+    "async_client": "(**options)",
+    "chat_panel": "(tools=(), model=None, **options)",
+    "client": "(**options)",
+    "connect": "(url=None, token=None)",
+    "conversation": "(thread='')",
+    "dashboard": "(tools=(), **chat)",
+    "inspector": "()",
+    "mcp": "(command, *arguments, env=None, cwd=None, headers=None)",
+    "models_panel": "()",
+    "stats_panel": "()",
+    "tool": "(function=None, /, *, name=None, description=None)",
+}
+
+# Of `Chat` and of `AsyncChat`.
+CHAT = {
+    "__init__": "(self, model=None, system=None, tools=(), *, max_steps=20, before_call=None, "
+    "approve=False, **settings)",
+    "approve": "property",
+    "ask": "(self, prompt, *, images=(), tools=None, schema=None, show=False, **settings)",
+    "fork": "(self, at=None)",
+    "load": "(path, tools=(), *, trust=False, **options)",
+    "reset": "(self, *, system=False)",
+    "resume": "(self, *, show=False, **settings)",
+    "save": "(self, path)",
+    "stream": "(self, prompt, *, images=(), tools=None, schema=None, **settings)",
+    "unfinished": "property",
+}
+
+# Parent, HTTP status, OpenAI's `type`, and the `code` that it has by default.
+SERVER = {
+    "ApiError": ("HTTPError", 500, "server_error", "internal_error"),
+    "InvalidRequest": ("ApiError", 400, "invalid_request_error", "invalid_request"),
+    "Unauthorized": ("ApiError", 401, "authentication_error", "invalid_api_key"),
+    "Forbidden": ("ApiError", 403, "permission_error", "permission_denied"),
+    "NotFound": ("ApiError", 404, "invalid_request_error", "not_found"),
+    "MethodNotAllowed": ("ApiError", 405, "invalid_request_error", "method_not_allowed"),
+    "BodyTimeout": ("ApiError", 408, "invalid_request_error", "request_timeout"),
+    "BodyTooLarge": ("ApiError", 413, "invalid_request_error", "request_too_large"),
+    "QueueFull": ("ApiError", 429, "rate_limit_error", "queue_full"),
+    "RequestCancelled": ("ApiError", 499, "server_error", "request_cancelled"),
+    "EngineError": ("ApiError", 500, "server_error", "engine_error"),
+    "Unavailable": ("ApiError", 503, "server_error", "engine_unavailable"),
+    "InsufficientStorage": ("ApiError", 507, "server_error", "disk_full"),
+    "InsufficientMemory": ("ApiError", 507, "server_error", "insufficient_memory"),
+}
+
+# Each with its parent.
+NOTEBOOK = {
+    "NotebookError": "Exception",
+    "NoServer": "NotebookError",
+    "PrivateServerFailed": "NoServer",
+    "ServerUnreachable": "NotebookError",
+    "ServerSilent": "ServerUnreachable",
+    "NotAuthorized": "NotebookError",
+    "RequestRefused": "NotebookError",
+    "ModelNotFound": "RequestRefused",
+    "DoesNotFit": "RequestRefused",
+    "ContextTooLong": "RequestRefused",
+    "NotRecorded": "RequestRefused",
+    "ServerBusy": "NotebookError",
+    "DownloadFailed": "NotebookError",
+    "EngineFailed": "NotebookError",
+    "BadRecording": "NotebookError",
+    "UnfilledTemplate": "NotebookError",
+    "NotATool": "NotebookError",
+    "BadArguments": "NotebookError",
+    "McpFailed": "NotebookError",
+    "NotAPicture": "NotebookError",
+    "NotParsed": "NotebookError",
+    "BadMagic": "NotebookError",
+    "Interrupted": "KeyboardInterrupt",
+    "Pause": "Exception",
+}
+
+
+def signature(of: Any) -> str:
+    """A function's parameters and their defaults, without its annotations."""
+    told = inspect.signature(of)
+    bare = [one.replace(annotation=inspect.Parameter.empty) for one in told.parameters.values()]
+    return str(told.replace(parameters=bare, return_annotation=inspect.Signature.empty))
+
+
+def exceptions(module: ModuleType) -> dict[str, type]:
+    """The exceptions that a module defines and others may use."""
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if inspect.isclass(value)
+        and issubclass(value, BaseException)
+        and value.__module__ == module.__name__
+        and not name.startswith("_")
+    }
+
+
+def parent(kind: type) -> str:
+    (base,) = [base for base in kind.__bases__ if issubclass(base, BaseException)]
+    return base.__name__
+
+
+def drawn(text: str, names: Container[str]) -> dict[str, str | None]:
+    """The tree at the top of a module: each of some names with the one that it hangs on."""
+    tree: dict[str, str | None] = {}
+    above: list[tuple[int, str]] = []
+    for line in text.splitlines():
+        found = re.match(r"[ │├└─]*(\w+)", line)
+        if found is None or found[1] not in names:
+            continue
+        above = [(column, name) for column, name in above if column < found.start(1)]
+        tree[found[1]] = above[-1][1] if above else None
+        above.append((found.start(1), found[1]))
+    return tree
+
+
+def test_the_package_exports_these_names() -> None:
+    others = {"AsyncChat", "Chat", "NotebookError", "Pause", "__version__"}
+    assert set(mlx_notebook.__all__) == others | set(FUNCTIONS)
+    assert set(mlx_notebook.__all__) <= set(dir(mlx_notebook))
+
+
+def test_its_functions_take_these_parameters() -> None:
+    assert {name: signature(getattr(mlx_notebook, name)) for name in FUNCTIONS} == FUNCTIONS
+
+
+def test_chats_have_these_methods() -> None:
+    for kind in (mlx_notebook.Chat, mlx_notebook.AsyncChat):
+        names = ["__init__", *(name for name in dir(kind) if not name.startswith("_"))]
+        found = {
+            name: "property"
+            if isinstance(inspect.getattr_static(kind, name), property)
+            else signature(getattr(kind, name))
+            for name in names
+        }
+        assert found == CHAT
+
+
+def test_the_errors_of_the_server_are_these() -> None:
+    found = {
+        name: (parent(kind), kind.status, kind.kind, kind.default_code)
+        for name, kind in exceptions(import_module(SERVER_ERRORS)).items()
+    }
+    assert found == SERVER
+
+
+def test_the_errors_of_the_notebook_are_these_and_drawn_at_the_top() -> None:
+    module = import_module(NOTEBOOK_ERRORS)
+    assert {name: parent(kind) for name, kind in exceptions(module).items()} == NOTEBOOK
+    assert drawn(module.__doc__ or "", NOTEBOOK) == {
+        name: above if above in NOTEBOOK else None for name, above in NOTEBOOK.items()
+    }

@@ -4,31 +4,32 @@
  * JupyterLab gives every code cell the language of its kernel. This editor extension gives a cell
  * whose first line is `%%chat` a language of its own, for as long as that line stands there.
  */
-import { JupyterFrontEnd, JupyterFrontEndPlugin } from '@jupyterlab/application';
-import { EditorExtensionRegistry, IEditorExtensionRegistry } from '@jupyterlab/codemirror';
-import { StreamLanguage } from '@codemirror/language';
-import { Compartment, EditorState, Prec, StateEffect, Text } from '@codemirror/state';
-import { EditorView, ViewPlugin } from '@codemirror/view';
+
+import { StreamLanguage } from "@codemirror/language";
+import { Compartment, EditorState, Prec, type StateEffect, type Text } from "@codemirror/state";
+import { EditorView, ViewPlugin } from "@codemirror/view";
+import type { JupyterFrontEnd, JupyterFrontEndPlugin } from "@jupyterlab/application";
+import { EditorExtensionRegistry, IEditorExtensionRegistry } from "@jupyterlab/codemirror";
 
 const CHAT = /^\s*%%chat\b/;
 
 /** Colours the magic's line and each `{{ expression }}`, and leaves the text as it is. */
 const prose = StreamLanguage.define<{ first: boolean }>({
-  name: 'chat',
+  name: "chat",
   startState: () => ({ first: true }),
   token(stream, state) {
     if (state.first && CHAT.test(stream.string)) {
       state.first = false;
       stream.skipToEnd();
-      return 'meta';
+      return "meta";
     }
     if (stream.match(/^\{\{.*?\}\}/)) {
-      return 'atom';
+      return "atom";
     }
     stream.next();
     stream.eatWhile(/[^{]/);
     return null;
-  }
+  },
 });
 
 const isProse = (doc: Text): boolean => CHAT.test(doc.line(1).text);
@@ -41,34 +42,34 @@ const override = (doc: Text): StateEffect<unknown> =>
 
 const proseCells = [
   Prec.highest(overriding.of([])),
-  EditorState.transactionExtender.of(transaction =>
+  EditorState.transactionExtender.of((transaction) =>
     isProse(transaction.startState.doc) === isProse(transaction.newDoc)
       ? null
-      : { effects: override(transaction.newDoc) }
+      : { effects: override(transaction.newDoc) },
   ),
-  ViewPlugin.define(view => {
+  ViewPlugin.define((view) => {
     // A view must not be changed while it is being made.
     queueMicrotask(() => view.dispatch({ effects: override(view.state.doc) }));
     return {};
   }),
   EditorView.contentAttributes.compute(
-    ['doc'],
+    ["doc"],
     // The class of CodeMirror's own `lineWrapping`.
-    state => ({ class: isProse(state.doc) ? 'cm-lineWrapping' : '' })
-  )
+    (state) => ({ class: isProse(state.doc) ? "cm-lineWrapping" : "" }),
+  ),
 ];
 
 const plugin: JupyterFrontEndPlugin<void> = {
-  id: 'mlx-notebook:prose-cells',
-  description: 'Shows %%chat cells as prose.',
+  id: "mlx-notebook:prose-cells",
+  description: "Shows %%chat cells as prose.",
   autoStart: true,
   requires: [IEditorExtensionRegistry],
   activate: (_app: JupyterFrontEnd, editors: IEditorExtensionRegistry): void => {
     editors.addExtension({
-      name: 'mlx-notebook:prose',
-      factory: () => EditorExtensionRegistry.createImmutableExtension(proseCells)
+      name: "mlx-notebook:prose",
+      factory: () => EditorExtensionRegistry.createImmutableExtension(proseCells),
     });
-  }
+  },
 };
 
 export default plugin;

@@ -1,4 +1,3 @@
-
 // --- chat ---------------------------------------------------------------------------------------
 
 const MOST_IMAGE_BYTES = 8_000_000;
@@ -13,9 +12,18 @@ function approval(button, decide) {
   const call = h("pre", { class: "mlx-call", tabindex: 0, "aria-label": "The call" });
   const spoken = h("p", { class: "mlx-spoken", role: "alert" });
   const answer = (label, verdict) => button(label, () => decide(asking.id, verdict));
-  const buttons = [answer("Refuse", "refuse"), answer("Allow", "allow"), answer("Always allow", "always")];
-  const box = h("div", { class: "mlx-said", role: "group", "aria-label": "Tool approval", hidden: true },
-    h("b", {}, "May the model call this tool?"), call, h("div", { class: "mlx-row" }, ...buttons));
+  const buttons = [
+    answer("Refuse", "refuse"),
+    answer("Allow", "allow"),
+    answer("Always allow", "always"),
+  ];
+  const box = h(
+    "div",
+    { class: "mlx-said", role: "group", "aria-label": "Tool approval", hidden: true },
+    h("b", {}, "May the model call this tool?"),
+    call,
+    h("div", { class: "mlx-row" }, ...buttons),
+  );
   const isPress = ({ key, target }) => (key === "Enter" || key === " ") && buttons.includes(target);
   box.addEventListener("keydown", (event) => {
     if (!isPress(event)) return;
@@ -26,9 +34,13 @@ function approval(button, decide) {
   box.addEventListener("keyup", (event) => {
     if (isPress(event) && pressed !== event.target) event.preventDefault();
   });
-  box.addEventListener("click", (event) => {
-    if (!isOpen) event.stopPropagation();
-  }, true);
+  box.addEventListener(
+    "click",
+    (event) => {
+      if (!isOpen) event.stopPropagation();
+    },
+    true,
+  );
   return {
     el: h("div", {}, spoken, box),
     show(question) {
@@ -38,7 +50,10 @@ function approval(button, decide) {
       asking = question;
       isOpen = pressed = undefined;
       say(call, question?.text);
-      say(spoken, question && `May the model call ${question.text}? The buttons are below the message box.`);
+      say(
+        spoken,
+        question && `May the model call ${question.text}? The buttons are below the message box.`,
+      );
       if (!question) return;
       for (const node of buttons) node.setAttribute("aria-disabled", "true");
       opening = setTimeout(() => {
@@ -52,35 +67,82 @@ function approval(button, decide) {
 /** Images that go along with the next message: chosen, pasted or dropped. */
 function imageBox({ root, text, tell, changed }) {
   const el = h("div", { class: "mlx-row mlx-pictures" });
-  const file = h("input", { type: "file", accept: "image/*", multiple: true, "aria-label": "Images", tabindex: -1 });
+  const file = h("input", {
+    type: "file",
+    accept: "image/*",
+    multiple: true,
+    "aria-label": "Images",
+    tabindex: -1,
+  });
   let images = [];
   const draw = () => {
-    keep(el, images, (image) => image.id, (image) => ({
-      el: h("span", {}, h("img", { src: image.url, alt: image.name }),
-        h("button", { type: "button", class: "mlx-button", "aria-label": `Remove ${image.name}`,
-          onclick: () => { set(images.filter((other) => other !== image)); text.focus(); } }, "Remove")),
-    }), () => {});
+    keep(
+      el,
+      images,
+      (image) => image.id,
+      (image) => ({
+        el: h(
+          "span",
+          {},
+          h("img", { src: image.url, alt: image.name }),
+          h(
+            "button",
+            {
+              type: "button",
+              class: "mlx-button",
+              "aria-label": `Remove ${image.name}`,
+              onclick: () => {
+                set(images.filter((other) => other !== image));
+                text.focus();
+              },
+            },
+            "Remove",
+          ),
+        ),
+      }),
+      () => {},
+    );
     changed();
   };
-  const set = (chosen) => { images = chosen; draw(); };
+  const set = (chosen) => {
+    images = chosen;
+    draw();
+  };
   const take = (files) => {
     for (const one of files) {
-      if (!one.type.startsWith("image/")) { tell(`${one.name} is not an image.`, true); continue; }
-      if (one.size > MOST_IMAGE_BYTES) { tell(`${one.name} is larger than ${bytes(MOST_IMAGE_BYTES)}.`, true); continue; }
+      if (!one.type.startsWith("image/")) {
+        tell(`${one.name} is not an image.`, true);
+        continue;
+      }
+      if (one.size > MOST_IMAGE_BYTES) {
+        tell(`${one.name} is larger than ${bytes(MOST_IMAGE_BYTES)}.`, true);
+        continue;
+      }
       const reader = new FileReader();
-      reader.onload = () => set([...images, { id: newId(), name: one.name || "image", url: reader.result }]);
+      reader.onload = () =>
+        set([...images, { id: newId(), name: one.name || "image", url: reader.result }]);
       reader.onerror = () => tell(`${one.name} cannot be read.`, true);
       reader.readAsDataURL(one);
     }
   };
-  file.addEventListener("change", () => { take(file.files); file.value = ""; });
+  file.addEventListener("change", () => {
+    take(file.files);
+    file.value = "";
+  });
   text.addEventListener("paste", (event) => {
     if (!event.clipboardData.files.length) return;
     event.preventDefault();
     take(event.clipboardData.files);
   });
-  root.addEventListener("dragover", (event) => { event.preventDefault(); event.stopPropagation(); });
-  root.addEventListener("drop", (event) => { event.preventDefault(); event.stopPropagation(); take(event.dataTransfer.files); });
+  root.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  root.addEventListener("drop", (event) => {
+    event.preventDefault();
+    event.stopPropagation();
+    take(event.dataTransfer.files);
+  });
   return {
     el,
     file,
@@ -91,12 +153,35 @@ function imageBox({ root, text, tell, changed }) {
 
 /** The message box, with its images; it may hold an earlier message that is edited. */
 function composer({ root, tell, changed }) {
-  const text = h("textarea", { "aria-label": "Message", placeholder: "Message (Enter sends, Shift+Enter adds a line, Escape stops)" });
+  const text = h("textarea", {
+    "aria-label": "Message",
+    placeholder: "Message (Enter sends, Shift+Enter adds a line, Escape stops)",
+  });
   const images = imageBox({ root, text, tell, changed });
-  let replaces = null, draft;
-  const cancel = h("button", { type: "button", class: "mlx-button", onclick: () => { set(draft); text.focus(); } }, "Cancel editing");
-  const editing = h("div", { class: "mlx-row", hidden: true },
-    h("span", { class: "mlx-grow" }, "You are editing an earlier message. Sending it replaces everything after it."), cancel);
+  let replaces = null,
+    draft;
+  const cancel = h(
+    "button",
+    {
+      type: "button",
+      class: "mlx-button",
+      onclick: () => {
+        set(draft);
+        text.focus();
+      },
+    },
+    "Cancel editing",
+  );
+  const editing = h(
+    "div",
+    { class: "mlx-row", hidden: true },
+    h(
+      "span",
+      { class: "mlx-grow" },
+      "You are editing an earlier message. Sending it replaces everything after it.",
+    ),
+    cancel,
+  );
   const get = () => ({ text: text.value, images: images.urls(), replaces });
   const set = (message = { text: "", images: [] }) => {
     text.value = message.text;
@@ -110,7 +195,10 @@ function composer({ root, tell, changed }) {
     set(message);
   };
   return {
-    text, images, get, edit,
+    text,
+    images,
+    get,
+    edit,
     parts: [editing, text, images.el],
     /** Empty the box; what stood in it before an edit comes back. */
     clear: () => set(draft),
@@ -118,7 +206,11 @@ function composer({ root, tell, changed }) {
     restore(message) {
       if (message.replaces) return edit(message);
       const now = get();
-      return set({ ...message, text: [message.text, now.text].filter(Boolean).join("\n\n"), images: [...message.images, ...now.images] });
+      return set({
+        ...message,
+        text: [message.text, now.text].filter(Boolean).join("\n\n"),
+        images: [...message.images, ...now.images],
+      });
     },
   };
 }
@@ -126,7 +218,9 @@ function composer({ root, tell, changed }) {
 /** Who answers: the notebook's own model, or the one that is chosen here. */
 function modelChoice({ ask, tell, changed }) {
   const select = h("select", { "aria-label": "Model" });
-  let state = {}, isChoosing = false, shown;
+  let state = {},
+    isChoosing = false,
+    shown;
   const draw = () => {
     const chosen = state.model ?? "";
     const names = [...(state.models ?? [])];
@@ -136,7 +230,10 @@ function modelChoice({ ask, tell, changed }) {
     if (shown !== told) {
       shown = told;
       const before = select.value;
-      select.replaceChildren(h("option", { value: "" }, own), ...names.map((name) => h("option", { value: name }, name)));
+      select.replaceChildren(
+        h("option", { value: "" }, own),
+        ...names.map((name) => h("option", { value: name }, name)),
+      );
       select.value = before;
     }
     if (!isChoosing) select.value = chosen;
@@ -156,27 +253,52 @@ function modelChoice({ ask, tell, changed }) {
   return {
     el: h("label", { class: "mlx-row" }, "Model", select),
     name: () => select.value || state.own,
-    show(next) { state = next; draw(); },
+    show(next) {
+      state = next;
+      draw();
+    },
   };
 }
 
 /** The system prompt and the temperature, in a part that opens. */
 function settingsForm({ button, ask, tell }) {
-  const system = h("textarea", { "aria-label": "System prompt", placeholder: "Instructions that stand before the conversation" });
-  const temperature = h("input", { type: "number", min: 0, max: 2, step: "any", "aria-label": "Temperature", placeholder: "the model's own" });
+  const system = h("textarea", {
+    "aria-label": "System prompt",
+    placeholder: "Instructions that stand before the conversation",
+  });
+  const temperature = h("input", {
+    type: "number",
+    min: 0,
+    max: 2,
+    step: "any",
+    "aria-label": "Temperature",
+    placeholder: "the model's own",
+  });
   let kept = {};
   const fill = () => {
     system.value = kept.system ?? "";
     temperature.value = kept.temperature ?? "";
   };
   const apply = button("Apply", async () => {
-    if (temperature.validity.badInput) throw new Error("temperature must be a number between 0 and 2.");
-    await ask("set", { system: system.value, temperature: temperature.value === "" ? null : Number(temperature.value) });
+    if (temperature.validity.badInput)
+      throw new Error("temperature must be a number between 0 and 2.");
+    await ask("set", {
+      system: system.value,
+      temperature: temperature.value === "" ? null : Number(temperature.value),
+    });
     tell("The next message is sent with these settings.");
   });
   return {
-    el: fold("Settings", h("label", {}, "System prompt", system),
-      h("div", { class: "mlx-row" }, h("label", { class: "mlx-row" }, "Temperature", temperature), apply)),
+    el: fold(
+      "Settings",
+      h("label", {}, "System prompt", system),
+      h(
+        "div",
+        { class: "mlx-row" },
+        h("label", { class: "mlx-row" }, "Temperature", temperature),
+        apply,
+      ),
+    ),
     show(state) {
       const isNew = kept.system !== state.system || kept.temperature !== state.temperature;
       kept = { system: state.system, temperature: state.temperature };
@@ -187,14 +309,22 @@ function settingsForm({ button, ask, tell }) {
 
 /** One tool call of an answer. */
 function callBlock() {
-  const title = h("b", { class: "mlx-call" }), result = h("pre", { tabindex: 0 }), images = h("div");
+  const title = h("b", { class: "mlx-call" }),
+    result = h("pre", { tabindex: 0 }),
+    images = h("div");
   return {
     el: h("div", {}, title, result, images),
     update(block) {
       say(title, `${block.text} – ${block.state}`);
       say(result, block.result);
       result.hidden = !block.result;
-      keep(images, block.images, (url) => url, (url) => ({ el: h("img", { src: url, alt: "Image that the tool returned" }) }), () => {});
+      keep(
+        images,
+        block.images,
+        (url) => url,
+        (url) => ({ el: h("img", { src: url, alt: "Image that the tool returned" }) }),
+        () => {},
+      );
     },
   };
 }
@@ -210,25 +340,60 @@ function conversation({ button, ask, tell, model, compose }) {
   const addTools = codeTools({ button, tell, model });
   const list = h("div");
   const makeBlock = ([, block]) =>
-    ({ call: callBlock, reasoning: reasoningBlock, text: () => markdownText(render, addTools) })[block.kind]();
+    ({ call: callBlock, reasoning: reasoningBlock, text: () => markdownText(render, addTools) })[
+      block.kind
+    ]();
   const makeUser = (key, entry) => {
-    const edit = button("Edit", () => {
-      compose.edit({ ...entry, replaces: key });
-      compose.text.focus();
-    }, { name: "Edit this message" });
-    const el = h("div", { class: "mlx-said mlx-user" }, h("b", {}, "You"), h("div", { class: "mlx-text" }, entry.text),
-      ...entry.images.map((url) => h("img", { src: url, alt: "Image of this message" })), h("div", { class: "mlx-row" }, edit));
-    return { el, update: (_, { isBusy }) => { edit.hidden = isBusy; } };
+    const edit = button(
+      "Edit",
+      () => {
+        compose.edit({ ...entry, replaces: key });
+        compose.text.focus();
+      },
+      { name: "Edit this message" },
+    );
+    const el = h(
+      "div",
+      { class: "mlx-said mlx-user" },
+      h("b", {}, "You"),
+      h("div", { class: "mlx-text" }, entry.text),
+      ...entry.images.map((url) => h("img", { src: url, alt: "Image of this message" })),
+      h("div", { class: "mlx-row" }, edit),
+    );
+    return {
+      el,
+      update: (_, { isBusy }) => {
+        edit.hidden = isBusy;
+      },
+    };
   };
   const makeAnswer = () => {
-    const blocks = h("div"), note = h("small"), again = button("Regenerate", () => ask("regenerate"));
+    const blocks = h("div"),
+      note = h("small"),
+      again = button("Regenerate", () => ask("regenerate"));
     const copy = button("Copy answer", () => copyText(text, blocks, tell));
     let text = "";
     return {
-      el: h("div", { class: "mlx-said" }, h("b", {}, "Model"), blocks, note, h("div", { class: "mlx-row" }, copy, again)),
+      el: h(
+        "div",
+        { class: "mlx-said" },
+        h("b", {}, "Model"),
+        blocks,
+        note,
+        h("div", { class: "mlx-row" }, copy, again),
+      ),
       update(entry, { isBusy, isLast }) {
-        text = Object.values(entry.blocks).filter((block) => block.kind === "text").map((block) => block.text).join("\n\n");
-        keep(blocks, Object.entries(entry.blocks), ([key]) => key, makeBlock, (row, [, block]) => row.update(block));
+        text = Object.values(entry.blocks)
+          .filter((block) => block.kind === "text")
+          .map((block) => block.text)
+          .join("\n\n");
+        keep(
+          blocks,
+          Object.entries(entry.blocks),
+          ([key]) => key,
+          makeBlock,
+          (row, [, block]) => row.update(block),
+        );
         say(note, entry.note);
         copy.hidden = isBusy || !text;
         again.hidden = isBusy || !isLast;
@@ -245,13 +410,20 @@ function conversation({ button, ask, tell, model, compose }) {
     show(state) {
       const entries = Object.entries(state.entries ?? {});
       const lastAnswer = entries.findLast(([, entry]) => entry.role === "assistant")?.[0];
-      keep(list, entries, ([key]) => key, make, (row, [key, entry]) => {
-        const isBusy = Boolean(state.busy), isLast = key === lastAnswer;
-        // Most entries stay as they are while the last one grows.
-        if (row.entry === entry && row.isBusy === isBusy && row.isLast === isLast) return;
-        Object.assign(row, { entry, isBusy, isLast });
-        row.update(entry, row);
-      });
+      keep(
+        list,
+        entries,
+        ([key]) => key,
+        make,
+        (row, [key, entry]) => {
+          const isBusy = Boolean(state.busy),
+            isLast = key === lastAnswer;
+          // Most entries stay as they are while the last one grows.
+          if (row.entry === entry && row.isBusy === isBusy && row.isLast === isLast) return;
+          Object.assign(row, { entry, isBusy, isLast });
+          row.update(entry, row);
+        },
+      );
       return entries.length;
     },
   };
@@ -259,13 +431,19 @@ function conversation({ button, ask, tell, model, compose }) {
 
 /** A message that the kernel has not taken yet. */
 function sentMessage() {
-  const text = h("div", { class: "mlx-text" }), note = h("small");
+  const text = h("div", { class: "mlx-text" }),
+    note = h("small");
   const el = h("div", { class: "mlx-said mlx-user", hidden: true }, h("b", {}, "You"), text, note);
   return {
     el,
     show(message) {
       const count = message.images.length;
-      say(text, [message.text, count && `(${count} ${count > 1 ? "images" : "image"})`].filter(Boolean).join("\n"));
+      say(
+        text,
+        [message.text, count && `(${count} ${count > 1 ? "images" : "image"})`]
+          .filter(Boolean)
+          .join("\n"),
+      );
       say(note, "Sending");
       el.hidden = false;
     },
@@ -300,7 +478,8 @@ async function sendMessage(message, { compose, sent, ask, toEnd }) {
 
 /** Keep the end of a log in sight while its content grows, until the person scrolls up. */
 function followEnd(log, content) {
-  let isFollowing = true, before = 0;
+  let isFollowing = true,
+    before = 0;
   const toEnd = () => {
     isFollowing = true;
     log.scrollTop = log.scrollHeight;
@@ -316,9 +495,13 @@ function followEnd(log, content) {
 }
 
 function buildChat({ root, button, ask, tell, model }) {
-  let last = {}, refusedBefore;
+  let last = {},
+    refusedBefore;
   const warn = () => {
-    const isBlind = compose.images.urls().length > 0 && last.models && !(last.seeing ?? []).includes(choice.name());
+    const isBlind =
+      compose.images.urls().length > 0 &&
+      last.models &&
+      !(last.seeing ?? []).includes(choice.name());
     say(blind, isBlind ? `${choice.name()} cannot see images: choose another model.` : "");
   };
   const blind = h("p", { class: "mlx-change mlx-bad", role: "status" });
@@ -327,23 +510,46 @@ function buildChat({ root, button, ask, tell, model }) {
   const { text } = compose;
   const talk = conversation({ button, ask, tell, model, compose });
   const sent = sentMessage();
-  const log = h("div", { class: "mlx-log", role: "log", "aria-label": "Conversation", tabindex: 0 }, talk.el, sent.el);
+  const log = h(
+    "div",
+    { class: "mlx-log", role: "log", "aria-label": "Conversation", tabindex: 0 },
+    talk.el,
+    sent.el,
+  );
   const toEnd = followEnd(log, talk.el);
-  const empty = h("p", { class: "mlx-empty" }, "Ask anything. The model runs on this machine. You can paste or drop images.");
+  const empty = h(
+    "p",
+    { class: "mlx-empty" },
+    "Ask anything. The model runs on this machine. You can paste or drop images.",
+  );
   const settings = settingsForm({ button, ask, tell });
-  const add = h("button", { type: "button", class: "mlx-button", onclick: () => compose.images.file.click() }, "Add images");
-  const send = button("Send", async () => {
-    const message = compose.get();
-    if (!message.text.trim() && !message.images.length) return;
-    tell("");
-    if (document.activeElement === send) text.focus();
-    log.hidden = false;
-    empty.hidden = true;
-    await sendMessage(message, { compose, sent, ask, toEnd });
-  }, { kind: "mlx-main" });
+  const add = h(
+    "button",
+    { type: "button", class: "mlx-button", onclick: () => compose.images.file.click() },
+    "Add images",
+  );
+  const send = button(
+    "Send",
+    async () => {
+      const message = compose.get();
+      if (!message.text.trim() && !message.images.length) return;
+      tell("");
+      if (document.activeElement === send) text.focus();
+      log.hidden = false;
+      empty.hidden = true;
+      await sendMessage(message, { compose, sent, ask, toEnd });
+    },
+    { kind: "mlx-main" },
+  );
   // These buttons go with what they do: the focus must not go with them.
-  const halt = button("Stop", async () => { await ask("halt"); text.focus(); });
-  const fresh = button("New conversation", async () => { await ask("reset"); text.focus(); });
+  const halt = button("Stop", async () => {
+    await ask("halt");
+    text.focus();
+  });
+  const fresh = button("New conversation", async () => {
+    await ask("reset");
+    text.focus();
+  });
   text.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
       event.preventDefault();
@@ -357,9 +563,26 @@ function buildChat({ root, button, ask, tell, model }) {
     await ask("decide", { call, verdict });
     if (hadFocus) text.focus();
   });
-  root.append(empty, log, h("div", { class: "mlx-compose" }, ...compose.parts, blind, question.el,
-    h("div", { class: "mlx-row" }, choice.el, add, compose.images.file, h("div", { class: "mlx-row mlx-end" }, fresh, halt, send)),
-    settings.el));
+  root.append(
+    empty,
+    log,
+    h(
+      "div",
+      { class: "mlx-compose" },
+      ...compose.parts,
+      blind,
+      question.el,
+      h(
+        "div",
+        { class: "mlx-row" },
+        choice.el,
+        add,
+        compose.images.file,
+        h("div", { class: "mlx-row mlx-end" }, fresh, halt, send),
+      ),
+      settings.el,
+    ),
+  );
 
   return (state) => {
     last = state;

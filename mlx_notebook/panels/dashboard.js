@@ -1,4 +1,3 @@
-
 // --- dashboard ----------------------------------------------------------------------------------
 
 const TABS = ["Models", "Activity", "Inspector", "Chat"];
@@ -7,10 +6,28 @@ function buildDashboard({ root, model, held }) {
   const line = h("p");
   const bar = h("div", { class: "mlx-tabs", role: "tablist", "aria-label": "Panels" });
   const id = newId();
-  const places = TABS.map((title, at) =>
-    h("div", { role: "tabpanel", id: `${id}-place-${at}`, "aria-labelledby": `${id}-tab-${at}`, tabindex: 0 }));
+  const places = TABS.map((_, at) =>
+    h("div", {
+      role: "tabpanel",
+      id: `${id}-place-${at}`,
+      "aria-labelledby": `${id}-tab-${at}`,
+      tabindex: 0,
+    }),
+  );
   const tabs = TABS.map((title, at) =>
-    h("button", { type: "button", class: "mlx-button", role: "tab", id: `${id}-tab-${at}`, "aria-controls": `${id}-place-${at}`, onclick: () => choose(at) }, title));
+    h(
+      "button",
+      {
+        type: "button",
+        class: "mlx-button",
+        role: "tab",
+        id: `${id}-tab-${at}`,
+        "aria-controls": `${id}-place-${at}`,
+        onclick: () => choose(at),
+      },
+      title,
+    ),
+  );
   const choose = (chosen, isFocused = false) => {
     tabs.forEach((tab, at) => {
       tab.setAttribute("aria-selected", String(at === chosen));
@@ -21,7 +38,12 @@ function buildDashboard({ root, model, held }) {
   };
   bar.addEventListener("keydown", (event) => {
     const at = tabs.indexOf(event.target);
-    const to = { ArrowRight: at + 1, ArrowLeft: at - 1 + tabs.length, Home: 0, End: tabs.length - 1 }[event.key];
+    const to = {
+      ArrowRight: at + 1,
+      ArrowLeft: at - 1 + tabs.length,
+      Home: 0,
+      End: tabs.length - 1,
+    }[event.key];
     if (to === undefined) return;
     event.preventDefault();
     choose(to % tabs.length, true);
@@ -40,7 +62,12 @@ function buildDashboard({ root, model, held }) {
   return ({ server, engine, requests, resident }) => {
     const inMemory = resident?.length ? `${resident.join(", ")} in memory` : "no model in memory";
     const state = engine?.state === "stopped" ? "not started" : engine?.state;
-    say(line, server ? `${server} · engine ${state ?? "unknown"} · ${inMemory} · ${plural(requests ?? 0, "request")}` : "Looking for a server …");
+    say(
+      line,
+      server
+        ? `${server} · engine ${state ?? "unknown"} · ${inMemory} · ${plural(requests ?? 0, "request")}`
+        : "Looking for a server …",
+    );
   };
 }
 
@@ -52,7 +79,7 @@ export default {
     return () => {
       leave();
       held.isGone = true;
-      held.views.forEach((view) => view.remove());
+      for (const view of held.views) view.remove();
     };
   },
 };

@@ -1,7 +1,7 @@
-
 // --- inspector ----------------------------------------------------------------------------------
 
-const pretty = (value) => (typeof value === "string" ? parsedOr(value) : JSON.stringify(value, null, 2));
+const pretty = (value) =>
+  typeof value === "string" ? parsedOr(value) : JSON.stringify(value, null, 2);
 
 function parsedOr(text) {
   try {
@@ -23,19 +23,36 @@ function answerOf(trace) {
   const box = h("div");
   for (const row of trace.rows) {
     if (trace.rows.length > 1) box.append(h("h4", {}, `Answer ${row.index + 1}`));
-    if (row.reasoning) box.append(fold("Reasoning", h("div", { class: "mlx-text" }, row.reasoning)));
+    if (row.reasoning)
+      box.append(fold("Reasoning", h("div", { class: "mlx-text" }, row.reasoning)));
     if (row.content) box.append(h("div", { class: "mlx-text" }, row.content));
     for (const call of row.calls) {
       const isFine = !call.faults?.length;
       box.append(
-        h("div", { class: "mlx-message" }, h("b", {}, `Tool call: ${call.name}`), pre(pretty(call.arguments)),
-          h("p", { class: isFine ? "mlx-fine" : "mlx-fault" },
-            isFine ? "The arguments are valid against the schema." : `The arguments are not valid: ${call.faults.join("; ")}`),
+        h(
+          "div",
+          { class: "mlx-message" },
+          h("b", {}, `Tool call: ${call.name}`),
+          pre(pretty(call.arguments)),
+          h(
+            "p",
+            { class: isFine ? "mlx-fine" : "mlx-fault" },
+            isFine
+              ? "The arguments are valid against the schema."
+              : `The arguments are not valid: ${call.faults.join("; ")}`,
+          ),
           h("b", {}, "Result"),
-          call.result == null ? h("p", {}, "No result was sent to the model.") : pre(pretty(call.result))));
+          call.result == null
+            ? h("p", {}, "No result was sent to the model.")
+            : pre(pretty(call.result)),
+        ),
+      );
     }
     for (const problem of row.problems)
-      box.append(h("p", { class: "mlx-fault" }, `Not a valid tool call: ${problem.reason}`), pre(problem.raw));
+      box.append(
+        h("p", { class: "mlx-fault" }, `Not a valid tool call: ${problem.reason}`),
+        pre(problem.raw),
+      );
     if (row.finish_reason) box.append(h("p", {}, `Finish reason: ${row.finish_reason}`));
   }
   if (trace.error) box.append(h("p", { class: "mlx-fault" }, trace.error.message));
@@ -44,48 +61,102 @@ function answerOf(trace) {
 
 function table(pairs) {
   const rows = pairs.filter(([, value]) => value != null);
-  return h("table", {}, h("tbody", {}, ...rows.map(([name, value]) => h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, String(value))))));
+  return h(
+    "table",
+    {},
+    h(
+      "tbody",
+      {},
+      ...rows.map(([name, value]) =>
+        h("tr", {}, h("th", { scope: "row" }, name), h("td", {}, String(value))),
+      ),
+    ),
+  );
 }
 
 function timesOf({ timings, usage, seconds: all }) {
   return table([
-    ["Queue", timings && seconds(timings.queued)], ["Model loading", timings && seconds(timings.loading)],
-    ["Prompt processing", timings && seconds(timings.prefill)], ["Time to first token", timings && seconds(timings.first_token)],
-    ["Generation", timings && seconds(timings.decode)], ["Total", seconds(all)],
-    ["Prompt", usage && `${plural(usage.prompt_tokens, "token")}, ${number(usage.cached_tokens)} from the cache`],
-    ["Output", usage && `${plural(usage.completion_tokens, "token")}, ${number(usage.reasoning_tokens)} for reasoning`],
+    ["Queue", timings && seconds(timings.queued)],
+    ["Model loading", timings && seconds(timings.loading)],
+    ["Prompt processing", timings && seconds(timings.prefill)],
+    ["Time to first token", timings && seconds(timings.first_token)],
+    ["Generation", timings && seconds(timings.decode)],
+    ["Total", seconds(all)],
+    [
+      "Prompt",
+      usage &&
+        `${plural(usage.prompt_tokens, "token")}, ${number(usage.cached_tokens)} from the cache`,
+    ],
+    [
+      "Output",
+      usage &&
+        `${plural(usage.completion_tokens, "token")}, ${number(usage.reasoning_tokens)} for reasoning`,
+    ],
   ]);
 }
 
 function turnsOf(trace) {
   return trace.messages.map((message) =>
-    h("div", { class: "mlx-message" }, h("b", {}, message.role),
+    h(
+      "div",
+      { class: "mlx-message" },
+      h("b", {}, message.role),
       h("div", { class: "mlx-text" }, contentOf(message)),
-      ...(message.tool_calls ?? []).map((call) => pre(`${call.function.name} ${pretty(call.function.arguments)}`))));
+      ...(message.tool_calls ?? []).map((call) =>
+        pre(`${call.function.name} ${pretty(call.function.arguments)}`),
+      ),
+    ),
+  );
 }
 
 function save(name, value) {
-  const url = URL.createObjectURL(new Blob([JSON.stringify(value, null, 2)], { type: "application/json" }));
+  const url = URL.createObjectURL(
+    new Blob([JSON.stringify(value, null, 2)], { type: "application/json" }),
+  );
   h("a", { href: url, download: name }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
 function buildInspector({ root, button, ask, tell }) {
-  const search = h("input", { type: "search", placeholder: "Search all text", "aria-label": "Search requests" });
+  const search = h("input", {
+    type: "search",
+    placeholder: "Search all text",
+    "aria-label": "Search requests",
+  });
   const found = h("span", { role: "status", "aria-live": "polite" });
   const list = h("ul", { class: "mlx-list", "aria-label": "Requests, newest first" });
-  const empty = h("p", { class: "mlx-empty" }, "No requests yet. Run a %%chat cell, or call the server from any client.");
-  const detail = h("div", { tabindex: -1 }, h("p", { class: "mlx-empty" }, "Select a request to see its messages, output and timing."));
-  const exportAll = button("Export all", async () => save("requests.json", await ask("export", { ids: shown().map((trace) => trace.id) })));
-  root.append(h("div", { class: "mlx-row" }, search, found, exportAll), empty, h("div", { class: "mlx-split" }, h("div", {}, list), detail));
+  const empty = h(
+    "p",
+    { class: "mlx-empty" },
+    "No requests yet. Run a %%chat cell, or call the server from any client.",
+  );
+  const detail = h(
+    "div",
+    { tabindex: -1 },
+    h("p", { class: "mlx-empty" }, "Select a request to see its messages, output and timing."),
+  );
+  const exportAll = button("Export all", async () =>
+    save("requests.json", await ask("export", { ids: shown().map((trace) => trace.id) })),
+  );
+  root.append(
+    h("div", { class: "mlx-row" }, search, found, exportAll),
+    empty,
+    h("div", { class: "mlx-split" }, h("div", {}, list), detail),
+  );
   let last = {};
   let matching = null;
   let chosen = null;
   let wanted = 0;
   const shown = () =>
-    Object.values(last.traces ?? {}).filter((trace) => !matching || matching.has(trace.id)).sort((a, b) => b.created - a.created);
+    Object.values(last.traces ?? {})
+      .filter((trace) => !matching || matching.has(trace.id))
+      .sort((a, b) => b.created - a.created);
 
-  const held = steady(list, (trace) => trace.id, () => draw());
+  const held = steady(
+    list,
+    (trace) => trace.id,
+    () => draw(),
+  );
 
   const copy = (name, id) => async () => {
     const text = await ask(name, { id });
@@ -93,73 +164,153 @@ function buildInspector({ root, button, ask, tell }) {
       await navigator.clipboard.writeText(text);
       tell(`Copied ${plural(text.length, "character")}. Your token is not included.`);
     } catch {
-      detail.prepend(h("p", {}, "The browser does not allow copying. Copy the text below."), pre(text));
+      detail.prepend(
+        h("p", {}, "The browser does not allow copying. Copy the text below."),
+        pre(text),
+      );
     }
   };
 
   const replayForm = (trace, place) => {
     const field = (label, input) => h("label", {}, label, input);
-    const models = h("select", {}, ...[...new Set([trace.model, ...(last.models ?? [])])].map((name) => h("option", {}, name)));
-    const input = (name, step) => h("input", { type: "number", step, min: 0, value: trace.options[name] });
-    const inputs = { temperature: input("temperature", 0.1), top_p: input("top_p", 0.05), max_tokens: input("max_tokens", 1), seed: input("seed", 1) };
+    const models = h(
+      "select",
+      {},
+      ...[...new Set([trace.model, ...(last.models ?? [])])].map((name) => h("option", {}, name)),
+    );
+    const input = (name, step) =>
+      h("input", { type: "number", step, min: 0, value: trace.options[name] });
+    const inputs = {
+      temperature: input("temperature", 0.1),
+      top_p: input("top_p", 0.05),
+      max_tokens: input("max_tokens", 1),
+      seed: input("seed", 1),
+    };
     let stop = null;
-    const run = button("Run", async () => {
-      stop = new AbortController();
-      halt.hidden = false;
-      place.replaceChildren(h("p", { role: "status" }, "Running …"));
-      const changes = { model: models.value };
-      for (const [name, node] of Object.entries(inputs)) changes[name] = node.value === "" ? null : Number(node.value);
-      try {
-        const again = await ask("replay", { id: trace.id, changes }, { signal: stop.signal });
-        place.replaceChildren(h("div", { class: "mlx-two" },
-          h("div", {}, h("h4", {}, "Original"), answerOf(trace), timesOf(trace)),
-          h("div", {}, h("h4", {}, `Replay on ${again.model}`), answerOf(again), timesOf(again))));
-      } catch (error) {
-        place.replaceChildren();
-        throw error;
-      } finally {
-        const isFocused = document.activeElement === halt;
-        halt.hidden = true;
-        if (isFocused) run.focus();
-      }
-    }, { kind: "mlx-main" });
-    const halt = h("button", { type: "button", class: "mlx-button", hidden: true, onclick: () => stop?.abort() }, "Stop");
-    return h("div", {}, h("div", { class: "mlx-form" }, field("Model", models), field("Temperature", inputs.temperature),
-      field("Top p", inputs.top_p), field("Max tokens", inputs.max_tokens), field("Seed", inputs.seed)),
-      h("div", { class: "mlx-row" }, run, halt));
+    const run = button(
+      "Run",
+      async () => {
+        stop = new AbortController();
+        halt.hidden = false;
+        place.replaceChildren(h("p", { role: "status" }, "Running …"));
+        const changes = { model: models.value };
+        for (const [name, node] of Object.entries(inputs))
+          changes[name] = node.value === "" ? null : Number(node.value);
+        try {
+          const again = await ask("replay", { id: trace.id, changes }, { signal: stop.signal });
+          place.replaceChildren(
+            h(
+              "div",
+              { class: "mlx-two" },
+              h("div", {}, h("h4", {}, "Original"), answerOf(trace), timesOf(trace)),
+              h(
+                "div",
+                {},
+                h("h4", {}, `Replay on ${again.model}`),
+                answerOf(again),
+                timesOf(again),
+              ),
+            ),
+          );
+        } catch (error) {
+          place.replaceChildren();
+          throw error;
+        } finally {
+          const isFocused = document.activeElement === halt;
+          halt.hidden = true;
+          if (isFocused) run.focus();
+        }
+      },
+      { kind: "mlx-main" },
+    );
+    const halt = h(
+      "button",
+      { type: "button", class: "mlx-button", hidden: true, onclick: () => stop?.abort() },
+      "Stop",
+    );
+    return h(
+      "div",
+      {},
+      h(
+        "div",
+        { class: "mlx-form" },
+        field("Model", models),
+        field("Temperature", inputs.temperature),
+        field("Top p", inputs.top_p),
+        field("Max tokens", inputs.max_tokens),
+        field("Seed", inputs.seed),
+      ),
+      h("div", { class: "mlx-row" }, run, halt),
+    );
   };
 
   const show = (trace) => {
     const place = h("div");
     const form = replayForm(trace, place);
     form.hidden = true;
-    const replay = h("button", { type: "button", class: "mlx-button", "aria-expanded": "false" }, "Replay …");
+    const replay = h(
+      "button",
+      { type: "button", class: "mlx-button", "aria-expanded": "false" },
+      "Replay …",
+    );
     replay.addEventListener("click", () => {
       form.hidden = !form.hidden;
       replay.setAttribute("aria-expanded", String(!form.hidden));
     });
     const raw = trace.rows.map((row) => row.raw ?? "").join("\n\n");
     const prompt = typeof trace.prompt === "string" ? trace.prompt : JSON.stringify(trace.prompt);
-    detail.replaceChildren(...[
-      h("div", { class: "mlx-name" }, `${trace.model} · ${trace.status}`),
-      h("p", {}, `${trace.endpoint} · ${new Date(trace.created * 1000).toLocaleString()} · ${trace.id}`),
-      h("div", { class: "mlx-row" }, button("Copy as curl", copy("curl", trace.id)), button("Copy as Python", copy("python", trace.id)),
-        replay, button("Export JSON", async () => save(`${trace.id}.json`, trace))),
-      form, place,
-      h("h3", {}, "Messages"), ...turnsOf(trace),
-      h("h3", {}, "Answer"),
-      h("div", { class: "mlx-two" }, h("div", {}, h("h4", {}, "Parsed"), answerOf(trace)),
-        h("div", {}, h("h4", {}, "Raw output"), raw ? pre(raw) : h("p", {}, "Available when the request has finished."))),
-      h("h3", {}, "Timing"), timesOf(trace),
-      prompt && prompt !== "null" ? fold("Rendered prompt", pre(prompt)) : null,
-      trace.tools.length ? fold(`Tools offered (${trace.tools.length})`, ...trace.tools.map((tool) => pre(pretty(tool.function)))) : h("p", {}, "No tools were offered."),
-      fold("Parameters", pre(pretty(trace.options))),
-      trace.ignored?.length ? h("p", {}, `Ignored parameters: ${trace.ignored.join(", ")}`) : null,
-    ].filter(Boolean));
+    detail.replaceChildren(
+      ...[
+        h("div", { class: "mlx-name" }, `${trace.model} · ${trace.status}`),
+        h(
+          "p",
+          {},
+          `${trace.endpoint} · ${new Date(trace.created * 1000).toLocaleString()} · ${trace.id}`,
+        ),
+        h(
+          "div",
+          { class: "mlx-row" },
+          button("Copy as curl", copy("curl", trace.id)),
+          button("Copy as Python", copy("python", trace.id)),
+          replay,
+          button("Export JSON", async () => save(`${trace.id}.json`, trace)),
+        ),
+        form,
+        place,
+        h("h3", {}, "Messages"),
+        ...turnsOf(trace),
+        h("h3", {}, "Answer"),
+        h(
+          "div",
+          { class: "mlx-two" },
+          h("div", {}, h("h4", {}, "Parsed"), answerOf(trace)),
+          h(
+            "div",
+            {},
+            h("h4", {}, "Raw output"),
+            raw ? pre(raw) : h("p", {}, "Available when the request has finished."),
+          ),
+        ),
+        h("h3", {}, "Timing"),
+        timesOf(trace),
+        prompt && prompt !== "null" ? fold("Rendered prompt", pre(prompt)) : null,
+        trace.tools.length
+          ? fold(
+              `Tools offered (${trace.tools.length})`,
+              ...trace.tools.map((tool) => pre(pretty(tool.function))),
+            )
+          : h("p", {}, "No tools were offered."),
+        fold("Parameters", pre(pretty(trace.options))),
+        trace.ignored?.length
+          ? h("p", {}, `Ignored parameters: ${trace.ignored.join(", ")}`)
+          : null,
+      ].filter(Boolean),
+    );
   };
 
   const choose = async (id) => {
-    const turn = (wanted += 1);
+    wanted += 1;
+    const turn = wanted;
     chosen = id;
     draw();
     try {
@@ -177,7 +328,10 @@ function buildInspector({ root, button, ask, tell }) {
     say(found, plural(traces.length, "request"));
     empty.hidden = traces.length > 0;
     list.hidden = !traces.length;
-    keep(list, held(traces), (trace) => trace.id,
+    keep(
+      list,
+      held(traces),
+      (trace) => trace.id,
       (trace) => {
         const title = h("span", { class: "mlx-name" });
         const facts = h("span");
@@ -188,9 +342,15 @@ function buildInspector({ root, button, ask, tell }) {
         say(row.title, trace.title || trace.endpoint);
         const calls = (trace.calls ?? []).length ? `calls ${trace.calls.join(", ")}` : "";
         const problems = trace.problems ? plural(trace.problems, "invalid call") : "";
-        say(row.facts, [trace.status, calls, problems, trace.model, trace.seconds ? seconds(trace.seconds) : ""].filter(Boolean).join(" · "));
+        say(
+          row.facts,
+          [trace.status, calls, problems, trace.model, trace.seconds ? seconds(trace.seconds) : ""]
+            .filter(Boolean)
+            .join(" · "),
+        );
         row.node.setAttribute("aria-current", String(trace.id === chosen));
-      });
+      },
+    );
     if (before === "running" && state.traces?.[chosen]?.status !== "running") choose(chosen);
   };
 

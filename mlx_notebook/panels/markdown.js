@@ -1,4 +1,3 @@
-
 // --- Markdown -----------------------------------------------------------------------------------
 // JupyterLab and Notebook 7 lend their widgets the renderer of their cells, and the notebook.
 // Other front ends may not: there the text is shown as the model wrote it. The kernel has made the
@@ -23,7 +22,11 @@ function cellInserter(model) {
   if (!cells?.insertCell || notebook.readOnly) return undefined;
   return (source, node) => {
     const at = node.closest(".jp-Cell")?.dataset.windowedListIndex;
-    cells.insertCell(at === undefined ? cells.cells.length : Number(at) + 1, { cell_type: "code", source, metadata: {} });
+    cells.insertCell(at === undefined ? cells.cells.length : Number(at) + 1, {
+      cell_type: "code",
+      source,
+      metadata: {},
+    });
     return at === undefined ? "Inserted at the end of the notebook." : "Inserted below this cell.";
   };
 }
@@ -48,7 +51,8 @@ function markdownPlace(render) {
     show(text) {
       if (text === wanted) return drawing;
       wanted = text;
-      return (drawing ??= draw());
+      drawing ??= draw();
+      return drawing;
     },
   };
 }
@@ -69,7 +73,13 @@ function markdownText(render, addTools) {
           el.replaceChildren(whole.el);
         });
       } else {
-        keep(el, Object.entries(block.parts ?? {}), ([key]) => key, () => markdownPlace(render), (part, [, text]) => part.show(text));
+        keep(
+          el,
+          Object.entries(block.parts ?? {}),
+          ([key]) => key,
+          () => markdownPlace(render),
+          (part, [, text]) => part.show(text),
+        );
       }
     },
   };
@@ -82,9 +92,17 @@ function codeTools({ button, tell, model }) {
     for (const code of node.querySelectorAll("pre")) {
       code.tabIndex = 0;
       const text = code.textContent.replace(/\n$/, "");
-      code.before(h("div", { class: "mlx-row mlx-code-tools" },
-        button("Copy", () => copyText(text, code, tell), { name: "Copy code" }),
-        insert && button("Insert below", () => tell(insert(text, node)), { name: "Insert below this cell" })));
+      code.before(
+        h(
+          "div",
+          { class: "mlx-row mlx-code-tools" },
+          button("Copy", () => copyText(text, code, tell), { name: "Copy code" }),
+          insert &&
+            button("Insert below", () => tell(insert(text, node)), {
+              name: "Insert below this cell",
+            }),
+        ),
+      );
     }
   };
 }
@@ -96,6 +114,9 @@ async function copyText(text, node, tell) {
     tell("Copied.");
   } catch {
     getSelection().selectAllChildren(node);
-    tell("The browser does not let the page copy. The text is selected: copy it with the keyboard.", true);
+    tell(
+      "The browser does not let the page copy. The text is selected: copy it with the keyboard.",
+      true,
+    );
   }
 }

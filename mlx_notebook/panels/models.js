@@ -1,4 +1,3 @@
-
 // --- models -------------------------------------------------------------------------------------
 
 const GROUPS = [
@@ -8,7 +7,14 @@ const GROUPS = [
   ["Cannot be used", ["incomplete", "broken"], ""],
   ["Available to download", ["downloadable"], ""],
 ];
-const DOING = { load: "Loading", swap: "Loading", pin: "Updating", unload: "Unloading", download: "Downloading", cancel: "Cancelling" };
+const DOING = {
+  load: "Loading",
+  swap: "Loading",
+  pin: "Updating",
+  unload: "Unloading",
+  download: "Downloading",
+  cancel: "Cancelling",
+};
 // A repository's name on Hugging Face.
 const REPOSITORY = /^[\w.-]+\/[\w.-]+$/;
 
@@ -20,7 +26,11 @@ function progressOf({ phase, done, total, seconds_left: left }) {
 
 function buildModels({ root, button, ask, tell }) {
   const memory = meter("Memory for models");
-  const search = h("input", { type: "search", placeholder: "Name or capability", "aria-label": "Search models" });
+  const search = h("input", {
+    type: "search",
+    placeholder: "Name or capability",
+    "aria-label": "Search models",
+  });
   const found = h("span", { role: "status", "aria-live": "polite" });
   const groups = GROUPS.map(([title, states, empty]) => {
     const list = h("ul", { class: "mlx-items" });
@@ -32,54 +42,95 @@ function buildModels({ root, button, ask, tell }) {
   const lists = h("div", {}, ...groups.map((group) => group.el));
   lists.addEventListener("pointerleave", () => draw());
   const other = button("Download", () => act("download", search.value.trim(), "is downloaded")());
-  root.append(
-    memory.el,
-    h("div", { class: "mlx-row" }, search, found, other),
-    lists,
-  );
+  root.append(memory.el, h("div", { class: "mlx-row" }, search, found, other), lists);
   // Models whose order ends in an error because the person has cancelled it.
   const cancelled = new Set();
-  const act = (name, model, done, extra = {}) => async () => {
-    tell(`${DOING[name]} ${model} …`);
-    if (name === "cancel") cancelled.add(model);
-    else cancelled.delete(model);
-    try {
-      await ask(name, { model, ...extra });
-      tell(`${model} ${done}.`);
-    } catch (error) {
-      if (!cancelled.has(model)) throw error;
-    }
-  };
+  const act =
+    (name, model, done, extra = {}) =>
+    async () => {
+      tell(`${DOING[name]} ${model} …`);
+      if (name === "cancel") cancelled.add(model);
+      else cancelled.delete(model);
+      try {
+        await ask(name, { model, ...extra });
+        tell(`${model} ${done}.`);
+      } catch (error) {
+        if (!cancelled.has(model)) throw error;
+      }
+    };
   const make = (model) => {
     const id = model.id;
-    const parts = { tags: h("span", { class: "mlx-row" }), facts: h("div"), why: h("p", { class: "mlx-fault" }) };
+    const parts = {
+      tags: h("span", { class: "mlx-row" }),
+      facts: h("div"),
+      why: h("p", { class: "mlx-fault" }),
+    };
     parts.bar = meter(`Progress of ${id}`, { warn: false });
     parts.bar.el.classList.add("mlx-progress");
     parts.buttons = {
       load: button("Load", act("load", id, "is loaded"), { name: `Load ${id}`, kind: "mlx-main" }),
-      swap: button("Load and unload others", act("swap", id, "is loaded; the others are unloaded"), { name: `Load ${id} and unload others` }),
-      pin: button("Pin", act("pin", id, "is pinned: it stays in memory", { pinned: true }), { name: `Pin ${id}` }),
-      unpin: button("Unpin", act("pin", id, "is not pinned any more", { pinned: false }), { name: `Unpin ${id}` }),
+      swap: button(
+        "Load and unload others",
+        act("swap", id, "is loaded; the others are unloaded"),
+        { name: `Load ${id} and unload others` },
+      ),
+      pin: button("Pin", act("pin", id, "is pinned: it stays in memory", { pinned: true }), {
+        name: `Pin ${id}`,
+      }),
+      unpin: button("Unpin", act("pin", id, "is not pinned any more", { pinned: false }), {
+        name: `Unpin ${id}`,
+      }),
       unload: button("Unload", act("unload", id, "is unloaded"), { name: `Unload ${id}` }),
-      download: button("Download", act("download", id, "is downloaded"), { name: `Download ${id}` }),
+      download: button("Download", act("download", id, "is downloaded"), {
+        name: `Download ${id}`,
+      }),
       cancel: button("Cancel", act("cancel", id, "was cancelled"), { name: `Cancel ${id}` }),
     };
-    parts.el = h("li", { "data-model": id },
-      h("div", { class: "mlx-row" },
-        h("div", { class: "mlx-grow" }, h("span", { class: "mlx-name" }, id), " ", parts.tags, parts.facts),
-        ...Object.values(parts.buttons)),
-      parts.bar.el, parts.why);
+    parts.el = h(
+      "li",
+      { "data-model": id },
+      h(
+        "div",
+        { class: "mlx-row" },
+        h(
+          "div",
+          { class: "mlx-grow" },
+          h("span", { class: "mlx-name" }, id),
+          " ",
+          parts.tags,
+          parts.facts,
+        ),
+        ...Object.values(parts.buttons),
+      ),
+      parts.bar.el,
+      parts.why,
+    );
     return parts;
   };
   const update = (row, model, othersResident) => {
     const { state } = model;
-    const tags = [model.default && "default", model.pinned && "pinned", model.source === "embedded" && "demo", ...(model.capabilities ?? [])].filter(Boolean);
-    keep(row.tags, tags, (tag) => tag, (tag) => ({ el: h("span", { class: "mlx-tag" }, tag) }), () => {});
+    const tags = [
+      model.default && "default",
+      model.pinned && "pinned",
+      model.source === "embedded" && "demo",
+      ...(model.capabilities ?? []),
+    ].filter(Boolean);
+    keep(
+      row.tags,
+      tags,
+      (tag) => tag,
+      (tag) => ({ el: h("span", { class: "mlx-tag" }, tag) }),
+      () => {},
+    );
     const facts = [
       model.context_length && `${number(model.context_length)} tokens of context`,
-      state === "resident" ? `${bytes(model.memory_bytes)} in memory`
-        : model.memory_bytes && `needs ${model.approximate ? "about " : ""}${bytes(model.memory_bytes)} of memory`,
-      state === "downloadable" && model.download_bytes && `${bytes(model.download_bytes)} to download`,
+      state === "resident"
+        ? `${bytes(model.memory_bytes)} in memory`
+        : model.memory_bytes &&
+          `needs ${model.approximate ? "about " : ""}${bytes(model.memory_bytes)} of memory`,
+      state === "downloadable" &&
+        model.download_bytes &&
+        `${bytes(model.download_bytes)} to download`,
       model.active ? `${plural(model.active, "request")} running` : "",
       model.fits === true && state !== "resident" && "fits in memory",
       model.description,
@@ -93,9 +144,12 @@ function buildModels({ root, button, ask, tell }) {
     say(row.why, why);
     row.why.hidden = !why;
     const shown = {
-      load: state === "available", swap: state === "available" && othersResident,
-      pin: state === "resident" && !model.pinned, unpin: state === "resident" && model.pinned,
-      unload: state === "resident", download: state === "downloadable" || state === "incomplete",
+      load: state === "available",
+      swap: state === "available" && othersResident,
+      pin: state === "resident" && !model.pinned,
+      unpin: state === "resident" && model.pinned,
+      unload: state === "resident",
+      download: state === "downloadable" || state === "incomplete",
       cancel: state === "downloading" || state === "loading",
     };
     for (const [name, node] of Object.entries(row.buttons)) node.hidden = !shown[name];
@@ -124,12 +178,22 @@ function buildModels({ root, button, ask, tell }) {
     const giveFocus = holdFocus();
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const all = Object.values(state.models ?? {});
-    const text = (model) => [model.id, model.state, ...(model.aliases ?? []), ...(model.capabilities ?? [])].join(" ").toLowerCase();
+    const text = (model) =>
+      [model.id, model.state, ...(model.aliases ?? []), ...(model.capabilities ?? [])]
+        .join(" ")
+        .toLowerCase();
     const fitting = all.filter((model) => words.every((word) => text(model).includes(word)));
     place(all);
-    say(found, words.length ? `${fitting.length} of ${plural(all.length, "model")}` : plural(all.length, "model"));
+    say(
+      found,
+      words.length
+        ? `${fitting.length} of ${plural(all.length, "model")}`
+        : plural(all.length, "model"),
+    );
     const name = search.value.trim();
-    other.hidden = !REPOSITORY.test(name) || all.some((model) => [model.id, ...(model.aliases ?? [])].includes(name));
+    other.hidden =
+      !REPOSITORY.test(name) ||
+      all.some((model) => [model.id, ...(model.aliases ?? [])].includes(name));
     say(other, `Download ${name}`);
     for (const group of groups) {
       const models = fitting.filter((model) => group.states.includes(listedAs.get(model.id)));
@@ -139,12 +203,20 @@ function buildModels({ root, button, ask, tell }) {
         say(group.el.firstChild, `${group.title} (${models.length})`);
         if (isSearch) group.el.open = words.length > 0;
       }
-      keep(group.list, models, (model) => model.id, make, (row, model) => update(row, model, hasResident));
+      keep(
+        group.list,
+        models,
+        (model) => model.id,
+        make,
+        (row, model) => update(row, model, hasResident),
+      );
     }
     const { budget } = state;
     if (budget)
-      memory.set(budget.limit ? budget.used / budget.limit : 0,
-        `Memory for models: ${bytes(budget.used)}${budget.limit ? ` of ${bytes(budget.limit)}` : " in use"}`);
+      memory.set(
+        budget.limit ? budget.used / budget.limit : 0,
+        `Memory for models: ${bytes(budget.used)}${budget.limit ? ` of ${bytes(budget.limit)}` : " in use"}`,
+      );
     else memory.set(0, "Memory for models: unknown");
     giveFocus();
   };

@@ -26,7 +26,8 @@ function say(node, text) {
 
 /** Keep one child of `parent` for each item, by key, so that focus survives an update. */
 function keep(parent, items, key, make, update) {
-  const kept = (parent.kept ??= new Map());
+  parent.kept ??= new Map();
+  const kept = parent.kept;
   const keys = new Set(items.map(key));
   for (const [name, row] of kept) {
     if (keys.has(name)) continue;
@@ -63,7 +64,10 @@ function isForPage({ ctrlKey, metaKey, key, target }) {
 }
 
 let lastId = 0;
-const newId = () => `${Date.now().toString(36)}-${(lastId += 1)}`;
+const newId = () => {
+  lastId += 1;
+  return `${Date.now().toString(36)}-${lastId}`;
+};
 
 /** Keep the panel's state in its model, whether or not a view shows it. */
 function follow(model) {
@@ -73,15 +77,23 @@ function follow(model) {
       const { path, text } = message.append;
       const state = model.get("state");
       const before = path.reduce((found, name) => found?.[name], state) ?? "";
-      model.set("state", merged(state, path.reduceRight((inner, name) => ({ [name]: inner }), before + text)));
+      model.set(
+        "state",
+        merged(
+          state,
+          path.reduceRight((inner, name) => ({ [name]: inner }), before + text),
+        ),
+      );
     }
     if (message.patch) model.set("state", merged(model.get("state"), message.patch));
   });
   post(model, { hello: newId() });
 }
 
-const GONE = "The kernel of this panel has stopped or was restarted, so the panel is out of date. Run its cell again.";
-const SILENT = "The kernel does not answer, so this panel may be out of date. If the kernel has stopped, run the cell again.";
+const GONE =
+  "The kernel of this panel has stopped or was restarted, so the panel is out of date. Run its cell again.";
+const SILENT =
+  "The kernel does not answer, so this panel may be out of date. If the kernel has stopped, run the cell again.";
 // Beats of the kernel that may be missed before the panel says so.
 const MISSED_BEATS = 4;
 
@@ -165,7 +177,11 @@ const NOTICE_SECONDS = 6;
  */
 function notices(root) {
   const text = h("span", { role: "status", "aria-live": "polite" });
-  const close = h("button", { type: "button", class: "mlx-button", onclick: () => tell("") }, "Dismiss");
+  const close = h(
+    "button",
+    { type: "button", class: "mlx-button", onclick: () => tell("") },
+    "Dismiss",
+  );
   const el = h("div", { class: "mlx-notice", hidden: true }, text, close);
   let timer = 0;
   const tell = (told, isBad = false) => {
@@ -184,7 +200,8 @@ function notices(root) {
 function cutOff(el) {
   let top = 0;
   for (let node = el.parentElement; node; node = node.parentElement)
-    if (getComputedStyle(node).overflowY !== "visible") top = Math.max(top, node.getBoundingClientRect().top);
+    if (getComputedStyle(node).overflowY !== "visible")
+      top = Math.max(top, node.getBoundingClientRect().top);
   const { top: own, height } = el.getBoundingClientRect();
   return Math.max(0, Math.min(top - own, height - 60));
 }
@@ -198,7 +215,9 @@ function steady(list, key, redraw) {
   list.addEventListener("pointerleave", () => redraw());
   return (items) => {
     const now = new Map(items.map((item) => [key(item), item]));
-    const kept = list.matches(":hover") ? shown.map((item) => now.get(key(item)) ?? { ...item, gone: true }) : [];
+    const kept = list.matches(":hover")
+      ? shown.map((item) => now.get(key(item)) ?? { ...item, gone: true })
+      : [];
     const known = new Set(kept.map(key));
     shown = kept.length ? [...kept, ...items.filter((item) => !known.has(key(item)))] : items;
     return shown;
@@ -212,13 +231,21 @@ const plural = (value, one, many = `${one}s`) => `${number(value)} ${value === 1
 function panel({ model, el }, title, build) {
   const view = newId();
   const connection = h("p", { class: "mlx-problem", role: "alert" });
-  const root = h("section", { class: "mlx-panel", "aria-label": title, "data-mlx-live": model.get("shown_as") });
+  const root = h("section", {
+    class: "mlx-panel",
+    "aria-label": title,
+    "data-mlx-live": model.get("shown_as"),
+  });
   const notice = notices(root);
   const { tell } = notice;
   let lost = "";
   /** A button that gives an order, says how it went, and cannot be pressed twice meanwhile. */
   const button = (label, action, { name, kind = "" } = {}) => {
-    const node = h("button", { type: "button", class: `mlx-button ${kind}`, "aria-label": name }, label);
+    const node = h(
+      "button",
+      { type: "button", class: `mlx-button ${kind}`, "aria-label": name },
+      label,
+    );
     node.addEventListener("click", async () => {
       if (node.getAttribute("aria-disabled") === "true") return;
       node.setAttribute("aria-disabled", "true");
@@ -252,7 +279,8 @@ function panel({ model, el }, title, build) {
   // What is pressed here is for the panel, not for the notebook's shortcuts. Lumino looks for this
   // word on the very element that has the focus, and in Notebook 7 on the event's way down.
   const claim = (event) => {
-    if (root.contains(event.target)) event.target.toggleAttribute("data-lm-suppress-shortcuts", !isForPage(event));
+    if (root.contains(event.target))
+      event.target.toggleAttribute("data-lm-suppress-shortcuts", !isForPage(event));
   };
   window.addEventListener("keydown", claim, true);
   const draw = () => {
@@ -307,7 +335,17 @@ function seconds(value) {
 /** A bar with its figures as text; amber above 70 %, red above 90 %, and says so in words. */
 function meter(label, { warn = true } = {}) {
   const fill = h("span", { class: "mlx-fill" });
-  const bar = h("span", { class: "mlx-bar", role: "meter", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100 }, fill);
+  const bar = h(
+    "span",
+    {
+      class: "mlx-bar",
+      role: "meter",
+      "aria-label": label,
+      "aria-valuemin": 0,
+      "aria-valuemax": 100,
+    },
+    fill,
+  );
   const text = h("span", { class: "mlx-meter-text" });
   const el = h("div", { class: "mlx-meter" }, bar, text);
   return {

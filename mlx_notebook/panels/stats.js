@@ -1,4 +1,3 @@
-
 // --- activity -----------------------------------------------------------------------------------
 
 const SPAN = 120;
@@ -15,7 +14,9 @@ function chart(title, column, told) {
   return {
     el: h("figure", { class: "mlx-chart" }, svg, h("figcaption", {}, h("b", {}, title), text)),
     draw(history) {
-      const times = Object.keys(history).map(Number).sort((a, b) => a - b);
+      const times = Object.keys(history)
+        .map(Number)
+        .sort((a, b) => a - b);
       const values = times.map((time) => history[time][column]);
       const end = times.at(-1) ?? 0;
       const top = Math.max(...values, 1e-9);
@@ -33,7 +34,12 @@ function chart(title, column, told) {
   };
 }
 
-const PHASES = { queued: "queued", loading: "loading the model", prefill: "processing the prompt", decode: "generating" };
+const PHASES = {
+  queued: "queued",
+  loading: "loading the model",
+  prefill: "processing the prompt",
+  decode: "generating",
+};
 
 const rate = (value, isShort) => number(value) + (isShort ? "" : " tokens/s");
 
@@ -55,19 +61,34 @@ function buildStats({ root, button, ask, tell }) {
   const memory = h("p");
   const totals = h("p");
   root.append(
-    h("div", { class: "mlx-tiles" },
-      tile("decode", "Generation"), tile("prefill", "Prompt processing"),
-      tile("first", "Time to first token"), tile("active", "Running / queued"),
-      tile("cache", "Prompt cache hits"), tile("engine", "Engine")),
-    h("h3", {}, "Largest context in use"), context.el,
+    h(
+      "div",
+      { class: "mlx-tiles" },
+      tile("decode", "Generation"),
+      tile("prefill", "Prompt processing"),
+      tile("first", "Time to first token"),
+      tile("active", "Running / queued"),
+      tile("cache", "Prompt cache hits"),
+      tile("engine", "Engine"),
+    ),
+    h("h3", {}, "Largest context in use"),
+    context.el,
     h("h3", {}, "Last two minutes"),
     h("div", { class: "mlx-charts" }, ...charts.map((one) => one.el)),
-    h("h3", {}, "Running requests"), none, requests,
-    h("h3", {}, "Memory"), memory,
-    h("h3", {}, "Since the server started"), totals,
+    h("h3", {}, "Running requests"),
+    none,
+    requests,
+    h("h3", {}, "Memory"),
+    memory,
+    h("h3", {}, "Since the server started"),
+    totals,
   );
   let last = {};
-  const held = steady(requests, (request) => request.id, () => draw());
+  const held = steady(
+    requests,
+    (request) => request.id,
+    () => draw(),
+  );
   const draw = (state = last) => {
     last = state;
     const { rates, queue, totals: all, memory: used, engine, context: filled } = state;
@@ -76,43 +97,69 @@ function buildStats({ root, button, ask, tell }) {
     say(tiles.prefill, rates ? `${number(rates.prefill)} tokens/s` : "–");
     say(tiles.first, seconds(state.first_token));
     say(tiles.active, queue ? `${running.length - queue.waiting} / ${queue.waiting}` : "–");
-    say(tiles.cache, all?.prompt_tokens ? `${number((100 * all.cached_tokens) / all.prompt_tokens)} %` : "–");
+    say(
+      tiles.cache,
+      all?.prompt_tokens ? `${number((100 * all.cached_tokens) / all.prompt_tokens)} %` : "–",
+    );
     say(tiles.engine, engine ? (engine.state === "stopped" ? "not started" : engine.state) : "–");
     if (filled)
-      context.set(filled.used / filled.limit,
-        `${filled.running ? "" : "last request: "}${number(filled.used)} of ${number(filled.limit)} tokens`);
+      context.set(
+        filled.used / filled.limit,
+        `${filled.running ? "" : "last request: "}${number(filled.used)} of ${number(filled.limit)} tokens`,
+      );
     else context.set(0, "no request yet");
     for (const one of charts) one.draw(state.history ?? {});
-    say(memory, used
-      ? `Engine process: ${bytes(used.process)}. Device: ${bytes(used.active)} in use, ` +
-        `${bytes(used.cache)} cached, ${bytes(used.peak)} peak. Prompt cache: ${bytes(used.prefixes)}.`
-      : "");
-    say(totals, all
-      ? `${plural(all.requests, "request")}: ${number(all.finished)} finished, ${number(all.cancelled)} ` +
-        `cancelled, ${number(all.failed)} failed. ${plural(all.prompt_tokens, "prompt token")}, ` +
-        `${plural(all.generated_tokens, "generated token")}.`
-      : "");
+    say(
+      memory,
+      used
+        ? `Engine process: ${bytes(used.process)}. Device: ${bytes(used.active)} in use, ` +
+            `${bytes(used.cache)} cached, ${bytes(used.peak)} peak. Prompt cache: ${bytes(used.prefixes)}.`
+        : "",
+    );
+    say(
+      totals,
+      all
+        ? `${plural(all.requests, "request")}: ${number(all.finished)} finished, ${number(all.cancelled)} ` +
+            `cancelled, ${number(all.failed)} failed. ${plural(all.prompt_tokens, "prompt token")}, ` +
+            `${plural(all.generated_tokens, "generated token")}.`
+        : "",
+    );
     const listed = held(running);
     none.hidden = listed.length > 0;
-    keep(requests, listed, (request) => request.id,
+    keep(
+      requests,
+      listed,
+      (request) => request.id,
       (request) => {
         const name = h("span", { class: "mlx-name" }, request.model);
         const text = h("span", { class: "mlx-grow" });
         const fill = meter(`Context of ${request.id}`);
-        const cancel = button("Cancel", async () => {
-          await ask("cancel", { id: request.id });
-          tell("Request cancelled.");
-        }, { name: `Cancel the request of ${request.model}, ${request.id}` });
-        return { el: h("li", {}, h("div", { class: "mlx-row" }, name, text, cancel), fill.el), text, fill, cancel };
+        const cancel = button(
+          "Cancel",
+          async () => {
+            await ask("cancel", { id: request.id });
+            tell("Request cancelled.");
+          },
+          { name: `Cancel the request of ${request.model}, ${request.id}` },
+        );
+        return {
+          el: h("li", {}, h("div", { class: "mlx-row" }, name, text, cancel), fill.el),
+          text,
+          fill,
+          cancel,
+        };
       },
       (row, request) => {
         const used = request.prompt_tokens + request.generated_tokens;
         row.cancel.disabled = Boolean(request.gone);
         const speed = `${plural(request.generated_tokens, "token")}, ${number(request.tokens_per_second)} tokens/s`;
         say(row.text, request.gone ? "ended" : `${PHASES[request.phase]}, ${speed}`);
-        row.fill.set(request.limit ? used / request.limit : 0,
-          request.limit ? `${number(used)} of ${number(request.limit)} tokens` : "waiting");
-      });
+        row.fill.set(
+          request.limit ? used / request.limit : 0,
+          request.limit ? `${number(used)} of ${number(request.limit)} tokens` : "waiting",
+        );
+      },
+    );
   };
   return draw;
 }

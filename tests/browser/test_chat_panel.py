@@ -332,13 +332,17 @@ def test_a_message_is_edited_an_answer_regenerated_and_settings_are_used(browser
 
 def test_a_message_that_waits_for_a_busy_kernel_stays_visible(browser, lab):
     code = "import mlx_notebook\nmlx_notebook.chat_panel(model='tiny-chat', max_tokens=5)"
-    wait = "import pathlib, time\nwhile not pathlib.Path('go-on').exists():\n    time.sleep(0.05)"
+    wait = """import pathlib, time
+pathlib.Path('waiting').touch()
+while not pathlib.Path('go-on').exists():
+    time.sleep(0.05)"""
     lab.notebook("busy.ipynb", code, wait)
     page = browser.open("busy.ipynb")
     run_cell(page, 0)
     chat = panel(page, "Chat")
     message = chat.get_by_role("textbox", name="Message")
     run_cell(page, 1, wait=False)
+    wait_for((lab.home / "waiting").exists)
     message.fill("Are you there?")
     message.press("Enter")
     late = chat.get_by_text("The kernel is busy; this will be sent when the cell finishes.")

@@ -15,7 +15,7 @@ import zmq.asyncio
 from benchmarks.contenders import ROOT, Contender, Setting
 from benchmarks.load import Sample
 from benchmarks.processes import Service, environment
-from mlx_notebook.messages import (
+from mlx_notebook.protocol import (
     ChatPrompt,
     Done,
     EngineConfig,

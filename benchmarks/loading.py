@@ -22,7 +22,7 @@ import zmq
 from benchmarks.contenders import ROOT
 from benchmarks.model import make_random
 from benchmarks.processes import environment, find_blas
-from mlx_notebook import messages as m
+from mlx_notebook import protocol
 
 _PROMPT = "Tell me how the sea, the land and the sky came to be. " * 12
 _BOUND = 1.15
@@ -90,7 +90,7 @@ class Engine:
         self.context = zmq.Context()
         self.socket = self.context.socket(zmq.PAIR)
         self.socket.bind(address)
-        config = msgspec.json.encode(m.EngineConfig(max_resident=1, idle_unload_minutes=0.0))
+        config = msgspec.json.encode(protocol.EngineConfig(max_resident=1, idle_unload_minutes=0.0))
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "mlx_notebook.engine"),
@@ -101,14 +101,14 @@ class Engine:
             env=environment(blas),
             cwd=ROOT,
         )
-        self.decoder = msgspec.msgpack.Decoder(m.Frame)
+        self.decoder = msgspec.msgpack.Decoder(protocol.Frame)
         self.count = 0
-        self._until(m.Ready)
+        self._until(protocol.Ready)
 
-    def _until(self, kind: type[m.Event]) -> m.Event:
+    def _until(self, kind: type[protocol.Event]) -> protocol.Event:
         while True:
             for event in self.decoder.decode(self.socket.recv()).events:
-                if isinstance(event, m.Failed):
+                if isinstance(event, protocol.Failed):
                     raise RuntimeError(event.message)
                 if isinstance(event, kind):
                     return event
@@ -116,22 +116,22 @@ class Engine:
     def first_token(self, model: Path) -> float:
         """Return the seconds from sending a request to the end of its one token."""
         self.count += 1
-        prompt = m.ChatPrompt(messages=[{"role": "user", "content": _PROMPT}])
+        prompt = protocol.ChatPrompt(messages=[{"role": "user", "content": _PROMPT}])
         began = time.perf_counter()
-        command = m.Generate(
+        command = protocol.Generate(
             id=f"r{self.count}",
             model=model.name,
             path=str(model),
             prompt=prompt,
-            sampling=m.Sampling(temperature=0.0, max_tokens=1),
+            sampling=protocol.Sampling(temperature=0.0, max_tokens=1),
         )
         self.socket.send(msgspec.msgpack.encode(command))
-        self._until(m.Done)
+        self._until(protocol.Done)
         return time.perf_counter() - began
 
     def stop(self) -> None:
         """End it."""
-        self.socket.send(msgspec.msgpack.encode(m.Shutdown()))
+        self.socket.send(msgspec.msgpack.encode(protocol.Shutdown()))
         self.process.wait(30)
         self.context.destroy(0)
 

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.contenders import ROOT
 from benchmarks.load import make_prompts
 from benchmarks.serving import prepare_model
-from mlx_notebook.messages import ChatPrompt, Done, Generate, Load, Loaded, Sampling
+from mlx_notebook.protocol import ChatPrompt, Done, Generate, Load, Loaded, Sampling
 from tests.engine.process import EngineProcess, running
 
 

@@ -19,7 +19,7 @@ from mlx_notebook.engine.blas import preload, without_compiler
 from mlx_notebook.engine.descriptors import kept_limit, raise_limit
 from mlx_notebook.engine.mlx_library import installed, problem
 from mlx_notebook.engine.work import Activity, Watch
-from mlx_notebook.messages import Command, EngineConfig, Event, Frame, Ready, Shutdown
+from mlx_notebook.protocol import Command, EngineConfig, Event, Frame, Ready, Shutdown
 
 log = logging.getLogger("mlx_notebook.engine")
 

@@ -13,7 +13,7 @@ from mlx_notebook.engine.language import Plan
 from mlx_notebook.engine.prompts import Prepared
 from mlx_notebook.engine.sampling import Row
 from mlx_notebook.engine.vocabulary import Vocabulary
-from mlx_notebook.messages import Generate, Prompt
+from mlx_notebook.protocol import Generate, Prompt
 
 Done = int | None
 """What loading yields: the bytes of weights in memory; None before the files are checked."""

@@ -9,9 +9,9 @@ import mlx.core as mx
 from mlx_notebook.engine.errors import InsufficientMemory
 from mlx_notebook.engine.memory import device_memory
 from mlx_notebook.engine.slots import Slot
-from mlx_notebook.footprint import Footprint
-from mlx_notebook.machine import models_share
-from mlx_notebook.messages import EngineConfig
+from mlx_notebook.model_files.footprint import Footprint
+from mlx_notebook.model_files.machine_memory import models_share
+from mlx_notebook.protocol import EngineConfig
 
 # Kept prompts may take this part of the device's memory, beside the models.
 _PREFIXES_SHARE = 10

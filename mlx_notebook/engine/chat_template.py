@@ -7,7 +7,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 from mlx_notebook.engine import sandbox
 from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
 from mlx_notebook.engine.templates import Render
-from mlx_notebook.messages import RESERVED_KWARGS
+from mlx_notebook.protocol import RESERVED_KWARGS
 
 _MOST = 2**20
 

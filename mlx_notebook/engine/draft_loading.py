@@ -14,7 +14,7 @@ from mlx_notebook.engine.drafts import Drafter, DraftModel, PromptLookup
 from mlx_notebook.engine.errors import LoadFailed, reason
 from mlx_notebook.engine.speculation import Speculation
 from mlx_notebook.engine.tokenizer_file import check_growth
-from mlx_notebook.messages import ModelOptions
+from mlx_notebook.protocol import ModelOptions
 
 
 def load_speculation(

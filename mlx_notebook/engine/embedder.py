@@ -19,7 +19,6 @@ from mlx_vlm.embedding_loader import load_embedding_model
 from mlx_vlm.models.cache import make_prompt_cache
 from mlx_vlm.models.pooling import pool_by_config
 
-from mlx_notebook.embedding_files import longest_input
 from mlx_notebook.engine import text
 from mlx_notebook.engine.adapters import Base
 from mlx_notebook.engine.backend import Done, Progress, Token, Vectors
@@ -30,7 +29,8 @@ from mlx_notebook.engine.language import Plan
 from mlx_notebook.engine.prompts import Prepared, feed
 from mlx_notebook.engine.sampling import Row
 from mlx_notebook.engine.vocabulary import Vocabulary
-from mlx_notebook.messages import Generate, ModelOptions, Prompt, TextPrompt
+from mlx_notebook.model_files.embedding_files import longest_input
+from mlx_notebook.protocol import Generate, ModelOptions, Prompt, TextPrompt
 
 log = logging.getLogger(__name__)
 

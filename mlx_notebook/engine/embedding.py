@@ -10,7 +10,7 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from mlx_notebook.engine.backend import Backend, Vectors
 from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
-from mlx_notebook.messages import Embed, Embedded
+from mlx_notebook.protocol import Embed, Embedded
 
 
 class Embedding:

@@ -12,7 +12,7 @@ EngineError            carries a code of the protocol, a sentence, and the param
 └── InsufficientMemory the model does not fit into the memory for models
 """
 
-from mlx_notebook.messages import ErrorCode, Failed
+from mlx_notebook.protocol import ErrorCode, Failed
 
 
 class EngineError(Exception):

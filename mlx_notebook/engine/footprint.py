@@ -5,10 +5,10 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_notebook.embedding_files import embeds
 from mlx_notebook.engine.adapters import replaces_base
 from mlx_notebook.engine.errors import LoadFailed, reason
-from mlx_notebook.footprint import (
+from mlx_notebook.model_files.embedding_files import embeds
+from mlx_notebook.model_files.footprint import (
     Footprint,
     Kept,
     Weights,
@@ -18,8 +18,8 @@ from mlx_notebook.footprint import (
     read_arrays,
     weight_files,
 )
-from mlx_notebook.messages import ModelOptions
-from mlx_notebook.model_folder import check, read_json
+from mlx_notebook.model_files.model_folder import check, read_json
+from mlx_notebook.protocol import ModelOptions
 
 
 def footprint(name: str, path: Path, options: ModelOptions) -> Footprint:

@@ -27,7 +27,7 @@ from mlx_notebook.engine.parsers.harmony_reader import HarmonyReader
 from mlx_notebook.engine.parsers.reader import Reader, TextReader
 from mlx_notebook.engine.parsers.tools import Tools
 from mlx_notebook.engine.reasoning import Budget, Reasoning, infer, token_ids
-from mlx_notebook.messages import ChatPrompt, Generate, Prompt, ToolChoice
+from mlx_notebook.protocol import ChatPrompt, Generate, Prompt, ToolChoice
 
 log = logging.getLogger(__name__)
 

@@ -7,16 +7,16 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
-from mlx_notebook import architectures
-from mlx_notebook.embedding_files import embeds
 from mlx_notebook.engine import text
 from mlx_notebook.engine.backend import Backend, Done
 from mlx_notebook.engine.errors import LoadFailed, reason
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.text import wait
-from mlx_notebook.footprint import read_arrays
-from mlx_notebook.messages import EngineConfig, ModelOptions
-from mlx_notebook.model_folder import check
+from mlx_notebook.model_files import architectures
+from mlx_notebook.model_files.embedding_files import embeds
+from mlx_notebook.model_files.footprint import read_arrays
+from mlx_notebook.model_files.model_folder import check
+from mlx_notebook.protocol import EngineConfig, ModelOptions
 
 _CODE = ("model_file", "auto_map")
 """Keys by which a model's configuration has Python files of its folder run."""

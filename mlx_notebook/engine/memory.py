@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 import mlx.core as mx
 
-from mlx_notebook.machine import main_memory
+from mlx_notebook.model_files.machine_memory import main_memory
 
 
 def device_memory() -> int:

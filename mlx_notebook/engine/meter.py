@@ -6,7 +6,7 @@ from collections import deque
 import mlx.core as mx
 import psutil
 
-from mlx_notebook.messages import Memory, Totals
+from mlx_notebook.protocol import Memory, Totals
 
 _WINDOW = 1.0
 

@@ -9,7 +9,7 @@ from tokenizers.decoders import DecodeStream
 
 from mlx_notebook.engine.parsers import events as parsed
 from mlx_notebook.engine.parsers.reader import TextReader
-from mlx_notebook.messages import (
+from mlx_notebook.protocol import (
     Event,
     Problem,
     Reasoning,

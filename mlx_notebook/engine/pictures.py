@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from mlx_notebook.engine.errors import InvalidImage
-from mlx_notebook.messages import Picture
+from mlx_notebook.protocol import Picture
 
 MAX_PIXELS = 64 * 2**20
 """Most pixels of one picture: 64 Mi, as a camera of 60 megapixels takes them."""

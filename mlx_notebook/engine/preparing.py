@@ -22,7 +22,7 @@ from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.prefix_store import Arrays
 from mlx_notebook.engine.prompts import Prepared, allowed_tokens, shortened, tokenized
 from mlx_notebook.engine.scoring import check_scored
-from mlx_notebook.messages import (
+from mlx_notebook.protocol import (
     ChatPrompt,
     Embed,
     EngineConfig,

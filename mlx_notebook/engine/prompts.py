@@ -11,7 +11,7 @@ from mlx_notebook.engine.chat_template import apply_template
 from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
 from mlx_notebook.engine.language import Language
 from mlx_notebook.engine.sights import Sight
-from mlx_notebook.messages import Prompt, TextPrompt, Tokenize, Tokenized
+from mlx_notebook.protocol import Prompt, TextPrompt, Tokenize, Tokenized
 
 if TYPE_CHECKING:
     from mlx_notebook.engine.backend import Backend

@@ -7,7 +7,7 @@ from mlx_notebook.engine.constraints import Constraint
 from mlx_notebook.engine.language import Plan
 from mlx_notebook.engine.output import OutputStream
 from mlx_notebook.engine.prompts import Prepared
-from mlx_notebook.messages import (
+from mlx_notebook.protocol import (
     Done,
     Event,
     Finished,

@@ -25,8 +25,8 @@ from mlx_notebook.engine.memory import return_freed_memory
 from mlx_notebook.engine.prefix_cache import PrefixCache
 from mlx_notebook.engine.slots import Slot
 from mlx_notebook.engine.waiting import Queue, Source, Waiting
-from mlx_notebook.footprint import Footprint
-from mlx_notebook.messages import EngineConfig, LoadProgress
+from mlx_notebook.model_files.footprint import Footprint
+from mlx_notebook.protocol import EngineConfig, LoadProgress
 
 log = logging.getLogger(__name__)
 

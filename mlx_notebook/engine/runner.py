@@ -7,7 +7,7 @@ from mlx_notebook.engine.errors import EngineError
 from mlx_notebook.engine.output import OutputStream
 from mlx_notebook.engine.request import Request, Sequence
 from mlx_notebook.engine.sampling import Row, make_row
-from mlx_notebook.messages import (
+from mlx_notebook.protocol import (
     Event,
     FinishReason,
     Prefill,

@@ -17,8 +17,8 @@ import numpy as np
 from mlx_notebook.engine.constraints import Constraint
 from mlx_notebook.engine.grammar.mask import apply, words
 from mlx_notebook.engine.penalties import adjust
-from mlx_notebook.generation_config import in_force
-from mlx_notebook.messages import Sampling
+from mlx_notebook.model_files.generation_config import in_force
+from mlx_notebook.protocol import Sampling
 
 _GOLDEN = 0x9E3779B9
 _MASK32 = 0xFFFFFFFF

@@ -39,7 +39,7 @@ from mlx_notebook.engine.sandbox_process import (
     TryGrammar,
 )
 from mlx_notebook.engine.templates import Render
-from mlx_notebook.messages import Picture
+from mlx_notebook.protocol import Picture
 
 log = logging.getLogger(__name__)
 

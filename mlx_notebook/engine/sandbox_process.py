@@ -16,7 +16,7 @@ import msgspec
 from mlx_notebook.engine.errors import EngineError
 from mlx_notebook.engine.pictures import decode
 from mlx_notebook.engine.templates import Render, TooLong, render
-from mlx_notebook.messages import Picture
+from mlx_notebook.protocol import Picture
 
 
 class DecodeImage(msgspec.Struct, frozen=True, tag="decode"):

@@ -33,7 +33,7 @@ from mlx_notebook.engine.slots import Slot
 from mlx_notebook.engine.turns import Turns
 from mlx_notebook.engine.waiting import Source, Waiting
 from mlx_notebook.engine.work import Activity
-from mlx_notebook.messages import (
+from mlx_notebook.protocol import (
     Cancel,
     Command,
     Embed,

@@ -8,7 +8,7 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx_notebook.engine.backend import Backend
 from mlx_notebook.engine.errors import InvalidRequest
 from mlx_notebook.engine.prompts import Prepared
-from mlx_notebook.messages import Event, PromptLogprobs, TokenLogprob
+from mlx_notebook.protocol import Event, PromptLogprobs, TokenLogprob
 
 _CHUNK = 256
 _MOST_SCORED = 2**18

@@ -9,8 +9,8 @@ from mlx_notebook.engine.runner import Runner
 from mlx_notebook.engine.scoring import Scoring
 from mlx_notebook.engine.text import TextBackend
 from mlx_notebook.engine.waiting import Source
-from mlx_notebook.footprint import Footprint
-from mlx_notebook.messages import Resident
+from mlx_notebook.model_files.footprint import Footprint
+from mlx_notebook.protocol import Resident
 
 # A step's work may be waited for in the next ones.
 _FIRST_STEPS = 3

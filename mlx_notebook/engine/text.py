@@ -41,9 +41,9 @@ from mlx_notebook.engine.sampling import Row
 from mlx_notebook.engine.sights import Sights
 from mlx_notebook.engine.tokenizer_file import check_growth
 from mlx_notebook.engine.vocabulary import Vocabulary
-from mlx_notebook.footprint import context_window
-from mlx_notebook.generation_config import read_choices
-from mlx_notebook.messages import ChatPrompt, EngineConfig, Generate, ModelOptions, Prompt
+from mlx_notebook.model_files.footprint import context_window
+from mlx_notebook.model_files.generation_config import read_choices
+from mlx_notebook.protocol import ChatPrompt, EngineConfig, Generate, ModelOptions, Prompt
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from mlx_notebook.engine.prompts import Prepared, prepare
 from mlx_notebook.engine.sandbox import decode
 from mlx_notebook.engine.sights import Seen, Sight
 from mlx_notebook.engine.tool_prompt import ordered
-from mlx_notebook.messages import ChatPrompt, Picture
+from mlx_notebook.protocol import ChatPrompt, Picture
 
 _LAST = 2**31 - 1
 _MARKS = ("<image>", "<start_of_image>", "<|image|>", "<|image_pad|>", "[IMG]")

@@ -33,8 +33,8 @@ from mlx_notebook.engine.sights import Sights, View
 from mlx_notebook.engine.tokenizer_file import check_growth
 from mlx_notebook.engine.trial import rows_keep_apart
 from mlx_notebook.engine.viewer import Viewer
-from mlx_notebook.generation_config import read_choices
-from mlx_notebook.messages import ChatPrompt, EngineConfig, ModelOptions, Picture, Prompt
+from mlx_notebook.model_files.generation_config import read_choices
+from mlx_notebook.protocol import ChatPrompt, EngineConfig, ModelOptions, Picture, Prompt
 
 log = logging.getLogger(__name__)
 

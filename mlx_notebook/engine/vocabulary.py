@@ -3,7 +3,7 @@
 from functools import lru_cache
 from typing import Any
 
-from mlx_notebook.messages import TokenLogprob
+from mlx_notebook.protocol import TokenLogprob
 
 
 @lru_cache(maxsize=1)

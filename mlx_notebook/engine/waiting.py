@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mlx_notebook.footprint import Footprint
-from mlx_notebook.messages import Embed, Generate, Load, ModelOptions, Tokenize
+from mlx_notebook.model_files.footprint import Footprint
+from mlx_notebook.protocol import Embed, Generate, Load, ModelOptions, Tokenize
 
 Job = Generate | Tokenize | Embed | Load
 

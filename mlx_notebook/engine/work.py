@@ -2,7 +2,7 @@
 
 import time
 
-from mlx_notebook.messages import Work, Working
+from mlx_notebook.protocol import Work, Working
 
 
 class Activity:

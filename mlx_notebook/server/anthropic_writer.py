@@ -7,7 +7,7 @@ import jiter
 import msgspec
 from msgspec import UNSET
 
-from mlx_notebook import messages as words
+from mlx_notebook import protocol
 from mlx_notebook.server.streams import KeepAlive
 from mlx_notebook.server.wire.anthropic_message import (
     ContentBlock,
@@ -63,41 +63,41 @@ class MessageWriter:
         self._block: ContentBlock | None = None
         self._pieces: list[str] = []
         self._blank = ""
-        self._finished: words.Finished | None = None
+        self._finished: protocol.Finished | None = None
 
-    def take(self, event: words.Event | KeepAlive) -> Events:
+    def take(self, event: protocol.Event | KeepAlive) -> Events:
         """Take one of the engine's events in and yield what is to be told of it, in order."""
         match event:
-            case words.Prefill() if not self._begun:
+            case protocol.Prefill() if not self._begun:
                 usage = self.answer.usage
                 usage.input_tokens = event.total - event.cached
                 usage.cache_read_input_tokens = event.cached
                 yield from self._begin()
-            case words.Text(text=text) if text:
+            case protocol.Text(text=text) if text:
                 yield from self._text(text)
-            case words.Reasoning(text=text) if text:
+            case protocol.Reasoning(text=text) if text:
                 yield from self._thought(text)
-            case words.ToolCallStart():
+            case protocol.ToolCallStart():
                 # Anthropic's clients expect their own prefix.
                 id = "toolu_" + event.call_id.removeprefix("call_")
                 yield from self._open(ToolUseBlock(id, event.name, {}))
-            case words.ToolCallDelta(arguments=arguments) if arguments:
+            case protocol.ToolCallDelta(arguments=arguments) if arguments:
                 self._pieces.append(arguments)
                 yield self._delta(InputJsonDelta(arguments))
-            case words.PromptTokens(ids=ids):
+            case protocol.PromptTokens(ids=ids):
                 self.answer.prompt_token_ids, self.answer.token_ids = ids, []
-            case words.TokenIds(ids=ids) if self.answer.token_ids is not UNSET:
+            case protocol.TokenIds(ids=ids) if self.answer.token_ids is not UNSET:
                 self.answer.token_ids += ids
-            case words.PromptLogprobs():
+            case protocol.PromptLogprobs():
                 self.answer.prompt_logprobs = prompt_tokens(event, self._alternatives)
-            case words.Finished():
+            case protocol.Finished():
                 self._finished = event
                 yield from self._begin()
                 if not self.answer.content and self._blank:
                     # An answer of blanks only is still an answer.
                     yield from self._open_text(self._blank)
                 yield from self._close()
-            case words.Done():
+            case protocol.Done():
                 yield from self._end(event.usage)
             case KeepAlive():
                 yield Ping()
@@ -153,7 +153,7 @@ class MessageWriter:
         yield ContentBlockStop(self._index)
         self._block, self._pieces = None, []
 
-    def _end(self, usage: words.Usage) -> Events:
+    def _end(self, usage: protocol.Usage) -> Events:
         answer = self.answer
         answer.usage = MessageUsage.of(usage)
         answer.stop_reason = self._stop_reason(usage)
@@ -163,15 +163,15 @@ class MessageWriter:
         yield MessageDelta(delta, answer.usage, answer.token_ids)
         yield MessageStop()
 
-    def _stop_reason(self, usage: words.Usage) -> StopReason:
+    def _stop_reason(self, usage: protocol.Usage) -> StopReason:
         match self._finished:
-            case words.Finished(reason="tool_calls"):
+            case protocol.Finished(reason="tool_calls"):
                 return "tool_use"
-            case words.Finished(reason="length") if usage.completion < self._max_tokens:
+            case protocol.Finished(reason="length") if usage.completion < self._max_tokens:
                 return "model_context_window_exceeded"
-            case words.Finished(reason="length"):
+            case protocol.Finished(reason="length"):
                 return "max_tokens"
-            case words.Finished(stop=str()):
+            case protocol.Finished(stop=str()):
                 return "stop_sequence"
         return "end_turn"
 

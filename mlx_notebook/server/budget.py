@@ -4,7 +4,7 @@ import os
 import sys
 from functools import cache
 
-from mlx_notebook.machine import main_memory, models_share
+from mlx_notebook.model_files.machine_memory import main_memory, models_share
 
 # Metal recommends two thirds of a Mac's memory to three quarters; the engine knows it exactly.
 _METAL_SHARE = 0.7

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import msgspec
 
-from mlx_notebook.footprint import Weights, read_arrays
-from mlx_notebook.messages import ModelOptions
-from mlx_notebook.server import curated, model_files
+from mlx_notebook.model_files import model_facts
+from mlx_notebook.model_files.footprint import Weights, read_arrays
+from mlx_notebook.model_files.model_facts import Facts
+from mlx_notebook.protocol import ModelOptions
+from mlx_notebook.server import curated
 from mlx_notebook.server.catalog_entry import Entry
 from mlx_notebook.server.errors import ApiError, NotFound, Unavailable, model_not_found
-from mlx_notebook.server.model_files import Facts
 from mlx_notebook.server.places import Place, adapters, places
 from mlx_notebook.server.settings import Settings
 from mlx_notebook.server.wire.models import ModelSource
@@ -297,7 +298,7 @@ class Catalog:
             ValueError: Its file is not whole, or there is nothing in it.
             OSError: It cannot be read.
         """
-        mark = model_files.stamp(folder)
+        mark = model_facts.stamp(folder)
         known = self._adapters.get(folder)
         if known is None or known[0] != mark:
             weights = Weights.of(read_arrays([folder / "adapters.safetensors"]))
@@ -321,7 +322,7 @@ class Catalog:
 
     def _entry(self, place: Place) -> Entry | None:
         """Return the model at a place, if one is there; one that cannot be read says why."""
-        facts = model_files.unusable(place.fault) if place.fault else self._facts(place)
+        facts = model_facts.unusable(place.fault) if place.fault else self._facts(place)
         if facts is None:
             return None
         if facts.error and (place.path, facts.error) not in self._complained:
@@ -332,13 +333,13 @@ class Catalog:
 
     def _facts(self, place: Place) -> Facts | None:
         try:
-            mark = model_files.stamp(place.path), place.expected
+            mark = model_facts.stamp(place.path), place.expected
             known = self._read.get(place.path)
             if known is None or known[0] != mark:
-                facts = model_files.read(place.path, place.name, self._log, expected=place.expected)
+                facts = model_facts.read(place.path, place.name, self._log, expected=place.expected)
                 known = self._read[place.path] = mark, facts
         except OSError as error:
-            return model_files.unusable(model_files.sentence(error))
+            return model_facts.unusable(model_facts.sentence(error))
         return known[1]
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mlx_notebook.footprint import Footprint, Weights, foreseen
-from mlx_notebook.messages import ModelOptions, Resident
-from mlx_notebook.server.model_files import Facts
+from mlx_notebook.model_files.footprint import Footprint, Weights, foreseen
+from mlx_notebook.model_files.model_facts import Facts
+from mlx_notebook.protocol import ModelOptions, Resident
 from mlx_notebook.server.settings import NONE, ModelSettings
 from mlx_notebook.server.wire.models import ModelSource
 

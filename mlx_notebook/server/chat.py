@@ -4,7 +4,7 @@ import msgspec
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook import messages as words
+from mlx_notebook import protocol
 from mlx_notebook.server.completion_store import PREFIX
 from mlx_notebook.server.errors import ApiError, Unavailable
 from mlx_notebook.server.generation import local_options, new_id, now
@@ -114,29 +114,29 @@ class ChunkWriter:
     ) -> None:
         self._encoder = encoder
         self._include_usage = include_usage
-        self._counted: words.Usage | None = words.Usage(0, 0, 0, 0) if continuous else None
+        self._counted: protocol.Usage | None = protocol.Usage(0, 0, 0, 0) if continuous else None
         self._prompt: list[int] | None = None
         self._ids: dict[int, list[int]] = {}
         self._to_open = n
         self._progress = ""
 
-    def encode(self, events: list[words.Event | KeepAlive]) -> bytes:
+    def encode(self, events: list[protocol.Event | KeepAlive]) -> bytes:
         """Return what to write for a batch of events, which may be nothing."""
         return b"".join([self._encode(event) for event in events])
 
-    def _encode(self, event: words.Event | KeepAlive) -> bytes:
+    def _encode(self, event: protocol.Event | KeepAlive) -> bytes:
         if self._counted is not None:
             self._counted = counted(self._counted, event)
         match event:
-            case words.Text(logprobs=list(tokens)):
+            case protocol.Text(logprobs=list(tokens)):
                 delta = wire.Delta(content=event.text)
                 return self._choice(event.row, delta, logprobs=wire.ChoiceLogprobs.of(tokens))
-            case words.Text(text=text):
+            case protocol.Text(text=text):
                 return self._text(event.row, text) if text else b""
-            case words.Reasoning(text=text):
+            case protocol.Reasoning(text=text):
                 delta = wire.Delta(reasoning_content=text, reasoning=text)
                 return self._choice(event.row, delta) if text else b""
-            case words.ToolCallStart():
+            case protocol.ToolCallStart():
                 call = wire.ToolCallDelta(
                     event.index,
                     wire.FunctionDelta(name=event.name),
@@ -144,24 +144,24 @@ class ChunkWriter:
                     type="function",
                 )
                 return self._choice(event.row, wire.Delta(tool_calls=[call]))
-            case words.ToolCallDelta():
+            case protocol.ToolCallDelta():
                 call = wire.ToolCallDelta(
                     event.index, wire.FunctionDelta(arguments=event.arguments)
                 )
                 return self._choice(event.row, wire.Delta(tool_calls=[call]))
-            case words.Finished():
+            case protocol.Finished():
                 return self._choice(event.row, wire.Delta(), event.reason)
-            case words.Done():
+            case protocol.Done():
                 usage = self._encoder.usage(event.usage) if self._include_usage else b""
                 return usage + b"data: [DONE]\n\n"
-            case words.PromptTokens(ids=ids):
+            case protocol.PromptTokens(ids=ids):
                 self._prompt = ids
-            case words.TokenIds(ids=ids):
+            case protocol.TokenIds(ids=ids):
                 # They travel with the next chunk of their row.
                 self._ids.setdefault(event.row, []).extend(ids)
-            case words.Loading():
+            case protocol.Loading():
                 self._progress = f" loading {event.seconds:.0f} s"
-            case words.Prefill():
+            case protocol.Prefill():
                 self._progress = f" prompt {event.done}/{event.total}"
             case KeepAlive():
                 return f": keep-alive{self._progress}\n\n".encode()
@@ -176,7 +176,7 @@ class ChunkWriter:
         self,
         row: int,
         delta: wire.Delta,
-        reason: words.FinishReason | None = None,
+        reason: protocol.FinishReason | None = None,
         logprobs: wire.ChoiceLogprobs | None = None,
     ) -> bytes:
         choice = wire.ChunkChoice(row, delta, logprobs, reason)
@@ -199,14 +199,14 @@ class ChunkWriter:
         )
 
 
-def counted(usage: words.Usage, event: words.Event | KeepAlive) -> words.Usage:
+def counted(usage: protocol.Usage, event: protocol.Event | KeepAlive) -> protocol.Usage:
     """Return the token counts so far, after another event."""
     match event:
-        case words.Prefill():
+        case protocol.Prefill():
             return msgspec.structs.replace(usage, prompt=event.total, cached=event.cached)
-        case words.Text():
+        case protocol.Text():
             return msgspec.structs.replace(usage, completion=usage.completion + event.tokens)
-        case words.Reasoning(tokens=tokens):
+        case protocol.Reasoning(tokens=tokens):
             return msgspec.structs.replace(
                 usage, completion=usage.completion + tokens, reasoning=usage.reasoning + tokens
             )
@@ -231,38 +231,38 @@ class Draft:
         self._rows = [_Row() for _ in range(request.n or 1)]
         self._with_logprobs = bool(request.logprobs)
         self._alternatives = request.prompt_logprobs or 0
-        self._usage = words.Usage(0, 0, 0, 0)
+        self._usage = protocol.Usage(0, 0, 0, 0)
         self._prompt: list[int] | None = None
-        self._scored: words.PromptLogprobs | None = None
+        self._scored: protocol.PromptLogprobs | None = None
         self.ended = False
 
     def encoder(self, include_usage: bool) -> wire.ChunkEncoder:
         """Return what encodes it in chunks."""
         return wire.ChunkEncoder(*self._head, self._fingerprint, include_usage)
 
-    def take(self, events: list[words.Event | KeepAlive]) -> None:
+    def take(self, events: list[protocol.Event | KeepAlive]) -> None:
         """Take events in."""
         rows = self._rows
         for event in events:
             match event:
-                case words.Text():
+                case protocol.Text():
                     rows[event.row].content.append(event.text)
                     rows[event.row].logprobs.extend(event.logprobs or [])
-                case words.Reasoning():
+                case protocol.Reasoning():
                     rows[event.row].reasoning.append(event.text)
-                case words.ToolCallStart():
+                case protocol.ToolCallStart():
                     rows[event.row].calls.append((event.call_id, event.name, []))
-                case words.ToolCallDelta():
+                case protocol.ToolCallDelta():
                     rows[event.row].calls[event.index][2].append(event.arguments)
-                case words.TokenIds():
+                case protocol.TokenIds():
                     rows[event.row].ids.extend(event.ids)
-                case words.PromptTokens():
+                case protocol.PromptTokens():
                     self._prompt = event.ids
-                case words.PromptLogprobs():
+                case protocol.PromptLogprobs():
                     self._scored = event
-                case words.Finished():
+                case protocol.Finished():
                     rows[event.row].reason = event.reason
-                case words.Done():
+                case protocol.Done():
                     self._usage = event.usage
                     self.ended = True
 
@@ -290,11 +290,11 @@ class _Row:
 
     def __init__(self) -> None:
         self.content: list[str] = []
-        self.logprobs: list[words.TokenLogprob] = []
+        self.logprobs: list[protocol.TokenLogprob] = []
         self.reasoning: list[str] = []
         self.ids: list[int] = []
         self.calls: list[tuple[str, str, list[str]]] = []
-        self.reason: words.FinishReason = "stop"
+        self.reason: protocol.FinishReason = "stop"
 
     def choice(self, index: int, with_logprobs: bool) -> wire.Choice:
         message = wire.AnswerMessage(content="".join(self.content))

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from tornado import web
 from tornado.iostream import StreamClosedError
 
-from mlx_notebook import messages as words
+from mlx_notebook import protocol
 from mlx_notebook.server.chat import counted
 from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.generation import GenerationHandler, local_options, new_id, now
@@ -22,7 +22,7 @@ from mlx_notebook.server.wire.prompt_tokens import PromptTokens, prompt_tokens
 if TYPE_CHECKING:
     from mlx_notebook.server.app import MlxNotebookApp
 
-Events = list[words.Event | KeepAlive]
+Events = list[protocol.Event | KeepAlive]
 Take = Callable[[int, Events], Awaitable[None]]
 
 
@@ -49,7 +49,7 @@ class CompletionsHandler(GenerationHandler):
                     await self.command(
                         id if len(prompts) == 1 else f"{id}.{index}",
                         request.model,
-                        words.TextPrompt(text=prompt),
+                        protocol.TextPrompt(text=prompt),
                         request.sampling(),
                         request.n or 1,
                         output_format=request.output_format(),
@@ -70,7 +70,7 @@ class CompletionsHandler(GenerationHandler):
                 raise
 
     async def _echo(
-        self, request: wire.CompletionRequest, commands: list[words.Generate], answer: "Answer"
+        self, request: wire.CompletionRequest, commands: list[protocol.Generate], answer: "Answer"
     ) -> None:
         """Find out how the prompts read, if they are to be repeated."""
         for command in commands:
@@ -86,13 +86,13 @@ class CompletionsHandler(GenerationHandler):
             else:
                 answer.add_prompt("", "")
 
-    async def _run(self, commands: list[words.Generate], take: Take) -> None:
+    async def _run(self, commands: list[protocol.Generate], take: Take) -> None:
         """Run all of them, as many at once as the engine decodes together."""
         failure: ApiError | StreamClosedError | None = None
         at_once = max(1, self.extension.max_batch // commands[0].n)
         limiter = anyio.CapacityLimiter(at_once)
 
-        async def one(index: int, command: words.Generate) -> None:
+        async def one(index: int, command: protocol.Generate) -> None:
             nonlocal failure
             async with limiter:
                 try:
@@ -109,7 +109,7 @@ class CompletionsHandler(GenerationHandler):
         if failure is not None:
             raise failure
 
-    async def _stream(self, commands: list[words.Generate], answer: "Answer") -> None:
+    async def _stream(self, commands: list[protocol.Generate], answer: "Answer") -> None:
         self.open_stream()
         # Tornado loses a waiter when two tasks flush at the same time.
         lock = anyio.Lock()
@@ -138,14 +138,14 @@ class Answer:
         self._head = (id, now(), request.model or model)
         self._extension = extension
         self._n = request.n or 1
-        self._usage = words.Usage(0, 0, 0, 0)
+        self._usage = protocol.Usage(0, 0, 0, 0)
         self._logprobs = request.logprobs is not None
         options = request.stream_options
         self._include_usage = bool(options and options.include_usage)
         self._continuous = bool(options and options.continuous_usage_stats)
         self._echoed = request.logprobs if request.echo else None
         self._alternatives = request.prompt_logprobs
-        self._so_far: dict[int, words.Usage] = {}
+        self._so_far: dict[int, protocol.Usage] = {}
         self._prompts: list[tuple[str, str]] = []
         self._choices: list[_Choice] = []
 
@@ -190,43 +190,43 @@ class Answer:
         usage = self._chunk([], CompletionUsage.of(self._usage)) if self._include_usage else b""
         return usage + b"data: [DONE]\n\n"
 
-    def _take(self, prompt: int, event: words.Event | KeepAlive) -> "_Choice | None":
+    def _take(self, prompt: int, event: protocol.Event | KeepAlive) -> "_Choice | None":
         """Take in an event; return the choice that has news by it."""
         first = prompt * self._n
         match event:
-            case words.Text():
+            case protocol.Text():
                 choice = self._choices[first + event.row]
                 choice.add(event)
                 return choice
-            case words.Finished():
+            case protocol.Finished():
                 choice = self._choices[first + event.row]
                 choice.reason = event.reason
                 return choice
-            case words.PromptLogprobs():
+            case protocol.PromptLogprobs():
                 for choice in self._choices[first : first + self._n]:
                     if self._echoed is not None:
                         start = self._prompts[prompt][1]
                         choice.logprobs.add_prompt(start, event.tokens, self._echoed)
                     if self._alternatives is not None:
                         choice.scored = prompt_tokens(event, self._alternatives)
-            case words.PromptTokens():
+            case protocol.PromptTokens():
                 for choice in self._choices[first : first + self._n]:
                     choice.prompt_ids, choice.ids = event.ids, []
-            case words.TokenIds():
+            case protocol.TokenIds():
                 self._choices[first + event.row].ids += event.ids
-            case words.Done(usage=usage):
+            case protocol.Done(usage=usage):
                 total = zip(_counts(self._usage), _counts(usage), strict=True)
-                self._usage = words.Usage(*(a + b for a, b in total))
+                self._usage = protocol.Usage(*(a + b for a, b in total))
         return None
 
     @property
-    def _counted(self) -> words.Usage:
+    def _counted(self) -> protocol.Usage:
         """The token counts so far, over all prompts."""
         totals = (sum(column) for column in zip(*map(_counts, self._so_far.values()), strict=True))
-        return words.Usage(*totals)
+        return protocol.Usage(*totals)
 
-    def _count(self, prompt: int, event: words.Event) -> None:
-        usage = self._so_far.get(prompt, words.Usage(0, 0, 0, 0))
+    def _count(self, prompt: int, event: protocol.Event) -> None:
+        usage = self._so_far.get(prompt, protocol.Usage(0, 0, 0, 0))
         self._so_far[prompt] = counted(usage, event)
 
     def _chunk(self, choices: list[wire.TextChoice], usage: CompletionUsage | None) -> bytes:
@@ -245,13 +245,13 @@ class _Choice:
         self._text = [text]
         self._with_logprobs = with_logprobs
         self.logprobs = wire.LogprobList()
-        self.reason: words.FinishReason | None = None
+        self.reason: protocol.FinishReason | None = None
         self.prompt_ids: list[int] | None = None
         self.ids: list[int] = []
         self.scored: PromptTokens | UnsetType = UNSET
         self._with_ids = False
 
-    def add(self, event: words.Text) -> None:
+    def add(self, event: protocol.Text) -> None:
         self._text.append(event.text)
         self.logprobs.add(event.logprobs or [])
 
@@ -269,5 +269,5 @@ class _Choice:
         return choice
 
 
-def _counts(usage: words.Usage) -> tuple[int, int, int, int]:
+def _counts(usage: protocol.Usage) -> tuple[int, int, int, int]:
     return usage.prompt, usage.completion, usage.cached, usage.reasoning

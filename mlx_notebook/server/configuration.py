@@ -16,7 +16,7 @@ from traitlets import (
     validate,
 )
 
-from mlx_notebook.messages import EngineConfig
+from mlx_notebook.protocol import EngineConfig
 from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.settings import checked
 from mlx_notebook.server.supervisor import Limits

@@ -6,7 +6,7 @@ import struct
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook.messages import Embed, Embedded
+from mlx_notebook.protocol import Embed, Embedded
 from mlx_notebook.server import metrics
 from mlx_notebook.server.auto_download import find_model
 from mlx_notebook.server.base import ApiHandler

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import msgspec
 
-from mlx_notebook.messages import (
+from mlx_notebook.protocol import (
     Cancel,
     Embed,
     Embedded,

@@ -22,7 +22,7 @@ import msgspec
 import zmq
 import zmq.asyncio
 
-from mlx_notebook.messages import Command, EngineConfig, Frame, Shutdown
+from mlx_notebook.protocol import Command, EngineConfig, Frame, Shutdown
 
 _MODULE = ("-m", "mlx_notebook.engine")
 # A unix socket's address holds 107 bytes on Linux and 103 on macOS.

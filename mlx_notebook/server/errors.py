@@ -46,7 +46,7 @@ from typing import ClassVar
 import msgspec
 from tornado import web
 
-from mlx_notebook.messages import ErrorCode, Failed
+from mlx_notebook.protocol import ErrorCode, Failed
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TypedDict, Unpack
 
-from mlx_notebook.messages import (
+from mlx_notebook.protocol import (
     ChatPrompt,
     Generate,
     OutputFormat,

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import msgspec
 
-from mlx_notebook.messages import Memory, Stats, Totals
+from mlx_notebook.protocol import Memory, Stats, Totals
 from mlx_notebook.server.wire.status import HistoryPoint, TotalCounts
 
 _POINTS = 120

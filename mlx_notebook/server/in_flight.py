@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mlx_notebook.messages import Done, Embedded, Event, Loaded, Prefill, Ready, Stats, Working
+from mlx_notebook.protocol import Done, Embedded, Event, Loaded, Prefill, Ready, Stats, Working
 from mlx_notebook.server.errors import Unavailable
 from mlx_notebook.server.streams import RequestStream
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from mlx_notebook.messages import Resident
+from mlx_notebook.protocol import Resident
 from mlx_notebook.server.budget import full_precision, machine_limit, size
 from mlx_notebook.server.catalog_entry import Entry
 from mlx_notebook.server.curated import Suggestion, suggestions

@@ -6,7 +6,7 @@ import msgspec
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook.messages import Loaded
+from mlx_notebook.protocol import Loaded
 from mlx_notebook.server.auto_download import find_model
 from mlx_notebook.server.base import ApiHandler
 from mlx_notebook.server.catalog_entry import Entry

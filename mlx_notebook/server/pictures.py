@@ -19,7 +19,7 @@ from urllib.request import url2pathname
 import msgspec
 from msgspec import Struct
 
-from mlx_notebook.messages import ChatPrompt
+from mlx_notebook.protocol import ChatPrompt
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.fetching import Fetcher, NotAllowed, Unusable, too_large
 from mlx_notebook.server.wire.content import CheckedPicture, PictureSource, sources

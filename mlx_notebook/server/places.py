@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from mlx_notebook.model_folder import read_bytes, read_json, shown
+from mlx_notebook.model_files.model_folder import read_bytes, read_json, shown
 from mlx_notebook.server.wire.models import ModelSource
 
 _EMBEDDED = Path(__file__).parents[1] / "demo_models"

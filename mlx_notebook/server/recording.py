@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from mlx_notebook import messages as words
+from mlx_notebook import protocol
 from mlx_notebook.server import metrics
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.wire import traces as wire
@@ -15,7 +15,7 @@ from mlx_notebook.server.wire.content import CheckedPicture
 
 # All traces together; the oldest go first.
 _MOST_BYTES = 32 * 1024 * 1024
-_NO_WISHES = words.Sampling()
+_NO_WISHES = protocol.Sampling()
 
 
 class Origin(Struct, frozen=True):
@@ -42,7 +42,7 @@ class Traces:
         self._running: dict[str, tuple[str, Recorder]] = {}
         self._bytes = 0
 
-    def recorder(self, command: words.Generate, origin: Origin) -> "Recorder":
+    def recorder(self, command: protocol.Generate, origin: Origin) -> "Recorder":
         """Begin to record a request."""
         recorder = Recorder(command, origin, self)
         if self.limit:
@@ -107,15 +107,15 @@ class Recorder:
         traces: Where its trace goes.
     """
 
-    def __init__(self, command: words.Generate, origin: Origin, traces: Traces) -> None:
+    def __init__(self, command: protocol.Generate, origin: Origin, traces: Traces) -> None:
         self._command = command
         self._origin = origin
         self._traces = traces
         self._created = time.time()
         self._began = time.monotonic()
         self._rows = [_Row() for _ in range(command.n)]
-        self._traced: words.Traced | None = None
-        self._done: words.Done | None = None
+        self._traced: protocol.Traced | None = None
+        self._done: protocol.Done | None = None
         self._error: wire.TracedError | None = None
         self._status: wire.TraceStatus = "running"
         self._seconds = 0.0
@@ -123,23 +123,25 @@ class Recorder:
         self._started = False
         self._inter_token = metrics.INTER_TOKEN.labels(command.model)
 
-    def see(self, event: words.Event) -> None:
+    def see(self, event: protocol.Event) -> None:
         """Take note of an event."""
         match event:
-            case words.Text() | words.Reasoning():
+            case protocol.Text() | protocol.Reasoning():
                 row = self._rows[event.row]
                 self._count(row, event.tokens)
-                (row.content if isinstance(event, words.Text) else row.reasoning).append(event.text)
-            case words.ToolCallStart():
+                (row.content if isinstance(event, protocol.Text) else row.reasoning).append(
+                    event.text
+                )
+            case protocol.ToolCallStart():
                 self._start()
                 self._rows[event.row].calls.append((event.call_id, event.name, []))
-            case words.ToolCallDelta():
+            case protocol.ToolCallDelta():
                 self._rows[event.row].calls[event.index][2].append(event.arguments)
-            case words.Finished():
+            case protocol.Finished():
                 self._rows[event.row].finish_reason = event.reason
-            case words.Traced():
+            case protocol.Traced():
                 self._traced = event
-            case words.Done():
+            case protocol.Done():
                 self._done = event
 
     def end(self, error: ApiError | None) -> None:
@@ -164,7 +166,7 @@ class Recorder:
             self._traced,
             self._done,
         )
-        chat = isinstance(prompt, words.ChatPrompt)
+        chat = isinstance(prompt, protocol.ChatPrompt)
         rendered = traced.prompt if traced is not None else None
         return wire.Trace(
             id=command.id,
@@ -173,8 +175,8 @@ class Recorder:
             status=self._status,
             created=round(self._created, 3),
             seconds=round(self._seconds or time.monotonic() - self._began, 4),
-            messages=_messages(prompt) if isinstance(prompt, words.ChatPrompt) else [],
-            tools=prompt.tools if isinstance(prompt, words.ChatPrompt) else [],
+            messages=_messages(prompt) if isinstance(prompt, protocol.ChatPrompt) else [],
+            tools=prompt.tools if isinstance(prompt, protocol.ChatPrompt) else [],
             options=_options(command),
             ignored=self._origin.ignored,
             prompt=rendered if chat else (rendered or getattr(prompt, "text", None)),
@@ -225,7 +227,7 @@ class _Row:
         self.finish_reason: str | None = None
         self.last = 0.0
 
-    def told(self, index: int, traced: words.RowTrace | None) -> wire.TracedRow:
+    def told(self, index: int, traced: protocol.RowTrace | None) -> wire.TracedRow:
         return wire.TracedRow(
             index,
             "".join(self.content),
@@ -240,7 +242,7 @@ class _Row:
         )
 
 
-def _messages(prompt: words.ChatPrompt) -> list[dict[str, Any]]:
+def _messages(prompt: protocol.ChatPrompt) -> list[dict[str, Any]]:
     """Return the messages with a few words in place of each picture."""
     if not prompt.pictures:
         return prompt.messages
@@ -257,7 +259,7 @@ def _messages(prompt: words.ChatPrompt) -> list[dict[str, Any]]:
     ]
 
 
-def _picture(picture: words.Picture) -> dict[str, Any]:
+def _picture(picture: protocol.Picture) -> dict[str, Any]:
     told: dict[str, Any] = {"type": "image", "detail": picture.detail, "bytes": len(picture.data)}
     if isinstance(picture, CheckedPicture):
         told |= {"media_type": picture.media_type, "sha256": picture.digest}
@@ -265,16 +267,16 @@ def _picture(picture: words.Picture) -> dict[str, Any]:
     return told
 
 
-def _options(command: words.Generate) -> dict[str, Any]:
+def _options(command: protocol.Generate) -> dict[str, Any]:
     """Return what was asked of the engine beside the prompt, as far as it was asked."""
     options: dict[str, Any] = {
         name: value
-        for name in words.Sampling.__struct_fields__
+        for name in protocol.Sampling.__struct_fields__
         if (value := getattr(command.sampling, name)) != getattr(_NO_WISHES, name)
     }
-    if isinstance(command.prompt, words.ChatPrompt) and command.prompt.template_kwargs:
+    if isinstance(command.prompt, protocol.ChatPrompt) and command.prompt.template_kwargs:
         options["template_kwargs"] = command.prompt.template_kwargs
-    if command.tool_choice != words.ToolChoice():
+    if command.tool_choice != protocol.ToolChoice():
         options["tool_choice"] = msgspec.to_builtins(command.tool_choice)
     if command.output_format is not None:
         options["output_format"] = msgspec.to_builtins(command.output_format)
@@ -284,7 +286,7 @@ def _options(command: words.Generate) -> dict[str, Any]:
         options["n"] = command.n
     if command.truncate_prompt is not None:
         options["truncate_prompt_tokens"] = command.truncate_prompt
-    if isinstance(command.prompt, words.ChatPrompt):
+    if isinstance(command.prompt, protocol.ChatPrompt):
         if not command.prompt.add_generation_prompt:
             options["add_generation_prompt"] = False
         if command.prompt.continues:
@@ -292,11 +294,11 @@ def _options(command: words.Generate) -> dict[str, Any]:
     return options
 
 
-def _usage(usage: words.Usage) -> wire.TracedUsage:
+def _usage(usage: protocol.Usage) -> wire.TracedUsage:
     return wire.TracedUsage(usage.prompt, usage.cached, usage.completion, usage.reasoning)
 
 
-def _timings(timings: words.Timings) -> wire.TracedTimings:
+def _timings(timings: protocol.Timings) -> wire.TracedTimings:
     return wire.TracedTimings(
-        *(round(getattr(timings, name), 5) for name in words.Timings.__struct_fields__)
+        *(round(getattr(timings, name), 5) for name in protocol.Timings.__struct_fields__)
     )

@@ -8,7 +8,7 @@ from logging import Logger
 
 import msgspec
 
-from mlx_notebook.messages import Generate
+from mlx_notebook.protocol import Generate
 from mlx_notebook.server.completion_store import CompletionStore
 from mlx_notebook.server.engine_client import EngineClient
 from mlx_notebook.server.errors import ApiError, RequestCancelled, Unavailable

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import msgspec
 from msgspec import UNSET
 
-from mlx_notebook import messages as words
+from mlx_notebook import protocol
 from mlx_notebook.server.errors import ApiError, InvalidRequest, QueueFull, RequestCancelled
 from mlx_notebook.server.generation import new_id, now
 from mlx_notebook.server.streams import KeepAlive
@@ -54,13 +54,13 @@ class ResponseWriter:
         self._item: OutputItem | None = None
         self._pieces: list[str] = []
         self._logprobs: list[Logprob] = []
-        self._held: list[words.TokenLogprob] = []
-        self._blank: list[words.Text] = []
-        self._reason: words.FinishReason = "stop"
+        self._held: list[protocol.TokenLogprob] = []
+        self._blank: list[protocol.Text] = []
+        self._reason: protocol.FinishReason = "stop"
 
     # --- what comes in --------------------------------------------------------------------------
 
-    def take(self, event: words.Event | KeepAlive) -> list[told.Event]:
+    def take(self, event: protocol.Event | KeepAlive) -> list[told.Event]:
         """Take one of the engine's events in; return what is to be told of it, in order."""
         return [self._numbered(event) for event in self._taken(event)]
 
@@ -84,35 +84,35 @@ class ResponseWriter:
         self.response.error = ResponseError(code, error.message)  # type: ignore[arg-type]
         return [self._numbered(told.Failed(response=self._snapshot()))]
 
-    def _taken(self, event: words.Event | KeepAlive) -> Events:
+    def _taken(self, event: protocol.Event | KeepAlive) -> Events:
         match event:
-            case words.Prefill():
+            case protocol.Prefill():
                 yield from self._begin()
-            case words.Text():
+            case protocol.Text():
                 yield from self._text(event)
-            case words.Reasoning(text=text) if text:
+            case protocol.Reasoning(text=text) if text:
                 yield from self._thought(text)
-            case words.ToolCallStart():
+            case protocol.ToolCallStart():
                 self._blank.clear()
                 yield from self._open(
                     OutputCall(new_id("fc_"), "in_progress", event.call_id, event.name, "")
                 )
-            case words.ToolCallDelta(arguments=arguments) if arguments:
+            case protocol.ToolCallDelta(arguments=arguments) if arguments:
                 self._pieces.append(arguments)
                 yield told.ArgumentsDelta(
                     output_index=self._index, item_id=self._id, delta=arguments
                 )
-            case words.PromptTokens(ids=ids):
+            case protocol.PromptTokens(ids=ids):
                 self.response.prompt_token_ids, self.response.token_ids = ids, []
-            case words.TokenIds(ids=ids) if self.response.token_ids is not UNSET:
+            case protocol.TokenIds(ids=ids) if self.response.token_ids is not UNSET:
                 self.response.token_ids += ids
-            case words.PromptLogprobs():
+            case protocol.PromptLogprobs():
                 self.response.prompt_logprobs = prompt_tokens(event, self._alternatives)
-            case words.Finished():
+            case protocol.Finished():
                 yield from self._begin()
                 self._reason = event.reason
                 yield from self._last_item()
-            case words.Done():
+            case protocol.Done():
                 yield self._finish(event.usage)
 
     # --- items ----------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ class ResponseWriter:
             yield told.Created(response=self._snapshot())
         yield told.InProgress(response=self._snapshot())
 
-    def _text(self, event: words.Text) -> Events:
+    def _text(self, event: protocol.Text) -> Events:
         if not isinstance(self._item, OutputMessage):
             # Blanks between thinking, text and calls are no message.
             self._blank.append(event)
@@ -147,7 +147,7 @@ class ResponseWriter:
         part = OutputText("", [], [])
         yield told.PartAdded(output_index=self._index, item_id=self._id, part=part)
 
-    def _said(self, event: words.Text) -> told.Event:
+    def _said(self, event: protocol.Text) -> told.Event:
         logprobs = [Logprob.of(token) for token in (*self._held, *(event.logprobs or ()))]
         self._held.clear()
         self._pieces.append(event.text)
@@ -243,7 +243,7 @@ class ResponseWriter:
 
     # --- the end --------------------------------------------------------------------------------
 
-    def _finish(self, usage: words.Usage) -> told.Event:
+    def _finish(self, usage: protocol.Usage) -> told.Event:
         self.ended = True
         response = self.response
         response.usage = ResponseUsage.of(usage)

@@ -5,8 +5,8 @@ import asyncio
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook.generation_config import in_force
-from mlx_notebook.messages import ChatPrompt, Generate, Loading, Prefill
+from mlx_notebook.model_files.generation_config import in_force
+from mlx_notebook.protocol import ChatPrompt, Generate, Loading, Prefill
 from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.generation import GenerationHandler, local_options, new_id, now
 from mlx_notebook.server.identity import owner

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from mlx_notebook.messages import ChatPrompt, Prompt, Sampling
-from mlx_notebook.model_folder import read_json
+from mlx_notebook.model_files.model_folder import read_json
+from mlx_notebook.protocol import ChatPrompt, Prompt, Sampling
 from mlx_notebook.server.errors import ApiError, Forbidden, InsufficientStorage, Unavailable
 from mlx_notebook.server.file_lock import locked
 from mlx_notebook.server.identity import OWNER

@@ -7,7 +7,7 @@ import msgspec
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook.messages import Stats
+from mlx_notebook.protocol import Stats
 from mlx_notebook.server import errors
 from mlx_notebook.server.base import ApiHandler
 from mlx_notebook.server.event_stream import EventStreamHandler

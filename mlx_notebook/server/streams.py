@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import msgspec
 
-from mlx_notebook.messages import (
+from mlx_notebook.protocol import (
     Done,
     Embedded,
     Event,

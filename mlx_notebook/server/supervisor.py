@@ -10,7 +10,7 @@ import anyio.lowlevel
 import msgspec
 from msgspec import Struct
 
-from mlx_notebook.messages import (
+from mlx_notebook.protocol import (
     Cancel,
     Command,
     Done,

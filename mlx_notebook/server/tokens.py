@@ -3,7 +3,7 @@
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook.messages import TextPrompt
+from mlx_notebook.protocol import TextPrompt
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.generation import GenerationHandler
 from mlx_notebook.server.wire import tokens as wire

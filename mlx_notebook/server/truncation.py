@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from mlx_notebook.messages import ChatPrompt
+from mlx_notebook.protocol import ChatPrompt
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.generation import GenerationHandler
 from mlx_notebook.server.wire.content import image_parts

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from mlx_notebook import messages as m
+from mlx_notebook import protocol
 
 
 class EngineProcess:
@@ -36,14 +36,14 @@ class EngineProcess:
             stderr=self.log.open("w"),
             start_new_session=True,
         )
-        self._decoder = msgspec.msgpack.Decoder(m.Frame)
-        self.events: list[m.Event] = []
+        self._decoder = msgspec.msgpack.Decoder(protocol.Frame)
+        self.events: list[protocol.Event] = []
         self._count = 0
 
-    def send(self, command: m.Command) -> None:
+    def send(self, command: protocol.Command) -> None:
         self.socket.send(msgspec.msgpack.encode(command))
 
-    def wait(self, until: Callable[[m.Event], bool], timeout: float = 60) -> m.Event:
+    def wait(self, until: Callable[[protocol.Event], bool], timeout: float = 60) -> protocol.Event:
         """Take events in until one satisfies `until`; returns it."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
@@ -58,35 +58,35 @@ class EngineProcess:
                     return event
         raise AssertionError(f"nothing came in {timeout} s: {self.log.read_text()}")
 
-    def start(self, model: str, path: Path, text: str | m.Prompt, **options: Any) -> str:
+    def start(self, model: str, path: Path, text: str | protocol.Prompt, **options: Any) -> str:
         """Send a request; returns its id."""
         self._count += 1
         request_id = f"r{self._count}"
         n = options.pop("n", 1)
         prompt = (
-            m.ChatPrompt(messages=[{"role": "user", "content": text}])
+            protocol.ChatPrompt(messages=[{"role": "user", "content": text}])
             if isinstance(text, str)
             else text
         )
         self.send(
-            m.Generate(
+            protocol.Generate(
                 id=request_id,
                 model=model,
                 path=str(path),
                 prompt=prompt,
-                sampling=m.Sampling(**options),
+                sampling=protocol.Sampling(**options),
                 n=n,
             )
         )
         return request_id
 
-    def finish(self, *ids: str, timeout: float = 60) -> list[m.Done | m.Failed]:
+    def finish(self, *ids: str, timeout: float = 60) -> list[protocol.Done | protocol.Failed]:
         """Wait for the ends of requests, in the order given."""
-        ends: dict[str, m.Done | m.Failed] = {}
+        ends: dict[str, protocol.Done | protocol.Failed] = {}
 
         def ended() -> bool:
             for event in self.events:
-                if isinstance(event, m.Done | m.Failed) and event.id in ids:
+                if isinstance(event, protocol.Done | protocol.Failed) and event.id in ids:
                     ends[event.id] = event
             return len(ends) == len(ids)
 
@@ -98,25 +98,25 @@ class EngineProcess:
         return "".join(
             e.text
             for e in self.events
-            if isinstance(e, m.Text) and e.id == request_id and e.row == row
+            if isinstance(e, protocol.Text) and e.id == request_id and e.row == row
         )
 
     def reason(self, request_id: str, row: int = 0) -> str:
         return next(
             e.reason
             for e in self.events
-            if isinstance(e, m.Finished) and e.id == request_id and e.row == row
+            if isinstance(e, protocol.Finished) and e.id == request_id and e.row == row
         )
 
-    def stats(self) -> m.Stats:
+    def stats(self) -> protocol.Stats:
         """Fresh statistics."""
-        event = self.wait(lambda e: isinstance(e, m.Stats))
-        assert isinstance(event, m.Stats)
+        event = self.wait(lambda e: isinstance(e, protocol.Stats))
+        assert isinstance(event, protocol.Stats)
         return event
 
     def stop(self) -> int:
         if self.process.poll() is None:
-            self.send(m.Shutdown())
+            self.send(protocol.Shutdown())
         code = self.process.wait(10)
         self.socket.close(0)
         self._context.term()

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook import messages as m
+from mlx_notebook import protocol
 from mlx_notebook.engine.footprint import footprint
 from tests.engine.process import EngineProcess, running
 from tests.engine.test_residency import load, names
 
-TINY_CHAT = Path(m.__file__).parent / "demo_models" / "tiny-chat"
-PROMPT = m.TextPrompt(text="What is the capital of France?")
+TINY_CHAT = Path(protocol.__file__).parent / "demo_models" / "tiny-chat"
+PROMPT = protocol.TextPrompt(text="What is the capital of France?")
 
 
 def write_adapter(folder: Path, *, seed: int, kind: str = "lora", model: Path = TINY_CHAT) -> Path:
@@ -50,22 +50,22 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def ask(engine: EngineProcess, name: str, adapter: Path | None = None) -> str:
     id = f"ask {name} {len(engine.events)}"
     engine.send(
-        m.Generate(
+        protocol.Generate(
             id=id,
             model=name,
             path=str(TINY_CHAT),
             options=options(adapter),
             prompt=PROMPT,
-            sampling=m.Sampling(temperature=0.0, max_tokens=16, ignore_eos=True),
+            sampling=protocol.Sampling(temperature=0.0, max_tokens=16, ignore_eos=True),
         )
     )
     (end,) = engine.finish(id)
-    assert isinstance(end, m.Done), end
+    assert isinstance(end, protocol.Done), end
     return engine.text(id)
 
 
-def options(adapter: Path | None) -> m.ModelOptions:
-    return m.ModelOptions(adapter=str(adapter) if adapter else None)
+def options(adapter: Path | None) -> protocol.ModelOptions:
+    return protocol.ModelOptions(adapter=str(adapter) if adapter else None)
 
 
 def mlx_lms_own(adapter: Path | None) -> str:
@@ -91,7 +91,7 @@ def test_answers_are_those_of_mlx_lm_with_the_same_adapter(adapters: dict[str, P
 def test_models_of_one_base_hold_its_weights_once_whoever_came_first(
     adapters: dict[str, Path],
 ) -> None:
-    need = footprint("base", TINY_CHAT, m.ModelOptions())
+    need = footprint("base", TINY_CHAT, protocol.ModelOptions())
     budget = need.base * 3 // 2 + 3 * need.kv
     with running(memory_budget=budget, prefix_cache_bytes=1) as engine:
         cold = ask(engine, "base+one", adapters["one"])
@@ -101,14 +101,14 @@ def test_models_of_one_base_hold_its_weights_once_whoever_came_first(
         stats = engine.stats()
         assert {r.model for r in stats.resident} == {"base", "base+one", "base+two"}
         assert stats.memory.active - before < need.base // 4
-        engine.send(m.Unload(id="u", model="base+one"))
-        engine.wait(lambda e: isinstance(e, m.Unloaded))
+        engine.send(protocol.Unload(id="u", model="base+one"))
+        engine.wait(lambda e: isinstance(e, protocol.Unloaded))
         assert ask(engine, "base") == base
         assert ask(engine, "base+two", adapters["two"]) == two
         assert ask(engine, "base+one", adapters["one"]) == cold
         for model in names(engine):
-            engine.send(m.Unload(id=f"u {model}", model=model))
-        engine.wait(lambda e: isinstance(e, m.Stats) and not e.resident)
+            engine.send(protocol.Unload(id=f"u {model}", model=model))
+        engine.wait(lambda e: isinstance(e, protocol.Stats) and not e.resident)
         assert engine.stats().memory.active < before - need.base // 2
 
 
@@ -134,7 +134,7 @@ def test_a_broken_adapter_is_told_and_its_base_stays(
     with running(warm_up=False) as engine:
         load(engine, "base", TINY_CHAT)
         failed = load(engine, "base+broken", TINY_CHAT, options=options(folder))
-        assert isinstance(failed, m.Failed)
+        assert isinstance(failed, protocol.Failed)
         assert failed.code == "model_load_failed"
         assert words in failed.message
         assert names(engine) == {"base"}
@@ -144,5 +144,5 @@ def test_an_adapter_of_another_model_is_told(tmp_path: Path, model: Path) -> Non
     foreign = write_adapter(tmp_path / "adapter", seed=3, model=model)
     with running(warm_up=False) as engine:
         failed: Any = load(engine, "base+foreign", TINY_CHAT, options=options(foreign))
-        assert isinstance(failed, m.Failed)
+        assert isinstance(failed, protocol.Failed)
         assert "its adapter does not fit" in failed.message

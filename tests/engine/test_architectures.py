@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mlx_notebook import messages as m
+from mlx_notebook import protocol
 from tests.engine.process import EngineProcess, running
 from tests.engine.test_generation import everything
 from tests.models import gemma3, lfm2
@@ -18,9 +18,9 @@ def turns(engine: EngineProcess, name: str, path: Path) -> list[tuple[int, str]]
     messages, seen = [], []
     for question in ("What is the sea made of? " * 4, "And the sky?", "And all the rest?"):
         messages.append({"role": "user", "content": question})
-        request = engine.start(name, path, m.ChatPrompt(messages=list(messages)), **GREEDY)
+        request = engine.start(name, path, protocol.ChatPrompt(messages=list(messages)), **GREEDY)
         (end,) = engine.finish(request)
-        assert isinstance(end, m.Done), end
+        assert isinstance(end, protocol.Done), end
         seen.append((end.usage.cached, everything(engine, request)))
         messages.append({"role": "assistant", "content": f"answer {len(seen)}"})
     return seen
@@ -64,5 +64,5 @@ def test_n_rows_work_where_caches_cannot_be_trimmed(tmp_path: Path) -> None:
     with running() as engine:
         request = engine.start("model", path, "three", n=3, seed=1, temperature=1.0, max_tokens=9)
         (end,) = engine.finish(request)
-        assert isinstance(end, m.Done), end
+        assert isinstance(end, protocol.Done), end
         assert len({everything(engine, request, row) for row in range(3)}) == 3

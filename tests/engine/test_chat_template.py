@@ -17,7 +17,7 @@ from mlx_notebook.engine import sandbox
 from mlx_notebook.engine.chat_template import apply_template
 from mlx_notebook.engine.deadline import Deadline
 from mlx_notebook.engine.errors import Cancelled, ContextOverflow, InvalidRequest, LimitExceeded
-from mlx_notebook.messages import RESERVED_KWARGS
+from mlx_notebook.protocol import RESERVED_KWARGS
 from tests.models import TEMPLATE, VISION_TEMPLATE
 from tests.vision_models import SMOLVLM_TEMPLATE
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlx_notebook.embedding_files import longest_input
 from mlx_notebook.engine.backend import Backend, Vectors
 from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
 from mlx_notebook.engine.footprint import footprint
 from mlx_notebook.engine.loading import load
 from mlx_notebook.engine.prefix_cache import PrefixCache
-from mlx_notebook.messages import ChatPrompt, EngineConfig, Generate, ModelOptions, TextPrompt
+from mlx_notebook.model_files.embedding_files import longest_input
+from mlx_notebook.protocol import ChatPrompt, EngineConfig, Generate, ModelOptions, TextPrompt
 from tests.embedders import KINDS, embedder
 from tests.models import gemma3, lfm2, qwen3
 

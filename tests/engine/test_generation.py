@@ -4,17 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from mlx_notebook import messages as m
+from mlx_notebook import protocol
 from tests.engine.process import EngineProcess, running
 
 GREEDY = {"temperature": 0.0, "ignore_eos": True}
 
 
-def ask(engine: EngineProcess, model: Path, text: str | m.Prompt, **options: object) -> str:
+def ask(engine: EngineProcess, model: Path, text: str | protocol.Prompt, **options: object) -> str:
     """The whole raw answer, thinking included, of one request."""
     request = engine.start("random", model, text, **options)
     (end,) = engine.finish(request)
-    assert isinstance(end, m.Done), end
+    assert isinstance(end, protocol.Done), end
     return everything(engine, request)
 
 
@@ -22,7 +22,7 @@ def everything(engine: EngineProcess, request: str, row: int = 0) -> str:
     return "".join(
         e.text
         for e in engine.events
-        if isinstance(e, m.Text | m.Reasoning) and e.id == request and e.row == row
+        if isinstance(e, protocol.Text | protocol.Reasoning) and e.id == request and e.row == row
     )
 
 
@@ -35,7 +35,7 @@ def test_a_cached_prompt_gives_the_same_greedy_text_as_a_cold_one(model: Path) -
         ask(warm, model, prompt + "And more.", max_tokens=20, **GREEDY)
         request = warm.start("random", model, prompt, max_tokens=60, **GREEDY)
         (end,) = warm.finish(request)
-        assert isinstance(end, m.Done)
+        assert isinstance(end, protocol.Done)
         assert end.usage.cached > 300
         assert everything(warm, request) == expected
 
@@ -44,7 +44,7 @@ def test_an_exact_repetition_still_feeds_one_token(engine: EngineProcess, model:
     first = ask(engine, model, "again and again", max_tokens=20, **GREEDY)
     request = engine.start("random", model, "again and again", max_tokens=20, **GREEDY)
     (end,) = engine.finish(request)
-    assert isinstance(end, m.Done)
+    assert isinstance(end, protocol.Done)
     assert 0 < end.usage.cached < end.usage.prompt
     assert everything(engine, request) == first
 
@@ -77,7 +77,7 @@ def test_n_rows_share_one_prefill_and_differ(engine: EngineProcess, model: Path)
         "random", model, "several answers", n=3, seed=7, temperature=1.0, max_tokens=20
     )
     (end,) = engine.finish(request)
-    assert isinstance(end, m.Done)
+    assert isinstance(end, protocol.Done)
     assert engine.stats().totals.prompt_tokens - before == end.usage.prompt
     assert len({everything(engine, request, row) for row in range(3)}) == 3
     first = ask(engine, model, "several answers", seed=7, temperature=1.0, max_tokens=20)
@@ -98,7 +98,7 @@ def test_stop_strings_end_the_text_before_them_wherever_tokens_end(
 def test_max_tokens_is_exact_and_says_length(engine: EngineProcess, model: Path) -> None:
     request = engine.start("random", model, "count", max_tokens=17, **GREEDY)
     (end,) = engine.finish(request)
-    assert isinstance(end, m.Done)
+    assert isinstance(end, protocol.Done)
     assert end.usage.completion == 17
     assert engine.reason(request) == "length"
 
@@ -109,7 +109,7 @@ def test_an_end_token_stops_and_is_not_shown(engine: EngineProcess, model: Path)
         "random", model, "end", temperature=0.0, max_tokens=20, logit_bias={end_id: 100.0}
     )
     (end,) = engine.finish(request)
-    assert isinstance(end, m.Done)
+    assert isinstance(end, protocol.Done)
     assert engine.reason(request) == "stop"
     assert everything(engine, request) == ""
     assert end.usage.completion == 1
@@ -152,7 +152,7 @@ def test_logprobs_are_those_of_the_model(engine: EngineProcess, model: Path) -> 
     reported = [
         p
         for e in engine.events
-        if isinstance(e, m.Text | m.Reasoning) and e.id == request
+        if isinstance(e, protocol.Text | protocol.Reasoning) and e.id == request
         for p in e.logprobs or []
     ]
     assert len(reported) == 5
@@ -169,7 +169,7 @@ def test_a_prompt_longer_than_the_context_is_refused_with_both_counts(
 ) -> None:
     request = engine.start("random", model, "x" * 3000, max_tokens=5)
     (end,) = engine.finish(request)
-    assert isinstance(end, m.Failed)
+    assert isinstance(end, protocol.Failed)
     assert end.code == "context_length_exceeded"
     assert "2048" in end.message
     assert "30" in end.message
@@ -180,36 +180,36 @@ def test_without_max_tokens_the_rest_of_the_context_is_allowed(
 ) -> None:
     request = engine.start("random", model, "y" * 1950, **GREEDY)
     (end,) = engine.finish(request)
-    assert isinstance(end, m.Done)
+    assert isinstance(end, protocol.Done)
     assert end.usage.prompt + end.usage.completion == 2048
     assert engine.reason(request) == "length"
 
 
 def test_raw_text_and_token_ids_are_fed_as_they_are(engine: EngineProcess, model: Path) -> None:
-    text = ask(engine, model, m.TextPrompt(text="AB"), max_tokens=9, **GREEDY)
-    ids = ask(engine, model, m.TextPrompt(text=[32, 33]), max_tokens=9, **GREEDY)
+    text = ask(engine, model, protocol.TextPrompt(text="AB"), max_tokens=9, **GREEDY)
+    ids = ask(engine, model, protocol.TextPrompt(text=[32, 33]), max_tokens=9, **GREEDY)
     assert text == ids
-    request = engine.start("random", model, m.TextPrompt(text=[5, 99999]), max_tokens=9)
+    request = engine.start("random", model, protocol.TextPrompt(text=[5, 99999]), max_tokens=9)
     (end,) = engine.finish(request)
-    assert isinstance(end, m.Failed)
+    assert isinstance(end, protocol.Failed)
     assert end.code == "invalid_request"
 
 
 def test_a_prompt_can_be_scored_without_generating(engine: EngineProcess, model: Path) -> None:
     text = "score this text " * 30  # longer than one chunk
-    command = m.Generate(
+    command = protocol.Generate(
         id="score",
         model="random",
         path=str(model),
-        prompt=m.TextPrompt(text=text),
-        sampling=m.Sampling(max_tokens=0),
+        prompt=protocol.TextPrompt(text=text),
+        sampling=protocol.Sampling(max_tokens=0),
         prompt_logprobs=2,
     )
     engine.send(command)
     (end,) = engine.finish("score")
-    assert isinstance(end, m.Done)
+    assert isinstance(end, protocol.Done)
     assert end.usage.completion == 0
-    scores = next(e for e in engine.events if isinstance(e, m.PromptLogprobs))
+    scores = next(e for e in engine.events if isinstance(e, protocol.PromptLogprobs))
     assert len(scores.tokens) == len(text)
     assert scores.tokens[0] is None
     assert all(t is not None and t.logprob <= 0 and len(t.top) == 2 for t in scores.tokens[1:])
@@ -222,9 +222,11 @@ def test_embeddings_are_unit_vectors_that_depend_on_the_text(
     import struct
 
     inputs: list[str | list[int]] = ["one text", "another", "one text"]
-    engine.send(m.Embed(id="e", model="random", path=str(model), inputs=inputs, dimensions=16))
-    answer = engine.wait(lambda e: isinstance(e, m.Embedded | m.Failed))
-    assert isinstance(answer, m.Embedded), answer
+    engine.send(
+        protocol.Embed(id="e", model="random", path=str(model), inputs=inputs, dimensions=16)
+    )
+    answer = engine.wait(lambda e: isinstance(e, protocol.Embedded | protocol.Failed))
+    assert isinstance(answer, protocol.Embedded), answer
     vectors = [struct.unpack("<16f", data) for data in answer.vectors]
     assert all(abs(sum(x * x for x in vector) - 1) < 1e-5 for vector in vectors)
     assert vectors[0] == pytest.approx(vectors[2], abs=1e-5)
@@ -232,10 +234,12 @@ def test_embeddings_are_unit_vectors_that_depend_on_the_text(
 
 
 def test_tokens_are_shown_as_they_would_be_fed(engine: EngineProcess, model: Path) -> None:
-    prompt = m.ChatPrompt(messages=[{"role": "user", "content": "hé"}])
-    engine.send(m.Tokenize(id="t", model="random", path=str(model), prompt=prompt, pieces=True))
-    answer = engine.wait(lambda e: isinstance(e, m.Tokenized))
-    assert isinstance(answer, m.Tokenized)
+    prompt = protocol.ChatPrompt(messages=[{"role": "user", "content": "hé"}])
+    engine.send(
+        protocol.Tokenize(id="t", model="random", path=str(model), prompt=prompt, pieces=True)
+    )
+    answer = engine.wait(lambda e: isinstance(e, protocol.Tokenized))
+    assert isinstance(answer, protocol.Tokenized)
     assert answer.text == "<|im_start|>user\nhé<|im_end|>\n<|im_start|>assistant\n"
     assert len(answer.tokens) == len(answer.pieces)
     assert answer.pieces[0] == "<|im_start|>"

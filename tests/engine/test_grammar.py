@@ -13,7 +13,7 @@ from mlx_notebook.engine.grammar.errors import GrammarError
 from mlx_notebook.engine.grammar.matcher import Grammar
 from mlx_notebook.engine.parsers import registry
 from mlx_notebook.engine.parsers.events import Call, Thinking
-from mlx_notebook.messages import OutputFormat, ToolChoice
+from mlx_notebook.protocol import OutputFormat, ToolChoice
 from tests.engine import vocabularies
 from tests.engine.writing import (
     BYTES,

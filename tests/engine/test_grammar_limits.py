@@ -11,7 +11,7 @@ from mlx_notebook.engine.grammar.limits import explain
 from mlx_notebook.engine.grammar.matcher import Grammar
 from mlx_notebook.engine.parsers import registry
 from mlx_notebook.engine.parsers.tools import Tools
-from mlx_notebook.messages import OutputFormat, ToolChoice
+from mlx_notebook.protocol import OutputFormat, ToolChoice
 from tests.engine.writing import BYTES, PADDING, TOKENIZER, accepts, mask_of
 
 

@@ -16,7 +16,7 @@ from mlx_notebook.engine.parsers import registry
 from mlx_notebook.engine.parsers.events import Call, CallEnd, CallFailed, Content
 from mlx_notebook.engine.parsers.tags import Tags
 from mlx_notebook.engine.parsers.tools import Tools
-from mlx_notebook.messages import ToolChoice
+from mlx_notebook.protocol import ToolChoice
 from tests.engine import vocabularies
 from tests.engine.writing import (
     BYTES,

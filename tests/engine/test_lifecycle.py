@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlx_notebook import messages as m
+from mlx_notebook import protocol
 from tests.engine.process import EngineProcess, running
 from tests.models import qwen3
 
@@ -24,13 +24,13 @@ def test_a_cancelled_request_leaves_the_batch_at_once_and_its_prefix_is_kept(
 ) -> None:
     prompt = "cancel this one please " * 10
     request = long_request(engine, model, prompt)
-    engine.wait(lambda e: isinstance(e, m.Text) and e.id == request)
-    engine.send(m.Cancel(request))
-    stats = engine.wait(lambda e: isinstance(e, m.Stats) and not e.requests)
-    assert isinstance(stats, m.Stats)
+    engine.wait(lambda e: isinstance(e, protocol.Text) and e.id == request)
+    engine.send(protocol.Cancel(request))
+    stats = engine.wait(lambda e: isinstance(e, protocol.Stats) and not e.requests)
+    assert isinstance(stats, protocol.Stats)
     again = engine.start("random", model, prompt, max_tokens=3)
     (end,) = engine.finish(again)
-    assert isinstance(end, m.Done)
+    assert isinstance(end, protocol.Done)
     assert end.usage.cached >= end.usage.prompt - 2
 
 
@@ -40,7 +40,7 @@ def test_cancelling_at_any_moment_leaves_the_engine_idle(
     for delay in [0, 0.001, 0.003, 0.01, 0.03, 0.1] * 3:
         request = long_request(engine, model, f"moment {delay} " * 60)
         time.sleep(delay)
-        engine.send(m.Cancel(request))
+        engine.send(protocol.Cancel(request))
     end = time.monotonic() + 10
     while (stats := engine.stats()).requests or stats.resident[0].active:
         assert time.monotonic() < end, stats
@@ -49,7 +49,7 @@ def test_cancelling_at_any_moment_leaves_the_engine_idle(
 def test_more_requests_than_rows_wait_and_are_all_served(model: Path) -> None:
     with running(max_batch=4) as engine:
         ids = [engine.start("random", model, f"row {i}", max_tokens=12) for i in range(13)]
-        assert all(isinstance(end, m.Done) for end in engine.finish(*ids))
+        assert all(isinstance(end, protocol.Done) for end in engine.finish(*ids))
 
 
 def test_the_statistics_tell_of_a_running_request(engine: EngineProcess, tmp_path: Path) -> None:
@@ -57,18 +57,18 @@ def test_the_statistics_tell_of_a_running_request(engine: EngineProcess, tmp_pat
     request = engine.start("patient", path, "go on", max_tokens=30_000, ignore_eos=True)
     stats = engine.wait(
         lambda e: (
-            isinstance(e, m.Stats)
+            isinstance(e, protocol.Stats)
             and any(
                 r.id == request and r.phase == "decode" and r.generated_tokens for r in e.requests
             )
         )
     )
-    assert isinstance(stats, m.Stats)
+    assert isinstance(stats, protocol.Stats)
     live = next(r for r in stats.requests if r.id == request)
     assert live.model == "patient"
     assert live.prompt_tokens > 0
     assert stats.memory.process > 10_000_000
-    engine.send(m.Cancel(request))
+    engine.send(protocol.Cancel(request))
 
 
 def test_a_model_that_cannot_be_loaded_says_why_and_others_go_on(
@@ -81,8 +81,8 @@ def test_a_model_that_cannot_be_loaded_says_why_and_others_go_on(
     truncated = engine.start("broken", broken, "hi")
     fine = engine.start("random", model, "hi", max_tokens=3)
     ends = engine.finish(nowhere, truncated, fine)
-    assert [type(end) for end in ends] == [m.Failed, m.Failed, m.Done]
-    assert all(end.code == "model_load_failed" for end in ends if isinstance(end, m.Failed))
+    assert [type(end) for end in ends] == [protocol.Failed, protocol.Failed, protocol.Done]
+    assert all(end.code == "model_load_failed" for end in ends if isinstance(end, protocol.Failed))
 
 
 def test_two_models_run_side_by_side_and_the_oldest_idle_one_gives_way(
@@ -94,20 +94,20 @@ def test_two_models_run_side_by_side_and_the_oldest_idle_one_gives_way(
         b = engine.start("b", others["b"], "hello", max_tokens=5, ignore_eos=True)
         engine.finish(b)
         c = engine.start("c", others["c"], "hello", max_tokens=5, ignore_eos=True)
-        assert all(isinstance(end, m.Done) for end in engine.finish(a, c))
+        assert all(isinstance(end, protocol.Done) for end in engine.finish(a, c))
         names = {r.model for r in engine.stats().resident}
         assert names == {"a", "c"}
 
 
 def test_load_and_unload_answer_and_give_memory_back(model: Path) -> None:
     with running() as engine:
-        engine.send(m.Load(id="l", model="random", path=str(model)))
-        loaded = engine.wait(lambda e: isinstance(e, m.Loaded))
-        assert isinstance(loaded, m.Loaded)
+        engine.send(protocol.Load(id="l", model="random", path=str(model)))
+        loaded = engine.wait(lambda e: isinstance(e, protocol.Loaded))
+        assert isinstance(loaded, protocol.Loaded)
         assert loaded.resident.context_length == 2048
-        engine.send(m.Unload(id="u", model="random"))
-        unloaded = engine.wait(lambda e: isinstance(e, m.Unloaded))
-        assert isinstance(unloaded, m.Unloaded)
+        engine.send(protocol.Unload(id="u", model="random"))
+        unloaded = engine.wait(lambda e: isinstance(e, protocol.Unloaded))
+        assert isinstance(unloaded, protocol.Unloaded)
         assert unloaded.freed >= loaded.resident.bytes
         assert not engine.stats().resident
 
@@ -116,14 +116,14 @@ def test_an_idle_model_is_unloaded(model: Path) -> None:
     with running(idle_unload_minutes=0.02) as engine:
         request = engine.start("random", model, "hi", max_tokens=3)
         engine.finish(request)
-        engine.wait(lambda e: isinstance(e, m.Stats) and not e.resident, timeout=10)
+        engine.wait(lambda e: isinstance(e, protocol.Stats) and not e.resident, timeout=10)
         again = engine.start("random", model, "hi", max_tokens=3)
-        assert isinstance(engine.finish(again)[0], m.Done)
+        assert isinstance(engine.finish(again)[0], protocol.Done)
 
 
 def test_shutdown_ends_the_process(model: Path) -> None:
     engine = EngineProcess()
-    engine.wait(lambda e: isinstance(e, m.Ready))
+    engine.wait(lambda e: isinstance(e, protocol.Ready))
     assert engine.stop() == 0
 
 
@@ -140,7 +140,7 @@ def test_an_engine_whose_imports_fail_ends_though_a_command_waits_for_it(
 
 def test_a_command_that_is_none_ends_the_process_and_leaves_nobody_waiting(model: Path) -> None:
     with running() as engine:
-        engine.wait(lambda e: isinstance(e, m.Ready))
+        engine.wait(lambda e: isinstance(e, protocol.Ready))
         engine.socket.send(b"\xc1 this is no command")
         assert engine.process.wait(30) == 1
         assert "Traceback" in engine.log.read_text()
@@ -169,10 +169,10 @@ def test_what_a_sandbox_is_at_ends_with_the_engine(tmp_path: Path) -> None:
     loop = f"{{% for i in {numbers} %}}{{% for j in {numbers} %}}{{% endfor %}}{{% endfor %}}"
     template = "{% if messages[0].content == 'loop' %}" + loop + "{% endif %}ok"
     path = qwen3(tmp_path / "model", template=template)
-    prompt = m.ChatPrompt(messages=[{"role": "user", "content": "loop"}])
+    prompt = protocol.ChatPrompt(messages=[{"role": "user", "content": "loop"}])
     with running() as engine:
-        engine.wait(lambda e: isinstance(e, m.Ready))
-        engine.send(m.Tokenize(id="t", model="model", path=str(path), prompt=prompt))
+        engine.wait(lambda e: isinstance(e, protocol.Ready))
+        engine.send(protocol.Tokenize(id="t", model="model", path=str(path), prompt=prompt))
         sandbox: list[psutil.Process] = []
         deadline = time.monotonic() + 60
         while not sandbox and time.monotonic() < deadline:
@@ -188,16 +188,16 @@ def test_what_a_sandbox_is_at_ends_with_the_engine(tmp_path: Path) -> None:
 
 def test_a_pinned_model_stays_when_it_is_idle_until_it_is_let_go(model: Path) -> None:
     with running(idle_unload_minutes=0.01) as engine:
-        engine.send(m.Load(id="l", model="random", path=str(model), pin=True))
-        engine.wait(lambda e: isinstance(e, m.Loaded) and e.resident.pinned)
+        engine.send(protocol.Load(id="l", model="random", path=str(model), pin=True))
+        engine.wait(lambda e: isinstance(e, protocol.Loaded) and e.resident.pinned)
         for _ in range(3):
             assert [r.pinned for r in engine.stats().resident] == [True]
-        engine.send(m.Pin(id="p", model="random", pinned=False))
-        engine.wait(lambda e: isinstance(e, m.Pinned) and not e.pinned)
-        engine.wait(lambda e: isinstance(e, m.Stats) and not e.resident, timeout=10)
-        engine.send(m.Pin(id="none", model="random", pinned=True))
+        engine.send(protocol.Pin(id="p", model="random", pinned=False))
+        engine.wait(lambda e: isinstance(e, protocol.Pinned) and not e.pinned)
+        engine.wait(lambda e: isinstance(e, protocol.Stats) and not e.resident, timeout=10)
+        engine.send(protocol.Pin(id="none", model="random", pinned=True))
         (end,) = engine.finish("none")
-        assert isinstance(end, m.Failed)
+        assert isinstance(end, protocol.Failed)
         assert end.code == "invalid_request"
 
 

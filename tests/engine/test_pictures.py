@@ -12,7 +12,7 @@ from PIL import Image
 from mlx_notebook.engine import pictures
 from mlx_notebook.engine.errors import InvalidImage
 from mlx_notebook.engine.pictures import decode
-from mlx_notebook.messages import Picture
+from mlx_notebook.protocol import Picture
 
 WHERE = "messages[2].content[1]"
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook import messages as m
+from mlx_notebook import protocol
 from mlx_notebook.engine.prefix_store import BLOCK
 from tests.engine.process import EngineProcess, running
 from tests.models import gemma3, lfm2, qwen3
@@ -22,13 +22,13 @@ def settings(folder: Path) -> dict[str, Any]:
 
 def answer(
     engine: EngineProcess, model: Path, messages: list[dict[str, Any]], **options: Any
-) -> tuple[str, m.Usage]:
+) -> tuple[str, protocol.Usage]:
     """The greedy answer."""
-    prompt = m.ChatPrompt(messages=messages)
+    prompt = protocol.ChatPrompt(messages=messages)
     asked = {"max_tokens": 24, "temperature": 0.0, "ignore_eos": True, **options}
     request = engine.start("random", model, prompt, **asked)
     (end,) = engine.finish(request)
-    assert isinstance(end, m.Done), end
+    assert isinstance(end, protocol.Done), end
     return engine.text(request), end.usage
 
 
@@ -82,8 +82,8 @@ def test_a_conversation_is_kept_when_its_model_is_unloaded_and_when_the_engine_e
     cold, usage = answer(first, model, short)
     assert usage.prompt < 512
     assert not blocks(tmp_path)  # not every turn
-    first.send(m.Unload(id="u", model="random"))
-    first.wait(lambda e: isinstance(e, m.Unloaded))
+    first.send(protocol.Unload(id="u", model="random"))
+    first.wait(lambda e: isinstance(e, protocol.Unloaded))
     text, usage = answer(first, model, short)
     assert (text, usage.cached) == (cold, BLOCK)
     longer = [{"role": "user", "content": "word " * 80}]
@@ -136,14 +136,18 @@ def test_requests_cancelled_while_their_prompt_is_read_leave_the_engine_idle(
         _, usage = answer(engine, model, QUESTION)
         until_written(tmp_path, usage.prompt // BLOCK)
     with running(**settings(tmp_path)) as engine:
-        engine.send(m.Load(id="l", model="random", path=str(model)))
-        engine.wait(lambda e: isinstance(e, m.Loaded))
+        engine.send(protocol.Load(id="l", model="random", path=str(model)))
+        engine.wait(lambda e: isinstance(e, protocol.Loaded))
         for delay in (0, 0.001, 0.002, 0.004, 0.008):
             request = engine.start(
-                "random", model, m.ChatPrompt(messages=QUESTION), max_tokens=500, ignore_eos=True
+                "random",
+                model,
+                protocol.ChatPrompt(messages=QUESTION),
+                max_tokens=500,
+                ignore_eos=True,
             )
             time.sleep(delay)
-            engine.send(m.Cancel(request))
+            engine.send(protocol.Cancel(request))
         end = time.monotonic() + 10
         while (stats := engine.stats()).requests or stats.resident[0].active:
             assert time.monotonic() < end

@@ -8,7 +8,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from mlx_notebook import messages as m
+from mlx_notebook import protocol
 from tests.engine.process import EngineProcess, running
 from tests.models import TEMPLATE, qwen3, qwen_vl
 
@@ -28,13 +28,13 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return qwen3(tmp_path_factory.mktemp("models") / "slow", template=SOMETIMES)
 
 
-def says(text: str) -> m.ChatPrompt:
-    return m.ChatPrompt(messages=[{"role": "user", "content": text}])
+def says(text: str) -> protocol.ChatPrompt:
+    return protocol.ChatPrompt(messages=[{"role": "user", "content": text}])
 
 
-def failure(engine: EngineProcess, request: str) -> m.Failed:
+def failure(engine: EngineProcess, request: str) -> protocol.Failed:
     (end,) = engine.finish(request)
-    assert isinstance(end, m.Failed)
+    assert isinstance(end, protocol.Failed)
     return end
 
 
@@ -45,8 +45,8 @@ def test_a_prompt_that_cannot_fit_is_refused_by_its_length(
     engine.finish(engine.start("random", model, "Hello", max_tokens=1))
     before = psutil.Process(engine.process.pid).memory_info().rss
     text = "lorem ipsum " * 2_500_000
-    prompts = {"chat": says(text), "text": m.TextPrompt(text=text)}
-    prompt = prompts.get(kind, m.TextPrompt(text=[5] * 5_000_000))
+    prompts = {"chat": says(text), "text": protocol.TextPrompt(text=text)}
+    prompt = prompts.get(kind, protocol.TextPrompt(text=[5] * 5_000_000))
     told = failure(engine, engine.start("random", model, prompt))
     assert told.code == "context_length_exceeded"
     assert told.param == "messages"
@@ -60,9 +60,9 @@ def test_long_prompts_that_nobody_waits_for_hold_up_no_one(
 ) -> None:
     dropped = [engine.start("random", model, says("lorem ipsum " * 500_000)) for _ in range(4)]
     for request in dropped:
-        engine.send(m.Cancel(request))
+        engine.send(protocol.Cancel(request))
     request = engine.start("random", model, "Hello", max_tokens=4, ignore_eos=True)
-    assert isinstance(engine.finish(request)[0], m.Done)
+    assert isinstance(engine.finish(request)[0], protocol.Done)
     assert engine.stats().requests == []
 
 
@@ -74,7 +74,7 @@ def test_a_model_whose_template_loops_does_not_load_and_others_go_on(
         engine.finish(engine.start("random", model, "Hello", max_tokens=1))
         request = engine.start("endless", endless, "Hello")
         other = engine.start("random", model, "Hello", max_tokens=4, ignore_eos=True)
-        assert isinstance(engine.finish(other)[0], m.Done)
+        assert isinstance(engine.finish(other)[0], protocol.Done)
         told = failure(engine, request)
         assert told.code == "model_load_failed"
         assert "chat template took more than 1 s of processor time" in told.message
@@ -98,37 +98,43 @@ def test_a_slow_template_holds_up_its_own_request_only(
     while not any(child.nice() == 19 for child in psutil.Process(engine.process.pid).children()):
         engine.stats()
     request = engine.start("random", model, "Hello", max_tokens=4, ignore_eos=True)
-    assert isinstance(engine.finish(request)[0], m.Done)
-    assert not any(isinstance(e, m.Done | m.Failed) and e.id in looping for e in engine.events)
+    assert isinstance(engine.finish(request)[0], protocol.Done)
+    assert not any(
+        isinstance(e, protocol.Done | protocol.Failed) and e.id in looping for e in engine.events
+    )
     for id in looping:
-        engine.send(m.Cancel(id))
+        engine.send(protocol.Cancel(id))
     # Those that wait are dropped, those that run are stopped: the same model answers again.
     request = engine.start("slow", slow, "Hello", max_tokens=4, ignore_eos=True)
-    assert isinstance(engine.finish(request)[0], m.Done)
-    assert not any(isinstance(e, m.Done | m.Failed) and e.id in looping for e in engine.events)
+    assert isinstance(engine.finish(request)[0], protocol.Done)
+    assert not any(
+        isinstance(e, protocol.Done | protocol.Failed) and e.id in looping for e in engine.events
+    )
     assert engine.stats().requests == []
 
 
 def test_texts_are_shown_as_tokens_up_to_a_stated_length(
     engine: EngineProcess, model: Path
 ) -> None:
-    def shown(id: str, text: str | list[int]) -> m.Tokenized | m.Failed:
-        prompt = m.TextPrompt(text=text)
-        engine.send(m.Tokenize(id=id, model="random", path=str(model), prompt=prompt))
-        event = engine.wait(lambda e: isinstance(e, m.Tokenized | m.Failed) and e.id == id)
-        assert isinstance(event, m.Tokenized | m.Failed)
+    def shown(id: str, text: str | list[int]) -> protocol.Tokenized | protocol.Failed:
+        prompt = protocol.TextPrompt(text=text)
+        engine.send(protocol.Tokenize(id=id, model="random", path=str(model), prompt=prompt))
+        event = engine.wait(
+            lambda e: isinstance(e, protocol.Tokenized | protocol.Failed) and e.id == id
+        )
+        assert isinstance(event, protocol.Tokenized | protocol.Failed)
         return event
 
     whole = shown("whole", "ab" * 50_000)
-    assert isinstance(whole, m.Tokenized)
+    assert isinstance(whole, protocol.Tokenized)
     assert len(whole.tokens) == 100_000
     assert whole.pieces == []
     back = shown("back", whole.tokens)
-    assert isinstance(back, m.Tokenized)
+    assert isinstance(back, protocol.Tokenized)
     assert back.text == "ab" * 50_000
     for id, text in (("text", "ab" * 2**20), ("ids", [5] * 5_000_000)):
         told = shown(id, text)
-        assert isinstance(told, m.Failed)
+        assert isinstance(told, protocol.Failed)
         assert told.code == "context_length_exceeded"
         assert "at most 1048576 characters are read" in told.message
 
@@ -140,9 +146,9 @@ def test_a_picture_of_many_scans_is_refused(engine: EngineProcess, tmp_path: Pat
     data = held.getvalue()
     last = data[data.rindex(b"\xff\xda") : -2]
     bomb = data[:-2] + last * 5000 + data[-2:]
-    prompt = m.ChatPrompt(
+    prompt = protocol.ChatPrompt(
         messages=[{"role": "user", "content": [{"type": "image"}]}],
-        pictures=[m.Picture(data=bomb, where="messages[0].content[0]")],
+        pictures=[protocol.Picture(data=bomb, where="messages[0].content[0]")],
     )
     told = failure(engine, engine.start("seer", seer, prompt))
     assert (told.code, told.param) == ("invalid_image", "messages[0].content[0]")

@@ -8,7 +8,7 @@ from mlx_notebook.engine.grammar.compiler import Compiler
 from mlx_notebook.engine.parsers.events import Content, Thinking
 from mlx_notebook.engine.parsers.harmony_reader import HarmonyReader
 from mlx_notebook.engine.reasoning import HARMONY, THINK, Budget, infer, opens_in
-from mlx_notebook.messages import OutputFormat
+from mlx_notebook.protocol import OutputFormat
 from tests.engine import vocabularies
 
 START, END, NEWLINE = 7, 8, 9

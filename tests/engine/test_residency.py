@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook import messages as m
+from mlx_notebook import protocol
 from mlx_notebook.engine.footprint import Footprint, footprint
 from tests.engine.process import EngineProcess, running
 from tests.models import qwen3
@@ -25,7 +25,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def need(models: dict[str, Path]) -> Footprint:
-    return footprint("a", models["a"], m.ModelOptions())
+    return footprint("a", models["a"], protocol.ModelOptions())
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +38,16 @@ def patient(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def one_and_a_half(patient: dict[str, Path]) -> int:
     """A budget for one and a half of the patient models, in bytes."""
-    return int(footprint("a", patient["a"], m.ModelOptions()).total * 1.5)
+    return int(footprint("a", patient["a"], protocol.ModelOptions()).total * 1.5)
 
 
-def load(engine: EngineProcess, name: str, path: Path, **options: Any) -> m.Loaded | m.Failed:
+def load(
+    engine: EngineProcess, name: str, path: Path, **options: Any
+) -> protocol.Loaded | protocol.Failed:
     id = f"load {name} {len(engine.events)}"
-    engine.send(m.Load(id=id, model=name, path=str(path), **options))
-    event = engine.wait(lambda e: isinstance(e, m.Loaded | m.Failed) and e.id == id)
-    assert isinstance(event, m.Loaded | m.Failed)
+    engine.send(protocol.Load(id=id, model=name, path=str(path), **options))
+    event = engine.wait(lambda e: isinstance(e, protocol.Loaded | protocol.Failed) and e.id == id)
+    assert isinstance(event, protocol.Loaded | protocol.Failed)
     return event
 
 
@@ -54,7 +56,7 @@ def names(engine: EngineProcess) -> set[str]:
 
 
 def order_of_ends(engine: EngineProcess) -> list[str]:
-    return [e.id for e in engine.events if isinstance(e, m.Done | m.Failed)]
+    return [e.id for e in engine.events if isinstance(e, protocol.Done | protocol.Failed)]
 
 
 def loads(engine: EngineProcess, name: str) -> int:
@@ -66,13 +68,13 @@ def test_a_footprint_is_read_from_the_files_and_is_what_the_model_then_takes(
 ) -> None:
     with running() as engine:
         loaded = load(engine, "a", models["a"])
-        assert isinstance(loaded, m.Loaded)
+        assert isinstance(loaded, protocol.Loaded)
         assert loaded.resident.bytes == need.weights
         assert need.kv == 2 * 2 * 2 * 16 * 4 * 2048  # layers, keys and values, heads, size, bytes
 
 
 def test_the_budget_keeps_to_the_memory_that_a_container_may_use(tmp_path: Path) -> None:
-    from mlx_notebook.machine import cgroup_limits
+    from mlx_notebook.model_files.machine_memory import cgroup_limits
 
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "memory.max").write_text("5000\n")
@@ -92,7 +94,7 @@ def test_the_least_recently_used_makes_room_and_a_pinned_one_stays(
         load(engine, "c", models["c"])
         assert names(engine) == {"a", "c"}
         (end,) = engine.finish(engine.start("d", models["d"], "hi", **SHORT))
-        assert isinstance(end, m.Done)
+        assert isinstance(end, protocol.Done)
         assert names(engine) == {"a", "d"}
 
 
@@ -103,14 +105,14 @@ def test_what_cannot_fit_is_refused_with_figures_and_the_resident_ones_stay(
         load(engine, "a", models["a"])
         large = qwen3(tmp_path / "large", hidden_size=512, intermediate_size=2048)
         (end,) = engine.finish(engine.start("large", large, "hi", **SHORT))
-        assert isinstance(end, m.Failed)
+        assert isinstance(end, protocol.Failed)
         assert end.code == "insufficient_memory"
         assert "it needs" in end.message
         assert "budget for models is" in end.message
         assert names(engine) == {"a"}
-        engine.send(m.Pin(id="pin", model="a", pinned=True))
+        engine.send(protocol.Pin(id="pin", model="a", pinned=True))
         refused = load(engine, "b", models["b"])
-        assert isinstance(refused, m.Failed)
+        assert isinstance(refused, protocol.Failed)
         assert "pinned models hold" in refused.message
         assert names(engine) == {"a"}
 
@@ -119,7 +121,7 @@ def test_a_limit_on_the_number_of_models_counts_pinned_ones(models: dict[str, Pa
     with running(max_resident=1) as engine:
         load(engine, "a", models["a"], pin=True)
         refused = load(engine, "b", models["b"])
-        assert isinstance(refused, m.Failed)
+        assert isinstance(refused, protocol.Failed)
         assert refused.code == "insufficient_memory"
         assert "max_resident" in refused.message
 
@@ -127,7 +129,7 @@ def test_a_limit_on_the_number_of_models_counts_pinned_ones(models: dict[str, Pa
 def test_requests_for_one_cold_model_load_it_once(models: dict[str, Path]) -> None:
     with running() as engine:
         ids = [engine.start("a", models["a"], f"number {i}", **SHORT) for i in range(5)]
-        assert all(isinstance(end, m.Done) for end in engine.finish(*ids))
+        assert all(isinstance(end, protocol.Done) for end in engine.finish(*ids))
         assert loads(engine, "a") == 1
 
 
@@ -136,14 +138,14 @@ def test_models_that_wait_for_memory_come_in_the_order_of_their_first_requests(
 ) -> None:
     with running(memory_budget=one_and_a_half) as engine:
         first = engine.start("a", patient["a"], "go on", **ENDLESS)
-        engine.wait(lambda e: isinstance(e, m.Text | m.Reasoning) and e.id == first)
+        engine.wait(lambda e: isinstance(e, protocol.Text | protocol.Reasoning) and e.id == first)
         waiting = [engine.start(name, patient[name], "hi", **SHORT) for name in "dbcd"]
-        stats = engine.wait(lambda e: isinstance(e, m.Stats) and len(e.loading) == 3)
-        assert isinstance(stats, m.Stats)
+        stats = engine.wait(lambda e: isinstance(e, protocol.Stats) and len(e.loading) == 3)
+        assert isinstance(stats, protocol.Stats)
         assert stats.loading == ["d", "b", "c"]
         assert {r.phase for r in stats.requests if r.id != first} == {"queued"}
         assert not order_of_ends(engine)
-        engine.send(m.Cancel(first))
+        engine.send(protocol.Cancel(first))
         engine.finish(*waiting)
         order = order_of_ends(engine)
         assert sorted(order[:2]) == sorted([waiting[0], waiting[3]])
@@ -156,15 +158,15 @@ def test_a_waiting_model_gets_its_turn_though_requests_for_the_running_one_keep_
     with running(memory_budget=int(need.total * 1.5), swap_patience=0.2) as engine:
         options = {**LONG, "max_tokens": 150}
         running_one = [engine.start("a", models["a"], f"early {i}", **options) for i in range(2)]
-        engine.wait(lambda e: isinstance(e, m.Text | m.Reasoning))
+        engine.wait(lambda e: isinstance(e, protocol.Text | protocol.Reasoning))
         other = engine.start("b", models["b"], "me too", **SHORT)
         for i in range(300):  # as soon as one ends, the next comes: "a" is never idle by itself
             running_one.append(engine.start("a", models["a"], f"late {i}", **options))
-            engine.wait(lambda e: isinstance(e, m.Done))
-            if any(isinstance(e, m.Done) and e.id == other for e in engine.events):
+            engine.wait(lambda e: isinstance(e, protocol.Done))
+            if any(isinstance(e, protocol.Done) and e.id == other for e in engine.events):
                 break
         ends = engine.finish(*running_one, other)
-        assert all(isinstance(end, m.Done) for end in ends)
+        assert all(isinstance(end, protocol.Done) for end in ends)
         order = order_of_ends(engine)
         assert order.index(other) < order.index(running_one[-1])
         assert loads(engine, "b") == 1
@@ -175,16 +177,16 @@ def test_a_waiting_request_can_be_cancelled_and_gives_the_place_in_the_queue_up(
 ) -> None:
     with running(memory_budget=one_and_a_half, swap_patience=0.0) as engine:
         first = engine.start("a", patient["a"], "go on", **ENDLESS)
-        engine.wait(lambda e: isinstance(e, m.Text | m.Reasoning))
+        engine.wait(lambda e: isinstance(e, protocol.Text | protocol.Reasoning))
         waiting = engine.start("b", patient["b"], "hi", **SHORT)
-        engine.wait(lambda e: isinstance(e, m.Stats) and e.loading == ["b"])
+        engine.wait(lambda e: isinstance(e, protocol.Stats) and e.loading == ["b"])
         later = engine.start("a", patient["a"], "held", **SHORT)
-        engine.wait(lambda e: isinstance(e, m.Stats) and e.loading == ["b", "a"])
-        engine.send(m.Cancel(waiting))
+        engine.wait(lambda e: isinstance(e, protocol.Stats) and e.loading == ["b", "a"])
+        engine.send(protocol.Cancel(waiting))
         (end,) = engine.finish(later)
-        assert isinstance(end, m.Done)
-        engine.send(m.Cancel(first))
-        engine.wait(lambda e: isinstance(e, m.Stats) and not e.requests)
+        assert isinstance(end, protocol.Done)
+        engine.send(protocol.Cancel(first))
+        engine.wait(lambda e: isinstance(e, protocol.Stats) and not e.requests)
         assert names(engine) == {"a"}
         assert loads(engine, "b") == 0
 
@@ -192,19 +194,23 @@ def test_a_waiting_request_can_be_cancelled_and_gives_the_place_in_the_queue_up(
 def test_an_order_to_load_can_be_cancelled(patient: dict[str, Path], one_and_a_half: int) -> None:
     with running(memory_budget=one_and_a_half) as engine:
         first = engine.start("a", patient["a"], "go on", **ENDLESS)
-        engine.wait(lambda e: isinstance(e, m.Text | m.Reasoning))
-        engine.send(m.Load(id="order", model="b", path=str(patient["b"])))
-        engine.wait(lambda e: isinstance(e, m.Stats) and e.loading == ["b"])
-        engine.send(m.Cancel("order"))
-        engine.wait(lambda e: isinstance(e, m.Stats) and not e.loading)
-        engine.send(m.Cancel(first))
+        engine.wait(lambda e: isinstance(e, protocol.Text | protocol.Reasoning))
+        engine.send(protocol.Load(id="order", model="b", path=str(patient["b"])))
+        engine.wait(lambda e: isinstance(e, protocol.Stats) and e.loading == ["b"])
+        engine.send(protocol.Cancel("order"))
+        engine.wait(lambda e: isinstance(e, protocol.Stats) and not e.loading)
+        engine.send(protocol.Cancel(first))
         assert loads(engine, "b") == 0
 
 
 def wait_for_text_of_all(engine: EngineProcess, ids: list[str]) -> None:
     for id in ids:
-        if not any(isinstance(e, m.Text | m.Reasoning) and e.id == id for e in engine.events):
-            engine.wait(lambda e, id=id: isinstance(e, m.Text | m.Reasoning) and e.id == id)
+        if not any(
+            isinstance(e, protocol.Text | protocol.Reasoning) and e.id == id for e in engine.events
+        ):
+            engine.wait(
+                lambda e, id=id: isinstance(e, protocol.Text | protocol.Reasoning) and e.id == id
+            )
 
 
 def test_a_model_that_comes_beside_long_conversations_takes_the_place_of_kept_prompts(
@@ -221,11 +227,11 @@ def test_a_model_that_comes_beside_long_conversations_takes_the_place_of_kept_pr
         assert kept > need.kv * 4
         streams = [engine.start("a", models["a"], text(i), **options) for i in range(6, 9)]
         wait_for_text_of_all(engine, streams)
-        assert isinstance(load(engine, "b", models["b"]), m.Loaded)
-        assert not any(isinstance(e, m.Done) and e.id in streams for e in engine.events)
+        assert isinstance(load(engine, "b", models["b"]), protocol.Loaded)
+        assert not any(isinstance(e, protocol.Done) and e.id in streams for e in engine.events)
         for stream in streams:
-            engine.send(m.Cancel(stream))
-        stats = next(e for e in reversed(engine.events) if isinstance(e, m.Stats))
+            engine.send(protocol.Cancel(stream))
+        stats = next(e for e in reversed(engine.events) if isinstance(e, protocol.Stats))
         assert stats.memory.prefixes < kept - need.kv / 2
 
 
@@ -238,8 +244,8 @@ def test_a_model_waits_for_conversations_that_are_too_long_to_fit_beside_it(
         load(engine, "a", models["a"], pin=True)
         streams = [engine.start("a", models["a"], f"{i}" * 1500, **options) for i in range(3)]
         wait_for_text_of_all(engine, streams)
-        assert isinstance(load(engine, "b", models["b"]), m.Loaded)
-        assert any(isinstance(e, m.Done) for e in engine.events)
+        assert isinstance(load(engine, "b", models["b"]), protocol.Loaded)
+        assert any(isinstance(e, protocol.Done) for e in engine.events)
         engine.finish(*streams)
         assert names(engine) == {"a", "b"}
 
@@ -247,10 +253,10 @@ def test_a_model_waits_for_conversations_that_are_too_long_to_fit_beside_it(
 def test_other_settings_load_a_model_again(models: dict[str, Path]) -> None:
     with running() as engine:
         before = load(engine, "a", models["a"], pin=True)
-        options = m.ModelOptions(context_limit=100)
+        options = protocol.ModelOptions(context_limit=100)
         after = load(engine, "a", models["a"], options=options)
-        assert isinstance(before, m.Loaded)
-        assert isinstance(after, m.Loaded)
+        assert isinstance(before, protocol.Loaded)
+        assert isinstance(after, protocol.Loaded)
         assert (before.resident.context_length, after.resident.context_length) == (2048, 100)
         assert after.resident.pinned
         assert len(engine.stats().resident) == 1
@@ -318,8 +324,8 @@ def test_a_broken_model_fails_in_one_sentence_and_nobody_had_to_go_for_it(
     damage(broken)
     ids = [small.start(str(tmp_path), broken, f"hi {i}", **SHORT) for i in range(4)]
     ends = small.finish(*ids)
-    messages = {end.message for end in ends if isinstance(end, m.Failed)}
-    assert all(isinstance(end, m.Failed) and end.code == "model_load_failed" for end in ends)
+    messages = {end.message for end in ends if isinstance(end, protocol.Failed)}
+    assert all(isinstance(end, protocol.Failed) and end.code == "model_load_failed" for end in ends)
     (message,) = messages
     assert words in message
     assert "\n" not in message
@@ -335,13 +341,13 @@ def test_a_broken_model_is_not_tried_again_until_its_files_change_or_someone_ord
     with running() as engine:
         for _ in range(3):
             (end,) = engine.finish(engine.start("broken", broken, "hi", **SHORT))
-            assert isinstance(end, m.Failed)
+            assert isinstance(end, protocol.Failed)
         assert engine.log.read_text().count("broken cannot be loaded") == 1
-        assert isinstance(load(engine, "broken", broken), m.Failed)
+        assert isinstance(load(engine, "broken", broken), protocol.Failed)
         assert engine.log.read_text().count("broken cannot be loaded") == 2
         qwen3(broken)
         (end,) = engine.finish(engine.start("broken", broken, "hi", **SHORT))
-        assert isinstance(end, m.Done)
+        assert isinstance(end, protocol.Done)
 
 
 def test_an_unused_models_memory_leaves_the_process_and_the_next_request_brings_it_back(
@@ -350,16 +356,16 @@ def test_an_unused_models_memory_leaves_the_process_and_the_next_request_brings_
     import psutil
 
     large = qwen3(tmp_path / "large", hidden_size=1024, intermediate_size=4096)
-    size = footprint("large", large, m.ModelOptions()).weights
+    size = footprint("large", large, protocol.ModelOptions()).weights
     assert size > 100e6
     with running(idle_unload_minutes=0.05) as engine:
-        engine.wait(lambda e: isinstance(e, m.Ready))
+        engine.wait(lambda e: isinstance(e, protocol.Ready))
         process = psutil.Process(engine.process.pid)
         for _ in range(2):
             (end,) = engine.finish(engine.start("large", large, "hi", **SHORT))
-            assert isinstance(end, m.Done)
+            assert isinstance(end, protocol.Done)
             loaded = process.memory_info().rss
-            engine.wait(lambda e: isinstance(e, m.Stats) and not e.resident, timeout=20)
+            engine.wait(lambda e: isinstance(e, protocol.Stats) and not e.resident, timeout=20)
             assert loaded - process.memory_info().rss > 0.9 * size
 
 
@@ -369,7 +375,7 @@ def test_a_model_that_went_for_a_smaller_one_leaves_no_memory_behind(
     import psutil
 
     large = qwen3(tmp_path / "large", hidden_size=1024, intermediate_size=4096)
-    size = footprint("large", large, m.ModelOptions()).weights
+    size = footprint("large", large, protocol.ModelOptions()).weights
     with running(max_resident=1, warm_up=False) as engine:
         engine.finish(engine.start("large", large, "hi", **SHORT))
         process = psutil.Process(engine.process.pid)
@@ -378,7 +384,8 @@ def test_a_model_that_went_for_a_smaller_one_leaves_no_memory_behind(
         assert names(engine) == {"a"}
         # Its pages go back when the engine has been idle for a second.
         engine.wait(
-            lambda e: isinstance(e, m.Stats) and loaded - e.memory.process > 0.9 * size, timeout=20
+            lambda e: isinstance(e, protocol.Stats) and loaded - e.memory.process > 0.9 * size,
+            timeout=20,
         )
 
 
@@ -390,19 +397,19 @@ def test_a_model_decodes_on_while_another_reads_long_prompts(
         load(engine, "large", large)
         load(engine, "a", models["a"])
         reader = engine.start("large", large, "a long story " * 500, **SHORT)
-        engine.wait(lambda e: isinstance(e, m.Prefill) and e.id == reader)
+        engine.wait(lambda e: isinstance(e, protocol.Prefill) and e.id == reader)
         writer = engine.start("a", models["a"], "tell", **{**LONG, "max_tokens": 400})
-        engine.wait(lambda e: isinstance(e, m.Text | m.Reasoning) and e.id == writer)
+        engine.wait(lambda e: isinstance(e, protocol.Text | protocol.Reasoning) and e.id == writer)
         written = between = 0
-        end = engine.wait(lambda e: isinstance(e, m.Done))
+        end = engine.wait(lambda e: isinstance(e, protocol.Done))
         for event in engine.events:
-            if isinstance(event, m.Prefill) and event.id == reader:
+            if isinstance(event, protocol.Prefill) and event.id == reader:
                 between += 1
-            elif isinstance(event, m.Text | m.Reasoning) and event.id == writer:
+            elif isinstance(event, protocol.Text | protocol.Reasoning) and event.id == writer:
                 written += event.tokens
-            elif isinstance(event, m.Done):
+            elif isinstance(event, protocol.Done):
                 break
-        assert isinstance(end, m.Done)
+        assert isinstance(end, protocol.Done)
         # Equal time, not one token for each chunk that takes fifty times as long.
         assert end.id == writer or written > 3 * between
         engine.finish(reader, writer)
@@ -413,7 +420,7 @@ def test_a_model_that_is_kept_is_not_idle(models: dict[str, Path]) -> None:
         load(engine, "a", models["a"])
         load(engine, "b", models["b"])
         while "b" in names(engine):
-            engine.send(m.Keep("a"))
-            engine.wait(lambda e: isinstance(e, m.Stats))
+            engine.send(protocol.Keep("a"))
+            engine.wait(lambda e: isinstance(e, protocol.Stats))
         assert names(engine) == {"a"}, "the one that was used before is the one that was kept"
-        engine.wait(lambda e: isinstance(e, m.Stats) and not e.resident, timeout=20)
+        engine.wait(lambda e: isinstance(e, protocol.Stats) and not e.resident, timeout=20)

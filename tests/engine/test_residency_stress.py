@@ -11,14 +11,21 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mlx_notebook import messages as m
+from mlx_notebook import protocol
 from mlx_notebook.engine.footprint import footprint
 from tests.engine.process import EngineProcess, running
 from tests.models import qwen3
 
 CLIENTS = 8
 OPERATIONS = int(os.environ.get("STRESS_OPERATIONS", "200"))
-ANSWERS = (m.Done, m.Failed, m.Loaded, m.Unloaded, m.Tokenized, m.Embedded)
+ANSWERS = (
+    protocol.Done,
+    protocol.Failed,
+    protocol.Loaded,
+    protocol.Unloaded,
+    protocol.Tokenized,
+    protocol.Embedded,
+)
 
 
 class Clients:
@@ -28,8 +35,8 @@ class Clients:
         self.engine, self.models = engine, models
         self.random = random.Random(seed)
         self.begun = 0
-        self.open: dict[str, m.Command] = {}
-        self.ends: dict[str, m.Event | None] = {}
+        self.open: dict[str, protocol.Command] = {}
+        self.ends: dict[str, protocol.Event | None] = {}
 
     def run(self, count: int) -> None:
         seen = 0
@@ -37,15 +44,15 @@ class Clients:
         while self.begun < count or self.open:
             while self.begun < count and len(self.open) < CLIENTS:
                 self.begin()
-            self.engine.wait(lambda e: isinstance(e, (m.Stats, *ANSWERS)))
+            self.engine.wait(lambda e: isinstance(e, (protocol.Stats, *ANSWERS)))
             for event in self.engine.events[seen:]:
                 if isinstance(event, ANSWERS):
                     self.answered(event)
             seen = len(self.engine.events)
             assert time.monotonic() < end, f"open: {self.open}"
 
-    def answered(self, event: m.Event) -> None:
-        assert not isinstance(event, m.Ready | m.Stats)
+    def answered(self, event: protocol.Event) -> None:
+        assert not isinstance(event, protocol.Ready | protocol.Stats)
         assert event.id not in self.ends or self.ends[event.id] is None, "answered twice"
         self.ends[event.id] = event
         self.open.pop(event.id, None)
@@ -53,36 +60,40 @@ class Clients:
     def begin(self) -> None:
         self.begun += 1
         command = self.command(f"s{self.begun}")
-        if isinstance(command, m.Generate | m.Load) and self.random.random() < 0.15:
+        if isinstance(command, protocol.Generate | protocol.Load) and self.random.random() < 0.15:
             self.engine.send(command)
             time.sleep(self.random.choice([0, 0.01, 0.05]))
-            self.engine.send(m.Cancel(command.id))
+            self.engine.send(protocol.Cancel(command.id))
             self.ends[command.id] = None  # answered by nothing, or just before
             return
         self.open[command.id] = command
         self.engine.send(command)
 
-    def command(self, id: str) -> m.Command:
+    def command(self, id: str) -> protocol.Command:
         name = self.random.choice(list(self.models))
         path = str(self.models[name])
         kind = self.random.choices(
             ["generate", "load", "unload", "tokenize", "embed"], [12, 3, 3, 1, 1]
         )[0]
         if kind == "load":
-            return m.Load(id=id, model=name, path=path, pin=self.random.choice([None, False]))
+            return protocol.Load(
+                id=id, model=name, path=path, pin=self.random.choice([None, False])
+            )
         if kind == "unload":
-            return m.Unload(id=id, model=name)
+            return protocol.Unload(id=id, model=name)
         if kind == "tokenize":
-            return m.Tokenize(id=id, model=name, path=path, prompt=m.TextPrompt(text="some text"))
+            return protocol.Tokenize(
+                id=id, model=name, path=path, prompt=protocol.TextPrompt(text="some text")
+            )
         if kind == "embed":
-            return m.Embed(id=id, model=name, path=path, inputs=["one", "two"])
+            return protocol.Embed(id=id, model=name, path=path, inputs=["one", "two"])
         text = "again and again " * self.random.randint(1, 60)
-        return m.Generate(
+        return protocol.Generate(
             id=id,
             model=name,
             path=path,
-            prompt=m.ChatPrompt(messages=[{"role": "user", "content": text}]),
-            sampling=m.Sampling(max_tokens=self.random.randint(1, 60), ignore_eos=True),
+            prompt=protocol.ChatPrompt(messages=[{"role": "user", "content": text}]),
+            sampling=protocol.Sampling(max_tokens=self.random.randint(1, 60), ignore_eos=True),
             n=self.random.choice([1, 1, 2]),
         )
 
@@ -94,25 +105,28 @@ def test_everything_ends_in_an_answer_and_the_memory_returns(tmp_path: Path, see
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     large = qwen3(tmp_path / "large", hidden_size=512, intermediate_size=2048)
-    budget = int(footprint("a", sound["a"], m.ModelOptions()).total * 1.5)
+    budget = int(footprint("a", sound["a"], protocol.ModelOptions()).total * 1.5)
     with running(memory_budget=budget, swap_patience=0.1, prefix_cache_entries=4) as engine:
         (end,) = engine.finish(engine.start("a", sound["a"], "first", max_tokens=2))
-        assert isinstance(end, m.Done)
-        engine.send(m.Unload(id="before", model="a"))
-        engine.wait(lambda e: isinstance(e, m.Unloaded) and e.id == "before")
+        assert isinstance(end, protocol.Done)
+        engine.send(protocol.Unload(id="before", model="a"))
+        engine.wait(lambda e: isinstance(e, protocol.Unloaded) and e.id == "before")
         before = engine.stats().memory.active
         clients = Clients(engine, {**sound, "broken": broken, "large": large}, seed)
         clients.run(OPERATIONS)
         stated = {"model_load_failed", "insufficient_memory", "invalid_request"}
         for event in clients.ends.values():
-            assert not isinstance(event, m.Failed) or event.code in stated, event
-        assert sum(isinstance(event, m.Done) for event in clients.ends.values()) > OPERATIONS / 5
+            assert not isinstance(event, protocol.Failed) or event.code in stated, event
+        assert (
+            sum(isinstance(event, protocol.Done) for event in clients.ends.values())
+            > OPERATIONS / 5
+        )
         limit = time.monotonic() + 20
         while (stats := engine.stats()).requests or any(r.active for r in stats.resident):
             assert time.monotonic() < limit, msgspec.to_builtins(stats)
         for resident in stats.resident:
-            engine.send(m.Unload(id=f"after {resident.model}", model=resident.model))
-            engine.wait(lambda e: isinstance(e, m.Unloaded) and e.id.startswith("after"))
+            engine.send(protocol.Unload(id=f"after {resident.model}", model=resident.model))
+            engine.wait(lambda e: isinstance(e, protocol.Unloaded) and e.id.startswith("after"))
         after = engine.stats()
         assert not after.resident
         assert not after.loading

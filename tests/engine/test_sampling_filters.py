@@ -8,7 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_notebook import messages as m
+from mlx_notebook import protocol
 from mlx_notebook.engine.constraints import BadWords
 from mlx_notebook.engine.grammar.mask import words
 from mlx_notebook.engine.sampling import BatchSampler, Row, make_row
@@ -105,7 +105,7 @@ def test_a_row_chooses_the_same_alone_and_beside_others() -> None:
 @pytest.mark.parametrize("window", [0, 1, 3, 50])
 def test_penalties_count_a_window_of_prompt_and_answer(window: int) -> None:
     prompt = [7, 1, 2, 2]
-    sampling = m.Sampling(
+    sampling = protocol.Sampling(
         temperature=0,
         repetition_penalty=1.5,
         presence_penalty=0.6,
@@ -190,7 +190,7 @@ def test_what_cannot_be_is_refused(
     engine: EngineProcess, model: Path, options: dict[str, Any], param: str
 ) -> None:
     (end,) = engine.finish(engine.start("random", model, "no", max_tokens=3, **options))
-    assert isinstance(end, m.Failed)
+    assert isinstance(end, protocol.Failed)
     assert (end.code, end.param) == ("invalid_request", param)
 
 

@@ -9,7 +9,7 @@ import pytest
 from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
 
-from mlx_notebook import messages as m
+from mlx_notebook import protocol
 from mlx_notebook.engine.draft_loading import same_tokens
 from mlx_notebook.engine.drafts import DraftModel, Pace, PromptLookup
 from mlx_notebook.engine.sampling import Row
@@ -17,7 +17,7 @@ from mlx_notebook.engine.speculation import Speculation
 from tests.engine.process import EngineProcess, running
 from tests.models import gemma3, qwen3
 
-TINY = Path(m.__file__).parent / "demo_models" / "tiny-chat"
+TINY = Path(protocol.__file__).parent / "demo_models" / "tiny-chat"
 REPETITIVE = "one two three, one two three, one two three, one two"
 
 
@@ -30,7 +30,9 @@ def engine() -> Iterator[EngineProcess]:
 class Asked:
     """One way of loading the same model, and requests to it."""
 
-    def __init__(self, engine: EngineProcess, name: str, path: Path, options: m.ModelOptions):
+    def __init__(
+        self, engine: EngineProcess, name: str, path: Path, options: protocol.ModelOptions
+    ):
         self.engine, self.name, self.path, self.options = engine, name, path, options
         self._count = 0
 
@@ -38,13 +40,13 @@ class Asked:
         self._count += 1
         request = f"{self.name}{self._count}"
         self.engine.send(
-            m.Generate(
+            protocol.Generate(
                 id=request,
                 model=self.name,
                 path=str(self.path),
                 options=self.options,
-                prompt=m.ChatPrompt(messages=[{"role": "user", "content": text}]),
-                sampling=m.Sampling(**{"max_tokens": 60, "ignore_eos": True, **sampling}),
+                prompt=protocol.ChatPrompt(messages=[{"role": "user", "content": text}]),
+                sampling=protocol.Sampling(**{"max_tokens": 60, "ignore_eos": True, **sampling}),
                 n=n,
             )
         )
@@ -53,7 +55,7 @@ class Asked:
     def text(self, text: str, **sampling: Any) -> str:
         request = self.start(text, **sampling)
         (end,) = self.engine.finish(request)
-        assert isinstance(end, m.Done), end
+        assert isinstance(end, protocol.Done), end
         return self.engine.text(request)
 
 
@@ -62,11 +64,11 @@ def ways(engine: EngineProcess, tmp_path_factory: pytest.TempPathFactory) -> dic
     folder = tmp_path_factory.mktemp("drafts")
     model, other = qwen3(folder / "model"), qwen3(folder / "other", seed=5)
     options = {
-        "plain": m.ModelOptions(),
-        "itself": m.ModelOptions(draft=str(model)),
-        "other": m.ModelOptions(draft=str(other)),
-        "lookup": m.ModelOptions(prompt_lookup=6),
-        "both": m.ModelOptions(prompt_lookup=4, draft=str(model)),
+        "plain": protocol.ModelOptions(),
+        "itself": protocol.ModelOptions(draft=str(model)),
+        "other": protocol.ModelOptions(draft=str(other)),
+        "lookup": protocol.ModelOptions(prompt_lookup=6),
+        "both": protocol.ModelOptions(prompt_lookup=4, draft=str(model)),
     }
     return {name: Asked(engine, name, model, option) for name, option in options.items()}
 
@@ -114,7 +116,7 @@ def test_a_second_stream_ends_the_guessing_and_both_say_the_same(ways: dict[str,
     alone = [ways["plain"].text(p, **o) for p, o in zip(prompts, options, strict=True)]
     way = ways["itself"]
     first = way.start(prompts[0], **options[0])
-    way.engine.wait(lambda e: isinstance(e, m.Text) and e.id == first)
+    way.engine.wait(lambda e: isinstance(e, protocol.Text) and e.id == first)
     second = way.start(prompts[1], **options[1])
     way.engine.finish(first, second)
     assert [way.engine.text(first), way.engine.text(second)] == alone
@@ -153,24 +155,24 @@ def test_cancelling_a_guessed_row_leaves_the_engine_idle(ways: dict[str, Asked])
     way = ways["both"]
     for _ in range(5):
         request = way.start("cancel me", temperature=0.0, max_tokens=500)
-        way.engine.wait(lambda e, r=request: isinstance(e, m.Text) and e.id == r)
-        way.engine.send(m.Cancel(request))
+        way.engine.wait(lambda e, r=request: isinstance(e, protocol.Text) and e.id == r)
+        way.engine.send(protocol.Cancel(request))
     assert way.text("still there", temperature=0.0) == ways["plain"].text(
         "still there", temperature=0.0
     )
 
 
-def failure(engine: EngineProcess, path: Path, options: m.ModelOptions) -> str:
+def failure(engine: EngineProcess, path: Path, options: protocol.ModelOptions) -> str:
     request = Asked(engine, f"refused{options}", path, options).start("hi")
     (end,) = engine.finish(request)
-    assert isinstance(end, m.Failed)
+    assert isinstance(end, protocol.Failed)
     assert end.code == "model_load_failed"
     assert "\n" not in end.message
     return end.message
 
 
 def test_a_draft_of_another_vocabulary_is_refused(engine: EngineProcess, model: Path) -> None:
-    assert "another vocabulary" in failure(engine, model, m.ModelOptions(draft=str(TINY)))
+    assert "another vocabulary" in failure(engine, model, protocol.ModelOptions(draft=str(TINY)))
 
 
 def test_a_draft_that_cannot_be_loaded_is_refused(
@@ -178,7 +180,7 @@ def test_a_draft_that_cannot_be_loaded_is_refused(
 ) -> None:
     draft = qwen3(tmp_path / "draft")
     (draft / "config.json").write_text('{"model_type": "nonesuch"}')
-    message = failure(engine, model, m.ModelOptions(draft=str(draft)))
+    message = failure(engine, model, protocol.ModelOptions(draft=str(draft)))
     assert "draft model" in message
     assert "cannot be loaded" in message
 
@@ -187,7 +189,7 @@ def test_a_model_whose_caches_cannot_be_cut_is_not_guessed_for(
     engine: EngineProcess, tmp_path: Path
 ) -> None:
     path = gemma3(tmp_path / "gemma")
-    assert "cannot be cut back" in failure(engine, path, m.ModelOptions(prompt_lookup=4))
+    assert "cannot be cut back" in failure(engine, path, protocol.ModelOptions(prompt_lookup=4))
 
 
 def looked_up(tokens: list[int], last: int, count: int) -> list[int] | None:

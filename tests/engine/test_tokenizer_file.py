@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tokenizers import Regex, Tokenizer, decoders, normalizers
 
-from mlx_notebook import messages as m
+from mlx_notebook import protocol
 from mlx_notebook.engine.tokenizer_file import check_growth
 from tests.engine.process import EngineProcess
 from tests.models import byte_tokenizer, qwen3
@@ -83,6 +83,6 @@ def test_a_model_with_such_a_tokenizer_does_not_load(engine: EngineProcess, tmp_
     model = qwen3(tmp_path / "growing")
     folder(model, normalizer=normalizers.Sequence([TEN_TIMES] * 8))
     (end,) = engine.finish(engine.start("growing", model, "a" * 100))
-    assert isinstance(end, m.Failed)
+    assert isinstance(end, protocol.Failed)
     assert end.code == "model_load_failed"
     assert "makes more than 8 characters of one" in end.message

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook import messages as m
+from mlx_notebook import protocol
 from tests.engine.process import EngineProcess, running
 from tests.engine.test_generation import everything
 from tests.models import TEMPLATE, qwen3
@@ -38,17 +38,17 @@ class Asked:
         tools = options.pop("tools", [])
         kwargs = options.pop("template_kwargs", {})
         self.id = f"{text}-{next(_numbers)}"
-        settings = options.pop("model_options", m.ModelOptions())
+        settings = options.pop("model_options", protocol.ModelOptions())
         messages = options.pop("messages", [{"role": "user", "content": text}])
-        prompt = m.ChatPrompt(messages=messages, tools=tools, template_kwargs=kwargs)
+        prompt = protocol.ChatPrompt(messages=messages, tools=tools, template_kwargs=kwargs)
         engine.send(
-            m.Generate(
+            protocol.Generate(
                 id=self.id,
                 model="random",
                 path=str(model),
                 options=settings,
                 prompt=prompt,
-                sampling=m.Sampling(**sampling),
+                sampling=protocol.Sampling(**sampling),
                 trace=True,
                 **options,
             )
@@ -64,9 +64,9 @@ class Asked:
         names: dict[int, str] = {}
         arguments: dict[int, str] = {}
         for event in self.engine.events:
-            if isinstance(event, m.ToolCallStart) and event.id == self.id:
+            if isinstance(event, protocol.ToolCallStart) and event.id == self.id:
                 names[event.index] = event.name
-            elif isinstance(event, m.ToolCallDelta) and event.id == self.id:
+            elif isinstance(event, protocol.ToolCallDelta) and event.id == self.id:
                 arguments[event.index] = arguments.get(event.index, "") + event.arguments
         return [(name, json.loads(arguments[index])) for index, name in names.items()]
 
@@ -83,11 +83,11 @@ class Asked:
 def test_a_required_call_is_valid_whatever_the_weights(
     engine: EngineProcess, model: Path, seed: int
 ) -> None:
-    choice = m.ToolChoice(mode="required", parallel=False)
+    choice = protocol.ToolChoice(mode="required", parallel=False)
     asked = Asked(
         engine, model, "go", tools=TOOLS, tool_choice=choice, sampling={"seed": seed}
     ).wait()
-    assert isinstance(asked.end, m.Done), asked.end
+    assert isinstance(asked.end, protocol.Done), asked.end
     assert asked.reason == "tool_calls"
     assert asked.content == ""
     ((name, arguments),) = asked.calls
@@ -99,14 +99,14 @@ def test_a_required_call_is_valid_whatever_the_weights(
 
 
 def test_a_named_function_is_the_one_called(engine: EngineProcess, model: Path) -> None:
-    choice = m.ToolChoice(mode="required", names=["stop_now"], parallel=False)
+    choice = protocol.ToolChoice(mode="required", names=["stop_now"], parallel=False)
     asked = Asked(engine, model, "named", tools=TOOLS, tool_choice=choice).wait()
     assert [name for name, _ in asked.calls] == ["stop_now"]
 
 
 def prompts(engine: EngineProcess, model: Path, **options: Any) -> list[str]:
     """The prompts of a request with a free choice, without one, and with no tools at all."""
-    none = m.ToolChoice(mode="none")
+    none = protocol.ToolChoice(mode="none")
     brief = {"sampling": {"max_tokens": 2}, **options}
     asked = [
         Asked(engine, model, "x", tools=TOOLS, **brief),
@@ -115,7 +115,9 @@ def prompts(engine: EngineProcess, model: Path, **options: Any) -> list[str]:
     ]
     ids = [one.wait().id for one in asked]
     assert not asked[1].calls
-    traces = {event.id: event.prompt for event in engine.events if isinstance(event, m.Traced)}
+    traces = {
+        event.id: event.prompt for event in engine.events if isinstance(event, protocol.Traced)
+    }
     return [traces[id] for id in ids]
 
 
@@ -125,20 +127,20 @@ def test_no_choice_leaves_the_tools_in_the_prompt(engine: EngineProcess, model: 
 
 
 def test_the_dialect_of_the_settings_wins(model: Path) -> None:
-    options = m.ModelOptions(tool_dialect="mistral")
-    choice = m.ToolChoice(mode="required", names=["stop_now"], parallel=False)
+    options = protocol.ModelOptions(tool_dialect="mistral")
+    choice = protocol.ToolChoice(mode="required", names=["stop_now"], parallel=False)
     with running() as engine:
         asked = Asked(
             engine, model, "x", tools=TOOLS, tool_choice=choice, model_options=options
         ).wait()
         assert [name for name, _ in asked.calls] == ["stop_now"]
-        trace = next(e for e in engine.events if isinstance(e, m.Traced))
+        trace = next(e for e in engine.events if isinstance(e, protocol.Traced))
     assert trace.rows[0].raw.startswith("[TOOL_CALLS]")
 
 
 def test_tools_go_where_calls_have_no_mark_to_forbid(model: Path) -> None:
     # Llama's calls are bare JSON, with which other answers begin too.
-    options = m.ModelOptions(tool_dialect="llama")
+    options = protocol.ModelOptions(tool_dialect="llama")
     with running() as engine:
         auto, none, without = prompts(engine, model, model_options=options)
     assert none == without != auto
@@ -146,14 +148,14 @@ def test_tools_go_where_calls_have_no_mark_to_forbid(model: Path) -> None:
 
 def test_a_dialect_that_is_not_known_or_not_told_of_is_refused(model: Path) -> None:
     with running() as engine:
-        options = m.ModelOptions(tool_dialect="kimi_k3")
+        options = protocol.ModelOptions(tool_dialect="kimi_k3")
         untold = Asked(engine, model, "x", tools=TOOLS, model_options=options).wait()
-        options = m.ModelOptions(tool_dialect="klingon")
+        options = protocol.ModelOptions(tool_dialect="klingon")
         asked = Asked(engine, model, "y", model_options=options).wait()
-    assert isinstance(untold.end, m.Failed)
+    assert isinstance(untold.end, protocol.Failed)
     assert (untold.end.code, untold.end.param) == ("invalid_request", "tools")
     assert "Only a chat template can write the dialect kimi_k3" in untold.end.message
-    assert isinstance(asked.end, m.Failed)
+    assert isinstance(asked.end, protocol.Failed)
     assert asked.end.code == "model_load_failed"
     for name in ("klingon", "hermes", "mistral"):
         assert name in asked.end.message
@@ -162,7 +164,7 @@ def test_a_dialect_that_is_not_known_or_not_told_of_is_refused(model: Path) -> N
 def test_one_call_at_a_time_is_refused_where_it_cannot_be_enforced(tmp_path: Path) -> None:
     template = TEMPLATE + "{% if tools %}{{ tools | tojson }}{% endif %}"
     folder = qwen3(tmp_path / "m", template=template)
-    options = m.ModelOptions(tool_dialect="muse_spark")
+    options = protocol.ModelOptions(tool_dialect="muse_spark")
     with running() as engine:
         free, one = (
             Asked(
@@ -170,24 +172,24 @@ def test_one_call_at_a_time_is_refused_where_it_cannot_be_enforced(tmp_path: Pat
                 folder,
                 f"parallel {parallel}",
                 tools=TOOLS,
-                tool_choice=m.ToolChoice(parallel=parallel),
+                tool_choice=protocol.ToolChoice(parallel=parallel),
                 model_options=options,
             ).wait()
             for parallel in (True, False)
         )
-    assert isinstance(free.end, m.Done), free.end
-    assert isinstance(one.end, m.Failed)
+    assert isinstance(free.end, protocol.Done), free.end
+    assert isinstance(one.end, protocol.Failed)
     assert (one.end.code, one.end.param) == ("invalid_request", "parallel_tool_calls")
     assert "muse_spark" in one.end.message
 
 
 def test_a_call_cut_off_ends_with_length(engine: EngineProcess, model: Path) -> None:
-    choice = m.ToolChoice(mode="required", names=["move"])
+    choice = protocol.ToolChoice(mode="required", names=["move"])
     asked = Asked(
         engine, model, "cut", tools=TOOLS, tool_choice=choice, sampling={"max_tokens": 40}
     ).wait()
     assert asked.reason == "length"
-    trace = next(e for e in engine.events if isinstance(e, m.Traced) and e.id == asked.id)
+    trace = next(e for e in engine.events if isinstance(e, protocol.Traced) and e.id == asked.id)
     assert trace.rows[0].problems or asked.calls == []
 
 
@@ -203,10 +205,10 @@ def test_formats_hold_beside_a_free_row_that_does_not_notice(
         "additionalProperties": False,
     }
     formats = [
-        m.OutputFormat(kind="json_schema", value=schema),
-        m.OutputFormat(kind="regex", value=r"[a-f]{3}-\d{2}"),
-        m.OutputFormat(kind="choice", value=["yes", "no", "perhaps"]),
-        m.OutputFormat(kind="json_object"),
+        protocol.OutputFormat(kind="json_schema", value=schema),
+        protocol.OutputFormat(kind="regex", value=r"[a-f]{3}-\d{2}"),
+        protocol.OutputFormat(kind="choice", value=["yes", "no", "perhaps"]),
+        protocol.OutputFormat(kind="json_object"),
     ]
     rows = [
         Asked(engine, model, f"format {f.kind}", output_format=f, sampling={"seed": 5})
@@ -228,9 +230,9 @@ def test_formats_hold_beside_a_free_row_that_does_not_notice(
 
 def test_a_schema_that_cannot_be_enforced_is_named(engine: EngineProcess, model: Path) -> None:
     schema = {"type": "object", "properties": {"x": {"not": {"type": "integer"}}}}
-    output = m.OutputFormat(kind="json_schema", value=schema)
+    output = protocol.OutputFormat(kind="json_schema", value=schema)
     asked = Asked(engine, model, "not", output_format=output).wait()
-    assert isinstance(asked.end, m.Failed)
+    assert isinstance(asked.end, protocol.Failed)
     assert asked.end.param == "response_format"
     assert "not" in asked.end.message
 
@@ -241,7 +243,7 @@ def test_a_result_without_its_call_is_named(engine: EngineProcess, model: Path) 
         {"role": "tool", "tool_call_id": "call_lost", "content": "42"},
     ]
     asked = Asked(engine, model, "lost", messages=messages).wait()
-    assert isinstance(asked.end, m.Failed)
+    assert isinstance(asked.end, protocol.Failed)
     assert "call_lost" in asked.end.message
 
 
@@ -249,21 +251,21 @@ def test_a_thinking_budget_ends_the_thinking_and_the_answer_follows(
     engine: EngineProcess, model: Path
 ) -> None:
     text = "<|im_start|>user\nhi<|im_end|>\n<|im_start|>assistant\n<think>\n"
-    command = m.Generate(
+    command = protocol.Generate(
         id="budget",
         model="random",
         path=str(model),
-        prompt=m.ChatPrompt(
+        prompt=protocol.ChatPrompt(
             messages=[{"role": "user", "content": "hi"}], template_kwargs={"open_thinking": True}
         ),
-        sampling=m.Sampling(temperature=0.0, max_tokens=60, ignore_eos=True),
+        sampling=protocol.Sampling(temperature=0.0, max_tokens=60, ignore_eos=True),
         thinking_budget=12,
         trace=True,
     )
     engine.send(command)
     (end,) = engine.finish("budget")
-    assert isinstance(end, m.Done), end
-    trace = next(e for e in engine.events if isinstance(e, m.Traced) and e.id == "budget")
+    assert isinstance(end, protocol.Done), end
+    trace = next(e for e in engine.events if isinstance(e, protocol.Traced) and e.id == "budget")
     assert trace.prompt == text
     assert 12 <= end.usage.reasoning <= 30
     assert "</think>" in trace.rows[0].raw
@@ -274,5 +276,5 @@ def test_tokens_have_a_minimum(engine: EngineProcess, model: Path) -> None:
     end_id = 258
     sampling = {"temperature": 0.0, "min_tokens": 7, "logit_bias": {end_id: 100.0}}
     asked = Asked(engine, model, "least", sampling=sampling).wait()
-    assert isinstance(asked.end, m.Done)
+    assert isinstance(asked.end, protocol.Done)
     assert asked.end.usage.completion == 8

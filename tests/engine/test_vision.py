@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlx_notebook import messages as m
+from mlx_notebook import protocol
 from tests.engine.process import EngineProcess, running
 from tests.models import qwen3, qwen_vl
 
@@ -35,30 +35,32 @@ def picture(seed: int, size: tuple[int, int] = (96, 64)) -> bytes:
     return held.getvalue()
 
 
-def showing(*pictures: bytes, text: str = "What?", detail: Any = "auto") -> m.ChatPrompt:
+def showing(*pictures: bytes, text: str = "What?", detail: Any = "auto") -> protocol.ChatPrompt:
     parts = [{"type": "image"} for _ in pictures]
-    return m.ChatPrompt(
+    return protocol.ChatPrompt(
         messages=[{"role": "user", "content": [*parts, {"type": "text", "text": text}]}],
         pictures=[
-            m.Picture(data=data, where=f"messages[0].content[{i}]", detail=detail)
+            protocol.Picture(data=data, where=f"messages[0].content[{i}]", detail=detail)
             for i, data in enumerate(pictures)
         ],
     )
 
 
 def ask(
-    engine: EngineProcess, path: Path, prompt: m.Prompt | str, **options: Any
-) -> tuple[str, m.Usage]:
+    engine: EngineProcess, path: Path, prompt: protocol.Prompt | str, **options: Any
+) -> tuple[str, protocol.Usage]:
     options = {"temperature": 0, "max_tokens": 16, **options}
     request = engine.start(path.name, path, prompt, **options)
     (done,) = engine.finish(request)
-    assert isinstance(done, m.Done), done
+    assert isinstance(done, protocol.Done), done
     return engine.text(request), done.usage
 
 
-def refusal(engine: EngineProcess, path: Path, prompt: m.ChatPrompt, **options: Any) -> m.Failed:
+def refusal(
+    engine: EngineProcess, path: Path, prompt: protocol.ChatPrompt, **options: Any
+) -> protocol.Failed:
     (failed,) = engine.finish(engine.start(path.name, path, prompt, **options))
-    assert isinstance(failed, m.Failed)
+    assert isinstance(failed, protocol.Failed)
     return failed
 
 
@@ -113,13 +115,16 @@ def test_cached_answers_equal_cold_ones_and_pictures_share_nothing(
 def test_the_next_turn_reuses_the_picture(engine: EngineProcess, seer: Path) -> None:
     prompt = showing(picture(5), text="First?")
     answer, first = ask(engine, seer, prompt)
-    turn = m.ChatPrompt(
+    turn = protocol.ChatPrompt(
         messages=[
             *prompt.messages,
             {"role": "assistant", "content": answer},
             {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Then?"}]},
         ],
-        pictures=[*prompt.pictures, m.Picture(data=picture(6), where="messages[2].content[0]")],
+        pictures=[
+            *prompt.pictures,
+            protocol.Picture(data=picture(6), where="messages[2].content[0]"),
+        ],
     )
     warm, second = ask(engine, seer, turn)
     assert second.cached > first.prompt - 4
@@ -130,7 +135,7 @@ def test_the_next_turn_reuses_the_picture(engine: EngineProcess, seer: Path) -> 
 def test_rows_with_and_without_pictures_do_not_disturb_each_other(
     engine: EngineProcess, seer: Path
 ) -> None:
-    prompts: list[m.Prompt | str] = [
+    prompts: list[protocol.Prompt | str] = [
         showing(picture(7)),
         "Only words here",
         showing(picture(8, (160, 160)), text="And a much longer question than the others?"),
@@ -151,13 +156,19 @@ def test_others_go_on_between_two_pictures(tmp_path: Path) -> None:
     with running() as engine:
         ask(engine, path, "Hello")
         words = engine.start(path.name, path, "Talk", max_tokens=1800, **options)
-        engine.wait(lambda e: isinstance(e, m.Text) and e.id == words)
+        engine.wait(lambda e: isinstance(e, protocol.Text) and e.id == words)
         pictures = showing(*(picture(seed) for seed in range(30, 36)))
         seen = engine.start(path.name, path, pictures, max_tokens=1, **options)
         engine.finish(seen)
-        about = [e for e in engine.events if isinstance(e, m.Text | m.Prefill | m.Done)]
-    joined = next(i for i, e in enumerate(about) if isinstance(e, m.Prefill) and e.id == seen)
-    spoke = next(i for i, e in enumerate(about) if isinstance(e, m.Text) and e.id == seen)
+        about = [
+            e
+            for e in engine.events
+            if isinstance(e, protocol.Text | protocol.Prefill | protocol.Done)
+        ]
+    joined = next(
+        i for i, e in enumerate(about) if isinstance(e, protocol.Prefill) and e.id == seen
+    )
+    spoke = next(i for i, e in enumerate(about) if isinstance(e, protocol.Text) and e.id == seen)
     assert sum(event.id == words for event in about[joined:spoke]) >= 6
 
 
@@ -173,9 +184,9 @@ def test_several_rows_of_one_picture(engine: EngineProcess, seer: Path) -> None:
 
 def test_a_prompt_may_end_with_a_picture(engine: EngineProcess, seer: Path) -> None:
     data = picture(11)
-    prompt = m.ChatPrompt(
+    prompt = protocol.ChatPrompt(
         messages=[{"role": "user", "content": [{"type": "image"}]}],
-        pictures=[m.Picture(data=data, where="messages[0].content[0]")],
+        pictures=[protocol.Picture(data=data, where="messages[0].content[0]")],
         template_kwargs={"bare": True},
     )
     request = engine.start(seer.name, seer, prompt, n=2, temperature=0, max_tokens=8)
@@ -190,7 +201,7 @@ def test_logprobs_bias_penalties_and_stop(engine: EngineProcess, seer: Path) -> 
         repetition_penalty=1.3, presence_penalty=0.5, logit_bias={65: 100.0}, stop=["zz"],
     )  # fmt: skip
     engine.finish(request)
-    events = [e for e in engine.events if isinstance(e, m.Text) and e.id == request]
+    events = [e for e in engine.events if isinstance(e, protocol.Text) and e.id == request]
     logprobs = [entry for event in events for entry in event.logprobs or []]
     assert len(logprobs) == 6
     assert all(len(entry.top) == 2 for entry in logprobs)
@@ -198,13 +209,13 @@ def test_logprobs_bias_penalties_and_stop(engine: EngineProcess, seer: Path) -> 
 
 def test_a_grammar_holds_for_a_picture_too(engine: EngineProcess, seer: Path) -> None:
     engine.send(
-        m.Generate(
+        protocol.Generate(
             id="grammar",
             model=seer.name,
             path=str(seer),
             prompt=showing(picture(13)),
-            sampling=m.Sampling(temperature=1.0, seed=1, max_tokens=20),
-            output_format=m.OutputFormat(kind="choice", value=["red", "blue"]),
+            sampling=protocol.Sampling(temperature=1.0, seed=1, max_tokens=20),
+            output_format=protocol.OutputFormat(kind="choice", value=["red", "blue"]),
         )
     )
     engine.finish("grammar")
@@ -214,8 +225,10 @@ def test_a_grammar_holds_for_a_picture_too(engine: EngineProcess, seer: Path) ->
 def test_cancelled_in_the_middle_of_a_pictures_prefill(engine: EngineProcess, seer: Path) -> None:
     large = showing(*(picture(seed, (256, 256)) for seed in range(20, 26)))
     request = engine.start(seer.name, seer, large, temperature=0)
-    engine.wait(lambda e: isinstance(e, m.Prefill) and e.id == request and 0 < e.done < e.total)
-    engine.send(m.Cancel(request))
+    engine.wait(
+        lambda e: isinstance(e, protocol.Prefill) and e.id == request and 0 < e.done < e.total
+    )
+    engine.send(protocol.Cancel(request))
     words = showing(picture(14))
     text, _ = ask(engine, seer, words)
     again, _ = ask(engine, seer, large, max_tokens=4)
@@ -236,10 +249,10 @@ def test_the_context_counts_every_pixel_token(engine: EngineProcess, tmp_path: P
 def test_what_is_fed_is_shown(engine: EngineProcess, seer: Path) -> None:
     prompt = showing(picture(17))
     engine.send(
-        m.Tokenize(id="tokens", model=seer.name, path=str(seer), prompt=prompt, pieces=True)
+        protocol.Tokenize(id="tokens", model=seer.name, path=str(seer), prompt=prompt, pieces=True)
     )
-    shown = engine.wait(lambda e: isinstance(e, m.Tokenized) and e.id == "tokens")
-    assert isinstance(shown, m.Tokenized)
+    shown = engine.wait(lambda e: isinstance(e, protocol.Tokenized) and e.id == "tokens")
+    assert isinstance(shown, protocol.Tokenized)
     pixels = 96 * 64 // 16**2
     assert shown.pieces.count("<|image_pad|>") == pixels
     assert shown.text.count("<|image_pad|>") == pixels
@@ -255,9 +268,11 @@ def test_low_detail_costs_fewer_tokens(engine: EngineProcess, tmp_path: Path) ->
     counts = []
     for detail in ("low", "high"):
         prompt = showing(large, detail=detail)
-        engine.send(m.Tokenize(id=detail, model="fine", path=str(path), prompt=prompt, pieces=True))
-        shown = engine.wait(lambda e: isinstance(e, m.Tokenized | m.Failed))
-        assert isinstance(shown, m.Tokenized), shown
+        engine.send(
+            protocol.Tokenize(id=detail, model="fine", path=str(path), prompt=prompt, pieces=True)
+        )
+        shown = engine.wait(lambda e: isinstance(e, protocol.Tokenized | protocol.Failed))
+        assert isinstance(shown, protocol.Tokenized), shown
         counts.append(shown.pieces.count("<|image_pad|>"))
     assert counts == [512**2 // 256, 800**2 // 256]
 
@@ -286,9 +301,11 @@ def test_a_text_model_sees_nothing(engine: EngineProcess, model: Path) -> None:
 
 
 def test_a_vision_model_embeds_texts(engine: EngineProcess, seer: Path) -> None:
-    engine.send(m.Embed(id="embed", model=seer.name, path=str(seer), inputs=["one", "two"]))
-    answer = engine.wait(lambda e: isinstance(e, m.Embedded | m.Failed) and e.id == "embed")
-    assert isinstance(answer, m.Embedded), answer
+    engine.send(protocol.Embed(id="embed", model=seer.name, path=str(seer), inputs=["one", "two"]))
+    answer = engine.wait(
+        lambda e: isinstance(e, protocol.Embedded | protocol.Failed) and e.id == "embed"
+    )
+    assert isinstance(answer, protocol.Embedded), answer
     assert answer.vectors[0] != answer.vectors[1]
 
 
@@ -299,10 +316,12 @@ def test_a_vision_model_embeds_texts(engine: EngineProcess, seer: Path) -> None:
 def test_what_is_for_text_models_is_refused_by_name(
     engine: EngineProcess, seer: Path, model: Path, setting: str, value: int | None
 ) -> None:
-    options = m.ModelOptions(**{setting: value or str(model)})
-    engine.send(m.Load(id=setting, model="set", path=str(seer), options=options))
-    failed = engine.wait(lambda e: isinstance(e, m.Loaded | m.Failed) and e.id == setting)
-    assert isinstance(failed, m.Failed)
+    options = protocol.ModelOptions(**{setting: value or str(model)})
+    engine.send(protocol.Load(id=setting, model="set", path=str(seer), options=options))
+    failed = engine.wait(
+        lambda e: isinstance(e, protocol.Loaded | protocol.Failed) and e.id == setting
+    )
+    assert isinstance(failed, protocol.Failed)
     assert failed.code == "model_load_failed"
     assert f"it is a vision model, and {setting} is for text models" in failed.message
 
@@ -318,7 +337,7 @@ from pathlib import Path
 from mlx_notebook.engine.scheduler import Scheduler
 from mlx_notebook.engine.loading import load
 from mlx_notebook.engine.prefix_cache import PrefixCache
-from mlx_notebook.messages import EngineConfig, ModelOptions
+from mlx_notebook.protocol import EngineConfig, ModelOptions
 for folder in {[str(folder) for folder in folders]}:
     settings = EngineConfig(warm_up=False)
     prefixes = PrefixCache(1, 1)
@@ -350,16 +369,18 @@ def test_code_of_a_models_folder_runs_only_where_it_is_trusted(
     marker = tmp_path / "ran"
     (path / "custom.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
     engine.send(
-        m.Load(
+        protocol.Load(
             id=path.name,
             model=path.name,
             path=str(path),
-            options=m.ModelOptions(trust_remote_code=allowed),
+            options=protocol.ModelOptions(trust_remote_code=allowed),
         )
     )
-    end = engine.wait(lambda e: isinstance(e, m.Loaded | m.Failed) and e.id == path.name)
+    end = engine.wait(
+        lambda e: isinstance(e, protocol.Loaded | protocol.Failed) and e.id == path.name
+    )
     if not allowed:
-        assert isinstance(end, m.Failed)
+        assert isinstance(end, protocol.Failed)
         assert end.code == "model_load_failed"
         assert file in end.message
         assert "trust_remote_code" in end.message

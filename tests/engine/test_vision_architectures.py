@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mlx_notebook import messages as m
+from mlx_notebook import protocol
 from tests.engine.process import EngineProcess, running
 from tests.engine.test_vision import ask, by_mlx_vlm, picture, showing
 from tests.vision_models import gemma3, qwen3_5, smolvlm
@@ -24,7 +24,11 @@ def test_each_is_fed_as_mlx_vlm_feeds_it(
     engine: EngineProcess, make: Callable[[Path], Path], tmp_path: Path
 ) -> None:
     path = make(tmp_path / make.__name__)
-    prompts: list[m.Prompt | str] = [showing(picture(1)), WORDS, showing(picture(2, (60, 90)))]
+    prompts: list[protocol.Prompt | str] = [
+        showing(picture(1)),
+        WORDS,
+        showing(picture(2, (60, 90))),
+    ]
     alone = [ask(engine, path, prompt, ignore_eos=True) for prompt in prompts]
     theirs = by_mlx_vlm(path, [picture(1)], "What?", 16)
     assert alone[0][0].rstrip("\ufffd") == theirs.rstrip("\ufffd") != ""
@@ -32,18 +36,22 @@ def test_each_is_fed_as_mlx_vlm_feeds_it(
     assert again == alone[0][0]
     assert usage.cached > usage.prompt - 16
     options = {"temperature": 0, "max_tokens": 16, "ignore_eos": True}
-    fresh: list[m.Prompt | str] = [showing(picture(1), text="New?"), f"{WORDS} New.", *prompts]
+    fresh: list[protocol.Prompt | str] = [
+        showing(picture(1), text="New?"),
+        f"{WORDS} New.",
+        *prompts,
+    ]
     ids = [engine.start(path.name, path, prompt, **options) for prompt in fresh]
     engine.finish(*ids)
     assert [engine.text(row) for row in ids[2:]] == [text for text, _ in alone]
     engine.send(
-        m.Tokenize(
+        protocol.Tokenize(
             id="said",
             model=path.name,
             path=str(path),
-            prompt=m.ChatPrompt(messages=[{"role": "user", "content": WORDS}]),
+            prompt=protocol.ChatPrompt(messages=[{"role": "user", "content": WORDS}]),
         )
     )
-    said = engine.wait(lambda e: isinstance(e, m.Tokenized | m.Failed))
-    assert isinstance(said, m.Tokenized)
+    said = engine.wait(lambda e: isinstance(e, protocol.Tokenized | protocol.Failed))
+    assert isinstance(said, protocol.Tokenized)
     assert WORDS in said.text

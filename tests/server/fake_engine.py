@@ -8,7 +8,7 @@ import time
 import msgspec
 import zmq
 
-from mlx_notebook.messages import (
+from mlx_notebook.protocol import (
     Command,
     Event,
     Frame,

@@ -10,7 +10,7 @@ import anyio
 import psutil
 import pytest
 
-from mlx_notebook.messages import EngineConfig
+from mlx_notebook.protocol import EngineConfig
 from mlx_notebook.server import engine_process
 from mlx_notebook.server.in_flight import InFlight
 from mlx_notebook.server.supervisor import Limits, Supervisor

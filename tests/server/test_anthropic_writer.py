@@ -6,39 +6,39 @@ import msgspec
 import pydantic
 import pytest
 
-from mlx_notebook import messages as words
+from mlx_notebook import protocol
 from mlx_notebook.server.anthropic_writer import MessageWriter
 from mlx_notebook.server.streams import KeepAlive
 from mlx_notebook.server.wire.anthropic_message import MessageAnswer, MessageUsage, encoded
 from mlx_notebook.server.wire.sealed import unseal
 
 ADAPTER: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(sdk.RawMessageStreamEvent)
-PREFILL = words.Prefill("r", 4, 10, 4)
+PREFILL = protocol.Prefill("r", 4, 10, 4)
 
 
-def text(content: str) -> words.Text:
-    return words.Text("r", 0, content, 1)
+def text(content: str) -> protocol.Text:
+    return protocol.Text("r", 0, content, 1)
 
 
-def thought(content: str) -> words.Reasoning:
-    return words.Reasoning("r", 0, content, 1)
+def thought(content: str) -> protocol.Reasoning:
+    return protocol.Reasoning("r", 0, content, 1)
 
 
-def call(index: int, name: str, *arguments: str) -> list[words.Event]:
-    start = words.ToolCallStart("r", 0, index, f"call_{index}", name)
-    return [start, *(words.ToolCallDelta("r", 0, index, part) for part in arguments)]
+def call(index: int, name: str, *arguments: str) -> list[protocol.Event]:
+    start = protocol.ToolCallStart("r", 0, index, f"call_{index}", name)
+    return [start, *(protocol.ToolCallDelta("r", 0, index, part) for part in arguments)]
 
 
 def ended(
-    reason: words.FinishReason = "stop", stop: str | None = None, tokens: int = 5
-) -> list[words.Event]:
-    usage = words.Usage(10, tokens, 4, 2)
-    done = words.Done("r", usage, words.Timings(0, 0, 0, 0, 0))
-    return [words.Finished("r", 0, reason, stop), done]
+    reason: protocol.FinishReason = "stop", stop: str | None = None, tokens: int = 5
+) -> list[protocol.Event]:
+    usage = protocol.Usage(10, tokens, 4, 2)
+    done = protocol.Done("r", usage, protocol.Timings(0, 0, 0, 0, 0))
+    return [protocol.Finished("r", 0, reason, stop), done]
 
 
 def written(
-    *events: words.Event | KeepAlive, hides_thinking: bool = False
+    *events: protocol.Event | KeepAlive, hides_thinking: bool = False
 ) -> tuple[list[Any], sdk.Message]:
     """The events that a client gets for the engine's, and the final message."""
     answer = MessageAnswer(
@@ -133,7 +133,7 @@ def test_hidden_thinking_is_in_its_signature_only() -> None:
     ],
 )
 def test_why_the_answer_ended_is_told(
-    reason: words.FinishReason, stop: str | None, tokens: int, told: tuple[str, str | None]
+    reason: protocol.FinishReason, stop: str | None, tokens: int, told: tuple[str, str | None]
 ) -> None:
     events, message = written(PREFILL, text("A"), *ended(reason, stop, tokens))
     assert (message.stop_reason, message.stop_sequence) == told

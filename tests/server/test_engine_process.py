@@ -5,7 +5,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mlx_notebook.messages import ModelOptions
+from mlx_notebook.protocol import ModelOptions
 from mlx_notebook.server import engine_process
 from mlx_notebook.server.engine_client import EngineClient
 from mlx_notebook.server.errors import Unavailable

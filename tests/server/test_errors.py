@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from mlx_notebook.messages import ErrorCode
+from mlx_notebook.protocol import ErrorCode
 from mlx_notebook.server import downloads, errors
 
 _SERVER = Path(errors.__file__).parent

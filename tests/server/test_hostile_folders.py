@@ -11,8 +11,8 @@ import pytest
 
 from mlx_notebook.engine.errors import LoadFailed
 from mlx_notebook.engine.footprint import footprint
-from mlx_notebook.messages import ModelOptions
-from mlx_notebook.model_folder import check, read_json
+from mlx_notebook.model_files.model_folder import check, read_json
+from mlx_notebook.protocol import ModelOptions
 from mlx_notebook.server.catalog import Catalog
 from tests.models import qwen3
 from tests.server.running import RunningServer, running

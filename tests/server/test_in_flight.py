@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlx_notebook.messages import (
+from mlx_notebook.protocol import (
     Done,
     LiveRequest,
     LoadProgress,

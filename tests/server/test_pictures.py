@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mlx_notebook.messages import ChatPrompt
+from mlx_notebook.protocol import ChatPrompt
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.fetching import Fetcher
 from mlx_notebook.server.pictures import PictureLimits, Pictures

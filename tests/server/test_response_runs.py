@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mlx_notebook.messages import Generate, TextPrompt
+from mlx_notebook.protocol import Generate, TextPrompt
 from mlx_notebook.server.engine_client import EngineClient
 from mlx_notebook.server.response_runs import Responses, Run
 from mlx_notebook.server.response_store import ResponseStore

@@ -6,7 +6,7 @@ import openai.types.responses as sdk
 import pydantic
 import pytest
 
-from mlx_notebook import messages as words
+from mlx_notebook import protocol
 from mlx_notebook.server.errors import EngineError, RequestCancelled
 from mlx_notebook.server.response_writer import ResponseWriter
 from mlx_notebook.server.wire.response import Response
@@ -15,25 +15,25 @@ from mlx_notebook.server.wire.responses import DECODER
 from mlx_notebook.server.wire.sealed import unseal
 
 ADAPTER: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(sdk.ResponseStreamEvent)
-DONE = words.Done("r", words.Usage(10, 5, 4, 2), words.Timings(0, 0, 0, 0, 0))
-PREFILL = words.Prefill("r", 4, 10, 4)
+DONE = protocol.Done("r", protocol.Usage(10, 5, 4, 2), protocol.Timings(0, 0, 0, 0, 0))
+PREFILL = protocol.Prefill("r", 4, 10, 4)
 
 
-def text(content: str) -> words.Text:
-    return words.Text("r", 0, content, 1)
+def text(content: str) -> protocol.Text:
+    return protocol.Text("r", 0, content, 1)
 
 
-def thought(content: str) -> words.Reasoning:
-    return words.Reasoning("r", 0, content, 1)
+def thought(content: str) -> protocol.Reasoning:
+    return protocol.Reasoning("r", 0, content, 1)
 
 
-def call(index: int, name: str, *arguments: str) -> list[words.Event]:
-    start = words.ToolCallStart("r", 0, index, f"call_{index}", name)
-    return [start, *(words.ToolCallDelta("r", 0, index, part) for part in arguments)]
+def call(index: int, name: str, *arguments: str) -> list[protocol.Event]:
+    start = protocol.ToolCallStart("r", 0, index, f"call_{index}", name)
+    return [start, *(protocol.ToolCallDelta("r", 0, index, part) for part in arguments)]
 
 
-def finished(reason: words.FinishReason = "stop") -> list[words.Event]:
-    return [words.Finished("r", 0, reason), DONE]
+def finished(reason: protocol.FinishReason = "stop") -> list[protocol.Event]:
+    return [protocol.Finished("r", 0, reason), DONE]
 
 
 def writer(body: dict[str, Any] | None = None) -> ResponseWriter:
@@ -60,7 +60,7 @@ def parsed(events: list[Event]) -> list[Any]:
     return result
 
 
-def written(events: list[words.Event], **body: Any) -> tuple[list[Any], sdk.Response]:
+def written(events: list[protocol.Event], **body: Any) -> tuple[list[Any], sdk.Response]:
     """The events that a client gets for the engine's, and the final response."""
     made = writer(body)
     told = [each for event in events for each in made.take(event)]
@@ -183,9 +183,9 @@ def test_an_answer_of_nothing_is_an_empty_message(blank: str) -> None:
 
 
 def test_log_probabilities_come_with_the_text() -> None:
-    token = words.TokenLogprob("Hi", -0.5, [72, 105], [("Hi", -0.5, [72, 105])])
+    token = protocol.TokenLogprob("Hi", -0.5, [72, 105], [("Hi", -0.5, [72, 105])])
     events, response = written(
-        [PREFILL, words.Text("r", 0, "Hi", 1, [token]), *finished()],
+        [PREFILL, protocol.Text("r", 0, "Hi", 1, [token]), *finished()],
         include=["message.output_text.logprobs"],
         top_logprobs=1,
     )
@@ -199,9 +199,9 @@ def test_log_probabilities_come_with_the_text() -> None:
 
 
 def test_log_probabilities_of_tokens_whose_text_comes_later_are_kept() -> None:
-    tokens = [words.TokenLogprob(word, -0.5, [], []) for word in ("Hi", " ", "Ann", " ")]
+    tokens = [protocol.TokenLogprob(word, -0.5, [], []) for word in ("Hi", " ", "Ann", " ")]
     texts = ["Hi", "", " Ann", ""]
-    events = [words.Text("r", 0, t, 1, [token]) for t, token in zip(texts, tokens, strict=True)]
+    events = [protocol.Text("r", 0, t, 1, [token]) for t, token in zip(texts, tokens, strict=True)]
     _, response = written([PREFILL, *events, *finished()], include=["message.output_text.logprobs"])
     message = response.output[0]
     assert message.type == "message"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from traitlets import TraitError
 
-from mlx_notebook.messages import ChatPrompt, Sampling
+from mlx_notebook.protocol import ChatPrompt, Sampling
 from mlx_notebook.server.app import MlxNotebookApp
 from mlx_notebook.server.catalog import Catalog
 from mlx_notebook.server.errors import InsufficientStorage

@@ -7,7 +7,7 @@ from typing import Any
 import anyio
 import pytest
 
-from mlx_notebook.messages import Generate, TextPrompt, Tokenize
+from mlx_notebook.protocol import Generate, TextPrompt, Tokenize
 from mlx_notebook.server.engine_client import EngineClient
 from mlx_notebook.server.engine_process import EngineProcess
 from mlx_notebook.server.errors import QueueFull, Unavailable

@@ -7,7 +7,7 @@ import httpx
 
 from benchmarks.swaps import Swaps
 from mlx_notebook.engine.footprint import footprint
-from mlx_notebook.messages import ModelOptions
+from mlx_notebook.protocol import ModelOptions
 from tests.models import qwen3
 from tests.server.running import running
 

@@ -9,7 +9,7 @@ import httpx
 import msgspec
 import pytest
 
-from mlx_notebook import messages as words
+from mlx_notebook import protocol
 from mlx_notebook.server.errors import EngineError
 from mlx_notebook.server.recording import Origin, Traces
 from mlx_notebook.server.wire.content import CheckedPicture
@@ -142,9 +142,9 @@ def test_an_unknown_trace_is_told(server: RunningServer) -> None:
 # --- the ring itself ----------------------------------------------------------------------------
 
 
-def command(id: str, content: str = "Hi", n: int = 1) -> words.Generate:
-    prompt = words.ChatPrompt(messages=[{"role": "user", "content": content}])
-    return words.Generate(id=id, model="m", path="/m", prompt=prompt, n=n)
+def command(id: str, content: str = "Hi", n: int = 1) -> protocol.Generate:
+    prompt = protocol.ChatPrompt(messages=[{"role": "user", "content": content}])
+    return protocol.Generate(id=id, model="m", path="/m", prompt=prompt, n=n)
 
 
 def test_each_user_has_a_ring_of_their_own() -> None:
@@ -184,12 +184,12 @@ def test_a_picture_is_told_in_a_few_words() -> None:
         digest="d1",
     )
     content = [{"type": "image"}, {"type": "text", "text": "What is it?"}]
-    prompt = words.ChatPrompt(
+    prompt = protocol.ChatPrompt(
         messages=[{"role": "user", "content": content}, {"role": "user", "content": "?"}],
         pictures=[picture],
     )
     traces = Traces()
-    order = words.Generate(id="1", model="m", path="/m", prompt=prompt)
+    order = protocol.Generate(id="1", model="m", path="/m", prompt=prompt)
     recorder = traces.recorder(order, Origin("ann", "x"))
     for trace in (traces.find("ann", "1"), recorder.end(None) or traces.find("ann", "1")):
         assert trace is not None
@@ -217,23 +217,23 @@ def test_no_trace_is_kept_where_none_is_wanted() -> None:
 def test_calls_and_what_was_no_call_are_told_apart() -> None:
     traces = Traces()
     recorder = traces.recorder(command("1", n=2), Origin("ann", "x"))
-    events: list[words.Event] = [
-        words.Reasoning("1", 0, "hm", 2),
-        words.ToolCallStart("1", 0, 0, "call_1", "f"),
-        words.ToolCallDelta("1", 0, 0, '{"a":'),
-        words.ToolCallDelta("1", 0, 0, " 1}"),
-        words.Text("1", 1, "<tool_call>oops", 3),
-        words.Finished("1", 0, "tool_calls"),
-        words.Finished("1", 1, "stop"),
-        words.Traced(
+    events: list[protocol.Event] = [
+        protocol.Reasoning("1", 0, "hm", 2),
+        protocol.ToolCallStart("1", 0, 0, "call_1", "f"),
+        protocol.ToolCallDelta("1", 0, 0, '{"a":'),
+        protocol.ToolCallDelta("1", 0, 0, " 1}"),
+        protocol.Text("1", 1, "<tool_call>oops", 3),
+        protocol.Finished("1", 0, "tool_calls"),
+        protocol.Finished("1", 1, "stop"),
+        protocol.Traced(
             "1",
             "rendered",
             [
-                words.RowTrace("raw 0", []),
-                words.RowTrace("raw 1", [words.Problem("<tool_call>oops", "not JSON")]),
+                protocol.RowTrace("raw 0", []),
+                protocol.RowTrace("raw 1", [protocol.Problem("<tool_call>oops", "not JSON")]),
             ],
         ),
-        words.Done("1", words.Usage(5, 9, 2, 2), words.Timings(0.1, 0.2, 0.3, 0.6, 0.4)),
+        protocol.Done("1", protocol.Usage(5, 9, 2, 2), protocol.Timings(0.1, 0.2, 0.3, 0.6, 0.4)),
     ]
     for event in events:
         recorder.see(event)

@@ -1,6 +1,6 @@
 """Turns that a conversation loses take their pictures along."""
 
-from mlx_notebook.messages import ChatPrompt, Picture
+from mlx_notebook.protocol import ChatPrompt, Picture
 from mlx_notebook.server.truncation import _cuts, _without
 
 

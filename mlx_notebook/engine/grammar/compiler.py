@@ -18,7 +18,7 @@ from mlx_notebook.engine.grammar.tools import all_calls, opened_call
 from mlx_notebook.engine.parsers.dialect import Dialect
 from mlx_notebook.engine.parsers.tools import Tools
 from mlx_notebook.engine.reasoning import Reasoning
-from mlx_notebook.messages import OutputFormat, ToolChoice
+from mlx_notebook.protocol import OutputFormat, ToolChoice
 
 Thinking = Literal["none", "open", "optional"]
 """Whether the answer begins without thinking, inside a block that the prompt opened, or may

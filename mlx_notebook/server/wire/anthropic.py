@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
-from mlx_notebook.messages import ChatPrompt, OutputFormat, Sampling, ToolChoice
+from mlx_notebook.protocol import ChatPrompt, OutputFormat, Sampling, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.anthropic_turns import TurnContent, Turns
 from mlx_notebook.server.wire.conversation import joined_system, with_matched_results

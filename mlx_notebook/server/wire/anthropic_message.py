@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from mlx_notebook import messages as words
+from mlx_notebook import protocol
 from mlx_notebook.server.wire.prompt_tokens import PromptTokens
 
 StopReason = Literal[
@@ -56,7 +56,7 @@ class MessageUsage(Struct, omit_defaults=True):
     output_tokens_details: OutputTokensDetails | None = None
 
     @classmethod
-    def of(cls, usage: words.Usage) -> "MessageUsage":
+    def of(cls, usage: protocol.Usage) -> "MessageUsage":
         """Return the engine's counts in Anthropic's shape."""
         return cls(
             usage.prompt - usage.cached,

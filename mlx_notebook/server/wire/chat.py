@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from mlx_notebook.messages import ChatPrompt, Sampling, ToolChoice
+from mlx_notebook.protocol import ChatPrompt, Sampling, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.chat_messages import AssistantMessage, Message, conversation
 from mlx_notebook.server.wire.formats import CompletionParameters

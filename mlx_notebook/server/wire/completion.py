@@ -8,8 +8,8 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from mlx_notebook import messages as words
-from mlx_notebook.messages import FinishReason
+from mlx_notebook import protocol
+from mlx_notebook.protocol import FinishReason
 from mlx_notebook.server.wire.prompt_tokens import PromptTokens
 
 
@@ -37,7 +37,7 @@ class CompletionUsage(Struct):
     completion_tokens_details: CompletionTokensDetails
 
     @classmethod
-    def of(cls, usage: words.Usage) -> "CompletionUsage":
+    def of(cls, usage: protocol.Usage) -> "CompletionUsage":
         """Return the engine's counts in OpenAI's shape."""
         return cls(
             usage.prompt,
@@ -87,7 +87,7 @@ class ChoiceLogprobs(Struct):
     refusal: None = None
 
     @classmethod
-    def of(cls, tokens: list[words.TokenLogprob]) -> "ChoiceLogprobs":
+    def of(cls, tokens: list[protocol.TokenLogprob]) -> "ChoiceLogprobs":
         """Return the engine's figures in OpenAI's shape."""
         return cls(
             [
@@ -226,7 +226,7 @@ class ChunkEncoder:
     def choice(
         self,
         choice: ChunkChoice,
-        usage: words.Usage | None = None,
+        usage: protocol.Usage | None = None,
         prompt: list[int] | None = None,
     ) -> bytes:
         """Return the event of one choice's news, with the counts so far and the prompt's tokens."""
@@ -237,7 +237,7 @@ class ChunkEncoder:
             chunk.prompt_token_ids = prompt
         return b"data: %b\n\n" % self._encoder.encode(chunk)
 
-    def usage(self, usage: words.Usage) -> bytes:
+    def usage(self, usage: protocol.Usage) -> bytes:
         """Return the event that tells the token counts."""
         chunk = msgspec.structs.replace(self._empty, usage=CompletionUsage.of(usage))
         return b"data: %b\n\n" % self._encoder.encode(chunk)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from mlx_notebook.messages import FinishReason, Sampling, TokenLogprob
+from mlx_notebook.protocol import FinishReason, Sampling, TokenLogprob
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.completion import CompletionUsage
 from mlx_notebook.server.wire.formats import CompletionParameters

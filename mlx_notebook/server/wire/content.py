@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from mlx_notebook.messages import ImageDetail, Picture
+from mlx_notebook.protocol import ImageDetail, Picture
 from mlx_notebook.server.errors import InvalidRequest
 
 Content = str | list[dict[str, Any]]

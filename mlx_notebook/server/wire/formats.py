@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from mlx_notebook.messages import OutputFormat
+from mlx_notebook.protocol import OutputFormat
 from mlx_notebook.server.body import Body
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.sampling import LocalSampling, StopText

@@ -5,7 +5,7 @@ Format: https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html.
 
 from msgspec import Struct
 
-from mlx_notebook.messages import PromptLogprobs
+from mlx_notebook.protocol import PromptLogprobs
 
 
 class PromptToken(Struct):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from msgspec import UNSET, Struct, UnsetType
 
-from mlx_notebook import messages as words
+from mlx_notebook import protocol
 from mlx_notebook.server.wire.prompt_tokens import PromptTokens
 from mlx_notebook.server.wire.responses import ReasoningOptions, ResponsesRequest
 
@@ -36,7 +36,7 @@ class Logprob(Struct):
     top_logprobs: list[TopLogprob]
 
     @classmethod
-    def of(cls, token: words.TokenLogprob) -> "Logprob":
+    def of(cls, token: protocol.TokenLogprob) -> "Logprob":
         """Return the engine's figures in OpenAI's shape."""
         top = [TopLogprob(text, logprob, raw) for text, logprob, raw in token.top]
         return cls(token.token, token.logprob, token.bytes, top)
@@ -117,7 +117,7 @@ class ResponseUsage(Struct):
     total_tokens: int
 
     @classmethod
-    def of(cls, usage: words.Usage) -> "ResponseUsage":
+    def of(cls, usage: protocol.Usage) -> "ResponseUsage":
         """Return the engine's counts in OpenAI's shape."""
         return cls(
             usage.prompt,

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from mlx_notebook.messages import Picture
+from mlx_notebook.protocol import Picture
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.content import (
     CheckedPicture,

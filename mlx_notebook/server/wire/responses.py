@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from mlx_notebook.messages import OutputFormat, Sampling, ToolChoice
+from mlx_notebook.protocol import OutputFormat, Sampling, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.chat import CacheRetention
 from mlx_notebook.server.wire.decode import converted

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, structs
 
-from mlx_notebook.messages import RESERVED_KWARGS, ChatPrompt, Sampling
+from mlx_notebook.protocol import RESERVED_KWARGS, ChatPrompt, Sampling
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.foreign import GENERATION, Foreign
 from mlx_notebook.server.wire.parameters import Parameters

@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from mlx_notebook.messages import Phase
+from mlx_notebook.protocol import Phase
 from mlx_notebook.server.wire.models import Budget
 
 EngineState = Literal["stopped", "starting", "running", "unresponsive", "restarting", "failed"]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
-from mlx_notebook.messages import ChatPrompt, Prompt, TextPrompt
+from mlx_notebook.protocol import ChatPrompt, Prompt, TextPrompt
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.chat import Effort, template_kwargs
 from mlx_notebook.server.wire.chat_messages import Message, conversation

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from mlx_notebook import messages as words
+from mlx_notebook import protocol
 from mlx_notebook.server.errors import InvalidRequest
 
 Mode = Literal["none", "auto", "required"]
@@ -120,7 +120,7 @@ def for_template(tools: list[Tool]) -> list[dict[str, Any]]:
 
 def choice(
     given: Mode | ChosenTools | None, tools: list[Tool], parallel: bool | None
-) -> words.ToolChoice:
+) -> protocol.ToolChoice:
     """Return whether the model may, must or must not call the tools.
 
     A function that the choice names is called once, unless `parallel` asks for several calls.
@@ -139,7 +139,7 @@ def choice(
         raise InvalidRequest(
             "'tool_choice' demands a call, and there are no 'tools'.", param="tool_choice"
         )
-    return words.ToolChoice(mode=mode, names=names, parallel=several)
+    return protocol.ToolChoice(mode=mode, names=names, parallel=several)
 
 
 def _chosen(given: ChosenTools) -> tuple[Literal["auto", "required"], list[ToolName]]:

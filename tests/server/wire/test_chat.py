@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mlx_notebook.messages import OutputFormat, ToolChoice
+from mlx_notebook.protocol import OutputFormat, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.chat import DECODER, ChatCompletionRequest
 from mlx_notebook.server.wire.decode import decode

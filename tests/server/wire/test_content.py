@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook.messages import Picture
+from mlx_notebook.protocol import Picture
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire import anthropic, chat
 from mlx_notebook.server.wire.content import CheckedPicture, PictureSource

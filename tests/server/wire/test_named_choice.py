@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mlx_notebook.messages import ToolChoice
+from mlx_notebook.protocol import ToolChoice
 from mlx_notebook.server.wire import anthropic, chat, responses
 from mlx_notebook.server.wire.decode import decode
 

@@ -14,7 +14,7 @@ from anthropic.types import MessageCountTokensParams
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 from typing_extensions import is_typeddict
 
-from mlx_notebook.messages import OutputFormat, Sampling
+from mlx_notebook.protocol import OutputFormat, Sampling
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire import (
     anthropic,

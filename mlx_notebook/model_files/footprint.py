@@ -11,8 +11,8 @@ from typing import Any
 
 from msgspec import Raw, Struct
 
-from mlx_notebook.messages import ModelOptions
-from mlx_notebook.model_folder import decoded, opened, shown
+from mlx_notebook.model_files.model_folder import decoded, opened, shown
+from mlx_notebook.protocol import ModelOptions
 
 # Keys and values are reserved for so many tokens: about four chats of a thousand each.
 _KEPT_TOKENS = 4096

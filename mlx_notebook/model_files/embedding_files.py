@@ -7,7 +7,7 @@ https://sbert.net/docs/sentence_transformer/usage/custom_models.html
 from pathlib import Path
 from typing import Any
 
-from mlx_notebook.model_folder import read_json
+from mlx_notebook.model_files.model_folder import read_json
 
 # The kinds that mlx-vlm can make vectors with (its `embedding_loader`), hyphens aside: those made
 # for it, and those that also write.

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from mlx_notebook.messages import Sampling
-from mlx_notebook.model_folder import read_json
+from mlx_notebook.model_files.model_folder import read_json
+from mlx_notebook.protocol import Sampling
 
 _OURS = {"temperature": 0.7, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
 # What transformers and vLLM allow; some authors write -1 for "no top_k".

@@ -11,9 +11,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from mlx_notebook import architectures
-from mlx_notebook.embedding_files import embeds, longest_input
-from mlx_notebook.footprint import (
+from mlx_notebook.model_files import architectures
+from mlx_notebook.model_files.embedding_files import embeds, longest_input
+from mlx_notebook.model_files.footprint import (
     Array,
     Kept,
     Weights,
@@ -22,8 +22,8 @@ from mlx_notebook.footprint import (
     read_arrays,
     weight_files,
 )
-from mlx_notebook.generation_config import read_choices
-from mlx_notebook.model_folder import check, read_bytes, read_json, shown
+from mlx_notebook.model_files.generation_config import read_choices
+from mlx_notebook.model_files.model_folder import check, read_bytes, read_json, shown
 
 # The files of large vocabularies.
 _LARGEST_TOKENIZER = 32 * 2**20

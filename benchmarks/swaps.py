@@ -190,7 +190,7 @@ def _fate(status: int, body: dict[str, Any]) -> str:
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Run one server through all seeds and return what became of the operations."""
-    from mlx_notebook.engine.footprint import footprint
+    from mlx_notebook.engine.residency.memory_need import footprint
     from mlx_notebook.protocol import ModelOptions
 
     with tempfile.TemporaryDirectory(prefix="mlx-notebook-swaps-") as folder:

@@ -15,10 +15,10 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from mlx_notebook.engine.blas import preload, without_compiler
-from mlx_notebook.engine.descriptors import kept_limit, raise_limit
-from mlx_notebook.engine.mlx_library import installed, problem
-from mlx_notebook.engine.work import Activity, Watch
+from mlx_notebook.engine.runtime.activity import Activity, Watch
+from mlx_notebook.engine.runtime.blas import preload, without_compiler
+from mlx_notebook.engine.runtime.file_descriptors import kept_limit, raise_limit
+from mlx_notebook.engine.runtime.mlx_library import installed, problem
 from mlx_notebook.protocol import Command, EngineConfig, Event, Frame, Ready, Shutdown
 
 log = logging.getLogger("mlx_notebook.engine")
@@ -142,7 +142,7 @@ class Engine:
         import mlx.core as mx
 
         with kept_limit():
-            from mlx_notebook.engine.scheduler import Scheduler
+            from mlx_notebook.engine.scheduling.scheduler import Scheduler
 
         frames = self._context.socket(zmq.PAIR)
         frames.connect("inproc://frames")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlx_notebook import protocol
-from mlx_notebook.engine.footprint import footprint
+from mlx_notebook.engine.residency.memory_need import footprint
 from tests.engine.process import EngineProcess, running
 from tests.engine.test_residency import load, names
 

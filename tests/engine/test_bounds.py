@@ -6,8 +6,8 @@ import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from mlx_notebook.engine.bounds import Bound, longest_token
 from mlx_notebook.engine.errors import ContextOverflow
+from mlx_notebook.engine.prompts.length_limits import Bound, longest_token
 
 
 def tokenizer(**parts: Any) -> Any:

@@ -13,10 +13,10 @@ import pytest
 from mlx_lm.utils import load_tokenizer
 
 from mlx_notebook import demo_models
-from mlx_notebook.engine import sandbox
-from mlx_notebook.engine.chat_template import apply_template
-from mlx_notebook.engine.deadline import Deadline
 from mlx_notebook.engine.errors import Cancelled, ContextOverflow, InvalidRequest, LimitExceeded
+from mlx_notebook.engine.prompts.chat_template import apply_template
+from mlx_notebook.engine.sandbox import sandbox
+from mlx_notebook.engine.sandbox.deadline import Deadline
 from mlx_notebook.protocol import RESERVED_KWARGS
 from tests.models import TEMPLATE, VISION_TEMPLATE
 from tests.vision_models import SMOLVLM_TEMPLATE
@@ -255,7 +255,7 @@ def test_a_text_that_is_too_long_is_not_made(tokenizer: Any) -> None:
 
 def test_a_sandbox_imports_little_so_that_it_starts_at_once() -> None:
     code = (
-        "import sys, mlx_notebook.engine.sandbox_process; "
+        "import sys, mlx_notebook.engine.sandbox.process; "
         "print([m for m in ('mlx', 'transformers', 'numpy', 'llguidance') if m in sys.modules])"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

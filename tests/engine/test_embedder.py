@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlx_notebook.engine.backend import Backend, Vectors
+from mlx_notebook.engine.backends.backend import Backend, Vectors
+from mlx_notebook.engine.backends.selection import load
 from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
-from mlx_notebook.engine.footprint import footprint
-from mlx_notebook.engine.loading import load
-from mlx_notebook.engine.prefix_cache import PrefixCache
+from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
+from mlx_notebook.engine.residency.memory_need import footprint
 from mlx_notebook.model_files.embedding_files import longest_input
 from mlx_notebook.protocol import ChatPrompt, EngineConfig, Generate, ModelOptions, TextPrompt
 from tests.embedders import KINDS, embedder

@@ -7,12 +7,11 @@ from typing import Any
 import jsonschema
 import pytest
 
-from mlx_notebook.engine import reasoning
-from mlx_notebook.engine.grammar.compiler import Compiler
-from mlx_notebook.engine.grammar.errors import GrammarError
+from mlx_notebook.engine.dialects import reasoning, registry
+from mlx_notebook.engine.dialects.output_events import Call, Thinking
 from mlx_notebook.engine.grammar.matcher import Grammar
-from mlx_notebook.engine.parsers import registry
-from mlx_notebook.engine.parsers.events import Call, Thinking
+from mlx_notebook.engine.grammar_errors import GrammarError
+from mlx_notebook.engine.prompts.output_grammar import Compiler
 from mlx_notebook.protocol import OutputFormat, ToolChoice
 from tests.engine import vocabularies
 from tests.engine.writing import (

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook.engine.deadline import Deadline
+from mlx_notebook.engine.dialects import registry
 from mlx_notebook.engine.errors import LimitExceeded
-from mlx_notebook.engine.grammar.errors import GrammarError
-from mlx_notebook.engine.grammar.limits import explain
+from mlx_notebook.engine.functions.declared import Tools
 from mlx_notebook.engine.grammar.matcher import Grammar
-from mlx_notebook.engine.parsers import registry
-from mlx_notebook.engine.parsers.tools import Tools
+from mlx_notebook.engine.grammar_errors import GrammarError
+from mlx_notebook.engine.sandbox.deadline import Deadline
+from mlx_notebook.engine.sandbox.grammar_limits import explain
 from mlx_notebook.protocol import OutputFormat, ToolChoice
 from tests.engine.writing import BYTES, PADDING, TOKENIZER, accepts, mask_of
 

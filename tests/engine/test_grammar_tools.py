@@ -9,13 +9,12 @@ import pytest
 from transformers import AutoTokenizer
 
 from mlx_notebook import demo_models
-from mlx_notebook.engine import reasoning
-from mlx_notebook.engine.grammar.compiler import Compiler
-from mlx_notebook.engine.grammar.errors import GrammarError, NotEnforceable
-from mlx_notebook.engine.parsers import registry
-from mlx_notebook.engine.parsers.events import Call, CallEnd, CallFailed, Content
-from mlx_notebook.engine.parsers.tags import Tags
-from mlx_notebook.engine.parsers.tools import Tools
+from mlx_notebook.engine.dialects import reasoning, registry
+from mlx_notebook.engine.dialects.output_events import Call, CallEnd, CallFailed, Content
+from mlx_notebook.engine.dialects.tag_calls import Tags
+from mlx_notebook.engine.functions.declared import Tools
+from mlx_notebook.engine.grammar_errors import GrammarError, NotEnforceable
+from mlx_notebook.engine.prompts.output_grammar import Compiler
 from mlx_notebook.protocol import ToolChoice
 from tests.engine import vocabularies
 from tests.engine.writing import (

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mlx_notebook.engine import mlx_library
-from mlx_notebook.engine.mlx_library import Library, installed, problem
+from mlx_notebook.engine.runtime import mlx_library
+from mlx_notebook.engine.runtime.mlx_library import Library, installed, problem
 from tests.engine.process import EngineProcess
 
 ROOT = Path(__file__).parents[2]

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlx_notebook.engine import reasoning
-from mlx_notebook.engine.parsers import registry
-from mlx_notebook.engine.parsers.dialect import Dialect
-from mlx_notebook.engine.parsers.events import (
+from mlx_notebook.engine.dialects import reasoning, registry
+from mlx_notebook.engine.dialects.dialect import Dialect
+from mlx_notebook.engine.dialects.harmony_reader import HarmonyReader
+from mlx_notebook.engine.dialects.output_events import (
     Call,
     CallArguments,
     CallEnd,
@@ -21,9 +21,8 @@ from mlx_notebook.engine.parsers.events import (
     Event,
     Thinking,
 )
-from mlx_notebook.engine.parsers.harmony_reader import HarmonyReader
-from mlx_notebook.engine.parsers.reader import Reader, TextReader
-from mlx_notebook.engine.parsers.tools import Tools
+from mlx_notebook.engine.dialects.output_reader import Reader, TextReader
+from mlx_notebook.engine.functions.declared import Tools
 
 OWN = [name for name in registry.names() if type(registry.get(name)).__name__ not in ("Adapter",)]
 MARKED = [

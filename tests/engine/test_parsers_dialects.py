@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook.engine.parsers import registry
-from mlx_notebook.engine.parsers.events import CallEnd, CallFailed, Content, Event
-from mlx_notebook.engine.parsers.harmony_reader import HarmonyReader
-from mlx_notebook.engine.parsers.reader import read
-from mlx_notebook.engine.parsers.tools import Tools
+from mlx_notebook.engine.dialects import registry
+from mlx_notebook.engine.dialects.harmony_reader import HarmonyReader
+from mlx_notebook.engine.dialects.output_events import CallEnd, CallFailed, Content, Event
+from mlx_notebook.engine.dialects.output_reader import read
+from mlx_notebook.engine.functions.declared import Tools
 
 TOOLS = Tools.of(
     [

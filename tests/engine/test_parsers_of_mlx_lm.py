@@ -8,11 +8,11 @@ from typing import Any
 import mlx_lm.tool_parsers
 import pytest
 
-from mlx_notebook.engine.parsers import registry
-from mlx_notebook.engine.parsers.adapter import Adapter
-from mlx_notebook.engine.parsers.events import CallEnd, Content, Event
-from mlx_notebook.engine.parsers.reader import Reader
-from mlx_notebook.engine.parsers.tools import Tools
+from mlx_notebook.engine.dialects import registry
+from mlx_notebook.engine.dialects.mlx_lm_parsers import Adapter
+from mlx_notebook.engine.dialects.output_events import CallEnd, Content, Event
+from mlx_notebook.engine.dialects.output_reader import Reader
+from mlx_notebook.engine.functions.declared import Tools
 
 DECLARED = [
     {

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook.engine.parsers import registry
-from mlx_notebook.engine.parsers.tools import Tools
+from mlx_notebook.engine.dialects import registry
+from mlx_notebook.engine.functions.declared import Tools
 
 
 @pytest.mark.parametrize(

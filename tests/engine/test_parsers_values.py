@@ -5,8 +5,14 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook.engine.parsers.events import Malformed
-from mlx_notebook.engine.parsers.values import conform, dumps, from_text, python_literal, types_of
+from mlx_notebook.engine.functions.arguments import (
+    conform,
+    dumps,
+    from_text,
+    python_literal,
+    types_of,
+)
+from mlx_notebook.engine.functions.errors import Malformed
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlx_notebook.engine import pictures
 from mlx_notebook.engine.errors import InvalidImage
-from mlx_notebook.engine.pictures import decode
+from mlx_notebook.engine.sandbox import image_decoding
+from mlx_notebook.engine.sandbox.image_decoding import decode
 from mlx_notebook.protocol import Picture
 
 WHERE = "messages[2].content[1]"
@@ -105,7 +105,7 @@ def test_low_detail_is_half_a_thousand_pixels_square() -> None:
     image = Image.new("RGB", (2000, 1000))
     for kind in ("PNG", "JPEG"):
         height, width, _ = decoded(encoded(image, kind), detail="low").shape
-        assert width * height <= pictures.LOW_DETAIL_PIXELS
+        assert width * height <= image_decoding.LOW_DETAIL_PIXELS
         assert abs(width / height - 2) < 0.02
     assert decoded(encoded(image), detail="high").shape == (1000, 2000, 3)
 
@@ -127,7 +127,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded() -> None:
 
 
 def test_a_picture_just_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "MAX_PIXELS", 799)
+    monkeypatch.setattr(image_decoding, "MAX_PIXELS", 799)
     assert "40 x 20 pixels" in refused(encoded(halves()))
 
 

@@ -2,7 +2,7 @@ import mlx.core as mx
 import pytest
 from mlx_lm.models.cache import ArraysCache, KVCache
 
-from mlx_notebook.engine.prefix_cache import PrefixCache
+from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 
 SYSTEM = list(range(1000, 1040))
 

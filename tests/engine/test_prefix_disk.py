@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlx_notebook import protocol
-from mlx_notebook.engine.prefix_store import BLOCK
+from mlx_notebook.engine.kv_cache.disk_store import BLOCK
 from tests.engine.process import EngineProcess, running
 from tests.models import gemma3, lfm2, qwen3
 

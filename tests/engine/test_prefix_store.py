@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_notebook.engine.prefix_store import BLOCK, Arrays, PrefixStore
+from mlx_notebook.engine.kv_cache.disk_store import BLOCK, Arrays, PrefixStore
 
 
 def sequence(count: int, first: int = 0) -> tuple[list[int], Arrays]:
@@ -135,7 +135,7 @@ def test_a_writer_killed_at_any_moment_leaves_whole_blocks(tmp_path: Path) -> No
     script = """
 import sys
 from pathlib import Path
-from mlx_notebook.engine.prefix_store import PrefixStore
+from mlx_notebook.engine.kv_cache.disk_store import PrefixStore
 from tests.engine.test_prefix_store import BLOCK, sequence
 store = PrefixStore(Path(sys.argv[1]), 10**9)
 print("begins", flush=True)
@@ -177,7 +177,7 @@ def test_what_was_left_half_written_is_swept_up_later(tmp_path: Path) -> None:
 
 
 def test_a_model_is_known_by_its_content(tmp_path: Path) -> None:
-    from mlx_notebook.engine.model_identity import identify
+    from mlx_notebook.engine.kv_cache.model_identity import identify
 
     folder = tmp_path / "model"
     folder.mkdir()

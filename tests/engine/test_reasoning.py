@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from mlx_notebook.engine import reasoning
-from mlx_notebook.engine.grammar.compiler import Compiler
-from mlx_notebook.engine.parsers.events import Content, Thinking
-from mlx_notebook.engine.parsers.harmony_reader import HarmonyReader
-from mlx_notebook.engine.reasoning import HARMONY, THINK, Budget, infer, opens_in
+from mlx_notebook.engine.dialects import reasoning
+from mlx_notebook.engine.dialects.harmony_reader import HarmonyReader
+from mlx_notebook.engine.dialects.output_events import Content, Thinking
+from mlx_notebook.engine.dialects.reasoning import HARMONY, THINK, Budget, infer, opens_in
+from mlx_notebook.engine.prompts.output_grammar import Compiler
 from mlx_notebook.protocol import OutputFormat
 from tests.engine import vocabularies
 

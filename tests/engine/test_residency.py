@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlx_notebook import protocol
-from mlx_notebook.engine.footprint import Footprint, footprint
+from mlx_notebook.engine.residency.memory_need import Footprint, footprint
 from tests.engine.process import EngineProcess, running
 from tests.models import qwen3
 

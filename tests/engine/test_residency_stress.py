@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from mlx_notebook import protocol
-from mlx_notebook.engine.footprint import footprint
+from mlx_notebook.engine.residency.memory_need import footprint
 from tests.engine.process import EngineProcess, running
 from tests.models import qwen3
 

@@ -10,10 +10,10 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
 
 from mlx_notebook import protocol
-from mlx_notebook.engine.draft_loading import same_tokens
-from mlx_notebook.engine.drafts import DraftModel, Pace, PromptLookup
-from mlx_notebook.engine.sampling import Row
-from mlx_notebook.engine.speculation import Speculation
+from mlx_notebook.engine.sampling.sampler import Row
+from mlx_notebook.engine.speculative.draft_loading import same_tokens
+from mlx_notebook.engine.speculative.drafts import DraftModel, Pace, PromptLookup
+from mlx_notebook.engine.speculative.verification import Speculation
 from tests.engine.process import EngineProcess, running
 from tests.models import gemma3, qwen3
 

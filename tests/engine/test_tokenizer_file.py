@@ -9,7 +9,7 @@ import pytest
 from tokenizers import Regex, Tokenizer, decoders, normalizers
 
 from mlx_notebook import protocol
-from mlx_notebook.engine.tokenizer_file import check_growth
+from mlx_notebook.engine.prompts.tokenizer_file import check_growth
 from tests.engine.process import EngineProcess
 from tests.models import byte_tokenizer, qwen3
 

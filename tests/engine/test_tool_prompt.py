@@ -5,11 +5,17 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook.engine.parsers import registry
-from mlx_notebook.engine.parsers.events import CallEnd, Content
-from mlx_notebook.engine.parsers.reader import read
-from mlx_notebook.engine.parsers.tools import Tools
-from mlx_notebook.engine.tool_prompt import BadHistory, as_text, describe, knows_tools, ordered
+from mlx_notebook.engine.dialects import registry
+from mlx_notebook.engine.dialects.output_events import CallEnd, Content
+from mlx_notebook.engine.dialects.output_reader import read
+from mlx_notebook.engine.functions.declared import Tools
+from mlx_notebook.engine.prompts.tool_prompt import (
+    BadHistory,
+    as_text,
+    describe,
+    knows_tools,
+    ordered,
+)
 
 TOOLS = Tools.of(
     [

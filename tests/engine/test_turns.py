@@ -2,7 +2,7 @@
 
 from itertools import pairwise
 
-from mlx_notebook.engine.turns import Turns
+from mlx_notebook.engine.scheduling.fair_share import Turns
 
 
 def run(turns: Turns, costs: dict[str, float], total: float) -> dict[str, float]:

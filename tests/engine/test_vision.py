@@ -334,9 +334,9 @@ import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from mlx_notebook.engine.scheduler import Scheduler
-from mlx_notebook.engine.loading import load
-from mlx_notebook.engine.prefix_cache import PrefixCache
+from mlx_notebook.engine.scheduling.scheduler import Scheduler
+from mlx_notebook.engine.backends.selection import load
+from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.protocol import EngineConfig, ModelOptions
 for folder in {[str(folder) for folder in folders]}:
     settings = EngineConfig(warm_up=False)

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from mlx_notebook.engine.grammar.compiler import Compiler
+from mlx_notebook.engine.dialects import registry
+from mlx_notebook.engine.dialects.harmony_reader import HarmonyReader
+from mlx_notebook.engine.dialects.output_events import Call
+from mlx_notebook.engine.dialects.output_reader import Reader
+from mlx_notebook.engine.functions.declared import Tools
 from mlx_notebook.engine.grammar.matcher import Grammar, Matcher
-from mlx_notebook.engine.parsers import registry
-from mlx_notebook.engine.parsers.events import Call
-from mlx_notebook.engine.parsers.harmony_reader import HarmonyReader
-from mlx_notebook.engine.parsers.reader import Reader
-from mlx_notebook.engine.parsers.tools import Tools
+from mlx_notebook.engine.prompts.output_grammar import Compiler
 from tests.engine import vocabularies
 
 PADDING = 21

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mlx_notebook.engine.errors import LoadFailed
-from mlx_notebook.engine.footprint import footprint
+from mlx_notebook.engine.residency.memory_need import footprint
 from mlx_notebook.model_files.model_folder import check, read_json
 from mlx_notebook.protocol import ModelOptions
 from mlx_notebook.server.catalog import Catalog

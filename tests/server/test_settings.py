@@ -278,7 +278,7 @@ def test_a_wrong_setting_in_the_configuration_is_told_in_a_sentence() -> None:
 def test_server_and_engine_foresee_the_same_memory(folder: Path) -> None:
     import mlx.core as mx
 
-    from mlx_notebook.engine.footprint import footprint
+    from mlx_notebook.engine.residency.memory_need import footprint
 
     settings = Settings({"base": checked({"draft": "tiny-chat", "kv_bits": 8})}, None, LOG)
     catalog = Catalog(folders=[str(folder)], settings=settings, log=LOG)

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.swaps import Swaps
-from mlx_notebook.engine.footprint import footprint
+from mlx_notebook.engine.residency.memory_need import footprint
 from mlx_notebook.protocol import ModelOptions
 from tests.models import qwen3
 from tests.server.running import running

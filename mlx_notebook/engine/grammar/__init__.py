@@ -1,1 +1,1 @@
-"""Output constraints: JSON schemas, regular expressions, grammars and tool calls, by llguidance."""
+"""Constraints on output: JSON schemas, regular expressions and grammars, by llguidance."""

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mlx_notebook.engine.grammar.errors import NotEnforceable
+from mlx_notebook.engine.functions.arguments import resolve_ref
 from mlx_notebook.engine.grammar.lark import Rules, quoted
-from mlx_notebook.engine.parsers.values import resolve_ref
+from mlx_notebook.engine.grammar_errors import NotEnforceable
 
 _KNOWN = {
     "array": {"items", "minItems", "maxItems"},

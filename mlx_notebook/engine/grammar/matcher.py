@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mlx_notebook.engine.errors import ConstraintFailed, EngineError
-from mlx_notebook.engine.grammar.limits import explain
 from mlx_notebook.engine.grammar.tokens import Tokens
+from mlx_notebook.engine.sandbox.grammar_limits import explain
 
 
 class Trigger(msgspec.Struct, frozen=True):

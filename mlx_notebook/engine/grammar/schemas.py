@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mlx_notebook.engine.grammar.errors import GrammarError
+from mlx_notebook.engine.functions.declared import Function
 from mlx_notebook.engine.grammar.lark import Rules
-from mlx_notebook.engine.parsers.tools import Function
+from mlx_notebook.engine.grammar_errors import GrammarError
 
 MAX_SCHEMA = 250_000
 """Bytes of a schema as JSON; to check larger ones takes seconds."""

@@ -9,10 +9,10 @@ import llguidance
 import numpy as np
 from llguidance import hf
 
-from mlx_notebook.engine import sandbox
-from mlx_notebook.engine.grammar.errors import GrammarError, is_failure
-from mlx_notebook.engine.grammar.limits import LIMITS, MAX_TEXT, explain
-from mlx_notebook.engine.grammar.trial import ENGINE_STACK, on_a_stack_of
+from mlx_notebook.engine.grammar_errors import GrammarError, is_failure
+from mlx_notebook.engine.sandbox import sandbox
+from mlx_notebook.engine.sandbox.grammar_limits import LIMITS, MAX_TEXT, explain
+from mlx_notebook.engine.sandbox.grammar_trial import ENGINE_STACK, on_a_stack_of
 
 _REHEARSED = 12
 """Tokens of an answer that are written to try a grammar."""

@@ -35,12 +35,12 @@ def held(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 def hold_engine() -> None:
     """Put the faults in, once the engine has imported what they are in."""
-    module = "mlx_notebook.engine.scheduler"
+    module = "mlx_notebook.engine.scheduling.scheduler"
     while not hasattr(sys.modules.get(module), "Scheduler"):
         time.sleep(0.05)
-    from mlx_notebook.engine.preparing import Preparing
-    from mlx_notebook.engine.residency import Residency
-    from mlx_notebook.engine.runner import Runner
+    from mlx_notebook.engine.generation.runner import Runner
+    from mlx_notebook.engine.residency.residency import Residency
+    from mlx_notebook.engine.scheduling.prompt_workers import Preparing
 
     Runner.step = held("step", Runner.step)  # type: ignore[method-assign]
     Residency.advance = held("loading", Residency.advance)  # type: ignore[method-assign]

@@ -1,0 +1,1 @@
+"""The text, vision and embedding backends over mlx-lm and mlx-vlm."""

@@ -1,0 +1,55 @@
+"""Hidden states to vectors: the mean over positions, and padded batches of tokens."""
+
+from collections.abc import Generator
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import numpy.typing as npt
+from mlx_lm.models.cache import make_prompt_cache
+
+from mlx_notebook.engine.backends.backend import Vectors
+from mlx_notebook.engine.errors import InvalidRequest
+
+
+def mean(model: Any, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
+    """Mean over positions of a writing model's hidden states before the output head.
+
+    Computes `chunk` positions at a time.
+
+    Raises
+    ------
+    InvalidRequest
+        If the model keeps them to itself.
+    """
+    inner = getattr(model, "model", None)
+    if inner is None:
+        inner = getattr(getattr(model, "language_model", None), "model", None)
+    if inner is None:
+        raise InvalidRequest("this model gives no embeddings", "model")
+    # What writes looks back only: padding behind a text changes nothing of it.
+    tokens, mask = padded(batch, 0)
+    weights = (mask / mask.sum(axis=1, keepdims=True)).astype(np.float32)
+    positions = tokens.shape[1]
+    cache = make_prompt_cache(model) if positions > chunk else None
+    means: Vectors = np.zeros(1, np.float32)
+    for begin in range(0, positions, chunk):
+        if begin:
+            yield
+        piece = slice(begin, begin + chunk)
+        hidden = inner(mx.array(tokens[:, piece]), cache=cache).astype(mx.float32)
+        means = means + np.einsum("tp,tpd->td", weights[:, piece], np.array(hidden))
+    return means
+
+
+def padded(
+    batch: list[list[int]], padding: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    """Texts as one array, shape (texts, longest), and 1 where a token of theirs stands."""
+    shape = len(batch), max(map(len, batch))
+    tokens = np.full(shape, padding, np.int32)
+    mask = np.zeros(shape, np.int32)
+    for row, text in enumerate(batch):
+        tokens[row, : len(text)] = text
+        mask[row, : len(text)] = 1
+    return tokens, mask

@@ -1,0 +1,152 @@
+"""Which backend a model gets, told by its files, once those are known to hold no code."""
+
+import importlib
+import json
+from collections.abc import Generator, Iterator
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+from mlx_notebook.engine.backends import text
+from mlx_notebook.engine.backends.backend import Backend, Done
+from mlx_notebook.engine.backends.text import wait
+from mlx_notebook.engine.errors import LoadFailed, reason
+from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
+from mlx_notebook.model_files import architectures
+from mlx_notebook.model_files.embedding_files import embeds
+from mlx_notebook.model_files.footprint import read_arrays
+from mlx_notebook.model_files.model_folder import check
+from mlx_notebook.protocol import EngineConfig, ModelOptions
+
+_CODE = ("model_file", "auto_map")
+"""Keys by which a model's configuration has Python files of its folder run."""
+
+_FOR_TEXTS = ("adapter", "draft", "kv_bits", "prompt_lookup")
+"""What only mlx-lm's text models take."""
+
+
+def load(
+    name: str,
+    path: Path,
+    options: ModelOptions,
+    settings: EngineConfig,
+    prefixes: PrefixCache,
+    workers: Executor,
+    *,
+    donor: Backend | None = None,
+) -> Generator[Done, None, Backend]:
+    """Load a model in slices, so that others go on decoding between them.
+
+    Parameters
+    ----------
+    donor
+        A resident text model of the same folder, whose arrays are used in place of new ones.
+
+    Yields
+    ------
+    How many bytes of its weights are in memory; None until the files are known to fit the
+    architecture.
+
+    Raises
+    ------
+    LoadFailed
+        With a sentence that says what is wrong with the model's files.
+    """
+    if not (path / "config.json").is_file():
+        raise LoadFailed(
+            f"{name} cannot be loaded: there is no config.json in its folder.", "model"
+        )
+    _check(name, path)
+    if not options.trust_remote_code:
+        refuse_code(name, path)
+    config = _read(name, path / "config.json")
+    if isinstance(config, dict) and embeds(name, path, config):
+        _refuse_settings(name, "an embedding model", options)
+        module = yield from _imported("embedding", workers)
+        embedding: Backend = yield from module.load(name, path, options, workers)
+        return embedding
+    if isinstance(config, dict) and architectures.sees(config, _weights(name, path)):
+        _refuse_settings(name, "a vision model", options)
+        vision = yield from _imported("vision", workers)
+        seeing: Backend = yield from vision.load(name, path, options, settings, prefixes, workers)
+        return seeing
+    shared = donor if isinstance(donor, text.TextBackend) else None
+    return (yield from text.load(name, path, options, settings, prefixes, workers, donor=shared))
+
+
+def _check(name: str, path: Path) -> None:
+    try:
+        check(path)
+    except (ValueError, OSError) as error:
+        raise LoadFailed(f"{name} cannot be loaded: {reason(error)}.", "model") from error
+
+
+def _imported(backend: str, workers: Executor) -> Generator[Done, None, Any]:
+    """Import a backend over mlx-vlm: two seconds and hundreds of modules, off this thread."""
+    module = f"mlx_notebook.engine.backends.{backend}"
+    return (yield from wait(workers.submit(importlib.import_module, module)))
+
+
+def _refuse_settings(name: str, kind: str, options: ModelOptions) -> None:
+    for setting in _FOR_TEXTS:
+        if getattr(options, setting):
+            raise LoadFailed(
+                f"{name} cannot be loaded: it is {kind}, and {setting} is for text models.", "model"
+            )
+
+
+def refuse_code(name: str, path: Path) -> None:
+    """Refuse a folder whose configuration files name code to be run, before any of it could.
+
+    Raises
+    ------
+    LoadFailed
+        Naming the file, the key and the setting that allows it.
+    """
+    for file in sorted(path.glob("*.json")):
+        if file.name in ("tokenizer.json", "vocab.json") or file.name.endswith(".index.json"):
+            continue
+        try:
+            keys = set(_keys(json.loads(file.read_text(encoding="utf-8"))))
+        except (ValueError, OSError):
+            continue  # what cannot be read names no code; config.json is read again below
+        except RecursionError:
+            raise LoadFailed(
+                f"{name} cannot be loaded: {file.name} is nested too deeply.", "model"
+            ) from None
+        for key in _CODE:
+            if key in keys:
+                raise LoadFailed(
+                    f"{name} is not loaded: {file.name} asks to run Python code from the model's "
+                    f"folder ({key}). Set trust_remote_code for this model if you trust it.",
+                    "model",
+                )
+
+
+def _weights(name: str, path: Path) -> Iterator[str]:
+    """The names of a model's weights, from the headers of its files."""
+    try:
+        yield from (array.name for array in read_arrays(sorted(path.glob("*.safetensors"))))
+    except (ValueError, OSError) as error:
+        raise LoadFailed(f"{name} cannot be loaded: {reason(error)}.", "model") from error
+
+
+def _keys(value: Any) -> Iterator[str]:
+    """Every key of a JSON value, at any depth, that holds a text or more of them."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if inner and isinstance(inner, str | dict | list):
+                yield key
+            yield from _keys(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _keys(inner)
+
+
+def _read(name: str, file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise LoadFailed(
+            f"{name} cannot be loaded: {file.name} is not readable JSON ({error}).", "model"
+        ) from error

@@ -1,0 +1,3 @@
+"""Tool-call dialects and reasoning marks: how models write them, and how that text becomes
+events.
+"""

@@ -1,0 +1,40 @@
+"""Grammars of tool calls: a whole answer of calls, or what follows once a call has been opened."""
+
+from mlx_notebook.engine.dialects.dialect import Dialect
+from mlx_notebook.engine.functions.declared import Tools
+from mlx_notebook.engine.grammar.lark import Rules
+
+
+def all_calls(dialect: Dialect, tools: Tools, rules: Rules, parallel: bool) -> str:
+    """Return an expression for one call of `tools`, or with `parallel` one or more."""
+    layout = dialect.layout
+    call = one_call(dialect, tools, rules)
+    begin, close = rules.text(layout.open), rules.text(layout.close)
+    join = rules.text(layout.join)
+    if not parallel or layout.single:
+        return f"{begin} {call} {close}".strip()
+    if layout.nested:
+        return f"{begin} {call} ({join} {call})* {close}".strip()
+    return f"{begin} {call} {close} ({join} {begin} {call} {close})*".strip()
+
+
+def opened_call(dialect: Dialect, tools: Tools, rules: Rules, parallel: bool, missing: str) -> str:
+    """Return an expression for what follows the marker `first` in a region.
+
+    `missing` is the part of the region's opening that the marker does not contain.
+    """
+    layout = dialect.layout
+    call = one_call(dialect, tools, rules)
+    close = rules.text(layout.close)
+    lead = rules.add("LEAD", r"/[ \t\n]{0,4}/")
+    begin = f"{lead} {rules.text(missing.lstrip())}"
+    if not layout.nested or not parallel:
+        return f"{begin} {call} {close}".strip()
+    join = rules.text(layout.join)
+    return f"{begin} {call} ({join} {call})* {close}".strip()
+
+
+def one_call(dialect: Dialect, tools: Tools, rules: Rules) -> str:
+    """Return a rule for one call of any of `tools`."""
+    calls = [dialect.constrain_call(function, rules) for function in tools.functions]
+    return rules.add("call", " | ".join(rules.add("function", call) for call in calls))

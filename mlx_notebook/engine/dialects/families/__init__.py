@@ -1,0 +1,1 @@
+"""One file for each dialect of a model family."""

@@ -1,0 +1,116 @@
+"""DeepSeek: calls between marks of full-width bars, with JSON arguments (V3, R1, V3.1) or tags.
+
+Sources: the chat templates of DeepSeek-V3-0324, DeepSeek-R1-0528, DeepSeek-V3.1, DeepSeek-V3.2.
+"""
+
+from typing import Any
+
+from mlx_notebook.engine.dialects import json_calls
+from mlx_notebook.engine.dialects.dialect import Dialect, Layout, Start
+from mlx_notebook.engine.dialects.tag_calls import Tags
+from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.functions.arguments import types_of
+from mlx_notebook.engine.functions.declared import Function
+from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.grammar.schemas import constrain_arguments
+
+_BEGIN_ALL = "<｜tool▁calls▁begin｜>"
+_END_ALL = "<｜tool▁calls▁end｜>"
+_BEGIN = "<｜tool▁call▁begin｜>"
+_END = "<｜tool▁call▁end｜>"
+_SEP = "<｜tool▁sep｜>"
+
+
+def _region(source: Source) -> Parsing[None]:
+    """Parse the calls of either form: V3 puts the kind first and the arguments in a fence."""
+    while True:
+        mark = yield from source.space()
+        if not mark or (yield from source.accept(_END_ALL)) is not None:
+            return
+        yield from source.accept(_BEGIN)
+        head, _ = yield from source.until(_SEP)
+        if head.strip() == "function":
+            head, _ = yield from source.until("\n", "{", keep=True)
+        source.start(head.strip())
+        yield from source.space()
+        fenced = yield from source.accept("```json", "```")
+        yield from json_calls.arguments(source)
+        yield from source.space()
+        if fenced:
+            yield from source.expect("```")
+        if (yield from source.space()):
+            yield from source.expect(_END)
+        source.end()
+
+
+class DeepSeekV3(Dialect):
+    """`function<sep>name`, then the arguments in a fenced block (V3, R1)."""
+
+    name = "deepseek"
+    layout = Layout(open=_BEGIN_ALL, close=_END_ALL, join="\n", nested=True)
+    starts = (Start(_BEGIN_ALL), Start(_BEGIN, kept=True))
+
+    def region(self, source: Source) -> Parsing[None]:
+        """Parse the calls up to the mark that ends them all."""
+        return _region(source)
+
+    def write_call(self, name: str, arguments: str) -> str:
+        """Return one call between its marks."""
+        return f"{_BEGIN}function{_SEP}{name}\n```json\n{arguments}\n```{_END}"
+
+    def constrain_call(self, function: Function, rules: Rules) -> str:
+        """Return an expression for one call between its marks."""
+        head = rules.text(f"{_BEGIN}function{_SEP}{function.name}\n```json\n")
+        tail = rules.text("\n```" + _END)
+        return f"{head} {constrain_arguments(function, rules)} {tail}"
+
+
+class DeepSeekV31(DeepSeekV3):
+    """`name<sep>{...}` (V3.1)."""
+
+    name = "deepseek_v31"
+    layout = Layout(open=_BEGIN_ALL, close=_END_ALL, join="", nested=True)
+
+    def write_call(self, name: str, arguments: str) -> str:
+        """Return one call between its marks."""
+        return f"{_BEGIN}{name}{_SEP}{arguments}{_END}"
+
+    def constrain_call(self, function: Function, rules: Rules) -> str:
+        """Return an expression for one call between its marks."""
+        head = rules.text(f"{_BEGIN}{function.name}{_SEP}")
+        return f"{head} {constrain_arguments(function, rules)} {rules.text(_END)}"
+
+
+class DeepSeekV32(Tags):
+    """Tags with a `string` attribute that says whether the value is text or JSON (V3.2)."""
+
+    name = "deepseek_v32"
+    layout = Layout(
+        open="<｜DSML｜function_calls>\n",
+        close="\n</｜DSML｜function_calls>",
+        nested=True,
+    )
+    starts = (Start("<｜DSML｜function_calls>"),)
+    name_open = '<｜DSML｜invoke name="'
+    name_close = '">'
+    key_open = '<｜DSML｜parameter name="'
+    key_close = ">"
+    value_close = "</｜DSML｜parameter>"
+    call_close = "</｜DSML｜invoke>"
+
+    def _key(self, text: str) -> str:
+        return text.partition('"')[0]
+
+    def _is_text(self, function: Function, key: str) -> bool:
+        _, quote, attributes = key.partition('"')
+        if quote:
+            return 'string="true"' in attributes
+        schema = function.properties.get(key)
+        return types_of(schema, function.parameters) == {"string"}
+
+    def _read(self, text: str, schema: Any, function: Function, key: str) -> Any:
+        return json_calls.load(text.strip())
+
+    def _before_value(self, key: str, value: Any) -> str:
+        kind = "true" if isinstance(value, str) else "false"
+        return f'{self.key_open}{key}" string="{kind}">'

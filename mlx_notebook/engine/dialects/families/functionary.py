@@ -1,0 +1,36 @@
+"""Functionary 3.1 and Llama 3.1's custom tools: JSON arguments inside a tag with the name.
+
+Source: https://www.llama.com/docs/model-cards-and-prompt-formats/llama3_1/#user-defined-custom-tool-calling
+"""
+
+from mlx_notebook.engine.dialects import json_calls
+from mlx_notebook.engine.dialects.dialect import Dialect, Layout, Start
+from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.functions.declared import Function
+from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.grammar.schemas import constrain_arguments
+
+
+class Functionary(Dialect):
+    """`<function=name>{...}</function>`."""
+
+    name = "functionary"
+    layout = Layout(open="<function=", close="</function>", join="")
+    starts = (Start("<function="),)
+
+    def region(self, source: Source) -> Parsing[None]:
+        """Parse one call."""
+        name, _ = yield from source.until(">")
+        source.start(name.strip())
+        yield from json_calls.arguments(source)
+        if (yield from source.space()):
+            yield from source.expect("</function>")
+        source.end()
+
+    def write_call(self, name: str, arguments: str) -> str:
+        """Return the name and the arguments between the tags."""
+        return f"{name}>{arguments}"
+
+    def constrain_call(self, function: Function, rules: Rules) -> str:
+        """Return an expression for the name and the arguments."""
+        return f"{rules.text(function.name + '>')} {constrain_arguments(function, rules)}"

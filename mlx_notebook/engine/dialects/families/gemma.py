@@ -1,0 +1,152 @@
+"""Gemma 4 and FunctionGemma: call:name{key:value,...} with strings between marks of their own.
+
+Sources: the chat templates of google/gemma-4 and google/functiongemma-270m-it.
+"""
+
+from typing import Any, ClassVar
+
+from mlx_notebook.engine.dialects import json_calls
+from mlx_notebook.engine.dialects.dialect import Dialect, Layout, Start
+from mlx_notebook.engine.dialects.json_calls import load
+from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.functions.arguments import conform, dumps, from_text
+from mlx_notebook.engine.functions.declared import Function
+from mlx_notebook.engine.functions.errors import Malformed
+from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.grammar.literals import Literals, Syntax
+
+
+class Gemma4(Dialect):
+    """`<|tool_call>call:name{key:<|"|>text<|"|>,other:3}<tool_call|>`."""
+
+    name = "gemma4"
+    layout = Layout(open="<|tool_call>", close="<tool_call|>", join="")
+    starts: ClassVar[tuple[Start, ...]] = (Start("<|tool_call>"),)
+    string_mark: ClassVar[str] = '<|"|>'
+
+    def region(self, source: Source) -> Parsing[None]:
+        """Parse the calls of a region, of which there should be one."""
+        while True:
+            if (yield from source.space()):
+                # What stands before a call is no part of it.
+                yield from source.until("call:", self.layout.close, keep=True)
+            if (yield from source.accept(self.layout.close)) is not None:
+                return
+            if (yield from source.at_end()):
+                return
+            yield from source.expect("call:")
+            name, _ = yield from source.until("{")
+            yield from self._arguments(source, source.start(name.strip()))
+            source.end()
+
+    def _arguments(self, source: Source, function: Function) -> Parsing[None]:
+        count = 0
+        while True:
+            mark = yield from source.space()
+            if mark == "}":
+                source.pos += 1
+                break
+            if mark == ",":
+                source.pos += 1
+                continue
+            key = yield from self._key(source)
+            source.arguments(("{" if count == 0 else ", ") + dumps(key) + ": ")
+            count += 1
+            schema = function.properties.get(key)
+            yield from source.space()
+            if (yield from source.accept(self.string_mark)) is not None:
+                # Strings go out as they come, so that a long document is seen being written.
+                source.arguments('"')
+                yield from source.until(
+                    self.string_mark, emit=lambda text: source.arguments(dumps(text)[1:-1])
+                )
+                source.arguments('"')
+                continue
+            value = yield from self._value(source, schema, function.parameters)
+            source.arguments(dumps(conform(value, schema, function.parameters)))
+        source.arguments("}" if count else "{}")
+
+    def _key(self, source: Source) -> Parsing[str]:
+        """Read a key, bare or between string marks, and the colon after it."""
+        yield from source.space()
+        if (yield from source.accept(self.string_mark)) is not None:
+            key, _ = yield from source.until(self.string_mark)
+            yield from source.space()
+            yield from source.expect(":")
+            return key
+        if (yield from source.peek()) == '"':
+            key = yield from json_calls.string(source)
+            yield from source.space()
+            yield from source.expect(":")
+            return key
+        key, _ = yield from source.until(":")
+        if not key.strip() or any(mark in key for mark in "{},"):
+            raise Malformed(f"Expected a parameter's name and found {key[:40]!r}.")
+        return key.strip()
+
+    def _value(self, source: Source, schema: Any, root: Any) -> Parsing[Any]:
+        mark = yield from source.space()
+        if (yield from source.accept(self.string_mark)) is not None:
+            text, _ = yield from source.until(self.string_mark)
+            return text
+        if mark == '"':
+            return (yield from json_calls.string(source))
+        if mark == "[":
+            return (yield from self._list(source, root))
+        if mark == "{":
+            return (yield from self._object(source, root))
+        text, _ = yield from source.until(",", "}", "]", keep=True)
+        return from_text(text.strip(), schema, root)
+
+    def _list(self, source: Source, root: Any) -> Parsing[list[Any]]:
+        source.pos += 1
+        found: list[Any] = []
+        while (mark := (yield from source.space())) != "]":
+            if mark == ",":
+                source.pos += 1
+                continue
+            found.append((yield from self._value(source, None, root)))
+        source.pos += 1
+        return found
+
+    def _object(self, source: Source, root: Any) -> Parsing[dict[str, Any]]:
+        source.pos += 1
+        found: dict[str, Any] = {}
+        while (mark := (yield from source.space())) != "}":
+            if mark == ",":
+                source.pos += 1
+                continue
+            key = yield from self._key(source)
+            found[key] = yield from self._value(source, None, root)
+        source.pos += 1
+        return found
+
+    def _syntax(self) -> Syntax:
+        return Syntax("true", "false", "null", lambda key: f"{key}:", ",", self.string_mark)
+
+    def write_call(self, name: str, arguments: str) -> str:
+        """Return the call without the region's marks."""
+        found = load(arguments)
+        if not isinstance(found, dict):
+            raise Malformed("The arguments are not a JSON object.")
+        return f"call:{name}{self._syntax().literal(found)}"
+
+    def constrain_call(self, function: Function, rules: Rules) -> str:
+        """Return an expression for the call with its parameters in declared order."""
+        syntax = self._syntax()
+        literals = Literals(syntax, rules, function.parameters, function.strict, self.name)
+        pairs = [
+            (f"{rules.text(syntax.key(key))} {literals.value(schema)}", key in function.required)
+            for key, schema in function.properties.items()
+        ]
+        body = literals.sequence(pairs)
+        return f"{rules.text(f'call:{function.name}{{')} {body} {rules.text('}')}"
+
+
+class FunctionGemma(Gemma4):
+    """The same between marks of FunctionGemma's."""
+
+    name = "function_gemma"
+    layout = Layout(open="<start_function_call>", close="<end_function_call>", join="")
+    starts: ClassVar[tuple[Start, ...]] = (Start("<start_function_call>"),)
+    string_mark: ClassVar[str] = "<escape>"

@@ -1,0 +1,53 @@
+"""Hermes and most Qwen models: one JSON object a call, between <tool_call> tags.
+
+Source: https://github.com/NousResearch/Hermes-Function-Calling
+"""
+
+from mlx_notebook.engine.dialects import json_calls
+from mlx_notebook.engine.dialects.dialect import Dialect, Layout, Start
+from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.functions.arguments import dumps
+from mlx_notebook.engine.functions.declared import Function
+from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.grammar.schemas import constrain_arguments
+
+
+class JSONCalls(Dialect):
+    """A dialect whose calls are objects with a name and arguments."""
+
+    argument_key = "arguments"
+
+    def write_call(self, name: str, arguments: str) -> str:
+        """Return the call as an object."""
+        return json_calls.render(name, arguments, self.argument_key)
+
+    def constrain_call(self, function: Function, rules: Rules) -> str:
+        """Return an expression for the call as an object."""
+        head = f'{{"name": {dumps(function.name)}, "{self.argument_key}": '
+        return f"{rules.text(head)} {constrain_arguments(function, rules)} {rules.text('}')}"
+
+
+class Hermes(JSONCalls):
+    """`<tool_call>{"name": ..., "arguments": {...}}</tool_call>`."""
+
+    name = "hermes"
+    layout = Layout(open="<tool_call>\n", close="\n</tool_call>")
+    starts = (Start("<tool_call>"),)
+
+    def region(self, source: Source) -> Parsing[None]:
+        """Parse one object, or several, up to the closing tag."""
+        while True:
+            mark = yield from source.space()
+            if mark == "[":
+                source.pos += 1
+                yield from json_calls.calls(source)
+            elif mark == "{":
+                yield from json_calls.call(source)
+                source.end()
+            else:
+                break
+        # A brace too many is the usual slip of small models.
+        while (yield from source.space()) == "}":
+            source.pos += 1
+        if (yield from source.space()):
+            yield from source.expect("</tool_call>")

@@ -1,0 +1,54 @@
+"""Kimi K2: a section of calls, each with an id that carries its name, and JSON arguments.
+
+Source: https://huggingface.co/moonshotai/Kimi-K2-Instruct (docs/tool_call_guidance.md).
+"""
+
+import re
+
+from mlx_notebook.engine.dialects import json_calls
+from mlx_notebook.engine.dialects.dialect import Dialect, Layout, Start
+from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.functions.declared import Function
+from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.grammar.schemas import constrain_arguments
+
+_BEGIN = "<|tool_call_begin|>"
+_ARGUMENTS = "<|tool_call_argument_begin|>"
+_END = "<|tool_call_end|>"
+
+
+class KimiK2(Dialect):
+    """`<|tool_call_begin|>functions.name:0<|tool_call_argument_begin|>{...}<|tool_call_end|>`."""
+
+    name = "kimi_k2"
+    layout = Layout(
+        open="<|tool_calls_section_begin|>",
+        close="<|tool_calls_section_end|>",
+        join="",
+        nested=True,
+    )
+    starts = (Start("<|tool_calls_section_begin|>"),)
+
+    def region(self, source: Source) -> Parsing[None]:
+        """Parse the calls of a section."""
+        while True:
+            mark = yield from source.space()
+            if not mark or (yield from source.accept(self.layout.close)) is not None:
+                return
+            yield from source.accept(_BEGIN)  # a single call may stand without its marks
+            head, _ = yield from source.until(_ARGUMENTS)
+            source.start(re.sub(r":\d+$", "", head.strip().removeprefix("functions.")))
+            yield from json_calls.arguments(source)
+            if (yield from source.space()):
+                yield from source.accept(_END)
+            source.end()
+
+    def write_call(self, name: str, arguments: str) -> str:
+        """Return one call; its number within the answer is always written as 0."""
+        return f"{_BEGIN}functions.{name}:0{_ARGUMENTS}{arguments}{_END}"
+
+    def constrain_call(self, function: Function, rules: Rules) -> str:
+        """Return an expression for one call with any number."""
+        head = rules.text(f"{_BEGIN}functions.{function.name}:")
+        arguments = constrain_arguments(function, rules)
+        return f"{head} /[0-9]{{1,3}}/ {rules.text(_ARGUMENTS)} {arguments} {rules.text(_END)}"

@@ -1,0 +1,44 @@
+"""Llama 3.x: a bare JSON object as the whole answer, or after <|python_tag|>.
+
+Source: https://www.llama.com/docs/model-cards-and-prompt-formats/llama3_1/#json-based-tool-calling
+"""
+
+from mlx_notebook.engine.dialects import json_calls
+from mlx_notebook.engine.dialects.dialect import Layout, Start
+from mlx_notebook.engine.dialects.families.hermes import JSONCalls
+from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.functions.errors import Malformed
+
+
+class Llama(JSONCalls):
+    """`{"name": ..., "parameters": {...}}`, several separated by semicolons."""
+
+    name = "llama"
+    argument_key = "parameters"
+    layout = Layout(open="", close="", join="; ", nested=True)
+    starts = (Start("<|python_tag|>"), Start("{", first=True, kept=True))
+
+    def region(self, source: Source) -> Parsing[None]:
+        """Parse objects to the end of the text."""
+        count = 0
+        while True:
+            mark = yield from source.space()
+            if mark == "{":
+                yield from json_calls.call(source)
+                source.end()
+                count += 1
+            elif mark and mark in ";,":
+                source.pos += 1
+            elif mark == "[" and not count:
+                source.pos += 1
+                yield from json_calls.calls(source)
+                count += 1
+            else:
+                break
+        if not count:
+            raise Malformed("The text after the marker is not a JSON call.")
+
+    def triggers(self) -> tuple[tuple[Start, str], ...]:
+        """After the tag any call may come; a bare object must begin like one to be taken as one."""
+        bare = '{"name": "'
+        return ((Start("<|python_tag|>"), ""), (Start(bare, first=True, kept=True), ""))

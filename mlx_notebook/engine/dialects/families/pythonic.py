@@ -1,0 +1,51 @@
+"""Liquid's LFM2 and Llama 4: a Python list of calls, between marks or as the whole answer.
+
+Sources: https://huggingface.co/LiquidAI/LFM2-1.2B and Llama 4's prompt format.
+"""
+
+from typing import ClassVar
+
+from mlx_notebook.engine.dialects import python_calls
+from mlx_notebook.engine.dialects.dialect import Layout, Start
+from mlx_notebook.engine.dialects.python_calls import PythonCalls
+from mlx_notebook.engine.dialects.text_source import Parsing, Source
+
+
+class Pythonic(PythonCalls):
+    """`<|tool_call_start|>[name(key=value), ...]<|tool_call_end|>`."""
+
+    name = "pythonic"
+    layout = Layout(open="<|tool_call_start|>[", close="]<|tool_call_end|>", join=", ", nested=True)
+    starts: ClassVar[tuple[Start, ...]] = (Start("<|tool_call_start|>"),)
+
+    def region(self, source: Source) -> Parsing[None]:
+        """Parse the list and the end mark after it."""
+        close = self.layout.close.removeprefix("]")
+        if close:  # what stands before the list is no part of it
+            yield from source.until("[", close, keep=True)
+        yield from source.space()
+        yield from source.expect("[")
+        while True:
+            mark = yield from source.space()
+            if not mark or mark == "]":
+                break
+            if mark == ",":
+                source.pos += 1
+                continue
+            yield from python_calls.call(source, bare=True)
+            source.end()
+        yield from source.expect("]")
+        if close and (yield from source.space()):
+            yield from source.expect(close)
+
+
+class LlamaPythonic(Pythonic):
+    """The list alone, as the whole answer (Llama 3.2 and 4)."""
+
+    name = "llama_pythonic"
+    layout = Layout(open="[", close="]", join=", ", nested=True)
+    starts = (Start("<|python_tag|>"), Start("<|python_start|>"), Start("[", first=True, kept=True))
+
+    def triggers(self) -> tuple[tuple[Start, str], ...]:
+        """Constrain only after a mark: a list alone may be an answer like any other."""
+        return ((Start("<|python_tag|>"), "["), (Start("<|python_start|>"), "["))

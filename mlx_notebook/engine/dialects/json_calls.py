@@ -1,0 +1,223 @@
+"""Calls written as JSON: values passed through as they are decoded, and objects naming a call."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any
+
+from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.functions.arguments import dumps, python_literal
+from mlx_notebook.engine.functions.errors import Malformed, Truncated
+
+_STRUCTURE = re.compile(r'["{}\[\]]')
+_STRING_STOP = re.compile(r'["\\]')
+_SCALAR_STOP = re.compile(r"[\s,:\]}]")
+
+NAME_KEYS = ("name", "tool_name")
+ARGUMENT_KEYS = ("arguments", "parameters")
+
+
+def value(source: Source, emit: Callable[[str], None] | None = None) -> Parsing[str]:
+    """Read one JSON value and return its text, sending it to `emit` piece by piece.
+
+    Raises Malformed where the text is not JSON (known at its end), Truncated.
+    """
+    pieces: list[str] = []
+
+    def take(end: int) -> None:
+        piece = source.text[source.pos : end]
+        source.pos = end
+        if piece:
+            pieces.append(piece)
+            if emit is not None:
+                emit(piece)
+
+    first = yield from source.space()
+    if first and first in '{["':
+        yield from _bracketed(source, take)
+    else:
+        if not first or first in ",:]}":
+            raise _missing(source)
+        while (stop := _SCALAR_STOP.search(source.text, source.pos)) is None:
+            if source.closed:
+                break
+            yield
+        take(stop.start() if stop else len(source.text))
+    text = "".join(pieces)
+    load(text)
+    return text
+
+
+def _bracketed(source: Source, take: Callable[[int], None]) -> Parsing[None]:
+    """Read a string, an array or an object to its end."""
+    depth = 0
+    quoted = False
+    while True:
+        at = source.pos
+        text = source.text
+        while True:
+            found = (_STRING_STOP if quoted else _STRUCTURE).search(text, at)
+            if found is None:
+                take(len(text))
+                break
+            at = found.end()
+            mark = found.group()
+            if mark == "\\":
+                if at == len(text):
+                    # Keep the backslash unread: the next character belongs to it.
+                    take(at - 1)
+                    break
+                at += 1
+                continue
+            if mark == '"':
+                quoted = not quoted
+            else:
+                depth += 1 if mark in "{[" else -1
+            if depth <= 0 and not quoted:
+                take(at)
+                return
+        yield from source.more("the arguments")
+
+
+def load(text: str) -> Any:
+    """Return JSON text as a value; raises Malformed saying where it breaks."""
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise Malformed("The JSON is nested too deeply.") from None
+    except ValueError as error:
+        raise Malformed(f"The text is not JSON: {error}.") from error
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def json_text(text: str) -> str:
+    """Return JSON text as it is and a Python literal as JSON; raises Malformed for others."""
+    try:
+        load(text)
+    except Malformed as error:
+        try:
+            return dumps(python_literal(text))
+        except Malformed:
+            raise error from None
+    return text
+
+
+def string(source: Source) -> Parsing[str]:
+    """Read one JSON string and return what it says."""
+    if (yield from source.space()) != '"':
+        raise _missing(source, "a string")
+    text = yield from value(source)
+    found = load(text)
+    assert isinstance(found, str)
+    return found
+
+
+def arguments(source: Source) -> Parsing[None]:
+    """Read the arguments of the call that has begun and send them as they come.
+
+    Besides an object, models write nothing, null, or an object inside a string.
+    """
+    first = yield from source.space()
+    if first == "{":
+        try:
+            yield from value(source, source.arguments)
+        except Malformed:
+            # Models trained on Python write dictionaries.
+            if not source.can_replace:
+                raise
+            source.replace(json_text(source.given))
+        return
+    if not first or first in ",}])":
+        source.arguments("{}")
+        return
+    source.arguments(_object((yield from value(source))))
+
+
+def _object(text: str) -> str:
+    """Return arguments that came as another value than an object as an object's text."""
+    found = load(text)
+    if isinstance(found, str):
+        text = json_text(found.strip() or "{}")
+        found = load(text)
+    if found is None:
+        return "{}"
+    if not isinstance(found, dict):
+        raise Malformed("The arguments are not a JSON object.")
+    return text
+
+
+def call(source: Source) -> Parsing[None]:
+    """Read one object such as `{"name": "f", "arguments": {...}}` as a call.
+
+    The keys may come in any order, others are passed over, and the call may stand under
+    "function", "tool" or "name", as in OpenAI's own shape.
+    """
+    done = yield from _members(source)
+    if source.started is None:
+        raise Malformed("The JSON object names no function.")
+    if not done:
+        source.arguments("{}")
+
+
+def _members(source: Source) -> Parsing[bool]:
+    """Read an object that names a call; say whether it brought arguments."""
+    yield from source.expect("{")
+    early: str | None = None
+    done = False
+    while True:
+        mark = yield from source.space()
+        if mark == "}":
+            source.pos += 1
+            return done
+        if mark == ",":
+            source.pos += 1
+            continue
+        key = yield from string(source)
+        yield from source.space()
+        yield from source.expect(":")
+        mark = yield from source.space()
+        naming = source.started is None and key in (*NAME_KEYS, "function", "tool")
+        if naming and mark in ("{", '"'):
+            if mark == "{":
+                done = yield from _members(source)
+            else:
+                source.start((yield from string(source)))
+            if early is not None and not done and source.started is not None:
+                source.arguments(_object(early))
+                done = True
+        elif key in ARGUMENT_KEYS and not done:
+            if source.started is None:
+                early = yield from value(source)
+            else:
+                yield from arguments(source)
+                done = True
+        else:
+            yield from value(source)
+
+
+def calls(source: Source, close: str = "]") -> Parsing[None]:
+    """Read call objects separated by commas up to and including `close`, ending each."""
+    while True:
+        mark = yield from source.space()
+        if close.startswith(mark or "\0"):
+            yield from source.expect(close)
+            return
+        if mark == ",":
+            source.pos += 1
+            continue
+        yield from call(source)
+        source.end()
+
+
+def render(name: str, arguments_text: str, key: str = "arguments") -> str:
+    """Return a call object as chat templates write it."""
+    return f'{{"name": {dumps(name)}, "{key}": {arguments_text}}}'
+
+
+def _missing(source: Source, what: str = "a value") -> Exception:
+    if source.closed and not source.rest.strip():
+        return Truncated("The text ends inside the call.")
+    return Malformed(f"Expected {what} and found {source.text[source.pos : source.pos + 20]!r}.")

@@ -1,0 +1,375 @@
+"""Splits a model's text, as it comes, into content, thinking and tool calls."""
+
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import NamedTuple, Protocol
+
+from mlx_notebook.engine.dialects.dialect import Dialect, Start
+from mlx_notebook.engine.dialects.output_events import CallEnd, CallFailed, Content, Event, Thinking
+from mlx_notebook.engine.dialects.reasoning import Reasoning
+from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.functions.declared import Tools
+from mlx_notebook.engine.functions.errors import ParseError, Truncated
+
+
+class TextReader(Protocol):
+    """Takes a row's text piece by piece; one object a row.
+
+    `stopped` is the stop string that has ended the text.
+    """
+
+    stopped: str | None
+
+    @property
+    def thinking(self) -> bool:
+        """Whether the text read last belongs to the thinking."""
+        ...
+
+    def feed(self, text: str) -> list[Event]:
+        """Take new text and return what it completes."""
+        ...
+
+    def finish(self, *, cut: bool) -> list[Event]:
+        """The text has ended, `cut` if for want of tokens: return all that was held back."""
+        ...
+
+
+class CallReader:
+    """One call region: runs a dialect's parser over pieces of text.
+
+    With `hold`, the events of a call go out when the call is complete and not before, so that a
+    call that fails leaves no trace but its text. Text that is cut off before it names a function is
+    no content either, if it is `sure` to have been a call.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        tools: Tools,
+        opening: str,
+        index: int,
+        hold: bool,
+        *,
+        sure: bool = True,
+    ) -> None:
+        self._sure = sure
+        self._source = Source(tools, opening, index)
+        self._parser: Parsing[None] = dialect.region(self._source)
+        self._close = dialect.layout.close
+        self._hold = hold
+        self._first = index
+        self.done = False
+
+    @property
+    def rest(self) -> str:
+        """What of the text is unread: what follows the region, once it is done."""
+        return self._source.rest
+
+    @property
+    def index(self) -> int:
+        """The number of the next call."""
+        return self._source.index
+
+    def feed(self, text: str) -> list[Event]:
+        """Take new text and return the events it completes."""
+        self._source.feed(text)
+        return self._run()
+
+    def finish(self, cut: bool) -> list[Event]:
+        """No more text will come: end the region, whole or broken."""
+        self._source.closed = True
+        return self._run(cut)
+
+    def _run(self, cut: bool = False) -> list[Event]:
+        source = self._source
+        failure: list[Event] = []
+        cut_off = False
+        try:
+            next(self._parser)
+            # At the end of the text the parser has nothing to wait for.
+            while source.closed:
+                next(self._parser)
+        except StopIteration:
+            self.done = True
+        except ParseError as error:
+            self.done = True
+            named = source.started is not None
+            cut_off = cut and isinstance(error, Truncated) and (named or self._sure)
+            failure = self._failure(error, cut_off)
+        return self._release(partly=cut_off) + failure
+
+    def _failure(self, error: ParseError, cut_off: bool) -> list[Event]:
+        source = self._source
+        raw = source.raw + source.rest
+        # What was read of the broken call is shown as content; nothing of it is read again.
+        source.pos = len(source.text)
+        truncated = isinstance(error, Truncated)
+        remains = raw.strip(" ,;\n")
+        if truncated and source.index > self._first and remains in self._close:
+            return []  # only the mark that ends the region is missing, or a part of it
+        started = source.started is not None
+        index = source.index if started else None
+        if started:
+            source.index += 1
+        if cut_off:
+            return [CallFailed(raw, str(error), index, truncated=True)]
+        if self._hold:
+            index = None
+            source.index -= started
+        return [CallFailed(raw, str(error), index, truncated=truncated), Content(raw)]
+
+    def _release(self, partly: bool) -> list[Event]:
+        """Return the events that may go out: complete calls where calls are held back."""
+        events = self._source.events
+        if not self._hold or partly:
+            self._source.events = []
+            return events
+        ends = [at for at, event in enumerate(events) if isinstance(event, CallEnd)]
+        cut = ends[-1] + 1 if ends else 0
+        out, self._source.events = events[:cut], events[cut:]
+        return out
+
+
+class Patterns(NamedTuple):
+    """Patterns that find a mark, and the beginning of one at the end of a text."""
+
+    whole: re.Pattern[str]
+    partial: re.Pattern[str]
+
+
+@lru_cache(maxsize=256)
+def find_marks(marks: tuple[str, ...]) -> Patterns | None:
+    """Return the patterns for `marks`; None where there are none."""
+    if not marks:
+        return None
+    beginnings = {mark[:length] for mark in marks for length in range(1, len(mark))}
+
+    def one_of(texts: Iterable[str]) -> str:
+        return "|".join(map(re.escape, sorted(texts, key=len, reverse=True)))
+
+    partial = rf"(?:{one_of(beginnings)})\Z" if beginnings else "(?!)"
+    return Patterns(re.compile(one_of(marks)), re.compile(partial))
+
+
+class Reader:
+    """Splits text at a family's thinking marks, its dialect's call markers and stop strings.
+
+    Parameters
+    ----------
+    dialect
+        The model's dialect, or None where the request declares no tools.
+    tools
+        The declared functions.
+    reasoning
+        The family's thinking marks, or None.
+    thinking
+        Whether the prompt ends inside a thinking block.
+    stop
+        Texts that end the answer and are not part of it; looked for in content alone.
+    hold
+        Keep each call back until it is complete. For rows whose calls no grammar constrains:
+        there a call may turn out to be broken, and events cannot be taken back.
+
+    demanded
+        Whether the answer must be a call, so that what is cut off before its mark is complete is
+        markup.
+
+    White space next to a mark belongs to the mark and is dropped. A call marker inside the
+    thinking ends it, since models forget to.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect | None = None,
+        tools: Tools | None = None,
+        reasoning: Reasoning | None = None,
+        *,
+        thinking: bool = False,
+        stop: Sequence[str] = (),
+        hold: bool = False,
+        demanded: bool = False,
+    ) -> None:
+        self._demanded = demanded
+        self._dialect = dialect
+        self._tools = tools if tools is not None else Tools()
+        self._reasoning = reasoning
+        self._hold = hold
+        self._stop = frozenset(stop)
+        self.thinking = thinking and reasoning is not None
+        self.stopped: str | None = None
+        self._call: CallReader | None = None
+        self._index = 0
+        self._pending = ""  # text that may be the beginning of a mark
+        self._space = ""  # white space that may stand before a mark
+        self._trim = self.thinking  # whether white space that comes now follows a mark
+        self._sent = False  # whether content has been sent
+        self._first = True  # whether nothing but white space and thinking has come so far
+        self._marked = dialect is not None or reasoning is not None
+        starts = dialect.starts if dialect is not None else ()
+        self._anywhere = {start.text: start for start in starts if not start.first}
+        self._only_first = tuple(start for start in starts if start.first)
+        begin, end = (reasoning.start, reasoning.end) if reasoning is not None else ("", "")
+        calls = tuple(self._anywhere)
+        self._content_marks = find_marks(tuple(filter(None, (begin, *calls, *stop))))
+        self._thinking_marks = find_marks(tuple(filter(None, (end, *calls))))
+
+    def feed(self, text: str) -> list[Event]:
+        """Take new text and return what it completes."""
+        if not self._marked and self._content_marks is None:
+            return [Content(text)] if text else []
+        events: list[Event] = []
+        if self.stopped is None:
+            self._take(text, events)
+        return events
+
+    def finish(self, *, cut: bool) -> list[Event]:
+        """The text has ended, `cut` if for want of tokens: return all that was held back."""
+        events: list[Event] = []
+        if self.stopped is not None:
+            return events
+        if self._call is not None:
+            call, self._call = self._call, None
+            events += call.finish(cut)
+            self._trim = not _failed(events)
+            self._pending = call.rest
+        pending, self._pending = self._pending, ""
+        if pending and cut and self._demanded and not self.thinking:
+            reason = "The text ends in the mark of a call."
+            events.append(CallFailed(pending, reason, truncated=True))
+        else:
+            self._send(pending, events)
+        space, self._space = self._space, ""
+        if space and not self._trim and not self.thinking:
+            events.append(Content(space))
+        return events
+
+    def _take(self, text: str, events: list[Event]) -> None:
+        while True:
+            if self._call is not None:
+                text = self._in_call(text, events)
+                if self._call is not None:
+                    return
+            text = self._pending + text
+            self._pending = ""
+            if not text:
+                return
+            if self._first and self._only_first and not self.thinking:
+                opened = self._opens_first(text)
+                if opened is None:
+                    self._pending = text
+                    return
+                if opened:
+                    text = text.lstrip()
+                    continue
+            patterns = self._thinking_marks if self.thinking else self._content_marks
+            found = patterns and patterns.whole.search(text)
+            if not found:
+                self._send(self._keep_partial(text, patterns), events)
+                return
+            self._send(text[: found.start()], events)
+            text = text[found.end() :]
+            self._pass(found.group(), events)
+            if self.stopped is not None:
+                return
+
+    def _keep_partial(self, text: str, patterns: "Patterns | None") -> str:
+        """Hold back the beginning of a mark at the end of `text`; return what is before it."""
+        partial = patterns and patterns.partial.search(text)
+        if not partial:
+            return text
+        self._pending = partial.group()
+        return text[: partial.start()]
+
+    def _pass(self, mark: str, events: list[Event]) -> None:
+        """Pass a mark: stop, begin or end the thinking, or open a call region."""
+        if mark in self._stop and not self.thinking:
+            self.stopped = mark
+            if self._space and not self._trim:
+                events.append(Content(self._space))
+            return
+        self._space = ""
+        self._trim = True
+        if self._reasoning is not None and mark in (self._reasoning.start, self._reasoning.end):
+            self.thinking = mark != self._reasoning.end
+            return
+        self.thinking = False
+        start = self._anywhere[mark]
+        self._open(start)
+        self._pending = start.text if start.kept else ""
+
+    def _opens_first(self, text: str) -> bool | None:
+        """Say whether `text` opens a region that must stand first; None while undecided."""
+        body = text.lstrip()
+        if not body:
+            return None
+        for start in self._only_first:
+            if body.startswith(start.text):
+                self._open(start)
+                return True
+            if start.text.startswith(body):
+                return None
+        return False
+
+    def _open(self, start: Start) -> None:
+        assert self._dialect is not None
+        opening = "" if start.kept else start.text
+        sure = self._demanded or not start.first
+        self._call = CallReader(
+            self._dialect, self._tools, opening, self._index, self._hold, sure=sure
+        )
+        self._first = False
+        self._space = ""
+
+    def _in_call(self, text: str, events: list[Event]) -> str:
+        """Feed the open call; return the text after it once it has ended."""
+        call = self._call
+        assert call is not None
+        pending, self._pending = self._pending, ""
+        made = call.feed(pending + text)
+        events += made
+        if not call.done:
+            return ""
+        self._index = call.index
+        self._trim = not _failed(made)
+        self._call = None
+        return call.rest
+
+    def _send(self, text: str, events: list[Event]) -> None:
+        """Send text, holding back white space at its end, which may stand before a mark."""
+        if not self._marked:
+            if text:
+                events.append(Content(text))
+            return
+        kept = text.rstrip()
+        if not kept:
+            self._space += text
+            return
+        whole = self._space + kept
+        # After a call the white space parts two texts; after a thinking mark it parts nothing.
+        if self._trim and (self.thinking or self._first or not self._sent):
+            whole = whole.lstrip()
+        self._space = text[len(kept) :]
+        self._trim = False
+        if self.thinking:
+            events.append(Thinking(whole))
+        else:
+            self._first = False
+            self._sent = True
+            events.append(Content(whole))
+
+
+def _failed(events: list[Event]) -> bool:
+    return bool(events) and isinstance(events[-1], Content)
+
+
+def read(
+    text: str,
+    dialect: Dialect | None,
+    tools: Tools,
+    reasoning: Reasoning | None = None,
+    thinking: bool = False,
+) -> list[Event]:
+    """Return the events of a whole text."""
+    reader = Reader(dialect, tools, reasoning, thinking=thinking, hold=True)
+    return reader.feed(text) + reader.finish(cut=False)

@@ -1,0 +1,41 @@
+"""Calls in plain words: a name, then an object or `key=value` pairs, as GLM models fall back to."""
+
+import shlex
+from typing import Any
+
+from mlx_notebook.engine.dialects.json_calls import json_text
+from mlx_notebook.engine.dialects.text_source import Source
+from mlx_notebook.engine.functions.arguments import dumps, from_text
+from mlx_notebook.engine.functions.declared import Function
+from mlx_notebook.engine.functions.errors import Malformed
+
+
+def read(source: Source, text: str) -> None:
+    """Send the call that `text` is: a name, white space and arguments.
+
+    Arguments that are neither an object nor pairs are given whole, as `raw`. Raises Malformed where
+    the name is not that of a declared function.
+    """
+    name, rest = text.split(maxsplit=1)
+    function = source.start(name)
+    rest = rest.strip()
+    if rest.startswith("{"):
+        try:
+            source.arguments(json_text(rest))
+        except Malformed:
+            pass
+        else:
+            return
+    source.arguments(dumps(_pairs(rest, function) or {"raw": rest}))
+
+
+def _pairs(text: str, function: Function) -> dict[str, Any] | None:
+    """Return `key=value` pairs, their values quoted as in a shell; None for other text."""
+    try:
+        words = [word.partition("=") for word in shlex.split(text)]
+    except ValueError:  # a quotation mark is missing
+        return None
+    if not all(key.strip() and equals for key, equals, _ in words):
+        return None
+    known, root = function.properties, function.parameters
+    return {key.strip(): from_text(value, known.get(key.strip()), root) for key, _, value in words}

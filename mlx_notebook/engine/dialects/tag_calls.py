@@ -1,0 +1,185 @@
+"""Calls written as tags, one a parameter, whose string values stand unquoted between them."""
+
+from typing import Any, ClassVar
+
+from mlx_notebook.engine.dialects.dialect import Dialect
+from mlx_notebook.engine.dialects.json_calls import load
+from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.functions.arguments import dumps, from_text, resolve_ref, types_of
+from mlx_notebook.engine.functions.declared import Function
+from mlx_notebook.engine.functions.errors import Malformed
+from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.grammar_errors import NotEnforceable
+
+
+class Tags(Dialect):
+    """A dialect whose calls read NAME_OPEN name NAME_CLOSE (KEY_OPEN key KEY_CLOSE value ...)*.
+
+    `name_open` may be empty, where the name stands bare at the beginning of the region. With
+    `padded`, values stand on lines of their own, and one newline on each side belongs to the tags.
+    """
+
+    name_open: ClassVar[str]
+    name_close: ClassVar[str]
+    key_open: ClassVar[str]
+    key_close: ClassVar[str]
+    value_open: ClassVar[str] = ""
+    value_close: ClassVar[str]
+    call_close: ClassVar[str]
+    padded: ClassVar[bool] = False
+
+    # --- parsing ------------------------------------------------------------------------------
+
+    def region(self, source: Source) -> Parsing[None]:
+        """Parse the calls of a region: one, or as many as stand in it."""
+        count = 0
+        while True:
+            mark = yield from source.space()
+            if self.name_open and (self.layout.nested or not count):
+                # Some models say in the region what they are about to do.
+                yield from source.until(_bare(self.name_open), self.layout.close.strip(), keep=True)
+            if (yield from self._closed(source, mark)):
+                return
+            yield from self._call(source)
+            source.end()
+            count += 1
+
+    def _closed(self, source: Source, mark: str) -> Parsing[bool]:
+        """Read the region's end marker if it comes next; the end of the text is one too."""
+        close = self.layout.close.strip()
+        if not mark:
+            return True
+        return (yield from source.accept(close)) is not None if close else False
+
+    def _call(self, source: Source) -> Parsing[None]:
+        if self.name_open:
+            yield from source.expect(_bare(self.name_open))
+            # Some models forget the bracket.
+            name, mark = yield from source.until(_bare(self.name_close), "\n", "<", keep=True)
+            source.pos += len(mark) if mark == _bare(self.name_close) else 0
+        else:
+            close = self.call_close or self.layout.close.strip()
+            name, _ = yield from source.until(self.key_open, close, keep=True)
+        function = source.start(name.strip().strip("\"'"))
+        count = 0
+        while True:
+            yield from source.space()
+            found = yield from source.accept(_bare(self.key_open), *self._call_ends())
+            if found != _bare(self.key_open):
+                if found is None:
+                    yield from source.expect(self.key_open)
+                break
+            key, _ = yield from source.until(_bare(self.key_close))
+            key = key.strip().removeprefix('"')
+            source.arguments(("{" if count == 0 else ", ") + dumps(self._key(key)) + ": ")
+            count += 1
+            yield from self._value(source, function, key)
+        if not self.call_close:
+            # The region's own end marker ended the call: leave it for `region`.
+            source.pos -= len(found or "")
+        source.arguments("}" if count else "{}")
+
+    def _call_ends(self) -> tuple[str, ...]:
+        return (self.call_close or self.layout.close.strip(),)
+
+    def _key(self, text: str) -> str:
+        return text.strip().strip("\"'")
+
+    def _is_text(self, function: Function, key: str) -> bool:
+        """Say whether the value of `key` is to be taken literally, as a string."""
+        schema = function.properties.get(self._key(key))
+        return types_of(schema, function.parameters) == {"string"}
+
+    def _value(self, source: Source, function: Function, key: str) -> Parsing[None]:
+        if self.value_open:
+            yield from source.space()
+            yield from source.expect(self.value_open)
+        if self.padded:
+            yield from source.accept("\n")
+        ends = ("\n" + self.value_close, self.value_close) if self.padded else (self.value_close,)
+        if self._is_text(function, key):
+            # Strings go out as they come, so that a long document is seen being written.
+            source.arguments('"')
+            yield from source.until(*ends, emit=lambda text: source.arguments(dumps(text)[1:-1]))
+            source.arguments('"')
+            return
+        text, _ = yield from source.until(*ends)
+        schema = function.properties.get(self._key(key))
+        source.arguments(dumps(self._read(text, schema, function, key)))
+
+    def _read(self, text: str, schema: Any, function: Function, key: str) -> Any:
+        return from_text(text, schema, function.parameters)
+
+    # --- writing ------------------------------------------------------------------------------
+
+    def write_call(self, name: str, arguments: str) -> str:
+        """Return one call; strings stand as they are, other values as JSON."""
+        found = load(arguments)
+        if not isinstance(found, dict):
+            raise Malformed("The arguments are not a JSON object.")
+        parts = [self.name_open, name, self._after_name(bool(found))]
+        for key, value in found.items():
+            text = value if isinstance(value, str) else dumps(value)
+            parts += [self._before_value(key, value), text, self._after_value()]
+        parts.append(self.call_close)
+        return "".join(parts)
+
+    def _after_name(self, any_arguments: bool) -> str:
+        return self.name_close + "\n"
+
+    def _before_value(self, key: str, value: Any) -> str:
+        middle = f"\n{self.value_open}" if self.value_open else ""
+        return self.key_open + key + self.key_close + middle + ("\n" if self.padded else "")
+
+    def _after_value(self) -> str:
+        return ("\n" if self.padded else "") + self.value_close + "\n"
+
+    # --- constraining -------------------------------------------------------------------------
+
+    def constrain_call(self, function: Function, rules: Rules) -> str:
+        """Return an expression for a call with declared parameters, in declared order."""
+        properties = function.properties
+        if function.strict and not properties and function.required:
+            raise NotEnforceable(
+                f"The tool {function.name!r} requires parameters that it does not declare.", "tools"
+            )
+        parts = [rules.text(self.name_open + function.name + self._after_name(bool(properties)))]
+        for key, schema in properties.items():
+            marked = "" if self._is_text(function, key) else None
+            head = rules.text(self._before_value(key, marked))
+            value = self._constrain_value(function, key, schema, rules)
+            rule = rules.add("parameter", f"{head} {value}")
+            parts.append(rule if key in function.required else f"{rule}?")
+        parts.append(rules.text(self.call_close))
+        return " ".join(part for part in parts if part)
+
+    def _constrain_value(self, function: Function, key: str, schema: Any, rules: Rules) -> str:
+        ending = self._after_value()
+        if not self._is_text(function, key):
+            value = {**schema, **_definitions(function)} if isinstance(schema, dict) else schema
+            return f"{rules.json(value, strict=function.strict)} {rules.text(ending)}"
+        schema = resolve_ref(schema, function.parameters)
+        choices = schema.get("enum", [schema["const"]] if "const" in schema else None)
+        if choices is not None:
+            return f"{rules.choice(choices)} {rules.text(ending)}"
+        limits = {"pattern", "format", "minLength", "maxLength", "allOf", "anyOf", "oneOf"}
+        if function.strict and limits & schema.keys():
+            named = sorted(limits & schema.keys())[0]
+            raise NotEnforceable(
+                f"{named!r} of parameter {key!r} of the tool {function.name!r} cannot be enforced "
+                f"in this model's tool-call dialect ({self.name}), which writes strings unquoted.",
+                "tools",
+            )
+        # The first closing tag ends the value, on a line of its own or not, as it does in parsing.
+        tail = ending.partition(self.value_close)[2]
+        return f"{rules.until(self.value_close)} {rules.text(tail)}"
+
+
+def _bare(mark: str) -> str:
+    """Return a mark without the quotation mark that templates write there, and models may not."""
+    return mark.strip('"')
+
+
+def _definitions(function: Function) -> dict[str, Any]:
+    keys = ("$defs", "definitions")
+    return {key: function.parameters[key] for key in keys if key in function.parameters}

@@ -1,0 +1,1 @@
+"""The functions that a request declares, and the arguments of their calls."""

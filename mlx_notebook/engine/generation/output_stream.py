@@ -1,0 +1,148 @@
+"""Tokens to events: one small pipeline a row. token -> text -> content, thinking and calls."""
+
+import copy
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from tokenizers.decoders import DecodeStream
+
+from mlx_notebook.engine.dialects import output_events as parsed
+from mlx_notebook.engine.dialects.output_reader import TextReader
+from mlx_notebook.protocol import (
+    Event,
+    Problem,
+    Reasoning,
+    RowTrace,
+    Text,
+    TokenLogprob,
+    ToolCallDelta,
+    ToolCallStart,
+)
+
+
+def text_stream(tokenizer: Any) -> Callable[[int], str]:
+    """A function that takes one token after the other and returns the text each completes.
+
+    Uses the tokenizers library's incremental decoder, mlx-lm's detokenizers for the few
+    tokenizers without a Rust backend.
+    """
+    backend = getattr(tokenizer._tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        stream = DecodeStream(skip_special_tokens=False)
+        return lambda token: stream.step(backend, token) or ""
+    detokenizer = copy.copy(tokenizer.detokenizer)
+
+    def step(token: int) -> str:
+        detokenizer.add_token(token)
+        return str(detokenizer.last_segment)
+
+    return step
+
+
+class OutputStream:
+    """Turns the tokens of one row into events.
+
+    Attributes
+    ----------
+    reasoning_tokens
+        Tokens of the thinking so far.
+    called
+        Whether the row has made a whole tool call.
+    """
+
+    def __init__(self, request_id: str, row: int, tokenizer: Any, reader: TextReader):
+        self._id, self._row = request_id, row
+        self._decode = text_stream(tokenizer)
+        self._reader = reader
+        self._tokens = 0
+        self._logprobs: list[TokenLogprob] | None = None
+        # Whether marks, thinking or a call may lie before the next content, whose tokens are not
+        # the content's; and whether they certainly do.
+        self._marks = True
+        self._outside = False
+        self._raw: list[str] = []
+        self._problems: list[Problem] = []
+        self.reasoning_tokens = 0
+        self.called = False
+
+    @property
+    def stopped(self) -> str | None:
+        """The stop string that has ended the row, if one has."""
+        return self._reader.stopped
+
+    def add(self, token: int, logprob: TokenLogprob | None, events: list[Event]) -> None:
+        """Take one token; append what it completes to `events`."""
+        self._tokens += 1
+        self.reasoning_tokens += self._reader.thinking
+        if logprob is not None:
+            self._logprobs = [*(self._logprobs or []), logprob]
+        text = self._decode(token)
+        if text:
+            self._raw.append(text)
+            self._emit(self._reader.feed(text), events)
+
+    def finish(self, *, cut: bool, events: list[Event]) -> None:
+        """The row has ended, `cut` for want of tokens: let go of what was held back."""
+        self._emit(self._reader.finish(cut=cut), events)
+        if self._outside:
+            self._logprobs = None
+        if self._tokens:
+            self._flush(events)
+
+    def trace(self) -> RowTrace:
+        """What the model wrote, marks included, and what could not be parsed."""
+        return RowTrace("".join(self._raw), self._problems)
+
+    def _emit(self, pieces: list[parsed.Event], events: list[Event]) -> None:
+        for piece in pieces:
+            match piece:
+                case parsed.Content():
+                    tokens, logprobs = self._taken()
+                    if logprobs and self._marks:
+                        logprobs = _of_text(logprobs, piece.text)
+                    self._marks = self._outside = False
+                    events.append(Text(self._id, self._row, piece.text, tokens, logprobs))
+                case parsed.Thinking():
+                    tokens, logprobs = self._taken()
+                    self._marks = self._outside = True
+                    events.append(Reasoning(self._id, self._row, piece.text, tokens, logprobs))
+                case parsed.CallStart():
+                    self._in_call()
+                    call_id = f"call_{secrets.token_hex(12)}"
+                    events.append(
+                        ToolCallStart(self._id, self._row, piece.index, call_id, piece.name)
+                    )
+                case parsed.CallArguments():
+                    self._in_call()
+                    events.append(ToolCallDelta(self._id, self._row, piece.index, piece.text))
+                case parsed.CallEnd():
+                    self._in_call()
+                    self.called = True
+                case parsed.CallFailed():
+                    self._problems.append(Problem(piece.raw, piece.reason))
+
+    def _in_call(self) -> None:
+        """A call's tokens are not those of content."""
+        self._logprobs = None
+        self._marks = self._outside = True
+
+    def _flush(self, events: list[Event]) -> None:
+        """Report tokens that gave no text yet."""
+        make = Reasoning if self._reader.thinking else Text
+        tokens, logprobs = self._taken()
+        events.append(make(self._id, self._row, "", tokens, logprobs))
+
+    def _taken(self) -> tuple[int, list[TokenLogprob] | None]:
+        taken = self._tokens, self._logprobs
+        self._tokens, self._logprobs = 0, None
+        return taken
+
+
+def _of_text(tokens: list[TokenLogprob], text: str) -> list[TokenLogprob]:
+    """Leave out the leading tokens that `text` does not need: marks, and white space after them."""
+    data = text.encode()
+    rest = tokens
+    while len(rest) > 1 and data in b"".join(bytes(token.bytes) for token in rest[1:]):
+        rest = rest[1:]
+    return rest

@@ -1,0 +1,83 @@
+"""Log probabilities of a prompt's own tokens, a chunk at a time, so that others go on decoding."""
+
+from typing import Any
+
+import mlx.core as mx
+from mlx_lm.models.cache import make_prompt_cache
+
+from mlx_notebook.engine.backends.backend import Backend
+from mlx_notebook.engine.errors import InvalidRequest
+from mlx_notebook.engine.prompts.prompt import Prepared
+from mlx_notebook.protocol import Event, PromptLogprobs, TokenLogprob
+
+_CHUNK = 256
+_MOST_SCORED = 2**18
+"""Log probabilities that one request may ask for of its prompt: they travel in one event."""
+
+
+def check_scored(prompt: Prepared, count: int) -> None:
+    """Refuse to score a prompt that is too long, or that shows images.
+
+    Raises
+    ------
+    InvalidRequest
+        If it is one of the two.
+    """
+    if prompt.sights:
+        raise InvalidRequest(
+            "a prompt with images cannot be scored: leave 'prompt_logprobs' out",
+            "prompt_logprobs",
+        )
+    most = _MOST_SCORED // (count + 1)
+    if len(prompt.tokens) > most:
+        raise InvalidRequest(
+            f"the prompt has {len(prompt.tokens)} tokens, and {most} can be scored with {count} "
+            "alternatives each: shorten it, or ask for fewer",
+            "prompt_logprobs",
+        )
+
+
+class Scoring:
+    """One request's prompt being scored.
+
+    Parameters
+    ----------
+    request_id, tokens
+        Whose prompt, and its token ids.
+    count
+        How many alternatives to report for each token.
+    """
+
+    def __init__(self, request_id: str, tokens: list[int], count: int):
+        self.id = request_id
+        self._tokens, self._count = tokens, count
+        self._scored: list[TokenLogprob | None] = [None]
+        self._ids: list[list[int]] = [tokens[:1]]
+        self._ranks: list[int] = [0]
+        self._cache: list[Any] | None = None
+
+    def step(self, backend: Backend) -> Event | None:
+        """Score the next chunk; the answer after the last one."""
+        if self._cache is None:
+            self._cache = make_prompt_cache(backend.model)
+        begin = len(self._scored) - 1
+        inputs = self._tokens[begin : begin + _CHUNK]
+        following = self._tokens[begin + 1 : begin + 1 + _CHUNK]
+        if following:
+            logits = backend.model(mx.array([inputs]), cache=self._cache)[0, : len(following)]
+            logprobs = logits.astype(mx.float32)
+            logprobs = logprobs - mx.logsumexp(logprobs, axis=-1, keepdims=True)
+            chosen = mx.take_along_axis(logprobs, mx.array(following)[:, None], axis=-1)
+            count = max(1, self._count)
+            best = mx.argsort(-logprobs, axis=-1)[:, :count]
+            values = mx.take_along_axis(logprobs, best, axis=-1)
+            self._ranks += ((logprobs > chosen).sum(axis=-1) + 1).tolist()
+            rows = zip(following, chosen.tolist(), best.tolist(), values.tolist(), strict=True)
+            for token, (logprob,), ids, numbers in rows:
+                pairs = list(zip(ids, numbers, strict=True))[: self._count]
+                self._scored.append(backend.vocabulary.logprob(token, logprob, pairs))
+                self._ids.append([token, *ids[: self._count]])
+        if len(self._scored) < len(self._tokens):
+            return None
+        self._cache = None
+        return PromptLogprobs(self.id, self._scored, self._ids, self._ranks)

@@ -1,0 +1,23 @@
+"""`Tokenize` commands: the tokens that a prompt becomes."""
+
+from mlx_notebook.engine.backends.backend import Backend
+from mlx_notebook.protocol import TextPrompt, Tokenize, Tokenized
+
+
+def tokenized(command: Tokenize, backend: Backend) -> Tokenized:
+    """What a prompt becomes, token by token where the pieces are asked for."""
+    prompt, tokenizer, bound = command.prompt, backend.tokenizer, backend.bound.stated
+    if isinstance(prompt, TextPrompt) and isinstance(prompt.text, str):
+        text = prompt.text
+        bound.check(text)
+        tokens = tokenizer.encode(text, add_special_tokens=command.add_special_tokens)
+    else:
+        prepared = backend.prepare(prompt, bound)
+        text, tokens = prepared.text, prepared.tokens
+    pieces = {token: tokenizer.decode([token]) for token in set(tokens) if command.pieces}
+    return Tokenized(
+        command.id,
+        text or tokenizer.decode(tokens),
+        tokens,
+        [pieces[token] for token in tokens if command.pieces],
+    )

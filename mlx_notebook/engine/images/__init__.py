@@ -1,0 +1,1 @@
+"""Image tokens of a batch, and the cache of preprocessed images."""

@@ -1,1 +1,0 @@
-"""Tool-call dialects: how models write calls, and how that text becomes typed events."""

@@ -1,0 +1,350 @@
+"""What one model's text means: its tool-call dialect, its thinking marks, and grammars in both.
+
+`plan` turns a request into everything that its rows need: how their text is read, and what
+constrains it. Made off the decode loop, since compiling a grammar may take a second.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from mlx_notebook.engine.dialects import registry
+from mlx_notebook.engine.dialects.dialect import Dialect
+from mlx_notebook.engine.dialects.families.harmony import Harmony
+from mlx_notebook.engine.dialects.harmony_reader import HarmonyReader
+from mlx_notebook.engine.dialects.output_reader import Reader, TextReader
+from mlx_notebook.engine.dialects.reasoning import Budget, Reasoning, infer, token_ids
+from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
+from mlx_notebook.engine.functions.declared import Tools
+from mlx_notebook.engine.grammar.constraints import BadWords, Constraint, MinTokens
+from mlx_notebook.engine.grammar.forbidden import Forbidden
+from mlx_notebook.engine.grammar.matcher import Grammar
+from mlx_notebook.engine.grammar_errors import GrammarError, NotEnforceable
+from mlx_notebook.engine.prompts import tool_prompt
+from mlx_notebook.engine.prompts.chat_template import apply_template
+from mlx_notebook.engine.prompts.output_grammar import Compiler, Thinking
+from mlx_notebook.protocol import ChatPrompt, Generate, Prompt, ToolChoice
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the rows of one request are read and constrained."""
+
+    reader: Callable[[], TextReader] = Reader
+    grammar: Grammar | Forbidden | None = None
+    minimum: int = 0
+    end: Sequence[int] = ()
+    bad_words: Sequence[Sequence[int]] = ()
+    budget: Callable[[Constraint | None], Budget] | None = field(default=None, repr=False)
+
+    def constraint(self) -> Constraint | None:
+        """A fresh constraint for one row; None if the row is free."""
+        constraint: Constraint | None = self.grammar.row() if self.grammar is not None else None
+        if self.bad_words:
+            constraint = BadWords(self.bad_words, constraint)
+        if self.minimum:
+            constraint = MinTokens(self.minimum, self.end, constraint)
+        return constraint if self.budget is None else self.budget(constraint)
+
+
+class Language:
+    """The dialect and the marks of one model.
+
+    Parameters
+    ----------
+    tokenizer
+        mlx-lm's `TokenizerWrapper`.
+    width
+        The last dimension of the model's logits.
+    family
+        `model_type` of the model's config.json: which dialect a model gets whose template knows
+        no tools.
+    dialect
+        The name of its dialect, where its settings give one.
+
+    Raises
+    ------
+    LoadFailed
+        If there is no dialect of that name.
+    """
+
+    def __init__(self, tokenizer: Any, width: int, family: str = "", dialect: str | None = None):
+        template = getattr(tokenizer, "chat_template", None)
+        text = template if isinstance(template, str) else None
+        vocabulary = tokenizer.get_vocab()
+        self.tokenizer = tokenizer
+        self.knows_tools = tool_prompt.knows_tools(text)
+        self._text_arguments = tool_prompt.wants_text(text)
+        self._system_role = "System role not supported" not in (text or "")
+        self._end = sorted(tokenizer.eos_token_ids)
+        self.dialect: Dialect = (
+            _named(dialect)
+            if dialect is not None
+            else registry.infer(text, vocabulary) or registry.for_family(family)
+        )
+        self.reasoning: Reasoning | None = infer(text, vocabulary)
+        self._compiler = Compiler(tokenizer, width, self._end)
+
+    def read_vocabulary(self) -> None:
+        """Read the vocabulary for grammars ahead of the first one (a second for large ones)."""
+        try:
+            self._compiler.read_vocabulary()
+        except GrammarError as error:
+            log.info("%s", error)
+
+    @cached_property
+    def no_calls(self) -> Forbidden | None:
+        """What keeps an answer free of calls; None where the dialect's calls have no mark."""
+        starts = self.dialect.starts
+        if isinstance(self.dialect, Harmony) or any(start.first for start in starts):
+            return None
+        try:
+            return self._compiler.forbid([start.text.encode() for start in starts])
+        except GrammarError as error:
+            log.info("%s", error)
+            return None
+
+    @cached_property
+    def _wants_parts(self) -> bool:
+        """Whether the template drops texts that do not come as parts, as LLaVA's and SmolVLM's do.
+
+        Told by what it makes of one.
+        """
+
+        def shows(content: Any) -> bool:
+            messages = [{"role": "user", "content": content}]
+            try:
+                return "Hello" in apply_template(self.tokenizer, messages, [], {}, False)
+            except InvalidRequest:
+                return False
+
+        return not shows("Hello") and shows([{"type": "text", "text": "Hello"}])
+
+    def shown(self, prompt: Prompt, choice: ToolChoice) -> Prompt:
+        """The prompt as the model is to see it.
+
+        Where calls are forbidden, its tools stay, so that a client which forbids them now and then
+        finds its prefix cached; where that cannot be enforced, they go, so that nothing tempts the
+        model.
+        """
+        if not isinstance(prompt, ChatPrompt) or choice.mode != "none" or not prompt.tools:
+            return prompt
+        return prompt if self.no_calls is not None else msgspec.structs.replace(prompt, tools=[])
+
+    def conversation(self, prompt: ChatPrompt) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """Messages and tools as the model's chat template takes them.
+
+        Calls and results are put in one form and order. Where the template knows no tools, they
+        are told in words of ours, in a dialect of the model's family, and no tools remain.
+
+        Raises
+        ------
+        InvalidRequest
+            If calls and results do not fit together, or a tool is no function.
+        """
+        try:
+            messages = tool_prompt.ordered(prompt.messages)
+        except ValueError as error:
+            raise InvalidRequest(str(error), "messages") from error
+        about_tools = prompt.tools or any(
+            m.get("tool_calls") or m.get("role") == "tool" for m in messages
+        )
+        tools = prompt.tools
+        if about_tools and not self.knows_tools:
+            system = self._system_role
+            try:
+                told = Tools.of(tools)
+                messages = tool_prompt.as_text(messages, told, self.dialect, system_role=system)
+            except ValueError as error:
+                raise InvalidRequest(str(error), "tools") from error
+            tools = []
+        elif self._text_arguments:
+            messages = tool_prompt.with_text_arguments(messages)
+        return tool_prompt.in_parts(messages) if self._wants_parts else messages, tools
+
+    def plan(self, command: Generate, thinking: bool) -> Plan:
+        """Decide how a request's rows are read and constrained.
+
+        Parameters
+        ----------
+        thinking
+            Whether the rendered prompt ends inside a thinking block.
+
+        Raises
+        ------
+        InvalidRequest
+            If what is asked of the output cannot be enforced, naming the parameter.
+        """
+        prompt, sampling = command.prompt, command.sampling
+        for name, ids in (
+            ("logit_bias", sampling.logit_bias),
+            ("stop_token_ids", sampling.stop_token_ids),
+            ("allowed_token_ids", sampling.allowed_token_ids or ()),
+        ):
+            self._check_tokens(name, ids)
+        try:
+            tools = self._callable(command)
+            dialect = self.dialect if tools is not None else None
+            chat = isinstance(prompt, ChatPrompt)
+            grammar, free = self._grammar(command, tools, thinking)
+        except GrammarError as error:
+            raise InvalidRequest(str(error), error.param) from error
+        except ValueError as error:
+            raise InvalidRequest(str(error), "tools") from error
+        budget = self._budget(command.thinking_budget, thinking) if chat else None
+        reasoning = self.reasoning if chat else None
+
+        def reader() -> TextReader:
+            if isinstance(self.dialect, Harmony) and chat:
+                harmony = dialect if isinstance(dialect, Harmony) else None
+                return HarmonyReader(
+                    harmony,
+                    tools,
+                    thinking=thinking,
+                    within=isinstance(prompt, ChatPrompt) and prompt.continues,
+                    stop=sampling.stop,
+                    hold=free,
+                )
+            return Reader(
+                dialect,
+                tools,
+                reasoning,
+                thinking=thinking,
+                stop=sampling.stop,
+                hold=free,
+                demanded=tools is not None and command.tool_choice.mode == "required",
+            )
+
+        end = (*(() if sampling.ignore_eos else self._end), *sampling.stop_token_ids)
+        minimum = sampling.min_tokens if end else 0
+        bad_words = self._bad_words(sampling.bad_words)
+        if sampling.allowed_token_ids is not None:
+            forbidden = [*(end if minimum else ()), *(word[-1] for word in bad_words)]
+            constrained = grammar is not None or budget is not None
+            _check_allowed(sampling.allowed_token_ids, forbidden, constrained)
+        return Plan(reader, grammar, minimum, end, bad_words, budget)
+
+    def _check_tokens(self, name: str, tokens: Iterable[int]) -> None:
+        size = len(self.tokenizer)
+        for token in tokens:
+            if not 0 <= token < size:
+                raise InvalidRequest(
+                    f"'{name}' names the token {token}; this model's tokens lie between 0 and "
+                    f"{size - 1}.",
+                    name,
+                )
+
+    def _bad_words(self, words: Sequence[str]) -> list[list[int]]:
+        """The tokens of words that must not be said, each also as it stands after a blank."""
+        sequences: list[list[int]] = []
+        for index, word in enumerate(words):
+            word = word.lstrip()
+            if not word:
+                raise InvalidRequest(f"'bad_words[{index}]' is blank.", f"bad_words[{index}]")
+            for text in (word, f" {word}"):
+                tokens = self.tokenizer.encode(text, add_special_tokens=False)
+                if tokens not in sequences:
+                    sequences.append(tokens)
+        return sequences
+
+    def _callable(self, command: Generate) -> Tools | None:
+        """The functions that the model may call, if any."""
+        prompt, choice = command.prompt, command.tool_choice
+        if not isinstance(prompt, ChatPrompt) or not prompt.tools or choice.mode == "none":
+            return None
+        tools = Tools.of(prompt.tools)
+        return tools if choice.names is None else tools.only(choice.names)
+
+    def _grammar(
+        self, command: Generate, tools: Tools | None, thinking: bool
+    ) -> tuple[Grammar | Forbidden | None, bool]:
+        """The request's grammar, and whether its calls are left free.
+
+        Calls that the model chooses to make are constrained wherever its dialect can be. Where it
+        cannot, they are parsed and checked afterwards; but what was demanded is never left open.
+        """
+        prompt = command.prompt
+        if (
+            command.output_format is not None
+            and isinstance(prompt, ChatPrompt)
+            and prompt.continues
+        ):
+            raise NotEnforceable(
+                "What the answer must look like cannot be enforced where it goes on with a given "
+                "beginning: leave one of the two out.",
+                "continue_final_message",
+            )
+        if tools is None and command.output_format is None:
+            shows_tools = isinstance(prompt, ChatPrompt) and bool(prompt.tools)
+            return (self.no_calls if shows_tools else None), False
+        options: dict[str, Any] = {
+            "output": command.output_format,
+            "choice": command.tool_choice,
+            "reasoning": self.reasoning,
+            "thinking": self._thinking(command, thinking),
+        }
+        try:
+            grammar = self._compiler.compile(dialect=self.dialect, tools=tools, **options)
+        except NotEnforceable:
+            strict = tools is not None and any(function.strict for function in tools.functions)
+            if strict or command.output_format is not None or command.tool_choice.mode != "auto":
+                raise
+            if not command.tool_choice.parallel:
+                name = self.dialect.name if self.dialect is not None else "none"
+                raise NotEnforceable(
+                    f"One call at a time cannot be enforced in this model's dialect ({name}): let "
+                    "it make several, or use another model.",
+                    "parallel_tool_calls",
+                ) from None
+            return None, True
+        return grammar, False
+
+    def _thinking(self, command: Generate, opened: bool) -> Thinking:
+        if opened:
+            return "open"
+        prompt = command.prompt
+        if isinstance(prompt, ChatPrompt) and prompt.continues:
+            return "none"
+        asked = isinstance(prompt, ChatPrompt) and prompt.template_kwargs.get("enable_thinking")
+        return "optional" if asked and self.reasoning is not None else "none"
+
+    def _budget(
+        self, limit: int | None, thinking: bool
+    ) -> Callable[[Constraint | None], Budget] | None:
+        if limit is None or self.reasoning is None:
+            return None
+        marks = self.reasoning
+
+        def encode(text: str) -> list[int]:
+            return token_ids(lambda t: self.tokenizer.encode(t, add_special_tokens=False), text)
+
+        closing, start, end = encode(marks.closing), encode(marks.start), encode(marks.end)
+        return lambda inner: Budget(limit, closing, start, end, thinking=thinking, inner=inner)
+
+
+def _check_allowed(allowed: Sequence[int], forbidden: Sequence[int], constrained: bool) -> None:
+    """Refuse a choice of tokens that may leave none to choose."""
+    name = "allowed_token_ids"
+    if constrained:
+        raise InvalidRequest(
+            f"'{name}' cannot be used together with tools, a format or a thinking budget: leave "
+            "one of them out.",
+            name,
+        )
+    if set(allowed) <= set(forbidden):
+        raise InvalidRequest(
+            f"'{name}' holds only tokens that 'min_tokens' or 'bad_words' forbid.", name
+        )
+
+
+def _named(dialect: str) -> Dialect:
+    try:
+        return registry.get(dialect)
+    except ValueError as error:
+        raise LoadFailed(f"The model's tool_dialect cannot be used. {error}", "model") from error

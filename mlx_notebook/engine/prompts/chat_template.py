@@ -1,0 +1,117 @@
+"""A conversation to text, by the model's own chat template."""
+
+from typing import Any
+
+from transformers.tokenization_utils_base import PreTrainedTokenizerBase
+
+from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
+from mlx_notebook.engine.sandbox import sandbox
+from mlx_notebook.engine.sandbox.jinja_templates import Render
+from mlx_notebook.protocol import RESERVED_KWARGS
+
+_MOST = 2**20
+
+
+def apply_template(
+    tokenizer: Any,
+    messages: list[dict[str, Any]],
+    tools: list[dict[str, Any]],
+    options: dict[str, Any],
+    add_generation_prompt: bool,
+    *,
+    most: int = _MOST,
+) -> str:
+    """The text that the model's chat template makes of a conversation.
+
+    It is rendered in a sandbox. Templates in Python, which are mlx-lm's own or come from a folder
+    whose code is trusted, run here.
+
+    Parameters
+    ----------
+    tokenizer
+        mlx-lm's `TokenizerWrapper`.
+    options
+        Further variables of the template.
+    most
+        Most characters of the text.
+
+    Raises
+    ------
+    InvalidRequest
+        If there is no template, it refuses the messages, or an option is none of its variables.
+    ContextOverflow
+        If the text would be longer than `most`.
+    LimitExceeded
+        If rendering takes too much time or memory.
+    """
+    if not tokenizer.has_chat_template:
+        raise InvalidRequest(
+            "this model has no chat template: use /v1/completions, or an instruct model", "model"
+        )
+    if reserved := RESERVED_KWARGS & options.keys():
+        name = min(reserved)
+        raise InvalidRequest(
+            f"a chat template's variables cannot set '{name}'", f"chat_template_kwargs.{name}"
+        )
+    # mlx-lm's wrapper would turn thinking on wherever the vocabulary has its marks.
+    options = {"enable_thinking": False, **options}
+    if _in_python(tokenizer):
+        return _run(tokenizer, messages, tools, options, add_generation_prompt, most)
+    return sandbox.render(
+        Render(
+            template=_template(tokenizer, tools),
+            messages=messages,
+            tools=tools or None,
+            variables={**_special_tokens(tokenizer), **options},
+            add_generation_prompt=add_generation_prompt,
+            most=most,
+        )
+    )
+
+
+def _in_python(tokenizer: Any) -> bool:
+    own = type(tokenizer._tokenizer).apply_chat_template
+    return (
+        tokenizer._chat_template is not None
+        or own is not PreTrainedTokenizerBase.apply_chat_template
+    )
+
+
+def _run(
+    tokenizer: Any,
+    messages: list[dict[str, Any]],
+    tools: list[dict[str, Any]],
+    options: dict[str, Any],
+    add_generation_prompt: bool,
+    most: int,
+) -> str:
+    try:
+        text: str = tokenizer.apply_chat_template(
+            messages,
+            tools=tools or None,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            **options,
+        )
+    except Exception as error:  # whatever messages that it does not expect lead it to
+        raise InvalidRequest(
+            f"the model's chat template refuses these messages: {error}", "messages"
+        ) from error
+    if len(text) > most:
+        raise ContextOverflow(f"The prompt has more than {most} characters.", "messages")
+    return text
+
+
+def _template(tokenizer: Any, tools: list[dict[str, Any]]) -> str:
+    try:
+        return str(tokenizer.get_chat_template(tools=tools or None))
+    except ValueError as error:  # it has several, and none of them is the default
+        raise InvalidRequest(str(error), "model") from error
+
+
+def _special_tokens(tokenizer: Any) -> dict[str, Any]:
+    """The model's special tokens by their names, as templates know them."""
+    return {
+        name: [*map(str, token)] if isinstance(token, list) else str(token)
+        for name, token in tokenizer.special_tokens_map.items()
+    }

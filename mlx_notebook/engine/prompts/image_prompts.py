@@ -1,0 +1,237 @@
+"""Pictures to tokens: how a model's template and processor show them, on the workers' threads."""
+
+import hashlib
+import threading
+from typing import Any
+
+import msgspec
+import numpy as np
+from mlx_vlm.utils import process_inputs_with_fallback
+
+from mlx_notebook.engine.errors import InvalidImage, InvalidRequest
+from mlx_notebook.engine.images.image_cache import PictureCache
+from mlx_notebook.engine.images.image_tokens import Seen, Sight
+from mlx_notebook.engine.prompts.chat_format import Language
+from mlx_notebook.engine.prompts.chat_template import apply_template
+from mlx_notebook.engine.prompts.length_limits import Bound
+from mlx_notebook.engine.prompts.prompt import Prepared, prepare
+from mlx_notebook.engine.prompts.tool_prompt import ordered
+from mlx_notebook.engine.sandbox import deadline
+from mlx_notebook.engine.sandbox.sandbox import decode
+from mlx_notebook.protocol import ChatPrompt, Picture
+
+_LAST = 2**31 - 1
+_MARKS = ("<image>", "<start_of_image>", "<|image|>", "<|image_pad|>", "[IMG]")
+_NOT_INPUTS = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
+
+
+class Viewer:
+    """A model's way of being shown pictures.
+
+    Parameters
+    ----------
+    language, processor
+        The model's tokenizer and dialect, and mlx-vlm's processor.
+    image_token
+        The token that stands for a pixel.
+    base
+        The first number that is no token: from here on, pixels have numbers of their content.
+    cache
+        Pictures that were seen before.
+
+    Raises
+    ------
+    InvalidRequest
+        If the model's chat template has no place for images.
+    """
+
+    def __init__(
+        self,
+        language: Language,
+        processor: Any,
+        image_token: int,
+        base: int,
+        cache: PictureCache,
+    ):
+        self._language, self._processor, self._cache = language, processor, cache
+        self._image_token, self._base = image_token, base
+        self._lock = threading.Lock()
+        self._mark, self._in_text = self._find_mark()
+        self._pixel = language.tokenizer.decode([image_token])
+
+    def prepare(self, prompt: ChatPrompt, bound: Bound, keep_stable: bool) -> Prepared:
+        """Render and tokenize a prompt, with its pictures in their places."""
+        messages, order = _in_order(prompt.messages)
+        pictures = [self.see(prompt.pictures[number]) for number in order]
+        if self._in_text:
+            messages = [self._flat(message) for message in messages]
+        prompt = msgspec.structs.replace(prompt, messages=messages)
+        written = prepare(self._language, prompt, bound, keep_stable)
+        first, *others = written.text.split(self._mark)
+        tokenizer, image_token = self._language.tokenizer, self._image_token
+        text = short = first
+        for picture, between in zip(pictures, others, strict=False):
+            pixels = tokenizer.decode(picture.tokens)
+            text += picture.before + pixels + picture.after + between
+            short += picture.before + self._pixel + picture.after + between
+        # What surrounds a picture is read together with the text that it stands in.
+        read = tokenizer.encode(short, add_special_tokens=False)
+        if len(others) != len(pictures) or read.count(image_token) != len(pictures):
+            raise InvalidRequest(
+                f"the messages show {len(pictures)} images, and their text holds {self._mark} or "
+                f"{self._pixel}, this model's marks for one: leave them out of the text",
+                "messages",
+            )
+        after = len(written.tokens) - written.stable
+        tokens: list[int] = []
+        keys: list[int] = []
+        sights: list[Sight] = []
+        seen = iter(pictures)
+        for token in read:
+            if token != image_token:
+                tokens.append(token)
+                keys.append(token)
+                continue
+            picture = next(seen)
+            sights.append(Sight(len(tokens), picture))
+            tokens += picture.tokens
+            keys += picture.keys
+        return Prepared(tokens, text, len(tokens) - after, keys, sights)
+
+    def see(self, picture: Picture) -> Seen:
+        """Decode and preprocess a picture, if that was not done before."""
+        deadline.current().check()
+        content = hashlib.sha256(picture.detail.encode() + b"\0" + picture.data).digest()
+        return self._cache.get(content, lambda: self._process(picture))
+
+    def _process(self, picture: Picture) -> Seen:
+        image = decode(picture)
+        try:
+            with self._lock:  # processors share a tokenizer, which is no two threads' at once
+                given = self._inputs(image)
+            ids = np.array(given["input_ids"]).reshape(-1).tolist()
+            before, tokens, after = self._parted(ids)
+        except Exception as error:  # processors refuse shapes that they cannot cut into patches
+            raise InvalidImage(
+                f"The image at {picture.where} cannot be shown to this model: {error}.",
+                picture.where,
+            ) from error
+        inputs = {
+            name: value if isinstance(value, list) else np.array(value)
+            for name, value in given.items()
+            if name not in _NOT_INPUTS and value is not None
+        }
+        if "images" in inputs:
+            inputs["pixel_values"] = inputs.pop("images")
+        grid: Any = inputs.get("image_grid_thw")
+        return Seen(tokens, self._keys(inputs, tokens), before, after, inputs, grid)
+
+    def _inputs(self, image: Any) -> Any:
+        """What the processor makes of a picture, in mlx-vlm's way wherever that works."""
+        try:
+            return process_inputs_with_fallback(
+                self._processor,
+                images=[image],
+                audio=None,
+                prompts=[self._mark],
+                add_special_tokens=False,
+            )
+        except ValueError:
+            # It asks for padding, which a single prompt does not need and LLaVA's do not take.
+            return self._processor(images=[image], text=[self._mark], return_tensors="mlx")
+
+    def _parted(self, tokens: list[int]) -> tuple[str, list[int], str]:
+        """A picture's tokens from its first pixel to its last, and the texts around them.
+
+        What begins and ends a whole prompt is left out.
+        """
+        tokenizer = self._language.tokenizer
+        if tokens and tokens[0] == tokenizer.bos_token_id:
+            tokens = tokens[1:]
+        if tokens and tokens[-1] == tokenizer.eos_token_id:
+            tokens = tokens[:-1]
+        pixels = [i for i, token in enumerate(tokens) if token == self._image_token]
+        if not pixels:
+            raise ValueError("its processor makes no pixels of it")
+        first, end = pixels[0], pixels[-1] + 1
+        before, after = tokenizer.decode(tokens[:first]), tokenizer.decode(tokens[end:])
+        return before, tokens[first:end], after
+
+    def _keys(self, inputs: dict[str, Any], tokens: list[int]) -> list[int]:
+        """The tokens with every pixel replaced by a number of the whole picture's content."""
+        content = hashlib.sha256()
+        for name in sorted(inputs):
+            value = inputs[name]
+            content.update(f"{name} {getattr(value, 'shape', '')} ".encode())
+            array = isinstance(value, np.ndarray)
+            content.update(value.tobytes() if array else repr(value).encode())
+        stream = hashlib.shake_256(content.digest()).digest(4 * len(tokens))
+        numbers = np.frombuffer(stream, "<u4")
+        span = _LAST - self._base
+        return [
+            self._base + int(number) % span if token == self._image_token else token
+            for token, number in zip(tokens, numbers, strict=True)
+        ]
+
+    def _find_mark(self) -> tuple[str, bool]:
+        """The text that shows where a picture stands, and whether messages must hold it as text."""
+        tokenizer = self._language.tokenizer
+        named = [getattr(self._processor, name, None) for name in ("image_token", "boi_token")]
+        candidates = [*filter(None, map(str, filter(None, named)))]
+        candidates += [tokenizer.decode([self._image_token]), *_MARKS]
+        single = [
+            mark
+            for mark in dict.fromkeys(candidates)
+            if len(tokenizer.encode(mark, add_special_tokens=False)) == 1
+        ]
+        parts = [{"type": "image"}, {"type": "text", "text": "?"}]
+        try:
+            text = apply_template(tokenizer, [{"role": "user", "content": parts}], [], {}, True)
+        except InvalidRequest:
+            text = ""
+        for mark in single:
+            if text.count(mark) == 1:
+                return mark, False
+        for mark in single:
+            message = {"role": "user", "content": f"{mark}?"}
+            if apply_template(tokenizer, [message], [], {}, True).count(mark) == 1:
+                return mark, True
+        raise InvalidRequest("the model's chat template has no place for images", "messages")
+
+    def _flat(self, message: dict[str, Any]) -> dict[str, Any]:
+        """A message whose pictures are marks in its text."""
+        content = message.get("content")
+        if not isinstance(content, list):
+            return message
+        parts = [self._mark if part["type"] == "image" else part["text"] for part in content]
+        return {**message, "content": "".join(parts)}
+
+
+def _in_order(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[int]]:
+    """Messages as they will be rendered, tool results in the order of their calls.
+
+    Also the numbers of the pictures in that order.
+    """
+    numbered, count = [], 0
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, list):
+            parts = []
+            for part in content:
+                if part.get("type") == "image":
+                    part, count = {**part, "number": count}, count + 1
+                parts.append(part)
+            message = {**message, "content": parts}
+        numbered.append(message)
+    try:
+        numbered = ordered(numbered)
+    except ValueError as error:
+        raise InvalidRequest(str(error), "messages") from error
+    contents = [message.get("content") for message in numbered]
+    return numbered, [
+        part["number"]
+        for content in contents
+        if isinstance(content, list)
+        for part in content
+        if part.get("type") == "image"
+    ]

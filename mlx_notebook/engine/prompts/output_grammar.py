@@ -1,0 +1,285 @@
+"""Turns what a request asks of its output into a grammar; compiled once, then kept."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import llguidance
+import msgspec
+
+from mlx_notebook.engine.dialects.call_grammar import all_calls, opened_call
+from mlx_notebook.engine.dialects.dialect import Dialect
+from mlx_notebook.engine.dialects.reasoning import Reasoning
+from mlx_notebook.engine.functions.declared import Tools
+from mlx_notebook.engine.grammar.forbidden import Forbidden
+from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.grammar.matcher import Grammar, Trigger
+from mlx_notebook.engine.grammar.schemas import check, close_objects, harmless
+from mlx_notebook.engine.grammar.tokens import Tokens
+from mlx_notebook.engine.grammar_errors import GrammarError
+from mlx_notebook.protocol import OutputFormat, ToolChoice
+
+Thinking = Literal["none", "open", "optional"]
+"""Whether the answer begins without thinking, inside a block that the prompt opened, or may
+begin with a block that the model opens itself."""
+
+
+class Compiler:
+    """Compiles and keeps the grammars of one model. Thread-safe.
+
+    Parameters are those of `Tokens`; the vocabulary is read when first needed.
+    """
+
+    def __init__(self, tokenizer: Any, width: int, eos: Sequence[int], capacity: int = 32) -> None:
+        self._make_tokens: Callable[[], Tokens] = lambda: Tokens(tokenizer, width, eos)
+        self._tokens: Tokens | None = None
+        self._capacity = capacity
+        self._kept: OrderedDict[bytes, Grammar | GrammarError] = OrderedDict()
+        self._lock = threading.Lock()
+        self._reading = threading.Lock()
+
+    def compile(
+        self,
+        *,
+        output: OutputFormat | None = None,
+        dialect: Dialect | None = None,
+        tools: Tools | None = None,
+        choice: ToolChoice | None = None,
+        reasoning: Reasoning | None = None,
+        thinking: Thinking = "none",
+    ) -> Grammar | None:
+        """Return the grammar for one request; None where nothing is constrained.
+
+        Takes milliseconds to a second: call it off the decode loop. `tools` are the functions
+        that may be called, already narrowed to the choice's names.
+
+        Raises
+        ------
+        GrammarError
+            Naming the schema feature, or the dialect, that cannot be enforced.
+        """
+        choice = choice if choice is not None else ToolChoice()
+        if choice.mode == "none" or tools is None or not len(tools):
+            tools = None
+        if tools is not None and choice.mode == "required" and dialect is None:
+            raise GrammarError(
+                "This model has no known tool-call dialect, so tool calls cannot be enforced; "
+                "set tool_dialect in the model's settings.",
+                "tool_choice",
+            )
+        calls = (dialect, tools) if tools is not None and dialect is not None else None
+        if output is None and calls is None:
+            return None
+        try:
+            key = _key(output, calls, choice, reasoning, thinking)
+        except RecursionError:
+            raise _too_deep(output) from None
+        with self._lock:
+            kept = self._kept.get(key)
+            if kept is not None:
+                self._kept.move_to_end(key)
+        if kept is None:
+            try:
+                kept = self._compile(output, calls, choice, reasoning, thinking)
+            except GrammarError as error:
+                kept = error
+                if output is not None and output.param and error.param in _OUTPUT_PARAMS:
+                    kept.param = output.param
+            except RecursionError:
+                kept = _too_deep(output)
+            with self._lock:
+                self._kept[key] = kept
+                while len(self._kept) > self._capacity:
+                    self._kept.popitem(last=False)
+        if isinstance(kept, GrammarError):
+            raise kept.with_traceback(None)
+        return kept
+
+    def read_vocabulary(self) -> Tokens:
+        """Return the model's vocabulary, reading it if need be; raises GrammarError."""
+        with self._reading:
+            if self._tokens is None:
+                self._tokens = self._make_tokens()
+                # Its import would keep the first request with tools waiting.
+                check({}, "nothing", "tools")
+            return self._tokens
+
+    def forbid(self, texts: Sequence[bytes]) -> Forbidden:
+        """Return the constraint of answers that hold none of these texts; raises GrammarError."""
+        return Forbidden(self.read_vocabulary(), texts)
+
+    def _compile(
+        self,
+        output: OutputFormat | None,
+        calls: tuple[Dialect, Tools] | None,
+        choice: ToolChoice,
+        reasoning: Reasoning | None,
+        thinking: Thinking,
+    ) -> Grammar:
+        if calls is not None:
+            for function in calls[1].functions:
+                check(function.parameters, f"the tool {function.name!r}", "tools")
+        build = _Build(self.read_vocabulary(), output, calls)
+        if reasoning is None or (thinking == "none" and not reasoning.head):
+            reasoning, thinking = None, "none"
+        if output is not None and output.kind == "grammar" and calls is None and reasoning is None:
+            # As it is: a grammar of the user's may set options for the whole.
+            return build.grammar(_lark(output.value))
+        if calls is not None and choice.mode == "auto" and output is None:
+            return self._free_until_call(build, *calls, choice.parallel, reasoning)
+        rules = build.rules()
+        parts = []
+        if calls is not None:
+            parts.append(all_calls(*calls, rules, choice.parallel))
+        if output is not None and not (calls is not None and choice.mode == "required"):
+            head = rules.text(reasoning.head) if reasoning is not None else ""
+            parts.append(f"{head} {content(output, rules)}".strip())
+        body = rules.add("answer", " | ".join(parts))
+        if reasoning is None or thinking == "none":
+            return build.grammar(rules.render(body))
+        lead = rules.text(reasoning.between) or rules.add("LEAD", r"/\n{0,3}/")
+        if thinking == "open":
+            after = build.matcher(rules.render(f"{lead} {body}"))
+            triggers = [Trigger(reasoning.end.encode(), after, binding=True)]
+            if calls is not None and output is None:
+                # Models forget to close their thinking before a call.
+                triggers += self._call_triggers(build, *calls, choice.parallel, again=False)
+            return Grammar(build.tokens, None, triggers, build.name, build.param)
+        start = rules.text(reasoning.start)
+        block = f"{start} {rules.until(reasoning.end)} {lead}"
+        return build.grammar(rules.render(f"({block})? {body}"))
+
+    def _free_until_call(
+        self,
+        build: "_Build",
+        dialect: Dialect,
+        tools: Tools,
+        parallel: bool,
+        reasoning: Reasoning | None,
+    ) -> Grammar:
+        triggers = self._call_triggers(build, dialect, tools, parallel, again=parallel)
+        if reasoning is not None:
+            triggers.append(Trigger(reasoning.end.encode(), None))
+        return Grammar(build.tokens, None, triggers, build.name, build.param)
+
+    def _call_triggers(
+        self, build: "_Build", dialect: Dialect, tools: Tools, parallel: bool, again: bool
+    ) -> list[Trigger]:
+        triggers = []
+        for start, missing in dialect.triggers():
+            rules = build.rules()
+            rest = opened_call(dialect, tools, rules, parallel, missing)
+            matcher = build.matcher(rules.render(rest))
+            if start.kept:
+                # The trigger's own text is the beginning of the call.
+                matcher.try_consume_tokens(build.tokens.encode(start.text.encode()))
+            triggers.append(Trigger(start.text.encode(), matcher, start.first, again))
+        return triggers
+
+
+class _Build:
+    """Builds the grammars of one request, and says what of the request is at fault.
+
+    Attributes
+    ----------
+    name, param
+        What the constraint is called in sentences, and the request's parameter that holds it.
+    """
+
+    def __init__(
+        self, tokens: Tokens, output: OutputFormat | None, calls: tuple[Dialect, Tools] | None
+    ) -> None:
+        self.tokens = tokens
+        self.name, self.param = _names(output)
+        schemas = [function.parameters for function in calls[1].functions] if calls else []
+        if output is not None and output.kind == "json_schema":
+            schemas.append(output.value)
+        written = output is not None and output.kind in ("regex", "grammar")
+        self._tried = written or not all(map(harmless, schemas))
+
+    def rules(self) -> Rules:
+        """Return an empty set of rules."""
+        return Rules(self.tokens.special)
+
+    def matcher(self, grammar: str) -> llguidance.LLMatcher:
+        """Compile a grammar; raises GrammarError naming what of the request asks for it."""
+        try:
+            return self.tokens.matcher(grammar, tried=self._tried)
+        except GrammarError as error:
+            raise GrammarError(
+                f"{self.name} cannot be enforced: {error}.", error.param or self.param
+            ) from None
+
+    def grammar(self, grammar: str) -> Grammar:
+        """Compile a grammar that applies from the first token."""
+        return Grammar(self.tokens, self.matcher(grammar), (), self.name, self.param)
+
+
+_OUTPUT_PARAMS = ("response_format", "structured_outputs")
+_NAMES = {
+    "json_object": ("The response format", "response_format"),
+    "json_schema": ("The JSON schema", "response_format"),
+    "regex": ("The regular expression", "structured_outputs"),
+    "choice": ("The list of choices", "structured_outputs"),
+    "grammar": ("The grammar", "structured_outputs"),
+    "tools": ("A schema among the tools", "tools"),
+}
+
+
+def content(output: OutputFormat, rules: Rules) -> str:
+    """Return an expression for an answer in the form that `output` asks for.
+
+    Raises GrammarError where the form itself is not valid.
+    """
+    value = output.value
+    if output.kind == "json_object":
+        return rules.json({"type": "object"}, strict=True)
+    if output.kind == "json_schema":
+        if not isinstance(value, dict | bool):
+            raise GrammarError("The JSON schema must be an object.", "response_format")
+        check(value, "the response format", "response_format")
+        return rules.json(close_objects(value), strict=True)
+    if output.kind == "regex":
+        if not isinstance(value, str):
+            raise GrammarError("The regular expression must be a string.", "structured_outputs")
+        return rules.add("PATTERN", f"/{llguidance.regex_to_lark(value)}/")
+    if output.kind == "choice":
+        if not isinstance(value, list) or not value or not all(isinstance(v, str) for v in value):
+            raise GrammarError("The choices must be a list of strings.", "structured_outputs")
+        return rules.choice(value)
+    return rules.add("grammar", "%lark {\n" + _lark(value) + "\n}")
+
+
+def _lark(text: object) -> str:
+    """Return a Lark grammar as it is and a GBNF grammar (llama.cpp's notation) as Lark."""
+    if not isinstance(text, str):
+        raise GrammarError("The grammar must be a string.", "structured_outputs")
+    try:
+        return llguidance.grammar_from("grammar", text)
+    except ValueError as error:
+        raise GrammarError(f"The grammar is not valid: {error}", "structured_outputs") from error
+
+
+def _names(output: OutputFormat | None) -> tuple[str, str]:
+    """Return what a constraint is called in sentences, and the parameter that asks for it."""
+    name, param = _NAMES[output.kind if output is not None else "tools"]
+    return name, (output.param if output is not None else None) or param
+
+
+def _too_deep(output: OutputFormat | None) -> GrammarError:
+    name, param = _names(output)
+    return GrammarError(f"{name} cannot be enforced: it is nested too deeply.", param)
+
+
+def _key(
+    output: OutputFormat | None,
+    calls: tuple[Dialect, Tools] | None,
+    choice: ToolChoice,
+    reasoning: Reasoning | None,
+    thinking: Thinking,
+) -> bytes:
+    """Return the content of a request's constraint, by which its grammar is kept."""
+    dialect, functions = (calls[0].name, calls[1].functions) if calls is not None else ("", ())
+    asked = (output, dialect, functions, choice.mode, choice.parallel, reasoning, thinking)
+    return msgspec.json.encode(asked)

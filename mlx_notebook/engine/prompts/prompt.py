@@ -1,0 +1,217 @@
+"""Messages and tools to tokens: what the model is really fed."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
+from mlx_notebook.engine.images.image_tokens import Sight
+from mlx_notebook.engine.prompts.chat_format import Language
+from mlx_notebook.engine.prompts.chat_template import apply_template
+from mlx_notebook.engine.prompts.length_limits import Bound
+from mlx_notebook.engine.sandbox import deadline
+from mlx_notebook.protocol import Prompt, TextPrompt
+
+DEFAULT_MAX_TOKENS = 4096
+_LEAST_ANSWER = 1024
+"""What is left to an answer where the prompt is cut and the request does not say how long it is."""
+
+
+@dataclass
+class Prepared:
+    """A prompt ready to be fed.
+
+    `stable` is how many of its first tokens the next turn's prompt begins with too: all but the
+    generation prompt. If it shows images, `keys` are its tokens with those of each image replaced
+    by numbers made from the image's content; the prefix cache compares these. Only prompts with
+    the same `salt` share their KV caches.
+    """
+
+    tokens: list[int]
+    text: str
+    stable: int
+    keys: list[int] | None = None
+    sights: list[Sight] = field(default_factory=list)
+    salt: str = ""
+
+    @property
+    def known_as(self) -> list[int]:
+        """What the prefix cache knows it by."""
+        return self.keys or self.tokens
+
+
+def prepare(
+    language: Language, prompt: Prompt, bound: Bound, keep_stable: bool = False
+) -> Prepared:
+    """Render and tokenize a prompt.
+
+    Parameters
+    ----------
+    language
+        The model's tokenizer and tool dialect.
+    bound
+        How long the prompt may be.
+    keep_stable
+        Also find where the generation prompt begins (for models whose caches cannot be trimmed).
+
+    Raises
+    ------
+    InvalidRequest
+        If the model has no chat template, or its template refuses these messages.
+    ContextOverflow
+        If the text is too long to be tokenized.
+    """
+    tokenizer = language.tokenizer
+    if isinstance(prompt, TextPrompt):
+        return feed(tokenizer, prompt, bound)
+    messages, tools = language.conversation(prompt)
+
+    def rendered(messages: list[dict[str, Any]], add_generation_prompt: bool) -> str:
+        options, most = prompt.template_kwargs, bound.characters
+        try:
+            text = apply_template(
+                tokenizer, messages, tools, options, add_generation_prompt, most=most
+            )
+        except ContextOverflow as error:
+            raise bound.exceeded(f"more than {most} characters") from error
+        deadline.current().check()
+        return text
+
+    if prompt.continues:
+        text = _left_open(messages, lambda messages: rendered(messages, False))
+    else:
+        text = rendered(messages, prompt.add_generation_prompt)
+    tokens = tokenizer.encode(text, add_special_tokens=False)
+    stable = len(tokens)
+    if keep_stable and prompt.add_generation_prompt:
+        head = rendered(messages, False)
+        if text.startswith(head):
+            stable = len(tokenizer.encode(head, add_special_tokens=False))
+    return Prepared(tokens, text, stable)
+
+
+def _left_open(
+    messages: list[dict[str, Any]], render: Callable[[list[dict[str, Any]]], str]
+) -> str:
+    """Render a conversation up to the last word of its last message.
+
+    A mark is put behind that word, and the rendered text is cut at the mark. If the message has no
+    content yet, the text ends in its reasoning.
+    """
+    mark = f"OPEN{secrets.token_hex(8)}"
+    *before, last = messages
+    if last.get("content"):
+        last = {**last, "content": _with_mark(last["content"], mark)}
+    else:
+        last = {**last, "reasoning_content": f"{last.get('reasoning_content', '')}{mark}"}
+    text, found, _ = render([*before, last]).rpartition(mark)
+    if not found:
+        raise InvalidRequest(
+            "the model's chat template does not show the last message, with which the answer is "
+            "to go on",
+            "messages",
+        )
+    return text
+
+
+def _with_mark(content: Any, mark: str) -> Any:
+    if isinstance(content, str):
+        return content + mark
+    return [*content, {"type": "text", "text": mark}]
+
+
+def truncated(
+    prompt: Prepared,
+    count: int,
+    context_length: int,
+    max_tokens: int | None,
+    decode: Callable[[list[int]], str],
+) -> Prepared:
+    """The last `count` tokens of a prompt; of -1, as many as leave room for the answer.
+
+    Raises
+    ------
+    InvalidRequest
+        If the prompt shows images, or so many tokens can never be fed.
+    """
+    name = "truncate_prompt_tokens"
+    if prompt.sights:
+        raise InvalidRequest(f"'{name}' cannot be used with images: leave it out.", name)
+    if count == -1:
+        count = context_length - min(max_tokens or _LEAST_ANSWER, context_length // 2)
+    if not 0 < count <= context_length:
+        raise InvalidRequest(
+            f"'{name}' must be -1, or between 1 and {context_length} (this model's context).", name
+        )
+    cut = len(prompt.tokens) - count
+    if cut <= 0:
+        return prompt
+    tokens = prompt.tokens[cut:]
+    return Prepared(tokens, decode(tokens), max(0, prompt.stable - cut), salt=prompt.salt)
+
+
+def feed(tokenizer: Any, prompt: TextPrompt, bound: Bound) -> Prepared:
+    """Tokenize a text as it is; token ids are taken as they are.
+
+    Raises
+    ------
+    InvalidRequest
+        If there is no such token.
+    ContextOverflow
+        If it is too long to be tokenized.
+    """
+    bound.check(prompt.text)
+    if isinstance(prompt.text, str):
+        tokens = tokenizer.encode(prompt.text)
+        return Prepared(tokens, prompt.text, len(tokens))
+    size = len(tokenizer)
+    if any(not 0 <= token < size for token in prompt.text):
+        raise InvalidRequest(f"token ids must lie between 0 and {size - 1}", "prompt")
+    return Prepared(list(prompt.text), "", len(prompt.text))
+
+
+def shortened(tokenizer: Any, tokens: list[int], most: int) -> list[int]:
+    """The first tokens of a text to be embedded, with what its tokenizer puts after every text.
+
+    Raises
+    ------
+    InvalidRequest
+        If not even that fits.
+    """
+    if len(tokens) <= most:
+        return tokens
+    around = tokenizer.encode("")
+    tail: list[int] = []
+    while around and tokens[len(tokens) - len(tail) - 1] == around[-1]:
+        tail.insert(0, around.pop())
+    if most <= len(tail) + len(around):
+        name = "truncate_prompt_tokens"
+        raise InvalidRequest(f"'{name}' must be more than {len(tail) + len(around)}.", name)
+    return [*tokens[: most - len(tail)], *tail]
+
+
+def allowed_tokens(
+    prompt_tokens: int, context_length: int, max_tokens: int | None, max_prompt: int | None = None
+) -> int:
+    """How many tokens may be generated.
+
+    Raises
+    ------
+    ContextOverflow
+        If the prompt leaves no room for a single token, or exceeds the configured `max_prompt`.
+    """
+    if max_prompt is not None and prompt_tokens > max_prompt:
+        raise ContextOverflow(
+            f"The prompt has {prompt_tokens} tokens, and this server takes {max_prompt} at most "
+            "(MlxNotebookApp.max_prompt_tokens).",
+            "messages",
+        )
+    room = context_length - prompt_tokens
+    if room < 1:
+        raise ContextOverflow(
+            f"This model's maximum context length is {context_length} tokens, and the prompt has "
+            f"{prompt_tokens}. Shorten the messages by at least {1 - room} tokens.",
+            "messages",
+        )
+    return min(room, DEFAULT_MAX_TOKENS if max_tokens is None else max_tokens)

@@ -1,0 +1,1 @@
+"""Which models are in memory: loading, the memory budget and eviction."""

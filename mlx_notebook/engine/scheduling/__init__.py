@@ -1,0 +1,1 @@
+"""The scheduler: one step after another for all models and requests."""

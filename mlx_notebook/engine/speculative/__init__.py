@@ -1,0 +1,1 @@
+"""Speculative decoding: draft models, prompt lookup and their verification."""

@@ -1,0 +1,107 @@
+"""Loads what a model's guesses come from, and refuses what cannot work, in one sentence."""
+
+from collections.abc import Generator
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten
+from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache
+from mlx_lm.utils import load_model, load_tokenizer
+
+from mlx_notebook.engine.errors import LoadFailed, reason
+from mlx_notebook.engine.prompts.tokenizer_file import check_growth
+from mlx_notebook.engine.speculative.drafts import Drafter, DraftModel, PromptLookup
+from mlx_notebook.engine.speculative.verification import Speculation
+from mlx_notebook.protocol import ModelOptions
+
+
+def load_speculation(
+    name: str,
+    options: ModelOptions,
+    vocabulary: dict[str, int],
+    *,
+    width: int,
+    trimmable: bool,
+    prefill_step: int,
+    workers: Executor,
+) -> Generator[None, None, tuple[Speculation, int] | None]:
+    """Make a model's speculation as its settings say, in slices.
+
+    Parameters
+    ----------
+    vocabulary, width, trimmable
+        The model's tokens, how many logits it has, and whether its caches can be cut.
+
+    Returns
+    -------
+    The speculation and the bytes of the draft model's weights; None where the settings ask for
+    none.
+
+    Raises
+    ------
+    LoadFailed
+        If the draft model cannot be loaded or is of another vocabulary, or the model cannot check
+        guesses.
+    """
+    if options.draft is None and not options.prompt_lookup:
+        return None
+    if not trimmable:
+        raise LoadFailed(
+            f"{name} cannot be loaded with a draft model or prompt lookup: its caches cannot be "
+            "cut back to what held of a guess. Take that setting away.",
+            "model",
+        )
+    drafters: list[Drafter] = []
+    size = 0
+    if options.prompt_lookup:
+        drafters.append(PromptLookup(options.prompt_lookup))
+    if options.draft is not None:
+        model = yield from _load(name, Path(options.draft), options, vocabulary, workers)
+        size = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
+        drafters.append(DraftModel(model, width, prefill_step))
+    return Speculation(drafters), size
+
+
+def _load(
+    name: str, path: Path, options: ModelOptions, vocabulary: dict[str, int], workers: Executor
+) -> Generator[None, None, Any]:
+    about = f"The draft model of {name} ({path.name})"
+    try:
+        tokens = workers.submit(_vocabulary, path)
+        model, _ = load_model(path, lazy=True, trust_remote_code=options.trust_remote_code)
+        if mx.default_device() == mx.cpu:
+            model.set_dtype(mx.float32)
+        for _, array in tree_flatten(model.parameters()):
+            mx.eval(array)
+            yield
+        while not tokens.done():
+            yield
+        theirs = tokens.result()
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise LoadFailed(f"{about} cannot be loaded: {reason(error)}", "model") from error
+    if not same_tokens(vocabulary, theirs):
+        raise LoadFailed(
+            f"{about} has another vocabulary: choose a smaller model of the same family.", "model"
+        )
+    if not can_trim_prompt_cache(make_prompt_cache(model)):
+        raise LoadFailed(f"{about} cannot draft: its caches cannot be cut back.", "model")
+    return model
+
+
+def same_tokens(ours: dict[str, int], theirs: dict[str, int]) -> bool:
+    """Whether every number that both vocabularies use stands for the same token.
+
+    Models of one family often differ in a few tokens that were added at the end.
+    """
+    names = {number: token for token, number in ours.items()}
+    shared = [(number, token) for token, number in theirs.items() if number in names]
+    return bool(shared) and all(names[number] == token for number, token in shared)
+
+
+def _vocabulary(path: Path) -> dict[str, int]:
+    check_growth(path)
+    return dict(load_tokenizer(path).get_vocab())

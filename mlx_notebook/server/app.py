@@ -16,25 +16,25 @@ from jupyter_server.serverapp import ServerApp
 from traitlets import default
 
 from mlx_notebook import __version__
-from mlx_notebook.server import curated
-from mlx_notebook.server.catalog import Catalog, is_repository
+from mlx_notebook.server.api.lazy_routes import LazyRoutes
 from mlx_notebook.server.configuration import Configuration
-from mlx_notebook.server.downloads import Download, Downloads
-from mlx_notebook.server.engine_client import EngineClient
+from mlx_notebook.server.engine.engine_client import EngineClient
+from mlx_notebook.server.engine.in_flight import InFlight
+from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.errors import InvalidRequest, model_not_found
-from mlx_notebook.server.in_flight import InFlight
-from mlx_notebook.server.last_model import LastModel
-from mlx_notebook.server.lazy_routes import LazyRoutes
 from mlx_notebook.server.listening import listen_patiently
-from mlx_notebook.server.presence import Presence
-from mlx_notebook.server.settings import Settings, checked
+from mlx_notebook.server.models import suggestions
+from mlx_notebook.server.models.catalog import Catalog, is_repository
+from mlx_notebook.server.models.downloads import Download, Downloads
+from mlx_notebook.server.models.last_model import LastModel
+from mlx_notebook.server.models.model_settings import Settings, checked
+from mlx_notebook.server.models.notebook_presence import Presence
 from mlx_notebook.server.standalone import StandaloneServer
-from mlx_notebook.server.supervisor import Supervisor
-from mlx_notebook.server.wire.models import DownloadedModel
+from mlx_notebook.server.wire.native.model_types import DownloadedModel
 
 if TYPE_CHECKING:
-    from mlx_notebook.server.pictures import Pictures
-    from mlx_notebook.server.response_runs import Responses
+    from mlx_notebook.server.images.request_images import Pictures
+    from mlx_notebook.server.responses.response_runs import Responses
 
 _STOP_SECONDS = 8.0
 # The engine never talks to Jupyter: it shall not hold what opens the server.
@@ -138,7 +138,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             log=self.log,
         )
         self._engine = EngineClient(self._supervisor)
-        aliases = {**curated.aliases(), **self.model_aliases}
+        aliases = {**suggestions.aliases(), **self.model_aliases}
         self.model_options = Settings(
             {
                 aliases.get(name, name): checked(settings)
@@ -174,7 +174,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         rule = LazyRoutes.rule(application, self.serverapp.base_url)
         rules: list[Any] = [rule]
         if self._runs_alone:
-            from mlx_notebook.server.root_page import RootHandler
+            from mlx_notebook.server.api.native.root_page import RootHandler
 
             rules.append((re.escape(self.serverapp.base_url), RootHandler))
         application.add_handlers(".*$", rules)  # type: ignore[no-untyped-call]
@@ -231,8 +231,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
     @cached_property
     def responses(self) -> "Responses":
         """What `v1/responses` keeps and runs."""
-        from mlx_notebook.server.response_runs import Responses
-        from mlx_notebook.server.response_store import ResponseStore
+        from mlx_notebook.server.responses.response_runs import Responses
+        from mlx_notebook.server.responses.response_store import ResponseStore
 
         assert self.serverapp is not None
         store = ResponseStore(
@@ -246,8 +246,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
     @cached_property
     def pictures(self) -> "Pictures":
         """Takes in the pictures of requests."""
-        from mlx_notebook.server.fetching import Fetcher
-        from mlx_notebook.server.pictures import PictureLimits, Pictures
+        from mlx_notebook.server.images.image_fetcher import Fetcher
+        from mlx_notebook.server.images.request_images import PictureLimits, Pictures
 
         limits = PictureLimits(
             bytes=self.max_image_bytes,

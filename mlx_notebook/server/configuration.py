@@ -17,9 +17,9 @@ from traitlets import (
 )
 
 from mlx_notebook.protocol import EngineConfig
+from mlx_notebook.server.engine.supervisor import Limits
 from mlx_notebook.server.identity import OWNER
-from mlx_notebook.server.settings import checked
-from mlx_notebook.server.supervisor import Limits
+from mlx_notebook.server.models.model_settings import checked
 
 
 class Configuration(HasTraits):
@@ -285,7 +285,7 @@ class Configuration(HasTraits):
 
     @validate("allow_image_urls")
     def _check_image_hosts(self, proposal: dict[str, Any]) -> list[str]:
-        from mlx_notebook.server.fetching import listed
+        from mlx_notebook.server.images.image_fetcher import listed
 
         hosts: list[str] = proposal["value"]
         for host in hosts:

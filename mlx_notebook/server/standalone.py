@@ -7,7 +7,7 @@ from jupyter_server.serverapp import ServerApp
 from traitlets import Float, Integer, default
 from traitlets.config import Config
 
-from mlx_notebook.server.catalog import EMBEDDED_DEFAULT
+from mlx_notebook.server.models.catalog import EMBEDDED_DEFAULT
 
 _PORT = 1234
 # What of Jupyter's configuration holds here too. The rest, as its port, is Jupyter's own.

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.client import Reply
 from benchmarks.determinism import compare
-from mlx_notebook.server.catalog import EMBEDDED_DEFAULT
+from mlx_notebook.server.models.catalog import EMBEDDED_DEFAULT
 
 TINY = Path(__file__).parents[2] / "mlx_notebook" / "demo_models" / EMBEDDED_DEFAULT
 

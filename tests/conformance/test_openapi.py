@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from mlx_notebook.server.openapi import document
+from mlx_notebook.server.api.openapi import document
 from tests.server.running import RunningServer
 
 # All but `positive_data_acceptance`: much that has the right shape is refused for what it says (an

@@ -11,7 +11,7 @@ from mlx_notebook.engine.residency.memory_need import footprint
 from tests.engine.process import EngineProcess, running
 from tests.engine.test_residency import load, names
 
-TINY_CHAT = Path(protocol.__file__).parent / "demo_models" / "tiny-chat"
+TINY_CHAT = Path(protocol.__file__).parents[1] / "demo_models" / "tiny-chat"
 PROMPT = protocol.TextPrompt(text="What is the capital of France?")
 
 

@@ -17,7 +17,7 @@ from mlx_notebook.engine.speculative.verification import Speculation
 from tests.engine.process import EngineProcess, running
 from tests.models import gemma3, qwen3
 
-TINY = Path(protocol.__file__).parent / "demo_models" / "tiny-chat"
+TINY = Path(protocol.__file__).parents[1] / "demo_models" / "tiny-chat"
 REPETITIVE = "one two three, one two three, one two three, one two"
 
 

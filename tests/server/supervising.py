@@ -11,9 +11,9 @@ import psutil
 import pytest
 
 from mlx_notebook.protocol import EngineConfig
-from mlx_notebook.server import engine_process
-from mlx_notebook.server.in_flight import InFlight
-from mlx_notebook.server.supervisor import Limits, Supervisor
+from mlx_notebook.server.engine import engine_process
+from mlx_notebook.server.engine.in_flight import InFlight
+from mlx_notebook.server.engine.supervisor import Limits, Supervisor
 
 
 @asynccontextmanager

@@ -7,10 +7,10 @@ import pydantic
 import pytest
 
 from mlx_notebook import protocol
-from mlx_notebook.server.anthropic_writer import MessageWriter
-from mlx_notebook.server.streams import KeepAlive
-from mlx_notebook.server.wire.anthropic_message import MessageAnswer, MessageUsage, encoded
-from mlx_notebook.server.wire.sealed import unseal
+from mlx_notebook.server.api.anthropic.message_writer import MessageWriter
+from mlx_notebook.server.engine.request_stream import KeepAlive
+from mlx_notebook.server.wire.anthropic.message_response import MessageAnswer, MessageUsage, encoded
+from mlx_notebook.server.wire.sealed_reasoning import unseal
 
 ADAPTER: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(sdk.RawMessageStreamEvent)
 PREFILL = protocol.Prefill("r", 4, 10, 4)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mlx_notebook.server.body import DEEPEST, MOST_CONTAINERS, MOST_FIELDS, MOST_VALUES, Body
+from mlx_notebook.server.wire.body import DEEPEST, MOST_CONTAINERS, MOST_FIELDS, MOST_VALUES, Body
 
 AWKWARD = json.dumps(
     {

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook.server import curated, places
-from mlx_notebook.server.catalog import Catalog
-from mlx_notebook.server.catalog_entry import Entry
 from mlx_notebook.server.errors import NotFound, Unavailable
-from mlx_notebook.server.settings import ModelSettings, Settings
+from mlx_notebook.server.models import model_folders, suggestions
+from mlx_notebook.server.models.catalog import Catalog
+from mlx_notebook.server.models.catalog_entry import Entry
+from mlx_notebook.server.models.model_settings import ModelSettings, Settings
 
 pytestmark = pytest.mark.anyio
 EMPTY = (2).to_bytes(8, "little") + b"{}"
@@ -359,7 +359,7 @@ async def test_the_built_in_short_names_lead_to_models_that_are_here(cache: Path
     cached(cache, "a/own")
     catalog = Catalog(aliases={"gemma": "a/own"}, log=LOG)
     assert (await catalog.find("gemma")).name == "a/own"
-    assert {"gemma", "qwen", "qwen3.5-9b"} <= set(curated.aliases())
+    assert {"gemma", "qwen", "qwen3.5-9b"} <= set(suggestions.aliases())
 
 
 async def test_a_pinned_revision_is_the_model_of_that_name(cache: Path) -> None:
@@ -381,7 +381,7 @@ async def test_an_embedding_model_that_cannot_be_run_says_so(cache: Path) -> Non
 async def test_a_model_that_only_embeds_is_never_the_default(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(places, "_EMBEDDED", cache / "nothing")
+    monkeypatch.setattr(model_folders, "_EMBEDDED", cache / "nothing")
     cached(cache, "a/embeds", model_type="bert", architectures=["BertModel"])
     cached(cache, "b/writes")
     catalog = Catalog(log=LOG)

@@ -7,10 +7,10 @@ from typing import Any
 import anyio
 import pytest
 
-from mlx_notebook.server import downloads
-from mlx_notebook.server.downloads import Download, Downloads
 from mlx_notebook.server.errors import Unavailable
-from mlx_notebook.server.wire.models import DownloadedModel
+from mlx_notebook.server.models import downloads
+from mlx_notebook.server.models.downloads import Download, Downloads
+from mlx_notebook.server.wire.native.model_types import DownloadedModel
 
 pytestmark = pytest.mark.anyio
 

@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from mlx_notebook.server import fetch
+from mlx_notebook.server.models import hub_download
 from tests.hub import TOKEN, Hub, Repository, etag, hub, tiny_chat
 from tests.server.running import RunningServer, running, wait_for
 
@@ -76,7 +76,7 @@ def error_of(response: httpx.Response) -> tuple[int, str, str]:
 def processes(server: RunningServer) -> list[psutil.Process]:
     def downloads(child: psutil.Process) -> bool:
         try:
-            return "mlx_notebook.server.fetch" in child.cmdline()
+            return "mlx_notebook.server.models.hub_download" in child.cmdline()
         except psutil.Error:
             return False  # it has just ended
 
@@ -207,7 +207,7 @@ def test_a_file_that_does_not_match_its_checksum_is_fetched_anew(
     weights = tiny_chat()["model.safetensors"]
     blobs = cache / "models--org--mixed" / "blobs"
     blobs.mkdir(parents=True)
-    (blobs / f"{etag(weights)}{fetch.PARTIAL}").write_bytes(b"\0" * 1_000_000)
+    (blobs / f"{etag(weights)}{hub_download.PARTIAL}").write_bytes(b"\0" * 1_000_000)
     answer = downloader.client.post("mlx/models/download", json={"model": name}).json()
     assert answer["fetched"] > len(weights)
     assert (blobs / etag(weights)).read_bytes() == weights
@@ -218,7 +218,7 @@ def test_an_update_that_is_broken_off_leaves_the_model_as_it_was(
 ) -> None:
     name = fresh(the_hub, "org/updated")
     before = downloader.client.post("mlx/models/download", json={"model": name}).json()
-    old = cache / "models--org--updated" / "blobs" / f"{'0' * 64}{fetch.PARTIAL}"
+    old = cache / "models--org--updated" / "blobs" / f"{'0' * 64}{hub_download.PARTIAL}"
     old.write_bytes(b"of a commit that is no more")
     os.utime(old, (0, 0))
     weights = tiny_chat()["model.safetensors"]
@@ -294,7 +294,7 @@ class TestEachFailureIsOneSentence:
         weights = tiny_chat()["model.safetensors"]
         blobs = cache / "models--org--full" / "blobs"
         blobs.mkdir(parents=True)
-        (blobs / f"{etag(weights)}{fetch.PARTIAL}").symlink_to("/dev/full")
+        (blobs / f"{etag(weights)}{hub_download.PARTIAL}").symlink_to("/dev/full")
         status, code, message = order(name)
         assert (status, code) == (507, "disk_full")
         assert "The disk is full before all of org/full was downloaded." in message
@@ -328,7 +328,7 @@ class TestEachFailureIsOneSentence:
 def test_offline_and_unreachable_are_told(the_hub: Hub, tmp_path: Path) -> None:
     def code(**env: str) -> str:
         with subprocess.Popen(
-            [sys.executable, "-m", "mlx_notebook.server.fetch"],
+            [sys.executable, "-m", "mlx_notebook.server.models.hub_download"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **the_hub.env(tmp_path), **env},

@@ -6,8 +6,8 @@ import anyio
 import pytest
 
 from mlx_notebook.protocol import ModelOptions
-from mlx_notebook.server import engine_process
-from mlx_notebook.server.engine_client import EngineClient
+from mlx_notebook.server.engine import engine_process
+from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.errors import Unavailable
 from tests.server.supervising import supervised
 
@@ -46,7 +46,7 @@ async def test_an_engine_that_cannot_start_is_told_at_once_and_tried_again_later
         assert supervisor.failure is not None
         with pytest.raises(Unavailable, match="tried again"):
             await EngineClient(supervisor).load("m", "/nowhere", ModelOptions(), "me")
-        monkeypatch.setattr("mlx_notebook.server.supervisor._FAILED_PAUSE_SECONDS", 0.0)
+        monkeypatch.setattr("mlx_notebook.server.engine.supervisor._FAILED_PAUSE_SECONDS", 0.0)
         with pytest.raises(Unavailable, match="no such luck"):
             await EngineClient(supervisor).load("m", "/nowhere", ModelOptions(), "me")
         supervisor.try_again()

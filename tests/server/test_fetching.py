@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tornado.netutil import Resolver
 
-from mlx_notebook.server.fetching import (
+from mlx_notebook.server.images.image_fetcher import (
     Fetcher,
     NotAllowed,
     NotFetched,

@@ -14,8 +14,8 @@ from mlx_notebook.protocol import (
     Totals,
     Usage,
 )
-from mlx_notebook.server.in_flight import MOST_KILLS, InFlight
-from mlx_notebook.server.streams import RequestStream
+from mlx_notebook.server.engine.in_flight import MOST_KILLS, InFlight
+from mlx_notebook.server.engine.request_stream import RequestStream
 
 
 def in_flight(**sent: bool) -> InFlight:

@@ -12,8 +12,8 @@ from PIL import Image
 
 from mlx_notebook.protocol import ChatPrompt
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.fetching import Fetcher
-from mlx_notebook.server.pictures import PictureLimits, Pictures
+from mlx_notebook.server.images.image_fetcher import Fetcher
+from mlx_notebook.server.images.request_images import PictureLimits, Pictures
 from mlx_notebook.server.wire.content import CheckedPicture, PictureSource, content_of
 
 pytestmark = pytest.mark.anyio

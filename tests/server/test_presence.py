@@ -1,6 +1,6 @@
 """What is remembered of kernels is bounded."""
 
-from mlx_notebook.server.presence import Presence
+from mlx_notebook.server.models.notebook_presence import Presence
 
 
 def test_kernels_and_models_beyond_a_bound_are_forgotten_the_oldest_first() -> None:

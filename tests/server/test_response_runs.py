@@ -9,12 +9,12 @@ import anyio
 import pytest
 
 from mlx_notebook.protocol import Generate, TextPrompt
-from mlx_notebook.server.engine_client import EngineClient
-from mlx_notebook.server.response_runs import Responses, Run
-from mlx_notebook.server.response_store import ResponseStore
-from mlx_notebook.server.response_writer import ResponseWriter
-from mlx_notebook.server.wire.response import Response
-from mlx_notebook.server.wire.responses import DECODER
+from mlx_notebook.server.engine.engine_client import EngineClient
+from mlx_notebook.server.responses.response_runs import Responses, Run
+from mlx_notebook.server.responses.response_store import ResponseStore
+from mlx_notebook.server.responses.response_writer import ResponseWriter
+from mlx_notebook.server.wire.openai.response_object import Response
+from mlx_notebook.server.wire.openai.responses_request import DECODER
 from tests.server.supervising import supervised
 
 pytestmark = pytest.mark.anyio

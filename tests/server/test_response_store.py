@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mlx_notebook.server.errors import InvalidRequest, Unavailable
-from mlx_notebook.server.response_store import ResponseStore
+from mlx_notebook.server.responses.response_store import ResponseStore
 
 ASKED = [{"type": "message", "id": "msg_1", "role": "user", "content": "Hi"}]
 SAID = [{"type": "message", "id": "msg_2", "role": "assistant", "content": "Hello"}]

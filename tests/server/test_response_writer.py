@@ -8,11 +8,11 @@ import pytest
 
 from mlx_notebook import protocol
 from mlx_notebook.server.errors import EngineError, RequestCancelled
-from mlx_notebook.server.response_writer import ResponseWriter
-from mlx_notebook.server.wire.response import Response
-from mlx_notebook.server.wire.response_events import Event, encoded
-from mlx_notebook.server.wire.responses import DECODER
-from mlx_notebook.server.wire.sealed import unseal
+from mlx_notebook.server.responses.response_writer import ResponseWriter
+from mlx_notebook.server.wire.openai.response_events import Event, encoded
+from mlx_notebook.server.wire.openai.response_object import Response
+from mlx_notebook.server.wire.openai.responses_request import DECODER
+from mlx_notebook.server.wire.sealed_reasoning import unseal
 
 ADAPTER: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(sdk.ResponseStreamEvent)
 DONE = protocol.Done("r", protocol.Usage(10, 5, 4, 2), protocol.Timings(0, 0, 0, 0, 0))

@@ -15,10 +15,10 @@ from traitlets import TraitError
 
 from mlx_notebook.protocol import ChatPrompt, Sampling
 from mlx_notebook.server.app import MlxNotebookApp
-from mlx_notebook.server.catalog import Catalog
 from mlx_notebook.server.errors import InsufficientStorage
 from mlx_notebook.server.file_lock import locked
-from mlx_notebook.server.settings import NONE, ModelSettings, Settings, checked
+from mlx_notebook.server.models.catalog import Catalog
+from mlx_notebook.server.models.model_settings import NONE, ModelSettings, Settings, checked
 from tests.engine.test_adapters import write_adapter
 from tests.models import qwen3
 from tests.server.running import HELLO, RunningServer, running, wait_for
@@ -330,7 +330,7 @@ class TestTheValues:
         def full(*_: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr("mlx_notebook.server.settings.os.replace", full)
+        monkeypatch.setattr("mlx_notebook.server.models.model_settings.os.replace", full)
         with pytest.raises(InsufficientStorage, match=r"disk .* is full"):
             asyncio.run(settings.save("a", ModelSettings(top_k=2)))
         assert settings.of("a").top_k == 1

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from mlx_notebook.server.history import Telemetry
+from mlx_notebook.server.telemetry.engine_telemetry import Telemetry
 from tests.server.running import HELLO, RunningServer, running, wait_for
 
 

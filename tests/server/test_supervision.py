@@ -8,13 +8,13 @@ import anyio
 import pytest
 
 from mlx_notebook.protocol import Generate, TextPrompt, Tokenize
-from mlx_notebook.server.engine_client import EngineClient
-from mlx_notebook.server.engine_process import EngineProcess
+from mlx_notebook.server.engine.engine_client import EngineClient
+from mlx_notebook.server.engine.engine_process import EngineProcess
+from mlx_notebook.server.engine.in_flight import InFlight
+from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.errors import QueueFull, Unavailable
-from mlx_notebook.server.history import Telemetry
-from mlx_notebook.server.in_flight import InFlight
-from mlx_notebook.server.recording import Origin, Recorder
-from mlx_notebook.server.supervisor import Supervisor
+from mlx_notebook.server.telemetry.engine_telemetry import Telemetry
+from mlx_notebook.server.telemetry.request_recorder import Origin, Recorder
 from tests.server.supervising import supervised
 
 pytestmark = pytest.mark.anyio
@@ -27,7 +27,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlx_notebook.server.supervisor._SHORTEST_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr("mlx_notebook.server.engine.supervisor._SHORTEST_BACKOFF_SECONDS", 0.01)
 
 
 class Failing:

@@ -11,7 +11,7 @@ import pytest
 
 from mlx_notebook import protocol
 from mlx_notebook.server.errors import EngineError
-from mlx_notebook.server.recording import Origin, Traces
+from mlx_notebook.server.telemetry.request_recorder import Origin, Traces
 from mlx_notebook.server.wire.content import CheckedPicture
 from tests.server.running import HELLO, RunningServer, wait_for
 

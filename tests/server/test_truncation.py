@@ -1,7 +1,7 @@
 """Turns that a conversation loses take their pictures along."""
 
 from mlx_notebook.protocol import ChatPrompt, Picture
-from mlx_notebook.server.truncation import _cuts, _without
+from mlx_notebook.server.api.openai.truncation import _cuts, _without
 
 
 def test_pictures_go_with_their_turns() -> None:

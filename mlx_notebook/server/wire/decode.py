@@ -7,8 +7,8 @@ from typing import Any, NoReturn, TypeVar
 
 import msgspec
 
-from mlx_notebook.server.body import Body
 from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.wire.body import Body
 
 T = TypeVar("T")
 

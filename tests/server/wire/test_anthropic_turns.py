@@ -4,9 +4,9 @@ from typing import Any
 import pytest
 
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.anthropic import DECODER, MessagesRequest
+from mlx_notebook.server.wire.anthropic.messages_request import DECODER, MessagesRequest
 from mlx_notebook.server.wire.decode import decode
-from mlx_notebook.server.wire.sealed import seal
+from mlx_notebook.server.wire.sealed_reasoning import seal
 
 USE = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 1}}
 

@@ -8,8 +8,8 @@ import pytest
 
 from mlx_notebook.protocol import OutputFormat, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.chat import DECODER, ChatCompletionRequest
 from mlx_notebook.server.wire.decode import decode
+from mlx_notebook.server.wire.openai.chat_request import DECODER, ChatCompletionRequest
 
 TOOLS = [
     {"type": "function", "function": {"name": "a", "parameters": {"type": "object"}}},

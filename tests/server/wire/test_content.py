@@ -7,11 +7,12 @@ import pytest
 
 from mlx_notebook.protocol import Picture
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire import anthropic, chat
+from mlx_notebook.server.wire.anthropic import messages_request
 from mlx_notebook.server.wire.content import CheckedPicture, PictureSource
 from mlx_notebook.server.wire.conversation import with_matched_results
 from mlx_notebook.server.wire.decode import decode
-from mlx_notebook.server.wire.response_items import Conversation, typed, with_pictures
+from mlx_notebook.server.wire.openai import chat_request
+from mlx_notebook.server.wire.openai.response_items import Conversation, typed, with_pictures
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 
@@ -26,12 +27,12 @@ def shown(given: str, where: str, detail: Any = "auto") -> dict[str, Any]:
 
 def chat_messages(*messages: dict[str, Any]) -> list[dict[str, Any]]:
     body = json.dumps({"messages": messages}).encode()
-    return decode(chat.DECODER, body).prompt().messages
+    return decode(chat_request.DECODER, body).prompt().messages
 
 
 def anthropic_messages(*messages: dict[str, Any], **changes: Any) -> list[dict[str, Any]]:
     body = json.dumps({"messages": messages, "max_tokens": 9, **changes}).encode()
-    return decode(anthropic.DECODER, body).prompt().messages
+    return decode(messages_request.DECODER, body).prompt().messages
 
 
 def response_messages(*items: dict[str, Any]) -> list[dict[str, Any]]:

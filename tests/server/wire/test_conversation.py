@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.chat_messages import Message, conversation
+from mlx_notebook.server.wire.openai.chat_messages import Message, conversation
 
 SYSTEM = {"role": "system", "content": "Be short."}
 USER = {"role": "user", "content": "Weather?"}

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from mlx_notebook.protocol import ToolChoice
-from mlx_notebook.server.wire import anthropic, chat, responses
+from mlx_notebook.server.wire.anthropic import messages_request
 from mlx_notebook.server.wire.decode import decode
+from mlx_notebook.server.wire.openai import chat_request, responses_request
 
 CHAT = {"type": "function", "function": {"name": "now"}}
 RESPONSES = {"type": "function", "name": "now", "parameters": {"type": "object"}}
@@ -16,19 +17,19 @@ MESSAGES = {"name": "now", "input_schema": {"type": "object"}}
 
 def of_chat(**options: Any) -> ToolChoice:
     body = {"messages": [{"role": "user", "content": "Hello"}], "tools": [CHAT], **options}
-    return decode(chat.DECODER, msgspec.json.encode(body)).choice()
+    return decode(chat_request.DECODER, msgspec.json.encode(body)).choice()
 
 
 def of_responses(**options: Any) -> ToolChoice:
     body = {"input": "Hello", "tools": [RESPONSES], **options}
-    asked = decode(responses.DECODER, msgspec.json.encode(body))
+    asked = decode(responses_request.DECODER, msgspec.json.encode(body))
     return asked.choice(asked.function_tools())
 
 
 def of_messages(**choice: Any) -> ToolChoice:
     body: dict[str, Any] = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 9}
     body |= {"tools": [MESSAGES], "tool_choice": {"type": "tool", "name": "now", **choice}}
-    return decode(anthropic.DECODER, msgspec.json.encode(body)).choice()
+    return decode(messages_request.DECODER, msgspec.json.encode(body)).choice()
 
 
 @pytest.mark.parametrize(

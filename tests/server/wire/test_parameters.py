@@ -16,16 +16,16 @@ from typing_extensions import is_typeddict
 
 from mlx_notebook.protocol import OutputFormat, Sampling
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire import (
-    anthropic,
-    chat,
-    chat_messages,
-    completions,
-    embeddings,
-    responses,
-)
+from mlx_notebook.server.wire.anthropic import messages_request
 from mlx_notebook.server.wire.decode import decode
 from mlx_notebook.server.wire.foreign import EMBEDDING, GENERATION
+from mlx_notebook.server.wire.openai import (
+    chat_messages,
+    chat_request,
+    embedding_types,
+    responses_request,
+    text_completion,
+)
 from mlx_notebook.server.wire.parameters import ignored
 
 CHAT = openai_chat.completion_create_params.CompletionCreateParamsNonStreaming
@@ -33,22 +33,22 @@ TEXT = openai_types.completion_create_params.CompletionCreateParamsNonStreaming
 RESPONSE = openai_responses.response_create_params.ResponseCreateParamsNonStreaming
 BETA = anthropic_beta.message_create_params.MessageCreateParamsNonStreaming
 SDK: list[tuple[Any, type[msgspec.Struct]]] = [
-    (CHAT, chat.ChatCompletionRequest),
-    (TEXT, completions.CompletionRequest),
-    (openai_types.EmbeddingCreateParams, embeddings.EmbeddingRequest),
-    (RESPONSE, responses.ResponsesRequest),
-    (openai_responses.InputTokenCountParams, responses.ResponsesRequest),
-    (MessageCreateParamsNonStreaming, anthropic.MessagesRequest),
-    (BETA, anthropic.MessagesRequest),
-    (MessageCountTokensParams, anthropic.CountTokensRequest),
-    (anthropic_beta.MessageCountTokensParams, anthropic.CountTokensRequest),
+    (CHAT, chat_request.ChatCompletionRequest),
+    (TEXT, text_completion.CompletionRequest),
+    (openai_types.EmbeddingCreateParams, embedding_types.EmbeddingRequest),
+    (RESPONSE, responses_request.ResponsesRequest),
+    (openai_responses.InputTokenCountParams, responses_request.ResponsesRequest),
+    (MessageCreateParamsNonStreaming, messages_request.MessagesRequest),
+    (BETA, messages_request.MessagesRequest),
+    (MessageCountTokensParams, messages_request.CountTokensRequest),
+    (anthropic_beta.MessageCountTokensParams, messages_request.CountTokensRequest),
 ]
 IDS = [f"{params.__module__}.{params.__name__}" for params, _ in SDK]
 GENERATING = (
-    chat.ChatCompletionRequest,
-    completions.CompletionRequest,
-    responses.ResponsesRequest,
-    anthropic.MessagesRequest,
+    chat_request.ChatCompletionRequest,
+    text_completion.CompletionRequest,
+    responses_request.ResponsesRequest,
+    messages_request.MessagesRequest,
 )
 # Those that an endpoint may lack without harm: they change no answer.
 HARMLESS = {
@@ -58,16 +58,19 @@ HARMLESS = {
     *("service_tier", "store", "stream_options", "user", "user_profile_id", "workspace_id"),
 }
 DECODERS = {
-    chat.ChatCompletionRequest: (chat.DECODER, {"messages": [{"role": "user", "content": "Hi"}]}),
-    completions.CompletionRequest: (completions.DECODER, {"prompt": "Hi"}),
-    embeddings.EmbeddingRequest: (embeddings.DECODER, {"input": "Hi"}),
-    responses.ResponsesRequest: (responses.DECODER, {"input": "Hi"}),
-    anthropic.MessagesRequest: (
-        anthropic.DECODER,
+    chat_request.ChatCompletionRequest: (
+        chat_request.DECODER,
+        {"messages": [{"role": "user", "content": "Hi"}]},
+    ),
+    text_completion.CompletionRequest: (text_completion.DECODER, {"prompt": "Hi"}),
+    embedding_types.EmbeddingRequest: (embedding_types.DECODER, {"input": "Hi"}),
+    responses_request.ResponsesRequest: (responses_request.DECODER, {"input": "Hi"}),
+    messages_request.MessagesRequest: (
+        messages_request.DECODER,
         {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9},
     ),
-    anthropic.CountTokensRequest: (
-        anthropic.COUNT_DECODER,
+    messages_request.CountTokensRequest: (
+        messages_request.COUNT_DECODER,
         {"messages": [{"role": "user", "content": "Hi"}]},
     ),
 }
@@ -189,7 +192,7 @@ def test_what_would_change_an_answer_is_refused_with_what_to_do(
 )
 def test_parameters_of_other_servers_are_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        asked(chat.ChatCompletionRequest, **{name: value})
+        asked(chat_request.ChatCompletionRequest, **{name: value})
     assert caught.value.param == name
 
 
@@ -207,17 +210,17 @@ def test_parameters_of_other_servers_are_refused_by_name(name: str, value: Any) 
     ],
 )
 def test_values_that_ask_for_nothing_are_passed_over(neutral: dict[str, Any]) -> None:
-    assert asked(chat.ChatCompletionRequest, **neutral) == [*neutral]
+    assert asked(chat_request.ChatCompletionRequest, **neutral) == [*neutral]
 
 
 def test_a_zero_is_not_taken_for_false() -> None:
     with pytest.raises(InvalidRequest):
-        asked(chat.ChatCompletionRequest, use_beam_search=1)
+        asked(chat_request.ChatCompletionRequest, use_beam_search=1)
 
 
 def test_what_is_unknown_or_of_no_consequence_is_listed() -> None:
     names = asked(
-        chat.ChatCompletionRequest,
+        chat_request.ChatCompletionRequest,
         user="ann",
         metadata={"a": "b"},
         service_tier="flex",
@@ -250,13 +253,13 @@ def test_what_is_used_is_not_listed() -> None:
         "store": True,
         "metadata": {"a": "b"},
     }
-    assert asked(chat.ChatCompletionRequest, **everything) == []
+    assert asked(chat_request.ChatCompletionRequest, **everything) == []
 
 
 def test_forms_of_llama_cpp_are_used() -> None:
     def sampled(**parameters: Any) -> Sampling:
         body = {"messages": [{"role": "user", "content": "Hi"}], **parameters}
-        return decode(chat.DECODER, json.dumps(body).encode()).sampling()
+        return decode(chat_request.DECODER, json.dumps(body).encode()).sampling()
 
     assert sampled(seed=-1).seed is None
     assert sampled(seed=-2).seed == -2
@@ -273,7 +276,7 @@ def test_a_schema_may_stand_beside_the_type() -> None:
         body = {"messages": [{"role": "user", "content": "Hi"}]}
         format = {"response_format": {"type": "json_schema", **given}}
         content = json.dumps(body | format).encode()
-        request = decode(chat.DECODER, content)
+        request = decode(chat_request.DECODER, content)
         assert ignored(content, request) == []
         return request.output_format()
 
@@ -292,13 +295,13 @@ def test_a_schema_may_stand_beside_the_type() -> None:
 
 def test_names_in_a_header_are_short_plain_and_few() -> None:
     wild = {"a,b\r\nc": 1, "é" * 100: 2, **{f"x{number}": 3 for number in range(100)}}
-    names = asked(chat.ChatCompletionRequest, **wild)
+    names = asked(chat_request.ChatCompletionRequest, **wild)
     assert len(names) == 32
     assert names[0] == "a\\x2cb\\x0d\\x0ac"
     assert all(name.isascii() and name.isprintable() and "," not in name for name in names)
     assert all(len(name) <= 4 * 64 for name in names)
     with pytest.raises(InvalidRequest):
-        asked(chat.ChatCompletionRequest, **wild, mirostat=2)
+        asked(chat_request.ChatCompletionRequest, **wild, mirostat=2)
 
 
 @pytest.mark.parametrize(
@@ -313,10 +316,10 @@ def test_names_in_a_header_are_short_plain_and_few() -> None:
 def test_what_would_change_a_vector_is_refused(parameters: dict[str, Any], param: str) -> None:
     assert param in EMBEDDING
     with pytest.raises(InvalidRequest) as caught:
-        asked(embeddings.EmbeddingRequest, **parameters)
+        asked(embedding_types.EmbeddingRequest, **parameters)
     assert caught.value.param == param
 
 
 def test_a_count_of_tokens_takes_what_the_message_takes() -> None:
-    names = asked(anthropic.CountTokensRequest, max_tokens=5, stream=True, metadata={})
+    names = asked(messages_request.CountTokensRequest, max_tokens=5, stream=True, metadata={})
     assert names == ["max_tokens", "stream", "metadata"]

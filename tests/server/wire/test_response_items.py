@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.response_items import Conversation, as_listed, typed
-from mlx_notebook.server.wire.sealed import seal
+from mlx_notebook.server.wire.openai.response_items import Conversation, as_listed, typed
+from mlx_notebook.server.wire.sealed_reasoning import seal
 
 CALL = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": '{"a":1}'}
 

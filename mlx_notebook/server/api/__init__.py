@@ -1,0 +1,1 @@
+"""The HTTP handlers, one folder for each API."""

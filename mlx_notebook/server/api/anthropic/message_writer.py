@@ -1,0 +1,201 @@
+"""The engine's events become Anthropic's content blocks, and the events that tell of them."""
+
+import hashlib
+from collections.abc import Iterator
+
+import jiter
+import msgspec
+from msgspec import UNSET
+
+from mlx_notebook import protocol
+from mlx_notebook.server.engine.request_stream import KeepAlive
+from mlx_notebook.server.wire.anthropic.message_response import (
+    ContentBlock,
+    ContentBlockDelta,
+    ContentBlockStart,
+    ContentBlockStop,
+    InputJsonDelta,
+    MessageAnswer,
+    MessageDelta,
+    MessageEvent,
+    MessageStart,
+    MessageStop,
+    MessageUsage,
+    Ping,
+    SignatureDelta,
+    StopDelta,
+    StopReason,
+    TextBlock,
+    TextDelta,
+    ThinkingBlock,
+    ThinkingDelta,
+    ToolUseBlock,
+)
+from mlx_notebook.server.wire.prompt_tokens import prompt_tokens
+from mlx_notebook.server.wire.sealed_reasoning import seal
+
+Events = Iterator[MessageEvent]
+
+
+class MessageWriter:
+    """Writes one message, block after block.
+
+    Args:
+        answer: The empty message.
+        max_tokens: How many tokens it may have.
+        hides_thinking: Give the thinking in opaque form only.
+        alternatives: How many to tell for each token of the prompt, where it is scored.
+    """
+
+    def __init__(
+        self,
+        answer: MessageAnswer,
+        *,
+        max_tokens: int,
+        hides_thinking: bool,
+        alternatives: int = 0,
+    ) -> None:
+        self.answer = answer
+        self._max_tokens = max_tokens
+        self._hides_thinking = hides_thinking
+        self._alternatives = alternatives
+        self._begun = False
+        self._block: ContentBlock | None = None
+        self._pieces: list[str] = []
+        self._blank = ""
+        self._finished: protocol.Finished | None = None
+
+    def take(self, event: protocol.Event | KeepAlive) -> Events:
+        """Take one of the engine's events in and yield what is to be told of it, in order."""
+        match event:
+            case protocol.Prefill() if not self._begun:
+                usage = self.answer.usage
+                usage.input_tokens = event.total - event.cached
+                usage.cache_read_input_tokens = event.cached
+                yield from self._begin()
+            case protocol.Text(text=text) if text:
+                yield from self._text(text)
+            case protocol.Reasoning(text=text) if text:
+                yield from self._thought(text)
+            case protocol.ToolCallStart():
+                # Anthropic's clients expect their own prefix.
+                id = "toolu_" + event.call_id.removeprefix("call_")
+                yield from self._open(ToolUseBlock(id, event.name, {}))
+            case protocol.ToolCallDelta(arguments=arguments) if arguments:
+                self._pieces.append(arguments)
+                yield self._delta(InputJsonDelta(arguments))
+            case protocol.PromptTokens(ids=ids):
+                self.answer.prompt_token_ids, self.answer.token_ids = ids, []
+            case protocol.TokenIds(ids=ids) if self.answer.token_ids is not UNSET:
+                self.answer.token_ids += ids
+            case protocol.PromptLogprobs():
+                self.answer.prompt_logprobs = prompt_tokens(event, self._alternatives)
+            case protocol.Finished():
+                self._finished = event
+                yield from self._begin()
+                if not self.answer.content and self._blank:
+                    # An answer of blanks only is still an answer.
+                    yield from self._open_text(self._blank)
+                yield from self._close()
+            case protocol.Done():
+                yield from self._end(event.usage)
+            case KeepAlive():
+                yield Ping()
+
+    def _begin(self) -> Events:
+        if not self._begun:
+            self._begun = True
+            yield MessageStart(msgspec.structs.replace(self.answer, content=[]))
+
+    def _text(self, text: str) -> Events:
+        if isinstance(self._block, TextBlock):
+            self._pieces.append(text)
+            yield self._delta(TextDelta(text))
+            return
+        # Blanks between thinking, text and calls are no block.
+        self._blank += text
+        if text.strip():
+            yield from self._open_text(self._blank)
+
+    def _open_text(self, text: str) -> Events:
+        yield from self._open(TextBlock(""))
+        self._pieces.append(text)
+        yield self._delta(TextDelta(text))
+
+    def _thought(self, text: str) -> Events:
+        if not isinstance(self._block, ThinkingBlock):
+            yield from self._open(ThinkingBlock("", ""))
+        self._pieces.append(text)
+        if not self._hides_thinking:
+            yield self._delta(ThinkingDelta(text))
+
+    def _open(self, block: ContentBlock) -> Events:
+        yield from self._begin()
+        yield from self._close()
+        self._blank = ""
+        self._block = block
+        self.answer.content.append(block)
+        yield ContentBlockStart(self._index, msgspec.structs.replace(block))
+
+    def _close(self) -> Events:
+        block, text = self._block, "".join(self._pieces)
+        if block is None:
+            return
+        match block:
+            case TextBlock():
+                block.text = text
+            case ThinkingBlock():
+                block.thinking = "" if self._hides_thinking else text
+                block.signature = seal(text) if self._hides_thinking else _digest(text)
+                yield self._delta(SignatureDelta(block.signature))
+            case ToolUseBlock():
+                block.input = _input(text)
+        yield ContentBlockStop(self._index)
+        self._block, self._pieces = None, []
+
+    def _end(self, usage: protocol.Usage) -> Events:
+        answer = self.answer
+        answer.usage = MessageUsage.of(usage)
+        answer.stop_reason = self._stop_reason(usage)
+        if answer.stop_reason == "stop_sequence" and self._finished:
+            answer.stop_sequence = self._finished.stop
+        delta = StopDelta(answer.stop_reason, answer.stop_sequence)
+        yield MessageDelta(delta, answer.usage, answer.token_ids)
+        yield MessageStop()
+
+    def _stop_reason(self, usage: protocol.Usage) -> StopReason:
+        match self._finished:
+            case protocol.Finished(reason="tool_calls"):
+                return "tool_use"
+            case protocol.Finished(reason="length") if usage.completion < self._max_tokens:
+                return "model_context_window_exceeded"
+            case protocol.Finished(reason="length"):
+                return "max_tokens"
+            case protocol.Finished(stop=str()):
+                return "stop_sequence"
+        return "end_turn"
+
+    @property
+    def _index(self) -> int:
+        return len(self.answer.content) - 1
+
+    def _delta(
+        self, delta: TextDelta | ThinkingDelta | SignatureDelta | InputJsonDelta
+    ) -> MessageEvent:
+        return ContentBlockDelta(self._index, delta)
+
+
+def _digest(text: str) -> str:
+    # Clients only check that there is a signature and send it back.
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _input(arguments: str) -> dict[str, object]:
+    """Return a call's arguments; of a call that was cut off, those that are there."""
+    if not arguments:
+        return {}
+    try:
+        value = jiter.from_json(arguments.encode(), partial_mode="trailing-strings")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

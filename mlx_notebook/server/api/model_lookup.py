@@ -1,0 +1,59 @@
+"""Finding the model that a request names, and downloading it first where that is allowed."""
+
+import anyio
+
+from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.event_stream import EventStreamHandler
+from mlx_notebook.server.errors import ApiError, NotFound
+from mlx_notebook.server.models.catalog_entry import Entry
+from mlx_notebook.server.models.downloads import Download
+from mlx_notebook.server.models.notebook_presence import KERNEL_HEADER
+
+
+async def find_model(handler: ApiHandler, name: str | None) -> Entry:
+    """Return the model of that name or alias, or the default one.
+
+    Where `auto_download` is on, a model that is not here is downloaded; a client that streams
+    sees comments meanwhile.
+
+    Raises:
+        ApiError: There is no such model, or it could not be downloaded.
+    """
+    entry = await _found(handler, name)
+    kernel = handler.request.headers.get(KERNEL_HEADER, "")
+    handler.extension.presence.note(kernel, entry.name)
+    return entry
+
+
+async def _found(handler: ApiHandler, name: str | None) -> Entry:
+    extension = handler.extension
+    try:
+        return await extension.catalog.find(name)
+    except NotFound as error:
+        wanted = error.code in ("model_not_found", "model_incomplete")
+        if not (wanted and name and extension.auto_download):
+            raise
+        try:
+            download = extension.download(name)
+        except ApiError:
+            raise error from None
+    download.ordered = True
+    if isinstance(handler, EventStreamHandler) and handler.wants_stream:
+        await _commented(handler, download, extension.keep_alive_seconds)
+    else:
+        await download.wait()
+    # What has come, if it has.
+    return await extension.catalog.find(download.answer.model)
+
+
+async def _commented(handler: EventStreamHandler, download: Download, interval: float) -> None:
+    """Wait for a download, with a comment to the client every so many seconds."""
+    while not download.ended:
+        with anyio.move_on_after(interval):
+            await download.wait()
+            return
+        if not handler._headers_written:
+            handler.open_stream()
+        at = download.progress
+        share = f" {100 * at.done // at.total} %" if at.total else ""
+        await handler.send(f": downloading {download.model}{share}\n\n".encode())

@@ -1,0 +1,1 @@
+"""The endpoints of this server: models, status, traces, tokens."""

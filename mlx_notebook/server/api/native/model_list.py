@@ -1,0 +1,188 @@
+"""`mlx/models`: the catalog, what is in memory, and what could be, in one list."""
+
+from typing import TYPE_CHECKING
+
+from mlx_notebook.protocol import Resident
+from mlx_notebook.server.models.catalog_entry import Entry
+from mlx_notebook.server.models.memory_limit import full_precision, machine_limit, size
+from mlx_notebook.server.models.suggestions import Suggestion, suggestions
+from mlx_notebook.server.wire.native import model_types as wire
+
+if TYPE_CHECKING:
+    from mlx_notebook.server.app import MlxNotebookApp
+
+
+async def listed(extension: "MlxNotebookApp") -> wire.CatalogList:
+    """Return all models: those on this machine, the default one first, then those on the list."""
+    entries = await extension.catalog.everything()
+    lister = _Lister(extension, await extension.catalog.default())
+    here = {entry.name for entry in entries}
+    listed = here | {model.id for model in suggestions()}
+    return wire.CatalogList(
+        [
+            *(lister.local(entry) for entry in entries),
+            *(lister.suggested(model) for model in suggestions() if model.id not in here),
+            *(lister.coming(name) for name in extension.downloads.current if name not in listed),
+        ],
+        lister.budget,
+    )
+
+
+def budget(extension: "MlxNotebookApp") -> wire.Budget:
+    """Return the memory for models, as the engine tells it or as far as it is known without."""
+    stats = extension.supervisor.telemetry.stats
+    used = sum(resident.bytes for resident in stats.resident) if stats else 0
+    limit = stats.budget if stats else extension.memory_budget_bytes or machine_limit()
+    return wire.Budget(limit, used)
+
+
+def loading(extension: "MlxNotebookApp") -> list[str]:
+    """Return the models that are loading or wait for memory, those that the engine tells first.
+
+    A model counts from the moment something asks for it: the engine may still have to start.
+    """
+    stats = extension.supervisor.telemetry.stats
+    told = stats.loading if stats else []
+    resident = {model.model for model in stats.resident} if stats else set()
+    wanted = extension.engine.wanted
+    return [*told, *(name for name in wanted if name not in resident and name not in told)]
+
+
+def load_progress(extension: "MlxNotebookApp", entry: Entry) -> wire.Progress:
+    """Return how many bytes of a model's weights are in memory; none before the engine tells."""
+    stats, ready = extension.supervisor.telemetry.stats, extension.supervisor.ready
+    if stats is not None and stats.progress is not None and stats.progress.model == entry.name:
+        return wire.Progress("loading", stats.progress.done, stats.progress.total, None)
+    precise = full_precision(ready.device if ready else None)
+    return wire.Progress("loading", 0, entry.footprint(full_precision=precise).weights, None)
+
+
+class _Lister:
+    """Describes models against one state of the engine."""
+
+    def __init__(self, extension: "MlxNotebookApp", default: str) -> None:
+        supervisor = extension.supervisor
+        stats = supervisor.telemetry.stats
+        self.budget = budget(extension)
+        self._extension = extension
+        self._catalog = extension.catalog
+        self._default = default
+        self._resident = {model.model: model for model in stats.resident} if stats else {}
+        self._pinned = sum(model.bytes for model in self._resident.values() if model.pinned)
+        self._loading = set(loading(extension))
+        self._downloads = extension.downloads.current
+        ready = supervisor.ready
+        self._full_precision = full_precision(ready.device if ready else None)
+
+    def local(self, entry: Entry) -> wire.CatalogModel:
+        """Describe a model that is on this machine."""
+        facts = entry.facts
+        resident = self._resident.get(entry.name)
+        foreseen = entry.footprint(full_precision=self._full_precision)
+        need = resident.bytes if resident else foreseen.total
+        why_not = None if resident else self._why_not(need)
+        return wire.CatalogModel(
+            id=entry.name,
+            state=self._state(entry, resident),
+            source=entry.source,
+            aliases=self._catalog.aliases_of(entry.name),
+            default=entry.name == self._default,
+            pinned=resident.pinned if resident else False,
+            active=resident.active if resident else 0,
+            context_length=resident.context_length if resident else entry.context_window,
+            capabilities=entry.capabilities(resident),
+            architecture=facts.architecture,
+            quantization=facts.quantization,
+            bytes_on_disk=facts.bytes_on_disk,
+            download_bytes=None,
+            memory_bytes=need,
+            approximate=False,
+            fits=why_not is None,
+            why_not=why_not,
+            error=self._catalog.problem(entry),
+            description=None,
+            progress=self._progress_of(entry),
+            reloads=resident is not None and entry.is_outdated(resident),
+        )
+
+    def suggested(self, model: Suggestion) -> wire.CatalogModel:
+        """Describe a model that can be downloaded."""
+        why_not = self._why_not(model.memory_bytes)
+        return wire.CatalogModel(
+            id=model.id,
+            state="downloading" if model.id in self._downloads else "downloadable",
+            source="curated",
+            aliases=self._catalog.aliases_of(model.id),
+            default=False,
+            pinned=False,
+            active=0,
+            context_length=model.context_length,
+            capabilities=model.capabilities,
+            architecture=None,
+            quantization=None,
+            bytes_on_disk=None,
+            download_bytes=model.download_bytes,
+            memory_bytes=model.memory_bytes,
+            approximate=True,
+            fits=why_not is None,
+            why_not=why_not,
+            error=None,
+            description=model.description,
+            progress=self._progress(model.id),
+        )
+
+    def coming(self, name: str) -> wire.CatalogModel:
+        """Describe a model that is being downloaded and of which nothing is known yet."""
+        progress = self._progress(name)
+        return wire.CatalogModel(
+            id=name,
+            state="downloading",
+            source="cache",
+            aliases=self._catalog.aliases_of(name),
+            default=False,
+            pinned=False,
+            active=0,
+            context_length=None,
+            capabilities=[],
+            architecture=None,
+            quantization=None,
+            bytes_on_disk=None,
+            download_bytes=progress.total if progress else None,
+            memory_bytes=None,
+            approximate=True,
+            fits=None,
+            why_not=None,
+            error=None,
+            description=None,
+            progress=progress,
+        )
+
+    def _state(self, entry: Entry, resident: Resident | None) -> wire.CatalogState:
+        if resident is not None:
+            return "resident"
+        if entry.name in self._loading:
+            return "loading"
+        if entry.name in self._downloads:
+            return "downloading"
+        if entry.facts.missing:
+            return "incomplete"
+        return "broken" if self._catalog.problem(entry) else "available"
+
+    def _progress_of(self, entry: Entry) -> wire.Progress | None:
+        if self._state(entry, self._resident.get(entry.name)) == "loading":
+            return load_progress(self._extension, entry)
+        return self._progress(entry.name)
+
+    def _progress(self, name: str) -> wire.Progress | None:
+        download = self._downloads.get(name)
+        return download.progress if download is not None else None
+
+    def _why_not(self, need: int) -> str | None:
+        limit = self.budget.limit
+        if limit is None or need + self._pinned <= limit:
+            return None
+        beside = f", of which pinned models hold {size(self._pinned)}" if self._pinned else ""
+        return (
+            f"It needs about {size(need)}, but models may take only {size(limit)} on this machine"
+            f"{beside}."
+        )

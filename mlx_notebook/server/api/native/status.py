@@ -1,0 +1,193 @@
+"""`health`, `mlx/status`, `mlx/events`, `mlx/cancel`."""
+
+from typing import TYPE_CHECKING
+
+import anyio
+import msgspec
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from mlx_notebook.protocol import Stats
+from mlx_notebook.server import errors
+from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.event_stream import EventStreamHandler
+from mlx_notebook.server.api.native.model_list import budget, loading
+from mlx_notebook.server.engine.supervisor import Supervisor
+from mlx_notebook.server.wire.native import status_types as wire
+
+if TYPE_CHECKING:
+    from mlx_notebook.server.app import MlxNotebookApp
+
+_SHORTEST_INTERVAL = 0.25
+_HISTORY_SECONDS = 1.0
+_KEEP_ALIVE_SECONDS = 10.0
+# What stands in the place of the ids of other users' requests, before a number.
+_OTHERS = "other-"
+
+
+def current_status(extension: "MlxNotebookApp", user: str | None) -> wire.Status:
+    """Return everything there is to see of the engine.
+
+    Args:
+        extension: The extension app.
+        user: Who asks: other users' requests are shown without their ids (`None`: with them).
+    """
+    supervisor = extension.supervisor
+    telemetry, stats = supervisor.telemetry, supervisor.telemetry.stats
+    requests = _requests(supervisor, user)
+    rows = sum(stream.rows for stream in supervisor.in_flight.streams)
+    return wire.Status(
+        engine=supervisor.status,
+        default_model=extension.catalog.default_now,
+        loading=loading(extension),
+        progress=_progress(stats),
+        models=[
+            wire.ResidentModel(
+                model.model,
+                model.bytes,
+                model.context_length,
+                model.loaded_at,
+                model.last_used,
+                model.active,
+                model.pinned,
+                model.vision,
+            )
+            for model in (stats.resident if stats else [])
+        ],
+        budget=budget(extension),
+        downloads=[
+            wire.DownloadStatus(name, progress.done, progress.total, progress.seconds_left)
+            for name, download in extension.downloads.current.items()
+            if (progress := download.progress)
+        ],
+        requests=requests,
+        queue=wire.QueueStatus(
+            rows=rows,
+            waiting=sum(request.phase in ("queued", "loading") for request in requests),
+            batch=supervisor.config.max_batch,
+            limit=supervisor.limits.queue,
+        ),
+        rates=wire.Rates(stats.decode_rate if stats else 0.0, stats.prefill_rate if stats else 0.0),
+        totals=telemetry.totals,
+        memory=wire.MemoryStatus(**msgspec.structs.asdict(telemetry.memory)),
+        history=list(telemetry.history),
+    )
+
+
+def _progress(stats: Stats | None) -> wire.LoadingModel | None:
+    if stats is None or (progress := stats.progress) is None:
+        return None
+    return wire.LoadingModel(progress.model, progress.done, progress.total)
+
+
+def _requests(supervisor: Supervisor, user: str | None) -> list[wire.RequestStatus]:
+    """Return what is in flight: as the engine tells it, else as waiting for the engine."""
+    stats = supervisor.telemetry.stats
+    live = {request.id: request for request in stats.requests} if stats else {}
+    described = []
+    for stream in supervisor.in_flight.requests:
+        own = user in (None, stream.owner)
+        id = stream.id if own else f"{_OTHERS}{stream.number}"
+        if (request := live.get(stream.id)) is not None:
+            described.append(
+                wire.RequestStatus(
+                    id,
+                    request.model,
+                    request.phase,
+                    request.prompt_tokens,
+                    request.cached_tokens,
+                    request.prefilled,
+                    request.generated_tokens,
+                    round(request.tokens_per_second, 2),
+                    round(stream.age, 3),
+                    own,
+                )
+            )
+        else:
+            described.append(
+                wire.RequestStatus(
+                    id, stream.model, "queued", 0, 0, 0, 0, 0.0, round(stream.age, 3), own
+                )
+            )
+    return described
+
+
+class HealthHandler(ApiHandler):
+    """Whether requests can be served."""
+
+    _track_activity = False
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Answer ok, or 503 where the engine is dead and could not be restarted."""
+        supervisor = self.extension.supervisor
+        if (failure := supervisor.failure) is not None:
+            # Whoever watches this to send requests here would otherwise never send one again.
+            supervisor.try_again()
+            raise failure
+        self.answer(wire.Health())
+
+
+class StatusHandler(ApiHandler):
+    """Everything that the panels draw."""
+
+    _track_activity = False
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Answer with the state of now."""
+        await self.extension.catalog.default()
+        self.answer(current_status(self.extension, await self.whose()))
+
+
+class EventsHandler(EventStreamHandler):
+    """The status as it changes."""
+
+    _track_activity = False
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Send the status at once, then whenever it differs, at most four times a second.
+
+        Its history has a new point every second, so it is sent every second until all points are
+        the same: charts of it end at rest.
+        """
+        supervisor = self.extension.supervisor
+        await self.extension.catalog.default()
+        user = await self.whose()
+        self.open_stream()
+        encoder = msgspec.json.Encoder()
+        with self.while_connected():
+            while True:
+                version = supervisor.version
+                status = encoder.encode(current_status(self.extension, user))
+                await self.send(b"data: %b\n\n" % status)
+                await anyio.sleep(_SHORTEST_INTERVAL)
+                while supervisor.version == version:
+                    is_moving = supervisor.telemetry.is_moving
+                    with anyio.move_on_after(
+                        _HISTORY_SECONDS if is_moving else _KEEP_ALIVE_SECONDS
+                    ):
+                        await supervisor.change(version)
+                        break
+                    if is_moving:
+                        break
+                    await self.send(b": keep-alive\n\n")
+
+
+class CancelHandler(ApiHandler):
+    """Stops a request."""
+
+    @web.authenticated
+    @authorized
+    async def post(self, id: str) -> None:
+        """Stop it at its next step."""
+        if not self.extension.engine.cancel(id, await self.whose()):
+            raise errors.NotFound(
+                f"There is no request {id[:100]!r} in work: mlx/status lists those there are.",
+                code="request_not_found",
+            )
+        self.answer(wire.Cancelled(id))

@@ -1,0 +1,72 @@
+"""`tokenize`, `detokenize` and `apply-template`: what the engine is really fed."""
+
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from mlx_notebook.protocol import TextPrompt
+from mlx_notebook.server.api.generation import GenerationHandler
+from mlx_notebook.server.errors import ApiError
+from mlx_notebook.server.wire.native import tokenize_types as wire
+
+
+class TokenizeHandler(GenerationHandler):
+    """Text, or a chat, to tokens."""
+
+    endpoint = "tokenize"
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Answer with the tokens."""
+        request = self.decoded(wire.TOKENIZE)
+        self.extension.check_message_count(len(request.messages or ()))
+        with self.while_connected():
+            try:
+                tokenized = await self.tokenized(
+                    request.model,
+                    request.prompt(),
+                    add_special_tokens=request.add_special,
+                    pieces=request.with_pieces,
+                )
+            except ApiError as error:
+                if error.param == "messages" and request.content is not None:
+                    error.param = "content"
+                raise
+            pieces = map(wire.TokenPiece, tokenized.tokens, tokenized.pieces)
+            self.answer(wire.Tokens([*(pieces if request.with_pieces else tokenized.tokens)]))
+
+
+class DetokenizeHandler(GenerationHandler):
+    """Tokens to text."""
+
+    endpoint = "detokenize"
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Answer with the text."""
+        request = self.decoded(wire.DETOKENIZE)
+        with self.while_connected():
+            try:
+                tokenized = await self.tokenized(request.model, TextPrompt(text=request.tokens))
+            except ApiError as error:
+                if error.param in ("messages", "prompt"):
+                    error.param = "tokens"
+                raise
+            self.answer(wire.Content(tokenized.text))
+
+
+class ApplyTemplateHandler(GenerationHandler):
+    """A chat to the text that its model's template makes of it."""
+
+    endpoint = "apply-template"
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Answer with the text."""
+        request = self.decoded(wire.TEMPLATE)
+        self.extension.check_message_count(len(request.messages))
+        with self.while_connected():
+            tokenized = await self.tokenized(request.model, request.prompt())
+            self.answer(wire.RenderedPrompt(tokenized.text))

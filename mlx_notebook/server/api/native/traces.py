@@ -1,0 +1,40 @@
+"""`mlx/traces` and `mlx/traces/{id}`: the last requests of a user, with all that was said."""
+
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from mlx_notebook.server import errors
+from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.identity import owner
+from mlx_notebook.server.wire.native.trace_types import TraceList
+
+
+class TracesHandler(ApiHandler):
+    """All traces of a user."""
+
+    _track_activity = False
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """List them, newest first; `?search=` names a text that they hold anywhere."""
+        search = self.get_query_argument("search", "")
+        self.answer(TraceList(self.extension.engine.traces.list(await owner(self), search)))
+
+
+class TraceHandler(ApiHandler):
+    """One trace."""
+
+    _track_activity = False
+
+    @web.authenticated
+    @authorized
+    async def get(self, id: str) -> None:
+        """Show it."""
+        trace = self.extension.engine.traces.find(await owner(self), id)
+        if trace is None:
+            raise errors.NotFound(
+                f"There is no trace of a request {id[:100]!r}: mlx/traces lists those there are.",
+                code="trace_not_found",
+            )
+        self.finish(trace)

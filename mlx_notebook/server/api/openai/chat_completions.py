@@ -1,0 +1,314 @@
+"""`POST v1/chat/completions`, whole or streamed."""
+
+import msgspec
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from mlx_notebook import protocol
+from mlx_notebook.server.api.generation import local_options
+from mlx_notebook.server.api.openai.stored_completions import StoredCompletionsHandler
+from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
+from mlx_notebook.server.errors import ApiError, Unavailable
+from mlx_notebook.server.identity import owner
+from mlx_notebook.server.responses.completion_store import PREFIX
+from mlx_notebook.server.wire.ids import new_id, now
+from mlx_notebook.server.wire.openai import chat_response as wire
+from mlx_notebook.server.wire.openai.chat_request import DECODER, ChatCompletionRequest
+from mlx_notebook.server.wire.openai.stored_completion_types import (
+    StoredCompletion,
+    stored_messages,
+)
+from mlx_notebook.server.wire.prompt_tokens import prompt_tokens
+
+
+class ChatCompletionsHandler(StoredCompletionsHandler):
+    """Continues a chat, and lists those that were stored."""
+
+    endpoint = "v1/chat/completions"
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Answer with a completion, or with its chunks as they are made."""
+        request = self.decoded(DECODER)
+        self.extension.check_message_count(len(request.messages))
+        request.check()
+        if request.store:
+            await self.extension.responses.store.require()
+        id = new_id(PREFIX)
+        with self.while_connected():
+            async with self.generating(
+                id,
+                request.model,
+                request.prompt(),
+                request.sampling(),
+                request.n or 1,
+                tool_choice=request.choice(),
+                output_format=request.output_format(),
+                thinking_budget=request.budget(),
+                **local_options(request),
+            ) as stream:
+                model = request.model or stream.model
+                draft = Draft(request, id, model, self.extension.fingerprint)
+                if request.stream:
+                    await self._stream(draft, stream, request)
+                else:
+                    await self._whole(draft, stream, request)
+
+    async def _whole(
+        self, draft: "Draft", stream: RequestStream, request: ChatCompletionRequest
+    ) -> None:
+        async for events in stream.batches():
+            draft.take(events)
+        completion = draft.completion()
+        if request.store:
+            completion.metadata = request.metadata or {}
+            if not await self._store(completion, request):
+                completion.store = False
+                self.pass_over("store")
+        self.answer(completion)
+
+    async def _stream(
+        self, draft: "Draft", stream: RequestStream, request: ChatCompletionRequest
+    ) -> None:
+        options = request.stream_options
+        encoder = draft.encoder(bool(options and options.include_usage))
+        chunks = ChunkWriter(
+            encoder,
+            request.n or 1,
+            include_usage=bool(options and options.include_usage),
+            continuous=bool(options and options.continuous_usage_stats),
+        )
+        self.open_stream()
+        try:
+            async for events in stream.batches():
+                if request.store:
+                    draft.take(events)
+                    # Before the client is told of the end.
+                    if draft.ended and not await self._store(draft.completion(), request):
+                        encoder.tell_not_stored()
+                if data := chunks.encode(events):
+                    await self.send(data)
+        except ApiError as error:
+            if not self._headers_written:
+                raise
+            await self.send(self.error_event(error))
+        self.close_stream()
+
+    async def _store(self, answer: wire.ChatCompletion, request: ChatCompletionRequest) -> bool:
+        """Keep an answer; return whether that worked. The store logs why it did not."""
+        messages = stored_messages(answer.id, request)
+        kept = StoredCompletion.of(request, answer)
+        try:
+            await self.extension.responses.completions.save(await owner(self), kept, messages)
+        except Unavailable:
+            return False
+        return True
+
+
+class ChunkWriter:
+    """Turns events into the `data:` lines of one stream.
+
+    Nothing is written before the first token, so that what fails until then is a plain HTTP
+    error; only a client that has waited for long gets a comment that keeps its connection open.
+    """
+
+    def __init__(
+        self, encoder: wire.ChunkEncoder, n: int, *, include_usage: bool, continuous: bool = False
+    ) -> None:
+        self._encoder = encoder
+        self._include_usage = include_usage
+        self._counted: protocol.Usage | None = protocol.Usage(0, 0, 0, 0) if continuous else None
+        self._prompt: list[int] | None = None
+        self._ids: dict[int, list[int]] = {}
+        self._to_open = n
+        self._progress = ""
+
+    def encode(self, events: list[protocol.Event | KeepAlive]) -> bytes:
+        """Return what to write for a batch of events, which may be nothing."""
+        return b"".join([self._encode(event) for event in events])
+
+    def _encode(self, event: protocol.Event | KeepAlive) -> bytes:
+        if self._counted is not None:
+            self._counted = counted(self._counted, event)
+        match event:
+            case protocol.Text(logprobs=list(tokens)):
+                delta = wire.Delta(content=event.text)
+                return self._choice(event.row, delta, logprobs=wire.ChoiceLogprobs.of(tokens))
+            case protocol.Text(text=text):
+                return self._text(event.row, text) if text else b""
+            case protocol.Reasoning(text=text):
+                delta = wire.Delta(reasoning_content=text, reasoning=text)
+                return self._choice(event.row, delta) if text else b""
+            case protocol.ToolCallStart():
+                call = wire.ToolCallDelta(
+                    event.index,
+                    wire.FunctionDelta(name=event.name),
+                    id=event.call_id,
+                    type="function",
+                )
+                return self._choice(event.row, wire.Delta(tool_calls=[call]))
+            case protocol.ToolCallDelta():
+                call = wire.ToolCallDelta(
+                    event.index, wire.FunctionDelta(arguments=event.arguments)
+                )
+                return self._choice(event.row, wire.Delta(tool_calls=[call]))
+            case protocol.Finished():
+                return self._choice(event.row, wire.Delta(), event.reason)
+            case protocol.Done():
+                usage = self._encoder.usage(event.usage) if self._include_usage else b""
+                return usage + b"data: [DONE]\n\n"
+            case protocol.PromptTokens(ids=ids):
+                self._prompt = ids
+            case protocol.TokenIds(ids=ids):
+                # They travel with the next chunk of their row.
+                self._ids.setdefault(event.row, []).extend(ids)
+            case protocol.Loading():
+                self._progress = f" loading {event.seconds:.0f} s"
+            case protocol.Prefill():
+                self._progress = f" prompt {event.done}/{event.total}"
+            case KeepAlive():
+                return f": keep-alive{self._progress}\n\n".encode()
+        return b""
+
+    def _text(self, row: int, text: str) -> bytes:
+        if self._counted is not None or self._prompt is not None:
+            return self._choice(row, wire.Delta(content=text))
+        return self._opening() + self._encoder.text(row, text)
+
+    def _choice(
+        self,
+        row: int,
+        delta: wire.Delta,
+        reason: protocol.FinishReason | None = None,
+        logprobs: wire.ChoiceLogprobs | None = None,
+    ) -> bytes:
+        choice = wire.ChunkChoice(row, delta, logprobs, reason)
+        if self._prompt is not None:
+            choice.token_ids = self._ids.pop(row, [])
+        return self._opening() + self._encoder.choice(choice, self._counted)
+
+    def _opening(self) -> bytes:
+        """Return the chunks that name the role of each choice, before the first other one."""
+        rows, self._to_open = range(self._to_open), 0
+        return b"".join(
+            [
+                self._encoder.choice(
+                    wire.ChunkChoice(row, wire.Delta(role="assistant", content="")),
+                    self._counted,
+                    self._prompt if row == 0 else None,
+                )
+                for row in rows
+            ]
+        )
+
+
+def counted(usage: protocol.Usage, event: protocol.Event | KeepAlive) -> protocol.Usage:
+    """Return the token counts so far, after another event."""
+    match event:
+        case protocol.Prefill():
+            return msgspec.structs.replace(usage, prompt=event.total, cached=event.cached)
+        case protocol.Text():
+            return msgspec.structs.replace(usage, completion=usage.completion + event.tokens)
+        case protocol.Reasoning(tokens=tokens):
+            return msgspec.structs.replace(
+                usage, completion=usage.completion + tokens, reasoning=usage.reasoning + tokens
+            )
+    return usage
+
+
+class Draft:
+    """A completion while its events come.
+
+    Args:
+        request: What it answers.
+        id: Its id.
+        model: What its model is called there.
+        fingerprint: The server's and the engine's versions.
+    """
+
+    def __init__(
+        self, request: ChatCompletionRequest, id: str, model: str, fingerprint: str
+    ) -> None:
+        self._head = (id, now(), model)
+        self._fingerprint = fingerprint
+        self._rows = [_Row() for _ in range(request.n or 1)]
+        self._with_logprobs = bool(request.logprobs)
+        self._alternatives = request.prompt_logprobs or 0
+        self._usage = protocol.Usage(0, 0, 0, 0)
+        self._prompt: list[int] | None = None
+        self._scored: protocol.PromptLogprobs | None = None
+        self.ended = False
+
+    def encoder(self, include_usage: bool) -> wire.ChunkEncoder:
+        """Return what encodes it in chunks."""
+        return wire.ChunkEncoder(*self._head, self._fingerprint, include_usage)
+
+    def take(self, events: list[protocol.Event | KeepAlive]) -> None:
+        """Take events in."""
+        rows = self._rows
+        for event in events:
+            match event:
+                case protocol.Text():
+                    rows[event.row].content.append(event.text)
+                    rows[event.row].logprobs.extend(event.logprobs or [])
+                case protocol.Reasoning():
+                    rows[event.row].reasoning.append(event.text)
+                case protocol.ToolCallStart():
+                    rows[event.row].calls.append((event.call_id, event.name, []))
+                case protocol.ToolCallDelta():
+                    rows[event.row].calls[event.index][2].append(event.arguments)
+                case protocol.TokenIds():
+                    rows[event.row].ids.extend(event.ids)
+                case protocol.PromptTokens():
+                    self._prompt = event.ids
+                case protocol.PromptLogprobs():
+                    self._scored = event
+                case protocol.Finished():
+                    rows[event.row].reason = event.reason
+                case protocol.Done():
+                    self._usage = event.usage
+                    self.ended = True
+
+    def completion(self) -> wire.ChatCompletion:
+        """Return the completion, once it is whole."""
+        told = wire.ChatCompletion(
+            *self._head,
+            choices=[
+                row.choice(index, self._with_logprobs) for index, row in enumerate(self._rows)
+            ],
+            usage=wire.CompletionUsage.of(self._usage),
+            system_fingerprint=self._fingerprint,
+        )
+        if self._prompt is not None:
+            told.prompt_token_ids = self._prompt
+            for choice, row in zip(told.choices, self._rows, strict=True):
+                choice.token_ids = row.ids
+        if self._scored is not None:
+            told.prompt_logprobs = prompt_tokens(self._scored, self._alternatives)
+        return told
+
+
+class _Row:
+    """One of the `n` answers while it grows."""
+
+    def __init__(self) -> None:
+        self.content: list[str] = []
+        self.logprobs: list[protocol.TokenLogprob] = []
+        self.reasoning: list[str] = []
+        self.ids: list[int] = []
+        self.calls: list[tuple[str, str, list[str]]] = []
+        self.reason: protocol.FinishReason = "stop"
+
+    def choice(self, index: int, with_logprobs: bool) -> wire.Choice:
+        message = wire.AnswerMessage(content="".join(self.content))
+        if any(self.reasoning):
+            message.reasoning_content = message.reasoning = "".join(self.reasoning)
+        if self.calls:
+            message.content = message.content or None
+            message.tool_calls = [
+                wire.AnsweredToolCall(id, wire.CalledFunction(name, "".join(arguments)))
+                for id, name, arguments in self.calls
+            ]
+        logprobs = wire.ChoiceLogprobs.of(self.logprobs) if with_logprobs else None
+        return wire.Choice(index, message, self.reason, logprobs)

@@ -1,0 +1,274 @@
+"""`POST v1/completions`, whole or streamed."""
+
+from collections.abc import Awaitable, Callable
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import anyio
+from jupyter_server.auth.decorator import authorized
+from msgspec import UNSET, UnsetType
+from tornado import web
+from tornado.iostream import StreamClosedError
+
+from mlx_notebook import protocol
+from mlx_notebook.server.api.generation import GenerationHandler, local_options
+from mlx_notebook.server.api.openai.chat_completions import counted
+from mlx_notebook.server.engine.request_stream import KeepAlive
+from mlx_notebook.server.errors import ApiError, InvalidRequest
+from mlx_notebook.server.wire.ids import new_id, now
+from mlx_notebook.server.wire.openai import text_completion as wire
+from mlx_notebook.server.wire.openai.chat_response import CompletionUsage
+from mlx_notebook.server.wire.prompt_tokens import PromptTokens, prompt_tokens
+
+if TYPE_CHECKING:
+    from mlx_notebook.server.app import MlxNotebookApp
+
+Events = list[protocol.Event | KeepAlive]
+Take = Callable[[int, Events], Awaitable[None]]
+
+
+class CompletionsHandler(GenerationHandler):
+    """Continues one text or several."""
+
+    endpoint = "v1/completions"
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Answer with the continuations, or with their chunks as they are made."""
+        request = self.decoded(wire.DECODER)
+        request.check()
+        prompts = wire.separate(request.prompt, "prompt")
+        id = new_id("cmpl-")
+        options = local_options(request)
+        if request.echo and request.logprobs is not None:
+            asked = max(request.logprobs, request.prompt_logprobs or 0)
+            options["prompt_logprobs"] = asked
+        with self.while_connected():
+            try:
+                commands = [
+                    await self.command(
+                        id if len(prompts) == 1 else f"{id}.{index}",
+                        request.model,
+                        protocol.TextPrompt(text=prompt),
+                        request.sampling(),
+                        request.n or 1,
+                        output_format=request.output_format(),
+                        **options,
+                    )
+                    for index, prompt in enumerate(prompts)
+                ]
+                answer = Answer(id, request, commands[0].model, self.extension)
+                await self._echo(request, commands, answer)
+                if request.stream:
+                    await self._stream(commands, answer)
+                else:
+                    await self._run(commands, answer.take)
+                    self.answer(answer.whole())
+            except ApiError as error:
+                if error.param == "messages":
+                    error.param = "prompt"
+                raise
+
+    async def _echo(
+        self, request: wire.CompletionRequest, commands: list[protocol.Generate], answer: "Answer"
+    ) -> None:
+        """Find out how the prompts read, if they are to be repeated."""
+        for command in commands:
+            if request.echo:
+                if request.truncate_prompt_tokens is not None:
+                    raise InvalidRequest(
+                        "'echo' and 'truncate_prompt_tokens' cannot be used together: leave one "
+                        "of them out.",
+                        param="truncate_prompt_tokens",
+                    )
+                tokenized = await self.tokenized(request.model, command.prompt, pieces=True)
+                answer.add_prompt(tokenized.text, tokenized.pieces[0])
+            else:
+                answer.add_prompt("", "")
+
+    async def _run(self, commands: list[protocol.Generate], take: Take) -> None:
+        """Run all of them, as many at once as the engine decodes together."""
+        failure: ApiError | StreamClosedError | None = None
+        at_once = max(1, self.extension.max_batch // commands[0].n)
+        limiter = anyio.CapacityLimiter(at_once)
+
+        async def one(index: int, command: protocol.Generate) -> None:
+            nonlocal failure
+            async with limiter:
+                try:
+                    async with self.running(command) as stream:
+                        async for events in stream.batches():
+                            await take(index, events)
+                except (ApiError, StreamClosedError) as error:
+                    failure = failure or error
+                    group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            for index, command in enumerate(commands):
+                group.start_soon(one, index, command)
+        if failure is not None:
+            raise failure
+
+    async def _stream(self, commands: list[protocol.Generate], answer: "Answer") -> None:
+        self.open_stream()
+        # Tornado loses a waiter when two tasks flush at the same time.
+        lock = anyio.Lock()
+
+        async def take(index: int, events: Events) -> None:
+            if data := answer.chunks(index, events):
+                async with lock:
+                    await self.send(data)
+
+        try:
+            await self._run(commands, take)
+            await self.send(answer.last_chunks())
+        except ApiError as error:
+            if not self._headers_written:
+                raise
+            await self.send(self.error_event(error))
+        self.close_stream()
+
+
+class Answer:
+    """The answer to one request: `n` choices for each prompt."""
+
+    def __init__(
+        self, id: str, request: wire.CompletionRequest, model: str, extension: "MlxNotebookApp"
+    ) -> None:
+        self._head = (id, now(), request.model or model)
+        self._extension = extension
+        self._n = request.n or 1
+        self._usage = protocol.Usage(0, 0, 0, 0)
+        self._logprobs = request.logprobs is not None
+        options = request.stream_options
+        self._include_usage = bool(options and options.include_usage)
+        self._continuous = bool(options and options.continuous_usage_stats)
+        self._echoed = request.logprobs if request.echo else None
+        self._alternatives = request.prompt_logprobs
+        self._so_far: dict[int, protocol.Usage] = {}
+        self._prompts: list[tuple[str, str]] = []
+        self._choices: list[_Choice] = []
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        # Asked for when the engine has begun to answer: before its start there is nothing to tell.
+        return self._extension.fingerprint
+
+    def add_prompt(self, text: str, first: str) -> None:
+        """Add a prompt's choices; each begins with `text`, whose first token is `first`."""
+        self._prompts.append((text, first))
+        for _ in range(self._n):
+            self._choices.append(_Choice(len(self._choices), text, self._logprobs))
+
+    async def take(self, prompt: int, events: Events) -> None:
+        """Take in what became of a prompt."""
+        for event in events:
+            self._take(prompt, event)
+
+    def whole(self) -> wire.TextCompletion:
+        """Return everything."""
+        choices = [choice.news() for choice in self._choices]
+        usage = CompletionUsage.of(self._usage)
+        return wire.TextCompletion(*self._head, choices, self._fingerprint, usage)
+
+    def chunks(self, prompt: int, events: Events) -> bytes:
+        """Return what to write for a batch of events, which may be nothing."""
+        data = []
+        for event in events:
+            if isinstance(event, KeepAlive):
+                data.append(b": keep-alive\n\n")
+                continue
+            choice = self._take(prompt, event)
+            if self._continuous:
+                self._count(prompt, event)
+            if choice is not None:
+                data.append(self._chunk([choice.news()], None))
+        return b"".join(data)
+
+    def last_chunks(self) -> bytes:
+        """Return the stream's end."""
+        usage = self._chunk([], CompletionUsage.of(self._usage)) if self._include_usage else b""
+        return usage + b"data: [DONE]\n\n"
+
+    def _take(self, prompt: int, event: protocol.Event | KeepAlive) -> "_Choice | None":
+        """Take in an event; return the choice that has news by it."""
+        first = prompt * self._n
+        match event:
+            case protocol.Text():
+                choice = self._choices[first + event.row]
+                choice.add(event)
+                return choice
+            case protocol.Finished():
+                choice = self._choices[first + event.row]
+                choice.reason = event.reason
+                return choice
+            case protocol.PromptLogprobs():
+                for choice in self._choices[first : first + self._n]:
+                    if self._echoed is not None:
+                        start = self._prompts[prompt][1]
+                        choice.logprobs.add_prompt(start, event.tokens, self._echoed)
+                    if self._alternatives is not None:
+                        choice.scored = prompt_tokens(event, self._alternatives)
+            case protocol.PromptTokens():
+                for choice in self._choices[first : first + self._n]:
+                    choice.prompt_ids, choice.ids = event.ids, []
+            case protocol.TokenIds():
+                self._choices[first + event.row].ids += event.ids
+            case protocol.Done(usage=usage):
+                total = zip(_counts(self._usage), _counts(usage), strict=True)
+                self._usage = protocol.Usage(*(a + b for a, b in total))
+        return None
+
+    @property
+    def _counted(self) -> protocol.Usage:
+        """The token counts so far, over all prompts."""
+        totals = (sum(column) for column in zip(*map(_counts, self._so_far.values()), strict=True))
+        return protocol.Usage(*totals)
+
+    def _count(self, prompt: int, event: protocol.Event) -> None:
+        usage = self._so_far.get(prompt, protocol.Usage(0, 0, 0, 0))
+        self._so_far[prompt] = counted(usage, event)
+
+    def _chunk(self, choices: list[wire.TextChoice], usage: CompletionUsage | None) -> bytes:
+        chunk = wire.TextCompletion(*self._head, choices, self._fingerprint)
+        if self._include_usage or self._continuous:
+            so_far = CompletionUsage.of(self._counted) if self._continuous else None
+            chunk.usage = usage or so_far
+        return b"data: %b\n\n" % wire.ENCODER.encode(chunk)
+
+
+class _Choice:
+    """One continuation while it grows."""
+
+    def __init__(self, index: int, text: str, with_logprobs: bool) -> None:
+        self._index = index
+        self._text = [text]
+        self._with_logprobs = with_logprobs
+        self.logprobs = wire.LogprobList()
+        self.reason: protocol.FinishReason | None = None
+        self.prompt_ids: list[int] | None = None
+        self.ids: list[int] = []
+        self.scored: PromptTokens | UnsetType = UNSET
+        self._with_ids = False
+
+    def add(self, event: protocol.Text) -> None:
+        self._text.append(event.text)
+        self.logprobs.add(event.logprobs or [])
+
+    def news(self) -> wire.TextChoice:
+        """Return what has come since the last time."""
+        text, self._text = "".join(self._text), []
+        logprobs = self.logprobs.taken()
+        told = logprobs if self._with_logprobs and logprobs.tokens else None
+        choice = wire.TextChoice(self._index, text, told, self.reason, prompt_logprobs=self.scored)
+        if self.prompt_ids is not None:
+            choice.prompt_token_ids, self.prompt_ids = self.prompt_ids, None
+            self._with_ids = True
+        if self._with_ids:
+            choice.token_ids, self.ids = self.ids, []
+        return choice
+
+
+def _counts(usage: protocol.Usage) -> tuple[int, int, int, int]:
+    return usage.prompt, usage.completion, usage.cached, usage.reasoning

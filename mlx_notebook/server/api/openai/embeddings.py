@@ -1,0 +1,72 @@
+"""`POST v1/embeddings`."""
+
+import base64
+import struct
+
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from mlx_notebook.protocol import Embed, Embedded
+from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.model_lookup import find_model
+from mlx_notebook.server.errors import ApiError
+from mlx_notebook.server.identity import owner
+from mlx_notebook.server.telemetry import metrics
+from mlx_notebook.server.wire.ids import new_id
+from mlx_notebook.server.wire.openai import embedding_types as wire
+from mlx_notebook.server.wire.openai.text_completion import separate
+
+
+class EmbeddingsHandler(ApiHandler):
+    """Turns texts into vectors."""
+
+    endpoint = "v1/embeddings"
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Answer with a vector an input."""
+        request = self.decoded(wire.DECODER)
+        inputs = separate(request.input, "input")
+        with self.while_connected():
+            entry = await find_model(self, request.model)
+            command = Embed(
+                id=new_id("embd-"),
+                model=entry.name,
+                path=str(entry.path),
+                options=entry.options,
+                inputs=inputs,
+                dimensions=request.dimensions,
+                truncate=request.truncate_prompt_tokens,
+            )
+            self.set_header("x-request-id", command.id)
+            embedded = await self._embedded(command)
+            shown = _encoded if request.encoding_format == "base64" else _numbers
+            self.answer(
+                wire.EmbeddingList(
+                    [
+                        wire.EmbeddingObject(index, shown(vector))
+                        for index, vector in enumerate(embedded.vectors)
+                    ],
+                    request.model or entry.name,
+                    wire.EmbeddingUsage(embedded.tokens, embedded.tokens),
+                )
+            )
+
+    async def _embedded(self, command: Embed) -> Embedded:
+        try:
+            embedded = await self.extension.engine.embed(command, await owner(self))
+        except ApiError as error:
+            if error.param == "prompt":
+                error.param = "input"
+            raise
+        metrics.EMBEDDED_TOKENS.labels(command.model).inc(embedded.tokens)
+        return embedded
+
+
+def _numbers(vector: bytes) -> list[float]:
+    return list(struct.unpack(f"<{len(vector) // 4}f", vector))
+
+
+def _encoded(vector: bytes) -> str:
+    return base64.b64encode(vector).decode()

@@ -1,0 +1,130 @@
+"""`v1/models`: the models that requests may name, as OpenAI's and Anthropic's clients list them.
+
+A request with the header `anthropic-version` is Anthropic's.
+"""
+
+from functools import cached_property
+
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from mlx_notebook.server.api.anthropic.messages import anthropic_error
+from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.native.model_list import loading
+from mlx_notebook.server.api.query import several, whole_number
+from mlx_notebook.server.errors import ApiError, InvalidRequest
+from mlx_notebook.server.models.catalog_entry import Entry
+from mlx_notebook.server.wire.anthropic.model_info import ModelInfo, ModelPage
+from mlx_notebook.server.wire.ids import new_id
+from mlx_notebook.server.wire.native import model_types as wire
+
+_PAGING = ("limit", "after_id", "before_id", "lifecycle")
+_LIFECYCLES = ("active", "deprecated", "retired")
+
+
+class ModelsBase(ApiHandler):
+    """Base of the routes about models. Asking does not count as activity (clients poll)."""
+
+    _track_activity = False
+
+    @property
+    def is_anthropic(self) -> bool:
+        """Whether the client speaks Anthropic's API."""
+        return "anthropic-version" in self.request.headers
+
+    @cached_property
+    def request_id(self) -> str:
+        """The request's name in the log of a client of Anthropic's."""
+        return new_id("req_")
+
+    def set_default_headers(self) -> None:
+        """Add the request's id where Anthropic's clients look for one."""
+        super().set_default_headers()
+        if self.is_anthropic:
+            self.set_header("request-id", self.request_id)
+
+    def encoded_error(self, error: ApiError) -> bytes:
+        """Return an error in the words of the API that the client speaks."""
+        if self.is_anthropic:
+            return anthropic_error(error, self.request_id)
+        return super().encoded_error(error)
+
+    async def describe(self, entries: list[Entry]) -> list[wire.Model]:
+        """Return models as `v1/models` shows them."""
+        stats = self.extension.supervisor.telemetry.stats
+        loaded = {resident.model: resident for resident in stats.resident} if stats else {}
+        coming = set(loading(self.extension))
+        default = await self.extension.catalog.default()
+
+        def state(name: str) -> wire.ModelState:
+            return "loaded" if name in loaded else "loading" if name in coming else "available"
+
+        return [
+            wire.Model(
+                id=entry.name,
+                created=entry.facts.created,
+                context_window=entry.context_window,
+                state=state(entry.name),
+                source=entry.source,
+                default=entry.name == default,
+                capabilities=entry.capabilities(loaded.get(entry.name)),
+            )
+            for entry in entries
+        ]
+
+
+class ModelsHandler(ModelsBase):
+    """All models."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """List them."""
+        limit = whole_number(self, "limit", 20, 1, 1000)
+        lifecycles = several(self, "lifecycle", _LIFECYCLES)
+        models = await self.describe(await self.extension.catalog.entries())
+        if self.is_anthropic:
+            self.answer(self._page(models, limit, lifecycles))
+            return
+        # OpenAI's clients get all of them.
+        self.pass_over(*(name for name in _PAGING if self.get_query_arguments(name)))
+        self.answer(wire.ModelList(models))
+
+    def _page(self, models: list[wire.Model], limit: int, lifecycles: list[str]) -> ModelPage:
+        """Return the page that an Anthropic client asks for."""
+        if lifecycles and "active" not in lifecycles:
+            models = []
+        names = [model.id for model in models]
+        first, last = 0, len(models)
+        if after := self.get_query_argument("after_id", ""):
+            first = self._place(names, after, "after_id") + 1
+        if before := self.get_query_argument("before_id", ""):
+            last = self._place(names, before, "before_id")
+            # The page that ends there, unless it begins after another model.
+            first = first if after else max(0, last - limit)
+        page = models[first : min(last, first + limit)]
+        # Of a page before something, whether there is more before it.
+        more = first > 0 if before and not after else first + len(page) < last
+        return ModelPage(
+            [ModelInfo.of(model) for model in page],
+            more,
+            page[0].id if page else None,
+            page[-1].id if page else None,
+        )
+
+    def _place(self, names: list[str], name: str, param: str) -> int:
+        if name not in names:
+            raise InvalidRequest(f"There is no model {name[:200]!r}.", param=param)
+        return names.index(name)
+
+
+class ModelHandler(ModelsBase):
+    """One model; its name may hold slashes."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, name: str) -> None:
+        """Describe it."""
+        entry = await self.extension.catalog.find(name)
+        (model,) = await self.describe([entry])
+        self.answer(ModelInfo.of(model) if self.is_anthropic else model)

@@ -1,0 +1,242 @@
+"""`POST v1/responses`, whole, streamed or in the background, and `v1/responses/input_tokens`."""
+
+import asyncio
+
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from mlx_notebook.model_files.generation_config import in_force
+from mlx_notebook.protocol import ChatPrompt, Generate, Loading, Prefill
+from mlx_notebook.server.api.generation import GenerationHandler, local_options
+from mlx_notebook.server.api.openai.truncation import truncated
+from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
+from mlx_notebook.server.errors import ApiError, InvalidRequest
+from mlx_notebook.server.identity import owner
+from mlx_notebook.server.responses.response_runs import Run
+from mlx_notebook.server.responses.response_store import PREFIX, Item, previous_not_found
+from mlx_notebook.server.responses.response_writer import ResponseWriter
+from mlx_notebook.server.wire.conversation import joined_system, with_matched_results
+from mlx_notebook.server.wire.ids import new_id, now
+from mlx_notebook.server.wire.openai.response_events import encoded
+from mlx_notebook.server.wire.openai.response_items import (
+    Conversation,
+    ItemReference,
+    as_listed,
+    typed,
+    with_pictures,
+)
+from mlx_notebook.server.wire.openai.response_object import InputTokens, Response
+from mlx_notebook.server.wire.openai.responses_request import DECODER, ResponsesRequest
+
+_NAMES = {"messages": "input", "response_format": "text.format"}
+"""What this endpoint calls parameters that the engine finds at fault."""
+
+
+class ResponsesBase(GenerationHandler):
+    """What making a response and counting its tokens share."""
+
+    async def prompt(self, owner: str, request: ResponsesRequest) -> tuple[ChatPrompt, list[Item]]:
+        """Return what the model is asked, and the request's own items as they are stored.
+
+        Raises:
+            ApiError: The input is not right, or what it refers to is not there.
+        """
+        request.check()
+        before = await self._before(owner, request)
+        given = await self._given(owner, request)
+        if not before and not given:
+            raise InvalidRequest(
+                "The request needs 'input'.", param="input", code="missing_parameter"
+            )
+        self.extension.check_message_count(len(before) + len(given))
+        conversation = Conversation(request.instructions)
+        for item in before:
+            conversation.add(typed(item, "previous_response_id"), "previous_response_id")
+        for index, item in enumerate(given):
+            path = f"input[{index}]"
+            conversation.add(typed(item, path), path)
+        prompt = ChatPrompt(
+            messages=joined_system(with_matched_results(conversation.messages)),
+            tools=[tool.for_template() for tool in request.function_tools()],
+            template_kwargs=request.template_kwargs(),
+        )
+        prompt = request.continued(prompt)
+        shown = await self.shown_to(await self.extension.catalog.find(request.model), prompt)
+        if shown.pictures:
+            given = await asyncio.to_thread(with_pictures, given, shown.pictures)
+        return shown, [as_listed(item, new_id) for item in given]
+
+    async def _before(self, owner: str, request: ResponsesRequest) -> list[Item]:
+        """Return the items of the responses that this one continues."""
+        previous = request.previous_response_id
+        if previous is None:
+            return []
+        run = self.extension.responses.live(owner, previous)
+        if run is not None and not run.writer.ended:
+            raise InvalidRequest(
+                f"The response {previous!r} is not finished: wait for it.",
+                param="previous_response_id",
+                code="previous_response_not_finished",
+            )
+        if run is not None:
+            await run.settled()
+        if not (self.extension.responses.store.enabled and previous.startswith(PREFIX)):
+            raise previous_not_found(previous)
+        return await self.extension.responses.store.conversation(owner, previous)
+
+    async def _given(self, owner: str, request: ResponsesRequest) -> list[Item]:
+        """Return the request's own items, with what they refer to in place of references."""
+        if request.input is None:
+            return []
+        if isinstance(request.input, str):
+            return [{"type": "message", "role": "user", "content": request.input}]
+        references = {}
+        for index, item in enumerate(request.input):
+            checked = typed(item, f"input[{index}]")
+            if isinstance(checked, ItemReference):
+                references[index] = checked.id
+        if not references or not self.extension.responses.store.enabled:
+            return request.input
+        found = await self.extension.responses.store.find_items(owner, list(references.values()))
+        return [
+            found.get(references[index], item) if index in references else item
+            for index, item in enumerate(request.input)
+        ]
+
+    async def follow(self, run: Run, after: int) -> None:
+        """Send a background response's events after that number, up to its end."""
+        self.open_stream()
+        async for data in run.follow(after):
+            await self.send(data)
+        self.close_stream()
+
+
+class ResponsesHandler(ResponsesBase):
+    """Makes a response."""
+
+    endpoint = "v1/responses"
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Answer with a response, or with its events as they come."""
+        request = self.decoded(DECODER)
+        user = await owner(self)
+        with self.while_connected():
+            try:
+                await self._respond(user, request)
+            except ApiError as error:
+                error.param = _NAMES.get(error.param or "", error.param)
+                raise
+
+    async def _respond(self, user: str, request: ResponsesRequest) -> None:
+        prompt, given = await self.prompt(user, request)
+        if request.truncation == "auto":
+            prompt = await truncated(self, request.model, prompt, request.max_output_tokens)
+        command = await self.command(
+            new_id(PREFIX),
+            request.model,
+            prompt,
+            request.sampling(),
+            tool_choice=request.choice(request.function_tools()),
+            output_format=request.output_format(),
+            thinking_budget=request.thinking_budget,
+            **local_options(request),
+        )
+        store = await self._stores(request)
+        model = request.model or command.model
+        entry = await self.extension.catalog.find(command.model)
+        chosen = in_force(command.sampling, entry.facts.choices)
+        response = Response.to(request, command.id, model, now(), chosen=chosen, store=store)
+        sealed = "reasoning.encrypted_content" in (request.include or ())
+        writer = ResponseWriter(
+            response,
+            as_summary=request.wants_summary,
+            sealed=sealed,
+            alternatives=request.prompt_logprobs or 0,
+        )
+        run = Run(user, writer, given, self.ignored)
+        if request.background:
+            await self._in_background(run, command, bool(request.stream))
+        else:
+            with self.extension.responses.registered(run):
+                async with self.running(command) as stream:
+                    await self._for_client(run, stream, bool(request.stream))
+
+    async def _stores(self, request: ResponsesRequest) -> bool:
+        """Return whether the response will be stored.
+
+        Raises:
+            ApiError: It must be, and cannot.
+        """
+        store = self.extension.responses.store
+        demanded = bool(request.store or request.background)
+        if request.store is False:
+            return False
+        try:
+            await store.require()
+        except ApiError:
+            if demanded:
+                raise
+            return False
+        return True
+
+    async def _for_client(self, run: Run, stream: RequestStream, streamed: bool) -> None:
+        if streamed:
+            await self._stream(run, stream)
+            return
+        async for events in stream.batches():
+            for event in events:
+                run.writer.take(event)
+        await self.extension.responses.save(run)
+        self.answer(run.response)
+
+    async def _stream(self, run: Run, stream: RequestStream) -> None:
+        self.open_stream()
+        progress = ""
+        try:
+            async for events in stream.batches():
+                data = []
+                for event in events:
+                    if isinstance(event, KeepAlive):
+                        data.append(f": keep-alive{progress}\n\n".encode())
+                    elif isinstance(event, Loading):
+                        progress = f" loading {event.seconds:.0f} s"
+                    elif isinstance(event, Prefill):
+                        progress = f" prompt {event.done}/{event.total}"
+                    told = run.writer.take(event)
+                    if run.writer.ended:
+                        told = await self.extension.responses.last(run, told)
+                    data += [encoded(each) for each in told]
+                if data:
+                    await self.send(b"".join(data))
+        except ApiError as error:
+            if not self._headers_written:
+                raise
+            told = await self.extension.responses.last(run, run.writer.fail(error))
+            await self.send(b"".join([encoded(each) for each in told]))
+        self.close_stream()
+
+    async def _in_background(self, run: Run, command: Generate, streamed: bool) -> None:
+        self.set_header("x-request-id", command.id)
+        await self.extension.responses.begin(run, command)
+        if streamed:
+            await self.follow(run, -1)
+        else:
+            self.answer(run.response)
+
+
+class InputTokensHandler(ResponsesBase):
+    """Counts the tokens of a request's input."""
+
+    endpoint = "v1/responses/input_tokens"
+
+    @web.authenticated
+    @authorized
+    async def post(self) -> None:
+        """Answer with their number."""
+        request = self.decoded(DECODER)
+        with self.while_connected():
+            prompt, _ = await self.prompt(await owner(self), request)
+            tokenized = await self.tokenized(request.model, prompt)
+            self.answer(InputTokens(len(tokenized.tokens)))

@@ -1,0 +1,117 @@
+"""Chat completions that were stored: listing, reading, marking and deleting them."""
+
+import re
+
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from mlx_notebook.server.api.generation import GenerationHandler
+from mlx_notebook.server.api.query import one_of, page_after, whole_number
+from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.identity import owner
+from mlx_notebook.server.responses.completion_store import Page
+from mlx_notebook.server.wire.openai.stored_completion_types import (
+    UPDATE,
+    CompletionPage,
+    DeletedCompletion,
+    MessagePage,
+)
+
+_MOST = 100
+_MOST_METADATA = 16
+_METADATA = re.compile(r"metadata\[(?P<key>.+)\]", re.DOTALL)
+_ORDERS = ("asc", "desc")
+
+
+class StoredCompletionsHandler(GenerationHandler):
+    """All stored completions of a user."""
+
+    @web.authenticated
+    @authorized
+    async def get(self) -> None:
+        """Answer with a page of them, the oldest first unless `order` is `desc`."""
+        page = Page(
+            limit=whole_number(self, "limit", 20, 1, _MOST),
+            descending=one_of(self, "order", "asc", _ORDERS) == "desc",
+            after=self.get_query_argument("after", ""),
+            model=self.get_query_argument("model", ""),
+            metadata=self._metadata(),
+        )
+        found = await self.extension.responses.completions.page(await owner(self), page)
+        shown = found[: page.limit]
+        self.answer(
+            CompletionPage(
+                data=shown,
+                first_id=shown[0].id if shown else None,
+                last_id=shown[-1].id if shown else None,
+                has_more=len(found) > page.limit,
+            )
+        )
+
+    def _metadata(self) -> dict[str, str]:
+        """Return what the metadata must hold, given as `metadata[key]=value`."""
+        wanted = {}
+        for name in self.request.query_arguments:
+            if found := _METADATA.fullmatch(name):
+                wanted[found["key"]] = self.get_query_argument(name)
+            elif name not in ("limit", "order", "after", "model"):
+                self.pass_over(name)
+        if len(wanted) > _MOST_METADATA:
+            raise InvalidRequest(
+                f"'metadata' can name {_MOST_METADATA} keys at most.", param="metadata"
+            )
+        return wanted
+
+
+class StoredCompletionHandler(GenerationHandler):
+    """One stored completion."""
+
+    endpoint = "v1/chat/completions/{id}"
+
+    @web.authenticated
+    @authorized
+    async def get(self, id: str) -> None:
+        """Answer with it."""
+        self.answer(await self.extension.responses.completions.get(await owner(self), id))
+
+    @web.authenticated
+    @authorized
+    async def post(self, id: str) -> None:
+        """Put other metadata on it."""
+        update = self.decoded(UPDATE)
+        completions = self.extension.responses.completions
+        self.answer(await completions.update(await owner(self), id, update.metadata or {}))
+
+    @web.authenticated
+    @authorized
+    async def delete(self, id: str) -> None:
+        """Forget it."""
+        await self.extension.responses.completions.delete(await owner(self), id)
+        self.answer(DeletedCompletion(id))
+
+
+class StoredMessagesHandler(GenerationHandler):
+    """The messages that a stored completion was asked with."""
+
+    endpoint = "v1/chat/completions/{id}/messages"
+
+    @web.authenticated
+    @authorized
+    async def get(self, id: str) -> None:
+        """Answer with a page of them, the oldest first unless `order` is `desc`."""
+        limit = whole_number(self, "limit", 20, 1, _MOST)
+        order = one_of(self, "order", "asc", _ORDERS)
+        messages = await self.extension.responses.completions.messages(await owner(self), id)
+        if order == "desc":
+            messages.reverse()
+        after = self.get_query_argument("after", "")
+        rest = page_after(messages, [message["id"] for message in messages], after, "message")
+        shown = rest[:limit]
+        self.answer(
+            MessagePage(
+                data=shown,
+                first_id=shown[0]["id"] if shown else None,
+                last_id=shown[-1]["id"] if shown else None,
+                has_more=len(rest) > limit,
+            )
+        )

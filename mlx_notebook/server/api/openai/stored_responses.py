@@ -1,0 +1,159 @@
+"""`v1/responses/{id}`: reading, deleting and cancelling responses, and what they were made from."""
+
+import msgspec
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from mlx_notebook.server.api.openai.responses import ResponsesBase
+from mlx_notebook.server.api.query import flag, one_of, page_after, several, whole_number
+from mlx_notebook.server.errors import ApiError, InvalidRequest, NotFound
+from mlx_notebook.server.identity import owner
+from mlx_notebook.server.responses.response_store import PREFIX, Item
+from mlx_notebook.server.wire.openai.response_object import DeletedResponse, ItemList, Response
+from mlx_notebook.server.wire.openai.responses_request import INCLUDABLE
+
+_MOST_ITEMS = 100
+
+
+class StoredResponseBase(ResponsesBase):
+    """What all routes below a response's id share."""
+
+    async def found(self, user: str, id: str) -> Response | bytes:
+        """Return a response of this user's, as it stands or as its JSON is stored.
+
+        Raises:
+            NotFound: There is none.
+        """
+        run = self.extension.responses.live(user, id)
+        if run is not None:
+            return run.response
+        store = self.extension.responses.store
+        has = store.enabled and id.startswith(PREFIX)
+        body = await store.get(user, id) if has else None
+        if body is None:
+            raise not_found(id)
+        return body
+
+    def give(self, response: Response | bytes) -> None:
+        """Answer with a response."""
+        if isinstance(response, bytes):
+            self.finish(response)
+        else:
+            self.answer(response)
+
+
+class ResponseHandler(StoredResponseBase):
+    """One response."""
+
+    endpoint = "v1/responses/{id}"
+
+    @web.authenticated
+    @authorized
+    async def get(self, id: str) -> None:
+        """Answer with it, or with its events, of those that are made in the background."""
+        user = await owner(self)
+        several(self, "include", INCLUDABLE)
+        streamed, padded = flag(self, "stream"), flag(self, "include_obfuscation")
+        after = whole_number(self, "starting_after", -1, -1)
+        if padded:
+            self.pass_over("include_obfuscation")
+        response = await self.found(user, id)
+        if not streamed:
+            self.give(response)
+            return
+        run = self.extension.responses.live(user, id)
+        if run is None or not run.response.background:
+            raise InvalidRequest(
+                "Only responses made with background=true can be streamed again, and only until "
+                "some minutes after their end. Leave 'stream' out to get the response whole.",
+                param="stream",
+                code="not_streamable",
+            )
+        with self.while_connected():
+            await self.follow(run, after)
+
+    @web.authenticated
+    @authorized
+    async def delete(self, id: str) -> None:
+        """Forget it."""
+        has = id.startswith(PREFIX)
+        if not (has and await self.extension.responses.delete(await owner(self), id)):
+            raise not_found(id)
+        self.answer(DeletedResponse(id))
+
+
+class CancelResponseHandler(StoredResponseBase):
+    """Stops a response that is made in the background."""
+
+    endpoint = "v1/responses/{id}/cancel"
+
+    @web.authenticated
+    @authorized
+    async def post(self, id: str) -> None:
+        """Stop it and answer with what there is of it; one that has ended stays as it is."""
+        user = await owner(self)
+        response = await self.found(user, id)
+        if not _is_background(response):
+            raise InvalidRequest(
+                "Only responses made with background=true can be cancelled here; close the "
+                "connection, or POST mlx/cancel/{id}, to stop another.",
+                code="not_cancellable",
+            )
+        run = self.extension.responses.live(user, id)
+        if run is not None:
+            await self.extension.responses.cancel(run)
+        self.give(response)
+
+
+class InputItemsHandler(StoredResponseBase):
+    """What a response was made from, with the turns before it."""
+
+    endpoint = "v1/responses/{id}/input_items"
+
+    @web.authenticated
+    @authorized
+    async def get(self, id: str) -> None:
+        """Answer with a page of items, the newest first unless `order` is `asc`."""
+        user = await owner(self)
+        limit = whole_number(self, "limit", 20, 1, _MOST_ITEMS)
+        order = one_of(self, "order", "desc", ("asc", "desc"))
+        several(self, "include", INCLUDABLE)
+        response = await self.found(user, id)
+        items = await self._items(user, id, response)
+        if order == "desc":
+            items.reverse()
+        after = self.get_query_argument("after", "")
+        items = page_after(items, [item["id"] for item in items], after, "item")
+        page = items[:limit]
+        self.answer(
+            ItemList(
+                data=page,
+                first_id=page[0]["id"] if page else None,
+                last_id=page[-1]["id"] if page else None,
+                has_more=len(items) > limit,
+            )
+        )
+
+    async def _items(self, user: str, id: str, response: Response | bytes) -> list[Item]:
+        store = self.extension.responses.store
+        if isinstance(response, bytes):
+            return await store.input_items(user, id)
+        run = self.extension.responses.live(user, id)
+        previous = response.previous_response_id
+        before = await store.conversation(user, previous) if previous else []
+        return before + (run.given if run is not None else [])
+
+
+def _is_background(response: Response | bytes) -> bool:
+    if isinstance(response, Response):
+        return response.background
+    return bool(msgspec.json.decode(response, type=_Stored).background)
+
+
+class _Stored(msgspec.Struct):
+    background: bool = False
+
+
+def not_found(id: str) -> ApiError:
+    """Return the error for a response that this user does not have."""
+    return NotFound(f"There is no response {id[:200]!r}.", code="response_not_found")

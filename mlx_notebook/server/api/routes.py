@@ -1,0 +1,83 @@
+"""Which handler serves which route below the base URL; the first pattern that fits counts."""
+
+from mlx_notebook.server.api.anthropic.messages import (
+    CountTokensHandler,
+    MessagesHandler,
+    UnknownMessagesRouteHandler,
+)
+from mlx_notebook.server.api.native.models import (
+    CancelModelHandler,
+    CatalogHandler,
+    DownloadHandler,
+    KeepHandler,
+    LoadHandler,
+    PinHandler,
+    SettingsHandler,
+    UnloadHandler,
+)
+from mlx_notebook.server.api.native.status import (
+    CancelHandler,
+    EventsHandler,
+    HealthHandler,
+    StatusHandler,
+)
+from mlx_notebook.server.api.native.tokenize import (
+    ApplyTemplateHandler,
+    DetokenizeHandler,
+    TokenizeHandler,
+)
+from mlx_notebook.server.api.native.traces import TraceHandler, TracesHandler
+from mlx_notebook.server.api.openai.chat_completions import ChatCompletionsHandler
+from mlx_notebook.server.api.openai.completions import CompletionsHandler
+from mlx_notebook.server.api.openai.embeddings import EmbeddingsHandler
+from mlx_notebook.server.api.openai.models_list import ModelHandler, ModelsHandler
+from mlx_notebook.server.api.openai.responses import InputTokensHandler, ResponsesHandler
+from mlx_notebook.server.api.openai.stored_completions import (
+    StoredCompletionHandler,
+    StoredMessagesHandler,
+)
+from mlx_notebook.server.api.openai.stored_responses import (
+    CancelResponseHandler,
+    InputItemsHandler,
+    ResponseHandler,
+)
+from mlx_notebook.server.api.openapi import OpenApiHandler
+from mlx_notebook.server.api.unknown_route import UnknownRouteHandler
+
+ROUTES = (
+    ("v1/chat/completions/?", ChatCompletionsHandler),
+    ("v1/chat/completions/([^/]+)/?", StoredCompletionHandler),
+    ("v1/chat/completions/([^/]+)/messages/?", StoredMessagesHandler),
+    ("v1/responses/?", ResponsesHandler),
+    ("v1/responses/input_tokens/?", InputTokensHandler),
+    ("v1/responses/compact/?", UnknownRouteHandler),
+    ("v1/responses/([^/]+)/?", ResponseHandler),
+    ("v1/responses/([^/]+)/cancel/?", CancelResponseHandler),
+    ("v1/responses/([^/]+)/input_items/?", InputItemsHandler),
+    ("v1/messages/?", MessagesHandler),
+    ("v1/messages/count_tokens/?", CountTokensHandler),
+    ("v1/messages/.+", UnknownMessagesRouteHandler),
+    ("v1/completions/?", CompletionsHandler),
+    ("v1/embeddings/?", EmbeddingsHandler),
+    ("tokenize/?", TokenizeHandler),
+    ("detokenize/?", DetokenizeHandler),
+    ("apply-template/?", ApplyTemplateHandler),
+    ("v1/models/?", ModelsHandler),
+    ("v1/models/(.+)", ModelHandler),
+    (r"v1/openapi\.json", OpenApiHandler),
+    ("health/?", HealthHandler),
+    ("mlx/status/?", StatusHandler),
+    ("mlx/events/?", EventsHandler),
+    ("mlx/models/?", CatalogHandler),
+    ("mlx/models/load/?", LoadHandler),
+    ("mlx/models/unload/?", UnloadHandler),
+    ("mlx/models/download/?", DownloadHandler),
+    ("mlx/models/cancel/?", CancelModelHandler),
+    ("mlx/models/pin/?", PinHandler),
+    ("mlx/models/keep/?", KeepHandler),
+    ("mlx/models/(.+)/settings/?", SettingsHandler),
+    ("mlx/cancel/([^/]+)", CancelHandler),
+    ("mlx/traces/?", TracesHandler),
+    ("mlx/traces/([^/]+)", TraceHandler),
+    ("(?:v1|mlx)(?:/.*)?", UnknownRouteHandler),
+)

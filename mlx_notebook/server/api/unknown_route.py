@@ -1,0 +1,48 @@
+"""Addresses below our prefixes that are no routes."""
+
+from jupyter_server.auth.decorator import authorized
+from tornado import web
+
+from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.errors import ApiError, NotFound
+
+
+class UnknownRouteHandler(ApiHandler):
+    """Everything below our prefixes that is no route, in the API's own words."""
+
+    @web.authenticated
+    @authorized
+    async def get(self, *args: str) -> None:
+        """Answer 404."""
+        raise self._unknown()
+
+    @web.authenticated
+    @authorized
+    async def post(self, *args: str) -> None:
+        """Answer 404."""
+        raise self._unknown()
+
+    @web.authenticated
+    @authorized
+    async def put(self, *args: str) -> None:
+        """Answer 404."""
+        raise self._unknown()
+
+    @web.authenticated
+    @authorized
+    async def patch(self, *args: str) -> None:
+        """Answer 404."""
+        raise self._unknown()
+
+    @web.authenticated
+    @authorized
+    async def delete(self, *args: str) -> None:
+        """Answer 404."""
+        raise self._unknown()
+
+    def _unknown(self) -> ApiError:
+        return NotFound(
+            f"There is no route {self.request.method} {self.request.path}. "
+            "GET v1/openapi.json lists those there are.",
+            code="unknown_route",
+        )

@@ -1,0 +1,348 @@
+"""Every model that can be named: those on this machine, and those that a short list suggests.
+
+A name is looked up in what a scan of folders found and is never joined to a path.
+"""
+
+import asyncio
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from logging import Logger
+from pathlib import Path
+
+import msgspec
+
+from mlx_notebook.model_files import model_facts
+from mlx_notebook.model_files.footprint import Weights, read_arrays
+from mlx_notebook.model_files.model_facts import Facts
+from mlx_notebook.protocol import ModelOptions
+from mlx_notebook.server.errors import ApiError, NotFound, Unavailable, model_not_found
+from mlx_notebook.server.models import suggestions
+from mlx_notebook.server.models.catalog_entry import Entry
+from mlx_notebook.server.models.model_folders import Place, adapters, places
+from mlx_notebook.server.models.model_settings import Settings
+from mlx_notebook.server.wire.native.model_types import ModelSource
+
+EMBEDDED_DEFAULT = "tiny-chat"
+_FRESH_SECONDS = 5.0
+# What Hugging Face allows as a name: https://huggingface.co/docs/hub/repositories-settings
+_REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
+
+
+class Catalog:
+    """Knows the models by name.
+
+    Args:
+        folders: Folders that hold models, as `name/` or `organisation/name/`.
+        aliases: Other names for models; they win over the built-in ones.
+        default: The model for requests that name none.
+        trusted: Names of models whose own Python code may run.
+        settings: What the user wants of single models.
+        unknown: What a name that is not there means: "error", or "loaded" for the model last used.
+        last_used: Tells the name of the model that last took a request, if one has.
+        log: Told of models that cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        folders: Sequence[str] = (),
+        aliases: Mapping[str, str] | None = None,
+        default: str = "",
+        trusted: Sequence[str] = (),
+        settings: Settings | None = None,
+        unknown: str = "error",
+        last_used: Callable[[], str | None] = lambda: None,
+        log: Logger,
+    ) -> None:
+        self._folders = [Path(folder).expanduser().absolute() for folder in folders]
+        self._aliases = {**suggestions.aliases(), **(aliases or {})}
+        self._configured_default = default
+        self._trusted = frozenset(trusted)
+        self._settings = settings or Settings({}, None, log)
+        self._unknown = unknown
+        self._log = log
+        self._entries: dict[str, Entry] = {}
+        self._scanned = float("-inf")
+        self._last_used = last_used
+        self._complained: set[tuple[Path, str]] = set()
+        self._read: dict[Path, tuple[object, Facts | None]] = {}
+        self._adapters: dict[Path, tuple[object, Weights]] = {}
+
+    # --- by name --------------------------------------------------------------------------------
+
+    async def find(self, name: str | None) -> Entry:
+        """Return the model of that name or alias, or the default one.
+
+        Raises:
+            NotFound: There is none, or only a part of it; the message says how to get it.
+            Unavailable: Its files are damaged.
+        """
+        if self._scanned == float("-inf"):
+            await self._scan()
+        wanted = self.canonical(name) if name else await self.default()
+        entry = self._entries.get(wanted)
+        if entry is None or self._doubtful(entry):
+            await self._scan()
+            entry = self._entries.get(wanted)
+        if entry is None and self._unknown == "loaded":
+            entry = self._entries.get(self._last_used() or "")
+        if entry is None and (base := self._entries.get(wanted.rpartition("+")[0])) is not None:
+            raise self._no_adapter(base, wanted.rpartition("+")[2])
+        if entry is None:
+            raise model_not_found(wanted, self.names, downloadable=is_repository(wanted))
+        if (refusal := self._refusal(entry)) is not None:
+            raise refusal
+        return entry
+
+    def canonical(self, name: str) -> str:
+        """Return the name that an alias stands for, and any other name as it is."""
+        if name in self._entries:
+            return name
+        base, plus, adapter = name.rpartition("+")
+        if plus and base in self._aliases:
+            return f"{self._aliases[base]}+{adapter}"
+        return self._aliases.get(name, name)
+
+    def place_of(self, name: str) -> ModelSource | None:
+        """Return where a model lies, as of the last scan."""
+        entry = self._entries.get(name)
+        return entry.source if entry is not None else None
+
+    def aliases_of(self, name: str) -> list[str]:
+        """Return the other names of a model."""
+        return sorted(alias for alias, meant in self._aliases.items() if meant == name)
+
+    @property
+    def names(self) -> list[str]:
+        """All names and aliases of models that may be used."""
+        usable = {name for name, entry in self._entries.items() if self._refusal(entry) is None}
+        return sorted(usable | {alias for alias, name in self._aliases.items() if name in usable})
+
+    # --- all ------------------------------------------------------------------------------------
+
+    async def entries(self) -> list[Entry]:
+        """Return all models that may be used, the default one first, the others by name."""
+        return [entry for entry in await self.everything() if self._refusal(entry) is None]
+
+    async def everything(self) -> list[Entry]:
+        """Return all models on this machine, those that cannot be used too (see `problem`)."""
+        if time.monotonic() - self._scanned > _FRESH_SECONDS:
+            await self._scan()
+        default = await self.default()
+        return sorted(self._entries.values(), key=lambda entry: (entry.name != default, entry.name))
+
+    async def default(self) -> str:
+        """Return the name of the default model: configured, last used, embedded, or any.
+
+        A configured one is returned even where it is not here: a request for it says so.
+        """
+        if self._scanned == float("-inf"):
+            await self._scan()
+        return self.default_now
+
+    @property
+    def default_now(self) -> str:
+        """The default model as of the last scan."""
+        if self._configured_default:
+            return self.canonical(self._configured_default)
+        usable = self.names
+        writers = (name for name in usable if self.writes(name))
+        candidates = (self._last_used(), EMBEDDED_DEFAULT, *writers)
+        return next((name for name in candidates if name in usable), EMBEDDED_DEFAULT)
+
+    def outdate(self) -> None:
+        """Look at the disk again the next time that someone asks, since it has changed."""
+        self._scanned = float("-inf")
+
+    async def refresh(self) -> None:
+        """Look at the disk again, since something has just been put there."""
+        await self._scan()
+
+    def writes(self, name: str) -> bool:
+        """Whether a model does more than embed, as far as the last scan tells."""
+        entry = self._entries.get(self.canonical(name))
+        return entry is None or not entry.embeds
+
+    def fault(self, name: str) -> str | None:
+        """Return what is wrong with a model's settings, as of the last scan."""
+        entry = self._entries.get(name)
+        return entry.fault if entry is not None else None
+
+    def problem(self, entry: Entry) -> str | None:
+        """Return why a model cannot be used, if it cannot, as one sentence."""
+        refusal = self._refusal(entry)
+        return refusal.message if refusal is not None else None
+
+    def _refusal(self, entry: Entry) -> ApiError | None:
+        facts = entry.facts
+        if facts.runs_code and not entry.options.trust_remote_code:
+            return NotFound(
+                f"The model {entry.name!r} comes with Python code of its own, which is not run "
+                "unless its name is in MlxNotebookApp.trusted_models, or its settings there have "
+                "trust_remote_code.",
+                param="model",
+                code="model_not_trusted",
+            )
+        if count := len(facts.missing):
+            return NotFound(
+                f"The model {entry.name!r} is here only in part ({count} of its files "
+                f"{'is' if count == 1 else 'are'} missing): `%mlx pull {entry.name}` fetches the "
+                "rest.",
+                param="model",
+                code="model_incomplete",
+            )
+        if entry.fault:
+            return NotFound(
+                f"The model {entry.name!r} cannot be loaded as it is set: {entry.fault}.",
+                param="model",
+                code="settings_not_usable",
+            )
+        if facts.error:
+            return Unavailable(
+                f"The model {entry.name!r} cannot be loaded: {facts.error}.",
+                param="model",
+                code="model_load_failed",
+                headers={"x-should-retry": "false"},
+            )
+        return None
+
+    # --- the disk -------------------------------------------------------------------------------
+
+    @staticmethod
+    def _doubtful(entry: Entry) -> bool:
+        """Whether another look at the disk may tell something else."""
+        facts = entry.facts
+        return bool(facts.missing or facts.error) or not os.path.exists(entry.path / "config.json")
+
+    async def _scan(self) -> None:
+        # Folders may lie on a network: look from a thread. One of asyncio's: anyio's keep a server
+        # alive that is stopped in the middle of its first request.
+        self._entries = await asyncio.to_thread(self._found)
+        self._scanned = time.monotonic()
+
+    def _found(self) -> dict[str, Entry]:
+        self._settings.refresh()
+        bare: dict[str, Entry] = {}
+        for place in places(self._folders, lambda name: self._settings.of(name).revision):
+            if place.name not in bare and (entry := self._entry(place)) is not None:
+                bare[place.name] = entry
+        there = adapters(self._folders)
+        entries: dict[str, Entry] = {}
+        for entry in bare.values():
+            entries[entry.name] = self._as_set(entry, bare, there, entry.settings.adapter)
+            for adapter, (_, base) in there.items():
+                if base == entry.name or adapter in entry.settings.adapters:
+                    variant = msgspec.structs.replace(entry, name=f"{entry.name}+{adapter}")
+                    entries[variant.name] = self._as_set(variant, bare, there, adapter)
+        return entries
+
+    def _as_set(
+        self,
+        entry: Entry,
+        models: Mapping[str, Entry],
+        there: Mapping[str, tuple[Path, str | None]],
+        adapter: str | None,
+    ) -> Entry:
+        """Return a model with what its settings say about loading it."""
+        settings = entry.settings
+        wanted = settings.draft or ""
+        draft = models.get(self._aliases.get(wanted, wanted))
+        folder = there[adapter][0] if adapter and adapter in there else None
+        weights, fault = None, None
+        if adapter and folder is None:
+            fault = f"no configured folder has an adapter {adapter!r}"
+        elif folder is not None:
+            try:
+                weights = self._adapter_weights(folder)
+            except (OSError, ValueError) as error:
+                fault = f"of its adapter {adapter!r} {error}"
+        if settings.draft and draft is None:
+            fault = (
+                f"its draft model {settings.draft!r} is not here (a folder is a model when "
+                "config.json and weights are in it)"
+            )
+        elif draft is not None and (refusal := self._refusal(draft)) is not None:
+            fault = f"its draft model is not usable. {refusal.message.removesuffix('.')}"
+        for_texts = {
+            "adapter": adapter,
+            "draft": settings.draft,
+            "kv_bits": settings.kv_bits,
+            "prompt_lookup": settings.prompt_lookup,
+        }
+        if entry.sees and (wrong := next((name for name, v in for_texts.items() if v), None)):
+            fault = f"it is a vision model, and {wrong} is for text models"
+        options = ModelOptions(
+            adapter=str(folder) if folder is not None else None,
+            draft=str(draft.path) if draft is not None else None,
+            prompt_lookup=settings.prompt_lookup,
+            context_limit=settings.context_limit,
+            kv_bits=settings.kv_bits,
+            tool_dialect=settings.tool_dialect,
+            trust_remote_code=settings.trust_remote_code
+            or entry.name.partition("+")[0] in self._trusted,
+        )
+        return msgspec.structs.replace(
+            entry,
+            options=options,
+            adapter=weights,
+            draft=draft.facts if draft is not None else None,
+            fault=fault,
+        )
+
+    def _adapter_weights(self, folder: Path) -> Weights:
+        """Read the size of an adapter, unless it is known.
+
+        Raises:
+            ValueError: Its file is not whole, or there is nothing in it.
+            OSError: It cannot be read.
+        """
+        mark = model_facts.stamp(folder)
+        known = self._adapters.get(folder)
+        if known is None or known[0] != mark:
+            weights = Weights.of(read_arrays([folder / "adapters.safetensors"]))
+            known = self._adapters[folder] = mark, weights
+        if not known[1].total:
+            raise ValueError("adapters.safetensors is empty")
+        return known[1]
+
+    def _no_adapter(self, base: Entry, adapter: str) -> NotFound:
+        names = sorted(
+            name.rpartition("+")[2] for name in self._entries if name.startswith(f"{base.name}+")
+        )
+        return NotFound(
+            f"The model {base.name!r} has no adapter {adapter[:200]!r}, "
+            f"{'only ' + ', '.join(names) if names else 'nor any other'}. An adapter is a folder "
+            "below MlxNotebookApp.models_dirs that was trained on this model, or is listed in its "
+            "settings ('adapters').",
+            param="model",
+            code="adapter_not_found",
+        )
+
+    def _entry(self, place: Place) -> Entry | None:
+        """Return the model at a place, if one is there; one that cannot be read says why."""
+        facts = model_facts.unusable(place.fault) if place.fault else self._facts(place)
+        if facts is None:
+            return None
+        if facts.error and (place.path, facts.error) not in self._complained:
+            self._complained.add((place.path, facts.error))
+            self._log.warning("The model %r cannot be used: %s.", place.name, facts.error)
+        settings = self._settings.of(place.name)
+        return Entry(place.name, place.path, place.source, facts, settings=settings)
+
+    def _facts(self, place: Place) -> Facts | None:
+        try:
+            mark = model_facts.stamp(place.path), place.expected
+            known = self._read.get(place.path)
+            if known is None or known[0] != mark:
+                facts = model_facts.read(place.path, place.name, self._log, expected=place.expected)
+                known = self._read[place.path] = mark, facts
+        except OSError as error:
+            return model_facts.unusable(model_facts.sentence(error))
+        return known[1]
+
+
+def is_repository(name: str) -> bool:
+    """Whether a name may be that of a repository on Hugging Face."""
+    return bool(_REPOSITORY.fullmatch(name)) and ".." not in name and "--" not in name

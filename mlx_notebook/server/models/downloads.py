@@ -1,0 +1,307 @@
+"""Downloads under way: each a process of its own, so that it can really be broken off."""
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from logging import Logger
+from typing import Any
+
+import msgspec
+
+from mlx_notebook.server import errors
+from mlx_notebook.server.errors import ApiError
+from mlx_notebook.server.wire.native.model_types import DownloadedModel, Progress
+
+_MODULE = ("-m", "mlx_notebook.server.models.hub_download")
+# The server talks to the hub by plain HTTP, whose files can be taken up where they broke off.
+_SETTINGS = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+# How far back the speed is measured from which the time left is told.
+_SPEED_SECONDS = 10.0
+
+_ERRORS: Mapping[str, type[ApiError]] = {
+    "model_not_found": errors.NotFound,
+    "revision_not_found": errors.NotFound,
+    "not_a_model": errors.InvalidRequest,
+    "model_gated": errors.Forbidden,
+    "hub_refused": errors.Forbidden,
+    "disk_full": errors.InsufficientStorage,
+    "offline": errors.Unavailable,
+    "hub_unreachable": errors.Unavailable,
+    "hub_busy": errors.Unavailable,
+    "hub_failed": errors.Unavailable,
+    "download_interrupted": errors.Unavailable,
+    "download_failed": errors.Unavailable,
+    "cache_not_writable": errors.Unavailable,
+}
+
+
+class Download:
+    """A model on its way from the hub.
+
+    It goes on until its end when someone ordered it without watching, else as long as someone
+    watches it (`watched`).
+    """
+
+    def __init__(self, model: str, revision: str | None) -> None:
+        self.model = model
+        self.revision = revision
+        self.ordered = False
+        self.done = 0
+        self.total: int | None = None
+        self.ended = False
+        self._watchers = 0
+        self._began = time.monotonic()
+        self._points: deque[tuple[float, int]] = deque()
+        self._news = asyncio.Event()
+        self._answer: DownloadedModel | None = None
+        self._error: ApiError | None = None
+        self.task: asyncio.Task[DownloadedModel] | None = None
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is: bytes, and seconds left by the speed of the last ten."""
+        return Progress("downloading", self.done, self.total, self._seconds_left())
+
+    @property
+    def answer(self) -> DownloadedModel:
+        """What came of it, once it has ended.
+
+        Raises:
+            ApiError: It failed, or was cancelled.
+        """
+        if self._error is not None:
+            raise self._error
+        assert self._answer is not None, "the download has ended"
+        return self._answer
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Watch it; when the last one who does leaves before its end, it is broken off."""
+        self._watchers += 1
+        try:
+            yield
+        finally:
+            self._watchers -= 1
+            if not self._watchers and not self.ordered:
+                self.cancel()
+
+    async def changes(self) -> AsyncIterator[Progress]:
+        """Yield how far it is, whenever that has changed, until its end."""
+        yield self.progress
+        while not self.ended:
+            await self._news.wait()
+            if not self.ended:
+                yield self.progress
+
+    async def wait(self) -> None:
+        """Wait for its end, good or bad."""
+        while not self.ended:
+            await self._news.wait()
+
+    def cancel(self) -> None:
+        """Break it off; what has come stays on the disk."""
+        if not self.ended and self.task is not None:
+            self.task.cancel()
+
+    def took(self) -> float:
+        """Return the seconds since it began."""
+        return round(time.monotonic() - self._began, 3)
+
+    def report(self, done: int, total: int) -> None:
+        """Take in how far it is."""
+        self.done, self.total = done, total
+        now = time.monotonic()
+        self._points.append((now, done))
+        while now - self._points[0][0] > _SPEED_SECONDS:
+            self._points.popleft()
+        self._tell()
+
+    def end(self, *, answer: DownloadedModel | None = None, error: ApiError | None = None) -> None:
+        """Take in what came of it."""
+        self._answer, self._error, self.ended = answer, error, True
+        self._tell()
+
+    def _seconds_left(self) -> float | None:
+        if self.total is None or len(self._points) < 2:
+            return None
+        (since, before), (now, done) = self._points[0], self._points[-1]
+        if done <= before or now <= since:
+            return None
+        return round((self.total - done) * (now - since) / (done - before), 1)
+
+    def _tell(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
+
+
+class Downloads:
+    """All downloads of this server; one at most for each model.
+
+    Args:
+        env: The environment of the processes.
+        changed: Called when there is news to show.
+        ended: Called when a download has come to an end, good or bad.
+        arrived: Awaited with a download whose model is there, before anyone is told.
+        log: Where what the processes say goes.
+    """
+
+    def __init__(
+        self,
+        *,
+        env: Mapping[str, str],
+        changed: Callable[[], None],
+        ended: Callable[[], None],
+        arrived: Callable[[Download, DownloadedModel], Awaitable[None]],
+        log: Logger,
+    ) -> None:
+        self._env = {**env, **_SETTINGS}
+        self._changed = changed
+        self._ended = ended
+        self._arrived = arrived
+        self._log = log
+        self._current: dict[str, Download] = {}
+
+    @property
+    def current(self) -> dict[str, Download]:
+        """The downloads under way, by model."""
+        return dict(self._current)
+
+    def start(self, model: str, revision: str | None = None) -> Download:
+        """Begin a download, or join the one that is under way.
+
+        Raises:
+            InvalidRequest: Another revision of the model is on its way.
+        """
+        if (download := self._current.get(model)) is not None:
+            if revision not in (None, download.revision):
+                raise errors.InvalidRequest(
+                    f"Revision {download.revision or 'main'!r} of {model!r} is being downloaded: "
+                    "wait for it, or cancel it.",
+                    param="revision",
+                    code="download_in_progress",
+                )
+            return download
+        download = self._current[model] = Download(model, revision)
+        download.task = asyncio.create_task(self._carry_out(download))
+        # A task that is cancelled before its first step would never come to an end of its own.
+        download.task.add_done_callback(partial(self._end, download))
+        self._changed()
+        return download
+
+    def cancel(self, model: str) -> bool:
+        """Break off the download of a model; return whether there was one."""
+        if (download := self._current.get(model)) is None:
+            return False
+        download.cancel()
+        return True
+
+    async def close(self) -> None:
+        """Break off all downloads, and wait until their processes are gone."""
+        tasks = [download.task for download in self._current.values() if download.task]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+    async def _carry_out(self, download: Download) -> DownloadedModel:
+        answer = await self._fetched(download)
+        await self._arrived(download, answer)
+        return answer
+
+    def _end(self, download: Download, task: "asyncio.Task[DownloadedModel]") -> None:
+        model = download.model
+        del self._current[model]
+        if task.cancelled():
+            download.end(
+                error=errors.RequestCancelled(
+                    f"The download of {model!r} was cancelled. Anything already "
+                    f"downloaded is kept, and `%mlx pull {model}` continues from there.",
+                    code="download_cancelled",
+                )
+            )
+        elif (error := task.exception()) is None:
+            download.end(answer=task.result())
+        elif isinstance(error, ApiError):
+            download.end(error=error)
+        else:
+            self._log.error("Downloading %s failed.", model, exc_info=error)
+            failure = f"The server failed to download {model!r}; its log says why."
+            download.end(error=errors.Unavailable(failure, code="download_failed"))
+        try:
+            self._ended()
+            self._changed()
+        except Exception:
+            self._log.exception("The end of the download of %s was not noted.", model)
+
+    async def _fetched(self, download: Download) -> DownloadedModel:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", *_MODULE),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._env,
+            start_new_session=True,
+        )
+        log = asyncio.create_task(self._log_lines(process))
+        log.add_done_callback(partial(self._log_ended, process))
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            order = {"repository": download.model, "revision": download.revision}
+            process.stdin.write(msgspec.json.encode(order) + b"\n")
+            async for line in process.stdout:
+                said = msgspec.json.decode(line, type=dict[str, Any])
+                if "total" in said:
+                    download.report(said["done"], said["total"])
+                    self._changed()
+                elif "commit" in said:
+                    return DownloadedModel(
+                        download.model,
+                        said["commit"],
+                        said["bytes"],
+                        said["fetched"],
+                        download.took(),
+                    )
+                else:
+                    raise _refused(said["code"], said["message"])
+            raise errors.Unavailable(
+                f"The download of {download.model!r} ended without an answer; the log says why.",
+                code="download_failed",
+            )
+        finally:
+            # It can be killed at any moment: what is half written is taken up the next time.
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            log.cancel()
+
+    async def _log_lines(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        rest = b""
+        while chunk := await process.stderr.read(65536):
+            *lines, rest = (rest + chunk).split(b"\n")
+            rest = rest[-4096:]
+            for line in lines:
+                self._log.info("download: %s", line[:2000].decode(errors="replace").rstrip())
+
+    def _log_ended(self, process: asyncio.subprocess.Process, task: "asyncio.Task[None]") -> None:
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        # Nobody empties its pipe any more: it would hang sooner or later.
+        self._log.error("Reading a download's log failed.", exc_info=error)
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+
+
+def _refused(code: str, message: str) -> ApiError:
+    kind = _ERRORS[code]
+    param = "revision" if code == "revision_not_found" else "model"
+    passes = kind is errors.Unavailable and code != "cache_not_writable"
+    headers = None if passes else {"x-should-retry": "false"}
+    return kind(message, param=param, code=code, headers=headers)

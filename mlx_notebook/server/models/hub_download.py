@@ -1,0 +1,342 @@
+"""The process that downloads one model into the Hugging Face cache; it can be killed at any moment.
+
+Run as `python -m mlx_notebook.server.models.hub_download`. It reads one JSON line from its standard
+input, `{"repository": ..., "revision": ...}`. It writes JSON lines: `{"done": ..., "total": ...}`
+in bytes while it downloads, and at the end `{"commit": ..., "bytes": ..., "fetched": ...}` or
+`{"code": ..., "message": ...}`. It ends when its standard input closes.
+
+An interrupted file continues where it stopped. Another process cannot continue the partial files of
+huggingface_hub, so each blob is fetched into a partial file of ours, under the library's lock. The
+library then finds all blobs and links them.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any
+
+# Weights, configuration, templates and vocabularies: nothing that runs when it is read.
+ALLOWED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
+# The same weights once more, in other formats and for other programs.
+LEFT_OUT = ("consolidated*", "original/*", "onnx/*", "openvino/*", "metal/*")
+_WEIGHTS = ".safetensors"
+PARTIAL = ".mlx-notebook.incomplete"
+_AT_ONCE = 4
+# The library's ten megabytes are a minute's silence on a slow line, and lost when it breaks.
+_CHUNK = 256 * 1024
+_REPORT_SECONDS = 0.2
+_STALE_SECONDS = 24 * 3600
+_ROOM_LEFT = 64 * 1024 * 1024
+_SHA256_DIGITS = 64
+
+
+class Refusal(Exception):
+    """The download is not possible; `code` names the case, the message says it in a sentence."""
+
+    def __init__(self, code: str, message: str):
+        super().__init__(message)
+        self.code = code
+
+
+class Counter:
+    """Bytes that have come, counted from several threads."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self.fetched = 0
+        self._lock = threading.Lock()
+
+    def add(self, there: int, fetched: int) -> None:
+        """Count bytes that were there already, and bytes that came over the network."""
+        with self._lock:
+            self.done += there + fetched
+            self.fetched += fetched
+
+    def bar(self) -> type:
+        """Return a class that huggingface_hub takes for a progress bar."""
+        counter = self
+
+        class Bar:
+            def __init__(self, *_: Any, initial: int = 0, **__: Any) -> None:
+                counter.add(initial, 0)
+
+            def __enter__(self) -> "Bar":
+                return self
+
+            def __exit__(self, *_: object) -> None:
+                pass
+
+            def update(self, count: int = 1) -> None:
+                counter.add(0, count)
+
+        return Bar
+
+
+class Download:
+    """One model on its way: which files, how many bytes, and where they go."""
+
+    def __init__(self, repository: str, revision: str | None) -> None:
+        from huggingface_hub import constants, snapshot_download
+        from huggingface_hub.file_download import repo_folder_name
+
+        constants.DOWNLOAD_CHUNK_SIZE = _CHUNK
+        self.repository = repository
+        self.revision = revision
+        self.counter = Counter()
+        self._cache = Path(constants.HF_HUB_CACHE)
+        self._name = repo_folder_name(repo_id=repository, repo_type="model")
+        files = snapshot_download(
+            repository,
+            revision=revision,
+            allow_patterns=list(ALLOWED),
+            ignore_patterns=list(LEFT_OUT),
+            dry_run=True,
+        )
+        names = {file.filename for file in files}
+        if "config.json" not in names or not any(name.endswith(".safetensors") for name in names):
+            raise Refusal(
+                "not_a_model",
+                f"{repository} holds no model in MLX's format: it lacks "
+                f"{'safetensors weights' if 'config.json' in names else 'a config.json'}.",
+            )
+        self.commit = files[0].commit_hash
+        self.bytes = sum(file.file_size or 0 for file in files)
+        self._wanted = [file for file in files if file.will_download]
+        self.total = sum(file.file_size or 0 for file in self._wanted)
+
+    def run(self) -> Iterator[None]:
+        """Fetch everything, yielding now and then.
+
+        Raises:
+            Refusal: There is no room.
+            OSError: Network, hub or disk failed; see `explained`.
+        """
+        self._blobs.mkdir(parents=True, exist_ok=True)
+        self._check_room()
+        names = [file.filename for file in self._wanted]
+        yield from self._files(name for name in names if not name.endswith(_WEIGHTS))
+        if not (self._cache / self._name / "snapshots").exists():
+            # By its config.json a model that is broken off now is known for what it is.
+            self._link([pattern for pattern in ALLOWED if not pattern.endswith(_WEIGHTS)])
+        yield from self._files(name for name in names if name.endswith(_WEIGHTS))
+        self._link(list(ALLOWED))
+        for part in self._blobs.glob(f"*{PARTIAL}"):
+            # Of an older commit, whose download nobody took up again.
+            if time.time() - part.lstat().st_mtime > _STALE_SECONDS:
+                part.unlink(missing_ok=True)
+
+    def _files(self, names: Iterable[str]) -> Iterator[None]:
+        """Fetch some files, a few at a time."""
+        # Not in a `with`: on an error the process ends, and waits for no thread.
+        pool = ThreadPoolExecutor(_AT_ONCE)
+        pending = {pool.submit(self._file, name) for name in names}
+        while pending:
+            done, pending = wait(pending, _REPORT_SECONDS, return_when=FIRST_EXCEPTION)
+            for future in done:
+                future.result()
+            yield
+
+    def _link(self, patterns: list[str]) -> None:
+        """Have the library make the snapshot's folder of the blobs that are there."""
+        from huggingface_hub import snapshot_download
+
+        snapshot_download(
+            self.repository,
+            revision=self.revision,
+            allow_patterns=patterns,
+            ignore_patterns=list(LEFT_OUT),
+        )
+
+    @property
+    def _blobs(self) -> Path:
+        return self._cache / self._name / "blobs"
+
+    def _check_room(self) -> None:
+        need = self.total - sum(part.stat().st_size for part in self._blobs.glob(f"*{PARTIAL}"))
+        free = shutil.disk_usage(self._blobs).free
+        if need > 0 and need + _ROOM_LEFT > free:
+            raise Refusal(
+                "disk_full",
+                f"{self.repository} needs {need / 1e9:,.1f} GB more on the disk, and "
+                f"{free / 1e9:,.1f} GB are free there: make room, or set HF_HOME to another disk.",
+            )
+
+    def _file(self, name: str) -> None:
+        """Fetch one file into the cache's blobs."""
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+        from huggingface_hub.utils import WeakFileLock  # type: ignore[attr-defined]
+
+        url = hf_hub_url(self.repository, name, revision=self.commit)
+        metadata = get_hf_file_metadata(url)
+        if not metadata.etag or os.sep in metadata.etag:
+            raise Refusal("download_failed", f"The hub does not say which {name} it has.")
+        lock = self._cache / ".locks" / self._name / f"{metadata.etag}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with WeakFileLock(lock):
+            blob = self._blobs / metadata.etag
+            if blob.exists():
+                self.counter.add(metadata.size or 0, 0)
+                return
+            part = blob.with_name(blob.name + PARTIAL)
+            resumed = part.exists()
+            self._transfer(url, part, metadata.size)
+            if resumed and not _is(part, metadata.etag):
+                self.counter.add(-(metadata.size or 0), 0)
+                part.unlink()
+                self._transfer(url, part, metadata.size)
+            part.replace(blob)
+
+    def _transfer(self, url: str, part: Path, size: int | None) -> None:
+        from huggingface_hub.file_download import http_get
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+        headers = {**build_hf_headers(), "Accept-Encoding": "identity"}
+        bar: Any = self.counter.bar()
+        with part.open("ab") as file:
+            there = file.tell()
+            if size is not None and there > size:
+                file.truncate(0)
+                there = 0
+            if there == size:
+                self.counter.add(there, 0)
+            http_get(
+                url,
+                file,
+                resume_size=there,
+                headers=headers,
+                expected_size=size,
+                tqdm_class=bar,
+            )
+
+
+def _is(file: Path, etag: str) -> bool:
+    """Whether a file has the content that an etag names, as far as the etag tells."""
+    if len(etag) != _SHA256_DIGITS:
+        return True
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest() == etag
+
+
+def explained(error: BaseException, repository: str, revision: str | None) -> Refusal:
+    """Return the one sentence that tells of an error, whichever library's it is."""
+    import httpx2
+    from huggingface_hub import constants
+    from huggingface_hub import errors as hub
+
+    chain = list(_chain(error))
+
+    def found(*kinds: type[BaseException]) -> BaseException | None:
+        return next((link for link in chain if isinstance(link, kinds)), None)
+
+    if isinstance(refusal := found(Refusal), Refusal):
+        return refusal
+    place = constants.ENDPOINT.partition("://")[2]
+    if found(hub.GatedRepoError):
+        return Refusal(
+            "model_gated",
+            f"{repository} is gated: accept its terms at {constants.ENDPOINT}/{repository}, then "
+            "log in with `hf auth login` or set HF_TOKEN.",
+        )
+    if found(hub.RevisionNotFoundError):
+        return Refusal("revision_not_found", f"{repository} has no revision {revision!r}.")
+    if found(hub.RepositoryNotFoundError, hub.DisabledRepoError, hub.HFValidationError):
+        return Refusal(
+            "model_not_found",
+            f"There is no model {repository!r} at {place}, or it is private: `hf auth login` or "
+            "HF_TOKEN opens private ones.",
+        )
+    if found(hub.OfflineModeIsEnabled):
+        return Refusal(
+            "offline", "Nothing is downloaded, since HF_HUB_OFFLINE is set for the server."
+        )
+    answer = found(hub.HfHubHTTPError)
+    if isinstance(answer, hub.HfHubHTTPError):
+        return _answered(answer.response.status_code, place)
+    if found(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError):
+        return Refusal(
+            "hub_unreachable",
+            f"{place} cannot be reached: is this machine on the network? Anything already "
+            "downloaded is kept.",
+        )
+    if found(httpx2.HTTPError):
+        return Refusal(
+            "download_interrupted",
+            f"The connection to {place} broke off. Anything already downloaded is kept: start the "
+            "download again to continue.",
+        )
+    return _of_the_disk(chain, repository)
+
+
+def _answered(status: int, place: str) -> Refusal:
+    if status in (401, 403):
+        return Refusal("hub_refused", f"{place} refuses the token of `hf auth login` or HF_TOKEN.")
+    if status == 429:
+        return Refusal("hub_busy", f"{place} takes no more requests for now: try again later.")
+    return Refusal("hub_failed", f"{place} failed with HTTP {status}: try again later.")
+
+
+def _of_the_disk(chain: list[BaseException], repository: str) -> Refusal:
+    for link in chain:
+        if not isinstance(link, OSError):
+            continue
+        if link.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return Refusal(
+                "disk_full",
+                f"The disk is full before all of {repository} was downloaded. Anything already "
+                "downloaded is kept: make room and start the download again.",
+            )
+        if link.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            return Refusal(
+                "cache_not_writable", f"The Hugging Face cache cannot be written: {link}."
+            )
+    first = str(chain[0]).strip().splitlines() or [type(chain[0]).__name__]
+    return Refusal("download_failed", f"{repository} could not be downloaded: {first[0]}")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _say(words: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(words) + "\n")
+    sys.stdout.flush()
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
+def main() -> int:
+    """Download what standard input names."""
+    order = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    repository, revision = order["repository"], order["revision"]
+    try:
+        download = Download(repository, revision)
+        _say({"done": 0, "total": download.total})
+        for _ in download.run():
+            _say({"done": download.counter.done, "total": download.total})
+    except Exception as error:
+        refusal = explained(error, repository, revision)
+        _say({"code": refusal.code, "message": str(refusal)})
+        return 1
+    _say({"commit": download.commit, "bytes": download.bytes, "fetched": download.counter.fetched})
+    return 0
+
+
+if __name__ == "__main__":
+    code = main()
+    # Threads that still wait for the network must not hold up the end.
+    os._exit(code)

@@ -1,0 +1,1 @@
+"""What the server tells about itself: traces of requests, metrics, and the state of the engine."""

@@ -1,0 +1,91 @@
+"""What the engine told of itself, kept over restarts and over time."""
+
+import time
+from collections import deque
+from itertools import pairwise
+
+import msgspec
+
+from mlx_notebook.protocol import Memory, Stats, Totals
+from mlx_notebook.server.wire.native.status_types import HistoryPoint, TotalCounts
+
+_POINTS = 120
+_NO_MEMORY = Memory(0, 0, 0, 0, 0)
+
+
+class Telemetry:
+    """The latest statistics, totals over all engine processes, and a point a second."""
+
+    def __init__(self) -> None:
+        self.stats: Stats | None = None
+        self.history: deque[HistoryPoint] = deque(maxlen=_POINTS)
+        self._before = Totals()
+
+    def take(self, stats: Stats) -> bool:
+        """Keep the engine's statistics; return whether they differ from the last ones."""
+        changed = self.stats is None or _notable(stats) != _notable(self.stats)
+        self.stats = stats
+        return changed
+
+    def engine_ended(self) -> None:
+        """Keep the totals of an engine process that is no more; what it was at has failed."""
+        total = self._sum()
+        ended = total.finished + total.cancelled + total.failed
+        self._before = msgspec.structs.replace(
+            total, failed=total.failed + max(0, total.requests - ended)
+        )
+        self.stats = None
+
+    @property
+    def totals(self) -> TotalCounts:
+        """Counts since the server began."""
+        total = self._sum()
+        return TotalCounts(*(getattr(total, name) for name in Totals.__struct_fields__))
+
+    @property
+    def memory(self) -> Memory:
+        """The running engine's memory, zeros without one."""
+        return self.stats.memory if self.stats else _NO_MEMORY
+
+    def sample(self, active: int) -> None:
+        """Add a point to the history."""
+        stats = self.stats
+        self.history.append(
+            HistoryPoint(
+                time=time.time(),
+                decode=stats.decode_rate if stats else 0.0,
+                prefill=stats.prefill_rate if stats else 0.0,
+                active=active,
+                memory=self.memory.active,
+            )
+        )
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether a chart of the history changes with every second, even when nothing happens."""
+        return any(_drawn(one) != _drawn(next_one) for one, next_one in pairwise(self.history))
+
+    def _sum(self) -> Totals:
+        now = self.stats.totals if self.stats else Totals()
+        return Totals(
+            *(getattr(self._before, name) + getattr(now, name) for name in Totals.__struct_fields__)
+        )
+
+
+def _drawn(point: HistoryPoint) -> tuple[float, ...]:
+    return point.decode, point.prefill, point.active, point.memory
+
+
+def _notable(stats: Stats) -> tuple[object, ...]:
+    # The process's size wavers by itself; that alone is no news.
+    memory = stats.memory
+    return (
+        stats.resident,
+        stats.loading,
+        stats.progress,
+        stats.requests,
+        stats.totals,
+        (memory.active, memory.cache, memory.prefixes),
+        stats.decode_rate,
+        stats.prefill_rate,
+    )

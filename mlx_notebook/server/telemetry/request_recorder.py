@@ -1,0 +1,304 @@
+"""What every generating request leaves behind: a trace for its user, figures for `/metrics`."""
+
+import time
+from collections import OrderedDict
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from mlx_notebook import protocol
+from mlx_notebook.server.errors import ApiError
+from mlx_notebook.server.telemetry import metrics
+from mlx_notebook.server.wire.content import CheckedPicture
+from mlx_notebook.server.wire.native import trace_types as wire
+
+# All traces together; the oldest go first.
+_MOST_BYTES = 32 * 1024 * 1024
+_NO_WISHES = protocol.Sampling()
+
+
+class Origin(Struct, frozen=True):
+    """Whose request it is (see `identity.owner`), and the route that it came by.
+
+    `ignored` are its parameters that nothing here uses.
+    """
+
+    owner: str
+    endpoint: str
+    ignored: list[str] = []
+
+
+class Traces:
+    """The last requests, bounded by their number a user and by their size together.
+
+    Args:
+        limit: Most traces kept for one user; 0 keeps none.
+    """
+
+    def __init__(self, limit: int = 100) -> None:
+        self.limit = limit
+        self._kept: OrderedDict[str, tuple[str, wire.TraceSummary, bytes]] = OrderedDict()
+        self._running: dict[str, tuple[str, Recorder]] = {}
+        self._bytes = 0
+
+    def recorder(self, command: protocol.Generate, origin: Origin) -> "Recorder":
+        """Begin to record a request."""
+        recorder = Recorder(command, origin, self)
+        if self.limit:
+            self._running[command.id] = (origin.owner, recorder)
+        return recorder
+
+    def keep(self, owner: str, trace: wire.Trace) -> None:
+        """Take in the trace of a request that has ended."""
+        if self._running.pop(trace.id, None) is None:
+            return
+        most = _MOST_BYTES // 4
+        # Long texts are seen at once; to encode them takes a while.
+        texts = (message.get("content") for message in trace.messages)
+        too_long = sum(len(text) for text in texts if isinstance(text, str)) > most
+        encoded = b"" if too_long else msgspec.json.encode(trace)
+        if too_long or len(encoded) > most:
+            trace.messages, trace.tools = [], []
+            trace.prompt = None
+            encoded = msgspec.json.encode(trace)
+        self._kept[trace.id] = (owner, trace.summary(), encoded)
+        self._bytes += len(encoded)
+        own = [id for id, (other, _, _) in self._kept.items() if other == owner]
+        if len(own) > self.limit:
+            self._drop(own[0])
+        while self._bytes > _MOST_BYTES:
+            self._drop(next(iter(self._kept)))
+
+    def list(self, owner: str, search: str = "") -> list[wire.TraceSummary]:
+        """Return the traces of a user, newest first: all, or those that hold a text anywhere."""
+        # What a text looks like inside of JSON, without its quotes.
+        wanted = msgspec.json.encode(search)[1:-1].lower()
+        running = [
+            trace.summary()
+            for trace in [rec.trace() for who, rec in self._running.values() if who == owner]
+            if wanted in msgspec.json.encode(trace).lower()
+        ]
+        kept = [
+            summary
+            for who, summary, encoded in self._kept.values()
+            if who == owner and (not wanted or wanted in encoded.lower())
+        ]
+        return [*reversed(running), *reversed(kept)]
+
+    def find(self, owner: str, id: str) -> bytes | None:
+        """Return a trace as JSON, if this user has one of that id."""
+        if (running := self._running.get(id)) is not None:
+            who, recorder = running
+            return msgspec.json.encode(recorder.trace()) if who == owner else None
+        kept = self._kept.get(id)
+        return kept[2] if kept is not None and kept[0] == owner else None
+
+    def _drop(self, id: str) -> None:
+        self._bytes -= len(self._kept.pop(id)[2])
+
+
+class Recorder:
+    """Watches one request's events.
+
+    Args:
+        command: The request.
+        origin: Whose it is.
+        traces: Where its trace goes.
+    """
+
+    def __init__(self, command: protocol.Generate, origin: Origin, traces: Traces) -> None:
+        self._command = command
+        self._origin = origin
+        self._traces = traces
+        self._created = time.time()
+        self._began = time.monotonic()
+        self._rows = [_Row() for _ in range(command.n)]
+        self._traced: protocol.Traced | None = None
+        self._done: protocol.Done | None = None
+        self._error: wire.TracedError | None = None
+        self._status: wire.TraceStatus = "running"
+        self._seconds = 0.0
+        self._tokens = 0
+        self._started = False
+        self._inter_token = metrics.INTER_TOKEN.labels(command.model)
+
+    def see(self, event: protocol.Event) -> None:
+        """Take note of an event."""
+        match event:
+            case protocol.Text() | protocol.Reasoning():
+                row = self._rows[event.row]
+                self._count(row, event.tokens)
+                (row.content if isinstance(event, protocol.Text) else row.reasoning).append(
+                    event.text
+                )
+            case protocol.ToolCallStart():
+                self._start()
+                self._rows[event.row].calls.append((event.call_id, event.name, []))
+            case protocol.ToolCallDelta():
+                self._rows[event.row].calls[event.index][2].append(event.arguments)
+            case protocol.Finished():
+                self._rows[event.row].finish_reason = event.reason
+            case protocol.Traced():
+                self._traced = event
+            case protocol.Done():
+                self._done = event
+
+    def end(self, error: ApiError | None) -> None:
+        """Note the request's end: its own, by an error, or because its client has gone."""
+        self._seconds = time.monotonic() - self._began
+        if self._done is not None:
+            self._status = "finished"
+        elif error is not None and error.code != "request_cancelled":
+            self._status = "failed"
+        else:
+            self._status = "cancelled"
+        if error is not None:
+            self._error = wire.TracedError(error.message, error.code)
+        self._count_all()
+        self._traces.keep(self._origin.owner, self.trace())
+
+    def trace(self) -> wire.Trace:
+        """Return what there is to tell by now."""
+        command, prompt, traced, done = (
+            self._command,
+            self._command.prompt,
+            self._traced,
+            self._done,
+        )
+        chat = isinstance(prompt, protocol.ChatPrompt)
+        rendered = traced.prompt if traced is not None else None
+        return wire.Trace(
+            id=command.id,
+            endpoint=self._origin.endpoint,
+            model=command.model,
+            status=self._status,
+            created=round(self._created, 3),
+            seconds=round(self._seconds or time.monotonic() - self._began, 4),
+            messages=_messages(prompt) if isinstance(prompt, protocol.ChatPrompt) else [],
+            tools=prompt.tools if isinstance(prompt, protocol.ChatPrompt) else [],
+            options=_options(command),
+            ignored=self._origin.ignored,
+            prompt=rendered if chat else (rendered or getattr(prompt, "text", None)),
+            rows=[
+                row.told(at, traced.rows[at] if traced and at < len(traced.rows) else None)
+                for at, row in enumerate(self._rows)
+            ],
+            usage=_usage(done.usage) if done else None,
+            timings=_timings(done.timings) if done else None,
+            error=self._error,
+        )
+
+    def _start(self) -> None:
+        if not self._started:
+            self._started = True
+            waited = time.monotonic() - self._began
+            metrics.TIME_TO_FIRST_TOKEN.labels(self._command.model).observe(waited)
+
+    def _count(self, row: "_Row", tokens: int) -> None:
+        self._start()
+        self._tokens += tokens
+        now = time.monotonic()
+        if tokens and row.last:
+            self._inter_token.observe((now - row.last) / tokens)
+        if tokens:
+            row.last = now
+
+    def _count_all(self) -> None:
+        model = self._command.model
+        metrics.DURATION.labels(model).observe(self._seconds)
+        if self._done is None:
+            metrics.GENERATED_TOKENS.labels(model).inc(self._tokens)
+            return
+        usage = self._done.usage
+        metrics.PROMPT_TOKENS.labels(model).inc(usage.prompt)
+        metrics.CACHED_TOKENS.labels(model).inc(usage.cached)
+        metrics.GENERATED_TOKENS.labels(model).inc(usage.completion)
+        metrics.QUEUE.labels(model).observe(self._done.timings.queued)
+
+
+class _Row:
+    """One sequence while it grows."""
+
+    def __init__(self) -> None:
+        self.content: list[str] = []
+        self.reasoning: list[str] = []
+        self.calls: list[tuple[str, str, list[str]]] = []
+        self.finish_reason: str | None = None
+        self.last = 0.0
+
+    def told(self, index: int, traced: protocol.RowTrace | None) -> wire.TracedRow:
+        return wire.TracedRow(
+            index,
+            "".join(self.content),
+            "".join(self.reasoning),
+            [wire.TracedCall(id, name, "".join(parts)) for id, name, parts in self.calls],
+            raw=traced.raw if traced else None,
+            problems=[
+                wire.TracedProblem(problem.raw, problem.reason)
+                for problem in (traced.problems if traced else [])
+            ],
+            finish_reason=self.finish_reason,
+        )
+
+
+def _messages(prompt: protocol.ChatPrompt) -> list[dict[str, Any]]:
+    """Return the messages with a few words in place of each picture."""
+    if not prompt.pictures:
+        return prompt.messages
+    pictures = iter(prompt.pictures)
+
+    def told(part: dict[str, Any]) -> dict[str, Any]:
+        return _picture(next(pictures)) if part["type"] == "image" else part
+
+    return [
+        {**message, "content": [told(part) for part in message["content"]]}
+        if isinstance(message.get("content"), list)
+        else message
+        for message in prompt.messages
+    ]
+
+
+def _picture(picture: protocol.Picture) -> dict[str, Any]:
+    told: dict[str, Any] = {"type": "image", "detail": picture.detail, "bytes": len(picture.data)}
+    if isinstance(picture, CheckedPicture):
+        told |= {"media_type": picture.media_type, "sha256": picture.digest}
+        told |= {"width": picture.width, "height": picture.height}
+    return told
+
+
+def _options(command: protocol.Generate) -> dict[str, Any]:
+    """Return what was asked of the engine beside the prompt, as far as it was asked."""
+    options: dict[str, Any] = {
+        name: value
+        for name in protocol.Sampling.__struct_fields__
+        if (value := getattr(command.sampling, name)) != getattr(_NO_WISHES, name)
+    }
+    if isinstance(command.prompt, protocol.ChatPrompt) and command.prompt.template_kwargs:
+        options["template_kwargs"] = command.prompt.template_kwargs
+    if command.tool_choice != protocol.ToolChoice():
+        options["tool_choice"] = msgspec.to_builtins(command.tool_choice)
+    if command.output_format is not None:
+        options["output_format"] = msgspec.to_builtins(command.output_format)
+    if command.thinking_budget is not None:
+        options["thinking_budget"] = command.thinking_budget
+    if command.n > 1:
+        options["n"] = command.n
+    if command.truncate_prompt is not None:
+        options["truncate_prompt_tokens"] = command.truncate_prompt
+    if isinstance(command.prompt, protocol.ChatPrompt):
+        if not command.prompt.add_generation_prompt:
+            options["add_generation_prompt"] = False
+        if command.prompt.continues:
+            options["continue_final_message"] = True
+    return options
+
+
+def _usage(usage: protocol.Usage) -> wire.TracedUsage:
+    return wire.TracedUsage(usage.prompt, usage.cached, usage.completion, usage.reasoning)
+
+
+def _timings(timings: protocol.Timings) -> wire.TracedTimings:
+    return wire.TracedTimings(
+        *(round(getattr(timings, name), 5) for name in protocol.Timings.__struct_fields__)
+    )

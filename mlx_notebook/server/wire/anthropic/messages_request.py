@@ -1,0 +1,370 @@
+"""`POST v1/messages` and `v1/messages/count_tokens`: what comes in.
+
+Format: https://docs.anthropic.com/en/api/messages.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+from mlx_notebook.protocol import ChatPrompt, OutputFormat, Sampling, ToolChoice
+from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.wire.anthropic.content_blocks import TurnContent, Turns
+from mlx_notebook.server.wire.conversation import joined_system, with_matched_results
+from mlx_notebook.server.wire.decode import converted
+from mlx_notebook.server.wire.foreign import GENERATION, Foreign
+from mlx_notebook.server.wire.output_formats import FormatParameters
+from mlx_notebook.server.wire.parameters import unsupported
+from mlx_notebook.server.wire.sampling_parameters import StopText, gone_on_with
+
+_Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+
+
+class UserTurn(Struct, tag_field="role", tag="user"):
+    """What the user says, with the results of tools."""
+
+    content: TurnContent
+
+
+class AssistantTurn(Struct, tag_field="role", tag="assistant"):
+    """What a model answered."""
+
+    content: TurnContent
+
+
+class SystemTurn(Struct, tag_field="role", tag="system"):
+    """Instructions in the middle of a conversation."""
+
+    content: TurnContent
+
+
+class Tool(Struct):
+    """A tool of the client's that the model may call."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    input_schema: dict[str, Any]
+    description: str | None = None
+    input_examples: list[dict[str, Any]] | None = None
+    strict: bool | None = None
+
+    def for_template(self) -> dict[str, Any]:
+        """Return the tool as chat templates expect it."""
+        function: dict[str, Any] = {"name": self.name}
+        if self.description is not None:
+            function["description"] = self.description
+        function["parameters"] = self.input_schema
+        if self.input_examples:
+            function["parameters"] = {**self.input_schema, "examples": self.input_examples}
+        if self.strict:
+            function["strict"] = True
+        return {"type": "function", "function": function}
+
+
+class Choice(Struct, kw_only=True):
+    """What all choices have. A named tool is used once unless this says False."""
+
+    disable_parallel_tool_use: bool | None = None
+
+
+class AutoChoice(Choice, tag_field="type", tag="auto"):
+    """The model may call tools."""
+
+
+class AnyChoice(Choice, tag_field="type", tag="any"):
+    """The model must call a tool."""
+
+
+class NamedChoice(Choice, tag_field="type", tag="tool"):
+    """The model must call this tool."""
+
+    name: str
+
+
+class NoChoice(Struct, tag_field="type", tag="none"):
+    """The model must not call a tool."""
+
+
+class ThinkingEnabled(Struct, tag_field="type", tag="enabled"):
+    """The model thinks, for so many tokens at most."""
+
+    budget_tokens: _Tokens
+    display: Literal["summarized", "omitted"] | None = None
+
+
+class ThinkingAdaptive(Struct, tag_field="type", tag="adaptive"):
+    """The model thinks for as long as it likes."""
+
+    display: Literal["summarized", "omitted"] | None = None
+
+
+class ThinkingDisabled(Struct, tag_field="type", tag="disabled"):
+    """The model answers at once."""
+
+
+class JsonFormat(Struct):
+    """JSON that fits a schema."""
+
+    type: Literal["json_schema"]
+    schema: dict[str, Any]
+
+
+class OutputConfig(Struct):
+    """The shape asked of the answer, and how hard the model should try."""
+
+    format: JsonFormat | None = None
+    effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
+    task_budget: Any = None
+
+
+# What the hosted server has and this one does not.
+_UNSUPPORTED = (
+    *("compaction", "container", "context_management", "diagnostics", "fallbacks", "mcp_servers"),
+)
+_UNUSED = frozenset(
+    (
+        *("betas", "billing_policy", "cache_control", "fallback_credit_token", "inference_geo"),
+        *("metadata", "service_tier", "user_profile_id", "workspace_id"),
+    )
+)
+# `typed_tools` checks it, and says what is wrong with it.
+_Tool = Annotated[
+    dict[str, Any],
+    Meta(
+        extra_json_schema={
+            "properties": {
+                "name": {"type": "string", "minLength": 1, "maxLength": 128},
+                "input_schema": {"type": "object"},
+            },
+            "required": ["name", "input_schema"],
+        }
+    ),
+]
+
+
+class CountTokensRequest(FormatParameters, kw_only=True):
+    """A conversation to be counted; everything but `messages` is optional.
+
+    `output_format` is what older clients call `output_config.format`.
+    """
+
+    messages: Annotated[list[UserTurn | AssistantTurn | SystemTurn], Meta(min_length=1)]
+    model: Annotated[str, Meta(max_length=512)] | None = None
+    system: TurnContent | None = None
+    tools: list[_Tool] | None = None
+    tool_choice: AutoChoice | AnyChoice | NamedChoice | NoChoice | None = None
+    thinking: ThinkingEnabled | ThinkingAdaptive | ThinkingDisabled | None = None
+    output_config: OutputConfig | None = None
+    output_format_: JsonFormat | None = field(default=None, name="output_format")
+
+    # Checked, and of no consequence here: see `unused`.
+    betas: list[str] | None = None
+    billing_policy: dict[str, Any] | None = None
+    cache_control: dict[str, Any] | None = None
+    fallback_credit_token: str | None = None
+    inference_geo: str | None = None
+    metadata: dict[str, Any] | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None
+    user_profile_id: str | None = None
+    workspace_id: str | None = None
+
+    # Taken only where they ask for nothing.
+    compaction: Any = None
+    container: Any = None
+    context_management: Any = None
+    diagnostics: Any = None
+    fallbacks: Any = None
+    mcp_servers: Any = None
+    speed: Literal["standard", "fast"] | None = None
+    thread: Any = None
+
+    def unused(self) -> frozenset[str]:
+        """Return the parameters that are checked and of no consequence."""
+        return _UNUSED
+
+    @classmethod
+    def foreign(cls) -> Mapping[str, Foreign]:
+        """Return nothing: a count is the same whatever else is asked of the answer."""
+        return {}
+
+    def prompt(self) -> ChatPrompt:
+        """Return the conversation for the engine; an answer that has begun is gone on with.
+
+        Raises:
+            InvalidRequest: It asks for something that this server does not have, or is not right.
+        """
+        for name in _UNSUPPORTED:
+            if getattr(self, name) not in (None, []):
+                raise unsupported(name)
+        if self.thread is not None:
+            # Anthropic's client then sends the whole conversation by itself.
+            raise InvalidRequest(
+                "This server keeps no threads: leave 'thread' out and send all messages.",
+                param="thread",
+                code="thread_unsupported_request",
+            )
+        if self.speed == "fast":
+            raise unsupported("speed")
+        if self.output_config is not None and self.output_config.task_budget is not None:
+            raise unsupported("output_config.task_budget")
+        turns = Turns(self.system)
+        for index, turn in enumerate(self.messages):
+            path = f"messages[{index}].content"
+            match turn:
+                case UserTurn():
+                    turns.user(turn.content, path)
+                case AssistantTurn():
+                    turns.assistant(turn.content, path)
+                case SystemTurn():
+                    turns.system(turn.content, path)
+        prompt = ChatPrompt(
+            messages=joined_system(with_matched_results(turns.messages)),
+            tools=[tool.for_template() for tool in self.typed_tools()],
+            template_kwargs=self.template_kwargs(),
+        )
+        if not isinstance(self.messages[-1], AssistantTurn):
+            return self.continued(prompt)
+        prompt = gone_on_with(prompt, f"messages[{len(self.messages) - 1}]")
+        if (said := prompt.messages[-1]["content"]) and said != said.rstrip():
+            raise InvalidRequest(
+                "The answer continues the last message, which must not end with blanks: remove "
+                "them.",
+                param=f"messages[{len(self.messages) - 1}].content",
+            )
+        return prompt
+
+    def typed_tools(self) -> list[Tool]:
+        """Return the tools that the model may call.
+
+        Raises:
+            InvalidRequest: One of them would run on the server, or two have the same name.
+        """
+        tools: list[Tool] = []
+        for index, given in enumerate(self.tools or []):
+            path = f"tools[{index}]"
+            kind = given.get("type") or "custom"
+            if kind != "custom":
+                raise InvalidRequest(
+                    f"'{path}.type' is {str(kind)[:100]!r}, which this server does not have: give "
+                    "the tool an 'input_schema' and run it yourself.",
+                    param=f"{path}.type",
+                    code="unsupported_tool",
+                )
+            if given.get("defer_loading"):
+                raise unsupported(f"{path}.defer_loading")
+            tool = converted(given, Tool, path)
+            if any(tool.name == other.name for other in tools):
+                raise InvalidRequest(
+                    f"Two tools have the name {tool.name!r}.", param=f"{path}.name"
+                )
+            tools.append(tool)
+        return tools
+
+    def choice(self) -> ToolChoice:
+        """Return whether the model may, must or must not call the tools.
+
+        Raises:
+            InvalidRequest: The choice names a tool that is not there, or there are none.
+        """
+        choice, names = self.tool_choice, [tool.name for tool in self.typed_tools()]
+        if isinstance(choice, NoChoice):
+            return ToolChoice(mode="none")
+        if choice is None or isinstance(choice, AutoChoice):
+            return ToolChoice(parallel=not (choice and choice.disable_parallel_tool_use))
+        parallel = not choice.disable_parallel_tool_use
+        if not names:
+            raise InvalidRequest(
+                "'tool_choice' demands a call, and there are no 'tools'.", param="tool_choice"
+            )
+        if isinstance(choice, AnyChoice):
+            return ToolChoice(mode="required", parallel=parallel)
+        if choice.name not in names:
+            raise InvalidRequest(
+                f"'tool_choice' names {choice.name[:200]!r}, which is none of 'tools'.",
+                param="tool_choice.name",
+            )
+        several = choice.disable_parallel_tool_use is False
+        return ToolChoice(mode="required", names=[choice.name], parallel=several)
+
+    def template_kwargs(self) -> dict[str, Any]:
+        """Return what the chat template is told beside messages and tools.
+
+        Raises:
+            InvalidRequest: The request sets what is no variable of a template.
+        """
+        kwargs = self.for_template()
+        if self.thinking is not None:
+            kwargs.setdefault("enable_thinking", not isinstance(self.thinking, ThinkingDisabled))
+        effort = self.output_config.effort if self.output_config else None
+        if effort is not None:
+            # Harmony's templates (gpt-oss) tell the model.
+            kwargs.setdefault("reasoning_effort", effort if effort in ("low", "medium") else "high")
+        return kwargs
+
+    def own_format(self) -> list[tuple[str, OutputFormat]]:
+        """Return what `output_config.format`, or its older name, asks for."""
+        given = {
+            "output_config.format": self.output_config.format if self.output_config else None,
+            "output_format": self.output_format_,
+        }
+        return [
+            (name, OutputFormat(kind="json_schema", value=format.schema))
+            for name, format in given.items()
+            if format is not None
+        ]
+
+
+class MessagesRequest(CountTokensRequest, kw_only=True):
+    """A conversation to be continued; needs `messages` and `max_tokens`.
+
+    Without `model` the server's default model answers. Sampling parameters that are left out come
+    from the model's own generation settings.
+    """
+
+    max_tokens: _Tokens
+    stream: bool | None = None
+    temperature: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    stop_sequences: Annotated[list[StopText], Meta(max_length=16)] | None = None
+
+    @classmethod
+    def foreign(cls) -> Mapping[str, Foreign]:
+        """Return what is refused, by name."""
+        return GENERATION
+
+    @property
+    def thinking_budget(self) -> int | None:
+        """How many tokens the model may think for.
+
+        Raises:
+            InvalidRequest: As many as the whole answer may have, or more.
+        """
+        if not isinstance(self.thinking, ThinkingEnabled):
+            return None
+        budget = self.thinking.budget_tokens
+        if budget >= self.max_tokens:
+            raise InvalidRequest(
+                f"'thinking.budget_tokens' ({budget}) must be less than 'max_tokens' "
+                f"({self.max_tokens}).",
+                param="thinking.budget_tokens",
+            )
+        return budget
+
+    @property
+    def hides_thinking(self) -> bool:
+        """Whether thinking comes in opaque form only."""
+        return getattr(self.thinking, "display", None) == "omitted"
+
+    def sampling(self) -> Sampling:
+        """Return how tokens are to be chosen."""
+        return self.sampled(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_tokens,
+            stop=self.stop_sequences or [],
+        )
+
+
+DECODER = msgspec.json.Decoder(MessagesRequest)
+COUNT_DECODER = msgspec.json.Decoder(CountTokensRequest)

@@ -1,0 +1,180 @@
+"""`POST v1/chat/completions`: what comes in.
+
+Format: https://platform.openai.com/docs/api-reference/chat/create, and the further parameters
+that OpenAI's SDKs send through `extra_body` for servers like this one.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from mlx_notebook.protocol import ChatPrompt, Sampling, ToolChoice
+from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.wire.metadata import Metadata
+from mlx_notebook.server.wire.openai.chat_messages import AssistantMessage, Message, conversation
+from mlx_notebook.server.wire.openai.tools import (
+    ChosenTools,
+    DescribedTool,
+    Mode,
+    choice,
+    for_template,
+)
+from mlx_notebook.server.wire.output_formats import CompletionParameters
+from mlx_notebook.server.wire.parameters import unsupported
+from mlx_notebook.server.wire.sampling_parameters import checked_template_kwargs, gone_on_with
+
+CacheRetention = Literal["in_memory", "24h"]
+_Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+# Tokens of thinking where only an effort is asked for; the others think as long as they like.
+_UNUSED = frozenset(
+    (
+        *("prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
+        *("safety_identifier", "service_tier", "user", "stream_options.include_obfuscation"),
+    )
+)
+_BUDGETS: dict[Effort, int] = {"none": 0, "minimal": 0, "low": 1024, "medium": 4096}
+
+
+class ChatCompletionRequest(CompletionParameters, kw_only=True):
+    """A chat to be continued; everything but `messages` is optional.
+
+    Without `model` the server's default model answers. Without `max_tokens` the rest of the
+    context may be used, at most 4096 tokens. Sampling parameters that are left out come from the
+    model's own generation settings. `thinking_budget` ends the thinking after so many tokens.
+    """
+
+    messages: Annotated[list[Message], Meta(min_length=1)]
+    model: Annotated[str, Meta(max_length=512)] | None = None
+    n: Annotated[int, Meta(ge=1, le=16)] | None = None
+    max_tokens: _Count | None = None
+    max_completion_tokens: _Count | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+
+    tools: list[DescribedTool] | None = None
+    tool_choice: Mode | ChosenTools | None = None
+    parallel_tool_calls: bool | None = None
+
+    reasoning_effort: Effort | None = None
+    thinking_budget: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+
+    store: bool | None = None
+    metadata: Metadata | None = None
+
+    # Checked, and of no consequence here: see `unused`.
+    prediction: Any = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: CacheRetention | None = None
+    safety_identifier: str | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+    user: str | None = None
+
+    # Taken only where they ask for nothing: see `check`.
+    audio: Any = None
+    function_call: Any = None
+    functions: list[Any] | None = None
+    modalities: list[Literal["text", "audio"]] | None = None
+    moderation: Any = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+    web_search_options: Any = None
+
+    def unused(self) -> frozenset[str]:
+        """Return the parameters that are checked and of no consequence."""
+        return _UNUSED if self.store else _UNUSED | {"metadata"}
+
+    def check(self) -> None:
+        """Refuse what this server does not have.
+
+        Raises:
+            InvalidRequest: The request asks for it; `param` names the parameter.
+        """
+        asked = {
+            "audio": self.audio is not None,
+            "function_call": self.function_call not in (None, "none", "auto"),
+            "functions": bool(self.functions),
+            "modalities": "audio" in (self.modalities or ()),
+            "moderation": self.moderation is not None,
+            "verbosity": self.verbosity in ("low", "high"),
+            "web_search_options": self.web_search_options is not None,
+        }
+        instead = {"functions": "use 'tools'", "function_call": "use 'tool_choice'"}
+        for name, is_asked in asked.items():
+            if is_asked:
+                raise unsupported(name, instead.get(name, "leave it out"))
+        self.check_stream()
+        if self.top_logprobs is not None and not self.logprobs:
+            raise InvalidRequest(
+                "'top_logprobs' needs 'logprobs' to be true.", param="top_logprobs"
+            )
+
+    def prompt(self) -> ChatPrompt:
+        """Return what the engine is to render.
+
+        Raises:
+            InvalidRequest: The messages or the tools are not right.
+        """
+        prompt = ChatPrompt(
+            messages=conversation(self.messages),
+            tools=for_template(self.tools or []),
+            template_kwargs=template_kwargs(
+                self.for_template(), self.reasoning_effort, self.thinking_budget
+            ),
+        )
+        last = self.messages[-1]
+        if isinstance(last, AssistantMessage) and (last.prefix or last.partial):
+            return gone_on_with(prompt, f"messages[{len(self.messages) - 1}]")
+        return self.continued(prompt)
+
+    def choice(self) -> ToolChoice:
+        """Return whether the model may, must or must not call the tools.
+
+        Raises:
+            InvalidRequest: The choice names a tool that is not there, or demands one of none.
+        """
+        return choice(self.tool_choice, self.tools or [], self.parallel_tool_calls)
+
+    def budget(self) -> int | None:
+        """Return how many tokens the thinking may have, if that is bounded."""
+        if self.thinking_budget is not None:
+            return self.thinking_budget
+        wanted = self.for_template().get("enable_thinking")
+        budget = _BUDGETS.get(self.reasoning_effort) if self.reasoning_effort else None
+        return None if budget == 0 and wanted else budget
+
+    def sampling(self) -> Sampling:
+        """Return how tokens are to be chosen."""
+        return self.sampled(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_completion_tokens or self.max_tokens,
+            stop=self.stops,
+            logprobs=(self.top_logprobs or 0) if self.logprobs else None,
+        )
+
+
+def template_kwargs(
+    given: dict[str, Any] | None, effort: Effort | None, budget: int | None = None
+) -> dict[str, Any]:
+    """Return what the chat template is told beside messages and tools.
+
+    An effort turns thinking on or off, and so does a budget; what the request tells the template
+    itself wins.
+
+    Raises:
+        InvalidRequest: The request sets what is no variable of a template.
+    """
+    kwargs = checked_template_kwargs(given)
+    if effort is not None:
+        kwargs.setdefault("enable_thinking", effort not in ("none", "minimal"))
+        if effort not in ("none", "minimal"):
+            # Harmony's templates (gpt-oss) tell the model.
+            kwargs.setdefault("reasoning_effort", effort if effort in ("low", "medium") else "high")
+    elif budget:
+        kwargs.setdefault("enable_thinking", True)
+    return kwargs
+
+
+DECODER = msgspec.json.Decoder(ChatCompletionRequest)

@@ -1,0 +1,62 @@
+"""`POST v1/embeddings`. Format: https://platform.openai.com/docs/api-reference/embeddings."""
+
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from mlx_notebook.server.wire.foreign import EMBEDDING, Foreign
+from mlx_notebook.server.wire.openai.text_completion import Inputs
+from mlx_notebook.server.wire.parameters import Parameters
+
+
+class EmbeddingRequest(Parameters, kw_only=True):
+    """Texts, or their token ids, to be embedded.
+
+    `dimensions` keeps that many leading components and normalises them again. Of each input the
+    first `truncate_prompt_tokens` tokens are embedded (-1: as many as the model takes).
+    """
+
+    input: Inputs
+    model: Annotated[str, Meta(max_length=512)] | None = None
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    truncate_prompt_tokens: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | None = None
+    user: str | None = None
+
+    def unused(self) -> frozenset[str]:
+        """Return the parameters that are checked and of no consequence."""
+        return frozenset({"user"})
+
+    @classmethod
+    def foreign(cls) -> Mapping[str, Foreign]:
+        """Return what is refused, by name."""
+        return EMBEDDING
+
+
+class EmbeddingObject(Struct):
+    """The unit vector of one input: numbers, or little-endian float32 in base64."""
+
+    index: int
+    embedding: list[float] | str
+    object: Literal["embedding"] = "embedding"
+
+
+class EmbeddingUsage(Struct):
+    """Token counts of all inputs."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingList(Struct):
+    """The vectors in the order of the inputs."""
+
+    data: list[EmbeddingObject]
+    model: str
+    usage: EmbeddingUsage
+    object: Literal["list"] = "list"
+
+
+DECODER = msgspec.json.Decoder(EmbeddingRequest)

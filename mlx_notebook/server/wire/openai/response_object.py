@@ -1,0 +1,252 @@
+"""The response object: what `v1/responses` answers with.
+
+Format: https://platform.openai.com/docs/api-reference/responses/object.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from msgspec import UNSET, Struct, UnsetType
+
+from mlx_notebook import protocol
+from mlx_notebook.server.wire.openai.responses_request import ReasoningOptions, ResponsesRequest
+from mlx_notebook.server.wire.prompt_tokens import PromptTokens
+
+_TOOL = {"description": None, "parameters": None, "strict": True}
+"""What a tool that is told has in every case."""
+
+Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
+ItemStatus = Literal["in_progress", "completed", "incomplete"]
+
+
+class TopLogprob(Struct):
+    """A token that could have been, and its log probability."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class Logprob(Struct):
+    """A token of the answer, its log probability, and the most likely alternatives."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+    top_logprobs: list[TopLogprob]
+
+    @classmethod
+    def of(cls, token: protocol.TokenLogprob) -> "Logprob":
+        """Return the engine's figures in OpenAI's shape."""
+        top = [TopLogprob(text, logprob, raw) for text, logprob, raw in token.top]
+        return cls(token.token, token.logprob, token.bytes, top)
+
+
+class OutputText(Struct, tag_field="type", tag="output_text"):
+    """Text of the answer."""
+
+    text: str
+    annotations: list[Any]
+    logprobs: list[Logprob]
+
+
+class ReasoningText(Struct, tag_field="type", tag="reasoning_text"):
+    """The model's thinking."""
+
+    text: str
+
+
+class SummaryText(Struct, tag_field="type", tag="summary_text"):
+    """The model's thinking, where a summary was asked for."""
+
+    text: str
+
+
+class OutputMessage(Struct, tag_field="type", tag="message"):
+    """What the model says."""
+
+    id: str
+    status: ItemStatus
+    content: list[OutputText]
+    role: Literal["assistant"] = "assistant"
+
+
+class OutputReasoning(Struct, tag_field="type", tag="reasoning"):
+    """What the model thinks before it answers."""
+
+    id: str
+    status: ItemStatus
+    summary: list[SummaryText]
+    content: list[ReasoningText] | UnsetType = UNSET
+    encrypted_content: str | UnsetType | None = UNSET
+
+
+class OutputCall(Struct, tag_field="type", tag="function_call"):
+    """A function that the model wants called; `arguments` is JSON text."""
+
+    id: str
+    status: ItemStatus
+    call_id: str
+    name: str
+    arguments: str
+
+
+OutputItem = OutputMessage | OutputReasoning | OutputCall
+
+
+class InputTokensDetails(Struct):
+    """`cached_tokens` of the input were not computed again."""
+
+    cached_tokens: int
+    cache_write_tokens: int = 0
+
+
+class OutputTokensDetails(Struct):
+    """`reasoning_tokens` of the output were thinking."""
+
+    reasoning_tokens: int
+
+
+class ResponseUsage(Struct):
+    """Token counts of a response."""
+
+    input_tokens: int
+    input_tokens_details: InputTokensDetails
+    output_tokens: int
+    output_tokens_details: OutputTokensDetails
+    total_tokens: int
+
+    @classmethod
+    def of(cls, usage: protocol.Usage) -> "ResponseUsage":
+        """Return the engine's counts in OpenAI's shape."""
+        return cls(
+            usage.prompt,
+            InputTokensDetails(usage.cached),
+            usage.completion,
+            OutputTokensDetails(usage.reasoning),
+            usage.prompt + usage.completion,
+        )
+
+
+class ResponseError(Struct):
+    """Why there is no answer, or no whole one."""
+
+    code: Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
+    message: str
+
+
+class IncompleteDetails(Struct):
+    """Why the answer ends early."""
+
+    reason: Literal["max_output_tokens"]
+
+
+class Response(Struct, kw_only=True):
+    """An answer, finished or on its way, with the parameters that it was made by."""
+
+    id: str
+    created_at: int
+    model: str
+    status: Status
+    output: list[OutputItem]
+    object: Literal["response"] = "response"
+    background: bool = False
+    completed_at: int | None = None
+    error: ResponseError | None = None
+    incomplete_details: IncompleteDetails | None = None
+    instructions: str | None = None
+    frequency_penalty: float = 0.0
+    max_output_tokens: int | None = None
+    max_tool_calls: int | None = None
+    metadata: dict[str, str] = {}
+    parallel_tool_calls: bool = True
+    presence_penalty: float = 0.0
+    previous_response_id: str | None = None
+    prompt_cache_key: str | None = None
+    reasoning: ReasoningOptions
+    safety_identifier: str | None = None
+    service_tier: Literal["default"] = "default"
+    store: bool = True
+    temperature: float
+    text: dict[str, Any]
+    tool_choice: str | dict[str, Any] = "auto"
+    tools: list[dict[str, Any]] = []
+    top_logprobs: int = 0
+    top_p: float
+    truncation: Literal["auto", "disabled"] = "disabled"
+    usage: ResponseUsage | None = None
+    user: str | None = None
+    # Where the request asked for them.
+    prompt_token_ids: list[int] | UnsetType = UNSET
+    token_ids: list[int] | UnsetType = UNSET
+    prompt_logprobs: PromptTokens | UnsetType = UNSET
+
+    @classmethod
+    def to(
+        cls,
+        request: ResponsesRequest,
+        id: str,
+        model: str,
+        at: int,
+        *,
+        chosen: Mapping[str, float],
+        store: bool,
+    ) -> "Response":
+        """Return the empty answer to a request.
+
+        `chosen` are the sampling settings in force, `at` is the time in seconds since 1970.
+        """
+        format = request.text.format if request.text else None
+        return cls(
+            id=id,
+            created_at=at,
+            model=model,
+            status="queued" if request.background else "in_progress",
+            output=[],
+            background=bool(request.background),
+            frequency_penalty=request.frequency_penalty or 0.0,
+            instructions=request.instructions,
+            max_output_tokens=request.max_output_tokens,
+            max_tool_calls=request.max_tool_calls,
+            metadata=request.metadata or {},
+            parallel_tool_calls=request.parallel_tool_calls is not False,
+            presence_penalty=request.presence_penalty or 0.0,
+            previous_response_id=request.previous_response_id,
+            prompt_cache_key=request.prompt_cache_key,
+            reasoning=request.reasoning or ReasoningOptions(),
+            safety_identifier=request.safety_identifier,
+            store=store,
+            temperature=chosen["temperature"],
+            text={"format": format or {"type": "text"}, "verbosity": "medium"},
+            tool_choice=request.tool_choice or "auto",
+            tools=[{**_TOOL, **tool} for tool in request.tools or []],
+            top_logprobs=request.top_logprobs or 0,
+            top_p=chosen["top_p"],
+            truncation=request.truncation or "disabled",
+            user=request.user,
+        )
+
+
+class DeletedResponse(Struct):
+    """What a DELETE answers."""
+
+    id: str
+    object: Literal["response"] = "response"
+    deleted: bool = True
+
+
+class ItemList(Struct):
+    """A page of the items that a response was made from."""
+
+    data: list[dict[str, Any]]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+    object: Literal["list"] = "list"
+
+
+class InputTokens(Struct):
+    """How many tokens a request's input has."""
+
+    input_tokens: int
+    object: Literal["response.input_tokens"] = "response.input_tokens"

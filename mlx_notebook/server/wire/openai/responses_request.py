@@ -1,0 +1,330 @@
+"""`POST v1/responses`: what comes in.
+
+Format: https://platform.openai.com/docs/api-reference/responses/create.
+"""
+
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from mlx_notebook.protocol import OutputFormat, Sampling, ToolChoice
+from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.wire.decode import converted
+from mlx_notebook.server.wire.metadata import Metadata
+from mlx_notebook.server.wire.openai.chat_request import CacheRetention
+from mlx_notebook.server.wire.openai.response_items import Item
+from mlx_notebook.server.wire.output_formats import (
+    FormatParameters,
+    JsonObjectFormat,
+    TextFormat,
+    json_format,
+    lonely_stream_options,
+)
+from mlx_notebook.server.wire.parameters import unsupported
+from mlx_notebook.server.wire.sampling_parameters import StopText
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+Includable = Literal[
+    "file_search_call.results",
+    "web_search_call.results",
+    "web_search_call.action.sources",
+    "message.input_image.image_url",
+    "computer_call_output.output.image_url",
+    "code_interpreter_call.outputs",
+    "reasoning.encrypted_content",
+    "message.output_text.logprobs",
+]
+INCLUDABLE: tuple[str, ...] = get_args(Includable)
+
+# What hosted servers have and this one does not.
+_UNSUPPORTED = (
+    *("access_programs", "background_options", "context_management", "conversation", "image"),
+    *("moderation", "personality", "prompt"),
+)
+_UNUSED = frozenset(
+    (
+        *("prompt_cache_options", "prompt_cache_retention", "service_tier"),
+        *("stream_options.include_obfuscation",),
+    )
+)
+
+
+class FunctionTool(Struct, omit_defaults=True):
+    """A function that the model may call."""
+
+    type: Literal["function"]
+    name: Annotated[str, Meta(min_length=1, max_length=128)]
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+    def for_template(self) -> dict[str, Any]:
+        """Return the tool as chat templates expect it."""
+        function: dict[str, Any] = {"name": self.name}
+        if self.description is not None:
+            function["description"] = self.description
+        function["parameters"] = self.parameters or {"type": "object", "properties": {}}
+        if self.strict:
+            function["strict"] = True
+        return {"type": "function", "function": function}
+
+
+# A tool as it was given, since the response tells it again; `function_tools` checks it.
+_Tool = Annotated[
+    dict[str, Any],
+    Meta(
+        extra_json_schema={
+            "properties": {
+                "type": {"const": "function"},
+                "name": {"type": "string", "minLength": 1, "maxLength": 128},
+            },
+            "required": ["type", "name"],
+        }
+    ),
+]
+
+
+class NamedFunction(Struct, tag_field="type", tag="function"):
+    """The model must call this function."""
+
+    name: str
+
+
+class AllowedTools(Struct, tag_field="type", tag="allowed_tools"):
+    """The model may, or must, call one of these."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[dict[str, Any]], Meta(min_length=1)]
+
+
+class NamedSchemaFormat(Struct, tag_field="type", tag="json_schema"):
+    """JSON that fits a schema."""
+
+    name: str
+    schema: dict[str, Any]
+    description: str | None = None
+    strict: bool | None = None
+
+
+class TextOptions(Struct):
+    """The shape asked of the answer's text."""
+
+    format: TextFormat | JsonObjectFormat | NamedSchemaFormat | None = None
+    verbosity: Literal["low", "medium", "high"] | None = None
+
+
+class ReasoningOptions(Struct):
+    """How the model should think, and whether it is told as a `summary` or as it is.
+
+    A summary here is the whole thinking: nothing is left out of it. What the model thought in
+    earlier turns is up to its template (`context`).
+    """
+
+    effort: Effort | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+    context: Literal["auto", "current_turn", "all_turns"] | UnsetType | None = UNSET
+    mode: str | UnsetType = UNSET
+
+
+class StreamOptions(Struct):
+    """`include_obfuscation` pads events to one size, which this server does not do."""
+
+    include_obfuscation: bool | None = None
+
+
+class ResponsesRequest(FormatParameters, kw_only=True):
+    """Items to be answered; everything but `input` is optional.
+
+    Without `model` the server's default model answers. Without `max_output_tokens` the rest of
+    the context may be used, at most 4096 tokens. Unless `store` is false the response is kept for
+    `previous_response_id` and `GET v1/responses/{id}`.
+    """
+
+    input: str | list[Item] | None = None
+    model: Annotated[str, Meta(max_length=512)] | None = None
+    instructions: str | None = None
+    previous_response_id: str | None = None
+    store: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    background: bool | None = None
+    include: list[Includable] | None = None
+
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    max_output_tokens: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    stop: StopText | Annotated[list[StopText], Meta(max_length=16)] | None = None
+    thinking_budget: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+
+    tools: list[_Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    max_tool_calls: Annotated[int, Meta(ge=1)] | None = None
+    text: TextOptions | None = None
+    reasoning: ReasoningOptions | None = None
+    truncation: Literal["auto", "disabled"] | None = None
+
+    metadata: Metadata | None = None
+    user: str | None = None
+    safety_identifier: str | None = None
+    prompt_cache_key: str | None = None
+    prompt_cache_options: dict[str, Any] | None = None
+    prompt_cache_retention: CacheRetention | None = None
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
+
+    # Taken only where they ask for nothing.
+    access_programs: Any = None
+    background_options: Any = None
+    context_management: Any = None
+    conversation: Any = None
+    image: Any = None
+    moderation: Any = None
+    personality: Any = None
+    prompt: Any = None
+
+    def unused(self) -> frozenset[str]:
+        """Return the parameters that are checked and of no consequence."""
+        return _UNUSED
+
+    def check(self) -> None:
+        """Refuse what this server does not have.
+
+        Raises:
+            InvalidRequest: The request asks for it; `param` names the parameter.
+        """
+        asked = {name: getattr(self, name) not in (None, []) for name in _UNSUPPORTED}
+        asked["text.verbosity"] = bool(self.text and self.text.verbosity in ("low", "high"))
+        if self.reasoning is not None:
+            asked["reasoning.context"] = self.reasoning.context in ("current_turn", "all_turns")
+            asked["reasoning.mode"] = self.reasoning.mode not in (UNSET, "standard")
+        for name, is_asked in asked.items():
+            if is_asked:
+                raise unsupported(name)
+        if self.stream_options is not None and not self.stream:
+            raise lonely_stream_options()
+        if self.background and self.store is False:
+            raise InvalidRequest(
+                "A background response must be stored to be found again: leave 'store' out.",
+                param="store",
+            )
+        if self.top_logprobs and "message.output_text.logprobs" not in (self.include or ()):
+            raise InvalidRequest(
+                "'top_logprobs' needs 'message.output_text.logprobs' in 'include'.",
+                param="top_logprobs",
+            )
+
+    def function_tools(self) -> list[FunctionTool]:
+        """Return the tools that the model may call.
+
+        Raises:
+            InvalidRequest: One of them is no function, or two have the same name.
+        """
+        tools = []
+        names = set()
+        for index, tool in enumerate(self.tools or []):
+            path = f"tools[{index}]"
+            kind = tool.get("type")
+            if isinstance(kind, str) and kind != "function":
+                raise InvalidRequest(
+                    f"Tools of the type {kind[:100]!r} are not supported by this server, only "
+                    "functions.",
+                    param=f"{path}.type",
+                    code="unsupported_tool",
+                )
+            for name in ("defer_loading", "async"):
+                if tool.get(name):
+                    raise unsupported(f"{path}.{name}")
+            function = converted(tool, FunctionTool, path)
+            if function.name in names:
+                raise InvalidRequest(
+                    f"Two tools have the name {function.name!r}.", param=f"{path}.name"
+                )
+            names.add(function.name)
+            tools.append(function)
+        return tools
+
+    def choice(self, tools: list[FunctionTool]) -> ToolChoice:
+        """Return whether the model may, must or must not call them.
+
+        A function that the choice names is called once, unless several calls are asked for.
+
+        Raises:
+            InvalidRequest: The choice names a tool that is not there, or a kind that is unknown.
+        """
+        parallel = self.parallel_tool_calls is not False
+        choice = self.tool_choice or "auto"
+        names: list[str] | None = None
+        if isinstance(choice, str):
+            mode = choice
+        else:
+            kind = converted(choice, NamedFunction | AllowedTools, "tool_choice")  # type: ignore[arg-type]
+            if isinstance(kind, NamedFunction):
+                mode, named = "required", [{"type": "function", "name": kind.name}]
+                parallel = self.parallel_tool_calls is True
+            else:
+                mode, named = kind.mode, kind.tools
+            names = [self._checked_name(tool, tools) for tool in named]
+        if mode == "required" and not tools:
+            raise InvalidRequest(
+                "'tool_choice' demands a call, and there are no 'tools'.", param="tool_choice"
+            )
+        return ToolChoice(mode=mode, names=names, parallel=parallel)
+
+    def own_format(self) -> list[tuple[str, OutputFormat]]:
+        """Return what `text.format` asks for."""
+        match self.text.format if self.text else None:
+            case JsonObjectFormat(schema=schema) | NamedSchemaFormat(schema=schema):
+                return [("text.format", json_format(schema))]
+        return []
+
+    def template_kwargs(self) -> dict[str, Any]:
+        """Return what the chat template is told beside messages and tools.
+
+        Raises:
+            InvalidRequest: The request sets what is no variable of a template.
+        """
+        kwargs = self.for_template()
+        effort = self.reasoning.effort if self.reasoning else None
+        if effort is not None:
+            kwargs.setdefault("enable_thinking", effort not in ("none", "minimal"))
+            if effort not in ("none", "minimal"):
+                # Harmony's templates (gpt-oss) tell the model.
+                known = effort if effort in ("low", "medium") else "high"
+                kwargs.setdefault("reasoning_effort", known)
+        return kwargs
+
+    def sampling(self) -> Sampling:
+        """Return how tokens are to be chosen."""
+        return self.sampled(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=self.max_output_tokens,
+            stop=[self.stop] if isinstance(self.stop, str) else self.stop or [],
+            logprobs=self.top_logprobs or 0 if self.wants_logprobs else None,
+        )
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether the answer's text comes with log probabilities."""
+        return "message.output_text.logprobs" in (self.include or ())
+
+    @property
+    def wants_summary(self) -> bool:
+        """Whether the thinking is to be told as a summary."""
+        options = self.reasoning
+        return options is not None and bool(options.summary or options.generate_summary)
+
+    def _checked_name(self, tool: dict[str, Any], tools: list[FunctionTool]) -> str:
+        name = tool.get("name")
+        if tool.get("type") != "function" or name not in [tool.name for tool in tools]:
+            raise InvalidRequest(
+                f"'tool_choice' names {str(name)[:200]!r}, which is no function of 'tools'.",
+                param="tool_choice",
+            )
+        return str(name)
+
+
+DECODER = msgspec.json.Decoder(ResponsesRequest)

@@ -1,0 +1,181 @@
+"""`POST v1/completions`: text to be continued, what comes in and what goes out.
+
+Format: https://platform.openai.com/docs/api-reference/completions.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from mlx_notebook.protocol import FinishReason, Sampling, TokenLogprob
+from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.wire.openai.chat_response import CompletionUsage
+from mlx_notebook.server.wire.output_formats import CompletionParameters
+from mlx_notebook.server.wire.parameters import unsupported
+from mlx_notebook.server.wire.prompt_tokens import PromptTokens
+from mlx_notebook.server.wire.sampling_parameters import TokenId
+
+_DEFAULT_MAX_TOKENS = 16
+_UNUSED = frozenset(
+    (
+        *("chat_template_kwargs", "enable_thinking", "include_reasoning", "user"),
+        *("add_generation_prompt", "stream_options.include_obfuscation"),
+    )
+)
+TextOrTokens = str | list[TokenId]
+# Empty ones are refused by `separate`, which names the place; the description says so, too.
+_Text = Annotated[str, Meta(extra_json_schema={"minLength": 1})]
+_Tokens = Annotated[list[TokenId], Meta(extra_json_schema={"minItems": 1})]
+# One text, its tokens, several texts, or the tokens of several.
+Inputs = _Text | Annotated[list[_Text | TokenId | _Tokens], Meta(min_length=1, max_length=2048)]
+
+
+class CompletionRequest(CompletionParameters, kw_only=True):
+    """Text to be continued; everything but `prompt` is optional.
+
+    Without `model` the server's default model answers; without `max_tokens` it writes 16 tokens.
+    """
+
+    prompt: Inputs
+    model: Annotated[str, Meta(max_length=512)] | None = None
+    max_tokens: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
+    n: Annotated[int, Meta(ge=1, le=16)] | None = None
+    best_of: Annotated[int, Meta(ge=1)] | None = None
+    echo: bool | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    suffix: str | None = None
+    user: str | None = None
+
+    def unused(self) -> frozenset[str]:
+        """Return the parameters that are checked and of no consequence."""
+        return _UNUSED
+
+    def check(self) -> None:
+        """Refuse what this server does not have.
+
+        Raises:
+            InvalidRequest: The request asks for it; `param` names the parameter.
+        """
+        asked = {
+            "best_of": self.best_of is not None and self.best_of != (self.n or 1),
+            "continue_final_message": bool(self.continue_final_message),
+            "suffix": bool(self.suffix),
+        }
+        for name, is_asked in asked.items():
+            if is_asked:
+                raise unsupported(name)
+        self.check_stream()
+
+    def sampling(self) -> Sampling:
+        """Return how tokens are to be chosen."""
+        return self.sampled(
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_tokens=_DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens,
+            stop=self.stops,
+            logprobs=self.logprobs,
+        )
+
+
+def separate(inputs: Inputs, param: str) -> list[TextOrTokens]:
+    """Return each text, or each list of tokens, by itself.
+
+    Raises:
+        InvalidRequest: Texts and tokens are mixed, or one of them is empty.
+    """
+    separated: list[TextOrTokens]
+    if isinstance(inputs, str):
+        separated = [inputs]
+    elif all(isinstance(item, int) for item in inputs):
+        separated = [[item for item in inputs if isinstance(item, int)]]
+    elif all(isinstance(item, str) for item in inputs):
+        separated = [item for item in inputs if isinstance(item, str)]
+    elif all(isinstance(item, list) for item in inputs):
+        separated = [item for item in inputs if isinstance(item, list)]
+    else:
+        raise InvalidRequest(
+            f"'{param}' mixes texts and tokens: send one text, a list of texts, a list of token "
+            "ids, or a list of such lists.",
+            param=param,
+        )
+    for index, item in enumerate(separated):
+        if not item:
+            where = param if isinstance(inputs, str) else f"{param}[{index}]"
+            raise InvalidRequest(f"'{where}' is empty.", param=where)
+    return separated
+
+
+class TextLogprobs(Struct):
+    """Log probabilities, a list each over the tokens; of the prompt's first token there is none."""
+
+    tokens: list[str]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
+    text_offset: list[int]
+
+
+class TextChoice(Struct):
+    """A continuation, or what is new of it in a stream."""
+
+    index: int
+    text: str
+    logprobs: TextLogprobs | None = None
+    finish_reason: FinishReason | None = None
+    token_ids: list[int] | UnsetType = UNSET
+    prompt_token_ids: list[int] | UnsetType = UNSET
+    prompt_logprobs: PromptTokens | UnsetType = UNSET
+
+
+class TextCompletion(Struct):
+    """A whole answer, or one `data:` line of a stream."""
+
+    id: str
+    created: int
+    model: str
+    choices: list[TextChoice]
+    system_fingerprint: str
+    usage: CompletionUsage | UnsetType | None = UNSET
+    object: Literal["text_completion"] = "text_completion"
+
+
+class LogprobList:
+    """The tokens of one choice as they come, in the shape above."""
+
+    def __init__(self) -> None:
+        self._offset = 0
+        self.told = TextLogprobs([], [], [], [])
+
+    def add(self, tokens: list[TokenLogprob]) -> None:
+        """Take tokens in."""
+        for token in tokens:
+            top = {text: logprob for text, logprob, _ in token.top}
+            top.setdefault(token.token, token.logprob)
+            self._add(token.token, token.logprob, top)
+
+    def add_prompt(self, first: str, tokens: list[TokenLogprob | None], count: int) -> None:
+        """Take a prompt's tokens in with `count` alternatives each.
+
+        `first` is the one that has no log probability.
+        """
+        for token in tokens:
+            if token is None:
+                self._add(first, None, None)
+            else:
+                self.add([msgspec.structs.replace(token, top=token.top[:count])])
+
+    def taken(self) -> TextLogprobs:
+        """Return what has come since the last time."""
+        told, self.told = self.told, TextLogprobs([], [], [], [])
+        return told
+
+    def _add(self, text: str, logprob: float | None, top: dict[str, float] | None) -> None:
+        self.told.tokens.append(text)
+        self.told.token_logprobs.append(logprob)
+        self.told.top_logprobs.append(top)
+        self.told.text_offset.append(self._offset)
+        self._offset += len(text)
+
+
+DECODER = msgspec.json.Decoder(CompletionRequest)
+ENCODER = msgspec.json.Encoder()

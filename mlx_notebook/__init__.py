@@ -8,37 +8,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlx_notebook.notebook.chat import AsyncChat, Chat
-    from mlx_notebook.notebook.clients import async_client, client
-    from mlx_notebook.notebook.connection import connect
+    from mlx_notebook.notebook.chat.chat import AsyncChat, Chat
+    from mlx_notebook.notebook.connection.clients import async_client, client
+    from mlx_notebook.notebook.connection.connection import connect
     from mlx_notebook.notebook.errors import NotebookError, Pause
-    from mlx_notebook.notebook.magics import conversation
-    from mlx_notebook.notebook.mcp import mcp
-    from mlx_notebook.notebook.tools import tool
-    from mlx_notebook.panels.chat import chat_panel
-    from mlx_notebook.panels.dashboard import dashboard
-    from mlx_notebook.panels.inspector import inspector
-    from mlx_notebook.panels.models import models_panel
-    from mlx_notebook.panels.stats import stats_panel
+    from mlx_notebook.notebook.magics.magics import conversation
+    from mlx_notebook.notebook.tools.mcp_tools import mcp
+    from mlx_notebook.notebook.tools.tool import tool
+    from mlx_notebook.panels.chat.chat_panel import chat_panel
+    from mlx_notebook.panels.dashboard.dashboard_panel import dashboard
+    from mlx_notebook.panels.inspector.inspector_panel import inspector
+    from mlx_notebook.panels.models.models_panel import models_panel
+    from mlx_notebook.panels.stats.stats_panel import stats_panel
 
 __version__ = "0.1.0"
 
 _LAZY = {
-    "AsyncChat": "mlx_notebook.notebook.chat",
-    "Chat": "mlx_notebook.notebook.chat",
+    "AsyncChat": "mlx_notebook.notebook.chat.chat",
+    "Chat": "mlx_notebook.notebook.chat.chat",
     "NotebookError": "mlx_notebook.notebook.errors",
     "Pause": "mlx_notebook.notebook.errors",
-    "async_client": "mlx_notebook.notebook.clients",
-    "chat_panel": "mlx_notebook.panels.chat",
-    "client": "mlx_notebook.notebook.clients",
-    "connect": "mlx_notebook.notebook.connection",
-    "conversation": "mlx_notebook.notebook.magics",
-    "dashboard": "mlx_notebook.panels.dashboard",
-    "inspector": "mlx_notebook.panels.inspector",
-    "mcp": "mlx_notebook.notebook.mcp",
-    "models_panel": "mlx_notebook.panels.models",
-    "stats_panel": "mlx_notebook.panels.stats",
-    "tool": "mlx_notebook.notebook.tools",
+    "async_client": "mlx_notebook.notebook.connection.clients",
+    "chat_panel": "mlx_notebook.panels.chat.chat_panel",
+    "client": "mlx_notebook.notebook.connection.clients",
+    "connect": "mlx_notebook.notebook.connection.connection",
+    "conversation": "mlx_notebook.notebook.magics.magics",
+    "dashboard": "mlx_notebook.panels.dashboard.dashboard_panel",
+    "inspector": "mlx_notebook.panels.inspector.inspector_panel",
+    "mcp": "mlx_notebook.notebook.tools.mcp_tools",
+    "models_panel": "mlx_notebook.panels.models.models_panel",
+    "stats_panel": "mlx_notebook.panels.stats.stats_panel",
+    "tool": "mlx_notebook.notebook.tools.tool",
 }
 
 __all__ = [
@@ -80,13 +80,13 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
 
 def load_ipython_extension(ipython: Any) -> None:
     """Register `%mlx` and `%%chat` (called by `%load_ext mlx_notebook`)."""
-    from mlx_notebook.notebook.magics import load
+    from mlx_notebook.notebook.magics.magics import load
 
     load(ipython)
 
 
 def unload_ipython_extension(ipython: Any) -> None:
     """Take the magics away again (called by `%unload_ext mlx_notebook`)."""
-    from mlx_notebook.notebook.magics import unload
+    from mlx_notebook.notebook.magics.magics import unload
 
     unload(ipython)

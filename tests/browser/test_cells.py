@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from mlx_notebook.notebook.approval import SOONEST_SECONDS
+from mlx_notebook.notebook.tools.approval import SOONEST_SECONDS
 from tests.browser.pages import run_cell
 
 SOONEST = 4
@@ -64,9 +64,9 @@ def test_text_streams_into_the_cell(browser, lab):
 
 def test_a_tool_is_allowed_and_refused_in_the_cell(browser, lab):
     setup = (
-        "import mlx_notebook.notebook.approval\n"
+        "import mlx_notebook.notebook.tools.approval\n"
         # Longer than usual: on a busy machine a second may pass before the first key arrives.
-        f"mlx_notebook.notebook.approval.SOONEST_SECONDS = {SOONEST}\n"
+        f"mlx_notebook.notebook.tools.approval.SOONEST_SECONDS = {SOONEST}\n"
         "def add(a: int, b: int) -> int:\n    'Add two numbers.'\n    return a + b\n"
         "def ask():\n"
         "    chat = mlx_notebook.Chat('tiny-chat', tools=[add], approve=True, temperature=0)\n"

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from mlx_notebook.panels.chat import ChatPanel
+from mlx_notebook.panels.chat.chat_panel import ChatPanel
 from tests.browser.pages import axe, panel, press, run_cell, set_theme
 from tests.notebook.jupyter import wait_for
 

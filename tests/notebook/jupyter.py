@@ -15,7 +15,7 @@ from pathlib import Path
 from jupyter_client import BlockingKernelClient, KernelManager
 
 import mlx_notebook
-from mlx_notebook.notebook.approval import SOONEST_SECONDS
+from mlx_notebook.notebook.tools.approval import SOONEST_SECONDS
 
 PATIENCE = 120.0
 

@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mlx_notebook.notebook.call_blocks import SHOWN_CHARACTERS, call_block, fenced
-from mlx_notebook.notebook.calls import Call
+from mlx_notebook.notebook.answers.tool_call import Call
+from mlx_notebook.notebook.rendering.call_blocks import SHOWN_CHARACTERS, call_block, fenced
 from tests.notebook.test_escaping import RENDERERS, Elements
 
 NASTY = [

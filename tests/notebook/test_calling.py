@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from mlx_notebook.notebook import approval
-from mlx_notebook.notebook.calling import Caller
-from mlx_notebook.notebook.calls import Call, pending
+from mlx_notebook.notebook.answers.tool_call import Call, pending
 from mlx_notebook.notebook.errors import Pause
-from mlx_notebook.notebook.tools import tool, toolbox
+from mlx_notebook.notebook.tools import approval
+from mlx_notebook.notebook.tools.caller import Caller
+from mlx_notebook.notebook.tools.tool import tool, toolbox
 
 
 def add(a: int, b: int = 1) -> int:

@@ -8,9 +8,9 @@ import threading
 
 import pytest
 
-from mlx_notebook.notebook import connection
+from mlx_notebook.notebook.connection import connection
 from mlx_notebook.notebook.errors import NoServer, NotAuthorized, ServerSilent, ServerUnreachable
-from mlx_notebook.notebook.server import Server, normalise
+from mlx_notebook.notebook.server.server import Server, normalise
 from tests.notebook.jupyter import JupyterServer
 
 

@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from mlx_notebook.notebook import signing
-from mlx_notebook.notebook.chat import Chat
+from mlx_notebook.notebook.chat.chat import Chat
 from mlx_notebook.notebook.errors import NotebookError
 
 TOOL = """

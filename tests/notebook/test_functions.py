@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from mlx_notebook.notebook.errors import BadArguments, NotATool
-from mlx_notebook.notebook.functions import describe
+from mlx_notebook.notebook.schemas.function_schema import describe
 
 
 class Unit(enum.Enum):

@@ -23,13 +23,14 @@ def test_importing_the_package_takes_milliseconds(env):
         return min(float(run("-c", code, env=env).stdout) for _ in range(3))
 
     assert seconds("mlx_notebook") < 0.01
-    assert seconds("mlx_notebook.notebook.magics") < 0.3
+    assert seconds("mlx_notebook.notebook.magics.magics") < 0.3
 
 
 def test_the_kernel_side_imports_nothing_heavy(env):
     code = (
-        "import sys, json, mlx_notebook.notebook.connection, mlx_notebook.notebook.chat\n"
-        "import mlx_notebook.notebook.commands\n"
+        "import sys, json\n"
+        "import mlx_notebook.notebook.connection.connection, mlx_notebook.notebook.chat.chat\n"
+        "import mlx_notebook.notebook.magics.commands\n"
         f"print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
     )
     assert json.loads(run("-c", code, env=env).stdout) == []

@@ -9,9 +9,14 @@ import pytest
 from PIL import Image
 from pydantic import BaseModel
 
-from mlx_notebook.notebook.inputs import INPUT_CHARACTERS, as_text, trimmed
-from mlx_notebook.notebook.results import RESULT_CHARACTERS, content_of, pictures_of, text_of
-from mlx_notebook.notebook.templates import fill
+from mlx_notebook.notebook.answers.tool_result import (
+    RESULT_CHARACTERS,
+    content_of,
+    pictures_of,
+    text_of,
+)
+from mlx_notebook.notebook.inputs.as_text import INPUT_CHARACTERS, as_text, trimmed
+from mlx_notebook.notebook.inputs.prompt_templates import fill
 
 
 class Rich:

@@ -67,7 +67,7 @@ def test_the_conversation_goes_on_until_reset(kernel):
 
 
 def test_a_new_conversation_and_an_empty_option_take_the_system_message_away(kernel):
-    sent = "__import__('mlx_notebook.notebook.connection').notebook.connection.connect()"
+    sent = "__import__('mlx_notebook').connect()"
     kernel.run("%%chat -s 'Be brief.' --max-tokens 3\nHello!")
     for line in ("--new", "-s ''", '--system ""'):
         kernel.run(f"%%chat {line} --max-tokens 3\nHello!")

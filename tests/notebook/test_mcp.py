@@ -9,12 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlx_notebook.notebook.calling import Caller
-from mlx_notebook.notebook.calls import Call
+from mlx_notebook.notebook.answers.tool_call import Call
+from mlx_notebook.notebook.answers.tool_result import pictures_of
 from mlx_notebook.notebook.errors import McpFailed
-from mlx_notebook.notebook.mcp import mcp
-from mlx_notebook.notebook.results import pictures_of
-from mlx_notebook.notebook.tools import toolbox
+from mlx_notebook.notebook.tools.caller import Caller
+from mlx_notebook.notebook.tools.mcp_tools import mcp
+from mlx_notebook.notebook.tools.tool import toolbox
 from tests.notebook.jupyter import wait_for
 
 SERVER = str(Path(__file__).with_name("mcp_server.py"))

@@ -3,7 +3,7 @@
 import pytest
 
 from mlx_notebook.notebook.errors import BadMagic
-from mlx_notebook.notebook.options import ChatOptions
+from mlx_notebook.notebook.magics.chat_options import ChatOptions
 
 
 def test_every_option_is_read():

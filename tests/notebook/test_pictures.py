@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mlx_notebook.notebook.errors import NotAPicture
-from mlx_notebook.notebook.pictures import MOST_PIXELS, Picture, looks_like_picture
+from mlx_notebook.notebook.inputs.images import MOST_PIXELS, Picture, looks_like_picture
 
 RED = (255, 0, 0)
 

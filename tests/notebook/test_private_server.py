@@ -10,7 +10,9 @@ import pytest
 
 from tests.notebook.jupyter import wait_for
 
-PROCESS = "__import__('mlx_notebook.notebook.connection').notebook.connection._private.process.pid"
+PROCESS = (
+    "__import__('sys').modules['mlx_notebook.notebook.connection.connection']._private.process.pid"
+)
 
 
 def server_processes(kernel):
@@ -67,7 +69,7 @@ def test_a_fork_of_the_kernel_does_not_end_it(start_kernel):
     kernel.run("%load_ext mlx_notebook")
     before = kernel.value(PROCESS)
     kernel.run(
-        "import os, mlx_notebook.notebook.connection as c\n"
+        "import os, mlx_notebook.notebook.connection.connection as c\n"
         "if (pid := os.fork()) == 0:\n    c.disconnect(); os._exit(0)\n"
         "os.waitpid(pid, 0)"
     )

@@ -6,10 +6,10 @@ import os
 
 import pytest
 
-from mlx_notebook.notebook.differences import difference, nearest
 from mlx_notebook.notebook.errors import BadRecording
-from mlx_notebook.notebook.recorded_events import pack, unpack
-from mlx_notebook.notebook.recording import (
+from mlx_notebook.notebook.recording.differences import difference, nearest
+from mlx_notebook.notebook.recording.recorded_events import pack, unpack
+from mlx_notebook.notebook.recording.recording_file import (
     Exchange,
     Recording,
     RecordingFile,
@@ -17,7 +17,7 @@ from mlx_notebook.notebook.recording import (
     request_key,
     shortened,
 )
-from mlx_notebook.notebook.server import Server
+from mlx_notebook.notebook.server.server import Server
 
 
 def chunk(text, **extra):
@@ -127,7 +127,7 @@ def test_what_is_no_regular_file_is_told_and_not_waited_for(tmp_path):
 
 
 def test_a_full_file_keeps_what_it_has(tmp_path, monkeypatch):
-    monkeypatch.setattr("mlx_notebook.notebook.recording.MAX_BYTES", 1000)
+    monkeypatch.setattr("mlx_notebook.notebook.recording.recording_file.MAX_BYTES", 1000)
     file = RecordingFile(tmp_path / "run.json")
     file.add(1, an_exchange())
     file.add(2, an_exchange(body="x" * 1000))

@@ -6,18 +6,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from mlx_notebook.notebook import rendering
-from mlx_notebook.notebook.answer import Answer, Delta, Reply
-from mlx_notebook.notebook.calls import Call
+from mlx_notebook.notebook.answers.answer import Answer, Delta, Reply
+from mlx_notebook.notebook.answers.tool_call import Call
 from mlx_notebook.notebook.plain_text import ControlFilter
-from mlx_notebook.notebook.rendering import (
+from mlx_notebook.notebook.rendering import cell_view
+from mlx_notebook.notebook.rendering.cell_view import (
     CellView,
     in_code_font,
     open_fence,
     settled_length,
     thinking_block,
 )
-from mlx_notebook.notebook.text_views import RawView, TerminalView
+from mlx_notebook.notebook.rendering.text_views import RawView, TerminalView
 
 
 class Outputs:
@@ -25,8 +25,8 @@ class Outputs:
 
     def __init__(self, monkeypatch):
         self.shown, self.sent, self.updates, self.clock = [], 0, 0, 0.0
-        monkeypatch.setattr(rendering, "_display", self._display)
-        monkeypatch.setattr(rendering.time, "monotonic", lambda: self.clock)
+        monkeypatch.setattr(cell_view, "_display", self._display)
+        monkeypatch.setattr(cell_view.time, "monotonic", lambda: self.clock)
 
     def _display(self, markdown, plain=""):
         index = len(self.shown)
@@ -37,7 +37,7 @@ class Outputs:
             self.updates += 1
             self.sent += len(bundle["text/markdown"])
 
-        update(rendering._bundle(markdown, plain), True)
+        update(cell_view._bundle(markdown, plain), True)
         return SimpleNamespace(update=update)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.notebook.jupyter import wait_for
 
-PRIVATE = "__import__('mlx_notebook.notebook.connection').notebook.connection._private"
+PRIVATE = "__import__('sys').modules['mlx_notebook.notebook.connection.connection']._private"
 
 TOOL_TURN = """
 import json

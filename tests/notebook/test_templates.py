@@ -3,7 +3,7 @@
 import pytest
 
 from mlx_notebook.notebook.errors import UnfilledTemplate
-from mlx_notebook.notebook.templates import fill
+from mlx_notebook.notebook.inputs.prompt_templates import fill
 
 
 def evaluate_with(**names):

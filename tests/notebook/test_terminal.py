@@ -7,7 +7,7 @@ import time
 import pexpect
 import pytest
 
-from mlx_notebook.notebook.approval import SOONEST_SECONDS
+from mlx_notebook.notebook.tools.approval import SOONEST_SECONDS
 from tests.notebook.jupyter import PATIENCE, wait_for
 
 

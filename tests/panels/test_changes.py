@@ -5,7 +5,7 @@ import json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mlx_notebook.panels.changes import merge_patch
+from mlx_notebook.panels.base.merge_patch import merge_patch
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.lists(st.integers()),

@@ -5,13 +5,14 @@ import base64
 
 import pytest
 
-from mlx_notebook.notebook import connection, notebook_model
-from mlx_notebook.notebook.calls import Call
+from mlx_notebook.notebook.answers.tool_call import Call
+from mlx_notebook.notebook.connection import connection
 from mlx_notebook.notebook.errors import NotebookError
-from mlx_notebook.panels.background import Background
-from mlx_notebook.panels.chat import ChatPanel
-from mlx_notebook.panels.feed import Feed
-from mlx_notebook.panels.growing import GrowingText
+from mlx_notebook.notebook.server import notebook_model
+from mlx_notebook.panels.base.feed import Feed
+from mlx_notebook.panels.base.panel_thread import Background
+from mlx_notebook.panels.chat.chat_panel import ChatPanel
+from mlx_notebook.panels.chat.growing_text import GrowingText
 from tests.server.running import running, wait_for
 
 PNG = (

@@ -3,9 +3,9 @@
 import threading
 
 from mlx_notebook.notebook.errors import NoServer
-from mlx_notebook.panels import feed as feed_module
-from mlx_notebook.panels.background import Background
-from mlx_notebook.panels.feed import Feed
+from mlx_notebook.panels.base import feed as feed_module
+from mlx_notebook.panels.base.feed import Feed
+from mlx_notebook.panels.base.panel_thread import Background
 from tests.server.running import wait_for
 
 

@@ -5,16 +5,16 @@ import threading
 
 import pytest
 
-from mlx_notebook.notebook import connection
-from mlx_notebook.panels import inspector
-from mlx_notebook.panels.background import Background
-from mlx_notebook.panels.chat import ChatPanel
-from mlx_notebook.panels.dashboard import Dashboard
-from mlx_notebook.panels.feed import Feed
-from mlx_notebook.panels.inspector import InspectorPanel
-from mlx_notebook.panels.models import ModelsPanel
-from mlx_notebook.panels.saved import table
-from mlx_notebook.panels.stats import StatsPanel
+from mlx_notebook.notebook.connection import connection
+from mlx_notebook.panels.base.feed import Feed
+from mlx_notebook.panels.base.panel_thread import Background
+from mlx_notebook.panels.base.static_html import table
+from mlx_notebook.panels.chat.chat_panel import ChatPanel
+from mlx_notebook.panels.dashboard.dashboard_panel import Dashboard
+from mlx_notebook.panels.inspector import inspector_panel
+from mlx_notebook.panels.inspector.inspector_panel import InspectorPanel
+from mlx_notebook.panels.models.models_panel import ModelsPanel
+from mlx_notebook.panels.stats.stats_panel import StatsPanel
 from tests.server.running import running, wait_for
 
 
@@ -79,7 +79,7 @@ def test_a_panel_pauses_with_its_last_view_and_goes_on_with_the_next(connected):
 
 
 def test_what_a_model_wrote_is_escaped_in_a_saved_notebook(connected, monkeypatch):
-    monkeypatch.setattr(inspector, "_PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(inspector_panel, "_PATIENCE_SECONDS", 60.0)
     said = "<img src=x onerror=alert(1)>"
     tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
     asked = {"messages": [{"role": "user", "content": said}], "tools": [tool]}

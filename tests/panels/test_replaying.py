@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from mlx_notebook.panels.inspector import faults
-from mlx_notebook.panels.replaying import as_curl, as_python, request_of
+from mlx_notebook.panels.inspector.inspector_panel import faults
+from mlx_notebook.panels.inspector.replay_code import as_curl, as_python, request_of
 from tests.server.running import running
 
 TOOL = {

@@ -1,0 +1,1 @@
+"""What a model answers: text, reasoning, tool calls and their results."""

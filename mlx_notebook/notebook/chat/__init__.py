@@ -1,0 +1,1 @@
+"""Conversations: `Chat` and `AsyncChat`, their turns, and saved chats."""

@@ -1,0 +1,1 @@
+"""Finding the server, or starting one, and clients for it."""

@@ -1,0 +1,1 @@
+"""The notebook's objects as input for a model: text, images, and prompts with placeholders."""

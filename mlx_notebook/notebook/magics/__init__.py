@@ -1,0 +1,1 @@
+"""`%%chat`, `%chat` and `%mlx`."""

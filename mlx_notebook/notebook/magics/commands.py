@@ -1,0 +1,161 @@
+"""What `%mlx` does: one function a subcommand."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from mlx_notebook.notebook.chat.chat import Chat
+from mlx_notebook.notebook.connection import connection
+from mlx_notebook.notebook.errors import BadMagic, BadRecording, NotebookError
+from mlx_notebook.notebook.human_units import counted, duration, size
+from mlx_notebook.notebook.magics import model_commands
+from mlx_notebook.notebook.magics.run_commands import record, replay
+from mlx_notebook.notebook.recording import runs
+from mlx_notebook.notebook.server.server import Server
+
+# A first model that fits most machines; only ever a suggestion.
+SUGGESTED_MODEL = "mlx-community/Qwen3-4B-4bit"
+
+COMMANDS = {
+    "status": "show what the server is doing: engine, models in memory, requests, speed",
+    "models [--all] [FILTER]": "list the models on this machine; with --all also those to download",
+    "load NAME [--pin] [--adapter A]": "load a model (downloading it first if necessary) and let "
+    "it answer in this notebook",
+    "unload [NAME]": "remove a model from memory",
+    "pull NAME [--revision R]": "download a model from Hugging Face",
+    "pin NAME, unpin NAME": "keep a model in memory, or allow it to be removed",
+    "show NAME": "show a model's needs, whether it fits this machine, and its settings",
+    "reset": "start a new conversation without a system message; `%%chat --thread NAME --new` does "
+    "so for a thread",
+    "record [FILE]": "record the server's answers beside the notebook, until `record stop`",
+    "replay [FILE] [--speed X|max] [--live] [--trust]": "answer from a recording, without a model, "
+    "until `replay stop`",
+    "help": "show this list",
+}
+
+
+def run(line: str, chat: Chat) -> None:
+    """Carry out one `%mlx` line. Raises `NotebookError`."""
+    name, _, argument = line.strip().partition(" ")
+    command = _RUN.get(name or "help")
+    if command is None:
+        known = ", ".join(_RUN)
+        raise BadMagic(f"%mlx has no subcommand {name!r}. It has: {known}.")
+    try:
+        command(argument.strip(), chat)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        if runs.is_doubtful():
+            raise BadRecording(
+                f"The recording holds an answer that `%mlx {name}` cannot read ({error!r})."
+            ) from None
+        raise
+
+
+def describe(server: Server) -> str:
+    """Say in one line which server and which model, and what a demonstration model is."""
+    line = f"mlx_notebook: connected to {server.url} ({server.found})"
+    model = connection.default_model()
+    get = f"`%mlx load {SUGGESTED_MODEL}`"
+    if model is None:
+        return f"{line}; no model yet: run {get}."
+    line += f"; model {model}"
+    if _is_demonstration(server, model):
+        line += f", a small demonstration; for a real one run {get}"
+    return line + "."
+
+
+def _is_demonstration(server: Server, name: str) -> bool:
+    try:
+        models = _models(server)
+    except NotebookError:
+        return False  # the line is worth printing without
+    return any(m["id"] == name and m.get("source") == "embedded" for m in models)
+
+
+def _models(server: Server) -> list[dict[str, Any]]:
+    models: list[dict[str, Any]] = server.get("v1/models")["data"]
+    return models
+
+
+def _status(_: str, chat: Chat) -> None:
+    server = connection.connect()
+    status = server.get("mlx/status")
+    engine = status["engine"]
+    print(f"server: {server.url} ({server.found})")
+    print(f"model: {chat.model or connection.default_model() or 'none yet'}")
+    line = f"engine: {engine['state']}"
+    if engine["device"]:
+        line += f" on the {_device(engine['device'])}"
+    if engine["uptime"]:
+        line += f", up {duration(engine['uptime'])}"
+    if engine["restarts"]:
+        line += f", restarted {counted(engine['restarts'], 'time')}"
+    print(line + (f" ({engine['error']})" if engine["error"] else ""))
+    for model in status["models"]:
+        print(
+            f"in memory: {model['id']}, {size(model['bytes'])}, "
+            f"context of {model['context_length']} tokens"
+        )
+    for name in status["loading"]:
+        print(f"loading: {name}")
+    for request in status["requests"]:
+        print(
+            f"request: {request['model']}, {request['phase']}, "
+            f"{request['prompt_tokens']} prompt tokens, {request['generated_tokens']} generated "
+            f"at {request['tokens_per_second']:.0f} tokens/s"
+        )
+    totals = status["totals"]
+    print(
+        f"so far: {counted(totals['requests'], 'request')}, "
+        f"{counted(totals['prompt_tokens'], 'prompt token')} "
+        f"({totals['cached_tokens']} cached), {totals['generated_tokens']} generated"
+    )
+    print(f"memory: {size(status['memory']['process'])} in the engine process")
+    print(f"this conversation: {counted(len(chat.messages), 'message')}")
+
+
+def _reset(_: str, chat: Chat) -> None:
+    chat.reset(system=True)
+    print("New conversation.")
+
+
+def _help(_: str, __: Chat) -> None:
+    for name, text in COMMANDS.items():
+        print(f"%mlx {name:<50} {text}")
+    print(f"{'%%chat':<55} ask the model; `%%chat?` lists its options")
+
+
+def _device(told: str) -> str:
+    """Name a device as people do, from MLX's `Device(gpu, 0)`."""
+    kind = re.search(r"\b(cpu|gpu)\b", told, re.IGNORECASE)
+    return kind[1].upper() if kind else told
+
+
+_RUN: dict[str, Callable[[str, Chat], None]] = {
+    "status": _status,
+    "models": model_commands.list_models,
+    "load": model_commands.load,
+    "unload": model_commands.unload,
+    "pull": model_commands.pull,
+    "pin": model_commands.pin,
+    "unpin": model_commands.unpin,
+    "show": model_commands.show,
+    "reset": _reset,
+    "record": record,
+    "replay": replay,
+    "help": _help,
+}
+
+COMMAND_OPTIONS = {
+    "models": {"--all": "also those that could be downloaded"},
+    "load": {"--pin": "keep it in memory", "--adapter": "with this LoRA adapter"},
+    "pull": {"--revision": "a branch, tag or commit on Hugging Face"},
+    "record": {"stop": "end the recording"},
+    "replay": {
+        "stop": "end the replay",
+        "--speed": "1 (as recorded), a factor, or max",
+        "--live": "ask the model what was not recorded",
+        "--trust": "make its tool calls without asking",
+    },
+}
+TAKE_A_MODEL = frozenset({"load", "unload", "pull", "pin", "unpin", "show"})

@@ -1,0 +1,187 @@
+"""Completion after `%mlx`, `%chat` and `%%chat`: subcommands, options and the values they take."""
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+from IPython.core.completer import (
+    CompletionContext,
+    SimpleCompletion,
+    SimpleMatcherResult,
+    context_matcher,
+)
+
+from mlx_notebook.notebook.connection import connection
+from mlx_notebook.notebook.errors import NotebookError
+from mlx_notebook.notebook.inputs.images import looks_like_picture
+from mlx_notebook.notebook.magics import model_commands
+from mlx_notebook.notebook.magics.chat_options import CHAT_HELP, FLAGS
+from mlx_notebook.notebook.magics.commands import COMMAND_OPTIONS, COMMANDS, TAKE_A_MODEL
+
+_LINE = re.compile(r"^\s*(?P<magic>%mlx|%chat|%%chat)\s(?P<rest>.*)$", re.DOTALL)
+_WORD = re.compile(r"[^\s,=]*$")
+# "-m, --model        the model that answers": the names of an option, and what it does.
+_HELP = re.compile(r"^(?P<names>-\S+(?:, -\S+)*)\s{2,}(?P<text>\S.*)$", re.MULTILINE)
+_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"})
+_MOST_FILES = 200
+IDENTIFIER = "mlx_notebook"
+
+Offer = tuple[str, str]
+"""What may be written, and a few words on it."""
+
+
+class MagicsCompleter:
+    """Completes the lines of our magics in one shell.
+
+    Parameters
+    ----------
+    shell
+        The IPython shell, whose variables are offered as images, schemas and tools.
+    threads
+        The names of the conversations, `""` among them.
+    """
+
+    def __init__(self, shell: Any, threads: Iterable[str]) -> None:
+        self._shell, self._threads = shell, threads
+        # IPython adds attributes to a matcher, which a bound method does not take.
+        self.matcher = context_matcher(identifier=IDENTIFIER)(lambda context: self._of(context))
+
+    def _of(self, context: CompletionContext) -> SimpleMatcherResult:
+        line = context.text_until_cursor
+        found = _LINE.match(line)
+        if found is None or (found["magic"] == "%%chat" and context.cursor_line > 0):
+            return {"completions": []}
+        word = _WORD.search(line)
+        assert word is not None  # it matches an empty word, too
+        words = found["rest"][: len(found["rest"]) - len(word[0])].replace("=", " ").split()
+        if found["magic"] == "%mlx":
+            offers = self._mlx(words, word[0])
+        else:
+            offers = self._chat(words, word[0])
+        return {
+            "completions": [
+                SimpleCompletion(text, type=help)
+                for text, help in offers
+                if text.startswith(word[0])
+            ],
+            "matched_fragment": word[0],
+            "suppress": True,
+            "ordered": True,
+        }
+
+    def _mlx(self, words: Sequence[str], word: str) -> Iterable[Offer]:
+        """Return subcommands; after one its models, then its options."""
+        if not words:
+            return _SUBCOMMANDS
+        options = COMMAND_OPTIONS.get(words[0], {})
+        if word.startswith("-") or words[0] not in TAKE_A_MODEL:
+            return options.items()
+        if words[-1] == "--adapter":
+            return _adapters(words[1])
+        return [*_models(to_download=words[0] in ("load", "pull", "show")), *options.items()]
+
+    def _chat(self, words: Sequence[str], word: str) -> Iterable[Offer]:
+        """Return options, or the values of the one that stands before the cursor."""
+        if word.startswith("-"):
+            return CHAT_OPTIONS.items()
+        option = _option_before(words)
+        match option:
+            case "-m" | "--model":
+                return _models(to_download=False)
+            case "--tools":
+                return [*self._variables(_is_function, "function"), ("none", "no tools")]
+            case "--schema":
+                return self._variables(_is_class, "class")
+            case "--image":
+                return [*self._variables(looks_like_picture, "image"), *_image_files(word)]
+            case "--thread":
+                return [(name, "conversation") for name in self._threads if name]
+        return [] if option else CHAT_OPTIONS.items()
+
+    def _variables(self, wanted: Any, kind: str) -> list[Offer]:
+        names = self._shell.user_ns.items()
+        hidden = self._shell.user_ns_hidden
+        return [
+            (name, kind)
+            for name, value in list(names)
+            if not name.startswith("_") and name not in hidden and wanted(value)
+        ]
+
+
+def _option_before(words: Sequence[str]) -> str | None:
+    """Return the option whose value is being written, if one is."""
+    last = words[-1] if words else ""
+    # In `--tools add,weather` the words are split at spaces only: what precedes may be values.
+    if last.endswith(",") and len(words) > 1:
+        last = words[-2]
+    return last if last.startswith("-") and last not in FLAGS else None
+
+
+def _models(*, to_download: bool) -> list[Offer]:
+    """Return the models on this machine, then those that could be downloaded."""
+    try:
+        models = model_commands.catalog(connection.connect())
+    except NotebookError:
+        return []
+    models = sorted(models, key=lambda model: bool(model["state"] == "downloadable"))
+    return [
+        (name, model["state"])
+        for model in models
+        if to_download or model["state"] != "downloadable"
+        for name in (model["id"], *model["aliases"])
+    ]
+
+
+def _adapters(model: str) -> list[Offer]:
+    try:
+        names = model_commands.adapters(connection.connect(), model)
+    except NotebookError:
+        return []
+    return [(name, "adapter") for name in names]
+
+
+def _image_files(word: str) -> list[Offer]:
+    """Return image files and folders whose path begins with what is written."""
+    head, slash, _ = word.rpartition("/")
+    folder = Path(f"{head}{slash}" or ".").expanduser()
+    try:
+        entries = sorted(folder.iterdir())[:_MOST_FILES]
+    except OSError:
+        return []
+    return [
+        (f"{head}{slash}{entry.name}{'/' if entry.is_dir() else ''}", "file")
+        for entry in entries
+        if not entry.name.startswith(".") and (entry.is_dir() or entry.suffix.lower() in _IMAGES)
+    ]
+
+
+def _is_function(value: Any) -> bool:
+    return isinstance(value, FunctionType) and value.__module__ == "__main__"
+
+
+def _is_class(value: Any) -> bool:
+    return (
+        isinstance(value, type)
+        and value.__module__ == "__main__"
+        and not issubclass(value, BaseException)
+    )
+
+
+def _chat_options() -> dict[str, str]:
+    """Return every option of `%%chat` with the first words of its help."""
+    return {
+        name: found["text"].partition(";")[0].partition(":")[0]
+        for found in _HELP.finditer(CHAT_HELP)
+        for name in found["names"].split(", ")
+        if name.startswith("--")
+    }
+
+
+CHAT_OPTIONS = _chat_options()
+_SUBCOMMANDS = [
+    (name, text.partition(";")[0])
+    for usage, text in COMMANDS.items()
+    for name in re.findall(r"(?:^|, )(\w+)", usage)
+]

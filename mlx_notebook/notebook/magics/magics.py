@@ -1,0 +1,248 @@
+"""`%%chat`, `%chat` and `%mlx`: talking to the model, and to the server, from cells."""
+
+import importlib
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
+
+from mlx_notebook.notebook.answers.answer import Answer
+from mlx_notebook.notebook.answers.code_blocks import code_of
+from mlx_notebook.notebook.chat.chat import Chat
+from mlx_notebook.notebook.connection import connection
+from mlx_notebook.notebook.errors import BadMagic, Interrupted, NotebookError
+from mlx_notebook.notebook.inputs.images import looks_like_picture
+from mlx_notebook.notebook.inputs.prompt_templates import fill
+from mlx_notebook.notebook.magics.chat_options import CHAT_HELP, ChatOptions
+from mlx_notebook.notebook.magics.commands import COMMANDS, describe, run
+from mlx_notebook.notebook.magics.completion import IDENTIFIER, MagicsCompleter
+from mlx_notebook.notebook.rendering.cell_view import View, view
+from mlx_notebook.notebook.rendering.text_views import RawView, TerminalView
+from mlx_notebook.notebook.tools.tool import toolbox
+
+# What an option's value is said to be where the notebook has nothing of that name.
+_MISSING = {
+    "--image": "neither a variable nor a file",
+    "--schema": "not a class in this notebook",
+    "--tools": "not a function in this notebook",
+}
+
+
+@magics_class
+class MlxMagics(Magics):
+    """The magics of one shell, and the conversations that they carry on."""
+
+    shell: Any
+
+    def __init__(self, shell: Any) -> None:
+        super().__init__(shell)
+        self.conversation = Chat()
+        self.threads: dict[str, Chat] = {"": self.conversation}
+        self._tools: dict[str, list[str]] = {}
+
+    def thread(self, name: str) -> Chat:
+        """Give the conversation of that name; a new one has the usual one's model."""
+        if name not in self.threads:
+            self.threads[name] = Chat(self.conversation.model)
+        return self.threads[name]
+
+    @no_var_expand
+    @line_cell_magic
+    def chat(self, line: str, cell: str | None = None) -> Any:
+        """Doc: see `CHAT_HELP`."""
+        shell = self.shell
+        options = ChatOptions.parse(line, is_line=cell is None)
+        thread = options.thread or ""
+        chat = self.thread(thread)
+        pictures = [self._picture(written) for written in options.image]
+        prompt = self._prompt(options.prompt if cell is None else cell, pictures)
+        if options.resume and (prompt or pictures):
+            raise BadMagic("--resume continues the last answer and takes no prompt.")
+        if not prompt and not options.resume:
+            raise BadMagic("The prompt is empty: write it below the %%chat line.")
+        schema = None if options.schema is None else self._value(options.schema, "--schema")
+        names = options.tools if options.tools is not None else self._tools.get(thread, [])
+        tools = toolbox([self._value(name, "--tools") for name in names])
+        if options.new:
+            chat.reset(system=True)
+        kept, before = (chat.model, chat.system, chat.tools), chat.last
+        names_before = self._tools.get(thread, [])
+        shown = _view(options)
+        try:
+            chat.tools, self._tools[thread] = tools, names
+            if options.model is not None:
+                chat.model = fill(options.model, shell.ev)
+            if options.system is not None:
+                chat.system = fill(options.system, shell.ev) or None
+            if options.resume:
+                answer = chat.resume(show=shown, **options.settings())
+            else:
+                settings = options.settings()
+                answer = chat.ask(prompt, images=pictures, schema=schema, show=shown, **settings)
+        except NotebookError:
+            # A model that does not exist must not stay the conversation's.
+            if not chat.unfinished:
+                chat.model, chat.system, chat.tools = kept
+                self._tools[thread] = names_before
+            raise
+        except Interrupted:
+            raise
+        except KeyboardInterrupt:
+            # It struck before the question was on its way, or while the answer's end was shown.
+            raise Interrupted("stopped.") from None
+        finally:
+            if options.var is not None and chat.last is not None and chat.last is not before:
+                shell.user_ns[options.var] = chat.last.text
+        return self._outcome(answer, options)
+
+    def _outcome(self, answer: Answer, options: ChatOptions) -> Any:
+        """Do with a whole answer what the options ask for; give the value of the cell."""
+        if answer.outcome != "complete":
+            return None
+        if options.format == "code":
+            self.shell.set_next_input(code_of(answer.text), replace=False)
+        if options.schema is None and options.format != "json":
+            return None
+        value = answer.parsed
+        if options.var is not None:
+            self.shell.user_ns[options.var] = value
+            return None
+        return value if options.schema is not None else None
+
+    def _prompt(self, written: str, pictures: list[Any]) -> str:
+        """Fill in a prompt; an image among its values is sent along and named by its number."""
+
+        def evaluate(expression: str) -> Any:
+            value = self.shell.ev(expression)
+            if not looks_like_picture(value):
+                return value
+            pictures.append(value)
+            return f"(image {len(pictures)})"
+
+        return fill(written, evaluate).strip()
+
+    def _picture(self, written: str) -> Any:
+        """Give the image of an `--image`: an expression of the notebook, or a file."""
+        if not written.isidentifier() and Path(written).is_file():
+            return Path(written)
+        return self._value(written, "--image")
+
+    def _value(self, written: str, option: str) -> Any:
+        """Give what an option's expression means now: cells may have changed it."""
+        try:
+            return self.shell.ev(written)
+        except Exception as error:
+            if isinstance(error, NameError) and written.isidentifier():
+                raise BadMagic(f"{option}: {written!r} is {_MISSING[option]}.") from None
+            raise BadMagic(
+                f"{option}: {written!r} cannot be evaluated: {type(error).__name__}: {error}."
+            ) from None
+
+    @no_var_expand
+    @line_magic
+    def mlx(self, line: str) -> None:
+        """Doc: see `commands`."""
+        run(fill(line, self.shell.ev), self.conversation)
+
+
+def _view(options: ChatOptions) -> View:
+    match options.format:
+        case "text":
+            return TerminalView()
+        case "raw":
+            return RawView(keep_control=options.keep_control)
+    is_json = options.format == "json" or options.schema is not None
+    return view(language="json" if is_json else None)
+
+
+def conversation(thread: str = "") -> Chat:
+    """Give the conversation of the notebook's `%%chat` cells, or the one of a `--thread`.
+
+    Raises
+    ------
+    NotebookError
+        If the extension is not loaded.
+    """
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    magics = shell.magics_manager.registry.get("MlxMagics") if shell is not None else None
+    if not isinstance(magics, MlxMagics):
+        raise NotebookError("%%chat is not loaded: run %load_ext mlx_notebook first.")
+    return magics.thread(thread)
+
+
+def keep_error(result: Any) -> None:
+    """Keep the exception of a cell as `_error`, for `{{ _error }}` in a prompt."""
+    error = result.error_in_exec or result.error_before_exec if result is not None else None
+    if error is None or isinstance(error, NotebookError | KeyboardInterrupt):
+        return  # what the magics say of themselves is not what one asks about
+    from IPython.core.getipython import get_ipython
+
+    shell = get_ipython()
+    if shell is not None:
+        shell.user_ns["_error"] = error
+        shell.user_ns_hidden["_error"] = error
+
+
+MlxMagics.chat.__doc__ = CHAT_HELP
+MlxMagics.mlx.__doc__ = "Ask and control the model server.\n\n" + "\n".join(
+    f"%mlx {name:<50} {text}" for name, text in COMMANDS.items()
+)
+
+
+def keep_questions(lines: list[str]) -> list[str]:
+    """Keep `%chat What is this?` a question: IPython takes a final `?` for a wish for help."""
+    if lines and lines[0].startswith("%%"):
+        return lines
+    return [_QUESTION.sub(_call, line) for line in lines]
+
+
+_QUESTION = re.compile(r"^(?P<indent>\s*)%chat[ \t]+(?P<text>\S.*\?)\s*$")
+
+
+def _call(match: re.Match[str]) -> str:
+    return f"{match['indent']}get_ipython().run_line_magic('chat', {match['text']!r})\n"
+
+
+def load(shell: Any) -> None:
+    """Register the magics, connect, and say in one line to what.
+
+    Where there is no server yet the line says why; the next cell looks again.
+    """
+    magics = MlxMagics(shell)
+    shell.register_magics(magics)
+    if keep_questions not in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.append(keep_questions)
+    _stop_completing(shell)
+    shell.Completer.custom_matchers.append(MagicsCompleter(shell, magics.threads).matcher)
+    if keep_error not in shell.events.callbacks["post_run_cell"]:
+        shell.events.register("post_run_cell", keep_error)
+    # So that the first answer need not wait for it.
+    threading.Thread(
+        target=importlib.import_module, args=("openai",), name="import openai", daemon=True
+    ).start()
+    try:
+        print(describe(connection.connect()))
+    except NotebookError as error:
+        print(f"mlx_notebook: {error}")
+
+
+def unload(shell: Any) -> None:
+    """Take the magics away and end a private server."""
+    for kind in ("line", "cell"):
+        for name in ("chat", "mlx"):
+            shell.magics_manager.magics[kind].pop(name, None)
+    if keep_questions in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.remove(keep_questions)
+    _stop_completing(shell)
+    if keep_error in shell.events.callbacks["post_run_cell"]:
+        shell.events.unregister("post_run_cell", keep_error)
+    connection.disconnect()
+
+
+def _stop_completing(shell: Any) -> None:
+    matchers = shell.Completer.custom_matchers
+    matchers[:] = [m for m in matchers if getattr(m, "matcher_identifier", "") != IDENTIFIER]

@@ -1,0 +1,278 @@
+"""The subcommands of `%mlx` that are about models: which there are, and which are in memory."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from mlx_notebook.notebook.chat.chat import Chat
+from mlx_notebook.notebook.connection import connection
+from mlx_notebook.notebook.errors import (
+    DoesNotFit,
+    EngineFailed,
+    Interrupted,
+    ModelNotFound,
+    NotebookError,
+)
+from mlx_notebook.notebook.escaping import safe_html
+from mlx_notebook.notebook.human_units import duration, size
+from mlx_notebook.notebook.magics.arguments import parser
+from mlx_notebook.notebook.rendering.progress import Bar, bar
+from mlx_notebook.notebook.server.server import Server
+from mlx_notebook.notebook.shell import shows_rich_output
+
+_COLUMNS = ("model", "state", "context", "capabilities", "memory", "notes")
+# JupyterLab aligns the text of tables to the right.
+_LEFT = ' style="text-align: left"'
+
+
+def list_models(line: str, chat: Chat) -> None:
+    """Show a table of the models that are here; with `--all` also of those to download."""
+    options = parser("models")
+    options.add_argument("filter", nargs="?", default="")
+    options.add_argument("--all", action="store_true", dest="everything")
+    asked = options.parse(line)
+    wanted = asked.filter.lower()
+    models = [
+        model
+        for model in catalog(connection.connect())
+        if (asked.everything or model["state"] != "downloadable")
+        and wanted in " ".join((model["id"], *model["aliases"], *model["capabilities"])).lower()
+    ]
+    rows = [_row(model, chat) for model in models]
+    note = "" if asked.everything else "`%mlx models --all` also lists models to download."
+    if not rows:
+        print(f"No model here matches {asked.filter!r}. {note}".strip())
+        return
+    _show_table(rows, note)
+
+
+def load(line: str, chat: Chat) -> None:
+    """Load a model, after downloading it where it is not here, and let it answer from now on."""
+    options = parser("load")
+    options.add_argument("model")
+    options.add_argument("--pin", action="store_true")
+    options.add_argument("--adapter")
+    asked = options.parse(line)
+    server = connection.connect()
+    order = {"model": asked.model, "pin": asked.pin or None, "adapter": asked.adapter}
+
+    def said(answer: dict[str, Any]) -> str:
+        took = f"in {answer['seconds']:.1f} s" if answer["seconds"] else "already there"
+        pinned = " It is pinned: it stays in memory." if asked.pin else ""
+        return (
+            f"{answer['model']} is loaded ({took}): {size(answer['bytes'])}, "
+            f"context of {answer['context_length']} tokens. It answers from now on.{pinned}"
+        )
+
+    try:
+        loaded = _follow(server, "load", order, said)
+    except ModelNotFound:
+        if not _can_be_downloaded(server, asked.model):
+            raise
+        _pull(server, asked.model, None)
+        loaded = _follow(server, "load", order, said)
+    connection.choose_model(loaded["model"])
+    chat.model = None
+
+
+def unload(line: str, chat: Chat) -> None:
+    """Give a model's memory back: the named one's, else that of the one that answers here."""
+    options = parser("unload")
+    options.add_argument("model", nargs="?")
+    asked = options.parse(line)
+    server = connection.connect()
+    name = asked.model or _answering(chat) or ""
+    answer = server.post("mlx/models/unload", {"model": name})
+    print(f"{answer['model']} is unloaded; {size(answer['freed'])} are free again.")
+
+
+def pull(line: str, _: Chat) -> None:
+    """Download a model from Hugging Face."""
+    options = parser("pull")
+    options.add_argument("model")
+    options.add_argument("--revision")
+    asked = options.parse(line)
+    _pull(connection.connect(), asked.model, asked.revision)
+
+
+def pin(line: str, _: Chat) -> None:
+    """Keep a model in memory."""
+    _pin("pin", line, pinned=True)
+
+
+def unpin(line: str, _: Chat) -> None:
+    """Let a pinned model go when memory is needed."""
+    _pin("unpin", line, pinned=False)
+
+
+def show(line: str, chat: Chat) -> None:
+    """Show what is known of a model, and how it is set."""
+    options = parser("show")
+    options.add_argument("model")
+    name = options.parse(line).model
+    server = connection.connect()
+    found = [m for m in catalog(server) if name in (m["id"], *m["aliases"])]
+    if not found:
+        raise ModelNotFound(f"There is no model {name!r}. `%mlx models --all` lists all models.")
+    (model,) = found
+    about = "about " if model["approximate"] else ""
+    facts = {
+        "state": f"{model['state']}{', pinned' if model['pinned'] else ''}",
+        "changed": "since it was loaded; the next request reloads it" if model["reloads"] else None,
+        "error": model["error"],
+        "answers here": "yes" if model["id"] == _answering(chat) else None,
+        "also called": ", ".join(model["aliases"]),
+        "about": model["description"],
+        "capabilities": ", ".join(model["capabilities"]),
+        "architecture": model["architecture"],
+        "quantization": model["quantization"],
+        "context": f"{model['context_length']:,} tokens" if model["context_length"] else None,
+        "on disk": size(model["bytes_on_disk"]) if model["bytes_on_disk"] else None,
+        "download": f"{about}{size(model['download_bytes'])}" if model["download_bytes"] else None,
+        "memory": f"{about}{size(model['memory_bytes'])}" if model["memory_bytes"] else None,
+        "fits": {True: "yes", False: f"no. {model['why_not']}", None: None}[model["fits"]],
+    }
+    print(model["id"])
+    for label, value in facts.items():
+        if value:
+            print(f"  {label + ':':<14} {value}")
+    if model["source"] == "curated" or "+" in model["id"]:
+        return
+    settings = server.get(f"mlx/models/{quote(model['id'])}/settings")["settings"]
+    for setting, value in settings.items():
+        print(f"  {setting + ' =':<14} {value!r}")
+
+
+def _pin(command: str, line: str, *, pinned: bool) -> None:
+    options = parser(command)
+    options.add_argument("model")
+    order = {"model": options.parse(line).model, "pinned": pinned}
+    answer = connection.connect().post("mlx/models/pin", order)
+    told = "is pinned: it stays in memory" if answer["pinned"] else "is no longer pinned"
+    print(f"{answer['model']} {told}.")
+
+
+def _answering(chat: Chat) -> str | None:
+    """The model that answers the notebook's `%%chat` cells."""
+    return chat.model or connection.default_model()
+
+
+def catalog(server: Server) -> list[dict[str, Any]]:
+    """All models that the server knows of, as `mlx/models` tells them."""
+    models: list[dict[str, Any]] = server.get("mlx/models", timeout=30)["models"]
+    return models
+
+
+def adapters(server: Server, model: str) -> list[str]:
+    """Names of the adapters that there are for a model."""
+    models = catalog(server)
+    bases = {m["id"] for m in models if model in (m["id"], *m["aliases"])}
+    named = [m["id"].partition("+") for m in models if "+" in m["id"]]
+    return [adapter for base, _, adapter in named if base in bases]
+
+
+def _can_be_downloaded(server: Server, name: str) -> bool:
+    """Whether a model that is not here may be on Hugging Face.
+
+    Raises `DoesNotFit` where it is known that it would not run here.
+    """
+    for model in catalog(server):
+        if name in (model["id"], *model["aliases"]):
+            if model["fits"] is False:
+                raise DoesNotFit(
+                    f"{model['id']} would not run here. {model['why_not']} "
+                    f"`%mlx pull {name}` downloads it anyway."
+                )
+            return model["state"] in ("downloadable", "incomplete", "downloading")
+    return "/" in name
+
+
+def _pull(server: Server, name: str, revision: str | None) -> None:
+    def said(answer: dict[str, Any]) -> str:
+        if not answer["fetched"]:
+            return f"{answer['model']} was already downloaded: {size(answer['bytes'])}."
+        took = f"{size(answer['fetched'])} in {duration(answer['seconds'])}"
+        return f"{answer['model']} is downloaded: {took}."
+
+    _follow(server, "download", {"model": name, "revision": revision}, said)
+
+
+def _follow(
+    server: Server, what: str, order: dict[str, Any], said: Callable[[dict[str, Any]], str]
+) -> dict[str, Any]:
+    """Give an order and show how far it is; `said` makes a sentence of what came of it."""
+    name = order["model"]
+    shown: Bar | None = None
+    try:
+        with server.stream(f"mlx/models/{what}", {**order, "stream": True}) as events:
+            for event in events:
+                if event["phase"] == "done":
+                    (shown.end if shown is not None else print)(said(event))
+                    return event
+                if event["total"]:
+                    shown = shown or bar(name)
+                    shown.update(event)
+        raise EngineFailed(f"The server stopped answering while it worked on {name}.")
+    except KeyboardInterrupt:
+        if shown is not None:
+            shown.end(f"{name}: stopped.")
+        raise Interrupted(
+            "loading was stopped."
+            if what == "load"
+            else "the download was stopped. Anything already downloaded is kept: "
+            f"`%mlx pull {name}` continues from there."
+        ) from None
+    except NotebookError:
+        if shown is not None:
+            shown.end(f"{name}: failed.")
+        raise
+
+
+def _row(model: dict[str, Any], chat: Chat) -> tuple[str, ...]:
+    context = model["context_length"]
+    memory = model["memory_bytes"]
+    about = "about " if model["approximate"] else ""
+    notes = [
+        "answers here" if model["id"] == _answering(chat) else "",
+        "server default" if model["default"] else "",
+        "pinned" if model["pinned"] else "",
+        "demonstration" if model["source"] == "embedded" else "",
+        f"also {', '.join(model['aliases'])}" if model["aliases"] else "",
+        f"download {size(model['download_bytes'])}" if model["download_bytes"] else "",
+        model["description"] or "",
+        model["error"] or "",
+        "does not fit this machine" if model["fits"] is False and not model["error"] else "",
+    ]
+    return (
+        model["id"],
+        model["state"],
+        f"{context:,}" if context else "",
+        ", ".join(model["capabilities"]),
+        f"{about}{size(memory)}" if memory else "",
+        "; ".join(note for note in notes if note),
+    )
+
+
+def _show_table(rows: Sequence[tuple[str, ...]], note: str) -> None:
+    """Show rows as a table: HTML in a cell, aligned text elsewhere."""
+    widths = [max(len(row[at]) for row in (_COLUMNS, *rows)) for at in range(len(_COLUMNS) - 1)]
+    lines = [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
+        for row in (_COLUMNS, *rows)
+    ]
+    text = "\n".join([*(line.rstrip() for line in lines), *([note] if note else [])])
+    if not shows_rich_output():
+        print(text)
+        return
+    from IPython.display import display
+
+    head = "".join(f'<th scope="col"{_LEFT}>{name}</th>' for name in _COLUMNS)
+    body = "".join(
+        "<tr>" + "".join(f"<td{_LEFT}>{safe_html(cell)}</td>" for cell in row) + "</tr>"
+        for row in rows
+    )
+    table = (
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        f"<small>{safe_html(note)}</small>"
+    )
+    display({"text/plain": text, "text/html": table}, raw=True)  # type: ignore[no-untyped-call]

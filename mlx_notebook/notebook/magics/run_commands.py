@@ -1,0 +1,112 @@
+"""`%mlx record` and `%mlx replay`."""
+
+import argparse
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+from mlx_notebook.notebook.chat.chat import Chat
+from mlx_notebook.notebook.errors import BadMagic
+from mlx_notebook.notebook.human_units import counted
+from mlx_notebook.notebook.magics.arguments import parser
+from mlx_notebook.notebook.recording import runs
+from mlx_notebook.notebook.recording.runs import Player, Recorder
+from mlx_notebook.notebook.shell import shell
+
+SUFFIX = ".recorded.json"
+
+
+def record(argument: str, chat: Chat) -> None:
+    """Begin to record the server's answers, in a new conversation; or stop."""
+    if argument == "stop":
+        _stop(Recorder, "record")
+        return
+    told = _parse(argument, "record")
+    recorder = Recorder(_file(told.file, "record"))
+    runs.begin(recorder)
+    chat.reset(system=True)
+    print(
+        f"Recording into {recorder.file.path} until `%mlx record stop` or the end of the kernel. "
+        "A new conversation begins. The file holds prompts and answers in full."
+    )
+
+
+def replay(argument: str, chat: Chat) -> None:
+    """Begin to answer from a recording, in a new conversation; or stop, and say what differed."""
+    if argument == "stop":
+        _stop(Player, "replay")
+        return
+    told = _parse(argument, "replay")
+    file = _file(told.file, "replay")
+    player = Player(file, speed=told.speed, live=told.live, trust=told.trust)
+    runs.begin(player)
+    chat.reset(system=True)
+    print(
+        f"Replaying {player.path} ({counted(len(player), 'answer')}) until `%mlx replay stop`, "
+        + ("with the server for what is not in it" if told.live else "without a model")
+        + ". A new conversation begins."
+    )
+    if not player.is_trusted:
+        print(
+            "You did not make this recording on this machine, or it was changed since. Before it "
+            "calls a function of this notebook you are asked; `--trust` replays it as your own."
+        )
+
+
+def _stop(kind: type, command: str) -> None:
+    run = runs.current()
+    if not isinstance(run, kind):
+        raise BadMagic(f"Nothing to stop: `%mlx {command}` is not running.")
+    runs.end()
+    if isinstance(run, Player):
+        print(run.summary())
+    elif isinstance(run, Recorder):
+        full = " The file is full: later answers are missing." if run.file.full else ""
+        print(f"Recorded {counted(len(run.file), 'answer')} into {run.file.path}.{full}")
+
+
+def _file(given: str | None, command: str) -> Path:
+    if given is not None:
+        return Path(given).expanduser()
+    notebook = _notebook()
+    if notebook is None:
+        raise BadMagic(
+            f"The name of this notebook is not known: name a file, `%mlx {command} FILE{SUFFIX}`."
+        )
+    file = notebook.with_name(notebook.stem + SUFFIX)
+    # Shown in the notebook's output, where the folder is the machine's and not the reader's.
+    return Path(file.name) if file.parent == Path.cwd() else file
+
+
+def _notebook() -> Path | None:
+    """Path of this kernel's notebook, which VS Code and Jupyter's servers tell their kernels."""
+    names: list[Any] = [getattr(shell(), "user_ns", {}).get("__vsc_ipynb_file__")]
+    names.append(os.environ.get("JPY_SESSION_NAME"))
+    for name in names:
+        if isinstance(name, str) and name.endswith(".ipynb"):
+            path = Path(name)
+            return path if path.is_absolute() else Path.cwd() / path.name
+    return None
+
+
+def _parse(argument: str, command: str) -> argparse.Namespace:
+    options = parser(command)
+    options.add_argument("file", nargs="?")
+    if command == "replay":
+        options.add_argument("--speed", type=_speed, default=1.0)
+        options.add_argument("--live", action="store_true")
+        options.add_argument("--trust", action="store_true")
+    return options.parse(argument)
+
+
+def _speed(text: str) -> float:
+    if text == "max":
+        return math.inf
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not speed > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number above 0 nor `max`")
+    return speed

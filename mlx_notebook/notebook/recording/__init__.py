@@ -1,0 +1,1 @@
+"""Recorded runs: what a notebook asked the server, kept in a file and played back."""

@@ -1,0 +1,1 @@
+"""Answers, tool calls and progress bars in cells and terminals."""

@@ -1,0 +1,138 @@
+"""A tool call as a cell shows it: a static block that opens, in HTML, Markdown and plain text.
+
+It is all escaped: names, arguments and results come from a model, and from what tools have read.
+"""
+
+import json
+import re
+from typing import Any
+
+from mlx_notebook.notebook.answers.tool_call import Call
+from mlx_notebook.notebook.answers.tool_result import text_of
+from mlx_notebook.notebook.escaping import ACTIVE, safe_html
+from mlx_notebook.notebook.inputs.as_text import trimmed
+from mlx_notebook.notebook.plain_text import CONTROL
+
+# The most that is shown of arguments and of a result each, in characters.
+SHOWN_CHARACTERS = 4_000
+_LINE_CHARACTERS = 80
+
+# What a terminal would obey, and what reorders or hides text on a page.
+_CONTROL = re.compile(
+    rf"[{CONTROL}\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    "\U000e0000-\U000e007f]"
+)
+
+
+def call_block(call: Call) -> dict[str, str]:
+    """Show a call as it stands: name, arguments, result or error, time.
+
+    Returns a bundle of `text/html` (a `<details>` that needs no styles), `text/markdown` (for
+    PDF and other papers) and `text/plain`.
+    """
+    parts = _parts(call)
+    return {
+        "text/html": _html(call, parts),
+        "text/markdown": _markdown(call, parts),
+        "text/plain": _plain(call, parts),
+    }
+
+
+def _parts(call: Call) -> list[tuple[str, str]]:
+    """What the block holds when it is open: titles and texts."""
+    if call.arguments is not None:
+        arguments = json.dumps(call.arguments, ensure_ascii=False, indent=2, default=str)
+    else:
+        arguments = call.written
+    parts = [("arguments", arguments)]
+    if call.state == "done":
+        parts.append(("result", _pretty(text_of(call.content))))
+    elif call.is_answered:
+        parts.append(("the model was told", text_of(call.content)))
+    if call.traceback:
+        parts.append(("traceback", call.traceback))
+    return [(title, trimmed(_clean(text), SHOWN_CHARACTERS)) for title, text in parts]
+
+
+def _headline(call: Call) -> str:
+    """What came of it, in a few words."""
+    match call.state:
+        case "done":
+            said = f"→ {_line(text_of(call.content))}"
+        case "failed":
+            said = f"failed: {_line(call.error or '')}"
+        case "refused":
+            said = f"refused: {_line(call.error or '')}"
+        case "interrupted":
+            said = "interrupted"
+        case "running":
+            said = "running …"
+        case _:
+            said = "not called yet"
+    if call.seconds is not None:
+        said += f" · {_duration(call.seconds)}"
+    return said
+
+
+def _html(call: Call, parts: list[tuple[str, str]]) -> str:
+    name = safe_html(_clean(call.name))
+    blocks = "".join(
+        f"<div><small>{title}</small><pre><code>{safe_html(text)}</code></pre></div>"
+        for title, text in parts
+    )
+    return (
+        f"<details><summary><b>{name}</b>{safe_html(_arguments(call))} "
+        f"{safe_html(_headline(call))}</summary>{blocks}</details>"
+    )
+
+
+def _markdown(call: Call, parts: list[tuple[str, str]]) -> str:
+    line = f"{_arguments(call)} {_headline(call)}".translate(ACTIVE)
+    blocks = [f"{title}:\n\n{fenced(text)}" for title, text in parts]
+    return "\n\n".join([f"**{_clean(call.name).translate(ACTIVE)}**{line}", *blocks]) + "\n"
+
+
+def _plain(call: Call, parts: list[tuple[str, str]]) -> str:
+    lines = [f"{_clean(call.name)}{_arguments(call)} {_headline(call)}"]
+    # The headline already holds short results.
+    for title, text in parts[1:]:
+        if "\n" in text or len(text) > _LINE_CHARACTERS:
+            lines += [f"{title}:", text]
+    return "\n".join(lines)
+
+
+def fenced(text: str, language: str = "") -> str:
+    """Put a text into a code block that nothing in it can close."""
+    runs = re.findall(r"`+", text)
+    marks = "`" * max(3, *(len(run) + 1 for run in runs)) if runs else "```"
+    return f"{marks}{language}\n{text}\n{marks}"
+
+
+def _arguments(call: Call) -> str:
+    return "(" + _line(str(call).removeprefix(call.name)[1:-1]) + ")"
+
+
+def _line(text: str) -> str:
+    line = " ".join(_clean(text).split())
+    return line if len(line) <= _LINE_CHARACTERS else line[: _LINE_CHARACTERS - 1] + "…"
+
+
+def _pretty(text: str) -> str:
+    """Indent what is JSON, for people."""
+    if not text.startswith(("{", "[")):
+        return text
+    try:
+        decoded: Any = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return json.dumps(decoded, ensure_ascii=False, indent=2)
+
+
+def _clean(text: str) -> str:
+    return _CONTROL.sub("", text)
+
+
+def _duration(seconds: float) -> str:
+    if seconds >= 1:
+        return f"{seconds:.1f} s"
+    return f"{seconds * 1000:.0f} ms" if seconds >= 0.001 else "under 1 ms"

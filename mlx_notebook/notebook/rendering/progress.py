@@ -1,0 +1,129 @@
+"""A progress bar for a cell or a terminal, which leaves a line of plain text behind."""
+
+import html
+import sys
+import time
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+from mlx_notebook.notebook.human_units import duration, size
+from mlx_notebook.notebook.shell import in_kernel, shows_rich_output
+
+UPDATE_SECONDS = 0.25
+_TERMINAL_WIDTH = 78
+
+
+class Bar(Protocol):
+    """What shows how far something is."""
+
+    def update(self, event: dict[str, Any]) -> None:
+        """Show an event of `mlx/models/download` or `load`."""
+
+    def end(self, text: str) -> None:
+        """Leave `text` in its place."""
+
+
+def bar(name: str) -> Bar:
+    """Choose the bar for where this code runs: widgets, a cell, or a terminal."""
+    if not shows_rich_output():
+        return TerminalBar(name)
+    return WidgetBar(name) if find_spec("ipywidgets") else CellBar(name)
+
+
+def line(name: str, event: dict[str, Any]) -> str:
+    """Say in words how far something is."""
+    done, total, left = event["done"], event["total"], event["seconds_left"]
+    doing = "downloading" if event["phase"] == "downloading" else "loading"
+    if not total:
+        return f"{name}: {doing}"
+    text = f"{name}: {doing}, {size(done)} of {size(total)}"
+    return text if left is None else f"{text}, {duration(left)} left"
+
+
+class CellBar:
+    """A line of text in a cell, replaced as it changes."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._handle: Any = None
+        self._shown_at = 0.0
+
+    def update(self, event: dict[str, Any]) -> None:
+        """Show an event, at most four times a second."""
+        now = time.monotonic()
+        if now - self._shown_at >= UPDATE_SECONDS:
+            self._shown_at = now
+            self._show(line(self._name, event))
+
+    def end(self, text: str) -> None:
+        """Leave `text` in the cell."""
+        self._show(text)
+
+    def _show(self, text: str) -> None:
+        bundle = {"text/plain": text, "text/html": f"<div>{html.escape(text)}</div>"}
+        if self._handle is None:
+            from IPython.display import display
+
+            self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        else:
+            self._handle.update(bundle, raw=True)
+
+
+class WidgetBar(CellBar):
+    """A bar of ipywidgets, which text replaces at the end: widgets do not outlive the kernel."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self._box: Any = None
+
+    def update(self, event: dict[str, Any]) -> None:
+        """Show an event, at most four times a second."""
+        now = time.monotonic()
+        if now - self._shown_at < UPDATE_SECONDS:
+            return
+        self._shown_at = now
+        if self._box is None:
+            self._open()
+        text, total = line(self._name, event), event["total"]
+        progress, label = self._box.children
+        label.value = text
+        progress.max = total or 1
+        progress.value = event["done"] if total else 0
+
+    def end(self, text: str) -> None:
+        """Leave `text` in the cell, in the place of the bar."""
+        super().end(text)
+        if self._box is not None:
+            for child in self._box.children:
+                child.close()
+            self._box.close()
+
+    def _open(self) -> None:
+        import ipywidgets
+        from IPython.display import display
+
+        self._box = ipywidgets.VBox(
+            [ipywidgets.FloatProgress(value=0, min=0, max=1), ipywidgets.Label()]
+        )
+        self._handle = display(self._box, display_id=True)  # type: ignore[no-untyped-call]
+
+
+class TerminalBar:
+    """One line of a terminal, written over and over."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._shown_at = 0.0
+        self._is_open = False
+
+    def update(self, event: dict[str, Any]) -> None:
+        """Show an event, at most four times a second, where someone can see it."""
+        now = time.monotonic()
+        if (sys.stdout.isatty() or in_kernel()) and now - self._shown_at >= UPDATE_SECONDS:
+            self._shown_at, self._is_open = now, True
+            text = line(self._name, event)[:_TERMINAL_WIDTH]
+            print(f"\r{text:<{_TERMINAL_WIDTH}}", end="", flush=True)
+
+    def end(self, text: str) -> None:
+        """Leave `text` in the place of the line."""
+        print(f"\r{text:<{_TERMINAL_WIDTH}}" if self._is_open else text)

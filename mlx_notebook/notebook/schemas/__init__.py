@@ -1,0 +1,1 @@
+"""Python types and functions as JSON schemas, and JSON back into them."""

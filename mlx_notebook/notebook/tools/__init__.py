@@ -1,0 +1,1 @@
+"""The notebook's functions as tools: calling them, and asking before a call."""

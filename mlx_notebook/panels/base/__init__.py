@@ -1,0 +1,1 @@
+"""What all panels share: their state, styles, and connection to the server."""

@@ -1,0 +1,68 @@
+"""All panels in one."""
+
+from typing import Any
+
+import ipywidgets
+import traitlets
+
+from mlx_notebook.notebook.tools.tool import Tools
+from mlx_notebook.panels.base.feed import Feed
+from mlx_notebook.panels.base.panel import Panel, module
+from mlx_notebook.panels.chat.chat_panel import ChatPanel
+from mlx_notebook.panels.inspector.inspector_panel import InspectorPanel
+from mlx_notebook.panels.models.models_panel import ModelsPanel
+from mlx_notebook.panels.stats.stats_panel import StatsPanel
+
+
+class Dashboard(Panel):
+    """Models, activity, inspector and chat behind tabs.
+
+    Each is an attribute, a panel that works alone too: `models`, `stats`, `inspector`, `chat`.
+    """
+
+    _esm = module("dashboard/dashboard")
+    name = "Dashboard"
+    panels: Any = traitlets.List().tag(sync=True, **ipywidgets.widget_serialization)
+
+    def __init__(self, tools: Tools = (), **chat: Any) -> None:
+        self.models = ModelsPanel()
+        self.stats = StatsPanel()
+        self.inspector = InspectorPanel()
+        self.chat = ChatPanel(tools, **chat)
+        super().__init__()
+        self.panels = self._parts
+
+    @property
+    def _parts(self) -> list[Panel]:
+        return [self.models, self.stats, self.inspector, self.chat]
+
+    def listen(self) -> None:
+        """Begin to listen, with all panels."""
+        super().listen()
+        for panel in self._parts:
+            panel.listen()
+
+    def close(self) -> None:
+        """Take all panels away."""
+        for panel in self._parts:
+            panel.close()
+        super().close()
+
+    def figures(self, source: Feed) -> dict[str, Any]:
+        """Give what stands above the tabs."""
+        status = source.status
+        if status is None:
+            return {}
+        return {
+            "requests": len(status["requests"]),
+            "resident": [model["id"] for model in status["models"]],
+        }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Give what the panels of models and activity show."""
+        return self.models.rows() + self.stats.rows()
+
+
+def dashboard(tools: Tools = (), **chat: Any) -> Dashboard:
+    """Make all panels in one; parameters are those of `chat_panel`."""
+    return Dashboard(tools, **chat)

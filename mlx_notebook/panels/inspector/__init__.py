@@ -1,0 +1,1 @@
+"""The inspector of requests and tool calls."""

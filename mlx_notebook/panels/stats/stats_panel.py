@@ -1,0 +1,78 @@
+"""The panel of the server's activity: speed, requests, memory, caches."""
+
+from statistics import median
+from typing import Any
+
+from mlx_notebook.panels.base.feed import Feed
+from mlx_notebook.panels.base.panel import Panel, module
+
+_POINT = ("decode", "prefill", "active", "memory")
+
+
+class StatsPanel(Panel):
+    """Activity of the last two minutes, and every running request with a button to stop it."""
+
+    _esm = module("stats/stats")
+    name = "Activity"
+    wants = frozenset({"traces"})
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._context: dict[str, Any] | None = None
+        super().__init__(*args, **kwargs)
+
+    def figures(self, source: Feed) -> dict[str, Any]:
+        """Give rates, totals, memory, history and the requests in work."""
+        status = source.status
+        if status is None:
+            return {}
+        limits = {model["id"]: model["context_length"] for model in status["models"]}
+        requests = {
+            request["id"]: {**request, "age": None, "limit": limits.get(request["model"])}
+            for request in status["requests"]
+        }
+        self._context = _context(requests, source.traces or [], limits) or self._context
+        waits = [
+            trace["first_token"] for trace in (source.traces or ())[:20] if trace.get("first_token")
+        ]
+        return {
+            "rates": status["rates"],
+            "queue": status["queue"],
+            "totals": status["totals"],
+            "memory": status["memory"],
+            "requests": requests,
+            "context": self._context and {**self._context, "running": bool(requests)},
+            "first_token": median(waits) if waits else None,
+            "history": {
+                str(int(point["time"])): [round(point[name], 1) for name in _POINT]
+                for point in status["history"]
+            },
+        }
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Give the totals."""
+        totals = self.fields.get("totals") or {}
+        return [(name.replace("_", " "), f"{value:,}") for name, value in totals.items()]
+
+    async def do_cancel(self, id: str) -> Any:
+        """Stop a request."""
+        return await self.post(f"mlx/cancel/{id}")
+
+
+def _context(
+    requests: dict[str, dict[str, Any]], traces: list[dict[str, Any]], limits: dict[str, int]
+) -> dict[str, Any] | None:
+    """Tokens of the request that has filled most of its context; where none runs, of the last."""
+    filled = [
+        {"used": request["prompt_tokens"] + request["generated_tokens"], "limit": request["limit"]}
+        for request in requests.values()
+        if request["limit"] and request["prompt_tokens"]
+    ]
+    last = traces[0] if traces and not requests else {}
+    if (usage := last.get("usage")) and (limit := limits.get(last["model"])):
+        filled = [{"used": usage["prompt_tokens"] + usage["completion_tokens"], "limit": limit}]
+    return max(filled, key=lambda one: float(one["used"] / one["limit"]), default=None)
+
+
+def stats_panel() -> StatsPanel:
+    """Make a panel of the server's activity; display it as a cell's last expression."""
+    return StatsPanel()

@@ -21,6 +21,8 @@ def imports(folder: Path) -> Iterator[tuple[Path, str]]:
                 yield from ((file, alias.name) for alias in node.names)
             elif isinstance(node, ast.ImportFrom) and node.module:
                 yield file, node.module
+                # `from package import module` names a module too.
+                yield from ((file, f"{node.module}.{alias.name}") for alias in node.names)
 
 
 @pytest.mark.parametrize(
@@ -46,18 +48,59 @@ def test_only_the_engine_imports_mlx() -> None:
 
 
 @pytest.mark.parametrize(
-    ("room", "forbidden"),
+    ("top", "forbidden"),
     [
+        ("protocol", ("model_files", "engine", "server", "notebook", "panels")),
+        ("model_files", ("engine", "server", "notebook", "panels")),
         ("engine", ("server", "notebook", "panels")),
         ("server", ("engine", "notebook", "panels")),
-        ("notebook", ("engine", "server", "messages", "panels")),
-        ("panels", ("engine", "server", "messages")),
+        ("notebook", ("engine", "server", "protocol", "model_files", "panels")),
+        ("panels", ("engine", "server", "protocol", "model_files")),
     ],
 )
-def test_arrows_run_one_way(room: str, forbidden: tuple[str, ...]) -> None:
+def test_arrows_between_the_top_folders_run_one_way(top: str, forbidden: tuple[str, ...]) -> None:
     wrong = [
         f"{file.relative_to(ROOT)}: {module}"
-        for file, module in imports(PACKAGE / room)
-        if module.startswith(tuple(f"mlx_notebook.{other}" for other in forbidden))
+        for file, module in imports(PACKAGE / top)
+        if module.split(".")[0] == "mlx_notebook"
+        and module.split(".")[1:2] in [[name] for name in forbidden]
     ]
+    assert not wrong
+
+
+# Each room may import from the rooms before it in its list, and from no other.
+ROOMS = {
+    "engine": (
+        *("errors", "grammar_errors", "sandbox", "functions", "grammar", "dialects", "sampling"),
+        *("images", "prompts", "kv_cache", "speculative", "runtime", "backends", "generation"),
+        *("residency", "scheduling", "__main__"),
+    ),
+    "server": (
+        *("errors", "file_lock", "run_folder", "listening", "identity", "wire", "telemetry"),
+        *("engine", "responses", "models", "images", "services", "api", "configuration"),
+        *("standalone", "app", "private", "__main__"),
+    ),
+    "notebook": (
+        *("plain_text", "errors", "escaping", "shell", "human_units", "signing", "interrupts"),
+        *("background_loop", "inputs", "schemas", "answers", "server", "rendering", "recording"),
+        *("connection", "tools", "chat", "magics"),
+    ),
+    "panels": ("base", "stats", "inspector", "chat", "models", "dashboard"),
+}
+
+
+@pytest.mark.parametrize("top", ROOMS)
+def test_arrows_between_rooms_run_one_way(top: str) -> None:
+    order = {room: place for place, room in enumerate(ROOMS[top])}
+    rooms = {path.stem for path in (PACKAGE / top).iterdir() if path.stem[0] != "_"}
+    assert rooms - set(order) - {"__pycache__"} == set()
+    wrong = []
+    for file, module in imports(PACKAGE / top):
+        room = file.relative_to(PACKAGE / top).parts[0].removesuffix(".py")
+        parts = module.split(".")
+        if parts[:2] != ["mlx_notebook", top] or room == "__init__":
+            continue
+        target = parts[2] if len(parts) > 2 else None
+        if target is not None and target != room and order[target] > order[room]:
+            wrong.append(f"{file.relative_to(ROOT)}: {module}")
     assert not wrong

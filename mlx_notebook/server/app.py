@@ -1,7 +1,6 @@
 """The server extension: what it is made of, its start and its end."""
 
 import asyncio
-import hashlib
 import os
 import re
 from functools import cached_property
@@ -21,10 +20,9 @@ from mlx_notebook.server.configuration import Configuration
 from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.engine.in_flight import InFlight
 from mlx_notebook.server.engine.supervisor import Supervisor
-from mlx_notebook.server.errors import InvalidRequest, model_not_found
 from mlx_notebook.server.listening import listen_patiently
 from mlx_notebook.server.models import suggestions
-from mlx_notebook.server.models.catalog import Catalog, is_repository
+from mlx_notebook.server.models.catalog import Catalog
 from mlx_notebook.server.models.downloads import Download, Downloads
 from mlx_notebook.server.models.last_model import LastModel
 from mlx_notebook.server.models.model_settings import Settings, checked
@@ -35,6 +33,7 @@ from mlx_notebook.server.wire.native.model_types import DownloadedModel
 if TYPE_CHECKING:
     from mlx_notebook.server.images.request_images import Pictures
     from mlx_notebook.server.responses.response_runs import Responses
+    from mlx_notebook.server.services import Services
 
 _STOP_SECONDS = 8.0
 # The engine never talks to Jupyter: it shall not hold what opens the server.
@@ -100,9 +99,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
     _supervisor: Supervisor
     _engine: EngineClient
     catalog: Catalog
-    presence: Presence
     downloads: Downloads
-    model_options: Settings
+    _model_settings: Settings
     _task: asyncio.Task[None] | None = None
     _announces = False
 
@@ -139,7 +137,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         )
         self._engine = EngineClient(self._supervisor)
         aliases = {**suggestions.aliases(), **self.model_aliases}
-        self.model_options = Settings(
+        self._model_settings = Settings(
             {
                 aliases.get(name, name): checked(settings)
                 for name, settings in self.model_settings.items()
@@ -153,7 +151,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             default=self.default_model,
             trusted=self.trusted_models,
             unknown=self.unknown_model,
-            settings=self.model_options,
+            settings=self._model_settings,
             last_used=lambda: last_model.name,
             log=self.log,
         )
@@ -165,7 +163,6 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             log=self.log,
         )
         self._engine.traces.limit = self.traces_limit
-        self.presence = Presence(self.notebook_keep_minutes * 60)
 
     def initialize_handlers(self) -> None:
         """Mount the routes below the server's base URL."""
@@ -181,9 +178,9 @@ class MlxNotebookApp(Configuration, ExtensionApp):
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
         listen_patiently(serverapp.http_server, self.log)
-        supervisor = self.supervisor
+        self._supervise()
         if self.start_engine_at_startup:
-            supervisor.want()
+            self._supervisor.want()
         if self._announces:
             assert isinstance(serverapp, StandaloneServer)
             model = await self.catalog.default()
@@ -195,8 +192,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         if self._task is None:
             return
         self._supervisor.stop()
-        if "responses" in self.__dict__:
-            await self.responses.close()
+        if "services" in self.__dict__ and "responses" in self.services.__dict__:
+            await self.services.responses.close()
         with anyio.move_on_after(_STOP_SECONDS):
             await asyncio.wait([self._task])
 
@@ -206,31 +203,49 @@ class MlxNotebookApp(Configuration, ExtensionApp):
 
     # --- for the handlers -----------------------------------------------------------------------
 
-    @property
-    def supervisor(self) -> Supervisor:
-        """The engine's supervisor, at work from the first look on (needs the running loop).
+    @cached_property
+    def services(self) -> "Services":
+        """What handlers use. Starts the supervision of the engine, which needs the running loop.
 
-        Not from the start hook alone: requests come before it, and servers that other programs
-        embed never call it.
+        The first request asks for it, not the start hook: requests may come before the hook, and
+        servers that other programs embed never call it.
         """
+        from mlx_notebook.server.services import RequestLimits, Services
+
+        self._supervise()
+        return Services(
+            supervisor=self._supervisor,
+            engine=self._engine,
+            catalog=self.catalog,
+            downloads=self.downloads,
+            model_settings=self._model_settings,
+            presence=Presence(self.notebook_keep_minutes * 60),
+            limits=RequestLimits(
+                max_body_bytes=self.max_body_bytes,
+                body_timeout_seconds=self.body_timeout_seconds,
+                keep_alive_seconds=self.keep_alive_seconds,
+                max_messages=self.max_messages,
+                max_prompt_tokens=self.max_prompt_tokens,
+                max_batch=self.max_batch,
+            ),
+            auto_download=self.auto_download,
+            memory_budget_bytes=self.memory_budget_bytes,
+            idle_unload_seconds=self.idle_unload_minutes * 60,
+            shared_between_users=frozenset(self.shared_between_users),
+            make_images=self._make_images,
+            make_responses=self._make_responses,
+        )
+
+    def _supervise(self) -> None:
         if self._task is None:
             self._task = asyncio.create_task(self._supervisor.run())
             self._task.add_done_callback(self._supervision_ended)
-        return self._supervisor
 
     def _supervision_ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self.log.error("The supervision of the engine ended by a fault.", exc_info=error)
 
-    @property
-    def engine(self) -> EngineClient:
-        """What requests go through; its supervisor is at work."""
-        assert self.supervisor is not None
-        return self._engine
-
-    @cached_property
-    def responses(self) -> "Responses":
-        """What `v1/responses` keeps and runs."""
+    def _make_responses(self) -> "Responses":
         from mlx_notebook.server.responses.response_runs import Responses
         from mlx_notebook.server.responses.response_store import ResponseStore
 
@@ -241,11 +256,9 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             max_bytes=self.responses_max_bytes,
             log=self.log,
         )
-        return Responses(store, self.engine, self.log)
+        return Responses(store, self._engine, self.log)
 
-    @cached_property
-    def pictures(self) -> "Pictures":
-        """Takes in the pictures of requests."""
+    def _make_images(self) -> "Pictures":
         from mlx_notebook.server.images.image_fetcher import Fetcher
         from mlx_notebook.server.images.request_images import PictureLimits, Pictures
 
@@ -258,53 +271,13 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         root = Path(self.image_root).expanduser() if self.image_root else None
         return Pictures(limits, Fetcher(self.allow_image_urls), root)
 
-    @property
-    def fingerprint(self) -> str:
-        """What answers depend on beside the request: versions of the libraries, and the device."""
-        ready = self._supervisor.ready
-        told = (__version__, ready.device, sorted(ready.versions.items())) if ready else ()
-        return "fp_" + hashlib.sha256(repr(told).encode()).hexdigest()[:10]
-
-    def download(self, model: str, revision: str | None = None) -> Download:
-        """Begin to download a model from Hugging Face, or join the download under way.
-
-        Raises:
-            NotFound: The name cannot be that of a model there.
-            InvalidRequest: The model lies in a configured folder.
-        """
-        name = self.catalog.canonical(model)
-        if (place := self.catalog.place_of(name)) in ("embedded", "folder"):
-            where = "in the package" if place == "embedded" else "in a configured folder"
-            raise InvalidRequest(
-                f"The model {name!r} is already here, {where}: there is nothing to download.",
-                param="model",
-                code="model_is_local",
-            )
-        if not is_repository(name):
-            raise model_not_found(name, self.catalog.names)
-        return self.downloads.start(name, revision or self.model_options.of(name).revision)
-
     async def _arrived(self, download: Download, answer: DownloadedModel) -> None:
         """Have the model that has come be the one of that name, at the revision asked for."""
-        settings = self.model_options
+        settings = self._model_settings
         if download.revision not in (None, settings.of(answer.model).revision):
             pinned = msgspec.structs.replace(settings.saved(answer.model), revision=answer.revision)
             await settings.save(answer.model, pinned)
         await self.catalog.refresh()
-
-    def check_message_count(self, count: int) -> None:
-        """Refuse a request with too many messages.
-
-        Raises:
-            InvalidRequest: There are more than `max_messages`.
-        """
-        if count > self.max_messages:
-            raise InvalidRequest(
-                f"The request has {count:,} messages; this server takes {self.max_messages:,} at "
-                "most (MlxNotebookApp.max_messages).",
-                param="messages",
-                code="too_many_messages",
-            )
 
 
 main = MlxNotebookApp.launch_instance

@@ -18,7 +18,6 @@ from traitlets import (
 
 from mlx_notebook.protocol import EngineConfig
 from mlx_notebook.server.engine.supervisor import Limits
-from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.models.model_settings import checked
 
 
@@ -315,10 +314,6 @@ class Configuration(HasTraits):
             warm_up=self.warm_up,
             log_level="DEBUG" if debug else "INFO",
         )
-
-    def cache_salt(self, user: str) -> str:
-        """Return what keeps a user's computed prompts apart from those of others."""
-        return "" if user == OWNER or "prefixes" in self.shared_between_users else user
 
     @property
     def limits(self) -> Limits:

@@ -13,7 +13,7 @@ import mlx.core as mx
 import openai
 import pytest
 
-from tests.engine.test_vision import picture
+from tests.engine.backends.test_vision import picture
 from tests.models import qwen_vl
 from tests.server.running import RunningServer, running, wait_for
 from tests.server.test_tools import CLOCK, WEATHER, check

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import anyio
 import msgspec
@@ -17,14 +17,12 @@ from mlx_notebook.server import errors
 from mlx_notebook.server.api.peer import Peer
 from mlx_notebook.server.api.request_head import declared_length, without_secrets
 from mlx_notebook.server.identity import OWNER, owner
+from mlx_notebook.server.services import Services
 from mlx_notebook.server.telemetry import metrics
 from mlx_notebook.server.wire.body import Body
 from mlx_notebook.server.wire.decode import decode, too_complex
 from mlx_notebook.server.wire.parameters import HEADER as IGNORED_HEADER
 from mlx_notebook.server.wire.parameters import MOST_NAMES, ignored, printable
-
-if TYPE_CHECKING:
-    from mlx_notebook.server.app import MlxNotebookApp
 
 T = TypeVar("T")
 
@@ -79,9 +77,9 @@ class ApiHandler(APIHandler):
         self.ignored: list[str] = []
 
     @property
-    def extension(self) -> "MlxNotebookApp":
-        """The extension app: settings, engine, catalog."""
-        return cast("MlxNotebookApp", self.settings["mlx_notebook"])
+    def services(self) -> Services:
+        """What this handler may use."""
+        return cast(Services, self.settings["mlx_notebook"].services)
 
     # --- who may come in ------------------------------------------------------------------------
 
@@ -95,7 +93,7 @@ class ApiHandler(APIHandler):
         connection = self.request.connection
         if isinstance(connection, HTTP1Connection):
             connection.set_max_body_size(_DRAINED_BYTES)
-            self._peer = Peer(connection.stream, self.extension.keep_alive_seconds)
+            self._peer = Peer(connection.stream, self.services.limits.keep_alive_seconds)
         refusal: errors.ApiError | None = None
         try:
             await super().prepare()
@@ -106,7 +104,7 @@ class ApiHandler(APIHandler):
             raise refusal or errors.InvalidRequest(
                 "The header Content-Length must be one whole number.", code="invalid_header"
             )
-        if refusal is None and length > self.extension.max_body_bytes:
+        if refusal is None and length > self.services.limits.max_body_bytes:
             refusal = self._too_large()
         if refusal is not None:
             if headers.get("Expect") == "100-continue" or length > _DRAINED_BYTES:
@@ -114,7 +112,7 @@ class ApiHandler(APIHandler):
             self._refuse(refusal)
         self._takes_body = True
         self._body_timer = asyncio.get_running_loop().call_later(
-            self.extension.body_timeout_seconds, self._give_up_on_body
+            self.services.limits.body_timeout_seconds, self._give_up_on_body
         )
 
     def _refuse(self, refusal: errors.ApiError) -> None:
@@ -129,7 +127,7 @@ class ApiHandler(APIHandler):
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Take in a part of the body; after each part of a large one others have their turn."""
         self._received += len(chunk)
-        if self._refusal is None and self._received > self.extension.max_body_bytes:
+        if self._refusal is None and self._received > self.services.limits.max_body_bytes:
             self._refuse(self._too_large())
         if self._refusal is None:
             self.body.take(chunk)
@@ -146,14 +144,14 @@ class ApiHandler(APIHandler):
         self._refuse(
             errors.BodyTimeout(
                 "The body did not arrive within "
-                f"{self.extension.body_timeout_seconds:g} seconds "
+                f"{self.services.limits.body_timeout_seconds:g} seconds "
                 "(MlxNotebookApp.body_timeout_seconds)."
             )
         )
         self.send_error(408)
 
     def _too_large(self) -> errors.ApiError:
-        limit = self.extension.max_body_bytes
+        limit = self.services.limits.max_body_bytes
         return errors.BodyTooLarge(
             f"The body is larger than {limit:,} bytes, the most that this server takes "
             "(MlxNotebookApp.max_body_bytes)."
@@ -312,11 +310,11 @@ class ApiHandler(APIHandler):
 
     async def whose(self) -> str | None:
         """Return whose requests this client may see and stop; `None` means everyone's."""
-        return None if "requests" in self.extension.shared_between_users else await owner(self)
+        return None if "requests" in self.services.shared_between_users else await owner(self)
 
     async def settings_user(self) -> str:
         """Return whose saved settings hold for this client's requests."""
-        return OWNER if "settings" in self.extension.shared_between_users else await owner(self)
+        return OWNER if "settings" in self.services.shared_between_users else await owner(self)
 
     def answer(self, value: Any) -> None:
         """Finish with a value as JSON."""

@@ -100,14 +100,14 @@ class GenerationHandler(EventStreamHandler):
             prompt=prompt,
             sampling=settings.sampled(sampling),
             n=n,
-            cache_salt=self.extension.cache_salt(await owner(self)),
+            cache_salt=self.services.cache_salt(await owner(self)),
             **asked,
         )
 
     async def _settings(self, entry: Entry) -> ModelSettings:
         """Return a model's settings in force for this client; its adapters share them."""
         model = entry.name.partition("+")[0]
-        return self.extension.model_options.of(model, await self.settings_user())
+        return self.services.model_settings.of(model, await self.settings_user())
 
     async def shown_to(self, entry: Entry, prompt: ChatPrompt) -> ChatPrompt:
         """Return a prompt with the pictures that its messages show.
@@ -120,18 +120,18 @@ class GenerationHandler(EventStreamHandler):
         if not entry.sees:
             seers = await self._able_to("vision")
             raise vision_not_supported(entry.name, pictures[0].where, seers)
-        return await self.extension.pictures.taken_in(prompt)
+        return await self.services.images.taken_in(prompt)
 
     async def _no_writer(self, entry: Entry) -> ApiError:
         return writes_nothing(entry.name, await self._able_to("chat"))
 
     async def _able_to(self, can: str) -> list[str]:
         """Return the names of the models here with a capability, those in memory first."""
-        stats = self.extension.supervisor.telemetry.stats
+        stats = self.services.supervisor.telemetry.stats
         resident = {model.model: model for model in stats.resident} if stats else {}
         names = [
             entry.name
-            for entry in await self.extension.catalog.entries()
+            for entry in await self.services.catalog.entries()
             if can in entry.capabilities(resident.get(entry.name))
         ]
         told = [f"{name} (in memory)" for name in names if name in resident]
@@ -166,7 +166,7 @@ class GenerationHandler(EventStreamHandler):
         # The parts of a request (several prompts) are named by its id, a dot and a number.
         self.set_header("x-request-id", command.id.partition(".")[0])
         origin = Origin(await owner(self), self.endpoint, self.ignored)
-        async with self.extension.engine.generate(command, origin) as stream:
+        async with self.services.engine.generate(command, origin) as stream:
             yield stream
 
     async def tokenized(
@@ -200,4 +200,4 @@ class GenerationHandler(EventStreamHandler):
             add_special_tokens=add_special_tokens,
             pieces=pieces,
         )
-        return await self.extension.engine.tokenize(command, await owner(self))
+        return await self.services.engine.tokenize(command, await owner(self))

@@ -27,8 +27,8 @@ class _HandlerRouter(RuleRouter):
 class LazyRoutes(Router):
     """All routes of `routes.py`, imported when the first request comes for one of them."""
 
-    # Jupyter asks each target which methods it must protect; tests/server/test_base.py makes sure
-    # of the handlers themselves.
+    # Jupyter asks each target which methods it must protect. tests/server/api/test_base.py checks
+    # the handlers themselves.
     SUPPORTED_METHODS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, application: Application, base_url: str) -> None:

@@ -21,29 +21,29 @@ async def find_model(handler: ApiHandler, name: str | None) -> Entry:
     """
     entry = await _found(handler, name)
     kernel = handler.request.headers.get(KERNEL_HEADER, "")
-    handler.extension.presence.note(kernel, entry.name)
+    handler.services.presence.note(kernel, entry.name)
     return entry
 
 
 async def _found(handler: ApiHandler, name: str | None) -> Entry:
-    extension = handler.extension
+    services = handler.services
     try:
-        return await extension.catalog.find(name)
+        return await services.catalog.find(name)
     except NotFound as error:
         wanted = error.code in ("model_not_found", "model_incomplete")
-        if not (wanted and name and extension.auto_download):
+        if not (wanted and name and services.auto_download):
             raise
         try:
-            download = extension.download(name)
+            download = services.download(name)
         except ApiError:
             raise error from None
     download.ordered = True
     if isinstance(handler, EventStreamHandler) and handler.wants_stream:
-        await _commented(handler, download, extension.keep_alive_seconds)
+        await _commented(handler, download, services.limits.keep_alive_seconds)
     else:
         await download.wait()
     # What has come, if it has.
-    return await extension.catalog.find(download.answer.model)
+    return await services.catalog.find(download.answer.model)
 
 
 async def _commented(handler: EventStreamHandler, download: Download, interval: float) -> None:

@@ -78,7 +78,7 @@ class MessagesHandler(AnthropicHandler):
     async def post(self) -> None:
         """Answer with a message, or with its events as they are made."""
         request = self.decoded(DECODER)
-        self.extension.check_message_count(len(request.messages))
+        self.services.limits.check_message_count(len(request.messages))
         with self.while_connected():
             command = await self.command(
                 new_id("msg_"),
@@ -138,7 +138,7 @@ class CountTokensHandler(AnthropicHandler):
     async def post(self) -> None:
         """Answer with their number."""
         request = self.decoded(COUNT_DECODER)
-        self.extension.check_message_count(len(request.messages))
+        self.services.limits.check_message_count(len(request.messages))
         request.choice()
         with self.while_connected():
             tokenized = await self.tokenized(request.model, request.prompt())

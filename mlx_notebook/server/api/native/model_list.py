@@ -1,56 +1,52 @@
 """`mlx/models`: the catalog, what is in memory, and what could be, in one list."""
 
-from typing import TYPE_CHECKING
-
 from mlx_notebook.protocol import Resident
 from mlx_notebook.server.models.catalog_entry import Entry
 from mlx_notebook.server.models.memory_limit import full_precision, machine_limit, size
 from mlx_notebook.server.models.suggestions import Suggestion, suggestions
+from mlx_notebook.server.services import Services
 from mlx_notebook.server.wire.native import model_types as wire
 
-if TYPE_CHECKING:
-    from mlx_notebook.server.app import MlxNotebookApp
 
-
-async def listed(extension: "MlxNotebookApp") -> wire.CatalogList:
+async def listed(services: Services) -> wire.CatalogList:
     """Return all models: those on this machine, the default one first, then those on the list."""
-    entries = await extension.catalog.everything()
-    lister = _Lister(extension, await extension.catalog.default())
+    entries = await services.catalog.everything()
+    lister = _Lister(services, await services.catalog.default())
     here = {entry.name for entry in entries}
     listed = here | {model.id for model in suggestions()}
     return wire.CatalogList(
         [
             *(lister.local(entry) for entry in entries),
             *(lister.suggested(model) for model in suggestions() if model.id not in here),
-            *(lister.coming(name) for name in extension.downloads.current if name not in listed),
+            *(lister.coming(name) for name in services.downloads.current if name not in listed),
         ],
         lister.budget,
     )
 
 
-def budget(extension: "MlxNotebookApp") -> wire.Budget:
+def budget(services: Services) -> wire.Budget:
     """Return the memory for models, as the engine tells it or as far as it is known without."""
-    stats = extension.supervisor.telemetry.stats
+    stats = services.supervisor.telemetry.stats
     used = sum(resident.bytes for resident in stats.resident) if stats else 0
-    limit = stats.budget if stats else extension.memory_budget_bytes or machine_limit()
+    limit = stats.budget if stats else services.memory_budget_bytes or machine_limit()
     return wire.Budget(limit, used)
 
 
-def loading(extension: "MlxNotebookApp") -> list[str]:
+def loading(services: Services) -> list[str]:
     """Return the models that are loading or wait for memory, those that the engine tells first.
 
     A model counts from the moment something asks for it: the engine may still have to start.
     """
-    stats = extension.supervisor.telemetry.stats
+    stats = services.supervisor.telemetry.stats
     told = stats.loading if stats else []
     resident = {model.model for model in stats.resident} if stats else set()
-    wanted = extension.engine.wanted
+    wanted = services.engine.wanted
     return [*told, *(name for name in wanted if name not in resident and name not in told)]
 
 
-def load_progress(extension: "MlxNotebookApp", entry: Entry) -> wire.Progress:
+def load_progress(services: Services, entry: Entry) -> wire.Progress:
     """Return how many bytes of a model's weights are in memory; none before the engine tells."""
-    stats, ready = extension.supervisor.telemetry.stats, extension.supervisor.ready
+    stats, ready = services.supervisor.telemetry.stats, services.supervisor.ready
     if stats is not None and stats.progress is not None and stats.progress.model == entry.name:
         return wire.Progress("loading", stats.progress.done, stats.progress.total, None)
     precise = full_precision(ready.device if ready else None)
@@ -60,17 +56,17 @@ def load_progress(extension: "MlxNotebookApp", entry: Entry) -> wire.Progress:
 class _Lister:
     """Describes models against one state of the engine."""
 
-    def __init__(self, extension: "MlxNotebookApp", default: str) -> None:
-        supervisor = extension.supervisor
+    def __init__(self, services: Services, default: str) -> None:
+        supervisor = services.supervisor
         stats = supervisor.telemetry.stats
-        self.budget = budget(extension)
-        self._extension = extension
-        self._catalog = extension.catalog
+        self.budget = budget(services)
+        self._services = services
+        self._catalog = services.catalog
         self._default = default
         self._resident = {model.model: model for model in stats.resident} if stats else {}
         self._pinned = sum(model.bytes for model in self._resident.values() if model.pinned)
-        self._loading = set(loading(extension))
-        self._downloads = extension.downloads.current
+        self._loading = set(loading(services))
+        self._downloads = services.downloads.current
         ready = supervisor.ready
         self._full_precision = full_precision(ready.device if ready else None)
 
@@ -170,7 +166,7 @@ class _Lister:
 
     def _progress_of(self, entry: Entry) -> wire.Progress | None:
         if self._state(entry, self._resident.get(entry.name)) == "loading":
-            return load_progress(self._extension, entry)
+            return load_progress(self._services, entry)
         return self._progress(entry.name)
 
     def _progress(self, name: str) -> wire.Progress | None:

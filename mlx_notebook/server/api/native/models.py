@@ -32,7 +32,7 @@ class CatalogHandler(ApiHandler):
     @authorized
     async def get(self) -> None:
         """List them."""
-        self.answer(await listed(self.extension))
+        self.answer(await listed(self.services))
 
 
 class LoadHandler(EventStreamHandler):
@@ -47,21 +47,21 @@ class LoadHandler(EventStreamHandler):
         with its client.
         """
         order = self.decoded(wire.LOAD_DECODER)
-        await self.extension.catalog.default()
-        name = self.extension.catalog.canonical(order.model)
+        await self.services.catalog.default()
+        name = self.services.catalog.canonical(order.model)
         with self.while_connected():
             entry = await find_model(self, f"{name}+{order.adapter}" if order.adapter else name)
             if order.stream:
                 await self._stream(entry, order.pin)
             else:
-                loaded = await self.extension.engine.load(
+                loaded = await self.services.engine.load(
                     entry.name, str(entry.path), entry.options, await owner(self), order.pin
                 )
                 self.answer(wire.LoadedModel(*_figures(loaded)))
 
     async def _stream(self, entry: Entry, pin: bool | None) -> None:
         self.open_stream()
-        engine, user = self.extension.engine, await owner(self)
+        engine, user = self.services.engine, await owner(self)
         path = str(entry.path)
         try:
             async with engine.loading(entry.name, path, entry.options, user, pin) as stream:
@@ -79,7 +79,7 @@ class LoadHandler(EventStreamHandler):
             self.close_stream()
 
     async def _send_progress(self, entry: Entry) -> None:
-        at = load_progress(self.extension, entry)
+        at = load_progress(self.services, entry)
         await self.send_event(wire.LoadingEvent(entry.name, at.done, at.total, None))
 
 
@@ -102,7 +102,7 @@ async def _known(handler: ApiHandler, name: str) -> str:
     Raises:
         ApiError: There is no such model.
     """
-    catalog, stats = handler.extension.catalog, handler.extension.supervisor.telemetry.stats
+    catalog, stats = handler.services.catalog, handler.services.supervisor.telemetry.stats
     await catalog.default()
     model = catalog.canonical(name)
     resident = stats is not None and any(model == one.model for one in stats.resident)
@@ -120,7 +120,7 @@ class UnloadHandler(ApiHandler):
         """Unload it."""
         order = self.decoded(wire.UNLOAD_DECODER)
         model = await _known(self, order.model)
-        freed = await self.extension.engine.unload(model)
+        freed = await self.services.engine.unload(model)
         self.answer(wire.UnloadedModel(model, freed))
 
 
@@ -136,8 +136,8 @@ class DownloadHandler(EventStreamHandler):
         off when its client leaves.
         """
         order = self.decoded(wire.DOWNLOAD_DECODER)
-        await self.extension.catalog.default()
-        download = self.extension.download(order.model, order.revision)
+        await self.services.catalog.default()
+        download = self.services.download(order.model, order.revision)
         with self.while_connected():
             if order.stream:
                 await self._stream(download)
@@ -173,10 +173,10 @@ class CancelModelHandler(ApiHandler):
     async def post(self) -> None:
         """Break it off, and end the requests that wait for it; what was downloaded is kept."""
         order = self.decoded(wire.CANCEL_DECODER)
-        name = self.extension.catalog.canonical(order.model)
-        if self.extension.downloads.cancel(name):
+        name = self.services.catalog.canonical(order.model)
+        if self.services.downloads.cancel(name):
             self.answer(wire.CancelledModel(name, "downloading"))
-        elif self.extension.engine.cancel_load(name, await self.whose()):
+        elif self.services.engine.cancel_load(name, await self.whose()):
             self.answer(wire.CancelledModel(name, "loading"))
         else:
             raise NotFound(
@@ -195,7 +195,7 @@ class PinHandler(ApiHandler):
         """Pin a model that is in memory, or let it go again."""
         order = self.decoded(wire.PIN_DECODER)
         model = await _known(self, order.model)
-        pinned = await self.extension.engine.pin(model, order.pinned)
+        pinned = await self.services.engine.pin(model, order.pinned)
         self.answer(wire.PinnedModel(model, pinned.pinned))
 
 
@@ -211,12 +211,12 @@ class KeepHandler(ApiHandler):
 
         The answer names them and says when to ask again; with none it is not worth asking.
         """
-        extension = self.extension
-        idle = extension.idle_unload_minutes * 60
+        services = self.services
+        idle = services.idle_unload_seconds
         kernel = self.request.headers.get(KERNEL_HEADER, "")
-        models = extension.presence.models(kernel) if idle else []
+        models = services.presence.models(kernel) if idle else []
         for model in models:
-            extension.engine.keep(model)
+            services.engine.keep(model)
         self.answer(wire.KeptModels(models, idle / 3))
 
 
@@ -246,7 +246,7 @@ class SettingsHandler(ApiHandler):
                 param="trust_remote_code",
                 code="setting_not_allowed",
             )
-        catalog, store = self.extension.catalog, self.extension.model_options
+        catalog, store = self.services.catalog, self.services.model_settings
         user = await self.settings_user()
         before = store.saved(model, user)
         await store.save(model, settings, user)
@@ -259,7 +259,7 @@ class SettingsHandler(ApiHandler):
 
     async def _model(self, name: str) -> str:
         """Return the model's own name. Raises `NotFound` where it is none of this machine's."""
-        catalog = self.extension.catalog
+        catalog = self.services.catalog
         entries = {entry.name for entry in await catalog.everything()}
         model = catalog.canonical(name)
         if model not in entries or "+" in model:
@@ -267,13 +267,13 @@ class SettingsHandler(ApiHandler):
         return model
 
     async def _show(self, model: str) -> None:
-        store = self.extension.model_options
-        stats = self.extension.supervisor.telemetry.stats
+        store = self.services.model_settings
+        stats = self.services.supervisor.telemetry.stats
         residents = {resident.model: resident for resident in stats.resident} if stats else {}
         # The model itself, and with each adapter.
         reloads = any(
             entry.is_outdated(residents[entry.name])
-            for entry in await self.extension.catalog.everything()
+            for entry in await self.services.catalog.everything()
             if entry.name in residents and entry.name.partition("+")[0] == model
         )
         user = await self.settings_user()

@@ -1,7 +1,5 @@
 """`health`, `mlx/status`, `mlx/events`, `mlx/cancel`."""
 
-from typing import TYPE_CHECKING
-
 import anyio
 import msgspec
 from jupyter_server.auth.decorator import authorized
@@ -13,10 +11,8 @@ from mlx_notebook.server.api.base import ApiHandler
 from mlx_notebook.server.api.event_stream import EventStreamHandler
 from mlx_notebook.server.api.native.model_list import budget, loading
 from mlx_notebook.server.engine.supervisor import Supervisor
+from mlx_notebook.server.services import Services
 from mlx_notebook.server.wire.native import status_types as wire
-
-if TYPE_CHECKING:
-    from mlx_notebook.server.app import MlxNotebookApp
 
 _SHORTEST_INTERVAL = 0.25
 _HISTORY_SECONDS = 1.0
@@ -25,21 +21,21 @@ _KEEP_ALIVE_SECONDS = 10.0
 _OTHERS = "other-"
 
 
-def current_status(extension: "MlxNotebookApp", user: str | None) -> wire.Status:
+def current_status(services: Services, user: str | None) -> wire.Status:
     """Return everything there is to see of the engine.
 
     Args:
-        extension: The extension app.
+        services: What the status describes.
         user: Who asks: other users' requests are shown without their ids (`None`: with them).
     """
-    supervisor = extension.supervisor
+    supervisor = services.supervisor
     telemetry, stats = supervisor.telemetry, supervisor.telemetry.stats
     requests = _requests(supervisor, user)
     rows = sum(stream.rows for stream in supervisor.in_flight.streams)
     return wire.Status(
         engine=supervisor.status,
-        default_model=extension.catalog.default_now,
-        loading=loading(extension),
+        default_model=services.catalog.default_now,
+        loading=loading(services),
         progress=_progress(stats),
         models=[
             wire.ResidentModel(
@@ -54,10 +50,10 @@ def current_status(extension: "MlxNotebookApp", user: str | None) -> wire.Status
             )
             for model in (stats.resident if stats else [])
         ],
-        budget=budget(extension),
+        budget=budget(services),
         downloads=[
             wire.DownloadStatus(name, progress.done, progress.total, progress.seconds_left)
-            for name, download in extension.downloads.current.items()
+            for name, download in services.downloads.current.items()
             if (progress := download.progress)
         ],
         requests=requests,
@@ -121,7 +117,7 @@ class HealthHandler(ApiHandler):
     @authorized
     async def get(self) -> None:
         """Answer ok, or 503 where the engine is dead and could not be restarted."""
-        supervisor = self.extension.supervisor
+        supervisor = self.services.supervisor
         if (failure := supervisor.failure) is not None:
             # Whoever watches this to send requests here would otherwise never send one again.
             supervisor.try_again()
@@ -138,8 +134,8 @@ class StatusHandler(ApiHandler):
     @authorized
     async def get(self) -> None:
         """Answer with the state of now."""
-        await self.extension.catalog.default()
-        self.answer(current_status(self.extension, await self.whose()))
+        await self.services.catalog.default()
+        self.answer(current_status(self.services, await self.whose()))
 
 
 class EventsHandler(EventStreamHandler):
@@ -155,15 +151,15 @@ class EventsHandler(EventStreamHandler):
         Its history has a new point every second, so it is sent every second until all points are
         the same: charts of it end at rest.
         """
-        supervisor = self.extension.supervisor
-        await self.extension.catalog.default()
+        supervisor = self.services.supervisor
+        await self.services.catalog.default()
         user = await self.whose()
         self.open_stream()
         encoder = msgspec.json.Encoder()
         with self.while_connected():
             while True:
                 version = supervisor.version
-                status = encoder.encode(current_status(self.extension, user))
+                status = encoder.encode(current_status(self.services, user))
                 await self.send(b"data: %b\n\n" % status)
                 await anyio.sleep(_SHORTEST_INTERVAL)
                 while supervisor.version == version:
@@ -185,7 +181,7 @@ class CancelHandler(ApiHandler):
     @authorized
     async def post(self, id: str) -> None:
         """Stop it at its next step."""
-        if not self.extension.engine.cancel(id, await self.whose()):
+        if not self.services.engine.cancel(id, await self.whose()):
             raise errors.NotFound(
                 f"There is no request {id[:100]!r} in work: mlx/status lists those there are.",
                 code="request_not_found",

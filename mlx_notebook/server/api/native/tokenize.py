@@ -19,7 +19,7 @@ class TokenizeHandler(GenerationHandler):
     async def post(self) -> None:
         """Answer with the tokens."""
         request = self.decoded(wire.TOKENIZE)
-        self.extension.check_message_count(len(request.messages or ()))
+        self.services.limits.check_message_count(len(request.messages or ()))
         with self.while_connected():
             try:
                 tokenized = await self.tokenized(
@@ -66,7 +66,7 @@ class ApplyTemplateHandler(GenerationHandler):
     async def post(self) -> None:
         """Answer with the text."""
         request = self.decoded(wire.TEMPLATE)
-        self.extension.check_message_count(len(request.messages))
+        self.services.limits.check_message_count(len(request.messages))
         with self.while_connected():
             tokenized = await self.tokenized(request.model, request.prompt())
             self.answer(wire.RenderedPrompt(tokenized.text))

@@ -19,7 +19,7 @@ class TracesHandler(ApiHandler):
     async def get(self) -> None:
         """List them, newest first; `?search=` names a text that they hold anywhere."""
         search = self.get_query_argument("search", "")
-        self.answer(TraceList(self.extension.engine.traces.list(await owner(self), search)))
+        self.answer(TraceList(self.services.engine.traces.list(await owner(self), search)))
 
 
 class TraceHandler(ApiHandler):
@@ -31,7 +31,7 @@ class TraceHandler(ApiHandler):
     @authorized
     async def get(self, id: str) -> None:
         """Show it."""
-        trace = self.extension.engine.traces.find(await owner(self), id)
+        trace = self.services.engine.traces.find(await owner(self), id)
         if trace is None:
             raise errors.NotFound(
                 f"There is no trace of a request {id[:100]!r}: mlx/traces lists those there are.",

@@ -31,10 +31,10 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
     async def post(self) -> None:
         """Answer with a completion, or with its chunks as they are made."""
         request = self.decoded(DECODER)
-        self.extension.check_message_count(len(request.messages))
+        self.services.limits.check_message_count(len(request.messages))
         request.check()
         if request.store:
-            await self.extension.responses.store.require()
+            await self.services.responses.store.require()
         id = new_id(PREFIX)
         with self.while_connected():
             async with self.generating(
@@ -49,7 +49,7 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
                 **local_options(request),
             ) as stream:
                 model = request.model or stream.model
-                draft = Draft(request, id, model, self.extension.fingerprint)
+                draft = Draft(request, id, model, self.services.fingerprint)
                 if request.stream:
                     await self._stream(draft, stream, request)
                 else:
@@ -100,7 +100,7 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
         messages = stored_messages(answer.id, request)
         kept = StoredCompletion.of(request, answer)
         try:
-            await self.extension.responses.completions.save(await owner(self), kept, messages)
+            await self.services.responses.completions.save(await owner(self), kept, messages)
         except Unavailable:
             return False
         return True

@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import anyio
 from jupyter_server.auth.decorator import authorized
@@ -15,13 +14,11 @@ from mlx_notebook.server.api.generation import GenerationHandler, local_options
 from mlx_notebook.server.api.openai.chat_completions import counted
 from mlx_notebook.server.engine.request_stream import KeepAlive
 from mlx_notebook.server.errors import ApiError, InvalidRequest
+from mlx_notebook.server.services import Services
 from mlx_notebook.server.wire.ids import new_id, now
 from mlx_notebook.server.wire.openai import text_completion as wire
 from mlx_notebook.server.wire.openai.chat_response import CompletionUsage
 from mlx_notebook.server.wire.prompt_tokens import PromptTokens, prompt_tokens
-
-if TYPE_CHECKING:
-    from mlx_notebook.server.app import MlxNotebookApp
 
 Events = list[protocol.Event | KeepAlive]
 Take = Callable[[int, Events], Awaitable[None]]
@@ -58,7 +55,7 @@ class CompletionsHandler(GenerationHandler):
                     )
                     for index, prompt in enumerate(prompts)
                 ]
-                answer = Answer(id, request, commands[0].model, self.extension)
+                answer = Answer(id, request, commands[0].model, self.services)
                 await self._echo(request, commands, answer)
                 if request.stream:
                     await self._stream(commands, answer)
@@ -90,7 +87,7 @@ class CompletionsHandler(GenerationHandler):
     async def _run(self, commands: list[protocol.Generate], take: Take) -> None:
         """Run all of them, as many at once as the engine decodes together."""
         failure: ApiError | StreamClosedError | None = None
-        at_once = max(1, self.extension.max_batch // commands[0].n)
+        at_once = max(1, self.services.limits.max_batch // commands[0].n)
         limiter = anyio.CapacityLimiter(at_once)
 
         async def one(index: int, command: protocol.Generate) -> None:
@@ -134,10 +131,10 @@ class Answer:
     """The answer to one request: `n` choices for each prompt."""
 
     def __init__(
-        self, id: str, request: wire.CompletionRequest, model: str, extension: "MlxNotebookApp"
+        self, id: str, request: wire.CompletionRequest, model: str, services: Services
     ) -> None:
         self._head = (id, now(), request.model or model)
-        self._extension = extension
+        self._services = services
         self._n = request.n or 1
         self._usage = protocol.Usage(0, 0, 0, 0)
         self._logprobs = request.logprobs is not None
@@ -153,7 +150,7 @@ class Answer:
     @cached_property
     def _fingerprint(self) -> str:
         # Asked for when the engine has begun to answer: before its start there is nothing to tell.
-        return self._extension.fingerprint
+        return self._services.fingerprint
 
     def add_prompt(self, text: str, first: str) -> None:
         """Add a prompt's choices; each begins with `text`, whose first token is `first`."""

@@ -55,7 +55,7 @@ class EmbeddingsHandler(ApiHandler):
 
     async def _embedded(self, command: Embed) -> Embedded:
         try:
-            embedded = await self.extension.engine.embed(command, await owner(self))
+            embedded = await self.services.engine.embed(command, await owner(self))
         except ApiError as error:
             if error.param == "prompt":
                 error.param = "input"

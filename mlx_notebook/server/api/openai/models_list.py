@@ -51,10 +51,10 @@ class ModelsBase(ApiHandler):
 
     async def describe(self, entries: list[Entry]) -> list[wire.Model]:
         """Return models as `v1/models` shows them."""
-        stats = self.extension.supervisor.telemetry.stats
+        stats = self.services.supervisor.telemetry.stats
         loaded = {resident.model: resident for resident in stats.resident} if stats else {}
-        coming = set(loading(self.extension))
-        default = await self.extension.catalog.default()
+        coming = set(loading(self.services))
+        default = await self.services.catalog.default()
 
         def state(name: str) -> wire.ModelState:
             return "loaded" if name in loaded else "loading" if name in coming else "available"
@@ -82,7 +82,7 @@ class ModelsHandler(ModelsBase):
         """List them."""
         limit = whole_number(self, "limit", 20, 1, 1000)
         lifecycles = several(self, "lifecycle", _LIFECYCLES)
-        models = await self.describe(await self.extension.catalog.entries())
+        models = await self.describe(await self.services.catalog.entries())
         if self.is_anthropic:
             self.answer(self._page(models, limit, lifecycles))
             return
@@ -125,6 +125,6 @@ class ModelHandler(ModelsBase):
     @authorized
     async def get(self, name: str) -> None:
         """Describe it."""
-        entry = await self.extension.catalog.find(name)
+        entry = await self.services.catalog.find(name)
         (model,) = await self.describe([entry])
         self.answer(ModelInfo.of(model) if self.is_anthropic else model)

@@ -48,7 +48,7 @@ class ResponsesBase(GenerationHandler):
             raise InvalidRequest(
                 "The request needs 'input'.", param="input", code="missing_parameter"
             )
-        self.extension.check_message_count(len(before) + len(given))
+        self.services.limits.check_message_count(len(before) + len(given))
         conversation = Conversation(request.instructions)
         for item in before:
             conversation.add(typed(item, "previous_response_id"), "previous_response_id")
@@ -61,7 +61,7 @@ class ResponsesBase(GenerationHandler):
             template_kwargs=request.template_kwargs(),
         )
         prompt = request.continued(prompt)
-        shown = await self.shown_to(await self.extension.catalog.find(request.model), prompt)
+        shown = await self.shown_to(await self.services.catalog.find(request.model), prompt)
         if shown.pictures:
             given = await asyncio.to_thread(with_pictures, given, shown.pictures)
         return shown, [as_listed(item, new_id) for item in given]
@@ -71,7 +71,7 @@ class ResponsesBase(GenerationHandler):
         previous = request.previous_response_id
         if previous is None:
             return []
-        run = self.extension.responses.live(owner, previous)
+        run = self.services.responses.live(owner, previous)
         if run is not None and not run.writer.ended:
             raise InvalidRequest(
                 f"The response {previous!r} is not finished: wait for it.",
@@ -80,9 +80,9 @@ class ResponsesBase(GenerationHandler):
             )
         if run is not None:
             await run.settled()
-        if not (self.extension.responses.store.enabled and previous.startswith(PREFIX)):
+        if not (self.services.responses.store.enabled and previous.startswith(PREFIX)):
             raise previous_not_found(previous)
-        return await self.extension.responses.store.conversation(owner, previous)
+        return await self.services.responses.store.conversation(owner, previous)
 
     async def _given(self, owner: str, request: ResponsesRequest) -> list[Item]:
         """Return the request's own items, with what they refer to in place of references."""
@@ -95,9 +95,9 @@ class ResponsesBase(GenerationHandler):
             checked = typed(item, f"input[{index}]")
             if isinstance(checked, ItemReference):
                 references[index] = checked.id
-        if not references or not self.extension.responses.store.enabled:
+        if not references or not self.services.responses.store.enabled:
             return request.input
-        found = await self.extension.responses.store.find_items(owner, list(references.values()))
+        found = await self.services.responses.store.find_items(owner, list(references.values()))
         return [
             found.get(references[index], item) if index in references else item
             for index, item in enumerate(request.input)
@@ -145,7 +145,7 @@ class ResponsesHandler(ResponsesBase):
         )
         store = await self._stores(request)
         model = request.model or command.model
-        entry = await self.extension.catalog.find(command.model)
+        entry = await self.services.catalog.find(command.model)
         chosen = in_force(command.sampling, entry.facts.choices)
         response = Response.to(request, command.id, model, now(), chosen=chosen, store=store)
         sealed = "reasoning.encrypted_content" in (request.include or ())
@@ -159,7 +159,7 @@ class ResponsesHandler(ResponsesBase):
         if request.background:
             await self._in_background(run, command, bool(request.stream))
         else:
-            with self.extension.responses.registered(run):
+            with self.services.responses.registered(run):
                 async with self.running(command) as stream:
                     await self._for_client(run, stream, bool(request.stream))
 
@@ -169,7 +169,7 @@ class ResponsesHandler(ResponsesBase):
         Raises:
             ApiError: It must be, and cannot.
         """
-        store = self.extension.responses.store
+        store = self.services.responses.store
         demanded = bool(request.store or request.background)
         if request.store is False:
             return False
@@ -188,7 +188,7 @@ class ResponsesHandler(ResponsesBase):
         async for events in stream.batches():
             for event in events:
                 run.writer.take(event)
-        await self.extension.responses.save(run)
+        await self.services.responses.save(run)
         self.answer(run.response)
 
     async def _stream(self, run: Run, stream: RequestStream) -> None:
@@ -206,20 +206,20 @@ class ResponsesHandler(ResponsesBase):
                         progress = f" prompt {event.done}/{event.total}"
                     told = run.writer.take(event)
                     if run.writer.ended:
-                        told = await self.extension.responses.last(run, told)
+                        told = await self.services.responses.last(run, told)
                     data += [encoded(each) for each in told]
                 if data:
                     await self.send(b"".join(data))
         except ApiError as error:
             if not self._headers_written:
                 raise
-            told = await self.extension.responses.last(run, run.writer.fail(error))
+            told = await self.services.responses.last(run, run.writer.fail(error))
             await self.send(b"".join([encoded(each) for each in told]))
         self.close_stream()
 
     async def _in_background(self, run: Run, command: Generate, streamed: bool) -> None:
         self.set_header("x-request-id", command.id)
-        await self.extension.responses.begin(run, command)
+        await self.services.responses.begin(run, command)
         if streamed:
             await self.follow(run, -1)
         else:

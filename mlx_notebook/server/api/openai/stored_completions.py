@@ -37,7 +37,7 @@ class StoredCompletionsHandler(GenerationHandler):
             model=self.get_query_argument("model", ""),
             metadata=self._metadata(),
         )
-        found = await self.extension.responses.completions.page(await owner(self), page)
+        found = await self.services.responses.completions.page(await owner(self), page)
         shown = found[: page.limit]
         self.answer(
             CompletionPage(
@@ -72,21 +72,21 @@ class StoredCompletionHandler(GenerationHandler):
     @authorized
     async def get(self, id: str) -> None:
         """Answer with it."""
-        self.answer(await self.extension.responses.completions.get(await owner(self), id))
+        self.answer(await self.services.responses.completions.get(await owner(self), id))
 
     @web.authenticated
     @authorized
     async def post(self, id: str) -> None:
         """Put other metadata on it."""
         update = self.decoded(UPDATE)
-        completions = self.extension.responses.completions
+        completions = self.services.responses.completions
         self.answer(await completions.update(await owner(self), id, update.metadata or {}))
 
     @web.authenticated
     @authorized
     async def delete(self, id: str) -> None:
         """Forget it."""
-        await self.extension.responses.completions.delete(await owner(self), id)
+        await self.services.responses.completions.delete(await owner(self), id)
         self.answer(DeletedCompletion(id))
 
 
@@ -101,7 +101,7 @@ class StoredMessagesHandler(GenerationHandler):
         """Answer with a page of them, the oldest first unless `order` is `desc`."""
         limit = whole_number(self, "limit", 20, 1, _MOST)
         order = one_of(self, "order", "asc", _ORDERS)
-        messages = await self.extension.responses.completions.messages(await owner(self), id)
+        messages = await self.services.responses.completions.messages(await owner(self), id)
         if order == "desc":
             messages.reverse()
         after = self.get_query_argument("after", "")

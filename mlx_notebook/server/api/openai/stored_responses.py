@@ -24,10 +24,10 @@ class StoredResponseBase(ResponsesBase):
         Raises:
             NotFound: There is none.
         """
-        run = self.extension.responses.live(user, id)
+        run = self.services.responses.live(user, id)
         if run is not None:
             return run.response
-        store = self.extension.responses.store
+        store = self.services.responses.store
         has = store.enabled and id.startswith(PREFIX)
         body = await store.get(user, id) if has else None
         if body is None:
@@ -61,7 +61,7 @@ class ResponseHandler(StoredResponseBase):
         if not streamed:
             self.give(response)
             return
-        run = self.extension.responses.live(user, id)
+        run = self.services.responses.live(user, id)
         if run is None or not run.response.background:
             raise InvalidRequest(
                 "Only responses made with background=true can be streamed again, and only until "
@@ -77,7 +77,7 @@ class ResponseHandler(StoredResponseBase):
     async def delete(self, id: str) -> None:
         """Forget it."""
         has = id.startswith(PREFIX)
-        if not (has and await self.extension.responses.delete(await owner(self), id)):
+        if not (has and await self.services.responses.delete(await owner(self), id)):
             raise not_found(id)
         self.answer(DeletedResponse(id))
 
@@ -99,9 +99,9 @@ class CancelResponseHandler(StoredResponseBase):
                 "connection, or POST mlx/cancel/{id}, to stop another.",
                 code="not_cancellable",
             )
-        run = self.extension.responses.live(user, id)
+        run = self.services.responses.live(user, id)
         if run is not None:
-            await self.extension.responses.cancel(run)
+            await self.services.responses.cancel(run)
         self.give(response)
 
 
@@ -135,10 +135,10 @@ class InputItemsHandler(StoredResponseBase):
         )
 
     async def _items(self, user: str, id: str, response: Response | bytes) -> list[Item]:
-        store = self.extension.responses.store
+        store = self.services.responses.store
         if isinstance(response, bytes):
             return await store.input_items(user, id)
-        run = self.extension.responses.live(user, id)
+        run = self.services.responses.live(user, id)
         previous = response.previous_response_id
         before = await store.conversation(user, previous) if previous else []
         return before + (run.given if run is not None else [])

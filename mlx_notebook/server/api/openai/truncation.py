@@ -22,13 +22,13 @@ async def truncated(
     Instructions stay. A turn begins with a message of the user's, so that no tool result loses
     its call. The last turn stays too: where it alone is too long, the engine says so.
     """
-    entry = await handler.extension.catalog.find(model)
+    entry = await handler.services.catalog.find(model)
     prompt = await handler.shown_to(entry, prompt)
     context = entry.context_window
     if context is None:
         return prompt
     room = context - min(max_tokens or _LEAST_ANSWER, context // 2)
-    room = min(room, handler.extension.max_prompt_tokens or room)
+    room = min(room, handler.services.limits.max_prompt_tokens or room)
     cuts = _cuts(prompt.messages)
     # The fewest turns to lose: prompts only get shorter with each.
     least, most = 0, len(cuts) - 1

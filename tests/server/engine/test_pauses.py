@@ -51,7 +51,7 @@ def server(models_dir: Path, faults: Faults) -> Iterator[RunningServer]:
     }
     env = {
         "FAULTS": str(faults.folder),
-        "PYTHONPATH": str(Path(__file__).with_name("faults")),
+        "PYTHONPATH": str(Path(__file__).parents[1] / "faults"),
     }
     with running(config={"MlxNotebookApp": settings}, env=env) as server:
         server.chat(model="long")

@@ -9,7 +9,7 @@ import pytest
 from mlx_notebook import protocol
 from mlx_notebook.engine.residency.memory_need import footprint
 from tests.engine.process import EngineProcess, running
-from tests.engine.test_residency import load, names
+from tests.engine.residency.test_residency import load, names
 
 TINY_CHAT = Path(protocol.__file__).parents[1] / "demo_models" / "tiny-chat"
 PROMPT = protocol.TextPrompt(text="What is the capital of France?")

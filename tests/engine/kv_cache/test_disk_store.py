@@ -136,7 +136,7 @@ def test_a_writer_killed_at_any_moment_leaves_whole_blocks(tmp_path: Path) -> No
 import sys
 from pathlib import Path
 from mlx_notebook.engine.kv_cache.disk_store import PrefixStore
-from tests.engine.test_prefix_store import BLOCK, sequence
+from tests.engine.kv_cache.test_disk_store import BLOCK, sequence
 store = PrefixStore(Path(sys.argv[1]), 10**9)
 print("begins", flush=True)
 while True:

@@ -8,7 +8,7 @@ from mlx_notebook.engine.runtime import mlx_library
 from mlx_notebook.engine.runtime.mlx_library import Library, installed, problem
 from tests.engine.process import EngineProcess
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def install(folder: Path, name: str, library: bytes) -> None:

@@ -19,7 +19,7 @@ from mlx_notebook.server.errors import InsufficientStorage
 from mlx_notebook.server.file_lock import locked
 from mlx_notebook.server.models.catalog import Catalog
 from mlx_notebook.server.models.model_settings import NONE, ModelSettings, Settings, checked
-from tests.engine.test_adapters import write_adapter
+from tests.engine.backends.test_adapters import write_adapter
 from tests.models import qwen3
 from tests.server.running import HELLO, RunningServer, running, wait_for
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mlx_notebook import protocol
+from tests.engine.backends.test_vision import ask, by_mlx_vlm, picture, showing
 from tests.engine.process import EngineProcess, running
-from tests.engine.test_vision import ask, by_mlx_vlm, picture, showing
 from tests.vision_models import gemma3, qwen3_5, smolvlm
 
 WORDS = "Only words, and more of them than others have."

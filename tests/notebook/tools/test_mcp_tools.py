@@ -17,7 +17,7 @@ from mlx_notebook.notebook.tools.mcp_tools import mcp
 from mlx_notebook.notebook.tools.tool import toolbox
 from tests.notebook.jupyter import wait_for
 
-SERVER = str(Path(__file__).with_name("mcp_server.py"))
+SERVER = str(Path(__file__).parents[1] / "mcp_server.py")
 
 
 @pytest.fixture(scope="module")

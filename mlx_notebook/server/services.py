@@ -1,0 +1,144 @@
+"""What handlers may use: the engine, the models, and the limits of a request."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+from mlx_notebook import __version__
+from mlx_notebook.server.engine.engine_client import EngineClient
+from mlx_notebook.server.engine.supervisor import Supervisor
+from mlx_notebook.server.errors import InvalidRequest, model_not_found
+from mlx_notebook.server.identity import OWNER
+from mlx_notebook.server.images.request_images import Pictures
+from mlx_notebook.server.models.catalog import Catalog, is_repository
+from mlx_notebook.server.models.downloads import Download, Downloads
+from mlx_notebook.server.models.model_settings import Settings
+from mlx_notebook.server.models.notebook_presence import Presence
+from mlx_notebook.server.responses.response_runs import Responses
+
+
+@dataclass(frozen=True)
+class RequestLimits:
+    """Limits on one request.
+
+    Attributes
+    ----------
+    max_body_bytes
+        Largest body.
+    body_timeout_seconds
+        How long a body may take to arrive.
+    keep_alive_seconds
+        Time between the comments that keep a silent stream open.
+    max_messages
+        Most messages of a conversation.
+    max_prompt_tokens
+        Longest prompt; 0 for the model's context length.
+    max_batch
+        Most sequences that one model decodes at a time.
+    """
+
+    max_body_bytes: int
+    body_timeout_seconds: float
+    keep_alive_seconds: float
+    max_messages: int
+    max_prompt_tokens: int
+    max_batch: int
+
+    def check_message_count(self, count: int) -> None:
+        """Refuse a request with too many messages.
+
+        Raises
+        ------
+        InvalidRequest
+            If there are more than `max_messages`.
+        """
+        if count > self.max_messages:
+            raise InvalidRequest(
+                f"The request has {count:,} messages; this server takes {self.max_messages:,} at "
+                "most (MlxNotebookApp.max_messages).",
+                param="messages",
+                code="too_many_messages",
+            )
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of the server that handlers use.
+
+    Attributes
+    ----------
+    supervisor, engine
+        The engine process and its state, and the client that sends requests to it.
+    catalog, downloads, model_settings, presence
+        The models that requests may name, and which of them open notebooks use.
+    limits
+        Limits on one request.
+    auto_download
+        Whether a request may name a model that is downloaded first.
+    memory_budget_bytes
+        Memory for all models together; 0 for a share of the machine's.
+    idle_unload_seconds
+        How long an unused model stays in memory; 0 for ever.
+    shared_between_users
+        What all users share: `requests`, `settings`, `prefixes`.
+    make_images, make_responses
+        Create `images` and `responses` when they are first used.
+    """
+
+    supervisor: Supervisor
+    engine: EngineClient
+    catalog: Catalog
+    downloads: Downloads
+    model_settings: Settings
+    presence: Presence
+    limits: RequestLimits
+    auto_download: bool
+    memory_budget_bytes: int
+    idle_unload_seconds: float
+    shared_between_users: frozenset[str]
+    make_images: Callable[[], Pictures]
+    make_responses: Callable[[], Responses]
+
+    @cached_property
+    def images(self) -> Pictures:
+        """The reader of images in requests."""
+        return self.make_images()
+
+    @cached_property
+    def responses(self) -> Responses:
+        """The responses that are stored or run in the background."""
+        return self.make_responses()
+
+    @property
+    def fingerprint(self) -> str:
+        """What answers depend on beside the request: the libraries' versions and the device."""
+        ready = self.supervisor.ready
+        parts = (__version__, ready.device, sorted(ready.versions.items())) if ready else ()
+        return "fp_" + hashlib.sha256(repr(parts).encode()).hexdigest()[:10]
+
+    def cache_salt(self, user: str) -> str:
+        """Return the salt that keeps a user's prefix cache apart from that of other users."""
+        return "" if user == OWNER or "prefixes" in self.shared_between_users else user
+
+    def download(self, model: str, revision: str | None = None) -> Download:
+        """Start to download a model from Hugging Face, or join a running download.
+
+        Raises
+        ------
+        NotFound
+            If no model there can have this name.
+        InvalidRequest
+            If the model is in a configured folder or in the package.
+        """
+        name = self.catalog.canonical(model)
+        if (place := self.catalog.place_of(name)) in ("embedded", "folder"):
+            where = "in the package" if place == "embedded" else "in a configured folder"
+            raise InvalidRequest(
+                f"The model {name!r} is already here, {where}: there is nothing to download.",
+                param="model",
+                code="model_is_local",
+            )
+        if not is_repository(name):
+            raise model_not_found(name, self.catalog.names)
+        return self.downloads.start(name, revision or self.model_settings.of(name).revision)

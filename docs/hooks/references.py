@@ -13,15 +13,15 @@ import msgspec
 import traitlets
 
 import mlx_notebook
-from mlx_notebook.notebook.answer import Answer, Delta, Reply
-from mlx_notebook.notebook.calls import Call
-from mlx_notebook.notebook.commands import COMMAND_OPTIONS, COMMANDS
-from mlx_notebook.notebook.conversation import Conversation, Usage
-from mlx_notebook.notebook.options import CHAT_HELP
-from mlx_notebook.notebook.server import Server
-from mlx_notebook.notebook.tools import FunctionTool
-from mlx_notebook.panels.panel import Panel
-from mlx_notebook.server.settings import ModelSettings
+from mlx_notebook.notebook.answers.answer import Answer, Delta, Reply
+from mlx_notebook.notebook.answers.tool_call import Call
+from mlx_notebook.notebook.chat.conversation import Conversation, Usage
+from mlx_notebook.notebook.magics.chat_options import CHAT_HELP
+from mlx_notebook.notebook.magics.commands import COMMAND_OPTIONS, COMMANDS
+from mlx_notebook.notebook.server.server import Server
+from mlx_notebook.notebook.tools.tool import FunctionTool
+from mlx_notebook.panels.base.panel import Panel
+from mlx_notebook.server.models.model_settings import ModelSettings
 from mlx_notebook.server.standalone import StandaloneServer
 
 _PLACE = re.compile(r"^<!-- generated: (?P<what>[\w-]+) -->$", re.MULTILINE)

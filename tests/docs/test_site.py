@@ -11,9 +11,9 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 import mlx_notebook
-from mlx_notebook.notebook.commands import COMMANDS
-from mlx_notebook.notebook.options import _parser
-from mlx_notebook.server.settings import ModelSettings
+from mlx_notebook.notebook.magics.chat_options import _parser
+from mlx_notebook.notebook.magics.commands import COMMANDS
+from mlx_notebook.server.models.model_settings import ModelSettings
 from tests.docs.blocks import ROOT
 
 # Attributes whose address a browser loads by itself; links wait for a click.

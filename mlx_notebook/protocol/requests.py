@@ -51,8 +51,11 @@ class Sampling(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     logprobs: int | None = None
 
 
-class Picture(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """An encoded picture (PNG, JPEG, ...) as it came; `where` is the part of the request it is."""
+class EncodedImage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """An image as the client sent it (PNG, JPEG, ...).
+
+    `where` names the part of the request that holds it.
+    """
 
     data: bytes
     where: str
@@ -62,13 +65,14 @@ class Picture(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 class ChatPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="chat", omit_defaults=True):
     """Messages in OpenAI's shape, to be rendered by the model's own chat template.
 
-    A message's content is one text, or, where it shows pictures, a list of `{"type": "text",
-    "text": ...}` and `{"type": "image"}`; `pictures` holds those of all messages, in their order.
-    `continues` leaves the last message, which is the assistant's, open: the model goes on with it.
+    A message's content is one text. If the message holds images, it is a list of
+    `{"type": "text", "text": ...}` and `{"type": "image"}` parts, and `images` holds the images of
+    all messages in order. `continues` leaves the last message, the assistant's, open: the model
+    continues it.
     """
 
     messages: list[dict[str, Any]]
-    pictures: list[Picture] = []
+    images: list[EncodedImage] = []
     tools: list[dict[str, Any]] = []
     template_kwargs: dict[str, Any] = {}
     add_generation_prompt: bool = True
@@ -133,7 +137,7 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
     `truncate_prompt` feeds that many of the prompt's last tokens (-1: as many as leave room for
     the answer); `token_ids` asks for `PromptTokens` and `TokenIds`; `prompt_logprobs` is how many
     alternatives to report for each token of the prompt. Without `include_reasoning` the server
-    keeps the thinking from the client.
+    keeps the reasoning from the client.
     """
 
     id: str
@@ -145,7 +149,7 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
     n: int = 1
     tool_choice: ToolChoice = ToolChoice()
     output_format: OutputFormat | None = None
-    thinking_budget: int | None = None
+    reasoning_budget: int | None = None
     prompt_logprobs: int | None = None
     cache_salt: str = ""
     truncate_prompt: int | None = None

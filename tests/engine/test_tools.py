@@ -259,7 +259,7 @@ def test_a_thinking_budget_ends_the_thinking_and_the_answer_follows(
             messages=[{"role": "user", "content": "hi"}], template_kwargs={"open_thinking": True}
         ),
         sampling=protocol.Sampling(temperature=0.0, max_tokens=60, ignore_eos=True),
-        thinking_budget=12,
+        reasoning_budget=12,
         trace=True,
     )
     engine.send(command)

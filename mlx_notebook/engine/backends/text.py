@@ -107,9 +107,9 @@ class TextBackend:
 
     def prepare(self, prompt: Prompt, bound: Bound | None = None) -> Prepared:
         """Render and tokenize a prompt; an image in it is refused."""
-        if isinstance(prompt, ChatPrompt) and prompt.pictures:
+        if isinstance(prompt, ChatPrompt) and prompt.images:
             raise VisionNotSupported(
-                f"The model {self.name} takes no images.", prompt.pictures[0].where
+                f"The model {self.name} takes no images.", prompt.images[0].where
             )
         return prepare(self.language, prompt, bound or self.bound, keep_stable=not self.trimmable)
 

@@ -34,7 +34,7 @@ from mlx_notebook.engine.prompts.prompt import Prepared
 from mlx_notebook.engine.prompts.tokenizer_file import check_growth
 from mlx_notebook.engine.runtime.device_memory import device_memory
 from mlx_notebook.model_files.generation_config import read_choices
-from mlx_notebook.protocol import ChatPrompt, EngineConfig, ModelOptions, Picture, Prompt
+from mlx_notebook.protocol import ChatPrompt, EncodedImage, EngineConfig, ModelOptions, Prompt
 
 log = logging.getLogger(__name__)
 
@@ -87,10 +87,10 @@ class VisionBackend(text.TextBackend):
 
     def prepare(self, prompt: Prompt, bound: Bound | None = None) -> Prepared:
         """Render and tokenize a prompt and read its pictures."""
-        if not isinstance(prompt, ChatPrompt) or not prompt.pictures:
+        if not isinstance(prompt, ChatPrompt) or not prompt.images:
             return super().prepare(prompt, bound)
         if self._viewer is None:
-            raise VisionNotSupported(self._blind, prompt.pictures[0].where)
+            raise VisionNotSupported(self._blind, prompt.images[0].where)
         keep_stable = not self.trimmable
         return self._viewer.prepare(prompt, bound or self.bound, keep_stable)
 
@@ -239,8 +239,8 @@ def _vocabulary(config: dict[str, Any]) -> int:
     return max((size for size in sizes if isinstance(size, int)), default=0)
 
 
-def _grey() -> Picture:
+def _grey() -> EncodedImage:
     """A small picture in which there is nothing to see."""
     held = io.BytesIO()
     Image.new("RGB", (64, 64), (128, 128, 128)).save(held, "PNG")
-    return Picture(data=held.getvalue(), where="warm-up")
+    return EncodedImage(data=held.getvalue(), where="warm-up")

@@ -197,7 +197,7 @@ class Language:
             raise InvalidRequest(str(error), error.param) from error
         except ValueError as error:
             raise InvalidRequest(str(error), "tools") from error
-        budget = self._budget(command.thinking_budget, thinking) if chat else None
+        budget = self._budget(command.reasoning_budget, thinking) if chat else None
         reasoning = self.reasoning if chat else None
 
         def reader() -> TextReader:

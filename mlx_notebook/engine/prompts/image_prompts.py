@@ -18,7 +18,7 @@ from mlx_notebook.engine.prompts.prompt import Prepared, prepare
 from mlx_notebook.engine.prompts.tool_prompt import ordered
 from mlx_notebook.engine.sandbox import deadline
 from mlx_notebook.engine.sandbox.sandbox import decode
-from mlx_notebook.protocol import ChatPrompt, Picture
+from mlx_notebook.protocol import ChatPrompt, EncodedImage
 
 _LAST = 2**31 - 1
 _MARKS = ("<image>", "<start_of_image>", "<|image|>", "<|image_pad|>", "[IMG]")
@@ -62,7 +62,7 @@ class Viewer:
     def prepare(self, prompt: ChatPrompt, bound: Bound, keep_stable: bool) -> Prepared:
         """Render and tokenize a prompt, with its pictures in their places."""
         messages, order = _in_order(prompt.messages)
-        pictures = [self.see(prompt.pictures[number]) for number in order]
+        pictures = [self.see(prompt.images[number]) for number in order]
         if self._in_text:
             messages = [self._flat(message) for message in messages]
         prompt = msgspec.structs.replace(prompt, messages=messages)
@@ -98,13 +98,13 @@ class Viewer:
             keys += picture.keys
         return Prepared(tokens, text, len(tokens) - after, keys, sights)
 
-    def see(self, picture: Picture) -> Seen:
+    def see(self, picture: EncodedImage) -> Seen:
         """Decode and preprocess a picture, if that was not done before."""
         deadline.current().check()
         content = hashlib.sha256(picture.detail.encode() + b"\0" + picture.data).digest()
         return self._cache.get(content, lambda: self._process(picture))
 
-    def _process(self, picture: Picture) -> Seen:
+    def _process(self, picture: EncodedImage) -> Seen:
         image = decode(picture)
         try:
             with self._lock:  # processors share a tokenizer, which is no two threads' at once

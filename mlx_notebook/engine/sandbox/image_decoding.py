@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from mlx_notebook.engine.errors import InvalidImage
-from mlx_notebook.protocol import Picture
+from mlx_notebook.protocol import EncodedImage
 
 MAX_PIXELS = 64 * 2**20
 """Most pixels of one picture: 64 Mi, as a camera of 60 megapixels takes them."""
@@ -24,7 +24,7 @@ _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])", re.DOTALL)
 _START, _SCAN, _END = b"\xd8", b"\xda", b"\xd9"
 
 
-def decode(picture: Picture) -> Any:
+def decode(picture: EncodedImage) -> Any:
     """The picture as Pillow's RGB image: upright, over white, its first frame.
 
     Raises
@@ -68,7 +68,7 @@ def decode(picture: Picture) -> Any:
     return image
 
 
-def _check_scans(picture: Picture) -> None:
+def _check_scans(picture: EncodedImage) -> None:
     """Refuse a JPEG of too many scans, told by its markers up to the image's end."""
     data, scans, at = picture.data, 0, 0
     while (found := _MARKER.search(data, at)) and found[1] != _END:
@@ -129,6 +129,6 @@ def _what(data: bytes) -> str:
     return "it is text, not a picture"
 
 
-def refused(picture: Picture, why: str) -> InvalidImage:
+def refused(picture: EncodedImage, why: str) -> InvalidImage:
     """The error that says why an image cannot be read."""
     return InvalidImage(f"The image at {picture.where} cannot be read: {why}.", picture.where)

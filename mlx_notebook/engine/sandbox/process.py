@@ -16,13 +16,13 @@ import msgspec
 from mlx_notebook.engine.errors import EngineError
 from mlx_notebook.engine.sandbox.image_decoding import decode
 from mlx_notebook.engine.sandbox.jinja_templates import Render, TooLong, render
-from mlx_notebook.protocol import Picture
+from mlx_notebook.protocol import EncodedImage
 
 
 class DecodeImage(msgspec.Struct, frozen=True, tag="decode"):
     """An image to be decoded."""
 
-    picture: Picture
+    picture: EncodedImage
 
 
 class TryGrammar(msgspec.Struct, frozen=True, tag="grammar"):

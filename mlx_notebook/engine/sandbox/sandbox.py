@@ -39,7 +39,7 @@ from mlx_notebook.engine.sandbox.process import (
     Text,
     TryGrammar,
 )
-from mlx_notebook.protocol import Picture
+from mlx_notebook.protocol import EncodedImage
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ def render(task: Render) -> str:
     )
 
 
-def decode(picture: Picture) -> Image.Image:
+def decode(picture: EncodedImage) -> Image.Image:
     """Decode an image (see `pictures.decode`).
 
     Raises

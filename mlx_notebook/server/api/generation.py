@@ -46,7 +46,7 @@ class Options(LocalOptions, total=False):
 
     tool_choice: ToolChoice
     output_format: OutputFormat | None
-    thinking_budget: int | None
+    reasoning_budget: int | None
 
 
 def local_options(request: LocalSampling) -> LocalOptions:

@@ -103,7 +103,7 @@ class Pictures:
                     code=error.code,
                 ) from None
         messages = [_without_sources(message) for message in prompt.messages]
-        return msgspec.structs.replace(prompt, messages=messages, pictures=[*pictures])
+        return msgspec.structs.replace(prompt, messages=messages, images=[*pictures])
 
     async def _data(self, given: str) -> bytes:
         scheme = _SCHEME.match(given, 0, 64)

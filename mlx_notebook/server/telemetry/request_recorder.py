@@ -244,9 +244,9 @@ class _Row:
 
 def _messages(prompt: protocol.ChatPrompt) -> list[dict[str, Any]]:
     """Return the messages with a few words in place of each picture."""
-    if not prompt.pictures:
+    if not prompt.images:
         return prompt.messages
-    pictures = iter(prompt.pictures)
+    pictures = iter(prompt.images)
 
     def told(part: dict[str, Any]) -> dict[str, Any]:
         return _picture(next(pictures)) if part["type"] == "image" else part
@@ -259,7 +259,7 @@ def _messages(prompt: protocol.ChatPrompt) -> list[dict[str, Any]]:
     ]
 
 
-def _picture(picture: protocol.Picture) -> dict[str, Any]:
+def _picture(picture: protocol.EncodedImage) -> dict[str, Any]:
     told: dict[str, Any] = {"type": "image", "detail": picture.detail, "bytes": len(picture.data)}
     if isinstance(picture, CheckedPicture):
         told |= {"media_type": picture.media_type, "sha256": picture.digest}
@@ -280,8 +280,8 @@ def _options(command: protocol.Generate) -> dict[str, Any]:
         options["tool_choice"] = msgspec.to_builtins(command.tool_choice)
     if command.output_format is not None:
         options["output_format"] = msgspec.to_builtins(command.output_format)
-    if command.thinking_budget is not None:
-        options["thinking_budget"] = command.thinking_budget
+    if command.reasoning_budget is not None:
+        options["thinking_budget"] = command.reasoning_budget
     if command.n > 1:
         options["n"] = command.n
     if command.truncate_prompt is not None:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from mlx_notebook.protocol import ImageDetail, Picture
+from mlx_notebook.protocol import EncodedImage, ImageDetail
 from mlx_notebook.server.errors import InvalidRequest
 
 Content = str | list[dict[str, Any]]
@@ -30,7 +30,7 @@ class PictureSource(Struct, frozen=True):
         return cls(given, where, "high" if detail == "original" else detail or "auto")
 
 
-class CheckedPicture(Picture, kw_only=True, frozen=True):
+class CheckedPicture(EncodedImage, kw_only=True, frozen=True):
     """A picture whose head was read; `digest` is the SHA-256 of `data` in hex."""
 
     media_type: str

@@ -39,8 +39,8 @@ def showing(*pictures: bytes, text: str = "What?", detail: Any = "auto") -> prot
     parts = [{"type": "image"} for _ in pictures]
     return protocol.ChatPrompt(
         messages=[{"role": "user", "content": [*parts, {"type": "text", "text": text}]}],
-        pictures=[
-            protocol.Picture(data=data, where=f"messages[0].content[{i}]", detail=detail)
+        images=[
+            protocol.EncodedImage(data=data, where=f"messages[0].content[{i}]", detail=detail)
             for i, data in enumerate(pictures)
         ],
     )
@@ -121,9 +121,9 @@ def test_the_next_turn_reuses_the_picture(engine: EngineProcess, seer: Path) -> 
             {"role": "assistant", "content": answer},
             {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Then?"}]},
         ],
-        pictures=[
-            *prompt.pictures,
-            protocol.Picture(data=picture(6), where="messages[2].content[0]"),
+        images=[
+            *prompt.images,
+            protocol.EncodedImage(data=picture(6), where="messages[2].content[0]"),
         ],
     )
     warm, second = ask(engine, seer, turn)
@@ -186,7 +186,7 @@ def test_a_prompt_may_end_with_a_picture(engine: EngineProcess, seer: Path) -> N
     data = picture(11)
     prompt = protocol.ChatPrompt(
         messages=[{"role": "user", "content": [{"type": "image"}]}],
-        pictures=[protocol.Picture(data=data, where="messages[0].content[0]")],
+        images=[protocol.EncodedImage(data=data, where="messages[0].content[0]")],
         template_kwargs={"bare": True},
     )
     request = engine.start(seer.name, seer, prompt, n=2, temperature=0, max_tokens=8)

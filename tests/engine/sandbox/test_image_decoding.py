@@ -12,7 +12,7 @@ from PIL import Image
 from mlx_notebook.engine.errors import InvalidImage
 from mlx_notebook.engine.sandbox import image_decoding
 from mlx_notebook.engine.sandbox.image_decoding import decode
-from mlx_notebook.protocol import Picture
+from mlx_notebook.protocol import EncodedImage
 
 WHERE = "messages[2].content[1]"
 
@@ -24,14 +24,14 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def decoded(data: bytes, **options: Any) -> np.ndarray:
-    image = decode(Picture(data=data, where=WHERE, **options))
+    image = decode(EncodedImage(data=data, where=WHERE, **options))
     assert image.mode == "RGB"
     return np.asarray(image).astype(int)
 
 
 def refused(data: bytes) -> str:
     with pytest.raises(InvalidImage) as caught:
-        decode(Picture(data=data, where=WHERE))
+        decode(EncodedImage(data=data, where=WHERE))
     assert caught.value.param == WHERE
     assert WHERE in caught.value.message
     return caught.value.message

@@ -148,7 +148,7 @@ def test_a_picture_of_many_scans_is_refused(engine: EngineProcess, tmp_path: Pat
     bomb = data[:-2] + last * 5000 + data[-2:]
     prompt = protocol.ChatPrompt(
         messages=[{"role": "user", "content": [{"type": "image"}]}],
-        pictures=[protocol.Picture(data=bomb, where="messages[0].content[0]")],
+        images=[protocol.EncodedImage(data=bomb, where="messages[0].content[0]")],
     )
     told = failure(engine, engine.start("seer", seer, prompt))
     assert (told.code, told.param) == ("invalid_image", "messages[0].content[0]")

@@ -47,7 +47,7 @@ async def taken_in(*given: str, by: Pictures | None = None) -> list[CheckedPictu
     prompt = ChatPrompt(messages=[{"role": "user", "content": content_of(["Look:", *sources])}])
     done = await (by or intake()).taken_in(prompt)
     assert done.messages[0]["content"][1:] == [{"type": "image"}] * len(given)
-    return [picture for picture in done.pictures if isinstance(picture, CheckedPicture)]
+    return [picture for picture in done.images if isinstance(picture, CheckedPicture)]
 
 
 async def refusal(given: str, by: Pictures | None = None) -> InvalidRequest:

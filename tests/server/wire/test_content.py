@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook.protocol import Picture
+from mlx_notebook.protocol import EncodedImage
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.anthropic import messages_request
 from mlx_notebook.server.wire.content import CheckedPicture, PictureSource
@@ -189,7 +189,7 @@ def test_pictures_from_elsewhere_are_stored_with_the_conversation() -> None:
         return {"role": "user", "content": [{"type": "input_text", "text": "See"}, part]}
 
     where = "input[{}].content[1].image_url"
-    pictures: list[Picture] = [
+    pictures: list[EncodedImage] = [
         CheckedPicture(
             data=b"png",
             where=where.format(at),

@@ -87,7 +87,7 @@ class MessagesHandler(AnthropicHandler):
                 request.sampling(),
                 tool_choice=request.choice(),
                 output_format=request.output_format(),
-                thinking_budget=request.thinking_budget,
+                reasoning_budget=request.reasoning_budget,
                 **local_options(request),
             )
             answer = MessageAnswer(

@@ -45,7 +45,7 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
                 request.n or 1,
                 tool_choice=request.choice(),
                 output_format=request.output_format(),
-                thinking_budget=request.budget(),
+                reasoning_budget=request.budget(),
                 **local_options(request),
             ) as stream:
                 model = request.model or stream.model

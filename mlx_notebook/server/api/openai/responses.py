@@ -62,8 +62,8 @@ class ResponsesBase(GenerationHandler):
         )
         prompt = request.continued(prompt)
         shown = await self.shown_to(await self.services.catalog.find(request.model), prompt)
-        if shown.pictures:
-            given = await asyncio.to_thread(with_pictures, given, shown.pictures)
+        if shown.images:
+            given = await asyncio.to_thread(with_pictures, given, shown.images)
         return shown, [as_listed(item, new_id) for item in given]
 
     async def _before(self, owner: str, request: ResponsesRequest) -> list[Item]:
@@ -140,7 +140,7 @@ class ResponsesHandler(ResponsesBase):
             request.sampling(),
             tool_choice=request.choice(request.function_tools()),
             output_format=request.output_format(),
-            thinking_budget=request.thinking_budget,
+            reasoning_budget=request.thinking_budget,
             **local_options(request),
         )
         store = await self._stores(request)

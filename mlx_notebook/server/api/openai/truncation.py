@@ -65,5 +65,5 @@ def _without(prompt: ChatPrompt, cut: int) -> ChatPrompt:
     return msgspec.structs.replace(
         prompt,
         messages=[*instructions, *prompt.messages[cut:]],
-        pictures=prompt.pictures[lost:],
+        images=prompt.images[lost:],
     )

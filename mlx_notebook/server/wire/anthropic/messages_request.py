@@ -334,7 +334,7 @@ class MessagesRequest(CountTokensRequest, kw_only=True):
         return GENERATION
 
     @property
-    def thinking_budget(self) -> int | None:
+    def reasoning_budget(self) -> int | None:
         """How many tokens the model may think for.
 
         Raises:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from mlx_notebook.protocol import Picture
+from mlx_notebook.protocol import EncodedImage
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.content import (
     CheckedPicture,
@@ -132,7 +132,7 @@ def _type(item: Item) -> Any:
     return easy if item.get("type") is None else item["type"]
 
 
-def with_pictures(items: list[Item], pictures: list[Picture]) -> list[Item]:
+def with_pictures(items: list[Item], pictures: list[EncodedImage]) -> list[Item]:
     """Return a request's items with pictures from elsewhere as data URIs.
 
     So a stored conversation shows what the model saw, whatever becomes of the URL.

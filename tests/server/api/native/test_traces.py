@@ -186,7 +186,7 @@ def test_a_picture_is_told_in_a_few_words() -> None:
     content = [{"type": "image"}, {"type": "text", "text": "What is it?"}]
     prompt = protocol.ChatPrompt(
         messages=[{"role": "user", "content": content}, {"role": "user", "content": "?"}],
-        pictures=[picture],
+        images=[picture],
     )
     traces = Traces()
     order = protocol.Generate(id="1", model="m", path="/m", prompt=prompt)

@@ -110,8 +110,8 @@ def test_thinking_and_effort_reach_the_template() -> None:
     thinking = {"type": "enabled", "budget_tokens": 5}
     asked = request(user("Hi"), thinking=thinking, output_config={"effort": "low"})
     assert asked.prompt().template_kwargs == {"enable_thinking": True, "reasoning_effort": "low"}
-    assert asked.thinking_budget == 5
-    assert request(user("Hi"), thinking={"type": "adaptive"}).thinking_budget is None
+    assert asked.reasoning_budget == 5
+    assert request(user("Hi"), thinking={"type": "adaptive"}).reasoning_budget is None
     disabled = request(user("Hi"), thinking={"type": "disabled"})
     assert disabled.prompt().template_kwargs == {"enable_thinking": False}
 

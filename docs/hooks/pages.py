@@ -48,7 +48,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
             raise FileNotFoundError(f"{page.file.src_uri}: the repository has no {path}")
         if (repository := _repository()) is None:
             return match["text"]
-        return f"[{match['text']}]({repository}/blob/main/{path}{'#' + anchor if anchor else ''})"
+        return f"[{match['text']}]({repository}/blob/HEAD/{path}{'#' + anchor if anchor else ''})"
 
     return _LINK.sub(linked, markdown)
 

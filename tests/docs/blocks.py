@@ -9,7 +9,7 @@ PYTHON = ("python", "ipython")
 SHELL = ("bash",)
 # Blocks in these languages are read by people only.
 READ = ("html", "http", "ini", "json", "markdown", "text", "toml", "yaml")
-_FENCE = re.compile(r"^(?P<indent> *)```(?P<info>[^`]*)$")
+_FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<info>[^`]*)$")
 _COMMENT = re.compile(r"^<!--\s*(?P<said>.*?)\s*-->$")
 
 
@@ -58,7 +58,7 @@ def blocks(page: str) -> list[Block]:
         if fence is None:
             at += 1
             continue
-        end = lines.index(f"{fence['indent']}```", at + 1)
+        end = lines.index(fence["indent"] + fence["ticks"], at + 1)
         above = _COMMENT.match(lines[at - 1].strip()) if at else None
         language, _, title = fence["info"].strip().partition(" ")
         indent = len(fence["indent"])

@@ -31,6 +31,7 @@ SECONDS = 240
 CONFIGURATION = "jupyter_server_config.py"
 _ADDRESS = re.compile(r"\b(?:localhost|127\.0\.0\.1):(?:1234|8888)\b")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+# How %load_ext tells of the server.
 _FOUND = re.compile(r"http://127\.0\.0\.1:\d+/ \([^)]*\)")
 
 
@@ -66,11 +67,15 @@ class Reader:
         code = _ADDRESS.sub(f"127.0.0.1:{self.port}", block.code)
         if block.title == CONFIGURATION:
             return configure(code), ""
-        if block.language in SHELL:
-            return self._shell(code)
+        went_well, shown = self._shell(code) if block.language in SHELL else self._cell(code)
+        shown = _FOUND.sub("http://localhost:8888/ (this Jupyter server)", shown)
+        return went_well, shown.replace(f"127.0.0.1:{self.port}", "localhost:1234")
+
+    def _cell(self, code):
         cell = self.kernel.run(code, check=False, timeout=SECONDS)
-        error = _COLOURS.sub("", "\n".join(cell.traceback))
-        return cell.status == "ok", "\n".join([cell.said, cell.stderr, error])
+        displays = [output.get("text/plain", "") for output in cell.outputs]
+        shown = "\n".join([cell.stdout, *displays, cell.stderr, *cell.traceback])
+        return cell.status == "ok", _COLOURS.sub("", shown)
 
     def _shell(self, code):
         done = subprocess.run(
@@ -102,7 +107,7 @@ def configure(code):
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
-    with running(alone=True, base_url="/") as server:
+    with running(alone=True, base_url="/", options=("--model=tiny-chat",)) as server:
         reader = Reader(server, tmp_path_factory.mktemp("home"))
         yield reader
         reader.kernel.stop()
@@ -116,7 +121,6 @@ def test_every_block_of_a_page_runs_and_shows_what_the_page_says(page, reader, t
         where = f"{name(page)}:{block.line}\n{block.code}\n"
         if block.is_run:
             went_well, shown = reader.run(block)
-            shown = _FOUND.sub("http://localhost:8888/ (this Jupyter server)", shown)
             assert went_well is (block.said != "fails"), where + shown
         elif block.said == "output":
             assert matches(block.code, shown), f"{where}----- but it shows -----\n{shown}"

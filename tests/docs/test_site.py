@@ -126,3 +126,9 @@ def test_every_option_and_subcommand_is_listed(site: Path) -> None:
 def test_every_public_name_is_described(site: Path, pages: dict[Path, Page]) -> None:
     names = {f"mlx_notebook.{name}" for name in mlx_notebook.__all__ if name != "__version__"}
     assert names <= pages[site / "reference/api/index.html"].anchors
+
+
+def test_the_glossary_has_each_word_once_and_in_order() -> None:
+    glossary = (ROOT / "docs/glossary.md").read_text()
+    words = [word.lower() for word in re.findall(r"^\| \*\*(.+?)\*\* \|", glossary, re.MULTILINE)]
+    assert words == sorted(set(words))

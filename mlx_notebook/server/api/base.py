@@ -19,10 +19,14 @@ from mlx_notebook.server.api.request_head import declared_length, without_secret
 from mlx_notebook.server.identity import OWNER, owner
 from mlx_notebook.server.services import Services
 from mlx_notebook.server.telemetry import metrics
-from mlx_notebook.server.wire.body import Body
+from mlx_notebook.server.wire.body import RequestBody
 from mlx_notebook.server.wire.decode import decode, too_complex
-from mlx_notebook.server.wire.parameters import HEADER as IGNORED_HEADER
-from mlx_notebook.server.wire.parameters import MOST_NAMES, ignored, printable
+from mlx_notebook.server.wire.parameters import (
+    IGNORED_HEADER,
+    MAX_IGNORED_NAMES,
+    ignored_parameters,
+    printable,
+)
 
 T = TypeVar("T")
 
@@ -62,7 +66,7 @@ class ApiHandler(APIHandler):
         """Set up what a request needs."""
         # Every line of a log that names the request takes its address from here.
         self.request.uri = without_secrets(self.request)
-        self.body = Body()
+        self.body = RequestBody()
         self._received = 0
         self._body_timer: asyncio.TimerHandle | None = None
         self._refusal: errors.ApiError | None = None
@@ -179,12 +183,12 @@ class ApiHandler(APIHandler):
             raise errors.RequestCancelled("The client has closed the connection.")
         request = decode(decoder, self.body)
         self.wants_stream = bool(getattr(request, "stream", None))
-        self.pass_over(*ignored(self.body.content, request))
+        self.pass_over(*ignored_parameters(self.body.content, request))
         return request
 
     def pass_over(self, *names: str) -> None:
         """List parameters of the request that nothing here uses in a header of the answer."""
-        self.ignored = [*self.ignored, *map(printable, names)][:MOST_NAMES]
+        self.ignored = [*self.ignored, *map(printable, names)][:MAX_IGNORED_NAMES]
         if self.ignored:
             self.set_header(IGNORED_HEADER, ", ".join(self.ignored))
 

@@ -27,9 +27,9 @@ from mlx_notebook.server.identity import owner
 from mlx_notebook.server.models.catalog_entry import Entry
 from mlx_notebook.server.models.model_settings import ModelSettings
 from mlx_notebook.server.telemetry.request_recorder import Origin
-from mlx_notebook.server.wire.content import sources
+from mlx_notebook.server.wire.content import image_sources
 from mlx_notebook.server.wire.ids import new_id
-from mlx_notebook.server.wire.sampling_parameters import LocalSampling
+from mlx_notebook.server.wire.sampling_parameters import SamplingParameters
 
 
 class LocalOptions(TypedDict, total=False):
@@ -49,7 +49,7 @@ class Options(LocalOptions, total=False):
     reasoning_budget: int | None
 
 
-def local_options(request: LocalSampling) -> LocalOptions:
+def local_options(request: SamplingParameters) -> LocalOptions:
     """Return what a request asks for by the parameters that all endpoints share.
 
     Raises:
@@ -115,7 +115,7 @@ class GenerationHandler(EventStreamHandler):
         Raises:
             InvalidRequest: The model takes no images, or one of them cannot be fetched or read.
         """
-        if not (pictures := sources(prompt.messages)):
+        if not (pictures := image_sources(prompt.messages)):
             return prompt
         if not entry.sees:
             seers = await self._able_to("vision")

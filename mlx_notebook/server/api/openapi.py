@@ -9,7 +9,7 @@ from tornado import web
 from mlx_notebook import __version__
 from mlx_notebook.server.api.base import ApiHandler
 from mlx_notebook.server.api.openapi_routes import ROUTES, Route
-from mlx_notebook.server.wire.parameters import HEADER
+from mlx_notebook.server.wire.parameters import IGNORED_HEADER
 
 _IGNORED = {
     "description": "The request's parameters that change nothing here, if there are some",
@@ -85,7 +85,7 @@ def _operation(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
             "200": {
                 "description": route.summary,
                 "content": content,
-                **({"headers": {HEADER: _IGNORED}} if route.body is not None else {}),
+                **({"headers": {IGNORED_HEADER: _IGNORED}} if route.body is not None else {}),
             },
             **{
                 str(code): {"description": _MEANINGS[code], "content": error}

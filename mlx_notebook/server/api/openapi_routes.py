@@ -119,7 +119,7 @@ ROUTES = (
         _MODEL_ERRORS,
         response_object.Response,
         responses_request.ResponsesRequest,
-        response_events.StreamEvent,
+        response_events.ResponseStreamEvent,
     ),
     Route(
         "post",
@@ -135,7 +135,7 @@ ROUTES = (
         "Return a response, or its events again",
         (400, 404, 503),
         response_object.Response,
-        streamed=response_events.StreamEvent,
+        streamed=response_events.ResponseStreamEvent,
         query={
             "stream": {"type": "boolean"},
             "starting_after": {"type": "integer", "minimum": -1},
@@ -173,7 +173,7 @@ ROUTES = (
         "/v1/messages",
         "Continue a conversation (Anthropic's API), whole or streamed",
         _MODEL_ERRORS,
-        message_response.MessageAnswer,
+        message_response.MessageResponse,
         messages_request.MessagesRequest,
         message_response.MessageEvent,
         message_response.MessageError,
@@ -183,7 +183,7 @@ ROUTES = (
         "/v1/messages/count_tokens",
         "Count a conversation's tokens (Anthropic's API)",
         _MODEL_ERRORS,
-        message_response.TokensCount,
+        message_response.MessageTokensCount,
         messages_request.CountTokensRequest,
         failure=message_response.MessageError,
     ),
@@ -205,11 +205,19 @@ ROUTES = (
         "/v1/models/{model}",
         "Describe a model",
         (404,),
-        (model_types.Model, model_info.ModelInfo),
+        (model_types.ModelCard, model_info.ModelInfo),
     ),
     Route("get", "/health", "Tell whether requests can be served", (503,), status_types.Health),
-    Route("get", "/mlx/status", "Tell the state of engine and requests", (), status_types.Status),
-    Route("get", "/mlx/events", "Stream the state as it changes", (), streamed=status_types.Status),
+    Route(
+        "get", "/mlx/status", "Tell the state of engine and requests", (), status_types.ServerStatus
+    ),
+    Route(
+        "get",
+        "/mlx/events",
+        "Stream the state as it changes",
+        (),
+        streamed=status_types.ServerStatus,
+    ),
     Route("get", "/mlx/models", "List all models with their state", (), model_types.CatalogList),
     Route(
         "post",
@@ -217,7 +225,7 @@ ROUTES = (
         "Bring a model into memory",
         (400, 404, 408, 413, 499, 500, 503, 507),
         model_types.LoadedModel,
-        model_types.LoadOrder,
+        model_types.LoadRequest,
         model_types.LoadEvent,
     ),
     Route(
@@ -226,7 +234,7 @@ ROUTES = (
         "Give a model's memory back",
         (400, 404, 408, 413, 499, 500, 503),
         model_types.UnloadedModel,
-        model_types.UnloadOrder,
+        model_types.UnloadRequest,
     ),
     Route(
         "post",
@@ -234,7 +242,7 @@ ROUTES = (
         "Bring a model from Hugging Face onto this machine",
         (400, 404, 408, 413, 499, 500, 503, 507),
         model_types.DownloadedModel,
-        model_types.DownloadOrder,
+        model_types.DownloadRequest,
         model_types.DownloadEvent,
     ),
     Route(
@@ -243,7 +251,7 @@ ROUTES = (
         "Break off a download or a load, and end the requests that wait for it",
         (400, 404, 408, 413),
         model_types.CancelledModel,
-        model_types.CancelOrder,
+        model_types.CancelModelRequest,
     ),
     Route(
         "post",
@@ -251,7 +259,7 @@ ROUTES = (
         "Keep a model in memory, or let it go again",
         (400, 404, 408, 413, 499, 500, 503),
         model_types.PinnedModel,
-        model_types.PinOrder,
+        model_types.PinRequest,
     ),
     Route(
         "post",
@@ -265,23 +273,25 @@ ROUTES = (
         "/mlx/models/{model}/settings",
         "Show a model's settings",
         (404,),
-        model_types.SettingsAnswer,
+        model_types.SettingsResponse,
     ),
     Route(
         "put",
         "/mlx/models/{model}/settings",
         "Keep settings for a model",
         (400, 404, 408, 413, 503, 507),
-        model_types.SettingsAnswer,
+        model_types.SettingsResponse,
         model_settings.ModelSettings,
     ),
-    Route("post", "/mlx/cancel/{id}", "Stop a request", (404, 408, 413), status_types.Cancelled),
+    Route(
+        "post", "/mlx/cancel/{id}", "Stop a request", (404, 408, 413), status_types.CancelledRequest
+    ),
     Route(
         "post",
         "/tokenize",
         "Show the tokens of a text or a chat",
         _MODEL_ERRORS,
-        tokenize_types.Tokens,
+        tokenize_types.TokenizeResponse,
         tokenize_types.TokenizeRequest,
     ),
     Route(
@@ -289,7 +299,7 @@ ROUTES = (
         "/detokenize",
         "Show the text of tokens",
         _MODEL_ERRORS,
-        tokenize_types.Content,
+        tokenize_types.DetokenizeResponse,
         tokenize_types.DetokenizeRequest,
     ),
     Route(
@@ -297,7 +307,7 @@ ROUTES = (
         "/apply-template",
         "Show a chat as the text that the model is fed",
         _MODEL_ERRORS,
-        tokenize_types.RenderedPrompt,
+        tokenize_types.TemplateResponse,
         tokenize_types.TemplateRequest,
     ),
     Route(

@@ -22,7 +22,7 @@ from msgspec import Struct
 from mlx_notebook.protocol import ChatPrompt
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.images.image_fetcher import Fetcher, NotAllowed, Unusable, too_large
-from mlx_notebook.server.wire.content import CheckedPicture, PictureSource, sources
+from mlx_notebook.server.wire.content import CheckedImage, ImageSource, image_sources
 
 # What the engine decodes, by Pillow's names; the last two are read by plugins that it does not
 # import by itself.
@@ -73,7 +73,7 @@ class Pictures:
         Raises:
             InvalidRequest: One of them cannot be had or used; `param` names its place.
         """
-        found = sources(prompt.messages)
+        found = image_sources(prompt.messages)
         if not found:
             return prompt
         limits = self._limits
@@ -84,7 +84,7 @@ class Pictures:
                 param=found[limits.count].where,
                 code="too_many_images",
             )
-        pictures: list[CheckedPicture] = []
+        pictures: list[CheckedImage] = []
         left = limits.total
         for source in found:
             try:
@@ -148,7 +148,7 @@ class Pictures:
             raise too_large(self._limits.bytes)
         return data
 
-    def _checked(self, data: bytes, source: PictureSource) -> CheckedPicture:
+    def _checked(self, data: bytes, source: ImageSource) -> CheckedImage:
         if not data:
             raise Unusable("it is empty")
         media_type, width, height = _head(data)
@@ -158,7 +158,7 @@ class Pictures:
                 f"{self._limits.pixels:,} at most (MlxNotebookApp.max_image_pixels)",
                 "image_too_large",
             )
-        return CheckedPicture(
+        return CheckedImage(
             data=data,
             where=source.where,
             detail=source.detail,

@@ -52,9 +52,9 @@ class Run:
         """The response as it stands."""
         return self.writer.response
 
-    def record(self, events: list[told.Event]) -> None:
+    def record(self, events: list[told.ResponseEvent]) -> None:
         """Keep events for those who follow."""
-        self._log.extend(told.encoded(event) for event in events)
+        self._log.extend(told.encode_event(event) for event in events)
         self._wake()
 
     def end(self) -> None:
@@ -203,11 +203,11 @@ class Responses:
                     told_now = run.writer.take(event)
                     run.record(await self.last(run, told_now) if run.writer.ended else told_now)
 
-    async def last(self, run: Run, events: list[told.Event]) -> list[told.Event]:
+    async def last(self, run: Run, events: list[told.ResponseEvent]) -> list[told.ResponseEvent]:
         """Save a response that has just ended, before its client is told so; return its events."""
         if not await self.save(run):
             for event in events:
-                if isinstance(event, told.Lifecycle):
+                if isinstance(event, told.LifecycleEvent):
                     event.response.store = False
         return events
 

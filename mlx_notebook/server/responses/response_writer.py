@@ -10,10 +10,10 @@ from mlx_notebook.server.engine.request_stream import KeepAlive
 from mlx_notebook.server.errors import ApiError, InvalidRequest, QueueFull, RequestCancelled
 from mlx_notebook.server.wire.ids import new_id, now
 from mlx_notebook.server.wire.openai import response_events as told
+from mlx_notebook.server.wire.openai.logprobs import Logprob
 from mlx_notebook.server.wire.openai.response_object import (
     IncompleteDetails,
     ItemStatus,
-    Logprob,
     OutputCall,
     OutputItem,
     OutputMessage,
@@ -25,10 +25,10 @@ from mlx_notebook.server.wire.openai.response_object import (
     ResponseUsage,
     SummaryText,
 )
-from mlx_notebook.server.wire.prompt_tokens import prompt_tokens
+from mlx_notebook.server.wire.prompt_logprobs import prompt_logprobs
 from mlx_notebook.server.wire.sealed_reasoning import seal
 
-Events = Iterator[told.Event]
+Events = Iterator[told.ResponseEvent]
 
 
 class ResponseWriter:
@@ -60,29 +60,33 @@ class ResponseWriter:
 
     # --- what comes in --------------------------------------------------------------------------
 
-    def take(self, event: protocol.Event | KeepAlive) -> list[told.Event]:
+    def take(self, event: protocol.Event | KeepAlive) -> list[told.ResponseEvent]:
         """Take one of the engine's events in; return what is to be told of it, in order."""
         return [self._numbered(event) for event in self._taken(event)]
 
-    def accepted(self) -> list[told.Event]:
+    def accepted(self) -> list[told.ResponseEvent]:
         """Return what is to be told of a request that now waits for its turn."""
-        events = (told.Created, told.Queued) if self.response.background else (told.Created,)
+        events = (
+            (told.ResponseCreated, told.ResponseQueued)
+            if self.response.background
+            else (told.ResponseCreated,)
+        )
         return [self._numbered(kind(response=self._snapshot())) for kind in events]
 
-    def fail(self, error: ApiError) -> list[told.Event]:
+    def fail(self, error: ApiError) -> list[told.ResponseEvent]:
         """End the response with an error; return what is to be told of it."""
         self.ended = True
         self._close("incomplete", [])
         if isinstance(error, RequestCancelled):
             self.response.status = "cancelled"
-            stopped = told.Error(code=error.code, message=error.message, param=error.param)
+            stopped = told.ErrorEvent(code=error.code, message=error.message, param=error.param)
             return [self._numbered(stopped)]
         self.response.status = "failed"
         code = "rate_limit_exceeded" if isinstance(error, QueueFull) else "server_error"
         if isinstance(error, InvalidRequest):
             code = "invalid_prompt"
         self.response.error = ResponseError(code, error.message)  # type: ignore[arg-type]
-        return [self._numbered(told.Failed(response=self._snapshot()))]
+        return [self._numbered(told.ResponseFailed(response=self._snapshot()))]
 
     def _taken(self, event: protocol.Event | KeepAlive) -> Events:
         match event:
@@ -99,7 +103,7 @@ class ResponseWriter:
                 )
             case protocol.ToolCallDelta(arguments=arguments) if arguments:
                 self._pieces.append(arguments)
-                yield told.ArgumentsDelta(
+                yield told.FunctionCallArgumentsDelta(
                     output_index=self._index, item_id=self._id, delta=arguments
                 )
             case protocol.PromptTokens(ids=ids):
@@ -107,7 +111,7 @@ class ResponseWriter:
             case protocol.TokenIds(ids=ids) if self.response.token_ids is not UNSET:
                 self.response.token_ids += ids
             case protocol.PromptLogprobs():
-                self.response.prompt_logprobs = prompt_tokens(event, self._alternatives)
+                self.response.prompt_logprobs = prompt_logprobs(event, self._alternatives)
             case protocol.Finished():
                 yield from self._begin()
                 self._reason = event.reason
@@ -123,8 +127,8 @@ class ResponseWriter:
         self._begun = True
         self.response.status = "in_progress"
         if self._sequence == 0:
-            yield told.Created(response=self._snapshot())
-        yield told.InProgress(response=self._snapshot())
+            yield told.ResponseCreated(response=self._snapshot())
+        yield told.ResponseInProgress(response=self._snapshot())
 
     def _text(self, event: protocol.Text) -> Events:
         if not isinstance(self._item, OutputMessage):
@@ -145,14 +149,14 @@ class ResponseWriter:
     def _open_message(self) -> Events:
         yield from self._open(OutputMessage(new_id("msg_"), "in_progress", []))
         part = OutputText("", [], [])
-        yield told.PartAdded(output_index=self._index, item_id=self._id, part=part)
+        yield told.ContentPartAdded(output_index=self._index, item_id=self._id, part=part)
 
-    def _said(self, event: protocol.Text) -> told.Event:
+    def _said(self, event: protocol.Text) -> told.ResponseEvent:
         logprobs = [Logprob.of(token) for token in (*self._held, *(event.logprobs or ()))]
         self._held.clear()
         self._pieces.append(event.text)
         self._logprobs.extend(logprobs)
-        return told.TextDelta(
+        return told.OutputTextDelta(
             output_index=self._index, item_id=self._id, delta=event.text, logprobs=logprobs
         )
 
@@ -165,11 +169,11 @@ class ResponseWriter:
             yield from self._open(item)
             place = {"output_index": self._index, "item_id": self._id}
             if self._as_summary:
-                yield told.SummaryPartAdded(**place, part=SummaryText(""))  # type: ignore[arg-type]
+                yield told.ReasoningSummaryPartAdded(**place, part=SummaryText(""))  # type: ignore[arg-type]
             else:
-                yield told.PartAdded(**place, part=ReasoningText(""))  # type: ignore[arg-type]
+                yield told.ContentPartAdded(**place, part=ReasoningText(""))  # type: ignore[arg-type]
         self._pieces.append(text)
-        delta = told.SummaryDelta if self._as_summary else told.ReasoningDelta
+        delta = told.ReasoningSummaryTextDelta if self._as_summary else told.ReasoningTextDelta
         yield delta(output_index=self._index, item_id=self._id, delta=text)
 
     def _open(self, item: OutputItem) -> Events:
@@ -177,7 +181,7 @@ class ResponseWriter:
         yield from self._closing("completed")
         self._item = item
         self.response.output.append(item)
-        yield told.ItemAdded(output_index=self._index, item=msgspec.structs.replace(item))
+        yield told.OutputItemAdded(output_index=self._index, item=msgspec.structs.replace(item))
 
     def _last_item(self) -> Events:
         if self._item is None:
@@ -189,11 +193,11 @@ class ResponseWriter:
         yield from self._closing("incomplete" if self._reason == "length" else "completed")
 
     def _closing(self, status: ItemStatus) -> Events:
-        events: list[told.Event] = []
+        events: list[told.ResponseEvent] = []
         self._close(status, events)
         yield from events
 
-    def _close(self, status: ItemStatus, events: list[told.Event]) -> None:
+    def _close(self, status: ItemStatus, events: list[told.ResponseEvent]) -> None:
         item, text = self._item, "".join(self._pieces)
         if item is None:
             return
@@ -205,25 +209,25 @@ class ResponseWriter:
                 said = OutputText(text, [], self._logprobs)
                 item.content = [said]
                 events += (
-                    told.TextDone(
+                    told.OutputTextDone(
                         output_index=index, item_id=id, text=text, logprobs=self._logprobs
                     ),
-                    told.PartDone(output_index=index, item_id=id, part=said),
+                    told.ContentPartDone(output_index=index, item_id=id, part=said),
                 )
             case OutputReasoning():
                 events += self._close_reasoning(item, text)
             case OutputCall():
                 item.arguments = text
                 events.append(
-                    told.ArgumentsDone(
+                    told.FunctionCallArgumentsDone(
                         output_index=index, item_id=id, name=item.name, arguments=text
                     )
                 )
         item.status = status
-        events.append(told.ItemDone(output_index=index, item=item))
+        events.append(told.OutputItemDone(output_index=index, item=item))
         self._item, self._pieces, self._logprobs = None, [], []
 
-    def _close_reasoning(self, item: OutputReasoning, text: str) -> list[told.Event]:
+    def _close_reasoning(self, item: OutputReasoning, text: str) -> list[told.ResponseEvent]:
         index, id = self._index, item.id
         if self._sealed:
             item.encrypted_content = seal(text)
@@ -231,19 +235,19 @@ class ResponseWriter:
             summary = SummaryText(text)
             item.summary = [summary]
             return [
-                told.SummaryDone(output_index=index, item_id=id, text=text),
-                told.SummaryPartDone(output_index=index, item_id=id, part=summary),
+                told.ReasoningSummaryTextDone(output_index=index, item_id=id, text=text),
+                told.ReasoningSummaryPartDone(output_index=index, item_id=id, part=summary),
             ]
         thought = ReasoningText(text)
         item.content = [thought]
         return [
-            told.ReasoningDone(output_index=index, item_id=id, text=text),
-            told.PartDone(output_index=index, item_id=id, part=thought),
+            told.ReasoningTextDone(output_index=index, item_id=id, text=text),
+            told.ContentPartDone(output_index=index, item_id=id, part=thought),
         ]
 
     # --- the end --------------------------------------------------------------------------------
 
-    def _finish(self, usage: protocol.Usage) -> told.Event:
+    def _finish(self, usage: protocol.Usage) -> told.ResponseEvent:
         self.ended = True
         response = self.response
         response.usage = ResponseUsage.of(usage)
@@ -251,9 +255,9 @@ class ResponseWriter:
         if self._reason == "length":
             response.status = "incomplete"
             response.incomplete_details = IncompleteDetails("max_output_tokens")
-            return told.Incomplete(response=self._snapshot())
+            return told.ResponseIncomplete(response=self._snapshot())
         response.status = "completed"
-        return told.Completed(response=self._snapshot())
+        return told.ResponseCompleted(response=self._snapshot())
 
     @property
     def _index(self) -> int:
@@ -266,7 +270,7 @@ class ResponseWriter:
     def _snapshot(self) -> Response:
         return msgspec.structs.replace(self.response, output=list(self.response.output))
 
-    def _numbered(self, event: told.Event) -> told.Event:
+    def _numbered(self, event: told.ResponseEvent) -> told.ResponseEvent:
         event.sequence_number = self._sequence
         self._sequence += 1
         return event

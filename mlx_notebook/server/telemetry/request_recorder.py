@@ -10,7 +10,7 @@ from msgspec import Struct
 from mlx_notebook import protocol
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.telemetry import metrics
-from mlx_notebook.server.wire.content import CheckedPicture
+from mlx_notebook.server.wire.content import CheckedImage
 from mlx_notebook.server.wire.native import trace_types as wire
 
 # All traces together; the oldest go first.
@@ -227,8 +227,8 @@ class _Row:
         self.finish_reason: str | None = None
         self.last = 0.0
 
-    def told(self, index: int, traced: protocol.RowTrace | None) -> wire.TracedRow:
-        return wire.TracedRow(
+    def told(self, index: int, traced: protocol.RowTrace | None) -> wire.TracedSequence:
+        return wire.TracedSequence(
             index,
             "".join(self.content),
             "".join(self.reasoning),
@@ -261,7 +261,7 @@ def _messages(prompt: protocol.ChatPrompt) -> list[dict[str, Any]]:
 
 def _picture(picture: protocol.EncodedImage) -> dict[str, Any]:
     told: dict[str, Any] = {"type": "image", "detail": picture.detail, "bytes": len(picture.data)}
-    if isinstance(picture, CheckedPicture):
+    if isinstance(picture, CheckedImage):
         told |= {"media_type": picture.media_type, "sha256": picture.digest}
         told |= {"width": picture.width, "height": picture.height}
     return told

@@ -8,10 +8,10 @@ a piece at a time, as the pieces come in.
 import re
 from itertools import accumulate
 
-MOST_VALUES = 1_000_000
-MOST_FIELDS = 200_000
-MOST_CONTAINERS = 100_000
-DEEPEST = 128
+MAX_VALUES = 1_000_000
+MAX_FIELDS = 200_000
+MAX_CONTAINERS = 100_000
+MAX_DEPTH = 128
 
 _ALL = bytes(range(256))
 _NOT_COUNTED = bytes(set(_ALL) - set(b"[{,:"))
@@ -24,7 +24,7 @@ _OF_NUMBERS = b"0123456789.eE+-"
 _LONGEST_KEPT = 64
 
 
-class Body:
+class RequestBody:
     """The bytes of a body, and what JSON they hold so far.
 
     Attributes:
@@ -76,14 +76,14 @@ class Body:
     @property
     def excess(self) -> str | None:
         """What is too much in it, to follow "the body"; None where it is within bounds."""
-        if self._deepest > DEEPEST:
-            return f"is nested more than {DEEPEST} levels deep"
-        if self._containers > MOST_CONTAINERS:
-            return f"holds more than {MOST_CONTAINERS:,} objects and arrays"
-        if self._fields > MOST_FIELDS:
-            return f"holds more than {MOST_FIELDS:,} fields of objects"
-        if self._values > MOST_VALUES:
-            return f"holds more than {MOST_VALUES:,} values"
+        if self._deepest > MAX_DEPTH:
+            return f"is nested more than {MAX_DEPTH} levels deep"
+        if self._containers > MAX_CONTAINERS:
+            return f"holds more than {MAX_CONTAINERS:,} objects and arrays"
+        if self._fields > MAX_FIELDS:
+            return f"holds more than {MAX_FIELDS:,} fields of objects"
+        if self._values > MAX_VALUES:
+            return f"holds more than {MAX_VALUES:,} values"
         return None
 
     def clear(self) -> None:

@@ -12,12 +12,12 @@ from msgspec import Struct
 from mlx_notebook.protocol import EncodedImage, ImageDetail
 from mlx_notebook.server.errors import InvalidRequest
 
-Content = str | list[dict[str, Any]]
+ModelContent = str | list[dict[str, Any]]
 # "original" asks for all pixels, which is what "high" means here.
-Detail = Literal["auto", "low", "high", "original"]
+RequestedDetail = Literal["auto", "low", "high", "original"]
 
 
-class PictureSource(Struct, frozen=True):
+class ImageSource(Struct, frozen=True):
     """A picture as a request gives it (a URL, a data URI or base64); `where` is its place there."""
 
     given: str
@@ -25,12 +25,12 @@ class PictureSource(Struct, frozen=True):
     detail: ImageDetail = "auto"
 
     @classmethod
-    def of(cls, given: str, where: str, detail: Detail | None) -> "PictureSource":
+    def of(cls, given: str, where: str, detail: RequestedDetail | None) -> "ImageSource":
         """Return a picture with the detail that OpenAI's clients ask for."""
         return cls(given, where, "high" if detail == "original" else detail or "auto")
 
 
-class CheckedPicture(EncodedImage, kw_only=True, frozen=True):
+class CheckedImage(EncodedImage, kw_only=True, frozen=True):
     """A picture whose head was read; `digest` is the SHA-256 of `data` in hex."""
 
     media_type: str
@@ -39,17 +39,17 @@ class CheckedPicture(EncodedImage, kw_only=True, frozen=True):
     digest: str
 
 
-Piece = str | PictureSource
+ContentPiece = str | ImageSource
 
 
-def content_of(pieces: Iterable[Piece]) -> Content:
+def content_of(pieces: Iterable[ContentPiece]) -> ModelContent:
     """Return texts and pictures as a message holds them.
 
     Texts that follow each other become one, with a line break between them.
     """
     parts: list[dict[str, Any]] = []
     for piece in pieces:
-        if isinstance(piece, PictureSource):
+        if isinstance(piece, ImageSource):
             parts.append({"type": "image", "source": piece})
         elif parts and parts[-1]["type"] == "text":
             parts[-1]["text"] += f"\n{piece}"
@@ -60,14 +60,14 @@ def content_of(pieces: Iterable[Piece]) -> Content:
     return parts[0]["text"] if parts else ""
 
 
-def pieces_of(content: Content) -> list[Piece]:
+def pieces_of(content: ModelContent) -> list[ContentPiece]:
     """Return what `content_of` was made of, as far as it can be told."""
     if isinstance(content, str):
         return [content] if content else []
     return [part["source"] if part["type"] == "image" else part["text"] for part in content]
 
 
-def text_of(pieces: Iterable[Piece], role: str) -> str:
+def text_of(pieces: Iterable[ContentPiece], role: str) -> str:
     """Return pieces as one text, for a role that shows no pictures.
 
     Raises:
@@ -75,7 +75,7 @@ def text_of(pieces: Iterable[Piece], role: str) -> str:
     """
     texts = []
     for piece in pieces:
-        if isinstance(piece, PictureSource):
+        if isinstance(piece, ImageSource):
             raise InvalidRequest(
                 f"The picture at '{piece.where}' cannot stand in what the {role} says: pictures "
                 "go into user messages and into the results of tools.",
@@ -86,7 +86,7 @@ def text_of(pieces: Iterable[Piece], role: str) -> str:
     return "\n".join(texts)
 
 
-def sources(messages: Iterable[dict[str, Any]]) -> list[PictureSource]:
+def image_sources(messages: Iterable[dict[str, Any]]) -> list[ImageSource]:
     """Return the pictures of messages that are still to be taken in, in their order."""
     return [part["source"] for part in image_parts(messages) if "source" in part]
 

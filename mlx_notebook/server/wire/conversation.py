@@ -10,7 +10,7 @@ from mlx_notebook.server.errors import InvalidRequest
 ChatMessage = dict[str, Any]
 
 
-def joined_system(messages: list[ChatMessage]) -> list[ChatMessage]:
+def with_one_system_message(messages: list[ChatMessage]) -> list[ChatMessage]:
     """Return the messages with all instructions in one message in front.
 
     Most templates take one system message, and only there.
@@ -21,7 +21,9 @@ def joined_system(messages: list[ChatMessage]) -> list[ChatMessage]:
     return [{"role": "system", "content": joined}, *others] if texts else others
 
 
-def with_matched_results(messages: list[ChatMessage], path: str = "messages") -> list[ChatMessage]:
+def with_ordered_tool_results(
+    messages: list[ChatMessage], path: str = "messages"
+) -> list[ChatMessage]:
     """Return the messages with tool results in the order of their calls, each with its id.
 
     Clients leave ids out and send results in the order in which they came in; templates show them

@@ -8,7 +8,7 @@ from typing import Any, NoReturn, TypeVar
 import msgspec
 
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.body import Body
+from mlx_notebook.server.wire.body import RequestBody
 
 T = TypeVar("T")
 
@@ -23,14 +23,14 @@ _LARGEST_SEARCHED = 128 * 1024
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def decode(decoder: msgspec.json.Decoder[T], body: Body | bytes) -> T:
+def decode(decoder: msgspec.json.Decoder[T], body: RequestBody | bytes) -> T:
     """Decode and validate a request's body.
 
     Raises:
         InvalidRequest: The body is not JSON or not what the route takes; `param` names the place.
     """
     if isinstance(body, bytes):
-        body = Body(body)
+        body = RequestBody(body)
     if body.excess:
         raise too_complex(body.excess)
     try:
@@ -79,7 +79,7 @@ def _invalid_value(message: str, below: str = "") -> InvalidRequest:
     return InvalidRequest(said, param=path, code="invalid_value")
 
 
-def _explain_malformed(body: Body, error: Exception) -> NoReturn:
+def _explain_malformed(body: RequestBody, error: Exception) -> NoReturn:
     """Say what makes a body unreadable; text that is not Unicode and NaN are named by place."""
     if not body.content.strip():
         raise InvalidRequest("The body is empty: send a JSON object.", code="invalid_json")
@@ -89,7 +89,7 @@ def _explain_malformed(body: Body, error: Exception) -> NoReturn:
     raise InvalidRequest(f"The body is not JSON: {error}.", code="invalid_json")
 
 
-def _refuse_large_integer(body: Body) -> NoReturn:
+def _refuse_large_integer(body: RequestBody) -> NoReturn:
     _refuse_unusable(body)
     raise InvalidRequest(
         f"The body is not valid: the number {body.large_integer} does not fit 64 bits.",
@@ -97,7 +97,7 @@ def _refuse_large_integer(body: Body) -> NoReturn:
     )
 
 
-def _refuse_unusable(body: Body) -> None:
+def _refuse_unusable(body: RequestBody) -> None:
     """Refuse a body for the first value that Python's lenient parser takes and we do not."""
     if len(body.content) > _LARGEST_SEARCHED:
         return

@@ -12,8 +12,8 @@ from msgspec import Meta, Struct
 
 from mlx_notebook.protocol import OutputFormat
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.body import Body
-from mlx_notebook.server.wire.sampling_parameters import LocalSampling, StopText
+from mlx_notebook.server.wire.body import RequestBody
+from mlx_notebook.server.wire.sampling_parameters import SamplingParameters, StopText
 
 
 class TextFormat(Struct, tag_field="type", tag="text"):
@@ -101,7 +101,7 @@ class StreamOptions(Struct):
     include_obfuscation: bool | None = None
 
 
-class FormatParameters(LocalSampling, kw_only=True):
+class OutputFormatParameters(SamplingParameters, kw_only=True):
     """What the answer must look like, in the words of vLLM and llama.cpp; for every endpoint.
 
     `json_schema` is a schema, `grammar` GBNF or Lark; `structured_outputs` has all forms, and
@@ -164,7 +164,7 @@ class FormatParameters(LocalSampling, kw_only=True):
         return asked
 
 
-class CompletionParameters(FormatParameters, kw_only=True):
+class CompletionParameters(OutputFormatParameters, kw_only=True):
     """What OpenAI's two completion endpoints share."""
 
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
@@ -193,7 +193,7 @@ class CompletionParameters(FormatParameters, kw_only=True):
             InvalidRequest: `stream_options` came without `stream`.
         """
         if self.stream_options is not None and not self.stream:
-            raise lonely_stream_options()
+            raise stream_options_without_stream()
 
 
 def json_format(schema: dict[str, Any] | None) -> OutputFormat:
@@ -203,7 +203,7 @@ def json_format(schema: dict[str, Any] | None) -> OutputFormat:
     return OutputFormat(kind="json_schema", value=schema)
 
 
-def lonely_stream_options() -> InvalidRequest:
+def stream_options_without_stream() -> InvalidRequest:
     """Return the error for `stream_options` without `stream`."""
     return InvalidRequest("'stream_options' needs 'stream' to be true.", param="stream_options")
 
@@ -234,7 +234,7 @@ def _forms(given: StructuredOutputs, prefix: str) -> list[tuple[str, OutputForma
 def _schema(given: Schema, param: str) -> dict[str, Any]:
     if isinstance(given, dict):
         return given
-    if excess := Body(given.encode()).excess:
+    if excess := RequestBody(given.encode()).excess:
         raise InvalidRequest(f"'{param}' is no JSON schema: it {excess}.", param=param)
     try:
         return msgspec.json.decode(given, type=dict[str, Any])

@@ -7,16 +7,16 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.foreign import Foreign
+from mlx_notebook.server.wire.unsupported_parameters import Unsupported
 
-HEADER = "x-mlx-ignored-parameters"
+IGNORED_HEADER = "x-mlx-ignored-parameters"
 # The list goes into a response header, which clients and proxies bound.
-MOST_NAMES, _LONGEST_NAME = 32, 64
+MAX_IGNORED_NAMES, _LONGEST_NAME = 32, 64
 
 _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
 
 
-class Parameters(Struct, kw_only=True):
+class RequestParameters(Struct, kw_only=True):
     """A request's parameters."""
 
     def unused(self) -> frozenset[str]:
@@ -24,12 +24,12 @@ class Parameters(Struct, kw_only=True):
         return frozenset()
 
     @classmethod
-    def foreign(cls) -> Mapping[str, Foreign]:
+    def unsupported_parameters(cls) -> Mapping[str, Unsupported]:
         """Return those of other servers that are refused."""
         return {}
 
 
-def ignored(body: bytes | bytearray, request: Any) -> list[str]:
+def ignored_parameters(body: bytes | bytearray, request: Any) -> list[str]:
     """Return the parameters of a request that nothing here uses, nested ones as `options.name`.
 
     `body` is the JSON that `request` was decoded from. Its names are looked at, while the values
@@ -42,10 +42,10 @@ def ignored(body: bytes | bytearray, request: Any) -> list[str]:
         return []
     # All are looked at: the last one may have to be refused.
     names = list(_ignored(body, request, request, ""))
-    return [printable(name) for name in names[:MOST_NAMES]]
+    return [printable(name) for name in names[:MAX_IGNORED_NAMES]]
 
 
-def unsupported(name: str, instead: str = "leave it out") -> InvalidRequest:
+def unsupported_parameter(name: str, instead: str = "leave it out") -> InvalidRequest:
     """Return the error for a parameter that this server does not have."""
     return InvalidRequest(
         f"'{name}' is not supported by this server: {instead}.",
@@ -58,8 +58,8 @@ def _ignored(
     data: bytes | bytearray | Raw, given: Struct, request: Struct, path: str
 ) -> Iterator[str]:
     fields = dict(zip(given.__struct_encode_fields__, given.__struct_fields__, strict=True))
-    unused = request.unused() if isinstance(request, Parameters) else frozenset()
-    foreign = given.foreign() if isinstance(given, Parameters) else {}
+    unused = request.unused() if isinstance(request, RequestParameters) else frozenset()
+    unsupported = given.unsupported_parameters() if isinstance(given, RequestParameters) else {}
     for name, raw in _MEMBERS.decode(data).items():
         where = path + name
         if name in fields:
@@ -69,9 +69,9 @@ def _ignored(
             if where in unused and value not in (None, False):
                 yield where
         elif name != given.__struct_config__.tag_field:
-            known = foreign.get(name)
+            known = unsupported.get(name)
             if known is not None and known.asks(msgspec.json.decode(raw)):
-                raise unsupported(printable(name), known.instead)
+                raise unsupported_parameter(printable(name), known.instead)
             yield where
 
 

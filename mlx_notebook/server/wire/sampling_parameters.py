@@ -7,8 +7,8 @@ from msgspec import Meta, structs
 
 from mlx_notebook.protocol import RESERVED_KWARGS, ChatPrompt, Sampling
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.foreign import GENERATION, Foreign
-from mlx_notebook.server.wire.parameters import Parameters
+from mlx_notebook.server.wire.parameters import RequestParameters
+from mlx_notebook.server.wire.unsupported_parameters import GENERATION, Unsupported
 
 StopText = Annotated[str, Meta(min_length=1, max_length=4096)]
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -36,7 +36,7 @@ def checked_template_kwargs(given: dict[str, Any] | None) -> dict[str, Any]:
     return dict(given or {})
 
 
-class LocalSampling(Parameters, kw_only=True):
+class SamplingParameters(RequestParameters, kw_only=True):
     """Parameters of this server for every endpoint that generates; `None` leaves them open.
 
     `stop_token_ids` end the answer and are no part of it. `bad_words` are never completed.
@@ -80,11 +80,11 @@ class LocalSampling(Parameters, kw_only=True):
     prompt_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
     @classmethod
-    def foreign(cls) -> Mapping[str, Foreign]:
+    def unsupported_parameters(cls) -> Mapping[str, Unsupported]:
         """Return what is refused, by name."""
         return GENERATION
 
-    def for_template(self) -> dict[str, Any]:
+    def given_template_kwargs(self) -> dict[str, Any]:
         """Return what the request tells the chat template itself.
 
         Raises:
@@ -93,7 +93,7 @@ class LocalSampling(Parameters, kw_only=True):
         thinks = {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
         return {**thinks, **checked_template_kwargs(self.chat_template_kwargs)}
 
-    def continued(self, prompt: ChatPrompt) -> ChatPrompt:
+    def with_continuation(self, prompt: ChatPrompt) -> ChatPrompt:
         """Return a prompt whose last message is to be gone on with, if that is asked for.
 
         Raises:
@@ -107,9 +107,9 @@ class LocalSampling(Parameters, kw_only=True):
                 "'continue_final_message' needs 'add_generation_prompt' to be false.",
                 param="add_generation_prompt",
             )
-        return gone_on_with(prompt, "continue_final_message")
+        return continue_last_message(prompt, "continue_final_message")
 
-    def sampled(
+    def engine_sampling(
         self,
         *,
         temperature: float | None,
@@ -173,7 +173,7 @@ class LocalSampling(Parameters, kw_only=True):
         return {token: _NEVER if bias is False else bias for token, bias in biases.items()}
 
 
-def gone_on_with(prompt: ChatPrompt, param: str) -> ChatPrompt:
+def continue_last_message(prompt: ChatPrompt, param: str) -> ChatPrompt:
     """Return a prompt whose last message the model goes on with.
 
     Raises:

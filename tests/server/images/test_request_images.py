@@ -14,7 +14,7 @@ from mlx_notebook.protocol import ChatPrompt
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.images.image_fetcher import Fetcher
 from mlx_notebook.server.images.request_images import PictureLimits, Pictures
-from mlx_notebook.server.wire.content import CheckedPicture, PictureSource, content_of
+from mlx_notebook.server.wire.content import CheckedImage, ImageSource, content_of
 
 pytestmark = pytest.mark.anyio
 
@@ -42,12 +42,12 @@ def intake(root: Path | None = None, **limits: int) -> Pictures:
     return Pictures(PictureLimits(**given), Fetcher(), root)
 
 
-async def taken_in(*given: str, by: Pictures | None = None) -> list[CheckedPicture]:
-    sources = [PictureSource(one, f"place[{at}]") for at, one in enumerate(given)]
+async def taken_in(*given: str, by: Pictures | None = None) -> list[CheckedImage]:
+    sources = [ImageSource(one, f"place[{at}]") for at, one in enumerate(given)]
     prompt = ChatPrompt(messages=[{"role": "user", "content": content_of(["Look:", *sources])}])
     done = await (by or intake()).taken_in(prompt)
     assert done.messages[0]["content"][1:] == [{"type": "image"}] * len(given)
-    return [picture for picture in done.images if isinstance(picture, CheckedPicture)]
+    return [picture for picture in done.images if isinstance(picture, CheckedImage)]
 
 
 async def refusal(given: str, by: Pictures | None = None) -> InvalidRequest:
@@ -206,7 +206,7 @@ async def test_files_are_read_below_the_root_only(tmp_path: Path) -> None:
 
 
 async def test_a_prompt_that_was_taken_in_stays_as_it_is() -> None:
-    source: Any = PictureSource(in_base64(PNG), "here")
+    source: Any = ImageSource(in_base64(PNG), "here")
     prompt = ChatPrompt(messages=[{"role": "user", "content": content_of([source])}])
     once = await intake().taken_in(prompt)
     assert await intake().taken_in(once) is once

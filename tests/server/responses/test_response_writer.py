@@ -9,7 +9,7 @@ import pytest
 from mlx_notebook import protocol
 from mlx_notebook.server.errors import EngineError, RequestCancelled
 from mlx_notebook.server.responses.response_writer import ResponseWriter
-from mlx_notebook.server.wire.openai.response_events import Event, encoded
+from mlx_notebook.server.wire.openai.response_events import ResponseEvent, encode_event
 from mlx_notebook.server.wire.openai.response_object import Response
 from mlx_notebook.server.wire.openai.responses_request import DECODER
 from mlx_notebook.server.wire.sealed_reasoning import unseal
@@ -47,11 +47,11 @@ def writer(body: dict[str, Any] | None = None) -> ResponseWriter:
     )
 
 
-def parsed(events: list[Event]) -> list[Any]:
+def parsed(events: list[ResponseEvent]) -> list[Any]:
     """Each event as the official client types it, from what goes over the line."""
     result = []
     for event in events:
-        name, data, *rest = encoded(event).decode().split("\n")
+        name, data, *rest = encode_event(event).decode().split("\n")
         assert rest == ["", ""]
         typed = ADAPTER.validate_json(data.removeprefix("data: "))
         assert name == f"event: {typed.type}"

@@ -2,7 +2,13 @@ import json
 
 import pytest
 
-from mlx_notebook.server.wire.body import DEEPEST, MOST_CONTAINERS, MOST_FIELDS, MOST_VALUES, Body
+from mlx_notebook.server.wire.body import (
+    MAX_CONTAINERS,
+    MAX_DEPTH,
+    MAX_FIELDS,
+    MAX_VALUES,
+    RequestBody,
+)
 
 AWKWARD = json.dumps(
     {
@@ -14,8 +20,8 @@ AWKWARD = json.dumps(
 ).encode()
 
 
-def fed(content: bytes, size: int) -> Body:
-    body = Body()
+def fed(content: bytes, size: int) -> RequestBody:
+    body = RequestBody()
     for at in range(0, len(content), size):
         body.take(content[at : at + size])
     return body
@@ -54,15 +60,15 @@ def test_integers_beyond_64_bits_are_found(number: str, is_large: bool, size: in
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"[" * DEEPEST + b"]" * DEEPEST, None),
-        (b"[" * (DEEPEST + 1), "nested more than"),
-        (b"[" + b"{}," * (MOST_CONTAINERS - 1), None),
-        (b"[" + b"{}," * MOST_CONTAINERS, "objects and arrays"),
-        (b"{" + b'"a": 1,' * MOST_FIELDS, None),
-        (b"{" + b'"a": 1,' * (MOST_FIELDS + 1), "fields of objects"),
-        (b"[" + b"1," * (MOST_VALUES - 1), None),
-        (b"[" + b"1," * MOST_VALUES, "values"),
-        (b'["' + b"[{," * MOST_VALUES + b'"]', None),
+        (b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, None),
+        (b"[" * (MAX_DEPTH + 1), "nested more than"),
+        (b"[" + b"{}," * (MAX_CONTAINERS - 1), None),
+        (b"[" + b"{}," * MAX_CONTAINERS, "objects and arrays"),
+        (b"{" + b'"a": 1,' * MAX_FIELDS, None),
+        (b"{" + b'"a": 1,' * (MAX_FIELDS + 1), "fields of objects"),
+        (b"[" + b"1," * (MAX_VALUES - 1), None),
+        (b"[" + b"1," * MAX_VALUES, "values"),
+        (b'["' + b"[{," * MAX_VALUES + b'"]', None),
     ],
 )
 def test_what_is_too_much_is_told(content: bytes, said: str | None) -> None:

@@ -8,11 +8,15 @@ import pytest
 from mlx_notebook.protocol import EncodedImage
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.anthropic import messages_request
-from mlx_notebook.server.wire.content import CheckedPicture, PictureSource
-from mlx_notebook.server.wire.conversation import with_matched_results
+from mlx_notebook.server.wire.content import CheckedImage, ImageSource
+from mlx_notebook.server.wire.conversation import with_ordered_tool_results
 from mlx_notebook.server.wire.decode import decode
 from mlx_notebook.server.wire.openai import chat_request
-from mlx_notebook.server.wire.openai.response_items import Conversation, typed, with_pictures
+from mlx_notebook.server.wire.openai.response_items import (
+    ItemMessageBuilder,
+    typed_item,
+    with_image_data,
+)
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 
@@ -22,7 +26,7 @@ def text(content: str) -> dict[str, Any]:
 
 
 def shown(given: str, where: str, detail: Any = "auto") -> dict[str, Any]:
-    return {"type": "image", "source": PictureSource(given, where, detail)}
+    return {"type": "image", "source": ImageSource(given, where, detail)}
 
 
 def chat_messages(*messages: dict[str, Any]) -> list[dict[str, Any]]:
@@ -36,10 +40,10 @@ def anthropic_messages(*messages: dict[str, Any], **changes: Any) -> list[dict[s
 
 
 def response_messages(*items: dict[str, Any]) -> list[dict[str, Any]]:
-    conversation = Conversation(None)
+    conversation = ItemMessageBuilder(None)
     for index, item in enumerate(items):
-        conversation.add(typed(item, f"input[{index}]"), f"input[{index}]")
-    return with_matched_results(conversation.messages)
+        conversation.add(typed_item(item, f"input[{index}]"), f"input[{index}]")
+    return with_ordered_tool_results(conversation.messages)
 
 
 def test_chat_completions_keep_texts_and_pictures_in_order() -> None:
@@ -190,7 +194,7 @@ def test_pictures_from_elsewhere_are_stored_with_the_conversation() -> None:
 
     where = "input[{}].content[1].image_url"
     pictures: list[EncodedImage] = [
-        CheckedPicture(
+        CheckedImage(
             data=b"png",
             where=where.format(at),
             media_type="image/png",
@@ -201,7 +205,7 @@ def test_pictures_from_elsewhere_are_stored_with_the_conversation() -> None:
         for at in range(3)
     ]
     items = [item("https://x/y"), item("data:,cG5n"), item("file:/x"), {"content": "Hi"}]
-    kept = with_pictures(items, pictures)
+    kept = with_image_data(items, pictures)
     assert kept[1:2] + kept[3:] == items[1:2] + items[3:]
     assert kept[0] == item("data:image/png;base64,cG5n")
     assert kept[2] == kept[0]

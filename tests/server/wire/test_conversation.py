@@ -6,14 +6,14 @@ import msgspec
 import pytest
 
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.openai.chat_messages import Message, conversation
+from mlx_notebook.server.wire.openai.chat_messages import RequestMessage, engine_messages
 
 SYSTEM = {"role": "system", "content": "Be short."}
 USER = {"role": "user", "content": "Weather?"}
 
 
 def rendered(*messages: dict[str, Any]) -> list[dict[str, Any]]:
-    return conversation(msgspec.convert(list(messages), list[Message]))
+    return engine_messages(msgspec.convert(list(messages), list[RequestMessage]))
 
 
 def calling(*calls: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,6 @@ from mlx_notebook.protocol import OutputFormat, Sampling
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.anthropic import messages_request
 from mlx_notebook.server.wire.decode import decode
-from mlx_notebook.server.wire.foreign import EMBEDDING, GENERATION
 from mlx_notebook.server.wire.openai import (
     chat_messages,
     chat_request,
@@ -26,7 +25,8 @@ from mlx_notebook.server.wire.openai import (
     responses_request,
     text_completion,
 )
-from mlx_notebook.server.wire.parameters import ignored
+from mlx_notebook.server.wire.parameters import ignored_parameters
+from mlx_notebook.server.wire.unsupported_parameters import EMBEDDING, GENERATION
 
 CHAT = openai_chat.completion_create_params.CompletionCreateParamsNonStreaming
 TEXT = openai_types.completion_create_params.CompletionCreateParamsNonStreaming
@@ -80,7 +80,7 @@ def asked(kind: type[msgspec.Struct], **parameters: Any) -> list[str]:
     """What of a request is ignored."""
     decoder, least = DECODERS[kind]
     body = json.dumps({**least, **parameters}).encode()
-    return ignored(body, decode(decoder, body))
+    return ignored_parameters(body, decode(decoder, body))
 
 
 def forms(hint: Any) -> list[Any]:
@@ -277,7 +277,7 @@ def test_a_schema_may_stand_beside_the_type() -> None:
         format = {"response_format": {"type": "json_schema", **given}}
         content = json.dumps(body | format).encode()
         request = decode(chat_request.DECODER, content)
-        assert ignored(content, request) == []
+        assert ignored_parameters(content, request) == []
         return request.output_format()
 
     schema = {"type": "integer"}

@@ -15,9 +15,9 @@ from mlx_notebook.server.wire.anthropic.message_response import (
     ContentBlockStart,
     ContentBlockStop,
     InputJsonDelta,
-    MessageAnswer,
     MessageDelta,
     MessageEvent,
+    MessageResponse,
     MessageStart,
     MessageStop,
     MessageUsage,
@@ -31,7 +31,7 @@ from mlx_notebook.server.wire.anthropic.message_response import (
     ThinkingDelta,
     ToolUseBlock,
 )
-from mlx_notebook.server.wire.prompt_tokens import prompt_tokens
+from mlx_notebook.server.wire.prompt_logprobs import prompt_logprobs
 from mlx_notebook.server.wire.sealed_reasoning import seal
 
 Events = Iterator[MessageEvent]
@@ -49,7 +49,7 @@ class MessageWriter:
 
     def __init__(
         self,
-        answer: MessageAnswer,
+        answer: MessageResponse,
         *,
         max_tokens: int,
         hides_thinking: bool,
@@ -89,7 +89,7 @@ class MessageWriter:
             case protocol.TokenIds(ids=ids) if self.answer.token_ids is not UNSET:
                 self.answer.token_ids += ids
             case protocol.PromptLogprobs():
-                self.answer.prompt_logprobs = prompt_tokens(event, self._alternatives)
+                self.answer.prompt_logprobs = prompt_logprobs(event, self._alternatives)
             case protocol.Finished():
                 self._finished = event
                 yield from self._begin()

@@ -17,11 +17,11 @@ from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.wire.anthropic.message_response import (
     ErrorDetails,
     ErrorObject,
-    MessageAnswer,
     MessageError,
+    MessageResponse,
+    MessageTokensCount,
     MessageUsage,
-    TokensCount,
-    encoded,
+    encode_event,
 )
 from mlx_notebook.server.wire.anthropic.messages_request import COUNT_DECODER, DECODER
 from mlx_notebook.server.wire.ids import new_id
@@ -90,7 +90,7 @@ class MessagesHandler(AnthropicHandler):
                 reasoning_budget=request.reasoning_budget,
                 **local_options(request),
             )
-            answer = MessageAnswer(
+            answer = MessageResponse(
                 id=command.id,
                 model=request.model or command.model,
                 content=[],
@@ -118,7 +118,7 @@ class MessagesHandler(AnthropicHandler):
         self.open_stream()
         try:
             async for events in stream.batches():
-                data = [encoded(told) for event in events for told in writer.take(event)]
+                data = [encode_event(told) for event in events for told in writer.take(event)]
                 if data:
                     await self.send(b"".join(data))
         except ApiError as error:
@@ -142,7 +142,7 @@ class CountTokensHandler(AnthropicHandler):
         request.choice()
         with self.while_connected():
             tokenized = await self.tokenized(request.model, request.prompt())
-            self.answer(TokensCount(len(tokenized.tokens)))
+            self.answer(MessageTokensCount(len(tokenized.tokens)))
 
 
 class UnknownMessagesRouteHandler(AnthropicHandler, UnknownRouteHandler):

@@ -24,12 +24,12 @@ async def listed(services: Services) -> wire.CatalogList:
     )
 
 
-def budget(services: Services) -> wire.Budget:
+def budget(services: Services) -> wire.MemoryBudget:
     """Return the memory for models, as the engine tells it or as far as it is known without."""
     stats = services.supervisor.telemetry.stats
     used = sum(resident.bytes for resident in stats.resident) if stats else 0
     limit = stats.budget if stats else services.memory_budget_bytes or machine_limit()
-    return wire.Budget(limit, used)
+    return wire.MemoryBudget(limit, used)
 
 
 def loading(services: Services) -> list[str]:

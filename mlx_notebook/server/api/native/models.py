@@ -278,7 +278,7 @@ class SettingsHandler(ApiHandler):
         )
         user = await self.settings_user()
         settings, saved = store.of(model, user).told(), store.saved(model, user).told()
-        self.answer(wire.SettingsAnswer(model, settings, saved, reloads))
+        self.answer(wire.SettingsResponse(model, settings, saved, reloads))
 
 
 _SETTINGS_DECODER = msgspec.json.Decoder(ModelSettings)

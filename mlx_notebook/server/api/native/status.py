@@ -21,7 +21,7 @@ _KEEP_ALIVE_SECONDS = 10.0
 _OTHERS = "other-"
 
 
-def current_status(services: Services, user: str | None) -> wire.Status:
+def current_status(services: Services, user: str | None) -> wire.ServerStatus:
     """Return everything there is to see of the engine.
 
     Args:
@@ -32,7 +32,7 @@ def current_status(services: Services, user: str | None) -> wire.Status:
     telemetry, stats = supervisor.telemetry, supervisor.telemetry.stats
     requests = _requests(supervisor, user)
     rows = sum(stream.rows for stream in supervisor.in_flight.streams)
-    return wire.Status(
+    return wire.ServerStatus(
         engine=supervisor.status,
         default_model=services.catalog.default_now,
         loading=loading(services),
@@ -186,4 +186,4 @@ class CancelHandler(ApiHandler):
                 f"There is no request {id[:100]!r} in work: mlx/status lists those there are.",
                 code="request_not_found",
             )
-        self.answer(wire.Cancelled(id))
+        self.answer(wire.CancelledRequest(id))

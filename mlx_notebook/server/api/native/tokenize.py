@@ -18,7 +18,7 @@ class TokenizeHandler(GenerationHandler):
     @authorized
     async def post(self) -> None:
         """Answer with the tokens."""
-        request = self.decoded(wire.TOKENIZE)
+        request = self.decoded(wire.TOKENIZE_DECODER)
         self.services.limits.check_message_count(len(request.messages or ()))
         with self.while_connected():
             try:
@@ -33,7 +33,9 @@ class TokenizeHandler(GenerationHandler):
                     error.param = "content"
                 raise
             pieces = map(wire.TokenPiece, tokenized.tokens, tokenized.pieces)
-            self.answer(wire.Tokens([*(pieces if request.with_pieces else tokenized.tokens)]))
+            self.answer(
+                wire.TokenizeResponse([*(pieces if request.with_pieces else tokenized.tokens)])
+            )
 
 
 class DetokenizeHandler(GenerationHandler):
@@ -45,7 +47,7 @@ class DetokenizeHandler(GenerationHandler):
     @authorized
     async def post(self) -> None:
         """Answer with the text."""
-        request = self.decoded(wire.DETOKENIZE)
+        request = self.decoded(wire.DETOKENIZE_DECODER)
         with self.while_connected():
             try:
                 tokenized = await self.tokenized(request.model, TextPrompt(text=request.tokens))
@@ -53,7 +55,7 @@ class DetokenizeHandler(GenerationHandler):
                 if error.param in ("messages", "prompt"):
                     error.param = "tokens"
                 raise
-            self.answer(wire.Content(tokenized.text))
+            self.answer(wire.DetokenizeResponse(tokenized.text))
 
 
 class ApplyTemplateHandler(GenerationHandler):
@@ -65,8 +67,8 @@ class ApplyTemplateHandler(GenerationHandler):
     @authorized
     async def post(self) -> None:
         """Answer with the text."""
-        request = self.decoded(wire.TEMPLATE)
+        request = self.decoded(wire.TEMPLATE_DECODER)
         self.services.limits.check_message_count(len(request.messages))
         with self.while_connected():
             tokenized = await self.tokenized(request.model, request.prompt())
-            self.answer(wire.RenderedPrompt(tokenized.text))
+            self.answer(wire.TemplateResponse(tokenized.text))

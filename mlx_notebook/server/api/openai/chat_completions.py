@@ -18,7 +18,7 @@ from mlx_notebook.server.wire.openai.stored_completion_types import (
     StoredCompletion,
     stored_messages,
 )
-from mlx_notebook.server.wire.prompt_tokens import prompt_tokens
+from mlx_notebook.server.wire.prompt_logprobs import prompt_logprobs
 
 
 class ChatCompletionsHandler(StoredCompletionsHandler):
@@ -133,28 +133,28 @@ class ChunkWriter:
             self._counted = counted(self._counted, event)
         match event:
             case protocol.Text(logprobs=list(tokens)):
-                delta = wire.Delta(content=event.text)
+                delta = wire.ChoiceDelta(content=event.text)
                 return self._choice(event.row, delta, logprobs=wire.ChoiceLogprobs.of(tokens))
             case protocol.Text(text=text):
                 return self._text(event.row, text) if text else b""
             case protocol.Reasoning(text=text):
-                delta = wire.Delta(reasoning_content=text, reasoning=text)
+                delta = wire.ChoiceDelta(reasoning_content=text, reasoning=text)
                 return self._choice(event.row, delta) if text else b""
             case protocol.ToolCallStart():
-                call = wire.ToolCallDelta(
+                call = wire.ChoiceDeltaToolCall(
                     event.index,
-                    wire.FunctionDelta(name=event.name),
+                    wire.ChoiceDeltaFunction(name=event.name),
                     id=event.call_id,
                     type="function",
                 )
-                return self._choice(event.row, wire.Delta(tool_calls=[call]))
+                return self._choice(event.row, wire.ChoiceDelta(tool_calls=[call]))
             case protocol.ToolCallDelta():
-                call = wire.ToolCallDelta(
-                    event.index, wire.FunctionDelta(arguments=event.arguments)
+                call = wire.ChoiceDeltaToolCall(
+                    event.index, wire.ChoiceDeltaFunction(arguments=event.arguments)
                 )
-                return self._choice(event.row, wire.Delta(tool_calls=[call]))
+                return self._choice(event.row, wire.ChoiceDelta(tool_calls=[call]))
             case protocol.Finished():
-                return self._choice(event.row, wire.Delta(), event.reason)
+                return self._choice(event.row, wire.ChoiceDelta(), event.reason)
             case protocol.Done():
                 usage = self._encoder.usage(event.usage) if self._include_usage else b""
                 return usage + b"data: [DONE]\n\n"
@@ -173,13 +173,13 @@ class ChunkWriter:
 
     def _text(self, row: int, text: str) -> bytes:
         if self._counted is not None or self._prompt is not None:
-            return self._choice(row, wire.Delta(content=text))
+            return self._choice(row, wire.ChoiceDelta(content=text))
         return self._opening() + self._encoder.text(row, text)
 
     def _choice(
         self,
         row: int,
-        delta: wire.Delta,
+        delta: wire.ChoiceDelta,
         reason: protocol.FinishReason | None = None,
         logprobs: wire.ChoiceLogprobs | None = None,
     ) -> bytes:
@@ -194,7 +194,7 @@ class ChunkWriter:
         return b"".join(
             [
                 self._encoder.choice(
-                    wire.ChunkChoice(row, wire.Delta(role="assistant", content="")),
+                    wire.ChunkChoice(row, wire.ChoiceDelta(role="assistant", content="")),
                     self._counted,
                     self._prompt if row == 0 else None,
                 )
@@ -285,7 +285,7 @@ class Draft:
             for choice, row in zip(told.choices, self._rows, strict=True):
                 choice.token_ids = row.ids
         if self._scored is not None:
-            told.prompt_logprobs = prompt_tokens(self._scored, self._alternatives)
+            told.prompt_logprobs = prompt_logprobs(self._scored, self._alternatives)
         return told
 
 
@@ -300,15 +300,17 @@ class _Row:
         self.calls: list[tuple[str, str, list[str]]] = []
         self.reason: protocol.FinishReason = "stop"
 
-    def choice(self, index: int, with_logprobs: bool) -> wire.Choice:
-        message = wire.AnswerMessage(content="".join(self.content))
+    def choice(self, index: int, with_logprobs: bool) -> wire.ChatChoice:
+        message = wire.ChatCompletionMessage(content="".join(self.content))
         if any(self.reasoning):
             message.reasoning_content = message.reasoning = "".join(self.reasoning)
         if self.calls:
             message.content = message.content or None
             message.tool_calls = [
-                wire.AnsweredToolCall(id, wire.CalledFunction(name, "".join(arguments)))
+                wire.ChatCompletionToolCall(
+                    id, wire.ChatCompletionFunction(name, "".join(arguments))
+                )
                 for id, name, arguments in self.calls
             ]
         logprobs = wire.ChoiceLogprobs.of(self.logprobs) if with_logprobs else None
-        return wire.Choice(index, message, self.reason, logprobs)
+        return wire.ChatChoice(index, message, self.reason, logprobs)

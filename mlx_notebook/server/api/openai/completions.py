@@ -18,7 +18,7 @@ from mlx_notebook.server.services import Services
 from mlx_notebook.server.wire.ids import new_id, now
 from mlx_notebook.server.wire.openai import text_completion as wire
 from mlx_notebook.server.wire.openai.chat_response import CompletionUsage
-from mlx_notebook.server.wire.prompt_tokens import PromptTokens, prompt_tokens
+from mlx_notebook.server.wire.prompt_logprobs import PromptTokenLogprobs, prompt_logprobs
 
 Events = list[protocol.Event | KeepAlive]
 Take = Callable[[int, Events], Awaitable[None]]
@@ -35,7 +35,7 @@ class CompletionsHandler(GenerationHandler):
         """Answer with the continuations, or with their chunks as they are made."""
         request = self.decoded(wire.DECODER)
         request.check()
-        prompts = wire.separate(request.prompt, "prompt")
+        prompts = wire.separate_inputs(request.prompt, "prompt")
         id = new_id("cmpl-")
         options = local_options(request)
         if request.echo and request.logprobs is not None:
@@ -206,7 +206,7 @@ class Answer:
                         start = self._prompts[prompt][1]
                         choice.logprobs.add_prompt(start, event.tokens, self._echoed)
                     if self._alternatives is not None:
-                        choice.scored = prompt_tokens(event, self._alternatives)
+                        choice.scored = prompt_logprobs(event, self._alternatives)
             case protocol.PromptTokens():
                 for choice in self._choices[first : first + self._n]:
                     choice.prompt_ids, choice.ids = event.ids, []
@@ -242,11 +242,11 @@ class _Choice:
         self._index = index
         self._text = [text]
         self._with_logprobs = with_logprobs
-        self.logprobs = wire.LogprobList()
+        self.logprobs = wire.TextLogprobsBuilder()
         self.reason: protocol.FinishReason | None = None
         self.prompt_ids: list[int] | None = None
         self.ids: list[int] = []
-        self.scored: PromptTokens | UnsetType = UNSET
+        self.scored: PromptTokenLogprobs | UnsetType = UNSET
         self._with_ids = False
 
     def add(self, event: protocol.Text) -> None:

@@ -14,7 +14,7 @@ from mlx_notebook.server.identity import owner
 from mlx_notebook.server.telemetry import metrics
 from mlx_notebook.server.wire.ids import new_id
 from mlx_notebook.server.wire.openai import embedding_types as wire
-from mlx_notebook.server.wire.openai.text_completion import separate
+from mlx_notebook.server.wire.openai.text_completion import separate_inputs
 
 
 class EmbeddingsHandler(ApiHandler):
@@ -27,7 +27,7 @@ class EmbeddingsHandler(ApiHandler):
     async def post(self) -> None:
         """Answer with a vector an input."""
         request = self.decoded(wire.DECODER)
-        inputs = separate(request.input, "input")
+        inputs = separate_inputs(request.input, "input")
         with self.while_connected():
             entry = await find_model(self, request.model)
             command = Embed(

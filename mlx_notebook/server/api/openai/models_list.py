@@ -49,7 +49,7 @@ class ModelsBase(ApiHandler):
             return anthropic_error(error, self.request_id)
         return super().encoded_error(error)
 
-    async def describe(self, entries: list[Entry]) -> list[wire.Model]:
+    async def describe(self, entries: list[Entry]) -> list[wire.ModelCard]:
         """Return models as `v1/models` shows them."""
         stats = self.services.supervisor.telemetry.stats
         loaded = {resident.model: resident for resident in stats.resident} if stats else {}
@@ -60,7 +60,7 @@ class ModelsBase(ApiHandler):
             return "loaded" if name in loaded else "loading" if name in coming else "available"
 
         return [
-            wire.Model(
+            wire.ModelCard(
                 id=entry.name,
                 created=entry.facts.created,
                 context_window=entry.context_window,
@@ -90,7 +90,7 @@ class ModelsHandler(ModelsBase):
         self.pass_over(*(name for name in _PAGING if self.get_query_arguments(name)))
         self.answer(wire.ModelList(models))
 
-    def _page(self, models: list[wire.Model], limit: int, lifecycles: list[str]) -> ModelPage:
+    def _page(self, models: list[wire.ModelCard], limit: int, lifecycles: list[str]) -> ModelPage:
         """Return the page that an Anthropic client asks for."""
         if lifecycles and "active" not in lifecycles:
             models = []

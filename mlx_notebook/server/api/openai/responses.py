@@ -15,15 +15,15 @@ from mlx_notebook.server.identity import owner
 from mlx_notebook.server.responses.response_runs import Run
 from mlx_notebook.server.responses.response_store import PREFIX, Item, previous_not_found
 from mlx_notebook.server.responses.response_writer import ResponseWriter
-from mlx_notebook.server.wire.conversation import joined_system, with_matched_results
+from mlx_notebook.server.wire.conversation import with_one_system_message, with_ordered_tool_results
 from mlx_notebook.server.wire.ids import new_id, now
-from mlx_notebook.server.wire.openai.response_events import encoded
+from mlx_notebook.server.wire.openai.response_events import encode_event
 from mlx_notebook.server.wire.openai.response_items import (
-    Conversation,
+    ItemMessageBuilder,
     ItemReference,
-    as_listed,
-    typed,
-    with_pictures,
+    listed_item,
+    typed_item,
+    with_image_data,
 )
 from mlx_notebook.server.wire.openai.response_object import InputTokens, Response
 from mlx_notebook.server.wire.openai.responses_request import DECODER, ResponsesRequest
@@ -49,22 +49,22 @@ class ResponsesBase(GenerationHandler):
                 "The request needs 'input'.", param="input", code="missing_parameter"
             )
         self.services.limits.check_message_count(len(before) + len(given))
-        conversation = Conversation(request.instructions)
+        conversation = ItemMessageBuilder(request.instructions)
         for item in before:
-            conversation.add(typed(item, "previous_response_id"), "previous_response_id")
+            conversation.add(typed_item(item, "previous_response_id"), "previous_response_id")
         for index, item in enumerate(given):
             path = f"input[{index}]"
-            conversation.add(typed(item, path), path)
+            conversation.add(typed_item(item, path), path)
         prompt = ChatPrompt(
-            messages=joined_system(with_matched_results(conversation.messages)),
+            messages=with_one_system_message(with_ordered_tool_results(conversation.messages)),
             tools=[tool.for_template() for tool in request.function_tools()],
             template_kwargs=request.template_kwargs(),
         )
-        prompt = request.continued(prompt)
+        prompt = request.with_continuation(prompt)
         shown = await self.shown_to(await self.services.catalog.find(request.model), prompt)
         if shown.images:
-            given = await asyncio.to_thread(with_pictures, given, shown.images)
-        return shown, [as_listed(item, new_id) for item in given]
+            given = await asyncio.to_thread(with_image_data, given, shown.images)
+        return shown, [listed_item(item, new_id) for item in given]
 
     async def _before(self, owner: str, request: ResponsesRequest) -> list[Item]:
         """Return the items of the responses that this one continues."""
@@ -92,7 +92,7 @@ class ResponsesBase(GenerationHandler):
             return [{"type": "message", "role": "user", "content": request.input}]
         references = {}
         for index, item in enumerate(request.input):
-            checked = typed(item, f"input[{index}]")
+            checked = typed_item(item, f"input[{index}]")
             if isinstance(checked, ItemReference):
                 references[index] = checked.id
         if not references or not self.services.responses.store.enabled:
@@ -207,14 +207,14 @@ class ResponsesHandler(ResponsesBase):
                     told = run.writer.take(event)
                     if run.writer.ended:
                         told = await self.services.responses.last(run, told)
-                    data += [encoded(each) for each in told]
+                    data += [encode_event(each) for each in told]
                 if data:
                     await self.send(b"".join(data))
         except ApiError as error:
             if not self._headers_written:
                 raise
             told = await self.services.responses.last(run, run.writer.fail(error))
-            await self.send(b"".join([encoded(each) for each in told]))
+            await self.send(b"".join([encode_event(each) for each in told]))
         self.close_stream()
 
     async def _in_background(self, run: Run, command: Generate, streamed: bool) -> None:

@@ -10,37 +10,37 @@ from msgspec import Struct
 
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.content import (
-    Content,
-    PictureSource,
-    Piece,
+    ContentPiece,
+    ImageSource,
+    ModelContent,
     content_of,
     pieces_of,
     text_of,
 )
-from mlx_notebook.server.wire.parameters import unsupported
+from mlx_notebook.server.wire.parameters import unsupported_parameter
 from mlx_notebook.server.wire.sealed_reasoning import unseal
 
 
-class TextBlock(Struct, tag_field="type", tag="text"):
+class TextBlockParam(Struct, tag_field="type", tag="text"):
     """Text."""
 
     text: str
 
 
-class ImageData(Struct, tag_field="type", tag="base64"):
+class Base64ImageSource(Struct, tag_field="type", tag="base64"):
     """An image's bytes in base64."""
 
     data: str
     media_type: str
 
 
-class ImageAddress(Struct, tag_field="type", tag="url"):
+class UrlImageSource(Struct, tag_field="type", tag="url"):
     """Where an image is: a URL that the server's settings allow."""
 
     url: str
 
 
-class ImageFile(Struct, tag_field="type", tag="file"):
+class FileImageSource(Struct, tag_field="type", tag="file"):
     """An image that was sent before."""
 
     file_id: str
@@ -52,36 +52,36 @@ class ImageTransformations(Struct):
     oversized_image: Literal["downsize", "error"] | None = None
 
 
-class ImageBlock(Struct, tag_field="type", tag="image"):
+class ImageBlockParam(Struct, tag_field="type", tag="image"):
     """An image, from the user or in a tool's result."""
 
-    source: ImageData | ImageAddress | ImageFile
+    source: Base64ImageSource | UrlImageSource | FileImageSource
     transformations: ImageTransformations | None = None
 
 
-class TextSource(Struct, tag_field="type", tag="text"):
+class TextDocumentSource(Struct, tag_field="type", tag="text"):
     """A document's text."""
 
     data: str
 
 
-class ContentSource(Struct, tag_field="type", tag="content"):
+class BlocksDocumentSource(Struct, tag_field="type", tag="content"):
     """A document in blocks."""
 
-    content: str | list[TextBlock | ImageBlock]
+    content: str | list[TextBlockParam | ImageBlockParam]
 
 
-class Base64Source(Struct, tag_field="type", tag="base64"):
+class Base64DocumentSource(Struct, tag_field="type", tag="base64"):
     """A file's bytes."""
 
     media_type: str
 
 
-class UrlSource(Struct, tag_field="type", tag="url"):
+class UrlDocumentSource(Struct, tag_field="type", tag="url"):
     """A file elsewhere."""
 
 
-class FileSource(Struct, tag_field="type", tag="file"):
+class FileDocumentSource(Struct, tag_field="type", tag="file"):
     """A file that was sent before."""
 
 
@@ -91,45 +91,51 @@ class Citations(Struct):
     enabled: bool | None = None
 
 
-class DocumentBlock(Struct, tag_field="type", tag="document"):
+class DocumentBlockParam(Struct, tag_field="type", tag="document"):
     """A document."""
 
-    source: TextSource | ContentSource | Base64Source | UrlSource | FileSource
+    source: (
+        TextDocumentSource
+        | BlocksDocumentSource
+        | Base64DocumentSource
+        | UrlDocumentSource
+        | FileDocumentSource
+    )
     title: str | None = None
     context: str | None = None
     citations: Citations | None = None
 
 
-class FoundText(Struct):
+class SearchResultText(Struct):
     """Text of a search result, the one kind of block there; msgspec demands no tag of one kind."""
 
     type: Literal["text"]
     text: str
 
 
-class SearchResultBlock(Struct, tag_field="type", tag="search_result"):
+class SearchResultBlockParam(Struct, tag_field="type", tag="search_result"):
     """Something that the client found."""
 
-    content: list[FoundText]
+    content: list[SearchResultText]
     source: str
     title: str
     citations: Citations | None = None
 
 
-class ThinkingBlock(Struct, tag_field="type", tag="thinking"):
+class ThinkingBlockParam(Struct, tag_field="type", tag="thinking"):
     """What a model thought."""
 
     thinking: str
     signature: str = ""
 
 
-class RedactedThinkingBlock(Struct, tag_field="type", tag="redacted_thinking"):
+class RedactedThinkingBlockParam(Struct, tag_field="type", tag="redacted_thinking"):
     """What a model thought, in a form that only its own server can read."""
 
     data: str
 
 
-class ToolUseBlock(Struct, tag_field="type", tag="tool_use"):
+class ToolUseBlockParam(Struct, tag_field="type", tag="tool_use"):
     """A call that a model made."""
 
     id: str
@@ -137,51 +143,53 @@ class ToolUseBlock(Struct, tag_field="type", tag="tool_use"):
     input: dict[str, Any]
 
 
-class ToolResultBlock(Struct, tag_field="type", tag="tool_result"):
+class ToolResultBlockParam(Struct, tag_field="type", tag="tool_result"):
     """What a called tool returned."""
 
     tool_use_id: str
-    content: str | list[TextBlock | ImageBlock | DocumentBlock | SearchResultBlock] = ""
+    content: (
+        str | list[TextBlockParam | ImageBlockParam | DocumentBlockParam | SearchResultBlockParam]
+    ) = ""
     is_error: bool | None = None
 
 
-Block = (
-    TextBlock
-    | ImageBlock
-    | DocumentBlock
-    | SearchResultBlock
-    | ThinkingBlock
-    | RedactedThinkingBlock
-    | ToolUseBlock
-    | ToolResultBlock
+ContentBlockParam = (
+    TextBlockParam
+    | ImageBlockParam
+    | DocumentBlockParam
+    | SearchResultBlockParam
+    | ThinkingBlockParam
+    | RedactedThinkingBlockParam
+    | ToolUseBlockParam
+    | ToolResultBlockParam
 )
-TurnContent = str | list[Block]
+MessageParamContent = str | list[ContentBlockParam]
 _Role = Literal["system", "user", "assistant"]
 
 
-class Turns:
+class BlockMessageBuilder:
     """Chat messages while they are made of blocks; turns of the same role become one."""
 
-    def __init__(self, system: TurnContent | None) -> None:
+    def __init__(self, system: MessageParamContent | None) -> None:
         self.messages: list[dict[str, Any]] = []
         self._calls: set[str] = set()
         if system:
             self.system(system, "system")
 
-    def system(self, content: TurnContent, path: str) -> None:
+    def system(self, content: MessageParamContent, path: str) -> None:
         """Add instructions."""
         self._add("system", text_of(_pieces(_blocks(content), path), "system"))
 
-    def user(self, content: TurnContent, path: str) -> None:
+    def user(self, content: MessageParamContent, path: str) -> None:
         """Add what the user says; results of tools come before the rest.
 
         Raises:
             InvalidRequest: A result belongs to no call, or a block cannot stand there.
         """
         blocks = _blocks(content)
-        rest: list[Piece] = []
+        rest: list[ContentPiece] = []
         for index, block in enumerate(blocks):
-            if not isinstance(block, ToolResultBlock):
+            if not isinstance(block, ToolResultBlockParam):
                 rest += _shown(block, f"{path}[{index}]")
                 continue
             if block.tool_use_id not in self._calls:
@@ -205,22 +213,22 @@ class Turns:
         if rest or not blocks:
             self._add("user", content_of(rest))
 
-    def assistant(self, content: TurnContent, path: str) -> None:
+    def assistant(self, content: MessageParamContent, path: str) -> None:
         """Add what a model answered.
 
         Raises:
             InvalidRequest: A block cannot stand there.
         """
-        texts: list[Piece] = []
+        texts: list[ContentPiece] = []
         reasoning, calls = [], []
         for index, block in enumerate(_blocks(content)):
             match block:
-                case ThinkingBlock():
+                case ThinkingBlockParam():
                     reasoning.append(block.thinking or unseal(block.signature) or "")
-                case RedactedThinkingBlock():
+                case RedactedThinkingBlockParam():
                     # Another server's thoughts are closed to this model.
                     continue
-                case ToolUseBlock():
+                case ToolUseBlockParam():
                     self._calls.add(block.id)
                     arguments = msgspec.json.encode(block.input).decode()
                     function = {"name": block.name, "arguments": arguments}
@@ -234,7 +242,7 @@ class Turns:
             message.setdefault("tool_calls", []).extend(calls)
             message["content"] = message["content"] or None
 
-    def _add(self, role: _Role, content: Content) -> dict[str, Any]:
+    def _add(self, role: _Role, content: ModelContent) -> dict[str, Any]:
         if self.messages and self.messages[-1]["role"] == role:
             last = self.messages[-1]
             last["content"] = content_of([*pieces_of(last["content"] or ""), *pieces_of(content)])
@@ -244,32 +252,32 @@ class Turns:
         return message
 
 
-def _blocks(content: Any) -> list[Block]:
-    return [TextBlock(content)] if isinstance(content, str) else content
+def _blocks(content: Any) -> list[ContentBlockParam]:
+    return [TextBlockParam(content)] if isinstance(content, str) else content
 
 
-def _pieces(blocks: list[Block], path: str) -> list[Piece]:
+def _pieces(blocks: list[ContentBlockParam], path: str) -> list[ContentPiece]:
     return [
         piece for index, block in enumerate(blocks) for piece in _shown(block, f"{path}[{index}]")
     ]
 
 
-def _shown(block: Block, path: str) -> list[Piece]:
+def _shown(block: ContentBlockParam, path: str) -> list[ContentPiece]:
     citations = getattr(block, "citations", None)
     if citations is not None and citations.enabled:
-        raise unsupported(f"{path}.citations")
+        raise unsupported_parameter(f"{path}.citations")
     match block:
-        case TextBlock():
+        case TextBlockParam():
             return [block.text]
-        case ImageBlock():
+        case ImageBlockParam():
             return [_picture(block, path)]
-        case SearchResultBlock():
+        case SearchResultBlockParam():
             return [f"{block.title} ({block.source})", *(part.text for part in block.content)]
-        case DocumentBlock(source=TextSource(data=data)):
+        case DocumentBlockParam(source=TextDocumentSource(data=data)):
             return [*_heading(block), data]
-        case DocumentBlock(source=ContentSource(content=content)):
+        case DocumentBlockParam(source=BlocksDocumentSource(content=content)):
             return [*_heading(block), *_pieces(_blocks(content), f"{path}.source.content")]
-        case DocumentBlock():
+        case DocumentBlockParam():
             raise InvalidRequest(
                 f"'{path}' is a file, which this server cannot read: send text or pictures.",
                 param=path,
@@ -279,11 +287,11 @@ def _shown(block: Block, path: str) -> list[Piece]:
     raise InvalidRequest(f"'{path}' is a '{kind}' block, which cannot stand there.", param=path)
 
 
-def _heading(document: DocumentBlock) -> list[Piece]:
+def _heading(document: DocumentBlockParam) -> list[ContentPiece]:
     return [part for part in (document.title, document.context) if part]
 
 
-def _picture(block: ImageBlock, path: str) -> PictureSource:
+def _picture(block: ImageBlockParam, path: str) -> ImageSource:
     if block.transformations is not None and block.transformations.oversized_image == "error":
         raise InvalidRequest(
             f"'{path}.transformations.oversized_image' cannot be 'error' on this server: leave "
@@ -292,11 +300,11 @@ def _picture(block: ImageBlock, path: str) -> PictureSource:
             code="unsupported_parameter",
         )
     match block.source:
-        case ImageData(data=data, media_type=kind):
-            return PictureSource(f"data:{kind};base64,{data}", f"{path}.source")
-        case ImageAddress(url=url):
-            return PictureSource(url, f"{path}.source")
-        case ImageFile():
+        case Base64ImageSource(data=data, media_type=kind):
+            return ImageSource(f"data:{kind};base64,{data}", f"{path}.source")
+        case UrlImageSource(url=url):
+            return ImageSource(url, f"{path}.source")
+        case FileImageSource():
             raise InvalidRequest(
                 f"'{path}.source' names a file: this server keeps none. Send the picture in "
                 "base64.",

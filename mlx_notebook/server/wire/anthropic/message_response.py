@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from mlx_notebook import protocol
-from mlx_notebook.server.wire.prompt_tokens import PromptTokens
+from mlx_notebook.server.wire.prompt_logprobs import PromptTokenLogprobs
 
 StopReason = Literal[
     "end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"
@@ -40,7 +40,7 @@ class ToolUseBlock(Struct, tag_field="type", tag="tool_use"):
 ContentBlock = TextBlock | ThinkingBlock | ToolUseBlock
 
 
-class OutputTokensDetails(Struct):
+class MessageTokensDetails(Struct):
     """`thinking_tokens` of the output were thinking."""
 
     thinking_tokens: int
@@ -53,7 +53,7 @@ class MessageUsage(Struct, omit_defaults=True):
     output_tokens: int
     cache_read_input_tokens: int | None
     cache_creation_input_tokens: int | None
-    output_tokens_details: OutputTokensDetails | None = None
+    output_tokens_details: MessageTokensDetails | None = None
 
     @classmethod
     def of(cls, usage: protocol.Usage) -> "MessageUsage":
@@ -63,11 +63,11 @@ class MessageUsage(Struct, omit_defaults=True):
             usage.completion,
             usage.cached,
             0,
-            OutputTokensDetails(usage.reasoning),
+            MessageTokensDetails(usage.reasoning),
         )
 
 
-class MessageAnswer(Struct, kw_only=True):
+class MessageResponse(Struct, kw_only=True):
     """What the model answered."""
 
     id: str
@@ -81,10 +81,10 @@ class MessageAnswer(Struct, kw_only=True):
     # Where the request asked for them.
     prompt_token_ids: list[int] | UnsetType = UNSET
     token_ids: list[int] | UnsetType = UNSET
-    prompt_logprobs: PromptTokens | UnsetType = UNSET
+    prompt_logprobs: PromptTokenLogprobs | UnsetType = UNSET
 
 
-class TokensCount(Struct):
+class MessageTokensCount(Struct):
     """How many tokens a conversation has."""
 
     input_tokens: int
@@ -93,7 +93,7 @@ class TokensCount(Struct):
 class MessageStart(Struct, tag_field="type", tag="message_start"):
     """The answer begins."""
 
-    message: MessageAnswer
+    message: MessageResponse
 
 
 class ContentBlockStart(Struct, tag_field="type", tag="content_block_start"):
@@ -199,7 +199,7 @@ class MessageError(Struct, tag_field="type", tag="error"):
 _ENCODER = msgspec.json.Encoder()
 
 
-def encoded(event: MessageEvent) -> bytes:
+def encode_event(event: MessageEvent) -> bytes:
     """Return an event as it goes over the line."""
     tag = event.__struct_config__.tag
     return b"event: %b\ndata: %b\n\n" % (str(tag).encode(), _ENCODER.encode(event))

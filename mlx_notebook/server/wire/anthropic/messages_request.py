@@ -11,36 +11,39 @@ from msgspec import Meta, Struct, field
 
 from mlx_notebook.protocol import ChatPrompt, OutputFormat, Sampling, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.anthropic.content_blocks import TurnContent, Turns
-from mlx_notebook.server.wire.conversation import joined_system, with_matched_results
+from mlx_notebook.server.wire.anthropic.content_blocks import (
+    BlockMessageBuilder,
+    MessageParamContent,
+)
+from mlx_notebook.server.wire.conversation import with_one_system_message, with_ordered_tool_results
 from mlx_notebook.server.wire.decode import converted
-from mlx_notebook.server.wire.foreign import GENERATION, Foreign
-from mlx_notebook.server.wire.output_formats import FormatParameters
-from mlx_notebook.server.wire.parameters import unsupported
-from mlx_notebook.server.wire.sampling_parameters import StopText, gone_on_with
+from mlx_notebook.server.wire.output_formats import OutputFormatParameters
+from mlx_notebook.server.wire.parameters import unsupported_parameter
+from mlx_notebook.server.wire.sampling_parameters import StopText, continue_last_message
+from mlx_notebook.server.wire.unsupported_parameters import GENERATION, Unsupported
 
 _Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
-class UserTurn(Struct, tag_field="role", tag="user"):
+class UserMessageParam(Struct, tag_field="role", tag="user"):
     """What the user says, with the results of tools."""
 
-    content: TurnContent
+    content: MessageParamContent
 
 
-class AssistantTurn(Struct, tag_field="role", tag="assistant"):
+class AssistantMessageParam(Struct, tag_field="role", tag="assistant"):
     """What a model answered."""
 
-    content: TurnContent
+    content: MessageParamContent
 
 
-class SystemTurn(Struct, tag_field="role", tag="system"):
+class SystemMessageParam(Struct, tag_field="role", tag="system"):
     """Instructions in the middle of a conversation."""
 
-    content: TurnContent
+    content: MessageParamContent
 
 
-class Tool(Struct):
+class ToolParam(Struct):
     """A tool of the client's that the model may call."""
 
     name: Annotated[str, Meta(min_length=1, max_length=128)]
@@ -62,27 +65,27 @@ class Tool(Struct):
         return {"type": "function", "function": function}
 
 
-class Choice(Struct, kw_only=True):
+class ToolChoiceOptions(Struct, kw_only=True):
     """What all choices have. A named tool is used once unless this says False."""
 
     disable_parallel_tool_use: bool | None = None
 
 
-class AutoChoice(Choice, tag_field="type", tag="auto"):
+class ToolChoiceAuto(ToolChoiceOptions, tag_field="type", tag="auto"):
     """The model may call tools."""
 
 
-class AnyChoice(Choice, tag_field="type", tag="any"):
+class ToolChoiceAny(ToolChoiceOptions, tag_field="type", tag="any"):
     """The model must call a tool."""
 
 
-class NamedChoice(Choice, tag_field="type", tag="tool"):
+class ToolChoiceTool(ToolChoiceOptions, tag_field="type", tag="tool"):
     """The model must call this tool."""
 
     name: str
 
 
-class NoChoice(Struct, tag_field="type", tag="none"):
+class ToolChoiceNone(Struct, tag_field="type", tag="none"):
     """The model must not call a tool."""
 
 
@@ -143,17 +146,19 @@ _Tool = Annotated[
 ]
 
 
-class CountTokensRequest(FormatParameters, kw_only=True):
+class CountTokensRequest(OutputFormatParameters, kw_only=True):
     """A conversation to be counted; everything but `messages` is optional.
 
     `output_format` is what older clients call `output_config.format`.
     """
 
-    messages: Annotated[list[UserTurn | AssistantTurn | SystemTurn], Meta(min_length=1)]
+    messages: Annotated[
+        list[UserMessageParam | AssistantMessageParam | SystemMessageParam], Meta(min_length=1)
+    ]
     model: Annotated[str, Meta(max_length=512)] | None = None
-    system: TurnContent | None = None
+    system: MessageParamContent | None = None
     tools: list[_Tool] | None = None
-    tool_choice: AutoChoice | AnyChoice | NamedChoice | NoChoice | None = None
+    tool_choice: ToolChoiceAuto | ToolChoiceAny | ToolChoiceTool | ToolChoiceNone | None = None
     thinking: ThinkingEnabled | ThinkingAdaptive | ThinkingDisabled | None = None
     output_config: OutputConfig | None = None
     output_format_: JsonFormat | None = field(default=None, name="output_format")
@@ -184,7 +189,7 @@ class CountTokensRequest(FormatParameters, kw_only=True):
         return _UNUSED
 
     @classmethod
-    def foreign(cls) -> Mapping[str, Foreign]:
+    def unsupported_parameters(cls) -> Mapping[str, Unsupported]:
         """Return nothing: a count is the same whatever else is asked of the answer."""
         return {}
 
@@ -196,7 +201,7 @@ class CountTokensRequest(FormatParameters, kw_only=True):
         """
         for name in _UNSUPPORTED:
             if getattr(self, name) not in (None, []):
-                raise unsupported(name)
+                raise unsupported_parameter(name)
         if self.thread is not None:
             # Anthropic's client then sends the whole conversation by itself.
             raise InvalidRequest(
@@ -205,27 +210,27 @@ class CountTokensRequest(FormatParameters, kw_only=True):
                 code="thread_unsupported_request",
             )
         if self.speed == "fast":
-            raise unsupported("speed")
+            raise unsupported_parameter("speed")
         if self.output_config is not None and self.output_config.task_budget is not None:
-            raise unsupported("output_config.task_budget")
-        turns = Turns(self.system)
+            raise unsupported_parameter("output_config.task_budget")
+        turns = BlockMessageBuilder(self.system)
         for index, turn in enumerate(self.messages):
             path = f"messages[{index}].content"
             match turn:
-                case UserTurn():
+                case UserMessageParam():
                     turns.user(turn.content, path)
-                case AssistantTurn():
+                case AssistantMessageParam():
                     turns.assistant(turn.content, path)
-                case SystemTurn():
+                case SystemMessageParam():
                     turns.system(turn.content, path)
         prompt = ChatPrompt(
-            messages=joined_system(with_matched_results(turns.messages)),
+            messages=with_one_system_message(with_ordered_tool_results(turns.messages)),
             tools=[tool.for_template() for tool in self.typed_tools()],
             template_kwargs=self.template_kwargs(),
         )
-        if not isinstance(self.messages[-1], AssistantTurn):
-            return self.continued(prompt)
-        prompt = gone_on_with(prompt, f"messages[{len(self.messages) - 1}]")
+        if not isinstance(self.messages[-1], AssistantMessageParam):
+            return self.with_continuation(prompt)
+        prompt = continue_last_message(prompt, f"messages[{len(self.messages) - 1}]")
         if (said := prompt.messages[-1]["content"]) and said != said.rstrip():
             raise InvalidRequest(
                 "The answer continues the last message, which must not end with blanks: remove "
@@ -234,13 +239,13 @@ class CountTokensRequest(FormatParameters, kw_only=True):
             )
         return prompt
 
-    def typed_tools(self) -> list[Tool]:
+    def typed_tools(self) -> list[ToolParam]:
         """Return the tools that the model may call.
 
         Raises:
             InvalidRequest: One of them would run on the server, or two have the same name.
         """
-        tools: list[Tool] = []
+        tools: list[ToolParam] = []
         for index, given in enumerate(self.tools or []):
             path = f"tools[{index}]"
             kind = given.get("type") or "custom"
@@ -252,8 +257,8 @@ class CountTokensRequest(FormatParameters, kw_only=True):
                     code="unsupported_tool",
                 )
             if given.get("defer_loading"):
-                raise unsupported(f"{path}.defer_loading")
-            tool = converted(given, Tool, path)
+                raise unsupported_parameter(f"{path}.defer_loading")
+            tool = converted(given, ToolParam, path)
             if any(tool.name == other.name for other in tools):
                 raise InvalidRequest(
                     f"Two tools have the name {tool.name!r}.", param=f"{path}.name"
@@ -268,16 +273,16 @@ class CountTokensRequest(FormatParameters, kw_only=True):
             InvalidRequest: The choice names a tool that is not there, or there are none.
         """
         choice, names = self.tool_choice, [tool.name for tool in self.typed_tools()]
-        if isinstance(choice, NoChoice):
+        if isinstance(choice, ToolChoiceNone):
             return ToolChoice(mode="none")
-        if choice is None or isinstance(choice, AutoChoice):
+        if choice is None or isinstance(choice, ToolChoiceAuto):
             return ToolChoice(parallel=not (choice and choice.disable_parallel_tool_use))
         parallel = not choice.disable_parallel_tool_use
         if not names:
             raise InvalidRequest(
                 "'tool_choice' demands a call, and there are no 'tools'.", param="tool_choice"
             )
-        if isinstance(choice, AnyChoice):
+        if isinstance(choice, ToolChoiceAny):
             return ToolChoice(mode="required", parallel=parallel)
         if choice.name not in names:
             raise InvalidRequest(
@@ -293,7 +298,7 @@ class CountTokensRequest(FormatParameters, kw_only=True):
         Raises:
             InvalidRequest: The request sets what is no variable of a template.
         """
-        kwargs = self.for_template()
+        kwargs = self.given_template_kwargs()
         if self.thinking is not None:
             kwargs.setdefault("enable_thinking", not isinstance(self.thinking, ThinkingDisabled))
         effort = self.output_config.effort if self.output_config else None
@@ -329,7 +334,7 @@ class MessagesRequest(CountTokensRequest, kw_only=True):
     stop_sequences: Annotated[list[StopText], Meta(max_length=16)] | None = None
 
     @classmethod
-    def foreign(cls) -> Mapping[str, Foreign]:
+    def unsupported_parameters(cls) -> Mapping[str, Unsupported]:
         """Return what is refused, by name."""
         return GENERATION
 
@@ -358,7 +363,7 @@ class MessagesRequest(CountTokensRequest, kw_only=True):
 
     def sampling(self) -> Sampling:
         """Return how tokens are to be chosen."""
-        return self.sampled(
+        return self.engine_sampling(
             temperature=self.temperature,
             top_p=self.top_p,
             max_tokens=self.max_tokens,

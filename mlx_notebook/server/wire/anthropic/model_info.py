@@ -8,7 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from mlx_notebook.server.wire.native.model_types import Model
+from mlx_notebook.server.wire.native.model_types import ModelCard
 
 
 class ModelInfo(Struct):
@@ -23,7 +23,7 @@ class ModelInfo(Struct):
     lifecycle: Literal["active"] = "active"
 
     @classmethod
-    def of(cls, model: Model) -> "ModelInfo":
+    def of(cls, model: ModelCard) -> "ModelInfo":
         """Return a model in Anthropic's shape."""
         made = datetime.fromtimestamp(model.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return cls(model.id, model.id, made, model.context_window, model.context_window)

@@ -14,13 +14,13 @@ CatalogState = Literal[
     "resident", "loading", "downloading", "available", "downloadable", "incomplete", "broken"
 ]
 CatalogSource = Literal["embedded", "folder", "cache", "curated"]
-Phase = Literal["downloading", "loading"]
+ProgressPhase = Literal["downloading", "loading"]
 
 _Name = Annotated[str, Meta(min_length=1, max_length=512)]
 _Revision = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
-class Model(Struct):
+class ModelCard(Struct):
     """A model that this server can run. `context_window` is in tokens."""
 
     id: str
@@ -37,14 +37,14 @@ class Model(Struct):
 class ModelList(Struct):
     """All models, the default one first."""
 
-    data: list[Model]
+    data: list[ModelCard]
     object: Literal["list"] = "list"
 
 
 class Progress(Struct):
     """How far a download (bytes) or a load has come; `total` where that is known."""
 
-    phase: Phase
+    phase: ProgressPhase
     done: int
     total: int | None
     seconds_left: float | None
@@ -83,7 +83,7 @@ class CatalogModel(Struct):
     reloads: bool = False
 
 
-class Budget(Struct):
+class MemoryBudget(Struct):
     """The memory for models: how much there is, as far as that is known, and what is taken."""
 
     limit: int | None
@@ -94,10 +94,10 @@ class CatalogList(Struct):
     """All models there are, the default one first, then those that can be downloaded."""
 
     models: list[CatalogModel]
-    budget: Budget
+    budget: MemoryBudget
 
 
-class LoadOrder(Struct):
+class LoadRequest(Struct):
     """The model to load. `pin` keeps it in memory; `adapter` is a LoRA adapter to lay over it."""
 
     model: _Name
@@ -106,13 +106,13 @@ class LoadOrder(Struct):
     stream: bool = False
 
 
-class UnloadOrder(Struct):
+class UnloadRequest(Struct):
     """The model to unload."""
 
     model: _Name
 
 
-class DownloadOrder(Struct):
+class DownloadRequest(Struct):
     """The model to download from Hugging Face; `revision` is a branch, a tag or a commit."""
 
     model: _Name
@@ -120,14 +120,14 @@ class DownloadOrder(Struct):
     stream: bool = False
 
 
-class PinOrder(Struct):
+class PinRequest(Struct):
     """The model to keep in memory, or to let go again."""
 
     model: _Name
     pinned: bool = True
 
 
-class CancelOrder(Struct):
+class CancelModelRequest(Struct):
     """The model whose download or load is to be broken off."""
 
     model: _Name
@@ -177,7 +177,7 @@ class CancelledModel(Struct):
     """A download or a load was broken off."""
 
     model: str
-    cancelled: Phase
+    cancelled: ProgressPhase
 
 
 class ProgressEvent(Struct, tag_field="phase"):
@@ -209,7 +209,7 @@ LoadEvent = DownloadingEvent | LoadingEvent | LoadedEvent
 DownloadEvent = DownloadingEvent | DownloadedEvent
 
 
-class SettingsAnswer(Struct):
+class SettingsResponse(Struct):
     """A model's settings in force, and the part of them that was saved through this route.
 
     `reloads` says that it is in memory with other settings about loading: its next request loads it
@@ -222,8 +222,8 @@ class SettingsAnswer(Struct):
     reloads: bool
 
 
-LOAD_DECODER = msgspec.json.Decoder(LoadOrder)
-UNLOAD_DECODER = msgspec.json.Decoder(UnloadOrder)
-DOWNLOAD_DECODER = msgspec.json.Decoder(DownloadOrder)
-PIN_DECODER = msgspec.json.Decoder(PinOrder)
-CANCEL_DECODER = msgspec.json.Decoder(CancelOrder)
+LOAD_DECODER = msgspec.json.Decoder(LoadRequest)
+UNLOAD_DECODER = msgspec.json.Decoder(UnloadRequest)
+DOWNLOAD_DECODER = msgspec.json.Decoder(DownloadRequest)
+PIN_DECODER = msgspec.json.Decoder(PinRequest)
+CANCEL_DECODER = msgspec.json.Decoder(CancelModelRequest)

@@ -5,7 +5,7 @@ from typing import Literal
 from msgspec import Struct
 
 from mlx_notebook.protocol import Phase
-from mlx_notebook.server.wire.native.model_types import Budget
+from mlx_notebook.server.wire.native.model_types import MemoryBudget
 
 EngineState = Literal["stopped", "starting", "running", "unresponsive", "restarting", "failed"]
 
@@ -134,7 +134,7 @@ class HistoryPoint(Struct):
     memory: int
 
 
-class Status(Struct):
+class ServerStatus(Struct):
     """Everything that the panels draw. `history` has a point a second, at most 120.
 
     `loading` names the models that are loading or wait for memory, in their order; `progress` is
@@ -146,7 +146,7 @@ class Status(Struct):
     loading: list[str]
     progress: LoadingModel | None
     models: list[ResidentModel]
-    budget: Budget
+    budget: MemoryBudget
     downloads: list[DownloadStatus]
     requests: list[RequestStatus]
     queue: QueueStatus
@@ -156,7 +156,7 @@ class Status(Struct):
     history: list[HistoryPoint]
 
 
-class Cancelled(Struct):
+class CancelledRequest(Struct):
     """The request was stopped."""
 
     id: str

@@ -11,9 +11,9 @@ from msgspec import Meta, Struct
 
 from mlx_notebook.protocol import ChatPrompt, Prompt, TextPrompt
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.openai.chat_messages import Message, conversation
-from mlx_notebook.server.wire.openai.chat_request import Effort, template_kwargs
-from mlx_notebook.server.wire.openai.tools import DescribedTool, for_template
+from mlx_notebook.server.wire.openai.chat_messages import RequestMessage, engine_messages
+from mlx_notebook.server.wire.openai.chat_request import ReasoningEffort, template_kwargs
+from mlx_notebook.server.wire.openai.tools import DescribedChatTool, template_tools
 from mlx_notebook.server.wire.sampling_parameters import TokenId
 
 _ModelName = Annotated[str, Meta(max_length=512)]
@@ -22,10 +22,10 @@ _ModelName = Annotated[str, Meta(max_length=512)]
 class TemplateRequest(Struct, kw_only=True):
     """A chat, to be shown as the text that the model is fed."""
 
-    messages: Annotated[list[Message], Meta(min_length=1)]
-    tools: list[DescribedTool] | None = None
+    messages: Annotated[list[RequestMessage], Meta(min_length=1)]
+    tools: list[DescribedChatTool] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
-    reasoning_effort: Effort | None = None
+    reasoning_effort: ReasoningEffort | None = None
     add_generation_prompt: bool = True
     model: _ModelName | None = None
 
@@ -47,10 +47,10 @@ class TokenizeRequest(Struct, kw_only=True):
     """
 
     content: str | None = None
-    messages: Annotated[list[Message], Meta(min_length=1)] | None = None
-    tools: list[DescribedTool] | None = None
+    messages: Annotated[list[RequestMessage], Meta(min_length=1)] | None = None
+    tools: list[DescribedChatTool] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
-    reasoning_effort: Effort | None = None
+    reasoning_effort: ReasoningEffort | None = None
     add_generation_prompt: bool = True
     add_special: bool = False
     parse_special: bool = True
@@ -94,33 +94,33 @@ class TokenPiece(Struct):
     piece: str
 
 
-class Tokens(Struct):
+class TokenizeResponse(Struct):
     """The tokens of a text: ids, or ids and pieces where `with_pieces` is set."""
 
     tokens: list[int | TokenPiece]
 
 
-class Content(Struct):
+class DetokenizeResponse(Struct):
     """The text of tokens."""
 
     content: str
 
 
-class RenderedPrompt(Struct):
+class TemplateResponse(Struct):
     """What a chat becomes for the model."""
 
     prompt: str
 
 
-def _chat(messages: list[Message], request: TemplateRequest | TokenizeRequest) -> ChatPrompt:
+def _chat(messages: list[RequestMessage], request: TemplateRequest | TokenizeRequest) -> ChatPrompt:
     return ChatPrompt(
-        messages=conversation(messages),
-        tools=for_template(request.tools or []),
+        messages=engine_messages(messages),
+        tools=template_tools(request.tools or []),
         template_kwargs=template_kwargs(request.chat_template_kwargs, request.reasoning_effort),
         add_generation_prompt=request.add_generation_prompt,
     )
 
 
-TOKENIZE = msgspec.json.Decoder(TokenizeRequest)
-DETOKENIZE = msgspec.json.Decoder(DetokenizeRequest)
-TEMPLATE = msgspec.json.Decoder(TemplateRequest)
+TOKENIZE_DECODER = msgspec.json.Decoder(TokenizeRequest)
+DETOKENIZE_DECODER = msgspec.json.Decoder(DetokenizeRequest)
+TEMPLATE_DECODER = msgspec.json.Decoder(TemplateRequest)

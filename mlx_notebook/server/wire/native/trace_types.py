@@ -25,7 +25,7 @@ class TracedProblem(Struct):
     reason: str
 
 
-class TracedRow(Struct):
+class TracedSequence(Struct):
     """One of a request's sequences. `raw` is what the model wrote, marks included.
 
     `raw` is there once the request has finished; `finish_reason` once the sequence has.
@@ -107,7 +107,7 @@ class Trace(Struct, kw_only=True):
     tools: list[dict[str, Any]]
     options: dict[str, Any]
     prompt: str | list[int] | None
-    rows: list[TracedRow]
+    rows: list[TracedSequence]
     usage: TracedUsage | None = None
     timings: TracedTimings | None = None
     error: TracedError | None = None

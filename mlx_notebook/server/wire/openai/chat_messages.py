@@ -6,11 +6,17 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.content import Detail, PictureSource, Piece, content_of, text_of
+from mlx_notebook.server.wire.content import (
+    ContentPiece,
+    ImageSource,
+    RequestedDetail,
+    content_of,
+    text_of,
+)
 from mlx_notebook.server.wire.conversation import (
     ChatMessage,
-    joined_system,
-    with_matched_results,
+    with_one_system_message,
+    with_ordered_tool_results,
 )
 
 
@@ -30,7 +36,7 @@ class ImageUrl(Struct):
     """Where an image is: a data URI, base64, or a URL that the server's settings allow."""
 
     url: str
-    detail: Detail | None = None
+    detail: RequestedDetail | None = None
 
 
 class ImagePart(Struct, tag_field="type", tag="image_url"):
@@ -51,11 +57,11 @@ class FilePart(Struct, tag_field="type", tag="file"):
     file: Any
 
 
-Part = TextPart | RefusalPart | ImagePart | AudioPart | FilePart
-MessageContent = str | list[Part]
+MessagePart = TextPart | RefusalPart | ImagePart | AudioPart | FilePart
+MessageContent = str | list[MessagePart]
 
 
-class Function(Struct):
+class ToolCallFunction(Struct):
     """The function that a call in the history named, and its arguments as JSON or as an object."""
 
     name: str
@@ -65,7 +71,7 @@ class Function(Struct):
 class ToolCall(Struct):
     """A tool call in the history; clients leave out all but `function`."""
 
-    function: Function
+    function: ToolCallFunction
     id: str | None = None
     type: Literal["function"] | None = None
     index: int | None = None
@@ -118,20 +124,20 @@ class ToolMessage(Struct, tag_field="role", tag="tool"):
     name: str | None = None
 
 
-Message = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
+RequestMessage = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
 
 
-def conversation(messages: list[Message]) -> list[ChatMessage]:
+def engine_messages(messages: list[RequestMessage]) -> list[ChatMessage]:
     """Return the messages for the engine: the same keys in the same order for the same message.
 
     Raises:
         InvalidRequest: A message holds what the model cannot read, or a result matches no call.
     """
     rendered = [_rendered(message, f"messages[{at}]") for at, message in enumerate(messages)]
-    return joined_system(with_matched_results(rendered))
+    return with_one_system_message(with_ordered_tool_results(rendered))
 
 
-def _rendered(message: Message, path: str) -> ChatMessage:
+def _rendered(message: RequestMessage, path: str) -> ChatMessage:
     """Return a message as chat templates expect it: a role of theirs, and text or parts."""
     pieces = _pieces(message.content, f"{path}.content")
     match message:
@@ -189,10 +195,10 @@ def _arguments(arguments: str | dict[str, Any] | None) -> dict[str, Any] | str:
     return parsed if isinstance(parsed, dict) else arguments
 
 
-def _pieces(content: MessageContent | None, path: str) -> list[Piece]:
+def _pieces(content: MessageContent | None, path: str) -> list[ContentPiece]:
     if content is None or isinstance(content, str):
         return [content or ""]
-    pieces: list[Piece] = []
+    pieces: list[ContentPiece] = []
     for index, part in enumerate(content):
         match part:
             case TextPart():
@@ -202,7 +208,7 @@ def _pieces(content: MessageContent | None, path: str) -> list[Piece]:
             case ImagePart(image_url=image):
                 image = ImageUrl(image) if isinstance(image, str) else image
                 where = f"{path}[{index}].image_url"
-                pieces.append(PictureSource.of(image.url, where, image.detail))
+                pieces.append(ImageSource.of(image.url, where, image.detail))
             case _:
                 kind = part.__struct_config__.tag
                 raise InvalidRequest(

@@ -12,21 +12,28 @@ from msgspec import Meta
 from mlx_notebook.protocol import ChatPrompt, Sampling, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.metadata import Metadata
-from mlx_notebook.server.wire.openai.chat_messages import AssistantMessage, Message, conversation
+from mlx_notebook.server.wire.openai.chat_messages import (
+    AssistantMessage,
+    RequestMessage,
+    engine_messages,
+)
 from mlx_notebook.server.wire.openai.tools import (
-    ChosenTools,
-    DescribedTool,
-    Mode,
-    choice,
-    for_template,
+    DescribedChatTool,
+    ToolChoiceMode,
+    ToolChoiceObject,
+    checked_tool_choice,
+    template_tools,
 )
 from mlx_notebook.server.wire.output_formats import CompletionParameters
-from mlx_notebook.server.wire.parameters import unsupported
-from mlx_notebook.server.wire.sampling_parameters import checked_template_kwargs, gone_on_with
+from mlx_notebook.server.wire.parameters import unsupported_parameter
+from mlx_notebook.server.wire.sampling_parameters import (
+    checked_template_kwargs,
+    continue_last_message,
+)
 
 CacheRetention = Literal["in_memory", "24h"]
 _Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 # Tokens of thinking where only an effort is asked for; the others think as long as they like.
 _UNUSED = frozenset(
     (
@@ -34,7 +41,7 @@ _UNUSED = frozenset(
         *("safety_identifier", "service_tier", "user", "stream_options.include_obfuscation"),
     )
 )
-_BUDGETS: dict[Effort, int] = {"none": 0, "minimal": 0, "low": 1024, "medium": 4096}
+_BUDGETS: dict[ReasoningEffort, int] = {"none": 0, "minimal": 0, "low": 1024, "medium": 4096}
 
 
 class ChatCompletionRequest(CompletionParameters, kw_only=True):
@@ -45,7 +52,7 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
     model's own generation settings. `thinking_budget` ends the thinking after so many tokens.
     """
 
-    messages: Annotated[list[Message], Meta(min_length=1)]
+    messages: Annotated[list[RequestMessage], Meta(min_length=1)]
     model: Annotated[str, Meta(max_length=512)] | None = None
     n: Annotated[int, Meta(ge=1, le=16)] | None = None
     max_tokens: _Count | None = None
@@ -53,11 +60,11 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
 
-    tools: list[DescribedTool] | None = None
-    tool_choice: Mode | ChosenTools | None = None
+    tools: list[DescribedChatTool] | None = None
+    tool_choice: ToolChoiceMode | ToolChoiceObject | None = None
     parallel_tool_calls: bool | None = None
 
-    reasoning_effort: Effort | None = None
+    reasoning_effort: ReasoningEffort | None = None
     thinking_budget: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
 
     store: bool | None = None
@@ -103,7 +110,7 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
         instead = {"functions": "use 'tools'", "function_call": "use 'tool_choice'"}
         for name, is_asked in asked.items():
             if is_asked:
-                raise unsupported(name, instead.get(name, "leave it out"))
+                raise unsupported_parameter(name, instead.get(name, "leave it out"))
         self.check_stream()
         if self.top_logprobs is not None and not self.logprobs:
             raise InvalidRequest(
@@ -117,16 +124,16 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
             InvalidRequest: The messages or the tools are not right.
         """
         prompt = ChatPrompt(
-            messages=conversation(self.messages),
-            tools=for_template(self.tools or []),
+            messages=engine_messages(self.messages),
+            tools=template_tools(self.tools or []),
             template_kwargs=template_kwargs(
-                self.for_template(), self.reasoning_effort, self.thinking_budget
+                self.given_template_kwargs(), self.reasoning_effort, self.thinking_budget
             ),
         )
         last = self.messages[-1]
         if isinstance(last, AssistantMessage) and (last.prefix or last.partial):
-            return gone_on_with(prompt, f"messages[{len(self.messages) - 1}]")
-        return self.continued(prompt)
+            return continue_last_message(prompt, f"messages[{len(self.messages) - 1}]")
+        return self.with_continuation(prompt)
 
     def choice(self) -> ToolChoice:
         """Return whether the model may, must or must not call the tools.
@@ -134,19 +141,19 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
         Raises:
             InvalidRequest: The choice names a tool that is not there, or demands one of none.
         """
-        return choice(self.tool_choice, self.tools or [], self.parallel_tool_calls)
+        return checked_tool_choice(self.tool_choice, self.tools or [], self.parallel_tool_calls)
 
     def budget(self) -> int | None:
         """Return how many tokens the thinking may have, if that is bounded."""
         if self.thinking_budget is not None:
             return self.thinking_budget
-        wanted = self.for_template().get("enable_thinking")
+        wanted = self.given_template_kwargs().get("enable_thinking")
         budget = _BUDGETS.get(self.reasoning_effort) if self.reasoning_effort else None
         return None if budget == 0 and wanted else budget
 
     def sampling(self) -> Sampling:
         """Return how tokens are to be chosen."""
-        return self.sampled(
+        return self.engine_sampling(
             temperature=self.temperature,
             top_p=self.top_p,
             max_tokens=self.max_completion_tokens or self.max_tokens,
@@ -156,7 +163,7 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
 
 
 def template_kwargs(
-    given: dict[str, Any] | None, effort: Effort | None, budget: int | None = None
+    given: dict[str, Any] | None, effort: ReasoningEffort | None, budget: int | None = None
 ) -> dict[str, Any]:
     """Return what the chat template is told beside messages and tools.
 

@@ -10,7 +10,8 @@ from msgspec import UNSET, Struct, UnsetType
 
 from mlx_notebook import protocol
 from mlx_notebook.protocol import FinishReason
-from mlx_notebook.server.wire.prompt_tokens import PromptTokens
+from mlx_notebook.server.wire.openai.logprobs import Logprob
+from mlx_notebook.server.wire.prompt_logprobs import PromptTokenLogprobs
 
 
 class PromptTokensDetails(Struct):
@@ -48,61 +49,34 @@ class CompletionUsage(Struct):
         )
 
 
-class CalledFunction(Struct):
+class ChatCompletionFunction(Struct):
     """A function and its arguments as JSON text."""
 
     name: str
     arguments: str
 
 
-class AnsweredToolCall(Struct):
+class ChatCompletionToolCall(Struct):
     """A call that the model made."""
 
     id: str
-    function: CalledFunction
+    function: ChatCompletionFunction
     type: Literal["function"] = "function"
-
-
-class TopLogprob(Struct):
-    """A token that was likely, as text and as bytes."""
-
-    token: str
-    logprob: float
-    bytes: list[int]
-
-
-class TokenLogprob(Struct):
-    """A token of the answer, and the most likely ones in its place."""
-
-    token: str
-    logprob: float
-    bytes: list[int]
-    top_logprobs: list[TopLogprob]
 
 
 class ChoiceLogprobs(Struct):
     """Log probabilities of the content's tokens."""
 
-    content: list[TokenLogprob] | None
+    content: list[Logprob] | None
     refusal: None = None
 
     @classmethod
     def of(cls, tokens: list[protocol.TokenLogprob]) -> "ChoiceLogprobs":
         """Return the engine's figures in OpenAI's shape."""
-        return cls(
-            [
-                TokenLogprob(
-                    token.token,
-                    token.logprob,
-                    token.bytes,
-                    [TopLogprob(text, logprob, data) for text, logprob, data in token.top],
-                )
-                for token in tokens
-            ]
-        )
+        return cls([Logprob.of(token) for token in tokens])
 
 
-class AnswerMessage(Struct):
+class ChatCompletionMessage(Struct):
     """What the model answered; its thinking goes by both names that clients know."""
 
     content: str | None
@@ -110,14 +84,14 @@ class AnswerMessage(Struct):
     refusal: str | None = None
     reasoning_content: str | UnsetType = UNSET
     reasoning: str | UnsetType = UNSET
-    tool_calls: list[AnsweredToolCall] | UnsetType = UNSET
+    tool_calls: list[ChatCompletionToolCall] | UnsetType = UNSET
 
 
-class Choice(Struct):
+class ChatChoice(Struct):
     """One of the `n` answers."""
 
     index: int
-    message: AnswerMessage
+    message: ChatCompletionMessage
     finish_reason: FinishReason
     logprobs: ChoiceLogprobs | None = None
     token_ids: list[int] | UnsetType = UNSET
@@ -133,47 +107,47 @@ class ChatCompletion(Struct):
     id: str
     created: int
     model: str
-    choices: list[Choice]
+    choices: list[ChatChoice]
     usage: CompletionUsage
     system_fingerprint: str
     object: Literal["chat.completion"] = "chat.completion"
     prompt_token_ids: list[int] | UnsetType = UNSET
-    prompt_logprobs: PromptTokens | UnsetType = UNSET
+    prompt_logprobs: PromptTokenLogprobs | UnsetType = UNSET
     metadata: dict[str, str] | UnsetType = UNSET
     store: bool | UnsetType = UNSET
 
 
-class FunctionDelta(Struct):
+class ChoiceDeltaFunction(Struct):
     """A call's name, or more of its arguments."""
 
     name: str | UnsetType = UNSET
     arguments: str = ""
 
 
-class ToolCallDelta(Struct):
+class ChoiceDeltaToolCall(Struct):
     """A call that begins (with `id` and `type`) or goes on."""
 
     index: int
-    function: FunctionDelta
+    function: ChoiceDeltaFunction
     id: str | UnsetType = UNSET
     type: Literal["function"] | UnsetType = UNSET
 
 
-class Delta(Struct):
+class ChoiceDelta(Struct):
     """What is new in a choice."""
 
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType | None = UNSET
     reasoning_content: str | UnsetType = UNSET
     reasoning: str | UnsetType = UNSET
-    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
+    tool_calls: list[ChoiceDeltaToolCall] | UnsetType = UNSET
 
 
 class ChunkChoice(Struct):
     """What is new in one of the `n` answers."""
 
     index: int
-    delta: Delta
+    delta: ChoiceDelta
     logprobs: ChoiceLogprobs | None = None
     finish_reason: FinishReason | None = None
     token_ids: list[int] | UnsetType = UNSET
@@ -211,7 +185,7 @@ class ChunkEncoder:
             id, created, model, [], fingerprint, usage=None if include_usage else UNSET
         )
         self._encoder = msgspec.json.Encoder()
-        sample = self.choice(ChunkChoice(0, Delta(content="?")))
+        sample = self.choice(ChunkChoice(0, ChoiceDelta(content="?")))
         self._head, self._tail = sample.split(b'0,"delta":{"content":"?"', 1)
 
     def tell_not_stored(self) -> None:

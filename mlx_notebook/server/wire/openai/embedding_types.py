@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from mlx_notebook.server.wire.foreign import EMBEDDING, Foreign
 from mlx_notebook.server.wire.openai.text_completion import Inputs
-from mlx_notebook.server.wire.parameters import Parameters
+from mlx_notebook.server.wire.parameters import RequestParameters
+from mlx_notebook.server.wire.unsupported_parameters import EMBEDDING, Unsupported
 
 
-class EmbeddingRequest(Parameters, kw_only=True):
+class EmbeddingRequest(RequestParameters, kw_only=True):
     """Texts, or their token ids, to be embedded.
 
     `dimensions` keeps that many leading components and normalises them again. Of each input the
@@ -30,7 +30,7 @@ class EmbeddingRequest(Parameters, kw_only=True):
         return frozenset({"user"})
 
     @classmethod
-    def foreign(cls) -> Mapping[str, Foreign]:
+    def unsupported_parameters(cls) -> Mapping[str, Unsupported]:
         """Return what is refused, by name."""
         return EMBEDDING
 

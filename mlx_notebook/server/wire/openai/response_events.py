@@ -6,8 +6,8 @@ Format: https://platform.openai.com/docs/api-reference/responses-streaming.
 import msgspec
 from msgspec import Struct
 
+from mlx_notebook.server.wire.openai.logprobs import Logprob
 from mlx_notebook.server.wire.openai.response_object import (
-    Logprob,
     OutputItem,
     OutputText,
     ReasoningText,
@@ -16,137 +16,145 @@ from mlx_notebook.server.wire.openai.response_object import (
 )
 
 
-class Event(Struct, kw_only=True):
+class ResponseEvent(Struct, kw_only=True):
     """What all events have."""
 
     sequence_number: int = 0
 
 
-class Lifecycle(Event, kw_only=True):
+class LifecycleEvent(ResponseEvent, kw_only=True):
     """The response as a whole, as it stands now."""
 
     response: Response
 
 
-class Created(Lifecycle, tag_field="type", tag="response.created"):
+class ResponseCreated(LifecycleEvent, tag_field="type", tag="response.created"):
     """The request was taken."""
 
 
-class Queued(Lifecycle, tag_field="type", tag="response.queued"):
+class ResponseQueued(LifecycleEvent, tag_field="type", tag="response.queued"):
     """A background response waits."""
 
 
-class InProgress(Lifecycle, tag_field="type", tag="response.in_progress"):
+class ResponseInProgress(LifecycleEvent, tag_field="type", tag="response.in_progress"):
     """The model is at work."""
 
 
-class Completed(Lifecycle, tag_field="type", tag="response.completed"):
+class ResponseCompleted(LifecycleEvent, tag_field="type", tag="response.completed"):
     """The answer is whole."""
 
 
-class Incomplete(Lifecycle, tag_field="type", tag="response.incomplete"):
+class ResponseIncomplete(LifecycleEvent, tag_field="type", tag="response.incomplete"):
     """The answer ends before its end."""
 
 
-class Failed(Lifecycle, tag_field="type", tag="response.failed"):
+class ResponseFailed(LifecycleEvent, tag_field="type", tag="response.failed"):
     """There will be no (whole) answer."""
 
 
-class ItemEvent(Event, kw_only=True):
+class ItemEvent(ResponseEvent, kw_only=True):
     """Something about the item at `output_index`."""
 
     output_index: int
 
 
-class ItemAdded(ItemEvent, tag_field="type", tag="response.output_item.added"):
+class OutputItemAdded(ItemEvent, tag_field="type", tag="response.output_item.added"):
     """An item begins."""
 
     item: OutputItem
 
 
-class ItemDone(ItemEvent, tag_field="type", tag="response.output_item.done"):
+class OutputItemDone(ItemEvent, tag_field="type", tag="response.output_item.done"):
     """An item is whole."""
 
     item: OutputItem
 
 
-class PartEvent(ItemEvent, kw_only=True):
+class ContentPartEvent(ItemEvent, kw_only=True):
     """Something about a part of an item."""
 
     item_id: str
     content_index: int = 0
 
 
-class PartAdded(PartEvent, tag_field="type", tag="response.content_part.added"):
+class ContentPartAdded(ContentPartEvent, tag_field="type", tag="response.content_part.added"):
     """A part begins."""
 
     part: OutputText | ReasoningText
 
 
-class PartDone(PartEvent, tag_field="type", tag="response.content_part.done"):
+class ContentPartDone(ContentPartEvent, tag_field="type", tag="response.content_part.done"):
     """A part is whole."""
 
     part: OutputText | ReasoningText
 
 
-class TextDelta(PartEvent, tag_field="type", tag="response.output_text.delta"):
+class OutputTextDelta(ContentPartEvent, tag_field="type", tag="response.output_text.delta"):
     """More of the answer's text."""
 
     delta: str
     logprobs: list[Logprob]
 
 
-class TextDone(PartEvent, tag_field="type", tag="response.output_text.done"):
+class OutputTextDone(ContentPartEvent, tag_field="type", tag="response.output_text.done"):
     """All of the answer's text."""
 
     text: str
     logprobs: list[Logprob]
 
 
-class ReasoningDelta(PartEvent, tag_field="type", tag="response.reasoning_text.delta"):
+class ReasoningTextDelta(ContentPartEvent, tag_field="type", tag="response.reasoning_text.delta"):
     """More of the thinking."""
 
     delta: str
 
 
-class ReasoningDone(PartEvent, tag_field="type", tag="response.reasoning_text.done"):
+class ReasoningTextDone(ContentPartEvent, tag_field="type", tag="response.reasoning_text.done"):
     """All of the thinking."""
 
     text: str
 
 
-class SummaryEvent(ItemEvent, kw_only=True):
+class ReasoningSummaryEvent(ItemEvent, kw_only=True):
     """Something about the thinking's summary."""
 
     item_id: str
     summary_index: int = 0
 
 
-class SummaryPartAdded(SummaryEvent, tag_field="type", tag="response.reasoning_summary_part.added"):
+class ReasoningSummaryPartAdded(
+    ReasoningSummaryEvent, tag_field="type", tag="response.reasoning_summary_part.added"
+):
     """The summary begins."""
 
     part: SummaryText
 
 
-class SummaryDelta(SummaryEvent, tag_field="type", tag="response.reasoning_summary_text.delta"):
+class ReasoningSummaryTextDelta(
+    ReasoningSummaryEvent, tag_field="type", tag="response.reasoning_summary_text.delta"
+):
     """More of the summary."""
 
     delta: str
 
 
-class SummaryDone(SummaryEvent, tag_field="type", tag="response.reasoning_summary_text.done"):
+class ReasoningSummaryTextDone(
+    ReasoningSummaryEvent, tag_field="type", tag="response.reasoning_summary_text.done"
+):
     """All of the summary."""
 
     text: str
 
 
-class SummaryPartDone(SummaryEvent, tag_field="type", tag="response.reasoning_summary_part.done"):
+class ReasoningSummaryPartDone(
+    ReasoningSummaryEvent, tag_field="type", tag="response.reasoning_summary_part.done"
+):
     """The summary is whole."""
 
     part: SummaryText
 
 
-class ArgumentsDelta(
+class FunctionCallArgumentsDelta(
     ItemEvent, tag_field="type", tag="response.function_call_arguments.delta", kw_only=True
 ):
     """More of a call's arguments."""
@@ -155,7 +163,7 @@ class ArgumentsDelta(
     delta: str
 
 
-class ArgumentsDone(
+class FunctionCallArgumentsDone(
     ItemEvent, tag_field="type", tag="response.function_call_arguments.done", kw_only=True
 ):
     """All of a call's arguments."""
@@ -165,7 +173,7 @@ class ArgumentsDone(
     arguments: str
 
 
-class Error(Event, tag_field="type", tag="error", kw_only=True):
+class ErrorEvent(ResponseEvent, tag_field="type", tag="error", kw_only=True):
     """The response was stopped."""
 
     code: str | None
@@ -173,34 +181,34 @@ class Error(Event, tag_field="type", tag="error", kw_only=True):
     param: str | None = None
 
 
-StreamEvent = (
-    Created
-    | Queued
-    | InProgress
-    | Completed
-    | Incomplete
-    | Failed
-    | ItemAdded
-    | ItemDone
-    | PartAdded
-    | PartDone
-    | TextDelta
-    | TextDone
-    | ReasoningDelta
-    | ReasoningDone
-    | SummaryPartAdded
-    | SummaryDelta
-    | SummaryDone
-    | SummaryPartDone
-    | ArgumentsDelta
-    | ArgumentsDone
-    | Error
+ResponseStreamEvent = (
+    ResponseCreated
+    | ResponseQueued
+    | ResponseInProgress
+    | ResponseCompleted
+    | ResponseIncomplete
+    | ResponseFailed
+    | OutputItemAdded
+    | OutputItemDone
+    | ContentPartAdded
+    | ContentPartDone
+    | OutputTextDelta
+    | OutputTextDone
+    | ReasoningTextDelta
+    | ReasoningTextDone
+    | ReasoningSummaryPartAdded
+    | ReasoningSummaryTextDelta
+    | ReasoningSummaryTextDone
+    | ReasoningSummaryPartDone
+    | FunctionCallArgumentsDelta
+    | FunctionCallArgumentsDone
+    | ErrorEvent
 )
 
 _ENCODER = msgspec.json.Encoder()
 
 
-def encoded(event: Event) -> bytes:
+def encode_event(event: ResponseEvent) -> bytes:
     """Return an event as it goes over the line."""
     tag = event.__struct_config__.tag
     return b"event: %b\ndata: %b\n\n" % (str(tag).encode(), _ENCODER.encode(event))

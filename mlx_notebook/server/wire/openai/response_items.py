@@ -13,17 +13,17 @@ from msgspec import Struct
 from mlx_notebook.protocol import EncodedImage
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.content import (
-    CheckedPicture,
-    Detail,
-    PictureSource,
-    Piece,
+    CheckedImage,
+    ContentPiece,
+    ImageSource,
+    RequestedDetail,
     content_of,
     text_of,
 )
 from mlx_notebook.server.wire.decode import converted
 from mlx_notebook.server.wire.sealed_reasoning import unseal
 
-Item = dict[str, Any]
+ItemDict = dict[str, Any]
 
 
 class InputText(Struct, tag_field="type", tag="input_text"):
@@ -32,13 +32,13 @@ class InputText(Struct, tag_field="type", tag="input_text"):
     text: str
 
 
-class OutputText(Struct, tag_field="type", tag="output_text"):
+class AssistantText(Struct, tag_field="type", tag="output_text"):
     """Text from a model."""
 
     text: str
 
 
-class Refusal(Struct, tag_field="type", tag="refusal"):
+class AssistantRefusal(Struct, tag_field="type", tag="refusal"):
     """What a model refused."""
 
     refusal: str
@@ -49,7 +49,7 @@ class InputImage(Struct, tag_field="type", tag="input_image"):
 
     image_url: str | None = None
     file_id: str | None = None
-    detail: Detail | None = None
+    detail: RequestedDetail | None = None
 
 
 class InputFile(Struct, tag_field="type", tag="input_file"):
@@ -60,18 +60,18 @@ class InputAudio(Struct, tag_field="type", tag="input_audio"):
     """Sound."""
 
 
-Part = InputText | OutputText | Refusal | InputImage | InputFile | InputAudio
-Content = str | list[Part]
+ItemPart = InputText | AssistantText | AssistantRefusal | InputImage | InputFile | InputAudio
+ItemContent = str | list[ItemPart]
 
 
-class Message(Struct, tag_field="type", tag="message"):
+class MessageItem(Struct, tag_field="type", tag="message"):
     """Something that was said."""
 
     role: Literal["user", "assistant", "system", "developer"]
-    content: Content
+    content: ItemContent
 
 
-class FunctionCall(Struct, tag_field="type", tag="function_call"):
+class FunctionCallItem(Struct, tag_field="type", tag="function_call"):
     """A call that a model made."""
 
     call_id: str
@@ -79,24 +79,24 @@ class FunctionCall(Struct, tag_field="type", tag="function_call"):
     arguments: str
 
 
-class FunctionCallOutput(Struct, tag_field="type", tag="function_call_output"):
+class FunctionCallOutputItem(Struct, tag_field="type", tag="function_call_output"):
     """What a called function returned."""
 
     call_id: str
-    output: Content
+    output: ItemContent
 
 
-class ReasoningText(Struct):
+class ReasoningItemText(Struct):
     """A part of a model's thinking, or of its summary."""
 
     text: str
 
 
-class Reasoning(Struct, tag_field="type", tag="reasoning"):
+class ReasoningItem(Struct, tag_field="type", tag="reasoning"):
     """What a model thought before it answered."""
 
-    summary: list[ReasoningText] = []
-    content: list[ReasoningText] | None = None
+    summary: list[ReasoningItemText] = []
+    content: list[ReasoningItemText] | None = None
     encrypted_content: str | None = None
 
     @property
@@ -114,25 +114,25 @@ class ItemReference(Struct, tag_field="type", tag="item_reference"):
     id: str
 
 
-TypedItem = Message | FunctionCall | FunctionCallOutput | Reasoning | ItemReference
+InputItem = MessageItem | FunctionCallItem | FunctionCallOutputItem | ReasoningItem | ItemReference
 
 
-def typed(item: Item, path: str) -> TypedItem:
+def typed_item(item: ItemDict, path: str) -> InputItem:
     """Return an item as one of the types above.
 
     Raises:
         InvalidRequest: It is none of them.
     """
-    return converted({**item, "type": _type(item)}, TypedItem, path)  # type: ignore[arg-type]
+    return converted({**item, "type": _type(item)}, InputItem, path)  # type: ignore[arg-type]
 
 
-def _type(item: Item) -> Any:
+def _type(item: ItemDict) -> Any:
     # "Easy" messages and references come without a type.
     easy = "item_reference" if "id" in item and "role" not in item else "message"
     return easy if item.get("type") is None else item["type"]
 
 
-def with_pictures(items: list[Item], pictures: list[EncodedImage]) -> list[Item]:
+def with_image_data(items: list[ItemDict], pictures: list[EncodedImage]) -> list[ItemDict]:
     """Return a request's items with pictures from elsewhere as data URIs.
 
     So a stored conversation shows what the model saw, whatever becomes of the URL.
@@ -142,7 +142,7 @@ def with_pictures(items: list[Item], pictures: list[EncodedImage]) -> list[Item]
     def inside(part: Any, where: str) -> Any:
         given = part.get("image_url") if isinstance(part, dict) else None
         picture = found.get(where)
-        if given is None or not _ELSEWHERE.match(given) or not isinstance(picture, CheckedPicture):
+        if given is None or not _ELSEWHERE.match(given) or not isinstance(picture, CheckedImage):
             return part
         data = base64.b64encode(picture.data).decode()
         return {**part, "image_url": f"data:{picture.media_type};base64,{data}"}
@@ -159,7 +159,7 @@ def with_pictures(items: list[Item], pictures: list[EncodedImage]) -> list[Item]
 
 
 _ELSEWHERE = re.compile(r"\s*(?:https?|file):", re.IGNORECASE)
-PREFIXES = {
+ID_PREFIXES = {
     "message": "msg_",
     "function_call": "fc_",
     "function_call_output": "fco_",
@@ -167,13 +167,13 @@ PREFIXES = {
 }
 
 
-def as_listed(item: Item, new_id: Callable[[str], str]) -> Item:
+def listed_item(item: ItemDict, new_id: Callable[[str], str]) -> ItemDict:
     """Return an item as `input_items` lists it: with an id, a type and a status.
 
     `new_id` makes an id that begins with a text.
     """
     kind = _type(item)
-    listed = {**item, "id": item.get("id") or new_id(PREFIXES[kind]), "type": kind}
+    listed = {**item, "id": item.get("id") or new_id(ID_PREFIXES[kind]), "type": kind}
     if kind == "reasoning":
         return {"summary": [], **listed}
     listed["status"] = item.get("status") or "completed"
@@ -182,12 +182,12 @@ def as_listed(item: Item, new_id: Callable[[str], str]) -> Item:
         parts = item["content"]
         if isinstance(parts, str):
             parts = [{"type": "output_text" if said else "input_text", "text": parts}]
-        extra: Item = {"annotations": []} if said else {}
+        extra: ItemDict = {"annotations": []} if said else {}
         listed["content"] = [{**extra, **part} for part in parts]
     return listed
 
 
-class Conversation:
+class ItemMessageBuilder:
     """Chat messages while they are made of items: one message for each turn of a model's."""
 
     def __init__(self, instructions: str | None) -> None:
@@ -197,16 +197,16 @@ class Conversation:
         if instructions:
             self.messages.append({"role": "system", "content": instructions})
 
-    def add(self, item: TypedItem, path: str) -> None:
+    def add(self, item: InputItem, path: str) -> None:
         """Add an item; `path` is its place in the request.
 
         Raises:
             InvalidRequest: The item cannot stand there, or holds what the model cannot read.
         """
         match item:
-            case Message(role="assistant"):
+            case MessageItem(role="assistant"):
                 self._say(text_of(_pieces(item.content, f"{path}.content"), item.role))
-            case Message():
+            case MessageItem():
                 self._turn = None
                 pieces = _pieces(item.content, f"{path}.content")
                 if item.role == "user":
@@ -214,11 +214,11 @@ class Conversation:
                 else:
                     text = text_of(pieces, item.role)
                     self.messages.append({"role": "system", "content": text})
-            case Reasoning():
+            case ReasoningItem():
                 self._think(item.text)
-            case FunctionCall():
+            case FunctionCallItem():
                 self._call(item)
-            case FunctionCallOutput():
+            case FunctionCallOutputItem():
                 if item.call_id not in self._calls:
                     raise InvalidRequest(
                         f"There is no function call with the id {item.call_id[:200]!r} before "
@@ -257,22 +257,22 @@ class Conversation:
             turn = self._open()
             turn["reasoning_content"] = turn.get("reasoning_content", "") + text
 
-    def _call(self, item: FunctionCall) -> None:
+    def _call(self, item: FunctionCallItem) -> None:
         self._calls.add(item.call_id)
         function = {"name": item.name, "arguments": item.arguments or "{}"}
         call = {"id": item.call_id, "type": "function", "function": function}
         self._open().setdefault("tool_calls", []).append(call)
 
 
-def _pieces(content: Content, path: str) -> list[Piece]:
+def _pieces(content: ItemContent, path: str) -> list[ContentPiece]:
     if isinstance(content, str):
         return [content]
-    pieces: list[Piece] = []
+    pieces: list[ContentPiece] = []
     for index, part in enumerate(content):
         match part:
-            case InputText() | OutputText():
+            case InputText() | AssistantText():
                 pieces.append(part.text)
-            case Refusal():
+            case AssistantRefusal():
                 pieces.append(part.refusal)
             case InputImage():
                 pieces.append(_picture(part, f"{path}[{index}]"))
@@ -286,7 +286,7 @@ def _pieces(content: Content, path: str) -> list[Piece]:
     return pieces
 
 
-def _picture(image: InputImage, path: str) -> PictureSource:
+def _picture(image: InputImage, path: str) -> ImageSource:
     if image.file_id is not None:
         raise InvalidRequest(
             f"'{path}.file_id' is not supported: this server keeps no files. Send the picture "
@@ -300,4 +300,4 @@ def _picture(image: InputImage, path: str) -> PictureSource:
             param=f"{path}.image_url",
             code="missing_parameter",
         )
-    return PictureSource.of(image.image_url, f"{path}.image_url", image.detail)
+    return ImageSource.of(image.image_url, f"{path}.image_url", image.detail)

@@ -9,37 +9,15 @@ from typing import Any, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from mlx_notebook import protocol
+from mlx_notebook.server.wire.openai.logprobs import Logprob
 from mlx_notebook.server.wire.openai.responses_request import ReasoningOptions, ResponsesRequest
-from mlx_notebook.server.wire.prompt_tokens import PromptTokens
+from mlx_notebook.server.wire.prompt_logprobs import PromptTokenLogprobs
 
 _TOOL = {"description": None, "parameters": None, "strict": True}
 """What a tool that is told has in every case."""
 
-Status = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
+ResponseStatus = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
-
-
-class TopLogprob(Struct):
-    """A token that could have been, and its log probability."""
-
-    token: str
-    logprob: float
-    bytes: list[int]
-
-
-class Logprob(Struct):
-    """A token of the answer, its log probability, and the most likely alternatives."""
-
-    token: str
-    logprob: float
-    bytes: list[int]
-    top_logprobs: list[TopLogprob]
-
-    @classmethod
-    def of(cls, token: protocol.TokenLogprob) -> "Logprob":
-        """Return the engine's figures in OpenAI's shape."""
-        top = [TopLogprob(text, logprob, raw) for text, logprob, raw in token.top]
-        return cls(token.token, token.logprob, token.bytes, top)
 
 
 class OutputText(Struct, tag_field="type", tag="output_text"):
@@ -147,7 +125,7 @@ class Response(Struct, kw_only=True):
     id: str
     created_at: int
     model: str
-    status: Status
+    status: ResponseStatus
     output: list[OutputItem]
     object: Literal["response"] = "response"
     background: bool = False
@@ -179,7 +157,7 @@ class Response(Struct, kw_only=True):
     # Where the request asked for them.
     prompt_token_ids: list[int] | UnsetType = UNSET
     token_ids: list[int] | UnsetType = UNSET
-    prompt_logprobs: PromptTokens | UnsetType = UNSET
+    prompt_logprobs: PromptTokenLogprobs | UnsetType = UNSET
 
     @classmethod
     def to(

@@ -12,19 +12,18 @@ from mlx_notebook.protocol import OutputFormat, Sampling, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.decode import converted
 from mlx_notebook.server.wire.metadata import Metadata
-from mlx_notebook.server.wire.openai.chat_request import CacheRetention
-from mlx_notebook.server.wire.openai.response_items import Item
+from mlx_notebook.server.wire.openai.chat_request import CacheRetention, ReasoningEffort
+from mlx_notebook.server.wire.openai.response_items import ItemDict
 from mlx_notebook.server.wire.output_formats import (
-    FormatParameters,
     JsonObjectFormat,
+    OutputFormatParameters,
     TextFormat,
     json_format,
-    lonely_stream_options,
+    stream_options_without_stream,
 )
-from mlx_notebook.server.wire.parameters import unsupported
+from mlx_notebook.server.wire.parameters import unsupported_parameter
 from mlx_notebook.server.wire.sampling_parameters import StopText
 
-Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Includable = Literal[
     "file_search_call.results",
     "web_search_call.results",
@@ -85,13 +84,13 @@ _Tool = Annotated[
 ]
 
 
-class NamedFunction(Struct, tag_field="type", tag="function"):
+class FunctionChoice(Struct, tag_field="type", tag="function"):
     """The model must call this function."""
 
     name: str
 
 
-class AllowedTools(Struct, tag_field="type", tag="allowed_tools"):
+class AllowedFunctions(Struct, tag_field="type", tag="allowed_tools"):
     """The model may, or must, call one of these."""
 
     mode: Literal["auto", "required"]
@@ -121,20 +120,20 @@ class ReasoningOptions(Struct):
     earlier turns is up to its template (`context`).
     """
 
-    effort: Effort | None = None
+    effort: ReasoningEffort | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
     context: Literal["auto", "current_turn", "all_turns"] | UnsetType | None = UNSET
     mode: str | UnsetType = UNSET
 
 
-class StreamOptions(Struct):
+class ResponseStreamOptions(Struct):
     """`include_obfuscation` pads events to one size, which this server does not do."""
 
     include_obfuscation: bool | None = None
 
 
-class ResponsesRequest(FormatParameters, kw_only=True):
+class ResponsesRequest(OutputFormatParameters, kw_only=True):
     """Items to be answered; everything but `input` is optional.
 
     Without `model` the server's default model answers. Without `max_output_tokens` the rest of
@@ -142,13 +141,13 @@ class ResponsesRequest(FormatParameters, kw_only=True):
     `previous_response_id` and `GET v1/responses/{id}`.
     """
 
-    input: str | list[Item] | None = None
+    input: str | list[ItemDict] | None = None
     model: Annotated[str, Meta(max_length=512)] | None = None
     instructions: str | None = None
     previous_response_id: str | None = None
     store: bool | None = None
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream_options: ResponseStreamOptions | None = None
     background: bool | None = None
     include: list[Includable] | None = None
 
@@ -202,9 +201,9 @@ class ResponsesRequest(FormatParameters, kw_only=True):
             asked["reasoning.mode"] = self.reasoning.mode not in (UNSET, "standard")
         for name, is_asked in asked.items():
             if is_asked:
-                raise unsupported(name)
+                raise unsupported_parameter(name)
         if self.stream_options is not None and not self.stream:
-            raise lonely_stream_options()
+            raise stream_options_without_stream()
         if self.background and self.store is False:
             raise InvalidRequest(
                 "A background response must be stored to be found again: leave 'store' out.",
@@ -236,7 +235,7 @@ class ResponsesRequest(FormatParameters, kw_only=True):
                 )
             for name in ("defer_loading", "async"):
                 if tool.get(name):
-                    raise unsupported(f"{path}.{name}")
+                    raise unsupported_parameter(f"{path}.{name}")
             function = converted(tool, FunctionTool, path)
             if function.name in names:
                 raise InvalidRequest(
@@ -260,8 +259,8 @@ class ResponsesRequest(FormatParameters, kw_only=True):
         if isinstance(choice, str):
             mode = choice
         else:
-            kind = converted(choice, NamedFunction | AllowedTools, "tool_choice")  # type: ignore[arg-type]
-            if isinstance(kind, NamedFunction):
+            kind = converted(choice, FunctionChoice | AllowedFunctions, "tool_choice")  # type: ignore[arg-type]
+            if isinstance(kind, FunctionChoice):
                 mode, named = "required", [{"type": "function", "name": kind.name}]
                 parallel = self.parallel_tool_calls is True
             else:
@@ -286,7 +285,7 @@ class ResponsesRequest(FormatParameters, kw_only=True):
         Raises:
             InvalidRequest: The request sets what is no variable of a template.
         """
-        kwargs = self.for_template()
+        kwargs = self.given_template_kwargs()
         effort = self.reasoning.effort if self.reasoning else None
         if effort is not None:
             kwargs.setdefault("enable_thinking", effort not in ("none", "minimal"))
@@ -298,7 +297,7 @@ class ResponsesRequest(FormatParameters, kw_only=True):
 
     def sampling(self) -> Sampling:
         """Return how tokens are to be chosen."""
-        return self.sampled(
+        return self.engine_sampling(
             temperature=self.temperature,
             top_p=self.top_p,
             max_tokens=self.max_output_tokens,

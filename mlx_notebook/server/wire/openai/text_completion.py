@@ -12,8 +12,8 @@ from mlx_notebook.protocol import FinishReason, Sampling, TokenLogprob
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.openai.chat_response import CompletionUsage
 from mlx_notebook.server.wire.output_formats import CompletionParameters
-from mlx_notebook.server.wire.parameters import unsupported
-from mlx_notebook.server.wire.prompt_tokens import PromptTokens
+from mlx_notebook.server.wire.parameters import unsupported_parameter
+from mlx_notebook.server.wire.prompt_logprobs import PromptTokenLogprobs
 from mlx_notebook.server.wire.sampling_parameters import TokenId
 
 _DEFAULT_MAX_TOKENS = 16
@@ -24,7 +24,7 @@ _UNUSED = frozenset(
     )
 )
 TextOrTokens = str | list[TokenId]
-# Empty ones are refused by `separate`, which names the place; the description says so, too.
+# Empty ones are refused by `separate_inputs`, which names the place; the description says so, too.
 _Text = Annotated[str, Meta(extra_json_schema={"minLength": 1})]
 _Tokens = Annotated[list[TokenId], Meta(extra_json_schema={"minItems": 1})]
 # One text, its tokens, several texts, or the tokens of several.
@@ -64,12 +64,12 @@ class CompletionRequest(CompletionParameters, kw_only=True):
         }
         for name, is_asked in asked.items():
             if is_asked:
-                raise unsupported(name)
+                raise unsupported_parameter(name)
         self.check_stream()
 
     def sampling(self) -> Sampling:
         """Return how tokens are to be chosen."""
-        return self.sampled(
+        return self.engine_sampling(
             temperature=self.temperature,
             top_p=self.top_p,
             max_tokens=_DEFAULT_MAX_TOKENS if self.max_tokens is None else self.max_tokens,
@@ -78,7 +78,7 @@ class CompletionRequest(CompletionParameters, kw_only=True):
         )
 
 
-def separate(inputs: Inputs, param: str) -> list[TextOrTokens]:
+def separate_inputs(inputs: Inputs, param: str) -> list[TextOrTokens]:
     """Return each text, or each list of tokens, by itself.
 
     Raises:
@@ -124,7 +124,7 @@ class TextChoice(Struct):
     finish_reason: FinishReason | None = None
     token_ids: list[int] | UnsetType = UNSET
     prompt_token_ids: list[int] | UnsetType = UNSET
-    prompt_logprobs: PromptTokens | UnsetType = UNSET
+    prompt_logprobs: PromptTokenLogprobs | UnsetType = UNSET
 
 
 class TextCompletion(Struct):
@@ -139,7 +139,7 @@ class TextCompletion(Struct):
     object: Literal["text_completion"] = "text_completion"
 
 
-class LogprobList:
+class TextLogprobsBuilder:
     """The tokens of one choice as they come, in the shape above."""
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from mlx_notebook import protocol
 from mlx_notebook.server.errors import InvalidRequest
 
-Mode = Literal["none", "auto", "required"]
+ToolChoiceMode = Literal["none", "auto", "required"]
 
 
 class FunctionDefinition(Struct):
@@ -23,16 +23,16 @@ class FunctionDefinition(Struct):
     strict: bool | None = None
 
 
-class Tool(Struct):
+class ChatTool(Struct):
     """A tool; only functions are supported."""
 
     function: FunctionDefinition | None = None
     type: str = "function"
 
 
-# `for_template` says more clearly what is wrong with a tool; the description only names the shape.
-DescribedTool = Annotated[
-    Tool,
+# `template_tools` reports faults in a tool; the OpenAPI schema gives only the shape.
+DescribedChatTool = Annotated[
+    ChatTool,
     Meta(
         extra_json_schema={
             "properties": {"type": {"const": "function"}, "function": {"type": "object"}},
@@ -68,7 +68,7 @@ class AllowedTools(Struct):
     tools: Annotated[list[ToolName], Meta(min_length=1)]
 
 
-class ChosenTools(Struct):
+class ToolChoiceObject(Struct):
     """`tool_choice` as an object: one function that must be called, or the allowed ones."""
 
     type: Literal["function", "allowed_tools"]
@@ -79,7 +79,7 @@ class ChosenTools(Struct):
     tools: list[ToolName] | None = None
 
 
-def for_template(tools: list[Tool]) -> list[dict[str, Any]]:
+def template_tools(tools: list[ChatTool]) -> list[dict[str, Any]]:
     """Return tools as chat templates expect them, always in the same order of keys.
 
     Raises:
@@ -118,8 +118,8 @@ def for_template(tools: list[Tool]) -> list[dict[str, Any]]:
     return rendered
 
 
-def choice(
-    given: Mode | ChosenTools | None, tools: list[Tool], parallel: bool | None
+def checked_tool_choice(
+    given: ToolChoiceMode | ToolChoiceObject | None, tools: list[ChatTool], parallel: bool | None
 ) -> protocol.ToolChoice:
     """Return whether the model may, must or must not call the tools.
 
@@ -129,7 +129,7 @@ def choice(
         InvalidRequest: The choice names a tool that is not there, or demands one of none.
     """
     if given is None or isinstance(given, str):
-        mode: Mode = given or "auto"
+        mode: ToolChoiceMode = given or "auto"
         names, several = None, parallel is not False
     else:
         mode, chosen = _chosen(given)
@@ -142,7 +142,7 @@ def choice(
     return protocol.ToolChoice(mode=mode, names=names, parallel=several)
 
 
-def _chosen(given: ChosenTools) -> tuple[Literal["auto", "required"], list[ToolName]]:
+def _chosen(given: ToolChoiceObject) -> tuple[Literal["auto", "required"], list[ToolName]]:
     if given.type == "function":
         return "required", [ToolName(given.function, given.name)]
     allowed = given.allowed_tools
@@ -157,7 +157,7 @@ def _chosen(given: ChosenTools) -> tuple[Literal["auto", "required"], list[ToolN
     return given.mode, given.tools
 
 
-def _checked(tool: ToolName, tools: list[Tool]) -> str:
+def _checked(tool: ToolName, tools: list[ChatTool]) -> str:
     name = tool.named
     if name is None or tool.type != "function":
         raise InvalidRequest(

@@ -9,7 +9,11 @@ import pytest
 from mlx_notebook import protocol
 from mlx_notebook.server.api.anthropic.message_writer import MessageWriter
 from mlx_notebook.server.engine.request_stream import KeepAlive
-from mlx_notebook.server.wire.anthropic.message_response import MessageAnswer, MessageUsage, encoded
+from mlx_notebook.server.wire.anthropic.message_response import (
+    MessageResponse,
+    MessageUsage,
+    encode_event,
+)
 from mlx_notebook.server.wire.sealed_reasoning import unseal
 
 ADAPTER: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(sdk.RawMessageStreamEvent)
@@ -41,14 +45,14 @@ def written(
     *events: protocol.Event | KeepAlive, hides_thinking: bool = False
 ) -> tuple[list[Any], sdk.Message]:
     """The events that a client gets for the engine's, and the final message."""
-    answer = MessageAnswer(
+    answer = MessageResponse(
         id="msg_1", model="tiny-chat", content=[], usage=MessageUsage(0, 0, 0, 0)
     )
     writer = MessageWriter(answer, max_tokens=5, hides_thinking=hides_thinking)
     told = []
     for event in events:
         for each in writer.take(event):
-            name, data, *rest = encoded(each).decode().split("\n")
+            name, data, *rest = encode_event(each).decode().split("\n")
             assert rest == ["", ""]
             kind = json.loads(data.removeprefix("data: "))["type"]
             assert name == f"event: {kind}"

@@ -12,7 +12,7 @@ import pytest
 from mlx_notebook import protocol
 from mlx_notebook.server.errors import EngineError
 from mlx_notebook.server.telemetry.request_recorder import Origin, Traces
-from mlx_notebook.server.wire.content import CheckedPicture
+from mlx_notebook.server.wire.content import CheckedImage
 from tests.server.running import HELLO, RunningServer, wait_for
 
 WEATHER = {
@@ -175,7 +175,7 @@ def test_large_traces_push_the_oldest_out_and_huge_ones_keep_what_was_answered()
 
 
 def test_a_picture_is_told_in_a_few_words() -> None:
-    picture = CheckedPicture(
+    picture = CheckedImage(
         data=bytes(5_000_000),
         where="messages[0].content[0].image_url",
         media_type="image/png",

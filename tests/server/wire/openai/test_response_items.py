@@ -3,17 +3,21 @@ from typing import Any
 import pytest
 
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.openai.response_items import Conversation, as_listed, typed
+from mlx_notebook.server.wire.openai.response_items import (
+    ItemMessageBuilder,
+    listed_item,
+    typed_item,
+)
 from mlx_notebook.server.wire.sealed_reasoning import seal
 
 CALL = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": '{"a":1}'}
 
 
 def messages(*items: dict[str, Any], instructions: str | None = None) -> list[dict[str, Any]]:
-    conversation = Conversation(instructions)
+    conversation = ItemMessageBuilder(instructions)
     for index, item in enumerate(items):
         path = f"input[{index}]"
-        conversation.add(typed(item, path), path)
+        conversation.add(typed_item(item, path), path)
     return conversation.messages
 
 
@@ -101,14 +105,14 @@ def new_id(prefix: str) -> str:
 
 
 def test_listed_items_have_an_id_a_type_and_a_status() -> None:
-    assert as_listed({"role": "user", "content": "Hi"}, new_id) == {
+    assert listed_item({"role": "user", "content": "Hi"}, new_id) == {
         "id": "msg_new",
         "type": "message",
         "role": "user",
         "status": "completed",
         "content": [{"type": "input_text", "text": "Hi"}],
     }
-    assert as_listed({**CALL, "id": "fc_9"}, new_id)["id"] == "fc_9"
+    assert listed_item({**CALL, "id": "fc_9"}, new_id)["id"] == "fc_9"
     said = {"role": "assistant", "content": [{"type": "output_text", "text": "A"}]}
-    assert as_listed(said, new_id)["content"][0]["annotations"] == []
-    assert "status" not in as_listed({"type": "reasoning", "id": "rs_1"}, new_id)
+    assert listed_item(said, new_id)["content"][0]["annotations"] == []
+    assert "status" not in listed_item({"type": "reasoning", "id": "rs_1"}, new_id)

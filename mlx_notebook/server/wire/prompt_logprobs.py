@@ -8,7 +8,7 @@ from msgspec import Struct
 from mlx_notebook.protocol import PromptLogprobs
 
 
-class PromptToken(Struct):
+class PromptTokenLogprob(Struct):
     """A token that stands in the prompt, or could have; `rank` 1 is the likeliest."""
 
     logprob: float
@@ -17,18 +17,18 @@ class PromptToken(Struct):
 
 
 # Of the first token there is none; the others by their ids, the prompt's own token first.
-PromptTokens = list[dict[str, PromptToken] | None]
+PromptTokenLogprobs = list[dict[str, PromptTokenLogprob] | None]
 
 
-def prompt_tokens(scored: PromptLogprobs, count: int) -> PromptTokens:
+def prompt_logprobs(scored: PromptLogprobs, count: int) -> PromptTokenLogprobs:
     """Return the engine's figures with `count` alternatives each, in vLLM's shape."""
-    told: PromptTokens = []
+    told: PromptTokenLogprobs = []
     for token, ids, rank in zip(scored.tokens, scored.ids, scored.ranks, strict=True):
         if token is None:
             told.append(None)
             continue
-        entry = {str(ids[0]): PromptToken(token.logprob, rank, token.token)}
+        entry = {str(ids[0]): PromptTokenLogprob(token.logprob, rank, token.token)}
         for place, (text, logprob, _) in enumerate(token.top[:count]):
-            entry.setdefault(str(ids[place + 1]), PromptToken(logprob, place + 1, text))
+            entry.setdefault(str(ids[place + 1]), PromptTokenLogprob(logprob, place + 1, text))
         told.append(entry)
     return told

@@ -330,6 +330,17 @@ def test_a_message_is_edited_an_answer_regenerated_and_settings_are_used(browser
     assert chat.evaluate("node => node.scrollWidth <= node.clientWidth")
 
 
+@pytest.fixture
+def one_shell(lab):
+    """JupyterLab sends what a panel says to the thread of the cells, not to one beside it."""
+    plugin = lab.home / "config/lab/user-settings/@jupyterlab/apputils-extension"
+    settings = plugin / "kernels-settings.jupyterlab-settings"
+    settings.write_text('{"commsOverSubshells": "disabled"}')
+    yield
+    settings.unlink()
+
+
+@pytest.mark.usefixtures("one_shell")
 def test_a_message_that_waits_for_a_busy_kernel_stays_visible(browser, lab):
     code = "import mlx_notebook\nmlx_notebook.chat_panel(model='tiny-chat', max_tokens=5)"
     wait = """import pathlib, time

@@ -1,14 +1,25 @@
-"""The messages that server and engine exchange: msgspec structs without behaviour.
+"""Messages between the server and the engine process: msgspec structs without behaviour.
 
-The server sends one `Command` per ZMQ message. The engine answers with a `Frame` per decode step,
-which holds the events of all running requests. Both travel as msgpack, and events as arrays, so
-that a step of 32 sequences is one message of a few kilobytes.
+The server sends one `Command` per ZMQ message. The engine answers with one `Frame` per step, which
+holds the events of all running requests. Both are msgpack, and events are arrays: a step of 32
+sequences is one message of a few kilobytes.
 
-Durations are seconds, moments Unix seconds, memory bytes.
+Durations are in seconds, times in Unix seconds, memory in bytes.
 """
 
 from mlx_notebook.protocol.config import (
     EngineConfig,
+)
+from mlx_notebook.protocol.engine_status import (
+    Heartbeat,
+    LiveRequest,
+    LoadProgress,
+    Memory,
+    RequestPhase,
+    Resident,
+    Stats,
+    Totals,
+    Work,
 )
 from mlx_notebook.protocol.events import (
     Done,
@@ -21,11 +32,11 @@ from mlx_notebook.protocol.events import (
     Frame,
     Loaded,
     Loading,
+    ParseProblem,
     Pinned,
     Prefill,
-    Problem,
     PromptLogprobs,
-    PromptTokens,
+    PromptTokenIds,
     Ready,
     Reasoning,
     RowTrace,
@@ -34,7 +45,7 @@ from mlx_notebook.protocol.events import (
     TokenIds,
     Tokenized,
     TokenLogprob,
-    ToolCallDelta,
+    ToolCallArguments,
     ToolCallStart,
     Traced,
     Unloaded,
@@ -49,7 +60,6 @@ from mlx_notebook.protocol.requests import (
     EncodedImage,
     Generate,
     ImageDetail,
-    Keep,
     Load,
     ModelOptions,
     OutputFormat,
@@ -60,18 +70,8 @@ from mlx_notebook.protocol.requests import (
     TextPrompt,
     Tokenize,
     ToolChoice,
+    Touch,
     Unload,
-)
-from mlx_notebook.protocol.status import (
-    LiveRequest,
-    LoadProgress,
-    Memory,
-    Phase,
-    Resident,
-    Stats,
-    Totals,
-    Work,
-    Working,
 )
 
 __all__ = [
@@ -91,8 +91,8 @@ __all__ = [
     "Finished",
     "Frame",
     "Generate",
+    "Heartbeat",
     "ImageDetail",
-    "Keep",
     "LiveRequest",
     "Load",
     "LoadProgress",
@@ -101,16 +101,16 @@ __all__ = [
     "Memory",
     "ModelOptions",
     "OutputFormat",
-    "Phase",
+    "ParseProblem",
     "Pin",
     "Pinned",
     "Prefill",
-    "Problem",
     "Prompt",
     "PromptLogprobs",
-    "PromptTokens",
+    "PromptTokenIds",
     "Ready",
     "Reasoning",
+    "RequestPhase",
     "Resident",
     "RowTrace",
     "Sampling",
@@ -123,14 +123,14 @@ __all__ = [
     "TokenLogprob",
     "Tokenize",
     "Tokenized",
-    "ToolCallDelta",
+    "ToolCallArguments",
     "ToolCallStart",
     "ToolChoice",
     "Totals",
+    "Touch",
     "Traced",
     "Unload",
     "Unloaded",
     "Usage",
     "Work",
-    "Working",
 ]

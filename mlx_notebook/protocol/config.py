@@ -1,18 +1,35 @@
-"""What the server tells the engine once, when it starts it."""
+"""Configuration of the engine process, fixed when the server starts it."""
 
 import msgspec
 
 
 class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
-    """What the engine is told once, on its command line, as JSON.
+    """Configuration of the engine, passed as JSON on its command line.
 
-    `max_batch` is rows decoded together, `prefill_step` the most prompt tokens of one prefill
-    chunk (how long a long prompt may hold up running streams). `memory_budget` is what all models
-    together may take, in bytes (`None`: a share of the machine's), `max_resident` how many there
-    may be (0: any number); a model that waits for memory lets later requests of those in its way
-    go first for `swap_patience` seconds. `prefix_disk_path` is the folder where computed prompts
-    outlive the engine, `prefix_disk_bytes` what they may take (0: nothing). `sandbox_seconds` is
-    the processor time that rendering a chat template or decoding an image may take.
+    Attributes
+    ----------
+    max_batch
+        Maximum number of sequences that one batch decodes together.
+    prefill_step
+        Maximum number of prompt tokens in one prefill chunk. Running streams wait for a chunk.
+    max_prompt_tokens
+        Maximum length of a prompt. None: the model's own limit.
+    memory_budget
+        Bytes that all models together may take. None: a share of the machine's memory.
+    max_resident
+        Maximum number of resident models. 0: no limit.
+    swap_patience
+        Seconds for which a model that waits for memory lets resident models accept new requests.
+    idle_unload_minutes
+        Minutes without a request after which a model is unloaded. 0: never.
+    prefix_cache_entries, prefix_cache_bytes
+        Limits of the prefix cache in memory.
+    prefix_disk_path, prefix_disk_bytes
+        Folder of the prefix cache on disk, and the bytes that it may take (0: no disk cache).
+    sandbox_seconds
+        Processor time that rendering a chat template or decoding an image may take.
+    warm_up
+        Compile a model's kernels when it is loaded.
     """
 
     max_batch: int = 32

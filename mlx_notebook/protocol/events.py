@@ -1,10 +1,10 @@
-"""What the engine answers: the events of requests, and the frames that carry them."""
+"""Events of requests, which the engine sends, and the frames that carry them."""
 
 from typing import Literal
 
 import msgspec
 
-from mlx_notebook.protocol.status import Resident, Stats, Working
+from mlx_notebook.protocol.engine_status import Heartbeat, Resident, Stats
 
 FinishReason = Literal["stop", "length", "tool_calls"]
 
@@ -40,9 +40,9 @@ class Loading(msgspec.Struct, frozen=True, tag="loading", array_like=True):
 
 
 class Prefill(msgspec.Struct, frozen=True, tag="prefill", array_like=True):
-    """`done` of `total` prompt tokens of request `id` are computed, `cached` of them reused.
+    """Progress of prefill: `done` of `total` prompt tokens, `cached` of them from the prefix cache.
 
-    Sent once when the prompt is admitted (`done == cached`), then after each chunk.
+    Sent once when the request joins the batch (`done == cached`), then after each chunk.
     """
 
     id: str
@@ -61,7 +61,7 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Text(msgspec.Struct, frozen=True, tag="text", array_like=True):
-    """New content of row `row`; `tokens` is how many tokens were decoded since the last event."""
+    """New content of row `row`; `tokens` counts the tokens decoded since the last event."""
 
     id: str
     row: int
@@ -71,7 +71,7 @@ class Text(msgspec.Struct, frozen=True, tag="text", array_like=True):
 
 
 class Reasoning(msgspec.Struct, frozen=True, tag="reasoning", array_like=True):
-    """New text of the model's thinking."""
+    """New reasoning of row `row`; `tokens` counts the tokens decoded since the last event."""
 
     id: str
     row: int
@@ -90,8 +90,8 @@ class ToolCallStart(msgspec.Struct, frozen=True, tag="call", array_like=True):
     name: str
 
 
-class ToolCallDelta(msgspec.Struct, frozen=True, tag="arguments", array_like=True):
-    """More of a call's arguments: JSON text, to be concatenated."""
+class ToolCallArguments(msgspec.Struct, frozen=True, tag="arguments", array_like=True):
+    """A piece of a call's arguments. The pieces joined are one JSON text."""
 
     id: str
     row: int
@@ -100,7 +100,7 @@ class ToolCallDelta(msgspec.Struct, frozen=True, tag="arguments", array_like=Tru
 
 
 class Finished(msgspec.Struct, frozen=True, tag="finished", array_like=True):
-    """A row ended; nothing more of it follows. `stop` is the stop text that ended it, if any."""
+    """The last event of a row. `stop` is the stop string that ended it, if one did."""
 
     id: str
     row: int
@@ -109,7 +109,7 @@ class Finished(msgspec.Struct, frozen=True, tag="finished", array_like=True):
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):
-    """Token counts of a whole request; `cached` is the part of `prompt` that was reused."""
+    """Token counts of a request; `cached` of the `prompt` tokens came from the prefix cache."""
 
     prompt: int
     completion: int
@@ -118,7 +118,7 @@ class Usage(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Timings(msgspec.Struct, frozen=True, array_like=True):
-    """Seconds that a request waited, loaded its model, prefilled, took to a token, decoded."""
+    """Seconds that the phases of a request took. `first_token` is the time to the first token."""
 
     queued: float
     loading: float
@@ -128,10 +128,10 @@ class Timings(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PromptLogprobs(msgspec.Struct, frozen=True, tag="prompt_logprobs", array_like=True):
-    """Log probabilities of the prompt's own tokens; of the first one there is none.
+    """Log probabilities of the prompt's tokens; None for the first one.
 
-    `ids` holds for each token its id and those of its alternatives, `ranks` its place among all
-    tokens (1: the likeliest).
+    `ids` holds the id of each token, followed by the ids of its alternatives. `ranks` holds the
+    rank of each token among all tokens (1: the most likely).
     """
 
     id: str
@@ -140,37 +140,37 @@ class PromptLogprobs(msgspec.Struct, frozen=True, tag="prompt_logprobs", array_l
     ranks: list[int]
 
 
-class PromptTokens(msgspec.Struct, frozen=True, tag="prompt_tokens", array_like=True):
-    """For a `Generate` with `token_ids`, before anything else of its rows: the prompt as fed."""
+class PromptTokenIds(msgspec.Struct, frozen=True, tag="prompt_tokens", array_like=True):
+    """Token ids of the prompt as fed, if `Generate.token_ids` is set. Sent before all rows."""
 
     id: str
     ids: list[int]
 
 
 class TokenIds(msgspec.Struct, frozen=True, tag="token_ids", array_like=True):
-    """For a `Generate` with `token_ids`: what a row was given in this step, end tokens too."""
+    """Token ids of a row in this step, end tokens included, if `Generate.token_ids` is set."""
 
     id: str
     row: int
     ids: list[int]
 
 
-class Problem(msgspec.Struct, frozen=True, array_like=True):
-    """Text that looked like a tool call and was none, and why."""
+class ParseProblem(msgspec.Struct, frozen=True, array_like=True):
+    """Text that began like a tool call but could not be parsed, and the reason."""
 
     raw: str
     reason: str
 
 
 class RowTrace(msgspec.Struct, frozen=True, array_like=True):
-    """What one row's model really wrote, marks included, and what could not be parsed of it."""
+    """The raw text of one row, with its special tokens, and the calls that could not be parsed."""
 
     raw: str
-    problems: list[Problem]
+    problems: list[ParseProblem]
 
 
 class Traced(msgspec.Struct, frozen=True, tag="traced", array_like=True):
-    """For a `Generate` with `trace`, just before its last event: the prompt as it was fed."""
+    """The rendered prompt and the raw rows, if `Generate.trace` is set. Sent before `Done`."""
 
     id: str
     prompt: str
@@ -178,7 +178,7 @@ class Traced(msgspec.Struct, frozen=True, tag="traced", array_like=True):
 
 
 class Tokenized(msgspec.Struct, frozen=True, tag="tokenized", array_like=True):
-    """Answer to `Tokenize`: the text that is fed, its tokens, and each one's own text if asked."""
+    """Answer to `Tokenize`: the rendered text, its token ids, and the text of each token."""
 
     id: str
     text: str
@@ -187,7 +187,7 @@ class Tokenized(msgspec.Struct, frozen=True, tag="tokenized", array_like=True):
 
 
 class Embedded(msgspec.Struct, frozen=True, tag="embedded", array_like=True):
-    """Answer to `Embed`: one unit vector an input, as little-endian float32; `tokens` were fed."""
+    """Answer to `Embed`: a unit vector per input, in little-endian float32, and the token count."""
 
     id: str
     vectors: list[bytes]
@@ -195,7 +195,7 @@ class Embedded(msgspec.Struct, frozen=True, tag="embedded", array_like=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag="done", array_like=True):
-    """The last event of a request that was answered: all of its rows have finished."""
+    """The last event of a request that succeeded: all of its rows have finished."""
 
     id: str
     usage: Usage
@@ -203,10 +203,10 @@ class Done(msgspec.Struct, frozen=True, tag="done", array_like=True):
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed", array_like=True):
-    """The last event of a request that could not be answered, or not to its end.
+    """The last event of a request that failed.
 
-    `message` says in one sentence what happened and what to do; `param` is the request's
-    parameter at fault, if one is.
+    `message` says what happened and what to do. `param` names the parameter at fault, if there is
+    one.
     """
 
     id: str
@@ -216,7 +216,7 @@ class Failed(msgspec.Struct, frozen=True, tag="failed", array_like=True):
 
 
 class Loaded(msgspec.Struct, frozen=True, tag="loaded", array_like=True):
-    """Answer to `Load`: the model is resident; `seconds` is how long that took (0 if it was)."""
+    """Answer to `Load`: the model is resident. `seconds` is its load time (0: it was resident)."""
 
     id: str
     resident: Resident
@@ -224,7 +224,7 @@ class Loaded(msgspec.Struct, frozen=True, tag="loaded", array_like=True):
 
 
 class Unloaded(msgspec.Struct, frozen=True, tag="unloaded", array_like=True):
-    """Answer to `Unload`; `freed` bytes were given back."""
+    """Answer to `Unload`; `freed` is in bytes."""
 
     id: str
     model: str
@@ -232,7 +232,7 @@ class Unloaded(msgspec.Struct, frozen=True, tag="unloaded", array_like=True):
 
 
 class Pinned(msgspec.Struct, frozen=True, tag="pinned", array_like=True):
-    """Answer to `Pin`: how it is now."""
+    """Answer to `Pin`: the new state."""
 
     id: str
     model: str
@@ -246,10 +246,10 @@ Event = (
     | Text
     | Reasoning
     | ToolCallStart
-    | ToolCallDelta
+    | ToolCallArguments
     | Finished
     | PromptLogprobs
-    | PromptTokens
+    | PromptTokenIds
     | TokenIds
     | Traced
     | Tokenized
@@ -260,7 +260,7 @@ Event = (
     | Unloaded
     | Pinned
     | Stats
-    | Working
+    | Heartbeat
 )
 
 

@@ -1,4 +1,4 @@
-"""What the server asks of the engine: requests, and commands about models."""
+"""Commands that the server sends to the engine: requests, and control of models."""
 
 from typing import Any, Literal
 
@@ -15,17 +15,31 @@ RESERVED_KWARGS = frozenset(
         *("padding", "truncation", "max_length", "tokenizer_kwargs", "processor_kwargs", "self"),
     }
 )
-"""Names that `ChatPrompt.template_kwargs` may not have: the renderer's own parameters."""
+"""Names that `ChatPrompt.template_kwargs` may not hold: parameters of the renderer itself."""
 
 
 class Sampling(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """How tokens are chosen; `None` means the model's own `generation_config`, then our default.
+    """Sampling parameters. None: the value in the model's `generation_config`, else our default.
 
-    `seed` fixes the random stream of the request's rows; `logprobs` is how many alternatives to
-    report for each token (0: only the chosen one, `None`: none at all). `stop_token_ids` end a row
-    like the model's own end tokens; `bad_words` are never completed; of `allowed_token_ids` alone
-    tokens are chosen. `typical_p` of 1 and `xtc_probability` of 0 are off. With `repeat_last_n` all
-    penalties count only the last so many tokens of prompt and answer.
+    Attributes
+    ----------
+    typical_p, xtc_probability
+        1 and 0 turn these filters off.
+    repeat_last_n
+        Number of last tokens, of prompt and answer, that the penalties count. None: all.
+    seed
+        Seed of the request's rows.
+    stop_token_ids
+        Tokens that end a row, as the model's end tokens do.
+    bad_words
+        Texts that are never generated.
+    allowed_token_ids
+        The only tokens that may be sampled. None: all.
+    ignore_eos
+        Continue after the model's end tokens.
+    logprobs
+        Number of alternatives to report for each token (0: only the token itself). None: no log
+        probabilities.
     """
 
     temperature: float | None = None
@@ -63,7 +77,7 @@ class EncodedImage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
 
 
 class ChatPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="chat", omit_defaults=True):
-    """Messages in OpenAI's shape, to be rendered by the model's own chat template.
+    """Messages in OpenAI's format, which the model's chat template renders.
 
     A message's content is one text. If the message holds images, it is a list of
     `{"type": "text", "text": ...}` and `{"type": "image"}` parts, and `images` holds the images of
@@ -80,7 +94,7 @@ class ChatPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="chat", omit_def
 
 
 class TextPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="text"):
-    """Text or token ids fed as they are."""
+    """Text or token ids, fed without a chat template."""
 
     text: str | list[int]
 
@@ -89,10 +103,10 @@ Prompt = ChatPrompt | TextPrompt
 
 
 class ToolChoice(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """Whether the model may, must or must not call the prompt's tools.
+    """Whether the model may (`auto`), must (`required`) or must not (`none`) call tools.
 
-    `names` narrows the choice to some of them (a named function, or OpenAI's `allowed_tools`);
-    `parallel` allows more than one call in an answer.
+    `names` limits the choice to some of the prompt's tools (a named function, or OpenAI's
+    `allowed_tools`). `parallel` allows more than one call in an answer.
     """
 
     mode: Literal["auto", "none", "required"] = "auto"
@@ -101,10 +115,10 @@ class ToolChoice(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 
 
 class OutputFormat(msgspec.Struct, kw_only=True, frozen=True):
-    """What the answer must look like; enforced token by token.
+    """Format of the answer, enforced token by token.
 
     `value` is a JSON schema, a regular expression, a list of texts to choose from, or a Lark
-    grammar; nothing for `json_object`. `param` is the request's parameter that asks for it.
+    grammar. It is None for `json_object`. `param` names the request's parameter, for errors.
     """
 
     kind: Literal["json_object", "json_schema", "regex", "choice", "grammar"]
@@ -113,12 +127,26 @@ class OutputFormat(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ModelOptions(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """How a model is to be loaded, as far as its settings say so; all of it has a default.
+    """Settings that apply when a model is loaded.
 
-    `adapter` is the folder of a LoRA adapter. For requests that are alone, `draft` is the folder of
-    a smaller model of the same vocabulary that guesses tokens, `prompt_lookup` how many tokens at
-    most are guessed from what was said before (0: none). `context_limit` is in tokens; `kv_bits`
-    quantises kept keys and values; `trust_remote_code` allows Python code from the model's folder.
+    Attributes
+    ----------
+    adapter
+        Folder of a LoRA adapter.
+    draft
+        Folder of a draft model with the same vocabulary, for speculative decoding. Used while one
+        sequence runs alone.
+    prompt_lookup
+        Maximum number of tokens per step that prompt lookup proposes (0: off). Used while one
+        sequence runs alone.
+    context_limit
+        Maximum number of tokens of prompt and answer.
+    kv_bits
+        Bits to which the KV cache is quantised. None: not quantised.
+    tool_dialect
+        Name of the tool-call dialect. None: detected from the chat template.
+    trust_remote_code
+        Allow Python code from the model's folder.
     """
 
     adapter: str | None = None
@@ -133,11 +161,22 @@ class ModelOptions(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
 class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_defaults=True):
     """Generate `n` rows from one prompt with the model in the folder `path`.
 
-    Only requests with the same `cache_salt` reuse each other's computed prompts.
-    `truncate_prompt` feeds that many of the prompt's last tokens (-1: as many as leave room for
-    the answer); `token_ids` asks for `PromptTokens` and `TokenIds`; `prompt_logprobs` is how many
-    alternatives to report for each token of the prompt. Without `include_reasoning` the server
-    keeps the reasoning from the client.
+    Attributes
+    ----------
+    reasoning_budget
+        Maximum number of reasoning tokens. None: no limit.
+    prompt_logprobs
+        Number of alternatives to report for each token of the prompt. None: no log probabilities.
+    cache_salt
+        Only requests with the same salt share entries of the prefix cache.
+    truncate_prompt
+        Number of the prompt's last tokens to feed (-1: as many as leave room for the answer).
+    token_ids
+        Send `PromptTokenIds` and `TokenIds`.
+    include_reasoning
+        Read by the server only: False keeps the reasoning from the client.
+    trace
+        Send `Traced`.
     """
 
     id: str
@@ -159,9 +198,9 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
 
 
 class Tokenize(msgspec.Struct, kw_only=True, frozen=True, tag="tokenize"):
-    """Show what a prompt becomes; answered by `Tokenized` or `Failed` with this `id`.
+    """Render and tokenize a prompt; answered by `Tokenized` or `Failed`.
 
-    `pieces` asks for each token's own text.
+    `pieces` asks for the text of each token.
     """
 
     id: str
@@ -174,10 +213,10 @@ class Tokenize(msgspec.Struct, kw_only=True, frozen=True, tag="tokenize"):
 
 
 class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed"):
-    """Embed texts (or token ids); answered by `Embedded` or `Failed` with this `id`.
+    """Embed texts or token ids; answered by `Embedded` or `Failed`.
 
-    `dimensions` keeps that many leading components and normalises them again; of each input the
-    first `truncate` tokens are embedded (-1: as many as the model takes).
+    `dimensions` shortens each vector to its first components and normalises it again. `truncate`
+    cuts each input to its first tokens (-1: as many as the model takes).
     """
 
     id: str
@@ -190,15 +229,15 @@ class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed"):
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """Stop request or `Load` `id` at the next step; answered by nothing."""
+    """Stop the request or the `Load` with this `id` at the next step. There is no answer."""
 
     id: str
 
 
 class Load(msgspec.Struct, kw_only=True, frozen=True, tag="load"):
-    """Make a model resident; answered by `Loaded` or `Failed` with this `id`.
+    """Make a model resident; answered by `Loaded` or `Failed`.
 
-    `pin` says whether it is to stay in memory from now on; `None` leaves that as it is.
+    `pin` pins the model (True) or unpins it (False). None leaves it as it is.
     """
 
     id: str
@@ -209,28 +248,31 @@ class Load(msgspec.Struct, kw_only=True, frozen=True, tag="load"):
 
 
 class Unload(msgspec.Struct, kw_only=True, frozen=True, tag="unload"):
-    """Give a model's memory back; answered by `Unloaded` or `Failed` with this `id`."""
+    """Unload a model; answered by `Unloaded` or `Failed`."""
 
     id: str
     model: str
 
 
 class Pin(msgspec.Struct, kw_only=True, frozen=True, tag="pin"):
-    """Keep a resident model in memory, or no longer; answered by `Pinned` or `Failed`."""
+    """Pin or unpin a resident model; answered by `Pinned` or `Failed`.
+
+    A pinned model is not evicted, and not unloaded when it is idle.
+    """
 
     id: str
     model: str
     pinned: bool
 
 
-class Keep(msgspec.Struct, frozen=True, tag="keep"):
-    """Count a resident model as used now, so that it is not unloaded as idle; never answered."""
+class Touch(msgspec.Struct, frozen=True, tag="keep"):
+    """Mark a resident model as used now, so that its idle time starts again. There is no answer."""
 
     model: str
 
 
 class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
-    """Stop everything and leave."""
+    """Stop all requests and exit."""
 
 
-Command = Generate | Tokenize | Embed | Cancel | Load | Unload | Pin | Keep | Shutdown
+Command = Generate | Tokenize | Embed | Cancel | Load | Unload | Pin | Touch | Shutdown

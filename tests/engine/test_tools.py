@@ -66,7 +66,7 @@ class Asked:
         for event in self.engine.events:
             if isinstance(event, protocol.ToolCallStart) and event.id == self.id:
                 names[event.index] = event.name
-            elif isinstance(event, protocol.ToolCallDelta) and event.id == self.id:
+            elif isinstance(event, protocol.ToolCallArguments) and event.id == self.id:
                 arguments[event.index] = arguments.get(event.index, "") + event.arguments
         return [(name, json.loads(arguments[index])) for index, name in names.items()]
 

@@ -11,12 +11,12 @@ from mlx_notebook.engine.dialects import output_events as parsed
 from mlx_notebook.engine.dialects.output_reader import TextReader
 from mlx_notebook.protocol import (
     Event,
-    Problem,
+    ParseProblem,
     Reasoning,
     RowTrace,
     Text,
     TokenLogprob,
-    ToolCallDelta,
+    ToolCallArguments,
     ToolCallStart,
 )
 
@@ -62,7 +62,7 @@ class OutputStream:
         self._marks = True
         self._outside = False
         self._raw: list[str] = []
-        self._problems: list[Problem] = []
+        self._problems: list[ParseProblem] = []
         self.reasoning_tokens = 0
         self.called = False
 
@@ -115,12 +115,12 @@ class OutputStream:
                     )
                 case parsed.CallArguments():
                     self._in_call()
-                    events.append(ToolCallDelta(self._id, self._row, piece.index, piece.text))
+                    events.append(ToolCallArguments(self._id, self._row, piece.index, piece.text))
                 case parsed.CallEnd():
                     self._in_call()
                     self.called = True
                 case parsed.CallFailed():
-                    self._problems.append(Problem(piece.raw, piece.reason))
+                    self._problems.append(ParseProblem(piece.raw, piece.reason))
 
     def _in_call(self) -> None:
         """A call's tokens are not those of content."""

@@ -14,8 +14,8 @@ from mlx_notebook.protocol import (
     FinishReason,
     Generate,
     LiveRequest,
-    Phase,
-    PromptTokens,
+    PromptTokenIds,
+    RequestPhase,
     Timings,
     Traced,
     Usage,
@@ -43,7 +43,7 @@ class Request:
     """
 
     command: Generate
-    phase: Phase = "queued"
+    phase: RequestPhase = "queued"
     prompt: Prepared | None = None
     plan: Plan = field(default_factory=Plan)
     max_tokens: int = 0
@@ -87,7 +87,7 @@ class Request:
     def end(self, events: list[Event]) -> None:
         """End a request that asked for no tokens."""
         if self.command.token_ids and self.prompt is not None:
-            events.append(PromptTokens(self.id, self.prompt.tokens))
+            events.append(PromptTokenIds(self.id, self.prompt.tokens))
         events.extend(Finished(self.id, row, "length") for row in range(self.command.n))
         self._close(events)
 

@@ -11,7 +11,7 @@ from mlx_notebook.protocol import (
     Event,
     FinishReason,
     Prefill,
-    PromptTokens,
+    PromptTokenIds,
     TokenIds,
     TokenLogprob,
 )
@@ -41,7 +41,7 @@ class Runner:
             self._add(request, index, uid, row)
             request.cached = request.prefilled = cached
         if command.token_ids:
-            events.append(PromptTokens(request.id, prompt.tokens))
+            events.append(PromptTokenIds(request.id, prompt.tokens))
         events.append(Prefill(request.id, request.cached, len(prompt.tokens), request.cached))
 
     def step(

@@ -2,7 +2,7 @@
 
 import time
 
-from mlx_notebook.protocol import Work, Working
+from mlx_notebook.protocol import Heartbeat, Work
 
 
 class Activity:
@@ -37,7 +37,7 @@ class Watch:
         """Note that a frame has come."""
         self._silent = 0.0
 
-    def look(self, activity: Activity) -> Working | None:
+    def look(self, activity: Activity) -> Heartbeat | None:
         """Return what to tell the server, once an interval at most; None where nothing is held."""
         now = time.monotonic()
         passed = min(now - self._looked, self._interval)
@@ -50,9 +50,9 @@ class Watch:
         if now - self._told < self._interval:
             return None
         if self._silent >= self._interval:
-            working = Working(activity.work, self._silent)
+            working = Heartbeat(activity.work, self._silent)
         elif self._unprepared >= self._interval:
-            working = Working("preparation", self._unprepared)
+            working = Heartbeat("preparation", self._unprepared)
         else:
             return None
         self._told = now

@@ -41,7 +41,6 @@ from mlx_notebook.protocol import (
     Event,
     Failed,
     Generate,
-    Keep,
     Load,
     Loaded,
     Loading,
@@ -51,6 +50,7 @@ from mlx_notebook.protocol import (
     Stats,
     Tokenize,
     Tokenized,
+    Touch,
     Unload,
     Unloaded,
 )
@@ -191,7 +191,7 @@ class Scheduler:
                 self._unload(item)
             case Pin():
                 self._pin(item)
-            case Keep():
+            case Touch():
                 if (slot := self._residency.slots.get(item.model)) is not None:
                     slot.keep()
             case Shutdown():

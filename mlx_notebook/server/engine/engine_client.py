@@ -13,7 +13,6 @@ from mlx_notebook.protocol import (
     Embedded,
     Event,
     Generate,
-    Keep,
     Load,
     Loaded,
     ModelOptions,
@@ -21,6 +20,7 @@ from mlx_notebook.protocol import (
     Pinned,
     Tokenize,
     Tokenized,
+    Touch,
     Unload,
     Unloaded,
 )
@@ -129,7 +129,7 @@ class EngineClient:
 
     def keep(self, model: str) -> None:
         """Count a model as used now, if it is in memory: it is not unloaded as idle."""
-        self._supervisor.send(Keep(model))
+        self._supervisor.send(Touch(model))
 
     async def unload(self, model: str) -> int:
         """Give a model's memory back and return its bytes, 0 where it was not resident.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mlx_notebook.protocol import Done, Embedded, Event, Loaded, Prefill, Ready, Stats, Working
+from mlx_notebook.protocol import Done, Embedded, Event, Heartbeat, Loaded, Prefill, Ready, Stats
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import Unavailable
 
@@ -47,7 +47,7 @@ class InFlight:
 
     def take(self, event: Event) -> str | None:
         """Hand an event to its request; returns the request's id where that is to be cancelled."""
-        if isinstance(event, Ready | Stats | Working):  # nobody's in particular
+        if isinstance(event, Ready | Stats | Heartbeat):  # nobody's in particular
             return None
         stream = self._streams.get(event.id)
         if stream is None:
@@ -60,7 +60,9 @@ class InFlight:
 
     def give_up(self, event: Event) -> str | None:
         """End the request of an event that the server failed on; returns its id, if it has one."""
-        stream = None if isinstance(event, Ready | Stats | Working) else self._streams.get(event.id)
+        stream = (
+            None if isinstance(event, Ready | Stats | Heartbeat) else self._streams.get(event.id)
+        )
         if stream is None or stream.ended:
             return None
         stream.fail(Unavailable("The server failed on this answer; its log says why."))

@@ -18,7 +18,7 @@ from mlx_notebook.protocol import (
     Reasoning,
     Text,
     Tokenized,
-    ToolCallDelta,
+    ToolCallArguments,
     Unloaded,
 )
 from mlx_notebook.server.errors import ApiError, EngineError, from_failed
@@ -98,7 +98,7 @@ class RequestStream:
             event = msgspec.structs.replace(event, text="", logprobs=None)
         if isinstance(event, Text | Reasoning):
             self._waiting += len(event.text)
-        elif isinstance(event, ToolCallDelta):
+        elif isinstance(event, ToolCallArguments):
             self._waiting += len(event.arguments)
         elif isinstance(event, Failed):
             self.fail(from_failed(event))

@@ -17,9 +17,9 @@ from mlx_notebook.protocol import (
     EngineConfig,
     Event,
     Frame,
+    Heartbeat,
     Ready,
     Stats,
-    Working,
 )
 from mlx_notebook.server.engine.engine_process import EngineProcess
 from mlx_notebook.server.engine.in_flight import InFlight
@@ -85,7 +85,7 @@ class Supervisor:
         self._deaths = 0
         self._since = 0.0
         self._silent = 0.0
-        self._held: Working | None = None
+        self._held: Heartbeat | None = None
         self._failed_at = 0.0
         self._error: str | None = None
         self._why: str | None = None
@@ -237,7 +237,7 @@ class Supervisor:
         for event in frame.events:
             if isinstance(event, Ready):
                 self._started(event)
-            elif isinstance(event, Working):
+            elif isinstance(event, Heartbeat):
                 held = event
                 self._judge(event)
             else:
@@ -260,7 +260,7 @@ class Supervisor:
         if lost is not None:
             self.send(Cancel(lost))
 
-    def _judge(self, working: Working) -> None:
+    def _judge(self, working: Heartbeat) -> None:
         limit = self.limits.step * _PATIENCE.get(working.work, 1.0)
         if working.seconds >= limit and self._process is not None:
             self._give_up(self._process, f"its {working.work} took over {limit:g} seconds")

@@ -101,12 +101,12 @@ class ResponseWriter:
                 yield from self._open(
                     OutputCall(new_id("fc_"), "in_progress", event.call_id, event.name, "")
                 )
-            case protocol.ToolCallDelta(arguments=arguments) if arguments:
+            case protocol.ToolCallArguments(arguments=arguments) if arguments:
                 self._pieces.append(arguments)
                 yield told.FunctionCallArgumentsDelta(
                     output_index=self._index, item_id=self._id, delta=arguments
                 )
-            case protocol.PromptTokens(ids=ids):
+            case protocol.PromptTokenIds(ids=ids):
                 self.response.prompt_token_ids, self.response.token_ids = ids, []
             case protocol.TokenIds(ids=ids) if self.response.token_ids is not UNSET:
                 self.response.token_ids += ids

@@ -135,7 +135,7 @@ class Recorder:
             case protocol.ToolCallStart():
                 self._start()
                 self._rows[event.row].calls.append((event.call_id, event.name, []))
-            case protocol.ToolCallDelta():
+            case protocol.ToolCallArguments():
                 self._rows[event.row].calls[event.index][2].append(event.arguments)
             case protocol.Finished():
                 self._rows[event.row].finish_reason = event.reason

@@ -162,7 +162,7 @@ def test_a_prompt_beyond_the_context_is_cut_to_leave_room(
 def test_token_ids_are_those_that_were_fed_and_made(engine: EngineProcess, model: Path) -> None:
     sampling = protocol.Sampling(temperature=1.0, seed=1, ignore_eos=True, max_tokens=9)
     id = run(engine, model, protocol.TextPrompt(text="ABC"), token_ids=True, n=2, sampling=sampling)
-    (prompt,) = of(engine, id, protocol.PromptTokens)
+    (prompt,) = of(engine, id, protocol.PromptTokenIds)
     assert prompt.ids == [32, 33, 34]
     for row in range(2):
         made = [
@@ -172,7 +172,7 @@ def test_token_ids_are_those_that_were_fed_and_made(engine: EngineProcess, model
         again = run(
             engine, model, protocol.TextPrompt(text=[*prompt.ids, *made[:4]]), token_ids=True
         )
-        assert of(engine, again, protocol.PromptTokens)[0].ids[3:] == made[:4]
+        assert of(engine, again, protocol.PromptTokenIds)[0].ids[3:] == made[:4]
 
 
 def test_an_end_token_is_among_the_token_ids(engine: EngineProcess, model: Path) -> None:

@@ -420,7 +420,7 @@ def test_a_model_that_is_kept_is_not_idle(models: dict[str, Path]) -> None:
         load(engine, "a", models["a"])
         load(engine, "b", models["b"])
         while "b" in names(engine):
-            engine.send(protocol.Keep("a"))
+            engine.send(protocol.Touch("a"))
             engine.wait(lambda e: isinstance(e, protocol.Stats))
         assert names(engine) == {"a"}, "the one that was used before is the one that was kept"
         engine.wait(lambda e: isinstance(e, protocol.Stats) and not e.resident, timeout=20)

@@ -7,8 +7,8 @@ from mlx_notebook.protocol import (
     LiveRequest,
     LoadProgress,
     Memory,
-    Phase,
     Prefill,
+    RequestPhase,
     Stats,
     Timings,
     Totals,
@@ -28,7 +28,9 @@ def in_flight(**sent: bool) -> InFlight:
     return flights
 
 
-def stats(loading: tuple[str, ...] = (), progress: str | None = None, **phases: Phase) -> Stats:
+def stats(
+    loading: tuple[str, ...] = (), progress: str | None = None, **phases: RequestPhase
+) -> Stats:
     live = [
         LiveRequest(f"to-{model}", model, phase, 1, 0, 0, 0, 0.0, 0.0)
         for model, phase in phases.items()

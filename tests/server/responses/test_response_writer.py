@@ -29,7 +29,7 @@ def thought(content: str) -> protocol.Reasoning:
 
 def call(index: int, name: str, *arguments: str) -> list[protocol.Event]:
     start = protocol.ToolCallStart("r", 0, index, f"call_{index}", name)
-    return [start, *(protocol.ToolCallDelta("r", 0, index, part) for part in arguments)]
+    return [start, *(protocol.ToolCallArguments("r", 0, index, part) for part in arguments)]
 
 
 def finished(reason: protocol.FinishReason = "stop") -> list[protocol.Event]:

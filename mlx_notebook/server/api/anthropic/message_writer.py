@@ -81,10 +81,10 @@ class MessageWriter:
                 # Anthropic's clients expect their own prefix.
                 id = "toolu_" + event.call_id.removeprefix("call_")
                 yield from self._open(ToolUseBlock(id, event.name, {}))
-            case protocol.ToolCallDelta(arguments=arguments) if arguments:
+            case protocol.ToolCallArguments(arguments=arguments) if arguments:
                 self._pieces.append(arguments)
                 yield self._delta(InputJsonDelta(arguments))
-            case protocol.PromptTokens(ids=ids):
+            case protocol.PromptTokenIds(ids=ids):
                 self.answer.prompt_token_ids, self.answer.token_ids = ids, []
             case protocol.TokenIds(ids=ids) if self.answer.token_ids is not UNSET:
                 self.answer.token_ids += ids

@@ -148,7 +148,7 @@ class ChunkWriter:
                     type="function",
                 )
                 return self._choice(event.row, wire.ChoiceDelta(tool_calls=[call]))
-            case protocol.ToolCallDelta():
+            case protocol.ToolCallArguments():
                 call = wire.ChoiceDeltaToolCall(
                     event.index, wire.ChoiceDeltaFunction(arguments=event.arguments)
                 )
@@ -158,7 +158,7 @@ class ChunkWriter:
             case protocol.Done():
                 usage = self._encoder.usage(event.usage) if self._include_usage else b""
                 return usage + b"data: [DONE]\n\n"
-            case protocol.PromptTokens(ids=ids):
+            case protocol.PromptTokenIds(ids=ids):
                 self._prompt = ids
             case protocol.TokenIds(ids=ids):
                 # They travel with the next chunk of their row.
@@ -256,11 +256,11 @@ class Draft:
                     rows[event.row].reasoning.append(event.text)
                 case protocol.ToolCallStart():
                     rows[event.row].calls.append((event.call_id, event.name, []))
-                case protocol.ToolCallDelta():
+                case protocol.ToolCallArguments():
                     rows[event.row].calls[event.index][2].append(event.arguments)
                 case protocol.TokenIds():
                     rows[event.row].ids.extend(event.ids)
-                case protocol.PromptTokens():
+                case protocol.PromptTokenIds():
                     self._prompt = event.ids
                 case protocol.PromptLogprobs():
                     self._scored = event

@@ -207,7 +207,7 @@ class Answer:
                         choice.logprobs.add_prompt(start, event.tokens, self._echoed)
                     if self._alternatives is not None:
                         choice.scored = prompt_logprobs(event, self._alternatives)
-            case protocol.PromptTokens():
+            case protocol.PromptTokenIds():
                 for choice in self._choices[first : first + self._n]:
                     choice.prompt_ids, choice.ids = event.ids, []
             case protocol.TokenIds():

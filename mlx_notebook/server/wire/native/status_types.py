@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from mlx_notebook.protocol import Phase
+from mlx_notebook.protocol import RequestPhase
 from mlx_notebook.server.wire.native.model_types import MemoryBudget
 
 EngineState = Literal["stopped", "starting", "running", "unresponsive", "restarting", "failed"]
@@ -67,7 +67,7 @@ class RequestStatus(Struct):
 
     id: str
     model: str
-    phase: Phase
+    phase: RequestPhase
     prompt_tokens: int
     cached_tokens: int
     prefilled_tokens: int

@@ -220,8 +220,8 @@ def test_calls_and_what_was_no_call_are_told_apart() -> None:
     events: list[protocol.Event] = [
         protocol.Reasoning("1", 0, "hm", 2),
         protocol.ToolCallStart("1", 0, 0, "call_1", "f"),
-        protocol.ToolCallDelta("1", 0, 0, '{"a":'),
-        protocol.ToolCallDelta("1", 0, 0, " 1}"),
+        protocol.ToolCallArguments("1", 0, 0, '{"a":'),
+        protocol.ToolCallArguments("1", 0, 0, " 1}"),
         protocol.Text("1", 1, "<tool_call>oops", 3),
         protocol.Finished("1", 0, "tool_calls"),
         protocol.Finished("1", 1, "stop"),
@@ -230,7 +230,7 @@ def test_calls_and_what_was_no_call_are_told_apart() -> None:
             "rendered",
             [
                 protocol.RowTrace("raw 0", []),
-                protocol.RowTrace("raw 1", [protocol.Problem("<tool_call>oops", "not JSON")]),
+                protocol.RowTrace("raw 1", [protocol.ParseProblem("<tool_call>oops", "not JSON")]),
             ],
         ),
         protocol.Done("1", protocol.Usage(5, 9, 2, 2), protocol.Timings(0.1, 0.2, 0.3, 0.6, 0.4)),

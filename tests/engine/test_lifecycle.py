@@ -150,7 +150,7 @@ def test_a_command_that_is_none_ends_the_process_and_leaves_nobody_waiting(model
 def test_it_leaves_with_its_parent_however_that_dies(sign: signal.Signals) -> None:
     script = (
         "import time; from tests.engine.process import EngineProcess; from mlx_notebook import "
-        "messages as m; e = EngineProcess(); e.wait(lambda x: isinstance(x, m.Ready)); "
+        "protocol as m; e = EngineProcess(); e.wait(lambda x: isinstance(x, m.Ready)); "
         "print(e.process.pid, e.folder, flush=True); time.sleep(60)"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
@@ -207,7 +207,7 @@ def test_it_runs_with_the_descriptors_that_it_is_allowed(model: Path, soft: int,
 import resource
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
 from pathlib import Path
-from mlx_notebook import messages as m
+from mlx_notebook import protocol as m
 from tests.engine.process import running
 with running() as engine:
     [end] = engine.finish(engine.start("random", Path({str(model)!r}), "hi", max_tokens=3))

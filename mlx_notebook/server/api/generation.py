@@ -33,7 +33,7 @@ from mlx_notebook.server.wire.sampling_parameters import SamplingParameters
 
 
 class LocalOptions(TypedDict, total=False):
-    """What the parameters that all endpoints share ask of the engine; see `messages.Generate`."""
+    """What the parameters that all endpoints share ask of the engine; see `protocol.Generate`."""
 
     prompt_logprobs: int | None
     truncate_prompt: int | None

@@ -1,9 +1,10 @@
 """What every route shares: auth, bodies, errors, CORS, and work that ends with its client."""
 
 import asyncio
-from collections.abc import Awaitable, Iterator
+import functools
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
 import anyio
 import msgspec
@@ -29,6 +30,8 @@ from mlx_notebook.server.wire.parameters import (
 )
 
 T = TypeVar("T")
+P = ParamSpec("P")
+H = TypeVar("H", bound="ApiHandler")
 
 
 # A refused body is read and thrown away up to this size, since most clients look for the answer
@@ -74,7 +77,7 @@ class ApiHandler(APIHandler):
         self._takes_body = False
         self._scope: anyio.CancelScope | None = None
         self._peer: Peer | None = None
-        self.client_left = False
+        self._client_left = False
         # Whether the request asks for a stream.
         self.wants_stream = False
         # The request's parameters that nothing here uses.
@@ -102,7 +105,7 @@ class ApiHandler(APIHandler):
         try:
             await super().prepare()
         except web.HTTPError as error:
-            refusal = self._explained(error)
+            refusal = self.explained(error)
         length = declared_length(headers.get("Content-Length", "0"))
         if length is None:
             raise refusal or errors.InvalidRequest(
@@ -179,7 +182,7 @@ class ApiHandler(APIHandler):
             RequestCancelled: The body is large, and the client has gone.
         """
         if self._received > _LARGE_BODY and self._peer is not None and self._peer.has_gone:
-            self.client_left = True
+            self._client_left = True
             raise errors.RequestCancelled("The client has closed the connection.")
         request = decode(decoder, self.body)
         self.wants_stream = bool(getattr(request, "stream", None))
@@ -197,8 +200,8 @@ class ApiHandler(APIHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer with OpenAI's error object, whatever went wrong."""
         exception = kwargs.get("exc_info", (None, None))[1]
-        error = self._refusal or self._explained(exception)
-        self._count(error)
+        error = self._refusal or self.explained(exception)
+        self.count_error(error)
         self.set_status(error.status_code, error.reason)
         if hasattr(self, "_jupyter_current_user"):
             # send_error has cleared all headers.
@@ -216,7 +219,8 @@ class ApiHandler(APIHandler):
         """Return an error as JSON, in the words of the API that the route belongs to."""
         return error.encoded()
 
-    def _count(self, error: errors.ApiError) -> None:
+    def count_error(self, error: errors.ApiError) -> None:
+        """Count an error that this client is told."""
         if self.endpoint:
             metrics.ERRORS.labels(error.code).inc()
 
@@ -230,8 +234,8 @@ class ApiHandler(APIHandler):
         if self.endpoint and self.request.method != "OPTIONS":
             metrics.REQUESTS.labels(self.endpoint, str(self.get_status())).inc()
 
-    def _explained(self, error: BaseException | None) -> errors.ApiError:
-        """Return what to tell a client of an error of ours, Jupyter's or Tornado's."""
+    def explained(self, error: BaseException | None) -> errors.ApiError:
+        """Return the API error for an exception of ours, Jupyter's or Tornado's."""
         if isinstance(error, errors.ApiError):
             return error
         if not isinstance(error, web.HTTPError):
@@ -325,26 +329,38 @@ class ApiHandler(APIHandler):
         self.finish(msgspec.json.encode(value))
 
     @contextmanager
-    def while_connected(self) -> Iterator[None]:
-        """Work for a client until it leaves: the block is cancelled, and `client_left` tells."""
+    def _while_connected(self) -> Iterator[None]:
         with anyio.CancelScope() as self._scope:
-            if self.client_left:
+            if self._client_left:
                 self._scope.cancel()
             try:
                 yield
             except StreamClosedError:
-                self.client_left = True
-        if self.client_left and not self._headers_written:
-            # Nobody reads it but the log.
+                self._client_left = True
+        if self._client_left and not self._headers_written:
+            # Only the log shows this status.
             self.set_status(499, "Client Closed Request")
 
     def on_connection_close(self) -> None:
-        """Stop working for a client that has gone."""
+        """Cancel the work for a client that has closed its connection."""
         super().on_connection_close()
-        self.client_left = True
+        self._client_left = True
         if self._body_timer is not None:
             self._body_timer.cancel()
         if self._peer is not None:
             self._peer.leave()
         if self._scope is not None:
             self._scope.cancel()
+
+
+def ends_with_client(
+    method: Callable[Concatenate[H, P], Coroutine[Any, Any, None]],
+) -> Callable[Concatenate[H, P], Coroutine[Any, Any, None]]:
+    """Decorate a handler's method so that it is cancelled when its client closes the connection."""
+
+    @functools.wraps(method)
+    async def run(self: H, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        with self._while_connected():
+            await method(self, *args, **kwargs)
+
+    return run

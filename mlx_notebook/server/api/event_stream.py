@@ -1,5 +1,7 @@
-"""Answers that are streams of events."""
+"""Answer with Server-Sent Events: the one place that opens, writes and closes an event stream."""
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -8,49 +10,99 @@ from tornado.http1connection import HTTP1Connection
 from mlx_notebook.server.api.base import ApiHandler
 from mlx_notebook.server.errors import ApiError
 
+_CONTENT_TYPE = "text/event-stream; charset=utf-8"
+
 
 class EventStreamHandler(ApiHandler):
-    """A route that may answer with Server-Sent Events.
+    """Base of the routes that can answer with Server-Sent Events.
 
     Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
 
-    def open_stream(self) -> None:
-        """Set the headers of an event stream; they travel with the first event."""
-        self.set_header("Content-Type", "text/event-stream; charset=utf-8")
-        self.set_header("Cache-Control", "no-cache")
-        self.set_header("X-Accel-Buffering", "no")
-        connection = self.request.connection
-        if isinstance(connection, HTTP1Connection):
-            # Each token on its way at once, not when a packet is full.
-            connection.stream.set_nodelay(True)
+    @asynccontextmanager
+    async def event_stream(
+        self, failure: Callable[[ApiError], Awaitable[bytes]] | None = None
+    ) -> AsyncIterator[None]:
+        """Open an event stream for the block, and close it after the block.
+
+        The headers travel with the first event. An error before that is raised, so that the client
+        gets its HTTP status. A later error becomes the last event of the stream.
+
+        Parameters
+        ----------
+        failure
+            Return the events for an error, in place of `error_event`.
+        """
+        self._open()
+        try:
+            yield
+        except ApiError as error:
+            if not self._headers_written:
+                raise
+            self.count_error(error)
+            await self.send(await failure(error) if failure else self.error_event(error))
+        self._close()
 
     def send_error(self, status_code: int = 500, **kwargs: Any) -> None:
-        """Tell of an error; in a stream that has begun by an event, since its status has gone."""
+        """Answer with an error: as an event where a stream has begun, since its status is sent."""
         if not self._headers_written or self._finished:
             super().send_error(status_code, **kwargs)
             return
-        self.write(self.error_event(self._explained(kwargs.get("exc_info", (None, None))[1])))
-        self.close_stream()
+        error = self.explained(kwargs.get("exc_info", (None, None))[1])
+        self.count_error(error)
+        self.write(self.error_event(error))
+        self._close()
 
     async def send(self, data: bytes) -> None:
-        """Write one or more events and wait while the client is too slow to take them.
+        """Write one or more events, and wait while the client is too slow to take them.
 
-        Raises:
-            StreamClosedError: The client has gone.
+        Raises
+        ------
+        StreamClosedError
+            If the client has closed the connection.
         """
         self.write(data)
         await self.flush()
 
     async def send_event(self, value: Any) -> None:
-        """Write a value as one event. Raises `StreamClosedError` where the client has gone."""
+        """Write a value as one event.
+
+        Raises
+        ------
+        StreamClosedError
+            If the client has closed the connection.
+        """
         await self.send(b"data: %b\n\n" % msgspec.json.encode(value))
 
-    def close_stream(self) -> None:
-        """End the stream."""
-        self.finish(set_content_type="text/event-stream; charset=utf-8")
+    async def send_comment(self, text: str) -> None:
+        """Write a comment, which keeps the connection open. Open the stream if need be.
+
+        Raises
+        ------
+        StreamClosedError
+            If the client has closed the connection.
+        """
+        if not self._headers_written:
+            self._open()
+        await self.send(comment(text))
 
     def error_event(self, error: ApiError) -> bytes:
-        """Return the event that tells of an error in mid-stream."""
-        self._count(error)
+        """Return the event for an error in the middle of a stream."""
         return b"event: error\ndata: %b\n\n" % self.encoded_error(error)
+
+    def _open(self) -> None:
+        self.set_header("Content-Type", _CONTENT_TYPE)
+        self.set_header("Cache-Control", "no-cache")
+        self.set_header("X-Accel-Buffering", "no")
+        connection = self.request.connection
+        if isinstance(connection, HTTP1Connection):
+            # Send each token at once, and not when a packet is full.
+            connection.stream.set_nodelay(True)
+
+    def _close(self) -> None:
+        self.finish(set_content_type=_CONTENT_TYPE)
+
+
+def comment(text: str) -> bytes:
+    """Return a comment of an event stream, which clients ignore."""
+    return f": {text}\n\n".encode()

@@ -52,8 +52,6 @@ async def _commented(handler: EventStreamHandler, download: Download, interval: 
         with anyio.move_on_after(interval):
             await download.wait()
             return
-        if not handler._headers_written:
-            handler.open_stream()
         at = download.progress
         share = f" {100 * at.done // at.total} %" if at.total else ""
-        await handler.send(f": downloading {download.model}{share}\n\n".encode())
+        await handler.send_comment(f"downloading {download.model}{share}")

@@ -6,6 +6,7 @@ import time
 from collections.abc import AsyncIterator
 
 import msgspec
+from msgspec import Struct
 
 from mlx_notebook.protocol import (
     Done,
@@ -15,6 +16,7 @@ from mlx_notebook.protocol import (
     Loaded,
     Loading,
     Pinned,
+    Prefill,
     Reasoning,
     Text,
     Tokenized,
@@ -31,8 +33,16 @@ _MOST_WAITING = 4 * 1024 * 1024
 _numbers = itertools.count(1)
 
 
-class KeepAlive:
-    """Nothing has come for a while; the client should see that the request lives."""
+class KeepAlive(Struct, frozen=True):
+    """No event has come for a while, and the client should see that its request lives.
+
+    Attributes
+    ----------
+    text
+        What the request waits for, as far as it is known.
+    """
+
+    text: str = "keep-alive"
 
 
 class RequestStream:
@@ -75,6 +85,7 @@ class RequestStream:
         self.error: ApiError | None = None
         self._events: list[Event | KeepAlive] = []
         self._waiting = 0
+        self._progress: Loading | Prefill | None = None
         self._news = asyncio.Event()
         self._last = time.monotonic()
 
@@ -100,6 +111,8 @@ class RequestStream:
             self._waiting += len(event.text)
         elif isinstance(event, ToolCallArguments):
             self._waiting += len(event.arguments)
+        elif isinstance(event, Loading | Prefill):
+            self._progress = event
         elif isinstance(event, Failed):
             self.fail(from_failed(event))
             return True
@@ -129,7 +142,7 @@ class RequestStream:
         now = time.monotonic()
         if not self.ended and now - self._last >= interval:
             self._last = now
-            self._events.append(KeepAlive())
+            self._events.append(_keep_alive(self._progress))
             self._news.set()
 
     async def batches(self) -> AsyncIterator[list[Event | KeepAlive]]:
@@ -150,3 +163,12 @@ class RequestStream:
                 raise self.error
             elif self.ended:
                 return
+
+
+def _keep_alive(progress: Loading | Prefill | None) -> KeepAlive:
+    match progress:
+        case Loading(seconds=seconds):
+            return KeepAlive(f"keep-alive loading {seconds:.0f} s")
+        case Prefill(done=done, total=total):
+            return KeepAlive(f"keep-alive prompt {done}/{total}")
+    return KeepAlive()

@@ -10,6 +10,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.server.api.anthropic.message_writer import MessageWriter
+from mlx_notebook.server.api.base import ends_with_client
 from mlx_notebook.server.api.generation import GenerationHandler, local_options
 from mlx_notebook.server.api.unknown_route import UnknownRouteHandler
 from mlx_notebook.server.engine.request_stream import RequestStream
@@ -75,38 +76,38 @@ class MessagesHandler(AnthropicHandler):
 
     @web.authenticated
     @authorized
+    @ends_with_client
     async def post(self) -> None:
         """Answer with a message, or with its events as they are made."""
         request = self.decoded(DECODER)
         self.services.limits.check_message_count(len(request.messages))
-        with self.while_connected():
-            command = await self.command(
-                new_id("msg_"),
-                request.model,
-                request.prompt(),
-                request.sampling(),
-                tool_choice=request.choice(),
-                output_format=request.output_format(),
-                reasoning_budget=request.reasoning_budget,
-                **local_options(request),
-            )
-            answer = MessageResponse(
-                id=command.id,
-                model=request.model or command.model,
-                content=[],
-                usage=MessageUsage(0, 0, 0, 0),
-            )
-            writer = MessageWriter(
-                answer,
-                max_tokens=request.max_tokens,
-                hides_thinking=request.hides_thinking,
-                alternatives=request.prompt_logprobs or 0,
-            )
-            async with self.running(command) as stream:
-                if request.stream:
-                    await self._stream(writer, stream)
-                else:
-                    await self._whole(writer, stream)
+        command = await self.command(
+            new_id("msg_"),
+            request.model,
+            request.prompt(),
+            request.sampling(),
+            tool_choice=request.choice(),
+            output_format=request.output_format(),
+            reasoning_budget=request.reasoning_budget,
+            **local_options(request),
+        )
+        answer = MessageResponse(
+            id=command.id,
+            model=request.model or command.model,
+            content=[],
+            usage=MessageUsage(0, 0, 0, 0),
+        )
+        writer = MessageWriter(
+            answer,
+            max_tokens=request.max_tokens,
+            hides_thinking=request.hides_thinking,
+            alternatives=request.prompt_logprobs or 0,
+        )
+        async with self.running(command) as stream:
+            if request.stream:
+                await self._stream(writer, stream)
+            else:
+                await self._whole(writer, stream)
 
     async def _whole(self, writer: MessageWriter, stream: RequestStream) -> None:
         async for events in stream.batches():
@@ -115,17 +116,11 @@ class MessagesHandler(AnthropicHandler):
         self.answer(writer.answer)
 
     async def _stream(self, writer: MessageWriter, stream: RequestStream) -> None:
-        self.open_stream()
-        try:
+        async with self.event_stream():
             async for events in stream.batches():
                 data = [encode_event(told) for event in events for told in writer.take(event)]
                 if data:
                     await self.send(b"".join(data))
-        except ApiError as error:
-            if not self._headers_written:
-                raise
-            await self.send(self.error_event(error))
-        self.close_stream()
 
 
 class CountTokensHandler(AnthropicHandler):
@@ -135,14 +130,14 @@ class CountTokensHandler(AnthropicHandler):
 
     @web.authenticated
     @authorized
+    @ends_with_client
     async def post(self) -> None:
         """Answer with their number."""
         request = self.decoded(COUNT_DECODER)
         self.services.limits.check_message_count(len(request.messages))
         request.choice()
-        with self.while_connected():
-            tokenized = await self.tokenized(request.model, request.prompt())
-            self.answer(MessageTokensCount(len(tokenized.tokens)))
+        tokenized = await self.tokenized(request.model, request.prompt())
+        self.answer(MessageTokensCount(len(tokenized.tokens)))
 
 
 class UnknownMessagesRouteHandler(AnthropicHandler, UnknownRouteHandler):

@@ -7,12 +7,12 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.protocol import Loaded
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.event_stream import EventStreamHandler
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.native.model_list import listed, load_progress
 from mlx_notebook.server.engine.request_stream import RequestStream
-from mlx_notebook.server.errors import ApiError, InvalidRequest, NotFound, model_not_found
+from mlx_notebook.server.errors import InvalidRequest, NotFound, model_not_found
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.models.catalog_entry import Entry
 from mlx_notebook.server.models.downloads import Download
@@ -40,6 +40,7 @@ class LoadHandler(EventStreamHandler):
 
     @web.authenticated
     @authorized
+    @ends_with_client
     async def post(self) -> None:
         """Load it and answer when it is there.
 
@@ -49,34 +50,28 @@ class LoadHandler(EventStreamHandler):
         order = self.decoded(wire.LOAD_DECODER)
         await self.services.catalog.default()
         name = self.services.catalog.canonical(order.model)
-        with self.while_connected():
-            entry = await find_model(self, f"{name}+{order.adapter}" if order.adapter else name)
-            if order.stream:
-                await self._stream(entry, order.pin)
-            else:
-                loaded = await self.services.engine.load(
-                    entry.name, str(entry.path), entry.options, await owner(self), order.pin
-                )
-                self.answer(wire.LoadedModel(*_figures(loaded)))
+        entry = await find_model(self, f"{name}+{order.adapter}" if order.adapter else name)
+        if order.stream:
+            await self._stream(entry, order.pin)
+        else:
+            loaded = await self.services.engine.load(
+                entry.name, str(entry.path), entry.options, await owner(self), order.pin
+            )
+            self.answer(wire.LoadedModel(*_figures(loaded)))
 
     async def _stream(self, entry: Entry, pin: bool | None) -> None:
-        self.open_stream()
         engine, user = self.services.engine, await owner(self)
         path = str(entry.path)
-        try:
+        async with self.event_stream():
+            await self._send_progress(entry)
             async with engine.loading(entry.name, path, entry.options, user, pin) as stream:
                 loaded = asyncio.create_task(_loaded(stream))
                 try:
-                    while not loaded.done():
+                    while not (await asyncio.wait({loaded}, timeout=_PROGRESS_SECONDS))[0]:
                         await self._send_progress(entry)
-                        await asyncio.wait({loaded}, timeout=_PROGRESS_SECONDS)
                 finally:
                     loaded.cancel()
                 await self.send_event(wire.LoadedEvent(*_figures(loaded.result())))
-            self.close_stream()
-        except ApiError as error:
-            await self.send(self.error_event(error))
-            self.close_stream()
 
     async def _send_progress(self, entry: Entry) -> None:
         at = load_progress(self.services, entry)
@@ -129,6 +124,7 @@ class DownloadHandler(EventStreamHandler):
 
     @web.authenticated
     @authorized
+    @ends_with_client
     async def post(self) -> None:
         """Download it and answer when it is there.
 
@@ -138,18 +134,16 @@ class DownloadHandler(EventStreamHandler):
         order = self.decoded(wire.DOWNLOAD_DECODER)
         await self.services.catalog.default()
         download = self.services.download(order.model, order.revision)
-        with self.while_connected():
-            if order.stream:
-                await self._stream(download)
-            else:
-                download.ordered = True
-                async for _ in download.changes():
-                    pass
-                self.answer(download.answer)
+        if order.stream:
+            await self._stream(download)
+        else:
+            download.ordered = True
+            async for _ in download.changes():
+                pass
+            self.answer(download.answer)
 
     async def _stream(self, download: Download) -> None:
-        self.open_stream()
-        try:
+        async with self.event_stream():
             with download.watched():
                 async for at in download.changes():
                     await self.send_event(
@@ -159,10 +153,6 @@ class DownloadHandler(EventStreamHandler):
             await self.send_event(
                 wire.DownloadedEvent(*(getattr(answer, name) for name in answer.__struct_fields__))
             )
-            self.close_stream()
-        except ApiError as error:
-            await self.send(self.error_event(error))
-            self.close_stream()
 
 
 class CancelModelHandler(ApiHandler):

@@ -7,7 +7,7 @@ from tornado import web
 
 from mlx_notebook.protocol import Stats
 from mlx_notebook.server import errors
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.event_stream import EventStreamHandler
 from mlx_notebook.server.api.native.model_list import budget, loading
 from mlx_notebook.server.engine.supervisor import Supervisor
@@ -145,6 +145,7 @@ class EventsHandler(EventStreamHandler):
 
     @web.authenticated
     @authorized
+    @ends_with_client
     async def get(self) -> None:
         """Send the status at once, then whenever it differs, at most four times a second.
 
@@ -154,9 +155,8 @@ class EventsHandler(EventStreamHandler):
         supervisor = self.services.supervisor
         await self.services.catalog.default()
         user = await self.whose()
-        self.open_stream()
         encoder = msgspec.json.Encoder()
-        with self.while_connected():
+        async with self.event_stream():
             while True:
                 version = supervisor.version
                 status = encoder.encode(current_status(self.services, user))
@@ -171,7 +171,7 @@ class EventsHandler(EventStreamHandler):
                         break
                     if is_moving:
                         break
-                    await self.send(b": keep-alive\n\n")
+                    await self.send_comment("keep-alive")
 
 
 class CancelHandler(ApiHandler):

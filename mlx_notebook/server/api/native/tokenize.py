@@ -4,6 +4,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.protocol import TextPrompt
+from mlx_notebook.server.api.base import ends_with_client
 from mlx_notebook.server.api.generation import GenerationHandler
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.wire.native import tokenize_types as wire
@@ -16,26 +17,24 @@ class TokenizeHandler(GenerationHandler):
 
     @web.authenticated
     @authorized
+    @ends_with_client
     async def post(self) -> None:
         """Answer with the tokens."""
         request = self.decoded(wire.TOKENIZE_DECODER)
         self.services.limits.check_message_count(len(request.messages or ()))
-        with self.while_connected():
-            try:
-                tokenized = await self.tokenized(
-                    request.model,
-                    request.prompt(),
-                    add_special_tokens=request.add_special,
-                    pieces=request.with_pieces,
-                )
-            except ApiError as error:
-                if error.param == "messages" and request.content is not None:
-                    error.param = "content"
-                raise
-            pieces = map(wire.TokenPiece, tokenized.tokens, tokenized.pieces)
-            self.answer(
-                wire.TokenizeResponse([*(pieces if request.with_pieces else tokenized.tokens)])
+        try:
+            tokenized = await self.tokenized(
+                request.model,
+                request.prompt(),
+                add_special_tokens=request.add_special,
+                pieces=request.with_pieces,
             )
+        except ApiError as error:
+            if error.param == "messages" and request.content is not None:
+                error.param = "content"
+            raise
+        pieces = map(wire.TokenPiece, tokenized.tokens, tokenized.pieces)
+        self.answer(wire.TokenizeResponse([*(pieces if request.with_pieces else tokenized.tokens)]))
 
 
 class DetokenizeHandler(GenerationHandler):
@@ -45,17 +44,17 @@ class DetokenizeHandler(GenerationHandler):
 
     @web.authenticated
     @authorized
+    @ends_with_client
     async def post(self) -> None:
         """Answer with the text."""
         request = self.decoded(wire.DETOKENIZE_DECODER)
-        with self.while_connected():
-            try:
-                tokenized = await self.tokenized(request.model, TextPrompt(text=request.tokens))
-            except ApiError as error:
-                if error.param in ("messages", "prompt"):
-                    error.param = "tokens"
-                raise
-            self.answer(wire.DetokenizeResponse(tokenized.text))
+        try:
+            tokenized = await self.tokenized(request.model, TextPrompt(text=request.tokens))
+        except ApiError as error:
+            if error.param in ("messages", "prompt"):
+                error.param = "tokens"
+            raise
+        self.answer(wire.DetokenizeResponse(tokenized.text))
 
 
 class ApplyTemplateHandler(GenerationHandler):
@@ -65,10 +64,10 @@ class ApplyTemplateHandler(GenerationHandler):
 
     @web.authenticated
     @authorized
+    @ends_with_client
     async def post(self) -> None:
         """Answer with the text."""
         request = self.decoded(wire.TEMPLATE_DECODER)
         self.services.limits.check_message_count(len(request.messages))
-        with self.while_connected():
-            tokenized = await self.tokenized(request.model, request.prompt())
-            self.answer(wire.TemplateResponse(tokenized.text))
+        tokenized = await self.tokenized(request.model, request.prompt())
+        self.answer(wire.TemplateResponse(tokenized.text))

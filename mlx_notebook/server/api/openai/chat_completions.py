@@ -5,10 +5,12 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook import protocol
+from mlx_notebook.server.api.base import ends_with_client
+from mlx_notebook.server.api.event_stream import comment
 from mlx_notebook.server.api.generation import local_options
 from mlx_notebook.server.api.openai.stored_completions import StoredCompletionsHandler
 from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
-from mlx_notebook.server.errors import ApiError, Unavailable
+from mlx_notebook.server.errors import Unavailable
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.responses.completion_store import PREFIX
 from mlx_notebook.server.wire.ids import new_id, now
@@ -28,6 +30,7 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
 
     @web.authenticated
     @authorized
+    @ends_with_client
     async def post(self) -> None:
         """Answer with a completion, or with its chunks as they are made."""
         request = self.decoded(DECODER)
@@ -36,24 +39,23 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
         if request.store:
             await self.services.responses.store.require()
         id = new_id(PREFIX)
-        with self.while_connected():
-            async with self.generating(
-                id,
-                request.model,
-                request.prompt(),
-                request.sampling(),
-                request.n or 1,
-                tool_choice=request.choice(),
-                output_format=request.output_format(),
-                reasoning_budget=request.budget(),
-                **local_options(request),
-            ) as stream:
-                model = request.model or stream.model
-                draft = Draft(request, id, model, self.services.fingerprint)
-                if request.stream:
-                    await self._stream(draft, stream, request)
-                else:
-                    await self._whole(draft, stream, request)
+        async with self.generating(
+            id,
+            request.model,
+            request.prompt(),
+            request.sampling(),
+            request.n or 1,
+            tool_choice=request.choice(),
+            output_format=request.output_format(),
+            reasoning_budget=request.budget(),
+            **local_options(request),
+        ) as stream:
+            model = request.model or stream.model
+            draft = Draft(request, id, model, self.services.fingerprint)
+            if request.stream:
+                await self._stream(draft, stream, request)
+            else:
+                await self._whole(draft, stream, request)
 
     async def _whole(
         self, draft: "Draft", stream: RequestStream, request: ChatCompletionRequest
@@ -79,8 +81,7 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
             include_usage=bool(options and options.include_usage),
             continuous=bool(options and options.continuous_usage_stats),
         )
-        self.open_stream()
-        try:
+        async with self.event_stream():
             async for events in stream.batches():
                 if request.store:
                     draft.take(events)
@@ -89,11 +90,6 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
                         encoder.tell_not_stored()
                 if data := chunks.encode(events):
                     await self.send(data)
-        except ApiError as error:
-            if not self._headers_written:
-                raise
-            await self.send(self.error_event(error))
-        self.close_stream()
 
     async def _store(self, answer: wire.ChatCompletion, request: ChatCompletionRequest) -> bool:
         """Keep an answer; return whether that worked. The store logs why it did not."""
@@ -122,7 +118,6 @@ class ChunkWriter:
         self._prompt: list[int] | None = None
         self._ids: dict[int, list[int]] = {}
         self._to_open = n
-        self._progress = ""
 
     def encode(self, events: list[protocol.Event | KeepAlive]) -> bytes:
         """Return what to write for a batch of events, which may be nothing."""
@@ -163,12 +158,8 @@ class ChunkWriter:
             case protocol.TokenIds(ids=ids):
                 # They travel with the next chunk of their row.
                 self._ids.setdefault(event.row, []).extend(ids)
-            case protocol.Loading():
-                self._progress = f" loading {event.seconds:.0f} s"
-            case protocol.Prefill():
-                self._progress = f" prompt {event.done}/{event.total}"
             case KeepAlive():
-                return f": keep-alive{self._progress}\n\n".encode()
+                return comment(event.text)
         return b""
 
     def _text(self, row: int, text: str) -> bytes:

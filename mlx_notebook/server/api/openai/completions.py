@@ -10,6 +10,8 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from mlx_notebook import protocol
+from mlx_notebook.server.api.base import ends_with_client
+from mlx_notebook.server.api.event_stream import comment
 from mlx_notebook.server.api.generation import GenerationHandler, local_options
 from mlx_notebook.server.api.openai.chat_completions import counted
 from mlx_notebook.server.engine.request_stream import KeepAlive
@@ -31,6 +33,7 @@ class CompletionsHandler(GenerationHandler):
 
     @web.authenticated
     @authorized
+    @ends_with_client
     async def post(self) -> None:
         """Answer with the continuations, or with their chunks as they are made."""
         request = self.decoded(wire.DECODER)
@@ -41,31 +44,30 @@ class CompletionsHandler(GenerationHandler):
         if request.echo and request.logprobs is not None:
             asked = max(request.logprobs, request.prompt_logprobs or 0)
             options["prompt_logprobs"] = asked
-        with self.while_connected():
-            try:
-                commands = [
-                    await self.command(
-                        id if len(prompts) == 1 else f"{id}.{index}",
-                        request.model,
-                        protocol.TextPrompt(text=prompt),
-                        request.sampling(),
-                        request.n or 1,
-                        output_format=request.output_format(),
-                        **options,
-                    )
-                    for index, prompt in enumerate(prompts)
-                ]
-                answer = Answer(id, request, commands[0].model, self.services)
-                await self._echo(request, commands, answer)
-                if request.stream:
-                    await self._stream(commands, answer)
-                else:
-                    await self._run(commands, answer.take)
-                    self.answer(answer.whole())
-            except ApiError as error:
-                if error.param == "messages":
-                    error.param = "prompt"
-                raise
+        try:
+            commands = [
+                await self.command(
+                    id if len(prompts) == 1 else f"{id}.{index}",
+                    request.model,
+                    protocol.TextPrompt(text=prompt),
+                    request.sampling(),
+                    request.n or 1,
+                    output_format=request.output_format(),
+                    **options,
+                )
+                for index, prompt in enumerate(prompts)
+            ]
+            answer = Answer(id, request, commands[0].model, self.services)
+            await self._echo(request, commands, answer)
+            if request.stream:
+                await self._stream(commands, answer)
+            else:
+                await self._run(commands, answer.take)
+                self.answer(answer.whole())
+        except ApiError as error:
+            if error.param == "messages":
+                error.param = "prompt"
+            raise
 
     async def _echo(
         self, request: wire.CompletionRequest, commands: list[protocol.Generate], answer: "Answer"
@@ -108,7 +110,6 @@ class CompletionsHandler(GenerationHandler):
             raise failure
 
     async def _stream(self, commands: list[protocol.Generate], answer: "Answer") -> None:
-        self.open_stream()
         # Tornado loses a waiter when two tasks flush at the same time.
         lock = anyio.Lock()
 
@@ -117,14 +118,9 @@ class CompletionsHandler(GenerationHandler):
                 async with lock:
                     await self.send(data)
 
-        try:
+        async with self.event_stream():
             await self._run(commands, take)
             await self.send(answer.last_chunks())
-        except ApiError as error:
-            if not self._headers_written:
-                raise
-            await self.send(self.error_event(error))
-        self.close_stream()
 
 
 class Answer:
@@ -174,7 +170,7 @@ class Answer:
         data = []
         for event in events:
             if isinstance(event, KeepAlive):
-                data.append(b": keep-alive\n\n")
+                data.append(comment(event.text))
                 continue
             choice = self._take(prompt, event)
             if self._continuous:

@@ -7,7 +7,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.protocol import Embed, Embedded
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.identity import owner
@@ -24,34 +24,34 @@ class EmbeddingsHandler(ApiHandler):
 
     @web.authenticated
     @authorized
+    @ends_with_client
     async def post(self) -> None:
         """Answer with a vector an input."""
         request = self.decoded(wire.DECODER)
         inputs = separate_inputs(request.input, "input")
-        with self.while_connected():
-            entry = await find_model(self, request.model)
-            command = Embed(
-                id=new_id("embd-"),
-                model=entry.name,
-                path=str(entry.path),
-                options=entry.options,
-                inputs=inputs,
-                dimensions=request.dimensions,
-                truncate=request.truncate_prompt_tokens,
+        entry = await find_model(self, request.model)
+        command = Embed(
+            id=new_id("embd-"),
+            model=entry.name,
+            path=str(entry.path),
+            options=entry.options,
+            inputs=inputs,
+            dimensions=request.dimensions,
+            truncate=request.truncate_prompt_tokens,
+        )
+        self.set_header("x-request-id", command.id)
+        embedded = await self._embedded(command)
+        shown = _encoded if request.encoding_format == "base64" else _numbers
+        self.answer(
+            wire.EmbeddingList(
+                [
+                    wire.EmbeddingObject(index, shown(vector))
+                    for index, vector in enumerate(embedded.vectors)
+                ],
+                request.model or entry.name,
+                wire.EmbeddingUsage(embedded.tokens, embedded.tokens),
             )
-            self.set_header("x-request-id", command.id)
-            embedded = await self._embedded(command)
-            shown = _encoded if request.encoding_format == "base64" else _numbers
-            self.answer(
-                wire.EmbeddingList(
-                    [
-                        wire.EmbeddingObject(index, shown(vector))
-                        for index, vector in enumerate(embedded.vectors)
-                    ],
-                    request.model or entry.name,
-                    wire.EmbeddingUsage(embedded.tokens, embedded.tokens),
-                )
-            )
+        )
 
     async def _embedded(self, command: Embed) -> Embedded:
         try:

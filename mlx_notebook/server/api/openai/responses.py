@@ -6,7 +6,9 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.model_files.generation_config import in_force
-from mlx_notebook.protocol import ChatPrompt, Generate, Loading, Prefill
+from mlx_notebook.protocol import ChatPrompt, Generate
+from mlx_notebook.server.api.base import ends_with_client
+from mlx_notebook.server.api.event_stream import comment
 from mlx_notebook.server.api.generation import GenerationHandler, local_options
 from mlx_notebook.server.api.openai.truncation import truncated
 from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
@@ -105,10 +107,9 @@ class ResponsesBase(GenerationHandler):
 
     async def follow(self, run: Run, after: int) -> None:
         """Send a background response's events after that number, up to its end."""
-        self.open_stream()
-        async for data in run.follow(after):
-            await self.send(data)
-        self.close_stream()
+        async with self.event_stream():
+            async for data in run.follow(after):
+                await self.send(data)
 
 
 class ResponsesHandler(ResponsesBase):
@@ -118,16 +119,16 @@ class ResponsesHandler(ResponsesBase):
 
     @web.authenticated
     @authorized
+    @ends_with_client
     async def post(self) -> None:
         """Answer with a response, or with its events as they come."""
         request = self.decoded(DECODER)
         user = await owner(self)
-        with self.while_connected():
-            try:
-                await self._respond(user, request)
-            except ApiError as error:
-                error.param = _NAMES.get(error.param or "", error.param)
-                raise
+        try:
+            await self._respond(user, request)
+        except ApiError as error:
+            error.param = _NAMES.get(error.param or "", error.param)
+            raise
 
     async def _respond(self, user: str, request: ResponsesRequest) -> None:
         prompt, given = await self.prompt(user, request)
@@ -192,30 +193,24 @@ class ResponsesHandler(ResponsesBase):
         self.answer(run.response)
 
     async def _stream(self, run: Run, stream: RequestStream) -> None:
-        self.open_stream()
-        progress = ""
-        try:
+        responses = self.services.responses
+
+        async def failure(error: ApiError) -> bytes:
+            told = await responses.last(run, run.writer.fail(error))
+            return b"".join([encode_event(each) for each in told])
+
+        async with self.event_stream(failure):
             async for events in stream.batches():
                 data = []
                 for event in events:
                     if isinstance(event, KeepAlive):
-                        data.append(f": keep-alive{progress}\n\n".encode())
-                    elif isinstance(event, Loading):
-                        progress = f" loading {event.seconds:.0f} s"
-                    elif isinstance(event, Prefill):
-                        progress = f" prompt {event.done}/{event.total}"
+                        data.append(comment(event.text))
                     told = run.writer.take(event)
                     if run.writer.ended:
-                        told = await self.services.responses.last(run, told)
+                        told = await responses.last(run, told)
                     data += [encode_event(each) for each in told]
                 if data:
                     await self.send(b"".join(data))
-        except ApiError as error:
-            if not self._headers_written:
-                raise
-            told = await self.services.responses.last(run, run.writer.fail(error))
-            await self.send(b"".join([encode_event(each) for each in told]))
-        self.close_stream()
 
     async def _in_background(self, run: Run, command: Generate, streamed: bool) -> None:
         self.set_header("x-request-id", command.id)
@@ -233,10 +228,10 @@ class InputTokensHandler(ResponsesBase):
 
     @web.authenticated
     @authorized
+    @ends_with_client
     async def post(self) -> None:
         """Answer with their number."""
         request = self.decoded(DECODER)
-        with self.while_connected():
-            prompt, _ = await self.prompt(await owner(self), request)
-            tokenized = await self.tokenized(request.model, prompt)
-            self.answer(InputTokens(len(tokenized.tokens)))
+        prompt, _ = await self.prompt(await owner(self), request)
+        tokenized = await self.tokenized(request.model, prompt)
+        self.answer(InputTokens(len(tokenized.tokens)))

@@ -4,6 +4,7 @@ import msgspec
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
+from mlx_notebook.server.api.base import ends_with_client
 from mlx_notebook.server.api.openai.responses import ResponsesBase
 from mlx_notebook.server.api.query import flag, one_of, page_after, several, whole_number
 from mlx_notebook.server.errors import ApiError, InvalidRequest, NotFound
@@ -49,6 +50,7 @@ class ResponseHandler(StoredResponseBase):
 
     @web.authenticated
     @authorized
+    @ends_with_client
     async def get(self, id: str) -> None:
         """Answer with it, or with its events, of those that are made in the background."""
         user = await owner(self)
@@ -69,8 +71,7 @@ class ResponseHandler(StoredResponseBase):
                 param="stream",
                 code="not_streamable",
             )
-        with self.while_connected():
-            await self.follow(run, after)
+        await self.follow(run, after)
 
     @web.authenticated
     @authorized

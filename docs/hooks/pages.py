@@ -1,4 +1,4 @@
-"""Fit the pages to the site: links to files of the repository, and pages that are not there yet."""
+"""Fit the pages to the site: links to files of the repository, and CONTRIBUTING.md among them."""
 
 import posixpath
 import re
@@ -6,7 +6,11 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from mkdocs.structure.files import File
+
 ROOT = Path(__file__).parents[2]
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+_FROM_ROOT = re.compile(r"(\]\()(?![a-z]+:|#|/)([^)\s]+\))")
 _LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<target>\.\./[^)\s]+)\)")
 
 
@@ -29,6 +33,15 @@ def _present(entries: list[Any]) -> list[Any]:
     return kept
 
 
+def on_files(files: Any, config: Any) -> Any:
+    """Add CONTRIBUTING.md, whose links start at the repository's root."""
+    if CONTRIBUTING.exists():
+        text = _FROM_ROOT.sub(r"\1../\2", CONTRIBUTING.read_text(encoding="utf-8"))
+        files.append(File.generated(config, "contributing.md", content=text))
+        config.nav[-1]["Project"].append("contributing.md")
+    return files
+
+
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Point links that leave docs/ to the repository, or keep their text where it has no address.
 
@@ -42,13 +55,14 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     def linked(match: re.Match[str]) -> str:
         path, _, anchor = match["target"].partition("#")
         path = posixpath.normpath(posixpath.join(folder, path))
+        anchor = f"#{anchor}" if anchor else ""
         if path.startswith("docs/"):
-            return match[0]
+            return f"[{match['text']}]({posixpath.relpath(path, folder)}{anchor})"
         if not (ROOT / path).exists():
             raise FileNotFoundError(f"{page.file.src_uri}: the repository has no {path}")
         if (repository := _repository()) is None:
             return match["text"]
-        return f"[{match['text']}]({repository}/blob/HEAD/{path}{'#' + anchor if anchor else ''})"
+        return f"[{match['text']}]({repository}/blob/HEAD/{path}{anchor})"
 
     return _LINK.sub(linked, markdown)
 

@@ -3,9 +3,10 @@
 Nothing that is written here is stored: a page says what the code says when the site is built.
 """
 
+import html
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import docstring_parser
@@ -73,10 +74,18 @@ def _traits(cls: type[traitlets.HasTraits]) -> str:
         for name, trait in vars(base).items()
         if isinstance(trait, traitlets.TraitType) and trait.metadata.get("config")
     }
-    return "\n\n".join(
-        f"### {name}\n\n{_kind(trait)}. Default: `{trait.default()!r}`.\n\n{_flowing(trait.help)}"
-        for name, trait in traits.items()
-    )
+    parts: list[str] = []
+    for name, trait in traits.items():
+        about = _linked(_flowing(trait.help), traits.keys() - {name})
+        parts += [f"### {name}", f"{_kind(trait)}. Default: `{trait.default()!r}`.", about]
+    return "\n\n".join(parts)
+
+
+def _linked(text: str, names: Iterable[str]) -> str:
+    """Link every setting that a help text names."""
+    longest_first = sorted(names, key=len, reverse=True)
+    pattern = rf"(?<![\w`])(?:{'|'.join(longest_first)})(?![\w`])"
+    return re.sub(pattern, lambda match: f"[`{match[0]}`](#{match[0]})", text)
 
 
 def _kind(trait: traitlets.TraitType[Any, Any]) -> str:
@@ -132,9 +141,9 @@ def _values(schema: dict[str, Any]) -> str:
 
 def mlx_commands() -> str:
     """Write the subcommands of `%mlx` and their options."""
-    rows = [(f"`%mlx {usage}`", text) for usage, text in COMMANDS.items()]
+    rows = [(f"`%mlx {usage}`", _flowing(text)) for usage, text in COMMANDS.items()]
     options = [
-        (f"`%mlx {command}`", f"`{option}`", text)
+        (f"`%mlx {command}`", f"`{option}`", _flowing(text))
         for command, offered in COMMAND_OPTIONS.items()
         for option, text in offered.items()
     ]
@@ -149,7 +158,9 @@ def chat_options() -> str:
     """Write the options of `%%chat` in the sections of its own help."""
     parts = []
     for title, options in _sections():
-        rows = [(", ".join(f"`{name}`" for name in names), text) for names, text in options]
+        rows = [
+            (", ".join(f"`{name}`" for name in names), _flowing(text)) for names, text in options
+        ]
         parts += [f"### {title}", _table(("Option", "Meaning"), rows)]
     return "\n\n".join(parts)
 
@@ -206,8 +217,11 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def _flowing(text: str) -> str:
-    """Join the lines of a help text into one."""
-    return " ".join(text.split())
+    """Join the lines of a help text into one, and keep what looks like HTML as text."""
+    parts = " ".join(text.split()).split("`")
+    return "`".join(
+        part if at % 2 else html.escape(part, quote=False) for at, part in enumerate(parts)
+    )
 
 
 _WRITERS: dict[str, Callable[[], str]] = {

@@ -137,5 +137,7 @@ class Service:
                 process.kill()
         psutil.wait_procs(alive, timeout=grace)
         self.process.wait(timeout=grace)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         self._output.close()
         return [process.pid for process in alive]

@@ -25,12 +25,14 @@ async def serving(answer: Answer):
     """A server on a free port that reads one request and leaves the rest to `answer`."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = [line for line in head.lower().split(b"\r\n") if b"content-length" in line]
-        if length:
-            await reader.readexactly(int(length[0].split(b":")[1]))
-        await answer(writer)
-        writer.close()
+        try:
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = [line for line in head.lower().split(b"\r\n") if b"content-length" in line]
+            if length:
+                await reader.readexactly(int(length[0].split(b":")[1]))
+            await answer(writer)
+        finally:
+            writer.close()
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     async with server:

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.soak import measure, render
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_server_outlasts_three_minutes_of_bad_weather() -> None:
     found = asyncio.run(measure(minutes=3, seed=1))

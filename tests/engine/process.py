@@ -27,15 +27,16 @@ class EngineProcess:
         self.socket.sndtimeo = 5000  # an engine that has ended takes nothing
         self.socket.bind(address)
         self.log = self.folder.parent / f"{self.folder.name}.log"
-        self.process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "mlx_notebook.engine"),
-                *("--socket", address, "--config", json.dumps(settings)),
-            ],
-            stdin=subprocess.PIPE,
-            stderr=self.log.open("w"),
-            start_new_session=True,
-        )
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "mlx_notebook.engine"),
+                    *("--socket", address, "--config", json.dumps(settings)),
+                ],
+                stdin=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
         self._decoder = msgspec.msgpack.Decoder(protocol.Frame)
         self.events: list[protocol.Event] = []
         self._count = 0
@@ -118,13 +119,19 @@ class EngineProcess:
         if self.process.poll() is None:
             self.send(protocol.Shutdown())
         code = self.process.wait(10)
+        self.close()
+        return code
+
+    def close(self) -> None:
+        """Let go of what belongs to an engine that has ended."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
         self.socket.close(0)
         self._context.term()
         for file in (self.folder / "engine.sock", self.log):
             file.unlink(missing_ok=True)
         if self.folder.exists():
             self.folder.rmdir()
-        return code
 
 
 @contextmanager
@@ -136,8 +143,4 @@ def running(**settings: Any) -> Iterator[EngineProcess]:
         if engine.process.poll() is None and engine.process.stdin:
             engine.process.stdin.close()
         engine.process.wait(15)
-        engine.socket.close(0)
-        for file in (engine.folder / "engine.sock", engine.log):
-            file.unlink(missing_ok=True)
-        if engine.folder.exists():
-            engine.folder.rmdir()
+        engine.close()

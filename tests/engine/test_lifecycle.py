@@ -156,6 +156,7 @@ def test_it_leaves_with_its_parent_however_that_dies(sign: signal.Signals) -> No
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     pid, folder = parent.stdout.readline().split()
+    parent.stdout.close()
     engine = psutil.Process(int(pid))
     os.kill(parent.pid, sign)
     parent.wait(5)

@@ -46,29 +46,30 @@ class RunningServer:
         self.log_file = self.folder / "log"
         given = [f"--IdentityProvider.token={token}"] if token is not None else []
         limited = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(descriptors)]
-        self.process = subprocess.Popen(
-            [
-                *(limited if descriptors is not None else ()),
-                *(sys.executable, "-m", *command, "--allow-root"),
-                *(f"--port={port}", f"--ServerApp.base_url={base_url}"),
-                *given,
-                *options,
-            ],
-            env={
-                **os.environ,
-                "JUPYTER_CONFIG_DIR": str(self.folder),
-                "JUPYTER_RUNTIME_DIR": str(self.folder),
-                "JUPYTER_DATA_DIR": str(self.folder),
-                "JUPYTER_NO_CONFIG": "",
-                "HF_HOME": str(self.folder / "hf"),
-                "HF_HUB_OFFLINE": "1",
-                **(env or {}),
-            },
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=self.log_file.open("w"),
-            stderr=subprocess.STDOUT,
-        )
+        with self.log_file.open("w") as log:
+            self.process = subprocess.Popen(
+                [
+                    *(limited if descriptors is not None else ()),
+                    *(sys.executable, "-m", *command, "--allow-root"),
+                    *(f"--port={port}", f"--ServerApp.base_url={base_url}"),
+                    *given,
+                    *options,
+                ],
+                env={
+                    **os.environ,
+                    "JUPYTER_CONFIG_DIR": str(self.folder),
+                    "JUPYTER_RUNTIME_DIR": str(self.folder),
+                    "JUPYTER_DATA_DIR": str(self.folder),
+                    "JUPYTER_NO_CONFIG": "",
+                    "HF_HOME": str(self.folder / "hf"),
+                    "HF_HUB_OFFLINE": "1",
+                    **(env or {}),
+                },
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
         info = self._info()
         self.port: int = info["port"]
         self.url: str = f"http://127.0.0.1:{self.port}{info['base_url']}"
@@ -161,4 +162,5 @@ def running(**settings: Any) -> Iterator[RunningServer]:
     finally:
         if server.process.poll() is None:
             server.stop()
+        server.client.close()
         shutil.rmtree(server.folder, ignore_errors=True)

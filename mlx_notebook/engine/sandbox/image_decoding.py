@@ -38,8 +38,8 @@ def decode(picture: EncodedImage) -> Any:
         raise refused(picture, "it is empty")
     try:
         with warnings.catch_warnings():
-            # Its size is checked here, before a pixel is decoded.
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            # The size is checked here, before a pixel is decoded. The client is told of damage.
+            warnings.simplefilter("ignore")
             opened = Image.open(io.BytesIO(picture.data), formats=FORMATS)
             width, height = opened.size
             if width * height > MAX_PIXELS:

@@ -11,6 +11,7 @@ import io
 import os
 import re
 import stat
+import warnings
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
@@ -216,6 +217,9 @@ def _head(data: bytes) -> tuple[str, int, int]:
     """Return a picture's media type, width and height, without decoding it."""
     from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
+    # The client is told what is wrong; Pillow's warnings do not belong in the server's log.
+    # `catch_warnings` is not safe here: this runs in threads.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             width, height = image.size

@@ -116,6 +116,14 @@ async def test_what_is_no_picture_is_named(data: bytes, why: str) -> None:
     assert error.code == "invalid_image"
 
 
+async def test_a_damaged_image_leaves_no_warning_in_the_log(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    error = await refusal(f"data:image/tiff;base64,{in_base64(encoded('TIFF')[:9])}")
+    assert "broken" in error.message
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize(
     ("given", "why"),
     [

@@ -84,7 +84,7 @@ def test_an_engine_in_an_environment_that_lacks_a_library_says_so_and_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = (
-        "from mlx_notebook.engine import mlx_library\n"
+        "from mlx_notebook.engine.runtime import mlx_library\n"
         "mlx_library.distributions = lambda path: iter(())\n"
     )
     (tmp_path / "sitecustomize.py").write_text(code)

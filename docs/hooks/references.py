@@ -15,8 +15,9 @@ import traitlets
 
 import mlx_notebook
 from mlx_notebook.notebook.answers.answer import Answer, Delta, Reply
-from mlx_notebook.notebook.answers.tool_call import Call
-from mlx_notebook.notebook.chat.conversation import Conversation, Usage
+from mlx_notebook.notebook.answers.tool_call import ToolCall
+from mlx_notebook.notebook.chat.conversation import Conversation
+from mlx_notebook.notebook.chat.usage import Usage
 from mlx_notebook.notebook.magics.chat_options import CHAT_HELP
 from mlx_notebook.notebook.magics.commands import COMMAND_OPTIONS, COMMANDS
 from mlx_notebook.notebook.server.server import Server
@@ -38,7 +39,7 @@ _BEHIND: dict[type, tuple[str, ...]] = {
     Answer: (),
     Reply: (),
     Delta: (),
-    Call: (),
+    ToolCall: (),
     Usage: (),
     FunctionTool: (),
     Server: (),

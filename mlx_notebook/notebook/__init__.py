@@ -1,1 +1,1 @@
-"""What runs in the kernel: connection, magics, chat, rendering."""
+"""What runs in the notebook kernel: magics, chats, tools and the connection to the server."""

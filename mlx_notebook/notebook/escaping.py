@@ -1,19 +1,19 @@
-"""Making a model's Markdown safe to show: its HTML becomes text, in every renderer.
+"""Make Markdown from a model safe to show: HTML in it becomes text, in every renderer.
 
-What a model writes is untrusted: it may repeat what a web page or a file told it. JupyterLab
-cleans the HTML in Markdown, but nbconvert and others pass it on. The rule that holds here: no
-`<` of the model's survives outside fenced code blocks, and each block that holds one is written
-so that all renderers agree on where it begins and ends. Links cannot run scripts, and images
-become links, since fetching one would tell its server whatever words stand in the address.
+The text of a model is untrusted: it may repeat a web page or a file. JupyterLab sanitizes HTML in
+Markdown, but nbconvert and others do not. So no `<` of the text survives outside fenced code
+blocks, and a code block that contains one is written so that all renderers agree on where it begins
+and ends. Links cannot run scripts. Images become links, because loading an image would send the
+text in its address to another server.
 """
 
 import html
 import re
 
 _FENCE = re.compile(r"^(?P<indent> *)(?P<marks>`{3,}|~{3,})(?P<info>[^\n]*)$")
-# A fence behind list or quote marks, or one whose info string renderers read differently.
+# A fence after list or quote marks: renderers disagree on where it begins.
 _DOUBTFUL_FENCE = re.compile(r"^(?P<before>[\s>*+\-\d.)]*)(?P<marks>`{3,}|~{3,})")
-# Formulas in the three ways that models write them; none holds a dollar or spans another's mark.
+# Formulas in the notations that models use. None contains a dollar.
 _MATH = re.compile(
     r"(?<![\\$])\$\$(?!\$)(?P<display>[^$]+?)(?<!\\)\$\$(?!\$)"
     r"|(?<![\\$])\$(?![\s$])(?P<inline>[^$\n]*?[^\s$\\])\$(?![$\d])"
@@ -21,40 +21,40 @@ _MATH = re.compile(
     r"|\\\\?\((?P<parentheses>[^$\n]+?)\\\\?\)"
     r"|\\begin\{(?P<name>[a-z]+\*?)\}(?P<body>[^$]+?)\\end\{(?P=name)\}"
 )
-# What a formula could do beyond being read: link, style, load.
+# TeX commands that link, style or load something.
 _ACTIVE_TEX = re.compile(
     r"\\(?=(?:href|url|require|style|class|cssId|includegraphics|csname|html\w*)\b)"
 )
-# A dollar that begins no formula: MathJax looks for pairs in the finished page too, where an
-# entity is a dollar again, but not across elements.
+# A dollar that does not begin a formula. MathJax also looks for pairs of dollars in the finished
+# page, where an entity is a dollar again. It does not look across elements.
 DOLLAR = "<span>&#36;</span>"
-# What opens a formula for some renderer, and would swallow all up to the next such mark.
+# Marks that begin a formula in some renderers.
 _MATH_MARK = re.compile(r"\$\$|\\\\[\[(]|\\begin\{")
 _CODE_SPAN = re.compile(r"(?<![`\\])(?P<marks>`+)(?!`)(?P<code>[^\n]*?[^`\n])(?P=marks)(?!`)")
-# A scheme that runs or reads something, or an entity where a scheme would stand (some renderers
-# decode those twice).
+# A scheme that runs or reads something, or an entity in its place: some renderers decode entities
+# twice.
 _SCRIPT_LINK = re.compile(
     r"(?P<before>\]\(\s*|\]:\s*)(?=(?:javascript|vbscript|data|file)\s*\\?:|[^\s/?#)]*&)",
     re.IGNORECASE,
 )
 _ESCAPABLE = re.compile(r"(?P<slashes>\\*)(?P<character>[<&$])")
-# Browsers drop these from addresses; nothing that a model means to say holds one.
+# Browsers ignore these characters in addresses.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
-# Every character that HTML, Markdown or a math renderer would read.
+# Every character with a meaning in HTML, Markdown or a math renderer.
 ACTIVE = str.maketrans({c: f"&#{ord(c)};" for c in r"""<>&"'\`*_{}[]()#+-.!|~$:"""})
 
 
 def safe_html(text: str) -> str:
-    """Write text as HTML that no math renderer reads either: they look at finished pages."""
+    """Escape text for HTML, also for math renderers, which read the finished page."""
     escaped = html.escape(text).replace("\\", "<span>&#92;</span>")
     return escaped.replace("$", DOLLAR)
 
 
 def safe_markdown(text: str) -> str:
-    """Rewrite Markdown so that none of it becomes live HTML; what a reader sees stays the same.
+    """Rewrite Markdown so that nothing in it becomes live HTML.
 
-    Two things look different: code fences stand outside the list that they were in where they
-    hold a `<`, and an image shows as a link.
+    It looks the same except for two things: a fenced code block that contains `<` moves out of its
+    list, and images become links.
     """
     lines = _CONTROL.sub("", "\n".join(text.splitlines())).split("\n")
     out: list[str] = []
@@ -78,7 +78,7 @@ def safe_markdown(text: str) -> str:
 
 
 def _closing(lines: list[str], start: int, marks: str) -> int:
-    """Index of the line that closes a fence, or the number of lines where none does."""
+    """Return the index of the line that closes a fence, or the number of lines if none does."""
     closing = re.compile(rf"^ *{re.escape(marks[0])}{{{len(marks)},}}\s*$")
     for index in range(start, len(lines)):
         if closing.match(lines[index]):
@@ -95,7 +95,7 @@ def _safe_block(block: list[str], fence: re.Match[str], *, closed: bool) -> str:
     harmless = "<" not in content and not _MATH_MARK.search(content)
     if held and level and harmless and _plain_info(fence["info"]):
         return "\n".join(block)
-    # At the left margin, closed, and longer than any run inside: a fence for every renderer.
+    # Every renderer reads this fence alike: at the left margin, closed, longer than any run inside.
     runs = re.findall(r"`+", content)
     marks = "`" * max(3, *(len(run) + 1 for run in runs), len(fence["marks"]))
     inner = [line[min(indent, _indent(line)) :] for line in body]
@@ -129,9 +129,9 @@ def _disarm_fence(match: re.Match[str]) -> str:
 
 
 def _safe_formula(match: re.Match[str]) -> str:
-    """Write a formula between dollars, the one form that every notebook shows.
+    """Write a formula between dollars, the one form that every notebook renders.
 
-    A `<` in it is a relation; an `&` aligns, unless it would begin an entity.
+    A `<` in it is a relation. An `&` aligns, unless it would begin an entity.
     """
     if match["name"]:
         text = match[0]
@@ -159,18 +159,18 @@ def _safe_text(text: str) -> str:
 def _safe_code_span(match: re.Match[str]) -> str:
     if not set("<&[]!$\\") & set(match["code"]):
         return match[0]
-    # As HTML of our own it cannot be read as anything else, wherever a renderer sees spans end.
+    # Renderers disagree on where code spans end; on HTML of ours they agree.
     return f"<code>{match['code'].strip().translate(ACTIVE)}</code>"
 
 
 def _escape(text: str) -> str:
     text = _ESCAPABLE.sub(_entity, text).replace("![", "&#33;[")
-    # A mark with no partner here would find one further on, and take what lies between along.
+    # An opening mark without a closing one would extend to the next formula.
     text = re.sub(r"\\\\(?=[\[\]()])", "&#92;", text).replace(r"\begin{", "&#92;begin{")
     return _SCRIPT_LINK.sub(r"\g<before>#", text)
 
 
 def _entity(match: re.Match[str]) -> str:
-    # A backslash before the character already escapes it, and would now escape the entity.
+    # A backslash before the character already escapes it. It would now escape the entity.
     slashes = match["slashes"][: len(match["slashes"]) // 2 * 2]
     return slashes + {"<": "&lt;", "&": "&amp;", "$": DOLLAR}[match["character"]]

@@ -1,8 +1,8 @@
-"""Sizes and times as people read them."""
+"""Format sizes, counts and durations for people."""
 
 
-def size(count: float) -> str:
-    """Write a number of bytes."""
+def format_bytes(count: float) -> str:
+    """Format a number of bytes, for example `1.5 GB`."""
     for unit in ("bytes", "kB", "MB"):
         if count < 1000:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
@@ -10,13 +10,13 @@ def size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
-def counted(number: int, noun: str) -> str:
-    """Write how many there are of something whose plural ends in s."""
+def plural(number: int, noun: str) -> str:
+    """Format a number with a noun whose plural ends in s, for example `2 images`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def duration(seconds: float) -> str:
-    """Write a number of seconds, whole ones."""
+def format_duration(seconds: float) -> str:
+    """Format a number of seconds, for example `2 min 5 s`."""
     minutes, seconds = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:

@@ -1,4 +1,4 @@
-"""Letting the stop button reach what runs on the main thread, in cells of either kind."""
+"""Let the stop button interrupt code on the main thread, also in async cells."""
 
 import signal
 import threading
@@ -8,10 +8,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise `KeyboardInterrupt` in here on the kernel's stop button.
+    """Raise `KeyboardInterrupt` in the block when the kernel is interrupted.
 
-    In a cell that awaits, ipykernel turns the button into a cancellation of the cell, which
-    cannot reach a function that holds up the event loop.
+    In an async cell, ipykernel turns an interrupt into a cancellation of the cell. That does not
+    reach a function that blocks the event loop.
     """
     if threading.current_thread() is not threading.main_thread():
         yield

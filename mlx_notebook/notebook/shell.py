@@ -1,30 +1,31 @@
-"""The IPython that runs this code, if any, and what its frontend shows; imports nothing."""
+"""The IPython shell that runs this code, if any, and what its frontend shows."""
 
 import re
 import sys
+import threading
 from typing import Any
 
 _JUPYTER_CLIENT_ID = re.compile(r"_\d+_\d+$")
 
 
 def shell() -> Any:
-    """Give the shell, or `None` in a plain script."""
+    """Return the shell, or `None` in a plain script."""
     module = sys.modules.get("IPython.core.getipython")
     return module.get_ipython() if module is not None else None
 
 
 def in_kernel() -> bool:
-    """Whether this code runs in a Jupyter kernel."""
+    """Return whether this code runs in a Jupyter kernel."""
     return getattr(shell(), "kernel", None) is not None
 
 
 def shows_rich_output() -> bool:
-    """Whether the frontend that sent the running cell renders Markdown and updates outputs.
+    """Return whether the frontend of the running cell renders Markdown and updates outputs.
 
-    Notebooks do, and terminal frontends (`jupyter console`, for example) do not. A notebook names
-    the cell in its request, or, where a program runs it (nbclient, papermill), takes no input. The
-    frontends that remain are told by their message ids: jupyter_client, on which all terminal
-    frontends stand, ends them in a process id and a count.
+    Notebooks do; terminal frontends such as `jupyter console` do not. A notebook names the cell in
+    its request. A program that runs notebooks (nbclient, papermill) allows no input. The remaining
+    frontends differ in their message ids: terminal frontends use jupyter_client, whose ids end in a
+    process id and a count.
     """
     if not in_kernel():
         return False
@@ -35,6 +36,11 @@ def shows_rich_output() -> bool:
 
 
 def cell_number() -> int | None:
-    """Number of the cell that runs."""
+    """Return the number of the running cell."""
     number: int | None = getattr(shell(), "execution_count", None)
     return number
+
+
+def in_main_thread() -> bool:
+    """Return whether this code runs on the main thread, where cells run."""
+    return threading.current_thread() is threading.main_thread()

@@ -1,8 +1,8 @@
-"""Telling files that this user wrote on this machine from files of others.
+"""Sign files, to tell those that this user wrote on this machine from others.
 
-A file's last member is a signature with a key that only this user can read, as Jupyter signs
-notebooks that it trusts. A file from elsewhere has none that fits, and neither has one that was
-changed by other means than ours.
+The signature is the last member of the JSON object. Only this user can read its key, as
+with the notebooks that Jupyter trusts. A file from elsewhere, or one that was edited, has no valid
+signature.
 """
 
 import hashlib
@@ -18,16 +18,15 @@ _KEY_BYTES = 32
 
 
 def signed(text: str) -> str:
-    """Add a signature to a text that is a JSON object with members.
+    """Add a signature to the text of a non-empty JSON object.
 
-    Where the key can be neither read nor made the text stays as it is: it will count as a file of
-    others.
+    If the key can neither be read nor created, the text stays as it is and a warning is issued.
     """
     try:
         key = _key()
     except OSError as error:
         warnings.warn(
-            f"The file is not signed, and will count as one of others: {error}.", stacklevel=2
+            f"The file is not signed, so it counts as a file from elsewhere: {error}.", stacklevel=2
         )
         return text
     body = text.rstrip().removesuffix("}").rstrip()
@@ -35,7 +34,7 @@ def signed(text: str) -> str:
 
 
 def is_signed(text: str) -> bool:
-    """Say whether this user signed the text on this machine, and it is as it was then."""
+    """Return whether this user signed the text on this machine and nobody has changed it since."""
     body, member, code = text.rpartition(_MEMBER)
     try:
         return bool(member) and hmac.compare_digest(code.encode(), _code(_key(), body).encode())
@@ -44,12 +43,18 @@ def is_signed(text: str) -> bool:
 
 
 def _code(key: bytes, body: str) -> str:
-    """What stands behind the opening quotation mark of a signature, to the file's end."""
+    """Return the text between the opening quotation mark of a signature and the end of the file."""
     return hmac.new(key, body.encode(errors="replace"), hashlib.sha256).hexdigest() + '"\n}\n'
 
 
 def _key() -> bytes:
-    """Read this user's key, or make it. Raises `OSError` where neither can be done."""
+    """Read this user's key, or create it.
+
+    Raises
+    ------
+    OSError
+        If it can neither be read nor created.
+    """
     from jupyter_core.paths import jupyter_data_dir
 
     file = Path(jupyter_data_dir()) / "mlx_notebook" / "file_key"
@@ -57,14 +62,14 @@ def _key() -> bytes:
         key = file.read_bytes()
     except FileNotFoundError:
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        key = _made(file)
+        key = _create(file)
     if len(key) != _KEY_BYTES:
         raise OSError(f"{file} is not a key")
     return key
 
 
-def _made(file: Path) -> bytes:
-    """Make the key; of two kernels that do so at once, both get the same one."""
+def _create(file: Path) -> bytes:
+    """Create the key. If two kernels do so at once, both get the same one."""
     draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from mlx_notebook.notebook.tools.approval import SOONEST_SECONDS
+from mlx_notebook.notebook.tools.approval import MIN_ANSWER_SECONDS
 from tests.browser.pages import run_cell
 
 SOONEST = 4
@@ -66,7 +66,7 @@ def test_a_tool_is_allowed_and_refused_in_the_cell(browser, lab):
     setup = (
         "import mlx_notebook.notebook.tools.approval\n"
         # Longer than usual: on a busy machine a second may pass before the first key arrives.
-        f"mlx_notebook.notebook.tools.approval.SOONEST_SECONDS = {SOONEST}\n"
+        f"mlx_notebook.notebook.tools.approval.MIN_ANSWER_SECONDS = {SOONEST}\n"
         "def add(a: int, b: int) -> int:\n    'Add two numbers.'\n    return a + b\n"
         "def ask():\n"
         "    chat = mlx_notebook.Chat('tiny-chat', tools=[add], approve=True, temperature=0)\n"
@@ -116,7 +116,7 @@ def test_a_long_call_is_seen_whole_above_its_answer_and_its_outcome(browser, lab
     for text in ("Allow this call?", "; rm -rf ~ \\u202e", "[y]es, [n]o"):
         expect(page.locator(".jp-Stdin-prompt").get_by_text(text)).to_be_in_viewport()
     browser.picture(page, "long-question")
-    page.wait_for_timeout(1000 * SOONEST_SECONDS + 100)
+    page.wait_for_timeout(1000 * MIN_ANSWER_SECONDS + 100)
     box.fill("n")
     box.press("Enter")
     output = page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea").first

@@ -15,7 +15,7 @@ from pathlib import Path
 from jupyter_client import BlockingKernelClient, KernelManager
 
 import mlx_notebook
-from mlx_notebook.notebook.tools.approval import SOONEST_SECONDS
+from mlx_notebook.notebook.tools.approval import MIN_ANSWER_SECONDS
 
 PATIENCE = 120.0
 
@@ -186,7 +186,7 @@ class Kernel:
         check=True,
         timeout=PATIENCE,
         answers=None,
-        reading=SOONEST_SECONDS + 0.1,
+        reading=MIN_ANSWER_SECONDS + 0.1,
     ):
         """Run a cell to its end.
 

@@ -1,1 +1,1 @@
-"""What a model answers: text, reasoning, tool calls and their results."""
+"""What a model answers: text, reasoning, tool calls and tool results."""

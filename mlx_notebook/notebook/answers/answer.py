@@ -1,12 +1,12 @@
-"""What a model says to one prompt, as it grows chunk by chunk; knows nothing of HTTP or cells."""
+"""The answer of a model to one prompt, built up from the chunks of its stream."""
 
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from mlx_notebook.notebook.answers.tool_call import Call
+from mlx_notebook.notebook.answers.tool_call import ToolCall
 from mlx_notebook.notebook.escaping import safe_markdown
-from mlx_notebook.notebook.human_units import counted
+from mlx_notebook.notebook.human_units import plural
 from mlx_notebook.notebook.schemas.reply_schema import parsed
 from mlx_notebook.notebook.shell import cell_number
 
@@ -15,30 +15,36 @@ if TYPE_CHECKING:
     from openai.types.chat.chat_completion_chunk import ChoiceDeltaToolCall
 
 
-# A shorter answer may arrive all at once, whatever time it took to make.
+# The chunks of a faster answer may arrive together, so that it has no measurable speed.
 _MEASURABLE_SECONDS = 0.1
 
 
 class Delta(NamedTuple):
-    """What is new of an answer.
+    """A new piece of an answer.
 
-    `content` and `reasoning` bring more `text`: of the answer itself, or of the reasoning before
-    it. The others bring a `call` of a tool and no text: `writing` while the model writes it,
-    `asking` when the person is about to be asked, `call` when it begins, `result` when it has
-    ended.
+    Attributes
+    ----------
+    kind
+        `content` and `reasoning` add `text` to the answer or to the reasoning before it. The others
+        are about a tool call and have no text: `writing` while the model writes the call, `asking`
+        before the user is asked to approve it, `call` when it starts, `result` when it has ended.
+    text
+        The new text.
+    call
+        The tool call.
     """
 
     kind: Literal["content", "reasoning", "writing", "asking", "call", "result"]
     text: str = ""
-    call: Call | None = None
+    call: ToolCall | None = None
 
 
 @dataclass
 class Reply:
-    """What came of one request: reasoning, text, calls of tools, in any part empty.
+    """The response to one request: reasoning, text and tool calls. Each of them can be empty.
 
-    Token counts are `None` until the server has told them, which it does at a reply's end.
-    Times are seconds since the request was sent, as this kernel measured them.
+    Token counts are `None` until the server sends them, at the end of the response. Times are in
+    seconds since the request was sent, measured in this kernel.
     """
 
     finish_reason: str | None = None
@@ -47,35 +53,35 @@ class Reply:
     completion_tokens: int | None = None
     first_token: float | None = None
     last_token: float | None = None
-    calls: list[Call] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic, repr=False)
     _content: list[str] = field(default_factory=list, repr=False)
     _reasoning: list[str] = field(default_factory=list, repr=False)
-    _calls: dict[int, Call] = field(default_factory=dict, repr=False)
+    _calls: dict[int, ToolCall] = field(default_factory=dict, repr=False)
     _arguments: dict[int, list[str]] = field(default_factory=dict, repr=False)
 
     @property
     def text(self) -> str:
-        """The text so far."""
+        """Text so far."""
         return "".join(self._content)
 
     @property
     def reasoning(self) -> str:
-        """The reasoning before the text, empty where the model does none."""
+        """Reasoning before the text; empty for a model that does not reason."""
         return "".join(self._reasoning)
 
     @property
     def message(self) -> dict[str, Any]:
-        """The reply as a message of the conversation."""
+        """The reply as an assistant message of the conversation."""
         message: dict[str, Any] = {"role": "assistant", "content": self.text}
         if self._reasoning:
             message["reasoning_content"] = self.reasoning
         if self.calls:
-            message["tool_calls"] = [call.wanted for call in self.calls]
+            message["tool_calls"] = [call.openai_call for call in self.calls]
         return message
 
     def take(self, chunk: "ChatCompletionChunk") -> list[Delta]:
-        """Take in one chunk of the stream and return what it adds."""
+        """Add one chunk of the stream and return what is new."""
         if chunk.usage is not None:
             self.prompt_tokens = chunk.usage.prompt_tokens
             self.completion_tokens = chunk.usage.completion_tokens
@@ -84,7 +90,7 @@ class Reply:
         deltas: list[Delta] = []
         for choice in chunk.choices:
             self.finish_reason = choice.finish_reason or self.finish_reason
-            # Not in OpenAI's API, so not in the SDK's types either.
+            # The SDK's types do not have it, because OpenAI's API does not.
             if reasoning := getattr(choice.delta, "reasoning_content", None):
                 self._reasoning.append(reasoning)
                 deltas.append(Delta("reasoning", reasoning))
@@ -99,7 +105,7 @@ class Reply:
         return deltas
 
     def complete(self) -> None:
-        """Take the calls for whole: the stream has ended."""
+        """Decode the tool calls, because the stream has ended."""
         for at, call in self._calls.items():
             call.written = "".join(self._arguments[at])
             call.decode()
@@ -109,7 +115,7 @@ class Reply:
     def _write(self, piece: "ChoiceDeltaToolCall") -> Delta:
         call = self._calls.get(piece.index)
         if call is None:
-            call = self._calls[piece.index] = Call(piece.id or f"call_{piece.index}", "")
+            call = self._calls[piece.index] = ToolCall(piece.id or f"call_{piece.index}", "")
             self._arguments[piece.index] = []
         if piece.function is not None:
             call.name += piece.function.name or ""
@@ -119,21 +125,21 @@ class Reply:
 
 @dataclass
 class Answer:
-    """All that answers one prompt: one reply, or several with calls of tools between them.
+    """Everything that answers one prompt: one reply, or several with tool calls between them.
 
     Attributes
     ----------
     model
-        Name of the model that answers.
+        Name of the model.
     outcome
-        How it stands. A `paused` answer waits for its calls to be allowed, or has come to the
-        most steps it may take: `Chat.resume` goes on.
+        State of the answer. A `paused` answer waits for the approval of its tool calls, or has used
+        all requests that it may make. `Chat.resume` continues it.
     replies
-        One for each request to the model.
+        The response to each request.
     note
-        Why it is paused, in one sentence.
+        Why the answer is paused, in one sentence.
     schema
-        The type of the reply that was asked for, if one was.
+        The type that was asked for, if any.
     """
 
     model: str
@@ -141,52 +147,55 @@ class Answer:
     replies: list[Reply] = field(default_factory=list)
     note: str | None = None
     schema: Any = field(default=None, repr=False)
-    # Number of the cell that showed it as it came, if one did.
+    # Number of the cell that has shown the answer while it was streamed.
     shown_in: int | None = field(default=None, repr=False)
-    # Calls that an earlier answer left undone.
-    resumed: list[Call] = field(default_factory=list, repr=False)
+    # Tool calls that an earlier answer has not made.
+    resumed: list[ToolCall] = field(default_factory=list, repr=False)
 
     @property
     def text(self) -> str:
-        """What was said last, so far: after all calls that there were."""
+        """Text of the last reply so far. It comes after all tool calls."""
         return self.replies[-1].text if self.replies else ""
 
     @property
     def parsed(self) -> Any:
-        """The reply as the type that `schema` asked for.
+        """The last reply as an object of the type that `schema` asked for.
 
-        Raises `NotParsed` if it does not fit, since it was cut off.
+        Raises
+        ------
+        NotParsed
+            If it does not fit the type, for example because it was cut off.
         """
         return parsed(self.text, self.schema if self.schema is not None else {})
 
     @property
     def reasoning(self) -> str:
-        """The reasoning before that, empty where the model does none."""
+        """Reasoning before `text`; empty for a model that does not reason."""
         return self.replies[-1].reasoning if self.replies else ""
 
     @property
-    def calls(self) -> list[Call]:
-        """Every call of a tool, in order."""
+    def calls(self) -> list[ToolCall]:
+        """All tool calls, in order."""
         return [*self.resumed, *(call for reply in self.replies for call in reply.calls)]
 
     @property
     def finish_reason(self) -> str | None:
-        """Why the model stopped: `stop`, `length`, `tool_calls`."""
+        """Why the model stopped: `stop`, `length` or `tool_calls`."""
         return self.replies[-1].finish_reason if self.replies else None
 
     @property
     def prompt_tokens(self) -> int | None:
-        """Tokens that the model was given, over all replies; `None` while that is unknown."""
+        """Prompt tokens of all replies; `None` while unknown."""
         return _total([reply.prompt_tokens for reply in self.replies])
 
     @property
     def cached_tokens(self) -> int | None:
-        """How many of these were in the server's cache."""
+        """How many of the prompt tokens were in the prefix cache."""
         return _total([reply.cached_tokens for reply in self.replies])
 
     @property
     def completion_tokens(self) -> int | None:
-        """Tokens that the model wrote, over all replies."""
+        """Generated tokens of all replies."""
         return _total([reply.completion_tokens for reply in self.replies])
 
     @property
@@ -196,7 +205,7 @@ class Answer:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Speed after each first token, or `None` for an answer too short to measure it by."""
+        """Generation speed without the time to the first token; `None` for a very short answer."""
         tokens, took = 0, 0.0
         for reply in self.replies:
             if reply.completion_tokens and reply.first_token is not None:
@@ -205,12 +214,12 @@ class Answer:
         return tokens / took if tokens and took >= _MEASURABLE_SECONDS else None
 
     def summary(self) -> str:
-        """One line: model, tokens, speed, time to the first token, reuse, and how it ended."""
+        """Describe the answer in one line: model, tokens, speed, cached tokens and outcome."""
         parts = [self.model]
         if calls := len(self.calls):
-            parts.append(counted(calls, "tool call"))
+            parts.append(plural(calls, "tool call"))
         if self.completion_tokens is not None:
-            parts.append(counted(self.completion_tokens, "token"))
+            parts.append(plural(self.completion_tokens, "token"))
         if self.tokens_per_second is not None:
             parts.append(f"{self.tokens_per_second:.0f} tokens/s")
         if self.first_token is not None:
@@ -231,9 +240,9 @@ class Answer:
         return self.text
 
     def _ipython_display_(self) -> None:
-        """Show nothing as the value of the cell that has shown the answer while it came."""
+        """Show nothing in the cell that has already shown the answer while it was streamed."""
         if self.shown_in is None or self.shown_in != cell_number():
-            raise NotImplementedError  # IPython then shows it as what it is
+            raise NotImplementedError  # IPython then uses another representation
 
     def _repr_markdown_(self) -> str:
         return safe_markdown(self.text)

@@ -1,14 +1,14 @@
-"""The code in an answer."""
+"""The code blocks of an answer."""
 
 import re
 
 _FENCE = re.compile(r"^ *(?P<marks>`{3,}|~{3,})[^`\n]*$")
 
 
-def code_of(text: str) -> str:
-    """Give the fenced blocks of a Markdown text, one below the other; all of it if there is none.
+def extract_code(text: str) -> str:
+    """Return the fenced code blocks of a Markdown text, or the whole text if it has none.
 
-    A block that was cut off counts as far as it came.
+    A block that was cut off counts too.
     """
     blocks: list[list[str]] = []
     marks = ""

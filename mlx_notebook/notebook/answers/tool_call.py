@@ -1,4 +1,4 @@
-"""One tool call: what a model asked for, and what came of it."""
+"""A tool call: what the model asked for, and what came of it."""
 
 import json
 from dataclasses import dataclass, field
@@ -10,25 +10,25 @@ State = Literal["writing", "waiting", "running", "done", "failed", "refused", "i
 
 
 @dataclass
-class Call:
-    """A call of a tool, from the model's wish to the result that it is told.
+class ToolCall:
+    """A tool call, from the model's request to the result.
 
     Attributes
     ----------
     id, name, written
-        As the model gave them; `written` is the JSON of its arguments, right or wrong.
+        As the model gave them. `written` is the JSON text of the arguments, valid or not.
     arguments
-        What the tool is called with: `written` decoded, as a `before_call` may have changed it.
-        `None` where that is no JSON object.
+        The arguments that the tool is called with: `written` decoded, or what `before_call` has
+        replaced it with. `None` if `written` is not a JSON object.
     state
-        `waiting` calls have not begun; a `failed` or `refused` one was answered with `error`; an
-        `interrupted` one was not answered, and runs again when the chat is resumed.
+        A `waiting` call has not started. A `failed` or `refused` one was answered with `error`. An
+        `interrupted` one was not answered; it runs again when the chat is resumed.
     value
         What the function returned.
     content
-        What the model is told: text, or text and images as parts of a message.
+        What the model gets: text, or text and images as content parts.
     error, traceback
-        What went wrong in one sentence, which the model is told; and where, for people.
+        What went wrong: one sentence, which the model gets too, and the traceback for the user.
     seconds
         How long the tool took.
     """
@@ -46,22 +46,22 @@ class Call:
 
     @property
     def is_answered(self) -> bool:
-        """Whether there is a result, if only an error, for the model."""
+        """Whether the call has a tool result, which may be an error."""
         return self.state in ("done", "failed", "refused")
 
     @property
-    def wanted(self) -> dict[str, Any]:
-        """The call as it stands in the assistant's message."""
+    def openai_call(self) -> dict[str, Any]:
+        """The call as an entry of an assistant message's `tool_calls`."""
         function = {"name": self.name, "arguments": self.written}
         return {"id": self.id, "type": "function", "function": function}
 
     @property
     def result(self) -> dict[str, Any]:
-        """The message that tells the model the result."""
+        """The tool message with the result."""
         return {"role": "tool", "tool_call_id": self.id, "content": self.content}
 
     def decode(self) -> None:
-        """Read `written`, as far as it is an object; the tool itself will say what is wrong."""
+        """Decode `written` if it is a JSON object. Otherwise the tool reports what is wrong."""
         try:
             decoded = json.loads(self.written or "{}")
         except (ValueError, RecursionError):
@@ -76,23 +76,27 @@ class Call:
         return f"{self.name}({', '.join(given)})"
 
 
-def pending(messages: list[dict[str, Any]]) -> list[Call]:
-    """Calls at a conversation's end that have no result yet."""
+def pending(messages: list[dict[str, Any]]) -> list[ToolCall]:
+    """Return the tool calls at the end of a conversation that have no result yet."""
     answered: set[str] = set()
     for message in reversed(messages):
         if message["role"] == "tool":
             answered.add(message["tool_call_id"])
         elif message["role"] == "assistant":
             return [
-                _again(wish) for wish in message.get("tool_calls", ()) if wish["id"] not in answered
+                _from_openai(openai_call)
+                for openai_call in message.get("tool_calls", ())
+                if openai_call["id"] not in answered
             ]
         else:
             break
     return []
 
 
-def _again(wish: dict[str, Any]) -> Call:
-    call = Call(wish["id"], wish["function"]["name"], wish["function"]["arguments"])
+def _from_openai(openai_call: dict[str, Any]) -> ToolCall:
+    call = ToolCall(
+        openai_call["id"], openai_call["function"]["name"], openai_call["function"]["arguments"]
+    )
     call.decode()
     call.state = "waiting"
     return call

@@ -1,32 +1,36 @@
-"""What a tool returned, as the model is told it: text, JSON, images."""
+"""What a tool returned, as content for the model: text, JSON and images."""
 
 from typing import Any
 
 from mlx_notebook.notebook.inputs.as_text import as_text, trimmed
-from mlx_notebook.notebook.inputs.images import Picture, looks_like_picture
+from mlx_notebook.notebook.inputs.images import EncodedImage, is_image
 
 Content = str | list[dict[str, Any]]
 
-# The most that a model is told of one result, in characters of text.
+# The longest text of one result, in characters.
 RESULT_CHARACTERS = 16_000
 
 
 def content_of(value: Any) -> Content:
-    """Write what a function returned as the content of a tool message.
+    """Turn the return value of a function into the content of a tool message.
 
-    Text stays as it is; `None` is told as done; images (of PIL, matplotlib, or with a
-    `_repr_png_`) become image parts, also in a list or tuple beside text; tables, arrays and what
-    has a `_repr_markdown_` become text as in a prompt; everything else becomes JSON, with what
-    JSON cannot hold as its `str`. Text beyond `RESULT_CHARACTERS` is left out from its middle.
+    Text stays as it is, and `None` becomes "Done.". Images (of PIL, matplotlib, or with a
+    `_repr_png_`) become image parts, also in a list or tuple beside text. Tables, arrays and
+    objects with a `_repr_markdown_` become text as in a prompt. All other values become JSON, with
+    `str` for what JSON cannot hold. The middle of a text longer than `RESULT_CHARACTERS` is left
+    out.
 
-    Raises `NotebookError` for an image that cannot be read.
+    Raises
+    ------
+    NotAPicture
+        If an image cannot be read.
     """
-    if looks_like_picture(value):
-        return [Picture.of(value).part]
-    if isinstance(value, list | tuple) and any(looks_like_picture(item) for item in value):
+    if is_image(value):
+        return [EncodedImage.of(value).part]
+    if isinstance(value, list | tuple) and any(is_image(item) for item in value):
         return [
-            Picture.of(item).part
-            if looks_like_picture(item)
+            EncodedImage.of(item).part
+            if is_image(item)
             else {"type": "text", "text": trimmed(_text(item), RESULT_CHARACTERS)}
             for item in value
         ]
@@ -50,7 +54,7 @@ def _json(value: Any) -> str:
     try:
         return pydantic_core.to_json(value, fallback=_fallback, inf_nan_mode="constants").decode()
     except (ValueError, RecursionError):
-        return str(value)  # refers to itself
+        return str(value)  # a value that contains itself
 
 
 def _fallback(value: Any) -> Any:
@@ -60,14 +64,14 @@ def _fallback(value: Any) -> Any:
 
 
 def text_of(content: Content) -> str:
-    """Give the text of a content, with a word for each image."""
+    """Return the text of a content, with `[image]` for each image."""
     if isinstance(content, str):
         return content
     return "\n".join(part.get("text", "[image]") for part in content)
 
 
-def pictures_of(content: Content) -> list[dict[str, Any]]:
-    """Give the image parts of a content."""
+def image_parts(content: Content) -> list[dict[str, Any]]:
+    """Return the image parts of a content."""
     if isinstance(content, str):
         return []
     return [part for part in content if part["type"] == "image_url"]

@@ -9,10 +9,10 @@ from mlx_notebook.notebook.chat.conversation import Conversation
 from mlx_notebook.notebook.chat.turn import Turn
 from mlx_notebook.notebook.connection import clients
 from mlx_notebook.notebook.errors import in_one_line
-from mlx_notebook.notebook.rendering.cell_view import View, view
+from mlx_notebook.notebook.rendering.cell_renderer import AnswerRenderer, view
 from mlx_notebook.notebook.server.server import Server
-from mlx_notebook.notebook.tools.caller import Caller
 from mlx_notebook.notebook.tools.tool import Tools
+from mlx_notebook.notebook.tools.tool_runner import ToolRunner
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
@@ -28,7 +28,7 @@ class Chat(Conversation):
         images: Iterable[Any] = (),
         tools: Tools | None = None,
         schema: Any = None,
-        show: bool | View = False,
+        show: bool | AnswerRenderer = False,
         **settings: Any,
     ) -> Answer:
         """Say something and wait for the whole answer, tool calls and all.
@@ -61,7 +61,7 @@ class Chat(Conversation):
 
     __call__ = ask
 
-    def resume(self, *, show: bool | View = False, **settings: Any) -> Answer:
+    def resume(self, *, show: bool | AnswerRenderer = False, **settings: Any) -> Answer:
         """Go on with a turn that was stopped among its tool calls; what was done stays done.
 
         Arguments and errors are those of `ask`.
@@ -89,11 +89,13 @@ class Chat(Conversation):
         """
         yield from self._run(*self._turn(prompt, images, tools, schema, settings))
 
-    def _watched(self, server: Server, turn: Turn, caller: Caller, show: bool | View) -> Answer:
+    def _watched(
+        self, server: Server, turn: Turn, caller: ToolRunner, show: bool | AnswerRenderer
+    ) -> Answer:
         shown = view(show)
         try:
-            if turn.pictures:
-                shown.sent(turn.pictures)
+            if turn.images:
+                shown.sent(turn.images)
             shown.begin(turn.answer.model)
             deltas = self._run(server, turn, caller)
             for delta in deltas:
@@ -106,7 +108,7 @@ class Chat(Conversation):
             shown.end(turn.answer)
         return turn.answer
 
-    def _run(self, server: Server, turn: Turn, caller: Caller) -> Generator[Delta, None, None]:
+    def _run(self, server: Server, turn: Turn, caller: ToolRunner) -> Generator[Delta, None, None]:
         with turn.held():
             while turn.calls or turn.wants_reply:
                 if turn.calls:
@@ -117,7 +119,7 @@ class Chat(Conversation):
                 turn.replied()
 
     def _chunks(self, server: Server, turn: Turn) -> Iterator["ChatCompletionChunk"]:
-        request = turn.request(self._sees(server, turn.answer.model))
+        request = turn.request(self._accepts_images(server, turn.answer.model))
         # A client a request: closing it closes the socket, in whatever state an interrupt found
         # the stream, and a closed socket is what stops the server. Making one takes 0.3 ms.
         with clients.told(server), clients.client_of(server) as client:
@@ -138,7 +140,7 @@ class AsyncChat(Conversation):
         images: Iterable[Any] = (),
         tools: Tools | None = None,
         schema: Any = None,
-        show: bool | View = False,
+        show: bool | AnswerRenderer = False,
         **settings: Any,
     ) -> Answer:
         """Say something and wait for the whole answer: see `Chat.ask`."""
@@ -147,7 +149,7 @@ class AsyncChat(Conversation):
 
     __call__ = ask
 
-    async def resume(self, *, show: bool | View = False, **settings: Any) -> Answer:
+    async def resume(self, *, show: bool | AnswerRenderer = False, **settings: Any) -> Answer:
         """Go on with a turn that was stopped among its tool calls: see `Chat.resume`."""
         return await self._watched(*await self._ready(None, (), None, None, settings), show)
 
@@ -165,7 +167,7 @@ class AsyncChat(Conversation):
         async for delta in self._run(*ready):
             yield delta
 
-    async def _ready(self, *asked: Any) -> tuple[Server, Turn, Caller]:
+    async def _ready(self, *asked: Any) -> tuple[Server, Turn, ToolRunner]:
         # Finding a server may take as long as starting one.
         try:
             return await asyncio.to_thread(self._turn, *asked)
@@ -174,12 +176,12 @@ class AsyncChat(Conversation):
             raise
 
     async def _watched(
-        self, server: Server, turn: Turn, caller: Caller, show: bool | View
+        self, server: Server, turn: Turn, caller: ToolRunner, show: bool | AnswerRenderer
     ) -> Answer:
         shown = view(show)
         try:
-            if turn.pictures:
-                shown.sent(turn.pictures)
+            if turn.images:
+                shown.sent(turn.images)
             shown.begin(turn.answer.model)
             async for delta in self._run(server, turn, caller):
                 shown.add(delta)
@@ -187,14 +189,14 @@ class AsyncChat(Conversation):
             shown.end(turn.answer)
         return turn.answer
 
-    async def _run(self, server: Server, turn: Turn, caller: Caller) -> AsyncIterator[Delta]:
+    async def _run(self, server: Server, turn: Turn, caller: ToolRunner) -> AsyncIterator[Delta]:
         with turn.held():
             while turn.calls or turn.wants_reply:
                 if turn.calls:
                     async for delta in caller.arun(turn.calls):
                         yield delta
                     turn.called()
-                request = turn.request(self._sees(server, turn.answer.model))
+                request = turn.request(self._accepts_images(server, turn.answer.model))
                 with clients.told(server):
                     async with clients.async_client_of(server) as client:
                         async for chunk in await client.chat.completions.create(**request):

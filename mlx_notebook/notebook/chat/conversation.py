@@ -4,42 +4,26 @@ import copy
 import json
 import os
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
 
 from mlx_notebook.notebook import signing
-from mlx_notebook.notebook.answers.answer import Answer, Reply
+from mlx_notebook.notebook.answers.answer import Answer
 from mlx_notebook.notebook.answers.tool_call import pending
 from mlx_notebook.notebook.chat import saved_chat
 from mlx_notebook.notebook.chat.turn import Message, Turn
+from mlx_notebook.notebook.chat.usage import Usage
 from mlx_notebook.notebook.connection import connection
 from mlx_notebook.notebook.errors import NotebookError
-from mlx_notebook.notebook.human_units import counted
-from mlx_notebook.notebook.inputs.images import Picture
+from mlx_notebook.notebook.human_units import plural
+from mlx_notebook.notebook.inputs.images import EncodedImage
 from mlx_notebook.notebook.schemas.reply_schema import response_format
 from mlx_notebook.notebook.server import notebook_model
 from mlx_notebook.notebook.server.server import Server
-from mlx_notebook.notebook.tools.caller import Approve, Caller, Hook
-from mlx_notebook.notebook.tools.tool import Tools, toolbox
-
-
-@dataclass
-class Usage:
-    """Tokens that a conversation has taken, of the replies that came to their end."""
-
-    requests: int = 0
-    prompt_tokens: int = 0
-    cached_tokens: int = 0
-    completion_tokens: int = 0
-
-    def add(self, reply: Reply) -> None:
-        """Count one more reply."""
-        self.requests += 1
-        self.prompt_tokens += reply.prompt_tokens or 0
-        self.cached_tokens += reply.cached_tokens or 0
-        self.completion_tokens += reply.completion_tokens or 0
+from mlx_notebook.notebook.tools.tool import Tools, tools_by_name
+from mlx_notebook.notebook.tools.tool_runner import Approve, Hook, ToolRunner
 
 
 class Conversation:
@@ -58,13 +42,13 @@ class Conversation:
         The most requests in one turn. Where the model still wants calls then, the answer is
         `paused`, the calls are not made, and `resume` goes on.
     before_call
-        Called with each `Call` whose arguments are valid, before it is made; may be async.
+        Called with each `ToolCall` whose arguments are valid, before it is made; may be async.
         It returns `None` to let it be made, a dict of arguments to use instead, `False` or a
         reason (`str`) to refuse it, which the model is told; or raises `Pause`.
     approve
         Which calls the person must allow: `True` for all, or names of tools. They are asked in
         the cell (yes, no, always); where nobody can be asked, the answer is `paused`. Or a
-        function that decides, which may be async: it takes the `Call` and returns `True` to
+        function that decides, which may be async: it takes the `ToolCall` and returns `True` to
         allow it, `"always"` to allow this tool from now on, anything else as `before_call`.
     settings
         Anything else that the chat completions endpoint takes (`temperature`, `max_tokens`,
@@ -98,7 +82,7 @@ class Conversation:
     ) -> None:
         self.model = model
         self.system = system
-        self.tools = toolbox(tools)
+        self.tools = tools_by_name(tools)
         self.max_steps = max_steps
         self.before_call = before_call
         self._approve = approve
@@ -106,14 +90,14 @@ class Conversation:
         self.messages: list[Message] = []
         self.last: Answer | None = None
         self.usage = Usage()
-        self.doubtful: set[str] = set()
+        self.untrusted_calls: set[str] = set()
         self._allowed: set[str] = set()
 
     def __repr__(self) -> str:
         tools = f", may call {', '.join(self.tools)}" if self.tools else ""
         model = self.model or connection.default_model() or "no model yet"
         return (
-            f"<{type(self).__name__} with {model}: {counted(len(self.messages), 'message')}{tools}>"
+            f"<{type(self).__name__} with {model}: {plural(len(self.messages), 'message')}{tools}>"
         )
 
     @property
@@ -133,7 +117,7 @@ class Conversation:
         self.messages = []
         self.last = None
         self.usage = Usage()
-        self.doubtful = set()
+        self.untrusted_calls = set()
 
     @property
     def unfinished(self) -> bool:
@@ -156,7 +140,7 @@ class Conversation:
         other = copy.copy(self)
         other.settings = dict(self.settings)
         other.messages = copy.deepcopy(self.messages[:at])
-        other.doubtful = set(self.doubtful)
+        other.untrusted_calls = set(self.untrusted_calls)
         other._allowed = set(self._allowed)
         other.last = None
         other.usage = Usage()
@@ -186,7 +170,7 @@ class Conversation:
             raise NotebookError(f"The chat cannot be saved as JSON: {error}.") from None
         waiting = {call.id for call in pending(self.messages)}
         # What waits for an answer as a file of others must not become this user's own.
-        text = text + "\n" if waiting & self.doubtful else signing.signed(text)
+        text = text + "\n" if waiting & self.untrusted_calls else signing.signed(text)
         Path(path).write_text(text, encoding="utf-8")
 
     @classmethod
@@ -215,7 +199,7 @@ class Conversation:
         chat.messages = kept.messages
         chat.usage = Usage(**kept.usage)
         if not (is_ours or trust):
-            chat.doubtful = {call.id for call in pending(chat.messages)}
+            chat.untrusted_calls = {call.id for call in pending(chat.messages)}
         return chat
 
     def _turn(
@@ -225,12 +209,12 @@ class Conversation:
         tools: Tools | None,
         schema: Any,
         settings: dict[str, Any],
-    ) -> tuple[Server, Turn, Caller]:
+    ) -> tuple[Server, Turn, ToolRunner]:
         """Find the server and make ready what one turn needs."""
         message = None if prompt is None else _message(prompt, images)
         if message is None and not self.unfinished:
             raise NotebookError("There is nothing to resume: the last turn is complete.")
-        box = self.tools if tools is None else toolbox(tools)
+        box = self.tools if tools is None else tools_by_name(tools)
         if box:
             settings = {"tools": [tool.definition for tool in box.values()], **settings}
         if schema is not None:
@@ -251,7 +235,7 @@ class Conversation:
         return (
             server,
             turn,
-            Caller(box, self.before_call, self.approve, self._allowed, self.doubtful),
+            ToolRunner(box, self.before_call, self.approve, self._allowed, self.untrusted_calls),
         )
 
     def _announce(self) -> None:
@@ -259,7 +243,7 @@ class Conversation:
         if said := notebook_model.notice():
             print(said)
 
-    def _sees(self, server: Server, model: str) -> bool:
+    def _accepts_images(self, server: Server, model: str) -> bool:
         """Whether the model takes images; asked only where a tool has returned one."""
         if all(isinstance(m["content"], str) for m in self.messages if m["role"] == "tool"):
             return False
@@ -269,7 +253,7 @@ class Conversation:
 def _message(prompt: str, images: Iterable[Any]) -> Message:
     if isinstance(images, str | bytes) or not isinstance(images, Iterable):
         images = [images]
-    parts = [Picture.of(image).part for image in images]
+    parts = [EncodedImage.of(image).part for image in images]
     if not parts:
         return {"role": "user", "content": prompt}
     return {"role": "user", "content": [*parts, {"type": "text", "text": prompt}]}

@@ -5,21 +5,35 @@ It does no input or output: `Chat` and `AsyncChat` carry out what it says and te
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mlx_notebook.notebook.answers.answer import Answer, Delta, Reply
-from mlx_notebook.notebook.answers.tool_call import Call, pending
-from mlx_notebook.notebook.answers.tool_result import pictures_of, text_of
+from mlx_notebook.notebook.answers.tool_call import ToolCall, pending
+from mlx_notebook.notebook.answers.tool_result import image_parts, text_of
+from mlx_notebook.notebook.chat.usage import Usage
 from mlx_notebook.notebook.errors import EngineFailed, Interrupted, Pause, in_one_line
-from mlx_notebook.notebook.human_units import counted
-from mlx_notebook.notebook.recording import runs
+from mlx_notebook.notebook.human_units import plural
+from mlx_notebook.notebook.recording import replayer
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
 
-    from mlx_notebook.notebook.chat.conversation import Conversation
-
 Message = dict[str, Any]
+
+
+class ConversationState(Protocol):
+    """The parts of a conversation that a turn reads and changes."""
+
+    system: str | None
+    max_steps: int
+    messages: list[Message]
+    last: Answer | None
+    usage: Usage
+    untrusted_calls: set[str]
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether the last turn was stopped during its tool calls."""
 
 
 class Turn:
@@ -47,21 +61,21 @@ class Turn:
 
     def __init__(
         self,
-        talk: "Conversation",
+        conversation: ConversationState,
         prompt: Message | None,
         answer: Answer,
         settings: dict[str, Any],
     ) -> None:
         self.answer = answer
-        self.calls: list[Call] = []
+        self.calls: list[ToolCall] = []
         self.wants_reply = True
-        self._talk = talk
+        self._conversation = conversation
         self._opening: list[Message] = []
         self._settings = settings
         self._requests = 0
         self._reply: Reply | None = None
         self._resumes = prompt is None
-        left = pending(talk.messages)
+        left = pending(conversation.messages)
         if prompt is None:
             self.calls = answer.resumed = left
         else:
@@ -71,14 +85,18 @@ class Turn:
             self._opening = [*(call.result for call in left), prompt]
 
     @property
-    def pictures(self) -> list[dict[str, Any]]:
+    def images(self) -> list[dict[str, Any]]:
         """The images that go along with the prompt."""
-        return pictures_of(self._opening[-1]["content"]) if self._opening else []
+        return image_parts(self._opening[-1]["content"]) if self._opening else []
 
-    def request(self, sees: bool) -> dict[str, Any]:
-        """What is to be sent now; `sees` says whether the model takes images."""
-        talk = self._talk
-        system = [] if talk.system is None else [{"role": "system", "content": talk.system}]
+    def request(self, accepts_images: bool) -> dict[str, Any]:
+        """What is to be sent now; `accepts_images` says whether the model takes images."""
+        conversation = self._conversation
+        system = (
+            []
+            if conversation.system is None
+            else [{"role": "system", "content": conversation.system}]
+        )
         settings = dict(self._settings)
         # What demands a call would demand one after each result, without end.
         if (self._requests or self._resumes) and settings.get("tool_choice") not in (None, "none"):
@@ -89,7 +107,10 @@ class Turn:
         return {
             **settings,
             "model": self.answer.model,
-            "messages": [*system, *as_sent([*talk.messages, *self._opening], sees)],
+            "messages": [
+                *system,
+                *to_openai_messages([*conversation.messages, *self._opening], accepts_images),
+            ],
             "stream": True,
             "stream_options": {"include_usage": True},
         }
@@ -106,24 +127,26 @@ class Turn:
 
     def replied(self) -> None:
         """Take the reply for whole: the conversation grows by it, and its calls are to be made."""
-        reply, talk = self._reply, self._talk
+        reply, conversation = self._reply, self._conversation
         assert reply is not None
         self._reply = None
         reply.complete()
-        if runs.is_doubtful():
-            talk.doubtful |= {call.id for call in reply.calls}
-        talk.usage.add(reply)
+        if replayer.is_untrusted():
+            conversation.untrusted_calls |= {call.id for call in reply.calls}
+        conversation.usage.add(reply)
         # Templates stumble over an empty answer, and so would the next turn.
         if reply.text or reply.calls:
             self._keep(reply.message)
         self.calls = reply.calls
         self.wants_reply = bool(reply.calls)
-        if reply.calls and self._requests >= talk.max_steps:
-            raise Pause(f"a turn may ask the model {counted(talk.max_steps, 'time')} (max_steps)")
+        if reply.calls and self._requests >= conversation.max_steps:
+            raise Pause(
+                f"a turn may ask the model {plural(conversation.max_steps, 'time')} (max_steps)"
+            )
 
     def called(self) -> None:
         """Take up the results of the calls that were answered, in the order of the calls."""
-        self._talk.messages += [call.result for call in self.calls if call.is_answered]
+        self._conversation.messages += [call.result for call in self.calls if call.is_answered]
         self.calls = [call for call in self.calls if not call.is_answered]
 
     @contextmanager
@@ -135,7 +158,7 @@ class Turn:
         Interrupted
             On a kernel interrupt.
         """
-        answer = self._talk.last = self.answer
+        answer = self._conversation.last = self.answer
         try:
             yield
         except Pause as pause:
@@ -165,41 +188,41 @@ class Turn:
             self._keep(reply.message)
 
     def _what_is_kept(self) -> str:
-        if self._talk.unfinished:
+        if self._conversation.unfinished:
             return "stopped in the middle of tool calls; `resume()` goes on."
         if not self.answer.text:
             return "the model was stopped before the first word."
         return "the model was stopped; what it said so far is kept."
 
     def _keep(self, message: Message) -> None:
-        self._talk.messages += [*self._opening, message]
+        self._conversation.messages += [*self._opening, message]
         self._opening = []
 
 
-def as_sent(messages: list[Message], sees: bool) -> list[Message]:
+def to_openai_messages(messages: list[Message], accepts_images: bool) -> list[Message]:
     """Write messages so that any server takes them: a tool's result is text there.
 
     Images that tools returned follow in a message of their own after the results, for a model
-    that `sees`; another is told that there was one.
+    that `accepts_images`; another is told that there was one.
     """
     sent: list[Message] = []
-    pictures: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
     for message in messages:
-        if pictures and message["role"] != "tool":
-            sent.append(_shown(pictures))
-            pictures = []
+        if images and message["role"] != "tool":
+            sent.append(_shown(images))
+            images = []
         if message["role"] == "tool" and not isinstance(message["content"], str):
             content = message["content"]
-            if sees:
-                pictures += pictures_of(content)
+            if accepts_images:
+                images += image_parts(content)
             message = {**message, "content": text_of(content)}
         sent.append(message)
-    if pictures:
-        sent.append(_shown(pictures))
+    if images:
+        sent.append(_shown(images))
     return sent
 
 
-def _shown(pictures: list[dict[str, Any]]) -> Message:
-    what = "The picture" if len(pictures) == 1 else "The pictures, in order,"
+def _shown(images: list[dict[str, Any]]) -> Message:
+    what = "The picture" if len(images) == 1 else "The pictures, in order,"
     told = {"type": "text", "text": f"{what} from the tool calls above:"}
-    return {"role": "user", "content": [told, *pictures]}
+    return {"role": "user", "content": [told, *images]}

@@ -36,18 +36,18 @@ def client_of(server: Server, **options: Any) -> "openai.OpenAI":
     """Make an `openai.OpenAI` for a server that was found before."""
     import openai
 
-    from mlx_notebook.notebook.recording.run_clients import RunClient
+    from mlx_notebook.notebook.recording.httpx_clients import RecordingClient
 
-    return openai.OpenAI(**_options(server, RunClient, options))
+    return openai.OpenAI(**_options(server, RecordingClient, options))
 
 
 def async_client_of(server: Server, **options: Any) -> "openai.AsyncOpenAI":
     """Make an `openai.AsyncOpenAI` for a server that was found before."""
     import openai
 
-    from mlx_notebook.notebook.recording.run_clients import AsyncRunClient
+    from mlx_notebook.notebook.recording.httpx_clients import AsyncRecordingClient
 
-    return openai.AsyncOpenAI(**_options(server, AsyncRunClient, options))
+    return openai.AsyncOpenAI(**_options(server, AsyncRecordingClient, options))
 
 
 def _options(server: Server, http_client: Any, options: dict[str, Any]) -> dict[str, Any]:

@@ -16,9 +16,10 @@ from mlx_notebook.notebook.errors import (
     ServerSilent,
     ServerUnreachable,
 )
-from mlx_notebook.notebook.recording import runs
+from mlx_notebook.notebook.recording import active_run
+from mlx_notebook.notebook.recording.replayer import Replayer
 from mlx_notebook.notebook.server import notebook_model
-from mlx_notebook.notebook.server.server import Server, copied, normalise
+from mlx_notebook.notebook.server.server import Server, normalise_url, split_token
 
 URL_VARIABLE = "MLX_NOTEBOOK_URL"
 TOKEN_VARIABLE = "MLX_NOTEBOOK_TOKEN"  # noqa: S105 - a variable's name
@@ -60,7 +61,7 @@ def connect(url: str | None = None, token: str | None = None) -> Server:
         if url is not None:
             _given = (url, token if token is not None else os.environ.get(TOKEN_VARIABLE, ""))
             _current = None
-        run = runs.current()
+        run = active_run.current()
         return _present() if run is None else run.server(_present, notebook_model.name)
 
 
@@ -82,14 +83,14 @@ def default_model() -> str | None:
     Asks nobody: it is what the notebook was told when it connected, or has chosen since; `None`
     before that. While a recorded run is replayed it is the model of that run.
     """
-    run = runs.current()
-    return run.default_model if isinstance(run, runs.Player) else notebook_model.name()
+    run = active_run.current()
+    return run.default_model if isinstance(run, Replayer) else notebook_model.name()
 
 
 def choose_model(name: str) -> None:
     """Let a model answer in this notebook wherever none is named, from now on."""
-    run = runs.current()
-    if isinstance(run, runs.Player):
+    run = active_run.current()
+    if isinstance(run, Replayer):
         run.choose_model(name)
     else:
         notebook_model.choose(name)
@@ -100,7 +101,7 @@ def _present() -> Server:
     if _current is None or not _answers(_current):
         _current = None
         _current = _find() or _start()
-        notebook_model.settle(_current, _status.get("default_model"))
+        notebook_model.use_server(_current, _status.get("default_model"))
     return _current
 
 
@@ -149,8 +150,8 @@ def _find() -> Server | None:
 
 def _explicit(url: str, token: str, found: str) -> Server:
     try:
-        url, token_in_url = copied(url)
-        server = Server(normalise(url), token_in_url or token, found)
+        url, token_in_url = split_token(url)
+        server = Server(normalise_url(url), token_in_url or token, found)
     except ValueError as error:
         raise NoServer(f"{error}.") from None
     try:
@@ -175,7 +176,7 @@ def _above() -> Iterator[Server]:
     service, prefix = (os.environ.get(f"JUPYTERHUB_SERVICE_{x}", "") for x in ("URL", "PREFIX"))
     if service and hub_token:
         try:
-            address = normalise(service)
+            address = normalise_url(service)
         except ValueError:
             return
         # The service's URL holds where it listens; some hubs give it without the prefix.
@@ -202,7 +203,7 @@ def _servers(info: dict[str, Any], found: str, hub_token: str) -> Iterator[Serve
     # Below a hub the file has no token: the hub's own opens the server.
     token = str(info.get("token") or hub_token)
     try:
-        url = normalise(str(info.get("url", "")))
+        url = normalise_url(str(info.get("url", "")))
     except ValueError:
         return
     if token:

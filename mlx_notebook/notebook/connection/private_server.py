@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import IO
 
 from mlx_notebook.notebook.errors import PrivateServerFailed
-from mlx_notebook.notebook.server.server import Server, normalise
+from mlx_notebook.notebook.server.server import Server, normalise_url
 
 START_SECONDS = 120.0
 STOP_SECONDS = 5.0
@@ -47,7 +47,7 @@ class PrivateServer:
         try:
             atexit.register(self.stop)
             self.server = Server(
-                normalise(self._hand_shake(token)), token, "started for this kernel"
+                normalise_url(self._hand_shake(token)), token, "started for this kernel"
             )
         except BaseException:
             self.stop()

@@ -13,11 +13,11 @@ from mlx_notebook.notebook.errors import NotAPicture
 from mlx_notebook.notebook.inputs.as_text import from_library
 
 # The longest side that is sent, in pixels; larger images are scaled down to it.
-MOST_PIXELS = 2048
+MAX_IMAGE_SIDE = 2048
 
 
 @dataclass(frozen=True)
-class Picture:
+class EncodedImage:
     """An image as it is sent: PNG bytes, and its size in pixels."""
 
     png: bytes
@@ -31,7 +31,7 @@ class Picture:
         return {"type": "image_url", "image_url": {"url": url}}
 
     @classmethod
-    def of(cls, value: Any) -> "Picture":
+    def of(cls, value: Any) -> "EncodedImage":
         """Read an image.
 
         Parameters
@@ -39,7 +39,7 @@ class Picture:
         value
             A PIL image; a numpy array, H x W (grey), H x W x 3 or H x W x 4, of `uint8` or of
             floats from 0 to 1; a matplotlib figure or axes; a `pathlib.Path`; the bytes of a
-            image's file; or anything with a `_repr_png_`. A longer side than `MOST_PIXELS` is
+            image's file; or anything with a `_repr_png_`. A longer side than `MAX_IMAGE_SIDE` is
             scaled down to that.
 
         Raises
@@ -47,21 +47,21 @@ class Picture:
         NotAPicture
             If it is something else, or cannot be read; the message says why.
         """
-        return value if isinstance(value, cls) else _sized(_image(value), MOST_PIXELS)
+        return value if isinstance(value, cls) else _sized(_image(value), MAX_IMAGE_SIDE)
 
     @classmethod
-    def thumbnail(cls, part: dict[str, Any], pixels: int) -> "Picture":
+    def thumbnail(cls, part: dict[str, Any], pixels: int) -> "EncodedImage":
         """Make a message's image small, for people; its longest side has `pixels` at most."""
         data = base64.b64decode(part["image_url"]["url"].partition(",")[2])
         return _sized(_opened(data, "this"), pixels)
 
 
-def looks_like_picture(value: Any) -> bool:
+def is_image(value: Any) -> bool:
     """Say whether an object is an image by its kind: paths, bytes and arrays may be anything."""
     if isinstance(value, type):
         return False
     return (
-        isinstance(value, Picture)
+        isinstance(value, EncodedImage)
         or from_library(value, "PIL")
         or (from_library(value, "matplotlib") and _figure(value) is not None)
         or (hasattr(value, "_repr_png_") and not hasattr(value, "_repr_markdown_"))
@@ -144,7 +144,7 @@ def _from_array(array: Any) -> Any:
     return Image.fromarray(array)
 
 
-def _sized(image: Any, pixels: int) -> Picture:
+def _sized(image: Any, pixels: int) -> EncodedImage:
     if max(image.size) > pixels:
         if image.mode not in ("L", "LA", "RGB", "RGBA"):
             image = image.convert("RGBA" if "transparency" in image.info else "RGB")
@@ -154,4 +154,4 @@ def _sized(image: Any, pixels: int) -> Picture:
         image = image.convert("RGB")
     file = io.BytesIO()
     image.save(file, format="PNG")
-    return Picture(file.getvalue(), *image.size)
+    return EncodedImage(file.getvalue(), *image.size)

@@ -8,7 +8,7 @@ from typing import NoReturn
 from mlx_notebook.notebook.errors import BadMagic
 
 
-class Parser(argparse.ArgumentParser):
+class CommandParser(argparse.ArgumentParser):
     """Reads the rest of a `%mlx` line."""
 
     def parse(self, line: str) -> argparse.Namespace:
@@ -34,6 +34,6 @@ class Parser(argparse.ArgumentParser):
         raise BadMagic(f"%mlx {self.prog}: {message.removesuffix('.')}.")
 
 
-def parser(command: str) -> Parser:
+def parser(command: str) -> CommandParser:
     """Make the parser of a subcommand."""
-    return Parser(prog=command, add_help=False, allow_abbrev=False)
+    return CommandParser(prog=command, add_help=False, allow_abbrev=False)

@@ -7,10 +7,10 @@ from typing import Any
 from mlx_notebook.notebook.chat.chat import Chat
 from mlx_notebook.notebook.connection import connection
 from mlx_notebook.notebook.errors import BadMagic, BadRecording, NotebookError
-from mlx_notebook.notebook.human_units import counted, duration, size
+from mlx_notebook.notebook.human_units import format_bytes, format_duration, plural
 from mlx_notebook.notebook.magics import model_commands
-from mlx_notebook.notebook.magics.run_commands import record, replay
-from mlx_notebook.notebook.recording import runs
+from mlx_notebook.notebook.magics.recording_commands import record, replay
+from mlx_notebook.notebook.recording import replayer
 from mlx_notebook.notebook.server.server import Server
 
 # A first model that fits most machines; only ever a suggestion.
@@ -44,7 +44,7 @@ def run(line: str, chat: Chat) -> None:
     try:
         command(argument.strip(), chat)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        if runs.is_doubtful():
+        if replayer.is_untrusted():
             raise BadRecording(
                 f"The recording holds an answer that `%mlx {name}` cannot read ({error!r})."
             ) from None
@@ -87,13 +87,13 @@ def _status(_: str, chat: Chat) -> None:
     if engine["device"]:
         line += f" on the {_device(engine['device'])}"
     if engine["uptime"]:
-        line += f", up {duration(engine['uptime'])}"
+        line += f", up {format_duration(engine['uptime'])}"
     if engine["restarts"]:
-        line += f", restarted {counted(engine['restarts'], 'time')}"
+        line += f", restarted {plural(engine['restarts'], 'time')}"
     print(line + (f" ({engine['error']})" if engine["error"] else ""))
     for model in status["models"]:
         print(
-            f"in memory: {model['id']}, {size(model['bytes'])}, "
+            f"in memory: {model['id']}, {format_bytes(model['bytes'])}, "
             f"context of {model['context_length']} tokens"
         )
     for name in status["loading"]:
@@ -106,12 +106,12 @@ def _status(_: str, chat: Chat) -> None:
         )
     totals = status["totals"]
     print(
-        f"so far: {counted(totals['requests'], 'request')}, "
-        f"{counted(totals['prompt_tokens'], 'prompt token')} "
+        f"so far: {plural(totals['requests'], 'request')}, "
+        f"{plural(totals['prompt_tokens'], 'prompt token')} "
         f"({totals['cached_tokens']} cached), {totals['generated_tokens']} generated"
     )
-    print(f"memory: {size(status['memory']['process'])} in the engine process")
-    print(f"this conversation: {counted(len(chat.messages), 'message')}")
+    print(f"memory: {format_bytes(status['memory']['process'])} in the engine process")
+    print(f"this conversation: {plural(len(chat.messages), 'message')}")
 
 
 def _reset(_: str, chat: Chat) -> None:

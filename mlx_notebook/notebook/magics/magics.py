@@ -9,18 +9,18 @@ from typing import Any
 from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
 
 from mlx_notebook.notebook.answers.answer import Answer
-from mlx_notebook.notebook.answers.code_blocks import code_of
+from mlx_notebook.notebook.answers.code_blocks import extract_code
 from mlx_notebook.notebook.chat.chat import Chat
 from mlx_notebook.notebook.connection import connection
 from mlx_notebook.notebook.errors import BadMagic, Interrupted, NotebookError
-from mlx_notebook.notebook.inputs.images import looks_like_picture
+from mlx_notebook.notebook.inputs.images import is_image
 from mlx_notebook.notebook.inputs.prompt_templates import fill
 from mlx_notebook.notebook.magics.chat_options import CHAT_HELP, ChatOptions
 from mlx_notebook.notebook.magics.commands import COMMANDS, describe, run
-from mlx_notebook.notebook.magics.completion import IDENTIFIER, MagicsCompleter
-from mlx_notebook.notebook.rendering.cell_view import View, view
-from mlx_notebook.notebook.rendering.text_views import RawView, TerminalView
-from mlx_notebook.notebook.tools.tool import toolbox
+from mlx_notebook.notebook.magics.tab_completion import IDENTIFIER, MagicsCompleter
+from mlx_notebook.notebook.rendering.cell_renderer import AnswerRenderer, view
+from mlx_notebook.notebook.rendering.text_renderers import RawRenderer, TerminalRenderer
+from mlx_notebook.notebook.tools.tool import tools_by_name
 
 # What an option's value is said to be where the notebook has nothing of that name.
 _MISSING = {
@@ -56,15 +56,15 @@ class MlxMagics(Magics):
         options = ChatOptions.parse(line, is_line=cell is None)
         thread = options.thread or ""
         chat = self.thread(thread)
-        pictures = [self._picture(written) for written in options.image]
-        prompt = self._prompt(options.prompt if cell is None else cell, pictures)
-        if options.resume and (prompt or pictures):
+        images = [self._picture(written) for written in options.image]
+        prompt = self._prompt(options.prompt if cell is None else cell, images)
+        if options.resume and (prompt or images):
             raise BadMagic("--resume continues the last answer and takes no prompt.")
         if not prompt and not options.resume:
             raise BadMagic("The prompt is empty: write it below the %%chat line.")
         schema = None if options.schema is None else self._value(options.schema, "--schema")
         names = options.tools if options.tools is not None else self._tools.get(thread, [])
-        tools = toolbox([self._value(name, "--tools") for name in names])
+        tools = tools_by_name([self._value(name, "--tools") for name in names])
         if options.new:
             chat.reset(system=True)
         kept, before = (chat.model, chat.system, chat.tools), chat.last
@@ -80,7 +80,7 @@ class MlxMagics(Magics):
                 answer = chat.resume(show=shown, **options.settings())
             else:
                 settings = options.settings()
-                answer = chat.ask(prompt, images=pictures, schema=schema, show=shown, **settings)
+                answer = chat.ask(prompt, images=images, schema=schema, show=shown, **settings)
         except NotebookError:
             # A model that does not exist must not stay the conversation's.
             if not chat.unfinished:
@@ -102,7 +102,7 @@ class MlxMagics(Magics):
         if answer.outcome != "complete":
             return None
         if options.format == "code":
-            self.shell.set_next_input(code_of(answer.text), replace=False)
+            self.shell.set_next_input(extract_code(answer.text), replace=False)
         if options.schema is None and options.format != "json":
             return None
         value = answer.parsed
@@ -111,15 +111,15 @@ class MlxMagics(Magics):
             return None
         return value if options.schema is not None else None
 
-    def _prompt(self, written: str, pictures: list[Any]) -> str:
+    def _prompt(self, written: str, images: list[Any]) -> str:
         """Fill in a prompt; an image among its values is sent along and named by its number."""
 
         def evaluate(expression: str) -> Any:
             value = self.shell.ev(expression)
-            if not looks_like_picture(value):
+            if not is_image(value):
                 return value
-            pictures.append(value)
-            return f"(image {len(pictures)})"
+            images.append(value)
+            return f"(image {len(images)})"
 
         return fill(written, evaluate).strip()
 
@@ -147,12 +147,12 @@ class MlxMagics(Magics):
         run(fill(line, self.shell.ev), self.conversation)
 
 
-def _view(options: ChatOptions) -> View:
+def _view(options: ChatOptions) -> AnswerRenderer:
     match options.format:
         case "text":
-            return TerminalView()
+            return TerminalRenderer()
         case "raw":
-            return RawView(keep_control=options.keep_control)
+            return RawRenderer(keep_control=options.keep_control)
     is_json = options.format == "json" or options.schema is not None
     return view(language="json" if is_json else None)
 
@@ -174,7 +174,7 @@ def conversation(thread: str = "") -> Chat:
     return magics.thread(thread)
 
 
-def keep_error(result: Any) -> None:
+def store_error(result: Any) -> None:
     """Keep the exception of a cell as `_error`, for `{{ _error }}` in a prompt."""
     error = result.error_in_exec or result.error_before_exec if result is not None else None
     if error is None or isinstance(error, NotebookError | KeyboardInterrupt):
@@ -193,7 +193,7 @@ MlxMagics.mlx.__doc__ = "Ask and control the model server.\n\n" + "\n".join(
 )
 
 
-def keep_questions(lines: list[str]) -> list[str]:
+def protect_questions(lines: list[str]) -> list[str]:
     """Keep `%chat What is this?` a question: IPython takes a final `?` for a wish for help."""
     if lines and lines[0].startswith("%%"):
         return lines
@@ -214,12 +214,12 @@ def load(shell: Any) -> None:
     """
     magics = MlxMagics(shell)
     shell.register_magics(magics)
-    if keep_questions not in shell.input_transformers_cleanup:
-        shell.input_transformers_cleanup.append(keep_questions)
+    if protect_questions not in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.append(protect_questions)
     _stop_completing(shell)
     shell.Completer.custom_matchers.append(MagicsCompleter(shell, magics.threads).matcher)
-    if keep_error not in shell.events.callbacks["post_run_cell"]:
-        shell.events.register("post_run_cell", keep_error)
+    if store_error not in shell.events.callbacks["post_run_cell"]:
+        shell.events.register("post_run_cell", store_error)
     # So that the first answer need not wait for it.
     threading.Thread(
         target=importlib.import_module, args=("openai",), name="import openai", daemon=True
@@ -235,11 +235,11 @@ def unload(shell: Any) -> None:
     for kind in ("line", "cell"):
         for name in ("chat", "mlx"):
             shell.magics_manager.magics[kind].pop(name, None)
-    if keep_questions in shell.input_transformers_cleanup:
-        shell.input_transformers_cleanup.remove(keep_questions)
+    if protect_questions in shell.input_transformers_cleanup:
+        shell.input_transformers_cleanup.remove(protect_questions)
     _stop_completing(shell)
-    if keep_error in shell.events.callbacks["post_run_cell"]:
-        shell.events.unregister("post_run_cell", keep_error)
+    if store_error in shell.events.callbacks["post_run_cell"]:
+        shell.events.unregister("post_run_cell", store_error)
     connection.disconnect()
 
 

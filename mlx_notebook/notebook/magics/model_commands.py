@@ -14,9 +14,9 @@ from mlx_notebook.notebook.errors import (
     NotebookError,
 )
 from mlx_notebook.notebook.escaping import safe_html
-from mlx_notebook.notebook.human_units import duration, size
+from mlx_notebook.notebook.human_units import format_bytes, format_duration
 from mlx_notebook.notebook.magics.arguments import parser
-from mlx_notebook.notebook.rendering.progress import Bar, bar
+from mlx_notebook.notebook.rendering.progress import ProgressBar, progress_bar
 from mlx_notebook.notebook.server.server import Server
 from mlx_notebook.notebook.shell import shows_rich_output
 
@@ -60,7 +60,7 @@ def load(line: str, chat: Chat) -> None:
         took = f"in {answer['seconds']:.1f} s" if answer["seconds"] else "already there"
         pinned = " It is pinned: it stays in memory." if asked.pin else ""
         return (
-            f"{answer['model']} is loaded ({took}): {size(answer['bytes'])}, "
+            f"{answer['model']} is loaded ({took}): {format_bytes(answer['bytes'])}, "
             f"context of {answer['context_length']} tokens. It answers from now on.{pinned}"
         )
 
@@ -83,7 +83,7 @@ def unload(line: str, chat: Chat) -> None:
     server = connection.connect()
     name = asked.model or _answering(chat) or ""
     answer = server.post("mlx/models/unload", {"model": name})
-    print(f"{answer['model']} is unloaded; {size(answer['freed'])} are free again.")
+    print(f"{answer['model']} is unloaded; {format_bytes(answer['freed'])} are free again.")
 
 
 def pull(line: str, _: Chat) -> None:
@@ -127,9 +127,13 @@ def show(line: str, chat: Chat) -> None:
         "architecture": model["architecture"],
         "quantization": model["quantization"],
         "context": f"{model['context_length']:,} tokens" if model["context_length"] else None,
-        "on disk": size(model["bytes_on_disk"]) if model["bytes_on_disk"] else None,
-        "download": f"{about}{size(model['download_bytes'])}" if model["download_bytes"] else None,
-        "memory": f"{about}{size(model['memory_bytes'])}" if model["memory_bytes"] else None,
+        "on disk": format_bytes(model["bytes_on_disk"]) if model["bytes_on_disk"] else None,
+        "download": f"{about}{format_bytes(model['download_bytes'])}"
+        if model["download_bytes"]
+        else None,
+        "memory": f"{about}{format_bytes(model['memory_bytes'])}"
+        if model["memory_bytes"]
+        else None,
         "fits": {True: "yes", False: f"no. {model['why_not']}", None: None}[model["fits"]],
     }
     print(model["id"])
@@ -190,8 +194,8 @@ def _can_be_downloaded(server: Server, name: str) -> bool:
 def _pull(server: Server, name: str, revision: str | None) -> None:
     def said(answer: dict[str, Any]) -> str:
         if not answer["fetched"]:
-            return f"{answer['model']} was already downloaded: {size(answer['bytes'])}."
-        took = f"{size(answer['fetched'])} in {duration(answer['seconds'])}"
+            return f"{answer['model']} was already downloaded: {format_bytes(answer['bytes'])}."
+        took = f"{format_bytes(answer['fetched'])} in {format_duration(answer['seconds'])}"
         return f"{answer['model']} is downloaded: {took}."
 
     _follow(server, "download", {"model": name, "revision": revision}, said)
@@ -202,7 +206,7 @@ def _follow(
 ) -> dict[str, Any]:
     """Give an order and show how far it is; `said` makes a sentence of what came of it."""
     name = order["model"]
-    shown: Bar | None = None
+    shown: ProgressBar | None = None
     try:
         with server.stream(f"mlx/models/{what}", {**order, "stream": True}) as events:
             for event in events:
@@ -210,7 +214,7 @@ def _follow(
                     (shown.end if shown is not None else print)(said(event))
                     return event
                 if event["total"]:
-                    shown = shown or bar(name)
+                    shown = shown or progress_bar(name)
                     shown.update(event)
         raise EngineFailed(f"The server stopped answering while it worked on {name}.")
     except KeyboardInterrupt:
@@ -238,7 +242,7 @@ def _row(model: dict[str, Any], chat: Chat) -> tuple[str, ...]:
         "pinned" if model["pinned"] else "",
         "demonstration" if model["source"] == "embedded" else "",
         f"also {', '.join(model['aliases'])}" if model["aliases"] else "",
-        f"download {size(model['download_bytes'])}" if model["download_bytes"] else "",
+        f"download {format_bytes(model['download_bytes'])}" if model["download_bytes"] else "",
         model["description"] or "",
         model["error"] or "",
         "does not fit this machine" if model["fits"] is False and not model["error"] else "",
@@ -248,7 +252,7 @@ def _row(model: dict[str, Any], chat: Chat) -> tuple[str, ...]:
         model["state"],
         f"{context:,}" if context else "",
         ", ".join(model["capabilities"]),
-        f"{about}{size(memory)}" if memory else "",
+        f"{about}{format_bytes(memory)}" if memory else "",
         "; ".join(note for note in notes if note),
     )
 

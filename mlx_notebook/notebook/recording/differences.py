@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from mlx_notebook.notebook.human_units import counted
+from mlx_notebook.notebook.human_units import plural
 
 _SHOWN = 60
 
@@ -37,7 +37,7 @@ def difference(request: Any, recorded: Any) -> str:
             parts.append(_values(name, request[name], recorded[name]))
     if len(parts) > 3:
         parts[3:] = [
-            f"{counted(len(parts) - 3, 'more field')} {'differs' if len(parts) == 4 else 'differ'}"
+            f"{plural(len(parts) - 3, 'more field')} {'differs' if len(parts) == 4 else 'differ'}"
         ]
     return "; ".join(parts) or "the difference is in a part that the recording keeps shortened"
 
@@ -72,7 +72,7 @@ def _messages(ours: list[Any], theirs: Any) -> str:
         return _values("the messages", ours, theirs)
     at = _common(ours, theirs)
     if at == min(len(ours), len(theirs)):
-        return f"{counted(len(ours), 'message')} where {len(theirs)} were recorded"
+        return f"{plural(len(ours), 'message')} where {len(theirs)} were recorded"
     one, two = ours[at], theirs[at]
     name = f"message {at + 1}"
     if not (isinstance(one, dict) and isinstance(two, dict)):

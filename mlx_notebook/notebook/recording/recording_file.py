@@ -28,7 +28,7 @@ VERSION = 1
 MAX_BYTES = 32_000_000
 # Longer texts of a request stand shortened in the file; its key is of the whole.
 _TEXT_KEPT = 4_000
-_PICTURE_KEPT = 60
+_IMAGE_KEPT = 60
 # What a file leaves out where there is none.
 _NOTHING = {"cell": None, "request": None}
 
@@ -180,21 +180,21 @@ def request_key(method: str, path: str, request: Any) -> str:
     return hashlib.sha256(f"{method} {path}\n{canonical}".encode()).hexdigest()[:24]
 
 
-def shortened(request: Any) -> Any:
+def abbreviated(request: Any) -> Any:
     """Give a request as the file keeps it: long texts and images with their hash for the rest."""
     if isinstance(request, dict):
-        return {name: shortened(value) for name, value in request.items()}
+        return {name: abbreviated(value) for name, value in request.items()}
     if isinstance(request, list):
-        return [shortened(value) for value in request]
+        return [abbreviated(value) for value in request]
     if isinstance(request, str):
-        kept = _PICTURE_KEPT if request.startswith("data:") else _TEXT_KEPT
+        kept = _IMAGE_KEPT if request.startswith("data:") else _TEXT_KEPT
         if len(request) > kept + 100:
             digest = hashlib.sha256(request.encode()).hexdigest()[:12]
             return f"{request[:kept]} ... ({len(request)} characters, sha256 {digest})"
     return request
 
 
-def cleaner(server: Server) -> Callable[[str], str]:
+def redactor(server: Server) -> Callable[[str], str]:
     """Make the function that takes out of a text what belongs to one machine only."""
     private = {
         server.token: "<token>",

@@ -6,14 +6,14 @@ import time
 from importlib.util import find_spec
 from typing import Any, Protocol
 
-from mlx_notebook.notebook.human_units import duration, size
+from mlx_notebook.notebook.human_units import format_bytes, format_duration
 from mlx_notebook.notebook.shell import in_kernel, shows_rich_output
 
 UPDATE_SECONDS = 0.25
 _TERMINAL_WIDTH = 78
 
 
-class Bar(Protocol):
+class ProgressBar(Protocol):
     """What shows how far something is."""
 
     def update(self, event: dict[str, Any]) -> None:
@@ -23,7 +23,7 @@ class Bar(Protocol):
         """Leave `text` in its place."""
 
 
-def bar(name: str) -> Bar:
+def progress_bar(name: str) -> ProgressBar:
     """Choose the bar for where this code runs: widgets, a cell, or a terminal."""
     if not shows_rich_output():
         return TerminalBar(name)
@@ -36,8 +36,8 @@ def line(name: str, event: dict[str, Any]) -> str:
     doing = "downloading" if event["phase"] == "downloading" else "loading"
     if not total:
         return f"{name}: {doing}"
-    text = f"{name}: {doing}, {size(done)} of {size(total)}"
-    return text if left is None else f"{text}, {duration(left)} left"
+    text = f"{name}: {doing}, {format_bytes(done)} of {format_bytes(total)}"
+    return text if left is None else f"{text}, {format_duration(left)} left"
 
 
 class CellBar:

@@ -26,7 +26,7 @@ _DOCUMENTED = {
 
 
 @dataclass(frozen=True)
-class Described:
+class FunctionSchema:
     """A function as a model is told of it, and the way back from its JSON to a Python call."""
 
     name: str
@@ -75,7 +75,7 @@ class Described:
 
 def describe(
     function: Callable[..., Any], name: str | None = None, description: str | None = None
-) -> Described:
+) -> FunctionSchema:
     """Describe a function by its signature and docstring.
 
     Parameters
@@ -113,7 +113,7 @@ def describe(
     }
     model = _model(name, fields, signature)
     text = description if description is not None else documented.description
-    return Described(name, text, _parameters(name, model), function, model, signature)
+    return FunctionSchema(name, text, _parameters(name, model), function, model, signature)
 
 
 def _name_of_inner(function: Callable[..., Any]) -> str:

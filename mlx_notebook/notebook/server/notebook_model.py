@@ -30,7 +30,7 @@ def choose(model: str) -> None:
         _name, _change, _is_told = model, "", True
 
 
-def settle(server: Server, default: str | None) -> None:
+def use_server(server: Server, default: str | None) -> None:
     """Take a server's default model, unless this notebook has a model that the server has, too.
 
     Asks the server only where it is another one than before.

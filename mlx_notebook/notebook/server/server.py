@@ -49,6 +49,11 @@ class Server:
         except ValueError:
             return False
 
+    def announce(self) -> None:
+        """Note that this kernel uses a model of the server, which then stays in memory."""
+        # A server of its own, because a subclass may record what it sends.
+        presence.announce(self.url, Server(self.url, self.token).post)
+
     def get(self, path: str, *, timeout: float = 5.0) -> Any:
         """Answer of `GET path` (below the base URL), decoded from JSON. Raises `NotebookError`."""
         return self._json("GET", path, None, timeout)
@@ -68,7 +73,7 @@ class Server:
         Leaving the block closes the connection, which stops what the server does for it.
         """
         request = self._request("POST", path, json.dumps(body).encode())
-        presence.used(self)
+        self.announce()
         try:
             response = self._opener().open(request)
         except urllib.error.HTTPError as error:
@@ -100,7 +105,7 @@ class Server:
         """
         request = self._request(method, path, body)
         if method == "POST" and path != presence.KEEP:
-            presence.used(self)
+            self.announce()
         try:
             with self._opener().open(request, timeout=timeout) as response:
                 return response.status, response.read()
@@ -111,7 +116,7 @@ class Server:
             raise _unreachable(self, error) from None
 
     def _request(self, method: str, path: str, body: bytes | None) -> urllib.request.Request:
-        return urllib.request.Request(  # noqa: S310 - `normalise` lets only http(s) pass
+        return urllib.request.Request(  # noqa: S310 - `normalise_url` lets only http(s) pass
             self.url + path,
             method=method,
             data=body,
@@ -166,7 +171,7 @@ def _unreachable(server: Server, error: Exception) -> ServerUnreachable:
     return ServerUnreachable(f"No server answers at {server.url} ({reason}).")
 
 
-def normalise(url: str) -> str:
+def normalise_url(url: str) -> str:
     """Write a base URL the way we compare and extend it: `http(s)`, no query, one final slash.
 
     The `/v1` that OpenAI clients want is taken off, since people copy that form. Raises
@@ -180,7 +185,7 @@ def normalise(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
-def copied(url: str) -> tuple[str, str]:
+def split_token(url: str) -> tuple[str, str]:
     """Split what Jupyter prints when it starts, `http://HOST/lab?token=...`, into URL and token.
 
     An address without a token comes back as it is, with an empty token.

@@ -4,20 +4,20 @@ import sys
 import threading
 import time
 
-from mlx_notebook.notebook.answers.tool_call import Call
+from mlx_notebook.notebook.answers.tool_call import ToolCall
 from mlx_notebook.notebook.errors import Pause
 from mlx_notebook.notebook.plain_text import visible
 from mlx_notebook.notebook.shell import in_kernel
 
 # An answer that comes sooner was typed before the question could be read.
-SOONEST_SECONDS = 1.0
+MIN_ANSWER_SECONDS = 1.0
 # A longer call loses its middle in the question, which then offers all of it.
 SHOWN_CHARACTERS = 2_000
 _LINE_CHARACTERS = 80
 _MOST_QUESTIONS = 10
 
 
-def ask_in_cell(call: Call, why: str = "") -> bool | str:
+def ask_in_cell(call: ToolCall, why: str = "") -> bool | str:
     """Ask with `input()`, in the cell or the terminal, until there is an answer.
 
     Only a whole `y`, `yes`, `a` or `always` allows anything. What was typed before the question
@@ -42,7 +42,7 @@ def ask_in_cell(call: Call, why: str = "") -> bool | str:
         Where nobody can be asked (the notebook runs unattended, input comes from a file, the code
         runs on a thread), or nobody gives an answer that can be used.
     """
-    whole = shown_call(call)
+    whole = format_call(call)
     short = _without_middle(whole)
     options = "[y]es, [n]o (and why)"
     options += ("" if why else ", [a]lways") + (", [s]how all" if short != whole else "")
@@ -57,7 +57,7 @@ def ask_in_cell(call: Call, why: str = "") -> bool | str:
             said = input(question).strip()
         except (EOFError, NotImplementedError):  # the latter is how a kernel says it
             raise _nobody(call) from None
-        if time.monotonic() - asked < SOONEST_SECONDS:
+        if time.monotonic() - asked < MIN_ANSWER_SECONDS:
             print("That was typed before the question could be read. Please answer again.")
             continue
         first, _, reason = said.partition(" ")
@@ -73,7 +73,7 @@ def ask_in_cell(call: Call, why: str = "") -> bool | str:
     raise Pause(f"the question about {call.name} was not answered with yes or no")
 
 
-def shown_call(call: Call) -> str:
+def format_call(call: ToolCall) -> str:
     """Write a call on one line for a person who is to allow it, with nothing hidden in it.
 
     All arguments stand there as they will be used; characters that a terminal would obey, and
@@ -95,7 +95,7 @@ def _in_lines(text: str) -> str:
     return "\n".join(f"    {text[at : at + _LINE_CHARACTERS]}" for at in parts)
 
 
-def _drop_what_was_typed(call: Call) -> None:
+def _drop_what_was_typed(call: ToolCall) -> None:
     """Have the question answered only by what is typed after it.
 
     A kernel drops replies that were sent before it asks. Raises `Pause` where no person types.
@@ -111,5 +111,5 @@ def _drop_what_was_typed(call: Call) -> None:
     termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
-def _nobody(call: Call) -> Pause:
+def _nobody(call: ToolCall) -> Pause:
     return Pause(f"nobody is there to allow {call.name}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mlx_notebook.notebook import background_loop
 from mlx_notebook.notebook.errors import BadArguments, McpFailed
-from mlx_notebook.notebook.inputs.images import Picture
+from mlx_notebook.notebook.inputs.images import EncodedImage
 from mlx_notebook.notebook.tools.tool import Tool
 
 if TYPE_CHECKING:
@@ -261,7 +261,7 @@ def _value(name: str, result: "CallToolResult") -> Any:
             case TextContent():
                 parts.append(part.text)
             case ImageContent():
-                parts.append(Picture.of(base64.b64decode(part.data)))
+                parts.append(EncodedImage.of(base64.b64decode(part.data)))
             case _:
                 parts.append(part.model_dump_json(exclude_none=True))
     if result.is_error:

@@ -108,7 +108,7 @@ def tool(
     return lambda function: FunctionTool(function, name, description)
 
 
-def toolbox(tools: Tools) -> dict[str, Tool]:
+def tools_by_name(tools: Tools) -> dict[str, Tool]:
     """Make a tool of everything in `tools`, by name.
 
     Plain functions are described as `tool` would; what holds tools, such as an MCP server, gives

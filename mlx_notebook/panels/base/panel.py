@@ -14,10 +14,10 @@ import traitlets
 from mlx_notebook.notebook.connection.connection import connect
 from mlx_notebook.notebook.errors import NotebookError
 from mlx_notebook.notebook.server.server import Server
-from mlx_notebook.panels.base.feed import Feed, feed
 from mlx_notebook.panels.base.merge_patch import merge_patch
-from mlx_notebook.panels.base.server_requests import Requests
-from mlx_notebook.panels.base.static_html import stand_in, table
+from mlx_notebook.panels.base.server_client import ServerClient
+from mlx_notebook.panels.base.server_watcher import ServerWatcher, watcher
+from mlx_notebook.panels.base.static_html import static_fallback, table
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +50,10 @@ class Panel(anywidget.AnyWidget):
     shown_as = traitlets.Unicode().tag(sync=True)
 
     name: ClassVar[str] = "Panel"
-    wants: frozenset[str] = frozenset()
+    topics: frozenset[str] = frozenset()
 
-    def __init__(self, source: Feed = feed) -> None:
-        self.feed = source
+    def __init__(self, source: ServerWatcher = watcher) -> None:
+        self.watcher = source
         self.fields: dict[str, Any] = {}
         # A cell that shows the panel again changes it beside the panels' thread.
         self._lock = threading.RLock()
@@ -61,46 +61,46 @@ class Panel(anywidget.AnyWidget):
         self._is_left = False
         self._tasks: dict[str, Any] = {}
         super().__init__(shown_as=uuid.uuid4().hex[:12])
-        self.on_msg(self._hear)
+        self.on_msg(self._on_message)
 
     # --- life -----------------------------------------------------------------------------------
 
     def listen(self) -> None:
         """Begin to listen (a panel that is displayed does)."""
-        self.feed.join(self)
-        self.feed.look()
-        self.show(self.feed)
+        self.watcher.join(self)
+        self.watcher.look()
+        self.show(self.watcher)
 
     def pause(self) -> None:
         """Listen no more until a view is opened again."""
         for task in [*self._tasks.values()]:
             task.cancel()
         self._tasks.clear()
-        self.feed.leave(self)
+        self.watcher.leave(self)
 
     def close(self) -> None:
         """Take the panel away: its views show nothing any more, and nothing runs for it."""
         self.pause()
         super().close()
 
-    def beat(self, seconds: float) -> None:
+    def heartbeat(self, seconds: float) -> None:
         """Tell the views that the kernel lives; the next word comes within `seconds`."""
         if self._views and self.comm is not None:
             self.send({"beat": seconds})
 
     # --- what is shown --------------------------------------------------------------------------
 
-    def show(self, source: Feed) -> None:
+    def show(self, source: ServerWatcher) -> None:
         """Show what the feed knows now."""
         status = source.status or {}
         self.change(
             server=source.server.url if source.server else None,
             problem=source.problem,
             engine=status.get("engine") and _engine(status["engine"]),
-            **self.figures(source),
+            **self.build_fields(source),
         )
 
-    def figures(self, source: Feed) -> dict[str, Any]:
+    def build_fields(self, source: ServerWatcher) -> dict[str, Any]:
         """Give the fields that this panel shows of what the feed knows."""
         return {}
 
@@ -113,11 +113,11 @@ class Panel(anywidget.AnyWidget):
             if patch and self.comm is not None:
                 self.send({"patch": patch})
 
-    def rows(self) -> list[tuple[str, str]]:
+    def summary_rows(self) -> list[tuple[str, str]]:
         """Give what a saved notebook shows in place of the panel: labels and values."""
         return []
 
-    def details(self) -> str:
+    def summary_html(self) -> str:
         """Give what it shows below them, as HTML that needs neither styles nor scripts."""
         return ""
 
@@ -138,7 +138,7 @@ class Panel(anywidget.AnyWidget):
 
         self.listen()
         saved = self._saved()
-        saved["text/html"] = stand_in(saved["text/html"], self.shown_as)
+        saved["text/html"] = static_fallback(saved["text/html"], self.shown_as)
         publish_display_data(saved)  # type: ignore[no-untyped-call]
         bundle = super()._repr_mimebundle_(**kwargs)
         if bundle is not None:
@@ -148,26 +148,26 @@ class Panel(anywidget.AnyWidget):
 
     def _saved(self) -> dict[str, str]:
         """Give what a notebook shows of the panel where no kernel runs."""
-        rows = self.rows()
+        rows = self.summary_rows()
         if problem := self.fields.get("problem"):
             rows = [("Server", problem), *rows]
         lines = [f"{self.name} of mlx-notebook", *(f"{label}: {value}" for label, value in rows)]
         title = f"{self.name}, as of the time this cell ran"
         return {
             "text/plain": "\n".join(lines),
-            "text/html": table(rows, title) + self.details(),
+            "text/html": table(rows, title) + self.summary_html(),
         }
 
     # --- what the browser says ------------------------------------------------------------------
 
-    def _hear(self, _: Any, content: dict[str, Any], __: Any) -> None:
+    def _on_message(self, _: Any, content: dict[str, Any], __: Any) -> None:
         match content:
             case {"hello": _}:
                 self.send({"state": self.fields})
             case {"opened": str(view)}:
                 self._views.add(view)
                 self._is_left = False
-                self.feed.join(self)
+                self.watcher.join(self)
             case {"closed": str(view)}:
                 self._views.discard(view)
                 if not self._views:
@@ -181,9 +181,9 @@ class Panel(anywidget.AnyWidget):
                     task.cancel()
             case {"call": str(id), "do": str(name)}:
                 self.send({"taken": id})
-                self.feed.join(self)
+                self.watcher.join(self)
                 action = getattr(self, f"do_{name}")
-                task = self.feed.thread.start(self._carry_out(id, action(**content["with"])))
+                task = self.watcher.thread.start(self._carry_out(id, action(**content["with"])))
                 if task is not None:
                     self._tasks[id] = task
                     task.add_done_callback(lambda _: self._ended(id))
@@ -211,17 +211,17 @@ class Panel(anywidget.AnyWidget):
 
     async def get(self, path: str, **query: str) -> Any:
         """Ask the server. Raises `NotebookError`."""
-        async with Requests.using(await self._server()) as requests:
+        async with ServerClient.using(await self._server()) as requests:
             return await requests.get(path, **query)
 
     async def post(self, path: str, **body: Any) -> Any:
         """Order something from the server. Raises `NotebookError`."""
-        async with Requests.using(await self._server()) as requests:
+        async with ServerClient.using(await self._server()) as requests:
             return await requests.post(path, body)
 
     async def _server(self) -> Server:
         # Finding a server may take as long as starting one, and the thread serves all panels.
-        server = self.feed.server
+        server = self.watcher.server
         return server if server is not None else await asyncio.to_thread(connect)
 
 

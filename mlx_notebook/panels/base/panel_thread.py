@@ -9,7 +9,7 @@ from typing import Any
 STOP_SECONDS = 5.0
 
 
-class Background:
+class PanelThread:
     """An event loop in a thread that is there while somebody uses it.
 
     Buttons and figures of all panels share it, so that neither ever holds up a cell. The last
@@ -80,4 +80,4 @@ class Background:
         ready.wait()
 
 
-background = Background()
+shared_thread = PanelThread()

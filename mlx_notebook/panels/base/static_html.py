@@ -21,7 +21,7 @@ def table(rows: Iterable[tuple[str, str]], title: str = "") -> str:
     return f"<table>{caption}{cells}</table>"
 
 
-def stand_in(content: str, name: str) -> str:
+def static_fallback(content: str, name: str) -> str:
     """Make HTML give way to the live panel `name`, which is the next output of the same cell.
 
     The panel's output is hidden until the panel is in it: without a kernel it never is, and

@@ -225,7 +225,7 @@ function modelChoice({ ask, tell, changed }) {
     const chosen = state.model ?? "";
     const names = [...(state.models ?? [])];
     if (chosen && !names.includes(chosen)) names.unshift(chosen);
-    const own = state.own ? `${state.own} (this notebook's model)` : "This notebook's model";
+    const own = state.notebook_model ? `${state.notebook_model} (this notebook's model)` : "This notebook's model";
     const told = [own, ...names].join("\n");
     if (shown !== told) {
       shown = told;
@@ -252,7 +252,7 @@ function modelChoice({ ask, tell, changed }) {
   });
   return {
     el: h("label", { class: "mlx-row" }, "Model", select),
-    name: () => select.value || state.own,
+    name: () => select.value || state.notebook_model,
     show(next) {
       state = next;
       draw();
@@ -501,7 +501,7 @@ function buildChat({ root, button, ask, tell, model }) {
     const isBlind =
       compose.images.urls().length > 0 &&
       last.models &&
-      !(last.seeing ?? []).includes(choice.name());
+      !(last.vision_models ?? []).includes(choice.name());
     say(blind, isBlind ? `${choice.name()} cannot see images: choose another model.` : "");
   };
   const blind = h("p", { class: "mlx-change mlx-bad", role: "status" });
@@ -543,7 +543,7 @@ function buildChat({ root, button, ask, tell, model }) {
   );
   // These buttons go with what they do: the focus must not go with them.
   const halt = button("Stop", async () => {
-    await ask("halt");
+    await ask("stop");
     text.focus();
   });
   const fresh = button("New conversation", async () => {

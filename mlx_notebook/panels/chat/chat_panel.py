@@ -7,17 +7,17 @@ from collections.abc import Callable
 from typing import Any
 
 from mlx_notebook.notebook.answers.answer import Delta
-from mlx_notebook.notebook.answers.tool_call import Call
-from mlx_notebook.notebook.answers.tool_result import pictures_of, text_of
+from mlx_notebook.notebook.answers.tool_call import ToolCall
+from mlx_notebook.notebook.answers.tool_result import image_parts, text_of
 from mlx_notebook.notebook.chat.chat import AsyncChat
 from mlx_notebook.notebook.connection import connection
 from mlx_notebook.notebook.errors import Interrupted, NotebookError
 from mlx_notebook.notebook.server import notebook_model
-from mlx_notebook.notebook.tools.approval import shown_call
-from mlx_notebook.notebook.tools.tool import Tool, Tools, toolbox
-from mlx_notebook.panels.base.feed import Feed
+from mlx_notebook.notebook.tools.approval import format_call
+from mlx_notebook.notebook.tools.tool import Tool, Tools, tools_by_name
 from mlx_notebook.panels.base.panel import Panel, module
-from mlx_notebook.panels.chat.growing_text import GrowingText
+from mlx_notebook.panels.base.server_watcher import ServerWatcher
+from mlx_notebook.panels.chat.streaming_text import StreamingText
 
 # How often the browser is sent more of an answer.
 _UPDATE_SECONDS = 0.1
@@ -26,7 +26,7 @@ _STATES = {"writing": "being written", "waiting": "waiting for your approval"}
 _SPEAKERS = {"user": "You", "assistant": "Model", "notice": "Notice"}
 
 
-class InAThread(Tool):
+class ThreadedTool(Tool):
     """A tool whose function runs beside the panels' thread, which must go on meanwhile."""
 
     def __init__(self, tool: Tool) -> None:
@@ -65,7 +65,7 @@ class ChatPanel(Panel):
 
     _esm = module("chat/markdown", "chat/chat")
     name = "Chat"
-    wants = frozenset({"models"})
+    topics = frozenset({"models"})
 
     def __init__(
         self,
@@ -76,13 +76,13 @@ class ChatPanel(Panel):
         approve: bool = True,
         **settings: Any,
     ) -> None:
-        box = [InAThread(tool) for tool in toolbox(tools).values()]
+        box = [ThreadedTool(tool) for tool in tools_by_name(tools).values()]
         self.chat = PanelChat(
-            model, system, box, approve=self._asked if approve else False, **settings
+            model, system, box, approve=self._ask_person if approve else False, **settings
         )
         self._answering: asyncio.Task[Any] | None = None
         self._answer = ""  # the number of its entry
-        self._block: tuple[str, GrowingText] | None = None
+        self._block: tuple[str, StreamingText] | None = None
         self._calls: dict[str, str] = {}
         self._verdicts: dict[str, asyncio.Future[Any]] = {}
         self._announced: str | None = None
@@ -93,7 +93,7 @@ class ChatPanel(Panel):
 
     # --- what is shown --------------------------------------------------------------------------
 
-    def figures(self, source: Feed) -> dict[str, Any]:
+    def build_fields(self, source: ServerWatcher) -> dict[str, Any]:
         """Give the models that can chat."""
         models = [
             model
@@ -103,16 +103,16 @@ class ChatPanel(Panel):
         ]
         return {
             "models": [model["id"] for model in models],
-            "seeing": [model["id"] for model in models if "vision" in model["capabilities"]],
-            "own": connection.default_model(),
+            "vision_models": [model["id"] for model in models if "vision" in model["capabilities"]],
+            "notebook_model": connection.default_model(),
         }
 
-    def show(self, source: Feed) -> None:
+    def show(self, source: ServerWatcher) -> None:
         """Show what the feed knows now, and announce that another model answers."""
         super().show(source)
         self._announce()
 
-    def rows(self) -> list[tuple[str, str]]:
+    def summary_rows(self) -> list[tuple[str, str]]:
         """Give what was said."""
         return [(_SPEAKERS[entry["role"]], _said(entry)) for entry in self._entries.values()]
 
@@ -170,7 +170,7 @@ class ChatPanel(Panel):
         entry = self._entries[asked[-1]]
         await self._say(entry["text"], entry["images"], asked[-1])
 
-    async def do_halt(self) -> None:
+    async def do_stop(self) -> None:
         """Stop model and tools; what came is kept."""
         if self._answering is not None:
             self._answering.cancel()
@@ -212,7 +212,7 @@ class ChatPanel(Panel):
     async def _say(self, text: str, images: list[str], replaces: str | None) -> None:
         if self._answering is not None:
             raise NotebookError("The model is still answering: stop it first.")
-        pictures = [base64.b64decode(image.partition(",")[2]) for image in images]
+        decoded = [base64.b64decode(image.partition(",")[2]) for image in images]
         before = self.chat.messages, self._entries
         if replaces is not None and replaces in self._entries:
             self.chat.messages = self.chat.messages[: self._entries[replaces]["at"]]
@@ -224,7 +224,7 @@ class ChatPanel(Panel):
         self._answering, self._block = asyncio.current_task(), None
         self._calls.clear()
         try:
-            async for delta in self.chat.stream(text, images=pictures):
+            async for delta in self.chat.stream(text, images=decoded):
                 self._take(delta)
             self._end_block()
             self._note(self.chat.last.summary() if self.chat.last else "")
@@ -246,11 +246,11 @@ class ChatPanel(Panel):
             self._end_calls()
             self.change(busy=None, asking=None)
 
-    async def _asked(self, call: Call) -> Any:
+    async def _ask_person(self, call: ToolCall) -> Any:
         """Wait until the person has pressed a button."""
         future = self._verdicts[call.id] = asyncio.get_running_loop().create_future()
         self._show_call(call)
-        self.change(asking={"id": call.id, "text": shown_call(call)})
+        self.change(asking={"id": call.id, "text": format_call(call)})
         try:
             return await future
         finally:
@@ -267,7 +267,7 @@ class ChatPanel(Panel):
         if self._block is not None and self._blocks[self._block[0]]["kind"] != kind:
             self._end_block()
         if self._block is None:
-            self._block = self._put_block({"kind": kind, "text": ""}), GrowingText()
+            self._block = self._put_block({"kind": kind, "text": ""}), StreamingText()
         self._block[1].add(delta.text)
         if time.monotonic() - self._sent_at >= _UPDATE_SECONDS:
             self._flush()
@@ -303,13 +303,13 @@ class ChatPanel(Panel):
         self._set_answer(blocks={**self._blocks, key: block})
         return key
 
-    def _show_call(self, call: Call) -> None:
+    def _show_call(self, call: ToolCall) -> None:
         told = {
             "kind": "call",
-            "text": f"{call.name}(…)" if call.state == "writing" else shown_call(call),
+            "text": f"{call.name}(…)" if call.state == "writing" else format_call(call),
             "state": _STATES.get(call.state, call.state),
             "result": call.error if call.error is not None else text_of(call.content),
-            "images": [picture["image_url"]["url"] for picture in pictures_of(call.content)],
+            "images": [image["image_url"]["url"] for image in image_parts(call.content)],
         }
         self._calls[call.id] = self._put_block(told, self._calls.get(call.id))
 

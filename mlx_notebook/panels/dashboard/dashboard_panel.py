@@ -6,8 +6,8 @@ import ipywidgets
 import traitlets
 
 from mlx_notebook.notebook.tools.tool import Tools
-from mlx_notebook.panels.base.feed import Feed
 from mlx_notebook.panels.base.panel import Panel, module
+from mlx_notebook.panels.base.server_watcher import ServerWatcher
 from mlx_notebook.panels.chat.chat_panel import ChatPanel
 from mlx_notebook.panels.inspector.inspector_panel import InspectorPanel
 from mlx_notebook.panels.models.models_panel import ModelsPanel
@@ -48,7 +48,7 @@ class Dashboard(Panel):
             panel.close()
         super().close()
 
-    def figures(self, source: Feed) -> dict[str, Any]:
+    def build_fields(self, source: ServerWatcher) -> dict[str, Any]:
         """Give what stands above the tabs."""
         status = source.status
         if status is None:
@@ -58,9 +58,9 @@ class Dashboard(Panel):
             "resident": [model["id"] for model in status["models"]],
         }
 
-    def rows(self) -> list[tuple[str, str]]:
+    def summary_rows(self) -> list[tuple[str, str]]:
         """Give what the panels of models and activity show."""
-        return self.models.rows() + self.stats.rows()
+        return self.models.summary_rows() + self.stats.summary_rows()
 
 
 def dashboard(tools: Tools = (), **chat: Any) -> Dashboard:

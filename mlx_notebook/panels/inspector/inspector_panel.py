@@ -4,14 +4,14 @@ import json
 from typing import Any
 
 from mlx_notebook.notebook.errors import NotebookError, RequestRefused
-from mlx_notebook.panels.base.feed import Feed
 from mlx_notebook.panels.base.panel import Panel, module
+from mlx_notebook.panels.base.server_watcher import ServerWatcher
 from mlx_notebook.panels.base.static_html import request_block
 from mlx_notebook.panels.inspector.replay_code import as_curl, as_python, request_of
 
 # Requests with calls that a saved notebook shows in full, and how long the server may take to tell.
 _DETAILED = 5
-_PATIENCE_SECONDS = 5.0
+_TIMEOUT_SECONDS = 5.0
 _LISTED = ("id", "title", "model", "endpoint", "status", "created", "seconds", "calls", "problems")
 
 
@@ -20,9 +20,9 @@ class InspectorPanel(Panel):
 
     _esm = module("inspector/inspector")
     name = "Inspector"
-    wants = frozenset({"traces", "models"})
+    topics = frozenset({"traces", "models"})
 
-    def figures(self, source: Feed) -> dict[str, Any]:
+    def build_fields(self, source: ServerWatcher) -> dict[str, Any]:
         """Give the list of requests by id, and the models that a replay may use."""
         if source.traces is None:
             return {}
@@ -36,18 +36,18 @@ class InspectorPanel(Panel):
             "models": usable,
         }
 
-    def rows(self) -> list[tuple[str, str]]:
+    def summary_rows(self) -> list[tuple[str, str]]:
         """Give one line a request, newest first."""
         return [(trace["title"] or id, _told(trace)) for id, trace in self._traces.items()]
 
-    def details(self) -> str:
+    def summary_html(self) -> str:
         """Give the newest requests with calls in full; none where the server is slow to tell."""
         called = [id for id, trace in self._traces.items() if trace["calls"]]
-        asked = self.feed.thread.start(self.do_export(called[:_DETAILED]))
+        asked = self.watcher.thread.start(self.do_export(called[:_DETAILED]))
         if asked is None:
             return ""
         try:
-            traces = asked.result(_PATIENCE_SECONDS)
+            traces = asked.result(_TIMEOUT_SECONDS)
         except TimeoutError:
             asked.cancel()
             return ""
@@ -81,8 +81,8 @@ class InspectorPanel(Panel):
     async def do_curl(self, id: str) -> str:
         """Write a request for a shell."""
         path, body = _again(await self.get(f"mlx/traces/{id}"))
-        assert self.feed.server is not None
-        return as_curl(self.feed.server.url, path, body)
+        assert self.watcher.server is not None
+        return as_curl(self.watcher.server.url, path, body)
 
     async def do_python(self, id: str) -> str:
         """Write a request for a cell."""

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from mlx_notebook.panels.base.feed import Feed
 from mlx_notebook.panels.base.panel import Panel, module
+from mlx_notebook.panels.base.server_watcher import ServerWatcher
 
 _STATES = {
     "resident": "in memory",
@@ -18,9 +18,9 @@ class ModelsPanel(Panel):
 
     _esm = module("models/models")
     name = "Models"
-    wants = frozenset({"models"})
+    topics = frozenset({"models"})
 
-    def figures(self, source: Feed) -> dict[str, Any]:
+    def build_fields(self, source: ServerWatcher) -> dict[str, Any]:
         """Give all models by name, and the memory for them."""
         listed = source.models
         if listed is None:
@@ -30,7 +30,7 @@ class ModelsPanel(Panel):
             "budget": listed["budget"],
         }
 
-    def rows(self) -> list[tuple[str, str]]:
+    def summary_rows(self) -> list[tuple[str, str]]:
         """Give each model's state."""
         models = self.fields.get("models", {})
         return [(name, _STATES.get(one["state"], one["state"])) for name, one in models.items()]
@@ -64,11 +64,11 @@ class ModelsPanel(Panel):
         return await self._done("cancel", model=model)
 
     async def _done(self, order: str, **body: Any) -> Any:
-        self.feed.refresh("models")
+        self.watcher.refresh("models")
         try:
             return await self.post(f"mlx/models/{order}", **body)
         finally:
-            self.feed.refresh("models")
+            self.watcher.refresh("models")
 
 
 def models_panel() -> ModelsPanel:

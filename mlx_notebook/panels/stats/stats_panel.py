@@ -3,8 +3,8 @@
 from statistics import median
 from typing import Any
 
-from mlx_notebook.panels.base.feed import Feed
 from mlx_notebook.panels.base.panel import Panel, module
+from mlx_notebook.panels.base.server_watcher import ServerWatcher
 
 _POINT = ("decode", "prefill", "active", "memory")
 
@@ -14,13 +14,13 @@ class StatsPanel(Panel):
 
     _esm = module("stats/stats")
     name = "Activity"
-    wants = frozenset({"traces"})
+    topics = frozenset({"traces"})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._context: dict[str, Any] | None = None
         super().__init__(*args, **kwargs)
 
-    def figures(self, source: Feed) -> dict[str, Any]:
+    def build_fields(self, source: ServerWatcher) -> dict[str, Any]:
         """Give rates, totals, memory, history and the requests in work."""
         status = source.status
         if status is None:
@@ -48,7 +48,7 @@ class StatsPanel(Panel):
             },
         }
 
-    def rows(self) -> list[tuple[str, str]]:
+    def summary_rows(self) -> list[tuple[str, str]]:
         """Give the totals."""
         totals = self.fields.get("totals") or {}
         return [(name.replace("_", " "), f"{value:,}") for name, value in totals.items()]

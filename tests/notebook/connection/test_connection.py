@@ -10,7 +10,7 @@ import pytest
 
 from mlx_notebook.notebook.connection import connection
 from mlx_notebook.notebook.errors import NoServer, NotAuthorized, ServerSilent, ServerUnreachable
-from mlx_notebook.notebook.server.server import Server, normalise
+from mlx_notebook.notebook.server.server import Server, normalise_url
 from tests.notebook.jupyter import JupyterServer
 
 
@@ -70,7 +70,7 @@ def stranger():
     ],
 )
 def test_addresses_are_taken_as_people_write_them(given, meant):
-    assert normalise(given) == meant
+    assert normalise_url(given) == meant
 
 
 @pytest.mark.parametrize(

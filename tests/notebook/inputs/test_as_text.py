@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from mlx_notebook.notebook.answers.tool_result import (
     RESULT_CHARACTERS,
     content_of,
-    pictures_of,
+    image_parts,
     text_of,
 )
 from mlx_notebook.notebook.inputs.as_text import INPUT_CHARACTERS, as_text, trimmed
@@ -103,9 +103,9 @@ def test_results_that_refer_to_themselves_or_are_long_stay_bounded():
 
 
 def test_pictures_become_image_parts_also_beside_text():
-    picture = Image.new("RGB", (4, 2))
-    alone, beside = content_of(picture), content_of(["a plot:", picture, 3])
-    assert pictures_of(alone) == alone
+    image = Image.new("RGB", (4, 2))
+    alone, beside = content_of(image), content_of(["a plot:", image, 3])
+    assert image_parts(alone) == alone
     assert [part["type"] for part in beside] == ["text", "image_url", "text"]
     assert text_of(beside) == "a plot:\n[image]\n3"
-    assert pictures_of("text") == []
+    assert image_parts("text") == []

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mlx_notebook.notebook.errors import NotAPicture
-from mlx_notebook.notebook.inputs.images import MOST_PIXELS, Picture, looks_like_picture
+from mlx_notebook.notebook.inputs.images import MAX_IMAGE_SIDE, EncodedImage, is_image
 
 RED = (255, 0, 0)
 
@@ -47,26 +47,26 @@ class Drawing:
         (figure().axes[0], (100, 50)),
         (png(Image.new("RGB", (4, 2))), (4, 2)),
         (Drawing(), (4, 2)),
-        (Image.new("RGB", (3 * MOST_PIXELS, 30)), (MOST_PIXELS, 10)),
-        (Image.new("P", (3 * MOST_PIXELS, 30)), (MOST_PIXELS, 10)),
+        (Image.new("RGB", (3 * MAX_IMAGE_SIDE, 30)), (MAX_IMAGE_SIDE, 10)),
+        (Image.new("P", (3 * MAX_IMAGE_SIDE, 30)), (MAX_IMAGE_SIDE, 10)),
     ],
 )
 def test_every_kind_of_picture_is_sent_as_png(value, size):
-    picture = Picture.of(value)
-    assert (picture.width, picture.height) == size
-    url = picture.part["image_url"]["url"]
+    image = EncodedImage.of(value)
+    assert (image.width, image.height) == size
+    url = image.part["image_url"]["url"]
     sent = Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/png;base64,"))))
     assert (sent.format, sent.size) == ("PNG", size)
 
 
 def test_floats_are_brightness_and_a_file_is_read_the_right_way_up(tmp_path):
-    sent = Image.open(io.BytesIO(Picture.of(np.full((1, 1, 3), 0.5)).png))
+    sent = Image.open(io.BytesIO(EncodedImage.of(np.full((1, 1, 3), 0.5)).png))
     assert sent.getpixel((0, 0)) == (128, 128, 128)
     lying = Image.new("RGB", (4, 2), RED)
     exif = lying.getexif()
     exif[0x0112] = 6  # the camera was turned
     lying.save(tmp_path / "photo.jpg", exif=exif)
-    assert Picture.of(tmp_path / "photo.jpg").width == 2
+    assert EncodedImage.of(tmp_path / "photo.jpg").width == 2
 
 
 @pytest.mark.parametrize(
@@ -88,11 +88,11 @@ def test_floats_are_brightness_and_a_file_is_read_the_right_way_up(tmp_path):
 )
 def test_anything_else_is_refused_in_one_sentence(value, said):
     with pytest.raises(NotAPicture, match=said) as caught:
-        Picture.of(value)
+        EncodedImage.of(value)
     assert "\n" not in str(caught.value)
 
 
 def test_only_pictures_look_like_pictures():
-    assert all(map(looks_like_picture, [Image.new("L", (1, 1)), figure(), Drawing()]))
+    assert all(map(is_image, [Image.new("L", (1, 1)), figure(), Drawing()]))
     others = ["text", b"bytes", Path("a.png"), np.zeros((2, 2)), 3, Drawing, Image.Image, None]
-    assert not any(map(looks_like_picture, others))
+    assert not any(map(is_image, others))

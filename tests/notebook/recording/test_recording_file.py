@@ -13,9 +13,9 @@ from mlx_notebook.notebook.recording.recording_file import (
     Exchange,
     Recording,
     RecordingFile,
-    cleaner,
+    abbreviated,
+    redactor,
     request_key,
-    shortened,
 )
 from mlx_notebook.notebook.server.server import Server
 
@@ -137,8 +137,8 @@ def test_a_full_file_keeps_what_it_has(tmp_path, monkeypatch):
 
 
 def test_long_texts_and_pictures_are_kept_by_their_hash():
-    picture = "data:image/png;base64," + "A" * 10_000
-    kept = shortened({"a": [picture, "word " * 2000, "short"]})["a"]
+    image = "data:image/png;base64," + "A" * 10_000
+    kept = abbreviated({"a": [image, "word " * 2000, "short"]})["a"]
     assert kept[0].startswith("data:image/png;base64,AAA")
     assert "(10022 characters, sha256 " in kept[0]
     assert len(kept[0]) < 150
@@ -148,7 +148,7 @@ def test_long_texts_and_pictures_are_kept_by_their_hash():
 
 def test_neither_token_nor_address_nor_home_is_kept(monkeypatch):
     monkeypatch.setenv("HOME", "/home/ada")
-    clean = cleaner(Server("https://hub.example:99/user/ada/", "s3cret-token"))
+    clean = redactor(Server("https://hub.example:99/user/ada/", "s3cret-token"))
     text = clean("s3cret-token https://hub.example:99/user/ada/v1 hub.example:99 /home/ada/x")
     assert text == "<token> <server>/v1 <server> ~/x"
 

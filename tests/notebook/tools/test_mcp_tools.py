@@ -9,12 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlx_notebook.notebook.answers.tool_call import Call
-from mlx_notebook.notebook.answers.tool_result import pictures_of
+from mlx_notebook.notebook.answers.tool_call import ToolCall
+from mlx_notebook.notebook.answers.tool_result import image_parts
 from mlx_notebook.notebook.errors import McpFailed
-from mlx_notebook.notebook.tools.caller import Caller
 from mlx_notebook.notebook.tools.mcp_tools import mcp
-from mlx_notebook.notebook.tools.tool import toolbox
+from mlx_notebook.notebook.tools.tool import tools_by_name
+from mlx_notebook.notebook.tools.tool_runner import ToolRunner
 from tests.notebook.jupyter import wait_for
 
 SERVER = str(Path(__file__).parents[1] / "mcp_server.py")
@@ -27,13 +27,13 @@ def small():
 
 
 def call(server, name, arguments="{}"):
-    made = Call("call_0", name, arguments)
-    list(Caller(toolbox([server])).run([made]))
+    made = ToolCall("call_0", name, arguments)
+    list(ToolRunner(tools_by_name([server])).run([made]))
     return made
 
 
 def test_a_server_tells_its_tools(small):
-    assert list(toolbox([small])) == ["add", "fail", "draw", "die"]
+    assert list(tools_by_name([small])) == ["add", "fail", "draw", "die"]
     definition = small.tools[0].definition["function"]
     assert definition["description"] == "Add two numbers."
     assert definition["parameters"]["required"] == ["a", "b"]
@@ -41,7 +41,7 @@ def test_a_server_tells_its_tools(small):
 
 def test_calls_give_text_pictures_and_errors(small):
     assert call(small, "add", '{"a": 2, "b": 3}').content == "5"
-    assert len(pictures_of(call(small, "draw").content)) == 1
+    assert len(image_parts(call(small, "draw").content)) == 1
     failed = call(small, "fail")
     assert failed.state == "failed"
     assert "no luck" in failed.error
@@ -51,8 +51,8 @@ def test_calls_give_text_pictures_and_errors(small):
 
 def test_calls_come_from_any_event_loop(small):
     async def main():
-        made = Call("call_0", "add", '{"a": 2, "b": 3}')
-        async for _ in Caller(toolbox([small])).arun([made]):
+        made = ToolCall("call_0", "add", '{"a": 2, "b": 3}')
+        async for _ in ToolRunner(tools_by_name([small])).arun([made]):
             pass
         return made.content
 

@@ -42,12 +42,12 @@ def nothing_ran(kernel):
 
 def test_the_model_calls_a_function_of_the_notebook(kernel):
     cell = kernel.run("%%chat -t 0 --tools add,weather\nWhat is the weather in Paris?")
-    call, answer, figures = cell.outputs
+    call, answer, build_fields = cell.outputs
     assert kernel.value("ran") == ["Paris"]
     assert call["text/html"].startswith("<details><summary><b>weather</b>(city=&quot;Paris&quot;)")
     assert call["text/plain"].startswith('weather(city="Paris") → {"city":"Paris","sky":"sunny"}')
     assert "sunny" in answer["text/plain"]
-    assert " · 1 tool call · " in figures["text/plain"]
+    assert " · 1 tool call · " in build_fields["text/plain"]
 
 
 def test_a_function_that_a_cell_has_changed_is_called_anew(kernel):
@@ -275,5 +275,5 @@ newest = server.get("mlx/traces")["data"][0]["id"]
 '''
     )
     assert kernel.value("result['content']") == "Here:\n[image]"
-    picture = kernel.value("shown['content'][1]")
-    assert (picture["media_type"], picture["width"], picture["height"]) == ("image/png", 40, 30)
+    image = kernel.value("shown['content'][1]")
+    assert (image["media_type"], image["width"], image["height"]) == ("image/png", 40, 30)

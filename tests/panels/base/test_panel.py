@@ -6,8 +6,8 @@ import threading
 import pytest
 
 from mlx_notebook.notebook.connection import connection
-from mlx_notebook.panels.base.feed import Feed
-from mlx_notebook.panels.base.panel_thread import Background
+from mlx_notebook.panels.base.panel_thread import PanelThread
+from mlx_notebook.panels.base.server_watcher import ServerWatcher
 from mlx_notebook.panels.base.static_html import table
 from mlx_notebook.panels.chat.chat_panel import ChatPanel
 from mlx_notebook.panels.dashboard.dashboard_panel import Dashboard
@@ -67,19 +67,19 @@ def test_a_panel_needs_of_its_frontend_what_anywidget_gives_everywhere(kind):
 def test_a_panel_pauses_with_its_last_view_and_goes_on_with_the_next(connected):
     panel = StatsPanel()
     panel.listen()
-    panel._hear(panel, {"opened": "a"}, [])
-    panel._hear(panel, {"opened": "b"}, [])
-    panel._hear(panel, {"closed": "a"}, [])
+    panel._on_message(panel, {"opened": "a"}, [])
+    panel._on_message(panel, {"opened": "b"}, [])
+    panel._on_message(panel, {"closed": "a"}, [])
     assert len(panels_threads()) == 1
-    panel._hear(panel, {"closed": "b"}, [])
+    panel._on_message(panel, {"closed": "b"}, [])
     assert panels_threads() == []
-    panel._hear(panel, {"opened": "c"}, [])
+    panel._on_message(panel, {"opened": "c"}, [])
     assert len(panels_threads()) == 1
     panel.close()
 
 
 def test_what_a_model_wrote_is_escaped_in_a_saved_notebook(connected, monkeypatch):
-    monkeypatch.setattr(inspector_panel, "_PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(inspector_panel, "_TIMEOUT_SECONDS", 60.0)
     said = "<img src=x onerror=alert(1)>"
     tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
     asked = {"messages": [{"role": "user", "content": said}], "tools": [tool]}
@@ -106,7 +106,7 @@ def test_an_order_that_fails_for_a_fault_of_ours_is_told_and_logged(connected, c
     panel, sent = Faulty(), []
     panel.send = sent.append
     panel.listen()
-    panel._hear(panel, {"call": "1", "do": "fail", "with": {}}, [])
+    panel._on_message(panel, {"call": "1", "do": "fail", "with": {}}, [])
     wait_for(lambda: any("error" in message for message in sent), 20)
     panel.close()
     assert {"reply": "1", "error": "This failed: KeyError('rates')"} in sent
@@ -117,7 +117,7 @@ def test_a_panel_says_that_the_server_is_gone_and_recovers():
     with running() as server:
         connection.connect(server.url, server.token)
         port = server.port
-        panel = StatsPanel(Feed(Background()))
+        panel = StatsPanel(ServerWatcher(PanelThread()))
         panel.listen()
         wait_for(lambda: panel.fields.get("engine"), 20)
     try:

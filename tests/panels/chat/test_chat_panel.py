@@ -5,14 +5,14 @@ import base64
 
 import pytest
 
-from mlx_notebook.notebook.answers.tool_call import Call
+from mlx_notebook.notebook.answers.tool_call import ToolCall
 from mlx_notebook.notebook.connection import connection
 from mlx_notebook.notebook.errors import NotebookError
 from mlx_notebook.notebook.server import notebook_model
-from mlx_notebook.panels.base.feed import Feed
-from mlx_notebook.panels.base.panel_thread import Background
+from mlx_notebook.panels.base.panel_thread import PanelThread
+from mlx_notebook.panels.base.server_watcher import ServerWatcher
 from mlx_notebook.panels.chat.chat_panel import ChatPanel
-from mlx_notebook.panels.chat.growing_text import GrowingText
+from mlx_notebook.panels.chat.streaming_text import StreamingText
 from tests.server.running import running, wait_for
 
 PNG = (
@@ -51,7 +51,7 @@ def test_settled_parts_are_sent_once_and_the_whole_is_what_was_written():
     text = "".join(
         f"Paragraph {n} of <b>many</b>.\n\n```python\nx = {n}\n```\n\n" for n in range(400)
     )
-    growing = GrowingText()
+    growing = StreamingText()
     shown, sent = {}, 0
     for at in range(0, len(text), 50):
         growing.add(text[at : at + 50])
@@ -67,7 +67,7 @@ def test_settled_parts_are_sent_once_and_the_whole_is_what_was_written():
 
 
 def test_a_long_block_of_code_stays_code_in_each_of_its_parts():
-    growing = GrowingText()
+    growing = StreamingText()
     shown = {}
     for n in range(300):
         growing.add(f"value_{n} = {n}\n" if n else "```python\n")
@@ -80,7 +80,7 @@ def test_a_long_block_of_code_stays_code_in_each_of_its_parts():
 def test_an_edited_message_replaces_what_followed_it(connected):
     panel = made()
 
-    async def talk():
+    async def conversation():
         await panel.do_ask("My name is Ada.", [])
         await panel.do_ask("Hello", [])
         assert asked(panel) == ["My name is Ada.", "Hello"]
@@ -91,13 +91,13 @@ def test_an_edited_message_replaces_what_followed_it(connected):
         assert asked(panel) == ["My name is Bo."]
         assert roles(panel) == ["user", "assistant"]
 
-    asyncio.run(talk())
+    asyncio.run(conversation())
 
 
 def test_a_refused_message_comes_back_and_leaves_all_as_it_was(connected):
     panel = made()
 
-    async def talk():
+    async def conversation():
         await panel.do_ask("Hello", [])
         before, kept = panel.fields["entries"], [*panel.chat.messages]
         first = next(iter(before))
@@ -116,29 +116,29 @@ def test_a_refused_message_comes_back_and_leaves_all_as_it_was(connected):
         await panel.do_ask("Hello", [])
         assert "refused" not in panel.fields
 
-    asyncio.run(talk())
+    asyncio.run(conversation())
 
 
 def test_an_answer_that_is_stopped_before_its_first_word_says_so(connected):
     panel = made()
 
-    async def talk():
+    async def conversation():
         asking = asyncio.create_task(panel.do_ask("Hello", []))
         while not panel.fields.get("busy"):
             await asyncio.sleep(0)
-        await panel.do_halt()
+        await panel.do_stop()
         await asking
         [_, answer] = panel.fields["entries"].values()
         assert answer["note"] == "Interrupted before the first word"
         assert "busy" not in panel.fields
 
-    asyncio.run(talk())
+    asyncio.run(conversation())
 
 
 def test_a_new_conversation_holds_nothing_of_the_answer_that_it_stopped(connected):
     panel = made(max_tokens=3000, extra_body={"ignore_eos": True})
 
-    async def talk():
+    async def conversation():
         asking = asyncio.create_task(panel.do_ask("Tell me a story.", []))
         while not any(e.get("blocks") for e in panel.fields["entries"].values()):
             await asyncio.sleep(0.01)
@@ -148,7 +148,7 @@ def test_a_new_conversation_holds_nothing_of_the_answer_that_it_stopped(connecte
         assert panel.fields["entries"] == {}
         assert "busy" not in panel.fields
 
-    asyncio.run(talk())
+    asyncio.run(conversation())
 
 
 def test_a_stopped_call_is_not_shown_as_waiting(connected):
@@ -158,27 +158,27 @@ def test_a_stopped_call_is_not_shown_as_waiting(connected):
 
     panel = made(tools=[add], max_tokens=100)
 
-    async def talk():
+    async def conversation():
         asking = asyncio.create_task(panel.do_ask("What is 17 plus 25?", []))
         while not panel.fields.get("asking"):
             await asyncio.sleep(0.01)
-        await panel.do_halt()
+        await panel.do_stop()
         await asking
         blocks = [*panel.fields["entries"].values()][-1]["blocks"].values()
         [call] = [block for block in blocks if block["kind"] == "call"]
         assert call["state"] == "not called"
         assert "asking" not in panel.fields
 
-    asyncio.run(talk())
+    asyncio.run(conversation())
 
 
 def test_nothing_in_a_call_that_asks_is_hidden(connected):
     panel = made()
 
     async def ask():
-        call = Call("1", "run", arguments={"command": "ls \u202e fr- mr"})
+        call = ToolCall("1", "run", arguments={"command": "ls \u202e fr- mr"})
         await panel.do_ask("Hello", [])
-        asking = asyncio.create_task(panel._asked(call))
+        asking = asyncio.create_task(panel._ask_person(call))
         while not panel.fields.get("asking"):
             await asyncio.sleep(0)
         assert panel.fields["asking"]["text"] == 'run(command="ls \\u202e fr- mr")'
@@ -207,15 +207,15 @@ def test_settings_are_checked(connected):
 
 def test_a_left_page_lets_an_answer_end_and_a_closed_view_stops_it(connected):
     panel = made(max_tokens=600, extra_body={"ignore_eos": True})
-    panel.feed = Feed(Background())
+    panel.watcher = ServerWatcher(PanelThread())
     panel.listen()
     for view, way, note in (("a", "left", "token limit"), ("b", "closed", "Interrupted")):
-        panel._hear(panel, {"opened": view}, [])
+        panel._on_message(panel, {"opened": view}, [])
         with_ = {"text": "Tell me a story.", "images": []}
-        panel._hear(panel, {"call": view, "do": "ask", "with": with_}, [])
+        panel._on_message(panel, {"call": view, "do": "ask", "with": with_}, [])
         wait_for(lambda: panel.fields.get("busy"), 30)
-        panel._hear(panel, {way: view}, [])
-        wait_for(lambda: not panel.feed.thread.alive, 60)
+        panel._on_message(panel, {way: view}, [])
+        wait_for(lambda: not panel.watcher.thread.alive, 60)
         wait_for(lambda: not panel.fields.get("busy"), 30)
         assert note in [*panel.fields["entries"].values()][-1]["note"]
     panel.close()
@@ -224,18 +224,18 @@ def test_a_left_page_lets_an_answer_end_and_a_closed_view_stops_it(connected):
 def test_a_model_that_the_server_lacks_is_told_in_the_panel_and_in_the_next_cell(connected, capsys):
     panel = made(model=None)
 
-    async def talk():
-        panel.show(panel.feed)
+    async def conversation():
+        panel.show(panel.watcher)
         await panel.do_ask("Hello", [])
         notebook_model.choose("gone/model")
-        panel.show(panel.feed)
+        panel.show(panel.watcher)
         # As where the server is replaced: the same one, at another address.
         address = connected.url.replace("127.0.0.1", "localhost")
         connection.connect(address, connected.token)
-        panel.show(panel.feed)
+        panel.show(panel.watcher)
         await panel.do_ask("Hello", [])
 
-    asyncio.run(talk())
+    asyncio.run(conversation())
     (notice,) = [e["text"] for e in panel.fields["entries"].values() if e["role"] == "notice"]
     assert notice.endswith("has no model gone/model. tiny-chat answers from now on.")
     assert capsys.readouterr().out == ""

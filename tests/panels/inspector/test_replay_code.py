@@ -102,9 +102,9 @@ def test_curl_and_python_run_as_they_are(server, path, body):
 
 def test_pictures_and_what_was_not_kept_cannot_be_sent_again():
     trace = {"model": "m", "tools": [], "options": {}, "prompt": None}
-    picture = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}
+    image = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}
     with pytest.raises(ValueError, match="images"):
-        request_of({**trace, "messages": [picture]})
+        request_of({**trace, "messages": [image]})
     with pytest.raises(ValueError, match="too large"):
         request_of({**trace, "messages": []})
 

@@ -5,8 +5,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mlx_notebook.notebook.answers.tool_call import Call
-from mlx_notebook.notebook.rendering.call_blocks import SHOWN_CHARACTERS, call_block, fenced
+from mlx_notebook.notebook.answers.tool_call import ToolCall
+from mlx_notebook.notebook.rendering.tool_call_block import (
+    SHOWN_CHARACTERS,
+    fenced,
+    tool_call_bundle,
+)
 from tests.notebook.test_escaping import RENDERERS, Elements
 
 NASTY = [
@@ -18,11 +22,11 @@ NASTY = [
 
 def done(name="add", arguments=None, content="42", **more):
     arguments = {"a": 1} if arguments is None else arguments
-    return Call("call_0", name, arguments=arguments, state="done", content=content, **more)
+    return ToolCall("call_0", name, arguments=arguments, state="done", content=content, **more)
 
 
 def test_a_block_holds_name_arguments_result_and_time():
-    bundle = call_block(done(seconds=0.25))
+    bundle = tool_call_bundle(done(seconds=0.25))
     assert bundle["text/html"] == (
         "<details><summary><b>add</b>(a=1) → 42 · 250 ms</summary>"
         "<div><small>arguments</small><pre><code>{\n  &quot;a&quot;: 1\n}</code></pre></div>"
@@ -46,21 +50,23 @@ def test_a_block_holds_name_arguments_result_and_time():
     ],
 )
 def test_a_block_says_in_words_how_a_call_stands(state, more, said):
-    bundle = call_block(Call("call_0", "add", arguments={}, state=state, **more))
+    bundle = tool_call_bundle(ToolCall("call_0", "add", arguments={}, state=state, **more))
     for text in bundle.values():
         assert said in text.replace("&#58;", ":")
     assert ("Traceback ..." in bundle["text/html"]) == ("traceback" in more)
 
 
 def test_long_texts_are_trimmed_and_say_so():
-    for text in call_block(done(arguments={"a": "x" * 90_000}, content="y" * 90_000)).values():
+    for text in tool_call_bundle(
+        done(arguments={"a": "x" * 90_000}, content="y" * 90_000)
+    ).values():
         assert len(text) < 3 * SHOWN_CHARACTERS
-    assert "characters left out" in call_block(done(content="y" * 90_000))["text/html"]
+    assert "characters left out" in tool_call_bundle(done(content="y" * 90_000))["text/html"]
 
 
 def test_arguments_that_are_no_json_are_shown_as_they_were_written():
-    call = Call("call_0", "add", '{"a": <b>', state="failed", error="no JSON")
-    assert "{&quot;a&quot;: &lt;b&gt;" in call_block(call)["text/html"]
+    call = ToolCall("call_0", "add", '{"a": <b>', state="failed", error="no JSON")
+    assert "{&quot;a&quot;: &lt;b&gt;" in tool_call_bundle(call)["text/html"]
 
 
 class Tags(HTMLParser):
@@ -86,7 +92,7 @@ def test_nothing_that_a_model_or_tool_wrote_becomes_live():
         return "".join(rng.choices(NASTY, k=rng.randint(1, 6)))
 
     for _ in range(1500):
-        call = Call(
+        call = ToolCall(
             "call_0",
             nasty(),
             nasty(),
@@ -96,7 +102,7 @@ def test_nothing_that_a_model_or_tool_wrote_becomes_live():
             error=nasty(),
             traceback=rng.choice([None, nasty()]),
         )
-        bundle = call_block(call)
+        bundle = tool_call_bundle(call)
         tags = Tags(bundle["text/html"])
         assert set(tags.tags) <= {"details", "summary", "b", "small", "div", "pre", "code", "span"}
         assert tags.attributes == []

@@ -1,13 +1,13 @@
 """The text of an answer while it grows, as a browser is sent it: each part of it once or twice."""
 
 from mlx_notebook.notebook.escaping import safe_markdown
-from mlx_notebook.notebook.rendering.cell_view import open_fence, settled_length
+from mlx_notebook.notebook.rendering.cell_renderer import open_fence, settled_length
 
 # A last part that is longer than this many characters is divided.
 _SETTLE_CHARACTERS = 1200
 
 
-class GrowingText:
+class StreamingText:
     """Markdown that grows.
 
     It is shown in numbered parts. All but the last are settled: what follows does not change their

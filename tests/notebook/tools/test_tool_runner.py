@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from mlx_notebook.notebook.answers.tool_call import Call, pending
+from mlx_notebook.notebook.answers.tool_call import ToolCall, pending
 from mlx_notebook.notebook.errors import Pause
 from mlx_notebook.notebook.tools import approval
-from mlx_notebook.notebook.tools.caller import Caller
-from mlx_notebook.notebook.tools.tool import tool, toolbox
+from mlx_notebook.notebook.tools.tool import tool, tools_by_name
+from mlx_notebook.notebook.tools.tool_runner import ToolRunner
 
 
 def add(a: int, b: int = 1) -> int:
@@ -31,7 +31,7 @@ def boom() -> None:
 
 
 def wish(name, arguments="{}", number=0):
-    call = Call(f"call_{number}", name, arguments)
+    call = ToolCall(f"call_{number}", name, arguments)
     call.decode()
     call.state = "waiting"
     return call
@@ -53,7 +53,7 @@ def carry_out(request):
 
 
 def caller(*tools, **options):
-    return Caller(toolbox(tools), **options)
+    return ToolRunner(tools_by_name(tools), **options)
 
 
 def test_a_call_is_made_with_real_arguments_and_its_result_told(carry_out):
@@ -159,7 +159,7 @@ def test_only_a_clear_yes_approves(carry_out, verdict, state):
 @pytest.fixture
 def person(monkeypatch):
     """Somebody at a terminal, who reads each question and then gives the next of `answers`."""
-    person = SimpleNamespace(answers=[], asked=[], now=0.0, reads=approval.SOONEST_SECONDS)
+    person = SimpleNamespace(answers=[], asked=[], now=0.0, reads=approval.MIN_ANSWER_SECONDS)
 
     def answer(prompt):
         person.asked.append(prompt)
@@ -208,7 +208,7 @@ def test_only_a_whole_word_allows_a_call(person, said):
 
 @pytest.mark.parametrize("said", ["y", "a", "n", ""])
 def test_what_comes_before_the_question_can_be_read_is_no_answer(person, capsys, said):
-    person.answers, person.reads = [said] * 10, approval.SOONEST_SECONDS - 0.1
+    person.answers, person.reads = [said] * 10, approval.MIN_ANSWER_SECONDS - 0.1
     call = wish("add", '{"a": 1}')
     with pytest.raises(Pause, match="was not answered with yes or no"):
         run(caller(add, approve=True), [call])
@@ -295,7 +295,7 @@ def test_cancelling_stops_async_calls():
 def test_calls_without_a_result_are_pending():
     calls = [wish("add", '{"a": 1}', number) for number in range(2)]
     user = {"role": "user", "content": "go"}
-    assistant = {"role": "assistant", "content": "", "tool_calls": [c.wanted for c in calls]}
+    assistant = {"role": "assistant", "content": "", "tool_calls": [c.openai_call for c in calls]}
     result = {"role": "tool", "tool_call_id": "call_0", "content": "2"}
     assert pending([]) == pending([user]) == []
     assert [c.id for c in pending([user, assistant])] == ["call_0", "call_1"]

@@ -7,17 +7,17 @@ from types import SimpleNamespace
 import pytest
 
 from mlx_notebook.notebook.answers.answer import Answer, Delta, Reply
-from mlx_notebook.notebook.answers.tool_call import Call
+from mlx_notebook.notebook.answers.tool_call import ToolCall
 from mlx_notebook.notebook.plain_text import ControlFilter
-from mlx_notebook.notebook.rendering import cell_view
-from mlx_notebook.notebook.rendering.cell_view import (
-    CellView,
+from mlx_notebook.notebook.rendering import cell_renderer
+from mlx_notebook.notebook.rendering.cell_renderer import (
+    CellRenderer,
     in_code_font,
     open_fence,
+    reasoning_block,
     settled_length,
-    thinking_block,
 )
-from mlx_notebook.notebook.rendering.text_views import RawView, TerminalView
+from mlx_notebook.notebook.rendering.text_renderers import RawRenderer, TerminalRenderer
 
 
 class Outputs:
@@ -25,8 +25,8 @@ class Outputs:
 
     def __init__(self, monkeypatch):
         self.shown, self.sent, self.updates, self.clock = [], 0, 0, 0.0
-        monkeypatch.setattr(cell_view, "_display", self._display)
-        monkeypatch.setattr(cell_view.time, "monotonic", lambda: self.clock)
+        monkeypatch.setattr(cell_renderer, "_display", self._display)
+        monkeypatch.setattr(cell_renderer.time, "monotonic", lambda: self.clock)
 
     def _display(self, markdown, plain=""):
         index = len(self.shown)
@@ -37,7 +37,7 @@ class Outputs:
             self.updates += 1
             self.sent += len(bundle["text/markdown"])
 
-        update(cell_view._bundle(markdown, plain), True)
+        update(cell_renderer._bundle(markdown, plain), True)
         return SimpleNamespace(update=update)
 
 
@@ -66,7 +66,7 @@ LONG = {
 def test_what_is_sent_grows_as_the_text_not_as_its_square(monkeypatch, kind):
     costs = []
     for part in (4, 1):
-        outputs, view = Outputs(monkeypatch), CellView()
+        outputs, view = Outputs(monkeypatch), CellRenderer()
         text = LONG[kind][: len(LONG[kind]) // part]
         view.begin("m")
         stream(outputs, view, text)
@@ -79,7 +79,7 @@ def test_what_is_sent_grows_as_the_text_not_as_its_square(monkeypatch, kind):
 
 
 def test_at_most_ten_updates_a_second_and_all_of_the_text_at_the_end(monkeypatch):
-    outputs, view = Outputs(monkeypatch), CellView()
+    outputs, view = Outputs(monkeypatch), CellRenderer()
     view.begin("m")
     stream(outputs, view, PARAGRAPH, tokens_per_second=1000)
     assert outputs.updates <= 2 + outputs.clock / 0.1 + 2
@@ -89,7 +89,7 @@ def test_at_most_ten_updates_a_second_and_all_of_the_text_at_the_end(monkeypatch
 
 
 def test_both_outputs_together_show_all_that_was_taken(monkeypatch):
-    outputs, view = Outputs(monkeypatch), CellView()
+    outputs, view = Outputs(monkeypatch), CellRenderer()
     text = LONG["paragraphs"]
     view.begin("m")
     for start in range(0, len(text), 40):
@@ -100,7 +100,7 @@ def test_both_outputs_together_show_all_that_was_taken(monkeypatch):
 
 
 def test_thinking_is_open_while_it_runs_and_closed_after(monkeypatch):
-    outputs, view = Outputs(monkeypatch), CellView()
+    outputs, view = Outputs(monkeypatch), CellRenderer()
     view.begin("m")
     stream(outputs, view, "I think <b> that", kind="reasoning")
     assert outputs.shown[-1]["text/markdown"].startswith("<details open>")
@@ -111,7 +111,7 @@ def test_thinking_is_open_while_it_runs_and_closed_after(monkeypatch):
 
 
 def test_no_thinking_can_leave_its_block():
-    block = thinking_block("</p></details>\n\n<script>x</script> $a$ \\(b\\)", running=False)
+    block = reasoning_block("</p></details>\n\n<script>x</script> $a$ \\(b\\)", running=False)
     assert set(re.findall(r"</?\w+>", block)) == {
         "<details>", "<summary>", "</summary>", "<p>", "<br>", "<span>", "</span>", "</p>",
         "</details>",
@@ -122,10 +122,10 @@ def test_no_thinking_can_leave_its_block():
 
 def test_the_name_of_a_call_that_is_being_written_is_nothing_but_text(monkeypatch):
     outputs = Outputs(monkeypatch)
-    view = CellView()
+    view = CellRenderer()
     view.begin("m")
     outputs.clock += 1
-    view.add(Delta("writing", call=Call("1", "![a](http://x/?b) <b> `c` $d$")))
+    view.add(Delta("writing", call=ToolCall("1", "![a](http://x/?b) <b> `c` $d$")))
     (shown,) = [bundle["text/markdown"] for bundle in outputs.shown]
     assert shown.startswith("<small>calling ")
     assert not set("[]`$<>") & set(shown.removeprefix("<small>").removesuffix("</small>"))
@@ -152,7 +152,7 @@ def test_any_text_settles_without_loss():
 
 
 def test_a_terminal_gets_plain_text_and_nothing_that_it_would_obey(capsys):
-    view = TerminalView()
+    view = TerminalRenderer()
     view.begin("m")
     view.add(Delta("reasoning", "hm"))
     view.add(Delta("content", "red \x1b[31m and \x07 bell\nnext"))
@@ -168,7 +168,7 @@ HOSTILE = (
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
 def test_raw_output_has_no_control_sequences_wherever_they_are_cut(capsys, size):
-    view = RawView()
+    view = RawRenderer()
     for at in range(0, len(HOSTILE), size):
         view.add(Delta("content", HOSTILE[at : at + size]))
     view.end(answer_of("x"))
@@ -176,7 +176,7 @@ def test_raw_output_has_no_control_sequences_wherever_they_are_cut(capsys, size)
 
 
 def test_raw_output_keeps_control_sequences_that_are_wanted(capsys):
-    view = RawView(keep_control=True)
+    view = RawRenderer(keep_control=True)
     view.add(Delta("content", HOSTILE))
     view.end(answer_of("x"))
     assert capsys.readouterr().out == HOSTILE + "\n"

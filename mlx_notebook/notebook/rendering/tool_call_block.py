@@ -7,7 +7,7 @@ import json
 import re
 from typing import Any
 
-from mlx_notebook.notebook.answers.tool_call import Call
+from mlx_notebook.notebook.answers.tool_call import ToolCall
 from mlx_notebook.notebook.answers.tool_result import text_of
 from mlx_notebook.notebook.escaping import ACTIVE, safe_html
 from mlx_notebook.notebook.inputs.as_text import trimmed
@@ -24,7 +24,7 @@ _CONTROL = re.compile(
 )
 
 
-def call_block(call: Call) -> dict[str, str]:
+def tool_call_bundle(call: ToolCall) -> dict[str, str]:
     """Show a call as it stands: name, arguments, result or error, time.
 
     Returns a bundle of `text/html` (a `<details>` that needs no styles), `text/markdown` (for
@@ -38,7 +38,7 @@ def call_block(call: Call) -> dict[str, str]:
     }
 
 
-def _parts(call: Call) -> list[tuple[str, str]]:
+def _parts(call: ToolCall) -> list[tuple[str, str]]:
     """What the block holds when it is open: titles and texts."""
     if call.arguments is not None:
         arguments = json.dumps(call.arguments, ensure_ascii=False, indent=2, default=str)
@@ -54,7 +54,7 @@ def _parts(call: Call) -> list[tuple[str, str]]:
     return [(title, trimmed(_clean(text), SHOWN_CHARACTERS)) for title, text in parts]
 
 
-def _headline(call: Call) -> str:
+def _headline(call: ToolCall) -> str:
     """What came of it, in a few words."""
     match call.state:
         case "done":
@@ -74,7 +74,7 @@ def _headline(call: Call) -> str:
     return said
 
 
-def _html(call: Call, parts: list[tuple[str, str]]) -> str:
+def _html(call: ToolCall, parts: list[tuple[str, str]]) -> str:
     name = safe_html(_clean(call.name))
     blocks = "".join(
         f"<div><small>{title}</small><pre><code>{safe_html(text)}</code></pre></div>"
@@ -86,13 +86,13 @@ def _html(call: Call, parts: list[tuple[str, str]]) -> str:
     )
 
 
-def _markdown(call: Call, parts: list[tuple[str, str]]) -> str:
+def _markdown(call: ToolCall, parts: list[tuple[str, str]]) -> str:
     line = f"{_arguments(call)} {_headline(call)}".translate(ACTIVE)
     blocks = [f"{title}:\n\n{fenced(text)}" for title, text in parts]
     return "\n\n".join([f"**{_clean(call.name).translate(ACTIVE)}**{line}", *blocks]) + "\n"
 
 
-def _plain(call: Call, parts: list[tuple[str, str]]) -> str:
+def _plain(call: ToolCall, parts: list[tuple[str, str]]) -> str:
     lines = [f"{_clean(call.name)}{_arguments(call)} {_headline(call)}"]
     # The headline already holds short results.
     for title, text in parts[1:]:
@@ -108,7 +108,7 @@ def fenced(text: str, language: str = "") -> str:
     return f"{marks}{language}\n{text}\n{marks}"
 
 
-def _arguments(call: Call) -> str:
+def _arguments(call: ToolCall) -> str:
     return "(" + _line(str(call).removeprefix(call.name)[1:-1]) + ")"
 
 

@@ -7,7 +7,7 @@ import time
 import pexpect
 import pytest
 
-from mlx_notebook.notebook.tools.approval import SOONEST_SECONDS
+from mlx_notebook.notebook.tools.approval import MIN_ANSWER_SECONDS
 from tests.notebook.jupyter import PATIENCE, wait_for
 
 
@@ -78,10 +78,10 @@ def test_what_was_typed_before_the_question_does_not_answer_it(terminal, tmp_pat
     terminal.send("y\n")
     terminal.expect_exact("Please answer again.")
     terminal.expect_exact("[a]lways: ")
-    time.sleep(SOONEST_SECONDS + 0.1)
+    time.sleep(MIN_ANSWER_SECONDS + 0.1)
     terminal.sendline("")
     terminal.expect_exact("[a]lways: ")
-    time.sleep(SOONEST_SECONDS + 0.1)
+    time.sleep(MIN_ANSWER_SECONDS + 0.1)
     terminal.sendline("n not now")
     terminal.expect_exact("refused: not now")
     terminal.expect_exact("In [4]:")

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SILENCE_SECONDS = 30.0
 
 
-class Requests:
+class ServerClient:
     """A connection to one server; `using` opens and closes it."""
 
     def __init__(self, server: "Server", client: "httpx2.AsyncClient") -> None:
@@ -33,7 +33,7 @@ class Requests:
 
     @classmethod
     @asynccontextmanager
-    async def using(cls, server: "Server") -> AsyncIterator["Requests"]:
+    async def using(cls, server: "Server") -> AsyncIterator["ServerClient"]:
         """Open a connection. Importing the client takes a tenth of a second: it comes late."""
         import httpx2
 
@@ -60,7 +60,7 @@ class Requests:
 
         Cancelling closes the connection, which stops the server.
         """
-        presence.used(self.server)
+        self.server.announce()
         with self._told():
             return _answer(await self._client.post(path, json=body), self.server.url)
 

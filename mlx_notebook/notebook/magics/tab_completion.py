@@ -15,7 +15,7 @@ from IPython.core.completer import (
 
 from mlx_notebook.notebook.connection import connection
 from mlx_notebook.notebook.errors import NotebookError
-from mlx_notebook.notebook.inputs.images import looks_like_picture
+from mlx_notebook.notebook.inputs.images import is_image
 from mlx_notebook.notebook.magics import model_commands
 from mlx_notebook.notebook.magics.chat_options import CHAT_HELP, FLAGS
 from mlx_notebook.notebook.magics.commands import COMMAND_OPTIONS, COMMANDS, TAKE_A_MODEL
@@ -95,7 +95,7 @@ class MagicsCompleter:
             case "--schema":
                 return self._variables(_is_class, "class")
             case "--image":
-                return [*self._variables(looks_like_picture, "image"), *_image_files(word)]
+                return [*self._variables(is_image, "image"), *_image_files(word)]
             case "--thread":
                 return [(name, "conversation") for name in self._threads if name]
         return [] if option else CHAT_OPTIONS.items()

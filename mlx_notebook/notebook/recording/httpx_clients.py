@@ -1,6 +1,6 @@
-"""httpx clients for the official OpenAI clients: they ask the run that is on before the server.
+"""HTTP clients for the OpenAI clients: they record, replay or send each request.
 
-Imported late, since `openai` is: see `clients`.
+Import this module late, because it imports `openai`: see `connection.clients`.
 """
 
 import time
@@ -11,16 +11,17 @@ import anyio
 import httpx2
 import openai
 
-from mlx_notebook.notebook.recording import runs
+from mlx_notebook.notebook.recording import active_run
 from mlx_notebook.notebook.recording.recorded_events import unpack
+from mlx_notebook.notebook.recording.recorder import PendingExchange, Recorder
 from mlx_notebook.notebook.recording.recording_file import Exchange
-from mlx_notebook.notebook.recording.runs import Entry, Player, Recorder
+from mlx_notebook.notebook.recording.replayer import Replayer, content
 from mlx_notebook.notebook.server import presence
 from mlx_notebook.notebook.server.server import Server
 
 
-class RunClient(openai.DefaultHttpxClient):
-    """Sends to a server what no run answers, and lets a recorder look on."""
+class RecordingClient(openai.DefaultHttpxClient):
+    """Send requests to a server, or to the active recorder or replayer."""
 
     def __init__(self, server: Server, **options: Any) -> None:
         super().__init__(**options)
@@ -28,29 +29,30 @@ class RunClient(openai.DefaultHttpxClient):
 
     def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
         """Send a request, or answer it from a recording."""
-        run, path = runs.current(), _path(self._server, request)
-        if run is None or path is None:
+        run, path = active_run.current(), _path(self._server, request)
+        if path is None:
             return self._live(request, stream=stream, **options)
-        if isinstance(run, Player):
+        if isinstance(run, Replayer):
             exchange = run.take(self._server, request.method, path, request.read())
             if exchange is not None:
-                return _replayed(exchange, run, request, stream=stream)
+                return _replay(exchange, run, request, stream=stream)
+        if not isinstance(run, Recorder):
             return self._live(request, stream=stream, **options)
-        entry = _opened(run, self._server, request, path, request.read())
+        pending = _opened(run, self._server, request, path, request.read())
         response = self._live(request, stream=stream, **options)
         if stream:
-            response.stream = _Recorded(response.stream, response, entry)
+            response.stream = _RecordedStream(response.stream, response, pending)
         else:
-            entry.close(response.status_code, _type(response), response.content)
+            pending.close(response.status_code, _type(response), response.content)
         return response
 
     def _live(self, request: Any, **options: Any) -> Any:
-        _present(self._server, request)
+        _announce(self._server, request)
         return super().send(request, **options)
 
 
-class AsyncRunClient(openai.DefaultAsyncHttpxClient):
-    """The same for asynchronous clients."""
+class AsyncRecordingClient(openai.DefaultAsyncHttpxClient):
+    """The asynchronous `RecordingClient`."""
 
     def __init__(self, server: Server, **options: Any) -> None:
         super().__init__(**options)
@@ -58,38 +60,38 @@ class AsyncRunClient(openai.DefaultAsyncHttpxClient):
 
     async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
         """Send a request, or answer it from a recording."""
-        run, path = runs.current(), _path(self._server, request)
-        if run is None or path is None:
+        run, path = active_run.current(), _path(self._server, request)
+        if path is None:
             return await self._live(request, stream=stream, **options)
-        body = await request.aread()
-        if isinstance(run, Player):
-            exchange = run.take(self._server, request.method, path, body)
+        if isinstance(run, Replayer):
+            exchange = run.take(self._server, request.method, path, await request.aread())
             if exchange is not None:
-                return await _replayed_async(exchange, run, request, stream=stream)
+                return await _replay_async(exchange, run, request, stream=stream)
+        if not isinstance(run, Recorder):
             return await self._live(request, stream=stream, **options)
-        entry = _opened(run, self._server, request, path, body)
+        pending = _opened(run, self._server, request, path, await request.aread())
         response = await self._live(request, stream=stream, **options)
         if stream:
-            response.stream = _RecordedAsync(response.stream, response, entry)
+            response.stream = _AsyncRecordedStream(response.stream, response, pending)
         else:
-            entry.close(response.status_code, _type(response), response.content)
+            pending.close(response.status_code, _type(response), response.content)
         return response
 
     async def _live(self, request: Any, **options: Any) -> Any:
-        _present(self._server, request)
+        _announce(self._server, request)
         return await super().send(request, **options)
 
 
-class _Recorded(httpx2.SyncByteStream):
-    """A stream that is written down as it is read."""
+class _RecordedStream(httpx2.SyncByteStream):
+    """Record a stream while it is read."""
 
-    def __init__(self, stream: Any, response: httpx2.Response, entry: Entry) -> None:
-        self._stream, self._response, self._entry = stream, response, entry
+    def __init__(self, stream: Any, response: httpx2.Response, pending: PendingExchange) -> None:
+        self._stream, self._response, self._pending = stream, response, pending
         self._exhausted = self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
         for chunk in self._stream:
-            self._entry.add(chunk)
+            self._pending.add(chunk)
             yield chunk
         self._exhausted = True
 
@@ -97,19 +99,19 @@ class _Recorded(httpx2.SyncByteStream):
         self._stream.close()
         if not self._closed:
             self._closed = True
-            _close(self._entry, self._response, exhausted=self._exhausted)
+            _close(self._pending, self._response, exhausted=self._exhausted)
 
 
-class _RecordedAsync(httpx2.AsyncByteStream):
-    """The same, read asynchronously."""
+class _AsyncRecordedStream(httpx2.AsyncByteStream):
+    """The asynchronous `_RecordedStream`."""
 
-    def __init__(self, stream: Any, response: httpx2.Response, entry: Entry) -> None:
-        self._stream, self._response, self._entry = stream, response, entry
+    def __init__(self, stream: Any, response: httpx2.Response, pending: PendingExchange) -> None:
+        self._stream, self._response, self._pending = stream, response, pending
         self._exhausted = self._closed = False
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         async for chunk in self._stream:
-            self._entry.add(chunk)
+            self._pending.add(chunk)
             yield chunk
         self._exhausted = True
 
@@ -117,13 +119,13 @@ class _RecordedAsync(httpx2.AsyncByteStream):
         await self._stream.aclose()
         if not self._closed:
             self._closed = True
-            _close(self._entry, self._response, exhausted=self._exhausted)
+            _close(self._pending, self._response, exhausted=self._exhausted)
 
 
-class _Played(httpx2.SyncByteStream, httpx2.AsyncByteStream):
-    """A recorded stream, at the pace at which it came."""
+class _ReplayedStream(httpx2.SyncByteStream, httpx2.AsyncByteStream):
+    """Yield a recorded stream at its recorded pace."""
 
-    def __init__(self, exchange: Exchange, run: Player, request: httpx2.Request) -> None:
+    def __init__(self, exchange: Exchange, run: Replayer, request: httpx2.Request) -> None:
         self._exchange, self._run, self._request = exchange, run, request
         self._began = time.monotonic()
 
@@ -146,10 +148,10 @@ class _Played(httpx2.SyncByteStream, httpx2.AsyncByteStream):
 
     def _end(self) -> None:
         if not self._exchange.complete:
-            raise httpx2.ReadError("the recorded answer was left here", request=self._request)
+            raise httpx2.ReadError("the recorded answer ends here", request=self._request)
 
 
-def _replayed(exchange: Exchange, run: Player, request: Any, *, stream: bool) -> httpx2.Response:
+def _replay(exchange: Exchange, run: Replayer, request: Any, *, stream: bool) -> httpx2.Response:
     if exchange.events is None:
         time.sleep(run.pause(exchange.seconds))
     response = _response(exchange, run, request)
@@ -158,8 +160,8 @@ def _replayed(exchange: Exchange, run: Player, request: Any, *, stream: bool) ->
     return response
 
 
-async def _replayed_async(
-    exchange: Exchange, run: Player, request: Any, *, stream: bool
+async def _replay_async(
+    exchange: Exchange, run: Replayer, request: Any, *, stream: bool
 ) -> httpx2.Response:
     if exchange.events is None:
         await anyio.sleep(run.pause(exchange.seconds))
@@ -169,39 +171,38 @@ async def _replayed_async(
     return response
 
 
-def _response(exchange: Exchange, run: Player, request: httpx2.Request) -> httpx2.Response:
+def _response(exchange: Exchange, run: Replayer, request: httpx2.Request) -> httpx2.Response:
     headers = {"content-type": exchange.type}
     if exchange.events is None:
         return httpx2.Response(
-            exchange.status, headers=headers, content=runs.content(exchange), request=request
+            exchange.status, headers=headers, content=content(exchange), request=request
         )
-    return httpx2.Response(
-        exchange.status, headers=headers, stream=_Played(exchange, run, request), request=request
-    )
+    stream = _ReplayedStream(exchange, run, request)
+    return httpx2.Response(exchange.status, headers=headers, stream=stream, request=request)
 
 
-def _opened(run: Recorder, server: Server, request: Any, path: str, body: bytes) -> Entry:
-    # What passes is written down as it comes, so it must not come compressed.
+def _opened(run: Recorder, server: Server, request: Any, path: str, body: bytes) -> PendingExchange:
+    # The chunks are recorded as they come, so they must not come compressed.
     request.headers["accept-encoding"] = "identity"
     return run.open(server, request.method, path, body)
 
 
-def _close(entry: Entry, response: httpx2.Response, *, exhausted: bool) -> None:
-    entry.close_stream(response.status_code, _type(response), exhausted=exhausted)
+def _close(pending: PendingExchange, response: httpx2.Response, *, exhausted: bool) -> None:
+    pending.close_stream(response.status_code, _type(response), exhausted=exhausted)
 
 
 def _type(response: httpx2.Response) -> str:
     return str(response.headers.get("content-type", "application/json"))
 
 
-def _present(server: Server, request: Any) -> None:
-    """Name this kernel in a request to its server, which then keeps the model for it."""
+def _announce(server: Server, request: Any) -> None:
+    """Name this kernel in a request, so that the server keeps the model in memory for it."""
     if _path(server, request) is not None:
         request.headers.update(presence.HEADERS)
-        presence.used(server)
+        server.announce()
 
 
 def _path(server: Server, request: httpx2.Request) -> str | None:
-    """Path below the server's base URL; `None` for another server's address."""
+    """Return the path below the server's base URL; `None` for an address of another server."""
     url = str(request.url)
     return url.removeprefix(server.url) if url.startswith(server.url) else None

@@ -208,7 +208,7 @@ def test_with_live_the_server_is_asked_and_the_cell_named(recorded, server):
         kernel.run(f"%load_ext mlx_notebook\n%mlx replay {path} --speed max --live")
         assert run_all(kernel)[:5] == printed[:5]
         cell = kernel.run("%%chat --max-tokens 5\nSomething new.")
-        assert cell.stdout.startswith("mlx_notebook: the server is asked, since cell [")
+        assert cell.stdout.startswith("mlx_notebook: asking the server, because cell [")
         assert cell.outputs[0]["text/plain"]
         assert "differs from what" in kernel.run("%mlx replay stop").stdout
     finally:

@@ -18,21 +18,21 @@ import time
 from typing import Any, Protocol
 
 from mlx_notebook.notebook.answers.answer import Answer, Delta
-from mlx_notebook.notebook.answers.tool_call import Call
-from mlx_notebook.notebook.answers.tool_result import pictures_of
+from mlx_notebook.notebook.answers.tool_call import ToolCall
+from mlx_notebook.notebook.answers.tool_result import image_parts
 from mlx_notebook.notebook.escaping import ACTIVE, safe_html, safe_markdown
-from mlx_notebook.notebook.human_units import counted
-from mlx_notebook.notebook.inputs.images import Picture
+from mlx_notebook.notebook.human_units import plural
+from mlx_notebook.notebook.inputs.images import EncodedImage
 from mlx_notebook.notebook.plain_text import CONTROL, visible
-from mlx_notebook.notebook.rendering.call_blocks import call_block
-from mlx_notebook.notebook.rendering.text_views import NoView, TerminalView
+from mlx_notebook.notebook.rendering.text_renderers import SilentRenderer, TerminalRenderer
+from mlx_notebook.notebook.rendering.tool_call_block import tool_call_bundle
 from mlx_notebook.notebook.shell import cell_number, shows_rich_output
 
 UPDATE_SECONDS = 0.1
 # A lower output longer than this many characters is replaced less often.
 _CHARACTERS_PER_SECOND = 20_000
 _SETTLE_CHARACTERS = 1200
-_THINKING_SHOWN = 1000
+_REASONING_SHOWN = 1000
 # How wide an image is shown, in pixels: one that goes to the model, one that a tool returned.
 _SENT_WIDTH = 240
 _RESULT_WIDTH = 480
@@ -46,10 +46,10 @@ _CONTROL = re.compile(rf"[{CONTROL}]")
 _MARKS = re.compile(r"[<>&\[\]`$*~\\]|(?<!\w)_|_(?!\w)")
 
 
-class View(Protocol):
+class AnswerRenderer(Protocol):
     """Where an answer is shown as it comes."""
 
-    def sent(self, pictures: list[dict[str, Any]]) -> None:
+    def sent(self, images: list[dict[str, Any]]) -> None:
         """Show the images that go along with the prompt."""
 
     def begin(self, model: str) -> None:
@@ -62,19 +62,19 @@ class View(Protocol):
         """Show all that came, and the summary line."""
 
 
-def view(wanted: "bool | View" = True, *, language: str | None = None) -> View:
+def view(wanted: "bool | AnswerRenderer" = True, *, language: str | None = None) -> AnswerRenderer:
     """Choose the view: the one that is given, none, or what fits where this code runs.
 
-    `language` is for an answer that is code, see `CellView`.
+    `language` is for an answer that is code, see `CellRenderer`.
     """
     if not isinstance(wanted, bool):
         return wanted
     if not wanted:
-        return NoView()
-    return CellView(language) if shows_rich_output() else TerminalView()
+        return SilentRenderer()
+    return CellRenderer(language) if shows_rich_output() else TerminalRenderer()
 
 
-class CellView:
+class CellRenderer:
     """Outputs of a cell, in order: for each reply its text, and below it a block a tool call.
 
     Each reply streams in two outputs, what is settled and what still grows (see the module). The
@@ -101,14 +101,14 @@ class CellView:
         self._lower: Any = None
         self._settled = ""
         self._tail = ""
-        self._thinking = ""
+        self._reasoning = ""
         self._reopen = ""
         self._shown_at = -math.inf
 
-    def sent(self, pictures: list[dict[str, Any]]) -> None:
+    def sent(self, images: list[dict[str, Any]]) -> None:
         """Show the images that go along with the prompt, small."""
-        for picture in pictures:
-            _display_picture(picture, _SENT_WIDTH)
+        for image in images:
+            _display_image(image, _SENT_WIDTH)
 
     def begin(self, model: str) -> None:
         """Say that an answer is being waited for."""
@@ -120,16 +120,16 @@ class CellView:
         """Show more of the answer, at most ten times a second."""
         self._above = None
         match delta.kind, delta.call:
-            case "asking", Call() as call:
+            case "asking", ToolCall() as call:
                 self._add_question(call)
                 return
-            case "call" | "result", Call() as call:
+            case "call" | "result", ToolCall() as call:
                 self._add_call(call, ended=delta.kind == "result")
                 return
             case "reasoning", _:
-                self._thinking += delta.text
+                self._reasoning += delta.text
             case "content", _:
-                if self._settled == self._tail == "" and self._thinking:
+                if self._settled == self._tail == "" and self._reasoning:
                     self._update_upper()
                 if self._opening and not self._reopen:
                     self._reopen = self._opening
@@ -172,37 +172,37 @@ class CellView:
     def _close_reply(self) -> bool:
         """Show a reply as it stays; say whether it has said anything."""
         text = self._settled + self._tail
-        said = bool(text or self._thinking)
+        said = bool(text or self._reasoning)
         if said:
-            thinking = thinking_block(self._thinking, running=False)
+            reasoning = reasoning_block(self._reasoning, running=False)
             shown = in_code_font(self._shown(text))
-            _update(self._upper, thinking + shown, _CONTROL.sub("", text))
+            _update(self._upper, reasoning + shown, _CONTROL.sub("", text))
             self._free = self._lower
         elif self._upper is not None:
             self._free = self._upper
         self._renew()
         return said
 
-    def _add_question(self, call: Call) -> None:
+    def _add_question(self, call: ToolCall) -> None:
         self._close_reply()
         name = _inline(visible(call.name))
         note = f"<small>{_inline(self._model)} asks for {name}:</small>"
         self._above = self._show(note, f"{self._model} asks for {visible(call.name)}:")
 
-    def _add_call(self, call: Call, *, ended: bool) -> None:
+    def _add_call(self, call: ToolCall, *, ended: bool) -> None:
         self._close_reply()
         self._show_block(call)
         if not ended:
             self._running.add(id(call))
             return
         self._running.discard(id(call))
-        for picture in pictures_of(call.content):
-            _display_picture(picture, _RESULT_WIDTH)
+        for image in image_parts(call.content):
+            _display_image(image, _RESULT_WIDTH)
         if not self._running:
             self.begin(self._model)
 
-    def _show_block(self, call: Call) -> None:
-        bundle = call_block(call)
+    def _show_block(self, call: ToolCall) -> None:
+        bundle = tool_call_bundle(call)
         block = self._blocks.get(id(call))
         if block is not None:
             block.update(bundle, raw=True)
@@ -236,45 +236,45 @@ class CellView:
         self._update_upper()
 
     def _update_upper(self) -> None:
-        thinking = thinking_block(self._thinking, running=False)
-        _update(self._upper, thinking + self._shown(self._settled))
+        reasoning = reasoning_block(self._reasoning, running=False)
+        _update(self._upper, reasoning + self._shown(self._settled))
 
     def _update_lower(self) -> None:
         if self._tail or self._settled:
             text = safe_markdown(self._reopen + self._tail)
         else:
-            text = thinking_block(self._thinking[-_THINKING_SHOWN:], running=True)
+            text = reasoning_block(self._reasoning[-_REASONING_SHOWN:], running=True)
         if self._lower is None:
-            if not self._thinking:
+            if not self._reasoning:
                 _update(self._upper, "")  # the note that it waits
             self._lower = _display(text)
         else:
             _update(self._lower, text)
 
-    def _update_writing(self, call: Call | None) -> None:
+    def _update_writing(self, call: ToolCall | None) -> None:
         """Say which call is being written, below what was said before it."""
         name = call.name if call is not None else ""
         note = f"<small>calling {_inline(_CONTROL.sub('', name))} …</small>"
         text = self._settled + self._tail
-        if not text and not self._thinking:
+        if not text and not self._reasoning:
             _update(self._upper, note)
             return
-        thinking = thinking_block(self._thinking, running=False)
-        _update(self._upper, thinking + self._shown(text))
+        reasoning = reasoning_block(self._reasoning, running=False)
+        _update(self._upper, reasoning + self._shown(text))
         if self._lower is None:
             self._lower = _display(note)
         else:
             _update(self._lower, note)
 
 
-def thinking_block(text: str, *, running: bool) -> str:
+def reasoning_block(text: str, *, running: bool) -> str:
     """Write a model's thinking as a block that opens: shown while it runs, closed after.
 
     It is one line of HTML, all of it escaped, so that no Markdown renderer looks inside.
     """
     if not text.strip():
         return ""
-    title = "Reasoning …" if running else f"Reasoning, {counted(len(text.split()), 'word')}"
+    title = "Reasoning …" if running else f"Reasoning, {plural(len(text.split()), 'word')}"
     body = safe_html(_CONTROL.sub("", text).strip()).replace("\n", "<br>")
     state = " open" if running else ""
     return f"<details{state}><summary>{title}</summary><p>{body}</p></details>\n\n"
@@ -369,12 +369,12 @@ def _update(handle: Any, markdown: str, plain: str = "") -> None:
         handle.update(_bundle(markdown, plain), raw=True)
 
 
-def _display_picture(part: dict[str, Any], width: int) -> None:
+def _display_image(part: dict[str, Any], width: int) -> None:
     """Show a message's image as a static output, at most `width` pixels wide."""
     from IPython.display import display
 
     # Twice as many pixels as are shown, for screens that have them.
-    small = Picture.thumbnail(part, 2 * width)
+    small = EncodedImage.thumbnail(part, 2 * width)
     show: Any = display
     show(
         {

@@ -7,15 +7,15 @@ from typing import Any, Protocol
 
 from mlx_notebook.notebook.connection.connection import connect
 from mlx_notebook.notebook.errors import NotebookError
-from mlx_notebook.notebook.recording import runs
+from mlx_notebook.notebook.recording import replayer
 from mlx_notebook.notebook.server.server import Server
-from mlx_notebook.panels.base.panel_thread import Background, background
-from mlx_notebook.panels.base.server_requests import Requests
+from mlx_notebook.panels.base.panel_thread import PanelThread, shared_thread
+from mlx_notebook.panels.base.server_client import ServerClient
 
 log = logging.getLogger(__name__)
 
 SHORTEST_SECONDS = 0.25
-BEAT_SECONDS = 10.0
+HEARTBEAT_SECONDS = 10.0
 _PAUSES = (0.5, 1.0, 2.0, 4.0)
 # The list of models also changes by other hands, of which the events do not tell.
 _MODELS_SECONDS = 5.0
@@ -23,19 +23,19 @@ _PROGRESS_SECONDS = 0.5
 _REPLAYED = "This notebook replays a recording without a server, so panels show nothing."
 
 
-class Listener(Protocol):
-    """A panel, as the feed sees it; `wants` names the lists that it shows."""
+class Subscriber(Protocol):
+    """A panel, as the feed sees it; `topics` names the lists that it shows."""
 
-    wants: frozenset[str]
+    topics: frozenset[str]
 
-    def show(self, feed: "Feed") -> None:
+    def show(self, watcher: "ServerWatcher") -> None:
         """Show what the feed knows now."""
 
-    def beat(self, seconds: float) -> None:
+    def heartbeat(self, seconds: float) -> None:
         """Tell that the kernel lives, and will tell so again within `seconds`."""
 
 
-class Feed:
+class ServerWatcher:
     """The latest status, models and traces, kept fresh while somebody listens.
 
     One connection to `mlx/events`; the lists are fetched when the events tell that they have
@@ -43,7 +43,7 @@ class Feed:
     says so and it is looked for again, at longer and longer intervals up to four seconds.
     """
 
-    def __init__(self, thread: Background) -> None:
+    def __init__(self, thread: PanelThread) -> None:
         self.thread = thread
         self.server: Server | None = None
         self.status: dict[str, Any] | None = None
@@ -52,35 +52,35 @@ class Feed:
         self.problem: str | None = None
         # A panel that is collected while another one joins leaves within that one's turn.
         self._lock = threading.RLock()
-        self._listeners: list[Listener] = []
+        self._subscribers: list[Subscriber] = []
         self._running: Any = None
         self._changed = self._wanted = asyncio.Event()
         self._stale: set[str] = set()
 
-    def join(self, listener: Listener) -> None:
-        """Tell `listener` of every change from now on."""
+    def join(self, subscriber: Subscriber) -> None:
+        """Tell `subscriber` of every change from now on."""
         with self._lock:
-            is_new = listener not in self._listeners
+            is_new = subscriber not in self._subscribers
             if is_new:
-                self.thread.hold(listener)
-                self._listeners.append(listener)
+                self.thread.hold(subscriber)
+                self._subscribers.append(subscriber)
         # So that a view knows from its start how long a kernel that lives may be silent.
-        listener.beat(BEAT_SECONDS)
+        subscriber.heartbeat(HEARTBEAT_SECONDS)
         if self._running is None:
             self._running = self.thread.start(self._run())
         elif is_new:
-            self.refresh(*listener.wants)
+            self.refresh(*subscriber.topics)
 
-    def leave(self, listener: Listener) -> None:
+    def leave(self, subscriber: Subscriber) -> None:
         """Tell it no more; with the last one the connection is closed."""
         with self._lock:
-            if listener not in self._listeners:
+            if subscriber not in self._subscribers:
                 return
-            self._listeners.remove(listener)
-        if not self._listeners and self._running is not None:
+            self._subscribers.remove(subscriber)
+        if not self._subscribers and self._running is not None:
             self._running.cancel()
             self._running = self.status = self.models = self.traces = None
-        self.thread.release(listener)
+        self.thread.release(subscriber)
 
     def refresh(self, *lists: str) -> None:
         """Fetch lists (`models`, `traces`) again, soon."""
@@ -97,15 +97,15 @@ class Feed:
                 self.problem = None
             if self.server is None:
                 return
-            if self._wants("models") and self.models is None:
+            if self._is_wanted("models") and self.models is None:
                 self.models = self.server.get("mlx/models")
-            if self._wants("traces") and self.traces is None:
+            if self._is_wanted("traces") and self.traces is None:
                 self.traces = self.server.get("mlx/traces")["data"]
         except NotebookError as error:
             self.problem = str(error)
 
-    def _wants(self, name: str) -> bool:
-        return any(name in listener.wants for listener in self._listeners)
+    def _is_wanted(self, name: str) -> bool:
+        return any(name in subscriber.topics for subscriber in self._subscribers)
 
     async def _run(self) -> None:
         self._changed, self._wanted = asyncio.Event(), asyncio.Event()
@@ -124,27 +124,27 @@ class Feed:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            for listener in [*self._listeners]:
-                listener.show(self)
+            for subscriber in [*self._subscribers]:
+                subscriber.show(self)
             await asyncio.sleep(SHORTEST_SECONDS)
 
     async def _beat(self) -> None:
         while True:
-            for listener in [*self._listeners]:
-                listener.beat(BEAT_SECONDS)
-            await asyncio.sleep(BEAT_SECONDS)
+            for subscriber in [*self._subscribers]:
+                subscriber.heartbeat(HEARTBEAT_SECONDS)
+            await asyncio.sleep(HEARTBEAT_SECONDS)
 
     async def _follow(self) -> None:
         failures = 0
         while True:
-            if runs.is_replayed():
+            if replayer.is_replayed():
                 self.problem = _REPLAYED
                 self._changed.set()
                 await asyncio.sleep(_PAUSES[-1])
                 continue
             try:
                 self.server = await asyncio.to_thread(connect)
-                async with Requests.using(self.server) as requests:
+                async with ServerClient.using(self.server) as requests:
                     lists = asyncio.create_task(self._keep_lists(requests))
                     try:
                         async for status in requests.events("mlx/events"):
@@ -169,15 +169,15 @@ class Feed:
         if self._stale:
             self._wanted.set()
 
-    async def _keep_lists(self, requests: Requests) -> None:
+    async def _keep_lists(self, requests: ServerClient) -> None:
         self._stale |= {"models", "traces"}
         while True:
             stale, self._stale = self._stale, set()
             self._wanted.clear()
             try:
-                if "models" in stale and self._wants("models"):
+                if "models" in stale and self._is_wanted("models"):
                     self.models = await requests.get("mlx/models")
-                if "traces" in stale and self._wants("traces"):
+                if "traces" in stale and self._is_wanted("traces"):
                     self.traces = (await requests.get("mlx/traces"))["data"]
             except NotebookError as error:
                 self.problem = str(error)
@@ -204,4 +204,4 @@ def _work_of(status: dict[str, Any]) -> Any:
     return ended, [request["id"] for request in status["requests"]]
 
 
-feed = Feed(background)
+watcher = ServerWatcher(shared_thread)

@@ -4,16 +4,16 @@ import sys
 from typing import Any
 
 from mlx_notebook.notebook.answers.answer import Answer, Delta
-from mlx_notebook.notebook.human_units import counted
+from mlx_notebook.notebook.human_units import plural
 from mlx_notebook.notebook.plain_text import ControlFilter, visible
-from mlx_notebook.notebook.rendering.call_blocks import call_block
+from mlx_notebook.notebook.rendering.tool_call_block import tool_call_bundle
 from mlx_notebook.notebook.shell import cell_number
 
 
-class NoView:
+class SilentRenderer:
     """Shows nothing."""
 
-    def sent(self, pictures: list[dict[str, Any]]) -> None:
+    def sent(self, images: list[dict[str, Any]]) -> None:
         """Nothing."""
 
     def begin(self, model: str) -> None:
@@ -26,16 +26,16 @@ class NoView:
         """Nothing."""
 
 
-class TerminalView:
+class TerminalRenderer:
     """Text written as it comes, for `ipython` in a terminal and plain scripts."""
 
     def __init__(self) -> None:
         self._kind: str | None = None
         self._filter = ControlFilter()
 
-    def sent(self, pictures: list[dict[str, Any]]) -> None:
+    def sent(self, images: list[dict[str, Any]]) -> None:
         """Say how many images go along with the prompt."""
-        print(f"[{counted(len(pictures), 'image')}]")
+        print(f"[{plural(len(images), 'image')}]")
 
     def begin(self, model: str) -> None:
         """Wait in silence: what a terminal has shown cannot be taken back everywhere."""
@@ -48,7 +48,7 @@ class TerminalView:
             if delta.kind == "result":
                 before = "\n\n" if self._kind else ""
                 self._kind = delta.kind
-                sys.stdout.write(f"{before}[tool] {call_block(delta.call)['text/plain']}")
+                sys.stdout.write(f"{before}[tool] {tool_call_bundle(delta.call)['text/plain']}")
                 sys.stdout.flush()
             return
         if delta.kind != self._kind:
@@ -65,7 +65,7 @@ class TerminalView:
         print(f"\n[{visible(answer.summary())}]")
 
 
-class RawView(NoView):
+class RawRenderer(SilentRenderer):
     """The answer's text as it comes, and nothing else.
 
     Parameters

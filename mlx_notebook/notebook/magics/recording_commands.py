@@ -8,10 +8,11 @@ from typing import Any
 
 from mlx_notebook.notebook.chat.chat import Chat
 from mlx_notebook.notebook.errors import BadMagic
-from mlx_notebook.notebook.human_units import counted
+from mlx_notebook.notebook.human_units import plural
 from mlx_notebook.notebook.magics.arguments import parser
-from mlx_notebook.notebook.recording import runs
-from mlx_notebook.notebook.recording.runs import Player, Recorder
+from mlx_notebook.notebook.recording import active_run
+from mlx_notebook.notebook.recording.recorder import Recorder
+from mlx_notebook.notebook.recording.replayer import Replayer
 from mlx_notebook.notebook.shell import shell
 
 SUFFIX = ".recorded.json"
@@ -24,7 +25,7 @@ def record(argument: str, chat: Chat) -> None:
         return
     told = _parse(argument, "record")
     recorder = Recorder(_file(told.file, "record"))
-    runs.begin(recorder)
+    active_run.begin(recorder)
     chat.reset(system=True)
     print(
         f"Recording into {recorder.file.path} until `%mlx record stop` or the end of the kernel. "
@@ -35,15 +36,15 @@ def record(argument: str, chat: Chat) -> None:
 def replay(argument: str, chat: Chat) -> None:
     """Begin to answer from a recording, in a new conversation; or stop, and say what differed."""
     if argument == "stop":
-        _stop(Player, "replay")
+        _stop(Replayer, "replay")
         return
     told = _parse(argument, "replay")
     file = _file(told.file, "replay")
-    player = Player(file, speed=told.speed, live=told.live, trust=told.trust)
-    runs.begin(player)
+    player = Replayer(file, speed=told.speed, live=told.live, trust=told.trust)
+    active_run.begin(player)
     chat.reset(system=True)
     print(
-        f"Replaying {player.path} ({counted(len(player), 'answer')}) until `%mlx replay stop`, "
+        f"Replaying {player.path} ({plural(len(player), 'answer')}) until `%mlx replay stop`, "
         + ("with the server for what is not in it" if told.live else "without a model")
         + ". A new conversation begins."
     )
@@ -55,15 +56,15 @@ def replay(argument: str, chat: Chat) -> None:
 
 
 def _stop(kind: type, command: str) -> None:
-    run = runs.current()
+    run = active_run.current()
     if not isinstance(run, kind):
         raise BadMagic(f"Nothing to stop: `%mlx {command}` is not running.")
-    runs.end()
-    if isinstance(run, Player):
+    active_run.end()
+    if isinstance(run, Replayer):
         print(run.summary())
     elif isinstance(run, Recorder):
         full = " The file is full: later answers are missing." if run.file.full else ""
-        print(f"Recorded {counted(len(run.file), 'answer')} into {run.file.path}.{full}")
+        print(f"Recorded {plural(len(run.file), 'answer')} into {run.file.path}.{full}")
 
 
 def _file(given: str | None, command: str) -> Path:

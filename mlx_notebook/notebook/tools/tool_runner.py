@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from mlx_notebook.notebook import background_loop
 from mlx_notebook.notebook.answers.answer import Delta
-from mlx_notebook.notebook.answers.tool_call import Call
+from mlx_notebook.notebook.answers.tool_call import ToolCall
 from mlx_notebook.notebook.answers.tool_result import content_of
 from mlx_notebook.notebook.errors import BadArguments
 from mlx_notebook.notebook.inputs.as_text import traceback_of
@@ -18,21 +18,21 @@ from mlx_notebook.notebook.tools.approval import ask_in_cell
 from mlx_notebook.notebook.tools.tool import Tool
 
 T = TypeVar("T")
-Verdict = bool | str | dict[str, Any] | None
-Hook = Callable[[Call], Verdict | Awaitable[Verdict]]
+Decision = bool | str | dict[str, Any] | None
+Hook = Callable[[ToolCall], Decision | Awaitable[Decision]]
 Approve = bool | Collection[str] | Hook
-Ready = tuple[Call, Callable[[], Any]]
+Ready = tuple[ToolCall, Callable[[], Any]]
 
 _REFUSED = "The call was refused."
-_DOUBTFUL = "This call comes from a file that you did not write on this machine. "
+_UNTRUSTED = "This call comes from a file that you did not write on this machine. "
 
 
 @dataclass
-class Caller:
+class ToolRunner:
     """Runs calls for one conversation.
 
     `before_call` and `approve` are as for `Chat`; `always` holds the names of tools that the
-    person has allowed once and for all, `doubtful` the ids of calls that come from a file of
+    person has allowed once and for all, `untrusted_calls` the ids of calls that come from a file of
     others, and are asked about in any case.
     """
 
@@ -40,9 +40,9 @@ class Caller:
     before_call: Hook | None = None
     approve: Approve = False
     always: set[str] = field(default_factory=set)
-    doubtful: set[str] = field(default_factory=set)
+    untrusted_calls: set[str] = field(default_factory=set)
 
-    def run(self, calls: list[Call]) -> Iterator[Delta]:
+    def run(self, calls: list[ToolCall]) -> Iterator[Delta]:
         """Run calls, async ones together and the others in order; yield each begin and end.
 
         An interrupt stops what runs, and raises on.
@@ -76,7 +76,7 @@ class Caller:
                 future.cancel()
             _interrupt(calls)
 
-    async def arun(self, calls: list[Call]) -> AsyncIterator[Delta]:
+    async def arun(self, calls: list[ToolCall]) -> AsyncIterator[Delta]:
         """Do the same on the running event loop; functions that are not async hold it up."""
         ready: list[Ready] = []
         for call in calls:
@@ -110,11 +110,11 @@ class Caller:
     def _async_first(self, ready: list[Ready]) -> list[Ready]:
         return sorted(ready, key=lambda one: not self.box[one[0].name].is_async)
 
-    def _begin(self, call: Call) -> Delta:
+    def _begin(self, call: ToolCall) -> Delta:
         call.state = "running"
         return Delta("call", call=call)
 
-    async def _check(self, call: Call, wait: "_Wait") -> Callable[[], Any] | None:
+    async def _check(self, call: ToolCall, wait: "_Wait") -> Callable[[], Any] | None:
         """Validate a call and ask `before_call`.
 
         Returns what makes the call, or `None` where it has been answered with an error instead.
@@ -138,14 +138,14 @@ class Caller:
         return make
 
     async def _ask(
-        self, call: Call, make: Callable[[], Any], wait: "_Wait"
+        self, call: ToolCall, make: Callable[[], Any], wait: "_Wait"
     ) -> Callable[[], Any] | None:
         """Ask whether a call may be made; return as `_check` does."""
         with interruptible():
             if callable(self.approve):
                 verdict = await wait(self.approve(call))
             else:
-                verdict = ask_in_cell(call, _DOUBTFUL if call.id in self.doubtful else "")
+                verdict = ask_in_cell(call, _UNTRUSTED if call.id in self.untrusted_calls else "")
         if verdict == "always":
             self.always.add(call.name)
         elif verdict is not True and not isinstance(verdict, dict):
@@ -153,8 +153,8 @@ class Caller:
             return None
         return _changed(call, self.box[call.name], verdict) or make
 
-    def _must_ask(self, call: Call) -> bool:
-        if call.id in self.doubtful:
+    def _must_ask(self, call: ToolCall) -> bool:
+        if call.id in self.untrusted_calls:
             return True
         if call.name in self.always or self.approve is False:
             return False
@@ -189,11 +189,11 @@ def _at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("it suspended")
 
 
-async def _run_async(call: Call, make: Callable[[], Any]) -> None:
+async def _run_async(call: ToolCall, make: Callable[[], Any]) -> None:
     await _run(call, make, _wait_there)
 
 
-async def _run(call: Call, make: Callable[[], Any], wait: _Wait) -> None:
+async def _run(call: ToolCall, make: Callable[[], Any], wait: _Wait) -> None:
     began = time.monotonic()
     try:
         call.value = await wait(make())
@@ -206,18 +206,18 @@ async def _run(call: Call, make: Callable[[], Any], wait: _Wait) -> None:
         call.seconds = time.monotonic() - began
 
 
-def _fail(call: Call, error: str) -> None:
+def _fail(call: ToolCall, error: str) -> None:
     call.state, call.error = "failed", error
     call.content = f"Error: {error}"
 
 
-def _refuse(call: Call, verdict: bool | str | None) -> None:
+def _refuse(call: ToolCall, verdict: bool | str | None) -> None:
     reason = verdict.removeprefix("no: ") if isinstance(verdict, str) else ""
     call.state, call.error = "refused", reason or _REFUSED
     call.content = f"{_REFUSED} {reason}".strip()
 
 
-def _changed(call: Call, tool: Tool, verdict: Any) -> Callable[[], Any] | None:
+def _changed(call: ToolCall, tool: Tool, verdict: Any) -> Callable[[], Any] | None:
     if not isinstance(verdict, dict):
         return None
     make = tool.prepare(verdict)
@@ -225,7 +225,7 @@ def _changed(call: Call, tool: Tool, verdict: Any) -> Callable[[], Any] | None:
     return make
 
 
-def _interrupt(calls: list[Call]) -> None:
+def _interrupt(calls: list[ToolCall]) -> None:
     for call in calls:
         if call.state == "running":
             call.state = "interrupted"

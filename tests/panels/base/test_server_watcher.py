@@ -1,0 +1,65 @@
+"""The feed's listeners come and go in any order, in any thread."""
+
+import threading
+
+from mlx_notebook.notebook.errors import NoServer
+from mlx_notebook.panels.base import server_watcher as watcher_module
+from mlx_notebook.panels.base.panel_thread import PanelThread
+from mlx_notebook.panels.base.server_watcher import ServerWatcher
+from tests.server.running import wait_for
+
+
+class Nobody:
+    topics = frozenset()
+
+    def show(self, watcher):
+        pass
+
+    def heartbeat(self, seconds):
+        pass
+
+
+def no_server():
+    raise NoServer("none")
+
+
+def test_a_panel_may_be_collected_while_another_one_joins(monkeypatch):
+    monkeypatch.setattr(watcher_module, "connect", no_server)
+    old, new = Nobody(), Nobody()
+
+    class Collecting(PanelThread):
+        def hold(self, user):
+            super().hold(user)
+            if user is new:
+                watcher.leave(old)
+
+    watcher = ServerWatcher(Collecting())
+    watcher.join(old)
+    joining = threading.Thread(target=watcher.join, args=(new,), daemon=True)
+    joining.start()
+    joining.join(20)
+    assert not joining.is_alive()
+    watcher.leave(new)
+    assert not watcher.thread.alive
+
+
+def test_a_feed_that_fails_is_logged_and_begins_again_with_a_panel_that_joins(monkeypatch, caplog):
+    monkeypatch.setattr(watcher_module, "connect", no_server)
+
+    class Faulty(Nobody):
+        shown = 0
+
+        def show(self, watcher):
+            self.shown += 1
+            if self.shown == 1:
+                raise KeyError("history")
+
+    panel = Faulty()
+    watcher = ServerWatcher(PanelThread())
+    watcher.join(panel)
+    wait_for(lambda: "KeyError: 'history'" in caplog.text and watcher._running is None, 20)
+    assert "Run their cells again" in caplog.text
+    watcher.join(panel)
+    wait_for(lambda: panel.shown > 1, 20)
+    watcher.leave(panel)
+    assert not watcher.thread.alive

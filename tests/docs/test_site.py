@@ -45,13 +45,24 @@ class Page(HTMLParser):
             self.loaded += [values[name] for name in values if (tag, name) in LOADED]
 
 
+# Read by Python at its start.
+NO_NETWORK = """
+import socket
+
+def refuse(*_):
+    raise OSError("the documentation is built without a network")
+
+socket.socket.connect = socket.getaddrinfo = refuse
+"""
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("site")
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
-        cwd=ROOT, capture_output=True, text=True, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
-    )  # fmt: skip
+    folder, start = tmp_path_factory.mktemp("site"), tmp_path_factory.mktemp("start")
+    (start / "sitecustomize.py").write_text(NO_NETWORK)
+    env = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(start)}
+    build = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -132,3 +143,11 @@ def test_the_glossary_has_each_word_once_and_in_order() -> None:
     glossary = (ROOT / "docs/glossary.md").read_text()
     words = [word.lower() for word in re.findall(r"^\| \*\*(.+?)\*\* \|", glossary, re.MULTILINE)]
     assert words == sorted(set(words))
+
+
+@pytest.mark.parametrize("name", ["benchmarks/README.md"])
+def test_every_file_that_a_readme_links_is_there(name: str) -> None:
+    readme = ROOT / name
+    targets = re.findall(r"\]\((?![a-z]+:|#)([^)#\s]+)", readme.read_text())
+    assert targets
+    assert not [target for target in targets if not (readme.parent / target).exists()]

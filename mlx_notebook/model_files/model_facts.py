@@ -32,7 +32,7 @@ _TOOLS = re.compile(r"\btools\b")
 _THINKING = re.compile(r"enable_thinking|<think>|reasoning_effort|<\|channel\|?>")
 
 
-class Facts(Struct, frozen=True):
+class ModelFacts(Struct, frozen=True):
     """What a model's folder says. Sizes are bytes, `context_window` tokens.
 
     `choices` are its authors' sampling settings. `embeds` says that it makes vectors and writes
@@ -62,7 +62,7 @@ class Facts(Struct, frozen=True):
 
 def read(
     folder: Path, name: str, log: Logger, *, expected: frozenset[str] = frozenset()
-) -> Facts | None:
+) -> ModelFacts | None:
     """Read a model's folder; None where it holds no language model.
 
     What goes wrong with one folder is its own: it is told in `error`, and in `log` where it is a
@@ -88,9 +88,9 @@ def read(
         return unusable(f"its files could not be read ({type(error).__name__})")
 
 
-def unusable(error: str) -> Facts:
+def unusable(error: str) -> ModelFacts:
     """Return what is known of a model whose files cannot be read."""
-    return Facts(
+    return ModelFacts(
         architecture=None,
         capabilities=(),
         quantization=None,
@@ -103,7 +103,7 @@ def unusable(error: str) -> Facts:
     )
 
 
-def _read(folder: Path, name: str, expected: frozenset[str]) -> Facts | None:
+def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | None:
     file = folder / "config.json"
     config = read_json(file, type=dict[str, Any])
     only_embeds = embeds(name, folder, config)
@@ -134,7 +134,7 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> Facts | None:
     if not (only_embeds or writes or sees):
         return None
     keeps = Kept(context=longest_input(folder, config)) if only_embeds else kept(config)
-    return Facts(
+    return ModelFacts(
         architecture=str(config["model_type"]),
         capabilities=("embeddings",) if only_embeds else _capabilities(folder, sees=sees),
         quantization=_quantization(config),

@@ -18,21 +18,21 @@ from mlx_notebook import __version__
 from mlx_notebook.server.api.lazy_routes import LazyRoutes
 from mlx_notebook.server.configuration import Configuration
 from mlx_notebook.server.engine.engine_client import EngineClient
-from mlx_notebook.server.engine.in_flight import InFlight
+from mlx_notebook.server.engine.in_flight_requests import InFlightRequests
 from mlx_notebook.server.engine.supervisor import Supervisor
-from mlx_notebook.server.listening import listen_patiently
+from mlx_notebook.server.listening import limit_accepted_connections
 from mlx_notebook.server.models import suggestions
 from mlx_notebook.server.models.catalog import Catalog
 from mlx_notebook.server.models.downloads import Download, Downloads
 from mlx_notebook.server.models.last_model import LastModel
-from mlx_notebook.server.models.model_settings import Settings, checked
-from mlx_notebook.server.models.notebook_presence import Presence
+from mlx_notebook.server.models.model_settings import ModelSettingsStore, checked
+from mlx_notebook.server.models.notebook_usage import NotebookUsage
 from mlx_notebook.server.standalone import StandaloneServer
 from mlx_notebook.server.wire.native.model_types import DownloadedModel
 
 if TYPE_CHECKING:
-    from mlx_notebook.server.images.request_images import Pictures
-    from mlx_notebook.server.responses.response_runs import Responses
+    from mlx_notebook.server.images.image_loader import ImageLoader
+    from mlx_notebook.server.responses.response_runs import ResponseRuns
     from mlx_notebook.server.services import Services
 
 _STOP_SECONDS = 8.0
@@ -100,7 +100,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
     _engine: EngineClient
     catalog: Catalog
     downloads: Downloads
-    _model_settings: Settings
+    _model_settings: ModelSettingsStore
     _task: asyncio.Task[None] | None = None
     _announces = False
 
@@ -131,13 +131,15 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         self._supervisor = Supervisor(
             self.engine_config(data, debug=self.log_level in (10, "DEBUG")),
             self.limits,
-            InFlight(lambda model: last_model.note(model) if self.catalog.writes(model) else None),
+            InFlightRequests(
+                lambda model: last_model.note(model) if self.catalog.writes(model) else None
+            ),
             env={**env, **self.engine_env},
             log=self.log,
         )
         self._engine = EngineClient(self._supervisor)
         aliases = {**suggestions.aliases(), **self.model_aliases}
-        self._model_settings = Settings(
+        self._model_settings = ModelSettingsStore(
             {
                 aliases.get(name, name): checked(settings)
                 for name, settings in self.model_settings.items()
@@ -177,7 +179,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         application.add_handlers(".*$", rules)  # type: ignore[no-untyped-call]
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
-        listen_patiently(serverapp.http_server, self.log)
+        limit_accepted_connections(serverapp.http_server, self.log)
         self._supervise()
         if self.start_engine_at_startup:
             self._supervisor.want()
@@ -219,7 +221,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             catalog=self.catalog,
             downloads=self.downloads,
             model_settings=self._model_settings,
-            presence=Presence(self.notebook_keep_minutes * 60),
+            notebook_usage=NotebookUsage(self.notebook_keep_minutes * 60),
             limits=RequestLimits(
                 max_body_bytes=self.max_body_bytes,
                 body_timeout_seconds=self.body_timeout_seconds,
@@ -245,8 +247,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         if not task.cancelled() and (error := task.exception()) is not None:
             self.log.error("The supervision of the engine ended by a fault.", exc_info=error)
 
-    def _make_responses(self) -> "Responses":
-        from mlx_notebook.server.responses.response_runs import Responses
+    def _make_responses(self) -> "ResponseRuns":
+        from mlx_notebook.server.responses.response_runs import ResponseRuns
         from mlx_notebook.server.responses.response_store import ResponseStore
 
         assert self.serverapp is not None
@@ -256,20 +258,20 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             max_bytes=self.responses_max_bytes,
             log=self.log,
         )
-        return Responses(store, self._engine, self.log)
+        return ResponseRuns(store, self._engine, self.log)
 
-    def _make_images(self) -> "Pictures":
-        from mlx_notebook.server.images.image_fetcher import Fetcher
-        from mlx_notebook.server.images.request_images import PictureLimits, Pictures
+    def _make_images(self) -> "ImageLoader":
+        from mlx_notebook.server.images.image_fetcher import ImageFetcher
+        from mlx_notebook.server.images.image_loader import ImageLimits, ImageLoader
 
-        limits = PictureLimits(
+        limits = ImageLimits(
             bytes=self.max_image_bytes,
             pixels=self.max_image_pixels,
             count=self.max_images,
             total=self.max_body_bytes,
         )
         root = Path(self.image_root).expanduser() if self.image_root else None
-        return Pictures(limits, Fetcher(self.allow_image_urls), root)
+        return ImageLoader(limits, ImageFetcher(self.allow_image_urls), root)
 
     async def _arrived(self, download: Download, answer: DownloadedModel) -> None:
         """Have the model that has come be the one of that name, at the revision asked for."""

@@ -17,7 +17,7 @@ from traitlets import (
 )
 
 from mlx_notebook.protocol import EngineConfig
-from mlx_notebook.server.engine.supervisor import Limits
+from mlx_notebook.server.engine.supervisor import SupervisorLimits
 from mlx_notebook.server.models.model_settings import checked
 
 
@@ -316,9 +316,9 @@ class Configuration(HasTraits):
         )
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> SupervisorLimits:
         """The supervisor's bounds."""
-        return Limits(
+        return SupervisorLimits(
             queue=self.queue_limit,
             heartbeat=self.engine_timeout_seconds,
             step=self.step_timeout_seconds,

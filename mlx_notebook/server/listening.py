@@ -17,7 +17,7 @@ _REST_SECONDS = 1.0
 _LOG_SECONDS = 10.0
 
 
-class Listener:
+class ListeningSocket:
     """A listening socket. Connections for which there is no descriptor wait in its backlog.
 
     Tornado alone tries to take them in without pause, and logs each failure with a traceback.
@@ -81,11 +81,11 @@ class Listener:
             IOLoop.current().update_handler(self, IOLoop.READ)
 
 
-def listen_patiently(server: HTTPServer, log: Logger) -> None:
+def limit_accepted_connections(server: HTTPServer, log: Logger) -> None:
     """Have a server that listens already do so by `Listener`."""
     for descriptor, listening in server._sockets.items():
         server._handlers[descriptor]()  # Tornado's own handler goes
         server._handlers[descriptor] = add_accept_handler(
-            Listener(listening, log),  # type: ignore[arg-type]
+            ListeningSocket(listening, log),  # type: ignore[arg-type]
             server._handle_connection,
         )

@@ -10,12 +10,12 @@ from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.errors import InvalidRequest, model_not_found
 from mlx_notebook.server.identity import OWNER
-from mlx_notebook.server.images.request_images import Pictures
+from mlx_notebook.server.images.image_loader import ImageLoader
 from mlx_notebook.server.models.catalog import Catalog, is_repository
 from mlx_notebook.server.models.downloads import Download, Downloads
-from mlx_notebook.server.models.model_settings import Settings
-from mlx_notebook.server.models.notebook_presence import Presence
-from mlx_notebook.server.responses.response_runs import Responses
+from mlx_notebook.server.models.model_settings import ModelSettingsStore
+from mlx_notebook.server.models.notebook_usage import NotebookUsage
+from mlx_notebook.server.responses.response_runs import ResponseRuns
 
 
 @dataclass(frozen=True)
@@ -90,23 +90,23 @@ class Services:
     engine: EngineClient
     catalog: Catalog
     downloads: Downloads
-    model_settings: Settings
-    presence: Presence
+    model_settings: ModelSettingsStore
+    notebook_usage: NotebookUsage
     limits: RequestLimits
     auto_download: bool
     memory_budget_bytes: int
     idle_unload_seconds: float
     shared_between_users: frozenset[str]
-    make_images: Callable[[], Pictures]
-    make_responses: Callable[[], Responses]
+    make_images: Callable[[], ImageLoader]
+    make_responses: Callable[[], ResponseRuns]
 
     @cached_property
-    def images(self) -> Pictures:
+    def images(self) -> ImageLoader:
         """The reader of images in requests."""
         return self.make_images()
 
     @cached_property
-    def responses(self) -> Responses:
+    def responses(self) -> ResponseRuns:
         """The responses that are stored or run in the background."""
         return self.make_responses()
 

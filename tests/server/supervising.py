@@ -12,8 +12,8 @@ import pytest
 
 from mlx_notebook.protocol import EngineConfig
 from mlx_notebook.server.engine import engine_process
-from mlx_notebook.server.engine.in_flight import InFlight
-from mlx_notebook.server.engine.supervisor import Limits, Supervisor
+from mlx_notebook.server.engine.in_flight_requests import InFlightRequests
+from mlx_notebook.server.engine.supervisor import Supervisor, SupervisorLimits
 
 
 @asynccontextmanager
@@ -24,8 +24,8 @@ async def supervised(
     monkeypatch.setattr(engine_process, "_MODULE", (str(fake),))
     supervisor = Supervisor(
         EngineConfig(),
-        Limits(**limits),
-        InFlight(),
+        SupervisorLimits(**limits),
+        InFlightRequests(),
         env={**os.environ, "FAULT": fault},
         log=logging.getLogger("test"),
     )

@@ -68,7 +68,7 @@ def test_the_tree_lists_every_class_with_its_status_and_its_codes() -> None:
     expected = {kind.__name__: kind.status for kind in classes()}
     assert {name: status for name, (status, _) in listed().items()} == expected
     codes = used()
-    # Whoever reads an image names the code alone; `Pictures` makes it an InvalidRequest.
+    # Whoever reads an image names the code alone; `ImageLoader` makes it an InvalidRequest.
     codes["InvalidRequest"] |= {"image_too_large", "image_url_not_allowed", "image_not_fetched"}
     assert {name: told for name, (_, told) in listed().items()} == codes
 
@@ -78,10 +78,10 @@ def test_the_codes_of_the_engine_of_downloads_and_of_images_are_among_them() -> 
     refused = {
         call.args[0].value
         for name, call in calls()
-        if name == "Refusal" and isinstance(call.args[0], ast.Constant)
+        if name == "DownloadError" and isinstance(call.args[0], ast.Constant)
     }
     assert len(refused) > 8
     assert refused <= set(downloads._ERRORS)
-    images = {code for code in second_arguments("Unusable", "__init__") if "_" in str(code)}
+    images = {code for code in second_arguments("ImageError", "__init__") if "_" in str(code)}
     assert len(images) == 3
     assert images <= listed()["InvalidRequest"][1]

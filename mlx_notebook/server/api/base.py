@@ -15,7 +15,7 @@ from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
 from mlx_notebook.server import errors
-from mlx_notebook.server.api.peer import Peer
+from mlx_notebook.server.api.client_connection import ClientConnection
 from mlx_notebook.server.api.request_head import declared_length, without_secrets
 from mlx_notebook.server.identity import OWNER, owner
 from mlx_notebook.server.services import Services
@@ -76,7 +76,7 @@ class ApiHandler(APIHandler):
         self._host_is_allowed = True
         self._takes_body = False
         self._scope: anyio.CancelScope | None = None
-        self._peer: Peer | None = None
+        self._peer: ClientConnection | None = None
         self._client_left = False
         # Whether the request asks for a stream.
         self.wants_stream = False
@@ -100,7 +100,9 @@ class ApiHandler(APIHandler):
         connection = self.request.connection
         if isinstance(connection, HTTP1Connection):
             connection.set_max_body_size(_DRAINED_BYTES)
-            self._peer = Peer(connection.stream, self.services.limits.keep_alive_seconds)
+            self._peer = ClientConnection(
+                connection.stream, self.services.limits.keep_alive_seconds
+            )
         refusal: errors.ApiError | None = None
         try:
             await super().prepare()

@@ -24,9 +24,9 @@ from mlx_notebook.server.errors import (
     writes_nothing,
 )
 from mlx_notebook.server.identity import owner
-from mlx_notebook.server.models.catalog_entry import Entry
+from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.model_settings import ModelSettings
-from mlx_notebook.server.telemetry.request_recorder import Origin
+from mlx_notebook.server.telemetry.request_traces import RequestOrigin
 from mlx_notebook.server.wire.content import image_sources
 from mlx_notebook.server.wire.ids import new_id
 from mlx_notebook.server.wire.sampling_parameters import SamplingParameters
@@ -104,12 +104,12 @@ class GenerationHandler(EventStreamHandler):
             **asked,
         )
 
-    async def _settings(self, entry: Entry) -> ModelSettings:
+    async def _settings(self, entry: CatalogEntry) -> ModelSettings:
         """Return a model's settings in force for this client; its adapters share them."""
         model = entry.name.partition("+")[0]
         return self.services.model_settings.of(model, await self.settings_user())
 
-    async def shown_to(self, entry: Entry, prompt: ChatPrompt) -> ChatPrompt:
+    async def shown_to(self, entry: CatalogEntry, prompt: ChatPrompt) -> ChatPrompt:
         """Return a prompt with the pictures that its messages show.
 
         Raises:
@@ -120,9 +120,9 @@ class GenerationHandler(EventStreamHandler):
         if not entry.sees:
             seers = await self._able_to("vision")
             raise vision_not_supported(entry.name, pictures[0].where, seers)
-        return await self.services.images.taken_in(prompt)
+        return await self.services.images.load_images(prompt)
 
-    async def _no_writer(self, entry: Entry) -> ApiError:
+    async def _no_writer(self, entry: CatalogEntry) -> ApiError:
         return writes_nothing(entry.name, await self._able_to("chat"))
 
     async def _able_to(self, can: str) -> list[str]:
@@ -165,7 +165,7 @@ class GenerationHandler(EventStreamHandler):
         """
         # The parts of a request (several prompts) are named by its id, a dot and a number.
         self.set_header("x-request-id", command.id.partition(".")[0])
-        origin = Origin(await owner(self), self.endpoint, self.ignored)
+        origin = RequestOrigin(await owner(self), self.endpoint, self.ignored)
         async with self.services.engine.generate(command, origin) as stream:
             yield stream
 

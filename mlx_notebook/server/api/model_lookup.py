@@ -5,12 +5,12 @@ import anyio
 from mlx_notebook.server.api.base import ApiHandler
 from mlx_notebook.server.api.event_stream import EventStreamHandler
 from mlx_notebook.server.errors import ApiError, NotFound
-from mlx_notebook.server.models.catalog_entry import Entry
+from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.downloads import Download
-from mlx_notebook.server.models.notebook_presence import KERNEL_HEADER
+from mlx_notebook.server.models.notebook_usage import KERNEL_HEADER
 
 
-async def find_model(handler: ApiHandler, name: str | None) -> Entry:
+async def find_model(handler: ApiHandler, name: str | None) -> CatalogEntry:
     """Return the model of that name or alias, or the default one.
 
     Where `auto_download` is on, a model that is not here is downloaded; a client that streams
@@ -21,11 +21,11 @@ async def find_model(handler: ApiHandler, name: str | None) -> Entry:
     """
     entry = await _found(handler, name)
     kernel = handler.request.headers.get(KERNEL_HEADER, "")
-    handler.services.presence.note(kernel, entry.name)
+    handler.services.notebook_usage.note(kernel, entry.name)
     return entry
 
 
-async def _found(handler: ApiHandler, name: str | None) -> Entry:
+async def _found(handler: ApiHandler, name: str | None) -> CatalogEntry:
     services = handler.services
     try:
         return await services.catalog.find(name)

@@ -8,7 +8,7 @@ from tornado import web
 
 from mlx_notebook import __version__
 from mlx_notebook.server.api.base import ApiHandler
-from mlx_notebook.server.api.openapi_routes import ROUTES, Route
+from mlx_notebook.server.api.openapi_operations import OPERATIONS, Operation
 from mlx_notebook.server.wire.parameters import IGNORED_HEADER
 
 _IGNORED = {
@@ -33,15 +33,15 @@ _MEANINGS = {
 def document(base_url: str) -> dict[str, Any]:
     """Return the OpenAPI 3.1 description of the API below `base_url`."""
     types: list[Any] = []
-    for route in ROUTES:
-        used = (*_answers(route), route.body, route.streamed, route.failure)
+    for route in OPERATIONS:
+        used = (*_answer_types(route), route.body, route.streamed, route.failure)
         types.extend(t for t in used if t is not None and t not in types)
     schemas, components = msgspec.json.schema_components(
         types, ref_template="#/components/schemas/{name}"
     )
     schema_of = dict(zip(types, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
-    for route in ROUTES:
+    for route in OPERATIONS:
         paths.setdefault(route.path, {})[route.method] = _operation(route, schema_of)
     return {
         "openapi": "3.1.0",
@@ -60,15 +60,15 @@ def document(base_url: str) -> dict[str, Any]:
     }
 
 
-def _answers(route: Route) -> tuple[type, ...]:
+def _answer_types(route: Operation) -> tuple[type, ...]:
     if isinstance(route.answer, tuple):
         return route.answer
     return () if route.answer is None else (route.answer,)
 
 
-def _operation(route: Route, schema_of: dict[Any, Any]) -> dict[str, Any]:
+def _operation(route: Operation, schema_of: dict[Any, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    if answers := [schema_of[answer] for answer in _answers(route)]:
+    if answers := [schema_of[answer] for answer in _answer_types(route)]:
         schema = answers[0] if len(answers) == 1 else {"anyOf": answers}
         content["application/json"] = {"schema": schema}
     elif route.streamed is None:

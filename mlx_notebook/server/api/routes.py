@@ -5,7 +5,7 @@ from mlx_notebook.server.api.anthropic.messages import (
     MessagesHandler,
     UnknownMessagesRouteHandler,
 )
-from mlx_notebook.server.api.native.models import (
+from mlx_notebook.server.api.native.model_management import (
     CancelModelHandler,
     CatalogHandler,
     DownloadHandler,
@@ -30,7 +30,7 @@ from mlx_notebook.server.api.native.traces import TraceHandler, TracesHandler
 from mlx_notebook.server.api.openai.chat_completions import ChatCompletionsHandler
 from mlx_notebook.server.api.openai.completions import CompletionsHandler
 from mlx_notebook.server.api.openai.embeddings import EmbeddingsHandler
-from mlx_notebook.server.api.openai.models_list import ModelHandler, ModelsHandler
+from mlx_notebook.server.api.openai.list_models import ModelHandler, ModelsHandler
 from mlx_notebook.server.api.openai.responses import InputTokensHandler, ResponsesHandler
 from mlx_notebook.server.api.openai.stored_completions import (
     StoredCompletionHandler,

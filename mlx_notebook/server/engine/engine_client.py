@@ -24,12 +24,12 @@ from mlx_notebook.protocol import (
     Unload,
     Unloaded,
 )
-from mlx_notebook.server.engine.in_flight import MOST_KILLS
+from mlx_notebook.server.engine.in_flight_requests import MOST_KILLS
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.errors import ApiError, QueueFull, RequestCancelled, Unavailable
 from mlx_notebook.server.identity import OWNER
-from mlx_notebook.server.telemetry.request_recorder import Origin, Recorder, Traces
+from mlx_notebook.server.telemetry.request_traces import RequestOrigin, TraceRecorder, TraceStore
 
 T = TypeVar("T", bound=Event)
 
@@ -42,12 +42,14 @@ class EngineClient:
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
-        self.traces = Traces()
+        self.traces = TraceStore()
         self._supervisor = supervisor
         self._flights = supervisor.in_flight
 
     @asynccontextmanager
-    async def generate(self, command: Generate, origin: Origin) -> AsyncIterator[RequestStream]:
+    async def generate(
+        self, command: Generate, origin: RequestOrigin
+    ) -> AsyncIterator[RequestStream]:
         """Run a request; it is cancelled when the block is left before its end.
 
         Its trace and its figures are recorded here, whatever endpoint it came by.
@@ -263,7 +265,7 @@ class EngineClient:
         command: Generate | Tokenize | Embed | Load | Unload | Pin,
         owner: str,
         rows: int,
-        recorder: Recorder | None = None,
+        recorder: TraceRecorder | None = None,
         *,
         goes_on: bool = False,
     ) -> AsyncIterator[RequestStream]:

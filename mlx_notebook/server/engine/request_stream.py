@@ -24,7 +24,7 @@ from mlx_notebook.protocol import (
     Unloaded,
 )
 from mlx_notebook.server.errors import ApiError, EngineError, from_failed
-from mlx_notebook.server.telemetry.request_recorder import Recorder
+from mlx_notebook.server.telemetry.request_traces import TraceRecorder
 
 # A client that reads slower than the model writes: beyond this many characters it is given up.
 _MOST_WAITING = 4 * 1024 * 1024
@@ -64,7 +64,7 @@ class RequestStream:
         model: str,
         rows: int,
         owner: str,
-        recorder: Recorder | None = None,
+        recorder: TraceRecorder | None = None,
         *,
         hides_reasoning: bool = False,
         needs_model: bool = True,

@@ -22,10 +22,10 @@ from mlx_notebook.protocol import (
     Stats,
 )
 from mlx_notebook.server.engine.engine_process import EngineProcess
-from mlx_notebook.server.engine.in_flight import InFlight
+from mlx_notebook.server.engine.in_flight_requests import InFlightRequests
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import ApiError, Unavailable
-from mlx_notebook.server.telemetry.engine_telemetry import Telemetry
+from mlx_notebook.server.telemetry.engine_telemetry import EngineTelemetry
 from mlx_notebook.server.telemetry.metrics import ENGINE_RESTARTS
 from mlx_notebook.server.wire.native.status_types import EngineState, EngineStatus
 
@@ -38,7 +38,7 @@ _SHORTEST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS = 0.25, 8.0
 _PATIENCE = {"first step": 4.0, "loading": float("inf")}
 
 
-class Limits(Struct, frozen=True):
+class SupervisorLimits(Struct, frozen=True):
     """Bounds of the supervisor: seconds, and `queue` requests waiting beyond the batch.
 
     `heartbeat` is how long the engine may be silent, `step` how long it may be held in one step.
@@ -65,15 +65,15 @@ class Supervisor:
     def __init__(
         self,
         config: EngineConfig,
-        limits: Limits,
-        in_flight: InFlight,
+        limits: SupervisorLimits,
+        in_flight: InFlightRequests,
         *,
         env: dict[str, str],
         log: Logger,
     ) -> None:
         self.config = config
         self.limits = limits
-        self.telemetry = Telemetry()
+        self.telemetry = EngineTelemetry()
         self.in_flight = in_flight
         self.version = 0
         self.restarts = 0

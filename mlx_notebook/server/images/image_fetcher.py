@@ -38,7 +38,7 @@ _SLACK = 256 * 1024
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-class Unusable(Exception):
+class ImageError(Exception):
     """A picture cannot be had or used; says why, to follow "it cannot be used: ".
 
     `code` is that of the error which tells the client.
@@ -50,21 +50,21 @@ class Unusable(Exception):
         self.code = code
 
 
-class NotAllowed(Unusable):
+class ImageNotAllowed(ImageError):
     """The settings do not allow it."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, "image_url_not_allowed")
 
 
-class NotFetched(Unusable):
+class ImageNotFetched(ImageError):
     """It is allowed, and could not be fetched."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, "image_not_fetched")
 
 
-class Fetcher:
+class ImageFetcher:
     """Fetches pictures.
 
     Args:
@@ -102,9 +102,9 @@ class Fetcher:
                     if answer.location is None:
                         return answer.picture()
                     url = _joined(url, answer.location)
-            raise NotFetched(f"its server redirects more than {_MOST_REDIRECTS} times")
+            raise ImageNotFetched(f"its server redirects more than {_MOST_REDIRECTS} times")
         except TimeoutError:
-            raise NotFetched(
+            raise ImageNotFetched(
                 f"its server did not deliver it within {self._seconds:g} seconds"
             ) from None
         finally:
@@ -129,13 +129,13 @@ class Fetcher:
         except HTTPStreamClosedError:
             # Tornado hangs up on a body that is too large.
             if not answer.too_large:
-                raise NotFetched("its server closed the connection") from None
+                raise ImageNotFetched("its server closed the connection") from None
         except UnsatisfiableReadError:
-            raise NotFetched("the head of its server's answer is too large") from None
+            raise ImageNotFetched("the head of its server's answer is too large") from None
         except socket.gaierror:
-            raise NotFetched("its host is not known") from None
+            raise ImageNotFetched("its host is not known") from None
         except (OSError, HTTPClientError, ValueError) as error:
-            raise NotFetched(f"its server cannot be asked: {error}") from None
+            raise ImageNotFetched(f"its server cannot be asked: {error}") from None
 
     def _checked(self, url: str) -> str:
         """Return a URL in plain form, if its host is listed."""
@@ -143,13 +143,13 @@ class Fetcher:
             parts = urlsplit(url)
             host, port = _plain(parts.hostname or ""), parts.port or _PORTS.get(parts.scheme)
         except ValueError:
-            raise NotAllowed("its URL is malformed") from None
+            raise ImageNotAllowed("its URL is malformed") from None
         if parts.scheme not in _PORTS or port is None:
-            raise NotAllowed("its server redirects to something other than http or https")
+            raise ImageNotAllowed("its server redirects to something other than http or https")
         if parts.username is not None or parts.password is not None:
-            raise NotAllowed("its URL holds a user name or a password")
+            raise ImageNotAllowed("its URL holds a user name or a password")
         if (host, port) not in self._listed:
-            raise NotAllowed(
+            raise ImageNotAllowed(
                 f"the host {host[:200]!r} (port {port}) is not in MlxNotebookApp.allow_image_urls, "
                 "which lists those that pictures may come from"
             )
@@ -208,9 +208,11 @@ class _Answer:
             Unusable: The server did not answer with a picture, or with one that is too large.
         """
         if self._status != 200:
-            raise NotFetched(f"its server answered with status {self._status}")
+            raise ImageNotFetched(f"its server answered with status {self._status}")
         if not self._is_picture:
-            raise NotFetched(f"its server sent no picture but {self._kind[:100] or 'no type'!r}")
+            raise ImageNotFetched(
+                f"its server sent no picture but {self._kind[:100] or 'no type'!r}"
+            )
         if self.too_large:
             raise too_large(self._most)
         return bytes(self._body)
@@ -240,7 +242,7 @@ class _CheckingResolver(Resolver):
         for _, place in found:
             address = ipaddress.ip_address(place[0])
             if not is_public(address) and (str(address), port) not in self._listed:
-                raise NotAllowed(
+                raise ImageNotAllowed(
                     f"the host {host[:200]!r} stands for {address}, which is no public address"
                 )
         return found
@@ -256,9 +258,9 @@ def is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
-def too_large(most: int) -> Unusable:
+def too_large(most: int) -> ImageError:
     """Return the error for a picture of too many bytes."""
-    return Unusable(
+    return ImageError(
         f"it has more than {most:,} bytes, the most that this server takes "
         "(MlxNotebookApp.max_image_bytes)",
         "image_too_large",
@@ -293,7 +295,7 @@ def _joined(url: str, location: str) -> str:
     try:
         return urljoin(url, location)
     except ValueError:
-        raise NotFetched("its server redirects to a malformed address") from None
+        raise ImageNotFetched("its server redirects to a malformed address") from None
 
 
 def _plain(host: str) -> str:

@@ -15,13 +15,13 @@ import msgspec
 
 from mlx_notebook.model_files import model_facts
 from mlx_notebook.model_files.footprint import Weights, read_arrays
-from mlx_notebook.model_files.model_facts import Facts
+from mlx_notebook.model_files.model_facts import ModelFacts
 from mlx_notebook.protocol import ModelOptions
 from mlx_notebook.server.errors import ApiError, NotFound, Unavailable, model_not_found
 from mlx_notebook.server.models import suggestions
-from mlx_notebook.server.models.catalog_entry import Entry
-from mlx_notebook.server.models.model_folders import Place, adapters, places
-from mlx_notebook.server.models.model_settings import Settings
+from mlx_notebook.server.models.catalog_entry import CatalogEntry
+from mlx_notebook.server.models.model_folders import ModelLocation, adapters, find_locations
+from mlx_notebook.server.models.model_settings import ModelSettingsStore
 from mlx_notebook.server.wire.native.model_types import ModelSource
 
 EMBEDDED_DEFAULT = "tiny-chat"
@@ -51,7 +51,7 @@ class Catalog:
         aliases: Mapping[str, str] | None = None,
         default: str = "",
         trusted: Sequence[str] = (),
-        settings: Settings | None = None,
+        settings: ModelSettingsStore | None = None,
         unknown: str = "error",
         last_used: Callable[[], str | None] = lambda: None,
         log: Logger,
@@ -60,19 +60,19 @@ class Catalog:
         self._aliases = {**suggestions.aliases(), **(aliases or {})}
         self._configured_default = default
         self._trusted = frozenset(trusted)
-        self._settings = settings or Settings({}, None, log)
+        self._settings = settings or ModelSettingsStore({}, None, log)
         self._unknown = unknown
         self._log = log
-        self._entries: dict[str, Entry] = {}
+        self._entries: dict[str, CatalogEntry] = {}
         self._scanned = float("-inf")
         self._last_used = last_used
         self._complained: set[tuple[Path, str]] = set()
-        self._read: dict[Path, tuple[object, Facts | None]] = {}
+        self._read: dict[Path, tuple[object, ModelFacts | None]] = {}
         self._adapters: dict[Path, tuple[object, Weights]] = {}
 
     # --- by name --------------------------------------------------------------------------------
 
-    async def find(self, name: str | None) -> Entry:
+    async def find(self, name: str | None) -> CatalogEntry:
         """Return the model of that name or alias, or the default one.
 
         Raises:
@@ -122,11 +122,11 @@ class Catalog:
 
     # --- all ------------------------------------------------------------------------------------
 
-    async def entries(self) -> list[Entry]:
+    async def entries(self) -> list[CatalogEntry]:
         """Return all models that may be used, the default one first, the others by name."""
         return [entry for entry in await self.everything() if self._refusal(entry) is None]
 
-    async def everything(self) -> list[Entry]:
+    async def everything(self) -> list[CatalogEntry]:
         """Return all models on this machine, those that cannot be used too (see `problem`)."""
         if time.monotonic() - self._scanned > _FRESH_SECONDS:
             await self._scan()
@@ -170,12 +170,12 @@ class Catalog:
         entry = self._entries.get(name)
         return entry.fault if entry is not None else None
 
-    def problem(self, entry: Entry) -> str | None:
+    def problem(self, entry: CatalogEntry) -> str | None:
         """Return why a model cannot be used, if it cannot, as one sentence."""
         refusal = self._refusal(entry)
         return refusal.message if refusal is not None else None
 
-    def _refusal(self, entry: Entry) -> ApiError | None:
+    def _refusal(self, entry: CatalogEntry) -> ApiError | None:
         facts = entry.facts
         if facts.runs_code and not entry.options.trust_remote_code:
             return NotFound(
@@ -211,7 +211,7 @@ class Catalog:
     # --- the disk -------------------------------------------------------------------------------
 
     @staticmethod
-    def _doubtful(entry: Entry) -> bool:
+    def _doubtful(entry: CatalogEntry) -> bool:
         """Whether another look at the disk may tell something else."""
         facts = entry.facts
         return bool(facts.missing or facts.error) or not os.path.exists(entry.path / "config.json")
@@ -222,14 +222,14 @@ class Catalog:
         self._entries = await asyncio.to_thread(self._found)
         self._scanned = time.monotonic()
 
-    def _found(self) -> dict[str, Entry]:
+    def _found(self) -> dict[str, CatalogEntry]:
         self._settings.refresh()
-        bare: dict[str, Entry] = {}
-        for place in places(self._folders, lambda name: self._settings.of(name).revision):
+        bare: dict[str, CatalogEntry] = {}
+        for place in find_locations(self._folders, lambda name: self._settings.of(name).revision):
             if place.name not in bare and (entry := self._entry(place)) is not None:
                 bare[place.name] = entry
         there = adapters(self._folders)
-        entries: dict[str, Entry] = {}
+        entries: dict[str, CatalogEntry] = {}
         for entry in bare.values():
             entries[entry.name] = self._as_set(entry, bare, there, entry.settings.adapter)
             for adapter, (_, base) in there.items():
@@ -240,11 +240,11 @@ class Catalog:
 
     def _as_set(
         self,
-        entry: Entry,
-        models: Mapping[str, Entry],
+        entry: CatalogEntry,
+        models: Mapping[str, CatalogEntry],
         there: Mapping[str, tuple[Path, str | None]],
         adapter: str | None,
-    ) -> Entry:
+    ) -> CatalogEntry:
         """Return a model with what its settings say about loading it."""
         settings = entry.settings
         wanted = settings.draft or ""
@@ -307,7 +307,7 @@ class Catalog:
             raise ValueError("adapters.safetensors is empty")
         return known[1]
 
-    def _no_adapter(self, base: Entry, adapter: str) -> NotFound:
+    def _no_adapter(self, base: CatalogEntry, adapter: str) -> NotFound:
         names = sorted(
             name.rpartition("+")[2] for name in self._entries if name.startswith(f"{base.name}+")
         )
@@ -320,7 +320,7 @@ class Catalog:
             code="adapter_not_found",
         )
 
-    def _entry(self, place: Place) -> Entry | None:
+    def _entry(self, place: ModelLocation) -> CatalogEntry | None:
         """Return the model at a place, if one is there; one that cannot be read says why."""
         facts = model_facts.unusable(place.fault) if place.fault else self._facts(place)
         if facts is None:
@@ -329,9 +329,9 @@ class Catalog:
             self._complained.add((place.path, facts.error))
             self._log.warning("The model %r cannot be used: %s.", place.name, facts.error)
         settings = self._settings.of(place.name)
-        return Entry(place.name, place.path, place.source, facts, settings=settings)
+        return CatalogEntry(place.name, place.path, place.source, facts, settings=settings)
 
-    def _facts(self, place: Place) -> Facts | None:
+    def _facts(self, place: ModelLocation) -> ModelFacts | None:
         try:
             mark = model_facts.stamp(place.path), place.expected
             known = self._read.get(place.path)

@@ -5,13 +5,13 @@ from pathlib import Path
 from msgspec import Struct
 
 from mlx_notebook.model_files.footprint import Footprint, Weights, foreseen
-from mlx_notebook.model_files.model_facts import Facts
+from mlx_notebook.model_files.model_facts import ModelFacts
 from mlx_notebook.protocol import ModelOptions, Resident
 from mlx_notebook.server.models.model_settings import NONE, ModelSettings
 from mlx_notebook.server.wire.native.model_types import ModelSource
 
 
-class Entry(Struct, frozen=True):
+class CatalogEntry(Struct, frozen=True):
     """A model on this machine; `fault` says what is wrong with its settings.
 
     `adapter` are the weights of the adapter, and `draft` what is known of the draft model, that it
@@ -21,11 +21,11 @@ class Entry(Struct, frozen=True):
     name: str
     path: Path
     source: ModelSource
-    facts: Facts
+    facts: ModelFacts
     options: ModelOptions = ModelOptions()
     settings: ModelSettings = NONE
     adapter: Weights | None = None
-    draft: Facts | None = None
+    draft: ModelFacts | None = None
     fault: str | None = None
 
     @property

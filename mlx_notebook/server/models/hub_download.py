@@ -38,7 +38,7 @@ _ROOM_LEFT = 64 * 1024 * 1024
 _SHA256_DIGITS = 64
 
 
-class Refusal(Exception):
+class DownloadError(Exception):
     """The download is not possible; `code` names the case, the message says it in a sentence."""
 
     def __init__(self, code: str, message: str):
@@ -46,7 +46,7 @@ class Refusal(Exception):
         self.code = code
 
 
-class Counter:
+class ByteCounter:
     """Bytes that have come, counted from several threads."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class Counter:
         return Bar
 
 
-class Download:
+class HubDownload:
     """One model on its way: which files, how many bytes, and where they go."""
 
     def __init__(self, repository: str, revision: str | None) -> None:
@@ -90,7 +90,7 @@ class Download:
         constants.DOWNLOAD_CHUNK_SIZE = _CHUNK
         self.repository = repository
         self.revision = revision
-        self.counter = Counter()
+        self.counter = ByteCounter()
         self._cache = Path(constants.HF_HUB_CACHE)
         self._name = repo_folder_name(repo_id=repository, repo_type="model")
         files = snapshot_download(
@@ -102,7 +102,7 @@ class Download:
         )
         names = {file.filename for file in files}
         if "config.json" not in names or not any(name.endswith(".safetensors") for name in names):
-            raise Refusal(
+            raise DownloadError(
                 "not_a_model",
                 f"{repository} holds no model in MLX's format: it lacks "
                 f"{'safetensors weights' if 'config.json' in names else 'a config.json'}.",
@@ -163,7 +163,7 @@ class Download:
         need = self.total - sum(part.stat().st_size for part in self._blobs.glob(f"*{PARTIAL}"))
         free = shutil.disk_usage(self._blobs).free
         if need > 0 and need + _ROOM_LEFT > free:
-            raise Refusal(
+            raise DownloadError(
                 "disk_full",
                 f"{self.repository} needs {need / 1e9:,.1f} GB more on the disk, and "
                 f"{free / 1e9:,.1f} GB are free there: make room, or set HF_HOME to another disk.",
@@ -177,7 +177,7 @@ class Download:
         url = hf_hub_url(self.repository, name, revision=self.commit)
         metadata = get_hf_file_metadata(url)
         if not metadata.etag or os.sep in metadata.etag:
-            raise Refusal("download_failed", f"The hub does not say which {name} it has.")
+            raise DownloadError("download_failed", f"The hub does not say which {name} it has.")
         lock = self._cache / ".locks" / self._name / f"{metadata.etag}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         with WeakFileLock(lock):
@@ -225,7 +225,7 @@ def _is(file: Path, etag: str) -> bool:
         return hashlib.file_digest(opened, "sha256").hexdigest() == etag
 
 
-def explained(error: BaseException, repository: str, revision: str | None) -> Refusal:
+def explained(error: BaseException, repository: str, revision: str | None) -> DownloadError:
     """Return the one sentence that tells of an error, whichever library's it is."""
     import httpx2
     from huggingface_hub import constants
@@ -236,38 +236,38 @@ def explained(error: BaseException, repository: str, revision: str | None) -> Re
     def found(*kinds: type[BaseException]) -> BaseException | None:
         return next((link for link in chain if isinstance(link, kinds)), None)
 
-    if isinstance(refusal := found(Refusal), Refusal):
+    if isinstance(refusal := found(DownloadError), DownloadError):
         return refusal
     place = constants.ENDPOINT.partition("://")[2]
     if found(hub.GatedRepoError):
-        return Refusal(
+        return DownloadError(
             "model_gated",
             f"{repository} is gated: accept its terms at {constants.ENDPOINT}/{repository}, then "
             "log in with `hf auth login` or set HF_TOKEN.",
         )
     if found(hub.RevisionNotFoundError):
-        return Refusal("revision_not_found", f"{repository} has no revision {revision!r}.")
+        return DownloadError("revision_not_found", f"{repository} has no revision {revision!r}.")
     if found(hub.RepositoryNotFoundError, hub.DisabledRepoError, hub.HFValidationError):
-        return Refusal(
+        return DownloadError(
             "model_not_found",
             f"There is no model {repository!r} at {place}, or it is private: `hf auth login` or "
             "HF_TOKEN opens private ones.",
         )
     if found(hub.OfflineModeIsEnabled):
-        return Refusal(
+        return DownloadError(
             "offline", "Nothing is downloaded, since HF_HUB_OFFLINE is set for the server."
         )
     answer = found(hub.HfHubHTTPError)
     if isinstance(answer, hub.HfHubHTTPError):
         return _answered(answer.response.status_code, place)
     if found(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError):
-        return Refusal(
+        return DownloadError(
             "hub_unreachable",
             f"{place} cannot be reached: is this machine on the network? Anything already "
             "downloaded is kept.",
         )
     if found(httpx2.HTTPError):
-        return Refusal(
+        return DownloadError(
             "download_interrupted",
             f"The connection to {place} broke off. Anything already downloaded is kept: start the "
             "download again to continue.",
@@ -275,30 +275,34 @@ def explained(error: BaseException, repository: str, revision: str | None) -> Re
     return _of_the_disk(chain, repository)
 
 
-def _answered(status: int, place: str) -> Refusal:
+def _answered(status: int, place: str) -> DownloadError:
     if status in (401, 403):
-        return Refusal("hub_refused", f"{place} refuses the token of `hf auth login` or HF_TOKEN.")
+        return DownloadError(
+            "hub_refused", f"{place} refuses the token of `hf auth login` or HF_TOKEN."
+        )
     if status == 429:
-        return Refusal("hub_busy", f"{place} takes no more requests for now: try again later.")
-    return Refusal("hub_failed", f"{place} failed with HTTP {status}: try again later.")
+        return DownloadError(
+            "hub_busy", f"{place} takes no more requests for now: try again later."
+        )
+    return DownloadError("hub_failed", f"{place} failed with HTTP {status}: try again later.")
 
 
-def _of_the_disk(chain: list[BaseException], repository: str) -> Refusal:
+def _of_the_disk(chain: list[BaseException], repository: str) -> DownloadError:
     for link in chain:
         if not isinstance(link, OSError):
             continue
         if link.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return Refusal(
+            return DownloadError(
                 "disk_full",
                 f"The disk is full before all of {repository} was downloaded. Anything already "
                 "downloaded is kept: make room and start the download again.",
             )
         if link.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            return Refusal(
+            return DownloadError(
                 "cache_not_writable", f"The Hugging Face cache cannot be written: {link}."
             )
     first = str(chain[0]).strip().splitlines() or [type(chain[0]).__name__]
-    return Refusal("download_failed", f"{repository} could not be downloaded: {first[0]}")
+    return DownloadError("download_failed", f"{repository} could not be downloaded: {first[0]}")
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -324,7 +328,7 @@ def main() -> int:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     repository, revision = order["repository"], order["revision"]
     try:
-        download = Download(repository, revision)
+        download = HubDownload(repository, revision)
         _say({"done": 0, "total": download.total})
         for _ in download.run():
             _say({"done": download.counter.done, "total": download.total})

@@ -11,7 +11,7 @@ _METAL_SHARE = 0.7
 
 
 @cache
-def machine_limit() -> int:
+def default_memory_limit() -> int:
     """Estimate the bytes that models may take on this machine, before an engine has told."""
     if sys.platform == "darwin":
         return models_share(int(main_memory() * _METAL_SHARE), gpu=True)
@@ -25,7 +25,7 @@ def full_precision(device: str | None) -> bool:
     return sys.platform != "darwin" and not os.path.exists("/dev/nvidiactl")
 
 
-def size(count: float) -> str:
+def format_bytes(count: float) -> str:
     """Write a number of bytes as people read it."""
     for unit in ("bytes", "kB", "MB"):
         if count < 1000:

@@ -19,7 +19,7 @@ _ADAPTER = ("adapters.safetensors", "adapter_config.json")
 _LONGEST_REF = 1024
 
 
-class Place(Struct, frozen=True):
+class ModelLocation(Struct, frozen=True):
     """A folder that may hold a model, and the name that it has by its place.
 
     `expected` are the weights that a download which was broken off was to bring; `fault` says why
@@ -45,17 +45,17 @@ class _Tree(Struct):
     files: dict[str, Any]
 
 
-def places(
+def find_locations(
     folders: Sequence[Path], revision: Callable[[str], str | None] = lambda name: None
-) -> Iterator[Place]:
+) -> Iterator[ModelLocation]:
     """Yield where models may lie; of places with the same name the first one counts.
 
     `revision` tells which revision of a model in the cache is meant, where it is not `main`.
     """
     for child in _children(_EMBEDDED):
-        yield Place(child.name, child, "embedded")
+        yield ModelLocation(child.name, child, "embedded")
     for name, path, fault in _named(folders):
-        yield Place(name, path, "folder", fault=fault)
+        yield ModelLocation(name, path, "folder", fault=fault)
     for repository in _children(hub_cache()):
         kind, _, rest = repository.name.partition("--")
         if kind != "models" or not rest:
@@ -63,7 +63,7 @@ def places(
         name = shown(rest.replace("--", "/", 1))
         if (snapshot := _snapshot(repository, revision(name))) is not None:
             expected = _listed(repository, snapshot.name)
-            yield Place(name, snapshot, "cache", expected, _unnameable(repository))
+            yield ModelLocation(name, snapshot, "cache", expected, _unnameable(repository))
 
 
 def adapters(folders: Sequence[Path]) -> dict[str, tuple[Path, str | None]]:

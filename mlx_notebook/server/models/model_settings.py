@@ -142,7 +142,7 @@ def checked(settings: Any) -> ModelSettings:
         raise ValueError(str(error)[0].lower() + str(error)[1:]) from None
 
 
-class Settings:
+class ModelSettingsStore:
     """All models' settings.
 
     Several servers may share the file: each changes one model's settings at a time in what is there

@@ -31,7 +31,7 @@ AND EXISTS (
 """
 
 
-class Page(Struct):
+class CompletionQuery(Struct):
     """What a list of completions is asked for; `after` is the id of the one before the page."""
 
     limit: int
@@ -72,7 +72,7 @@ class CompletionStore:
             raise not_found(id)
         return DECODER.decode(body)
 
-    async def page(self, owner: str, page: Page) -> list[StoredCompletion]:
+    async def page(self, owner: str, page: CompletionQuery) -> list[StoredCompletion]:
         """Return the completions of a page and, where there are more, one of them."""
         if not self._store.enabled:
             return []
@@ -133,7 +133,7 @@ def not_found(id: str) -> ApiError:
     )
 
 
-def _query(owner: str, page: Page) -> tuple[str, dict[str, Any]]:
+def _query(owner: str, page: CompletionQuery) -> tuple[str, dict[str, Any]]:
     """Return the query of a page and its values; one row more than the page has tells of others."""
     values: dict[str, Any] = {"owner": owner, "limit": page.limit + 1}
     query = _LIST

@@ -15,7 +15,7 @@ from mlx_notebook.server.errors import ApiError, RequestCancelled, Unavailable
 from mlx_notebook.server.responses.completion_store import CompletionStore
 from mlx_notebook.server.responses.response_store import Item, ResponseStore
 from mlx_notebook.server.responses.response_writer import ResponseWriter
-from mlx_notebook.server.telemetry.request_recorder import Origin
+from mlx_notebook.server.telemetry.request_traces import RequestOrigin
 from mlx_notebook.server.wire.openai import response_events as told
 from mlx_notebook.server.wire.openai.response_object import Response
 
@@ -25,7 +25,7 @@ _MOST_KEPT = 16
 _STOP_SECONDS = 2.0
 
 
-class Run:
+class ResponseRun:
     """One response while it is made.
 
     Args:
@@ -85,7 +85,7 @@ class Run:
         self._news = asyncio.Event()
 
 
-class Responses:
+class ResponseRuns:
     """Knows all responses.
 
     Args:
@@ -99,16 +99,16 @@ class Responses:
         self.completions = CompletionStore(store)
         self._engine = engine
         self._log = log
-        self._runs: dict[str, Run] = {}
+        self._runs: dict[str, ResponseRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def live(self, owner: str, id: str) -> Run | None:
+    def live(self, owner: str, id: str) -> ResponseRun | None:
         """Return the run of that id, if it is this user's and still known."""
         run = self._runs.get(id)
         return run if run is not None and run.owner == owner and not run.deleted else None
 
     @contextmanager
-    def registered(self, run: Run) -> Iterator[None]:
+    def registered(self, run: ResponseRun) -> Iterator[None]:
         """Have a response found by its id while it is made for a client that waits for it."""
         self._runs[run.response.id] = run
         try:
@@ -117,14 +117,14 @@ class Responses:
             del self._runs[run.response.id]
             run.end()
 
-    async def begin(self, run: Run, command: Generate) -> None:
+    async def begin(self, run: ResponseRun, command: Generate) -> None:
         """Make a response in the background."""
         self._forget_old()
         run.record(run.writer.accepted())
         self._runs[command.id] = run
         self._tasks[command.id] = asyncio.create_task(self._make(run, command))
 
-    async def save(self, run: Run) -> bool:
+    async def save(self, run: ResponseRun) -> bool:
         """Keep a response that has ended, if it is to be kept; return whether that worked."""
         response = run.response
         if not response.store or run.deleted:
@@ -147,7 +147,7 @@ class Responses:
             response.store = False
         return response.store
 
-    async def cancel(self, run: Run) -> None:
+    async def cancel(self, run: ResponseRun) -> None:
         """Stop a background response, unless it has ended, and wait for its end."""
         task = self._tasks.get(run.response.id)
         if task is None:
@@ -175,9 +175,9 @@ class Responses:
             await asyncio.wait(tasks, timeout=_STOP_SECONDS)
         await self.store.close()
 
-    async def _make(self, run: Run, command: Generate) -> None:
+    async def _make(self, run: ResponseRun, command: Generate) -> None:
         writer = run.writer
-        origin = Origin(run.owner, "v1/responses", run.ignored)
+        origin = RequestOrigin(run.owner, "v1/responses", run.ignored)
         try:
             async with self._engine.generate(command, origin) as stream:
                 await self._write(run, stream)
@@ -196,14 +196,16 @@ class Responses:
             del self._tasks[command.id]
             run.end()
 
-    async def _write(self, run: Run, stream: RequestStream) -> None:
+    async def _write(self, run: ResponseRun, stream: RequestStream) -> None:
         async for events in stream.batches():
             for event in events:
                 if not isinstance(event, KeepAlive):
                     told_now = run.writer.take(event)
                     run.record(await self.last(run, told_now) if run.writer.ended else told_now)
 
-    async def last(self, run: Run, events: list[told.ResponseEvent]) -> list[told.ResponseEvent]:
+    async def last(
+        self, run: ResponseRun, events: list[told.ResponseEvent]
+    ) -> list[told.ResponseEvent]:
         """Save a response that has just ended, before its client is told so; return its events."""
         if not await self.save(run):
             for event in events:

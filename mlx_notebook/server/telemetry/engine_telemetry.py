@@ -13,7 +13,7 @@ _POINTS = 120
 _NO_MEMORY = Memory(0, 0, 0, 0, 0)
 
 
-class Telemetry:
+class EngineTelemetry:
     """The latest statistics, totals over all engine processes, and a point a second."""
 
     def __init__(self) -> None:

@@ -10,11 +10,11 @@ import pytest
 from mlx_notebook.protocol import Generate, TextPrompt, Tokenize
 from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.engine.engine_process import EngineProcess
-from mlx_notebook.server.engine.in_flight import InFlight
+from mlx_notebook.server.engine.in_flight_requests import InFlightRequests
 from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.errors import QueueFull, Unavailable
-from mlx_notebook.server.telemetry.engine_telemetry import Telemetry
-from mlx_notebook.server.telemetry.request_recorder import Origin, Recorder
+from mlx_notebook.server.telemetry.engine_telemetry import EngineTelemetry
+from mlx_notebook.server.telemetry.request_traces import RequestOrigin, TraceRecorder
 from tests.server.supervising import supervised
 
 pytestmark = pytest.mark.anyio
@@ -73,9 +73,9 @@ async def fails(supervisor: Supervisor) -> str:
 @pytest.mark.parametrize(
     ("owner", "name"),
     [
-        (Telemetry, "sample"),
-        (InFlight, "keep_alive"),
-        (Telemetry, "take"),
+        (EngineTelemetry, "sample"),
+        (InFlightRequests, "keep_alive"),
+        (EngineTelemetry, "take"),
         (EngineProcess, "_log_line"),
     ],
 )
@@ -132,7 +132,11 @@ async def test_a_watch_that_fails_replaces_the_engine_that_nobody_watches(
 
 @pytest.mark.parametrize(
     ("owner", "name"),
-    [(Telemetry, "engine_ended"), (InFlight, "engine_ended"), (Supervisor, "_one_life")],
+    [
+        (EngineTelemetry, "engine_ended"),
+        (InFlightRequests, "engine_ended"),
+        (Supervisor, "_one_life"),
+    ],
 )
 async def test_supervision_that_fails_tells_who_waits_and_begins_again(
     owner: type, name: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -157,7 +161,7 @@ async def test_supervision_that_fails_tells_who_waits_and_begins_again(
 
 
 async def to_its_end(client: EngineClient, command: Generate) -> None:
-    async with client.generate(command, Origin("me", "v1/completions")) as stream:
+    async with client.generate(command, RequestOrigin("me", "v1/completions")) as stream:
         async for _ in stream.batches():
             pass
 
@@ -165,7 +169,7 @@ async def to_its_end(client: EngineClient, command: Generate) -> None:
 async def test_an_answer_on_which_the_server_fails_ends_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    failing = Failing(monkeypatch, Recorder, "see")
+    failing = Failing(monkeypatch, TraceRecorder, "see")
     failing.armed = True
     command = Generate(id="answer", model="model", path="/", prompt=TextPrompt(text="text"))
     async with supervised("none", monkeypatch) as supervisor:

@@ -11,10 +11,10 @@ import pytest
 from tornado.netutil import Resolver
 
 from mlx_notebook.server.images.image_fetcher import (
-    Fetcher,
-    NotAllowed,
-    NotFetched,
-    Unusable,
+    ImageError,
+    ImageFetcher,
+    ImageNotAllowed,
+    ImageNotFetched,
     is_public,
     listed,
 )
@@ -70,10 +70,10 @@ class Names(Resolver):
         return [(socket.AF_INET, (address, port))]
 
 
-def open_to(port: int, *addresses: str, **options: Any) -> Fetcher:
+def open_to(port: int, *addresses: str, **options: Any) -> ImageFetcher:
     """A fetcher that may ask our server by a name, which stands for the addresses in turn."""
     listed = [f"{NAME}:{port}", f"127.0.0.1:{port}"]
-    return Fetcher(listed, Names(*(addresses or ("127.0.0.1",))), **options)
+    return ImageFetcher(listed, Names(*(addresses or ("127.0.0.1",))), **options)
 
 
 async def test_a_listed_host_is_asked_for_the_picture() -> None:
@@ -108,7 +108,7 @@ async def test_a_listed_host_is_asked_for_the_picture() -> None:
 async def test_nothing_else_is_asked(url: str) -> None:
     async with answering(lambda _: picture()) as port:
         fetcher = open_to(port)
-        with pytest.raises(NotAllowed):
+        with pytest.raises(ImageNotAllowed):
             await fetcher.fetch(url.format(port=port), MOST)
 
 
@@ -127,8 +127,8 @@ def test_hosts_are_listed_with_their_ports(host: str, places: list[tuple[str, in
 
 
 async def test_without_a_list_no_host_is_asked() -> None:
-    with pytest.raises(NotAllowed, match="allow_image_urls"):
-        await Fetcher().fetch("http://127.0.0.1/", MOST)
+    with pytest.raises(ImageNotAllowed, match="allow_image_urls"):
+        await ImageFetcher().fetch("http://127.0.0.1/", MOST)
 
 
 @pytest.mark.parametrize(
@@ -142,8 +142,8 @@ async def test_without_a_list_no_host_is_asked() -> None:
     ],
 )
 async def test_a_listed_host_with_an_address_inside_is_refused(address: str) -> None:
-    fetcher = Fetcher([NAME], Names(address))
-    with pytest.raises(NotAllowed, match="no public address") as caught:
+    fetcher = ImageFetcher([NAME], Names(address))
+    with pytest.raises(ImageNotAllowed, match="no public address") as caught:
         await fetcher.fetch(f"http://{NAME}/", MOST)
     assert str(ipaddress.ip_address(address)) in caught.value.reason
 
@@ -155,14 +155,14 @@ def test_public_addresses_are_public() -> None:
 
 async def test_localhost_is_refused_by_the_systems_own_resolver() -> None:
     async with answering(lambda _: picture()) as port:
-        with pytest.raises(NotAllowed, match="no public address"):
-            await Fetcher([f"localhost:{port}"]).fetch(f"http://localhost:{port}/", MOST)
+        with pytest.raises(ImageNotAllowed, match="no public address"):
+            await ImageFetcher([f"localhost:{port}"]).fetch(f"http://localhost:{port}/", MOST)
 
 
 async def test_a_name_is_resolved_once_a_connection_so_that_it_cannot_change() -> None:
     async with answering(lambda _: picture()) as port:
         names = Names("127.0.0.1", "10.9.9.9")
-        fetcher = Fetcher([f"{NAME}:{port}", f"127.0.0.1:{port}"], names)
+        fetcher = ImageFetcher([f"{NAME}:{port}", f"127.0.0.1:{port}"], names)
         assert await fetcher.fetch(f"http://{NAME}:{port}/", MOST) == b"picture"
         assert names.asked == [NAME]
 
@@ -186,25 +186,25 @@ async def test_redirects_are_followed_where_they_are_allowed_too() -> None:
 )
 async def test_a_redirect_to_elsewhere_is_refused(to: str, why: str) -> None:
     async with answering(lambda _: redirect(to)) as port:
-        with pytest.raises(NotAllowed, match=why):
+        with pytest.raises(ImageNotAllowed, match=why):
             await open_to(port).fetch(f"http://{NAME}:{port}/", MOST)
 
 
 async def test_a_redirect_to_the_same_name_with_another_address_is_refused() -> None:
     async with answering(lambda _: redirect("/again")) as port:
-        with pytest.raises(NotAllowed, match=r"10\.0\.0\.7"):
+        with pytest.raises(ImageNotAllowed, match=r"10\.0\.0\.7"):
             await open_to(port, "127.0.0.1", "10.0.0.7").fetch(f"http://{NAME}:{port}/", MOST)
 
 
 async def test_a_ring_of_redirects_ends() -> None:
     async with answering(lambda _: redirect("/again")) as port:
-        with pytest.raises(NotFetched, match="more than 3 times"):
+        with pytest.raises(ImageNotFetched, match="more than 3 times"):
             await open_to(port).fetch(f"http://{NAME}:{port}/", MOST)
 
 
 async def test_a_slow_server_is_given_up() -> None:
     async with answering(lambda _: None) as port:
-        with pytest.raises(NotFetched, match=r"within 0\.2 seconds"):
+        with pytest.raises(ImageNotFetched, match=r"within 0\.2 seconds"):
             await open_to(port, seconds=0.2).fetch(f"http://{NAME}:{port}/", MOST)
 
 
@@ -238,7 +238,7 @@ async def test_other_answers_are_refused_with_the_reason(
     answer: bytes, code: str, why: str
 ) -> None:
     async with answering(lambda _: answer) as port:
-        with pytest.raises(Unusable, match=why) as caught:
+        with pytest.raises(ImageError, match=why) as caught:
             await open_to(port).fetch(f"http://{NAME}:{port}/", MOST)
     assert caught.value.code == code
 
@@ -248,5 +248,5 @@ async def test_a_host_that_is_not_there_is_told() -> None:
         async def resolve(self, host: str, port: int, family: Any = None) -> list[tuple[int, Any]]:
             raise socket.gaierror
 
-    with pytest.raises(NotFetched, match="not known"):
-        await Fetcher([NAME], Unknown()).fetch(f"http://{NAME}/", MOST)
+    with pytest.raises(ImageNotFetched, match="not known"):
+        await ImageFetcher([NAME], Unknown()).fetch(f"http://{NAME}/", MOST)

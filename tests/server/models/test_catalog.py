@@ -10,8 +10,8 @@ import pytest
 from mlx_notebook.server.errors import NotFound, Unavailable
 from mlx_notebook.server.models import model_folders, suggestions
 from mlx_notebook.server.models.catalog import Catalog
-from mlx_notebook.server.models.catalog_entry import Entry
-from mlx_notebook.server.models.model_settings import ModelSettings, Settings
+from mlx_notebook.server.models.catalog_entry import CatalogEntry
+from mlx_notebook.server.models.model_settings import ModelSettings, ModelSettingsStore
 
 pytestmark = pytest.mark.anyio
 EMPTY = (2).to_bytes(8, "little") + b"{}"
@@ -196,7 +196,7 @@ async def test_a_model_that_appears_is_found_and_one_that_goes_is_not(cache: Pat
     with pytest.raises(NotFound):
         await catalog.find("a/new")
     path = cached(cache, "a/new")
-    found: Entry = await catalog.find("a/new")
+    found: CatalogEntry = await catalog.find("a/new")
     (path / "config.json").unlink()
     with pytest.raises(NotFound):
         await catalog.find(found.name)
@@ -367,7 +367,7 @@ async def test_a_pinned_revision_is_the_model_of_that_name(cache: Path) -> None:
     cached(cache, "a/one", revision="new")
     (cache / "models--a--one" / "refs" / "v1").write_text("old")
     for revision, expected in (("v1", "old"), ("old", "old"), (None, "new"), ("../main", "new")):
-        settings = Settings({"a/one": ModelSettings(revision=revision)}, None, LOG)
+        settings = ModelSettingsStore({"a/one": ModelSettings(revision=revision)}, None, LOG)
         entry = await Catalog(settings=settings, log=LOG).find("a/one")
         assert entry.path.name == expected
 

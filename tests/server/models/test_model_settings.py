@@ -18,7 +18,12 @@ from mlx_notebook.server.app import MlxNotebookApp
 from mlx_notebook.server.errors import InsufficientStorage
 from mlx_notebook.server.file_lock import locked
 from mlx_notebook.server.models.catalog import Catalog
-from mlx_notebook.server.models.model_settings import NONE, ModelSettings, Settings, checked
+from mlx_notebook.server.models.model_settings import (
+    NONE,
+    ModelSettings,
+    ModelSettingsStore,
+    checked,
+)
 from tests.engine.backends.test_adapters import write_adapter
 from tests.models import qwen3
 from tests.server.running import HELLO, RunningServer, running, wait_for
@@ -280,7 +285,9 @@ def test_server_and_engine_foresee_the_same_memory(folder: Path) -> None:
 
     from mlx_notebook.engine.residency.memory_need import footprint
 
-    settings = Settings({"base": checked({"draft": "tiny-chat", "kv_bits": 8})}, None, LOG)
+    settings = ModelSettingsStore(
+        {"base": checked({"draft": "tiny-chat", "kv_bits": 8})}, None, LOG
+    )
     catalog = Catalog(folders=[str(folder)], settings=settings, log=LOG)
     entries = asyncio.run(catalog.entries())
     assert {"base", "base+lora/trained"} <= {entry.name for entry in entries}
@@ -305,9 +312,9 @@ class TestTheValues:
 
     def test_two_servers_lose_none_of_what_is_saved(self, tmp_path: Path) -> None:
         file = tmp_path / "settings.json"
-        servers = [Settings({}, file, LOG) for _ in range(2)]
+        servers = [ModelSettingsStore({}, file, LOG) for _ in range(2)]
 
-        async def save(server: Settings, name: str) -> None:
+        async def save(server: ModelSettingsStore, name: str) -> None:
             for number in range(30):
                 await server.save(f"{name}{number}", ModelSettings(top_k=number))
 
@@ -324,7 +331,7 @@ class TestTheValues:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         file = tmp_path / "settings.json"
-        settings = Settings({}, file, LOG)
+        settings = ModelSettingsStore({}, file, LOG)
         asyncio.run(settings.save("a", ModelSettings(top_k=1)))
 
         def full(*_: object) -> None:
@@ -351,7 +358,7 @@ class TestTheValues:
     ) -> None:
         file = tmp_path / "settings.json"
         file.write_text("{")
-        settings = Settings({"a": ModelSettings(top_k=1)}, file, LOG)
+        settings = ModelSettingsStore({"a": ModelSettings(top_k=1)}, file, LOG)
         assert settings.of("a").top_k == 1
         assert file.read_text() == "{"
         shutil.rmtree(tmp_path)

@@ -10,7 +10,7 @@ import pytest
 
 from mlx_notebook.protocol import Generate, TextPrompt
 from mlx_notebook.server.engine.engine_client import EngineClient
-from mlx_notebook.server.responses.response_runs import Responses, Run
+from mlx_notebook.server.responses.response_runs import ResponseRun, ResponseRuns
 from mlx_notebook.server.responses.response_store import ResponseStore
 from mlx_notebook.server.responses.response_writer import ResponseWriter
 from mlx_notebook.server.wire.openai.response_object import Response
@@ -49,11 +49,11 @@ async def test_it_ends_for_those_who_follow_it_and_the_failure_is_logged(
     request = DECODER.decode(b'{"input": "Hi", "background": true}')
     chosen = {"temperature": 0.0, "top_p": 1.0}
     made = Response.to(request, "resp_1", "model", 1, chosen=chosen, store=True)
-    run = Run("me", ResponseWriter(made, as_summary=False, sealed=False), [], [])
+    run = ResponseRun("me", ResponseWriter(made, as_summary=False, sealed=False), [], [])
     command = Generate(id="resp_1", model="model", path="/", prompt=TextPrompt(text="text"))
     store = ResponseStore(tmp_path / "responses", max_age=1e9, max_bytes=1 << 20, log=log)
     async with supervised("none", monkeypatch) as supervisor:
-        responses = Responses(store, EngineClient(supervisor), log)
+        responses = ResponseRuns(store, EngineClient(supervisor), log)
         monkeypatch.setattr(owner, name, fail if name == "take" else fail_later)
         await responses.begin(run, command)
         if name == "save":

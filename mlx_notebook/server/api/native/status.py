@@ -9,7 +9,7 @@ from mlx_notebook.protocol import Stats
 from mlx_notebook.server import errors
 from mlx_notebook.server.api.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.event_stream import EventStreamHandler
-from mlx_notebook.server.api.native.model_list import budget, loading
+from mlx_notebook.server.api.native.catalog_list import budget, loading
 from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.services import Services
 from mlx_notebook.server.wire.native import status_types as wire

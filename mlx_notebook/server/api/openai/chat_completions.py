@@ -51,18 +51,21 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
             **local_options(request),
         ) as stream:
             model = request.model or stream.model
-            draft = Draft(request, id, model, self.services.fingerprint)
+            builder = ChatCompletionBuilder(request, id, model, self.services.fingerprint)
             if request.stream:
-                await self._stream(draft, stream, request)
+                await self._stream(builder, stream, request)
             else:
-                await self._whole(draft, stream, request)
+                await self._whole(builder, stream, request)
 
     async def _whole(
-        self, draft: "Draft", stream: RequestStream, request: ChatCompletionRequest
+        self,
+        builder: "ChatCompletionBuilder",
+        stream: RequestStream,
+        request: ChatCompletionRequest,
     ) -> None:
         async for events in stream.batches():
-            draft.take(events)
-        completion = draft.completion()
+            builder.take(events)
+        completion = builder.completion()
         if request.store:
             completion.metadata = request.metadata or {}
             if not await self._store(completion, request):
@@ -71,10 +74,13 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
         self.answer(completion)
 
     async def _stream(
-        self, draft: "Draft", stream: RequestStream, request: ChatCompletionRequest
+        self,
+        builder: "ChatCompletionBuilder",
+        stream: RequestStream,
+        request: ChatCompletionRequest,
     ) -> None:
         options = request.stream_options
-        encoder = draft.encoder(bool(options and options.include_usage))
+        encoder = builder.encoder(bool(options and options.include_usage))
         chunks = ChunkWriter(
             encoder,
             request.n or 1,
@@ -84,9 +90,9 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
         async with self.event_stream():
             async for events in stream.batches():
                 if request.store:
-                    draft.take(events)
+                    builder.take(events)
                     # Before the client is told of the end.
-                    if draft.ended and not await self._store(draft.completion(), request):
+                    if builder.ended and not await self._store(builder.completion(), request):
                         encoder.tell_not_stored()
                 if data := chunks.encode(events):
                     await self.send(data)
@@ -208,7 +214,7 @@ def counted(usage: protocol.Usage, event: protocol.Event | KeepAlive) -> protoco
     return usage
 
 
-class Draft:
+class ChatCompletionBuilder:
     """A completion while its events come.
 
     Args:

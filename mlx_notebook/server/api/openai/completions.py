@@ -57,20 +57,23 @@ class CompletionsHandler(GenerationHandler):
                 )
                 for index, prompt in enumerate(prompts)
             ]
-            answer = Answer(id, request, commands[0].model, self.services)
-            await self._echo(request, commands, answer)
+            builder = TextCompletionBuilder(id, request, commands[0].model, self.services)
+            await self._echo(request, commands, builder)
             if request.stream:
-                await self._stream(commands, answer)
+                await self._stream(commands, builder)
             else:
-                await self._run(commands, answer.take)
-                self.answer(answer.whole())
+                await self._run(commands, builder.take)
+                self.answer(builder.whole())
         except ApiError as error:
             if error.param == "messages":
                 error.param = "prompt"
             raise
 
     async def _echo(
-        self, request: wire.CompletionRequest, commands: list[protocol.Generate], answer: "Answer"
+        self,
+        request: wire.CompletionRequest,
+        commands: list[protocol.Generate],
+        builder: "TextCompletionBuilder",
     ) -> None:
         """Find out how the prompts read, if they are to be repeated."""
         for command in commands:
@@ -82,9 +85,9 @@ class CompletionsHandler(GenerationHandler):
                         param="truncate_prompt_tokens",
                     )
                 tokenized = await self.tokenized(request.model, command.prompt, pieces=True)
-                answer.add_prompt(tokenized.text, tokenized.pieces[0])
+                builder.add_prompt(tokenized.text, tokenized.pieces[0])
             else:
-                answer.add_prompt("", "")
+                builder.add_prompt("", "")
 
     async def _run(self, commands: list[protocol.Generate], take: Take) -> None:
         """Run all of them, as many at once as the engine decodes together."""
@@ -109,21 +112,23 @@ class CompletionsHandler(GenerationHandler):
         if failure is not None:
             raise failure
 
-    async def _stream(self, commands: list[protocol.Generate], answer: "Answer") -> None:
+    async def _stream(
+        self, commands: list[protocol.Generate], builder: "TextCompletionBuilder"
+    ) -> None:
         # Tornado loses a waiter when two tasks flush at the same time.
         lock = anyio.Lock()
 
         async def take(index: int, events: Events) -> None:
-            if data := answer.chunks(index, events):
+            if data := builder.chunks(index, events):
                 async with lock:
                     await self.send(data)
 
         async with self.event_stream():
             await self._run(commands, take)
-            await self.send(answer.last_chunks())
+            await self.send(builder.last_chunks())
 
 
-class Answer:
+class TextCompletionBuilder:
     """The answer to one request: `n` choices for each prompt."""
 
     def __init__(

@@ -14,7 +14,7 @@ from mlx_notebook.server.api.openai.truncation import truncated
 from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
 from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.identity import owner
-from mlx_notebook.server.responses.response_runs import Run
+from mlx_notebook.server.responses.response_runs import ResponseRun
 from mlx_notebook.server.responses.response_store import PREFIX, Item, previous_not_found
 from mlx_notebook.server.responses.response_writer import ResponseWriter
 from mlx_notebook.server.wire.conversation import with_one_system_message, with_ordered_tool_results
@@ -105,7 +105,7 @@ class ResponsesBase(GenerationHandler):
             for index, item in enumerate(request.input)
         ]
 
-    async def follow(self, run: Run, after: int) -> None:
+    async def follow(self, run: ResponseRun, after: int) -> None:
         """Send a background response's events after that number, up to its end."""
         async with self.event_stream():
             async for data in run.follow(after):
@@ -156,7 +156,7 @@ class ResponsesHandler(ResponsesBase):
             sealed=sealed,
             alternatives=request.prompt_logprobs or 0,
         )
-        run = Run(user, writer, given, self.ignored)
+        run = ResponseRun(user, writer, given, self.ignored)
         if request.background:
             await self._in_background(run, command, bool(request.stream))
         else:
@@ -182,7 +182,7 @@ class ResponsesHandler(ResponsesBase):
             return False
         return True
 
-    async def _for_client(self, run: Run, stream: RequestStream, streamed: bool) -> None:
+    async def _for_client(self, run: ResponseRun, stream: RequestStream, streamed: bool) -> None:
         if streamed:
             await self._stream(run, stream)
             return
@@ -192,7 +192,7 @@ class ResponsesHandler(ResponsesBase):
         await self.services.responses.save(run)
         self.answer(run.response)
 
-    async def _stream(self, run: Run, stream: RequestStream) -> None:
+    async def _stream(self, run: ResponseRun, stream: RequestStream) -> None:
         responses = self.services.responses
 
         async def failure(error: ApiError) -> bytes:
@@ -212,7 +212,7 @@ class ResponsesHandler(ResponsesBase):
                 if data:
                     await self.send(b"".join(data))
 
-    async def _in_background(self, run: Run, command: Generate, streamed: bool) -> None:
+    async def _in_background(self, run: ResponseRun, command: Generate, streamed: bool) -> None:
         self.set_header("x-request-id", command.id)
         await self.services.responses.begin(run, command)
         if streamed:

@@ -9,7 +9,7 @@ from mlx_notebook.server.api.generation import GenerationHandler
 from mlx_notebook.server.api.query import one_of, page_after, whole_number
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.identity import owner
-from mlx_notebook.server.responses.completion_store import Page
+from mlx_notebook.server.responses.completion_store import CompletionQuery
 from mlx_notebook.server.wire.openai.stored_completion_types import (
     UPDATE,
     CompletionPage,
@@ -30,7 +30,7 @@ class StoredCompletionsHandler(GenerationHandler):
     @authorized
     async def get(self) -> None:
         """Answer with a page of them, the oldest first unless `order` is `desc`."""
-        page = Page(
+        page = CompletionQuery(
             limit=whole_number(self, "limit", 20, 1, _MOST),
             descending=one_of(self, "order", "asc", _ORDERS) == "desc",
             after=self.get_query_argument("after", ""),

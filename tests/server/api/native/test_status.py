@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from mlx_notebook.server.telemetry.engine_telemetry import Telemetry
+from mlx_notebook.server.telemetry.engine_telemetry import EngineTelemetry
 from tests.server.running import HELLO, RunningServer, running, wait_for
 
 
@@ -57,7 +57,7 @@ def test_the_history_is_sent_until_it_is_at_rest(server: RunningServer) -> None:
 
 
 def test_a_history_of_equal_points_is_not_sent_again() -> None:
-    telemetry = Telemetry()
+    telemetry = EngineTelemetry()
     for _ in range(3):
         telemetry.sample(0)
     assert not telemetry.is_moving

@@ -11,7 +11,7 @@ import pytest
 
 from mlx_notebook import protocol
 from mlx_notebook.server.errors import EngineError
-from mlx_notebook.server.telemetry.request_recorder import Origin, Traces
+from mlx_notebook.server.telemetry.request_traces import RequestOrigin, TraceStore
 from mlx_notebook.server.wire.content import CheckedImage
 from tests.server.running import HELLO, RunningServer, wait_for
 
@@ -148,27 +148,27 @@ def command(id: str, content: str = "Hi", n: int = 1) -> protocol.Generate:
 
 
 def test_each_user_has_a_ring_of_their_own() -> None:
-    traces = Traces(2)
+    traces = TraceStore(2)
     for owner in ("ann", "bob"):
         for number in range(4):
-            traces.recorder(command(f"{owner}{number}"), Origin(owner, "x")).end(None)
+            traces.recorder(command(f"{owner}{number}"), RequestOrigin(owner, "x")).end(None)
     assert [trace.id for trace in traces.list("ann")] == ["ann3", "ann2"]
     assert [trace.id for trace in traces.list("bob")] == ["bob3", "bob2"]
     assert traces.find("ann", "bob3") is None
     assert traces.find("ann", "ann3") is not None
-    running = traces.recorder(command("r"), Origin("ann", "x"))
+    running = traces.recorder(command("r"), RequestOrigin("ann", "x"))
     assert traces.find("bob", "r") is None
     assert [trace.id for trace in traces.list("bob")] == ["bob3", "bob2"]
     running.end(None)
 
 
 def test_large_traces_push_the_oldest_out_and_huge_ones_keep_what_was_answered() -> None:
-    traces = Traces(100)
+    traces = TraceStore(100)
     for number in range(10):
-        recorder = traces.recorder(command(str(number), "x" * 6_000_000), Origin("ann", "x"))
+        recorder = traces.recorder(command(str(number), "x" * 6_000_000), RequestOrigin("ann", "x"))
         recorder.end(None)
     assert [trace.id for trace in traces.list("ann")] == ["9", "8", "7", "6", "5"]
-    traces.recorder(command("huge", "x" * 9_000_000), Origin("ann", "x")).end(None)
+    traces.recorder(command("huge", "x" * 9_000_000), RequestOrigin("ann", "x")).end(None)
     found = traces.find("ann", "huge")
     assert found is not None
     assert msgspec.json.decode(found)["messages"] == []
@@ -188,9 +188,9 @@ def test_a_picture_is_told_in_a_few_words() -> None:
         messages=[{"role": "user", "content": content}, {"role": "user", "content": "?"}],
         images=[picture],
     )
-    traces = Traces()
+    traces = TraceStore()
     order = protocol.Generate(id="1", model="m", path="/m", prompt=prompt)
-    recorder = traces.recorder(order, Origin("ann", "x"))
+    recorder = traces.recorder(order, RequestOrigin("ann", "x"))
     for trace in (traces.find("ann", "1"), recorder.end(None) or traces.find("ann", "1")):
         assert trace is not None
         assert len(trace) < 2000
@@ -209,14 +209,14 @@ def test_a_picture_is_told_in_a_few_words() -> None:
 
 
 def test_no_trace_is_kept_where_none_is_wanted() -> None:
-    traces = Traces(0)
-    traces.recorder(command("1"), Origin("ann", "x")).end(None)
+    traces = TraceStore(0)
+    traces.recorder(command("1"), RequestOrigin("ann", "x")).end(None)
     assert traces.list("ann") == []
 
 
 def test_calls_and_what_was_no_call_are_told_apart() -> None:
-    traces = Traces()
-    recorder = traces.recorder(command("1", n=2), Origin("ann", "x"))
+    traces = TraceStore()
+    recorder = traces.recorder(command("1", n=2), RequestOrigin("ann", "x"))
     events: list[protocol.Event] = [
         protocol.Reasoning("1", 0, "hm", 2),
         protocol.ToolCallStart("1", 0, 0, "call_1", "f"),
@@ -256,6 +256,6 @@ def test_calls_and_what_was_no_call_are_told_apart() -> None:
 def test_a_request_without_an_end_of_its_own_was_cancelled_or_failed(
     error: EngineError | None, status: str
 ) -> None:
-    traces = Traces()
-    traces.recorder(command("1"), Origin("ann", "x")).end(error)
+    traces = TraceStore()
+    traces.recorder(command("1"), RequestOrigin("ann", "x")).end(error)
     assert traces.list("ann")[0].status == status

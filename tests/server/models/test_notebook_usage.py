@@ -1,10 +1,10 @@
 """What is remembered of kernels is bounded."""
 
-from mlx_notebook.server.models.notebook_presence import Presence
+from mlx_notebook.server.models.notebook_usage import NotebookUsage
 
 
 def test_kernels_and_models_beyond_a_bound_are_forgotten_the_oldest_first() -> None:
-    presence = Presence(3600)
+    presence = NotebookUsage(3600)
     for number in range(1100):
         presence.note(f"kernel-{number}", "model")
     assert presence.models("kernel-0") == []
@@ -17,6 +17,6 @@ def test_kernels_and_models_beyond_a_bound_are_forgotten_the_oldest_first() -> N
 
 
 def test_nothing_is_kept_where_open_notebooks_do_not_count() -> None:
-    presence = Presence(0)
+    presence = NotebookUsage(0)
     presence.note("kernel", "model")
     assert presence.models("kernel") == []

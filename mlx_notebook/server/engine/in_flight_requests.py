@@ -10,7 +10,7 @@ from mlx_notebook.server.errors import Unavailable
 MOST_KILLS = 3
 
 
-class InFlight:
+class InFlightRequests:
     """All requests and orders, each from its admission to its handler's leaving, oldest first.
 
     Args:

@@ -10,10 +10,10 @@ from tornado import web
 
 from mlx_notebook.server.api.anthropic.messages import anthropic_error
 from mlx_notebook.server.api.base import ApiHandler
-from mlx_notebook.server.api.native.model_list import loading
+from mlx_notebook.server.api.native.catalog_list import loading
 from mlx_notebook.server.api.query import several, whole_number
 from mlx_notebook.server.errors import ApiError, InvalidRequest
-from mlx_notebook.server.models.catalog_entry import Entry
+from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.wire.anthropic.model_info import ModelInfo, ModelPage
 from mlx_notebook.server.wire.ids import new_id
 from mlx_notebook.server.wire.native import model_types as wire
@@ -22,7 +22,7 @@ _PAGING = ("limit", "after_id", "before_id", "lifecycle")
 _LIFECYCLES = ("active", "deprecated", "retired")
 
 
-class ModelsBase(ApiHandler):
+class ListModelsBase(ApiHandler):
     """Base of the routes about models. Asking does not count as activity (clients poll)."""
 
     _track_activity = False
@@ -49,7 +49,7 @@ class ModelsBase(ApiHandler):
             return anthropic_error(error, self.request_id)
         return super().encoded_error(error)
 
-    async def describe(self, entries: list[Entry]) -> list[wire.ModelCard]:
+    async def describe(self, entries: list[CatalogEntry]) -> list[wire.ModelCard]:
         """Return models as `v1/models` shows them."""
         stats = self.services.supervisor.telemetry.stats
         loaded = {resident.model: resident for resident in stats.resident} if stats else {}
@@ -73,7 +73,7 @@ class ModelsBase(ApiHandler):
         ]
 
 
-class ModelsHandler(ModelsBase):
+class ModelsHandler(ListModelsBase):
     """All models."""
 
     @web.authenticated
@@ -118,7 +118,7 @@ class ModelsHandler(ModelsBase):
         return names.index(name)
 
 
-class ModelHandler(ModelsBase):
+class ModelHandler(ListModelsBase):
     """One model; its name may hold slashes."""
 
     @web.authenticated

@@ -20,7 +20,7 @@ from mlx_notebook.server.wire.openai import (
 )
 
 
-class Route(msgspec.Struct):
+class Operation(msgspec.Struct):
     """One operation. Of several `answer` types it depends on the request which one comes.
 
     `streamed` is the type of a `data:` line where it answers with events.
@@ -47,8 +47,8 @@ _PAGE: dict[str, dict[str, Any]] = {
     "after": {"type": "string"},
 }
 
-ROUTES = (
-    Route(
+OPERATIONS = (
+    Operation(
         "post",
         "/v1/chat/completions",
         "Continue a chat, whole or streamed",
@@ -57,7 +57,7 @@ ROUTES = (
         chat_request.ChatCompletionRequest,
         chat_response.ChatCompletionChunk,
     ),
-    Route(
+    Operation(
         "get",
         "/v1/chat/completions",
         "List the stored chat completions, by their metadata (metadata[key]=value) or model",
@@ -65,14 +65,14 @@ ROUTES = (
         stored_completion_types.CompletionPage,
         query={**_PAGE, "model": {"type": "string"}},
     ),
-    Route(
+    Operation(
         "get",
         "/v1/chat/completions/{id}",
         "Return a stored chat completion",
         (404, 503),
         stored_completion_types.StoredCompletion,
     ),
-    Route(
+    Operation(
         "post",
         "/v1/chat/completions/{id}",
         "Put other metadata on a stored chat completion",
@@ -80,14 +80,14 @@ ROUTES = (
         stored_completion_types.StoredCompletion,
         stored_completion_types.CompletionUpdate,
     ),
-    Route(
+    Operation(
         "delete",
         "/v1/chat/completions/{id}",
         "Forget a stored chat completion",
         (404, 408, 413, 503),
         stored_completion_types.DeletedCompletion,
     ),
-    Route(
+    Operation(
         "get",
         "/v1/chat/completions/{id}/messages",
         "List the messages that a stored chat completion was asked with",
@@ -95,7 +95,7 @@ ROUTES = (
         stored_completion_types.MessagePage,
         query=_PAGE,
     ),
-    Route(
+    Operation(
         "post",
         "/v1/completions",
         "Continue a text, whole or streamed",
@@ -104,7 +104,7 @@ ROUTES = (
         text_completion.CompletionRequest,
         text_completion.TextCompletion,
     ),
-    Route(
+    Operation(
         "post",
         "/v1/embeddings",
         "Turn texts into vectors",
@@ -112,7 +112,7 @@ ROUTES = (
         embedding_types.EmbeddingList,
         embedding_types.EmbeddingRequest,
     ),
-    Route(
+    Operation(
         "post",
         "/v1/responses",
         "Make a response, whole, streamed or in the background",
@@ -121,7 +121,7 @@ ROUTES = (
         responses_request.ResponsesRequest,
         response_events.ResponseStreamEvent,
     ),
-    Route(
+    Operation(
         "post",
         "/v1/responses/input_tokens",
         "Count the tokens of a response's input",
@@ -129,7 +129,7 @@ ROUTES = (
         response_object.InputTokens,
         responses_request.ResponsesRequest,
     ),
-    Route(
+    Operation(
         "get",
         "/v1/responses/{id}",
         "Return a response, or its events again",
@@ -143,21 +143,21 @@ ROUTES = (
             "include_obfuscation": {"type": "boolean"},
         },
     ),
-    Route(
+    Operation(
         "delete",
         "/v1/responses/{id}",
         "Forget a response",
         (404, 408, 413, 503),
         response_object.DeletedResponse,
     ),
-    Route(
+    Operation(
         "post",
         "/v1/responses/{id}/cancel",
         "Stop a response that is made in the background",
         (400, 404, 408, 413, 503),
         response_object.Response,
     ),
-    Route(
+    Operation(
         "get",
         "/v1/responses/{id}/input_items",
         "List what a response was made from",
@@ -168,7 +168,7 @@ ROUTES = (
             "include": {"type": "array", "items": {"enum": [*responses_request.INCLUDABLE]}},
         },
     ),
-    Route(
+    Operation(
         "post",
         "/v1/messages",
         "Continue a conversation (Anthropic's API), whole or streamed",
@@ -178,7 +178,7 @@ ROUTES = (
         message_response.MessageEvent,
         message_response.MessageError,
     ),
-    Route(
+    Operation(
         "post",
         "/v1/messages/count_tokens",
         "Count a conversation's tokens (Anthropic's API)",
@@ -187,7 +187,7 @@ ROUTES = (
         messages_request.CountTokensRequest,
         failure=message_response.MessageError,
     ),
-    Route(
+    Operation(
         "get",
         "/v1/models",
         "List the models of this server; for Anthropic's clients in their API's shape",
@@ -200,26 +200,28 @@ ROUTES = (
             "lifecycle": {"type": "array", "items": {"enum": ["active", "deprecated", "retired"]}},
         },
     ),
-    Route(
+    Operation(
         "get",
         "/v1/models/{model}",
         "Describe a model",
         (404,),
         (model_types.ModelCard, model_info.ModelInfo),
     ),
-    Route("get", "/health", "Tell whether requests can be served", (503,), status_types.Health),
-    Route(
+    Operation("get", "/health", "Tell whether requests can be served", (503,), status_types.Health),
+    Operation(
         "get", "/mlx/status", "Tell the state of engine and requests", (), status_types.ServerStatus
     ),
-    Route(
+    Operation(
         "get",
         "/mlx/events",
         "Stream the state as it changes",
         (),
         streamed=status_types.ServerStatus,
     ),
-    Route("get", "/mlx/models", "List all models with their state", (), model_types.CatalogList),
-    Route(
+    Operation(
+        "get", "/mlx/models", "List all models with their state", (), model_types.CatalogList
+    ),
+    Operation(
         "post",
         "/mlx/models/load",
         "Bring a model into memory",
@@ -228,7 +230,7 @@ ROUTES = (
         model_types.LoadRequest,
         model_types.LoadEvent,
     ),
-    Route(
+    Operation(
         "post",
         "/mlx/models/unload",
         "Give a model's memory back",
@@ -236,7 +238,7 @@ ROUTES = (
         model_types.UnloadedModel,
         model_types.UnloadRequest,
     ),
-    Route(
+    Operation(
         "post",
         "/mlx/models/download",
         "Bring a model from Hugging Face onto this machine",
@@ -245,7 +247,7 @@ ROUTES = (
         model_types.DownloadRequest,
         model_types.DownloadEvent,
     ),
-    Route(
+    Operation(
         "post",
         "/mlx/models/cancel",
         "Break off a download or a load, and end the requests that wait for it",
@@ -253,7 +255,7 @@ ROUTES = (
         model_types.CancelledModel,
         model_types.CancelModelRequest,
     ),
-    Route(
+    Operation(
         "post",
         "/mlx/models/pin",
         "Keep a model in memory, or let it go again",
@@ -261,21 +263,21 @@ ROUTES = (
         model_types.PinnedModel,
         model_types.PinRequest,
     ),
-    Route(
+    Operation(
         "post",
         "/mlx/models/keep",
         "Keep the models that this notebook (X-Mlx-Notebook-Kernel) used lately from being idle",
         (500,),
         model_types.KeptModels,
     ),
-    Route(
+    Operation(
         "get",
         "/mlx/models/{model}/settings",
         "Show a model's settings",
         (404,),
         model_types.SettingsResponse,
     ),
-    Route(
+    Operation(
         "put",
         "/mlx/models/{model}/settings",
         "Keep settings for a model",
@@ -283,10 +285,10 @@ ROUTES = (
         model_types.SettingsResponse,
         model_settings.ModelSettings,
     ),
-    Route(
+    Operation(
         "post", "/mlx/cancel/{id}", "Stop a request", (404, 408, 413), status_types.CancelledRequest
     ),
-    Route(
+    Operation(
         "post",
         "/tokenize",
         "Show the tokens of a text or a chat",
@@ -294,7 +296,7 @@ ROUTES = (
         tokenize_types.TokenizeResponse,
         tokenize_types.TokenizeRequest,
     ),
-    Route(
+    Operation(
         "post",
         "/detokenize",
         "Show the text of tokens",
@@ -302,7 +304,7 @@ ROUTES = (
         tokenize_types.DetokenizeResponse,
         tokenize_types.DetokenizeRequest,
     ),
-    Route(
+    Operation(
         "post",
         "/apply-template",
         "Show a chat as the text that the model is fed",
@@ -310,7 +312,7 @@ ROUTES = (
         tokenize_types.TemplateResponse,
         tokenize_types.TemplateRequest,
     ),
-    Route(
+    Operation(
         "get",
         "/mlx/traces",
         "List the last requests, all or those that hold the text 'search'",
@@ -318,6 +320,6 @@ ROUTES = (
         trace_types.TraceList,
         query={"search": {"type": "string"}},
     ),
-    Route("get", "/mlx/traces/{id}", "Show all about a request", (404,), trace_types.Trace),
-    Route("get", "/v1/openapi.json", "Describe this API", ()),
+    Operation("get", "/mlx/traces/{id}", "Show all about a request", (404,), trace_types.Trace),
+    Operation("get", "/v1/openapi.json", "Describe this API", ()),
 )

@@ -14,13 +14,13 @@ from mlx_notebook.protocol import (
     Totals,
     Usage,
 )
-from mlx_notebook.server.engine.in_flight import MOST_KILLS, InFlight
+from mlx_notebook.server.engine.in_flight_requests import MOST_KILLS, InFlightRequests
 from mlx_notebook.server.engine.request_stream import RequestStream
 
 
-def in_flight(**sent: bool) -> InFlight:
+def in_flight(**sent: bool) -> InFlightRequests:
     """Return requests in flight, one for each model that is named."""
-    flights = InFlight()
+    flights = InFlightRequests()
     for model, was_sent in sent.items():
         stream = RequestStream(f"to-{model}", model, 1, "owner")
         stream.sent = was_sent
@@ -81,7 +81,7 @@ def test_what_has_begun_is_to_blame_though_the_statistics_are_older() -> None:
 
 
 def test_orders_to_unload_and_requests_that_have_ended_are_not_to_blame() -> None:
-    flights = InFlight()
+    flights = InFlightRequests()
     flights.enter(RequestStream("1", "unloaded", 0, "owner", needs_model=False))
     ended = RequestStream("2", "answered", 1, "owner")
     flights.enter(ended)

@@ -10,14 +10,14 @@ from mlx_notebook.protocol import Loaded
 from mlx_notebook.server.api.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.event_stream import EventStreamHandler
 from mlx_notebook.server.api.model_lookup import find_model
-from mlx_notebook.server.api.native.model_list import listed, load_progress
+from mlx_notebook.server.api.native.catalog_list import listed, load_progress
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import InvalidRequest, NotFound, model_not_found
 from mlx_notebook.server.identity import owner
-from mlx_notebook.server.models.catalog_entry import Entry
+from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.downloads import Download
 from mlx_notebook.server.models.model_settings import ModelSettings
-from mlx_notebook.server.models.notebook_presence import KERNEL_HEADER
+from mlx_notebook.server.models.notebook_usage import KERNEL_HEADER
 from mlx_notebook.server.wire.native import model_types as wire
 
 _PROGRESS_SECONDS = 0.25
@@ -59,7 +59,7 @@ class LoadHandler(EventStreamHandler):
             )
             self.answer(wire.LoadedModel(*_figures(loaded)))
 
-    async def _stream(self, entry: Entry, pin: bool | None) -> None:
+    async def _stream(self, entry: CatalogEntry, pin: bool | None) -> None:
         engine, user = self.services.engine, await owner(self)
         path = str(entry.path)
         async with self.event_stream():
@@ -73,7 +73,7 @@ class LoadHandler(EventStreamHandler):
                     loaded.cancel()
                 await self.send_event(wire.LoadedEvent(*_figures(loaded.result())))
 
-    async def _send_progress(self, entry: Entry) -> None:
+    async def _send_progress(self, entry: CatalogEntry) -> None:
         at = load_progress(self.services, entry)
         await self.send_event(wire.LoadingEvent(entry.name, at.done, at.total, None))
 
@@ -204,7 +204,7 @@ class KeepHandler(ApiHandler):
         services = self.services
         idle = services.idle_unload_seconds
         kernel = self.request.headers.get(KERNEL_HEADER, "")
-        models = services.presence.models(kernel) if idle else []
+        models = services.notebook_usage.models(kernel) if idle else []
         for model in models:
             services.engine.keep(model)
         self.answer(wire.KeptModels(models, idle / 3))

@@ -12,8 +12,8 @@ from PIL import Image
 
 from mlx_notebook.protocol import ChatPrompt
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.images.image_fetcher import Fetcher
-from mlx_notebook.server.images.request_images import PictureLimits, Pictures
+from mlx_notebook.server.images.image_fetcher import ImageFetcher
+from mlx_notebook.server.images.image_loader import ImageLimits, ImageLoader
 from mlx_notebook.server.wire.content import CheckedImage, ImageSource, content_of
 
 pytestmark = pytest.mark.anyio
@@ -37,22 +37,22 @@ def in_base64(data: bytes) -> str:
 PNG = encoded()
 
 
-def intake(root: Path | None = None, **limits: int) -> Pictures:
+def intake(root: Path | None = None, **limits: int) -> ImageLoader:
     given = {"bytes": 100_000, "pixels": 10_000, "count": 4, "total": 150_000, **limits}
-    return Pictures(PictureLimits(**given), Fetcher(), root)
+    return ImageLoader(ImageLimits(**given), ImageFetcher(), root)
 
 
-async def taken_in(*given: str, by: Pictures | None = None) -> list[CheckedImage]:
+async def load_images(*given: str, by: ImageLoader | None = None) -> list[CheckedImage]:
     sources = [ImageSource(one, f"place[{at}]") for at, one in enumerate(given)]
     prompt = ChatPrompt(messages=[{"role": "user", "content": content_of(["Look:", *sources])}])
-    done = await (by or intake()).taken_in(prompt)
+    done = await (by or intake()).load_images(prompt)
     assert done.messages[0]["content"][1:] == [{"type": "image"}] * len(given)
     return [picture for picture in done.images if isinstance(picture, CheckedImage)]
 
 
-async def refusal(given: str, by: Pictures | None = None) -> InvalidRequest:
+async def refusal(given: str, by: ImageLoader | None = None) -> InvalidRequest:
     with pytest.raises(InvalidRequest) as caught:
-        await taken_in(in_base64(PNG), given, by=by)
+        await load_images(in_base64(PNG), given, by=by)
     assert caught.value.param == "place[1]"
     assert "place[1]" in caught.value.message
     return caught.value
@@ -61,7 +61,7 @@ async def refusal(given: str, by: Pictures | None = None) -> InvalidRequest:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
 async def test_each_kind_is_known_by_its_content(kind: str) -> None:
     data = encoded(kind)
-    [picture] = await taken_in(f"data:image/png;base64,{in_base64(data)}")
+    [picture] = await load_images(f"data:image/png;base64,{in_base64(data)}")
     assert picture.data == data
     assert picture.media_type == f"image/{kind.lower()}"
     assert (picture.width, picture.height) == (6, 4)
@@ -79,13 +79,13 @@ async def test_each_kind_is_known_by_its_content(kind: str) -> None:
     ids=["bare", "uri", "with line breaks", "percent"],
 )
 async def test_a_picture_comes_in_several_forms(write: Callable[[bytes], str]) -> None:
-    [picture] = await taken_in(write(PNG))
+    [picture] = await load_images(write(PNG))
     assert picture.data == PNG
 
 
 async def test_pictures_larger_than_a_slice_are_whole() -> None:
     data = PNG + os.urandom(600_001)
-    [picture] = await taken_in(in_base64(data), by=intake(bytes=10**6, total=10**6))
+    [picture] = await load_images(in_base64(data), by=intake(bytes=10**6, total=10**6))
     assert picture.data == data
 
 
@@ -176,7 +176,7 @@ async def test_a_small_file_with_many_pixels_is_refused() -> None:
 
 async def test_pictures_are_bounded_together() -> None:
     with pytest.raises(InvalidRequest, match="5 pictures") as caught:
-        await taken_in(*[in_base64(PNG)] * 5)
+        await load_images(*[in_base64(PNG)] * 5)
     assert (caught.value.param, caught.value.code) == ("place[4]", "too_many_images")
     error = await refusal(in_base64(PNG), by=intake(total=len(PNG) * 2 - 1))
     assert error.code == "image_too_large"
@@ -196,7 +196,7 @@ async def test_files_are_read_below_the_root_only(tmp_path: Path) -> None:
     allowed = intake(root)
     base = f"file://{root}".replace(" ", "%20")
     urls = (f"{base}/inner/a%20b.png", f"{base}/link.png", f"{base}/../{root.name}/link.png")
-    for picture in await taken_in(*urls, by=allowed):
+    for picture in await load_images(*urls, by=allowed):
         assert picture.data == PNG
     outside = (
         *(f"{base}/escape.png", f"{base}/../outside.png", f"{base}/%2e%2e/outside.png"),
@@ -216,5 +216,5 @@ async def test_files_are_read_below_the_root_only(tmp_path: Path) -> None:
 async def test_a_prompt_that_was_taken_in_stays_as_it_is() -> None:
     source: Any = ImageSource(in_base64(PNG), "here")
     prompt = ChatPrompt(messages=[{"role": "user", "content": content_of([source])}])
-    once = await intake().taken_in(prompt)
-    assert await intake().taken_in(once) is once
+    once = await intake().load_images(prompt)
+    assert await intake().load_images(once) is once

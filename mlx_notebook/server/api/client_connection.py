@@ -13,7 +13,7 @@ _PROBES = 3
 _MOST_SECONDS = 32_767
 
 
-class Peer:
+class ClientConnection:
     """Watches a connection, and closes it where nothing comes back for some seconds.
 
     A connection that is quiet is asked for an answer by the system (TCP keep-alive). What is sent

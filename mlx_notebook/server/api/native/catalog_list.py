@@ -1,8 +1,12 @@
 """`mlx/models`: the catalog, what is in memory, and what could be, in one list."""
 
 from mlx_notebook.protocol import Resident
-from mlx_notebook.server.models.catalog_entry import Entry
-from mlx_notebook.server.models.memory_limit import full_precision, machine_limit, size
+from mlx_notebook.server.models.catalog_entry import CatalogEntry
+from mlx_notebook.server.models.memory_limit import (
+    default_memory_limit,
+    format_bytes,
+    full_precision,
+)
 from mlx_notebook.server.models.suggestions import Suggestion, suggestions
 from mlx_notebook.server.services import Services
 from mlx_notebook.server.wire.native import model_types as wire
@@ -28,7 +32,7 @@ def budget(services: Services) -> wire.MemoryBudget:
     """Return the memory for models, as the engine tells it or as far as it is known without."""
     stats = services.supervisor.telemetry.stats
     used = sum(resident.bytes for resident in stats.resident) if stats else 0
-    limit = stats.budget if stats else services.memory_budget_bytes or machine_limit()
+    limit = stats.budget if stats else services.memory_budget_bytes or default_memory_limit()
     return wire.MemoryBudget(limit, used)
 
 
@@ -44,7 +48,7 @@ def loading(services: Services) -> list[str]:
     return [*told, *(name for name in wanted if name not in resident and name not in told)]
 
 
-def load_progress(services: Services, entry: Entry) -> wire.Progress:
+def load_progress(services: Services, entry: CatalogEntry) -> wire.Progress:
     """Return how many bytes of a model's weights are in memory; none before the engine tells."""
     stats, ready = services.supervisor.telemetry.stats, services.supervisor.ready
     if stats is not None and stats.progress is not None and stats.progress.model == entry.name:
@@ -70,7 +74,7 @@ class _Lister:
         ready = supervisor.ready
         self._full_precision = full_precision(ready.device if ready else None)
 
-    def local(self, entry: Entry) -> wire.CatalogModel:
+    def local(self, entry: CatalogEntry) -> wire.CatalogModel:
         """Describe a model that is on this machine."""
         facts = entry.facts
         resident = self._resident.get(entry.name)
@@ -153,7 +157,7 @@ class _Lister:
             progress=progress,
         )
 
-    def _state(self, entry: Entry, resident: Resident | None) -> wire.CatalogState:
+    def _state(self, entry: CatalogEntry, resident: Resident | None) -> wire.CatalogState:
         if resident is not None:
             return "resident"
         if entry.name in self._loading:
@@ -164,7 +168,7 @@ class _Lister:
             return "incomplete"
         return "broken" if self._catalog.problem(entry) else "available"
 
-    def _progress_of(self, entry: Entry) -> wire.Progress | None:
+    def _progress_of(self, entry: CatalogEntry) -> wire.Progress | None:
         if self._state(entry, self._resident.get(entry.name)) == "loading":
             return load_progress(self._services, entry)
         return self._progress(entry.name)
@@ -177,8 +181,10 @@ class _Lister:
         limit = self.budget.limit
         if limit is None or need + self._pinned <= limit:
             return None
-        beside = f", of which pinned models hold {size(self._pinned)}" if self._pinned else ""
+        beside = (
+            f", of which pinned models hold {format_bytes(self._pinned)}" if self._pinned else ""
+        )
         return (
-            f"It needs about {size(need)}, but models may take only {size(limit)} on this machine"
-            f"{beside}."
+            f"It needs about {format_bytes(need)}, but models may take only {format_bytes(limit)} "
+            f"on this machine{beside}."
         )

@@ -22,7 +22,12 @@ from msgspec import Struct
 
 from mlx_notebook.protocol import ChatPrompt
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.images.image_fetcher import Fetcher, NotAllowed, Unusable, too_large
+from mlx_notebook.server.images.image_fetcher import (
+    ImageError,
+    ImageFetcher,
+    ImageNotAllowed,
+    too_large,
+)
 from mlx_notebook.server.wire.content import CheckedImage, ImageSource, image_sources
 
 # What the engine decodes, by Pillow's names; the last two are read by plugins that it does not
@@ -45,7 +50,7 @@ _OTHERS = {
 _SLICE = 1 << 18
 
 
-class PictureLimits(Struct, frozen=True):
+class ImageLimits(Struct, frozen=True):
     """Bytes and pixels of a picture, and number and bytes of all pictures of a request."""
 
     bytes: int
@@ -54,7 +59,7 @@ class PictureLimits(Struct, frozen=True):
     total: int
 
 
-class Pictures:
+class ImageLoader:
     """Takes in the pictures of requests.
 
     Args:
@@ -63,12 +68,12 @@ class Pictures:
         root: Folder whose files may be shown; none if None.
     """
 
-    def __init__(self, limits: PictureLimits, fetcher: Fetcher, root: Path | None) -> None:
+    def __init__(self, limits: ImageLimits, fetcher: ImageFetcher, root: Path | None) -> None:
         self._limits = limits
         self._fetcher = fetcher
         self._root = root
 
-    async def taken_in(self, prompt: ChatPrompt) -> ChatPrompt:
+    async def load_images(self, prompt: ChatPrompt) -> ChatPrompt:
         """Return the prompt with the pictures that its messages show.
 
         Raises:
@@ -91,13 +96,13 @@ class Pictures:
             try:
                 data = await self._data(source.given)
                 if (left := left - len(data)) < 0:
-                    raise Unusable(
+                    raise ImageError(
                         f"with it, the request's pictures have more than {limits.total:,} bytes "
                         "(MlxNotebookApp.max_body_bytes)",
                         "image_too_large",
                     )
                 pictures.append(await asyncio.to_thread(self._checked, data, source))
-            except Unusable as error:
+            except ImageError as error:
                 raise InvalidRequest(
                     f"The picture at '{source.where}' cannot be used: {error.reason}.",
                     param=source.where,
@@ -119,12 +124,12 @@ class Pictures:
             case "file":
                 return await asyncio.to_thread(self._from_file, given.strip())
             case other:
-                raise NotAllowed(f"URLs that begin with '{other}:' are not supported")
+                raise ImageNotAllowed(f"URLs that begin with '{other}:' are not supported")
 
     def _from_file(self, url: str) -> bytes:
         if self._root is None:
-            raise NotAllowed("file: URLs are not allowed here (MlxNotebookApp.image_root)")
-        outside = NotAllowed("it is no file below MlxNotebookApp.image_root")
+            raise ImageNotAllowed("file: URLs are not allowed here (MlxNotebookApp.image_root)")
+        outside = ImageNotAllowed("it is no file below MlxNotebookApp.image_root")
         try:
             parts = urlsplit(url)
             root = self._root.resolve()
@@ -144,17 +149,17 @@ class Pictures:
             finally:
                 os.close(number)
         except OSError as error:
-            raise Unusable(f"it cannot be read: {error.strerror}", "image_not_fetched") from None
+            raise ImageError(f"it cannot be read: {error.strerror}", "image_not_fetched") from None
         if len(data) > self._limits.bytes:
             raise too_large(self._limits.bytes)
         return data
 
     def _checked(self, data: bytes, source: ImageSource) -> CheckedImage:
         if not data:
-            raise Unusable("it is empty")
+            raise ImageError("it is empty")
         media_type, width, height = _head(data)
         if width * height > self._limits.pixels:
-            raise Unusable(
+            raise ImageError(
                 f"it has {width:,} x {height:,} pixels, and this server takes "
                 f"{self._limits.pixels:,} at most (MlxNotebookApp.max_image_pixels)",
                 "image_too_large",
@@ -181,7 +186,7 @@ def _without_sources(message: dict[str, Any]) -> dict[str, Any]:
 def _from_data_uri(uri: str, most: int) -> bytes:
     head, comma, data = uri.partition(",")
     if not comma:
-        raise Unusable("its data URI has no comma, behind which the picture comes")
+        raise ImageError("its data URI has no comma, behind which the picture comes")
     if head.rstrip().lower().endswith(";base64"):
         return _from_base64(data, most)
     if len(data) > 3 * most:
@@ -199,18 +204,18 @@ def _from_base64(text: str, most: int) -> bytes:
     try:
         plain = "".join(text.split()).encode("ascii")
     except UnicodeEncodeError:
-        raise Unusable(_NO_BASE64) from None
+        raise ImageError(_NO_BASE64) from None
     if len(plain) // 4 * 3 - plain[-2:].count(b"=") > most:
         raise too_large(most)
     if b"=" in plain[:-2]:
-        raise Unusable(_NO_BASE64)
+        raise ImageError(_NO_BASE64)
     slices = (plain[at : at + _SLICE] for at in range(0, len(plain), _SLICE))
     try:
         return b"".join([binascii.a2b_base64(part, strict_mode=True) for part in slices])
     except binascii.Error:
         if re.fullmatch(rb"[A-Za-z0-9+/]*={0,2}", plain):
-            raise Unusable("its base64 is cut off") from None
-        raise Unusable(_NO_BASE64) from None
+            raise ImageError("its base64 is cut off") from None
+        raise ImageError(_NO_BASE64) from None
 
 
 def _head(data: bytes) -> tuple[str, int, int]:
@@ -225,11 +230,11 @@ def _head(data: bytes) -> tuple[str, int, int]:
             width, height = image.size
             kind = str(image.format)
     except Image.DecompressionBombError:
-        raise Unusable("it has more pixels than any picture should", "image_too_large") from None
+        raise ImageError("it has more pixels than any picture should", "image_too_large") from None
     except Exception:  # whatever a broken head leads to
-        raise Unusable(_what_else(data)) from None
+        raise ImageError(_what_else(data)) from None
     if not width or not height:
-        raise Unusable("it has no pixels")
+        raise ImageError("it has no pixels")
     # Several pictures in one JPEG file, as some cameras write them.
     return "image/jpeg" if kind == "MPO" else Image.MIME[kind], width, height
 

@@ -14,7 +14,7 @@ _MOST_KERNELS = 1000
 _MOST_MODELS = 64
 
 
-class Presence:
+class NotebookUsage:
     """When each kernel last used each model, for as long as that counts.
 
     Args:

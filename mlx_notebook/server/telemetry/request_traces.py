@@ -18,7 +18,7 @@ _MOST_BYTES = 32 * 1024 * 1024
 _NO_WISHES = protocol.Sampling()
 
 
-class Origin(Struct, frozen=True):
+class RequestOrigin(Struct, frozen=True):
     """Whose request it is (see `identity.owner`), and the route that it came by.
 
     `ignored` are its parameters that nothing here uses.
@@ -29,7 +29,7 @@ class Origin(Struct, frozen=True):
     ignored: list[str] = []
 
 
-class Traces:
+class TraceStore:
     """The last requests, bounded by their number a user and by their size together.
 
     Args:
@@ -39,12 +39,12 @@ class Traces:
     def __init__(self, limit: int = 100) -> None:
         self.limit = limit
         self._kept: OrderedDict[str, tuple[str, wire.TraceSummary, bytes]] = OrderedDict()
-        self._running: dict[str, tuple[str, Recorder]] = {}
+        self._running: dict[str, tuple[str, TraceRecorder]] = {}
         self._bytes = 0
 
-    def recorder(self, command: protocol.Generate, origin: Origin) -> "Recorder":
+    def recorder(self, command: protocol.Generate, origin: RequestOrigin) -> "TraceRecorder":
         """Begin to record a request."""
-        recorder = Recorder(command, origin, self)
+        recorder = TraceRecorder(command, origin, self)
         if self.limit:
             self._running[command.id] = (origin.owner, recorder)
         return recorder
@@ -98,7 +98,7 @@ class Traces:
         self._bytes -= len(self._kept.pop(id)[2])
 
 
-class Recorder:
+class TraceRecorder:
     """Watches one request's events.
 
     Args:
@@ -107,7 +107,9 @@ class Recorder:
         traces: Where its trace goes.
     """
 
-    def __init__(self, command: protocol.Generate, origin: Origin, traces: Traces) -> None:
+    def __init__(
+        self, command: protocol.Generate, origin: RequestOrigin, traces: TraceStore
+    ) -> None:
         self._command = command
         self._origin = origin
         self._traces = traces

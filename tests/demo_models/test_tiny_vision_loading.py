@@ -61,6 +61,7 @@ def test_positions_equal_mlx_vlms(answerer: InProcess) -> None:
         assert np.array(given["position_ids"])[:, 0].tolist() == ours
 
 
+@pytest.mark.slow
 def test_a_batch_of_pictures_and_text_answers_as_each_case_alone(answerer: InProcess) -> None:
     chosen = some_cases()
     together = answerer.answers(chosen)

@@ -146,6 +146,7 @@ def test_a_command_that_is_none_ends_the_process_and_leaves_nobody_waiting(model
         assert "Traceback" in engine.log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
 def test_it_leaves_with_its_parent_however_that_dies(sign: signal.Signals) -> None:
     script = (

@@ -189,6 +189,7 @@ def test_the_agents_go_on_however_a_person_answers(kernel, answers):
     assert kernel.value("sent") == [["outbox@example.com", "Lunch"], *lunch]
 
 
+@pytest.mark.slow
 def test_the_quickstart_runs_where_there_is_no_jupyter_server(env):
     file = FOLDER / "quickstart.ipynb"
     stored = nbformat.read(file, as_version=4)

@@ -22,6 +22,7 @@ def python(code: str, *options: str) -> str:
     ).stdout
 
 
+@pytest.mark.slow
 def test_help_is_readable() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "mlx_notebook.server", "--help"],
@@ -208,6 +209,7 @@ def test_a_module_in_the_working_directory_does_not_become_the_engines() -> None
         assert server.works()
 
 
+@pytest.mark.slow
 def test_it_works_in_a_server_that_runs_inside_another_program() -> None:
     case = Path(__file__).with_name("embedded.py")
     done = subprocess.run(
@@ -236,6 +238,7 @@ print([name for name in {HEAVY!r} if name in sys.modules and name not in before]
         assert "/numpy/" not in libraries
 
 
+@pytest.mark.slow
 def test_loading_the_extension_takes_milliseconds() -> None:
     code = """
 import sys, time

@@ -9,9 +9,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from mlx_notebook.server.run_folder import run_folder
 from tests.server.running import wait_for
+
+pytestmark = pytest.mark.slow
 
 
 @contextmanager

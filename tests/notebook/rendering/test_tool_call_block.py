@@ -85,6 +85,7 @@ class Tags(HTMLParser):
         assert self.open.pop() == tag
 
 
+@pytest.mark.slow
 def test_nothing_that_a_model_or_tool_wrote_becomes_live():
     rng = random.Random(8)
 

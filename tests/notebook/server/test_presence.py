@@ -80,6 +80,7 @@ def test_a_model_goes_though_its_notebook_is_open_when_it_was_used_long_ago(kern
         assert process.poll() is None
 
 
+@pytest.mark.slow
 def test_a_kernel_is_told_which_models_are_kept_for_it():
     with server(keep_minutes=60) as running_server:
         named = {"X-Mlx-Notebook-Kernel": "one"}

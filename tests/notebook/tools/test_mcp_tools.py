@@ -59,6 +59,7 @@ def test_calls_come_from_any_event_loop(small):
     assert asyncio.run(main()) == "5"
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_is_told_in_a_sentence():
     with mcp(sys.executable, SERVER) as server:
         for name in ("die", "add"):
@@ -69,6 +70,7 @@ def test_a_server_that_dies_is_told_in_a_sentence():
     assert "is closed" in call(server, "fail").error
 
 
+@pytest.mark.slow
 def test_closing_ends_the_process():
     before = set(psutil.Process().children())
     server = mcp(sys.executable, SERVER)
@@ -93,6 +95,7 @@ def test_what_is_no_server_is_told_in_a_sentence(command, said):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_server_may_have_an_address():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

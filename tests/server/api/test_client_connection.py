@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 
+@pytest.mark.slow
 def test_clients_that_were_cut_off_are_given_up_and_slow_ones_kept(models_dir: Path) -> None:
     own_network = ["unshare", "--map-root-user", "--net"]
     if not shutil.which("unshare") or subprocess.run([*own_network, "true"]).returncode:

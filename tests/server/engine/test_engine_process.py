@@ -84,6 +84,7 @@ async def test_the_socket_is_private_and_its_file_goes_when_the_engine_is_there(
         assert not folder.exists()
 
 
+@pytest.mark.slow
 async def test_a_server_that_stops_tells_those_that_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     async with supervised("silent", monkeypatch) as supervisor:
 

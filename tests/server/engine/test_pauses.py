@@ -222,6 +222,7 @@ def test_a_clock_that_is_set_changes_nothing(
     assert server.engine_pid() == pid
 
 
+@pytest.mark.slow
 def test_an_engine_leaves_with_a_server_that_is_killed_while_it_stands_still(
     models_dir: Path,
 ) -> None:

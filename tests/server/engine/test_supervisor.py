@@ -183,6 +183,7 @@ def test_requests_dropped_at_random_moments_leave_an_idle_engine(
     assert server.works()
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_the_server_is_killed() -> None:
     server = RunningServer()
     assert server.works()
@@ -194,6 +195,7 @@ def test_nothing_is_left_when_the_server_is_killed() -> None:
     assert not alive
 
 
+@pytest.mark.slow
 def test_nothing_is_left_when_the_server_stops(models_dir: Path) -> None:
     for how in (signal.SIGTERM, signal.SIGINT):
         server = RunningServer(alone=True, options=(f"--models-dir={models_dir}",))

@@ -9,36 +9,16 @@ from typing import Any
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parents[2]
-CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+CONTRIBUTING, PAGE = "CONTRIBUTING.md", "contributing.md"
 _FROM_ROOT = re.compile(r"(\]\()(?![a-z]+:|#|/)([^)\s]+\))")
 _LINK = re.compile(r"(?<!!)\[(?P<text>[^\]]*)\]\((?P<target>\.\./[^)\s]+)\)")
 
 
-def on_config(config: Any) -> Any:
-    """Leave out of the navigation what nobody has written yet."""
-    config.nav = _present(config.nav)
-    return config
-
-
-def _present(entries: list[Any]) -> list[Any]:
-    kept: list[Any] = []
-    for entry in entries:
-        if isinstance(entry, str):
-            kept += [entry] if (ROOT / "docs" / entry).exists() else []
-            continue
-        ((title, target),) = entry.items()
-        left = _present(target if isinstance(target, list) else [target])
-        if left:
-            kept.append({title: left if isinstance(target, list) else target})
-    return kept
-
-
 def on_files(files: Any, config: Any) -> Any:
     """Add CONTRIBUTING.md, whose links start at the repository's root."""
-    if CONTRIBUTING.exists():
-        text = _FROM_ROOT.sub(r"\1../\2", CONTRIBUTING.read_text(encoding="utf-8"))
-        files.append(File.generated(config, "contributing.md", content=text))
-        config.nav[-1]["Project"].append("contributing.md")
+    text = (ROOT / CONTRIBUTING).read_text(encoding="utf-8")
+    text = _FROM_ROOT.sub(r"\1../\2", text)
+    files.append(File.generated(config, PAGE, content=text))
     return files
 
 
@@ -56,6 +36,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
         path, _, anchor = match["target"].partition("#")
         path = posixpath.normpath(posixpath.join(folder, path))
         anchor = f"#{anchor}" if anchor else ""
+        if path == CONTRIBUTING:
+            path = f"docs/{PAGE}"
         if path.startswith("docs/"):
             return f"[{match['text']}]({posixpath.relpath(path, folder)}{anchor})"
         if not (ROOT / path).exists():

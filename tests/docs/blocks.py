@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[2]
 PYTHON = ("python", "ipython")
 SHELL = ("bash",)
 # Blocks in these languages are read by people only.
-READ = ("html", "http", "ini", "json", "markdown", "text", "toml", "yaml")
+READ = ("html", "http", "ini", "javascript", "json", "markdown", "text", "toml", "yaml")
 _FENCE = re.compile(r"^(?P<indent> *)(?P<ticks>`{3,})(?P<info>[^`]*)$")
 _COMMENT = re.compile(r"^<!--\s*(?P<said>.*?)\s*-->$")
 

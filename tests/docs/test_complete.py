@@ -1,4 +1,4 @@
-"""The page about errors has every code, every exception and every metric that users meet."""
+"""The pages have every endpoint, error code, exception and metric that users meet, and no other."""
 
 import inspect
 import re
@@ -6,30 +6,41 @@ import re
 from prometheus_client import REGISTRY
 
 from mlx_notebook.notebook import errors
+from mlx_notebook.server.api.openapi import document
 from mlx_notebook.server.telemetry import metrics
 from tests.docs.blocks import ROOT
 from tests.server.test_errors import listed
 
-OPERATIONS = ROOT / "docs" / "operations"
+DOCS = ROOT / "docs"
 
 
 def in_code(page: str) -> set[str]:
     """Collect what a page writes as code."""
-    return set(re.findall(r"`([^`\n]+)`", (OPERATIONS / page).read_text()))
+    return set(re.findall(r"`([^`\n]+)`", (DOCS / page).read_text()))
+
+
+def test_every_endpoint_is_listed():
+    told = {word for word in in_code("server/index.md") if re.match(r"[A-Z]+ /", word)}
+    paths = document("/")["paths"]
+    ours = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    jupyters = {"GET /metrics"}
+    assert told == ours | jupyters
 
 
 def test_every_code_of_the_api_is_explained_and_no_other():
-    told = in_code("troubleshooting.md")
+    told = in_code("operations/troubleshooting.md")
     codes = {code for _, codes in listed().values() for code in codes}
     assert codes - told == set()
-    table = (OPERATIONS / "troubleshooting.md").read_text().partition("## Errors of the API")[2]
+    table = (
+        (DOCS / "operations/troubleshooting.md").read_text().partition("## Errors of the API")[2]
+    )
     rows = re.findall(r"^\| ([^|]+) \| \d{3}", table, re.M)
     first = {found for row in rows for found in re.findall(r"`([a-z_]+)`", row)}
     assert first - codes == set()
 
 
 def test_every_exception_of_the_notebook_is_explained():
-    told = in_code("troubleshooting.md")
+    told = in_code("operations/troubleshooting.md")
     shown = {
         name
         for name, kind in inspect.getmembers(errors, inspect.isclass)
@@ -46,5 +57,5 @@ def test_every_metric_is_explained():
         if family.name.startswith("mlx_notebook_")
     }
     assert ours
-    told = {word for word in in_code("metrics.md") if word.startswith("mlx_notebook_")}
+    told = {word for word in in_code("operations/metrics.md") if word.startswith("mlx_notebook_")}
     assert told == ours

@@ -63,7 +63,10 @@ class ChatPanel(Panel):
         follows the notebook's own.
     """
 
-    _esm = module("chat/markdown", "chat/chat")
+    _esm = module(
+        *("chat/markdown", "chat/approval", "chat/composer", "chat/settings"),
+        *("chat/conversation", "chat/chat"),
+    )
     name = "Chat"
     topics = frozenset({"models"})
 

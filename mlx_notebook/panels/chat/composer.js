@@ -1,0 +1,152 @@
+const MOST_IMAGE_BYTES = 8_000_000;
+
+/** Images that go along with the next message: chosen, pasted or dropped. */
+function imageBox({ root, text, tell, changed }) {
+  const el = h("div", { class: "mlx-row mlx-pictures" });
+  const file = h("input", {
+    type: "file",
+    accept: "image/*",
+    multiple: true,
+    "aria-label": "Images",
+    tabindex: -1,
+  });
+  let images = [];
+  const draw = () => {
+    keep(
+      el,
+      images,
+      (image) => image.id,
+      (image) => ({
+        el: h(
+          "span",
+          {},
+          h("img", { src: image.url, alt: image.name }),
+          h(
+            "button",
+            {
+              type: "button",
+              class: "mlx-button",
+              "aria-label": `Remove ${image.name}`,
+              onclick: () => {
+                set(images.filter((other) => other !== image));
+                text.focus();
+              },
+            },
+            "Remove",
+          ),
+        ),
+      }),
+      () => {},
+    );
+    changed();
+  };
+  const set = (chosen) => {
+    images = chosen;
+    draw();
+  };
+  const take = (files) => {
+    for (const one of files) {
+      if (!one.type.startsWith("image/")) {
+        tell(`${one.name} is not an image.`, true);
+        continue;
+      }
+      if (one.size > MOST_IMAGE_BYTES) {
+        tell(`${one.name} is larger than ${bytes(MOST_IMAGE_BYTES)}.`, true);
+        continue;
+      }
+      const reader = new FileReader();
+      reader.onload = () =>
+        set([...images, { id: newId(), name: one.name || "image", url: reader.result }]);
+      reader.onerror = () => tell(`${one.name} cannot be read.`, true);
+      reader.readAsDataURL(one);
+    }
+  };
+  file.addEventListener("change", () => {
+    take(file.files);
+    file.value = "";
+  });
+  text.addEventListener("paste", (event) => {
+    if (!event.clipboardData.files.length) return;
+    event.preventDefault();
+    take(event.clipboardData.files);
+  });
+  root.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  root.addEventListener("drop", (event) => {
+    event.preventDefault();
+    event.stopPropagation();
+    take(event.dataTransfer.files);
+  });
+  return {
+    el,
+    file,
+    urls: () => images.map((image) => image.url),
+    setUrls: (urls) => set(urls.map((url, at) => ({ id: newId(), name: `image ${at + 1}`, url }))),
+  };
+}
+
+/** The message box, with its images; it may hold an earlier message that is edited. */
+function composer({ root, tell, changed }) {
+  const text = h("textarea", {
+    "aria-label": "Message",
+    placeholder: "Message (Enter sends, Shift+Enter adds a line, Escape stops)",
+  });
+  const images = imageBox({ root, text, tell, changed });
+  let replaces = null,
+    draft;
+  const cancel = h(
+    "button",
+    {
+      type: "button",
+      class: "mlx-button",
+      onclick: () => {
+        set(draft);
+        text.focus();
+      },
+    },
+    "Cancel editing",
+  );
+  const editing = h(
+    "div",
+    { class: "mlx-row", hidden: true },
+    h(
+      "span",
+      { class: "mlx-grow" },
+      "You are editing an earlier message. Sending it replaces everything after it.",
+    ),
+    cancel,
+  );
+  const get = () => ({ text: text.value, images: images.urls(), replaces });
+  const set = (message = { text: "", images: [] }) => {
+    text.value = message.text;
+    images.setUrls(message.images);
+    replaces = message.replaces ?? null;
+    editing.hidden = replaces === null;
+    if (replaces === null) draft = undefined;
+  };
+  const edit = (message) => {
+    draft ??= get();
+    set(message);
+  };
+  return {
+    text,
+    images,
+    get,
+    edit,
+    parts: [editing, text, images.el],
+    /** Empty the box; what stood in it before an edit comes back. */
+    clear: () => set(draft),
+    /** Take a refused message back, before what has been typed since. */
+    restore(message) {
+      if (message.replaces) return edit(message);
+      const now = get();
+      return set({
+        ...message,
+        text: [message.text, now.text].filter(Boolean).join("\n\n"),
+        images: [...message.images, ...now.images],
+      });
+    },
+  };
+}

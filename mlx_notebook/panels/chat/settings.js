@@ -1,0 +1,93 @@
+/** Who answers: the notebook's own model, or the one that is chosen here. */
+function modelChoice({ ask, tell, changed }) {
+  const select = h("select", { "aria-label": "Model" });
+  let state = {},
+    isChoosing = false,
+    shown;
+  const draw = () => {
+    const chosen = state.model ?? "";
+    const names = [...(state.models ?? [])];
+    if (chosen && !names.includes(chosen)) names.unshift(chosen);
+    const own = state.notebook_model
+      ? `${state.notebook_model} (this notebook's model)`
+      : "This notebook's model";
+    const told = [own, ...names].join("\n");
+    if (shown !== told) {
+      shown = told;
+      const before = select.value;
+      select.replaceChildren(
+        h("option", { value: "" }, own),
+        ...names.map((name) => h("option", { value: name }, name)),
+      );
+      select.value = before;
+    }
+    if (!isChoosing) select.value = chosen;
+  };
+  select.addEventListener("change", async () => {
+    isChoosing = true;
+    changed();
+    try {
+      await ask("choose", { model: select.value || null });
+    } catch (error) {
+      tell(error.message, true);
+    } finally {
+      isChoosing = false;
+      draw();
+    }
+  });
+  return {
+    el: h("label", { class: "mlx-row" }, "Model", select),
+    name: () => select.value || state.notebook_model,
+    show(next) {
+      state = next;
+      draw();
+    },
+  };
+}
+
+/** The system prompt and the temperature, in a part that opens. */
+function settingsForm({ button, ask, tell }) {
+  const system = h("textarea", {
+    "aria-label": "System prompt",
+    placeholder: "Instructions that stand before the conversation",
+  });
+  const temperature = h("input", {
+    type: "number",
+    min: 0,
+    max: 2,
+    step: "any",
+    "aria-label": "Temperature",
+    placeholder: "the model's own",
+  });
+  let kept = {};
+  const fill = () => {
+    system.value = kept.system ?? "";
+    temperature.value = kept.temperature ?? "";
+  };
+  const apply = button("Apply", async () => {
+    if (temperature.validity.badInput)
+      throw new Error("temperature must be a number between 0 and 2.");
+    await ask("set", {
+      system: system.value,
+      temperature: temperature.value === "" ? null : Number(temperature.value),
+    });
+    tell("The next message is sent with these settings.");
+  });
+  return {
+    el: fold(
+      "Settings",
+      h("label", {}, "System prompt", system),
+      h(
+        "div",
+        { class: "mlx-row" },
+        h("label", { class: "mlx-row" }, "Temperature", temperature),
+        apply,
+      ),
+    ),
+    show(state) {
+      const isNew = kept.system !== state.system || kept.temperature !== state.temperature;
+      kept = { system: state.system, temperature: state.temperature };
+      if (isNew) fill();
+    },
+  };
+}

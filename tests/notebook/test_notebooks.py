@@ -9,7 +9,7 @@ import nbformat
 import pytest
 from nbconvert import HTMLExporter
 
-from notebooks.run import execute, normalise_url
+from notebooks.run import execute, normalise
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -193,7 +193,7 @@ def test_the_agents_go_on_however_a_person_answers(kernel, answers):
 def test_the_quickstart_runs_where_there_is_no_jupyter_server(env):
     file = FOLDER / "quickstart.ipynb"
     stored = nbformat.read(file, as_version=4)
-    notebook = normalise_url(execute(nbformat.read(file, as_version=4), FOLDER, env))
+    notebook = normalise(execute(nbformat.read(file, as_version=4), FOLDER, env))
     for cell, before in zip(code_cells(notebook), code_cells(stored), strict=True):
         assert_reads_well(cell)
         assert shape(cell, *shown_by(cell)) == shape(before, *shown_by(before))

@@ -94,7 +94,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
     def _default_open_browser(self) -> bool:
         return False
 
-    # --- life -----------------------------------------------------------------------------------
+    # --- life -------------------------------------------------------------------------------------
 
     _supervisor: Supervisor
     _engine: EngineClient
@@ -182,7 +182,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         limit_accepted_connections(serverapp.http_server, self.log)
         self._supervise()
         if self.start_engine_at_startup:
-            self._supervisor.want()
+            self._supervisor.request_start()
         if self._announces:
             assert isinstance(serverapp, StandaloneServer)
             model = await self.catalog.default()
@@ -203,7 +203,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         """Return the number of requests and downloads, so that no idle culler stops the server."""
         return len(self._supervisor.in_flight.streams) + len(self.downloads.current)
 
-    # --- for the handlers -----------------------------------------------------------------------
+    # --- for the handlers -------------------------------------------------------------------------
 
     @cached_property
     def services(self) -> "Services":

@@ -27,7 +27,7 @@ class Configuration(HasTraits):
     No `Configurable` of its own: the settings are called `MlxNotebookApp.<name>`.
     """
 
-    # --- models ---------------------------------------------------------------------------------
+    # --- models -----------------------------------------------------------------------------------
 
     default_model = Unicode(
         "",
@@ -129,7 +129,7 @@ class Configuration(HasTraits):
         request is fast.""",
     ).tag(config=True)
 
-    # --- requests -------------------------------------------------------------------------------
+    # --- requests ---------------------------------------------------------------------------------
 
     max_batch = Integer(
         32, min=1, help="How many sequences are decoded together. Further ones wait."
@@ -166,7 +166,7 @@ class Configuration(HasTraits):
         4096, min=1, help="Most messages in one request. A request with more gets a 400."
     ).tag(config=True)
 
-    # --- pictures -------------------------------------------------------------------------------
+    # --- pictures ---------------------------------------------------------------------------------
 
     max_image_bytes = Integer(
         20 * 1024 * 1024, min=1024, help="Largest image in bytes. A larger one gets a 400."
@@ -201,7 +201,7 @@ class Configuration(HasTraits):
         Empty: none.""",
     ).tag(config=True)
 
-    # --- answers --------------------------------------------------------------------------------
+    # --- answers ----------------------------------------------------------------------------------
 
     keep_alive_seconds = Float(
         10.0,
@@ -240,7 +240,7 @@ class Configuration(HasTraits):
         the same text before. All who use the server's token or password are one user.""",
     ).tag(config=True)
 
-    # --- the engine -----------------------------------------------------------------------------
+    # --- the engine -------------------------------------------------------------------------------
 
     start_engine_at_startup = Bool(
         help="""Start the engine process with the server, not with the first request. Default: only
@@ -284,12 +284,12 @@ class Configuration(HasTraits):
 
     @validate("allow_image_urls")
     def _check_image_hosts(self, proposal: dict[str, Any]) -> list[str]:
-        from mlx_notebook.server.images.image_fetcher import listed
+        from mlx_notebook.server.images.image_fetcher import parse_host
 
         hosts: list[str] = proposal["value"]
         for host in hosts:
             try:
-                listed(host)
+                parse_host(host)
             except ValueError:
                 raise TraitError(
                     "MlxNotebookApp.allow_image_urls lists hosts, as 'upload.wikimedia.org' or "

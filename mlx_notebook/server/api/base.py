@@ -88,7 +88,7 @@ class ApiHandler(APIHandler):
         """What this handler may use."""
         return cast(Services, self.settings["mlx_notebook"].services)
 
-    # --- who may come in ------------------------------------------------------------------------
+    # --- who may come in --------------------------------------------------------------------------
 
     async def prepare(self) -> None:  # type: ignore[override]
         """Authenticate by the headers, and decide whether to take the body."""
@@ -197,7 +197,7 @@ class ApiHandler(APIHandler):
         if self.ignored:
             self.set_header(IGNORED_HEADER, ", ".join(self.ignored))
 
-    # --- errors ---------------------------------------------------------------------------------
+    # --- errors -----------------------------------------------------------------------------------
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         """Answer with OpenAI's error object, whatever went wrong."""
@@ -288,7 +288,7 @@ class ApiHandler(APIHandler):
             if getattr(type(self), name.lower()) is not web.RequestHandler._unimplemented_method
         ]
 
-    # --- browsers -------------------------------------------------------------------------------
+    # --- browsers ---------------------------------------------------------------------------------
 
     def set_cors_headers(self) -> None:
         """Allow the origins that Jupyter's settings allow, and show them our headers."""
@@ -316,7 +316,7 @@ class ApiHandler(APIHandler):
         self.set_status(204)
         self.finish()
 
-    # --- answers --------------------------------------------------------------------------------
+    # --- answers ----------------------------------------------------------------------------------
 
     async def whose(self) -> str | None:
         """Return whose requests this client may see and stop; `None` means everyone's."""

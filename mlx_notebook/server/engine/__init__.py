@@ -1,1 +1,1 @@
-"""The engine process as the server sees it: started, watched, restarted, and asked."""
+"""Start, watch and restart the engine process, and send requests to it."""

@@ -1,4 +1,4 @@
-"""What handlers ask of the engine: requests, orders about models, and stopping them."""
+"""Send requests and model commands to the engine, and cancel them."""
 
 import uuid
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ from mlx_notebook.protocol import (
     Unload,
     Unloaded,
 )
-from mlx_notebook.server.engine.in_flight_requests import MOST_KILLS
+from mlx_notebook.server.engine.in_flight_requests import MAX_CRASHES
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.errors import ApiError, QueueFull, RequestCancelled, Unavailable
@@ -35,10 +35,12 @@ T = TypeVar("T", bound=Event)
 
 
 class EngineClient:
-    """Carries requests to the engine, which is started when one comes.
+    """Send requests to the engine, which is started when the first one comes.
 
-    Args:
-        supervisor: Owns the engine's process.
+    Parameters
+    ----------
+    supervisor
+        Owner of the engine process.
     """
 
     def __init__(self, supervisor: Supervisor) -> None:
@@ -50,36 +52,43 @@ class EngineClient:
     async def generate(
         self, command: Generate, origin: RequestOrigin
     ) -> AsyncIterator[RequestStream]:
-        """Run a request; it is cancelled when the block is left before its end.
+        """Run a generation request, and cancel it if the block ends first.
 
-        Its trace and its figures are recorded here, whatever endpoint it came by.
+        Its trace and its metrics are recorded here for all endpoints.
 
-        Raises:
-            QueueFull: As many requests wait as may.
-            Unavailable: The engine cannot be started, or the model is not to be tried again.
+        Raises
+        ------
+        QueueFull
+            If too many requests are running or waiting.
+        Unavailable
+            If the engine cannot be started, or has crashed too often with this model.
         """
         rows = sum(stream.rows for stream in self._flights.streams)
-        self._require_place(rows, command.n)
+        self._check_queue(rows, command.n)
         command = msgspec.structs.replace(command, trace=self.traces.limit > 0)
         recorder = self.traces.recorder(command, origin)
         async with self._in_flight(command, origin.owner, command.n, recorder) as stream:
             yield stream
 
     async def tokenize(self, command: Tokenize, owner: str) -> Tokenized:
-        """Return what a prompt becomes.
+        """Return the rendered text and the tokens of a prompt.
 
-        Raises:
-            ApiError: The model cannot be loaded, its template refuses the messages, or as many
-                such requests wait as may.
+        Raises
+        ------
+        ApiError
+            If the model cannot be loaded, its template refuses the messages, or too many such
+            requests are waiting.
         """
         return await self._answer(command, owner, Tokenized)
 
     async def embed(self, command: Embed, owner: str) -> Embedded:
-        """Return the vectors of texts.
+        """Return the embeddings of texts.
 
-        Raises:
-            ApiError: The model cannot be loaded, gives no embeddings, an input is too long, or as
-                many such requests wait as may.
+        Raises
+        ------
+        ApiError
+            If the model cannot be loaded or makes no embeddings, an input is too long, or too many
+            such requests are waiting.
         """
         return await self._answer(command, owner, Embedded)
 
@@ -91,10 +100,12 @@ class EngineClient:
         owner: str,
         pin: bool | None = None,
     ) -> Loaded:
-        """Make a model resident; also allows one again that was refused.
+        """Load a model into memory. Also allow a model again that crashed the engine.
 
-        Raises:
-            ApiError: It could not be loaded, or does not fit into memory.
+        Raises
+        ------
+        ApiError
+            If it cannot be loaded, or does not fit into memory.
         """
         return await self._answer(self._load(model, path, options, pin), owner, Loaded)
 
@@ -107,10 +118,14 @@ class EngineClient:
         owner: str,
         pin: bool | None = None,
     ) -> AsyncIterator[RequestStream]:
-        """Make a model resident; the events end with `Loaded`. Left before, it is broken off.
+        """Load a model into memory, and cancel that if the block ends first.
 
-        Raises:
-            ApiError: It could not be loaded.
+        The last event is `Loaded`.
+
+        Raises
+        ------
+        ApiError
+            If it cannot be loaded.
         """
         command = self._load(model, path, options, pin)
         async with self._in_flight(command, owner, 0) as stream:
@@ -121,23 +136,27 @@ class EngineClient:
         return Load(id=_new_id("load"), model=model, path=path, options=options, pin=pin)
 
     async def pin(self, model: str, pinned: bool) -> Pinned:
-        """Keep a resident model in memory, or no longer.
+        """Pin or unpin a resident model. A pinned model is never evicted.
 
-        Raises:
-            ApiError: It is not resident.
+        Raises
+        ------
+        ApiError
+            If it is not resident.
         """
         command = Pin(id=_new_id("pin"), model=model, pinned=pinned)
         return await self._answer(command, OWNER, Pinned)
 
     def keep(self, model: str) -> None:
-        """Count a model as used now, if it is in memory: it is not unloaded as idle."""
+        """Count a resident model as used now, so that it is not unloaded as idle."""
         self._supervisor.send(Touch(model))
 
     async def unload(self, model: str) -> int:
-        """Give a model's memory back and return its bytes, 0 where it was not resident.
+        """Unload a model and return the bytes that it freed, 0 if it was not resident.
 
-        Raises:
-            ApiError: It is in use.
+        Raises
+        ------
+        ApiError
+            If it is in use.
         """
         if self._supervisor.ready is None:
             return 0
@@ -147,12 +166,12 @@ class EngineClient:
     async def _answer(
         self, command: Tokenize | Embed | Load | Unload | Pin, owner: str, kind: type[T]
     ) -> T:
-        """Return the one event that answers a command; an order goes on when nobody waits."""
+        """Return the one event that answers a command. A load goes on when its caller is gone."""
         if isinstance(command, Tokenize | Embed):
-            # They take no place in the batch, and are bounded alike, by themselves.
-            self._require_place(self._flights.without_rows, 1)
-        ordered = isinstance(command, Load)
-        async with self._in_flight(command, owner, 0, goes_on=ordered) as stream:
+            # They take no row of the batch, so they have a limit of their own.
+            self._check_queue(self._flights.without_rows, 1)
+        is_load = isinstance(command, Load)
+        async with self._in_flight(command, owner, 0, detached=is_load) as stream:
             async for events in stream.batches():
                 for event in events:
                     if isinstance(event, kind):
@@ -161,7 +180,7 @@ class EngineClient:
 
     @property
     def wanted(self) -> list[str]:
-        """Models that requests and orders in flight need in memory, each once."""
+        """Names of the models that requests and commands in flight need in memory."""
         needed = (
             stream.model
             for stream in self._flights.streams
@@ -170,11 +189,19 @@ class EngineClient:
         return list(dict.fromkeys(needed))
 
     def cancel(self, id: str, owner: str | None = None) -> bool:
-        """Stop a request with all its parts; return whether there was one.
+        """Cancel a request with all its parts.
 
-        Args:
-            id: The request's id.
-            owner: Whose request it must be; `None` stops anyone's.
+        Parameters
+        ----------
+        id
+            Id of the request.
+        owner
+            User who must have sent it; None for any user.
+
+        Returns
+        -------
+        bool
+            Whether there was such a request.
         """
         found = [
             stream
@@ -186,16 +213,21 @@ class EngineClient:
         return bool(found)
 
     def cancel_load(self, model: str, owner: str | None = None) -> bool:
-        """End a user's orders and requests that wait for a model to be loaded.
+        """Cancel a user's commands and requests that wait for a model to be loaded.
 
-        The load itself ends too, unless somebody else waits for it.
+        The load itself is cancelled too, unless another user waits for it.
 
-        Args:
-            model: The model's name.
-            owner: Whose orders and requests; `None` ends everyone's.
+        Parameters
+        ----------
+        model
+            Name of the model.
+        owner
+            User whose commands and requests are cancelled; None for all users.
 
-        Returns:
-            Whether there was something to end.
+        Returns
+        -------
+        bool
+            Whether there was something to cancel.
         """
         stats = self._supervisor.telemetry.stats
         is_loading = stats is not None and model in stats.loading
@@ -216,7 +248,7 @@ class EngineClient:
         self._stop(waiting, message, param="model")
         if len(waiting) < len(needing):
             return bool(waiting)
-        # A load goes on when its request ends, for whoever asks next.
+        # The engine goes on loading when a request ends, so tell it to stop.
         if not is_resident:
             self._supervisor.send(Unload(id=_new_id("unload"), model=model))
         return bool(waiting) or is_loading
@@ -229,29 +261,33 @@ class EngineClient:
         if streams:
             self._supervisor.notify()
 
-    def _require_place(self, taken: int, wanted: int) -> None:
-        """Refuse a request where as many are running or waiting as may.
+    def _check_queue(self, taken: int, wanted: int) -> None:
+        """Check that the queue has room for more requests.
 
-        Raises:
-            QueueFull: They are.
+        Raises
+        ------
+        QueueFull
+            If it has not.
         """
         supervisor = self._supervisor
         if taken + wanted > supervisor.config.max_batch + supervisor.limits.queue:
             raise QueueFull(
-                f"{taken} requests are running or waiting, which is all that this server takes at "
-                "once: try again in a moment.",
+                f"{taken} requests are running or waiting, the most that this server accepts. Try "
+                "again in a moment.",
                 headers={"Retry-After": "2"},
             )
 
-    def _require_allowed(self, model: str) -> None:
-        """Refuse a model with which the engine ended several times in a row.
+    def _check_allowed(self, model: str) -> None:
+        """Check that the engine has not crashed several times in a row with a model.
 
-        Raises:
-            Unavailable: It did.
+        Raises
+        ------
+        Unavailable
+            If it has.
         """
         if self._flights.is_refused(model):
             raise Unavailable(
-                f"The engine ended {MOST_KILLS} times in a row while it loaded or ran the model "
+                f"The engine ended {MAX_CRASHES} times in a row while it loaded or ran the model "
                 f"{model!r}, so the model is not tried again. `%mlx load {model}` (POST "
                 "mlx/models/load) allows it again. A smaller model or a shorter context may help.",
                 param="model",
@@ -267,11 +303,11 @@ class EngineClient:
         rows: int,
         recorder: TraceRecorder | None = None,
         *,
-        goes_on: bool = False,
+        detached: bool = False,
     ) -> AsyncIterator[RequestStream]:
         needs_model = not isinstance(command, Unload | Pin)
         if needs_model:
-            self._require_allowed(command.model)
+            self._check_allowed(command.model)
         stream = RequestStream(
             command.id,
             command.model,
@@ -281,10 +317,10 @@ class EngineClient:
             hides_reasoning=isinstance(command, Generate) and not command.include_reasoning,
             needs_model=needs_model,
         )
-        self._flights.enter(stream)
+        self._flights.add(stream)
         self._supervisor.notify()
         try:
-            await self._supervisor.running(stream)
+            await self._supervisor.wait_until_running(stream)
             stream.sent = True
             self._supervisor.send(command)
             yield stream
@@ -292,14 +328,14 @@ class EngineClient:
             stream.error = stream.error or error
             raise
         finally:
-            self._flights.leave(stream)
-            if stream.sent and not stream.ended and not goes_on:
+            self._flights.remove(stream)
+            if stream.sent and not stream.ended and not detached:
                 self._supervisor.send(Cancel(command.id))
             self._supervisor.notify()
             if recorder is not None:
                 recorder.end(stream.error)
 
 
-def _new_id(order: str) -> str:
-    """Return the id of an order about a model."""
-    return f"{order}-{uuid.uuid4().hex}"
+def _new_id(command: str) -> str:
+    """Return a new id for a model command."""
+    return f"{command}-{uuid.uuid4().hex}"

@@ -1,4 +1,4 @@
-"""One engine process: its private socket, its log lines, its end."""
+"""Run one engine process: its socket, its log lines and its end."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ _LEVELS = {"WARNING": logging.WARNING, "ERROR": logging.ERROR, "CRITICAL": loggi
 
 
 class EngineProcess:
-    """A running engine. Make one with `EngineProcess.running`."""
+    """Represent a running engine process. Start one with `EngineProcess.running`."""
 
     def __init__(
         self,
@@ -56,15 +56,17 @@ class EngineProcess:
     async def running(
         cls, config: EngineConfig, *, env: dict[str, str], log: Logger
     ) -> AsyncIterator["EngineProcess"]:
-        """Start an engine, and see to it that it is gone afterwards, with all that it started.
+        """Start an engine, and stop it after the block together with all processes it started.
 
-        Raises:
-            OSError: The process could not be started.
+        Raises
+        ------
+        OSError
+            If the process cannot be started.
         """
         folder = _private_folder()
         context = zmq.asyncio.Context()
         socket = context.socket(zmq.PAIR)
-        # Nothing may block here: what is in flight is bounded by the queue's limit.
+        # Sending must not block. The queue limit bounds the number of messages.
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.SNDHWM, 0)
         socket.setsockopt(zmq.RCVHWM, 0)
@@ -72,16 +74,16 @@ class EngineProcess:
             address = f"ipc://{folder}/engine.sock"
             socket.bind(address)
             options = ["--socket", address, "--config", msgspec.json.encode(config).decode()]
-            # Cancelled in the middle, a process would be there and nobody would know it.
+            # A cancellation in the middle would leave a process that nobody stops.
             with anyio.CancelScope(shield=True):
                 process = await anyio.open_process(
-                    # -P: a user's `random.py` in the working directory must not be the engine's.
+                    # -P: do not import a user's `random.py` from the working directory.
                     [sys.executable, "-P", *_MODULE, *options],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
                     env=env,
-                    # A terminal's Ctrl-C is for the server, which then ends the engine in order.
+                    # Ctrl-C in a terminal goes to the server only, which then stops the engine.
                     start_new_session=True,
                 )
             engine = cls(process, socket, folder, log)
@@ -97,35 +99,37 @@ class EngineProcess:
 
     @property
     def pid(self) -> int:
-        """The process's id."""
+        """Id of the process."""
         return self._process.pid
 
     @property
     def has_ended(self) -> bool:
-        """Whether the process is gone."""
+        """Whether the process has ended."""
         return self._process.returncode is not None
 
     def connected(self) -> None:
-        """Take the socket's file away: its one peer is there, and nobody else shall come."""
+        """Delete the socket's file: the engine has connected, and nobody else may."""
         self._is_connected = True
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def send(self, command: Command) -> None:
-        """Send a command; never waits."""
+        """Send a command without waiting."""
         future = cast("asyncio.Future[None]", self._socket.send(self._encoder.encode(command)))
-        # Only a closed socket fails, and then the process's end is being told already.
+        # Sending fails only on a closed socket, when the process has ended anyway.
         future.add_done_callback(lambda done: done.cancelled() or done.exception())
 
     async def frame(self) -> Frame:
-        """Wait for the next frame.
+        """Wait for the next frame and return it.
 
-        Raises:
-            msgspec.DecodeError: It is not a frame.
+        Raises
+        ------
+        msgspec.DecodeError
+            If the message is not a frame.
         """
         return self._decoder.decode(await self._socket.recv())
 
     async def log_lines(self) -> None:
-        """Carry the engine's log into the server's, until it ends."""
+        """Copy the engine's log to the server's log until the process ends."""
         assert self._process.stderr is not None
         rest = b""
         async for chunk in self._process.stderr:
@@ -144,12 +148,12 @@ class EngineProcess:
             self._log.log(level, "[engine %d] %s", self.pid, text[:2000])
 
     async def wait(self) -> int:
-        """Wait for the process's end and return its exit code, negative for a signal."""
+        """Wait until the process ends and return its exit code, negative for a signal."""
         return await self._process.wait()
 
     def kill(self) -> None:
-        """Kill the process and whatever it has started, as a compiler."""
-        # macOS says EPERM of a group whose processes have all ended.
+        """Kill the process and all processes it has started, for example a compiler."""
+        # macOS raises EPERM if all processes of the group have ended.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -164,7 +168,7 @@ class EngineProcess:
 
 
 def _private_folder() -> Path:
-    """Make a folder that only this user may enter, with a path short enough for a socket."""
+    """Create a folder that only this user may enter, with a path short enough for a socket."""
     folder = Path(tempfile.mkdtemp(prefix="mlxnb-"))
     if len(os.fsencode(folder / "engine.sock")) > _LONGEST_SOCKET_PATH:
         folder.rmdir()

@@ -1,4 +1,4 @@
-"""What is in flight to the engine."""
+"""Keep the requests that the engine has not answered yet, and count its crashes by model."""
 
 from collections.abc import Callable
 
@@ -6,48 +6,50 @@ from mlx_notebook.protocol import Done, Embedded, Event, Heartbeat, Loaded, Pref
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import Unavailable
 
-# A model with which the engine ended so often, with no answer in between, is not tried again.
-MOST_KILLS = 3
+# A model that crashes the engine this often, without an answer in between, is refused.
+MAX_CRASHES = 3
 
 
 class InFlightRequests:
-    """All requests and orders, each from its admission to its handler's leaving, oldest first.
+    """Hold all requests and model commands from admission until their handler is done.
 
-    Args:
-        used: Told of each model that takes a request or is loaded.
+    Parameters
+    ----------
+    used
+        Called with the name of each model that starts a request or has been loaded.
     """
 
     def __init__(self, used: Callable[[str], None] = lambda model: None) -> None:
         self._used = used
         self._streams: dict[str, RequestStream] = {}
-        self._kills: dict[str, int] = {}
+        self._crashes: dict[str, int] = {}
 
     @property
     def streams(self) -> list[RequestStream]:
-        """All that is in flight."""
+        """All requests and model commands, oldest first."""
         return list(self._streams.values())
 
     @property
     def requests(self) -> list[RequestStream]:
-        """Those that generate, or wait to, and have not ended: no orders about models."""
+        """Requests that generate or wait to generate, without model commands."""
         return [stream for stream in self.streams if stream.rows and not stream.ended]
 
     @property
     def without_rows(self) -> int:
-        """How many need a model and no row of its batch: texts to tokenize or embed, and loads."""
+        """Number of requests that need a model but no row of its batch: tokenize, embed, load."""
         return sum(stream.needs_model and not stream.rows for stream in self._streams.values())
 
-    def enter(self, stream: RequestStream) -> None:
-        """Take one in."""
+    def add(self, stream: RequestStream) -> None:
+        """Add a request."""
         self._streams[stream.id] = stream
 
-    def leave(self, stream: RequestStream) -> None:
-        """Let one go."""
+    def remove(self, stream: RequestStream) -> None:
+        """Remove a request."""
         del self._streams[stream.id]
 
-    def take(self, event: Event) -> str | None:
-        """Hand an event to its request; returns the request's id where that is to be cancelled."""
-        if isinstance(event, Ready | Stats | Heartbeat):  # nobody's in particular
+    def handle(self, event: Event) -> str | None:
+        """Pass an event to its request. Return the request's id if the engine must cancel it."""
+        if isinstance(event, Ready | Stats | Heartbeat):  # not about one request
             return None
         stream = self._streams.get(event.id)
         if stream is None:
@@ -58,55 +60,58 @@ class InFlightRequests:
             self.forgive(stream.model)
         return None if stream.push(event) else stream.id
 
-    def give_up(self, event: Event) -> str | None:
-        """End the request of an event that the server failed on; returns its id, if it has one."""
+    def fail_request_of(self, event: Event) -> str | None:
+        """Fail the request of an event that the server could not handle. Return its id, if any."""
         stream = (
             None if isinstance(event, Ready | Stats | Heartbeat) else self._streams.get(event.id)
         )
         if stream is None or stream.ended:
             return None
-        stream.fail(Unavailable("The server failed on this answer; its log says why."))
+        stream.fail(Unavailable("The server failed on this response. Its log says why."))
         return stream.id
 
     def fail(self, message: str, *, waiting: bool = False) -> None:
-        """End what the engine was working on with an error; `waiting`: all the rest, too."""
+        """Fail the requests that the engine was working on, or all if `waiting`."""
         for stream in self._streams.values():
             if stream.sent or waiting:
                 stream.fail(Unavailable(message, headers={"Retry-After": "1"}))
 
     def keep_alive(self, interval: float) -> None:
-        """Tell those that have waited so many seconds for news."""
+        """Send a keep-alive to each request without an event for `interval` seconds."""
         for stream in self._streams.values():
             stream.keep_alive(interval)
 
-    # --- models that end the engine -------------------------------------------------------------
+    # --- models that crash the engine -------------------------------------------------------------
 
     def engine_ended(self, stats: Stats | None) -> None:
-        """Count the engine's end against the models that it was loading or computing with.
+        """Count a crash of the engine against the models that it was loading or running.
 
-        `stats` is the last that it told.
+        Parameters
+        ----------
+        stats
+            The last statistics that the engine sent.
         """
         working = (stream for stream in self._streams.values() if _is_worked_on(stream, stats))
         for model in {stream.model for stream in working}:
-            self._kills[model] = self._kills.get(model, 0) + 1
+            self._crashes[model] = self._crashes.get(model, 0) + 1
 
     def is_refused(self, model: str) -> bool:
-        """Whether a model has ended the engine too often to be tried again."""
-        return self._kills.get(model, 0) >= MOST_KILLS
+        """Whether a model has crashed the engine too often to be tried again."""
+        return self._crashes.get(model, 0) >= MAX_CRASHES
 
     def forgive(self, model: str) -> None:
-        """Let a model be tried again."""
-        self._kills.pop(model, None)
+        """Forget the crashes of a model, so that it can be tried again."""
+        self._crashes.pop(model, None)
 
 
 def _is_worked_on(stream: RequestStream, stats: Stats | None) -> bool:
-    """Whether the engine was loading or computing for a request: one that waits is not to blame.
+    """Whether the engine was loading or computing for a request, and so may have crashed by it.
 
-    A request that the engine has not told of yet may be why it ended.
+    A request that only waits does not count. One that the engine has not reported yet does.
     """
     if stream.ended or not stream.sent or not stream.needs_model:
         return False
-    # What has begun is told by its own events, sooner than by the statistics.
+    # Events tell that a request has started before the statistics do.
     if stats is None or stream.waits_for_model is False:
         return True
     phases = {request.id: request.phase for request in stats.requests}

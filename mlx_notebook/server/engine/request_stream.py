@@ -1,4 +1,4 @@
-"""The events of one request on their way from the engine to its handler."""
+"""Queue the engine's events of one request for the handler that reads them."""
 
 import asyncio
 import itertools
@@ -26,8 +26,8 @@ from mlx_notebook.protocol import (
 from mlx_notebook.server.errors import ApiError, EngineError, from_failed
 from mlx_notebook.server.telemetry.request_traces import TraceRecorder
 
-# A client that reads slower than the model writes: beyond this many characters it is given up.
-_MOST_WAITING = 4 * 1024 * 1024
+# End a request when its client leaves this many characters unread.
+_MAX_UNREAD = 4 * 1024 * 1024
 
 
 _numbers = itertools.count(1)
@@ -46,16 +46,24 @@ class KeepAlive(Struct, frozen=True):
 
 
 class RequestStream:
-    """The events of one request, in batches of what has come since the last look.
+    """Queue the events of one request, and hand them out in batches.
 
-    Args:
-        id: The request's id.
-        model: The model it runs on.
-        rows: How many rows it takes in the batch.
-        owner: Whose request it is (see `identity.owner`).
-        recorder: Sees each event too, if there is one.
-        hides_reasoning: Keep the thinking from the handler.
-        needs_model: It needs its model in memory, as all do but orders to unload or pin one.
+    Parameters
+    ----------
+    id
+        Id of the request.
+    model
+        Name of the model that runs it.
+    rows
+        Number of rows that it takes in the batch.
+    owner
+        User who sent it (see `identity.owner`).
+    recorder
+        Records each event for the request's trace.
+    hides_reasoning
+        Whether to drop the text of reasoning.
+    needs_model
+        Whether it needs its model in memory. Only unload and pin commands do not.
     """
 
     def __init__(
@@ -75,7 +83,7 @@ class RequestStream:
         self.model = model
         self.rows = rows
         self.needs_model = needs_model
-        # Whether it waits for its model to be loaded; None until the engine says so.
+        # Whether it waits for its model to be loaded; None until the engine has said so.
         self.waits_for_model: bool | None = None
         self._recorder = recorder
         self._hides_reasoning = hides_reasoning
@@ -84,9 +92,9 @@ class RequestStream:
         self.ended = False
         self.error: ApiError | None = None
         self._events: list[Event | KeepAlive] = []
-        self._waiting = 0
+        self._unread = 0
         self._progress: Loading | Prefill | None = None
-        self._news = asyncio.Event()
+        self._ready = asyncio.Event()
         self._last = time.monotonic()
 
     @property
@@ -95,22 +103,25 @@ class RequestStream:
         return time.monotonic() - self._began
 
     def push(self, event: Event) -> bool:
-        """Take an event in; called by the engine's reader, never waits.
+        """Add an event. Never waits: the task that reads the engine's socket calls this.
 
-        Returns whether the request goes on: False asks for its cancellation.
+        Returns
+        -------
+        bool
+            False if the engine must cancel the request.
         """
         if self.ended:
             return True
         if self.waits_for_model is not False:
             self.waits_for_model = isinstance(event, Loading)
         if self._recorder is not None:
-            self._recorder.see(event)
+            self._recorder.record(event)
         if isinstance(event, Reasoning) and self._hides_reasoning:
             event = msgspec.structs.replace(event, text="", logprobs=None)
         if isinstance(event, Text | Reasoning):
-            self._waiting += len(event.text)
+            self._unread += len(event.text)
         elif isinstance(event, ToolCallArguments):
-            self._waiting += len(event.arguments)
+            self._unread += len(event.arguments)
         elif isinstance(event, Loading | Prefill):
             self._progress = event
         elif isinstance(event, Failed):
@@ -120,45 +131,47 @@ class RequestStream:
             self.ended = True
         self._events.append(event)
         self._last = time.monotonic()
-        self._news.set()
-        if self._waiting > _MOST_WAITING:
+        self._ready.set()
+        if self._unread > _MAX_UNREAD:
             self._events.clear()
             self.fail(
-                EngineError("The client did not read its answer in time, so the request was ended.")
+                EngineError("The client did not read the response in time. The request was ended.")
             )
             return False
         return True
 
     def fail(self, error: ApiError) -> None:
-        """End the request with an error, after what has come so far."""
+        """End the request with an error, after the events that are queued already."""
         if self.ended:
             return
         self.ended = True
         self.error = error
-        self._news.set()
+        self._ready.set()
 
     def keep_alive(self, interval: float) -> None:
-        """Tell the handler, if `interval` seconds passed without news."""
+        """Queue a keep-alive if no event has come for `interval` seconds."""
         now = time.monotonic()
         if not self.ended and now - self._last >= interval:
             self._last = now
             self._events.append(_keep_alive(self._progress))
-            self._news.set()
+            self._ready.set()
 
     async def batches(self) -> AsyncIterator[list[Event | KeepAlive]]:
-        """Yield the events as they come, up to the request's last one.
+        """Yield all queued events whenever there are some, up to the request's last one.
 
-        Raises:
-            ApiError: The request failed; everything that came before was yielded.
+        Raises
+        ------
+        ApiError
+            If the request failed. All earlier events have been yielded.
         """
         while True:
-            await self._news.wait()
-            self._news.clear()
-            events, self._events, self._waiting = self._events, [], 0
+            await self._ready.wait()
+            self._ready.clear()
+            events, self._events, self._unread = self._events, [], 0
             if events:
                 yield events
             if self._events:
-                self._news.set()
+                self._ready.set()
             elif self.error is not None:
                 raise self.error
             elif self.ended:

@@ -1,4 +1,4 @@
-"""Starts the engine when it is needed, watches it, and restarts it."""
+"""Start the engine process when it is needed, watch it, and restart it when it ends."""
 
 import asyncio
 import time
@@ -29,19 +29,29 @@ from mlx_notebook.server.telemetry.engine_telemetry import EngineTelemetry
 from mlx_notebook.server.telemetry.metrics import ENGINE_RESTARTS
 from mlx_notebook.server.wire.native.status_types import EngineState, EngineStatus
 
-# An engine that ends so often, with no answer in between, is only restarted on request.
-_MOST_DEATHS = 4
-_FAILED_PAUSE_SECONDS = 10.0
+# After this many crashes without an answer in between, wait for a request before a restart.
+_MAX_CRASHES = 4
+_RETRY_SECONDS = 10.0
 _SHORTEST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS = 0.25, 8.0
-# How many times `step` an engine has for what it is doing: a first step may compile, and loading
-# takes as long as its disk.
-_PATIENCE = {"first step": 4.0, "loading": float("inf")}
+# Factors on `step_seconds` by activity: a first step may compile, and loading depends on the disk.
+_STEP_FACTORS = {"first step": 4.0, "loading": float("inf")}
 
 
 class SupervisorLimits(Struct, frozen=True):
-    """Bounds of the supervisor: seconds, and `queue` requests waiting beyond the batch.
+    """Limits of the supervisor.
 
-    `heartbeat` is how long the engine may be silent, `step` how long it may be held in one step.
+    Attributes
+    ----------
+    queue
+        Most sequences that may wait beyond the batch.
+    heartbeat
+        Seconds that the engine may send nothing.
+    step
+        Seconds that the engine may spend in one step.
+    start
+        Seconds that the engine may take to start.
+    keep_alive
+        Seconds without an event after which a request gets a keep-alive.
     """
 
     queue: int = 64
@@ -52,14 +62,20 @@ class SupervisorLimits(Struct, frozen=True):
 
 
 class Supervisor:
-    """Owns the engine process, and tells those who wait for it what became of it.
+    """Own the engine process, and pass its events to the requests in flight.
 
-    Args:
-        config: What the engine is told at its start.
-        limits: How long to wait, and for how many.
-        in_flight: Those who wait for it.
-        env: The engine's environment.
-        log: Where the engine's lines and the supervisor's own go.
+    Parameters
+    ----------
+    config
+        Configuration that the engine is started with.
+    limits
+        Timeouts, and the length of the queue.
+    in_flight
+        Requests that wait for the engine.
+    env
+        Environment variables of the engine process.
+    log
+        Logger for the engine's lines and the supervisor's own.
     """
 
     def __init__(
@@ -82,10 +98,10 @@ class Supervisor:
         self._env = env
         self._log = log
         self._process: EngineProcess | None = None
-        self._deaths = 0
+        self._crashes = 0
         self._since = 0.0
         self._silent = 0.0
-        self._held: Heartbeat | None = None
+        self._heartbeat: Heartbeat | None = None
         self._failed_at = 0.0
         self._error: str | None = None
         self._why: str | None = None
@@ -94,22 +110,26 @@ class Supervisor:
         self._scope: anyio.CancelScope | None = None
         self._ended = False
 
-    # --- life -----------------------------------------------------------------------------------
+    # --- start and end ----------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Keep an engine running whenever one is wanted, until cancelled by `stop`."""
+        """Keep an engine running from the first `request_start` until `stop`."""
         try:
             with anyio.CancelScope() as self._scope:
                 async with anyio.create_task_group() as group:
-                    group.start_soon(self._lasting, "The telemetry", self._tick)
-                    await self._lasting("The supervision of the engine", self._supervise)
+                    group.start_soon(
+                        self._restarting_on_failure, "The telemetry", self._every_second
+                    )
+                    await self._restarting_on_failure(
+                        "The supervision of the engine", self._supervise
+                    )
         finally:
             self._ended = True
             self._set_state("stopped")
             self._fail_all("The server is stopping.", waiting=True)
 
-    async def _lasting(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Do a work to its end; log a failure, and begin the work again after a pause."""
+    async def _restarting_on_failure(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run `work` to its end. If it fails, log the error and run it again after a pause."""
         pause = _SHORTEST_BACKOFF_SECONDS
         while True:
             began = anyio.current_time()
@@ -127,8 +147,8 @@ class Supervisor:
         try:
             while True:
                 await self._wanted.wait()
-                await self._one_life()
-                await self._bury()
+                await self._run_engine()
+                await self._after_crash()
         except Exception as error:
             self.ready = None
             self._error = f"The server failed to supervise the engine: {error!r}."
@@ -137,71 +157,73 @@ class Supervisor:
             raise
 
     def stop(self) -> None:
-        """End the engine and `run`; returns at once."""
+        """Stop the engine and end `run`. Return at once."""
         if self._scope is not None:
             self._scope.cancel()
 
-    def want(self) -> None:
-        """Have the engine started, if it is not running and may be."""
+    def request_start(self) -> None:
+        """Ask for the engine to be started, if it is not running."""
         self._wanted.set()
 
-    async def _one_life(self) -> None:
-        """Start an engine and stay with it to its end; `_why` says how that came."""
+    async def _run_engine(self) -> None:
+        """Run one engine process to its end. `_why` then says why it ended."""
         self._set_state("restarting" if self.restarts else "starting")
-        self._why, self._silent, self._held = None, 0.0, None
+        self._why, self._silent, self._heartbeat = None, 0.0, None
         try:
             async with EngineProcess.running(
                 self.config, env=self._env, log=self._log
             ) as self._process:
                 async with anyio.create_task_group() as group:
                     group.start_soon(
-                        self._lasting, "Reading the engine's log", self._process.log_lines
+                        self._restarting_on_failure,
+                        "Reading the engine's log",
+                        self._process.log_lines,
                     )
                     group.start_soon(self._read, self._process)
                     group.start_soon(self._watch, self._process)
                     code = await self._process.wait()
-                    # What it sent just before its end is still on its way.
+                    # Read what it sent just before its end.
                     await anyio.sleep(0.05)
                     group.cancel_scope.cancel()
                 lines = list(self._process.last_lines)
-                self._why = self._why or _explain(code, lines if self.ready is None else [])
+                self._why = self._why or _exit_reason(code, lines if self.ready is None else [])
         except OSError as error:
             self._why = f"it could not be started: {error}"
         except Exception as error:
-            # Whatever it is, the engine is gone by now and its requests must hear of it.
-            self._log.exception("Attending to the engine failed.")
-            self._why = f"the server failed to attend to it: {error!r}"
+            # The engine is gone by now, and its requests must be failed.
+            self._log.exception("The server failed while the engine ran.")
+            self._why = f"the server failed while it ran: {error!r}"
         finally:
             self._process = None
 
     async def _read(self, process: EngineProcess) -> None:
         while True:
             try:
-                self._dispatch(await process.frame())
+                self._handle_frame(await process.frame())
             except msgspec.DecodeError as error:
-                self._give_up(process, f"it sent something that is no message: {error}")
+                self._kill(process, f"it sent an invalid message: {error}")
                 return
-            # Frames that are there already must not keep the rest of the server waiting.
+            # Frames that have arrived already must not block the event loop.
             await anyio.lowlevel.checkpoint()
 
     async def _watch(self, process: EngineProcess) -> None:
-        # Counts its own wake-ups and not the clock: after the machine slept, or this process was
-        # held up, the engine gets its time all the same.
+        # Count wake-ups, and not the clock: if the machine slept or this process was blocked, that
+        # time does not count against the engine.
         step = min(1.0, self.limits.heartbeat / 4)
         while True:
             await anyio.sleep(step)
             self._silent += step
             limit = self.limits.heartbeat if self.ready else self.limits.start
             if self._silent >= limit:
-                self._give_up(process, f"it gave no sign of life for {limit:g} seconds")
+                self._kill(process, f"it gave no sign of life for {limit:g} seconds")
                 return
 
-    def _give_up(self, process: EngineProcess, why: str) -> None:
+    def _kill(self, process: EngineProcess, why: str) -> None:
         self._why = why
         process.kill()
 
-    async def _bury(self) -> None:
-        """Tell everyone in flight, and decide on how to go on."""
+    async def _after_crash(self) -> None:
+        """Fail the requests in flight, and decide whether to restart the engine."""
         why = self._why or "it ended"
         self._log.error("The engine process ended: %s.", why)
         self._error = f"The engine process ended: {why}."
@@ -209,8 +231,8 @@ class Supervisor:
         self.ready = None
         self.in_flight.engine_ended(self.telemetry.stats)
         self.telemetry.engine_ended()
-        self._deaths += 1
-        if self._deaths >= _MOST_DEATHS or (not lived and self._deaths > 1):
+        self._crashes += 1
+        if self._crashes >= _MAX_CRASHES or (not lived and self._crashes > 1):
             self._failed_at = time.monotonic()
             self._wanted = asyncio.Event()
             self._set_state("failed")
@@ -220,52 +242,54 @@ class Supervisor:
         self._fail_all(f"{self._error} It is being restarted: send the request again.")
         self.restarts += 1
         ENGINE_RESTARTS.inc()
-        if self._deaths > 1:
-            await anyio.sleep(min(_LONGEST_BACKOFF_SECONDS, 0.25 * 2**self._deaths))
+        if self._crashes > 1:
+            await anyio.sleep(min(_LONGEST_BACKOFF_SECONDS, 0.25 * 2**self._crashes))
 
-    async def _tick(self) -> None:
-        """Once a second: a point of history, and a word to clients that wait for long."""
+    async def _every_second(self) -> None:
+        """Record telemetry and send keep-alives, once a second."""
         while True:
             self.telemetry.sample(len(self.in_flight.requests))
             self.in_flight.keep_alive(self.limits.keep_alive)
             await anyio.sleep(1.0)
 
-    # --- what the engine says -------------------------------------------------------------------
+    # --- events of the engine ---------------------------------------------------------------------
 
-    def _dispatch(self, frame: Frame) -> None:
+    def _handle_frame(self, frame: Frame) -> None:
         self._silent, held = 0.0, None
         for event in frame.events:
             if isinstance(event, Ready):
-                self._started(event)
+                self._handle_ready(event)
             elif isinstance(event, Heartbeat):
                 held = event
-                self._judge(event)
+                self._check_step_time(event)
             else:
-                self._take(event)
-        self._held = held
+                self._handle_event(event)
+        self._heartbeat = held
 
-    def _take(self, event: Event) -> None:
-        """Take in what is for a request or the statistics; a failure takes nothing else along."""
+    def _handle_event(self, event: Event) -> None:
+        """Handle an event for a request or the telemetry. An error ends only that request."""
         try:
             if isinstance(event, Stats):
-                if self.telemetry.take(event):
+                if self.telemetry.update(event):
                     self.notify()
                 return
             if isinstance(event, Done):
-                self._deaths = 0
-            lost = self.in_flight.take(event)
+                self._crashes = 0
+            lost = self.in_flight.handle(event)
         except Exception:
-            self._log.exception("The server failed on a %s of the engine.", type(event).__name__)
-            lost = self.in_flight.give_up(event)
+            self._log.exception(
+                "The server failed on the event %s of the engine.", type(event).__name__
+            )
+            lost = self.in_flight.fail_request_of(event)
         if lost is not None:
             self.send(Cancel(lost))
 
-    def _judge(self, working: Heartbeat) -> None:
-        limit = self.limits.step * _PATIENCE.get(working.work, 1.0)
+    def _check_step_time(self, working: Heartbeat) -> None:
+        limit = self.limits.step * _STEP_FACTORS.get(working.work, 1.0)
         if working.seconds >= limit and self._process is not None:
-            self._give_up(self._process, f"its {working.work} took over {limit:g} seconds")
+            self._kill(self._process, f"its {working.work} took over {limit:g} seconds")
 
-    def _started(self, ready: Ready) -> None:
+    def _handle_ready(self, ready: Ready) -> None:
         assert self._process is not None
         self._process.connected()
         self.ready = ready
@@ -274,24 +298,27 @@ class Supervisor:
         self._log.info("The engine runs as process %d on %s.", ready.pid, ready.device)
 
     def send(self, command: Command) -> None:
-        """Send the engine a command, if there is one; never waits."""
+        """Send the engine a command without waiting. Drop it if no engine runs."""
         if self._process is not None and self.ready is not None:
             self._process.send(command)
 
-    async def running(self, stream: RequestStream) -> None:
-        """Wait for the engine, starting it where needed, unless the request ends before.
+    async def wait_until_running(self, stream: RequestStream) -> None:
+        """Wait until the engine runs, and start it if need be.
 
-        Raises:
-            ApiError: The request has ended.
-            Unavailable: The engine cannot be started.
+        Raises
+        ------
+        ApiError
+            If the request has ended while it waited.
+        Unavailable
+            If the engine cannot be started.
         """
-        if self._state == "failed" and not self._rested:
+        if self._state == "failed" and not self._may_retry:
             raise Unavailable(
                 f"{self._error} It ended several times in a row; it is tried again in "
-                f"{_FAILED_PAUSE_SECONDS:g} seconds. The server's log says more.",
-                headers={"Retry-After": f"{_FAILED_PAUSE_SECONDS:.0f}"},
+                f"{_RETRY_SECONDS:g} seconds. The server's log says more.",
+                headers={"Retry-After": f"{_RETRY_SECONDS:.0f}"},
             )
-        self.want()
+        self.request_start()
         while self._state != "running":
             if stream.error is not None:
                 raise stream.error
@@ -303,11 +330,11 @@ class Supervisor:
         self.in_flight.fail(message, waiting=waiting)
         self.notify()
 
-    # --- what there is to see -------------------------------------------------------------------
+    # --- state ------------------------------------------------------------------------------------
 
     @property
     def state(self) -> EngineState:
-        """What is so now, whatever was heard last."""
+        """State of the engine process at this moment."""
         if self._state != "running":
             return self._state
         if self._process is None or self._process.has_ended:
@@ -316,7 +343,7 @@ class Supervisor:
 
     @property
     def status(self) -> EngineStatus:
-        """The engine process, in words for the status page."""
+        """Description of the engine process for `mlx/status`."""
         ready = self.ready
         return EngineStatus(
             state=self.state,
@@ -327,12 +354,12 @@ class Supervisor:
             versions=ready.versions if ready else {},
             error=self._error,
             silent=round(self._silent, 1) if ready else 0.0,
-            held=round(self._held.seconds, 1) if self._held else 0.0,
+            held=round(self._heartbeat.seconds, 1) if self._heartbeat else 0.0,
         )
 
     @property
     def failure(self) -> ApiError | None:
-        """Why no request can be served now, if none can."""
+        """Reason why no request can be served now; None if requests can be served."""
         if self._ended:
             return Unavailable("The server is stopping.")
         match self.state:
@@ -346,17 +373,17 @@ class Supervisor:
                 )
         return None
 
-    def try_again(self) -> None:
-        """Start an engine that had failed, if that was long enough ago."""
-        if self._state == "failed" and self._rested:
-            self.want()
+    def retry_start(self) -> None:
+        """Start the engine again if it failed, and long enough ago."""
+        if self._state == "failed" and self._may_retry:
+            self.request_start()
 
     @property
-    def _rested(self) -> bool:
-        return time.monotonic() - self._failed_at >= _FAILED_PAUSE_SECONDS
+    def _may_retry(self) -> bool:
+        return time.monotonic() - self._failed_at >= _RETRY_SECONDS
 
-    async def change(self, version: int) -> int:
-        """Wait until something differs from `version` and return the new version."""
+    async def wait_for_change(self, version: int) -> int:
+        """Wait until the status differs from that of `version`. Return the new version."""
         while self.version == version:
             await self._changed.wait()
         return self.version
@@ -366,13 +393,13 @@ class Supervisor:
         self.notify()
 
     def notify(self) -> None:
-        """Tell those who wait for a change that there is one."""
+        """Wake all that wait for a change of the status."""
         self.version += 1
         self._changed.set()
         self._changed = asyncio.Event()
 
 
-def _explain(code: int, last_lines: list[str]) -> str:
+def _exit_reason(code: int, last_lines: list[str]) -> str:
     how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-    said = f", after saying {last_lines[-1][:300]!r}" if last_lines else ""
+    said = f", last log line {last_lines[-1][:300]!r}" if last_lines else ""
     return how + said

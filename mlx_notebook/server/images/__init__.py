@@ -1,1 +1,1 @@
-"""Images in requests: fetched where that is allowed, checked, and handed to the engine."""
+"""Fetch and check the images of requests."""

@@ -1,9 +1,8 @@
-"""Pictures from other servers: only those that the settings list, never one inside by surprise.
+"""Fetch images from other servers, from the hosts that the settings allow only.
 
-A name is resolved once a connection, its addresses are checked, and the connection goes to the
-very address that was checked: a name that means another address a moment later (DNS rebinding)
-gains nothing. Each redirect starts from the beginning. No proxy is used, which would resolve names
-by itself.
+Each name is resolved once for a connection. Its addresses are checked, and the connection goes to
+an address that was checked, so a name that changes its address (DNS rebinding) gains nothing. Each
+redirect is checked in the same way. No proxy is used, since a proxy resolves names itself.
 """
 
 import asyncio
@@ -27,10 +26,10 @@ from tornado.simple_httpclient import (
 from mlx_notebook import __version__
 
 SECONDS = 10.0
-_MOST_REDIRECTS = 3
+_MAX_REDIRECTS = 3
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PORTS = {"http": 80, "https": 443}
-# Translators to IPv4 (RFC 6052): what counts is the address inside.
+# Addresses that are translated to IPv4 (RFC 6052): check the IPv4 address inside.
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*")
 _SLACK = 256 * 1024
@@ -39,9 +38,14 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
 class ImageError(Exception):
-    """A picture cannot be had or used; says why, to follow "it cannot be used: ".
+    """An image cannot be fetched or used.
 
-    `code` is that of the error which tells the client.
+    Attributes
+    ----------
+    reason
+        What is wrong, as the end of the sentence "The image cannot be used: ...".
+    code
+        Error code for the client.
     """
 
     def __init__(self, reason: str, code: str = "invalid_image") -> None:
@@ -51,27 +55,31 @@ class ImageError(Exception):
 
 
 class ImageNotAllowed(ImageError):
-    """The settings do not allow it."""
+    """The settings do not allow this image."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, "image_url_not_allowed")
 
 
 class ImageNotFetched(ImageError):
-    """It is allowed, and could not be fetched."""
+    """The image is allowed but could not be fetched."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason, "image_not_fetched")
 
 
 class ImageFetcher:
-    """Fetches pictures.
+    """Fetch images by HTTP.
 
-    Args:
-        hosts: The hosts that may be asked, as `name`, `name:port` or an address; without a port
-            the standard ones are meant. A private address is only used where it is listed itself.
-        resolver: Resolves names; the system's if None.
-        seconds: How long one picture may take, redirects included.
+    Parameters
+    ----------
+    hosts
+        Hosts that may be asked, as `name`, `name:port` or an address. Without a port, ports 80 and
+        443 are allowed. A private address is only used if it is listed itself.
+    resolver
+        Resolver of names; the system's if None.
+    seconds
+        Time limit for one image, including redirects.
     """
 
     def __init__(
@@ -80,29 +88,38 @@ class ImageFetcher:
         resolver: Resolver | None = None,
         seconds: float = SECONDS,
     ) -> None:
-        self._listed = {place for host in hosts for place in listed(host)}
+        self._listed = {place for host in hosts for place in parse_host(host)}
         self._resolver = _CheckingResolver(self._listed, resolver or DefaultLoopResolver())
         self._seconds = seconds
 
-    async def fetch(self, url: str, most: int) -> bytes:
-        """Return the picture behind a URL, if it has at most `most` bytes.
+    async def fetch(self, url: str, max_bytes: int) -> bytes:
+        """Return the image at a URL.
 
-        Raises:
-            Unusable: It is not allowed, not there, no picture, too large or too slow.
+        Parameters
+        ----------
+        url
+            URL of the image.
+        max_bytes
+            Largest size to accept.
+
+        Raises
+        ------
+        ImageError
+            If it is not allowed, missing, not an image, too large or too slow.
         """
         client = SimpleAsyncHTTPClient(
-            force_instance=True, resolver=self._resolver, max_body_size=most + _SLACK
+            force_instance=True, resolver=self._resolver, max_body_size=max_bytes + _SLACK
         )
         try:
             async with asyncio.timeout(self._seconds):
-                for _ in range(_MOST_REDIRECTS + 1):
-                    answer = _Answer(most)
-                    url = self._checked(url)
-                    await self._ask(client, url, answer)
-                    if answer.location is None:
-                        return answer.picture()
-                    url = _joined(url, answer.location)
-            raise ImageNotFetched(f"its server redirects more than {_MOST_REDIRECTS} times")
+                for _ in range(_MAX_REDIRECTS + 1):
+                    response = _ImageResponse(max_bytes)
+                    url = self._check_url(url)
+                    await self._ask(client, url, response)
+                    if response.location is None:
+                        return response.image()
+                    url = _redirect_url(url, response.location)
+            raise ImageNotFetched(f"its server redirects more than {_MAX_REDIRECTS} times")
         except TimeoutError:
             raise ImageNotFetched(
                 f"its server did not deliver it within {self._seconds:g} seconds"
@@ -110,7 +127,9 @@ class ImageFetcher:
         finally:
             client.close()
 
-    async def _ask(self, client: SimpleAsyncHTTPClient, url: str, answer: "_Answer") -> None:
+    async def _ask(
+        self, client: SimpleAsyncHTTPClient, url: str, response: "_ImageResponse"
+    ) -> None:
         request = HTTPRequest(
             url,
             headers={"Accept": "image/*", "Accept-Encoding": "identity"},
@@ -119,29 +138,35 @@ class ImageFetcher:
             request_timeout=self._seconds,
             follow_redirects=False,
             decompress_response=False,
-            header_callback=answer.header,
-            streaming_callback=answer.chunk,
+            header_callback=response.header,
+            streaming_callback=response.chunk,
         )
         try:
             await client.fetch(request, raise_error=False)
         except HTTPTimeoutError:
             raise TimeoutError from None
         except HTTPStreamClosedError:
-            # Tornado hangs up on a body that is too large.
-            if not answer.too_large:
+            # Tornado closes the connection if the body is too large.
+            if not response.too_large:
                 raise ImageNotFetched("its server closed the connection") from None
         except UnsatisfiableReadError:
-            raise ImageNotFetched("the head of its server's answer is too large") from None
+            raise ImageNotFetched("the headers of its server's response are too large") from None
         except socket.gaierror:
             raise ImageNotFetched("its host is not known") from None
         except (OSError, HTTPClientError, ValueError) as error:
-            raise ImageNotFetched(f"its server cannot be asked: {error}") from None
+            raise ImageNotFetched(f"its server cannot be reached: {error}") from None
 
-    def _checked(self, url: str) -> str:
-        """Return a URL in plain form, if its host is listed."""
+    def _check_url(self, url: str) -> str:
+        """Return a normalized URL.
+
+        Raises
+        ------
+        ImageNotAllowed
+            If its host is not listed, or the URL is malformed.
+        """
         try:
             parts = urlsplit(url)
-            host, port = _plain(parts.hostname or ""), parts.port or _PORTS.get(parts.scheme)
+            host, port = _normalized(parts.hostname or ""), parts.port or _PORTS.get(parts.scheme)
         except ValueError:
             raise ImageNotAllowed("its URL is malformed") from None
         if parts.scheme not in _PORTS or port is None:
@@ -151,7 +176,7 @@ class ImageFetcher:
         if (host, port) not in self._listed:
             raise ImageNotAllowed(
                 f"the host {host[:200]!r} (port {port}) is not in MlxNotebookApp.allow_image_urls, "
-                "which lists those that pictures may come from"
+                "which lists the hosts that images may come from"
             )
         place = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         if port == _PORTS[parts.scheme]:
@@ -160,8 +185,8 @@ class ImageFetcher:
         return urlunsplit((parts.scheme, place, path, query, ""))
 
 
-class _Answer:
-    """What a server says, while it says it."""
+class _ImageResponse:
+    """Collect the response of a server while it arrives."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -171,7 +196,7 @@ class _Answer:
         self.too_large = False
 
     def header(self, line: str) -> None:
-        """Take the status line or a header."""
+        """Read the status line or a header."""
         if not self._status:
             self._status = int(line.split(" ")[1])
             return
@@ -181,37 +206,39 @@ class _Answer:
         self.too_large = length.isdigit() and int(length) > self._most
 
     def chunk(self, data: bytes) -> None:
-        """Take a part of the body; of one that will be refused nothing is kept."""
+        """Add a part of the body, unless the response will be refused."""
         self.too_large = self.too_large or len(self._body) + len(data) > self._most
-        if self.too_large or not self._is_picture:
+        if self.too_large or not self._is_image:
             self._body.clear()
         else:
             self._body += data
 
     @property
     def location(self) -> str | None:
-        """Where the server redirects to, if it does."""
+        """Target of a redirect, None if the response is no redirect."""
         return self._headers.get("location") if self._status in _REDIRECTS else None
 
     @property
-    def _kind(self) -> str:
+    def _content_type(self) -> str:
         return self._headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
-    def _is_picture(self) -> bool:
-        return self._status == 200 and self._kind.startswith("image/")
+    def _is_image(self) -> bool:
+        return self._status == 200 and self._content_type.startswith("image/")
 
-    def picture(self) -> bytes:
+    def image(self) -> bytes:
         """Return the body.
 
-        Raises:
-            Unusable: The server did not answer with a picture, or with one that is too large.
+        Raises
+        ------
+        ImageError
+            If the server did not send an image, or the image is too large.
         """
         if self._status != 200:
             raise ImageNotFetched(f"its server answered with status {self._status}")
-        if not self._is_picture:
+        if not self._is_image:
             raise ImageNotFetched(
-                f"its server sent no picture but {self._kind[:100] or 'no type'!r}"
+                f"its server sent no image but {self._content_type[:100] or 'no type'!r}"
             )
         if self.too_large:
             raise too_large(self._most)
@@ -219,11 +246,14 @@ class _Answer:
 
 
 class _CheckingResolver(Resolver):
-    """Resolves to addresses that may be connected to, or refuses.
+    """Resolve names to addresses, and refuse private addresses that are not listed.
 
-    Args:
-        listed: Hosts with their ports, addresses among them.
-        resolver: Resolves names.
+    Parameters
+    ----------
+    listed
+        Allowed hosts and addresses with their ports.
+    resolver
+        Resolver of names.
     """
 
     def initialize(self, listed: set[tuple[str, int]], resolver: Resolver) -> None:
@@ -235,21 +265,23 @@ class _CheckingResolver(Resolver):
     ) -> list[tuple[int, Any]]:
         """Return the addresses of a host.
 
-        Raises:
-            NotAllowed: One of them is inside: this machine, a private network, a multicast group.
+        Raises
+        ------
+        ImageNotAllowed
+            If one is of this machine, a private network or a multicast group, and is not listed.
         """
         found = await self._resolver.resolve(host, port, family)
         for _, place in found:
             address = ipaddress.ip_address(place[0])
             if not is_public(address) and (str(address), port) not in self._listed:
                 raise ImageNotAllowed(
-                    f"the host {host[:200]!r} stands for {address}, which is no public address"
+                    f"the host {host[:200]!r} has the address {address}, which is not public"
                 )
         return found
 
 
 def is_public(address: Address) -> bool:
-    """Whether an address is out on the internet: not this machine, its networks, or a group."""
+    """Whether an address is on the internet: not this machine, a private network or a group."""
     if isinstance(address, ipaddress.IPv6Address):
         if address in _NAT64:
             return is_public(ipaddress.IPv4Address(address.packed[-4:]))
@@ -259,26 +291,28 @@ def is_public(address: Address) -> bool:
 
 
 def too_large(most: int) -> ImageError:
-    """Return the error for a picture of too many bytes."""
+    """Return the error for an image of too many bytes."""
     return ImageError(
-        f"it has more than {most:,} bytes, the most that this server takes "
+        f"it has more than {most:,} bytes, the most that this server accepts "
         "(MlxNotebookApp.max_image_bytes)",
         "image_too_large",
     )
 
 
-def listed(host: str) -> list[tuple[str, int]]:
-    """Return a host of `MlxNotebookApp.allow_image_urls` with its ports.
+def parse_host(host: str) -> list[tuple[str, int]]:
+    """Parse an entry of `MlxNotebookApp.allow_image_urls` into pairs of host and port.
 
-    Raises:
-        ValueError: It is neither `name`, nor `name:port`, nor an address.
+    Raises
+    ------
+    ValueError
+        If it is neither `name`, nor `name:port`, nor an address.
     """
     match = re.fullmatch(r"(\[[^]]*\]|[^:]*):([0-9]{1,5})", host)
     given, ports = (match[1], [int(match[2])]) if match else (host, [*_PORTS.values()])
-    name = _plain(given.removeprefix("[").removesuffix("]"))
-    is_name = name == _plain(given) and _HOST_NAME.fullmatch(name)
+    name = _normalized(given.removeprefix("[").removesuffix("]"))
+    is_name = name == _normalized(given) and _HOST_NAME.fullmatch(name)
     if not (is_name or _is_address(name)) or not 0 < ports[0] < 2**16:
-        raise ValueError(f"{host!r} is no host")
+        raise ValueError(f"{host!r} is not a host")
     return [(name, port) for port in ports]
 
 
@@ -290,14 +324,20 @@ def _is_address(text: str) -> bool:
     return True
 
 
-def _joined(url: str, location: str) -> str:
-    """Return where a redirect leads."""
+def _redirect_url(url: str, location: str) -> str:
+    """Return the URL that a redirect leads to."""
     try:
         return urljoin(url, location)
     except ValueError:
         raise ImageNotFetched("its server redirects to a malformed address") from None
 
 
-def _plain(host: str) -> str:
-    """Return a host's name in the form that comparisons need; raises ValueError if it has none."""
+def _normalized(host: str) -> str:
+    """Return a host name in normal form, for comparisons.
+
+    Raises
+    ------
+    ValueError
+        If it is not a valid name.
+    """
     return host.rstrip(".").lower().encode("idna").decode()

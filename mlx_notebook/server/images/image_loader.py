@@ -1,7 +1,7 @@
-"""Pictures that requests show: from base64, files and other servers to checked bytes.
+"""Load the images of a request from base64, files and other servers, and check them.
 
-All that can be told from a picture's head is told here, so that a client hears of it before its
-request waits for a model. Pixels are decoded by the engine only.
+Everything that an image's header can tell is checked here, so that a client gets an error before
+its request waits for a model. Only the engine decodes pixels.
 """
 
 import asyncio
@@ -30,28 +30,40 @@ from mlx_notebook.server.images.image_fetcher import (
 )
 from mlx_notebook.server.wire.content import CheckedImage, ImageSource, image_sources
 
-# What the engine decodes, by Pillow's names; the last two are read by plugins that it does not
-# import by itself.
+# Formats that the engine decodes, by Pillow's names. Pillow does not import the plugins of the
+# last two by itself.
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
-_TAKEN = "send PNG, JPEG, WebP, GIF, BMP or TIFF"
-_NO_BASE64 = "it is neither base64, nor a data URI, nor a URL"
+_ADVICE = "send PNG, JPEG, WebP, GIF, BMP or TIFF"
+_NOT_BASE64 = "it is neither base64, nor a data URI, nor a URL"
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*):")
-_OTHERS = {
+_OTHER_CONTENT = {
     "an SVG drawing": re.compile(
         rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!DOCTYPE\s+)?svg", re.DOTALL | re.IGNORECASE
     ),
     "an HTML page": re.compile(rb"\s*<(!DOCTYPE\s+)?html", re.IGNORECASE),
     "a PDF document": re.compile(rb"%PDF-"),
-    "a HEIC picture": re.compile(rb".{4}ftyp(hei|hev|mif1|msf1)", re.DOTALL),
-    "an AVIF picture": re.compile(rb".{4}ftypavi", re.DOTALL),
+    "a HEIC image": re.compile(rb".{4}ftyp(hei|hev|mif1|msf1)", re.DOTALL),
+    "an AVIF image": re.compile(rb".{4}ftypavi", re.DOTALL),
     "a video": re.compile(rb".{4}ftyp|\x1aE\xdf\xa3", re.DOTALL),
 }
-# Decoded so much at a time, so that a large picture never holds up the event loop's thread.
+# Decode base64 in pieces of this size, so that a large image does not hold the GIL for long.
 _SLICE = 1 << 18
 
 
 class ImageLimits(Struct, frozen=True):
-    """Bytes and pixels of a picture, and number and bytes of all pictures of a request."""
+    """Limits on images.
+
+    Attributes
+    ----------
+    bytes
+        Largest size of one image.
+    pixels
+        Most pixels of one image.
+    count
+        Most images of one request.
+    total
+        Largest size of all images of one request, in bytes.
+    """
 
     bytes: int
     pixels: int
@@ -60,12 +72,16 @@ class ImageLimits(Struct, frozen=True):
 
 
 class ImageLoader:
-    """Takes in the pictures of requests.
+    """Load and check the images that requests name.
 
-    Args:
-        limits: What they may be.
-        fetcher: Gets those that are on other servers.
-        root: Folder whose files may be shown; none if None.
+    Parameters
+    ----------
+    limits
+        Limits on size and number.
+    fetcher
+        Fetcher of images on other servers.
+    root
+        Folder whose files `file:` URLs may name; None allows no files.
     """
 
     def __init__(self, limits: ImageLimits, fetcher: ImageFetcher, root: Path | None) -> None:
@@ -74,10 +90,12 @@ class ImageLoader:
         self._root = root
 
     async def load_images(self, prompt: ChatPrompt) -> ChatPrompt:
-        """Return the prompt with the pictures that its messages show.
+        """Return the prompt with the images that its messages name.
 
-        Raises:
-            InvalidRequest: One of them cannot be had or used; `param` names its place.
+        Raises
+        ------
+        InvalidRequest
+            If one of them cannot be loaded or used. `param` names its place in the request.
         """
         found = image_sources(prompt.messages)
         if not found:
@@ -85,33 +103,33 @@ class ImageLoader:
         limits = self._limits
         if len(found) > limits.count:
             raise InvalidRequest(
-                f"The request shows {len(found):,} pictures; this server takes {limits.count:,} "
-                "at most (MlxNotebookApp.max_images).",
+                f"The request has {len(found):,} images. This server accepts at most "
+                f"{limits.count:,} (MlxNotebookApp.max_images).",
                 param=found[limits.count].where,
                 code="too_many_images",
             )
-        pictures: list[CheckedImage] = []
+        images: list[CheckedImage] = []
         left = limits.total
         for source in found:
             try:
-                data = await self._data(source.given)
+                data = await self._read(source.given)
                 if (left := left - len(data)) < 0:
                     raise ImageError(
-                        f"with it, the request's pictures have more than {limits.total:,} bytes "
+                        f"with it, the request's images have more than {limits.total:,} bytes "
                         "(MlxNotebookApp.max_body_bytes)",
                         "image_too_large",
                     )
-                pictures.append(await asyncio.to_thread(self._checked, data, source))
+                images.append(await asyncio.to_thread(self._check_image, data, source))
             except ImageError as error:
                 raise InvalidRequest(
-                    f"The picture at '{source.where}' cannot be used: {error.reason}.",
+                    f"The image at '{source.where}' cannot be used: {error.reason}.",
                     param=source.where,
                     code=error.code,
                 ) from None
         messages = [_without_sources(message) for message in prompt.messages]
-        return msgspec.structs.replace(prompt, messages=messages, images=[*pictures])
+        return msgspec.structs.replace(prompt, messages=messages, images=[*images])
 
-    async def _data(self, given: str) -> bytes:
+    async def _read(self, given: str) -> bytes:
         scheme = _SCHEME.match(given, 0, 64)
         most = self._limits.bytes
         match scheme[1].lower() if scheme else None:
@@ -129,17 +147,17 @@ class ImageLoader:
     def _from_file(self, url: str) -> bytes:
         if self._root is None:
             raise ImageNotAllowed("file: URLs are not allowed here (MlxNotebookApp.image_root)")
-        outside = ImageNotAllowed("it is no file below MlxNotebookApp.image_root")
+        outside = ImageNotAllowed("it is not a file below MlxNotebookApp.image_root")
         try:
             parts = urlsplit(url)
             root = self._root.resolve()
             path = (root / url2pathname(parts.path)).resolve(strict=True)
-        except (OSError, ValueError, RuntimeError):  # RuntimeError: symlinks that form a ring
+        except (OSError, ValueError, RuntimeError):  # RuntimeError: a loop of links
             raise outside from None
         if parts.netloc not in ("", "localhost") or not path.is_relative_to(root):
             raise outside
         try:
-            # Neither waits for a pipe's other end nor follows a link that has just been put there.
+            # Do not wait on a pipe, and do not follow a link that was put there just now.
             number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
                 if not stat.S_ISREG(os.fstat(number).st_mode):
@@ -154,13 +172,13 @@ class ImageLoader:
             raise too_large(self._limits.bytes)
         return data
 
-    def _checked(self, data: bytes, source: ImageSource) -> CheckedImage:
+    def _check_image(self, data: bytes, source: ImageSource) -> CheckedImage:
         if not data:
             raise ImageError("it is empty")
-        media_type, width, height = _head(data)
+        media_type, width, height = _read_header(data)
         if width * height > self._limits.pixels:
             raise ImageError(
-                f"it has {width:,} x {height:,} pixels, and this server takes "
+                f"it has {width:,} x {height:,} pixels, and this server accepts "
                 f"{self._limits.pixels:,} at most (MlxNotebookApp.max_image_pixels)",
                 "image_too_large",
             )
@@ -186,7 +204,7 @@ def _without_sources(message: dict[str, Any]) -> dict[str, Any]:
 def _from_data_uri(uri: str, most: int) -> bytes:
     head, comma, data = uri.partition(",")
     if not comma:
-        raise ImageError("its data URI has no comma, behind which the picture comes")
+        raise ImageError("its data URI has no comma before the data")
     if head.rstrip().lower().endswith(";base64"):
         return _from_base64(data, most)
     if len(data) > 3 * most:
@@ -199,30 +217,30 @@ def _from_data_uri(uri: str, most: int) -> bytes:
 
 def _from_base64(text: str, most: int) -> bytes:
     if len(text) > most * 2:
-        # Line breaks and all: what follows costs no more than this.
+        # Too long even with line breaks. This bounds the work below.
         raise too_large(most)
     try:
         plain = "".join(text.split()).encode("ascii")
     except UnicodeEncodeError:
-        raise ImageError(_NO_BASE64) from None
+        raise ImageError(_NOT_BASE64) from None
     if len(plain) // 4 * 3 - plain[-2:].count(b"=") > most:
         raise too_large(most)
     if b"=" in plain[:-2]:
-        raise ImageError(_NO_BASE64)
+        raise ImageError(_NOT_BASE64)
     slices = (plain[at : at + _SLICE] for at in range(0, len(plain), _SLICE))
     try:
         return b"".join([binascii.a2b_base64(part, strict_mode=True) for part in slices])
     except binascii.Error:
         if re.fullmatch(rb"[A-Za-z0-9+/]*={0,2}", plain):
             raise ImageError("its base64 is cut off") from None
-        raise ImageError(_NO_BASE64) from None
+        raise ImageError(_NOT_BASE64) from None
 
 
-def _head(data: bytes) -> tuple[str, int, int]:
-    """Return a picture's media type, width and height, without decoding it."""
+def _read_header(data: bytes) -> tuple[str, int, int]:
+    """Return the media type, width and height of an image, without decoding it."""
     from PIL import Image, TiffImagePlugin, WebPImagePlugin  # noqa: F401
 
-    # The client is told what is wrong; Pillow's warnings do not belong in the server's log.
+    # The client gets the error, so keep Pillow's warnings out of the server's log.
     # `catch_warnings` is not safe here: this runs in threads.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
@@ -230,20 +248,20 @@ def _head(data: bytes) -> tuple[str, int, int]:
             width, height = image.size
             kind = str(image.format)
     except Image.DecompressionBombError:
-        raise ImageError("it has more pixels than any picture should", "image_too_large") from None
-    except Exception:  # whatever a broken head leads to
-        raise ImageError(_what_else(data)) from None
+        raise ImageError("it has more pixels than any image should", "image_too_large") from None
+    except Exception:  # Pillow raises many kinds of errors for a broken header
+        raise ImageError(_describe_other(data)) from None
     if not width or not height:
         raise ImageError("it has no pixels")
-    # Several pictures in one JPEG file, as some cameras write them.
+    # MPO: several images in one JPEG file, as some cameras write them.
     return "image/jpeg" if kind == "MPO" else Image.MIME[kind], width, height
 
 
-def _what_else(data: bytes) -> str:
-    """Say what bytes are that are no picture."""
-    for what, pattern in _OTHERS.items():
+def _describe_other(data: bytes) -> str:
+    """Say what the data is that is not an image."""
+    for what, pattern in _OTHER_CONTENT.items():
         if pattern.match(data, 0, 4096):
-            return f"it is {what}: {_TAKEN}"
+            return f"it is {what}: {_ADVICE}"
     if re.fullmatch(rb"[\t-\r -~]*", data[:512]):
-        return f"it is text: {_TAKEN}"
-    return f"it is broken, or no picture of a kind that is known: {_TAKEN}"
+        return f"it is text: {_ADVICE}"
+    return f"it is broken, or not an image of a known format: {_ADVICE}"

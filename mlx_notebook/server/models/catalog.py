@@ -70,7 +70,7 @@ class Catalog:
         self._read: dict[Path, tuple[object, ModelFacts | None]] = {}
         self._adapters: dict[Path, tuple[object, Weights]] = {}
 
-    # --- by name --------------------------------------------------------------------------------
+    # --- by name ----------------------------------------------------------------------------------
 
     async def find(self, name: str | None) -> CatalogEntry:
         """Return the model of that name or alias, or the default one.
@@ -120,7 +120,7 @@ class Catalog:
         usable = {name for name, entry in self._entries.items() if self._refusal(entry) is None}
         return sorted(usable | {alias for alias, name in self._aliases.items() if name in usable})
 
-    # --- all ------------------------------------------------------------------------------------
+    # --- all --------------------------------------------------------------------------------------
 
     async def entries(self) -> list[CatalogEntry]:
         """Return all models that may be used, the default one first, the others by name."""
@@ -208,7 +208,7 @@ class Catalog:
             )
         return None
 
-    # --- the disk -------------------------------------------------------------------------------
+    # --- the disk ---------------------------------------------------------------------------------
 
     @staticmethod
     def _doubtful(entry: CatalogEntry) -> bool:

@@ -224,7 +224,7 @@ class ResponseStore:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
         self._thread.shutdown(wait=False)
 
-    # --- on the thread --------------------------------------------------------------------------
+    # --- on the thread ----------------------------------------------------------------------------
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         def run() -> T:

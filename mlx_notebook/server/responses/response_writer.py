@@ -58,7 +58,7 @@ class ResponseWriter:
         self._blank: list[protocol.Text] = []
         self._reason: protocol.FinishReason = "stop"
 
-    # --- what comes in --------------------------------------------------------------------------
+    # --- what comes in ----------------------------------------------------------------------------
 
     def take(self, event: protocol.Event | KeepAlive) -> list[told.ResponseEvent]:
         """Take one of the engine's events in; return what is to be told of it, in order."""
@@ -119,7 +119,7 @@ class ResponseWriter:
             case protocol.Done():
                 yield self._finish(event.usage)
 
-    # --- items ----------------------------------------------------------------------------------
+    # --- items ------------------------------------------------------------------------------------
 
     def _begin(self) -> Events:
         if self._begun:
@@ -245,7 +245,7 @@ class ResponseWriter:
             told.ContentPartDone(output_index=index, item_id=id, part=thought),
         ]
 
-    # --- the end --------------------------------------------------------------------------------
+    # --- the end ----------------------------------------------------------------------------------
 
     def _finish(self, usage: protocol.Usage) -> told.ResponseEvent:
         self.ended = True

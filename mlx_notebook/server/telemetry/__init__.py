@@ -1,1 +1,1 @@
-"""What the server tells about itself: traces of requests, metrics, and the state of the engine."""
+"""Record what the server does: traces of requests, metrics, and the engine's statistics."""

@@ -1,4 +1,4 @@
-"""What the engine told of itself, kept over restarts and over time."""
+"""Keep the engine's statistics: the latest, totals over restarts, and the last two minutes."""
 
 import time
 from collections import deque
@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import msgspec
 
-from mlx_notebook.protocol import Memory, Stats, Totals
+from mlx_notebook.protocol import Memory, Resident, Stats, Totals
 from mlx_notebook.server.wire.native.status_types import HistoryPoint, TotalCounts
 
 _POINTS = 120
@@ -14,21 +14,21 @@ _NO_MEMORY = Memory(0, 0, 0, 0, 0)
 
 
 class EngineTelemetry:
-    """The latest statistics, totals over all engine processes, and a point a second."""
+    """Hold the latest statistics, totals over all engine processes, and one point each second."""
 
     def __init__(self) -> None:
         self.stats: Stats | None = None
         self.history: deque[HistoryPoint] = deque(maxlen=_POINTS)
         self._before = Totals()
 
-    def take(self, stats: Stats) -> bool:
-        """Keep the engine's statistics; return whether they differ from the last ones."""
-        changed = self.stats is None or _notable(stats) != _notable(self.stats)
+    def update(self, stats: Stats) -> bool:
+        """Store new statistics of the engine. Return whether they differ from the last ones."""
+        changed = self.stats is None or _compared(stats) != _compared(self.stats)
         self.stats = stats
         return changed
 
     def engine_ended(self) -> None:
-        """Keep the totals of an engine process that is no more; what it was at has failed."""
+        """Keep the totals of an engine process that has ended. Its unfinished requests failed."""
         total = self._sum()
         ended = total.finished + total.cancelled + total.failed
         self._before = msgspec.structs.replace(
@@ -38,13 +38,18 @@ class EngineTelemetry:
 
     @property
     def totals(self) -> TotalCounts:
-        """Counts since the server began."""
+        """Counts since the start of the server."""
         total = self._sum()
         return TotalCounts(*(getattr(total, name) for name in Totals.__struct_fields__))
 
     @property
+    def resident(self) -> dict[str, Resident]:
+        """Resident models by name."""
+        return {model.model: model for model in self.stats.resident} if self.stats else {}
+
+    @property
     def memory(self) -> Memory:
-        """The running engine's memory, zeros without one."""
+        """Memory of the running engine; zeros if none runs."""
         return self.stats.memory if self.stats else _NO_MEMORY
 
     def sample(self, active: int) -> None:
@@ -62,8 +67,8 @@ class EngineTelemetry:
 
     @property
     def is_moving(self) -> bool:
-        """Whether a chart of the history changes with every second, even when nothing happens."""
-        return any(_drawn(one) != _drawn(next_one) for one, next_one in pairwise(self.history))
+        """Whether a chart of the history changes every second, even when nothing happens."""
+        return any(_plotted(one) != _plotted(next_one) for one, next_one in pairwise(self.history))
 
     def _sum(self) -> Totals:
         now = self.stats.totals if self.stats else Totals()
@@ -72,12 +77,12 @@ class EngineTelemetry:
         )
 
 
-def _drawn(point: HistoryPoint) -> tuple[float, ...]:
+def _plotted(point: HistoryPoint) -> tuple[float, ...]:
     return point.decode, point.prefill, point.active, point.memory
 
 
-def _notable(stats: Stats) -> tuple[object, ...]:
-    # The process's size wavers by itself; that alone is no news.
+def _compared(stats: Stats) -> tuple[object, ...]:
+    # Leave out the size of the process, which changes all the time.
     memory = stats.memory
     return (
         stats.resident,

@@ -1,4 +1,4 @@
-"""What every generating request leaves behind: a trace for its user, figures for `/metrics`."""
+"""Record each generation request: a trace for its user, and numbers for `/metrics`."""
 
 import time
 from collections import OrderedDict
@@ -13,15 +13,22 @@ from mlx_notebook.server.telemetry import metrics
 from mlx_notebook.server.wire.content import CheckedImage
 from mlx_notebook.server.wire.native import trace_types as wire
 
-# All traces together; the oldest go first.
-_MOST_BYTES = 32 * 1024 * 1024
-_NO_WISHES = protocol.Sampling()
+# Size of all traces together. The oldest are deleted first.
+_MAX_BYTES = 32 * 1024 * 1024
+_DEFAULT_SAMPLING = protocol.Sampling()
 
 
 class RequestOrigin(Struct, frozen=True):
-    """Whose request it is (see `identity.owner`), and the route that it came by.
+    """Say who sent a request and how.
 
-    `ignored` are its parameters that nothing here uses.
+    Attributes
+    ----------
+    owner
+        User who sent it (see `identity.owner`).
+    endpoint
+        Route that it came by.
+    ignored
+        Parameters of it that this server does not use.
     """
 
     owner: str
@@ -30,10 +37,12 @@ class RequestOrigin(Struct, frozen=True):
 
 
 class TraceStore:
-    """The last requests, bounded by their number a user and by their size together.
+    """Keep the traces of the last requests, up to a number for each user and a total size.
 
-    Args:
-        limit: Most traces kept for one user; 0 keeps none.
+    Parameters
+    ----------
+    limit
+        Most traces of one user; 0 keeps none.
     """
 
     def __init__(self, limit: int = 100) -> None:
@@ -43,18 +52,18 @@ class TraceStore:
         self._bytes = 0
 
     def recorder(self, command: protocol.Generate, origin: RequestOrigin) -> "TraceRecorder":
-        """Begin to record a request."""
+        """Return a recorder for a new request."""
         recorder = TraceRecorder(command, origin, self)
         if self.limit:
             self._running[command.id] = (origin.owner, recorder)
         return recorder
 
     def keep(self, owner: str, trace: wire.Trace) -> None:
-        """Take in the trace of a request that has ended."""
+        """Store the trace of a request that has ended."""
         if self._running.pop(trace.id, None) is None:
             return
-        most = _MOST_BYTES // 4
-        # Long texts are seen at once; to encode them takes a while.
+        most = _MAX_BYTES // 4
+        # Check the length first, since encoding long texts takes time.
         texts = (message.get("content") for message in trace.messages)
         too_long = sum(len(text) for text in texts if isinstance(text, str)) > most
         encoded = b"" if too_long else msgspec.json.encode(trace)
@@ -67,12 +76,12 @@ class TraceStore:
         own = [id for id, (other, _, _) in self._kept.items() if other == owner]
         if len(own) > self.limit:
             self._drop(own[0])
-        while self._bytes > _MOST_BYTES:
+        while self._bytes > _MAX_BYTES:
             self._drop(next(iter(self._kept)))
 
     def list(self, owner: str, search: str = "") -> list[wire.TraceSummary]:
-        """Return the traces of a user, newest first: all, or those that hold a text anywhere."""
-        # What a text looks like inside of JSON, without its quotes.
+        """Return the traces of a user, newest first: all, or those that contain a text."""
+        # The text as it is encoded in JSON, without quotes.
         wanted = msgspec.json.encode(search)[1:-1].lower()
         running = [
             trace.summary()
@@ -87,7 +96,7 @@ class TraceStore:
         return [*reversed(running), *reversed(kept)]
 
     def find(self, owner: str, id: str) -> bytes | None:
-        """Return a trace as JSON, if this user has one of that id."""
+        """Return a trace of this user as JSON, None if there is none with this id."""
         if (running := self._running.get(id)) is not None:
             who, recorder = running
             return msgspec.json.encode(recorder.trace()) if who == owner else None
@@ -99,12 +108,16 @@ class TraceStore:
 
 
 class TraceRecorder:
-    """Watches one request's events.
+    """Record the events of one request.
 
-    Args:
-        command: The request.
-        origin: Whose it is.
-        traces: Where its trace goes.
+    Parameters
+    ----------
+    command
+        The request.
+    origin
+        Who sent it and how.
+    traces
+        Store for its trace.
     """
 
     def __init__(
@@ -125,8 +138,8 @@ class TraceRecorder:
         self._started = False
         self._inter_token = metrics.INTER_TOKEN.labels(command.model)
 
-    def see(self, event: protocol.Event) -> None:
-        """Take note of an event."""
+    def record(self, event: protocol.Event) -> None:
+        """Record an event."""
         match event:
             case protocol.Text() | protocol.Reasoning():
                 row = self._rows[event.row]
@@ -147,7 +160,7 @@ class TraceRecorder:
                 self._done = event
 
     def end(self, error: ApiError | None) -> None:
-        """Note the request's end: its own, by an error, or because its client has gone."""
+        """Record the end of the request, with the error if it failed or was cancelled."""
         self._seconds = time.monotonic() - self._began
         if self._done is not None:
             self._status = "finished"
@@ -161,7 +174,7 @@ class TraceRecorder:
         self._traces.keep(self._origin.owner, self.trace())
 
     def trace(self) -> wire.Trace:
-        """Return what there is to tell by now."""
+        """Return the trace of the request so far."""
         command, prompt, traced, done = (
             self._command,
             self._command.prompt,
@@ -183,7 +196,7 @@ class TraceRecorder:
             ignored=self._origin.ignored,
             prompt=rendered if chat else (rendered or getattr(prompt, "text", None)),
             rows=[
-                row.told(at, traced.rows[at] if traced and at < len(traced.rows) else None)
+                row.trace(at, traced.rows[at] if traced and at < len(traced.rows) else None)
                 for at, row in enumerate(self._rows)
             ],
             usage=_usage(done.usage) if done else None,
@@ -220,7 +233,7 @@ class TraceRecorder:
 
 
 class _Row:
-    """One sequence while it grows."""
+    """Collect the output of one sequence."""
 
     def __init__(self) -> None:
         self.content: list[str] = []
@@ -229,7 +242,7 @@ class _Row:
         self.finish_reason: str | None = None
         self.last = 0.0
 
-    def told(self, index: int, traced: protocol.RowTrace | None) -> wire.TracedSequence:
+    def trace(self, index: int, traced: protocol.RowTrace | None) -> wire.TracedSequence:
         return wire.TracedSequence(
             index,
             "".join(self.content),
@@ -245,36 +258,40 @@ class _Row:
 
 
 def _messages(prompt: protocol.ChatPrompt) -> list[dict[str, Any]]:
-    """Return the messages with a few words in place of each picture."""
+    """Return the messages with a short description in place of each image."""
     if not prompt.images:
         return prompt.messages
-    pictures = iter(prompt.images)
+    images = iter(prompt.images)
 
-    def told(part: dict[str, Any]) -> dict[str, Any]:
-        return _picture(next(pictures)) if part["type"] == "image" else part
+    def described(part: dict[str, Any]) -> dict[str, Any]:
+        return _describe_image(next(images)) if part["type"] == "image" else part
 
     return [
-        {**message, "content": [told(part) for part in message["content"]]}
+        {**message, "content": [described(part) for part in message["content"]]}
         if isinstance(message.get("content"), list)
         else message
         for message in prompt.messages
     ]
 
 
-def _picture(picture: protocol.EncodedImage) -> dict[str, Any]:
-    told: dict[str, Any] = {"type": "image", "detail": picture.detail, "bytes": len(picture.data)}
-    if isinstance(picture, CheckedImage):
-        told |= {"media_type": picture.media_type, "sha256": picture.digest}
-        told |= {"width": picture.width, "height": picture.height}
-    return told
+def _describe_image(image: protocol.EncodedImage) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "type": "image",
+        "detail": image.detail,
+        "bytes": len(image.data),
+    }
+    if isinstance(image, CheckedImage):
+        described |= {"media_type": image.media_type, "sha256": image.digest}
+        described |= {"width": image.width, "height": image.height}
+    return described
 
 
 def _options(command: protocol.Generate) -> dict[str, Any]:
-    """Return what was asked of the engine beside the prompt, as far as it was asked."""
+    """Return the options of a request that differ from the defaults."""
     options: dict[str, Any] = {
         name: value
         for name in protocol.Sampling.__struct_fields__
-        if (value := getattr(command.sampling, name)) != getattr(_NO_WISHES, name)
+        if (value := getattr(command.sampling, name)) != getattr(_DEFAULT_SAMPLING, name)
     }
     if isinstance(command.prompt, protocol.ChatPrompt) and command.prompt.template_kwargs:
         options["template_kwargs"] = command.prompt.template_kwargs

@@ -46,10 +46,10 @@ async def test_an_engine_that_cannot_start_is_told_at_once_and_tried_again_later
         assert supervisor.failure is not None
         with pytest.raises(Unavailable, match="tried again"):
             await EngineClient(supervisor).load("m", "/nowhere", ModelOptions(), "me")
-        monkeypatch.setattr("mlx_notebook.server.engine.supervisor._FAILED_PAUSE_SECONDS", 0.0)
+        monkeypatch.setattr("mlx_notebook.server.engine.supervisor._RETRY_SECONDS", 0.0)
         with pytest.raises(Unavailable, match="no such luck"):
             await EngineClient(supervisor).load("m", "/nowhere", ModelOptions(), "me")
-        supervisor.try_again()
+        supervisor.retry_start()
         while supervisor.status.state == "failed":
             await anyio.sleep(0.01)
 
@@ -77,7 +77,7 @@ async def test_the_socket_is_private_and_its_file_goes_when_the_engine_is_there(
     monkeypatch.setattr("tempfile.tempdir", str(deep))
     monkeypatch.setattr(engine_process, "_private_folder", remember)
     async with supervised("silent", monkeypatch) as supervisor:
-        supervisor.want()
+        supervisor.request_start()
         while supervisor.status.state != "running":
             await anyio.sleep(0.01)
         [folder] = folders

@@ -14,7 +14,7 @@ from mlx_notebook.protocol import (
     Totals,
     Usage,
 )
-from mlx_notebook.server.engine.in_flight_requests import MOST_KILLS, InFlightRequests
+from mlx_notebook.server.engine.in_flight_requests import MAX_CRASHES, InFlightRequests
 from mlx_notebook.server.engine.request_stream import RequestStream
 
 
@@ -24,7 +24,7 @@ def in_flight(**sent: bool) -> InFlightRequests:
     for model, was_sent in sent.items():
         stream = RequestStream(f"to-{model}", model, 1, "owner")
         stream.sent = was_sent
-        flights.enter(stream)
+        flights.add(stream)
     return flights
 
 
@@ -66,7 +66,7 @@ def test_only_what_was_loading_or_computing_is_to_blame(
     last: Stats | None, to_blame: set[str]
 ) -> None:
     flights = in_flight(a=True, b=True, waits_for_the_engine=False)
-    for _ in range(MOST_KILLS):
+    for _ in range(MAX_CRASHES):
         flights.engine_ended(last)
     models = ("a", "b", "waits_for_the_engine")
     assert {model for model in models if flights.is_refused(model)} == to_blame
@@ -74,21 +74,21 @@ def test_only_what_was_loading_or_computing_is_to_blame(
 
 def test_what_has_begun_is_to_blame_though_the_statistics_are_older() -> None:
     flights = in_flight(a=True)
-    flights.take(Prefill("to-a", 1, 2, 0))
-    for _ in range(MOST_KILLS):
+    flights.handle(Prefill("to-a", 1, 2, 0))
+    for _ in range(MAX_CRASHES):
         flights.engine_ended(stats(a="queued"))
     assert flights.is_refused("a")
 
 
 def test_orders_to_unload_and_requests_that_have_ended_are_not_to_blame() -> None:
     flights = InFlightRequests()
-    flights.enter(RequestStream("1", "unloaded", 0, "owner", needs_model=False))
+    flights.add(RequestStream("1", "unloaded", 0, "owner", needs_model=False))
     ended = RequestStream("2", "answered", 1, "owner")
-    flights.enter(ended)
+    flights.add(ended)
     for stream in flights.streams:
         stream.sent = True
     ended.push(Done("2", Usage(1, 1, 0, 0), Timings(0, 0, 0, 0, 0)))
-    for _ in range(MOST_KILLS):
+    for _ in range(MAX_CRASHES):
         flights.engine_ended(None)
     assert not flights.is_refused("unloaded")
     assert not flights.is_refused("answered")

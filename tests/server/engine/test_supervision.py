@@ -85,7 +85,7 @@ async def test_what_is_only_for_the_eye_takes_no_request_and_no_engine_along(
     failing = Failing(monkeypatch, owner, name)
     failing.armed = name == "_log_line"
     async with supervised("none", monkeypatch) as supervisor:
-        supervisor.want()
+        supervisor.request_start()
         pid = await pid_of(supervisor)
         failing.armed = not failing.failed.is_set()
         await failing.failed.wait()
@@ -109,7 +109,7 @@ async def test_a_failure_beside_the_engine_ends_requests_with_503_and_replaces_i
             failing.armed = True
             assert "restarted" in await fails(supervisor)
         else:
-            supervisor.want()
+            supervisor.request_start()
             await failing.failed.wait()
         assert await pinned(supervisor)
         assert supervisor.restarts == 1
@@ -123,7 +123,7 @@ async def test_a_watch_that_fails_replaces_the_engine_that_nobody_watches(
     failing = Failing(monkeypatch, Supervisor, "_watch")
     failing.armed = True
     async with supervised("none", monkeypatch) as supervisor:
-        supervisor.want()
+        supervisor.request_start()
         await failing.failed.wait()
         assert await pinned(supervisor)
         assert supervisor.restarts == 1
@@ -135,7 +135,7 @@ async def test_a_watch_that_fails_replaces_the_engine_that_nobody_watches(
     [
         (EngineTelemetry, "engine_ended"),
         (InFlightRequests, "engine_ended"),
-        (Supervisor, "_one_life"),
+        (Supervisor, "_run_engine"),
     ],
 )
 async def test_supervision_that_fails_tells_who_waits_and_begins_again(
@@ -143,8 +143,8 @@ async def test_supervision_that_fails_tells_who_waits_and_begins_again(
 ) -> None:
     failing = Failing(monkeypatch, owner, name)
     async with supervised("none", monkeypatch) as supervisor:
-        failing.armed = name == "_one_life"
-        if name != "_one_life":
+        failing.armed = name == "_run_engine"
+        if name != "_run_engine":
             assert await pinned(supervisor)
             failing.armed = True
             async with anyio.create_task_group() as group:

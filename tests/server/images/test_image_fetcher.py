@@ -1,4 +1,4 @@
-"""Pictures from other servers: what is listed is fetched, everything else is refused."""
+"""Images from other servers: what is listed is fetched, everything else is refused."""
 
 import asyncio
 import ipaddress
@@ -16,12 +16,12 @@ from mlx_notebook.server.images.image_fetcher import (
     ImageNotAllowed,
     ImageNotFetched,
     is_public,
-    listed,
+    parse_host,
 )
 
 pytestmark = pytest.mark.anyio
 MOST = 1000
-NAME = "pictures.example"
+NAME = "images.example"
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def picture(body: bytes = b"picture", kind: str = "image/png", **headers: Any) -> bytes:
+def image(body: bytes = b"image", kind: str = "image/png", **headers: Any) -> bytes:
     lines = [f"content-type: {kind}", f"content-length: {headers.get('length', len(body))}"]
     return b"HTTP/1.1 200 OK\r\n" + "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
@@ -76,16 +76,16 @@ def open_to(port: int, *addresses: str, **options: Any) -> ImageFetcher:
     return ImageFetcher(listed, Names(*(addresses or ("127.0.0.1",))), **options)
 
 
-async def test_a_listed_host_is_asked_for_the_picture() -> None:
+async def test_a_listed_host_is_asked_for_the_image() -> None:
     asked = []
 
     def answer(path: str) -> bytes:
         asked.append(path)
-        return picture()
+        return image()
 
     async with answering(answer) as port:
         url = f"http://{NAME.upper()}:{port}/a b/ü.png?size=ß#part"
-        assert await open_to(port).fetch(url, MOST) == b"picture"
+        assert await open_to(port).fetch(url, MOST) == b"image"
     assert asked == ["/a%20b/%C3%BC.png?size=%C3%9F"]
 
 
@@ -106,7 +106,7 @@ async def test_a_listed_host_is_asked_for_the_picture() -> None:
     ],
 )
 async def test_nothing_else_is_asked(url: str) -> None:
-    async with answering(lambda _: picture()) as port:
+    async with answering(lambda _: image()) as port:
         fetcher = open_to(port)
         with pytest.raises(ImageNotAllowed):
             await fetcher.fetch(url.format(port=port), MOST)
@@ -116,14 +116,14 @@ async def test_nothing_else_is_asked(url: str) -> None:
     ("host", "places"),
     [
         ("Upload.Wikimedia.org.", [("upload.wikimedia.org", 80), ("upload.wikimedia.org", 443)]),
-        ("pictures.example:8080", [("pictures.example", 8080)]),
+        ("images.example:8080", [("images.example", 8080)]),
         ("\u00e9.fr:1", [("xn--9ca.fr", 1)]),
         ("[::1]:80", [("::1", 80)]),
         ("::1", [("::1", 80), ("::1", 443)]),
     ],
 )
 def test_hosts_are_listed_with_their_ports(host: str, places: list[tuple[str, int]]) -> None:
-    assert listed(host) == places
+    assert parse_host(host) == places
 
 
 async def test_without_a_list_no_host_is_asked() -> None:
@@ -143,7 +143,7 @@ async def test_without_a_list_no_host_is_asked() -> None:
 )
 async def test_a_listed_host_with_an_address_inside_is_refused(address: str) -> None:
     fetcher = ImageFetcher([NAME], Names(address))
-    with pytest.raises(ImageNotAllowed, match="no public address") as caught:
+    with pytest.raises(ImageNotAllowed, match="which is not public") as caught:
         await fetcher.fetch(f"http://{NAME}/", MOST)
     assert str(ipaddress.ip_address(address)) in caught.value.reason
 
@@ -154,25 +154,25 @@ def test_public_addresses_are_public() -> None:
 
 
 async def test_localhost_is_refused_by_the_systems_own_resolver() -> None:
-    async with answering(lambda _: picture()) as port:
-        with pytest.raises(ImageNotAllowed, match="no public address"):
+    async with answering(lambda _: image()) as port:
+        with pytest.raises(ImageNotAllowed, match="which is not public"):
             await ImageFetcher([f"localhost:{port}"]).fetch(f"http://localhost:{port}/", MOST)
 
 
 async def test_a_name_is_resolved_once_a_connection_so_that_it_cannot_change() -> None:
-    async with answering(lambda _: picture()) as port:
+    async with answering(lambda _: image()) as port:
         names = Names("127.0.0.1", "10.9.9.9")
         fetcher = ImageFetcher([f"{NAME}:{port}", f"127.0.0.1:{port}"], names)
-        assert await fetcher.fetch(f"http://{NAME}:{port}/", MOST) == b"picture"
+        assert await fetcher.fetch(f"http://{NAME}:{port}/", MOST) == b"image"
         assert names.asked == [NAME]
 
 
 async def test_redirects_are_followed_where_they_are_allowed_too() -> None:
     def answer(path: str) -> bytes:
-        return picture() if path == "/end" else redirect("/end")
+        return image() if path == "/end" else redirect("/end")
 
     async with answering(answer) as port:
-        assert await open_to(port).fetch(f"http://{NAME}:{port}/start", MOST) == b"picture"
+        assert await open_to(port).fetch(f"http://{NAME}:{port}/start", MOST) == b"image"
 
 
 @pytest.mark.parametrize(
@@ -217,13 +217,13 @@ CHUNKED = (
 @pytest.mark.parametrize(
     ("answer", "code", "why"),
     [
-        (picture(bytes(MOST + 1)), "image_too_large", "1,000 bytes"),
-        (picture(b"x", length=10**9), "image_too_large", "1,000 bytes"),
+        (image(bytes(MOST + 1)), "image_too_large", "1,000 bytes"),
+        (image(b"x", length=10**9), "image_too_large", "1,000 bytes"),
         (CHUNKED, "image_too_large", "1,000 bytes"),
-        (picture(b"<html>", kind="text/html; charset=utf-8"), "image_not_fetched", "text/html"),
+        (image(b"<html>", kind="text/html; charset=utf-8"), "image_not_fetched", "text/html"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\nx", "image_not_fetched", "no type"),
         (b"HTTP/1.1 404 Nope\r\ncontent-length: 0\r\n\r\n", "image_not_fetched", "status 404"),
-        (picture(b"half", length=8), "image_not_fetched", "closed the connection"),
+        (image(b"half", length=8), "image_not_fetched", "closed the connection"),
         (b"what?\r\n\r\n", "image_not_fetched", "closed the connection"),
         (b"", "image_not_fetched", "closed the connection"),
         (b"HTTP/1.1 200 OK\r\nx: %b\r\n\r\n" % (b"y" * 70_000), "image_not_fetched", "too large"),

@@ -1,4 +1,4 @@
-"""Pictures in requests: taken in by their order, or refused with their place and the reason."""
+"""Images in requests: taken in by their order, or refused with their place and the reason."""
 
 import base64
 import io
@@ -47,7 +47,7 @@ async def load_images(*given: str, by: ImageLoader | None = None) -> list[Checke
     prompt = ChatPrompt(messages=[{"role": "user", "content": content_of(["Look:", *sources])}])
     done = await (by or intake()).load_images(prompt)
     assert done.messages[0]["content"][1:] == [{"type": "image"}] * len(given)
-    return [picture for picture in done.images if isinstance(picture, CheckedImage)]
+    return [image for image in done.images if isinstance(image, CheckedImage)]
 
 
 async def refusal(given: str, by: ImageLoader | None = None) -> InvalidRequest:
@@ -61,11 +61,11 @@ async def refusal(given: str, by: ImageLoader | None = None) -> InvalidRequest:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF"])
 async def test_each_kind_is_known_by_its_content(kind: str) -> None:
     data = encoded(kind)
-    [picture] = await load_images(f"data:image/png;base64,{in_base64(data)}")
-    assert picture.data == data
-    assert picture.media_type == f"image/{kind.lower()}"
-    assert (picture.width, picture.height) == (6, 4)
-    assert len(picture.digest) == 64
+    [image] = await load_images(f"data:image/png;base64,{in_base64(data)}")
+    assert image.data == data
+    assert image.media_type == f"image/{kind.lower()}"
+    assert (image.width, image.height) == (6, 4)
+    assert len(image.digest) == 64
 
 
 @pytest.mark.parametrize(
@@ -78,15 +78,15 @@ async def test_each_kind_is_known_by_its_content(kind: str) -> None:
     ],
     ids=["bare", "uri", "with line breaks", "percent"],
 )
-async def test_a_picture_comes_in_several_forms(write: Callable[[bytes], str]) -> None:
-    [picture] = await load_images(write(PNG))
-    assert picture.data == PNG
+async def test_an_image_comes_in_several_forms(write: Callable[[bytes], str]) -> None:
+    [image] = await load_images(write(PNG))
+    assert image.data == PNG
 
 
-async def test_pictures_larger_than_a_slice_are_whole() -> None:
+async def test_images_larger_than_a_slice_are_whole() -> None:
     data = PNG + os.urandom(600_001)
-    [picture] = await load_images(in_base64(data), by=intake(bytes=10**6, total=10**6))
-    assert picture.data == data
+    [image] = await load_images(in_base64(data), by=intake(bytes=10**6, total=10**6))
+    assert image.data == data
 
 
 SVG = b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg xmlns="http://www.w3.org/2000/svg"/>'
@@ -100,7 +100,7 @@ SVG = b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg xmlns="http://www.w3.org/200
         (b"<svg/>", "an SVG drawing"),
         (b"<!DOCTYPE html><p>", "an HTML page"),
         (b"%PDF-1.7 ...", "a PDF document"),
-        (b"\0\0\0\x20ftypheic\0\0\0\0", "a HEIC picture"),
+        (b"\0\0\0\x20ftypheic\0\0\0\0", "a HEIC image"),
         (b"\0\0\0\x20ftypisom\0\0\0\0", "a video"),
         (b"just words, named cat.png", "it is text"),
         (PNG[:20], "broken"),
@@ -110,7 +110,7 @@ SVG = b'<?xml version="1.0"?>\n<!-- drawn -->\n<svg xmlns="http://www.w3.org/200
         (encoded("TIFF")[:9], "broken"),
     ],
 )
-async def test_what_is_no_picture_is_named(data: bytes, why: str) -> None:
+async def test_what_is_no_image_is_named(data: bytes, why: str) -> None:
     error = await refusal(f"data:image/png;base64,{in_base64(data)}")
     assert why in error.message
     assert error.code == "invalid_image"
@@ -156,7 +156,7 @@ async def test_urls_are_refused_where_no_host_is_listed() -> None:
     assert "allow_image_urls" in error.message
 
 
-async def test_a_picture_of_too_many_bytes_is_refused_before_it_is_decoded() -> None:
+async def test_an_image_of_too_many_bytes_is_refused_before_it_is_decoded() -> None:
     for size in (100_001, 900_000):
         error = await refusal(in_base64(bytes(size)))
         assert error.code == "image_too_large"
@@ -174,8 +174,8 @@ async def test_a_small_file_with_many_pixels_is_refused() -> None:
     assert (await refusal(in_base64(bytes(bomb)))).code == "image_too_large"
 
 
-async def test_pictures_are_bounded_together() -> None:
-    with pytest.raises(InvalidRequest, match="5 pictures") as caught:
+async def test_images_are_bounded_together() -> None:
+    with pytest.raises(InvalidRequest, match="5 images") as caught:
         await load_images(*[in_base64(PNG)] * 5)
     assert (caught.value.param, caught.value.code) == ("place[4]", "too_many_images")
     error = await refusal(in_base64(PNG), by=intake(total=len(PNG) * 2 - 1))
@@ -196,8 +196,8 @@ async def test_files_are_read_below_the_root_only(tmp_path: Path) -> None:
     allowed = intake(root)
     base = f"file://{root}".replace(" ", "%20")
     urls = (f"{base}/inner/a%20b.png", f"{base}/link.png", f"{base}/../{root.name}/link.png")
-    for picture in await load_images(*urls, by=allowed):
-        assert picture.data == PNG
+    for image in await load_images(*urls, by=allowed):
+        assert image.data == PNG
     outside = (
         *(f"{base}/escape.png", f"{base}/../outside.png", f"{base}/%2e%2e/outside.png"),
         *(f"file://{tmp_path}/outside.png", "file:///etc/passwd", f"{base}/none.png", base),

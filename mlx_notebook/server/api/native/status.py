@@ -120,7 +120,7 @@ class HealthHandler(ApiHandler):
         supervisor = self.services.supervisor
         if (failure := supervisor.failure) is not None:
             # Whoever watches this to send requests here would otherwise never send one again.
-            supervisor.try_again()
+            supervisor.retry_start()
             raise failure
         self.answer(wire.Health())
 
@@ -167,7 +167,7 @@ class EventsHandler(EventStreamHandler):
                     with anyio.move_on_after(
                         _HISTORY_SECONDS if is_moving else _KEEP_ALIVE_SECONDS
                     ):
-                        await supervisor.change(version)
+                        await supervisor.wait_for_change(version)
                         break
                     if is_moving:
                         break

@@ -236,7 +236,7 @@ def test_calls_and_what_was_no_call_are_told_apart() -> None:
         protocol.Done("1", protocol.Usage(5, 9, 2, 2), protocol.Timings(0.1, 0.2, 0.3, 0.6, 0.4)),
     ]
     for event in events:
-        recorder.see(event)
+        recorder.record(event)
     recorder.end(None)
     found = traces.find("ann", "1")
     assert found is not None

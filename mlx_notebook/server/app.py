@@ -25,7 +25,7 @@ from mlx_notebook.server.models import suggestions
 from mlx_notebook.server.models.catalog import Catalog
 from mlx_notebook.server.models.downloads import Download, Downloads
 from mlx_notebook.server.models.last_model import LastModel
-from mlx_notebook.server.models.model_settings import ModelSettingsStore, checked
+from mlx_notebook.server.models.model_settings import ModelSettingsStore, check_settings
 from mlx_notebook.server.models.notebook_usage import NotebookUsage
 from mlx_notebook.server.standalone import StandaloneServer
 from mlx_notebook.server.wire.native.model_types import DownloadedModel
@@ -141,7 +141,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         aliases = {**suggestions.aliases(), **self.model_aliases}
         self._model_settings = ModelSettingsStore(
             {
-                aliases.get(name, name): checked(settings)
+                aliases.get(name, name): check_settings(settings)
                 for name, settings in self.model_settings.items()
             },
             data / "model_settings.json",

@@ -18,7 +18,7 @@ from traitlets import (
 
 from mlx_notebook.protocol import EngineConfig
 from mlx_notebook.server.engine.supervisor import SupervisorLimits
-from mlx_notebook.server.models.model_settings import checked
+from mlx_notebook.server.models.model_settings import check_settings
 
 
 class Configuration(HasTraits):
@@ -71,7 +71,7 @@ class Configuration(HasTraits):
     def _check_model_settings(self, proposal: Any) -> Any:
         for name, settings in proposal["value"].items():
             try:
-                checked(settings)
+                check_settings(settings)
             except ValueError as error:
                 raise TraitError(f"MlxNotebookApp.model_settings[{name!r}]: {error}.") from None
         return proposal["value"]

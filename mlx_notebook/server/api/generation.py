@@ -89,7 +89,7 @@ class GenerationHandler(EventStreamHandler):
         if entry.embeds:
             raise await self._no_writer(entry)
         settings = await self._settings(entry)
-        prompt = settings.prompted(prompt)
+        prompt = settings.apply_to_prompt(prompt)
         if isinstance(prompt, ChatPrompt):
             prompt = await self.shown_to(entry, prompt)
         return Generate(
@@ -98,7 +98,7 @@ class GenerationHandler(EventStreamHandler):
             path=str(entry.path),
             options=entry.options,
             prompt=prompt,
-            sampling=settings.sampled(sampling),
+            sampling=settings.apply_to_sampling(sampling),
             n=n,
             cache_salt=self.services.cache_salt(await owner(self)),
             **asked,
@@ -188,7 +188,7 @@ class GenerationHandler(EventStreamHandler):
         entry = await find_model(self, model)
         if isinstance(prompt, ChatPrompt) and entry.embeds:
             raise await self._no_writer(entry)
-        prompt = (await self._settings(entry)).prompted(prompt)
+        prompt = (await self._settings(entry)).apply_to_prompt(prompt)
         if isinstance(prompt, ChatPrompt):
             prompt = await self.shown_to(entry, prompt)
         command = Tokenize(

@@ -37,7 +37,7 @@ async def _found(handler: ApiHandler, name: str | None) -> CatalogEntry:
             download = services.download(name)
         except ApiError:
             raise error from None
-    download.ordered = True
+    download.detached = True
     if isinstance(handler, EventStreamHandler) and handler.wants_stream:
         await _commented(handler, download, services.limits.keep_alive_seconds)
     else:

@@ -1,1 +1,1 @@
-"""Which models there are: the catalog, their settings, and downloads from the hub."""
+"""Find, describe, configure and download models."""

@@ -1,6 +1,6 @@
-"""Every model that can be named: those on this machine, and those that a short list suggests.
+"""Look up models by name: the catalog of all models on this machine.
 
-A name is looked up in what a scan of folders found and is never joined to a path.
+A name is looked up among the folders that a scan has found. It is never joined to a path.
 """
 
 import asyncio
@@ -20,28 +20,37 @@ from mlx_notebook.protocol import ModelOptions
 from mlx_notebook.server.errors import ApiError, NotFound, Unavailable, model_not_found
 from mlx_notebook.server.models import suggestions
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
-from mlx_notebook.server.models.model_folders import ModelLocation, adapters, find_locations
+from mlx_notebook.server.models.model_folders import ModelLocation, find_adapters, find_locations
 from mlx_notebook.server.models.model_settings import ModelSettingsStore
 from mlx_notebook.server.wire.native.model_types import ModelSource
 
 EMBEDDED_DEFAULT = "tiny-chat"
 _FRESH_SECONDS = 5.0
-# What Hugging Face allows as a name: https://huggingface.co/docs/hub/repositories-settings
+# Names that Hugging Face allows: https://huggingface.co/docs/hub/repositories-settings
 _REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 
 
 class Catalog:
-    """Knows the models by name.
+    """Look up models by name, and list them.
 
-    Args:
-        folders: Folders that hold models, as `name/` or `organisation/name/`.
-        aliases: Other names for models; they win over the built-in ones.
-        default: The model for requests that name none.
-        trusted: Names of models whose own Python code may run.
-        settings: What the user wants of single models.
-        unknown: What a name that is not there means: "error", or "loaded" for the model last used.
-        last_used: Tells the name of the model that last took a request, if one has.
-        log: Told of models that cannot be used.
+    Parameters
+    ----------
+    folders
+        Folders that contain models, as `name/` or `organisation/name/`.
+    aliases
+        Other names for models. They override the built-in ones.
+    default
+        Name of the model for requests that name none; "" for none.
+    trusted
+        Names of models whose own Python code may run.
+    settings
+        Settings of single models.
+    unknown
+        What an unknown name means: "error", or "loaded" for the model that was used last.
+    last_used
+        Return the name of the model that was used last, if any.
+    log
+        Logger for models that cannot be used.
     """
 
     def __init__(
@@ -66,24 +75,27 @@ class Catalog:
         self._entries: dict[str, CatalogEntry] = {}
         self._scanned = float("-inf")
         self._last_used = last_used
-        self._complained: set[tuple[Path, str]] = set()
-        self._read: dict[Path, tuple[object, ModelFacts | None]] = {}
+        self._warned: set[tuple[Path, str]] = set()
+        self._facts_read: dict[Path, tuple[object, ModelFacts | None]] = {}
         self._adapters: dict[Path, tuple[object, Weights]] = {}
 
-    # --- by name ----------------------------------------------------------------------------------
+    # --- look-up ----------------------------------------------------------------------------------
 
     async def find(self, name: str | None) -> CatalogEntry:
-        """Return the model of that name or alias, or the default one.
+        """Return the model with a name or alias; None for the default model.
 
-        Raises:
-            NotFound: There is none, or only a part of it; the message says how to get it.
-            Unavailable: Its files are damaged.
+        Raises
+        ------
+        NotFound
+            If there is none, or only a part of it. The message says how to get it.
+        Unavailable
+            If its files are damaged.
         """
         if self._scanned == float("-inf"):
             await self._scan()
         wanted = self.canonical(name) if name else await self.default()
         entry = self._entries.get(wanted)
-        if entry is None or self._doubtful(entry):
+        if entry is None or self._may_have_changed(entry):
             await self._scan()
             entry = self._entries.get(wanted)
         if entry is None and self._unknown == "loaded":
@@ -97,7 +109,7 @@ class Catalog:
         return entry
 
     def canonical(self, name: str) -> str:
-        """Return the name that an alias stands for, and any other name as it is."""
+        """Return the name that an alias stands for. Return any other name unchanged."""
         if name in self._entries:
             return name
         base, plus, adapter = name.rpartition("+")
@@ -106,28 +118,28 @@ class Catalog:
         return self._aliases.get(name, name)
 
     def place_of(self, name: str) -> ModelSource | None:
-        """Return where a model lies, as of the last scan."""
+        """Return the kind of location of a model, as of the last scan; None if unknown."""
         entry = self._entries.get(name)
         return entry.source if entry is not None else None
 
     def aliases_of(self, name: str) -> list[str]:
-        """Return the other names of a model."""
+        """Return the aliases of a model."""
         return sorted(alias for alias, meant in self._aliases.items() if meant == name)
 
     @property
     def names(self) -> list[str]:
-        """All names and aliases of models that may be used."""
+        """Names and aliases of all usable models."""
         usable = {name for name, entry in self._entries.items() if self._refusal(entry) is None}
         return sorted(usable | {alias for alias, name in self._aliases.items() if name in usable})
 
-    # --- all --------------------------------------------------------------------------------------
+    # --- lists ------------------------------------------------------------------------------------
 
     async def entries(self) -> list[CatalogEntry]:
-        """Return all models that may be used, the default one first, the others by name."""
+        """Return all usable models, the default model first, the others by name."""
         return [entry for entry in await self.everything() if self._refusal(entry) is None]
 
     async def everything(self) -> list[CatalogEntry]:
-        """Return all models on this machine, those that cannot be used too (see `problem`)."""
+        """Return all models on this machine, including unusable ones (see `problem`)."""
         if time.monotonic() - self._scanned > _FRESH_SECONDS:
             await self._scan()
         default = await self.default()
@@ -136,7 +148,8 @@ class Catalog:
     async def default(self) -> str:
         """Return the name of the default model: configured, last used, embedded, or any.
 
-        A configured one is returned even where it is not here: a request for it says so.
+        A configured model is returned even if it is not on this machine. A request for it then
+        fails with an error that says so.
         """
         if self._scanned == float("-inf"):
             await self._scan()
@@ -144,7 +157,7 @@ class Catalog:
 
     @property
     def default_now(self) -> str:
-        """The default model as of the last scan."""
+        """Name of the default model, as of the last scan."""
         if self._configured_default:
             return self.canonical(self._configured_default)
         usable = self.names
@@ -153,25 +166,25 @@ class Catalog:
         return next((name for name in candidates if name in usable), EMBEDDED_DEFAULT)
 
     def outdate(self) -> None:
-        """Look at the disk again the next time that someone asks, since it has changed."""
+        """Scan the disk again at the next look-up, since it has changed."""
         self._scanned = float("-inf")
 
     async def refresh(self) -> None:
-        """Look at the disk again, since something has just been put there."""
+        """Scan the disk now, since it has changed."""
         await self._scan()
 
     def writes(self, name: str) -> bool:
-        """Whether a model does more than embed, as far as the last scan tells."""
+        """Whether a model generates text, as of the last scan. An unknown model counts as such."""
         entry = self._entries.get(self.canonical(name))
         return entry is None or not entry.embeds
 
     def fault(self, name: str) -> str | None:
-        """Return what is wrong with a model's settings, as of the last scan."""
+        """Return what is wrong with the settings of a model, as of the last scan."""
         entry = self._entries.get(name)
         return entry.fault if entry is not None else None
 
     def problem(self, entry: CatalogEntry) -> str | None:
-        """Return why a model cannot be used, if it cannot, as one sentence."""
+        """Return why a model is unusable, as one sentence; None if it is usable."""
         refusal = self._refusal(entry)
         return refusal.message if refusal is not None else None
 
@@ -179,23 +192,23 @@ class Catalog:
         facts = entry.facts
         if facts.runs_code and not entry.options.trust_remote_code:
             return NotFound(
-                f"The model {entry.name!r} comes with Python code of its own, which is not run "
-                "unless its name is in MlxNotebookApp.trusted_models, or its settings there have "
-                "trust_remote_code.",
+                f"The model {entry.name!r} comes with its own Python code. To allow that to run, "
+                "add the model to MlxNotebookApp.trusted_models, or set trust_remote_code for it "
+                "in MlxNotebookApp.model_settings.",
                 param="model",
                 code="model_not_trusted",
             )
         if count := len(facts.missing):
             return NotFound(
-                f"The model {entry.name!r} is here only in part ({count} of its files "
-                f"{'is' if count == 1 else 'are'} missing): `%mlx pull {entry.name}` fetches the "
-                "rest.",
+                f"The model {entry.name!r} is incomplete: {count} of its files "
+                f"{'is' if count == 1 else 'are'} missing. `%mlx pull {entry.name}` downloads "
+                f"{'it' if count == 1 else 'them'}.",
                 param="model",
                 code="model_incomplete",
             )
         if entry.fault:
             return NotFound(
-                f"The model {entry.name!r} cannot be loaded as it is set: {entry.fault}.",
+                f"The model {entry.name!r} cannot be loaded with its settings: {entry.fault}.",
                 param="model",
                 code="settings_not_usable",
             )
@@ -208,48 +221,50 @@ class Catalog:
             )
         return None
 
-    # --- the disk ---------------------------------------------------------------------------------
+    # --- scan -------------------------------------------------------------------------------------
 
     @staticmethod
-    def _doubtful(entry: CatalogEntry) -> bool:
-        """Whether another look at the disk may tell something else."""
+    def _may_have_changed(entry: CatalogEntry) -> bool:
+        """Whether a new scan may find the model in another state."""
         facts = entry.facts
         return bool(facts.missing or facts.error) or not os.path.exists(entry.path / "config.json")
 
     async def _scan(self) -> None:
-        # Folders may lie on a network: look from a thread. One of asyncio's: anyio's keep a server
-        # alive that is stopped in the middle of its first request.
+        # Folders may be on a network, so scan in a thread. Use asyncio's: those of anyio keep a
+        # server alive that is stopped during its first request.
         self._entries = await asyncio.to_thread(self._found)
         self._scanned = time.monotonic()
 
     def _found(self) -> dict[str, CatalogEntry]:
         self._settings.refresh()
         bare: dict[str, CatalogEntry] = {}
-        for place in find_locations(self._folders, lambda name: self._settings.of(name).revision):
-            if place.name not in bare and (entry := self._entry(place)) is not None:
-                bare[place.name] = entry
-        there = adapters(self._folders)
+        for location in find_locations(
+            self._folders, lambda name: self._settings.of(name).revision
+        ):
+            if location.name not in bare and (entry := self._entry(location)) is not None:
+                bare[location.name] = entry
+        available = find_adapters(self._folders)
         entries: dict[str, CatalogEntry] = {}
         for entry in bare.values():
-            entries[entry.name] = self._as_set(entry, bare, there, entry.settings.adapter)
-            for adapter, (_, base) in there.items():
+            entries[entry.name] = self._with_options(entry, bare, available, entry.settings.adapter)
+            for adapter, (_, base) in available.items():
                 if base == entry.name or adapter in entry.settings.adapters:
                     variant = msgspec.structs.replace(entry, name=f"{entry.name}+{adapter}")
-                    entries[variant.name] = self._as_set(variant, bare, there, adapter)
+                    entries[variant.name] = self._with_options(variant, bare, available, adapter)
         return entries
 
-    def _as_set(
+    def _with_options(
         self,
         entry: CatalogEntry,
         models: Mapping[str, CatalogEntry],
-        there: Mapping[str, tuple[Path, str | None]],
+        available: Mapping[str, tuple[Path, str | None]],
         adapter: str | None,
     ) -> CatalogEntry:
-        """Return a model with what its settings say about loading it."""
+        """Return a model with the load options that its settings ask for."""
         settings = entry.settings
         wanted = settings.draft or ""
         draft = models.get(self._aliases.get(wanted, wanted))
-        folder = there[adapter][0] if adapter and adapter in there else None
+        folder = available[adapter][0] if adapter and adapter in available else None
         weights, fault = None, None
         if adapter and folder is None:
             fault = f"no configured folder has an adapter {adapter!r}"
@@ -257,21 +272,21 @@ class Catalog:
             try:
                 weights = self._adapter_weights(folder)
             except (OSError, ValueError) as error:
-                fault = f"of its adapter {adapter!r} {error}"
+                fault = f"its adapter {adapter!r} is not usable: {error}"
         if settings.draft and draft is None:
             fault = (
-                f"its draft model {settings.draft!r} is not here (a folder is a model when "
-                "config.json and weights are in it)"
+                f"its draft model {settings.draft!r} is not on this machine (a model's folder has "
+                "a config.json and weights)"
             )
         elif draft is not None and (refusal := self._refusal(draft)) is not None:
             fault = f"its draft model is not usable. {refusal.message.removesuffix('.')}"
-        for_texts = {
+        text_only = {
             "adapter": adapter,
             "draft": settings.draft,
             "kv_bits": settings.kv_bits,
             "prompt_lookup": settings.prompt_lookup,
         }
-        if entry.sees and (wrong := next((name for name, v in for_texts.items() if v), None)):
+        if entry.sees and (wrong := next((name for name, v in text_only.items() if v), None)):
             fault = f"it is a vision model, and {wrong} is for text models"
         options = ModelOptions(
             adapter=str(folder) if folder is not None else None,
@@ -292,11 +307,14 @@ class Catalog:
         )
 
     def _adapter_weights(self, folder: Path) -> Weights:
-        """Read the size of an adapter, unless it is known.
+        """Return the weights of an adapter, read again if they have changed.
 
-        Raises:
-            ValueError: Its file is not whole, or there is nothing in it.
-            OSError: It cannot be read.
+        Raises
+        ------
+        ValueError
+            If its file is incomplete or empty.
+        OSError
+            If its file cannot be read.
         """
         mark = model_facts.stamp(folder)
         known = self._adapters.get(folder)
@@ -312,37 +330,39 @@ class Catalog:
             name.rpartition("+")[2] for name in self._entries if name.startswith(f"{base.name}+")
         )
         return NotFound(
-            f"The model {base.name!r} has no adapter {adapter[:200]!r}, "
-            f"{'only ' + ', '.join(names) if names else 'nor any other'}. An adapter is a folder "
-            "below MlxNotebookApp.models_dirs that was trained on this model, or is listed in its "
-            "settings ('adapters').",
+            f"The model {base.name!r} has no adapter {adapter[:200]!r}. "
+            f"{'It has ' + ', '.join(names) if names else 'It has none'}. An adapter is a folder "
+            "below MlxNotebookApp.models_dirs that was trained on this model, or that is listed in "
+            "its settings ('adapters').",
             param="model",
             code="adapter_not_found",
         )
 
-    def _entry(self, place: ModelLocation) -> CatalogEntry | None:
-        """Return the model at a place, if one is there; one that cannot be read says why."""
-        facts = model_facts.unusable(place.fault) if place.fault else self._facts(place)
+    def _entry(self, location: ModelLocation) -> CatalogEntry | None:
+        """Return the model at a location, None if there is none."""
+        facts = model_facts.unusable(location.fault) if location.fault else self._facts(location)
         if facts is None:
             return None
-        if facts.error and (place.path, facts.error) not in self._complained:
-            self._complained.add((place.path, facts.error))
-            self._log.warning("The model %r cannot be used: %s.", place.name, facts.error)
-        settings = self._settings.of(place.name)
-        return CatalogEntry(place.name, place.path, place.source, facts, settings=settings)
+        if facts.error and (location.path, facts.error) not in self._warned:
+            self._warned.add((location.path, facts.error))
+            self._log.warning("The model %r cannot be used: %s.", location.name, facts.error)
+        settings = self._settings.of(location.name)
+        return CatalogEntry(location.name, location.path, location.source, facts, settings=settings)
 
-    def _facts(self, place: ModelLocation) -> ModelFacts | None:
+    def _facts(self, location: ModelLocation) -> ModelFacts | None:
         try:
-            mark = model_facts.stamp(place.path), place.expected
-            known = self._read.get(place.path)
+            mark = model_facts.stamp(location.path), location.expected
+            known = self._facts_read.get(location.path)
             if known is None or known[0] != mark:
-                facts = model_facts.read(place.path, place.name, self._log, expected=place.expected)
-                known = self._read[place.path] = mark, facts
+                facts = model_facts.read(
+                    location.path, location.name, self._log, expected=location.expected
+                )
+                known = self._facts_read[location.path] = mark, facts
         except OSError as error:
             return model_facts.unusable(model_facts.sentence(error))
         return known[1]
 
 
 def is_repository(name: str) -> bool:
-    """Whether a name may be that of a repository on Hugging Face."""
+    """Whether a name can be that of a repository on Hugging Face."""
     return bool(_REPOSITORY.fullmatch(name)) and ".." not in name and "--" not in name

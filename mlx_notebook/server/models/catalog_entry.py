@@ -1,4 +1,4 @@
-"""One model of the catalog."""
+"""Describe one model of the catalog."""
 
 from pathlib import Path
 
@@ -7,15 +7,33 @@ from msgspec import Struct
 from mlx_notebook.model_files.footprint import Footprint, Weights, foreseen
 from mlx_notebook.model_files.model_facts import ModelFacts
 from mlx_notebook.protocol import ModelOptions, Resident
-from mlx_notebook.server.models.model_settings import NONE, ModelSettings
+from mlx_notebook.server.models.model_settings import NO_SETTINGS, ModelSettings
 from mlx_notebook.server.wire.native.model_types import ModelSource
 
 
 class CatalogEntry(Struct, frozen=True):
-    """A model on this machine; `fault` says what is wrong with its settings.
+    """Describe a model on this machine.
 
-    `adapter` are the weights of the adapter, and `draft` what is known of the draft model, that it
-    is loaded with.
+    Attributes
+    ----------
+    name
+        Name by which requests choose it.
+    path
+        Its folder.
+    source
+        Where it comes from: the package, a configured folder or the Hugging Face cache.
+    facts
+        What its files say.
+    options
+        Options that it is loaded with.
+    settings
+        Settings in force.
+    adapter
+        Weights of the adapter that it is loaded with.
+    draft
+        What the files of its draft model say.
+    fault
+        What is wrong with its settings, None if nothing is.
     """
 
     name: str
@@ -23,35 +41,35 @@ class CatalogEntry(Struct, frozen=True):
     source: ModelSource
     facts: ModelFacts
     options: ModelOptions = ModelOptions()
-    settings: ModelSettings = NONE
+    settings: ModelSettings = NO_SETTINGS
     adapter: Weights | None = None
     draft: ModelFacts | None = None
     fault: str | None = None
 
     @property
     def context_window(self) -> int | None:
-        """The length of its context in tokens, where its files tell."""
+        """Context length in tokens, None if its files do not say."""
         limit = self.options.context_limit
         known = self.facts.context_window
         return min(known, limit) if known and limit else known or limit
 
     @property
     def sees(self) -> bool:
-        """Whether it takes pictures, as far as its files tell."""
+        """Whether it takes images, according to its files."""
         return self.facts.sees
 
     @property
     def embeds(self) -> bool:
-        """Whether it makes vectors and writes nothing."""
+        """Whether it makes embeddings and generates no text."""
         return self.facts.embeds
 
     def capabilities(self, resident: Resident | None) -> list[str]:
-        """Return what it can do; one that is in memory may have turned out to be blind."""
-        blind = resident is not None and not resident.vision
-        return [can for can in self.facts.capabilities if not (blind and can == "vision")]
+        """Return its capabilities. The engine may have found that vision does not work."""
+        no_vision = resident is not None and not resident.vision
+        return [name for name in self.facts.capabilities if not (no_vision and name == "vision")]
 
     def footprint(self, *, full_precision: bool) -> Footprint:
-        """Predict what it takes in memory, as it is set; `full_precision` as for `Weights`."""
+        """Estimate its memory with its settings. `full_precision` is that of `Weights`."""
         draft = self.draft
         return foreseen(
             self.facts.weights,
@@ -63,5 +81,5 @@ class CatalogEntry(Struct, frozen=True):
         )
 
     def is_outdated(self, resident: Resident) -> bool:
-        """Whether it was loaded from another folder or as it was set before."""
+        """Whether the resident model was loaded from another folder or with other options."""
         return (resident.path, resident.options) != (str(self.path), self.options)

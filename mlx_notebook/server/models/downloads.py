@@ -1,4 +1,4 @@
-"""Downloads under way: each a process of its own, so that it can really be broken off."""
+"""Download models from Hugging Face, each in a process of its own that can be killed."""
 
 import asyncio
 import contextlib
@@ -19,9 +19,9 @@ from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.wire.native.model_types import DownloadedModel, Progress
 
 _MODULE = ("-m", "mlx_notebook.server.models.hub_download")
-# The server talks to the hub by plain HTTP, whose files can be taken up where they broke off.
-_SETTINGS = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-# How far back the speed is measured from which the time left is told.
+# Use plain HTTP, which can continue a partial file.
+_HUB_ENV = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+# Time over which the speed is measured, for the estimate of the time left.
 _SPEED_SECONDS = 10.0
 
 _ERRORS: Mapping[str, type[ApiError]] = {
@@ -42,38 +42,40 @@ _ERRORS: Mapping[str, type[ApiError]] = {
 
 
 class Download:
-    """A model on its way from the hub.
+    """Track the download of one model.
 
-    It goes on until its end when someone ordered it without watching, else as long as someone
-    watches it (`watched`).
+    If `detached` is set it runs to its end. Otherwise it is cancelled when nobody watches it any
+    more (see `watched`).
     """
 
     def __init__(self, model: str, revision: str | None) -> None:
         self.model = model
         self.revision = revision
-        self.ordered = False
+        self.detached = False
         self.done = 0
         self.total: int | None = None
         self.ended = False
         self._watchers = 0
         self._began = time.monotonic()
         self._points: deque[tuple[float, int]] = deque()
-        self._news = asyncio.Event()
+        self._updated = asyncio.Event()
         self._answer: DownloadedModel | None = None
         self._error: ApiError | None = None
         self.task: asyncio.Task[DownloadedModel] | None = None
 
     @property
     def progress(self) -> Progress:
-        """How far it is: bytes, and seconds left by the speed of the last ten."""
+        """Progress in bytes, and the seconds left at the speed of the last ten seconds."""
         return Progress("downloading", self.done, self.total, self._seconds_left())
 
     @property
     def answer(self) -> DownloadedModel:
-        """What came of it, once it has ended.
+        """The downloaded model, once the download has ended.
 
-        Raises:
-            ApiError: It failed, or was cancelled.
+        Raises
+        ------
+        ApiError
+            If the download failed or was cancelled.
         """
         if self._error is not None:
             raise self._error
@@ -82,50 +84,50 @@ class Download:
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Watch it; when the last one who does leaves before its end, it is broken off."""
+        """Watch the download. It is cancelled if the last watcher leaves before its end."""
         self._watchers += 1
         try:
             yield
         finally:
             self._watchers -= 1
-            if not self._watchers and not self.ordered:
+            if not self._watchers and not self.detached:
                 self.cancel()
 
     async def changes(self) -> AsyncIterator[Progress]:
-        """Yield how far it is, whenever that has changed, until its end."""
+        """Yield the progress whenever it has changed, until the end."""
         yield self.progress
         while not self.ended:
-            await self._news.wait()
+            await self._updated.wait()
             if not self.ended:
                 yield self.progress
 
     async def wait(self) -> None:
-        """Wait for its end, good or bad."""
+        """Wait until the download has ended, successfully or not."""
         while not self.ended:
-            await self._news.wait()
+            await self._updated.wait()
 
     def cancel(self) -> None:
-        """Break it off; what has come stays on the disk."""
+        """Cancel the download. Its partial files stay on the disk."""
         if not self.ended and self.task is not None:
             self.task.cancel()
 
     def took(self) -> float:
-        """Return the seconds since it began."""
+        """Return the seconds since the start."""
         return round(time.monotonic() - self._began, 3)
 
     def report(self, done: int, total: int) -> None:
-        """Take in how far it is."""
+        """Set the progress, in bytes."""
         self.done, self.total = done, total
         now = time.monotonic()
         self._points.append((now, done))
         while now - self._points[0][0] > _SPEED_SECONDS:
             self._points.popleft()
-        self._tell()
+        self._wake()
 
     def end(self, *, answer: DownloadedModel | None = None, error: ApiError | None = None) -> None:
-        """Take in what came of it."""
+        """Set the result."""
         self._answer, self._error, self.ended = answer, error, True
-        self._tell()
+        self._wake()
 
     def _seconds_left(self) -> float | None:
         if self.total is None or len(self._points) < 2:
@@ -135,20 +137,26 @@ class Download:
             return None
         return round((self.total - done) * (now - since) / (done - before), 1)
 
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+    def _wake(self) -> None:
+        self._updated.set()
+        self._updated = asyncio.Event()
 
 
 class Downloads:
-    """All downloads of this server; one at most for each model.
+    """Run the downloads of this server, at most one for each model.
 
-    Args:
-        env: The environment of the processes.
-        changed: Called when there is news to show.
-        ended: Called when a download has come to an end, good or bad.
-        arrived: Awaited with a download whose model is there, before anyone is told.
-        log: Where what the processes say goes.
+    Parameters
+    ----------
+    env
+        Environment variables of the processes.
+    changed
+        Called when the progress of a download has changed.
+    ended
+        Called when a download has ended, successfully or not.
+    arrived
+        Awaited with a finished download, before its watchers are woken.
+    log
+        Logger for the output of the processes.
     """
 
     def __init__(
@@ -160,7 +168,7 @@ class Downloads:
         arrived: Callable[[Download, DownloadedModel], Awaitable[None]],
         log: Logger,
     ) -> None:
-        self._env = {**env, **_SETTINGS}
+        self._env = {**env, **_HUB_ENV}
         self._changed = changed
         self._ended = ended
         self._arrived = arrived
@@ -169,14 +177,16 @@ class Downloads:
 
     @property
     def current(self) -> dict[str, Download]:
-        """The downloads under way, by model."""
+        """Running downloads by model."""
         return dict(self._current)
 
     def start(self, model: str, revision: str | None = None) -> Download:
-        """Begin a download, or join the one that is under way.
+        """Start a download, or return the running one of that model.
 
-        Raises:
-            InvalidRequest: Another revision of the model is on its way.
+        Raises
+        ------
+        InvalidRequest
+            If another revision of the model is being downloaded.
         """
         if (download := self._current.get(model)) is not None:
             if revision not in (None, download.revision):
@@ -188,29 +198,29 @@ class Downloads:
                 )
             return download
         download = self._current[model] = Download(model, revision)
-        download.task = asyncio.create_task(self._carry_out(download))
-        # A task that is cancelled before its first step would never come to an end of its own.
+        download.task = asyncio.create_task(self._download(download))
+        # A callback, since a task that is cancelled before its first step runs no code of its own.
         download.task.add_done_callback(partial(self._end, download))
         self._changed()
         return download
 
     def cancel(self, model: str) -> bool:
-        """Break off the download of a model; return whether there was one."""
+        """Cancel the download of a model. Return whether there was one."""
         if (download := self._current.get(model)) is None:
             return False
         download.cancel()
         return True
 
     async def close(self) -> None:
-        """Break off all downloads, and wait until their processes are gone."""
+        """Cancel all downloads, and wait until their processes have ended."""
         tasks = [download.task for download in self._current.values() if download.task]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
 
-    async def _carry_out(self, download: Download) -> DownloadedModel:
-        answer = await self._fetched(download)
+    async def _download(self, download: Download) -> DownloadedModel:
+        answer = await self._run_process(download)
         await self._arrived(download, answer)
         return answer
 
@@ -231,15 +241,15 @@ class Downloads:
             download.end(error=error)
         else:
             self._log.error("Downloading %s failed.", model, exc_info=error)
-            failure = f"The server failed to download {model!r}; its log says why."
+            failure = f"The server failed to download {model!r}. Its log says why."
             download.end(error=errors.Unavailable(failure, code="download_failed"))
         try:
             self._ended()
             self._changed()
         except Exception:
-            self._log.exception("The end of the download of %s was not noted.", model)
+            self._log.exception("The server failed after the download of %s.", model)
 
-    async def _fetched(self, download: Download) -> DownloadedModel:
+    async def _run_process(self, download: Download) -> DownloadedModel:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", *_MODULE),
             stdin=subprocess.PIPE,
@@ -253,29 +263,29 @@ class Downloads:
         try:
             assert process.stdin is not None
             assert process.stdout is not None
-            order = {"repository": download.model, "revision": download.revision}
-            process.stdin.write(msgspec.json.encode(order) + b"\n")
+            request = {"repository": download.model, "revision": download.revision}
+            process.stdin.write(msgspec.json.encode(request) + b"\n")
             async for line in process.stdout:
-                said = msgspec.json.decode(line, type=dict[str, Any])
-                if "total" in said:
-                    download.report(said["done"], said["total"])
+                message = msgspec.json.decode(line, type=dict[str, Any])
+                if "total" in message:
+                    download.report(message["done"], message["total"])
                     self._changed()
-                elif "commit" in said:
+                elif "commit" in message:
                     return DownloadedModel(
                         download.model,
-                        said["commit"],
-                        said["bytes"],
-                        said["fetched"],
+                        message["commit"],
+                        message["bytes"],
+                        message["fetched"],
                         download.took(),
                     )
                 else:
-                    raise _refused(said["code"], said["message"])
+                    raise _error(message["code"], message["message"])
             raise errors.Unavailable(
-                f"The download of {download.model!r} ended without an answer; the log says why.",
+                f"The download of {download.model!r} ended without a result. The log says why.",
                 code="download_failed",
             )
         finally:
-            # It can be killed at any moment: what is half written is taken up the next time.
+            # It can be killed at any moment: the next download continues partial files.
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
@@ -293,13 +303,13 @@ class Downloads:
     def _log_ended(self, process: asyncio.subprocess.Process, task: "asyncio.Task[None]") -> None:
         if task.cancelled() or (error := task.exception()) is None:
             return
-        # Nobody empties its pipe any more: it would hang sooner or later.
+        # Nobody reads its pipe any more, so it would block sooner or later.
         self._log.error("Reading a download's log failed.", exc_info=error)
         with contextlib.suppress(ProcessLookupError):
             process.kill()
 
 
-def _refused(code: str, message: str) -> ApiError:
+def _error(code: str, message: str) -> ApiError:
     kind = _ERRORS[code]
     param = "revision" if code == "revision_not_found" else "model"
     passes = kind is errors.Unavailable and code != "cache_not_writable"

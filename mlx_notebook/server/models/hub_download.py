@@ -1,4 +1,4 @@
-"""The process that downloads one model into the Hugging Face cache; it can be killed at any moment.
+"""Download one model into the Hugging Face cache, in a process that can be killed at any moment.
 
 Run as `python -m mlx_notebook.server.models.hub_download`. It reads one JSON line from its standard
 input, `{"repository": ..., "revision": ...}`. It writes JSON lines: `{"done": ..., "total": ...}`
@@ -23,23 +23,23 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-# Weights, configuration, templates and vocabularies: nothing that runs when it is read.
+# Weights, configuration, templates and vocabularies: no files that run code when they are read.
 ALLOWED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
-# The same weights once more, in other formats and for other programs.
-LEFT_OUT = ("consolidated*", "original/*", "onnx/*", "openvino/*", "metal/*")
+# Copies of the weights in other formats.
+IGNORED = ("consolidated*", "original/*", "onnx/*", "openvino/*", "metal/*")
 _WEIGHTS = ".safetensors"
 PARTIAL = ".mlx-notebook.incomplete"
 _AT_ONCE = 4
-# The library's ten megabytes are a minute's silence on a slow line, and lost when it breaks.
+# The library's 10 MB take a minute on a slow line, without progress, and are lost if it breaks.
 _CHUNK = 256 * 1024
 _REPORT_SECONDS = 0.2
 _STALE_SECONDS = 24 * 3600
-_ROOM_LEFT = 64 * 1024 * 1024
+_SPARE_BYTES = 64 * 1024 * 1024
 _SHA256_DIGITS = 64
 
 
 class DownloadError(Exception):
-    """The download is not possible; `code` names the case, the message says it in a sentence."""
+    """The download is not possible. `code` is the error code, the message one sentence."""
 
     def __init__(self, code: str, message: str):
         super().__init__(message)
@@ -47,7 +47,7 @@ class DownloadError(Exception):
 
 
 class ByteCounter:
-    """Bytes that have come, counted from several threads."""
+    """Count downloaded bytes from several threads."""
 
     def __init__(self) -> None:
         self.done = 0
@@ -55,13 +55,13 @@ class ByteCounter:
         self._lock = threading.Lock()
 
     def add(self, there: int, fetched: int) -> None:
-        """Count bytes that were there already, and bytes that came over the network."""
+        """Add bytes that were on the disk already, and bytes from the network."""
         with self._lock:
             self.done += there + fetched
             self.fetched += fetched
 
     def bar(self) -> type:
-        """Return a class that huggingface_hub takes for a progress bar."""
+        """Return a class that huggingface_hub uses as its progress bar."""
         counter = self
 
         class Bar:
@@ -81,7 +81,7 @@ class ByteCounter:
 
 
 class HubDownload:
-    """One model on its way: which files, how many bytes, and where they go."""
+    """Download one model: choose the files, fetch them, link them into a snapshot."""
 
     def __init__(self, repository: str, revision: str | None) -> None:
         from huggingface_hub import constants, snapshot_download
@@ -97,14 +97,14 @@ class HubDownload:
             repository,
             revision=revision,
             allow_patterns=list(ALLOWED),
-            ignore_patterns=list(LEFT_OUT),
+            ignore_patterns=list(IGNORED),
             dry_run=True,
         )
         names = {file.filename for file in files}
         if "config.json" not in names or not any(name.endswith(".safetensors") for name in names):
             raise DownloadError(
                 "not_a_model",
-                f"{repository} holds no model in MLX's format: it lacks "
+                f"{repository} contains no model in MLX's format: it lacks "
                 f"{'safetensors weights' if 'config.json' in names else 'a config.json'}.",
             )
         self.commit = files[0].commit_hash
@@ -113,29 +113,32 @@ class HubDownload:
         self.total = sum(file.file_size or 0 for file in self._wanted)
 
     def run(self) -> Iterator[None]:
-        """Fetch everything, yielding now and then.
+        """Fetch all files. Yield regularly, so that the caller can report progress.
 
-        Raises:
-            Refusal: There is no room.
-            OSError: Network, hub or disk failed; see `explained`.
+        Raises
+        ------
+        DownloadError
+            If the disk has too little space.
+        OSError
+            If the network, the hub or the disk failed; see `explained`.
         """
         self._blobs.mkdir(parents=True, exist_ok=True)
-        self._check_room()
+        self._check_space()
         names = [file.filename for file in self._wanted]
         yield from self._files(name for name in names if not name.endswith(_WEIGHTS))
         if not (self._cache / self._name / "snapshots").exists():
-            # By its config.json a model that is broken off now is known for what it is.
+            # With a config.json the catalog can list a model whose download is interrupted.
             self._link([pattern for pattern in ALLOWED if not pattern.endswith(_WEIGHTS)])
         yield from self._files(name for name in names if name.endswith(_WEIGHTS))
         self._link(list(ALLOWED))
         for part in self._blobs.glob(f"*{PARTIAL}"):
-            # Of an older commit, whose download nobody took up again.
+            # A partial file of an older commit, whose download nobody has continued.
             if time.time() - part.lstat().st_mtime > _STALE_SECONDS:
                 part.unlink(missing_ok=True)
 
     def _files(self, names: Iterable[str]) -> Iterator[None]:
-        """Fetch some files, a few at a time."""
-        # Not in a `with`: on an error the process ends, and waits for no thread.
+        """Fetch files, a few at a time."""
+        # No `with`: after an error the process ends without waiting for the threads.
         pool = ThreadPoolExecutor(_AT_ONCE)
         pending = {pool.submit(self._file, name) for name in names}
         while pending:
@@ -145,28 +148,28 @@ class HubDownload:
             yield
 
     def _link(self, patterns: list[str]) -> None:
-        """Have the library make the snapshot's folder of the blobs that are there."""
+        """Let the library make the snapshot's folder from the blobs on the disk."""
         from huggingface_hub import snapshot_download
 
         snapshot_download(
             self.repository,
             revision=self.revision,
             allow_patterns=patterns,
-            ignore_patterns=list(LEFT_OUT),
+            ignore_patterns=list(IGNORED),
         )
 
     @property
     def _blobs(self) -> Path:
         return self._cache / self._name / "blobs"
 
-    def _check_room(self) -> None:
+    def _check_space(self) -> None:
         need = self.total - sum(part.stat().st_size for part in self._blobs.glob(f"*{PARTIAL}"))
         free = shutil.disk_usage(self._blobs).free
-        if need > 0 and need + _ROOM_LEFT > free:
+        if need > 0 and need + _SPARE_BYTES > free:
             raise DownloadError(
                 "disk_full",
                 f"{self.repository} needs {need / 1e9:,.1f} GB more on the disk, and "
-                f"{free / 1e9:,.1f} GB are free there: make room, or set HF_HOME to another disk.",
+                f"{free / 1e9:,.1f} GB are free. Free some space, or set HF_HOME to another disk.",
             )
 
     def _file(self, name: str) -> None:
@@ -177,7 +180,9 @@ class HubDownload:
         url = hf_hub_url(self.repository, name, revision=self.commit)
         metadata = get_hf_file_metadata(url)
         if not metadata.etag or os.sep in metadata.etag:
-            raise DownloadError("download_failed", f"The hub does not say which {name} it has.")
+            raise DownloadError(
+                "download_failed", f"The hub does not say which version of {name} it has."
+            )
         lock = self._cache / ".locks" / self._name / f"{metadata.etag}.lock"
         lock.parent.mkdir(parents=True, exist_ok=True)
         with WeakFileLock(lock):
@@ -188,7 +193,7 @@ class HubDownload:
             part = blob.with_name(blob.name + PARTIAL)
             resumed = part.exists()
             self._transfer(url, part, metadata.size)
-            if resumed and not _is(part, metadata.etag):
+            if resumed and not _has_hash(part, metadata.etag):
                 self.counter.add(-(metadata.size or 0), 0)
                 part.unlink()
                 self._transfer(url, part, metadata.size)
@@ -217,8 +222,8 @@ class HubDownload:
             )
 
 
-def _is(file: Path, etag: str) -> bool:
-    """Whether a file has the content that an etag names, as far as the etag tells."""
+def _has_hash(file: Path, etag: str) -> bool:
+    """Whether the content of a file has the hash in an etag; True if the etag is no hash."""
     if len(etag) != _SHA256_DIGITS:
         return True
     with file.open("rb") as opened:
@@ -226,7 +231,7 @@ def _is(file: Path, etag: str) -> bool:
 
 
 def explained(error: BaseException, repository: str, revision: str | None) -> DownloadError:
-    """Return the one sentence that tells of an error, whichever library's it is."""
+    """Return the download error for an exception of any library."""
     import httpx2
     from huggingface_hub import constants
     from huggingface_hub import errors as hub
@@ -236,8 +241,8 @@ def explained(error: BaseException, repository: str, revision: str | None) -> Do
     def found(*kinds: type[BaseException]) -> BaseException | None:
         return next((link for link in chain if isinstance(link, kinds)), None)
 
-    if isinstance(refusal := found(DownloadError), DownloadError):
-        return refusal
+    if isinstance(failure := found(DownloadError), DownloadError):
+        return failure
     place = constants.ENDPOINT.partition("://")[2]
     if found(hub.GatedRepoError):
         return DownloadError(
@@ -250,20 +255,20 @@ def explained(error: BaseException, repository: str, revision: str | None) -> Do
     if found(hub.RepositoryNotFoundError, hub.DisabledRepoError, hub.HFValidationError):
         return DownloadError(
             "model_not_found",
-            f"There is no model {repository!r} at {place}, or it is private: `hf auth login` or "
-            "HF_TOKEN opens private ones.",
+            f"There is no model {repository!r} at {place}, or it is private. For private ones, "
+            "log in with `hf auth login` or set HF_TOKEN.",
         )
     if found(hub.OfflineModeIsEnabled):
         return DownloadError(
-            "offline", "Nothing is downloaded, since HF_HUB_OFFLINE is set for the server."
+            "offline", "Nothing can be downloaded, since HF_HUB_OFFLINE is set for the server."
         )
     answer = found(hub.HfHubHTTPError)
     if isinstance(answer, hub.HfHubHTTPError):
-        return _answered(answer.response.status_code, place)
+        return _http_error(answer.response.status_code, place)
     if found(httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError):
         return DownloadError(
             "hub_unreachable",
-            f"{place} cannot be reached: is this machine on the network? Anything already "
+            f"{place} cannot be reached. Is this machine on the network? Anything already "
             "downloaded is kept.",
         )
     if found(httpx2.HTTPError):
@@ -272,22 +277,24 @@ def explained(error: BaseException, repository: str, revision: str | None) -> Do
             f"The connection to {place} broke off. Anything already downloaded is kept: start the "
             "download again to continue.",
         )
-    return _of_the_disk(chain, repository)
+    return _disk_error(chain, repository)
 
 
-def _answered(status: int, place: str) -> DownloadError:
+def _http_error(status: int, place: str) -> DownloadError:
     if status in (401, 403):
         return DownloadError(
             "hub_refused", f"{place} refuses the token of `hf auth login` or HF_TOKEN."
         )
     if status == 429:
         return DownloadError(
-            "hub_busy", f"{place} takes no more requests for now: try again later."
+            "hub_busy", f"{place} accepts no more requests for now. Try again later."
         )
-    return DownloadError("hub_failed", f"{place} failed with HTTP {status}: try again later.")
+    return DownloadError(
+        "hub_failed", f"{place} failed with HTTP status {status}. Try again later."
+    )
 
 
-def _of_the_disk(chain: list[BaseException], repository: str) -> DownloadError:
+def _disk_error(chain: list[BaseException], repository: str) -> DownloadError:
     for link in chain:
         if not isinstance(link, OSError):
             continue
@@ -295,7 +302,7 @@ def _of_the_disk(chain: list[BaseException], repository: str) -> DownloadError:
             return DownloadError(
                 "disk_full",
                 f"The disk is full before all of {repository} was downloaded. Anything already "
-                "downloaded is kept: make room and start the download again.",
+                "downloaded is kept: free some space and start the download again.",
             )
         if link.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             return DownloadError(
@@ -306,14 +313,14 @@ def _of_the_disk(chain: list[BaseException], repository: str) -> DownloadError:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what it came from."""
+    """Yield an error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
-def _say(words: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(words) + "\n")
+def _write(message: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 
 
@@ -323,24 +330,26 @@ def _end_with_parent() -> None:
 
 
 def main() -> int:
-    """Download what standard input names."""
-    order = json.loads(sys.stdin.readline())
+    """Download the model that standard input names."""
+    request = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    repository, revision = order["repository"], order["revision"]
+    repository, revision = request["repository"], request["revision"]
     try:
         download = HubDownload(repository, revision)
-        _say({"done": 0, "total": download.total})
+        _write({"done": 0, "total": download.total})
         for _ in download.run():
-            _say({"done": download.counter.done, "total": download.total})
+            _write({"done": download.counter.done, "total": download.total})
     except Exception as error:
-        refusal = explained(error, repository, revision)
-        _say({"code": refusal.code, "message": str(refusal)})
+        failure = explained(error, repository, revision)
+        _write({"code": failure.code, "message": str(failure)})
         return 1
-    _say({"commit": download.commit, "bytes": download.bytes, "fetched": download.counter.fetched})
+    _write(
+        {"commit": download.commit, "bytes": download.bytes, "fetched": download.counter.fetched}
+    )
     return 0
 
 
 if __name__ == "__main__":
     code = main()
-    # Threads that still wait for the network must not hold up the end.
+    # Do not wait for threads that still use the network.
     os._exit(code)

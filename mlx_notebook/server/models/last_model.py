@@ -1,4 +1,4 @@
-"""The model that was used last, remembered over restarts of the server."""
+"""Remember the model that was used last, also after a restart of the server."""
 
 import asyncio
 from logging import Logger
@@ -10,7 +10,7 @@ _LONGEST_NAME = 1024
 
 
 class LastModel:
-    """Remembers a name in a file; without the file it is remembered as long as the server runs."""
+    """Keep the name in a file, or in memory only if the file cannot be written."""
 
     def __init__(self, file: Path, log: Logger) -> None:
         self._file = file
@@ -21,17 +21,17 @@ class LastModel:
 
     @property
     def name(self) -> str | None:
-        """The model that was used last, if one was."""
+        """Name of the model that was used last, if any."""
         if not self._is_read:
             self._is_read = True
             try:
                 self._name = self._file.read_text(encoding="utf-8")[:_LONGEST_NAME].strip() or None
             except (OSError, UnicodeDecodeError):
-                self._name = None  # the first start, or a file that is not ours
+                self._name = None  # first start, or not a file of ours
         return self._name
 
     def note(self, name: str) -> None:
-        """Remember a name; the file is written in a thread."""
+        """Remember a name. A thread writes the file."""
         if name == self.name:
             return
         self._name = name
@@ -43,4 +43,4 @@ class LastModel:
         try:
             await asyncio.to_thread(write_privately, self._file, (self._name or "").encode())
         except OSError as error:
-            self._log.warning("The model used last is not remembered: %s", error)
+            self._log.warning("The name of the last used model could not be saved: %s", error)

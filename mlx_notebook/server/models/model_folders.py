@@ -1,6 +1,6 @@
-"""Where models lie on this machine: in the package, in configured folders, in the hub's cache.
+"""Find models on this machine: in the package, in configured folders, in the Hugging Face cache.
 
-Everything here comes from listing folders; a name that a client sent is never joined to a path.
+Paths come from listing folders only. A name that a client sent is never joined to a path.
 Cache layout: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 """
 
@@ -20,10 +20,20 @@ _LONGEST_REF = 1024
 
 
 class ModelLocation(Struct, frozen=True):
-    """A folder that may hold a model, and the name that it has by its place.
+    """Locate a folder that may contain a model.
 
-    `expected` are the weights that a download which was broken off was to bring; `fault` says why
-    nothing in the folder is looked at.
+    Attributes
+    ----------
+    name
+        Name of the model, from the names of the folders.
+    path
+        The folder.
+    source
+        Kind of location.
+    expected
+        Weight files that an interrupted download still has to bring.
+    fault
+        Why the folder is not read, None if it is.
     """
 
     name: str
@@ -34,13 +44,13 @@ class ModelLocation(Struct, frozen=True):
 
 
 class _AdapterConfig(Struct):
-    """What mlx-lm notes beside an adapter: the model that it was trained on."""
+    """Decode what mlx-lm writes beside an adapter: the model that it was trained on."""
 
     model: Any = None
 
 
 class _Tree(Struct):
-    """What huggingface_hub notes of a commit: its files, by their names."""
+    """Decode what huggingface_hub writes about a commit: its files by name."""
 
     files: dict[str, Any]
 
@@ -48,13 +58,18 @@ class _Tree(Struct):
 def find_locations(
     folders: Sequence[Path], revision: Callable[[str], str | None] = lambda name: None
 ) -> Iterator[ModelLocation]:
-    """Yield where models may lie; of places with the same name the first one counts.
+    """Yield the folders that may contain models. The first of a name counts.
 
-    `revision` tells which revision of a model in the cache is meant, where it is not `main`.
+    Parameters
+    ----------
+    folders
+        Configured folders.
+    revision
+        Return the wanted revision of a model in the Hugging Face cache; None for `main`.
     """
     for child in _children(_EMBEDDED):
         yield ModelLocation(child.name, child, "embedded")
-    for name, path, fault in _named(folders):
+    for name, path, fault in _model_folders(folders):
         yield ModelLocation(name, path, "folder", fault=fault)
     for repository in _children(hub_cache()):
         kind, _, rest = repository.name.partition("--")
@@ -62,17 +77,17 @@ def find_locations(
             continue
         name = shown(rest.replace("--", "/", 1))
         if (snapshot := _snapshot(repository, revision(name))) is not None:
-            expected = _listed(repository, snapshot.name)
-            yield ModelLocation(name, snapshot, "cache", expected, _unnameable(repository))
+            expected = _expected_files(repository, snapshot.name)
+            yield ModelLocation(name, snapshot, "cache", expected, _name_fault(repository))
 
 
-def adapters(folders: Sequence[Path]) -> dict[str, tuple[Path, str | None]]:
-    """Return the folders of LoRA adapters below configured folders, and the models they are for.
+def find_adapters(folders: Sequence[Path]) -> dict[str, tuple[Path, str | None]]:
+    """Return the LoRA adapters in configured folders: their folders and base models, by name.
 
-    The latter is what mlx-lm noted when it trained them: a name, or a path that tells us nothing.
+    The base model is what mlx-lm wrote at training: a name, or a path that says nothing here.
     """
     found: dict[str, tuple[Path, str | None]] = {}
-    for name, path, fault in _named(folders):
+    for name, path, fault in _model_folders(folders):
         if fault or name in found or not all(os.path.isfile(path / file) for file in _ADAPTER):
             continue
         try:
@@ -84,7 +99,7 @@ def adapters(folders: Sequence[Path]) -> dict[str, tuple[Path, str | None]]:
 
 
 def hub_cache() -> Path:
-    """Return the Hugging Face cache of models, as its own environment variables place it."""
+    """Return the Hugging Face cache, according to the environment variables of Hugging Face."""
     if cache := os.environ.get("HF_HUB_CACHE") or os.environ.get("HUGGINGFACE_HUB_CACHE"):
         return Path(cache).expanduser()
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
@@ -92,10 +107,10 @@ def hub_cache() -> Path:
     return Path(home).expanduser() / "hub"
 
 
-def _named(folders: Sequence[Path]) -> Iterator[tuple[str, Path, str | None]]:
-    """Yield the folders `name/` and `publisher/name/` (LM Studio's layout) below some folders.
+def _model_folders(folders: Sequence[Path]) -> Iterator[tuple[str, Path, str | None]]:
+    """Yield the folders `name/` and `organisation/name/` in the given folders.
 
-    The third value is why a folder must not be looked at, None where it may be.
+    The third value says why a folder must not be read, None if it may be.
     """
     for folder in folders:
         for child in _children(folder, dangling=True):
@@ -112,15 +127,15 @@ def _named(folders: Sequence[Path]) -> Iterator[tuple[str, Path, str | None]]:
 
 
 def _fault(path: Path, root: Path) -> str | None:
-    """Return why a folder below the configured folder `root` must not be looked at, if so.
+    """Return why a folder below the configured folder `root` must not be read, None if it may be.
 
-    A link out of `root` is followed where the owner of `root` made it, or the user of this server:
-    anyone else who may write there could have other people's files read.
+    A link out of `root` is followed if the owner of `root` or the user of this server made it.
+    Otherwise anyone who may write there could have other people's files read.
     """
-    if (fault := _unnameable(path)) is not None or not path.is_symlink():
+    if (fault := _name_fault(path)) is not None or not path.is_symlink():
         return fault
     if not os.path.exists(path):
-        return "its link leads nowhere, or to where this server may not look"
+        return "its link leads nowhere, or to a folder that this server may not read"
     if path.resolve().is_relative_to(root.resolve()):
         return None
     if path.lstat().st_uid in (root.stat().st_uid, os.geteuid()):
@@ -131,17 +146,17 @@ def _fault(path: Path, root: Path) -> str | None:
     )
 
 
-def _unnameable(path: Path) -> str | None:
-    """Return what is wrong with a folder's name, if requests could not say it."""
+def _name_fault(path: Path) -> str | None:
+    """Return what is wrong with the name of a folder, None if requests can contain it."""
     try:
         path.name.encode()
     except UnicodeEncodeError:
-        return "its folder's name is not UTF-8, rename it"
+        return "the name of its folder is not UTF-8, rename it"
     return None
 
 
 def _snapshot(repository: Path, revision: str | None) -> Path | None:
-    """Return the folder of a revision that is here, else of `main`, else of the newest one."""
+    """Return the folder of a downloaded revision, else of `main`, else of the newest one."""
     snapshots = {path.name: path for path in _children(repository / "snapshots")}
     for wanted in (revision, "main"):
         if wanted in snapshots:
@@ -152,17 +167,17 @@ def _snapshot(repository: Path, revision: str | None) -> Path | None:
 
 
 def _commit(refs: Path, name: str) -> str:
-    """Return the commit that a branch or tag stands for, "" where it does not."""
+    """Return the commit of a branch or tag, "" if it is unknown."""
     file = refs / name
     try:
         inside = file.resolve().is_relative_to(refs.resolve())
         return read_bytes(file, _LONGEST_REF).decode().strip() if inside else ""
-    except (OSError, ValueError, RuntimeError):  # RuntimeError: links that form a ring
-        return ""  # a revision other than this one was downloaded
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: a loop of links
+        return ""  # another revision was downloaded
 
 
-def _listed(repository: Path, commit: str) -> frozenset[str]:
-    """Return the weights that the hub lists for a commit, as huggingface_hub has noted them."""
+def _expected_files(repository: Path, commit: str) -> frozenset[str]:
+    """Return the weight files of a commit, as huggingface_hub has recorded them."""
     try:
         noted = read_json(repository / "trees" / f"{commit}.json", type=_Tree)
     except (OSError, ValueError):
@@ -173,7 +188,7 @@ def _listed(repository: Path, commit: str) -> frozenset[str]:
 
 
 def _children(folder: Path, *, dangling: bool = False) -> list[Path]:
-    """Return the folders in a folder, hidden ones aside; none where it cannot be read.
+    """Return the folders in a folder without hidden ones; none if it cannot be read.
 
     `dangling` adds links that lead nowhere.
     """

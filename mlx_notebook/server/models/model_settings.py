@@ -1,4 +1,4 @@
-"""Settings of single models: from Jupyter's configuration, and saved through the API over them."""
+"""Read, merge and save the settings of single models."""
 
 import asyncio
 import errno
@@ -19,8 +19,8 @@ from mlx_notebook.server.file_lock import locked
 from mlx_notebook.server.identity import OWNER
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")
-# Defaults of requests, which each user may choose; all others say how the model is loaded.
-_OF_REQUESTS = (*_SAMPLING, "system", "thinking")
+# Defaults of requests, which each user may save. All others say how the model is loaded.
+_REQUEST_DEFAULTS = (*_SAMPLING, "system", "thinking")
 _Name = Annotated[str, Meta(min_length=1, max_length=512)]
 _Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
@@ -90,8 +90,8 @@ class ModelSettings(
     revision: _Name | None = None
     trust_remote_code: bool = False
 
-    def sampled(self, sampling: Sampling) -> Sampling:
-        """Return a request's sampling, with these for what it leaves open."""
+    def apply_to_sampling(self, sampling: Sampling) -> Sampling:
+        """Return the sampling of a request, with these settings for what it leaves open."""
         ours = {
             name: value
             for name in _SAMPLING
@@ -99,8 +99,8 @@ class ModelSettings(
         }
         return msgspec.structs.replace(sampling, **ours) if ours else sampling
 
-    def prompted(self, prompt: Prompt) -> Prompt:
-        """Return a request's prompt, with these for what it leaves open."""
+    def apply_to_prompt(self, prompt: Prompt) -> Prompt:
+        """Return the prompt of a request, with these settings for what it leaves open."""
         if not isinstance(prompt, ChatPrompt):
             return prompt
         if self.system is not None and all(m.get("role") != "system" for m in prompt.messages):
@@ -112,24 +112,26 @@ class ModelSettings(
         return prompt
 
     @property
-    def loading(self) -> "ModelSettings":
-        """Those that say how the model is loaded, without the defaults of requests."""
-        return msgspec.structs.replace(self, **dict.fromkeys(_OF_REQUESTS))
+    def load_settings(self) -> "ModelSettings":
+        """Only the settings that say how the model is loaded."""
+        return msgspec.structs.replace(self, **dict.fromkeys(_REQUEST_DEFAULTS))
 
-    def told(self) -> dict[str, Any]:
-        """Return those that are set, as JSON has them."""
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings that are set, as they are in JSON."""
         settings: dict[str, Any] = msgspec.to_builtins(self)
         return settings
 
 
-NONE = ModelSettings()
+NO_SETTINGS = ModelSettings()
 
 
-def checked(settings: Any) -> ModelSettings:
-    """Return settings that were given as a dictionary.
+def check_settings(settings: Any) -> ModelSettings:
+    """Check settings that were given as a dictionary, and return them.
 
-    Raises:
-        ValueError: Something in them is not right; the message says what.
+    Raises
+    ------
+    ValueError
+        If they are invalid. The message says why.
     """
     known = ModelSettings.__struct_fields__
     if isinstance(settings, Mapping):
@@ -143,15 +145,20 @@ def checked(settings: Any) -> ModelSettings:
 
 
 class ModelSettingsStore:
-    """All models' settings.
+    """Hold the settings of all models: those of Jupyter's configuration, and saved ones over them.
 
-    Several servers may share the file: each changes one model's settings at a time in what is there
-    now, and sees what others saved when it looks at the models again.
+    Several servers may share the file. Each changes the settings of one model at a time, and reads
+    what the others have saved when it scans the models again.
 
-    Args:
-        configured: Those of Jupyter's configuration, by the models' own names.
-        file: Where those that are saved through the API lie; only its user may read it.
-        log: Told of a file that cannot be used.
+    Parameters
+    ----------
+    configured
+        Settings of Jupyter's configuration, by the models' own names.
+    file
+        File for settings that are saved through the API, readable by its user only; None keeps
+        them in memory.
+    log
+        Logger for a file that cannot be used.
     """
 
     def __init__(
@@ -161,34 +168,39 @@ class ModelSettingsStore:
         self._file = file
         self._log = log
         self._saved: dict[str, ModelSettings] = {}
-        self._mark: object = None
+        self._file_state: object = None
         self._writing = asyncio.Lock()
 
     def of(self, model: str, user: str = OWNER) -> ModelSettings:
-        """Return a model's settings in force for a user: saved ones stand above configured ones.
+        """Return the settings of a model that are in force for a user.
 
-        How a model is loaded is the same for all users, as the server's owner saved it.
+        Saved settings override configured ones. How a model is loaded is the same for all users:
+        as the owner of the server saved it.
         """
-        configured, saved = self._configured.get(model, NONE), self.saved(model)
+        configured, saved = self._configured.get(model, NO_SETTINGS), self.saved(model)
         if user != OWNER:
-            saved = _over(saved.loading, self.saved(model, user))
+            saved = _over(saved.load_settings, self.saved(model, user))
         return _over(configured, saved)
 
     def saved(self, model: str, user: str = OWNER) -> ModelSettings:
-        """Return what a user saved of a model through the API."""
-        if self._mark is None:
+        """Return the settings that a user has saved for a model."""
+        if self._file_state is None:
             self.refresh()
-        return self._saved.get(_key(model, user), NONE)
+        return self._saved.get(_key(model, user), NO_SETTINGS)
 
     async def save(self, model: str, settings: ModelSettings, user: str = OWNER) -> None:
-        """Keep a user's settings of a model, in place of what was saved of it before.
+        """Save a user's settings of a model, in place of those saved before.
 
-        Raises:
-            Forbidden: They say how the model is loaded, and the user is not the server's owner.
-            InsufficientStorage: The disk is full.
-            Unavailable: The file cannot be written, or another server holds it.
+        Raises
+        ------
+        Forbidden
+            If they say how the model is loaded, and the user is not the owner of the server.
+        InsufficientStorage
+            If the disk is full.
+        Unavailable
+            If the file cannot be written, or another server holds its lock.
         """
-        if user != OWNER and (wrong := settings.loading.told()):
+        if user != OWNER and (wrong := settings.load_settings.as_dict()):
             raise Forbidden(
                 f"{next(iter(wrong))!r} says how the model is loaded, which is the same for all "
                 "users of this server: only its owner may set it.",
@@ -202,10 +214,10 @@ class ModelSettingsStore:
                 raise _not_saved(error) from error
 
     def refresh(self) -> None:
-        """Read the file again where it has changed. It blocks: call it in a thread."""
-        mark = self._current_mark()
-        if mark != self._mark:
-            self._saved, self._mark = self._read(), mark
+        """Read the file again if it has changed. This blocks: call it in a thread."""
+        state = self._current_file_state()
+        if state != self._file_state:
+            self._saved, self._file_state = self._read(), state
 
     def _save(self, key: str, settings: ModelSettings) -> None:
         if self._file is None:
@@ -216,10 +228,10 @@ class ModelSettingsStore:
             self.refresh()
             saved = _with(self._saved, key, settings)
             write_privately(self._file, msgspec.json.encode(saved))
-            self._saved, self._mark = saved, self._current_mark()
+            self._saved, self._file_state = saved, self._current_file_state()
 
-    def _current_mark(self) -> object:
-        """Return what changes when the file does."""
+    def _current_file_state(self) -> object:
+        """Return a value that changes when the file does."""
         try:
             status = os.stat(self._file) if self._file is not None else None
         except OSError:
@@ -234,29 +246,29 @@ class ModelSettingsStore:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
-            self._log.warning("The models' settings in %s are not used: %s", self._file, error)
+            self._log.warning("The model settings in %s cannot be used: %s", self._file, error)
             return {}
 
 
 def _key(model: str, user: str) -> str:
-    """Return what a user's settings of a model are filed under: no name has a line break."""
+    """Return the key of a user's settings of a model. No name contains a line break."""
     return model if user == OWNER else f"{model}\n{user}"
 
 
 def _over(below: ModelSettings, above: ModelSettings) -> ModelSettings:
-    """Return settings with those of `above` that are set in place of those of `below`."""
-    if NONE in (below, above):
-        return below if above == NONE else above
-    changed = {name: getattr(above, name) for name in above.told()}
+    """Return `below`, overridden by the settings that are set in `above`."""
+    if NO_SETTINGS in (below, above):
+        return below if above == NO_SETTINGS else above
+    changed = {name: getattr(above, name) for name in above.as_dict()}
     return msgspec.structs.replace(below, **changed)
 
 
 def _with(
     saved: Mapping[str, ModelSettings], key: str, settings: ModelSettings
 ) -> dict[str, ModelSettings]:
-    """Return saved settings with those of one key changed."""
+    """Return the saved settings with those of one key replaced."""
     kept = {**saved, key: settings}
-    if settings == NONE:
+    if settings == NO_SETTINGS:
         del kept[key]
     return kept
 
@@ -264,18 +276,18 @@ def _with(
 def _not_saved(error: OSError) -> ApiError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return InsufficientStorage(
-            "The settings are not saved: the disk with Jupyter's data directory is full. Make room "
-            "and send them again."
+            "The settings are not saved: the disk with Jupyter's data directory is full. Free some "
+            "space and send them again."
         )
     return Unavailable(
-        f"The settings are not saved: {error.strerror or error}. They lie in Jupyter's data "
-        "directory, where the server needs the right to write.",
+        f"The settings are not saved: {error.strerror or error}. The server needs the right "
+        "to write in Jupyter's data directory.",
         code="settings_not_writable",
     )
 
 
 def write_privately(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all, so that only its user may read it."""
+    """Write a file that only its user may read, completely or not at all."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:

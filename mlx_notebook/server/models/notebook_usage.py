@@ -1,7 +1,7 @@
-"""Which open notebooks have used which models lately: such a model is not unloaded for being idle.
+"""Track which models open notebooks have used, so that these are not unloaded as idle.
 
-A notebook's kernel names itself in a header of its requests. While it is there it asks for its
-models from time to time (`mlx/models/keep`), and so they count as used.
+The kernel of a notebook names itself in a header of its requests. While it runs it calls
+`mlx/models/keep` regularly, and its models count as used.
 """
 
 import time
@@ -9,16 +9,18 @@ from collections import OrderedDict
 from typing import Any
 
 KERNEL_HEADER = "X-Mlx-Notebook-Kernel"
-_LONGEST_NAME = 64
-_MOST_KERNELS = 1000
-_MOST_MODELS = 64
+_MAX_NAME_LENGTH = 64
+_MAX_KERNELS = 1000
+_MAX_MODELS = 64
 
 
 class NotebookUsage:
-    """When each kernel last used each model, for as long as that counts.
+    """Record when each kernel last used each model.
 
-    Args:
-        seconds: For how long after its last use a model stays for a kernel; 0 keeps none.
+    Parameters
+    ----------
+    seconds
+        Time after its last use for which a kernel keeps a model in memory; 0 keeps none.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -26,16 +28,16 @@ class NotebookUsage:
         self._used: OrderedDict[str, OrderedDict[str, float]] = OrderedDict()
 
     def note(self, kernel: str, model: str) -> None:
-        """Note that a kernel uses a model now."""
-        if not kernel or len(kernel) > _LONGEST_NAME or self._seconds <= 0:
+        """Record that a kernel uses a model now."""
+        if not kernel or len(kernel) > _MAX_NAME_LENGTH or self._seconds <= 0:
             return
         models = self._used.setdefault(kernel, OrderedDict())
         models[model] = time.monotonic()
-        _keep_newest(self._used, kernel, _MOST_KERNELS)
-        _keep_newest(models, model, _MOST_MODELS)
+        _keep_newest(self._used, kernel, _MAX_KERNELS)
+        _keep_newest(models, model, _MAX_MODELS)
 
     def models(self, kernel: str) -> list[str]:
-        """Return the models that a kernel has used lately; forget the others."""
+        """Return the models that a kernel has used recently, and forget the others."""
         oldest = time.monotonic() - self._seconds
         used = self._used.get(kernel, OrderedDict())
         for model in [model for model, at in used.items() if at < oldest]:
@@ -45,7 +47,7 @@ class NotebookUsage:
         return list(used)
 
 
-def _keep_newest(entries: OrderedDict[str, Any], name: str, most: int) -> None:
+def _keep_newest(entries: OrderedDict[str, Any], name: str, limit: int) -> None:
     entries.move_to_end(name)
-    while len(entries) > most:
+    while len(entries) > limit:
         entries.popitem(last=False)

@@ -1,6 +1,6 @@
-"""A short list of models to begin with, for those who have none yet; its data is a file.
+"""List a few models to start with, from a data file.
 
-Sizes are bytes and approximate: what a model's own files say replaces them once it is here.
+Sizes are approximate and in bytes. After the download, the model's own files are read instead.
 """
 
 from functools import cache
@@ -13,7 +13,7 @@ _FILE = Path(__file__).with_name("suggestions.json")
 
 
 class Suggestion(Struct, frozen=True, forbid_unknown_fields=True):
-    """A model on Hugging Face. `context_length` is in tokens."""
+    """Describe a suggested model on Hugging Face. `context_length` is in tokens."""
 
     id: str
     description: str
@@ -27,10 +27,10 @@ class Suggestion(Struct, frozen=True, forbid_unknown_fields=True):
 
 @cache
 def suggestions() -> tuple[Suggestion, ...]:
-    """Return the list, in its order: from small to large within each purpose."""
+    """Return the list, from small to large models for each purpose."""
     return tuple(msgspec.json.decode(_FILE.read_bytes(), type=list[Suggestion]))
 
 
 def aliases() -> dict[str, str]:
-    """Return the short names of listed models."""
+    """Return the aliases of the suggested models."""
     return {alias: model.id for model in suggestions() for alias in model.aliases}

@@ -23,7 +23,7 @@ def anyio_backend() -> str:
     ("fault", "why"),
     [
         ("dies at once", "exit code 1"),
-        ("garbage", "no message"),
+        ("garbage", "invalid message"),
         ("never ready", "no sign of life"),
         ("floods the log", "exit code 3"),
     ],

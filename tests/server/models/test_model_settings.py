@@ -19,10 +19,10 @@ from mlx_notebook.server.errors import InsufficientStorage
 from mlx_notebook.server.file_lock import locked
 from mlx_notebook.server.models.catalog import Catalog
 from mlx_notebook.server.models.model_settings import (
-    NONE,
+    NO_SETTINGS,
     ModelSettings,
     ModelSettingsStore,
-    checked,
+    check_settings,
 )
 from tests.engine.backends.test_adapters import write_adapter
 from tests.models import qwen3
@@ -184,11 +184,11 @@ def test_settings_about_loading_say_that_the_next_request_loads_the_model_anew(
         ({"temperature": 9}, "temperature", "at most 2"),
         ({"kv_bits": 5}, "kv_bits", "5"),
         ({"trust_remote_code": True}, "trust_remote_code", "configuration"),
-        ({"draft": "nonesuch"}, None, "draft model 'nonesuch' is not here"),
+        ({"draft": "nonesuch"}, None, "draft model 'nonesuch' is not on this machine"),
         (
             {"draft": "part"},
             None,
-            "its draft model is not usable. The model 'part' is here only",
+            "its draft model is not usable. The model 'part' is incomplete",
         ),
         ({"adapter": "../../etc"}, None, "no configured folder has an adapter"),
         ({"adapter": "lora/listed"}, None, "adapters.safetensors is empty"),
@@ -286,7 +286,7 @@ def test_server_and_engine_foresee_the_same_memory(folder: Path) -> None:
     from mlx_notebook.engine.residency.memory_need import footprint
 
     settings = ModelSettingsStore(
-        {"base": checked({"draft": "tiny-chat", "kv_bits": 8})}, None, LOG
+        {"base": check_settings({"draft": "tiny-chat", "kv_bits": 8})}, None, LOG
     )
     catalog = Catalog(folders=[str(folder)], settings=settings, log=LOG)
     entries = asyncio.run(catalog.entries())
@@ -298,17 +298,17 @@ def test_server_and_engine_foresee_the_same_memory(folder: Path) -> None:
 
 class TestTheValues:
     def test_a_request_keeps_what_it_says(self) -> None:
-        settings = checked({"temperature": 0.5, "top_k": 7})
-        sampling = settings.sampled(Sampling(temperature=0.0, seed=1))
+        settings = check_settings({"temperature": 0.5, "top_k": 7})
+        sampling = settings.apply_to_sampling(Sampling(temperature=0.0, seed=1))
         assert sampling == Sampling(temperature=0.0, top_k=7, seed=1)
-        assert NONE.sampled(sampling) is sampling
+        assert NO_SETTINGS.apply_to_sampling(sampling) is sampling
 
     def test_thinking_is_the_templates_unless_the_request_says(self) -> None:
-        settings = checked({"thinking": True})
+        settings = check_settings({"thinking": True})
         prompt = ChatPrompt(messages=[])
-        assert settings.prompted(prompt).template_kwargs == {"enable_thinking": True}  # type: ignore[union-attr]
+        assert settings.apply_to_prompt(prompt).template_kwargs == {"enable_thinking": True}  # type: ignore[union-attr]
         own = ChatPrompt(messages=[], template_kwargs={"enable_thinking": False})
-        assert settings.prompted(own).template_kwargs == {"enable_thinking": False}  # type: ignore[union-attr]
+        assert settings.apply_to_prompt(own).template_kwargs == {"enable_thinking": False}  # type: ignore[union-attr]
 
     def test_two_servers_lose_none_of_what_is_saved(self, tmp_path: Path) -> None:
         file = tmp_path / "settings.json"

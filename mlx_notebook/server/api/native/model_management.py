@@ -137,7 +137,7 @@ class DownloadHandler(EventStreamHandler):
         if order.stream:
             await self._stream(download)
         else:
-            download.ordered = True
+            download.detached = True
             async for _ in download.changes():
                 pass
             self.answer(download.answer)
@@ -267,7 +267,7 @@ class SettingsHandler(ApiHandler):
             if entry.name in residents and entry.name.partition("+")[0] == model
         )
         user = await self.settings_user()
-        settings, saved = store.of(model, user).told(), store.saved(model, user).told()
+        settings, saved = store.of(model, user).as_dict(), store.saved(model, user).as_dict()
         self.answer(wire.SettingsResponse(model, settings, saved, reloads))
 
 

@@ -8,11 +8,11 @@ import numpy as np
 
 from mlx_notebook.engine.dialects import registry
 from mlx_notebook.engine.dialects.harmony_reader import HarmonyReader
-from mlx_notebook.engine.dialects.output_events import Call
-from mlx_notebook.engine.dialects.output_reader import Reader
-from mlx_notebook.engine.functions.declared import Tools
+from mlx_notebook.engine.dialects.output_events import ToolCall
+from mlx_notebook.engine.dialects.output_reader import MarkerReader
+from mlx_notebook.engine.functions.declared import DeclaredFunctions
 from mlx_notebook.engine.grammar.matcher import Grammar, Matcher
-from mlx_notebook.engine.prompts.output_grammar import Compiler
+from mlx_notebook.engine.prompts.output_grammar import GrammarCompiler
 from tests.engine import vocabularies
 
 PADDING = 21
@@ -36,23 +36,23 @@ WEATHER_SCHEMA = {
         }
     },
 }
-TOOLS = Tools.of(
+TOOLS = DeclaredFunctions.from_tools(
     [
         {"type": "function", "function": {"name": "get_weather", "parameters": WEATHER_SCHEMA}},
         {"type": "function", "function": {"name": "now"}},
     ]
 )
-WEATHER = Call(
+WEATHER = ToolCall(
     "get_weather",
     '{"city": "Zürich \\"x\\"", "days": 3, "unit": "F", "exact": true, "tags": ["a, b"], '
     '"place": {"lat": 47.4, "note": null}}',
 )
-NOW = Call("now", "{}")
+NOW = ToolCall("now", "{}")
 
 
-def compiler(kind: str = "byte_level") -> Compiler:
+def compiler(kind: str = "byte_level") -> GrammarCompiler:
     tokenizer = getattr(vocabularies, kind)()
-    return Compiler(tokenizer, len(tokenizer) + PADDING, [tokenizer.eos_token_id])
+    return GrammarCompiler(tokenizer, len(tokenizer) + PADDING, [tokenizer.eos_token_id])
 
 
 BYTES = compiler()
@@ -131,5 +131,5 @@ def read(name: str, text: str) -> list[Any]:
     if name == "harmony":
         reader: Any = HarmonyReader(dialect, TOOLS)  # type: ignore[arg-type]
     else:
-        reader = Reader(dialect, TOOLS)
+        reader = MarkerReader(dialect, TOOLS)
     return [*reader.feed(text), *reader.finish(cut=False)]

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mlx_notebook.engine.backends.adapters import Base
-from mlx_notebook.engine.prompts.chat_format import Plan
-from mlx_notebook.engine.prompts.length_limits import Bound
-from mlx_notebook.engine.prompts.prompt import Prepared
+from mlx_notebook.engine.prompts.chat_format import OutputPlan
+from mlx_notebook.engine.prompts.length_limits import LengthLimit
+from mlx_notebook.engine.prompts.prompt import PreparedPrompt
 from mlx_notebook.engine.sampling.sampler import Row
 from mlx_notebook.engine.sampling.vocabulary import Vocabulary
 from mlx_notebook.protocol import Generate, Prompt
@@ -53,7 +53,7 @@ class Backend(Protocol):
         Called with tokens, shape (B, L), and `cache`, it gives logits.
     context_length
         Most tokens of prompt and answer together.
-    bound
+    length_limit
         How long a prompt may be before it is tokenized.
     nbytes
         What the weights take, in bytes.
@@ -73,7 +73,7 @@ class Backend(Protocol):
     vocabulary: Vocabulary
     defaults: dict[str, float]
     context_length: int
-    bound: Bound
+    length_limit: LengthLimit
     nbytes: int
     base: Base
     trimmable: bool
@@ -86,10 +86,10 @@ class Backend(Protocol):
         """What the keys and values of its sequences take, in bytes."""
         ...
 
-    def prepare(self, prompt: Prompt, bound: Bound | None = None) -> Prepared:
+    def prepare(self, prompt: Prompt, length_limit: LengthLimit | None = None) -> PreparedPrompt:
         """Render and tokenize a prompt and read its pictures; called on a worker's thread.
 
-        `bound` stands in the place of the model's own.
+        `length_limit` stands in the place of the model's own.
 
         Raises
         ------
@@ -98,7 +98,7 @@ class Backend(Protocol):
         """
         ...
 
-    def plan(self, command: Generate) -> tuple[Prepared, Plan]:
+    def plan(self, command: Generate) -> tuple[PreparedPrompt, OutputPlan]:
         """Make a request's prompt and the plan for its rows; called on a worker's thread.
 
         Raises
@@ -121,7 +121,7 @@ class Backend(Protocol):
         ...
 
     def insert(
-        self, row: Row, prompt: Prepared, max_tokens: int, *, endless: bool
+        self, row: Row, prompt: PreparedPrompt, max_tokens: int, *, endless: bool
     ) -> tuple[int, int]:
         """Take a sequence into the batch.
 

@@ -24,9 +24,9 @@ from mlx_notebook.engine.backends.adapters import Base
 from mlx_notebook.engine.backends.backend import Done, Progress, Token, Vectors
 from mlx_notebook.engine.backends.pooling import padded
 from mlx_notebook.engine.errors import EngineError, InvalidRequest, LoadFailed, reason
-from mlx_notebook.engine.prompts.chat_format import Plan
-from mlx_notebook.engine.prompts.length_limits import Bound, longest_token
-from mlx_notebook.engine.prompts.prompt import Prepared, feed
+from mlx_notebook.engine.prompts.chat_format import OutputPlan
+from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
+from mlx_notebook.engine.prompts.prompt import PreparedPrompt, feed
 from mlx_notebook.engine.sampling.sampler import Row
 from mlx_notebook.engine.sampling.vocabulary import Vocabulary
 from mlx_notebook.model_files.embedding_files import longest_input
@@ -48,7 +48,7 @@ class EmbeddingBackend:
     def __init__(self, name: str, model: Any, tokenizer: Any, limit: int, padding: int):
         self.name, self.model, self.tokenizer = name, model, tokenizer
         self.context_length = limit
-        self.bound = Bound(limit, longest=longest_token(tokenizer))
+        self.length_limit = LengthLimit(limit, longest=longest_token(tokenizer))
         self.nbytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
         self.base = Base(self.nbytes)
         self.vocabulary = Vocabulary(tokenizer)
@@ -58,13 +58,13 @@ class EmbeddingBackend:
     def __len__(self) -> int:
         return 0
 
-    def prepare(self, prompt: Prompt, bound: Bound | None = None) -> Prepared:
+    def prepare(self, prompt: Prompt, length_limit: LengthLimit | None = None) -> PreparedPrompt:
         """Tokenize a text; a chat is refused."""
         if not isinstance(prompt, TextPrompt):
             self._refuse()
-        return feed(self.tokenizer, prompt, bound or self.bound)
+        return feed(self.tokenizer, prompt, length_limit or self.length_limit)
 
-    def plan(self, command: Generate) -> tuple[Prepared, Plan]:
+    def plan(self, command: Generate) -> tuple[PreparedPrompt, OutputPlan]:
         """Refuse to write."""
         self._refuse()
 
@@ -90,7 +90,7 @@ class EmbeddingBackend:
         return np.array(pooled.astype(mx.float32))
 
     def insert(
-        self, row: Row, prompt: Prepared, max_tokens: int, *, endless: bool
+        self, row: Row, prompt: PreparedPrompt, max_tokens: int, *, endless: bool
     ) -> tuple[int, int]:
         """Refuse to write."""
         self._refuse()

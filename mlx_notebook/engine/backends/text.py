@@ -19,7 +19,7 @@ from mlx_notebook.engine.backends.adapters import Base, lay, own_bytes, share
 from mlx_notebook.engine.backends.backend import Done, Progress, Token, Vectors
 from mlx_notebook.engine.backends.batch import RowGenerator
 from mlx_notebook.engine.backends.pooling import mean
-from mlx_notebook.engine.dialects.reasoning import goes_on_in, opens_in
+from mlx_notebook.engine.dialects.reasoning import continues_reasoning, opens_reasoning
 from mlx_notebook.engine.errors import (
     ContextOverflow,
     InvalidRequest,
@@ -28,14 +28,14 @@ from mlx_notebook.engine.errors import (
     VisionNotSupported,
     reason,
 )
-from mlx_notebook.engine.images.image_tokens import Sights
+from mlx_notebook.engine.images.image_tokens import ImageTokenCache
 from mlx_notebook.engine.kv_cache.model_identity import identify
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.kv_cache.quantized import quantized_caches
-from mlx_notebook.engine.prompts.chat_format import Language, Plan
+from mlx_notebook.engine.prompts.chat_format import ChatFormat, OutputPlan
 from mlx_notebook.engine.prompts.chat_template import apply_template
-from mlx_notebook.engine.prompts.length_limits import Bound, longest_token
-from mlx_notebook.engine.prompts.prompt import Prepared, prepare, truncated
+from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
+from mlx_notebook.engine.prompts.prompt import PreparedPrompt, prepare, truncated
 from mlx_notebook.engine.prompts.tokenizer_file import check_growth
 from mlx_notebook.engine.runtime.device_memory import versions
 from mlx_notebook.engine.sampling.sampler import Row
@@ -78,9 +78,9 @@ class TextBackend:
         self.base = Base(self.nbytes - own_bytes(model))
         self.vocabulary = Vocabulary(tokenizer)
         family = str(config.get("model_type", ""))
-        self.language = Language(tokenizer, _width(model), family, options.tool_dialect)
+        self.chat_format = ChatFormat(tokenizer, _width(model), family, options.tool_dialect)
         longest = longest_token(tokenizer)
-        self.bound = Bound(self.context_length, settings.max_prompt_tokens, longest)
+        self.length_limit = LengthLimit(self.context_length, settings.max_prompt_tokens, longest)
         self.trimmable = all(map(_always_trimmable, make_prompt_cache(model)))
         self._prefixes, self._prefill_step = prefixes, settings.prefill_step
         self.empty: Callable[[], list[Any]] = partial(make_prompt_cache, model)
@@ -105,40 +105,47 @@ class TextBackend:
         """What the keys and values of its sequences take, in bytes."""
         return self._generator.kv_bytes
 
-    def prepare(self, prompt: Prompt, bound: Bound | None = None) -> Prepared:
+    def prepare(self, prompt: Prompt, length_limit: LengthLimit | None = None) -> PreparedPrompt:
         """Render and tokenize a prompt; an image in it is refused."""
         if isinstance(prompt, ChatPrompt) and prompt.images:
             raise VisionNotSupported(
                 f"The model {self.name} takes no images.", prompt.images[0].where
             )
-        return prepare(self.language, prompt, bound or self.bound, keep_stable=not self.trimmable)
+        return prepare(
+            self.chat_format,
+            prompt,
+            length_limit or self.length_limit,
+            keep_stable=not self.trimmable,
+        )
 
-    def plan(self, command: Generate) -> tuple[Prepared, Plan]:
+    def plan(self, command: Generate) -> tuple[PreparedPrompt, OutputPlan]:
         """Make a request's prompt and the plan for its rows."""
-        shown = self.language.shown(command.prompt, command.tool_choice)
+        shown = self.chat_format.visible_prompt(command.prompt, command.tool_choice)
         cut = command.truncate_prompt is not None
-        prompt = self.prepare(shown, self.bound.stated if cut else None)
+        prompt = self.prepare(shown, self.length_limit.stated if cut else None)
         if not prompt.tokens:
             raise InvalidRequest("the prompt is empty", "messages")
         if command.truncate_prompt is not None:
             room = self.context_length, command.sampling.max_tokens
             prompt = truncated(prompt, command.truncate_prompt, *room, self.tokenizer.decode)
-        reasoning = self.language.reasoning
-        thinking = reasoning is not None and opens_in(prompt.text, reasoning)
+        reasoning = self.chat_format.reasoning
+        in_reasoning = reasoning is not None and opens_reasoning(prompt.text, reasoning)
         if reasoning is not None and isinstance(command.prompt, ChatPrompt):
             last = command.prompt.messages[-1]
-            thinking |= command.prompt.continues and goes_on_in(last, prompt.text, reasoning)
-        return prompt, self.language.plan(command, thinking)
+            in_reasoning |= command.prompt.continues and continues_reasoning(
+                last, prompt.text, reasoning
+            )
+        return prompt, self.chat_format.plan(command, in_reasoning)
 
     def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
         """Make a vector of each tokenized text: the mean of the last hidden states."""
         return mean(self.model, batch, chunk)
 
     def insert(
-        self, row: Row, prompt: Prepared, max_tokens: int, *, endless: bool
+        self, row: Row, prompt: PreparedPrompt, max_tokens: int, *, endless: bool
     ) -> tuple[int, int]:
         """Take a sequence into the batch."""
-        tokens, stable = prompt.known_as, prompt.stable
+        tokens, stable = prompt.cache_keys, prompt.stable
         cache, rest = self._prefixes.fetch(self.name, tokens, prompt.salt)
         cached = len(tokens) - len(rest)
         head = stable - cached
@@ -161,7 +168,7 @@ class TextBackend:
         """What ends a row."""
         return StopSequences([(token,) for token in (*(() if endless else self._end), *row.stop)])
 
-    def _begin(self, prompt: Prepared, cache: list[Any] | None, cached: int) -> list[Any]:
+    def _begin(self, prompt: PreparedPrompt, cache: list[Any] | None, cached: int) -> list[Any]:
         """The cache that a prompt begins with, of which `cached` tokens are computed."""
         return cache or self.empty()
 
@@ -248,7 +255,7 @@ def _always_trimmable(layer: Any) -> bool:
     """Whether a layer's cache can be cut back at any length (a full sliding window cannot)."""
     if isinstance(layer, CacheList):
         return all(map(_always_trimmable, layer.caches))
-    return isinstance(layer, KVCache | Sights)
+    return isinstance(layer, KVCache | ImageTokenCache)
 
 
 def load(
@@ -298,7 +305,7 @@ def load(
         yield 0
         done = yield from read_weights(model)
         tokenizer = yield from wait(pending, done)
-        known_as = yield from wait(identity, done)
+        cache_keys = yield from wait(identity, done)
     except (MemoryError, LoadFailed):
         raise
     except Exception as error:
@@ -311,10 +318,10 @@ def load(
     for _ in backend.speculate(options, workers):
         yield done
     if settings.warm_up:
-        workers.submit(backend.language.read_vocabulary)
+        workers.submit(backend.chat_format.read_vocabulary)
         for _ in warm_up(backend):
             yield done
-    prefixes.open(name, known_as, backend.empty())
+    prefixes.open(name, cache_keys, backend.empty())
     log.info("loaded %s in %.2f s", name, time.perf_counter() - began)
     return backend
 
@@ -326,7 +333,7 @@ def warm_up(backend: TextBackend) -> Generator[None, None, None]:
     for rows in ([Row()], [Row(), sampled], [sampled]):
         for i, row in enumerate(rows):
             tokens = [token + i for token in first[: 8 - i]]
-            backend.insert(row, Prepared(tokens, "", len(tokens)), 3, endless=True)
+            backend.insert(row, PreparedPrompt(tokens, "", len(tokens)), 3, endless=True)
         while len(backend):
             backend.step()
             yield

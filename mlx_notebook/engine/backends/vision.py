@@ -25,12 +25,12 @@ from mlx_notebook.engine.backends.backend import Done, Progress, Token, Vectors
 from mlx_notebook.engine.backends.vision_model import SeeingModel
 from mlx_notebook.engine.backends.vision_self_test import rows_keep_apart
 from mlx_notebook.engine.errors import EngineError, LoadFailed, VisionNotSupported, reason
-from mlx_notebook.engine.images.image_cache import PictureCache
-from mlx_notebook.engine.images.image_tokens import Sights, View
+from mlx_notebook.engine.images.image_cache import ImageCache
+from mlx_notebook.engine.images.image_tokens import ImageTokenCache, ImageTokenRow
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
-from mlx_notebook.engine.prompts.image_prompts import Viewer
-from mlx_notebook.engine.prompts.length_limits import Bound
-from mlx_notebook.engine.prompts.prompt import Prepared
+from mlx_notebook.engine.prompts.image_prompts import ImagePromptBuilder
+from mlx_notebook.engine.prompts.length_limits import LengthLimit
+from mlx_notebook.engine.prompts.prompt import PreparedPrompt
 from mlx_notebook.engine.prompts.tokenizer_file import check_growth
 from mlx_notebook.engine.runtime.device_memory import device_memory
 from mlx_notebook.model_files.generation_config import read_choices
@@ -38,7 +38,7 @@ from mlx_notebook.protocol import ChatPrompt, EncodedImage, EngineConfig, ModelO
 
 log = logging.getLogger(__name__)
 
-_PICTURE_SHARE = 40
+_IMAGE_CACHE_SHARE = 40
 """Pictures may take this part of the device's memory."""
 
 
@@ -66,15 +66,17 @@ class VisionBackend(text.TextBackend):
             generator.prefill_batch_size = generator.completion_batch_size = 1
         self._most_prompts = generator.prefill_batch_size
         self._image_token, self._base = image_token, base
-        self._pictures = PictureCache(device_memory() // _PICTURE_SHARE)
-        self._viewer: Viewer | None = None
+        self._images = ImageCache(device_memory() // _IMAGE_CACHE_SHARE)
+        self._image_prompts: ImagePromptBuilder | None = None
         self._blind = "The model takes no images."
 
     def open_eyes(self, processor: Any, workers: Executor) -> Generator[Done, None, None]:
         """Find out how this model is shown pictures, by a small grey one."""
         try:
-            viewer = Viewer(self.language, processor, self._image_token, self._base, self._pictures)
-            seen = yield from text.wait(workers.submit(viewer.see, _grey()))
+            builder = ImagePromptBuilder(
+                self.chat_format, processor, self._image_token, self._base, self._images
+            )
+            seen = yield from text.wait(workers.submit(builder.process, _grey()))
             self.model.features(seen)
             self.model.check()
             self.model.positions(seen.tokens, [])
@@ -82,17 +84,17 @@ class VisionBackend(text.TextBackend):
             log.warning("%s is used without its eyes: %s", self.name, error.message)
             self._blind = f"{self.name} takes no images here: {error.message}."
             return
-        self._pictures.clear()
-        self._viewer, self.sees = viewer, True
+        self._images.clear()
+        self._image_prompts, self.sees = builder, True
 
-    def prepare(self, prompt: Prompt, bound: Bound | None = None) -> Prepared:
+    def prepare(self, prompt: Prompt, length_limit: LengthLimit | None = None) -> PreparedPrompt:
         """Render and tokenize a prompt and read its pictures."""
         if not isinstance(prompt, ChatPrompt) or not prompt.images:
-            return super().prepare(prompt, bound)
-        if self._viewer is None:
+            return super().prepare(prompt, length_limit)
+        if self._image_prompts is None:
             raise VisionNotSupported(self._blind, prompt.images[0].where)
         keep_stable = not self.trimmable
-        return self._viewer.prepare(prompt, bound or self.bound, keep_stable)
+        return self._image_prompts.prepare(prompt, length_limit or self.length_limit, keep_stable)
 
     def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
         """Make a vector of each tokenized text, in one piece: its caches also hold what it sees."""
@@ -103,40 +105,40 @@ class VisionBackend(text.TextBackend):
         self._look_ahead()
         done = super().step()
         if any(progress.end for progress in done[0]):
-            self._pictures.trim()  # encoded pictures are larger than their pixels
+            self._images.trim()  # encoded pictures are larger than their pixels
         return done
 
     def close(self) -> None:
         """Let go of everything that holds memory."""
-        self._pictures.clear()
+        self._images.clear()
         super().close()
 
     def _look_ahead(self) -> None:
-        """Encode one picture, and let those prompts begin whose pictures are all encoded.
+        """Encode one image, and let those prompts begin whose pictures are all encoded.
 
         So others decode a token between any two pictures.
         """
         ready, looked = 0, False
-        for *_, sights in self._generator.waiting_caches[: self._most_prompts]:
-            unseen = sights.unseen
-            if unseen and not looked:
-                self.model.features(unseen.pop(0))
+        for *_, image_tokens in self._generator.waiting_caches[: self._most_prompts]:
+            unencoded = image_tokens.unencoded
+            if unencoded and not looked:
+                self.model.features(unencoded.pop(0))
                 looked = True
-            if unseen:
+            if unencoded:
                 break
             ready += 1
         room = self._most_prompts - self._generator.computing
         self._generator.admit(min(ready, max(0, room)))
 
-    def _begin(self, prompt: Prepared, cache: list[Any] | None, cached: int) -> list[Any]:
-        """Put the prompt's own view in the place of that of whoever computed the cache."""
-        if not prompt.sights:
-            view = View(cached)
+    def _begin(self, prompt: PreparedPrompt, cache: list[Any] | None, cached: int) -> list[Any]:
+        """Put the prompt's own row in the place of that of whoever computed the cache."""
+        if not prompt.image_spans:
+            row = ImageTokenRow(cached)
         else:
-            where, delta = self.model.positions(prompt.tokens, prompt.sights)
-            view = View(cached, where, delta, prompt.sights, len(prompt.tokens))
+            where, delta = self.model.positions(prompt.tokens, prompt.image_spans)
+            row = ImageTokenRow(cached, where, delta, prompt.image_spans, len(prompt.tokens))
         layers = cache or self.empty()
-        return [*layers[:-1], Sights([view])]
+        return [*layers[:-1], ImageTokenCache([row])]
 
 
 def load(
@@ -170,7 +172,7 @@ def load(
         done = yield from text.read_weights(whole)
         tokenizer = yield from text.wait(tokenizer_ready, done)
         processor = yield from text.wait(processor_ready, done)
-        known_as = yield from text.wait(identity, done)
+        cache_keys = yield from text.wait(identity, done)
         image_token = _image_token(whole.config)
         base = max(len(tokenizer), _vocabulary(config), image_token + 1)
         backend = VisionBackend(
@@ -188,10 +190,10 @@ def load(
         for _ in backend.open_eyes(processor, workers):
             yield done
         if settings.warm_up:
-            workers.submit(backend.language.read_vocabulary)
+            workers.submit(backend.chat_format.read_vocabulary)
             for _ in text.warm_up(backend):
                 yield done
-        prefixes.open(name, known_as, backend.empty())
+        prefixes.open(name, cache_keys, backend.empty())
     except (MemoryError, EngineError):
         raise
     except Exception as error:
@@ -240,7 +242,7 @@ def _vocabulary(config: dict[str, Any]) -> int:
 
 
 def _grey() -> EncodedImage:
-    """A small picture in which there is nothing to see."""
+    """A small image in which there is nothing to see."""
     held = io.BytesIO()
     Image.new("RGB", (64, 64), (128, 128, 128)).save(held, "PNG")
     return EncodedImage(data=held.getvalue(), where="warm-up")

@@ -1,11 +1,11 @@
 """Grammars of tool calls: a whole answer of calls, or what follows once a call has been opened."""
 
 from mlx_notebook.engine.dialects.dialect import Dialect
-from mlx_notebook.engine.functions.declared import Tools
-from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.functions.declared import DeclaredFunctions
+from mlx_notebook.engine.grammar.lark import LarkRules
 
 
-def all_calls(dialect: Dialect, tools: Tools, rules: Rules, parallel: bool) -> str:
+def all_calls(dialect: Dialect, tools: DeclaredFunctions, rules: LarkRules, parallel: bool) -> str:
     """Return an expression for one call of `tools`, or with `parallel` one or more."""
     layout = dialect.layout
     call = one_call(dialect, tools, rules)
@@ -18,7 +18,9 @@ def all_calls(dialect: Dialect, tools: Tools, rules: Rules, parallel: bool) -> s
     return f"{begin} {call} {close} ({join} {begin} {call} {close})*".strip()
 
 
-def opened_call(dialect: Dialect, tools: Tools, rules: Rules, parallel: bool, missing: str) -> str:
+def opened_call(
+    dialect: Dialect, tools: DeclaredFunctions, rules: LarkRules, parallel: bool, missing: str
+) -> str:
     """Return an expression for what follows the marker `first` in a region.
 
     `missing` is the part of the region's opening that the marker does not contain.
@@ -34,7 +36,7 @@ def opened_call(dialect: Dialect, tools: Tools, rules: Rules, parallel: bool, mi
     return f"{begin} {call} ({join} {call})* {close}".strip()
 
 
-def one_call(dialect: Dialect, tools: Tools, rules: Rules) -> str:
+def one_call(dialect: Dialect, tools: DeclaredFunctions, rules: LarkRules) -> str:
     """Return a rule for one call of any of `tools`."""
     calls = [dialect.constrain_call(function, rules) for function in tools.functions]
     return rules.add("call", " | ".join(rules.add("function", call) for call in calls))

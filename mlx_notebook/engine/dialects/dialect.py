@@ -5,10 +5,10 @@ from typing import ClassVar
 
 import msgspec
 
-from mlx_notebook.engine.dialects.output_events import Call
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.dialects.output_events import ToolCall
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.declared import Function
-from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.grammar.lark import LarkRules
 
 
 class Layout(msgspec.Struct, frozen=True):
@@ -26,7 +26,7 @@ class Layout(msgspec.Struct, frozen=True):
     single: bool = False
 
 
-class Start(msgspec.Struct, frozen=True):
+class StartMarker(msgspec.Struct, frozen=True):
     """A text that opens a call region.
 
     With `first`, only where nothing but white space comes before it in the answer; with `kept`,
@@ -43,12 +43,12 @@ class Dialect(ABC):
 
     name: ClassVar[str]
     layout: ClassVar[Layout]
-    starts: ClassVar[tuple[Start, ...]]
+    starts: ClassVar[tuple[StartMarker, ...]]
     harmony: ClassVar[bool] = False
-    """True where messages have channels and `Reader` is replaced by `HarmonyReader`."""
+    """True where messages have channels and `MarkerReader` is replaced by `HarmonyReader`."""
 
     @abstractmethod
-    def region(self, source: Source) -> Parsing[None]:
+    def region(self, source: TextSource) -> Parsing[None]:
         """Parse one region: what follows a start marker, up to and including its end marker."""
 
     @abstractmethod
@@ -59,13 +59,13 @@ class Dialect(ABC):
         """
 
     @abstractmethod
-    def constrain_call(self, function: Function, rules: Rules) -> str:
+    def constrain_call(self, function: Function, rules: LarkRules) -> str:
         """Return a Lark expression for any one valid call of `function`, as `write_call` does.
 
         Raises NotEnforceable where this dialect, or a strict schema in it, cannot be enforced.
         """
 
-    def write(self, calls: list[Call]) -> str:
+    def write(self, calls: list[ToolCall]) -> str:
         """Return `calls` as a model of this dialect writes them."""
         if not calls:
             return ""
@@ -75,7 +75,7 @@ class Dialect(ABC):
             return layout.open + layout.join.join(bodies) + layout.close
         return layout.join.join(layout.open + body + layout.close for body in bodies)
 
-    def triggers(self) -> tuple[tuple[Start, str], ...]:
+    def triggers(self) -> tuple[tuple[StartMarker, str], ...]:
         """Return the texts after which a free answer becomes a call, each with what is left.
 
         What is left is the part of `layout.open` that the marker has not yet written.

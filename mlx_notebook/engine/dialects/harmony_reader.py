@@ -5,56 +5,61 @@ from collections.abc import Sequence
 from typing import Literal
 
 from mlx_notebook.engine.dialects.families.harmony import Harmony
-from mlx_notebook.engine.dialects.output_events import CallFailed, Content, Event, Thinking
+from mlx_notebook.engine.dialects.output_events import (
+    CallFailed,
+    Content,
+    OutputEvent,
+    ReasoningContent,
+)
 from mlx_notebook.engine.dialects.output_reader import CallReader, Patterns, find_marks
-from mlx_notebook.engine.functions.declared import Tools
+from mlx_notebook.engine.functions.declared import DeclaredFunctions
 
 _MESSAGE = "<|message|>"
 _ENDS = ("<|end|>", "<|call|>", "<|return|>", "<|start|>")
 _BEGINNINGS = ("<|", "to=", "assistant", "commentary", "analysis", "final")
 _TO_FUNCTION = re.compile(r"to=\S")
 
-_State = Literal["header", "thinking", "content", "call"]
+_State = Literal["header", "reasoning", "content", "call"]
 
 
 class HarmonyReader:
-    """`Reader` for harmony: analysis is thinking, final and preambles are content.
+    """`MarkerReader` for harmony: analysis is reasoning, final and preambles are content.
 
-    Text that follows no header, which the format does not allow, is content. `thinking` says
+    Text that follows no header, which the format does not allow, is content. `reasoning` says
     that the prompt already opened the analysis channel, `within` that it already opened some
-    message; `stop` and `hold` are as in `Reader`.
+    message; `stop` and `hold` are as in `MarkerReader`.
     """
 
     def __init__(
         self,
         dialect: Harmony | None = None,
-        tools: Tools | None = None,
+        tools: DeclaredFunctions | None = None,
         *,
-        thinking: bool = False,
+        in_reasoning: bool = False,
         within: bool = False,
         stop: Sequence[str] = (),
         hold: bool = False,
     ) -> None:
         self._dialect = dialect
-        self._tools = tools if tools is not None else Tools()
+        self._tools = tools if tools is not None else DeclaredFunctions()
         self._hold = hold
         self._stop = frozenset(stop)
-        self._state: _State = "thinking" if thinking else "content" if within else "header"
-        self._thinking_marks = find_marks(_ENDS)
-        self._content_marks = find_marks((*_ENDS, *stop))
+        self._state: _State = "reasoning" if in_reasoning else "content" if within else "header"
+        self._reasoning_markers = find_marks(_ENDS)
+        self._content_markers = find_marks((*_ENDS, *stop))
         self._call: CallReader | None = None
         self._index = 0
         self._pending = ""
         self.stopped: str | None = None
 
     @property
-    def thinking(self) -> bool:
-        """Whether the text read last belongs to the thinking."""
-        return self._state == "thinking"
+    def in_reasoning(self) -> bool:
+        """Whether the text read last belongs to the reasoning."""
+        return self._state == "reasoning"
 
-    def feed(self, text: str) -> list[Event]:
+    def feed(self, text: str) -> list[OutputEvent]:
         """Take new text and return what it completes."""
-        events: list[Event] = []
+        events: list[OutputEvent] = []
         text = self._pending + text
         self._pending = ""
         while text and self.stopped is None:
@@ -66,9 +71,9 @@ class HarmonyReader:
                 text = self._in_message(text, events)
         return events
 
-    def finish(self, *, cut: bool) -> list[Event]:
+    def finish(self, *, cut: bool) -> list[OutputEvent]:
         """The text has ended, `cut` if for want of tokens: return all that was held back."""
-        events: list[Event] = []
+        events: list[OutputEvent] = []
         if self.stopped is not None:
             return events
         if self._call is not None:
@@ -86,7 +91,7 @@ class HarmonyReader:
             events.append(Content(pending))
         return events
 
-    def _in_header(self, text: str, events: list[Event]) -> str:
+    def _in_header(self, text: str, events: list[OutputEvent]) -> str:
         body = text.lstrip()
         if not any(body.startswith(begin) or begin.startswith(body) for begin in _BEGINNINGS):
             self._state = "content"
@@ -99,11 +104,13 @@ class HarmonyReader:
             self._state = "call"
             self._call = CallReader(self._dialect, self._tools, "", self._index, self._hold)
             return text
-        self._state = "thinking" if "<|channel|>analysis" in head else "content"
+        self._state = "reasoning" if "<|channel|>analysis" in head else "content"
         return rest
 
-    def _in_message(self, text: str, events: list[Event]) -> str:
-        marks: Patterns | None = self._thinking_marks if self.thinking else self._content_marks
+    def _in_message(self, text: str, events: list[OutputEvent]) -> str:
+        marks: Patterns | None = (
+            self._reasoning_markers if self.in_reasoning else self._content_markers
+        )
         assert marks is not None
         found = marks.whole.search(text)
         if found is None:
@@ -114,13 +121,13 @@ class HarmonyReader:
             self._send(text, events)
             return ""
         self._send(text[: found.start()], events)
-        if found.group() in self._stop and not self.thinking:
+        if found.group() in self._stop and not self.in_reasoning:
             self.stopped = found.group()
         else:
             self._state = "header"
         return text[found.end() :]
 
-    def _in_call(self, text: str, events: list[Event]) -> str:
+    def _in_call(self, text: str, events: list[OutputEvent]) -> str:
         call = self._call
         assert call is not None
         events += call.feed(text)
@@ -131,6 +138,6 @@ class HarmonyReader:
         self._state = "header"
         return call.rest
 
-    def _send(self, text: str, events: list[Event]) -> None:
+    def _send(self, text: str, events: list[OutputEvent]) -> None:
         if text:
-            events.append(Thinking(text) if self.thinking else Content(text))
+            events.append(ReasoningContent(text) if self.in_reasoning else Content(text))

@@ -5,9 +5,9 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import dumps, python_literal
-from mlx_notebook.engine.functions.errors import Malformed, Truncated
+from mlx_notebook.engine.functions.parse_errors import Malformed, Truncated
 
 _STRUCTURE = re.compile(r'["{}\[\]]')
 _STRING_STOP = re.compile(r'["\\]')
@@ -17,7 +17,7 @@ NAME_KEYS = ("name", "tool_name")
 ARGUMENT_KEYS = ("arguments", "parameters")
 
 
-def value(source: Source, emit: Callable[[str], None] | None = None) -> Parsing[str]:
+def value(source: TextSource, emit: Callable[[str], None] | None = None) -> Parsing[str]:
     """Read one JSON value and return its text, sending it to `emit` piece by piece.
 
     Raises Malformed where the text is not JSON (known at its end), Truncated.
@@ -48,7 +48,7 @@ def value(source: Source, emit: Callable[[str], None] | None = None) -> Parsing[
     return text
 
 
-def _bracketed(source: Source, take: Callable[[int], None]) -> Parsing[None]:
+def _bracketed(source: TextSource, take: Callable[[int], None]) -> Parsing[None]:
     """Read a string, an array or an object to its end."""
     depth = 0
     quoted = False
@@ -105,7 +105,7 @@ def json_text(text: str) -> str:
     return text
 
 
-def string(source: Source) -> Parsing[str]:
+def string(source: TextSource) -> Parsing[str]:
     """Read one JSON string and return what it says."""
     if (yield from source.space()) != '"':
         raise _missing(source, "a string")
@@ -115,7 +115,7 @@ def string(source: Source) -> Parsing[str]:
     return found
 
 
-def arguments(source: Source) -> Parsing[None]:
+def arguments(source: TextSource) -> Parsing[None]:
     """Read the arguments of the call that has begun and send them as they come.
 
     Besides an object, models write nothing, null, or an object inside a string.
@@ -149,7 +149,7 @@ def _object(text: str) -> str:
     return text
 
 
-def call(source: Source) -> Parsing[None]:
+def call(source: TextSource) -> Parsing[None]:
     """Read one object such as `{"name": "f", "arguments": {...}}` as a call.
 
     The keys may come in any order, others are passed over, and the call may stand under
@@ -162,7 +162,7 @@ def call(source: Source) -> Parsing[None]:
         source.arguments("{}")
 
 
-def _members(source: Source) -> Parsing[bool]:
+def _members(source: TextSource) -> Parsing[bool]:
     """Read an object that names a call; say whether it brought arguments."""
     yield from source.expect("{")
     early: str | None = None
@@ -198,7 +198,7 @@ def _members(source: Source) -> Parsing[bool]:
             yield from value(source)
 
 
-def calls(source: Source, close: str = "]") -> Parsing[None]:
+def calls(source: TextSource, close: str = "]") -> Parsing[None]:
     """Read call objects separated by commas up to and including `close`, ending each."""
     while True:
         mark = yield from source.space()
@@ -217,7 +217,7 @@ def render(name: str, arguments_text: str, key: str = "arguments") -> str:
     return f'{{"name": {dumps(name)}, "{key}": {arguments_text}}}'
 
 
-def _missing(source: Source, what: str = "a value") -> Exception:
+def _missing(source: TextSource, what: str = "a value") -> Exception:
     if source.closed and not source.rest.strip():
         return Truncated("The text ends inside the call.")
     return Malformed(f"Expected {what} and found {source.text[source.pos : source.pos + 20]!r}.")

@@ -8,17 +8,17 @@ from typing import Any
 
 import msgspec
 
-from mlx_notebook.engine.dialects.dialect import Dialect, Layout, Start
+from mlx_notebook.engine.dialects.dialect import Dialect, Layout, StartMarker
 from mlx_notebook.engine.dialects.json_calls import load
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import dumps
-from mlx_notebook.engine.functions.declared import Function, Tools
-from mlx_notebook.engine.functions.errors import Malformed
-from mlx_notebook.engine.grammar.lark import Rules
-from mlx_notebook.engine.grammar_errors import NotEnforceable
+from mlx_notebook.engine.functions.declared import DeclaredFunctions, Function
+from mlx_notebook.engine.functions.parse_errors import Malformed
+from mlx_notebook.engine.grammar.lark import LarkRules
+from mlx_notebook.engine.sandbox.grammar_errors import NotEnforceable
 
 
-class Adapter(Dialect):
+class MlxLmDialect(Dialect):
     """The dialect of one module of mlx_lm.tool_parsers.
 
     It parses; it has no grammar, and writing is left to the model's own template.
@@ -41,9 +41,9 @@ class Adapter(Dialect):
         # Instance attributes: one class serves all modules.
         self.__dict__["name"] = module_name
         self.__dict__["layout"] = Layout(open=module.tool_call_start, close=self._end)
-        self.__dict__["starts"] = (Start(module.tool_call_start),)
+        self.__dict__["starts"] = (StartMarker(module.tool_call_start),)
 
-    def region(self, source: Source) -> Parsing[None]:
+    def region(self, source: TextSource) -> Parsing[None]:
         """Collect the region and parse it."""
         if self._end:
             body, _ = yield from source.until(self._end)
@@ -75,7 +75,7 @@ class Adapter(Dialect):
             "tools: set another tool_dialect for it."
         )
 
-    def constrain_call(self, function: Function, rules: Rules) -> str:
+    def constrain_call(self, function: Function, rules: LarkRules) -> str:
         """Raise NotEnforceable: these dialects have no grammar."""
         raise NotEnforceable(
             f"Tool calls cannot be enforced in this model's dialect ({self.name}); "
@@ -84,7 +84,7 @@ class Adapter(Dialect):
         )
 
 
-def _declared(tools: Tools) -> list[dict[str, Any]]:
+def _declared(tools: DeclaredFunctions) -> list[dict[str, Any]]:
     return [
         {"type": "function", "function": msgspec.to_builtins(function)}
         for function in tools.functions

@@ -1,9 +1,9 @@
-"""What a reader makes of a model's text: content, thinking, tool calls, as small typed events."""
+"""What a reader makes of a model's text: content, reasoning, tool calls, as small typed events."""
 
 import msgspec
 
 
-class Call(msgspec.Struct, frozen=True):
+class ToolCall(msgspec.Struct, frozen=True):
     """A tool call. `arguments` is a JSON object as text, keys in the model's order."""
 
     name: str
@@ -17,7 +17,7 @@ class Content(msgspec.Struct, frozen=True):
     text: str
 
 
-class Thinking(msgspec.Struct, frozen=True):
+class ReasoningContent(msgspec.Struct, frozen=True):
     """New text of the model's reasoning."""
 
     text: str
@@ -41,7 +41,7 @@ class CallEnd(msgspec.Struct, frozen=True):
     """Call `index` is complete; `call.raw` is the model's own text of it."""
 
     index: int
-    call: Call
+    call: ToolCall
 
 
 class CallFailed(msgspec.Struct, frozen=True):
@@ -58,4 +58,4 @@ class CallFailed(msgspec.Struct, frozen=True):
     truncated: bool = False
 
 
-Event = Content | Thinking | CallStart | CallArguments | CallEnd | CallFailed
+OutputEvent = Content | ReasoningContent | CallStart | CallArguments | CallEnd | CallFailed

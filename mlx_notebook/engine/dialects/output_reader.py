@@ -1,19 +1,25 @@
-"""Splits a model's text, as it comes, into content, thinking and tool calls."""
+"""Splits a model's text, as it comes, into content, reasoning and tool calls."""
 
 import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
-from mlx_notebook.engine.dialects.dialect import Dialect, Start
-from mlx_notebook.engine.dialects.output_events import CallEnd, CallFailed, Content, Event, Thinking
-from mlx_notebook.engine.dialects.reasoning import Reasoning
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
-from mlx_notebook.engine.functions.declared import Tools
-from mlx_notebook.engine.functions.errors import ParseError, Truncated
+from mlx_notebook.engine.dialects.dialect import Dialect, StartMarker
+from mlx_notebook.engine.dialects.output_events import (
+    CallEnd,
+    CallFailed,
+    Content,
+    OutputEvent,
+    ReasoningContent,
+)
+from mlx_notebook.engine.dialects.reasoning import ReasoningMarks
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
+from mlx_notebook.engine.functions.declared import DeclaredFunctions
+from mlx_notebook.engine.functions.parse_errors import ParseError, Truncated
 
 
-class TextReader(Protocol):
+class OutputReader(Protocol):
     """Takes a row's text piece by piece; one object a row.
 
     `stopped` is the stop string that has ended the text.
@@ -22,15 +28,15 @@ class TextReader(Protocol):
     stopped: str | None
 
     @property
-    def thinking(self) -> bool:
-        """Whether the text read last belongs to the thinking."""
+    def in_reasoning(self) -> bool:
+        """Whether the text read last belongs to the reasoning."""
         ...
 
-    def feed(self, text: str) -> list[Event]:
+    def feed(self, text: str) -> list[OutputEvent]:
         """Take new text and return what it completes."""
         ...
 
-    def finish(self, *, cut: bool) -> list[Event]:
+    def finish(self, *, cut: bool) -> list[OutputEvent]:
         """The text has ended, `cut` if for want of tokens: return all that was held back."""
         ...
 
@@ -46,7 +52,7 @@ class CallReader:
     def __init__(
         self,
         dialect: Dialect,
-        tools: Tools,
+        tools: DeclaredFunctions,
         opening: str,
         index: int,
         hold: bool,
@@ -54,7 +60,7 @@ class CallReader:
         sure: bool = True,
     ) -> None:
         self._sure = sure
-        self._source = Source(tools, opening, index)
+        self._source = TextSource(tools, opening, index)
         self._parser: Parsing[None] = dialect.region(self._source)
         self._close = dialect.layout.close
         self._hold = hold
@@ -71,19 +77,19 @@ class CallReader:
         """The number of the next call."""
         return self._source.index
 
-    def feed(self, text: str) -> list[Event]:
+    def feed(self, text: str) -> list[OutputEvent]:
         """Take new text and return the events it completes."""
         self._source.feed(text)
         return self._run()
 
-    def finish(self, cut: bool) -> list[Event]:
+    def finish(self, cut: bool) -> list[OutputEvent]:
         """No more text will come: end the region, whole or broken."""
         self._source.closed = True
         return self._run(cut)
 
-    def _run(self, cut: bool = False) -> list[Event]:
+    def _run(self, cut: bool = False) -> list[OutputEvent]:
         source = self._source
-        failure: list[Event] = []
+        failure: list[OutputEvent] = []
         cut_off = False
         try:
             next(self._parser)
@@ -99,7 +105,7 @@ class CallReader:
             failure = self._failure(error, cut_off)
         return self._release(partly=cut_off) + failure
 
-    def _failure(self, error: ParseError, cut_off: bool) -> list[Event]:
+    def _failure(self, error: ParseError, cut_off: bool) -> list[OutputEvent]:
         source = self._source
         raw = source.raw + source.rest
         # What was read of the broken call is shown as content; nothing of it is read again.
@@ -119,7 +125,7 @@ class CallReader:
             source.index -= started
         return [CallFailed(raw, str(error), index, truncated=truncated), Content(raw)]
 
-    def _release(self, partly: bool) -> list[Event]:
+    def _release(self, partly: bool) -> list[OutputEvent]:
         """Return the events that may go out: complete calls where calls are held back."""
         events = self._source.events
         if not self._hold or partly:
@@ -152,8 +158,8 @@ def find_marks(marks: tuple[str, ...]) -> Patterns | None:
     return Patterns(re.compile(one_of(marks)), re.compile(partial))
 
 
-class Reader:
-    """Splits text at a family's thinking marks, its dialect's call markers and stop strings.
+class MarkerReader:
+    """Splits text at a family's reasoning marks, its dialect's call markers and stop strings.
 
     Parameters
     ----------
@@ -162,9 +168,9 @@ class Reader:
     tools
         The declared functions.
     reasoning
-        The family's thinking marks, or None.
-    thinking
-        Whether the prompt ends inside a thinking block.
+        The family's reasoning marks, or None.
+    in_reasoning
+        Whether the prompt ends inside a reasoning block.
     stop
         Texts that end the answer and are not part of it; looked for in content alone.
     hold
@@ -176,56 +182,56 @@ class Reader:
         markup.
 
     White space next to a mark belongs to the mark and is dropped. A call marker inside the
-    thinking ends it, since models forget to.
+    reasoning ends it, since models forget to.
     """
 
     def __init__(
         self,
         dialect: Dialect | None = None,
-        tools: Tools | None = None,
-        reasoning: Reasoning | None = None,
+        tools: DeclaredFunctions | None = None,
+        reasoning: ReasoningMarks | None = None,
         *,
-        thinking: bool = False,
+        in_reasoning: bool = False,
         stop: Sequence[str] = (),
         hold: bool = False,
         demanded: bool = False,
     ) -> None:
         self._demanded = demanded
         self._dialect = dialect
-        self._tools = tools if tools is not None else Tools()
+        self._tools = tools if tools is not None else DeclaredFunctions()
         self._reasoning = reasoning
         self._hold = hold
         self._stop = frozenset(stop)
-        self.thinking = thinking and reasoning is not None
+        self.in_reasoning = in_reasoning and reasoning is not None
         self.stopped: str | None = None
         self._call: CallReader | None = None
         self._index = 0
         self._pending = ""  # text that may be the beginning of a mark
         self._space = ""  # white space that may stand before a mark
-        self._trim = self.thinking  # whether white space that comes now follows a mark
+        self._trim = self.in_reasoning  # whether white space that comes now follows a mark
         self._sent = False  # whether content has been sent
-        self._first = True  # whether nothing but white space and thinking has come so far
+        self._first = True  # whether nothing but white space and reasoning has come so far
         self._marked = dialect is not None or reasoning is not None
         starts = dialect.starts if dialect is not None else ()
         self._anywhere = {start.text: start for start in starts if not start.first}
         self._only_first = tuple(start for start in starts if start.first)
         begin, end = (reasoning.start, reasoning.end) if reasoning is not None else ("", "")
         calls = tuple(self._anywhere)
-        self._content_marks = find_marks(tuple(filter(None, (begin, *calls, *stop))))
-        self._thinking_marks = find_marks(tuple(filter(None, (end, *calls))))
+        self._content_markers = find_marks(tuple(filter(None, (begin, *calls, *stop))))
+        self._reasoning_markers = find_marks(tuple(filter(None, (end, *calls))))
 
-    def feed(self, text: str) -> list[Event]:
+    def feed(self, text: str) -> list[OutputEvent]:
         """Take new text and return what it completes."""
-        if not self._marked and self._content_marks is None:
+        if not self._marked and self._content_markers is None:
             return [Content(text)] if text else []
-        events: list[Event] = []
+        events: list[OutputEvent] = []
         if self.stopped is None:
             self._take(text, events)
         return events
 
-    def finish(self, *, cut: bool) -> list[Event]:
+    def finish(self, *, cut: bool) -> list[OutputEvent]:
         """The text has ended, `cut` if for want of tokens: return all that was held back."""
-        events: list[Event] = []
+        events: list[OutputEvent] = []
         if self.stopped is not None:
             return events
         if self._call is not None:
@@ -234,17 +240,17 @@ class Reader:
             self._trim = not _failed(events)
             self._pending = call.rest
         pending, self._pending = self._pending, ""
-        if pending and cut and self._demanded and not self.thinking:
+        if pending and cut and self._demanded and not self.in_reasoning:
             reason = "The text ends in the mark of a call."
             events.append(CallFailed(pending, reason, truncated=True))
         else:
             self._send(pending, events)
         space, self._space = self._space, ""
-        if space and not self._trim and not self.thinking:
+        if space and not self._trim and not self.in_reasoning:
             events.append(Content(space))
         return events
 
-    def _take(self, text: str, events: list[Event]) -> None:
+    def _take(self, text: str, events: list[OutputEvent]) -> None:
         while True:
             if self._call is not None:
                 text = self._in_call(text, events)
@@ -254,7 +260,7 @@ class Reader:
             self._pending = ""
             if not text:
                 return
-            if self._first and self._only_first and not self.thinking:
+            if self._first and self._only_first and not self.in_reasoning:
                 opened = self._opens_first(text)
                 if opened is None:
                     self._pending = text
@@ -262,7 +268,7 @@ class Reader:
                 if opened:
                     text = text.lstrip()
                     continue
-            patterns = self._thinking_marks if self.thinking else self._content_marks
+            patterns = self._reasoning_markers if self.in_reasoning else self._content_markers
             found = patterns and patterns.whole.search(text)
             if not found:
                 self._send(self._keep_partial(text, patterns), events)
@@ -281,9 +287,9 @@ class Reader:
         self._pending = partial.group()
         return text[: partial.start()]
 
-    def _pass(self, mark: str, events: list[Event]) -> None:
-        """Pass a mark: stop, begin or end the thinking, or open a call region."""
-        if mark in self._stop and not self.thinking:
+    def _pass(self, mark: str, events: list[OutputEvent]) -> None:
+        """Pass a mark: stop, begin or end the reasoning, or open a call region."""
+        if mark in self._stop and not self.in_reasoning:
             self.stopped = mark
             if self._space and not self._trim:
                 events.append(Content(self._space))
@@ -291,9 +297,9 @@ class Reader:
         self._space = ""
         self._trim = True
         if self._reasoning is not None and mark in (self._reasoning.start, self._reasoning.end):
-            self.thinking = mark != self._reasoning.end
+            self.in_reasoning = mark != self._reasoning.end
             return
-        self.thinking = False
+        self.in_reasoning = False
         start = self._anywhere[mark]
         self._open(start)
         self._pending = start.text if start.kept else ""
@@ -311,7 +317,7 @@ class Reader:
                 return None
         return False
 
-    def _open(self, start: Start) -> None:
+    def _open(self, start: StartMarker) -> None:
         assert self._dialect is not None
         opening = "" if start.kept else start.text
         sure = self._demanded or not start.first
@@ -321,7 +327,7 @@ class Reader:
         self._first = False
         self._space = ""
 
-    def _in_call(self, text: str, events: list[Event]) -> str:
+    def _in_call(self, text: str, events: list[OutputEvent]) -> str:
         """Feed the open call; return the text after it once it has ended."""
         call = self._call
         assert call is not None
@@ -335,7 +341,7 @@ class Reader:
         self._call = None
         return call.rest
 
-    def _send(self, text: str, events: list[Event]) -> None:
+    def _send(self, text: str, events: list[OutputEvent]) -> None:
         """Send text, holding back white space at its end, which may stand before a mark."""
         if not self._marked:
             if text:
@@ -346,30 +352,30 @@ class Reader:
             self._space += text
             return
         whole = self._space + kept
-        # After a call the white space parts two texts; after a thinking mark it parts nothing.
-        if self._trim and (self.thinking or self._first or not self._sent):
+        # After a call the white space parts two texts; after a reasoning mark it parts nothing.
+        if self._trim and (self.in_reasoning or self._first or not self._sent):
             whole = whole.lstrip()
         self._space = text[len(kept) :]
         self._trim = False
-        if self.thinking:
-            events.append(Thinking(whole))
+        if self.in_reasoning:
+            events.append(ReasoningContent(whole))
         else:
             self._first = False
             self._sent = True
             events.append(Content(whole))
 
 
-def _failed(events: list[Event]) -> bool:
+def _failed(events: list[OutputEvent]) -> bool:
     return bool(events) and isinstance(events[-1], Content)
 
 
 def read(
     text: str,
     dialect: Dialect | None,
-    tools: Tools,
-    reasoning: Reasoning | None = None,
-    thinking: bool = False,
-) -> list[Event]:
+    tools: DeclaredFunctions,
+    reasoning: ReasoningMarks | None = None,
+    in_reasoning: bool = False,
+) -> list[OutputEvent]:
     """Return the events of a whole text."""
-    reader = Reader(dialect, tools, reasoning, thinking=thinking, hold=True)
+    reader = MarkerReader(dialect, tools, reasoning, in_reasoning=in_reasoning, hold=True)
     return reader.feed(text) + reader.finish(cut=False)

@@ -4,13 +4,13 @@ import shlex
 from typing import Any
 
 from mlx_notebook.engine.dialects.json_calls import json_text
-from mlx_notebook.engine.dialects.text_source import Source
+from mlx_notebook.engine.dialects.text_source import TextSource
 from mlx_notebook.engine.functions.arguments import dumps, from_text
 from mlx_notebook.engine.functions.declared import Function
-from mlx_notebook.engine.functions.errors import Malformed
+from mlx_notebook.engine.functions.parse_errors import Malformed
 
 
-def read(source: Source, text: str) -> None:
+def read(source: TextSource, text: str) -> None:
     """Send the call that `text` is: a name, white space and arguments.
 
     Arguments that are neither an object nor pairs are given whole, as `raw`. Raises Malformed where

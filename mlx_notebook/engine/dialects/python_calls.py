@@ -6,7 +6,7 @@ from typing import Any
 
 from mlx_notebook.engine.dialects.dialect import Dialect
 from mlx_notebook.engine.dialects.json_calls import load
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import (
     conform,
     dumps,
@@ -15,16 +15,16 @@ from mlx_notebook.engine.functions.arguments import (
     types_of,
 )
 from mlx_notebook.engine.functions.declared import Function, python_name
-from mlx_notebook.engine.functions.errors import Malformed
-from mlx_notebook.engine.grammar.lark import Rules
-from mlx_notebook.engine.grammar.literals import PYTHON, Literals
+from mlx_notebook.engine.functions.parse_errors import Malformed
+from mlx_notebook.engine.grammar.lark import LarkRules
+from mlx_notebook.engine.grammar.literals import PYTHON, LiteralRules
 
 _NAME = re.compile(r"[\w.\-]+\Z")
 _KEYWORD = re.compile(r"\s*([^\W\d][\w\-]*)\s*=(?!=)")
 _TRIPLE = ('"""', "'''")
 
 
-def call(source: Source, prefixes: Sequence[str] = (), bare: bool = False) -> Parsing[None]:
+def call(source: TextSource, prefixes: Sequence[str] = (), bare: bool = False) -> Parsing[None]:
     """Read one call `name(...)` and send its arguments one after the other.
 
     `prefixes` are objects that models call functions on, such as `default_api.`. With `bare`,
@@ -89,7 +89,7 @@ def _value(literal: str, key: str, function: Function, bare: bool) -> Any:
     return conform(value, resolve_ref(schema, root), root, literal)
 
 
-def _argument(source: Source) -> Parsing[tuple[str, str]]:
+def _argument(source: TextSource) -> Parsing[tuple[str, str]]:
     """Read up to the comma or the bracket that ends an argument; return its text and that mark."""
     depth = 0
     at = 0  # how many characters after `source.pos` have been looked at
@@ -161,9 +161,9 @@ class PythonCalls(Dialect):
         """Return the call with keyword arguments."""
         return write_call(name, arguments)
 
-    def constrain_call(self, function: Function, rules: Rules) -> str:
+    def constrain_call(self, function: Function, rules: LarkRules) -> str:
         """Return an expression for the call with keyword arguments in declared order."""
-        literals = Literals(PYTHON, rules, function.parameters, function.strict, self.name)
+        literals = LiteralRules(PYTHON, rules, function.parameters, function.strict, self.name)
         required = function.required
         pairs = [
             (f"{rules.text(python_name(key) + '=')} {literals.value(schema)}", key in required)

@@ -1,4 +1,4 @@
-"""How families of models mark their thinking, and a budget that ends it cleanly."""
+"""How families of models mark their reasoning, and a budget that ends it cleanly."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -10,8 +10,8 @@ from mlx_notebook.engine.errors import EngineError
 from mlx_notebook.engine.grammar.constraints import Constraint
 
 
-class Reasoning(NamedTuple):
-    """A family's thinking block.
+class ReasoningMarks(NamedTuple):
+    """A family's reasoning block.
 
     `start` and `end` enclose it; `closing` is what is written to end it before the model does.
     Where messages have headers (harmony), `between` comes before the next message's header and
@@ -25,8 +25,8 @@ class Reasoning(NamedTuple):
     head: str = ""
 
 
-THINK = Reasoning("<think>", "</think>", "\n</think>\n\n")
-HARMONY = Reasoning(
+THINK = ReasoningMarks("<think>", "</think>", "\n</think>\n\n")
+HARMONY = ReasoningMarks(
     "<|channel|>analysis<|message|>",
     "<|end|>",
     "<|end|><|start|>assistant<|channel|>",
@@ -37,23 +37,23 @@ HARMONY = Reasoning(
 # Families by their marks, rarer marks first. The mark decides where it is in the vocabulary, or,
 # for models that spell it in pieces, where the chat template writes both marks.
 _FAMILIES = (
-    Reasoning("<longcat_think>", "</longcat_think>", "\n</longcat_think>\n\n"),
-    Reasoning("<|think:start|>", "<|think:end|>", "<|think:end|>"),
-    Reasoning("<seed:think>", "</seed:think>", "</seed:think>"),
-    Reasoning("<|channel>thought", "<channel|>", "<channel|>"),
-    Reasoning("<|open|>think<|sep|>", "<|close|>think<|sep|>", "<|close|>think<|sep|>"),
-    Reasoning("[THINK]", "[/THINK]", "[/THINK]"),
-    Reasoning("<|START_THINKING|>", "<|END_THINKING|>", "<|END_THINKING|>"),
-    Reasoning("<|inner_prefix|>", "<|inner_suffix|>", "<|inner_suffix|>"),
+    ReasoningMarks("<longcat_think>", "</longcat_think>", "\n</longcat_think>\n\n"),
+    ReasoningMarks("<|think:start|>", "<|think:end|>", "<|think:end|>"),
+    ReasoningMarks("<seed:think>", "</seed:think>", "</seed:think>"),
+    ReasoningMarks("<|channel>thought", "<channel|>", "<channel|>"),
+    ReasoningMarks("<|open|>think<|sep|>", "<|close|>think<|sep|>", "<|close|>think<|sep|>"),
+    ReasoningMarks("[THINK]", "[/THINK]", "[/THINK]"),
+    ReasoningMarks("<|START_THINKING|>", "<|END_THINKING|>", "<|END_THINKING|>"),
+    ReasoningMarks("<|inner_prefix|>", "<|inner_suffix|>", "<|inner_suffix|>"),
     THINK,
-    Reasoning("<thinking>", "</thinking>", "\n</thinking>\n\n"),
+    ReasoningMarks("<thinking>", "</thinking>", "\n</thinking>\n\n"),
 )
 
 
-def infer(template: str | None, vocabulary: Mapping[str, int]) -> Reasoning | None:
-    """Return how a model marks its thinking, from its chat template and vocabulary.
+def infer(template: str | None, vocabulary: Mapping[str, int]) -> ReasoningMarks | None:
+    """Return how a model marks its reasoning, from its chat template and vocabulary.
 
-    None where it has no thinking, or marks it in no way that is known here.
+    None where it has no reasoning, or marks it in no way that is known here.
     """
     if "<|channel|>" in vocabulary and "<|message|>" in vocabulary:
         return HARMONY
@@ -76,16 +76,16 @@ def _first_token(mark: str) -> str:
     return "<|channel>" if mark.startswith("<|channel>") else mark
 
 
-def opens_in(prompt: str, reasoning: Reasoning) -> bool:
-    """Say whether a rendered prompt ends inside a thinking block that its template opened.
+def opens_reasoning(prompt: str, reasoning: ReasoningMarks) -> bool:
+    """Say whether a rendered prompt ends inside a reasoning block that its template opened.
 
     Only an opening mark that nothing but white space follows counts: users may write marks too.
     """
     return prompt.rstrip().endswith(reasoning.start)
 
 
-def goes_on_in(message: Mapping[str, Any], prompt: str, reasoning: Reasoning) -> bool:
-    """Say whether an answer that goes on with a message goes on with its thinking.
+def continues_reasoning(message: Mapping[str, Any], prompt: str, reasoning: ReasoningMarks) -> bool:
+    """Say whether an answer that goes on with a message goes on with its reasoning.
 
     `prompt` is the rendered one; it ends with what the message says so far.
     """
@@ -96,8 +96,8 @@ def goes_on_in(message: Mapping[str, Any], prompt: str, reasoning: Reasoning) ->
     return within and prompt.rstrip().endswith(thought)
 
 
-class Budget:
-    """Ends a row's thinking after a number of tokens by writing the family's closing mark.
+class ReasoningBudget:
+    """Ends a row's reasoning after a number of tokens by writing the family's closing mark.
 
     A constraint for the sampler that wraps the row's other one, if it has any: while the mark is
     being written only its next token is allowed, otherwise the other constraint decides.
@@ -105,13 +105,13 @@ class Budget:
     Parameters
     ----------
     limit
-        How many tokens the thinking may have, the closing mark not counted.
+        How many tokens the reasoning may have, the closing mark not counted.
     closing
-        The tokens of `Reasoning.closing`.
+        The tokens of `ReasoningMarks.closing`.
     start, end
-        The tokens of the thinking marks, by which this keeps count on its own.
-    thinking
-        Whether the prompt ends inside a thinking block.
+        The tokens of the reasoning marks, by which this keeps count on its own.
+    in_reasoning
+        Whether the prompt ends inside a reasoning block.
     whole
         Tells whether the text so far ends in a whole character; the mark waits until it does.
     """
@@ -123,14 +123,14 @@ class Budget:
         start: list[int],
         end: list[int],
         *,
-        thinking: bool,
+        in_reasoning: bool,
         inner: Constraint | None = None,
         whole: Callable[[], bool] | None = None,
     ) -> None:
         if limit < 0:
-            raise ValueError("A thinking budget is a number of tokens, 0 or more.")
+            raise ValueError("A reasoning budget is a number of tokens, 0 or more.")
         if not closing or not end:
-            raise ValueError("This model has no mark that ends its thinking.")
+            raise ValueError("This model has no mark that ends its reasoning.")
         self._limit = limit
         self._closing = closing
         self._start, self._end = start, end
@@ -141,7 +141,7 @@ class Budget:
         # How many tokens of the closing mark are written; -1 while it is not being written.
         self._written = -1
         self._reopening = _reopening(start)
-        self.thinking = thinking
+        self.in_reasoning = in_reasoning
         self.used = 0
         self.exhausted = False
 
@@ -158,20 +158,20 @@ class Budget:
             self._written += 1
             if self._written == len(self._closing):
                 self._written = -1
-                self.thinking = False
+                self.in_reasoning = False
                 self._tail = self._closing[-self._longest :]
             return
         self._tail = [*self._tail, token][-self._longest :]
-        if self.thinking:
+        if self.in_reasoning:
             self.used += 1
             if self._ends_with(self._end):
-                self.thinking = False
+                self.in_reasoning = False
         elif self._start and self._ends_with(self._start):
-            self.thinking = True
+            self.in_reasoning = True
 
     def fill(self, mask: npt.NDArray[np.uint32]) -> bool:
         """Allow only the closing mark's next token where the budget is used up."""
-        due = self._written < 0 and self.thinking and self.used >= self._limit
+        due = self._written < 0 and self.in_reasoning and self.used >= self._limit
         # Closing inside a character would leave half of it in the text.
         if due and (self._whole is None or self._whole()):
             self._written = 0
@@ -193,9 +193,9 @@ class Budget:
 
 
 def _reopening(start: list[int]) -> tuple[list[int], int]:
-    """Return the token that tells a thinking block from others, and the tokens before it.
+    """Return the token that tells a reasoning block from others, and the tokens before it.
 
-    In harmony every message begins with a channel mark, and its name says whether it is thinking.
+    In harmony every message begins with a channel mark, and its name says whether it is reasoning.
     """
     return (start[:1], start[1]) if len(start) > 1 else ([], 0)
 

@@ -21,7 +21,7 @@ from mlx_notebook.engine.dialects.families.harmony import Harmony
 from mlx_notebook.engine.dialects.families.hermes import Hermes
 from mlx_notebook.engine.dialects.families.kimi import KimiK2
 from mlx_notebook.engine.dialects.families.llama import Llama
-from mlx_notebook.engine.dialects.mlx_lm_parsers import Adapter
+from mlx_notebook.engine.dialects.mlx_lm_parsers import MlxLmDialect
 
 _OWN: dict[str, type[Dialect]] = {
     dialect.name: dialect
@@ -56,12 +56,12 @@ _OWN: dict[str, type[Dialect]] = {
 # mlx-lm's names for dialects that have another name here.
 _ALIASES = {"json_tools": "hermes", "laguna": "glm47"}
 # Parsed by mlx-lm's own functions.
-_ADAPTED = ("kimi_k3", "minicpm5", "muse_spark")
+_FROM_MLX_LM = ("kimi_k3", "minicpm5", "muse_spark")
 
 
 def names() -> tuple[str, ...]:
     """Return the names that `get` knows, for `tool_dialect` in a model's settings."""
-    return (*sorted((*_OWN, *_ADAPTED)),)
+    return (*sorted((*_OWN, *_FROM_MLX_LM)),)
 
 
 def get(name: str) -> Dialect:
@@ -78,7 +78,7 @@ def _get(name: str) -> Dialect:
         return _OWN[name]()
     try:
         # A parser that a later mlx-lm brings is served too.
-        return Adapter(name)
+        return MlxLmDialect(name)
     except ValueError:
         known = ", ".join(names())
         raise ValueError(f"There is no tool-call dialect {name!r}. Known are: {known}.") from None

@@ -4,15 +4,15 @@ from typing import Any, ClassVar
 
 from mlx_notebook.engine.dialects.dialect import Dialect
 from mlx_notebook.engine.dialects.json_calls import load
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import dumps, from_text, resolve_ref, types_of
 from mlx_notebook.engine.functions.declared import Function
-from mlx_notebook.engine.functions.errors import Malformed
-from mlx_notebook.engine.grammar.lark import Rules
-from mlx_notebook.engine.grammar_errors import NotEnforceable
+from mlx_notebook.engine.functions.parse_errors import Malformed
+from mlx_notebook.engine.grammar.lark import LarkRules
+from mlx_notebook.engine.sandbox.grammar_errors import NotEnforceable
 
 
-class Tags(Dialect):
+class TagCalls(Dialect):
     """A dialect whose calls read NAME_OPEN name NAME_CLOSE (KEY_OPEN key KEY_CLOSE value ...)*.
 
     `name_open` may be empty, where the name stands bare at the beginning of the region. With
@@ -30,7 +30,7 @@ class Tags(Dialect):
 
     # --- parsing ------------------------------------------------------------------------------
 
-    def region(self, source: Source) -> Parsing[None]:
+    def region(self, source: TextSource) -> Parsing[None]:
         """Parse the calls of a region: one, or as many as stand in it."""
         count = 0
         while True:
@@ -44,14 +44,14 @@ class Tags(Dialect):
             source.end()
             count += 1
 
-    def _closed(self, source: Source, mark: str) -> Parsing[bool]:
+    def _closed(self, source: TextSource, mark: str) -> Parsing[bool]:
         """Read the region's end marker if it comes next; the end of the text is one too."""
         close = self.layout.close.strip()
         if not mark:
             return True
         return (yield from source.accept(close)) is not None if close else False
 
-    def _call(self, source: Source) -> Parsing[None]:
+    def _call(self, source: TextSource) -> Parsing[None]:
         if self.name_open:
             yield from source.expect(_bare(self.name_open))
             # Some models forget the bracket.
@@ -90,7 +90,7 @@ class Tags(Dialect):
         schema = function.properties.get(self._key(key))
         return types_of(schema, function.parameters) == {"string"}
 
-    def _value(self, source: Source, function: Function, key: str) -> Parsing[None]:
+    def _value(self, source: TextSource, function: Function, key: str) -> Parsing[None]:
         if self.value_open:
             yield from source.space()
             yield from source.expect(self.value_open)
@@ -136,7 +136,7 @@ class Tags(Dialect):
 
     # --- constraining -------------------------------------------------------------------------
 
-    def constrain_call(self, function: Function, rules: Rules) -> str:
+    def constrain_call(self, function: Function, rules: LarkRules) -> str:
         """Return an expression for a call with declared parameters, in declared order."""
         properties = function.properties
         if function.strict and not properties and function.required:
@@ -153,7 +153,7 @@ class Tags(Dialect):
         parts.append(rules.text(self.call_close))
         return " ".join(part for part in parts if part)
 
-    def _constrain_value(self, function: Function, key: str, schema: Any, rules: Rules) -> str:
+    def _constrain_value(self, function: Function, key: str, schema: Any, rules: LarkRules) -> str:
         ending = self._after_value()
         if not self._is_text(function, key):
             value = {**schema, **_definitions(function)} if isinstance(schema, dict) else schema

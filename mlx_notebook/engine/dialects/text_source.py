@@ -10,14 +10,14 @@ from collections.abc import Callable, Generator
 from typing import TypeVar
 
 from mlx_notebook.engine.dialects.output_events import (
-    Call,
     CallArguments,
     CallEnd,
     CallStart,
-    Event,
+    OutputEvent,
+    ToolCall,
 )
-from mlx_notebook.engine.functions.declared import Function, Tools
-from mlx_notebook.engine.functions.errors import Malformed, Truncated
+from mlx_notebook.engine.functions.declared import DeclaredFunctions, Function
+from mlx_notebook.engine.functions.parse_errors import Malformed, Truncated
 
 _T = TypeVar("_T")
 Parsing = Generator[None, None, _T]
@@ -26,19 +26,19 @@ Parsing = Generator[None, None, _T]
 _NOT_SPACE = re.compile(r"\S")
 
 
-class Source:
+class TextSource:
     """The text of one call region, what of it is consumed, and the events made of it so far.
 
     `pos` is the first unread character of `text`; read characters may be dropped from `text` at
     any pause. `closed` says that no more text will come.
     """
 
-    def __init__(self, tools: Tools, opening: str = "", index: int = 0) -> None:
+    def __init__(self, tools: DeclaredFunctions, opening: str = "", index: int = 0) -> None:
         self.tools = tools
         self.text = ""
         self.pos = 0
         self.closed = False
-        self.events: list[Event] = []
+        self.events: list[OutputEvent] = []
         self.index = index
         self.started: Function | None = None
         self._raw = [opening]
@@ -204,7 +204,7 @@ class Source:
     def end(self) -> None:
         """End the call that was begun; what was read so far is its raw text."""
         assert self.started is not None
-        call = Call(self.started.name, "".join(self._arguments), self.raw)
+        call = ToolCall(self.started.name, "".join(self._arguments), self.raw)
         self.events.append(CallEnd(self.index, call))
         self.index += 1
         self.started = None

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from mlx_notebook.engine.functions.declared import Schema
-from mlx_notebook.engine.functions.errors import Malformed
+from mlx_notebook.engine.functions.parse_errors import Malformed
 
 _JSON_TYPES: tuple[tuple[type, str], ...] = (
     (bool, "boolean"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from mlx_notebook.engine.functions.errors import Malformed
+from mlx_notebook.engine.functions.parse_errors import Malformed
 
 Schema = Mapping[str, Any]
 
@@ -39,7 +39,7 @@ def python_name(name: str) -> str:
     return "_" + safe if safe[:1].isdigit() else safe
 
 
-class Tools:
+class DeclaredFunctions:
     """Declared functions by name; with none declared, every name is accepted."""
 
     def __init__(self, functions: Sequence[Function] = ()) -> None:
@@ -47,7 +47,7 @@ class Tools:
         self._by_name = {function.name: function for function in functions}
 
     @classmethod
-    def of(cls, tools: Sequence[Mapping[str, Any]] | None) -> "Tools":
+    def from_tools(cls, tools: Sequence[Mapping[str, Any]] | None) -> "DeclaredFunctions":
         """Read OpenAI's `tools` list, in its chat form or the flat form of the responses API.
 
         Raises ValueError naming the entry that is not a function tool, or takes no object.
@@ -96,9 +96,9 @@ class Tools:
             return Function(name)
         raise Malformed(f"The model called {name!r}, which is not a declared function.")
 
-    def only(self, names: Sequence[str]) -> "Tools":
+    def only(self, names: Sequence[str]) -> "DeclaredFunctions":
         """Return the functions in `names`; raises ValueError naming one that is not declared."""
         missing = [name for name in names if name not in self._by_name]
         if missing:
             raise ValueError(f"The tool {missing[0]!r} is not in tools.")
-        return Tools([self._by_name[name] for name in names])
+        return DeclaredFunctions([self._by_name[name] for name in names])

@@ -1,4 +1,4 @@
-"""Tokens to events: one small pipeline a row. token -> text -> content, thinking and calls."""
+"""Tokens to events: one small pipeline a row. token -> text -> content, reasoning and calls."""
 
 import copy
 import secrets
@@ -8,7 +8,7 @@ from typing import Any
 from tokenizers.decoders import DecodeStream
 
 from mlx_notebook.engine.dialects import output_events as parsed
-from mlx_notebook.engine.dialects.output_reader import TextReader
+from mlx_notebook.engine.dialects.output_reader import OutputReader
 from mlx_notebook.protocol import (
     Event,
     ParseProblem,
@@ -46,18 +46,18 @@ class OutputStream:
     Attributes
     ----------
     reasoning_tokens
-        Tokens of the thinking so far.
+        Tokens of the reasoning so far.
     called
         Whether the row has made a whole tool call.
     """
 
-    def __init__(self, request_id: str, row: int, tokenizer: Any, reader: TextReader):
+    def __init__(self, request_id: str, row: int, tokenizer: Any, reader: OutputReader):
         self._id, self._row = request_id, row
         self._decode = text_stream(tokenizer)
         self._reader = reader
         self._tokens = 0
         self._logprobs: list[TokenLogprob] | None = None
-        # Whether marks, thinking or a call may lie before the next content, whose tokens are not
+        # Whether marks, reasoning or a call may lie before the next content, whose tokens are not
         # the content's; and whether they certainly do.
         self._marks = True
         self._outside = False
@@ -74,7 +74,7 @@ class OutputStream:
     def add(self, token: int, logprob: TokenLogprob | None, events: list[Event]) -> None:
         """Take one token; append what it completes to `events`."""
         self._tokens += 1
-        self.reasoning_tokens += self._reader.thinking
+        self.reasoning_tokens += self._reader.in_reasoning
         if logprob is not None:
             self._logprobs = [*(self._logprobs or []), logprob]
         text = self._decode(token)
@@ -94,7 +94,7 @@ class OutputStream:
         """What the model wrote, marks included, and what could not be parsed."""
         return RowTrace("".join(self._raw), self._problems)
 
-    def _emit(self, pieces: list[parsed.Event], events: list[Event]) -> None:
+    def _emit(self, pieces: list[parsed.OutputEvent], events: list[Event]) -> None:
         for piece in pieces:
             match piece:
                 case parsed.Content():
@@ -103,7 +103,7 @@ class OutputStream:
                         logprobs = _of_text(logprobs, piece.text)
                     self._marks = self._outside = False
                     events.append(Text(self._id, self._row, piece.text, tokens, logprobs))
-                case parsed.Thinking():
+                case parsed.ReasoningContent():
                     tokens, logprobs = self._taken()
                     self._marks = self._outside = True
                     events.append(Reasoning(self._id, self._row, piece.text, tokens, logprobs))
@@ -129,7 +129,7 @@ class OutputStream:
 
     def _flush(self, events: list[Event]) -> None:
         """Report tokens that gave no text yet."""
-        make = Reasoning if self._reader.thinking else Text
+        make = Reasoning if self._reader.in_reasoning else Text
         tokens, logprobs = self._taken()
         events.append(make(self._id, self._row, "", tokens, logprobs))
 

@@ -7,7 +7,7 @@ from mlx_lm.models.cache import make_prompt_cache
 
 from mlx_notebook.engine.backends.backend import Backend
 from mlx_notebook.engine.errors import InvalidRequest
-from mlx_notebook.engine.prompts.prompt import Prepared
+from mlx_notebook.engine.prompts.prompt import PreparedPrompt
 from mlx_notebook.protocol import Event, PromptLogprobs, TokenLogprob
 
 _CHUNK = 256
@@ -15,7 +15,7 @@ _MOST_SCORED = 2**18
 """Log probabilities that one request may ask for of its prompt: they travel in one event."""
 
 
-def check_scored(prompt: Prepared, count: int) -> None:
+def check_scored(prompt: PreparedPrompt, count: int) -> None:
     """Refuse to score a prompt that is too long, or that shows images.
 
     Raises
@@ -23,7 +23,7 @@ def check_scored(prompt: Prepared, count: int) -> None:
     InvalidRequest
         If it is one of the two.
     """
-    if prompt.sights:
+    if prompt.image_spans:
         raise InvalidRequest(
             "a prompt with images cannot be scored: leave 'prompt_logprobs' out",
             "prompt_logprobs",

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from mlx_notebook.engine.generation.output_stream import OutputStream
 from mlx_notebook.engine.grammar.constraints import Constraint
-from mlx_notebook.engine.prompts.chat_format import Plan
-from mlx_notebook.engine.prompts.prompt import Prepared
+from mlx_notebook.engine.prompts.chat_format import OutputPlan
+from mlx_notebook.engine.prompts.prompt import PreparedPrompt
 from mlx_notebook.protocol import (
     Done,
     Event,
@@ -44,8 +44,8 @@ class Request:
 
     command: Generate
     phase: RequestPhase = "queued"
-    prompt: Prepared | None = None
-    plan: Plan = field(default_factory=Plan)
+    prompt: PreparedPrompt | None = None
+    plan: OutputPlan = field(default_factory=OutputPlan)
     max_tokens: int = 0
     cached: int = 0
     prefilled: int = 0

@@ -6,13 +6,13 @@ from mlx_notebook.protocol import TextPrompt, Tokenize, Tokenized
 
 def tokenized(command: Tokenize, backend: Backend) -> Tokenized:
     """What a prompt becomes, token by token where the pieces are asked for."""
-    prompt, tokenizer, bound = command.prompt, backend.tokenizer, backend.bound.stated
+    prompt, tokenizer, length_limit = command.prompt, backend.tokenizer, backend.length_limit.stated
     if isinstance(prompt, TextPrompt) and isinstance(prompt.text, str):
         text = prompt.text
-        bound.check(text)
+        length_limit.check(text)
         tokens = tokenizer.encode(text, add_special_tokens=command.add_special_tokens)
     else:
-        prepared = backend.prepare(prompt, bound)
+        prepared = backend.prepare(prompt, length_limit)
         text, tokens = prepared.text, prepared.tokens
     pieces = {token: tokenizer.decode([token]) for token in set(tokens) if command.pieces}
     return Tokenized(

@@ -10,7 +10,7 @@ from mlx_notebook.engine.errors import EngineError
 
 
 class Constraint(Protocol):
-    """A row's grammar, thinking budget or minimum length; one object a row."""
+    """A row's grammar, reasoning budget or minimum length; one object a row."""
 
     @property
     def failure(self) -> EngineError | None:

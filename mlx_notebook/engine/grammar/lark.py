@@ -14,7 +14,7 @@ _NEWLINES = re.compile(r"(\n+)")
 ANY_TEXT = r"/(?s:.)*/"
 
 
-class Rules:
+class LarkRules:
     """The rules of one grammar as they are collected.
 
     `special` maps the text of each special token to its id: in llguidance special tokens are not

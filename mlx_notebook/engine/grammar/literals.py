@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mlx_notebook.engine.functions.arguments import resolve_ref
-from mlx_notebook.engine.grammar.lark import Rules, quoted
-from mlx_notebook.engine.grammar_errors import NotEnforceable
+from mlx_notebook.engine.grammar.lark import LarkRules, quoted
+from mlx_notebook.engine.sandbox.grammar_errors import NotEnforceable
 
 _KNOWN = {
     "array": {"items", "minItems", "maxItems"},
@@ -16,7 +16,7 @@ _KNOWN = {
 _TYPES = ("string", "integer", "number", "boolean", "null", "array", "object")
 
 
-class Syntax(NamedTuple):
+class LiteralSyntax(NamedTuple):
     """How a notation writes constants, keys and strings; `string_mark` "" means JSON strings."""
 
     true: str
@@ -44,10 +44,10 @@ class Syntax(NamedTuple):
         return quoted(value) if isinstance(value, str) else repr(value)
 
 
-PYTHON = Syntax("True", "False", "None", lambda key: f"{quoted(key)}: ")
+PYTHON = LiteralSyntax("True", "False", "None", lambda key: f"{quoted(key)}: ")
 
 
-class Literals:
+class LiteralRules:
     """Expressions for the values of one root schema in one notation.
 
     Numbers and JSON-like strings go to llguidance's own JSON grammars with all their limits;
@@ -56,7 +56,12 @@ class Literals:
     """
 
     def __init__(
-        self, syntax: Syntax, rules: Rules, root: Mapping[str, Any], strict: bool, dialect: str
+        self,
+        syntax: LiteralSyntax,
+        rules: LarkRules,
+        root: Mapping[str, Any],
+        strict: bool,
+        dialect: str,
     ) -> None:
         self._syntax, self._rules, self._root = syntax, rules, root
         self._strict, self._dialect = strict, dialect

@@ -1,6 +1,6 @@
 """A row's grammar at work: which tokens may come next, and what was chosen.
 
-Where an answer is free until something appears in it (a call, the end of thinking), the grammar is
+Where an answer is free until something appears in it (a call, the end of reasoning), the grammar is
 not one that describes the free text too, but one that begins when the text appears. So free text
 costs no masks, may hold any special token, and a call is a call wherever the reader sees one. What
 a token brings beyond the text that begins the grammar is fed to the grammar first; if it does not
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlx_notebook.engine.errors import ConstraintFailed, EngineError
-from mlx_notebook.engine.grammar.tokens import Tokens
+from mlx_notebook.engine.grammar.grammar_tokenizer import GrammarTokenizer
 from mlx_notebook.engine.sandbox.grammar_limits import explain
 
 
@@ -26,7 +26,7 @@ class Trigger(msgspec.Struct, frozen=True):
     With `first`, only at the beginning of the answer, white space aside. `again` returns to free
     text when the grammar is fulfilled; otherwise the answer must end there. With `binding`, the
     text after it must fit the grammar; otherwise a text that does not fit was not meant. A trigger
-    without `matcher` is a mark after which the answer begins anew, such as the end of thinking.
+    without `matcher` is a mark after which the answer begins anew, such as the end of reasoning.
     """
 
     text: bytes
@@ -45,7 +45,7 @@ class Grammar:
 
     def __init__(
         self,
-        tokens: Tokens,
+        tokens: GrammarTokenizer,
         begin: llguidance.LLMatcher | None,
         triggers: Sequence[Trigger] = (),
         name: str = "The format",
@@ -79,7 +79,7 @@ class Matcher:
     def __init__(
         self,
         grammar: Grammar,
-        tokens: Tokens,
+        tokens: GrammarTokenizer,
         begin: llguidance.LLMatcher | None,
         triggers: Sequence[Trigger],
     ) -> None:

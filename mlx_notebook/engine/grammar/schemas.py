@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlx_notebook.engine.functions.declared import Function
-from mlx_notebook.engine.grammar.lark import Rules
-from mlx_notebook.engine.grammar_errors import GrammarError
+from mlx_notebook.engine.grammar.lark import LarkRules
+from mlx_notebook.engine.sandbox.grammar_errors import GrammarError
 
 MAX_SCHEMA = 250_000
 """Bytes of a schema as JSON; to check larger ones takes seconds."""
@@ -105,7 +105,7 @@ def _close(schema: Any) -> Any:
     return closed
 
 
-def constrain_arguments(function: Function, rules: Rules) -> str:
+def constrain_arguments(function: Function, rules: LarkRules) -> str:
     """Return a rule for the arguments of `function` as a JSON object."""
     schema = close_objects(function.parameters)
     schema = {**schema, "type": "object"}

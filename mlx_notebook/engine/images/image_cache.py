@@ -4,10 +4,10 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 
-from mlx_notebook.engine.images.image_tokens import Seen
+from mlx_notebook.engine.images.image_tokens import ProcessedImage
 
 
-class PictureCache:
+class ImageCache:
     """The pictures seen last, by content; shared by workers, which decode, and MLX's owner.
 
     Parameters
@@ -18,11 +18,11 @@ class PictureCache:
 
     def __init__(self, max_bytes: int):
         self._max_bytes = max_bytes
-        self._seen: OrderedDict[bytes, Seen] = OrderedDict()
+        self._seen: OrderedDict[bytes, ProcessedImage] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, digest: bytes, see: Callable[[], Seen]) -> Seen:
-        """The picture of this digest; `see` makes it where it is not known."""
+    def get(self, digest: bytes, see: Callable[[], ProcessedImage]) -> ProcessedImage:
+        """The image of this digest; `see` makes it where it is not known."""
         with self._lock:
             known = self._seen.get(digest)
             if known is not None:

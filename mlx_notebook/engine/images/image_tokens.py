@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 
 @dataclass(frozen=True)
-class Features:
-    """A picture as the language model takes it.
+class ImageFeatures:
+    """A image as the language model takes it.
 
     `embeds` are those of all tokens that stand for it, shape (N, hidden size); `visual` marks
     which of them are pixels; `deep` is what Qwen3-VL adds to the first layers' hidden states, one
@@ -37,8 +37,8 @@ class Features:
 
 
 @dataclass(eq=False)
-class Seen:
-    """A picture that was decoded and preprocessed; `features` once a model has encoded it.
+class ProcessedImage:
+    """A image that was decoded and preprocessed; `features` once a model has encoded it.
 
     `tokens` stand for it in a prompt, from its first pixel to its last, `keys` are the same with
     numbers of its content in the place of pixels; `before` and `after` are texts that surround it.
@@ -51,7 +51,7 @@ class Seen:
     after: str
     inputs: dict[str, Any]
     grid: npt.NDArray[Any] | None = None
-    features: Features | None = None
+    features: ImageFeatures | None = None
 
     @property
     def nbytes(self) -> int:
@@ -62,20 +62,20 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Sight:
-    """A picture and where in its prompt it begins, in tokens."""
+class ImageSpan:
+    """A image and where in its prompt it begins, in tokens."""
 
     start: int
-    picture: Seen
+    image: ProcessedImage
 
     @property
     def end(self) -> int:
         """Where it ends."""
-        return self.start + len(self.picture.tokens)
+        return self.start + len(self.image.tokens)
 
 
 @dataclass
-class View:
+class ImageTokenRow:
     """One row: how many tokens it has taken in, and what those to come look like.
 
     Attributes
@@ -86,7 +86,7 @@ class View:
         Of the prompt's tokens, shape (3, N), where time, height and width count apart.
     delta
         What the position of a token after the prompt is beyond its index.
-    sights
+    image_spans
         The prompt's pictures.
     end
         Where the prompt ends; nothing of it is needed any more beyond.
@@ -95,13 +95,13 @@ class View:
     offset: int = 0
     positions: npt.NDArray[np.int64] | None = None
     delta: int = 0
-    sights: Sequence[Sight] = field(default=())
+    image_spans: Sequence[ImageSpan] = field(default=())
     end: int = 0
 
-    def copy(self) -> "View":
+    def copy(self) -> "ImageTokenRow":
         """An independent copy, without what is not needed any more."""
         if self.offset > self.end:
-            return View(self.offset, delta=self.delta)
+            return ImageTokenRow(self.offset, delta=self.delta)
         return replace(self)
 
     def window(self, length: int) -> npt.NDArray[np.int64]:
@@ -114,73 +114,73 @@ class View:
         return np.concatenate([known, where[:, known.shape[1] :]], axis=1)
 
 
-class Sights:
-    """The views of a batch's rows, in the form of a layer's cache."""
+class ImageTokenCache:
+    """The rows of a batch's rows, in the form of a layer's cache."""
 
-    def __init__(self, views: Sequence[View] = ()):
-        self.views = list(views)
-        self._padding = [0] * len(self.views)
+    def __init__(self, rows: Sequence[ImageTokenRow] = ()):
+        self.rows = list(rows)
+        self._padding = [0] * len(self.rows)
 
     def advance(self, length: int) -> None:
         """Note that every row has taken in so many tokens."""
-        for view in self.views:
-            view.offset += length
+        for row in self.rows:
+            row.offset += length
 
     @property
     def plain(self) -> bool:
-        """Whether no row has a picture or positions of its own ahead."""
-        return all(view.offset >= view.end for view in self.views)
+        """Whether no row has a image or positions of its own ahead."""
+        return all(row.offset >= row.end for row in self.rows)
 
     @property
-    def unseen(self) -> list[Seen]:
+    def unencoded(self) -> list[ProcessedImage]:
         """Pictures ahead that are not encoded, each once."""
         ahead = [
-            sight.picture
-            for view in self.views
-            for sight in view.sights
-            if sight.end > view.offset and sight.picture.features is None
+            span.image
+            for row in self.rows
+            for span in row.image_spans
+            if span.end > row.offset and span.image.features is None
         ]
         return list(dict.fromkeys(ahead))
 
     # --- as a cache ---------------------------------------------------------------------------
 
     @classmethod
-    def merge(cls, caches: Sequence["Sights"]) -> "Sights":
+    def merge(cls, caches: Sequence["ImageTokenCache"]) -> "ImageTokenCache":
         """One batch of several."""
-        return cls([view.copy() for cache in caches for view in cache.views])
+        return cls([row.copy() for cache in caches for row in cache.rows])
 
-    def extend(self, other: "Sights") -> None:
+    def extend(self, other: "ImageTokenCache") -> None:
         """Take in another batch's rows."""
-        self.views.extend(other.views)
+        self.rows.extend(other.rows)
         self._padding.extend(other._padding)
 
     def filter(self, keep: Any) -> None:
         """Keep only these rows."""
         indices = keep.tolist() if isinstance(keep, mx.array) else list(keep)
-        self.views = [self.views[index] for index in indices]
+        self.rows = [self.rows[index] for index in indices]
         self._padding = [self._padding[index] for index in indices]
 
-    def extract(self, index: int) -> "Sights":
+    def extract(self, index: int) -> "ImageTokenCache":
         """A copy of one row."""
-        return Sights([self.views[index].copy()])
+        return ImageTokenCache([self.rows[index].copy()])
 
-    def __deepcopy__(self, memo: Any) -> "Sights":
-        return Sights.merge([self])
+    def __deepcopy__(self, memo: Any) -> "ImageTokenCache":
+        return ImageTokenCache.merge([self])
 
     def prepare(self, *, right_padding: Sequence[int] | None = None, **_: Any) -> None:
         """Note how much of what comes next is padding."""
-        self._padding = list(right_padding or [0] * len(self.views))
+        self._padding = list(right_padding or [0] * len(self.rows))
 
     def finalize(self) -> None:
         """The padding was taken in: it does not count."""
-        for view, padding in zip(self.views, self._padding, strict=True):
-            view.offset -= padding
-        self._padding = [0] * len(self.views)
+        for row, padding in zip(self.rows, self._padding, strict=True):
+            row.offset -= padding
+        self._padding = [0] * len(self.rows)
 
     def trim(self, n: int) -> int:
         """Forget the last tokens."""
-        for view in self.views:
-            view.offset -= n
+        for row in self.rows:
+            row.offset -= n
         return n
 
     def is_trimmable(self) -> bool:
@@ -189,7 +189,7 @@ class Sights:
 
     def size(self) -> int:
         """Tokens of the longest row."""
-        return max((view.offset for view in self.views), default=0)
+        return max((row.offset for row in self.rows), default=0)
 
     def empty(self) -> bool:
         """Whether no row has taken in anything."""
@@ -202,5 +202,5 @@ class Sights:
 
     @property
     def nbytes(self) -> int:
-        """None: features belong to the picture cache."""
+        """None: features belong to the image cache."""
         return 0

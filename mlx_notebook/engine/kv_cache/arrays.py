@@ -12,7 +12,7 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
-from mlx_notebook.engine.images.image_tokens import Sights
+from mlx_notebook.engine.images.image_tokens import ImageTokenCache
 from mlx_notebook.engine.kv_cache.disk_store import Arrays
 
 # By name, since mlx-vlm has classes of its own beside mlx-lm's.
@@ -70,5 +70,5 @@ def _leaves(layers: list[Any]) -> Iterator[Any]:
     for layer in layers:
         if type(layer).__name__ == "CacheList":
             yield from _leaves(layer.caches)
-        elif not isinstance(layer, Sights):  # which every prompt brings along
+        elif not isinstance(layer, ImageTokenCache):  # which every prompt brings along
             yield layer

@@ -1,4 +1,4 @@
-"""What one model's text means: its tool-call dialect, its thinking marks, and grammars in both.
+"""What one model's text means: its tool-call dialect, its reasoning marks, and grammars in both.
 
 `plan` turns a request into everything that its rows need: how their text is read, and what
 constrains it. Made off the decode loop, since compiling a grammar may take a second.
@@ -16,32 +16,32 @@ from mlx_notebook.engine.dialects import registry
 from mlx_notebook.engine.dialects.dialect import Dialect
 from mlx_notebook.engine.dialects.families.harmony import Harmony
 from mlx_notebook.engine.dialects.harmony_reader import HarmonyReader
-from mlx_notebook.engine.dialects.output_reader import Reader, TextReader
-from mlx_notebook.engine.dialects.reasoning import Budget, Reasoning, infer, token_ids
+from mlx_notebook.engine.dialects.output_reader import MarkerReader, OutputReader
+from mlx_notebook.engine.dialects.reasoning import ReasoningBudget, ReasoningMarks, infer, token_ids
 from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
-from mlx_notebook.engine.functions.declared import Tools
+from mlx_notebook.engine.functions.declared import DeclaredFunctions
 from mlx_notebook.engine.grammar.constraints import BadWords, Constraint, MinTokens
-from mlx_notebook.engine.grammar.forbidden import Forbidden
+from mlx_notebook.engine.grammar.forbidden_texts import ForbiddenTexts
 from mlx_notebook.engine.grammar.matcher import Grammar
-from mlx_notebook.engine.grammar_errors import GrammarError, NotEnforceable
 from mlx_notebook.engine.prompts import tool_prompt
 from mlx_notebook.engine.prompts.chat_template import apply_template
-from mlx_notebook.engine.prompts.output_grammar import Compiler, Thinking
+from mlx_notebook.engine.prompts.output_grammar import GrammarCompiler, ReasoningState
+from mlx_notebook.engine.sandbox.grammar_errors import GrammarError, NotEnforceable
 from mlx_notebook.protocol import ChatPrompt, Generate, Prompt, ToolChoice
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Plan:
+class OutputPlan:
     """How the rows of one request are read and constrained."""
 
-    reader: Callable[[], TextReader] = Reader
-    grammar: Grammar | Forbidden | None = None
+    reader: Callable[[], OutputReader] = MarkerReader
+    grammar: Grammar | ForbiddenTexts | None = None
     minimum: int = 0
     end: Sequence[int] = ()
     bad_words: Sequence[Sequence[int]] = ()
-    budget: Callable[[Constraint | None], Budget] | None = field(default=None, repr=False)
+    budget: Callable[[Constraint | None], ReasoningBudget] | None = field(default=None, repr=False)
 
     def constraint(self) -> Constraint | None:
         """A fresh constraint for one row; None if the row is free."""
@@ -53,7 +53,7 @@ class Plan:
         return constraint if self.budget is None else self.budget(constraint)
 
 
-class Language:
+class ChatFormat:
     """The dialect and the marks of one model.
 
     Parameters
@@ -88,8 +88,8 @@ class Language:
             if dialect is not None
             else registry.infer(text, vocabulary) or registry.for_family(family)
         )
-        self.reasoning: Reasoning | None = infer(text, vocabulary)
-        self._compiler = Compiler(tokenizer, width, self._end)
+        self.reasoning: ReasoningMarks | None = infer(text, vocabulary)
+        self._compiler = GrammarCompiler(tokenizer, width, self._end)
 
     def read_vocabulary(self) -> None:
         """Read the vocabulary for grammars ahead of the first one (a second for large ones)."""
@@ -99,7 +99,7 @@ class Language:
             log.info("%s", error)
 
     @cached_property
-    def no_calls(self) -> Forbidden | None:
+    def no_calls(self) -> ForbiddenTexts | None:
         """What keeps an answer free of calls; None where the dialect's calls have no mark."""
         starts = self.dialect.starts
         if isinstance(self.dialect, Harmony) or any(start.first for start in starts):
@@ -126,7 +126,7 @@ class Language:
 
         return not shows("Hello") and shows([{"type": "text", "text": "Hello"}])
 
-    def shown(self, prompt: Prompt, choice: ToolChoice) -> Prompt:
+    def visible_prompt(self, prompt: Prompt, choice: ToolChoice) -> Prompt:
         """The prompt as the model is to see it.
 
         Where calls are forbidden, its tools stay, so that a client which forbids them now and then
@@ -159,7 +159,7 @@ class Language:
         if about_tools and not self.knows_tools:
             system = self._system_role
             try:
-                told = Tools.of(tools)
+                told = DeclaredFunctions.from_tools(tools)
                 messages = tool_prompt.as_text(messages, told, self.dialect, system_role=system)
             except ValueError as error:
                 raise InvalidRequest(str(error), "tools") from error
@@ -168,13 +168,13 @@ class Language:
             messages = tool_prompt.with_text_arguments(messages)
         return tool_prompt.in_parts(messages) if self._wants_parts else messages, tools
 
-    def plan(self, command: Generate, thinking: bool) -> Plan:
+    def plan(self, command: Generate, in_reasoning: bool) -> OutputPlan:
         """Decide how a request's rows are read and constrained.
 
         Parameters
         ----------
-        thinking
-            Whether the rendered prompt ends inside a thinking block.
+        reasoning
+            Whether the rendered prompt ends inside a reasoning block.
 
         Raises
         ------
@@ -192,30 +192,30 @@ class Language:
             tools = self._callable(command)
             dialect = self.dialect if tools is not None else None
             chat = isinstance(prompt, ChatPrompt)
-            grammar, free = self._grammar(command, tools, thinking)
+            grammar, free = self._grammar(command, tools, in_reasoning)
         except GrammarError as error:
             raise InvalidRequest(str(error), error.param) from error
         except ValueError as error:
             raise InvalidRequest(str(error), "tools") from error
-        budget = self._budget(command.reasoning_budget, thinking) if chat else None
+        budget = self._budget(command.reasoning_budget, in_reasoning) if chat else None
         reasoning = self.reasoning if chat else None
 
-        def reader() -> TextReader:
+        def reader() -> OutputReader:
             if isinstance(self.dialect, Harmony) and chat:
                 harmony = dialect if isinstance(dialect, Harmony) else None
                 return HarmonyReader(
                     harmony,
                     tools,
-                    thinking=thinking,
+                    in_reasoning=in_reasoning,
                     within=isinstance(prompt, ChatPrompt) and prompt.continues,
                     stop=sampling.stop,
                     hold=free,
                 )
-            return Reader(
+            return MarkerReader(
                 dialect,
                 tools,
                 reasoning,
-                thinking=thinking,
+                in_reasoning=in_reasoning,
                 stop=sampling.stop,
                 hold=free,
                 demanded=tools is not None and command.tool_choice.mode == "required",
@@ -228,7 +228,7 @@ class Language:
             forbidden = [*(end if minimum else ()), *(word[-1] for word in bad_words)]
             constrained = grammar is not None or budget is not None
             _check_allowed(sampling.allowed_token_ids, forbidden, constrained)
-        return Plan(reader, grammar, minimum, end, bad_words, budget)
+        return OutputPlan(reader, grammar, minimum, end, bad_words, budget)
 
     def _check_tokens(self, name: str, tokens: Iterable[int]) -> None:
         size = len(self.tokenizer)
@@ -253,17 +253,17 @@ class Language:
                     sequences.append(tokens)
         return sequences
 
-    def _callable(self, command: Generate) -> Tools | None:
+    def _callable(self, command: Generate) -> DeclaredFunctions | None:
         """The functions that the model may call, if any."""
         prompt, choice = command.prompt, command.tool_choice
         if not isinstance(prompt, ChatPrompt) or not prompt.tools or choice.mode == "none":
             return None
-        tools = Tools.of(prompt.tools)
+        tools = DeclaredFunctions.from_tools(prompt.tools)
         return tools if choice.names is None else tools.only(choice.names)
 
     def _grammar(
-        self, command: Generate, tools: Tools | None, thinking: bool
-    ) -> tuple[Grammar | Forbidden | None, bool]:
+        self, command: Generate, tools: DeclaredFunctions | None, in_reasoning: bool
+    ) -> tuple[Grammar | ForbiddenTexts | None, bool]:
         """The request's grammar, and whether its calls are left free.
 
         Calls that the model chooses to make are constrained wherever its dialect can be. Where it
@@ -287,7 +287,7 @@ class Language:
             "output": command.output_format,
             "choice": command.tool_choice,
             "reasoning": self.reasoning,
-            "thinking": self._thinking(command, thinking),
+            "reasoning_state": self._reasoning_state(command, in_reasoning),
         }
         try:
             grammar = self._compiler.compile(dialect=self.dialect, tools=tools, **options)
@@ -305,7 +305,7 @@ class Language:
             return None, True
         return grammar, False
 
-    def _thinking(self, command: Generate, opened: bool) -> Thinking:
+    def _reasoning_state(self, command: Generate, opened: bool) -> ReasoningState:
         if opened:
             return "open"
         prompt = command.prompt
@@ -315,8 +315,8 @@ class Language:
         return "optional" if asked and self.reasoning is not None else "none"
 
     def _budget(
-        self, limit: int | None, thinking: bool
-    ) -> Callable[[Constraint | None], Budget] | None:
+        self, limit: int | None, in_reasoning: bool
+    ) -> Callable[[Constraint | None], ReasoningBudget] | None:
         if limit is None or self.reasoning is None:
             return None
         marks = self.reasoning
@@ -325,7 +325,9 @@ class Language:
             return token_ids(lambda t: self.tokenizer.encode(t, add_special_tokens=False), text)
 
         closing, start, end = encode(marks.closing), encode(marks.start), encode(marks.end)
-        return lambda inner: Budget(limit, closing, start, end, thinking=thinking, inner=inner)
+        return lambda inner: ReasoningBudget(
+            limit, closing, start, end, in_reasoning=in_reasoning, inner=inner
+        )
 
 
 def _check_allowed(allowed: Sequence[int], forbidden: Sequence[int], constrained: bool) -> None:
@@ -333,7 +335,7 @@ def _check_allowed(allowed: Sequence[int], forbidden: Sequence[int], constrained
     name = "allowed_token_ids"
     if constrained:
         raise InvalidRequest(
-            f"'{name}' cannot be used together with tools, a format or a thinking budget: leave "
+            f"'{name}' cannot be used together with tools, a format or 'thinking_budget': leave "
             "one of them out.",
             name,
         )

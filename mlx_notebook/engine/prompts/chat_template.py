@@ -53,7 +53,7 @@ def apply_template(
         raise InvalidRequest(
             f"a chat template's variables cannot set '{name}'", f"chat_template_kwargs.{name}"
         )
-    # mlx-lm's wrapper would turn thinking on wherever the vocabulary has its marks.
+    # mlx-lm's wrapper would turn reasoning on wherever the vocabulary has its marks.
     options = {"enable_thinking": False, **options}
     if _in_python(tokenizer):
         return _run(tokenizer, messages, tools, options, add_generation_prompt, most)

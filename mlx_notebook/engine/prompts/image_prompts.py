@@ -9,12 +9,12 @@ import numpy as np
 from mlx_vlm.utils import process_inputs_with_fallback
 
 from mlx_notebook.engine.errors import InvalidImage, InvalidRequest
-from mlx_notebook.engine.images.image_cache import PictureCache
-from mlx_notebook.engine.images.image_tokens import Seen, Sight
-from mlx_notebook.engine.prompts.chat_format import Language
+from mlx_notebook.engine.images.image_cache import ImageCache
+from mlx_notebook.engine.images.image_tokens import ImageSpan, ProcessedImage
+from mlx_notebook.engine.prompts.chat_format import ChatFormat
 from mlx_notebook.engine.prompts.chat_template import apply_template
-from mlx_notebook.engine.prompts.length_limits import Bound
-from mlx_notebook.engine.prompts.prompt import Prepared, prepare
+from mlx_notebook.engine.prompts.length_limits import LengthLimit
+from mlx_notebook.engine.prompts.prompt import PreparedPrompt, prepare
 from mlx_notebook.engine.prompts.tool_prompt import ordered
 from mlx_notebook.engine.sandbox import deadline
 from mlx_notebook.engine.sandbox.sandbox import decode
@@ -25,12 +25,12 @@ _MARKS = ("<image>", "<start_of_image>", "<|image|>", "<|image_pad|>", "[IMG]")
 _NOT_INPUTS = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
 
 
-class Viewer:
+class ImagePromptBuilder:
     """A model's way of being shown pictures.
 
     Parameters
     ----------
-    language, processor
+    chat_format, processor
         The model's tokenizer and dialect, and mlx-vlm's processor.
     image_token
         The token that stands for a pixel.
@@ -47,28 +47,30 @@ class Viewer:
 
     def __init__(
         self,
-        language: Language,
+        chat_format: ChatFormat,
         processor: Any,
         image_token: int,
         base: int,
-        cache: PictureCache,
+        cache: ImageCache,
     ):
-        self._language, self._processor, self._cache = language, processor, cache
+        self._chat_format, self._processor, self._cache = chat_format, processor, cache
         self._image_token, self._base = image_token, base
         self._lock = threading.Lock()
         self._mark, self._in_text = self._find_mark()
-        self._pixel = language.tokenizer.decode([image_token])
+        self._pixel = chat_format.tokenizer.decode([image_token])
 
-    def prepare(self, prompt: ChatPrompt, bound: Bound, keep_stable: bool) -> Prepared:
+    def prepare(
+        self, prompt: ChatPrompt, length_limit: LengthLimit, keep_stable: bool
+    ) -> PreparedPrompt:
         """Render and tokenize a prompt, with its pictures in their places."""
         messages, order = _in_order(prompt.messages)
-        pictures = [self.see(prompt.images[number]) for number in order]
+        pictures = [self.process(prompt.images[number]) for number in order]
         if self._in_text:
             messages = [self._flat(message) for message in messages]
         prompt = msgspec.structs.replace(prompt, messages=messages)
-        written = prepare(self._language, prompt, bound, keep_stable)
+        written = prepare(self._chat_format, prompt, length_limit, keep_stable)
         first, *others = written.text.split(self._mark)
-        tokenizer, image_token = self._language.tokenizer, self._image_token
+        tokenizer, image_token = self._chat_format.tokenizer, self._image_token
         text = short = first
         for picture, between in zip(pictures, others, strict=False):
             pixels = tokenizer.decode(picture.tokens)
@@ -85,7 +87,7 @@ class Viewer:
         after = len(written.tokens) - written.stable
         tokens: list[int] = []
         keys: list[int] = []
-        sights: list[Sight] = []
+        sights: list[ImageSpan] = []
         seen = iter(pictures)
         for token in read:
             if token != image_token:
@@ -93,18 +95,18 @@ class Viewer:
                 keys.append(token)
                 continue
             picture = next(seen)
-            sights.append(Sight(len(tokens), picture))
+            sights.append(ImageSpan(len(tokens), picture))
             tokens += picture.tokens
             keys += picture.keys
-        return Prepared(tokens, text, len(tokens) - after, keys, sights)
+        return PreparedPrompt(tokens, text, len(tokens) - after, keys, sights)
 
-    def see(self, picture: EncodedImage) -> Seen:
+    def process(self, picture: EncodedImage) -> ProcessedImage:
         """Decode and preprocess a picture, if that was not done before."""
         deadline.current().check()
         content = hashlib.sha256(picture.detail.encode() + b"\0" + picture.data).digest()
         return self._cache.get(content, lambda: self._process(picture))
 
-    def _process(self, picture: EncodedImage) -> Seen:
+    def _process(self, picture: EncodedImage) -> ProcessedImage:
         image = decode(picture)
         try:
             with self._lock:  # processors share a tokenizer, which is no two threads' at once
@@ -124,7 +126,7 @@ class Viewer:
         if "images" in inputs:
             inputs["pixel_values"] = inputs.pop("images")
         grid: Any = inputs.get("image_grid_thw")
-        return Seen(tokens, self._keys(inputs, tokens), before, after, inputs, grid)
+        return ProcessedImage(tokens, self._keys(inputs, tokens), before, after, inputs, grid)
 
     def _inputs(self, image: Any) -> Any:
         """What the processor makes of a picture, in mlx-vlm's way wherever that works."""
@@ -145,7 +147,7 @@ class Viewer:
 
         What begins and ends a whole prompt is left out.
         """
-        tokenizer = self._language.tokenizer
+        tokenizer = self._chat_format.tokenizer
         if tokens and tokens[0] == tokenizer.bos_token_id:
             tokens = tokens[1:]
         if tokens and tokens[-1] == tokenizer.eos_token_id:
@@ -175,7 +177,7 @@ class Viewer:
 
     def _find_mark(self) -> tuple[str, bool]:
         """The text that shows where a picture stands, and whether messages must hold it as text."""
-        tokenizer = self._language.tokenizer
+        tokenizer = self._chat_format.tokenizer
         named = [getattr(self._processor, name, None) for name in ("image_token", "boi_token")]
         candidates = [*filter(None, map(str, filter(None, named)))]
         candidates += [tokenizer.decode([self._image_token]), *_MARKS]

@@ -23,13 +23,13 @@ _KEEPING = ("ByteLevel", "Digits", "Metaspace", "Punctuation", "Split", "Unicode
 
 
 @dataclass(frozen=True)
-class Bound:
+class LengthLimit:
     """The longest prompt that is tokenized for a model.
 
     Parameters
     ----------
     context
-        Tokens of the model's context.
+        GrammarTokenizer of the model's context.
     max_prompt
         Most tokens of a prompt, as configured.
     longest
@@ -52,7 +52,7 @@ class Bound:
         return stated if self.longest is None else min(stated, self.tokens * self.longest)
 
     @property
-    def stated(self) -> "Bound":
+    def stated(self) -> "LengthLimit":
         """The bound for a text that need not fit the context: it is cut, or only tokenized."""
         return replace(self, longest=None)
 

@@ -10,30 +10,32 @@ import msgspec
 
 from mlx_notebook.engine.dialects.call_grammar import all_calls, opened_call
 from mlx_notebook.engine.dialects.dialect import Dialect
-from mlx_notebook.engine.dialects.reasoning import Reasoning
-from mlx_notebook.engine.functions.declared import Tools
-from mlx_notebook.engine.grammar.forbidden import Forbidden
-from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.dialects.reasoning import ReasoningMarks
+from mlx_notebook.engine.functions.declared import DeclaredFunctions
+from mlx_notebook.engine.grammar.forbidden_texts import ForbiddenTexts
+from mlx_notebook.engine.grammar.grammar_tokenizer import GrammarTokenizer
+from mlx_notebook.engine.grammar.lark import LarkRules
 from mlx_notebook.engine.grammar.matcher import Grammar, Trigger
 from mlx_notebook.engine.grammar.schemas import check, close_objects, harmless
-from mlx_notebook.engine.grammar.tokens import Tokens
-from mlx_notebook.engine.grammar_errors import GrammarError
+from mlx_notebook.engine.sandbox.grammar_errors import GrammarError
 from mlx_notebook.protocol import OutputFormat, ToolChoice
 
-Thinking = Literal["none", "open", "optional"]
-"""Whether the answer begins without thinking, inside a block that the prompt opened, or may
+ReasoningState = Literal["none", "open", "optional"]
+"""Whether the answer begins without reasoning_state, inside a block that the prompt opened, or may
 begin with a block that the model opens itself."""
 
 
-class Compiler:
+class GrammarCompiler:
     """Compiles and keeps the grammars of one model. Thread-safe.
 
-    Parameters are those of `Tokens`; the vocabulary is read when first needed.
+    Parameters are those of `GrammarTokenizer`; the vocabulary is read when first needed.
     """
 
     def __init__(self, tokenizer: Any, width: int, eos: Sequence[int], capacity: int = 32) -> None:
-        self._make_tokens: Callable[[], Tokens] = lambda: Tokens(tokenizer, width, eos)
-        self._tokens: Tokens | None = None
+        self._make_tokens: Callable[[], GrammarTokenizer] = lambda: GrammarTokenizer(
+            tokenizer, width, eos
+        )
+        self._tokens: GrammarTokenizer | None = None
         self._capacity = capacity
         self._kept: OrderedDict[bytes, Grammar | GrammarError] = OrderedDict()
         self._lock = threading.Lock()
@@ -44,10 +46,10 @@ class Compiler:
         *,
         output: OutputFormat | None = None,
         dialect: Dialect | None = None,
-        tools: Tools | None = None,
+        tools: DeclaredFunctions | None = None,
         choice: ToolChoice | None = None,
-        reasoning: Reasoning | None = None,
-        thinking: Thinking = "none",
+        reasoning: ReasoningMarks | None = None,
+        reasoning_state: ReasoningState = "none",
     ) -> Grammar | None:
         """Return the grammar for one request; None where nothing is constrained.
 
@@ -72,7 +74,7 @@ class Compiler:
         if output is None and calls is None:
             return None
         try:
-            key = _key(output, calls, choice, reasoning, thinking)
+            key = _key(output, calls, choice, reasoning, reasoning_state)
         except RecursionError:
             raise _too_deep(output) from None
         with self._lock:
@@ -81,7 +83,7 @@ class Compiler:
                 self._kept.move_to_end(key)
         if kept is None:
             try:
-                kept = self._compile(output, calls, choice, reasoning, thinking)
+                kept = self._compile(output, calls, choice, reasoning, reasoning_state)
             except GrammarError as error:
                 kept = error
                 if output is not None and output.param and error.param in _OUTPUT_PARAMS:
@@ -96,7 +98,7 @@ class Compiler:
             raise kept.with_traceback(None)
         return kept
 
-    def read_vocabulary(self) -> Tokens:
+    def read_vocabulary(self) -> GrammarTokenizer:
         """Return the model's vocabulary, reading it if need be; raises GrammarError."""
         with self._reading:
             if self._tokens is None:
@@ -105,24 +107,24 @@ class Compiler:
                 check({}, "nothing", "tools")
             return self._tokens
 
-    def forbid(self, texts: Sequence[bytes]) -> Forbidden:
+    def forbid(self, texts: Sequence[bytes]) -> ForbiddenTexts:
         """Return the constraint of answers that hold none of these texts; raises GrammarError."""
-        return Forbidden(self.read_vocabulary(), texts)
+        return ForbiddenTexts(self.read_vocabulary(), texts)
 
     def _compile(
         self,
         output: OutputFormat | None,
-        calls: tuple[Dialect, Tools] | None,
+        calls: tuple[Dialect, DeclaredFunctions] | None,
         choice: ToolChoice,
-        reasoning: Reasoning | None,
-        thinking: Thinking,
+        reasoning: ReasoningMarks | None,
+        reasoning_state: ReasoningState,
     ) -> Grammar:
         if calls is not None:
             for function in calls[1].functions:
                 check(function.parameters, f"the tool {function.name!r}", "tools")
-        build = _Build(self.read_vocabulary(), output, calls)
-        if reasoning is None or (thinking == "none" and not reasoning.head):
-            reasoning, thinking = None, "none"
+        build = _GrammarBuilder(self.read_vocabulary(), output, calls)
+        if reasoning is None or (reasoning_state == "none" and not reasoning.head):
+            reasoning, reasoning_state = None, "none"
         if output is not None and output.kind == "grammar" and calls is None and reasoning is None:
             # As it is: a grammar of the user's may set options for the whole.
             return build.grammar(_lark(output.value))
@@ -136,14 +138,14 @@ class Compiler:
             head = rules.text(reasoning.head) if reasoning is not None else ""
             parts.append(f"{head} {content(output, rules)}".strip())
         body = rules.add("answer", " | ".join(parts))
-        if reasoning is None or thinking == "none":
+        if reasoning is None or reasoning_state == "none":
             return build.grammar(rules.render(body))
         lead = rules.text(reasoning.between) or rules.add("LEAD", r"/\n{0,3}/")
-        if thinking == "open":
+        if reasoning_state == "open":
             after = build.matcher(rules.render(f"{lead} {body}"))
             triggers = [Trigger(reasoning.end.encode(), after, binding=True)]
             if calls is not None and output is None:
-                # Models forget to close their thinking before a call.
+                # Models forget to close their reasoning before a call.
                 triggers += self._call_triggers(build, *calls, choice.parallel, again=False)
             return Grammar(build.tokens, None, triggers, build.name, build.param)
         start = rules.text(reasoning.start)
@@ -152,11 +154,11 @@ class Compiler:
 
     def _free_until_call(
         self,
-        build: "_Build",
+        build: "_GrammarBuilder",
         dialect: Dialect,
-        tools: Tools,
+        tools: DeclaredFunctions,
         parallel: bool,
-        reasoning: Reasoning | None,
+        reasoning: ReasoningMarks | None,
     ) -> Grammar:
         triggers = self._call_triggers(build, dialect, tools, parallel, again=parallel)
         if reasoning is not None:
@@ -164,7 +166,12 @@ class Compiler:
         return Grammar(build.tokens, None, triggers, build.name, build.param)
 
     def _call_triggers(
-        self, build: "_Build", dialect: Dialect, tools: Tools, parallel: bool, again: bool
+        self,
+        build: "_GrammarBuilder",
+        dialect: Dialect,
+        tools: DeclaredFunctions,
+        parallel: bool,
+        again: bool,
     ) -> list[Trigger]:
         triggers = []
         for start, missing in dialect.triggers():
@@ -178,7 +185,7 @@ class Compiler:
         return triggers
 
 
-class _Build:
+class _GrammarBuilder:
     """Builds the grammars of one request, and says what of the request is at fault.
 
     Attributes
@@ -188,7 +195,10 @@ class _Build:
     """
 
     def __init__(
-        self, tokens: Tokens, output: OutputFormat | None, calls: tuple[Dialect, Tools] | None
+        self,
+        tokens: GrammarTokenizer,
+        output: OutputFormat | None,
+        calls: tuple[Dialect, DeclaredFunctions] | None,
     ) -> None:
         self.tokens = tokens
         self.name, self.param = _names(output)
@@ -198,9 +208,9 @@ class _Build:
         written = output is not None and output.kind in ("regex", "grammar")
         self._tried = written or not all(map(harmless, schemas))
 
-    def rules(self) -> Rules:
+    def rules(self) -> LarkRules:
         """Return an empty set of rules."""
-        return Rules(self.tokens.special)
+        return LarkRules(self.tokens.special)
 
     def matcher(self, grammar: str) -> llguidance.LLMatcher:
         """Compile a grammar; raises GrammarError naming what of the request asks for it."""
@@ -227,7 +237,7 @@ _NAMES = {
 }
 
 
-def content(output: OutputFormat, rules: Rules) -> str:
+def content(output: OutputFormat, rules: LarkRules) -> str:
     """Return an expression for an answer in the form that `output` asks for.
 
     Raises GrammarError where the form itself is not valid.
@@ -274,12 +284,12 @@ def _too_deep(output: OutputFormat | None) -> GrammarError:
 
 def _key(
     output: OutputFormat | None,
-    calls: tuple[Dialect, Tools] | None,
+    calls: tuple[Dialect, DeclaredFunctions] | None,
     choice: ToolChoice,
-    reasoning: Reasoning | None,
-    thinking: Thinking,
+    reasoning: ReasoningMarks | None,
+    reasoning_state: ReasoningState,
 ) -> bytes:
     """Return the content of a request's constraint, by which its grammar is kept."""
     dialect, functions = (calls[0].name, calls[1].functions) if calls is not None else ("", ())
-    asked = (output, dialect, functions, choice.mode, choice.parallel, reasoning, thinking)
+    asked = (output, dialect, functions, choice.mode, choice.parallel, reasoning, reasoning_state)
     return msgspec.json.encode(asked)

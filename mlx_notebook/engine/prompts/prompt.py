@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
-from mlx_notebook.engine.images.image_tokens import Sight
-from mlx_notebook.engine.prompts.chat_format import Language
+from mlx_notebook.engine.images.image_tokens import ImageSpan
+from mlx_notebook.engine.prompts.chat_format import ChatFormat
 from mlx_notebook.engine.prompts.chat_template import apply_template
-from mlx_notebook.engine.prompts.length_limits import Bound
+from mlx_notebook.engine.prompts.length_limits import LengthLimit
 from mlx_notebook.engine.sandbox import deadline
 from mlx_notebook.protocol import Prompt, TextPrompt
 
@@ -19,7 +19,7 @@ _LEAST_ANSWER = 1024
 
 
 @dataclass
-class Prepared:
+class PreparedPrompt:
     """A prompt ready to be fed.
 
     `stable` is how many of its first tokens the next turn's prompt begins with too: all but the
@@ -32,25 +32,25 @@ class Prepared:
     text: str
     stable: int
     keys: list[int] | None = None
-    sights: list[Sight] = field(default_factory=list)
+    image_spans: list[ImageSpan] = field(default_factory=list)
     salt: str = ""
 
     @property
-    def known_as(self) -> list[int]:
+    def cache_keys(self) -> list[int]:
         """What the prefix cache knows it by."""
         return self.keys or self.tokens
 
 
 def prepare(
-    language: Language, prompt: Prompt, bound: Bound, keep_stable: bool = False
-) -> Prepared:
+    chat_format: ChatFormat, prompt: Prompt, length_limit: LengthLimit, keep_stable: bool = False
+) -> PreparedPrompt:
     """Render and tokenize a prompt.
 
     Parameters
     ----------
-    language
+    chat_format
         The model's tokenizer and tool dialect.
-    bound
+    length_limit
         How long the prompt may be.
     keep_stable
         Also find where the generation prompt begins (for models whose caches cannot be trimmed).
@@ -62,19 +62,19 @@ def prepare(
     ContextOverflow
         If the text is too long to be tokenized.
     """
-    tokenizer = language.tokenizer
+    tokenizer = chat_format.tokenizer
     if isinstance(prompt, TextPrompt):
-        return feed(tokenizer, prompt, bound)
-    messages, tools = language.conversation(prompt)
+        return feed(tokenizer, prompt, length_limit)
+    messages, tools = chat_format.conversation(prompt)
 
     def rendered(messages: list[dict[str, Any]], add_generation_prompt: bool) -> str:
-        options, most = prompt.template_kwargs, bound.characters
+        options, most = prompt.template_kwargs, length_limit.characters
         try:
             text = apply_template(
                 tokenizer, messages, tools, options, add_generation_prompt, most=most
             )
         except ContextOverflow as error:
-            raise bound.exceeded(f"more than {most} characters") from error
+            raise length_limit.exceeded(f"more than {most} characters") from error
         deadline.current().check()
         return text
 
@@ -88,7 +88,7 @@ def prepare(
         head = rendered(messages, False)
         if text.startswith(head):
             stable = len(tokenizer.encode(head, add_special_tokens=False))
-    return Prepared(tokens, text, stable)
+    return PreparedPrompt(tokens, text, stable)
 
 
 def _left_open(
@@ -122,12 +122,12 @@ def _with_mark(content: Any, mark: str) -> Any:
 
 
 def truncated(
-    prompt: Prepared,
+    prompt: PreparedPrompt,
     count: int,
     context_length: int,
     max_tokens: int | None,
     decode: Callable[[list[int]], str],
-) -> Prepared:
+) -> PreparedPrompt:
     """The last `count` tokens of a prompt; of -1, as many as leave room for the answer.
 
     Raises
@@ -136,7 +136,7 @@ def truncated(
         If the prompt shows images, or so many tokens can never be fed.
     """
     name = "truncate_prompt_tokens"
-    if prompt.sights:
+    if prompt.image_spans:
         raise InvalidRequest(f"'{name}' cannot be used with images: leave it out.", name)
     if count == -1:
         count = context_length - min(max_tokens or _LEAST_ANSWER, context_length // 2)
@@ -148,10 +148,10 @@ def truncated(
     if cut <= 0:
         return prompt
     tokens = prompt.tokens[cut:]
-    return Prepared(tokens, decode(tokens), max(0, prompt.stable - cut), salt=prompt.salt)
+    return PreparedPrompt(tokens, decode(tokens), max(0, prompt.stable - cut), salt=prompt.salt)
 
 
-def feed(tokenizer: Any, prompt: TextPrompt, bound: Bound) -> Prepared:
+def feed(tokenizer: Any, prompt: TextPrompt, length_limit: LengthLimit) -> PreparedPrompt:
     """Tokenize a text as it is; token ids are taken as they are.
 
     Raises
@@ -161,14 +161,14 @@ def feed(tokenizer: Any, prompt: TextPrompt, bound: Bound) -> Prepared:
     ContextOverflow
         If it is too long to be tokenized.
     """
-    bound.check(prompt.text)
+    length_limit.check(prompt.text)
     if isinstance(prompt.text, str):
         tokens = tokenizer.encode(prompt.text)
-        return Prepared(tokens, prompt.text, len(tokens))
+        return PreparedPrompt(tokens, prompt.text, len(tokens))
     size = len(tokenizer)
     if any(not 0 <= token < size for token in prompt.text):
         raise InvalidRequest(f"token ids must lie between 0 and {size - 1}", "prompt")
-    return Prepared(list(prompt.text), "", len(prompt.text))
+    return PreparedPrompt(list(prompt.text), "", len(prompt.text))
 
 
 def shortened(tokenizer: Any, tokens: list[int], most: int) -> list[int]:
@@ -191,7 +191,7 @@ def shortened(tokenizer: Any, tokens: list[int], most: int) -> list[int]:
     return [*tokens[: most - len(tail)], *tail]
 
 
-def allowed_tokens(
+def max_new_tokens(
     prompt_tokens: int, context_length: int, max_tokens: int | None, max_prompt: int | None = None
 ) -> int:
     """How many tokens may be generated.

@@ -14,15 +14,15 @@ from jinja2 import Environment, TemplateSyntaxError, meta
 
 from mlx_notebook.engine.dialects.dialect import Dialect
 from mlx_notebook.engine.dialects.families.llama import Llama
-from mlx_notebook.engine.dialects.output_events import Call
+from mlx_notebook.engine.dialects.output_events import ToolCall
 from mlx_notebook.engine.dialects.python_calls import PythonCalls, literal
 from mlx_notebook.engine.functions.arguments import dumps, resolve_ref
-from mlx_notebook.engine.functions.declared import Function, Tools, python_name
+from mlx_notebook.engine.functions.declared import DeclaredFunctions, Function, python_name
 
 Message = dict[str, Any]
 
 
-class BadHistory(ValueError):
+class InvalidHistory(ValueError):
     """A conversation whose calls and results do not fit; the message says where."""
 
 
@@ -53,7 +53,7 @@ def ordered(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
 
     Raises
     ------
-    BadHistory
+    InvalidHistory
         For a result whose id matches no call, or a call without a name.
     """
     out: list[Message] = []
@@ -86,7 +86,7 @@ def _call(call: Mapping[str, Any], position: int, index: int) -> Message:
     function = call.get("function") or call
     name = function.get("name")
     if not isinstance(name, str) or not name:
-        raise BadHistory(f"messages[{position}].tool_calls[{index}] has no function name.")
+        raise InvalidHistory(f"messages[{position}].tool_calls[{index}] has no function name.")
     return {
         "id": call.get("id") or f"call_{position}_{index}",
         "type": "function",
@@ -117,10 +117,12 @@ def _result(message: Message, calls: Mapping[str, str], earlier: list[Message]) 
         waiting = [key for key in calls if key not in answered]
         named = [key for key in waiting if calls[key] == message.get("name")]
         if not waiting:
-            raise BadHistory("A tool result has no tool_call_id, and no call waits for one.")
+            raise InvalidHistory("A tool result has no tool_call_id, and no call waits for one.")
         asked = (named or waiting)[0]
     if asked not in calls:
-        raise BadHistory(f"The tool result with tool_call_id {asked!r} answers no call before it.")
+        raise InvalidHistory(
+            f"The tool result with tool_call_id {asked!r} answers no call before it."
+        )
     content = message.get("content")
     return {
         **message,
@@ -178,7 +180,7 @@ def in_parts(messages: Sequence[Message]) -> list[Message]:
 
 def as_text(
     messages: Sequence[Mapping[str, Any]],
-    tools: Tools,
+    tools: DeclaredFunctions,
     dialect: Dialect,
     *,
     system_role: bool = True,
@@ -195,14 +197,14 @@ def as_text(
         Whether the template takes a system message; else the first user message begins with it.
 
     Neighbouring messages of one role become one, since many such templates insist on roles that
-    alternate. Raises BadHistory as `ordered` does.
+    alternate. Raises InvalidHistory as `ordered` does.
     """
     out: list[Message] = []
     for message in ordered(messages):
         role, content = message.get("role"), message["content"]
         if role == "assistant" and message.get("tool_calls"):
             calls = [
-                Call(call["function"]["name"], _written(call["function"]["arguments"]))
+                ToolCall(call["function"]["name"], _written(call["function"]["arguments"]))
                 for call in message["tool_calls"]
             ]
             try:
@@ -272,7 +274,7 @@ def _value(content: str) -> str:
     return content.strip() if isinstance(found, dict | list) else dumps(content)
 
 
-def describe(tools: Tools, dialect: Dialect) -> str:
+def describe(tools: DeclaredFunctions, dialect: Dialect) -> str:
     """Return the text that tells a model of its tools and of how to call them."""
     if isinstance(dialect, PythonCalls):
         stubs = "\n\n".join(_stub(function) for function in tools.functions)
@@ -288,7 +290,7 @@ def describe(tools: Tools, dialect: Dialect) -> str:
     key = "parameters" if isinstance(dialect, Llama) else "arguments"
     lines = "\n".join(_line(function) for function in tools.functions)
     name, arguments = "function_name", '{"parameter": "value"}'
-    example = dialect.write([Call(name, arguments)])
+    example = dialect.write([ToolCall(name, arguments)])
     return (
         "# Tools\n\nYou can call the following functions, each described by a name, a purpose and "
         f"a JSON schema of its {key}:\n<tools>\n{lines}\n</tools>\n\nWhen one of them helps with "

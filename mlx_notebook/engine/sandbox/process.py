@@ -26,7 +26,7 @@ class DecodeImage(msgspec.Struct, frozen=True, tag="decode"):
 
 
 class TryGrammar(msgspec.Struct, frozen=True, tag="grammar"):
-    """A grammar to be compiled; `special` and `width` are those of its `Tokens`."""
+    """A grammar to be compiled; `special` and `width` are those of its `GrammarTokenizer`."""
 
     grammar: str
     special: dict[str, int]
@@ -100,7 +100,7 @@ def _answer(task: Task) -> Answer:
             return Text(render(task))
         if isinstance(task, TryGrammar):
             # Not at the top: templates and images do without llguidance.
-            from mlx_notebook.engine.sandbox.grammar_trial import attempt
+            from mlx_notebook.engine.sandbox.grammar_check import attempt
 
             attempt(task.grammar, task.special, task.width)
             return Compiled()

@@ -25,8 +25,8 @@ from mlx_notebook.engine.errors import (
     InvalidRequest,
     LimitExceeded,
 )
-from mlx_notebook.engine.grammar_errors import GrammarError
 from mlx_notebook.engine.sandbox import deadline
+from mlx_notebook.engine.sandbox.grammar_errors import GrammarError
 from mlx_notebook.engine.sandbox.image_decoding import refused
 from mlx_notebook.engine.sandbox.jinja_templates import Render
 from mlx_notebook.engine.sandbox.process import (

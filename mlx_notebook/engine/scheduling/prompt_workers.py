@@ -20,8 +20,8 @@ from mlx_notebook.engine.generation.prompt_scoring import check_scored
 from mlx_notebook.engine.generation.tokenization import tokenized
 from mlx_notebook.engine.kv_cache.disk_store import Arrays
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
-from mlx_notebook.engine.prompts.chat_format import Plan
-from mlx_notebook.engine.prompts.prompt import Prepared, allowed_tokens, shortened
+from mlx_notebook.engine.prompts.chat_format import OutputPlan
+from mlx_notebook.engine.prompts.prompt import PreparedPrompt, max_new_tokens, shortened
 from mlx_notebook.engine.sandbox.deadline import Deadline, current
 from mlx_notebook.protocol import (
     ChatPrompt,
@@ -48,8 +48,8 @@ class Planned:
     `on_disk` is how many tokens of the prompt were computed before and are kept there.
     """
 
-    prompt: Prepared
-    plan: Plan
+    prompt: PreparedPrompt
+    plan: OutputPlan
     max_tokens: int
     on_disk: int
 
@@ -130,13 +130,15 @@ class Preparing:
     def _end(self, job_id: str, made: Made) -> None:
         self._work.pop(job_id).then(made)
 
-    def read_back(self, model: str, prompt: Prepared, then: Callable[[int, Arrays], None]) -> None:
+    def read_back(
+        self, model: str, prompt: PreparedPrompt, then: Callable[[int, Arrays], None]
+    ) -> None:
         """Read what memory lacks of a computed prompt from disk; `then` takes its length and it."""
 
         def run() -> None:
             count, arrays = 0, Arrays()
             try:
-                count, arrays = self._prefixes.read(model, prompt.known_as, prompt.salt)
+                count, arrays = self._prefixes.read(model, prompt.cache_keys, prompt.salt)
             except Exception:
                 log.exception("kept prompts could not be read")
             self._inbox.put(partial(then, count, arrays))
@@ -162,23 +164,23 @@ class Preparing:
         prompt, plan = backend.plan(command)
         if command.prompt_logprobs is not None:
             check_scored(prompt, command.prompt_logprobs)
-        max_tokens = allowed_tokens(
+        max_tokens = max_new_tokens(
             len(prompt.tokens),
             backend.context_length,
             command.sampling.max_tokens,
             self._settings.max_prompt_tokens,
         )
         prompt.salt = command.cache_salt
-        on_disk = self._prefixes.on_disk(command.model, prompt.known_as, prompt.salt)
+        on_disk = self._prefixes.on_disk(command.model, prompt.cache_keys, prompt.salt)
         return Planned(prompt, plan, max_tokens, on_disk)
 
     def _embedding(self, command: Embed, backend: Backend) -> Embedding:
-        bound = None if command.truncate is None else backend.bound.stated
+        length_limit = None if command.truncate is None else backend.length_limit.stated
         inputs = []
         for index, text in enumerate(command.inputs):
             current().check()
             try:
-                inputs.append(backend.prepare(TextPrompt(text=text), bound).tokens)
+                inputs.append(backend.prepare(TextPrompt(text=text), length_limit).tokens)
             except ContextOverflow as error:
                 error.param = f"input[{index}]" if len(command.inputs) > 1 else "input"
                 raise

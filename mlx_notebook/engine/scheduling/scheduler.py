@@ -22,7 +22,7 @@ from mlx_notebook.engine.generation.request import Request
 from mlx_notebook.engine.kv_cache.disk_store import Arrays, PrefixStore
 from mlx_notebook.engine.kv_cache.disk_writer import PrefixDisk
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
-from mlx_notebook.engine.prompts.prompt import Prepared
+from mlx_notebook.engine.prompts.prompt import PreparedPrompt
 from mlx_notebook.engine.residency.memory_budget import Budget
 from mlx_notebook.engine.residency.model_queues import Source, Waiting
 from mlx_notebook.engine.residency.residency import Residency
@@ -248,7 +248,7 @@ class Scheduler:
             slot.aside.append(Scoring(request_id, prompt.tokens, command.prompt_logprobs))
             return
         slot.waiting += 1
-        covered = self._prefixes.covered(command.model, prompt.known_as, prompt.salt)
+        covered = self._prefixes.covered(command.model, prompt.cache_keys, prompt.salt)
         if planned.on_disk <= covered:
             self._ready.append(request)
             return
@@ -256,13 +256,13 @@ class Scheduler:
         self._preparing.read_back(command.model, prompt, then)
 
     def _was_read(
-        self, request: Request, slot: Slot, prompt: Prepared, count: int, arrays: Arrays
+        self, request: Request, slot: Slot, prompt: PreparedPrompt, count: int, arrays: Arrays
     ) -> None:
         if self._requests.get(request.id) is not request:  # it was cancelled meanwhile
             slot.waiting -= 1
             return
         model = request.command.model
-        self._prefixes.restore(model, prompt.known_as, count, arrays, prompt.salt)
+        self._prefixes.restore(model, prompt.cache_keys, count, arrays, prompt.salt)
         self._ready.append(request)
 
     def _refuse(self, job_id: str, error: EngineError) -> None:

@@ -3,7 +3,7 @@
 A guess holds if it is the token that the row would have chosen there by itself. As a row's random
 stream depends on its seed and position alone, that is known for sampled rows as well as for greedy
 ones, and the text is the same with guesses as without. Rows whose choices depend on more than that
-(penalties, grammars, thinking budgets), or that report log probabilities, decode as ever.
+(penalties, grammars, reasoning budgets), or that report log probabilities, decode as ever.
 """
 
 from collections.abc import Sequence

@@ -10,11 +10,11 @@ from transformers import AutoTokenizer
 
 from mlx_notebook import demo_models
 from mlx_notebook.engine.dialects import reasoning, registry
-from mlx_notebook.engine.dialects.output_events import Call, CallEnd, CallFailed, Content
-from mlx_notebook.engine.dialects.tag_calls import Tags
-from mlx_notebook.engine.functions.declared import Tools
-from mlx_notebook.engine.grammar_errors import GrammarError, NotEnforceable
-from mlx_notebook.engine.prompts.output_grammar import Compiler
+from mlx_notebook.engine.dialects.output_events import CallEnd, CallFailed, Content, ToolCall
+from mlx_notebook.engine.dialects.tag_calls import TagCalls
+from mlx_notebook.engine.functions.declared import DeclaredFunctions
+from mlx_notebook.engine.prompts.output_grammar import GrammarCompiler
+from mlx_notebook.engine.sandbox.grammar_errors import GrammarError, NotEnforceable
 from mlx_notebook.protocol import ToolChoice
 from tests.engine import vocabularies
 from tests.engine.writing import (
@@ -50,10 +50,10 @@ def test_a_required_call_admits_nothing_else(name: str) -> None:
     grammar = BYTES.compile(dialect=dialect, tools=TOOLS, choice=ToolChoice(mode="required"))
     assert not accepts(grammar, "Hello")
     assert not accepts(grammar, "")
-    assert not accepts(grammar, dialect.write([Call("launch", "{}")]))
-    assert not accepts(grammar, dialect.write([Call("get_weather", '{"days": 3}')]))
-    assert not accepts(grammar, dialect.write([Call("get_weather", '{"city": "X"}')]))
-    assert not accepts(grammar, dialect.write([Call("now", '{"city": "X"}')]))
+    assert not accepts(grammar, dialect.write([ToolCall("launch", "{}")]))
+    assert not accepts(grammar, dialect.write([ToolCall("get_weather", '{"days": 3}')]))
+    assert not accepts(grammar, dialect.write([ToolCall("get_weather", '{"city": "X"}')]))
+    assert not accepts(grammar, dialect.write([ToolCall("now", '{"city": "X"}')]))
 
 
 @pytest.mark.parametrize("name", ENFORCED)
@@ -71,7 +71,7 @@ def test_a_model_that_knows_nothing_can_only_make_valid_calls(name: str) -> None
     grammar = BYTES.compile(dialect=dialect, tools=TOOLS, choice=ToolChoice(mode="required"))
     assert grammar is not None
     finished = 0
-    ending = dialect._after_value() if isinstance(dialect, Tags) else ""
+    ending = dialect._after_value() if isinstance(dialect, TagCalls) else ""
     ending = getattr(dialect, "string_mark", ending)
     for seed in range(12):
         text = babble(grammar, seed, ending)
@@ -100,7 +100,7 @@ def test_with_auto_text_is_free_until_a_call_is_opened(name: str, kind: str) -> 
     first = any(start.first for start, _ in dialect.triggers())
     before = "" if first else "I look. "
 
-    def admitted(*calls: Call) -> bool:
+    def admitted(*calls: ToolCall) -> bool:
         return accepts(grammar, before + dialect.write(list(calls)), tokenizer)
 
     assert accepts(grammar, "Any text, <b>marks</b> and {braces}.", tokenizer)
@@ -108,14 +108,14 @@ def test_with_auto_text_is_free_until_a_call_is_opened(name: str, kind: str) -> 
     if kind == "byte_level" and not dialect.layout.single:
         # The other vocabulary has tokens that reach over the end of a region: they are not taken.
         assert admitted(WEATHER, NOW)
-    assert not admitted(Call("launch", "{}"))
-    assert not admitted(Call("get_weather", '{"days": 99}'))
+    assert not admitted(ToolCall("launch", "{}"))
+    assert not admitted(ToolCall("get_weather", '{"days": 99}'))
 
 
 def test_the_embedded_models_own_vocabulary_is_enforced() -> None:
     folder = Path(demo_models.__file__).parent / "tiny-chat"
     tokenizer = AutoTokenizer.from_pretrained(folder)
-    made = Compiler(tokenizer, len(tokenizer) + PADDING, [tokenizer.eos_token_id])
+    made = GrammarCompiler(tokenizer, len(tokenizer) + PADDING, [tokenizer.eos_token_id])
     dialect = registry.infer(tokenizer.chat_template, tokenizer.get_vocab())
     assert dialect is not None
     options: dict[str, Any] = {
@@ -125,14 +125,16 @@ def test_the_embedded_models_own_vocabulary_is_enforced() -> None:
     }
     required = made.compile(choice=ToolChoice(mode="required"), **options)
     assert accepts(required, dialect.write([WEATHER, NOW]), tokenizer)
-    assert not accepts(required, dialect.write([Call("launch", "{}")]), tokenizer)
-    thinking = made.compile(choice=ToolChoice(mode="required"), thinking="optional", **options)
-    assert accepts(thinking, "<think>\nHm\n</think>\n\n" + dialect.write([NOW]), tokenizer)
+    assert not accepts(required, dialect.write([ToolCall("launch", "{}")]), tokenizer)
+    reasoned = made.compile(
+        choice=ToolChoice(mode="required"), reasoning_state="optional", **options
+    )
+    assert accepts(reasoned, "<think>\nHm\n</think>\n\n" + dialect.write([NOW]), tokenizer)
     free = made.compile(**options)
     assert accepts(
         free, "Hello. " + dialect.write([WEATHER]) + "\n" + dialect.write([NOW]), tokenizer
     )
-    assert not accepts(free, "Hello. " + dialect.write([Call("launch", "{}")]), tokenizer)
+    assert not accepts(free, "Hello. " + dialect.write([ToolCall("launch", "{}")]), tokenizer)
 
 
 @pytest.mark.parametrize("name", ["hermes", "qwen3_coder", "gemma_tool_code", "mistral_list"])
@@ -165,7 +167,7 @@ def test_a_bare_object_in_llamas_dialect_is_free_unless_it_begins_like_a_call() 
 
 def test_no_tools_and_no_format_is_no_constraint() -> None:
     assert BYTES.compile() is None
-    assert BYTES.compile(dialect=registry.get("hermes"), tools=Tools()) is None
+    assert BYTES.compile(dialect=registry.get("hermes"), tools=DeclaredFunctions()) is None
     choice = ToolChoice(mode="none")
     assert BYTES.compile(dialect=registry.get("hermes"), tools=TOOLS, choice=choice) is None
 
@@ -182,9 +184,9 @@ def test_a_dialect_without_a_grammar_is_refused_by_name() -> None:
         BYTES.compile(tools=TOOLS, choice=ToolChoice(mode="required"))
 
 
-def strict_tool(schema: dict[str, Any]) -> Tools:
+def strict_tool(schema: dict[str, Any]) -> DeclaredFunctions:
     body = {"name": "f", "strict": True, "parameters": {"properties": {"a": schema}}}
-    return Tools.of([{"type": "function", "function": body}])
+    return DeclaredFunctions.from_tools([{"type": "function", "function": body}])
 
 
 @pytest.mark.parametrize("name", ["hermes", "gemma_tool_code", "qwen3_coder"])
@@ -194,6 +196,8 @@ def test_a_strict_schema_that_cannot_be_enforced_is_refused_by_its_keyword(name:
     with pytest.raises(GrammarError, match="uniqueItems") as refused:
         BYTES.compile(dialect=dialect, tools=strict_tool(schema))
     assert refused.value.param == "tools"
-    loose = Tools.of([{"name": "f", "parameters": {"properties": {"a": schema}}}])
+    loose = DeclaredFunctions.from_tools(
+        [{"name": "f", "parameters": {"properties": {"a": schema}}}]
+    )
     grammar = BYTES.compile(dialect=dialect, tools=loose)
-    assert accepts(grammar, dialect.write([Call("f", '{"a": [1, 1]}')]))
+    assert accepts(grammar, dialect.write([ToolCall("f", '{"a": [1, 1]}')]))

@@ -7,11 +7,11 @@ import pytest
 
 from mlx_notebook.engine.dialects import registry
 from mlx_notebook.engine.dialects.harmony_reader import HarmonyReader
-from mlx_notebook.engine.dialects.output_events import CallEnd, CallFailed, Content, Event
+from mlx_notebook.engine.dialects.output_events import CallEnd, CallFailed, Content, OutputEvent
 from mlx_notebook.engine.dialects.output_reader import read
-from mlx_notebook.engine.functions.declared import Tools
+from mlx_notebook.engine.functions.declared import DeclaredFunctions
 
-TOOLS = Tools.of(
+TOOLS = DeclaredFunctions.from_tools(
     [
         {
             "type": "function",
@@ -40,7 +40,7 @@ TOOLS = Tools.of(
 )
 
 
-def events(name: str, text: str) -> list[Event]:
+def events(name: str, text: str) -> list[OutputEvent]:
     return read(text, registry.get(name), TOOLS)
 
 

@@ -9,10 +9,10 @@ import mlx_lm.tool_parsers
 import pytest
 
 from mlx_notebook.engine.dialects import registry
-from mlx_notebook.engine.dialects.mlx_lm_parsers import Adapter
-from mlx_notebook.engine.dialects.output_events import CallEnd, Content, Event
-from mlx_notebook.engine.dialects.output_reader import Reader
-from mlx_notebook.engine.functions.declared import Tools
+from mlx_notebook.engine.dialects.mlx_lm_parsers import MlxLmDialect
+from mlx_notebook.engine.dialects.output_events import CallEnd, Content, OutputEvent
+from mlx_notebook.engine.dialects.output_reader import MarkerReader
+from mlx_notebook.engine.functions.declared import DeclaredFunctions
 
 DECLARED = [
     {
@@ -42,7 +42,7 @@ DECLARED = [
     },
     {"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}},
 ]
-TOOLS = Tools.of(DECLARED)
+TOOLS = DeclaredFunctions.from_tools(DECLARED)
 
 JSON_FORMS = [
     '{"name": "multiply", "arguments": {"a": 2, "b": 3}}',
@@ -166,8 +166,8 @@ def ours(name: str, text: str, size: int) -> tuple[list[tuple[str, Any]], str]:
     """The calls that are read in pieces of `size`, and what is left as content."""
     parser = importlib.import_module(f"mlx_lm.tool_parsers.{name}")
     whole = f"{parser.tool_call_start}{text}{parser.tool_call_end}"
-    reader = Reader(registry.get(name), TOOLS, hold=True)
-    events: list[Event] = []
+    reader = MarkerReader(registry.get(name), TOOLS, hold=True)
+    events: list[OutputEvent] = []
     for at in range(0, len(whole), size):
         events += reader.feed(whole[at : at + size])
     events += reader.finish(cut=False)
@@ -189,5 +189,5 @@ def test_what_mlx_lm_reads_is_read_alike(name: str, text: str) -> None:
 
 def test_every_parser_of_mlx_lm_is_compared_or_used_as_it_is() -> None:
     names = {module.name for module in pkgutil.iter_modules(mlx_lm.tool_parsers.__path__)}
-    adapted = {name for name in names if isinstance(registry.get(name), Adapter)}
+    adapted = {name for name in names if isinstance(registry.get(name), MlxLmDialect)}
     assert names == {*TEXTS, *adapted}

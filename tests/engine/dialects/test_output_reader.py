@@ -11,27 +11,28 @@ from hypothesis import strategies as st
 from mlx_notebook.engine.dialects import reasoning, registry
 from mlx_notebook.engine.dialects.dialect import Dialect
 from mlx_notebook.engine.dialects.harmony_reader import HarmonyReader
+from mlx_notebook.engine.dialects.mlx_lm_parsers import MlxLmDialect
 from mlx_notebook.engine.dialects.output_events import (
-    Call,
     CallArguments,
     CallEnd,
     CallFailed,
     CallStart,
     Content,
-    Event,
-    Thinking,
+    OutputEvent,
+    ReasoningContent,
+    ToolCall,
 )
-from mlx_notebook.engine.dialects.output_reader import Reader, TextReader
-from mlx_notebook.engine.functions.declared import Tools
+from mlx_notebook.engine.dialects.output_reader import MarkerReader, OutputReader
+from mlx_notebook.engine.functions.declared import DeclaredFunctions
 
-OWN = [name for name in registry.names() if type(registry.get(name)).__name__ not in ("Adapter",)]
+OWN = [name for name in registry.names() if not isinstance(registry.get(name), MlxLmDialect)]
 MARKED = [
     name
     for name in OWN
     if name != "harmony" and not any(start.first for start in registry.get(name).starts)
 ]
 
-TOOLS = Tools.of(
+TOOLS = DeclaredFunctions.from_tools(
     [
         {
             "type": "function",
@@ -61,19 +62,19 @@ TOOLS = Tools.of(
         },
     ]
 )
-WEATHER = Call(
+WEATHER = ToolCall(
     "get_weather",
     '{"city": "Zürich 🌧 \\"x\\" \\\\ </b>", "days": 3, "metric": true, '
     '"tags": ["a, b", "c)"], "where": {"lat": 47.4, "deep": [{"n": null}]}}',
 )
-NOW = Call("now", "{}")
+NOW = ToolCall("now", "{}")
 
 
-def reader(name: str, **options: Any) -> TextReader:
+def reader(name: str, **options: Any) -> OutputReader:
     dialect = registry.get(name)
     if name == "harmony":
         return HarmonyReader(dialect, TOOLS, **options)  # type: ignore[arg-type]
-    return Reader(dialect, TOOLS, **options)
+    return MarkerReader(dialect, TOOLS, **options)
 
 
 def pieces(text: str, size: int) -> Iterator[str]:
@@ -81,15 +82,15 @@ def pieces(text: str, size: int) -> Iterator[str]:
         yield text[at : at + size]
 
 
-def joined(events: list[Event]) -> list[Event]:
+def joined(events: list[OutputEvent]) -> list[OutputEvent]:
     """The events as if the text had come at once: neighbouring deltas of one kind are one."""
-    out: list[Event] = []
+    out: list[OutputEvent] = []
     for event in events:
         last = out[-1] if out else None
         if isinstance(event, Content) and isinstance(last, Content):
             out[-1] = Content(last.text + event.text)
-        elif isinstance(event, Thinking) and isinstance(last, Thinking):
-            out[-1] = Thinking(last.text + event.text)
+        elif isinstance(event, ReasoningContent) and isinstance(last, ReasoningContent):
+            out[-1] = ReasoningContent(last.text + event.text)
         elif isinstance(event, CallArguments) and isinstance(last, CallArguments):
             out[-1] = CallArguments(last.index, last.text + event.text)
         else:
@@ -97,12 +98,12 @@ def joined(events: list[Event]) -> list[Event]:
     return out
 
 
-def run(reader: TextReader, *texts: str, cut: bool = False) -> list[Event]:
+def run(reader: OutputReader, *texts: str, cut: bool = False) -> list[OutputEvent]:
     events = [event for text in texts for event in reader.feed(text)]
     return joined(events + reader.finish(cut=cut))
 
 
-def accounted(events: list[Event]) -> str:
+def accounted(events: list[OutputEvent]) -> str:
     """The text that events account for, in order."""
     out = []
     for event, after in zip(events, [*events[1:], None], strict=False):
@@ -121,7 +122,7 @@ def is_subsequence(part: str, whole: str) -> bool:
     return all(character in rest for character in part)
 
 
-def calls(events: list[Event]) -> list[tuple[str, Any]]:
+def calls(events: list[OutputEvent]) -> list[tuple[str, Any]]:
     return [
         (event.call.name, json.loads(event.call.arguments))
         for event in events
@@ -129,11 +130,11 @@ def calls(events: list[Event]) -> list[tuple[str, Any]]:
     ]
 
 
-def content(events: list[Event]) -> str:
+def content(events: list[OutputEvent]) -> str:
     return "".join(event.text for event in events if isinstance(event, Content))
 
 
-def plain(call: Call) -> tuple[str, Any]:
+def plain(call: ToolCall) -> tuple[str, Any]:
     return call.name, json.loads(call.arguments)
 
 
@@ -206,7 +207,7 @@ def test_content_between_two_regions_is_kept(name: str) -> None:
 
 @pytest.mark.parametrize("name", OWN)
 def test_a_call_of_an_undeclared_function_comes_back_as_content(name: str) -> None:
-    text = registry.get(name).write([Call("launch", '{"city": "Rome"}')])
+    text = registry.get(name).write([ToolCall("launch", '{"city": "Rome"}')])
     for hold in (False, True):
         events = run(reader(name, hold=hold), *pieces(text, 3))
         assert calls(events) == []
@@ -271,7 +272,7 @@ def test_every_truncation_is_accounted_for(name: str) -> None:
 @pytest.mark.parametrize("name", OWN)
 def test_huge_arguments_stream_through(name: str) -> None:
     value = "line of text, with \"quotes\" and 'more'\n" * 2500
-    call = Call("get_weather", json.dumps({"city": value, "days": 1}))
+    call = ToolCall("get_weather", json.dumps({"city": value, "days": 1}))
     text = registry.get(name).write([call])
     assert len(text) > 90_000
     assert calls(run(reader(name), *pieces(text, 50))) == [plain(call)]
@@ -279,13 +280,13 @@ def test_huge_arguments_stream_through(name: str) -> None:
 
 @pytest.mark.parametrize("name", OWN)
 def test_a_tool_named_like_a_keyword_is_called(name: str) -> None:
-    call = Call("import", '{"from": "import", "any": [1, "two"]}')
+    call = ToolCall("import", '{"from": "import", "any": [1, "two"]}')
     assert calls(run(reader(name), registry.get(name).write([call]))) == [plain(call)]
 
 
 @pytest.mark.parametrize("name", OWN)
 def test_a_zip_code_stays_a_string(name: str) -> None:
-    call = Call("get_weather", '{"city": "02134"}')
+    call = ToolCall("get_weather", '{"city": "02134"}')
     assert calls(run(reader(name), registry.get(name).write([call]))) == [plain(call)]
 
 
@@ -316,7 +317,7 @@ def test_arguments_survive_writing_and_reading(
     name: str, city: str, days: int, tags: list[str], where: dict[str, Any], size: int
 ) -> None:
     arguments = {"city": city, "days": days, "tags": tags, "where": where}
-    call = Call("get_weather", json.dumps(arguments))
+    call = ToolCall("get_weather", json.dumps(arguments))
     dialect: Dialect = registry.get(name)
     events = run(reader(name), *pieces(dialect.write([call]), size))
     assert calls(events) == [("get_weather", arguments)]
@@ -325,22 +326,25 @@ def test_arguments_survive_writing_and_reading(
 def test_thinking_is_split_from_content_at_every_cut() -> None:
     text = "<think>\nShort thought.\n</think>\n\nThe answer."
     for at in range(len(text) + 1):
-        r = Reader(reasoning=reasoning.THINK)
-        assert run(r, text[:at], text[at:]) == [Thinking("Short thought."), Content("The answer.")]
+        r = MarkerReader(reasoning=reasoning.THINK)
+        assert run(r, text[:at], text[at:]) == [
+            ReasoningContent("Short thought."),
+            Content("The answer."),
+        ]
 
 
 def test_thinking_that_the_prompt_opened_goes_on_from_the_first_token() -> None:
-    r = Reader(reasoning=reasoning.THINK, thinking=True)
-    assert r.thinking
+    r = MarkerReader(reasoning=reasoning.THINK, in_reasoning=True)
+    assert r.in_reasoning
     events = run(r, "\nSo ", "be it.\n</", "think>\n\nYes.")
-    assert events == [Thinking("So be it."), Content("Yes.")]
-    assert not r.thinking
+    assert events == [ReasoningContent("So be it."), Content("Yes.")]
+    assert not r.in_reasoning
 
 
 def test_a_call_inside_unclosed_thinking_is_a_call() -> None:
-    r = Reader(registry.get("hermes"), TOOLS, reasoning.THINK, thinking=True)
+    r = MarkerReader(registry.get("hermes"), TOOLS, reasoning.THINK, in_reasoning=True)
     events = run(r, "I need the time.\n" + registry.get("hermes").write([NOW]) + "\nDone")
-    assert events[0] == Thinking("I need the time.")
+    assert events[0] == ReasoningContent("I need the time.")
     assert calls(events) == [plain(NOW)]
     assert content(events) == "Done"
 
@@ -348,24 +352,24 @@ def test_a_call_inside_unclosed_thinking_is_a_call() -> None:
 def test_a_stop_string_ends_the_answer_and_is_not_part_of_it() -> None:
     for at in range(12):
         text = "One END two"
-        r = Reader(stop=["END", "never"])
+        r = MarkerReader(stop=["END", "never"])
         assert run(r, text[:at], text[at:]) == [Content("One ")]
         assert r.stopped
 
 
 def test_text_that_only_looks_like_a_mark_is_content() -> None:
-    r = Reader(registry.get("hermes"), TOOLS, reasoning.THINK)
+    r = MarkerReader(registry.get("hermes"), TOOLS, reasoning.THINK)
     text = "a < b, <tool_box>, </think2> and <tool_call"
     assert content(run(r, *pieces(text, 1))) == text
 
 
 def test_blank_lines_inside_content_are_kept() -> None:
-    r = Reader(registry.get("hermes"), TOOLS, reasoning.THINK)
+    r = MarkerReader(registry.get("hermes"), TOOLS, reasoning.THINK)
     text = "def f():\n\n    return 1\n\n\nx = 2  \n"
     assert content(run(r, *pieces(text, 2))) == text
 
 
 def test_a_row_without_marks_passes_text_through_untouched() -> None:
-    r = Reader()
+    r = MarkerReader()
     assert r.feed("  \n") == [Content("  \n")]
     assert r.finish(cut=False) == []

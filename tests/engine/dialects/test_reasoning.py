@@ -1,13 +1,19 @@
-"""Thinking marks of the families, and budgets that end the thinking."""
+"""Reasoning marks of model families, and budgets that end the reasoning."""
 
 import numpy as np
 import pytest
 
 from mlx_notebook.engine.dialects import reasoning
 from mlx_notebook.engine.dialects.harmony_reader import HarmonyReader
-from mlx_notebook.engine.dialects.output_events import Content, Thinking
-from mlx_notebook.engine.dialects.reasoning import HARMONY, THINK, Budget, infer, opens_in
-from mlx_notebook.engine.prompts.output_grammar import Compiler
+from mlx_notebook.engine.dialects.output_events import Content, ReasoningContent
+from mlx_notebook.engine.dialects.reasoning import (
+    HARMONY,
+    THINK,
+    ReasoningBudget,
+    infer,
+    opens_reasoning,
+)
+from mlx_notebook.engine.prompts.output_grammar import GrammarCompiler
 from mlx_notebook.protocol import OutputFormat
 from tests.engine import vocabularies
 
@@ -15,11 +21,11 @@ START, END, NEWLINE = 7, 8, 9
 CLOSING = [NEWLINE, END, NEWLINE]
 
 
-def budget(limit: int, **options: object) -> Budget:
-    return Budget(limit, CLOSING, [START], [END], **{"thinking": True, **options})  # type: ignore[arg-type]
+def budget(limit: int, **options: object) -> ReasoningBudget:
+    return ReasoningBudget(limit, CLOSING, [START], [END], **{"in_reasoning": True, **options})  # type: ignore[arg-type]
 
 
-def only(row: Budget, size: int = 64) -> int | None:
+def only(row: ReasoningBudget, size: int = 64) -> int | None:
     """The one token that may come next; None if any may."""
     mask = np.full(size // 32, 0xFFFFFFFF, np.uint32)
     if not row.fill(mask):
@@ -29,7 +35,7 @@ def only(row: Budget, size: int = 64) -> int | None:
     return int(allowed[0])
 
 
-def run(row: Budget, wishes: list[int]) -> list[int]:
+def run(row: ReasoningBudget, wishes: list[int]) -> list[int]:
     """What is written by a model that wants to write `wishes`, as long as it goes on."""
     out = []
     for wish in wishes:
@@ -43,7 +49,7 @@ def test_a_budget_that_is_used_up_writes_the_closing_mark() -> None:
     row = budget(3)
     assert run(row, [1, 2, 3, 4, 5, 6, 1, 2]) == [1, 2, 3, *CLOSING, 1, 2]
     assert row.exhausted
-    assert not row.thinking
+    assert not row.in_reasoning
     assert row.used == 3
 
 
@@ -59,7 +65,7 @@ def test_a_budget_of_nothing_closes_a_block_that_the_prompt_opened_at_once() -> 
 
 
 def test_a_block_that_the_model_opens_itself_is_counted_from_there() -> None:
-    row = budget(2, thinking=False)
+    row = budget(2, in_reasoning=False)
     assert run(row, [5, START, 1, 2, 3, 3, 3, 4]) == [5, START, 1, 2, *CLOSING, 4]
 
 
@@ -78,7 +84,7 @@ def test_impossible_budgets_are_refused() -> None:
     with pytest.raises(ValueError, match="0 or more"):
         budget(-1)
     with pytest.raises(ValueError, match="no mark"):
-        Budget(3, [], [START], [], thinking=True)
+        ReasoningBudget(3, [], [START], [], in_reasoning=True)
 
 
 def test_the_answer_after_a_budget_still_obeys_its_grammar() -> None:
@@ -87,16 +93,18 @@ def test_the_answer_after_a_budget_still_obeys_its_grammar() -> None:
     def encode(text: str) -> list[int]:
         return reasoning.token_ids(tokenizer.encode, text)
 
-    grammar = Compiler(tokenizer, len(tokenizer), [tokenizer.eos_token_id]).compile(
-        output=OutputFormat(kind="choice", value=["yes", "no"]), reasoning=THINK, thinking="open"
+    grammar = GrammarCompiler(tokenizer, len(tokenizer), [tokenizer.eos_token_id]).compile(
+        output=OutputFormat(kind="choice", value=["yes", "no"]),
+        reasoning=THINK,
+        in_reasoning="open",
     )
     assert grammar is not None
-    row = Budget(
+    row = ReasoningBudget(
         4,
         encode(THINK.closing),
         encode(THINK.start),
         encode(THINK.end),
-        thinking=True,
+        in_reasoning=True,
         inner=grammar.row(),
     )
     text: list[int] = []
@@ -118,12 +126,12 @@ def test_the_answer_after_a_budget_still_obeys_its_grammar() -> None:
 
 def test_harmony_may_not_go_back_to_its_analysis_after_the_budget() -> None:
     channel, analysis, message, end, start, assistant, final = range(10, 17)
-    row = Budget(
+    row = ReasoningBudget(
         2,
         [end, start, assistant, channel],
         [channel, analysis, message],
         [end],
-        thinking=True,
+        in_reasoning=True,
     )
     assert run(row, [1, 2, 0, 0, 0, 0]) == [1, 2, end, start, assistant, channel]
     mask = np.full(2, 0xFFFFFFFF, np.uint32)
@@ -150,9 +158,9 @@ def test_marks_are_found_in_the_vocabulary_or_the_template() -> None:
 
 
 def test_a_prompt_opens_thinking_only_where_it_ends_with_the_mark() -> None:
-    assert opens_in("<|im_start|>assistant\n<think>\n", THINK)
-    assert not opens_in("<|im_start|>assistant\n<think>\n\n</think>\n\n", THINK)
-    assert not opens_in("What does <think> mean?<|im_end|>\n<|im_start|>assistant\n", THINK)
+    assert opens_reasoning("<|im_start|>assistant\n<think>\n", THINK)
+    assert not opens_reasoning("<|im_start|>assistant\n<think>\n\n</think>\n\n", THINK)
+    assert not opens_reasoning("What does <think> mean?<|im_end|>\n<|im_start|>assistant\n", THINK)
 
 
 HARMONY_TEXT = (
@@ -166,9 +174,9 @@ def test_harmony_channels_become_thinking_and_content_at_every_cut() -> None:
         reader = HarmonyReader()
         events = reader.feed(HARMONY_TEXT[:at]) + reader.feed(HARMONY_TEXT[at:])
         events += reader.finish(cut=False)
-        thinking = "".join(e.text for e in events if isinstance(e, Thinking))
+        thought = "".join(e.text for e in events if isinstance(e, ReasoningContent))
         content = "".join(e.text for e in events if isinstance(e, Content))
-        assert (thinking, content) == ("The user greets.", "Hello there.")
+        assert (thought, content) == ("The user greets.", "Hello there.")
 
 
 def test_harmony_text_without_a_header_is_content() -> None:

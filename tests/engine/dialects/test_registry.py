@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mlx_notebook.engine.dialects import registry
-from mlx_notebook.engine.functions.declared import Tools
+from mlx_notebook.engine.functions.declared import DeclaredFunctions
 
 
 @pytest.mark.parametrize(
@@ -81,4 +81,4 @@ def test_dialects_have_mlx_lms_names_too_and_unknown_ones_are_refused() -> None:
 def test_a_tool_that_is_no_function_is_named_by_its_place(tool: dict[str, Any]) -> None:
     maybe = {"name": "now", "parameters": {"type": ["object", "null"]}}
     with pytest.raises(ValueError, match=r"tools\[1\]"):
-        Tools.of([{"type": "function", "function": maybe}, tool])
+        DeclaredFunctions.from_tools([{"type": "function", "function": maybe}, tool])

@@ -12,7 +12,7 @@ from mlx_notebook.engine.functions.arguments import (
     python_literal,
     types_of,
 )
-from mlx_notebook.engine.functions.errors import Malformed
+from mlx_notebook.engine.functions.parse_errors import Malformed
 
 
 @pytest.mark.parametrize(

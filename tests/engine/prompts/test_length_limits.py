@@ -7,7 +7,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import PreTrainedTokenizerFast
 
 from mlx_notebook.engine.errors import ContextOverflow
-from mlx_notebook.engine.prompts.length_limits import Bound, longest_token
+from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
 
 
 def tokenizer(**parts: Any) -> Any:
@@ -73,15 +73,15 @@ def test_a_word_that_is_not_known_may_have_any_length() -> None:
 
 
 def test_a_text_is_refused_by_its_length() -> None:
-    bound = Bound(100, longest=4)
-    bound.check("x" * 400)
-    bound.check([1] * 400)
+    length_limit = LengthLimit(100, longest=4)
+    length_limit.check("x" * 400)
+    length_limit.check([1] * 400)
     with pytest.raises(ContextOverflow, match=r"maximum context length is 100 tokens.* 401 char"):
-        bound.check("x" * 401)
+        length_limit.check("x" * 401)
     with pytest.raises(ContextOverflow, match="401 tokens"):
-        bound.check([1] * 401)
+        length_limit.check([1] * 401)
     with pytest.raises(ContextOverflow, match="max_prompt_tokens"):
-        Bound(100, 50, 4).check("x" * 201)
-    assert Bound(100).characters == bound.stated.characters == 2**20
-    assert Bound(10**6).characters == 8 * 10**6
-    assert Bound(10**6, longest=1000).characters == 8 * 10**6
+        LengthLimit(100, 50, 4).check("x" * 201)
+    assert LengthLimit(100).characters == length_limit.stated.characters == 2**20
+    assert LengthLimit(10**6).characters == 8 * 10**6
+    assert LengthLimit(10**6, longest=1000).characters == 8 * 10**6

@@ -1,4 +1,4 @@
-"""Formats and thinking: what a grammar lets through is valid, and what is valid gets through."""
+"""Formats and reasoning: what a grammar lets through is valid, and what is valid gets through."""
 
 import json
 import threading
@@ -8,10 +8,10 @@ import jsonschema
 import pytest
 
 from mlx_notebook.engine.dialects import reasoning, registry
-from mlx_notebook.engine.dialects.output_events import Call, Thinking
+from mlx_notebook.engine.dialects.output_events import Thinking, ToolCall
 from mlx_notebook.engine.grammar.matcher import Grammar
-from mlx_notebook.engine.grammar_errors import GrammarError
-from mlx_notebook.engine.prompts.output_grammar import Compiler
+from mlx_notebook.engine.prompts.output_grammar import GrammarCompiler
+from mlx_notebook.engine.sandbox.grammar_errors import GrammarError
 from mlx_notebook.protocol import OutputFormat, ToolChoice
 from tests.engine import vocabularies
 from tests.engine.writing import (
@@ -136,14 +136,14 @@ def test_tools_and_a_schema_together_admit_a_call_or_the_document() -> None:
 
 
 def test_thinking_that_the_prompt_opened_is_free_and_the_answer_is_not() -> None:
-    grammar = output("json_object", reasoning=reasoning.THINK, thinking="open")
+    grammar = output("json_object", reasoning=reasoning.THINK, reasoning_state="open")
     assert accepts(grammar, 'I think { this "is\n</think>\n\n{"a": 1}')
     assert not accepts(grammar, "I think.</think>\n\nSo be it.")
     assert not accepts(grammar, "I think.</think>")
 
 
 def test_thinking_that_the_model_may_open_comes_before_the_answer() -> None:
-    grammar = output("json_object", reasoning=reasoning.THINK, thinking="optional")
+    grammar = output("json_object", reasoning=reasoning.THINK, reasoning_state="optional")
     assert accepts(grammar, '<think>\nHm { "\n</think>\n\n{"a": 1}')
     assert accepts(grammar, '{"a": 1}')
     assert not accepts(grammar, "Hm")
@@ -158,29 +158,29 @@ def test_a_required_call_comes_after_the_thinking_or_ends_it() -> None:
         tools=TOOLS,
         choice=choice,
         reasoning=reasoning.THINK,
-        thinking="open",
+        reasoning_state="open",
     )
     call = dialect.write([NOW])
     assert accepts(grammar, f"Hm\n</think>\n\n{call}")
     assert accepts(grammar, f"Hm\n{call}")
     assert not accepts(grammar, "Hm\n</think>\n\nNo.")
-    assert not accepts(grammar, "Hm\n" + dialect.write([Call("launch", "{}")]))
+    assert not accepts(grammar, "Hm\n" + dialect.write([ToolCall("launch", "{}")]))
 
 
 def test_harmony_answers_in_its_final_channel_after_its_analysis() -> None:
     document = '<|channel|>final<|message|>{"a": 1}'
     analysis = "<|channel|>analysis<|message|>Hm<|end|><|start|>assistant"
-    for thinking in ("none", "optional"):
-        grammar = output("json_object", reasoning=reasoning.HARMONY, thinking=thinking)
+    for state in ("none", "optional"):
+        grammar = output("json_object", reasoning=reasoning.HARMONY, reasoning_state=state)
         assert accepts(grammar, document)
         assert not accepts(grammar, "<|channel|>final<|message|>Hello")
-        assert accepts(grammar, analysis + document) == (thinking == "optional")
+        assert accepts(grammar, analysis + document) == (state == "optional")
     required = BYTES.compile(
         dialect=registry.get("harmony"),
         tools=TOOLS,
         choice=ToolChoice(mode="required"),
         reasoning=reasoning.HARMONY,
-        thinking="optional",
+        reasoning_state="optional",
     )
     call = registry.get("harmony").write([NOW])
     assert accepts(required, analysis + call)
@@ -224,7 +224,7 @@ def test_grammars_are_compiled_from_many_threads_at_once() -> None:
 
 def test_the_cache_is_bounded_and_remembers_refusals() -> None:
     tokenizer = vocabularies.byte_level()
-    made = Compiler(tokenizer, len(tokenizer), [EOS], capacity=4)
+    made = GrammarCompiler(tokenizer, len(tokenizer), [EOS], capacity=4)
     for n in range(10):
         made.compile(output=OutputFormat(kind="choice", value=[str(n)]))
     assert len(made._kept) == 4
@@ -247,4 +247,4 @@ def test_a_tokenizer_without_a_rust_backend_is_refused_clearly() -> None:
         """A tokenizer in Python alone."""
 
     with pytest.raises(GrammarError, match=r"tokenizer\.json"):
-        Compiler(Slow(), 10, [0]).compile(output=OutputFormat(kind="json_object"))
+        GrammarCompiler(Slow(), 10, [0]).compile(output=OutputFormat(kind="json_object"))

@@ -8,16 +8,16 @@ import pytest
 from mlx_notebook.engine.dialects import registry
 from mlx_notebook.engine.dialects.output_events import CallEnd, Content
 from mlx_notebook.engine.dialects.output_reader import read
-from mlx_notebook.engine.functions.declared import Tools
+from mlx_notebook.engine.functions.declared import DeclaredFunctions
 from mlx_notebook.engine.prompts.tool_prompt import (
-    BadHistory,
+    InvalidHistory,
     as_text,
     describe,
     knows_tools,
     ordered,
 )
 
-TOOLS = Tools.of(
+TOOLS = DeclaredFunctions.from_tools(
     [
         {
             "type": "function",
@@ -98,9 +98,9 @@ def test_results_in_any_order_follow_the_order_of_their_calls() -> None:
 
 
 def test_a_result_that_answers_no_call_is_refused_by_its_id() -> None:
-    with pytest.raises(BadHistory, match="'call_9'"):
+    with pytest.raises(InvalidHistory, match="'call_9'"):
         ordered([asks(call("f", "{}", id="1")), {"role": "tool", "tool_call_id": "call_9"}])
-    with pytest.raises(BadHistory, match="no call"):
+    with pytest.raises(InvalidHistory, match="no call"):
         ordered([{"role": "tool", "content": "x"}])
 
 
@@ -109,7 +109,7 @@ def test_arguments_that_are_no_object_stay_what_the_model_wrote(arguments: str) 
     history = [{"role": "user", "content": "Go"}, asks(call("f", arguments))]
     assert ordered(history)[1]["tool_calls"][0]["function"]["arguments"] == arguments
     for dialect in ("gemma_tool_code", "hermes"):
-        told = as_text(history, Tools.of([]), registry.get(dialect))
+        told = as_text(history, DeclaredFunctions.from_tools([]), registry.get(dialect))
         assert arguments in told[1]["content"]
 
 
@@ -169,7 +169,7 @@ def test_other_families_get_schemas_and_an_example_that_their_parser_reads(name:
     lines = text.partition("<tools>\n")[2].partition("\n</tools>")[0].splitlines()
     assert [json.loads(line)["name"] for line in lines] == ["get-weather", "now"]
     example = text.partition("in exactly this form:\n")[2].partition("\n\nThe results")[0]
-    events = read(example, dialect, Tools())
+    events = read(example, dialect, DeclaredFunctions())
     assert [e.call.name for e in events if isinstance(e, CallEnd)] == ["function_name"]
     assert not any(isinstance(e, Content) for e in events)
 
@@ -187,7 +187,7 @@ def test_pictures_beside_texts_stay_parts() -> None:
             {"role": "user", "content": [picture, {"type": "text", "text": "What is it?"}]},
             {"role": "user", "content": "Tell me."},
         ],
-        Tools(),
+        DeclaredFunctions(),
         registry.get("hermes"),
     )
     assert messages == [
@@ -203,7 +203,7 @@ def test_pictures_beside_texts_stay_parts() -> None:
 
 
 def test_without_tools_only_the_history_is_rewritten() -> None:
-    messages = as_text(CONVERSATION, Tools(), registry.get("hermes"))
+    messages = as_text(CONVERSATION, DeclaredFunctions(), registry.get("hermes"))
     assert messages[0]["content"] == "Be brief."
     assert "<tool_call>" in messages[2]["content"]
 

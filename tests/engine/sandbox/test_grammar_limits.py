@@ -6,10 +6,10 @@ import pytest
 
 from mlx_notebook.engine.dialects import registry
 from mlx_notebook.engine.errors import LimitExceeded
-from mlx_notebook.engine.functions.declared import Tools
+from mlx_notebook.engine.functions.declared import DeclaredFunctions
 from mlx_notebook.engine.grammar.matcher import Grammar
-from mlx_notebook.engine.grammar_errors import GrammarError
 from mlx_notebook.engine.sandbox.deadline import Deadline
+from mlx_notebook.engine.sandbox.grammar_errors import GrammarError
 from mlx_notebook.engine.sandbox.grammar_limits import explain
 from mlx_notebook.protocol import OutputFormat, ToolChoice
 from tests.engine.writing import BYTES, PADDING, TOKENIZER, accepts, mask_of
@@ -106,7 +106,9 @@ def test_a_schema_nested_as_deeply_as_python_allows_is_refused_or_enforced() -> 
 
 def test_a_tool_that_cannot_be_enforced_names_the_tools() -> None:
     schema = {"properties": {"a": {"type": "string", "pattern": r"[^\s\S]"}}, "required": ["a"]}
-    tools = Tools.of([{"type": "function", "function": {"name": "f", "parameters": schema}}])
+    tools = DeclaredFunctions.from_tools(
+        [{"type": "function", "function": {"name": "f", "parameters": schema}}]
+    )
     with pytest.raises(GrammarError) as refused:
         BYTES.compile(
             dialect=registry.get("hermes"), tools=tools, choice=ToolChoice(mode="required")

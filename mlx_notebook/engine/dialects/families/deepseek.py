@@ -6,12 +6,12 @@ Sources: the chat templates of DeepSeek-V3-0324, DeepSeek-R1-0528, DeepSeek-V3.1
 from typing import Any
 
 from mlx_notebook.engine.dialects import json_calls
-from mlx_notebook.engine.dialects.dialect import Dialect, Layout, Start
-from mlx_notebook.engine.dialects.tag_calls import Tags
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.dialects.dialect import Dialect, Layout, StartMarker
+from mlx_notebook.engine.dialects.tag_calls import TagCalls
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import types_of
 from mlx_notebook.engine.functions.declared import Function
-from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.grammar.lark import LarkRules
 from mlx_notebook.engine.grammar.schemas import constrain_arguments
 
 _BEGIN_ALL = "<｜tool▁calls▁begin｜>"
@@ -21,7 +21,7 @@ _END = "<｜tool▁call▁end｜>"
 _SEP = "<｜tool▁sep｜>"
 
 
-def _region(source: Source) -> Parsing[None]:
+def _region(source: TextSource) -> Parsing[None]:
     """Parse the calls of either form: V3 puts the kind first and the arguments in a fence."""
     while True:
         mark = yield from source.space()
@@ -48,9 +48,9 @@ class DeepSeekV3(Dialect):
 
     name = "deepseek"
     layout = Layout(open=_BEGIN_ALL, close=_END_ALL, join="\n", nested=True)
-    starts = (Start(_BEGIN_ALL), Start(_BEGIN, kept=True))
+    starts = (StartMarker(_BEGIN_ALL), StartMarker(_BEGIN, kept=True))
 
-    def region(self, source: Source) -> Parsing[None]:
+    def region(self, source: TextSource) -> Parsing[None]:
         """Parse the calls up to the mark that ends them all."""
         return _region(source)
 
@@ -58,7 +58,7 @@ class DeepSeekV3(Dialect):
         """Return one call between its marks."""
         return f"{_BEGIN}function{_SEP}{name}\n```json\n{arguments}\n```{_END}"
 
-    def constrain_call(self, function: Function, rules: Rules) -> str:
+    def constrain_call(self, function: Function, rules: LarkRules) -> str:
         """Return an expression for one call between its marks."""
         head = rules.text(f"{_BEGIN}function{_SEP}{function.name}\n```json\n")
         tail = rules.text("\n```" + _END)
@@ -75,14 +75,14 @@ class DeepSeekV31(DeepSeekV3):
         """Return one call between its marks."""
         return f"{_BEGIN}{name}{_SEP}{arguments}{_END}"
 
-    def constrain_call(self, function: Function, rules: Rules) -> str:
+    def constrain_call(self, function: Function, rules: LarkRules) -> str:
         """Return an expression for one call between its marks."""
         head = rules.text(f"{_BEGIN}{function.name}{_SEP}")
         return f"{head} {constrain_arguments(function, rules)} {rules.text(_END)}"
 
 
-class DeepSeekV32(Tags):
-    """Tags with a `string` attribute that says whether the value is text or JSON (V3.2)."""
+class DeepSeekV32(TagCalls):
+    """TagCalls with a `string` attribute that says whether the value is text or JSON (V3.2)."""
 
     name = "deepseek_v32"
     layout = Layout(
@@ -90,7 +90,7 @@ class DeepSeekV32(Tags):
         close="\n</｜DSML｜function_calls>",
         nested=True,
     )
-    starts = (Start("<｜DSML｜function_calls>"),)
+    starts = (StartMarker("<｜DSML｜function_calls>"),)
     name_open = '<｜DSML｜invoke name="'
     name_close = '">'
     key_open = '<｜DSML｜parameter name="'

@@ -4,10 +4,10 @@ Source: https://www.llama.com/docs/model-cards-and-prompt-formats/llama3_1/#user
 """
 
 from mlx_notebook.engine.dialects import json_calls
-from mlx_notebook.engine.dialects.dialect import Dialect, Layout, Start
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.dialects.dialect import Dialect, Layout, StartMarker
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.declared import Function
-from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.grammar.lark import LarkRules
 from mlx_notebook.engine.grammar.schemas import constrain_arguments
 
 
@@ -16,9 +16,9 @@ class Functionary(Dialect):
 
     name = "functionary"
     layout = Layout(open="<function=", close="</function>", join="")
-    starts = (Start("<function="),)
+    starts = (StartMarker("<function="),)
 
-    def region(self, source: Source) -> Parsing[None]:
+    def region(self, source: TextSource) -> Parsing[None]:
         """Parse one call."""
         name, _ = yield from source.until(">")
         source.start(name.strip())
@@ -31,6 +31,6 @@ class Functionary(Dialect):
         """Return the name and the arguments between the tags."""
         return f"{name}>{arguments}"
 
-    def constrain_call(self, function: Function, rules: Rules) -> str:
+    def constrain_call(self, function: Function, rules: LarkRules) -> str:
         """Return an expression for the name and the arguments."""
         return f"{rules.text(function.name + '>')} {constrain_arguments(function, rules)}"

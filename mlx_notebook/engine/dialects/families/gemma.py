@@ -6,14 +6,14 @@ Sources: the chat templates of google/gemma-4 and google/functiongemma-270m-it.
 from typing import Any, ClassVar
 
 from mlx_notebook.engine.dialects import json_calls
-from mlx_notebook.engine.dialects.dialect import Dialect, Layout, Start
+from mlx_notebook.engine.dialects.dialect import Dialect, Layout, StartMarker
 from mlx_notebook.engine.dialects.json_calls import load
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import conform, dumps, from_text
 from mlx_notebook.engine.functions.declared import Function
-from mlx_notebook.engine.functions.errors import Malformed
-from mlx_notebook.engine.grammar.lark import Rules
-from mlx_notebook.engine.grammar.literals import Literals, Syntax
+from mlx_notebook.engine.functions.parse_errors import Malformed
+from mlx_notebook.engine.grammar.lark import LarkRules
+from mlx_notebook.engine.grammar.literals import LiteralRules, LiteralSyntax
 
 
 class Gemma4(Dialect):
@@ -21,10 +21,10 @@ class Gemma4(Dialect):
 
     name = "gemma4"
     layout = Layout(open="<|tool_call>", close="<tool_call|>", join="")
-    starts: ClassVar[tuple[Start, ...]] = (Start("<|tool_call>"),)
+    starts: ClassVar[tuple[StartMarker, ...]] = (StartMarker("<|tool_call>"),)
     string_mark: ClassVar[str] = '<|"|>'
 
-    def region(self, source: Source) -> Parsing[None]:
+    def region(self, source: TextSource) -> Parsing[None]:
         """Parse the calls of a region, of which there should be one."""
         while True:
             if (yield from source.space()):
@@ -39,7 +39,7 @@ class Gemma4(Dialect):
             yield from self._arguments(source, source.start(name.strip()))
             source.end()
 
-    def _arguments(self, source: Source, function: Function) -> Parsing[None]:
+    def _arguments(self, source: TextSource, function: Function) -> Parsing[None]:
         count = 0
         while True:
             mark = yield from source.space()
@@ -66,7 +66,7 @@ class Gemma4(Dialect):
             source.arguments(dumps(conform(value, schema, function.parameters)))
         source.arguments("}" if count else "{}")
 
-    def _key(self, source: Source) -> Parsing[str]:
+    def _key(self, source: TextSource) -> Parsing[str]:
         """Read a key, bare or between string marks, and the colon after it."""
         yield from source.space()
         if (yield from source.accept(self.string_mark)) is not None:
@@ -84,7 +84,7 @@ class Gemma4(Dialect):
             raise Malformed(f"Expected a parameter's name and found {key[:40]!r}.")
         return key.strip()
 
-    def _value(self, source: Source, schema: Any, root: Any) -> Parsing[Any]:
+    def _value(self, source: TextSource, schema: Any, root: Any) -> Parsing[Any]:
         mark = yield from source.space()
         if (yield from source.accept(self.string_mark)) is not None:
             text, _ = yield from source.until(self.string_mark)
@@ -98,7 +98,7 @@ class Gemma4(Dialect):
         text, _ = yield from source.until(",", "}", "]", keep=True)
         return from_text(text.strip(), schema, root)
 
-    def _list(self, source: Source, root: Any) -> Parsing[list[Any]]:
+    def _list(self, source: TextSource, root: Any) -> Parsing[list[Any]]:
         source.pos += 1
         found: list[Any] = []
         while (mark := (yield from source.space())) != "]":
@@ -109,7 +109,7 @@ class Gemma4(Dialect):
         source.pos += 1
         return found
 
-    def _object(self, source: Source, root: Any) -> Parsing[dict[str, Any]]:
+    def _object(self, source: TextSource, root: Any) -> Parsing[dict[str, Any]]:
         source.pos += 1
         found: dict[str, Any] = {}
         while (mark := (yield from source.space())) != "}":
@@ -121,8 +121,8 @@ class Gemma4(Dialect):
         source.pos += 1
         return found
 
-    def _syntax(self) -> Syntax:
-        return Syntax("true", "false", "null", lambda key: f"{key}:", ",", self.string_mark)
+    def _syntax(self) -> LiteralSyntax:
+        return LiteralSyntax("true", "false", "null", lambda key: f"{key}:", ",", self.string_mark)
 
     def write_call(self, name: str, arguments: str) -> str:
         """Return the call without the region's marks."""
@@ -131,10 +131,10 @@ class Gemma4(Dialect):
             raise Malformed("The arguments are not a JSON object.")
         return f"call:{name}{self._syntax().literal(found)}"
 
-    def constrain_call(self, function: Function, rules: Rules) -> str:
+    def constrain_call(self, function: Function, rules: LarkRules) -> str:
         """Return an expression for the call with its parameters in declared order."""
         syntax = self._syntax()
-        literals = Literals(syntax, rules, function.parameters, function.strict, self.name)
+        literals = LiteralRules(syntax, rules, function.parameters, function.strict, self.name)
         pairs = [
             (f"{rules.text(syntax.key(key))} {literals.value(schema)}", key in function.required)
             for key, schema in function.properties.items()
@@ -148,5 +148,5 @@ class FunctionGemma(Gemma4):
 
     name = "function_gemma"
     layout = Layout(open="<start_function_call>", close="<end_function_call>", join="")
-    starts: ClassVar[tuple[Start, ...]] = (Start("<start_function_call>"),)
+    starts: ClassVar[tuple[StartMarker, ...]] = (StartMarker("<start_function_call>"),)
     string_mark: ClassVar[str] = "<escape>"

@@ -4,10 +4,10 @@ Source: https://ai.google.dev/gemma/docs/capabilities/function-calling and Gemma
 """
 
 from mlx_notebook.engine.dialects import python_calls
-from mlx_notebook.engine.dialects.dialect import Layout, Start
+from mlx_notebook.engine.dialects.dialect import Layout, StartMarker
 from mlx_notebook.engine.dialects.python_calls import PythonCalls
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
-from mlx_notebook.engine.functions.errors import Malformed, Truncated
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
+from mlx_notebook.engine.functions.parse_errors import Malformed, Truncated
 
 _FENCE = "```"
 _PREFIXES = ("default_api.", "tools.", "functions.")
@@ -18,9 +18,9 @@ class GemmaCode(PythonCalls):
 
     name = "gemma_tool_code"
     layout = Layout(open="```tool_code\n", close="\n```", nested=True)
-    starts = (Start("```tool_code"),)
+    starts = (StartMarker("```tool_code"),)
 
-    def region(self, source: Source) -> Parsing[None]:
+    def region(self, source: TextSource) -> Parsing[None]:
         """Parse the calls of a block, with what code may stand around them."""
         count = 0
         while True:
@@ -48,7 +48,7 @@ class GemmaCode(PythonCalls):
             raise Malformed("The tool_code block holds no call.")
 
 
-def _wrapping(source: Source) -> Parsing[int]:
+def _wrapping(source: TextSource) -> Parsing[int]:
     """Pass over `name =` and `print(` before a call; return how many brackets were opened."""
     opened = 0
     while True:

@@ -4,19 +4,19 @@ Source: https://www.ibm.com/granite/docs/models/granite and Phi-4-mini's model c
 """
 
 from mlx_notebook.engine.dialects import json_calls
-from mlx_notebook.engine.dialects.dialect import Layout, Start
+from mlx_notebook.engine.dialects.dialect import Layout, StartMarker
 from mlx_notebook.engine.dialects.families.hermes import JSONCalls
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import dumps
 from mlx_notebook.engine.functions.declared import Function
-from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.grammar.lark import LarkRules
 from mlx_notebook.engine.grammar.schemas import constrain_arguments
 
 
 class JSONList(JSONCalls):
     """A marker, then `[{"name": ..., "arguments": {...}}, ...]`, then perhaps an end marker."""
 
-    def region(self, source: Source) -> Parsing[None]:
+    def region(self, source: TextSource) -> Parsing[None]:
         """Parse the list and the end marker, where the dialect has one and the model writes it."""
         if (yield from source.space()) == "{":
             yield from json_calls.call(source)
@@ -34,7 +34,7 @@ class Granite(JSONList):
 
     name = "granite"
     layout = Layout(open="<|tool_call|>[", close="]", join=", ", nested=True)
-    starts = (Start("<|tool_call|>"), Start("<tool_call>"))
+    starts = (StartMarker("<|tool_call|>"), StartMarker("<tool_call>"))
 
 
 class Phi(JSONList):
@@ -42,7 +42,7 @@ class Phi(JSONList):
 
     name = "phi"
     layout = Layout(open="<|tool_call|>[", close="]<|/tool_call|>", join=", ", nested=True)
-    starts = (Start("<|tool_call|>"), Start("functools"))
+    starts = (StartMarker("<|tool_call|>"), StartMarker("functools"))
 
 
 class Nemotron(JSONList):
@@ -50,7 +50,7 @@ class Nemotron(JSONList):
 
     name = "nemotron"
     layout = Layout(open="<TOOLCALL>[", close="]</TOOLCALL>", join=", ", nested=True)
-    starts = (Start("<TOOLCALL>"),)
+    starts = (StartMarker("<TOOLCALL>"),)
 
 
 class Apriel(JSONList):
@@ -58,7 +58,7 @@ class Apriel(JSONList):
 
     name = "apriel"
     layout = Layout(open="<tool_calls>[", close="]</tool_calls>", join=", ", nested=True)
-    starts = (Start("<tool_calls>"),)
+    starts = (StartMarker("<tool_calls>"),)
 
 
 class Cohere(JSONList):
@@ -66,13 +66,13 @@ class Cohere(JSONList):
 
     name = "cohere"
     layout = Layout(open="<|START_ACTION|>[", close="]<|END_ACTION|>", join=", ", nested=True)
-    starts = (Start("<|START_ACTION|>"),)
+    starts = (StartMarker("<|START_ACTION|>"),)
 
     def write_call(self, name: str, arguments: str) -> str:
         """Return the call as an object with an id, which is always written as 0."""
         return f'{{"tool_call_id": "0", "tool_name": {dumps(name)}, "parameters": {arguments}}}'
 
-    def constrain_call(self, function: Function, rules: Rules) -> str:
+    def constrain_call(self, function: Function, rules: LarkRules) -> str:
         """Return an expression for the call as an object with any id."""
         name = rules.text(f'", "tool_name": {dumps(function.name)}, "parameters": ')
         arguments = constrain_arguments(function, rules)

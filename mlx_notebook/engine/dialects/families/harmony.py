@@ -1,4 +1,4 @@
-"""gpt-oss: messages with channels (harmony). Analysis is thinking, final is the answer.
+"""gpt-oss: messages with channels (harmony). Analysis is reasoning, final is the answer.
 
 Source: https://cookbook.openai.com/articles/openai-harmony
 """
@@ -6,10 +6,10 @@ Source: https://cookbook.openai.com/articles/openai-harmony
 import re
 
 from mlx_notebook.engine.dialects import json_calls
-from mlx_notebook.engine.dialects.dialect import Dialect, Layout, Start
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.dialects.dialect import Dialect, Layout, StartMarker
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.declared import Function
-from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.grammar.lark import LarkRules
 from mlx_notebook.engine.grammar.schemas import constrain_arguments
 
 _OPEN = "<|channel|>commentary to=functions."
@@ -27,9 +27,9 @@ class Harmony(Dialect):
     name = "harmony"
     harmony = True
     layout = Layout(open=_OPEN, close="", join="<|call|><|start|>assistant", single=True)
-    starts = (Start(_OPEN),)
+    starts = (StartMarker(_OPEN),)
 
-    def region(self, source: Source) -> Parsing[None]:
+    def region(self, source: TextSource) -> Parsing[None]:
         """Parse one message to a function, from its header on."""
         head, _ = yield from source.until(_MESSAGE)
         found = _RECIPIENT.search(head)
@@ -43,7 +43,7 @@ class Harmony(Dialect):
         """Return the message from the function's name on."""
         return f"{name} <|constrain|>json{_MESSAGE}{arguments}"
 
-    def constrain_call(self, function: Function, rules: Rules) -> str:
+    def constrain_call(self, function: Function, rules: LarkRules) -> str:
         """Return an expression for the message from the function's name on."""
         head = rules.text(f"{function.name} <|constrain|>json{_MESSAGE}")
         return f"{head} {constrain_arguments(function, rules)}"

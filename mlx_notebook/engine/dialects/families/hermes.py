@@ -4,11 +4,11 @@ Source: https://github.com/NousResearch/Hermes-Function-Calling
 """
 
 from mlx_notebook.engine.dialects import json_calls
-from mlx_notebook.engine.dialects.dialect import Dialect, Layout, Start
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.dialects.dialect import Dialect, Layout, StartMarker
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import dumps
 from mlx_notebook.engine.functions.declared import Function
-from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.grammar.lark import LarkRules
 from mlx_notebook.engine.grammar.schemas import constrain_arguments
 
 
@@ -21,7 +21,7 @@ class JSONCalls(Dialect):
         """Return the call as an object."""
         return json_calls.render(name, arguments, self.argument_key)
 
-    def constrain_call(self, function: Function, rules: Rules) -> str:
+    def constrain_call(self, function: Function, rules: LarkRules) -> str:
         """Return an expression for the call as an object."""
         head = f'{{"name": {dumps(function.name)}, "{self.argument_key}": '
         return f"{rules.text(head)} {constrain_arguments(function, rules)} {rules.text('}')}"
@@ -32,9 +32,9 @@ class Hermes(JSONCalls):
 
     name = "hermes"
     layout = Layout(open="<tool_call>\n", close="\n</tool_call>")
-    starts = (Start("<tool_call>"),)
+    starts = (StartMarker("<tool_call>"),)
 
-    def region(self, source: Source) -> Parsing[None]:
+    def region(self, source: TextSource) -> Parsing[None]:
         """Parse one object, or several, up to the closing tag."""
         while True:
             mark = yield from source.space()

@@ -6,10 +6,10 @@ Source: https://huggingface.co/moonshotai/Kimi-K2-Instruct (docs/tool_call_guida
 import re
 
 from mlx_notebook.engine.dialects import json_calls
-from mlx_notebook.engine.dialects.dialect import Dialect, Layout, Start
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.dialects.dialect import Dialect, Layout, StartMarker
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.declared import Function
-from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.grammar.lark import LarkRules
 from mlx_notebook.engine.grammar.schemas import constrain_arguments
 
 _BEGIN = "<|tool_call_begin|>"
@@ -27,9 +27,9 @@ class KimiK2(Dialect):
         join="",
         nested=True,
     )
-    starts = (Start("<|tool_calls_section_begin|>"),)
+    starts = (StartMarker("<|tool_calls_section_begin|>"),)
 
-    def region(self, source: Source) -> Parsing[None]:
+    def region(self, source: TextSource) -> Parsing[None]:
         """Parse the calls of a section."""
         while True:
             mark = yield from source.space()
@@ -47,7 +47,7 @@ class KimiK2(Dialect):
         """Return one call; its number within the answer is always written as 0."""
         return f"{_BEGIN}functions.{name}:0{_ARGUMENTS}{arguments}{_END}"
 
-    def constrain_call(self, function: Function, rules: Rules) -> str:
+    def constrain_call(self, function: Function, rules: LarkRules) -> str:
         """Return an expression for one call with any number."""
         head = rules.text(f"{_BEGIN}functions.{function.name}:")
         arguments = constrain_arguments(function, rules)

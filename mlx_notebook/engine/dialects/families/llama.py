@@ -4,10 +4,10 @@ Source: https://www.llama.com/docs/model-cards-and-prompt-formats/llama3_1/#json
 """
 
 from mlx_notebook.engine.dialects import json_calls
-from mlx_notebook.engine.dialects.dialect import Layout, Start
+from mlx_notebook.engine.dialects.dialect import Layout, StartMarker
 from mlx_notebook.engine.dialects.families.hermes import JSONCalls
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
-from mlx_notebook.engine.functions.errors import Malformed
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
+from mlx_notebook.engine.functions.parse_errors import Malformed
 
 
 class Llama(JSONCalls):
@@ -16,9 +16,9 @@ class Llama(JSONCalls):
     name = "llama"
     argument_key = "parameters"
     layout = Layout(open="", close="", join="; ", nested=True)
-    starts = (Start("<|python_tag|>"), Start("{", first=True, kept=True))
+    starts = (StartMarker("<|python_tag|>"), StartMarker("{", first=True, kept=True))
 
-    def region(self, source: Source) -> Parsing[None]:
+    def region(self, source: TextSource) -> Parsing[None]:
         """Parse objects to the end of the text."""
         count = 0
         while True:
@@ -38,7 +38,7 @@ class Llama(JSONCalls):
         if not count:
             raise Malformed("The text after the marker is not a JSON call.")
 
-    def triggers(self) -> tuple[tuple[Start, str], ...]:
+    def triggers(self) -> tuple[tuple[StartMarker, str], ...]:
         """After the tag any call may come; a bare object must begin like one to be taken as one."""
         bare = '{"name": "'
-        return ((Start("<|python_tag|>"), ""), (Start(bare, first=True, kept=True), ""))
+        return ((StartMarker("<|python_tag|>"), ""), (StartMarker(bare, first=True, kept=True), ""))

@@ -6,11 +6,11 @@ Source: https://github.com/mistralai/mistral-common (tokenizers v3 to v13).
 import re
 
 from mlx_notebook.engine.dialects import json_calls
-from mlx_notebook.engine.dialects.dialect import Dialect, Layout, Start
+from mlx_notebook.engine.dialects.dialect import Dialect, Layout, StartMarker
 from mlx_notebook.engine.dialects.families.granite import JSONList
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.declared import Function
-from mlx_notebook.engine.grammar.lark import Rules
+from mlx_notebook.engine.grammar.lark import LarkRules
 from mlx_notebook.engine.grammar.schemas import constrain_arguments
 
 _MARKER = "[TOOL_CALLS]"
@@ -18,7 +18,7 @@ _HEADER = re.compile(r"\s*[\w-]+\s*\[ARGS\]")
 _HEADER_BEGUN = re.compile(r"\s*([\w-]+\s*(\[(A(R(GS?)?)?)?)?)?\Z")
 
 
-def _region(source: Source) -> Parsing[None]:
+def _region(source: TextSource) -> Parsing[None]:
     """Parse calls of either form, the marker before each of them or before the first alone."""
     mark = yield from source.space()
     if mark == "[":
@@ -46,7 +46,7 @@ def _region(source: Source) -> Parsing[None]:
         mark = yield from source.space()
 
 
-def _header_follows(source: Source) -> Parsing[bool]:
+def _header_follows(source: TextSource) -> Parsing[bool]:
     """Say whether another `name[ARGS]` comes next, without its marker; reads nothing."""
     while _HEADER.match(source.rest) is None:
         if source.closed or _HEADER_BEGUN.match(source.rest) is None:
@@ -60,9 +60,9 @@ class Mistral(Dialect):
 
     name = "mistral"
     layout = Layout(open=_MARKER, close="", join="")
-    starts = (Start(_MARKER),)
+    starts = (StartMarker(_MARKER),)
 
-    def region(self, source: Source) -> Parsing[None]:
+    def region(self, source: TextSource) -> Parsing[None]:
         """Parse calls of either form to the end of the answer."""
         return _region(source)
 
@@ -70,7 +70,7 @@ class Mistral(Dialect):
         """Return the call without its marker."""
         return f"{name}[ARGS]{arguments}"
 
-    def constrain_call(self, function: Function, rules: Rules) -> str:
+    def constrain_call(self, function: Function, rules: LarkRules) -> str:
         """Return an expression for the call without its marker."""
         return f"{rules.text(function.name + '[ARGS]')} {constrain_arguments(function, rules)}"
 
@@ -80,8 +80,8 @@ class MistralList(JSONList):
 
     name = "mistral_list"
     layout = Layout(open=_MARKER + "[", close="]", join=", ", nested=True)
-    starts = (Start(_MARKER),)
+    starts = (StartMarker(_MARKER),)
 
-    def region(self, source: Source) -> Parsing[None]:
+    def region(self, source: TextSource) -> Parsing[None]:
         """Parse calls of either form to the end of the answer."""
         return _region(source)

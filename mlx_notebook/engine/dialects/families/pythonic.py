@@ -6,9 +6,9 @@ Sources: https://huggingface.co/LiquidAI/LFM2-1.2B and Llama 4's prompt format.
 from typing import ClassVar
 
 from mlx_notebook.engine.dialects import python_calls
-from mlx_notebook.engine.dialects.dialect import Layout, Start
+from mlx_notebook.engine.dialects.dialect import Layout, StartMarker
 from mlx_notebook.engine.dialects.python_calls import PythonCalls
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 
 
 class Pythonic(PythonCalls):
@@ -16,9 +16,9 @@ class Pythonic(PythonCalls):
 
     name = "pythonic"
     layout = Layout(open="<|tool_call_start|>[", close="]<|tool_call_end|>", join=", ", nested=True)
-    starts: ClassVar[tuple[Start, ...]] = (Start("<|tool_call_start|>"),)
+    starts: ClassVar[tuple[StartMarker, ...]] = (StartMarker("<|tool_call_start|>"),)
 
-    def region(self, source: Source) -> Parsing[None]:
+    def region(self, source: TextSource) -> Parsing[None]:
         """Parse the list and the end mark after it."""
         close = self.layout.close.removeprefix("]")
         if close:  # what stands before the list is no part of it
@@ -44,8 +44,12 @@ class LlamaPythonic(Pythonic):
 
     name = "llama_pythonic"
     layout = Layout(open="[", close="]", join=", ", nested=True)
-    starts = (Start("<|python_tag|>"), Start("<|python_start|>"), Start("[", first=True, kept=True))
+    starts = (
+        StartMarker("<|python_tag|>"),
+        StartMarker("<|python_start|>"),
+        StartMarker("[", first=True, kept=True),
+    )
 
-    def triggers(self) -> tuple[tuple[Start, str], ...]:
+    def triggers(self) -> tuple[tuple[StartMarker, str], ...]:
         """Constrain only after a mark: a list alone may be an answer like any other."""
-        return ((Start("<|python_tag|>"), "["), (Start("<|python_start|>"), "["))
+        return ((StartMarker("<|python_tag|>"), "["), (StartMarker("<|python_start|>"), "["))

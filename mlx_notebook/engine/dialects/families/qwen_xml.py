@@ -6,17 +6,20 @@ Sources: the chat templates of these models; mlx-lm's parsers for the first four
 from typing import ClassVar
 
 from mlx_notebook.engine.dialects import json_calls, plain_calls
-from mlx_notebook.engine.dialects.dialect import Layout, Start
-from mlx_notebook.engine.dialects.tag_calls import Tags
-from mlx_notebook.engine.dialects.text_source import Parsing, Source
+from mlx_notebook.engine.dialects.dialect import Layout, StartMarker
+from mlx_notebook.engine.dialects.tag_calls import TagCalls
+from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 
 
-class QwenXML(Tags):
+class QwenXML(TagCalls):
     """`<function=name><parameter=key>` and so on, inside <tool_call>."""
 
     name = "qwen3_coder"
     layout = Layout(open="<tool_call>\n", close="\n</tool_call>")
-    starts: ClassVar[tuple[Start, ...]] = (Start("<tool_call>"), Start("<function=", kept=True))
+    starts: ClassVar[tuple[StartMarker, ...]] = (
+        StartMarker("<tool_call>"),
+        StartMarker("<function=", kept=True),
+    )
     name_open, name_close = "<function=", ">"
     key_open, key_close = "<parameter=", ">"
     value_close, call_close = "</parameter>", "</function>"
@@ -28,22 +31,22 @@ class SeedOSS(QwenXML):
 
     name = "seed_oss"
     layout = Layout(open="<seed:tool_call>\n", close="\n</seed:tool_call>")
-    starts = (Start("<seed:tool_call>"),)
+    starts = (StartMarker("<seed:tool_call>"),)
     padded = False
 
 
-class GLM(Tags):
+class GLM(TagCalls):
     """`<tool_call>name<arg_key>key</arg_key><arg_value>value</arg_value></tool_call>`."""
 
     name = "glm47"
     layout = Layout(open="<tool_call>", close="</tool_call>")
-    starts = (Start("<tool_call>"),)
+    starts = (StartMarker("<tool_call>"),)
     name_open, name_close = "", ""
     key_open, key_close = "<arg_key>", "</arg_key>"
     value_open, value_close = "<arg_value>", "</arg_value>"
     call_close = ""
 
-    def _call(self, source: Source) -> Parsing[None]:
+    def _call(self, source: TextSource) -> Parsing[None]:
         """Parse a call in tags, or in one of the other forms that these models fall back to."""
         if (yield from source.space()) == "{":
             yield from json_calls.call(source)
@@ -56,7 +59,7 @@ class GLM(Tags):
         source.pos -= len(text)
         yield from super()._call(source)
 
-    def region(self, source: Source) -> Parsing[None]:
+    def region(self, source: TextSource) -> Parsing[None]:
         """Parse one call, or a list of them as JSON."""
         if (yield from source.space()) == "[":
             source.pos += 1
@@ -69,17 +72,17 @@ class LongCat(GLM):
 
     name = "longcat"
     layout = Layout(open="<longcat_tool_call>", close="</longcat_tool_call>")
-    starts = (Start("<longcat_tool_call>"),)
+    starts = (StartMarker("<longcat_tool_call>"),)
     key_open, key_close = "<longcat_arg_key>", "</longcat_arg_key>"
     value_open, value_close = "<longcat_arg_value>", "</longcat_arg_value>"
 
 
-class MiniMax(Tags):
+class MiniMax(TagCalls):
     """`<invoke name="...">` with `<parameter name="...">`, several in a block."""
 
     name = "minimax_m2"
     layout = Layout(open="<minimax:tool_call>\n", close="\n</minimax:tool_call>", nested=True)
-    starts = (Start("<minimax:tool_call>"),)
+    starts = (StartMarker("<minimax:tool_call>"),)
     name_open, name_close = '<invoke name="', '">'
     key_open, key_close = '<parameter name="', '">'
     value_close, call_close = "</parameter>", "</invoke>"

@@ -9,16 +9,16 @@ import llguidance
 import numpy as np
 from llguidance import hf
 
-from mlx_notebook.engine.grammar_errors import GrammarError, is_failure
 from mlx_notebook.engine.sandbox import sandbox
+from mlx_notebook.engine.sandbox.grammar_check import ENGINE_STACK, on_a_stack_of
+from mlx_notebook.engine.sandbox.grammar_errors import GrammarError, is_failure
 from mlx_notebook.engine.sandbox.grammar_limits import LIMITS, MAX_TEXT, explain
-from mlx_notebook.engine.sandbox.grammar_trial import ENGINE_STACK, on_a_stack_of
 
 _REHEARSED = 12
-"""Tokens of an answer that are written to try a grammar."""
+"""GrammarTokenizer of an answer that are written to try a grammar."""
 
 
-class Tokens:
+class GrammarTokenizer:
     """llguidance's tokenizer of one model, padded to the width of the model's logits.
 
     Parameters

@@ -9,19 +9,19 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from mlx_notebook.engine.grammar.grammar_tokenizer import GrammarTokenizer
 from mlx_notebook.engine.grammar.mask import words
-from mlx_notebook.engine.grammar.tokens import Tokens
 
 Mask = npt.NDArray[np.uint32]
 
 
-class Forbidden:
+class ForbiddenTexts:
     """The constraint, to be shared; `row` makes the state of one row.
 
     Looks at every token of the vocabulary once: a fraction of a second for large ones.
     """
 
-    def __init__(self, tokens: Tokens, texts: Sequence[bytes]) -> None:
+    def __init__(self, tokens: GrammarTokenizer, texts: Sequence[bytes]) -> None:
         self._tokens = tokens
         self.longest = max(map(len, texts))
         # What has been written of a text -> the tokens that may not follow, as bits.
@@ -38,9 +38,9 @@ class Forbidden:
                         banned[text[:at]].append(token)
         self._allowed = {begun: self._without(ids) for begun, ids in banned.items() if ids}
 
-    def row(self) -> "Row":
+    def row(self) -> "ForbiddenTextsRow":
         """Return the constraint of one row."""
-        return Row(self, self._tokens)
+        return ForbiddenTextsRow(self, self._tokens)
 
     def take_out(self, tail: bytes, mask: Mask) -> None:
         """Take what may not follow `tail` out of `mask`."""
@@ -55,10 +55,10 @@ class Forbidden:
         return mask
 
 
-class Row:
+class ForbiddenTextsRow:
     """What one row has written last."""
 
-    def __init__(self, forbidden: Forbidden, tokens: Tokens) -> None:
+    def __init__(self, forbidden: ForbiddenTexts, tokens: GrammarTokenizer) -> None:
         self.failure = None
         self._forbidden = forbidden
         self._tokens = tokens

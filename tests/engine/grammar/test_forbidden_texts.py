@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mlx_notebook.engine.grammar.forbidden import Forbidden
+from mlx_notebook.engine.grammar.forbidden_texts import ForbiddenTexts
 from tests.engine.writing import BYTES, PADDING, TOKENIZER
 
 WIDTH = len(TOKENIZER) + PADDING
@@ -12,7 +12,7 @@ MARKS = (b"<call>", b"aab")
 
 def writes(*pieces: str) -> bool:
     """Whether a model may write these texts one after the other."""
-    row = Forbidden(BYTES.read_vocabulary(), MARKS).row()
+    row = ForbiddenTexts(BYTES.read_vocabulary(), MARKS).row()
     for piece in pieces:
         for token in TOKENIZER.encode(piece, add_special_tokens=False):
             mask = np.zeros((WIDTH + 31) // 32, np.uint32)
@@ -39,7 +39,7 @@ def test_all_else_can(text: str) -> None:
 
 def test_special_tokens_are_marks_too() -> None:
     name, token = next(iter(BYTES.read_vocabulary().special.items()))
-    row = Forbidden(BYTES.read_vocabulary(), [name.encode()]).row()
+    row = ForbiddenTexts(BYTES.read_vocabulary(), [name.encode()]).row()
     mask = np.zeros((WIDTH + 31) // 32, np.uint32)
     row.fill(mask)
     assert not mask[token // 32] >> (token % 32) & 1

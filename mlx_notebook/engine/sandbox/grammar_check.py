@@ -12,7 +12,7 @@ from typing import TypeVar
 import llguidance
 from llguidance import TokenizerWrapper
 
-from mlx_notebook.engine.grammar_errors import is_failure
+from mlx_notebook.engine.sandbox.grammar_errors import is_failure
 from mlx_notebook.engine.sandbox.grammar_limits import LIMITS
 
 _T = TypeVar("_T")
@@ -30,7 +30,7 @@ def attempt(grammar: str, special: Mapping[str, int], width: int) -> None:
     Parameters
     ----------
     special, width
-        As those of `Tokens`.
+        As those of `GrammarTokenizer`.
     """
     on_a_stack_of(_STACK, lambda: _compile(grammar, special, width))
 

@@ -8,7 +8,7 @@ import jsonschema
 import pytest
 
 from mlx_notebook.engine.dialects import reasoning, registry
-from mlx_notebook.engine.dialects.output_events import Thinking, ToolCall
+from mlx_notebook.engine.dialects.output_events import ReasoningContent, ToolCall
 from mlx_notebook.engine.grammar.matcher import Grammar
 from mlx_notebook.engine.prompts.output_grammar import GrammarCompiler
 from mlx_notebook.engine.sandbox.grammar_errors import GrammarError
@@ -186,7 +186,7 @@ def test_harmony_answers_in_its_final_channel_after_its_analysis() -> None:
     assert accepts(required, analysis + call)
     assert not accepts(required, analysis + document)
     events = read("harmony", analysis + call)
-    assert isinstance(events[0], Thinking)
+    assert isinstance(events[0], ReasoningContent)
 
 
 # --- the compiler -----------------------------------------------------------------------------

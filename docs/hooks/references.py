@@ -5,6 +5,7 @@ Nothing that is written here is stored: a page says what the code says when the 
 
 import html
 import inspect
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -78,7 +79,7 @@ def _traits(cls: type[traitlets.HasTraits]) -> str:
     parts: list[str] = []
     for name, trait in traits.items():
         about = _linked(_flowing(trait.help), traits.keys() - {name})
-        parts += [f"### {name}", f"{_kind(trait)}. Default: `{trait.default()!r}`.", about]
+        parts += [f"### {name}", f"{_kind(trait)}. Default: {_default(name, trait)}.", about]
     return "\n\n".join(parts)
 
 
@@ -87,6 +88,12 @@ def _linked(text: str, names: Iterable[str]) -> str:
     longest_first = sorted(names, key=len, reverse=True)
     pattern = rf"(?<![\w`])(?:{'|'.join(longest_first)})(?![\w`])"
     return re.sub(pattern, lambda match: f"[`{match[0]}`](#{match[0]})", text)
+
+
+def _default(name: str, trait: traitlets.TraitType[Any, Any]) -> str:
+    value = trait.default()
+    size = f" ({value / 2**20:,g} MiB)" if name.endswith("_bytes") and value else ""
+    return f"`{value!r}`{size}"
 
 
 def _kind(trait: traitlets.TraitType[Any, Any]) -> str:
@@ -100,7 +107,7 @@ def _kind(trait: traitlets.TraitType[Any, Any]) -> str:
             return "Dictionary"
     kind = next(name for cls, name in _KINDS.items() if isinstance(trait, cls)).capitalize()
     low, high = getattr(trait, "min", None), getattr(trait, "max", None)
-    if low is not None and high is not None:
+    if low is not None and high not in (None, math.inf):
         return f"{kind} from {low:,} to {high:,}"
     return kind if low is None else f"{kind}, at least {low:,}"
 

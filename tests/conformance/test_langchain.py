@@ -1,7 +1,9 @@
 """LangChain's standard integration suites for chat models and embeddings, by `langchain-openai`."""
 
+from collections.abc import AsyncIterator
 from typing import Any
 
+import openai
 import pytest
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from langchain_tests.integration_tests import ChatModelIntegrationTests, EmbeddingsIntegrationTests
@@ -33,8 +35,10 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-async def _one_loop(anyio_backend: str) -> None:
-    """Keep one event loop for all: langchain-openai shares its connections between models."""
+async def connections(anyio_backend: str) -> AsyncIterator[openai.DefaultAsyncHttpxClient]:
+    """The connections of all models, on one event loop; langchain-openai never closes its own."""
+    async with openai.DefaultAsyncHttpxClient() as client:
+        yield client
 
 
 class Here:
@@ -43,11 +47,17 @@ class Here:
     where: dict[str, Any]
 
     @pytest.fixture(autouse=True)
-    def _find(self, request: pytest.FixtureRequest, server: RunningServer) -> None:
+    def _find(
+        self,
+        request: pytest.FixtureRequest,
+        server: RunningServer,
+        connections: openai.DefaultAsyncHttpxClient,
+    ) -> None:
         self.where = {
             "model": "tiny-chat",
             "base_url": server.openai_url,
             "api_key": server.token,
+            "http_async_client": connections,
         }
         name = request.function.__name__
         if name in SKIPPED:

@@ -90,7 +90,13 @@ def test_a_schema_is_kept(asked: dict[str, Any]) -> None:
 
 
 def test_the_asynchronous_call_and_embeddings_work(asked: dict[str, Any]) -> None:
-    answer: Any = asyncio.run(litellm.acompletion(**asked))
+    async def completed() -> Any:
+        try:
+            return await litellm.acompletion(**asked)
+        finally:
+            await litellm.close_litellm_async_clients()
+
+    answer = asyncio.run(completed())
     assert answer.choices[0].message.content
     where = {name: asked[name] for name in ("model", "api_base", "api_key")}
     vectors: Any = litellm.embedding(**where, input=["Hello", "Good evening"])

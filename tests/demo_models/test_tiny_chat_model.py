@@ -95,6 +95,7 @@ def test_it_thinks_when_asked_to_and_only_then(thinking: bool) -> None:
     assert ask("hello", enable_thinking=thinking).startswith("<think>\n") is thinking
 
 
+@pytest.mark.slow
 def test_it_can_go_on_for_long() -> None:
     assert ask("Count to 50", tokens=400).startswith("1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")
     from mlx_lm import stream_generate

@@ -203,6 +203,7 @@ def test_a_pinned_model_stays_when_it_is_idle_until_it_is_let_go(model: Path) ->
         assert end.code == "invalid_request"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("soft", "hard"), [(256, 1024), (1024, 3000)])
 def test_it_runs_with_the_descriptors_that_it_is_allowed(model: Path, soft: int, hard: int) -> None:
     script = f"""

@@ -19,11 +19,13 @@ from mlx_notebook.notebook.answers.answer import Answer, Delta, Reply
 from mlx_notebook.notebook.answers.tool_call import ToolCall
 from mlx_notebook.notebook.chat.conversation import Conversation
 from mlx_notebook.notebook.chat.usage import Usage
+from mlx_notebook.notebook.errors import Interrupted
 from mlx_notebook.notebook.magics.chat_options import CHAT_HELP
 from mlx_notebook.notebook.magics.commands import COMMAND_OPTIONS, COMMANDS
 from mlx_notebook.notebook.server.server import Server
 from mlx_notebook.notebook.tools.tool import FunctionTool
 from mlx_notebook.panels.base.panel import Panel
+from mlx_notebook.panels.chat.chat_panel import ChatPanel
 from mlx_notebook.server.models.model_settings import ModelSettings
 from mlx_notebook.server.standalone import StandaloneServer
 
@@ -34,17 +36,18 @@ _KINDS = {
     traitlets.Integer: "whole number",
     traitlets.Unicode: "text",
 }
-# What the public names share, return and hold; of some only the members that a notebook uses.
-_BEHIND: dict[type, tuple[str, ...]] = {
-    Conversation: (),
-    Answer: (),
-    Reply: (),
-    Delta: (),
-    ToolCall: (),
-    Usage: (),
-    FunctionTool: (),
-    Server: (),
-    Panel: ("close",),
+# What the public names share, return and hold. Of some, these are the members for notebooks.
+_BEHIND: dict[type, list[str] | None] = {
+    Conversation: None,
+    Answer: None,
+    Reply: None,
+    Delta: None,
+    ToolCall: None,
+    Usage: None,
+    FunctionTool: None,
+    Server: ["api", "get", "post", "stream"],
+    Panel: ["close"],
+    ChatPanel: [],
 }
 _OPTION = re.compile(r"^(?P<names>-\S.*?) {2,}(?P<text>\S.*)$")
 
@@ -197,12 +200,14 @@ def api() -> str:
     names = [name for name in mlx_notebook.__all__ if not name.startswith("__")]
     parts = ["## Names of `mlx_notebook`", *(_entry(f"mlx_notebook.{name}") for name in names)]
     parts += ["## Classes behind them"]
-    parts += [_entry(f"{cls.__module__}.{cls.__name__}", *shown) for cls, shown in _BEHIND.items()]
-    return "\n\n".join([*parts, "## Errors", *_errors(mlx_notebook.NotebookError)])
+    parts += [_entry(f"{cls.__module__}.{cls.__name__}", shown) for cls, shown in _BEHIND.items()]
+    return "\n\n".join(
+        [*parts, "## Errors", *_errors(mlx_notebook.NotebookError), *_errors(Interrupted)]
+    )
 
 
-def _entry(path: str, *members: str) -> str:
-    options = f"\n    options:\n      members: [{', '.join(members)}]" if members else ""
+def _entry(path: str, members: list[str] | None = None) -> str:
+    options = "" if members is None else f"\n    options:\n      members: [{', '.join(members)}]"
     return f"::: {path}{options}"
 
 

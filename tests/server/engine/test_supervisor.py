@@ -222,7 +222,7 @@ def test_with_32_streams_the_jupyter_server_answers_between_their_tokens(
         answers: list[list[int]] = []
 
         async def ask() -> None:
-            limits = httpx.SupervisorLimits(max_connections=None)
+            limits = httpx.Limits(max_connections=None)
             async with httpx.AsyncClient(
                 base_url=server.url, headers=server.headers, timeout=60, limits=limits
             ) as client:

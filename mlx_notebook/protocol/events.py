@@ -14,10 +14,8 @@ ErrorCode = Literal[
     "invalid_image",
     "context_length_exceeded",
     "vision_not_supported",
-    "model_not_found",
     "model_load_failed",
     "insufficient_memory",
-    "queue_full",
     "constraint_failed",
     "engine_error",
 ]

@@ -1,4 +1,4 @@
-"""The server extension: what it is made of, its start and its end."""
+"""Define the Jupyter server extension: create its parts, start and stop them."""
 
 import asyncio
 import os
@@ -36,30 +36,30 @@ if TYPE_CHECKING:
     from mlx_notebook.server.services import Services
 
 _STOP_SECONDS = 8.0
-# The engine never talks to Jupyter: it shall not hold what opens the server.
+# Keep these from the engine, which never talks to Jupyter.
 _SECRETS = ("JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN")
 
 
 class MlxNotebookApp(Configuration, ExtensionApp):
-    """Local language models over MLX, behind OpenAI's API.
+    """Serve local models on MLX with OpenAI's API.
 
-    Runs a model server by itself, on this machine only. Inside JupyterLab or Jupyter Server the
-    same routes are there without starting anything.
+    It runs a model server on this machine. JupyterLab and Jupyter Server offer the same routes by
+    themselves.
     """
 
     name = "mlx_notebook"
     version = __version__
     description = (
-        "Serve local language models over MLX behind OpenAI's API, on this machine only.\n\n"
-        "Any OpenAI client can use it: the base URL is http://localhost:1234/v1 and the API key\n"
-        "is the token, which is printed at the start unless you give one.\n\n"
+        "Serve local models on MLX with OpenAI's API, on this machine only.\n\n"
+        "Any OpenAI client can use it. The base URL is http://localhost:1234/v1. The API key is\n"
+        "the token, which is printed at the start unless you set one.\n\n"
         "Settings are read from jupyter_server_config.py or .json in Jupyter's configuration\n"
-        "folder (`jupyter --config-dir`): those of c.MlxNotebookApp and c.IdentityProvider. What\n"
-        "the command line says wins; --config FILE reads that file instead."
+        "folder (`jupyter --config-dir`): those of c.MlxNotebookApp and c.IdentityProvider. The\n"
+        "command line overrides them. --config FILE reads that file instead."
     )
     examples = "\n".join(
         (
-            "jupyter mlx-notebook                              # port 1234, a fresh token",
+            "jupyter mlx-notebook                              # port 1234, a new token",
             "jupyter mlx-notebook --port 8001 --token secret   # your own port and token",
             "jupyter mlx-notebook --models-dir ~/models --model my-org/my-model",
         )
@@ -82,7 +82,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         "log-level": "Application.log_level",
     }
     flags = {  # noqa: RUF012
-        "debug": ({"Application": {"log_level": 10}}, "Log everything, for finding a problem."),
+        "debug": ({"Application": {"log_level": 10}}, "Log everything, to find a problem."),
         "allow-root": ({"ServerApp": {"allow_root": True}}, "Allow running as root."),
     }
 
@@ -94,7 +94,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
     def _default_open_browser(self) -> bool:
         return False
 
-    # --- life -------------------------------------------------------------------------------------
+    # --- start and stop ---------------------------------------------------------------------------
 
     _supervisor: Supervisor
     _engine: EngineClient
@@ -112,7 +112,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
 
     @classmethod
     def class_own_traits(cls, **metadata: Any) -> dict[str, Any]:
-        """Return the settings as the app's own: generated configuration files list only those."""
+        """Return all settings as the app's own: generated configuration lists only those."""
         return {
             **Configuration.class_traits(**metadata),
             **super().class_own_traits(**metadata),
@@ -123,7 +123,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         return isinstance(self.serverapp, StandaloneServer)
 
     def initialize_settings(self) -> None:
-        """Make the catalog, the supervisor and the downloads; nothing starts yet."""
+        """Create the catalog, the supervisor and the downloads, without starting them."""
         assert self.serverapp is not None
         env = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         data = Path(self.serverapp.data_dir) / "mlx_notebook"
@@ -161,13 +161,13 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             env=env,
             changed=self._supervisor.notify,
             ended=self.catalog.outdate,
-            arrived=self._arrived,
+            arrived=self._download_arrived,
             log=self.log,
         )
         self._engine.traces.limit = self.traces_limit
 
     def initialize_handlers(self) -> None:
-        """Mount the routes below the server's base URL."""
+        """Mount the routes below the base URL of the server."""
         assert self.serverapp is not None
         application = self.serverapp.web_app
         rule = LazyRoutes.rule(application, self.serverapp.base_url)
@@ -189,7 +189,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             serverapp.announce(model, is_here=model in self.catalog.names)
 
     async def stop_extension(self) -> None:
-        """Stop running work, downloads and the engine; takes a bounded time."""
+        """Stop all requests, downloads and the engine within a few seconds."""
         await self.downloads.close()
         if self._task is None:
             return
@@ -203,14 +203,15 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         """Return the number of requests and downloads, so that no idle culler stops the server."""
         return len(self._supervisor.in_flight.streams) + len(self.downloads.current)
 
-    # --- for the handlers -------------------------------------------------------------------------
+    # --- services ---------------------------------------------------------------------------------
 
     @cached_property
     def services(self) -> "Services":
-        """What handlers use. Starts the supervision of the engine, which needs the running loop.
+        """The parts of the server that handlers use.
 
-        The first request asks for it, not the start hook: requests may come before the hook, and
-        servers that other programs embed never call it.
+        The first request creates them and starts the supervision of the engine, which needs a
+        running event loop. The start hook is too late: requests may come before it, and a server
+        that is embedded in another program never calls it.
         """
         from mlx_notebook.server.services import RequestLimits, Services
 
@@ -245,7 +246,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
 
     def _supervision_ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.log.error("The supervision of the engine ended by a fault.", exc_info=error)
+            self.log.error("The supervision of the engine failed.", exc_info=error)
 
     def _make_responses(self) -> "ResponseRuns":
         from mlx_notebook.server.responses.response_runs import ResponseRuns
@@ -273,8 +274,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         root = Path(self.image_root).expanduser() if self.image_root else None
         return ImageLoader(limits, ImageFetcher(self.allow_image_urls), root)
 
-    async def _arrived(self, download: Download, answer: DownloadedModel) -> None:
-        """Have the model that has come be the one of that name, at the revision asked for."""
+    async def _download_arrived(self, download: Download, answer: DownloadedModel) -> None:
+        """Pin a downloaded model to the revision that was asked for, and scan the catalog."""
         settings = self._model_settings
         if download.revision not in (None, settings.of(answer.model).revision):
             pinned = msgspec.structs.replace(settings.saved(answer.model), revision=answer.revision)

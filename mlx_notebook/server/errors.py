@@ -1,7 +1,7 @@
-"""The errors that clients see, each with its HTTP status and OpenAI's error object.
+"""Define the errors that clients see, each with its HTTP status and OpenAI's error object.
 
 ApiError                    500  internal_error
-├── InvalidRequest          400  invalid_request: what is wrong has no code of its own
+├── InvalidRequest          400  invalid_request: errors without a code of their own
 │                                of the body: invalid_json, invalid_type, invalid_value,
 │                                missing_parameter, unsupported_parameter, unsupported_content,
 │                                unsupported_tool, body_too_complex, too_many_messages,
@@ -11,7 +11,7 @@ ApiError                    500  internal_error
 │                                download_in_progress
 │                                of images: invalid_image, image_too_large, too_many_images,
 │                                image_url_not_allowed, image_not_fetched
-│                                of what came before: unknown_tool_call_id, unknown_call_id,
+│                                of references: unknown_tool_call_id, unknown_call_id,
 │                                unknown_tool_use_id, item_not_found, not_streamable,
 │                                not_cancellable, previous_response_not_found,
 │                                previous_response_not_finished, thread_unsupported_request
@@ -35,8 +35,8 @@ ApiError                    500  internal_error
 ├── InsufficientStorage     507  disk_full
 └── InsufficientMemory      507  insufficient_memory
 
-`v1/responses` tells in its response why it failed by OpenAI's own codes: server_error,
-rate_limit_exceeded, invalid_prompt.
+A failed response of `v1/responses` has one of OpenAI's codes: server_error, rate_limit_exceeded,
+invalid_prompt.
 """
 
 import re
@@ -52,7 +52,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
-    """What went wrong, in OpenAI's words: `type` is the family, `code` the exact case."""
+    """Describe an error as OpenAI does: `type` is the kind of error, `code` the exact case."""
 
     message: str
     type: str
@@ -61,18 +61,22 @@ class ErrorBody(msgspec.Struct, frozen=True):
 
 
 class ErrorResponse(msgspec.Struct, frozen=True):
-    """The body of every answer that is not a success."""
+    """Hold the body of an error response."""
 
     error: ErrorBody
 
 
 class ApiError(web.HTTPError):
-    """An error to be told to the client; raise it anywhere below a handler.
+    """An error that is sent to the client. Raise it anywhere below a handler.
 
-    Attributes:
-        message: One sentence on what happened and what to do next.
-        param: The request's parameter at fault, if one is.
-        headers: Further response headers, as `Retry-After`.
+    Attributes
+    ----------
+    message
+        What happened and what to do next, for a person.
+    param
+        Parameter of the request that is wrong, if one is.
+    headers
+        More response headers, for example `Retry-After`.
     """
 
     status: ClassVar[int] = 500
@@ -88,7 +92,7 @@ class ApiError(web.HTTPError):
         code: str | None = None,
         headers: dict[str, str] | None = None,
     ) -> None:
-        # For the log, in which what a request holds shall not begin lines of its own.
+        # Escape control characters, so that text of a request cannot begin a new line in the log.
         line = _CONTROL.sub(lambda found: repr(found[0])[1:-1], message)
         super().__init__(self.status, line, reason=self.status_reason)
         self.message = message
@@ -106,7 +110,7 @@ class ApiError(web.HTTPError):
 
 
 class InvalidRequest(ApiError):
-    """The request cannot be carried out as it stands."""
+    """The request is invalid."""
 
     status = 400
     kind = "invalid_request_error"
@@ -114,7 +118,7 @@ class InvalidRequest(ApiError):
 
 
 class Unauthorized(ApiError):
-    """The request lacks the server's token."""
+    """The request has no valid token."""
 
     status = 401
     kind = "authentication_error"
@@ -122,7 +126,7 @@ class Unauthorized(ApiError):
 
 
 class Forbidden(ApiError):
-    """The server's settings do not allow this client or user to do this."""
+    """The settings of the server do not allow this client or user to do this."""
 
     status = 403
     kind = "permission_error"
@@ -138,7 +142,7 @@ class NotFound(ApiError):
 
 
 class MethodNotAllowed(ApiError):
-    """The route exists and does not take this HTTP method."""
+    """The route exists, but does not accept this HTTP method."""
 
     status = 405
     kind = "invalid_request_error"
@@ -146,7 +150,7 @@ class MethodNotAllowed(ApiError):
 
 
 class BodyTimeout(ApiError):
-    """The request's body took longer than `MlxNotebookApp.body_timeout_seconds`."""
+    """The body took longer than `MlxNotebookApp.body_timeout_seconds` to arrive."""
 
     status = 408
     kind = "invalid_request_error"
@@ -154,7 +158,7 @@ class BodyTimeout(ApiError):
 
 
 class BodyTooLarge(ApiError):
-    """The request's body is over `MlxNotebookApp.max_body_bytes`."""
+    """The body is larger than `MlxNotebookApp.max_body_bytes`."""
 
     status = 413
     kind = "invalid_request_error"
@@ -162,7 +166,7 @@ class BodyTooLarge(ApiError):
 
 
 class QueueFull(ApiError):
-    """As many requests wait as may."""
+    """Too many requests are running or waiting."""
 
     status = 429
     kind = "rate_limit_error"
@@ -170,7 +174,7 @@ class QueueFull(ApiError):
 
 
 class RequestCancelled(ApiError):
-    """Someone stopped the request through `mlx/cancel`, or its client has gone."""
+    """The request was cancelled through `mlx/cancel`, or its client closed the connection."""
 
     status = 499
     kind = "server_error"
@@ -179,37 +183,44 @@ class RequestCancelled(ApiError):
 
 
 class EngineError(ApiError):
-    """The engine could not carry out a request, and lives on."""
+    """The engine failed on the request, and still runs."""
 
     status = 500
     default_code = "engine_error"
 
 
 class InsufficientStorage(ApiError):
-    """There is no room: on the disk for a download."""
+    """The disk is full."""
 
     status = 507
     default_code = "disk_full"
 
 
 class Unavailable(ApiError):
-    """The engine, or the model in it, cannot be used now."""
+    """The engine, a model or another part cannot be used now."""
 
     status = 503
     default_code = "engine_unavailable"
 
 
 class InsufficientMemory(ApiError):
-    """The model does not fit into the memory that models may take."""
+    """The model does not fit into the memory budget."""
 
     status = 507
     default_code = "insufficient_memory"
 
 
 def model_not_found(name: str, names: Sequence[str], *, downloadable: bool = False) -> NotFound:
-    """Return the error for a model that the catalog does not have, listing those it has.
+    """Return the error for an unknown model. Its message lists the models that there are.
 
-    `downloadable` says that the name may be one of Hugging Face's.
+    Parameters
+    ----------
+    name
+        Name in the request.
+    names
+        Names of all models.
+    downloadable
+        Whether the name can be that of a model on Hugging Face.
     """
     shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
     fetch = f" If it is on Hugging Face, `%mlx load {name}` downloads it." if downloadable else ""
@@ -220,47 +231,55 @@ def model_not_found(name: str, names: Sequence[str], *, downloadable: bool = Fal
     )
 
 
-def vision_not_supported(name: str, where: str, seers: Sequence[str]) -> InvalidRequest:
-    """Return the error for a picture at `where` that is shown to a model of text.
+def vision_not_supported(name: str, where: str, vision_models: Sequence[str]) -> InvalidRequest:
+    """Return the error for an image in a request to a model without vision.
 
-    Args:
-        name: The model.
-        where: The picture's place in the request.
-        seers: The models here that see, those in memory first.
+    Parameters
+    ----------
+    name
+        The model.
+    where
+        Place of the image in the request.
+    vision_models
+        Models on this machine that take images, resident ones first.
     """
-    shown = ", ".join(seers[:10]) + (", ..." if len(seers) > 10 else "")
     return InvalidRequest(
-        f"The model {name!r} takes no images. "
-        + (f"Models here that do: {shown}." if seers else "No model here does."),
+        f"The model {name!r} takes no images. {_that_do(vision_models)}",
         param=where,
         code="vision_not_supported",
     )
 
 
-def writes_nothing(name: str, writers: Sequence[str]) -> InvalidRequest:
-    """Return the error for a chat or a text to go on with, asked of a model that only embeds.
+def generation_not_supported(name: str, chat_models: Sequence[str]) -> InvalidRequest:
+    """Return the error for a request for text from an embedding model.
 
-    Args:
-        name: The model.
-        writers: The models here that write, those in memory first.
+    Parameters
+    ----------
+    name
+        The model.
+    chat_models
+        Models on this machine that generate text, resident ones first.
     """
-    shown = ", ".join(writers[:10]) + (", ..." if len(writers) > 10 else "")
     return InvalidRequest(
-        f"The model {name!r} is for v1/embeddings and writes nothing. "
-        + (f"Models here that do: {shown}." if writers else "No model here does."),
+        f"The model {name!r} is for v1/embeddings and generates no text. {_that_do(chat_models)}",
         param="model",
         code="generation_not_supported",
     )
 
 
+def _that_do(names: Sequence[str]) -> str:
+    if not names:
+        return "No model on this machine does."
+    return f"Models that do: {', '.join(names[:10])}{', ...' if len(names) > 10 else ''}."
+
+
 def from_failed(failed: Failed) -> ApiError:
-    """Return the error that tells a client of the engine's `Failed` event."""
+    """Return the API error for a `Failed` event of the engine."""
     make = _FROM_ENGINE.get(failed.code, EngineError)
     param = failed.param
     if failed.code == "context_length_exceeded":
         param = param or "messages"
-    headers = {"Retry-After": "2"} if failed.code == "queue_full" else None
-    return make(failed.message, param=param, code=failed.code, headers=headers)
+    return make(failed.message, param=param, code=failed.code)
 
 
 _FROM_ENGINE: dict[ErrorCode, Callable[..., ApiError]] = {
@@ -268,10 +287,8 @@ _FROM_ENGINE: dict[ErrorCode, Callable[..., ApiError]] = {
     "invalid_image": InvalidRequest,
     "context_length_exceeded": InvalidRequest,
     "vision_not_supported": InvalidRequest,
-    "model_not_found": NotFound,
     "model_load_failed": Unavailable,
     "insufficient_memory": InsufficientMemory,
-    "queue_full": QueueFull,
     "constraint_failed": EngineError,
     "engine_error": EngineError,
 }

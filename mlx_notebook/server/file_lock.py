@@ -1,4 +1,4 @@
-"""Locks between servers that share a folder, as two that one user runs share a data directory."""
+"""Lock files between servers that share a folder, for example Jupyter's data directory."""
 
 import errno
 import fcntl
@@ -10,40 +10,43 @@ from pathlib import Path
 
 _SECONDS = 10.0
 _PAUSE = 0.005
-# Some network file systems have no locks.
-_WITHOUT = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
+# Errors of file systems without locks, as some network file systems.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 @contextmanager
 def locked(file: Path, seconds: float = _SECONDS) -> Iterator[None]:
-    """Hold the lock that a file stands for; the file is made where it is not.
+    """Hold the lock of a file during the block. Create the file if need be.
 
-    It blocks its thread. A process that ends, however it ends, lets its locks go. Where the file
-    system has no locks, it holds none.
+    This blocks the thread. The system releases the locks of a process that ends. On a file system
+    without locks this does nothing.
 
-    Raises:
-        TimeoutError: Another process held it for `seconds`.
-        OSError: The file cannot be made.
+    Raises
+    ------
+    TimeoutError
+        If another process holds the lock for `seconds`.
+    OSError
+        If the file cannot be created.
     """
-    number = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         end = time.monotonic() + seconds
-        while not taken(number):
+        while not try_lock(descriptor):
             if time.monotonic() > end:
                 raise TimeoutError(errno.ETIMEDOUT, "another server holds its lock", str(file))
             time.sleep(_PAUSE)
         yield
     finally:
-        os.close(number)
+        os.close(descriptor)
 
 
-def taken(number: int) -> bool:
-    """Take the lock of an open file unless someone else has it; return whether it is ours."""
+def try_lock(descriptor: int) -> bool:
+    """Try to lock an open file. Return False if another process has the lock."""
     try:
-        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError as error:
-        if error.errno not in _WITHOUT:
+        if error.errno not in _NO_LOCKS:
             raise
     return True

@@ -1,4 +1,4 @@
-"""Whose data a request may see."""
+"""Identify the user of a request, for the data that the request may see."""
 
 import inspect
 
@@ -7,17 +7,17 @@ from jupyter_server.base.handlers import JupyterHandler
 
 # The user behind the server's own token or password.
 OWNER = "owner"
-# With these, all who may come in know the same secret.
+# With these providers, all users know the same secret.
 _ONE_SECRET = (IdentityProvider, PasswordIdentityProvider)
 
 
 async def owner(handler: JupyterHandler) -> str:
-    """Return a stable name for the user behind an authenticated request.
+    """Return a stable name for the user of an authenticated request.
 
-    Jupyter's own identity providers let in whoever knows the server's token or password, and make
-    up a user for each browser: all of them count as one, the server's owner. With any other
-    provider (JupyterHub's, for example) the owner is who sends the server's token, and everyone
-    else goes by their user name.
+    Jupyter's own identity providers accept everyone who knows the server's token or password, and
+    invent a user for each browser. All of these are one user here, the server's owner. With another
+    provider, for example JupyterHub's, whoever sends the server's token is the owner, and all
+    others are known by their user name.
     """
     provider = handler.identity_provider
     if type(provider) in _ONE_SECRET:

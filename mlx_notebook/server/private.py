@@ -1,8 +1,8 @@
-"""The server that one kernel starts for itself, where no Jupyter server offers our routes.
+"""Run the private server of one kernel, where no Jupyter server has the extension.
 
 `python -m mlx_notebook.server.private` reads one JSON line from its standard input,
-`{"token": ...}`, and writes one to its standard output when it listens, `{"url": ...}`. It ends
-when its standard input closes or its parent is gone, however the kernel died.
+`{"token": ...}`. When it listens it writes one to its standard output, `{"url": ...}`. It ends when
+its standard input closes or its parent process has ended, even if the kernel was killed.
 """
 
 import json
@@ -23,7 +23,7 @@ _STOP_SECONDS = 15.0
 
 
 def settings(token: str) -> Config:
-    """Fix what makes the server private, above anything that the user's files configure.
+    """Return the configuration that makes the server private. It overrides the user's files.
 
     The user's settings of the extension itself (default model, idle time, ...) stay in force.
     """
@@ -42,7 +42,7 @@ def settings(token: str) -> Config:
             "allow_origin": "",
             "allow_origin_pat": "",
             "allow_remote_access": False,
-            # In a container kernels run as root; the server does what its kernel already may.
+            # In a container kernels run as root. The server may do no more than its kernel.
             "allow_root": True,
             "identity_provider_class": "jupyter_server.auth.identity.PasswordIdentityProvider",
             "reraise_server_extension_failures": True,
@@ -54,11 +54,11 @@ def settings(token: str) -> Config:
 
 
 def main() -> None:
-    """Serve until the parent process is gone."""
+    """Serve until the parent process has ended."""
     parent = os.getppid()
     token = json.loads(sys.stdin.readline())["token"]
-    # Jupyter lists its running servers in the runtime directory. Another kernel that found this
-    # one there would lose it in the middle of an answer when our kernel ends.
+    # Jupyter lists running servers in the runtime directory. Use another one, so that no other
+    # kernel finds this server, which ends with our kernel.
     with run_folder() as folder:
         server = MlxNotebookApp.initialize_server(  # type: ignore[no-untyped-call]
             argv=[], config=settings(token), runtime_dir=str(folder)
@@ -72,19 +72,19 @@ def main() -> None:
 
 def _announce(server: Any) -> None:
     print(json.dumps({"url": server.connection_url}), flush=True)
-    # Nobody reads the pipe any more: a library that prints must not fill it and block.
+    # Nobody reads the pipe any more. A library that prints must not fill it and block.
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
 def _stop_after_parent(server: Any, parent: int) -> None:
-    # The pipe tells at once; the parent's number also tells where a fork of the kernel lives on
-    # and holds the other end of the pipe.
+    # The pipe closes at once when the kernel ends. Check the parent's id too, since a fork of the
+    # kernel may keep the other end of the pipe open.
     while os.getppid() == parent:
         readable, _, _ = select.select([sys.stdin], [], [], _PARENT_CHECK_SECONDS)
         if readable and not os.read(sys.stdin.fileno(), 4096):
             break
     server.stop(from_signal=True)
-    # The process ends under this thread; where something holds it up, nobody is left to wait.
+    # The process ends while this thread sleeps. If something blocks it, end it anyway.
     time.sleep(_STOP_SECONDS)
     os._exit(1)
 

@@ -1,4 +1,4 @@
-"""What handlers may use: the engine, the models, and the limits of a request."""
+"""Give handlers the parts of the server: the engine, the models, the limits of a request."""
 
 import hashlib
 from collections.abc import Callable
@@ -20,16 +20,16 @@ from mlx_notebook.server.responses.response_runs import ResponseRuns
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """Limits on one request.
+    """Limit one request.
 
     Attributes
     ----------
     max_body_bytes
-        Largest body.
+        Largest body, in bytes.
     body_timeout_seconds
-        How long a body may take to arrive.
+        Time in which the body must arrive.
     keep_alive_seconds
-        Time between the comments that keep a silent stream open.
+        Time without a token after which a stream gets a keep-alive comment.
     max_messages
         Most messages of a conversation.
     max_prompt_tokens
@@ -46,7 +46,7 @@ class RequestLimits:
     max_batch: int
 
     def check_message_count(self, count: int) -> None:
-        """Refuse a request with too many messages.
+        """Check the number of messages.
 
         Raises
         ------
@@ -55,7 +55,7 @@ class RequestLimits:
         """
         if count > self.max_messages:
             raise InvalidRequest(
-                f"The request has {count:,} messages; this server takes {self.max_messages:,} at "
+                f"The request has {count:,} messages. This server accepts {self.max_messages:,} at "
                 "most (MlxNotebookApp.max_messages).",
                 param="messages",
                 code="too_many_messages",
@@ -64,22 +64,22 @@ class RequestLimits:
 
 @dataclass(frozen=True)
 class Services:
-    """The parts of the server that handlers use.
+    """Hold the parts of the server that handlers use.
 
     Attributes
     ----------
     supervisor, engine
-        The engine process and its state, and the client that sends requests to it.
+        Owner of the engine process, and the client that sends requests to it.
     catalog, downloads, model_settings, presence
-        The models that requests may name, and which of them open notebooks use.
+        Models that requests may name, their settings, and which of them open notebooks use.
     limits
         Limits on one request.
     auto_download
-        Whether a request may name a model that is downloaded first.
+        Whether a model that is not on this machine is downloaded when a request names it.
     memory_budget_bytes
-        Memory for all models together; 0 for a share of the machine's.
+        Memory for all models together; 0 for a share of the machine's memory.
     idle_unload_seconds
-        How long an unused model stays in memory; 0 for ever.
+        Time after which an unused model is unloaded; 0 for never.
     shared_between_users
         What all users share: `requests`, `settings`, `prefixes`.
     make_images, make_responses
@@ -102,40 +102,40 @@ class Services:
 
     @cached_property
     def images(self) -> ImageLoader:
-        """The reader of images in requests."""
+        """Loader of the images in requests."""
         return self.make_images()
 
     @cached_property
     def responses(self) -> ResponseRuns:
-        """The responses that are stored or run in the background."""
+        """Responses that are stored, or run in the background."""
         return self.make_responses()
 
     @property
     def fingerprint(self) -> str:
-        """What answers depend on beside the request: the libraries' versions and the device."""
+        """Fingerprint of the versions of the libraries and the device, which affect output."""
         ready = self.supervisor.ready
         parts = (__version__, ready.device, sorted(ready.versions.items())) if ready else ()
         return "fp_" + hashlib.sha256(repr(parts).encode()).hexdigest()[:10]
 
     def cache_salt(self, user: str) -> str:
-        """Return the salt that keeps a user's prefix cache apart from that of other users."""
+        """Return the salt that separates a user's prefix cache from that of other users."""
         return "" if user == OWNER or "prefixes" in self.shared_between_users else user
 
     def download(self, model: str, revision: str | None = None) -> Download:
-        """Start to download a model from Hugging Face, or join a running download.
+        """Start to download a model from Hugging Face, or return the running download.
 
         Raises
         ------
         NotFound
-            If no model there can have this name.
+            If the name cannot be that of a model on Hugging Face.
         InvalidRequest
             If the model is in a configured folder or in the package.
         """
         name = self.catalog.canonical(model)
-        if (place := self.catalog.place_of(name)) in ("embedded", "folder"):
-            where = "in the package" if place == "embedded" else "in a configured folder"
+        if (source := self.catalog.source_of(name)) in ("embedded", "folder"):
+            where = "in the package" if source == "embedded" else "in a configured folder"
             raise InvalidRequest(
-                f"The model {name!r} is already here, {where}: there is nothing to download.",
+                f"The model {name!r} is {where} already. There is nothing to download.",
                 param="model",
                 code="model_is_local",
             )

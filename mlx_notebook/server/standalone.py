@@ -1,4 +1,4 @@
-"""The Jupyter server below `jupyter mlx-notebook`, which runs by itself."""
+"""Run the server without Jupyter: the command `jupyter mlx-notebook`."""
 
 import os
 import signal
@@ -10,13 +10,13 @@ from traitlets.config import Config
 from mlx_notebook.server.models.catalog import EMBEDDED_DEFAULT
 
 _PORT = 1234
-# What of Jupyter's configuration holds here too. The rest, as its port, is Jupyter's own.
+# Only these parts of Jupyter's configuration apply here, and not its port, for example.
 _JUPYTER_CONFIG = "jupyter_server_config"
 _SHARED = ("MlxNotebookApp", "IdentityProvider")
 
 
 class StandaloneServer(ServerApp):
-    """The Jupyter server below `jupyter mlx-notebook`: port 1234, no browser, no questions."""
+    """Serve on port 1234, without a browser and without questions."""
 
     name = "mlx-notebook-server"
 
@@ -25,8 +25,8 @@ class StandaloneServer(ServerApp):
     idle_connection_seconds = Float(
         120.0,
         min=1.0,
-        help="""Close a connection on which no whole request head arrived for so long. Inside
-        Jupyter connections are Jupyter's: there it takes an hour.""",
+        help="""Close a connection on which the headers of a request have not arrived completely
+        within this many seconds. Inside Jupyter this limit is an hour, and it cannot be set.""",
     ).tag(config=True)
 
     @default("port")
@@ -42,9 +42,9 @@ class StandaloneServer(ServerApp):
         return True
 
     def load_config_file(self, suppress_errors: bool = True) -> None:  # type: ignore[override]
-        """Read the configuration: Jupyter's where it is about models or the token, then our own.
+        """Read the settings of models and token from Jupyter's configuration, then our own.
 
-        A file that is named on the command line stands in place of both.
+        A file that the command line names is read in place of both.
         """
         if not self.config_file:
             shared = Config()
@@ -59,65 +59,70 @@ class StandaloneServer(ServerApp):
         super().load_config_file(suppress_errors)
 
     def init_httpserver(self) -> None:
-        """Find a port, and remember which one was asked for."""
+        """Find a free port, and remember which port was asked for."""
         self.asked_port = self.port
         super().init_httpserver()
-        # Jupyter passes no such option on to Tornado's server.
+        # Jupyter has no option for this.
         self.http_server.conn_params.header_timeout = self.idle_connection_seconds
 
     def init_signal(self) -> None:
-        """Stop in order on Ctrl-C too, whether or not a terminal is there to ask."""
+        """Stop on Ctrl-C without a question, also without a terminal."""
         super().init_signal()
         signal.signal(signal.SIGINT, self._signal_stop)
 
     def announce(self, model: str, *, is_here: bool) -> None:
-        """Print how to use the server with its default model, ready to paste.
+        """Print an example of how to use the server.
 
-        `is_here` says whether that model is on this machine and can be used.
+        Parameters
+        ----------
+        model
+            Name of the default model.
+        is_here
+            Whether that model is on this machine and usable.
         """
         if self.asked_port not in (0, self.port):
             print(
-                f"\nPort {self.asked_port} is in use by another program: this server took "
-                f"{self.port}. Stop the other one, or choose a port with --port.",
+                f"\nPort {self.asked_port} is in use by another program. This server uses port "
+                f"{self.port}. Stop the other program, or choose a port with --port.",
                 flush=True,
             )
         provider = self.identity_provider
         if not provider.token:
-            self.log.warning("The server has no token: OpenAI clients will be refused.")
+            self.log.warning("The server has no token. It refuses OpenAI clients.")
             return
         if not is_here:
             self.log.warning(
-                "The default model %r is not on this machine: requests that name no model fail "
-                "until it is downloaded, and the example below uses %s.",
+                "The default model %r is not on this machine. Requests that name no model fail "
+                "until it is downloaded. The example below uses %s.",
                 model,
                 EMBEDDED_DEFAULT,
             )
             model = EMBEDDED_DEFAULT
-        # A token that was given may be worth more than this server: it is not shown.
+        # Do not print a token that the user has set: it may be used elsewhere too.
         key = provider.token if provider.token_generated else None
         print(_example(f"{self.connection_url}v1", model, key), flush=True)
 
 
 def _example(url: str, model: str, key: str | None) -> str:
-    """Write how to ask the server in Python and in a shell; without a key from the environment."""
+    """Return examples in Python and for a shell. Without `key` they read the environment."""
     if key is None:
-        told = "the token that you gave, which the examples read from the environment:"
-        told += "\n\n    export OPENAI_API_KEY=...  # the token"
+        shown = "the token that you set. The examples read it from the environment:"
+        shown += "\n\n    export OPENAI_API_KEY=...  # the token"
     else:
-        told = key
+        shown = key
     in_python = "" if key is None else f', api_key="{key}"'
     message = '{"role": "user", "content": "Hello!"}'
     return f"""
 mlx-notebook serves local models at {url}
-API key: {told}
+API key: {shown}
 
     from openai import OpenAI
 
     client = OpenAI(base_url="{url}"{in_python})
-    answer = client.chat.completions.create(
+    response = client.chat.completions.create(
         model="{model}", messages=[{message}]
     )
-    print(answer.choices[0].message.content)
+    print(response.choices[0].message.content)
 
     curl {url}/chat/completions -H "Authorization: Bearer {key or "$OPENAI_API_KEY"}" \\
       -H "Content-Type: application/json" \\

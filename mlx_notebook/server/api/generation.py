@@ -20,8 +20,8 @@ from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import (
     ApiError,
     InvalidRequest,
+    generation_not_supported,
     vision_not_supported,
-    writes_nothing,
 )
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
@@ -123,7 +123,7 @@ class GenerationHandler(EventStreamHandler):
         return await self.services.images.load_images(prompt)
 
     async def _no_writer(self, entry: CatalogEntry) -> ApiError:
-        return writes_nothing(entry.name, await self._able_to("chat"))
+        return generation_not_supported(entry.name, await self._able_to("chat"))
 
     async def _able_to(self, can: str) -> list[str]:
         """Return the names of the models here with a capability, those in memory first."""

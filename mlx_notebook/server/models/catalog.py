@@ -117,7 +117,7 @@ class Catalog:
             return f"{self._aliases[base]}+{adapter}"
         return self._aliases.get(name, name)
 
-    def place_of(self, name: str) -> ModelSource | None:
+    def source_of(self, name: str) -> ModelSource | None:
         """Return the kind of location of a model, as of the last scan; None if unknown."""
         entry = self._entries.get(name)
         return entry.source if entry is not None else None

@@ -101,7 +101,7 @@ async def _known(handler: ApiHandler, name: str) -> str:
     await catalog.default()
     model = catalog.canonical(name)
     resident = stats is not None and any(model == one.model for one in stats.resident)
-    if resident or catalog.place_of(model) is not None:
+    if resident or catalog.source_of(model) is not None:
         return model
     return (await catalog.find(name)).name
 

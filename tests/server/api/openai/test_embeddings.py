@@ -112,7 +112,7 @@ def test_an_embedding_model_is_asked_for_no_text(
     response = server.client.post(route, json={**body, "model": "words"})
     assert response.status_code == 400, response.text
     message = response.json()["error"]["message"]
-    assert "'words' is for v1/embeddings and writes nothing" in message
+    assert "'words' is for v1/embeddings and generates no text" in message
     assert "tiny-chat" in message
     assert "org/embedding" not in message
 

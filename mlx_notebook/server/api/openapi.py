@@ -1,4 +1,4 @@
-"""`v1/openapi.json`: all routes, described from the types that they really use."""
+"""`v1/openapi.json`: the OpenAPI document, generated from the types of the handlers."""
 
 from typing import Any, get_args
 
@@ -12,43 +12,43 @@ from mlx_notebook.server.api.openapi_operations import OPERATIONS, Operation
 from mlx_notebook.server.wire.parameters import IGNORED_HEADER
 
 _IGNORED = {
-    "description": "The request's parameters that change nothing here, if there are some",
+    "description": "Names of the request's parameters that the server ignored, if any",
     "schema": {"type": "string"},
 }
 _MEANINGS = {
-    400: "The request is not right; `param` names the parameter",
+    400: "The request is invalid; `param` names the parameter",
     401: "The token is missing or wrong",
     403: "The server's settings do not allow this",
-    404: "There is no such model or request",
+    404: "The model or the object does not exist",
     408: "The body took too long to arrive",
     413: "The body is too large",
     429: "The queue is full; see Retry-After",
     499: "The request was cancelled",
-    500: "The server or the engine failed on the request",
-    503: "The engine, the model in it, Hugging Face, or the disk cannot be used now",
-    507: "There is no room for the model in memory or on the disk",
+    500: "The server or the engine failed",
+    503: "The engine, the model, Hugging Face or the disk is not available now",
+    507: "The memory or the disk has no room for the model",
 }
 
 
 def document(base_url: str) -> dict[str, Any]:
     """Return the OpenAPI 3.1 description of the API below `base_url`."""
     types: list[Any] = []
-    for route in OPERATIONS:
-        used = (*_answer_types(route), route.body, route.streamed, route.failure)
+    for operation in OPERATIONS:
+        used = (*_answer_types(operation), operation.body, operation.streamed, operation.failure)
         types.extend(t for t in used if t is not None and t not in types)
     schemas, components = msgspec.json.schema_components(
         types, ref_template="#/components/schemas/{name}"
     )
     schema_of = dict(zip(types, schemas, strict=True))
     paths: dict[str, dict[str, Any]] = {}
-    for route in OPERATIONS:
-        paths.setdefault(route.path, {})[route.method] = _operation(route, schema_of)
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation, schema_of)
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "mlx-notebook",
             "version": __version__,
-            "description": "Local models over MLX, with OpenAI's API. The key is Jupyter's token.",
+            "description": "Local models on MLX with OpenAI's API. The key is Jupyter's token.",
         },
         "servers": [{"url": base_url.rstrip("/") or "/"}],
         "security": [{"token": []}],
@@ -60,66 +60,66 @@ def document(base_url: str) -> dict[str, Any]:
     }
 
 
-def _answer_types(route: Operation) -> tuple[type, ...]:
-    if isinstance(route.answer, tuple):
-        return route.answer
-    return () if route.answer is None else (route.answer,)
+def _answer_types(operation: Operation) -> tuple[type, ...]:
+    if isinstance(operation.answer, tuple):
+        return operation.answer
+    return () if operation.answer is None else (operation.answer,)
 
 
-def _operation(route: Operation, schema_of: dict[Any, Any]) -> dict[str, Any]:
+def _operation(operation: Operation, schema_of: dict[Any, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {}
-    if answers := [schema_of[answer] for answer in _answer_types(route)]:
+    if answers := [schema_of[answer] for answer in _answer_types(operation)]:
         schema = answers[0] if len(answers) == 1 else {"anyOf": answers}
         content["application/json"] = {"schema": schema}
-    elif route.streamed is None:
+    elif operation.streamed is None:
         content["application/json"] = {"schema": {"type": "object"}}
-    if route.streamed is not None:
+    if operation.streamed is not None:
         content["text/event-stream"] = {
-            "schema": _event([schema_of[route.streamed], schema_of[route.failure]])
+            "schema": _event([schema_of[operation.streamed], schema_of[operation.failure]])
         }
-    error = {"application/json": {"schema": schema_of[route.failure]}}
-    operation: dict[str, Any] = {
-        "summary": route.summary,
-        "operationId": f"{route.method}_{route.path.strip('/')}",
+    error = {"application/json": {"schema": schema_of[operation.failure]}}
+    described: dict[str, Any] = {
+        "summary": operation.summary,
+        "operationId": f"{operation.method}_{operation.path.strip('/')}",
         "responses": {
             "200": {
-                "description": route.summary,
+                "description": operation.summary,
                 "content": content,
-                **({"headers": {IGNORED_HEADER: _IGNORED}} if route.body is not None else {}),
+                **({"headers": {IGNORED_HEADER: _IGNORED}} if operation.body is not None else {}),
             },
             **{
                 str(code): {"description": _MEANINGS[code], "content": error}
-                for code in (401, 403, *route.errors)
+                for code in (401, 403, *operation.errors)
             },
         },
     }
-    if route.streamed is not None:
-        events = get_args(route.streamed) or (route.streamed,)
+    if operation.streamed is not None:
+        events = get_args(operation.streamed) or (operation.streamed,)
         names = ", ".join(f"#/components/schemas/{event.__name__}" for event in events)
-        operation["description"] = f"As an event stream, each `data:` line holds one of: {names}."
-    if route.body is not None:
-        operation["requestBody"] = {
+        described["description"] = f"As an event stream, each `data:` line holds one of: {names}."
+    if operation.body is not None:
+        described["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": schema_of[route.body]}},
+            "content": {"application/json": {"schema": schema_of[operation.body]}},
         }
     parameters: list[dict[str, Any]] = []
-    if "{" in route.path:
-        name = route.path.split("{")[1].split("}")[0]
+    if "{" in operation.path:
+        name = operation.path.split("{")[1].split("}")[0]
         parameters.append(
             {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         )
     parameters += [
-        {"name": name, "in": "query", "schema": schema} for name, schema in route.query.items()
+        {"name": name, "in": "query", "schema": schema} for name, schema in operation.query.items()
     ]
     if parameters:
-        operation["parameters"] = parameters
-    return operation
+        described["parameters"] = parameters
+    return described
 
 
 def _event(data: list[Any]) -> dict[str, Any]:
-    """Return the schema of one event of a stream whose `data:` lines are of these types.
+    """Return the schema of one event of a stream whose `data:` lines have these types.
 
-    The completions end with OpenAI's `[DONE]`.
+    Streamed completions end with OpenAI's `[DONE]`.
     """
     lines = {"contentMediaType": "application/json", "contentSchema": {"anyOf": data}}
     return {
@@ -133,12 +133,12 @@ def _event(data: list[Any]) -> dict[str, Any]:
 
 
 class OpenApiHandler(ApiHandler):
-    """The description itself."""
+    """Serves the OpenAPI document."""
 
     _track_activity = False
 
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """Answer with the description."""
+        """Answer with the document."""
         self.answer(document(self.base_url))

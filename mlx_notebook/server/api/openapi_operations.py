@@ -1,4 +1,4 @@
-"""The operations of the API with the types that they take and answer, for `v1/openapi.json`."""
+"""The operations of the API with their request and response types, for `v1/openapi.json`."""
 
 from typing import Any
 
@@ -21,11 +21,11 @@ from mlx_notebook.server.wire.openai import (
 
 
 class Operation(msgspec.Struct):
-    """One operation. Of several `answer` types it depends on the request which one comes.
+    """One operation.
 
-    `streamed` is the type of a `data:` line where it answers with events.
-
-    `query` are the schemas of the parameters that go behind the question mark.
+    `answer` is the type of the response; of several types, the request decides which one.
+    `streamed` is the type of a `data:` line of an event stream. `failure` is the type of an error
+    response. `query` has the schemas of the query parameters.
     """
 
     method: str
@@ -39,7 +39,7 @@ class Operation(msgspec.Struct):
     query: dict[str, dict[str, Any]] = {}
 
 
-# What a request to a model can end with.
+# Status codes of requests to a model.
 _MODEL_ERRORS = (400, 404, 408, 413, 429, 499, 500, 503, 507)
 _PAGE: dict[str, dict[str, Any]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 100},
@@ -51,7 +51,7 @@ OPERATIONS = (
     Operation(
         "post",
         "/v1/chat/completions",
-        "Continue a chat, whole or streamed",
+        "Continue a chat, complete or streamed",
         _MODEL_ERRORS,
         chat_response.ChatCompletion,
         chat_request.ChatCompletionRequest,
@@ -60,7 +60,7 @@ OPERATIONS = (
     Operation(
         "get",
         "/v1/chat/completions",
-        "List the stored chat completions, by their metadata (metadata[key]=value) or model",
+        "List stored chat completions, filtered by metadata (metadata[key]=value) or model",
         (400, 404, 503),
         stored_completion_types.CompletionPage,
         query={**_PAGE, "model": {"type": "string"}},
@@ -75,7 +75,7 @@ OPERATIONS = (
     Operation(
         "post",
         "/v1/chat/completions/{id}",
-        "Put other metadata on a stored chat completion",
+        "Replace the metadata of a stored chat completion",
         (400, 404, 408, 413, 503),
         stored_completion_types.StoredCompletion,
         stored_completion_types.CompletionUpdate,
@@ -83,14 +83,14 @@ OPERATIONS = (
     Operation(
         "delete",
         "/v1/chat/completions/{id}",
-        "Forget a stored chat completion",
+        "Delete a stored chat completion",
         (404, 408, 413, 503),
         stored_completion_types.DeletedCompletion,
     ),
     Operation(
         "get",
         "/v1/chat/completions/{id}/messages",
-        "List the messages that a stored chat completion was asked with",
+        "List the request messages of a stored chat completion",
         (400, 404, 503),
         stored_completion_types.MessagePage,
         query=_PAGE,
@@ -98,7 +98,7 @@ OPERATIONS = (
     Operation(
         "post",
         "/v1/completions",
-        "Continue a text, whole or streamed",
+        "Continue a text, complete or streamed",
         _MODEL_ERRORS,
         text_completion.TextCompletion,
         text_completion.CompletionRequest,
@@ -107,7 +107,7 @@ OPERATIONS = (
     Operation(
         "post",
         "/v1/embeddings",
-        "Turn texts into vectors",
+        "Embed texts as vectors",
         _MODEL_ERRORS,
         embedding_types.EmbeddingList,
         embedding_types.EmbeddingRequest,
@@ -115,7 +115,7 @@ OPERATIONS = (
     Operation(
         "post",
         "/v1/responses",
-        "Make a response, whole, streamed or in the background",
+        "Create a response: complete, streamed or in the background",
         _MODEL_ERRORS,
         response_object.Response,
         responses_request.ResponsesRequest,
@@ -132,7 +132,7 @@ OPERATIONS = (
     Operation(
         "get",
         "/v1/responses/{id}",
-        "Return a response, or its events again",
+        "Return a response, or stream its events again",
         (400, 404, 503),
         response_object.Response,
         streamed=response_events.ResponseStreamEvent,
@@ -146,21 +146,21 @@ OPERATIONS = (
     Operation(
         "delete",
         "/v1/responses/{id}",
-        "Forget a response",
+        "Delete a response",
         (404, 408, 413, 503),
         response_object.DeletedResponse,
     ),
     Operation(
         "post",
         "/v1/responses/{id}/cancel",
-        "Stop a response that is made in the background",
+        "Cancel a background response",
         (400, 404, 408, 413, 503),
         response_object.Response,
     ),
     Operation(
         "get",
         "/v1/responses/{id}/input_items",
-        "List what a response was made from",
+        "List the input items of a response",
         (400, 404, 503),
         response_object.ItemList,
         query={
@@ -171,7 +171,7 @@ OPERATIONS = (
     Operation(
         "post",
         "/v1/messages",
-        "Continue a conversation (Anthropic's API), whole or streamed",
+        "Continue a conversation (Anthropic's API), complete or streamed",
         _MODEL_ERRORS,
         message_response.MessageResponse,
         messages_request.MessagesRequest,
@@ -190,7 +190,7 @@ OPERATIONS = (
     Operation(
         "get",
         "/v1/models",
-        "List the models of this server; for Anthropic's clients in their API's shape",
+        "List the models of this server, for Anthropic's clients in the format of their API",
         (400,),
         (model_types.ModelList, model_info.ModelPage),
         query={
@@ -207,14 +207,24 @@ OPERATIONS = (
         (404,),
         (model_types.ModelCard, model_info.ModelInfo),
     ),
-    Operation("get", "/health", "Tell whether requests can be served", (503,), status_types.Health),
     Operation(
-        "get", "/mlx/status", "Tell the state of engine and requests", (), status_types.ServerStatus
+        "get",
+        "/health",
+        "Report whether the server can answer requests",
+        (503,),
+        status_types.Health,
+    ),
+    Operation(
+        "get",
+        "/mlx/status",
+        "Return the state of engine, models and requests",
+        (),
+        status_types.ServerStatus,
     ),
     Operation(
         "get",
         "/mlx/events",
-        "Stream the state as it changes",
+        "Stream the state whenever it changes",
         (),
         streamed=status_types.ServerStatus,
     ),
@@ -224,7 +234,7 @@ OPERATIONS = (
     Operation(
         "post",
         "/mlx/models/load",
-        "Bring a model into memory",
+        "Load a model into memory",
         (400, 404, 408, 413, 499, 500, 503, 507),
         model_types.LoadedModel,
         model_types.LoadRequest,
@@ -233,7 +243,7 @@ OPERATIONS = (
     Operation(
         "post",
         "/mlx/models/unload",
-        "Give a model's memory back",
+        "Unload a model from memory",
         (400, 404, 408, 413, 499, 500, 503),
         model_types.UnloadedModel,
         model_types.UnloadRequest,
@@ -241,7 +251,7 @@ OPERATIONS = (
     Operation(
         "post",
         "/mlx/models/download",
-        "Bring a model from Hugging Face onto this machine",
+        "Download a model from Hugging Face",
         (400, 404, 408, 413, 499, 500, 503, 507),
         model_types.DownloadedModel,
         model_types.DownloadRequest,
@@ -250,7 +260,7 @@ OPERATIONS = (
     Operation(
         "post",
         "/mlx/models/cancel",
-        "Break off a download or a load, and end the requests that wait for it",
+        "Cancel a download or a load, and the requests that wait for it",
         (400, 404, 408, 413),
         model_types.CancelledModel,
         model_types.CancelModelRequest,
@@ -258,7 +268,7 @@ OPERATIONS = (
     Operation(
         "post",
         "/mlx/models/pin",
-        "Keep a model in memory, or let it go again",
+        "Pin a model in memory, or unpin it",
         (400, 404, 408, 413, 499, 500, 503),
         model_types.PinnedModel,
         model_types.PinRequest,
@@ -266,32 +276,36 @@ OPERATIONS = (
     Operation(
         "post",
         "/mlx/models/keep",
-        "Keep the models that this notebook (X-Mlx-Notebook-Kernel) used lately from being idle",
+        "Keep the models in memory that this notebook (X-Mlx-Notebook-Kernel) used recently",
         (500,),
         model_types.KeptModels,
     ),
     Operation(
         "get",
         "/mlx/models/{model}/settings",
-        "Show a model's settings",
+        "Return a model's settings",
         (404,),
         model_types.SettingsResponse,
     ),
     Operation(
         "put",
         "/mlx/models/{model}/settings",
-        "Keep settings for a model",
+        "Save settings for a model",
         (400, 404, 408, 413, 503, 507),
         model_types.SettingsResponse,
         model_settings.ModelSettings,
     ),
     Operation(
-        "post", "/mlx/cancel/{id}", "Stop a request", (404, 408, 413), status_types.CancelledRequest
+        "post",
+        "/mlx/cancel/{id}",
+        "Cancel a request",
+        (404, 408, 413),
+        status_types.CancelledRequest,
     ),
     Operation(
         "post",
         "/tokenize",
-        "Show the tokens of a text or a chat",
+        "Return the tokens of a text or a chat",
         _MODEL_ERRORS,
         tokenize_types.TokenizeResponse,
         tokenize_types.TokenizeRequest,
@@ -299,7 +313,7 @@ OPERATIONS = (
     Operation(
         "post",
         "/detokenize",
-        "Show the text of tokens",
+        "Return the text of tokens",
         _MODEL_ERRORS,
         tokenize_types.DetokenizeResponse,
         tokenize_types.DetokenizeRequest,
@@ -307,7 +321,7 @@ OPERATIONS = (
     Operation(
         "post",
         "/apply-template",
-        "Show a chat as the text that the model is fed",
+        "Return a chat rendered with the model's chat template",
         _MODEL_ERRORS,
         tokenize_types.TemplateResponse,
         tokenize_types.TemplateRequest,
@@ -315,11 +329,13 @@ OPERATIONS = (
     Operation(
         "get",
         "/mlx/traces",
-        "List the last requests, all or those that hold the text 'search'",
+        "List the traces of recent requests, or of those that contain the text 'search'",
         (),
         trace_types.TraceList,
         query={"search": {"type": "string"}},
     ),
-    Operation("get", "/mlx/traces/{id}", "Show all about a request", (404,), trace_types.Trace),
+    Operation(
+        "get", "/mlx/traces/{id}", "Return the trace of a request", (404,), trace_types.Trace
+    ),
     Operation("get", "/v1/openapi.json", "Describe this API", ()),
 )

@@ -1,8 +1,8 @@
-"""The body of a request, measured while it arrives.
+"""Count the JSON values of a request body while it arrives.
 
-A few megabytes of JSON can hold millions of values, which take a second and a gigabyte to build, on
-the event loop of a whole Jupyter server. So what a body holds is counted before any of it is built,
-a piece at a time, as the pieces come in.
+A few megabytes of JSON can hold millions of values. To build them takes a second and a gigabyte, on
+the event loop of the whole Jupyter server. So the server counts the values in each chunk as it
+arrives, and refuses a body that has too many before it parses it.
 """
 
 import re
@@ -16,20 +16,23 @@ MAX_DEPTH = 128
 _ALL = bytes(range(256))
 _NOT_COUNTED = bytes(set(_ALL) - set(b"[{,:"))
 _NOT_NESTING = bytes(set(_ALL) - set(b"[{]}"))
-# What an opening bracket does to the depth, and a closing one.
+# How a bracket changes the depth.
 _STEPS = {**dict.fromkeys(b"[{", 1), **dict.fromkeys(b"]}", -1)}
-# Integers of so many digits may not fit the 64 bits that travel to the engine.
+# Messages to the engine carry integers of 64 bits. One of 19 digits or more may not fit.
 _LONG_INTEGER = re.compile(rb"(?<![0-9.eE+])-?[0-9]{19,}(?![0-9.eE])")
 _OF_NUMBERS = b"0123456789.eE+-"
 _LONGEST_KEPT = 64
 
 
 class RequestBody:
-    """The bytes of a body, and what JSON they hold so far.
+    """The bytes of a body, and counts of the JSON in them.
 
-    Attributes:
-        content: The bytes.
-        large_integer: The first integer in them that does not fit 64 bits, if there is one.
+    Attributes
+    ----------
+    content : bytearray
+        The bytes that have arrived.
+    large_integer : str or None
+        The first integer that does not fit 64 bits, shortened.
     """
 
     def __init__(self, content: bytes = b"") -> None:
@@ -41,14 +44,14 @@ class RequestBody:
         self._depth = 0
         self._deepest = 0
         self._in_string = False
-        # What only the next piece tells the meaning of: a backslash, the digits of a number.
+        # The end of a chunk whose meaning depends on the next one: a backslash, a number's digits.
         self._escape = b""
         self._number = b""
         if content:
             self.take(content)
 
     def take(self, piece: bytes) -> None:
-        """Add a piece."""
+        """Add a chunk of bytes."""
         self.content += piece
         piece = self._escape + piece
         self._escape = b"\\" * ((len(piece) - len(piece.rstrip(b"\\"))) % 2)
@@ -58,7 +61,7 @@ class RequestBody:
         self._in_string ^= len(parts) % 2 == 0
 
     def _count(self, structure: bytes) -> None:
-        """Count what is outside of strings."""
+        """Count the JSON that is outside of strings."""
         counted = structure.translate(None, _NOT_COUNTED)
         fields, commas = counted.count(b":"), counted.count(b",")
         self._fields += fields
@@ -75,7 +78,7 @@ class RequestBody:
 
     @property
     def excess(self) -> str | None:
-        """What is too much in it, to follow "the body"; None where it is within bounds."""
+        """The limit that the body exceeds, as the end of a sentence that begins "The body"."""
         if self._deepest > MAX_DEPTH:
             return f"is nested more than {MAX_DEPTH} levels deep"
         if self._containers > MAX_CONTAINERS:
@@ -87,12 +90,12 @@ class RequestBody:
         return None
 
     def clear(self) -> None:
-        """Throw the bytes away."""
+        """Discard the bytes."""
         self.content.clear()
 
 
 def _beginning(number: bytes) -> bytes:
-    """Return as much of a number as its kind and its size can be told from."""
+    """Return the first bytes of a number: enough to see its type and whether it is too large."""
     if len(number) <= _LONGEST_KEPT:
         return number
     is_integer = number.strip(b"-").isdigit()

@@ -1,7 +1,7 @@
-"""What a message says and shows: one text, or texts and pictures in their order.
+"""Message content: one text, or a list of texts and images in order.
 
-A picture travels through the messages as the part `{"type": "image", "source": PictureSource}`,
-so that it stays in its place while messages are put in order; `server/pictures.py` takes it in.
+An image of a request is the part `{"type": "image", "source": ImageSource}`, so that it keeps its
+position while messages are reordered. `server/images/request_images.py` then reads the image.
 """
 
 from collections.abc import Iterable, Iterator
@@ -13,12 +13,12 @@ from mlx_notebook.protocol import EncodedImage, ImageDetail
 from mlx_notebook.server.errors import InvalidRequest
 
 ModelContent = str | list[dict[str, Any]]
-# "original" asks for all pixels, which is what "high" means here.
+# "original" asks for full resolution, as "high" does here.
 RequestedDetail = Literal["auto", "low", "high", "original"]
 
 
 class ImageSource(Struct, frozen=True):
-    """A picture as a request gives it (a URL, a data URI or base64); `where` is its place there."""
+    """An image as the request sends it: a URL, a data URI or base64. `where` is its JSON path."""
 
     given: str
     where: str
@@ -26,12 +26,12 @@ class ImageSource(Struct, frozen=True):
 
     @classmethod
     def of(cls, given: str, where: str, detail: RequestedDetail | None) -> "ImageSource":
-        """Return a picture with the detail that OpenAI's clients ask for."""
+        """Return an image with the `detail` of an OpenAI request."""
         return cls(given, where, "high" if detail == "original" else detail or "auto")
 
 
 class CheckedImage(EncodedImage, kw_only=True, frozen=True):
-    """A picture whose head was read; `digest` is the SHA-256 of `data` in hex."""
+    """An image whose header was read. `digest` is the SHA-256 of `data` in hex."""
 
     media_type: str
     width: int
@@ -43,9 +43,9 @@ ContentPiece = str | ImageSource
 
 
 def content_of(pieces: Iterable[ContentPiece]) -> ModelContent:
-    """Return texts and pictures as a message holds them.
+    """Return texts and images as the content of a message.
 
-    Texts that follow each other become one, with a line break between them.
+    Adjacent texts are joined with a line break.
     """
     parts: list[dict[str, Any]] = []
     for piece in pieces:
@@ -61,24 +61,26 @@ def content_of(pieces: Iterable[ContentPiece]) -> ModelContent:
 
 
 def pieces_of(content: ModelContent) -> list[ContentPiece]:
-    """Return what `content_of` was made of, as far as it can be told."""
+    """Return the texts and images of a message's content; adjacent texts stay joined."""
     if isinstance(content, str):
         return [content] if content else []
     return [part["source"] if part["type"] == "image" else part["text"] for part in content]
 
 
 def text_of(pieces: Iterable[ContentPiece], role: str) -> str:
-    """Return pieces as one text, for a role that shows no pictures.
+    """Return pieces as one text, for a role whose messages cannot have images.
 
-    Raises:
-        InvalidRequest: There is a picture; `param` is its place.
+    Raises
+    ------
+    InvalidRequest
+        There is an image; `param` is its JSON path.
     """
     texts = []
     for piece in pieces:
         if isinstance(piece, ImageSource):
             raise InvalidRequest(
-                f"The picture at '{piece.where}' cannot stand in what the {role} says: pictures "
-                "go into user messages and into the results of tools.",
+                f"'{piece.where}' is an image in a message of the role '{role}': images are only "
+                "possible in user messages and tool results.",
                 param=piece.where,
                 code="unsupported_content",
             )
@@ -87,12 +89,12 @@ def text_of(pieces: Iterable[ContentPiece], role: str) -> str:
 
 
 def image_sources(messages: Iterable[dict[str, Any]]) -> list[ImageSource]:
-    """Return the pictures of messages that are still to be taken in, in their order."""
+    """Return the images of messages that have not been read yet, in order."""
     return [part["source"] for part in image_parts(messages) if "source" in part]
 
 
 def image_parts(messages: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the parts of messages that show pictures, in their order."""
+    """Yield the image parts of messages, in order."""
     for message in messages:
         if isinstance(message.get("content"), list):
             yield from (part for part in message["content"] if part["type"] == "image")

@@ -1,6 +1,6 @@
-"""A conversation as chat templates take it, out of what clients really send.
+"""Reorder the messages of a client into the form that chat templates expect.
 
-Works on messages as they go to the engine: dicts in OpenAI's shape, content as one text.
+The messages are dicts in OpenAI's shape, as they go to the engine.
 """
 
 from typing import Any
@@ -11,9 +11,9 @@ ChatMessage = dict[str, Any]
 
 
 def with_one_system_message(messages: list[ChatMessage]) -> list[ChatMessage]:
-    """Return the messages with all instructions in one message in front.
+    """Return the messages with all system messages joined into a first one.
 
-    Most templates take one system message, and only there.
+    Most templates accept one system message, and only at the start.
     """
     texts = [message["content"] for message in messages if message["role"] == "system"]
     others = [message for message in messages if message["role"] != "system"]
@@ -24,13 +24,15 @@ def with_one_system_message(messages: list[ChatMessage]) -> list[ChatMessage]:
 def with_ordered_tool_results(
     messages: list[ChatMessage], path: str = "messages"
 ) -> list[ChatMessage]:
-    """Return the messages with tool results in the order of their calls, each with its id.
+    """Return the messages with tool results in the order of their calls, each with a call id.
 
-    Clients leave ids out and send results in the order in which they came in; templates show them
-    by position.
+    Some clients omit ids, and many send results in the order in which the tools finished. Templates
+    match results to calls by position.
 
-    Raises:
-        InvalidRequest: A result's id matches no call before it.
+    Raises
+    ------
+    InvalidRequest
+        A result's id matches no earlier call.
     """
     matched: list[ChatMessage] = []
     calls = _Calls()
@@ -48,7 +50,7 @@ def with_ordered_tool_results(
 
 
 class _Calls:
-    """The calls so far: all by their ids, and those of the last turn that wait for a result."""
+    """The tool calls so far, and those of the last turn that have no result yet."""
 
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
@@ -57,7 +59,10 @@ class _Calls:
         self._nameless: list[dict[str, Any]] = []
 
     def begin(self, calls: list[dict[str, Any]], at: int) -> None:
-        """Take note of a turn's calls; those without an id get one that is always the same."""
+        """Record the calls of a turn. A call without an id gets one that depends on its position.
+
+        So the same messages always give the same prompt.
+        """
         self._turn = calls
         self._waiting = list(calls)
         self._nameless = [call for call in calls if not call.get("id")]
@@ -66,7 +71,7 @@ class _Calls:
             self._names[call["id"]] = call["function"]["name"]
 
     def match(self, result: ChatMessage, path: str) -> ChatMessage:
-        """Return a result with the id and the name of its call."""
+        """Return a tool result with the id and the name of its call."""
         id = result.get("tool_call_id")
         if not id:
             call = self._waiting[0] if self._waiting else None
@@ -75,7 +80,7 @@ class _Calls:
             call = next((call for call in self._nameless if call in self._waiting), None)
             if call is None:
                 raise InvalidRequest(
-                    f"There is no tool call with the id {id[:200]!r} before this result.",
+                    f"No tool call before this result has the id {id[:200]!r}.",
                     param=f"{path}.tool_call_id",
                     code="unknown_tool_call_id",
                 )
@@ -91,6 +96,6 @@ class _Calls:
         return matched
 
     def ordered(self, results: list[ChatMessage]) -> list[ChatMessage]:
-        """Return a run of results in the order of the last turn's calls."""
+        """Return consecutive results in the order of the last turn's calls."""
         places = {call["id"]: place for place, call in enumerate(self._turn)}
         return sorted(results, key=lambda result: places.get(result.get("tool_call_id"), -1))

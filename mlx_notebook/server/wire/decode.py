@@ -1,4 +1,4 @@
-"""JSON bodies into typed structs, and what is wrong with them in words."""
+"""Decode JSON bodies into structs, and explain what is wrong with an invalid body."""
 
 import json
 import math
@@ -12,13 +12,13 @@ from mlx_notebook.server.wire.body import RequestBody
 
 T = TypeVar("T")
 
-# msgspec ends its messages with the place: "... - at `$.messages[3].content`".
+# msgspec ends its messages with the JSON path: "... - at `$.messages[3].content`".
 _PLACE = re.compile(r" - at (?:`key` in )?`\$\.?(?P<path>[^`]*)`$")
 _MISSING = re.compile(r"missing required field `(?P<field>[^`]+)`")
 _BOUND = re.compile(r"expected `(?:int|float)` (?P<sign>[<>]=?) (?P<limit>-?[\d.]+)")
 _COMPARED = {"<=": "at most", ">=": "at least", "<": "less than", ">": "more than"}
-# To find the place of a fault everything is built, so it is looked for in bodies of up to so many
-# bytes: a tenth of a second.
+# The search for an invalid value parses the whole body again, which takes a tenth of a second at
+# this size in bytes. Larger bodies get an error without a path.
 _LARGEST_SEARCHED = 128 * 1024
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -26,8 +26,10 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def decode(decoder: msgspec.json.Decoder[T], body: RequestBody | bytes) -> T:
     """Decode and validate a request's body.
 
-    Raises:
-        InvalidRequest: The body is not JSON or not what the route takes; `param` names the place.
+    Raises
+    ------
+    InvalidRequest
+        The body is not JSON, or does not fit the type. `param` is the JSON path.
     """
     if isinstance(body, bytes):
         body = RequestBody(body)
@@ -44,15 +46,17 @@ def decode(decoder: msgspec.json.Decoder[T], body: RequestBody | bytes) -> T:
 
 
 def too_complex(excess: str) -> InvalidRequest:
-    """Return the error for a body that holds too much; `excess` is `Body.excess`."""
+    """Return the error for a body over a limit; `excess` is `RequestBody.excess`."""
     return InvalidRequest(f"The body {excess}.", code="body_too_complex")
 
 
 def converted(value: Any, type: type[T], path: str) -> T:
-    """Return a part of a decoded body as a type of ours; `path` is its place in the body.
+    """Return a part of a decoded body as a struct; `path` is its JSON path in the body.
 
-    Raises:
-        InvalidRequest: It is something else; `param` names the place.
+    Raises
+    ------
+    InvalidRequest
+        It does not fit the type. `param` is the JSON path.
     """
     try:
         return msgspec.convert(value, type)
@@ -80,7 +84,7 @@ def _invalid_value(message: str, below: str = "") -> InvalidRequest:
 
 
 def _explain_malformed(body: RequestBody, error: Exception) -> NoReturn:
-    """Say what makes a body unreadable; text that is not Unicode and NaN are named by place."""
+    """Raise the error for a body that is not JSON, with the path of a lone surrogate or a NaN."""
     if not body.content.strip():
         raise InvalidRequest("The body is empty: send a JSON object.", code="invalid_json")
     _refuse_unusable(body)
@@ -98,7 +102,7 @@ def _refuse_large_integer(body: RequestBody) -> NoReturn:
 
 
 def _refuse_unusable(body: RequestBody) -> None:
-    """Refuse a body for the first value that Python's lenient parser takes and we do not."""
+    """Raise an error for the first value that Python's parser accepts and this API does not."""
     if len(body.content) > _LARGEST_SEARCHED:
         return
     try:
@@ -111,9 +115,9 @@ def _refuse_unusable(body: RequestBody) -> None:
 
 
 def _unusable(value: Any, path: str) -> tuple[str, str] | None:
-    """Return the first place that Python's lenient JSON parser takes and we do not."""
+    """Return the path of the first value that this API does not accept, and the reason."""
     if isinstance(value, str) and _SURROGATE.search(value):
-        return path, "it holds a lone surrogate, which is no Unicode character"
+        return path, "it contains a lone surrogate, which is not a Unicode character"
     if isinstance(value, float) and not math.isfinite(value):
         return path, "it is not a finite number"
     if isinstance(value, int) and not -(2**63) <= value < 2**64:

@@ -1,4 +1,4 @@
-"""Ids and times of the objects that the API creates."""
+"""Ids and creation times of API objects."""
 
 import secrets
 import string
@@ -8,10 +8,10 @@ _LETTERS = string.ascii_letters + string.digits
 
 
 def new_id(prefix: str) -> str:
-    """Return an id that nobody can guess: the prefix and 12 characters."""
+    """Return an id that cannot be guessed: the prefix and 12 random characters."""
     return prefix + "".join(secrets.choice(_LETTERS) for _ in range(12))
 
 
 def now() -> int:
-    """Return the time as OpenAI's `created` fields hold it."""
+    """Return the Unix time in seconds, as in OpenAI's `created` fields."""
     return int(time.time())

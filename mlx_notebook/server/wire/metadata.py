@@ -1,4 +1,4 @@
-"""What clients may write on a stored object.
+"""The metadata that clients can attach to a stored object.
 
 Format: https://platform.openai.com/docs/api-reference/chat/create (metadata).
 """

@@ -1,4 +1,4 @@
-"""What an answer is asked to look like, in the words of OpenAI and of vLLM.
+"""Structured output: the parameters of OpenAI, vLLM and llama.cpp.
 
 Formats: https://platform.openai.com/docs/api-reference/chat/create (response_format) and
 https://docs.vllm.ai/en/latest/features/structured_outputs.html (structured_outputs, and the
@@ -21,13 +21,13 @@ class TextFormat(Struct, tag_field="type", tag="text"):
 
 
 class JsonObjectFormat(Struct, tag_field="type", tag="json_object"):
-    """Any JSON object, or, as llama.cpp has it, one that fits a schema."""
+    """Any JSON object, or one that fits `schema` (llama.cpp's extension)."""
 
     schema: dict[str, Any] | None = None
 
 
 class JsonSchema(Struct):
-    """A schema and its name; `strict` or not, it is enforced."""
+    """A JSON schema and its name. The schema is enforced even without `strict`."""
 
     name: str = "answer"
     schema: dict[str, Any] | None = None
@@ -38,7 +38,7 @@ class JsonSchema(Struct):
 class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema"):
     """JSON that fits a schema.
 
-    It may also stand beside `type`, as in `text.format` of `v1/responses`.
+    The schema can also be a sibling of `type`, as in `text.format` of `v1/responses`.
     """
 
     json_schema: JsonSchema | None = None
@@ -49,10 +49,12 @@ class JsonSchemaFormat(Struct, tag_field="type", tag="json_schema"):
 
     @property
     def wanted(self) -> dict[str, Any] | None:
-        """The schema; None where any JSON object will do.
+        """The schema, or None for any JSON object.
 
-        Raises:
-            InvalidRequest: There is none, or there are two.
+        Raises
+        ------
+        InvalidRequest
+            There is no schema, or there are two.
         """
         if self.json_schema is None and self.schema is None:
             raise InvalidRequest(
@@ -74,9 +76,9 @@ Schema = str | dict[str, Any]
 
 
 class StructuredOutputs(Struct, kw_only=True):
-    """vLLM's `structured_outputs`: exactly one of its forms.
+    """vLLM's `structured_outputs`. Exactly one field is set.
 
-    `json` is a schema, as an object or as JSON text; `grammar` is Lark, or GBNF as in llama.cpp.
+    `json` is a JSON schema, as an object or as text. `grammar` is Lark or llama.cpp's GBNF.
     """
 
     json: Schema | None = None
@@ -89,11 +91,11 @@ class StructuredOutputs(Struct, kw_only=True):
 
 
 class StreamOptions(Struct):
-    """What a stream tells beside the answer.
+    """Options of a stream.
 
-    `include_usage` adds a last chunk with the token counts, `continuous_usage_stats` (vLLM's) the
-    counts so far to every chunk. `include_obfuscation` would pad events to one size, which this
-    server does not do.
+    `include_usage` adds a last chunk with the token counts. `continuous_usage_stats` (vLLM's) adds
+    the counts so far to every chunk. `include_obfuscation` has no effect: this server does not pad
+    events to equal size.
     """
 
     include_usage: bool | None = None
@@ -102,10 +104,10 @@ class StreamOptions(Struct):
 
 
 class OutputFormatParameters(SamplingParameters, kw_only=True):
-    """What the answer must look like, in the words of vLLM and llama.cpp; for every endpoint.
+    """The structured output parameters of vLLM and llama.cpp, for every endpoint.
 
-    `json_schema` is a schema, `grammar` GBNF or Lark; `structured_outputs` has all forms, and
-    `guided_*` are its older names.
+    `json_schema` is a JSON schema, `grammar` is GBNF or Lark. `structured_outputs` has all kinds of
+    formats; `guided_*` are vLLM's older names for them.
     """
 
     structured_outputs: StructuredOutputs | None = None
@@ -117,16 +119,18 @@ class OutputFormatParameters(SamplingParameters, kw_only=True):
     grammar: str | None = None
 
     def output_format(self) -> OutputFormat | None:
-        """Return what the answer must look like, if anything is asked of it.
+        """Return the format that the answer must have, if the request sets one.
 
-        Raises:
-            InvalidRequest: More than one thing is asked, or one that cannot be enforced.
+        Raises
+        ------
+        InvalidRequest
+            The request sets more than one format, or one that cannot be enforced.
         """
         asked = [*self.own_format(), *self._local_formats()]
         if len(asked) > 1:
             (first, _), (second, _) = asked[:2]
             raise InvalidRequest(
-                f"Both {first!r} and {second!r} say what the answer must look like: choose one.",
+                f"{first!r} and {second!r} both set the format of the answer: send only one.",
                 param=second,
             )
         if not asked:
@@ -135,7 +139,7 @@ class OutputFormatParameters(SamplingParameters, kw_only=True):
         return msgspec.structs.replace(format, param=param)
 
     def own_format(self) -> list[tuple[str, OutputFormat]]:
-        """Return what the API's own parameters ask for, with their names."""
+        """Return the formats that the API's own parameters set, with the parameters' names."""
         return []
 
     def _local_formats(self) -> list[tuple[str, OutputFormat]]:
@@ -165,7 +169,7 @@ class OutputFormatParameters(SamplingParameters, kw_only=True):
 
 
 class CompletionParameters(OutputFormatParameters, kw_only=True):
-    """What OpenAI's two completion endpoints share."""
+    """Parameters of both `v1/chat/completions` and `v1/completions`."""
 
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
@@ -180,24 +184,26 @@ class CompletionParameters(OutputFormatParameters, kw_only=True):
         return [self.stop] if isinstance(self.stop, str) else self.stop or []
 
     def own_format(self) -> list[tuple[str, OutputFormat]]:
-        """Return what `response_format` asks for."""
+        """Return the format that `response_format` sets."""
         match self.response_format:
             case JsonObjectFormat(schema=schema) | JsonSchemaFormat(wanted=schema):
                 return [("response_format", json_format(schema))]
         return []
 
     def check_stream(self) -> None:
-        """Refuse options of a stream where there is none.
+        """Check that `stream_options` are only sent with `stream`.
 
-        Raises:
-            InvalidRequest: `stream_options` came without `stream`.
+        Raises
+        ------
+        InvalidRequest
+            There is `stream_options` without `stream`.
         """
         if self.stream_options is not None and not self.stream:
             raise stream_options_without_stream()
 
 
 def json_format(schema: dict[str, Any] | None) -> OutputFormat:
-    """Return what asks for JSON that fits a schema, or for any JSON object."""
+    """Return the format of JSON that fits a schema, or of any JSON object."""
     if schema is None:
         return OutputFormat(kind="json_object")
     return OutputFormat(kind="json_schema", value=schema)
@@ -235,8 +241,8 @@ def _schema(given: Schema, param: str) -> dict[str, Any]:
     if isinstance(given, dict):
         return given
     if excess := RequestBody(given.encode()).excess:
-        raise InvalidRequest(f"'{param}' is no JSON schema: it {excess}.", param=param)
+        raise InvalidRequest(f"'{param}' is not a JSON schema: it {excess}.", param=param)
     try:
         return msgspec.json.decode(given, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise InvalidRequest(f"'{param}' is no JSON schema: {error}.", param=param) from None
+        raise InvalidRequest(f"'{param}' is not a JSON schema: {error}.", param=param) from None

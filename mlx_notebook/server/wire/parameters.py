@@ -1,4 +1,4 @@
-"""What becomes of each parameter of a request: used, passed over and listed, or refused."""
+"""Sort the parameters of a request: the server uses, ignores or refuses each one."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -10,43 +10,45 @@ from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.unsupported_parameters import Unsupported
 
 IGNORED_HEADER = "x-mlx-ignored-parameters"
-# The list goes into a response header, which clients and proxies bound.
+# Clients and proxies limit the length of a header, which lists the ignored parameters.
 MAX_IGNORED_NAMES, _LONGEST_NAME = 32, 64
 
 _MEMBERS = msgspec.json.Decoder(dict[str, Raw])
 
 
 class RequestParameters(Struct, kw_only=True):
-    """A request's parameters."""
+    """Base class of the request bodies."""
 
     def unused(self) -> frozenset[str]:
-        """Return those that are checked and change nothing here, nested ones as `options.name`."""
+        """Return the parameters that are validated and then ignored; nested: `options.name`."""
         return frozenset()
 
     @classmethod
     def unsupported_parameters(cls) -> Mapping[str, Unsupported]:
-        """Return those of other servers that are refused."""
+        """Return the parameters of other servers that this endpoint refuses."""
         return {}
 
 
 def ignored_parameters(body: bytes | bytearray, request: Any) -> list[str]:
-    """Return the parameters of a request that nothing here uses, nested ones as `options.name`.
+    """Return the parameters of a request that the server ignores; nested: `options.name`.
 
-    `body` is the JSON that `request` was decoded from. Its names are looked at, while the values
-    behind them are skipped: a body of 20 MB takes as many milliseconds.
+    `body` is the JSON that `request` was decoded from. Only names are decoded and values are
+    skipped, so a body of 20 MB takes 20 milliseconds.
 
-    Raises:
-        InvalidRequest: One of them would change the answer; `param` names it.
+    Raises
+    ------
+    InvalidRequest
+        An unsupported parameter would change the answer. `param` is its name.
     """
     if not isinstance(request, Struct):
         return []
-    # All are looked at: the last one may have to be refused.
+    # Collect all of them before the cut: the last one may raise.
     names = list(_ignored(body, request, request, ""))
     return [printable(name) for name in names[:MAX_IGNORED_NAMES]]
 
 
 def unsupported_parameter(name: str, instead: str = "leave it out") -> InvalidRequest:
-    """Return the error for a parameter that this server does not have."""
+    """Return the error for a parameter that this server does not support."""
     return InvalidRequest(
         f"'{name}' is not supported by this server: {instead}.",
         param=name,
@@ -70,13 +72,13 @@ def _ignored(
                 yield where
         elif name != given.__struct_config__.tag_field:
             known = unsupported.get(name)
-            if known is not None and known.asks(msgspec.json.decode(raw)):
+            if known is not None and known.has_effect(msgspec.json.decode(raw)):
                 raise unsupported_parameter(printable(name), known.instead)
             yield where
 
 
 def printable(name: str) -> str:
-    """Return a name as it can stand in a header: short, ASCII, without commas."""
+    """Return a name in a form that fits a header: short, ASCII, without commas."""
     shown = name[:_LONGEST_NAME].encode("ascii", "backslashreplace").decode()
     return "".join(
         letter if " " < letter <= "~" and letter != "," else f"\\x{ord(letter):02x}"

@@ -1,4 +1,4 @@
-"""What local models take beside the parameters of an API, through `extra_body` of its SDK."""
+"""Sampling parameters of local servers, which clients send through `extra_body` of an SDK."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any
@@ -14,16 +14,18 @@ StopText = Annotated[str, Meta(min_length=1, max_length=4096)]
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Penalty = Annotated[float, Meta(gt=0, le=100)]
 _Bias = Annotated[float, Meta(ge=-100, le=100)]
-# The bias of a token that is never chosen.
+# The bias of a token that is never sampled.
 _NEVER = -100.0
 BadWord = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 def checked_template_kwargs(given: dict[str, Any] | None) -> dict[str, Any]:
-    """Return a copy of what a request tells the chat template beside messages and tools.
+    """Return a copy of a request's `chat_template_kwargs`.
 
-    Raises:
-        InvalidRequest: It names a parameter of the renderer itself, such as the template.
+    Raises
+    ------
+    InvalidRequest
+        A name is reserved for the renderer, such as `messages`.
     """
     for name in given or ():
         if name in RESERVED_KWARGS:
@@ -37,20 +39,20 @@ def checked_template_kwargs(given: dict[str, Any] | None) -> dict[str, Any]:
 
 
 class SamplingParameters(RequestParameters, kw_only=True):
-    """Parameters of this server for every endpoint that generates; `None` leaves them open.
+    """Parameters of every endpoint that generates text; `None` means not set.
 
-    `stop_token_ids` end the answer and are no part of it. `bad_words` are never completed.
-    `allowed_token_ids` are the only tokens that may be chosen. `repeat_penalty` is llama.cpp's
-    name of `repetition_penalty`; with `repeat_last_n` all penalties count only so many tokens of
-    prompt and answer (-1: all). `typical_p` keeps the tokens that are about as likely as is
-    typical, `xtc_*` now and then drops the likeliest ones. `seed: -1` draws a seed, as no seed
-    does. `logit_bias` may be llama.cpp's list of pairs too, where `false` forbids a token.
+    `stop_token_ids` end the answer and are not part of it. `bad_words` never occur in the answer.
+    If `allowed_token_ids` is set, only these tokens are sampled. `repeat_penalty` is llama.cpp's
+    name for `repetition_penalty`. `repeat_last_n` applies all penalties to the last tokens of
+    prompt and answer only (-1: to all). `typical_p` is locally typical sampling; `xtc_*` sometimes
+    excludes the most likely tokens. `seed: -1` is the same as no seed. `logit_bias` can also be
+    llama.cpp's list of pairs, where `false` forbids a token.
 
-    `truncate_prompt_tokens` feeds that many of the prompt's last tokens (-1: as many as leave room
-    for the answer). With `continue_final_message` and `add_generation_prompt: false` the answer
-    goes on with the last message, which is the assistant's. `enable_thinking` says whether the
-    model thinks, `include_reasoning: false` leaves its thinking out of the answer.
-    `return_token_ids` and `prompt_logprobs` add what their names say.
+    `truncate_prompt_tokens` keeps only the last tokens of the prompt (-1: as many as leave room for
+    the answer). With `continue_final_message` and `add_generation_prompt: false` the answer
+    continues the last message, which must be the assistant's. `enable_thinking` turns reasoning on
+    or off; `include_reasoning: false` omits it from the answer. `return_token_ids` and
+    `prompt_logprobs` add token ids and the prompt's log probabilities to the response.
     """
 
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
@@ -81,23 +83,27 @@ class SamplingParameters(RequestParameters, kw_only=True):
 
     @classmethod
     def unsupported_parameters(cls) -> Mapping[str, Unsupported]:
-        """Return what is refused, by name."""
+        """Return the parameters that this endpoint refuses."""
         return GENERATION
 
     def given_template_kwargs(self) -> dict[str, Any]:
-        """Return what the request tells the chat template itself.
+        """Return the variables that the request sets for the chat template.
 
-        Raises:
-            InvalidRequest: It sets what is no variable of a template.
+        Raises
+        ------
+        InvalidRequest
+            A name is reserved for the renderer.
         """
-        thinks = {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
-        return {**thinks, **checked_template_kwargs(self.chat_template_kwargs)}
+        kwargs = {} if self.enable_thinking is None else {"enable_thinking": self.enable_thinking}
+        return {**kwargs, **checked_template_kwargs(self.chat_template_kwargs)}
 
     def with_continuation(self, prompt: ChatPrompt) -> ChatPrompt:
-        """Return a prompt whose last message is to be gone on with, if that is asked for.
+        """Return the prompt so that the model continues its last message, if that is requested.
 
-        Raises:
-            InvalidRequest: The last message cannot be gone on with.
+        Raises
+        ------
+        InvalidRequest
+            The last message cannot be continued.
         """
         if not self.continue_final_message:
             opens = self.add_generation_prompt is not False
@@ -118,16 +124,18 @@ class SamplingParameters(RequestParameters, kw_only=True):
         stop: list[str],
         logprobs: int | None = None,
     ) -> Sampling:
-        """Return how tokens are to be chosen, together with the API's own parameters.
+        """Return these parameters and those of the API, in the form of the engine.
 
-        Raises:
-            InvalidRequest: Two names of one parameter differ.
+        Raises
+        ------
+        InvalidRequest
+            `repetition_penalty` and `repeat_penalty` differ.
         """
         penalty, other = self.repetition_penalty, self.repeat_penalty
         if None not in (penalty, other) and penalty != other:
             raise InvalidRequest(
-                "'repeat_penalty' is another name of 'repetition_penalty', and the two differ: "
-                "send one of them.",
+                "'repeat_penalty' and 'repetition_penalty' are the same parameter, but their "
+                "values differ: send only one.",
                 param="repeat_penalty",
             )
         window = None if self.repeat_last_n == -1 else self.repeat_last_n
@@ -156,17 +164,18 @@ class SamplingParameters(RequestParameters, kw_only=True):
         )
 
     def _biases(self) -> dict[int, float]:
-        """Return the bias of each token.
+        """Return the bias of each token id.
 
-        Raises:
-            InvalidRequest: One is `true`.
+        Raises
+        ------
+        InvalidRequest
+            A bias is `true`.
         """
         given = self.logit_bias or {}
         biases = dict(given)
         if any(bias is True for bias in biases.values()):
             raise InvalidRequest(
-                "'logit_bias' is not valid: a bias is a number, or false for a token that must "
-                "not be chosen.",
+                "'logit_bias' is not valid: a bias is a number, or false to forbid the token.",
                 param="logit_bias",
                 code="invalid_value",
             )
@@ -174,25 +183,27 @@ class SamplingParameters(RequestParameters, kw_only=True):
 
 
 def continue_last_message(prompt: ChatPrompt, param: str) -> ChatPrompt:
-    """Return a prompt whose last message the model goes on with.
+    """Return the prompt so that the model continues its last message.
 
-    Raises:
-        InvalidRequest: That message is not the assistant's, says nothing, or makes a call; `param`
-            is the parameter at fault.
+    Raises
+    ------
+    InvalidRequest
+        The last message is not the assistant's, is empty, or has tool calls. `param` is the
+        parameter that the error names.
     """
     last = prompt.messages[-1]
     if last["role"] != "assistant":
         raise InvalidRequest(
-            f"'{param}' needs a last message of the role 'assistant', which the answer continues.",
+            f"'{param}' requires that the last message has the role 'assistant'.",
             param=param,
         )
     if last.get("tool_calls"):
         raise InvalidRequest(
-            "The last message makes a tool call and cannot be continued: send the call's result.",
+            "The last message is a tool call and cannot be continued: send the tool's result.",
             param=param,
         )
     if not (last["content"] or last.get("reasoning_content")):
         raise InvalidRequest(
-            "The last message is empty: leave it out, or say how the answer begins.", param=param
+            "The last message is empty: leave it out, or begin the answer in it.", param=param
         )
     return structs.replace(prompt, add_generation_prompt=False, continues=True)

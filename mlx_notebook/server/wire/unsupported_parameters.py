@@ -1,31 +1,32 @@
-"""Parameters of other servers and other endpoints that would change an answer, and what to do.
+"""Parameters of other servers and endpoints that would change an answer, and what to use instead.
 
-One is refused where its endpoint does not have it, unless its value asks for nothing. Names that
-stand nowhere here are harmless as far as we know: they are passed over, and listed.
+An endpoint refuses such a parameter if it does not have it, unless the value has no effect. All
+other unknown parameters are ignored, and the response lists them.
 """
 
 from typing import Any, NamedTuple
 
 _LEAVE = "leave it out"
-# What asks for nothing, whatever the parameter.
-_NOTHING: tuple[Any, ...] = (None, False, "", [], {})
+# Values that have no effect in any parameter.
+_NEUTRAL: tuple[Any, ...] = (None, False, "", [], {})
 
 
 class Unsupported(NamedTuple):
-    """What to do instead of a parameter, and the values by which it asks for nothing.
+    """An unsupported parameter.
 
-    `strict` says that `false` is no such value.
+    `instead` says what to do instead. A value in `neutral` has no effect, so the parameter is
+    ignored. If `on_by_default` is set, `false` is not neutral.
     """
 
     instead: str = _LEAVE
     neutral: tuple[Any, ...] = ()
-    strict: bool = False
+    on_by_default: bool = False
 
-    def asks(self, value: Any) -> bool:
-        """Whether this value would change an answer."""
-        nothing = [x for x in _NOTHING if not (self.strict and x is False)]
-        # `0 == False` in Python, and is something else here.
-        return not any(value == x and type(value) is type(x) for x in (*nothing, *self.neutral))
+    def has_effect(self, value: Any) -> bool:
+        """Return whether this value would change an answer."""
+        neutral = [x for x in _NEUTRAL if not (self.on_by_default and x is False)]
+        # Compare types too, since `0 == False` in Python.
+        return not any(value == x and type(value) is type(x) for x in (*neutral, *self.neutral))
 
 
 def _use(name: str, *neutral: Any) -> Unsupported:
@@ -37,8 +38,8 @@ def _zero(instead: str = _LEAVE) -> Unsupported:
 
 
 def _on(instead: str = _LEAVE) -> Unsupported:
-    """A switch that is on by default, and always on here."""
-    return Unsupported(instead, (True,), strict=True)
+    """Return the entry of a switch that is on by default, and always on here."""
+    return Unsupported(instead, (True,), on_by_default=True)
 
 
 _SAMPLING: dict[str, Unsupported] = {
@@ -92,12 +93,12 @@ _PROMPT: dict[str, Unsupported] = {
     "mm_processor_kwargs": Unsupported(),
     "models": Unsupported("name one 'model'"),
     "multimodal_data": Unsupported("put the images into a message"),
-    "options": Unsupported("send what is in it as parameters of the request"),
+    "options": Unsupported("send its fields as parameters of the request"),
     "plugins": Unsupported(),
     "raw": Unsupported("use v1/completions"),
     "safe_prompt": Unsupported("put it into a system message"),
     "template": Unsupported("leave it out: a model's own template is used"),
-    "think": Unsupported("use 'enable_thinking'", strict=True),
+    "think": Unsupported("use 'enable_thinking'", on_by_default=True),
     "thinking_forced_open": Unsupported(),
     "transforms": Unsupported(),
 }
@@ -120,8 +121,8 @@ _ANSWER: dict[str, Unsupported] = {
     "stream_reasoning": _on(),
     "structural_tag": Unsupported(),
 }
-# What one of our endpoints has and another has not.
-_ELSEWHERE: dict[str, Unsupported] = {
+# Parameters that some endpoints of this server have and others do not.
+_OTHER_ENDPOINTS: dict[str, Unsupported] = {
     "access_programs": Unsupported(),
     "audio": Unsupported(),
     "background": Unsupported("use v1/responses"),
@@ -136,14 +137,14 @@ _ELSEWHERE: dict[str, Unsupported] = {
     "functions": _use("tools"),
     "image": Unsupported(),
     "include": Unsupported("use v1/responses"),
-    "input": Unsupported("use 'messages' or 'prompt', as the endpoint has it"),
+    "input": Unsupported("use 'messages' or 'prompt', depending on the endpoint"),
     "instructions": Unsupported("use a system message"),
     "logprobs": Unsupported("use v1/chat/completions"),
     "max_completion_tokens": _use("max_output_tokens"),
     "max_output_tokens": _use("max_tokens"),
     "max_tokens": _use("max_output_tokens"),
     "mcp_servers": Unsupported(),
-    "messages": Unsupported("use 'input' or 'prompt', as the endpoint has it"),
+    "messages": Unsupported("use 'input' or 'prompt', depending on the endpoint"),
     "modalities": Unsupported(neutral=(["text"],)),
     "moderation": Unsupported(),
     "n": Unsupported("send several requests", (1,)),
@@ -151,7 +152,7 @@ _ELSEWHERE: dict[str, Unsupported] = {
     "output_format": Unsupported("use 'response_format', or 'text' of v1/responses"),
     "personality": Unsupported(),
     "previous_response_id": Unsupported("use v1/responses"),
-    "prompt": Unsupported("use 'messages' or 'input', as the endpoint has it"),
+    "prompt": Unsupported("use 'messages' or 'input', depending on the endpoint"),
     "reasoning": Unsupported("use 'reasoning_effort'"),
     "reasoning_effort": Unsupported("use 'enable_thinking', or 'reasoning' of v1/responses"),
     "response_format": Unsupported("use the endpoint's own parameter, or 'json_schema'"),
@@ -171,7 +172,7 @@ _ELSEWHERE: dict[str, Unsupported] = {
     "verbosity": Unsupported(neutral=("medium",)),
     "web_search_options": Unsupported(),
 }
-GENERATION: dict[str, Unsupported] = _SAMPLING | _PROMPT | _ANSWER | _ELSEWHERE
+GENERATION: dict[str, Unsupported] = _SAMPLING | _PROMPT | _ANSWER | _OTHER_ENDPOINTS
 
 EMBEDDING: dict[str, Unsupported] = {
     "embd_normalize": Unsupported(neutral=(2,)),

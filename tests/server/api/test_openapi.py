@@ -8,7 +8,7 @@ from tests.server.running import RunningServer
 MESSAGES = [{"role": "user", "content": "Hi"}]
 
 
-def test_the_description_names_every_route_and_type(server: RunningServer) -> None:
+def test_the_document_lists_every_route_and_type(server: RunningServer) -> None:
     document = server.client.get("v1/openapi.json").raise_for_status().json()
     assert document["openapi"].startswith("3.1")
     assert document["servers"] == [{"url": "/nb"}]
@@ -25,7 +25,7 @@ def test_the_description_names_every_route_and_type(server: RunningServer) -> No
     assert "temperature" in request["properties"]
 
 
-def test_the_description_names_queries_and_the_header_of_ignored_parameters(
+def test_the_document_lists_queries_and_the_header_of_ignored_parameters(
     server: RunningServer,
 ) -> None:
     paths = server.client.get("v1/openapi.json").json()["paths"]
@@ -40,7 +40,7 @@ def test_the_description_names_queries_and_the_header_of_ignored_parameters(
     assert "x-mlx-ignored-parameters" in answer["headers"]
 
 
-def test_all_references_lead_somewhere(server: RunningServer) -> None:
+def test_all_references_resolve(server: RunningServer) -> None:
     document = server.client.get("v1/openapi.json").json()
     schemas = document["components"]["schemas"]
 
@@ -93,7 +93,7 @@ def test_each_described_route_exists(server: RunningServer) -> None:
         ("CompletionRequest", {"prompt": [[]]}),
     ],
 )
-def test_what_the_server_refuses_the_description_refuses_too(
+def test_the_schemas_refuse_what_the_server_refuses(
     server: RunningServer, kind: str, body: dict[str, Any]
 ) -> None:
     document = server.client.get("v1/openapi.json").json()
@@ -127,7 +127,7 @@ def test_what_the_server_refuses_the_description_refuses_too(
         ("CompletionRequest", {"prompt": [1, 2]}),
     ],
 )
-def test_what_the_server_takes_the_description_takes_too(
+def test_the_schemas_accept_what_the_server_accepts(
     server: RunningServer, kind: str, body: dict[str, Any]
 ) -> None:
     document = server.client.get("v1/openapi.json").json()

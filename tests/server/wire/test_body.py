@@ -28,7 +28,7 @@ def fed(content: bytes, size: int) -> RequestBody:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 64, 10_000])
-def test_a_body_is_counted_alike_however_it_is_cut(size: int) -> None:
+def test_the_counts_do_not_depend_on_the_chunks(size: int) -> None:
     body = fed(AWKWARD, size)
     assert body.content == AWKWARD
     assert (body._values, body._containers, body._deepest) == (19, 6, 4)
@@ -71,6 +71,6 @@ def test_integers_beyond_64_bits_are_found(number: str, is_large: bool, size: in
         (b'["' + b"[{," * MAX_VALUES + b'"]', None),
     ],
 )
-def test_what_is_too_much_is_told(content: bytes, said: str | None) -> None:
+def test_a_body_over_a_limit_is_reported(content: bytes, said: str | None) -> None:
     excess = fed(content, 65536).excess
     assert excess is None if said is None else said in (excess or "")

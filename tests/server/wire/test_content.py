@@ -1,4 +1,4 @@
-"""Pictures among texts, in the words of each API: in their place and order, or refused by name."""
+"""Images among texts in the requests of each API: they keep their order, or are refused by name."""
 
 import json
 from typing import Any
@@ -46,7 +46,7 @@ def response_messages(*items: dict[str, Any]) -> list[dict[str, Any]]:
     return with_ordered_tool_results(conversation.messages)
 
 
-def test_chat_completions_keep_texts_and_pictures_in_order() -> None:
+def test_chat_completions_keep_texts_and_images_in_order() -> None:
     messages = chat_messages(
         {
             "role": "user",
@@ -77,7 +77,7 @@ def test_chat_completions_keep_texts_and_pictures_in_order() -> None:
     assert messages[2]["content"] == [shown("D", "messages[2].content[0].image_url")]
 
 
-def test_results_in_another_order_take_their_pictures_along() -> None:
+def test_reordered_tool_results_keep_their_images() -> None:
     calls = [{**CALL, "id": id} for id in ("c1", "c2")]
     messages = chat_messages(
         {"role": "user", "content": "Look twice."},
@@ -94,7 +94,7 @@ def test_results_in_another_order_take_their_pictures_along() -> None:
     assert [message["content"][0]["source"].given for message in messages[2:]] == ["c1", "c2"]
 
 
-def test_responses_show_pictures_from_users_and_functions() -> None:
+def test_responses_accept_images_from_users_and_functions() -> None:
     call = {"type": "function_call", "call_id": "c1", "name": "look", "arguments": "{}"}
     messages = response_messages(
         {
@@ -118,7 +118,7 @@ def test_responses_show_pictures_from_users_and_functions() -> None:
     assert messages[2]["content"] == [shown("B", "input[2].output[0].image_url")]
 
 
-def test_anthropics_blocks_become_the_same() -> None:
+def test_anthropics_blocks_become_the_same_messages() -> None:
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "AA"}}
     there = {"type": "image", "source": {"type": "url", "url": "https://x/y"}}
     document = {"type": "content", "content": [text("page"), image]}
@@ -158,9 +158,9 @@ def test_anthropics_blocks_become_the_same() -> None:
 
 
 @pytest.mark.parametrize("role", ["system", "developer", "assistant"])
-def test_other_roles_show_no_pictures(role: str) -> None:
+def test_other_roles_cannot_have_images(role: str) -> None:
     part = {"type": "image_url", "image_url": {"url": "A"}}
-    with pytest.raises(InvalidRequest, match="user messages and into the results") as caught:
+    with pytest.raises(InvalidRequest, match="user messages and tool results") as caught:
         chat_messages({"role": role, "content": [text("See"), part]})
     assert caught.value.param == "messages[0].content[1].image_url"
     item = {"role": role, "content": [{"type": "input_image", "image_url": "A"}]}
@@ -169,14 +169,14 @@ def test_other_roles_show_no_pictures(role: str) -> None:
     assert caught.value.code == "unsupported_content"
 
 
-def test_anthropics_instructions_show_no_pictures() -> None:
+def test_anthropics_system_prompt_cannot_have_images() -> None:
     image = {"type": "image", "source": {"type": "url", "url": "A"}}
     with pytest.raises(InvalidRequest, match="system") as caught:
         anthropic_messages({"role": "user", "content": "Hi"}, system=[image])
     assert caught.value.param == "system[0].source"
 
 
-def test_a_large_picture_is_never_refused_silently_for_its_size() -> None:
+def test_the_option_to_refuse_a_large_image_is_an_error() -> None:
     image = {
         "type": "image",
         "source": {"type": "url", "url": "A"},
@@ -187,13 +187,13 @@ def test_a_large_picture_is_never_refused_silently_for_its_size() -> None:
     assert caught.value.param == "messages[0].content[0].transformations.oversized_image"
 
 
-def test_pictures_from_elsewhere_are_stored_with_the_conversation() -> None:
+def test_images_from_a_url_are_stored_with_the_conversation() -> None:
     def item(url: str) -> dict[str, Any]:
         part = {"type": "input_image", "image_url": url, "detail": "low"}
         return {"role": "user", "content": [{"type": "input_text", "text": "See"}, part]}
 
     where = "input[{}].content[1].image_url"
-    pictures: list[EncodedImage] = [
+    images: list[EncodedImage] = [
         CheckedImage(
             data=b"png",
             where=where.format(at),
@@ -205,7 +205,7 @@ def test_pictures_from_elsewhere_are_stored_with_the_conversation() -> None:
         for at in range(3)
     ]
     items = [item("https://x/y"), item("data:,cG5n"), item("file:/x"), {"content": "Hi"}]
-    kept = with_image_data(items, pictures)
+    kept = with_image_data(items, images)
     assert kept[1:2] + kept[3:] == items[1:2] + items[3:]
     assert kept[0] == item("data:image/png;base64,cG5n")
     assert kept[2] == kept[0]

@@ -1,4 +1,4 @@
-"""Histories as clients really send them."""
+"""Conversations in the forms that clients send."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ def result(content: str, id: str | None = None) -> dict[str, Any]:
     return {"role": "tool", "content": content, **({"tool_call_id": id} if id else {})}
 
 
-def test_all_instructions_stand_in_one_message_in_front() -> None:
+def test_all_system_messages_are_joined_at_the_start() -> None:
     later = {"role": "developer", "content": [{"type": "text", "text": "Be kind."}]}
     assert rendered(SYSTEM, USER, later) == [
         {"role": "system", "content": "Be short.\n\nBe kind."},
@@ -36,7 +36,7 @@ def test_all_instructions_stand_in_one_message_in_front() -> None:
     ]
 
 
-def test_results_come_in_the_order_of_their_calls_with_their_names() -> None:
+def test_tool_results_are_sorted_by_their_calls_and_get_their_names() -> None:
     turn = calling(call("a", "1"), call("b", "2"), call("c", "3"))
     messages = rendered(USER, turn, result("C", "3"), result("A", "1"), result("B", "2"))
     assert [(m["content"], m["tool_call_id"], m["name"]) for m in messages[2:]] == [
@@ -46,7 +46,7 @@ def test_results_come_in_the_order_of_their_calls_with_their_names() -> None:
     ]
 
 
-def test_results_without_ids_belong_to_the_calls_in_order() -> None:
+def test_tool_results_without_ids_match_the_calls_in_order() -> None:
     messages = rendered(USER, calling(call("a"), call("b")), result("A"), result("B"))
     made = messages[1]["tool_calls"]
     assert made[0]["id"] != made[1]["id"]
@@ -54,7 +54,7 @@ def test_results_without_ids_belong_to_the_calls_in_order() -> None:
     assert [m["name"] for m in messages[2:]] == ["a", "b"]
 
 
-def test_a_call_without_an_id_takes_that_of_its_result() -> None:
+def test_a_call_without_an_id_gets_the_id_of_its_result() -> None:
     turn = calling(call("a", "1"), call("b"))
     messages = rendered(USER, turn, result("B", "other"), result("A", "1"))
     assert [c["id"] for c in messages[1]["tool_calls"]] == ["1", "other"]
@@ -68,7 +68,7 @@ def test_a_result_that_matches_no_call_is_refused_by_its_id(before: list[dict[st
     assert caught.value.param == f"messages[{len(before)}].tool_call_id"
 
 
-def test_a_result_may_come_turns_later() -> None:
+def test_a_tool_result_may_come_turns_later() -> None:
     messages = rendered(USER, calling(call("a", "1")), USER, result("late", "1"))
     assert messages[-1]["name"] == "a"
 
@@ -85,7 +85,7 @@ def test_a_result_may_come_turns_later() -> None:
         ('{"broken', '{"broken'),
     ],
 )
-def test_arguments_come_as_an_object_or_as_text(arguments: Any, expected: Any) -> None:
+def test_arguments_are_an_object_or_text(arguments: Any, expected: Any) -> None:
     messages = rendered(USER, calling(call("a", "1", arguments=arguments)))
     given = messages[1]["tool_calls"][0]["function"]["arguments"]
     assert given == expected
@@ -112,7 +112,7 @@ def test_a_refusal_and_empty_results_are_text() -> None:
 
 
 @pytest.mark.parametrize("name", ["audio", "function_call"])
-def test_what_the_history_may_not_hold_is_named(name: str) -> None:
+def test_an_unsupported_field_of_an_assistant_message_is_named(name: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         rendered(USER, {"role": "assistant", "content": "x", name: {"id": "1"}})
     assert caught.value.param == f"messages[1].{name}"

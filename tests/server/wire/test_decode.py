@@ -40,12 +40,12 @@ DECODER = msgspec.json.Decoder(Outer)
         ('{"items": [], "x": ' + "[" * 50_000, None, "deep|JSON"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_place(body: str, param: str | None, message: str) -> None:
+def test_an_error_names_the_invalid_value(body: str, param: str | None, message: str) -> None:
     with pytest.raises(InvalidRequest, match=message) as caught:
         decode(DECODER, body.encode())
     assert caught.value.param == param
     assert caught.value.status_code == 400
 
 
-def test_what_is_right_is_decoded() -> None:
+def test_a_valid_body_is_decoded() -> None:
     assert decode(DECODER, b'{"items": [{"text": "a"}], "extra": 1}') == Outer([Inner("a")])

@@ -1,6 +1,5 @@
-"""Every parameter that an official SDK sends is known here; what is not used is told."""
+"""Every parameter of the official SDKs is known; the ignored ones are listed."""
 
-import json
 import typing
 from typing import Any, NotRequired, Required, get_args, get_origin
 
@@ -14,10 +13,8 @@ from anthropic.types import MessageCountTokensParams
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 from typing_extensions import is_typeddict
 
-from mlx_notebook.protocol import OutputFormat, Sampling
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.anthropic import messages_request
-from mlx_notebook.server.wire.decode import decode
 from mlx_notebook.server.wire.openai import (
     chat_messages,
     chat_request,
@@ -25,8 +22,8 @@ from mlx_notebook.server.wire.openai import (
     responses_request,
     text_completion,
 )
-from mlx_notebook.server.wire.parameters import ignored_parameters
-from mlx_notebook.server.wire.unsupported_parameters import EMBEDDING, GENERATION
+from mlx_notebook.server.wire.unsupported_parameters import GENERATION
+from tests.server.wire.smallest_requests import GENERATING, asked
 
 CHAT = openai_chat.completion_create_params.CompletionCreateParamsNonStreaming
 TEXT = openai_types.completion_create_params.CompletionCreateParamsNonStreaming
@@ -44,47 +41,17 @@ SDK: list[tuple[Any, type[msgspec.Struct]]] = [
     (anthropic_beta.MessageCountTokensParams, messages_request.CountTokensRequest),
 ]
 IDS = [f"{params.__module__}.{params.__name__}" for params, _ in SDK]
-GENERATING = (
-    chat_request.ChatCompletionRequest,
-    text_completion.CompletionRequest,
-    responses_request.ResponsesRequest,
-    messages_request.MessagesRequest,
-)
-# Those that an endpoint may lack without harm: they change no answer.
+# An endpoint may lack these: they change no answer.
 HARMLESS = {
     *("betas", "billing_policy", "cache_control", "fallback_credit_token", "inference_geo"),
     *("max_tool_calls", "metadata", "model", "parallel_tool_calls", "prediction"),
     *("prompt_cache_key", "prompt_cache_options", "prompt_cache_retention", "safety_identifier"),
     *("service_tier", "store", "stream_options", "user", "user_profile_id", "workspace_id"),
 }
-DECODERS = {
-    chat_request.ChatCompletionRequest: (
-        chat_request.DECODER,
-        {"messages": [{"role": "user", "content": "Hi"}]},
-    ),
-    text_completion.CompletionRequest: (text_completion.DECODER, {"prompt": "Hi"}),
-    embedding_types.EmbeddingRequest: (embedding_types.DECODER, {"input": "Hi"}),
-    responses_request.ResponsesRequest: (responses_request.DECODER, {"input": "Hi"}),
-    messages_request.MessagesRequest: (
-        messages_request.DECODER,
-        {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9},
-    ),
-    messages_request.CountTokensRequest: (
-        messages_request.COUNT_DECODER,
-        {"messages": [{"role": "user", "content": "Hi"}]},
-    ),
-}
-
-
-def asked(kind: type[msgspec.Struct], **parameters: Any) -> list[str]:
-    """What of a request is ignored."""
-    decoder, least = DECODERS[kind]
-    body = json.dumps({**least, **parameters}).encode()
-    return ignored_parameters(body, decode(decoder, body))
 
 
 def forms(hint: Any) -> list[Any]:
-    """All types that a hint allows, without `Required`, `Optional` and the like."""
+    """Return all types that a hint allows, without `Required`, `Optional` and the like."""
     if get_origin(hint) in (Required, NotRequired, typing.Annotated):
         return forms(get_args(hint)[0])
     if get_origin(hint) in (typing.Union, type(int | str)):
@@ -99,7 +66,7 @@ def parameters_of(params: Any) -> dict[str, list[Any]]:
 
 @pytest.mark.parametrize(("params", "kind"), SDK, ids=IDS)
 def test_every_parameter_of_the_sdk_is_a_field(params: Any, kind: type[msgspec.Struct]) -> None:
-    """A newer SDK's new parameter fails here: use it, refuse it, or name it in `unused`."""
+    """A new parameter of the SDK fails here: use it, refuse it, or add it to `unused`."""
     assert set(parameters_of(params)) <= set(kind.__struct_encode_fields__)
 
 
@@ -124,7 +91,7 @@ def test_an_enumerated_parameter_is_checked(kind: type[msgspec.Struct], name: st
 def test_every_parameter_of_a_nested_object_is_a_field(
     params: Any, kind: type[msgspec.Struct]
 ) -> None:
-    """Only for options, not for what messages and tools hold."""
+    """Only for options, not for messages and tools."""
     ours = typing.get_type_hints(kind)
     for name, types in parameters_of(params).items():
         theirs = [each for each in types if is_typeddict(each)]
@@ -156,69 +123,12 @@ def test_every_field_of_a_message_of_the_sdk_is_a_field(
 
 
 @pytest.mark.parametrize("kind", GENERATING)
-def test_what_another_endpoint_has_is_refused_or_harmless(kind: type[msgspec.Struct]) -> None:
+def test_parameters_of_other_endpoints_are_refused_or_harmless(kind: type[msgspec.Struct]) -> None:
     everywhere = {name for each in GENERATING for name in each.__struct_encode_fields__}
     assert everywhere <= {*kind.__struct_encode_fields__, *GENERATION, *HARMLESS}
 
 
-@pytest.mark.parametrize("kind", GENERATING)
-def test_what_would_change_an_answer_is_refused_with_what_to_do(
-    kind: type[msgspec.Struct],
-) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        asked(kind, n_predict=5)
-    assert caught.value.param == "n_predict"
-    assert caught.value.code == "unsupported_parameter"
-    assert "use 'max_tokens'" in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("mirostat", 2),
-        ("use_beam_search", True),
-        ("skip_special_tokens", False),
-        ("chat_template", "{{ messages }}"),
-        ("documents", [{"text": "x"}]),
-        ("dry_multiplier", 0.8),
-        ("samplers", ["top_k"]),
-        ("transforms", ["middle-out"]),
-        ("options", {"temperature": 0}),
-        ("think", False),
-        ("reasoning_format", "none"),
-        ("stop_sequences", ["x"]),
-        ("truncation", "auto"),
-    ],
-)
-def test_parameters_of_other_servers_are_refused_by_name(name: str, value: Any) -> None:
-    with pytest.raises(InvalidRequest) as caught:
-        asked(chat_request.ChatCompletionRequest, **{name: value})
-    assert caught.value.param == name
-
-
-@pytest.mark.parametrize(
-    "neutral",
-    [
-        {"mirostat": 0},
-        {"use_beam_search": False},
-        {"skip_special_tokens": True},
-        {"top_n_sigma": -1},
-        {"length_penalty": 1.0},
-        {"truncation": "disabled"},
-        {"options": {}},
-        {"samplers": None},
-    ],
-)
-def test_values_that_ask_for_nothing_are_passed_over(neutral: dict[str, Any]) -> None:
-    assert asked(chat_request.ChatCompletionRequest, **neutral) == [*neutral]
-
-
-def test_a_zero_is_not_taken_for_false() -> None:
-    with pytest.raises(InvalidRequest):
-        asked(chat_request.ChatCompletionRequest, use_beam_search=1)
-
-
-def test_what_is_unknown_or_of_no_consequence_is_listed() -> None:
+def test_unknown_and_unused_parameters_are_listed() -> None:
     names = asked(
         chat_request.ChatCompletionRequest,
         user="ann",
@@ -238,7 +148,7 @@ def test_what_is_unknown_or_of_no_consequence_is_listed() -> None:
     ]
 
 
-def test_what_is_used_is_not_listed() -> None:
+def test_used_parameters_are_not_listed() -> None:
     everything = {
         "model": "m",
         "temperature": 0,
@@ -256,43 +166,6 @@ def test_what_is_used_is_not_listed() -> None:
     assert asked(chat_request.ChatCompletionRequest, **everything) == []
 
 
-def test_forms_of_llama_cpp_are_used() -> None:
-    def sampled(**parameters: Any) -> Sampling:
-        body = {"messages": [{"role": "user", "content": "Hi"}], **parameters}
-        return decode(chat_request.DECODER, json.dumps(body).encode()).sampling()
-
-    assert sampled(seed=-1).seed is None
-    assert sampled(seed=-2).seed == -2
-    assert sampled(logit_bias=[[5, 1.5], [6, False]]).logit_bias == {5: 1.5, 6: -100}
-    assert sampled(logit_bias={"5": 1}).logit_bias == {5: 1}
-    for wrong in ([[5, True]], [[5]], [["word", 1]], [[5, 200]]):
-        with pytest.raises(InvalidRequest) as caught:
-            sampled(logit_bias=wrong)
-        assert (caught.value.param or "").startswith("logit_bias")
-
-
-def test_a_schema_may_stand_beside_the_type() -> None:
-    def wanted(**given: Any) -> OutputFormat | None:
-        body = {"messages": [{"role": "user", "content": "Hi"}]}
-        format = {"response_format": {"type": "json_schema", **given}}
-        content = json.dumps(body | format).encode()
-        request = decode(chat_request.DECODER, content)
-        assert ignored_parameters(content, request) == []
-        return request.output_format()
-
-    schema = {"type": "integer"}
-    expected = OutputFormat(kind="json_schema", value=schema, param="response_format")
-    assert wanted(json_schema={"name": "n", "schema": schema}) == expected
-    assert wanted(schema=schema, name="n", strict=True) == expected
-    for wrong, param in (
-        ({}, "response_format.json_schema"),
-        ({"schema": schema, "json_schema": {"schema": schema}}, "response_format.schema"),
-    ):
-        with pytest.raises(InvalidRequest) as caught:
-            wanted(**wrong)
-        assert caught.value.param == param
-
-
 def test_names_in_a_header_are_short_plain_and_few() -> None:
     wild = {"a,b\r\nc": 1, "é" * 100: 2, **{f"x{number}": 3 for number in range(100)}}
     names = asked(chat_request.ChatCompletionRequest, **wild)
@@ -304,22 +177,6 @@ def test_names_in_a_header_are_short_plain_and_few() -> None:
         asked(chat_request.ChatCompletionRequest, **wild, mirostat=2)
 
 
-@pytest.mark.parametrize(
-    ("parameters", "param"),
-    [
-        ({"input_type": "query"}, "input_type"),
-        ({"normalize": False}, "normalize"),
-        ({"output_dimension": 8}, "output_dimension"),
-        ({"pooling": "mean"}, "pooling"),
-    ],
-)
-def test_what_would_change_a_vector_is_refused(parameters: dict[str, Any], param: str) -> None:
-    assert param in EMBEDDING
-    with pytest.raises(InvalidRequest) as caught:
-        asked(embedding_types.EmbeddingRequest, **parameters)
-    assert caught.value.param == param
-
-
-def test_a_count_of_tokens_takes_what_the_message_takes() -> None:
+def test_counting_tokens_accepts_the_parameters_of_a_message() -> None:
     names = asked(messages_request.CountTokensRequest, max_tokens=5, stream=True, metadata={})
     assert names == ["max_tokens", "stream", "metadata"]

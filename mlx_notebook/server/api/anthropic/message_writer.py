@@ -43,7 +43,7 @@ class MessageWriter:
     Args:
         answer: The empty message.
         max_tokens: How many tokens it may have.
-        hides_thinking: Give the thinking in opaque form only.
+        hides_reasoning: Give the thinking in opaque form only.
         alternatives: How many to tell for each token of the prompt, where it is scored.
     """
 
@@ -52,12 +52,12 @@ class MessageWriter:
         answer: MessageResponse,
         *,
         max_tokens: int,
-        hides_thinking: bool,
+        hides_reasoning: bool,
         alternatives: int = 0,
     ) -> None:
         self.answer = answer
         self._max_tokens = max_tokens
-        self._hides_thinking = hides_thinking
+        self._hides_thinking = hides_reasoning
         self._alternatives = alternatives
         self._begun = False
         self._block: ContentBlock | None = None

@@ -100,7 +100,7 @@ class MessagesHandler(AnthropicHandler):
         writer = MessageWriter(
             answer,
             max_tokens=request.max_tokens,
-            hides_thinking=request.hides_thinking,
+            hides_reasoning=request.hides_reasoning,
             alternatives=request.prompt_logprobs or 0,
         )
         async with self.running(command) as stream:

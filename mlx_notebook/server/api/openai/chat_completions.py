@@ -47,7 +47,7 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
             request.n or 1,
             tool_choice=request.choice(),
             output_format=request.output_format(),
-            reasoning_budget=request.budget(),
+            reasoning_budget=request.reasoning_budget(),
             **local_options(request),
         ) as stream:
             model = request.model or stream.model
@@ -93,7 +93,7 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
                     builder.take(events)
                     # Before the client is told of the end.
                     if builder.ended and not await self._store(builder.completion(), request):
-                        encoder.tell_not_stored()
+                        encoder.mark_not_stored()
                 if data := chunks.encode(events):
                     await self.send(data)
 

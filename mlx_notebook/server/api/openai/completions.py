@@ -257,7 +257,7 @@ class _Choice:
     def news(self) -> wire.TextChoice:
         """Return what has come since the last time."""
         text, self._text = "".join(self._text), []
-        logprobs = self.logprobs.taken()
+        logprobs = self.logprobs.take()
         told = logprobs if self._with_logprobs and logprobs.tokens else None
         choice = wire.TextChoice(self._index, text, told, self.reason, prompt_logprobs=self.scored)
         if self.prompt_ids is not None:

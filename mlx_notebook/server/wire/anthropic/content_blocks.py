@@ -1,4 +1,4 @@
-"""Anthropic's content blocks, and the chat messages that they become.
+"""Content blocks of Anthropic's API, and their conversion to chat messages.
 
 Format: https://docs.anthropic.com/en/api/messages#body-messages.
 """
@@ -22,7 +22,7 @@ from mlx_notebook.server.wire.sealed_reasoning import unseal
 
 
 class TextBlockParam(Struct, tag_field="type", tag="text"):
-    """Text."""
+    """A text block."""
 
     text: str
 
@@ -35,58 +35,58 @@ class Base64ImageSource(Struct, tag_field="type", tag="base64"):
 
 
 class UrlImageSource(Struct, tag_field="type", tag="url"):
-    """Where an image is: a URL that the server's settings allow."""
+    """The URL of an image, which the server's settings must allow."""
 
     url: str
 
 
 class FileImageSource(Struct, tag_field="type", tag="file"):
-    """An image that was sent before."""
+    """An image of the Files API, which this server does not support."""
 
     file_id: str
 
 
 class ImageTransformations(Struct):
-    """What may be done to an image; here a large one is always scaled down."""
+    """How to handle an image. This server always scales a large one down."""
 
     oversized_image: Literal["downsize", "error"] | None = None
 
 
 class ImageBlockParam(Struct, tag_field="type", tag="image"):
-    """An image, from the user or in a tool's result."""
+    """An image, in a user message or a tool result."""
 
     source: Base64ImageSource | UrlImageSource | FileImageSource
     transformations: ImageTransformations | None = None
 
 
 class TextDocumentSource(Struct, tag_field="type", tag="text"):
-    """A document's text."""
+    """A document as text."""
 
     data: str
 
 
 class BlocksDocumentSource(Struct, tag_field="type", tag="content"):
-    """A document in blocks."""
+    """A document as content blocks."""
 
     content: str | list[TextBlockParam | ImageBlockParam]
 
 
 class Base64DocumentSource(Struct, tag_field="type", tag="base64"):
-    """A file's bytes."""
+    """A document as a file in base64, which this server does not support."""
 
     media_type: str
 
 
 class UrlDocumentSource(Struct, tag_field="type", tag="url"):
-    """A file elsewhere."""
+    """A document at a URL, which this server does not support."""
 
 
 class FileDocumentSource(Struct, tag_field="type", tag="file"):
-    """A file that was sent before."""
+    """A document of the Files API, which this server does not support."""
 
 
 class Citations(Struct):
-    """Whether the answer is to cite a document, which it cannot here."""
+    """Whether the answer should cite a document, which this server does not support."""
 
     enabled: bool | None = None
 
@@ -107,14 +107,14 @@ class DocumentBlockParam(Struct, tag_field="type", tag="document"):
 
 
 class SearchResultText(Struct):
-    """Text of a search result, the one kind of block there; msgspec demands no tag of one kind."""
+    """Text of a search result. `type` is a field because msgspec checks no tag outside a union."""
 
     type: Literal["text"]
     text: str
 
 
 class SearchResultBlockParam(Struct, tag_field="type", tag="search_result"):
-    """Something that the client found."""
+    """A search result that the client provides."""
 
     content: list[SearchResultText]
     source: str
@@ -123,20 +123,20 @@ class SearchResultBlockParam(Struct, tag_field="type", tag="search_result"):
 
 
 class ThinkingBlockParam(Struct, tag_field="type", tag="thinking"):
-    """What a model thought."""
+    """The reasoning of an earlier turn."""
 
     thinking: str
     signature: str = ""
 
 
 class RedactedThinkingBlockParam(Struct, tag_field="type", tag="redacted_thinking"):
-    """What a model thought, in a form that only its own server can read."""
+    """The reasoning of an earlier turn, in a form that only the server that wrote it can read."""
 
     data: str
 
 
 class ToolUseBlockParam(Struct, tag_field="type", tag="tool_use"):
-    """A call that a model made."""
+    """A tool call of an earlier turn."""
 
     id: str
     name: str
@@ -144,7 +144,7 @@ class ToolUseBlockParam(Struct, tag_field="type", tag="tool_use"):
 
 
 class ToolResultBlockParam(Struct, tag_field="type", tag="tool_result"):
-    """What a called tool returned."""
+    """The result of a tool call."""
 
     tool_use_id: str
     content: (
@@ -168,7 +168,7 @@ _Role = Literal["system", "user", "assistant"]
 
 
 class BlockMessageBuilder:
-    """Chat messages while they are made of blocks; turns of the same role become one."""
+    """Builds chat messages from content blocks. Adjacent messages of one role are merged."""
 
     def __init__(self, system: MessageParamContent | None) -> None:
         self.messages: list[dict[str, Any]] = []
@@ -177,25 +177,26 @@ class BlockMessageBuilder:
             self.system(system, "system")
 
     def system(self, content: MessageParamContent, path: str) -> None:
-        """Add instructions."""
+        """Add a system message."""
         self._add("system", text_of(_pieces(_blocks(content), path), "system"))
 
     def user(self, content: MessageParamContent, path: str) -> None:
-        """Add what the user says; results of tools come before the rest.
+        """Add a user message. Its tool results come before its other blocks.
 
-        Raises:
-            InvalidRequest: A result belongs to no call, or a block cannot stand there.
+        Raises
+        ------
+        InvalidRequest
+            A result matches no call, or a block is not supported there.
         """
         blocks = _blocks(content)
         rest: list[ContentPiece] = []
         for index, block in enumerate(blocks):
             if not isinstance(block, ToolResultBlockParam):
-                rest += _shown(block, f"{path}[{index}]")
+                rest += _block_pieces(block, f"{path}[{index}]")
                 continue
             if block.tool_use_id not in self._calls:
                 raise InvalidRequest(
-                    f"There is no tool_use with the id {block.tool_use_id[:200]!r} before this "
-                    "tool_result.",
+                    f"No tool_use before this tool_result has the id {block.tool_use_id[:200]!r}.",
                     param=f"{path}[{index}].tool_use_id",
                     code="unknown_tool_use_id",
                 )
@@ -214,10 +215,12 @@ class BlockMessageBuilder:
             self._add("user", content_of(rest))
 
     def assistant(self, content: MessageParamContent, path: str) -> None:
-        """Add what a model answered.
+        """Add an assistant message.
 
-        Raises:
-            InvalidRequest: A block cannot stand there.
+        Raises
+        ------
+        InvalidRequest
+            A block is not supported there.
         """
         texts: list[ContentPiece] = []
         reasoning, calls = [], []
@@ -226,7 +229,7 @@ class BlockMessageBuilder:
                 case ThinkingBlockParam():
                     reasoning.append(block.thinking or unseal(block.signature) or "")
                 case RedactedThinkingBlockParam():
-                    # Another server's thoughts are closed to this model.
+                    # Another server wrote it, so it cannot be read here.
                     continue
                 case ToolUseBlockParam():
                     self._calls.add(block.id)
@@ -234,10 +237,10 @@ class BlockMessageBuilder:
                     function = {"name": block.name, "arguments": arguments}
                     calls.append({"id": block.id, "type": "function", "function": function})
                 case _:
-                    texts += _shown(block, f"{path}[{index}]")
+                    texts += _block_pieces(block, f"{path}[{index}]")
         message = self._add("assistant", text_of(texts, "assistant"))
-        if thought := "".join(reasoning):
-            message["reasoning_content"] = message.get("reasoning_content", "") + thought
+        if reasoning_text := "".join(reasoning):
+            message["reasoning_content"] = message.get("reasoning_content", "") + reasoning_text
         if calls:
             message.setdefault("tool_calls", []).extend(calls)
             message["content"] = message["content"] or None
@@ -258,11 +261,13 @@ def _blocks(content: Any) -> list[ContentBlockParam]:
 
 def _pieces(blocks: list[ContentBlockParam], path: str) -> list[ContentPiece]:
     return [
-        piece for index, block in enumerate(blocks) for piece in _shown(block, f"{path}[{index}]")
+        piece
+        for index, block in enumerate(blocks)
+        for piece in _block_pieces(block, f"{path}[{index}]")
     ]
 
 
-def _shown(block: ContentBlockParam, path: str) -> list[ContentPiece]:
+def _block_pieces(block: ContentBlockParam, path: str) -> list[ContentPiece]:
     citations = getattr(block, "citations", None)
     if citations is not None and citations.enabled:
         raise unsupported_parameter(f"{path}.citations")
@@ -270,7 +275,7 @@ def _shown(block: ContentBlockParam, path: str) -> list[ContentPiece]:
         case TextBlockParam():
             return [block.text]
         case ImageBlockParam():
-            return [_picture(block, path)]
+            return [_image(block, path)]
         case SearchResultBlockParam():
             return [f"{block.title} ({block.source})", *(part.text for part in block.content)]
         case DocumentBlockParam(source=TextDocumentSource(data=data)):
@@ -279,19 +284,19 @@ def _shown(block: ContentBlockParam, path: str) -> list[ContentPiece]:
             return [*_heading(block), *_pieces(_blocks(content), f"{path}.source.content")]
         case DocumentBlockParam():
             raise InvalidRequest(
-                f"'{path}' is a file, which this server cannot read: send text or pictures.",
+                f"'{path}' is a file, which this server cannot read: send text or images.",
                 param=path,
                 code="unsupported_content",
             )
     kind = block.__struct_config__.tag
-    raise InvalidRequest(f"'{path}' is a '{kind}' block, which cannot stand there.", param=path)
+    raise InvalidRequest(f"'{path}' is a '{kind}' block, which is not allowed there.", param=path)
 
 
 def _heading(document: DocumentBlockParam) -> list[ContentPiece]:
     return [part for part in (document.title, document.context) if part]
 
 
-def _picture(block: ImageBlockParam, path: str) -> ImageSource:
+def _image(block: ImageBlockParam, path: str) -> ImageSource:
     if block.transformations is not None and block.transformations.oversized_image == "error":
         raise InvalidRequest(
             f"'{path}.transformations.oversized_image' cannot be 'error' on this server: leave "
@@ -306,7 +311,7 @@ def _picture(block: ImageBlockParam, path: str) -> ImageSource:
             return ImageSource(url, f"{path}.source")
         case FileImageSource():
             raise InvalidRequest(
-                f"'{path}.source' names a file: this server keeps none. Send the picture in "
+                f"'{path}.source' is a file, but this server stores none: send the image in "
                 "base64.",
                 param=f"{path}.source",
                 code="unsupported_content",

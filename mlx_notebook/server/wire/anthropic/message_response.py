@@ -1,4 +1,4 @@
-"""`v1/messages`: what goes out, whole and as events.
+"""The responses of `v1/messages`, complete and as events.
 
 Formats: https://docs.anthropic.com/en/api/messages, .../messages-streaming and .../errors.
 """
@@ -17,20 +17,20 @@ StopReason = Literal[
 
 
 class TextBlock(Struct, tag_field="type", tag="text"):
-    """Text of the answer."""
+    """A text block of the answer."""
 
     text: str
 
 
 class ThinkingBlock(Struct, tag_field="type", tag="thinking"):
-    """The model's thinking; `signature` is to be sent back with it."""
+    """The reasoning. Clients send `signature` back with it."""
 
     thinking: str
     signature: str
 
 
 class ToolUseBlock(Struct, tag_field="type", tag="tool_use"):
-    """A tool that the model wants called."""
+    """A tool call of the model."""
 
     id: str
     name: str
@@ -41,13 +41,13 @@ ContentBlock = TextBlock | ThinkingBlock | ToolUseBlock
 
 
 class MessageTokensDetails(Struct):
-    """`thinking_tokens` of the output were thinking."""
+    """`thinking_tokens` of the output were reasoning."""
 
     thinking_tokens: int
 
 
 class MessageUsage(Struct, omit_defaults=True):
-    """Token counts; those read from the cache come on top of `input_tokens`."""
+    """Token counts. `input_tokens` does not include the tokens read from the prefix cache."""
 
     input_tokens: int
     output_tokens: int
@@ -68,7 +68,7 @@ class MessageUsage(Struct, omit_defaults=True):
 
 
 class MessageResponse(Struct, kw_only=True):
-    """What the model answered."""
+    """The answer."""
 
     id: str
     model: str
@@ -78,77 +78,77 @@ class MessageResponse(Struct, kw_only=True):
     role: Literal["assistant"] = "assistant"
     stop_reason: StopReason | None = None
     stop_sequence: str | None = None
-    # Where the request asked for them.
+    # Present if the request asks for them.
     prompt_token_ids: list[int] | UnsetType = UNSET
     token_ids: list[int] | UnsetType = UNSET
     prompt_logprobs: PromptTokenLogprobs | UnsetType = UNSET
 
 
 class MessageTokensCount(Struct):
-    """How many tokens a conversation has."""
+    """The number of tokens in a conversation."""
 
     input_tokens: int
 
 
 class MessageStart(Struct, tag_field="type", tag="message_start"):
-    """The answer begins."""
+    """The answer started."""
 
     message: MessageResponse
 
 
 class ContentBlockStart(Struct, tag_field="type", tag="content_block_start"):
-    """A block begins."""
+    """A block started."""
 
     index: int
     content_block: ContentBlock
 
 
 class TextDelta(Struct, tag_field="type", tag="text_delta"):
-    """More text."""
+    """New text."""
 
     text: str
 
 
 class ThinkingDelta(Struct, tag_field="type", tag="thinking_delta"):
-    """More thinking."""
+    """New reasoning."""
 
     thinking: str
 
 
 class SignatureDelta(Struct, tag_field="type", tag="signature_delta"):
-    """The thinking's signature, at its end."""
+    """The signature of the reasoning, at its end."""
 
     signature: str
 
 
 class InputJsonDelta(Struct, tag_field="type", tag="input_json_delta"):
-    """More of a call's input, as JSON text."""
+    """The next part of a call's input, as JSON text."""
 
     partial_json: str
 
 
 class ContentBlockDelta(Struct, tag_field="type", tag="content_block_delta"):
-    """More of a block."""
+    """New content of a block."""
 
     index: int
     delta: TextDelta | ThinkingDelta | SignatureDelta | InputJsonDelta
 
 
 class ContentBlockStop(Struct, tag_field="type", tag="content_block_stop"):
-    """A block is whole."""
+    """A block is complete."""
 
     index: int
 
 
 class StopDelta(Struct):
-    """Why the answer ends."""
+    """Why the answer ended."""
 
     stop_reason: StopReason | None
     stop_sequence: str | None
 
 
 class MessageDelta(Struct, tag_field="type", tag="message_delta"):
-    """What is known at the answer's end."""
+    """The stop reason and the token counts, at the end of the answer."""
 
     delta: StopDelta
     usage: MessageUsage
@@ -156,11 +156,11 @@ class MessageDelta(Struct, tag_field="type", tag="message_delta"):
 
 
 class MessageStop(Struct, tag_field="type", tag="message_stop"):
-    """The answer is whole."""
+    """The answer is complete."""
 
 
 class Ping(Struct, tag_field="type", tag="ping"):
-    """The request lives."""
+    """Keeps the connection open."""
 
 
 MessageEvent = (
@@ -175,14 +175,14 @@ MessageEvent = (
 
 
 class ErrorDetails(Struct, omit_defaults=True):
-    """The exact case; `unsupported` lists features that cannot be had together."""
+    """The error code. `unsupported` lists features that cannot be combined."""
 
     error_code: str
     unsupported: list[str] | None = None
 
 
 class ErrorObject(Struct):
-    """What went wrong."""
+    """What failed, and why."""
 
     type: str
     message: str
@@ -190,7 +190,7 @@ class ErrorObject(Struct):
 
 
 class MessageError(Struct, tag_field="type", tag="error"):
-    """The body of every answer that is not a success."""
+    """The body of every error response."""
 
     error: ErrorObject
     request_id: str
@@ -200,6 +200,6 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def encode_event(event: MessageEvent) -> bytes:
-    """Return an event as it goes over the line."""
+    """Return an event as a server-sent event."""
     tag = event.__struct_config__.tag
     return b"event: %b\ndata: %b\n\n" % (str(tag).encode(), _ENCODER.encode(event))

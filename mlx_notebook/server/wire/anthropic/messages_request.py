@@ -1,4 +1,4 @@
-"""`POST v1/messages` and `v1/messages/count_tokens`: what comes in.
+"""The request bodies of `POST v1/messages` and `v1/messages/count_tokens`.
 
 Format: https://docs.anthropic.com/en/api/messages.
 """
@@ -26,25 +26,25 @@ _Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class UserMessageParam(Struct, tag_field="role", tag="user"):
-    """What the user says, with the results of tools."""
+    """A user message, which also has tool results."""
 
     content: MessageParamContent
 
 
 class AssistantMessageParam(Struct, tag_field="role", tag="assistant"):
-    """What a model answered."""
+    """An assistant message."""
 
     content: MessageParamContent
 
 
 class SystemMessageParam(Struct, tag_field="role", tag="system"):
-    """Instructions in the middle of a conversation."""
+    """A system message within a conversation."""
 
     content: MessageParamContent
 
 
 class ToolParam(Struct):
-    """A tool of the client's that the model may call."""
+    """A tool that the model may call and the client runs."""
 
     name: Annotated[str, Meta(min_length=1, max_length=128)]
     input_schema: dict[str, Any]
@@ -66,7 +66,7 @@ class ToolParam(Struct):
 
 
 class ToolChoiceOptions(Struct, kw_only=True):
-    """What all choices have. A named tool is used once unless this says False."""
+    """Base class of `tool_choice`. A named tool is called once unless the field is false."""
 
     disable_parallel_tool_use: bool | None = None
 
@@ -90,20 +90,20 @@ class ToolChoiceNone(Struct, tag_field="type", tag="none"):
 
 
 class ThinkingEnabled(Struct, tag_field="type", tag="enabled"):
-    """The model thinks, for so many tokens at most."""
+    """Reasoning is on, with a budget in tokens."""
 
     budget_tokens: _Tokens
     display: Literal["summarized", "omitted"] | None = None
 
 
 class ThinkingAdaptive(Struct, tag_field="type", tag="adaptive"):
-    """The model thinks for as long as it likes."""
+    """Reasoning is on, without a budget."""
 
     display: Literal["summarized", "omitted"] | None = None
 
 
 class ThinkingDisabled(Struct, tag_field="type", tag="disabled"):
-    """The model answers at once."""
+    """Reasoning is off."""
 
 
 class JsonFormat(Struct):
@@ -114,14 +114,14 @@ class JsonFormat(Struct):
 
 
 class OutputConfig(Struct):
-    """The shape asked of the answer, and how hard the model should try."""
+    """The format of the answer, and the reasoning effort."""
 
     format: JsonFormat | None = None
     effort: Literal["low", "medium", "high", "xhigh", "max"] | None = None
     task_budget: Any = None
 
 
-# What the hosted server has and this one does not.
+# Parameters of Anthropic's server that this one does not support.
 _UNSUPPORTED = (
     *("compaction", "container", "context_management", "diagnostics", "fallbacks", "mcp_servers"),
 )
@@ -131,7 +131,7 @@ _UNUSED = frozenset(
         *("metadata", "service_tier", "user_profile_id", "workspace_id"),
     )
 )
-# `typed_tools` checks it, and says what is wrong with it.
+# `typed_tools` validates it and reports errors.
 _Tool = Annotated[
     dict[str, Any],
     Meta(
@@ -147,9 +147,9 @@ _Tool = Annotated[
 
 
 class CountTokensRequest(OutputFormatParameters, kw_only=True):
-    """A conversation to be counted; everything but `messages` is optional.
+    """A conversation whose tokens are counted. Only `messages` is required.
 
-    `output_format` is what older clients call `output_config.format`.
+    `output_format` is the older name of `output_config.format`.
     """
 
     messages: Annotated[
@@ -163,7 +163,7 @@ class CountTokensRequest(OutputFormatParameters, kw_only=True):
     output_config: OutputConfig | None = None
     output_format_: JsonFormat | None = field(default=None, name="output_format")
 
-    # Checked, and of no consequence here: see `unused`.
+    # Validated, then ignored: see `unused`.
     betas: list[str] | None = None
     billing_policy: dict[str, Any] | None = None
     cache_control: dict[str, Any] | None = None
@@ -174,7 +174,7 @@ class CountTokensRequest(OutputFormatParameters, kw_only=True):
     user_profile_id: str | None = None
     workspace_id: str | None = None
 
-    # Taken only where they ask for nothing.
+    # Refused if they would have an effect: see `prompt`.
     compaction: Any = None
     container: Any = None
     context_management: Any = None
@@ -185,27 +185,29 @@ class CountTokensRequest(OutputFormatParameters, kw_only=True):
     thread: Any = None
 
     def unused(self) -> frozenset[str]:
-        """Return the parameters that are checked and of no consequence."""
+        """Return the parameters that are validated and then ignored."""
         return _UNUSED
 
     @classmethod
     def unsupported_parameters(cls) -> Mapping[str, Unsupported]:
-        """Return nothing: a count is the same whatever else is asked of the answer."""
+        """Return nothing: parameters of the answer do not change the count."""
         return {}
 
     def prompt(self) -> ChatPrompt:
-        """Return the conversation for the engine; an answer that has begun is gone on with.
+        """Return the prompt for the engine. The answer continues a last assistant message.
 
-        Raises:
-            InvalidRequest: It asks for something that this server does not have, or is not right.
+        Raises
+        ------
+        InvalidRequest
+            The conversation is invalid, or needs something unsupported.
         """
         for name in _UNSUPPORTED:
             if getattr(self, name) not in (None, []):
                 raise unsupported_parameter(name)
         if self.thread is not None:
-            # Anthropic's client then sends the whole conversation by itself.
+            # After this error Anthropic's client sends the whole conversation.
             raise InvalidRequest(
-                "This server keeps no threads: leave 'thread' out and send all messages.",
+                "This server stores no threads: leave 'thread' out and send all messages.",
                 param="thread",
                 code="thread_unsupported_request",
             )
@@ -233,8 +235,8 @@ class CountTokensRequest(OutputFormatParameters, kw_only=True):
         prompt = continue_last_message(prompt, f"messages[{len(self.messages) - 1}]")
         if (said := prompt.messages[-1]["content"]) and said != said.rstrip():
             raise InvalidRequest(
-                "The answer continues the last message, which must not end with blanks: remove "
-                "them.",
+                "The answer continues the last message, so it must not end with white space: "
+                "remove it.",
                 param=f"messages[{len(self.messages) - 1}].content",
             )
         return prompt
@@ -242,8 +244,10 @@ class CountTokensRequest(OutputFormatParameters, kw_only=True):
     def typed_tools(self) -> list[ToolParam]:
         """Return the tools that the model may call.
 
-        Raises:
-            InvalidRequest: One of them would run on the server, or two have the same name.
+        Raises
+        ------
+        InvalidRequest
+            A tool would run on the server, or two have the same name.
         """
         tools: list[ToolParam] = []
         for index, given in enumerate(self.tools or []):
@@ -267,10 +271,12 @@ class CountTokensRequest(OutputFormatParameters, kw_only=True):
         return tools
 
     def choice(self) -> ToolChoice:
-        """Return whether the model may, must or must not call the tools.
+        """Return whether the model may, must or must not call tools.
 
-        Raises:
-            InvalidRequest: The choice names a tool that is not there, or there are none.
+        Raises
+        ------
+        InvalidRequest
+            `tool_choice` names an unknown tool, or requires a call without tools.
         """
         choice, names = self.tool_choice, [tool.name for tool in self.typed_tools()]
         if isinstance(choice, ToolChoiceNone):
@@ -280,35 +286,37 @@ class CountTokensRequest(OutputFormatParameters, kw_only=True):
         parallel = not choice.disable_parallel_tool_use
         if not names:
             raise InvalidRequest(
-                "'tool_choice' demands a call, and there are no 'tools'.", param="tool_choice"
+                "'tool_choice' requires a call, but there are no 'tools'.", param="tool_choice"
             )
         if isinstance(choice, ToolChoiceAny):
             return ToolChoice(mode="required", parallel=parallel)
         if choice.name not in names:
             raise InvalidRequest(
-                f"'tool_choice' names {choice.name[:200]!r}, which is none of 'tools'.",
+                f"'tool_choice' names {choice.name[:200]!r}, which is not in 'tools'.",
                 param="tool_choice.name",
             )
         several = choice.disable_parallel_tool_use is False
         return ToolChoice(mode="required", names=[choice.name], parallel=several)
 
     def template_kwargs(self) -> dict[str, Any]:
-        """Return what the chat template is told beside messages and tools.
+        """Return the variables for the chat template.
 
-        Raises:
-            InvalidRequest: The request sets what is no variable of a template.
+        Raises
+        ------
+        InvalidRequest
+            A name is reserved for the renderer.
         """
         kwargs = self.given_template_kwargs()
         if self.thinking is not None:
             kwargs.setdefault("enable_thinking", not isinstance(self.thinking, ThinkingDisabled))
         effort = self.output_config.effort if self.output_config else None
         if effort is not None:
-            # Harmony's templates (gpt-oss) tell the model.
+            # Harmony's templates (gpt-oss) read it.
             kwargs.setdefault("reasoning_effort", effort if effort in ("low", "medium") else "high")
         return kwargs
 
     def own_format(self) -> list[tuple[str, OutputFormat]]:
-        """Return what `output_config.format`, or its older name, asks for."""
+        """Return the format that `output_config.format`, or its older name, sets."""
         given = {
             "output_config.format": self.output_config.format if self.output_config else None,
             "output_format": self.output_format_,
@@ -321,10 +329,10 @@ class CountTokensRequest(OutputFormatParameters, kw_only=True):
 
 
 class MessagesRequest(CountTokensRequest, kw_only=True):
-    """A conversation to be continued; needs `messages` and `max_tokens`.
+    """A conversation to continue. Only `messages` and `max_tokens` are required.
 
-    Without `model` the server's default model answers. Sampling parameters that are left out come
-    from the model's own generation settings.
+    Without `model` the server's default model answers. Sampling parameters default to the model's
+    own generation settings.
     """
 
     max_tokens: _Tokens
@@ -335,15 +343,17 @@ class MessagesRequest(CountTokensRequest, kw_only=True):
 
     @classmethod
     def unsupported_parameters(cls) -> Mapping[str, Unsupported]:
-        """Return what is refused, by name."""
+        """Return the parameters that this endpoint refuses."""
         return GENERATION
 
     @property
     def reasoning_budget(self) -> int | None:
-        """How many tokens the model may think for.
+        """The reasoning budget in tokens.
 
-        Raises:
-            InvalidRequest: As many as the whole answer may have, or more.
+        Raises
+        ------
+        InvalidRequest
+            The budget is not less than `max_tokens`.
         """
         if not isinstance(self.thinking, ThinkingEnabled):
             return None
@@ -357,12 +367,12 @@ class MessagesRequest(CountTokensRequest, kw_only=True):
         return budget
 
     @property
-    def hides_thinking(self) -> bool:
-        """Whether thinking comes in opaque form only."""
+    def hides_reasoning(self) -> bool:
+        """Whether reasoning is only sent in opaque form."""
         return getattr(self.thinking, "display", None) == "omitted"
 
     def sampling(self) -> Sampling:
-        """Return how tokens are to be chosen."""
+        """Return the sampling parameters for the engine."""
         return self.engine_sampling(
             temperature=self.temperature,
             top_p=self.top_p,

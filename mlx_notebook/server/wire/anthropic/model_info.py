@@ -1,4 +1,4 @@
-"""`v1/models` as Anthropic's clients list them.
+"""The responses of `v1/models` for Anthropic's clients.
 
 Format: https://docs.anthropic.com/en/api/models-list.
 """
@@ -12,7 +12,7 @@ from mlx_notebook.server.wire.native.model_types import ModelCard
 
 
 class ModelInfo(Struct):
-    """A model; `max_input_tokens` is its whole context."""
+    """A model. `max_input_tokens` is its context length."""
 
     id: str
     display_name: str

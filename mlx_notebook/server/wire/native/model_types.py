@@ -1,6 +1,6 @@
-"""`v1/models`, `mlx/models`, and the orders to load, unload, download, pin and cancel one.
+"""`v1/models`, `mlx/models`, and the requests to load, unload, download, pin and cancel a model.
 
-Sizes are bytes, lengths of contexts tokens, durations seconds.
+Sizes are in bytes, context lengths in tokens, durations in seconds.
 """
 
 from typing import Annotated, Any, Literal
@@ -42,7 +42,7 @@ class ModelList(Struct):
 
 
 class Progress(Struct):
-    """How far a download (bytes) or a load has come; `total` where that is known."""
+    """The progress of a download or a load, in bytes. `total` is None while it is unknown."""
 
     phase: ProgressPhase
     done: int
@@ -53,11 +53,11 @@ class Progress(Struct):
 class CatalogModel(Struct):
     """A model of the catalog.
 
-    `memory_bytes` is what it is predicted to take (what its weights take, once it is resident);
-    `fits` tells whether this machine's budget holds that, `why_not` the figures where it does not.
-    `error` says why a model that is there cannot be used. `approximate` says that the figures are
-    those of a list and not of the model's files. `reloads` says that it is in memory as it was
-    before its files or its settings about loading changed: its next request loads it anew.
+    `memory_bytes` is an estimate of the memory that the model needs, or the size of its weights
+    once it is resident. `fits` says whether the memory budget allows that; if not, `why_not` gives
+    the figures. `error` says why a downloaded model cannot be used. `approximate` is true if the
+    figures come from a built-in list, not from the model's files. `reloads` is true if the model's
+    files or load settings changed since it was loaded: the next request reloads it.
     """
 
     id: str
@@ -84,21 +84,21 @@ class CatalogModel(Struct):
 
 
 class MemoryBudget(Struct):
-    """The memory for models: how much there is, as far as that is known, and what is taken."""
+    """The memory budget for models: its limit, if known, and the memory in use."""
 
     limit: int | None
     used: int
 
 
 class CatalogList(Struct):
-    """All models there are, the default one first, then those that can be downloaded."""
+    """All models: the default one first, those that can be downloaded last."""
 
     models: list[CatalogModel]
     budget: MemoryBudget
 
 
 class LoadRequest(Struct):
-    """The model to load. `pin` keeps it in memory; `adapter` is a LoRA adapter to lay over it."""
+    """The model to load. `pin` keeps it in memory. `adapter` is a LoRA adapter to apply."""
 
     model: _Name
     pin: bool | None = None
@@ -113,7 +113,7 @@ class UnloadRequest(Struct):
 
 
 class DownloadRequest(Struct):
-    """The model to download from Hugging Face; `revision` is a branch, a tag or a commit."""
+    """The model to download from Hugging Face. `revision` is a branch, a tag or a commit."""
 
     model: _Name
     revision: _Revision | None = None
@@ -121,20 +121,20 @@ class DownloadRequest(Struct):
 
 
 class PinRequest(Struct):
-    """The model to keep in memory, or to let go again."""
+    """The model to pin in memory, or to unpin."""
 
     model: _Name
     pinned: bool = True
 
 
 class CancelModelRequest(Struct):
-    """The model whose download or load is to be broken off."""
+    """The model whose download or load to cancel."""
 
     model: _Name
 
 
 class LoadedModel(Struct):
-    """A model that is in memory now; loading took `seconds` (0 where it was there already)."""
+    """A model that is now in memory. `seconds` is the load time, 0 if it was loaded already."""
 
     model: str
     bytes: int
@@ -143,14 +143,14 @@ class LoadedModel(Struct):
 
 
 class UnloadedModel(Struct):
-    """A model that is no longer in memory, and the bytes it gave back."""
+    """A model that was unloaded, and the bytes that this freed."""
 
     model: str
     freed: int
 
 
 class DownloadedModel(Struct):
-    """A model that is on this machine now: its commit, its size, and what had to be fetched."""
+    """A downloaded model: its commit, its size in bytes, and the bytes that were fetched."""
 
     model: str
     revision: str
@@ -160,28 +160,28 @@ class DownloadedModel(Struct):
 
 
 class PinnedModel(Struct):
-    """Whether a model is kept in memory now."""
+    """Whether a model is pinned now."""
 
     model: str
     pinned: bool
 
 
 class KeptModels(Struct):
-    """Models that stay in memory for a notebook, which shall ask again after so many seconds."""
+    """Models that stay in memory for a notebook, and the seconds until it must ask again."""
 
     models: list[str]
     again_seconds: float
 
 
 class CancelledModel(Struct):
-    """A download or a load was broken off."""
+    """A download or a load that was cancelled."""
 
     model: str
     cancelled: ProgressPhase
 
 
 class ProgressEvent(Struct, tag_field="phase"):
-    """One line of a streamed order, until its end: see `Progress`."""
+    """A progress event of a streamed load or download: see `Progress`."""
 
     model: str
     done: int
@@ -190,19 +190,19 @@ class ProgressEvent(Struct, tag_field="phase"):
 
 
 class DownloadingEvent(ProgressEvent, tag="downloading"):
-    """How far a download has come, in bytes."""
+    """The progress of a download, in bytes."""
 
 
 class LoadingEvent(ProgressEvent, tag="loading"):
-    """How far a load has come, in bytes."""
+    """The progress of a load, in bytes."""
 
 
 class LoadedEvent(LoadedModel, tag_field="phase", tag="done"):
-    """The last line of a streamed load."""
+    """The last event of a streamed load."""
 
 
 class DownloadedEvent(DownloadedModel, tag_field="phase", tag="done"):
-    """The last line of a streamed download."""
+    """The last event of a streamed download."""
 
 
 LoadEvent = DownloadingEvent | LoadingEvent | LoadedEvent
@@ -210,10 +210,10 @@ DownloadEvent = DownloadingEvent | DownloadedEvent
 
 
 class SettingsResponse(Struct):
-    """A model's settings in force, and the part of them that was saved through this route.
+    """A model's current settings, and those of them that were saved through this route.
 
-    `reloads` says that it is in memory with other settings about loading: its next request loads it
-    anew, once it is idle.
+    `reloads` is true if the model is in memory with other load settings: the next request reloads
+    it, once it is idle.
     """
 
     model: str

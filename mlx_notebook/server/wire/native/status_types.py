@@ -1,4 +1,7 @@
-"""`health`, `mlx/status` and `mlx/events`. Times are Unix seconds, durations seconds."""
+"""The responses of `health`, `mlx/status` and `mlx/events`.
+
+Times are in Unix seconds, durations in seconds.
+"""
 
 from typing import Literal
 
@@ -11,17 +14,16 @@ EngineState = Literal["stopped", "starting", "running", "unresponsive", "restart
 
 
 class Health(Struct):
-    """The server can answer requests, or can start the engine that does."""
+    """The server can answer requests, or can start the engine for them."""
 
     status: Literal["ok"] = "ok"
 
 
 class EngineStatus(Struct):
-    """The engine process. `error` says why it ended last, where it did not end in order.
+    """The engine process. `error` says why it last ended, if it did not end normally.
 
-    `silent` is how many seconds nothing has come from it, `held` how many seconds it has been at
-    one step or one part of loading a model. Time in which the server itself stood still does not
-    count.
+    `silent` is the time since its last message, `held` the time it has spent on its current step or
+    on one part of loading a model. Time in which the server itself was blocked is not counted.
     """
 
     state: EngineState
@@ -36,9 +38,9 @@ class EngineStatus(Struct):
 
 
 class ResidentModel(Struct):
-    """A model in memory; `active` requests use it, and one that is `pinned` stays.
+    """A model in memory. `active` is the number of requests that use it.
 
-    `vision` tells whether it can be shown pictures.
+    A `pinned` model is not evicted. `vision` says whether it accepts images.
     """
 
     id: str
@@ -52,7 +54,7 @@ class ResidentModel(Struct):
 
 
 class LoadingModel(Struct):
-    """The model that is being loaded: `done` of `total` bytes of its weights are in memory."""
+    """A model that is loading: `done` of `total` bytes of its weights are in memory."""
 
     id: str
     done: int
@@ -60,9 +62,9 @@ class LoadingModel(Struct):
 
 
 class RequestStatus(Struct):
-    """A request that has not ended.
+    """A request that has not finished.
 
-    One of another user is not `own`; a name without meaning stands for its id.
+    `own` is false for another user's request, which has a placeholder for its id.
     """
 
     id: str
@@ -78,7 +80,10 @@ class RequestStatus(Struct):
 
 
 class QueueStatus(Struct):
-    """`rows` are in work or waiting; up to `batch` are decoded together and `limit` may wait."""
+    """The queue of sequences.
+
+    `rows` are running or waiting. Up to `batch` are decoded together, and up to `limit` may wait.
+    """
 
     rows: int
     waiting: int
@@ -87,14 +92,14 @@ class QueueStatus(Struct):
 
 
 class Rates(Struct):
-    """Tokens a second, of all requests together, over the last second."""
+    """Tokens per second of all requests together, over the last second."""
 
     decode: float
     prefill: float
 
 
 class TotalCounts(Struct):
-    """Counts since the server began, over all engine processes."""
+    """Counts since the server started, over all engine processes."""
 
     requests: int
     finished: int
@@ -106,7 +111,7 @@ class TotalCounts(Struct):
 
 
 class MemoryStatus(Struct):
-    """Bytes: MLX's active, cached and peak memory, the engine process's, and kept prefixes'."""
+    """Memory in bytes: MLX's active, cached and peak, the engine process, the prefix cache."""
 
     active: int
     cache: int
@@ -116,7 +121,7 @@ class MemoryStatus(Struct):
 
 
 class DownloadStatus(Struct):
-    """A model on its way: bytes that are there of those in all, as far as that is known."""
+    """A download: `done` of `total` bytes. `total` is None while it is unknown."""
 
     model: str
     done: int
@@ -125,7 +130,7 @@ class DownloadStatus(Struct):
 
 
 class HistoryPoint(Struct):
-    """One second: rates in tokens a second, requests in work, bytes of MLX's active memory."""
+    """One second: tokens per second, active requests, bytes of MLX's active memory."""
 
     time: float
     decode: float
@@ -135,10 +140,10 @@ class HistoryPoint(Struct):
 
 
 class ServerStatus(Struct):
-    """Everything that the panels draw. `history` has a point a second, at most 120.
+    """The state of the server. `history` has one point a second, at most 120.
 
-    `loading` names the models that are loading or wait for memory, in their order; `progress` is
-    that of the first one, once it has begun.
+    `loading` lists the models that are loading or waiting for memory, in order. `progress` is that
+    of the first one, once its load has started.
     """
 
     engine: EngineStatus
@@ -157,7 +162,7 @@ class ServerStatus(Struct):
 
 
 class CancelledRequest(Struct):
-    """The request was stopped."""
+    """A request that was cancelled."""
 
     id: str
     cancelled: bool = True

@@ -1,7 +1,7 @@
-"""`tokenize`, `detokenize` and `apply-template`, in llama.cpp's shapes.
+"""The types of `tokenize`, `detokenize` and `apply-template`, which are llama.cpp's.
 
-Format: https://github.com/ggml-org/llama.cpp/tree/master/tools/server#post-tokenize-tokenize-a-given-text,
-with `model` in each, and `messages` in place of `content` to see the tokens of a chat.
+Format: https://github.com/ggml-org/llama.cpp/tree/master/tools/server#post-tokenize-tokenize-a-given-text.
+In addition, every request has `model`, and `tokenize` accepts `messages` in place of `content`.
 """
 
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ _ModelName = Annotated[str, Meta(max_length=512)]
 
 
 class TemplateRequest(Struct, kw_only=True):
-    """A chat, to be shown as the text that the model is fed."""
+    """A chat to render with the model's chat template."""
 
     messages: Annotated[list[RequestMessage], Meta(min_length=1)]
     tools: list[DescribedChatTool] | None = None
@@ -30,20 +30,22 @@ class TemplateRequest(Struct, kw_only=True):
     model: _ModelName | None = None
 
     def prompt(self) -> ChatPrompt:
-        """Return what the engine is to render.
+        """Return the prompt that the engine renders.
 
-        Raises:
-            InvalidRequest: The messages or the tools are not right.
+        Raises
+        ------
+        InvalidRequest
+            The messages or the tools are invalid.
         """
         return _chat(self.messages, self)
 
 
 class TokenizeRequest(Struct, kw_only=True):
-    """A text, or a chat, to be shown as tokens.
+    """A text or a chat to tokenize.
 
-    `add_special` adds what the model's tokenizer puts around every text; a chat has all that it
-    needs from its template. The text may have a million characters (2**20), or eight for each token
-    of the model's context where that is more.
+    `add_special` adds the tokenizer's special tokens to a text; a chat gets them from its template.
+    A text can have up to 2**20 characters, or eight per token of the model's context if that is
+    more.
     """
 
     content: str | None = None
@@ -58,10 +60,12 @@ class TokenizeRequest(Struct, kw_only=True):
     model: _ModelName | None = None
 
     def prompt(self) -> Prompt:
-        """Return what the engine is to tokenize.
+        """Return the prompt that the engine tokenizes.
 
-        Raises:
-            InvalidRequest: There is not exactly one of text and chat, or the chat is not right.
+        Raises
+        ------
+        InvalidRequest
+            There is not exactly one of `content` and `messages`, or the chat is invalid.
         """
         if not self.parse_special:
             raise InvalidRequest(
@@ -81,33 +85,33 @@ class TokenizeRequest(Struct, kw_only=True):
 
 
 class DetokenizeRequest(Struct, kw_only=True):
-    """Tokens, to be shown as text."""
+    """Token ids to convert to text."""
 
     tokens: list[TokenId]
     model: _ModelName | None = None
 
 
 class TokenPiece(Struct):
-    """A token and its own text; bytes that are no whole character read as U+FFFD."""
+    """A token and its text. Bytes that are not a complete character become U+FFFD."""
 
     id: int
     piece: str
 
 
 class TokenizeResponse(Struct):
-    """The tokens of a text: ids, or ids and pieces where `with_pieces` is set."""
+    """The tokens: ids, or ids and texts if `with_pieces` is set."""
 
     tokens: list[int | TokenPiece]
 
 
 class DetokenizeResponse(Struct):
-    """The text of tokens."""
+    """The text of the tokens."""
 
     content: str
 
 
 class TemplateResponse(Struct):
-    """What a chat becomes for the model."""
+    """The rendered chat."""
 
     prompt: str
 

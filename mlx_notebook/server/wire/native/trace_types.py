@@ -1,17 +1,17 @@
-"""`mlx/traces`: what became of the last requests. Times are Unix seconds, durations seconds."""
+"""The traces of `mlx/traces`. Times are in Unix seconds, durations in seconds."""
 
 from typing import Any, Literal
 
 from msgspec import Struct
 
-# Characters of a request that a list shows.
-_TITLE = 120
+# The longest title of a trace, in characters.
+_TITLE_LENGTH = 120
 
 TraceStatus = Literal["running", "finished", "failed", "cancelled"]
 
 
 class TracedCall(Struct):
-    """A tool call as it was parsed; `arguments` is JSON text."""
+    """A parsed tool call. `arguments` is JSON text."""
 
     id: str
     name: str
@@ -19,16 +19,17 @@ class TracedCall(Struct):
 
 
 class TracedProblem(Struct):
-    """Text that looked like a tool call and was none, and why."""
+    """Text that looked like a tool call but could not be parsed, and why."""
 
     raw: str
     reason: str
 
 
 class TracedSequence(Struct):
-    """One of a request's sequences. `raw` is what the model wrote, marks included.
+    """One of a request's sequences.
 
-    `raw` is there once the request has finished; `finish_reason` once the sequence has.
+    `raw` is the model's output with special tokens, set when the request has finished.
+    `finish_reason` is set when the sequence has finished.
     """
 
     index: int
@@ -41,7 +42,7 @@ class TracedSequence(Struct):
 
 
 class TracedUsage(Struct):
-    """Token counts; `cached_tokens` of the prompt were reused."""
+    """Token counts. `cached_tokens` of the prompt came from the prefix cache."""
 
     prompt_tokens: int
     cached_tokens: int
@@ -50,9 +51,9 @@ class TracedUsage(Struct):
 
 
 class TracedTimings(Struct):
-    """How long the request waited, loaded its model, computed its prompt, and so on.
+    """How long each phase of a request took.
 
-    `first_token` counts from the request's arrival in the engine.
+    `first_token` is measured from the request's arrival in the engine.
     """
 
     queued: float
@@ -72,7 +73,7 @@ class TracedError(Struct):
 class TraceSummary(Struct, kw_only=True):
     """A request in the list of traces.
 
-    `title` is how the last message of the user begins; `first_token` see `TracedTimings`.
+    `title` is the beginning of the last user message. For `first_token` see `TracedTimings`.
     """
 
     id: str
@@ -90,11 +91,11 @@ class TraceSummary(Struct, kw_only=True):
 
 
 class Trace(Struct, kw_only=True):
-    """Everything about one request.
+    """The trace of one request.
 
-    `messages`, `tools` and `options` are what the engine was told, `prompt` what the chat template
-    made of it (or the text or token ids that were fed as they are). `ignored` are the request's
-    parameters that nothing here uses.
+    `messages`, `tools` and `options` are those that the engine received. `prompt` is the rendered
+    chat, or the text or token ids of a text completion. `ignored` are the request's parameters that
+    the server ignored.
     """
 
     id: str
@@ -114,7 +115,7 @@ class Trace(Struct, kw_only=True):
     ignored: list[str] = []
 
     def summary(self) -> TraceSummary:
-        """Return the trace's line in the list."""
+        """Return the entry of this trace in the list."""
         return TraceSummary(
             id=self.id,
             title=self._title(),
@@ -131,16 +132,16 @@ class Trace(Struct, kw_only=True):
         )
 
     def _title(self) -> str:
-        said = [message["content"] for message in self.messages if message.get("role") == "user"]
-        content = said[-1] if said else self.prompt
+        texts = [message["content"] for message in self.messages if message.get("role") == "user"]
+        content = texts[-1] if texts else self.prompt
         if isinstance(content, list):
             parts = [part for part in content if isinstance(part, dict)]
             content = " ".join(str(part.get("text", "[image]")) for part in parts)
-        return " ".join(str(content or "")[: 2 * _TITLE].split())[:_TITLE]
+        return " ".join(str(content or "")[: 2 * _TITLE_LENGTH].split())[:_TITLE_LENGTH]
 
 
 class TraceList(Struct):
-    """The last requests of this user, newest first."""
+    """The traces of this user's last requests, newest first."""
 
     data: list[TraceSummary]
     object: Literal["list"] = "list"

@@ -1,4 +1,4 @@
-"""The messages of `v1/chat/completions`, as clients send them and as the engine takes them."""
+"""Request messages of `v1/chat/completions`, and their conversion for the engine."""
 
 import json
 from typing import Any, Literal
@@ -21,38 +21,38 @@ from mlx_notebook.server.wire.conversation import (
 
 
 class TextPart(Struct, tag_field="type", tag="text"):
-    """Text of a message that comes in parts."""
+    """A text part of a message."""
 
     text: str
 
 
 class RefusalPart(Struct, tag_field="type", tag="refusal"):
-    """What the assistant refused to do, in the history."""
+    """An assistant's refusal in an earlier turn."""
 
     refusal: str
 
 
 class ImageUrl(Struct):
-    """Where an image is: a data URI, base64, or a URL that the server's settings allow."""
+    """The source of an image: a data URI, base64, or a URL that the server's settings allow."""
 
     url: str
     detail: RequestedDetail | None = None
 
 
 class ImagePart(Struct, tag_field="type", tag="image_url"):
-    """An image, in a message of the user's or of a tool's."""
+    """An image, in a user message or a tool result."""
 
     image_url: ImageUrl | str
 
 
 class AudioPart(Struct, tag_field="type", tag="input_audio"):
-    """Sound."""
+    """An audio part, which this server does not support."""
 
     input_audio: Any
 
 
 class FilePart(Struct, tag_field="type", tag="file"):
-    """A file."""
+    """A file part, which this server does not support."""
 
     file: Any
 
@@ -62,14 +62,14 @@ MessageContent = str | list[MessagePart]
 
 
 class ToolCallFunction(Struct):
-    """The function that a call in the history named, and its arguments as JSON or as an object."""
+    """The function of an earlier tool call. `arguments` is JSON text or an object."""
 
     name: str
     arguments: str | dict[str, Any] | None = None
 
 
 class ToolCall(Struct):
-    """A tool call in the history; clients leave out all but `function`."""
+    """A tool call of an earlier turn. Some clients send only `function`."""
 
     function: ToolCallFunction
     id: str | None = None
@@ -78,30 +78,30 @@ class ToolCall(Struct):
 
 
 class SystemMessage(Struct, tag_field="role", tag="system"):
-    """Instructions."""
+    """A system message."""
 
     content: MessageContent
     name: str | None = None
 
 
 class DeveloperMessage(Struct, tag_field="role", tag="developer"):
-    """Instructions, as newer clients of OpenAI call them."""
+    """A system message under the name that newer OpenAI clients use."""
 
     content: MessageContent
     name: str | None = None
 
 
 class UserMessage(Struct, tag_field="role", tag="user"):
-    """What the user said."""
+    """A user message."""
 
     content: MessageContent
     name: str | None = None
 
 
 class AssistantMessage(Struct, tag_field="role", tag="assistant"):
-    """What a model answered; its thinking goes by either name.
+    """An assistant message. Reasoning is read from `reasoning_content` or `reasoning`.
 
-    `prefix` (Mistral, DeepSeek) and `partial` (Moonshot) have the answer go on with it.
+    With `prefix` (Mistral, DeepSeek) or `partial` (Moonshot) the answer continues this message.
     """
 
     content: MessageContent | None = None
@@ -117,7 +117,7 @@ class AssistantMessage(Struct, tag_field="role", tag="assistant"):
 
 
 class ToolMessage(Struct, tag_field="role", tag="tool"):
-    """What a tool returned."""
+    """A tool result."""
 
     content: MessageContent | None = None
     tool_call_id: str | None = None
@@ -128,17 +128,19 @@ RequestMessage = SystemMessage | DeveloperMessage | UserMessage | AssistantMessa
 
 
 def engine_messages(messages: list[RequestMessage]) -> list[ChatMessage]:
-    """Return the messages for the engine: the same keys in the same order for the same message.
+    """Return the messages for the engine. Equal messages have equal keys in the same order.
 
-    Raises:
-        InvalidRequest: A message holds what the model cannot read, or a result matches no call.
+    Raises
+    ------
+    InvalidRequest
+        A message has unsupported content, or a tool result matches no call.
     """
     rendered = [_rendered(message, f"messages[{at}]") for at, message in enumerate(messages)]
     return with_one_system_message(with_ordered_tool_results(rendered))
 
 
 def _rendered(message: RequestMessage, path: str) -> ChatMessage:
-    """Return a message as chat templates expect it: a role of theirs, and text or parts."""
+    """Return a message as chat templates expect it."""
     pieces = _pieces(message.content, f"{path}.content")
     match message:
         case SystemMessage() | DeveloperMessage():
@@ -180,9 +182,9 @@ def _call(call: ToolCall) -> dict[str, Any]:
 
 
 def _arguments(arguments: str | dict[str, Any] | None) -> dict[str, Any] | str:
-    """Return arguments as an object, which templates can write in their own way.
+    """Return arguments as an object, so that the template can format them.
 
-    What a model wrote that is no object stays as it was: it is history.
+    Text that is not a JSON object stays as the model wrote it.
     """
     if not isinstance(arguments, str):
         return arguments or {}
@@ -212,7 +214,7 @@ def _pieces(content: MessageContent | None, path: str) -> list[ContentPiece]:
             case _:
                 kind = part.__struct_config__.tag
                 raise InvalidRequest(
-                    f"'{kind}' parts are not supported by this server: send text or pictures.",
+                    f"'{kind}' parts are not supported by this server: send text or images.",
                     param=f"{path}[{index}]",
                     code="unsupported_content",
                 )

@@ -1,7 +1,7 @@
-"""`POST v1/chat/completions`: what comes in.
+"""The request body of `POST v1/chat/completions`.
 
-Format: https://platform.openai.com/docs/api-reference/chat/create, and the further parameters
-that OpenAI's SDKs send through `extra_body` for servers like this one.
+Format: https://platform.openai.com/docs/api-reference/chat/create, with the parameters of local
+servers that clients send through `extra_body` of OpenAI's SDKs.
 """
 
 from typing import Annotated, Any, Literal
@@ -34,22 +34,22 @@ from mlx_notebook.server.wire.sampling_parameters import (
 CacheRetention = Literal["in_memory", "24h"]
 _Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
-# Tokens of thinking where only an effort is asked for; the others think as long as they like.
 _UNUSED = frozenset(
     (
         *("prediction", "prompt_cache_key", "prompt_cache_options", "prompt_cache_retention"),
         *("safety_identifier", "service_tier", "user", "stream_options.include_obfuscation"),
     )
 )
+# The reasoning budget of each effort, in tokens. Higher efforts have none.
 _BUDGETS: dict[ReasoningEffort, int] = {"none": 0, "minimal": 0, "low": 1024, "medium": 4096}
 
 
 class ChatCompletionRequest(CompletionParameters, kw_only=True):
-    """A chat to be continued; everything but `messages` is optional.
+    """A chat to continue. Only `messages` is required.
 
-    Without `model` the server's default model answers. Without `max_tokens` the rest of the
-    context may be used, at most 4096 tokens. Sampling parameters that are left out come from the
-    model's own generation settings. `thinking_budget` ends the thinking after so many tokens.
+    Without `model` the server's default model answers. Without `max_tokens` the answer may fill the
+    rest of the context, up to 4096 tokens. Sampling parameters default to the model's own
+    generation settings. `thinking_budget` ends the reasoning after that many tokens.
     """
 
     messages: Annotated[list[RequestMessage], Meta(min_length=1)]
@@ -70,7 +70,7 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
     store: bool | None = None
     metadata: Metadata | None = None
 
-    # Checked, and of no consequence here: see `unused`.
+    # Validated, then ignored: see `unused`.
     prediction: Any = None
     prompt_cache_key: str | None = None
     prompt_cache_options: dict[str, Any] | None = None
@@ -79,7 +79,7 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
     user: str | None = None
 
-    # Taken only where they ask for nothing: see `check`.
+    # Refused if they would have an effect: see `check`.
     audio: Any = None
     function_call: Any = None
     functions: list[Any] | None = None
@@ -89,14 +89,16 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
     web_search_options: Any = None
 
     def unused(self) -> frozenset[str]:
-        """Return the parameters that are checked and of no consequence."""
+        """Return the parameters that are validated and then ignored."""
         return _UNUSED if self.store else _UNUSED | {"metadata"}
 
     def check(self) -> None:
-        """Refuse what this server does not have.
+        """Check for unsupported features.
 
-        Raises:
-            InvalidRequest: The request asks for it; `param` names the parameter.
+        Raises
+        ------
+        InvalidRequest
+            The request needs one. `param` is the parameter.
         """
         asked = {
             "audio": self.audio is not None,
@@ -118,10 +120,12 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
             )
 
     def prompt(self) -> ChatPrompt:
-        """Return what the engine is to render.
+        """Return the prompt that the engine renders.
 
-        Raises:
-            InvalidRequest: The messages or the tools are not right.
+        Raises
+        ------
+        InvalidRequest
+            The messages or the tools are invalid.
         """
         prompt = ChatPrompt(
             messages=engine_messages(self.messages),
@@ -136,15 +140,17 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
         return self.with_continuation(prompt)
 
     def choice(self) -> ToolChoice:
-        """Return whether the model may, must or must not call the tools.
+        """Return whether the model may, must or must not call tools.
 
-        Raises:
-            InvalidRequest: The choice names a tool that is not there, or demands one of none.
+        Raises
+        ------
+        InvalidRequest
+            `tool_choice` names an unknown tool, or requires a call without tools.
         """
         return checked_tool_choice(self.tool_choice, self.tools or [], self.parallel_tool_calls)
 
-    def budget(self) -> int | None:
-        """Return how many tokens the thinking may have, if that is bounded."""
+    def reasoning_budget(self) -> int | None:
+        """Return the reasoning budget in tokens, if there is one."""
         if self.thinking_budget is not None:
             return self.thinking_budget
         wanted = self.given_template_kwargs().get("enable_thinking")
@@ -152,7 +158,7 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
         return None if budget == 0 and wanted else budget
 
     def sampling(self) -> Sampling:
-        """Return how tokens are to be chosen."""
+        """Return the sampling parameters for the engine."""
         return self.engine_sampling(
             temperature=self.temperature,
             top_p=self.top_p,
@@ -165,19 +171,21 @@ class ChatCompletionRequest(CompletionParameters, kw_only=True):
 def template_kwargs(
     given: dict[str, Any] | None, effort: ReasoningEffort | None, budget: int | None = None
 ) -> dict[str, Any]:
-    """Return what the chat template is told beside messages and tools.
+    """Return the variables for the chat template.
 
-    An effort turns thinking on or off, and so does a budget; what the request tells the template
-    itself wins.
+    A reasoning effort or a budget turns reasoning on or off, unless the request sets the template's
+    variable itself.
 
-    Raises:
-        InvalidRequest: The request sets what is no variable of a template.
+    Raises
+    ------
+    InvalidRequest
+        A name is reserved for the renderer.
     """
     kwargs = checked_template_kwargs(given)
     if effort is not None:
         kwargs.setdefault("enable_thinking", effort not in ("none", "minimal"))
         if effort not in ("none", "minimal"):
-            # Harmony's templates (gpt-oss) tell the model.
+            # Harmony's templates (gpt-oss) read it.
             kwargs.setdefault("reasoning_effort", effort if effort in ("low", "medium") else "high")
     elif budget:
         kwargs.setdefault("enable_thinking", True)

@@ -1,4 +1,4 @@
-"""`POST v1/chat/completions`: what goes out, whole and as chunks.
+"""The responses of `POST v1/chat/completions`, complete and streamed.
 
 Formats: https://platform.openai.com/docs/api-reference/chat/object and .../chat/streaming.
 """
@@ -15,21 +15,21 @@ from mlx_notebook.server.wire.prompt_logprobs import PromptTokenLogprobs
 
 
 class PromptTokensDetails(Struct):
-    """`cached_tokens` of the prompt were not computed again."""
+    """`cached_tokens` of the prompt came from the prefix cache."""
 
     cached_tokens: int
     audio_tokens: int = 0
 
 
 class CompletionTokensDetails(Struct):
-    """`reasoning_tokens` of the completion were thinking."""
+    """`reasoning_tokens` of the completion were reasoning."""
 
     reasoning_tokens: int
     audio_tokens: int = 0
 
 
 class CompletionUsage(Struct):
-    """Token counts of a request, over all of its choices."""
+    """Token counts of a request, summed over its choices."""
 
     prompt_tokens: int
     completion_tokens: int
@@ -50,14 +50,14 @@ class CompletionUsage(Struct):
 
 
 class ChatCompletionFunction(Struct):
-    """A function and its arguments as JSON text."""
+    """The function of a tool call. `arguments` is JSON text."""
 
     name: str
     arguments: str
 
 
 class ChatCompletionToolCall(Struct):
-    """A call that the model made."""
+    """A tool call of the model."""
 
     id: str
     function: ChatCompletionFunction
@@ -65,19 +65,19 @@ class ChatCompletionToolCall(Struct):
 
 
 class ChoiceLogprobs(Struct):
-    """Log probabilities of the content's tokens."""
+    """Log probabilities of a choice's content tokens."""
 
     content: list[Logprob] | None
     refusal: None = None
 
     @classmethod
     def of(cls, tokens: list[protocol.TokenLogprob]) -> "ChoiceLogprobs":
-        """Return the engine's figures in OpenAI's shape."""
+        """Return the engine's log probabilities in OpenAI's shape."""
         return cls([Logprob.of(token) for token in tokens])
 
 
 class ChatCompletionMessage(Struct):
-    """What the model answered; its thinking goes by both names that clients know."""
+    """The answer. Reasoning is sent under both names that clients read."""
 
     content: str | None
     role: Literal["assistant"] = "assistant"
@@ -88,7 +88,7 @@ class ChatCompletionMessage(Struct):
 
 
 class ChatChoice(Struct):
-    """One of the `n` answers."""
+    """One of `n` answers."""
 
     index: int
     message: ChatCompletionMessage
@@ -98,10 +98,10 @@ class ChatChoice(Struct):
 
 
 class ChatCompletion(Struct):
-    """A whole answer.
+    """A complete response.
 
-    Token ids, log probabilities of the prompt and metadata are there where the request asked for
-    them. `store` is false where the answer was to be stored, and could not be.
+    Token ids, prompt log probabilities and metadata are present if the request asks for them.
+    `store` is false if the response should have been stored but could not be.
     """
 
     id: str
@@ -118,14 +118,14 @@ class ChatCompletion(Struct):
 
 
 class ChoiceDeltaFunction(Struct):
-    """A call's name, or more of its arguments."""
+    """The name of a tool call, or the next part of its arguments."""
 
     name: str | UnsetType = UNSET
     arguments: str = ""
 
 
 class ChoiceDeltaToolCall(Struct):
-    """A call that begins (with `id` and `type`) or goes on."""
+    """A new part of a tool call. The first one has `id` and `type`."""
 
     index: int
     function: ChoiceDeltaFunction
@@ -134,7 +134,7 @@ class ChoiceDeltaToolCall(Struct):
 
 
 class ChoiceDelta(Struct):
-    """What is new in a choice."""
+    """The new content of a choice."""
 
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType | None = UNSET
@@ -144,7 +144,7 @@ class ChoiceDelta(Struct):
 
 
 class ChunkChoice(Struct):
-    """What is new in one of the `n` answers."""
+    """The new part of one of `n` answers."""
 
     index: int
     delta: ChoiceDelta
@@ -154,10 +154,10 @@ class ChunkChoice(Struct):
 
 
 class ChatCompletionChunk(Struct):
-    """One `data:` line of a stream; the last one, with no choices, carries `usage` if asked.
+    """One chunk of a stream. If requested, a last chunk without choices has `usage`.
 
-    The first one tells `prompt_token_ids` if asked. In the last ones `store` is false where the
-    answer was to be stored, and could not be.
+    If requested, the first chunk has `prompt_token_ids`. In the last chunks `store` is false if the
+    response should have been stored but could not be.
     """
 
     id: str
@@ -172,10 +172,10 @@ class ChatCompletionChunk(Struct):
 
 
 class ChunkEncoder:
-    """Encodes the chunks of one request.
+    """Encodes the chunks of one request as server-sent events.
 
-    All chunks of a request begin and end alike, and a stream is mostly text, so only the text is
-    encoded anew for each token.
+    Chunks with text are the most frequent, and differ only in the row and the text. So everything
+    else in them is encoded once.
     """
 
     def __init__(
@@ -188,12 +188,12 @@ class ChunkEncoder:
         sample = self.choice(ChunkChoice(0, ChoiceDelta(content="?")))
         self._head, self._tail = sample.split(b'0,"delta":{"content":"?"', 1)
 
-    def tell_not_stored(self) -> None:
-        """Have the chunks from here on say that the answer could not be stored."""
+    def mark_not_stored(self) -> None:
+        """Set `store` to false in all further chunks."""
         self._empty = msgspec.structs.replace(self._empty, store=False)
 
     def text(self, row: int, text: str) -> bytes:
-        """Return the event of new content."""
+        """Return the event for new text of a row."""
         encoded = self._encoder.encode(text)
         return b'%b%d,"delta":{"content":%b%b' % (self._head, row, encoded, self._tail)
 
@@ -203,7 +203,7 @@ class ChunkEncoder:
         usage: protocol.Usage | None = None,
         prompt: list[int] | None = None,
     ) -> bytes:
-        """Return the event of one choice's news, with the counts so far and the prompt's tokens."""
+        """Return the event for a choice, with token counts so far and the prompt's token ids."""
         chunk = msgspec.structs.replace(self._empty, choices=[choice])
         if usage is not None:
             chunk.usage = CompletionUsage.of(usage)
@@ -212,6 +212,6 @@ class ChunkEncoder:
         return b"data: %b\n\n" % self._encoder.encode(chunk)
 
     def usage(self, usage: protocol.Usage) -> bytes:
-        """Return the event that tells the token counts."""
+        """Return the event for the token counts."""
         chunk = msgspec.structs.replace(self._empty, usage=CompletionUsage.of(usage))
         return b"data: %b\n\n" % self._encoder.encode(chunk)

@@ -1,4 +1,7 @@
-"""`POST v1/embeddings`. Format: https://platform.openai.com/docs/api-reference/embeddings."""
+"""The request and the response of `POST v1/embeddings`.
+
+Format: https://platform.openai.com/docs/api-reference/embeddings.
+"""
 
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -12,10 +15,11 @@ from mlx_notebook.server.wire.unsupported_parameters import EMBEDDING, Unsupport
 
 
 class EmbeddingRequest(RequestParameters, kw_only=True):
-    """Texts, or their token ids, to be embedded.
+    """Texts, or their token ids, to embed.
 
-    `dimensions` keeps that many leading components and normalises them again. Of each input the
-    first `truncate_prompt_tokens` tokens are embedded (-1: as many as the model takes).
+    `dimensions` keeps that many leading components and normalises the vector again.
+    `truncate_prompt_tokens` keeps that many leading tokens of each input (-1: as many as the model
+    allows).
     """
 
     input: Inputs
@@ -26,17 +30,17 @@ class EmbeddingRequest(RequestParameters, kw_only=True):
     user: str | None = None
 
     def unused(self) -> frozenset[str]:
-        """Return the parameters that are checked and of no consequence."""
+        """Return the parameters that are validated and then ignored."""
         return frozenset({"user"})
 
     @classmethod
     def unsupported_parameters(cls) -> Mapping[str, Unsupported]:
-        """Return what is refused, by name."""
+        """Return the parameters that this endpoint refuses."""
         return EMBEDDING
 
 
 class EmbeddingObject(Struct):
-    """The unit vector of one input: numbers, or little-endian float32 in base64."""
+    """The unit vector of one input, as numbers or as little-endian float32 in base64."""
 
     index: int
     embedding: list[float] | str
@@ -44,14 +48,14 @@ class EmbeddingObject(Struct):
 
 
 class EmbeddingUsage(Struct):
-    """Token counts of all inputs."""
+    """Token counts, summed over all inputs."""
 
     prompt_tokens: int
     total_tokens: int
 
 
 class EmbeddingList(Struct):
-    """The vectors in the order of the inputs."""
+    """The embeddings in the order of the inputs."""
 
     data: list[EmbeddingObject]
     model: str

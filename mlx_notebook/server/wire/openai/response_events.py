@@ -1,4 +1,4 @@
-"""The events of a streamed response, numbered in the order they are sent.
+"""The events of a streamed response.
 
 Format: https://platform.openai.com/docs/api-reference/responses-streaming.
 """
@@ -17,106 +17,106 @@ from mlx_notebook.server.wire.openai.response_object import (
 
 
 class ResponseEvent(Struct, kw_only=True):
-    """What all events have."""
+    """Base class of the events, which are numbered in the order they are sent."""
 
     sequence_number: int = 0
 
 
 class LifecycleEvent(ResponseEvent, kw_only=True):
-    """The response as a whole, as it stands now."""
+    """Base class of the events that carry the whole response in its current state."""
 
     response: Response
 
 
 class ResponseCreated(LifecycleEvent, tag_field="type", tag="response.created"):
-    """The request was taken."""
+    """The request was accepted."""
 
 
 class ResponseQueued(LifecycleEvent, tag_field="type", tag="response.queued"):
-    """A background response waits."""
+    """A background response is waiting."""
 
 
 class ResponseInProgress(LifecycleEvent, tag_field="type", tag="response.in_progress"):
-    """The model is at work."""
+    """The engine is working on the response."""
 
 
 class ResponseCompleted(LifecycleEvent, tag_field="type", tag="response.completed"):
-    """The answer is whole."""
+    """The response is complete."""
 
 
 class ResponseIncomplete(LifecycleEvent, tag_field="type", tag="response.incomplete"):
-    """The answer ends before its end."""
+    """The response was cut off at a token limit."""
 
 
 class ResponseFailed(LifecycleEvent, tag_field="type", tag="response.failed"):
-    """There will be no (whole) answer."""
+    """The response failed."""
 
 
 class ItemEvent(ResponseEvent, kw_only=True):
-    """Something about the item at `output_index`."""
+    """Base class of the events about the item at `output_index`."""
 
     output_index: int
 
 
 class OutputItemAdded(ItemEvent, tag_field="type", tag="response.output_item.added"):
-    """An item begins."""
+    """An item started."""
 
     item: OutputItem
 
 
 class OutputItemDone(ItemEvent, tag_field="type", tag="response.output_item.done"):
-    """An item is whole."""
+    """An item is complete."""
 
     item: OutputItem
 
 
 class ContentPartEvent(ItemEvent, kw_only=True):
-    """Something about a part of an item."""
+    """Base class of the events about a part of an item."""
 
     item_id: str
     content_index: int = 0
 
 
 class ContentPartAdded(ContentPartEvent, tag_field="type", tag="response.content_part.added"):
-    """A part begins."""
+    """A part started."""
 
     part: OutputText | ReasoningText
 
 
 class ContentPartDone(ContentPartEvent, tag_field="type", tag="response.content_part.done"):
-    """A part is whole."""
+    """A part is complete."""
 
     part: OutputText | ReasoningText
 
 
 class OutputTextDelta(ContentPartEvent, tag_field="type", tag="response.output_text.delta"):
-    """More of the answer's text."""
+    """New text of the answer."""
 
     delta: str
     logprobs: list[Logprob]
 
 
 class OutputTextDone(ContentPartEvent, tag_field="type", tag="response.output_text.done"):
-    """All of the answer's text."""
+    """The complete text of the answer."""
 
     text: str
     logprobs: list[Logprob]
 
 
 class ReasoningTextDelta(ContentPartEvent, tag_field="type", tag="response.reasoning_text.delta"):
-    """More of the thinking."""
+    """New text of the reasoning."""
 
     delta: str
 
 
 class ReasoningTextDone(ContentPartEvent, tag_field="type", tag="response.reasoning_text.done"):
-    """All of the thinking."""
+    """The complete reasoning."""
 
     text: str
 
 
 class ReasoningSummaryEvent(ItemEvent, kw_only=True):
-    """Something about the thinking's summary."""
+    """Base class of the events about the summary of the reasoning."""
 
     item_id: str
     summary_index: int = 0
@@ -125,7 +125,7 @@ class ReasoningSummaryEvent(ItemEvent, kw_only=True):
 class ReasoningSummaryPartAdded(
     ReasoningSummaryEvent, tag_field="type", tag="response.reasoning_summary_part.added"
 ):
-    """The summary begins."""
+    """The summary started."""
 
     part: SummaryText
 
@@ -133,7 +133,7 @@ class ReasoningSummaryPartAdded(
 class ReasoningSummaryTextDelta(
     ReasoningSummaryEvent, tag_field="type", tag="response.reasoning_summary_text.delta"
 ):
-    """More of the summary."""
+    """New text of the summary."""
 
     delta: str
 
@@ -141,7 +141,7 @@ class ReasoningSummaryTextDelta(
 class ReasoningSummaryTextDone(
     ReasoningSummaryEvent, tag_field="type", tag="response.reasoning_summary_text.done"
 ):
-    """All of the summary."""
+    """The complete text of the summary."""
 
     text: str
 
@@ -149,7 +149,7 @@ class ReasoningSummaryTextDone(
 class ReasoningSummaryPartDone(
     ReasoningSummaryEvent, tag_field="type", tag="response.reasoning_summary_part.done"
 ):
-    """The summary is whole."""
+    """The summary is complete."""
 
     part: SummaryText
 
@@ -157,7 +157,7 @@ class ReasoningSummaryPartDone(
 class FunctionCallArgumentsDelta(
     ItemEvent, tag_field="type", tag="response.function_call_arguments.delta", kw_only=True
 ):
-    """More of a call's arguments."""
+    """The next part of a call's arguments."""
 
     item_id: str
     delta: str
@@ -166,7 +166,7 @@ class FunctionCallArgumentsDelta(
 class FunctionCallArgumentsDone(
     ItemEvent, tag_field="type", tag="response.function_call_arguments.done", kw_only=True
 ):
-    """All of a call's arguments."""
+    """The complete arguments of a call."""
 
     item_id: str
     name: str
@@ -174,7 +174,7 @@ class FunctionCallArgumentsDone(
 
 
 class ErrorEvent(ResponseEvent, tag_field="type", tag="error", kw_only=True):
-    """The response was stopped."""
+    """The request was cancelled."""
 
     code: str | None
     message: str
@@ -209,6 +209,6 @@ _ENCODER = msgspec.json.Encoder()
 
 
 def encode_event(event: ResponseEvent) -> bytes:
-    """Return an event as it goes over the line."""
+    """Return an event as a server-sent event."""
     tag = event.__struct_config__.tag
     return b"event: %b\ndata: %b\n\n" % (str(tag).encode(), _ENCODER.encode(event))

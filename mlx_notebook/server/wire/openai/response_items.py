@@ -1,4 +1,4 @@
-"""The items that go into a response, and the chat messages that they become.
+"""The input items of a response, and their conversion to chat messages.
 
 Format: https://platform.openai.com/docs/api-reference/responses/create#responses-create-input.
 """
@@ -27,25 +27,25 @@ ItemDict = dict[str, Any]
 
 
 class InputText(Struct, tag_field="type", tag="input_text"):
-    """Text from the user or the developer."""
+    """Text from a user, system or developer message."""
 
     text: str
 
 
 class AssistantText(Struct, tag_field="type", tag="output_text"):
-    """Text from a model."""
+    """Text from an assistant message."""
 
     text: str
 
 
 class AssistantRefusal(Struct, tag_field="type", tag="refusal"):
-    """What a model refused."""
+    """A refusal in an assistant message."""
 
     refusal: str
 
 
 class InputImage(Struct, tag_field="type", tag="input_image"):
-    """An image, in a message of the user's or in a function's output."""
+    """An image, in a user message or a function's output."""
 
     image_url: str | None = None
     file_id: str | None = None
@@ -53,11 +53,11 @@ class InputImage(Struct, tag_field="type", tag="input_image"):
 
 
 class InputFile(Struct, tag_field="type", tag="input_file"):
-    """A file."""
+    """A file part, which this server does not support."""
 
 
 class InputAudio(Struct, tag_field="type", tag="input_audio"):
-    """Sound."""
+    """An audio part, which this server does not support."""
 
 
 ItemPart = InputText | AssistantText | AssistantRefusal | InputImage | InputFile | InputAudio
@@ -65,14 +65,14 @@ ItemContent = str | list[ItemPart]
 
 
 class MessageItem(Struct, tag_field="type", tag="message"):
-    """Something that was said."""
+    """A message."""
 
     role: Literal["user", "assistant", "system", "developer"]
     content: ItemContent
 
 
 class FunctionCallItem(Struct, tag_field="type", tag="function_call"):
-    """A call that a model made."""
+    """A function call of the model."""
 
     call_id: str
     name: str
@@ -80,20 +80,20 @@ class FunctionCallItem(Struct, tag_field="type", tag="function_call"):
 
 
 class FunctionCallOutputItem(Struct, tag_field="type", tag="function_call_output"):
-    """What a called function returned."""
+    """The result of a function call."""
 
     call_id: str
     output: ItemContent
 
 
 class ReasoningItemText(Struct):
-    """A part of a model's thinking, or of its summary."""
+    """A part of the reasoning, or of its summary."""
 
     text: str
 
 
 class ReasoningItem(Struct, tag_field="type", tag="reasoning"):
-    """What a model thought before it answered."""
+    """The reasoning of an earlier turn."""
 
     summary: list[ReasoningItemText] = []
     content: list[ReasoningItemText] | None = None
@@ -101,7 +101,7 @@ class ReasoningItem(Struct, tag_field="type", tag="reasoning"):
 
     @property
     def text(self) -> str:
-        """All of it: as it was written, unsealed, or what its summary says."""
+        """The reasoning: its content, else its encrypted content, else its summary."""
         if self.content:
             return "".join(part.text for part in self.content)
         sealed = unseal(self.encrypted_content) if self.encrypted_content else None
@@ -109,7 +109,7 @@ class ReasoningItem(Struct, tag_field="type", tag="reasoning"):
 
 
 class ItemReference(Struct, tag_field="type", tag="item_reference"):
-    """An item that is stored here already."""
+    """A reference to a stored item, which this server does not support."""
 
     id: str
 
@@ -120,45 +120,47 @@ InputItem = MessageItem | FunctionCallItem | FunctionCallOutputItem | ReasoningI
 def typed_item(item: ItemDict, path: str) -> InputItem:
     """Return an item as one of the types above.
 
-    Raises:
-        InvalidRequest: It is none of them.
+    Raises
+    ------
+    InvalidRequest
+        The item fits none of them.
     """
     return converted({**item, "type": _type(item)}, InputItem, path)  # type: ignore[arg-type]
 
 
 def _type(item: ItemDict) -> Any:
-    # "Easy" messages and references come without a type.
+    # Clients may omit the type of messages and references.
     easy = "item_reference" if "id" in item and "role" not in item else "message"
     return easy if item.get("type") is None else item["type"]
 
 
-def with_image_data(items: list[ItemDict], pictures: list[EncodedImage]) -> list[ItemDict]:
-    """Return a request's items with pictures from elsewhere as data URIs.
+def with_image_data(items: list[ItemDict], images: list[EncodedImage]) -> list[ItemDict]:
+    """Return the items of a request with image URLs replaced by data URIs.
 
-    So a stored conversation shows what the model saw, whatever becomes of the URL.
+    A stored conversation then keeps the images that the model saw, even if a URL stops working.
     """
-    found = {picture.where: picture for picture in pictures}
+    found = {image.where: image for image in images}
 
-    def inside(part: Any, where: str) -> Any:
+    def inline(part: Any, where: str) -> Any:
         given = part.get("image_url") if isinstance(part, dict) else None
-        picture = found.get(where)
-        if given is None or not _ELSEWHERE.match(given) or not isinstance(picture, CheckedImage):
+        image = found.get(where)
+        if given is None or not _EXTERNAL_URL.match(given) or not isinstance(image, CheckedImage):
             return part
-        data = base64.b64encode(picture.data).decode()
-        return {**part, "image_url": f"data:{picture.media_type};base64,{data}"}
+        data = base64.b64encode(image.data).decode()
+        return {**part, "image_url": f"data:{image.media_type};base64,{data}"}
 
     kept = []
     for index, item in enumerate(items):
         for name in ("content", "output"):
             if isinstance(parts := item.get(name), list):
                 path = f"input[{index}].{name}"
-                told = [inside(part, f"{path}[{at}].image_url") for at, part in enumerate(parts)]
-                item = {**item, name: told}
+                parts = [inline(part, f"{path}[{at}].image_url") for at, part in enumerate(parts)]
+                item = {**item, name: parts}
         kept.append(item)
     return kept
 
 
-_ELSEWHERE = re.compile(r"\s*(?:https?|file):", re.IGNORECASE)
+_EXTERNAL_URL = re.compile(r"\s*(?:https?|file):", re.IGNORECASE)
 ID_PREFIXES = {
     "message": "msg_",
     "function_call": "fc_",
@@ -168,9 +170,9 @@ ID_PREFIXES = {
 
 
 def listed_item(item: ItemDict, new_id: Callable[[str], str]) -> ItemDict:
-    """Return an item as `input_items` lists it: with an id, a type and a status.
+    """Return an item in the form of `input_items`: with an id, a type and a status.
 
-    `new_id` makes an id that begins with a text.
+    `new_id` returns a new id with the given prefix.
     """
     kind = _type(item)
     listed = {**item, "id": item.get("id") or new_id(ID_PREFIXES[kind]), "type": kind}
@@ -188,7 +190,7 @@ def listed_item(item: ItemDict, new_id: Callable[[str], str]) -> ItemDict:
 
 
 class ItemMessageBuilder:
-    """Chat messages while they are made of items: one message for each turn of a model's."""
+    """Builds chat messages from items. The items of one assistant turn become one message."""
 
     def __init__(self, instructions: str | None) -> None:
         self.messages: list[dict[str, Any]] = []
@@ -198,14 +200,16 @@ class ItemMessageBuilder:
             self.messages.append({"role": "system", "content": instructions})
 
     def add(self, item: InputItem, path: str) -> None:
-        """Add an item; `path` is its place in the request.
+        """Add an item. `path` is its JSON path in the request.
 
-        Raises:
-            InvalidRequest: The item cannot stand there, or holds what the model cannot read.
+        Raises
+        ------
+        InvalidRequest
+            The item has unsupported content, or refers to something that does not exist.
         """
         match item:
             case MessageItem(role="assistant"):
-                self._say(text_of(_pieces(item.content, f"{path}.content"), item.role))
+                self._add_text(text_of(_pieces(item.content, f"{path}.content"), item.role))
             case MessageItem():
                 self._turn = None
                 pieces = _pieces(item.content, f"{path}.content")
@@ -215,14 +219,13 @@ class ItemMessageBuilder:
                     text = text_of(pieces, item.role)
                     self.messages.append({"role": "system", "content": text})
             case ReasoningItem():
-                self._think(item.text)
+                self._add_reasoning(item.text)
             case FunctionCallItem():
-                self._call(item)
+                self._add_call(item)
             case FunctionCallOutputItem():
                 if item.call_id not in self._calls:
                     raise InvalidRequest(
-                        f"There is no function call with the id {item.call_id[:200]!r} before "
-                        "this output.",
+                        f"No function call before this output has the id {item.call_id[:200]!r}.",
                         param=f"{path}.call_id",
                         code="unknown_call_id",
                     )
@@ -238,30 +241,30 @@ class ItemMessageBuilder:
                     code="item_not_found",
                 )
 
-    def _open(self) -> dict[str, Any]:
+    def _current_turn(self) -> dict[str, Any]:
         if self._turn is None:
             self._turn = {"role": "assistant", "content": None}
             self.messages.append(self._turn)
         return self._turn
 
-    def _say(self, text: str) -> None:
+    def _add_text(self, text: str) -> None:
         if self._turn is not None and self._turn["content"] and "tool_calls" not in self._turn:
             self._turn = None
-        turn = self._open()
+        turn = self._current_turn()
         turn["content"] = (turn["content"] or "") + text
 
-    def _think(self, text: str) -> None:
+    def _add_reasoning(self, text: str) -> None:
         if self._turn is not None and (self._turn["content"] or "tool_calls" in self._turn):
             self._turn = None
         if text:
-            turn = self._open()
+            turn = self._current_turn()
             turn["reasoning_content"] = turn.get("reasoning_content", "") + text
 
-    def _call(self, item: FunctionCallItem) -> None:
+    def _add_call(self, item: FunctionCallItem) -> None:
         self._calls.add(item.call_id)
         function = {"name": item.name, "arguments": item.arguments or "{}"}
         call = {"id": item.call_id, "type": "function", "function": function}
-        self._open().setdefault("tool_calls", []).append(call)
+        self._current_turn().setdefault("tool_calls", []).append(call)
 
 
 def _pieces(content: ItemContent, path: str) -> list[ContentPiece]:
@@ -275,22 +278,22 @@ def _pieces(content: ItemContent, path: str) -> list[ContentPiece]:
             case AssistantRefusal():
                 pieces.append(part.refusal)
             case InputImage():
-                pieces.append(_picture(part, f"{path}[{index}]"))
+                pieces.append(_image(part, f"{path}[{index}]"))
             case _:
                 kind = part.__struct_config__.tag
                 raise InvalidRequest(
-                    f"'{kind}' parts are not supported by this server: send text or pictures.",
+                    f"'{kind}' parts are not supported by this server: send text or images.",
                     param=f"{path}[{index}]",
                     code="unsupported_content",
                 )
     return pieces
 
 
-def _picture(image: InputImage, path: str) -> ImageSource:
+def _image(image: InputImage, path: str) -> ImageSource:
     if image.file_id is not None:
         raise InvalidRequest(
-            f"'{path}.file_id' is not supported: this server keeps no files. Send the picture "
-            "as 'image_url', a data URI.",
+            f"'{path}.file_id' is not supported: this server stores no files. Send the image as "
+            "'image_url', a data URI.",
             param=f"{path}.file_id",
             code="unsupported_parameter",
         )

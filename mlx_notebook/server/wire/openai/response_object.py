@@ -1,4 +1,4 @@
-"""The response object: what `v1/responses` answers with.
+"""The response object of `v1/responses`.
 
 Format: https://platform.openai.com/docs/api-reference/responses/object.
 """
@@ -14,7 +14,7 @@ from mlx_notebook.server.wire.openai.responses_request import ReasoningOptions, 
 from mlx_notebook.server.wire.prompt_logprobs import PromptTokenLogprobs
 
 _TOOL = {"description": None, "parameters": None, "strict": True}
-"""What a tool that is told has in every case."""
+"""Fields that every tool of a response has."""
 
 ResponseStatus = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
@@ -29,19 +29,19 @@ class OutputText(Struct, tag_field="type", tag="output_text"):
 
 
 class ReasoningText(Struct, tag_field="type", tag="reasoning_text"):
-    """The model's thinking."""
+    """The reasoning."""
 
     text: str
 
 
 class SummaryText(Struct, tag_field="type", tag="summary_text"):
-    """The model's thinking, where a summary was asked for."""
+    """The reasoning, if the request asks for a summary."""
 
     text: str
 
 
 class OutputMessage(Struct, tag_field="type", tag="message"):
-    """What the model says."""
+    """An assistant message."""
 
     id: str
     status: ItemStatus
@@ -50,7 +50,7 @@ class OutputMessage(Struct, tag_field="type", tag="message"):
 
 
 class OutputReasoning(Struct, tag_field="type", tag="reasoning"):
-    """What the model thinks before it answers."""
+    """The model's reasoning before its answer."""
 
     id: str
     status: ItemStatus
@@ -60,7 +60,7 @@ class OutputReasoning(Struct, tag_field="type", tag="reasoning"):
 
 
 class OutputCall(Struct, tag_field="type", tag="function_call"):
-    """A function that the model wants called; `arguments` is JSON text."""
+    """A function call of the model. `arguments` is JSON text."""
 
     id: str
     status: ItemStatus
@@ -73,14 +73,14 @@ OutputItem = OutputMessage | OutputReasoning | OutputCall
 
 
 class InputTokensDetails(Struct):
-    """`cached_tokens` of the input were not computed again."""
+    """`cached_tokens` of the input came from the prefix cache."""
 
     cached_tokens: int
     cache_write_tokens: int = 0
 
 
 class OutputTokensDetails(Struct):
-    """`reasoning_tokens` of the output were thinking."""
+    """`reasoning_tokens` of the output were reasoning."""
 
     reasoning_tokens: int
 
@@ -107,20 +107,20 @@ class ResponseUsage(Struct):
 
 
 class ResponseError(Struct):
-    """Why there is no answer, or no whole one."""
+    """Why the response failed."""
 
     code: Literal["server_error", "rate_limit_exceeded", "invalid_prompt"]
     message: str
 
 
 class IncompleteDetails(Struct):
-    """Why the answer ends early."""
+    """Why the response was cut off."""
 
     reason: Literal["max_output_tokens"]
 
 
 class Response(Struct, kw_only=True):
-    """An answer, finished or on its way, with the parameters that it was made by."""
+    """A response, finished or in progress, with the parameters of its request."""
 
     id: str
     created_at: int
@@ -154,7 +154,7 @@ class Response(Struct, kw_only=True):
     truncation: Literal["auto", "disabled"] = "disabled"
     usage: ResponseUsage | None = None
     user: str | None = None
-    # Where the request asked for them.
+    # Present if the request asks for them.
     prompt_token_ids: list[int] | UnsetType = UNSET
     token_ids: list[int] | UnsetType = UNSET
     prompt_logprobs: PromptTokenLogprobs | UnsetType = UNSET
@@ -170,9 +170,9 @@ class Response(Struct, kw_only=True):
         chosen: Mapping[str, float],
         store: bool,
     ) -> "Response":
-        """Return the empty answer to a request.
+        """Return the response to a request before it has output.
 
-        `chosen` are the sampling settings in force, `at` is the time in seconds since 1970.
+        `chosen` has the sampling parameters in use. `at` is the creation time in Unix seconds.
         """
         format = request.text.format if request.text else None
         return cls(
@@ -206,7 +206,7 @@ class Response(Struct, kw_only=True):
 
 
 class DeletedResponse(Struct):
-    """What a DELETE answers."""
+    """The answer to a DELETE request."""
 
     id: str
     object: Literal["response"] = "response"
@@ -214,7 +214,7 @@ class DeletedResponse(Struct):
 
 
 class ItemList(Struct):
-    """A page of the items that a response was made from."""
+    """A page of the input items of a response."""
 
     data: list[dict[str, Any]]
     first_id: str | None
@@ -224,7 +224,7 @@ class ItemList(Struct):
 
 
 class InputTokens(Struct):
-    """How many tokens a request's input has."""
+    """The number of tokens in the input of a request."""
 
     input_tokens: int
     object: Literal["response.input_tokens"] = "response.input_tokens"

@@ -1,4 +1,4 @@
-"""`POST v1/responses`: what comes in.
+"""The request body of `POST v1/responses`.
 
 Format: https://platform.openai.com/docs/api-reference/responses/create.
 """
@@ -36,7 +36,7 @@ Includable = Literal[
 ]
 INCLUDABLE: tuple[str, ...] = get_args(Includable)
 
-# What hosted servers have and this one does not.
+# Parameters of OpenAI's server that this one does not support.
 _UNSUPPORTED = (
     *("access_programs", "background_options", "context_management", "conversation", "image"),
     *("moderation", "personality", "prompt"),
@@ -69,7 +69,7 @@ class FunctionTool(Struct, omit_defaults=True):
         return {"type": "function", "function": function}
 
 
-# A tool as it was given, since the response tells it again; `function_tools` checks it.
+# A tool as the client sent it, since the response repeats it. `function_tools` validates it.
 _Tool = Annotated[
     dict[str, Any],
     Meta(
@@ -107,17 +107,17 @@ class NamedSchemaFormat(Struct, tag_field="type", tag="json_schema"):
 
 
 class TextOptions(Struct):
-    """The shape asked of the answer's text."""
+    """The format of the answer's text."""
 
     format: TextFormat | JsonObjectFormat | NamedSchemaFormat | None = None
     verbosity: Literal["low", "medium", "high"] | None = None
 
 
 class ReasoningOptions(Struct):
-    """How the model should think, and whether it is told as a `summary` or as it is.
+    """Options for reasoning.
 
-    A summary here is the whole thinking: nothing is left out of it. What the model thought in
-    earlier turns is up to its template (`context`).
+    With `summary` the reasoning is sent as a summary, which here is its whole text. The chat
+    template decides whether the model sees the reasoning of earlier turns (`context`).
     """
 
     effort: ReasoningEffort | None = None
@@ -128,17 +128,17 @@ class ReasoningOptions(Struct):
 
 
 class ResponseStreamOptions(Struct):
-    """`include_obfuscation` pads events to one size, which this server does not do."""
+    """`include_obfuscation` has no effect: this server does not pad events to equal size."""
 
     include_obfuscation: bool | None = None
 
 
 class ResponsesRequest(OutputFormatParameters, kw_only=True):
-    """Items to be answered; everything but `input` is optional.
+    """Items to answer. Only `input` is required.
 
-    Without `model` the server's default model answers. Without `max_output_tokens` the rest of
-    the context may be used, at most 4096 tokens. Unless `store` is false the response is kept for
-    `previous_response_id` and `GET v1/responses/{id}`.
+    Without `model` the server's default model answers. Without `max_output_tokens` the answer may
+    fill the rest of the context, up to 4096 tokens. Unless `store` is false, the response is stored
+    for `previous_response_id` and `GET v1/responses/{id}`.
     """
 
     input: str | list[ItemDict] | None = None
@@ -174,7 +174,7 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
     prompt_cache_retention: CacheRetention | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
 
-    # Taken only where they ask for nothing.
+    # Refused if they would have an effect: see `check`.
     access_programs: Any = None
     background_options: Any = None
     context_management: Any = None
@@ -185,14 +185,16 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
     prompt: Any = None
 
     def unused(self) -> frozenset[str]:
-        """Return the parameters that are checked and of no consequence."""
+        """Return the parameters that are validated and then ignored."""
         return _UNUSED
 
     def check(self) -> None:
-        """Refuse what this server does not have.
+        """Check for unsupported features.
 
-        Raises:
-            InvalidRequest: The request asks for it; `param` names the parameter.
+        Raises
+        ------
+        InvalidRequest
+            The request needs one. `param` is the parameter.
         """
         asked = {name: getattr(self, name) not in (None, []) for name in _UNSUPPORTED}
         asked["text.verbosity"] = bool(self.text and self.text.verbosity in ("low", "high"))
@@ -206,7 +208,7 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
             raise stream_options_without_stream()
         if self.background and self.store is False:
             raise InvalidRequest(
-                "A background response must be stored to be found again: leave 'store' out.",
+                "A background response must be stored: leave 'store' out.",
                 param="store",
             )
         if self.top_logprobs and "message.output_text.logprobs" not in (self.include or ()):
@@ -218,8 +220,10 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
     def function_tools(self) -> list[FunctionTool]:
         """Return the tools that the model may call.
 
-        Raises:
-            InvalidRequest: One of them is no function, or two have the same name.
+        Raises
+        ------
+        InvalidRequest
+            A tool is not a function, or two have the same name.
         """
         tools = []
         names = set()
@@ -246,12 +250,14 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
         return tools
 
     def choice(self, tools: list[FunctionTool]) -> ToolChoice:
-        """Return whether the model may, must or must not call them.
+        """Return whether the model may, must or must not call the tools.
 
-        A function that the choice names is called once, unless several calls are asked for.
+        A function that the choice names is called once, unless `parallel_tool_calls` is true.
 
-        Raises:
-            InvalidRequest: The choice names a tool that is not there, or a kind that is unknown.
+        Raises
+        ------
+        InvalidRequest
+            `tool_choice` names an unknown tool or type, or requires a call without tools.
         """
         parallel = self.parallel_tool_calls is not False
         choice = self.tool_choice or "auto"
@@ -268,35 +274,37 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
             names = [self._checked_name(tool, tools) for tool in named]
         if mode == "required" and not tools:
             raise InvalidRequest(
-                "'tool_choice' demands a call, and there are no 'tools'.", param="tool_choice"
+                "'tool_choice' requires a call, but there are no 'tools'.", param="tool_choice"
             )
         return ToolChoice(mode=mode, names=names, parallel=parallel)
 
     def own_format(self) -> list[tuple[str, OutputFormat]]:
-        """Return what `text.format` asks for."""
+        """Return the format that `text.format` sets."""
         match self.text.format if self.text else None:
             case JsonObjectFormat(schema=schema) | NamedSchemaFormat(schema=schema):
                 return [("text.format", json_format(schema))]
         return []
 
     def template_kwargs(self) -> dict[str, Any]:
-        """Return what the chat template is told beside messages and tools.
+        """Return the variables for the chat template.
 
-        Raises:
-            InvalidRequest: The request sets what is no variable of a template.
+        Raises
+        ------
+        InvalidRequest
+            A name is reserved for the renderer.
         """
         kwargs = self.given_template_kwargs()
         effort = self.reasoning.effort if self.reasoning else None
         if effort is not None:
             kwargs.setdefault("enable_thinking", effort not in ("none", "minimal"))
             if effort not in ("none", "minimal"):
-                # Harmony's templates (gpt-oss) tell the model.
+                # Harmony's templates (gpt-oss) read it.
                 known = effort if effort in ("low", "medium") else "high"
                 kwargs.setdefault("reasoning_effort", known)
         return kwargs
 
     def sampling(self) -> Sampling:
-        """Return how tokens are to be chosen."""
+        """Return the sampling parameters for the engine."""
         return self.engine_sampling(
             temperature=self.temperature,
             top_p=self.top_p,
@@ -307,12 +315,12 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
 
     @property
     def wants_logprobs(self) -> bool:
-        """Whether the answer's text comes with log probabilities."""
+        """Whether the request asks for log probabilities."""
         return "message.output_text.logprobs" in (self.include or ())
 
     @property
     def wants_summary(self) -> bool:
-        """Whether the thinking is to be told as a summary."""
+        """Whether reasoning is sent as a summary."""
         options = self.reasoning
         return options is not None and bool(options.summary or options.generate_summary)
 
@@ -320,7 +328,7 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
         name = tool.get("name")
         if tool.get("type") != "function" or name not in [tool.name for tool in tools]:
             raise InvalidRequest(
-                f"'tool_choice' names {str(name)[:200]!r}, which is no function of 'tools'.",
+                f"'tool_choice' names {str(name)[:200]!r}, which is not a function in 'tools'.",
                 param="tool_choice",
             )
         return str(name)

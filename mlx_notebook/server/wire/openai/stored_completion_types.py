@@ -1,4 +1,4 @@
-"""Stored chat completions: `GET v1/chat/completions` and the routes below.
+"""Stored chat completions: the types of `GET v1/chat/completions` and the routes below it.
 
 Format: https://platform.openai.com/docs/api-reference/chat/list.
 """
@@ -14,7 +14,7 @@ from mlx_notebook.server.wire.openai.chat_response import ChatCompletion
 
 
 class StoredCompletion(ChatCompletion, kw_only=True):
-    """A completion as it was answered, with what it was asked by."""
+    """A chat completion with the parameters of its request."""
 
     request_id: str
     temperature: float | None = None
@@ -29,19 +29,19 @@ class StoredCompletion(ChatCompletion, kw_only=True):
 
     @classmethod
     def of(cls, request: ChatCompletionRequest, answer: ChatCompletion) -> "StoredCompletion":
-        """Return what is kept of an answer."""
-        told = {name: getattr(answer, name) for name in ChatCompletion.__struct_fields__}
-        told["metadata"] = request.metadata or {}
+        """Return the stored form of an answer."""
+        answered = {name: getattr(answer, name) for name in ChatCompletion.__struct_fields__}
+        answered["metadata"] = request.metadata or {}
         asked = {
             name: getattr(request, name)
             for name in cls.__struct_fields__
-            if name in ChatCompletionRequest.__struct_fields__ and name not in told
+            if name in ChatCompletionRequest.__struct_fields__ and name not in answered
         }
-        return cls(**told, **asked, request_id=answer.id, input_user=request.user)
+        return cls(**answered, **asked, request_id=answer.id, input_user=request.user)
 
 
 class CompletionPage(Struct):
-    """A page of stored completions, the oldest first unless asked otherwise."""
+    """A page of stored completions, oldest first by default."""
 
     data: list[StoredCompletion]
     first_id: str | None
@@ -51,7 +51,7 @@ class CompletionPage(Struct):
 
 
 class MessagePage(Struct):
-    """A page of the messages that a stored completion was asked with."""
+    """A page of the request messages of a stored completion."""
 
     data: list[dict[str, Any]]
     first_id: str | None
@@ -61,13 +61,13 @@ class MessagePage(Struct):
 
 
 class CompletionUpdate(Struct):
-    """New metadata, in place of the old."""
+    """New metadata, which replaces the old."""
 
     metadata: Metadata | None
 
 
 class DeletedCompletion(Struct):
-    """What a DELETE answers."""
+    """The answer to a DELETE request."""
 
     id: str
     object: Literal["chat.completion.deleted"] = "chat.completion.deleted"
@@ -75,15 +75,15 @@ class DeletedCompletion(Struct):
 
 
 def stored_messages(id: str, request: ChatCompletionRequest) -> list[dict[str, Any]]:
-    """Return the messages of the request that the completion `id` answers, as they are kept."""
+    """Return the messages of a request in their stored form. `id` is the completion's id."""
     kept = []
     for index, message in enumerate(msgspec.to_builtins(request.messages)):
-        told = {name: value for name, value in message.items() if value is not None}
-        content = told.get("content")
+        fields = {name: value for name, value in message.items() if value is not None}
+        content = fields.get("content")
         parts = content if isinstance(content, list) else None
         if parts is not None:
             content = "\n".join(part["text"] for part in parts if "text" in part)
-        kept.append({"id": f"{id}-{index}", **told, "content": content, "content_parts": parts})
+        kept.append({"id": f"{id}-{index}", **fields, "content": content, "content_parts": parts})
     return kept
 
 

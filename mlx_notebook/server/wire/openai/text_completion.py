@@ -1,4 +1,4 @@
-"""`POST v1/completions`: text to be continued, what comes in and what goes out.
+"""The request and the responses of `POST v1/completions`.
 
 Format: https://platform.openai.com/docs/api-reference/completions.
 """
@@ -24,7 +24,7 @@ _UNUSED = frozenset(
     )
 )
 TextOrTokens = str | list[TokenId]
-# Empty ones are refused by `separate_inputs`, which names the place; the description says so, too.
+# `separate_inputs` refuses empty inputs and reports the path. The OpenAPI schema says so, too.
 _Text = Annotated[str, Meta(extra_json_schema={"minLength": 1})]
 _Tokens = Annotated[list[TokenId], Meta(extra_json_schema={"minItems": 1})]
 # One text, its tokens, several texts, or the tokens of several.
@@ -32,9 +32,9 @@ Inputs = _Text | Annotated[list[_Text | TokenId | _Tokens], Meta(min_length=1, m
 
 
 class CompletionRequest(CompletionParameters, kw_only=True):
-    """Text to be continued; everything but `prompt` is optional.
+    """Text to continue. Only `prompt` is required.
 
-    Without `model` the server's default model answers; without `max_tokens` it writes 16 tokens.
+    Without `model` the server's default model answers. `max_tokens` defaults to 16.
     """
 
     prompt: Inputs
@@ -48,14 +48,16 @@ class CompletionRequest(CompletionParameters, kw_only=True):
     user: str | None = None
 
     def unused(self) -> frozenset[str]:
-        """Return the parameters that are checked and of no consequence."""
+        """Return the parameters that are validated and then ignored."""
         return _UNUSED
 
     def check(self) -> None:
-        """Refuse what this server does not have.
+        """Check for unsupported features.
 
-        Raises:
-            InvalidRequest: The request asks for it; `param` names the parameter.
+        Raises
+        ------
+        InvalidRequest
+            The request needs one. `param` is the parameter.
         """
         asked = {
             "best_of": self.best_of is not None and self.best_of != (self.n or 1),
@@ -68,7 +70,7 @@ class CompletionRequest(CompletionParameters, kw_only=True):
         self.check_stream()
 
     def sampling(self) -> Sampling:
-        """Return how tokens are to be chosen."""
+        """Return the sampling parameters for the engine."""
         return self.engine_sampling(
             temperature=self.temperature,
             top_p=self.top_p,
@@ -79,10 +81,12 @@ class CompletionRequest(CompletionParameters, kw_only=True):
 
 
 def separate_inputs(inputs: Inputs, param: str) -> list[TextOrTokens]:
-    """Return each text, or each list of tokens, by itself.
+    """Return the inputs as a list of texts or of token lists.
 
-    Raises:
-        InvalidRequest: Texts and tokens are mixed, or one of them is empty.
+    Raises
+    ------
+    InvalidRequest
+        Texts and tokens are mixed, or an input is empty.
     """
     separated: list[TextOrTokens]
     if isinstance(inputs, str):
@@ -107,7 +111,7 @@ def separate_inputs(inputs: Inputs, param: str) -> list[TextOrTokens]:
 
 
 class TextLogprobs(Struct):
-    """Log probabilities, a list each over the tokens; of the prompt's first token there is none."""
+    """Log probabilities, in lists with one entry a token. The prompt's first token has none."""
 
     tokens: list[str]
     token_logprobs: list[float | None]
@@ -116,7 +120,7 @@ class TextLogprobs(Struct):
 
 
 class TextChoice(Struct):
-    """A continuation, or what is new of it in a stream."""
+    """A continuation, or its new part in a stream."""
 
     index: int
     text: str
@@ -128,7 +132,7 @@ class TextChoice(Struct):
 
 
 class TextCompletion(Struct):
-    """A whole answer, or one `data:` line of a stream."""
+    """A complete response, or one chunk of a stream."""
 
     id: str
     created: int
@@ -140,23 +144,23 @@ class TextCompletion(Struct):
 
 
 class TextLogprobsBuilder:
-    """The tokens of one choice as they come, in the shape above."""
+    """Collects the log probabilities of one choice."""
 
     def __init__(self) -> None:
         self._offset = 0
-        self.told = TextLogprobs([], [], [], [])
+        self._collected = TextLogprobs([], [], [], [])
 
     def add(self, tokens: list[TokenLogprob]) -> None:
-        """Take tokens in."""
+        """Add tokens of the answer."""
         for token in tokens:
             top = {text: logprob for text, logprob, _ in token.top}
             top.setdefault(token.token, token.logprob)
             self._add(token.token, token.logprob, top)
 
     def add_prompt(self, first: str, tokens: list[TokenLogprob | None], count: int) -> None:
-        """Take a prompt's tokens in with `count` alternatives each.
+        """Add tokens of the prompt with `count` alternatives each.
 
-        `first` is the one that has no log probability.
+        `first` is the text of the first token, which has no log probability.
         """
         for token in tokens:
             if token is None:
@@ -164,16 +168,16 @@ class TextLogprobsBuilder:
             else:
                 self.add([msgspec.structs.replace(token, top=token.top[:count])])
 
-    def taken(self) -> TextLogprobs:
-        """Return what has come since the last time."""
-        told, self.told = self.told, TextLogprobs([], [], [], [])
-        return told
+    def take(self) -> TextLogprobs:
+        """Return the tokens added since the last call."""
+        taken, self._collected = self._collected, TextLogprobs([], [], [], [])
+        return taken
 
     def _add(self, text: str, logprob: float | None, top: dict[str, float] | None) -> None:
-        self.told.tokens.append(text)
-        self.told.token_logprobs.append(logprob)
-        self.told.top_logprobs.append(top)
-        self.told.text_offset.append(self._offset)
+        self._collected.tokens.append(text)
+        self._collected.token_logprobs.append(logprob)
+        self._collected.top_logprobs.append(top)
+        self._collected.text_offset.append(self._offset)
         self._offset += len(text)
 
 

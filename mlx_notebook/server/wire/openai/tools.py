@@ -1,7 +1,7 @@
 """`tools` and `tool_choice` of `v1/chat/completions`.
 
-Format: https://platform.openai.com/docs/api-reference/chat/create. `tool_choice` is taken in the
-flat form of `v1/responses` too, which some clients mix up.
+Format: https://platform.openai.com/docs/api-reference/chat/create. Some clients send `tool_choice`
+in the flat form of `v1/responses`, which is accepted too.
 """
 
 from typing import Annotated, Any, Literal
@@ -15,7 +15,7 @@ ToolChoiceMode = Literal["none", "auto", "required"]
 
 
 class FunctionDefinition(Struct):
-    """A function that the model may call; `parameters` is the JSON schema of its arguments."""
+    """A function that the model may call. `parameters` is the JSON schema of its arguments."""
 
     name: Annotated[str, Meta(min_length=1, max_length=128)]
     description: str | None = None
@@ -24,7 +24,7 @@ class FunctionDefinition(Struct):
 
 
 class ChatTool(Struct):
-    """A tool; only functions are supported."""
+    """A tool. Only functions are supported."""
 
     function: FunctionDefinition | None = None
     type: str = "function"
@@ -43,7 +43,7 @@ DescribedChatTool = Annotated[
 
 
 class ToolName(Struct):
-    """A tool named by a choice."""
+    """A tool that `tool_choice` names."""
 
     function: "FunctionName | None" = None
     name: str | None = None
@@ -51,25 +51,25 @@ class ToolName(Struct):
 
     @property
     def named(self) -> str | None:
-        """The function's name, in whichever of the two forms."""
+        """The function's name, in either of the two forms."""
         return self.function.name if self.function is not None else self.name
 
 
 class FunctionName(Struct):
-    """A function by its name."""
+    """The name of a function."""
 
     name: str
 
 
 class AllowedTools(Struct):
-    """The model may (`auto`), or must (`required`), call one of these."""
+    """The tools that the model may (`auto`) or must (`required`) call."""
 
     mode: Literal["auto", "required"]
     tools: Annotated[list[ToolName], Meta(min_length=1)]
 
 
 class ToolChoiceObject(Struct):
-    """`tool_choice` as an object: one function that must be called, or the allowed ones."""
+    """`tool_choice` as an object: a function that must be called, or the allowed tools."""
 
     type: Literal["function", "allowed_tools"]
     function: FunctionName | None = None
@@ -80,10 +80,12 @@ class ToolChoiceObject(Struct):
 
 
 def template_tools(tools: list[ChatTool]) -> list[dict[str, Any]]:
-    """Return tools as chat templates expect them, always in the same order of keys.
+    """Return tools as chat templates expect them, with keys in a fixed order.
 
-    Raises:
-        InvalidRequest: One of them is no function, or two have the same name.
+    Raises
+    ------
+    InvalidRequest
+        A tool is not a function, or two have the same name.
     """
     rendered: list[dict[str, Any]] = []
     names: set[str] = set()
@@ -123,10 +125,12 @@ def checked_tool_choice(
 ) -> protocol.ToolChoice:
     """Return whether the model may, must or must not call the tools.
 
-    A function that the choice names is called once, unless `parallel` asks for several calls.
+    A function that the choice names is called once, unless `parallel` is true.
 
-    Raises:
-        InvalidRequest: The choice names a tool that is not there, or demands one of none.
+    Raises
+    ------
+    InvalidRequest
+        The choice names an unknown tool, or requires a call without tools.
     """
     if given is None or isinstance(given, str):
         mode: ToolChoiceMode = given or "auto"
@@ -137,7 +141,7 @@ def checked_tool_choice(
         several = parallel if parallel is not None else given.type != "function"
     if mode == "required" and not tools:
         raise InvalidRequest(
-            "'tool_choice' demands a call, and there are no 'tools'.", param="tool_choice"
+            "'tool_choice' requires a call, but there are no 'tools'.", param="tool_choice"
         )
     return protocol.ToolChoice(mode=mode, names=names, parallel=several)
 
@@ -161,11 +165,11 @@ def _checked(tool: ToolName, tools: list[ChatTool]) -> str:
     name = tool.named
     if name is None or tool.type != "function":
         raise InvalidRequest(
-            "'tool_choice' names no function: it needs function.name.", param="tool_choice"
+            "'tool_choice' does not name a function: set function.name.", param="tool_choice"
         )
     if name not in [other.function.name for other in tools if other.function is not None]:
         raise InvalidRequest(
-            f"'tool_choice' names {name[:200]!r}, which is no function of 'tools'.",
+            f"'tool_choice' names {name[:200]!r}, which is not a function in 'tools'.",
             param="tool_choice",
         )
     return name

@@ -42,13 +42,13 @@ def ended(
 
 
 def written(
-    *events: protocol.Event | KeepAlive, hides_thinking: bool = False
+    *events: protocol.Event | KeepAlive, hides_reasoning: bool = False
 ) -> tuple[list[Any], sdk.Message]:
     """The events that a client gets for the engine's, and the final message."""
     answer = MessageResponse(
         id="msg_1", model="tiny-chat", content=[], usage=MessageUsage(0, 0, 0, 0)
     )
-    writer = MessageWriter(answer, max_tokens=5, hides_thinking=hides_thinking)
+    writer = MessageWriter(answer, max_tokens=5, hides_reasoning=hides_reasoning)
     told = []
     for event in events:
         for each in writer.take(event):
@@ -118,7 +118,7 @@ def test_thinking_text_and_calls_are_blocks_of_their_own() -> None:
 
 
 def test_hidden_thinking_is_in_its_signature_only() -> None:
-    events, message = written(PREFILL, thought("Hmm."), text("A"), *ended(), hides_thinking=True)
+    events, message = written(PREFILL, thought("Hmm."), text("A"), *ended(), hides_reasoning=True)
     block = message.content[0]
     assert block.type == "thinking"
     assert block.thinking == ""

@@ -35,7 +35,7 @@ def text(content: str) -> dict[str, Any]:
     return {"type": "text", "text": content, "cache_control": {"type": "ephemeral"}}
 
 
-def test_instructions_come_first() -> None:
+def test_the_system_prompt_comes_first() -> None:
     turns = [user("Hi"), {"role": "system", "content": "Be kind."}]
     assert messages(*turns, system=[text("Be short.")]) == [
         {"role": "system", "content": "Be short.\n\nBe kind."},
@@ -43,13 +43,13 @@ def test_instructions_come_first() -> None:
     ]
 
 
-def test_turns_of_one_role_become_one() -> None:
+def test_adjacent_turns_of_one_role_are_merged() -> None:
     assert messages(user("One"), user(text("two"), text("three"))) == [
         {"role": "user", "content": "One\ntwo\nthree"}
     ]
 
 
-def test_calls_and_results_keep_their_places() -> None:
+def test_tool_calls_and_results_keep_their_order() -> None:
     result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [text("sunny")]}
     failed = {"type": "tool_result", "tool_use_id": "toolu_2", "content": "no", "is_error": True}
     assert messages(
@@ -85,7 +85,7 @@ def test_calls_and_results_keep_their_places() -> None:
     ]
 
 
-def test_hidden_thinking_is_read_again_and_foreign_one_is_not() -> None:
+def test_opaque_reasoning_is_read_again_unless_another_server_wrote_it() -> None:
     hidden = {"type": "thinking", "thinking": "", "signature": seal("Hmm.")}
     foreign = {"type": "redacted_thinking", "data": "EmwKAh"}
     turns = [user("Go"), assistant(hidden, foreign, text("A")), user("On")]
@@ -106,7 +106,7 @@ def test_documents_in_text_are_read() -> None:
     assert messages(user(document, found))[0]["content"] == "Notes\nOne.\nT (s)\nTwo."
 
 
-def test_thinking_and_effort_reach_the_template() -> None:
+def test_reasoning_and_effort_reach_the_template() -> None:
     thinking = {"type": "enabled", "budget_tokens": 5}
     asked = request(user("Hi"), thinking=thinking, output_config={"effort": "low"})
     assert asked.prompt().template_kwargs == {"enable_thinking": True, "reasoning_effort": "low"}
@@ -116,7 +116,7 @@ def test_thinking_and_effort_reach_the_template() -> None:
     assert disabled.prompt().template_kwargs == {"enable_thinking": False}
 
 
-def test_an_answer_that_has_begun_is_gone_on_with() -> None:
+def test_an_answer_that_has_begun_is_continued() -> None:
     prompt = request(user("Hi"), assistant(text("I say"))).prompt()
     assert prompt.continues
     assert not prompt.add_generation_prompt
@@ -154,7 +154,7 @@ def test_an_answer_that_has_begun_is_gone_on_with() -> None:
         ),
     ],
 )
-def test_a_block_that_cannot_stand_there_is_named(turn: dict[str, Any], param: str) -> None:
+def test_a_block_that_is_not_allowed_is_named(turn: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         messages(user("Hi"), turn)
     assert caught.value.param == param

@@ -21,7 +21,7 @@ def messages(*items: dict[str, Any], instructions: str | None = None) -> list[di
     return conversation.messages
 
 
-def test_easy_messages_need_no_type() -> None:
+def test_messages_need_no_type() -> None:
     parts = [{"type": "input_text", "text": "One"}, {"type": "input_text", "text": "two"}]
     assert messages(
         {"role": "developer", "content": "Be kind."},
@@ -64,7 +64,7 @@ def test_the_items_of_a_turn_become_one_message() -> None:
     ]
 
 
-def test_sealed_reasoning_is_read_again_and_foreign_one_is_not() -> None:
+def test_sealed_reasoning_is_read_again_unless_another_server_wrote_it() -> None:
     answer = {"role": "assistant", "content": "A"}
     sealed = {"type": "reasoning", "summary": [], "encrypted_content": seal("Hmm é.")}
     foreign = {"type": "reasoning", "summary": [], "encrypted_content": "gAAAA"}
@@ -94,7 +94,7 @@ def test_sealed_reasoning_is_read_again_and_foreign_one_is_not() -> None:
         ({"type": 3}, "input[0].type"),
     ],
 )
-def test_an_item_that_is_not_right_is_named(item: dict[str, Any], param: str) -> None:
+def test_an_invalid_item_is_named(item: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         messages(item)
     assert caught.value.param == param

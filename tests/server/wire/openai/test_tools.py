@@ -1,4 +1,4 @@
-"""A function that the choice names is called once, unless several calls are asked for."""
+"""A function that the tool choice names is called once, unless several calls are requested."""
 
 from typing import Any
 

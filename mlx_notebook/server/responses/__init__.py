@@ -1,1 +1,1 @@
-"""OpenAI's responses and stored chat completions: how they are made, run and kept."""
+"""Write, run and store OpenAI's responses, and store chat completions."""

@@ -1,4 +1,4 @@
-"""Chat completions among the stored responses: the same file, the same limits."""
+"""Store chat completions, in the same file and with the same limits as responses."""
 
 import sqlite3
 import time
@@ -14,7 +14,7 @@ from mlx_notebook.server.wire.openai.stored_completion_types import DECODER, Sto
 
 PREFIX = "chatcmpl-"
 
-# `rowid` grows from one completion to the next. The body is JSON, which SQLite reads as text.
+# Later completions have a higher `rowid`. The body is JSON, which SQLite reads as text.
 _LIST = """
 SELECT body FROM responses
 WHERE owner = :owner AND touched >= :oldest AND substr(id, 1, 9) = 'chatcmpl-'
@@ -32,7 +32,7 @@ AND EXISTS (
 
 
 class CompletionQuery(Struct):
-    """What a list of completions is asked for; `after` is the id of the one before the page."""
+    """Ask for a page of completions. `after` is the id of the completion before the page."""
 
     limit: int
     descending: bool = False
@@ -42,20 +42,24 @@ class CompletionQuery(Struct):
 
 
 class CompletionStore:
-    """Keeps chat completions for the user they belong to.
+    """Store the chat completions of each user.
 
-    Args:
-        store: Where they are kept.
+    Parameters
+    ----------
+    store
+        Store that holds their file.
     """
 
     def __init__(self, store: ResponseStore) -> None:
         self._store = store
 
     async def save(self, owner: str, completion: StoredCompletion, messages: list[Item]) -> None:
-        """Keep a completion and the messages that it was asked with.
+        """Store a completion and the messages of its request.
 
-        Raises:
-            Unavailable: It cannot be written.
+        Raises
+        ------
+        Unavailable
+            If it cannot be written.
         """
         body = msgspec.json.encode(completion)
         await self._store.save(owner, completion.id, None, body, messages, [])
@@ -63,8 +67,10 @@ class CompletionStore:
     async def get(self, owner: str, id: str) -> StoredCompletion:
         """Return a completion.
 
-        Raises:
-            NotFound: This user has none of that id.
+        Raises
+        ------
+        NotFound
+            If this user has none with this id.
         """
         has = self._store.enabled and id.startswith(PREFIX)
         body = await self._store.get(owner, id) if has else None
@@ -73,7 +79,7 @@ class CompletionStore:
         return DECODER.decode(body)
 
     async def page(self, owner: str, page: CompletionQuery) -> list[StoredCompletion]:
-        """Return the completions of a page and, where there are more, one of them."""
+        """Return the completions of a page, and one more if there are more."""
         if not self._store.enabled:
             return []
         if page.after:
@@ -87,10 +93,12 @@ class CompletionStore:
         return [DECODER.decode(body) for body in await self._store.run(read)]
 
     async def update(self, owner: str, id: str, metadata: dict[str, str]) -> StoredCompletion:
-        """Put other metadata on a completion and return it.
+        """Replace the metadata of a completion, and return it.
 
-        Raises:
-            NotFound: This user has none of that id.
+        Raises
+        ------
+        NotFound
+            If this user has none with this id.
         """
         completion = await self.get(owner, id)
         completion.metadata = metadata
@@ -105,20 +113,24 @@ class CompletionStore:
         return completion
 
     async def delete(self, owner: str, id: str) -> None:
-        """Forget a completion.
+        """Delete a completion.
 
-        Raises:
-            NotFound: This user has none of that id.
+        Raises
+        ------
+        NotFound
+            If this user has none with this id.
         """
         has = self._store.enabled and id.startswith(PREFIX)
         if not (has and await self._store.delete(owner, id)):
             raise not_found(id)
 
     async def messages(self, owner: str, id: str) -> list[Item]:
-        """Return the messages that a completion was asked with, the oldest first.
+        """Return the messages of a completion's request, oldest first.
 
-        Raises:
-            NotFound: This user has none of that id.
+        Raises
+        ------
+        NotFound
+            If this user has none with this id.
         """
         await self.get(owner, id)
         return await self._store.input_items(owner, id)
@@ -127,14 +139,14 @@ class CompletionStore:
 def not_found(id: str) -> ApiError:
     """Return the error for a completion that this user does not have."""
     return NotFound(
-        f"There is no stored chat completion {id[:200]!r}: only those made with store=true are "
-        "kept.",
+        f"There is no stored chat completion {id[:200]!r}. Only those of requests with "
+        "store=true are kept.",
         code="completion_not_found",
     )
 
 
 def _query(owner: str, page: CompletionQuery) -> tuple[str, dict[str, Any]]:
-    """Return the query of a page and its values; one row more than the page has tells of others."""
+    """Return the query for a page and its values. One row more tells whether there are more."""
     values: dict[str, Any] = {"owner": owner, "limit": page.limit + 1}
     query = _LIST
     if page.after:

@@ -1,4 +1,4 @@
-"""Responses that are being made, and those that were: on their way, in the background, stored."""
+"""Keep track of responses: those that run for a client or in the background, and stored ones."""
 
 import asyncio
 import time
@@ -16,82 +16,91 @@ from mlx_notebook.server.responses.completion_store import CompletionStore
 from mlx_notebook.server.responses.response_store import Item, ResponseStore
 from mlx_notebook.server.responses.response_writer import ResponseWriter
 from mlx_notebook.server.telemetry.request_traces import RequestOrigin
-from mlx_notebook.server.wire.openai import response_events as told
+from mlx_notebook.server.wire.openai import response_events as wire
 from mlx_notebook.server.wire.openai.response_object import Response
 
-# Events of background responses that have ended, for clients that come back for the rest.
+# How long, and for how many ended background responses, events are kept for clients that return.
 _KEPT_SECONDS = 300.0
-_MOST_KEPT = 16
+_MAX_KEPT = 16
 _STOP_SECONDS = 2.0
 
 
 class ResponseRun:
-    """One response while it is made.
+    """Run one response, and keep its events for clients that follow it.
 
-    Args:
-        owner: Whose it is.
-        writer: Makes it.
-        given: The items that it is made from, without those of the responses before it.
-        ignored: The request's parameters that nothing here uses.
+    Parameters
+    ----------
+    owner
+        User who asked for it.
+    writer
+        Writer of the response.
+    input_items
+        Input items of its request, without those of the responses before it.
+    ignored
+        Parameters of its request that this server does not use.
     """
 
     def __init__(
-        self, owner: str, writer: ResponseWriter, given: list[Item], ignored: list[str]
+        self, owner: str, writer: ResponseWriter, input_items: list[Item], ignored: list[str]
     ) -> None:
         self.owner = owner
         self.writer = writer
-        self.given = given
+        self.input_items = input_items
         self.ignored = ignored
         self.deleted = False
         self.ended_at: float | None = None
-        self._log: list[bytes] = []
-        self._news = asyncio.Event()
+        self._events: list[bytes] = []
+        self._changed = asyncio.Event()
 
     @property
     def response(self) -> Response:
-        """The response as it stands."""
+        """The response so far."""
         return self.writer.response
 
-    def record(self, events: list[told.ResponseEvent]) -> None:
-        """Keep events for those who follow."""
-        self._log.extend(told.encode_event(event) for event in events)
+    def record(self, events: list[wire.ResponseEvent]) -> None:
+        """Add events for the clients that follow."""
+        self._events.extend(wire.encode_event(event) for event in events)
         self._wake()
 
     def end(self) -> None:
-        """Let those who follow go."""
+        """Mark the end, for the clients that follow."""
         self.ended_at = time.monotonic()
         self._wake()
 
     async def follow(self, after: int = -1) -> AsyncIterator[bytes]:
-        """Yield the events after that number as they come, up to the last one."""
+        """Yield the events after the event `after`, up to the last one."""
         at = after + 1
         while True:
-            news = self._news
-            if at < len(self._log):
-                data, at = b"".join(self._log[at:]), len(self._log)
+            changed = self._changed
+            if at < len(self._events):
+                data, at = b"".join(self._events[at:]), len(self._events)
                 yield data
             elif self.ended_at is not None:
                 return
             else:
-                await news.wait()
+                await changed.wait()
 
     async def settled(self) -> None:
-        """Wait until the response has ended and is stored, if it is to be."""
+        """Wait until the response has ended and has been stored."""
         while self.ended_at is None:
-            await self._news.wait()
+            await self._changed.wait()
 
     def _wake(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+        self._changed.set()
+        self._changed = asyncio.Event()
 
 
 class ResponseRuns:
-    """Knows all responses.
+    """Run responses in the background, and find running and stored ones.
 
-    Args:
-        store: Where finished ones are kept.
-        engine: Runs those in the background.
-        log: Told of what fails with nobody there to hear of it.
+    Parameters
+    ----------
+    store
+        Store for finished responses.
+    engine
+        Client that runs background responses.
+    log
+        Logger for errors of background responses.
     """
 
     def __init__(self, store: ResponseStore, engine: EngineClient, log: Logger) -> None:
@@ -102,14 +111,14 @@ class ResponseRuns:
         self._runs: dict[str, ResponseRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    def live(self, owner: str, id: str) -> ResponseRun | None:
-        """Return the run of that id, if it is this user's and still known."""
+    def find(self, owner: str, id: str) -> ResponseRun | None:
+        """Return the run of a response, if it belongs to this user and is still kept."""
         run = self._runs.get(id)
         return run if run is not None and run.owner == owner and not run.deleted else None
 
     @contextmanager
     def registered(self, run: ResponseRun) -> Iterator[None]:
-        """Have a response found by its id while it is made for a client that waits for it."""
+        """Register a response for the block, in which it runs for a client that waits."""
         self._runs[run.response.id] = run
         try:
             yield
@@ -117,15 +126,15 @@ class ResponseRuns:
             del self._runs[run.response.id]
             run.end()
 
-    async def begin(self, run: ResponseRun, command: Generate) -> None:
-        """Make a response in the background."""
+    async def start(self, run: ResponseRun, command: Generate) -> None:
+        """Start a response in the background."""
         self._forget_old()
         run.record(run.writer.accepted())
         self._runs[command.id] = run
-        self._tasks[command.id] = asyncio.create_task(self._make(run, command))
+        self._tasks[command.id] = asyncio.create_task(self._run_in_background(run, command))
 
     async def save(self, run: ResponseRun) -> bool:
-        """Keep a response that has ended, if it is to be kept; return whether that worked."""
+        """Store a response that has ended, if its request asks for it. Return False on failure."""
         response = run.response
         if not response.store or run.deleted:
             return True
@@ -135,12 +144,11 @@ class ResponseRuns:
                 response.id,
                 response.previous_response_id,
                 msgspec.json.encode(response),
-                run.given,
+                run.input_items,
                 msgspec.to_builtins(response.output),
             )
         except ApiError:
-            # The store has logged it. The answer is there all the same, and says that it is not
-            # stored.
+            # The store has logged the error. The response says that it is not stored.
             response.store = False
         except Exception:
             self._log.exception("The response %s was not stored.", response.id)
@@ -148,18 +156,18 @@ class ResponseRuns:
         return response.store
 
     async def cancel(self, run: ResponseRun) -> None:
-        """Stop a background response, unless it has ended, and wait for its end."""
+        """Cancel a background response, if it still runs, and wait for its end."""
         task = self._tasks.get(run.response.id)
         if task is None:
             return
-        # One that has ended is still being stored: that must not be broken off.
+        # A response that has ended may still be being stored. Do not cancel that.
         if not run.writer.ended and not self._engine.cancel(run.response.id):
             task.cancel()
         await asyncio.wait([task])
 
     async def delete(self, owner: str, id: str) -> bool:
-        """Forget a response, stopping it first; return whether this user had it."""
-        run = self.live(owner, id)
+        """Delete a response, and cancel it first. Return whether this user had it."""
+        run = self.find(owner, id)
         if run is not None:
             run.deleted = True
             await self.cancel(run)
@@ -167,7 +175,7 @@ class ResponseRuns:
         return stored or run is not None
 
     async def close(self) -> None:
-        """Stop everything in the background and close the store."""
+        """Cancel all background responses and close the store."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -175,7 +183,7 @@ class ResponseRuns:
             await asyncio.wait(tasks, timeout=_STOP_SECONDS)
         await self.store.close()
 
-    async def _make(self, run: ResponseRun, command: Generate) -> None:
+    async def _run_in_background(self, run: ResponseRun, command: Generate) -> None:
         writer = run.writer
         origin = RequestOrigin(run.owner, "v1/responses", run.ignored)
         try:
@@ -184,14 +192,14 @@ class ResponseRuns:
         except asyncio.CancelledError:
             if not writer.ended:
                 stopped = RequestCancelled("The response was cancelled.")
-                run.record(await self.last(run, writer.fail(stopped)))
+                run.record(await self.save_last(run, writer.fail(stopped)))
         except ApiError as error:
-            run.record(await self.last(run, writer.fail(error)))
+            run.record(await self.save_last(run, writer.fail(error)))
         except Exception:
             self._log.exception("The background response %s failed.", command.id)
             if not writer.ended:
-                failure = Unavailable("The server failed on this response; its log says why.")
-                run.record(await self.last(run, writer.fail(failure)))
+                failure = Unavailable("The server failed on this response. Its log says why.")
+                run.record(await self.save_last(run, writer.fail(failure)))
         finally:
             del self._tasks[command.id]
             run.end()
@@ -200,16 +208,19 @@ class ResponseRuns:
         async for events in stream.batches():
             for event in events:
                 if not isinstance(event, KeepAlive):
-                    told_now = run.writer.take(event)
-                    run.record(await self.last(run, told_now) if run.writer.ended else told_now)
+                    written = run.writer.handle(event)
+                    run.record(await self.save_last(run, written) if run.writer.ended else written)
 
-    async def last(
-        self, run: ResponseRun, events: list[told.ResponseEvent]
-    ) -> list[told.ResponseEvent]:
-        """Save a response that has just ended, before its client is told so; return its events."""
+    async def save_last(
+        self, run: ResponseRun, events: list[wire.ResponseEvent]
+    ) -> list[wire.ResponseEvent]:
+        """Store a response that has just ended, and return its last events.
+
+        Call this before the client gets the events, which say whether the response is stored.
+        """
         if not await self.save(run):
             for event in events:
-                if isinstance(event, told.LifecycleEvent):
+                if isinstance(event, wire.LifecycleEvent):
                     event.response.store = False
         return events
 
@@ -218,5 +229,5 @@ class ResponseRuns:
         ended.sort(reverse=True)
         oldest = time.monotonic() - _KEPT_SECONDS
         for rank, (at, id) in enumerate(ended):
-            if rank >= _MOST_KEPT or at < oldest:
+            if rank >= _MAX_KEPT or at < oldest:
                 del self._runs[id]

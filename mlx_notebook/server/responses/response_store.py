@@ -1,6 +1,6 @@
-"""Stored responses and their items, in one SQLite file of the user's.
+"""Store responses and their items in an SQLite file.
 
-All of SQLite runs on one thread of its own, so that a slow disk never holds up a stream.
+SQLite runs on a thread of its own, so that a slow disk never delays a stream.
 """
 
 import asyncio
@@ -19,14 +19,14 @@ import msgspec
 from mlx_notebook.server.errors import ApiError, InvalidRequest, Unavailable
 from mlx_notebook.server.file_lock import locked
 
-# How the ids of responses begin; chat completions lie beside them (see `completion_store`).
+# Prefix of the ids of responses. Chat completions are in the same table (see `completion_store`).
 PREFIX = "resp_"
 
 T = TypeVar("T")
 Item = dict[str, Any]
 
 _VERSION = 1
-# How long another server that uses the file is waited for.
+# How long to wait for another server that uses the file.
 _BUSY_SECONDS = 30.0
 _SCHEMA = """
 PRAGMA auto_vacuum = INCREMENTAL;
@@ -59,7 +59,7 @@ WITH RECURSIVE chain (id, previous, depth) AS (
     JOIN chain ON r.id = chain.previous WHERE r.owner = :owner
 )
 """
-# All of it only counts as used together, so that no conversation loses its beginning.
+# A whole conversation counts as used, so that it does not lose its beginning.
 _TOUCH = _CHAIN + "UPDATE responses SET touched = :now WHERE id IN (SELECT id FROM chain)"  # noqa: S608
 _FIRST = _CHAIN + "SELECT previous FROM chain ORDER BY depth DESC LIMIT 1"  # noqa: S608
 _ITEMS = (
@@ -69,7 +69,7 @@ SELECT body FROM items JOIN chain ON chain.id = items.response
 WHERE :own_output OR depth > 0 OR NOT is_output ORDER BY depth DESC, position
 """
 )
-# Everything beyond the newest `:limit` bytes.
+# Delete old responses, and all beyond the most recently used `:limit` bytes.
 _PRUNE = """
 DELETE FROM responses WHERE touched < :oldest OR id IN (
     SELECT id FROM (
@@ -80,13 +80,18 @@ DELETE FROM responses WHERE touched < :oldest OR id IN (
 
 
 class ResponseStore:
-    """Keeps responses for a while, each for the user it belongs to.
+    """Store the responses of each user for a limited time.
 
-    Args:
-        file: The database; made when first needed, readable by its user only.
-        max_age: Seconds after its last use until a response is forgotten.
-        max_bytes: What all responses together may take; the longest unused go first.
-        log: Told of a database that cannot be used.
+    Parameters
+    ----------
+    file
+        The database. It is created when it is first needed, readable by its user only.
+    max_age
+        Seconds after its last use until a response is deleted.
+    max_bytes
+        Size of all responses together. The least recently used ones are deleted first.
+    log
+        Logger for a database that cannot be used.
     """
 
     def __init__(self, file: Path, *, max_age: float, max_bytes: int, log: Logger) -> None:
@@ -100,40 +105,46 @@ class ResponseStore:
 
     @property
     def enabled(self) -> bool:
-        """Whether the settings allow storing anything."""
+        """Whether the settings allow to store responses."""
         return self._max_bytes > 0
 
     async def check(self) -> None:
-        """Make sure that the database can be used.
+        """Check that the database can be used.
 
-        Raises:
-            Unavailable: It cannot; the message says why.
+        Raises
+        ------
+        Unavailable
+            If it cannot. The message says why.
         """
-        # Fetched to its end: a statement under way holds the lock of a reader, with which SQLite
-        # refuses the lock of a writer at once, where another server writes.
+        # Fetch all rows: an unfinished statement keeps a read lock, and then SQLite refuses a write
+        # lock at once if another server writes.
         query = "SELECT 1 FROM responses LIMIT 1"
         await self._run(lambda database: database.execute(query).fetchall())
 
     async def require(self) -> None:
-        """Make sure that something can be stored.
+        """Check that responses can be stored.
 
-        Raises:
-            Unavailable: It cannot; the message says why.
+        Raises
+        ------
+        Unavailable
+            If they cannot. The message says why.
         """
         if not self.enabled:
             raise Unavailable(
-                "This server stores no responses (MlxNotebookApp.responses_max_bytes is 0): "
-                "send store=false.",
+                "This server stores no responses (MlxNotebookApp.responses_max_bytes is 0). "
+                "Send store=false.",
                 param="store",
                 code="store_unavailable",
             )
         await self.check()
 
     async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do some work on the database, in one transaction.
+        """Call `work` with the database, in one transaction, and return its result.
 
-        Raises:
-            Unavailable: It cannot be used.
+        Raises
+        ------
+        Unavailable
+            If the database cannot be used.
         """
         return await self._run(work)
 
@@ -143,15 +154,17 @@ class ResponseStore:
         id: str,
         previous: str | None,
         body: bytes,
-        given: Sequence[Item],
+        input_items: Sequence[Item],
         output: Sequence[Item],
     ) -> None:
-        """Keep a response: its JSON, and the items that went in (`given`) and came out.
+        """Store a response as JSON, with its input and output items.
 
-        Raises:
-            Unavailable: The database cannot be written.
+        Raises
+        ------
+        Unavailable
+            If the database cannot be written.
         """
-        items = [(False, item) for item in given] + [(True, item) for item in output]
+        items = [(False, item) for item in input_items] + [(True, item) for item in output]
         rows = [
             (id, position, is_output, item.get("id", ""), msgspec.json.encode(item))
             for position, (is_output, item) in enumerate(items)
@@ -171,7 +184,7 @@ class ResponseStore:
         await self._run(write)
 
     async def get(self, owner: str, id: str) -> bytes | None:
-        """Return a response's JSON, if this user has it."""
+        """Return a response of this user as JSON, None if there is none with this id."""
 
         def read(database: sqlite3.Connection) -> bytes | None:
             query = "SELECT body FROM responses WHERE id = ? AND owner = ? AND touched >= ?"
@@ -181,15 +194,17 @@ class ResponseStore:
         return await self._run(read)
 
     async def delete(self, owner: str, id: str) -> bool:
-        """Forget a response; return whether this user had it."""
+        """Delete a response. Return whether this user had it."""
         query = "DELETE FROM responses WHERE id = ? AND owner = ?"
         return await self._run(lambda database: database.execute(query, (id, owner)).rowcount > 0)
 
     async def conversation(self, owner: str, id: str) -> list[Item]:
-        """Return all items up to a response, its own output the last; they count as used now.
+        """Return all items up to and including a response, which count as used now.
 
-        Raises:
-            InvalidRequest: The user has no such response, or one before it was deleted.
+        Raises
+        ------
+        InvalidRequest
+            If the user has no such response, or one before it was deleted.
         """
 
         def read(database: sqlite3.Connection) -> list[Item]:
@@ -200,11 +215,11 @@ class ResponseStore:
         return await self._run(read)
 
     async def input_items(self, owner: str, id: str) -> list[Item]:
-        """Return the items that a response was made from, the oldest first."""
+        """Return the input items of a response and of those before it, oldest first."""
         return await self._run(lambda database: _items(database, owner, id, own_output=False))
 
     async def find_items(self, owner: str, ids: Sequence[str]) -> dict[str, Item]:
-        """Return those of the items that this user has."""
+        """Return the items with these ids that this user has."""
         query = (
             "SELECT items.body FROM items JOIN responses ON responses.id = items.response "
             "WHERE items.id = ? AND owner = ? AND touched >= ? LIMIT 1"
@@ -224,38 +239,38 @@ class ResponseStore:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
         self._thread.shutdown(wait=False)
 
-    # --- on the thread ----------------------------------------------------------------------------
+    # --- thread -----------------------------------------------------------------------------------
 
     async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
         def run() -> T:
-            with self._explained():
+            with self._explain_errors():
                 try:
                     with self._opened() as database:
                         return work(database)
                 except sqlite3.DatabaseError as error:
-                    if not _is_ruined(error):
+                    if not _is_damaged(error):
                         raise
-                    self._put_aside(error)
+                    self._rename_damaged(error)
                 with self._opened() as database:
                     return work(database)
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, run)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explain_errors(self) -> Iterator[None]:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
             self._log.error("The stored responses in %s cannot be used: %s", self._file, error)
             raise Unavailable(
-                f"The stored responses cannot be used: {error}. Send store=false to do without, "
-                "or make room and give the server the right to write in Jupyter's data directory.",
+                f"The stored responses cannot be used: {error}. Send store=false, or "
+                "check the free space and the rights of Jupyter's data directory.",
                 code="store_unavailable",
             ) from error
 
     @contextmanager
     def _opened(self) -> Iterator[sqlite3.Connection]:
-        """Open the database where it is not, or where another file has taken its place."""
+        """Open the database if it is not open, or if another file has replaced it."""
         if self._connection is not None and self._identity() != self._opened_file:
             self._drop()
         if self._connection is None:
@@ -265,7 +280,7 @@ class ResponseStore:
             yield self._connection
 
     def _identity(self) -> tuple[int, int] | None:
-        """Return what tells a file from another one of the same name; None where none is there."""
+        """Return the identity of the file, None if there is none."""
         try:
             status = self._file.stat()
         except FileNotFoundError:
@@ -277,17 +292,19 @@ class ResponseStore:
             self._connection.close()
             self._connection = None
 
-    def _put_aside(self, error: sqlite3.Error) -> None:
-        """Give a file that is no database of ours another name, unless another server just did."""
+    def _rename_damaged(self, error: sqlite3.Error) -> None:
+        """Rename a damaged file, unless another server has just done so."""
         was_open = self._connection is not None
         self._drop()
         with locked(self._file.with_suffix(".lock")):
             if self._identity() != self._opened_file if was_open else self._opens():
                 return
-            aside = self._file.with_suffix(f".broken-{time.time_ns()}")
-            self._log.warning("%s is broken (%s): it becomes %s.", self._file, error, aside)
-            self._file.rename(aside)
-            # What SQLite noted for undoing belongs to the file that has gone.
+            damaged = self._file.with_suffix(f".broken-{time.time_ns()}")
+            self._log.warning(
+                "%s is damaged (%s). It is renamed to %s.", self._file, error, damaged
+            )
+            self._file.rename(damaged)
+            # The rollback journal belongs to the renamed file.
             self._file.with_name(self._file.name + "-journal").unlink(missing_ok=True)
 
     def _opens(self) -> bool:
@@ -299,7 +316,7 @@ class ResponseStore:
 
     def _open(self) -> sqlite3.Connection:
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # What people said to a model is nobody else's business.
+        # Only its user may read what was said to a model.
         os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o600))
         connection = sqlite3.connect(self._file, timeout=_BUSY_SECONDS)
         try:
@@ -322,15 +339,15 @@ class ResponseStore:
             raise previous_not_found(id)
         if row[0] is not None:
             raise InvalidRequest(
-                f"The conversation before {id!r} is gone: {row[0]!r} was deleted. Send its items "
-                "as input instead.",
+                f"The conversation before {id!r} is incomplete: {row[0]!r} was deleted. Send its "
+                "items as input instead.",
                 param="previous_response_id",
                 code="previous_response_not_found",
             )
 
 
-def _is_ruined(error: sqlite3.DatabaseError) -> bool:
-    """Whether an error tells that someone has written over the file, or emptied it."""
+def _is_damaged(error: sqlite3.DatabaseError) -> bool:
+    """Whether an error says that the file was overwritten or emptied."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
     return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "no such table" in str(error)
 

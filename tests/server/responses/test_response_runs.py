@@ -35,7 +35,7 @@ async def fail_later(*_: Any) -> None:
 
 @pytest.mark.parametrize(
     ("owner", "name", "status"),
-    [(ResponseWriter, "take", "failed"), (ResponseStore, "save", "cancelled")],
+    [(ResponseWriter, "handle", "failed"), (ResponseStore, "save", "cancelled")],
 )
 async def test_it_ends_for_those_who_follow_it_and_the_failure_is_logged(
     owner: type,
@@ -54,8 +54,8 @@ async def test_it_ends_for_those_who_follow_it_and_the_failure_is_logged(
     store = ResponseStore(tmp_path / "responses", max_age=1e9, max_bytes=1 << 20, log=log)
     async with supervised("none", monkeypatch) as supervisor:
         responses = ResponseRuns(store, EngineClient(supervisor), log)
-        monkeypatch.setattr(owner, name, fail if name == "take" else fail_later)
-        await responses.begin(run, command)
+        monkeypatch.setattr(owner, name, fail if name == "handle" else fail_later)
+        await responses.start(run, command)
         if name == "save":
             while not supervisor.in_flight.streams:
                 await anyio.sleep(0.01)
@@ -64,5 +64,5 @@ async def test_it_ends_for_those_who_follow_it_and_the_failure_is_logged(
         await responses.close()
     assert run.response.status == status
     last = json.loads(told.strip().rpartition(b"data: ")[2])
-    assert last["type"] == ("response.failed" if name == "take" else "error")
+    assert last["type"] == ("response.failed" if name == "handle" else "error")
     assert "RuntimeError: it failed" in caplog.text

@@ -137,7 +137,7 @@ def test_a_broken_file_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFix
     asyncio.run(story())
     [aside] = tmp_path.glob("responses.broken-*")
     assert aside.read_bytes().startswith(b"this is no database")
-    assert "is broken" in caplog.text
+    assert "is damaged" in caplog.text
 
 
 def overwrite(file: Path) -> None:

@@ -63,7 +63,7 @@ def parsed(events: list[ResponseEvent]) -> list[Any]:
 def written(events: list[protocol.Event], **body: Any) -> tuple[list[Any], sdk.Response]:
     """The events that a client gets for the engine's, and the final response."""
     made = writer(body)
-    told = [each for event in events for each in made.take(event)]
+    told = [each for event in events for each in made.handle(event)]
     assert made.ended
     response = sdk.Response.model_validate_json(msgspec.json.encode(made.response))
     result = parsed(told)
@@ -212,7 +212,7 @@ def test_log_probabilities_of_tokens_whose_text_comes_later_are_kept() -> None:
 
 def test_a_failure_in_the_middle_ends_the_response() -> None:
     made = writer()
-    told = [each for event in (PREFILL, text("Hel")) for each in made.take(event)]
+    told = [each for event in (PREFILL, text("Hel")) for each in made.handle(event)]
     events = parsed([*told, *made.fail(EngineError("It broke."))])
     assert events[-1].type == "response.failed"
     assert events[-1].response.status == "failed"
@@ -222,7 +222,7 @@ def test_a_failure_in_the_middle_ends_the_response() -> None:
 
 def test_a_response_that_was_stopped_says_so() -> None:
     made = writer()
-    told = [each for event in (PREFILL, text("Hel")) for each in made.take(event)]
+    told = [each for event in (PREFILL, text("Hel")) for each in made.handle(event)]
     events = parsed([*told, *made.fail(RequestCancelled("Stopped."))])
     assert events[-1].type == "error"
     assert events[-1].code == "request_cancelled"
@@ -232,6 +232,6 @@ def test_a_response_that_was_stopped_says_so() -> None:
 def test_a_background_response_is_queued_first() -> None:
     made = writer({"background": True})
     assert made.response.status == "queued"
-    told = [*made.accepted(), *made.take(PREFILL)]
+    told = [*made.accepted(), *made.handle(PREFILL)]
     assert kinds(parsed(told)) == ["created", "queued", "in_progress"]
     assert [event.response.status for event in parsed(told)] == ["queued", "queued", "in_progress"]

@@ -73,7 +73,7 @@ class ResponsesBase(GenerationHandler):
         previous = request.previous_response_id
         if previous is None:
             return []
-        run = self.services.responses.live(owner, previous)
+        run = self.services.responses.find(owner, previous)
         if run is not None and not run.writer.ended:
             raise InvalidRequest(
                 f"The response {previous!r} is not finished: wait for it.",
@@ -188,7 +188,7 @@ class ResponsesHandler(ResponsesBase):
             return
         async for events in stream.batches():
             for event in events:
-                run.writer.take(event)
+                run.writer.handle(event)
         await self.services.responses.save(run)
         self.answer(run.response)
 
@@ -196,7 +196,7 @@ class ResponsesHandler(ResponsesBase):
         responses = self.services.responses
 
         async def failure(error: ApiError) -> bytes:
-            told = await responses.last(run, run.writer.fail(error))
+            told = await responses.save_last(run, run.writer.fail(error))
             return b"".join([encode_event(each) for each in told])
 
         async with self.event_stream(failure):
@@ -205,16 +205,16 @@ class ResponsesHandler(ResponsesBase):
                 for event in events:
                     if isinstance(event, KeepAlive):
                         data.append(comment(event.text))
-                    told = run.writer.take(event)
+                    told = run.writer.handle(event)
                     if run.writer.ended:
-                        told = await responses.last(run, told)
+                        told = await responses.save_last(run, told)
                     data += [encode_event(each) for each in told]
                 if data:
                     await self.send(b"".join(data))
 
     async def _in_background(self, run: ResponseRun, command: Generate, streamed: bool) -> None:
         self.set_header("x-request-id", command.id)
-        await self.services.responses.begin(run, command)
+        await self.services.responses.start(run, command)
         if streamed:
             await self.follow(run, -1)
         else:

@@ -25,7 +25,7 @@ class StoredResponseBase(ResponsesBase):
         Raises:
             NotFound: There is none.
         """
-        run = self.services.responses.live(user, id)
+        run = self.services.responses.find(user, id)
         if run is not None:
             return run.response
         store = self.services.responses.store
@@ -63,7 +63,7 @@ class ResponseHandler(StoredResponseBase):
         if not streamed:
             self.give(response)
             return
-        run = self.services.responses.live(user, id)
+        run = self.services.responses.find(user, id)
         if run is None or not run.response.background:
             raise InvalidRequest(
                 "Only responses made with background=true can be streamed again, and only until "
@@ -100,7 +100,7 @@ class CancelResponseHandler(StoredResponseBase):
                 "connection, or POST mlx/cancel/{id}, to stop another.",
                 code="not_cancellable",
             )
-        run = self.services.responses.live(user, id)
+        run = self.services.responses.find(user, id)
         if run is not None:
             await self.services.responses.cancel(run)
         self.give(response)
@@ -139,10 +139,10 @@ class InputItemsHandler(StoredResponseBase):
         store = self.services.responses.store
         if isinstance(response, bytes):
             return await store.input_items(user, id)
-        run = self.services.responses.live(user, id)
+        run = self.services.responses.find(user, id)
         previous = response.previous_response_id
         before = await store.conversation(user, previous) if previous else []
-        return before + (run.given if run is not None else [])
+        return before + (run.input_items if run is not None else [])
 
 
 def _is_background(response: Response | bytes) -> bool:

@@ -89,13 +89,15 @@ def seeing(
 
 
 @pytest.fixture(scope="module")
-def client(seeing: RunningServer) -> openai.OpenAI:
-    return openai.OpenAI(base_url=seeing.openai_url, api_key=seeing.token, max_retries=0)
+def client(seeing: RunningServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=seeing.openai_url, api_key=seeing.token, max_retries=0) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
-def claude(seeing: RunningServer) -> anthropic.Anthropic:
-    return anthropic.Anthropic(base_url=seeing.url, api_key=seeing.token, max_retries=0)
+def claude(seeing: RunningServer) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=seeing.url, api_key=seeing.token, max_retries=0) as made:
+        yield made
 
 
 def shown(url: str, text: str = "What is it?") -> list[Any]:

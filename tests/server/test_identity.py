@@ -1,6 +1,7 @@
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,21 @@ def seen(client: httpx.Client) -> list[dict[str, object]]:
 
 
 def test_each_user_sees_only_their_own(hub: RunningServer) -> None:
-    def client(token: str) -> openai.OpenAI:
-        return openai.OpenAI(base_url=hub.openai_url, api_key=token, max_retries=0)
+    with ExitStack() as clients:
+        ann, again, bob, shared = (
+            clients.enter_context(
+                openai.OpenAI(base_url=hub.openai_url, api_key=token, max_retries=0)
+            )
+            for token in ("token-of-ann", "token-of-ann", "token-of-bob", hub.token)
+        )
+        _sees_only_its_own(ann, again, bob, shared)
 
-    ann, bob, shared = (client(t) for t in ("token-of-ann", "token-of-bob", hub.token))
+
+def _sees_only_its_own(
+    ann: openai.OpenAI, again: openai.OpenAI, bob: openai.OpenAI, shared: openai.OpenAI
+) -> None:
     response = ann.responses.create(model="tiny-chat", input="Hi", max_output_tokens=2)
-    assert client("token-of-ann").responses.retrieve(response.id) == response
+    assert again.responses.retrieve(response.id) == response
     for other in (bob, shared):
         with pytest.raises(openai.NotFoundError):
             other.responses.retrieve(response.id)

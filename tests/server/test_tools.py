@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import openai
@@ -49,8 +50,9 @@ class Day(BaseModel):
 
 
 @pytest.fixture(scope="module")
-def client(server: RunningServer) -> openai.OpenAI:
-    return openai.OpenAI(base_url=server.openai_url, api_key=server.token)
+def client(server: RunningServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=server.openai_url, api_key=server.token) as made:
+        yield made
 
 
 def ask(client: openai.OpenAI, **options: Any) -> Any:

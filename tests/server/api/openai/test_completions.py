@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,8 +11,9 @@ FIXED: dict[str, Any] = {"model": "tiny-chat", "temperature": 0, "max_tokens": 4
 
 
 @pytest.fixture(scope="module")
-def client(server: RunningServer) -> openai.OpenAI:
-    return openai.OpenAI(base_url=server.openai_url, api_key=server.token)
+def client(server: RunningServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=server.openai_url, api_key=server.token) as made:
+        yield made
 
 
 def test_a_text_is_continued_in_openais_shape(client: openai.OpenAI) -> None:

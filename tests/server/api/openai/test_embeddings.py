@@ -1,6 +1,7 @@
 import base64
 import math
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from tests.server.running import HELLO, RunningServer, wait_for
 
 
 @pytest.fixture(scope="module")
-def client(server: RunningServer) -> openai.OpenAI:
-    return openai.OpenAI(base_url=server.openai_url, api_key=server.token)
+def client(server: RunningServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=server.openai_url, api_key=server.token) as made:
+        yield made
 
 
 def near(one: list[float], other: list[float]) -> float:

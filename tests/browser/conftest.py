@@ -12,6 +12,7 @@ from tests.models import qwen3
 
 REQUIRED = "MLX_NOTEBOOK_REQUIRE_BROWSER"
 SCREENS = Path(__file__).parents[2] / "test-output" / "screens"
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
@@ -21,7 +22,7 @@ FLAGS = (
 # Playwright holds the thread's event loop as long as it runs: no longer than these tests.
 @pytest.fixture(scope="package")
 def chromium():
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    path = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if path is None:
         if os.environ.get(REQUIRED):
             pytest.fail("no Chromium is installed, and these tests must run")

@@ -1,56 +1,51 @@
-"""Everything that can go wrong in the kernel, each told to the user in one sentence.
+"""The errors of the notebook side; each is shown as one sentence.
 
-    NotebookError
-    ├── NoServer               no server was found and none could be started
-    │   └── PrivateServerFailed  the one we started did not come up
-    ├── ServerUnreachable      a server that was there does not answer
-    │   └── ServerSilent         it is there, and says nothing for too long
-    ├── NotAuthorized          the server refused the token
-    ├── RequestRefused         the server refused the request as it stands
-    │   ├── ModelNotFound        no model has that name, or only a part of it is here
-    │   ├── DoesNotFit           the model is too large for this machine's memory or disk
-    │   ├── ContextTooLong       the conversation does not fit the model
-    │   └── NotRecorded          a replayed run holds no answer to it
-    ├── ServerBusy             the queue is full: try again
-    ├── DownloadFailed         the model could not be downloaded
-    ├── EngineFailed           the engine died, could not load the model, or broke off
-    ├── BadRecording           the file of a recorded run cannot be read or written
-    ├── UnfilledTemplate       a `{{ expression }}` in the prompt failed
-    ├── NotATool               a function cannot be described to a model
-    ├── BadArguments           what a model wants to call a tool with does not fit it
-    ├── McpFailed              an MCP server that does not start, or a tool of one that failed
-    ├── NotAPicture            an object that cannot be sent as an image
-    ├── NotParsed              a reply does not fit the schema that was asked for
-    └── BadMagic               an option or subcommand that does not exist or has a bad value
+    NotebookError ├── NoServer               no server was found and none could be started │   └──
+    PrivateServerFailed  the kernel's private server did not start ├── ServerUnreachable      the
+    server does not answer │   └── ServerSilent         it accepts connections but does not answer
+    in time ├── NotAuthorized          the server refused the token ├── RequestRefused         the
+    server refused the request │   ├── ModelNotFound        no model has that name, or its download
+    is incomplete │   ├── DoesNotFit           the model is too large for this machine's memory or
+    disk │   ├── ContextTooLong       the conversation is longer than the model's context │   └──
+    NotRecorded          a recording has no answer to the request ├── ServerBusy             the
+    queue is full: try again ├── DownloadFailed         the model could not be downloaded ├──
+    EngineFailed           the engine crashed, could not load the model, or ended an answer early
+    ├── BadRecording           a recording cannot be read or written ├── UnfilledTemplate       a
+    `{{ expression }}` in a prompt failed ├── NotATool               a function cannot be used as a
+    tool ├── BadArguments           the arguments of a tool call do not fit the tool ├── McpFailed
+    an MCP server did not start, or one of its tools failed ├── NotAPicture            an object
+    cannot be sent as an image ├── NotParsed              an answer does not fit the schema that was
+    asked for └── BadMagic               a magic has no such option or subcommand, or its value is
+    wrong
 
-    Interrupted (a KeyboardInterrupt)   the kernel was interrupted; what had arrived is kept
-    Pause (an Exception)                raised by a hook, to stop a chat before a call of a tool
+    Interrupted (a KeyboardInterrupt)   the kernel was interrupted; the answer so far is kept
+    Pause (an Exception)                raised by a hook, to pause a chat before a tool call
 
-IPython shows each as one line: the failure lies outside the notebook's code, so a traceback
-through ours would only hide the sentence.
+IPython shows each of them as one line without a traceback, because the cause is not in the
+notebook's code.
 """
 
 from mlx_notebook.notebook.plain_text import visible
 
-# The `code` of the error object that a replay answers with.
+# The `code` of a replayed error response.
 NOT_RECORDED = "not_recorded"
 
 
 class _OneLine:
-    """Tells IPython to show the message alone."""
+    """Makes IPython show the message without a traceback."""
 
     def _render_traceback_(self) -> list[str]:
         return [f"{type(self).__name__}: {self}"]
 
 
 def in_one_line(error: BaseException, message: str) -> None:
-    """Have IPython show `message` alone of an exception whose type must stay as it is."""
+    """Make IPython show only `message` for an exception of another type."""
     error.args = error.args or (message,)
     vars(error)["_render_traceback_"] = lambda: [f"{type(error).__name__}: {message}"]
 
 
 class NotebookError(_OneLine, Exception):
-    """Anything that `mlx_notebook` reports in a notebook."""
+    """Base of all errors that `mlx_notebook` raises in a notebook."""
 
 
 class NoServer(NotebookError):
@@ -58,15 +53,15 @@ class NoServer(NotebookError):
 
 
 class PrivateServerFailed(NoServer):
-    """The server that belongs to this kernel did not come up."""
+    """The private server of this kernel did not start."""
 
 
 class ServerUnreachable(NotebookError):
-    """A server that should be there does not answer."""
+    """The server does not answer."""
 
 
 class ServerSilent(ServerUnreachable):
-    """A server takes connections and says nothing in time: it is busy, or it hangs."""
+    """The server accepts connections but does not answer in time: it is busy or it hangs."""
 
 
 class NotAuthorized(NotebookError):
@@ -74,77 +69,84 @@ class NotAuthorized(NotebookError):
 
 
 class RequestRefused(NotebookError):
-    """The server refused the request; sending it again as it is will not help."""
+    """The server refused the request. Sending it again does not help."""
 
 
 class ModelNotFound(RequestRefused):
-    """The server has no model of that name, or only a part of one."""
+    """The server has no model of that name, or its download is incomplete."""
 
 
 class DoesNotFit(RequestRefused):
-    """The model is too large for this machine's memory, or for its disk."""
+    """The model is too large for the memory or the disk of this machine."""
 
 
 class ContextTooLong(RequestRefused):
-    """The conversation has more tokens than the model can read."""
+    """The conversation has more tokens than the model's context."""
 
 
 class NotRecorded(RequestRefused):
-    """A replayed run holds no answer to the request; the message says what differs."""
+    """The recording has no answer to the request. The message says what differs."""
 
 
 class ServerBusy(NotebookError):
-    """The server's queue is full; the same request may succeed later."""
+    """The server's queue is full. The same request may succeed later."""
 
 
 class DownloadFailed(NotebookError):
-    """The model could not be downloaded; the message says what to do."""
+    """The model could not be downloaded. The message says what to do."""
 
 
 class EngineFailed(NotebookError):
-    """The engine died, could not load the model, or broke an answer off."""
+    """The engine crashed, could not load the model, or ended an answer early."""
 
 
 class BadRecording(NotebookError):
-    """The file of a recorded run cannot be read, or cannot be written."""
+    """A recording cannot be read or written."""
 
 
 class UnfilledTemplate(NotebookError):
-    """A `{{ expression }}` in a prompt could not be evaluated."""
+    """A `{{ expression }}` in a prompt failed."""
 
 
 class NotATool(NotebookError):
-    """A function that cannot be described to a model, or two tools of one name."""
+    """A function cannot be used as a tool, or two tools have the same name."""
 
 
 class BadArguments(NotebookError):
-    """Arguments that do not fit the tool they are for; the model is told, and may mend them."""
+    """The arguments of a tool call do not fit the tool. The model gets the message."""
 
 
 class McpFailed(NotebookError):
-    """An MCP server does not start or is gone, or one of its tools failed."""
+    """An MCP server did not start or has ended, or one of its tools failed."""
 
 
 class NotAPicture(NotebookError):
-    """An object that cannot be sent as an image, or a damaged image."""
+    """An object cannot be sent as an image, or an image is damaged."""
 
 
 class NotParsed(NotebookError):
-    """A reply that does not fit the schema that was asked for, most likely since it was cut off."""
+    """An answer does not fit the schema that was asked for, usually because it was cut off."""
 
 
 class BadMagic(NotebookError):
-    """A magic was called with an option or subcommand that it does not have."""
+    """A magic has no such option or subcommand, or its value is wrong."""
 
 
 class Interrupted(_OneLine, KeyboardInterrupt):
-    """The kernel was interrupted while an answer came in; the part that came is kept."""
+    """The kernel was interrupted during an answer. The answer so far is kept."""
 
 
 class Pause(Exception):
-    """Raised by a `before_call` or `approve` to stop the chat before that call.
+    """Raise this in `before_call` or `approve` to pause the chat before a tool call.
 
-    The answer is then `paused`, and `Chat.resume` goes on with the same call.
+    The answer is then `paused`. `Chat.resume` continues with the same call.
+
+    Examples
+    --------
+    >>> def before_call(call):
+    ...     if call.name == "send_email":
+    ...         raise Pause("read the email first")
+    >>> chat = Chat(tools=[send_email], before_call=before_call)
     """
 
 
@@ -158,11 +160,22 @@ _DOWNLOAD_CODES = frozenset(
 
 
 def from_response(status: int, error: object, *, where: str) -> NotebookError:
-    """Turn an error answer of the server into one of ours.
+    """Turn an error response of the server into an exception.
 
-    `error` is the decoded `{"error": {"message", "type", "param", "code"}}` body, or the inner
-    object, or anything else where the answer did not come from our routes; `where` is the
-    server's address, for sentences of our own.
+    Parameters
+    ----------
+    status
+        The HTTP status.
+    error
+        The decoded body `{"error": {"message", "type", "param", "code"}}`, or the inner object, or
+        anything else if the response does not come from our routes.
+    where
+        The server's address, for the messages that the server does not give.
+
+    Returns
+    -------
+    NotebookError
+        The exception to raise.
     """
     inner = error.get("error", error) if isinstance(error, dict) else {}
     if not isinstance(inner, dict):

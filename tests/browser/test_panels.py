@@ -274,9 +274,11 @@ def test_no_row_moves_under_the_pointer_and_notices_go_by_themselves(browser, la
 
 @pytest.mark.parametrize(("end", "told"), [(restart, "was restarted"), (shut_down, "not answer")])
 def test_a_panel_says_that_its_kernel_is_gone(browser, lab, end, told):
-    setup = (
-        "import mlx_notebook\nfrom mlx_notebook.panels.base import feed\nfeed.BEAT_SECONDS = 0.5"
-    )
+    setup = """
+import mlx_notebook
+from mlx_notebook.panels.base import server_watcher
+server_watcher.HEARTBEAT_SECONDS = 0.5
+"""
     lab.notebook("gone.ipynb", f"{setup}\nmlx_notebook.stats_panel()")
     page = browser.open("gone.ipynb")
     run_cell(page)

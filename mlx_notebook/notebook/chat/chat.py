@@ -1,4 +1,4 @@
-"""`Chat` and `AsyncChat`: a conversation with a model that may call the notebook's functions."""
+"""`Chat` and `AsyncChat`: conversations with a model that can call the notebook's functions."""
 
 import asyncio
 from collections.abc import AsyncIterator, Generator, Iterable, Iterator
@@ -9,7 +9,7 @@ from mlx_notebook.notebook.chat.conversation import Conversation
 from mlx_notebook.notebook.chat.turn import Turn
 from mlx_notebook.notebook.connection import clients
 from mlx_notebook.notebook.errors import in_one_line
-from mlx_notebook.notebook.rendering.cell_renderer import AnswerRenderer, view
+from mlx_notebook.notebook.rendering.cell_renderer import AnswerRenderer, choose_renderer
 from mlx_notebook.notebook.server.server import Server
 from mlx_notebook.notebook.tools.tool import Tools
 from mlx_notebook.notebook.tools.tool_runner import ToolRunner
@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
 
 class Chat(Conversation):
-    """A conversation: each prompt is answered in view of all that was said before."""
+    """A conversation with a model. Each prompt is answered with all earlier messages as context.
+
+    Examples
+    --------
+    >>> chat = Chat(system="Answer in one sentence.")
+    >>> answer = chat.ask("What is a monad?", temperature=0)
+    >>> print(answer.text)
+    """
 
     def ask(
         self,
@@ -31,47 +38,61 @@ class Chat(Conversation):
         show: bool | AnswerRenderer = False,
         **settings: Any,
     ) -> Answer:
-        """Say something and wait for the whole answer, tool calls and all.
+        """Send a prompt and return the whole answer, after all tool calls.
 
         Parameters
         ----------
         prompt
             The user's message.
         images
-            Images to send along: PIL images, numpy arrays, matplotlib figures, paths, bytes.
+            Images for the model: PIL images, numpy arrays, matplotlib figures, paths or bytes.
         tools
-            Instead of the chat's own, for this turn only.
+            Tools for this turn, in place of the chat's own.
         schema
-            The type of the reply, such as a pydantic model: `Answer.parsed` is then the object.
+            The type of the answer, such as a pydantic model or a JSON schema. `Answer.parsed` is
+            then an object of this type.
         show
-            Also show the answer in the cell (or terminal) while it comes.
+            Whether to show the answer in the cell or terminal while it is streamed.
         settings
-            As for the whole chat, for this turn only.
+            Settings for this turn, in place of the chat's own.
+
+        Returns
+        -------
+        Answer
+            The answer: its text, tool calls and token counts.
 
         Raises
         ------
         NotebookError
-            If there is no server or it cannot answer; the conversation is as it was, or as far as
-            its tool calls came.
+            If there is no server or it cannot answer. The conversation keeps the tool calls that
+            were made; without any it is unchanged.
         Interrupted
-            On a kernel interrupt. The server and tools stop; the answer so far is kept, here and
-            in `last`.
+            On a kernel interrupt. The server and the tools stop. The conversation and `last` keep
+            the answer so far.
         """
-        return self._watched(*self._turn(prompt, images, tools, schema, settings), show)
+        return self._ask_and_show(*self._begin_turn(prompt, images, tools, schema, settings), show)
 
     __call__ = ask
 
     def resume(self, *, show: bool | AnswerRenderer = False, **settings: Any) -> Answer:
-        """Go on with a turn that was stopped among its tool calls; what was done stays done.
+        """Continue a turn that was stopped during its tool calls. Results so far are kept.
 
-        Arguments and errors are those of `ask`.
+        Parameters
+        ----------
+        show, settings
+            As for `ask`.
+
+        Returns
+        -------
+        Answer
+            The rest of the answer.
 
         Raises
         ------
         NotebookError
-            Also if there is nothing to resume.
+            As for `ask`, and if there is nothing to resume.
         """
-        return self._watched(*self._turn(None, (), None, None, settings), show)
+        return self._ask_and_show(*self._begin_turn(None, (), None, None, settings), show)
 
     def stream(
         self,
@@ -82,55 +103,79 @@ class Chat(Conversation):
         schema: Any = None,
         **settings: Any,
     ) -> Iterator[Delta]:
-        """Say something and yield the answer as it comes; `last` is the `Answer` that grows.
+        """Send a prompt and yield the answer in pieces. `last` is the `Answer` so far.
 
-        Leaving the loop early stops the server and keeps what came. Arguments and errors are
-        those of `ask`.
+        Leaving the loop early stops the server; the conversation keeps the answer so far.
+
+        Parameters
+        ----------
+        prompt, images, tools, schema, settings
+            As for `ask`.
+
+        Yields
+        ------
+        Delta
+            A new piece of the answer.
+
+        Raises
+        ------
+        NotebookError, Interrupted
+            As for `ask`.
+
+        Examples
+        --------
+        >>> for delta in chat.stream("Tell me a story."):
+        ...     print(delta.text, end="")
         """
-        yield from self._run(*self._turn(prompt, images, tools, schema, settings))
+        yield from self._run(*self._begin_turn(prompt, images, tools, schema, settings))
 
-    def _watched(
-        self, server: Server, turn: Turn, caller: ToolRunner, show: bool | AnswerRenderer
+    def _ask_and_show(
+        self, server: Server, turn: Turn, runner: ToolRunner, show: bool | AnswerRenderer
     ) -> Answer:
-        shown = view(show)
+        renderer = choose_renderer(show)
         try:
             if turn.images:
-                shown.sent(turn.images)
-            shown.begin(turn.answer.model)
-            deltas = self._run(server, turn, caller)
+                renderer.show_images(turn.images)
+            renderer.begin(turn.answer.model)
+            deltas = self._run(server, turn, runner)
             for delta in deltas:
                 try:
-                    shown.add(delta)
+                    renderer.add(delta)
                 except KeyboardInterrupt as interrupt:
-                    # It struck while text was shown: the turn ends as if it had waited for more.
+                    # The interrupt came while text was shown. The turn handles it.
                     deltas.throw(interrupt)
         finally:
-            shown.end(turn.answer)
+            renderer.end(turn.answer)
         return turn.answer
 
-    def _run(self, server: Server, turn: Turn, caller: ToolRunner) -> Generator[Delta, None, None]:
-        with turn.held():
-            while turn.calls or turn.wants_reply:
+    def _run(self, server: Server, turn: Turn, runner: ToolRunner) -> Generator[Delta, None, None]:
+        with turn.ending():
+            while turn.calls or turn.needs_reply:
                 if turn.calls:
-                    yield from caller.run(turn.calls)
-                    turn.called()
+                    yield from runner.run(turn.calls)
+                    turn.collect_results()
                 for chunk in self._chunks(server, turn):
                     yield from turn.take(chunk)
-                turn.replied()
+                turn.finish_reply()
 
     def _chunks(self, server: Server, turn: Turn) -> Iterator["ChatCompletionChunk"]:
         request = turn.request(self._accepts_images(server, turn.answer.model))
-        # A client a request: closing it closes the socket, in whatever state an interrupt found
-        # the stream, and a closed socket is what stops the server. Making one takes 0.3 ms.
-        with clients.told(server), clients.client_of(server) as client:
+        # One client for each request: closing it closes the socket, whatever state an interrupt
+        # has left the stream in, and that stops the server. Making a client takes 0.3 ms.
+        with clients.translated_errors(server), clients.client_of(server) as client:
             yield from client.chat.completions.create(**request)
 
 
 class AsyncChat(Conversation):
     """A `Chat` to await: `await chat.ask(...)`, `async for delta in chat.stream(...)`.
 
-    Functions that are not async hold up the event loop while they run, as they would in a cell;
-    async ones run together. Cancelling what is awaited stops model and tools.
+    Async tools run together. Other functions block the event loop while they run, as they would in
+    a cell. Cancelling the task stops the model and the tools.
+
+    Examples
+    --------
+    >>> chat = AsyncChat(tools=[weather])
+    >>> answer = await chat.ask("What is the weather in Oslo?")
     """
 
     async def ask(
@@ -143,15 +188,15 @@ class AsyncChat(Conversation):
         show: bool | AnswerRenderer = False,
         **settings: Any,
     ) -> Answer:
-        """Say something and wait for the whole answer: see `Chat.ask`."""
-        ready = await self._ready(prompt, images, tools, schema, settings)
-        return await self._watched(*ready, show)
+        """Send a prompt and return the whole answer: see `Chat.ask`."""
+        ready = await self._prepare(prompt, images, tools, schema, settings)
+        return await self._ask_and_show(*ready, show)
 
     __call__ = ask
 
     async def resume(self, *, show: bool | AnswerRenderer = False, **settings: Any) -> Answer:
-        """Go on with a turn that was stopped among its tool calls: see `Chat.resume`."""
-        return await self._watched(*await self._ready(None, (), None, None, settings), show)
+        """Continue a turn that was stopped during its tool calls: see `Chat.resume`."""
+        return await self._ask_and_show(*await self._prepare(None, (), None, None, settings), show)
 
     async def stream(
         self,
@@ -162,44 +207,44 @@ class AsyncChat(Conversation):
         schema: Any = None,
         **settings: Any,
     ) -> AsyncIterator[Delta]:
-        """Say something and yield the answer as it comes: see `Chat.stream`."""
-        ready = await self._ready(prompt, images, tools, schema, settings)
+        """Send a prompt and yield the answer in pieces: see `Chat.stream`."""
+        ready = await self._prepare(prompt, images, tools, schema, settings)
         async for delta in self._run(*ready):
             yield delta
 
-    async def _ready(self, *asked: Any) -> tuple[Server, Turn, ToolRunner]:
-        # Finding a server may take as long as starting one.
+    async def _prepare(self, *asked: Any) -> tuple[Server, Turn, ToolRunner]:
+        # It may have to start a server.
         try:
-            return await asyncio.to_thread(self._turn, *asked)
+            return await asyncio.to_thread(self._begin_turn, *asked)
         except asyncio.CancelledError as error:
-            in_one_line(error, "stopped before the model was asked.")
+            in_one_line(error, "stopped before the prompt was sent.")
             raise
 
-    async def _watched(
-        self, server: Server, turn: Turn, caller: ToolRunner, show: bool | AnswerRenderer
+    async def _ask_and_show(
+        self, server: Server, turn: Turn, runner: ToolRunner, show: bool | AnswerRenderer
     ) -> Answer:
-        shown = view(show)
+        renderer = choose_renderer(show)
         try:
             if turn.images:
-                shown.sent(turn.images)
-            shown.begin(turn.answer.model)
-            async for delta in self._run(server, turn, caller):
-                shown.add(delta)
+                renderer.show_images(turn.images)
+            renderer.begin(turn.answer.model)
+            async for delta in self._run(server, turn, runner):
+                renderer.add(delta)
         finally:
-            shown.end(turn.answer)
+            renderer.end(turn.answer)
         return turn.answer
 
-    async def _run(self, server: Server, turn: Turn, caller: ToolRunner) -> AsyncIterator[Delta]:
-        with turn.held():
-            while turn.calls or turn.wants_reply:
+    async def _run(self, server: Server, turn: Turn, runner: ToolRunner) -> AsyncIterator[Delta]:
+        with turn.ending():
+            while turn.calls or turn.needs_reply:
                 if turn.calls:
-                    async for delta in caller.arun(turn.calls):
+                    async for delta in runner.arun(turn.calls):
                         yield delta
-                    turn.called()
+                    turn.collect_results()
                 request = turn.request(self._accepts_images(server, turn.answer.model))
-                with clients.told(server):
+                with clients.translated_errors(server):
                     async with clients.async_client_of(server) as client:
                         async for chunk in await client.chat.completions.create(**request):
                             for delta in turn.take(chunk):
                                 yield delta
-                turn.replied()
+                turn.finish_reply()

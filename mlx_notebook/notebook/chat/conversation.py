@@ -1,4 +1,4 @@
-"""What `Chat` and `AsyncChat` share: the conversation itself, and how it is kept."""
+"""What `Chat` and `AsyncChat` share: the conversation and its settings, and how it is saved."""
 
 import copy
 import json
@@ -32,41 +32,42 @@ class Conversation:
     Parameters
     ----------
     model
-        Name of the model; `None` takes the notebook's, which `%load_ext` tells and `%mlx load`
-        chooses.
+        Name of the model. `None` stands for the notebook's model, which `%load_ext` prints and
+        `%mlx load` changes.
     system
-        Instructions that stand before the conversation.
+        The system message.
     tools
-        What the model may call: functions (with `tool` or as they are), MCP servers.
+        What the model may call: functions (decorated with `tool` or not) and MCP servers.
     max_steps
-        The most requests in one turn. Where the model still wants calls then, the answer is
-        `paused`, the calls are not made, and `resume` goes on.
+        The most requests in one turn. If the model asks for more tool calls then, they are not made
+        and the answer is `paused`; `resume` continues it.
     before_call
-        Called with each `ToolCall` whose arguments are valid, before it is made; may be async.
-        It returns `None` to let it be made, a dict of arguments to use instead, `False` or a
-        reason (`str`) to refuse it, which the model is told; or raises `Pause`.
+        A function, which may be async. It gets each `ToolCall` with valid arguments before the call
+        is made. It returns `None` to make the call, a dict of arguments to use instead, or `False`
+        or a reason (a `str`, which the model gets) to refuse it. It may raise `Pause`.
     approve
-        Which calls the person must allow: `True` for all, or names of tools. They are asked in
-        the cell (yes, no, always); where nobody can be asked, the answer is `paused`. Or a
-        function that decides, which may be async: it takes the `ToolCall` and returns `True` to
-        allow it, `"always"` to allow this tool from now on, anything else as `before_call`.
+        Which tool calls the user must approve: `True` for all, or names of tools. The question
+        appears in the cell (yes, no, always). If nobody can answer it, the answer is `paused`. A
+        function, which may be async, decides in place of the user: it gets the `ToolCall` and
+        returns `True` to allow it, `"always"` to allow this tool from now on, or what `before_call`
+        may return.
     settings
-        Anything else that the chat completions endpoint takes (`temperature`, `max_tokens`,
-        `seed`, ...), for every turn. What is left out the model and the server choose.
+        Other parameters of the chat completions endpoint for every turn, such as `temperature`,
+        `max_tokens` or `seed`. The model and the server choose those that are left out.
 
     Attributes
     ----------
     messages
-        The conversation in OpenAI's shape, without the system message. It holds what is done for
-        good: a prompt that failed leaves no trace, an interrupted answer stays as far as it came,
-        and a turn that was stopped among its tool calls can be resumed.
+        The conversation as OpenAI's messages, without the system message. It holds only what is
+        final: a prompt that failed is not in it, an interrupted answer is in it as far as it came,
+        and a turn that was stopped during its tool calls can be resumed.
     last
-        The latest `Answer`, also one that was interrupted.
+        The latest `Answer`, also if it was interrupted.
     usage
-        Tokens so far.
-    doubtful
-        Ids of calls from files that this user did not write on this machine: the person is asked
-        before they are made, whatever `approve` says, unless it is a function.
+        Requests and tokens so far.
+    untrusted_calls
+        Ids of tool calls from files that this user did not write on this machine. The user is asked
+        before they are made, whatever `approve` says, unless `approve` is a function.
     """
 
     def __init__(
@@ -107,11 +108,18 @@ class Conversation:
 
     @approve.setter
     def approve(self, approve: Approve) -> None:
+        """Which tool calls the user must approve. Setting it revokes every "always"."""
         self._approve = approve
         self._allowed = set()
 
     def reset(self, *, system: bool = False) -> None:
-        """Forget the conversation and keep its settings; with `system` forget that message, too."""
+        """Delete the messages and keep the settings.
+
+        Parameters
+        ----------
+        system
+            Whether to delete the system message too.
+        """
         if system:
             self.system = None
         self.messages = []
@@ -121,21 +129,26 @@ class Conversation:
 
     @property
     def unfinished(self) -> bool:
-        """Whether a turn was stopped among its tool calls, and `resume` would go on with it."""
+        """Whether the last turn was stopped during its tool calls and can be resumed."""
         if not self.messages:
             return False
         return self.messages[-1]["role"] == "tool" or bool(pending(self.messages))
 
     def fork(self, at: int | None = None) -> Self:
-        """Make a second conversation that goes its own way from here.
+        """Return a copy of the conversation that continues independently.
 
-        The server has computed what both begin with, so the fork's next answer starts as fast as
-        this one's would (`Answer.cached_tokens` shows it).
+        The server has cached the common messages, so the copy's next answer starts as fast as this
+        one's would (see `Answer.cached_tokens`).
 
         Parameters
         ----------
         at
-            How many of `messages` it begins with; negative counts from the end. All by default.
+            How many of `messages` to copy; negative counts from the end. All by default.
+
+        Returns
+        -------
+        Chat or AsyncChat
+            The copy.
         """
         other = copy.copy(self)
         other.settings = dict(self.settings)
@@ -147,9 +160,14 @@ class Conversation:
         return other
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the conversation, its model, system message and settings to a JSON file.
+        """Write the messages, model, system message and settings to a JSON file.
 
-        Tools are functions, and are not saved.
+        Tools are functions and are not saved.
+
+        Parameters
+        ----------
+        path
+            The file. It is overwritten.
 
         Raises
         ------
@@ -169,7 +187,7 @@ class Conversation:
         except (TypeError, ValueError) as error:
             raise NotebookError(f"The chat cannot be saved as JSON: {error}.") from None
         waiting = {call.id for call in pending(self.messages)}
-        # What waits for an answer as a file of others must not become this user's own.
+        # Signing the file would make its untrusted tool calls trusted.
         text = text + "\n" if waiting & self.untrusted_calls else signing.signed(text)
         Path(path).write_text(text, encoding="utf-8")
 
@@ -182,27 +200,40 @@ class Conversation:
         trust: bool = False,
         **options: Any,
     ) -> Self:
-        """Read a conversation that `save` wrote; `tools` and `options` are as for a new one.
+        """Read a conversation that `save` wrote.
 
-        Where this user did not write the file on this machine, or it was changed since, `resume`
-        asks before it makes a call that waits in it; with `trust` it does not.
+        Parameters
+        ----------
+        path
+            The file.
+        tools, options
+            As for a new conversation.
+        trust
+            Whether to make the tool calls that wait in the file without asking. By default,
+            `resume` asks if this user did not write the file on this machine or it was changed
+            since.
+
+        Returns
+        -------
+        Chat or AsyncChat
+            The conversation.
 
         Raises
         ------
         NotebookError
-            If the file holds something else.
+            If the file cannot be read or is not a saved chat.
         """
-        kept, is_ours = saved_chat.read(Path(path))
-        options = {"model": kept.model, "system": kept.system, **options}
+        saved, is_ours = saved_chat.read(Path(path))
+        options = {"model": saved.model, "system": saved.system, **options}
         chat = cls(tools=tools, **options)
-        chat.settings = {**kept.settings, **chat.settings}
-        chat.messages = kept.messages
-        chat.usage = Usage(**kept.usage)
+        chat.settings = {**saved.settings, **chat.settings}
+        chat.messages = saved.messages
+        chat.usage = Usage(**saved.usage)
         if not (is_ours or trust):
             chat.untrusted_calls = {call.id for call in pending(chat.messages)}
         return chat
 
-    def _turn(
+    def _begin_turn(
         self,
         prompt: str | None,
         images: Iterable[Any],
@@ -210,13 +241,13 @@ class Conversation:
         schema: Any,
         settings: dict[str, Any],
     ) -> tuple[Server, Turn, ToolRunner]:
-        """Find the server and make ready what one turn needs."""
+        """Connect to the server and prepare one turn."""
         message = None if prompt is None else _message(prompt, images)
         if message is None and not self.unfinished:
             raise NotebookError("There is nothing to resume: the last turn is complete.")
-        box = self.tools if tools is None else tools_by_name(tools)
-        if box:
-            settings = {"tools": [tool.definition for tool in box.values()], **settings}
+        turn_tools = self.tools if tools is None else tools_by_name(tools)
+        if turn_tools:
+            settings = {"tools": [tool.definition for tool in turn_tools.values()], **settings}
         if schema is not None:
             settings = {"response_format": response_format(schema), **settings}
         server = connection.connect()
@@ -228,23 +259,25 @@ class Conversation:
                 "`%mlx load NAME` loads one."
             )
         answer = Answer(model, schema=schema)
-        # One turn's wish must not take away what the whole chat passes on beside it.
+        # Merge both: the turn's setting must not remove the chat's other ones.
         extra = {**self.settings.get("extra_body", {}), **settings.pop("extra_body", {})}
         settings = {**self.settings, **settings, **({"extra_body": extra} if extra else {})}
         turn = Turn(self, message, answer, settings)
         return (
             server,
             turn,
-            ToolRunner(box, self.before_call, self.approve, self._allowed, self.untrusted_calls),
+            ToolRunner(
+                turn_tools, self.before_call, self.approve, self._allowed, self.untrusted_calls
+            ),
         )
 
     def _announce(self) -> None:
-        """Say that another model answers than before, where nobody in the notebook chose it."""
-        if said := notebook_model.notice():
-            print(said)
+        """Print that another model answers than before, if nobody in the notebook chose it."""
+        if notice := notebook_model.take_notice():
+            print(notice)
 
     def _accepts_images(self, server: Server, model: str) -> bool:
-        """Whether the model takes images; asked only where a tool has returned one."""
+        """Return whether the model accepts images; asks the server only if a tool returned one."""
         if all(isinstance(m["content"], str) for m in self.messages if m["role"] == "tool"):
             return False
         return "vision" in server.get(f"v1/models/{quote(model)}")["capabilities"]

@@ -1,4 +1,4 @@
-"""The file of a saved chat, checked before anything in it is used."""
+"""Read the file of a saved chat and check it before anything in it is used."""
 
 import json
 import stat
@@ -10,13 +10,13 @@ from mlx_notebook.notebook import signing
 from mlx_notebook.notebook.errors import NotebookError
 
 FORMAT = "mlx-notebook chat 1"
-# A chat with many images; more is none that somebody had.
+# Enough for a chat with many images.
 MAX_BYTES = 500_000_000
 
 
 @dataclass
 class SavedChat:
-    """What `Chat.save` writes."""
+    """The content of a file that `Chat.save` writes."""
 
     format: str
     model: str | None = None
@@ -52,12 +52,17 @@ class _Message:
 
 
 def read(path: Path) -> tuple[SavedChat, bool]:
-    """Read a chat, and say whether this user wrote it on this machine.
+    """Read a saved chat.
+
+    Returns
+    -------
+    tuple of SavedChat and bool
+        The chat, and whether this user wrote the file on this machine.
 
     Raises
     ------
     NotebookError
-        If there is no such file, or it holds something else.
+        If there is no such file, or it is not a saved chat.
     """
     import msgspec
 
@@ -67,14 +72,14 @@ def read(path: Path) -> tuple[SavedChat, bool]:
         if path.stat().st_size > MAX_BYTES:
             raise NotebookError(f"{path} is too large to be a chat.")
         text = path.read_text(encoding="utf-8")
-        told = json.loads(text)
-        if not isinstance(told, dict) or told.get("format") != FORMAT:
+        data = json.loads(text)
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise NotebookError(f"{path} is not a chat that `save` wrote.")
-        kept = msgspec.convert(told, SavedChat)
-        for message in msgspec.convert(kept.messages, list[_Message]):
+        saved = msgspec.convert(data, SavedChat)
+        for message in msgspec.convert(saved.messages, list[_Message]):
             if message.role == "tool" and message.tool_call_id is None:
                 raise ValueError("a tool result names no call")
-        if not kept.usage.keys() <= {
+        if not saved.usage.keys() <= {
             "requests", "prompt_tokens", "cached_tokens", "completion_tokens"
         }:  # fmt: skip
             raise ValueError("unknown token counts")
@@ -83,4 +88,4 @@ def read(path: Path) -> tuple[SavedChat, bool]:
     except (ValueError, TypeError, RecursionError) as error:
         first = (str(error).splitlines() or ["it is nested too deeply"])[0]
         raise NotebookError(f"{path} is damaged: {first.rstrip('.')}.") from None
-    return kept, signing.is_signed(text)
+    return saved, signing.is_signed(text)

@@ -1,6 +1,7 @@
-"""One turn of a conversation: a prompt, and the requests and calls that answer it.
+"""One turn of a conversation: a user message, and the requests and tool calls that answer it.
 
-It does no input or output: `Chat` and `AsyncChat` carry out what it says and tell it what came.
+A turn does no input or output. `Chat` and `AsyncChat` send its requests, make its tool calls and
+report the results to it.
 """
 
 from collections.abc import Iterator
@@ -37,26 +38,26 @@ class ConversationState(Protocol):
 
 
 class Turn:
-    """A turn while it runs.
+    """A turn that is running.
 
     Parameters
     ----------
-    talk
-        The conversation, which grows by what is done for good: whole replies, results of calls,
-        and the text so far of a reply that was interrupted.
+    conversation
+        The conversation. The turn adds to it what is final: whole replies, tool results, and the
+        text so far of a reply that was interrupted.
     prompt
-        The user's message; `None` to go on with what an earlier turn left undone.
+        The user's message; `None` to continue an earlier turn.
     answer
-        What is to grow.
+        The answer to fill.
     settings
-        Of the requests, beside model and messages.
+        Parameters of the requests, besides model and messages.
 
     Attributes
     ----------
     calls
-        Calls that are to be made now.
-    wants_reply
-        Whether the model is to be asked once those are made.
+        Tool calls to make now.
+    needs_reply
+        Whether to send a request after these calls.
     """
 
     def __init__(
@@ -68,9 +69,9 @@ class Turn:
     ) -> None:
         self.answer = answer
         self.calls: list[ToolCall] = []
-        self.wants_reply = True
+        self.needs_reply = True
         self._conversation = conversation
-        self._opening: list[Message] = []
+        self._new_messages: list[Message] = []
         self._settings = settings
         self._requests = 0
         self._reply: Reply | None = None
@@ -79,18 +80,18 @@ class Turn:
         if prompt is None:
             self.calls = answer.resumed = left
         else:
-            # A model must see a result for each call that it made.
+            # Models expect a result for each tool call.
             for call in left:
                 call.content = "The call was not made: the person went on to something else."
-            self._opening = [*(call.result for call in left), prompt]
+            self._new_messages = [*(call.result for call in left), prompt]
 
     @property
     def images(self) -> list[dict[str, Any]]:
-        """The images that go along with the prompt."""
-        return image_parts(self._opening[-1]["content"]) if self._opening else []
+        """Images of the prompt, as content parts."""
+        return image_parts(self._new_messages[-1]["content"]) if self._new_messages else []
 
     def request(self, accepts_images: bool) -> dict[str, Any]:
-        """What is to be sent now; `accepts_images` says whether the model takes images."""
+        """Return the parameters of the next request."""
         conversation = self._conversation
         system = (
             []
@@ -98,7 +99,7 @@ class Turn:
             else [{"role": "system", "content": conversation.system}]
         )
         settings = dict(self._settings)
-        # What demands a call would demand one after each result, without end.
+        # A setting that requires a tool call would require one after each result, without end.
         if (self._requests or self._resumes) and settings.get("tool_choice") not in (None, "none"):
             settings["tool_choice"] = "auto"
         self._requests += 1
@@ -109,24 +110,30 @@ class Turn:
             "model": self.answer.model,
             "messages": [
                 *system,
-                *to_openai_messages([*conversation.messages, *self._opening], accepts_images),
+                *to_openai_messages([*conversation.messages, *self._new_messages], accepts_images),
             ],
             "stream": True,
             "stream_options": {"include_usage": True},
         }
 
     def take(self, chunk: "ChatCompletionChunk") -> list[Delta]:
-        """Take in one chunk of the stream that answers the request."""
+        """Add one chunk of the response's stream and return what is new."""
         assert self._reply is not None
         try:
             self.answer.model = chunk.model or self.answer.model
             return self._reply.take(chunk)
         except (AttributeError, TypeError, ValueError) as error:
-            # The SDK does not check what it reads; a recording may hold anything.
+            # The SDK does not check what it reads, and a recording may hold anything.
             raise EngineFailed(f"The server sent an answer that cannot be read: {error}.") from None
 
-    def replied(self) -> None:
-        """Take the reply for whole: the conversation grows by it, and its calls are to be made."""
+    def finish_reply(self) -> None:
+        """Add the whole reply to the conversation and take its tool calls.
+
+        Raises
+        ------
+        Pause
+            If the reply has tool calls and no further request is allowed.
+        """
         reply, conversation = self._reply, self._conversation
         assert reply is not None
         self._reply = None
@@ -134,24 +141,24 @@ class Turn:
         if replayer.is_untrusted():
             conversation.untrusted_calls |= {call.id for call in reply.calls}
         conversation.usage.add(reply)
-        # Templates stumble over an empty answer, and so would the next turn.
+        # Some chat templates fail on an empty answer, so the next turn would fail too.
         if reply.text or reply.calls:
             self._keep(reply.message)
         self.calls = reply.calls
-        self.wants_reply = bool(reply.calls)
+        self.needs_reply = bool(reply.calls)
         if reply.calls and self._requests >= conversation.max_steps:
             raise Pause(
                 f"a turn may ask the model {plural(conversation.max_steps, 'time')} (max_steps)"
             )
 
-    def called(self) -> None:
-        """Take up the results of the calls that were answered, in the order of the calls."""
+    def collect_results(self) -> None:
+        """Add the results of the answered tool calls to the conversation, in order."""
         self._conversation.messages += [call.result for call in self.calls if call.is_answered]
         self.calls = [call for call in self.calls if not call.is_answered]
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Bring the turn to an end that fits how the block inside ends.
+    def ending(self) -> Iterator[None]:
+        """Set the outcome of the answer by how the block ends.
 
         Raises
         ------
@@ -163,28 +170,28 @@ class Turn:
             yield
         except Pause as pause:
             answer.outcome, answer.note = "paused", str(pause) or None
-            self.called()
+            self.collect_results()
         except (KeyboardInterrupt, GeneratorExit) as error:
-            self._break_off("interrupted")
+            self._stop("interrupted")
             if isinstance(error, GeneratorExit):
                 raise
             raise Interrupted(self._what_is_kept()) from None
         except Exception:
-            self._break_off("failed")
+            self._stop("failed")
             raise
         except BaseException as error:  # asyncio.CancelledError: how an async cell is interrupted
-            self._break_off("interrupted")
+            self._stop("interrupted")
             in_one_line(error, self._what_is_kept())
             raise
         else:
             answer.outcome = "complete"
 
-    def _break_off(self, outcome: Any) -> None:
+    def _stop(self, outcome: Any) -> None:
         self.answer.outcome = outcome
-        self.called()
+        self.collect_results()
         reply = self._reply
         if reply is not None and reply.text and outcome == "interrupted":
-            # Half a call is none.
+            # Only the text: a tool call that was cut off does not count.
             self._keep(reply.message)
 
     def _what_is_kept(self) -> str:
@@ -195,21 +202,21 @@ class Turn:
         return "the model was stopped; what it said so far is kept."
 
     def _keep(self, message: Message) -> None:
-        self._conversation.messages += [*self._opening, message]
-        self._opening = []
+        self._conversation.messages += [*self._new_messages, message]
+        self._new_messages = []
 
 
 def to_openai_messages(messages: list[Message], accepts_images: bool) -> list[Message]:
-    """Write messages so that any server takes them: a tool's result is text there.
+    """Rewrite messages for the API, where the content of a tool message is text.
 
-    Images that tools returned follow in a message of their own after the results, for a model
-    that `accepts_images`; another is told that there was one.
+    Images from tools follow the tool results in a user message of their own. For a model that does
+    not accept images, `[image]` stands in their place.
     """
     sent: list[Message] = []
     images: list[dict[str, Any]] = []
     for message in messages:
         if images and message["role"] != "tool":
-            sent.append(_shown(images))
+            sent.append(_image_message(images))
             images = []
         if message["role"] == "tool" and not isinstance(message["content"], str):
             content = message["content"]
@@ -218,11 +225,11 @@ def to_openai_messages(messages: list[Message], accepts_images: bool) -> list[Me
             message = {**message, "content": text_of(content)}
         sent.append(message)
     if images:
-        sent.append(_shown(images))
+        sent.append(_image_message(images))
     return sent
 
 
-def _shown(images: list[dict[str, Any]]) -> Message:
-    what = "The picture" if len(images) == 1 else "The pictures, in order,"
-    told = {"type": "text", "text": f"{what} from the tool calls above:"}
-    return {"role": "user", "content": [told, *images]}
+def _image_message(images: list[dict[str, Any]]) -> Message:
+    what = "The image" if len(images) == 1 else "The images, in order,"
+    title = {"type": "text", "text": f"{what} from the tool calls above:"}
+    return {"role": "user", "content": [title, *images]}

@@ -1,1 +1,1 @@
-"""Finding the server, or starting one, and clients for it."""
+"""Find the server or start one, and create clients for it."""

@@ -1,6 +1,6 @@
-"""The official OpenAI clients, set up for the server of this kernel.
+"""OpenAI clients for the server of this kernel.
 
-`openai` is imported when first needed: it takes more than half a second.
+`openai` is imported when it is first needed, because that takes more than half a second.
 """
 
 import json
@@ -17,23 +17,60 @@ if TYPE_CHECKING:
 
 
 def client(**options: Any) -> "openai.OpenAI":
-    """Make an `openai.OpenAI` for the server of this kernel; `options` go to its constructor.
+    """Return an `openai.OpenAI` client for the server of this kernel.
 
-    Raises `NotebookError` where there is no server.
+    Parameters
+    ----------
+    options
+        Arguments of `openai.OpenAI`, such as `timeout`.
+
+    Returns
+    -------
+    openai.OpenAI
+        The client.
+
+    Raises
+    ------
+    NotebookError
+        If there is no server.
+
+    Examples
+    --------
+    >>> client = mlx_notebook.client()
+    >>> messages = [{"role": "user", "content": "Hello"}]
+    >>> completion = client.chat.completions.create(model="tiny-chat", messages=messages)
     """
     return client_of(connect(), **options)
 
 
 def async_client(**options: Any) -> "openai.AsyncOpenAI":
-    """Make an `openai.AsyncOpenAI` for the server of this kernel; `options` as for `client`.
+    """Return an `openai.AsyncOpenAI` client for the server of this kernel.
 
-    Raises `NotebookError` where there is no server.
+    Parameters
+    ----------
+    options
+        Arguments of `openai.AsyncOpenAI`, such as `timeout`.
+
+    Returns
+    -------
+    openai.AsyncOpenAI
+        The client.
+
+    Raises
+    ------
+    NotebookError
+        If there is no server.
+
+    Examples
+    --------
+    >>> client = mlx_notebook.async_client()
+    >>> response = await client.responses.create(model="tiny-chat", input="Hello")
     """
     return async_client_of(connect(), **options)
 
 
 def client_of(server: Server, **options: Any) -> "openai.OpenAI":
-    """Make an `openai.OpenAI` for a server that was found before."""
+    """Return an `openai.OpenAI` client for a server."""
     import openai
 
     from mlx_notebook.notebook.recording.httpx_clients import RecordingClient
@@ -42,7 +79,7 @@ def client_of(server: Server, **options: Any) -> "openai.OpenAI":
 
 
 def async_client_of(server: Server, **options: Any) -> "openai.AsyncOpenAI":
-    """Make an `openai.AsyncOpenAI` for a server that was found before."""
+    """Return an `openai.AsyncOpenAI` client for a server."""
     import openai
 
     from mlx_notebook.notebook.recording.httpx_clients import AsyncRecordingClient
@@ -53,8 +90,8 @@ def async_client_of(server: Server, **options: Any) -> "openai.AsyncOpenAI":
 def _options(server: Server, http_client: Any, options: dict[str, Any]) -> dict[str, Any]:
     options = {"base_url": server.api, "api_key": server.token, **options}
     if "http_client" not in options:
-        # No proxy for loopback; and loading the system's certificates, which plain HTTP has no
-        # use for, would cost 30 ms a client.
+        # No proxy for loopback. Plain HTTP does not need the system's certificates, and loading
+        # them takes 30 ms.
         secure = server.url.startswith("https:")
         plain = {"trust_env": False, "verify": secure} if server.is_loopback else {}
         options["http_client"] = http_client(server, **plain)
@@ -62,8 +99,8 @@ def _options(server: Server, http_client: Any, options: dict[str, Any]) -> dict[
 
 
 @contextmanager
-def told(server: Server) -> Iterator[None]:
-    """Turn what the OpenAI client raises into one sentence (`NotebookError`)."""
+def translated_errors(server: Server) -> Iterator[None]:
+    """Turn the exceptions of an OpenAI client into `NotebookError`, with one sentence each."""
     import openai
 
     try:
@@ -78,7 +115,7 @@ def told(server: Server) -> Iterator[None]:
             "Run the cell again to reconnect."
         ) from None
     except openai.APIError as error:
-        # An `error` event in a stream that had begun.
+        # An `error` event in a stream.
         raise EngineFailed(error.message) from None
     except json.JSONDecodeError as error:
-        raise EngineFailed(f"The server at {server.url} sent no valid JSON: {error}.") from None
+        raise EngineFailed(f"The server at {server.url} sent invalid JSON: {error}.") from None

@@ -1,4 +1,4 @@
-"""Find the server that this kernel should use, or start one."""
+"""Find the server for this kernel, or start one."""
 
 import json
 import os
@@ -24,9 +24,9 @@ from mlx_notebook.notebook.server.server import Server, normalise_url, split_tok
 URL_VARIABLE = "MLX_NOTEBOOK_URL"
 TOKEN_VARIABLE = "MLX_NOTEBOOK_TOKEN"  # noqa: S105 - a variable's name
 
-# The parent server may be busy with kernels of its own; a stranger gets less patience.
+# In seconds. The server that started this kernel may be busy, so it gets more time than others.
 PARENT_SECONDS = 10.0
-STRANGER_SECONDS = 3.0
+OTHER_SECONDS = 3.0
 
 _lock = threading.RLock()
 _given: tuple[str, str] | None = None
@@ -36,25 +36,37 @@ _status: dict[str, Any] = {}
 
 
 def connect(url: str | None = None, token: str | None = None) -> Server:
-    """Give the server of this kernel, looking for it again where the last one is gone.
+    """Return the server of this kernel. Look for a new one if the last one has stopped.
 
     The order: the arguments; `MLX_NOTEBOOK_URL` and `MLX_NOTEBOOK_TOKEN`; the Jupyter server that
-    started this kernel; JupyterHub's variables; the user's other running Jupyter servers; a
-    private server that ends with this kernel. A server counts when it answers on our own route.
-    While a recorded run is replayed (`%mlx replay`), none is looked for.
+    started this kernel; JupyterHub's variables; the user's other running Jupyter servers; a private
+    server that ends with this kernel. A server counts if it answers on `mlx/status`. While
+    `%mlx replay` answers from a recording, no server is needed.
 
     Parameters
     ----------
     url, token
-        Base URL (with or without `/v1`) and Jupyter token of a server to use from now on. The
-        address that Jupyter prints, `http://HOST/lab?token=...`, is both.
+        Base URL (with or without `/v1`) and Jupyter token of the server to use from now on. The
+        address that Jupyter prints, `http://HOST/lab?token=...`, contains both.
+
+    Returns
+    -------
+    Server
+        Its address and how it was found.
 
     Raises
     ------
-    NotebookError
-        `NoServer` if there is none; `NotAuthorized` or `ServerUnreachable` if the one that is
-        named explicitly cannot be used; `ServerSilent` if the one in use, or the Jupyter server
-        above this kernel, is there and does not answer: another beside it would help nobody.
+    NoServer
+        If there is none and none can be started.
+    NotAuthorized, ServerUnreachable
+        If the server that is named explicitly cannot be used.
+    ServerSilent
+        If the server in use, or the Jupyter server that started this kernel, does not answer in
+        time. No other one is started then.
+
+    Examples
+    --------
+    >>> mlx_notebook.connect("http://localhost:1234", token="...")
     """
     global _current, _given
     with _lock:
@@ -62,11 +74,11 @@ def connect(url: str | None = None, token: str | None = None) -> Server:
             _given = (url, token if token is not None else os.environ.get(TOKEN_VARIABLE, ""))
             _current = None
         run = active_run.current()
-        return _present() if run is None else run.server(_present, notebook_model.name)
+        return _connected() if run is None else run.server(_connected, notebook_model.name)
 
 
 def disconnect() -> None:
-    """Forget the server; end it if it is this kernel's own."""
+    """Forget the server, and stop it if it is private to this kernel."""
     global _current, _given, _private, _status
     with _lock:
         _current = _given = None
@@ -78,17 +90,17 @@ def disconnect() -> None:
 
 
 def default_model() -> str | None:
-    """Name of the model that answers in this notebook where none is named.
+    """Return the notebook's model, which answers where none is named.
 
-    Asks nobody: it is what the notebook was told when it connected, or has chosen since; `None`
-    before that. While a recorded run is replayed it is the model of that run.
+    It sends no request: it is the server's default model at the time of the connection, or the one
+    that was chosen since; `None` before. During a replay it is the model of the recorded run.
     """
     run = active_run.current()
     return run.default_model if isinstance(run, Replayer) else notebook_model.name()
 
 
 def choose_model(name: str) -> None:
-    """Let a model answer in this notebook wherever none is named, from now on."""
+    """Change the notebook's model."""
     run = active_run.current()
     if isinstance(run, Replayer):
         run.choose_model(name)
@@ -96,16 +108,16 @@ def choose_model(name: str) -> None:
         notebook_model.choose(name)
 
 
-def _present() -> Server:
+def _connected() -> Server:
     global _current
-    if _current is None or not _answers(_current):
+    if _current is None or not _is_alive(_current):
         _current = None
         _current = _find() or _start()
         notebook_model.use_server(_current, _status.get("default_model"))
     return _current
 
 
-def _answers(server: Server) -> bool:
+def _is_alive(server: Server) -> bool:
     if _private is not None and server is _private.server and not _private.alive:
         return False
     try:
@@ -118,7 +130,13 @@ def _answers(server: Server) -> bool:
 
 
 def _probe(server: Server, timeout: float) -> None:
-    """Ask our own route. Raises `NotebookError` where it does not answer as ours."""
+    """Send a request to `mlx/status`.
+
+    Raises
+    ------
+    NotebookError
+        If the server does not answer, or is not an mlx-notebook server.
+    """
     global _status
     _status = server.get("mlx/status", timeout=timeout)
     if not isinstance(_status, dict):
@@ -131,17 +149,17 @@ def _find() -> Server | None:
         return _explicit(*_given, "given")
     if url := os.environ.get(URL_VARIABLE):
         return _explicit(url, os.environ.get(TOKEN_VARIABLE, ""), f"named by {URL_VARIABLE}")
-    for server in _above():
+    for server in _parent_servers():
         try:
             _probe(server, PARENT_SECONDS)
         except ServerSilent:
             raise
         except NotebookError:
-            continue  # gone, without our extension, or closed to this token
+            continue  # stopped, without our extension, or with another token
         return server
-    for server in _others():
+    for server in _other_servers():
         try:
-            _probe(server, STRANGER_SECONDS)
+            _probe(server, OTHER_SECONDS)
         except NotebookError:
             continue
         return server
@@ -166,41 +184,41 @@ def _explicit(url: str, token: str, found: str) -> Server:
     return server
 
 
-def _above() -> Iterator[Server]:
-    """The Jupyter server that started this kernel, by its runtime file and by its hub."""
+def _parent_servers() -> Iterator[Server]:
+    """Yield the Jupyter server that started this kernel, by its runtime file and by JupyterHub."""
     hub_token = os.environ.get("JUPYTERHUB_API_TOKEN", "")
     if parent := os.environ.get("JPY_PARENT_PID", ""):
         info = _read(_runtime_dir() / f"jpserver-{parent}.json")
         if info is not None:
-            yield from _servers(info, "this Jupyter server", hub_token)
+            yield from _from_runtime_file(info, "this Jupyter server", hub_token)
     service, prefix = (os.environ.get(f"JUPYTERHUB_SERVICE_{x}", "") for x in ("URL", "PREFIX"))
     if service and hub_token:
         try:
             address = normalise_url(service)
         except ValueError:
             return
-        # The service's URL holds where it listens; some hubs give it without the prefix.
+        # Some hubs leave the prefix out of the service's URL.
         if prefix and not address.endswith(prefix.strip("/") + "/"):
             address = address.rstrip("/") + "/" + prefix.strip("/") + "/"
         yield Server(address, hub_token, "this JupyterHub server")
 
 
-def _others() -> Iterator[Server]:
-    """The user's running Jupyter servers, the latest first."""
+def _other_servers() -> Iterator[Server]:
+    """Yield the user's running Jupyter servers, the latest first."""
     files = _runtime_dir().glob("jpserver-*.json")
     for file in sorted(files, key=_started, reverse=True):
         info = _read(file)
-        if info is not None and _runs(info.get("pid")):
-            yield from _servers(info, "a running Jupyter server", "")
+        if info is not None and _is_running(info.get("pid")):
+            yield from _from_runtime_file(info, "a running Jupyter server", "")
 
 
-def _servers(info: dict[str, Any], found: str, hub_token: str) -> Iterator[Server]:
-    """What a runtime file names, where a kernel can use it.
+def _from_runtime_file(info: dict[str, Any], found: str, hub_token: str) -> Iterator[Server]:
+    """Yield the server of a runtime file, if a kernel can use it.
 
-    A server that listens on a Unix socket only is passed over, and so is one without a token:
-    Jupyter refuses every POST that carries none.
+    A server that listens only on a Unix socket cannot be used, nor one without a token: Jupyter
+    refuses every POST without one.
     """
-    # Below a hub the file has no token: the hub's own opens the server.
+    # Under JupyterHub the file has no token; the hub's token works.
     token = str(info.get("token") or hub_token)
     try:
         url = normalise_url(str(info.get("url", "")))
@@ -220,7 +238,7 @@ def _read(file: Path) -> dict[str, Any] | None:
     try:
         info = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None  # gone, another user's, or half written
+        return None  # deleted, another user's, or incomplete
     return info if isinstance(info, dict) else None
 
 
@@ -231,7 +249,7 @@ def _started(file: Path) -> float:
         return 0.0
 
 
-def _runs(pid: Any) -> bool:
+def _is_running(pid: Any) -> bool:
     try:
         os.kill(int(pid), 0)
     except (ProcessLookupError, TypeError, ValueError, OverflowError):

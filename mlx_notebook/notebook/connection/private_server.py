@@ -1,4 +1,4 @@
-"""Starting and ending a server of the kernel's own (`mlx_notebook.server.private`)."""
+"""Start and stop a private server for this kernel (`mlx_notebook.server.private`)."""
 
 import atexit
 import json
@@ -22,13 +22,14 @@ STOP_SECONDS = 5.0
 class PrivateServer:
     """A server process that belongs to this kernel and ends with it.
 
-    It listens on the loopback address, on a free port, with a fresh token that travels through a
-    pipe, so that no list of processes shows it.
+    It listens on a free port of the loopback address. Its token is new and travels through a pipe,
+    so that it does not appear in the list of processes.
 
     Raises
     ------
     PrivateServerFailed
-        If the process ends or says nothing within two minutes; the message carries its last words.
+        If the process stops, or is not ready within two minutes. The message contains the last line
+        of its log.
     """
 
     def __init__(self) -> None:
@@ -40,8 +41,8 @@ class PrivateServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            bufsize=0,  # `select` does not see what a buffer has already read
-            # Ctrl-C in a terminal goes to the whole process group: it is meant for the cell.
+            bufsize=0,  # `select` does not see what a buffer holds
+            # Ctrl-C in a terminal goes to the whole process group, but is meant for the cell.
             start_new_session=True,
         )
         try:
@@ -55,24 +56,24 @@ class PrivateServer:
 
     @property
     def alive(self) -> bool:
-        """Whether the process still runs (as far as a fork of the kernel can tell)."""
+        """Whether the process is running. Always true in a fork of the kernel."""
         return os.getpid() != self._owner or self.process.poll() is None
 
     def stop(self) -> None:
-        """Tell the process to end, and wait a little. In a fork of the kernel it does nothing."""
+        """Stop the process and wait up to 5 seconds. Does nothing in a fork of the kernel."""
         if os.getpid() != self._owner:
             return
         atexit.unregister(self.stop)
         with suppress(BrokenPipeError):
             _pipe(self.process.stdin).close()
-        # With the pipe closed it ends in any case; a kernel that shuts down cannot wait for long.
+        # The closed pipe stops the process. A kernel that shuts down cannot wait for long.
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_SECONDS)
         _pipe(self.process.stdout).close()
         self._log.close()
 
     def _hand_shake(self, token: str) -> str:
-        """Give the token and receive the address."""
+        """Send the token to the process and return its address."""
         stdin, stdout = _pipe(self.process.stdin), _pipe(self.process.stdout)
         try:
             stdin.write(json.dumps({"token": token}).encode() + b"\n")
@@ -86,7 +87,7 @@ class PrivateServer:
                 line = stdout.readline()
                 if not line:
                     raise self._failure()
-                # Anything else on its standard output is some library's greeting.
+                # A library may print other lines.
                 with suppress(ValueError, TypeError, KeyError):
                     return str(json.loads(line)["url"])
         raise PrivateServerFailed(
@@ -97,8 +98,8 @@ class PrivateServer:
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(STOP_SECONDS)
         self._log.seek(0)
-        words = self._log.read().decode(errors="replace").strip().splitlines()
-        last = words[-1].strip() if words else f"exit status {self.process.returncode}"
+        lines = self._log.read().decode(errors="replace").strip().splitlines()
+        last = lines[-1].strip() if lines else f"exit status {self.process.returncode}"
         return PrivateServerFailed(f"The server started for this kernel stopped at once: {last}")
 
 

@@ -1,36 +1,36 @@
-"""Objects of the notebook as text for a model: tables, arrays, exceptions, within a budget.
+"""The notebook's objects as text for a model: tables, arrays and exceptions, with a limited length.
 
-Nothing is imported for it: an object that came from pandas or numpy has brought them along.
+It imports no library: an object of pandas or numpy has already imported its own.
 """
 
 import re
 import traceback
 from typing import Any
 
-# The most that one `{{ expression }}` that is no plain text may take of a prompt, in characters.
+# The most characters that the value of a `{{ expression }}` other than a string may have.
 INPUT_CHARACTERS = 8_000
 
-# A cell's file lies in a folder named by the kernel's process, which says nothing to anyone.
+# The file name of a cell contains the kernel's process id, which means nothing to the reader.
 _CELL_FILE = re.compile(r'File ".*?ipykernel_\d+/\d+\.py"')
 
 
 def from_library(value: Any, *libraries: str) -> bool:
-    """Say whether an object's class, or one that it derives from, is one of these libraries'."""
+    """Return whether an object's class, or one of its bases, is from one of these libraries."""
     return any(kind.__module__.split(".")[0] in libraries for kind in type(value).__mro__)
 
 
 def as_text(value: Any, budget: int = INPUT_CHARACTERS) -> str | None:
-    """Describe an object to a model, or give `None` for one that `str` or JSON describes well.
+    """Describe an object to a model; return `None` if `str` or JSON describes it well.
 
-    A table gives its shape and its first rows as CSV, an array its shape, type and a summary, an
-    exception its traceback, anything with a `_repr_markdown_` that.
+    A table becomes its shape and its first rows as CSV, an array its shape, type and a summary, an
+    exception its traceback, and an object with a `_repr_markdown_` its Markdown.
 
     Parameters
     ----------
     value
         The object.
     budget
-        The most characters that the text may have.
+        The most characters of the text.
     """
     if isinstance(value, BaseException):
         return trimmed(traceback_of(value), budget)
@@ -41,14 +41,14 @@ def as_text(value: Any, budget: int = INPUT_CHARACTERS) -> str | None:
     if callable(markdown := getattr(value, "_repr_markdown_", None)) and not isinstance(
         value, type
     ):
-        said = markdown()
-        said = said[0] if isinstance(said, tuple) else said
-        return trimmed(said, budget) if isinstance(said, str) else None
+        text = markdown()
+        text = text[0] if isinstance(text, tuple) else text
+        return trimmed(text, budget) if isinstance(text, str) else None
     return None
 
 
 def trimmed(text: str, budget: int) -> str:
-    """Leave out the middle of a text that is longer than `budget` characters, and say so."""
+    """Leave out the middle of a text with more than `budget` characters, with a note."""
     if len(text) <= budget:
         return text
     note = f"\n[… {len(text) - budget} characters left out …]\n"
@@ -57,7 +57,7 @@ def trimmed(text: str, budget: int) -> str:
 
 
 def traceback_of(error: BaseException) -> str:
-    """Write an exception's traceback, without the frames of this package that lie above it."""
+    """Format an exception's traceback without the frames of this package above it."""
     frames = error.__traceback__
     while frames is not None and _is_ours(frames.tb_frame.f_globals.get("__name__", "")):
         frames = frames.tb_next

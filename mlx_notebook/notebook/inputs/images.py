@@ -1,6 +1,6 @@
-"""Images of the notebook, as a vision model is sent them: PNG, at most so large.
+"""The notebook's images as a vision model gets them: PNG files of limited size.
 
-Nothing is imported for an image but what it came from, and pillow where it must be read.
+It imports no library for an image except pillow, and only if an image has to be read.
 """
 
 import base64
@@ -12,13 +12,13 @@ from typing import Any
 from mlx_notebook.notebook.errors import NotAPicture
 from mlx_notebook.notebook.inputs.as_text import from_library
 
-# The longest side that is sent, in pixels; larger images are scaled down to it.
+# The longest side in pixels. Larger images are scaled down.
 MAX_IMAGE_SIDE = 2048
 
 
 @dataclass(frozen=True)
 class EncodedImage:
-    """An image as it is sent: PNG bytes, and its size in pixels."""
+    """An image as it is sent: a PNG file, and its size in pixels."""
 
     png: bytes
     width: int
@@ -26,38 +26,37 @@ class EncodedImage:
 
     @property
     def part(self) -> dict[str, Any]:
-        """The image as a part of a message."""
+        """The image as a content part of a message."""
         url = "data:image/png;base64," + base64.b64encode(self.png).decode()
         return {"type": "image_url", "image_url": {"url": url}}
 
     @classmethod
     def of(cls, value: Any) -> "EncodedImage":
-        """Read an image.
+        """Encode an image.
 
         Parameters
         ----------
         value
             A PIL image; a numpy array, H x W (grey), H x W x 3 or H x W x 4, of `uint8` or of
-            floats from 0 to 1; a matplotlib figure or axes; a `pathlib.Path`; the bytes of a
-            image's file; or anything with a `_repr_png_`. A longer side than `MAX_IMAGE_SIDE` is
-            scaled down to that.
+            floats from 0 to 1; a matplotlib figure or axes; a `pathlib.Path`; the bytes of an image
+            file; or an object with a `_repr_png_`. An image is scaled down to `MAX_IMAGE_SIDE`.
 
         Raises
         ------
         NotAPicture
-            If it is something else, or cannot be read; the message says why.
+            If it is something else, or cannot be read. The message says why.
         """
         return value if isinstance(value, cls) else _sized(_image(value), MAX_IMAGE_SIDE)
 
     @classmethod
     def thumbnail(cls, part: dict[str, Any], pixels: int) -> "EncodedImage":
-        """Make a message's image small, for people; its longest side has `pixels` at most."""
+        """Scale the image of a content part down; its longest side gets at most `pixels`."""
         data = base64.b64decode(part["image_url"]["url"].partition(",")[2])
         return _sized(_opened(data, "this"), pixels)
 
 
 def is_image(value: Any) -> bool:
-    """Say whether an object is an image by its kind: paths, bytes and arrays may be anything."""
+    """Return whether an object is an image by its type. Paths, bytes and arrays are not."""
     if isinstance(value, type):
         return False
     return (
@@ -99,7 +98,7 @@ def _image(value: Any) -> Any:
 
 
 def _figure(value: Any) -> Any:
-    """The figure that a matplotlib object is, or is drawn on."""
+    """Return the figure that a matplotlib object is or belongs to."""
     figure = value if hasattr(value, "savefig") else getattr(value, "figure", None)
     return figure if hasattr(figure, "savefig") else None
 
@@ -116,7 +115,7 @@ def _opened(data: bytes, what: str) -> Any:
         raise NotAPicture(f"{what} is not an image in a format that pillow reads.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise NotAPicture(f"{what} is a damaged image: {error}.") from None
-    # A camera's image lies on its side and says so.
+    # A camera writes the rotation of an image into its metadata.
     return ImageOps.exif_transpose(image)
 
 

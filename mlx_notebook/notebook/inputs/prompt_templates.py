@@ -1,4 +1,4 @@
-"""Prompts with `{{ expression }}` places, filled from the notebook's names."""
+"""Fill `{{ expression }}` placeholders in a prompt with values of the notebook."""
 
 import re
 from collections.abc import Callable
@@ -9,24 +9,24 @@ from mlx_notebook.notebook.inputs.as_text import INPUT_CHARACTERS, as_text, trim
 
 
 def fill(template: str, evaluate: Callable[[str], Any]) -> str:
-    """Replace each `{{ expression }}` by its value as text; leave all other braces alone.
+    """Replace each `{{ expression }}` with its value as text. Other braces stay.
 
-    A string stands as it is, a table, an array or an exception as `as_text` describes it, all
-    else as its `str`; what is no string is trimmed to `INPUT_CHARACTERS`.
-    An expression ends at the first `}}` that makes it valid Python, so that dicts and nested
-    braces work. What a value contains is not filled again. `{{ "{{" }}` writes two braces.
+    A string stays as it is; tables, arrays and exceptions are described by `as_text`; other values
+    become their `str`. Values other than strings are limited to `INPUT_CHARACTERS`. An expression
+    ends at the first `}}` that makes it valid Python, so it may contain dicts and nested braces.
+    Placeholders in a value are not filled. `{{ "{{" }}` writes two braces.
 
     Parameters
     ----------
     template
-        The text of a prompt.
+        The prompt.
     evaluate
-        Gives the value of a Python expression in the notebook.
+        Returns the value of a Python expression in the notebook.
 
     Raises
     ------
     UnfilledTemplate
-        If an expression is not valid Python, or fails; the message names it.
+        If an expression is not valid Python, or fails. The message names it.
     """
     parts: list[str] = []
     position = 0
@@ -42,14 +42,14 @@ def fill(template: str, evaluate: Callable[[str], Any]) -> str:
 
 
 def _end_of_expression(template: str, start: int) -> int | None:
-    """Find the `}}` that closes an expression; `None` where there is none at all."""
+    """Return the index of the `}}` that closes an expression; `None` if there is none."""
     first = None
-    # Overlapping, so that `{{ {1: 2}}}` is found to end at its last two braces.
+    # Matches overlap, so that `{{ {1: 2}}}` ends at its last two braces.
     for match in re.finditer(r"(?=\}\})", template[start:]):
         end = start + match.start()
         first = end if first is None else first
         expression = template[start:end].strip()
-        # Text further on cannot belong to an expression that a blank line has ended.
+        # A blank line ends an expression.
         if re.search(r"\n\s*\n", expression):
             break
         try:

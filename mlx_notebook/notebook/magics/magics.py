@@ -18,7 +18,7 @@ from mlx_notebook.notebook.inputs.prompt_templates import fill
 from mlx_notebook.notebook.magics.chat_options import CHAT_HELP, ChatOptions
 from mlx_notebook.notebook.magics.commands import COMMANDS, describe, run
 from mlx_notebook.notebook.magics.tab_completion import IDENTIFIER, MagicsCompleter
-from mlx_notebook.notebook.rendering.cell_renderer import AnswerRenderer, view
+from mlx_notebook.notebook.rendering.cell_renderer import AnswerRenderer, choose_renderer
 from mlx_notebook.notebook.rendering.text_renderers import RawRenderer, TerminalRenderer
 from mlx_notebook.notebook.tools.tool import tools_by_name
 
@@ -69,7 +69,7 @@ class MlxMagics(Magics):
             chat.reset(system=True)
         kept, before = (chat.model, chat.system, chat.tools), chat.last
         names_before = self._tools.get(thread, [])
-        shown = _view(options)
+        shown = _renderer(options)
         try:
             chat.tools, self._tools[thread] = tools, names
             if options.model is not None:
@@ -147,14 +147,14 @@ class MlxMagics(Magics):
         run(fill(line, self.shell.ev), self.conversation)
 
 
-def _view(options: ChatOptions) -> AnswerRenderer:
+def _renderer(options: ChatOptions) -> AnswerRenderer:
     match options.format:
         case "text":
             return TerminalRenderer()
         case "raw":
             return RawRenderer(keep_control=options.keep_control)
     is_json = options.format == "json" or options.schema is not None
-    return view(language="json" if is_json else None)
+    return choose_renderer(language="json" if is_json else None)
 
 
 def conversation(thread: str = "") -> Chat:

@@ -1,1 +1,1 @@
-"""Recorded runs: what a notebook asked the server, kept in a file and played back."""
+"""Recorded runs: record the server's responses in a file, and replay them without a server."""

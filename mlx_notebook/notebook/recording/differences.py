@@ -1,4 +1,4 @@
-"""What a request asks differently from one that was recorded, in words."""
+"""Describe how a request differs from a recorded one."""
 
 import difflib
 import json
@@ -11,13 +11,13 @@ _SHOWN = 60
 
 
 def nearest(request: Any, recorded: Iterable[Any]) -> int | None:
-    """Index of the recorded request most like this one; `None` where there is none."""
+    """Return the index of the recorded request that is most like `request`, if there is one."""
     scores = [(_likeness(request, other), -index) for index, other in enumerate(recorded)]
     return -max(scores)[1] if scores else None
 
 
 def difference(request: Any, recorded: Any) -> str:
-    """Say in a few words what stands in `request` where something else was recorded."""
+    """Describe in a few words how `request` differs from `recorded`."""
     if not (isinstance(request, dict) and isinstance(recorded, dict)):
         return _values("the body", request, recorded)
     parts = []

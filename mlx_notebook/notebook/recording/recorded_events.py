@@ -1,11 +1,11 @@
-"""Server-sent events in a recording: readable, short, and the same bytes when they are replayed.
+"""Server-sent events in a recording: short, readable, and the same bytes when replayed.
 
 Each event is an object with `t`, the seconds since the request was sent, and one of
 
-    {"t": 0.2, "data": {...}}                  a `data:` line with this JSON
-    {"t": 0.2, "event": "x", "data": {...}}    the same below a line `event: x`
-    {"t": 0.2, "then": {...}}                  as the event before, with these fields replaced
-    {"t": 0.2, "text": "..."}                  anything else, as it came
+    {"t": 0.2, "data": {...}}                  a line `data: ` with this JSON
+    {"t": 0.2, "event": "x", "data": {...}}    the same after a line `event: x`
+    {"t": 0.2, "then": {...}}                  the previous event's data with these fields replaced
+    {"t": 0.2, "text": "..."}                  any other text
 """
 
 import json
@@ -17,7 +17,7 @@ _LONGEST_SECONDS = 24 * 3600
 
 
 def pack(chunks: Iterable[tuple[float, str]], clean: Callable[[str], str] = str) -> list[Event]:
-    """Turn the pieces of a stream, each with its time, into events; `clean` goes over each."""
+    """Turn the chunks of a stream, each with its time, into events; `clean` rewrites each text."""
     events: list[Event] = []
     before: dict[str, Any] = {}
     for seconds, text in _split(chunks):
@@ -27,7 +27,7 @@ def pack(chunks: Iterable[tuple[float, str]], clean: Callable[[str], str] = str)
 
 
 def unpack(events: Iterable[Event]) -> Iterator[tuple[float, str]]:
-    """Turn events back into the text of the stream, each with its time."""
+    """Turn events back into the texts of the stream, each with its time."""
     before: dict[str, Any] = {}
     for event in events:
         if "text" in event:
@@ -39,7 +39,7 @@ def unpack(events: Iterable[Event]) -> Iterator[tuple[float, str]]:
 
 
 def is_event(event: Event) -> bool:
-    """Say whether something that was read from a file is an event that `unpack` understands."""
+    """Return whether a value from a file is an event that `unpack` can read."""
     seconds: Any = event.get("t")
     kinds = {"data": dict, "then": dict, "text": str}
     held = [isinstance(event[name], kind) for name, kind in kinds.items() if name in event]
@@ -52,7 +52,10 @@ def is_event(event: Event) -> bool:
 
 
 def _split(chunks: Iterable[tuple[float, str]]) -> Iterator[tuple[float, str]]:
-    """Cut or join pieces at the blank lines that end events; an event has its last piece's time."""
+    """Split and join chunks at the blank lines that end events.
+
+    An event has the time of its last chunk.
+    """
     rest, seconds = "", 0.0
     for seconds, piece in chunks:
         *whole, rest = (rest + piece).split("\n\n")
@@ -63,7 +66,7 @@ def _split(chunks: Iterable[tuple[float, str]]) -> Iterator[tuple[float, str]]:
 
 
 def _pack_one(text: str, before: dict[str, Any]) -> tuple[Event, dict[str, Any]]:
-    """Give an event in its shortest form that comes back as it was, and the data it leaves."""
+    """Return the shortest form of an event that unpacks to the same text, and the event's data."""
     name = None
     line = text.removesuffix("\n\n")
     if line.startswith("event: "):
@@ -78,7 +81,7 @@ def _pack_one(text: str, before: dict[str, Any]) -> tuple[Event, dict[str, Any]]
         return {"event": name, "data": data}, data
     if before and list(before) == list(data):
         then = {key: value for key, value in data.items() if value != before[key]}
-        # 1, 1.0 and True are equal, and not the same text.
+        # 1, 1.0 and True are equal, but not as text.
         if _written(None, {**before, **then}) == text:
             return {"then": then}, data
     return {"data": data}, data

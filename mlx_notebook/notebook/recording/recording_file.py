@@ -1,9 +1,8 @@
-"""A recorded run: what a notebook asked the server and what was answered, in a file beside it.
+"""The file of a recorded run: requests and responses, next to the notebook.
 
-The file is JSON with one line a value, an event of a stream, so that versions of it can be
-compared. It holds requests and answers, no headers, and neither the server's token nor its
-address, nor the home folder of the person who made it. A signature tells that person's own files
-from others.
+The file is JSON with one line for each value or event, so that versions of it can be compared. It
+holds no HTTP headers, and neither the server's token nor its address nor the user's home folder. A
+signature tells the user's own files from others.
 """
 
 import hashlib
@@ -26,20 +25,31 @@ from mlx_notebook.notebook.server.server import Server
 
 VERSION = 1
 MAX_BYTES = 32_000_000
-# Longer texts of a request stand shortened in the file; its key is of the whole.
+# Longer texts of a request are abbreviated in the file. The key is a hash of the whole request.
 _TEXT_KEPT = 4_000
 _IMAGE_KEPT = 60
-# What a file leaves out where there is none.
+# Fields that a file may leave out.
 _NOTHING = {"cell": None, "request": None}
 
 
 @dataclass
 class Exchange:
-    """One request and its answer.
+    """One request and its response.
 
-    `key` is a hash of the whole request, `cell` the number of the cell that asked, if a cell did.
-    The answer is `body` (JSON, or text), or for a stream `events`. `seconds` is how long it took.
-    A stream that was left early is not `complete`.
+    Attributes
+    ----------
+    key
+        Hash of the whole request.
+    cell
+        Number of the cell that sent it, if a cell did.
+    body, events
+        The response: JSON or text, or the events of a stream.
+    seconds
+        How long the response took.
+    complete
+        Whether a stream was read to its end.
+    default_model
+        The notebook's model at that time.
     """
 
     key: str
@@ -56,22 +66,28 @@ class Exchange:
     default_model: str | None = None
 
     @classmethod
-    def decode(cls, told: Any) -> "Exchange":
-        """Read an exchange from decoded JSON. Raises `ValueError` or `TypeError` if it is none."""
+    def decode(cls, data: Any) -> "Exchange":
+        """Read an exchange from decoded JSON.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If it is not a valid exchange.
+        """
         import msgspec
 
-        exchange: Exchange = msgspec.convert({**_NOTHING, **told}, cls)
+        exchange: Exchange = msgspec.convert({**_NOTHING, **data}, cls)
         if not (
             100 <= exchange.status <= 599
             and 0 <= exchange.seconds < math.inf
             and exchange.type.isprintable()
             and all(is_event(event) for event in exchange.events or ())
         ):
-            raise ValueError("an exchange that no run had")
+            raise ValueError("not a valid exchange")
         return exchange
 
     def encode(self) -> str:
-        """JSON of it: a line for each field, and for each message or event of one that has many."""
+        """Write the exchange as JSON, with a line for each field, message and event."""
         fields = {name: value for name, value in asdict(self).items() if value is not None}
         if self.complete:
             del fields["complete"]
@@ -81,9 +97,14 @@ class Exchange:
 
 @dataclass
 class Recording:
-    """The exchanges of a run, in the order in which they were asked.
+    """The exchanges of a run, in the order of the requests.
 
-    `is_ours` says whether this user made the file on this machine, and nobody has changed it.
+    Attributes
+    ----------
+    exchanges
+        The exchanges.
+    is_ours
+        Whether this user recorded the file on this machine and nobody has changed it.
     """
 
     exchanges: list[Exchange] = field(default_factory=list)
@@ -91,7 +112,13 @@ class Recording:
 
     @classmethod
     def load(cls, file: Path) -> "Recording":
-        """Read a file. Raises `BadRecording` where there is none, or it is none of ours."""
+        """Read a recording.
+
+        Raises
+        ------
+        BadRecording
+            If the file does not exist or is not a recording.
+        """
         try:
             if not stat.S_ISREG(found := file.stat().st_mode):
                 kind = "a folder" if stat.S_ISDIR(found) else "not a regular file"
@@ -99,14 +126,14 @@ class Recording:
             if file.stat().st_size > 2 * MAX_BYTES:
                 raise BadRecording(f"{file} is too large to be a recording.")
             text = file.read_text(encoding="utf-8")
-            told = json.loads(text)
-            version = told["mlx_notebook_recording"]
+            data = json.loads(text)
+            version = data["mlx_notebook_recording"]
             if version != VERSION:
                 raise BadRecording(
                     f"{file} is a recording of version {version!r}; "
                     f"this mlx-notebook reads version {VERSION}."
                 )
-            exchanges = [Exchange.decode(exchange) for exchange in told["exchanges"]]
+            exchanges = [Exchange.decode(exchange) for exchange in data["exchanges"]]
             return cls(exchanges, signing.is_signed(text))
         except FileNotFoundError:
             raise BadRecording(f"There is no recording {file}: `%mlx record` makes one.") from None
@@ -119,14 +146,14 @@ class Recording:
 
 
 class RecordingFile:
-    """The file of a run that is being recorded: whole at any time, and never too large.
+    """The file of a run that is being recorded: valid at any time, and of limited size.
 
-    What stood there before is replaced with the first answer, not before.
+    A recording that was there before is replaced with the first response.
 
     Raises
     ------
     BadRecording
-        If the place holds something else than a recording, or cannot be written.
+        If the path holds something other than a recording, or cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -143,7 +170,7 @@ class RecordingFile:
         return len(self._parts)
 
     def add(self, number: int, exchange: Exchange) -> None:
-        """Keep an exchange, the `number`-th that was asked, unless the file is full."""
+        """Write an exchange, the `number`-th that was requested, unless the file is full."""
         encoded = exchange.encode()
         self._size += len(encoded)
         if self.full or self._size > MAX_BYTES:
@@ -175,13 +202,13 @@ class RecordingFile:
 
 
 def request_key(method: str, path: str, request: Any) -> str:
-    """Hash a request by what it asks: two that differ only in the order of fields are one."""
+    """Hash a request. The order of fields does not matter."""
     canonical = json.dumps(request, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(f"{method} {path}\n{canonical}".encode()).hexdigest()[:24]
 
 
 def abbreviated(request: Any) -> Any:
-    """Give a request as the file keeps it: long texts and images with their hash for the rest."""
+    """Return a request as the file keeps it: with a hash for the rest of long texts and images."""
     if isinstance(request, dict):
         return {name: abbreviated(value) for name, value in request.items()}
     if isinstance(request, list):
@@ -195,7 +222,7 @@ def abbreviated(request: Any) -> Any:
 
 
 def redactor(server: Server) -> Callable[[str], str]:
-    """Make the function that takes out of a text what belongs to one machine only."""
+    """Return a function that removes the server's address and token and the home folder."""
     private = {
         server.token: "<token>",
         server.url: "<server>/",
@@ -213,7 +240,7 @@ def redactor(server: Server) -> Callable[[str], str]:
 
 
 def decoded(text: str) -> Any:
-    """JSON of a body, or its text where it is none; `None` for an empty one."""
+    """Return the decoded JSON of a body; its text if it is not JSON, `None` if it is empty."""
     try:
         return json.loads(text) if text else None
     except ValueError:
@@ -221,7 +248,7 @@ def decoded(text: str) -> Any:
 
 
 def _lines(value: Any, depth: int) -> str:
-    """JSON on one line, but a line an element for what has several of them."""
+    """Write JSON on one line, but lists with several elements on a line each."""
     if isinstance(value, list) and len(value) > 1:
         inner = [" " * depth + _lines(element, depth + 1) for element in value]
         return "[\n" + ",\n".join(inner) + "\n" + " " * (depth - 1) + "]"

@@ -1,1 +1,1 @@
-"""Answers, tool calls and progress bars in cells and terminals."""
+"""Show answers, tool calls and progress in cells and terminals."""

@@ -1,14 +1,16 @@
-"""Showing an answer while it comes: Markdown in a notebook's cell, plain text in a terminal.
+"""Show an answer while it is streamed: as Markdown in a cell, as plain text in a terminal.
 
-How a cell streams. Jupyter can only replace an output as a whole, so Markdown that grows by
-replacing itself sends a long answer over and over: quadratic, and what makes notebooks in VS Code
-stutter. Printing deltas is linear, but shows raw Markdown, and putting the rendered text in its
-place takes `clear_output`, which wipes whatever else the cell has shown. So an answer has two
-outputs while it comes. The upper holds what is settled and is replaced a few times only,
-each time when it has grown by a fixed part of its length. The lower holds the last paragraph or
-two, short enough to be replaced ten times a second; when the answer is complete the upper holds
-all of it and the lower becomes what follows: a tool call, or the summary line. All end
-as static Markdown or HTML, which every notebook, GitHub and nbconvert show without a kernel.
+Jupyter can only replace an output as a whole. Markdown that replaces itself as it grows sends the
+whole answer again and again: the cost is quadratic, and VS Code stutters. Printing deltas is
+linear, but shows raw Markdown; replacing it with rendered text takes `clear_output`, which deletes
+the other outputs of the cell.
+
+So an answer has two outputs while it is streamed. The upper one holds the settled text. It is
+replaced only when the text has grown by a fixed part of its length. The lower one holds the last
+paragraph or two, short enough to be replaced ten times a second. When the answer is complete, the
+upper output holds all of it and the lower one is used for what follows: a tool call or the summary
+line. All outputs end as static Markdown or HTML, which notebooks, GitHub and nbconvert show without
+a kernel.
 """
 
 import base64
@@ -29,43 +31,50 @@ from mlx_notebook.notebook.rendering.tool_call_block import tool_call_bundle
 from mlx_notebook.notebook.shell import cell_number, shows_rich_output
 
 UPDATE_SECONDS = 0.1
-# A lower output longer than this many characters is replaced less often.
+# A growing output that is longer than this many characters is replaced less often than every 0.1 s.
 _CHARACTERS_PER_SECOND = 20_000
 _SETTLE_CHARACTERS = 1200
 _REASONING_SHOWN = 1000
-# How wide an image is shown, in pixels: one that goes to the model, one that a tool returned.
+# Width of an image in pixels: of one in a prompt, and of one from a tool.
 _SENT_WIDTH = 240
 _RESULT_WIDTH = 480
 
 _CODE_FONT = '<div style="font-family: var(--jp-code-font-family, monospace)">'
 _FENCE = re.compile(r"^ *(`{3,}|~{3,})")
-# What a terminal would obey: a model must not move the cursor or set the window's title.
+# A model must not move the cursor of a terminal or set the title of its window.
 _CONTROL = re.compile(rf"[{CONTROL}]")
 
-# What in a line of Markdown is more than text: HTML, images, links, code, formulas, emphasis.
+# Marks in a line of Markdown: HTML, images, links, code, formulas, emphasis.
 _MARKS = re.compile(r"[<>&\[\]`$*~\\]|(?<!\w)_|_(?!\w)")
 
 
 class AnswerRenderer(Protocol):
-    """Where an answer is shown as it comes."""
+    """Shows an answer while it is streamed."""
 
-    def sent(self, images: list[dict[str, Any]]) -> None:
-        """Show the images that go along with the prompt."""
+    def show_images(self, images: list[dict[str, Any]]) -> None:
+        """Show the images of the prompt."""
 
     def begin(self, model: str) -> None:
-        """Say that an answer is being waited for."""
+        """Show that a model is about to answer."""
 
     def add(self, delta: Delta) -> None:
-        """Show more of it, now or with what follows."""
+        """Show more of the answer, at once or later."""
 
     def end(self, answer: Answer) -> None:
-        """Show all that came, and the summary line."""
+        """Show the whole answer and the summary line."""
 
 
-def view(wanted: "bool | AnswerRenderer" = True, *, language: str | None = None) -> AnswerRenderer:
-    """Choose the view: the one that is given, none, or what fits where this code runs.
+def choose_renderer(
+    wanted: "bool | AnswerRenderer" = True, *, language: str | None = None
+) -> AnswerRenderer:
+    """Choose a renderer: the given one, none, or the one for the place where this code runs.
 
-    `language` is for an answer that is code, see `CellRenderer`.
+    Parameters
+    ----------
+    wanted
+        A renderer, or whether to show the answer at all.
+    language
+        As for `CellRenderer`.
     """
     if not isinstance(wanted, bool):
         return wanted
@@ -75,50 +84,50 @@ def view(wanted: "bool | AnswerRenderer" = True, *, language: str | None = None)
 
 
 class CellRenderer:
-    """Outputs of a cell, in order: for each reply its text, and below it a block a tool call.
+    """Shows an answer in the outputs of a cell: the text of each reply, and each tool call.
 
-    Each reply streams in two outputs, what is settled and what still grows (see the module). The
-    lower one is free again when the reply is whole, and is taken by what comes next.
+    Each reply is streamed in two outputs, settled text and growing text (see the module). When the
+    reply is complete, the second output is reused for what follows.
 
     Parameters
     ----------
     language
-        What the answer's text is where it is no Markdown, such as `json`; it is shown as code.
+        The language of an answer that is not Markdown, such as `json`. It is shown as code.
     """
 
     def __init__(self, language: str | None = None) -> None:
-        self._opening = f"```{language}\n" if language else ""
+        self._language_fence = f"```{language}\n" if language else ""
         self._model = ""
-        self._free: Any = None
-        # The output above a question: what comes of the call stands below it.
-        self._above: Any = None
+        self._reusable_output: Any = None
+        # The output above a question about a tool call.
+        self._output_above_question: Any = None
         self._blocks: dict[int, Any] = {}
         self._running: set[int] = set()
-        self._renew()
+        self._reset()
 
-    def _renew(self) -> None:
-        self._upper: Any = None
-        self._lower: Any = None
-        self._settled = ""
-        self._tail = ""
+    def _reset(self) -> None:
+        self._settled_output: Any = None
+        self._growing_output: Any = None
+        self._settled_text = ""
+        self._growing_text = ""
         self._reasoning = ""
-        self._reopen = ""
+        self._open_fence = ""
         self._shown_at = -math.inf
 
-    def sent(self, images: list[dict[str, Any]]) -> None:
-        """Show the images that go along with the prompt, small."""
+    def show_images(self, images: list[dict[str, Any]]) -> None:
+        """Show the images of the prompt, small."""
         for image in images:
             _display_image(image, _SENT_WIDTH)
 
     def begin(self, model: str) -> None:
-        """Say that an answer is being waited for."""
+        """Show that a model is about to answer."""
         self._model = model
-        self._renew()
-        self._upper = self._show(f"<small>waiting for {_inline(model)}</small>")
+        self._reset()
+        self._settled_output = self._show(f"<small>waiting for {_inline(model)}</small>")
 
     def add(self, delta: Delta) -> None:
         """Show more of the answer, at most ten times a second."""
-        self._above = None
+        self._output_above_question = None
         match delta.kind, delta.call:
             case "asking", ToolCall() as call:
                 self._add_question(call)
@@ -129,65 +138,68 @@ class CellRenderer:
             case "reasoning", _:
                 self._reasoning += delta.text
             case "content", _:
-                if self._settled == self._tail == "" and self._reasoning:
-                    self._update_upper()
-                if self._opening and not self._reopen:
-                    self._reopen = self._opening
-                self._tail += delta.text
+                if self._settled_text == self._growing_text == "" and self._reasoning:
+                    self._update_settled()
+                if self._language_fence and not self._open_fence:
+                    self._open_fence = self._language_fence
+                self._growing_text += delta.text
         now = time.monotonic()
-        wait = max(UPDATE_SECONDS, len(self._tail) / _CHARACTERS_PER_SECOND)
+        wait = max(UPDATE_SECONDS, len(self._growing_text) / _CHARACTERS_PER_SECOND)
         if now - self._shown_at < wait:
             return
         if delta.kind == "writing":
             self._update_writing(delta.call)
         else:
-            if len(self._tail) > max(_SETTLE_CHARACTERS, len(self._settled) // 8):
+            if len(self._growing_text) > max(_SETTLE_CHARACTERS, len(self._settled_text) // 8):
                 self._settle()
-            self._update_lower()
-        # After the update: where a frontend is slow to take it, leave it the same time again.
+            self._update_growing()
+        # Measured after the update, so that a slow frontend gets more time.
         self._shown_at = time.monotonic()
 
     def end(self, answer: Answer) -> None:
-        """Put everything into its upper output, and the summary into the last."""
+        """Show the whole answer in its first output and the summary line in the last one."""
         answer.shown_in = cell_number()
         if answer.outcome == "paused":
-            self._free = self._free or self._above  # nobody could be asked, or has answered
+            # Nobody could be asked, or has answered.
+            self._reusable_output = self._reusable_output or self._output_above_question
         for call in answer.calls:
             if id(call) in self._running or id(call) not in self._blocks:
                 self._close_reply()
                 self._show_block(call)
-        waits = self._upper is not None
+        waits = self._settled_output is not None
         if self._close_reply() or answer.calls:
             pass
         elif waits:
             stopped = answer.outcome == "interrupted"
             note = "Interrupted before the first word" if stopped else "no answer"
-            _update(self._free, f"<small>{note}</small>", note)
-            self._free = None
-        if answer.outcome == "failed" and self._free is None and not answer.calls:
-            return  # the error that follows says all
+            _update(self._reusable_output, f"<small>{note}</small>", note)
+            self._reusable_output = None
+        if answer.outcome == "failed" and self._reusable_output is None and not answer.calls:
+            return  # the error that follows says what happened
         summary = answer.summary()
         self._show(f"<small>{_inline(summary)}</small>", summary)
 
     def _close_reply(self) -> bool:
-        """Show a reply as it stays; say whether it has said anything."""
-        text = self._settled + self._tail
+        """Show a reply as it stays; return whether it has any text or reasoning."""
+        text = self._settled_text + self._growing_text
         said = bool(text or self._reasoning)
         if said:
             reasoning = reasoning_block(self._reasoning, running=False)
-            shown = in_code_font(self._shown(text))
-            _update(self._upper, reasoning + shown, _CONTROL.sub("", text))
-            self._free = self._lower
-        elif self._upper is not None:
-            self._free = self._upper
-        self._renew()
+            shown = in_code_font(self._as_markdown(text))
+            _update(self._settled_output, reasoning + shown, _CONTROL.sub("", text))
+            self._reusable_output = self._growing_output
+        elif self._settled_output is not None:
+            self._reusable_output = self._settled_output
+        self._reset()
         return said
 
     def _add_question(self, call: ToolCall) -> None:
         self._close_reply()
         name = _inline(visible(call.name))
         note = f"<small>{_inline(self._model)} asks for {name}:</small>"
-        self._above = self._show(note, f"{self._model} asks for {visible(call.name)}:")
+        self._output_above_question = self._show(
+            note, f"{self._model} asks for {visible(call.name)}:"
+        )
 
     def _add_call(self, call: ToolCall, *, ended: bool) -> None:
         self._close_reply()
@@ -206,71 +218,71 @@ class CellRenderer:
         block = self._blocks.get(id(call))
         if block is not None:
             block.update(bundle, raw=True)
-        elif self._free is not None:
-            self._free.update(bundle, raw=True)
-            self._blocks[id(call)], self._free = self._free, None
+        elif self._reusable_output is not None:
+            self._reusable_output.update(bundle, raw=True)
+            self._blocks[id(call)], self._reusable_output = self._reusable_output, None
         else:
             self._blocks[id(call)] = _display_bundle(bundle)
 
     def _show(self, markdown: str, plain: str = "") -> Any:
-        """Show something below all else, in the output that is free if one is."""
-        handle, self._free = self._free, None
+        """Show something below everything else, in the reusable output if there is one."""
+        handle, self._reusable_output = self._reusable_output, None
         if handle is None:
             return _display(markdown, plain)
         _update(handle, markdown, plain)
         return handle
 
-    def _shown(self, text: str) -> str:
-        """Write a reply's text, or what of it is settled, as Markdown."""
-        if self._opening and text:
-            return safe_markdown(f"{self._opening}{text}\n```")
+    def _as_markdown(self, text: str) -> str:
+        """Write the text of a reply, or its settled part, as Markdown."""
+        if self._language_fence and text:
+            return safe_markdown(f"{self._language_fence}{text}\n```")
         return safe_markdown(text)
 
     def _settle(self) -> None:
-        cut = settled_length(self._tail, self._reopen, limit=2 * _SETTLE_CHARACTERS)
+        cut = settled_length(self._growing_text, self._open_fence, limit=2 * _SETTLE_CHARACTERS)
         if not cut:
             return
-        head, self._tail = self._tail[:cut], self._tail[cut:]
-        self._reopen = open_fence(self._reopen + head)
-        self._settled += head
-        self._update_upper()
+        head, self._growing_text = self._growing_text[:cut], self._growing_text[cut:]
+        self._open_fence = open_fence(self._open_fence + head)
+        self._settled_text += head
+        self._update_settled()
 
-    def _update_upper(self) -> None:
+    def _update_settled(self) -> None:
         reasoning = reasoning_block(self._reasoning, running=False)
-        _update(self._upper, reasoning + self._shown(self._settled))
+        _update(self._settled_output, reasoning + self._as_markdown(self._settled_text))
 
-    def _update_lower(self) -> None:
-        if self._tail or self._settled:
-            text = safe_markdown(self._reopen + self._tail)
+    def _update_growing(self) -> None:
+        if self._growing_text or self._settled_text:
+            text = safe_markdown(self._open_fence + self._growing_text)
         else:
             text = reasoning_block(self._reasoning[-_REASONING_SHOWN:], running=True)
-        if self._lower is None:
+        if self._growing_output is None:
             if not self._reasoning:
-                _update(self._upper, "")  # the note that it waits
-            self._lower = _display(text)
+                _update(self._settled_output, "")  # removes the note "waiting for"
+            self._growing_output = _display(text)
         else:
-            _update(self._lower, text)
+            _update(self._growing_output, text)
 
     def _update_writing(self, call: ToolCall | None) -> None:
-        """Say which call is being written, below what was said before it."""
+        """Show which tool call is being written, below the text before it."""
         name = call.name if call is not None else ""
         note = f"<small>calling {_inline(_CONTROL.sub('', name))} …</small>"
-        text = self._settled + self._tail
+        text = self._settled_text + self._growing_text
         if not text and not self._reasoning:
-            _update(self._upper, note)
+            _update(self._settled_output, note)
             return
         reasoning = reasoning_block(self._reasoning, running=False)
-        _update(self._upper, reasoning + self._shown(text))
-        if self._lower is None:
-            self._lower = _display(note)
+        _update(self._settled_output, reasoning + self._as_markdown(text))
+        if self._growing_output is None:
+            self._growing_output = _display(note)
         else:
-            _update(self._lower, note)
+            _update(self._growing_output, note)
 
 
 def reasoning_block(text: str, *, running: bool) -> str:
-    """Write a model's thinking as a block that opens: shown while it runs, closed after.
+    """Write a model's reasoning as a block: open while the model reasons, closed after that.
 
-    It is one line of HTML, all of it escaped, so that no Markdown renderer looks inside.
+    The block is one line of escaped HTML, so that no Markdown renderer looks inside.
     """
     if not text.strip():
         return ""
@@ -281,16 +293,24 @@ def reasoning_block(text: str, *, running: bool) -> str:
 
 
 def _inline(text: str) -> str:
-    """Write a line of text, which may hold a model's words, into Markdown as nothing but text."""
+    """Escape a line of text, which may come from a model, for Markdown."""
     return _MARKS.sub(lambda mark: mark[0].translate(ACTIVE), text)
 
 
 def settled_length(text: str, reopen: str, *, limit: int) -> int:
-    """Say how much of a growing Markdown text will not change its look with what follows.
+    """Return how many characters of a growing Markdown text no longer change their look.
 
-    That is up to the last blank line outside fenced code before an unindented line; or, where
-    the text is longer than `limit` characters, its last whole line. `reopen` is the line that
-    opened the fence in which the text begins, if it begins in one.
+    They end at the last blank line outside fenced code and before an unindented line. If the text
+    is longer than `limit` characters, they end at its last line end.
+
+    Parameters
+    ----------
+    text
+        The text.
+    reopen
+        The line that opened the fence in which the text begins, if it begins in one.
+    limit
+        In characters.
     """
     marks = reopen.strip()[:3]
     position = cut = 0
@@ -311,9 +331,9 @@ def settled_length(text: str, reopen: str, *, limit: int) -> int:
 
 
 def in_code_font(markdown: str) -> str:
-    """Name the font of each code block that has a language.
+    """Add the code font to each code block with a language.
 
-    nbconvert colours such a block, and its HTML template then gives it the font of the text around.
+    nbconvert colours such a block, but its HTML template shows it in the font of the text.
     """
     parts: list[str] = []
     opened = ""
@@ -337,12 +357,12 @@ def in_code_font(markdown: str) -> str:
 
 
 def _has_language(fence: str) -> bool:
-    """Whether a line opens a code block with a language, outside lists and quotes."""
+    """Return whether a line opens a code block with a language, outside lists and quotes."""
     return fence[0] in "`~" and bool(fence.strip("`~ \n"))
 
 
 def open_fence(text: str) -> str:
-    """Give the line that opened the fence in which a text ends; empty where it ends in none."""
+    """Return the line that opened the fence in which a text ends; empty if it ends in none."""
     opened = ""
     for line in text.splitlines(keepends=True):
         fence = _FENCE.match(line)
@@ -370,10 +390,10 @@ def _update(handle: Any, markdown: str, plain: str = "") -> None:
 
 
 def _display_image(part: dict[str, Any], width: int) -> None:
-    """Show a message's image as a static output, at most `width` pixels wide."""
+    """Show the image of a content part as a static output, at most `width` pixels wide."""
     from IPython.display import display
 
-    # Twice as many pixels as are shown, for screens that have them.
+    # Twice as many pixels, for high-resolution screens.
     small = EncodedImage.thumbnail(part, 2 * width)
     show: Any = display
     show(
@@ -387,5 +407,5 @@ def _display_image(part: dict[str, Any], width: int) -> None:
 
 
 def _bundle(markdown: str, plain: str) -> dict[str, str]:
-    # The plain form matters in what is kept; while text streams it would double what is sent.
+    # While text is streamed, the plain form would double what is sent.
     return {"text/markdown": markdown, **({"text/plain": plain} if plain else {})}

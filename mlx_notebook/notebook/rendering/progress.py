@@ -1,4 +1,4 @@
-"""A progress bar for a cell or a terminal, which leaves a line of plain text behind."""
+"""A progress bar for a cell or a terminal. A line of plain text remains when it ends."""
 
 import html
 import sys
@@ -14,24 +14,24 @@ _TERMINAL_WIDTH = 78
 
 
 class ProgressBar(Protocol):
-    """What shows how far something is."""
+    """Shows the progress of a download or of loading a model."""
 
     def update(self, event: dict[str, Any]) -> None:
-        """Show an event of `mlx/models/download` or `load`."""
+        """Show an event of `mlx/models/download` or `mlx/models/load`."""
 
     def end(self, text: str) -> None:
-        """Leave `text` in its place."""
+        """Replace the bar with `text`."""
 
 
 def progress_bar(name: str) -> ProgressBar:
-    """Choose the bar for where this code runs: widgets, a cell, or a terminal."""
+    """Choose the bar for the place where this code runs: widgets, a cell, or a terminal."""
     if not shows_rich_output():
         return TerminalBar(name)
     return WidgetBar(name) if find_spec("ipywidgets") else CellBar(name)
 
 
 def line(name: str, event: dict[str, Any]) -> str:
-    """Say in words how far something is."""
+    """Describe the progress in words."""
     done, total, left = event["done"], event["total"], event["seconds_left"]
     doing = "downloading" if event["phase"] == "downloading" else "loading"
     if not total:
@@ -41,7 +41,7 @@ def line(name: str, event: dict[str, Any]) -> str:
 
 
 class CellBar:
-    """A line of text in a cell, replaced as it changes."""
+    """A line of text in a cell, which is replaced as it changes."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -56,7 +56,7 @@ class CellBar:
             self._show(line(self._name, event))
 
     def end(self, text: str) -> None:
-        """Leave `text` in the cell."""
+        """Replace the line with `text`."""
         self._show(text)
 
     def _show(self, text: str) -> None:
@@ -70,7 +70,7 @@ class CellBar:
 
 
 class WidgetBar(CellBar):
-    """A bar of ipywidgets, which text replaces at the end: widgets do not outlive the kernel."""
+    """A bar of ipywidgets. Text replaces it at the end, because widgets end with the kernel."""
 
     def __init__(self, name: str) -> None:
         super().__init__(name)
@@ -91,7 +91,7 @@ class WidgetBar(CellBar):
         progress.value = event["done"] if total else 0
 
     def end(self, text: str) -> None:
-        """Leave `text` in the cell, in the place of the bar."""
+        """Replace the bar with `text`."""
         super().end(text)
         if self._box is not None:
             for child in self._box.children:
@@ -109,7 +109,7 @@ class WidgetBar(CellBar):
 
 
 class TerminalBar:
-    """One line of a terminal, written over and over."""
+    """A line of a terminal, which is overwritten as it changes."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -117,7 +117,7 @@ class TerminalBar:
         self._is_open = False
 
     def update(self, event: dict[str, Any]) -> None:
-        """Show an event, at most four times a second, where someone can see it."""
+        """Show an event, at most four times a second and only in a terminal or console."""
         now = time.monotonic()
         if (sys.stdout.isatty() or in_kernel()) and now - self._shown_at >= UPDATE_SECONDS:
             self._shown_at, self._is_open = now, True
@@ -125,5 +125,5 @@ class TerminalBar:
             print(f"\r{text:<{_TERMINAL_WIDTH}}", end="", flush=True)
 
     def end(self, text: str) -> None:
-        """Leave `text` in the place of the line."""
+        """Replace the line with `text`."""
         print(f"\r{text:<{_TERMINAL_WIDTH}}" if self._is_open else text)

@@ -1,4 +1,4 @@
-"""An answer as plain text, while it comes: in a terminal, or on its own."""
+"""Show an answer as plain text while it is streamed."""
 
 import sys
 from typing import Any
@@ -13,32 +13,32 @@ from mlx_notebook.notebook.shell import cell_number
 class SilentRenderer:
     """Shows nothing."""
 
-    def sent(self, images: list[dict[str, Any]]) -> None:
-        """Nothing."""
+    def show_images(self, images: list[dict[str, Any]]) -> None:
+        """Do nothing."""
 
     def begin(self, model: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def add(self, delta: Delta) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def end(self, answer: Answer) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 class TerminalRenderer:
-    """Text written as it comes, for `ipython` in a terminal and plain scripts."""
+    """Writes the text of an answer as it is streamed, for terminals and scripts."""
 
     def __init__(self) -> None:
         self._kind: str | None = None
         self._filter = ControlFilter()
 
-    def sent(self, images: list[dict[str, Any]]) -> None:
-        """Say how many images go along with the prompt."""
+    def show_images(self, images: list[dict[str, Any]]) -> None:
+        """Print how many images go with the prompt."""
         print(f"[{plural(len(images), 'image')}]")
 
     def begin(self, model: str) -> None:
-        """Wait in silence: what a terminal has shown cannot be taken back everywhere."""
+        """Do nothing, because not every terminal can erase a note."""
 
     def add(self, delta: Delta) -> None:
         """Write more of the answer."""
@@ -66,12 +66,12 @@ class TerminalRenderer:
 
 
 class RawRenderer(SilentRenderer):
-    """The answer's text as it comes, and nothing else.
+    """Writes the text of the answer as it is streamed, and nothing else.
 
     Parameters
     ----------
     keep_control
-        Also write control sequences, which a terminal would obey.
+        Whether to write terminal control sequences too.
     """
 
     def __init__(self, *, keep_control: bool = False) -> None:

@@ -1,6 +1,6 @@
-"""A tool call as a cell shows it: a static block that opens, in HTML, Markdown and plain text.
+"""A tool call in a cell: a block that opens, as HTML, Markdown and plain text.
 
-It is all escaped: names, arguments and results come from a model, and from what tools have read.
+Everything is escaped: names, arguments and results come from a model and from tools.
 """
 
 import json
@@ -13,11 +13,11 @@ from mlx_notebook.notebook.escaping import ACTIVE, safe_html
 from mlx_notebook.notebook.inputs.as_text import trimmed
 from mlx_notebook.notebook.plain_text import CONTROL
 
-# The most that is shown of arguments and of a result each, in characters.
+# The most characters that are shown of the arguments, and of the result.
 SHOWN_CHARACTERS = 4_000
 _LINE_CHARACTERS = 80
 
-# What a terminal would obey, and what reorders or hides text on a page.
+# Control characters, and characters that reorder or hide text on a page.
 _CONTROL = re.compile(
     rf"[{CONTROL}\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
     "\U000e0000-\U000e007f]"
@@ -25,10 +25,13 @@ _CONTROL = re.compile(
 
 
 def tool_call_bundle(call: ToolCall) -> dict[str, str]:
-    """Show a call as it stands: name, arguments, result or error, time.
+    """Show a tool call: name, arguments, result or error, and time.
 
-    Returns a bundle of `text/html` (a `<details>` that needs no styles), `text/markdown` (for
-    PDF and other papers) and `text/plain`.
+    Returns
+    -------
+    dict
+        A MIME bundle of `text/html` (a `<details>` without styles), `text/markdown` (for PDF) and
+        `text/plain`.
     """
     parts = _parts(call)
     return {
@@ -39,7 +42,7 @@ def tool_call_bundle(call: ToolCall) -> dict[str, str]:
 
 
 def _parts(call: ToolCall) -> list[tuple[str, str]]:
-    """What the block holds when it is open: titles and texts."""
+    """Return the titles and texts inside the block."""
     if call.arguments is not None:
         arguments = json.dumps(call.arguments, ensure_ascii=False, indent=2, default=str)
     else:
@@ -55,23 +58,23 @@ def _parts(call: ToolCall) -> list[tuple[str, str]]:
 
 
 def _headline(call: ToolCall) -> str:
-    """What came of it, in a few words."""
+    """Return the state or result in a few words."""
     match call.state:
         case "done":
-            said = f"→ {_line(text_of(call.content))}"
+            text = f"→ {_line(text_of(call.content))}"
         case "failed":
-            said = f"failed: {_line(call.error or '')}"
+            text = f"failed: {_line(call.error or '')}"
         case "refused":
-            said = f"refused: {_line(call.error or '')}"
+            text = f"refused: {_line(call.error or '')}"
         case "interrupted":
-            said = "interrupted"
+            text = "interrupted"
         case "running":
-            said = "running …"
+            text = "running …"
         case _:
-            said = "not called yet"
+            text = "not called yet"
     if call.seconds is not None:
-        said += f" · {_duration(call.seconds)}"
-    return said
+        text += f" · {_duration(call.seconds)}"
+    return text
 
 
 def _html(call: ToolCall, parts: list[tuple[str, str]]) -> str:
@@ -102,7 +105,7 @@ def _plain(call: ToolCall, parts: list[tuple[str, str]]) -> str:
 
 
 def fenced(text: str, language: str = "") -> str:
-    """Put a text into a code block that nothing in it can close."""
+    """Put a text into a code block that nothing in the text can close."""
     runs = re.findall(r"`+", text)
     marks = "`" * max(3, *(len(run) + 1 for run in runs)) if runs else "```"
     return f"{marks}{language}\n{text}\n{marks}"
@@ -118,7 +121,7 @@ def _line(text: str) -> str:
 
 
 def _pretty(text: str) -> str:
-    """Indent what is JSON, for people."""
+    """Indent a text that is JSON."""
     if not text.startswith(("{", "[")):
         return text
     try:

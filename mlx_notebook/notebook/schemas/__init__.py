@@ -1,1 +1,1 @@
-"""Python types and functions as JSON schemas, and JSON back into them."""
+"""JSON schemas of Python types and functions, and Python objects from JSON."""

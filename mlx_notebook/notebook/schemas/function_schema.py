@@ -1,7 +1,7 @@
-"""What a function takes, told in JSON schema; and JSON arguments, turned into what it takes.
+"""Describe the parameters of a function as a JSON schema, and bind JSON arguments to it.
 
-pydantic reads the types and validates; `docstring_parser` reads docstrings in the styles of numpy,
-Google and Sphinx. Both are imported late: a kernel that uses no tools does without them.
+pydantic reads the types and validates. `docstring_parser` reads docstrings in the styles of numpy,
+Google and Sphinx. Both are imported when first needed: a kernel without tools does not need them.
 """
 
 import inspect
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-# A type that a docstring names, where the signature has none.
+# Types that a docstring may name for a parameter without an annotation.
 _DOCUMENTED = {
     "int": int, "integer": int, "float": float, "number": float, "str": str, "string": str,
     "bool": bool, "boolean": bool, "list": list, "dict": dict,
@@ -27,7 +27,7 @@ _DOCUMENTED = {
 
 @dataclass(frozen=True)
 class FunctionSchema:
-    """A function as a model is told of it, and the way back from its JSON to a Python call."""
+    """The description of a function for a model, and the function itself."""
 
     name: str
     description: str
@@ -37,17 +37,22 @@ class FunctionSchema:
     _signature: inspect.Signature
 
     def bind(self, arguments: str | dict[str, Any]) -> Callable[[], Any]:
-        """Validate arguments and give the call that is to be made with them.
+        """Validate arguments and return the call to make.
 
         Parameters
         ----------
         arguments
-            JSON as a model wrote it, or the decoded object.
+            JSON text from a model, or the decoded object.
+
+        Returns
+        -------
+        Callable
+            Calls the function with the arguments.
 
         Raises
         ------
         BadArguments
-            If they do not fit; the message tells a model what to mend.
+            If they do not fit. The message tells the model what to change.
         """
         from pydantic import ValidationError
 
@@ -64,7 +69,7 @@ class FunctionSchema:
             type(given).model_fields, self._signature.parameters.values(), strict=True
         ):
             value = getattr(given, field)
-            # What was left out the function knows best, unless its default is a `Field(...)`.
+            # The function fills in its own defaults, unless one is a `Field(...)`.
             left_out = field not in given.model_fields_set and not _is_field(parameter.default)
             if parameter.kind is parameter.POSITIONAL_ONLY:
                 positional.append(parameter.default if left_out else value)
@@ -73,7 +78,7 @@ class FunctionSchema:
         return lambda: self._function(*positional, **named)
 
 
-def describe(
+def describe_function(
     function: Callable[..., Any], name: str | None = None, description: str | None = None
 ) -> FunctionSchema:
     """Describe a function by its signature and docstring.
@@ -81,15 +86,15 @@ def describe(
     Parameters
     ----------
     function
-        With a type for each parameter: anything that pydantic can read from JSON. Where the
-        signature has none, a default value or the docstring may tell it.
+        A function with a type for each parameter: any type that pydantic can read from JSON. A
+        parameter without an annotation gets its type from its default or the docstring.
     name, description
-        Instead of the function's own.
+        In place of the function's own.
 
     Raises
     ------
     NotATool
-        If there is no telling what it takes; the message says how to mend it.
+        If a parameter cannot be described. The message says what to change.
     """
     name = name or getattr(function, "__name__", None) or _name_of_inner(function)
     if not _NAME.fullmatch(name):
@@ -117,7 +122,7 @@ def describe(
 
 
 def _name_of_inner(function: Callable[..., Any]) -> str:
-    inner = getattr(function, "func", None)  # of a functools.partial
+    inner = getattr(function, "func", None)  # a functools.partial
     return getattr(inner, "__name__", None) or type(function).__name__
 
 
@@ -142,7 +147,7 @@ class _Docstring:
         parameters: dict[str, str] = {}
         types: dict[str, str] = {}
         for parameter in parsed.params:
-            # numpy's style lets several parameters share a description.
+            # In numpy's style, several parameters can share a description.
             for name in parameter.arg_name.split(","):
                 parameters[name.strip()] = " ".join((parameter.description or "").split())
                 types[name.strip()] = (parameter.type_name or "").split(",")[0].strip()
@@ -150,7 +155,7 @@ class _Docstring:
 
 
 def _field(tool: str, parameter: inspect.Parameter, documented: _Docstring) -> tuple[Any, Any]:
-    """Type and default of a parameter, as pydantic's `create_model` takes them."""
+    """Return the type and default of a parameter, as pydantic's `create_model` takes them."""
     from pydantic import Field
 
     if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
@@ -183,13 +188,13 @@ def _field(tool: str, parameter: inspect.Parameter, documented: _Docstring) -> t
 def _undeclared(tool: str, parameter: inspect.Parameter, documented: _Docstring) -> Any:
     if type(parameter.default) in (bool, int, float, str):
         return type(parameter.default)
-    told = _DOCUMENTED.get(documented.types.get(parameter.name, ""))
-    if told is None:
+    documented_type = _DOCUMENTED.get(documented.types.get(parameter.name, ""))
+    if documented_type is None:
         raise NotATool(
             f"{tool} cannot be a tool: give {parameter.name} a type, "
             f"for example `{parameter.name}: int`."
         )
-    return told
+    return documented_type
 
 
 def _is_field(default: Any) -> bool:
@@ -222,20 +227,20 @@ def _parameters(name: str, model: "type[BaseModel]") -> dict[str, Any]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of defaults that JSON cannot hold: left out
+            warnings.simplefilter("ignore")  # about defaults that JSON cannot hold: left out
             schema = model.model_json_schema(by_alias=True)
     except PydanticInvalidForJsonSchema as error:
         raise NotATool(f"{name} cannot be a tool: {str(error).splitlines()[0]}.") from None
-    # Servers hold a model to the arguments that there are anyway: each word costs prompt tokens.
+    # Each word costs prompt tokens, and the server enforces the schema's properties anyway.
     schema.pop("additionalProperties", None)
     return plain_schema({"type": "object", "properties": {}, **schema})
 
 
 def plain_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """Rewrite a schema of pydantic's as people write them, for models that read few of pydantic's.
+    """Simplify a JSON schema of pydantic for models, which have seen few of them.
 
-    Titles go; what `$ref` names stands in its place, unless it refers to itself; an optional
-    value is one that may be left out, rather than `null`.
+    Titles are removed. A `$ref` is replaced with its definition, unless that refers to itself. An
+    optional value may be left out, rather than be `null`.
     """
     definitions = schema.get("$defs", {})
     recursive = {name for name in definitions if _refers(definitions, name, name, set())}
@@ -294,7 +299,7 @@ def _place(item: tuple[str, Any]) -> int:
 
 
 def _mistakes(error: "ValidationError", signature: inspect.Signature) -> str:
-    """Say in a line a mistake what is wrong with arguments, for a model to mend."""
+    """Describe what is wrong with the arguments, one line for each mistake, for a model."""
     lines: list[str] = []
     for mistake in error.errors(include_url=False):
         where = ".".join(str(part) for part in mistake["loc"])

@@ -1,4 +1,4 @@
-"""Replies that are objects: a type asked for as a JSON schema, and read back."""
+"""Replies as objects: the JSON schema to ask for, and the object from the text."""
 
 import json
 import re
@@ -9,7 +9,7 @@ from mlx_notebook.notebook.schemas.function_schema import plain_schema
 
 
 def response_format(schema: Any) -> dict[str, Any]:
-    """Ask for replies of a type.
+    """Return the `response_format` of a request for a type.
 
     Parameters
     ----------
@@ -37,12 +37,12 @@ def response_format(schema: Any) -> dict[str, Any]:
 
 
 def parsed(text: str, schema: Any) -> Any:
-    """Read a reply as the type that was asked for; decoded JSON where that was a JSON schema.
+    """Turn the text of a reply into an object of the type; decoded JSON for a JSON schema.
 
     Raises
     ------
     NotParsed
-        If it does not fit: the model was cut off, or the server does not enforce schemas.
+        If the text does not fit: it was cut off, or the server does not enforce schemas.
     """
     if isinstance(schema, dict):
         try:
@@ -56,5 +56,5 @@ def parsed(text: str, schema: Any) -> Any:
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        said = f"{where}: {first['msg']}" if where else first["msg"]
-        raise NotParsed(f"The reply does not fit the schema: {said}.") from None
+        mistake = f"{where}: {first['msg']}" if where else first["msg"]
+        raise NotParsed(f"The reply does not fit the schema: {mistake}.") from None

@@ -1,1 +1,1 @@
-"""The server as a kernel sees it: its routes, its token, and the model of this notebook."""
+"""A server as the kernel sees it: its address, token and routes, and the notebook's model."""

@@ -1,7 +1,7 @@
-"""The model of this notebook: it answers wherever a cell, a chat or a panel names none.
+"""The notebook's model: it answers when a cell, a chat or a panel names none.
 
-It is the server's default model when the notebook connects, and stays the same until this notebook
-chooses another one: what other users of the server load or ask changes nothing here.
+It is the server's default model when the notebook connects. It stays the same until this notebook
+chooses another one: what other users of the server load or ask changes nothing.
 """
 
 import threading
@@ -13,58 +13,58 @@ from mlx_notebook.notebook.server.server import Server
 _lock = threading.Lock()
 _name: str | None = None
 _url = ""
-# Why the model changed though nobody in the notebook asked for it; and whether a cell has said so.
+# Why the model changed although nobody in the notebook chose it, and whether a cell has said so.
 _change = ""
-_is_told = True
+_is_shown = True
 
 
 def name() -> str | None:
-    """Give the model's name; `None` before the notebook has connected to a server."""
+    """Return the model's name; `None` before the notebook has connected to a server."""
     return _name
 
 
 def choose(model: str) -> None:
-    """Let a model answer from now on, as `%mlx load` does."""
-    global _name, _change, _is_told
+    """Change the model, as `%mlx load` does."""
+    global _name, _change, _is_shown
     with _lock:
-        _name, _change, _is_told = model, "", True
+        _name, _change, _is_shown = model, "", True
 
 
 def use_server(server: Server, default: str | None) -> None:
-    """Take a server's default model, unless this notebook has a model that the server has, too.
+    """Take a server's default model, unless the server has the notebook's model too.
 
-    Asks the server only where it is another one than before.
+    It sends a request only if the server is another one than before.
     """
-    global _name, _url, _change, _is_told
+    global _name, _url, _change, _is_shown
     with _lock:
         if _name is None:
             _name = default
         elif server.url != _url and _name != default and not _has(server, _name):
-            _change, _is_told = f"{server.url} has no model {_name}.", False
+            _change, _is_shown = f"{server.url} has no model {_name}.", False
             if default is not None:
                 _change += f" {default} answers from now on."
             _name = default
         _url = server.url
 
 
-def change() -> str:
-    """Give the sentence that tells why another model answers though nobody here chose it."""
+def change_message() -> str:
+    """Return why another model answers although nobody here chose it; empty if none does."""
     return _change
 
 
-def notice() -> str:
-    """Give that sentence for a cell, once; empty where no cell need say it."""
-    global _is_told
+def take_notice() -> str:
+    """Return the same message for a cell, once; empty after that."""
+    global _is_shown
     with _lock:
-        said, _is_told = "" if _is_told else f"mlx_notebook: {_change}", True
-        return said
+        message, _is_shown = "" if _is_shown else f"mlx_notebook: {_change}", True
+        return message
 
 
 def forget() -> None:
-    """Have no model: the next server that is connected to gives its default one."""
-    global _name, _url, _change, _is_told
+    """Forget the model. The next server gives its default model."""
+    global _name, _url, _change, _is_shown
     with _lock:
-        _name, _url, _change, _is_told = None, "", "", True
+        _name, _url, _change, _is_shown = None, "", "", True
 
 
 def _has(server: Server, model: str) -> bool:
@@ -73,5 +73,5 @@ def _has(server: Server, model: str) -> bool:
     except ModelNotFound:
         return False
     except NotebookError:
-        return True  # whatever is wrong, the request that follows will say it
+        return True  # the next request will report what is wrong
     return True

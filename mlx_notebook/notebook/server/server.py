@@ -1,4 +1,4 @@
-"""One server as the kernel sees it: its address, its token, and requests to its own routes."""
+"""A server as the kernel sees it: its address, its token, and requests to its native routes."""
 
 import http.client
 import ipaddress
@@ -23,10 +23,16 @@ from mlx_notebook.notebook.server import presence
 
 @dataclass(frozen=True)
 class Server:
-    """Where a server is and how to be let in.
+    """The address and token of a server.
 
-    `url` is its base URL and ends in a slash; `found` says in a few words how it was found. The
-    token takes no part in `repr`, so that it cannot land in a notebook's output by accident.
+    Attributes
+    ----------
+    url
+        The base URL, which ends in a slash.
+    token
+        The Jupyter token. `repr` leaves it out, so that no output of a notebook shows it.
+    found
+        How the server was found, in a few words.
     """
 
     url: str
@@ -35,12 +41,12 @@ class Server:
 
     @property
     def api(self) -> str:
-        """The base URL that an OpenAI client wants."""
+        """The base URL for an OpenAI client."""
         return self.url + "v1"
 
     @property
     def is_loopback(self) -> bool:
-        """Whether the address is this machine, where no proxy has any business."""
+        """Whether the address is this machine, so that no proxy is used."""
         host = urlsplit(self.url).hostname or ""
         if host == "localhost":
             return True
@@ -51,26 +57,56 @@ class Server:
 
     def announce(self) -> None:
         """Note that this kernel uses a model of the server, which then stays in memory."""
-        # A server of its own, because a subclass may record what it sends.
+        # A plain `Server`, because a subclass may record what it sends.
         presence.announce(self.url, Server(self.url, self.token).post)
 
     def get(self, path: str, *, timeout: float = 5.0) -> Any:
-        """Answer of `GET path` (below the base URL), decoded from JSON. Raises `NotebookError`."""
+        """Send `GET path` and return the decoded JSON.
+
+        Parameters
+        ----------
+        path
+            Path below the base URL.
+        timeout
+            In seconds.
+
+        Raises
+        ------
+        NotebookError
+            If the server does not answer or answers with an error.
+        """
         return self._json("GET", path, None, timeout)
 
     def post(self, path: str, body: dict[str, Any], *, timeout: float | None = None) -> Any:
-        """Answer of `POST path` with a JSON body, decoded from JSON. Raises `NotebookError`.
+        """Send `POST path` with a JSON body and return the decoded JSON.
 
-        Without a `timeout` (seconds) it waits as long as the server works: loading a model takes
-        minutes. An interrupt closes the connection.
+        Parameters
+        ----------
+        path
+            Path below the base URL.
+        body
+            The JSON object to send.
+        timeout
+            In seconds. By default it waits as long as the server works, because loading a model
+            takes minutes. An interrupt closes the connection.
+
+        Raises
+        ------
+        NotebookError
+            If the server does not answer or answers with an error.
         """
         return self._json("POST", path, body, timeout)
 
     @contextmanager
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[Iterator[dict[str, Any]]]:
-        """Give the events that answer `POST path`, decoded. Raises `NotebookError`.
+        """Send `POST path` and yield the decoded events of the response.
 
-        Leaving the block closes the connection, which stops what the server does for it.
+        Leaving the block closes the connection, which stops the work on the server.
+
+        Raises
+        ------
+        NotebookError
+            If the server does not answer or answers with an error.
         """
         request = self._request("POST", path, json.dumps(body).encode())
         self.announce()
@@ -99,9 +135,12 @@ class Server:
     def exchange(
         self, method: str, path: str, body: bytes | None, timeout: float | None
     ) -> tuple[int, bytes]:
-        """Send a request and give the answer's status and body, whatever they say.
+        """Send a request and return the status and body of the response, whatever they are.
 
-        Raises `ServerUnreachable` where nothing comes back.
+        Raises
+        ------
+        ServerUnreachable
+            If there is no response.
         """
         request = self._request(method, path, body)
         if method == "POST" and path != presence.KEEP:
@@ -133,27 +172,33 @@ class Server:
         return self._decoded(*self.exchange(method, path, data, timeout))
 
     def _decoded(self, status: int, text: bytes) -> Any:
-        """Return an answer's JSON. Raises `NotebookError` where it tells of an error."""
+        """Return the decoded JSON of a response.
+
+        Raises
+        ------
+        NotebookError
+            If the response is an error.
+        """
         if 300 <= status < 400:
             raise NotAuthorized(f"The server at {self.url} asks for a login.")
         try:
-            told = json.loads(text)
+            decoded = json.loads(text)
         except ValueError:
             if status >= 400:
                 raise from_response(status, None, where=self.url) from None
             raise ServerUnreachable(f"{self.url} is not an mlx-notebook server.") from None
         if status >= 400:
-            raise from_response(status, told, where=self.url)
-        return told
+            raise from_response(status, decoded, where=self.url)
+        return decoded
 
     def _opener(self) -> urllib.request.OpenerDirector:
-        # HTTP_PROXY captures localhost in many companies.
+        # In many companies HTTP_PROXY applies to localhost too.
         proxies = urllib.request.ProxyHandler({} if self.is_loopback else None)
         return urllib.request.build_opener(proxies, _NoRedirect)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect (to a login page, to a hub) is an answer here, and must not carry the token."""
+    """Returns redirects (to a login page or a hub) as responses: they must not get the token."""
 
     def redirect_request(self, *_: Any, **__: Any) -> None:
         return None
@@ -172,23 +217,27 @@ def _unreachable(server: Server, error: Exception) -> ServerUnreachable:
 
 
 def normalise_url(url: str) -> str:
-    """Write a base URL the way we compare and extend it: `http(s)`, no query, one final slash.
+    """Normalise a base URL: `http(s)`, no query, one final slash.
 
-    The `/v1` that OpenAI clients want is taken off, since people copy that form. Raises
-    `ValueError` for anything that is not an HTTP address.
+    A final `/v1` is removed, because users copy the URL for OpenAI clients.
+
+    Raises
+    ------
+    ValueError
+        If it is not an HTTP address.
     """
     parts = urlsplit(url.strip())
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        shown = url.strip().partition("?")[0]  # a token may stand behind it
+        shown = url.strip().partition("?")[0]  # the query may contain a token
         raise ValueError(f"{shown!r} is not an http:// or https:// address")
     path = parts.path.rstrip("/").removesuffix("/v1") + "/"
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 
 
 def split_token(url: str) -> tuple[str, str]:
-    """Split what Jupyter prints when it starts, `http://HOST/lab?token=...`, into URL and token.
+    """Split the address that Jupyter prints, `http://HOST/lab?token=...`, into URL and token.
 
-    An address without a token comes back as it is, with an empty token.
+    An address without a token is returned unchanged, with an empty token.
     """
     parts = urlsplit(url.strip())
     token = parse_qs(parts.query).get("token", [""])[0]

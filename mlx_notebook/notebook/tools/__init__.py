@@ -1,1 +1,1 @@
-"""The notebook's functions as tools: calling them, and asking before a call."""
+"""The notebook's functions and MCP servers as tools, running tool calls, and approval."""

@@ -1,4 +1,4 @@
-"""Asking the person at the notebook whether a tool may be called."""
+"""Ask the user whether a tool may be called."""
 
 import sys
 import threading
@@ -9,38 +9,38 @@ from mlx_notebook.notebook.errors import Pause
 from mlx_notebook.notebook.plain_text import visible
 from mlx_notebook.notebook.shell import in_kernel
 
-# An answer that comes sooner was typed before the question could be read.
+# In seconds. A faster answer was typed before the question could be read.
 MIN_ANSWER_SECONDS = 1.0
-# A longer call loses its middle in the question, which then offers all of it.
+# The question leaves out the middle of a longer call and offers to show all of it.
 SHOWN_CHARACTERS = 2_000
 _LINE_CHARACTERS = 80
 _MOST_QUESTIONS = 10
 
 
 def ask_in_cell(call: ToolCall, why: str = "") -> bool | str:
-    """Ask with `input()`, in the cell or the terminal, until there is an answer.
+    """Ask with `input()` in the cell or the terminal, until there is an answer.
 
-    Only a whole `y`, `yes`, `a` or `always` allows anything. What was typed before the question
-    stood there is no answer to it, and neither is an empty line.
+    Only `y`, `yes`, `a` or `always` allows a call. What was typed before the question appeared does
+    not count, and neither does an empty line.
 
     Parameters
     ----------
     call
-        What is to be allowed.
+        The tool call.
     why
-        A reason to ask that goes before the question. With one, "always" is not offered.
+        The reason for the question, shown before it. With a reason, "always" is not offered.
 
     Returns
     -------
     bool or str
-        `True` for yes; `"always"` for yes to every further call of this tool; `False` for no, or
-        `"no: "` and the reason where one was typed after the n.
+        `True` for yes; `"always"` for yes to all further calls of this tool; `False` for no; `"no:
+        "` and the reason if one was typed after the n.
 
     Raises
     ------
     Pause
-        Where nobody can be asked (the notebook runs unattended, input comes from a file, the code
-        runs on a thread), or nobody gives an answer that can be used.
+        If nobody can be asked (the notebook runs unattended, input comes from a file, the code runs
+        on a thread), or there is no usable answer.
     """
     whole = format_call(call)
     short = _without_middle(whole)
@@ -51,12 +51,12 @@ def ask_in_cell(call: ToolCall, why: str = "") -> bool | str:
     else:
         question = f"{why}Allow this call?\n{_in_lines(short)}\n{options}: "
     for _ in range(_MOST_QUESTIONS):
-        _drop_what_was_typed(call)
+        _discard_typed_input(call)
         asked = time.monotonic()
         try:
             said = input(question).strip()
-        except (EOFError, NotImplementedError):  # the latter is how a kernel says it
-            raise _nobody(call) from None
+        except (EOFError, NotImplementedError):  # a kernel raises the second one
+            raise _cannot_ask(call) from None
         if time.monotonic() - asked < MIN_ANSWER_SECONDS:
             print("That was typed before the question could be read. Please answer again.")
             continue
@@ -74,10 +74,10 @@ def ask_in_cell(call: ToolCall, why: str = "") -> bool | str:
 
 
 def format_call(call: ToolCall) -> str:
-    """Write a call on one line for a person who is to allow it, with nothing hidden in it.
+    """Write a call on one line for a user who decides about it, with nothing hidden.
 
-    All arguments stand there as they will be used; characters that a terminal would obey, and
-    those that hide or reorder text, are written as escapes.
+    It shows all arguments as they will be used. Control characters, and characters that hide or
+    reorder text, are escaped.
     """
     return visible(str(call))
 
@@ -90,26 +90,31 @@ def _without_middle(text: str) -> str:
 
 
 def _in_lines(text: str) -> str:
-    """Break a text into indented lines: JupyterLab cuts off a question that has a long one."""
+    """Break a text into indented lines, because JupyterLab cuts off long lines of a question."""
     parts = range(0, len(text), _LINE_CHARACTERS)
     return "\n".join(f"    {text[at : at + _LINE_CHARACTERS]}" for at in parts)
 
 
-def _drop_what_was_typed(call: ToolCall) -> None:
-    """Have the question answered only by what is typed after it.
+def _discard_typed_input(call: ToolCall) -> None:
+    """Discard what was typed before the question.
 
-    A kernel drops replies that were sent before it asks. Raises `Pause` where no person types.
+    A kernel itself discards replies that were sent before it asks.
+
+    Raises
+    ------
+    Pause
+        If no person can answer.
     """
     if threading.current_thread() is not threading.main_thread():
-        raise _nobody(call)
+        raise _cannot_ask(call)
     if in_kernel():
         return
     if sys.stdin is None or not sys.stdin.isatty():
-        raise _nobody(call)
+        raise _cannot_ask(call)
     import termios
 
     termios.tcflush(sys.stdin, termios.TCIFLUSH)
 
 
-def _nobody(call: ToolCall) -> Pause:
+def _cannot_ask(call: ToolCall) -> Pause:
     return Pause(f"nobody is there to allow {call.name}")

@@ -1,8 +1,8 @@
-"""Tools of an MCP server, for a chat: `mlx_notebook.mcp(...)`.
+"""The tools of an MCP server for a chat: `mlx_notebook.mcp(...)`.
 
-The official `mcp` package speaks the protocol; it comes with the extra of that name. A session
-must live in the task that opened it, so each has one on the background event loop, from the first
-`mcp(...)` to `close` or the kernel's end.
+The official `mcp` package implements the protocol; the extra `mcp` installs it. A session has to
+stay in the task that opened it, so each has a task on the background event loop, until `close` or
+the end of the kernel.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mcp import Client
     from mcp.types import CallToolResult
 
-# How long a server may take to start and tell its tools, and to end.
+# How long a server may take to start and list its tools, and to stop.
 _START_SECONDS = 60.0
 _END_SECONDS = 5.0
 
@@ -39,23 +39,35 @@ def mcp(
     Parameters
     ----------
     command, arguments
-        The program that is the server (it speaks on its standard input and output, and ends with
-        the kernel); or the `http://` or `https://` address of one (streamable HTTP).
-    env, cwd
-        What the program gets beside the usual variables, and the folder that it runs in.
+        The program to start and its arguments (stdio transport; it ends with the kernel), or the
+        `http://` or `https://` address of a server (streamable HTTP transport).
+    env
+        Environment variables for the program, besides the usual ones.
+    cwd
+        The folder in which the program runs.
     headers
-        What an address is sent with each request, such as an `Authorization`.
+        HTTP headers for each request to an address, such as `Authorization`.
+
+    Returns
+    -------
+    McpServer
+        The connection. Iterating over it yields the tools.
 
     Raises
     ------
     McpFailed
-        If the `mcp` package is missing, or the server does not start, or is none.
+        If the `mcp` package is missing, or the server does not start or does not speak MCP.
+
+    Examples
+    --------
+    >>> files = mlx_notebook.mcp("npx", "-y", "@modelcontextprotocol/server-filesystem", ".")
+    >>> Chat(tools=[files]).ask("Which files are here?")
     """
     return McpServer(command, arguments, env=env, cwd=cwd, headers=headers)
 
 
 class RemoteTool(Tool):
-    """A tool of an MCP server; made by `McpServer`."""
+    """A tool of an MCP server."""
 
     is_async = True
 
@@ -68,7 +80,7 @@ class RemoteTool(Tool):
         self.parameters = parameters
 
     def prepare(self, arguments: str | dict[str, Any]) -> Callable[[], Any]:
-        """Decode arguments, which the server itself validates, and give the call to be made."""
+        """Decode arguments and return the call to make. The server itself validates them."""
         from pydantic_core import from_json
 
         if isinstance(arguments, str):
@@ -86,14 +98,14 @@ class RemoteTool(Tool):
 
 
 class McpServer:
-    """A connection to an MCP server; iterating gives its tools.
+    """A connection to an MCP server. Iterating over it yields the tools.
 
     Attributes
     ----------
     name
-        The program or address.
+        The command or address.
     tools
-        What the server offered when the connection was made.
+        The tools of the server at the time of the connection.
     """
 
     def __init__(
@@ -115,7 +127,7 @@ class McpServer:
             raise McpFailed(
                 "MCP servers need the `mcp` package: run `%pip install 'mlx-notebook[mcp]'`."
             ) from None
-        # What the program logs would appear in whichever cell runs.
+        # Otherwise the program's log would appear in the running cell.
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115
         ready: Future[None] = Future()
         self._session = background_loop.submit(
@@ -148,7 +160,7 @@ class McpServer:
         return f"<MCP server {self.name}: {', '.join(tool.name for tool in self.tools)}>"
 
     def close(self) -> None:
-        """End the connection, and the server's process if it has one."""
+        """Close the connection and stop the server's process, if it has one."""
         atexit.unregister(self.close)
         if self._session.done():
             return
@@ -164,12 +176,15 @@ class McpServer:
     async def call(self, name: str, arguments: dict[str, Any]) -> Any:
         """Call a tool, from any event loop.
 
-        Returns its text, or a list of texts and images.
+        Returns
+        -------
+        str or list
+            The text of the result, or a list of texts and images.
 
         Raises
         ------
         McpFailed
-            If the tool fails, or the server is gone.
+            If the tool fails, or the server has ended.
         """
         return await asyncio.wrap_future(background_loop.submit(self._call(name, arguments)))
 
@@ -188,7 +203,7 @@ class McpServer:
         return _value(name, result)
 
     async def _hold(self, ready: "Future[None]", transport: Any) -> None:
-        """Open the session, and keep it in this task until it is to be closed."""
+        """Open the session and keep it open in this task until `close`."""
         from mcp import Client
 
         closing = asyncio.Event()
@@ -223,8 +238,8 @@ class McpServer:
             error = error.exceptions[0]
         self._log.seek(0)
         last = self._log.read().strip().splitlines()[-1:]
-        said = last[0] if last else str(error) or type(error).__name__
-        return McpFailed(f"No MCP server answers at {self.name}: {said}")
+        message = last[0] if last else str(error) or type(error).__name__
+        return McpFailed(f"No MCP server answers at {self.name}: {message}")
 
 
 def _transport(
@@ -250,7 +265,7 @@ def _transport(
 
 
 def _value(name: str, result: "CallToolResult") -> Any:
-    """Give a result as a function would return it."""
+    """Return a result as a function would return it."""
     import base64
 
     from mcp.types import ImageContent, TextContent
@@ -265,6 +280,6 @@ def _value(name: str, result: "CallToolResult") -> Any:
             case _:
                 parts.append(part.model_dump_json(exclude_none=True))
     if result.is_error:
-        said = "\n".join(part for part in parts if isinstance(part, str))
-        raise McpFailed(said or f"{name} failed.")
+        message = "\n".join(part for part in parts if isinstance(part, str))
+        raise McpFailed(message or f"{name} failed.")
     return parts[0] if len(parts) == 1 else parts

@@ -1,4 +1,4 @@
-"""`@tool`: functions of the notebook that a model may call."""
+"""`@tool`: functions of the notebook that a model can call."""
 
 import functools
 import inspect
@@ -7,20 +7,22 @@ from collections.abc import Callable, Iterable
 from typing import Any, overload
 
 from mlx_notebook.notebook.errors import NotATool
-from mlx_notebook.notebook.schemas.function_schema import describe
+from mlx_notebook.notebook.schemas.function_schema import describe_function
 
 Tools = Iterable["Tool | Callable[..., Any] | Iterable[Tool]"]
 
 
 class Tool(ABC):
-    """Something that a model may call.
+    """Something that a model can call.
 
     Attributes
     ----------
-    name, description, parameters
-        What the model is told; `parameters` is a JSON schema.
+    name, description
+        What the model gets.
+    parameters
+        The parameters as a JSON schema, which the model gets too.
     is_async
-        Whether calls are awaited: several of those that a model asks for at once run together.
+        Whether calls are awaited. Several async calls of one reply run together.
     """
 
     name: str
@@ -30,7 +32,7 @@ class Tool(ABC):
 
     @property
     def definition(self) -> dict[str, Any]:
-        """The tool as the chat completions endpoint takes it."""
+        """The tool as an entry of the `tools` parameter of chat completions."""
         function: dict[str, Any] = {"name": self.name}
         if self.description:
             function["description"] = self.description
@@ -38,16 +40,22 @@ class Tool(ABC):
 
     @abstractmethod
     def prepare(self, arguments: str | dict[str, Any]) -> Callable[[], Any]:
-        """Validate arguments (JSON, or the decoded object) and give the call to be made.
+        """Validate arguments (JSON text, or the decoded object) and return the call to make.
 
-        Raises `BadArguments` if they do not fit.
+        Raises
+        ------
+        BadArguments
+            If they do not fit.
         """
 
 
 class FunctionTool(Tool):
-    """A Python function that a model may call; called from Python it is the function itself.
+    """A Python function that a model can call; `tool` returns it. Python code calls it as before.
 
-    Made by `tool`. Raises `NotATool` if the function cannot be described.
+    Raises
+    ------
+    NotATool
+        If the function cannot be described.
     """
 
     def __init__(
@@ -56,7 +64,7 @@ class FunctionTool(Tool):
         name: str | None = None,
         description: str | None = None,
     ) -> None:
-        self._described = describe(function, name, description)
+        self._described = describe_function(function, name, description)
         self._function = function
         functools.update_wrapper(self, function)
         self.name = self._described.name
@@ -65,11 +73,11 @@ class FunctionTool(Tool):
         self.is_async = inspect.iscoroutinefunction(inspect.unwrap(function))
 
     def prepare(self, arguments: str | dict[str, Any]) -> Callable[[], Any]:
-        """Validate arguments and give the call to be made, with real Python objects."""
+        """Validate arguments and return the call to make, with Python objects as arguments."""
         return self._described.bind(arguments)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function, as if it were no tool."""
+        """Call the function."""
         return self._function(*args, **kwargs)
 
     def __repr__(self) -> str:
@@ -89,19 +97,41 @@ def tool(
     name: str | None = None,
     description: str | None = None,
 ) -> FunctionTool | Callable[[Callable[..., Any]], FunctionTool]:
-    """Let a model call a function: `@tool`, or `@tool(name=..., description=...)`.
+    """Make a function a tool: `@tool`, or `@tool(name=..., description=...)`.
 
-    The model is told the function's name, what its docstring says of it and of its parameters
-    (in the styles of numpy, Google and Sphinx), and its types as a JSON schema. A type can be
-    whatever pydantic reads: `Literal`, enums, unions, dataclasses, models, dates, lists of those;
-    `Annotated[float, "in metres"]` and pydantic's `Field` describe a parameter where it stands.
-    Arguments are validated and turned into these types before the function is called. The
-    function may be `async`, and can be called from Python as before.
+    The model gets the function's name, the description of the function and its parameters from the
+    docstring (in the styles of numpy, Google and Sphinx), and the types as a JSON schema. A type
+    can be anything that pydantic reads: `Literal`, enums, unions, dataclasses, models, dates, and
+    lists of those. `Annotated[float, "in metres"]` and pydantic's `Field` describe a parameter.
+    Arguments are validated and converted to these types before the function is called. The function
+    may be `async`. Python code can call it as before.
+
+    Parameters
+    ----------
+    function
+        The function.
+    name
+        Name for the model, in place of the function's own.
+    description
+        Description for the model, in place of the docstring.
+
+    Returns
+    -------
+    FunctionTool
+        The tool; without `function`, a decorator that returns it.
 
     Raises
     ------
     NotATool
-        If there is no telling what the function takes.
+        If a parameter cannot be described, for example because it has no type.
+
+    Examples
+    --------
+    >>> @tool
+    ... def add(a: int, b: int) -> int:
+    ...     "Add two numbers."
+    ...     return a + b
+    >>> Chat(tools=[add]).ask("What is 17 plus 25?")
     """
     if function is not None:
         return FunctionTool(function)
@@ -109,24 +139,23 @@ def tool(
 
 
 def tools_by_name(tools: Tools) -> dict[str, Tool]:
-    """Make a tool of everything in `tools`, by name.
+    """Make everything in `tools` a tool; return the tools by name.
 
-    Plain functions are described as `tool` would; what holds tools, such as an MCP server, gives
-    all of them.
+    Plain functions are described as `tool` describes them. An MCP server stands for all its tools.
 
     Raises
     ------
     NotATool
-        If one cannot be a tool, or two have the same name.
+        If something cannot be a tool, or two tools have the same name.
     """
-    box: dict[str, Tool] = {}
+    by_name: dict[str, Tool] = {}
     for one in _each(tools):
-        if one.name in box:
+        if one.name in by_name:
             raise NotATool(
                 f"Two tools have the name {one.name!r}: give one another with @tool(name=...)."
             )
-        box[one.name] = one
-    return box
+        by_name[one.name] = one
+    return by_name
 
 
 def _each(tools: Any) -> Iterable[Tool]:

@@ -1,4 +1,4 @@
-"""Carrying out the calls that a model asks for: checked, allowed, run, and their results told."""
+"""Run the tool calls of a model: check the arguments, ask for approval, call the tool."""
 
 import asyncio
 import inspect
@@ -21,7 +21,7 @@ T = TypeVar("T")
 Decision = bool | str | dict[str, Any] | None
 Hook = Callable[[ToolCall], Decision | Awaitable[Decision]]
 Approve = bool | Collection[str] | Hook
-Ready = tuple[ToolCall, Callable[[], Any]]
+ReadyCall = tuple[ToolCall, Callable[[], Any]]
 
 _REFUSED = "The call was refused."
 _UNTRUSTED = "This call comes from a file that you did not write on this machine. "
@@ -29,44 +29,52 @@ _UNTRUSTED = "This call comes from a file that you did not write on this machine
 
 @dataclass
 class ToolRunner:
-    """Runs calls for one conversation.
+    """Runs tool calls for one conversation.
 
-    `before_call` and `approve` are as for `Chat`; `always` holds the names of tools that the
-    person has allowed once and for all, `untrusted_calls` the ids of calls that come from a file of
-    others, and are asked about in any case.
+    Parameters
+    ----------
+    tools
+        The tools by name.
+    before_call, approve
+        As for `Chat`.
+    allowed_tools
+        Names of tools that the user has allowed with "always".
+    untrusted_calls
+        Ids of calls from files that this user did not write. They always need approval.
     """
 
-    box: dict[str, Tool]
+    tools: dict[str, Tool]
     before_call: Hook | None = None
     approve: Approve = False
-    always: set[str] = field(default_factory=set)
+    allowed_tools: set[str] = field(default_factory=set)
     untrusted_calls: set[str] = field(default_factory=set)
 
     def run(self, calls: list[ToolCall]) -> Iterator[Delta]:
-        """Run calls, async ones together and the others in order; yield each begin and end.
+        """Run tool calls: async ones together, the others in order.
 
-        An interrupt stops what runs, and raises on.
+        Yields the start and the result of each call. An interrupt stops the calls that are running
+        and is raised again.
         """
-        ready: list[Ready] = []
+        ready: list[ReadyCall] = []
         for call in calls:
-            make = _at_once(self._check(call, _wait_here))
-            if make is not None and self._must_ask(call):
+            invoke = _run_blocking(self._check(call, _wait_blocking))
+            if invoke is not None and self._needs_approval(call):
                 if not callable(self.approve):
                     yield Delta("asking", call=call)
-                make = _at_once(self._ask(call, make, _wait_here))
-            if make is None:
+                invoke = _run_blocking(self._ask(call, invoke, _wait_blocking))
+            if invoke is None:
                 yield Delta("result", call=call)
             else:
-                ready.append((call, make))
+                ready.append((call, invoke))
         started = []
         try:
-            for call, make in self._async_first(ready):
-                yield self._begin(call)
-                if self.box[call.name].is_async:
-                    started.append((call, background_loop.submit(_run_async(call, make))))
+            for call, invoke in self._async_first(ready):
+                yield self._start(call)
+                if self.tools[call.name].is_async:
+                    started.append((call, background_loop.submit(_run_async(call, invoke))))
                     continue
                 with interruptible():
-                    _at_once(_run(call, make, _wait_here))
+                    _run_blocking(_run(call, invoke, _wait_blocking))
                 yield Delta("result", call=call)
             for call, future in started:
                 future.result()
@@ -77,27 +85,27 @@ class ToolRunner:
             _interrupt(calls)
 
     async def arun(self, calls: list[ToolCall]) -> AsyncIterator[Delta]:
-        """Do the same on the running event loop; functions that are not async hold it up."""
-        ready: list[Ready] = []
+        """Run tool calls on the running event loop. Functions that are not async block it."""
+        ready: list[ReadyCall] = []
         for call in calls:
-            make = await self._check(call, _wait_there)
-            if make is not None and self._must_ask(call):
+            invoke = await self._check(call, _wait_async)
+            if invoke is not None and self._needs_approval(call):
                 if not callable(self.approve):
                     yield Delta("asking", call=call)
-                make = await self._ask(call, make, _wait_there)
-            if make is None:
+                invoke = await self._ask(call, invoke, _wait_async)
+            if invoke is None:
                 yield Delta("result", call=call)
             else:
-                ready.append((call, make))
+                ready.append((call, invoke))
         started = []
         try:
-            for call, make in self._async_first(ready):
-                yield self._begin(call)
-                if self.box[call.name].is_async:
-                    started.append((call, asyncio.ensure_future(_run_async(call, make))))
+            for call, invoke in self._async_first(ready):
+                yield self._start(call)
+                if self.tools[call.name].is_async:
+                    started.append((call, asyncio.ensure_future(_run_async(call, invoke))))
                     continue
                 with interruptible():
-                    await _run(call, make, _wait_there)
+                    await _run(call, invoke, _wait_async)
                 yield Delta("result", call=call)
             for call, task in started:
                 await task
@@ -107,71 +115,74 @@ class ToolRunner:
                 task.cancel()
             _interrupt(calls)
 
-    def _async_first(self, ready: list[Ready]) -> list[Ready]:
-        return sorted(ready, key=lambda one: not self.box[one[0].name].is_async)
+    def _async_first(self, ready: list[ReadyCall]) -> list[ReadyCall]:
+        return sorted(ready, key=lambda one: not self.tools[one[0].name].is_async)
 
-    def _begin(self, call: ToolCall) -> Delta:
+    def _start(self, call: ToolCall) -> Delta:
         call.state = "running"
         return Delta("call", call=call)
 
-    async def _check(self, call: ToolCall, wait: "_Wait") -> Callable[[], Any] | None:
+    async def _check(self, call: ToolCall, resolve: "Wait") -> Callable[[], Any] | None:
         """Validate a call and ask `before_call`.
 
-        Returns what makes the call, or `None` where it has been answered with an error instead.
+        Returns
+        -------
+        Callable or None
+            Makes the call. `None` if the call has been answered with an error instead.
         """
-        tool = self.box.get(call.name)
+        tool = self.tools.get(call.name)
         if tool is None:
-            known = ", ".join(self.box) or "none"
+            known = ", ".join(self.tools) or "none"
             _fail(call, f"There is no tool {call.name!r}. The tools are: {known}.")
             return None
         try:
-            make = tool.prepare(call.written)
+            invoke = tool.prepare(call.written)
         except BadArguments as error:
             _fail(call, str(error))
             return None
         if self.before_call is not None:
-            verdict = await wait(self.before_call(call))
-            if verdict is False or isinstance(verdict, str):
-                _refuse(call, verdict)
+            decision = await resolve(self.before_call(call))
+            if decision is False or isinstance(decision, str):
+                _refuse(call, decision)
                 return None
-            make = _changed(call, tool, verdict) or make
-        return make
+            invoke = _changed(call, tool, decision) or invoke
+        return invoke
 
     async def _ask(
-        self, call: ToolCall, make: Callable[[], Any], wait: "_Wait"
+        self, call: ToolCall, invoke: Callable[[], Any], resolve: "Wait"
     ) -> Callable[[], Any] | None:
-        """Ask whether a call may be made; return as `_check` does."""
+        """Ask for approval of a call; return what `_check` returns."""
         with interruptible():
             if callable(self.approve):
-                verdict = await wait(self.approve(call))
+                decision = await resolve(self.approve(call))
             else:
-                verdict = ask_in_cell(call, _UNTRUSTED if call.id in self.untrusted_calls else "")
-        if verdict == "always":
-            self.always.add(call.name)
-        elif verdict is not True and not isinstance(verdict, dict):
-            _refuse(call, verdict)
+                decision = ask_in_cell(call, _UNTRUSTED if call.id in self.untrusted_calls else "")
+        if decision == "always":
+            self.allowed_tools.add(call.name)
+        elif decision is not True and not isinstance(decision, dict):
+            _refuse(call, decision)
             return None
-        return _changed(call, self.box[call.name], verdict) or make
+        return _changed(call, self.tools[call.name], decision) or invoke
 
-    def _must_ask(self, call: ToolCall) -> bool:
+    def _needs_approval(self, call: ToolCall) -> bool:
         if call.id in self.untrusted_calls:
             return True
-        if call.name in self.always or self.approve is False:
+        if call.name in self.allowed_tools or self.approve is False:
             return False
         if self.approve is True or callable(self.approve):
             return True
         return call.name in self.approve
 
 
-_Wait = Callable[[Any], Coroutine[Any, Any, Any]]
+Wait = Callable[[Any], Coroutine[Any, Any, Any]]
 
 
-async def _wait_here(value: Any) -> Any:
-    """Wait without giving up the thread: the coroutine that asks never suspends."""
+async def _wait_blocking(value: Any) -> Any:
+    """Wait for a value on the background loop. This coroutine itself never suspends."""
     return background_loop.wait(_awaited(value)) if inspect.isawaitable(value) else value
 
 
-async def _wait_there(value: Any) -> Any:
+async def _wait_async(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
@@ -179,8 +190,8 @@ async def _awaited(value: Awaitable[T]) -> T:
     return await value
 
 
-def _at_once(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never suspends, on this thread and beside whatever loop it has."""
+def _run_blocking(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never suspends, on this thread, also while an event loop runs on it."""
     try:
         coroutine.send(None)
     except StopIteration as end:
@@ -189,14 +200,14 @@ def _at_once(coroutine: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("it suspended")
 
 
-async def _run_async(call: ToolCall, make: Callable[[], Any]) -> None:
-    await _run(call, make, _wait_there)
+async def _run_async(call: ToolCall, invoke: Callable[[], Any]) -> None:
+    await _run(call, invoke, _wait_async)
 
 
-async def _run(call: ToolCall, make: Callable[[], Any], wait: _Wait) -> None:
+async def _run(call: ToolCall, invoke: Callable[[], Any], resolve: Wait) -> None:
     began = time.monotonic()
     try:
-        call.value = await wait(make())
+        call.value = await resolve(invoke())
         call.content = content_of(call.value)
         call.state = "done"
     except Exception as error:
@@ -211,18 +222,18 @@ def _fail(call: ToolCall, error: str) -> None:
     call.content = f"Error: {error}"
 
 
-def _refuse(call: ToolCall, verdict: bool | str | None) -> None:
-    reason = verdict.removeprefix("no: ") if isinstance(verdict, str) else ""
+def _refuse(call: ToolCall, decision: bool | str | None) -> None:
+    reason = decision.removeprefix("no: ") if isinstance(decision, str) else ""
     call.state, call.error = "refused", reason or _REFUSED
     call.content = f"{_REFUSED} {reason}".strip()
 
 
-def _changed(call: ToolCall, tool: Tool, verdict: Any) -> Callable[[], Any] | None:
-    if not isinstance(verdict, dict):
+def _changed(call: ToolCall, tool: Tool, decision: Any) -> Callable[[], Any] | None:
+    if not isinstance(decision, dict):
         return None
-    make = tool.prepare(verdict)
-    call.arguments = verdict
-    return make
+    invoke = tool.prepare(decision)
+    call.arguments = decision
+    return invoke
 
 
 def _interrupt(calls: list[ToolCall]) -> None:

@@ -138,7 +138,7 @@ class ChatPanel(Panel):
             last = next(reversed(self._entries))
             if self._entries[last]["role"] == "notice":
                 self._forget(last)
-            change = "" if self.chat.model else notebook_model.change()
+            change = "" if self.chat.model else notebook_model.change_message()
             self._entry(role="notice", text=change or f"{model} answers from now on.")
         self._announced = model
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, Field
 
 from mlx_notebook.notebook.errors import BadArguments, NotATool
-from mlx_notebook.notebook.schemas.function_schema import describe
+from mlx_notebook.notebook.schemas.function_schema import describe_function
 
 
 class Unit(enum.Enum):
@@ -86,7 +86,7 @@ def sphinx_style(a: int, b: int) -> int:
 
 @pytest.mark.parametrize("function", [numpy_style, google_style, sphinx_style])
 def test_docstrings_of_three_styles_describe_the_parameters(function):
-    described = describe(function)
+    described = describe_function(function)
     assert described.description == "Add numbers.\n\nAny two."
     assert described.parameters == {
         "type": "object",
@@ -106,7 +106,7 @@ def test_a_plain_docstring_is_the_description():
         In the zone of: this machine.
         """
 
-    described = describe(now)
+    described = describe_function(now)
     assert described.description == "What time it is.\n\nIn the zone of: this machine."
     assert described.parameters == {"type": "object", "properties": {}}
 
@@ -200,7 +200,7 @@ def test_types_become_schemas_and_json_becomes_their_objects(kind, schema, given
         return x
 
     take.__annotations__["x"] = kind
-    described = describe(take)
+    described = describe_function(take)
     assert described.parameters["properties"]["x"] == schema
     assert described.bind({"x": given})() == value
 
@@ -213,7 +213,7 @@ def test_what_may_be_left_out_has_its_default_from_the_function():
     ):
         return a, b, c, d
 
-    described = describe(take)
+    described = describe_function(take)
     assert "required" not in described.parameters
     assert described.parameters["properties"]["a"] == {"type": "integer"}
     assert described.parameters["properties"]["c"] == {
@@ -229,7 +229,7 @@ def test_a_type_that_refers_to_itself_keeps_its_reference():
     def take(node: Node):
         return node.next.value
 
-    described = describe(take)
+    described = describe_function(take)
     assert described.parameters["properties"]["node"] == {"$ref": "#/$defs/Node"}
     assert described.parameters["$defs"]["Node"]["properties"]["next"] == {"$ref": "#/$defs/Node"}
     assert described.bind({"node": {"value": 1, "next": {"value": 2}}})() == 2
@@ -240,7 +240,7 @@ def test_names_that_pydantic_keeps_for_itself_are_ordinary_here():
         return schema, copy, model_config, _hidden, title, json
 
     arguments = {"schema": 1, "copy": 2, "model_config": 3, "_hidden": 4, "title": "5", "json": 6}
-    described = describe(take)
+    described = describe_function(take)
     assert list(described.parameters["properties"]) == list(arguments)
     assert described.bind(arguments)() == (1, 2, 3, 4, "5", 6)
 
@@ -253,7 +253,7 @@ def test_defaults_and_docstrings_tell_types_where_the_signature_does_not():
             a (str): Something.
         """
 
-    properties = describe(take).parameters["properties"]
+    properties = describe_function(take).parameters["properties"]
     assert properties["a"] == {"type": "string", "description": "Something."}
     assert properties["b"] == {"type": "number", "default": 2.5}
 
@@ -268,12 +268,12 @@ def test_methods_partials_and_callable_objects_are_functions_too():
             """Count."""
             return n
 
-    assert describe(Counter().add).bind({"n": 1})() == 2
-    assert describe(Counter()).description == "Count."
-    assert describe(Counter()).name == "Counter"
+    assert describe_function(Counter().add).bind({"n": 1})() == 2
+    assert describe_function(Counter()).description == "Count."
+    assert describe_function(Counter()).name == "Counter"
     partial = functools.partial(numpy_style, b=10)
-    assert describe(partial).name == "numpy_style"
-    assert describe(partial).bind({"a": 1})() == 11
+    assert describe_function(partial).name == "numpy_style"
+    assert describe_function(partial).bind({"a": 1})() == 11
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_methods_partials_and_callable_objects_are_functions_too():
 )
 def test_bad_arguments_are_told_so_that_they_can_be_mended(arguments, said):
     with pytest.raises(BadArguments) as caught:
-        describe(numpy_style).bind(arguments)
+        describe_function(numpy_style).bind(arguments)
     assert said in str(caught.value)
     assert len(str(caught.value)) < 300
 
@@ -299,7 +299,7 @@ def test_a_mistake_inside_an_object_is_told_with_its_path():
         pass
 
     with pytest.raises(BadArguments, match=r"people\.1\.name: it is missing\."):
-        describe(take).bind({"people": [{"name": "Ada"}, {}]})
+        describe_function(take).bind({"people": [{"name": "Ada"}, {}]})
 
 
 def star(*numbers: int): ...
@@ -324,7 +324,7 @@ def über(x: int): ...
 )
 def test_what_cannot_be_described_is_refused_in_one_sentence(function, said):
     with pytest.raises(NotATool, match=said) as caught:
-        describe(function)
+        describe_function(function)
     assert "\n" not in str(caught.value)
 
 
@@ -333,4 +333,4 @@ def test_a_type_that_is_not_there_is_named():
 
     take.__annotations__["x"] = "Nothing"
     with pytest.raises(NotATool, match="name 'Nothing' is not defined"):
-        describe(take)
+        describe_function(take)

@@ -239,5 +239,5 @@ def test_a_model_that_the_server_lacks_is_told_in_the_panel_and_in_the_next_cell
     (notice,) = [e["text"] for e in panel.fields["entries"].values() if e["role"] == "notice"]
     assert notice.endswith("has no model gone/model. tiny-chat answers from now on.")
     assert capsys.readouterr().out == ""
-    assert notebook_model.notice() == f"mlx_notebook: {notice}"
-    assert notebook_model.notice() == ""
+    assert notebook_model.take_notice() == f"mlx_notebook: {notice}"
+    assert notebook_model.take_notice() == ""

@@ -1,7 +1,7 @@
-"""mlx-notebook: local models inside Jupyter.
+"""Local language and vision models inside Jupyter.
 
-This module only names things; each is imported when first used, so that a server extension or a
-kernel that loads it pays milliseconds.
+This module imports each of its names when it is first used, so that loading it in a server or a
+kernel takes milliseconds.
 """
 
 from importlib import import_module
@@ -72,7 +72,7 @@ def __dir__() -> list[str]:
 
 
 def _jupyter_server_extension_points() -> list[dict[str, Any]]:
-    """Name the server extension to jupyter-server."""
+    """Return the server extension for jupyter-server."""
     from mlx_notebook.server.app import MlxNotebookApp
 
     return [{"module": "mlx_notebook", "app": MlxNotebookApp}]
@@ -80,13 +80,13 @@ def _jupyter_server_extension_points() -> list[dict[str, Any]]:
 
 def load_ipython_extension(ipython: Any) -> None:
     """Register `%mlx` and `%%chat` (called by `%load_ext mlx_notebook`)."""
-    from mlx_notebook.notebook.magics.magics import load
+    from mlx_notebook.notebook.magics.magics import register
 
-    load(ipython)
+    register(ipython)
 
 
 def unload_ipython_extension(ipython: Any) -> None:
-    """Take the magics away again (called by `%unload_ext mlx_notebook`)."""
-    from mlx_notebook.notebook.magics.magics import unload
+    """Remove the magics (called by `%unload_ext mlx_notebook`)."""
+    from mlx_notebook.notebook.magics.magics import unregister
 
-    unload(ipython)
+    unregister(ipython)

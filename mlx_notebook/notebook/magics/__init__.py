@@ -1,1 +1,1 @@
-"""`%%chat`, `%chat` and `%mlx`."""
+"""The magics `%%chat`, `%chat` and `%mlx`."""

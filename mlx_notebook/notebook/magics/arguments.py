@@ -1,4 +1,4 @@
-"""The arguments of a `%mlx` subcommand, with errors of one sentence."""
+"""Parse the arguments of a `%mlx` subcommand; each error is one sentence."""
 
 import argparse
 import re
@@ -9,24 +9,30 @@ from mlx_notebook.notebook.errors import BadMagic
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Reads the rest of a `%mlx` line."""
+    """Parses what follows the name of a subcommand."""
 
     def parse(self, line: str) -> argparse.Namespace:
-        """Return the arguments. Raises `BadMagic` where they are not right."""
+        """Return the arguments.
+
+        Raises
+        ------
+        BadMagic
+            If they are wrong.
+        """
         try:
             words = shlex.split(line)
         except ValueError:
             raise BadMagic(f"%mlx {self.prog}: a quotation mark is not closed.") from None
-        told, more = self.parse_known_args(words)
+        arguments, more = self.parse_known_args(words)
         if more:
             unknown = next((word for word in more if word.startswith("-")), None)
             if unknown is not None:
                 self.error(f"Unknown option {unknown.partition('=')[0]}")
             self.error(f"Unexpected argument {more[0]!r}")
-        return told
+        return arguments
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong in one sentence."""
+        """Raise `BadMagic` with one sentence."""
         if "required: model" in message:
             message = "it needs a model's name; `%mlx models` lists them"
         message = re.sub(r"^argument (\S+): expected one argument$", r"\1 needs a value", message)
@@ -35,5 +41,5 @@ class CommandParser(argparse.ArgumentParser):
 
 
 def parser(command: str) -> CommandParser:
-    """Make the parser of a subcommand."""
+    """Return the parser of a subcommand."""
     return CommandParser(prog=command, add_help=False, allow_abbrev=False)

@@ -1,4 +1,4 @@
-"""The options on a `%%chat` line."""
+"""The options of a `%%chat` or `%chat` line."""
 
 import argparse
 import re
@@ -7,47 +7,47 @@ from typing import Any, Literal, NoReturn, get_args
 
 from mlx_notebook.notebook.errors import BadMagic
 
-CHAT_HELP = """Ask the model; the answer streams into the cell.
+CHAT_HELP = """Send a prompt to the model. The answer is streamed into the cell.
 
     %%chat [options]
-    the prompt, over as many lines as you like
+    the prompt, on one or more lines
 
     %chat [options] a prompt on one line
 
-What answers
--m, --model        the model that answers, here and in the rest of the conversation
--s, --system       instructions for the whole conversation; `-s ""` takes them away, and so does
-                   a new conversation
---tools            functions of the notebook that the model may call (`--tools add,weather`), here
-                   and in the rest of the conversation; `none` takes them away
+Model and conversation
+-m, --model        the model for this answer and the rest of the conversation
+-s, --system       the system message for the rest of the conversation; `-s ""` removes it, and so
+                   does a new conversation
+                   --tools            functions of the notebook that the model may call (`--tools add,weather`), for
+                                      the rest of the conversation; `none` removes them
 --thread           the name of another conversation
---new              starts the conversation over; with --thread, that one
---resume           goes on with an answer that was stopped among its tool calls; as it takes no
-                   prompt, write `%chat --resume`
+--new              starts a new conversation; with --thread, in that thread
+--resume           continues an answer that was stopped during its tool calls; it takes no prompt:
+                   write `%chat --resume`
 
-What is sent along
+Request
 --image            an image: an expression of the notebook or the path of a file; may be repeated
--t, --temperature  from 0 (the most likely answer) to 2 (the most varied)
+-t, --temperature  from 0 (always the most likely token) to 2 (the most random)
 --max-tokens       the most tokens of the answer
 --seed             makes a random answer repeatable
 --think, --no-think   turns reasoning on or off; for models that can reason
 
-What comes back
---schema           the reply is an object of this type (a pydantic model, a dataclass, ...): the
+Answer
+--schema           the answer is an object of this type (a pydantic model, a dataclass, ...): the
                    value of the cell, or of the variable
 --var              stores the answer's text, or the object, in the variable NAME
---md               shows the answer as Markdown, which is what happens without it
---text             shows it, and what tools did, as plain text
---raw              prints the answer's text and nothing else, without terminal control sequences
---keep-control     with --raw: also prints those, which a terminal obeys
---json             the reply is JSON; with --var, the decoded value
---code             puts the code in the answer into a new cell below
+--md               shows the answer as Markdown (the default)
+--text             shows the answer and the tool calls as plain text
+--raw              prints only the answer's text, without terminal control sequences
+--keep-control     with --raw: prints terminal control sequences too
+--json             the answer is JSON; with --var, the decoded value
+--code             puts the code of the answer into a new cell below
 
-The conversation goes on from cell to cell until `%mlx reset` or `--new`. `{{ expression }}` in
-the prompt is replaced by the value of that Python expression; single braces are left alone, and
-`{{ "{{" }}` writes two. A table, an array or an exception is described in at most 8,000
-characters (after an error `{{ _error }}` is its traceback), and an image is sent as an image.
-Interrupting the kernel stops the model and keeps what it has said.
+The conversation continues from cell to cell until `%mlx reset` or `--new`. `{{ expression }}` in
+the prompt is replaced by the value of that Python expression. Single braces stay as they are, and
+`{{ "{{" }}` writes two. A table, an array or an exception is described in at most 8,000 characters,
+and an image is sent as an image. After an error, `{{ _error }}` is its traceback. Interrupting the
+kernel stops the model and keeps the answer so far.
 """
 
 FLAGS = (
@@ -56,7 +56,7 @@ FLAGS = (
 )  # fmt: skip
 _OPTION = re.compile(r"\s*(?:--(?=\s|$)|(?P<option>--?[A-Za-z][\w-]*))")
 _LONG = {"-m": "--model", "-s": "--system", "-t": "--temperature"}
-# The value of an option may stand in quotes, and hold `{{ expression }}` with spaces.
+# A value may be quoted, and may contain `{{ expression }}` with spaces.
 _VALUE = re.compile(r"""(?:\s*=\s*|\s+|$)(?P<value>"[^"]*"|'[^']*'|(?:\{\{.*?\}\}|\S)*)""")
 
 Format = Literal["md", "text", "raw", "json", "code"]
@@ -64,10 +64,9 @@ Format = Literal["md", "text", "raw", "json", "code"]
 
 @dataclass(frozen=True)
 class ChatOptions:
-    """What a `%%chat` or `%chat` line says. `prompt` is the rest of a `%chat` line.
+    """The options of a `%%chat` or `%chat` line; `prompt` is the rest of a `%chat` line.
 
-    Names and expressions are as they were written: `tools`, `schema` and `image` mean what they
-    mean in the notebook.
+    Names and expressions (`tools`, `schema` and `image`) are kept as text and evaluated later.
     """
 
     model: str | None
@@ -89,12 +88,19 @@ class ChatOptions:
 
     @classmethod
     def parse(cls, line: str, *, is_line: bool) -> "ChatOptions":
-        """Read the options in front; `is_line` says that a prompt follows them on the line.
+        """Parse the options at the start of a line.
+
+        Parameters
+        ----------
+        line
+            What follows the name of the magic.
+        is_line
+            Whether a prompt may follow the options, as for `%chat`.
 
         Raises
         ------
         BadMagic
-            If there is an option that `%%chat` does not have, or a value that does not fit.
+            If there is no such option, or a value is wrong.
         """
         words, rest = _split(line)
         if rest and not is_line:
@@ -108,7 +114,7 @@ class ChatOptions:
         return parsed
 
     def settings(self) -> dict[str, Any]:
-        """Those that hold for one turn only, as the API names them."""
+        """Return the options that hold for one turn, with the names of the API's parameters."""
         turn: dict[str, Any] = {
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
@@ -122,9 +128,12 @@ class ChatOptions:
 
 
 def _split(line: str) -> tuple[list[str], str]:
-    """Take options and their values off the front; what remains is text, quotes and all.
+    """Split a line into options with their values, and the rest of the text.
 
-    Raises `BadMagic` for an option that `%%chat` does not have.
+    Raises
+    ------
+    BadMagic
+        If there is no such option.
     """
     words: list[str] = []
     position = 0
@@ -157,7 +166,7 @@ def _split(line: str) -> tuple[list[str], str]:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        # argparse begins with "argument -t/--temperature: ".
+        # argparse writes "argument -t/--temperature: ".
         message = re.sub(r"^argument (?:-\w/)?(--[\w-]+): ", r"\1 ", message)
         message = message.replace(" not allowed with argument", " does not go with")
         raise BadMagic(f"%%chat: {message}. `%%chat?` lists the options.")

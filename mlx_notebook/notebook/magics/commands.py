@@ -1,4 +1,4 @@
-"""What `%mlx` does: one function a subcommand."""
+"""The subcommands of `%mlx`: one function for each."""
 
 import re
 from collections.abc import Callable
@@ -13,21 +13,22 @@ from mlx_notebook.notebook.magics.recording_commands import record, replay
 from mlx_notebook.notebook.recording import replayer
 from mlx_notebook.notebook.server.server import Server
 
-# A first model that fits most machines; only ever a suggestion.
+# A suggestion for a first model. It fits most machines.
 SUGGESTED_MODEL = "mlx-community/Qwen3-4B-4bit"
 
 COMMANDS = {
-    "status": "show what the server is doing: engine, models in memory, requests, speed",
-    "models [--all] [FILTER]": "list the models on this machine; with --all also those to download",
-    "load NAME [--pin] [--adapter A]": "load a model (downloading it first if necessary) and let "
-    "it answer in this notebook",
+    "status": "show the engine, the models in memory, running requests and totals",
+    "models [--all] [FILTER]": "list the models on this machine; with --all also models that are "
+    "available to download",
+    "load NAME [--pin] [--adapter A]": "load a model, after downloading it if necessary; it then "
+    "answers in this notebook",
     "unload [NAME]": "remove a model from memory",
     "pull NAME [--revision R]": "download a model from Hugging Face",
-    "pin NAME, unpin NAME": "keep a model in memory, or allow it to be removed",
-    "show NAME": "show a model's needs, whether it fits this machine, and its settings",
-    "reset": "start a new conversation without a system message; `%%chat --thread NAME --new` does "
-    "so for a thread",
-    "record [FILE]": "record the server's answers beside the notebook, until `record stop`",
+    "pin NAME, unpin NAME": "keep a model in memory, or allow its eviction",
+    "show NAME": "show a model's properties, whether it fits this machine, and its settings",
+    "reset": "start a new conversation without a system message; for a thread use "
+    "`%%chat --thread NAME --new`",
+    "record [FILE]": "record the server's answers in a file, until `record stop`",
     "replay [FILE] [--speed X|max] [--live] [--trust]": "answer from a recording, without a model, "
     "until `replay stop`",
     "help": "show this list",
@@ -35,7 +36,13 @@ COMMANDS = {
 
 
 def run(line: str, chat: Chat) -> None:
-    """Carry out one `%mlx` line. Raises `NotebookError`."""
+    """Run one `%mlx` line.
+
+    Raises
+    ------
+    NotebookError
+        If it fails.
+    """
     name, _, argument = line.strip().partition(" ")
     command = _RUN.get(name or "help")
     if command is None:
@@ -51,8 +58,8 @@ def run(line: str, chat: Chat) -> None:
         raise
 
 
-def describe(server: Server) -> str:
-    """Say in one line which server and which model, and what a demonstration model is."""
+def greeting(server: Server) -> str:
+    """Return one line with the server, the model, and a hint if that is a demonstration model."""
     line = f"mlx_notebook: connected to {server.url} ({server.found})"
     model = connection.default_model()
     get = f"`%mlx load {SUGGESTED_MODEL}`"
@@ -68,7 +75,7 @@ def _is_demonstration(server: Server, name: str) -> bool:
     try:
         models = _models(server)
     except NotebookError:
-        return False  # the line is worth printing without
+        return False  # the line is useful without the hint
     return any(m["id"] == name and m.get("source") == "embedded" for m in models)
 
 
@@ -125,10 +132,10 @@ def _help(_: str, __: Chat) -> None:
     print(f"{'%%chat':<55} ask the model; `%%chat?` lists its options")
 
 
-def _device(told: str) -> str:
-    """Name a device as people do, from MLX's `Device(gpu, 0)`."""
-    kind = re.search(r"\b(cpu|gpu)\b", told, re.IGNORECASE)
-    return kind[1].upper() if kind else told
+def _device(name: str) -> str:
+    """Shorten MLX's name of a device, such as `Device(gpu, 0)`."""
+    kind = re.search(r"\b(cpu|gpu)\b", name, re.IGNORECASE)
+    return kind[1].upper() if kind else name
 
 
 _RUN: dict[str, Callable[[str, Chat], None]] = {
@@ -147,15 +154,15 @@ _RUN: dict[str, Callable[[str, Chat], None]] = {
 }
 
 COMMAND_OPTIONS = {
-    "models": {"--all": "also those that could be downloaded"},
+    "models": {"--all": "also models that are available to download"},
     "load": {"--pin": "keep it in memory", "--adapter": "with this LoRA adapter"},
     "pull": {"--revision": "a branch, tag or commit on Hugging Face"},
     "record": {"stop": "end the recording"},
     "replay": {
         "stop": "end the replay",
         "--speed": "1 (as recorded), a factor, or max",
-        "--live": "ask the model what was not recorded",
-        "--trust": "make its tool calls without asking",
+        "--live": "ask the model if there is no recorded answer",
+        "--trust": "make the recording's tool calls without asking",
     },
 }
 TAKE_A_MODEL = frozenset({"load", "unload", "pull", "pin", "unpin", "show"})

@@ -1,4 +1,4 @@
-"""`%%chat`, `%chat` and `%mlx`: talking to the model, and to the server, from cells."""
+"""The magics `%%chat`, `%chat` and `%mlx`."""
 
 import importlib
 import re
@@ -16,13 +16,13 @@ from mlx_notebook.notebook.errors import BadMagic, Interrupted, NotebookError
 from mlx_notebook.notebook.inputs.images import is_image
 from mlx_notebook.notebook.inputs.prompt_templates import fill
 from mlx_notebook.notebook.magics.chat_options import CHAT_HELP, ChatOptions
-from mlx_notebook.notebook.magics.commands import COMMANDS, describe, run
+from mlx_notebook.notebook.magics.commands import COMMANDS, greeting, run
 from mlx_notebook.notebook.magics.tab_completion import IDENTIFIER, MagicsCompleter
 from mlx_notebook.notebook.rendering.cell_renderer import AnswerRenderer, choose_renderer
 from mlx_notebook.notebook.rendering.text_renderers import RawRenderer, TerminalRenderer
 from mlx_notebook.notebook.tools.tool import tools_by_name
 
-# What an option's value is said to be where the notebook has nothing of that name.
+# For an option whose value the notebook does not have.
 _MISSING = {
     "--image": "neither a variable nor a file",
     "--schema": "not a class in this notebook",
@@ -32,7 +32,7 @@ _MISSING = {
 
 @magics_class
 class MlxMagics(Magics):
-    """The magics of one shell, and the conversations that they carry on."""
+    """The magics of one shell, and their conversations."""
 
     shell: Any
 
@@ -43,7 +43,7 @@ class MlxMagics(Magics):
         self._tools: dict[str, list[str]] = {}
 
     def thread(self, name: str) -> Chat:
-        """Give the conversation of that name; a new one has the usual one's model."""
+        """Return the conversation of that name; a new one has the model of the unnamed conversation."""
         if name not in self.threads:
             self.threads[name] = Chat(self.conversation.model)
         return self.threads[name]
@@ -51,12 +51,12 @@ class MlxMagics(Magics):
     @no_var_expand
     @line_cell_magic
     def chat(self, line: str, cell: str | None = None) -> Any:
-        """Doc: see `CHAT_HELP`."""
+        """Placeholder for `CHAT_HELP`."""
         shell = self.shell
         options = ChatOptions.parse(line, is_line=cell is None)
         thread = options.thread or ""
         chat = self.thread(thread)
-        images = [self._picture(written) for written in options.image]
+        images = [self._image(written) for written in options.image]
         prompt = self._prompt(options.prompt if cell is None else cell, images)
         if options.resume and (prompt or images):
             raise BadMagic("--resume continues the last answer and takes no prompt.")
@@ -82,7 +82,7 @@ class MlxMagics(Magics):
                 settings = options.settings()
                 answer = chat.ask(prompt, images=images, schema=schema, show=shown, **settings)
         except NotebookError:
-            # A model that does not exist must not stay the conversation's.
+            # The conversation must not keep a model that does not exist.
             if not chat.unfinished:
                 chat.model, chat.system, chat.tools = kept
                 self._tools[thread] = names_before
@@ -90,7 +90,7 @@ class MlxMagics(Magics):
         except Interrupted:
             raise
         except KeyboardInterrupt:
-            # It struck before the question was on its way, or while the answer's end was shown.
+            # The interrupt came before the request or after the answer.
             raise Interrupted("stopped.") from None
         finally:
             if options.var is not None and chat.last is not None and chat.last is not before:
@@ -98,7 +98,7 @@ class MlxMagics(Magics):
         return self._outcome(answer, options)
 
     def _outcome(self, answer: Answer, options: ChatOptions) -> Any:
-        """Do with a whole answer what the options ask for; give the value of the cell."""
+        """Use the complete answer as the options ask, and return the value of the cell."""
         if answer.outcome != "complete":
             return None
         if options.format == "code":
@@ -112,7 +112,7 @@ class MlxMagics(Magics):
         return value if options.schema is not None else None
 
     def _prompt(self, written: str, images: list[Any]) -> str:
-        """Fill in a prompt; an image among its values is sent along and named by its number."""
+        """Fill in a prompt. An image among its values is added to `images` and named by number."""
 
         def evaluate(expression: str) -> Any:
             value = self.shell.ev(expression)
@@ -123,14 +123,14 @@ class MlxMagics(Magics):
 
         return fill(written, evaluate).strip()
 
-    def _picture(self, written: str) -> Any:
-        """Give the image of an `--image`: an expression of the notebook, or a file."""
+    def _image(self, written: str) -> Any:
+        """Return the image of an `--image` option: the value of an expression, or a path."""
         if not written.isidentifier() and Path(written).is_file():
             return Path(written)
         return self._value(written, "--image")
 
     def _value(self, written: str, option: str) -> Any:
-        """Give what an option's expression means now: cells may have changed it."""
+        """Evaluate the expression of an option."""
         try:
             return self.shell.ev(written)
         except Exception as error:
@@ -143,7 +143,7 @@ class MlxMagics(Magics):
     @no_var_expand
     @line_magic
     def mlx(self, line: str) -> None:
-        """Doc: see `commands`."""
+        """Placeholder for the list of subcommands."""
         run(fill(line, self.shell.ev), self.conversation)
 
 
@@ -158,12 +158,26 @@ def _renderer(options: ChatOptions) -> AnswerRenderer:
 
 
 def conversation(thread: str = "") -> Chat:
-    """Give the conversation of the notebook's `%%chat` cells, or the one of a `--thread`.
+    """Return the conversation of the notebook's `%%chat` cells, or of a `--thread`.
+
+    Parameters
+    ----------
+    thread
+        Name of the thread; empty for cells without `--thread`.
+
+    Returns
+    -------
+    Chat
+        The conversation.
 
     Raises
     ------
     NotebookError
         If the extension is not loaded.
+
+    Examples
+    --------
+    >>> mlx_notebook.conversation().messages[-1]["content"]
     """
     from IPython.core.getipython import get_ipython
 
@@ -175,10 +189,10 @@ def conversation(thread: str = "") -> Chat:
 
 
 def store_error(result: Any) -> None:
-    """Keep the exception of a cell as `_error`, for `{{ _error }}` in a prompt."""
+    """Store the exception of a cell as `_error`, for `{{ _error }}` in a prompt."""
     error = result.error_in_exec or result.error_before_exec if result is not None else None
     if error is None or isinstance(error, NotebookError | KeyboardInterrupt):
-        return  # what the magics say of themselves is not what one asks about
+        return  # errors of the magics explain themselves
     from IPython.core.getipython import get_ipython
 
     shell = get_ipython()
@@ -188,13 +202,13 @@ def store_error(result: Any) -> None:
 
 
 MlxMagics.chat.__doc__ = CHAT_HELP
-MlxMagics.mlx.__doc__ = "Ask and control the model server.\n\n" + "\n".join(
+MlxMagics.mlx.__doc__ = "Control the model server.\n\n" + "\n".join(
     f"%mlx {name:<50} {text}" for name, text in COMMANDS.items()
 )
 
 
 def protect_questions(lines: list[str]) -> list[str]:
-    """Keep `%chat What is this?` a question: IPython takes a final `?` for a wish for help."""
+    """Keep `%chat What is this?` a prompt: IPython reads a final `?` as a request for help."""
     if lines and lines[0].startswith("%%"):
         return lines
     return [_QUESTION.sub(_call, line) for line in lines]
@@ -207,10 +221,10 @@ def _call(match: re.Match[str]) -> str:
     return f"{match['indent']}get_ipython().run_line_magic('chat', {match['text']!r})\n"
 
 
-def load(shell: Any) -> None:
-    """Register the magics, connect, and say in one line to what.
+def register(shell: Any) -> None:
+    """Register the magics, connect to the server, and print which one.
 
-    Where there is no server yet the line says why; the next cell looks again.
+    If there is no server yet, print why. The next cell looks again.
     """
     magics = MlxMagics(shell)
     shell.register_magics(magics)
@@ -220,18 +234,18 @@ def load(shell: Any) -> None:
     shell.Completer.custom_matchers.append(MagicsCompleter(shell, magics.threads).matcher)
     if store_error not in shell.events.callbacks["post_run_cell"]:
         shell.events.register("post_run_cell", store_error)
-    # So that the first answer need not wait for it.
+    # The first answer then need not wait for it.
     threading.Thread(
         target=importlib.import_module, args=("openai",), name="import openai", daemon=True
     ).start()
     try:
-        print(describe(connection.connect()))
+        print(greeting(connection.connect()))
     except NotebookError as error:
         print(f"mlx_notebook: {error}")
 
 
-def unload(shell: Any) -> None:
-    """Take the magics away and end a private server."""
+def unregister(shell: Any) -> None:
+    """Remove the magics and stop a private server."""
     for kind in ("line", "cell"):
         for name in ("chat", "mlx"):
             shell.magics_manager.magics[kind].pop(name, None)

@@ -1,4 +1,4 @@
-"""The subcommands of `%mlx` that are about models: which there are, and which are in memory."""
+"""The subcommands of `%mlx` about models: list, load, unload, download, pin and show them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -17,16 +17,17 @@ from mlx_notebook.notebook.escaping import safe_html
 from mlx_notebook.notebook.human_units import format_bytes, format_duration
 from mlx_notebook.notebook.magics.arguments import parser
 from mlx_notebook.notebook.rendering.progress import ProgressBar, progress_bar
+from mlx_notebook.notebook.server.model_states import state_name
 from mlx_notebook.notebook.server.server import Server
 from mlx_notebook.notebook.shell import shows_rich_output
 
 _COLUMNS = ("model", "state", "context", "capabilities", "memory", "notes")
-# JupyterLab aligns the text of tables to the right.
+# JupyterLab aligns text in tables to the right.
 _LEFT = ' style="text-align: left"'
 
 
 def list_models(line: str, chat: Chat) -> None:
-    """Show a table of the models that are here; with `--all` also of those to download."""
+    """Show a table of the models on this machine; with `--all` also those available to download."""
     options = parser("models")
     options.add_argument("filter", nargs="?", default="")
     options.add_argument("--all", action="store_true", dest="everything")
@@ -39,7 +40,9 @@ def list_models(line: str, chat: Chat) -> None:
         and wanted in " ".join((model["id"], *model["aliases"], *model["capabilities"])).lower()
     ]
     rows = [_row(model, chat) for model in models]
-    note = "" if asked.everything else "`%mlx models --all` also lists models to download."
+    note = (
+        "" if asked.everything else "`%mlx models --all` also lists models available to download."
+    )
     if not rows:
         print(f"No model here matches {asked.filter!r}. {note}".strip())
         return
@@ -47,7 +50,7 @@ def list_models(line: str, chat: Chat) -> None:
 
 
 def load(line: str, chat: Chat) -> None:
-    """Load a model, after downloading it where it is not here, and let it answer from now on."""
+    """Load a model, after downloading it if necessary. It then answers in this notebook."""
     options = parser("load")
     options.add_argument("model")
     options.add_argument("--pin", action="store_true")
@@ -56,7 +59,7 @@ def load(line: str, chat: Chat) -> None:
     server = connection.connect()
     order = {"model": asked.model, "pin": asked.pin or None, "adapter": asked.adapter}
 
-    def said(answer: dict[str, Any]) -> str:
+    def describe_result(answer: dict[str, Any]) -> str:
         took = f"in {answer['seconds']:.1f} s" if answer["seconds"] else "already there"
         pinned = " It is pinned: it stays in memory." if asked.pin else ""
         return (
@@ -65,18 +68,18 @@ def load(line: str, chat: Chat) -> None:
         )
 
     try:
-        loaded = _follow(server, "load", order, said)
+        loaded = _follow(server, "load", order, describe_result)
     except ModelNotFound:
         if not _can_be_downloaded(server, asked.model):
             raise
         _pull(server, asked.model, None)
-        loaded = _follow(server, "load", order, said)
+        loaded = _follow(server, "load", order, describe_result)
     connection.choose_model(loaded["model"])
     chat.model = None
 
 
 def unload(line: str, chat: Chat) -> None:
-    """Give a model's memory back: the named one's, else that of the one that answers here."""
+    """Remove a model from memory: the named one, or the notebook's."""
     options = parser("unload")
     options.add_argument("model", nargs="?")
     asked = options.parse(line)
@@ -101,12 +104,12 @@ def pin(line: str, _: Chat) -> None:
 
 
 def unpin(line: str, _: Chat) -> None:
-    """Let a pinned model go when memory is needed."""
+    """Allow the eviction of a pinned model."""
     _pin("unpin", line, pinned=False)
 
 
 def show(line: str, chat: Chat) -> None:
-    """Show what is known of a model, and how it is set."""
+    """Show a model's properties and settings."""
     options = parser("show")
     options.add_argument("model")
     name = options.parse(line).model
@@ -117,7 +120,7 @@ def show(line: str, chat: Chat) -> None:
     (model,) = found
     about = "about " if model["approximate"] else ""
     facts = {
-        "state": f"{model['state']}{', pinned' if model['pinned'] else ''}",
+        "state": f"{state_name(model['state'])}{', pinned' if model['pinned'] else ''}",
         "changed": "since it was loaded; the next request reloads it" if model["reloads"] else None,
         "error": model["error"],
         "answers here": "yes" if model["id"] == _answering(chat) else None,
@@ -152,23 +155,23 @@ def _pin(command: str, line: str, *, pinned: bool) -> None:
     options.add_argument("model")
     order = {"model": options.parse(line).model, "pinned": pinned}
     answer = connection.connect().post("mlx/models/pin", order)
-    told = "is pinned: it stays in memory" if answer["pinned"] else "is no longer pinned"
-    print(f"{answer['model']} {told}.")
+    state = "is pinned: it stays in memory" if answer["pinned"] else "is no longer pinned"
+    print(f"{answer['model']} {state}.")
 
 
 def _answering(chat: Chat) -> str | None:
-    """The model that answers the notebook's `%%chat` cells."""
+    """Return the model that answers the notebook's `%%chat` cells."""
     return chat.model or connection.default_model()
 
 
 def catalog(server: Server) -> list[dict[str, Any]]:
-    """All models that the server knows of, as `mlx/models` tells them."""
+    """Return all models that the server knows, as in `mlx/models`."""
     models: list[dict[str, Any]] = server.get("mlx/models", timeout=30)["models"]
     return models
 
 
 def adapters(server: Server, model: str) -> list[str]:
-    """Names of the adapters that there are for a model."""
+    """Return the names of a model's adapters."""
     models = catalog(server)
     bases = {m["id"] for m in models if model in (m["id"], *m["aliases"])}
     named = [m["id"].partition("+") for m in models if "+" in m["id"]]
@@ -176,9 +179,12 @@ def adapters(server: Server, model: str) -> list[str]:
 
 
 def _can_be_downloaded(server: Server, name: str) -> bool:
-    """Whether a model that is not here may be on Hugging Face.
+    """Return whether a model that is not on this machine may be on Hugging Face.
 
-    Raises `DoesNotFit` where it is known that it would not run here.
+    Raises
+    ------
+    DoesNotFit
+        If it is known not to fit this machine.
     """
     for model in catalog(server):
         if name in (model["id"], *model["aliases"]):
@@ -192,34 +198,37 @@ def _can_be_downloaded(server: Server, name: str) -> bool:
 
 
 def _pull(server: Server, name: str, revision: str | None) -> None:
-    def said(answer: dict[str, Any]) -> str:
+    def describe_result(answer: dict[str, Any]) -> str:
         if not answer["fetched"]:
             return f"{answer['model']} was already downloaded: {format_bytes(answer['bytes'])}."
         took = f"{format_bytes(answer['fetched'])} in {format_duration(answer['seconds'])}"
         return f"{answer['model']} is downloaded: {took}."
 
-    _follow(server, "download", {"model": name, "revision": revision}, said)
+    _follow(server, "download", {"model": name, "revision": revision}, describe_result)
 
 
 def _follow(
-    server: Server, what: str, order: dict[str, Any], said: Callable[[dict[str, Any]], str]
+    server: Server,
+    what: str,
+    order: dict[str, Any],
+    describe_result: Callable[[dict[str, Any]], str],
 ) -> dict[str, Any]:
-    """Give an order and show how far it is; `said` makes a sentence of what came of it."""
+    """Send an order and show its progress; `describe_result` makes a sentence of the result."""
     name = order["model"]
-    shown: ProgressBar | None = None
+    shown_bar: ProgressBar | None = None
     try:
         with server.stream(f"mlx/models/{what}", {**order, "stream": True}) as events:
             for event in events:
                 if event["phase"] == "done":
-                    (shown.end if shown is not None else print)(said(event))
+                    (shown_bar.end if shown_bar is not None else print)(describe_result(event))
                     return event
                 if event["total"]:
-                    shown = shown or progress_bar(name)
-                    shown.update(event)
+                    shown_bar = shown_bar or progress_bar(name)
+                    shown_bar.update(event)
         raise EngineFailed(f"The server stopped answering while it worked on {name}.")
     except KeyboardInterrupt:
-        if shown is not None:
-            shown.end(f"{name}: stopped.")
+        if shown_bar is not None:
+            shown_bar.end(f"{name}: stopped.")
         raise Interrupted(
             "loading was stopped."
             if what == "load"
@@ -227,8 +236,8 @@ def _follow(
             f"`%mlx pull {name}` continues from there."
         ) from None
     except NotebookError:
-        if shown is not None:
-            shown.end(f"{name}: failed.")
+        if shown_bar is not None:
+            shown_bar.end(f"{name}: failed.")
         raise
 
 
@@ -249,7 +258,7 @@ def _row(model: dict[str, Any], chat: Chat) -> tuple[str, ...]:
     ]
     return (
         model["id"],
-        model["state"],
+        state_name(model["state"]),
         f"{context:,}" if context else "",
         ", ".join(model["capabilities"]),
         f"{about}{format_bytes(memory)}" if memory else "",
@@ -258,7 +267,7 @@ def _row(model: dict[str, Any], chat: Chat) -> tuple[str, ...]:
 
 
 def _show_table(rows: Sequence[tuple[str, ...]], note: str) -> None:
-    """Show rows as a table: HTML in a cell, aligned text elsewhere."""
+    """Show rows as a table: as HTML in a cell, as aligned text elsewhere."""
     widths = [max(len(row[at]) for row in (_COLUMNS, *rows)) for at in range(len(_COLUMNS) - 1)]
     lines = [
         "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])

@@ -1,4 +1,4 @@
-"""`%mlx record` and `%mlx replay`."""
+"""The subcommands `%mlx record` and `%mlx replay`."""
 
 import argparse
 import math
@@ -19,12 +19,12 @@ SUFFIX = ".recorded.json"
 
 
 def record(argument: str, chat: Chat) -> None:
-    """Begin to record the server's answers, in a new conversation; or stop."""
+    """Record the server's answers in a new conversation; or stop recording."""
     if argument == "stop":
         _stop(Recorder, "record")
         return
-    told = _parse(argument, "record")
-    recorder = Recorder(_file(told.file, "record"))
+    arguments = _parse(argument, "record")
+    recorder = Recorder(_file(arguments.file, "record"))
     active_run.begin(recorder)
     chat.reset(system=True)
     print(
@@ -34,24 +34,24 @@ def record(argument: str, chat: Chat) -> None:
 
 
 def replay(argument: str, chat: Chat) -> None:
-    """Begin to answer from a recording, in a new conversation; or stop, and say what differed."""
+    """Answer from a recording in a new conversation; or stop, and report what differed."""
     if argument == "stop":
         _stop(Replayer, "replay")
         return
-    told = _parse(argument, "replay")
-    file = _file(told.file, "replay")
-    player = Replayer(file, speed=told.speed, live=told.live, trust=told.trust)
-    active_run.begin(player)
+    arguments = _parse(argument, "replay")
+    file = _file(arguments.file, "replay")
+    replayer = Replayer(file, speed=arguments.speed, live=arguments.live, trust=arguments.trust)
+    active_run.begin(replayer)
     chat.reset(system=True)
     print(
-        f"Replaying {player.path} ({plural(len(player), 'answer')}) until `%mlx replay stop`, "
-        + ("with the server for what is not in it" if told.live else "without a model")
+        f"Replaying {replayer.path} ({plural(len(replayer), 'answer')}) until `%mlx replay stop`, "
+        + ("with the server for what is not in it" if arguments.live else "without a model")
         + ". A new conversation begins."
     )
-    if not player.is_trusted:
+    if not replayer.is_trusted:
         print(
             "You did not make this recording on this machine, or it was changed since. Before it "
-            "calls a function of this notebook you are asked; `--trust` replays it as your own."
+            "calls a function of this notebook, you are asked. `--trust` makes the calls unasked."
         )
 
 
@@ -76,12 +76,12 @@ def _file(given: str | None, command: str) -> Path:
             f"The name of this notebook is not known: name a file, `%mlx {command} FILE{SUFFIX}`."
         )
     file = notebook.with_name(notebook.stem + SUFFIX)
-    # Shown in the notebook's output, where the folder is the machine's and not the reader's.
+    # It appears in the notebook's output, where the folder of this machine means nothing.
     return Path(file.name) if file.parent == Path.cwd() else file
 
 
 def _notebook() -> Path | None:
-    """Path of this kernel's notebook, which VS Code and Jupyter's servers tell their kernels."""
+    """Return the path of the notebook, which VS Code and Jupyter servers pass to its kernel."""
     names: list[Any] = [getattr(shell(), "user_ns", {}).get("__vsc_ipynb_file__")]
     names.append(os.environ.get("JPY_SESSION_NAME"))
     for name in names:

@@ -1,4 +1,4 @@
-"""Completion after `%mlx`, `%chat` and `%%chat`: subcommands, options and the values they take."""
+"""Tab completion after `%mlx`, `%chat` and `%%chat`: subcommands, options and their values."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -19,17 +19,18 @@ from mlx_notebook.notebook.inputs.images import is_image
 from mlx_notebook.notebook.magics import model_commands
 from mlx_notebook.notebook.magics.chat_options import CHAT_HELP, FLAGS
 from mlx_notebook.notebook.magics.commands import COMMAND_OPTIONS, COMMANDS, TAKE_A_MODEL
+from mlx_notebook.notebook.server.model_states import state_name
 
 _LINE = re.compile(r"^\s*(?P<magic>%mlx|%chat|%%chat)\s(?P<rest>.*)$", re.DOTALL)
 _WORD = re.compile(r"[^\s,=]*$")
 # "-m, --model        the model that answers": the names of an option, and what it does.
 _HELP = re.compile(r"^(?P<names>-\S+(?:, -\S+)*)\s{2,}(?P<text>\S.*)$", re.MULTILINE)
 _IMAGES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"})
-_MOST_FILES = 200
+_MAX_FILES = 200
 IDENTIFIER = "mlx_notebook"
 
-Offer = tuple[str, str]
-"""What may be written, and a few words on it."""
+Completion = tuple[str, str]
+"""A completion, and a few words about it."""
 
 
 class MagicsCompleter:
@@ -38,7 +39,7 @@ class MagicsCompleter:
     Parameters
     ----------
     shell
-        The IPython shell, whose variables are offered as images, schemas and tools.
+        The IPython shell. Its variables complete images, schemas and tools.
     threads
         The names of the conversations, `""` among them.
     """
@@ -57,13 +58,13 @@ class MagicsCompleter:
         assert word is not None  # it matches an empty word, too
         words = found["rest"][: len(found["rest"]) - len(word[0])].replace("=", " ").split()
         if found["magic"] == "%mlx":
-            offers = self._mlx(words, word[0])
+            completions = self._mlx(words, word[0])
         else:
-            offers = self._chat(words, word[0])
+            completions = self._chat(words, word[0])
         return {
             "completions": [
                 SimpleCompletion(text, type=help)
-                for text, help in offers
+                for text, help in completions
                 if text.startswith(word[0])
             ],
             "matched_fragment": word[0],
@@ -71,8 +72,8 @@ class MagicsCompleter:
             "ordered": True,
         }
 
-    def _mlx(self, words: Sequence[str], word: str) -> Iterable[Offer]:
-        """Return subcommands; after one its models, then its options."""
+    def _mlx(self, words: Sequence[str], word: str) -> Iterable[Completion]:
+        """Return the subcommands; after one, the models that it takes and its options."""
         if not words:
             return _SUBCOMMANDS
         options = COMMAND_OPTIONS.get(words[0], {})
@@ -82,8 +83,8 @@ class MagicsCompleter:
             return _adapters(words[1])
         return [*_models(to_download=words[0] in ("load", "pull", "show")), *options.items()]
 
-    def _chat(self, words: Sequence[str], word: str) -> Iterable[Offer]:
-        """Return options, or the values of the one that stands before the cursor."""
+    def _chat(self, words: Sequence[str], word: str) -> Iterable[Completion]:
+        """Return the options, or the values of the option before the cursor."""
         if word.startswith("-"):
             return CHAT_OPTIONS.items()
         option = _option_before(words)
@@ -100,41 +101,41 @@ class MagicsCompleter:
                 return [(name, "conversation") for name in self._threads if name]
         return [] if option else CHAT_OPTIONS.items()
 
-    def _variables(self, wanted: Any, kind: str) -> list[Offer]:
+    def _variables(self, matches: Any, kind: str) -> list[Completion]:
         names = self._shell.user_ns.items()
         hidden = self._shell.user_ns_hidden
         return [
             (name, kind)
             for name, value in list(names)
-            if not name.startswith("_") and name not in hidden and wanted(value)
+            if not name.startswith("_") and name not in hidden and matches(value)
         ]
 
 
 def _option_before(words: Sequence[str]) -> str | None:
-    """Return the option whose value is being written, if one is."""
+    """Return the option whose value is being written, if any."""
     last = words[-1] if words else ""
-    # In `--tools add,weather` the words are split at spaces only: what precedes may be values.
+    # `--tools add, weather` has spaces between its values.
     if last.endswith(",") and len(words) > 1:
         last = words[-2]
     return last if last.startswith("-") and last not in FLAGS else None
 
 
-def _models(*, to_download: bool) -> list[Offer]:
-    """Return the models on this machine, then those that could be downloaded."""
+def _models(*, to_download: bool) -> list[Completion]:
+    """Return the models on this machine, then those available to download."""
     try:
         models = model_commands.catalog(connection.connect())
     except NotebookError:
         return []
     models = sorted(models, key=lambda model: bool(model["state"] == "downloadable"))
     return [
-        (name, model["state"])
+        (name, state_name(model["state"]))
         for model in models
         if to_download or model["state"] != "downloadable"
         for name in (model["id"], *model["aliases"])
     ]
 
 
-def _adapters(model: str) -> list[Offer]:
+def _adapters(model: str) -> list[Completion]:
     try:
         names = model_commands.adapters(connection.connect(), model)
     except NotebookError:
@@ -142,12 +143,12 @@ def _adapters(model: str) -> list[Offer]:
     return [(name, "adapter") for name in names]
 
 
-def _image_files(word: str) -> list[Offer]:
-    """Return image files and folders whose path begins with what is written."""
+def _image_files(word: str) -> list[Completion]:
+    """Return the image files and folders whose path begins with `word`."""
     head, slash, _ = word.rpartition("/")
     folder = Path(f"{head}{slash}" or ".").expanduser()
     try:
-        entries = sorted(folder.iterdir())[:_MOST_FILES]
+        entries = sorted(folder.iterdir())[:_MAX_FILES]
     except OSError:
         return []
     return [

@@ -194,7 +194,7 @@ def test_the_server_can_be_asked_and_steered(kernel, server):
     assert server.token not in status
     (table,) = kernel.run("%mlx models").outputs
     assert re.search(
-        r"^tiny-chat +resident .* answers here; server default; demonstration$",
+        r"^tiny-chat +in memory .* answers here; server default; demonstration$",
         table["text/plain"],
         re.MULTILINE,
     )

@@ -78,7 +78,7 @@ def test_all_models_are_those_to_download_too(kernel):
     (table,) = kernel.run("%mlx models --all embeddings").outputs
     lines = table["text/plain"].splitlines()[1:]
     assert len(lines) >= 2
-    assert all("downloadable" in line and "about " in line for line in lines)
+    assert all("available to download" in line and "about " in line for line in lines)
     assert "No model here matches 'nonesuch'" in kernel.run("%mlx models nonesuch").stdout
 
 
@@ -106,7 +106,7 @@ def test_an_interrupt_stops_the_download_and_the_next_goes_on_from_there(kernel,
     assert "`%mlx pull org/interrupted` continues from there" in error[1]
     wait_for(lambda: not server.status()["downloads"], 3, "the download to stop")
     (table,) = kernel.run("%mlx models interrupted").outputs
-    assert "incomplete" in table["text/plain"]
+    assert "partly downloaded" in table["text/plain"]
     the_hub.released.set()
     the_hub.sent.clear()
     kernel.run(f"%mlx pull {name}")
@@ -121,7 +121,7 @@ def test_loading_a_model_that_is_not_here_downloads_it_and_it_answers(kernel, th
     assert f"model: {name}\n" in kernel.run("%mlx status").stdout
     kernel.run("%%chat -t 0 --max-tokens 5\nHello!")
     (table,) = kernel.run("%mlx models loaded").outputs
-    assert "resident" in table["text/plain"]
+    assert "in memory" in table["text/plain"]
     assert "answers here" in table["text/plain"]
     assert "org/loaded is unloaded; " in kernel.run("%mlx unload").stdout
 
@@ -168,7 +168,7 @@ def test_a_gated_model_and_a_full_disk_are_told(kernel, the_hub):
 
 def test_a_model_is_pinned_and_let_go_again(kernel, server):
     assert "It is pinned" in kernel.run("%mlx load tiny-chat --pin").said
-    assert "state:         resident, pinned" in kernel.run("%mlx show tiny-chat").stdout
+    assert "state:         in memory, pinned" in kernel.run("%mlx show tiny-chat").stdout
     assert kernel.run("%mlx unpin tiny-chat").stdout == "tiny-chat is no longer pinned.\n"
     assert not server.status()["models"][0]["pinned"]
     assert "is pinned" in kernel.run("%mlx pin tiny-chat").stdout

@@ -74,7 +74,7 @@ CELLS = [
     "print(answer.text, *map(str, answer.calls), chat.usage, other.text)",
     "%mlx models",
     "panel = mlx_notebook.models_panel()\npanel",
-    "print(len(panel.rows()) > 1)",
+    "print(len(panel.summary_rows()) > 1)",
     "try:\n    mlx_notebook.Chat(model='nobody').ask('Hi')\n"
     "except mlx_notebook.NotebookError as error:\n    print(type(error).__name__, error)",
 ]  # fmt: skip

@@ -1,1 +1,1 @@
-"""Panels in the notebook: models, activity, an inspector of requests and tool calls, a chat."""
+"""Panels for the notebook: models, activity, an inspector of requests and tool calls, a chat."""

@@ -151,7 +151,7 @@ def test_images_are_pasted_dropped_refused_and_seen(browser, lab):
             files = page.evaluate_handle("window.dragged")
             message.dispatch_event("drop", {"dataTransfer": files})
         expect(chat.get_by_role("img", name=re.compile(r"\.png$"))).to_be_visible()
-        expect(chat.get_by_text("tiny-chat cannot see images")).to_be_visible()
+        expect(chat.get_by_text("tiny-chat does not accept images")).to_be_visible()
         if way == "pasted":
             chat.get_by_role("button", name=re.compile(r"Remove .*\.png")).click()
             expect(chat.get_by_role("img")).to_have_count(0)
@@ -164,7 +164,7 @@ def test_images_are_pasted_dropped_refused_and_seen(browser, lab):
     expect(chat.get_by_role("img", name="image 1")).to_be_visible()
     browser.picture(page, "chat-refused", of=chat)
     models.select_option("tiny-vision")
-    expect(chat.get_by_text("tiny-chat cannot see images")).to_be_hidden()
+    expect(chat.get_by_text("tiny-chat does not accept images")).to_be_hidden()
     message.press("Enter")
     expect(chat.get_by_text(re.compile("red circle"))).to_be_visible(timeout=60_000)
     expect(chat.get_by_role("img", name="Image of this message")).to_be_visible()
@@ -320,7 +320,7 @@ def test_a_message_is_edited_an_answer_regenerated_and_settings_are_used(browser
     expect(message).to_have_value("a draft")
     expect(chat.get_by_text("Hello", exact=True)).to_have_count(0)
     expect(chat.get_by_text("My name is Ada.", exact=True)).to_have_count(0)
-    answer = chat.locator(".mlx-said", has=page.get_by_text("Model", exact=True)).element_handle()
+    answer = chat.locator(".mlx-entry", has=page.get_by_text("Model", exact=True)).element_handle()
     press(chat, "Regenerate")
     page.wait_for_function("answer => !answer.isConnected", arg=answer)
     expect(chat.get_by_role("button", name="Regenerate", exact=True)).to_be_visible()
@@ -412,7 +412,7 @@ def test_without_a_renderer_text_is_as_written_and_without_a_kernel_a_message_st
         [ChatPanel._esm, {"entries": {"1": asked, "2": told}, "models": ["tiny-chat"]}],
     )
     chat = panel(page, "Chat")
-    shown = chat.locator(".mlx-said", has_text="Model").locator(".mlx-text")
+    shown = chat.locator(".mlx-entry", has_text="Model").locator(".mlx-text")
     assert shown.evaluate("node => node.textContent") == MARKDOWN
     assert page.evaluate("window.hurt") is None
     expect(chat.get_by_role("button", name=re.compile("Insert below"))).to_have_count(0)

@@ -151,7 +151,7 @@ def test_a_tool_call_is_inspected_copied_replayed_and_exported(browser, lab):
     run_cell(page)
     inspector = panel(page, "Inspector")
     inspector.get_by_role("button", name=re.compile("17 plus 25.*calls add", re.S)).first.click()
-    expect(inspector.get_by_text("The arguments are valid against the schema.")).to_be_visible()
+    expect(inspector.get_by_text("The arguments fit the schema.")).to_be_visible()
     expect(inspector.get_by_text("<tool_call>").first).to_be_visible()
     expect(inspector.locator("pre", has_text=re.compile("^42$"))).to_be_visible()
     expect(inspector.get_by_text("Ignored parameters: user")).to_be_visible()

@@ -251,7 +251,7 @@ class Conversation:
         if schema is not None:
             settings = {"response_format": response_format(schema), **settings}
         server = connection.connect()
-        self._announce()
+        self._print_notice()
         model = settings.pop("model", None) or self.model or connection.default_model()
         if model is None:
             raise NotebookError(
@@ -271,7 +271,7 @@ class Conversation:
             ),
         )
 
-    def _announce(self) -> None:
+    def _print_notice(self) -> None:
         """Print that another model answers than before, if nobody in the notebook chose it."""
         if notice := notebook_model.take_notice():
             print(notice)

@@ -196,7 +196,7 @@ class Turn:
 
     def _what_is_kept(self) -> str:
         if self._conversation.unfinished:
-            return "stopped in the middle of tool calls; `resume()` goes on."
+            return "stopped during the tool calls; `resume()` continues them."
         if not self.answer.text:
             return "the model was stopped before the first word."
         return "the model was stopped; what it said so far is kept."

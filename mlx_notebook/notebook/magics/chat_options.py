@@ -18,8 +18,8 @@ Model and conversation
 -m, --model        the model for this answer and the rest of the conversation
 -s, --system       the system message for the rest of the conversation; `-s ""` removes it, and so
                    does a new conversation
-                   --tools            functions of the notebook that the model may call (`--tools add,weather`), for
-                                      the rest of the conversation; `none` removes them
+--tools            functions of the notebook that the model may call (`--tools add,weather`), for
+                   the rest of the conversation; `none` removes them
 --thread           the name of another conversation
 --new              starts a new conversation; with --thread, in that thread
 --resume           continues an answer that was stopped during its tool calls; it takes no prompt:

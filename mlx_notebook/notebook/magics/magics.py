@@ -43,7 +43,7 @@ class MlxMagics(Magics):
         self._tools: dict[str, list[str]] = {}
 
     def thread(self, name: str) -> Chat:
-        """Return the conversation of that name; a new one has the model of the unnamed conversation."""
+        """Return the conversation of a thread; a new one has the model of the unnamed thread."""
         if name not in self.threads:
             self.threads[name] = Chat(self.conversation.model)
         return self.threads[name]
@@ -51,7 +51,7 @@ class MlxMagics(Magics):
     @no_var_expand
     @line_cell_magic
     def chat(self, line: str, cell: str | None = None) -> Any:
-        """Placeholder for `CHAT_HELP`."""
+        """Run a `%%chat` cell or a `%chat` line. `CHAT_HELP` replaces this text."""
         shell = self.shell
         options = ChatOptions.parse(line, is_line=cell is None)
         thread = options.thread or ""
@@ -143,7 +143,7 @@ class MlxMagics(Magics):
     @no_var_expand
     @line_magic
     def mlx(self, line: str) -> None:
-        """Placeholder for the list of subcommands."""
+        """Run a `%mlx` line. The list of subcommands replaces this text."""
         run(fill(line, self.shell.ev), self.conversation)
 
 

@@ -51,7 +51,7 @@ def _parts(call: ToolCall) -> list[tuple[str, str]]:
     if call.state == "done":
         parts.append(("result", _pretty(text_of(call.content))))
     elif call.is_answered:
-        parts.append(("the model was told", text_of(call.content)))
+        parts.append(("sent to the model", text_of(call.content)))
     if call.traceback:
         parts.append(("traceback", call.traceback))
     return [(title, trimmed(_clean(text), SHOWN_CHARACTERS)) for title, text in parts]

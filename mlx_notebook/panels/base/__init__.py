@@ -1,1 +1,1 @@
-"""What all panels share: their state, styles, and connection to the server."""
+"""What all panels share: state, styles, and the connection to the server."""

@@ -1,13 +1,13 @@
-"""What differs between two states of a panel, so that only that travels to the browser."""
+"""The difference between two states of a panel, which is all that the browser is sent."""
 
 from typing import Any
 
 
 def merge_patch(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Give the smallest object that makes `new` of `old`; empty where they are the same.
+    """Return the smallest patch that turns `old` into `new`; empty if they are equal.
 
-    Format: https://www.rfc-editor.org/rfc/rfc7396 (`None` removes a member, so that `None` and a
-    member that is not there are one; lists are replaced as a whole).
+    Format: JSON merge patch, https://www.rfc-editor.org/rfc/rfc7396. `None` removes a member, so a
+    member that is `None` counts as missing. Lists are replaced as a whole.
     """
     patch: dict[str, Any] = {name: None for name in old if new.get(name) is None}
     for name, value in new.items():

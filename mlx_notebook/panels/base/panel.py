@@ -1,4 +1,4 @@
-"""What all panels share: their state in the browser, their buttons, their life."""
+"""The base class of all panels: state in the browser, actions of buttons, life cycle."""
 
 import asyncio
 import logging
@@ -25,9 +25,9 @@ _FOLDER = Path(__file__).parents[1]
 
 
 def module(*names: str) -> str:
-    """Give the ES module of a panel: what panels share, then its own files.
+    """Return the ES module of a panel: the shared code, then the panel's own files.
 
-    A browser gets each panel's module as one text, so that it cannot import from another.
+    A browser loads each panel's module as one text, which cannot import from another.
     """
     files = [_FOLDER / f"{name}.js" for name in ("base/shared", *names)]
     return "".join(file.read_text(encoding="utf-8") for file in files)
@@ -36,17 +36,19 @@ def module(*names: str) -> str:
 class Panel(anywidget.AnyWidget):
     """A live view of the server.
 
-    The browser gets the whole state once, and then only what changes, at most four times a
-    second. It never holds the server's token: buttons send a word to the kernel, whose panels'
-    thread asks the server. A panel listens from its display on until its last view is closed (a
-    cell that is run again) or `close()` is called, which stops what it does. When the page is left
-    (a reload), what it does goes on, and the panel pauses after that.
+    The browser gets the whole state once and then only changes, at most four times a second. It
+    never gets the server's token: buttons send a message to the kernel, whose panel thread sends
+    the request.
+
+    A panel subscribes to the server's state when it is displayed. It stops when its last view is
+    closed (its cell is run again) or `close()` is called; running actions are cancelled then. When
+    the page is left or reloaded, running actions continue and the panel pauses after them.
     """
 
     _css = (_FOLDER / "base/panels.css").read_text(encoding="utf-8")
-    # Never changes: it only carries the state to a browser that opens the panel.
+    # Only for a browser that opens the panel. Changes are sent as patches.
     state = traitlets.Dict().tag(sync=True, to_json=lambda _, panel: panel.fields)
-    # Tells a live view which table of a saved notebook it stands in for.
+    # Connects a live view with the static output that it replaces.
     shown_as = traitlets.Unicode().tag(sync=True)
 
     name: ClassVar[str] = "Panel"
@@ -55,7 +57,7 @@ class Panel(anywidget.AnyWidget):
     def __init__(self, source: ServerWatcher = watcher) -> None:
         self.watcher = source
         self.fields: dict[str, Any] = {}
-        # A cell that shows the panel again changes it beside the panels' thread.
+        # A cell that shows the panel again changes it at the same time as the panel thread.
         self._lock = threading.RLock()
         self._views: set[str] = set()
         self._is_left = False
@@ -66,34 +68,34 @@ class Panel(anywidget.AnyWidget):
     # --- life -----------------------------------------------------------------------------------
 
     def listen(self) -> None:
-        """Begin to listen (a panel that is displayed does)."""
-        self.watcher.join(self)
-        self.watcher.look()
+        """Subscribe to the server's state. Displaying the panel does this."""
+        self.watcher.subscribe(self)
+        self.watcher.fetch()
         self.show(self.watcher)
 
     def pause(self) -> None:
-        """Listen no more until a view is opened again."""
+        """Unsubscribe until a view is opened, and cancel running actions."""
         for task in [*self._tasks.values()]:
             task.cancel()
         self._tasks.clear()
-        self.watcher.leave(self)
+        self.watcher.unsubscribe(self)
 
     def close(self) -> None:
-        """Take the panel away: its views show nothing any more, and nothing runs for it."""
+        """Close the panel: its views become empty and its actions are cancelled."""
         self.pause()
         super().close()
 
     def heartbeat(self, seconds: float) -> None:
-        """Tell the views that the kernel lives; the next word comes within `seconds`."""
+        """Tell the views that the kernel is running. The next heartbeat comes within `seconds`."""
         if self._views and self.comm is not None:
-            self.send({"beat": seconds})
+            self.send({"heartbeat": seconds})
 
     # --- what is shown --------------------------------------------------------------------------
 
     def show(self, source: ServerWatcher) -> None:
-        """Show what the feed knows now."""
+        """Show the current state of the server."""
         status = source.status or {}
-        self.change(
+        self.update_fields(
             server=source.server.url if source.server else None,
             problem=source.problem,
             engine=status.get("engine") and _engine(status["engine"]),
@@ -101,11 +103,11 @@ class Panel(anywidget.AnyWidget):
         )
 
     def build_fields(self, source: ServerWatcher) -> dict[str, Any]:
-        """Give the fields that this panel shows of what the feed knows."""
+        """Return the fields of this panel for the current state of the server."""
         return {}
 
-    def change(self, **fields: Any) -> None:
-        """Set fields of the state, and tell the browser what differs."""
+    def update_fields(self, **fields: Any) -> None:
+        """Set fields of the state and send the difference to the browser."""
         with self._lock:
             new = {**self.fields, **fields}
             patch = merge_patch(self.fields, new)
@@ -114,11 +116,11 @@ class Panel(anywidget.AnyWidget):
                 self.send({"patch": patch})
 
     def summary_rows(self) -> list[tuple[str, str]]:
-        """Give what a saved notebook shows in place of the panel: labels and values."""
+        """Return what a saved notebook shows in place of the panel: labels and values."""
         return []
 
     def summary_html(self) -> str:
-        """Give what it shows below them, as HTML that needs neither styles nor scripts."""
+        """Return what it shows below the rows, as HTML without styles and scripts."""
         return ""
 
     def _repr_mimebundle_(self, **kwargs: Any) -> tuple[dict[str, Any], dict[str, Any]] | None:
@@ -127,17 +129,17 @@ class Panel(anywidget.AnyWidget):
         if bundle is None:
             return None
         data, metadata = bundle
-        return {**data, **self._saved()}, metadata
+        return {**data, **self._static_bundle()}, metadata
 
     def _ipython_display_(self, **kwargs: Any) -> None:
-        """Display two outputs: what stays in a saved notebook, and the live panel in its place.
+        """Display two outputs: the static one for a saved notebook, then the live panel.
 
-        In one output, JupyterLab would show "model not found" where the kernel is gone.
+        As one output, JupyterLab would show "model not found" without a kernel.
         """
         from IPython.display import publish_display_data
 
         self.listen()
-        saved = self._saved()
+        saved = self._static_bundle()
         saved["text/html"] = static_fallback(saved["text/html"], self.shown_as)
         publish_display_data(saved)  # type: ignore[no-untyped-call]
         bundle = super()._repr_mimebundle_(**kwargs)
@@ -146,8 +148,8 @@ class Panel(anywidget.AnyWidget):
             view = {name: value for name, value in data.items() if name != "text/plain"}
             publish_display_data(view, metadata)  # type: ignore[no-untyped-call]
 
-    def _saved(self) -> dict[str, str]:
-        """Give what a notebook shows of the panel where no kernel runs."""
+    def _static_bundle(self) -> dict[str, str]:
+        """Return what a notebook shows without a kernel."""
         rows = self.summary_rows()
         if problem := self.fields.get("problem"):
             rows = [("Server", problem), *rows]
@@ -162,33 +164,33 @@ class Panel(anywidget.AnyWidget):
 
     def _on_message(self, _: Any, content: dict[str, Any], __: Any) -> None:
         match content:
-            case {"hello": _}:
+            case {"get_state": _}:
                 self.send({"state": self.fields})
             case {"opened": str(view)}:
                 self._views.add(view)
                 self._is_left = False
-                self.watcher.join(self)
+                self.watcher.subscribe(self)
             case {"closed": str(view)}:
                 self._views.discard(view)
                 if not self._views:
                     self.pause()
-            case {"left": str(view)}:
+            case {"page_left": str(view)}:
                 self._views.discard(view)
                 self._is_left = not self._views
-                self._rest()
+                self._pause_if_unused()
             case {"stop": str(id)}:
                 if task := self._tasks.get(id):
                     task.cancel()
-            case {"call": str(id), "do": str(name)}:
-                self.send({"taken": id})
-                self.watcher.join(self)
+            case {"call": str(id), "method": str(name), "args": dict(args)}:
+                self.send({"accepted": id})
+                self.watcher.subscribe(self)
                 action = getattr(self, f"do_{name}")
-                task = self.watcher.thread.start(self._carry_out(id, action(**content["with"])))
+                task = self.watcher.thread.start(self._run_action(id, action(**args)))
                 if task is not None:
                     self._tasks[id] = task
-                    task.add_done_callback(lambda _: self._ended(id))
+                    task.add_done_callback(lambda _: self._action_ended(id))
 
-    async def _carry_out(self, id: str, action: Coroutine[Any, Any, Any]) -> None:
+    async def _run_action(self, id: str, action: Coroutine[Any, Any, Any]) -> None:
         try:
             self.send({"reply": id, "result": await action})
         except asyncio.CancelledError:
@@ -197,34 +199,46 @@ class Panel(anywidget.AnyWidget):
         except NotebookError as error:
             self.send({"reply": id, "error": str(error)})
         except Exception as error:
-            log.exception("An order of the panel %s failed.", self.name)
+            log.exception("An action of the panel %s failed.", self.name)
             self.send({"reply": id, "error": f"This failed: {error!r}"})
 
-    def _ended(self, id: str) -> None:
+    def _action_ended(self, id: str) -> None:
         self._tasks.pop(id, None)
-        self._rest()
+        self._pause_if_unused()
 
-    def _rest(self) -> None:
-        """Pause where no page shows the panel and nothing runs for it."""
+    def _pause_if_unused(self) -> None:
+        """Pause if no page shows the panel and no action is running."""
         if self._is_left and not self._tasks:
             self.pause()
 
     async def get(self, path: str, **query: str) -> Any:
-        """Ask the server. Raises `NotebookError`."""
-        async with ServerClient.using(await self._server()) as requests:
-            return await requests.get(path, **query)
+        """Send `GET path` to the server and return the decoded JSON.
+
+        Raises
+        ------
+        NotebookError
+            If the server does not answer or answers with an error.
+        """
+        async with ServerClient.connect(await self._server()) as client:
+            return await client.get(path, **query)
 
     async def post(self, path: str, **body: Any) -> Any:
-        """Order something from the server. Raises `NotebookError`."""
-        async with ServerClient.using(await self._server()) as requests:
-            return await requests.post(path, body)
+        """Send `POST path` to the server and return the decoded JSON.
+
+        Raises
+        ------
+        NotebookError
+            If the server does not answer or answers with an error.
+        """
+        async with ServerClient.connect(await self._server()) as client:
+            return await client.post(path, body)
 
     async def _server(self) -> Server:
-        # Finding a server may take as long as starting one, and the thread serves all panels.
+        # Connecting may start a server, and must not block the thread of all panels.
         server = self.watcher.server
         return server if server is not None else await asyncio.to_thread(connect)
 
 
 def _engine(engine: dict[str, Any]) -> dict[str, Any]:
-    """What is shown of the engine; its uptime would change all the time."""
+    """Return the engine's fields without its uptime, which changes all the time."""
     return {name: engine[name] for name in ("state", "device", "restarts", "error")}

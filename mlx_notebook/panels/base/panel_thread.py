@@ -1,4 +1,4 @@
-"""The one thread of a kernel that talks to the server for its panels."""
+"""The thread that sends the requests of all panels of a kernel."""
 
 import asyncio
 import threading
@@ -10,10 +10,10 @@ STOP_SECONDS = 5.0
 
 
 class PanelThread:
-    """An event loop in a thread that is there while somebody uses it.
+    """An event loop in a thread, which runs while it is held.
 
-    Buttons and figures of all panels share it, so that neither ever holds up a cell. The last
-    `release` cancels what still runs and ends the thread.
+    All panels share it, so that no request blocks a cell. The last `release` cancels what is
+    running and ends the thread.
     """
 
     def __init__(self) -> None:
@@ -25,18 +25,18 @@ class PanelThread:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs."""
+        """Whether the thread is running."""
         return self._thread is not None
 
     def hold(self, user: object) -> None:
-        """Keep the thread until `user` lets go of it, starting it where needed."""
+        """Keep the thread running until `user` releases it. Start it if necessary."""
         with self._lock:
             self._users.add(user)
             if self._thread is None:
                 self._start()
 
     def release(self, user: object) -> None:
-        """Let go of the thread; when nobody is left it ends."""
+        """Release the thread. It ends when nobody holds it."""
         with self._lock:
             self._users.discard(user)
             if self._users or self._thread is None:
@@ -51,7 +51,7 @@ class PanelThread:
             thread.join(STOP_SECONDS)
 
     def start(self, coroutine: Coroutine[Any, Any, Any]) -> "Future[Any] | None":
-        """Run a coroutine in the thread; where there is none it is dropped."""
+        """Run a coroutine in the thread. Without a thread, close it and return `None`."""
         with self._lock:
             if self._loop is None:
                 coroutine.close()
@@ -59,7 +59,7 @@ class PanelThread:
             return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def call(self, function: Callable[[], Any]) -> None:
-        """Call a function in the thread, soon."""
+        """Call a function in the thread soon."""
         with self._lock:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(function)
@@ -71,7 +71,7 @@ class PanelThread:
             self._loop = asyncio.get_running_loop()
             self._stopped = stopped = asyncio.Event()
             ready.set()
-            await stopped.wait()  # `asyncio.run` then cancels all that is left
+            await stopped.wait()  # `asyncio.run` then cancels the remaining tasks
 
         self._thread = threading.Thread(
             target=lambda: asyncio.run(live()), name="mlx-notebook-panels", daemon=True

@@ -1,4 +1,4 @@
-"""Asking the server without blocking, from the panels' thread."""
+"""Send requests to the server from the panel thread, without blocking it."""
 
 import json
 from collections.abc import AsyncIterator
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
     from mlx_notebook.notebook.server.server import Server
 
-# The server writes at least every ten seconds into a stream that is silent otherwise.
-SILENCE_SECONDS = 30.0
+# The server sends something at least every ten seconds in an event stream.
+TIMEOUT_SECONDS = 30.0
 
 
 class ServerClient:
-    """A connection to one server; `using` opens and closes it."""
+    """An HTTP connection to one server; `connect` opens and closes it."""
 
     def __init__(self, server: "Server", client: "httpx2.AsyncClient") -> None:
         self.server = server
@@ -33,52 +33,68 @@ class ServerClient:
 
     @classmethod
     @asynccontextmanager
-    async def using(cls, server: "Server") -> AsyncIterator["ServerClient"]:
-        """Open a connection. Importing the client takes a tenth of a second: it comes late."""
+    async def connect(cls, server: "Server") -> AsyncIterator["ServerClient"]:
+        """Open a connection."""
         import httpx2
 
         async with httpx2.AsyncClient(
             base_url=server.url,
             headers={"Authorization": f"Bearer {server.token}", **presence.HEADERS},
-            timeout=httpx2.Timeout(SILENCE_SECONDS, read=None),
+            timeout=httpx2.Timeout(TIMEOUT_SECONDS, read=None),
             trust_env=not server.is_loopback,
-            # Loading the system's certificates costs 30 ms, and plain HTTP has no use for them.
+            # Plain HTTP does not need the system's certificates, and loading them takes 30 ms.
             verify=server.url.startswith("https:"),
         ) as client:
             yield cls(server, client)
 
     async def get(self, path: str, **query: str) -> Any:
-        """Answer of `GET path`. Raises `NotebookError`."""
-        with self._told():
-            return _answer(
-                await self._client.get(path, params=query, timeout=SILENCE_SECONDS),
+        """Send `GET path` and return the decoded JSON.
+
+        Raises
+        ------
+        NotebookError
+            If the server does not answer or answers with an error.
+        """
+        with self._translated_errors():
+            return _decoded(
+                await self._client.get(path, params=query, timeout=TIMEOUT_SECONDS),
                 self.server.url,
             )
 
     async def post(self, path: str, body: dict[str, Any]) -> Any:
-        """Answer of `POST path`, however long the server works. Raises `NotebookError`.
+        """Send `POST path` and return the decoded JSON, however long the server takes.
 
-        Cancelling closes the connection, which stops the server.
+        Cancelling closes the connection, which stops the work on the server.
+
+        Raises
+        ------
+        NotebookError
+            If the server does not answer or answers with an error.
         """
         self.server.announce()
-        with self._told():
-            return _answer(await self._client.post(path, json=body), self.server.url)
+        with self._translated_errors():
+            return _decoded(await self._client.post(path, json=body), self.server.url)
 
     async def events(
         self, path: str, body: dict[str, Any] | None = None
     ) -> AsyncIterator[dict[str, Any]]:
-        """Yield what an event stream says, decoded from JSON. Raises `NotebookError`.
+        """Yield the decoded events of an event stream.
 
         Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
+
+        Raises
+        ------
+        NotebookError
+            If the server does not answer or answers with an error.
         """
         method = "GET" if body is None else "POST"
-        with self._told():
+        with self._translated_errors():
             async with self._client.stream(
-                method, path, json=body, timeout=SILENCE_SECONDS
+                method, path, json=body, timeout=TIMEOUT_SECONDS
             ) as response:
                 if response.status_code >= 400:
                     await response.aread()
-                    _answer(response, self.server.url)
+                    _decoded(response, self.server.url)
                 kind = "message"
                 async for line in response.aiter_lines():
                     if line.startswith("event:"):
@@ -86,14 +102,14 @@ class ServerClient:
                     elif line.startswith("data:") and line[5:].strip() != "[DONE]":
                         event = json.loads(line[5:])
                         if kind == "error":
-                            told = event.get("error", {}).get("message")
-                            raise EngineFailed(told or "The server ended the answer early.")
+                            message = event.get("error", {}).get("message")
+                            raise EngineFailed(message or "The server ended the answer early.")
                         yield event
                     elif not line:
                         kind = "message"
 
     @contextmanager
-    def _told(self) -> "Iterator[None]":
+    def _translated_errors(self) -> "Iterator[None]":
         import httpx2
 
         url = self.server.url
@@ -107,7 +123,7 @@ class ServerClient:
             raise ServerUnreachable(f"{url} is not an mlx-notebook server.") from None
 
 
-def _answer(response: "httpx2.Response", url: str) -> Any:
+def _decoded(response: "httpx2.Response", url: str) -> Any:
     if response.status_code < 300:
         return response.json()
     try:

@@ -1,4 +1,4 @@
-"""What the server does, followed for all panels of a kernel at once."""
+"""Watch the state of the server, once for all panels of a kernel."""
 
 import asyncio
 import logging
@@ -14,33 +14,39 @@ from mlx_notebook.panels.base.server_client import ServerClient
 
 log = logging.getLogger(__name__)
 
-SHORTEST_SECONDS = 0.25
+MIN_UPDATE_SECONDS = 0.25
 HEARTBEAT_SECONDS = 10.0
-_PAUSES = (0.5, 1.0, 2.0, 4.0)
-# The list of models also changes by other hands, of which the events do not tell.
+_RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0)
+# Some changes of the models (of their files) send no event.
 _MODELS_SECONDS = 5.0
 _PROGRESS_SECONDS = 0.5
-_REPLAYED = "This notebook replays a recording without a server, so panels show nothing."
+_REPLAY_MESSAGE = "This notebook replays a recording without a server, so panels show nothing."
 
 
 class Subscriber(Protocol):
-    """A panel, as the feed sees it; `topics` names the lists that it shows."""
+    """A panel, as the watcher sees it.
+
+    Attributes
+    ----------
+    topics
+        The lists that it shows: `models`, `traces`.
+    """
 
     topics: frozenset[str]
 
     def show(self, watcher: "ServerWatcher") -> None:
-        """Show what the feed knows now."""
+        """Show the current state."""
 
     def heartbeat(self, seconds: float) -> None:
-        """Tell that the kernel lives, and will tell so again within `seconds`."""
+        """Report that the kernel is running. The next heartbeat comes within `seconds`."""
 
 
 class ServerWatcher:
-    """The latest status, models and traces, kept fresh while somebody listens.
+    """The server's status, models and traces, kept current while there are subscribers.
 
-    One connection to `mlx/events`; the lists are fetched when the events tell that they have
-    changed. Listeners are told at most four times a second. Where the server is gone, `problem`
-    says so and it is looked for again, at longer and longer intervals up to four seconds.
+    One connection to `mlx/events` receives the status. The lists are fetched when the status shows
+    that they have changed. Subscribers are notified at most four times a second. If the server is
+    gone, `problem` says so, and the watcher reconnects after up to four seconds.
     """
 
     def __init__(self, thread: PanelThread) -> None:
@@ -50,46 +56,46 @@ class ServerWatcher:
         self.models: dict[str, Any] | None = None
         self.traces: list[dict[str, Any]] | None = None
         self.problem: str | None = None
-        # A panel that is collected while another one joins leaves within that one's turn.
+        # Reentrant: while one panel subscribes, the garbage collector may close another one.
         self._lock = threading.RLock()
         self._subscribers: list[Subscriber] = []
-        self._running: Any = None
-        self._changed = self._wanted = asyncio.Event()
-        self._stale: set[str] = set()
+        self._task: Any = None
+        self._changed = self._refresh_requested = asyncio.Event()
+        self._stale_lists: set[str] = set()
 
-    def join(self, subscriber: Subscriber) -> None:
-        """Tell `subscriber` of every change from now on."""
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Notify `subscriber` of every change from now on."""
         with self._lock:
             is_new = subscriber not in self._subscribers
             if is_new:
                 self.thread.hold(subscriber)
                 self._subscribers.append(subscriber)
-        # So that a view knows from its start how long a kernel that lives may be silent.
+        # The view then knows from its start how long a running kernel may be silent.
         subscriber.heartbeat(HEARTBEAT_SECONDS)
-        if self._running is None:
-            self._running = self.thread.start(self._run())
+        if self._task is None:
+            self._task = self.thread.start(self._run())
         elif is_new:
             self.refresh(*subscriber.topics)
 
-    def leave(self, subscriber: Subscriber) -> None:
-        """Tell it no more; with the last one the connection is closed."""
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Stop notifying `subscriber`. The connection is closed with the last one."""
         with self._lock:
             if subscriber not in self._subscribers:
                 return
             self._subscribers.remove(subscriber)
-        if not self._subscribers and self._running is not None:
-            self._running.cancel()
-            self._running = self.status = self.models = self.traces = None
+        if not self._subscribers and self._task is not None:
+            self._task.cancel()
+            self._task = self.status = self.models = self.traces = None
         self.thread.release(subscriber)
 
     def refresh(self, *lists: str) -> None:
-        """Fetch lists (`models`, `traces`) again, soon."""
-        self._stale.update(lists)
-        self.thread.call(lambda: self._wanted.set())
+        """Fetch lists (`models`, `traces`) again soon."""
+        self._stale_lists.update(lists)
+        self.thread.call(lambda: self._refresh_requested.set())
         self.thread.call(lambda: self._changed.set())
 
-    def look(self) -> None:
-        """Ask the server once, here and now, for what is wanted and not known yet."""
+    def fetch(self) -> None:
+        """Fetch what is missing now, in the calling thread."""
         try:
             if self.status is None:
                 self.server = connect()
@@ -108,97 +114,97 @@ class ServerWatcher:
         return any(name in subscriber.topics for subscriber in self._subscribers)
 
     async def _run(self) -> None:
-        self._changed, self._wanted = asyncio.Event(), asyncio.Event()
+        self._changed, self._refresh_requested = asyncio.Event(), asyncio.Event()
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._tell())
-                group.create_task(self._follow())
-                group.create_task(self._beat())
+                group.create_task(self._notify())
+                group.create_task(self._stream_status())
+                group.create_task(self._send_heartbeats())
         except Exception:
             log.exception(
                 "The panels of this notebook are no longer updated. Run their cells again."
             )
-            self._running = None
+            self._task = None
 
-    async def _tell(self) -> None:
+    async def _notify(self) -> None:
         while True:
             await self._changed.wait()
             self._changed.clear()
             for subscriber in [*self._subscribers]:
                 subscriber.show(self)
-            await asyncio.sleep(SHORTEST_SECONDS)
+            await asyncio.sleep(MIN_UPDATE_SECONDS)
 
-    async def _beat(self) -> None:
+    async def _send_heartbeats(self) -> None:
         while True:
             for subscriber in [*self._subscribers]:
                 subscriber.heartbeat(HEARTBEAT_SECONDS)
             await asyncio.sleep(HEARTBEAT_SECONDS)
 
-    async def _follow(self) -> None:
+    async def _stream_status(self) -> None:
         failures = 0
         while True:
             if replayer.is_replayed():
-                self.problem = _REPLAYED
+                self.problem = _REPLAY_MESSAGE
                 self._changed.set()
-                await asyncio.sleep(_PAUSES[-1])
+                await asyncio.sleep(_RETRY_SECONDS[-1])
                 continue
             try:
                 self.server = await asyncio.to_thread(connect)
-                async with ServerClient.using(self.server) as requests:
-                    lists = asyncio.create_task(self._keep_lists(requests))
+                async with ServerClient.connect(self.server) as client:
+                    lists = asyncio.create_task(self._refresh_lists(client))
                     try:
-                        async for status in requests.events("mlx/events"):
+                        async for status in client.events("mlx/events"):
                             failures, self.problem = 0, None
-                            self._take(status)
+                            self._receive(status)
                     finally:
                         lists.cancel()
                 self.problem = "The server closed the connection. Trying to reconnect …"
             except NotebookError as error:
                 self.problem = f"{error} Trying to reconnect …"
             self._changed.set()
-            await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
+            await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
             failures += 1
 
-    def _take(self, status: dict[str, Any]) -> None:
+    def _receive(self, status: dict[str, Any]) -> None:
         before, self.status = self.status, status
         self._changed.set()
-        if before is None or _models_of(before) != _models_of(status):
-            self._stale.add("models")
-        if before is None or _work_of(before) != _work_of(status):
-            self._stale.add("traces")
-        if self._stale:
-            self._wanted.set()
+        if before is None or _model_state(before) != _model_state(status):
+            self._stale_lists.add("models")
+        if before is None or _request_state(before) != _request_state(status):
+            self._stale_lists.add("traces")
+        if self._stale_lists:
+            self._refresh_requested.set()
 
-    async def _keep_lists(self, requests: ServerClient) -> None:
-        self._stale |= {"models", "traces"}
+    async def _refresh_lists(self, client: ServerClient) -> None:
+        self._stale_lists |= {"models", "traces"}
         while True:
-            stale, self._stale = self._stale, set()
-            self._wanted.clear()
+            stale, self._stale_lists = self._stale_lists, set()
+            self._refresh_requested.clear()
             try:
                 if "models" in stale and self._is_wanted("models"):
-                    self.models = await requests.get("mlx/models")
+                    self.models = await client.get("mlx/models")
                 if "traces" in stale and self._is_wanted("traces"):
-                    self.traces = (await requests.get("mlx/traces"))["data"]
+                    self.traces = (await client.get("mlx/traces"))["data"]
             except NotebookError as error:
                 self.problem = str(error)
             self._changed.set()
-            await asyncio.sleep(SHORTEST_SECONDS)
+            await asyncio.sleep(MIN_UPDATE_SECONDS)
             moving = any(m.get("progress") for m in (self.models or {}).get("models", ()))
             patience = _PROGRESS_SECONDS if moving else _MODELS_SECONDS
             try:
-                # `wait_for` loses a cancellation that comes together with the event.
+                # `asyncio.wait_for` can lose a cancellation that comes together with the event.
                 async with asyncio.timeout(patience):
-                    await self._wanted.wait()
+                    await self._refresh_requested.wait()
             except TimeoutError:
-                self._stale.add("models")
+                self._stale_lists.add("models")
 
 
-def _models_of(status: dict[str, Any]) -> Any:
+def _model_state(status: dict[str, Any]) -> Any:
     resident = [(m["id"], m["bytes"], m["active"], m.get("pinned")) for m in status["models"]]
     return resident, status["loading"], status["default_model"]
 
 
-def _work_of(status: dict[str, Any]) -> Any:
+def _request_state(status: dict[str, Any]) -> Any:
     totals = status["totals"]
     ended = totals["finished"] + totals["cancelled"] + totals["failed"]
     return ended, [request["id"] for request in status["requests"]]

@@ -1,7 +1,7 @@
-// What all panels share. Every text that comes from a model, a tool or the server goes through
-// `textContent`: nothing here ever parses HTML.
+// Shared by all panels. All text from a model, a tool or the server is set through `textContent`:
+// nothing here parses HTML.
 
-/** Make an element: `h("button", {class: "x", onclick: f}, "text", child)`. */
+/** Create an element: `h("button", {class: "x", onclick: f}, "text", child)`. */
 function h(tag, props = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
@@ -13,19 +13,19 @@ function h(tag, props = {}, ...children) {
   return node;
 }
 
-/** A part that opens: real `details`, so that keyboards and readers know it. */
-function fold(title, ...children) {
+/** A section that opens, as a `details` element, which keyboards and screen readers support. */
+function disclosure(title, ...children) {
   return h("details", {}, h("summary", {}, title), ...children);
 }
 
-/** Set a text, touching the page only where it differs. */
-function say(node, text) {
-  const told = text == null ? "" : String(text);
-  if (node.textContent !== told) node.textContent = told;
+/** Set the text of an element, only if it differs. */
+function setText(node, text) {
+  const next = text == null ? "" : String(text);
+  if (node.textContent !== next) node.textContent = next;
 }
 
-/** Keep one child of `parent` for each item, by key, so that focus survives an update. */
-function keep(parent, items, key, make, update) {
+/** Keep one child of `parent` for each item, by key, so that an update does not move the focus. */
+function reconcile(parent, items, key, make, update) {
   parent.kept ??= new Map();
   const kept = parent.kept;
   const keys = new Set(items.map(key));
@@ -44,12 +44,12 @@ function keep(parent, items, key, make, update) {
 }
 
 /** Apply a JSON merge patch (RFC 7396). */
-function merged(old, patch) {
+function mergePatch(old, patch) {
   const result = { ...old };
   for (const [name, value] of Object.entries(patch)) {
     if (value === null) delete result[name];
     else if (typeof value === "object" && !Array.isArray(value))
-      result[name] = merged(typeof old?.[name] === "object" ? old[name] : {}, value);
+      result[name] = mergePatch(typeof old?.[name] === "object" ? old[name] : {}, value);
     else result[name] = value;
   }
   return result;
@@ -57,7 +57,7 @@ function merged(old, patch) {
 
 const TYPED_INTO = "input:not([type=button]), textarea";
 
-/** Whether a key is a shortcut of the page, as Ctrl+S is, and neither typing nor editing a text. */
+/** Whether a key is a shortcut of the page, such as Ctrl+S, and not for editing text. */
 function isForPage({ ctrlKey, metaKey, key, target }) {
   if (!ctrlKey && !metaKey) return false;
   return !target.matches(TYPED_INTO) || (key.length === 1 && !"acvxyz".includes(key.toLowerCase()));
@@ -69,8 +69,8 @@ const newId = () => {
   return `${Date.now().toString(36)}-${lastId}`;
 };
 
-/** Keep the panel's state in its model, whether or not a view shows it. */
-function follow(model) {
+/** Keep the state of the panel's model current, whether or not a view shows it. */
+function syncState(model) {
   model.on("msg:custom", (message) => {
     if (message.state) model.set("state", message.state);
     if (message.append) {
@@ -79,29 +79,29 @@ function follow(model) {
       const before = path.reduce((found, name) => found?.[name], state) ?? "";
       model.set(
         "state",
-        merged(
+        mergePatch(
           state,
           path.reduceRight((inner, name) => ({ [name]: inner }), before + text),
         ),
       );
     }
-    if (message.patch) model.set("state", merged(model.get("state"), message.patch));
+    if (message.patch) model.set("state", mergePatch(model.get("state"), message.patch));
   });
-  post(model, { hello: newId() });
+  post(model, { get_state: newId() });
 }
 
 const GONE =
   "The kernel of this panel has stopped or was restarted, so the panel is out of date. Run its cell again.";
 const SILENT =
   "The kernel does not answer, so this panel may be out of date. If the kernel has stopped, run the cell again.";
-// Beats of the kernel that may be missed before the panel says so.
-const MISSED_BEATS = 4;
+// Heartbeats of the kernel that may be missing before the panel shows a message.
+const MISSED_HEARTBEATS = 4;
 
 /**
- * Watch whether the kernel lives: it sends a beat every few seconds, also while it runs a cell.
- * `told` gets what to tell the person, "" while all is well. Returns what ends the watch.
+ * Watch whether the kernel is running: it sends a heartbeat every few seconds, also during a cell.
+ * `show` is called with a message, "" if all is well. Returns a function that ends the watch.
  */
-function watch(model, told) {
+function watchKernel(model, show) {
   let missed = 0;
   let timer = 0;
   const count = (seconds) => {
@@ -109,29 +109,29 @@ function watch(model, told) {
     missed = 0;
     timer = setInterval(() => {
       missed += 1;
-      if (missed === MISSED_BEATS) told(SILENT);
+      if (missed === MISSED_HEARTBEATS) show(SILENT);
     }, seconds * 1000);
   };
   const hear = (message) => {
-    told("");
-    if (message.beat) count(message.beat);
+    show("");
+    if (message.heartbeat) count(message.heartbeat);
   };
-  // A frontend that knows says so at once. It does not say which: so the kernel is asked.
-  const doubt = () => {
-    told(GONE);
-    post(model, { hello: newId() });
+  // The frontend reports a change of the kernel, but not which one: an answer means that it runs.
+  const check = () => {
+    show(GONE);
+    post(model, { get_state: newId() });
   };
   model.on("msg:custom", hear);
-  model.on("comm_live_update", doubt);
+  model.on("comm_live_update", check);
   count(10);
   return () => {
     clearInterval(timer);
     model.off("msg:custom", hear);
-    model.off("comm_live_update", doubt);
+    model.off("comm_live_update", check);
   };
 }
 
-/** Send the kernel a message; returns whether there is a connection to send it on. */
+/** Send the kernel a message; return whether there is a connection. */
 function post(model, message) {
   try {
     model.send(message);
@@ -142,17 +142,18 @@ function post(model, message) {
 }
 
 /**
- * Have the kernel do something, and wait for what comes of it. `taken` is called when the kernel
- * has taken the order, `late` when it has not yet, since it runs a cell. `signal` stops the order.
+ * Call a method of the kernel's panel and return a promise of the result. `accepted` is called when
+ * the kernel has received the call, `late` if it has not after a while, because it runs a cell.
+ * `signal` cancels the call.
  */
-function order(model, name, args = {}, { taken, late, signal } = {}) {
+function callKernel(model, method, args = {}, { accepted, late, signal } = {}) {
   const id = newId();
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => late?.(), 1500);
     const hear = (message) => {
-      if (message.taken === id) {
+      if (message.accepted === id) {
         clearTimeout(timer);
-        taken?.();
+        accepted?.();
       }
       if (message.reply !== id) return;
       clearTimeout(timer);
@@ -162,7 +163,7 @@ function order(model, name, args = {}, { taken, late, signal } = {}) {
     };
     model.on("msg:custom", hear);
     signal?.addEventListener("abort", () => post(model, { stop: id }));
-    if (post(model, { call: id, do: name, with: args })) return;
+    if (post(model, { call: id, method, args })) return;
     clearTimeout(timer);
     model.off("msg:custom", hear);
     reject(new Error(GONE));
@@ -172,32 +173,32 @@ function order(model, name, args = {}, { taken, late, signal } = {}) {
 const NOTICE_SECONDS = 6;
 
 /**
- * Notices that lie above a panel, so that nothing in it moves: each replaces the last one and goes
- * by itself; an error stays until it is dismissed.
+ * Notices that overlay a panel, so that nothing in it moves. Each replaces the last one. A notice
+ * disappears after a few seconds; an error stays until it is dismissed.
  */
 function notices(root) {
   const text = h("span", { role: "status", "aria-live": "polite" });
   const close = h(
     "button",
-    { type: "button", class: "mlx-button", onclick: () => tell("") },
+    { type: "button", class: "mlx-button", onclick: () => notify("") },
     "Dismiss",
   );
   const el = h("div", { class: "mlx-notice", hidden: true }, text, close);
   let timer = 0;
-  const tell = (told, isBad = false) => {
+  const notify = (message, isError = false) => {
     clearTimeout(timer);
-    say(text, told);
-    el.hidden = !told;
-    close.hidden = !isBad;
-    el.classList.toggle("mlx-bad", isBad);
-    el.style.top = `${8 + cutOff(root)}px`;
-    if (told && !isBad) timer = setTimeout(() => tell(""), NOTICE_SECONDS * 1000);
+    setText(text, message);
+    el.hidden = !message;
+    close.hidden = !isError;
+    el.classList.toggle("mlx-error", isError);
+    el.style.top = `${8 + scrolledPixels(root)}px`;
+    if (message && !isError) timer = setTimeout(() => notify(""), NOTICE_SECONDS * 1000);
   };
-  return { el, tell };
+  return { el, notify };
 }
 
-/** How many pixels of an element's top are scrolled out of sight. */
-function cutOff(el) {
+/** How many pixels at the top of an element are scrolled out of view. */
+function scrolledPixels(el) {
   let top = 0;
   for (let node = el.parentElement; node; node = node.parentElement)
     if (getComputedStyle(node).overflowY !== "visible")
@@ -207,10 +208,10 @@ function cutOff(el) {
 }
 
 /**
- * Hold a list still while the pointer is over it, so that no row moves under it: what is new comes
- * at the end, what is gone stays, marked `gone`. `redraw` is called when the pointer leaves.
+ * Keep the rows of a list in place while the pointer is over it: new rows go to the end, removed ones
+ * stay, marked `gone`. `redraw` is called when the pointer leaves.
  */
-function steady(list, key, redraw) {
+function holdStill(list, key, redraw) {
   let shown = [];
   list.addEventListener("pointerleave", () => redraw());
   return (items) => {
@@ -227,7 +228,7 @@ function steady(list, key, redraw) {
 /** "1 request", "2 requests". */
 const plural = (value, one, many = `${one}s`) => `${number(value)} ${value === 1 ? one : many}`;
 
-/** Build the frame of a panel and keep it up to date; returns what takes the view away. */
+/** Build the frame of a panel and keep it current; return a function that removes the view. */
 function panel({ model, el }, title, build) {
   const view = newId();
   const connection = h("p", { class: "mlx-problem", role: "alert" });
@@ -237,9 +238,9 @@ function panel({ model, el }, title, build) {
     "data-mlx-live": model.get("shown_as"),
   });
   const notice = notices(root);
-  const { tell } = notice;
+  const { notify } = notice;
   let lost = "";
-  /** A button that gives an order, says how it went, and cannot be pressed twice meanwhile. */
+  /** A button that runs an action, shows its error, and is disabled meanwhile. */
   const button = (label, action, { name, kind = "" } = {}) => {
     const node = h(
       "button",
@@ -252,7 +253,7 @@ function panel({ model, el }, title, build) {
       try {
         await action(node);
       } catch (error) {
-        tell(error.message, true);
+        notify(error.message, true);
       } finally {
         node.removeAttribute("aria-disabled");
       }
@@ -262,22 +263,22 @@ function panel({ model, el }, title, build) {
   const ask = (name, args, options = {}) => {
     if (lost === GONE) return Promise.reject(new Error(GONE));
     let isLate = false;
-    return order(model, name, args, {
+    return callKernel(model, name, args, {
       late: () => {
         isLate = true;
-        tell("The kernel is busy; this will be sent when the cell finishes.");
+        notify("The kernel is busy; this will be sent when the cell finishes.");
       },
-      taken: () => isLate && tell(""),
+      accepted: () => isLate && notify(""),
       ...options,
     });
   };
-  const update = build({ root, button, ask, tell, model });
+  const update = build({ root, button, ask, notify, model });
   root.prepend(h("header", {}, h("h2", {}, title)), connection, notice.el);
   root.addEventListener("keydown", (event) => {
     if (!isForPage(event) && event.key !== "Tab") event.stopPropagation();
   });
-  // What is pressed here is for the panel, not for the notebook's shortcuts. Lumino looks for this
-  // word on the very element that has the focus, and in Notebook 7 on the event's way down.
+  // Keys pressed here are for the panel, not for the notebook's shortcuts. Lumino looks for this
+  // attribute on the focused element, in Notebook 7 during the capture phase.
   const claim = (event) => {
     if (root.contains(event.target))
       event.target.toggleAttribute("data-lm-suppress-shortcuts", !isForPage(event));
@@ -286,22 +287,22 @@ function panel({ model, el }, title, build) {
   const draw = () => {
     const state = model.get("state") ?? {};
     const problem = lost || state.problem;
-    say(connection, problem);
+    setText(connection, problem);
     connection.hidden = !problem;
     update(state);
   };
   model.on("change:state", draw);
-  const leaveKernel = watch(model, (told) => {
-    if (lost === told) return;
-    lost = told;
+  const leaveKernel = watchKernel(model, (message) => {
+    if (lost === message) return;
+    lost = message;
     draw();
   });
   draw();
   el.classList.add("mlx-output");
   el.append(root);
   post(model, { opened: view });
-  // A page that is reloaded comes back: the kernel goes on with what it does for this panel.
-  const leavePage = () => post(model, { left: view });
+  // After a reload the page comes back, so the kernel continues the actions of this panel.
+  const leavePage = () => post(model, { page_left: view });
   window.addEventListener("pagehide", leavePage);
   return () => {
     window.removeEventListener("pagehide", leavePage);
@@ -332,7 +333,7 @@ function seconds(value) {
   return `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`;
 }
 
-/** A bar with its figures as text; amber above 70 %, red above 90 %, and says so in words. */
+/** A bar with its value as text. Above 70 % it is amber, above 90 % red, both also in words. */
 function meter(label, { warn = true } = {}) {
   const fill = h("span", { class: "mlx-fill" });
   const bar = h(
@@ -350,15 +351,15 @@ function meter(label, { warn = true } = {}) {
   const el = h("div", { class: "mlx-meter" }, bar, text);
   return {
     el,
-    set(part, told) {
+    set(part, value) {
       const percent = Math.min(100, Math.round((part ?? 0) * 100));
       const level = !warn || percent <= 70 ? "" : percent <= 90 ? "amber" : "red";
       const word = { "": "", amber: " – getting full", red: " – nearly full" }[level];
       fill.style.width = `${percent}%`;
       bar.dataset.level = level;
       bar.setAttribute("aria-valuenow", percent);
-      bar.setAttribute("aria-valuetext", told + word);
-      say(text, told + word);
+      bar.setAttribute("aria-valuetext", value + word);
+      setText(text, value + word);
     },
   };
 }

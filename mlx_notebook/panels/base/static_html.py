@@ -1,4 +1,4 @@
-"""What a saved notebook shows in a panel's place: HTML that needs neither styles nor scripts."""
+"""The static HTML that a saved notebook shows in place of a panel, without styles and scripts."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -7,12 +7,12 @@ from mlx_notebook.notebook.escaping import safe_html
 from mlx_notebook.notebook.inputs.as_text import trimmed
 
 _SHOWN_CHARACTERS = 2_000
-# JupyterLab aligns the text of tables to the right.
+# JupyterLab aligns text in tables to the right.
 _LEFT = ' style="text-align: left; vertical-align: top"'
 
 
 def table(rows: Iterable[tuple[str, str]], title: str = "") -> str:
-    """Write labels and values, all of them escaped."""
+    """Write a table of labels and values, escaped."""
     caption = f"<caption>{safe_html(title)}</caption>" if title else ""
     cells = "".join(
         f'<tr><th scope="row"{_LEFT}>{safe_html(label)}</th><td{_LEFT}>{_lines(value)}</td></tr>'
@@ -22,10 +22,11 @@ def table(rows: Iterable[tuple[str, str]], title: str = "") -> str:
 
 
 def static_fallback(content: str, name: str) -> str:
-    """Make HTML give way to the live panel `name`, which is the next output of the same cell.
+    """Wrap static HTML so that it is hidden while the live panel `name` is shown.
 
-    The panel's output is hidden until the panel is in it: without a kernel it never is, and
-    JupyterLab says "model not found" there. Where styles are removed, that output is not shown.
+    The live panel is the next output of the same cell. That output is hidden until the panel is in
+    it: without a kernel, JupyterLab would show "model not found" there. Where styles are removed,
+    that output is not shown.
     """
     saved, output = f'[data-mlx-saved="{name}"]', ".jp-OutputArea-child"
     return (
@@ -40,10 +41,10 @@ def static_fallback(content: str, name: str) -> str:
 def request_block(trace: dict[str, Any], *, is_open: bool = False) -> str:
     """Write one request as a block that opens: what the model wrote, and how it was parsed.
 
-    `trace` is as the inspector shows it, its calls with their `faults` and `result`.
+    `trace` is a trace whose calls have `faults` and a `result`, as in the inspector.
     """
-    asked = [m["content"] for m in trace["messages"] if m["role"] == "user"]
-    rows = [("Prompt", _text(asked[-1]) if asked else str(trace["prompt"]))]
+    prompts = [m["content"] for m in trace["messages"] if m["role"] == "user"]
+    rows = [("Prompt", _text(prompts[-1]) if prompts else str(trace["prompt"]))]
     names = []
     for row in trace["rows"]:
         rows.append(("Raw output", row["raw"] or row["content"]))

@@ -1,4 +1,4 @@
-"""A small chat beside the cells: images, tools that ask first, a stop button."""
+"""A chat panel: streamed answers, images, approval of tool calls, a stop button."""
 
 import asyncio
 import base64
@@ -19,15 +19,15 @@ from mlx_notebook.panels.base.panel import Panel, module
 from mlx_notebook.panels.base.server_watcher import ServerWatcher
 from mlx_notebook.panels.chat.streaming_text import StreamingText
 
-# How often the browser is sent more of an answer.
+# The shortest time between two updates of an answer in the browser.
 _UPDATE_SECONDS = 0.1
-_MOST_TEMPERATURE = 2.0
+_MAX_TEMPERATURE = 2.0
 _STATES = {"writing": "being written", "waiting": "waiting for your approval"}
-_SPEAKERS = {"user": "You", "assistant": "Model", "notice": "Notice"}
+_ROLE_NAMES = {"user": "You", "assistant": "Model", "notice": "Notice"}
 
 
 class ThreadedTool(Tool):
-    """A tool whose function runs beside the panels' thread, which must go on meanwhile."""
+    """A tool whose function runs on another thread, so that it does not block the panel thread."""
 
     def __init__(self, tool: Tool) -> None:
         self._tool = tool
@@ -35,7 +35,7 @@ class ThreadedTool(Tool):
         self.is_async = True
 
     def prepare(self, arguments: str | dict[str, Any]) -> Callable[[], Any]:
-        """Validate arguments and give the call to be made."""
+        """Validate arguments and return the call to make."""
         make = self._tool.prepare(arguments)
         return make if self._tool.is_async else lambda: asyncio.to_thread(make)
 
@@ -43,24 +43,34 @@ class ThreadedTool(Tool):
 class PanelChat(AsyncChat):
     """A chat that prints nothing into cells."""
 
-    def _announce(self) -> None:
-        """Leave it to the panel, which shows every change of the model."""
+    def _print_notice(self) -> None:
+        """Do nothing, because the panel shows every change of the model."""
 
 
 class ChatPanel(Panel):
     """A conversation in a panel.
 
-    The field `entries` holds what is shown, by number: messages of the user (with `at`, how many
-    messages of the conversation stand before), answers of the model as `blocks` of reasoning, text
-    and tool calls, and notices.
+    The field `entries` holds what is shown, by number: user messages (`at` is the number of
+    messages before it in the conversation), answers as `blocks` of reasoning, text and tool calls,
+    and notices.
 
     Parameters
     ----------
     tools
-        Functions of the notebook that the model may call; each call waits for Allow or Refuse.
-    model, system, settings
-        As for `AsyncChat`, whose conversation is the attribute `chat`. Without a model the chat
-        follows the notebook's own.
+        Functions of the notebook that the model may call.
+    model
+        Name of the model; `None` stands for the notebook's model.
+    system
+        The system message.
+    approve
+        Whether the user must allow each tool call with a button.
+    settings
+        As for `AsyncChat`.
+
+    Attributes
+    ----------
+    chat
+        The conversation, an `AsyncChat`.
     """
 
     _esm = module(
@@ -79,25 +89,25 @@ class ChatPanel(Panel):
         approve: bool = True,
         **settings: Any,
     ) -> None:
-        box = [ThreadedTool(tool) for tool in tools_by_name(tools).values()]
+        threaded = [ThreadedTool(tool) for tool in tools_by_name(tools).values()]
         self.chat = PanelChat(
-            model, system, box, approve=self._ask_person if approve else False, **settings
+            model, system, threaded, approve=self._await_approval if approve else False, **settings
         )
         self._answering: asyncio.Task[Any] | None = None
-        self._answer = ""  # the number of its entry
+        self._answer = ""  # the number of the current answer's entry
         self._block: tuple[str, StreamingText] | None = None
         self._calls: dict[str, str] = {}
-        self._verdicts: dict[str, asyncio.Future[Any]] = {}
+        self._decisions: dict[str, asyncio.Future[Any]] = {}
         self._announced: str | None = None
         self._sent_at = 0.0
         self._count = 0
         super().__init__()
-        self.fields = {"entries": {}, "tools": [tool.name for tool in box], **self._settings()}
+        self.fields = {"entries": {}, "tools": [tool.name for tool in threaded], **self._settings()}
 
     # --- what is shown --------------------------------------------------------------------------
 
     def build_fields(self, source: ServerWatcher) -> dict[str, Any]:
-        """Give the models that can chat."""
+        """Return the models that can chat."""
         models = [
             model
             for model in (source.models or {}).get("models", ())
@@ -111,13 +121,13 @@ class ChatPanel(Panel):
         }
 
     def show(self, source: ServerWatcher) -> None:
-        """Show what the feed knows now, and announce that another model answers."""
+        """Show the current state of the server, and add a notice if another model answers now."""
         super().show(source)
-        self._announce()
+        self._announce_model()
 
     def summary_rows(self) -> list[tuple[str, str]]:
-        """Give what was said."""
-        return [(_SPEAKERS[entry["role"]], _said(entry)) for entry in self._entries.values()]
+        """Return the messages."""
+        return [(_ROLE_NAMES[entry["role"]], _text_of(entry)) for entry in self._entries.values()]
 
     @property
     def _entries(self) -> dict[str, Any]:
@@ -126,142 +136,142 @@ class ChatPanel(Panel):
 
     def _settings(self) -> dict[str, Any]:
         chat = self.chat
-        told = {"model": chat.model, "system": chat.system}
-        return {**told, "temperature": chat.settings.get("temperature")}
+        data = {"model": chat.model, "system": chat.system}
+        return {**data, "temperature": chat.settings.get("temperature")}
 
-    def _announce(self) -> None:
+    def _announce_model(self) -> None:
         model = self.chat.model or connection.default_model()
         if model is None or model == self._announced:
             return
         if self._announced is not None and self._entries:
-            # Only the last of several changes matters to what follows.
+            # Of several changes in a row, only the last one matters.
             last = next(reversed(self._entries))
             if self._entries[last]["role"] == "notice":
-                self._forget(last)
+                self._remove_entries(last)
             change = "" if self.chat.model else notebook_model.change_message()
-            self._entry(role="notice", text=change or f"{model} answers from now on.")
+            self._add_entry(role="notice", text=change or f"{model} answers from now on.")
         self._announced = model
 
     # --- what the person does -------------------------------------------------------------------
 
     async def do_ask(self, text: str, images: list[str], replaces: str | None = None) -> None:
-        """Say something; the answer comes through the panel's state.
+        """Send a message. The answer is streamed through the panel's state.
 
         Parameters
         ----------
         text, images
-            The message; images as data URIs.
+            The message; images are data URIs.
         replaces
-            The number of an earlier message. The conversation goes back to before it.
+            The number of an earlier message, which is removed first with everything after it.
         """
         self._count += 1
         count = self._count
         try:
-            await self._say(text, images, replaces)
+            await self._run_turn(text, images, replaces)
         except Exception:
             stands = any(int(k) > count and e["role"] == "user" for k, e in self._entries.items())
             if not stands:
                 refused = {"id": str(count), "text": text, "images": images, "replaces": replaces}
-                self.change(refused=refused)
+                self.update_fields(refused=refused)
             raise
 
     async def do_regenerate(self) -> None:
-        """Have the last message answered anew."""
+        """Answer the last message again."""
         asked = [key for key, entry in self._entries.items() if entry["role"] == "user"]
         if not asked:
             raise NotebookError("There is no message to answer.")
         entry = self._entries[asked[-1]]
-        await self._say(entry["text"], entry["images"], asked[-1])
+        await self._run_turn(entry["text"], entry["images"], asked[-1])
 
     async def do_stop(self) -> None:
-        """Stop model and tools; what came is kept."""
+        """Stop the model and the tools. The answer so far is kept."""
         if self._answering is not None:
             self._answering.cancel()
 
-    async def do_decide(self, call: str, verdict: str) -> None:
-        """Allow a call, allow its tool from now on, or refuse it."""
-        future = self._verdicts.get(call)
+    async def do_decide(self, call: str, decision: str) -> None:
+        """Allow a tool call, allow its tool from now on, or refuse the call."""
+        future = self._decisions.get(call)
         if future is None or future.done():
             raise NotebookError("This call is no longer waiting.")
-        future.set_result({"allow": True, "always": "always"}.get(verdict, False))
+        future.set_result({"allow": True, "always": "always"}.get(decision, False))
 
     async def do_reset(self) -> None:
-        """Begin a new conversation."""
+        """Start a new conversation."""
         if self._answering is not None:
             self._answering.cancel()
-            # What it has said so far belongs to the conversation that ends here.
+            # The answer so far belongs to the old conversation.
             await asyncio.wait([self._answering])
         self.chat.reset()
-        self.change(entries={}, refused=None)
+        self.update_fields(entries={}, refused=None)
 
     async def do_choose(self, model: str | None) -> None:
-        """Have a model answer from now on; `None` follows the notebook's own."""
+        """Change the model; `None` stands for the notebook's model."""
         self.chat.model = model or None
-        self.change(**self._settings())
-        self._announce()
+        self.update_fields(**self._settings())
+        self._announce_model()
 
     async def do_set(self, system: str, temperature: float | None) -> None:
-        """Set the system prompt (empty for none) and the temperature (`None`: the model's own)."""
-        if temperature is not None and not 0 <= temperature <= _MOST_TEMPERATURE:
+        """Set the system message (empty for none) and the temperature (`None` for the default)."""
+        if temperature is not None and not 0 <= temperature <= _MAX_TEMPERATURE:
             raise NotebookError(f"temperature must be between 0 and 2; you gave {temperature:g}.")
         self.chat.system = system or None
         self.chat.settings.pop("temperature", None)
         if temperature is not None:
             self.chat.settings["temperature"] = temperature
-        self.change(**self._settings())
+        self.update_fields(**self._settings())
 
     # --- a turn ---------------------------------------------------------------------------------
 
-    async def _say(self, text: str, images: list[str], replaces: str | None) -> None:
+    async def _run_turn(self, text: str, images: list[str], replaces: str | None) -> None:
         if self._answering is not None:
             raise NotebookError("The model is still answering: stop it first.")
         decoded = [base64.b64decode(image.partition(",")[2]) for image in images]
         before = self.chat.messages, self._entries
         if replaces is not None and replaces in self._entries:
             self.chat.messages = self.chat.messages[: self._entries[replaces]["at"]]
-            self._forget(replaces)
+            self._remove_entries(replaces)
         at = len(self.chat.messages)
-        self.change(busy=True, refused=None)
-        self._entry(role="user", text=text, images=images, at=at)
-        self._answer = self._entry(role="assistant", blocks={}, note="Waiting for the model")
+        self.update_fields(busy=True, refused=None)
+        self._add_entry(role="user", text=text, images=images, at=at)
+        self._answer = self._add_entry(role="assistant", blocks={}, note="Waiting for the model")
         self._answering, self._block = asyncio.current_task(), None
         self._calls.clear()
         try:
             async for delta in self.chat.stream(text, images=decoded):
-                self._take(delta)
+                self._add_delta(delta)
             self._end_block()
-            self._note(self.chat.last.summary() if self.chat.last else "")
+            self._set_note(self.chat.last.summary() if self.chat.last else "")
         except (asyncio.CancelledError, Interrupted):
             self._end_block()
             has_begun = self._entries[self._answer]["blocks"]
-            self._note("Interrupted" if has_begun else "Interrupted before the first word")
+            self._set_note("Interrupted" if has_begun else "Interrupted before the first word")
         except Exception as error:
             self._end_block()
             if self._entries[self._answer]["blocks"]:
-                self._note(str(error))
+                self._set_note(str(error))
             else:
-                # Refused: the conversation is as it was.
+                # The message was refused: restore the conversation.
                 self.chat.messages = before[0]
-                self.change(entries=before[1])
+                self.update_fields(entries=before[1])
             raise
         finally:
             self._answering = None
             self._end_calls()
-            self.change(busy=None, asking=None)
+            self.update_fields(busy=None, asking=None)
 
-    async def _ask_person(self, call: ToolCall) -> Any:
-        """Wait until the person has pressed a button."""
-        future = self._verdicts[call.id] = asyncio.get_running_loop().create_future()
+    async def _await_approval(self, call: ToolCall) -> Any:
+        """Wait until the user presses a button."""
+        future = self._decisions[call.id] = asyncio.get_running_loop().create_future()
         self._show_call(call)
-        self.change(asking={"id": call.id, "text": format_call(call)})
+        self.update_fields(asking={"id": call.id, "text": format_call(call)})
         try:
             return await future
         finally:
-            del self._verdicts[call.id]
-            self.change(asking=None)
+            del self._decisions[call.id]
+            self.update_fields(asking=None)
 
-    def _take(self, delta: Delta) -> None:
-        self._note("")
+    def _add_delta(self, delta: Delta) -> None:
+        self._set_note("")
         if delta.call is not None:
             self._end_block()
             self._show_call(delta.call)
@@ -282,22 +292,22 @@ class ChatPanel(Panel):
         blocks: dict[str, Any] = self._entries[self._answer]["blocks"]
         return blocks
 
-    def _entry(self, **fields: Any) -> str:
+    def _add_entry(self, **fields: Any) -> str:
         self._count += 1
         key = str(self._count)
-        self.change(entries={**self._entries, key: fields})
+        self.update_fields(entries={**self._entries, key: fields})
         return key
 
-    def _forget(self, key: str) -> None:
-        """Take an entry away, and all that follow it."""
+    def _remove_entries(self, key: str) -> None:
+        """Remove an entry and all that follow it."""
         entries = self._entries
-        self.change(entries={k: entry for k, entry in entries.items() if int(k) < int(key)})
+        self.update_fields(entries={k: entry for k, entry in entries.items() if int(k) < int(key)})
 
     def _set_answer(self, **fields: Any) -> None:
         entries = self._entries
-        self.change(entries={**entries, self._answer: {**entries[self._answer], **fields}})
+        self.update_fields(entries={**entries, self._answer: {**entries[self._answer], **fields}})
 
-    def _note(self, note: str) -> None:
+    def _set_note(self, note: str) -> None:
         if self._entries[self._answer]["note"] != note:
             self._set_answer(note=note)
 
@@ -307,17 +317,17 @@ class ChatPanel(Panel):
         return key
 
     def _show_call(self, call: ToolCall) -> None:
-        told = {
+        data = {
             "kind": "call",
             "text": f"{call.name}(…)" if call.state == "writing" else format_call(call),
             "state": _STATES.get(call.state, call.state),
             "result": call.error if call.error is not None else text_of(call.content),
             "images": [image["image_url"]["url"] for image in image_parts(call.content)],
         }
-        self._calls[call.id] = self._put_block(told, self._calls.get(call.id))
+        self._calls[call.id] = self._put_block(data, self._calls.get(call.id))
 
     def _end_calls(self) -> None:
-        """Say of the calls that a turn has left undone that they are."""
+        """Change the state of the tool calls that the turn has not made."""
         ended = {_STATES["writing"]: "not called", _STATES["waiting"]: "not called"}
         ended["running"] = "interrupted"
         for key in self._calls.values():
@@ -326,7 +336,7 @@ class ChatPanel(Panel):
                 self._put_block({**block, "state": ended[block["state"]]}, key)
 
     def _flush(self) -> None:
-        """Send what has come since the last time: only that, however long the answer is."""
+        """Send the text that is new since the last time, and only that."""
         if self._block is None:
             return
         key, growing = self._block
@@ -336,7 +346,7 @@ class ChatPanel(Panel):
         self._sent_at = time.monotonic()
         block = self._blocks[key]
         parts = growing.parts() if block["kind"] == "text" else {}
-        # New objects, since one that is on its way to the browser must not change.
+        # New objects, because those that are being sent must not change.
         grown = {**block, "text": growing.text, "parts": {**block.get("parts", {}), **parts}}
         path = ["entries", self._answer, "blocks", key]
         patch: dict[str, Any] = {"parts": parts}
@@ -349,7 +359,7 @@ class ChatPanel(Panel):
                 self.send({"append": {"path": [*path, "text"], "text": text}, "patch": patch})
 
     def _end_block(self) -> None:
-        """Show the text that came last as a whole."""
+        """Show the current text as a whole."""
         self._flush()
         if self._block is None:
             return
@@ -360,12 +370,32 @@ class ChatPanel(Panel):
         self._put_block(block, key)
 
 
-def _said(entry: dict[str, Any]) -> str:
+def _text_of(entry: dict[str, Any]) -> str:
     if entry["role"] != "assistant":
         return str(entry["text"])
     return "\n\n".join(b["text"] for b in entry["blocks"].values() if b["kind"] == "text")
 
 
 def chat_panel(tools: Tools = (), model: str | None = None, **options: Any) -> ChatPanel:
-    """Make a chat beside the cells; parameters are those of `ChatPanel`."""
+    """Create a chat panel. Display it as the last expression of a cell.
+
+    Parameters
+    ----------
+    tools
+        Functions of the notebook that the model may call. Each call waits for the user's approval,
+        unless `approve=False`.
+    model
+        Name of the model; `None` stands for the notebook's model.
+    options
+        `system`, `approve`, and settings such as `temperature`.
+
+    Returns
+    -------
+    ChatPanel
+        The panel. Its attribute `chat` is the conversation.
+
+    Examples
+    --------
+    >>> mlx_notebook.chat_panel([weather], system="Answer briefly.")
+    """
     return ChatPanel(tools, model, **options)

@@ -1,9 +1,9 @@
 // --- Markdown -----------------------------------------------------------------------------------
-// JupyterLab and Notebook 7 lend their widgets the renderer of their cells, and the notebook.
-// Other front ends may not: there the text is shown as the model wrote it. The kernel has made the
-// Markdown safe before: HTML in it is text, and images are links.
+// JupyterLab and Notebook 7 give widgets access to the renderer of their cells and to the notebook.
+// Other frontends may not: they show the text as the model wrote it. The kernel has made the Markdown
+// safe: HTML in it is text, and images are links.
 
-/** Give a function that renders Markdown as cells do; undefined where the page lends none. */
+/** Return a function that renders Markdown as cells do; undefined if the page has none. */
 function markdownRenderer(model) {
   const registry = model.widget_manager?.rendermime;
   if (!registry?.markdownParser) return undefined;
@@ -15,7 +15,7 @@ function markdownRenderer(model) {
   };
 }
 
-/** Give a function that inserts a cell of code below the cell of a node; undefined where none can. */
+/** Return a function that inserts a code cell below the cell of a node; undefined if none can. */
 function cellInserter(model) {
   const notebook = model.widget_manager?.context?.model;
   const cells = notebook?.sharedModel;
@@ -31,7 +31,7 @@ function cellInserter(model) {
   };
 }
 
-/** A place that shows Markdown; while it is drawn, only the latest text that comes is kept. */
+/** An element that shows Markdown. Of several texts during rendering, only the last is rendered. */
 function markdownPlace(render) {
   const el = h("div");
   let wanted, drawing;
@@ -57,14 +57,14 @@ function markdownPlace(render) {
   };
 }
 
-/** A text of the model: by parts while it grows, then as a whole with buttons at its code. */
+/** A text of the model: in parts while it grows, then as a whole with buttons at its code. */
 function markdownText(render, addTools) {
   const el = h("div", { class: render ? "mlx-markdown" : "mlx-text" });
   let whole;
   return {
     el,
     update(block) {
-      if (!render) say(el, block.text);
+      if (!render) setText(el, block.text);
       else if (block.whole !== undefined) {
         if (whole) return;
         whole = markdownPlace(render);
@@ -73,7 +73,7 @@ function markdownText(render, addTools) {
           el.replaceChildren(whole.el);
         });
       } else {
-        keep(
+        reconcile(
           el,
           Object.entries(block.parts ?? {}),
           ([key]) => key,
@@ -85,8 +85,8 @@ function markdownText(render, addTools) {
   };
 }
 
-/** Add Copy and, where the page allows it, Insert below to each block of code. */
-function codeTools({ button, tell, model }) {
+/** Add Copy and, if the page allows it, Insert below to each code block. */
+function codeTools({ button, notify, model }) {
   const insert = cellInserter(model);
   return (node) => {
     for (const code of node.querySelectorAll("pre")) {
@@ -96,9 +96,9 @@ function codeTools({ button, tell, model }) {
         h(
           "div",
           { class: "mlx-row mlx-code-tools" },
-          button("Copy", () => copyText(text, code, tell), { name: "Copy code" }),
+          button("Copy", () => copyText(text, code, notify), { name: "Copy code" }),
           insert &&
-            button("Insert below", () => tell(insert(text, node)), {
+            button("Insert below", () => notify(insert(text, node)), {
               name: "Insert below this cell",
             }),
         ),
@@ -107,15 +107,15 @@ function codeTools({ button, tell, model }) {
   };
 }
 
-/** Copy a text; where the browser forbids it, select it in the page. */
-async function copyText(text, node, tell) {
+/** Copy a text. If the browser forbids it, select the text in the page. */
+async function copyText(text, node, notify) {
   try {
     await navigator.clipboard.writeText(text);
-    tell("Copied.");
+    notify("Copied.");
   } catch {
     getSelection().selectAllChildren(node);
-    tell(
-      "The browser does not let the page copy. The text is selected: copy it with the keyboard.",
+    notify(
+      "The browser does not allow copying. The text is selected: copy it with the keyboard.",
       true,
     );
   }

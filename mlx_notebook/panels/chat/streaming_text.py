@@ -1,17 +1,17 @@
-"""The text of an answer while it grows, as a browser is sent it: each part of it once or twice."""
+"""The text of a streamed answer for the browser, which gets each part of it once or twice."""
 
 from mlx_notebook.notebook.escaping import safe_markdown
 from mlx_notebook.notebook.rendering.cell_renderer import open_fence, settled_length
 
-# A last part that is longer than this many characters is divided.
+# A part that is longer than this many characters is divided.
 _SETTLE_CHARACTERS = 1200
 
 
 class StreamingText:
     """Markdown that grows.
 
-    It is shown in numbered parts. All but the last are settled: what follows does not change their
-    look. So only the last one, which is short, is sent again when text is added.
+    It is shown in numbered parts. All but the last are settled: more text does not change their
+    look. So only the last part, which is short, is sent again when text is added.
     """
 
     def __init__(self) -> None:
@@ -22,11 +22,11 @@ class StreamingText:
         self._settled = 0
 
     def add(self, text: str) -> None:
-        """Add text, which `take` will give."""
+        """Add text. The next `take` returns it."""
         self._added.append(text)
 
     def take(self) -> str:
-        """Give the text that was added since the last time."""
+        """Return the text that was added since the last time."""
         added = "".join(self._added)
         self._added.clear()
         self.text += added
@@ -34,7 +34,7 @@ class StreamingText:
         return added
 
     def parts(self) -> dict[str, str]:
-        """Give the parts that `take` has changed, as safe Markdown by number."""
+        """Return the parts that `take` has changed, as safe Markdown by number."""
         changed = {}
         if len(self._last) > _SETTLE_CHARACTERS:
             cut = settled_length(self._last, self._reopen, limit=2 * _SETTLE_CHARACTERS)
@@ -47,5 +47,5 @@ class StreamingText:
         return changed
 
     def whole(self) -> str:
-        """Give all of it as safe Markdown."""
+        """Return the whole text as safe Markdown."""
         return safe_markdown(self.text)

@@ -1,1 +1,1 @@
-"""All panels in one."""
+"""The dashboard: all panels behind tabs."""

@@ -54,7 +54,7 @@ function buildDashboard({ root, model, held }) {
   (model.get("panels") ?? []).forEach(async (reference, at) => {
     const child = await model.widget_manager.get_model(String(reference).replace("IPY_MODEL_", ""));
     const view = await model.widget_manager.create_view(child);
-    // The dashboard may have been taken away meanwhile: its parts go with it.
+    // The dashboard may have been removed meanwhile.
     if (held.isGone) return view.remove();
     held.views.push(view);
     places[at].append(view.el);
@@ -62,7 +62,7 @@ function buildDashboard({ root, model, held }) {
   return ({ server, engine, requests, resident }) => {
     const inMemory = resident?.length ? `${resident.join(", ")} in memory` : "no model in memory";
     const state = engine?.state === "stopped" ? "not started" : engine?.state;
-    say(
+    setText(
       line,
       server
         ? `${server} · engine ${state ?? "unknown"} · ${inMemory} · ${plural(requests ?? 0, "request")}`
@@ -72,7 +72,7 @@ function buildDashboard({ root, model, held }) {
 }
 
 export default {
-  initialize: ({ model }) => follow(model),
+  initialize: ({ model }) => syncState(model),
   render(context) {
     const held = { views: [], isGone: false };
     const leave = panel(context, "mlx-notebook", (tools) => buildDashboard({ ...tools, held }));

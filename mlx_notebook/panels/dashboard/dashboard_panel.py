@@ -1,4 +1,4 @@
-"""All panels in one."""
+"""The dashboard: all panels behind tabs."""
 
 from typing import Any
 
@@ -17,7 +17,10 @@ from mlx_notebook.panels.stats.stats_panel import StatsPanel
 class Dashboard(Panel):
     """Models, activity, inspector and chat behind tabs.
 
-    Each is an attribute, a panel that works alone too: `models`, `stats`, `inspector`, `chat`.
+    Attributes
+    ----------
+    models, stats, inspector, chat
+        The panels. Each works alone too.
     """
 
     _esm = module("dashboard/dashboard")
@@ -37,19 +40,19 @@ class Dashboard(Panel):
         return [self.models, self.stats, self.inspector, self.chat]
 
     def listen(self) -> None:
-        """Begin to listen, with all panels."""
+        """Subscribe to the server's state, with all panels."""
         super().listen()
         for panel in self._parts:
             panel.listen()
 
     def close(self) -> None:
-        """Take all panels away."""
+        """Close all panels."""
         for panel in self._parts:
             panel.close()
         super().close()
 
     def build_fields(self, source: ServerWatcher) -> dict[str, Any]:
-        """Give what stands above the tabs."""
+        """Return what stands above the tabs."""
         status = source.status
         if status is None:
             return {}
@@ -59,10 +62,25 @@ class Dashboard(Panel):
         }
 
     def summary_rows(self) -> list[tuple[str, str]]:
-        """Give what the panels of models and activity show."""
+        """Return the rows of the panels Models and Activity."""
         return self.models.summary_rows() + self.stats.summary_rows()
 
 
 def dashboard(tools: Tools = (), **chat: Any) -> Dashboard:
-    """Make all panels in one; parameters are those of `chat_panel`."""
+    """Create a dashboard of all panels. Display it as the last expression of a cell.
+
+    Parameters
+    ----------
+    tools, chat
+        As `tools` and the other parameters of `chat_panel`.
+
+    Returns
+    -------
+    Dashboard
+        The panel.
+
+    Examples
+    --------
+    >>> mlx_notebook.dashboard(tools=[weather])
+    """
     return Dashboard(tools, **chat)

@@ -18,16 +18,16 @@ function contentOf(message) {
   return message.content.map((part) => part.text ?? "[image]").join("\n");
 }
 
-/** A request's answer: reasoning, text, calls with their check and result, raw beside parsed. */
+/** The answer to a request: reasoning, text, and tool calls with their check and result. */
 function answerOf(trace) {
   const box = h("div");
   for (const row of trace.rows) {
     if (trace.rows.length > 1) box.append(h("h4", {}, `Answer ${row.index + 1}`));
     if (row.reasoning)
-      box.append(fold("Reasoning", h("div", { class: "mlx-text" }, row.reasoning)));
+      box.append(disclosure("Reasoning", h("div", { class: "mlx-text" }, row.reasoning)));
     if (row.content) box.append(h("div", { class: "mlx-text" }, row.content));
     for (const call of row.calls) {
-      const isFine = !call.faults?.length;
+      const isValid = !call.faults?.length;
       box.append(
         h(
           "div",
@@ -36,10 +36,10 @@ function answerOf(trace) {
           pre(pretty(call.arguments)),
           h(
             "p",
-            { class: isFine ? "mlx-fine" : "mlx-fault" },
-            isFine
-              ? "The arguments are valid against the schema."
-              : `The arguments are not valid: ${call.faults.join("; ")}`,
+            { class: isValid ? "mlx-valid" : "mlx-invalid" },
+            isValid
+              ? "The arguments fit the schema."
+              : `The arguments do not fit the schema: ${call.faults.join("; ")}`,
           ),
           h("b", {}, "Result"),
           call.result == null
@@ -50,12 +50,12 @@ function answerOf(trace) {
     }
     for (const problem of row.problems)
       box.append(
-        h("p", { class: "mlx-fault" }, `Not a valid tool call: ${problem.reason}`),
+        h("p", { class: "mlx-invalid" }, `Not a valid tool call: ${problem.reason}`),
         pre(problem.raw),
       );
     if (row.finish_reason) box.append(h("p", {}, `Finish reason: ${row.finish_reason}`));
   }
-  if (trace.error) box.append(h("p", { class: "mlx-fault" }, trace.error.message));
+  if (trace.error) box.append(h("p", { class: "mlx-invalid" }, trace.error.message));
   return box;
 }
 
@@ -84,8 +84,7 @@ function timesOf({ timings, usage, seconds: all }) {
     ["Total", seconds(all)],
     [
       "Prompt",
-      usage &&
-        `${plural(usage.prompt_tokens, "token")}, ${number(usage.cached_tokens)} from the cache`,
+      usage && `${plural(usage.prompt_tokens, "token")}, ${number(usage.cached_tokens)} cached`,
     ],
     [
       "Output",
@@ -117,7 +116,7 @@ function save(name, value) {
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
-function buildInspector({ root, button, ask, tell }) {
+function buildInspector({ root, button, ask, notify }) {
   const search = h("input", {
     type: "search",
     placeholder: "Search all text",
@@ -152,7 +151,7 @@ function buildInspector({ root, button, ask, tell }) {
       .filter((trace) => !matching || matching.has(trace.id))
       .sort((a, b) => b.created - a.created);
 
-  const held = steady(
+  const held = holdStill(
     list,
     (trace) => trace.id,
     () => draw(),
@@ -162,7 +161,7 @@ function buildInspector({ root, button, ask, tell }) {
     const text = await ask(name, { id });
     try {
       await navigator.clipboard.writeText(text);
-      tell(`Copied ${plural(text.length, "character")}. Your token is not included.`);
+      notify(`Copied ${plural(text.length, "character")}. Your token is not included.`);
     } catch {
       detail.prepend(
         h("p", {}, "The browser does not allow copying. Copy the text below."),
@@ -191,7 +190,7 @@ function buildInspector({ root, button, ask, tell }) {
       "Run",
       async () => {
         stop = new AbortController();
-        halt.hidden = false;
+        stopButton.hidden = false;
         place.replaceChildren(h("p", { role: "status" }, "Running …"));
         const changes = { model: models.value };
         for (const [name, node] of Object.entries(inputs))
@@ -216,14 +215,14 @@ function buildInspector({ root, button, ask, tell }) {
           place.replaceChildren();
           throw error;
         } finally {
-          const isFocused = document.activeElement === halt;
-          halt.hidden = true;
+          const isFocused = document.activeElement === stopButton;
+          stopButton.hidden = true;
           if (isFocused) run.focus();
         }
       },
       { kind: "mlx-main" },
     );
-    const halt = h(
+    const stopButton = h(
       "button",
       { type: "button", class: "mlx-button", hidden: true, onclick: () => stop?.abort() },
       "Stop",
@@ -240,7 +239,7 @@ function buildInspector({ root, button, ask, tell }) {
         field("Max tokens", inputs.max_tokens),
         field("Seed", inputs.seed),
       ),
-      h("div", { class: "mlx-row" }, run, halt),
+      h("div", { class: "mlx-row" }, run, stopButton),
     );
   };
 
@@ -293,14 +292,14 @@ function buildInspector({ root, button, ask, tell }) {
         ),
         h("h3", {}, "Timing"),
         timesOf(trace),
-        prompt && prompt !== "null" ? fold("Rendered prompt", pre(prompt)) : null,
+        prompt && prompt !== "null" ? disclosure("Rendered prompt", pre(prompt)) : null,
         trace.tools.length
-          ? fold(
+          ? disclosure(
               `Tools offered (${trace.tools.length})`,
               ...trace.tools.map((tool) => pre(pretty(tool.function))),
             )
           : h("p", {}, "No tools were offered."),
-        fold("Parameters", pre(pretty(trace.options))),
+        disclosure("Parameters", pre(pretty(trace.options))),
         trace.ignored?.length
           ? h("p", {}, `Ignored parameters: ${trace.ignored.join(", ")}`)
           : null,
@@ -317,7 +316,7 @@ function buildInspector({ root, button, ask, tell }) {
       const trace = await ask("trace", { id });
       if (turn === wanted) show(trace);
     } catch (error) {
-      tell(error.message, true);
+      notify(error.message, true);
     }
   };
 
@@ -325,10 +324,10 @@ function buildInspector({ root, button, ask, tell }) {
     const before = last.traces?.[chosen]?.status;
     last = state;
     const traces = shown();
-    say(found, plural(traces.length, "request"));
+    setText(found, plural(traces.length, "request"));
     empty.hidden = traces.length > 0;
     list.hidden = !traces.length;
-    keep(
+    reconcile(
       list,
       held(traces),
       (trace) => trace.id,
@@ -339,10 +338,10 @@ function buildInspector({ root, button, ask, tell }) {
         return { el: h("li", {}, node), node, title, facts };
       },
       (row, trace) => {
-        say(row.title, trace.title || trace.endpoint);
+        setText(row.title, trace.title || trace.endpoint);
         const calls = (trace.calls ?? []).length ? `calls ${trace.calls.join(", ")}` : "";
         const problems = trace.problems ? plural(trace.problems, "invalid call") : "";
-        say(
+        setText(
           row.facts,
           [trace.status, calls, problems, trace.model, trace.seconds ? seconds(trace.seconds) : ""]
             .filter(Boolean)
@@ -363,7 +362,7 @@ function buildInspector({ root, button, ask, tell }) {
         matching = text ? new Set(await ask("search", { text })) : null;
         draw();
       } catch (error) {
-        tell(error.message, true);
+        notify(error.message, true);
       }
     }, 250);
   };
@@ -377,6 +376,6 @@ function buildInspector({ root, button, ask, tell }) {
 }
 
 export default {
-  initialize: ({ model }) => follow(model),
+  initialize: ({ model }) => syncState(model),
   render: (context) => panel(context, "Inspector", buildInspector),
 };

@@ -1,4 +1,4 @@
-"""The inspector: every request that the server answered to this user, with all that was said."""
+"""The inspector: the traces of all requests of this user."""
 
 import json
 from typing import Any
@@ -9,21 +9,21 @@ from mlx_notebook.panels.base.server_watcher import ServerWatcher
 from mlx_notebook.panels.base.static_html import request_block
 from mlx_notebook.panels.inspector.replay_code import as_curl, as_python, request_of
 
-# Requests with calls that a saved notebook shows in full, and how long the server may take to tell.
+# How many requests with tool calls a saved notebook shows in full, and how long loading may take.
 _DETAILED = 5
 _TIMEOUT_SECONDS = 5.0
 _LISTED = ("id", "title", "model", "endpoint", "status", "created", "seconds", "calls", "problems")
 
 
 class InspectorPanel(Panel):
-    """Requests of this notebook and of every other client of the same user, turn by turn."""
+    """Requests of this notebook and of all other clients of the same user."""
 
     _esm = module("inspector/inspector")
     name = "Inspector"
     topics = frozenset({"traces", "models"})
 
     def build_fields(self, source: ServerWatcher) -> dict[str, Any]:
-        """Give the list of requests by id, and the models that a replay may use."""
+        """Return the requests by id, and the models for a replay."""
         if source.traces is None:
             return {}
         usable = [
@@ -37,19 +37,19 @@ class InspectorPanel(Panel):
         }
 
     def summary_rows(self) -> list[tuple[str, str]]:
-        """Give one line a request, newest first."""
-        return [(trace["title"] or id, _told(trace)) for id, trace in self._traces.items()]
+        """Return one line for each request, newest first."""
+        return [(trace["title"] or id, _summary(trace)) for id, trace in self._traces.items()]
 
     def summary_html(self) -> str:
-        """Give the newest requests with calls in full; none where the server is slow to tell."""
+        """Return the newest requests with tool calls in full; none if the server takes too long."""
         called = [id for id, trace in self._traces.items() if trace["calls"]]
-        asked = self.watcher.thread.start(self.do_export(called[:_DETAILED]))
-        if asked is None:
+        exported = self.watcher.thread.start(self.do_export(called[:_DETAILED]))
+        if exported is None:
             return ""
         try:
-            traces = asked.result(_TIMEOUT_SECONDS)
+            traces = exported.result(_TIMEOUT_SECONDS)
         except TimeoutError:
-            asked.cancel()
+            exported.cancel()
             return ""
         except NotebookError:
             return ""
@@ -61,12 +61,12 @@ class InspectorPanel(Panel):
         return traces
 
     async def do_search(self, text: str) -> list[str]:
-        """Name the requests that hold a text anywhere."""
+        """Return the ids of the requests that contain a text."""
         found = await self.get("mlx/traces", search=text)
         return [trace["id"] for trace in found["data"]]
 
     async def do_trace(self, id: str) -> dict[str, Any]:
-        """Give all of one request, its calls' arguments checked, their results looked up."""
+        """Return a trace with the arguments of its tool calls checked and their results added."""
         trace: dict[str, Any] = await self.get(f"mlx/traces/{id}")
         for row in trace["rows"]:
             for call in row["calls"]:
@@ -75,27 +75,27 @@ class InspectorPanel(Panel):
         return trace
 
     async def do_export(self, ids: list[str]) -> list[dict[str, Any]]:
-        """Give several requests in full."""
+        """Return several traces as `do_trace` does."""
         return [await self.do_trace(id) for id in ids]
 
     async def do_curl(self, id: str) -> str:
-        """Write a request for a shell."""
+        """Return a request as a curl command."""
         path, body = _again(await self.get(f"mlx/traces/{id}"))
         assert self.watcher.server is not None
         return as_curl(self.watcher.server.url, path, body)
 
     async def do_python(self, id: str) -> str:
-        """Write a request for a cell."""
+        """Return a request as Python code."""
         return as_python(*_again(await self.get(f"mlx/traces/{id}")))
 
     async def do_replay(self, id: str, changes: dict[str, Any]) -> dict[str, Any]:
-        """Ask the same again with other settings, and give what became of it."""
+        """Send a request again with other settings and return its trace."""
         path, body = _again(await self.get(f"mlx/traces/{id}"), **changes)
         answer = await self.post(path, **body)
         return await self.do_trace(answer["id"])
 
     async def _result(self, call_id: str) -> str | None:
-        """What was sent back for a call: it stands in a request that came later."""
+        """Return the result of a tool call, which is in a later request."""
         found = (await self.get("mlx/traces", search=call_id))["data"]
         for summary in reversed(found):
             trace = await self.get(f"mlx/traces/{summary['id']}")
@@ -106,7 +106,7 @@ class InspectorPanel(Panel):
 
 
 def faults(call: dict[str, Any], tools: list[dict[str, Any]]) -> list[str]:
-    """Say what is wrong with a call's arguments by its tool's schema; nothing where all is well."""
+    """Return how the arguments of a tool call do not fit the tool's schema."""
     import jsonschema  # type: ignore[import-untyped]
 
     schemas = {tool["function"]["name"]: tool["function"]["parameters"] for tool in tools}
@@ -133,18 +133,28 @@ def _again(trace: dict[str, Any], **changes: Any) -> tuple[str, dict[str, Any]]:
         raise RequestRefused(str(error)) from None
 
 
-def _told(trace: dict[str, Any]) -> str:
+def _summary(trace: dict[str, Any]) -> str:
     calls = f"calls {', '.join(trace['calls'])}" if trace["calls"] else ""
     parts = [trace["status"], calls, trace["model"], f"{trace['seconds']} s"]
     return " · ".join(part for part in parts if part)
 
 
 def _listed(trace: dict[str, Any]) -> dict[str, Any]:
-    """What the list shows; a running request's time would change all the time."""
+    """Return the fields for the list. The time of a running request is left out: it changes."""
     line = {name: trace.get(name) for name in _LISTED}
     return {**line, "seconds": round(trace["seconds"], 2) if trace["status"] != "running" else 0}
 
 
 def inspector() -> InspectorPanel:
-    """Make an inspector of the server's requests; display it as a cell's last expression."""
+    """Create an inspector of requests and tool calls. Display it as the last expression of a cell.
+
+    Returns
+    -------
+    InspectorPanel
+        The panel.
+
+    Examples
+    --------
+    >>> mlx_notebook.inspector()
+    """
     return InspectorPanel()

@@ -1,4 +1,4 @@
-"""A traced request as one that can be sent again: as JSON, as curl, as Python."""
+"""Turn a trace back into a request: as JSON, as curl, as Python."""
 
 import json
 import pprint
@@ -12,7 +12,7 @@ _SAMPLING = (
     *("allowed_token_ids", "ignore_eos", "thinking_budget", "n", "truncate_prompt_tokens"),
     *("add_generation_prompt", "continue_final_message"),
 )
-# What `openai` takes by name; the rest goes into its `extra_body`.
+# Parameters of the `openai` client. Others go into its `extra_body`.
 _OPENAI = frozenset(
     (
         *("model", "messages", "prompt", "tools", "tool_choice", "parallel_tool_calls"),
@@ -23,15 +23,21 @@ _OPENAI = frozenset(
 
 
 def request_of(trace: dict[str, Any], **changes: Any) -> tuple[str, dict[str, Any]]:
-    """Give the path and the body that ask for the same again.
+    """Return the path and body that repeat a traced request.
 
-    Whatever endpoint a chat came by, it is asked for again through `v1/chat/completions`.
-    `changes` are set in the body, `None` leaves a setting out.
+    Chats of all endpoints are repeated on `v1/chat/completions`.
+
+    Parameters
+    ----------
+    trace
+        The trace.
+    changes
+        Fields to set in the body; `None` removes a field.
 
     Raises
     ------
     ValueError
-        The request has images, which traces do not keep, or it was too large to keep.
+        If the request had images, which traces do not keep, or was too large to keep.
     """
     options = trace["options"]
     body: dict[str, Any] = {"model": trace["model"]}
@@ -60,7 +66,7 @@ def request_of(trace: dict[str, Any], **changes: Any) -> tuple[str, dict[str, An
 
 
 def as_curl(url: str, path: str, body: dict[str, Any]) -> str:
-    """Write a request for a shell; the token stands in the variable `JUPYTER_TOKEN`."""
+    """Return a request as a curl command. It reads the token from the variable `JUPYTER_TOKEN`."""
     text = json.dumps(body, indent=2, ensure_ascii=False)
     return (
         f"curl {shlex.quote(url + path)} \\\n"
@@ -71,7 +77,7 @@ def as_curl(url: str, path: str, body: dict[str, Any]) -> str:
 
 
 def as_python(path: str, body: dict[str, Any]) -> str:
-    """Write a request for a cell or a script, with the official client."""
+    """Return a request as Python code with the `openai` client."""
     method = "chat.completions" if path == "v1/chat/completions" else "completions"
     named = {name: value for name, value in body.items() if name in _OPENAI}
     if extra := {name: value for name, value in body.items() if name not in _OPENAI}:
@@ -92,7 +98,7 @@ def as_python(path: str, body: dict[str, Any]) -> str:
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
-    """A message of the engine in OpenAI's own shape, where arguments are JSON text."""
+    """Return a message of a trace in OpenAI's format, where arguments are JSON text."""
     content = message.get("content")
     if isinstance(content, list) and any(part.get("type") == "image" for part in content):
         raise ValueError(
@@ -113,19 +119,19 @@ def _call(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def _choice(choice: dict[str, Any]) -> dict[str, Any]:
-    asked: dict[str, Any] = {}
+    parameters: dict[str, Any] = {}
     mode, names = choice.get("mode", "auto"), choice.get("names")
     if names:
         tools = [{"type": "function", "function": {"name": name}} for name in names]
         allowed = {"mode": "auto" if mode == "auto" else "required", "tools": tools}
-        asked["tool_choice"] = {"type": "allowed_tools", "allowed_tools": allowed}
+        parameters["tool_choice"] = {"type": "allowed_tools", "allowed_tools": allowed}
         if mode == "required" and len(tools) == 1:
-            asked["tool_choice"] = tools[0]
+            parameters["tool_choice"] = tools[0]
     elif mode != "auto":
-        asked["tool_choice"] = mode
+        parameters["tool_choice"] = mode
     if not choice.get("parallel", True):
-        asked["parallel_tool_calls"] = False
-    return asked
+        parameters["parallel_tool_calls"] = False
+    return parameters
 
 
 def _format(asked: dict[str, Any]) -> dict[str, Any]:

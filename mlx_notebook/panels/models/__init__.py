@@ -1,1 +1,1 @@
-"""The panel of models."""
+"""The panel Models."""

@@ -3,7 +3,7 @@
 const GROUPS = [
   ["In memory", ["resident"], "No model is in memory. The first request loads one."],
   ["In progress", ["loading", "downloading"], ""],
-  ["On this machine", ["available"], "There is no other model on this machine."],
+  ["On this machine", ["available"], "No other model is on this machine."],
   ["Cannot be used", ["incomplete", "broken"], ""],
   ["Available to download", ["downloadable"], ""],
 ];
@@ -18,13 +18,16 @@ const DOING = {
 // A repository's name on Hugging Face.
 const REPOSITORY = /^[\w.-]+\/[\w.-]+$/;
 
+/** The title of the group in which a model is listed. */
+const groupTitle = (model) => GROUPS.find(([, states]) => states.includes(model.state))?.[0] ?? "";
+
 /** "Loading: 3 MB of 6 MB, 2 s left". */
 function progressOf({ phase, done, total, seconds_left: left }) {
   const of = total ? ` of ${bytes(total)}` : "";
   return `${phase[0].toUpperCase()}${phase.slice(1)}: ${bytes(done)}${of}${left != null ? `, ${seconds(left)} left` : ""}`;
 }
 
-function buildModels({ root, button, ask, tell }) {
+function buildModels({ root, button, ask, notify }) {
   const memory = meter("Memory for models");
   const search = h("input", {
     type: "search",
@@ -35,25 +38,25 @@ function buildModels({ root, button, ask, tell }) {
   const groups = GROUPS.map(([title, states, empty]) => {
     const list = h("ul", { class: "mlx-items" });
     const none = h("p", { class: "mlx-empty" }, empty);
-    const folds = states.includes("downloadable");
-    const el = folds ? fold(title, list) : h("div", {}, h("h3", {}, title), none, list);
-    return { title, states, empty, list, none, folds, el };
+    const isFolded = states.includes("downloadable");
+    const el = isFolded ? disclosure(title, list) : h("div", {}, h("h3", {}, title), none, list);
+    return { title, states, empty, list, none, isFolded, el };
   });
   const lists = h("div", {}, ...groups.map((group) => group.el));
   lists.addEventListener("pointerleave", () => draw());
   const other = button("Download", () => act("download", search.value.trim(), "is downloaded")());
   root.append(memory.el, h("div", { class: "mlx-row" }, search, found, other), lists);
-  // Models whose order ends in an error because the person has cancelled it.
+  // Models whose action ends in an error because the user has cancelled it.
   const cancelled = new Set();
   const act =
     (name, model, done, extra = {}) =>
     async () => {
-      tell(`${DOING[name]} ${model} …`);
+      notify(`${DOING[name]} ${model} …`);
       if (name === "cancel") cancelled.add(model);
       else cancelled.delete(model);
       try {
         await ask(name, { model, ...extra });
-        tell(`${model} ${done}.`);
+        notify(`${model} ${done}.`);
       } catch (error) {
         if (!cancelled.has(model)) throw error;
       }
@@ -63,7 +66,7 @@ function buildModels({ root, button, ask, tell }) {
     const parts = {
       tags: h("span", { class: "mlx-row" }),
       facts: h("div"),
-      why: h("p", { class: "mlx-fault" }),
+      why: h("p", { class: "mlx-invalid" }),
     };
     parts.bar = meter(`Progress of ${id}`, { warn: false });
     parts.bar.el.classList.add("mlx-progress");
@@ -77,7 +80,7 @@ function buildModels({ root, button, ask, tell }) {
       pin: button("Pin", act("pin", id, "is pinned: it stays in memory", { pinned: true }), {
         name: `Pin ${id}`,
       }),
-      unpin: button("Unpin", act("pin", id, "is not pinned any more", { pinned: false }), {
+      unpin: button("Unpin", act("pin", id, "is no longer pinned", { pinned: false }), {
         name: `Unpin ${id}`,
       }),
       unload: button("Unload", act("unload", id, "is unloaded"), { name: `Unload ${id}` }),
@@ -115,7 +118,7 @@ function buildModels({ root, button, ask, tell }) {
       model.source === "embedded" && "demo",
       ...(model.capabilities ?? []),
     ].filter(Boolean);
-    keep(
+    reconcile(
       row.tags,
       tags,
       (tag) => tag,
@@ -136,12 +139,12 @@ function buildModels({ root, button, ask, tell }) {
       model.description,
     ].filter(Boolean);
     const { progress } = model;
-    const told = progress && progressOf(progress);
-    say(row.facts, told ?? facts.join(" · "));
+    const progressText = progress && progressOf(progress);
+    setText(row.facts, progressText ?? facts.join(" · "));
     row.bar.el.hidden = !progress;
-    if (progress) row.bar.set(progress.total ? progress.done / progress.total : 0, told);
+    if (progress) row.bar.set(progress.total ? progress.done / progress.total : 0, progressText);
     const why = model.error ?? (model.fits === false ? `Does not fit: ${model.why_not}` : "");
-    say(row.why, why);
+    setText(row.why, why);
     row.why.hidden = !why;
     const shown = {
       load: state === "available",
@@ -156,14 +159,14 @@ function buildModels({ root, button, ask, tell }) {
   };
   let last = {};
   let hasResident = false;
-  // The state by which each model is listed: no row moves while the pointer is over the lists.
+  // The state under which each model is listed. No row moves while the pointer is over the lists.
   let listedAs = new Map();
   const place = (all) => {
     const before = lists.matches(":hover") ? listedAs : new Map();
     listedAs = new Map(all.map(({ id, state }) => [id, before.get(id) ?? state]));
     if (!before.size) hasResident = all.some((model) => model.state === "resident");
   };
-  /** A model that was loaded goes to another list: the focus goes with it, for who has no mouse. */
+  /** A loaded model moves to another list. The focus moves with it, for keyboard users. */
   const holdFocus = () => {
     const focused = root.contains(document.activeElement) ? document.activeElement : null;
     const id = focused?.closest("li")?.dataset.model;
@@ -179,12 +182,12 @@ function buildModels({ root, button, ask, tell }) {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const all = Object.values(state.models ?? {});
     const text = (model) =>
-      [model.id, model.state, ...(model.aliases ?? []), ...(model.capabilities ?? [])]
+      [model.id, groupTitle(model), ...(model.aliases ?? []), ...(model.capabilities ?? [])]
         .join(" ")
         .toLowerCase();
     const fitting = all.filter((model) => words.every((word) => text(model).includes(word)));
     place(all);
-    say(
+    setText(
       found,
       words.length
         ? `${fitting.length} of ${plural(all.length, "model")}`
@@ -194,16 +197,16 @@ function buildModels({ root, button, ask, tell }) {
     other.hidden =
       !REPOSITORY.test(name) ||
       all.some((model) => [model.id, ...(model.aliases ?? [])].includes(name));
-    say(other, `Download ${name}`);
+    setText(other, `Download ${name}`);
     for (const group of groups) {
       const models = fitting.filter((model) => group.states.includes(listedAs.get(model.id)));
       group.el.hidden = !models.length && (!group.empty || words.length > 0);
       group.none.hidden = models.length > 0;
-      if (group.folds) {
-        say(group.el.firstChild, `${group.title} (${models.length})`);
+      if (group.isFolded) {
+        setText(group.el.firstChild, `${group.title} (${models.length})`);
         if (isSearch) group.el.open = words.length > 0;
       }
-      keep(
+      reconcile(
         group.list,
         models,
         (model) => model.id,
@@ -230,6 +233,6 @@ function buildModels({ root, button, ask, tell }) {
 }
 
 export default {
-  initialize: ({ model }) => follow(model),
+  initialize: ({ model }) => syncState(model),
   render: (context) => panel(context, "Models", buildModels),
 };

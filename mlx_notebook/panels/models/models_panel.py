@@ -1,16 +1,10 @@
-"""The panel of models: those in memory, on this machine, and available to download."""
+"""The panel Models: models in memory, on this machine, and available to download."""
 
 from typing import Any
 
+from mlx_notebook.notebook.server.model_states import state_name
 from mlx_notebook.panels.base.panel import Panel, module
 from mlx_notebook.panels.base.server_watcher import ServerWatcher
-
-_STATES = {
-    "resident": "in memory",
-    "available": "on this machine",
-    "downloadable": "available to download",
-    "broken": "cannot be used",
-}
 
 
 class ModelsPanel(Panel):
@@ -21,7 +15,7 @@ class ModelsPanel(Panel):
     topics = frozenset({"models"})
 
     def build_fields(self, source: ServerWatcher) -> dict[str, Any]:
-        """Give all models by name, and the memory for them."""
+        """Return all models by name, and the memory for them."""
         listed = source.models
         if listed is None:
             return {}
@@ -31,16 +25,16 @@ class ModelsPanel(Panel):
         }
 
     def summary_rows(self) -> list[tuple[str, str]]:
-        """Give each model's state."""
+        """Return each model's state."""
         models = self.fields.get("models", {})
-        return [(name, _STATES.get(one["state"], one["state"])) for name, one in models.items()]
+        return [(name, state_name(one["state"])) for name, one in models.items()]
 
     async def do_load(self, model: str) -> Any:
-        """Bring a model into memory, beside those that are there."""
+        """Load a model next to those in memory."""
         return await self._done("load", model=model)
 
     async def do_swap(self, model: str) -> Any:
-        """Bring a model into memory in place of those that are neither pinned nor in use."""
+        """Load a model after unloading those that are neither pinned nor in use."""
         for name, other in self.fields["models"].items():
             is_free = not other.get("pinned") and not other.get("active")
             if other["state"] == "resident" and is_free and name != model:
@@ -48,15 +42,15 @@ class ModelsPanel(Panel):
         return await self._done("load", model=model)
 
     async def do_unload(self, model: str) -> Any:
-        """Give a model's memory back."""
+        """Unload a model."""
         return await self._done("unload", model=model)
 
     async def do_pin(self, model: str, pinned: bool) -> Any:
-        """Keep a model in memory, or let it go again."""
+        """Pin or unpin a model."""
         return await self._done("pin", model=model, pinned=pinned)
 
     async def do_download(self, model: str) -> Any:
-        """Fetch a model; the list shows how far it is."""
+        """Download a model. The list shows the progress."""
         return await self._done("download", model=model)
 
     async def do_cancel(self, model: str) -> Any:
@@ -72,5 +66,15 @@ class ModelsPanel(Panel):
 
 
 def models_panel() -> ModelsPanel:
-    """Make a panel of the server's models; display it as a cell's last expression."""
+    """Create a panel of the server's models. Display it as the last expression of a cell.
+
+    Returns
+    -------
+    ModelsPanel
+        The panel.
+
+    Examples
+    --------
+    >>> mlx_notebook.models_panel()
+    """
     return ModelsPanel()

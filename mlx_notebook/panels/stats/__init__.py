@@ -1,1 +1,1 @@
-"""The panel of the server's activity."""
+"""The panel Activity."""

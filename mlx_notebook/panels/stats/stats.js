@@ -3,7 +3,7 @@
 const SPAN = 120;
 
 /** A line over the last two minutes, with its summary in words. */
-function chart(title, column, told) {
+function lineChart(title, column, format) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
   svg.setAttribute("viewBox", "0 0 120 40");
@@ -26,10 +26,10 @@ function chart(title, column, told) {
       });
       path.setAttribute("d", points.length > 1 ? `M${points.join("L")}` : "");
       const summary = values.length
-        ? `now ${told(values.at(-1), true)}, peak ${told(Math.max(...values), false)}`
+        ? `now ${format(values.at(-1), true)}, peak ${format(Math.max(...values), false)}`
         : "no data yet";
       svg.setAttribute("aria-label", `${title} over the last two minutes: ${summary}`);
-      say(text, summary);
+      setText(text, summary);
     },
   };
 }
@@ -43,7 +43,7 @@ const PHASES = {
 
 const rate = (value, isShort) => number(value) + (isShort ? "" : " tokens/s");
 
-function buildStats({ root, button, ask, tell }) {
+function buildStats({ root, button, ask, notify }) {
   const tiles = {};
   const tile = (key, label) => {
     tiles[key] = h("b", {}, "–");
@@ -51,10 +51,10 @@ function buildStats({ root, button, ask, tell }) {
   };
   const context = meter("Context used");
   const charts = [
-    chart("Generation", 0, rate),
-    chart("Prompt processing", 1, rate),
-    chart("Requests", 2, (value) => number(value)),
-    chart("Device memory", 3, bytes),
+    lineChart("Generation", 0, rate),
+    lineChart("Prompt processing", 1, rate),
+    lineChart("Requests", 2, (value) => number(value)),
+    lineChart("Device memory", 3, bytes),
   ];
   const requests = h("ul", { class: "mlx-items" });
   const none = h("p", { class: "mlx-empty" }, "No request is running.");
@@ -68,7 +68,7 @@ function buildStats({ root, button, ask, tell }) {
       tile("prefill", "Prompt processing"),
       tile("first", "Time to first token"),
       tile("active", "Running / queued"),
-      tile("cache", "Prompt cache hits"),
+      tile("cache", "Prefix cache hits"),
       tile("engine", "Engine"),
     ),
     h("h3", {}, "Largest context in use"),
@@ -84,7 +84,7 @@ function buildStats({ root, button, ask, tell }) {
     totals,
   );
   let last = {};
-  const held = steady(
+  const held = holdStill(
     requests,
     (request) => request.id,
     () => draw(),
@@ -93,15 +93,18 @@ function buildStats({ root, button, ask, tell }) {
     last = state;
     const { rates, queue, totals: all, memory: used, engine, context: filled } = state;
     const running = Object.values(state.requests ?? {});
-    say(tiles.decode, rates ? `${number(rates.decode)} tokens/s` : "–");
-    say(tiles.prefill, rates ? `${number(rates.prefill)} tokens/s` : "–");
-    say(tiles.first, seconds(state.first_token));
-    say(tiles.active, queue ? `${running.length - queue.waiting} / ${queue.waiting}` : "–");
-    say(
+    setText(tiles.decode, rates ? `${number(rates.decode)} tokens/s` : "–");
+    setText(tiles.prefill, rates ? `${number(rates.prefill)} tokens/s` : "–");
+    setText(tiles.first, seconds(state.first_token));
+    setText(tiles.active, queue ? `${running.length - queue.waiting} / ${queue.waiting}` : "–");
+    setText(
       tiles.cache,
       all?.prompt_tokens ? `${number((100 * all.cached_tokens) / all.prompt_tokens)} %` : "–",
     );
-    say(tiles.engine, engine ? (engine.state === "stopped" ? "not started" : engine.state) : "–");
+    setText(
+      tiles.engine,
+      engine ? (engine.state === "stopped" ? "not started" : engine.state) : "–",
+    );
     if (filled)
       context.set(
         filled.used / filled.limit,
@@ -109,14 +112,14 @@ function buildStats({ root, button, ask, tell }) {
       );
     else context.set(0, "no request yet");
     for (const one of charts) one.draw(state.history ?? {});
-    say(
+    setText(
       memory,
       used
         ? `Engine process: ${bytes(used.process)}. Device: ${bytes(used.active)} in use, ` +
-            `${bytes(used.cache)} cached, ${bytes(used.peak)} peak. Prompt cache: ${bytes(used.prefixes)}.`
+            `${bytes(used.cache)} cached, ${bytes(used.peak)} peak. Prefix cache: ${bytes(used.prefixes)}.`
         : "",
     );
-    say(
+    setText(
       totals,
       all
         ? `${plural(all.requests, "request")}: ${number(all.finished)} finished, ${number(all.cancelled)} ` +
@@ -126,7 +129,7 @@ function buildStats({ root, button, ask, tell }) {
     );
     const listed = held(running);
     none.hidden = listed.length > 0;
-    keep(
+    reconcile(
       requests,
       listed,
       (request) => request.id,
@@ -138,7 +141,7 @@ function buildStats({ root, button, ask, tell }) {
           "Cancel",
           async () => {
             await ask("cancel", { id: request.id });
-            tell("Request cancelled.");
+            notify("Request cancelled.");
           },
           { name: `Cancel the request of ${request.model}, ${request.id}` },
         );
@@ -153,7 +156,7 @@ function buildStats({ root, button, ask, tell }) {
         const used = request.prompt_tokens + request.generated_tokens;
         row.cancel.disabled = Boolean(request.gone);
         const speed = `${plural(request.generated_tokens, "token")}, ${number(request.tokens_per_second)} tokens/s`;
-        say(row.text, request.gone ? "ended" : `${PHASES[request.phase]}, ${speed}`);
+        setText(row.text, request.gone ? "ended" : `${PHASES[request.phase]}, ${speed}`);
         row.fill.set(
           request.limit ? used / request.limit : 0,
           request.limit ? `${number(used)} of ${number(request.limit)} tokens` : "waiting",
@@ -165,6 +168,6 @@ function buildStats({ root, button, ask, tell }) {
 }
 
 export default {
-  initialize: ({ model }) => follow(model),
+  initialize: ({ model }) => syncState(model),
   render: (context) => panel(context, "Activity", buildStats),
 };

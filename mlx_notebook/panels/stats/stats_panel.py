@@ -1,4 +1,4 @@
-"""The panel of the server's activity: speed, requests, memory, caches."""
+"""The panel Activity: speed, requests, memory and caches."""
 
 from statistics import median
 from typing import Any
@@ -10,7 +10,7 @@ _POINT = ("decode", "prefill", "active", "memory")
 
 
 class StatsPanel(Panel):
-    """Activity of the last two minutes, and every running request with a button to stop it."""
+    """Activity of the last two minutes, and the running requests with a button to cancel each."""
 
     _esm = module("stats/stats")
     name = "Activity"
@@ -21,7 +21,7 @@ class StatsPanel(Panel):
         super().__init__(*args, **kwargs)
 
     def build_fields(self, source: ServerWatcher) -> dict[str, Any]:
-        """Give rates, totals, memory, history and the requests in work."""
+        """Return rates, totals, memory, history and the running requests."""
         status = source.status
         if status is None:
             return {}
@@ -31,7 +31,7 @@ class StatsPanel(Panel):
             for request in status["requests"]
         }
         self._context = _context(requests, source.traces or [], limits) or self._context
-        waits = [
+        first_tokens = [
             trace["first_token"] for trace in (source.traces or ())[:20] if trace.get("first_token")
         ]
         return {
@@ -41,7 +41,7 @@ class StatsPanel(Panel):
             "memory": status["memory"],
             "requests": requests,
             "context": self._context and {**self._context, "running": bool(requests)},
-            "first_token": median(waits) if waits else None,
+            "first_token": median(first_tokens) if first_tokens else None,
             "history": {
                 str(int(point["time"])): [round(point[name], 1) for name in _POINT]
                 for point in status["history"]
@@ -49,30 +49,40 @@ class StatsPanel(Panel):
         }
 
     def summary_rows(self) -> list[tuple[str, str]]:
-        """Give the totals."""
+        """Return the totals."""
         totals = self.fields.get("totals") or {}
         return [(name.replace("_", " "), f"{value:,}") for name, value in totals.items()]
 
     async def do_cancel(self, id: str) -> Any:
-        """Stop a request."""
+        """Cancel a request."""
         return await self.post(f"mlx/cancel/{id}")
 
 
 def _context(
     requests: dict[str, dict[str, Any]], traces: list[dict[str, Any]], limits: dict[str, int]
 ) -> dict[str, Any] | None:
-    """Tokens of the request that has filled most of its context; where none runs, of the last."""
-    filled = [
+    """Return the largest context in use, in tokens; of the last request if none is running."""
+    contexts = [
         {"used": request["prompt_tokens"] + request["generated_tokens"], "limit": request["limit"]}
         for request in requests.values()
         if request["limit"] and request["prompt_tokens"]
     ]
     last = traces[0] if traces and not requests else {}
     if (usage := last.get("usage")) and (limit := limits.get(last["model"])):
-        filled = [{"used": usage["prompt_tokens"] + usage["completion_tokens"], "limit": limit}]
-    return max(filled, key=lambda one: float(one["used"] / one["limit"]), default=None)
+        contexts = [{"used": usage["prompt_tokens"] + usage["completion_tokens"], "limit": limit}]
+    return max(contexts, key=lambda one: float(one["used"] / one["limit"]), default=None)
 
 
 def stats_panel() -> StatsPanel:
-    """Make a panel of the server's activity; display it as a cell's last expression."""
+    """Create a panel of the server's activity. Display it as the last expression of a cell.
+
+    Returns
+    -------
+    StatsPanel
+        The panel.
+
+    Examples
+    --------
+    >>> mlx_notebook.stats_panel()
+    """
     return StatsPanel()

@@ -184,7 +184,7 @@ chat.messages = [
     )
     cell = kernel.run("chat.resume(show=True)", interrupt_after=2, check=False)
     assert (cell.ename, cell.seconds < 30) == ("Interrupted", True)
-    assert "`resume()` goes on" in cell.evalue
+    assert "`resume()` continues" in cell.evalue
     assert "interrupted" in cell.outputs[1]["text/plain"]
     assert kernel.value("ran") == [[1, 2], "slow"]
     kernel.run("answer = chat.resume()")

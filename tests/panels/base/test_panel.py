@@ -81,7 +81,7 @@ def test_a_panel_pauses_with_its_last_view_and_goes_on_with_the_next(connected):
 def test_what_a_model_wrote_is_escaped_in_a_saved_notebook(connected, monkeypatch):
     monkeypatch.setattr(inspector_panel, "_TIMEOUT_SECONDS", 60.0)
     said = "<img src=x onerror=alert(1)>"
-    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
+    tool = {"type": "function", "function": {"name": "fetch", "parameters": {"type": "object"}}}
     asked = {"messages": [{"role": "user", "content": said}], "tools": [tool]}
     connected.chat(**asked, tool_choice="required", max_tokens=60)
     panel = InspectorPanel()
@@ -106,7 +106,7 @@ def test_an_order_that_fails_for_a_fault_of_ours_is_told_and_logged(connected, c
     panel, sent = Faulty(), []
     panel.send = sent.append
     panel.listen()
-    panel._on_message(panel, {"call": "1", "do": "fail", "with": {}}, [])
+    panel._on_message(panel, {"call": "1", "method": "fail", "args": {}}, [])
     wait_for(lambda: any("error" in message for message in sent), 20)
     panel.close()
     assert {"reply": "1", "error": "This failed: KeyError('rates')"} in sent

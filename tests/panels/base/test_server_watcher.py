@@ -31,15 +31,15 @@ def test_a_panel_may_be_collected_while_another_one_joins(monkeypatch):
         def hold(self, user):
             super().hold(user)
             if user is new:
-                watcher.leave(old)
+                watcher.unsubscribe(old)
 
     watcher = ServerWatcher(Collecting())
-    watcher.join(old)
-    joining = threading.Thread(target=watcher.join, args=(new,), daemon=True)
+    watcher.subscribe(old)
+    joining = threading.Thread(target=watcher.subscribe, args=(new,), daemon=True)
     joining.start()
     joining.join(20)
     assert not joining.is_alive()
-    watcher.leave(new)
+    watcher.unsubscribe(new)
     assert not watcher.thread.alive
 
 
@@ -56,10 +56,10 @@ def test_a_feed_that_fails_is_logged_and_begins_again_with_a_panel_that_joins(mo
 
     panel = Faulty()
     watcher = ServerWatcher(PanelThread())
-    watcher.join(panel)
-    wait_for(lambda: "KeyError: 'history'" in caplog.text and watcher._running is None, 20)
+    watcher.subscribe(panel)
+    wait_for(lambda: "KeyError: 'history'" in caplog.text and watcher._task is None, 20)
     assert "Run their cells again" in caplog.text
-    watcher.join(panel)
+    watcher.subscribe(panel)
     wait_for(lambda: panel.shown > 1, 20)
-    watcher.leave(panel)
+    watcher.unsubscribe(panel)
     assert not watcher.thread.alive

@@ -178,7 +178,7 @@ def test_nothing_in_a_call_that_asks_is_hidden(connected):
     async def ask():
         call = ToolCall("1", "run", arguments={"command": "ls \u202e fr- mr"})
         await panel.do_ask("Hello", [])
-        asking = asyncio.create_task(panel._ask_person(call))
+        asking = asyncio.create_task(panel._await_approval(call))
         while not panel.fields.get("asking"):
             await asyncio.sleep(0)
         assert panel.fields["asking"]["text"] == 'run(command="ls \\u202e fr- mr")'
@@ -209,10 +209,10 @@ def test_a_left_page_lets_an_answer_end_and_a_closed_view_stops_it(connected):
     panel = made(max_tokens=600, extra_body={"ignore_eos": True})
     panel.watcher = ServerWatcher(PanelThread())
     panel.listen()
-    for view, way, note in (("a", "left", "token limit"), ("b", "closed", "Interrupted")):
+    for view, way, note in (("a", "page_left", "token limit"), ("b", "closed", "Interrupted")):
         panel._on_message(panel, {"opened": view}, [])
         with_ = {"text": "Tell me a story.", "images": []}
-        panel._on_message(panel, {"call": view, "do": "ask", "with": with_}, [])
+        panel._on_message(panel, {"call": view, "method": "ask", "args": with_}, [])
         wait_for(lambda: panel.fields.get("busy"), 30)
         panel._on_message(panel, {way: view}, [])
         wait_for(lambda: not panel.watcher.thread.alive, 60)

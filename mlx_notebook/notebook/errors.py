@@ -1,22 +1,27 @@
 """The errors of the notebook side; each is shown as one sentence.
 
-    NotebookError ├── NoServer               no server was found and none could be started │   └──
-    PrivateServerFailed  the kernel's private server did not start ├── ServerUnreachable      the
-    server does not answer │   └── ServerSilent         it accepts connections but does not answer
-    in time ├── NotAuthorized          the server refused the token ├── RequestRefused         the
-    server refused the request │   ├── ModelNotFound        no model has that name, or its download
-    is incomplete │   ├── DoesNotFit           the model is too large for this machine's memory or
-    disk │   ├── ContextTooLong       the conversation is longer than the model's context │   └──
-    NotRecorded          a recording has no answer to the request ├── ServerBusy             the
-    queue is full: try again ├── DownloadFailed         the model could not be downloaded ├──
-    EngineFailed           the engine crashed, could not load the model, or ended an answer early
-    ├── BadRecording           a recording cannot be read or written ├── UnfilledTemplate       a
-    `{{ expression }}` in a prompt failed ├── NotATool               a function cannot be used as a
-    tool ├── BadArguments           the arguments of a tool call do not fit the tool ├── McpFailed
-    an MCP server did not start, or one of its tools failed ├── NotAPicture            an object
-    cannot be sent as an image ├── NotParsed              an answer does not fit the schema that was
-    asked for └── BadMagic               a magic has no such option or subcommand, or its value is
-    wrong
+    NotebookError
+    ├── NoServer               no server was found and none could be started
+    │   └── PrivateServerFailed  the kernel's private server did not start
+    ├── ServerUnreachable      the server does not answer
+    │   └── ServerSilent         it accepts connections but does not answer in time
+    ├── NotAuthorized          the server refused the token
+    ├── RequestRefused         the server refused the request
+    │   ├── ModelNotFound        no model has that name, or its download is incomplete
+    │   ├── DoesNotFit           the model is too large for this machine's memory or disk
+    │   ├── ContextTooLong       the conversation is longer than the model's context
+    │   └── NotRecorded          a recording has no answer to the request
+    ├── ServerBusy             the queue is full: try again
+    ├── DownloadFailed         the model could not be downloaded
+    ├── EngineFailed           the engine crashed, could not load the model, or cut an answer off
+    ├── BadRecording           a recording cannot be read or written
+    ├── UnfilledTemplate       a `{{ expression }}` in a prompt failed
+    ├── NotATool               a function cannot be used as a tool
+    ├── BadArguments           the arguments of a tool call do not fit the tool
+    ├── McpFailed              an MCP server did not start, or one of its tools failed
+    ├── NotAPicture            an object cannot be sent as an image
+    ├── NotParsed              an answer does not fit the schema that was asked for
+    └── BadMagic               a magic has no such option or subcommand, or its value is wrong
 
     Interrupted (a KeyboardInterrupt)   the kernel was interrupted; the answer so far is kept
     Pause (an Exception)                raised by a hook, to pause a chat before a tool call

@@ -1,4 +1,4 @@
-"""A tool call: what the model asked for, and what came of it."""
+"""A tool call and its result."""
 
 import json
 from dataclasses import dataclass, field

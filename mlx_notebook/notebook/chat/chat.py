@@ -212,10 +212,10 @@ class AsyncChat(Conversation):
         async for delta in self._run(*ready):
             yield delta
 
-    async def _prepare(self, *asked: Any) -> tuple[Server, Turn, ToolRunner]:
+    async def _prepare(self, *arguments: Any) -> tuple[Server, Turn, ToolRunner]:
         # It may have to start a server.
         try:
-            return await asyncio.to_thread(self._begin_turn, *asked)
+            return await asyncio.to_thread(self._begin_turn, *arguments)
         except asyncio.CancelledError as error:
             in_one_line(error, "stopped before the prompt was sent.")
             raise

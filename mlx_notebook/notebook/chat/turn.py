@@ -198,8 +198,8 @@ class Turn:
         if self._conversation.unfinished:
             return "stopped during the tool calls; `resume()` continues them."
         if not self.answer.text:
-            return "the model was stopped before the first word."
-        return "the model was stopped; what it said so far is kept."
+            return "the model was stopped before its first word."
+        return "the model was stopped; the answer so far is kept."
 
     def _keep(self, message: Message) -> None:
         self._conversation.messages += [*self._new_messages, message]

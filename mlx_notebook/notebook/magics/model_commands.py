@@ -31,20 +31,22 @@ def list_models(line: str, chat: Chat) -> None:
     options = parser("models")
     options.add_argument("filter", nargs="?", default="")
     options.add_argument("--all", action="store_true", dest="everything")
-    asked = options.parse(line)
-    wanted = asked.filter.lower()
+    arguments = options.parse(line)
+    text = arguments.filter.lower()
     models = [
         model
         for model in catalog(connection.connect())
-        if (asked.everything or model["state"] != "downloadable")
-        and wanted in " ".join((model["id"], *model["aliases"], *model["capabilities"])).lower()
+        if (arguments.everything or model["state"] != "downloadable")
+        and text in " ".join((model["id"], *model["aliases"], *model["capabilities"])).lower()
     ]
     rows = [_row(model, chat) for model in models]
     note = (
-        "" if asked.everything else "`%mlx models --all` also lists models available to download."
+        ""
+        if arguments.everything
+        else "`%mlx models --all` also lists models available to download."
     )
     if not rows:
-        print(f"No model here matches {asked.filter!r}. {note}".strip())
+        print(f"No model here matches {arguments.filter!r}. {note}".strip())
         return
     _show_table(rows, note)
 
@@ -55,25 +57,25 @@ def load(line: str, chat: Chat) -> None:
     options.add_argument("model")
     options.add_argument("--pin", action="store_true")
     options.add_argument("--adapter")
-    asked = options.parse(line)
+    arguments = options.parse(line)
     server = connection.connect()
-    order = {"model": asked.model, "pin": asked.pin or None, "adapter": asked.adapter}
+    body = {"model": arguments.model, "pin": arguments.pin or None, "adapter": arguments.adapter}
 
     def describe_result(answer: dict[str, Any]) -> str:
         took = f"in {answer['seconds']:.1f} s" if answer["seconds"] else "already there"
-        pinned = " It is pinned: it stays in memory." if asked.pin else ""
+        pinned = " It is pinned: it stays in memory." if arguments.pin else ""
         return (
             f"{answer['model']} is loaded ({took}): {format_bytes(answer['bytes'])}, "
             f"context of {answer['context_length']} tokens. It answers from now on.{pinned}"
         )
 
     try:
-        loaded = _follow(server, "load", order, describe_result)
+        loaded = _follow(server, "load", body, describe_result)
     except ModelNotFound:
-        if not _can_be_downloaded(server, asked.model):
+        if not _can_be_downloaded(server, arguments.model):
             raise
-        _pull(server, asked.model, None)
-        loaded = _follow(server, "load", order, describe_result)
+        _pull(server, arguments.model, None)
+        loaded = _follow(server, "load", body, describe_result)
     connection.choose_model(loaded["model"])
     chat.model = None
 
@@ -82,9 +84,9 @@ def unload(line: str, chat: Chat) -> None:
     """Remove a model from memory: the named one, or the notebook's."""
     options = parser("unload")
     options.add_argument("model", nargs="?")
-    asked = options.parse(line)
+    arguments = options.parse(line)
     server = connection.connect()
-    name = asked.model or _answering(chat) or ""
+    name = arguments.model or _answering(chat) or ""
     answer = server.post("mlx/models/unload", {"model": name})
     print(f"{answer['model']} is unloaded; {format_bytes(answer['freed'])} are free again.")
 
@@ -94,8 +96,8 @@ def pull(line: str, _: Chat) -> None:
     options = parser("pull")
     options.add_argument("model")
     options.add_argument("--revision")
-    asked = options.parse(line)
-    _pull(connection.connect(), asked.model, asked.revision)
+    arguments = options.parse(line)
+    _pull(connection.connect(), arguments.model, arguments.revision)
 
 
 def pin(line: str, _: Chat) -> None:
@@ -153,8 +155,8 @@ def show(line: str, chat: Chat) -> None:
 def _pin(command: str, line: str, *, pinned: bool) -> None:
     options = parser(command)
     options.add_argument("model")
-    order = {"model": options.parse(line).model, "pinned": pinned}
-    answer = connection.connect().post("mlx/models/pin", order)
+    body = {"model": options.parse(line).model, "pinned": pinned}
+    answer = connection.connect().post("mlx/models/pin", body)
     state = "is pinned: it stays in memory" if answer["pinned"] else "is no longer pinned"
     print(f"{answer['model']} {state}.")
 
@@ -210,14 +212,14 @@ def _pull(server: Server, name: str, revision: str | None) -> None:
 def _follow(
     server: Server,
     what: str,
-    order: dict[str, Any],
+    body: dict[str, Any],
     describe_result: Callable[[dict[str, Any]], str],
 ) -> dict[str, Any]:
     """Send an order and show its progress; `describe_result` makes a sentence of the result."""
-    name = order["model"]
+    name = body["model"]
     shown_bar: ProgressBar | None = None
     try:
-        with server.stream(f"mlx/models/{what}", {**order, "stream": True}) as events:
+        with server.stream(f"mlx/models/{what}", {**body, "stream": True}) as events:
             for event in events:
                 if event["phase"] == "done":
                     (shown_bar.end if shown_bar is not None else print)(describe_result(event))

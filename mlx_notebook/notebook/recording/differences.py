@@ -98,13 +98,13 @@ def _tool_called(before: list[Any], number: Any) -> str:
 def _tools(ours: Any, theirs: Any) -> str:
     one, two = (_by_name(tools) for tools in (ours, theirs))
     parts = []
-    for words, found in (
+    for label, found in (
         ("new", [name for name in one if name not in two]),
         ("gone", [name for name in two if name not in one]),
         ("described differently", [n for n in one if n in two and one[n] != two[n]]),
     ):
         if found:
-            parts.append(f"{', '.join(found)} {'is' if len(found) == 1 else 'are'} {words}")
+            parts.append(f"{', '.join(found)} {'is' if len(found) == 1 else 'are'} {label}")
     return "of the tools " + " and ".join(parts or ["the order differs"])
 
 

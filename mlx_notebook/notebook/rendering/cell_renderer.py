@@ -65,7 +65,7 @@ class AnswerRenderer(Protocol):
 
 
 def choose_renderer(
-    wanted: "bool | AnswerRenderer" = True, *, language: str | None = None
+    show: "bool | AnswerRenderer" = True, *, language: str | None = None
 ) -> AnswerRenderer:
     """Choose a renderer: the given one, none, or the one for the place where this code runs.
 
@@ -76,9 +76,9 @@ def choose_renderer(
     language
         As for `CellRenderer`.
     """
-    if not isinstance(wanted, bool):
-        return wanted
-    if not wanted:
+    if not isinstance(show, bool):
+        return show
+    if not show:
         return SilentRenderer()
     return CellRenderer(language) if shows_rich_output() else TerminalRenderer()
 
@@ -182,8 +182,8 @@ class CellRenderer:
     def _close_reply(self) -> bool:
         """Show a reply as it stays; return whether it has any text or reasoning."""
         text = self._settled_text + self._growing_text
-        said = bool(text or self._reasoning)
-        if said:
+        has_content = bool(text or self._reasoning)
+        if has_content:
             reasoning = reasoning_block(self._reasoning, running=False)
             shown = in_code_font(self._as_markdown(text))
             _update(self._settled_output, reasoning + shown, _CONTROL.sub("", text))
@@ -191,7 +191,7 @@ class CellRenderer:
         elif self._settled_output is not None:
             self._reusable_output = self._settled_output
         self._reset()
-        return said
+        return has_content
 
     def _add_question(self, call: ToolCall) -> None:
         self._close_reply()

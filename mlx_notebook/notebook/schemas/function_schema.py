@@ -237,7 +237,7 @@ def _parameters(name: str, model: "type[BaseModel]") -> dict[str, Any]:
 
 
 def plain_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """Simplify a JSON schema of pydantic for models, which have seen few of them.
+    """Simplify a JSON schema of pydantic, because models have seen few of them.
 
     Titles are removed. A `$ref` is replaced with its definition, unless that refers to itself. An
     optional value may be left out, rather than be `null`.
@@ -252,13 +252,13 @@ def plain_schema(schema: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def _refers(definitions: dict[str, Any], start: str, wanted: str, seen: set[str]) -> bool:
+def _refers(definitions: dict[str, Any], start: str, target: str, seen: set[str]) -> bool:
     for name in re.findall(r'"#/\$defs/([^"]+)"', json.dumps(definitions[start])):
-        if name == wanted:
+        if name == target:
             return True
         if name in definitions and name not in seen:
             seen.add(name)
-            if _refers(definitions, name, wanted, seen):
+            if _refers(definitions, name, target, seen):
                 return True
     return False
 

@@ -52,16 +52,16 @@ def ask_in_cell(call: ToolCall, why: str = "") -> bool | str:
         question = f"{why}Allow this call?\n{_in_lines(short)}\n{options}: "
     for _ in range(_MOST_QUESTIONS):
         _discard_typed_input(call)
-        asked = time.monotonic()
+        asked_at = time.monotonic()
         try:
-            said = input(question).strip()
+            reply = input(question).strip()
         except (EOFError, NotImplementedError):  # a kernel raises the second one
             raise _cannot_ask(call) from None
-        if time.monotonic() - asked < MIN_ANSWER_SECONDS:
+        if time.monotonic() - asked_at < MIN_ANSWER_SECONDS:
             print("That was typed before the question could be read. Please answer again.")
             continue
-        first, _, reason = said.partition(" ")
-        match said.lower():
+        first, _, reason = reply.partition(" ")
+        match reply.lower():
             case "y" | "yes":
                 return True
             case "a" | "always" if not why:

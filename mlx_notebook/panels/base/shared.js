@@ -112,7 +112,7 @@ function watchKernel(model, show) {
       if (missed === MISSED_HEARTBEATS) show(SILENT);
     }, seconds * 1000);
   };
-  const hear = (message) => {
+  const onMessage = (message) => {
     show("");
     if (message.heartbeat) count(message.heartbeat);
   };
@@ -121,12 +121,12 @@ function watchKernel(model, show) {
     show(GONE);
     post(model, { get_state: newId() });
   };
-  model.on("msg:custom", hear);
+  model.on("msg:custom", onMessage);
   model.on("comm_live_update", check);
   count(10);
   return () => {
     clearInterval(timer);
-    model.off("msg:custom", hear);
+    model.off("msg:custom", onMessage);
     model.off("comm_live_update", check);
   };
 }
@@ -150,22 +150,22 @@ function callKernel(model, method, args = {}, { accepted, late, signal } = {}) {
   const id = newId();
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => late?.(), 1500);
-    const hear = (message) => {
+    const onMessage = (message) => {
       if (message.accepted === id) {
         clearTimeout(timer);
         accepted?.();
       }
       if (message.reply !== id) return;
       clearTimeout(timer);
-      model.off("msg:custom", hear);
+      model.off("msg:custom", onMessage);
       if (message.error) reject(new Error(message.error));
       else resolve(message.result);
     };
-    model.on("msg:custom", hear);
+    model.on("msg:custom", onMessage);
     signal?.addEventListener("abort", () => post(model, { stop: id }));
     if (post(model, { call: id, method, args })) return;
     clearTimeout(timer);
-    model.off("msg:custom", hear);
+    model.off("msg:custom", onMessage);
     reject(new Error(GONE));
   });
 }

@@ -169,19 +169,19 @@ class ChatPanel(Panel):
         try:
             await self._run_turn(text, images, replaces)
         except Exception:
-            stands = any(int(k) > count and e["role"] == "user" for k, e in self._entries.items())
-            if not stands:
+            is_shown = any(int(k) > count and e["role"] == "user" for k, e in self._entries.items())
+            if not is_shown:
                 refused = {"id": str(count), "text": text, "images": images, "replaces": replaces}
                 self.update_fields(refused=refused)
             raise
 
     async def do_regenerate(self) -> None:
         """Answer the last message again."""
-        asked = [key for key, entry in self._entries.items() if entry["role"] == "user"]
-        if not asked:
+        user_entries = [key for key, entry in self._entries.items() if entry["role"] == "user"]
+        if not user_entries:
             raise NotebookError("There is no message to answer.")
-        entry = self._entries[asked[-1]]
-        await self._run_turn(entry["text"], entry["images"], asked[-1])
+        entry = self._entries[user_entries[-1]]
+        await self._run_turn(entry["text"], entry["images"], user_entries[-1])
 
     async def do_stop(self) -> None:
         """Stop the model and the tools. The answer so far is kept."""

@@ -122,8 +122,10 @@ def faults(call: dict[str, Any], tools: list[dict[str, Any]]) -> list[str]:
             f"{'.'.join(map(str, fault.absolute_path)) or 'arguments'}: {fault.message}"
             for fault in checker.iter_errors(arguments)
         ]
-    except (jsonschema.SchemaError, jsonschema.exceptions.UnknownType) as error:
+    except jsonschema.SchemaError as error:
         return [f"the tool's schema is not valid: {error.message}"]
+    except jsonschema.exceptions.UnknownType as error:
+        return [f"the tool's schema is not valid: unknown type {error.type!r}"]
 
 
 def _again(trace: dict[str, Any], **changes: Any) -> tuple[str, dict[str, Any]]:

@@ -134,8 +134,8 @@ def _choice(choice: dict[str, Any]) -> dict[str, Any]:
     return parameters
 
 
-def _format(asked: dict[str, Any]) -> dict[str, Any]:
-    kind, value = asked["kind"], asked.get("value")
+def _format(output_format: dict[str, Any]) -> dict[str, Any]:
+    kind, value = output_format["kind"], output_format.get("value")
     if kind == "json_object":
         return {"response_format": {"type": "json_object"}}
     if kind == "json_schema":

@@ -1,20 +1,8 @@
 """Objects of the notebook are described to a model within a budget; results of tools likewise."""
 
-import dataclasses
-import datetime
-
 import numpy as np
 import pandas as pd
-import pytest
-from PIL import Image
-from pydantic import BaseModel
 
-from mlx_notebook.notebook.answers.tool_result import (
-    RESULT_CHARACTERS,
-    content_of,
-    image_parts,
-    text_of,
-)
 from mlx_notebook.notebook.inputs.as_text import INPUT_CHARACTERS, as_text, trimmed
 from mlx_notebook.notebook.inputs.prompt_templates import fill
 
@@ -22,15 +10,6 @@ from mlx_notebook.notebook.inputs.prompt_templates import fill
 class Rich:
     def _repr_markdown_(self):
         return "**rich**"
-
-
-class Model(BaseModel):
-    at: datetime.date
-
-
-@dataclasses.dataclass
-class Point:
-    x: int
 
 
 def test_a_table_gives_its_shape_and_first_rows():
@@ -68,44 +47,3 @@ def test_prompts_are_filled_with_descriptions():
     assert fill("{{ table }}", names.get) == "table of 1 x 1 (rows x columns):\n,a\n0,1"
     assert "characters left out" in fill("{{ long }}", names.get)
     assert fill("{{ text }}", names.get) == names["text"]
-
-
-@pytest.mark.parametrize(
-    ("value", "content"),
-    [
-        ("as it is", "as it is"),
-        (None, "Done."),
-        (3.5, "3.5"),
-        (True, "true"),
-        ({"a": [1, None]}, '{"a":[1,null]}'),
-        (Model(at=datetime.date(2026, 1, 2)), '{"at":"2026-01-02"}'),
-        (Point(1), '{"x":1}'),
-        ({1}, "[1]"),
-        (np.int64(3), "3"),
-        ({"a": np.float64(0.5)}, '{"a":0.5}'),
-        ([np.arange(2)], "[[0,1]]"),
-        (float("nan"), "NaN"),
-        (b"bytes", "bytes"),
-        (Rich(), "**rich**"),
-        (object, "<class 'object'>"),
-    ],
-)
-def test_results_become_text_or_json(value, content):
-    assert content_of(value) == content or content_of(value) == f'"{content}"'
-
-
-def test_results_that_refer_to_themselves_or_are_long_stay_bounded():
-    loop = []
-    loop.append(loop)
-    assert content_of(loop) == "[[...]]"
-    assert len(content_of("x" * 10**6)) < RESULT_CHARACTERS + 100
-    assert content_of(pd.DataFrame({"a": [1]})).startswith("table of 1 x 1")
-
-
-def test_pictures_become_image_parts_also_beside_text():
-    image = Image.new("RGB", (4, 2))
-    alone, beside = content_of(image), content_of(["a plot:", image, 3])
-    assert image_parts(alone) == alone
-    assert [part["type"] for part in beside] == ["text", "image_url", "text"]
-    assert text_of(beside) == "a plot:\n[image]\n3"
-    assert image_parts("text") == []

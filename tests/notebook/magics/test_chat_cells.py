@@ -50,8 +50,8 @@ def test_json_is_shown_as_code_and_decoded_into_a_variable(kernel):
 
 def test_an_interrupt_that_strikes_while_text_is_shown_ends_the_turn_too(kernel):
     kernel.run(
-        "from mlx_notebook.notebook.rendering.text_renderers import NoView\n"
-        "class Struck(NoView):\n"
+        "from mlx_notebook.notebook.rendering.text_renderers import SilentRenderer\n"
+        "class Struck(SilentRenderer):\n"
         "    def add(self, delta): raise KeyboardInterrupt\n"
         "chat = Chat(max_tokens=30)"
     )

@@ -36,13 +36,13 @@ def test_loading_says_in_one_line_which_server_and_which_model(kernel, server):
 def test_an_answer_ends_as_static_markdown_with_its_figures(kernel):
     long_answers(kernel)
     cell = kernel.run("%%chat -t 0 --max-tokens 100\nHello!")
-    answer, build_fields = cell.outputs
-    assert set(answer) == set(build_fields) == {"text/markdown", "text/plain"}
+    answer, summary = cell.outputs
+    assert set(answer) == set(summary) == {"text/markdown", "text/plain"}
     assert kernel.value(f"{CONVERSATION}.last.text") == answer["text/plain"]
     assert re.fullmatch(
         r"<small>tiny-chat · 100 tokens · \d+ tokens/s · first token after [\d.]+ s( · .* cached)?"
         r" · cut off at the token limit</small>",
-        build_fields["text/markdown"],
+        summary["text/markdown"],
     )
     assert cell.stdout == cell.stderr == ""
 

@@ -7,8 +7,6 @@ import os
 import pytest
 
 from mlx_notebook.notebook.errors import BadRecording
-from mlx_notebook.notebook.recording.differences import difference, nearest
-from mlx_notebook.notebook.recording.recorded_events import pack, unpack
 from mlx_notebook.notebook.recording.recording_file import (
     Exchange,
     Recording,
@@ -23,33 +21,6 @@ from mlx_notebook.notebook.server.server import Server
 def chunk(text, **extra):
     data = {"id": "c1", "choices": [{"index": 0, "delta": {"content": text}}], **extra}
     return f"data: {json.dumps(data, ensure_ascii=False, separators=(',', ':'))}\n\n"
-
-
-STREAMS = {
-    "chat": [chunk("a"), chunk("é"), chunk("c"), chunk("", usage={"n": 1}), "data: [DONE]\n\n"],
-    "named events": ['event: x\ndata: {"type":"x","n":1}\n\n', 'event: y\ndata: {"type":"y"}\n\n'],
-    "like, and not the same": ['data: {"n":1}\n\n', 'data: {"n":1.0}\n\n', 'data: {"n":true}\n\n'],
-    "spaces in JSON": ['data: {"n": 1}\n\n', 'data: {"n":2}\n\n', ": keep alive\n\n"],
-    "broken off": ['data: {"n":1}\n\n', 'data: {"n":'],
-    "two lines of data": ["data: 1\ndata: 2\n\n"],
-}
-
-
-@pytest.mark.parametrize("name", STREAMS)
-@pytest.mark.parametrize("size", [1, 7, 10_000])
-def test_a_stream_comes_back_to_the_byte_however_it_was_cut(name, size):
-    text = "".join(STREAMS[name])
-    pieces = [(i * 0.001, text[i : i + size]) for i in range(0, len(text), size)]
-    events = pack(pieces)
-    assert "".join(part for _, part in unpack(json.loads(json.dumps(events)))) == text
-    times = [event["t"] for event in events]
-    assert times == sorted(times)
-
-
-def test_what_an_event_repeats_is_not_kept_again():
-    first, second, *_ = pack((0.0, part) for part in STREAMS["chat"])
-    assert first["data"]["id"] == "c1"
-    assert second["then"] == {"choices": [{"index": 0, "delta": {"content": "é"}}]}
 
 
 def an_exchange(**extra):
@@ -165,55 +136,3 @@ def test_the_key_is_of_what_is_asked_not_of_how_it_is_written():
 
 def user(text):
     return {"role": "user", "content": text}
-
-
-CALLED = {
-    "role": "assistant",
-    "content": None,
-    "tool_calls": [{"id": "c1", "function": {"name": "mean", "arguments": "{}"}}],
-}
-RESULT = {"role": "tool", "tool_call_id": "c1", "content": "3.5"}
-TOOL = {"type": "function", "function": {"name": "mean", "parameters": {}}}
-ASKED = {"model": "m", "messages": [user("Hi"), CALLED, RESULT], "tools": [TOOL], "seed": 1}
-
-
-@pytest.mark.parametrize(
-    ("changed", "said"),
-    [
-        ({"model": "n"}, "model is 'n' where 'm' was recorded"),
-        ({"messages": [user("Ho"), CALLED, RESULT]}, "message 1 (user) is 'Ho' where 'Hi' was"),
-        (
-            {"messages": [user("Hi"), CALLED, {**RESULT, "content": "4"}]},
-            "the result of mean (message 3) is '4' where '3.5' was recorded",
-        ),
-        ({"messages": [user("Hi")]}, "1 message where 3 were recorded"),
-        ({"tools": []}, "of the tools mean is gone"),
-        ({"tools": [TOOL, {"function": {"name": "a"}}]}, "of the tools a is new"),
-        (
-            {"tools": [{"function": {"name": "mean", "parameters": {"x": 1}}}]},
-            "of the tools mean is described differently",
-        ),
-        ({"seed": 2}, "seed is 2 where 1 was recorded"),
-        ({"temperature": 0}, "temperature is 0 where it was not given"),
-        ({"model": "n", "seed": 2}, "model is 'n' where 'm' was recorded; seed is 2 where 1"),
-    ],
-)
-def test_a_difference_is_told_in_words(changed, said):
-    assert said in difference({**ASKED, **changed}, ASKED)
-
-
-def test_of_a_long_text_the_place_is_shown_where_it_differs():
-    said = difference(
-        {"messages": [user("word " * 100 + "blue" + " word" * 100)]},
-        {"messages": [user("word " * 100 + "green" + " word" * 100)]},
-    )
-    assert "blue" in said
-    assert "green" in said
-    assert len(said) < 250
-
-
-def test_the_nearest_request_shares_most():
-    other = {"model": "m", "messages": [user("Something else")]}
-    like = {**ASKED, "messages": [user("Hi"), CALLED, {**RESULT, "content": "9"}]}
-    assert nearest(ASKED, [other, like, {}]) == 1
-    assert nearest(ASKED, []) is None

@@ -7,6 +7,8 @@ import time
 import pexpect
 import pytest
 
+from mlx_notebook.notebook.answers.answer import Answer, Delta, Reply
+from mlx_notebook.notebook.rendering.text_renderers import RawRenderer, TerminalRenderer
 from mlx_notebook.notebook.tools.approval import MIN_ANSWER_SECONDS
 from tests.notebook.jupyter import PATIENCE, wait_for
 
@@ -44,7 +46,7 @@ def test_ctrl_c_stops_the_model_and_not_the_shell(terminal, server):
     wait_for(lambda: server.status()["requests"], what="a running request")
     terminal.sendintr()
     terminal.expect(r"\[tiny-chat · [^\n]*interrupted\]")
-    terminal.expect("Interrupted: the model was stopped(; what it said so far is kept| before the)")
+    terminal.expect("Interrupted: the model was stopped(; the answer so far is kept| before its)")
     terminal.expect_exact("In [3]:")
     wait_for(lambda: not server.status()["requests"], 2, "the server to stop generating")
 
@@ -123,3 +125,41 @@ def test_jupyter_console_prints_answers_and_progress(console, server):
     console.sendline("%mlx load tiny-chat")
     console.expect(r"tiny-chat[^\n]*loaded|tiny-chat: in memory|tiny-chat is")
     console.expect_exact("In [6]:")
+
+
+def answer_of(text, reasoning=""):
+    reply = Reply()
+    reply._content.append(text)
+    reply._reasoning.append(reasoning)
+    return Answer("m", outcome="complete", replies=[reply])
+
+
+def test_a_terminal_gets_plain_text_and_nothing_that_it_would_obey(capsys):
+    view = TerminalRenderer()
+    view.begin("m")
+    view.add(Delta("reasoning", "hm"))
+    view.add(Delta("content", "red \x1b[31m and \x07 bell\nnext"))
+    view.end(answer_of("x"))
+    assert capsys.readouterr().out == "[reasoning] hm\n\nred  and  bell\nnext\n[m]\n"
+
+
+HOSTILE = (
+    "a\x1b[2J\x1b[31mb\x1b]0;title\x07c\x1b]8;;http://e.com\x1b\\d\x9b1me\x1bPq\x1b\\f"
+    "\x1b(Bg\x08\r\x7fh\n\ti"
+)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+def test_raw_output_has_no_control_sequences_wherever_they_are_cut(capsys, size):
+    view = RawRenderer()
+    for at in range(0, len(HOSTILE), size):
+        view.add(Delta("content", HOSTILE[at : at + size]))
+    view.end(answer_of("x"))
+    assert capsys.readouterr().out == "abcdefgh\n\ti\n"
+
+
+def test_raw_output_keeps_control_sequences_that_are_wanted(capsys):
+    view = RawRenderer(keep_control=True)
+    view.add(Delta("content", HOSTILE))
+    view.end(answer_of("x"))
+    assert capsys.readouterr().out == HOSTILE + "\n"

@@ -261,7 +261,7 @@ def test_a_picture_that_a_tool_returns_is_shown_to_a_model_that_sees(kernel):
     kernel.run(
         f'''
 from PIL import Image
-from mlx_notebook.notebook import connection
+from mlx_notebook.notebook.connection import connection
 
 @tool
 def camera():

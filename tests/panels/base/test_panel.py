@@ -8,7 +8,6 @@ import pytest
 from mlx_notebook.notebook.connection import connection
 from mlx_notebook.panels.base.panel_thread import PanelThread
 from mlx_notebook.panels.base.server_watcher import ServerWatcher
-from mlx_notebook.panels.base.static_html import table
 from mlx_notebook.panels.chat.chat_panel import ChatPanel
 from mlx_notebook.panels.dashboard.dashboard_panel import Dashboard
 from mlx_notebook.panels.inspector import inspector_panel
@@ -81,7 +80,7 @@ def test_a_panel_pauses_with_its_last_view_and_goes_on_with_the_next(connected):
 def test_what_a_model_wrote_is_escaped_in_a_saved_notebook(connected, monkeypatch):
     monkeypatch.setattr(inspector_panel, "_TIMEOUT_SECONDS", 60.0)
     said = "<img src=x onerror=alert(1)>"
-    tool = {"type": "function", "function": {"name": "fetch", "parameters": {"type": "object"}}}
+    tool = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
     asked = {"messages": [{"role": "user", "content": said}], "tools": [tool]}
     connected.chat(**asked, tool_choice="required", max_tokens=60)
     panel = InspectorPanel()
@@ -91,11 +90,6 @@ def test_what_a_model_wrote_is_escaped_in_a_saved_notebook(connected, monkeypatc
     assert "&lt;tool_call&gt;" in bundle["text/html"]
     assert "<img" not in bundle["text/html"]
     assert "&lt;img" in bundle["text/html"]
-
-
-def test_nothing_in_a_saved_table_is_taken_for_a_formula():
-    shown = table([(r"$\href{javascript:alert(1)}{a}$", r"\(b\)")], "$c$")
-    assert not re.search(r"\$|\\", shown)
 
 
 def test_an_order_that_fails_for_a_fault_of_ours_is_told_and_logged(connected, caplog):

@@ -1,1 +1,1 @@
-"""What the files of a model's folder say, read without MLX; shared by server and engine."""
+"""What a model's folder says, and what memory this machine has. Read without MLX."""

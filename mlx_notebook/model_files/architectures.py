@@ -1,6 +1,6 @@
-"""Which library runs a model, told by its files: the rule that server and engine share.
+"""Which library can run a model, according to its files. Server and engine use the same rule.
 
-A vision model whose weights hold no eyes, as text-only conversions do, is a text model.
+A vision model whose weights have no vision part, as text-only conversions, counts as a text model.
 """
 
 from collections.abc import Iterable
@@ -9,10 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-_EYES = ("vision", "visual", "vpm.")
-_SEEING = ("ForConditionalGeneration", "ForCausalLM", "ChatModel")
-_WRITING = ("ForCausalLM", "LMHeadModel", "CausalLM")
-# Model types that the libraries keep under another name (their `MODEL_REMAPPING`), hyphens aside.
+_VISION_WEIGHTS = ("vision", "visual", "vpm.")
+_VISION_CLASSES = ("ForConditionalGeneration", "ForCausalLM", "ChatModel")
+_TEXT_CLASSES = ("ForCausalLM", "LMHeadModel", "CausalLM")
+# Model types that the libraries keep under another name (their `MODEL_REMAPPING`), without hyphens.
 _OTHER_NAMES = {
     "mlx_vlm": {
         "bunny_llama": "llava_bunny",
@@ -25,48 +25,49 @@ _OTHER_NAMES = {
 }
 
 
-def sees(config: dict[str, Any], weights: Iterable[str] | None) -> bool:
-    """Whether a model writes text about pictures, and mlx-vlm runs it.
+def is_vision_model(config: dict[str, Any], weights: Iterable[str] | None) -> bool:
+    """Return whether a model generates text from images, and mlx-vlm can run it.
 
     Parameters
     ----------
     config
-        Its config.json.
+        The model's config.json.
     weights
-        The names of its tensors; read only where the configuration leaves it open. None where
-        they are still to come.
+        Names of its tensors. Read only if the configuration does not decide. None if they are not
+        downloaded yet.
     """
     if not isinstance(config.get("vision_config"), dict):
         return False
-    if not _known_to("mlx_vlm", config) or not _is_a(config, _SEEING):
+    if not _is_known_to("mlx_vlm", config) or not _has_class(config, _VISION_CLASSES):
         return False
-    return weights is None or any(eye in name for name in weights for eye in _EYES)
+    return weights is None or any(part in name for name in weights for part in _VISION_WEIGHTS)
 
 
-def writes(config: dict[str, Any]) -> bool:
-    """Whether a config.json describes a language model of mlx-lm's, eyes or no eyes.
+def is_text_model(config: dict[str, Any]) -> bool:
+    """Return whether mlx-lm can run the language model that config.json describes.
 
-    So it is no encoder, no model of sounds, and none that mlx-vlm alone has code for. Conversions
-    by mlx-lm leave the eyes out of the configuration too, and name the whole class nevertheless.
+    False for encoders, audio models, and models that only mlx-vlm implements. A vision model counts
+    if mlx-lm has its language part. Conversions by mlx-lm drop the vision part from the
+    configuration, but keep the name of the whole class.
     """
     if not isinstance(config.get("model_type"), str):
         return False
-    whole = _known_to("mlx_lm", config) and _is_a(config, _SEEING)
+    whole = _is_known_to("mlx_lm", config) and _has_class(config, _VISION_CLASSES)
     if "vision_config" in config:
         return whole and isinstance(config["vision_config"], dict)
-    return "audio_config" not in config and (whole or _is_a(config, _WRITING))
+    return "audio_config" not in config and (whole or _has_class(config, _TEXT_CLASSES))
 
 
-def _known_to(library: str, config: dict[str, Any]) -> bool:
-    kind = config.get("model_type")
-    if not isinstance(kind, str):
+def _is_known_to(library: str, config: dict[str, Any]) -> bool:
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str):
         return False
-    kind = kind.lower().replace("-", "_")
-    return _OTHER_NAMES[library].get(kind, kind) in _architectures(library)
+    model_type = model_type.lower().replace("-", "_")
+    return _OTHER_NAMES[library].get(model_type, model_type) in _model_types(library)
 
 
-def _is_a(config: dict[str, Any], endings: tuple[str, ...]) -> bool:
-    """Whether one of a model's classes, where it names any, ends so."""
+def _has_class(config: dict[str, Any], endings: tuple[str, ...]) -> bool:
+    """Return whether a class of the model ends so. True if config.json names no class."""
     names = config.get("architectures")
     if not isinstance(names, list) or not names:
         return True
@@ -74,8 +75,8 @@ def _is_a(config: dict[str, Any], endings: tuple[str, ...]) -> bool:
 
 
 @cache
-def _architectures(library: str) -> frozenset[str]:
-    """The model types that a library has code for, without importing it (up to two seconds)."""
+def _model_types(library: str) -> frozenset[str]:
+    """Return the model types that a library implements. The library is not imported (slow)."""
     spec = find_spec(library)
     folders = [Path(place) / "models" for place in (spec and spec.submodule_search_locations) or ()]
     return frozenset(

@@ -1,89 +1,89 @@
-"""What a model will take in memory, told from its files without loading it.
+"""Predict the memory that a model takes, from its files, without loading it.
 
-The server shows it before an engine runs, and the engine makes room by it: one arithmetic for both.
-The layout of safetensors files: https://github.com/huggingface/safetensors#format
+The server shows the prediction and the engine makes room for it: both use this arithmetic.
 """
 
-import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
-from mlx_notebook.model_files.model_folder import decoded, opened, shown
+from mlx_notebook.model_files.embedding_files import is_embedding_model
+from mlx_notebook.model_files.model_folder import check, read_json
+from mlx_notebook.model_files.safetensors_headers import (
+    ArrayInfo,
+    pooling_files,
+    read_arrays,
+    weight_files,
+)
 from mlx_notebook.protocol import ModelOptions
 
-# Keys and values are reserved for so many tokens: about four chats of a thousand each.
-_KEPT_TOKENS = 4096
-# A header lists some thousand arrays at about a hundred bytes each, at most a hundred thousand.
-_LARGEST_HEADER = 32 * 2**20
-# No model has a dimension, or keeps so many numbers of a token.
-_BEYOND_REASON = 2**40
+# Tokens for which a KV cache is reserved: about four chats of a thousand tokens each.
+_RESERVED_TOKENS = 4096
+# No real model has a larger dimension, or a larger KV cache per token.
+_IMPLAUSIBLE = 2**40
 _CONTEXT_KEYS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")
 # mlx-lm quantises keys and values in groups, each with a scale and a bias.
-_KEPT_GROUP = 64
+_KV_GROUP = 64
 
 
-class Array(Struct, frozen=True):
-    """An array in a file: its name, its type in the words of safetensors, its bytes."""
-
-    name: str
-    dtype: str
-    size: int
-
-
-class Weights(Struct, frozen=True):
-    """Bytes of arrays in files: all of them, and those of 16-bit and 8-bit floats among them."""
+class WeightBytes(Struct, frozen=True):
+    """Bytes of arrays on disk: all, those in 16-bit floats, and those in 8-bit floats."""
 
     total: int = 0
-    halves: int = 0
-    quarters: int = 0
+    float16: int = 0
+    float8: int = 0
 
     def in_memory(self, *, full_precision: bool) -> int:
-        """Return their bytes once they are loaded.
+        """Return the bytes of the arrays once they are loaded.
 
-        `full_precision` says that the engine computes in 32 bits, as it does on a CPU. Eight-bit
-        floats are widened while loading everywhere; numbers of quantised models never.
+        `full_precision` says that the engine computes in 32 bits, as on a CPU. 8-bit floats are
+        always widened when they are loaded. Weights of quantised models never are.
         """
-        grown = self.halves + 3 * self.quarters if full_precision else self.quarters
+        grown = self.float16 + 3 * self.float8 if full_precision else self.float8
         return self.total + grown
 
     @classmethod
-    def of(cls, arrays: Iterable[Array]) -> "Weights":
-        """Add arrays up."""
-        total = halves = quarters = 0
+    def of(cls, arrays: Iterable[ArrayInfo]) -> "WeightBytes":
+        """Return the sums over arrays."""
+        total = float16 = float8 = 0
         for array in arrays:
             total += array.size
-            halves += array.size if array.dtype in ("BF16", "F16") else 0
-            quarters += array.size if array.dtype.startswith("F8") else 0
-        return cls(total, halves, quarters)
+            float16 += array.size if array.dtype in ("BF16", "F16") else 0
+            float8 += array.size if array.dtype.startswith("F8") else 0
+        return cls(total, float16, float8)
 
 
-class Kept(Struct, frozen=True):
-    """What a model keeps of what it has read: `numbers` a token, at most `context` tokens."""
+class KVCacheSize(Struct, frozen=True):
+    """The size of a model's KV cache: `numbers` per token, for at most `context` tokens."""
 
     numbers: int = 0
     context: int | None = None
 
     def in_memory(self, options: ModelOptions, *, full_precision: bool) -> int:
-        """Return the bytes of the keys and values of a modest batch."""
-        tokens = min(_KEPT_TOKENS, options.context_limit or self.context or _KEPT_TOKENS)
+        """Return the bytes of the KV cache of a small batch."""
+        tokens = min(_RESERVED_TOKENS, options.context_limit or self.context or _RESERVED_TOKENS)
         width = 4 if full_precision else 2
         count = self.numbers * tokens
         if options.kv_bits is None:
             return count * width
-        return count * options.kv_bits // 8 + 2 * width * count // _KEPT_GROUP
+        return count * options.kv_bits // 8 + 2 * width * count // _KV_GROUP
 
 
 class Footprint(Struct, frozen=True):
-    """Bytes of a model, as far as they can be foreseen.
+    """Predicted memory of a model, in bytes.
 
-    Attributes:
-        base: Its weights, without those below.
-        own: What its adapter and its draft model add.
-        kv: Keys and values of a modest batch.
-        shareable: Whether other models of the same base may use the same arrays.
+    Attributes
+    ----------
+    base
+        The model's own weights.
+    own
+        The weights of its adapter and its draft model.
+    kv
+        The KV cache of a small batch.
+    shareable
+        Whether other models of the same base may share the arrays of `base`.
     """
 
     base: int
@@ -98,89 +98,61 @@ class Footprint(Struct, frozen=True):
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """Weights and KV cache."""
         return self.weights + self.kv
 
 
-def foreseen(
-    weights: Weights,
-    kept: Kept,
+def predict_footprint(
+    weights: WeightBytes,
+    kv_cache: KVCacheSize,
     options: ModelOptions,
     *,
-    adapter: Weights | None = None,
-    draft: tuple[Weights, Kept] | None = None,
+    adapter: WeightBytes | None = None,
+    draft: tuple[WeightBytes, KVCacheSize] | None = None,
     shareable: bool = True,
     full_precision: bool,
 ) -> Footprint:
-    """Predict what a model takes with the adapter and the draft model of its options."""
-    own, kv = 0, kept.in_memory(options, full_precision=full_precision)
+    """Predict the memory of a model with its adapter and its draft model."""
+    own, kv = 0, kv_cache.in_memory(options, full_precision=full_precision)
     if adapter is not None:
         own += adapter.in_memory(full_precision=full_precision)
     if draft is not None:
         own += draft[0].in_memory(full_precision=full_precision)
-        # The draft model's are never quantised.
+        # The draft model's KV cache is never quantised.
         plain = ModelOptions(context_limit=options.context_limit)
         kv += draft[1].in_memory(plain, full_precision=full_precision)
     return Footprint(weights.in_memory(full_precision=full_precision), own, kv, shareable)
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """Return the files that hold a model's weights, as mlx-lm finds them (mlx-vlm takes any)."""
-    return sorted(folder.glob("model*.safetensors")) or sorted(folder.glob("*.safetensors"))
+def read_sizes(name: str, folder: Path) -> tuple[WeightBytes, KVCacheSize]:
+    """Return the sizes of a model's weights and KV cache, from its folder.
 
-
-def pooling_files(folder: Path) -> list[Path]:
-    """Return the weights of an embedding model's layers behind its pooling: they have folders."""
-    return sorted(folder.glob("*/*.safetensors"))
-
-
-def read_arrays(files: Iterable[Path]) -> list[Array]:
-    """Return the arrays in safetensors files, from their headers.
-
-    Raises:
-        ValueError: One of the files is not whole.
-        OSError: One cannot be read.
+    Raises
+    ------
+    FileNotFoundError
+        If a file is missing. `filename` is None if there are no weights.
+    ValueError
+        If a file is not valid, or the folder holds what no library should open.
+    OSError
+        If a file cannot be read.
     """
-    return [array for file in files for array in _arrays(file)]
+    check(folder)
+    config = read_json(folder / "config.json", type=dict[str, Any])
+    files = weight_files(folder)
+    if not files:
+        raise FileNotFoundError("safetensors file")
+    if is_embedding_model(name, folder, config):
+        return WeightBytes.of(read_arrays([*files, *pooling_files(folder)])), KVCacheSize()
+    return WeightBytes.of(read_arrays(files)), kv_cache_size(config)
 
 
-class _Described(Struct):
-    """An array, as a header describes it: its bytes are those from `first` up to `last`."""
+def kv_cache_size(config: Mapping[str, Any]) -> KVCacheSize:
+    """Return the size of the KV cache that config.json describes; 0 numbers if it does not say.
 
-    dtype: str
-    data_offsets: tuple[int, int]
-
-
-def _arrays(file: Path) -> Iterator[Array]:
-    name = shown(file.name)
-    with opened(file) as stream:
-        there = os.fstat(stream.fileno()).st_size
-        length = int.from_bytes(stream.read(8), "little")
-        if not 2 <= length <= min(_LARGEST_HEADER, there - 8):
-            raise ValueError(f"{name} is cut off or is no safetensors file")
-        header = decoded(stream.read(length), f"the header of {name}", dict[str, Raw])
-    end = 0
-    for array, description in header.items():
-        if array == "__metadata__":
-            continue
-        described = decoded(description, f"the header of {name}", _Described)
-        first, last = described.data_offsets
-        if not 0 <= first <= last:
-            raise ValueError(f"the header of {name} describes no arrays")
-        end = max(end, last)
-        yield Array(array, described.dtype, last - first)
-    if (whole := 8 + length + end) > there:
-        raise ValueError(
-            f"{name} is cut off, {there:,} of its {whole:,} bytes are there: download the "
-            "model again"
-        )
-
-
-def kept(config: Mapping[str, Any]) -> Kept:
-    """Tell from a config.json what is kept of each token; 0 numbers where it does not say.
-
-    Raises:
-        ValueError: A number in it is beyond reason.
+    Raises
+    ------
+    ValueError
+        If a number is implausibly large.
     """
     text = config.get("text_config")
     part = text if isinstance(text, Mapping) else config
@@ -190,21 +162,23 @@ def kept(config: Mapping[str, Any]) -> Kept:
 
     layers = number("num_hidden_layers", "n_layer", "n_layers", "num_layers")
     heads = number("num_attention_heads", "n_head", "n_heads")
-    if rank := number("kv_lora_rank"):  # multi-head latent attention keeps one vector a token
+    if rank := number("kv_lora_rank"):  # multi-head latent attention keeps one vector per token
         width = rank + number("qk_rope_head_dim")
     else:
         size = number("head_dim") or number("hidden_size", "n_embd", "d_model") // max(1, heads)
         width = 2 * (number("num_key_value_heads", "n_kv_heads") or heads) * size
-    if layers * width >= _BEYOND_REASON:
-        raise ValueError("the dimensions in config.json are beyond reason")
-    return Kept(layers * width, context_window(config))
+    if layers * width >= _IMPLAUSIBLE:
+        raise ValueError("the dimensions in config.json are implausibly large")
+    return KVCacheSize(layers * width, context_window(config))
 
 
 def context_window(config: Mapping[str, Any]) -> int | None:
-    """Return the most tokens that a model was made for, as its config.json has it.
+    """Return the context length in config.json, in tokens. None if it does not say.
 
-    Raises:
-        ValueError: The number is beyond reason.
+    Raises
+    ------
+    ValueError
+        If the number is implausibly large.
     """
     for part in (config, config.get("text_config")):
         if isinstance(part, Mapping):
@@ -215,8 +189,8 @@ def context_window(config: Mapping[str, Any]) -> int | None:
 
 
 def _count(config: Mapping[str, Any], key: str) -> int:
-    """Return a number of things; 0 for a negative one, which some configurations use for none."""
+    """Return a number; 0 for a negative one, which some configurations write for none."""
     count = int(config[key])
-    if count >= _BEYOND_REASON:
-        raise ValueError(f"{key} in config.json is beyond reason")
+    if count >= _IMPLAUSIBLE:
+        raise ValueError(f"{key} in config.json is implausibly large")
     return max(0, count)

@@ -1,4 +1,4 @@
-"""How a model chooses tokens where a request leaves it open; server and engine read it alike."""
+"""Sampling defaults: the model's `generation_config.json`, then ours."""
 
 import math
 from collections.abc import Mapping
@@ -7,8 +7,8 @@ from pathlib import Path
 from mlx_notebook.model_files.model_folder import read_json
 from mlx_notebook.protocol import Sampling
 
-_OURS = {"temperature": 0.7, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
-# What transformers and vLLM allow; some authors write -1 for "no top_k".
+_DEFAULTS = {"temperature": 0.7, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+# The ranges of transformers and vLLM. Some authors write -1 for "no top_k".
 _RANGES = {
     "temperature": (0.0, math.inf),
     "top_p": (0.0, 1.0),
@@ -18,13 +18,13 @@ _RANGES = {
 }
 
 
-def read_choices(folder: Path) -> dict[str, float]:
-    """Return the sampling settings that a model's authors chose, by their names in `Sampling`.
+def read_sampling_defaults(folder: Path) -> dict[str, float]:
+    """Return the sampling parameters in a model's folder, by their names in `Sampling`.
 
     Raises
     ------
     ValueError
-        If its `generation_config.json` is not readable, or one of them is not possible.
+        If `generation_config.json` is not valid, or a value is out of range.
     OSError
         If the file cannot be read.
     """
@@ -36,7 +36,7 @@ def read_choices(folder: Path) -> dict[str, float]:
         raise ValueError(f"{file.name} holds no settings")
     if settings.get("do_sample") is False:
         return {"temperature": 0.0}
-    chosen = {name: settings[name] for name in _OURS if settings.get(name) is not None}
+    chosen = {name: settings[name] for name in _DEFAULTS if settings.get(name) is not None}
     for name, value in chosen.items():
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{name} in {file.name} is no number")
@@ -51,7 +51,7 @@ def read_choices(folder: Path) -> dict[str, float]:
     return chosen
 
 
-def in_force(sampling: Sampling, authors: Mapping[str, float]) -> dict[str, float]:
-    """Return the settings of a request by name: its own, else the authors', else ours."""
-    own = {name: getattr(sampling, name) for name in _OURS}
-    return {**_OURS, **authors, **{name: x for name, x in own.items() if x is not None}}
+def effective_sampling(sampling: Sampling, defaults: Mapping[str, float]) -> dict[str, float]:
+    """Return the sampling parameters of a request: its own, else the model's, else ours."""
+    own = {name: getattr(sampling, name) for name in _DEFAULTS}
+    return {**_DEFAULTS, **defaults, **{name: x for name, x in own.items() if x is not None}}

@@ -1,6 +1,6 @@
-"""What a model's files tell of it without loading it: size, memory, context, what it can do.
+"""Facts about a model from its files: architecture, size, context length, capabilities.
 
-Several files of weights have an index, `model.safetensors.index.json`.
+Weights in several files have an index, `model.safetensors.index.json`.
 """
 
 import os
@@ -12,65 +12,81 @@ from typing import Any
 from msgspec import Struct
 
 from mlx_notebook.model_files import architectures
-from mlx_notebook.model_files.embedding_files import embeds, longest_input
-from mlx_notebook.model_files.footprint import (
-    Array,
-    Kept,
-    Weights,
-    kept,
+from mlx_notebook.model_files.embedding_files import is_embedding_model, max_input_tokens
+from mlx_notebook.model_files.footprint import KVCacheSize, WeightBytes, kv_cache_size
+from mlx_notebook.model_files.generation_config import read_sampling_defaults
+from mlx_notebook.model_files.model_folder import check, read_bytes, read_json, shown
+from mlx_notebook.model_files.safetensors_headers import (
+    ArrayInfo,
     pooling_files,
     read_arrays,
     weight_files,
 )
-from mlx_notebook.model_files.generation_config import read_choices
-from mlx_notebook.model_files.model_folder import check, read_bytes, read_json, shown
 
-# The files of large vocabularies.
+# The size of a large vocabulary.
 _LARGEST_TOKENIZER = 32 * 2**20
 _INDEX = "model.safetensors.index.json"
 _TOOLS = re.compile(r"\btools\b")
-_THINKING = re.compile(r"enable_thinking|<think>|reasoning_effort|<\|channel\|?>")
+_REASONING = re.compile(r"enable_thinking|<think>|reasoning_effort|<\|channel\|?>")
 
 
 class ModelFacts(Struct, frozen=True):
-    """What a model's folder says. Sizes are bytes, `context_window` tokens.
+    """Facts about a model, from its folder. Sizes are in bytes, `context_window` in tokens.
 
-    `choices` are its authors' sampling settings. `embeds` says that it makes vectors and writes
-    nothing. `missing` names files that are still to come; `error` says why the model cannot be
-    loaded, if that shows.
+    Attributes
+    ----------
+    sampling_defaults
+        The sampling parameters in its `generation_config.json`.
+    has_code
+        Whether loading it would run Python code from its folder.
+    is_embedding_model
+        Whether it makes embeddings and generates no text.
+    missing
+        Names of files that are not downloaded yet.
+    error
+        Why the model cannot be loaded. None if nothing is wrong with its files.
     """
 
     architecture: str | None
     capabilities: tuple[str, ...]
     quantization: str | None
     bytes_on_disk: int
-    weights: Weights
-    kept: Kept
+    weights: WeightBytes
+    kv_cache: KVCacheSize
     created: int
-    choices: dict[str, float]
-    runs_code: bool = False
-    sees: bool = False
-    embeds: bool = False
+    sampling_defaults: dict[str, float]
+    has_code: bool = False
+    vision: bool = False
+    is_embedding_model: bool = False
     missing: tuple[str, ...] = ()
     error: str | None = None
 
     @property
     def context_window(self) -> int | None:
-        """The most tokens that it was made for."""
-        return self.kept.context
+        """Context length in tokens. None if its files do not say."""
+        return self.kv_cache.context
 
 
 def read(
     folder: Path, name: str, log: Logger, *, expected: frozenset[str] = frozenset()
 ) -> ModelFacts | None:
-    """Read a model's folder; None where it holds no language model.
+    """Read a model's folder. Return None if it holds no language model.
 
-    What goes wrong with one folder is its own: it is told in `error`, and in `log` where it is a
-    surprise. `expected` are the names of the files that the folder will hold when its download is
-    over.
+    A file that is not valid becomes the `error` of the facts. Unexpected exceptions are logged.
 
-    Raises:
-        OSError: Something cannot be read now; it may be possible later.
+    Parameters
+    ----------
+    folder, name
+        The model's folder and name.
+    log
+        Log for unexpected exceptions.
+    expected
+        Names of the files that the folder holds once its download is complete.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be read. A later attempt may succeed.
     """
     if not os.path.lexists(folder / "config.json"):
         return None
@@ -89,16 +105,16 @@ def read(
 
 
 def unusable(error: str) -> ModelFacts:
-    """Return what is known of a model whose files cannot be read."""
+    """Return the facts of a model whose files cannot be read."""
     return ModelFacts(
         architecture=None,
         capabilities=(),
         quantization=None,
         bytes_on_disk=0,
-        weights=Weights(),
-        kept=Kept(),
+        weights=WeightBytes(),
+        kv_cache=KVCacheSize(),
         created=0,
-        choices={},
+        sampling_defaults={},
         error=error,
     )
 
@@ -106,78 +122,81 @@ def unusable(error: str) -> ModelFacts:
 def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | None:
     file = folder / "config.json"
     config = read_json(file, type=dict[str, Any])
-    only_embeds = embeds(name, folder, config)
-    writes = architectures.writes(config)
-    if not (only_embeds or writes or architectures.sees(config, None)):
+    embeds = is_embedding_model(name, folder, config)
+    generates = architectures.is_text_model(config)
+    if not (embeds or generates or architectures.is_vision_model(config, None)):
         return None
     shards, missing = _shards(folder)
     missing |= {file for file in expected if not (folder / file).is_file()}
     if not shards and not missing:
         return None
     error = None
-    if only_embeds:
+    if embeds:
         shards += pooling_files(folder)
     elif (folder / "modules.json").is_file():
         error = f"no embedding model of the kind {config['model_type']} can be run"
-    arrays: list[Array] | None = None
+    arrays: list[ArrayInfo] | None = None
     try:
         arrays = read_arrays(shards)
     except ValueError as wrong:
         error = str(wrong)
     names = None if missing or arrays is None else [array.name for array in arrays]
-    choices: dict[str, float] = {}
+    defaults: dict[str, float] = {}
     try:
-        choices = {} if only_embeds else read_choices(folder)
+        defaults = {} if embeds else read_sampling_defaults(folder)
     except (OSError, ValueError) as wrong:
         error = error or sentence(wrong)
-    sees = architectures.sees(config, names)
-    if not (only_embeds or writes or sees):
+    vision = architectures.is_vision_model(config, names)
+    if not (embeds or generates or vision):
         return None
-    keeps = Kept(context=longest_input(folder, config)) if only_embeds else kept(config)
+    if embeds:
+        kv_cache = KVCacheSize(context=max_input_tokens(folder, config))
+    else:
+        kv_cache = kv_cache_size(config)
     return ModelFacts(
         architecture=str(config["model_type"]),
-        capabilities=("embeddings",) if only_embeds else _capabilities(folder, sees=sees),
+        capabilities=("embeddings",) if embeds else _capabilities(folder, vision=vision),
         quantization=_quantization(config),
         bytes_on_disk=sum(child.stat().st_size for child in folder.iterdir() if child.is_file()),
-        weights=Weights.of(arrays or ()),
-        kept=keeps,
+        weights=WeightBytes.of(arrays or ()),
+        kv_cache=kv_cache,
         created=int(file.stat().st_mtime),
-        choices=choices,
-        runs_code=bool(config.get("model_file") or config.get("auto_map")),
-        sees=sees,
-        embeds=only_embeds,
+        sampling_defaults=defaults,
+        has_code=bool(config.get("model_file") or config.get("auto_map")),
+        vision=vision,
+        is_embedding_model=embeds,
         missing=tuple(sorted(missing)),
         error=None if missing else error,
     )
 
 
 def sentence(error: Exception) -> str:
-    """Return why a file cannot be used, without the whole path that the system's errors name."""
+    """Return an error as a sentence, without the path that the system's errors name."""
     if isinstance(error, OSError) and error.filename:
         return f"{shown(os.path.basename(error.filename))} cannot be read ({error.strerror})"
     return str(error)
 
 
 def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Return what changes when a file of the folder does."""
+    """Return a value that changes when a file of the folder changes."""
     marks = []
     for child in folder.iterdir():
         try:
             status = child.stat()
-        except OSError:  # a link of the cache to a blob that was taken away, a ring of links
+        except OSError:  # a broken or circular link
             status = child.lstat()
         marks.append((child.name, status.st_size, status.st_mtime_ns))
     return tuple(sorted(marks))
 
 
 class _Index(Struct):
-    """Which file holds which array."""
+    """The index of weights: array -> file."""
 
     weight_map: dict[str, str]
 
 
 def _shards(folder: Path) -> tuple[list[Path], set[str]]:
-    """Return the files of weights there are, and the names of those that an index misses."""
+    """Return the files of weights that exist, and the names of those that are missing."""
     found = weight_files(folder)
     there = [path for path in found if path.is_file()]
     gone = {path.name for path in found} - {path.name for path in there}
@@ -188,29 +207,32 @@ def _shards(folder: Path) -> tuple[list[Path], set[str]]:
     return there, gone | set(index.weight_map.values()) - {path.name for path in there}
 
 
-def _capabilities(folder: Path, *, sees: bool) -> tuple[str, ...]:
+def _capabilities(folder: Path, *, vision: bool) -> tuple[str, ...]:
     template = _chat_template(folder)
     found = {
         "chat": bool(template),
-        "vision": sees,
+        "vision": vision,
         "tools": bool(_TOOLS.search(template)),
-        "reasoning": bool(_THINKING.search(template)),
+        "reasoning": bool(_REASONING.search(template)),
     }
     return tuple(capability for capability, there in found.items() if there)
 
 
 class _Template(Struct):
-    """Where files of settings keep a chat template, or several by name."""
+    """The chat template in a JSON file, or several by name."""
 
     chat_template: Any = None
 
 
 def _chat_template(folder: Path) -> str:
-    """Return the text of all chat templates of a model, "" where it has none.
+    """Return the text of all chat templates of a model, "" if it has none.
 
-    Raises:
-        ValueError: One is too large.
-        OSError: One cannot be read.
+    Raises
+    ------
+    ValueError
+        If a template is too large.
+    OSError
+        If a template cannot be read.
     """
     files = sorted(folder.glob("*.jinja"))
     texts = [read_bytes(file).decode(errors="replace") for file in files]

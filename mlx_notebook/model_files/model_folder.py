@@ -1,7 +1,7 @@
-"""Reading the files of a model's folder, which a stranger may have made.
+"""Read the files of a model's folder safely: anyone may have made them.
 
-Only regular files are read, since a pipe would hold its reader for ever. Their sizes and the
-nesting of their JSON are bounded. Server and engine read with the same bounds.
+Only regular files are read, because reading a pipe would block. The size of files and the nesting
+of JSON are limited. Server and engine have the same limits.
 """
 
 import os
@@ -14,16 +14,16 @@ from typing import Any, BinaryIO
 import msgspec
 
 LARGEST_SETTINGS = 4 * 2**20
-"""Most bytes of a file that the server reads whole: config.json, a chat template, an index."""
+"""Maximum bytes of a file that the server reads whole: config.json, a chat template, an index."""
 
 _LARGEST_TEXT = 128 * 2**20
-# What libraries read whole when they load a model; the largest vocabularies take 40 MB.
+# Files that libraries read whole when they load a model. The largest vocabularies have 40 MB.
 _TEXTS = (".json", ".jinja", ".txt", ".model", ".tiktoken")
 
 
 @contextmanager
 def opened(file: Path) -> Iterator[BinaryIO]:
-    """Open a regular file for reading; never wait for it.
+    """Open a regular file for reading, without ever blocking.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def opened(file: Path) -> Iterator[BinaryIO]:
 
 
 def read_bytes(file: Path, most: int = LARGEST_SETTINGS) -> bytes:
-    """Return what a regular file holds, if that is at most `most` bytes.
+    """Return the content of a regular file of at most `most` bytes.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def read_json(file: Path, most: int = LARGEST_SETTINGS, type: Any = Any) -> Any:
     Raises
     ------
     ValueError
-        If it holds no such JSON, is nested too deeply, too large or no regular file.
+        If the JSON is not valid or nested too deeply, or the file is too large or not regular.
     OSError
         If it cannot be read.
     """
@@ -72,12 +72,12 @@ def read_json(file: Path, most: int = LARGEST_SETTINGS, type: Any = Any) -> Any:
 
 
 def decoded(content: bytes, name: str, type: Any = Any) -> Any:
-    """Return the value in JSON, as `type`; `name` is what messages call it.
+    """Return the value in JSON, as `type`. Error messages call it `name`.
 
     Raises
     ------
     ValueError
-        If it is no such JSON or nested too deeply.
+        If the JSON is not valid or nested too deeply.
     """
     try:
         return msgspec.json.decode(content, type=type)
@@ -88,12 +88,12 @@ def decoded(content: bytes, name: str, type: Any = Any) -> Any:
 
 
 def check(folder: Path) -> None:
-    """Refuse a folder with files that would hold or flood whoever loads it.
+    """Check that no file of a folder would block or overload a library that loads it.
 
     Raises
     ------
     ValueError
-        If it or a folder in it holds a pipe, a socket or a device, or a text that is too large.
+        If the folder or a subfolder holds a pipe, a socket, a device or a too large text file.
     OSError
         If it cannot be listed.
     """
@@ -101,7 +101,7 @@ def check(folder: Path) -> None:
         try:
             status = entry.stat()
         except FileNotFoundError:
-            continue  # a link of the hub's cache to a file that is still to come
+            continue  # a link in the hub's cache to a file that is not downloaded yet
         if stat.S_ISDIR(status.st_mode):
             continue
         file = Path(entry.path)
@@ -111,7 +111,7 @@ def check(folder: Path) -> None:
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
-    """Yield what lies in a folder and in the folders directly below it."""
+    """Yield the entries of a folder and of its subfolders."""
     with os.scandir(folder) as found:
         children = list(found)
     yield from children
@@ -122,7 +122,7 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 
 
 def shown(name: str) -> str:
-    """Return a file's name as text that can be sent: bytes that are not UTF-8 are escaped."""
+    """Return a file's name as valid UTF-8. Other bytes are escaped."""
     return os.fsencode(name).decode(errors="backslashreplace")
 
 

@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_lm.tuner.utils import load_adapters
 
 from mlx_notebook.engine.errors import reason
-from mlx_notebook.model_files.footprint import read_arrays
+from mlx_notebook.model_files.safetensors_headers import read_arrays
 
 _OWN = ("lora_a", "lora_b", "m")
 """What an adapter adds to a layer; the layer itself is one level further down."""

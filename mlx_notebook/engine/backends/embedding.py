@@ -29,7 +29,7 @@ from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt, feed
 from mlx_notebook.engine.sampling.sampler import Row
 from mlx_notebook.engine.sampling.vocabulary import Vocabulary
-from mlx_notebook.model_files.embedding_files import longest_input
+from mlx_notebook.model_files.embedding_files import max_input_tokens
 from mlx_notebook.protocol import Generate, ModelOptions, Prompt, TextPrompt
 
 log = logging.getLogger(__name__)
@@ -142,7 +142,7 @@ def load(
         yield 0
         done = yield from text.read_weights(model)
         tokenizer = yield from text.wait(pending, done)
-        limit = longest_input(path, config) or _DEFAULT_LIMIT
+        limit = max_input_tokens(path, config) or _DEFAULT_LIMIT
         limit = min(limit, options.context_limit or limit)
         backend = EmbeddingBackend(name, model, tokenizer, limit, config.get("pad_token_id") or 0)
         # Compiles what the first request needs, and shows what the files did not tell.

@@ -13,9 +13,9 @@ from mlx_notebook.engine.backends.text import wait
 from mlx_notebook.engine.errors import LoadFailed, reason
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.model_files import architectures
-from mlx_notebook.model_files.embedding_files import embeds
-from mlx_notebook.model_files.footprint import read_arrays
+from mlx_notebook.model_files.embedding_files import is_embedding_model
 from mlx_notebook.model_files.model_folder import check
+from mlx_notebook.model_files.safetensors_headers import read_arrays
 from mlx_notebook.protocol import EngineConfig, ModelOptions
 
 _CODE = ("model_file", "auto_map")
@@ -60,12 +60,12 @@ def load(
     if not options.trust_remote_code:
         refuse_code(name, path)
     config = _read(name, path / "config.json")
-    if isinstance(config, dict) and embeds(name, path, config):
+    if isinstance(config, dict) and is_embedding_model(name, path, config):
         _refuse_settings(name, "an embedding model", options)
         module = yield from _imported("embedding", workers)
         embedding: Backend = yield from module.load(name, path, options, workers)
         return embedding
-    if isinstance(config, dict) and architectures.sees(config, _weights(name, path)):
+    if isinstance(config, dict) and architectures.is_vision_model(config, _weights(name, path)):
         _refuse_settings(name, "a vision model", options)
         vision = yield from _imported("vision", workers)
         seeing: Backend = yield from vision.load(name, path, options, settings, prefixes, workers)

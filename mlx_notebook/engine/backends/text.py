@@ -42,7 +42,7 @@ from mlx_notebook.engine.sampling.sampler import Row
 from mlx_notebook.engine.sampling.vocabulary import Vocabulary
 from mlx_notebook.engine.speculative.draft_loading import load_speculation
 from mlx_notebook.model_files.footprint import context_window
-from mlx_notebook.model_files.generation_config import read_choices
+from mlx_notebook.model_files.generation_config import read_sampling_defaults
 from mlx_notebook.protocol import ChatPrompt, EngineConfig, Generate, ModelOptions, Prompt
 
 log = logging.getLogger(__name__)
@@ -311,7 +311,7 @@ def load(
     except Exception as error:
         raise LoadFailed(f"{name} cannot be loaded: {reason(error)}", "model") from error
     backend = TextBackend(
-        name, model, tokenizer, config, read_choices(path), options, settings, prefixes
+        name, model, tokenizer, config, read_sampling_defaults(path), options, settings, prefixes
     )
     if donor is not None:
         backend.base = donor.base

@@ -33,7 +33,7 @@ from mlx_notebook.engine.prompts.length_limits import LengthLimit
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt
 from mlx_notebook.engine.prompts.tokenizer_file import check_growth
 from mlx_notebook.engine.runtime.device_memory import device_memory
-from mlx_notebook.model_files.generation_config import read_choices
+from mlx_notebook.model_files.generation_config import read_sampling_defaults
 from mlx_notebook.protocol import ChatPrompt, EncodedImage, EngineConfig, ModelOptions, Prompt
 
 log = logging.getLogger(__name__)
@@ -180,7 +180,7 @@ def load(
             SeeingModel(whole, image_token, base),
             tokenizer,
             config,
-            read_choices(path),
+            read_sampling_defaults(path),
             options,
             settings,
             prefixes,

@@ -10,7 +10,7 @@ from mlx_notebook.engine.errors import InsufficientMemory
 from mlx_notebook.engine.residency.resident_model import Slot
 from mlx_notebook.engine.runtime.device_memory import device_memory
 from mlx_notebook.model_files.footprint import Footprint
-from mlx_notebook.model_files.machine_memory import models_share
+from mlx_notebook.model_files.machine_memory import default_memory_budget
 from mlx_notebook.protocol import EngineConfig
 
 # Kept prompts may take this part of the device's memory, beside the models.
@@ -34,7 +34,8 @@ class Budget:
         """What the settings say, or a share of the device's memory."""
         memory = device_memory()
         return cls(
-            settings.memory_budget or models_share(memory, gpu=mx.default_device() == mx.gpu),
+            settings.memory_budget
+            or default_memory_budget(memory, gpu=mx.default_device() == mx.gpu),
             settings.max_resident,
             settings.prefix_cache_bytes or memory // _PREFIXES_SHARE,
         )

@@ -1,44 +1,40 @@
-"""What a model that is to be loaded will take in memory."""
+"""The memory that a model needs, predicted before it is loaded."""
 
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 
 from mlx_notebook.engine.backends.adapters import replaces_base
 from mlx_notebook.engine.errors import LoadFailed, reason
-from mlx_notebook.model_files.embedding_files import embeds
 from mlx_notebook.model_files.footprint import (
     Footprint,
-    Kept,
-    Weights,
-    foreseen,
-    kept,
-    pooling_files,
-    read_arrays,
-    weight_files,
+    KVCacheSize,
+    WeightBytes,
+    predict_footprint,
+    read_sizes,
 )
-from mlx_notebook.model_files.model_folder import check, read_json
+from mlx_notebook.model_files.model_folder import check
+from mlx_notebook.model_files.safetensors_headers import read_arrays
 from mlx_notebook.protocol import ModelOptions
 
 
 def footprint(name: str, path: Path, options: ModelOptions) -> Footprint:
-    """Predict what a model in the folder `path` will take.
+    """Predict the memory of the model in the folder `path`.
 
-    Nothing of a model is read before this has looked at its folders.
+    This checks the model's folders before any library reads them.
 
     Raises
     ------
     LoadFailed
-        If it, its adapter or its draft model is not there, its files are cut off, or its folder
+        If the model, its adapter or its draft model is missing, a file is cut off, or a folder
         holds what no library should open.
     """
-    weights, keeps = _read(name, path)
+    weights, kv_cache = _read(name, path)
     draft = _draft(name, Path(options.draft)) if options.draft else None
     folder = Path(options.adapter) if options.adapter else None
-    return foreseen(
+    return predict_footprint(
         weights,
-        keeps,
+        kv_cache,
         options,
         adapter=_adapter(name, folder) if folder else None,
         draft=draft,
@@ -47,30 +43,23 @@ def footprint(name: str, path: Path, options: ModelOptions) -> Footprint:
     )
 
 
-def _adapter(name: str, folder: Path) -> Weights | None:
+def _adapter(name: str, folder: Path) -> WeightBytes | None:
     file = folder / "adapters.safetensors"
     try:
         check(folder)
-        return Weights.of(read_arrays([file])) if file.is_file() else None
+        return WeightBytes.of(read_arrays([file])) if file.is_file() else None
     except (OSError, ValueError) as error:
         message = f"{name} cannot be loaded: of its adapter {reason(error)}."
         raise LoadFailed(message, "model") from error
 
 
-def _draft(name: str, path: Path) -> tuple[Weights, Kept]:
+def _draft(name: str, path: Path) -> tuple[WeightBytes, KVCacheSize]:
     return _read(f"The draft model of {name} ({path.name})", path)
 
 
-def _read(name: str, path: Path) -> tuple[Weights, Kept]:
+def _read(name: str, path: Path) -> tuple[WeightBytes, KVCacheSize]:
     try:
-        check(path)
-        config = read_json(path / "config.json", type=dict[str, Any])
-        files = weight_files(path)
-        if not files:
-            raise FileNotFoundError("safetensors file")
-        if embeds(name, path, config):
-            return Weights.of(read_arrays([*files, *pooling_files(path)])), Kept()
-        return Weights.of(read_arrays(files)), kept(config)
+        return read_sizes(name, path)
     except FileNotFoundError as error:
         missing = Path(error.filename).name if error.filename else str(error)
         message = f"{name} cannot be loaded: there is no {missing} in its folder."

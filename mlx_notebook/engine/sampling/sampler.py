@@ -17,7 +17,7 @@ import numpy as np
 from mlx_notebook.engine.grammar.constraints import Constraint
 from mlx_notebook.engine.grammar.mask import apply, words
 from mlx_notebook.engine.sampling.penalties import adjust
-from mlx_notebook.model_files.generation_config import in_force
+from mlx_notebook.model_files.generation_config import effective_sampling
 from mlx_notebook.protocol import Sampling
 
 _GOLDEN = 0x9E3779B9
@@ -96,7 +96,7 @@ def make_row(
     `defaults` are the model's own generation settings; `index` is the row's number within its
     request, which gives each of `n` rows a stream of its own. Without a seed one is drawn.
     """
-    chosen = in_force(sampling, defaults)
+    chosen = effective_sampling(sampling, defaults)
     seed = sampling.seed if sampling.seed is not None else secrets.randbits(64)
     window = sampling.repeat_last_n
     counted = prompt if chosen["repetition_penalty"] != 1.0 else []

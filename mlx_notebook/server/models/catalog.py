@@ -14,8 +14,9 @@ from pathlib import Path
 import msgspec
 
 from mlx_notebook.model_files import model_facts
-from mlx_notebook.model_files.footprint import Weights, read_arrays
+from mlx_notebook.model_files.footprint import WeightBytes
 from mlx_notebook.model_files.model_facts import ModelFacts
+from mlx_notebook.model_files.safetensors_headers import read_arrays
 from mlx_notebook.protocol import ModelOptions
 from mlx_notebook.server.errors import ApiError, NotFound, Unavailable, model_not_found
 from mlx_notebook.server.models import suggestions
@@ -77,7 +78,7 @@ class Catalog:
         self._last_used = last_used
         self._warned: set[tuple[Path, str]] = set()
         self._facts_read: dict[Path, tuple[object, ModelFacts | None]] = {}
-        self._adapters: dict[Path, tuple[object, Weights]] = {}
+        self._adapters: dict[Path, tuple[object, WeightBytes]] = {}
 
     # --- look-up ----------------------------------------------------------------------------------
 
@@ -190,7 +191,7 @@ class Catalog:
 
     def _refusal(self, entry: CatalogEntry) -> ApiError | None:
         facts = entry.facts
-        if facts.runs_code and not entry.options.trust_remote_code:
+        if facts.has_code and not entry.options.trust_remote_code:
             return NotFound(
                 f"The model {entry.name!r} comes with its own Python code. To allow that to run, "
                 "add the model to MlxNotebookApp.trusted_models, or set trust_remote_code for it "
@@ -306,7 +307,7 @@ class Catalog:
             fault=fault,
         )
 
-    def _adapter_weights(self, folder: Path) -> Weights:
+    def _adapter_weights(self, folder: Path) -> WeightBytes:
         """Return the weights of an adapter, read again if they have changed.
 
         Raises
@@ -319,7 +320,7 @@ class Catalog:
         mark = model_facts.stamp(folder)
         known = self._adapters.get(folder)
         if known is None or known[0] != mark:
-            weights = Weights.of(read_arrays([folder / "adapters.safetensors"]))
+            weights = WeightBytes.of(read_arrays([folder / "adapters.safetensors"]))
             known = self._adapters[folder] = mark, weights
         if not known[1].total:
             raise ValueError("adapters.safetensors is empty")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from mlx_notebook.model_files.footprint import Footprint, Weights, foreseen
+from mlx_notebook.model_files.footprint import Footprint, WeightBytes, predict_footprint
 from mlx_notebook.model_files.model_facts import ModelFacts
 from mlx_notebook.protocol import ModelOptions, Resident
 from mlx_notebook.server.models.model_settings import NO_SETTINGS, ModelSettings
@@ -29,7 +29,7 @@ class CatalogEntry(Struct, frozen=True):
     settings
         Settings in force.
     adapter
-        Weights of the adapter that it is loaded with.
+        WeightBytes of the adapter that it is loaded with.
     draft
         What the files of its draft model say.
     fault
@@ -42,7 +42,7 @@ class CatalogEntry(Struct, frozen=True):
     facts: ModelFacts
     options: ModelOptions = ModelOptions()
     settings: ModelSettings = NO_SETTINGS
-    adapter: Weights | None = None
+    adapter: WeightBytes | None = None
     draft: ModelFacts | None = None
     fault: str | None = None
 
@@ -56,12 +56,12 @@ class CatalogEntry(Struct, frozen=True):
     @property
     def sees(self) -> bool:
         """Whether it takes images, according to its files."""
-        return self.facts.sees
+        return self.facts.vision
 
     @property
     def embeds(self) -> bool:
         """Whether it makes embeddings and generates no text."""
-        return self.facts.embeds
+        return self.facts.is_embedding_model
 
     def capabilities(self, resident: Resident | None) -> list[str]:
         """Return its capabilities. The engine may have found that vision does not work."""
@@ -69,14 +69,14 @@ class CatalogEntry(Struct, frozen=True):
         return [name for name in self.facts.capabilities if not (no_vision and name == "vision")]
 
     def footprint(self, *, full_precision: bool) -> Footprint:
-        """Estimate its memory with its settings. `full_precision` is that of `Weights`."""
+        """Estimate its memory with its settings. `full_precision` is that of `WeightBytes`."""
         draft = self.draft
-        return foreseen(
+        return predict_footprint(
             self.facts.weights,
-            self.facts.kept,
+            self.facts.kv_cache,
             self.options,
             adapter=self.adapter,
-            draft=(draft.weights, draft.kept) if draft is not None else None,
+            draft=(draft.weights, draft.kv_cache) if draft is not None else None,
             full_precision=full_precision,
         )
 

@@ -12,7 +12,7 @@ from mlx_notebook.engine.backends.selection import load
 from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.residency.memory_need import footprint
-from mlx_notebook.model_files.embedding_files import longest_input
+from mlx_notebook.model_files.embedding_files import max_input_tokens
 from mlx_notebook.protocol import ChatPrompt, EngineConfig, Generate, ModelOptions, TextPrompt
 from tests.embedders import KINDS, embedder
 from tests.models import gemma3, lfm2, qwen3
@@ -102,15 +102,15 @@ def test_a_long_text_in_pieces_has_the_vector_that_it_has_in_one(
 
 def test_the_longest_input_is_told_by_the_files(tmp_path: Path) -> None:
     def limit(folder: Path) -> int | None:
-        return longest_input(folder, json.loads((folder / "config.json").read_text()))
+        return max_input_tokens(folder, json.loads((folder / "config.json").read_text()))
 
     assert limit(embedder(tmp_path / "short", "bert", limit=16)) == 16
     assert limit(embedder(tmp_path / "plain", "bert")) == 64
     file = tmp_path / "plain" / "tokenizer_config.json"
     file.write_text(json.dumps({"model_max_length": 10**30}))
-    assert longest_input(tmp_path / "plain", {"model_type": "bert"}) is None
+    assert max_input_tokens(tmp_path / "plain", {"model_type": "bert"}) is None
     assert (
-        longest_input(
+        max_input_tokens(
             tmp_path / "plain",
             {"model_type": "xlm-roberta", "pad_token_id": None, "max_position_embeddings": 514},
         )

@@ -151,7 +151,7 @@ async def test_a_model_with_code_of_its_own_needs_to_be_trusted_by_name(cache: P
             await catalog.find(name)
     assert await names(catalog) == ["tiny-chat", "tiny-vision"]
     catalog = Catalog(trusted=["a/file"], log=LOG)
-    assert (await catalog.find("a/file")).facts.runs_code
+    assert (await catalog.find("a/file")).facts.has_code
     with pytest.raises(NotFound):
         await catalog.find("a/map")
 
@@ -306,7 +306,7 @@ async def test_sampling_settings_that_nobody_can_read_are_told(
     with pytest.raises(Unavailable, match=said):
         await Catalog(log=LOG).find("a/odd")
     (path / "generation_config.json").write_text('{"temperature": 0.6, "eos_token_id": 2}')
-    assert (await Catalog(log=LOG).find("a/odd")).facts.choices == {"temperature": 0.6}
+    assert (await Catalog(log=LOG).find("a/odd")).facts.sampling_defaults == {"temperature": 0.6}
 
 
 async def test_a_blob_that_was_taken_out_of_the_cache_is_a_missing_file(cache: Path) -> None:

@@ -1,12 +1,12 @@
 """`mlx/models`: the catalog, what is in memory, and what could be, in one list."""
 
-from mlx_notebook.protocol import Resident
-from mlx_notebook.server.models.catalog_entry import CatalogEntry
-from mlx_notebook.server.models.memory_limit import (
-    default_memory_limit,
+from mlx_notebook.model_files.machine_memory import (
+    estimate_memory_budget,
     format_bytes,
     full_precision,
 )
+from mlx_notebook.protocol import Resident
+from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.suggestions import Suggestion, suggestions
 from mlx_notebook.server.services import Services
 from mlx_notebook.server.wire.native import model_types as wire
@@ -32,7 +32,7 @@ def budget(services: Services) -> wire.MemoryBudget:
     """Return the memory for models, as the engine tells it or as far as it is known without."""
     stats = services.supervisor.telemetry.stats
     used = sum(resident.bytes for resident in stats.resident) if stats else 0
-    limit = stats.budget if stats else services.memory_budget_bytes or default_memory_limit()
+    limit = stats.budget if stats else services.memory_budget_bytes or estimate_memory_budget()
     return wire.MemoryBudget(limit, used)
 
 

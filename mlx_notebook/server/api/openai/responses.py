@@ -5,7 +5,7 @@ import asyncio
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook.model_files.generation_config import in_force
+from mlx_notebook.model_files.generation_config import effective_sampling
 from mlx_notebook.protocol import ChatPrompt, Generate
 from mlx_notebook.server.api.base import ends_with_client
 from mlx_notebook.server.api.event_stream import comment
@@ -147,7 +147,7 @@ class ResponsesHandler(ResponsesBase):
         store = await self._stores(request)
         model = request.model or command.model
         entry = await self.services.catalog.find(command.model)
-        chosen = in_force(command.sampling, entry.facts.choices)
+        chosen = effective_sampling(command.sampling, entry.facts.sampling_defaults)
         response = Response.to(request, command.id, model, now(), chosen=chosen, store=store)
         sealed = "reasoning.encrypted_content" in (request.include or ())
         writer = ResponseWriter(

@@ -1,1 +1,1 @@
-"""Measurements of mlx-notebook against raw mlx-lm and the other servers over MLX."""
+"""Benchmarks of mlx-notebook, mlx-lm's own loops, and other servers on MLX."""

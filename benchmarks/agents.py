@@ -1,8 +1,8 @@
-"""`python -m benchmarks.agents`: what tools and grammars cost.
+"""`python -m benchmarks.agents`: the cost of tools and grammars.
 
-Seconds from a request to its first token with twenty tools in the prompt, cold, with the tools'
-prefix cached, and in the second turn of an agent; then tokens per second of a row that a JSON
-schema constrains and of seven free rows beside it.
+Measures the seconds to the first token with twenty tools in the prompt: cold, with the tools in the
+prefix cache, and in the second turn of an agent. Then measures the tokens per second of a row with
+a JSON schema, and of seven rows without one in the same batch.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from benchmarks.load import make_prompts
 from benchmarks.running import Running, running
 from benchmarks.serving import prepare_model
 
-# More items than any run writes, so that the grammar never ends before the tokens do.
+# More items than any run generates, so that the answer never ends before `max_tokens`.
 _RECORDS = {
     "type": "array",
     "minItems": 500,
@@ -40,7 +40,7 @@ _FREE_ROWS = 7
 
 
 def make_tools(count: int, salt: str) -> list[dict[str, Any]]:
-    """Return `count` tools that no other `salt` shares, so that no cache knows them."""
+    """Return `count` tools that differ for each `salt`, so that no cache has them."""
     return [
         {
             "type": "function",
@@ -63,7 +63,7 @@ def make_tools(count: int, salt: str) -> list[dict[str, Any]]:
 
 
 async def send(live: Running, **body: Any) -> Reply:
-    """Send a greedy request. Raises `RuntimeError` where it is not answered."""
+    """Send a greedy request. Raise `RuntimeError` if there is no answer."""
     name = live.server.recipe.model(live.server.setting)
     reply = await post(live.server.endpoint, {"model": name, "temperature": 0, **body})
     if reply.error:
@@ -72,20 +72,20 @@ async def send(live: Running, **body: Any) -> Reply:
 
 
 def usage(reply: Reply) -> dict[str, int]:
-    """Return the tokens of an answer's prompt, and how many of them were cached."""
+    """Return the number of prompt tokens, and how many of them were cached."""
     counts = reply.usage
     details = counts.get("prompt_tokens_details") or {}
     return {"prompt": counts["prompt_tokens"], "cached": details.get("cached_tokens", 0)}
 
 
 async def first_token(live: Running, **body: Any) -> tuple[float, dict[str, int]]:
-    """Return the seconds until an answer of one token is there, and its prompt's tokens."""
+    """Return the seconds until an answer of one token, and the number of prompt tokens."""
     reply = await send(live, max_tokens=1, **body)
     return reply.ended - reply.started, usage(reply)
 
 
 async def time_tools(live: Running, rounds: int, count: int) -> dict[str, Any]:
-    """Return the median seconds to the first token: cold, tools cached, second turn."""
+    """Return the median seconds to the first token: cold, with cached tools, in the second turn."""
     seen: dict[str, list[tuple[float, dict[str, int]]]] = {}
     for number in range(rounds):
         tools = make_tools(count, f"round{number}")
@@ -131,7 +131,7 @@ def speed(reply: Reply) -> float:
 
 
 async def time_rows(live: Running, model: Path, rounds: int, tokens: int) -> dict[str, Any]:
-    """Return median tokens per second of free and constrained rows, alone and side by side."""
+    """Return median tokens per second of free and constrained rows, alone and in one batch."""
     seen: dict[str, list[float]] = {}
 
     async def burst(salt: str, kinds: list[dict[str, Any]]) -> list[float]:

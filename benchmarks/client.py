@@ -1,7 +1,7 @@
-"""A client light enough that 32 streams do not make it the thing that is measured.
+"""A client that is light enough not to limit 32 streams.
 
-One `asyncio.Protocol` a request: while data arrives it only notes times and keeps bytes; HTTP,
-SSE and JSON are parsed after the stream has ended.
+Each request has its own `asyncio.Protocol`, which only records times and bytes while data arrives.
+HTTP, SSE and JSON are parsed after the stream has ended.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-# The first delta that carries text, whatever field the server streams it in.
+# The first delta with text, in any field that a server may use.
 _TEXT = re.compile(rb'"(?:content|reasoning_content|reasoning|text)":\s?"[^"]')
 _DONE = b"data: [DONE]"
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a server listens: loopback `port`, the path of its chat route, an API key."""
+    """The address of a server: loopback `port`, the path of its chat route, an API key."""
 
     port: int
     path: str = "/v1/chat/completions"
@@ -28,10 +28,10 @@ class Endpoint:
 
 @dataclass
 class Reply:
-    """What came back for one request; times are `time.perf_counter()` seconds.
+    """The response to one request. Times are `time.perf_counter()` seconds.
 
-    `first` is when the first text arrived (`None`: none did), `ended` when the answer was
-    complete or the connection was gone. `dropped` says that this side hung up.
+    `first` is when the first text arrived (`None`: never). `ended` is when the answer was complete
+    or the connection was lost. `dropped` means that the client hung up.
     """
 
     status: int
@@ -58,7 +58,7 @@ class Reply:
 
     @property
     def usage(self) -> dict[str, Any]:
-        """The last `usage` object of the answer, empty where there is none."""
+        """The last `usage` object of the answer, or an empty one."""
         usage: dict[str, Any] = {}
         for event in self.events:
             usage = event.get("usage") or usage
@@ -66,7 +66,7 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """All text of the first choice, thinking included."""
+        """All text of the first choice, with reasoning."""
         parts = []
         for event in self.events:
             for choice in event.get("choices") or []:
@@ -77,7 +77,7 @@ class Reply:
 
     @property
     def error(self) -> str | None:
-        """Why this is no answer: the server's message, a status, or a stream that broke off."""
+        """Why the request failed: the server's message, a status, or a stream that ended early."""
         for event in self.events:
             if event.get("error"):
                 problem = event["error"]
@@ -90,7 +90,7 @@ class Reply:
 
 
 def _unchunk(body: bytes) -> bytes:
-    """Undo `Transfer-Encoding: chunked` (RFC 9112, section 7.1), of a cut-off body too."""
+    """Decode `Transfer-Encoding: chunked` (RFC 9112, section 7.1), even if the body is cut off."""
     parts = []
     position = 0
     while (newline := body.find(b"\r\n", position)) >= 0:
@@ -103,11 +103,11 @@ def _unchunk(body: bytes) -> bytes:
 
 
 class _HungUp(Exception):
-    """This side has hung up."""
+    """The client hung up."""
 
 
 class _Exchange(asyncio.Protocol):
-    """One request on a connection of its own."""
+    """One request on its own connection."""
 
     def __init__(self, request: bytes) -> None:
         self.request = request
@@ -186,15 +186,15 @@ async def post(
     *,
     drop_after: float | None = None,
     drop_after_text: float | None = None,
-    timeout: float = 120.0,  # noqa: ASYNC109 - the limit of the whole exchange, for the caller
+    timeout: float = 120.0,  # noqa: ASYNC109 - the limit of the whole request, for the caller
 ) -> Reply:
-    """Send one request and return what came back.
+    """Send one request and return the response.
 
-    `drop_after` hangs up that many seconds after the connection stood, answered or not;
-    `drop_after_text` that many seconds after the first text came.
+    `drop_after` closes the connection that many seconds after it was opened, `drop_after_text` that
+    many seconds after the first text.
 
-    Raises `TimeoutError` when nothing has ended after `timeout` seconds (a hung request), and
-    `OSError` when the server does not accept the connection.
+    Raises `TimeoutError` if the request takes longer than `timeout` seconds, and `OSError` if the
+    server does not accept the connection.
     """
     loop = asyncio.get_running_loop()
     _, exchange = await loop.create_connection(
@@ -222,7 +222,7 @@ async def get(
     *,
     timeout: float = 10.0,  # noqa: ASYNC109 - as in `post`
 ) -> tuple[int, Any]:
-    """GET `path` and return its status and decoded JSON (`None` where it is none).
+    """GET `path` and return its status and decoded JSON (`None` if it is not JSON).
 
     Raises `TimeoutError` and `OSError` as `post` does.
     """

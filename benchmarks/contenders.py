@@ -1,4 +1,4 @@
-"""The contenders: how each is started, asked and stopped. All load the same folder."""
+"""The contenders of the comparison: how to start, query and stop each. All load the same folder."""
 
 import asyncio
 import json
@@ -23,10 +23,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Setting:
-    """What all contenders of one table share.
+    """The settings that all contenders of one table share.
 
-    `model` is the folder to load, `blas` what to preload (`None`: as the contender comes),
-    `work` a folder for logs and configuration, `environments` where separate ones are made.
+    `model` is the folder to load, `blas` the library to preload (`None`: nothing). `work` is a
+    folder for logs and configuration, `environments` one for separate virtual environments.
     """
 
     model: Path
@@ -36,7 +36,7 @@ class Setting:
 
 
 class Contender:
-    """One thing to measure: start it, give it bursts of prompts, stop it.
+    """One contender: start it, send it bursts of prompts, stop it.
 
     `only` limits it to some numbers of streams (`None`: all).
     """
@@ -46,15 +46,15 @@ class Contender:
     service: Service
 
     async def start(self) -> None:
-        """Start and wait until it answers. Raises `RuntimeError` where it does not."""
+        """Start it and wait until it answers. Raise `RuntimeError` if it does not."""
         raise NotImplementedError
 
     async def run(self, prompts: list[str], tokens: int) -> list[Sample]:
-        """Generate `tokens` tokens for each prompt, all at once, and time each."""
+        """Generate `tokens` tokens for each prompt, all at once, and measure each."""
         raise NotImplementedError
 
     def stop(self) -> list[int]:
-        """End its processes; return those that had to be killed."""
+        """Stop its processes. Return those that had to be killed."""
         return self.service.stop()
 
 
@@ -114,7 +114,7 @@ class RawLoop(Contender):
         self.only = only
 
     async def start(self) -> None:
-        """Start the process, if the other loop has not."""
+        """Start the process, unless the other loop has started it."""
         await self.raw.start()
         assert self.raw.service is not None
         self.service = self.raw.service
@@ -128,15 +128,15 @@ class RawLoop(Contender):
         ]
 
     def stop(self) -> list[int]:
-        """End the process with its last user."""
+        """Stop the process if the other loop does not use it."""
         return self.raw.stop()
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to start a server: its command for (setting, port, key), and what it is asked.
+    """How to start a server: its command for (setting, port, key), and its chat route.
 
-    `model` gives the name to put into requests, `ready` the path that answers 200 once it serves.
+    `model` returns the model name for requests. `ready` is the path that answers 200 once it runs.
     """
 
     name: str
@@ -146,12 +146,12 @@ class Recipe:
     variables: Callable[[Setting], dict[str, str]] = lambda _: {}
 
     def with_options(self, *options: str) -> "Recipe":
-        """The same server with more options on its command line."""
+        """Return the same server with more command-line options."""
         return replace(self, command=lambda s, p, k: [*self.command(s, p, k), *options])
 
 
 class Server(Contender):
-    """A server behind OpenAI's chat route."""
+    """A server with OpenAI's chat route."""
 
     def __init__(self, setting: Setting, recipe: Recipe) -> None:
         self.setting = setting
@@ -160,7 +160,7 @@ class Server(Contender):
         self.endpoint = Endpoint(free_port(), key=secrets.token_hex(16))
 
     async def start(self) -> None:
-        """Start the process and wait for its first answer to a real request."""
+        """Start the process and wait until it answers a real request."""
         setting = self.setting
         self.service = Service(
             self.recipe.command(setting, self.endpoint.port, self.endpoint.key),
@@ -286,9 +286,9 @@ _PINNED = {"vllm-mlx": ["vllm-mlx==0.6.0"]}
 
 
 def install(name: str, environments: Path) -> str | None:
-    """Make a virtual environment for a contender that conflicts with ours; `None` when it is there.
+    """Create a virtual environment for a contender that conflicts with ours; return `None`.
 
-    Returns in one sentence why it could not be installed, for the table.
+    If it cannot be installed, return the reason in one sentence, for the table.
     """
     folder = environments / name
     python = folder / "bin" / "python"

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.determinism`: does a request give the same text alone and in company?
+"""`python -m benchmarks.determinism`: does a request give the same text alone and in a batch?
 
-Each request is sent alone, alone again (its prefix is then reused), and beside others. Random
-streams depend on seed and position only, so what differs comes from rounding: other batch sizes
-and chunks add up the same products in another order.
+Each request is sent alone, again alone (with its prompt in the prefix cache), and beside others.
+Random numbers depend on seed and position only, so differences come from rounding: with other batch
+sizes and chunks the same products are summed in another order.
 """
 
 import argparse
@@ -26,7 +26,7 @@ _MODES: dict[str, dict[str, Any]] = {
 
 
 def _same(one: str, other: str) -> int:
-    """How many characters agree from the start."""
+    """Return the length of the common prefix in characters."""
     for index, (a, b) in enumerate(zip(one, other, strict=False)):
         if a != b:
             return index
@@ -34,7 +34,7 @@ def _same(one: str, other: str) -> int:
 
 
 class Comparison:
-    """Counts texts that differ from their first edition, and where."""
+    """Counts texts that differ from the text of the first request, and where."""
 
     def __init__(self, tokens: int) -> None:
         self.tokens = tokens
@@ -42,7 +42,7 @@ class Comparison:
         self.agreed = 0.0
 
     def add(self, first: Reply, second: Reply) -> None:
-        """Compare two answers to one request. Raises `RuntimeError` where one is an error."""
+        """Compare two answers to one request. Raise `RuntimeError` if one is an error."""
         for reply in (first, second):
             if reply.error:
                 raise RuntimeError(reply.error)
@@ -55,7 +55,7 @@ class Comparison:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """Requests compared, those that differ, and flips for 1,000 tokens before the first one."""
+        """Count requests, those that differ, and flips per 1,000 tokens up to the first one."""
         return {
             "requests": self.compared,
             "different": self.different,
@@ -66,12 +66,12 @@ class Comparison:
 async def compare(
     live: Running, model: Path, mode: str, requests: int, others: int, tokens: int
 ) -> dict[str, Any]:
-    """Send `requests` requests in each of the three ways and compare."""
+    """Send `requests` requests in each of the three ways and compare the answers."""
     again, beside = Comparison(tokens), Comparison(tokens)
     server, settings = live.server, _MODES[mode]
     own = make_prompts(model, requests, 100, f"determinism {mode}")
     for number, prompt in enumerate(own):
-        tell(f"{mode}: request {number + 1} of {requests}")
+        show_progress(f"{mode}: request {number + 1} of {requests}")
         first = await server.ask(prompt, tokens, **settings)
         again.add(first, await server.ask(prompt, tokens, **settings))
         company = make_prompts(model, others, 100, f"company {mode} {number}")
@@ -82,8 +82,8 @@ async def compare(
     return {"alone again": again.figures, f"beside {others} others": beside.figures}
 
 
-def tell(text: str) -> None:
-    """Show how far the run has come, on the line that was last shown."""
+def show_progress(text: str) -> None:
+    """Print the progress over the last line."""
     sys.stderr.write(f"\r\x1b[K{text}" if sys.stderr.isatty() else f"{text}\n")
     sys.stderr.flush()
 
@@ -104,7 +104,7 @@ def render(results: dict[str, Any]) -> str:
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Run all modes on servers with and without reuse of prefixes."""
+    """Run all modes on servers with and without a prefix cache."""
     results = {}
     with tempfile.TemporaryDirectory(prefix="mlx-notebook-determinism-") as folder:
         work = Path(folder)
@@ -114,7 +114,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             ("prefixes reused", ()),
             ("no reuse", ("--MlxNotebookApp.prefix_cache_entries=0",)),
         ):
-            tell(f"{title}: the server starts")
+            show_progress(f"{title}: the server starts")
             async with running(model, work, *settings) as live:
                 for mode in _MODES:
                     results[f"{mode}, {title}"] = await compare(
@@ -134,7 +134,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()
     results = asyncio.run(measure(options))
-    tell("")
+    show_progress("")
     options.out.mkdir(parents=True, exist_ok=True)
     text = render(results)
     (options.out / "determinism.json").write_text(json.dumps(results, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""This project's engine process without the Jupyter server: what HTTP and SSE add is the rest."""
+"""This project's engine process without the Jupyter server, to measure the cost of HTTP and SSE."""
 
 import asyncio
 import contextlib
@@ -33,7 +33,7 @@ ENGINE = "engine alone"
 
 
 class EngineAlone(Contender):
-    """Speaks the server's protocol over a socket of its own."""
+    """Runs the engine over the server's protocol, on its own socket."""
 
     name = ENGINE
 
@@ -72,7 +72,7 @@ class EngineAlone(Contender):
         return list(self.decoder.decode(await self.socket.recv()).events)
 
     async def run(self, prompts: list[str], tokens: int) -> list[Sample]:
-        """Send one command a prompt and collect the events until all have ended."""
+        """Send one command per prompt and collect the events until all have finished."""
         encode = msgspec.msgpack.encode
         started = time.perf_counter()
         waiting = {f"r{next(self.numbers)}" for _ in prompts}
@@ -115,7 +115,7 @@ class EngineAlone(Contender):
         return samples
 
     def stop(self) -> list[int]:
-        """Ask it to leave, as the server does."""
+        """Ask the engine to shut down, as the server does."""
         with contextlib.suppress(zmq.ZMQError):
             zmq.Socket(self.socket).send(msgspec.msgpack.encode(Shutdown()), zmq.NOBLOCK)
         with contextlib.suppress(subprocess.TimeoutExpired):

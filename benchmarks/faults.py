@@ -1,7 +1,7 @@
 """`python -m benchmarks.faults`: kills the engine under load, and drops requests at random.
 
-Prints what became of every request, what was left behind, and how memory grew. Exits with 1
-where a request hung, a process was orphaned, or a next request was not served.
+Prints the outcome of every request, orphaned processes, and the growth of memory. Exits with 1 if a
+request hung, a process was orphaned, or the next request was not served.
 """
 
 import argparse
@@ -28,8 +28,8 @@ _HUNG_AFTER = 15.0
 _KINDS = ("process", "active", "cache", "prefixes")
 
 
-class Trials:
-    """Both trials, on one server."""
+class FaultTests:
+    """Both tests, on one server."""
 
     def __init__(self, live: Running, model: Path, seed: int) -> None:
         self.live = live
@@ -38,7 +38,7 @@ class Trials:
         self.serial = 0
 
     async def ask(self, tokens: int, *, stream: bool = True, **limits: Any) -> Reply | None:
-        """Send one request with a prompt of its own; `None` is a hung one."""
+        """Send one request with a unique prompt. Return `None` if it hung."""
         self.serial += 1
         size = self.random.choice([40, 100, 200, 400])
         prompt = make_prompts(self.model, 1, size, f"fault {self.serial}")[0]
@@ -56,7 +56,7 @@ class Trials:
             return None
 
     async def kills(self, count: int, streams: int) -> dict[str, Any]:
-        """Kill the engine `count` times under `streams` requests, a quarter of them unstreamed."""
+        """Kill the engine `count` times under `streams` requests, a quarter not streamed."""
         fates: Counter[str] = Counter()
         delays: list[float] = []
         served: list[float] = []
@@ -66,7 +66,7 @@ class Trials:
                 asyncio.create_task(self.ask(400, stream=i % 4 != 3, timeout=90.0))
                 for i in range(streams)
             ]
-            if number % 3:  # A third of the kills comes while prompts are read, the others later.
+            if number % 3:  # A third of the kills comes during prefill, the others later.
                 await self.live.until(
                     lambda s: sum(r["generated_tokens"] > 0 for r in s["requests"]) > streams // 2
                 )
@@ -105,7 +105,7 @@ class Trials:
         }
 
     async def drops(self, count: int, together: int) -> dict[str, Any]:
-        """Start `count` requests, `together` at a time, and hang up on each at some moment."""
+        """Start `count` requests, `together` at a time, and drop each at a random moment."""
         fates: Counter[str] = Counter()
         marks: dict[int, dict[str, float]] = {}
         gate = asyncio.Semaphore(together)
@@ -131,7 +131,7 @@ class Trials:
         }
 
     def _moment(self, number: int) -> dict[str, Any]:
-        """When to hang up: at once, while it waits or its prompt is read, or while tokens come."""
+        """Return when to hang up: at once, in the queue or in prefill, or during decoding."""
         if number % 4 == 0:
             return {"stream": True, "drop_after": self.random.choice([0.0, 0.01, 0.1])}
         if number % 4 == 1:
@@ -141,19 +141,19 @@ class Trials:
         return {"stream": True, "drop_after_text": self.random.uniform(0.0, 1.0), "timeout": 90.0}
 
     async def _settled(self) -> dict[str, float]:
-        """Memory in MB once all is idle for some seconds (the engine then empties its cache)."""
+        """Return MB of memory after some idle seconds, when the engine has cleared its cache."""
         await self.live.until(lambda s: not s["requests"] and not s["queue"]["rows"])
         await asyncio.sleep(4)
         memory = (await self.live.status())["memory"]
         found = {f"engine {name}": memory[name] / 1e6 for name in _KINDS}
-        # Kept prefixes grow up to their limit by design: leave them out to see what leaks.
+        # The prefix cache grows up to its limit by design: leave it out to see leaks.
         found["engine process without prefixes"] = (memory["process"] - memory["prefixes"]) / 1e6
         server = next(p for p in self.live.family() if p.pid == self.live.server.service.pid)
         return found | {"Jupyter server": server.memory_info().rss / 1e6}
 
 
 def _fate(reply: Reply | None) -> str:
-    """What a request under a killed engine saw, in a few words."""
+    """Return the outcome of a request whose engine was killed, in a few words."""
     if reply is None:
         return "hung"
     if reply.status == 503:
@@ -163,7 +163,7 @@ def _fate(reply: Reply | None) -> str:
     if any(event.get("error") for event in reply.events):
         return "error event"
     if not reply.complete:
-        return "broke off without a word"
+        return "ended without an answer"
     return "complete"
 
 
@@ -178,15 +178,15 @@ def _phase(reply: Reply | None) -> str:
 def render(results: dict[str, Any]) -> str:
     """Return the figures as a Markdown table."""
     rows: list[tuple[str, Any]] = []
-    for trial in ("kills", "drops"):
-        if trial not in results:
+    for test in ("kills", "drops"):
+        if test not in results:
             continue
-        for key, value in results[trial].items():
+        for key, value in results[test].items():
             if isinstance(value, dict):
                 text = ", ".join(f"{k}: {_short(v)}" for k, v in value.items())
             else:
                 text = _short(value)
-            rows.append((f"{trial}: {key.replace('_', ' ')}", text))
+            rows.append((f"{test}: {key.replace('_', ' ')}", text))
     rows.append(("processes left after the server's end", results["orphans"]))
     return "\n".join(["| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows)]) + "\n"
 
@@ -198,14 +198,14 @@ def _short(value: Any) -> str:
 
 
 def failed(results: dict[str, Any]) -> list[str]:
-    """Return what must not have happened and did."""
+    """Return the failures: what must not happen but did."""
     problems = []
     if results["orphans"]:
         problems.append("orphaned processes")
-    for trial in ("kills", "drops"):
-        fates = results.get(trial, {}).get("fates", {})
-        bad = ("hung", "broke off without a word", "next request not served")
-        problems += [f"{trial}: {fate}" for fate in bad if fates.get(fate)]
+    for test in ("kills", "drops"):
+        fates = results.get(test, {}).get("fates", {})
+        bad = ("hung", "ended without an answer", "next request not served")
+        problems += [f"{test}: {fate}" for fate in bad if fates.get(fate)]
     if results.get("kills", {}).get("engines_left_over"):
         problems.append("an engine outlived its successor")
     drops = results.get("drops")
@@ -215,18 +215,18 @@ def failed(results: dict[str, Any]) -> list[str]:
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Run the trials and return their figures."""
+    """Run the tests and return their figures."""
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory(prefix="mlx-notebook-faults-") as folder:
         work = Path(folder)
         model = work / "model"
         prepare_model(options.model, model, "float32")
         async with running(model, work, *options.option) as live:
-            trials = Trials(live, model, options.seed)
+            tests = FaultTests(live, model, options.seed)
             if options.drops:
-                results["drops"] = await trials.drops(options.drops, options.together)
+                results["drops"] = await tests.drops(options.drops, options.together)
             if options.kills:
-                results["kills"] = await trials.kills(options.kills, options.streams)
+                results["kills"] = await tests.kills(options.kills, options.streams)
         await asyncio.sleep(1.0)
         left = live.family()
         results["orphans"] = len(left)
@@ -247,7 +247,7 @@ def main() -> None:
         "--option",
         action="append",
         default=[],
-        help="given to the server, as --option=--MlxNotebookApp.prefix_cache_entries=8",
+        help="passed to the server, as --option=--MlxNotebookApp.prefix_cache_entries=8",
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")

@@ -1,4 +1,4 @@
-"""The load: prompts, and what one burst of streams measured."""
+"""The load: prompts, and the measurements of one burst of streams."""
 
 import random
 import statistics
@@ -24,9 +24,9 @@ _WORDS = [
 
 
 def make_prompts(model: Path, count: int, tokens: int, salt: str) -> list[str]:
-    """Return `count` prompts of about `tokens` tokens of `model`, different from the first word on.
+    """Return `count` prompts of about `tokens` tokens each, which differ from the first word on.
 
-    `salt` names the burst: another burst gets other prompts, so no cache of prefixes can help.
+    Each burst has its own `salt` and so its own prompts, so that no prefix cache can help.
     """
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     choose = random.Random(f"prompts {salt}")
@@ -42,7 +42,7 @@ def make_prompts(model: Path, count: int, tokens: int, salt: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Sample:
-    """One stream: seconds on one clock, token counts, and why it failed if it did."""
+    """One stream: times in seconds on one clock, token counts, and its error if it failed."""
 
     started: float
     first: float | None
@@ -57,9 +57,9 @@ class Sample:
 class Burst:
     """`streams` requests sent at once to one contender.
 
-    Rates are tokens per second, times are seconds; `wall` spans the first request to the last
-    answer, so `total` includes reading the prompts. `cpu` is the CPU seconds that the contender's
-    processes used meanwhile.
+    Rates are in tokens per second, times in seconds. `wall` is the time from the first request to
+    the last answer, so `total` includes prefill. `cpu` is the CPU time of the contender's processes
+    during that time.
     """
 
     table: str
@@ -71,12 +71,12 @@ class Burst:
 
     @property
     def errors(self) -> list[str]:
-        """What went wrong, one entry a failed stream."""
+        """The errors, one per failed stream."""
         return [sample.error for sample in self.samples if sample.error]
 
     @property
     def figures(self) -> dict[str, Any]:
-        """The burst in numbers, as they go into the JSON file."""
+        """The figures of the burst, for the JSON file."""
         good = [s for s in self.samples if not s.error]
         base = {
             "table": self.table,

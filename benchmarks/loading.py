@@ -1,9 +1,9 @@
-"""`python -m benchmarks.loading`: from a request to its first token where the model is not loaded.
+"""`python -m benchmarks.loading`: the time to the first token if the model must be loaded.
 
-Models of random weights, some hundred megabytes each, take turns, so that each request swaps one
-for another. Beside it, mlx-lm's own `load` and first token in a process that has imported it
-already and lets go of the model before, with the same BLAS, the same fp32 files (from the page
-cache) and the same prompt.
+Models of random weights, some hundred megabytes each, take turns, so that each request evicts one
+and loads another. For comparison, mlx-lm's own `load` and `stream_generate` do the same in a
+process that has imported mlx-lm already, with the same BLAS, files (fp32, in the page cache) and
+prompt.
 """
 
 import argparse
@@ -29,7 +29,7 @@ _BOUND = 1.15
 
 
 class Raw:
-    """mlx-lm by itself, in a process of its own; a job a line."""
+    """mlx-lm without a server, in its own process. Each line of its input is one job."""
 
     def __init__(self, blas: Path | None) -> None:
         self.process = subprocess.Popen(
@@ -47,7 +47,7 @@ class Raw:
         return json.loads(self.process.stdout.readline())
 
     def first_token(self, model: Path) -> float:
-        """Return the seconds that loading and a first token took."""
+        """Return the seconds to load the model and generate one token."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{model}\n")
         self.process.stdin.flush()
@@ -61,7 +61,7 @@ class Raw:
 
 
 def serve_raw() -> None:
-    """Load the model of each line and generate one token; answer with the seconds it took."""
+    """For each line, load the model that it names, generate one token, and print the seconds."""
     import gc
 
     import mlx.core as mx
@@ -83,7 +83,7 @@ def serve_raw() -> None:
 
 
 class Engine:
-    """This project's engine, ready but with no model, told to hold one at a time."""
+    """This project's engine, started without a model and limited to one resident model."""
 
     def __init__(self, blas: Path | None, work: Path) -> None:
         address = f"ipc://{work}/engine.sock"
@@ -114,7 +114,7 @@ class Engine:
                     return event
 
     def first_token(self, model: Path) -> float:
-        """Return the seconds from sending a request to the end of its one token."""
+        """Return the seconds from a request to its only token."""
         self.count += 1
         prompt = protocol.ChatPrompt(messages=[{"role": "user", "content": _PROMPT}])
         began = time.perf_counter()
@@ -167,7 +167,7 @@ def make_models(folder: Path, count: int, hidden: int, layers: int) -> list[Path
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Run the rounds; the first one is not counted (compilers, page cache)."""
+    """Run the rounds. The first one does not count (compilation, page cache)."""
     with tempfile.TemporaryDirectory(prefix="mlx-notebook-loading-") as folder:
         work = Path(folder)
         models = make_models(work, options.models, options.hidden, options.layers)

@@ -1,9 +1,9 @@
-"""The folder that every contender loads: one model whose end token never comes.
+"""The model that every contender loads. It never generates its end token.
 
-`python -m benchmarks.model SOURCE TARGET --dtype float32` copies a model and gives it one more
-token, with a row of zeros, as its only end token. So each stream runs to `max_tokens` in every
-contender, without an option that only some of them have. SOURCE `random` makes an untrained
-Qwen3 model (d 192, 6 layers).
+`python -m benchmarks.model SOURCE TARGET --dtype float32` copies a model and adds one token, with a
+row of zeros, as its only end token. So every stream runs to `max_tokens` in every contender,
+without an option that only some of them have. SOURCE `random` makes an untrained Qwen3 model
+(hidden size 192, 6 layers).
 """
 
 import argparse
@@ -44,7 +44,7 @@ def _write(path: Path, data: dict[str, Any]) -> None:
 
 
 def make_random(target: Path) -> None:
-    """Write an untrained Qwen3 model with a tokenizer learned from this file's own text."""
+    """Write an untrained Qwen3 model, with a tokenizer trained on the text of this file."""
     import mlx.core as mx
     from mlx.utils import tree_flatten
     from mlx_lm.models import qwen3
@@ -78,7 +78,7 @@ def make_random(target: Path) -> None:
     arguments = qwen3.ModelArgs.from_dict(config)
     model = qwen3.Model(arguments)
     parameters = dict(tree_flatten(model.parameters()))
-    # Half a character would hold the text back: leave tokens that are not ASCII unlikely.
+    # An incomplete character delays the text: make tokens that are not ASCII unlikely.
     plain = [id for token, id in sorted(tokenizer.get_vocab().items()) if token.isascii()]
     table = mx.zeros_like(model.model.embed_tokens.weight)
     table[mx.array(plain)] = model.model.embed_tokens.weight[mx.array(plain)]
@@ -90,8 +90,8 @@ def make_random(target: Path) -> None:
 def make_endless(source: Path, target: Path, dtype: str) -> None:
     """Copy `source` to `target` with the weights in `dtype` and `NEVER` as the only end token.
 
-    Raises `SystemExit` where the embedding is quantised or the tokenizer is not a
-    `tokenizer.json`: such a model cannot be widened by one row.
+    Raises `SystemExit` if the embedding is quantised or there is no `tokenizer.json`: then no row
+    can be added.
     """
     import mlx.core as mx
 
@@ -113,7 +113,7 @@ def make_endless(source: Path, target: Path, dtype: str) -> None:
         "normalized": False,
     }
     tokenizer["added_tokens"].append({"id": new, "content": NEVER} | entry)
-    # Ids between the tokenizer's last and the model's new row must exist for the tokenizer.
+    # The tokenizer must know all ids between its last one and the model's new row.
     used = {t["id"] for t in tokenizer["added_tokens"]} | set(tokenizer["model"]["vocab"].values())
     for gap in sorted(set(range(new)) - used):
         tokenizer["added_tokens"].append({"id": gap, "content": f"<|unused-{gap}|>"} | entry)

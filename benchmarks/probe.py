@@ -1,7 +1,7 @@
-"""Polls one route of a server from a process of its own and reports how long each answer took.
+"""Poll one route of a server from a separate process, and report the time of each answer.
 
-`python -m benchmarks.probe PORT PATH KEY INTERVAL` polls until standard input closes, then prints
-one JSON list of seconds.
+`python -m benchmarks.probe PORT PATH KEY INTERVAL` polls until standard input closes and then
+prints one JSON list of seconds.
 """
 
 import http.client
@@ -12,7 +12,7 @@ import time
 
 
 def main() -> None:
-    """Poll on one kept-alive connection; a late answer delays the next poll, not the clock."""
+    """Poll over one connection. A late answer delays the next poll."""
     port, path, key, interval = int(sys.argv[1]), sys.argv[2], sys.argv[3], float(sys.argv[4])
     stop = threading.Event()
 

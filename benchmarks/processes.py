@@ -1,4 +1,4 @@
-"""Starting the contenders' processes and ending each with everything that it started."""
+"""Start the contenders' processes, and stop each with all of its descendants."""
 
 import asyncio
 import contextlib
@@ -16,14 +16,14 @@ from benchmarks.client import Endpoint, get
 
 
 def free_port() -> int:
-    """Return a loopback port that was free a moment ago."""
+    """Return a free loopback port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
 def find_blas() -> Path | None:
-    """Return the OpenBLAS inside opencv's wheel, else the system's, else `None`."""
+    """Return the OpenBLAS of opencv's wheel, else the system's, else `None`."""
     spec = importlib.util.find_spec("cv2")
     if spec is not None and spec.origin is not None:
         libraries = Path(spec.origin).parent.parent / "opencv_python.libs"
@@ -35,7 +35,7 @@ def find_blas() -> Path | None:
 
 
 def environment(blas: Path | None, extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return this process's environment with `blas` preloaded and no proxies in the way."""
+    """Return this process's environment with `blas` preloaded and without proxies."""
     variables = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         variables.pop(name, None)
@@ -47,7 +47,7 @@ def environment(blas: Path | None, extra: Mapping[str, str] | None = None) -> di
 
 
 def tree(pid: int) -> list[psutil.Process]:
-    """Return the process and all its descendants that are alive."""
+    """Return the process and all of its living descendants."""
     try:
         root = psutil.Process(pid)
         return [root, *root.children(recursive=True)]
@@ -75,7 +75,7 @@ def cpu_seconds(pid: int) -> float:
 
 
 class Service:
-    """One contender's process, its output in a log file."""
+    """One contender's process, with its output in a log file."""
 
     def __init__(
         self,
@@ -111,7 +111,7 @@ class Service:
     async def ready(self, endpoint: Endpoint, path: str, limit: float = 120.0) -> None:
         """Wait until GET `path` answers 200.
 
-        Raises `RuntimeError` with the log's end when the process dies or `limit` seconds pass.
+        Raises `RuntimeError` with the end of the log if the process exits or `limit` seconds pass.
         """
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
@@ -125,7 +125,7 @@ class Service:
         raise RuntimeError(f"it did not answer within {limit:.0f} s:\n{self.tail()}")
 
     def stop(self, grace: float = 8.0) -> list[int]:
-        """End the process and its descendants; return the pids that outlived a polite request."""
+        """Stop the process and its descendants. Return the pids that had to be killed."""
         family = tree(self.pid)
         if self.process.stdin is not None:
             self.process.stdin.close()

@@ -1,7 +1,7 @@
-"""`python -m benchmarks.profile_engine`: where engine and server spend their time under load.
+"""`python -m benchmarks.profile_engine`: profile the engine and the server under load.
 
-Needs py-spy (in the `bench` extra) and the right to look into other processes: root, or
-`kernel.yama.ptrace_scope=0`. Folded stacks go to the results folder for flame graphs.
+Needs py-spy (in the `bench` extra) and the right to trace other processes: root, or
+`kernel.yama.ptrace_scope=0`. Writes folded stacks for flame graphs to the results folder.
 """
 
 import argparse
@@ -24,9 +24,9 @@ _LINE = re.compile(r":\d+\)$")
 
 
 def summarise(folded: str, rows: int = 25) -> str:
-    """Return, for each busy thread, its functions by inclusive and own share of its samples.
+    """Return the functions of each busy thread, with their inclusive and own share of its samples.
 
-    `folded` has py-spy's raw format: `frame;frame;frame count` a line, outermost first.
+    `folded` is in py-spy's raw format: lines of `frame;frame;frame count`, outermost frame first.
     """
     threads: dict[str, Counter[str]] = {}
     own: dict[str, Counter[str]] = {}
@@ -58,7 +58,7 @@ def summarise(folded: str, rows: int = 25) -> str:
 
 
 def record(pid: int, target: Path, seconds: int, native: bool) -> str:
-    """Run py-spy on a process and return the folded stacks. Raises `SystemExit` where it cannot."""
+    """Run py-spy on a process and return the folded stacks. Raise `SystemExit` if it fails."""
     command = [
         str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(pid),
         "--duration", str(seconds), "--rate", "200", "--format", "raw", "--threads", "--idle",
@@ -76,7 +76,7 @@ def record(pid: int, target: Path, seconds: int, native: bool) -> str:
 async def profile(
     contender: Contender, pids: dict[str, int], model: Path, options: argparse.Namespace
 ) -> str:
-    """Keep `contender` under load while each process of `pids` is looked at in turn."""
+    """Keep `contender` under load while py-spy samples each process of `pids` in turn."""
     stop = asyncio.Event()
 
     async def keep_busy() -> None:
@@ -126,7 +126,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--alone", action="store_true", help="the engine without the server")
-    parser.add_argument("--seconds", type=int, default=10, help="how long to look at each process")
+    parser.add_argument("--seconds", type=int, default=10, help="seconds to sample each process")
     parser.add_argument("--native", action="store_true", help="C++ frames too (slower)")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "benchmarks")
     options = parser.parse_args()

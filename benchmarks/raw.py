@@ -1,7 +1,7 @@
-"""mlx-lm's own loops, in a process of their own: what every server is compared with.
+"""mlx-lm's own generation loops in a separate process: the baseline of the comparison.
 
-Reads one job a line from standard input, answers one line: see `measure`. Prompts are rendered
-before the clock starts; there is no HTTP and no parsing here.
+Reads one job per line from standard input and answers with one line: see `measure`. Prompts are
+rendered before the clock starts. There is no HTTP and no output parsing.
 """
 
 import json
@@ -48,8 +48,8 @@ def _batch(
 def measure(model: Any, tokenizer: Any, job: dict[str, Any]) -> dict[str, Any]:
     """Run `{"loop": "stream" | "batch", "prompts": [text, ...], "tokens": n}`.
 
-    Returns `started` and for each prompt a row of `prompt_tokens`, `tokens` (counts), `first` and
-    `ended` (seconds on one clock).
+    Returns `started`, and for each prompt `prompt_tokens`, `tokens` (counts), `first` and `ended`
+    (seconds on one clock).
     """
     prompts = [
         tokenizer.apply_chat_template(
@@ -68,7 +68,7 @@ def measure(model: Any, tokenizer: Any, job: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Load the model named on the command line, say so, and serve jobs until input ends."""
+    """Load the model named on the command line, report that, and run jobs until the input ends."""
     model, tokenizer = mlx_lm.load(sys.argv[1])[:2]
     print(json.dumps({"ready": True}), flush=True)
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""Tables and the plot. `python -m benchmarks.report RESULTS.json` makes them again."""
+"""The tables and the plot. `python -m benchmarks.report RESULTS.json` writes them again."""
 
 import json
 import statistics
@@ -48,7 +48,7 @@ def _of(bursts: list[dict[str, Any]], name: str, level: int, key: str) -> list[f
 
 
 def _ratio(bursts: list[dict[str, Any]], name: str, level: int, key: str) -> float | None:
-    """How a contender stands to raw mlx-lm, round by round, so that slow minutes count for both.
+    """Return the ratio to raw mlx-lm in each round, so that a slow round affects both.
 
     Raw is `stream_generate` for one stream and `BatchGenerator` for more.
     """
@@ -97,7 +97,7 @@ def render(results: dict[str, Any]) -> str:
         f"{machine['python']}, "
         + ", ".join(f"{name} {number}" for name, number in results["versions"].items())
         + f". Model `{settings['model']}`, prompts of about {settings['prompt_tokens']} tokens, "
-        f"{settings['tokens']} tokens generated a stream. Median of the rounds (lowest-highest), "
+        f"{settings['tokens']} tokens generated per stream. Median of the rounds (lowest-highest), "
         "in bold the ratio to raw mlx-lm in the same round (`stream_generate` for one stream, "
         "`BatchGenerator` for more), median of the rounds.",
     ]
@@ -113,7 +113,7 @@ def render(results: dict[str, Any]) -> str:
         lines += _table(bursts, levels, "first", ratios=False)
         lines += [
             "",
-            "CPU milliseconds a token, prompts included, all processes of a contender:",
+            "CPU milliseconds per token, prompts included, all processes of a contender:",
             "",
         ]
         lines += _table(bursts, levels, "cpu", ratios=False)
@@ -136,7 +136,7 @@ def render(results: dict[str, Any]) -> str:
     if loop := results.get("event_loop"):
         lines += [
             "",
-            "### The Jupyter server beside the load",
+            "### The Jupyter server under load",
             "",
             f"`GET api/kernels` on the server that runs {loop['streams']} streams, in ms:",
             "",
@@ -156,7 +156,7 @@ def render(results: dict[str, Any]) -> str:
 
 
 def plot(results: dict[str, Any], path: Path) -> None:
-    """Draw total speed and time to first token by number of streams, a column a table."""
+    """Draw total speed and time to first token by number of streams, with one column per table."""
     import matplotlib
 
     matplotlib.use("agg")
@@ -220,9 +220,9 @@ def write(results: dict[str, Any], folder: Path) -> str:
 
 
 def publish(text: str, readme: Path) -> None:
-    """Replace what stands between the README's result marks.
+    """Replace the text between the result marks of the README.
 
-    Raises `ValueError` where the marks are missing.
+    Raises `ValueError` if the marks are missing.
     """
     before, begin, rest = readme.read_text().partition(_BEGIN)
     _, end, after = rest.partition(_END)
@@ -232,7 +232,7 @@ def publish(text: str, readme: Path) -> None:
 
 
 def main() -> None:
-    """Make the reports of a JSON file again; `--publish` puts them into the README."""
+    """Write the reports of a JSON file again. `--publish` puts them into the README."""
     source = Path(sys.argv[1])
     text = write(json.loads(source.read_text()), source.parent)
     if "--publish" in sys.argv[2:]:

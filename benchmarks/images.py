@@ -1,9 +1,9 @@
-"""`python -m benchmarks.pictures`: what a picture costs that the model has seen before.
+"""`python -m benchmarks.images`: the cost of an image that the model has seen before.
 
-Seconds from a request to its first token, at a real server: with a new picture, in the next turn
-of that conversation, and with the same picture behind another text, where it must be computed
-again but neither decoded nor encoded. The model is a Qwen3-VL of random weights, large enough that
-a picture takes longer than all the rest.
+Measures the seconds to the first token on a real server: with a new image, in the next turn of that
+conversation, and with the same image after another text. In the last case the prompt is computed
+again, but the image is neither decoded nor encoded. The model is a Qwen3-VL of random weights, so
+large that the image takes most of the time.
 """
 
 import argparse
@@ -22,14 +22,14 @@ from benchmarks.agents import first_token
 from benchmarks.contenders import ROOT
 from benchmarks.running import Running, running
 
-FIRST, NEXT, ELSEWHERE = "a new picture", "the next turn", "the picture behind another text"
+FIRST, NEXT, ELSEWHERE = "a new image", "the next turn", "the image after another text"
 
-# Sizes as `tests.models.tiny_vision` takes them: 41 million parameters in all.
+# Sizes for `tests.models.tiny_vision`: 41 million parameters.
 _SHAPE = {
     "hidden": 512, "layers": 8, "heads": 8, "kv_heads": 4, "feed_forward": 1536,
     "eye": 384, "eye_layers": 6, "eye_heads": 6, "eye_feed_forward": 1536, "patch": 16,
 }  # fmt: skip
-_MOST_PIXELS = 1024**2
+_MAX_PIXELS = 1024**2
 
 
 def build(folder: Path) -> None:
@@ -39,19 +39,19 @@ def build(folder: Path) -> None:
     tiny_vision(folder, **_SHAPE)
     for name in ("preprocessor_config.json", "video_preprocessor_config.json"):
         file = folder / name
-        size = {"shortest_edge": 64**2, "longest_edge": _MOST_PIXELS}
+        size = {"shortest_edge": 64**2, "longest_edge": _MAX_PIXELS}
         settings = {**json.loads(file.read_text()), "patch_size": _SHAPE["patch"], "size": size}
         file.write_text(json.dumps(settings))
 
 
 def prepare(folder: Path) -> None:
-    """Write the model in a process of its own, so that none of MLX stays here."""
-    command = [sys.executable, "-m", "benchmarks.pictures", "--build", str(folder)]
+    """Write the model in a separate process, so that this one does not load MLX."""
+    command = [sys.executable, "-m", "benchmarks.images", "--build", str(folder)]
     subprocess.run(command, check=True, cwd=ROOT)
 
 
 def draw(width: int, height: int) -> dict[str, Any]:
-    """Return a picture that nobody has seen, as a part of a message: soft colours, in JPEG."""
+    """Return a new random image as a part of a message: soft colours, in JPEG."""
     from PIL import Image
 
     coarse = (width // 16, height // 16)
@@ -62,8 +62,8 @@ def draw(width: int, height: int) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def said(*parts: Any) -> dict[str, Any]:
-    """Return a user's message of texts and pictures."""
+def user_message(*parts: Any) -> dict[str, Any]:
+    """Return a user message of texts and images."""
     content = [{"type": "text", "text": part} if isinstance(part, str) else part for part in parts]
     return {"role": "user", "content": content}
 
@@ -71,23 +71,24 @@ def said(*parts: Any) -> dict[str, Any]:
 async def time_turns(
     live: Running, rounds: int, size: tuple[int, int]
 ) -> dict[str, list[tuple[float, dict[str, int]]]]:
-    """Return each round's seconds to the first token and tokens; a round is one picture."""
+    """Return the seconds to the first token and the token counts of each round, one image each."""
     seen: dict[str, list[tuple[float, dict[str, int]]]] = {FIRST: [], NEXT: [], ELSEWHERE: []}
     for number in range(-1, rounds):
-        picture = draw(*size)
-        opening = said(picture, "What does it show?")
+        image = draw(*size)
+        opening = user_message(image, "What does it show?")
         answer = {"role": "assistant", "content": "Colours."}
         first = await first_token(live, messages=[opening])
-        following = await first_token(live, messages=[opening, answer, said("Which?")])
-        other = await first_token(live, messages=[said(f"Number {number}:", picture, "And now?")])
-        if number >= 0:  # the round before compiles
+        following = await first_token(live, messages=[opening, answer, user_message("Which?")])
+        third = user_message(f"Number {number}:", image, "And now?")
+        other = await first_token(live, messages=[third])
+        if number >= 0:  # round -1 compiles
             for title, figures in zip(seen, (first, following, other), strict=True):
                 seen[title].append(figures)
     return seen
 
 
 def summarize(seen: dict[str, list[tuple[float, dict[str, int]]]]) -> dict[str, Any]:
-    """Return medians, and of the ratios to the new picture of the same round the range too."""
+    """Return medians, and the range of the ratios to the new image of the same round."""
     found: dict[str, Any] = {}
     for title, runs in seen.items():
         ratios = [run[0] / new[0] for run, new in zip(runs, seen[FIRST], strict=True)]
@@ -104,7 +105,7 @@ def summarize(seen: dict[str, list[tuple[float, dict[str, int]]]]) -> dict[str, 
 def render(results: dict[str, Any]) -> str:
     """Return the figures as a Markdown table."""
     lines = [
-        "| first token | ms | to a new picture | prompt | cached |",
+        "| first token | ms | to a new image | prompt | cached |",
         "|---|---:|---:|---:|---:|",
     ]
     for title, one in results.items():
@@ -117,7 +118,7 @@ def render(results: dict[str, Any]) -> str:
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
     """Run all rounds on one server."""
-    with tempfile.TemporaryDirectory(prefix="mlx-notebook-pictures-") as folder:
+    with tempfile.TemporaryDirectory(prefix="mlx-notebook-images-") as folder:
         work = Path(folder)
         model = work / "model"
         prepare(model)
@@ -127,7 +128,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.pictures", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.images", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--size", type=int, nargs=2, default=[768, 512], metavar=("W", "H"))
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
@@ -139,8 +140,8 @@ def main() -> None:
     results = asyncio.run(measure(options))
     options.out.mkdir(parents=True, exist_ok=True)
     text = render(results)
-    (options.out / "pictures.json").write_text(json.dumps(results, indent=1) + "\n")
-    (options.out / "pictures.md").write_text(text)
+    (options.out / "images.json").write_text(json.dumps(results, indent=1) + "\n")
+    (options.out / "images.md").write_text(text)
     print(text)
 
 

@@ -1,7 +1,7 @@
-"""Marks the slow tests, so that `pytest -m "not slow"` takes under two minutes.
+"""Mark the slow tests, so that `pytest -m "not slow"` takes under two minutes.
 
-Slow is what starts a process: a server, an engine, a kernel, a browser. A test that asks for one by
-a fixture, or names what starts one, is marked here; others say `@pytest.mark.slow`.
+A test is slow if it starts a process: a server, an engine, a kernel or a browser. Tests that use a
+fixture or a name that starts one are marked here; others have `@pytest.mark.slow`.
 """
 
 import inspect
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-# Each of their tests is slow, and so are some of their imports.
+# All tests of these folders are slow, and so are some of their imports.
 SLOW_FOLDERS = {TESTS / name for name in ("browser", "conformance", "docs")}
 SLOW_FIXTURES = {
     *("server", "engine", "kernel", "start_kernel", "lab", "chromium", "downloader"),
@@ -20,7 +20,7 @@ STARTERS = {"EngineProcess", "JupyterServer", "LabServer", "running", "kernel_al
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Do not even import the slow folders where no slow test is wanted."""
+    """Do not import the slow folders if slow tests are excluded."""
     is_unwanted = config.option.markexpr == "not slow" and collection_path in SLOW_FOLDERS
     return True if is_unwanted else None
 

@@ -1,4 +1,4 @@
-"""Tiny random embedding models, laid out as sentence-transformers does."""
+"""Tiny random embedding models in the layout of sentence-transformers."""
 
 import json
 from pathlib import Path
@@ -81,9 +81,9 @@ _SETTINGS: dict[str, dict[str, Any]] = {
 def embedder(
     folder: Path, kind: str, *, pooling: str | None = None, limit: int | None = None, seed: int = 0
 ) -> Path:
-    """A random embedding model of one of the `KINDS`.
+    """Write a random embedding model of one of the `KINDS`.
 
-    `pooling` and `limit` are what its own files say of it, where they do.
+    `pooling` and `limit` are the values in its own files; `None` leaves them out.
     """
     import mlx.core as mx
     from mlx.utils import tree_flatten
@@ -125,7 +125,7 @@ def embedder(
 
 
 def _words(folder: Path) -> int:
-    """Write BERT's kind of tokenizer over single letters; returns its size."""
+    """Write a BERT tokenizer over single letters. Return its size."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
     names = [*MARKS, *LETTERS, *(f"##{letter}" for letter in LETTERS)]

@@ -1,7 +1,7 @@
-"""A stand-in of the Hugging Face hub: the routes and headers that huggingface_hub talks to.
+"""A local Hugging Face hub with the routes and headers that huggingface_hub uses.
 
-Files of more than a kilobyte are "in LFS", as on the hub: their etag is their SHA-256, and they
-come by a redirect from another host name, where no token has any business.
+As on the hub, files of more than a kilobyte are in LFS: their etag is their SHA-256, and they are
+served from another host name by a redirect. No token may be sent to that host.
 """
 
 import hashlib
@@ -31,13 +31,13 @@ _API = re.compile(
 
 
 def tiny_chat() -> dict[str, bytes]:
-    """The real files of the embedded model."""
+    """Return the real files of the embedded model."""
     return {file.name: file.read_bytes() for file in TINY_CHAT.iterdir()}
 
 
 @dataclass
 class Repository:
-    """What the hub has of one model: files by commit, and names for commits."""
+    """A model on the hub: its files by commit, and the names of commits."""
 
     commits: dict[str, dict[str, bytes]]
     refs: dict[str, str]
@@ -47,7 +47,7 @@ class Repository:
 
     @classmethod
     def of(cls, *versions: dict[str, bytes]) -> "Repository":
-        """One commit a version; `main` is the last, `v1`, `v2`, ... name each."""
+        """Return a repository with one commit per version: `v1`, `v2`, ...; `main` is the last."""
         commits = {commit(files): files for files in versions}
         names = {f"v{number}": commit(files) for number, files in enumerate(versions, 1)}
         return cls(commits, {**names, "main": commit(versions[-1])})
@@ -64,24 +64,24 @@ def etag(content: bytes) -> str:
 
 
 class Hub:
-    """A running stand-in.
+    """A running hub.
 
     Attributes
     ----------
     models
-        What it has, by name.
+        The models, by name.
     hold_after
-        A transfer stops after so many bytes of a file until `released` is set.
+        Each transfer stops after so many bytes of a file until `released` is set.
     break_after
-        A transfer's connection is reset after so many bytes of a file.
+        Each connection is reset after so many bytes of a file.
     fails_with
-        HTTP status that everything is answered with, 0 for none.
+        HTTP status of every answer; 0 turns this off.
     sent
-        Bytes of content sent, by file.
+        Bytes of content that were sent, by file.
     seen
-        Paths asked for, in order.
+        Requested paths, in order.
     tokens
-        Tokens that came with requests to the hub, and to its storage.
+        Tokens in requests to the hub, and to its storage.
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class Hub:
         self.url = f"http://127.0.0.1:{self.port}"
 
     def env(self, home: Path) -> dict[str, str]:
-        """Environment variables for a process that takes this for the hub."""
+        """Return environment variables for a process that uses this hub."""
         return {
             "HF_ENDPOINT": self.url,
             "HF_HOME": str(home),
@@ -118,7 +118,7 @@ class Hub:
 
 @contextmanager
 def hub() -> Iterator[Hub]:
-    """A hub that has `org/tiny` (tiny-chat, and files that nobody should want), two versions."""
+    """Start a hub with two versions of `org/tiny`: tiny-chat, and files that nobody should download."""
     running = Hub()
     first = {**tiny_chat(), "evil.py": b"import os", "weights.bin": b"pickle"}
     second = {**first, "generation_config.json": b'{"temperature": 0.1}'}
@@ -244,19 +244,19 @@ class _Handler(BaseHTTPRequestHandler):
                 if file:
                     self.hub.sent[file] += len(body[at : at + 65536])
         except OSError:
-            self.close_connection = True  # the client has gone
+            self.close_connection = True  # the client closed the connection
 
     def _stopped(self, at: int) -> bool:
-        """Hold or break the transfer where the test wants it; True where it is broken."""
+        """Stop or reset the transfer if the test asks for it. Return True if it was reset."""
         hub = self.hub
         if hub.hold_after is not None and at >= hub.hold_after and not hub.released.wait(60):
             return True
         if hub.break_after is None or at < hub.break_after:
             return False
         self.wfile.flush()
-        # A reset takes along what the other side's system has and its program has not read yet.
+        # A reset discards what the client has received but not read.
         time.sleep(0.5)
-        # A reset, not an orderly end.
+        # A reset, not a normal end.
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
         self.close_connection = True

@@ -1,4 +1,4 @@
-"""Tiny random models, built when a test needs an architecture or a vocabulary of its own."""
+"""Tiny random models, for tests that need their own architecture or vocabulary."""
 
 import json
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ VISION_TEMPLATE = (
 def byte_tokenizer(
     folder: Path, *, template: str | None = TEMPLATE, special: Sequence[str] = ()
 ) -> int:
-    """Write a byte-level tokenizer with chat, thinking and more marks; returns its size."""
+    """Write a byte-level tokenizer with chat, reasoning and other markers. Return its size."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -50,7 +50,7 @@ def byte_tokenizer(
 
 
 def build(folder: Path, config: dict[str, Any], *, seed: int = 0, **tokenizer: Any) -> Path:
-    """A model of any mlx-lm architecture with random weights and a byte-level tokenizer.
+    """Write a model of any mlx-lm architecture with random weights and a byte-level tokenizer.
 
     `vocab_size` is added to the configuration.
     """
@@ -71,7 +71,7 @@ def build(folder: Path, config: dict[str, Any], *, seed: int = 0, **tokenizer: A
 
 
 def qwen3(folder: Path, *, seed: int = 0, context: int = 2048, **changes: Any) -> Path:
-    """A random Qwen3 of two layers."""
+    """Write a random Qwen3 with two layers."""
     template = changes.pop("template", TEMPLATE)
     config: dict[str, Any] = {
         "model_type": "qwen3",
@@ -91,7 +91,7 @@ def qwen3(folder: Path, *, seed: int = 0, context: int = 2048, **changes: Any) -
 
 
 def gemma3(folder: Path, *, window: int = 32) -> Path:
-    """A random Gemma 3 whose every second layer sees a sliding window only."""
+    """Write a random Gemma 3 with a sliding window in every second layer."""
     config = {
         "model_type": "gemma3_text",
         "hidden_size": 64,
@@ -108,7 +108,7 @@ def gemma3(folder: Path, *, window: int = 32) -> Path:
 
 
 def lfm2(folder: Path) -> Path:
-    """A random LFM2: convolution layers with a state that cannot be trimmed, and attention."""
+    """Write a random LFM2: attention, and convolution layers whose state cannot be trimmed."""
     config = {
         "model_type": "lfm2",
         "hidden_size": 64,
@@ -139,7 +139,7 @@ TINY_VISION = {
 
 
 def tiny_vision(folder: Path, *, seed: int = 3, **changes: Any) -> Path:
-    """A random Qwen3-VL in the layout that tiny-vision is exported in, or with other sizes."""
+    """Write a random Qwen3-VL in the layout of tiny-vision, or with other sizes."""
     import mlx.core as mx
     from mlx.utils import tree_flatten
     from mlx_vlm.models.qwen3_vl import Model, ModelConfig
@@ -154,7 +154,7 @@ def tiny_vision(folder: Path, *, seed: int = 3, **changes: Any) -> Path:
     for name, value in tree_flatten(model.parameters()):
         if name.endswith("patch_embed.proj.weight"):
             value = value.transpose(0, 4, 1, 2, 3)
-        # The last norm's gain makes the likeliest token stand out from the others.
+        # The gain of the last norm makes the likeliest token much likelier than the others.
         gain = 6 if name == "language_model.model.norm.weight" else 1
         name = name.replace("language_model.model", "model.language_model")
         weights[name.replace("vision_tower", "model.visual")] = value * gain
@@ -163,7 +163,7 @@ def tiny_vision(folder: Path, *, seed: int = 3, **changes: Any) -> Path:
 
 
 def qwen_vl(folder: Path, kind: str = "qwen3_vl", *, seed: int = 0, context: int = 4096) -> Path:
-    """A random Qwen-VL (`qwen3_vl` with deepstack, or `qwen2_vl`), as its authors lay it out."""
+    """Write a random Qwen-VL (`qwen3_vl` with deepstack, or `qwen2_vl`) in its original layout."""
     import mlx.core as mx
     from mlx.utils import tree_flatten
     from mlx_vlm.utils import get_model_and_args, update_module_configs

@@ -1,8 +1,8 @@
-"""Binder's steps, run in a fresh environment.
+"""The steps of Binder, run in a fresh environment.
 
-A virtual environment stands in for conda's: it finds the libraries of the environment that the
-tests run in, so that nothing large is downloaded, while the package itself is built and installed
-by `postBuild`. What conda and apt would fetch is only read, not fetched.
+A virtual environment replaces conda's. It uses the libraries of the environment of the tests, so
+that nothing large is downloaded; only the package itself is built and installed by `postBuild`. The
+lists for conda and apt are checked, but nothing in them is installed.
 """
 
 import os
@@ -24,21 +24,21 @@ BINDER = ROOT / "binder"
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """An environment after `postBuild`: the variables to run programs in it with."""
+    """Run `postBuild` in an environment. Return the variables for programs in it."""
     home = tmp_path_factory.mktemp("binder")
     fresh = home / "env"
     venv.create(fresh, with_pip=True)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     packages = fresh / "lib" / version / "site-packages"
     lent = [path for path in site.getsitepackages() if Path(path).is_dir()]
-    # Not by `addsitedir`: an editable install of the package would come along.
+    # `addsitedir` would also add an editable install of the package.
     (packages / "lent.pth").write_text("\n".join(lent) + "\n")
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "JUPYTER", "MLX_"))}
     env |= {
         "PATH": f"{fresh / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(home),
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
-        # Where the lent packages have their data, such as nbconvert's templates.
+        # The data of these packages, such as nbconvert's templates.
         "JUPYTER_PATH": f"{sys.prefix}/share/jupyter",
     }
     subprocess.run([BINDER / "postBuild"], cwd=ROOT, env=env, check=True, timeout=240)
@@ -46,7 +46,7 @@ def built(tmp_path_factory):
 
 
 def run(env, *command):
-    """Run a command as Binder does, through `start`."""
+    """Run a command through `start`, as Binder does."""
     done = subprocess.run(
         [BINDER / "start", *command], env=env, capture_output=True, text=True, timeout=240,
         cwd=env["HOME"], check=False,

@@ -22,7 +22,7 @@ REQUIRED = "MLX_NOTEBOOK_REQUIRE_NODE"
 
 @pytest.fixture(scope="module")
 def biome(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The program: the one that is installed here, or a fresh one where it must run."""
+    """Return the installed program, or install it where it must run."""
     program = Path("node_modules", ".bin", "biome")
     if not os.environ.get(REQUIRED):
         if not (ROOT / program).exists():
@@ -42,7 +42,7 @@ def run(command: list[str], folder: Path) -> None:
 
 
 def modules() -> dict[str, str]:
-    """The ES module of each panel as the browser gets it: its own files after the shared ones."""
+    """Return the ES module of each panel as the browser gets it: shared files, then its own."""
     found = {}
     for info in pkgutil.walk_packages(panels.__path__, f"{panels.__name__}."):
         for name, value in vars(importlib.import_module(info.name)).items():
@@ -65,7 +65,7 @@ def test_a_panel_uses_no_name_that_none_of_its_files_declares(biome: Path, tmp_p
         assert "export default" in text
         (tmp_path / f"{name}.js").write_text(text)
     run([str(biome), "lint", "."], tmp_path)
-    # The check itself sees such a name.
+    # The check finds such a name.
     (tmp_path / "Broken.js").write_text("export default { render: () => undeclared() };\n")
     with pytest.raises(AssertionError, match="noUndeclaredVariables"):
         run([str(biome), "lint", "."], tmp_path)

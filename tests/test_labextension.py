@@ -1,4 +1,4 @@
-"""The JupyterLab extension that is committed is the one that its sources give."""
+"""The committed JupyterLab extension is the one that its sources produce."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ REQUIRED = "MLX_NOTEBOOK_REQUIRE_NODE"
 
 
 def code(folder: Path) -> dict[str, bytes]:
-    """Our own code in a bundle, which the builder wraps into `remoteEntry`."""
+    """Return our own code in a bundle, which the builder wraps into `remoteEntry`."""
     files = (folder / "bundle" / "static").glob("*.js")
     return {file.name: file.read_bytes() for file in files if "remoteEntry" not in file.name}
 
@@ -24,7 +24,7 @@ def test_the_committed_bundle_is_built_from_the_sources(tmp_path: Path) -> None:
     assert shutil.which("npm"), "no npm is installed, and this test must run"
     copy = tmp_path / "labextension"
     shutil.copytree(SOURCES, copy, ignore=shutil.ignore_patterns("node_modules", "lib", "bundle"))
-    # `jupyter-builder` is a program of this environment, which need not be the activated one.
+    # Use the `jupyter-builder` of this environment, which may not be activated.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}
     for command in (["npm", "ci", "--no-audit", "--no-fund"], ["npm", "run", "build"]):

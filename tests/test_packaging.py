@@ -1,4 +1,4 @@
-"""What the distributions say about themselves."""
+"""The metadata of the distributions."""
 
 import json
 import re

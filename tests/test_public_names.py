@@ -1,4 +1,4 @@
-"""What users of the package and clients of the server rely on. A change here is one for them."""
+"""Names that users and clients rely on. A change here is a change for them."""
 
 import inspect
 import re
@@ -89,14 +89,14 @@ NOTEBOOK = {
 
 
 def signature(of: Any) -> str:
-    """A function's parameters and their defaults, without its annotations."""
+    """Return a function's parameters and defaults, without annotations."""
     told = inspect.signature(of)
     bare = [one.replace(annotation=inspect.Parameter.empty) for one in told.parameters.values()]
     return str(told.replace(parameters=bare, return_annotation=inspect.Signature.empty))
 
 
 def exceptions(module: ModuleType) -> dict[str, type]:
-    """The exceptions that a module defines and others may use."""
+    """Return the public exceptions of a module."""
     return {
         name: value
         for name, value in vars(module).items()
@@ -113,7 +113,7 @@ def parent(kind: type) -> str:
 
 
 def drawn(text: str, names: Container[str]) -> dict[str, str | None]:
-    """The tree at the top of a module: each of some names with the one that it hangs on."""
+    """Return the exception tree in a module's docstring: each name with its parent."""
     tree: dict[str, str | None] = {}
     above: list[tuple[int, str]] = []
     for line in text.splitlines():

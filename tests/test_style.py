@@ -1,4 +1,4 @@
-"""The whole tree is linted, formatted and typed, and its arrows run one way."""
+"""The whole tree is linted, formatted and typed, and its imports run one way."""
 
 import ast
 import subprocess
@@ -14,7 +14,7 @@ MLX = {"mlx", "mlx_lm", "mlx_vlm", "transformers", "numpy"}
 
 
 def imports(folder: Path) -> Iterator[tuple[Path, str]]:
-    """Every module that the files below a folder import, anywhere in them."""
+    """Yield every module that a file below the folder imports, anywhere in it."""
     for file in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             if isinstance(node, ast.Import):
@@ -58,7 +58,7 @@ def test_only_the_engine_imports_mlx() -> None:
         ("panels", ("engine", "server", "protocol", "model_files")),
     ],
 )
-def test_arrows_between_the_top_folders_run_one_way(top: str, forbidden: tuple[str, ...]) -> None:
+def test_imports_between_the_top_folders_run_one_way(top: str, forbidden: tuple[str, ...]) -> None:
     wrong = [
         f"{file.relative_to(ROOT)}: {module}"
         for file, module in imports(PACKAGE / top)
@@ -90,7 +90,7 @@ ROOMS = {
 
 
 @pytest.mark.parametrize("top", ROOMS)
-def test_arrows_between_rooms_run_one_way(top: str) -> None:
+def test_imports_between_rooms_run_one_way(top: str) -> None:
     order = {room: place for place, room in enumerate(ROOMS[top])}
     rooms = {path.stem for path in (PACKAGE / top).iterdir() if path.stem[0] != "_"}
     assert rooms - set(order) - {"__pycache__"} == set()

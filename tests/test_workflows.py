@@ -1,4 +1,4 @@
-"""GitHub's files are valid, may do no more than they need, and run only code that cannot change."""
+"""GitHub's workflows are valid, have minimal permissions, and pin the actions that they run."""
 
 import re
 import subprocess
@@ -57,5 +57,5 @@ def test_a_release_is_published_by_trusted_publishing_alone() -> None:
     assert "secrets." not in str(workflow)
     last = publish["steps"][-1]
     assert last["uses"].startswith("pypa/gh-action-pypi-publish@")
-    # Its attestations are on unless they are turned off.
+    # Attestations are on by default.
     assert last.get("with", {}).get("attestations", True) is True

@@ -1,4 +1,4 @@
-"""Tiny random vision models of several architectures, laid out as their authors do."""
+"""Tiny random vision models of several architectures, in the layout of their authors."""
 
 import copy
 import json
@@ -67,7 +67,7 @@ def _build(folder: Path, config: dict[str, Any], **files: dict[str, Any]) -> Pat
 
 
 def _tokens(folder: Path, template: str, special: list[str], **settings: Any) -> dict[str, int]:
-    """Write a tokenizer; returns the numbers of special tokens, and its `size`."""
+    """Write a tokenizer. Return the ids of its special tokens, and its `size`."""
     folder.mkdir(parents=True)
     size = byte_tokenizer(folder, template=template, special=special)
     file = folder / "tokenizer_config.json"
@@ -77,7 +77,7 @@ def _tokens(folder: Path, template: str, special: list[str], **settings: Any) ->
 
 
 def gemma3(folder: Path) -> Path:
-    """Sliding windows, and pictures with lines and marks around them."""
+    """Sliding windows, and images with line breaks and markers around them."""
     begin, end, pixel = "<start_of_image>", "<end_of_image>", "<image_soft_token>"
     marks = {"boi_token": begin, "eoi_token": end, "image_token": pixel}
     template = VISION_TEMPLATE.replace("<|vision_start|><|image_pad|><|vision_end|>", begin)
@@ -110,7 +110,7 @@ def gemma3(folder: Path) -> Path:
 
 
 def smolvlm(folder: Path) -> Path:
-    """Pictures cut into tiles, and a template that shows nothing but parts."""
+    """Images that are split into tiles, and a template that accepts only parts."""
     tiles = [f"<row_{row}_col_{column}>" for row in range(1, 5) for column in range(1, 5)]
     special = ["<image>", "<fake_token_around_image>", "<end_of_utterance>", "<global-img>", *tiles]
     token = _tokens(folder, SMOLVLM_TEMPLATE, special)
@@ -138,7 +138,7 @@ def smolvlm(folder: Path) -> Path:
 
 
 def qwen3_5(folder: Path) -> Path:
-    """Recurrent layers beside attention, with positions in three dimensions."""
+    """Recurrent layers and attention, with positions in three dimensions."""
     token = _tokens(folder, VISION_TEMPLATE, [])
     start, end, pixel, video = (token[mark] for mark in VISION)
     rope = {"type": "default", "mrope_section": [2, 1, 1], "rope_theta": 10000}

@@ -1,4 +1,4 @@
-"""The light client, against servers that answer in the ways that real ones do."""
+"""The client against servers that answer in the ways of real ones."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ EVENTS = [
 
 @asynccontextmanager
 async def serving(answer: Answer):
-    """A server on a free port that reads one request and leaves the rest to `answer`."""
+    """Run a server on a free port that reads one request and then calls `answer`."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -60,7 +60,7 @@ def test_a_stream_yields_text_usage_and_the_time_of_its_first_text():
     assert reply.text == "Hello"
     assert reply.usage["completion_tokens"] == 2
     assert reply.error is None
-    # The empty first delta is no text; the first text is the second event.
+    # The first delta is empty, so the first text is in the second event.
     assert reply.started + 0.035 < reply.first < reply.ended
 
 

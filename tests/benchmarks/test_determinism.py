@@ -1,4 +1,4 @@
-"""The comparison of a request alone and in company tells how far it has come."""
+"""The comparison of a request alone and in a batch reports its progress."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ TINY = Path(__file__).parents[2] / "mlx_notebook" / "demo_models" / EMBEDDED_DEF
 
 def test_each_request_is_shown_on_the_screen(capsys: pytest.CaptureFixture[str]) -> None:
     class Fickle:
-        """Answers the same until others come along."""
+        """Gives the same answer until other requests run."""
 
         asked = 0
 

@@ -1,4 +1,4 @@
-"""The contenders' model never ends by itself; prompts share no prefix; raw loops run."""
+"""The contenders' model never ends early, prompts share no prefix, and the raw loops run."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ def model(tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_end_token_is_one_that_the_model_was_never_taught(model):
+def test_the_end_token_is_new_to_the_model(model):
     config = json.loads((model / "config.json").read_text())
     tokenizer = json.loads((model / "tokenizer.json").read_text())
     source = json.loads((model.with_name("model-source") / "config.json").read_text())
@@ -29,7 +29,7 @@ def test_the_end_token_is_one_that_the_model_was_never_taught(model):
     assert tokenizer["added_tokens"][-1]["id"] == config["eos_token_id"]
 
 
-def test_prompts_have_about_the_length_asked_for_and_differ_from_burst_to_burst(model):
+def test_prompts_have_about_the_requested_length_and_differ_between_bursts(model):
     from tokenizers import Tokenizer
 
     first = make_prompts(model, 4, 120, "one")
@@ -40,7 +40,7 @@ def test_prompts_have_about_the_length_asked_for_and_differ_from_burst_to_burst(
     assert not set(make_prompts(model, 4, 120, "two")) & set(first)
 
 
-def test_the_raw_loops_generate_exactly_what_is_asked_for(model, tmp_path):
+def test_the_raw_loops_generate_exactly_the_requested_tokens(model, tmp_path):
     async def run():
         stream, batch = make_contenders(Setting(model, None, tmp_path, tmp_path), ["raw"])
         await stream.start()

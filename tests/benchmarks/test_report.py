@@ -1,4 +1,4 @@
-"""What is printed from what was measured."""
+"""The reports of the measurements."""
 
 import pytest
 
@@ -45,13 +45,13 @@ def test_ratios_compare_with_raw_in_the_same_round():
     assert f"| {OURS} | 95 (40-190), **0.95** |" in text
 
 
-def test_what_did_not_run_and_what_fell_short_is_said():
+def test_contenders_that_failed_or_fell_short_are_named():
     text = report.render(results(burst(OURS, 0, 95, failed=2, errors=["3 tokens instead of 200"])))
     assert "vllm-mlx could not be installed: no network" in text
     assert f"- {OURS}, 8 streams: 2 (3 tokens instead of 200)" in text
 
 
-def test_publishing_replaces_only_what_stands_between_the_marks(tmp_path):
+def test_publishing_replaces_only_the_text_between_the_marks(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- results -->\nold\n<!-- end of results -->\nafter\n")
     report.publish("new\n", readme)
@@ -68,14 +68,14 @@ def test_percentiles_are_in_milliseconds():
     assert report.percentiles([]) == {"count": 0}
 
 
-def test_faults_name_what_must_not_happen():
+def test_failures_are_named():
     fine = {"fates": {"503": 3}, "engines_left_over": 0}
     assert faults.failed({"orphans": 0, "kills": fine}) == []
     bad = {"fates": {"hung": 1}, "engines_left_over": 1}
     assert len(faults.failed({"orphans": 2, "kills": bad})) == 3
 
 
-def test_a_profile_adds_up_each_threads_functions():
+def test_a_profile_sums_the_functions_of_each_thread():
     folded = 'thread (1): "mlx";a (x.py:1);b (x.py:2) 3\nthread (1): "mlx";a (x.py:9) 1\n'
     text = summarise(folded)
     assert "| 100% | 25% | `a (x.py)` |" in text

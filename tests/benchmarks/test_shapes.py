@@ -1,4 +1,4 @@
-"""Models of real size: what a GGUF file holds becomes what mlx-lm reads."""
+"""Models of real size: the conversion from GGUF to mlx-lm."""
 
 import mlx.core as mx
 import pytest
@@ -17,7 +17,7 @@ def test_mlx_lm_makes_a_model_of_each_shape(name):
     assert len(model_class(arguments_class.from_dict(config)).layers) == shape["num_hidden_layers"]
 
 
-def test_halves_that_gguf_interleaves_are_apart_again():
+def test_halves_that_gguf_interleaves_are_separated():
     heads, half, columns = 2, 3, 4
     apart = mx.arange(heads * 2 * half * columns).reshape(-1, columns)
     interleaved = apart.reshape(heads, 2, half, columns).swapaxes(1, 2).reshape(-1, columns)

@@ -1,1 +1,1 @@
-"""Official clients and suites that are not ours, against a real server with `tiny-chat`."""
+"""Official clients and external test suites against a real server with `tiny-chat`."""

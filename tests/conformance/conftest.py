@@ -1,4 +1,4 @@
-"""One server for all clients, and no word to anyone outside."""
+"""One server for all clients, without access to the network."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ import pytest
 
 from tests.server.running import RunningServer, running
 
-# LiteLLM would fetch its price list, LangChain would look for its tracing service.
+# Otherwise LiteLLM fetches its price list, and LangChain looks for its tracing service.
 os.environ.update(
     LITELLM_LOCAL_MODEL_COST_MAP="True",
     LANGSMITH_TRACING="false",
@@ -18,7 +18,7 @@ os.environ.update(
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[RunningServer]:
-    """A Jupyter server as it comes, with the embedded model in memory."""
+    """Start a Jupyter server with default settings and the embedded model in memory."""
     with running() as server:
         assert server.works()
         yield server

@@ -1,4 +1,4 @@
-"""An agent's long conversation: each request finds what the one before has computed."""
+"""In an agent's long conversation each request reuses the KV cache of the one before."""
 
 import itertools
 from typing import Any
@@ -32,7 +32,7 @@ TOOLS: list[Any] = [
 def test_the_cached_part_grows_with_every_request_of_ten_turns(
     server: RunningServer, thinking: bool
 ) -> None:
-    # In a conversation of its own from the first word on.
+    # The conversations differ from the first word on.
     messages: list[Any] = [{"role": "system", "content": f"You are agent {int(thinking)}."}]
     counts: list[tuple[int, int]] = []
     with openai.OpenAI(base_url=server.openai_url, api_key=server.token, max_retries=0) as client:
@@ -63,7 +63,7 @@ def test_the_cached_part_grows_with_every_request_of_ten_turns(
 
         for turn in range(TURNS):
             messages.append({"role": "user", "content": f"How is the weather in {CITIES[turn]}?"})
-            # One call is certain; what the model does with its result is its own affair.
+            # One call is certain. What the model does with its result is not tested.
             for choice in ("required", "auto"):
                 for call in ask(choice).tool_calls or []:
                     result = f"{turn + 10} degrees"
@@ -72,6 +72,6 @@ def test_the_cached_part_grows_with_every_request_of_ten_turns(
     assert len(counts) == 2 * TURNS
     cached = [found for _, found in counts]
     assert cached == sorted(set(cached)), counts
-    # All that was read before is found again, but for the few tokens that open the answer.
+    # The whole earlier prompt is cached, except for the few tokens that open the answer.
     for (read, _), (_, found) in itertools.pairwise(counts):
         assert found >= read - 8, counts

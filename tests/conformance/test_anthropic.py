@@ -1,4 +1,4 @@
-"""The official `anthropic` client: messages, tools, its tool runner, thinking, counting, errors."""
+"""The official `anthropic` client: messages, tools, tool runner, reasoning, counting, errors."""
 
 import asyncio
 import json
@@ -46,11 +46,11 @@ def client(server: RunningServer) -> Iterator[anthropic.Anthropic]:
 
 
 def strictly(message: Any) -> Any:
-    """The message, checked against the official types, which the client itself does not do."""
+    """Check a message against the official types, which the client does not do, and return it."""
     return type(message).model_validate(message.to_dict())
 
 
-def test_a_message_is_answered_whole_and_streamed(client: anthropic.Anthropic) -> None:
+def test_a_message_is_answered_complete_and_streamed(client: anthropic.Anthropic) -> None:
     whole = client.messages.create(**SHORT, system="Be short.")
     strictly(whole)
     assert whole.stop_reason == "max_tokens"
@@ -98,7 +98,7 @@ def test_a_streamed_call_comes_in_parts(client: anthropic.Anthropic) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_the_tool_runner_calls_the_function_and_hands_its_result_back(
+def test_the_tool_runner_calls_the_function_and_sends_its_result_back(
     client: anthropic.Anthropic, stream: bool
 ) -> None:
     calls: list[tuple[str, int]] = []
@@ -114,7 +114,7 @@ def test_the_tool_runner_calls_the_function_and_hands_its_result_back(
         calls.append((city, days))
         return "sunny"
 
-    # Both turns must call: the model's own choice is not what is tested.
+    # Both turns must call a tool: the model's own choice is not tested.
     runner: Any = client.beta.messages.tool_runner(
         **{**ASKED, "tools": [get_weather]}, max_iterations=2, stream=stream
     )
@@ -122,7 +122,7 @@ def test_the_tool_runner_calls_the_function_and_hands_its_result_back(
     assert [answer.stop_reason for answer in answers] == ["tool_use", "tool_use"]
     assert calls
     assert calls[0][0] in ("Paris", "Oslo")
-    # The second turn has read the first one's call and its result.
+    # The prompt of the second turn has the call and the result of the first one.
     read = [
         answer.usage.input_tokens + (answer.usage.cache_read_input_tokens or 0)
         for answer in answers
@@ -157,7 +157,7 @@ def test_the_asynchronous_client_does_the_same(server: RunningServer) -> None:
     assert calls
 
 
-def test_thinking_comes_in_blocks_of_its_own_and_goes_back(client: anthropic.Anthropic) -> None:
+def test_reasoning_has_its_own_blocks_and_can_be_sent_back(client: anthropic.Anthropic) -> None:
     thinking: Any = {"type": "enabled", "budget_tokens": 8}
     asked: dict[str, Any] = {**GREEDY, "max_tokens": 60, "thinking": thinking}
     with client.messages.stream(**asked) as stream:
@@ -189,7 +189,7 @@ def test_parse_gives_a_pydantic_model(client: anthropic.Anthropic) -> None:
     assert isinstance(answer.parsed_output, Verdict)
 
 
-def test_tokens_are_counted_as_they_are_read(client: anthropic.Anthropic) -> None:
+def test_the_token_count_is_that_of_the_prompt(client: anthropic.Anthropic) -> None:
     asked: dict[str, Any] = {
         "model": "tiny-chat",
         "messages": HELLO,
@@ -222,7 +222,7 @@ FAULTS: list[tuple[dict[str, Any], type[anthropic.APIStatusError], str, str]] = 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize(("change", "kind", "type", "named"), FAULTS)
-def test_what_is_wrong_is_raised_in_the_clients_words(
+def test_errors_are_raised_as_the_clients_exceptions(
     client: anthropic.Anthropic,
     change: dict[str, Any],
     kind: type[anthropic.APIStatusError],
@@ -286,7 +286,7 @@ def test_errors_about_models_are_anthropics(client: anthropic.Anthropic) -> None
     assert stranger.value.body["error"]["type"] == "authentication_error"
 
 
-def test_a_prefilled_answer_is_gone_on_with(client: anthropic.Anthropic) -> None:
+def test_a_prefilled_answer_is_continued(client: anthropic.Anthropic) -> None:
     turns: list[Any] = [{"role": "user", "content": "Hello!"}]
     options: Any = {"model": "tiny-chat", "max_tokens": 12, "extra_body": {"temperature": 0}}
     whole = client.messages.create(**options, messages=turns)

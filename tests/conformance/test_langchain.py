@@ -12,7 +12,7 @@ from tests.server.running import RunningServer
 
 pytestmark = pytest.mark.anyio
 
-# What is skipped or may fail, and why; everything else must pass.
+# The tests that are skipped or may fail, and why. All others must pass.
 SKIPPED = {
     "test_image_inputs": "tiny-chat reads text only",
     "test_image_tool_message": "tiny-chat reads text only",
@@ -36,13 +36,13 @@ def anyio_backend() -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 async def connections(anyio_backend: str) -> AsyncIterator[openai.DefaultAsyncHttpxClient]:
-    """The connections of all models, on one event loop; langchain-openai never closes its own."""
+    """Share connections of all models on one event loop; langchain-openai never closes its own."""
     async with openai.DefaultAsyncHttpxClient() as client:
         yield client
 
 
 class Here:
-    """Where the server is, for a suite whose parameters are properties of its class."""
+    """The address of the server, for a suite whose parameters are properties of its class."""
 
     where: dict[str, Any]
 
@@ -83,7 +83,7 @@ class TestChatModel(Here, ChatModelIntegrationTests):
             "max_tokens": 300,
             "stream_usage": True,
             "max_retries": 0,
-            # The suite counts calls, and this model makes two where it may.
+            # The suite counts calls, and this model makes two if it may.
             "model_kwargs": {"parallel_tool_calls": False},
         }
 
@@ -95,5 +95,5 @@ class TestEmbeddings(Here, EmbeddingsIntegrationTests):
 
     @property
     def embedding_model_params(self) -> dict[str, Any]:
-        # Texts as they are: the tokens that it would send otherwise are those of OpenAI's models.
+        # Send texts, not the token ids of OpenAI's models.
         return {**self.where, "check_embedding_ctx_length": False, "max_retries": 0}

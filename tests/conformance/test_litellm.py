@@ -40,7 +40,7 @@ def asked(server: RunningServer) -> dict[str, Any]:
     }
 
 
-def test_a_chat_is_answered_whole_and_streamed(asked: dict[str, Any]) -> None:
+def test_a_chat_is_answered_complete_and_streamed(asked: dict[str, Any]) -> None:
     whole: Any = litellm.completion(**asked)
     assert whole.choices[0].message.content
     assert whole.usage.prompt_tokens > 0
@@ -53,7 +53,7 @@ def test_a_chat_is_answered_whole_and_streamed(asked: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_a_demanded_call_is_made_and_its_result_answered(
+def test_a_required_call_is_made_and_its_result_answered(
     asked: dict[str, Any], stream: bool
 ) -> None:
     calling = {**asked, "tools": [WEATHER], "parallel_tool_calls": False}
@@ -72,7 +72,7 @@ def test_a_demanded_call_is_made_and_its_result_answered(
     assert second.choices[0].message.content
 
 
-def test_a_schema_is_kept(asked: dict[str, Any]) -> None:
+def test_a_schema_is_enforced(asked: dict[str, Any]) -> None:
     schema = {
         "type": "object",
         "properties": {"right": {"type": "boolean"}},

@@ -1,4 +1,4 @@
-"""What the Open Responses specification asks of a response beyond what OpenAI's client checks.
+"""The requirements of the Open Responses specification that OpenAI's client does not check.
 
 Field names and types: https://www.openresponses.org/specification (version 2026-04-24).
 """
@@ -22,7 +22,7 @@ def some(kind: dict[str, Any]) -> dict[str, Any]:
 
 
 def all_of(**fields: Any) -> dict[str, Any]:
-    """A schema of an object that has all of these fields."""
+    """Return the schema of an object that has all of these fields."""
     return {"type": "object", "properties": fields, "required": list(fields)}
 
 
@@ -116,7 +116,9 @@ ASKED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("asked", ASKED)
-def test_a_response_has_every_field_whole_and_streamed(server: RunningServer, asked: str) -> None:
+def test_a_response_has_every_field_complete_and_streamed(
+    server: RunningServer, asked: str
+) -> None:
     body = {"model": "tiny-chat", **ASKED[asked]}
     whole = server.client.post("v1/responses", json=body).json()
     events = []
@@ -134,14 +136,14 @@ def test_a_response_has_every_field_whole_and_streamed(server: RunningServer, as
     assert kinds == expected.get(asked, ["message"])
 
 
-def test_the_settings_in_force_are_told(server: RunningServer) -> None:
+def test_a_response_has_the_settings_in_use(server: RunningServer) -> None:
     def told(**changes: float) -> list[float]:
         names = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
         body = {"model": "tiny-chat", "input": "Hello", "max_output_tokens": 1, **changes}
         response = server.client.post("v1/responses", json=body).json()
         return [response[name] for name in names]
 
-    assert told() == [0, 1, 0, 0]  # tiny-chat's generation_config.json does not sample
+    assert told() == [0, 1, 0, 0]  # tiny-chat's generation_config.json turns sampling off
     try:
         settings = {"temperature": 0.3, "top_p": 0.8}
         server.client.put("mlx/models/tiny-chat/settings", json=settings).raise_for_status()

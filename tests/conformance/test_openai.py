@@ -47,7 +47,7 @@ def client(server: RunningServer) -> Iterator[openai.OpenAI]:
 
 
 def strictly(answer: Any) -> Any:
-    """The answer, checked against the official types, which the client itself does not do."""
+    """Check an answer against the official types, which the client does not do, and return it."""
     return type(answer).model_validate(answer.to_dict())
 
 
@@ -61,7 +61,7 @@ def test_a_chat_is_answered(client: openai.OpenAI) -> None:
     assert answer._request_id == answer.id
 
 
-def test_chunks_add_up_to_the_whole_answer(client: openai.OpenAI) -> None:
+def test_the_chunks_add_up_to_the_complete_answer(client: openai.OpenAI) -> None:
     whole = client.chat.completions.create(**SHORT)
     chunks = list(
         client.chat.completions.create(**SHORT, stream=True, stream_options={"include_usage": True})
@@ -77,7 +77,7 @@ def test_chunks_add_up_to_the_whole_answer(client: openai.OpenAI) -> None:
     )
 
 
-def test_the_stream_helper_tells_events_and_keeps_a_snapshot(client: openai.OpenAI) -> None:
+def test_the_stream_helper_sends_events_and_keeps_a_snapshot(client: openai.OpenAI) -> None:
     with client.chat.completions.stream(
         **SHORT, logprobs=True, top_logprobs=2, stream_options={"include_usage": True}
     ) as stream:
@@ -115,7 +115,7 @@ def test_a_parsed_answer_is_a_pydantic_model(client: openai.OpenAI) -> None:
     assert parsed == [answer.choices[0].message.parsed]
 
 
-def test_an_answer_cut_short_is_told_by_the_parser(client: openai.OpenAI) -> None:
+def test_the_parser_reports_an_answer_that_was_cut_off(client: openai.OpenAI) -> None:
     with pytest.raises(openai.LengthFinishReasonError):
         client.chat.completions.parse(**GREEDY, max_tokens=2, response_format=Verdict)
 
@@ -143,7 +143,7 @@ def test_a_call_is_parsed_run_and_answered(client: openai.OpenAI) -> None:
     assert second.usage.prompt_tokens_details.cached_tokens
 
 
-def test_several_rows_of_one_request_are_told_apart(client: openai.OpenAI) -> None:
+def test_several_choices_of_one_request_are_kept_apart(client: openai.OpenAI) -> None:
     answer = client.chat.completions.create(**{**SHORT, "temperature": 1}, n=3, seed=7)
     again = client.chat.completions.create(**{**SHORT, "temperature": 1}, n=3, seed=7)
     assert [choice.index for choice in answer.choices] == [0, 1, 2]
@@ -153,7 +153,7 @@ def test_several_rows_of_one_request_are_told_apart(client: openai.OpenAI) -> No
     assert answer.system_fingerprint == again.system_fingerprint
 
 
-def test_the_asynchronous_client_does_all_of_it_at_once(server: RunningServer) -> None:
+def test_the_asynchronous_client_does_all_of_it_concurrently(server: RunningServer) -> None:
     async def story() -> tuple[Any, ...]:
         async with openai.AsyncOpenAI(
             base_url=server.openai_url, api_key=server.token, max_retries=0
@@ -202,7 +202,7 @@ def test_texts_and_token_ids_are_completed(client: openai.OpenAI) -> None:
     logprobs = answer.choices[0].logprobs
     assert logprobs is not None
     assert logprobs.token_logprobs is not None
-    # As with OpenAI's, nothing comes before the first token, which the official types forget.
+    # As from OpenAI, the first token has no entry, which the official types do not allow for.
     assert logprobs.token_logprobs[0] is None
     assert all(value <= 0 for value in logprobs.token_logprobs[1:])
     chunks = client.completions.create(
@@ -213,7 +213,7 @@ def test_texts_and_token_ids_are_completed(client: openai.OpenAI) -> None:
 
 def test_texts_become_vectors_of_length_one(client: openai.OpenAI) -> None:
     asked: dict[str, Any] = {"model": "tiny-chat", "input": ["Hello", "Good evening"]}
-    # The client asks for base64 and decodes it; floats are asked for in words.
+    # The client requests base64 by default and decodes it. Floats are requested explicitly.
     encoded = client.embeddings.create(**asked)
     floats = client.embeddings.create(**asked, encoding_format="float")
     strictly(floats)
@@ -253,7 +253,7 @@ FAULTS: list[tuple[dict[str, Any], type[openai.APIStatusError], str | None, str 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
 @pytest.mark.parametrize(("change", "kind", "code", "param"), FAULTS)
-def test_what_is_wrong_is_raised_in_the_clients_words(
+def test_errors_are_raised_as_the_clients_exceptions(
     client: openai.OpenAI,
     change: dict[str, Any],
     kind: type[openai.APIStatusError],
@@ -281,7 +281,7 @@ def test_a_wrong_key_is_an_authentication_error(server: RunningServer) -> None:
 
 
 def test_raw_answers_and_chunks_are_of_the_official_types(server: RunningServer) -> None:
-    """Not through the client, which takes any JSON for its types."""
+    """Without the client, which accepts any JSON for its types."""
     body = {**GREEDY, "max_tokens": 4}
     whole = server.client.post("v1/chat/completions", json=body).raise_for_status()
     ChatCompletion.model_validate(whole.json(), strict=True)

@@ -29,7 +29,7 @@ class Verdict(pydantic.BaseModel):
 
 
 def flat(tool: Any) -> dict[str, Any]:
-    """A function tool as this endpoint takes it."""
+    """Return a function tool in the form of this endpoint."""
     return {"type": "function", **tool["function"]}
 
 
@@ -42,7 +42,7 @@ def client(server: RunningServer) -> Iterator[openai.OpenAI]:
         yield client
 
 
-def test_a_response_lives_until_it_is_deleted(client: openai.OpenAI) -> None:
+def test_a_response_exists_until_it_is_deleted(client: openai.OpenAI) -> None:
     made = client.responses.create(**SHORT, input="Hello", instructions="Be short.")
     type(made).model_validate(made.to_dict())
     assert client.responses.retrieve(made.id).to_dict() == made.to_dict()
@@ -55,7 +55,7 @@ def test_a_response_lives_until_it_is_deleted(client: openai.OpenAI) -> None:
     assert caught.value.body["message"]
 
 
-def test_a_response_goes_on_from_the_one_before(client: openai.OpenAI) -> None:
+def test_a_response_continues_the_previous_one(client: openai.OpenAI) -> None:
     first = client.responses.create(**SHORT, input="My name is Ann.")
     second = client.responses.create(
         **SHORT, input="What is my name?", previous_response_id=first.id
@@ -71,7 +71,7 @@ def test_a_response_goes_on_from_the_one_before(client: openai.OpenAI) -> None:
     assert caught.value.param == "previous_response_id"
 
 
-def test_the_stream_helper_tells_events_in_order_and_parses(client: openai.OpenAI) -> None:
+def test_the_stream_helper_sends_events_in_order_and_parses(client: openai.OpenAI) -> None:
     asked: dict[str, Any] = {"model": "tiny-chat", "input": "Hello", "temperature": 0}
     with client.responses.stream(**asked, text_format=Verdict, max_output_tokens=100) as stream:
         events = list(stream)
@@ -101,9 +101,9 @@ def test_a_streamed_call_is_parsed(client: openai.OpenAI) -> None:
 
 
 class Steered(openai.OpenAI):
-    """Demands a call in its first request and forbids more in the next.
+    """A client that requires a call in its first request and forbids more in the next.
 
-    The runner leaves the choice to the model, and this one may choose wrongly.
+    The runner leaves the choice to the model, and this model may choose wrongly.
     """
 
     requests = 0
@@ -117,7 +117,7 @@ class Steered(openai.OpenAI):
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
-def test_the_tool_runner_calls_the_function_and_hands_its_result_back(
+def test_the_tool_runner_calls_the_function_and_sends_its_result_back(
     server: RunningServer, stream: bool
 ) -> None:
     calls: list[dict[str, object]] = []

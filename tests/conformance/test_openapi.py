@@ -1,4 +1,4 @@
-"""Schemathesis: what our own description allows, and what it forbids, sent to a real server."""
+"""Schemathesis: requests that the OpenAPI document allows or forbids, sent to a real server."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -22,8 +22,8 @@ from schemathesis.specs.openapi.checks import (
 from mlx_notebook.server.api.openapi import document
 from tests.server.running import RunningServer
 
-# All but `positive_data_acceptance`: much that has the right shape is refused for what it says (an
-# empty text, a parameter that hosted servers have, a tool that is not there).
+# All but `positive_data_acceptance`: many requests of the right shape are refused for their content
+# (an empty text, a parameter of hosted servers, an unknown tool).
 CHECKS = [
     not_a_server_error,
     status_code_conformance,
@@ -37,10 +37,10 @@ CHECKS = [
 ]
 EXAMPLES = 40
 REQUESTS = 2000
-# No answer of at most four tokens takes so long, even on a busy machine.
+# An answer of at most four tokens is faster, even on a busy machine.
 HANGS = 60
 
-# These generate: at most so many tokens, or a random request writes 4,096 of them.
+# These generate tokens. Without a limit a random request generates 4,096 of them.
 TOKENS = 4
 LIMITS = {
     "/v1/chat/completions": ("max_tokens", "max_completion_tokens"),
@@ -51,7 +51,7 @@ LIMITS = {
 
 
 class Session(requests.Session):
-    """Counts its requests and gives each the server's token."""
+    """Counts its requests and adds the server's token to each."""
 
     def __init__(self, server: RunningServer) -> None:
         super().__init__()
@@ -73,31 +73,31 @@ def session(server: RunningServer) -> Iterator[Session]:
         yield session
 
 
-# `v1/openapi.json` without the route that streams for as long as someone listens.
+# `v1/openapi.json` without the route whose stream never ends.
 DOCUMENT = document("/nb/")
 API = schemathesis.openapi.from_dict(DOCUMENT).exclude(path="/mlx/events")
 
 
 def bounded(case: Any) -> None:
-    """Let a request ask for little, and a good one often for what is there."""
+    """Limit the tokens of a request, and let valid ones often name what exists."""
     body = case.body
     if not isinstance(body, dict):
         return
     for name in LIMITS.get(case.path, ()):
         given = body.get(name)
-        # Anthropic's is required: without it nothing is generated.
+        # Anthropic's limit is required: without it nothing is generated.
         if (given is None and case.path != "/v1/messages") or is_more(given, TOKENS):
             body[name] = TOKENS
     for name in ("n", "best_of"):
         if is_more(body.get(name), 2):
             body[name] = 2
-    # A random name is never a model's: every other good request goes to one that is there.
+    # A random name is never that of a model: every other valid request names one that exists.
     if is_good(case) and isinstance(body.get("model"), str) and len(body["model"]) % 2:
         body["model"] = "tiny-chat"
 
 
 def existing(path: str, session: Session, server: RunningServer) -> str | None:
-    """The name of something that is there, for the part of a path that is generated."""
+    """Return the name of something that exists, for the variable part of a path."""
     if path.startswith("/v1/responses/"):
         made = session.post(
             f"{server.url}v1/responses", json={"input": "Hi", "max_output_tokens": 1}
@@ -112,23 +112,23 @@ def existing(path: str, session: Session, server: RunningServer) -> str | None:
 
 
 def strange(case: Any) -> bool:
-    """Whether the query holds names that are not described: those are passed over and listed."""
+    """Return whether the query has undocumented names, which the server ignores and lists."""
     operation = DOCUMENT["paths"][case.path].get(case.method.lower(), {})
     described = operation.get("parameters", [])
     return bool(set(case.query or ()) - {each["name"] for each in described})
 
 
 def is_good(case: Any) -> bool:
-    """Whether a request was generated to fit the description."""
+    """Return whether a request was generated to fit the document."""
     return case.meta is not None and bool(case.meta.generation.mode.is_positive)
 
 
 def is_more(given: Any, limit: int) -> bool:
-    """Whether it is a number that the description allows, and above the limit."""
+    """Return whether it is a number that the document allows, and above the limit."""
     return isinstance(given, int) and limit < given < 2**31
 
 
-def test_this_is_what_the_server_says_of_itself(server: RunningServer) -> None:
+def test_the_checked_document_is_that_of_the_server(server: RunningServer) -> None:
     assert server.client.get("v1/openapi.json").json() == DOCUMENT
 
 
@@ -141,7 +141,7 @@ def test_this_is_what_the_server_says_of_itself(server: RunningServer) -> None:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_every_answer_is_as_described(case: Any, session: Session, server: RunningServer) -> None:
+def test_every_answer_fits_the_document(case: Any, session: Session, server: RunningServer) -> None:
     bounded(case)
     if is_good(case) and case.path_parameters:
         name, given = next(iter(case.path_parameters.items()))
@@ -153,6 +153,6 @@ def test_every_answer_is_as_described(case: Any, session: Session, server: Runni
     case.call_and_validate(server.url.rstrip("/"), session=session, checks=checks)
 
 
-def test_enough_was_sent_and_much_of_it_was_good(session: Session) -> None:
+def test_enough_requests_were_sent_and_many_were_valid(session: Session) -> None:
     assert session.sent >= REQUESTS, session.codes
     assert session.codes[200] >= REQUESTS / 4, session.codes

@@ -1,4 +1,4 @@
-"""Pictures through the official clients, to a random model that sees and to one that does not."""
+"""Images through the official clients, to a random vision model and to a text model."""
 
 import base64
 import io
@@ -16,14 +16,14 @@ from PIL import Image, ImageDraw
 from tests.models import tiny_vision
 from tests.server.running import RunningServer, running
 
-FIXED: dict[str, Any] = {"model": "seer", "temperature": 0, "max_tokens": 6}
+FIXED: dict[str, Any] = {"model": "vision-model", "temperature": 0, "max_tokens": 6}
 
 
 def png(colour: str = "red") -> bytes:
     buffer = io.BytesIO()
-    picture = Image.new("RGB", (96, 64), "white")
-    ImageDraw.Draw(picture).ellipse((20, 10, 60, 50), fill=colour)
-    picture.save(buffer, "PNG")
+    image = Image.new("RGB", (96, 64), "white")
+    ImageDraw.Draw(image).ellipse((20, 10, 60, 50), fill=colour)
+    image.save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -31,13 +31,13 @@ def data_uri(data: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
-class Pictures(BaseHTTPRequestHandler):
-    """Another server, which has one picture; `asked` are the paths that were asked for."""
+class ImageHandler(BaseHTTPRequestHandler):
+    """Serves one image and records the requested paths in `requested`."""
 
-    asked: list[str]
+    requested: list[str]
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
+        self.requested.append(self.path)
         self.send_response(200 if self.path == "/red.png" else 404)
         self.send_header("content-type", "image/png")
         self.end_headers()
@@ -45,43 +45,43 @@ class Pictures(BaseHTTPRequestHandler):
             self.wfile.write(png())
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
-class Elsewhere:
-    """The other server's URL and what it was asked."""
+class ImageServer:
+    """The URL of another server, and the paths that were requested from it."""
 
-    def __init__(self, url: str, asked: list[str]) -> None:
-        self.url, self.asked = url, asked
+    def __init__(self, url: str, requested: list[str]) -> None:
+        self.url, self.requested = url, requested
 
 
 @pytest.fixture(scope="module")
-def elsewhere() -> Iterator[Elsewhere]:
-    asked: list[str] = []
-    handler = type("Handler", (Pictures,), {"asked": asked})
+def image_server() -> Iterator[ImageServer]:
+    requested: list[str] = []
+    handler = type("Handler", (ImageHandler,), {"requested": requested})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
-        yield Elsewhere(f"http://127.0.0.1:{other.server_port}", asked)
+        yield ImageServer(f"http://127.0.0.1:{other.server_port}", requested)
         other.shutdown()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures that may be shown by their files."""
-    folder = tmp_path_factory.mktemp("pictures")
+    """Return a folder of images that requests may name by `file://` URLs."""
+    folder = tmp_path_factory.mktemp("images")
     (folder / "red.png").write_bytes(png())
     return folder
 
 
 @pytest.fixture(scope="module")
-def seeing(
-    elsewhere: Elsewhere, folder: Path, tmp_path_factory: pytest.TempPathFactory
+def vision_server(
+    image_server: ImageServer, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServer]:
     models = tmp_path_factory.mktemp("models")
-    tiny_vision(models / "seer")
+    tiny_vision(models / "vision-model")
     settings = {
         "models_dirs": [str(models)],
-        "allow_image_urls": [elsewhere.url.removeprefix("http://"), "localhost:1"],
+        "allow_image_urls": [image_server.url.removeprefix("http://"), "localhost:1"],
         "image_root": str(folder),
     }
     with running(config={"MlxNotebookApp": settings}) as server:
@@ -89,14 +89,18 @@ def seeing(
 
 
 @pytest.fixture(scope="module")
-def client(seeing: RunningServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=seeing.openai_url, api_key=seeing.token, max_retries=0) as made:
+def client(vision_server: RunningServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(
+        base_url=vision_server.openai_url, api_key=vision_server.token, max_retries=0
+    ) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def claude(seeing: RunningServer) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(base_url=seeing.url, api_key=seeing.token, max_retries=0) as made:
+def claude(vision_server: RunningServer) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(
+        base_url=vision_server.url, api_key=vision_server.token, max_retries=0
+    ) as made:
         yield made
 
 
@@ -116,11 +120,11 @@ def chat(client: openai.OpenAI, url: str, **changes: Any) -> Any:
     return client.chat.completions.create(**{**FIXED, "messages": shown(url), **changes})
 
 
-def test_a_picture_is_the_same_however_it_comes(
-    client: openai.OpenAI, elsewhere: Elsewhere, folder: Path
+def test_an_image_gives_the_same_answer_in_every_form(
+    client: openai.OpenAI, image_server: ImageServer, folder: Path
 ) -> None:
     plain = base64.b64encode(png()).decode()
-    urls = (data_uri(png()), plain, f"{elsewhere.url}/red.png", f"file://{folder}/red.png")
+    urls = (data_uri(png()), plain, f"{image_server.url}/red.png", f"file://{folder}/red.png")
     answers = [chat(client, url) for url in urls]
     assert len({answer.choices[0].message.content for answer in answers}) == 1
     text = client.chat.completions.create(
@@ -130,23 +134,26 @@ def test_a_picture_is_the_same_however_it_comes(
     assert answers[0].usage.prompt_tokens > text.usage.prompt_tokens + 8
 
 
-def test_a_stream_says_the_same_as_a_whole_answer(client: openai.OpenAI) -> None:
+def test_a_stream_has_the_text_of_the_complete_answer(client: openai.OpenAI) -> None:
     chunks = chat(client, data_uri(png("blue")), stream=True)
     said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert said == chat(client, data_uri(png("blue"))).choices[0].message.content
 
 
 def test_all_ways_of_counting_agree(
-    seeing: RunningServer, client: openai.OpenAI, claude: anthropic.Anthropic
+    vision_server: RunningServer, client: openai.OpenAI, claude: anthropic.Anthropic
 ) -> None:
     url = data_uri(png())
     counted = chat(client, url).usage.prompt_tokens
-    body = {"model": "seer", "messages": shown(url)}
-    assert len(seeing.client.post("tokenize", json=body).json()["tokens"]) == counted
-    assert "What is it?" in seeing.client.post("apply-template", json=body).json()["prompt"]
-    assert claude.messages.count_tokens(**spoken()).input_tokens == counted
+    body = {"model": "vision-model", "messages": shown(url)}
+    assert len(vision_server.client.post("tokenize", json=body).json()["tokens"]) == counted
+    assert "What is it?" in vision_server.client.post("apply-template", json=body).json()["prompt"]
+    assert claude.messages.count_tokens(**anthropic_request()).input_tokens == counted
     items: list[Any] = [{"role": "user", "content": input_parts(url)}]
-    assert client.responses.input_tokens.count(model="seer", input=items).input_tokens == counted
+    assert (
+        client.responses.input_tokens.count(model="vision-model", input=items).input_tokens
+        == counted
+    )
 
 
 def input_parts(url: str) -> list[Any]:
@@ -156,56 +163,56 @@ def input_parts(url: str) -> list[Any]:
     ]
 
 
-def spoken() -> dict[str, Any]:
+def anthropic_request() -> dict[str, Any]:
     data = base64.b64encode(png()).decode()
     source = {"type": "base64", "media_type": "image/png", "data": data}
     content = [{"type": "image", "source": source}, {"type": "text", "text": "What is it?"}]
-    return {"model": "seer", "messages": [{"role": "user", "content": content}]}
+    return {"model": "vision-model", "messages": [{"role": "user", "content": content}]}
 
 
-def test_a_message_and_a_tools_result_show_pictures(claude: anthropic.Anthropic) -> None:
-    first = claude.messages.create(**spoken(), max_tokens=4)
+def test_images_are_accepted_in_messages_and_tool_results(claude: anthropic.Anthropic) -> None:
+    first = claude.messages.create(**anthropic_request(), max_tokens=4)
     assert first.usage.output_tokens > 0
-    picture = spoken()["messages"][0]["content"][0]
+    image = anthropic_request()["messages"][0]["content"][0]
     use = {"type": "tool_use", "id": "t1", "name": "look", "input": {}}
-    result = {"type": "tool_result", "tool_use_id": "t1", "content": [picture]}
+    result = {"type": "tool_result", "tool_use_id": "t1", "content": [image]}
     turns: list[Any] = [
         {"role": "user", "content": "Look!"},
         {"role": "assistant", "content": [use]},
         {"role": "user", "content": [result]},
     ]
-    with_picture = claude.messages.create(model="seer", max_tokens=4, messages=turns)
+    with_image = claude.messages.create(model="vision-model", max_tokens=4, messages=turns)
     result["content"] = "nothing"
-    without = claude.messages.create(model="seer", max_tokens=4, messages=turns)
-    assert with_picture.usage.input_tokens > without.usage.input_tokens
+    without = claude.messages.create(model="vision-model", max_tokens=4, messages=turns)
+    assert with_image.usage.input_tokens > without.usage.input_tokens
 
 
-def test_a_stored_conversation_shows_its_pictures_again(
-    client: openai.OpenAI, elsewhere: Elsewhere
+def test_a_stored_conversation_keeps_its_images(
+    client: openai.OpenAI, image_server: ImageServer
 ) -> None:
-    asked = len(elsewhere.asked)
-    content = input_parts(f"{elsewhere.url}/red.png")
+    requested = len(image_server.requested)
+    content = input_parts(f"{image_server.url}/red.png")
     first = client.responses.create(
-        model="seer", input=[{"role": "user", "content": content}], max_output_tokens=4
+        model="vision-model", input=[{"role": "user", "content": content}], max_output_tokens=4
     )
     second = client.responses.create(
-        model="seer", input="Again?", previous_response_id=first.id, max_output_tokens=4
+        model="vision-model", input="Again?", previous_response_id=first.id, max_output_tokens=4
     )
     assert first.usage is not None
     assert second.usage is not None
     assert second.usage.input_tokens > first.usage.input_tokens
-    assert len(elsewhere.asked) == asked + 1
+    assert len(image_server.requested) == requested + 1
     [item] = client.responses.input_items.list(first.id).data
     assert item.content[0].image_url == data_uri(png())  # type: ignore[union-attr]
 
 
-def test_a_trace_shows_a_picture_in_a_few_words(
-    seeing: RunningServer, client: openai.OpenAI
+def test_a_trace_describes_an_image_without_its_data(
+    vision_server: RunningServer, client: openai.OpenAI
 ) -> None:
-    trace = seeing.client.get(f"mlx/traces/{chat(client, data_uri(png())).id}").json()
-    told = trace["messages"][0]["content"][0]
-    assert (told["media_type"], told["width"], told["height"]) == ("image/png", 96, 64)
-    assert told["bytes"] == len(png())
+    trace = vision_server.client.get(f"mlx/traces/{chat(client, data_uri(png())).id}").json()
+    entry = trace["messages"][0]["content"][0]
+    assert (entry["media_type"], entry["width"], entry["height"]) == ("image/png", 96, 64)
+    assert entry["bytes"] == len(png())
     assert base64.b64encode(png()).decode() not in str(trace)
 
 
@@ -222,22 +229,22 @@ def test_a_trace_shows_a_picture_in_a_few_words(
         ("{}/none.png", "image_not_fetched"),
     ],
 )
-def test_what_cannot_be_shown_is_told_with_its_place(
-    client: openai.OpenAI, elsewhere: Elsewhere, url: str, code: str
+def test_an_invalid_image_is_reported_with_its_path(
+    client: openai.OpenAI, image_server: ImageServer, url: str, code: str
 ) -> None:
     good = shown(data_uri(png()))
     with pytest.raises(openai.BadRequestError) as caught:
-        chat(client, "", messages=[*good, *shown(url.format(elsewhere.url))])
+        chat(client, "", messages=[*good, *shown(url.format(image_server.url))])
     assert caught.value.code == code
     assert caught.value.param == "messages[1].content[0].image_url"
     assert "messages[1].content[0].image_url" in caught.value.message
 
 
-def test_a_model_of_text_refuses_and_names_those_that_see(
+def test_a_text_model_refuses_images_and_names_the_vision_models(
     client: openai.OpenAI, claude: anthropic.Anthropic
 ) -> None:
     chat(client, data_uri(png()))
-    with pytest.raises(openai.BadRequestError, match=r"seer \(in memory\)") as caught:
+    with pytest.raises(openai.BadRequestError, match=r"vision-model \(in memory\)") as caught:
         chat(client, "https://x/y", model="tiny-chat")
     assert caught.value.code == "vision_not_supported"
     assert caught.value.param == "messages[0].content[0].image_url"
@@ -246,4 +253,4 @@ def test_a_model_of_text_refuses_and_names_those_that_see(
         client.responses.create(model="tiny-chat", input=[{"role": "user", "content": parts}])
     assert caught.value.param == "input[0].content[0].image_url"
     with pytest.raises(anthropic.BadRequestError, match="takes no images"):
-        claude.messages.create(**{**spoken(), "model": "tiny-chat"}, max_tokens=4)
+        claude.messages.create(**{**anthropic_request(), "model": "tiny-chat"}, max_tokens=4)

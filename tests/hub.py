@@ -118,7 +118,7 @@ class Hub:
 
 @contextmanager
 def hub() -> Iterator[Hub]:
-    """Start a hub with two versions of `org/tiny`: tiny-chat, and files that nobody should download."""
+    """Start a hub with two versions of `org/tiny`: tiny-chat, and files that are not needed."""
     running = Hub()
     first = {**tiny_chat(), "evil.py": b"import os", "weights.bin": b"pickle"}
     second = {**first, "generation_config.json": b'{"temperature": 0.1}'}

@@ -56,7 +56,7 @@ class ImageServer:
 
 
 @pytest.fixture(scope="module")
-def image_server() -> Iterator[ImageServer]:
+def images() -> Iterator[ImageServer]:
     requested: list[str] = []
     handler = type("Handler", (ImageHandler,), {"requested": requested})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as other:
@@ -74,14 +74,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def vision_server(
-    image_server: ImageServer, folder: Path, tmp_path_factory: pytest.TempPathFactory
+def vision(
+    images: ImageServer, folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningServer]:
     models = tmp_path_factory.mktemp("models")
     tiny_vision(models / "vision-model")
     settings = {
         "models_dirs": [str(models)],
-        "allow_image_urls": [image_server.url.removeprefix("http://"), "localhost:1"],
+        "allow_image_urls": [images.url.removeprefix("http://"), "localhost:1"],
         "image_root": str(folder),
     }
     with running(config={"MlxNotebookApp": settings}) as server:
@@ -89,18 +89,14 @@ def vision_server(
 
 
 @pytest.fixture(scope="module")
-def client(vision_server: RunningServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(
-        base_url=vision_server.openai_url, api_key=vision_server.token, max_retries=0
-    ) as made:
+def client(vision: RunningServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=vision.openai_url, api_key=vision.token, max_retries=0) as made:
         yield made
 
 
 @pytest.fixture(scope="module")
-def claude(vision_server: RunningServer) -> Iterator[anthropic.Anthropic]:
-    with anthropic.Anthropic(
-        base_url=vision_server.url, api_key=vision_server.token, max_retries=0
-    ) as made:
+def claude(vision: RunningServer) -> Iterator[anthropic.Anthropic]:
+    with anthropic.Anthropic(base_url=vision.url, api_key=vision.token, max_retries=0) as made:
         yield made
 
 
@@ -121,10 +117,10 @@ def chat(client: openai.OpenAI, url: str, **changes: Any) -> Any:
 
 
 def test_an_image_gives_the_same_answer_in_every_form(
-    client: openai.OpenAI, image_server: ImageServer, folder: Path
+    client: openai.OpenAI, images: ImageServer, folder: Path
 ) -> None:
     plain = base64.b64encode(png()).decode()
-    urls = (data_uri(png()), plain, f"{image_server.url}/red.png", f"file://{folder}/red.png")
+    urls = (data_uri(png()), plain, f"{images.url}/red.png", f"file://{folder}/red.png")
     answers = [chat(client, url) for url in urls]
     assert len({answer.choices[0].message.content for answer in answers}) == 1
     text = client.chat.completions.create(
@@ -141,13 +137,13 @@ def test_a_stream_has_the_text_of_the_complete_answer(client: openai.OpenAI) -> 
 
 
 def test_all_ways_of_counting_agree(
-    vision_server: RunningServer, client: openai.OpenAI, claude: anthropic.Anthropic
+    vision: RunningServer, client: openai.OpenAI, claude: anthropic.Anthropic
 ) -> None:
     url = data_uri(png())
     counted = chat(client, url).usage.prompt_tokens
     body = {"model": "vision-model", "messages": shown(url)}
-    assert len(vision_server.client.post("tokenize", json=body).json()["tokens"]) == counted
-    assert "What is it?" in vision_server.client.post("apply-template", json=body).json()["prompt"]
+    assert len(vision.client.post("tokenize", json=body).json()["tokens"]) == counted
+    assert "What is it?" in vision.client.post("apply-template", json=body).json()["prompt"]
     assert claude.messages.count_tokens(**anthropic_request()).input_tokens == counted
     items: list[Any] = [{"role": "user", "content": input_parts(url)}]
     assert (
@@ -187,11 +183,9 @@ def test_images_are_accepted_in_messages_and_tool_results(claude: anthropic.Anth
     assert with_image.usage.input_tokens > without.usage.input_tokens
 
 
-def test_a_stored_conversation_keeps_its_images(
-    client: openai.OpenAI, image_server: ImageServer
-) -> None:
-    requested = len(image_server.requested)
-    content = input_parts(f"{image_server.url}/red.png")
+def test_a_stored_conversation_keeps_its_images(client: openai.OpenAI, images: ImageServer) -> None:
+    requested = len(images.requested)
+    content = input_parts(f"{images.url}/red.png")
     first = client.responses.create(
         model="vision-model", input=[{"role": "user", "content": content}], max_output_tokens=4
     )
@@ -201,15 +195,15 @@ def test_a_stored_conversation_keeps_its_images(
     assert first.usage is not None
     assert second.usage is not None
     assert second.usage.input_tokens > first.usage.input_tokens
-    assert len(image_server.requested) == requested + 1
+    assert len(images.requested) == requested + 1
     [item] = client.responses.input_items.list(first.id).data
     assert item.content[0].image_url == data_uri(png())  # type: ignore[union-attr]
 
 
 def test_a_trace_describes_an_image_without_its_data(
-    vision_server: RunningServer, client: openai.OpenAI
+    vision: RunningServer, client: openai.OpenAI
 ) -> None:
-    trace = vision_server.client.get(f"mlx/traces/{chat(client, data_uri(png())).id}").json()
+    trace = vision.client.get(f"mlx/traces/{chat(client, data_uri(png())).id}").json()
     entry = trace["messages"][0]["content"][0]
     assert (entry["media_type"], entry["width"], entry["height"]) == ("image/png", 96, 64)
     assert entry["bytes"] == len(png())
@@ -230,11 +224,11 @@ def test_a_trace_describes_an_image_without_its_data(
     ],
 )
 def test_an_invalid_image_is_reported_with_its_path(
-    client: openai.OpenAI, image_server: ImageServer, url: str, code: str
+    client: openai.OpenAI, images: ImageServer, url: str, code: str
 ) -> None:
     good = shown(data_uri(png()))
     with pytest.raises(openai.BadRequestError) as caught:
-        chat(client, "", messages=[*good, *shown(url.format(image_server.url))])
+        chat(client, "", messages=[*good, *shown(url.format(images.url))])
     assert caught.value.code == code
     assert caught.value.param == "messages[1].content[0].image_url"
     assert "messages[1].content[0].image_url" in caught.value.message

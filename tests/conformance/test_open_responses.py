@@ -116,9 +116,7 @@ ASKED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("asked", ASKED)
-def test_a_response_has_every_field_complete_and_streamed(
-    server: RunningServer, asked: str
-) -> None:
+def test_a_response_has_every_field(server: RunningServer, asked: str) -> None:
     body = {"model": "tiny-chat", **ASKED[asked]}
     whole = server.client.post("v1/responses", json=body).json()
     events = []

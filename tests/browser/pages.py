@@ -71,7 +71,7 @@ class LabServer(JupyterServer):
 
 
 class Browser:
-    """Pages of one test, what they complained about, and their pictures."""
+    """Pages of one test, what they complained about, and their screenshots."""
 
     def __init__(self, chromium, server: LabServer, screens: Path) -> None:
         self.server, self.screens = server, screens
@@ -108,13 +108,13 @@ class Browser:
         if not any(known in said for known in harmless):
             self.complaints.append(f"{said}\n{stack}".strip())
 
-    def picture(self, page, name: str, *, of=None) -> None:
+    def screenshot(self, page, name: str, *, of=None) -> None:
         (of or page).screenshot(path=self.screens / f"{name}.png")
 
     def close(self, test: str) -> None:
-        """Leave a picture of the pages as the test left them, and see whether one complained."""
+        """Keep a screenshot of the pages as the test left them, and see whether one complained."""
         for at, page in enumerate(self.context.pages):
-            self.picture(page, f"end-{test}-{at}")
+            self.screenshot(page, f"end-{test}-{at}")
         self.context.close()
         assert self.complaints == [], self.complaints
 

@@ -40,7 +40,7 @@ def test_the_quickstart_runs(browser, lab, front):
     outputs = [output for cell in saved["cells"] for output in cell.get("outputs", [])]
     assert outputs
     assert not [output for output in outputs if output["output_type"] == "error"]
-    browser.picture(page, f"quickstart-{front}")
+    browser.screenshot(page, f"quickstart-{front}")
 
 
 def test_text_streams_into_the_cell(browser, lab):
@@ -59,7 +59,7 @@ def test_text_streams_into_the_cell(browser, lab):
     )
     run_cell(page, 1)
     assert page.evaluate("window.seen.size") >= 3
-    browser.picture(page, "stream")
+    browser.screenshot(page, "stream")
 
 
 def test_a_tool_is_allowed_and_refused_in_the_cell(browser, lab):
@@ -88,7 +88,7 @@ def test_a_tool_is_allowed_and_refused_in_the_cell(browser, lab):
         box.press("Enter")
         expect(output).to_contain_text(told)
     expect(output).not_to_contain_text("['42']")
-    browser.picture(page, "approve")
+    browser.screenshot(page, "approve")
 
 
 LONG = """
@@ -115,7 +115,7 @@ def test_a_long_call_is_seen_whole_above_its_answer_and_its_outcome(browser, lab
     expect(box).to_be_in_viewport()
     for text in ("Allow this call?", "; rm -rf ~ \\u202e", "[y]es, [n]o"):
         expect(page.locator(".jp-Stdin-prompt").get_by_text(text)).to_be_in_viewport()
-    browser.picture(page, "long-question")
+    browser.screenshot(page, "long-question")
     page.wait_for_timeout(1000 * MIN_ANSWER_SECONDS + 100)
     box.fill("n")
     box.press("Enter")
@@ -123,4 +123,4 @@ def test_a_long_call_is_seen_whole_above_its_answer_and_its_outcome(browser, lab
     expect(output).to_contain_text("refused: The call was refused.")
     shown = output.inner_text()
     assert shown.index("Allow this call?") < shown.index("refused:")
-    browser.picture(page, "long-answer")
+    browser.screenshot(page, "long-answer")

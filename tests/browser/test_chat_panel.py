@@ -16,7 +16,7 @@ def add(a: int, b: int) -> int:
     return a + b
 """
 # Draws a red circle into the clipboard, or into what a drag carries.
-GIVE_PICTURE = """async (way) => {
+GIVE_IMAGE = """async (way) => {
     const canvas = Object.assign(document.createElement("canvas"), {width: 96, height: 96});
     const ink = canvas.getContext("2d");
     ink.fillStyle = "white";
@@ -68,7 +68,7 @@ def test_keys_that_were_pressed_before_a_tool_asks_never_answer_it(browser, lab)
     page.keyboard.down("Enter")
     page.keyboard.up("Enter")
     expect(question).to_be_visible()
-    browser.picture(page, "chat-typing", of=chat)
+    browser.screenshot(page, "chat-typing", of=chat)
     page.keyboard.press(" ")
     expect(chat.get_by_text("add(a=17, b=25) – done")).to_be_visible()
     expect(message).to_be_focused()
@@ -111,7 +111,7 @@ def test_a_tool_is_allowed_and_refused_and_an_answer_is_stopped(browser, lab):
         message.fill("What is 17 plus 25?")
         message.press("Enter")
         expect(question.get_by_text("add(a=17, b=25)")).to_be_visible()
-        browser.picture(page, f"chat-{verdict.lower()}", of=chat)
+        browser.screenshot(page, f"chat-{verdict.lower()}", of=chat)
         press(question, verdict)
         expect(chat.get_by_text(f"add(a=17, b=25) – {outcome}")).to_be_visible()
         expect(chat.get_by_role("button", name="Send")).to_be_visible()
@@ -144,7 +144,7 @@ def test_images_are_pasted_dropped_refused_and_seen(browser, lab):
     models = chat.get_by_label("Model", exact=True)
     models.select_option("tiny-chat")
     for way in ("pasted", "dropped"):
-        page.evaluate(GIVE_PICTURE, way)
+        page.evaluate(GIVE_IMAGE, way)
         if way == "pasted":
             message.press("Control+v")
         else:
@@ -162,14 +162,14 @@ def test_images_are_pasted_dropped_refused_and_seen(browser, lab):
     expect(chat.get_by_text(re.compile("cannot see|no images|vision"))).not_to_have_count(0)
     expect(message).to_have_value("What is in this picture?")
     expect(chat.get_by_role("img", name="image 1")).to_be_visible()
-    browser.picture(page, "chat-refused", of=chat)
+    browser.screenshot(page, "chat-refused", of=chat)
     models.select_option("tiny-vision")
     expect(chat.get_by_text("tiny-chat does not accept images")).to_be_hidden()
     message.press("Enter")
     expect(chat.get_by_text(re.compile("red circle"))).to_be_visible(timeout=60_000)
     expect(chat.get_by_role("img", name="Image of this message")).to_be_visible()
     expect(message).to_have_value("")
-    browser.picture(page, "chat-picture", of=chat)
+    browser.screenshot(page, "chat-image", of=chat)
     assert axe(page) == []
 
 
@@ -233,7 +233,7 @@ mlx_notebook.chat_panel(
     )
     for theme in ("light", "dark"):
         set_theme(page, theme)
-        browser.picture(page, f"chat-markdown-{front}-{theme}", of=chat)
+        browser.screenshot(page, f"chat-markdown-{front}-{theme}", of=chat)
         assert axe(page) == []
 
 
@@ -283,7 +283,7 @@ def test_the_chat_follows_the_model_that_its_user_chose_and_no_other(browser, la
     expect(chat.get_by_text(re.compile(r"^tiny-chat · "))).to_have_count(2)
     # The log shows its end.
     expect(chat.get_by_role("button", name="Regenerate", exact=True)).to_be_in_viewport()
-    browser.picture(page, "chat-follow", of=chat)
+    browser.screenshot(page, "chat-follow", of=chat)
 
 
 def test_a_message_is_edited_an_answer_regenerated_and_settings_are_used(browser, lab):
@@ -314,7 +314,7 @@ def test_a_message_is_edited_an_answer_regenerated_and_settings_are_used(browser
     press(chat, "Cancel editing")
     expect(message).to_have_value("a draft")
     chat.get_by_role("button", name="Edit this message").first.click()
-    browser.picture(page, "chat-edit", of=chat)
+    browser.screenshot(page, "chat-edit", of=chat)
     assert axe(page) == []
     says(chat, message, "My name is Bo.", answers=1)
     expect(message).to_have_value("a draft")
@@ -359,7 +359,7 @@ while not pathlib.Path('go-on').exists():
     late = chat.get_by_text("The kernel is busy; this will be sent when the cell finishes.")
     expect(late).to_be_visible()
     expect(chat.get_by_text("Are you there?", exact=True)).to_be_visible()
-    browser.picture(page, "chat-busy", of=chat)
+    browser.screenshot(page, "chat-busy", of=chat)
     assert axe(page) == []
     (lab.home / "go-on").touch()
     expect(chat.get_by_role("button", name="Regenerate", exact=True)).to_be_visible(timeout=60_000)

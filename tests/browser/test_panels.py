@@ -73,7 +73,7 @@ def test_models_are_loaded_swapped_pinned_unloaded_and_found(browser, lab):
     expect(models.get_by_text("tiny-chat", exact=True)).to_be_hidden()
     models.get_by_role("searchbox").press("Escape")
     expect(models.get_by_text("tiny-chat", exact=True)).to_be_visible()
-    browser.picture(page, "models", of=models)
+    browser.screenshot(page, "models", of=models)
     assert axe(page) == []
 
 
@@ -92,7 +92,7 @@ def test_a_model_is_downloaded_after_a_first_try_was_cancelled(browser, lab):
     press(models, f"Download {OFFERED}")
     progress = models.get_by_role("meter", name=f"Progress of {OFFERED}")
     expect(progress).to_have_attribute("aria-valuetext", re.compile("Downloading: .* of 6.* MB"))
-    browser.picture(page, "models-download", of=models)
+    browser.screenshot(page, "models-download", of=models)
     press(models, f"Cancel {OFFERED}")
     expect(models.get_by_text(f"{OFFERED} was cancelled.")).to_be_visible()
     lab.hub.hold_after = None
@@ -116,7 +116,7 @@ def test_figures_move_while_a_request_runs_and_cancel_stops_it(browser, lab):
     cancel = stats.get_by_role("button", name=re.compile("Cancel the request of tiny-chat"))
     cancel.wait_for()
     expect(stats.get_by_text(re.compile(r"generating, [1-9]\d* tokens"))).to_be_visible()
-    browser.picture(page, "stats-busy", of=stats)
+    browser.screenshot(page, "stats-busy", of=stats)
     cancel.click()
     asked.join(30)
     # Its row stays while the pointer is over the list, so that none moves under it.
@@ -135,7 +135,7 @@ def test_figures_move_while_a_request_runs_and_cancel_stops_it(browser, lab):
         lab.request("v1/chat/completions", {"messages": said, "max_tokens": 2, "model": OTHER})
         expect(fullness).to_have_attribute("data-level", level)
         expect(stats.get_by_text(re.compile(f"last request: .* {told}"))).to_be_visible()
-    browser.picture(page, "stats", of=stats)
+    browser.screenshot(page, "stats", of=stats)
 
 
 def test_a_tool_call_is_inspected_copied_replayed_and_exported(browser, lab):
@@ -157,7 +157,7 @@ def test_a_tool_call_is_inspected_copied_replayed_and_exported(browser, lab):
     expect(inspector.get_by_text("Ignored parameters: user")).to_be_visible()
     inspector.get_by_text("Rendered prompt").click()
     inspector.get_by_text("Tools offered (1)").click()
-    browser.picture(page, "inspector", of=inspector)
+    browser.screenshot(page, "inspector", of=inspector)
     press(inspector, "Copy as curl")
     expect(inspector.get_by_text("Your token is not included.")).to_be_visible()
     copied = page.evaluate("navigator.clipboard.readText()")
@@ -175,7 +175,7 @@ def test_a_tool_call_is_inspected_copied_replayed_and_exported(browser, lab):
     inspector.get_by_label("Seed").fill("7")
     press(inspector, "Run")
     expect(inspector.get_by_text("Replay on tiny-chat")).to_be_visible()
-    browser.picture(page, "inspector-replay", of=inspector)
+    browser.screenshot(page, "inspector-replay", of=inspector)
     assert axe(page) == []
     inspector.get_by_role("button", name=re.compile("Count to a lot")).click()
     expect(inspector.get_by_text("No tools were offered.")).to_be_visible()
@@ -214,7 +214,7 @@ def test_the_dashboard_works_by_keyboard_in_both_themes_narrow_and_reloaded(brow
         for tab in ("Chat", "Inspector", "Activity", "Models"):
             whole.get_by_role("tab", name=tab).click()
             if theme == "dark":
-                browser.picture(page, f"{front}-{theme}-{tab.lower()}", of=whole)
+                browser.screenshot(page, f"{front}-{theme}-{tab.lower()}", of=whole)
             if theme == "dark" or tab == "Models":
                 assert axe(page) == []
     # Ctrl+S saves wherever the focus is, and what one types is no shortcut of the notebook.
@@ -240,7 +240,7 @@ def test_the_dashboard_works_by_keyboard_in_both_themes_narrow_and_reloaded(brow
         "node => node.clientWidth < 520", arg=narrow.element_handle(), timeout=20_000
     )
     assert narrow.evaluate("node => node.scrollWidth <= node.clientWidth")
-    browser.picture(page, f"{front}-narrow", of=narrow)
+    browser.screenshot(page, f"{front}-narrow", of=narrow)
 
 
 def restart(page):
@@ -264,7 +264,7 @@ def test_no_row_moves_under_the_pointer_and_notices_go_by_themselves(browser, la
     expect(notice).to_be_visible()
     expect(row.get_by_role("button", name="Load tiny-chat", exact=True)).to_be_visible()
     assert row.bounding_box() == before
-    browser.picture(page, "notice", of=models)
+    browser.screenshot(page, "notice", of=models)
     expect(notice).to_be_hidden()
     listed = models.locator("div", has=page.get_by_role("heading", name="On this machine")).last
     expect(listed.locator("li[data-model='tiny-chat']")).to_have_count(0)
@@ -288,7 +288,7 @@ server_watcher.HEARTBEAT_SECONDS = 0.5
     browser.expected += ["debugger state", "Canceled future"]  # what Lab asked of the kernel
     end(page)
     expect(stats.get_by_role("alert")).to_contain_text(told)
-    browser.picture(page, f"gone-{end.__name__}", of=stats)
+    browser.screenshot(page, f"gone-{end.__name__}", of=stats)
     assert axe(page) == []
 
 
@@ -314,7 +314,7 @@ def test_a_notebook_without_its_kernel_shows_a_table_in_the_panels_place(browser
     # Lab looks for the panel's model for some seconds.
     page.wait_for_function("document.body.textContent.includes('model not found')")
     expect(page.get_by_text("model not found")).to_be_hidden()
-    browser.picture(page, f"again-{front}")
+    browser.screenshot(page, f"again-{front}")
 
 
 def test_a_replay_goes_on_while_its_page_is_reloaded(browser, lab):

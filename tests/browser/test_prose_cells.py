@@ -41,7 +41,7 @@ def test_a_chat_cell_is_prose_and_a_code_cell_is_code(browser, lab, front):
     assert prose["language"] == "chat"
     assert code["language"] == "python"
     assert not code["wraps"]
-    browser.picture(page, f"prose-{front}")
+    browser.screenshot(page, f"prose-{front}")
 
 
 def test_a_cell_becomes_prose_when_the_magic_is_typed_and_code_when_it_is_deleted(browser, lab):

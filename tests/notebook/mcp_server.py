@@ -25,7 +25,7 @@ def fail() -> str:
 
 @server.tool()
 def draw() -> Image:
-    """Draw a small picture."""
+    """Draw a small image."""
     file = io.BytesIO()
     PIL.Image.new("RGB", (4, 2), "red").save(file, format="PNG")
     return Image(data=file.getvalue(), format="png")

@@ -65,7 +65,7 @@ class Panel(anywidget.AnyWidget):
         super().__init__(shown_as=uuid.uuid4().hex[:12])
         self.on_msg(self._on_message)
 
-    # --- life -----------------------------------------------------------------------------------
+    # --- life cycle -----------------------------------------------------------------------------
 
     def listen(self) -> None:
         """Subscribe to the server's state. Displaying the panel does this."""
@@ -160,7 +160,7 @@ class Panel(anywidget.AnyWidget):
             "text/html": table(rows, title) + self.summary_html(),
         }
 
-    # --- what the browser says ------------------------------------------------------------------
+    # --- messages from the browser --------------------------------------------------------------
 
     def _on_message(self, _: Any, content: dict[str, Any], __: Any) -> None:
         match content:

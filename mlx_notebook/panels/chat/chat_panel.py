@@ -152,7 +152,7 @@ class ChatPanel(Panel):
             self._add_entry(role="notice", text=change or f"{model} answers from now on.")
         self._announced = model
 
-    # --- what the person does -------------------------------------------------------------------
+    # --- actions of the user --------------------------------------------------------------------
 
     async def do_ask(self, text: str, images: list[str], replaces: str | None = None) -> None:
         """Send a message. The answer is streamed through the panel's state.

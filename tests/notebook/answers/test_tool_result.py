@@ -63,7 +63,7 @@ def test_results_that_refer_to_themselves_or_are_long_stay_bounded():
     assert content_of(pd.DataFrame({"a": [1]})).startswith("table of 1 x 1")
 
 
-def test_pictures_become_image_parts_also_beside_text():
+def test_images_become_image_parts_also_beside_text():
     image = Image.new("RGB", (4, 2))
     alone, beside = content_of(image), content_of(["a plot:", image, 3])
     assert image_parts(alone) == alone

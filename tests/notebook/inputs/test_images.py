@@ -1,4 +1,4 @@
-"""What the notebook calls a picture becomes a PNG of a bounded size, or a clear sentence."""
+"""What the notebook calls a image becomes a PNG of a bounded size, or a clear sentence."""
 
 import base64
 import io
@@ -51,7 +51,7 @@ class Drawing:
         (Image.new("P", (3 * MAX_IMAGE_SIDE, 30)), (MAX_IMAGE_SIDE, 10)),
     ],
 )
-def test_every_kind_of_picture_is_sent_as_png(value, size):
+def test_every_kind_of_image_is_sent_as_png(value, size):
     image = EncodedImage.of(value)
     assert (image.width, image.height) == size
     url = image.part["image_url"]["url"]
@@ -92,7 +92,7 @@ def test_anything_else_is_refused_in_one_sentence(value, said):
     assert "\n" not in str(caught.value)
 
 
-def test_only_pictures_look_like_pictures():
+def test_only_images_are_taken_for_images():
     assert all(map(is_image, [Image.new("L", (1, 1)), figure(), Drawing()]))
     others = ["text", b"bytes", Path("a.png"), np.zeros((2, 2)), 3, Drawing, Image.Image, None]
     assert not any(map(is_image, others))

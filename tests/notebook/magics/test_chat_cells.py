@@ -85,7 +85,7 @@ def test_threads_are_conversations_of_their_own(kernel):
     assert kernel.value("len(conversation('one').messages)") == 2
 
 
-def test_thinking_is_asked_for_and_shown_closed(kernel):
+def test_reasoning_is_asked_for_and_shown_closed(kernel):
     cell = kernel.run("%%chat -t 0 --think --max-tokens 300\nWhat is your name?")
     assert cell.outputs[0]["text/markdown"].startswith("<details><summary>Reasoning, ")
     assert kernel.value("conversation().messages[1].get('reasoning_content', '') != ''")
@@ -104,9 +104,9 @@ def test_after_an_error_the_prompt_can_use_it(kernel):
     assert kernel.value("type(_error).__name__") == "ZeroDivisionError"
 
 
-def test_pictures_are_shown_small_and_what_cannot_see_them_says_so(kernel):
+def test_images_are_shown_small_and_what_cannot_see_them_says_so(kernel):
     kernel.run("from PIL import Image\npicture = Image.new('RGB', (2000, 1000), 'red')")
-    for line, text in (("--image picture", "What is this?"), ("", "What is {{ picture }}?")):
+    for line, text in (("--image image", "What is this?"), ("", "What is {{ image }}?")):
         cell = kernel.run(f"%%chat {line} --max-tokens 3\n{text}", check=False)
         assert cell.outputs[0]["text/plain"] == "[image, 480 x 240]"
         assert len(cell.outputs[0]["image/png"]) < 10_000

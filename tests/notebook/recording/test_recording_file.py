@@ -107,7 +107,7 @@ def test_a_full_file_keeps_what_it_has(tmp_path, monkeypatch):
     assert len(Recording.load(file.path).exchanges) == len(file) == 1
 
 
-def test_long_texts_and_pictures_are_kept_by_their_hash():
+def test_long_texts_and_images_are_kept_by_their_hash():
     image = "data:image/png;base64," + "A" * 10_000
     kept = abbreviated({"a": [image, "word " * 2000, "short"]})["a"]
     assert kept[0].startswith("data:image/png;base64,AAA")

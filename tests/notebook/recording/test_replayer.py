@@ -36,8 +36,8 @@ def add(a: int, b: int) -> int:
 @dataclasses.dataclass
 class City:
     name: typing.Literal["Paris", "Rome"]
-picture = Image.new("RGB", (96, 96), "white")
-ImageDraw.Draw(picture).ellipse((20, 20, 70, 70), fill="red")
+image = Image.new("RGB", (96, 96), "white")
+ImageDraw.Draw(image).ellipse((20, 20, 70, 70), fill="red")
 """
 
 # Each cell ends by printing what is to be equal.
@@ -66,7 +66,7 @@ CELLS = [
     "print(three, [m.get('content') for m in mlx_notebook.conversation('sum').messages])",
     "%%chat -t 0 --thread city --schema City --var four\nTell me of Paris.",
     "print(four)",
-    "%%chat -t 0 --thread sight -m tiny-vision --image picture --var five\nWhat is this?",
+    "%%chat -t 0 --thread sight -m tiny-vision --image image --var five\nWhat is this?",
     "print(five)",
     "chat = mlx_notebook.AsyncChat('tiny-chat', tools=[add], temperature=0)\n"
     "answer = await chat.ask('What is 17 plus 25?')\n"

@@ -97,7 +97,7 @@ def test_both_outputs_together_show_all_that_was_taken(monkeypatch):
         assert joined == text[: start + 40]
 
 
-def test_thinking_is_open_while_it_runs_and_closed_after(monkeypatch):
+def test_reasoning_is_open_while_it_runs_and_closed_after(monkeypatch):
     outputs, view = Outputs(monkeypatch), CellRenderer()
     view.begin("m")
     stream(outputs, view, "I think <b> that", kind="reasoning")
@@ -108,7 +108,7 @@ def test_thinking_is_open_while_it_runs_and_closed_after(monkeypatch):
     assert "I think &lt;b&gt; that</p></details>\n\nIt is so." in outputs.shown[0]["text/markdown"]
 
 
-def test_no_thinking_can_leave_its_block():
+def test_no_reasoning_can_leave_its_block():
     block = reasoning_block("</p></details>\n\n<script>x</script> $a$ \\(b\\)", running=False)
     assert set(re.findall(r"</?\w+>", block)) == {
         "<details>", "<summary>", "</summary>", "<p>", "<br>", "<span>", "</span>", "</p>",

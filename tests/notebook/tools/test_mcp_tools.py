@@ -39,7 +39,7 @@ def test_a_server_tells_its_tools(small):
     assert definition["parameters"]["required"] == ["a", "b"]
 
 
-def test_calls_give_text_pictures_and_errors(small):
+def test_calls_give_text_images_and_errors(small):
     assert call(small, "add", '{"a": 2, "b": 3}').content == "5"
     assert len(image_parts(call(small, "draw").content)) == 1
     failed = call(small, "fail")

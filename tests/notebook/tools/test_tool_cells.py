@@ -241,7 +241,7 @@ def test_a_new_question_answers_the_calls_that_were_left(kernel):
     assert "not made" in kernel.value("chat.messages[2]['content']")
 
 
-def test_a_picture_that_a_tool_returns_is_shown_and_a_text_model_told_of_it(kernel):
+def test_a_image_that_a_tool_returns_is_shown_and_a_text_model_told_of_it(kernel):
     kernel.run(
         '''
 from PIL import Image
@@ -257,7 +257,7 @@ def draw(colour: str):
     assert kernel.value("answer.outcome") == "complete"
 
 
-def test_a_picture_that_a_tool_returns_is_shown_to_a_model_that_sees(kernel):
+def test_a_image_that_a_tool_returns_is_shown_to_a_model_that_sees(kernel):
     kernel.run(
         f'''
 from PIL import Image

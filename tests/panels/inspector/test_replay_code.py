@@ -100,7 +100,7 @@ def test_curl_and_python_run_as_they_are(server, path, body):
         assert found["rows"][0]["raw"] == first["rows"][0]["raw"]
 
 
-def test_pictures_and_what_was_not_kept_cannot_be_sent_again():
+def test_images_and_what_was_not_kept_cannot_be_sent_again():
     trace = {"model": "m", "tools": [], "options": {}, "prompt": None}
     image = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "?"}]}
     with pytest.raises(ValueError, match="images"):

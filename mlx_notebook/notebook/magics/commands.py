@@ -12,6 +12,7 @@ from mlx_notebook.notebook.magics import model_commands
 from mlx_notebook.notebook.magics.recording_commands import record, replay
 from mlx_notebook.notebook.recording import replayer
 from mlx_notebook.notebook.server.server import Server
+from mlx_notebook.notebook.server.state_names import engine_state_name, request_phase_name
 
 # A suggestion for a first model. It fits most machines.
 SUGGESTED_MODEL = "mlx-community/Qwen3-4B-4bit"
@@ -90,7 +91,7 @@ def _status(_: str, chat: Chat) -> None:
     engine = status["engine"]
     print(f"server: {server.url} ({server.found})")
     print(f"model: {chat.model or connection.default_model() or 'none yet'}")
-    line = f"engine: {engine['state']}"
+    line = f"engine: {engine_state_name(engine['state'])}"
     if engine["device"]:
         line += f" on the {_device(engine['device'])}"
     if engine["uptime"]:
@@ -107,7 +108,7 @@ def _status(_: str, chat: Chat) -> None:
         print(f"loading: {name}")
     for request in status["requests"]:
         print(
-            f"request: {request['model']}, {request['phase']}, "
+            f"request: {request['model']}, {request_phase_name(request['phase'])}, "
             f"{request['prompt_tokens']} prompt tokens, {request['generated_tokens']} generated "
             f"at {request['tokens_per_second']:.0f} tokens/s"
         )

@@ -17,8 +17,8 @@ from mlx_notebook.notebook.escaping import safe_html
 from mlx_notebook.notebook.human_units import format_bytes, format_duration
 from mlx_notebook.notebook.magics.arguments import parser
 from mlx_notebook.notebook.rendering.progress import ProgressBar, progress_bar
-from mlx_notebook.notebook.server.model_states import state_name
 from mlx_notebook.notebook.server.server import Server
+from mlx_notebook.notebook.server.state_names import model_state_name
 from mlx_notebook.notebook.shell import shows_rich_output
 
 _COLUMNS = ("model", "state", "context", "capabilities", "memory", "notes")
@@ -122,7 +122,7 @@ def show(line: str, chat: Chat) -> None:
     (model,) = found
     about = "about " if model["approximate"] else ""
     facts = {
-        "state": f"{state_name(model['state'])}{', pinned' if model['pinned'] else ''}",
+        "state": f"{model_state_name(model['state'])}{', pinned' if model['pinned'] else ''}",
         "changed": "since it was loaded; the next request reloads it" if model["reloads"] else None,
         "error": model["error"],
         "answers here": "yes" if model["id"] == _answering(chat) else None,
@@ -260,7 +260,7 @@ def _row(model: dict[str, Any], chat: Chat) -> tuple[str, ...]:
     ]
     return (
         model["id"],
-        state_name(model["state"]),
+        model_state_name(model["state"]),
         f"{context:,}" if context else "",
         ", ".join(model["capabilities"]),
         f"{about}{format_bytes(memory)}" if memory else "",

@@ -19,7 +19,7 @@ from mlx_notebook.notebook.inputs.images import is_image
 from mlx_notebook.notebook.magics import model_commands
 from mlx_notebook.notebook.magics.chat_options import CHAT_HELP, FLAGS
 from mlx_notebook.notebook.magics.commands import COMMAND_OPTIONS, COMMANDS, TAKE_A_MODEL
-from mlx_notebook.notebook.server.model_states import state_name
+from mlx_notebook.notebook.server.state_names import model_state_name
 
 _LINE = re.compile(r"^\s*(?P<magic>%mlx|%chat|%%chat)\s(?P<rest>.*)$", re.DOTALL)
 _WORD = re.compile(r"[^\s,=]*$")
@@ -128,7 +128,7 @@ def _models(*, to_download: bool) -> list[Completion]:
         return []
     models = sorted(models, key=lambda model: bool(model["state"] == "downloadable"))
     return [
-        (name, state_name(model["state"]))
+        (name, model_state_name(model["state"]))
         for model in models
         if to_download or model["state"] != "downloadable"
         for name in (model["id"], *model["aliases"])

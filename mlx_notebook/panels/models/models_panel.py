@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mlx_notebook.notebook.server.model_states import state_name
+from mlx_notebook.notebook.server.state_names import model_state_name
 from mlx_notebook.panels.base.panel import Panel, module
 from mlx_notebook.panels.base.server_watcher import ServerWatcher
 
@@ -27,7 +27,7 @@ class ModelsPanel(Panel):
     def summary_rows(self) -> list[tuple[str, str]]:
         """Return each model's state."""
         models = self.fields.get("models", {})
-        return [(name, state_name(one["state"])) for name, one in models.items()]
+        return [(name, model_state_name(one["state"])) for name, one in models.items()]
 
     async def do_load(self, model: str) -> Any:
         """Load a model next to those in memory."""

@@ -3,7 +3,7 @@
 from mlx_notebook.notebook.answers.tool_call import ToolCall, pending
 
 
-def wish(name, arguments="{}", number=0):
+def tool_call(name, arguments="{}", number=0):
     call = ToolCall(f"call_{number}", name, arguments)
     call.decode()
     call.state = "waiting"
@@ -11,7 +11,7 @@ def wish(name, arguments="{}", number=0):
 
 
 def test_calls_without_a_result_are_pending():
-    calls = [wish("add", '{"a": 1}', number) for number in range(2)]
+    calls = [tool_call("add", '{"a": 1}', number) for number in range(2)]
     user = {"role": "user", "content": "go"}
     assistant = {"role": "assistant", "content": "", "tool_calls": [c.openai_call for c in calls]}
     result = {"role": "tool", "tool_call_id": "call_0", "content": "2"}

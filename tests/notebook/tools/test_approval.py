@@ -22,18 +22,18 @@ def boom() -> None:
     raise ValueError("no luck")
 
 
-def wish(name, arguments="{}", number=0):
+def tool_call(name, arguments="{}", number=0):
     call = ToolCall(f"call_{number}", name, arguments)
     call.decode()
     call.state = "waiting"
     return call
 
 
-def run(caller, calls):
-    return [(delta.kind, delta.call.name) for delta in caller.run(calls)]
+def run(runner, calls):
+    return [(delta.kind, delta.call.name) for delta in runner.run(calls)]
 
 
-def caller(*tools, **options):
+def runner(*tools, **options):
     return ToolRunner(tools_by_name(tools), **options)
 
 
@@ -60,39 +60,39 @@ def say(text: str) -> None:
 def asked_about(person, text):
     """The question about a call with this argument."""
     person.answers = ["n"]
-    run(caller(say, approve=True), [wish("say", json.dumps({"text": text}))])
+    run(runner(say, approve=True), [tool_call("say", json.dumps({"text": text}))])
     return person.asked.pop()
 
 
 def test_always_is_asked_once_and_names_choose_what_is_asked(person):
     person.answers = ["always"]
-    these = caller(add, boom, approve=["boom"])
-    run(these, [wish("add", '{"a": 1}'), wish("boom"), wish("boom")])
-    run(these, [wish("boom")])
+    runner_of_both = runner(add, boom, approve=["boom"])
+    run(runner_of_both, [tool_call("add", '{"a": 1}'), tool_call("boom"), tool_call("boom")])
+    run(runner_of_both, [tool_call("boom")])
     assert person.asked == ["Allow boom()? [y]es, [n]o (and why), [a]lways: "]
 
 
 def test_a_no_may_have_a_reason_and_nonsense_is_asked_again(person):
     person.answers = ["", "what?", "n too dear"]
-    call = wish("add", '{"a": 1}')
-    run(caller(add, approve=True), [call])
+    call = tool_call("add", '{"a": 1}')
+    run(runner(add, approve=True), [call])
     assert call.content == "The call was refused. too dear"
 
 
 @pytest.mark.parametrize("said", ["", " ", "a dog", "yes, later", "y n", "allow", "ok", "\ty\tn"])
 def test_only_a_whole_word_allows_a_call(person, said):
     person.answers = [said, "n"]
-    call = wish("add", '{"a": 1}')
-    run(caller(add, approve=True), [call])
+    call = tool_call("add", '{"a": 1}')
+    run(runner(add, approve=True), [call])
     assert call.state == "refused"
 
 
 @pytest.mark.parametrize("said", ["y", "a", "n", ""])
 def test_what_comes_before_the_question_can_be_read_is_no_answer(person, capsys, said):
     person.answers, person.reads = [said] * 10, approval.MIN_ANSWER_SECONDS - 0.1
-    call = wish("add", '{"a": 1}')
+    call = tool_call("add", '{"a": 1}')
     with pytest.raises(Pause, match="was not answered with yes or no"):
-        run(caller(add, approve=True), [call])
+        run(runner(add, approve=True), [call])
     assert call.state == "waiting"
     assert "Please answer again." in capsys.readouterr().out
 
@@ -118,7 +118,7 @@ def test_all_of_a_call_stands_in_the_question_or_is_offered(person, capsys):
     assert command in question.replace("\n    ", "")
     command = "ls " + "-" * 5000 + "; rm -rf ~; " + "-" * 5000
     person.answers = ["s", "n"]
-    run(caller(say, approve=True), [wish("say", json.dumps({"text": command}))])
+    run(runner(say, approve=True), [tool_call("say", json.dumps({"text": command}))])
     shown = len(f'say(text="{command}")')
     asked = person.asked[0].replace("\n    ", "")
     assert f"[… {shown - 2 * 666 - 667:,} characters are hidden here …]" in asked
@@ -129,11 +129,11 @@ def test_all_of_a_call_stands_in_the_question_or_is_offered(person, capsys):
 def test_a_file_and_a_thread_are_nobody(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("y\ny\ny\n"))
     with pytest.raises(Pause, match="nobody is there to allow add"):
-        run(caller(add, approve=True), [wish("add", '{"a": 1}')])
+        run(runner(add, approve=True), [tool_call("add", '{"a": 1}')])
     monkeypatch.setattr(approval, "in_kernel", lambda: True)
     monkeypatch.setattr("builtins.input", lambda prompt: "y")
     with ThreadPoolExecutor() as pool, pytest.raises(Pause, match="nobody is there"):
-        pool.submit(run, caller(add, approve=True), [wish("add", '{"a": 1}')]).result()
+        pool.submit(run, runner(add, approve=True), [tool_call("add", '{"a": 1}')]).result()
 
 
 def test_where_nobody_can_be_asked_the_chat_pauses(monkeypatch):
@@ -142,7 +142,7 @@ def test_where_nobody_can_be_asked_the_chat_pauses(monkeypatch):
 
     monkeypatch.setattr("builtins.input", nobody)
     monkeypatch.setattr(approval, "in_kernel", lambda: True)
-    call = wish("add", '{"a": 1}')
+    call = tool_call("add", '{"a": 1}')
     with pytest.raises(Pause, match="nobody is there to allow add"):
-        run(caller(add, approve=True), [call])
+        run(runner(add, approve=True), [call])
     assert call.state == "waiting"

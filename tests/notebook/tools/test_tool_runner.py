@@ -24,58 +24,58 @@ def boom() -> None:
     raise ValueError("no luck")
 
 
-def wish(name, arguments="{}", number=0):
+def tool_call(name, arguments="{}", number=0):
     call = ToolCall(f"call_{number}", name, arguments)
     call.decode()
     call.state = "waiting"
     return call
 
 
-def run(caller, calls):
-    return [(delta.kind, delta.call.name) for delta in caller.run(calls)]
+def run(runner, calls):
+    return [(delta.kind, delta.call.name) for delta in runner.run(calls)]
 
 
-async def arun(caller, calls):
-    return [(delta.kind, delta.call.name) async for delta in caller.arun(calls)]
+async def arun(runner, calls):
+    return [(delta.kind, delta.call.name) async for delta in runner.arun(calls)]
 
 
 @pytest.fixture(params=["sync", "async"])
 def carry_out(request):
     if request.param == "sync":
         return run
-    return lambda caller, calls: asyncio.run(arun(caller, calls))
+    return lambda runner, calls: asyncio.run(arun(runner, calls))
 
 
-def caller(*tools, **options):
+def runner(*tools, **options):
     return ToolRunner(tools_by_name(tools), **options)
 
 
 def test_a_call_is_made_with_real_arguments_and_its_result_told(carry_out):
-    call = wish("add", '{"a": "2"}')
-    assert carry_out(caller(add), [call]) == [("call", "add"), ("result", "add")]
+    call = tool_call("add", '{"a": "2"}')
+    assert carry_out(runner(add), [call]) == [("call", "add"), ("result", "add")]
     assert (call.state, call.value, call.content) == ("done", 3, "3")
     assert call.result == {"role": "tool", "tool_call_id": "call_0", "content": "3"}
 
 
 @pytest.mark.parametrize(
-    ("call", "told"),
+    ("call", "message"),
     [
-        (wish("add", '{"a": "x"}'), "Error: a: Input should be a valid integer"),
-        (wish("add", '{"a": '), "Error: The arguments are not valid JSON"),
-        (wish("subtract"), "Error: There is no tool 'subtract'. The tools are: add, boom."),
-        (wish("boom"), "Error: ValueError: no luck"),
+        (tool_call("add", '{"a": "x"}'), "Error: a: Input should be a valid integer"),
+        (tool_call("add", '{"a": '), "Error: The arguments are not valid JSON"),
+        (tool_call("subtract"), "Error: There is no tool 'subtract'. The tools are: add, boom."),
+        (tool_call("boom"), "Error: ValueError: no luck"),
     ],
 )
-def test_what_goes_wrong_is_told_to_the_model(carry_out, call, told):
-    carry_out(caller(add, boom), [call])
+def test_what_goes_wrong_is_told_to_the_model(carry_out, call, message):
+    carry_out(runner(add, boom), [call])
     assert call.state == "failed"
-    assert call.content.startswith(told)
+    assert call.content.startswith(message)
     assert (call.traceback is not None) == (call.name == "boom")
 
 
 def test_a_traceback_begins_in_the_function():
-    call = wish("boom")
-    run(caller(boom), [call])
+    call = tool_call("boom")
+    run(runner(boom), [call])
     assert "in boom" in call.traceback
     assert "in _run" not in call.traceback
 
@@ -92,9 +92,9 @@ def test_async_calls_run_together_and_the_others_in_order(carry_out):
     def note(n: int) -> None:
         seen.append(f"note {n}")
 
-    calls = [wish("note", '{"n": 1}'), wish("note", '{"n": 2}')]
-    calls += [wish("meet", f'{{"n": {n}}}') for n in range(3)]
-    carry_out(caller(meet, note), calls)
+    calls = [tool_call("note", '{"n": 1}'), tool_call("note", '{"n": 2}')]
+    calls += [tool_call("meet", f'{{"n": {n}}}') for n in range(3)]
+    carry_out(runner(meet, note), calls)
     assert [call.state for call in calls] == ["done"] * 5
     notes = [x for x in seen if isinstance(x, str)]
     assert notes == ["note 1", "note 2"]
@@ -109,8 +109,8 @@ def test_an_async_tool_sees_the_context_of_the_caller():
     async def look() -> str:
         return variable.get()
 
-    call = wish("look")
-    run(caller(look), [call])
+    call = tool_call("look")
+    run(runner(look), [call])
     assert call.value == "mine"
 
 
@@ -135,8 +135,8 @@ def test_before_call_allows_changes_or_refuses(carry_out, is_async, verdict, sta
         assert call.arguments == {"a": 2}
         return _async(verdict) if is_async else verdict
 
-    call = wish("add", '{"a": 2}')
-    carry_out(caller(add, before_call=before), [call])
+    call = tool_call("add", '{"a": 2}')
+    carry_out(runner(add, before_call=before), [call])
     assert (call.state, call.content) == (state, content)
 
 
@@ -145,8 +145,8 @@ def test_before_call_allows_changes_or_refuses(carry_out, is_async, verdict, sta
     [(True, "done"), ("always", "done"), (None, "refused"), (False, "refused"), ("no", "refused")],
 )
 def test_only_a_clear_yes_approves(carry_out, verdict, state):
-    call = wish("add", '{"a": 2}')
-    carry_out(caller(add, approve=lambda call: _async(verdict)), [call])
+    call = tool_call("add", '{"a": 2}')
+    carry_out(runner(add, approve=lambda call: _async(verdict)), [call])
     assert call.state == state
 
 
@@ -154,18 +154,18 @@ def test_an_interrupt_stops_sync_and_async_calls():
     def stop() -> None:
         raise KeyboardInterrupt
 
-    calls = [wish("later", '{"seconds": 60}'), wish("stop"), wish("stop")]
+    calls = [tool_call("later", '{"seconds": 60}'), tool_call("stop"), tool_call("stop")]
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        run(caller(later, stop), calls)
+        run(runner(later, stop), calls)
     assert time.monotonic() - began < 30
     assert [call.state for call in calls] == ["interrupted", "interrupted", "waiting"]
 
 
 def test_cancelling_stops_async_calls():
     async def main():
-        call = wish("later", '{"seconds": 60}')
-        task = asyncio.create_task(arun(caller(later), [call]))
+        call = tool_call("later", '{"seconds": 60}')
+        task = asyncio.create_task(arun(runner(later), [call]))
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -19,16 +19,14 @@ SUGGESTED_MODEL = "mlx-community/Qwen3-4B-4bit"
 
 COMMANDS = {
     "status": "show the engine, the models in memory, running requests and totals",
-    "models [--all] [FILTER]": "list the models on this machine; with --all also models that are "
-    "available to download",
-    "load NAME [--pin] [--adapter A]": "load a model, after downloading it if necessary; it then "
-    "answers in this notebook",
+    "models [--all] [FILTER]": "list models on this machine; --all adds those available to "
+    "download",
+    "load NAME [--pin] [--adapter A]": "load a model (download it if needed); it then answers here",
     "unload [NAME]": "remove a model from memory",
     "pull NAME [--revision R]": "download a model from Hugging Face",
     "pin NAME, unpin NAME": "keep a model in memory, or allow its eviction",
     "show NAME": "show a model's properties, whether it fits this machine, and its settings",
-    "reset": "start a new conversation without a system message; for a thread use "
-    "`%%chat --thread NAME --new`",
+    "reset": "start a new conversation; in a thread: `%%chat --thread NAME --new`",
     "record [FILE]": "record the server's answers in a file, until `record stop`",
     "replay [FILE] [--speed X|max] [--live] [--trust]": "answer from a recording, without a model, "
     "until `replay stop`",
@@ -155,7 +153,7 @@ _RUN: dict[str, Callable[[str, Chat], None]] = {
 }
 
 COMMAND_OPTIONS = {
-    "models": {"--all": "also models that are available to download"},
+    "models": {"--all": "also models available to download"},
     "load": {"--pin": "keep it in memory", "--adapter": "with this LoRA adapter"},
     "pull": {"--revision": "a branch, tag or commit on Hugging Face"},
     "record": {"stop": "end the recording"},

@@ -1,14 +1,14 @@
 const APPROVAL_DELAY_MS = 1000;
 
 /**
- * Ask whether a tool may be called. The question never takes the focus. Its buttons do nothing for
- * a second after it appears, and a key that was down before it appeared never presses them.
+ * Ask whether a tool may be called. The question does not take the focus. Its buttons do nothing for
+ * a second after it appears, and a key that was already down then does not press them.
  */
 function approval(button, decide) {
   let asking, isOpen, opening, pressed;
   const call = h("pre", { class: "mlx-call", tabindex: 0, "aria-label": "The call" });
-  const spoken = h("p", { class: "mlx-spoken", role: "alert" });
-  const answer = (label, verdict) => button(label, () => decide(asking.id, verdict));
+  const spoken = h("p", { class: "mlx-screen-reader", role: "alert" });
+  const answer = (label, decision) => button(label, () => decide(asking.id, decision));
   const buttons = [
     answer("Refuse", "refuse"),
     answer("Allow", "allow"),
@@ -16,7 +16,7 @@ function approval(button, decide) {
   ];
   const box = h(
     "div",
-    { class: "mlx-said", role: "group", "aria-label": "Tool approval", hidden: true },
+    { class: "mlx-entry", role: "group", "aria-label": "Tool approval", hidden: true },
     h("b", {}, "May the model call this tool?"),
     call,
     h("div", { class: "mlx-row" }, ...buttons),
@@ -46,8 +46,8 @@ function approval(button, decide) {
       clearTimeout(opening);
       asking = question;
       isOpen = pressed = undefined;
-      say(call, question?.text);
-      say(
+      setText(call, question?.text);
+      setText(
         spoken,
         question && `May the model call ${question.text}? The buttons are below the message box.`,
       );

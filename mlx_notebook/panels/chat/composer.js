@@ -1,8 +1,8 @@
-const MOST_IMAGE_BYTES = 8_000_000;
+const MAX_IMAGE_BYTES = 8_000_000;
 
-/** Images that go along with the next message: chosen, pasted or dropped. */
-function imageBox({ root, text, tell, changed }) {
-  const el = h("div", { class: "mlx-row mlx-pictures" });
+/** Images for the next message: chosen, pasted or dropped. */
+function imageBox({ root, text, notify, changed }) {
+  const el = h("div", { class: "mlx-row mlx-images" });
   const file = h("input", {
     type: "file",
     accept: "image/*",
@@ -12,7 +12,7 @@ function imageBox({ root, text, tell, changed }) {
   });
   let images = [];
   const draw = () => {
-    keep(
+    reconcile(
       el,
       images,
       (image) => image.id,
@@ -47,17 +47,17 @@ function imageBox({ root, text, tell, changed }) {
   const take = (files) => {
     for (const one of files) {
       if (!one.type.startsWith("image/")) {
-        tell(`${one.name} is not an image.`, true);
+        notify(`${one.name} is not an image.`, true);
         continue;
       }
-      if (one.size > MOST_IMAGE_BYTES) {
-        tell(`${one.name} is larger than ${bytes(MOST_IMAGE_BYTES)}.`, true);
+      if (one.size > MAX_IMAGE_BYTES) {
+        notify(`${one.name} is larger than ${bytes(MAX_IMAGE_BYTES)}.`, true);
         continue;
       }
       const reader = new FileReader();
       reader.onload = () =>
         set([...images, { id: newId(), name: one.name || "image", url: reader.result }]);
-      reader.onerror = () => tell(`${one.name} cannot be read.`, true);
+      reader.onerror = () => notify(`${one.name} cannot be read.`, true);
       reader.readAsDataURL(one);
     }
   };
@@ -87,13 +87,13 @@ function imageBox({ root, text, tell, changed }) {
   };
 }
 
-/** The message box, with its images; it may hold an earlier message that is edited. */
-function composer({ root, tell, changed }) {
+/** The message box with its images. It may hold an earlier message for editing. */
+function composer({ root, notify, changed }) {
   const text = h("textarea", {
     "aria-label": "Message",
     placeholder: "Message (Enter sends, Shift+Enter adds a line, Escape stops)",
   });
-  const images = imageBox({ root, text, tell, changed });
+  const images = imageBox({ root, text, notify, changed });
   let replaces = null,
     draft;
   const cancel = h(
@@ -136,9 +136,9 @@ function composer({ root, tell, changed }) {
     get,
     edit,
     parts: [editing, text, images.el],
-    /** Empty the box; what stood in it before an edit comes back. */
+    /** Clear the box; after an edit, restore what was in it before. */
     clear: () => set(draft),
-    /** Take a refused message back, before what has been typed since. */
+    /** Put a refused message back, before what has been typed since. */
     restore(message) {
       if (message.replaces) return edit(message);
       const now = get();

@@ -6,10 +6,10 @@ function callBlock() {
   return {
     el: h("div", {}, title, result, images),
     update(block) {
-      say(title, `${block.text} – ${block.state}`);
-      say(result, block.result);
+      setText(title, `${block.text} – ${block.state}`);
+      setText(result, block.result);
       result.hidden = !block.result;
-      keep(
+      reconcile(
         images,
         block.images,
         (url) => url,
@@ -22,13 +22,13 @@ function callBlock() {
 
 function reasoningBlock() {
   const text = h("div", { class: "mlx-text" });
-  return { el: fold("Reasoning", text), update: (block) => say(text, block.text) };
+  return { el: disclosure("Reasoning", text), update: (block) => setText(text, block.text) };
 }
 
-/** What was said, entry by entry. */
-function conversation({ button, ask, tell, model, compose }) {
+/** The entries of the conversation. */
+function conversation({ button, ask, notify, model, compose }) {
   const render = markdownRenderer(model);
-  const addTools = codeTools({ button, tell, model });
+  const addTools = codeTools({ button, notify, model });
   const list = h("div");
   const makeBlock = ([, block]) =>
     ({ call: callBlock, reasoning: reasoningBlock, text: () => markdownText(render, addTools) })[
@@ -45,7 +45,7 @@ function conversation({ button, ask, tell, model, compose }) {
     );
     const el = h(
       "div",
-      { class: "mlx-said mlx-user" },
+      { class: "mlx-entry mlx-user" },
       h("b", {}, "You"),
       h("div", { class: "mlx-text" }, entry.text),
       ...entry.images.map((url) => h("img", { src: url, alt: "Image of this message" })),
@@ -62,12 +62,12 @@ function conversation({ button, ask, tell, model, compose }) {
     const blocks = h("div"),
       note = h("small"),
       again = button("Regenerate", () => ask("regenerate"));
-    const copy = button("Copy answer", () => copyText(text, blocks, tell));
+    const copy = button("Copy answer", () => copyText(text, blocks, notify));
     let text = "";
     return {
       el: h(
         "div",
-        { class: "mlx-said" },
+        { class: "mlx-entry" },
         h("b", {}, "Model"),
         blocks,
         note,
@@ -78,14 +78,14 @@ function conversation({ button, ask, tell, model, compose }) {
           .filter((block) => block.kind === "text")
           .map((block) => block.text)
           .join("\n\n");
-        keep(
+        reconcile(
           blocks,
           Object.entries(entry.blocks),
           ([key]) => key,
           makeBlock,
           (row, [, block]) => row.update(block),
         );
-        say(note, entry.note);
+        setText(note, entry.note);
         copy.hidden = isBusy || !text;
         again.hidden = isBusy || !isLast;
       },
@@ -101,7 +101,7 @@ function conversation({ button, ask, tell, model, compose }) {
     show(state) {
       const entries = Object.entries(state.entries ?? {});
       const lastAnswer = entries.findLast(([, entry]) => entry.role === "assistant")?.[0];
-      keep(
+      reconcile(
         list,
         entries,
         ([key]) => key,
@@ -109,7 +109,7 @@ function conversation({ button, ask, tell, model, compose }) {
         (row, [key, entry]) => {
           const isBusy = Boolean(state.busy),
             isLast = key === lastAnswer;
-          // Most entries stay as they are while the last one grows.
+          // Most entries do not change while the last one grows.
           if (row.entry === entry && row.isBusy === isBusy && row.isLast === isLast) return;
           Object.assign(row, { entry, isBusy, isLast });
           row.update(entry, row);

@@ -1,5 +1,5 @@
-/** Who answers: the notebook's own model, or the one that is chosen here. */
-function modelChoice({ ask, tell, changed }) {
+/** The choice of the model: the notebook's, or another one. */
+function modelChoice({ ask, notify, changed }) {
   const select = h("select", { "aria-label": "Model" });
   let state = {},
     isChoosing = false,
@@ -11,9 +11,9 @@ function modelChoice({ ask, tell, changed }) {
     const own = state.notebook_model
       ? `${state.notebook_model} (this notebook's model)`
       : "This notebook's model";
-    const told = [own, ...names].join("\n");
-    if (shown !== told) {
-      shown = told;
+    const options = [own, ...names].join("\n");
+    if (shown !== options) {
+      shown = options;
       const before = select.value;
       select.replaceChildren(
         h("option", { value: "" }, own),
@@ -29,7 +29,7 @@ function modelChoice({ ask, tell, changed }) {
     try {
       await ask("choose", { model: select.value || null });
     } catch (error) {
-      tell(error.message, true);
+      notify(error.message, true);
     } finally {
       isChoosing = false;
       draw();
@@ -45,11 +45,11 @@ function modelChoice({ ask, tell, changed }) {
   };
 }
 
-/** The system prompt and the temperature, in a part that opens. */
-function settingsForm({ button, ask, tell }) {
+/** The system message and the temperature, in a section that opens. */
+function settingsForm({ button, ask, notify }) {
   const system = h("textarea", {
     "aria-label": "System prompt",
-    placeholder: "Instructions that stand before the conversation",
+    placeholder: "Instructions for the whole conversation",
   });
   const temperature = h("input", {
     type: "number",
@@ -71,10 +71,10 @@ function settingsForm({ button, ask, tell }) {
       system: system.value,
       temperature: temperature.value === "" ? null : Number(temperature.value),
     });
-    tell("The next message is sent with these settings.");
+    notify("The next message is sent with these settings.");
   });
   return {
-    el: fold(
+    el: disclosure(
       "Settings",
       h("label", {}, "System prompt", system),
       h(

@@ -113,9 +113,9 @@ function buildModels({ root, button, ask, notify }) {
   const update = (row, model, othersResident) => {
     const { state } = model;
     const tags = [
-      model.default && "default",
+      model.default && "server default",
       model.pinned && "pinned",
-      model.source === "embedded" && "demo",
+      model.source === "embedded" && "demonstration",
       ...(model.capabilities ?? []),
     ].filter(Boolean);
     reconcile(

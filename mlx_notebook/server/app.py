@@ -132,7 +132,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             self.engine_config(data, debug=self.log_level in (10, "DEBUG")),
             self.limits,
             InFlightRequests(
-                lambda model: last_model.note(model) if self.catalog.writes(model) else None
+                lambda model: last_model.note(model) if self.catalog.generates_text(model) else None
             ),
             env={**env, **self.engine_env},
             log=self.log,

@@ -1,1 +1,1 @@
-"""The HTTP handlers, one folder for each API."""
+"""Handle HTTP requests, with one folder for each API."""

@@ -1,4 +1,4 @@
-"""What every route shares: auth, bodies, errors, CORS, and work that ends with its client."""
+"""Share what all routes need: authentication, bodies, errors, CORS, and the client's end."""
 
 import asyncio
 import functools
@@ -34,14 +34,14 @@ P = ParamSpec("P")
 H = TypeVar("H", bound="ApiHandler")
 
 
-# A refused body is read and thrown away up to this size, since most clients look for the answer
-# only when they have sent everything; beyond it the connection is closed at once.
+# The body of a refused request is read and discarded up to this size, since most clients read the
+# response only when they have sent everything. The connection of a larger one is closed at once.
 _DRAINED_BYTES = 128 * 1024 * 1024
 _DRAIN_SECONDS = 30
-# To read and decode more bytes takes long enough to hold up others.
+# Reading and decoding a larger body would delay other requests.
 _LARGE_BODY = 1024 * 1024
 
-# What OpenAI's and Anthropic's SDKs send beside the headers that Jupyter allows; their
+# Headers of OpenAI's and Anthropic's SDKs, in addition to those that Jupyter allows. Their
 # `x-stainless-*` headers are allowed by prefix.
 _ALLOWED_HEADERS = (
     *("accept", "content-type", "authorization", "x-xsrftoken", "x-api-key", "x-request-id"),
@@ -55,52 +55,52 @@ _EXPOSED_HEADERS = f"x-request-id, retry-after, {IGNORED_HEADER}"
 class ApiHandler(APIHandler):
     """Base of all routes.
 
-    The body is taken in while it arrives, so that a request which is refused by its headers (no
-    token, too large) never fills memory.
+    It reads the body while the body arrives, so that a request that is refused by its headers (no
+    token, too large) takes no memory.
     """
 
     auth_resource = "mlx_notebook"
-    # The route's name in traces and metrics; only named routes are counted.
+    # Name of the route in traces and metrics. Routes without a name are not counted.
     endpoint: ClassVar[str] = ""
     SUPPORTED_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
     preflight_seconds: ClassVar[int] = 600
 
     def initialize(self) -> None:
-        """Set up what a request needs."""
-        # Every line of a log that names the request takes its address from here.
+        """Initialize the state of a request."""
+        # All log lines take the address of the request from here.
         self.request.uri = without_secrets(self.request)
         self.body = RequestBody()
         self._received = 0
         self._body_timer: asyncio.TimerHandle | None = None
         self._refusal: errors.ApiError | None = None
         self._host_is_allowed = True
-        self._takes_body = False
+        self._reads_body = False
         self._scope: anyio.CancelScope | None = None
-        self._peer: ClientConnection | None = None
+        self._client: ClientConnection | None = None
         self._client_left = False
         # Whether the request asks for a stream.
         self.wants_stream = False
-        # The request's parameters that nothing here uses.
+        # Parameters of the request that this server does not use.
         self.ignored: list[str] = []
 
     @property
     def services(self) -> Services:
-        """What this handler may use."""
+        """Parts of the server that this handler uses."""
         return cast(Services, self.settings["mlx_notebook"].services)
 
-    # --- who may come in --------------------------------------------------------------------------
+    # --- authentication and body ------------------------------------------------------------------
 
     async def prepare(self) -> None:  # type: ignore[override]
-        """Authenticate by the headers, and decide whether to take the body."""
+        """Authenticate by the headers, and decide whether to read the body."""
         headers = self.request.headers
         if "x-api-key" in headers and "Authorization" not in headers:
-            # Anthropic's SDK sends its key so. Like a bearer token it cannot come from a foreign
-            # page's form or image, so that Jupyter's checks mean the same for it.
+            # Anthropic's SDK sends its key in this header. Like a bearer token it cannot come from
+            # a form or an image of a foreign page, so Jupyter's checks apply in the same way.
             headers["Authorization"] = f"Bearer {headers['x-api-key']}"
         connection = self.request.connection
         if isinstance(connection, HTTP1Connection):
             connection.set_max_body_size(_DRAINED_BYTES)
-            self._peer = ClientConnection(
+            self._client = ClientConnection(
                 connection.stream, self.services.limits.keep_alive_seconds
             )
         refusal: errors.ApiError | None = None
@@ -111,7 +111,7 @@ class ApiHandler(APIHandler):
         length = declared_length(headers.get("Content-Length", "0"))
         if length is None:
             raise refusal or errors.InvalidRequest(
-                "The header Content-Length must be one whole number.", code="invalid_header"
+                "The header Content-Length must be a whole number.", code="invalid_header"
             )
         if refusal is None and length > self.services.limits.max_body_bytes:
             refusal = self._too_large()
@@ -119,13 +119,13 @@ class ApiHandler(APIHandler):
             if headers.get("Expect") == "100-continue" or length > _DRAINED_BYTES:
                 raise refusal
             self._refuse(refusal)
-        self._takes_body = True
+        self._reads_body = True
         self._body_timer = asyncio.get_running_loop().call_later(
-            self.services.limits.body_timeout_seconds, self._give_up_on_body
+            self.services.limits.body_timeout_seconds, self._refuse_late_body
         )
 
     def _refuse(self, refusal: errors.ApiError) -> None:
-        """Answer with `refusal` when the body has passed; until then nobody is logged in."""
+        """Answer with `refusal` after the body, which is discarded. Log the user out until then."""
         self._refusal = refusal
         self.current_user = self._jupyter_current_user = None
         self.body.clear()
@@ -134,7 +134,7 @@ class ApiHandler(APIHandler):
             connection.set_body_timeout(_DRAIN_SECONDS)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        """Take in a part of the body; after each part of a large one others have their turn."""
+        """Read a part of the body. Let other tasks run after each part of a large body."""
         self._received += len(chunk)
         if self._refusal is None and self._received > self.services.limits.max_body_bytes:
             self._refuse(self._too_large())
@@ -142,14 +142,14 @@ class ApiHandler(APIHandler):
             self.body.take(chunk)
             if self.body.excess:
                 self._refuse(too_complex(self.body.excess))
-        # Tornado reads without a pause for as long as there is something to read.
+        # Tornado reads without a pause while there is data.
         return asyncio.sleep(0) if self._received > _LARGE_BODY else None
 
-    def _give_up_on_body(self) -> None:
-        """Refuse a request whose body is still on its way after all the time that it may take."""
+    def _refuse_late_body(self) -> None:
+        """Refuse a request whose body has not arrived in time."""
         if self._finished or self.request._body_future.done():
             return
-        self._takes_body = False
+        self._reads_body = False
         self._refuse(
             errors.BodyTimeout(
                 "The body did not arrive within "
@@ -162,7 +162,7 @@ class ApiHandler(APIHandler):
     def _too_large(self) -> errors.ApiError:
         limit = self.services.limits.max_body_bytes
         return errors.BodyTooLarge(
-            f"The body is larger than {limit:,} bytes, the most that this server takes "
+            f"The body is larger than {limit:,} bytes, the most that this server accepts "
             "(MlxNotebookApp.max_body_bytes)."
         )
 
@@ -172,27 +172,30 @@ class ApiHandler(APIHandler):
         return self._host_is_allowed
 
     def set_secure_cookie(self, *args: Any, **kwargs: Any) -> None:
-        """Set no login cookie: with one, a client's later request with a wrong key would pass."""
+        """Set no login cookie, with which a later request with a wrong key would succeed."""
 
     def decoded(self, decoder: msgspec.json.Decoder[T]) -> T:
-        """Return the body, decoded and validated.
+        """Return the decoded and validated body.
 
-        The parameters in it that nothing here uses are listed in a header of the answer.
+        A header of the response lists its parameters that this server does not use.
 
-        Raises:
-            InvalidRequest: It is not what the route takes.
-            RequestCancelled: The body is large, and the client has gone.
+        Raises
+        ------
+        InvalidRequest
+            If it is not what the route accepts.
+        RequestCancelled
+            If the body is large, and the client has closed the connection.
         """
-        if self._received > _LARGE_BODY and self._peer is not None and self._peer.has_gone:
+        if self._received > _LARGE_BODY and self._client is not None and self._client.is_closed:
             self._client_left = True
             raise errors.RequestCancelled("The client has closed the connection.")
         request = decode(decoder, self.body)
         self.wants_stream = bool(getattr(request, "stream", None))
-        self.pass_over(*ignored_parameters(self.body.content, request))
+        self.report_ignored(*ignored_parameters(self.body.content, request))
         return request
 
-    def pass_over(self, *names: str) -> None:
-        """List parameters of the request that nothing here uses in a header of the answer."""
+    def report_ignored(self, *names: str) -> None:
+        """Add parameters that this server does not use to a header of the response."""
         self.ignored = [*self.ignored, *map(printable, names)][:MAX_IGNORED_NAMES]
         if self.ignored:
             self.set_header(IGNORED_HEADER, ", ".join(self.ignored))
@@ -200,7 +203,7 @@ class ApiHandler(APIHandler):
     # --- errors -----------------------------------------------------------------------------------
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
-        """Answer with OpenAI's error object, whatever went wrong."""
+        """Answer with OpenAI's error object for any error."""
         exception = kwargs.get("exc_info", (None, None))[1]
         error = self._refusal or self.explained(exception)
         self.count_error(error)
@@ -208,8 +211,8 @@ class ApiHandler(APIHandler):
         if hasattr(self, "_jupyter_current_user"):
             # send_error has cleared all headers.
             self.set_cors_headers()
-        if not self._takes_body:
-            # Tornado closes a connection whose request it has not read to its end.
+        if not self._reads_body:
+            # Tornado closes a connection if it has not read the whole request.
             self.set_header("Connection", "close")
         for name, value in error.headers.items():
             self.set_header(name, value)
@@ -218,34 +221,34 @@ class ApiHandler(APIHandler):
         self.finish(self.encoded_error(error))
 
     def encoded_error(self, error: errors.ApiError) -> bytes:
-        """Return an error as JSON, in the words of the API that the route belongs to."""
+        """Return an error as JSON, in the format of the API that the route belongs to."""
         return error.encoded()
 
     def count_error(self, error: errors.ApiError) -> None:
-        """Count an error that this client is told."""
+        """Count an error that is sent to this client."""
         if self.endpoint:
             metrics.ERRORS.labels(error.code).inc()
 
     def on_finish(self) -> None:
-        """Count the answer."""
+        """Count the response."""
         super().on_finish()
-        if self._peer is not None:
-            self._peer.leave()
+        if self._client is not None:
+            self._client.stop_watching()
         if self._body_timer is not None:
             self._body_timer.cancel()
         if self.endpoint and self.request.method != "OPTIONS":
             metrics.REQUESTS.labels(self.endpoint, str(self.get_status())).inc()
 
     def explained(self, error: BaseException | None) -> errors.ApiError:
-        """Return the API error for an exception of ours, Jupyter's or Tornado's."""
+        """Return the API error for any exception."""
         if isinstance(error, errors.ApiError):
             return error
         if not isinstance(error, web.HTTPError):
-            return errors.ApiError("The server failed on this request; its log says why.")
+            return errors.ApiError("The server failed on this request. Its log says why.")
         status, message = error.status_code, str(error.get_message() or "")
         if status == 403 and not self._host_is_allowed:
             return errors.Forbidden(
-                f"This server does not answer to the name {self.request.host!r}. Use localhost, "
+                f"This server does not accept the host name {self.request.host!r}. Use localhost, "
                 "or set ServerApp.allow_remote_access or ServerApp.local_hostnames.",
                 code="host_not_allowed",
             )
@@ -255,7 +258,7 @@ class ApiHandler(APIHandler):
             return errors.Forbidden(message or "This user may not do this.")
         if status == 404 and "Origin" in self.request.headers:
             return errors.Forbidden(
-                "Pages of this origin may not use this server: see ServerApp.allow_origin.",
+                "Pages of this origin may not use this server. See ServerApp.allow_origin.",
                 code="origin_not_allowed",
             )
         if status == 405:
@@ -266,14 +269,14 @@ class ApiHandler(APIHandler):
             )
         if 400 <= status < 500:
             return errors.InvalidRequest(message or "The request is malformed.")
-        return errors.ApiError("The server failed on this request; its log says why.")
+        return errors.ApiError("The server failed on this request. Its log says why.")
 
     def _unauthorized(self) -> errors.ApiError:
         if not self.identity_provider.auth_enabled:
             return errors.Unauthorized(
-                "This server runs without a token, and then takes requests from Jupyter's own "
-                "pages only. Start it with a token (--IdentityProvider.token=...) and send that "
-                "as the API key.",
+                "This server runs without a token, so it accepts requests from Jupyter's own pages "
+                "only. Start it with a token (--IdentityProvider.token=...) and send that as the "
+                "API key.",
                 code="token_needed",
             )
         return errors.Unauthorized(
@@ -291,7 +294,7 @@ class ApiHandler(APIHandler):
     # --- browsers ---------------------------------------------------------------------------------
 
     def set_cors_headers(self) -> None:
-        """Allow the origins that Jupyter's settings allow, and show them our headers."""
+        """Allow the origins that Jupyter's settings allow, and expose our headers to them."""
         super().set_cors_headers()
         allowed = self._headers.get("Access-Control-Allow-Origin")
         if not allowed:
@@ -303,7 +306,7 @@ class ApiHandler(APIHandler):
 
     @allow_unauthenticated
     def options(self, *args: Any, **kwargs: Any) -> None:
-        """Answer a preflight; `set_cors_headers` has said whether the origin is allowed."""
+        """Answer a preflight request. `set_cors_headers` has checked the origin."""
         self.set_header("Access-Control-Allow-Methods", ", ".join(self._methods()))
         configured = self.settings.get("headers", {}).get("Access-Control-Allow-Headers")
         asked = self.request.headers.get("Access-Control-Request-Headers", "").lower().split(",")
@@ -316,18 +319,18 @@ class ApiHandler(APIHandler):
         self.set_status(204)
         self.finish()
 
-    # --- answers ----------------------------------------------------------------------------------
+    # --- responses --------------------------------------------------------------------------------
 
-    async def whose(self) -> str | None:
-        """Return whose requests this client may see and stop; `None` means everyone's."""
+    async def visible_owner(self) -> str | None:
+        """Return the user whose requests this client may see and cancel; None for all users."""
         return None if "requests" in self.services.shared_between_users else await owner(self)
 
     async def settings_user(self) -> str:
-        """Return whose saved settings hold for this client's requests."""
+        """Return the user whose saved settings apply to this client's requests."""
         return OWNER if "settings" in self.services.shared_between_users else await owner(self)
 
     def answer(self, value: Any) -> None:
-        """Finish with a value as JSON."""
+        """Finish the response with a value as JSON."""
         self.finish(msgspec.json.encode(value))
 
     @contextmanager
@@ -349,8 +352,8 @@ class ApiHandler(APIHandler):
         self._client_left = True
         if self._body_timer is not None:
             self._body_timer.cancel()
-        if self._peer is not None:
-            self._peer.leave()
+        if self._client is not None:
+            self._client.stop_watching()
         if self._scope is not None:
             self._scope.cancel()
 

@@ -1,4 +1,4 @@
-"""The other side of a connection, which may go without a word: asleep, unplugged, out of reach."""
+"""Notice clients that vanish without closing their connection: asleep, unplugged, out of reach."""
 
 import socket
 import ssl
@@ -6,24 +6,26 @@ import ssl
 from tornado.ioloop import PeriodicCallback
 from tornado.iostream import IOStream
 
-# Apple's netinet/tcp.h: seconds after which a connection ends that sends the same again and again.
+# From Apple's netinet/tcp.h: seconds of retransmission after which a connection is closed.
 _TCP_RXT_CONNDROPTIME = 0x80
 _PROBES = 3
-# What Linux takes.
-_MOST_SECONDS = 32_767
+# The limit of Linux.
+_MAX_SECONDS = 32_767
 
 
 class ClientConnection:
-    """Watches a connection, and closes it where nothing comes back for some seconds.
+    """Watch a connection, and close it if the client's machine does not answer for some time.
 
-    A connection that is quiet is asked for an answer by the system (TCP keep-alive). What is sent
-    and sent again without an answer is noticed here: TCP itself goes on for a quarter of an hour,
-    and its own setting for that (TCP_USER_TIMEOUT) would also end a client that is there and only
-    reads slowly.
+    On a quiet connection the system asks for answers (TCP keep-alive). Retransmissions without an
+    answer are noticed here. TCP itself goes on for a quarter of an hour, and its own setting
+    (TCP_USER_TIMEOUT) would also end a client that is alive and reads slowly.
 
-    Args:
-        stream: The connection.
-        seconds: For how long.
+    Parameters
+    ----------
+    stream
+        The connection.
+    seconds
+        Time without an answer after which the connection is closed.
     """
 
     def __init__(self, stream: IOStream, seconds: float) -> None:
@@ -31,20 +33,20 @@ class ClientConnection:
         self._seconds = seconds
         self._unanswered = 0.0
         self._step = min(1.0, seconds / 4)
-        self._look_again = PeriodicCallback(self._look, 1000 * self._step)
+        self._timer = PeriodicCallback(self._check, 1000 * self._step)
         if stream.closed() or stream.socket.family not in (socket.AF_INET, socket.AF_INET6):
             return
         try:
-            _keep_alive(stream.socket, min(seconds, _MOST_SECONDS))
-        except OSError:  # macOS says so of a client that has gone; reading from it tells the rest
+            _keep_alive(stream.socket, min(seconds, _MAX_SECONDS))
+        except OSError:  # macOS, if the client has closed the connection: reading will tell
             return
-        self._look_again.start()
+        self._timer.start()
 
     @property
-    def has_gone(self) -> bool:
-        """Whether the other side has closed the connection; of TLS known only once Tornado knows.
+    def is_closed(self) -> bool:
+        """Whether the client has closed the connection. With TLS this is known later.
 
-        Tornado notices it when it waits for something to read, not before a request is answered.
+        Tornado notices it only when it reads, which it does not before a request is answered.
         """
         if self._stream.closed():
             return True
@@ -58,25 +60,25 @@ class ClientConnection:
         except OSError:
             return True
 
-    def leave(self) -> None:
-        """Watch no longer."""
-        self._look_again.stop()
+    def stop_watching(self) -> None:
+        """Stop watching."""
+        self._timer.stop()
 
-    def _look(self) -> None:
-        # Counts its looks and not the clock: a pause of this process is not the client's.
+    def _check(self) -> None:
+        # Count the checks, and not the clock: a pause of this process is not the client's fault.
         if self._stream.closed():
-            self.leave()
-        elif not _sends_again(self._stream.socket):
+            self.stop_watching()
+        elif not _is_retransmitting(self._stream.socket):
             self._unanswered = 0.0
         else:
             self._unanswered += self._step
             if self._unanswered >= self._seconds:
-                self.leave()
+                self.stop_watching()
                 self._stream.close()
 
 
 def _keep_alive(connection: socket.socket, seconds: float) -> None:
-    """Have the system end a quiet connection whose other side is silent for so long."""
+    """Let the system close a quiet connection whose other side does not answer for `seconds`."""
     idle = getattr(socket, "TCP_KEEPIDLE", None) or getattr(socket, "TCP_KEEPALIVE", None)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if idle is not None:
@@ -88,10 +90,10 @@ def _keep_alive(connection: socket.socket, seconds: float) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, _TCP_RXT_CONNDROPTIME, max(1, round(seconds)))
 
 
-def _sends_again(connection: socket.socket) -> bool:
-    """Whether data or a probe was sent again, or a probe for the first time, with no answer yet."""
+def _is_retransmitting(connection: socket.socket) -> bool:
+    """Whether data or probes were sent without an answer yet."""
     if not hasattr(socket, "TCP_INFO"):
         return False
-    # The beginning of Linux's struct tcp_info: state, ca_state, retransmits, probes.
+    # The first fields of Linux's struct tcp_info: state, ca_state, retransmits, probes.
     _, _, retransmits, probes = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 4)
     return bool(retransmits or probes)

@@ -1,4 +1,4 @@
-"""What every endpoint that generates shares: from a checked request to a stream of events."""
+"""Share what all generating endpoints need: from a valid request to a stream of events."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -33,7 +33,7 @@ from mlx_notebook.server.wire.sampling_parameters import SamplingParameters
 
 
 class LocalOptions(TypedDict, total=False):
-    """What the parameters that all endpoints share ask of the engine; see `protocol.Generate`."""
+    """Options for the engine that all endpoints share (see `protocol.Generate`)."""
 
     prompt_logprobs: int | None
     truncate_prompt: int | None
@@ -42,7 +42,7 @@ class LocalOptions(TypedDict, total=False):
 
 
 class Options(LocalOptions, total=False):
-    """What a request may ask of the engine beside its sampling."""
+    """Options for the engine, without sampling (see `protocol.Generate`)."""
 
     tool_choice: ToolChoice
     output_format: OutputFormat | None
@@ -50,14 +50,16 @@ class Options(LocalOptions, total=False):
 
 
 def local_options(request: SamplingParameters) -> LocalOptions:
-    """Return what a request asks for by the parameters that all endpoints share.
+    """Return the options that a request sets by the parameters that all endpoints share.
 
-    Raises:
-        InvalidRequest: It asks for the prompt's log probabilities in a stream.
+    Raises
+    ------
+    InvalidRequest
+        If it asks for the log probabilities of the prompt in a stream.
     """
     if request.prompt_logprobs is not None and getattr(request, "stream", None):
         raise InvalidRequest(
-            "'prompt_logprobs' does not work with 'stream': leave one of them out.",
+            "'prompt_logprobs' does not work with 'stream'. Leave one of them out.",
             param="prompt_logprobs",
         )
     return {
@@ -78,20 +80,22 @@ class GenerationHandler(EventStreamHandler):
         prompt: Prompt,
         sampling: Sampling,
         n: int = 1,
-        **asked: Unpack[Options],
+        **options: Unpack[Options],
     ) -> Generate:
-        """Return the order to run a request on the model of that name, or on the default one.
+        """Return the command to run a request on a model; None for the default model.
 
-        Raises:
-            ApiError: The model is not there or writes nothing, or a picture cannot be shown to it.
+        Raises
+        ------
+        ApiError
+            If there is no such model, it generates no text, or it cannot use an image.
         """
         entry = await find_model(self, model)
-        if entry.embeds:
-            raise await self._no_writer(entry)
+        if entry.is_embedding_model:
+            raise await self._generation_not_supported(entry)
         settings = await self._settings(entry)
         prompt = settings.apply_to_prompt(prompt)
         if isinstance(prompt, ChatPrompt):
-            prompt = await self.shown_to(entry, prompt)
+            prompt = await self.with_images(entry, prompt)
         return Generate(
             id=id,
             model=entry.name,
@@ -101,41 +105,42 @@ class GenerationHandler(EventStreamHandler):
             sampling=settings.apply_to_sampling(sampling),
             n=n,
             cache_salt=self.services.cache_salt(await owner(self)),
-            **asked,
+            **options,
         )
 
     async def _settings(self, entry: CatalogEntry) -> ModelSettings:
-        """Return a model's settings in force for this client; its adapters share them."""
+        """Return the settings of a model for this client. Its adapters share them."""
         model = entry.name.partition("+")[0]
         return self.services.model_settings.of(model, await self.settings_user())
 
-    async def shown_to(self, entry: CatalogEntry, prompt: ChatPrompt) -> ChatPrompt:
-        """Return a prompt with the pictures that its messages show.
+    async def with_images(self, entry: CatalogEntry, prompt: ChatPrompt) -> ChatPrompt:
+        """Return a prompt with the images that its messages name.
 
-        Raises:
-            InvalidRequest: The model takes no images, or one of them cannot be fetched or read.
+        Raises
+        ------
+        InvalidRequest
+            If the model takes no images, or one of them cannot be fetched or read.
         """
-        if not (pictures := image_sources(prompt.messages)):
+        if not (images := image_sources(prompt.messages)):
             return prompt
-        if not entry.sees:
-            seers = await self._able_to("vision")
-            raise vision_not_supported(entry.name, pictures[0].where, seers)
+        if not entry.takes_images:
+            vision_models = await self._models_with("vision")
+            raise vision_not_supported(entry.name, images[0].where, vision_models)
         return await self.services.images.load_images(prompt)
 
-    async def _no_writer(self, entry: CatalogEntry) -> ApiError:
-        return generation_not_supported(entry.name, await self._able_to("chat"))
+    async def _generation_not_supported(self, entry: CatalogEntry) -> ApiError:
+        return generation_not_supported(entry.name, await self._models_with("chat"))
 
-    async def _able_to(self, can: str) -> list[str]:
-        """Return the names of the models here with a capability, those in memory first."""
-        stats = self.services.supervisor.telemetry.stats
-        resident = {model.model: model for model in stats.resident} if stats else {}
+    async def _models_with(self, capability: str) -> list[str]:
+        """Return the models on this machine with a capability, resident ones first."""
+        resident = self.services.supervisor.telemetry.resident
         names = [
             entry.name
             for entry in await self.services.catalog.entries()
-            if can in entry.capabilities(resident.get(entry.name))
+            if capability in entry.capabilities(resident.get(entry.name))
         ]
-        told = [f"{name} (in memory)" for name in names if name in resident]
-        return told + [name for name in names if name not in resident]
+        first = [f"{name} (in memory)" for name in names if name in resident]
+        return first + [name for name in names if name not in resident]
 
     @asynccontextmanager
     async def generating(
@@ -145,14 +150,16 @@ class GenerationHandler(EventStreamHandler):
         prompt: Prompt,
         sampling: Sampling,
         n: int = 1,
-        **asked: Unpack[Options],
+        **options: Unpack[Options],
     ) -> AsyncIterator[RequestStream]:
-        """Run a request on the model of that name, or on the default one.
+        """Run a request on a model; None for the default model.
 
-        Raises:
-            ApiError: The model is not there, or the engine cannot take the request.
+        Raises
+        ------
+        ApiError
+            If there is no such model, or the engine cannot accept the request.
         """
-        command = await self.command(id, model, prompt, sampling, n, **asked)
+        command = await self.command(id, model, prompt, sampling, n, **options)
         async with self.running(command) as stream:
             yield stream
 
@@ -160,10 +167,12 @@ class GenerationHandler(EventStreamHandler):
     async def running(self, command: Generate) -> AsyncIterator[RequestStream]:
         """Run a request for this client.
 
-        Raises:
-            ApiError: The engine cannot take the request.
+        Raises
+        ------
+        ApiError
+            If the engine cannot accept the request.
         """
-        # The parts of a request (several prompts) are named by its id, a dot and a number.
+        # The id of a part (of a request with several prompts) is that of the request and a number.
         self.set_header("x-request-id", command.id.partition(".")[0])
         origin = RequestOrigin(await owner(self), self.endpoint, self.ignored)
         async with self.services.engine.generate(command, origin) as stream:
@@ -177,20 +186,21 @@ class GenerationHandler(EventStreamHandler):
         add_special_tokens: bool = True,
         pieces: bool = False,
     ) -> Tokenized:
-        """Return what a prompt becomes for the model of that name, or for the default one.
+        """Return the text and the tokens of a prompt for a model; None for the default model.
 
-        With `pieces` also each token's own text.
+        With `pieces`, return the text of each token too.
 
-        Raises:
-            ApiError: The model is not there, or its template refuses the messages, or a picture
-                cannot be shown to it.
+        Raises
+        ------
+        ApiError
+            If there is no such model, its template refuses the messages, or it cannot use an image.
         """
         entry = await find_model(self, model)
-        if isinstance(prompt, ChatPrompt) and entry.embeds:
-            raise await self._no_writer(entry)
+        if isinstance(prompt, ChatPrompt) and entry.is_embedding_model:
+            raise await self._generation_not_supported(entry)
         prompt = (await self._settings(entry)).apply_to_prompt(prompt)
         if isinstance(prompt, ChatPrompt):
-            prompt = await self.shown_to(entry, prompt)
+            prompt = await self.with_images(entry, prompt)
         command = Tokenize(
             id=new_id("tokenize-"),
             model=entry.name,

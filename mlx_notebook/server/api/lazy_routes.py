@@ -1,4 +1,4 @@
-"""Mounts our routes without importing them: a server that loads the extension pays milliseconds."""
+"""Mount the routes without importing their handlers, so that the extension loads quickly."""
 
 import re
 from functools import cached_property
@@ -12,7 +12,7 @@ _PREFIXES = "(?:v1|mlx|health|tokenize|detokenize|apply-template)(?:/.*)?"
 
 
 class _HandlerRouter(RuleRouter):
-    """Routes to the handlers of an application."""
+    """Route requests to the handlers of an application."""
 
     def __init__(self, application: Application, rules: list[Rule]) -> None:
         self._application = application
@@ -25,10 +25,10 @@ class _HandlerRouter(RuleRouter):
 
 
 class LazyRoutes(Router):
-    """All routes of `routes.py`, imported when the first request comes for one of them."""
+    """Import the routes of `routes.py` when the first request for one of them comes."""
 
     # Jupyter asks each target which methods it must protect. tests/server/api/test_base.py checks
-    # the handlers themselves.
+    # that all handlers are protected.
     SUPPORTED_METHODS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, application: Application, base_url: str) -> None:
@@ -37,11 +37,11 @@ class LazyRoutes(Router):
 
     @classmethod
     def rule(cls, application: Application, base_url: str) -> Rule:
-        """Return the rule that leads to the routes below `base_url`."""
+        """Return the routing rule for the routes below `base_url`."""
         return Rule(PathMatches(re.escape(base_url) + _PREFIXES), cls(application, base_url))
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
-        """Return what serves a request, or None where it is not one of ours."""
+        """Return the delegate for a request, None if there is no route for it."""
         return self._router.find_handler(request, **kwargs)
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Finding the model that a request names, and downloading it first where that is allowed."""
+"""Find the model that a request names, and download it first if the settings allow that."""
 
 import anyio
 
@@ -11,21 +11,23 @@ from mlx_notebook.server.models.notebook_usage import KERNEL_HEADER
 
 
 async def find_model(handler: ApiHandler, name: str | None) -> CatalogEntry:
-    """Return the model of that name or alias, or the default one.
+    """Return the model with a name or alias; None for the default model.
 
-    Where `auto_download` is on, a model that is not here is downloaded; a client that streams
-    sees comments meanwhile.
+    With `auto_download`, download a model that is not on this machine. A client that streams gets
+    comments meanwhile.
 
-    Raises:
-        ApiError: There is no such model, or it could not be downloaded.
+    Raises
+    ------
+    ApiError
+        If there is no such model, or it cannot be downloaded.
     """
-    entry = await _found(handler, name)
+    entry = await _find_or_download(handler, name)
     kernel = handler.request.headers.get(KERNEL_HEADER, "")
     handler.services.notebook_usage.note(kernel, entry.name)
     return entry
 
 
-async def _found(handler: ApiHandler, name: str | None) -> CatalogEntry:
+async def _find_or_download(handler: ApiHandler, name: str | None) -> CatalogEntry:
     services = handler.services
     try:
         return await services.catalog.find(name)
@@ -39,15 +41,17 @@ async def _found(handler: ApiHandler, name: str | None) -> CatalogEntry:
             raise error from None
     download.detached = True
     if isinstance(handler, EventStreamHandler) and handler.wants_stream:
-        await _commented(handler, download, services.limits.keep_alive_seconds)
+        await _wait_with_comments(handler, download, services.limits.keep_alive_seconds)
     else:
         await download.wait()
-    # What has come, if it has.
+    # Raises the error of the download, if it failed.
     return await services.catalog.find(download.answer.model)
 
 
-async def _commented(handler: EventStreamHandler, download: Download, interval: float) -> None:
-    """Wait for a download, with a comment to the client every so many seconds."""
+async def _wait_with_comments(
+    handler: EventStreamHandler, download: Download, interval: float
+) -> None:
+    """Wait for a download, and send the client a comment every `interval` seconds."""
     while not download.ended:
         with anyio.move_on_after(interval):
             await download.wait()

@@ -21,11 +21,24 @@ from mlx_notebook.server.wire.openai import (
 
 
 class Operation(msgspec.Struct):
-    """One operation.
+    """Describe one operation.
 
-    `answer` is the type of the response; of several types, the request decides which one.
-    `streamed` is the type of a `data:` line of an event stream. `failure` is the type of an error
-    response. `query` has the schemas of the query parameters.
+    Attributes
+    ----------
+    method, path, summary
+        HTTP method, path below the base URL, and one line of description.
+    errors
+        HTTP status codes of its errors, without 401 and 403.
+    answer
+        Type of the response, or types if it depends on the request.
+    body
+        Type of the request's body.
+    streamed
+        Type of a `data:` line, if it can answer with an event stream.
+    failure
+        Type of an error response.
+    query
+        Schemas of the query parameters.
     """
 
     method: str

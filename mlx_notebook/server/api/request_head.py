@@ -1,4 +1,4 @@
-"""What the head of a request says: its address, and how long its body is."""
+"""Read the head of a request: its address without secrets, and the length of its body."""
 
 import re
 from urllib.parse import unquote_plus
@@ -9,7 +9,7 @@ _SECRET = re.compile("token|key|secret|password|auth|xsrf", re.IGNORECASE)
 
 
 def without_secrets(request: HTTPServerRequest) -> str:
-    """Return a request's address with `[secret]` in place of the values that let someone in."""
+    """Return the address of a request with `[secret]` in place of tokens and passwords."""
     path, mark, query = (request.uri or "").partition("?")
     parts = query.split("&")
     for at, part in enumerate(parts):
@@ -20,9 +20,9 @@ def without_secrets(request: HTTPServerRequest) -> str:
 
 
 def declared_length(text: str) -> int | None:
-    """Return what a Content-Length header says, None where it is not one whole number.
+    """Return the value of a Content-Length header, None if it is not a whole number.
 
-    A header that came twice holds both values; Tornado takes it where they are the same.
+    If the header came twice, the text has both values. Tornado accepts that if they are equal.
     """
     values = set(re.split(r",[ \t]*", text))
     value = values.pop()

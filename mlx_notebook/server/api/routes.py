@@ -1,4 +1,4 @@
-"""Which handler serves which route below the base URL; the first pattern that fits counts."""
+"""Map routes below the base URL to handlers. The first pattern that matches counts."""
 
 from mlx_notebook.server.api.anthropic.messages import (
     CountTokensHandler,

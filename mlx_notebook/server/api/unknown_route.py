@@ -1,4 +1,4 @@
-"""Addresses below our prefixes that are no routes."""
+"""Answer requests below our prefixes for which there is no route."""
 
 from jupyter_server.auth.decorator import authorized
 from tornado import web
@@ -8,7 +8,7 @@ from mlx_notebook.server.errors import ApiError, NotFound
 
 
 class UnknownRouteHandler(ApiHandler):
-    """Everything below our prefixes that is no route, in the API's own words."""
+    """Answer 404 in the API's error format."""
 
     @web.authenticated
     @authorized
@@ -43,6 +43,6 @@ class UnknownRouteHandler(ApiHandler):
     def _unknown(self) -> ApiError:
         return NotFound(
             f"There is no route {self.request.method} {self.request.path}. "
-            "GET v1/openapi.json lists those there are.",
+            "GET v1/openapi.json lists all routes.",
             code="unknown_route",
         )

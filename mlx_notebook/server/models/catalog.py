@@ -162,7 +162,7 @@ class Catalog:
         if self._configured_default:
             return self.canonical(self._configured_default)
         usable = self.names
-        writers = (name for name in usable if self.writes(name))
+        writers = (name for name in usable if self.generates_text(name))
         candidates = (self._last_used(), EMBEDDED_DEFAULT, *writers)
         return next((name for name in candidates if name in usable), EMBEDDED_DEFAULT)
 
@@ -174,10 +174,10 @@ class Catalog:
         """Scan the disk now, since it has changed."""
         await self._scan()
 
-    def writes(self, name: str) -> bool:
+    def generates_text(self, name: str) -> bool:
         """Whether a model generates text, as of the last scan. An unknown model counts as such."""
         entry = self._entries.get(self.canonical(name))
-        return entry is None or not entry.embeds
+        return entry is None or not entry.is_embedding_model
 
     def fault(self, name: str) -> str | None:
         """Return what is wrong with the settings of a model, as of the last scan."""
@@ -287,7 +287,9 @@ class Catalog:
             "kv_bits": settings.kv_bits,
             "prompt_lookup": settings.prompt_lookup,
         }
-        if entry.sees and (wrong := next((name for name, v in text_only.items() if v), None)):
+        if entry.takes_images and (
+            wrong := next((name for name, v in text_only.items() if v), None)
+        ):
             fault = f"it is a vision model, and {wrong} is for text models"
         options = ModelOptions(
             adapter=str(folder) if folder is not None else None,

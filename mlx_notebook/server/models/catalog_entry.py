@@ -54,12 +54,12 @@ class CatalogEntry(Struct, frozen=True):
         return min(known, limit) if known and limit else known or limit
 
     @property
-    def sees(self) -> bool:
+    def takes_images(self) -> bool:
         """Whether it takes images, according to its files."""
         return self.facts.vision
 
     @property
-    def embeds(self) -> bool:
+    def is_embedding_model(self) -> bool:
         """Whether it makes embeddings and generates no text."""
         return self.facts.is_embedding_model
 

@@ -124,11 +124,11 @@ async def test_models_that_see_are_those_that_mlx_vlm_runs(cache: Path) -> None:
     index = {"weight_map": {"x": "model-00001-of-00001.safetensors"}}
     (coming / "model.safetensors.index.json").write_text(json.dumps(index))
     entries = {entry.name: entry for entry in await Catalog(log=LOG).everything()}
-    assert {name for name, entry in entries.items() if entry.sees} >= {
+    assert {name for name, entry in entries.items() if entry.takes_images} >= {
         *("a/sees", "a/hears-too", "a/renamed", "a/coming")
     }
     for name in ("a/text", "a/text-only", "a/by-mlx-lm"):
-        assert not entries[name].sees
+        assert not entries[name].takes_images
     assert not {"a/unknown", "a/search", "a/hears", "a/broken", "a/eyes-only"} & set(entries)
 
 
@@ -386,4 +386,4 @@ async def test_a_model_that_only_embeds_is_never_the_default(
     cached(cache, "b/writes")
     catalog = Catalog(log=LOG)
     assert await catalog.default() == "b/writes"
-    assert not catalog.writes("a/embeds")
+    assert not catalog.generates_text("a/embeds")

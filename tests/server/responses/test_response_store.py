@@ -2,9 +2,11 @@ import asyncio
 import logging
 import sqlite3
 import stat
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -94,14 +96,21 @@ def test_a_response_outlives_its_store(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
 
 
-def test_what_was_not_used_for_long_is_forgotten(tmp_path: Path) -> None:
+def test_what_was_not_used_for_long_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    clock = SimpleNamespace(time=lambda: now)
+    monkeypatch.setattr("mlx_notebook.server.responses.response_store.time", clock)
+
     async def story() -> None:
-        async with opened(tmp_path / "responses.sqlite3", max_age=0.3) as store:
+        nonlocal now
+        async with opened(tmp_path / "responses.sqlite3", max_age=30) as store:
             await save(store, "old")
             await save(store, "used")
-            await asyncio.sleep(0.2)
+            now += 20
             await store.conversation("ann", "used")
-            await asyncio.sleep(0.15)
+            now += 15
             assert await store.get("ann", "old") is None
             assert await store.get("ann", "used") is not None
             await save(store, "new")

@@ -1,1 +1,1 @@
-"""Anthropic's endpoints."""
+"""Handle Anthropic's endpoints."""

@@ -1,4 +1,4 @@
-"""The engine's events become Anthropic's content blocks, and the events that tell of them."""
+"""Turn the engine's events into Anthropic's content blocks and stream events."""
 
 import hashlib
 from collections.abc import Iterator
@@ -38,13 +38,18 @@ Events = Iterator[MessageEvent]
 
 
 class MessageWriter:
-    """Writes one message, block after block.
+    """Write one message, block after block.
 
-    Args:
-        answer: The empty message.
-        max_tokens: How many tokens it may have.
-        hides_reasoning: Give the thinking in opaque form only.
-        alternatives: How many to tell for each token of the prompt, where it is scored.
+    Parameters
+    ----------
+    answer
+        The empty message.
+    max_tokens
+        Most tokens that it may have.
+    hides_thinking
+        Whether to send the reasoning in encrypted form only.
+    alternatives
+        Number of alternatives for each token of the prompt, if its log probabilities are wanted.
     """
 
     def __init__(
@@ -59,26 +64,26 @@ class MessageWriter:
         self._max_tokens = max_tokens
         self._hides_thinking = hides_reasoning
         self._alternatives = alternatives
-        self._begun = False
+        self._started = False
         self._block: ContentBlock | None = None
         self._pieces: list[str] = []
-        self._blank = ""
+        self._whitespace = ""
         self._finished: protocol.Finished | None = None
 
-    def take(self, event: protocol.Event | KeepAlive) -> Events:
-        """Take one of the engine's events in and yield what is to be told of it, in order."""
+    def handle(self, event: protocol.Event | KeepAlive) -> Events:
+        """Handle an event of the engine. Yield the stream events for it."""
         match event:
-            case protocol.Prefill() if not self._begun:
+            case protocol.Prefill() if not self._started:
                 usage = self.answer.usage
                 usage.input_tokens = event.total - event.cached
                 usage.cache_read_input_tokens = event.cached
-                yield from self._begin()
+                yield from self._start()
             case protocol.Text(text=text) if text:
                 yield from self._text(text)
             case protocol.Reasoning(text=text) if text:
-                yield from self._thought(text)
+                yield from self._reasoning(text)
             case protocol.ToolCallStart():
-                # Anthropic's clients expect their own prefix.
+                # Anthropic's clients expect this prefix.
                 id = "toolu_" + event.call_id.removeprefix("call_")
                 yield from self._open(ToolUseBlock(id, event.name, {}))
             case protocol.ToolCallArguments(arguments=arguments) if arguments:
@@ -92,19 +97,19 @@ class MessageWriter:
                 self.answer.prompt_logprobs = prompt_logprobs(event, self._alternatives)
             case protocol.Finished():
                 self._finished = event
-                yield from self._begin()
-                if not self.answer.content and self._blank:
-                    # An answer of blanks only is still an answer.
-                    yield from self._open_text(self._blank)
+                yield from self._start()
+                if not self.answer.content and self._whitespace:
+                    # A message of whitespace only still has a text block.
+                    yield from self._open_text(self._whitespace)
                 yield from self._close()
             case protocol.Done():
                 yield from self._end(event.usage)
             case KeepAlive():
                 yield Ping()
 
-    def _begin(self) -> Events:
-        if not self._begun:
-            self._begun = True
+    def _start(self) -> Events:
+        if not self._started:
+            self._started = True
             yield MessageStart(msgspec.structs.replace(self.answer, content=[]))
 
     def _text(self, text: str) -> Events:
@@ -112,17 +117,17 @@ class MessageWriter:
             self._pieces.append(text)
             yield self._delta(TextDelta(text))
             return
-        # Blanks between thinking, text and calls are no block.
-        self._blank += text
+        # Whitespace between reasoning, text and calls are no block.
+        self._whitespace += text
         if text.strip():
-            yield from self._open_text(self._blank)
+            yield from self._open_text(self._whitespace)
 
     def _open_text(self, text: str) -> Events:
         yield from self._open(TextBlock(""))
         self._pieces.append(text)
         yield self._delta(TextDelta(text))
 
-    def _thought(self, text: str) -> Events:
+    def _reasoning(self, text: str) -> Events:
         if not isinstance(self._block, ThinkingBlock):
             yield from self._open(ThinkingBlock("", ""))
         self._pieces.append(text)
@@ -130,9 +135,9 @@ class MessageWriter:
             yield self._delta(ThinkingDelta(text))
 
     def _open(self, block: ContentBlock) -> Events:
-        yield from self._begin()
+        yield from self._start()
         yield from self._close()
-        self._blank = ""
+        self._whitespace = ""
         self._block = block
         self.answer.content.append(block)
         yield ContentBlockStart(self._index, msgspec.structs.replace(block))
@@ -186,12 +191,12 @@ class MessageWriter:
 
 
 def _digest(text: str) -> str:
-    # Clients only check that there is a signature and send it back.
+    # Clients only check that there is a signature, and send it back.
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _input(arguments: str) -> dict[str, object]:
-    """Return a call's arguments; of a call that was cut off, those that are there."""
+    """Return the arguments of a call; of an incomplete call those that are complete."""
     if not arguments:
         return {}
     try:

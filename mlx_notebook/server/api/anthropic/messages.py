@@ -1,4 +1,4 @@
-"""`POST v1/messages`, whole or streamed, and `v1/messages/count_tokens`: Anthropic's API.
+"""Handle Anthropic's API: `POST v1/messages`, also streamed, and `v1/messages/count_tokens`.
 
 Format: https://docs.anthropic.com/en/api/messages.
 """
@@ -38,15 +38,15 @@ _KINDS = {
 
 
 class AnthropicHandler(GenerationHandler):
-    """Base of these routes: errors in Anthropic's words, and a `request-id` on every answer."""
+    """Base of these routes: errors in Anthropic's format, and a `request-id` for each request."""
 
     @cached_property
     def request_id(self) -> str:
-        """The request's name in the log of a client."""
+        """Id of the request, which clients log."""
         return new_id("req_")
 
     def set_default_headers(self) -> None:
-        """Add the request's id."""
+        """Add the id of the request."""
         super().set_default_headers()
         self.set_header("request-id", self.request_id)
 
@@ -56,7 +56,7 @@ class AnthropicHandler(GenerationHandler):
 
 
 def anthropic_error(error: ApiError, request_id: str) -> bytes:
-    """Return an error in Anthropic's words, as JSON."""
+    """Return an error in Anthropic's format, as JSON."""
     status, message = error.status_code, error.message
     kind = _KINDS.get(status, "api_error" if status >= 499 else "invalid_request_error")
     if error.code == "invalid_api_key":
@@ -65,12 +65,12 @@ def anthropic_error(error: ApiError, request_id: str) -> bytes:
             "(api_key=... in Anthropic's client). `jupyter server list` shows it."
         )
     unsupported: list[str] | None = [] if error.code == "thread_unsupported_request" else None
-    told = ErrorObject(kind, message, ErrorDetails(error.code, unsupported))
-    return msgspec.json.encode(MessageError(told, request_id))
+    body = ErrorObject(kind, message, ErrorDetails(error.code, unsupported))
+    return msgspec.json.encode(MessageError(body, request_id))
 
 
 class MessagesHandler(AnthropicHandler):
-    """Continues a conversation."""
+    """Continue conversations."""
 
     endpoint = "v1/messages"
 
@@ -78,7 +78,7 @@ class MessagesHandler(AnthropicHandler):
     @authorized
     @ends_with_client
     async def post(self) -> None:
-        """Answer with a message, or with its events as they are made."""
+        """Answer with a message, or with a stream of its events."""
         request = self.decoded(DECODER)
         self.services.limits.check_message_count(len(request.messages))
         command = await self.command(
@@ -107,24 +107,26 @@ class MessagesHandler(AnthropicHandler):
             if request.stream:
                 await self._stream(writer, stream)
             else:
-                await self._whole(writer, stream)
+                await self._respond(writer, stream)
 
-    async def _whole(self, writer: MessageWriter, stream: RequestStream) -> None:
+    async def _respond(self, writer: MessageWriter, stream: RequestStream) -> None:
         async for events in stream.batches():
             for event in events:
-                list(writer.take(event))
+                list(writer.handle(event))
         self.answer(writer.answer)
 
     async def _stream(self, writer: MessageWriter, stream: RequestStream) -> None:
         async with self.event_stream():
             async for events in stream.batches():
-                data = [encode_event(told) for event in events for told in writer.take(event)]
+                data = [
+                    encode_event(written) for event in events for written in writer.handle(event)
+                ]
                 if data:
                     await self.send(b"".join(data))
 
 
 class CountTokensHandler(AnthropicHandler):
-    """Counts a conversation's tokens."""
+    """Count the tokens of a conversation."""
 
     endpoint = "v1/messages/count_tokens"
 
@@ -132,7 +134,7 @@ class CountTokensHandler(AnthropicHandler):
     @authorized
     @ends_with_client
     async def post(self) -> None:
-        """Answer with their number."""
+        """Answer with the number of tokens."""
         request = self.decoded(COUNT_DECODER)
         self.services.limits.check_message_count(len(request.messages))
         request.choice()
@@ -141,4 +143,4 @@ class CountTokensHandler(AnthropicHandler):
 
 
 class UnknownMessagesRouteHandler(AnthropicHandler, UnknownRouteHandler):
-    """What else Anthropic has below `v1/messages`."""
+    """Answer requests for other routes of Anthropic's API."""

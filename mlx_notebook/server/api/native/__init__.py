@@ -1,1 +1,1 @@
-"""The endpoints of this server: models, status, traces, tokens."""
+"""Handle the endpoints of this server's own API: models, status, traces, tokens."""

@@ -1,4 +1,4 @@
-"""`mlx/models`: the catalog, what is in memory, and what could be, in one list."""
+"""Build the list of `mlx/models`: models on this machine, in memory, and to download."""
 
 from mlx_notebook.model_files.machine_memory import (
     estimate_memory_budget,
@@ -12,44 +12,47 @@ from mlx_notebook.server.services import Services
 from mlx_notebook.server.wire.native import model_types as wire
 
 
-async def listed(services: Services) -> wire.CatalogList:
-    """Return all models: those on this machine, the default one first, then those on the list."""
+async def catalog_list(services: Services) -> wire.CatalogList:
+    """Return all models: those on this machine, default model first, then suggested ones."""
     entries = await services.catalog.everything()
-    lister = _Lister(services, await services.catalog.default())
+    describer = _ModelDescriber(services, await services.catalog.default())
     here = {entry.name for entry in entries}
-    listed = here | {model.id for model in suggestions()}
+    known = here | {model.id for model in suggestions()}
     return wire.CatalogList(
         [
-            *(lister.local(entry) for entry in entries),
-            *(lister.suggested(model) for model in suggestions() if model.id not in here),
-            *(lister.coming(name) for name in services.downloads.current if name not in listed),
+            *(describer.local(entry) for entry in entries),
+            *(describer.suggested(model) for model in suggestions() if model.id not in here),
+            *(
+                describer.downloading(name)
+                for name in services.downloads.current
+                if name not in known
+            ),
         ],
-        lister.budget,
+        describer.budget,
     )
 
 
-def budget(services: Services) -> wire.MemoryBudget:
-    """Return the memory for models, as the engine tells it or as far as it is known without."""
+def memory_budget(services: Services) -> wire.MemoryBudget:
+    """Return the memory budget for models, an estimate if no engine runs."""
     stats = services.supervisor.telemetry.stats
     used = sum(resident.bytes for resident in stats.resident) if stats else 0
     limit = stats.budget if stats else services.memory_budget_bytes or estimate_memory_budget()
     return wire.MemoryBudget(limit, used)
 
 
-def loading(services: Services) -> list[str]:
-    """Return the models that are loading or wait for memory, those that the engine tells first.
+def loading_models(services: Services) -> list[str]:
+    """Return the models that are loading or wait for memory, in the order of the engine.
 
-    A model counts from the moment something asks for it: the engine may still have to start.
+    A model counts from the moment of the request for it, even if the engine has not started yet.
     """
-    stats = services.supervisor.telemetry.stats
-    told = stats.loading if stats else []
-    resident = {model.model for model in stats.resident} if stats else set()
-    wanted = services.engine.wanted
-    return [*told, *(name for name in wanted if name not in resident and name not in told)]
+    telemetry = services.supervisor.telemetry
+    reported = telemetry.stats.loading if telemetry.stats else []
+    known = {*telemetry.resident, *reported}
+    return [*reported, *(name for name in services.engine.wanted if name not in known)]
 
 
 def load_progress(services: Services, entry: CatalogEntry) -> wire.Progress:
-    """Return how many bytes of a model's weights are in memory; none before the engine tells."""
+    """Return how many bytes of a model's weights are in memory, 0 until the engine tells."""
     stats, ready = services.supervisor.telemetry.stats, services.supervisor.ready
     if stats is not None and stats.progress is not None and stats.progress.model == entry.name:
         return wire.Progress("loading", stats.progress.done, stats.progress.total, None)
@@ -57,19 +60,18 @@ def load_progress(services: Services, entry: CatalogEntry) -> wire.Progress:
     return wire.Progress("loading", 0, entry.footprint(full_precision=precise).weights, None)
 
 
-class _Lister:
-    """Describes models against one state of the engine."""
+class _ModelDescriber:
+    """Describe models, all at one state of the engine."""
 
     def __init__(self, services: Services, default: str) -> None:
         supervisor = services.supervisor
-        stats = supervisor.telemetry.stats
-        self.budget = budget(services)
+        self.budget = memory_budget(services)
         self._services = services
         self._catalog = services.catalog
         self._default = default
-        self._resident = {model.model: model for model in stats.resident} if stats else {}
+        self._resident = supervisor.telemetry.resident
         self._pinned = sum(model.bytes for model in self._resident.values() if model.pinned)
-        self._loading = set(loading(services))
+        self._loading = set(loading_models(services))
         self._downloads = services.downloads.current
         ready = supervisor.ready
         self._full_precision = full_precision(ready.device if ready else None)
@@ -78,8 +80,8 @@ class _Lister:
         """Describe a model that is on this machine."""
         facts = entry.facts
         resident = self._resident.get(entry.name)
-        foreseen = entry.footprint(full_precision=self._full_precision)
-        need = resident.bytes if resident else foreseen.total
+        estimate = entry.footprint(full_precision=self._full_precision)
+        need = resident.bytes if resident else estimate.total
         why_not = None if resident else self._why_not(need)
         return wire.CatalogModel(
             id=entry.name,
@@ -106,7 +108,7 @@ class _Lister:
         )
 
     def suggested(self, model: Suggestion) -> wire.CatalogModel:
-        """Describe a model that can be downloaded."""
+        """Describe a suggested model that can be downloaded."""
         why_not = self._why_not(model.memory_bytes)
         return wire.CatalogModel(
             id=model.id,
@@ -131,8 +133,8 @@ class _Lister:
             progress=self._progress(model.id),
         )
 
-    def coming(self, name: str) -> wire.CatalogModel:
-        """Describe a model that is being downloaded and of which nothing is known yet."""
+    def downloading(self, name: str) -> wire.CatalogModel:
+        """Describe a model that is being downloaded and is not in the other lists."""
         progress = self._progress(name)
         return wire.CatalogModel(
             id=name,
@@ -181,10 +183,10 @@ class _Lister:
         limit = self.budget.limit
         if limit is None or need + self._pinned <= limit:
             return None
-        beside = (
+        pinned = (
             f", of which pinned models hold {format_bytes(self._pinned)}" if self._pinned else ""
         )
         return (
             f"It needs about {format_bytes(need)}, but models may take only {format_bytes(limit)} "
-            f"on this machine{beside}."
+            f"on this machine{pinned}."
         )

@@ -1,4 +1,4 @@
-"""`mlx/models`: the list of all models, and the orders to load, unload and download one."""
+"""Handle `mlx/models`: list, load, unload, download, cancel, pin, keep, and model settings."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from mlx_notebook.protocol import Loaded
 from mlx_notebook.server.api.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.event_stream import EventStreamHandler
 from mlx_notebook.server.api.model_lookup import find_model
-from mlx_notebook.server.api.native.catalog_list import listed, load_progress
+from mlx_notebook.server.api.native.catalog_list import catalog_list, load_progress
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import InvalidRequest, NotFound, model_not_found
 from mlx_notebook.server.identity import owner
@@ -24,40 +24,39 @@ _PROGRESS_SECONDS = 0.25
 
 
 class CatalogHandler(ApiHandler):
-    """All models, also those that could be downloaded."""
+    """List all models."""
 
     _track_activity = False
 
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """List them."""
-        self.answer(await listed(self.services))
+        """Answer with all models, including those that can be downloaded."""
+        self.answer(await catalog_list(self.services))
 
 
 class LoadHandler(EventStreamHandler):
-    """Brings a model into memory."""
+    """Load a model into memory."""
 
     @web.authenticated
     @authorized
     @ends_with_client
     async def post(self) -> None:
-        """Load it and answer when it is there.
+        """Load it, and answer when it is loaded, or with a stream of progress events.
 
-        An order is carried out whether or not its client waits; one that is streamed is broken off
-        with its client.
+        If the client leaves, a streamed load is cancelled, and any other goes on.
         """
-        order = self.decoded(wire.LOAD_DECODER)
+        request = self.decoded(wire.LOAD_DECODER)
         await self.services.catalog.default()
-        name = self.services.catalog.canonical(order.model)
-        entry = await find_model(self, f"{name}+{order.adapter}" if order.adapter else name)
-        if order.stream:
-            await self._stream(entry, order.pin)
+        name = self.services.catalog.canonical(request.model)
+        entry = await find_model(self, f"{name}+{request.adapter}" if request.adapter else name)
+        if request.stream:
+            await self._stream(entry, request.pin)
         else:
             loaded = await self.services.engine.load(
-                entry.name, str(entry.path), entry.options, await owner(self), order.pin
+                entry.name, str(entry.path), entry.options, await owner(self), request.pin
             )
-            self.answer(wire.LoadedModel(*_figures(loaded)))
+            self.answer(wire.LoadedModel(*_loaded_fields(loaded)))
 
     async def _stream(self, entry: CatalogEntry, pin: bool | None) -> None:
         engine, user = self.services.engine, await owner(self)
@@ -65,20 +64,20 @@ class LoadHandler(EventStreamHandler):
         async with self.event_stream():
             await self._send_progress(entry)
             async with engine.loading(entry.name, path, entry.options, user, pin) as stream:
-                loaded = asyncio.create_task(_loaded(stream))
+                loaded = asyncio.create_task(_wait_for_loaded(stream))
                 try:
                     while not (await asyncio.wait({loaded}, timeout=_PROGRESS_SECONDS))[0]:
                         await self._send_progress(entry)
                 finally:
                     loaded.cancel()
-                await self.send_event(wire.LoadedEvent(*_figures(loaded.result())))
+                await self.send_event(wire.LoadedEvent(*_loaded_fields(loaded.result())))
 
     async def _send_progress(self, entry: CatalogEntry) -> None:
         at = load_progress(self.services, entry)
         await self.send_event(wire.LoadingEvent(entry.name, at.done, at.total, None))
 
 
-async def _loaded(stream: RequestStream) -> Loaded:
+async def _wait_for_loaded(stream: RequestStream) -> Loaded:
     async for events in stream.batches():
         for event in events:
             if isinstance(event, Loaded):
@@ -86,55 +85,55 @@ async def _loaded(stream: RequestStream) -> Loaded:
     raise RuntimeError("the engine did not answer with Loaded")
 
 
-def _figures(loaded: Loaded) -> tuple[str, int, int, float]:
+def _loaded_fields(loaded: Loaded) -> tuple[str, int, int, float]:
     resident = loaded.resident
     return resident.model, resident.bytes, resident.context_length, round(loaded.seconds, 3)
 
 
-async def _known(handler: ApiHandler, name: str) -> str:
-    """Return a model's own name; of one in memory whatever has become of its files.
+async def _local_name(handler: ApiHandler, name: str) -> str:
+    """Return the name of a model that is resident or on this machine.
 
-    Raises:
-        ApiError: There is no such model.
+    Raises
+    ------
+    ApiError
+        If there is no such model.
     """
-    catalog, stats = handler.services.catalog, handler.services.supervisor.telemetry.stats
+    catalog, telemetry = handler.services.catalog, handler.services.supervisor.telemetry
     await catalog.default()
     model = catalog.canonical(name)
-    resident = stats is not None and any(model == one.model for one in stats.resident)
-    if resident or catalog.source_of(model) is not None:
+    if model in telemetry.resident or catalog.source_of(model) is not None:
         return model
     return (await catalog.find(name)).name
 
 
 class UnloadHandler(ApiHandler):
-    """Gives a model's memory back."""
+    """Unload a model from memory."""
 
     @web.authenticated
     @authorized
     async def post(self) -> None:
-        """Unload it."""
-        order = self.decoded(wire.UNLOAD_DECODER)
-        model = await _known(self, order.model)
+        """Unload it, and answer with the freed bytes."""
+        request = self.decoded(wire.UNLOAD_DECODER)
+        model = await _local_name(self, request.model)
         freed = await self.services.engine.unload(model)
         self.answer(wire.UnloadedModel(model, freed))
 
 
 class DownloadHandler(EventStreamHandler):
-    """Brings a model from Hugging Face onto this machine."""
+    """Download a model from Hugging Face."""
 
     @web.authenticated
     @authorized
     @ends_with_client
     async def post(self) -> None:
-        """Download it and answer when it is there.
+        """Download it, and answer when it is complete, or with a stream of progress events.
 
-        An order is carried out whether or not its client waits; one that is streamed is broken
-        off when its client leaves.
+        If the client leaves, a streamed download is cancelled, and any other goes on.
         """
-        order = self.decoded(wire.DOWNLOAD_DECODER)
+        request = self.decoded(wire.DOWNLOAD_DECODER)
         await self.services.catalog.default()
-        download = self.services.download(order.model, order.revision)
-        if order.stream:
+        download = self.services.download(request.model, request.revision)
+        if request.stream:
             await self._stream(download)
         else:
             download.detached = True
@@ -156,17 +155,17 @@ class DownloadHandler(EventStreamHandler):
 
 
 class CancelModelHandler(ApiHandler):
-    """Breaks off a download or a load."""
+    """Cancel a download or a load."""
 
     @web.authenticated
     @authorized
     async def post(self) -> None:
-        """Break it off, and end the requests that wait for it; what was downloaded is kept."""
-        order = self.decoded(wire.CANCEL_DECODER)
-        name = self.services.catalog.canonical(order.model)
+        """Cancel it, and the requests that wait for it. Keep what has been downloaded."""
+        request = self.decoded(wire.CANCEL_DECODER)
+        name = self.services.catalog.canonical(request.model)
         if self.services.downloads.cancel(name):
             self.answer(wire.CancelledModel(name, "downloading"))
-        elif self.services.engine.cancel_load(name, await self.whose()):
+        elif self.services.engine.cancel_load(name, await self.visible_owner()):
             self.answer(wire.CancelledModel(name, "loading"))
         else:
             raise NotFound(
@@ -177,29 +176,29 @@ class CancelModelHandler(ApiHandler):
 
 
 class PinHandler(ApiHandler):
-    """Keeps a model in memory."""
+    """Pin a model in memory."""
 
     @web.authenticated
     @authorized
     async def post(self) -> None:
-        """Pin a model that is in memory, or let it go again."""
-        order = self.decoded(wire.PIN_DECODER)
-        model = await _known(self, order.model)
-        pinned = await self.services.engine.pin(model, order.pinned)
+        """Pin or unpin a resident model."""
+        request = self.decoded(wire.PIN_DECODER)
+        model = await _local_name(self, request.model)
+        pinned = await self.services.engine.pin(model, request.pinned)
         self.answer(wire.PinnedModel(model, pinned.pinned))
 
 
 class KeepHandler(ApiHandler):
-    """Tells that a notebook is still open."""
+    """Keep the models of an open notebook in memory."""
 
     _track_activity = False
 
     @web.authenticated
     @authorized
     async def post(self) -> None:
-        """Count the models that this kernel has used lately as used now.
+        """Count the models that this kernel has used recently as used now.
 
-        The answer names them and says when to ask again; with none it is not worth asking.
+        The response names them and says when to call again. If it names none, there is no need to.
         """
         services = self.services
         idle = services.idle_unload_seconds
@@ -211,21 +210,21 @@ class KeepHandler(ApiHandler):
 
 
 class SettingsHandler(ApiHandler):
-    """The settings of one model."""
+    """Show and save the settings of a model."""
 
     @web.authenticated
     @authorized
     async def get(self, name: str) -> None:
-        """Show them."""
+        """Answer with the settings."""
         await self._show(await self._model(name))
 
     @web.authenticated
     @authorized
     async def put(self, name: str) -> None:
-        """Keep the given ones, in place of those that were saved before.
+        """Save settings, in place of those that were saved before.
 
-        They hold from the next request on; where one about loading has changed, that request loads
-        the model anew.
+        They apply from the next request on. If a setting about loading has changed, that request
+        reloads the model.
         """
         model = await self._model(name)
         settings = self.decoded(_SETTINGS_DECODER)
@@ -248,7 +247,13 @@ class SettingsHandler(ApiHandler):
         await self._show(model)
 
     async def _model(self, name: str) -> str:
-        """Return the model's own name. Raises `NotFound` where it is none of this machine's."""
+        """Return the name of a model on this machine.
+
+        Raises
+        ------
+        NotFound
+            If there is none with this name or alias.
+        """
         catalog = self.services.catalog
         entries = {entry.name for entry in await catalog.everything()}
         model = catalog.canonical(name)
@@ -258,9 +263,8 @@ class SettingsHandler(ApiHandler):
 
     async def _show(self, model: str) -> None:
         store = self.services.model_settings
-        stats = self.services.supervisor.telemetry.stats
-        residents = {resident.model: resident for resident in stats.resident} if stats else {}
-        # The model itself, and with each adapter.
+        residents = self.services.supervisor.telemetry.resident
+        # Check the model itself, and the model with each adapter.
         reloads = any(
             entry.is_outdated(residents[entry.name])
             for entry in await self.services.catalog.everything()

@@ -1,4 +1,4 @@
-"""The page at the address of `jupyter mlx-notebook`, for people who open it in a browser."""
+"""Serve a page for people who open the address of `jupyter mlx-notebook` in a browser."""
 
 import html
 
@@ -10,22 +10,21 @@ _PAGE = """<!DOCTYPE html>
 <head><meta charset="utf-8"><title>mlx-notebook</title></head>
 <body style="max-width: 40em; margin: 3em auto; padding: 0 1em; font-family: sans-serif">
 <h1>mlx-notebook</h1>
-<p>This is a server of local language models with OpenAI's API. It has no pages of its own: programs
-use it.</p>
+<p>This server runs local models with OpenAI's API. It is for programs and has no other page.</p>
 <p>Base URL: <code>{url}v1</code><br>
-API key: the token that <code>jupyter mlx-notebook</code> printed when it started, with an example,
-or the one that you gave it.</p>
+API key: the token that you set, or the one that <code>jupyter mlx-notebook</code> printed when it
+started.</p>
 <p><a href="v1/models">v1/models</a> lists the models,
 <a href="v1/openapi.json">v1/openapi.json</a> describes every endpoint, and
-<a href="mlx/status">mlx/status</a> says what the server is doing. They ask for the token:
-<code>?token=...</code> behind this page's address signs this browser in.</p>
+<a href="mlx/status">mlx/status</a> shows what the server is doing. They need the token: add
+<code>?token=...</code> to the address of this page to log in.</p>
 </body>
 </html>
 """
 
 
 class RootHandler(JupyterHandler):
-    """Says what this server is; holds nothing that a stranger may not know."""
+    """Say what this server is. The page contains nothing secret."""
 
     @allow_unauthenticated
     def get(self) -> None:

@@ -1,4 +1,4 @@
-"""`health`, `mlx/status`, `mlx/events`, `mlx/cancel`."""
+"""Handle `health`, `mlx/status`, `mlx/events` and `mlx/cancel`."""
 
 import anyio
 import msgspec
@@ -9,24 +9,27 @@ from mlx_notebook.protocol import Stats
 from mlx_notebook.server import errors
 from mlx_notebook.server.api.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.event_stream import EventStreamHandler
-from mlx_notebook.server.api.native.catalog_list import budget, loading
+from mlx_notebook.server.api.native.catalog_list import loading_models, memory_budget
 from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.services import Services
 from mlx_notebook.server.wire.native import status_types as wire
 
-_SHORTEST_INTERVAL = 0.25
+_MIN_INTERVAL = 0.25
 _HISTORY_SECONDS = 1.0
 _KEEP_ALIVE_SECONDS = 10.0
-# What stands in the place of the ids of other users' requests, before a number.
+# Prefix in place of the ids of other users' requests.
 _OTHERS = "other-"
 
 
 def current_status(services: Services, user: str | None) -> wire.ServerStatus:
-    """Return everything there is to see of the engine.
+    """Return the status of the engine, the models and the requests.
 
-    Args:
-        services: What the status describes.
-        user: Who asks: other users' requests are shown without their ids (`None`: with them).
+    Parameters
+    ----------
+    services
+        Parts of the server.
+    user
+        User who asks. Requests of other users are shown without their ids. None shows all ids.
     """
     supervisor = services.supervisor
     telemetry, stats = supervisor.telemetry, supervisor.telemetry.stats
@@ -35,7 +38,7 @@ def current_status(services: Services, user: str | None) -> wire.ServerStatus:
     return wire.ServerStatus(
         engine=supervisor.status,
         default_model=services.catalog.default_now,
-        loading=loading(services),
+        loading=loading_models(services),
         progress=_progress(stats),
         models=[
             wire.ResidentModel(
@@ -50,7 +53,7 @@ def current_status(services: Services, user: str | None) -> wire.ServerStatus:
             )
             for model in (stats.resident if stats else [])
         ],
-        budget=budget(services),
+        budget=memory_budget(services),
         downloads=[
             wire.DownloadStatus(name, progress.done, progress.total, progress.seconds_left)
             for name, download in services.downloads.current.items()
@@ -77,7 +80,7 @@ def _progress(stats: Stats | None) -> wire.LoadingModel | None:
 
 
 def _requests(supervisor: Supervisor, user: str | None) -> list[wire.RequestStatus]:
-    """Return what is in flight: as the engine tells it, else as waiting for the engine."""
+    """Return the requests in flight. Those that the engine does not report yet are queued."""
     stats = supervisor.telemetry.stats
     live = {request.id: request for request in stats.requests} if stats else {}
     described = []
@@ -109,37 +112,37 @@ def _requests(supervisor: Supervisor, user: str | None) -> list[wire.RequestStat
 
 
 class HealthHandler(ApiHandler):
-    """Whether requests can be served."""
+    """Tell whether requests can be served."""
 
     _track_activity = False
 
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """Answer ok, or 503 where the engine is dead and could not be restarted."""
+        """Answer "ok", or 503 if the engine cannot be used."""
         supervisor = self.services.supervisor
         if (failure := supervisor.failure) is not None:
-            # Whoever watches this to send requests here would otherwise never send one again.
+            # Retry here, since a load balancer would send no request that starts the engine.
             supervisor.retry_start()
             raise failure
         self.answer(wire.Health())
 
 
 class StatusHandler(ApiHandler):
-    """Everything that the panels draw."""
+    """Show the status that the panels display."""
 
     _track_activity = False
 
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """Answer with the state of now."""
+        """Answer with the current status."""
         await self.services.catalog.default()
-        self.answer(current_status(self.services, await self.whose()))
+        self.answer(current_status(self.services, await self.visible_owner()))
 
 
 class EventsHandler(EventStreamHandler):
-    """The status as it changes."""
+    """Stream the status."""
 
     _track_activity = False
 
@@ -147,21 +150,21 @@ class EventsHandler(EventStreamHandler):
     @authorized
     @ends_with_client
     async def get(self) -> None:
-        """Send the status at once, then whenever it differs, at most four times a second.
+        """Send the status at once, and then whenever it changes, at most four times a second.
 
-        Its history has a new point every second, so it is sent every second until all points are
-        the same: charts of it end at rest.
+        The history gets a point every second, so the status is sent every second until all points
+        are equal. Then charts stop moving.
         """
         supervisor = self.services.supervisor
         await self.services.catalog.default()
-        user = await self.whose()
+        user = await self.visible_owner()
         encoder = msgspec.json.Encoder()
         async with self.event_stream():
             while True:
                 version = supervisor.version
                 status = encoder.encode(current_status(self.services, user))
                 await self.send(b"data: %b\n\n" % status)
-                await anyio.sleep(_SHORTEST_INTERVAL)
+                await anyio.sleep(_MIN_INTERVAL)
                 while supervisor.version == version:
                     is_moving = supervisor.telemetry.is_moving
                     with anyio.move_on_after(
@@ -175,15 +178,15 @@ class EventsHandler(EventStreamHandler):
 
 
 class CancelHandler(ApiHandler):
-    """Stops a request."""
+    """Cancel a request."""
 
     @web.authenticated
     @authorized
     async def post(self, id: str) -> None:
-        """Stop it at its next step."""
-        if not self.services.engine.cancel(id, await self.whose()):
+        """Cancel it at its next step."""
+        if not self.services.engine.cancel(id, await self.visible_owner()):
             raise errors.NotFound(
-                f"There is no request {id[:100]!r} in work: mlx/status lists those there are.",
+                f"There is no running request {id[:100]!r}. mlx/status lists the running ones.",
                 code="request_not_found",
             )
         self.answer(wire.CancelledRequest(id))

@@ -1,4 +1,4 @@
-"""`tokenize`, `detokenize` and `apply-template`: what the engine is really fed."""
+"""Handle `tokenize`, `detokenize` and `apply-template`, which show what the model gets."""
 
 from jupyter_server.auth.decorator import authorized
 from tornado import web
@@ -11,7 +11,7 @@ from mlx_notebook.server.wire.native import tokenize_types as wire
 
 
 class TokenizeHandler(GenerationHandler):
-    """Text, or a chat, to tokens."""
+    """Turn a text or a chat into tokens."""
 
     endpoint = "tokenize"
 
@@ -38,7 +38,7 @@ class TokenizeHandler(GenerationHandler):
 
 
 class DetokenizeHandler(GenerationHandler):
-    """Tokens to text."""
+    """Turn tokens into text."""
 
     endpoint = "detokenize"
 
@@ -58,7 +58,7 @@ class DetokenizeHandler(GenerationHandler):
 
 
 class ApplyTemplateHandler(GenerationHandler):
-    """A chat to the text that its model's template makes of it."""
+    """Render a chat with the chat template of the model."""
 
     endpoint = "apply-template"
 

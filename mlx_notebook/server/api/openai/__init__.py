@@ -1,1 +1,1 @@
-"""OpenAI's endpoints."""
+"""Handle OpenAI's endpoints."""

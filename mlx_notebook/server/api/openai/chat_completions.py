@@ -1,4 +1,4 @@
-"""`POST v1/chat/completions`, whole or streamed."""
+"""Handle `POST v1/chat/completions`, with or without streaming."""
 
 import msgspec
 from jupyter_server.auth.decorator import authorized
@@ -24,7 +24,7 @@ from mlx_notebook.server.wire.prompt_logprobs import prompt_logprobs
 
 
 class ChatCompletionsHandler(StoredCompletionsHandler):
-    """Continues a chat, and lists those that were stored."""
+    """Complete chats, and list stored completions."""
 
     endpoint = "v1/chat/completions"
 
@@ -32,7 +32,7 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
     @authorized
     @ends_with_client
     async def post(self) -> None:
-        """Answer with a completion, or with its chunks as they are made."""
+        """Answer with a completion, or with a stream of its chunks."""
         request = self.decoded(DECODER)
         self.services.limits.check_message_count(len(request.messages))
         request.check()
@@ -55,22 +55,22 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
             if request.stream:
                 await self._stream(builder, stream, request)
             else:
-                await self._whole(builder, stream, request)
+                await self._respond(builder, stream, request)
 
-    async def _whole(
+    async def _respond(
         self,
         builder: "ChatCompletionBuilder",
         stream: RequestStream,
         request: ChatCompletionRequest,
     ) -> None:
         async for events in stream.batches():
-            builder.take(events)
+            builder.add(events)
         completion = builder.completion()
         if request.store:
             completion.metadata = request.metadata or {}
             if not await self._store(completion, request):
                 completion.store = False
-                self.pass_over("store")
+                self.report_ignored("store")
         self.answer(completion)
 
     async def _stream(
@@ -90,29 +90,29 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
         async with self.event_stream():
             async for events in stream.batches():
                 if request.store:
-                    builder.take(events)
-                    # Before the client is told of the end.
+                    builder.add(events)
+                    # Store it before the client gets the last chunk.
                     if builder.ended and not await self._store(builder.completion(), request):
                         encoder.mark_not_stored()
                 if data := chunks.encode(events):
                     await self.send(data)
 
-    async def _store(self, answer: wire.ChatCompletion, request: ChatCompletionRequest) -> bool:
-        """Keep an answer; return whether that worked. The store logs why it did not."""
-        messages = stored_messages(answer.id, request)
-        kept = StoredCompletion.of(request, answer)
+    async def _store(self, completion: wire.ChatCompletion, request: ChatCompletionRequest) -> bool:
+        """Store a completion. Return False on failure, which the store logs."""
+        messages = stored_messages(completion.id, request)
+        stored = StoredCompletion.of(request, completion)
         try:
-            await self.services.responses.completions.save(await owner(self), kept, messages)
+            await self.services.responses.completions.save(await owner(self), stored, messages)
         except Unavailable:
             return False
         return True
 
 
 class ChunkWriter:
-    """Turns events into the `data:` lines of one stream.
+    """Write the `data:` lines of one stream.
 
-    Nothing is written before the first token, so that what fails until then is a plain HTTP
-    error; only a client that has waited for long gets a comment that keeps its connection open.
+    It writes nothing but keep-alive comments before the first token, so that an error until then is
+    a plain HTTP error.
     """
 
     def __init__(
@@ -120,18 +120,20 @@ class ChunkWriter:
     ) -> None:
         self._encoder = encoder
         self._include_usage = include_usage
-        self._counted: protocol.Usage | None = protocol.Usage(0, 0, 0, 0) if continuous else None
+        self._usage_so_far: protocol.Usage | None = (
+            protocol.Usage(0, 0, 0, 0) if continuous else None
+        )
         self._prompt: list[int] | None = None
         self._ids: dict[int, list[int]] = {}
-        self._to_open = n
+        self._rows_to_open = n
 
     def encode(self, events: list[protocol.Event | KeepAlive]) -> bytes:
-        """Return what to write for a batch of events, which may be nothing."""
+        """Return the lines for a batch of events, which may be empty."""
         return b"".join([self._encode(event) for event in events])
 
     def _encode(self, event: protocol.Event | KeepAlive) -> bytes:
-        if self._counted is not None:
-            self._counted = counted(self._counted, event)
+        if self._usage_so_far is not None:
+            self._usage_so_far = add_to_usage(self._usage_so_far, event)
         match event:
             case protocol.Text(logprobs=list(tokens)):
                 delta = wire.ChoiceDelta(content=event.text)
@@ -162,14 +164,14 @@ class ChunkWriter:
             case protocol.PromptTokenIds(ids=ids):
                 self._prompt = ids
             case protocol.TokenIds(ids=ids):
-                # They travel with the next chunk of their row.
+                # They are sent with the next chunk of their row.
                 self._ids.setdefault(event.row, []).extend(ids)
             case KeepAlive():
                 return comment(event.text)
         return b""
 
     def _text(self, row: int, text: str) -> bytes:
-        if self._counted is not None or self._prompt is not None:
+        if self._usage_so_far is not None or self._prompt is not None:
             return self._choice(row, wire.ChoiceDelta(content=text))
         return self._opening() + self._encoder.text(row, text)
 
@@ -183,16 +185,16 @@ class ChunkWriter:
         choice = wire.ChunkChoice(row, delta, logprobs, reason)
         if self._prompt is not None:
             choice.token_ids = self._ids.pop(row, [])
-        return self._opening() + self._encoder.choice(choice, self._counted)
+        return self._opening() + self._encoder.choice(choice, self._usage_so_far)
 
     def _opening(self) -> bytes:
-        """Return the chunks that name the role of each choice, before the first other one."""
-        rows, self._to_open = range(self._to_open), 0
+        """Return the first chunks, which name the role of each choice. Return them only once."""
+        rows, self._rows_to_open = range(self._rows_to_open), 0
         return b"".join(
             [
                 self._encoder.choice(
                     wire.ChunkChoice(row, wire.ChoiceDelta(role="assistant", content="")),
-                    self._counted,
+                    self._usage_so_far,
                     self._prompt if row == 0 else None,
                 )
                 for row in rows
@@ -200,8 +202,8 @@ class ChunkWriter:
         )
 
 
-def counted(usage: protocol.Usage, event: protocol.Event | KeepAlive) -> protocol.Usage:
-    """Return the token counts so far, after another event."""
+def add_to_usage(usage: protocol.Usage, event: protocol.Event | KeepAlive) -> protocol.Usage:
+    """Return the token counts after another event."""
     match event:
         case protocol.Prefill():
             return msgspec.structs.replace(usage, prompt=event.total, cached=event.cached)
@@ -215,13 +217,18 @@ def counted(usage: protocol.Usage, event: protocol.Event | KeepAlive) -> protoco
 
 
 class ChatCompletionBuilder:
-    """A completion while its events come.
+    """Build a completion from events.
 
-    Args:
-        request: What it answers.
-        id: Its id.
-        model: What its model is called there.
-        fingerprint: The server's and the engine's versions.
+    Parameters
+    ----------
+    request
+        Its request.
+    id
+        Its id.
+    model
+        Name of the model in the response.
+    fingerprint
+        Fingerprint of the server and the engine.
     """
 
     def __init__(
@@ -238,11 +245,11 @@ class ChatCompletionBuilder:
         self.ended = False
 
     def encoder(self, include_usage: bool) -> wire.ChunkEncoder:
-        """Return what encodes it in chunks."""
+        """Return an encoder of its chunks."""
         return wire.ChunkEncoder(*self._head, self._fingerprint, include_usage)
 
-    def take(self, events: list[protocol.Event | KeepAlive]) -> None:
-        """Take events in."""
+    def add(self, events: list[protocol.Event | KeepAlive]) -> None:
+        """Add events."""
         rows = self._rows
         for event in events:
             match event:
@@ -268,8 +275,8 @@ class ChatCompletionBuilder:
                     self.ended = True
 
     def completion(self) -> wire.ChatCompletion:
-        """Return the completion, once it is whole."""
-        told = wire.ChatCompletion(
+        """Return the completion, after its last event."""
+        completion = wire.ChatCompletion(
             *self._head,
             choices=[
                 row.choice(index, self._with_logprobs) for index, row in enumerate(self._rows)
@@ -278,16 +285,16 @@ class ChatCompletionBuilder:
             system_fingerprint=self._fingerprint,
         )
         if self._prompt is not None:
-            told.prompt_token_ids = self._prompt
-            for choice, row in zip(told.choices, self._rows, strict=True):
+            completion.prompt_token_ids = self._prompt
+            for choice, row in zip(completion.choices, self._rows, strict=True):
                 choice.token_ids = row.ids
         if self._scored is not None:
-            told.prompt_logprobs = prompt_logprobs(self._scored, self._alternatives)
-        return told
+            completion.prompt_logprobs = prompt_logprobs(self._scored, self._alternatives)
+        return completion
 
 
 class _Row:
-    """One of the `n` answers while it grows."""
+    """Collect the output of one choice."""
 
     def __init__(self) -> None:
         self.content: list[str] = []

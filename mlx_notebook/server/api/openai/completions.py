@@ -1,4 +1,4 @@
-"""`POST v1/completions`, whole or streamed."""
+"""Handle `POST v1/completions`, with or without streaming."""
 
 from collections.abc import Awaitable, Callable
 from functools import cached_property
@@ -13,7 +13,7 @@ from mlx_notebook import protocol
 from mlx_notebook.server.api.base import ends_with_client
 from mlx_notebook.server.api.event_stream import comment
 from mlx_notebook.server.api.generation import GenerationHandler, local_options
-from mlx_notebook.server.api.openai.chat_completions import counted
+from mlx_notebook.server.api.openai.chat_completions import add_to_usage
 from mlx_notebook.server.engine.request_stream import KeepAlive
 from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.services import Services
@@ -23,11 +23,11 @@ from mlx_notebook.server.wire.openai.chat_response import CompletionUsage
 from mlx_notebook.server.wire.prompt_logprobs import PromptTokenLogprobs, prompt_logprobs
 
 Events = list[protocol.Event | KeepAlive]
-Take = Callable[[int, Events], Awaitable[None]]
+Handle = Callable[[int, Events], Awaitable[None]]
 
 
 class CompletionsHandler(GenerationHandler):
-    """Continues one text or several."""
+    """Complete one or several texts."""
 
     endpoint = "v1/completions"
 
@@ -35,15 +35,15 @@ class CompletionsHandler(GenerationHandler):
     @authorized
     @ends_with_client
     async def post(self) -> None:
-        """Answer with the continuations, or with their chunks as they are made."""
+        """Answer with the completions, or with a stream of their chunks."""
         request = self.decoded(wire.DECODER)
         request.check()
         prompts = wire.separate_inputs(request.prompt, "prompt")
         id = new_id("cmpl-")
         options = local_options(request)
         if request.echo and request.logprobs is not None:
-            asked = max(request.logprobs, request.prompt_logprobs or 0)
-            options["prompt_logprobs"] = asked
+            alternatives = max(request.logprobs, request.prompt_logprobs or 0)
+            options["prompt_logprobs"] = alternatives
         try:
             commands = [
                 await self.command(
@@ -58,29 +58,29 @@ class CompletionsHandler(GenerationHandler):
                 for index, prompt in enumerate(prompts)
             ]
             builder = TextCompletionBuilder(id, request, commands[0].model, self.services)
-            await self._echo(request, commands, builder)
+            await self._add_prompts(request, commands, builder)
             if request.stream:
                 await self._stream(commands, builder)
             else:
-                await self._run(commands, builder.take)
-                self.answer(builder.whole())
+                await self._run(commands, builder.add)
+                self.answer(builder.response())
         except ApiError as error:
             if error.param == "messages":
                 error.param = "prompt"
             raise
 
-    async def _echo(
+    async def _add_prompts(
         self,
         request: wire.CompletionRequest,
         commands: list[protocol.Generate],
         builder: "TextCompletionBuilder",
     ) -> None:
-        """Find out how the prompts read, if they are to be repeated."""
+        """Add the prompts to the response. `echo` repeats their text, which may need the engine."""
         for command in commands:
             if request.echo:
                 if request.truncate_prompt_tokens is not None:
                     raise InvalidRequest(
-                        "'echo' and 'truncate_prompt_tokens' cannot be used together: leave one "
+                        "'echo' and 'truncate_prompt_tokens' cannot be used together. Leave one "
                         "of them out.",
                         param="truncate_prompt_tokens",
                     )
@@ -89,8 +89,8 @@ class CompletionsHandler(GenerationHandler):
             else:
                 builder.add_prompt("", "")
 
-    async def _run(self, commands: list[protocol.Generate], take: Take) -> None:
-        """Run all of them, as many at once as the engine decodes together."""
+    async def _run(self, commands: list[protocol.Generate], handle: Handle) -> None:
+        """Run all commands, as many at a time as the engine decodes together."""
         failure: ApiError | StreamClosedError | None = None
         at_once = max(1, self.services.limits.max_batch // commands[0].n)
         limiter = anyio.CapacityLimiter(at_once)
@@ -101,7 +101,7 @@ class CompletionsHandler(GenerationHandler):
                 try:
                     async with self.running(command) as stream:
                         async for events in stream.batches():
-                            await take(index, events)
+                            await handle(index, events)
                 except (ApiError, StreamClosedError) as error:
                     failure = failure or error
                     group.cancel_scope.cancel()
@@ -115,21 +115,21 @@ class CompletionsHandler(GenerationHandler):
     async def _stream(
         self, commands: list[protocol.Generate], builder: "TextCompletionBuilder"
     ) -> None:
-        # Tornado loses a waiter when two tasks flush at the same time.
+        # Tornado loses a waiting task if two flush at the same time.
         lock = anyio.Lock()
 
-        async def take(index: int, events: Events) -> None:
+        async def handle(index: int, events: Events) -> None:
             if data := builder.chunks(index, events):
                 async with lock:
                     await self.send(data)
 
         async with self.event_stream():
-            await self._run(commands, take)
+            await self._run(commands, handle)
             await self.send(builder.last_chunks())
 
 
 class TextCompletionBuilder:
-    """The answer to one request: `n` choices for each prompt."""
+    """Build the response to one request: `n` choices for each prompt."""
 
     def __init__(
         self, id: str, request: wire.CompletionRequest, model: str, services: Services
@@ -150,47 +150,47 @@ class TextCompletionBuilder:
 
     @cached_property
     def _fingerprint(self) -> str:
-        # Asked for when the engine has begun to answer: before its start there is nothing to tell.
+        # Computed late, since it depends on the running engine.
         return self._services.fingerprint
 
     def add_prompt(self, text: str, first: str) -> None:
-        """Add a prompt's choices; each begins with `text`, whose first token is `first`."""
+        """Add the choices of a prompt. Each begins with `text`, whose first token is `first`."""
         self._prompts.append((text, first))
         for _ in range(self._n):
             self._choices.append(_Choice(len(self._choices), text, self._logprobs))
 
-    async def take(self, prompt: int, events: Events) -> None:
-        """Take in what became of a prompt."""
+    async def add(self, prompt: int, events: Events) -> None:
+        """Add events of a prompt."""
         for event in events:
-            self._take(prompt, event)
+            self._add(prompt, event)
 
-    def whole(self) -> wire.TextCompletion:
-        """Return everything."""
-        choices = [choice.news() for choice in self._choices]
+    def response(self) -> wire.TextCompletion:
+        """Return the whole response."""
+        choices = [choice.take_output() for choice in self._choices]
         usage = CompletionUsage.of(self._usage)
         return wire.TextCompletion(*self._head, choices, self._fingerprint, usage)
 
     def chunks(self, prompt: int, events: Events) -> bytes:
-        """Return what to write for a batch of events, which may be nothing."""
+        """Return the lines for a batch of events, which may be empty."""
         data = []
         for event in events:
             if isinstance(event, KeepAlive):
                 data.append(comment(event.text))
                 continue
-            choice = self._take(prompt, event)
+            choice = self._add(prompt, event)
             if self._continuous:
                 self._count(prompt, event)
             if choice is not None:
-                data.append(self._chunk([choice.news()], None))
+                data.append(self._chunk([choice.take_output()], None))
         return b"".join(data)
 
     def last_chunks(self) -> bytes:
-        """Return the stream's end."""
+        """Return the last lines of the stream."""
         usage = self._chunk([], CompletionUsage.of(self._usage)) if self._include_usage else b""
         return usage + b"data: [DONE]\n\n"
 
-    def _take(self, prompt: int, event: protocol.Event | KeepAlive) -> "_Choice | None":
-        """Take in an event; return the choice that has news by it."""
+    def _add(self, prompt: int, event: protocol.Event | KeepAlive) -> "_Choice | None":
+        """Add an event. Return the choice that has new output by it, if any."""
         first = prompt * self._n
         match event:
             case protocol.Text():
@@ -219,25 +219,25 @@ class TextCompletionBuilder:
         return None
 
     @property
-    def _counted(self) -> protocol.Usage:
-        """The token counts so far, over all prompts."""
+    def _usage_so_far(self) -> protocol.Usage:
+        """Token counts so far, over all prompts."""
         totals = (sum(column) for column in zip(*map(_counts, self._so_far.values()), strict=True))
         return protocol.Usage(*totals)
 
     def _count(self, prompt: int, event: protocol.Event) -> None:
         usage = self._so_far.get(prompt, protocol.Usage(0, 0, 0, 0))
-        self._so_far[prompt] = counted(usage, event)
+        self._so_far[prompt] = add_to_usage(usage, event)
 
     def _chunk(self, choices: list[wire.TextChoice], usage: CompletionUsage | None) -> bytes:
         chunk = wire.TextCompletion(*self._head, choices, self._fingerprint)
         if self._include_usage or self._continuous:
-            so_far = CompletionUsage.of(self._counted) if self._continuous else None
+            so_far = CompletionUsage.of(self._usage_so_far) if self._continuous else None
             chunk.usage = usage or so_far
         return b"data: %b\n\n" % wire.ENCODER.encode(chunk)
 
 
 class _Choice:
-    """One continuation while it grows."""
+    """Build one choice."""
 
     def __init__(self, index: int, text: str, with_logprobs: bool) -> None:
         self._index = index
@@ -254,12 +254,12 @@ class _Choice:
         self._text.append(event.text)
         self.logprobs.add(event.logprobs or [])
 
-    def news(self) -> wire.TextChoice:
-        """Return what has come since the last time."""
+    def take_output(self) -> wire.TextChoice:
+        """Return the output since the last call."""
         text, self._text = "".join(self._text), []
         logprobs = self.logprobs.take()
-        told = logprobs if self._with_logprobs and logprobs.tokens else None
-        choice = wire.TextChoice(self._index, text, told, self.reason, prompt_logprobs=self.scored)
+        shown = logprobs if self._with_logprobs and logprobs.tokens else None
+        choice = wire.TextChoice(self._index, text, shown, self.reason, prompt_logprobs=self.scored)
         if self.prompt_ids is not None:
             choice.prompt_token_ids, self.prompt_ids = self.prompt_ids, None
             self._with_ids = True

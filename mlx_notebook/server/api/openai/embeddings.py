@@ -1,4 +1,4 @@
-"""`POST v1/embeddings`."""
+"""Handle `POST v1/embeddings`."""
 
 import base64
 import struct
@@ -18,7 +18,7 @@ from mlx_notebook.server.wire.openai.text_completion import separate_inputs
 
 
 class EmbeddingsHandler(ApiHandler):
-    """Turns texts into vectors."""
+    """Embed texts."""
 
     endpoint = "v1/embeddings"
 
@@ -26,7 +26,7 @@ class EmbeddingsHandler(ApiHandler):
     @authorized
     @ends_with_client
     async def post(self) -> None:
-        """Answer with a vector an input."""
+        """Answer with one vector for each input."""
         request = self.decoded(wire.DECODER)
         inputs = separate_inputs(request.input, "input")
         entry = await find_model(self, request.model)
@@ -41,11 +41,11 @@ class EmbeddingsHandler(ApiHandler):
         )
         self.set_header("x-request-id", command.id)
         embedded = await self._embedded(command)
-        shown = _encoded if request.encoding_format == "base64" else _numbers
+        encode = _to_base64 if request.encoding_format == "base64" else _to_numbers
         self.answer(
             wire.EmbeddingList(
                 [
-                    wire.EmbeddingObject(index, shown(vector))
+                    wire.EmbeddingObject(index, encode(vector))
                     for index, vector in enumerate(embedded.vectors)
                 ],
                 request.model or entry.name,
@@ -64,9 +64,9 @@ class EmbeddingsHandler(ApiHandler):
         return embedded
 
 
-def _numbers(vector: bytes) -> list[float]:
+def _to_numbers(vector: bytes) -> list[float]:
     return list(struct.unpack(f"<{len(vector) // 4}f", vector))
 
 
-def _encoded(vector: bytes) -> str:
+def _to_base64(vector: bytes) -> str:
     return base64.b64encode(vector).decode()

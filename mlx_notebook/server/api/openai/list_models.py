@@ -1,6 +1,6 @@
-"""`v1/models`: the models that requests may name, as OpenAI's and Anthropic's clients list them.
+"""Handle `v1/models`, which lists models for OpenAI's and for Anthropic's clients.
 
-A request with the header `anthropic-version` is Anthropic's.
+A request with the header `anthropic-version` comes from a client of Anthropic's API.
 """
 
 from functools import cached_property
@@ -10,7 +10,7 @@ from tornado import web
 
 from mlx_notebook.server.api.anthropic.messages import anthropic_error
 from mlx_notebook.server.api.base import ApiHandler
-from mlx_notebook.server.api.native.catalog_list import loading
+from mlx_notebook.server.api.native.catalog_list import loading_models
 from mlx_notebook.server.api.query import several, whole_number
 from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
@@ -23,37 +23,36 @@ _LIFECYCLES = ("active", "deprecated", "retired")
 
 
 class ListModelsBase(ApiHandler):
-    """Base of the routes about models. Asking does not count as activity (clients poll)."""
+    """Base of these routes. They do not count as activity, since clients poll them."""
 
     _track_activity = False
 
     @property
     def is_anthropic(self) -> bool:
-        """Whether the client speaks Anthropic's API."""
+        """Whether the client uses Anthropic's API."""
         return "anthropic-version" in self.request.headers
 
     @cached_property
     def request_id(self) -> str:
-        """The request's name in the log of a client of Anthropic's."""
+        """Id of the request, which Anthropic's clients log."""
         return new_id("req_")
 
     def set_default_headers(self) -> None:
-        """Add the request's id where Anthropic's clients look for one."""
+        """Add the id of the request for Anthropic's clients."""
         super().set_default_headers()
         if self.is_anthropic:
             self.set_header("request-id", self.request_id)
 
     def encoded_error(self, error: ApiError) -> bytes:
-        """Return an error in the words of the API that the client speaks."""
+        """Return an error in the format of the client's API."""
         if self.is_anthropic:
             return anthropic_error(error, self.request_id)
         return super().encoded_error(error)
 
     async def describe(self, entries: list[CatalogEntry]) -> list[wire.ModelCard]:
         """Return models as `v1/models` shows them."""
-        stats = self.services.supervisor.telemetry.stats
-        loaded = {resident.model: resident for resident in stats.resident} if stats else {}
-        coming = set(loading(self.services))
+        loaded = self.services.supervisor.telemetry.resident
+        coming = set(loading_models(self.services))
         default = await self.services.catalog.default()
 
         def state(name: str) -> wire.ModelState:
@@ -74,20 +73,20 @@ class ListModelsBase(ApiHandler):
 
 
 class ModelsHandler(ListModelsBase):
-    """All models."""
+    """List all models."""
 
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """List them."""
+        """Answer with all models, or with a page of them for Anthropic's clients."""
         limit = whole_number(self, "limit", 20, 1, 1000)
         lifecycles = several(self, "lifecycle", _LIFECYCLES)
         models = await self.describe(await self.services.catalog.entries())
         if self.is_anthropic:
             self.answer(self._page(models, limit, lifecycles))
             return
-        # OpenAI's clients get all of them.
-        self.pass_over(*(name for name in _PAGING if self.get_query_arguments(name)))
+        # OpenAI's API has no pages.
+        self.report_ignored(*(name for name in _PAGING if self.get_query_arguments(name)))
         self.answer(wire.ModelList(models))
 
     def _page(self, models: list[wire.ModelCard], limit: int, lifecycles: list[str]) -> ModelPage:
@@ -100,10 +99,10 @@ class ModelsHandler(ListModelsBase):
             first = self._place(names, after, "after_id") + 1
         if before := self.get_query_argument("before_id", ""):
             last = self._place(names, before, "before_id")
-            # The page that ends there, unless it begins after another model.
+            # The page that ends before that model, unless `after_id` sets its start.
             first = first if after else max(0, last - limit)
         page = models[first : min(last, first + limit)]
-        # Of a page before something, whether there is more before it.
+        # For a page before a model, this says whether there are more before the page.
         more = first > 0 if before and not after else first + len(page) < last
         return ModelPage(
             [ModelInfo.of(model) for model in page],
@@ -119,12 +118,12 @@ class ModelsHandler(ListModelsBase):
 
 
 class ModelHandler(ListModelsBase):
-    """One model; its name may hold slashes."""
+    """Describe one model, whose name may contain slashes."""
 
     @web.authenticated
     @authorized
     async def get(self, name: str) -> None:
-        """Describe it."""
+        """Answer with its description."""
         entry = await self.services.catalog.find(name)
         (model,) = await self.describe([entry])
         self.answer(ModelInfo.of(model) if self.is_anthropic else model)

@@ -1,4 +1,4 @@
-"""`POST v1/responses`, whole, streamed or in the background, and `v1/responses/input_tokens`."""
+"""Handle `POST v1/responses`, also streamed or in the background, and its token count."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from mlx_notebook.protocol import ChatPrompt, Generate
 from mlx_notebook.server.api.base import ends_with_client
 from mlx_notebook.server.api.event_stream import comment
 from mlx_notebook.server.api.generation import GenerationHandler, local_options
-from mlx_notebook.server.api.openai.truncation import truncated
+from mlx_notebook.server.api.openai.truncation import truncate
 from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
 from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.identity import owner
@@ -31,30 +31,32 @@ from mlx_notebook.server.wire.openai.response_object import InputTokens, Respons
 from mlx_notebook.server.wire.openai.responses_request import DECODER, ResponsesRequest
 
 _NAMES = {"messages": "input", "response_format": "text.format"}
-"""What this endpoint calls parameters that the engine finds at fault."""
+"""Names of this endpoint for parameters that the engine's errors name."""
 
 
 class ResponsesBase(GenerationHandler):
-    """What making a response and counting its tokens share."""
+    """Base of the routes that read a request for a response."""
 
     async def prompt(self, owner: str, request: ResponsesRequest) -> tuple[ChatPrompt, list[Item]]:
-        """Return what the model is asked, and the request's own items as they are stored.
+        """Return the prompt, and the request's own items in the form that is stored.
 
-        Raises:
-            ApiError: The input is not right, or what it refers to is not there.
+        Raises
+        ------
+        ApiError
+            If the input is invalid, or refers to something that does not exist.
         """
         request.check()
-        before = await self._before(owner, request)
-        given = await self._given(owner, request)
-        if not before and not given:
+        previous = await self._previous_items(owner, request)
+        items = await self._input_items(owner, request)
+        if not previous and not items:
             raise InvalidRequest(
                 "The request needs 'input'.", param="input", code="missing_parameter"
             )
-        self.services.limits.check_message_count(len(before) + len(given))
+        self.services.limits.check_message_count(len(previous) + len(items))
         conversation = ItemMessageBuilder(request.instructions)
-        for item in before:
+        for item in previous:
             conversation.add(typed_item(item, "previous_response_id"), "previous_response_id")
-        for index, item in enumerate(given):
+        for index, item in enumerate(items):
             path = f"input[{index}]"
             conversation.add(typed_item(item, path), path)
         prompt = ChatPrompt(
@@ -63,12 +65,12 @@ class ResponsesBase(GenerationHandler):
             template_kwargs=request.template_kwargs(),
         )
         prompt = request.with_continuation(prompt)
-        shown = await self.shown_to(await self.services.catalog.find(request.model), prompt)
-        if shown.images:
-            given = await asyncio.to_thread(with_image_data, given, shown.images)
-        return shown, [listed_item(item, new_id) for item in given]
+        prompt = await self.with_images(await self.services.catalog.find(request.model), prompt)
+        if prompt.images:
+            items = await asyncio.to_thread(with_image_data, items, prompt.images)
+        return prompt, [listed_item(item, new_id) for item in items]
 
-    async def _before(self, owner: str, request: ResponsesRequest) -> list[Item]:
+    async def _previous_items(self, owner: str, request: ResponsesRequest) -> list[Item]:
         """Return the items of the responses that this one continues."""
         previous = request.previous_response_id
         if previous is None:
@@ -76,7 +78,7 @@ class ResponsesBase(GenerationHandler):
         run = self.services.responses.find(owner, previous)
         if run is not None and not run.writer.ended:
             raise InvalidRequest(
-                f"The response {previous!r} is not finished: wait for it.",
+                f"The response {previous!r} is not finished. Wait for it.",
                 param="previous_response_id",
                 code="previous_response_not_finished",
             )
@@ -86,8 +88,8 @@ class ResponsesBase(GenerationHandler):
             raise previous_not_found(previous)
         return await self.services.responses.store.conversation(owner, previous)
 
-    async def _given(self, owner: str, request: ResponsesRequest) -> list[Item]:
-        """Return the request's own items, with what they refer to in place of references."""
+    async def _input_items(self, owner: str, request: ResponsesRequest) -> list[Item]:
+        """Return the request's own items, with references replaced by the items that they name."""
         if request.input is None:
             return []
         if isinstance(request.input, str):
@@ -106,14 +108,14 @@ class ResponsesBase(GenerationHandler):
         ]
 
     async def follow(self, run: ResponseRun, after: int) -> None:
-        """Send a background response's events after that number, up to its end."""
+        """Stream the events of a background response after the event `after`."""
         async with self.event_stream():
             async for data in run.follow(after):
                 await self.send(data)
 
 
 class ResponsesHandler(ResponsesBase):
-    """Makes a response."""
+    """Create responses."""
 
     endpoint = "v1/responses"
 
@@ -121,7 +123,7 @@ class ResponsesHandler(ResponsesBase):
     @authorized
     @ends_with_client
     async def post(self) -> None:
-        """Answer with a response, or with its events as they come."""
+        """Answer with a response, or with a stream of its events."""
         request = self.decoded(DECODER)
         user = await owner(self)
         try:
@@ -131,9 +133,9 @@ class ResponsesHandler(ResponsesBase):
             raise
 
     async def _respond(self, user: str, request: ResponsesRequest) -> None:
-        prompt, given = await self.prompt(user, request)
+        prompt, items = await self.prompt(user, request)
         if request.truncation == "auto":
-            prompt = await truncated(self, request.model, prompt, request.max_output_tokens)
+            prompt = await truncate(self, request.model, prompt, request.max_output_tokens)
         command = await self.command(
             new_id(PREFIX),
             request.model,
@@ -156,7 +158,7 @@ class ResponsesHandler(ResponsesBase):
             sealed=sealed,
             alternatives=request.prompt_logprobs or 0,
         )
-        run = ResponseRun(user, writer, given, self.ignored)
+        run = ResponseRun(user, writer, items, self.ignored)
         if request.background:
             await self._in_background(run, command, bool(request.stream))
         else:
@@ -167,17 +169,19 @@ class ResponsesHandler(ResponsesBase):
     async def _stores(self, request: ResponsesRequest) -> bool:
         """Return whether the response will be stored.
 
-        Raises:
-            ApiError: It must be, and cannot.
+        Raises
+        ------
+        ApiError
+            If the request demands that, and nothing can be stored.
         """
         store = self.services.responses.store
-        demanded = bool(request.store or request.background)
+        required = bool(request.store or request.background)
         if request.store is False:
             return False
         try:
             await store.require()
         except ApiError:
-            if demanded:
+            if required:
                 raise
             return False
         return True
@@ -196,8 +200,8 @@ class ResponsesHandler(ResponsesBase):
         responses = self.services.responses
 
         async def failure(error: ApiError) -> bytes:
-            told = await responses.save_last(run, run.writer.fail(error))
-            return b"".join([encode_event(each) for each in told])
+            written = await responses.save_last(run, run.writer.fail(error))
+            return b"".join([encode_event(each) for each in written])
 
         async with self.event_stream(failure):
             async for events in stream.batches():
@@ -205,10 +209,10 @@ class ResponsesHandler(ResponsesBase):
                 for event in events:
                     if isinstance(event, KeepAlive):
                         data.append(comment(event.text))
-                    told = run.writer.handle(event)
+                    written = run.writer.handle(event)
                     if run.writer.ended:
-                        told = await responses.save_last(run, told)
-                    data += [encode_event(each) for each in told]
+                        written = await responses.save_last(run, written)
+                    data += [encode_event(each) for each in written]
                 if data:
                     await self.send(b"".join(data))
 
@@ -222,7 +226,7 @@ class ResponsesHandler(ResponsesBase):
 
 
 class InputTokensHandler(ResponsesBase):
-    """Counts the tokens of a request's input."""
+    """Count the tokens of a request's input."""
 
     endpoint = "v1/responses/input_tokens"
 

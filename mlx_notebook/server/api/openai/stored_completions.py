@@ -1,4 +1,4 @@
-"""Chat completions that were stored: listing, reading, marking and deleting them."""
+"""Handle stored chat completions: list, show, update and delete them."""
 
 import re
 
@@ -17,21 +17,21 @@ from mlx_notebook.server.wire.openai.stored_completion_types import (
     MessagePage,
 )
 
-_MOST = 100
-_MOST_METADATA = 16
+_MAX_LIMIT = 100
+_MAX_METADATA = 16
 _METADATA = re.compile(r"metadata\[(?P<key>.+)\]", re.DOTALL)
 _ORDERS = ("asc", "desc")
 
 
 class StoredCompletionsHandler(GenerationHandler):
-    """All stored completions of a user."""
+    """List the stored completions of a user."""
 
     @web.authenticated
     @authorized
     async def get(self) -> None:
-        """Answer with a page of them, the oldest first unless `order` is `desc`."""
+        """Answer with a page of them, oldest first unless `order` is `desc`."""
         page = CompletionQuery(
-            limit=whole_number(self, "limit", 20, 1, _MOST),
+            limit=whole_number(self, "limit", 20, 1, _MAX_LIMIT),
             descending=one_of(self, "order", "asc", _ORDERS) == "desc",
             after=self.get_query_argument("after", ""),
             model=self.get_query_argument("model", ""),
@@ -49,35 +49,35 @@ class StoredCompletionsHandler(GenerationHandler):
         )
 
     def _metadata(self) -> dict[str, str]:
-        """Return what the metadata must hold, given as `metadata[key]=value`."""
+        """Return the wanted metadata, given as `metadata[key]=value`."""
         wanted = {}
         for name in self.request.query_arguments:
             if found := _METADATA.fullmatch(name):
                 wanted[found["key"]] = self.get_query_argument(name)
             elif name not in ("limit", "order", "after", "model"):
-                self.pass_over(name)
-        if len(wanted) > _MOST_METADATA:
+                self.report_ignored(name)
+        if len(wanted) > _MAX_METADATA:
             raise InvalidRequest(
-                f"'metadata' can name {_MOST_METADATA} keys at most.", param="metadata"
+                f"'metadata' can name {_MAX_METADATA} keys at most.", param="metadata"
             )
         return wanted
 
 
 class StoredCompletionHandler(GenerationHandler):
-    """One stored completion."""
+    """Show, update and delete one stored completion."""
 
     endpoint = "v1/chat/completions/{id}"
 
     @web.authenticated
     @authorized
     async def get(self, id: str) -> None:
-        """Answer with it."""
+        """Answer with the completion."""
         self.answer(await self.services.responses.completions.get(await owner(self), id))
 
     @web.authenticated
     @authorized
     async def post(self, id: str) -> None:
-        """Put other metadata on it."""
+        """Replace its metadata."""
         update = self.decoded(UPDATE)
         completions = self.services.responses.completions
         self.answer(await completions.update(await owner(self), id, update.metadata or {}))
@@ -85,21 +85,21 @@ class StoredCompletionHandler(GenerationHandler):
     @web.authenticated
     @authorized
     async def delete(self, id: str) -> None:
-        """Forget it."""
+        """Delete it."""
         await self.services.responses.completions.delete(await owner(self), id)
         self.answer(DeletedCompletion(id))
 
 
 class StoredMessagesHandler(GenerationHandler):
-    """The messages that a stored completion was asked with."""
+    """List the messages of a stored completion's request."""
 
     endpoint = "v1/chat/completions/{id}/messages"
 
     @web.authenticated
     @authorized
     async def get(self, id: str) -> None:
-        """Answer with a page of them, the oldest first unless `order` is `desc`."""
-        limit = whole_number(self, "limit", 20, 1, _MOST)
+        """Answer with a page of them, oldest first unless `order` is `desc`."""
+        limit = whole_number(self, "limit", 20, 1, _MAX_LIMIT)
         order = one_of(self, "order", "asc", _ORDERS)
         messages = await self.services.responses.completions.messages(await owner(self), id)
         if order == "desc":

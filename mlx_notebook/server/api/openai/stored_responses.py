@@ -1,4 +1,4 @@
-"""`v1/responses/{id}`: reading, deleting and cancelling responses, and what they were made from."""
+"""Handle `v1/responses/{id}`: show, stream, delete and cancel a response, list its input."""
 
 import msgspec
 from jupyter_server.auth.decorator import authorized
@@ -13,17 +13,19 @@ from mlx_notebook.server.responses.response_store import PREFIX, Item
 from mlx_notebook.server.wire.openai.response_object import DeletedResponse, ItemList, Response
 from mlx_notebook.server.wire.openai.responses_request import INCLUDABLE
 
-_MOST_ITEMS = 100
+_MAX_LIMIT = 100
 
 
 class StoredResponseBase(ResponsesBase):
-    """What all routes below a response's id share."""
+    """Base of the routes of one response."""
 
     async def found(self, user: str, id: str) -> Response | bytes:
-        """Return a response of this user's, as it stands or as its JSON is stored.
+        """Return a response of this user: an object if it is running, JSON if it is stored.
 
-        Raises:
-            NotFound: There is none.
+        Raises
+        ------
+        NotFound
+            If there is none.
         """
         run = self.services.responses.find(user, id)
         if run is not None:
@@ -35,7 +37,7 @@ class StoredResponseBase(ResponsesBase):
             raise not_found(id)
         return body
 
-    def give(self, response: Response | bytes) -> None:
+    def answer_with(self, response: Response | bytes) -> None:
         """Answer with a response."""
         if isinstance(response, bytes):
             self.finish(response)
@@ -44,7 +46,7 @@ class StoredResponseBase(ResponsesBase):
 
 
 class ResponseHandler(StoredResponseBase):
-    """One response."""
+    """Show, stream and delete one response."""
 
     endpoint = "v1/responses/{id}"
 
@@ -52,22 +54,22 @@ class ResponseHandler(StoredResponseBase):
     @authorized
     @ends_with_client
     async def get(self, id: str) -> None:
-        """Answer with it, or with its events, of those that are made in the background."""
+        """Answer with the response, or with the events of a background response."""
         user = await owner(self)
         several(self, "include", INCLUDABLE)
         streamed, padded = flag(self, "stream"), flag(self, "include_obfuscation")
         after = whole_number(self, "starting_after", -1, -1)
         if padded:
-            self.pass_over("include_obfuscation")
+            self.report_ignored("include_obfuscation")
         response = await self.found(user, id)
         if not streamed:
-            self.give(response)
+            self.answer_with(response)
             return
         run = self.services.responses.find(user, id)
         if run is None or not run.response.background:
             raise InvalidRequest(
-                "Only responses made with background=true can be streamed again, and only until "
-                "some minutes after their end. Leave 'stream' out to get the response whole.",
+                "Only responses with background=true can be streamed again, until some minutes "
+                "after their end. Leave 'stream' out to get the whole response.",
                 param="stream",
                 code="not_streamable",
             )
@@ -76,7 +78,7 @@ class ResponseHandler(StoredResponseBase):
     @web.authenticated
     @authorized
     async def delete(self, id: str) -> None:
-        """Forget it."""
+        """Delete it."""
         has = id.startswith(PREFIX)
         if not (has and await self.services.responses.delete(await owner(self), id)):
             raise not_found(id)
@@ -84,39 +86,39 @@ class ResponseHandler(StoredResponseBase):
 
 
 class CancelResponseHandler(StoredResponseBase):
-    """Stops a response that is made in the background."""
+    """Cancel a background response."""
 
     endpoint = "v1/responses/{id}/cancel"
 
     @web.authenticated
     @authorized
     async def post(self, id: str) -> None:
-        """Stop it and answer with what there is of it; one that has ended stays as it is."""
+        """Cancel it, and answer with what there is of it. One that has ended stays as it is."""
         user = await owner(self)
         response = await self.found(user, id)
         if not _is_background(response):
             raise InvalidRequest(
-                "Only responses made with background=true can be cancelled here; close the "
-                "connection, or POST mlx/cancel/{id}, to stop another.",
+                "Only responses with background=true can be cancelled here. To cancel another one, "
+                "close its connection or POST mlx/cancel/{id}.",
                 code="not_cancellable",
             )
         run = self.services.responses.find(user, id)
         if run is not None:
             await self.services.responses.cancel(run)
-        self.give(response)
+        self.answer_with(response)
 
 
 class InputItemsHandler(StoredResponseBase):
-    """What a response was made from, with the turns before it."""
+    """List the input items of a response, with those of the turns before it."""
 
     endpoint = "v1/responses/{id}/input_items"
 
     @web.authenticated
     @authorized
     async def get(self, id: str) -> None:
-        """Answer with a page of items, the newest first unless `order` is `asc`."""
+        """Answer with a page of items, newest first unless `order` is `asc`."""
         user = await owner(self)
-        limit = whole_number(self, "limit", 20, 1, _MOST_ITEMS)
+        limit = whole_number(self, "limit", 20, 1, _MAX_LIMIT)
         order = one_of(self, "order", "desc", ("asc", "desc"))
         several(self, "include", INCLUDABLE)
         response = await self.found(user, id)

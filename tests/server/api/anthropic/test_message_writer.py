@@ -51,7 +51,7 @@ def written(
     writer = MessageWriter(answer, max_tokens=5, hides_reasoning=hides_reasoning)
     told = []
     for event in events:
-        for each in writer.take(event):
+        for each in writer.handle(event):
             name, data, *rest = encode_event(each).decode().split("\n")
             assert rest == ["", ""]
             kind = json.loads(data.removeprefix("data: "))["type"]

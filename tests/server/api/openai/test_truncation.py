@@ -1,7 +1,7 @@
 """Turns that a conversation loses take their pictures along."""
 
 from mlx_notebook.protocol import ChatPrompt, EncodedImage
-from mlx_notebook.server.api.openai.truncation import _cuts, _without
+from mlx_notebook.server.api.openai.truncation import _cuts, _drop_until
 
 
 def test_pictures_go_with_their_turns() -> None:
@@ -19,6 +19,8 @@ def test_pictures_go_with_their_turns() -> None:
         ],
         images=[EncodedImage(data=name.encode(), where=name) for name in "abcd"],
     )
-    kept = {cut: [p.where for p in _without(prompt, cut).images] for cut in _cuts(prompt.messages)}
+    kept = {
+        cut: [p.where for p in _drop_until(prompt, cut).images] for cut in _cuts(prompt.messages)
+    }
     assert kept == {1: ["a", "b", "c", "d"], 4: ["d"], 5: ["d"]}
-    assert _without(prompt, 5).messages == [prompt.messages[0], prompt.messages[5]]
+    assert _drop_until(prompt, 5).messages == [prompt.messages[0], prompt.messages[5]]

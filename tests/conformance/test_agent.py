@@ -28,12 +28,12 @@ TOOLS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("thinking", [False, True], ids=["not thinking", "thinking"])
+@pytest.mark.parametrize("reasoning", [False, True], ids=["plain", "reasoning"])
 def test_the_cached_part_grows_with_every_request_of_ten_turns(
-    server: RunningServer, thinking: bool
+    server: RunningServer, reasoning: bool
 ) -> None:
     # The conversations differ from the first word on.
-    messages: list[Any] = [{"role": "system", "content": f"You are agent {int(thinking)}."}]
+    messages: list[Any] = [{"role": "system", "content": f"You are agent {int(reasoning)}."}]
     counts: list[tuple[int, int]] = []
     with openai.OpenAI(base_url=server.openai_url, api_key=server.token, max_retries=0) as client:
 
@@ -47,8 +47,8 @@ def test_the_cached_part_grows_with_every_request_of_ten_turns(
                 temperature=0,
                 max_completion_tokens=100,
                 extra_body={
-                    "chat_template_kwargs": {"enable_thinking": thinking},
-                    **({"thinking_budget": 6} if thinking else {}),
+                    "chat_template_kwargs": {"enable_thinking": reasoning},
+                    **({"thinking_budget": 6} if reasoning else {}),
                 },
             )
             usage = answer.usage

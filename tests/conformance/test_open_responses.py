@@ -74,9 +74,9 @@ WEATHER = {
 
 def red_circle() -> str:
     buffer = io.BytesIO()
-    picture = Image.new("RGB", (64, 64), "white")
-    ImageDraw.Draw(picture).ellipse((12, 12, 52, 52), fill="red")
-    picture.save(buffer, "PNG")
+    image = Image.new("RGB", (64, 64), "white")
+    ImageDraw.Draw(image).ellipse((12, 12, 52, 52), fill="red")
+    image.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -104,7 +104,7 @@ ASKED: dict[str, dict[str, Any]] = {
         ]
     },
     "a tool": {"input": user(words("What is the weather in Oslo?")), "tools": [WEATHER]},
-    "a picture": {
+    "an image": {
         "model": "tiny-vision",
         "input": user(
             words("What colour is the circle?"),

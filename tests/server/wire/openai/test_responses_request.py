@@ -1,0 +1,121 @@
+import json
+from typing import Any
+
+import pytest
+
+from mlx_notebook.protocol import OutputFormat, ToolChoice
+from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.wire.decode import decode
+from mlx_notebook.server.wire.openai.responses_request import DECODER, ResponsesRequest
+
+TOOLS = [
+    {"type": "function", "name": "a", "parameters": {"type": "object"}},
+    {"type": "function", "name": "b", "description": "B", "strict": True},
+]
+SCHEMA = {"type": "object"}
+
+
+def request(**parameters: Any) -> ResponsesRequest:
+    return decode(DECODER, json.dumps({"input": "Hi", **parameters}).encode())
+
+
+def test_function_tools_have_the_shape_of_chat_templates() -> None:
+    first, second = (tool.for_template() for tool in request(tools=TOOLS).function_tools())
+    assert first == {"type": "function", "function": {"name": "a", "parameters": SCHEMA}}
+    assert second["function"] == {
+        "name": "b",
+        "description": "B",
+        "parameters": {"type": "object", "properties": {}},
+        "strict": True,
+    }
+
+
+@pytest.mark.parametrize(
+    ("tools", "param"),
+    [
+        ([{"type": "web_search"}], "tools[0].type"),
+        ([TOOLS[0], TOOLS[0]], "tools[1].name"),
+        ([{"type": "function"}], "tools[0].name"),
+        ([{**TOOLS[0], "defer_loading": True}], "tools[0].defer_loading"),
+    ],
+)
+def test_an_invalid_tool_is_named(tools: list[Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        request(tools=tools).function_tools()
+    assert caught.value.param == param
+
+
+@pytest.mark.parametrize(
+    ("choice", "expected"),
+    [
+        (None, ToolChoice()),
+        ("required", ToolChoice(mode="required")),
+        (
+            {"type": "function", "name": "b"},
+            ToolChoice(mode="required", names=["b"], parallel=False),
+        ),
+        (
+            {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "a"}]},
+            ToolChoice(names=["a"]),
+        ),
+    ],
+)
+def test_a_tool_choice_is_accepted_in_every_form(choice: Any, expected: ToolChoice) -> None:
+    asked = request(tools=TOOLS, tool_choice=choice)
+    assert asked.choice(asked.function_tools()) == expected
+
+
+@pytest.mark.parametrize(
+    ("tools", "choice"),
+    [([], "required"), (TOOLS, {"type": "function", "name": "zz"}), (TOOLS, {"type": "custom"})],
+)
+def test_a_tool_choice_that_cannot_be_met_is_refused(tools: list[Any], choice: Any) -> None:
+    asked = request(tools=tools, tool_choice=choice)
+    with pytest.raises(InvalidRequest) as caught:
+        asked.choice(asked.function_tools())
+    assert (caught.value.param or "").startswith("tool_choice")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "param"),
+    [
+        ({"conversation": "c1"}, "conversation"),
+        ({"text": {"verbosity": "high"}}, "text.verbosity"),
+        ({"reasoning": {"context": "all_turns"}}, "reasoning.context"),
+        ({"reasoning": {"mode": "pro"}}, "reasoning.mode"),
+        ({"stream_options": {}}, "stream_options"),
+        ({"background": True, "store": False}, "store"),
+        ({"top_logprobs": 3}, "top_logprobs"),
+    ],
+)
+def test_unsupported_parameters_are_refused_by_name(parameters: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        request(**parameters).check()
+    assert caught.value.param == param
+
+
+def test_parameters_without_effect_pass() -> None:
+    request(text={"verbosity": "medium"}, reasoning={"context": "auto"}, conversation=None).check()
+
+
+def test_the_effort_turns_reasoning_on_and_off() -> None:
+    assert request(reasoning={"effort": "none"}).template_kwargs() == {"enable_thinking": False}
+    assert request(reasoning={"effort": "xhigh"}).template_kwargs() == {
+        "enable_thinking": True,
+        "reasoning_effort": "high",
+    }
+
+
+def test_the_text_format_is_the_output_format() -> None:
+    given = {"type": "json_schema", "name": "n", "schema": SCHEMA}
+    assert request(text={"format": given}).output_format() == OutputFormat(
+        kind="json_schema", value=SCHEMA, param="text.format"
+    )
+    assert request(text={"format": {"type": "text"}}).output_format() is None
+
+
+def test_log_probabilities_are_only_computed_if_they_are_included() -> None:
+    assert request().sampling().logprobs is None
+    included = ["message.output_text.logprobs"]
+    assert request(include=included).sampling().logprobs == 0
+    assert request(include=included, top_logprobs=2).sampling().logprobs == 2

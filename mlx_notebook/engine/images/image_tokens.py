@@ -127,7 +127,7 @@ class ImageTokenCache:
             row.offset += length
 
     @property
-    def plain(self) -> bool:
+    def text_only(self) -> bool:
         """Whether no row has a image or positions of its own ahead."""
         return all(row.offset >= row.end for row in self.rows)
 

@@ -143,27 +143,6 @@ class GenerationHandler(EventStreamHandler):
         return first + [name for name in names if name not in resident]
 
     @asynccontextmanager
-    async def generating(
-        self,
-        id: str,
-        model: str | None,
-        prompt: Prompt,
-        sampling: Sampling,
-        n: int = 1,
-        **options: Unpack[Options],
-    ) -> AsyncIterator[RequestStream]:
-        """Run a request on a model; None for the default model.
-
-        Raises
-        ------
-        ApiError
-            If there is no such model, or the engine cannot accept the request.
-        """
-        command = await self.command(id, model, prompt, sampling, n, **options)
-        async with self.running(command) as stream:
-            yield stream
-
-    @asynccontextmanager
     async def running(self, command: Generate) -> AsyncIterator[RequestStream]:
         """Run a request for this client.
 

@@ -119,7 +119,7 @@ class ResponseStore:
         # Fetch all rows: an unfinished statement keeps a read lock, and then SQLite refuses a write
         # lock at once if another server writes.
         query = "SELECT 1 FROM responses LIMIT 1"
-        await self._run(lambda database: database.execute(query).fetchall())
+        await self.run(lambda database: database.execute(query).fetchall())
 
     async def require(self) -> None:
         """Check that responses can be stored.
@@ -146,7 +146,20 @@ class ResponseStore:
         Unavailable
             If the database cannot be used.
         """
-        return await self._run(work)
+
+        def transaction() -> T:
+            with self._explain_errors():
+                try:
+                    with self._opened() as database:
+                        return work(database)
+                except sqlite3.DatabaseError as error:
+                    if not _is_damaged(error):
+                        raise
+                    self._rename_damaged(error)
+                with self._opened() as database:
+                    return work(database)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
 
     async def save(
         self,
@@ -181,7 +194,7 @@ class ResponseStore:
             database.execute(_PRUNE, {"oldest": now - self.max_age, "limit": self._max_bytes})
             database.execute("PRAGMA incremental_vacuum").fetchall()
 
-        await self._run(write)
+        await self.run(write)
 
     async def get(self, owner: str, id: str) -> bytes | None:
         """Return a response of this user as JSON, None if there is none with this id."""
@@ -191,12 +204,12 @@ class ResponseStore:
             row = database.execute(query, (id, owner, self._oldest())).fetchone()
             return row[0] if row else None
 
-        return await self._run(read)
+        return await self.run(read)
 
     async def delete(self, owner: str, id: str) -> bool:
         """Delete a response. Return whether this user had it."""
         query = "DELETE FROM responses WHERE id = ? AND owner = ?"
-        return await self._run(lambda database: database.execute(query, (id, owner)).rowcount > 0)
+        return await self.run(lambda database: database.execute(query, (id, owner)).rowcount > 0)
 
     async def conversation(self, owner: str, id: str) -> list[Item]:
         """Return all items up to and including a response, which count as used now.
@@ -212,11 +225,11 @@ class ResponseStore:
             database.execute(_TOUCH, {"id": id, "owner": owner, "now": time.time()})
             return _items(database, owner, id, own_output=True)
 
-        return await self._run(read)
+        return await self.run(read)
 
     async def input_items(self, owner: str, id: str) -> list[Item]:
         """Return the input items of a response and of those before it, oldest first."""
-        return await self._run(lambda database: _items(database, owner, id, own_output=False))
+        return await self.run(lambda database: _items(database, owner, id, own_output=False))
 
     async def find_items(self, owner: str, ids: Sequence[str]) -> dict[str, Item]:
         """Return the items with these ids that this user has."""
@@ -231,30 +244,14 @@ class ResponseStore:
             }
             return {id: msgspec.json.decode(row[0]) for id, row in rows.items() if row}
 
-        return await self._run(read)
+        return await self.run(read)
 
     async def close(self) -> None:
         """Close the database."""
-
         await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
         self._thread.shutdown(wait=False)
 
     # --- thread -----------------------------------------------------------------------------------
-
-    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        def run() -> T:
-            with self._explain_errors():
-                try:
-                    with self._opened() as database:
-                        return work(database)
-                except sqlite3.DatabaseError as error:
-                    if not _is_damaged(error):
-                        raise
-                    self._rename_damaged(error)
-                with self._opened() as database:
-                    return work(database)
-
-        return await asyncio.get_running_loop().run_in_executor(self._thread, run)
 
     @contextmanager
     def _explain_errors(self) -> Iterator[None]:

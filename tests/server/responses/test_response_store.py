@@ -191,7 +191,7 @@ def test_looking_whether_it_works_holds_up_no_other_server(tmp_path: Path) -> No
     async def story() -> None:
         async with opened(file) as store:
             await save(store, "a")
-            run = store._run
+            run = store.run
 
             async def watched(work: Callable[[sqlite3.Connection], Any]) -> Any:
                 def watch(database: sqlite3.Connection) -> Any:
@@ -202,7 +202,7 @@ def test_looking_whether_it_works_holds_up_no_other_server(tmp_path: Path) -> No
 
                 return await run(watch)
 
-            store._run = watched  # type: ignore[method-assign]
+            store.run = watched  # type: ignore[method-assign]
             await store.check()
 
     asyncio.run(story())

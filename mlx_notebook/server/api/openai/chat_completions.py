@@ -38,9 +38,8 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
         request.check()
         if request.store:
             await self.services.responses.store.require()
-        id = new_id(PREFIX)
-        async with self.generating(
-            id,
+        command = await self.command(
+            new_id(PREFIX),
             request.model,
             request.prompt(),
             request.sampling(),
@@ -49,9 +48,11 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
             output_format=request.output_format(),
             reasoning_budget=request.reasoning_budget(),
             **local_options(request),
-        ) as stream:
-            model = request.model or stream.model
-            builder = ChatCompletionBuilder(request, id, model, self.services.fingerprint)
+        )
+        async with self.running(command) as stream:
+            builder = ChatCompletionBuilder(
+                request, command.id, request.model or command.model, self.services.fingerprint
+            )
             if request.stream:
                 await self._stream(builder, stream, request)
             else:

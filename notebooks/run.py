@@ -2,10 +2,10 @@
 
     python notebooks/run.py                 every notebook of this folder
     python notebooks/run.py quickstart.ipynb
-    python notebooks/run.py --check         run them, store nothing
+    python notebooks/run.py --check         run them without storing the outputs
 
-What differs from machine to machine is written in one form, so that a stored notebook shows no
-address of the machine that ran it, and never a token.
+Outputs that depend on the machine are normalised, so that a stored notebook contains neither an
+address of the machine that ran it nor a token.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from nbformat import NotebookNode
 
 HERE = Path(__file__).parent
 _ADDRESS = re.compile(r"https?://(?:127\.0\.0\.1|localhost)(?::\d+)?/\S*? \([^)]*\)")
-# A panel's table, with what hides it while the panel is live in the output below.
+# A panel's table, and the style that hides it while the live panel is in the output below.
 _STAND_IN = re.compile(r'<style>.*?</style>\s*<div data-mlx-saved="\w+">(.*)</div>', re.DOTALL)
 _WIDGET = "application/vnd.jupyter.widget-view+json"
 _SHOWN_ADDRESS = "http://localhost:8888/ (this Jupyter server)"
@@ -29,9 +29,9 @@ _SHOWN_ADDRESS = "http://localhost:8888/ (this Jupyter server)"
 def execute(
     notebook: NotebookNode, folder: Path = HERE, env: dict[str, str] | None = None
 ) -> NotebookNode:
-    """Run all cells in a fresh kernel with the environment `env` (or this process's own).
+    """Run all cells in a new kernel with the environment `env`, or with that of this process.
 
-    Raises `nbclient.exceptions.CellExecutionError` where a cell fails.
+    Raises `nbclient.exceptions.CellExecutionError` if a cell fails.
     """
     NotebookClient(
         notebook,
@@ -46,7 +46,7 @@ def execute(
 
 
 def normalise(notebook: NotebookNode) -> NotebookNode:
-    """Take out of a notebook that was run what belongs to the machine and the moment."""
+    """Normalise the outputs that depend on the machine and the time."""
     notebook.metadata = {
         "kernelspec": {
             "display_name": "Python 3 (ipykernel)",
@@ -61,7 +61,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
             output.pop("metadata", None)
             if output.output_type in ("display_data", "execute_result"):
                 output.metadata = {}
-                # It names a widget of the kernel that is gone; what stands beside it is shown.
+                # Its kernel has ended: the other formats are shown instead.
                 output.data.pop(_WIDGET, None)
             for holder, name in _texts(output):
                 text = _STAND_IN.sub(r"\1", holder[name])
@@ -72,7 +72,7 @@ def normalise(notebook: NotebookNode) -> NotebookNode:
 
 
 def _texts(output: NotebookNode) -> list[tuple[Any, str]]:
-    """Each place of an output that holds text, as the object and the key in it."""
+    """Yield each text of an output, as its container and its key."""
     if output.output_type == "stream":
         return [(output, "text")]
     data = output.get("data", {})
@@ -80,12 +80,12 @@ def _texts(output: NotebookNode) -> list[tuple[Any, str]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the notebooks named, or all, and store their outputs unless told only to check."""
+    """Run the named notebooks, or all of them, and store their outputs unless `--check` is set."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("notebooks", nargs="*", type=Path, default=sorted(HERE.glob("*.ipynb")))
-    parser.add_argument("--check", action="store_true", help="store nothing")
+    parser.add_argument("--check", action="store_true", help="do not store outputs")
     told = parser.parse_args(arguments)
     for file in told.notebooks:
         path = file if file.exists() else HERE / file

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 class Chat(Conversation):
     """A conversation with a model. Each prompt is answered with all earlier messages as context.
 
+    `Conversation` describes the parameters and attributes.
+
     Examples
     --------
     >>> chat = Chat(system="Answer in one sentence.")
@@ -79,7 +81,9 @@ class Chat(Conversation):
 
         Parameters
         ----------
-        show, settings
+        show
+            As for `ask`.
+        settings
             As for `ask`.
 
         Returns
@@ -91,6 +95,8 @@ class Chat(Conversation):
         ------
         NotebookError
             As for `ask`, and if there is nothing to resume.
+        Interrupted
+            As for `ask`.
         """
         return self._ask_and_show(*self._begin_turn(None, (), None, None, settings), show)
 
@@ -109,7 +115,15 @@ class Chat(Conversation):
 
         Parameters
         ----------
-        prompt, images, tools, schema, settings
+        prompt
+            The user's message.
+        images
+            As for `ask`.
+        tools
+            As for `ask`.
+        schema
+            As for `ask`.
+        settings
             As for `ask`.
 
         Yields
@@ -119,7 +133,9 @@ class Chat(Conversation):
 
         Raises
         ------
-        NotebookError, Interrupted
+        NotebookError
+            As for `ask`.
+        Interrupted
             As for `ask`.
 
         Examples

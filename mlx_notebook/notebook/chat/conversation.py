@@ -206,12 +206,14 @@ class Conversation:
         ----------
         path
             The file.
-        tools, options
+        tools
             As for a new conversation.
         trust
             Whether to make the tool calls that wait in the file without asking. By default,
             `resume` asks if this user did not write the file on this machine or it was changed
             since.
+        options
+            Other parameters of a new conversation, in place of the saved ones.
 
         Returns
         -------

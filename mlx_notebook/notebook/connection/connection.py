@@ -45,9 +45,11 @@ def connect(url: str | None = None, token: str | None = None) -> Server:
 
     Parameters
     ----------
-    url, token
-        Base URL (with or without `/v1`) and Jupyter token of the server to use from now on. The
-        address that Jupyter prints, `http://HOST/lab?token=...`, contains both.
+    url
+        Base URL of the server to use from now on, with or without `/v1`. The address that Jupyter
+        prints, `http://HOST/lab?token=...`, contains the token too.
+    token
+        Jupyter's token for that server.
 
     Returns
     -------
@@ -58,8 +60,10 @@ def connect(url: str | None = None, token: str | None = None) -> Server:
     ------
     NoServer
         If there is none and none can be started.
-    NotAuthorized, ServerUnreachable
-        If the server that is named explicitly cannot be used.
+    NotAuthorized
+        If the server that is named explicitly refuses the token.
+    ServerUnreachable
+        If the server that is named explicitly does not answer.
     ServerSilent
         If the server in use, or the Jupyter server that started this kernel, does not answer in
         time. No other one is started then.

@@ -38,9 +38,11 @@ def mcp(
 
     Parameters
     ----------
-    command, arguments
-        The program to start and its arguments (stdio transport; it ends with the kernel), or the
-        `http://` or `https://` address of a server (streamable HTTP transport).
+    command
+        The program to start (stdio transport; it ends with the kernel), or the `http://` or
+        `https://` address of a server (streamable HTTP transport).
+    arguments
+        Arguments of the program.
     env
         Environment variables for the program, besides the usual ones.
     cwd

@@ -71,8 +71,10 @@ def dashboard(tools: Tools = (), **chat: Any) -> Dashboard:
 
     Parameters
     ----------
-    tools, chat
-        As `tools` and the other parameters of `chat_panel`.
+    tools
+        Functions of the notebook that the model may call in the panel Chat.
+    chat
+        Other parameters of `chat_panel`.
 
     Returns
     -------

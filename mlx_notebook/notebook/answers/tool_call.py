@@ -15,8 +15,12 @@ class ToolCall:
 
     Attributes
     ----------
-    id, name, written
-        As the model gave them. `written` is the JSON text of the arguments, valid or not.
+    id
+        The id that the model or the server gave it.
+    name
+        The name of the tool.
+    written
+        The JSON text of the arguments as the model wrote it, valid or not.
     arguments
         The arguments that the tool is called with: `written` decoded, or what `before_call` has
         replaced it with. `None` if `written` is not a JSON object.
@@ -27,8 +31,10 @@ class ToolCall:
         What the function returned.
     content
         What the model gets: text, or text and images as content parts.
-    error, traceback
-        What went wrong: one sentence, which the model gets too, and the traceback for the user.
+    error
+        What went wrong, in one sentence, which the model gets too.
+    traceback
+        Where it went wrong, for the user.
     seconds
         How long the tool took.
     """

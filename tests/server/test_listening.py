@@ -11,7 +11,7 @@ import httpx
 from tests.server.running import running, wait_for
 
 LIMIT, CLIENTS = 150, 300
-TELLS = "new connections wait"
+TELLS = "New connections wait"
 
 
 def test_connections_wait_for_descriptors_while_those_that_are_there_are_served() -> None:

@@ -75,7 +75,7 @@ async def fails(supervisor: Supervisor) -> str:
     [
         (EngineTelemetry, "sample"),
         (InFlightRequests, "keep_alive"),
-        (EngineTelemetry, "take"),
+        (EngineTelemetry, "update"),
         (EngineProcess, "_log_line"),
     ],
 )
@@ -169,12 +169,12 @@ async def to_its_end(client: EngineClient, command: Generate) -> None:
 async def test_an_answer_on_which_the_server_fails_ends_alone(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    failing = Failing(monkeypatch, TraceRecorder, "see")
+    failing = Failing(monkeypatch, TraceRecorder, "record")
     failing.armed = True
     command = Generate(id="answer", model="model", path="/", prompt=TextPrompt(text="text"))
     async with supervised("none", monkeypatch) as supervisor:
         client = EngineClient(supervisor)
-        with pytest.raises(Unavailable, match="failed on this answer"):
+        with pytest.raises(Unavailable, match="failed on this response"):
             await to_its_end(client, command)
         pid = supervisor.status.pid
         assert await pinned(supervisor)

@@ -1,7 +1,7 @@
-"""The engine process: a socket to the server, a thread that owns MLX, and a watch on the parent.
+"""The engine process: one thread for the server's socket, and one that owns MLX.
 
-Run by the server: `python -m mlx_notebook.engine --socket ipc://... --config JSON`, with a pipe as
-standard input that stays open as long as the server lives.
+The server runs `python -m mlx_notebook.engine --socket ipc://... --config JSON`. Standard input is
+a pipe that stays open as long as the server runs.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 import zmq
 
-from mlx_notebook.engine.runtime.activity import Activity, Watch
+from mlx_notebook.engine.runtime.activity import Activity, ActivityWatch
 from mlx_notebook.engine.runtime.blas import preload, without_compiler
 from mlx_notebook.engine.runtime.file_descriptors import kept_limit, raise_limit
 from mlx_notebook.engine.runtime.mlx_library import installed, problem
@@ -23,11 +23,11 @@ from mlx_notebook.protocol import Command, EngineConfig, Event, Frame, Ready, Sh
 
 log = logging.getLogger("mlx_notebook.engine")
 
-_HEARTBEAT = 1.0
+_HEARTBEAT_SECONDS = 1.0
 
 
 def main() -> None:
-    """Parse the command line, preload a BLAS, serve."""
+    """Parse the command line, check MLX's library, preload a BLAS, and serve."""
     parser = argparse.ArgumentParser(prog="python -m mlx_notebook.engine", description=__doc__)
     parser.add_argument("--socket", required=True, help="ZMQ address that the server has bound")
     parser.add_argument("--config", default="{}", help="EngineConfig as JSON")
@@ -49,9 +49,17 @@ def main() -> None:
 
 
 class Engine:
-    """Carries messages between the server's socket and the scheduler's thread.
+    """Moves messages between the server's socket and the scheduler's thread.
 
-    This thread only moves bytes, so that it answers and notices the parent's end whatever MLX does.
+    This thread does nothing else. So it sends heartbeats, and notices when the server is gone,
+    whatever MLX does.
+
+    Parameters
+    ----------
+    settings
+        The engine's settings.
+    address
+        The ZMQ address of the server's socket.
     """
 
     def __init__(self, settings: EngineConfig, address: str):
@@ -61,7 +69,7 @@ class Engine:
         self._server = self._context.socket(zmq.PAIR)
         self._server.linger = 200
         self._server.connect(address)
-        # ZMQ sockets belong to one thread: the scheduler's frames come through this pair.
+        # A ZMQ socket belongs to one thread: the scheduler's frames come through this pair.
         self._frames = self._context.socket(zmq.PAIR)
         self._frames.bind("inproc://frames")
         self._encoder = msgspec.msgpack.Encoder()
@@ -69,18 +77,18 @@ class Engine:
         self._stopped = False
 
     def serve(self) -> None:
-        """Run until the server says so, or is gone; ends the process."""
+        """Run until the server sends `Shutdown` or is gone, then end the process."""
         failed = True
         try:
-            failed = self._carry()
+            failed = self._move_messages()
             self._context.destroy(linger=200)
         except Exception:
             log.exception("the engine failed")
         finally:
             os._exit(1 if failed else 0)
 
-    def _carry(self) -> bool:
-        """Carry messages to and fro; returns whether the thread that owns MLX has failed."""
+    def _move_messages(self) -> bool:
+        """Move messages until the end; return whether the thread that owns MLX has failed."""
         ready = threading.Event()
         owner = threading.Thread(target=self._own_mlx, args=(ready,), name="mlx", daemon=True)
         owner.start()
@@ -88,10 +96,10 @@ class Engine:
         poller = zmq.Poller()
         for source in (self._server, self._frames, sys.stdin.fileno()):
             poller.register(source, zmq.POLLIN)
-        watch = Watch(_HEARTBEAT)
+        watch = ActivityWatch(_HEARTBEAT_SECONDS)
         begun = False
         while owner.is_alive():
-            active = dict(poller.poll(int(_HEARTBEAT * 1000)))
+            active = dict(poller.poll(int(_HEARTBEAT_SECONDS * 1000)))
             if self._frames in active:
                 self._send(self._frames.recv())
                 watch.frame()
@@ -104,16 +112,16 @@ class Engine:
                     owner.join(5)
                     break
             if sys.stdin.fileno() in active and not os.read(sys.stdin.fileno(), 4096):
-                self._orphaned()
-            working = watch.look(self._activity)
-            if working is not None and begun:
-                self._send(self._encoder.encode(Frame([working])))
+                self._leave()
+            heartbeat = watch.check(self._activity)
+            if heartbeat is not None and begun:
+                self._send(self._encoder.encode(Frame([heartbeat])))
         return not owner.is_alive() and not self._stopped
 
     def _send(self, frame: bytes) -> None:
-        """Send a frame; while a server that stands still takes none, notice its end all the same.
+        """Send a frame; while a suspended server does not receive, still notice when it is gone.
 
-        Meanwhile the thread that owns MLX is held up too, as soon as its frames fill their queue.
+        The thread that owns MLX then waits too, once its frames fill their queue.
         """
         try:
             self._server.send(frame, zmq.NOBLOCK, copy=False)
@@ -124,21 +132,21 @@ class Engine:
             poller.register(sys.stdin.fileno(), zmq.POLLIN)
         while self._server not in (active := dict(poller.poll())):
             if sys.stdin.fileno() in active and not os.read(sys.stdin.fileno(), 4096):
-                self._orphaned()
+                self._leave()
         self._server.send(frame, copy=False)
 
     def _own_mlx(self, ready: threading.Event) -> None:
-        """The thread that does all MLX work."""
+        """Run the thread that does all work with MLX."""
         try:
-            self._schedule(ready)
+            self._run_scheduler(ready)
             self._stopped = True
         except BaseException:
             log.exception("the engine failed")
         finally:
             ready.set()
 
-    def _schedule(self, ready: threading.Event) -> None:
-        """Import MLX, whose streams belong to threads, and run the scheduler to its end."""
+    def _run_scheduler(self, ready: threading.Event) -> None:
+        """Import MLX in this thread, which owns its streams, and run the scheduler."""
         import mlx.core as mx
 
         with kept_limit():
@@ -156,9 +164,9 @@ class Engine:
         send([Ready(os.getpid(), str(mx.default_device()), _versions())])
         self._scheduler.run()
 
-    def _orphaned(self) -> None:
-        """The server is gone, however it died: leave, and leave nothing behind."""
-        log.warning("the server is gone: leaving")
+    def _leave(self) -> None:
+        """End the process and its children, and remove the socket: the server is gone."""
+        log.warning("the server is gone: the engine ends")
         if self._address.startswith("ipc://"):
             socket = Path(self._address.removeprefix("ipc://"))
             socket.unlink(missing_ok=True)
@@ -167,7 +175,7 @@ class Engine:
             except OSError as error:
                 log.debug("kept %s: %s", socket.parent, error)
         if os.getpgrp() == os.getpid():
-            # A sandbox or a compiler in the middle of its work would go on.
+            # A sandbox or a compiler that is at work would not end by itself.
             os.killpg(os.getpid(), signal.SIGKILL)
         os._exit(0)
 

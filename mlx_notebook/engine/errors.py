@@ -1,22 +1,30 @@
-"""What goes wrong in the engine, as one tree.
+"""The errors of the engine, as one tree.
 
-EngineError            carries a code of the protocol, a sentence, and the parameter at fault
-├── Cancelled          nobody waits for the answer any more
-├── InvalidRequest     the request asks for something that cannot be
-├── ConstraintFailed   the answer could not be kept in the format that was asked for
+EngineError            has a code of the protocol, a message, and the name of the wrong parameter
+├── Cancelled          the client has left
+├── InvalidRequest     the request asks for something that is not possible
+├── ConstraintFailed   the answer cannot be kept in the requested format
 ├── InvalidImage       an image cannot be read
-├── VisionNotSupported an image is shown to a model that takes none
-├── ContextOverflow    the prompt does not fit the model's context
+├── VisionNotSupported a request has images, and the model takes none
+├── ContextOverflow    the prompt is longer than the model's context
 ├── LimitExceeded      preparing the request takes too much time or memory
 ├── LoadFailed         the model's files cannot be loaded
-└── InsufficientMemory the model does not fit into the memory for models
+└── InsufficientMemory the model does not fit into the memory budget
 """
 
 from mlx_notebook.protocol import ErrorCode, Failed
 
 
 class EngineError(Exception):
-    """A failure that ends one request, not the engine."""
+    """An error that ends one request, not the engine.
+
+    Parameters
+    ----------
+    message
+        One or two sentences for the client.
+    param
+        The name of the wrong parameter, as OpenAI's API reports it.
+    """
 
     code: ErrorCode = "engine_error"
 
@@ -25,22 +33,22 @@ class EngineError(Exception):
         self.message, self.param = message, param
 
     def event(self, request_id: str) -> Failed:
-        """The event that tells the server."""
+        """Return the event that reports this error to the server."""
         return Failed(request_id, self.code, self.message, self.param)
 
 
 class Cancelled(EngineError):
-    """Nobody waits for the answer any more."""
+    """The client has left."""
 
 
 class InvalidRequest(EngineError):
-    """The request asks for something that cannot be."""
+    """The request asks for something that is not possible."""
 
     code: ErrorCode = "invalid_request"
 
 
 class ConstraintFailed(EngineError):
-    """The answer could not be kept in the format that was asked for."""
+    """The answer cannot be kept in the requested format."""
 
     code: ErrorCode = "constraint_failed"
 
@@ -52,13 +60,13 @@ class InvalidImage(EngineError):
 
 
 class VisionNotSupported(EngineError):
-    """An image is shown to a model that takes none."""
+    """A request has images, and the model takes none."""
 
     code: ErrorCode = "vision_not_supported"
 
 
 class ContextOverflow(EngineError):
-    """The prompt does not fit the model's context."""
+    """The prompt is longer than the model's context."""
 
     code: ErrorCode = "context_length_exceeded"
 
@@ -76,12 +84,12 @@ class LoadFailed(EngineError):
 
 
 class InsufficientMemory(EngineError):
-    """The model does not fit into the memory that models may take."""
+    """The model does not fit into the memory budget."""
 
     code: ErrorCode = "insufficient_memory"
 
 
 def reason(error: Exception) -> str:
-    """An error of a library in one line."""
+    """Return the first line of a library's error."""
     text = str(error).strip().splitlines()
     return text[0] if text else type(error).__name__

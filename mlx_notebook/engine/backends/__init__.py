@@ -1,1 +1,1 @@
-"""The text, vision and embedding backends over mlx-lm and mlx-vlm."""
+"""The text, vision and embedding backends, on top of mlx-lm and mlx-vlm."""

@@ -1,4 +1,4 @@
-"""LoRA adapters, as mlx-lm trains them, over a base whose arrays all models of it share.
+"""LoRA adapters as mlx-lm trains them. Models with the same base share its weights.
 
 Format: https://github.com/ml-explore/mlx-lm/blob/main/mlx_lm/LORA.md
 """
@@ -15,24 +15,24 @@ from mlx_lm.tuner.utils import load_adapters
 from mlx_notebook.engine.errors import reason
 from mlx_notebook.model_files.safetensors_headers import read_arrays
 
-_OWN = ("lora_a", "lora_b", "m")
-"""What an adapter adds to a layer; the layer itself is one level further down."""
+_ADAPTER_LEAVES = ("lora_a", "lora_b", "m")
+"""Parameters that an adapter adds to a layer. The layer itself is one level further down."""
 
 
-class Base:
-    """Weights that several models may use: counted once. `nbytes` are theirs."""
+class BaseWeights:
+    """Weights that several models may share. The memory budget counts their `nbytes` once."""
 
     def __init__(self, nbytes: int):
         self.nbytes = nbytes
 
 
-def lay(model: Any, folder: Path) -> None:
-    """Lay an adapter over a model.
+def apply_adapter(model: Any, folder: Path) -> None:
+    """Add an adapter to a model.
 
     Raises
     ------
     ValueError
-        With a sentence that says why it does not fit.
+        If it does not fit; the message says why.
     """
     for name in ("adapter_config.json", "adapters.safetensors"):
         if not (folder / name).is_file():
@@ -51,7 +51,7 @@ def lay(model: Any, folder: Path) -> None:
 
 
 def replaces_base(folder: Path) -> bool:
-    """Whether an adapter is no adapter but a full fine-tuning, which shares nothing."""
+    """Return whether an adapter is a full fine-tuning, so that the base cannot be shared."""
     try:
         config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -59,25 +59,25 @@ def replaces_base(folder: Path) -> bool:
     return isinstance(config, dict) and config.get("fine_tune_type") == "full"
 
 
-def own_bytes(model: Any) -> int:
-    """What a model's adapter takes, in bytes."""
+def adapter_bytes(model: Any) -> int:
+    """Return the bytes of a model's adapter."""
     return sum(array.nbytes for _, plain, array in _parameters(model) if plain is None)
 
 
-def share(model: Any, donor: Any) -> None:
-    """Let a model use the arrays of another one of the same base in place of its own."""
-    arrays = {plain: array for _, plain, array in _parameters(donor) if plain is not None}
+def share_base(model: Any, other: Any) -> None:
+    """Replace the base weights of a model with those of another model of the same folder."""
+    arrays = {plain: array for _, plain, array in _parameters(other) if plain is not None}
     shared = [(name, arrays[plain]) for name, plain, _ in _parameters(model) if plain in arrays]
     model.update(tree_unflatten(shared))
 
 
 def _parameters(model: Any) -> Iterator[tuple[str, str | None, mx.array]]:
-    """Each parameter's name, and its name in the base: None for what an adapter added."""
+    """Yield each parameter, with its name in the model and in the base (None: not in the base)."""
     adapted = {name for name, module in model.named_modules() if "lora_a" in module}
     for name, array in tree_flatten(model.parameters()):
         layer, _, leaf = name.rpartition(".")
         if layer in adapted:
-            yield name, (None if leaf in _OWN else name), array
+            yield name, (None if leaf in _ADAPTER_LEAVES else name), array
             continue
         outer, _, _ = layer.rpartition(".")
         yield name, (f"{outer}.{leaf}" if outer in adapted else name), array

@@ -1,22 +1,24 @@
-"""What the scheduler asks of a resident model, whichever library runs it."""
+"""What the engine asks of a resident model, whichever library runs it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mlx_notebook.engine.backends.adapters import Base
+from mlx_notebook.engine.backends.adapters import BaseWeights
+from mlx_notebook.engine.errors import InvalidRequest
 from mlx_notebook.engine.prompts.chat_format import OutputPlan
 from mlx_notebook.engine.prompts.length_limits import LengthLimit
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt
-from mlx_notebook.engine.sampling.sampler import Row
+from mlx_notebook.engine.sampling.row import Row
 from mlx_notebook.engine.sampling.vocabulary import Vocabulary
 from mlx_notebook.protocol import Generate, Prompt
 
-Done = int | None
-"""What loading yields: the bytes of weights in memory; None before the files are checked."""
+LoadStep = int | None
+"""What a load yields: the bytes of weights in memory; None until the files are checked."""
 
 Vectors = npt.NDArray[np.float32]
 """Shape (texts, dimensions)."""
@@ -24,7 +26,7 @@ Vectors = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Token:
-    """What one step gave a sequence. `finish` is mlx-lm's reason: `stop` (end token), `length`."""
+    """One new token of a row. `finish` is mlx-lm's reason: `stop` (end token) or `length`."""
 
     uid: int
     id: int
@@ -34,125 +36,150 @@ class Token:
 
 @dataclass(frozen=True)
 class Progress:
-    """How much of a sequence's prompt is computed, in tokens beyond the reused ones."""
+    """How many tokens of a row's prompt are computed, beyond the cached ones."""
 
     uid: int
     done: int
     end: bool
 
 
-class Backend(Protocol):
-    """A model in memory and the batch of sequences that it decodes.
+class Backend(ABC):
+    """A model in memory.
 
-    Everything but `prepare` and `plan` belongs to the thread that owns MLX. `len` counts its
-    sequences; a model that only embeds never has any, since `plan` refuses what would be one.
+    Only `prepare` may be called in any thread; all else belongs to the thread that owns MLX.
 
     Attributes
     ----------
-    model
-        Called with tokens, shape (B, L), and `cache`, it gives logits.
+    name
+        The model's name.
+    tokenizer
+        Its tokenizer, as mlx-lm wraps it.
     context_length
-        Most tokens of prompt and answer together.
+        Most tokens of prompt and answer together, or of a text to embed.
     length_limit
         How long a prompt may be before it is tokenized.
     nbytes
-        What the weights take, in bytes.
+        Bytes of the weights.
     base
-        The part of them that models with other adapters share.
-    defaults
-        The model's own generation settings.
-    trimmable
-        Whether its caches can be cut back at any length.
-    sees
-        Whether prompts may show it pictures.
+        The part of the weights that models with other adapters share.
+    takes_images
+        Whether a prompt may contain images.
     """
 
     name: str
-    model: Any
     tokenizer: Any
-    vocabulary: Vocabulary
-    defaults: dict[str, float]
     context_length: int
     length_limit: LengthLimit
     nbytes: int
-    base: Base
-    trimmable: bool
-    sees: bool
+    base: BaseWeights
+    takes_images: bool = False
 
-    def __len__(self) -> int: ...
-
-    @property
-    def kv_bytes(self) -> int:
-        """What the keys and values of its sequences take, in bytes."""
-        ...
-
+    @abstractmethod
     def prepare(self, prompt: Prompt, length_limit: LengthLimit | None = None) -> PreparedPrompt:
-        """Render and tokenize a prompt and read its pictures; called on a worker's thread.
+        """Render and tokenize a prompt and read its images. Called on worker threads.
 
-        `length_limit` stands in the place of the model's own.
-
-        Raises
-        ------
-        InvalidRequest, VisionNotSupported
-            If the prompt, or a picture in it, cannot be fed to this model.
-        """
-        ...
-
-    def plan(self, command: Generate) -> tuple[PreparedPrompt, OutputPlan]:
-        """Make a request's prompt and the plan for its rows; called on a worker's thread.
+        Parameters
+        ----------
+        length_limit
+            Replaces the model's own.
 
         Raises
         ------
         InvalidRequest, VisionNotSupported
-            If this model cannot do what is asked.
+            If the prompt, or an image in it, cannot be fed to this model.
         """
-        ...
 
+    @abstractmethod
     def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
-        """Make a vector of each tokenized text, whatever else is in the batch.
+        """Return a vector for each tokenized text; it does not depend on the others.
 
-        Stops after each `chunk` positions of a longer text, where the model can go on from there.
+        Yields after each `chunk` positions of a longer text, if the model can go on from there.
 
         Raises
         ------
         InvalidRequest
-            If the model has none to give.
+            If the model has no embeddings.
         """
-        ...
 
+    @abstractmethod
+    def close(self) -> None:
+        """Release everything that holds memory, even if someone still holds this object."""
+
+
+class GeneratingBackend(Backend):
+    """A model in memory that generates, with its batch of rows. `len` counts the rows.
+
+    `plan`, too, may be called in any thread.
+
+    Attributes
+    ----------
+    model
+        Called with tokens, shape (B, L), and `cache`, it returns logits.
+    vocabulary
+        The bytes of its tokens.
+    defaults
+        The sampling settings of its `generation_config.json`.
+    trimmable
+        Whether its KV caches can be cut back to any length.
+    """
+
+    model: Any
+    vocabulary: Vocabulary
+    defaults: dict[str, float]
+    trimmable: bool
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @property
+    @abstractmethod
+    def kv_bytes(self) -> int:
+        """Bytes of the KV caches of its rows."""
+
+    @abstractmethod
+    def plan(self, command: Generate) -> tuple[PreparedPrompt, OutputPlan]:
+        """Return a request's prompt and the plan for its rows. Called on worker threads.
+
+        Raises
+        ------
+        InvalidRequest, VisionNotSupported
+            If this model cannot do what the request asks for.
+        """
+
+    @abstractmethod
     def insert(
         self, row: Row, prompt: PreparedPrompt, max_tokens: int, *, endless: bool
     ) -> tuple[int, int]:
-        """Take a sequence into the batch.
+        """Add a row to the batch.
 
         Parameters
         ----------
         row
             Its sampling settings.
-        prompt
-            What it begins with.
         endless
-            Ignore the model's end tokens.
+            Whether to ignore the model's end tokens.
 
         Returns
         -------
         uid, cached
-            The sequence's number, and how many prompt tokens were reused.
+            The number of the row, and how many prompt tokens the prefix cache held.
         """
-        ...
 
+    @abstractmethod
     def fork(self, uid: int, row: Row, max_tokens: int, *, endless: bool) -> int:
-        """Take in another sequence with the prompt of `uid`, which has just been computed."""
-        ...
+        """Add another row with the prompt of `uid`, which has just been computed."""
 
+    @abstractmethod
     def step(self) -> tuple[list[Progress], list[Token]]:
-        """Decode one token of every running sequence, then compute one chunk of waiting prompts."""
-        ...
+        """Decode one token of every running row, then compute one chunk of waiting prompts."""
 
+    @abstractmethod
     def remove(self, uids: list[int]) -> None:
-        """Take sequences out of the batch; what was computed of them is kept for reuse."""
-        ...
+        """Remove rows from the batch; the prefix cache keeps what was computed of them."""
 
-    def close(self) -> None:
-        """Let go of everything that holds memory, whoever still holds this object."""
-        ...
+
+def only_embeds(name: str) -> InvalidRequest:
+    """Return the error for a request to generate with a model that only embeds."""
+    return InvalidRequest(
+        f"{name} embeds texts and writes none: use v1/embeddings, or another model.", "model"
+    )

@@ -1,9 +1,9 @@
 """mlx-lm's continuous batching, with one sampling pass for all rows.
 
-`BatchGenerator` calls a sampler a row as soon as two rows differ in anything, and turns every
-row's log probabilities into arrays of their own. Here a row carries its settings (`Row`, in the
-place where mlx-lm keeps a sampler) and one `BatchSampler` serves them all, so that a step costs
-the same whatever mix of requests runs.
+mlx-lm's `BatchGenerator` calls one sampler per row as soon as two rows have different settings,
+and makes an array of log probabilities for every row. Here a row has its settings (`Row`) where
+mlx-lm has a sampler, and one `BatchSampler` samples all rows. So the cost of a step does not
+depend on the mix of requests.
 """
 
 from typing import Any
@@ -12,13 +12,14 @@ import mlx.core as mx
 from mlx_lm.generate import BatchGenerator, GenerationBatch, PromptProcessingBatch
 from mlx_lm.models.cache import trim_prompt_cache
 
-from mlx_notebook.engine.kv_cache.single_row import alone, kept, together
-from mlx_notebook.engine.sampling.sampler import BatchSampler, Row
+from mlx_notebook.engine.kv_cache.single_row import batched, compact_copy, unbatched
+from mlx_notebook.engine.sampling.row import Row
+from mlx_notebook.engine.sampling.sampler import BatchSampler
 from mlx_notebook.engine.speculative.verification import Speculation
 
 
 class RowBatch(GenerationBatch):
-    """The rows being decoded. `samplers[i]` is the `Row` of sequence i."""
+    """The rows being decoded. `samplers[i]` is the `Row` of row i."""
 
     uids: list[int]
     prompt_cache: list[Any]
@@ -31,85 +32,85 @@ class RowBatch(GenerationBatch):
     speculation: Speculation | None = None
 
     def __init__(self, *args: Any, **options: Any):
-        # First, since mlx-lm's constructor already makes a step.
+        # These come first, since mlx-lm's constructor already does a step.
         self.sampler = BatchSampler()
-        self._single = False
-        # What the only row's cache holds beyond the tokens that were given out.
+        self._unbatched = False
+        # Tokens in the cache of the only row that `next` has not returned yet.
         self._ahead: list[int] = []
         super().__init__(*args, **options)
 
     def extend(self, batch: "RowBatch") -> None:
-        """Take in another batch's rows."""
+        """Add the rows of another batch."""
         if self.uids and batch.uids:
-            self._join()
-            batch._join()
+            self._rebatch()
+            batch._rebatch()
         else:
-            self._single = self._single or batch._single
+            self._unbatched = self._unbatched or batch._unbatched
         super().extend(batch)
 
     def filter(self, keep: list[int]) -> None:
         """Keep only these rows."""
-        if self._single:
-            # Either the only row stays, and nothing changes, or it goes.
+        if self._unbatched:
+            # The only row stays, and nothing changes, or it is removed.
             if not keep:
-                self._single = False
+                self._unbatched = False
                 super().filter(keep)
             return
         super().filter(keep)
 
     def next(self) -> list[Any]:
-        """Give out the next token of each row, and of a lone one all that are certain."""
+        """Return the next token of each row; of an only row, all that were accepted at once."""
         responses = list(super().next())
         while self._ahead:
             responses.extend(super().next())
         return responses
 
     def extract_cache(self, idx: int) -> list[Any]:
-        """A copy of one row's cache."""
-        if self._single:
-            # The row may end before what was already computed of it.
+        """Return a copy of one row's cache."""
+        if self._unbatched:
+            # The row may end before all tokens that are already computed.
             trim_prompt_cache(self.prompt_cache, len(self._ahead))
             self._ahead.clear()
-            return [kept(layer) for layer in self.prompt_cache]
+            return [compact_copy(layer) for layer in self.prompt_cache]
         return list(super().extract_cache(idx))
 
-    def _part(self) -> None:
-        """One row is left: go on without the batch's form."""
-        self.prompt_cache = [alone(layer) for layer in self.prompt_cache]
-        self._single = True
+    def _unbatch(self) -> None:
+        """Convert the caches of the only row to the unbatched form."""
+        self.prompt_cache = [unbatched(layer) for layer in self.prompt_cache]
+        self._unbatched = True
 
-    def _join(self) -> None:
-        """Others come: take the batch's form."""
-        if self._single:
-            self.prompt_cache = [together(layer) for layer in self.prompt_cache]
-            self._single = False
+    def _rebatch(self) -> None:
+        """Convert the caches to the batched form, for more rows."""
+        if self._unbatched:
+            self.prompt_cache = [batched(layer) for layer in self.prompt_cache]
+            self._unbatched = False
 
     def _step(self) -> tuple[list[int], list[Any]]:
-        """Start computing the next tokens and return the present ones (already computed)."""
+        """Start to compute the next tokens; return the current ones, which are computed."""
         if self._ahead:
-            return self._given(self._ahead.pop(0))
-        if len(self.uids) == 1 and not self._single:
-            self._part()
-        if self._single and self.speculation is not None:
+            return self._returned(self._ahead.pop(0))
+        if len(self.uids) == 1 and not self._unbatched:
+            self._unbatch()
+        if self._unbatched and self.speculation is not None:
             room = self.max_tokens[0] - self._num_tokens[0] - 1
-            decided = self.speculation.step(
+            accepted = self.speculation.step(
                 *(self.model, self.prompt_cache, self.samplers[0], self.tokens[0]),
                 *(self._next_tokens, room),
             )
-            if decided is not None:
-                now, *self._ahead, after = decided
+            if accepted is not None:
+                now, *self._ahead, after = accepted
                 self._current_tokens, self._next_tokens = self._next_tokens, mx.array([after])
                 self._next_logprobs = [None]
                 self.sampler.forget()
-                return self._given(now)
+                return self._returned(now)
         rows = self.samplers
         inputs, logprobs = self._next_tokens, self._next_logprobs
         self._current_tokens = inputs
         logits = self.model(inputs[:, None], cache=self.prompt_cache)[:, -1, :]
         ids: list[int] | None = None
-        constrained = self.sampler.plan(rows).constrained
+        constrained = self.sampler.settings(rows).constrained
         if constrained:
-            # The masks depend on the tokens fed: wait for those while the model computes.
+            # The masks depend on the tokens fed: wait for them while the model computes.
             mx.async_eval(logits)
             ids = inputs.tolist()
             for i in constrained:
@@ -125,13 +126,13 @@ class RowBatch(GenerationBatch):
             sequence.append(token)
         return ids, logprobs or [None] * len(ids)
 
-    def _given(self, token: int) -> tuple[list[int], list[Any]]:
+    def _returned(self, token: int) -> tuple[list[int], list[Any]]:
         self.tokens[0].append(token)
         return [token], [None]
 
 
 class PromptBatch(PromptProcessingBatch):
-    """The rows whose prompts are being computed; hands them over to a `RowBatch`."""
+    """The rows whose prompts are being computed. They become a `RowBatch`."""
 
     uids: list[int]
     prompt_cache: list[Any]
@@ -141,7 +142,7 @@ class PromptBatch(PromptProcessingBatch):
     max_tokens: list[int]
 
     def generate(self, tokens: list[list[int]]) -> RowBatch:
-        """Begin decoding: `tokens` holds the last prompt token of each row."""
+        """Begin to decode. `tokens` has the last prompt token of each row."""
         batch = RowBatch(
             self.model,
             self.uids,
@@ -160,7 +161,7 @@ class PromptBatch(PromptProcessingBatch):
 
 
 class RowGenerator(BatchGenerator):
-    """A `BatchGenerator` whose batches are the two above."""
+    """mlx-lm's `BatchGenerator` with these two kinds of batches."""
 
     def __init__(self, model: Any, **options: Any):
         super().__init__(model, **options)
@@ -170,18 +171,21 @@ class RowGenerator(BatchGenerator):
         self._generation_batch = RowBatch.empty(model, self.sampler)
 
     def speculate(self, speculation: Speculation) -> None:
-        """Guess ahead whenever one row is alone. All caches of the model must be trimmable."""
+        """Use speculative decoding whenever there is only one row.
+
+        All caches of the model must be trimmable.
+        """
         self._generation_batch.speculation = speculation
 
     @property
     def kv_bytes(self) -> int:
-        """What the caches of all sequences take, and a draft model's, in bytes."""
+        """Bytes of the KV caches of all rows and of the draft model."""
         speculation = self._generation_batch.speculation
         return int(self.prompt_cache_nbytes) + (speculation.nbytes if speculation else 0)
 
     @property
     def waiting_caches(self) -> list[list[Any]]:
-        """The caches that prompts begin with which are not being computed yet, in their order."""
+        """The caches of the prompts that are not being computed yet, in their order."""
         return [sequence[3] for sequence in self._unprocessed_sequences]
 
     @property
@@ -190,7 +194,7 @@ class RowGenerator(BatchGenerator):
         return len(self._prompt_batch)
 
     def admit(self, prompts: int) -> None:
-        """Let so many more of those begin."""
+        """Allow this many more prompts to begin."""
         self.prefill_batch_size = len(self._prompt_batch) + prompts
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Hidden states to vectors: the mean over positions, and padded batches of tokens."""
+"""Pools hidden states into vectors, and pads batches of tokens."""
 
 from collections.abc import Generator
 from typing import Any
@@ -13,21 +13,21 @@ from mlx_notebook.engine.errors import InvalidRequest
 
 
 def mean(model: Any, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
-    """Mean over positions of a writing model's hidden states before the output head.
+    """Return the mean over positions of a language model's last hidden states.
 
-    Computes `chunk` positions at a time.
+    It computes `chunk` positions at a time and yields between them.
 
     Raises
     ------
     InvalidRequest
-        If the model keeps them to itself.
+        If the model's class does not give access to its hidden states.
     """
     inner = getattr(model, "model", None)
     if inner is None:
         inner = getattr(getattr(model, "language_model", None), "model", None)
     if inner is None:
         raise InvalidRequest("this model gives no embeddings", "model")
-    # What writes looks back only: padding behind a text changes nothing of it.
+    # A language model attends to earlier tokens only: padding after a text does not change it.
     tokens, mask = padded(batch, 0)
     weights = (mask / mask.sum(axis=1, keepdims=True)).astype(np.float32)
     positions = tokens.shape[1]
@@ -45,7 +45,7 @@ def mean(model: Any, batch: list[list[int]], chunk: int) -> Generator[None, None
 def padded(
     batch: list[list[int]], padding: int
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Texts as one array, shape (texts, longest), and 1 where a token of theirs stands."""
+    """Return texts as one array, shape (texts, longest), and a mask: 1 for tokens, else 0."""
     shape = len(batch), max(map(len, batch))
     tokens = np.full(shape, padding, np.int32)
     mask = np.zeros(shape, np.int32)

@@ -1,4 +1,4 @@
-"""Which backend a model gets, told by its files, once those are known to hold no code."""
+"""Chooses the backend of a model from its files, after checking that they contain no code."""
 
 import importlib
 import json
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mlx_notebook.engine.backends import text
-from mlx_notebook.engine.backends.backend import Backend, Done
-from mlx_notebook.engine.backends.text import wait
+from mlx_notebook.engine.backends.backend import Backend, LoadStep
+from mlx_notebook.engine.backends.model_loader import wait
 from mlx_notebook.engine.errors import LoadFailed, reason
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.model_files import architectures
@@ -19,10 +19,10 @@ from mlx_notebook.model_files.safetensors_headers import read_arrays
 from mlx_notebook.protocol import EngineConfig, ModelOptions
 
 _CODE = ("model_file", "auto_map")
-"""Keys by which a model's configuration has Python files of its folder run."""
+"""Keys of a configuration that name Python files of the model's folder to run."""
 
-_FOR_TEXTS = ("adapter", "draft", "kv_bits", "prompt_lookup")
-"""What only mlx-lm's text models take."""
+_TEXT_ONLY = ("adapter", "draft", "kv_bits", "prompt_lookup")
+"""Options that only text models support."""
 
 
 def load(
@@ -33,24 +33,29 @@ def load(
     prefixes: PrefixCache,
     workers: Executor,
     *,
-    donor: Backend | None = None,
-) -> Generator[Done, None, Backend]:
-    """Load a model in slices, so that others go on decoding between them.
+    base_from: Backend | None = None,
+) -> Generator[LoadStep, None, Backend]:
+    """Load a model in slices, so that other models go on decoding between them.
 
     Parameters
     ----------
-    donor
-        A resident text model of the same folder, whose arrays are used in place of new ones.
+    settings
+        The engine's settings.
+    prefixes
+        The prefix cache that all models share.
+    workers
+        Load tokenizers and other parts that do not need MLX's thread.
+    base_from
+        A resident text model of the same folder. Its base weights are shared instead of read again.
 
     Yields
     ------
-    How many bytes of its weights are in memory; None until the files are known to fit the
-    architecture.
+    The bytes of weights in memory; None until the files are known to fit the architecture.
 
     Raises
     ------
     LoadFailed
-        With a sentence that says what is wrong with the model's files.
+        If something is wrong with the model's files; the message says what.
     """
     if not (path / "config.json").is_file():
         raise LoadFailed(
@@ -68,10 +73,10 @@ def load(
     if isinstance(config, dict) and architectures.is_vision_model(config, _weights(name, path)):
         _refuse_settings(name, "a vision model", options)
         vision = yield from _imported("vision", workers)
-        seeing: Backend = yield from vision.load(name, path, options, settings, prefixes, workers)
-        return seeing
-    shared = donor if isinstance(donor, text.TextBackend) else None
-    return (yield from text.load(name, path, options, settings, prefixes, workers, donor=shared))
+        backend: Backend = yield from vision.load(name, path, options, settings, prefixes, workers)
+        return backend
+    base = base_from if isinstance(base_from, text.TextBackend) else None
+    return (yield from text.load(name, path, options, settings, prefixes, workers, base_from=base))
 
 
 def _check(name: str, path: Path) -> None:
@@ -81,14 +86,14 @@ def _check(name: str, path: Path) -> None:
         raise LoadFailed(f"{name} cannot be loaded: {reason(error)}.", "model") from error
 
 
-def _imported(backend: str, workers: Executor) -> Generator[Done, None, Any]:
-    """Import a backend over mlx-vlm: two seconds and hundreds of modules, off this thread."""
+def _imported(backend: str, workers: Executor) -> Generator[LoadStep, None, Any]:
+    """Import a backend that needs mlx-vlm on a worker: it takes two seconds."""
     module = f"mlx_notebook.engine.backends.{backend}"
     return (yield from wait(workers.submit(importlib.import_module, module)))
 
 
 def _refuse_settings(name: str, kind: str, options: ModelOptions) -> None:
-    for setting in _FOR_TEXTS:
+    for setting in _TEXT_ONLY:
         if getattr(options, setting):
             raise LoadFailed(
                 f"{name} cannot be loaded: it is {kind}, and {setting} is for text models.", "model"
@@ -96,12 +101,12 @@ def _refuse_settings(name: str, kind: str, options: ModelOptions) -> None:
 
 
 def refuse_code(name: str, path: Path) -> None:
-    """Refuse a folder whose configuration files name code to be run, before any of it could.
+    """Refuse a folder whose configuration names code to run, before a library could run it.
 
     Raises
     ------
     LoadFailed
-        Naming the file, the key and the setting that allows it.
+        If a file names code. The message names the file, the key and the setting that allows it.
     """
     for file in sorted(path.glob("*.json")):
         if file.name in ("tokenizer.json", "vocab.json") or file.name.endswith(".index.json"):
@@ -109,7 +114,7 @@ def refuse_code(name: str, path: Path) -> None:
         try:
             keys = set(_keys(json.loads(file.read_text(encoding="utf-8"))))
         except (ValueError, OSError):
-            continue  # what cannot be read names no code; config.json is read again below
+            continue  # an unreadable file names no code; config.json is read again below
         except RecursionError:
             raise LoadFailed(
                 f"{name} cannot be loaded: {file.name} is nested too deeply.", "model"
@@ -124,7 +129,7 @@ def refuse_code(name: str, path: Path) -> None:
 
 
 def _weights(name: str, path: Path) -> Iterator[str]:
-    """The names of a model's weights, from the headers of its files."""
+    """Yield the names of a model's weights, from the headers of its files."""
     try:
         yield from (array.name for array in read_arrays(sorted(path.glob("*.safetensors"))))
     except (ValueError, OSError) as error:
@@ -132,7 +137,7 @@ def _weights(name: str, path: Path) -> Iterator[str]:
 
 
 def _keys(value: Any) -> Iterator[str]:
-    """Every key of a JSON value, at any depth, that holds a text or more of them."""
+    """Yield every key of a JSON value, at any depth, that holds a text, a list or an object."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if inner and isinstance(inner, str | dict | list):

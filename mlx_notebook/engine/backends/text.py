@@ -1,10 +1,8 @@
-"""The text backend: one resident mlx-lm model and the batch of sequences that it decodes."""
+"""The text backend: an mlx-lm model in memory and the batch of rows that it decodes."""
 
 import copy
-import logging
-import time
 from collections.abc import Callable, Generator
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,51 +11,53 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.generate import StopSequences
 from mlx_lm.models.cache import CacheList, KVCache, make_prompt_cache, trim_prompt_cache
-from mlx_lm.utils import load_config, load_model, load_tokenizer
+from mlx_lm.utils import load_config, load_model
 
-from mlx_notebook.engine.backends.adapters import Base, lay, own_bytes, share
-from mlx_notebook.engine.backends.backend import Done, Progress, Token, Vectors
+from mlx_notebook.engine.backends.adapters import (
+    BaseWeights,
+    adapter_bytes,
+    apply_adapter,
+    share_base,
+)
+from mlx_notebook.engine.backends.backend import (
+    GeneratingBackend,
+    LoadStep,
+    Progress,
+    Token,
+    Vectors,
+)
 from mlx_notebook.engine.backends.batch import RowGenerator
+from mlx_notebook.engine.backends.model_loader import (
+    loading,
+    model_identity,
+    open_tokenizer,
+    read_parts,
+    require_tokenizer,
+    use_device_precision,
+    warm_up,
+)
 from mlx_notebook.engine.backends.pooling import mean
 from mlx_notebook.engine.dialects.reasoning import continues_reasoning, opens_reasoning
-from mlx_notebook.engine.errors import (
-    ContextOverflow,
-    InvalidRequest,
-    LimitExceeded,
-    LoadFailed,
-    VisionNotSupported,
-    reason,
-)
+from mlx_notebook.engine.errors import InvalidRequest, VisionNotSupported
 from mlx_notebook.engine.images.image_tokens import ImageTokenCache
-from mlx_notebook.engine.kv_cache.model_identity import identify
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.kv_cache.quantized import quantized_caches
 from mlx_notebook.engine.prompts.chat_format import ChatFormat, OutputPlan
-from mlx_notebook.engine.prompts.chat_template import apply_template
 from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt, prepare, truncated
-from mlx_notebook.engine.prompts.tokenizer_file import check_growth
-from mlx_notebook.engine.runtime.device_memory import versions
-from mlx_notebook.engine.sampling.sampler import Row
+from mlx_notebook.engine.sampling.row import Row
 from mlx_notebook.engine.sampling.vocabulary import Vocabulary
 from mlx_notebook.engine.speculative.draft_loading import load_speculation
 from mlx_notebook.model_files.footprint import context_window
 from mlx_notebook.model_files.generation_config import read_sampling_defaults
 from mlx_notebook.protocol import ChatPrompt, EngineConfig, Generate, ModelOptions, Prompt
 
-log = logging.getLogger(__name__)
-
-_SLICE_BYTES = 256 * 2**20
-_TEMPLATE_CHARACTERS = 2**18
-_CONTEXT = 4096
-"""Most tokens of a model whose config.json does not tell."""
-_VOCABULARIES = ("tokenizer.*", "vocab.*", "tekken.json", "*.tiktoken", "*.model", "*.py")
+_DEFAULT_CONTEXT = 4096
+"""Most tokens of a model whose config.json does not state it."""
 
 
-class TextBackend:
-    """A text model in memory (see `Backend`)."""
-
-    sees = False
+class TextBackend(GeneratingBackend):
+    """A text model in memory."""
 
     def __init__(
         self,
@@ -72,10 +72,10 @@ class TextBackend:
     ):
         self.name, self.model, self.tokenizer = name, model, tokenizer
         self.defaults = defaults
-        known = context_window(config) or _CONTEXT
+        known = context_window(config) or _DEFAULT_CONTEXT
         self.context_length = min(known, options.context_limit or known)
         self.nbytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
-        self.base = Base(self.nbytes - own_bytes(model))
+        self.base = BaseWeights(self.nbytes - adapter_bytes(model))
         self.vocabulary = Vocabulary(tokenizer)
         family = str(config.get("model_type", ""))
         self.chat_format = ChatFormat(tokenizer, _width(model), family, options.tool_dialect)
@@ -102,11 +102,11 @@ class TextBackend:
 
     @property
     def kv_bytes(self) -> int:
-        """What the keys and values of its sequences take, in bytes."""
+        """Bytes of the KV caches of its rows."""
         return self._generator.kv_bytes
 
     def prepare(self, prompt: Prompt, length_limit: LengthLimit | None = None) -> PreparedPrompt:
-        """Render and tokenize a prompt; an image in it is refused."""
+        """Render and tokenize a prompt; refuse one with images."""
         if isinstance(prompt, ChatPrompt) and prompt.images:
             raise VisionNotSupported(
                 f"The model {self.name} takes no images.", prompt.images[0].where
@@ -119,7 +119,7 @@ class TextBackend:
         )
 
     def plan(self, command: Generate) -> tuple[PreparedPrompt, OutputPlan]:
-        """Make a request's prompt and the plan for its rows."""
+        """Return a request's prompt and the plan for its rows."""
         shown = self.chat_format.visible_prompt(command.prompt, command.tool_choice)
         cut = command.truncate_prompt is not None
         prompt = self.prepare(shown, self.length_limit.stated if cut else None)
@@ -138,13 +138,13 @@ class TextBackend:
         return prompt, self.chat_format.plan(command, in_reasoning)
 
     def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
-        """Make a vector of each tokenized text: the mean of the last hidden states."""
+        """Return a vector for each tokenized text: the mean of the last hidden states."""
         return mean(self.model, batch, chunk)
 
     def insert(
         self, row: Row, prompt: PreparedPrompt, max_tokens: int, *, endless: bool
     ) -> tuple[int, int]:
-        """Take a sequence into the batch."""
+        """Add a row to the batch."""
         tokens, stable = prompt.cache_keys, prompt.stable
         cache, rest = self._prefixes.fetch(self.name, tokens, prompt.salt)
         cached = len(tokens) - len(rest)
@@ -165,15 +165,15 @@ class TextBackend:
         return uid, cached
 
     def _stops(self, row: Row, endless: bool) -> StopSequences:
-        """What ends a row."""
+        """Return the tokens that end a row."""
         return StopSequences([(token,) for token in (*(() if endless else self._end), *row.stop)])
 
     def _begin(self, prompt: PreparedPrompt, cache: list[Any] | None, cached: int) -> list[Any]:
-        """The cache that a prompt begins with, of which `cached` tokens are computed."""
+        """Return the KV cache that a prompt begins with; `cached` of its tokens are computed."""
         return cache or self.empty()
 
     def fork(self, uid: int, row: Row, max_tokens: int, *, endless: bool) -> int:
-        """Take in another sequence with the prompt of `uid`, which has just been computed."""
+        """Add another row with the prompt of `uid`, which has just been computed."""
         cache, tokens = self._generator.extract_cache([uid])[uid]
         cache = copy.deepcopy(cache)
         trim_prompt_cache(cache, 1)
@@ -190,7 +190,7 @@ class TextBackend:
         return int(sibling)
 
     def step(self) -> tuple[list[Progress], list[Token]]:
-        """Decode one token of every running sequence, then compute one chunk of waiting prompts."""
+        """Decode one token of every running row, then compute one chunk of waiting prompts."""
         prompts, tokens = self._generator.next()
         progress = []
         for prompt in prompts:
@@ -205,7 +205,7 @@ class TextBackend:
         return progress, made
 
     def remove(self, uids: list[int]) -> None:
-        """Take sequences out of the batch; what was computed of them is kept for reuse."""
+        """Remove rows from the batch; the prefix cache keeps what was computed of them."""
         for uid, (cache, tokens) in self._generator.remove(uids, return_prompt_caches=True).items():
             self._stable.pop(uid, None)
             salt = self._salts.pop(uid, "")
@@ -213,7 +213,7 @@ class TextBackend:
                 self._prefixes.keep(self.name, tokens, cache, salt)
 
     def speculate(self, options: ModelOptions, workers: Executor) -> Generator[None, None, None]:
-        """Make ready to guess ahead, where the settings say so, in slices."""
+        """Set up speculative decoding if the settings ask for it, in slices."""
         made = yield from load_speculation(
             self.name,
             options,
@@ -228,14 +228,23 @@ class TextBackend:
             self._generator.speculate(speculation)
             self.nbytes += size
 
+    def finish_load(
+        self, identity: str, workers: Executor, *, warm: bool
+    ) -> Generator[None, None, None]:
+        """Warm the model up if `warm`, in slices, and open its prefix cache on disk."""
+        if warm:
+            workers.submit(self.chat_format.read_vocabulary)
+            yield from warm_up(self, self._prefixes)
+        self._prefixes.open(self.name, identity, self.empty())
+
     def close(self) -> None:
-        """Let go of everything that holds memory, whoever still holds this object."""
+        """Release everything that holds memory, even if someone still holds this object."""
         self._prefixes.forget(self.name)
         self._generator.close()
         del self.model, self._generator, self.empty
 
     def _keep_stable(self, prompt: Any) -> None:
-        """Caches that cannot be trimmed are kept where the next turn will still agree with them."""
+        """Store a cache that cannot be trimmed at the point up to which the next turn is equal."""
         if prompt.uid not in self._stable or not prompt.end_of_segment:
             return
         stable = self._stable.pop(prompt.uid)
@@ -246,13 +255,13 @@ class TextBackend:
 
 
 def _width(model: Any) -> int:
-    """The last dimension of the model's logits, found by a look at one step's shape."""
+    """Return the size of the model's logits, from the shape of one step."""
     logits = model(mx.array([[0]]))
     return int(logits.shape[-1])
 
 
 def _always_trimmable(layer: Any) -> bool:
-    """Whether a layer's cache can be cut back at any length (a full sliding window cannot)."""
+    """Return whether a layer's cache can be cut to any length (a full sliding window cannot)."""
     if isinstance(layer, CacheList):
         return all(map(_always_trimmable, layer.caches))
     return isinstance(layer, KVCache | ImageTokenCache)
@@ -266,143 +275,41 @@ def load(
     prefixes: PrefixCache,
     workers: Executor,
     *,
-    donor: TextBackend | None = None,
-) -> Generator[Done, None, TextBackend]:
-    """Load a model in slices, so that others go on decoding between them.
+    base_from: TextBackend | None = None,
+) -> Generator[LoadStep, None, TextBackend]:
+    """Load a text model in slices (see `selection.load`).
 
     Parameters
     ----------
-    donor
-        A resident model of the same folder, whose arrays are used in place of new ones.
-
-    Yields
-    ------
-    How many bytes of its weights are in memory; the first time when the files are known to fit
-    the architecture, and nothing of them has been taken in.
+    base_from
+        A resident model of the same folder. Its base weights are shared instead of read again.
 
     Raises
     ------
     LoadFailed
-        With a sentence that says what is wrong with the model's files.
+        If something is wrong with the model's files.
     """
-    began = time.perf_counter()
-    try:
+    with loading(name):
         config = load_config(path)
         require_tokenizer(path)
-        # Reading the tokenizer is pure Python and takes as long as all the rest.
+        # To load the tokenizer is pure Python and takes as long as all the rest.
         trusted = options.trust_remote_code
-        extra = {"trust_remote_code": trusted}
-        pending = workers.submit(open_tokenizer, path, config, extra)
+        tokenizer = workers.submit(open_tokenizer, path, config, {"trust_remote_code": trusted})
         identity = workers.submit(model_identity, path, options)
         model, config = load_model(path, lazy=True, trust_remote_code=trusted)
         if options.adapter is not None:
-            lay(model, Path(options.adapter))
-        if mx.default_device() == mx.cpu:
-            # Only fp32 products go through BLAS (measured: 4 times faster prompts).
-            model.set_dtype(mx.float32)
-        if donor is not None:
-            share(model, donor.model)
-        yield 0
-        done = yield from read_weights(model)
-        tokenizer = yield from wait(pending, done)
-        cache_keys = yield from wait(identity, done)
-    except (MemoryError, LoadFailed):
-        raise
-    except Exception as error:
-        raise LoadFailed(f"{name} cannot be loaded: {reason(error)}", "model") from error
-    backend = TextBackend(
-        name, model, tokenizer, config, read_sampling_defaults(path), options, settings, prefixes
-    )
-    if donor is not None:
-        backend.base = donor.base
-    for _ in backend.speculate(options, workers):
-        yield done
-    if settings.warm_up:
-        workers.submit(backend.chat_format.read_vocabulary)
-        for _ in warm_up(backend):
+            apply_adapter(model, Path(options.adapter))
+        use_device_precision(model)
+        if base_from is not None:
+            share_base(model, base_from.model)
+        done, parts = yield from read_parts(model, tokenizer, identity)
+        backend = TextBackend(
+            name, model, parts[0], config, read_sampling_defaults(path), options, settings, prefixes
+        )
+        if base_from is not None:
+            backend.base = base_from.base
+        for _ in backend.speculate(options, workers):
             yield done
-    prefixes.open(name, cache_keys, backend.empty())
-    log.info("loaded %s in %.2f s", name, time.perf_counter() - began)
+        for _ in backend.finish_load(parts[1], workers, warm=settings.warm_up):
+            yield done
     return backend
-
-
-def warm_up(backend: TextBackend) -> Generator[None, None, None]:
-    """Run what a first request would otherwise compile: alone and batched, greedy and not."""
-    first = [3, 4, 5, 6, 7, 8, 9, 10]
-    sampled = Row(temperature=0.7, top_p=0.9, top_k=5, repetition_penalty=1.1)
-    for rows in ([Row()], [Row(), sampled], [sampled]):
-        for i, row in enumerate(rows):
-            tokens = [token + i for token in first[: 8 - i]]
-            backend.insert(row, PreparedPrompt(tokens, "", len(tokens)), 3, endless=True)
-        while len(backend):
-            backend.step()
-            yield
-    backend._prefixes.forget(backend.name)
-    mx.clear_cache()
-
-
-def model_identity(path: Path, options: ModelOptions, *also: str) -> str:
-    """What prompts on disk are known by: they fit this very model only, and what `also` counts."""
-    folders = [path, Path(options.adapter)] if options.adapter else [path]
-    return identify(folders, *versions(), str(options.kv_bits), *also)
-
-
-def wait(pending: Future[Any], done: Done = None) -> Generator[Done, None, Any]:
-    """What a worker makes, without holding up others meanwhile; yields `done`."""
-    while not pending.done():
-        time.sleep(0.002)
-        yield done
-    return pending.result()
-
-
-def require_tokenizer(path: Path) -> None:
-    """Raise `FileNotFoundError` where a model's folder has no vocabulary."""
-    if not any(next(path.glob(kind), None) for kind in _VOCABULARIES):
-        raise FileNotFoundError("there is no tokenizer in its folder.")
-
-
-def open_tokenizer(path: Path, config: dict[str, Any], extra: dict[str, Any] | None = None) -> Any:
-    """The model's tokenizer; `extra` overrides its own settings.
-
-    Raises
-    ------
-    LoadFailed
-        If its chat template is too large, or takes too much time or memory for a greeting.
-    ValueError
-        If it makes long texts of short ones.
-    """
-    check_growth(path)
-    tokenizer = load_tokenizer(path, extra, eos_token_ids=config.get("eos_token_id"))
-    if tokenizer.has_chat_template:
-        if len(str(tokenizer.chat_template)) > _TEMPLATE_CHARACTERS:
-            raise LoadFailed(
-                f"{path.name} cannot be loaded: its chat template has more than "
-                f"{_TEMPLATE_CHARACTERS} characters.",
-                "model",
-            )
-        greeting = [{"role": "user", "content": "Hello"}]
-        try:
-            apply_template(tokenizer, greeting, [], {}, True)
-        except (LimitExceeded, ContextOverflow) as error:
-            raise LoadFailed(
-                f"{path.name} cannot be loaded, tried with a greeting: {error.message}", "model"
-            ) from error
-        except InvalidRequest as error:
-            log.info("%s: %s", path.name, error)
-    return tokenizer
-
-
-def read_weights(model: Any) -> Generator[int, None, int]:
-    """Read the weights from disk, some hundred megabytes at a time; gives the bytes read."""
-    part: list[mx.array] = []
-    size = done = 0
-    for _, array in tree_flatten(model.parameters()):
-        part.append(array)
-        size += array.nbytes
-        if size >= _SLICE_BYTES:
-            mx.eval(part)
-            done += size
-            part, size = [], 0
-            yield done
-    mx.eval(part)
-    return done + size

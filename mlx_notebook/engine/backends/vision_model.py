@@ -1,8 +1,8 @@
-"""An mlx-vlm model in the form of a text model: tokens and caches in, logits out.
+"""An mlx-vlm model with the interface of a text model: tokens and KV caches in, logits out.
 
-A token at or above `base` is an image token. The row's `ImageTokenRow`, which is a layer of its
-cache, holds its embedding and position. So a batch may mix rows with and without images, and a
-chunk of a prompt needs nothing else.
+A token at or above `base` is a patch of an image. The row's cache holds the image and its position
+in the prompt (`image_tokens`). So a batch may mix rows with and without images, and a prompt can be
+computed in chunks.
 """
 
 from typing import Any
@@ -24,59 +24,59 @@ from mlx_notebook.engine.images.image_tokens import (
     ProcessedImage,
 )
 
-_NOT_CARRIED = (
+_UNSUPPORTED_INPUTS = (
     "cross_attention_states",
     "decoder_inputs_embeds",
     "full_text_row_masked_out_mask",
     "pos_hw",
 )
-"""What some architectures feed beside embeddings, and a batch of ours does not carry."""
+"""What some architectures need beside embeddings. Our batches do not support it."""
 
 
-class SeeingModel(nn.Module):
-    """An mlx-vlm model whose rows carry their pictures in their caches.
+class VisionModel(nn.Module):
+    """An mlx-vlm model whose rows have their images in their caches.
 
     Parameters
     ----------
     whole
         mlx-vlm's model.
     image_token
-        The token that stands for a pixel of any image.
+        The token for a patch of any image.
     base
-        Tokens from here on are pixels of one certain image.
+        Tokens from here on are patches of one particular image.
     """
 
     def __init__(self, whole: Any, image_token: int, base: int):
         super().__init__()
         self.whole = whole
         self._image_token, self._base = image_token, base
-        self._marks = False
+        self._needs_image_mask = False
         self._scale = 1.0
 
     @property
     def language(self) -> Any:
-        """The part that writes."""
+        """The language model: the part that generates."""
         return self.whole.language_model
 
     @property
     def model(self) -> Any:
-        """The language part without its output head: what embeds texts."""
+        """The language model without its output head, which embeds texts."""
         return getattr(self.language, "model", None)
 
     def make_cache(self) -> list[Any]:
-        """The caches of one row: the model's own, and what the row sees."""
+        """Return the caches of one row: the model's own, and one with the row's images."""
         layers = vlm_cache.make_prompt_cache(self.language)
-        # mlx-lm's class is the same, and the one that the rest of the engine knows.
+        # The rest of the engine uses mlx-lm's class, which is the same.
         own = [KVCache() if type(layer) is vlm_cache.KVCache else layer for layer in layers]
         return [*own, ImageTokenCache([ImageTokenRow()])]
 
     def __call__(
         self, inputs: mx.array, cache: list[Any] | None = None, *, embedded: bool = False
     ) -> mx.array:
-        """Logits, shape (B, L, vocabulary), of the tokens `inputs`, shape (B, L).
+        """Return logits, shape (B, L, vocabulary), for the tokens `inputs`, shape (B, L).
 
-        They are looked up by the language part itself, and beforehand where an image is among
-        them or they are to be `embedded`.
+        The language model embeds the tokens itself. If an image is among them, or if `embedded` is
+        true, they are embedded first.
         """
         cache = cache or self.make_cache()
         *layers, image_tokens = cache
@@ -84,21 +84,21 @@ class SeeingModel(nn.Module):
         ids = mx.where(inputs >= self._base, self._image_token, inputs)
         extra: dict[str, Any] = {}
         if hasattr(self.language, "get_rope_index"):
-            windows = [row_state.window(length) for row_state in image_tokens.rows]
+            windows = [row.window(length) for row in image_tokens.rows]
             extra["position_ids"] = mx.array(np.stack(windows, axis=1).astype(np.int32))
         seen = [] if image_tokens.text_only else _spans_ahead(image_tokens.rows, length)
         if seen or embedded:
-            extra |= self._look(ids, seen)
+            extra |= self._image_inputs(ids, seen)
         image_tokens.advance(length)
         output = self.language(ids, cache=layers, **extra)
-        cache[:-1] = layers  # some put other ones in their places
+        cache[:-1] = layers  # some models replace their caches
         logits: mx.array = getattr(output, "logits", output)
         return logits
 
     def positions(
         self, tokens: list[int], image_spans: list[ImageSpan]
     ) -> tuple[npt.NDArray[np.int64] | None, int]:
-        """Where a prompt's tokens stand, shape (3, N), and how far the next ones are moved."""
+        """Return the positions of a prompt's tokens, shape (3, N), and the offset of later ones."""
         grids = [span.image.grid for span in image_spans if span.image.grid is not None]
         if not grids or not hasattr(self.language, "get_rope_index"):
             return None, 0
@@ -113,7 +113,7 @@ class SeeingModel(nn.Module):
         Raises
         ------
         VisionNotSupported
-            If the architecture takes pictures in another way than as embeddings.
+            If the architecture does not take images as embeddings only.
         """
         if image.features is not None:
             return image.features
@@ -125,7 +125,7 @@ class SeeingModel(nn.Module):
         found = self.whole.get_input_embeddings(
             ids, given.pop("pixel_values"), mask=mx.ones_like(ids), **given
         )
-        for name in _NOT_CARRIED:
+        for name in _UNSUPPORTED_INPUTS:
             if getattr(found, name, None) is not None:
                 raise VisionNotSupported("models of its architecture are not supported yet")
         if found.inputs_embeds.shape[1] != len(image.tokens):
@@ -134,7 +134,7 @@ class SeeingModel(nn.Module):
             )
         deep = getattr(found, "deepstack_visual_embeds", None)
         per_layer = getattr(found, "per_layer_inputs", None)
-        self._marks = getattr(found, "visual_pos_masks", None) is not None
+        self._needs_image_mask = getattr(found, "visual_pos_masks", None) is not None
         features = ImageFeatures(
             found.inputs_embeds[0],
             np.array(image.tokens) == self._image_token,
@@ -146,14 +146,15 @@ class SeeingModel(nn.Module):
         return features
 
     def check(self) -> None:
-        """See that embedded texts are read as others are.
+        """Check that the model gives the same logits for a text that is embedded first.
 
-        Gemma 3n's language part scales those that it looks up itself, by the root of their width.
+        Gemma 3n's language model scales the embeddings that it looks up itself, by the square root
+        of their width. That scale is found here.
 
         Raises
         ------
         VisionNotSupported
-            If they are not: beside an image a text would mean something else.
+            If the logits differ: the model would read a text beside an image differently.
         """
         text = mx.array([[3, 4, 5, 6]])
         alone = self(text)
@@ -164,8 +165,10 @@ class SeeingModel(nn.Module):
                 return
         raise VisionNotSupported("it reads a text beside images differently than alone")
 
-    def _look(self, ids: mx.array, seen: list[tuple[int, int, ImageSpan]]) -> dict[str, Any]:
-        """What the language part takes beside the tokens where an image is among them."""
+    def _image_inputs(
+        self, ids: mx.array, seen: list[tuple[int, int, ImageSpan]]
+    ) -> dict[str, Any]:
+        """Return what the language model needs beside tokens when images are among them."""
         length = ids.shape[1]
         written = self.whole.get_input_embeddings(ids, None)
         embeds = written.inputs_embeds * self._scale
@@ -191,7 +194,7 @@ class SeeingModel(nn.Module):
         extra: dict[str, Any] = {"inputs_embeds": embeds}
         if per_layer is not None:
             extra["per_layer_inputs"] = per_layer
-        if self._marks:
+        if self._needs_image_mask:
             extra["visual_pos_masks"] = mx.array(visual)
         if any(deep):
             extra["deepstack_visual_embeds"] = [
@@ -201,10 +204,10 @@ class SeeingModel(nn.Module):
 
 
 def _spans_ahead(rows: list[ImageTokenRow], length: int) -> list[tuple[int, int, ImageSpan]]:
-    """The pictures among the next tokens, each with its row and how much that has taken in."""
+    """Return the images among the next tokens, each with its row and the row's offset."""
     return [
-        (row, row_state.offset, span)
-        for row, row_state in enumerate(rows)
-        for span in row_state.image_spans
-        if span.start < row_state.offset + length and span.end > row_state.offset
+        (index, row.offset, span)
+        for index, row in enumerate(rows)
+        for span in row.image_spans
+        if span.start < row.offset + length and span.end > row.offset
     ]

@@ -1,7 +1,8 @@
-"""A vision model tried before it is used: mlx-vlm has architectures that read a batch wrongly.
+"""Tests a vision model while it is loaded: some of mlx-vlm's architectures compute batches wrongly.
 
-Some mask nothing but what they pad themselves, some scale embeddings only where they look them up.
-Nobody would notice but by worse answers, so both are tried on a few tokens while loading.
+Some do not mask the padding of a batch, some scale only the embeddings that they look up
+themselves. The answers would be worse and nobody would know why, so both are tested on a few
+tokens.
 """
 
 from typing import Any
@@ -10,20 +11,20 @@ import mlx.core as mx
 from mlx_lm.generate import PromptProcessingBatch
 
 _LONG, _SHORT = [3, 4, 5, 6, 7, 8, 9, 10], [11, 12, 13]
-_MOST = 0.15
-"""How far a row's logits may lie apart in the mean, in standard deviations.
+_MAX_DIFFERENCE = 0.15
+"""Largest mean difference of a row's logits, in standard deviations.
 
-PaliGemma's padding, which is not masked, moves them by 0.39, Gemma 3n's missing scale by 0.58.
+PaliGemma's unmasked padding changes them by 0.39, Gemma 3n's missing scale by 0.58.
 """
 
 
 def rows_keep_apart(model: Any, prompts_together: bool) -> bool:
-    """Whether two rows of unequal length say in one batch what each says alone.
+    """Return whether two rows of unequal length give the same logits in a batch as alone.
 
     Parameters
     ----------
     model
-        A `SeeingModel`.
+        A `VisionModel`.
     prompts_together
         Whether prompts are computed in one batch too.
     """
@@ -34,13 +35,13 @@ def rows_keep_apart(model: Any, prompts_together: bool) -> bool:
 
 
 def alike(one: mx.array, other: mx.array) -> bool:
-    """Whether logits, shape (..., vocabulary), are the same but for rounding."""
+    """Return whether logits, shape (..., vocabulary), are equal except for rounding."""
     apart = mx.abs(one - other).mean(axis=-1) / mx.maximum(mx.std(other, axis=-1), 1e-6)
-    return bool(apart.max().item() < _MOST)
+    return bool(apart.max().item() < _MAX_DIFFERENCE)
 
 
 def _next_logits(model: Any, groups: list[list[list[int]]]) -> mx.array:
-    """Logits after prompts, shape (rows, vocabulary), each group's prompts computed together."""
+    """Return logits, shape (rows, vocabulary); the prompts of a group are computed together."""
     batch: Any = None
     for prompts in groups:
         caches = [model.make_cache() for _ in prompts]

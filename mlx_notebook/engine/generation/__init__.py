@@ -1,1 +1,1 @@
-"""A request while it runs: its sequences, their output, embeddings and prompt scores."""
+"""Requests, their rows in the batch of a model, and the events that their tokens become."""

@@ -1,4 +1,7 @@
-"""Texts to unit vectors, a padded batch or a piece of one at a time: others go on decoding."""
+"""Embeds the texts of one command, a batch or a piece of a long text at a time.
+
+Between two pieces the scheduler does the steps of other requests.
+"""
 
 from collections.abc import Generator
 
@@ -9,26 +12,27 @@ from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
 from mlx_notebook.protocol import Embed, Embedded
 
 
-class Embedding:
-    """One `Embed` command at work.
+class EmbeddingJob:
+    """The work of one `Embed` command.
 
     Parameters
     ----------
-    command, inputs
-        What was asked, and its texts as tokens.
-    limit
-        Most tokens of one input.
+    command, backend
+        The command and the model to run it on.
+    inputs
+        Its texts as tokens.
     chunk
-        Most tokens of one batch, padding included; a longer input is a batch of its own, and
-        computed in pieces of so many where the model allows it.
+        Most tokens of one batch, padding included. A longer text is a batch of its own; where the
+        model allows it, it is computed in pieces of this many tokens.
 
     Raises
     ------
     ContextOverflow
-        If an input is too long, naming it.
+        If an input is too long for the model.
     """
 
-    def __init__(self, command: Embed, inputs: list[list[int]], limit: int, chunk: int):
+    def __init__(self, command: Embed, backend: Backend, inputs: list[list[int]], chunk: int):
+        limit = backend.context_length
         for index, tokens in enumerate(inputs):
             if len(tokens) > limit:
                 raise ContextOverflow(
@@ -37,33 +41,34 @@ class Embedding:
                     f"input[{index}]" if len(inputs) > 1 else "input",
                 )
         self.id = command.id
-        self.command = command
+        self._command, self._backend = command, backend
         self._inputs, self._chunk = inputs, chunk
         self._vectors = [b""] * len(inputs)
-        # Of about one length, a batch has little padding; the longest wait at the end.
+        # Texts of similar length share a batch, which needs little padding. The shortest are last.
         self._left = sorted(range(len(inputs)), key=lambda index: -len(inputs[index]))
         self._batch: list[int] = []
         self._work: Generator[None, None, Vectors] | None = None
 
-    def step(self, backend: Backend) -> Embedded | None:
-        """Embed the next batch, or a piece of it; the answer after the last one.
+    def step(self) -> Embedded | None:
+        """Embed the next batch or a piece of it; return the answer after the last one.
 
         Raises
         ------
         InvalidRequest
-            If the model gives no hidden states, or fewer dimensions than are asked for.
+            If the model gives no hidden states, or fewer dimensions than the command asks for.
         """
         if self._work is None:
             self._batch = self._next_batch()
-            self._work = backend.embed([self._inputs[index] for index in self._batch], self._chunk)
+            batch = [self._inputs[index] for index in self._batch]
+            self._work = self._backend.embed(batch, self._chunk)
         try:
             next(self._work)
         except StopIteration as end:
             self._work = None
-            self._take(end.value)
+            self._store(end.value)
         if self._left or self._work is not None:
             return None
-        return Embedded(self.command.id, self._vectors, sum(map(len, self._inputs)))
+        return Embedded(self.id, self._vectors, sum(map(len, self._inputs)))
 
     def _next_batch(self) -> list[int]:
         batch = [self._left.pop()]
@@ -71,14 +76,15 @@ class Embedding:
             batch.append(self._left.pop())
         return batch
 
-    def _take(self, vectors: Vectors) -> None:
-        size = self.command.dimensions or vectors.shape[1]
+    def _store(self, vectors: Vectors) -> None:
+        """Cut the batch's vectors to the dimensions asked for and scale them to length 1."""
+        size = self._command.dimensions or vectors.shape[1]
         if size > vectors.shape[1]:
             raise InvalidRequest(
                 f"this model's embeddings have {vectors.shape[1]} dimensions", "dimensions"
             )
-        kept = vectors[:, :size]
-        norms = np.linalg.norm(kept, axis=1, keepdims=True)
-        units = (kept / np.where(norms == 0, 1, norms)).astype("<f4")
+        cut = vectors[:, :size]
+        norms = np.linalg.norm(cut, axis=1, keepdims=True)
+        units = (cut / np.where(norms == 0, 1, norms)).astype("<f4")
         for index, vector in zip(self._batch, units, strict=True):
             self._vectors[index] = vector.tobytes()

@@ -1,4 +1,4 @@
-"""Tokens to events: one small pipeline a row. token -> text -> content, reasoning and calls."""
+"""Turns the tokens of a row into events: token -> text -> content, reasoning and tool calls."""
 
 import copy
 import secrets
@@ -22,9 +22,9 @@ from mlx_notebook.protocol import (
 
 
 def text_stream(tokenizer: Any) -> Callable[[int], str]:
-    """A function that takes one token after the other and returns the text each completes.
+    """Return a function that takes the tokens in order and returns the text that each completes.
 
-    Uses the tokenizers library's incremental decoder, mlx-lm's detokenizers for the few
+    It uses the incremental decoder of the tokenizers library, or mlx-lm's detokenizer for the few
     tokenizers without a Rust backend.
     """
     backend = getattr(tokenizer._tokenizer, "backend_tokenizer", None)
@@ -43,12 +43,21 @@ def text_stream(tokenizer: Any) -> Callable[[int], str]:
 class OutputStream:
     """Turns the tokens of one row into events.
 
+    Parameters
+    ----------
+    request_id, row
+        The row's request, and its index in it.
+    tokenizer
+        Decodes the tokens.
+    reader
+        Separates content, reasoning and tool calls.
+
     Attributes
     ----------
     reasoning_tokens
-        Tokens of the reasoning so far.
+        Tokens of reasoning so far.
     called
-        Whether the row has made a whole tool call.
+        Whether the row has a complete tool call.
     """
 
     def __init__(self, request_id: str, row: int, tokenizer: Any, reader: OutputReader):
@@ -57,9 +66,9 @@ class OutputStream:
         self._reader = reader
         self._tokens = 0
         self._logprobs: list[TokenLogprob] | None = None
-        # Whether marks, reasoning or a call may lie before the next content, whose tokens are not
-        # the content's; and whether they certainly do.
-        self._marks = True
+        # Whether there may be markers, reasoning or a call before the next content, whose tokens
+        # do not belong to the content; and whether there certainly are.
+        self._maybe_outside = True
         self._outside = False
         self._raw: list[str] = []
         self._problems: list[ParseProblem] = []
@@ -68,11 +77,11 @@ class OutputStream:
 
     @property
     def stopped(self) -> str | None:
-        """The stop string that has ended the row, if one has."""
+        """The stop string that has ended the row, if there is one."""
         return self._reader.stopped
 
     def add(self, token: int, logprob: TokenLogprob | None, events: list[Event]) -> None:
-        """Take one token; append what it completes to `events`."""
+        """Add one token; append the events that it completes to `events`."""
         self._tokens += 1
         self.reasoning_tokens += self._reader.in_reasoning
         if logprob is not None:
@@ -83,7 +92,7 @@ class OutputStream:
             self._emit(self._reader.feed(text), events)
 
     def finish(self, *, cut: bool, events: list[Event]) -> None:
-        """The row has ended, `cut` for want of tokens: let go of what was held back."""
+        """End the row, `cut` at its length limit or not; emit the text that was held back."""
         self._emit(self._reader.finish(cut=cut), events)
         if self._outside:
             self._logprobs = None
@@ -91,21 +100,21 @@ class OutputStream:
             self._flush(events)
 
     def trace(self) -> RowTrace:
-        """What the model wrote, marks included, and what could not be parsed."""
+        """Return the row's whole text with markers, and the parts that could not be parsed."""
         return RowTrace("".join(self._raw), self._problems)
 
     def _emit(self, pieces: list[parsed.OutputEvent], events: list[Event]) -> None:
         for piece in pieces:
             match piece:
                 case parsed.Content():
-                    tokens, logprobs = self._taken()
-                    if logprobs and self._marks:
+                    tokens, logprobs = self._take_tokens()
+                    if logprobs and self._maybe_outside:
                         logprobs = _of_text(logprobs, piece.text)
-                    self._marks = self._outside = False
+                    self._maybe_outside = self._outside = False
                     events.append(Text(self._id, self._row, piece.text, tokens, logprobs))
                 case parsed.ReasoningContent():
-                    tokens, logprobs = self._taken()
-                    self._marks = self._outside = True
+                    tokens, logprobs = self._take_tokens()
+                    self._maybe_outside = self._outside = True
                     events.append(Reasoning(self._id, self._row, piece.text, tokens, logprobs))
                 case parsed.CallStart():
                     self._in_call()
@@ -123,24 +132,25 @@ class OutputStream:
                     self._problems.append(ParseProblem(piece.raw, piece.reason))
 
     def _in_call(self) -> None:
-        """A call's tokens are not those of content."""
+        """Drop the log probabilities of the tokens of a call."""
         self._logprobs = None
-        self._marks = self._outside = True
+        self._maybe_outside = self._outside = True
 
     def _flush(self, events: list[Event]) -> None:
-        """Report tokens that gave no text yet."""
+        """Emit an event for tokens that have no text yet."""
         make = Reasoning if self._reader.in_reasoning else Text
-        tokens, logprobs = self._taken()
+        tokens, logprobs = self._take_tokens()
         events.append(make(self._id, self._row, "", tokens, logprobs))
 
-    def _taken(self) -> tuple[int, list[TokenLogprob] | None]:
-        taken = self._tokens, self._logprobs
+    def _take_tokens(self) -> tuple[int, list[TokenLogprob] | None]:
+        """Return the tokens since the last event and their log probabilities, and forget them."""
+        tokens, logprobs = self._tokens, self._logprobs
         self._tokens, self._logprobs = 0, None
-        return taken
+        return tokens, logprobs
 
 
 def _of_text(tokens: list[TokenLogprob], text: str) -> list[TokenLogprob]:
-    """Leave out the leading tokens that `text` does not need: marks, and white space after them."""
+    """Drop the leading tokens that are not part of `text`: markers and white space after them."""
     data = text.encode()
     rest = tokens
     while len(rest) > 1 and data in b"".join(bytes(token.bytes) for token in rest[1:]):

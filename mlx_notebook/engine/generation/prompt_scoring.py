@@ -1,34 +1,37 @@
-"""Log probabilities of a prompt's own tokens, a chunk at a time, so that others go on decoding."""
+"""Computes the log probabilities of a prompt's own tokens, one chunk at a time.
+
+Between two chunks the scheduler does the steps of other requests.
+"""
 
 from typing import Any
 
 import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache
 
-from mlx_notebook.engine.backends.backend import Backend
+from mlx_notebook.engine.backends.backend import GeneratingBackend
 from mlx_notebook.engine.errors import InvalidRequest
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt
 from mlx_notebook.protocol import Event, PromptLogprobs, TokenLogprob
 
 _CHUNK = 256
-_MOST_SCORED = 2**18
-"""Log probabilities that one request may ask for of its prompt: they travel in one event."""
+_MAX_LOGPROBS = 2**18
+"""Most log probabilities of one prompt: they all travel in one event."""
 
 
 def check_scored(prompt: PreparedPrompt, count: int) -> None:
-    """Refuse to score a prompt that is too long, or that shows images.
+    """Check that a prompt can be scored with `count` alternatives for each token.
 
     Raises
     ------
     InvalidRequest
-        If it is one of the two.
+        If the prompt has images or is too long.
     """
     if prompt.image_spans:
         raise InvalidRequest(
             "a prompt with images cannot be scored: leave 'prompt_logprobs' out",
             "prompt_logprobs",
         )
-    most = _MOST_SCORED // (count + 1)
+    most = _MAX_LOGPROBS // (count + 1)
     if len(prompt.tokens) > most:
         raise InvalidRequest(
             f"the prompt has {len(prompt.tokens)} tokens, and {most} can be scored with {count} "
@@ -37,27 +40,30 @@ def check_scored(prompt: PreparedPrompt, count: int) -> None:
         )
 
 
-class Scoring:
-    """One request's prompt being scored.
+class ScoringJob:
+    """The scoring of one request's prompt.
 
     Parameters
     ----------
     request_id, tokens
-        Whose prompt, and its token ids.
+        The request and the tokens of its prompt.
     count
         How many alternatives to report for each token.
+    backend
+        The model to run it on.
     """
 
-    def __init__(self, request_id: str, tokens: list[int], count: int):
+    def __init__(self, request_id: str, tokens: list[int], count: int, backend: GeneratingBackend):
         self.id = request_id
-        self._tokens, self._count = tokens, count
+        self._tokens, self._count, self._backend = tokens, count, backend
         self._scored: list[TokenLogprob | None] = [None]
         self._ids: list[list[int]] = [tokens[:1]]
         self._ranks: list[int] = [0]
         self._cache: list[Any] | None = None
 
-    def step(self, backend: Backend) -> Event | None:
-        """Score the next chunk; the answer after the last one."""
+    def step(self) -> Event | None:
+        """Score the next chunk; return the answer after the last one."""
+        backend = self._backend
         if self._cache is None:
             self._cache = make_prompt_cache(backend.model)
         begin = len(self._scored) - 1

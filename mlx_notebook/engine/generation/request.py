@@ -1,7 +1,9 @@
-"""A request and its rows, from arrival to the last token."""
+"""A request: its state from arrival to the last token, its rows, its usage and its timings."""
 
 import time
+from collections import defaultdict
 from dataclasses import dataclass, field
+from enum import Enum
 
 from mlx_notebook.engine.generation.output_stream import OutputStream
 from mlx_notebook.engine.grammar.constraints import Constraint
@@ -22,9 +24,67 @@ from mlx_notebook.protocol import (
 )
 
 
+class RequestState(Enum):
+    """What a request waits for, or what runs for it."""
+
+    QUEUED = "waits until its model can be loaded"
+    LOADING = "its model is being loaded"
+    PREPARING = "a worker makes its prompt"
+    SCORING = "the tokens of its prompt are being scored"
+    RESTORING = "the KV cache of its prompt is being read from disk"
+    READY = "waits for a free row of the batch"
+    PREFILL = "its prompt is being computed"
+    DECODE = "its tokens are being generated"
+    FINISHED = "its answer is complete"
+    CANCELLED = "its client has left"
+    FAILED = "it ended with an error"
+
+
+_NEXT = {
+    RequestState.QUEUED: {RequestState.LOADING, RequestState.PREPARING},
+    RequestState.LOADING: {RequestState.QUEUED, RequestState.PREPARING},
+    RequestState.PREPARING: {
+        RequestState.SCORING,
+        RequestState.RESTORING,
+        RequestState.READY,
+    },
+    RequestState.SCORING: {RequestState.READY},
+    RequestState.RESTORING: {RequestState.READY},
+    # It goes back to the queue of its model if another model is loaded first.
+    RequestState.READY: {RequestState.PREFILL, RequestState.QUEUED, RequestState.FINISHED},
+    RequestState.PREFILL: {RequestState.DECODE},
+    RequestState.DECODE: {RequestState.FINISHED},
+}
+_PHASES: dict[RequestState, RequestPhase] = {
+    RequestState.LOADING: "loading",
+    RequestState.PREFILL: "prefill",
+    RequestState.DECODE: "decode",
+}
+
+
+@dataclass(frozen=True)
+class PreparedRequest:
+    """What a worker made for a request.
+
+    Attributes
+    ----------
+    prompt, plan
+        Its prompt, and how to read and constrain its rows.
+    max_tokens
+        Most tokens of a row.
+    on_disk
+        How many tokens of the prompt have their KV cache on disk.
+    """
+
+    prompt: PreparedPrompt
+    plan: OutputPlan
+    max_tokens: int
+    on_disk: int
+
+
 @dataclass(eq=False)
 class Sequence:
-    """One row being generated."""
+    """One row of the batch: one of the `n` answers to a request."""
 
     request: "Request"
     index: int
@@ -39,27 +99,49 @@ class Sequence:
 class Request:
     """A `Generate` command and how far it has come.
 
-    Moments are readings of `time.perf_counter`; 0 means not yet.
+    Attributes
+    ----------
+    state
+        Changed by `enter` only.
+    arrived
+        On `time.perf_counter`.
+    prepared
+        None until a worker has made it.
+    cached, prefilled
+        Prompt tokens that the prefix cache held, and those that are computed or were held.
     """
 
     command: Generate
-    phase: RequestPhase = "queued"
-    prompt: PreparedPrompt | None = None
-    plan: OutputPlan = field(default_factory=OutputPlan)
-    max_tokens: int = 0
+    state: RequestState = RequestState.QUEUED
+    arrived: float = field(default_factory=time.perf_counter)
+    prepared: PreparedRequest | None = None
     cached: int = 0
     prefilled: int = 0
     sequences: list[Sequence] = field(default_factory=list)
-    arrived: float = field(default_factory=time.perf_counter)
-    loading_since: float = 0.0
-    loaded: float = 0.0
-    admitted: float = 0.0
-    first_token: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._entered = self.arrived
+        self._seconds = dict.fromkeys(RequestState, 0.0)
 
     @property
     def id(self) -> str:
-        """The request's id, as the server chose it."""
+        """The request's id, which the server chose."""
         return self.command.id
+
+    @property
+    def phase(self) -> RequestPhase:
+        """The state as clients see it."""
+        return _PHASES.get(self.state, "queued")
+
+    @property
+    def waits_for_model(self) -> bool:
+        """Whether its model is not in memory yet."""
+        return self.state in (RequestState.QUEUED, RequestState.LOADING)
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt; 0 until it is prepared."""
+        return len(self.prepared.prompt.tokens) if self.prepared else 0
 
     @property
     def generated(self) -> int:
@@ -68,11 +150,27 @@ class Request:
 
     @property
     def rows_to_come(self) -> int:
-        """Rows that will join once the first one's prompt is computed."""
+        """Rows that join once the prompt of the first one is computed."""
         return self.command.n - len(self.sequences)
 
+    def enter(self, state: RequestState) -> None:
+        """Go on to another state.
+
+        Raises
+        ------
+        RuntimeError
+            If `state` cannot follow the present one.
+        """
+        following = _NEXT.get(self.state, set())
+        ends = state in (RequestState.CANCELLED, RequestState.FAILED)
+        if state not in following and not (following and ends):
+            raise RuntimeError(f"{self.id} cannot go from {self.state.name} to {state.name}")
+        now = time.perf_counter()
+        self._seconds[self.state] += now - self._entered
+        self.state, self._entered = state, now
+
     def finish(self, sequence: Sequence, reason: FinishReason, events: list[Event]) -> bool:
-        """End a row; True if that ended the request."""
+        """End a row; return True if it was the last one of the request."""
         sequence.finished = True
         output = sequence.output
         output.finish(cut=reason == "length", events=events)
@@ -84,54 +182,60 @@ class Request:
         self._close(events)
         return True
 
-    def end(self, events: list[Event]) -> None:
+    def finish_without_tokens(self, events: list[Event]) -> None:
         """End a request that asked for no tokens."""
-        if self.command.token_ids and self.prompt is not None:
-            events.append(PromptTokenIds(self.id, self.prompt.tokens))
+        if self.command.token_ids and self.prepared is not None:
+            events.append(PromptTokenIds(self.id, self.prepared.prompt.tokens))
         events.extend(Finished(self.id, row, "length") for row in range(self.command.n))
         self._close(events)
 
     def _close(self, events: list[Event]) -> None:
-        if self.command.trace and self.prompt is not None:
-            rows = [s.output.trace() for s in self.sequences]
-            events.append(Traced(self.id, self.prompt.text, rows))
+        if self.command.trace and self.prepared is not None:
+            rows = [sequence.output.trace() for sequence in self.sequences]
+            events.append(Traced(self.id, self.prepared.prompt.text, rows))
         events.append(Done(self.id, self.usage(), self.timings()))
+        self.enter(RequestState.FINISHED)
 
     def usage(self) -> Usage:
-        """Token counts so far."""
+        """Return the token counts so far."""
         return Usage(
-            len(self.prompt.tokens) if self.prompt else 0,
+            self.prompt_tokens,
             self.generated,
             self.cached,
             sum(sequence.output.reasoning_tokens for sequence in self.sequences),
         )
 
     def timings(self) -> Timings:
-        """Seconds spent in each phase."""
-        now = time.perf_counter()
-        loading = self.loaded - self.loading_since if self.loaded else 0.0
-        admitted = self.admitted or now
-        first = self.first_token or now
+        """Return the seconds in each phase so far."""
+        seconds: defaultdict[RequestPhase, float] = defaultdict(float)
+        for state in RequestState:
+            seconds[_PHASES.get(state, "queued")] += self._seconds_in(state)
         return Timings(
-            queued=max(0.0, admitted - self.arrived - loading),
-            loading=loading,
-            prefill=first - admitted,
-            first_token=first - self.arrived,
-            decode=now - first,
+            queued=seconds["queued"],
+            loading=seconds["loading"],
+            prefill=seconds["prefill"],
+            first_token=seconds["queued"] + seconds["loading"] + seconds["prefill"],
+            decode=seconds["decode"],
         )
 
     def live(self) -> LiveRequest:
-        """What the status shows of this request."""
-        now = time.perf_counter()
-        decoding = now - self.first_token if self.first_token else 0.0
+        """Return what the statistics show of this request."""
+        decoding = self._seconds_in(RequestState.DECODE)
         return LiveRequest(
             self.id,
             self.command.model,
             self.phase,
-            len(self.prompt.tokens) if self.prompt else 0,
+            self.prompt_tokens,
             self.cached,
             self.prefilled,
             self.generated,
             self.generated / decoding if decoding > 0.05 else 0.0,
-            now - self.arrived,
+            time.perf_counter() - self.arrived,
         )
+
+    def _seconds_in(self, state: RequestState) -> float:
+        """Return the seconds spent in a state, the present one included."""
+        seconds = self._seconds[state]
+        if state is self.state:
+            seconds += time.perf_counter() - self._entered
+        return seconds

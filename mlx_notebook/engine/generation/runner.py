@@ -1,12 +1,12 @@
-"""The requests of one resident model: they join its batch, decode together, and leave."""
+"""Runs the requests of one resident model: they join its batch, decode together, and leave."""
 
-import time
+from typing import NamedTuple
 
-from mlx_notebook.engine.backends.backend import Backend, Progress, Token
+from mlx_notebook.engine.backends.backend import GeneratingBackend, Progress, Token
 from mlx_notebook.engine.errors import EngineError
 from mlx_notebook.engine.generation.output_stream import OutputStream
-from mlx_notebook.engine.generation.request import Request, Sequence
-from mlx_notebook.engine.sampling.sampler import Row, make_row
+from mlx_notebook.engine.generation.request import PreparedRequest, Request, RequestState, Sequence
+from mlx_notebook.engine.sampling.row import Row, make_row
 from mlx_notebook.protocol import (
     Event,
     FinishReason,
@@ -17,10 +17,29 @@ from mlx_notebook.protocol import (
 )
 
 
+class StepResult(NamedTuple):
+    """What one step did.
+
+    Attributes
+    ----------
+    finished
+        Requests whose last row has ended.
+    failed
+        Requests that cannot go on, with the reason. Their rows are out of the batch.
+    generated, prefilled
+        Tokens generated, and prompt tokens computed.
+    """
+
+    finished: list[Request]
+    failed: list[tuple[Request, EngineError]]
+    generated: int
+    prefilled: int
+
+
 class Runner:
     """Connects a backend, which knows tokens, with requests, which know texts and events."""
 
-    def __init__(self, backend: Backend):
+    def __init__(self, backend: GeneratingBackend):
         self.backend = backend
         self._sequences: dict[int, Sequence] = {}
 
@@ -28,40 +47,32 @@ class Runner:
         return len(self.backend)
 
     def join(self, request: Request, events: list[Event]) -> None:
-        """Take a prepared request into the batch."""
-        prompt, command, backend = request.prompt, request.command, self.backend
-        assert prompt is not None
-        request.phase, request.admitted = "prefill", time.perf_counter()
-        # Rows of one request share one prefill: the others fork off once it is done.
+        """Add a prepared request to the batch."""
+        prepared, command, backend = request.prepared, request.command, self.backend
+        assert prepared is not None
+        request.enter(RequestState.PREFILL)
+        # The rows of one request share one prefill: the others are forked when it is complete.
         for index in range(1 if backend.trimmable else command.n):
-            row = self._row(request, index)
+            row = self._row(request, prepared, index)
             uid, cached = backend.insert(
-                row, prompt, request.max_tokens, endless=command.sampling.ignore_eos
+                row, prepared.prompt, prepared.max_tokens, endless=command.sampling.ignore_eos
             )
-            self._add(request, index, uid, row)
+            self._add(request, prepared, index, uid, row)
             request.cached = request.prefilled = cached
+        total = len(prepared.prompt.tokens)
         if command.token_ids:
-            events.append(PromptTokenIds(request.id, prompt.tokens))
-        events.append(Prefill(request.id, request.cached, len(prompt.tokens), request.cached))
+            events.append(PromptTokenIds(request.id, prepared.prompt.tokens))
+        events.append(Prefill(request.id, request.cached, total, request.cached))
 
-    def step(
-        self, events: list[Event]
-    ) -> tuple[list[Request], list[tuple[Request, EngineError]], int, int]:
-        """Decode one token for every row.
-
-        Returns
-        -------
-        finished, failed, generated, prefilled
-            Requests that ended in this step, those that can go on no more with the reason (they
-            are out of the batch), tokens generated, prompt tokens computed.
-        """
+    def step(self, events: list[Event]) -> StepResult:
+        """Decode one token of every row and compute a chunk of the waiting prompts."""
         progress, tokens = self.backend.step()
         prefilled = sum(self._progress(prompt, events) for prompt in progress)
         finished, stopped, generated = [], [], 0
         failures: dict[Request, EngineError] = {}
         for token in tokens:
             sequence = self._sequences.get(token.uid)
-            if sequence is None:  # a stop text has ended it among the tokens of this step
+            if sequence is None:  # a stop string has ended it at an earlier token of this step
                 continue
             generated += 1
             reason = self._emit(sequence, token, events)
@@ -78,58 +89,65 @@ class Runner:
             self.backend.remove(stopped)
         for request in failures:
             self.drop(request)
-        return finished, list(failures.items()), generated, prefilled
+        return StepResult(finished, list(failures.items()), generated, prefilled)
 
     def drop(self, request: Request) -> None:
-        """Take a cancelled request's rows out of the batch."""
+        """Remove the rows of a cancelled or failed request from the batch."""
         uids = [sequence.uid for sequence in request.sequences if not sequence.finished]
         if uids:
             self.backend.remove(uids)
             for uid in uids:
                 del self._sequences[uid]
 
-    def _row(self, request: Request, index: int) -> Row:
-        assert request.prompt is not None
+    def _row(self, request: Request, prepared: PreparedRequest, index: int) -> Row:
         return make_row(
             request.command.sampling,
             self.backend.defaults,
-            request.prompt.tokens,
+            prepared.prompt.tokens,
             index,
-            request.plan.constraint(),
+            prepared.plan.constraint(),
         )
 
-    def _add(self, request: Request, index: int, uid: int, row: Row) -> None:
-        reader = request.plan.reader()
+    def _add(
+        self, request: Request, prepared: PreparedRequest, index: int, uid: int, row: Row
+    ) -> None:
+        reader = prepared.plan.reader()
         output = OutputStream(request.id, index, self.backend.tokenizer, reader)
         sequence = Sequence(request, index, uid, output, row.constraint)
         request.sequences.append(sequence)
         self._sequences[uid] = sequence
 
     def _progress(self, prompt: Progress, events: list[Event]) -> int:
-        """Note how far a prompt is computed; once it is, let the other rows fork off."""
+        """Report how much of a prompt is computed; when all of it is, fork the other rows.
+
+        Returns
+        -------
+        How many prompt tokens this step computed.
+        """
         sequence = self._sequences[prompt.uid]
         request = sequence.request
         if sequence.index > 0:
             return 0
-        assert request.prompt is not None
-        total = len(request.prompt.tokens)
+        prepared = request.prepared
+        assert prepared is not None
+        total = len(prepared.prompt.tokens)
         done = total if prompt.end else request.cached + prompt.done
         new, request.prefilled = done - request.prefilled, done
         if not prompt.end:
             events.append(Prefill(request.id, done, total, request.cached))
             return new
         for index in range(len(request.sequences), request.command.n):
-            row = self._row(request, index)
+            row = self._row(request, prepared, index)
             endless = request.command.sampling.ignore_eos
-            uid = self.backend.fork(prompt.uid, row, request.max_tokens, endless=endless)
-            self._add(request, index, uid, row)
+            uid = self.backend.fork(prompt.uid, row, prepared.max_tokens, endless=endless)
+            self._add(request, prepared, index, uid, row)
         return new
 
     def _emit(self, sequence: Sequence, token: Token, events: list[Event]) -> FinishReason | None:
-        """Pass one token on; returns why its row ended, if it did."""
+        """Turn one token into events; return why its row ended, if it did."""
         request, output = sequence.request, sequence.output
-        if not request.first_token:
-            request.first_token, request.phase = time.perf_counter(), "decode"
+        if request.state is not RequestState.DECODE:
+            request.enter(RequestState.DECODE)
         sequence.generated += 1
         if request.command.token_ids:
             events.append(TokenIds(request.id, sequence.index, [token.id]))

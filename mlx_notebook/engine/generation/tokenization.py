@@ -1,11 +1,11 @@
-"""`Tokenize` commands: the tokens that a prompt becomes."""
+"""Answers `Tokenize` commands: the tokens that a prompt becomes."""
 
 from mlx_notebook.engine.backends.backend import Backend
 from mlx_notebook.protocol import TextPrompt, Tokenize, Tokenized
 
 
 def tokenized(command: Tokenize, backend: Backend) -> Tokenized:
-    """What a prompt becomes, token by token where the pieces are asked for."""
+    """Return a prompt's tokens and, if the command asks for pieces, the text of each."""
     prompt, tokenizer, length_limit = command.prompt, backend.tokenizer, backend.length_limit.stated
     if isinstance(prompt, TextPrompt) and isinstance(prompt.text, str):
         text = prompt.text

@@ -1,1 +1,1 @@
-"""KV caches that are reused: the prefix cache in memory and on disk, and quantised caches."""
+"""The prefix cache, in memory and on disk, and quantised KV caches."""

@@ -1,7 +1,7 @@
-"""KV caches as named numpy arrays and back: the form in which prompts go to disk.
+"""Converts KV caches to named numpy arrays, which can be stored on disk, and back.
 
-Only caches that can be cut at any length have it, plain and quantised ones. A sliding window or a
-recurrent state stands for one length only.
+This works for caches that can be cut at any length, plain and quantised ones. A sliding window or a
+recurrent state is valid for one length only.
 """
 
 import copy
@@ -15,19 +15,23 @@ from mlx.utils import tree_flatten, tree_unflatten
 from mlx_notebook.engine.images.image_tokens import ImageTokenCache
 from mlx_notebook.engine.kv_cache.disk_store import Arrays
 
-# By name, since mlx-vlm has classes of its own beside mlx-lm's.
-_KINDS = ("KVCache", "QuantizedKVCache", "LoneQuantizedCache")
+# By name, since mlx-vlm has classes of its own with the same names as mlx-lm's.
+_KINDS = ("KVCache", "QuantizedKVCache", "SingleRowQuantizedCache")
 
 
 def can_be_stored(layers: list[Any]) -> bool:
-    """Whether all layers are of kinds that can be written."""
+    """Return whether all layers have caches of kinds that can be stored."""
     return all(type(layer).__name__ in _KINDS for layer in _leaves(layers))
 
 
 def to_arrays(layers: list[Any], count: int) -> Arrays | None:
-    """The arrays of a cache that holds `count` tokens, without a copy; None if it does not.
+    """Return the arrays of a cache that holds `count` tokens, without a copy.
 
-    On the owner's thread; the arrays may then be read on any.
+    Call this in the thread that owns MLX. Any thread may read the arrays.
+
+    Returns
+    -------
+    None if the cache cannot be stored or holds another number of tokens.
     """
     if not can_be_stored(layers) or any(layer.offset != count for layer in _leaves(layers)):
         return None
@@ -43,25 +47,25 @@ def to_arrays(layers: list[Any], count: int) -> Arrays | None:
 
 
 def from_arrays(empty: list[Any], arrays: Arrays, count: int) -> list[Any]:
-    """A cache of `count` tokens like the `empty` one of the same model, on the owner's thread.
+    """Return a cache of `count` tokens with the layers of `empty`, in the thread that owns MLX.
 
     Raises
     ------
     ValueError
-        If the arrays are not those of such a cache.
+        If the arrays do not fit these layers.
     """
     layers = copy.deepcopy(empty)
     parts: dict[int, list[tuple[str, mx.array]]] = {}
     for name, array in arrays.items():
-        place, part, kind = name.split("/")
-        made = mx.array(array)
-        made = made.view(mx.bfloat16) if kind == "bfloat16" else made
-        parts.setdefault(int(place), []).append((part, made))
+        number, part, kind = name.split("/")
+        restored = mx.array(array)
+        restored = restored.view(mx.bfloat16) if kind == "bfloat16" else restored
+        parts.setdefault(int(number), []).append((part, restored))
     leaves = list(_leaves(layers))
     if parts.keys() != set(range(len(leaves))):
         raise ValueError("the layers are not those of the model")
-    for number, layer in enumerate(leaves):
-        layer.keys, layer.values = tree_unflatten(parts[number])
+    for index, layer in enumerate(leaves):
+        layer.keys, layer.values = tree_unflatten(parts[index])
         layer.offset = count
     return layers
 
@@ -70,5 +74,5 @@ def _leaves(layers: list[Any]) -> Iterator[Any]:
     for layer in layers:
         if type(layer).__name__ == "CacheList":
             yield from _leaves(layer.caches)
-        elif not isinstance(layer, ImageTokenCache):  # which every prompt brings along
+        elif not isinstance(layer, ImageTokenCache):  # every prompt brings its own
             yield layer

@@ -1,12 +1,12 @@
-"""Computed prompts on disk, where they outlive the engine.
+"""Stores KV caches of prompts on disk, in blocks of `BLOCK` tokens.
 
-A prompt is kept in blocks of `BLOCK` tokens, one safetensors file each. A block's name is a hash
-of the model's identity, the salt and all tokens up to its end, so prompts that begin alike share
-their files, and a conversation that grows adds only what is new. Files appear by renaming, carry
-their tokens and a checksum, and are readable by their user only. Those unused for longest go first,
-the end of a prompt before its beginning.
+Each block is one safetensors file. Its name is a hash of the model's identity, the salt and all
+tokens up to the block's end. So prompts with the same beginning share files, and a conversation
+that grows adds only new blocks. Files are renamed into place, contain their tokens and a checksum,
+and only their user can read them. The least recently used blocks are removed first, and the end of
+a prompt before its beginning.
 
-Nothing here knows MLX: arrays are numpy's, by name, with the tokens along the last axis but one.
+This module does not know MLX. Arrays are numpy's, by name, with tokens along the last but one axis.
 """
 
 import hashlib
@@ -33,48 +33,48 @@ Arrays = dict[str, npt.NDArray[np.generic]]
 _SUFFIX = ".safetensors"
 _FORMAT = "mlx-notebook prefix 1"
 _STALE_NANOSECONDS = 3600 * 10**9
-_KEPT_FREE = 2**30
-# Pruned to somewhat below the limit, so that not every block that comes has to look again.
+_MIN_FREE = 2**30
+# Pruning goes somewhat below the limit, so that not every new block has to prune again.
 _PRUNED_SHARE = 0.9
 
 
-class PrefixStore:
-    """A folder of blocks. Any thread may read; one writes.
+class DiskStore:
+    """A folder of blocks. Any thread may read it; one thread writes.
 
-    Several engines may share a folder: a file that another one removed is a miss.
+    Several engines may share a folder. A file that another engine has removed is a miss.
 
     Parameters
     ----------
     folder
-        Made when the first block is written, for this user alone.
+        Created with the first block, readable by this user only.
     max_bytes
-        Most that all blocks may take.
+        The size of all blocks together.
     """
 
     def __init__(self, folder: Path, max_bytes: int):
         self._folder, self._max_bytes = folder, max_bytes
         self._used: int | None = None
         self._lock = threading.Lock()
-        self._complained = False
+        self._warned = False
 
     def find(self, identity: str, tokens: list[int], salt: str = "") -> int:
-        """How many of the first tokens are here, by whole blocks."""
+        """Return how many of the first tokens are stored, in whole blocks."""
         found = 0
         for file, end in self._blocks(identity, tokens, salt):
-            if not os.path.isfile(file):  # False, too, where the folder may not be read
+            if not os.path.isfile(file):  # False, too, if the folder cannot be read
                 break
             found = end
         return found
 
     def read(self, identity: str, tokens: list[int], salt: str = "") -> tuple[int, Arrays]:
-        """Read the longest prefix of `tokens` that is whole.
+        """Read the longest stored prefix of `tokens`.
 
-        A block that is damaged is removed and ends the prefix; that is logged, and no error.
+        A damaged block ends the prefix. It is removed, and logged; it is not an error.
 
         Returns
         -------
         count, arrays
-            How many tokens the arrays hold; none if `count` is 0.
+            How many tokens the arrays hold. There are no arrays if `count` is 0.
         """
         count, blocks, files = 0, list[Arrays](), list[Path]()
         for file, end in self._blocks(identity, tokens, salt):
@@ -91,11 +91,13 @@ class PrefixStore:
         return count, {n: np.concatenate([b[n] for b in blocks], axis=-2) for n in names}
 
     def write(self, identity: str, tokens: list[int], arrays: Arrays, salt: str = "") -> int:
-        """Write those blocks of a sequence that are not here yet, its beginning first.
+        """Write the blocks of a sequence that are not stored yet, from its beginning on.
+
+        A full or unwritable disk is logged; it is not an error.
 
         Returns
         -------
-        The bytes written. A full or unwritable disk is logged, and no error.
+        The bytes written.
         """
         written, files = 0, list[Path]()
         try:
@@ -106,9 +108,9 @@ class PrefixStore:
                         break
                 files.append(file)
         except OSError as error:
-            if not self._complained:
-                log.warning("prompts are not kept in %s: %s", self._folder, error)
-            self._complained = True
+            if not self._warned:
+                log.warning("the prefix cache is not stored in %s: %s", self._folder, error)
+            self._warned = True
         _touch(files)
         with self._lock:
             if self._used is not None:
@@ -118,7 +120,7 @@ class PrefixStore:
         return written
 
     def _blocks(self, identity: str, tokens: list[int], salt: str) -> Iterator[tuple[Path, int]]:
-        """The files of a sequence's whole blocks, each with the number of tokens at its end."""
+        """Yield the files of a sequence's whole blocks, each with the number of tokens so far."""
         folder = self._folder / identity
         name = f"{identity}{salt}"
         for end in range(BLOCK, len(tokens) + 1, BLOCK):
@@ -134,7 +136,7 @@ class PrefixStore:
         metadata = {"format": _FORMAT, "tokens": repr(tokens), "sum": _checksum(tokens, block)}
         data = save(block, metadata)
         self._make_folder(file.parent)
-        if shutil.disk_usage(file.parent).free < len(data) + _KEPT_FREE:
+        if shutil.disk_usage(file.parent).free < len(data) + _MIN_FREE:
             raise OSError("the disk is nearly full")
         draft = file.with_name(f".{secrets.token_hex(8)}.tmp")
         try:
@@ -150,12 +152,12 @@ class PrefixStore:
         if folder.is_dir():
             return
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # It may have been there, or the umask may be odd: what people wrote is theirs alone.
+        # It may exist already, or the umask may be unusual. Prompts are private.
         self._folder.chmod(0o700)
         folder.mkdir(mode=0o700, exist_ok=True)
 
     def _prune(self) -> None:
-        """Count what is here, and remove what is too much or was left half written."""
+        """Measure the folder; remove incomplete files, and the oldest blocks above the limit."""
         kept: list[tuple[int, int, Path]] = []
         stale = time.time_ns() - _STALE_NANOSECONDS
         for file in self._folder.glob("*/.*.tmp"):
@@ -183,11 +185,11 @@ def _read(file: Path, tokens: list[int]) -> Arrays | None:
         metadata = msgspec.json.decode(data[8 : 8 + length])["__metadata__"]
         block: Arrays = load(data)
         if metadata["format"] != _FORMAT or metadata["tokens"] != repr(tokens):
-            raise ValueError("it belongs to other tokens")
+            raise ValueError("it is a block of other tokens")
         if metadata["sum"] != _checksum(tokens, block):
             raise ValueError("its checksum is wrong")
     except (SafetensorError, msgspec.DecodeError, ValueError, KeyError, TypeError) as error:
-        log.warning("a kept prompt is damaged and was removed: %s: %s", file.name, error)
+        log.warning("a damaged block of the prefix cache was removed: %s: %s", file.name, error)
         file.unlink(missing_ok=True)
         return None
     return block
@@ -203,17 +205,17 @@ def _checksum(tokens: list[int], block: Arrays) -> str:
 
 
 def _touch(files: list[Path]) -> None:
-    """Note that these blocks of one sequence were used, the first one last."""
+    """Mark the blocks of one sequence as used now, the first one as the most recent."""
     now = time.time_ns()
-    for place, file in enumerate(files):
+    for index, file in enumerate(files):
         try:
-            os.utime(file, ns=(now - place * 1000, now - place * 1000))
+            os.utime(file, ns=(now - index * 1000, now - index * 1000))
         except OSError as error:
             log.debug("%s is gone: %s", file.name, error)
 
 
 def _state(file: Path) -> tuple[int, int]:
-    """When a file was last used, and its size; zeros if it is gone."""
+    """Return when a file was last used and its size; zeros if it does not exist."""
     try:
         state = file.stat()
     except OSError:

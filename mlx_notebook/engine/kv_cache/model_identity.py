@@ -1,4 +1,4 @@
-"""What a model's keys and values depend on, as one short name."""
+"""Names everything that a model's KV caches depend on with one hash."""
 
 import hashlib
 from collections.abc import Iterator
@@ -10,17 +10,17 @@ _SETTINGS = ("config.json", "adapter_config.json")
 
 
 def identify(folders: list[Path], *also: str) -> str:
-    """A name that changes with anything that changes what a model computes.
+    """Return a name that changes with anything that changes what a model computes.
 
-    Small weight files count whole; large ones by size, time of change, header and samples, since
-    reading them again would cost as much as the prompt. Folders may move.
+    Small weight files are hashed whole. Of large ones, size, time of change, header and samples are
+    hashed, since reading them again would cost as much as the prompt. Folders may be moved.
 
     Parameters
     ----------
     folders
-        The model's, and its adapter's if it has one.
+        The model's folder, and its adapter's if it has one.
     also
-        What else counts, as versions of libraries.
+        What else to hash, for example versions of libraries.
 
     Raises
     ------
@@ -55,6 +55,6 @@ def _samples(file: Path, size: int) -> Iterator[bytes]:
     with file.open("rb") as stream:
         header = int.from_bytes(stream.read(8), "little")
         yield stream.read(min(header, _WHOLE_BYTES))
-        for place in (size // 3, size // 2, size - _SAMPLE_BYTES):
-            stream.seek(place)
+        for offset in (size // 3, size // 2, size - _SAMPLE_BYTES):
+            stream.seek(offset)
             yield stream.read(_SAMPLE_BYTES)

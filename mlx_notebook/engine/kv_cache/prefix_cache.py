@@ -1,10 +1,10 @@
-"""Reuse of computed prompts: the longest known prefix of a prompt is not computed again.
+"""The prefix cache: the longest known prefix of a prompt is not computed again.
 
-A thin layer over mlx-lm's `LRUPromptCache` (a trie of token sequences), one a model: it shares one
-memory budget between them, always leaves at least one token to feed, and evaluates what it keeps,
-so that no entry holds on to the batch that it was cut out of. Where there is a disk to keep prompts
-on, it is offered what comes and what goes. Prompts with different salts never share an entry, as
-with vLLM's `cache_salt`.
+A thin layer over mlx-lm's `LRUPromptCache`, a trie of token sequences; each model has one. They
+share one limit on memory. At least one token of a prompt is always left to compute. Entries are
+evaluated, so that none keeps the batch in memory from which it was cut. If there is a prefix cache
+on disk, it gets new and evicted entries. Prompts with different salts never share an entry, as with
+vLLM's `cache_salt`.
 """
 
 from collections.abc import Callable
@@ -19,44 +19,48 @@ from mlx_lm.models.cache import (
     can_trim_prompt_cache,
 )
 
+from mlx_notebook.engine.kv_cache.disk_cache import DiskPrefixCache
 from mlx_notebook.engine.kv_cache.disk_store import Arrays
-from mlx_notebook.engine.kv_cache.disk_writer import PrefixDisk
 
 
 class PrefixCache:
-    """Key-value caches of past sequences.
+    """KV caches of past sequences.
 
     Parameters
     ----------
     max_entries
-        Most sequences kept for one model.
+        Most sequences for one model.
     max_bytes
-        Most memory kept for all models together, in bytes.
+        Most bytes for all models together.
     disk
-        Where they outlive the engine.
+        The prefix cache on disk, which is still there after a restart.
     """
 
-    def __init__(self, max_entries: int, max_bytes: int, disk: PrefixDisk | None = None):
+    def __init__(self, max_entries: int, max_bytes: int, disk: DiskPrefixCache | None = None):
         self._max_entries, self._max_bytes = max_entries, max_bytes
         self._models: dict[str, LRUPromptCache] = {}
         self._disk = disk
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Bytes of all entries."""
         return sum(int(entries.nbytes) for entries in self._models.values())
 
     def open(self, model: str, identity: str, empty: list[Any]) -> None:
-        """Have a model's prompts kept on disk, if there is one (`PrefixDisk.open`)."""
+        """Begin to store a model's prompts on disk (`DiskPrefixCache.open`)."""
         if self._disk is not None:
             self._disk.open(model, identity, empty)
 
     def fetch(
         self, model: str, tokens: list[int], salt: str = ""
     ) -> tuple[list[Any] | None, list[int]]:
-        """The cache of the longest known prefix of `tokens`, and the tokens that remain to feed.
+        """Find the longest known prefix of `tokens`.
 
-        At least one token remains. The cache is a copy that the caller owns; None if nothing fits.
+        Returns
+        -------
+        cache, rest
+            A copy of the prefix's KV cache, or None, and the tokens that remain to compute: at
+            least one.
         """
         entries = self._models.get(model)
         if entries is None or len(tokens) < 2:
@@ -67,7 +71,7 @@ class PrefixCache:
         return cache, [*rest, tokens[-1]]
 
     def covered(self, model: str, tokens: list[int], salt: str = "") -> int:
-        """How many first tokens of a prompt are in memory, leaving one to feed."""
+        """Return how many of a prompt's first tokens are in memory, at least one less than all."""
         entries = self._models.get(model)
         if entries is None or len(tokens) < 2:
             return 0
@@ -75,17 +79,17 @@ class PrefixCache:
         return _nearest(entries, salt)[1]
 
     def on_disk(self, model: str, tokens: list[int], salt: str = "") -> int:
-        """How many first tokens of a prompt are on disk. Any thread."""
+        """Return how many of a prompt's first tokens are on disk. Any thread may call it."""
         return self._disk.find(model, tokens, salt) if self._disk is not None else 0
 
     def read(self, model: str, tokens: list[int], salt: str = "") -> tuple[int, Arrays]:
-        """Read from disk, for `restore`. Any thread."""
+        """Read a prefix from disk, for `restore`. Any thread may call it."""
         return self._disk.read(model, tokens, salt) if self._disk is not None else (0, {})
 
     def restore(
         self, model: str, tokens: list[int], count: int, arrays: Arrays, salt: str = ""
     ) -> None:
-        """Take in what was read, unless memory has more by now."""
+        """Add what was read from disk, unless a longer prefix is in memory by now."""
         if self._disk is None or count <= self.covered(model, tokens, salt):
             return
         cache = self._disk.restore(model, count, arrays)
@@ -93,15 +97,15 @@ class PrefixCache:
             self._insert(model, tokens[:count], cache, salt)
 
     def keep(self, model: str, tokens: list[int], cache: list[Any], salt: str = "") -> None:
-        """Remember the cache of a sequence; it must hold exactly `tokens`."""
+        """Store the KV cache of a sequence, which must hold exactly `tokens`."""
         if not tokens or not cache:
             return
         self._insert(model, list(tokens), cache, salt)
         if self._disk is not None:
-            self._disk.offer(model, tokens, cache, salt, going=False)
+            self._disk.write(model, tokens, cache, salt, evicted=False)
 
     def shrink(self, max_bytes: int) -> None:
-        """Hold so many bytes at most from now until more comes; models unused for longest first."""
+        """Evict entries down to `max_bytes`, those of the least recently used model first."""
         for entries in self._models.values():
             excess = self.nbytes - max_bytes
             if excess <= 0:
@@ -109,7 +113,7 @@ class PrefixCache:
             entries.trim_to(n_bytes=max(0, entries.nbytes - excess))
 
     def forget(self, model: str) -> None:
-        """Drop every entry of a model; what is worth it stays on disk."""
+        """Remove every entry of a model from memory."""
         entries = self._models.pop(model, None)
         if self._disk is not None:
             if entries is not None:
@@ -117,7 +121,7 @@ class PrefixCache:
             self._disk.close(model)
 
     def close(self, seconds: float) -> None:
-        """The engine ends: forget everything, and give the disk so long to write."""
+        """Remove everything and wait until it is on disk, at most `seconds`."""
         for model in list(self._models):
             self.forget(model)
         if self._disk is not None:
@@ -125,7 +129,7 @@ class PrefixCache:
 
     def _insert(self, model: str, tokens: list[int], cache: list[Any], salt: str) -> None:
         mx.eval([layer.state for layer in cache])
-        # The model used last stands last.
+        # The most recently used model is last.
         entries = self._models.pop(model, None) or self._entries(model)
         self._models[model] = entries
         entries.insert_cache(salt, tokens, cache)
@@ -138,11 +142,11 @@ class PrefixCache:
 
     def _evicted(self, model: str, salt: str, tokens: list[int], cache: list[Any]) -> None:
         if self._disk is not None:
-            self._disk.offer(model, tokens, cache, salt, going=True)
+            self._disk.write(model, tokens, cache, salt, evicted=True)
 
 
 def _nearest(entries: LRUPromptCache, salt: str) -> tuple[list[int] | None, int]:
-    """The entry that mlx-lm takes after its last search, and how many of its tokens are reused."""
+    """Return the entry that mlx-lm chose in its last search, and how many tokens it shares."""
     found = entries._trie.found
     if found.exact is not None:
         return found.exact, len(found.exact)
@@ -155,7 +159,7 @@ def _nearest(entries: LRUPromptCache, salt: str) -> tuple[list[int] | None, int]
 
 
 def _refresh(entries: LRUPromptCache, salt: str) -> None:
-    """Make the entry that was found last the one used last: mlx-lm orders them by insertion."""
+    """Mark the entry that was found as used last; mlx-lm orders entries by insertion."""
     tokens, _ = _nearest(entries, salt)
     kind = entries._trie.get(salt, tokens).cache_type
     entries._lru.remove(salt, tokens)
@@ -163,13 +167,13 @@ def _refresh(entries: LRUPromptCache, salt: str) -> None:
 
 
 class _Trie(PromptTrie):
-    """mlx-lm's trie of entries; keeps what it found last, and tells of entries that go."""
+    """mlx-lm's trie of entries, with the result of the last search and a call for removed ones."""
 
     found: PromptTrieResult
 
-    def __init__(self, gone: Callable[[str, list[int], list[Any]], None]):
+    def __init__(self, evicted: Callable[[str, list[int], list[Any]], None]):
         super().__init__()
-        self._gone = gone
+        self._evicted = evicted
 
     def search(self, salt: str, tokens: list[int]) -> PromptTrieResult:
         """Find the entries nearest to `tokens`."""
@@ -177,7 +181,7 @@ class _Trie(PromptTrie):
         return self.found
 
     def pop(self, salt: str, tokens: list[int]) -> Any:
-        """Take an entry out."""
+        """Remove an entry and return it."""
         entry = super().pop(salt, tokens)
-        self._gone(salt, tokens, entry.prompt_cache)
+        self._evicted(salt, tokens, entry.prompt_cache)
         return entry

@@ -1,6 +1,6 @@
-"""Keys and values in 4 or 8 bits: mlx-lm's quantised cache, in a batch of one row.
+"""KV caches in 4 or 8 bits: mlx-lm's quantised cache, in a batch with one row.
 
-mlx-lm has no quantised cache for batches, so the rows of such a model run one after the other.
+mlx-lm has no quantised cache for larger batches, so the requests of such a model run one by one.
 """
 
 from collections.abc import Callable
@@ -15,21 +15,21 @@ from mlx_notebook.engine.errors import LoadFailed
 _GROUP_SIZES = (64, 32)
 
 
-class LoneQuantizedCache(QuantizedKVCache):
-    """A quantised cache with the methods that a batch of one row asks for."""
+class SingleRowQuantizedCache(QuantizedKVCache):
+    """A quantised KV cache with the methods that a batch with one row needs."""
 
     keys: Any
     values: Any
 
     @classmethod
-    def merge(cls, caches: list["LoneQuantizedCache"]) -> "LoneQuantizedCache":
-        """The batch of its only row."""
+    def merge(cls, caches: list["SingleRowQuantizedCache"]) -> "SingleRowQuantizedCache":
+        """Return the batch of the only row."""
         (only,) = caches
         return only
 
-    def extract(self, index: int) -> "LoneQuantizedCache":
-        """A copy that is no larger than it must be."""
-        copy = LoneQuantizedCache(self.group_size, self.bits)
+    def extract(self, index: int) -> "SingleRowQuantizedCache":
+        """Return a copy without unused capacity."""
+        copy = SingleRowQuantizedCache(self.group_size, self.bits)
         if self.keys is not None:
             copy.keys, copy.values = tree_map(
                 lambda array: mx.contiguous(array[..., : self.offset, :]), (self.keys, self.values)
@@ -38,23 +38,23 @@ class LoneQuantizedCache(QuantizedKVCache):
         return copy
 
     def size(self) -> int:
-        """How many tokens it holds."""
+        """Return how many tokens it holds."""
         return int(self.offset)
 
     def filter(self, indices: list[int]) -> None:
-        """The only row stays."""
+        """Keep the only row."""
 
     def finalize(self) -> None:
-        """One row needs no padding."""
+        """Do nothing: one row has no padding."""
 
 
 def quantized_caches(name: str, model: Any, bits: int) -> Callable[[], list[Any]]:
-    """What makes empty quantised caches for a model, after a try.
+    """Return a function that makes empty quantised KV caches for a model, after testing one.
 
     Raises
     ------
     LoadFailed
-        If mlx-lm cannot quantise this model's caches.
+        If mlx-lm cannot quantise this model's KV caches.
     """
     caches = make_prompt_cache(model)
     kinds = {type(layer).__name__ for layer in caches if type(layer) is not KVCache}
@@ -68,7 +68,7 @@ def quantized_caches(name: str, model: Any, bits: int) -> Callable[[], list[Any]
     group, count = fitting[0], len(caches)
 
     def make() -> list[Any]:
-        return [LoneQuantizedCache(group, bits) for _ in range(count)]
+        return [SingleRowQuantizedCache(group, bits) for _ in range(count)]
 
     try:
         mx.eval(model(mx.array([[0]]), cache=make()))
@@ -79,5 +79,5 @@ def quantized_caches(name: str, model: Any, bits: int) -> Callable[[], list[Any]
 
 def _refusal(name: str, reason: str) -> LoadFailed:
     return LoadFailed(
-        f"{name} cannot be loaded with kv_bits: {reason}. Take that setting away.", "model"
+        f"{name} cannot be loaded with kv_bits: {reason}. Remove that setting.", "model"
     )

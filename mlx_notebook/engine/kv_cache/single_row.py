@@ -1,7 +1,7 @@
-"""A batch of one without the batch: its caches as a single stream has them, and back.
+"""Converts the KV cache of a batch with one row to the unbatched form and back.
 
-Batched caches carry padding and an attention mask; a lone row, the commonest case, needs neither
-and decodes about a tenth faster without. Attention caches change form without a copy.
+Batched caches have padding and an attention mask. An only row, the most common case, needs neither
+and decodes about 10 % faster without them. Attention caches are converted without a copy.
 """
 
 from typing import Any
@@ -10,10 +10,10 @@ import mlx.core as mx
 from mlx_lm.models.cache import BatchKVCache, CacheList, KVCache
 
 
-def alone(layer: Any) -> Any:
-    """The cache of the only row of a batched cache; takes the batched one over."""
+def unbatched(layer: Any) -> Any:
+    """Convert a layer's batched cache with one row. The batched one must not be used again."""
     if isinstance(layer, CacheList):
-        return CacheList(*map(alone, layer.caches))
+        return CacheList(*map(unbatched, layer.caches))
     if type(layer) is BatchKVCache and not layer.left_padding.item():
         single = KVCache()
         single.keys, single.values, single.offset = layer.keys, layer.values, layer._idx
@@ -21,22 +21,22 @@ def alone(layer: Any) -> Any:
     return layer.extract(0)
 
 
-def together(layer: Any) -> Any:
-    """A batched cache of one row; takes the single one over."""
+def batched(layer: Any) -> Any:
+    """Convert a layer's cache to a batched one with one row. It must not be used again."""
     if isinstance(layer, CacheList):
-        return CacheList(*map(together, layer.caches))
+        return CacheList(*map(batched, layer.caches))
     if type(layer) is KVCache:
-        batched = BatchKVCache([0])
-        batched.keys, batched.values, batched._idx = layer.keys, layer.values, layer.offset
-        batched.offset = mx.array([layer.offset])
-        return batched
+        batch = BatchKVCache([0])
+        batch.keys, batch.values, batch._idx = layer.keys, layer.values, layer.offset
+        batch.offset = mx.array([layer.offset])
+        return batch
     return type(layer).merge([layer])
 
 
-def kept(layer: Any) -> Any:
-    """A copy of a single row's cache that is no larger than it must be."""
+def compact_copy(layer: Any) -> Any:
+    """Return a copy of a row's cache without unused capacity."""
     if isinstance(layer, CacheList):
-        return CacheList(*map(kept, layer.caches))
+        return CacheList(*map(compact_copy, layer.caches))
     if type(layer) is KVCache and layer.keys is not None:
         copy = KVCache()
         copy.keys = mx.contiguous(layer.keys[..., : layer.offset, :])

@@ -1,4 +1,4 @@
-"""How much memory models may take together, and who makes room for whom."""
+"""The memory that resident models may use together, and which of them to evict for another."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -7,107 +7,122 @@ from pathlib import Path
 import mlx.core as mx
 
 from mlx_notebook.engine.errors import InsufficientMemory
-from mlx_notebook.engine.residency.resident_model import Slot
+from mlx_notebook.engine.residency.resident_model import ResidentModel
 from mlx_notebook.engine.runtime.device_memory import device_memory
 from mlx_notebook.model_files.footprint import Footprint
 from mlx_notebook.model_files.machine_memory import default_memory_budget
 from mlx_notebook.protocol import EngineConfig
 
-# Kept prompts may take this part of the device's memory, beside the models.
-_PREFIXES_SHARE = 10
+# By default the prefix cache may hold a tenth of the device's memory, beside the models.
+_PREFIX_CACHE_SHARE = 10
 
 
 @dataclass(frozen=True)
-class Budget:
-    """Bounds on the resident models: `limit` bytes, and `most` of them (0: any number).
+class MemoryBudget:
+    """Limits on the resident models.
 
-    Each model has a modest batch's keys and values in its share. Where running requests hold more
-    than that, it comes out of `prefixes`, the bytes that are set aside for kept prompts.
+    Attributes
+    ----------
+    limit
+        Bytes that all models may use. The share of each model includes the KV cache of a modest
+        batch.
+    max_models
+        The number of models; 0 means any number.
+    prefix_bytes
+        Bytes of the prefix cache. Running requests whose KV caches are larger than a modest
+        batch's use this memory too.
     """
 
     limit: int
-    most: int
-    prefixes: int
+    max_models: int
+    prefix_bytes: int
 
     @classmethod
-    def of(cls, settings: EngineConfig) -> "Budget":
-        """What the settings say, or a share of the device's memory."""
+    def of(cls, settings: EngineConfig) -> "MemoryBudget":
+        """Return the limits in the settings, or shares of the device's memory."""
         memory = device_memory()
         return cls(
             settings.memory_budget
             or default_memory_budget(memory, gpu=mx.default_device() == mx.gpu),
             settings.max_resident,
-            settings.prefix_cache_bytes or memory // _PREFIXES_SHARE,
+            settings.prefix_cache_bytes or memory // _PREFIX_CACHE_SHARE,
         )
 
-    def victims(
-        self, model: str, path: Path, need: Footprint, slots: Mapping[str, Slot]
-    ) -> list[Slot]:
-        """Who must go so that `model` fits; those that are busy must be waited for.
+    def evictions(
+        self, model: str, path: Path, need: Footprint, residents: Mapping[str, ResidentModel]
+    ) -> list[ResidentModel]:
+        """Return the models that must be unloaded before `model` fits.
 
-        The least recently used go first, busy ones only where no idle one helps, pinned ones never
-        (what they hold for running requests is waited for). Kept prompts are no hindrance: they go
-        before any model (`left_for_prefixes`).
+        The caller waits for those that are busy. Idle models come before busy ones, and the least
+        recently used first. Pinned models are never evicted, but the caller may have to wait until
+        their requests have ended. The prefix cache shrinks before any model is evicted
+        (`left_for_prefixes`).
 
         Raises
         ------
         InsufficientMemory
-            If it would not fit with all but the pinned ones gone.
+            If the model does not fit beside the pinned ones.
         """
 
-        def order(slot: Slot) -> tuple[bool, bool, float]:
-            return slot.busy, slot.source.path == path, slot.used_at
+        def order(resident: ResidentModel) -> tuple[bool, bool, float]:
+            return resident.busy, resident.spec.path == path, resident.used_at
 
-        staying = {name: slot for name, slot in slots.items() if name != model}
-        replaced = [slots[model]] if model in slots else []
-        victims: list[Slot] = []
-        evictable = [slot for slot in staying.values() if not slot.pinned]
-        for slot in sorted(evictable, key=order):
+        staying = {name: other for name, other in residents.items() if name != model}
+        replaced = [residents[model]] if model in residents else []
+        evicted: list[ResidentModel] = []
+        candidates = [resident for resident in staying.values() if not resident.pinned]
+        for resident in sorted(candidates, key=order):
             if self._fits(path, need, staying.values()):
                 break
-            victims.append(slot)
-            del staying[slot.backend.name]
+            evicted.append(resident)
+            del staying[resident.name]
         if not self._fits(path, need, staying.values()):
             if not self._fits(path, need, staying.values(), running=False):
                 raise self._refusal(model, need, list(staying.values()))
-            victims.extend(slot for slot in staying.values() if slot.excess)
-            return replaced + victims
-        for slot in reversed(victims):  # a large one that had to go may let a small one stay
-            if self._fits(path, need, [*staying.values(), slot]):
-                staying[slot.backend.name] = slot
-                victims.remove(slot)
-        return replaced + victims
+            evicted.extend(resident for resident in staying.values() if resident.excess)
+            return replaced + evicted
+        # If a large model has to go, a small one chosen before it may be able to stay.
+        for resident in reversed(evicted):
+            if self._fits(path, need, [*staying.values(), resident]):
+                staying[resident.name] = resident
+                evicted.remove(resident)
+        return replaced + evicted
 
-    def left_for_prefixes(self, path: Path, need: Footprint, slots: Iterable[Slot]) -> int:
-        """What kept prompts may hold while a model comes to those that are there, in bytes."""
-        others = list(slots)
-        return self.limit + self.prefixes - self._taken_with(path, need, others) - _excess(others)
+    def left_for_prefixes(
+        self, path: Path, need: Footprint, residents: Iterable[ResidentModel]
+    ) -> int:
+        """Return the bytes left for the prefix cache once a model is loaded beside others."""
+        others = list(residents)
+        used = self._used_with(path, need, others) + sum(other.excess for other in others)
+        return self.limit + self.prefix_bytes - used
 
     def _fits(
-        self, path: Path, need: Footprint, beside: Iterable[Slot], *, running: bool = True
+        self, path: Path, need: Footprint, beside: Iterable[ResidentModel], *, running: bool = True
     ) -> bool:
-        """Whether a model fits beside others, and beside what runs on them."""
+        """Return whether a model fits beside others and, if `running`, beside their requests."""
         others = list(beside)
-        if self.most and len(others) >= self.most:
+        if self.max_models and len(others) >= self.max_models:
             return False
-        if self._taken_with(path, need, others) > self.limit:
+        if self._used_with(path, need, others) > self.limit:
             return False
         return not running or self.left_for_prefixes(path, need, others) >= 0
 
-    def _taken_with(self, path: Path, need: Footprint, others: list[Slot]) -> int:
-        shared = need.shareable and donor(path, others) is not None
-        return _taken(others) + need.total - (need.base if shared else 0)
+    def _used_with(self, path: Path, need: Footprint, others: list[ResidentModel]) -> int:
+        shared = need.shareable and base_model(path, others) is not None
+        return _used(others) + need.total - (need.base if shared else 0)
 
-    def _refusal(self, model: str, need: Footprint, pinned: list[Slot]) -> InsufficientMemory:
-        taken = _taken(pinned)
-        if taken + need.total <= self.limit:
+    def _refusal(
+        self, model: str, need: Footprint, pinned: list[ResidentModel]
+    ) -> InsufficientMemory:
+        used = _used(pinned)
+        if used + need.total <= self.limit:
             return InsufficientMemory(
-                f"{model} cannot be loaded: at most {self.most} models may be in memory "
+                f"{model} cannot be loaded: at most {self.max_models} models may be in memory "
                 f"(max_resident), and {len(pinned)} are pinned. Unpin one first.",
                 "model",
             )
-        beside = f", of which pinned models hold {size(taken)}" if taken else ""
-        advice = "Unpin one, or take" if taken else "Take"
+        beside = f", of which pinned models hold {size(used)}" if used else ""
+        advice = "Unpin one, or take" if used else "Take"
         return InsufficientMemory(
             f"{model} does not fit into memory: it needs {size(need.total)} "
             f"({size(need.weights)} of weights, {size(need.kv)} for a conversation), and the "
@@ -117,22 +132,18 @@ class Budget:
         )
 
 
-def donor(path: Path, slots: Iterable[Slot]) -> Slot | None:
-    """A resident model of the folder `path` whose arrays another one may use."""
-    return next((slot for slot in slots if slot.shareable and slot.source.path == path), None)
+def base_model(path: Path, residents: Iterable[ResidentModel]) -> ResidentModel | None:
+    """Return a resident model of the folder `path` whose base weights others may share."""
+    return next((one for one in residents if one.shareable and one.spec.path == path), None)
 
 
-def _taken(slots: Iterable[Slot]) -> int:
-    """Bytes of some models; a base that several of them share counts once."""
-    slots = list(slots)
-    bases = {slot.backend.base for slot in slots}
-    return sum(slot.own for slot in slots) + sum(base.nbytes for base in bases)
-
-
-def _excess(slots: Iterable[Slot]) -> int:
-    return sum(slot.excess for slot in slots)
+def _used(residents: Iterable[ResidentModel]) -> int:
+    """Return the bytes of some models; base weights that several of them share count once."""
+    residents = list(residents)
+    bases = {resident.backend.base for resident in residents}
+    return sum(resident.own for resident in residents) + sum(base.nbytes for base in bases)
 
 
 def size(count: int) -> str:
-    """Bytes as people read them."""
+    """Return a number of bytes in MB or GB, for people."""
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

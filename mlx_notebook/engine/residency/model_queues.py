@@ -1,7 +1,7 @@
-"""Work whose model is not in memory yet: model by model, in the order in which they were asked for.
+"""Jobs that wait until their model is in memory: one queue for each model, first come first served.
 
-Strictly in order: a small model does not overtake a large one that waits for memory, or the large
-one would never find room.
+The order is strict. If a small model could overtake a large one that waits for memory, the large
+one would never be loaded.
 """
 
 import time
@@ -12,82 +12,88 @@ from pathlib import Path
 from mlx_notebook.model_files.footprint import Footprint
 from mlx_notebook.protocol import Embed, Generate, Load, ModelOptions, Tokenize
 
-Job = Generate | Tokenize | Embed | Load
+ModelJob = Generate | Tokenize | Embed | Load
+"""A command that needs a model in memory."""
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a model comes from and how it is to be loaded; another source is another model."""
+class ModelSpec:
+    """The folder of a model and the options to load it with. Another spec is another model."""
 
     path: Path
     options: ModelOptions
 
     @classmethod
-    def of(cls, job: Job) -> "Source":
-        """The source that a command names."""
+    def of(cls, job: ModelJob) -> "ModelSpec":
+        """Return the spec that a command names."""
         return cls(Path(job.path), job.options)
 
 
 @dataclass
-class Queue:
-    """What waits for one model. `since` is when it began, on `time.perf_counter`.
+class ModelQueue:
+    """The jobs that wait for one model.
 
-    `need` is what the model will take, once that has been read from its files.
+    Attributes
+    ----------
+    since
+        When the first of them began to wait, on `time.perf_counter`.
+    need
+        The memory that the model will need; None until its files were read.
     """
 
     model: str
-    source: Source
-    jobs: list[Job] = field(default_factory=list)
+    spec: ModelSpec
+    jobs: list[ModelJob] = field(default_factory=list)
     since: float = field(default_factory=time.perf_counter)
     need: Footprint | None = None
 
     @property
-    def ordered(self) -> bool:
-        """Whether someone ordered the model itself, not an answer from it."""
+    def has_load(self) -> bool:
+        """Whether a `Load` command is among the jobs."""
         return any(isinstance(job, Load) for job in self.jobs)
 
     @property
-    def only_ordered(self) -> bool:
-        """Whether nobody waits for an answer from it."""
+    def only_loads(self) -> bool:
+        """Whether all jobs are `Load` commands: no request waits for an answer."""
         return all(isinstance(job, Load) for job in self.jobs)
 
 
-class Waiting:
-    """All such queues, the one that began first at the head."""
+class ModelQueues:
+    """The queues of all models, in the order in which they began."""
 
     def __init__(self) -> None:
-        self._queues: dict[str, Queue] = {}
+        self._queues: dict[str, ModelQueue] = {}
 
     def __len__(self) -> int:
         return len(self._queues)
 
-    def __iter__(self) -> Iterator[Queue]:
+    def __iter__(self) -> Iterator[ModelQueue]:
         return iter(list(self._queues.values()))
 
     @property
-    def head(self) -> Queue | None:
-        """Whose turn it is."""
+    def head(self) -> ModelQueue | None:
+        """The queue whose model is loaded next."""
         return next(iter(self._queues.values()), None)
 
-    def get(self, model: str) -> Queue | None:
-        """What waits for a model."""
+    def get(self, model: str) -> ModelQueue | None:
+        """Return the queue of a model, or None if no job waits for it."""
         return self._queues.get(model)
 
-    def add(self, job: Job) -> None:
-        """Let a job wait for its model; the last one says how that is to be loaded."""
-        source = Source.of(job)
-        queue = self._queues.setdefault(job.model, Queue(job.model, source))
-        if queue.source != source:
-            queue.source, queue.need = source, None
+    def add(self, job: ModelJob) -> None:
+        """Append a job to the queue of its model. The last job decides how the model is loaded."""
+        spec = ModelSpec.of(job)
+        queue = self._queues.setdefault(job.model, ModelQueue(job.model, spec))
+        if queue.spec != spec:
+            queue.spec, queue.need = spec, None
         queue.jobs.append(job)
 
-    def take(self, model: str) -> list[Job]:
-        """All jobs of a model, which wait no longer."""
+    def pop(self, model: str) -> list[ModelJob]:
+        """Remove the queue of a model and return its jobs."""
         queue = self._queues.pop(model, None)
         return queue.jobs if queue else []
 
-    def drop(self, job_id: str) -> Job | None:
-        """Take out a cancelled job; None if it does not wait here."""
+    def remove(self, job_id: str) -> ModelJob | None:
+        """Remove one job and return it, or None if it is in no queue."""
         for queue in self:
             for job in queue.jobs:
                 if job.id == job_id:

@@ -1,95 +1,124 @@
-"""A resident model and what is known of its use."""
+"""A resident model, the jobs that use it, and when it was last used."""
 
 import time
 from collections import Counter, deque
 
-from mlx_notebook.engine.backends.backend import Backend
+from mlx_notebook.engine.backends.backend import Backend, GeneratingBackend
 from mlx_notebook.engine.backends.text import TextBackend
-from mlx_notebook.engine.generation.embedding_job import Embedding
-from mlx_notebook.engine.generation.prompt_scoring import Scoring
+from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
+from mlx_notebook.engine.generation.prompt_scoring import ScoringJob
+from mlx_notebook.engine.generation.request import Request
 from mlx_notebook.engine.generation.runner import Runner
-from mlx_notebook.engine.residency.model_queues import Source
+from mlx_notebook.engine.residency.model_queues import ModelSpec
 from mlx_notebook.model_files.footprint import Footprint
 from mlx_notebook.protocol import Resident
 
-# A step's work may be waited for in the next ones.
+# MLX may wait in a later step for what the first step of a batch size compiles.
 _FIRST_STEPS = 3
 
 
-class Slot:
-    """A resident model, its requests, and when it was last used.
+class ResidentModel:
+    """A model in memory and everything that runs on it.
 
     Parameters
     ----------
-    backend, source
-        The model, and where it came from.
+    backend, spec
+        The model, its folder and its options.
     need
-        What was foreseen of it; its keys and values are still to come.
+        The memory that was predicted for it. Its KV cache grows only when requests run.
+
+    Attributes
+    ----------
+    runner
+        The batch of requests; None for a model that only embeds.
+    preparing
+        Ids of the jobs that workers prepare, or read back from disk, for this model.
+    ready
+        PreparedPrompt requests that wait for a free row of the batch.
+    side_jobs
+        Embeddings and prompt scorings. The scheduler does one piece between two steps.
+    own
+        Bytes of this model that no other model shares, with a modest batch's KV cache.
+    shareable
+        Whether models with other adapters may use its base weights.
+    turn_began
+        When it was loaded, on `time.perf_counter`.
     """
 
-    def __init__(self, backend: Backend, source: Source, need: Footprint):
-        self.backend, self.source = backend, source
+    def __init__(self, backend: Backend, spec: ModelSpec, need: Footprint):
+        self.name, self.backend, self.spec = backend.name, backend, spec
         self.shareable = need.shareable and type(backend) is TextBackend
         self.own: int = backend.nbytes - backend.base.nbytes + need.kv
         self._kv = need.kv
-        self.runner = Runner(backend)
+        self.runner = Runner(backend) if isinstance(backend, GeneratingBackend) else None
         self.loaded_at = time.time()
-        self.use()
         self.turn_began = time.perf_counter()
         self.pinned = False
-        self.waiting = 0
-        """Requests that will use the model but are not in its batch yet: it must stay."""
-        self.aside: deque[Embedding | Scoring] = deque()
-        """Work done a piece at a time, between the steps of the batch."""
+        self.preparing: set[str] = set()
+        self.ready: deque[Request] = deque()
+        self.side_jobs: deque[EmbeddingJob | ScoringJob] = deque()
         self._steps: Counter[int] = Counter()
+        self.mark_used()
 
-    def use(self) -> None:
-        """Note that it is used now: for those who look at it, and for how long it is idle."""
+    @property
+    def rows(self) -> int:
+        """Rows of the batch, of running requests and of those whose prompt is being computed."""
+        return len(self.runner) if self.runner is not None else 0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether the scheduler has a step or a piece of a side job to do."""
+        return bool(self.side_jobs or self.rows)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs on this model or is about to: it must stay in memory."""
+        return bool(self.preparing or self.ready or self.has_work)
+
+    @property
+    def excess(self) -> int:
+        """Bytes by which the KV caches of running requests exceed the predicted ones."""
+        if self.runner is None or not self.busy:
+            return 0
+        return max(0, self.runner.backend.kv_bytes - self._kv)
+
+    @property
+    def idle_seconds(self) -> float:
+        """Seconds since it was last used or kept, on a clock that nobody can set."""
+        return time.monotonic() - max(self.used_at, self._kept_at)
+
+    def mark_used(self) -> None:
+        """Record that it is used now, for the status and for its idle time."""
         self.last_used = time.time()
         self.used_at = self._kept_at = time.monotonic()
 
     def keep(self) -> None:
-        """Begin its idle time now, though nothing uses it; it may still make room for another."""
+        """Restart its idle time without a use. It may still be evicted."""
         self._kept_at = time.monotonic()
 
-    @property
-    def idle_seconds(self) -> float:
-        """For how long it was neither used nor kept, whatever the clock on the wall was set to."""
-        return time.monotonic() - max(self.used_at, self._kept_at)
-
     def may_compile(self, rows: int) -> bool:
-        """Note a step of so many rows; returns whether it is among the first of this size."""
+        """Record a step with `rows` rows; return whether it is one of the first of that size."""
         self._steps[rows] += 1
         return self._steps[rows] <= _FIRST_STEPS
 
-    @property
-    def busy(self) -> bool:
-        """Whether a request runs on this model or is about to."""
-        return bool(self.waiting or self.aside or len(self.backend))
+    def remove(self, job_id: str) -> None:
+        """Remove a cancelled job that waits for the batch or is a side job."""
+        self.ready = deque(request for request in self.ready if request.id != job_id)
+        self.side_jobs = deque(job for job in self.side_jobs if job.id != job_id)
 
     @property
-    def excess(self) -> int:
-        """Bytes of keys and values that running requests hold beyond those foreseen."""
-        return max(0, self.backend.kv_bytes - self._kv) if self.busy else 0
-
-    @property
-    def at_work(self) -> bool:
-        """Whether there is a step to make."""
-        return bool(self.aside or len(self.runner))
-
-    @property
-    def resident(self) -> Resident:
-        """What the status shows of it."""
-        backend = self.backend
+    def status(self) -> Resident:
+        """Its part of the statistics."""
+        waiting = len(self.preparing) + len(self.ready) + len(self.side_jobs)
         return Resident(
-            backend.name,
-            backend.nbytes,
-            backend.context_length,
+            self.name,
+            self.backend.nbytes,
+            self.backend.context_length,
             self.loaded_at,
             self.last_used,
-            len(backend) + self.waiting + len(self.aside),
+            self.rows + waiting,
             self.pinned,
-            backend.sees,
-            str(self.source.path),
-            self.source.options,
+            self.backend.takes_images,
+            str(self.spec.path),
+            self.spec.options,
         )

@@ -1,3 +1,3 @@
-"""What the engine process runs on: MLX's library, BLAS, memory and file descriptors, and
-what it is doing now.
+"""What the engine process runs on: MLX's library, BLAS, memory and file descriptors; and what it
+is doing now.
 """

@@ -1,8 +1,8 @@
-"""A fast BLAS for MLX on Linux CPUs, put in place before MLX is imported.
+"""Loads a fast BLAS for MLX on Linux CPUs, before MLX is imported.
 
-MLX's CPU wheel brings the reference BLAS. With an OpenBLAS preloaded into the process, prompts are
-computed 4 to 40 times faster. A library can only be preloaded when a process starts, so the
-engine starts itself anew, once, with `LD_PRELOAD` set.
+MLX's CPU wheel contains the reference BLAS. With OpenBLAS preloaded, prompts are computed 4 to 40
+times faster. A library can be preloaded only when a process starts, so the engine restarts itself
+once with `LD_PRELOAD` set.
 """
 
 import logging
@@ -18,18 +18,18 @@ from mlx_notebook.engine.runtime.mlx_library import installed
 log = logging.getLogger(__name__)
 
 SETTING = "MLX_NOTEBOOK_BLAS"
-"""Environment variable: a library's path, or `off`; unset means that one is looked for."""
+"""Environment variable: the path of a library, or `off`. If it is not set, one is searched."""
 
 _DONE = "_MLX_NOTEBOOK_BLAS_PRELOADED"
 
 
 def uses_cpu() -> bool:
-    """Whether MLX computes on the CPU here (told from installed wheels, not by import)."""
+    """Return whether MLX computes on the CPU, from the installed wheels, without importing it."""
     return sys.platform == "linux" and not installed().uses_cuda
 
 
 def candidates() -> Iterator[Path]:
-    """OpenBLAS libraries with plain symbol names: opencv's wheel, then the system's."""
+    """Yield OpenBLAS libraries with plain symbol names: from opencv's wheel, then the system's."""
     for site in {get_path("platlib"), get_path("purelib")}:
         yield from sorted(Path(site).glob("opencv_python*.libs/libopenblas*.so*"))
     for folder in ("/usr/lib", "/usr/lib64", "/usr/local/lib"):
@@ -38,13 +38,13 @@ def candidates() -> Iterator[Path]:
 
 
 def preload() -> None:
-    """Start this process anew with an OpenBLAS, where MLX uses the CPU and one is to be found.
+    """Restart this process with OpenBLAS, if MLX uses the CPU and the library is found.
 
-    Does not return in that case; returns in the new process, or where there is nothing to do.
+    In that case it does not return. It returns in the new process, or if there is nothing to do.
     """
     loaded = os.environ.pop(_DONE, None)
     if loaded is not None:
-        # Not for the compilers and other children that this process starts.
+        # The compilers and other children of this process must not inherit it.
         os.environ.pop("LD_PRELOAD", None)
         log.info("OpenBLAS preloaded: %s", loaded)
         return
@@ -52,7 +52,7 @@ def preload() -> None:
     if setting.lower() == "off" or not uses_cpu():
         return
     if "openblas" in os.environ.get("LD_PRELOAD", ""):
-        log.info("OpenBLAS was preloaded already: %s", os.environ["LD_PRELOAD"])
+        log.info("OpenBLAS is preloaded already: %s", os.environ["LD_PRELOAD"])
         return
     library = Path(setting) if setting else next(candidates(), None)
     if library is None or not library.exists():
@@ -70,5 +70,5 @@ def preload() -> None:
 
 
 def without_compiler() -> bool:
-    """Whether MLX's CPU backend lacks the C++ compiler that `mx.compile` needs there."""
+    """Return whether MLX runs on the CPU without the C++ compiler that `mx.compile` needs there."""
     return uses_cpu() and shutil.which("g++") is None

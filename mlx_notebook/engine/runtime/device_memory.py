@@ -1,4 +1,4 @@
-"""What MLX runs on, how much memory there is, and giving back what is free."""
+"""The memory of the device that MLX runs on, and how to return unused memory to the system."""
 
 import ctypes
 import sys
@@ -10,7 +10,7 @@ from mlx_notebook.model_files.machine_memory import main_memory
 
 
 def device_memory() -> int:
-    """Bytes of the device that models run on; on a CPU those that this process may use."""
+    """Return the bytes of memory of the GPU, or on a CPU those that this process may use."""
     if mx.default_device() == mx.gpu:
         info = mx.device_info()
         for key in ("max_recommended_working_set_size", "total_memory", "memory_size"):
@@ -20,12 +20,12 @@ def device_memory() -> int:
 
 
 def versions() -> tuple[str, ...]:
-    """What computed numbers depend on beside the model: the device and the libraries."""
+    """Return what results depend on beside the model: the device and the libraries' versions."""
     return str(mx.default_device()), version("mlx"), version("mlx-lm")
 
 
 def return_freed_memory() -> None:
-    """Hand freed pages back to the system: glibc keeps them otherwise (measured: 270 MB)."""
+    """Return freed pages to the system; glibc would keep them (measured: 270 MB)."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # not in musl
         if trim is not None:

@@ -1,15 +1,15 @@
-"""How many files and sockets the engine may have open."""
+"""The limit on open files and sockets of the engine."""
 
 import resource
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 _ENOUGH = 4096
-"""Beyond every file of the largest models, whose weights lie in some hundred of them."""
+"""More than the largest models need, whose weights are in a few hundred files."""
 
 
 def raise_limit() -> None:
-    """Raise the number of descriptors that may be open as far as needed and allowed."""
+    """Raise the limit on open file descriptors, as far as it is useful and allowed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = _ENOUGH if hard == resource.RLIM_INFINITY else min(hard, _ENOUGH)
     if soft != resource.RLIM_INFINITY and soft < most:
@@ -20,8 +20,8 @@ def raise_limit() -> None:
 def kept_limit() -> Iterator[None]:
     """Keep the limit while mlx-lm is imported.
 
-    It sets 2,048 with at most 4,096 at import: that fails where fewer are allowed, and takes away
-    where more are.
+    mlx-lm sets it to 2,048 when it is imported. That fails if fewer are allowed, and lowers the
+    limit if more are.
     """
     setrlimit = resource.setrlimit
     resource.setrlimit = lambda *_: None

@@ -1,8 +1,8 @@
-"""Which of MLX's libraries is installed, found without importing MLX.
+"""Finds out which of MLX's libraries is installed, without importing MLX.
 
-On Linux the `mlx` wheel has no library of its own: `mlx-cpu`, `mlx-cuda-12` and `mlx-cuda-13` each
-bring one, all under the same path. With two of them installed, the one that was installed last has
-overwritten the other.
+On Linux the `mlx` wheel contains no library. `mlx-cpu`, `mlx-cuda-12` and `mlx-cuda-13` each
+contain one, all at the same path. If two of them are installed, the second has overwritten the
+library of the first.
 """
 
 import ctypes
@@ -21,9 +21,9 @@ class Library:
     Attributes
     ----------
     names
-        The installed distributions that bring one, by name.
+        The installed distributions that contain a library.
     name
-        The one whose library is in place; None if no installed distribution brought it.
+        The distribution whose library is there; None if it belongs to no installed one.
     """
 
     names: list[str]
@@ -31,17 +31,17 @@ class Library:
 
     @property
     def uses_cuda(self) -> bool:
-        """Whether the library in place computes on an NVIDIA GPU."""
+        """Whether the library computes on an NVIDIA GPU."""
         return (self.name or "").startswith("mlx-cuda")
 
 
 def installed(path: list[str] | None = None) -> Library:
-    """Look at the installed distributions.
+    """Return MLX's library in this environment.
 
     Parameters
     ----------
     path
-        Folders to look in; by default those of `sys.path`.
+        Folders to search; by default those of `sys.path`.
     """
     found = {
         name: distribution
@@ -55,24 +55,24 @@ def installed(path: list[str] | None = None) -> Library:
 
 
 def problem(library: Library) -> tuple[str, bool] | None:
-    """Say what is wrong with the installed library and how to put it right.
+    """Return what is wrong with the installed library and how to fix it.
 
     Returns
     -------
     message, fatal
-        One sentence or two; `fatal` if MLX cannot run like this. None if all is well.
+        One or two sentences; `fatal` if MLX cannot run. None if nothing is wrong.
     """
     if sys.platform != "linux":
         return None
     if not library.names:
         return (
-            "MLX has no library in this environment: `pip install mlx-notebook` brings the one for "
-            "CPUs, `pip install mlx-notebook-cuda` the one for NVIDIA GPUs.",
+            "MLX has no library in this environment: `pip install mlx-notebook` installs the one "
+            "for CPUs, `pip install mlx-notebook-cuda` the one for NVIDIA GPUs.",
             True,
         )
     if library.uses_cuda and not _has_driver():
         return (
-            f"MLX's library here is that of {library.name}, and this machine has no NVIDIA driver "
+            f"MLX's library here is from {library.name}, but this machine has no NVIDIA driver "
             "(libcuda.so.1). Install the driver, or choose the CPU: "
             f"`pip uninstall {' '.join(library.names)}`, then `pip install 'mlx[cpu]'`.",
             True,
@@ -88,7 +88,7 @@ def problem(library: Library) -> tuple[str, bool] | None:
 
 
 def _in_place(distribution: Distribution) -> bool:
-    """Whether the library on disk is the one that this distribution brought, told by its size."""
+    """Return whether the library on disk has the size of this distribution's library."""
     for file in distribution.files or ():
         if str(file) == _PATH:
             path = Path(str(distribution.locate_file(file)))

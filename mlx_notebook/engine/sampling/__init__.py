@@ -1,3 +1,3 @@
-"""Choosing the next token of every sequence: one sampler for the whole batch, penalties,
-log probabilities.
+"""Chooses the next token of every row: one sampler for the whole batch, filters, penalties and log
+probabilities.
 """

@@ -1,20 +1,32 @@
-"""What a row has said counts against its saying it again; and the bias that a request asks for."""
+"""Penalties for repeated tokens, the logit bias, and the tokens that a request allows."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-if TYPE_CHECKING:
-    from mlx_notebook.engine.sampling.sampler import Row
+from mlx_notebook.engine.sampling.row import Row
 
 
-def adjust(rows: list["Row"], adjusted: list[int], inputs: mx.array, logits: mx.array) -> mx.array:
-    """Return the logits with what rows were biased by and penalised for.
+def apply_penalties(
+    rows: list[Row], adjusted: list[int], inputs: mx.array, logits: mx.array
+) -> mx.array:
+    """Apply the penalties and biases of the rows with the indices `adjusted`.
 
-    The repetition penalty is that of https://arxiv.org/abs/1909.05858 and counts the prompt too;
-    presence and frequency are OpenAI's and do not. With a window all three count what stands in
+    The repetition penalty (https://arxiv.org/abs/1909.05858) counts the prompt too. The presence
+    and frequency penalties are OpenAI's and do not. With a window, all three count the tokens in
     it, as in llama.cpp.
+
+    Parameters
+    ----------
+    inputs
+        The tokens fed in this step, shape (B,).
+    logits
+        Shape (B, vocabulary).
+
+    Returns
+    -------
+    Shape (B, vocabulary), not evaluated.
     """
     size = logits.shape[-1]
     parts = list(mx.split(logits, logits.shape[0])) if len(rows) > 1 else [logits]
@@ -39,16 +51,16 @@ def adjust(rows: list["Row"], adjusted: list[int], inputs: mx.array, logits: mx.
     return mx.concatenate(parts, axis=0)
 
 
-def _begin(row: "Row", size: int) -> None:
-    """Set up what penalties need to know of a row before its first token."""
+def _begin(row: Row, size: int) -> None:
+    """Set up the state of a row's penalties before its first token."""
     row.counts = mx.zeros((size,), mx.float32)
     row.seen = mx.zeros((size,), mx.bool_)
     known = [token for token in row.prompt if token < size]
     if known:
         row.seen[mx.array(known)] = True
     if row.window:
-        # A ring: a token's place is its number in prompt and answer, modulo the window. Places
-        # that nothing was written to hold a token of no count.
+        # A ring buffer: a token's index is its number in prompt and answer, modulo the window.
+        # Unused entries hold an id outside the vocabulary.
         row.counts = mx.array(np.bincount(known, minlength=size), mx.float32)
         row.recent = mx.array([*row.prompt, *[size] * (row.window - len(row.prompt))], mx.uint32)
     bias = np.full((size,), 0 if row.allowed is None else -np.inf, np.float32)
@@ -60,16 +72,16 @@ def _begin(row: "Row", size: int) -> None:
     row.bias = mx.array(bias)
 
 
-def _count(row: "Row", token: mx.array) -> None:
-    """Take note of the token that was fed in this step."""
+def _count(row: Row, token: mx.array) -> None:
+    """Count the token that was fed in this step."""
     if row.window == 0 or row.counts is None or row.seen is None:
         return
     row.counts[token] += 1.0
     if row.recent is None:
         row.seen[token] = True
         return
-    place = (len(row.prompt) + row.position - 1) % row.recent.size
+    index = (len(row.prompt) + row.position - 1) % row.recent.size
     if len(row.prompt) + row.position > row.recent.size:
-        row.counts[row.recent[place]] -= 1.0
-    row.recent[place] = token
+        row.counts[row.recent[index]] -= 1.0
+    row.recent[index] = token
     row.seen = row.counts > 0

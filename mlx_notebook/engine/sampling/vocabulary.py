@@ -1,4 +1,4 @@
-"""A tokenizer's tokens as bytes, for log probabilities in OpenAI's shape."""
+"""The bytes of a tokenizer's tokens, for log probabilities in OpenAI's format."""
 
 from functools import lru_cache
 from typing import Any
@@ -8,9 +8,10 @@ from mlx_notebook.protocol import TokenLogprob
 
 @lru_cache(maxsize=1)
 def _byte_of() -> dict[str, int]:
-    """The printable stand-ins of GPT-2's byte-level BPE, as tokenizers defines them.
+    """Return the byte of each character that GPT-2's byte-level BPE uses.
 
-    Bytes that print stand for themselves; the others, in order, for the code points from 256 on.
+    Printable bytes are their own characters. The others, in order, are the characters from code
+    point 256 on.
     """
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     table = {chr(byte): byte for byte in printable}
@@ -19,7 +20,7 @@ def _byte_of() -> dict[str, int]:
 
 
 class Vocabulary:
-    """The bytes of each token of one tokenizer, looked up when asked for."""
+    """The bytes of each token of one tokenizer."""
 
     def __init__(self, tokenizer: Any):
         self._tokenizer = tokenizer
@@ -29,7 +30,7 @@ class Vocabulary:
         self._special |= set(getattr(tokenizer, "added_tokens_decoder", {}))
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes that a token stands for; of a special token, those of its name."""
+        """Return the bytes of a token; for a special token, those of its name."""
         name = self._tokenizer.convert_ids_to_tokens(token)
         if name is None:
             return b""
@@ -45,7 +46,13 @@ class Vocabulary:
         return str(name).replace("\u2581", " ").encode()
 
     def logprob(self, token: int, logprob: float, best: list[tuple[int, float]]) -> TokenLogprob:
-        """One token's log probability and its alternatives, as OpenAI's API shows them."""
+        """Return a token's log probability and its alternatives, as in OpenAI's API.
+
+        Parameters
+        ----------
+        best
+            Ids and log probabilities of the most likely tokens.
+        """
 
         def shown(other: int, value: float) -> tuple[str, float, list[int]]:
             data = self.token_bytes(other)

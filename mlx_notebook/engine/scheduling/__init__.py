@@ -1,1 +1,1 @@
-"""The scheduler: one step after another for all models and requests."""
+"""Continuous batching: takes commands, prepares requests, and steps all models in turn."""

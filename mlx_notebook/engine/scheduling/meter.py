@@ -1,4 +1,4 @@
-"""Counts and rates of the engine, for `Stats`."""
+"""Counts tokens and measures rates and memory, for the statistics that the server shows."""
 
 import time
 from collections import deque
@@ -6,69 +6,93 @@ from collections import deque
 import mlx.core as mx
 import psutil
 
-from mlx_notebook.protocol import Memory, Totals
+from mlx_notebook.engine.generation.request import Request, RequestState
+from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
+from mlx_notebook.engine.residency.residency import Residency
+from mlx_notebook.engine.scheduling.live_requests import LiveRequests
+from mlx_notebook.protocol import Memory, Stats, Totals
 
-_WINDOW = 1.0
+_WINDOW_SECONDS = 1.0
 
 
 class Rate:
-    """Events a second over the last second."""
+    """Events per second over the last second."""
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, int]] = deque()
 
     def add(self, count: int, now: float) -> None:
-        """Note `count` events."""
+        """Record `count` events."""
         self._marks.append((now, count))
 
     def value(self, now: float) -> float:
-        """The rate at this moment."""
-        while self._marks and self._marks[0][0] < now - _WINDOW:
+        """Return the rate at this moment."""
+        while self._marks and self._marks[0][0] < now - _WINDOW_SECONDS:
             self._marks.popleft()
-        return sum(count for _, count in self._marks) / _WINDOW
+        return sum(count for _, count in self._marks) / _WINDOW_SECONDS
 
 
 class Meter:
-    """What the engine has done since it began."""
+    """The statistics of the engine since it began.
 
-    def __init__(self) -> None:
-        self.requests = self.finished = self.cancelled = self.failed = 0
-        self.prompt_tokens = self.cached_tokens = self.generated_tokens = 0
+    Parameters
+    ----------
+    residency, requests, prefixes
+        What the statistics describe.
+    """
+
+    def __init__(self, residency: Residency, requests: LiveRequests, prefixes: PrefixCache):
+        self._residency, self._requests, self._prefixes = residency, requests, prefixes
+        self._prompt_tokens = self._cached_tokens = self._generated_tokens = 0
         self._decode, self._prefill = Rate(), Rate()
         self._process = psutil.Process()
 
-    def count(self, generated: int, prefilled: int) -> None:
-        """Note the tokens of one step."""
+    def count_prompt(self, request: Request) -> None:
+        """Count the prompt of a request that has joined a batch."""
+        self._prompt_tokens += request.prompt_tokens
+        self._cached_tokens += request.cached
+
+    def count_step(self, generated: int, prefilled: int) -> None:
+        """Count the tokens of one step."""
         now = time.perf_counter()
         if generated:
-            self.generated_tokens += generated
+            self._generated_tokens += generated
             self._decode.add(generated, now)
         if prefilled:
             self._prefill.add(prefilled, now)
 
-    def totals(self) -> Totals:
-        """The counts."""
-        return Totals(
-            self.requests,
-            self.finished,
-            self.cancelled,
-            self.failed,
-            self.prompt_tokens,
-            self.cached_tokens,
-            self.generated_tokens,
+    def stats(self) -> Stats:
+        """Return the state of the engine now, for the server."""
+        now = time.perf_counter()
+        return Stats(
+            [resident.status for resident in self._residency.models.values()],
+            self._residency.loading,
+            [request.live() for request in self._requests],
+            self._totals(),
+            self._memory(),
+            self._decode.value(now),
+            self._prefill.value(now),
+            self._residency.budget.limit,
+            self._residency.progress,
         )
 
-    def rates(self) -> tuple[float, float]:
-        """Generated and prompt tokens a second over the last second."""
-        now = time.perf_counter()
-        return self._decode.value(now), self._prefill.value(now)
+    def _totals(self) -> Totals:
+        ended = self._requests.ended
+        return Totals(
+            self._requests.total,
+            ended[RequestState.FINISHED],
+            ended[RequestState.CANCELLED],
+            ended[RequestState.FAILED],
+            self._prompt_tokens,
+            self._cached_tokens,
+            self._generated_tokens,
+        )
 
-    def memory(self, prefixes: int) -> Memory:
-        """Memory of MLX and of this process, in bytes."""
+    def _memory(self) -> Memory:
         return Memory(
             mx.get_active_memory(),
             mx.get_cache_memory(),
             mx.get_peak_memory(),
             self._process.memory_info().rss,
-            prefixes,
+            self._prefixes.nbytes,
         )

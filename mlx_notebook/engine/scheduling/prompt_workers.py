@@ -1,7 +1,7 @@
-"""What a job needs before it can run, made by workers, off the thread that owns MLX.
+"""Threads that render and tokenize prompts and compile grammars, beside the thread that owns MLX.
 
-What comes of it goes back to that thread through its inbox. Each model has workers of its own, for
-short prompts and for long ones, so that a slow template or a long text holds up few others.
+Each model has workers of its own, separate ones for long prompts, so that a slow template or a long
+text delays few others. The results go back to the owner of MLX through its inbox.
 """
 
 import logging
@@ -13,15 +13,16 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mlx_notebook.engine.backends.backend import Backend
+from mlx_notebook.engine.backends.backend import Backend, GeneratingBackend, only_embeds
 from mlx_notebook.engine.errors import Cancelled, ContextOverflow, EngineError, InvalidRequest
-from mlx_notebook.engine.generation.embedding_job import Embedding
+from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.prompt_scoring import check_scored
+from mlx_notebook.engine.generation.request import PreparedRequest
 from mlx_notebook.engine.generation.tokenization import tokenized
 from mlx_notebook.engine.kv_cache.disk_store import Arrays
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
-from mlx_notebook.engine.prompts.chat_format import OutputPlan
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt, max_new_tokens, shortened
+from mlx_notebook.engine.runtime.activity import Activity
 from mlx_notebook.engine.sandbox.deadline import Deadline, current
 from mlx_notebook.protocol import (
     ChatPrompt,
@@ -35,56 +36,45 @@ from mlx_notebook.protocol import (
 
 log = logging.getLogger(__name__)
 
-Job = Generate | Tokenize | Embed
+PromptJob = Generate | Tokenize | Embed
+"""A command whose prompt a worker prepares."""
+
+Outcome = PreparedRequest | Tokenized | EmbeddingJob | EngineError
+"""What a worker makes of a job, or why it could not."""
 
 _LONG = 2**16
 """Characters, images and other parts from which on a prompt is a long one."""
 
 
-@dataclass(frozen=True)
-class Planned:
-    """A request's prompt, the plan for its rows, and how many tokens they may have.
-
-    `on_disk` is how many tokens of the prompt were computed before and are kept there.
-    """
-
-    prompt: PreparedPrompt
-    plan: OutputPlan
-    max_tokens: int
-    on_disk: int
-
-
 @dataclass
-class _Workers:
-    """The threads that prepare one model's prompts."""
+class _ModelWorkers:
+    """The threads of one model. To compile a grammar may take seconds."""
 
     short: Executor = field(default_factory=lambda: ThreadPoolExecutor(2, "prompt"))
     grammar: Executor = field(default_factory=lambda: ThreadPoolExecutor(2, "grammar"))
-    """For requests that need a grammar: to compile one may take seconds."""
     long: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "long-prompt"))
 
 
 @dataclass(frozen=True)
-class _Work:
-    """A job that is being prepared, or waits for that."""
+class _Task:
+    """A job that a worker prepares, or that waits for a worker."""
 
     future: Future[None]
     deadline: Deadline
-    then: Callable[["Made"], None]
+    then: Callable[[Outcome], None]
 
 
-Made = Planned | Tokenized | Embedding | EngineError
-
-
-class Preparing:
-    """Makes what jobs need.
+class PromptWorkers:
+    """Prepares jobs on worker threads.
 
     Parameters
     ----------
     settings, prefixes, workers
         As for `Residency`.
     inbox
-        Takes functions that the thread which owns MLX is to call.
+        Takes functions that the thread which owns MLX calls.
+    activity
+        Shows how many jobs are being prepared.
     """
 
     def __init__(
@@ -93,63 +83,68 @@ class Preparing:
         prefixes: PrefixCache,
         workers: Executor,
         inbox: "queue.SimpleQueue[Any]",
+        activity: Activity,
     ):
         self._settings, self._prefixes = settings, prefixes
-        self._workers, self._inbox = workers, inbox
-        self._of_models: WeakKeyDictionary[Backend, _Workers] = WeakKeyDictionary()
-        self._work: dict[str, _Work] = {}
+        self._workers, self._inbox, self._activity = workers, inbox, activity
+        self._of_models: WeakKeyDictionary[Backend, _ModelWorkers] = WeakKeyDictionary()
+        self._tasks: dict[str, _Task] = {}
 
-    def make(self, job: Job, backend: Backend, then: Callable[[Made], None]) -> None:
-        """Make what a job needs of its model; `then` takes it, or why it could not be made."""
-        workers = self._of_models.get(backend) or _Workers()
+    def prepare(self, job: PromptJob, backend: Backend, then: Callable[[Outcome], None]) -> None:
+        """Prepare a job for a model; `then` is called with the outcome, in the owner's thread."""
+        workers = self._of_models.get(backend) or _ModelWorkers()
         self._of_models[backend] = workers
         deadline = Deadline()
 
         def run() -> None:
             with deadline.active():
-                made = self._made(job, backend)
+                outcome = self._prepared(job, backend)
             if deadline.stopped:
-                made = Cancelled("the request was cancelled")
-            self._inbox.put(partial(self._end, job.id, made))
+                outcome = Cancelled("the request was cancelled")
+            self._inbox.put(partial(self._finish, job.id, outcome))
 
         if _is_long(job):
-            lane = workers.long
+            executor = workers.long
         else:
-            lane = workers.grammar if _constrained(job) else workers.short
-        self._work[job.id] = _Work(lane.submit(run), deadline, then)
+            executor = workers.grammar if _may_need_grammar(job) else workers.short
+        self._tasks[job.id] = _Task(executor.submit(run), deadline, then)
+        self._activity.preparing = len(self._tasks)
 
     def cancel(self, job_id: str) -> None:
-        """Stop making what a job needs: nobody waits for it any more."""
-        work = self._work.get(job_id)
-        if work is None:
+        """Stop preparing a job that nobody waits for."""
+        task = self._tasks.get(job_id)
+        if task is None:
             return
-        work.deadline.stop()
-        if work.future.cancel():
-            self._end(job_id, Cancelled("the request was cancelled"))
+        task.deadline.stop()
+        if task.future.cancel():
+            self._finish(job_id, Cancelled("the request was cancelled"))
 
-    def _end(self, job_id: str, made: Made) -> None:
-        self._work.pop(job_id).then(made)
+    def _finish(self, job_id: str, outcome: Outcome) -> None:
+        task = self._tasks.pop(job_id)
+        self._activity.preparing = len(self._tasks)
+        self._activity.prepared += 1
+        task.then(outcome)
 
-    def read_back(
+    def read_prefix(
         self, model: str, prompt: PreparedPrompt, then: Callable[[int, Arrays], None]
     ) -> None:
-        """Read what memory lacks of a computed prompt from disk; `then` takes its length and it."""
+        """Read the KV cache of a prompt from disk; `then` takes its length in tokens and it."""
 
         def run() -> None:
             count, arrays = 0, Arrays()
             try:
                 count, arrays = self._prefixes.read(model, prompt.cache_keys, prompt.salt)
             except Exception:
-                log.exception("kept prompts could not be read")
+                log.exception("the prefix cache on disk could not be read")
             self._inbox.put(partial(then, count, arrays))
 
         self._workers.submit(run)
 
-    def _made(self, job: Job, backend: Backend) -> Made:
+    def _prepared(self, job: PromptJob, backend: Backend) -> Outcome:
         try:
             match job:
                 case Generate():
-                    return self._planned(job, backend)
+                    return self._request(job, backend)
                 case Tokenize():
                     return tokenized(job, backend)
                 case Embed():
@@ -160,7 +155,9 @@ class Preparing:
             log.exception("preparing %s failed", job.id)
             return EngineError(f"the request could not be prepared: {error}")
 
-    def _planned(self, command: Generate, backend: Backend) -> Planned:
+    def _request(self, command: Generate, backend: Backend) -> PreparedRequest:
+        if not isinstance(backend, GeneratingBackend):
+            raise only_embeds(backend.name)
         prompt, plan = backend.plan(command)
         if command.prompt_logprobs is not None:
             check_scored(prompt, command.prompt_logprobs)
@@ -172,9 +169,9 @@ class Preparing:
         )
         prompt.salt = command.cache_salt
         on_disk = self._prefixes.on_disk(command.model, prompt.cache_keys, prompt.salt)
-        return Planned(prompt, plan, max_tokens, on_disk)
+        return PreparedRequest(prompt, plan, max_tokens, on_disk)
 
-    def _embedding(self, command: Embed, backend: Backend) -> Embedding:
+    def _embedding(self, command: Embed, backend: Backend) -> EmbeddingJob:
         length_limit = None if command.truncate is None else backend.length_limit.stated
         inputs = []
         for index, text in enumerate(command.inputs):
@@ -189,11 +186,11 @@ class Preparing:
             inputs = [shortened(backend.tokenizer, tokens, most) for tokens in inputs]
         if not inputs or not all(inputs):
             raise InvalidRequest("an input is empty", "input")
-        return Embedding(command, inputs, backend.context_length, self._settings.prefill_step)
+        return EmbeddingJob(command, backend, inputs, self._settings.prefill_step)
 
 
-def _is_long(job: Job) -> bool:
-    """Whether preparing a job may take longer than most do."""
+def _is_long(job: PromptJob) -> bool:
+    """Return whether a job may take longer to prepare than most do."""
     size = 0
     match job:
         case Embed():
@@ -219,8 +216,7 @@ def _is_long(job: Job) -> bool:
     return size >= _LONG
 
 
-def _constrained(job: Job) -> bool:
-    """Say whether a job may need a grammar."""
+def _may_need_grammar(job: PromptJob) -> bool:
     if not isinstance(job, Generate):
         return False
     offers_tools = isinstance(job.prompt, ChatPrompt) and bool(job.prompt.tools)

@@ -1,1 +1,1 @@
-"""Speculative decoding: draft models, prompt lookup and their verification."""
+"""Speculative decoding: draft models, prompt lookup, and the check of their drafts."""

@@ -1,4 +1,4 @@
-"""Loads what a model's guesses come from, and refuses what cannot work, in one sentence."""
+"""Loads draft models and sets up prompt lookup; refuses settings that cannot work."""
 
 from collections.abc import Generator
 from concurrent.futures import Executor
@@ -27,30 +27,30 @@ def load_speculation(
     prefill_step: int,
     workers: Executor,
 ) -> Generator[None, None, tuple[Speculation, int] | None]:
-    """Make a model's speculation as its settings say, in slices.
+    """Set up speculative decoding for a model, in slices.
 
     Parameters
     ----------
     vocabulary, width, trimmable
-        The model's tokens, how many logits it has, and whether its caches can be cut.
+        The model's tokens, the number of its logits, and whether its KV caches can be cut.
 
     Returns
     -------
-    The speculation and the bytes of the draft model's weights; None where the settings ask for
-    none.
+    The speculation and the bytes of the draft model's weights; None if the settings ask for no
+    speculative decoding.
 
     Raises
     ------
     LoadFailed
-        If the draft model cannot be loaded or is of another vocabulary, or the model cannot check
-        guesses.
+        If the draft model cannot be loaded or has another vocabulary, or if the model's KV caches
+        cannot be cut.
     """
     if options.draft is None and not options.prompt_lookup:
         return None
     if not trimmable:
         raise LoadFailed(
-            f"{name} cannot be loaded with a draft model or prompt lookup: its caches cannot be "
-            "cut back to what held of a guess. Take that setting away.",
+            f"{name} cannot be loaded with a draft model or prompt lookup: its KV caches cannot be "
+            "cut back after a rejected draft. Remove that setting.",
             "model",
         )
     drafters: list[Drafter] = []
@@ -88,14 +88,14 @@ def _load(
             f"{about} has another vocabulary: choose a smaller model of the same family.", "model"
         )
     if not can_trim_prompt_cache(make_prompt_cache(model)):
-        raise LoadFailed(f"{about} cannot draft: its caches cannot be cut back.", "model")
+        raise LoadFailed(f"{about} cannot draft: its KV caches cannot be cut back.", "model")
     return model
 
 
 def same_tokens(ours: dict[str, int], theirs: dict[str, int]) -> bool:
-    """Whether every number that both vocabularies use stands for the same token.
+    """Return whether every id that both vocabularies have is the same token.
 
-    Models of one family often differ in a few tokens that were added at the end.
+    Models of one family often differ in a few tokens at the end.
     """
     names = {number: token for token, number in ours.items()}
     shared = [(number, token) for token, number in theirs.items() if number in names]

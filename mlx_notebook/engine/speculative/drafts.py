@@ -1,161 +1,162 @@
-"""Where guesses of the next tokens come from: the row's own past, or a smaller model."""
+"""Drafts of the next tokens: from the row's own text (prompt lookup), or from a smaller model."""
 
 from typing import Any, Protocol
 
 import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
 
-from mlx_notebook.engine.sampling.sampler import Row, choose_ahead
+from mlx_notebook.engine.sampling.row import Row
+from mlx_notebook.engine.sampling.sampler import choose_ahead
 
-MOST_DRAFTED = 8
-"""How many tokens a draft model guesses at most before they are checked."""
+MAX_DRAFT = 8
+"""Most tokens that a draft model drafts before the model checks them."""
 
-_GRAMS = (3, 2)
+_NGRAM_SIZES = (3, 2)
 
 
-class Pace:
-    """How many tokens to guess: more while they hold, fewer and then none for a while if not."""
+class DraftLength:
+    """How many tokens to draft: more while they are accepted; fewer, then none, if they are not."""
 
     def __init__(self, limit: int):
         self._limit, self._length = limit, min(limit, 4)
         self._misses = self._rest = 0
 
     def next(self) -> int:
-        """How many to guess now."""
+        """Return how many tokens to draft now."""
         if self._rest:
             self._rest -= 1
             return 0
         return self._length
 
-    def note(self, guessed: int, held: int) -> None:
-        """So many of the guesses held."""
-        full = held == guessed
-        self._length = min(2 * self._length, self._limit) if full else max(1, held)
-        self._misses = 0 if held else self._misses + 1
+    def update(self, drafted: int, accepted: int) -> None:
+        """Adapt the length to how many of the drafted tokens were accepted."""
+        full = accepted == drafted
+        self._length = min(2 * self._length, self._limit) if full else max(1, accepted)
+        self._misses = 0 if accepted else self._misses + 1
         if self._misses == 4:
             self._misses, self._rest = 0, 16
 
 
 class Drafter(Protocol):
-    """A source of guesses for a lone row."""
+    """A source of drafts for an only row."""
 
-    pace: Pace
+    length: DraftLength
 
     @property
     def nbytes(self) -> int:
-        """What it keeps of the row on the device, in bytes."""
+        """Bytes that it holds on the device for the row."""
         ...
 
     def draft(self, row: Row, tokens: list[int], last: mx.array, count: int) -> mx.array | None:
-        """Guess up to `count` tokens.
+        """Draft up to `count` tokens.
 
         Parameters
         ----------
         tokens
-            All that the row's cache holds; the same list while the row lives.
+            All tokens in the row's KV cache. It is the same list as long as the row exists.
         last
-            The token after those, shape (1,), perhaps not computed yet.
+            The token after those, shape (1,), perhaps not evaluated.
 
         Returns
         -------
-        Shape (k,), k <= count, perhaps not computed yet; None if there is no guess.
+        Shape (k,), k <= count, perhaps not evaluated; None if there is no draft.
         """
         ...
 
-    def note(self, fed: list[int]) -> None:
-        """After a guess: the last token and the guesses, as they turned out."""
+    def checked(self, fed: list[int]) -> None:
+        """Take the values of `last` and of the draft, after the model has checked them."""
         ...
 
 
 class PromptLookup:
-    """Guesses that what followed the last words before follows them again.
+    """Drafts what followed the last two or three tokens earlier in the text.
 
-    Quotations, code that is edited and lists repeat what the prompt said; it costs no model.
+    Quotations, edited code and lists repeat parts of the prompt. This needs no draft model.
     """
 
     nbytes = 0
 
     def __init__(self, limit: int):
-        self.pace = Pace(limit)
+        self.length = DraftLength(limit)
         self._tokens: list[int] = []
         self._after: dict[tuple[int, ...], int] = {}
-        self._seen = 0
+        self._indexed = 0
 
     def draft(self, row: Row, tokens: list[int], last: mx.array, count: int) -> mx.array | None:
-        """What followed the latest occurrence of the last two or three tokens."""
+        """Draft what followed the latest occurrence of the last two or three tokens."""
         self._index(tokens)
         newest = int(last.item())
-        for size in _GRAMS:
+        for size in _NGRAM_SIZES:
             if len(tokens) < size:
                 continue
-            place = self._after.get((*tokens[len(tokens) - size + 1 :], newest))
-            if place is not None:
-                found = [*tokens[place : place + count], newest][:count]
-                # Where it reaches the present it begins again: repetition has a period.
+            begin = self._after.get((*tokens[len(tokens) - size + 1 :], newest))
+            if begin is not None:
+                found = [*tokens[begin : begin + count], newest][:count]
+                # If it reaches the end of the text it starts over: repetition has a period.
                 return mx.array((found * count)[:count], mx.uint32)
         return None
 
-    def note(self, fed: list[int]) -> None:
-        """Nothing to remember."""
+    def checked(self, fed: list[int]) -> None:
+        """Do nothing."""
 
     def _index(self, tokens: list[int]) -> None:
         if tokens is not self._tokens:
-            self._tokens, self._after, self._seen = tokens, {}, 0
-        for end in range(self._seen + 1, len(tokens) + 1):
-            for size in _GRAMS:
+            self._tokens, self._after, self._indexed = tokens, {}, 0
+        for end in range(self._indexed + 1, len(tokens) + 1):
+            for size in _NGRAM_SIZES:
                 if end >= size:
                     self._after[tuple(tokens[end - size : end])] = end
-        self._seen = len(tokens)
+        self._indexed = len(tokens)
 
 
 class DraftModel:
-    """Guesses by a smaller model of the same vocabulary.
+    """Drafts with a smaller model of the same vocabulary.
 
-    It chooses with the row's own settings and random stream, so its guesses hold for sampled rows
-    too wherever the two models agree. Its cache stays for the next turn.
+    It samples with the row's own settings and random stream. So drafts of sampled rows, too, are
+    accepted wherever the two models agree. Its KV cache is kept for the next turn.
 
     Parameters
     ----------
     width
-        How many logits the large model has.
+        The number of logits of the large model.
     prefill_step
-        How many tokens of a prompt it takes in at a time; the row decodes without it meanwhile.
+        How many prompt tokens it computes at a time. The row decodes without drafts until then.
     """
 
     def __init__(self, model: Any, width: int, prefill_step: int):
-        self.pace = Pace(MOST_DRAFTED)
+        self.length = DraftLength(MAX_DRAFT)
         self._model, self._width, self._prefill_step = model, width, prefill_step
         self._cache = make_prompt_cache(model)
         self._tokens: list[int] = []
 
     @property
     def nbytes(self) -> int:
-        """What its cache takes, in bytes."""
+        """Bytes of its KV cache."""
         return sum(int(layer.nbytes) for layer in self._cache)
 
     def draft(self, row: Row, tokens: list[int], last: mx.array, count: int) -> mx.array | None:
-        """Let the small model go on."""
-        self._agree(tokens)
+        """Draft with the small model, or compute a part of the prompt."""
+        self._cut_to(tokens)
         behind = tokens[len(self._tokens) :]
         if len(behind) > self._prefill_step:
-            self._take_in(behind[: self._prefill_step])
+            self._prefill(behind[: self._prefill_step])
             return None
         self._tokens.extend(behind)
         inputs = mx.concatenate([mx.array(behind, mx.uint32), last]) if behind else last
-        guesses = []
-        for place in range(count):
+        drafted = []
+        for index in range(count):
             logits = self._model(inputs[None], cache=self._cache)[0, -1:, : self._width]
-            inputs = choose_ahead(row, logits, place).astype(mx.uint32)
+            inputs = choose_ahead(row, logits, index).astype(mx.uint32)
             mx.async_eval(inputs)
-            guesses.append(inputs)
-        return mx.concatenate(guesses)
+            drafted.append(inputs)
+        return mx.concatenate(drafted)
 
-    def note(self, fed: list[int]) -> None:
-        """The last guess was not fed to the small model."""
+    def checked(self, fed: list[int]) -> None:
+        """Record the tokens that the small model was fed: all but the last one."""
         self._tokens.extend(fed[:-1])
 
-    def _agree(self, tokens: list[int]) -> None:
-        """Cut the cache back to what the row has in common with it."""
+    def _cut_to(self, tokens: list[int]) -> None:
+        """Cut the KV cache back to the tokens that it has in common with the row."""
         known = self._tokens
         if tokens[: len(known)] == known:
             return
@@ -166,7 +167,7 @@ class DraftModel:
         trim_prompt_cache(self._cache, len(known) - shared)
         self._tokens = known[:shared]
 
-    def _take_in(self, tokens: list[int]) -> None:
+    def _prefill(self, tokens: list[int]) -> None:
         self._model(mx.array([tokens], mx.uint32), cache=self._cache)
         mx.eval([layer.state for layer in self._cache])
         self._tokens.extend(tokens)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_notebook.engine.kv_cache.disk_store import BLOCK, Arrays, PrefixStore
+from mlx_notebook.engine.kv_cache.disk_store import BLOCK, Arrays, DiskStore
 
 
 def sequence(count: int, first: int = 0) -> tuple[list[int], Arrays]:
@@ -28,8 +28,8 @@ def files(folder: Path) -> list[Path]:
 
 def test_what_was_written_is_read_again_by_whole_blocks(tmp_path: Path) -> None:
     tokens, arrays = sequence(3 * BLOCK + 5)
-    assert PrefixStore(tmp_path / "s", 10**9).write("model", tokens, arrays) > 0
-    store = PrefixStore(tmp_path / "s", 10**9)
+    assert DiskStore(tmp_path / "s", 10**9).write("model", tokens, arrays) > 0
+    store = DiskStore(tmp_path / "s", 10**9)
     assert store.find("model", tokens) == 3 * BLOCK
     count, back = store.read("model", tokens)
     assert count == 3 * BLOCK
@@ -37,7 +37,7 @@ def test_what_was_written_is_read_again_by_whole_blocks(tmp_path: Path) -> None:
 
 
 def test_prompts_that_begin_alike_share_their_beginning(tmp_path: Path) -> None:
-    store = PrefixStore(tmp_path, 10**9)
+    store = DiskStore(tmp_path, 10**9)
     tokens, arrays = sequence(4 * BLOCK)
     store.write("model", tokens, arrays)
     other = [*tokens[: 2 * BLOCK], *range(90_000, 90_000 + 2 * BLOCK)]
@@ -48,7 +48,7 @@ def test_prompts_that_begin_alike_share_their_beginning(tmp_path: Path) -> None:
 
 
 def test_another_model_and_other_tokens_find_nothing(tmp_path: Path) -> None:
-    store = PrefixStore(tmp_path, 10**9)
+    store = DiskStore(tmp_path, 10**9)
     tokens, arrays = sequence(2 * BLOCK)
     store.write("model", tokens, arrays)
     assert store.read("another", tokens) == (0, {})
@@ -56,7 +56,7 @@ def test_another_model_and_other_tokens_find_nothing(tmp_path: Path) -> None:
 
 
 def test_any_whole_numbers_may_be_tokens(tmp_path: Path) -> None:
-    store = PrefixStore(tmp_path, 10**9)
+    store = DiskStore(tmp_path, 10**9)
     _, arrays = sequence(BLOCK)
     tokens = [-1, 2**200, *range(BLOCK - 2)]
     store.write("model", tokens, arrays)
@@ -65,7 +65,7 @@ def test_any_whole_numbers_may_be_tokens(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["cut", "flipped", "empty", "foreign", "noise"])
 def test_a_damaged_file_is_a_miss_and_is_removed(tmp_path: Path, kind: str) -> None:
-    store = PrefixStore(tmp_path, 10**9)
+    store = DiskStore(tmp_path, 10**9)
     tokens, arrays = sequence(3 * BLOCK)
     store.write("model", tokens, arrays)
     first, second, _ = files(tmp_path)
@@ -87,9 +87,9 @@ def test_a_damaged_file_is_a_miss_and_is_removed(tmp_path: Path, kind: str) -> N
 
 
 def test_the_folder_stays_within_its_bytes_and_the_unused_go_first(tmp_path: Path) -> None:
-    store = PrefixStore(tmp_path, 10**9)
+    store = DiskStore(tmp_path, 10**9)
     size = store.write("model", *sequence(BLOCK)) + 200
-    store = PrefixStore(tmp_path, 8 * size)
+    store = DiskStore(tmp_path, 8 * size)
     for first in range(1000, 5000, 1000):
         store.write("model", *sequence(2 * BLOCK, first))
         store.read("model", sequence(BLOCK)[0])  # the first one stays in use
@@ -101,10 +101,10 @@ def test_the_folder_stays_within_its_bytes_and_the_unused_go_first(tmp_path: Pat
 
 
 def test_a_prompt_goes_from_its_end(tmp_path: Path) -> None:
-    store = PrefixStore(tmp_path, 10**9)
+    store = DiskStore(tmp_path, 10**9)
     tokens, arrays = sequence(6 * BLOCK)
     size = store.write("model", tokens, arrays)
-    PrefixStore(tmp_path, size - 1).write("model", *sequence(BLOCK, 10_000))
+    DiskStore(tmp_path, size - 1).write("model", *sequence(BLOCK, 10_000))
     assert BLOCK <= store.find("model", tokens) < 6 * BLOCK
     assert len(files(tmp_path)) == store.find("model", tokens) // BLOCK + 1
 
@@ -112,7 +112,7 @@ def test_a_prompt_goes_from_its_end(tmp_path: Path) -> None:
 def test_only_its_user_may_read_it(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
-        PrefixStore(tmp_path / "s", 10**9).write("model", *sequence(BLOCK))
+        DiskStore(tmp_path / "s", 10**9).write("model", *sequence(BLOCK))
     finally:
         os.umask(old)
     modes = {stat.S_IMODE(p.stat().st_mode) for p in [tmp_path / "s", tmp_path / "s" / "model"]}
@@ -124,20 +124,20 @@ def test_a_folder_that_cannot_be_written_costs_nothing_but_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "s").write_text("a file, no folder")
-    store = PrefixStore(tmp_path / "s", 10**9)
+    store = DiskStore(tmp_path / "s", 10**9)
     assert store.write("model", *sequence(BLOCK)) == 0
     assert store.write("model", *sequence(BLOCK)) == 0
     assert store.read("model", sequence(BLOCK)[0]) == (0, {})
-    assert len([r for r in caplog.records if "not kept" in r.message]) == 1
+    assert len([r for r in caplog.records if "not stored" in r.message]) == 1
 
 
 def test_a_writer_killed_at_any_moment_leaves_whole_blocks(tmp_path: Path) -> None:
     script = """
 import sys
 from pathlib import Path
-from mlx_notebook.engine.kv_cache.disk_store import PrefixStore
+from mlx_notebook.engine.kv_cache.disk_store import DiskStore
 from tests.engine.kv_cache.test_disk_store import BLOCK, sequence
-store = PrefixStore(Path(sys.argv[1]), 10**9)
+store = DiskStore(Path(sys.argv[1]), 10**9)
 print("begins", flush=True)
 while True:
     for first in range(0, 10_000, 1000):
@@ -155,7 +155,7 @@ while True:
         writer.send_signal(signal.SIGKILL)
         writer.wait()
         writer.stdout.close()
-        store = PrefixStore(tmp_path, 10**9)
+        store = DiskStore(tmp_path, 10**9)
         for first in range(0, 10_000, 1000):
             tokens, arrays = sequence(6 * BLOCK, first)
             found = store.find(f"model{first}", tokens)
@@ -165,13 +165,13 @@ while True:
 
 
 def test_what_was_left_half_written_is_swept_up_later(tmp_path: Path) -> None:
-    store = PrefixStore(tmp_path, 10**9)
+    store = DiskStore(tmp_path, 10**9)
     store.write("model", *sequence(BLOCK))
     old, young = tmp_path / "model" / ".old.tmp", tmp_path / "model" / ".young.tmp"
     for draft in (old, young):
         draft.write_bytes(b"half")
     os.utime(old, (0, 0))
-    PrefixStore(tmp_path, 10**9).write("model", *sequence(2 * BLOCK))
+    DiskStore(tmp_path, 10**9).write("model", *sequence(2 * BLOCK))
     assert not old.exists()
     assert young.exists()
 

@@ -60,7 +60,7 @@ def order_of_ends(engine: EngineProcess) -> list[str]:
 
 
 def loads(engine: EngineProcess, name: str) -> int:
-    return engine.log.read_text().count(f"text: loaded {name} in")
+    return engine.log.read_text().count(f"loaded {name} in")
 
 
 def test_a_footprint_is_read_from_the_files_and_is_what_the_model_then_takes(

@@ -11,7 +11,8 @@ import pytest
 from mlx_notebook import protocol
 from mlx_notebook.engine.grammar.constraints import BadWords
 from mlx_notebook.engine.grammar.mask import words
-from mlx_notebook.engine.sampling.sampler import BatchSampler, Row, make_row
+from mlx_notebook.engine.sampling.row import Row, make_row
+from mlx_notebook.engine.sampling.sampler import BatchSampler
 from tests.engine.process import EngineProcess
 from tests.engine.test_generation import ask, everything
 

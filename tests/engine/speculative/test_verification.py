@@ -10,9 +10,9 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
 
 from mlx_notebook import protocol
-from mlx_notebook.engine.sampling.sampler import Row
+from mlx_notebook.engine.sampling.row import Row
 from mlx_notebook.engine.speculative.draft_loading import same_tokens
-from mlx_notebook.engine.speculative.drafts import DraftModel, Pace, PromptLookup
+from mlx_notebook.engine.speculative.drafts import DraftLength, DraftModel, PromptLookup
 from mlx_notebook.engine.speculative.verification import Speculation
 from tests.engine.process import EngineProcess, running
 from tests.models import gemma3, qwen3
@@ -210,14 +210,14 @@ def test_lookup_goes_round_in_a_repetition() -> None:
 
 
 def test_guessing_speeds_up_while_it_holds_and_rests_when_it_does_not() -> None:
-    pace = Pace(8)
-    pace.note(4, 4)
-    assert pace.next() == 8
-    pace.note(8, 2)
-    assert pace.next() == 2
+    length = DraftLength(8)
+    length.update(4, 4)
+    assert length.next() == 8
+    length.update(8, 2)
+    assert length.next() == 2
     for _ in range(4):
-        pace.note(1, 0)
-    assert [pace.next() for _ in range(17)] == [0] * 16 + [1]
+        length.update(1, 0)
+    assert [length.next() for _ in range(17)] == [0] * 16 + [1]
 
 
 def test_vocabularies_agree_where_they_overlap() -> None:

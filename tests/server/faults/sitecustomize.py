@@ -40,11 +40,12 @@ def hold_engine() -> None:
         time.sleep(0.05)
     from mlx_notebook.engine.generation.runner import Runner
     from mlx_notebook.engine.residency.residency import Residency
-    from mlx_notebook.engine.scheduling.prompt_workers import Preparing
+    from mlx_notebook.engine.scheduling.prompt_workers import PromptWorkers
 
     Runner.step = held("step", Runner.step)  # type: ignore[method-assign]
     Residency.advance = held("loading", Residency.advance)  # type: ignore[method-assign]
-    Preparing._made = held("preparation", Preparing._made)  # type: ignore[method-assign]
+    prepared = held("preparation", PromptWorkers._prepared)
+    PromptWorkers._prepared = prepared  # type: ignore[method-assign]
 
 
 time.time = wrong_time

@@ -1,0 +1,79 @@
+"""Which models are evicted for another one, from their sizes alone."""
+
+from pathlib import Path
+
+import pytest
+
+from mlx_notebook.engine.errors import InsufficientMemory
+from mlx_notebook.engine.residency.memory_budget import MemoryBudget, size
+from mlx_notebook.engine.residency.resident_model import ResidentModel
+from mlx_notebook.model_files.footprint import Footprint
+from tests.engine.residency.weights import resident
+
+
+def evicted(budget: MemoryBudget, need: int, *residents: ResidentModel) -> list[str]:
+    by_name = {one.name: one for one in residents}
+    footprint = Footprint(base=need, own=0, kv=0)
+    return [one.name for one in budget.evictions("new", Path("new"), footprint, by_name)]
+
+
+def budget(limit: int = 100, most: int = 0, prefixes: int = 0) -> MemoryBudget:
+    return MemoryBudget(limit, most, prefixes)
+
+
+def test_nothing_is_evicted_where_there_is_room() -> None:
+    assert evicted(budget(), 40, resident("a", 30), resident("b", 30)) == []
+
+
+def test_the_least_recently_used_model_is_evicted_first() -> None:
+    a, b = resident("a", 40, used_at=2.0), resident("b", 40, used_at=1.0)
+    assert evicted(budget(), 50, a, b) == ["b"]
+
+
+def test_idle_models_are_evicted_before_busy_ones() -> None:
+    busy, idle = resident("busy", 40, used_at=1.0), resident("idle", 40, used_at=2.0)
+    busy.preparing.add("7")
+    assert evicted(budget(), 50, busy, idle) == ["idle"]
+
+
+def test_a_pinned_model_is_never_evicted() -> None:
+    pinned, other = resident("pinned", 40, used_at=1.0), resident("other", 40, used_at=2.0)
+    pinned.pinned = True
+    assert evicted(budget(), 50, pinned, other) == ["other"]
+
+
+def test_a_small_model_stays_if_the_large_one_has_to_go_anyway() -> None:
+    small, large = resident("small", 10, used_at=1.0), resident("large", 80, used_at=2.0)
+    assert evicted(budget(), 80, small, large) == ["large"]
+
+
+def test_the_kv_cache_of_a_modest_batch_counts() -> None:
+    assert evicted(budget(), 50, resident("a", 30, kv=30)) == ["a"]
+
+
+def test_a_limit_on_the_number_of_models_evicts_too() -> None:
+    assert evicted(budget(most=1), 1, resident("a", 1)) == ["a"]
+
+
+def test_a_model_with_other_options_replaces_itself() -> None:
+    a = resident("a", 10)
+    footprint = Footprint(base=10, own=0, kv=0)
+    assert budget().evictions("a", Path("a"), footprint, {"a": a}) == [a]
+
+
+@pytest.mark.parametrize(("limit", "most", "told"), [(50, 0, "budget"), (500, 1, "max_resident")])
+def test_what_cannot_fit_beside_pinned_models_is_refused(limit: int, most: int, told: str) -> None:
+    pinned = resident("pinned", 40)
+    pinned.pinned = True
+    with pytest.raises(InsufficientMemory, match=told):
+        evicted(budget(limit, most), 20, pinned)
+
+
+def test_the_prefix_cache_gets_what_models_leave() -> None:
+    footprint = Footprint(base=20, own=0, kv=10)
+    left = budget(prefixes=50).left_for_prefixes(Path("new"), footprint, [resident("a", 40)])
+    assert left == 100 + 50 - 40 - 30
+
+
+def test_sizes_are_told_in_decimal_units() -> None:
+    assert (size(2_500_000), size(3_210_000_000)) == ("2.5 MB", "3.21 GB")

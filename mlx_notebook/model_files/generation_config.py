@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+
 from mlx_notebook.model_files.model_folder import read_json
 from mlx_notebook.protocol import Sampling
 
@@ -51,7 +53,23 @@ def read_sampling_defaults(folder: Path) -> dict[str, float]:
     return chosen
 
 
+def fill_sampling(sampling: Sampling, *defaults: Mapping[str, float]) -> Sampling:
+    """Return the sampling of a request with defaults for what it leaves open.
+
+    The request comes first, then the defaults in their order: the settings of the model, its
+    `generation_config.json`, our own.
+    """
+    merged: dict[str, float] = {}
+    for values in reversed(defaults):
+        merged.update(values)
+    missing = {name: x for name, x in merged.items() if getattr(sampling, name) is None}
+    return msgspec.structs.replace(sampling, **missing) if missing else sampling
+
+
 def effective_sampling(sampling: Sampling, defaults: Mapping[str, float]) -> dict[str, float]:
-    """Return the sampling parameters of a request: its own, else the model's, else ours."""
-    own = {name: getattr(sampling, name) for name in _DEFAULTS}
-    return {**_DEFAULTS, **defaults, **{name: x for name, x in own.items() if x is not None}}
+    """Return the sampling parameters that a model uses for a request.
+
+    `defaults` are those of its `generation_config.json`.
+    """
+    filled = fill_sampling(sampling, defaults, _DEFAULTS)
+    return {name: getattr(filled, name) for name in _DEFAULTS}

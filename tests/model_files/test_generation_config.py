@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook.model_files.generation_config import effective_sampling, read_sampling_defaults
+from mlx_notebook.model_files.generation_config import (
+    effective_sampling,
+    fill_sampling,
+    read_sampling_defaults,
+)
 from mlx_notebook.protocol import Sampling
 
 
@@ -48,3 +52,10 @@ def test_a_requests_own_parameters_win_over_the_models_and_ours() -> None:
     assert found["top_p"] == 0.5
     assert found["temperature"] == 0.2
     assert found["min_p"] == 0.0
+
+
+def test_the_first_default_of_what_a_request_leaves_open_wins() -> None:
+    settings, authors = {"temperature": 0.1, "max_tokens": 9}, {"temperature": 0.2, "top_k": 5}
+    filled = fill_sampling(Sampling(top_k=3), settings, authors)
+    assert filled == Sampling(temperature=0.1, top_k=3, max_tokens=9)
+    assert fill_sampling(filled, authors) is filled

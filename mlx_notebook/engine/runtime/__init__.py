@@ -1,3 +1,1 @@
-"""What the engine process runs on: MLX's library, BLAS, memory and file descriptors; and what it
-is doing now.
-"""
+"""The environment of the engine process: MLX, BLAS, memory, file descriptors, activity."""

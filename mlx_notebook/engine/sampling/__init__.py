@@ -1,3 +1,1 @@
-"""Chooses the next token of every row: one sampler for the whole batch, filters, penalties and log
-probabilities.
-"""
+"""Chooses the next token of every row of a batch: sampler, filters and penalties."""

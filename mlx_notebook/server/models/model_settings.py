@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from mlx_notebook.model_files.generation_config import fill_sampling
 from mlx_notebook.model_files.model_folder import read_json
 from mlx_notebook.protocol import ChatPrompt, Prompt, Sampling
 from mlx_notebook.server.errors import ApiError, Forbidden, InsufficientStorage, Unavailable
@@ -92,12 +93,8 @@ class ModelSettings(
 
     def apply_to_sampling(self, sampling: Sampling) -> Sampling:
         """Return the sampling of a request, with these settings for what it leaves open."""
-        ours = {
-            name: value
-            for name in _SAMPLING
-            if getattr(sampling, name) is None and (value := getattr(self, name)) is not None
-        }
-        return msgspec.structs.replace(sampling, **ours) if ours else sampling
+        own = {name: x for name in _SAMPLING if (x := getattr(self, name)) is not None}
+        return fill_sampling(sampling, own)
 
     def apply_to_prompt(self, prompt: Prompt) -> Prompt:
         """Return the prompt of a request, with these settings for what it leaves open."""

@@ -2,18 +2,28 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mlx_notebook.engine.backends.backend import Backend, Vectors
+from mlx_notebook.engine.backends.backend import Backend, GeneratingBackend, Vectors
 from mlx_notebook.engine.backends.selection import load
 from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.residency.memory_need import footprint
+from mlx_notebook.engine.runtime.activity import Activity
+from mlx_notebook.engine.scheduling.prompt_workers import Outcome, PromptWorkers
 from mlx_notebook.model_files.embedding_files import max_input_tokens
-from mlx_notebook.protocol import ChatPrompt, EngineConfig, Generate, ModelOptions, TextPrompt
+from mlx_notebook.protocol import (
+    ChatPrompt,
+    EngineConfig,
+    Generate,
+    ModelOptions,
+    TextPrompt,
+    Tokenize,
+)
 from tests.embedders import KINDS, embedder
 from tests.models import gemma3, lfm2, qwen3
 
@@ -126,9 +136,23 @@ def test_the_longest_input_is_told_by_the_files(tmp_path: Path) -> None:
 
 def test_it_writes_nothing(tmp_path: Path) -> None:
     backend = loaded(embedder(tmp_path / "words", "bert"))
-    for prompt in (TextPrompt(text="go on"), ChatPrompt(messages=[])):
-        with pytest.raises(InvalidRequest, match="words embeds texts and writes none"):
-            backend.plan(Generate(id="x", model="words", path="", prompt=prompt))
+    assert not isinstance(backend, GeneratingBackend)
+    chat, text = ChatPrompt(messages=[]), TextPrompt(text="go on")
+    inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
+    with ThreadPoolExecutor() as pool:
+        workers = PromptWorkers(EngineConfig(), PrefixCache(1, 1), pool, inbox, Activity())
+        for job in (
+            Generate(id="text", model="words", path="", prompt=text),
+            Generate(id="chat", model="words", path="", prompt=chat),
+            Tokenize(id="tokens", model="words", path="", prompt=chat),
+        ):
+            outcomes: list[Outcome] = []
+            workers.prepare(job, backend, outcomes.append)
+            inbox.get(timeout=60)()
+            (refused,) = outcomes
+            assert isinstance(refused, InvalidRequest)
+            assert refused.message.startswith("words embeds texts and writes none")
+            assert refused.param == "model"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Typical-p, XTC, allowed tokens and bad words: against their definitions, alone and in a batch."""
+"""The sampler: filters, penalties and log probabilities against their definitions."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from mlx_notebook import protocol
 from mlx_notebook.engine.grammar.constraints import BadWords
 from mlx_notebook.engine.grammar.mask import words
 from mlx_notebook.engine.sampling.row import Row, make_row
-from mlx_notebook.engine.sampling.sampler import BatchSampler
+from mlx_notebook.engine.sampling.sampler import BatchSampler, choose_ahead
 from tests.engine.process import EngineProcess
 from tests.engine.test_generation import ask, everything
 
@@ -44,6 +44,99 @@ def drawn(given: mx.array, **settings: Any) -> set[int]:
     """What a row with these settings ever draws."""
     rows = [Row(temperature=1.0, seed=seed, **settings) for seed in range(3000)]
     return set(chosen(rows, mx.broadcast_to(given, (len(rows), WIDTH))))
+
+
+def probabilities(given: mx.array) -> np.ndarray[Any, Any]:
+    line = np.array(given[0], np.float64)
+    return np.exp(line - np.logaddexp.reduce(line))
+
+
+@pytest.mark.parametrize("k", [1, 3, WIDTH + 1])
+def test_top_k_keeps_so_many_of_the_most_likely_tokens(k: int) -> None:
+    p = probabilities(logits(4))
+    likely = set(np.argsort(-p)[:k].tolist())
+    seen = drawn(logits(4), top_k=k)
+    assert seen <= likely
+    assert seen >= {token for token in likely if p[token] / p[list(likely)].sum() > 0.01}
+
+
+@pytest.mark.parametrize("mass", [0.1, 0.5, 0.9])
+def test_top_p_keeps_the_fewest_tokens_that_reach_a_probability(mass: float) -> None:
+    p = probabilities(logits(5))
+    order = np.argsort(-p)
+    likely = set(order[: int((np.cumsum(p[order]) < mass).sum()) + 1].tolist())
+    seen = drawn(logits(5), top_p=mass)
+    assert seen <= likely
+    assert seen >= {token for token in likely if p[token] / p[list(likely)].sum() > 0.01}
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 1.0])
+def test_min_p_keeps_what_is_not_much_less_likely_than_the_most_likely_token(share: float) -> None:
+    p = probabilities(logits(6))
+    likely = set(np.flatnonzero(p >= share * p.max() * (1 - 1e-5)).tolist())
+    seen = drawn(logits(6), min_p=share)
+    assert seen <= likely
+    assert seen >= {token for token in likely if p[token] / p[list(likely)].sum() > 0.01}
+
+
+def test_draws_follow_the_distribution_and_the_temperature_sharpens_it() -> None:
+    given = mx.array(np.log([[0.6, 0.3, 0.1]]))
+    for temperature in (1.0, 0.5):
+        rows = [Row(temperature=temperature, seed=seed) for seed in range(4000)]
+        tokens = chosen(rows, mx.broadcast_to(given, (len(rows), 3)))
+        expected = np.array([0.6, 0.3, 0.1]) ** (1 / temperature)
+        found = np.bincount(tokens, minlength=3) / len(tokens)
+        assert np.abs(found - expected / expected.sum()).max() < 0.03
+
+
+def test_a_row_goes_on_in_its_own_stream_when_the_batch_changes() -> None:
+    """Its tokens depend on its seed and its positions only, whatever runs beside it."""
+    given = [logits(seed, 2) for seed in range(8)]
+    alone, sampler = Row(temperature=1.0, seed=7), BatchSampler()
+    expected = [sampler([alone], mx.zeros((1,)), step[:1])[0].item() for step in given]
+    row, other, sampler = Row(temperature=1.0, seed=7), Row(temperature=1.0), BatchSampler()
+    found = []
+    for index, step in enumerate(given):
+        rows = [row, other] if index % 3 else [row]
+        found.append(sampler(rows, mx.zeros((len(rows),)), step[: len(rows)])[0][0].item())
+    assert found == expected
+    assert row.position == len(given)
+
+
+def test_what_is_chosen_ahead_is_what_the_row_then_chooses() -> None:
+    steps = mx.concatenate([logits(seed) for seed in range(5)])
+    for row in (Row(temperature=0.9, seed=3, top_p=0.8, top_k=9), Row()):
+        ahead = choose_ahead(row, steps[1:], skipped=1).tolist()
+        sampler = BatchSampler()
+        one_by_one = [sampler([row], mx.zeros((1,)), steps[i : i + 1])[0].item() for i in range(5)]
+        assert ahead == one_by_one[1:]
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_log_probabilities_are_those_before_penalties_and_filters(count: int) -> None:
+    given = logits(8)
+    row = Row(temperature=1.0, seed=1, top_k=1, logit_bias={5: 100.0}, logprobs=count)
+    tokens, (report,) = BatchSampler()([row], mx.zeros((1,)), given)
+    assert tokens.tolist() == [5]
+    assert report is not None
+    chosen_logprob, ids, values = report
+    expected = np.log(probabilities(given))
+    assert abs(chosen_logprob.item() - expected[5]) < 1e-5
+    assert ids.tolist() == np.argsort(-expected)[:count].tolist()
+    assert np.allclose(np.array(values), np.sort(expected)[::-1][:count], atol=1e-5)
+
+
+def test_a_rows_settings_are_the_requests_then_the_models_then_ours() -> None:
+    row = make_row(protocol.Sampling(top_p=0.5), {"temperature": 0.2, "top_p": 0.9}, [1, 2])
+    assert (row.top_p, row.temperature, row.top_k) == (0.5, 0.2, 0)
+    assert row.prompt == []  # no penalty counts it
+
+
+def test_the_rows_of_a_request_have_streams_of_their_own() -> None:
+    sampling = protocol.Sampling(seed=2**64 - 1)
+    seeds = {make_row(sampling, {}, [], index).seed for index in range(100)}
+    assert len(seeds) == 100
+    assert all(0 <= seed < 2**64 for seed in seeds)
 
 
 @pytest.mark.parametrize("mass", [0.1, 0.5, 0.9])

@@ -92,7 +92,7 @@ def examples_run(server: RunningServer, **env: str) -> list[str]:
     """Run what the server printed as a user who pastes it; return the models that answered."""
     log = banner(server)
     code = textwrap.dedent(log[log.index("    from openai") : log.index("    curl ")])
-    code += "print(answer.model)"
+    code += "print(response.model)"
     ran = subprocess.run(
         [sys.executable, "-c", code],
         env={**os.environ, **env}, capture_output=True, text=True, check=False, timeout=120,

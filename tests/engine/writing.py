@@ -8,6 +8,7 @@ import numpy as np
 
 from mlx_notebook.engine.dialects import registry
 from mlx_notebook.engine.dialects.harmony_reader import HarmonyReader
+from mlx_notebook.engine.dialects.mlx_lm_parsers import MlxLmDialect
 from mlx_notebook.engine.dialects.output_events import ToolCall
 from mlx_notebook.engine.dialects.output_reader import MarkerReader
 from mlx_notebook.engine.functions.declared import DeclaredFunctions
@@ -16,7 +17,7 @@ from mlx_notebook.engine.prompts.output_grammar import GrammarCompiler
 from tests.engine import vocabularies
 
 PADDING = 21
-ENFORCED = [name for name in registry.names() if type(registry.get(name)).__name__ != "Adapter"]
+ENFORCED = [name for name in registry.names() if not isinstance(registry.get(name), MlxLmDialect)]
 WEATHER_SCHEMA = {
     "type": "object",
     "properties": {

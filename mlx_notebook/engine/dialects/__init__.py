@@ -1,3 +1,1 @@
-"""Tool-call dialects and reasoning marks: how models write them, and how that text becomes
-events.
-"""
+"""Tool-call dialects, reasoning marks, and the readers that turn a model's text into events."""

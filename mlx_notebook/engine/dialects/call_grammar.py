@@ -1,4 +1,4 @@
-"""Grammars of tool calls: a whole answer of calls, or what follows once a call has been opened."""
+"""Grammars of tool calls: an answer of calls only, or the rest of a call after its marker."""
 
 from mlx_notebook.engine.dialects.dialect import Dialect
 from mlx_notebook.engine.functions.declared import DeclaredFunctions
@@ -6,7 +6,7 @@ from mlx_notebook.engine.grammar.lark import LarkRules
 
 
 def all_calls(dialect: Dialect, tools: DeclaredFunctions, rules: LarkRules, parallel: bool) -> str:
-    """Return an expression for one call of `tools`, or with `parallel` one or more."""
+    """Return an expression for one call of `tools`; with `parallel` for one or more."""
     layout = dialect.layout
     call = one_call(dialect, tools, rules)
     begin, close = rules.text(layout.open), rules.text(layout.close)
@@ -21,7 +21,7 @@ def all_calls(dialect: Dialect, tools: DeclaredFunctions, rules: LarkRules, para
 def opened_call(
     dialect: Dialect, tools: DeclaredFunctions, rules: LarkRules, parallel: bool, missing: str
 ) -> str:
-    """Return an expression for what follows the marker `first` in a region.
+    """Return an expression for the rest of a region after its start marker.
 
     `missing` is the part of the region's opening that the marker does not contain.
     """

@@ -1,4 +1,4 @@
-"""What a tool-call dialect is: its markers, its parser, and how it writes and constrains calls."""
+"""The base class of tool-call dialects: markers, parser, writer and grammar of calls."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -12,11 +12,11 @@ from mlx_notebook.engine.grammar.lark import LarkRules
 
 
 class Layout(msgspec.Struct, frozen=True):
-    """How calls stand in the text, as the models' templates write them.
+    """How calls are arranged in the text, as chat templates write them.
 
-    `open`, one call and `close` make a region. With `nested`, a region holds several calls with
-    `join` between them; otherwise each call has a region and `join` stands between regions.
-    With `single`, the answer ends with its first call.
+    `open`, a call and `close` make a region. With `nested`, a region holds several calls with
+    `join` between them. Otherwise each call has its own region, with `join` between regions. With
+    `single`, the answer ends after its first call.
     """
 
     open: str
@@ -29,8 +29,8 @@ class Layout(msgspec.Struct, frozen=True):
 class StartMarker(msgspec.Struct, frozen=True):
     """A text that opens a call region.
 
-    With `first`, only where nothing but white space comes before it in the answer; with `kept`,
-    the text belongs to the region's own syntax and is handed to the parser.
+    With `first`, only at the beginning of the answer, after white space. With `kept`, the text is
+    part of the region's syntax and passed to the parser.
     """
 
     text: str
@@ -39,7 +39,7 @@ class StartMarker(msgspec.Struct, frozen=True):
 
 
 class Dialect(ABC):
-    """One way of writing tool calls; stateless, one object a dialect."""
+    """One format of tool calls. Stateless, one object per dialect."""
 
     name: ClassVar[str]
     layout: ClassVar[Layout]
@@ -49,24 +49,27 @@ class Dialect(ABC):
 
     @abstractmethod
     def region(self, source: TextSource) -> Parsing[None]:
-        """Parse one region: what follows a start marker, up to and including its end marker."""
+        """Parse one region: the text after a start marker, including the end marker."""
 
     @abstractmethod
     def write_call(self, name: str, arguments: str) -> str:
-        """Return one call in this dialect, without the region's markers.
+        """Write one call in this dialect, without the region's markers.
 
         `arguments` is a JSON object as text.
         """
 
     @abstractmethod
     def constrain_call(self, function: Function, rules: LarkRules) -> str:
-        """Return a Lark expression for any one valid call of `function`, as `write_call` does.
+        """Return a Lark expression for all valid calls of `function`, in the form of `write_call`.
 
-        Raises NotEnforceable where this dialect, or a strict schema in it, cannot be enforced.
+        Raises
+        ------
+        NotEnforceable
+            If this dialect, or a strict schema in it, cannot be enforced.
         """
 
     def write(self, calls: list[ToolCall]) -> str:
-        """Return `calls` as a model of this dialect writes them."""
+        """Write calls as a model of this dialect does."""
         if not calls:
             return ""
         layout = self.layout
@@ -76,9 +79,9 @@ class Dialect(ABC):
         return layout.join.join(layout.open + body + layout.close for body in bodies)
 
     def triggers(self) -> tuple[tuple[StartMarker, str], ...]:
-        """Return the texts after which a free answer becomes a call, each with what is left.
+        """Return the markers after which free text becomes a call.
 
-        What is left is the part of `layout.open` that the marker has not yet written.
+        Each comes with the rest of `layout.open` that follows the marker.
         """
         found = []
         for start in self.starts:

@@ -1,4 +1,4 @@
-"""Splits the text of harmony models (gpt-oss), where every message has a header with a channel."""
+"""Split the text of harmony models (gpt-oss), whose messages have a header with a channel."""
 
 import re
 from collections.abc import Sequence
@@ -23,11 +23,10 @@ _State = Literal["header", "reasoning", "content", "call"]
 
 
 class HarmonyReader:
-    """`MarkerReader` for harmony: analysis is reasoning, final and preambles are content.
+    """Output reader for harmony. The analysis channel is reasoning, other channels are content.
 
-    Text that follows no header, which the format does not allow, is content. `reasoning` says
-    that the prompt already opened the analysis channel, `within` that it already opened some
-    message; `stop` and `hold` are as in `MarkerReader`.
+    Text without a header is content. `in_reasoning` says that the prompt opened the analysis
+    channel, `within` that it opened some message. `stop` and `hold` are as in `MarkerReader`.
     """
 
     def __init__(
@@ -54,11 +53,11 @@ class HarmonyReader:
 
     @property
     def in_reasoning(self) -> bool:
-        """Whether the text read last belongs to the reasoning."""
+        """Whether the last text belongs to the reasoning."""
         return self._state == "reasoning"
 
     def feed(self, text: str) -> list[OutputEvent]:
-        """Take new text and return what it completes."""
+        """Read new text and return the events that it completes."""
         events: list[OutputEvent] = []
         text = self._pending + text
         self._pending = ""
@@ -72,7 +71,7 @@ class HarmonyReader:
         return events
 
     def finish(self, *, cut: bool) -> list[OutputEvent]:
-        """The text has ended, `cut` if for want of tokens: return all that was held back."""
+        """End the text and return the remaining events. `cut`: a token limit ended it."""
         events: list[OutputEvent] = []
         if self.stopped is not None:
             return events

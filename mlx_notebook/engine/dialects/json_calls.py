@@ -1,4 +1,4 @@
-"""Calls written as JSON: values passed through as they are decoded, and objects naming a call."""
+"""Parse calls in JSON: values, which are passed on as they arrive, and call objects."""
 
 import json
 import re
@@ -18,9 +18,14 @@ ARGUMENT_KEYS = ("arguments", "parameters")
 
 
 def value(source: TextSource, emit: Callable[[str], None] | None = None) -> Parsing[str]:
-    """Read one JSON value and return its text, sending it to `emit` piece by piece.
+    """Read one JSON value and return its text. `emit` gets the text piece by piece.
 
-    Raises Malformed where the text is not JSON (known at its end), Truncated.
+    Raises
+    ------
+    Malformed
+        If the text is not JSON, which is known at its end.
+    Truncated
+        If the text ends inside the value.
     """
     pieces: list[str] = []
 
@@ -64,7 +69,7 @@ def _bracketed(source: TextSource, take: Callable[[int], None]) -> Parsing[None]
             mark = found.group()
             if mark == "\\":
                 if at == len(text):
-                    # Keep the backslash unread: the next character belongs to it.
+                    # Leave the backslash unread: the next character belongs to it.
                     take(at - 1)
                     break
                 at += 1
@@ -80,7 +85,7 @@ def _bracketed(source: TextSource, take: Callable[[int], None]) -> Parsing[None]
 
 
 def load(text: str) -> Any:
-    """Return JSON text as a value; raises Malformed saying where it breaks."""
+    """Decode JSON. Raise Malformed if it is not valid."""
     try:
         return json.loads(text, parse_constant=_no_constant)
     except RecursionError:
@@ -94,7 +99,7 @@ def _no_constant(name: str) -> None:
 
 
 def json_text(text: str) -> str:
-    """Return JSON text as it is and a Python literal as JSON; raises Malformed for others."""
+    """Return JSON unchanged, and a Python literal as JSON. Raise Malformed for other text."""
     try:
         load(text)
     except Malformed as error:
@@ -106,7 +111,7 @@ def json_text(text: str) -> str:
 
 
 def string(source: TextSource) -> Parsing[str]:
-    """Read one JSON string and return what it says."""
+    """Read one JSON string and return its value."""
     if (yield from source.space()) != '"':
         raise _missing(source, "a string")
     text = yield from value(source)
@@ -116,16 +121,16 @@ def string(source: TextSource) -> Parsing[str]:
 
 
 def arguments(source: TextSource) -> Parsing[None]:
-    """Read the arguments of the call that has begun and send them as they come.
+    """Read the arguments of the current call and pass them on as they arrive.
 
-    Besides an object, models write nothing, null, or an object inside a string.
+    Besides an object, models write nothing, null, or an object in a string.
     """
     first = yield from source.space()
     if first == "{":
         try:
             yield from value(source, source.arguments)
         except Malformed:
-            # Models trained on Python write dictionaries.
+            # Some models write Python dictionaries.
             if not source.can_replace:
                 raise
             source.replace(json_text(source.given))
@@ -137,7 +142,7 @@ def arguments(source: TextSource) -> Parsing[None]:
 
 
 def _object(text: str) -> str:
-    """Return arguments that came as another value than an object as an object's text."""
+    """Convert arguments that are no object to the text of an object."""
     found = load(text)
     if isinstance(found, str):
         text = json_text(found.strip() or "{}")
@@ -152,8 +157,8 @@ def _object(text: str) -> str:
 def call(source: TextSource) -> Parsing[None]:
     """Read one object such as `{"name": "f", "arguments": {...}}` as a call.
 
-    The keys may come in any order, others are passed over, and the call may stand under
-    "function", "tool" or "name", as in OpenAI's own shape.
+    The keys may be in any order, and unknown keys are ignored. The call may be nested under
+    "function", "tool" or "name", as in OpenAI's format.
     """
     done = yield from _members(source)
     if source.started is None:
@@ -163,7 +168,7 @@ def call(source: TextSource) -> Parsing[None]:
 
 
 def _members(source: TextSource) -> Parsing[bool]:
-    """Read an object that names a call; say whether it brought arguments."""
+    """Read a call object and return whether it has arguments."""
     yield from source.expect("{")
     early: str | None = None
     done = False
@@ -199,7 +204,7 @@ def _members(source: TextSource) -> Parsing[bool]:
 
 
 def calls(source: TextSource, close: str = "]") -> Parsing[None]:
-    """Read call objects separated by commas up to and including `close`, ending each."""
+    """Read call objects separated by commas, up to and including `close`."""
     while True:
         mark = yield from source.space()
         if close.startswith(mark or "\0"):

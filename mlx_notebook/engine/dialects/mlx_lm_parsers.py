@@ -1,6 +1,6 @@
-"""Dialects that mlx-lm parses and that we need not stream: one adapter over its parsers.
+"""Dialects that mlx-lm's own parsers read, without streaming.
 
-A region is collected up to its end marker and handed to mlx_lm.tool_parsers as a whole.
+A region is collected up to its end marker and then passed to mlx_lm.tool_parsers.
 """
 
 import importlib
@@ -21,7 +21,7 @@ from mlx_notebook.engine.sandbox.grammar_errors import NotEnforceable
 class MlxLmDialect(Dialect):
     """The dialect of one module of mlx_lm.tool_parsers.
 
-    It parses; it has no grammar, and writing is left to the model's own template.
+    It has no grammar, and only the model's template can write its calls.
     """
 
     name = ""
@@ -29,7 +29,7 @@ class MlxLmDialect(Dialect):
     starts = ()
 
     def __init__(self, module_name: str) -> None:
-        """Load the module; raises ValueError where mlx-lm has none of that name."""
+        """Load the module. Raise ValueError if mlx-lm has none of that name."""
         if not module_name.isidentifier():
             raise ValueError(f"{module_name!r} is no tool-call dialect.")
         try:
@@ -38,7 +38,7 @@ class MlxLmDialect(Dialect):
             raise ValueError(f"{module_name!r} is no tool-call dialect.") from None
         self._parse = module.parse_tool_call
         self._end: str = module.tool_call_end
-        # Instance attributes: one class serves all modules.
+        # Attributes of the instance, because one class serves all modules.
         self.__dict__["name"] = module_name
         self.__dict__["layout"] = Layout(open=module.tool_call_start, close=self._end)
         self.__dict__["starts"] = (StartMarker(module.tool_call_start),)
@@ -54,7 +54,7 @@ class MlxLmDialect(Dialect):
             source.pos = len(source.text)
         try:
             found = self._parse(body, _declared(source.tools))
-        except Exception as error:  # these parsers raise whatever their regular expressions lead to
+        except Exception as error:  # these parsers raise exceptions of any kind
             raise Malformed(f"mlx-lm's parser {self.name} refuses the call: {error}") from error
         for call in found if isinstance(found, list) else [found]:
             if not isinstance(call, dict) or not isinstance(call.get("name"), str):
@@ -69,7 +69,7 @@ class MlxLmDialect(Dialect):
             source.end()
 
     def write_call(self, name: str, arguments: str) -> str:
-        """Raise ValueError: models of these dialects have templates that write calls."""
+        """Raise ValueError: only the model's template can write calls of these dialects."""
         raise ValueError(
             f"Only a chat template can write the dialect {self.name}, and this model's knows no "
             "tools: set another tool_dialect for it."

@@ -1,10 +1,10 @@
-"""What a reader makes of a model's text: content, reasoning, tool calls, as small typed events."""
+"""Events of an output reader: content, reasoning and tool calls in a model's text."""
 
 import msgspec
 
 
 class ToolCall(msgspec.Struct, frozen=True):
-    """A tool call. `arguments` is a JSON object as text, keys in the model's order."""
+    """A tool call. `arguments` is a JSON object as text, with its keys in the model's order."""
 
     name: str
     arguments: str
@@ -31,25 +31,25 @@ class CallStart(msgspec.Struct, frozen=True):
 
 
 class CallArguments(msgspec.Struct, frozen=True):
-    """More of the arguments of call `index`; all of them concatenated are one JSON object."""
+    """A piece of the arguments of call `index`. All pieces joined are one JSON object."""
 
     index: int
     text: str
 
 
 class CallEnd(msgspec.Struct, frozen=True):
-    """Call `index` is complete; `call.raw` is the model's own text of it."""
+    """Call `index` is complete. `call.raw` is its text in the model's dialect."""
 
     index: int
     call: ToolCall
 
 
 class CallFailed(msgspec.Struct, frozen=True):
-    """Text that opened a call and is none; for the trace.
+    """Text that began like a call but could not be parsed, for the trace.
 
-    `raw` is the model's text and `reason` one sentence. `index` is set when `CallStart` had been
-    sent for it. `truncated` says that the text merely ended too early. The same text follows as
-    `Content`, except where a call was cut off.
+    `raw` is the model's text, `reason` one sentence. `index` is set if a `CallStart` was sent.
+    `truncated` says that the text ended too early. The same text follows as `Content`, unless a
+    token limit cut the call off.
     """
 
     raw: str

@@ -1,4 +1,4 @@
-"""Splits a model's text, as it comes, into content, reasoning and tool calls."""
+"""Split a model's text, while it is generated, into content, reasoning and tool calls."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -20,33 +20,33 @@ from mlx_notebook.engine.functions.parse_errors import ParseError, Truncated
 
 
 class OutputReader(Protocol):
-    """Takes a row's text piece by piece; one object a row.
+    """Reads the text of one row piece by piece.
 
-    `stopped` is the stop string that has ended the text.
+    `stopped` is the stop string that ended the text, if one did.
     """
 
     stopped: str | None
 
     @property
     def in_reasoning(self) -> bool:
-        """Whether the text read last belongs to the reasoning."""
+        """Whether the last text belongs to the reasoning."""
         ...
 
     def feed(self, text: str) -> list[OutputEvent]:
-        """Take new text and return what it completes."""
+        """Read new text and return the events that it completes."""
         ...
 
     def finish(self, *, cut: bool) -> list[OutputEvent]:
-        """The text has ended, `cut` if for want of tokens: return all that was held back."""
+        """End the text and return the remaining events. `cut`: a token limit ended it."""
         ...
 
 
 class CallReader:
-    """One call region: runs a dialect's parser over pieces of text.
+    """Reads one call region with a dialect's parser.
 
-    With `hold`, the events of a call go out when the call is complete and not before, so that a
-    call that fails leaves no trace but its text. Text that is cut off before it names a function is
-    no content either, if it is `sure` to have been a call.
+    With `hold`, the events of a call are returned when the call is complete, so that a broken call
+    becomes content. With `sure`, text that a token limit cuts off before it names a function is no
+    content either.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class CallReader:
 
     @property
     def rest(self) -> str:
-        """What of the text is unread: what follows the region, once it is done."""
+        """The unread text. Once the region is done, the text after it."""
         return self._source.rest
 
     @property
@@ -78,12 +78,12 @@ class CallReader:
         return self._source.index
 
     def feed(self, text: str) -> list[OutputEvent]:
-        """Take new text and return the events it completes."""
+        """Read new text and return the events that it completes."""
         self._source.feed(text)
         return self._run()
 
     def finish(self, cut: bool) -> list[OutputEvent]:
-        """No more text will come: end the region, whole or broken."""
+        """End the region, complete or not, because the text has ended."""
         self._source.closed = True
         return self._run(cut)
 
@@ -93,7 +93,7 @@ class CallReader:
         cut_off = False
         try:
             next(self._parser)
-            # At the end of the text the parser has nothing to wait for.
+            # At the end of the text there is nothing to wait for.
             while source.closed:
                 next(self._parser)
         except StopIteration:
@@ -108,12 +108,12 @@ class CallReader:
     def _failure(self, error: ParseError, cut_off: bool) -> list[OutputEvent]:
         source = self._source
         raw = source.raw + source.rest
-        # What was read of the broken call is shown as content; nothing of it is read again.
+        # The text of the broken call becomes content. It is not read again.
         source.pos = len(source.text)
         truncated = isinstance(error, Truncated)
         remains = raw.strip(" ,;\n")
         if truncated and source.index > self._first and remains in self._close:
-            return []  # only the mark that ends the region is missing, or a part of it
+            return []  # only the end marker is missing, or a part of it
         started = source.started is not None
         index = source.index if started else None
         if started:
@@ -126,7 +126,7 @@ class CallReader:
         return [CallFailed(raw, str(error), index, truncated=truncated), Content(raw)]
 
     def _release(self, partly: bool) -> list[OutputEvent]:
-        """Return the events that may go out: complete calls where calls are held back."""
+        """Return the events that are ready: with `hold`, those of complete calls."""
         events = self._source.events
         if not self._hold or partly:
             self._source.events = []
@@ -138,7 +138,7 @@ class CallReader:
 
 
 class Patterns(NamedTuple):
-    """Patterns that find a mark, and the beginning of one at the end of a text."""
+    """Patterns that find a marker, and the beginning of one at the end of a text."""
 
     whole: re.Pattern[str]
     partial: re.Pattern[str]
@@ -146,7 +146,7 @@ class Patterns(NamedTuple):
 
 @lru_cache(maxsize=256)
 def find_marks(marks: tuple[str, ...]) -> Patterns | None:
-    """Return the patterns for `marks`; None where there are none."""
+    """Return the patterns for `marks`; None if there are no marks."""
     if not marks:
         return None
     beginnings = {mark[:length] for mark in marks for length in range(1, len(mark))}
@@ -159,30 +159,28 @@ def find_marks(marks: tuple[str, ...]) -> Patterns | None:
 
 
 class MarkerReader:
-    """Splits text at a family's reasoning marks, its dialect's call markers and stop strings.
+    """Splits text at reasoning marks, call markers and stop strings.
 
     Parameters
     ----------
     dialect
-        The model's dialect, or None where the request declares no tools.
+        The model's dialect. None if the request declares no tools.
     tools
         The declared functions.
     reasoning
-        The family's reasoning marks, or None.
+        The model's reasoning marks, if it has any.
     in_reasoning
-        Whether the prompt ends inside a reasoning block.
+        Whether the prompt ends inside the reasoning.
     stop
-        Texts that end the answer and are not part of it; looked for in content alone.
+        Stop strings. They end the answer and are not part of it. Only content is searched.
     hold
-        Keep each call back until it is complete. For rows whose calls no grammar constrains:
-        there a call may turn out to be broken, and events cannot be taken back.
-
+        Return the events of a call when it is complete. Needed if no grammar constrains the calls:
+        a call may be broken, and events cannot be taken back.
     demanded
-        Whether the answer must be a call, so that what is cut off before its mark is complete is
-        markup.
+        The answer must be a call, so a marker that is cut off is no content.
 
-    White space next to a mark belongs to the mark and is dropped. A call marker inside the
-    reasoning ends it, since models forget to.
+    White space next to a mark is dropped. A call marker inside the reasoning ends it, because
+    models forget to end it.
     """
 
     def __init__(
@@ -206,11 +204,11 @@ class MarkerReader:
         self.stopped: str | None = None
         self._call: CallReader | None = None
         self._index = 0
-        self._pending = ""  # text that may be the beginning of a mark
-        self._space = ""  # white space that may stand before a mark
-        self._trim = self.in_reasoning  # whether white space that comes now follows a mark
+        self._pending = ""  # text that may be the beginning of a marker
+        self._space = ""  # white space that may precede a marker
+        self._trim = self.in_reasoning  # whether the next white space follows a marker
         self._sent = False  # whether content has been sent
-        self._first = True  # whether nothing but white space and reasoning has come so far
+        self._first = True  # whether only white space and reasoning came so far
         self._marked = dialect is not None or reasoning is not None
         starts = dialect.starts if dialect is not None else ()
         self._anywhere = {start.text: start for start in starts if not start.first}
@@ -221,7 +219,7 @@ class MarkerReader:
         self._reasoning_markers = find_marks(tuple(filter(None, (end, *calls))))
 
     def feed(self, text: str) -> list[OutputEvent]:
-        """Take new text and return what it completes."""
+        """Read new text and return the events that it completes."""
         if not self._marked and self._content_markers is None:
             return [Content(text)] if text else []
         events: list[OutputEvent] = []
@@ -230,7 +228,7 @@ class MarkerReader:
         return events
 
     def finish(self, *, cut: bool) -> list[OutputEvent]:
-        """The text has ended, `cut` if for want of tokens: return all that was held back."""
+        """End the text and return the remaining events. `cut`: a token limit ended it."""
         events: list[OutputEvent] = []
         if self.stopped is not None:
             return events
@@ -280,7 +278,7 @@ class MarkerReader:
                 return
 
     def _keep_partial(self, text: str, patterns: "Patterns | None") -> str:
-        """Hold back the beginning of a mark at the end of `text`; return what is before it."""
+        """Hold back the beginning of a marker at the end of `text`; return the text before it."""
         partial = patterns and patterns.partial.search(text)
         if not partial:
             return text
@@ -288,7 +286,7 @@ class MarkerReader:
         return text[: partial.start()]
 
     def _pass(self, mark: str, events: list[OutputEvent]) -> None:
-        """Pass a mark: stop, begin or end the reasoning, or open a call region."""
+        """Handle a marker: stop, begin or end the reasoning, or open a call region."""
         if mark in self._stop and not self.in_reasoning:
             self.stopped = mark
             if self._space and not self._trim:
@@ -305,7 +303,7 @@ class MarkerReader:
         self._pending = start.text if start.kept else ""
 
     def _opens_first(self, text: str) -> bool | None:
-        """Say whether `text` opens a region that must stand first; None while undecided."""
+        """Return whether `text` starts with a call marker; None while undecided."""
         body = text.lstrip()
         if not body:
             return None
@@ -328,7 +326,7 @@ class MarkerReader:
         self._space = ""
 
     def _in_call(self, text: str, events: list[OutputEvent]) -> str:
-        """Feed the open call; return the text after it once it has ended."""
+        """Feed the current call region and return the text after it, once it has ended."""
         call = self._call
         assert call is not None
         pending, self._pending = self._pending, ""
@@ -342,7 +340,7 @@ class MarkerReader:
         return call.rest
 
     def _send(self, text: str, events: list[OutputEvent]) -> None:
-        """Send text, holding back white space at its end, which may stand before a mark."""
+        """Emit text. White space at its end is held back, because a marker may follow."""
         if not self._marked:
             if text:
                 events.append(Content(text))
@@ -352,7 +350,7 @@ class MarkerReader:
             self._space += text
             return
         whole = self._space + kept
-        # After a call the white space parts two texts; after a reasoning mark it parts nothing.
+        # White space after a call separates two texts. After a reasoning mark it is dropped.
         if self._trim and (self.in_reasoning or self._first or not self._sent):
             whole = whole.lstrip()
         self._space = text[len(kept) :]
@@ -376,6 +374,6 @@ def read(
     reasoning: ReasoningMarks | None = None,
     in_reasoning: bool = False,
 ) -> list[OutputEvent]:
-    """Return the events of a whole text."""
+    """Read a whole text and return its events."""
     reader = MarkerReader(dialect, tools, reasoning, in_reasoning=in_reasoning, hold=True)
     return reader.feed(text) + reader.finish(cut=False)

@@ -1,4 +1,4 @@
-"""Calls in plain words: a name, then an object or `key=value` pairs, as GLM models fall back to."""
+"""Parse calls without tags, as GLM models sometimes write: a name, then arguments."""
 
 import shlex
 from typing import Any
@@ -11,10 +11,14 @@ from mlx_notebook.engine.functions.parse_errors import Malformed
 
 
 def read(source: TextSource, text: str) -> None:
-    """Send the call that `text` is: a name, white space and arguments.
+    """Read a call from `text`: a name, white space, and an object or `key=value` pairs.
 
-    Arguments that are neither an object nor pairs are given whole, as `raw`. Raises Malformed where
-    the name is not that of a declared function.
+    Other arguments become the value of `raw`.
+
+    Raises
+    ------
+    Malformed
+        If the function is not declared.
     """
     name, rest = text.split(maxsplit=1)
     function = source.start(name)
@@ -30,7 +34,7 @@ def read(source: TextSource, text: str) -> None:
 
 
 def _pairs(text: str, function: Function) -> dict[str, Any] | None:
-    """Return `key=value` pairs, their values quoted as in a shell; None for other text."""
+    """Parse `key=value` pairs with values quoted as in a shell; None for other text."""
     try:
         words = [word.partition("=") for word in shlex.split(text)]
     except ValueError:  # a quotation mark is missing

@@ -1,4 +1,4 @@
-"""Calls written as Python: the name, then arguments one by one, each a literal."""
+"""Parse and write calls in Python, with literals as arguments."""
 
 import re
 from collections.abc import Sequence
@@ -25,11 +25,15 @@ _TRIPLE = ('"""', "'''")
 
 
 def call(source: TextSource, prefixes: Sequence[str] = (), bare: bool = False) -> Parsing[None]:
-    """Read one call `name(...)` and send its arguments one after the other.
+    """Read one call `name(...)` and pass its arguments on one by one.
 
     `prefixes` are objects that models call functions on, such as `default_api.`. With `bare`,
     words without quotation marks are strings.
-    Raises Malformed for anything else than literals as arguments.
+
+    Raises
+    ------
+    Malformed
+        If an argument is no literal.
     """
     head, _ = yield from source.until("(")
     name = head.strip()
@@ -55,7 +59,7 @@ def call(source: TextSource, prefixes: Sequence[str] = (), bare: bool = False) -
 
 
 def _split(text: str, positions: list[str], seen: set[str], function: Function) -> tuple[str, str]:
-    """Return an argument's name and its literal; without a name it is the next one declared."""
+    """Return the name and the literal of an argument. Without a name it is the next one."""
     keyword = _KEYWORD.match(text)
     if keyword is not None:
         key = keyword.group(1)
@@ -68,7 +72,7 @@ def _split(text: str, positions: list[str], seen: set[str], function: Function) 
 
 
 def _declared(key: str, function: Function) -> str:
-    """Return the declared parameter that `key` stands for, where its name is no identifier."""
+    """Return the declared parameter that `key` means; its name may be no identifier."""
     if key in function.properties:
         return key
     return next((name for name in function.properties if python_name(name) == key), key)
@@ -82,7 +86,7 @@ def _value(literal: str, key: str, function: Function, bare: bool) -> Any:
     except Malformed:
         if bare and not set(literal) & set("()[]{}\"'"):
             return literal
-        # A bare 02134 or 2024-05-01 is no literal, but it is a string where one is declared.
+        # An unquoted 02134 or 2024-05-01 is no literal, but a string if one is declared.
         if "string" in types_of(schema, root) and re.fullmatch(r"\d[\w.:+\-/ ]*", literal):
             return literal
         raise
@@ -90,10 +94,10 @@ def _value(literal: str, key: str, function: Function, bare: bool) -> Any:
 
 
 def _argument(source: TextSource) -> Parsing[tuple[str, str]]:
-    """Read up to the comma or the bracket that ends an argument; return its text and that mark."""
+    """Read an argument. Return its text and the comma or bracket that ends it."""
     depth = 0
-    at = 0  # how many characters after `source.pos` have been looked at
-    quote = ""  # the quotation mark of the string that `at` is inside of
+    at = 0  # number of characters after `source.pos` that were scanned
+    quote = ""  # the quotation mark of the current string
     while True:
         text = source.text
         index = source.pos + at
@@ -106,7 +110,7 @@ def _argument(source: TextSource) -> Parsing[tuple[str, str]]:
                 if found.group() == quote:
                     quote = ""
                 elif found.end() == len(text):
-                    index = found.start()  # what the backslash escapes is still to come
+                    index = found.start()  # the escaped character has not arrived
                     break
                 index = found.end() + (1 if quote else 0)
                 continue
@@ -135,7 +139,7 @@ _QUOTE_END = {quote: re.compile(rf"\\|{quote}") for quote in ('"', "'", *_TRIPLE
 
 
 def write_call(name: str, arguments: str) -> str:
-    """Return a call with keyword arguments."""
+    """Write a call with keyword arguments."""
     found = load(arguments)
     if not isinstance(found, dict):
         raise Malformed("The arguments are not a JSON object.")
@@ -158,7 +162,7 @@ class PythonCalls(Dialect):
     """A dialect whose calls are Python expressions."""
 
     def write_call(self, name: str, arguments: str) -> str:
-        """Return the call with keyword arguments."""
+        """Write the call with keyword arguments."""
         return write_call(name, arguments)
 
     def constrain_call(self, function: Function, rules: LarkRules) -> str:

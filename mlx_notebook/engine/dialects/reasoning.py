@@ -1,4 +1,4 @@
-"""How families of models mark their reasoning, and a budget that ends it cleanly."""
+"""The reasoning marks of model families, and the reasoning budget."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -11,11 +11,11 @@ from mlx_notebook.engine.grammar.constraints import Constraint
 
 
 class ReasoningMarks(NamedTuple):
-    """A family's reasoning block.
+    """The marks of a model family's reasoning.
 
-    `start` and `end` enclose it; `closing` is what is written to end it before the model does.
-    Where messages have headers (harmony), `between` comes before the next message's header and
-    `head` is the header of the answer.
+    `start` and `end` enclose the reasoning. `closing` is the text that a reasoning budget writes to
+    end it. In harmony, whose messages have headers, `between` precedes the header of the next
+    message and `head` is the header of the answer.
     """
 
     start: str
@@ -34,8 +34,8 @@ HARMONY = ReasoningMarks(
     head="<|channel|>final<|message|>",
 )
 
-# Families by their marks, rarer marks first. The mark decides where it is in the vocabulary, or,
-# for models that spell it in pieces, where the chat template writes both marks.
+# Rarer marks first. A model has the marks that are in its vocabulary or, if they are several tokens
+# each, those that its chat template writes.
 _FAMILIES = (
     ReasoningMarks("<longcat_think>", "</longcat_think>", "\n</longcat_think>\n\n"),
     ReasoningMarks("<|think:start|>", "<|think:end|>", "<|think:end|>"),
@@ -51,9 +51,9 @@ _FAMILIES = (
 
 
 def infer(template: str | None, vocabulary: Mapping[str, int]) -> ReasoningMarks | None:
-    """Return how a model marks its reasoning, from its chat template and vocabulary.
+    """Return the reasoning marks of a model, from its chat template and vocabulary.
 
-    None where it has no reasoning, or marks it in no way that is known here.
+    None if the model does not reason, or its marks are not known.
     """
     if "<|channel|>" in vocabulary and "<|message|>" in vocabulary:
         return HARMONY
@@ -68,7 +68,7 @@ def infer(template: str | None, vocabulary: Mapping[str, int]) -> ReasoningMarks
 
 
 def _first_token(mark: str) -> str:
-    """Return the special token that a mark of several tokens begins with."""
+    """Return the special token at the beginning of a mark."""
     for bracket in ("|>", ">"):
         head, found, rest = mark.partition(bracket)
         if found and rest:
@@ -77,17 +77,17 @@ def _first_token(mark: str) -> str:
 
 
 def opens_reasoning(prompt: str, reasoning: ReasoningMarks) -> bool:
-    """Say whether a rendered prompt ends inside a reasoning block that its template opened.
+    """Return whether a rendered prompt ends with the start of reasoning.
 
-    Only an opening mark that nothing but white space follows counts: users may write marks too.
+    Only a mark at the end of the prompt counts, because messages may contain marks.
     """
     return prompt.rstrip().endswith(reasoning.start)
 
 
 def continues_reasoning(message: Mapping[str, Any], prompt: str, reasoning: ReasoningMarks) -> bool:
-    """Say whether an answer that goes on with a message goes on with its reasoning.
+    """Return whether an answer that continues `message` continues its reasoning.
 
-    `prompt` is the rendered one; it ends with what the message says so far.
+    `prompt` is the rendered prompt, which ends with the message so far.
     """
     if said := message.get("content"):
         return bool(said.rfind(reasoning.start) > said.rfind(reasoning.end))
@@ -97,23 +97,23 @@ def continues_reasoning(message: Mapping[str, Any], prompt: str, reasoning: Reas
 
 
 class ReasoningBudget:
-    """Ends a row's reasoning after a number of tokens by writing the family's closing mark.
+    """Ends a row's reasoning after a number of tokens by writing the closing mark.
 
-    A constraint for the sampler that wraps the row's other one, if it has any: while the mark is
-    being written only its next token is allowed, otherwise the other constraint decides.
+    A constraint that wraps the row's other constraint. While the mark is being written, only its
+    next token is allowed. Otherwise the inner constraint decides.
 
     Parameters
     ----------
     limit
-        How many tokens the reasoning may have, the closing mark not counted.
+        Maximum number of reasoning tokens, without the closing mark.
     closing
         The tokens of `ReasoningMarks.closing`.
     start, end
-        The tokens of the reasoning marks, by which this keeps count on its own.
+        The tokens of the reasoning marks.
     in_reasoning
-        Whether the prompt ends inside a reasoning block.
+        Whether the prompt ends inside the reasoning.
     whole
-        Tells whether the text so far ends in a whole character; the mark waits until it does.
+        Returns whether the text ends in a complete character; the mark waits until it does.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class ReasoningBudget:
         self._whole = whole
         self._tail: list[int] = []
         self._longest = max(len(start), len(end))
-        # How many tokens of the closing mark are written; -1 while it is not being written.
+        # Number of tokens of the closing mark that are written; -1 if it is not being written.
         self._written = -1
         self._reopening = _reopening(start)
         self.in_reasoning = in_reasoning
@@ -147,11 +147,11 @@ class ReasoningBudget:
 
     @property
     def failure(self) -> EngineError | None:
-        """That of the inner constraint."""
+        """The error of the inner constraint."""
         return self._inner.failure if self._inner is not None else None
 
     def advance(self, token: int) -> None:
-        """Count a token that was chosen."""
+        """Process a token that was sampled."""
         if self._inner is not None:
             self._inner.advance(token)
         if self._written >= 0:
@@ -170,9 +170,9 @@ class ReasoningBudget:
             self.in_reasoning = True
 
     def fill(self, mask: npt.NDArray[np.uint32]) -> bool:
-        """Allow only the closing mark's next token where the budget is used up."""
+        """Allow only the next token of the closing mark once the budget is used up."""
         due = self._written < 0 and self.in_reasoning and self.used >= self._limit
-        # Closing inside a character would leave half of it in the text.
+        # Closing inside a character would leave a part of it in the text.
         if due and (self._whole is None or self._whole()):
             self._written = 0
             self.exhausted = True
@@ -193,13 +193,14 @@ class ReasoningBudget:
 
 
 def _reopening(start: list[int]) -> tuple[list[int], int]:
-    """Return the token that tells a reasoning block from others, and the tokens before it.
+    """Return the beginning of a start mark of several tokens, and the token after it.
 
-    In harmony every message begins with a channel mark, and its name says whether it is reasoning.
+    In harmony every message begins with a channel mark; the channel's name says that it is
+    reasoning.
     """
     return (start[:1], start[1]) if len(start) > 1 else ([], 0)
 
 
 def token_ids(encode: Callable[[str], Any], text: str) -> list[int]:
-    """Return the tokens of a mark; `encode` must not add special tokens of its own."""
+    """Return the tokens of a mark. `encode` must not add special tokens."""
     return [int(token) for token in encode(text)]

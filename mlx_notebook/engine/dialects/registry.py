@@ -1,4 +1,4 @@
-"""The dialects by name, and which one a model speaks."""
+"""All dialects by name, and the detection of a model's dialect."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -53,21 +53,24 @@ _OWN: dict[str, type[Dialect]] = {
         qwen_xml.SeedOSS,
     )
 }
-# mlx-lm's names for dialects that have another name here.
+# mlx-lm's names of dialects that have another name here.
 _ALIASES = {"json_tools": "hermes", "laguna": "glm47"}
-# Parsed by mlx-lm's own functions.
+# Dialects that mlx-lm's functions parse.
 _FROM_MLX_LM = ("kimi_k3", "minicpm5", "muse_spark")
 
 
 def names() -> tuple[str, ...]:
-    """Return the names that `get` knows, for `tool_dialect` in a model's settings."""
+    """Return all names, for `tool_dialect` in a model's settings."""
     return (*sorted((*_OWN, *_FROM_MLX_LM)),)
 
 
 def get(name: str) -> Dialect:
     """Return a dialect by its name, or by mlx-lm's name for it.
 
-    Raises ValueError listing the known names.
+    Raises
+    ------
+    ValueError
+        If there is no such dialect. The message lists the known names.
     """
     return _get(_ALIASES.get(name, name))
 
@@ -77,7 +80,7 @@ def _get(name: str) -> Dialect:
     if name in _OWN:
         return _OWN[name]()
     try:
-        # A parser that a later mlx-lm brings is served too.
+        # A later mlx-lm may have more parsers.
         return MlxLmDialect(name)
     except ValueError:
         known = ", ".join(names())
@@ -85,13 +88,13 @@ def _get(name: str) -> Dialect:
 
 
 def infer(template: str | None, vocabulary: Mapping[str, int]) -> Dialect | None:
-    """Return the dialect in which a model's chat template writes calls; None if in none known.
+    """Return the dialect of a model, from its chat template and vocabulary. None if unknown.
 
-    Looks for the marks of the families in the template, then asks mlx-lm.
+    Our own markers come first, then mlx-lm's detection.
     """
     name = _by_marks(template or "", vocabulary)
     if name is None:
-        # mlx-lm asks a tokenizer for these two things alone.
+        # mlx-lm uses only these two attributes of a tokenizer.
         tokenizer = SimpleNamespace(chat_template=template, get_vocab=lambda: vocabulary)
         name = _infer_tool_parser(tokenizer)
     if name is None and "<tool_call>" in (template or "") and "arguments" in (template or ""):
@@ -100,7 +103,7 @@ def infer(template: str | None, vocabulary: Mapping[str, int]) -> Dialect | None
 
 
 def _by_marks(text: str, vocabulary: Mapping[str, int]) -> str | None:
-    """Return the name of a dialect that mlx-lm does not know, or splits more coarsely."""
+    """Return the name of a dialect that mlx-lm does not know or does not distinguish."""
     if "<|channel|>" in text and "<|message|>" in text and "<|call|>" in text:
         return "harmony"
     if "DSML" in text and "function_calls" in text:
@@ -138,9 +141,9 @@ def _by_marks(text: str, vocabulary: Mapping[str, int]) -> str | None:
 
 
 def for_family(model_type: str) -> Dialect:
-    """Return the dialect of our own tool prompt for a family whose template knows no tools.
+    """Return the dialect of our tool prompt for a model whose template does not support tools.
 
-    `model_type` is that of the model's config.json.
+    `model_type` is the one in the model's config.json.
     """
     kind = model_type.lower()
     if kind.startswith(("gemma", "shieldgemma", "paligemma", "recurrent_gemma")):

@@ -1,4 +1,4 @@
-"""Calls written as tags, one a parameter, whose string values stand unquoted between them."""
+"""Dialects with one tag per parameter, whose string values are not quoted."""
 
 from typing import Any, ClassVar
 
@@ -13,10 +13,10 @@ from mlx_notebook.engine.sandbox.grammar_errors import NotEnforceable
 
 
 class TagCalls(Dialect):
-    """A dialect whose calls read NAME_OPEN name NAME_CLOSE (KEY_OPEN key KEY_CLOSE value ...)*.
+    """A dialect of the form NAME_OPEN name NAME_CLOSE (KEY_OPEN key KEY_CLOSE value ...)*.
 
-    `name_open` may be empty, where the name stands bare at the beginning of the region. With
-    `padded`, values stand on lines of their own, and one newline on each side belongs to the tags.
+    If `name_open` is empty, the region begins with the name. With `padded`, values are on separate
+    lines, and one newline on each side belongs to the tags.
     """
 
     name_open: ClassVar[str]
@@ -31,12 +31,12 @@ class TagCalls(Dialect):
     # --- parsing ------------------------------------------------------------------------------
 
     def region(self, source: TextSource) -> Parsing[None]:
-        """Parse the calls of a region: one, or as many as stand in it."""
+        """Parse the calls of a region."""
         count = 0
         while True:
             mark = yield from source.space()
             if self.name_open and (self.layout.nested or not count):
-                # Some models say in the region what they are about to do.
+                # Some models write text in the region before the call.
                 yield from source.until(_bare(self.name_open), self.layout.close.strip(), keep=True)
             if (yield from self._closed(source, mark)):
                 return
@@ -45,7 +45,7 @@ class TagCalls(Dialect):
             count += 1
 
     def _closed(self, source: TextSource, mark: str) -> Parsing[bool]:
-        """Read the region's end marker if it comes next; the end of the text is one too."""
+        """Read the end marker if it is next. The end of the text counts as one."""
         close = self.layout.close.strip()
         if not mark:
             return True
@@ -75,7 +75,7 @@ class TagCalls(Dialect):
             count += 1
             yield from self._value(source, function, key)
         if not self.call_close:
-            # The region's own end marker ended the call: leave it for `region`.
+            # The region's end marker ended the call: leave it for `region`.
             source.pos -= len(found or "")
         source.arguments("}" if count else "{}")
 
@@ -86,7 +86,7 @@ class TagCalls(Dialect):
         return text.strip().strip("\"'")
 
     def _is_text(self, function: Function, key: str) -> bool:
-        """Say whether the value of `key` is to be taken literally, as a string."""
+        """Return whether the value of `key` is a string, written literally."""
         schema = function.properties.get(self._key(key))
         return types_of(schema, function.parameters) == {"string"}
 
@@ -98,7 +98,7 @@ class TagCalls(Dialect):
             yield from source.accept("\n")
         ends = ("\n" + self.value_close, self.value_close) if self.padded else (self.value_close,)
         if self._is_text(function, key):
-            # Strings go out as they come, so that a long document is seen being written.
+            # Strings are streamed, so that a long document appears while it is written.
             source.arguments('"')
             yield from source.until(*ends, emit=lambda text: source.arguments(dumps(text)[1:-1]))
             source.arguments('"')
@@ -113,7 +113,7 @@ class TagCalls(Dialect):
     # --- writing ------------------------------------------------------------------------------
 
     def write_call(self, name: str, arguments: str) -> str:
-        """Return one call; strings stand as they are, other values as JSON."""
+        """Write one call with strings as they are and other values as JSON."""
         found = load(arguments)
         if not isinstance(found, dict):
             raise Malformed("The arguments are not a JSON object.")
@@ -137,7 +137,7 @@ class TagCalls(Dialect):
     # --- constraining -------------------------------------------------------------------------
 
     def constrain_call(self, function: Function, rules: LarkRules) -> str:
-        """Return an expression for a call with declared parameters, in declared order."""
+        """Return an expression for a call with the declared parameters in order."""
         properties = function.properties
         if function.strict and not properties and function.required:
             raise NotEnforceable(
@@ -170,13 +170,13 @@ class TagCalls(Dialect):
                 f"in this model's tool-call dialect ({self.name}), which writes strings unquoted.",
                 "tools",
             )
-        # The first closing tag ends the value, on a line of its own or not, as it does in parsing.
+        # The first closing tag ends the value, as in parsing.
         tail = ending.partition(self.value_close)[2]
         return f"{rules.until(self.value_close)} {rules.text(tail)}"
 
 
 def _bare(mark: str) -> str:
-    """Return a mark without the quotation mark that templates write there, and models may not."""
+    """Return a mark without its quotation mark, which models may omit."""
     return mark.strip('"')
 
 

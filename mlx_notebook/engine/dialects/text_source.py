@@ -1,8 +1,8 @@
-"""Text that arrives in pieces, for parsers written as generators that pause for more of it.
+"""A source of text for parsers that are generators and pause when they need more text.
 
-A parser is a plain top-down function: it asks the source for the next literal, the text up to a
-marker, a JSON value. Where the text so far does not decide, the source yields, and the reader
-resumes the parser with the next piece. So one piece of code parses whole texts and streams.
+A parser is a recursive-descent function: it asks the source for the next literal, the text up to a
+marker, or a JSON value. If the text so far is not enough, the source yields, and the reader resumes
+the parser with the next piece. So the same code parses whole texts and streams.
 """
 
 import re
@@ -21,16 +21,16 @@ from mlx_notebook.engine.functions.parse_errors import Malformed, Truncated
 
 _T = TypeVar("_T")
 Parsing = Generator[None, None, _T]
-"""A parser at work: it yields to ask for more text and returns its result."""
+"""A running parser: it yields when it needs more text, and returns its result."""
 
 _NOT_SPACE = re.compile(r"\S")
 
 
 class TextSource:
-    """The text of one call region, what of it is consumed, and the events made of it so far.
+    """The text of one call region, the position in it, and the events so far.
 
-    `pos` is the first unread character of `text`; read characters may be dropped from `text` at
-    any pause. `closed` says that no more text will come.
+    `pos` is the index of the first unread character of `text`. `feed` may drop characters that are
+    read. `closed` says that there is no more text.
     """
 
     def __init__(self, tools: DeclaredFunctions, opening: str = "", index: int = 0) -> None:
@@ -67,13 +67,13 @@ class TextSource:
     # --- reading ------------------------------------------------------------------------------
 
     def more(self, what: str = "the call") -> Parsing[None]:
-        """Wait for more text; raises Truncated at the end of it."""
+        """Wait for more text. Raise Truncated if there is no more."""
         if self.closed:
             raise Truncated(f"The text ends inside {what}.")
         yield
 
     def peek(self, count: int = 1) -> Parsing[str]:
-        """Return the next `count` characters without reading them; fewer only at the end."""
+        """Return the next `count` characters without reading them; fewer at the end."""
         while len(self.text) - self.pos < count and not self.closed:
             yield
         return self.text[self.pos : self.pos + count]
@@ -91,11 +91,11 @@ class TextSource:
             yield
 
     def at_end(self) -> Parsing[bool]:
-        """Say whether all of the text is read and no more will come."""
+        """Return whether all text is read and there is no more."""
         return (yield from self.peek()) == ""
 
     def ahead(self) -> Parsing[str]:
-        """Return the next character that is no white space, reading nothing; "" at the end."""
+        """Return the next character after white space without reading it; "" at the end."""
         while (found := _NOT_SPACE.search(self.text, self.pos)) is None:
             if self.closed:
                 return ""
@@ -103,7 +103,7 @@ class TextSource:
         return found.group()
 
     def accept(self, *literals: str) -> Parsing[str | None]:
-        """Read the first of `literals` that comes next and return it; None if none does."""
+        """Read the first of `literals` that matches and return it; None if none matches."""
         for literal in literals:
             while True:
                 rest = self.text[self.pos : self.pos + len(literal)]
@@ -116,7 +116,7 @@ class TextSource:
         return None
 
     def expect(self, literal: str) -> Parsing[None]:
-        """Read `literal`; raises Malformed where other text comes."""
+        """Read `literal`. Raise Malformed if the text is different."""
         if (yield from self.accept(literal)) is None:
             if self.closed and literal.startswith(self.rest):
                 raise Truncated("The text ends inside the call.")
@@ -128,15 +128,20 @@ class TextSource:
     ) -> Parsing[tuple[str, str]]:
         """Read up to the first of `markers` and return the text before it and the marker.
 
-        At one place the earlier named marker wins. With `emit`, the text goes there as it comes
-        and "" is returned for it. With `keep`, the marker itself is left unread. Raises Truncated.
+        If several markers match at a place, the first in `markers` wins. With `emit`, the text is
+        passed to it piece by piece and "" is returned instead. With `keep`, the marker is not read.
+
+        Raises
+        ------
+        Truncated
+            If the text ends before a marker.
         """
         longest = max(map(len, markers))
         pattern = re.compile("|".join(map(re.escape, markers)))
         scan = self.pos
         while True:
             found = pattern.search(self.text, scan)
-            # A longer marker may yet come where a shorter one already matches.
+            # A longer marker may still match where a shorter one does.
             if found is not None and not self._undecided(found.start(), markers, found.group()):
                 before = self.text[self.pos : found.start()]
                 self.pos = found.start() if keep else found.end()
@@ -164,7 +169,7 @@ class TextSource:
     # --- events out ---------------------------------------------------------------------------
 
     def start(self, name: str) -> Function:
-        """Begin a call of `name`; raises Malformed for a function that is not declared."""
+        """Begin a call of `name`. Raise Malformed if the function is not declared."""
         function = self.tools.resolve(name)
         self.started = function
         self._arguments = []
@@ -172,7 +177,7 @@ class TextSource:
         return function
 
     def arguments(self, text: str) -> None:
-        """Send more of the arguments' JSON text."""
+        """Add to the JSON text of the arguments."""
         if not text:
             return
         self._arguments.append(text)
@@ -183,16 +188,16 @@ class TextSource:
 
     @property
     def given(self) -> str:
-        """The text of the arguments so far."""
+        """The JSON text of the arguments so far."""
         return "".join(self._arguments)
 
     @property
     def can_replace(self) -> bool:
-        """Whether nothing of the call that was begun has gone out yet."""
+        """Whether no event of the current call was taken from `events` yet."""
         return any(isinstance(e, CallStart) and e.index == self.index for e in self.events)
 
     def replace(self, text: str) -> None:
-        """Take `text` for the arguments in place of what was sent of them; see `can_replace`."""
+        """Replace the JSON text of the arguments; only if `can_replace`."""
         self.events = [
             event
             for event in self.events
@@ -202,7 +207,7 @@ class TextSource:
         self.arguments(text)
 
     def end(self) -> None:
-        """End the call that was begun; what was read so far is its raw text."""
+        """End the current call. The text read so far is its raw text."""
         assert self.started is not None
         call = ToolCall(self.started.name, "".join(self._arguments), self.raw)
         self.events.append(CallEnd(self.index, call))

@@ -1,1 +1,1 @@
-"""The functions that a request declares, and the arguments of their calls."""
+"""The functions that a request declares, and the arguments of calls."""

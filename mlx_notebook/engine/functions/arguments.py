@@ -1,4 +1,4 @@
-"""Argument values: from a dialect's text or literals to JSON, by the types of the schema."""
+"""Convert argument values from a dialect's text or literals to JSON, by the schema's types."""
 
 import ast
 import json
@@ -20,7 +20,7 @@ _JSON_TYPES: tuple[tuple[type, str], ...] = (
 
 
 def dumps(value: Any) -> str:
-    """Return `value` as JSON text that UTF-8 can carry (a lone surrogate stays escaped)."""
+    """Return `value` as JSON text that is valid UTF-8. Lone surrogates stay escaped."""
     text = json.dumps(value, ensure_ascii=False)
     return text if text.isascii() or _encodable(text) else json.dumps(value)
 
@@ -42,7 +42,7 @@ def type_of(value: Any) -> str:
 
 
 def resolve_ref(schema: Any, root: Schema) -> Any:
-    """Follow local `$ref`s of `schema` inside `root`; one that leads nowhere is any value."""
+    """Resolve a local `$ref` of `schema` inside `root`. A broken one allows any value."""
     for _ in range(16):
         ref = schema.get("$ref") if isinstance(schema, Mapping) else None
         if not isinstance(ref, str):
@@ -55,8 +55,8 @@ def resolve_ref(schema: Any, root: Schema) -> Any:
 
 
 def types_of(schema: Any, root: Schema) -> frozenset[str]:
-    """Return the JSON types that `schema` allows, as far as it names them; empty means any."""
-    # References may lead in circles, or fan out: past this many schemas the types are any.
+    """Return the JSON types that `schema` names. Empty means any type."""
+    # References may be circular or numerous: after 200 schemas, any type is allowed.
     return _types_of(schema, root, iter(range(200)))
 
 
@@ -82,10 +82,10 @@ def _types_of(schema: Any, root: Schema, steps: Iterator[int]) -> frozenset[str]
 
 
 def from_text(text: str, schema: Any, root: Schema) -> Any:
-    """Return the value that a model wrote as bare text, where strings have no quotes.
+    """Return the value of text in a dialect that writes strings without quotes.
 
-    A parameter that must be a string stays one, whatever it looks like; other text is read as
-    JSON or as a Python literal, and stays text where it is neither.
+    A parameter that must be a string stays a string. Other text is read as JSON or as a Python
+    literal, and stays a string if it is neither.
     """
     types = types_of(schema, root)
     if types == {"string"}:
@@ -102,9 +102,9 @@ def from_text(text: str, schema: Any, root: Schema) -> Any:
 
 
 def conform(value: Any, schema: Any, root: Schema, source: str | None = None) -> Any:
-    """Return a parsed literal as the type that the schema names.
+    """Return a parsed literal in a type that the schema allows.
 
-    `source` is the literal's own text: `zip=02134` is `"02134"` where a string is declared.
+    `source` is the text of the literal: `zip=02134` is `"02134"` if a string is declared.
     """
     schema = resolve_ref(schema, root)
     types = types_of(schema, root)
@@ -139,10 +139,10 @@ def _fit(value: Any, types: frozenset[str]) -> Any:
 
 
 def _literal(text: str) -> Any:
-    """Return `text` as JSON or else as a Python literal; None where it is neither."""
+    """Return `text` as JSON or as a Python literal; None if it is neither."""
     if text in ("True", "False"):
         return text == "True"
-    with suppress(ValueError, RecursionError):  # then it is Python, or nothing
+    with suppress(ValueError, RecursionError):  # then it may be Python
         return json.loads(text, strict=False, parse_constant=_no_constant)
     try:
         return python_literal(text)
@@ -155,7 +155,7 @@ def _no_constant(name: str) -> None:
 
 
 class _JSONNames(ast.NodeTransformer):
-    """Models that write Python still write true, false and null now and then."""
+    """Replaces JSON's true, false and null, which models also write in Python."""
 
     _values = {"true": True, "false": False, "null": None}  # noqa: RUF012
 
@@ -166,9 +166,14 @@ class _JSONNames(ast.NodeTransformer):
 
 
 def python_literal(text: str) -> Any:
-    """Return the value of a Python literal, with JSON's types and JSON's names for constants.
+    """Return the value of a Python literal in JSON's types.
 
-    Tuples and sets become lists. Raises Malformed for anything else.
+    JSON's constants are allowed. Tuples and sets become lists.
+
+    Raises
+    ------
+    Malformed
+        If the text is no literal.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval")
@@ -179,9 +184,9 @@ def python_literal(text: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """Return `value` in JSON's types."""
+    """Return a Python value in JSON's types."""
     if isinstance(value, str):
-        # "\ud83d\ude00" in a literal is a pair of surrogates, which JSON writers mean as one.
+        # "\ud83d\ude00" in a literal is a surrogate pair, which means one character in JSON.
         return value if _encodable(value) else _join_surrogates(value)
     if isinstance(value, dict):
         return {

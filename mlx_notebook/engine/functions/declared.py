@@ -1,4 +1,4 @@
-"""The functions that a request declares, as parsers and grammars look them up."""
+"""The functions that a request declares, for parsers and grammars."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ Schema = Mapping[str, Any]
 
 
 class Function(msgspec.Struct, frozen=True):
-    """A declared function. `parameters` is the JSON schema of its arguments object."""
+    """A declared function. `parameters` is the JSON schema of the object of its arguments."""
 
     name: str
     parameters: dict[str, Any] = {}
@@ -28,7 +28,7 @@ class Function(msgspec.Struct, frozen=True):
 
     @property
     def required(self) -> frozenset[str]:
-        """Names of the parameters that every call must have."""
+        """Names of the required parameters."""
         found = self.parameters.get("required")
         return frozenset(found) if isinstance(found, list) else frozenset()
 
@@ -40,7 +40,7 @@ def python_name(name: str) -> str:
 
 
 class DeclaredFunctions:
-    """Declared functions by name; with none declared, every name is accepted."""
+    """Declared functions by name. If none is declared, every name is accepted."""
 
     def __init__(self, functions: Sequence[Function] = ()) -> None:
         self.functions = tuple(functions)
@@ -48,9 +48,12 @@ class DeclaredFunctions:
 
     @classmethod
     def from_tools(cls, tools: Sequence[Mapping[str, Any]] | None) -> "DeclaredFunctions":
-        """Read OpenAI's `tools` list, in its chat form or the flat form of the responses API.
+        """Read OpenAI's `tools`, in the form of chat completions or of responses.
 
-        Raises ValueError naming the entry that is not a function tool, or takes no object.
+        Raises
+        ------
+        ValueError
+            If an entry is no function, or its arguments are no object.
         """
         functions = []
         for position, tool in enumerate(tools or ()):
@@ -83,9 +86,12 @@ class DeclaredFunctions:
         return {python_name(function.name): function for function in self.functions}
 
     def resolve(self, name: str) -> Function:
-        """Return the function that a model means by `name`.
+        """Return the function that a model calls `name`.
 
-        Raises Malformed where functions are declared and this is none of them.
+        Raises
+        ------
+        Malformed
+            If functions are declared and this is not one of them.
         """
         if not name:
             raise Malformed("The call names no function.")
@@ -96,8 +102,14 @@ class DeclaredFunctions:
             return Function(name)
         raise Malformed(f"The model called {name!r}, which is not a declared function.")
 
-    def only(self, names: Sequence[str]) -> "DeclaredFunctions":
-        """Return the functions in `names`; raises ValueError naming one that is not declared."""
+    def select(self, names: Sequence[str]) -> "DeclaredFunctions":
+        """Return the functions in `names`.
+
+        Raises
+        ------
+        ValueError
+            If a name is not declared.
+        """
         missing = [name for name in names if name not in self._by_name]
         if missing:
             raise ValueError(f"The tool {missing[0]!r} is not in tools.")

@@ -1,18 +1,18 @@
-"""What is wrong with the text of a tool call.
+"""Errors of parsing a tool call.
 
-ParseError              the text is not a call in its dialect
-├── Malformed           its syntax is wrong, or it names an undeclared function
-└── Truncated           it ended inside a call
+ParseError              the text is not a call in the model's dialect
+├── Malformed           the syntax is wrong, or the function is not declared
+└── Truncated           the text ends inside a call
 """
 
 
 class ParseError(ValueError):
-    """Text that is no call in its dialect; the message says what is wrong."""
+    """Text that is not a call in the model's dialect."""
 
 
 class Malformed(ParseError):
-    """The text breaks the dialect's syntax, or names a function that was not declared."""
+    """Text with the wrong syntax, or a call of a function that is not declared."""
 
 
 class Truncated(ParseError):
-    """The text ended inside a call."""
+    """Text that ends inside a call."""

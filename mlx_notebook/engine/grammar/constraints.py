@@ -1,4 +1,4 @@
-"""What may come next in a row: the interface that the sampler knows, and its smallest instance."""
+"""Constraints on the next token of a row: the sampler's interface, and simple constraints."""
 
 from collections.abc import Iterable, Sequence
 from typing import Protocol
@@ -10,26 +10,26 @@ from mlx_notebook.engine.errors import EngineError
 
 
 class Constraint(Protocol):
-    """A row's grammar, reasoning budget or minimum length; one object a row."""
+    """A limit on the next token, such as a grammar or a reasoning budget. One object per row."""
 
     @property
     def failure(self) -> EngineError | None:
-        """Why the row cannot be constrained any more, if so: it must end with this error."""
+        """The error with which the row must end, because it cannot be constrained any more."""
         ...
 
     def advance(self, token: int) -> None:
-        """Take note of a token that was chosen."""
+        """Process a token that was sampled."""
         ...
 
     def fill(self, mask: npt.NDArray[np.uint32]) -> bool:
-        """Write the allowed tokens into `mask`, a bit each; False: all are."""
+        """Write the allowed tokens into `mask`, one bit each. Return False if all are allowed."""
         ...
 
 
 class MinTokens:
-    """Forbids the end tokens until a number of tokens has been chosen.
+    """Forbids the end tokens until a minimum number of tokens is generated.
 
-    A grammar that allows nothing but the end wins over this.
+    If the inner constraint allows nothing else, they stay allowed.
     """
 
     def __init__(self, minimum: int, end: Sequence[int], inner: Constraint | None):
@@ -37,7 +37,7 @@ class MinTokens:
 
     @property
     def failure(self) -> EngineError | None:
-        """That of the inner constraint."""
+        """The error of the inner constraint."""
         return self._inner.failure if self._inner is not None else None
 
     def advance(self, token: int) -> None:
@@ -47,7 +47,7 @@ class MinTokens:
             self._inner.advance(token)
 
     def fill(self, mask: npt.NDArray[np.uint32]) -> bool:
-        """Take the end tokens out of what the inner constraint allows."""
+        """Remove the end tokens from what the inner constraint allows."""
         filled = self._inner is not None and self._inner.fill(mask)
         if self._left <= 0:
             return filled
@@ -56,39 +56,39 @@ class MinTokens:
 
 
 class BadWords:
-    """Forbids each token that would complete one of some sequences of tokens.
+    """Forbids tokens that would complete a forbidden sequence.
 
-    A constraint inside that allows nothing else wins over this.
+    If the inner constraint allows nothing else, they stay allowed.
 
     Parameters
     ----------
     sequences
-        Token ids, at least one each.
+        Sequences of token ids, each at least one token long.
     """
 
     def __init__(self, sequences: Sequence[Sequence[int]], inner: Constraint | None):
         self._inner = inner
         self._words = [(list(tokens[:-1]), tokens[-1]) for tokens in sequences]
         self._longest = max(len(head) for head, _ in self._words)
-        self._said: list[int] = []
+        self._recent: list[int] = []
 
     @property
     def failure(self) -> EngineError | None:
-        """That of the inner constraint."""
+        """The error of the inner constraint."""
         return self._inner.failure if self._inner is not None else None
 
     def advance(self, token: int) -> None:
-        """Take note of a token."""
+        """Process a token that was sampled."""
         if self._longest:
-            self._said = [*self._said, token][-self._longest :]
+            self._recent = [*self._recent, token][-self._longest :]
         if self._inner is not None:
             self._inner.advance(token)
 
     def fill(self, mask: npt.NDArray[np.uint32]) -> bool:
-        """Take the last tokens of words that have begun out of what the inner one allows."""
+        """Remove tokens that would complete a sequence from what the inner constraint allows."""
         filled = self._inner is not None and self._inner.fill(mask)
         forbidden = {
-            last for head, last in self._words if not head or self._said[-len(head) :] == head
+            last for head, last in self._words if not head or self._recent[-len(head) :] == head
         }
         if not forbidden:
             return filled
@@ -97,7 +97,7 @@ class BadWords:
 
 
 def _forbid(tokens: Iterable[int], mask: npt.NDArray[np.uint32]) -> None:
-    """Take tokens out of a mask that allows others too; else leave it as it is."""
+    """Remove tokens from a mask, unless none would be left."""
     before = mask.copy()
     for token in tokens:
         mask[token // 32] &= ~np.uint32(1 << (token % 32))

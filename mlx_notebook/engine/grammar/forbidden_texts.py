@@ -1,7 +1,7 @@
-"""Texts that an answer must not hold: the marks of calls, where the request forbids calls.
+"""A constraint against texts, used for the markers of tool calls with `tool_choice: none`.
 
-Each token is allowed unless it would complete one of them, be it one special token or the last of
-several pieces. So the prompt may keep its tools, and with them the prefix that is cached.
+A token is forbidden if it would complete one of the texts, as one special token or as the last of
+several pieces. So the prompt can keep its tools, and with them its entry in the prefix cache.
 """
 
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ Mask = npt.NDArray[np.uint32]
 
 
 class ForbiddenTexts:
-    """The constraint, to be shared; `row` makes the state of one row.
+    """The constraint, shared by rows. `row` makes the state of one row.
 
-    Looks at every token of the vocabulary once: a fraction of a second for large ones.
+    Creating it looks at every token of the vocabulary, which takes a fraction of a second.
     """
 
     def __init__(self, tokens: GrammarTokenizer, texts: Sequence[bytes]) -> None:
         self._tokens = tokens
         self.longest = max(map(len, texts))
-        # What has been written of a text -> the tokens that may not follow, as bits.
+        # Beginning of a text -> the tokens that may not follow it.
         banned: dict[bytes, list[int]] = {
             text[:at]: [] for text in texts for at in range(len(text))
         }
@@ -42,8 +42,8 @@ class ForbiddenTexts:
         """Return the constraint of one row."""
         return ForbiddenTextsRow(self, self._tokens)
 
-    def take_out(self, tail: bytes, mask: Mask) -> None:
-        """Take what may not follow `tail` out of `mask`."""
+    def remove(self, tail: bytes, mask: Mask) -> None:
+        """Remove the tokens that may not follow `tail` from `mask`."""
         for begun, allowed in self._allowed.items():
             if tail.endswith(begun):
                 mask &= allowed
@@ -56,7 +56,7 @@ class ForbiddenTexts:
 
 
 class ForbiddenTextsRow:
-    """What one row has written last."""
+    """The state of one row: its last bytes."""
 
     def __init__(self, forbidden: ForbiddenTexts, tokens: GrammarTokenizer) -> None:
         self.failure = None
@@ -65,11 +65,11 @@ class ForbiddenTextsRow:
         self._tail = b""
 
     def advance(self, token: int) -> None:
-        """Take note of a token that was chosen."""
+        """Process a token that was sampled."""
         self._tail = (self._tail + self._tokens.bytes_of(token))[-self._forbidden.longest :]
 
     def fill(self, mask: Mask) -> bool:
-        """Write the allowed tokens into `mask`, a bit each."""
+        """Write the allowed tokens into `mask`, one bit each."""
         mask[:] = 0xFFFFFFFF
-        self._forbidden.take_out(self._tail, mask)
+        self._forbidden.remove(self._tail, mask)
         return True

@@ -1,4 +1,4 @@
-"""A model's vocabulary as llguidance needs it."""
+"""A model's tokenizer for llguidance, and the compiler of grammars for it."""
 
 import random
 from collections.abc import Sequence
@@ -14,26 +14,26 @@ from mlx_notebook.engine.sandbox.grammar_check import ENGINE_STACK, on_a_stack_o
 from mlx_notebook.engine.sandbox.grammar_errors import GrammarError, is_failure
 from mlx_notebook.engine.sandbox.grammar_limits import LIMITS, MAX_TEXT, explain
 
-_REHEARSED = 12
-"""GrammarTokenizer of an answer that are written to try a grammar."""
+_DRY_RUN_TOKENS = 12
+"""Tokens that are generated to test a grammar."""
 
 
 class GrammarTokenizer:
-    """llguidance's tokenizer of one model, padded to the width of the model's logits.
+    """The tokenizer of one model for llguidance, padded to the width of the model's logits.
 
     Parameters
     ----------
     tokenizer
         A transformers tokenizer, or mlx-lm's wrapper of one.
     width
-        The last dimension of the model's logits; never less than the vocabulary.
+        Last dimension of the model's logits; at least the size of the vocabulary.
     eos
-        Ids of the tokens that end an answer; any of them is allowed where a grammar may end.
+        Ids of the end tokens. All are allowed where a grammar may end.
 
     Raises
     ------
     GrammarError
-        If the tokenizer has no Rust backend, or one that llguidance cannot read.
+        If the tokenizer has no Rust backend, or llguidance cannot read it.
     """
 
     def __init__(self, tokenizer: Any, width: int, eos: Sequence[int]) -> None:
@@ -62,47 +62,47 @@ class GrammarTokenizer:
 
     @cached_property
     def special(self) -> dict[str, int]:
-        """Text -> id of the tokens that llguidance keeps apart from text."""
+        """Text -> id of the special tokens, which llguidance does not treat as text."""
         is_special = self.ll.is_special_token
         return {text: token for text, token in self._added.items() if is_special(token)}
 
     def bytes_of(self, token: int) -> bytes:
-        """Return the bytes of a token; of a special token those of its name."""
+        """Return the bytes of a token. For a special token they are its name."""
         found = self._bytes.get(token)
         if found is None:
             found = self._bytes[token] = self.ll.decode_bytes([token])
         return found
 
     def encode(self, data: bytes) -> list[int]:
-        """Return tokens that spell `data`."""
+        """Tokenize bytes."""
         return self.ll.tokenize_bytes(data)
 
-    def matcher(self, grammar: str, *, tried: bool = True) -> llguidance.LLMatcher:
+    def matcher(self, grammar: str, *, check: bool = True) -> llguidance.LLMatcher:
         """Compile a grammar.
 
         Parameters
         ----------
-        tried
-            Whether to compile it in a sandbox first. For what strangers wrote.
+        check
+            Compile the grammar in a sandbox first. Needed for untrusted grammars.
 
         Raises
         ------
         GrammarError
-            Saying what of it is not understood, cannot be enforced, or costs too much.
+            If the grammar is not valid, cannot be enforced, or is too expensive.
         """
         size = len(grammar.encode())
         if size > MAX_TEXT:
             raise GrammarError(f"it takes {size} bytes as a grammar, and {MAX_TEXT} at most")
-        if tried:
-            sandbox.try_grammar(grammar, self.special, self.width)
+        if check:
+            sandbox.check_grammar(grammar, self.special, self.width)
         matcher = on_a_stack_of(ENGINE_STACK, lambda: self._compiled(grammar))
         if matcher.is_error():
             raise GrammarError(explain(matcher.get_error()))
-        # The first mask of a grammar takes milliseconds; what it finds out serves all copies.
+        # The first mask takes milliseconds. All copies of the matcher reuse the work.
         matcher.compute_bitmask()
         if matcher.is_error():
             raise GrammarError(explain(matcher.get_error()))
-        self._rehearse(matcher.deep_copy())
+        self._dry_run(matcher.deep_copy())
         return matcher
 
     def _compiled(self, grammar: str) -> llguidance.LLMatcher:
@@ -113,14 +113,17 @@ class GrammarTokenizer:
                 raise
             raise GrammarError(explain(str(error))) from error
 
-    def _rehearse(self, matcher: llguidance.LLMatcher) -> None:
-        """Write the beginning of an answer: what a grammar costs shows after its first tokens.
+    def _dry_run(self, matcher: llguidance.LLMatcher) -> None:
+        """Generate the beginning of an answer: the cost of a grammar shows after a few tokens.
 
-        Raises GrammarError where the grammar cannot be followed.
+        Raises
+        ------
+        GrammarError
+            If the grammar cannot be followed.
         """
-        choose = random.Random(0)  # noqa: S311 - any text does, the same every time
+        choose = random.Random(0)  # noqa: S311 - the same text every time
         mask = np.zeros((self.width + 31) // 32, np.uint32)
-        for _ in range(_REHEARSED):
+        for _ in range(_DRY_RUN_TOKENS):
             matcher.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
             if matcher.is_error():
                 raise GrammarError(explain(matcher.get_error()))

@@ -1,12 +1,12 @@
-"""Writes grammars in llguidance's Lark: literals, special tokens, embedded JSON schemas."""
+"""Build grammars in llguidance's Lark: literals, special tokens, embedded JSON schemas."""
 
 import json
 import re
 from collections.abc import Mapping
 from typing import Any
 
-# White space inside JSON: one blank, or a new line and its indentation. Small models that may
-# write more blanks than that do so until their tokens are used up.
+# White space inside JSON: one space, or a new line and its indentation. Without this limit, small
+# models write spaces until they run out of tokens.
 JSON_SPACE = r"(\x20|\x0A(\x20{0,16}|\x09{0,8}))"
 
 _NEWLINES = re.compile(r"(\n+)")
@@ -15,10 +15,10 @@ ANY_TEXT = r"/(?s:.)*/"
 
 
 class LarkRules:
-    """The rules of one grammar as they are collected.
+    """A collection of the rules of one grammar.
 
-    `special` maps the text of each special token to its id: in llguidance special tokens are not
-    text, so every literal is split at them.
+    `special` maps the text of each special token to its id. In llguidance, special tokens are not
+    text, so literals are split at them.
     """
 
     def __init__(self, special: Mapping[str, int] | None = None) -> None:
@@ -29,14 +29,14 @@ class LarkRules:
         self._names: dict[str, str] = {}
 
     def is_special(self, text: str) -> bool:
-        """Say whether `text` is one special token."""
+        """Return whether `text` is one special token."""
         return text in self._special
 
     def text(self, literal: str) -> str:
         """Return an expression that matches exactly `literal`; "" for the empty literal.
 
-        Newlines stand alone: llguidance reads the longest literal that fits, so of two that
-        begin alike and part later, one would hide the other.
+        Newlines are literals of their own: llguidance matches the longest literal, so of two with
+        a common beginning one would hide the other.
         """
         pieces = self._split.split(literal) if self._split else [literal]
         pieces = [part for piece in pieces for part in _NEWLINES.split(piece)]
@@ -53,7 +53,7 @@ class LarkRules:
     def json(self, schema: Any, *, strict: bool) -> str:
         """Return a rule for the JSON values of `schema`.
 
-        Without `strict`, keywords that llguidance does not know are passed over.
+        Without `strict`, keywords that llguidance does not know are ignored.
         """
         options: dict[str, Any] = {
             "whitespace_pattern": JSON_SPACE,
@@ -71,7 +71,7 @@ class LarkRules:
         """Return an expression for any text up to and including the literal `closing`."""
         first = self._split.match(closing) if self._split else None
         if first is not None:
-            # Special tokens never occur inside text: nothing else is needed to end it.
+            # Special tokens never occur inside text, so one is enough to end it.
             return f"{self.add('TEXT', ANY_TEXT)} {self.text(closing)}"
         cut = self._split.search(closing) if self._split else None
         head, tail = (closing[: cut.start()], closing[cut.start() :]) if cut else (closing, "")
@@ -88,17 +88,17 @@ class LarkRules:
         return self._names[key]
 
     def reserve(self, name: str) -> str:
-        """Return the name of a rule that `define` will fill, for rules that name themselves."""
+        """Reserve the name of a recursive rule, which `define` will define."""
         unique = f"{name}_{len(self._rules)}"
         self._rules[unique] = ""
         return unique
 
     def define(self, name: str, body: str) -> None:
-        """Fill a reserved rule."""
+        """Define a reserved rule."""
         self._rules[name] = f"{name}: {body}"
 
     def render(self, start: str) -> str:
-        """Return the whole grammar, beginning at the expression `start`."""
+        """Return the text of the grammar that starts with the expression `start`."""
         return "\n".join(["%llguidance {}", f"start: {start}", *self._rules.values()]) + "\n"
 
 

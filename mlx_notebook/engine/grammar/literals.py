@@ -1,4 +1,4 @@
-"""JSON schemas as grammars of other literals than JSON: Python's, and Gemma 4's."""
+"""Grammars for values of a JSON schema in other notations than JSON, such as Python's."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +17,10 @@ _TYPES = ("string", "integer", "number", "boolean", "null", "array", "object")
 
 
 class LiteralSyntax(NamedTuple):
-    """How a notation writes constants, keys and strings; `string_mark` "" means JSON strings."""
+    """How a notation writes constants, keys and strings.
+
+    `string_mark` encloses strings; "" means JSON strings.
+    """
 
     true: str
     false: str
@@ -48,11 +51,11 @@ PYTHON = LiteralSyntax("True", "False", "None", lambda key: f"{quoted(key)}: ")
 
 
 class LiteralRules:
-    """Expressions for the values of one root schema in one notation.
+    """Expressions for the values of a schema in one notation.
 
-    Numbers and JSON-like strings go to llguidance's own JSON grammars with all their limits;
-    containers are written out here. With `strict`, a keyword that this cannot enforce raises
-    NotEnforceable naming it; without, it is passed over.
+    Numbers and JSON strings use llguidance's JSON grammars with all their keywords. Containers are
+    written out here. With `strict`, a keyword that cannot be enforced raises NotEnforceable.
+    Without, it is ignored.
     """
 
     def __init__(
@@ -93,7 +96,7 @@ class LiteralRules:
         return "(" + " | ".join(self._of_type(kind, schema) for kind in names) + ")"
 
     def sequence(self, pairs: Sequence[tuple[str, bool]]) -> str:
-        """Return an expression for pairs in order with separators; those not required may miss."""
+        """Return an expression for pairs (expression, required) in order, with separators."""
         separator = self._rules.text(self._syntax.separator)
 
         def tail(index: int, first: bool) -> tuple[str, bool]:
@@ -118,7 +121,7 @@ class LiteralRules:
                 cache[index, first] = name, empty
             return cache[index, first]
 
-        # From the last pair on, so that long lists do not nest the calls.
+        # From the last pair on, so that long lists do not nest calls of this function.
         for index in reversed(range(len(pairs))):
             tail_rule(index, False)
             tail_rule(index, True)
@@ -221,7 +224,7 @@ _LIMITING = frozenset[str](
 
 
 def _implied(schema: Mapping[str, Any]) -> str | None:
-    """Return the type that a schema without `type` is plainly about."""
+    """Return the type that a schema without `type` implies."""
     if "properties" in schema:
         return "object"
     return "array" if "items" in schema else None

@@ -1,4 +1,4 @@
-"""Applies packed token masks to logits."""
+"""Apply packed token masks to logits."""
 
 from functools import cache
 from typing import Any
@@ -14,11 +14,10 @@ def words(width: int) -> int:
 
 
 def apply(logits: mx.array, masks: npt.NDArray[np.uint32]) -> mx.array:
-    """Return `logits` with every token whose bit is 0 at minus infinity.
+    """Return `logits` with minus infinity for every token whose bit is 0. Not evaluated.
 
-    `logits` has shape (rows, width), `masks` (rows, words(width)). Not evaluated. On a GPU the
-    bits are unpacked there, in one kernel. On the CPU numpy unpacks them: MLX would first have
-    to compile C++ for each number of rows.
+    `logits` has shape (rows, width), `masks` (rows, words(width)). On a GPU, one kernel unpacks the
+    bits. On a CPU numpy does, because MLX would have to compile C++ for each number of rows.
     """
     rows, width = logits.shape
     if masks.shape != (rows, words(width)):
@@ -30,7 +29,7 @@ def apply(logits: mx.array, masks: npt.NDArray[np.uint32]) -> mx.array:
 
 
 def unpack(logits: mx.array, masks: mx.array) -> mx.array:
-    """Do what `apply` does with MLX's operations alone; `masks` are uint32."""
+    """Do the same as `apply` with MLX operations alone. `masks` are uint32."""
     rows, width = logits.shape
     bits = (masks[:, :, None] >> mx.arange(32, dtype=mx.uint32)) & mx.array(1, mx.uint32)
     return mx.where(bits.reshape(rows, -1)[:, :width].astype(mx.bool_), logits, -mx.inf)

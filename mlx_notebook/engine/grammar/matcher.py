@@ -1,10 +1,10 @@
-"""A row's grammar at work: which tokens may come next, and what was chosen.
+"""Follow a grammar while a row is generated: which tokens are allowed next.
 
-Where an answer is free until something appears in it (a call, the end of reasoning), the grammar is
-not one that describes the free text too, but one that begins when the text appears. So free text
-costs no masks, may hold any special token, and a call is a call wherever the reader sees one. What
-a token brings beyond the text that begins the grammar is fed to the grammar first; if it does not
-fit, the text goes on unconstrained and the reader decides what it is.
+An answer may be free text until a trigger appears in it (the start of a call, the end of the
+reasoning). The grammar applies only after the trigger. So free text needs no masks, may hold any
+special token, and a call is constrained wherever the reader would find one. If a token continues
+after the trigger, its rest is fed to the grammar first. If the rest does not fit, the text stays
+unconstrained and the reader decides what it is.
 """
 
 import threading
@@ -21,12 +21,20 @@ from mlx_notebook.engine.sandbox.grammar_limits import explain
 
 
 class Trigger(msgspec.Struct, frozen=True):
-    """A text after which a grammar begins to apply.
+    """A text after which a grammar applies.
 
-    With `first`, only at the beginning of the answer, white space aside. `again` returns to free
-    text when the grammar is fulfilled; otherwise the answer must end there. With `binding`, the
-    text after it must fit the grammar; otherwise a text that does not fit was not meant. A trigger
-    without `matcher` is a mark after which the answer begins anew, such as the end of reasoning.
+    Attributes
+    ----------
+    text
+        The text as bytes.
+    matcher
+        The grammar. None for a text after which the answer starts anew, as the end of reasoning.
+    first
+        Only at the beginning of the answer, after white space.
+    again
+        Return to free text when the grammar is complete. Otherwise the answer ends there.
+    binding
+        The text after the trigger must fit the grammar. Otherwise text that does not fit is free.
     """
 
     text: bytes
@@ -37,10 +45,10 @@ class Trigger(msgspec.Struct, frozen=True):
 
 
 class Grammar:
-    """A compiled constraint, to be shared; `row` makes the state of one row.
+    """A compiled grammar, shared by rows. `row` makes the state of one row.
 
-    `begin` applies from the first token; without it, the text is free until a trigger. `name` and
-    `param` are what sentences call it, and the request's parameter that asks for it.
+    `begin` applies from the first token. Without it, the text is free until a trigger. `name` is
+    the name in error messages, `param` the request's parameter that asks for it.
     """
 
     def __init__(
@@ -69,11 +77,11 @@ class Grammar:
 
 
 class Matcher:
-    """One row's state; the sampler's constraint. Not for use by two threads at once.
+    """The state of one row, as a constraint for the sampler. Not thread-safe.
 
-    `advance` takes every chosen token in turn, `fill` writes what may come next. While the text
-    is free, `fill` has nothing to write and `advance` costs about a microsecond. Once `failure`
-    says that the grammar cannot be followed any more, the row must end.
+    `advance` processes every sampled token, and `fill` writes the allowed tokens. While the text is
+    free, `fill` writes nothing and `advance` takes about a microsecond. If `failure` is set, the
+    grammar cannot be followed any more and the row must end.
     """
 
     def __init__(
@@ -95,7 +103,7 @@ class Matcher:
         self.failure: EngineError | None = None
 
     def advance(self, token: int) -> None:
-        """Take note of a token that was chosen."""
+        """Process a token that was sampled."""
         if self._active is None:
             if self._triggers:
                 self._watch(self._tokens.bytes_of(token))
@@ -103,7 +111,7 @@ class Matcher:
         self._consume([token])
 
     def fill(self, mask: npt.NDArray[np.uint32]) -> bool:
-        """Write the allowed tokens into `mask`, a bit each; False: all are.
+        """Write the allowed tokens into `mask`, one bit each. Return False if all are allowed.
 
         `mask` is one contiguous row of `(width + 31) // 32` words.
         """
@@ -128,7 +136,7 @@ class Matcher:
             self._active = None
             self._triggers = ()
             return
-        # Only a trigger's own text may fail to fit: every later token was allowed by a mask.
+        # Only text of the trigger's token may fail to fit. Later tokens were allowed by a mask.
         self._binding = True
         if self._again and active.is_stopped():
             self._active = None
@@ -136,7 +144,7 @@ class Matcher:
             self._anchored = False
 
     def _fail(self, reason: str) -> None:
-        """The rest of the answer cannot be constrained: it must not pass for one that was."""
+        """Set the error: the rest of the answer cannot be constrained."""
         self.failure = ConstraintFailed(
             f"{self._grammar.name} could not be enforced to the end: {reason}.",
             self._grammar.param,
@@ -152,24 +160,24 @@ class Matcher:
                 continue
             at = text.find(trigger.text)
             if at >= 0:
-                self._pull(trigger, text[at + len(trigger.text) :])
+                self._trigger(trigger, text[at + len(trigger.text) :])
                 return
         self._tail = text[-self._keep :] if self._keep else b""
 
     def _at_beginning(self, data: bytes) -> bool:
-        """Look for the triggers that must stand first; say whether one was pulled."""
+        """Look for triggers at the beginning of the answer. Return whether one was found."""
         self._head = (self._head + data).lstrip()
         waiting = False
         for trigger in self._triggers:
             if trigger.first and self._head.startswith(trigger.text):
-                self._pull(trigger, self._head[len(trigger.text) :])
+                self._trigger(trigger, self._head[len(trigger.text) :])
                 return True
             waiting = waiting or (trigger.first and trigger.text.startswith(self._head))
         self._anchored = waiting
         return False
 
-    def _pull(self, trigger: Trigger, rest: bytes) -> None:
-        """Begin the trigger's grammar; `rest` is what the token brought beyond the trigger."""
+    def _trigger(self, trigger: Trigger, rest: bytes) -> None:
+        """Start the trigger's grammar. `rest` is the part of the token after the trigger."""
         self._tail = self._head = b""
         self._anchored = False
         if trigger.matcher is None:

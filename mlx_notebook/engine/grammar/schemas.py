@@ -1,4 +1,4 @@
-"""JSON schemas made fit for llguidance: closed objects, and the arguments of a function."""
+"""Prepare JSON schemas for llguidance: check them, and close their objects."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from mlx_notebook.engine.grammar.lark import LarkRules
 from mlx_notebook.engine.sandbox.grammar_errors import GrammarError
 
 MAX_SCHEMA = 250_000
-"""Bytes of a schema as JSON; to check larger ones takes seconds."""
+"""Maximum bytes of a schema as JSON. Checking a larger one takes seconds."""
 
 _COMBINING = ("allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if", "not")
 _SCHEMA_MAPS = ("properties", "$defs", "definitions", "patternProperties")
@@ -17,8 +17,14 @@ _SCHEMA_LISTS = ("anyOf", "oneOf", "prefixItems")
 
 
 def check(schema: Any, what: str, param: str) -> None:
-    """Raise GrammarError where `schema` is no JSON schema (draft 2020-12), or is too large."""
-    # Takes a while to import.
+    """Check that `schema` is a JSON schema (draft 2020-12) and not too large.
+
+    Raises
+    ------
+    GrammarError
+        If it is not. The message calls the schema `what`.
+    """
+    # Slow to import.
     from jsonschema import Draft202012Validator, SchemaError  # type: ignore[import-untyped]
 
     size = len(json.dumps(schema))
@@ -38,16 +44,16 @@ def check(schema: Any, what: str, param: str) -> None:
         ) from error
 
 
-def harmless(schema: Any) -> bool:
-    """Say whether a schema is made of nothing that could keep a compiler busy, or break it.
+def is_simple(schema: Any) -> bool:
+    """Return whether a schema is cheap to compile: small, without patterns and combinations.
 
-    No patterns, multiples, references and combinations; not large.
+    Such a schema needs no check in the sandbox.
     """
     parts, seen = [schema], 0
     while parts:
         part = parts.pop()
         seen += 1
-        if seen > _HARMLESS_PARTS:
+        if seen > _SIMPLE_PARTS:
             return False
         if isinstance(part, list):
             parts.extend(part)
@@ -58,7 +64,7 @@ def harmless(schema: Any) -> bool:
     return True
 
 
-_HARMLESS_PARTS = 5000
+_SIMPLE_PARTS = 5000
 _COSTLY = (
     *("pattern", "multipleOf", "patternProperties", "propertyNames"),
     *("$ref", "$dynamicRef", "allOf", "not", "if", "dependentSchemas"),
@@ -66,18 +72,17 @@ _COSTLY = (
 
 
 def close_objects(schema: Any) -> Any:
-    """Return `schema` where objects with declared properties allow no others.
+    """Return `schema` with `additionalProperties: false` where properties are declared.
 
-    JSON Schema allows any further property unless told otherwise, which no author of a tool
-    means, and which lets a small model invent keys for ever. What such a schema accepts, the
-    original accepts too. Objects that combine schemas are left alone: there the properties may
-    be declared elsewhere.
+    By default JSON Schema allows any other property, and a small model would invent keys for ever.
+    The result accepts only what the original accepts. Objects that combine schemas are not changed,
+    because their properties may be declared elsewhere.
     """
     return schema if _merges(schema) else _close(schema)
 
 
 def _merges(schema: Any) -> bool:
-    """Say whether `schema` builds objects out of several schemas with `allOf` anywhere."""
+    """Return whether `schema` combines several schemas with `allOf` anywhere."""
     if isinstance(schema, list):
         return any(_merges(part) for part in schema)
     if not isinstance(schema, Mapping):

@@ -1,4 +1,4 @@
-"""Pictures that were seen before: neither decoded, preprocessed nor encoded again."""
+"""The cache of processed images: an image that is used again is not processed again."""
 
 import threading
 from collections import OrderedDict
@@ -8,40 +8,42 @@ from mlx_notebook.engine.images.image_tokens import ProcessedImage
 
 
 class ImageCache:
-    """The pictures seen last, by content; shared by workers, which decode, and MLX's owner.
+    """A least-recently-used cache of images by content. Thread-safe.
+
+    Prompt workers add images, and the thread that owns MLX adds their features.
 
     Parameters
     ----------
     max_bytes
-        Most memory that they may hold together, in bytes.
+        Maximum bytes of all images and features.
     """
 
     def __init__(self, max_bytes: int):
         self._max_bytes = max_bytes
-        self._seen: OrderedDict[bytes, ProcessedImage] = OrderedDict()
+        self._images: OrderedDict[bytes, ProcessedImage] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, digest: bytes, see: Callable[[], ProcessedImage]) -> ProcessedImage:
-        """The image of this digest; `see` makes it where it is not known."""
+    def get(self, digest: bytes, process: Callable[[], ProcessedImage]) -> ProcessedImage:
+        """Return the image with this digest. If it is not in the cache, `process` makes it."""
         with self._lock:
-            known = self._seen.get(digest)
+            known = self._images.get(digest)
             if known is not None:
-                self._seen.move_to_end(digest)
+                self._images.move_to_end(digest)
                 return known
-        made = see()
+        made = process()
         with self._lock:
-            self._seen[digest] = made
+            self._images[digest] = made
         self.trim()
         return made
 
     def trim(self) -> None:
-        """Forget those used longest ago, until the rest fits."""
+        """Evict the least recently used images until the rest fits."""
         with self._lock:
-            held = sum(seen.nbytes for seen in self._seen.values())
-            while held > self._max_bytes and self._seen:
-                held -= self._seen.popitem(last=False)[1].nbytes
+            held = sum(image.nbytes for image in self._images.values())
+            while held > self._max_bytes and self._images:
+                held -= self._images.popitem(last=False)[1].nbytes
 
     def clear(self) -> None:
-        """Forget them all."""
+        """Evict all images."""
         with self._lock:
-            self._seen.clear()
+            self._images.clear()

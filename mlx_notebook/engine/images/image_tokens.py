@@ -1,8 +1,7 @@
-"""What a model sees in the tokens of its batch: pictures and positions, row by row.
+"""The images and positions of the rows of a batch, kept as one more layer of the KV cache.
 
-They travel as one more layer of the cache. Whatever happens to a row (it joins a batch, leaves it,
-is forked, kept for reuse, cut back) happens to all layers of its cache alike, so no second
-bookkeeping is needed beside mlx-lm's.
+Whatever happens to a row (it joins or leaves a batch, is copied, kept for reuse or trimmed) happens
+to all layers of its cache, so mlx-lm's bookkeeping covers the images too.
 """
 
 from collections.abc import Sequence
@@ -16,12 +15,19 @@ import numpy.typing as npt
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """A image as the language model takes it.
+    """An image as the language model takes it, encoded by the vision part.
 
-    `embeds` are those of all tokens that stand for it, shape (N, hidden size); `visual` marks
-    which of them are pixels; `deep` is what Qwen3-VL adds to the first layers' hidden states, one
-    array a layer, shape (pixel tokens, hidden size); `per_layer` Gemma's further embeddings, one
-    a token.
+    Attributes
+    ----------
+    embeds
+        Embeddings of the image's N tokens, shape (N, hidden size).
+    visual
+        Which of the N tokens are image tokens; the others are separators.
+    deep
+        Qwen3-VL's additions to the hidden states of the first layers: one array per layer, shape
+        (image tokens, hidden size).
+    per_layer
+        Gemma's additional embeddings, one per token.
     """
 
     embeds: mx.array
@@ -31,18 +37,29 @@ class ImageFeatures:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Bytes of all arrays."""
         extra = [] if self.per_layer is None else [self.per_layer]
         return sum(int(array.nbytes) for array in (self.embeds, *self.deep, *extra))
 
 
 @dataclass(eq=False)
 class ProcessedImage:
-    """A image that was decoded and preprocessed; `features` once a model has encoded it.
+    """An image after decoding and preprocessing.
 
-    `tokens` stand for it in a prompt, from its first pixel to its last, `keys` are the same with
-    numbers of its content in the place of pixels; `before` and `after` are texts that surround it.
-    `inputs` is what the processor made of it; dropped once there are features.
+    Attributes
+    ----------
+    tokens
+        Its tokens in a prompt, from the first image token to the last.
+    keys
+        The same, with image tokens replaced by numbers made from the image's content.
+    before, after
+        Text that the processor puts around the image.
+    inputs
+        Output of the processor; empty once there are features.
+    grid
+        Patches in time, height and width, for models with multi-dimensional positions.
+    features
+        Output of the vision part, once the model has encoded the image.
     """
 
     tokens: list[int]
@@ -55,7 +72,7 @@ class ProcessedImage:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Bytes of all arrays."""
         if self.features is not None:
             return self.features.nbytes
         return sum(int(getattr(value, "nbytes", 0)) for value in self.inputs.values())
@@ -63,33 +80,33 @@ class ProcessedImage:
 
 @dataclass(frozen=True)
 class ImageSpan:
-    """A image and where in its prompt it begins, in tokens."""
+    """An image and the index of its first token in the prompt."""
 
     start: int
     image: ProcessedImage
 
     @property
     def end(self) -> int:
-        """Where it ends."""
+        """Index after its last token."""
         return self.start + len(self.image.tokens)
 
 
 @dataclass
 class ImageTokenRow:
-    """One row: how many tokens it has taken in, and what those to come look like.
+    """The images and positions of one row.
 
     Attributes
     ----------
     offset
-        Tokens taken in so far.
+        Number of tokens that the model has processed.
     positions
-        Of the prompt's tokens, shape (3, N), where time, height and width count apart.
+        Positions of the prompt's tokens in time, height and width, shape (3, N).
     delta
-        What the position of a token after the prompt is beyond its index.
+        Difference between position and index of tokens after the prompt.
     image_spans
-        The prompt's pictures.
+        The prompt's images.
     end
-        Where the prompt ends; nothing of it is needed any more beyond.
+        Length of the prompt. Positions and images are dropped after it.
     """
 
     offset: int = 0
@@ -99,13 +116,13 @@ class ImageTokenRow:
     end: int = 0
 
     def copy(self) -> "ImageTokenRow":
-        """An independent copy, without what is not needed any more."""
+        """Return an independent copy, without the images of a prompt that is processed."""
         if self.offset > self.end:
             return ImageTokenRow(self.offset, delta=self.delta)
         return replace(self)
 
     def window(self, length: int) -> npt.NDArray[np.int64]:
-        """Positions of the next tokens, shape (3, length)."""
+        """Return the positions of the next tokens, shape (3, length)."""
         index = np.arange(self.offset, self.offset + length)
         where = np.broadcast_to(index + self.delta, (3, length))
         if self.positions is None or self.offset >= self.positions.shape[1]:
@@ -115,25 +132,25 @@ class ImageTokenRow:
 
 
 class ImageTokenCache:
-    """The rows of a batch's rows, in the form of a layer's cache."""
+    """The `ImageTokenRow`s of a batch, in the form of a KV cache's layer."""
 
     def __init__(self, rows: Sequence[ImageTokenRow] = ()):
         self.rows = list(rows)
         self._padding = [0] * len(self.rows)
 
     def advance(self, length: int) -> None:
-        """Note that every row has taken in so many tokens."""
+        """Count `length` processed tokens for every row."""
         for row in self.rows:
             row.offset += length
 
     @property
     def text_only(self) -> bool:
-        """Whether no row has a image or positions of its own ahead."""
+        """Whether no row has images or multi-dimensional positions ahead."""
         return all(row.offset >= row.end for row in self.rows)
 
     @property
     def unencoded(self) -> list[ProcessedImage]:
-        """Pictures ahead that are not encoded, each once."""
+        """Images ahead that are not encoded yet, each once."""
         ahead = [
             span.image
             for row in self.rows
@@ -146,11 +163,11 @@ class ImageTokenCache:
 
     @classmethod
     def merge(cls, caches: Sequence["ImageTokenCache"]) -> "ImageTokenCache":
-        """One batch of several."""
+        """Return one batch of several."""
         return cls([row.copy() for cache in caches for row in cache.rows])
 
     def extend(self, other: "ImageTokenCache") -> None:
-        """Take in another batch's rows."""
+        """Add the rows of another batch."""
         self.rows.extend(other.rows)
         self._padding.extend(other._padding)
 
@@ -161,46 +178,46 @@ class ImageTokenCache:
         self._padding = [self._padding[index] for index in indices]
 
     def extract(self, index: int) -> "ImageTokenCache":
-        """A copy of one row."""
+        """Return a copy of one row."""
         return ImageTokenCache([self.rows[index].copy()])
 
     def __deepcopy__(self, memo: Any) -> "ImageTokenCache":
         return ImageTokenCache.merge([self])
 
     def prepare(self, *, right_padding: Sequence[int] | None = None, **_: Any) -> None:
-        """Note how much of what comes next is padding."""
+        """Set how much of the next tokens is padding, per row."""
         self._padding = list(right_padding or [0] * len(self.rows))
 
     def finalize(self) -> None:
-        """The padding was taken in: it does not count."""
+        """Subtract the padding, which was processed."""
         for row, padding in zip(self.rows, self._padding, strict=True):
             row.offset -= padding
         self._padding = [0] * len(self.rows)
 
     def trim(self, n: int) -> int:
-        """Forget the last tokens."""
+        """Drop the last `n` tokens."""
         for row in self.rows:
             row.offset -= n
         return n
 
     def is_trimmable(self) -> bool:
-        """Always."""
+        """Return True: every row can be trimmed."""
         return True
 
     def size(self) -> int:
-        """Tokens of the longest row."""
+        """Return the tokens of the longest row."""
         return max((row.offset for row in self.rows), default=0)
 
     def empty(self) -> bool:
-        """Whether no row has taken in anything."""
+        """Return whether no row has processed a token."""
         return not self.size()
 
     @property
     def state(self) -> list[Any]:
-        """No arrays of its own."""
+        """Empty: this layer has no arrays."""
         return []
 
     @property
     def nbytes(self) -> int:
-        """None: features belong to the image cache."""
+        """0: the image cache counts the features."""
         return 0

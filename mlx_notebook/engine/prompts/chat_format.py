@@ -1,7 +1,7 @@
-"""What one model's text means: its tool-call dialect, its reasoning marks, and grammars in both.
+"""The chat format of a model: its tool-call dialect, its reasoning marks, and grammars for both.
 
-`plan` turns a request into everything that its rows need: how their text is read, and what
-constrains it. Made off the decode loop, since compiling a grammar may take a second.
+`plan` decides how a request's output is read and constrained. It runs on a worker thread, because
+compiling a grammar may take a second.
 """
 
 import logging
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class OutputPlan:
-    """How the rows of one request are read and constrained."""
+    """How the output of a request is read and constrained. Shared by its rows."""
 
     reader: Callable[[], OutputReader] = MarkerReader
     grammar: Grammar | ForbiddenTexts | None = None
@@ -44,7 +44,7 @@ class OutputPlan:
     budget: Callable[[Constraint | None], ReasoningBudget] | None = field(default=None, repr=False)
 
     def constraint(self) -> Constraint | None:
-        """A fresh constraint for one row; None if the row is free."""
+        """Return a new constraint for one row; None if the row is not constrained."""
         constraint: Constraint | None = self.grammar.row() if self.grammar is not None else None
         if self.bad_words:
             constraint = BadWords(self.bad_words, constraint)
@@ -54,19 +54,19 @@ class OutputPlan:
 
 
 class ChatFormat:
-    """The dialect and the marks of one model.
+    """The tool-call dialect and the reasoning marks of one model.
 
     Parameters
     ----------
     tokenizer
         mlx-lm's `TokenizerWrapper`.
     width
-        The last dimension of the model's logits.
+        Last dimension of the model's logits.
     family
-        `model_type` of the model's config.json: which dialect a model gets whose template knows
-        no tools.
+        `model_type` in the model's config.json. It decides the dialect if the template does not
+        support tools.
     dialect
-        The name of its dialect, where its settings give one.
+        Name of the dialect in the model's settings. None: detected.
 
     Raises
     ------
@@ -92,7 +92,7 @@ class ChatFormat:
         self._compiler = GrammarCompiler(tokenizer, width, self._end)
 
     def read_vocabulary(self) -> None:
-        """Read the vocabulary for grammars ahead of the first one (a second for large ones)."""
+        """Prepare the vocabulary for grammars, which takes up to a second."""
         try:
             self._compiler.read_vocabulary()
         except GrammarError as error:
@@ -100,7 +100,7 @@ class ChatFormat:
 
     @cached_property
     def no_calls(self) -> ForbiddenTexts | None:
-        """What keeps an answer free of calls; None where the dialect's calls have no mark."""
+        """The constraint against tool calls. None if the dialect's calls have no marker."""
         starts = self.dialect.starts
         if isinstance(self.dialect, Harmony) or any(start.first for start in starts):
             return None
@@ -112,9 +112,9 @@ class ChatFormat:
 
     @cached_property
     def _wants_parts(self) -> bool:
-        """Whether the template drops texts that do not come as parts, as LLaVA's and SmolVLM's do.
+        """Whether the template needs content as a list of parts, as LLaVA's and SmolVLM's do.
 
-        Told by what it makes of one.
+        Found out by rendering a message.
         """
 
         def shows(content: Any) -> bool:
@@ -127,26 +127,25 @@ class ChatFormat:
         return not shows("Hello") and shows([{"type": "text", "text": "Hello"}])
 
     def visible_prompt(self, prompt: Prompt, choice: ToolChoice) -> Prompt:
-        """The prompt as the model is to see it.
+        """Return the prompt with or without its tools, if calls are forbidden.
 
-        Where calls are forbidden, its tools stay, so that a client which forbids them now and then
-        finds its prefix cached; where that cannot be enforced, they go, so that nothing tempts the
-        model.
+        If a constraint can forbid calls, the tools stay, so that the prompt keeps its entry in the
+        prefix cache. Otherwise they are removed, so that the model does not call them.
         """
         if not isinstance(prompt, ChatPrompt) or choice.mode != "none" or not prompt.tools:
             return prompt
         return prompt if self.no_calls is not None else msgspec.structs.replace(prompt, tools=[])
 
     def conversation(self, prompt: ChatPrompt) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        """Messages and tools as the model's chat template takes them.
+        """Return messages and tools in the form that the model's chat template takes.
 
-        Calls and results are put in one form and order. Where the template knows no tools, they
-        are told in words of ours, in a dialect of the model's family, and no tools remain.
+        Calls and results get one form and order. If the template does not support tools, the
+        messages describe them in text, in the dialect of the model's family.
 
         Raises
         ------
         InvalidRequest
-            If calls and results do not fit together, or a tool is no function.
+            If calls and results do not match, or a tool is no function.
         """
         try:
             messages = tool_prompt.ordered(prompt.messages)
@@ -159,8 +158,10 @@ class ChatFormat:
         if about_tools and not self.knows_tools:
             system = self._system_role
             try:
-                told = DeclaredFunctions.from_tools(tools)
-                messages = tool_prompt.as_text(messages, told, self.dialect, system_role=system)
+                functions = DeclaredFunctions.from_tools(tools)
+                messages = tool_prompt.as_text(
+                    messages, functions, self.dialect, system_role=system
+                )
             except ValueError as error:
                 raise InvalidRequest(str(error), "tools") from error
             tools = []
@@ -169,17 +170,17 @@ class ChatFormat:
         return tool_prompt.in_parts(messages) if self._wants_parts else messages, tools
 
     def plan(self, command: Generate, in_reasoning: bool) -> OutputPlan:
-        """Decide how a request's rows are read and constrained.
+        """Decide how the output of a request is read and constrained.
 
         Parameters
         ----------
         reasoning
-            Whether the rendered prompt ends inside a reasoning block.
+            Whether the rendered prompt ends inside the reasoning.
 
         Raises
         ------
         InvalidRequest
-            If what is asked of the output cannot be enforced, naming the parameter.
+            If the output format or the tool choice cannot be enforced.
         """
         prompt, sampling = command.prompt, command.sampling
         for name, ids in (
@@ -241,7 +242,7 @@ class ChatFormat:
                 )
 
     def _bad_words(self, words: Sequence[str]) -> list[list[int]]:
-        """The tokens of words that must not be said, each also as it stands after a blank."""
+        """Return the tokens of forbidden words, each also with a space before it."""
         sequences: list[list[int]] = []
         for index, word in enumerate(words):
             word = word.lstrip()
@@ -254,20 +255,20 @@ class ChatFormat:
         return sequences
 
     def _callable(self, command: Generate) -> DeclaredFunctions | None:
-        """The functions that the model may call, if any."""
+        """Return the functions that the model may call; None if there are none."""
         prompt, choice = command.prompt, command.tool_choice
         if not isinstance(prompt, ChatPrompt) or not prompt.tools or choice.mode == "none":
             return None
         tools = DeclaredFunctions.from_tools(prompt.tools)
-        return tools if choice.names is None else tools.only(choice.names)
+        return tools if choice.names is None else tools.select(choice.names)
 
     def _grammar(
         self, command: Generate, tools: DeclaredFunctions | None, in_reasoning: bool
     ) -> tuple[Grammar | ForbiddenTexts | None, bool]:
-        """The request's grammar, and whether its calls are left free.
+        """Return the request's grammar, and whether its calls are unconstrained.
 
-        Calls that the model chooses to make are constrained wherever its dialect can be. Where it
-        cannot, they are parsed and checked afterwards; but what was demanded is never left open.
+        Calls are constrained if the dialect allows it. If not, voluntary calls are parsed and
+        checked afterwards, but a required call is an error.
         """
         prompt = command.prompt
         if (
@@ -276,8 +277,8 @@ class ChatFormat:
             and prompt.continues
         ):
             raise NotEnforceable(
-                "What the answer must look like cannot be enforced where it goes on with a given "
-                "beginning: leave one of the two out.",
+                "The format of the answer cannot be enforced if it continues a message: leave one "
+                "of the two out.",
                 "continue_final_message",
             )
         if tools is None and command.output_format is None:
@@ -331,7 +332,7 @@ class ChatFormat:
 
 
 def _check_allowed(allowed: Sequence[int], forbidden: Sequence[int], constrained: bool) -> None:
-    """Refuse a choice of tokens that may leave none to choose."""
+    """Refuse `allowed_token_ids` that may leave no token to sample."""
     name = "allowed_token_ids"
     if constrained:
         raise InvalidRequest(

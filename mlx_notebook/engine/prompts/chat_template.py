@@ -1,4 +1,4 @@
-"""A conversation to text, by the model's own chat template."""
+"""Render a conversation with the model's chat template."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
 from mlx_notebook.engine.sandbox import sandbox
-from mlx_notebook.engine.sandbox.jinja_templates import Render
+from mlx_notebook.engine.sandbox.jinja_templates import RenderTemplate
 from mlx_notebook.protocol import RESERVED_KWARGS
 
 _MOST = 2**20
@@ -21,24 +21,24 @@ def apply_template(
     *,
     most: int = _MOST,
 ) -> str:
-    """The text that the model's chat template makes of a conversation.
+    """Render a conversation with the model's chat template.
 
-    It is rendered in a sandbox. Templates in Python, which are mlx-lm's own or come from a folder
-    whose code is trusted, run here.
+    Jinja templates are rendered in a sandbox. Templates in Python, which are part of mlx-lm or of a
+    folder whose code is trusted, run in this process.
 
     Parameters
     ----------
     tokenizer
         mlx-lm's `TokenizerWrapper`.
     options
-        Further variables of the template.
+        Additional variables of the template.
     most
-        Most characters of the text.
+        Maximum number of characters of the text.
 
     Raises
     ------
     InvalidRequest
-        If there is no template, it refuses the messages, or an option is none of its variables.
+        If there is no template, it refuses the messages, or an option is reserved.
     ContextOverflow
         If the text would be longer than `most`.
     LimitExceeded
@@ -53,12 +53,12 @@ def apply_template(
         raise InvalidRequest(
             f"a chat template's variables cannot set '{name}'", f"chat_template_kwargs.{name}"
         )
-    # mlx-lm's wrapper would turn reasoning on wherever the vocabulary has its marks.
+    # mlx-lm's wrapper would turn reasoning on if the vocabulary has its marks.
     options = {"enable_thinking": False, **options}
     if _in_python(tokenizer):
         return _run(tokenizer, messages, tools, options, add_generation_prompt, most)
     return sandbox.render(
-        Render(
+        RenderTemplate(
             template=_template(tokenizer, tools),
             messages=messages,
             tools=tools or None,
@@ -93,7 +93,7 @@ def _run(
             add_generation_prompt=add_generation_prompt,
             **options,
         )
-    except Exception as error:  # whatever messages that it does not expect lead it to
+    except Exception as error:  # a template in Python may raise anything
         raise InvalidRequest(
             f"the model's chat template refuses these messages: {error}", "messages"
         ) from error
@@ -105,12 +105,12 @@ def _run(
 def _template(tokenizer: Any, tools: list[dict[str, Any]]) -> str:
     try:
         return str(tokenizer.get_chat_template(tools=tools or None))
-    except ValueError as error:  # it has several, and none of them is the default
+    except ValueError as error:  # it has several templates, and none is the default
         raise InvalidRequest(str(error), "model") from error
 
 
 def _special_tokens(tokenizer: Any) -> dict[str, Any]:
-    """The model's special tokens by their names, as templates know them."""
+    """Return the model's special tokens by their names in templates."""
     return {
         name: [*map(str, token)] if isinstance(token, list) else str(token)
         for name, token in tokenizer.special_tokens_map.items()

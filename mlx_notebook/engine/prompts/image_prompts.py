@@ -1,4 +1,4 @@
-"""Pictures to tokens: how a model's template and processor show them, on the workers' threads."""
+"""Prompts with images: tokens for images, by the model's template and processor."""
 
 import hashlib
 import threading
@@ -21,28 +21,28 @@ from mlx_notebook.engine.sandbox.sandbox import decode
 from mlx_notebook.protocol import ChatPrompt, EncodedImage
 
 _LAST = 2**31 - 1
-_MARKS = ("<image>", "<start_of_image>", "<|image|>", "<|image_pad|>", "[IMG]")
+_PLACEHOLDERS = ("<image>", "<start_of_image>", "<|image|>", "<|image_pad|>", "[IMG]")
 _NOT_INPUTS = {"input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids"}
 
 
 class ImagePromptBuilder:
-    """A model's way of being shown pictures.
+    """Builds the prompts of a vision model. Used on worker threads.
 
     Parameters
     ----------
     chat_format, processor
-        The model's tokenizer and dialect, and mlx-vlm's processor.
+        The model's chat format, and mlx-vlm's processor.
     image_token
-        The token that stands for a pixel.
+        The model's image token.
     base
-        The first number that is no token: from here on, pixels have numbers of their content.
+        The first number that is no token. Keys of image tokens are numbers from here on.
     cache
-        Pictures that were seen before.
+        The cache of processed images.
 
     Raises
     ------
     InvalidRequest
-        If the model's chat template has no place for images.
+        If the model's chat template does not support images.
     """
 
     def __init__(
@@ -56,67 +56,68 @@ class ImagePromptBuilder:
         self._chat_format, self._processor, self._cache = chat_format, processor, cache
         self._image_token, self._base = image_token, base
         self._lock = threading.Lock()
-        self._mark, self._in_text = self._find_mark()
+        self._placeholder, self._in_text = self._find_placeholder()
         self._pixel = chat_format.tokenizer.decode([image_token])
 
     def prepare(
         self, prompt: ChatPrompt, length_limit: LengthLimit, keep_stable: bool
     ) -> PreparedPrompt:
-        """Render and tokenize a prompt, with its pictures in their places."""
+        """Render and tokenize a prompt, and insert the tokens of its images."""
         messages, order = _in_order(prompt.messages)
-        pictures = [self.process(prompt.images[number]) for number in order]
+        images = [self.process(prompt.images[number]) for number in order]
         if self._in_text:
-            messages = [self._flat(message) for message in messages]
+            messages = [self._with_placeholders(message) for message in messages]
         prompt = msgspec.structs.replace(prompt, messages=messages)
         written = prepare(self._chat_format, prompt, length_limit, keep_stable)
-        first, *others = written.text.split(self._mark)
+        first, *others = written.text.split(self._placeholder)
         tokenizer, image_token = self._chat_format.tokenizer, self._image_token
         text = short = first
-        for picture, between in zip(pictures, others, strict=False):
-            pixels = tokenizer.decode(picture.tokens)
-            text += picture.before + pixels + picture.after + between
-            short += picture.before + self._pixel + picture.after + between
-        # What surrounds a picture is read together with the text that it stands in.
+        for image, between in zip(images, others, strict=False):
+            pixels = tokenizer.decode(image.tokens)
+            text += image.before + pixels + image.after + between
+            short += image.before + self._pixel + image.after + between
+        # The text around an image is tokenized together with the text of the message.
         read = tokenizer.encode(short, add_special_tokens=False)
-        if len(others) != len(pictures) or read.count(image_token) != len(pictures):
+        if len(others) != len(images) or read.count(image_token) != len(images):
             raise InvalidRequest(
-                f"the messages show {len(pictures)} images, and their text holds {self._mark} or "
-                f"{self._pixel}, this model's marks for one: leave them out of the text",
+                f"the messages show {len(images)} images, and their text holds "
+                f"{self._placeholder} or {self._pixel}, this model's marks for one: leave them out "
+                "of the text",
                 "messages",
             )
         after = len(written.tokens) - written.stable
         tokens: list[int] = []
         keys: list[int] = []
-        sights: list[ImageSpan] = []
-        seen = iter(pictures)
+        image_spans: list[ImageSpan] = []
+        remaining = iter(images)
         for token in read:
             if token != image_token:
                 tokens.append(token)
                 keys.append(token)
                 continue
-            picture = next(seen)
-            sights.append(ImageSpan(len(tokens), picture))
-            tokens += picture.tokens
-            keys += picture.keys
-        return PreparedPrompt(tokens, text, len(tokens) - after, keys, sights)
+            image = next(remaining)
+            image_spans.append(ImageSpan(len(tokens), image))
+            tokens += image.tokens
+            keys += image.keys
+        return PreparedPrompt(tokens, text, len(tokens) - after, keys, image_spans)
 
-    def process(self, picture: EncodedImage) -> ProcessedImage:
-        """Decode and preprocess a picture, if that was not done before."""
+    def process(self, image: EncodedImage) -> ProcessedImage:
+        """Decode and preprocess an image, unless it is in the cache."""
         deadline.current().check()
-        content = hashlib.sha256(picture.detail.encode() + b"\0" + picture.data).digest()
-        return self._cache.get(content, lambda: self._process(picture))
+        content = hashlib.sha256(image.detail.encode() + b"\0" + image.data).digest()
+        return self._cache.get(content, lambda: self._process(image))
 
-    def _process(self, picture: EncodedImage) -> ProcessedImage:
-        image = decode(picture)
+    def _process(self, encoded: EncodedImage) -> ProcessedImage:
+        image = decode(encoded)
         try:
-            with self._lock:  # processors share a tokenizer, which is no two threads' at once
+            with self._lock:  # processors share a tokenizer, which is not thread-safe
                 given = self._inputs(image)
             ids = np.array(given["input_ids"]).reshape(-1).tolist()
-            before, tokens, after = self._parted(ids)
-        except Exception as error:  # processors refuse shapes that they cannot cut into patches
+            before, tokens, after = self._split(ids)
+        except Exception as error:  # processors raise exceptions of any kind for unusual shapes
             raise InvalidImage(
-                f"The image at {picture.where} cannot be shown to this model: {error}.",
-                picture.where,
+                f"The image at {encoded.where} cannot be shown to this model: {error}.",
+                encoded.where,
             ) from error
         inputs = {
             name: value if isinstance(value, list) else np.array(value)
@@ -129,23 +130,23 @@ class ImagePromptBuilder:
         return ProcessedImage(tokens, self._keys(inputs, tokens), before, after, inputs, grid)
 
     def _inputs(self, image: Any) -> Any:
-        """What the processor makes of a picture, in mlx-vlm's way wherever that works."""
+        """Return the processor's output for an image, by mlx-vlm's function if that works."""
         try:
             return process_inputs_with_fallback(
                 self._processor,
                 images=[image],
                 audio=None,
-                prompts=[self._mark],
+                prompts=[self._placeholder],
                 add_special_tokens=False,
             )
         except ValueError:
-            # It asks for padding, which a single prompt does not need and LLaVA's do not take.
-            return self._processor(images=[image], text=[self._mark], return_tensors="mlx")
+            # The function asks for padding, which LLaVA's processors do not support.
+            return self._processor(images=[image], text=[self._placeholder], return_tensors="mlx")
 
-    def _parted(self, tokens: list[int]) -> tuple[str, list[int], str]:
-        """A picture's tokens from its first pixel to its last, and the texts around them.
+    def _split(self, tokens: list[int]) -> tuple[str, list[int], str]:
+        """Return the text before an image, its tokens from first to last, and the text after it.
 
-        What begins and ends a whole prompt is left out.
+        Tokens that begin and end a whole prompt are left out.
         """
         tokenizer = self._chat_format.tokenizer
         if tokens and tokens[0] == tokenizer.bos_token_id:
@@ -160,7 +161,7 @@ class ImagePromptBuilder:
         return before, tokens[first:end], after
 
     def _keys(self, inputs: dict[str, Any], tokens: list[int]) -> list[int]:
-        """The tokens with every pixel replaced by a number of the whole picture's content."""
+        """Return the tokens with image tokens replaced by numbers made from the image's content."""
         content = hashlib.sha256()
         for name in sorted(inputs):
             value = inputs[name]
@@ -175,12 +176,12 @@ class ImagePromptBuilder:
             for token, number in zip(tokens, numbers, strict=True)
         ]
 
-    def _find_mark(self) -> tuple[str, bool]:
-        """The text that shows where a picture stands, and whether messages must hold it as text."""
+    def _find_placeholder(self) -> tuple[str, bool]:
+        """Return the template's placeholder of an image, and whether messages must contain it."""
         tokenizer = self._chat_format.tokenizer
         named = [getattr(self._processor, name, None) for name in ("image_token", "boi_token")]
         candidates = [*filter(None, map(str, filter(None, named)))]
-        candidates += [tokenizer.decode([self._image_token]), *_MARKS]
+        candidates += [tokenizer.decode([self._image_token]), *_PLACEHOLDERS]
         single = [
             mark
             for mark in dict.fromkeys(candidates)
@@ -200,19 +201,19 @@ class ImagePromptBuilder:
                 return mark, True
         raise InvalidRequest("the model's chat template has no place for images", "messages")
 
-    def _flat(self, message: dict[str, Any]) -> dict[str, Any]:
-        """A message whose pictures are marks in its text."""
+    def _with_placeholders(self, message: dict[str, Any]) -> dict[str, Any]:
+        """Return a message whose images are placeholders in its text."""
         content = message.get("content")
         if not isinstance(content, list):
             return message
-        parts = [self._mark if part["type"] == "image" else part["text"] for part in content]
+        parts = [self._placeholder if part["type"] == "image" else part["text"] for part in content]
         return {**message, "content": "".join(parts)}
 
 
 def _in_order(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[int]]:
-    """Messages as they will be rendered, tool results in the order of their calls.
+    """Return messages in the order of rendering, with tool results in the order of their calls.
 
-    Also the numbers of the pictures in that order.
+    Also return the numbers of the images in that order.
     """
     numbered, count = [], 0
     for message in messages:

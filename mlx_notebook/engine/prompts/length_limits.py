@@ -1,7 +1,7 @@
-"""How long a prompt may be before it is tokenized.
+"""Limits on the length of a prompt before it is tokenized.
 
-A tokenizer cannot be interrupted, and takes a second and hundreds of megabytes for a million
-characters. So what cannot fit is refused by its length.
+A tokenizer cannot be interrupted. It takes a second and hundreds of megabytes for a million
+characters. So a text that cannot fit the context is refused by its length.
 """
 
 import json
@@ -12,28 +12,28 @@ from typing import Any
 from mlx_notebook.engine.errors import ContextOverflow
 
 _LEAST = 2**20
-"""Characters that every model takes, unless its longest token says that they cannot fit."""
+"""Characters that every model accepts, unless its longest token shows that they cannot fit."""
 _A_TOKEN = 8
-"""Characters of the context's tokens on average, generously."""
+"""Generous average of characters per token."""
 _COMPOSED = 4
-"""Most code points that Unicode's normal forms make one of."""
+"""Maximum code points that a Unicode normal form merges into one."""
 
 _KEEPING = ("ByteLevel", "Digits", "Metaspace", "Punctuation", "Split", "UnicodeScripts")
-"""Pre-tokenizers that drop nothing of a text."""
+"""Pre-tokenizers that drop no characters."""
 
 
 @dataclass(frozen=True)
 class LengthLimit:
-    """The longest prompt that is tokenized for a model.
+    """The maximum length of a prompt of one model.
 
     Parameters
     ----------
     context
-        GrammarTokenizer of the model's context.
+        Context length of the model in tokens.
     max_prompt
-        Most tokens of a prompt, as configured.
+        Configured maximum of prompt tokens.
     longest
-        Most characters that a token stands for; None where that is not known.
+        Maximum number of characters of a token. None if unknown.
     """
 
     context: int
@@ -42,34 +42,34 @@ class LengthLimit:
 
     @property
     def tokens(self) -> int:
-        """Most tokens of a prompt."""
+        """Maximum tokens of a prompt."""
         return min(self.context, self.max_prompt or self.context)
 
     @property
     def characters(self) -> int:
-        """Most characters of a prompt: a million, or eight a token where that is more."""
+        """Maximum characters of a prompt: a million, or eight per token if that is more."""
         stated = max(_LEAST, _A_TOKEN * self.tokens)
         return stated if self.longest is None else min(stated, self.tokens * self.longest)
 
     @property
     def stated(self) -> "LengthLimit":
-        """The bound for a text that need not fit the context: it is cut, or only tokenized."""
+        """The limit for a text that need not fit the context: it is truncated or only tokenized."""
         return replace(self, longest=None)
 
     def check(self, text: str | list[int]) -> None:
-        """Refuse a text that is too long, or too many token ids.
+        """Refuse a text with too many characters, or too many token ids.
 
         Raises
         ------
         ContextOverflow
-            Saying by how much.
+            If it is too long.
         """
         if len(text) > self.characters:
             unit = "characters" if isinstance(text, str) else "tokens"
             raise self.exceeded(f"{len(text)} {unit}")
 
     def exceeded(self, size: str) -> ContextOverflow:
-        """The error for a prompt that is too long; `size` says how long, with its unit."""
+        """Return the error for a prompt that is too long; `size` is its length with a unit."""
         limit = (
             f"This model's maximum context length is {self.context} tokens"
             if self.tokens == self.context
@@ -84,12 +84,12 @@ class LengthLimit:
 
 
 def longest_token(tokenizer: Any) -> int | None:
-    """How many characters of a text one token may stand for; None if there is no limit.
+    """Return the maximum number of characters per token; None if there is none.
 
     Parameters
     ----------
     tokenizer
-        One of transformers'.
+        A transformers tokenizer.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or type(backend.model).__name__ != "BPE":
@@ -112,7 +112,7 @@ def longest_token(tokenizer: Any) -> int | None:
 
 
 def _shrinks(normalizer: dict[str, Any]) -> int | None:
-    """How many characters it makes one of at most; None where it drops any number."""
+    """Return how many characters a normalizer merges into one at most; None if it drops some."""
     match normalizer["type"]:
         case "NFC" | "NFKC":
             return _COMPOSED
@@ -125,13 +125,13 @@ def _shrinks(normalizer: dict[str, Any]) -> int | None:
 
 
 def _parts(component: Any) -> Iterator[dict[str, Any]]:
-    """The components of a tokenizer's component, those of sequences each by itself."""
+    """Yield the parts of a tokenizer's component; those of sequences one by one."""
     if component is not None:
         yield from flat(json.loads(component.__getstate__()))
 
 
 def flat(component: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    """The same of a component as `tokenizer.json` describes it."""
+    """Yield the parts of a component in `tokenizer.json`; those of sequences one by one."""
     if not component:
         return
     if component.get("type") != "Sequence":

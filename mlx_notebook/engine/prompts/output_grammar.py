@@ -1,4 +1,4 @@
-"""Turns what a request asks of its output into a grammar; compiled once, then kept."""
+"""Compile the grammar of a request's output format and tool calls, and cache it."""
 
 import threading
 from collections import OrderedDict
@@ -16,19 +16,19 @@ from mlx_notebook.engine.grammar.forbidden_texts import ForbiddenTexts
 from mlx_notebook.engine.grammar.grammar_tokenizer import GrammarTokenizer
 from mlx_notebook.engine.grammar.lark import LarkRules
 from mlx_notebook.engine.grammar.matcher import Grammar, Trigger
-from mlx_notebook.engine.grammar.schemas import check, close_objects, harmless
+from mlx_notebook.engine.grammar.schemas import check, close_objects, is_simple
 from mlx_notebook.engine.sandbox.grammar_errors import GrammarError
 from mlx_notebook.protocol import OutputFormat, ToolChoice
 
 ReasoningState = Literal["none", "open", "optional"]
-"""Whether the answer begins without reasoning_state, inside a block that the prompt opened, or may
-begin with a block that the model opens itself."""
+"""How the answer begins: without reasoning, inside reasoning that the prompt opened, or optionally
+with reasoning."""
 
 
 class GrammarCompiler:
-    """Compiles and keeps the grammars of one model. Thread-safe.
+    """Compiles and caches the grammars of one model. Thread-safe.
 
-    Parameters are those of `GrammarTokenizer`; the vocabulary is read when first needed.
+    The parameters are those of `GrammarTokenizer`. The vocabulary is read when it is first needed.
     """
 
     def __init__(self, tokenizer: Any, width: int, eos: Sequence[int], capacity: int = 32) -> None:
@@ -51,15 +51,15 @@ class GrammarCompiler:
         reasoning: ReasoningMarks | None = None,
         reasoning_state: ReasoningState = "none",
     ) -> Grammar | None:
-        """Return the grammar for one request; None where nothing is constrained.
+        """Return the grammar of a request; None if its output is not constrained.
 
-        Takes milliseconds to a second: call it off the decode loop. `tools` are the functions
-        that may be called, already narrowed to the choice's names.
+        This takes milliseconds to a second: do not call it in the decode loop. `tools` are the
+        functions that may be called, already limited to the names in `choice`.
 
         Raises
         ------
         GrammarError
-            Naming the schema feature, or the dialect, that cannot be enforced.
+            If the format or the calls cannot be enforced.
         """
         choice = choice if choice is not None else ToolChoice()
         if choice.mode == "none" or tools is None or not len(tools):
@@ -99,16 +99,16 @@ class GrammarCompiler:
         return kept
 
     def read_vocabulary(self) -> GrammarTokenizer:
-        """Return the model's vocabulary, reading it if need be; raises GrammarError."""
+        """Return the model's tokenizer for grammars. Raise GrammarError if there is none."""
         with self._reading:
             if self._tokens is None:
                 self._tokens = self._make_tokens()
-                # Its import would keep the first request with tools waiting.
+                # This imports jsonschema, which is slow, before the first request with tools.
                 check({}, "nothing", "tools")
             return self._tokens
 
     def forbid(self, texts: Sequence[bytes]) -> ForbiddenTexts:
-        """Return the constraint of answers that hold none of these texts; raises GrammarError."""
+        """Return the constraint against texts. Raise GrammarError if it cannot be made."""
         return ForbiddenTexts(self.read_vocabulary(), texts)
 
     def _compile(
@@ -126,7 +126,7 @@ class GrammarCompiler:
         if reasoning is None or (reasoning_state == "none" and not reasoning.head):
             reasoning, reasoning_state = None, "none"
         if output is not None and output.kind == "grammar" and calls is None and reasoning is None:
-            # As it is: a grammar of the user's may set options for the whole.
+            # Unchanged, because the user's grammar may set global options.
             return build.grammar(_lark(output.value))
         if calls is not None and choice.mode == "auto" and output is None:
             return self._free_until_call(build, *calls, choice.parallel, reasoning)
@@ -145,7 +145,7 @@ class GrammarCompiler:
             after = build.matcher(rules.render(f"{lead} {body}"))
             triggers = [Trigger(reasoning.end.encode(), after, binding=True)]
             if calls is not None and output is None:
-                # Models forget to close their reasoning before a call.
+                # Models forget to end their reasoning before a call.
                 triggers += self._call_triggers(build, *calls, choice.parallel, again=False)
             return Grammar(build.tokens, None, triggers, build.name, build.param)
         start = rules.text(reasoning.start)
@@ -179,19 +179,19 @@ class GrammarCompiler:
             rest = opened_call(dialect, tools, rules, parallel, missing)
             matcher = build.matcher(rules.render(rest))
             if start.kept:
-                # The trigger's own text is the beginning of the call.
+                # The text of the trigger is the beginning of the call.
                 matcher.try_consume_tokens(build.tokens.encode(start.text.encode()))
             triggers.append(Trigger(start.text.encode(), matcher, start.first, again))
         return triggers
 
 
 class _GrammarBuilder:
-    """Builds the grammars of one request, and says what of the request is at fault.
+    """Builds the grammars of one request.
 
     Attributes
     ----------
     name, param
-        What the constraint is called in sentences, and the request's parameter that holds it.
+        Name of the constraint in error messages, and the request's parameter that holds it.
     """
 
     def __init__(
@@ -206,16 +206,16 @@ class _GrammarBuilder:
         if output is not None and output.kind == "json_schema":
             schemas.append(output.value)
         written = output is not None and output.kind in ("regex", "grammar")
-        self._tried = written or not all(map(harmless, schemas))
+        self._check = written or not all(map(is_simple, schemas))
 
     def rules(self) -> LarkRules:
-        """Return an empty set of rules."""
+        """Return an empty collection of rules."""
         return LarkRules(self.tokens.special)
 
     def matcher(self, grammar: str) -> llguidance.LLMatcher:
-        """Compile a grammar; raises GrammarError naming what of the request asks for it."""
+        """Compile a grammar. Raise GrammarError with the request's parameter."""
         try:
-            return self.tokens.matcher(grammar, tried=self._tried)
+            return self.tokens.matcher(grammar, check=self._check)
         except GrammarError as error:
             raise GrammarError(
                 f"{self.name} cannot be enforced: {error}.", error.param or self.param
@@ -238,9 +238,12 @@ _NAMES = {
 
 
 def content(output: OutputFormat, rules: LarkRules) -> str:
-    """Return an expression for an answer in the form that `output` asks for.
+    """Return an expression for an answer in the format `output`.
 
-    Raises GrammarError where the form itself is not valid.
+    Raises
+    ------
+    GrammarError
+        If the format itself is not valid.
     """
     value = output.value
     if output.kind == "json_object":
@@ -262,7 +265,7 @@ def content(output: OutputFormat, rules: LarkRules) -> str:
 
 
 def _lark(text: object) -> str:
-    """Return a Lark grammar as it is and a GBNF grammar (llama.cpp's notation) as Lark."""
+    """Return a Lark grammar unchanged, and a GBNF grammar (llama.cpp's notation) as Lark."""
     if not isinstance(text, str):
         raise GrammarError("The grammar must be a string.", "structured_outputs")
     try:
@@ -272,7 +275,7 @@ def _lark(text: object) -> str:
 
 
 def _names(output: OutputFormat | None) -> tuple[str, str]:
-    """Return what a constraint is called in sentences, and the parameter that asks for it."""
+    """Return the name of a constraint in error messages, and its parameter."""
     name, param = _NAMES[output.kind if output is not None else "tools"]
     return name, (output.param if output is not None else None) or param
 
@@ -289,7 +292,7 @@ def _key(
     reasoning: ReasoningMarks | None,
     reasoning_state: ReasoningState,
 ) -> bytes:
-    """Return the content of a request's constraint, by which its grammar is kept."""
+    """Return the key of a request's grammar in the cache."""
     dialect, functions = (calls[0].name, calls[1].functions) if calls is not None else ("", ())
     asked = (output, dialect, functions, choice.mode, choice.parallel, reasoning, reasoning_state)
     return msgspec.json.encode(asked)

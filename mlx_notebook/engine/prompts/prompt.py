@@ -1,4 +1,4 @@
-"""Messages and tools to tokens: what the model is really fed."""
+"""Turn messages and tools into the tokens that the model is fed."""
 
 import secrets
 from collections.abc import Callable
@@ -15,17 +15,26 @@ from mlx_notebook.protocol import Prompt, TextPrompt
 
 DEFAULT_MAX_TOKENS = 4096
 _LEAST_ANSWER = 1024
-"""What is left to an answer where the prompt is cut and the request does not say how long it is."""
+"""Tokens left for the answer if a prompt is truncated and the request has no `max_tokens`."""
 
 
 @dataclass
 class PreparedPrompt:
-    """A prompt ready to be fed.
+    """A rendered and tokenized prompt.
 
-    `stable` is how many of its first tokens the next turn's prompt begins with too: all but the
-    generation prompt. If it shows images, `keys` are its tokens with those of each image replaced
-    by numbers made from the image's content; the prefix cache compares these. Only prompts with
-    the same `salt` share their KV caches.
+    Attributes
+    ----------
+    tokens, text
+        The tokens to feed, and the rendered text.
+    stable
+        Number of first tokens that the next turn's prompt shares: all but the generation prompt.
+    keys
+        For prompts with images: the tokens, with image tokens replaced by numbers made from the
+        images' content.
+    image_spans
+        The images and their places.
+    salt
+        Only prompts with the same salt share entries of the prefix cache.
     """
 
     tokens: list[int]
@@ -37,7 +46,7 @@ class PreparedPrompt:
 
     @property
     def cache_keys(self) -> list[int]:
-        """What the prefix cache knows it by."""
+        """The keys of the prompt in the prefix cache."""
         return self.keys or self.tokens
 
 
@@ -49,11 +58,11 @@ def prepare(
     Parameters
     ----------
     chat_format
-        The model's tokenizer and tool dialect.
+        The model's chat format.
     length_limit
-        How long the prompt may be.
+        Maximum length of the prompt.
     keep_stable
-        Also find where the generation prompt begins (for models whose caches cannot be trimmed).
+        Also find where the generation prompt begins, for models whose KV cache cannot be trimmed.
 
     Raises
     ------
@@ -94,10 +103,10 @@ def prepare(
 def _left_open(
     messages: list[dict[str, Any]], render: Callable[[list[dict[str, Any]]], str]
 ) -> str:
-    """Render a conversation up to the last word of its last message.
+    """Render a conversation up to the end of the text of its last message.
 
-    A mark is put behind that word, and the rendered text is cut at the mark. If the message has no
-    content yet, the text ends in its reasoning.
+    A mark is appended to that text, and the rendered prompt is cut at the mark. If the message has
+    no content, the mark is appended to its reasoning.
     """
     mark = f"OPEN{secrets.token_hex(8)}"
     *before, last = messages
@@ -108,8 +117,8 @@ def _left_open(
     text, found, _ = render([*before, last]).rpartition(mark)
     if not found:
         raise InvalidRequest(
-            "the model's chat template does not show the last message, with which the answer is "
-            "to go on",
+            "the model's chat template does not render the last message, which the answer is to "
+            "continue",
             "messages",
         )
     return text
@@ -128,12 +137,12 @@ def truncated(
     max_tokens: int | None,
     decode: Callable[[list[int]], str],
 ) -> PreparedPrompt:
-    """The last `count` tokens of a prompt; of -1, as many as leave room for the answer.
+    """Return the last `count` tokens of a prompt; -1: as many as leave room for the answer.
 
     Raises
     ------
     InvalidRequest
-        If the prompt shows images, or so many tokens can never be fed.
+        If the prompt has images, or `count` is out of range.
     """
     name = "truncate_prompt_tokens"
     if prompt.image_spans:
@@ -152,14 +161,14 @@ def truncated(
 
 
 def feed(tokenizer: Any, prompt: TextPrompt, length_limit: LengthLimit) -> PreparedPrompt:
-    """Tokenize a text as it is; token ids are taken as they are.
+    """Tokenize a text without a chat template. Token ids are not changed.
 
     Raises
     ------
     InvalidRequest
-        If there is no such token.
+        If a token id does not exist.
     ContextOverflow
-        If it is too long to be tokenized.
+        If the text is too long to be tokenized.
     """
     length_limit.check(prompt.text)
     if isinstance(prompt.text, str):
@@ -172,12 +181,12 @@ def feed(tokenizer: Any, prompt: TextPrompt, length_limit: LengthLimit) -> Prepa
 
 
 def shortened(tokenizer: Any, tokens: list[int], most: int) -> list[int]:
-    """The first tokens of a text to be embedded, with what its tokenizer puts after every text.
+    """Truncate an input for embedding, and keep the special tokens at its end.
 
     Raises
     ------
     InvalidRequest
-        If not even that fits.
+        If `most` leaves no room for a token of the text.
     """
     if len(tokens) <= most:
         return tokens
@@ -194,12 +203,12 @@ def shortened(tokenizer: Any, tokens: list[int], most: int) -> list[int]:
 def max_new_tokens(
     prompt_tokens: int, context_length: int, max_tokens: int | None, max_prompt: int | None = None
 ) -> int:
-    """How many tokens may be generated.
+    """Return the maximum number of tokens to generate.
 
     Raises
     ------
     ContextOverflow
-        If the prompt leaves no room for a single token, or exceeds the configured `max_prompt`.
+        If the prompt leaves no room for a token, or is longer than the configured `max_prompt`.
     """
     if max_prompt is not None and prompt_tokens > max_prompt:
         raise ContextOverflow(

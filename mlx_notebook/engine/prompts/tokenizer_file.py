@@ -1,7 +1,7 @@
-"""What a `tokenizer.json` would make of a text's length, told before it is loaded.
+"""Check a `tokenizer.json` before it is loaded: it must not make long texts of short ones.
 
-Its normalizer, decoder and post-processor may replace each character by many, and that over and
-over: a few bytes of text then take gigabytes.
+Its normalizer, decoder and post-processor may replace each character by many, repeatedly. A few
+bytes of text would then take gigabytes.
 """
 
 import base64
@@ -14,13 +14,13 @@ import msgspec
 from mlx_notebook.engine.prompts.length_limits import flat
 
 _GROWTH = 8
-"""Most characters that a text's character may become; real tokenizers replace one by one."""
+"""Maximum characters that one character may become. Real tokenizers replace one by one."""
 
 _LITERAL = 32
-"""Most characters of what is put beside a text, or that one character is short for."""
+"""Maximum characters of a prefix or suffix, and of the replacement of one character."""
 
 _ADDED_TOKENS = 1024
-"""Most tokens that are put around a text."""
+"""Maximum tokens that are added around a text."""
 
 
 class _Model(msgspec.Struct):
@@ -41,13 +41,13 @@ def check_growth(folder: Path) -> None:
     Raises
     ------
     ValueError
-        Saying which part of it does.
+        If it does. The message names the part of it.
     """
     file = folder / "tokenizer.json"
     if not file.is_file():
         return
-    told = msgspec.json.decode(file.read_bytes(), type=_File)
-    for name, component in (("normalizer", told.normalizer), ("decoder", told.decoder)):
+    content = msgspec.json.decode(file.read_bytes(), type=_File)
+    for name, component in (("normalizer", content.normalizer), ("decoder", content.decoder)):
         growth = 1.0
         for part in flat(component):
             growth *= _growth(part)
@@ -55,16 +55,16 @@ def check_growth(folder: Path) -> None:
                 raise ValueError(
                     f"the {name} of its tokenizer.json makes more than {_GROWTH} characters of one."
                 )
-    model = told.model or _Model()
+    model = content.model or _Model()
     for literal in (model.continuing_subword_prefix, model.end_of_word_suffix):
         if len(literal or "") > _LITERAL:
             raise ValueError("its tokenizer.json puts long texts around the parts of words.")
-    if sum(map(_tokens_around, flat(told.post_processor))) > _ADDED_TOKENS:
+    if sum(map(_tokens_around, flat(content.post_processor))) > _ADDED_TOKENS:
         raise ValueError(f"its tokenizer.json puts more than {_ADDED_TOKENS} tokens around a text.")
 
 
 def _growth(part: dict[str, Any]) -> float:
-    """How many characters a component makes of one at most."""
+    """Return how many characters a component makes of one at most."""
     match part:
         case {"type": "Replace", "pattern": {"String": str(text)}, "content": str(content)}:
             return max(1.0, len(content) / len(text)) if text else 1.0 + len(content)
@@ -81,18 +81,21 @@ def _growth(part: dict[str, Any]) -> float:
 def _may_be_empty(pattern: str) -> bool:
     try:
         return re.match(pattern, "") is not None
-    except re.error:  # it is one of Oniguruma's
+    except re.error:  # a pattern in Oniguruma's syntax
         return True
 
 
 def _longest_replacement(charsmap: bytes) -> int:
-    """Characters of the longest text in SentencePiece's table: a trie, then texts ended by 0."""
+    """Return the length of the longest text in SentencePiece's table.
+
+    The table is a trie, followed by texts that end with a zero byte.
+    """
     texts = charsmap[4 + int.from_bytes(charsmap[:4], "little") :].split(b"\0")
     return max(len(text.decode(errors="replace")) for text in texts)
 
 
 def _tokens_around(part: dict[str, Any]) -> int:
-    """How many tokens a post-processor puts around one text."""
+    """Return how many tokens a post-processor adds to a text."""
     if part.get("type") != "TemplateProcessing":
         return 0
     known = part.get("special_tokens") or {}

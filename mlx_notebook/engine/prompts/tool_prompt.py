@@ -1,8 +1,8 @@
-"""Conversations with tools: histories put in order, and tools for models that know of none.
+"""Prepare conversations with tools for chat templates, also for those without tool support.
 
-`ordered` makes what clients send into what chat templates expect. `as_text` goes further for
-models whose template knows no tools: it describes the functions in the system message and writes
-calls and results as plain text in the dialect of the model's family.
+`ordered` turns the messages of clients into the form that chat templates expect. `as_text` is for
+templates without tool support: it describes the functions in the system message, and writes calls
+and results as text in the dialect of the model's family.
 """
 
 import json
@@ -23,38 +23,38 @@ Message = dict[str, Any]
 
 
 class InvalidHistory(ValueError):
-    """A conversation whose calls and results do not fit; the message says where."""
+    """A conversation whose calls and results do not match."""
 
 
 def knows_tools(template: str | None) -> bool:
-    """Say whether a chat template makes use of tools."""
+    """Return whether a chat template supports tools."""
     if not template:
         return False
-    environment = Environment(  # noqa: S701 - the template is only read for the names it uses
+    environment = Environment(  # noqa: S701 - the template is only parsed for its variables
         extensions=["jinja2.ext.loopcontrols"]
     )
     try:
         names = meta.find_undeclared_variables(environment.parse(template))
     except (TemplateSyntaxError, RecursionError):
-        # Templates with tags of transformers' own, such as {% generation %}, or nested deeply.
+        # A template with a tag of transformers, such as {% generation %}, or nested deeply.
         return "tools" in template
     return "tools" in names
 
 
-# --- histories as clients send them -----------------------------------------------------------
+# --- messages of clients -----------------------------------------------------------
 
 
 def ordered(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
-    """Return `messages` with their calls and results in one form, in a stable order.
+    """Return messages with calls and results in one form and a stable order.
 
-    Calls get `type`, `id` and arguments as an object, keys in the client's order (as text, where a
-    model wrote what is no object, as a call that was cut off); results get the function's `name`
-    and follow in the order of their calls, as templates without ids assume.
+    Calls get `type`, `id` and arguments as an object, with keys in the client's order. Arguments
+    that are no object, as in a call that was cut off, stay text. Results get the function's `name`
+    and the order of their calls, as templates without ids need it.
 
     Raises
     ------
     InvalidHistory
-        For a result whose id matches no call, or a call without a name.
+        If a result matches no call, or a call has no name.
     """
     out: list[Message] = []
     results: list[Message] = []
@@ -110,7 +110,7 @@ def _written(arguments: dict[str, Any] | str) -> str:
 
 
 def _result(message: Message, calls: Mapping[str, str], earlier: list[Message]) -> Message:
-    """Return a result with the id and the name of the call that it answers."""
+    """Return a result with the id and the name of its call."""
     answered = {result["tool_call_id"] for result in earlier}
     asked = message.get("tool_call_id")
     if asked is None:
@@ -139,9 +139,9 @@ def _close(out: list[Message], results: list[Message], calls: Mapping[str, str])
 
 
 def wants_text(template: str | None) -> bool:
-    """Say whether a chat template writes arguments as text, as DeepSeek's do.
+    """Return whether a chat template takes arguments as text, as DeepSeek's do.
 
-    Most take an object and write it as JSON themselves.
+    Most templates take an object and write it as JSON themselves.
     """
     return bool(template) and _TEXT_ARGUMENTS.search(template or "") is not None
 
@@ -150,7 +150,7 @@ _TEXT_ARGUMENTS = re.compile(r"""\+\s*[\w.\[\]'"]*\barguments['"\]]*\s*\+""")
 
 
 def with_text_arguments(messages: Sequence[Message]) -> list[Message]:
-    """Return `messages` with the arguments of all calls as JSON text."""
+    """Return messages with the arguments of calls as JSON text."""
     out = []
     for message in messages:
         calls = message.get("tool_calls")
@@ -171,11 +171,11 @@ def with_text_arguments(messages: Sequence[Message]) -> list[Message]:
 
 
 def in_parts(messages: Sequence[Message]) -> list[Message]:
-    """Return `messages` with the content of each as a list of parts."""
+    """Return messages with their content as lists of parts."""
     return [{**message, "content": _parts(message["content"])} for message in messages]
 
 
-# --- models whose template knows no tools -----------------------------------------------------
+# --- templates without tool support -----------------------------------------------------
 
 
 def as_text(
@@ -185,19 +185,24 @@ def as_text(
     *,
     system_role: bool = True,
 ) -> list[Message]:
-    """Return a conversation without tool messages that says the same in plain text.
+    """Return a conversation with tools and tool messages written as text.
 
     Parameters
     ----------
     messages
         As `ordered` returns them.
     tools
-        Functions to offer; with none, only the history is rewritten.
+        Functions to describe. If there are none, only the messages are rewritten.
     system_role
-        Whether the template takes a system message; else the first user message begins with it.
+        Whether the template supports a system message. If not, the first user message starts
+        with it.
 
-    Neighbouring messages of one role become one, since many such templates insist on roles that
-    alternate. Raises InvalidHistory as `ordered` does.
+    Adjacent messages of one role are joined, because many such templates need alternating roles.
+
+    Raises
+    ------
+    InvalidHistory
+        As `ordered`.
     """
     out: list[Message] = []
     for message in ordered(messages):
@@ -208,10 +213,10 @@ def as_text(
                 for call in message["tool_calls"]
             ]
             try:
-                told = dialect.write(calls)
-            except ValueError:  # the dialect has no words for arguments that are no object
-                told = "\n".join(f"{call.name} {call.arguments}" for call in calls)
-            content = _joined(content, told)
+                written = dialect.write(calls)
+            except ValueError:  # the dialect cannot write arguments that are no object
+                written = "\n".join(f"{call.name} {call.arguments}" for call in calls)
+            content = _joined(content, written)
         elif role == "tool":
             role, content = "user", _result_text(message, dialect)
         elif role == "developer":
@@ -237,7 +242,7 @@ def as_text(
 
 
 def _joined(first: Any, second: Any) -> Any:
-    """Return two contents as one: texts with an empty line between, or a list of parts."""
+    """Join two contents: texts with an empty line between them, or lists of parts."""
     if not first or not second:
         return first or second
     if isinstance(first, str) and isinstance(second, str):
@@ -250,23 +255,23 @@ def _parts(content: Any) -> list[Any]:
 
 
 def _result_text(message: Message, dialect: Dialect) -> Any:
-    """Return a tool's result as a part of a user message."""
+    """Write a tool result for a user message."""
     content, name = message["content"], message["name"]
-    pictures: list[Any] = []
+    images: list[Any] = []
     if not isinstance(content, str):
         texts = [part for part in content if isinstance(part, Mapping) and "text" in part]
-        pictures = [part for part in content if part not in texts]
+        images = [part for part in content if part not in texts]
         content = "\n".join(part["text"] for part in texts)
     if isinstance(dialect, PythonCalls):
         text = f"```tool_output\n# {python_name(name)}\n{content}\n```"
     else:
         result = f'{{"name": {dumps(name)}, "content": {_value(content)}}}'
         text = f"<tool_response>\n{result}\n</tool_response>"
-    return _joined(text, pictures) if pictures else text
+    return _joined(text, images) if images else text
 
 
 def _value(content: str) -> str:
-    """Return a result as JSON: as it is where it is an object or a list, else as a string."""
+    """Return a result as JSON: an object or a list unchanged, other text as a string."""
     try:
         found = json.loads(content)
     except ValueError:
@@ -275,7 +280,7 @@ def _value(content: str) -> str:
 
 
 def describe(tools: DeclaredFunctions, dialect: Dialect) -> str:
-    """Return the text that tells a model of its tools and of how to call them."""
+    """Write the instructions that describe the tools and how to call them."""
     if isinstance(dialect, PythonCalls):
         stubs = "\n\n".join(_stub(function) for function in tools.functions)
         example = dialect.layout.open + "function_name(parameter=value)" + dialect.layout.close
@@ -322,7 +327,7 @@ _PYTHON_TYPES = {
 
 
 def _stub(function: Function) -> str:
-    """Return a function as Python that declares and documents it."""
+    """Write the Python declaration of a function, with a docstring."""
     required = [name for name in function.properties if name in function.required]
     others = [name for name in function.properties if name not in function.required]
     parameters, notes = [], []
@@ -346,7 +351,7 @@ def _stub(function: Function) -> str:
 
 
 def _python_type(schema: Any, root: Mapping[str, Any], depth: int = 0) -> str:
-    """Return the annotation for a schema, as far as Python's built-in types tell it."""
+    """Return a type annotation for a schema, from Python's built-in types."""
     schema = resolve_ref(schema, root)
     if not isinstance(schema, Mapping) or depth > 4:
         return "object"

@@ -1,1 +1,1 @@
-"""Processes of their own for what strangers made: chat templates, images and grammars."""
+"""Separate processes for untrusted input: chat templates, images and grammars."""

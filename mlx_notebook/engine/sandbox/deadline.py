@@ -1,4 +1,4 @@
-"""When the preparation of a request ends: after a time, or as soon as its client has left."""
+"""The deadline of preparing a request: a time limit, or the moment its client disconnects."""
 
 import threading
 import time
@@ -12,12 +12,12 @@ _SECONDS = 60.0
 
 
 class Deadline:
-    """The end of one preparation.
+    """The deadline of one preparation.
 
     Parameters
     ----------
     seconds
-        How long it may take from when it becomes active.
+        Time limit, counted from when the deadline becomes active.
     """
 
     def __init__(self, seconds: float = _SECONDS):
@@ -26,21 +26,21 @@ class Deadline:
         self._stopped = threading.Event()
 
     def stop(self) -> None:
-        """End it now: nobody waits for it."""
+        """Cancel the preparation: nobody waits for it any more."""
         self._stopped.set()
 
     @property
     def stopped(self) -> bool:
-        """Whether nobody waits for it."""
+        """Whether the preparation was cancelled."""
         return self._stopped.is_set()
 
     def check(self) -> None:
-        """Go on only while someone waits and there is time.
+        """Raise if the preparation must end.
 
         Raises
         ------
         Cancelled, LimitExceeded
-            If it was stopped, or has taken too long.
+            If it was cancelled, or has taken too long.
         """
         if self.stopped:
             raise Cancelled("the request was cancelled")
@@ -51,7 +51,7 @@ class Deadline:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """Make this the deadline of what this thread does meanwhile."""
+        """Make this the current deadline of the thread."""
         self._end = time.monotonic() + self._seconds
         token = _current.set(self)
         try:
@@ -64,5 +64,5 @@ _current: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
 
 
 def current() -> Deadline:
-    """The deadline of what this thread does; a new one where none is active."""
+    """Return the current deadline of the thread, or a new one if there is none."""
     return _current.get() or Deadline()

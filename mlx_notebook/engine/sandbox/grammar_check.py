@@ -1,8 +1,8 @@
-"""A grammar compiled for a vocabulary of bytes, in a sandbox, before the engine compiles it.
+"""Check a grammar in a sandbox process before the engine compiles it.
 
-llguidance counts its work, but not all of it: a few characters of a regular expression or of a
-schema keep it busy for ever, and long chains of rules overflow its stack. A grammar that ends well
-in a sandbox ends well in the engine too.
+llguidance limits most of its work, but not all: a short regular expression or schema can keep it
+busy for ever, and long chains of rules overflow its stack. The check compiles the grammar for a
+vocabulary of single bytes. A grammar that compiles there compiles in the engine too.
 """
 
 import threading
@@ -19,31 +19,31 @@ _T = TypeVar("_T")
 
 _STACK = 8 << 20
 ENGINE_STACK = 2 * _STACK
-"""What has room in the sandbox has room in the engine."""
+"""Stack size in the engine. It is larger, so what fits in the sandbox fits in the engine."""
 
 _stack_size = threading.Lock()
 
 
-def attempt(grammar: str, special: Mapping[str, int], width: int) -> None:
-    """Compile a grammar and its first mask. Whether it is valid the engine finds out after this.
+def check_grammar(grammar: str, special: Mapping[str, int], width: int) -> None:
+    """Compile a grammar and its first mask. An invalid grammar is not an error here.
 
     Parameters
     ----------
     special, width
-        As those of `GrammarTokenizer`.
+        As in `GrammarTokenizer`.
     """
     on_a_stack_of(_STACK, lambda: _compile(grammar, special, width))
 
 
 def on_a_stack_of(size: int, work: Callable[[], _T]) -> _T:
-    """Return what `work` returns, run on a thread with a stack of `size` bytes."""
+    """Run `work` on a thread with a stack of `size` bytes and return its result."""
     results: list[_T] = []
     failures: list[BaseException] = []
 
     def run() -> None:
         try:
             results.append(work())
-        except BaseException as error:  # told to the caller, panics of llguidance among them
+        except BaseException as error:  # raised in the caller, including panics of llguidance
             failures.append(error)
 
     with _stack_size:
@@ -60,7 +60,7 @@ def on_a_stack_of(size: int, work: Callable[[], _T]) -> _T:
 
 
 class _Vocabulary:
-    """Every byte as a token, and the special tokens where the model has them."""
+    """A vocabulary of all bytes, and the special tokens at the model's ids."""
 
     bos_token_id = None
 

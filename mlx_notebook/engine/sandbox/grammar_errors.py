@@ -1,14 +1,14 @@
-"""Why an output constraint is refused.
+"""Errors of output constraints.
 
 GrammarError            the request asks for something that cannot be enforced (a 400)
-└── NotEnforceable      a tool-call dialect, or a schema in it, that cannot be enforced
+└── NotEnforceable      tool calls that cannot be enforced in the model's dialect
 """
 
 
 class GrammarError(ValueError):
-    """A constraint that cannot be enforced; the message names the feature or the dialect.
+    """An output constraint that cannot be enforced.
 
-    `param` is the request's parameter at fault.
+    The message names the feature or the dialect. `param` is the request's parameter at fault.
     """
 
     def __init__(self, message: str, param: str | None = None) -> None:
@@ -21,5 +21,5 @@ class NotEnforceable(GrammarError):
 
 
 def is_failure(error: BaseException) -> bool:
-    """Say whether a library failed: a failed assertion in llguidance is a BaseException."""
+    """Return whether a library failed. llguidance's panics are not subclasses of Exception."""
     return isinstance(error, Exception) or type(error).__name__ == "PanicException"

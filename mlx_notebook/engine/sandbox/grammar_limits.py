@@ -1,20 +1,20 @@
-"""What a grammar may cost, and plain words for one that costs more or cannot be."""
+"""Limits on the cost of a grammar, and plain error messages for llguidance's."""
 
 import re
 
 from llguidance import LLParserLimits
 
-# Rows of 5,000 items serve 1,250 optional properties or 5,000 choices, at some 15 ms a step at
-# worst; the cost grows with their square. A state of the lexer takes 1 to 2 kB.
+# Rows of 5,000 items allow 1,250 optional properties or 5,000 choices. A step then takes up to
+# 15 ms, and the cost grows with the square. A state of the lexer takes 1 to 2 kB.
 LIMITS = LLParserLimits(max_items_in_row=5000, max_lexer_states=50_000, verbose_errors=False)
 MAX_TEXT = 1_000_000
-"""Bytes of a whole grammar."""
+"""Maximum bytes of a whole grammar."""
 
 _TOO_COMPLEX = "it repeats, combines or counts too much: use fewer or smaller repetitions"
 _TOO_LARGE = "it is too large: split it, or leave parts of it out"
 _TOO_DEEP = "it is nested too deeply"
 _NOTHING = "no text fulfils it"
-# What llguidance says, and what it means to someone who has never heard of it.
+# Patterns of llguidance's messages, and what we say instead.
 _MEANINGS: tuple[tuple[str, str], ...] = (
     (
         r"Current row has (?P<found>\d+) items; max is (?P<limit>\d+)",
@@ -54,10 +54,9 @@ _PLACE = re.compile(r"^(?:at )?\d+\(\d+\): (?:failed to compile JSON schema: )?"
 
 
 def explain(message: str) -> str:
-    """Return what a message of llguidance's means, without a full stop at the end.
+    """Return a message of llguidance in plain words, without a full stop.
 
-    Names of options that only programs have, and places in grammars that nobody has seen but us,
-    are left out.
+    Internal options and positions in generated grammars are left out.
     """
     for pattern, meaning in _MEANINGS:
         found = re.search(pattern, message)

@@ -1,4 +1,4 @@
-"""Encoded pictures to RGB: every format, mode and orientation, with limits before decoding."""
+"""Decode images to RGB, from any format, mode and orientation. Limits apply before decoding."""
 
 import io
 import re
@@ -9,79 +9,79 @@ from mlx_notebook.engine.errors import InvalidImage
 from mlx_notebook.protocol import EncodedImage
 
 MAX_PIXELS = 64 * 2**20
-"""Most pixels of one picture: 64 Mi, as a camera of 60 megapixels takes them."""
+"""Maximum pixels of an image: 64 Mi, enough for a camera of 60 megapixels."""
 
 LOW_DETAIL_PIXELS = 512 * 512
-"""What `detail: low` shrinks a picture to: OpenAI's size for it."""
+"""Size of an image with `detail: low`, as in OpenAI's API."""
 
 MAX_SCANS = 100
-"""Most scans of a JPEG: each is decoded over the whole image, and encoders write about ten."""
+"""Maximum scans of a JPEG. Each one covers the whole image; encoders write about ten."""
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-"""Pillow's names of what is read."""
+"""Pillow's names of the formats that are decoded."""
 
 _MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])", re.DOTALL)
 _START, _SCAN, _END = b"\xd8", b"\xda", b"\xd9"
 
 
-def decode(picture: EncodedImage) -> Any:
-    """The picture as Pillow's RGB image: upright, over white, its first frame.
+def decode(image: EncodedImage) -> Any:
+    """Return an image as a Pillow RGB image: upright, over white, its first frame.
 
     Raises
     ------
     InvalidImage
-        If it is no picture, damaged or too large, saying which one and why.
+        If the data is no image, is damaged, or is too large.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
-    if not picture.data:
-        raise refused(picture, "it is empty")
+    if not image.data:
+        raise refused(image, "it is empty")
     try:
         with warnings.catch_warnings():
             # The size is checked here, before a pixel is decoded. The client is told of damage.
             warnings.simplefilter("ignore")
-            opened = Image.open(io.BytesIO(picture.data), formats=FORMATS)
+            opened = Image.open(io.BytesIO(image.data), formats=FORMATS)
             width, height = opened.size
             if width * height > MAX_PIXELS:
                 raise refused(
-                    picture,
+                    image,
                     f"it has {width} x {height} pixels, and {MAX_PIXELS} are the most allowed",
                 )
             if opened.format in ("JPEG", "MPO"):
-                _check_scans(picture)
-            if opened.format == "JPEG" and picture.detail == "low":
+                _check_scans(image)
+            if opened.format == "JPEG" and image.detail == "low":
                 opened.draft("RGB", (1024, 1024))
             opened.load()
-            image = _rgb(ImageOps.exif_transpose(opened))
+            decoded = _rgb(ImageOps.exif_transpose(opened))
     except UnidentifiedImageError as error:
-        raise refused(picture, _what(picture.data)) from error
+        raise refused(image, _what(image.data)) from error
     except Image.DecompressionBombError as error:
-        raise refused(picture, "it has too many pixels") from error
+        raise refused(image, "it has too many pixels") from error
     except MemoryError:
         raise
     except InvalidImage:
         raise
-    except Exception as error:  # decoders raise whatever damaged data leads them to
-        raise refused(picture, f"it is damaged ({error})") from error
-    if picture.detail == "low":
-        return _shrunk(image, LOW_DETAIL_PIXELS)
-    return image
+    except Exception as error:  # decoders raise exceptions of any kind for damaged data
+        raise refused(image, f"it is damaged ({error})") from error
+    if image.detail == "low":
+        return _shrunk(decoded, LOW_DETAIL_PIXELS)
+    return decoded
 
 
-def _check_scans(picture: EncodedImage) -> None:
-    """Refuse a JPEG of too many scans, told by its markers up to the image's end."""
-    data, scans, at = picture.data, 0, 0
+def _check_scans(image: EncodedImage) -> None:
+    """Refuse a JPEG with too many scans, by the markers up to the end of the image."""
+    data, scans, at = image.data, 0, 0
     while (found := _MARKER.search(data, at)) and found[1] != _END:
         at = found.end()
         if found[1] != _START:
             at += max(2, int.from_bytes(data[at : at + 2]))
         scans += found[1] == _SCAN
         if scans > MAX_SCANS:
-            raise refused(picture, f"it has more than {MAX_SCANS} scans")
+            raise refused(image, f"it has more than {MAX_SCANS} scans")
 
 
 def _rgb(image: Any) -> Any:
-    """Eight bits a channel, over white where it is transparent."""
+    """Return an image with 8 bits per channel. Transparent parts become white."""
     from PIL import Image
 
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
@@ -94,7 +94,7 @@ def _rgb(image: Any) -> Any:
 
 
 def _eight_bits(image: Any) -> Any:
-    """A greyscale image of 16 or 32 bits or of floats, scaled rather than clipped."""
+    """Scale a greyscale image of 16 or 32 bits or floats to 8 bits, without clipping."""
     import numpy as np
     from PIL import Image
 
@@ -118,7 +118,7 @@ def _shrunk(image: Any, pixels: int) -> Any:
 
 
 def _what(data: bytes) -> str:
-    """Why data that no decoder knows is no picture."""
+    """Return why data that no decoder recognises cannot be read."""
     head = data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if head.startswith((b"<svg", b"<?xml")) or b"<svg" in head:
         return "it is an SVG drawing, and only pixels are read: render it to PNG first"
@@ -126,9 +126,9 @@ def _what(data: bytes) -> str:
         data[:512].decode("ascii")
     except UnicodeDecodeError:
         return "its format is unknown; PNG, JPEG, WebP, GIF, BMP and TIFF are read"
-    return "it is text, not a picture"
+    return "it is text, not an image"
 
 
-def refused(picture: EncodedImage, why: str) -> InvalidImage:
-    """The error that says why an image cannot be read."""
-    return InvalidImage(f"The image at {picture.where} cannot be read: {why}.", picture.where)
+def refused(image: EncodedImage, why: str) -> InvalidImage:
+    """Return the error for an image that cannot be read."""
+    return InvalidImage(f"The image at {image.where} cannot be read: {why}.", image.where)

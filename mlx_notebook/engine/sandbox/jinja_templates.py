@@ -1,6 +1,6 @@
-"""Chat templates, rendered as transformers renders them but with Jinja alone.
+"""Render chat templates as transformers does, but with Jinja alone.
 
-Runs in a sandbox process, which starts in a tenth of a second: nothing here imports transformers.
+This runs in a sandbox process, which must start fast: nothing here imports transformers.
 """
 
 import json
@@ -20,11 +20,11 @@ from jinja2.utils import Namespace
 _REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
-class Render(msgspec.Struct, kw_only=True, frozen=True, tag="render"):
-    """What a template is rendered with.
+class RenderTemplate(msgspec.Struct, kw_only=True, frozen=True, tag="render"):
+    """A template to render, with its messages and variables.
 
-    `tools` is None where there are none. `variables` are the model's special tokens and what the
-    request says. The text may have `most` characters.
+    `tools` is None if there are no tools. `variables` are the model's special tokens and the
+    request's `chat_template_kwargs`. `most` is the maximum number of characters of the result.
     """
 
     template: str
@@ -36,18 +36,18 @@ class Render(msgspec.Struct, kw_only=True, frozen=True, tag="render"):
 
 
 class TooLong(ValueError):
-    """The text has more characters than it may have."""
+    """The rendered text is longer than the limit."""
 
 
-def render(task: Render) -> str:
-    """Render a template.
+def render(task: RenderTemplate) -> str:
+    """Render a chat template.
 
     Raises
     ------
     TooLong
         If the text has more characters than `task.most`.
     Exception
-        Whatever the template, a program of others, raises.
+        Whatever the template raises.
     """
     if not task.messages:
         raise ValueError("there are no messages")
@@ -71,7 +71,7 @@ def render(task: Render) -> str:
 
 
 def _message(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A message without empty fields, its reasoning under each name that templates read."""
+    """Return a message without empty fields, with its reasoning under every name that is in use."""
     message = {key: value for key, value in given.items() if value is not None}
     thoughts = next((message[name] for name in _REASONING if name in message), None)
     if thoughts is not None:
@@ -80,12 +80,12 @@ def _message(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Generation(Extension):
-    """The tag `generation`, which marks what the model writes while it is trained."""
+    """The tag `generation`, which marks the assistant's text for training."""
 
     tags = {"generation"}  # noqa: RUF012 - as Jinja declares it
 
     def parse(self, parser: Parser) -> nodes.Node:
-        """Take the block's content as it is."""
+        """Render the content of the block unchanged."""
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
         return nodes.CallBlock(self.call_method("_content"), [], [], body).set_lineno(line)
@@ -95,7 +95,7 @@ class _Generation(Extension):
 
 
 class _Dict:
-    """`dict` in templates, without its attributes."""
+    """`dict` in templates, without attributes of the Python type."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
         return dict(*args, **kwargs)
@@ -106,7 +106,7 @@ class _Dict:
 
 
 class _Namespace(Namespace):
-    """`namespace` in templates, which takes no names that begin with an underscore."""
+    """`namespace` in templates, which refuses names that begin with an underscore."""
 
     def __init__(*args: Any, **kwargs: Any) -> None:
         self, *given = args
@@ -127,7 +127,7 @@ def _refuse_private(name: Any) -> None:
 
 @lru_cache(maxsize=8)
 def _compiled(template: str) -> Template:
-    """A template in the environment that transformers gives to chat templates."""
+    """Compile a template in the environment that transformers gives to chat templates."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
@@ -145,7 +145,7 @@ def _json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """JSON without HTML's escapes, unlike Jinja's own filter."""
+    """Write JSON without escaping HTML, unlike Jinja's own filter."""
     return json.dumps(
         value,
         ensure_ascii=ensure_ascii,

@@ -1,8 +1,8 @@
-"""The sandbox process: renders templates, decodes images and compiles grammars, within limits.
+"""The sandbox process: renders templates, decodes images and checks grammars, within limits.
 
-Run by `Sandbox`: `python -m mlx_notebook.engine.sandbox.process NUMBER SECONDS`, the descriptor of
-a socket and the processor time that a task may take. It ends when the socket closes. A task that
-exceeds its time ends the process; one that exceeds its memory fails, or ends the process too.
+`Sandbox` runs `python -m mlx_notebook.engine.sandbox.process SOCKET SECONDS` with the descriptor of
+a socket and the processor time of a task. The process ends when the socket closes. A task that
+exceeds its time ends the process. A task that exceeds its memory fails or ends the process.
 """
 
 import os
@@ -15,18 +15,18 @@ import msgspec
 
 from mlx_notebook.engine.errors import EngineError
 from mlx_notebook.engine.sandbox.image_decoding import decode
-from mlx_notebook.engine.sandbox.jinja_templates import Render, TooLong, render
+from mlx_notebook.engine.sandbox.jinja_templates import RenderTemplate, TooLong, render
 from mlx_notebook.protocol import EncodedImage
 
 
 class DecodeImage(msgspec.Struct, frozen=True, tag="decode"):
-    """An image to be decoded."""
+    """An image to decode."""
 
-    picture: EncodedImage
+    image: EncodedImage
 
 
-class TryGrammar(msgspec.Struct, frozen=True, tag="grammar"):
-    """A grammar to be compiled; `special` and `width` are those of its `GrammarTokenizer`."""
+class CheckGrammar(msgspec.Struct, frozen=True, tag="grammar"):
+    """A grammar to check. `special` and `width` are those of its `GrammarTokenizer`."""
 
     grammar: str
     special: dict[str, int]
@@ -34,47 +34,47 @@ class TryGrammar(msgspec.Struct, frozen=True, tag="grammar"):
 
 
 class Pixels(msgspec.Struct, frozen=True, tag="pixels"):
-    """A decoded image, three bytes a pixel."""
+    """A decoded image, three bytes per pixel."""
 
     width: int
     height: int
     data: bytes
 
 
-class Compiled(msgspec.Struct, frozen=True, tag="compiled"):
-    """A grammar does no harm; it may still be invalid."""
+class Checked(msgspec.Struct, frozen=True, tag="checked"):
+    """A grammar is safe to compile. It may still be invalid."""
 
 
-Task = Render | DecodeImage | TryGrammar
+Task = RenderTemplate | DecodeImage | CheckGrammar
 
-MEMORY = {Render: 2**30, DecodeImage: 3 * 2**30, TryGrammar: 4 * 2**30}
-"""Bytes that a task may take; the largest image that is allowed needs two gigabytes."""
+MEMORY = {RenderTemplate: 2**30, DecodeImage: 3 * 2**30, CheckGrammar: 4 * 2**30}
+"""Memory limits of tasks in bytes. The largest image that is allowed needs 2 GB."""
 
 _GRAMMAR_SECONDS = 5
 
-_MOST_WORDS = 2000
+_MAX_MESSAGE = 2000
 _NICE = 5
-"""What decodes tokens goes first. `Sandbox` lowers the priority of long tasks further."""
+"""Decoding tokens has priority. `Sandbox` lowers the priority of long tasks further."""
 
 
-class Text(msgspec.Struct, frozen=True, tag="text"):
+class RenderedText(msgspec.Struct, frozen=True, tag="text"):
     """A rendered template."""
 
     text: str
 
 
 class Refused(msgspec.Struct, frozen=True, tag="refused"):
-    """Why a task could not be done."""
+    """Why a task failed."""
 
     kind: Literal["error", "too_long", "memory"]
     message: str = ""
 
 
-Answer = Text | Pixels | Compiled | Refused
+Answer = RenderedText | Pixels | Checked | Refused
 
 
 def main() -> None:
-    """Do tasks until the socket closes."""
+    """Run tasks until the socket closes."""
     number, seconds = map(int, sys.argv[1:])
     connection = Connection(number)
     decoder = msgspec.msgpack.Decoder(Task)
@@ -96,15 +96,15 @@ def main() -> None:
 
 def _answer(task: Task) -> Answer:
     try:
-        if isinstance(task, Render):
-            return Text(render(task))
-        if isinstance(task, TryGrammar):
-            # Not at the top: templates and images do without llguidance.
-            from mlx_notebook.engine.sandbox.grammar_check import attempt
+        if isinstance(task, RenderTemplate):
+            return RenderedText(render(task))
+        if isinstance(task, CheckGrammar):
+            # Imported late, because templates and images do not need llguidance.
+            from mlx_notebook.engine.sandbox.grammar_check import check_grammar
 
-            attempt(task.grammar, task.special, task.width)
-            return Compiled()
-        image = decode(task.picture)
+            check_grammar(task.grammar, task.special, task.width)
+            return Checked()
+        image = decode(task.image)
         return Pixels(image.width, image.height, image.tobytes())
     except MemoryError:
         return Refused("memory")
@@ -112,13 +112,13 @@ def _answer(task: Task) -> Answer:
         return Refused("too_long")
     except EngineError as error:
         return Refused("error", error.message)
-    except Exception as error:  # templates are programs, and images whatever their authors wrote
-        return Refused("error", (str(error) or type(error).__name__)[:_MOST_WORDS])
+    except Exception as error:  # templates are programs, and images are arbitrary data
+        return Refused("error", (str(error) or type(error).__name__)[:_MAX_MESSAGE])
 
 
 def _limit(task: Task, seconds: int) -> None:
-    """Set what this task may take from now on."""
-    if isinstance(task, TryGrammar):
+    """Set the limits of the task that begins now."""
+    if isinstance(task, CheckGrammar):
         seconds = min(seconds, _GRAMMAR_SECONDS)
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds += int(used.ru_utime + used.ru_stime) + 1

@@ -1,8 +1,8 @@
-"""Chat templates, images and grammars of strangers, handled in processes that can be stopped.
+"""Run untrusted work in processes that can be killed: chat templates, images and grammars.
 
-A template is a program, an image may take a decoder minutes, and a grammar may keep its compiler
-busy for ever. Each task has a process to itself. A task that takes too much is stopped by ending
-its process.
+A template is a program, an image may keep a decoder busy for minutes, and a grammar may keep its
+compiler busy for ever. Each task has a process to itself. A task that exceeds a limit is ended by
+killing its process.
 """
 
 import logging
@@ -28,16 +28,16 @@ from mlx_notebook.engine.errors import (
 from mlx_notebook.engine.sandbox import deadline
 from mlx_notebook.engine.sandbox.grammar_errors import GrammarError
 from mlx_notebook.engine.sandbox.image_decoding import refused
-from mlx_notebook.engine.sandbox.jinja_templates import Render
+from mlx_notebook.engine.sandbox.jinja_templates import RenderTemplate
 from mlx_notebook.engine.sandbox.process import (
     MEMORY,
     Answer,
+    CheckGrammar,
     DecodeImage,
     Pixels,
     Refused,
+    RenderedText,
     Task,
-    Text,
-    TryGrammar,
 )
 from mlx_notebook.protocol import EncodedImage
 
@@ -52,29 +52,29 @@ _LOWEST_PRIORITY = 19
 _LAST_SECONDS = 5.0
 
 
-class TookTooMuch(Exception):
-    """A task took more time or memory than it may; the message says how much that is.
+class SandboxLimitExceeded(Exception):
+    """A task exceeded its limit of time or memory. The message is the limit.
 
     Attributes
     ----------
-    in_time
-        Whether it was too much memory rather than too much time.
+    out_of_memory
+        Whether the limit was that of memory.
     """
 
-    def __init__(self, limit: str, *, in_time: bool = True) -> None:
+    def __init__(self, limit: str, *, out_of_memory: bool = True) -> None:
         super().__init__(limit)
-        self.in_time = in_time
+        self.out_of_memory = out_of_memory
 
 
 class Sandbox:
-    """Processes for tasks; those that are done with one take the next.
+    """A pool of sandbox processes.
 
-    `_IDLE` of them are kept, and started when first needed.
+    A process is started when it is needed. Up to `_IDLE` idle processes are kept for later tasks.
 
     Attributes
     ----------
     seconds
-        Processor time that a task may take.
+        Processor time of a task.
     """
 
     def __init__(self, seconds: int = 10) -> None:
@@ -83,12 +83,12 @@ class Sandbox:
         self._lock = threading.Lock()
 
     def run(self, task: Task) -> Answer:
-        """Do a task within the current deadline.
+        """Run a task within the current deadline.
 
         Raises
         ------
-        TookTooMuch
-            If it takes more than a task may have.
+        SandboxLimitExceeded
+            If the task takes too much time or memory.
         Cancelled, LimitExceeded
             If the deadline has passed.
         """
@@ -115,7 +115,7 @@ class Sandbox:
         return _Process(self.seconds)
 
 
-def render(task: Render) -> str:
+def render(task: RenderTemplate) -> str:
     """Render a chat template.
 
     Raises
@@ -123,17 +123,17 @@ def render(task: Render) -> str:
     InvalidRequest
         If the template refuses the messages.
     ContextOverflow
-        If the text has more characters than it may have.
+        If the text is longer than `task.most`.
     LimitExceeded
-        If it takes too much time or memory.
+        If rendering takes too much time or memory.
     """
     try:
         answer = SANDBOX.run(task)
-    except TookTooMuch as error:
+    except SandboxLimitExceeded as error:
         raise LimitExceeded(
             f"the model's chat template took more than {error}", "messages"
         ) from error
-    if isinstance(answer, Text):
+    if isinstance(answer, RenderedText):
         return answer.text
     assert isinstance(answer, Refused)
     if answer.kind == "too_long":
@@ -147,42 +147,42 @@ def render(task: Render) -> str:
     )
 
 
-def decode(picture: EncodedImage) -> Image.Image:
-    """Decode an image (see `pictures.decode`).
+def decode(image: EncodedImage) -> Image.Image:
+    """Decode an image; see `image_decoding.decode`.
 
     Raises
     ------
     InvalidImage
-        If it cannot be read, or takes too much time or memory.
+        If the image cannot be read, or decoding takes too much time or memory.
     """
     try:
-        answer = SANDBOX.run(DecodeImage(picture))
-    except TookTooMuch as error:
-        raise refused(picture, f"decoding it took more than {error}") from error
+        answer = SANDBOX.run(DecodeImage(image))
+    except SandboxLimitExceeded as error:
+        raise refused(image, f"decoding it took more than {error}") from error
     if isinstance(answer, Pixels):
         return Image.frombytes("RGB", (answer.width, answer.height), answer.data)
     assert isinstance(answer, Refused)
-    raise InvalidImage(answer.message, picture.where)
+    raise InvalidImage(answer.message, image.where)
 
 
-def try_grammar(grammar: str, special: dict[str, int], width: int) -> None:
-    """Compile a grammar where it can do no harm (see `trial.attempt`).
+def check_grammar(grammar: str, special: dict[str, int], width: int) -> None:
+    """Check that a grammar is safe to compile; see `grammar_check.check_grammar`.
 
     Raises
     ------
     GrammarError
-        If it takes too much time or memory, or crashes the compiler.
+        If compiling takes too much time or memory, or crashes the compiler.
     EngineError
-        If it could not be tried.
+        If the check itself failed.
     """
     try:
-        answer = SANDBOX.run(TryGrammar(grammar, special, width))
-    except TookTooMuch as error:
-        if error.in_time:
+        answer = SANDBOX.run(CheckGrammar(grammar, special, width))
+    except SandboxLimitExceeded as error:
+        if error.out_of_memory:
             raise GrammarError("it is nested too deeply, or too large: simplify it") from error
         raise GrammarError("it takes too long to compile: simplify it") from error
     if isinstance(answer, Refused):
-        raise EngineError(f"the grammar could not be tried: {answer.message}")
+        raise EngineError(f"the grammar could not be checked: {answer.message}")
 
 
 class _Process:
@@ -191,7 +191,7 @@ class _Process:
     Attributes
     ----------
     lowered
-        Whether it runs at the lowest priority from now on, since a task took long.
+        Whether the process has the lowest priority, because a task took long.
     """
 
     def __init__(self, seconds: int) -> None:
@@ -210,19 +210,19 @@ class _Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether the process runs."""
         return self._process.poll() is None
 
     @property
     def nbytes(self) -> int:
-        """Memory that it takes, in bytes; 0 where it has ended."""
+        """Memory of the process in bytes; 0 if it has ended."""
         try:
             return int(self._watched.memory_info().rss)
         except psutil.Error:
             return 0
 
     def do(self, task: Task) -> Answer:
-        """Do a task."""
+        """Run a task and return its answer."""
         end = deadline.current()
         try:
             self._connection.send_bytes(_ENCODER.encode(task))
@@ -232,21 +232,21 @@ class _Process:
                 if not self.lowered and time.monotonic() - began > _LONG_SECONDS:
                     self._lower()
                 if self.nbytes > MEMORY[type(task)]:
-                    raise TookTooMuch(_memory(task))
+                    raise SandboxLimitExceeded(_memory(task))
             answer: Answer = _DECODER.decode(self._connection.recv_bytes())
         except (EOFError, OSError) as error:
             status = self._process.wait(_LAST_SECONDS)
             log.warning("a sandbox process ended with status %d", status)
             if status == -signal.SIGXCPU:
                 limit = f"{self._seconds} s of processor time"
-                raise TookTooMuch(limit, in_time=False) from error
-            raise TookTooMuch(_memory(task)) from error
+                raise SandboxLimitExceeded(limit, out_of_memory=False) from error
+            raise SandboxLimitExceeded(_memory(task)) from error
         if isinstance(answer, Refused) and answer.kind == "memory":
-            raise TookTooMuch(_memory(task))
+            raise SandboxLimitExceeded(_memory(task))
         return answer
 
     def _lower(self) -> None:
-        """Let everything else on the machine go first."""
+        """Give the process the lowest priority."""
         self.lowered = True
         try:
             self._watched.nice(_LOWEST_PRIORITY)
@@ -254,7 +254,7 @@ class _Process:
             log.debug("a sandbox process has ended")
 
     def kill(self) -> None:
-        """End it."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
         self._connection.close()
@@ -268,4 +268,4 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODER: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(Answer)
 
 SANDBOX = Sandbox()
-"""The one that this process uses."""
+"""The sandbox of this process."""

@@ -152,7 +152,7 @@ def test_only_the_allowed_tools_may_be_called() -> None:
     dialect = registry.get("hermes")
     for mode in ("auto", "required"):
         choice = ToolChoice(mode=mode, names=["now"])  # type: ignore[arg-type]
-        grammar = BYTES.compile(dialect=dialect, tools=TOOLS.only(["now"]), choice=choice)
+        grammar = BYTES.compile(dialect=dialect, tools=TOOLS.select(["now"]), choice=choice)
         assert accepts(grammar, dialect.write([NOW]))
         assert not accepts(grammar, dialect.write([WEATHER]))
 

@@ -297,10 +297,10 @@ def test_a_sandbox_that_ended_while_idle_is_replaced(monkeypatch: pytest.MonkeyP
     # A process whose task takes long, as on a busy machine, is not kept.
     monkeypatch.setattr(sandbox, "_LONG_SECONDS", 60.0)
     box = sandbox.Sandbox()
-    task = sandbox.Render(template="{{ 1 }}", messages=[{"role": "user"}], most=9)
-    assert box.run(task) == sandbox.Text("1")
+    task = sandbox.RenderTemplate(template="{{ 1 }}", messages=[{"role": "user"}], most=9)
+    assert box.run(task) == sandbox.RenderedText("1")
     (idle,) = box._idle
     idle._process.kill()
     idle._process.wait()
-    assert box.run(task) == sandbox.Text("1")
+    assert box.run(task) == sandbox.RenderedText("1")
     box._idle[0].kill()

@@ -1,1 +1,1 @@
-"""One file for each dialect of a model family."""
+"""Tool-call dialects, one file per model family."""

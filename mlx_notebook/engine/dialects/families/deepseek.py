@@ -22,7 +22,7 @@ _SEP = "<｜tool▁sep｜>"
 
 
 def _region(source: TextSource) -> Parsing[None]:
-    """Parse the calls of either form: V3 puts the kind first and the arguments in a fence."""
+    """Parse calls of both forms. V3 writes the type first and the arguments in a code block."""
     while True:
         mark = yield from source.space()
         if not mark or (yield from source.accept(_END_ALL)) is not None:
@@ -51,7 +51,7 @@ class DeepSeekV3(Dialect):
     starts = (StartMarker(_BEGIN_ALL), StartMarker(_BEGIN, kept=True))
 
     def region(self, source: TextSource) -> Parsing[None]:
-        """Parse the calls up to the mark that ends them all."""
+        """Parse the calls up to the end marker."""
         return _region(source)
 
     def write_call(self, name: str, arguments: str) -> str:
@@ -82,7 +82,7 @@ class DeepSeekV31(DeepSeekV3):
 
 
 class DeepSeekV32(TagCalls):
-    """TagCalls with a `string` attribute that says whether the value is text or JSON (V3.2)."""
+    """Tags with a `string` attribute that says whether the value is text or JSON (V3.2)."""
 
     name = "deepseek_v32"
     layout = Layout(

@@ -1,4 +1,4 @@
-"""Gemma 4 and FunctionGemma: call:name{key:value,...} with strings between marks of their own.
+"""Gemma 4 and FunctionGemma: call:name{key:value,...} with strings between special marks.
 
 Sources: the chat templates of google/gemma-4 and google/functiongemma-270m-it.
 """
@@ -28,7 +28,7 @@ class Gemma4(Dialect):
         """Parse the calls of a region, of which there should be one."""
         while True:
             if (yield from source.space()):
-                # What stands before a call is no part of it.
+                # Text before a call is not part of it.
                 yield from source.until("call:", self.layout.close, keep=True)
             if (yield from source.accept(self.layout.close)) is not None:
                 return
@@ -55,7 +55,7 @@ class Gemma4(Dialect):
             schema = function.properties.get(key)
             yield from source.space()
             if (yield from source.accept(self.string_mark)) is not None:
-                # Strings go out as they come, so that a long document is seen being written.
+                # Strings are streamed, so that a long document appears while it is written.
                 source.arguments('"')
                 yield from source.until(
                     self.string_mark, emit=lambda text: source.arguments(dumps(text)[1:-1])
@@ -144,7 +144,7 @@ class Gemma4(Dialect):
 
 
 class FunctionGemma(Gemma4):
-    """The same between marks of FunctionGemma's."""
+    """The same format with FunctionGemma's marks."""
 
     name = "function_gemma"
     layout = Layout(open="<start_function_call>", close="<end_function_call>", join="")

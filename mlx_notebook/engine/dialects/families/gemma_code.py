@@ -21,7 +21,7 @@ class GemmaCode(PythonCalls):
     starts = (StartMarker("```tool_code"),)
 
     def region(self, source: TextSource) -> Parsing[None]:
-        """Parse the calls of a block, with what code may stand around them."""
+        """Parse the calls of a block and ignore simple code around them."""
         count = 0
         while True:
             mark = yield from source.space()
@@ -49,7 +49,7 @@ class GemmaCode(PythonCalls):
 
 
 def _wrapping(source: TextSource) -> Parsing[int]:
-    """Pass over `name =` and `print(` before a call; return how many brackets were opened."""
+    """Skip `name =` and `print(` before a call; return the number of opened brackets."""
     opened = 0
     while True:
         head, mark = yield from source.until("=", "(", _FENCE, keep=True)

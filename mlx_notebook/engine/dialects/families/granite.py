@@ -1,4 +1,4 @@
-"""IBM Granite 3.x, Phi-4-mini, Command R7B and kin: a JSON list of calls after a marker.
+"""IBM Granite 3.x, Phi-4-mini, Command R7B and others: a JSON list of calls after a marker.
 
 Source: https://www.ibm.com/granite/docs/models/granite and Phi-4-mini's model card.
 """
@@ -17,7 +17,7 @@ class JSONList(JSONCalls):
     """A marker, then `[{"name": ..., "arguments": {...}}, ...]`, then perhaps an end marker."""
 
     def region(self, source: TextSource) -> Parsing[None]:
-        """Parse the list and the end marker, where the dialect has one and the model writes it."""
+        """Parse the list and the end marker, if the dialect has one and the model writes it."""
         if (yield from source.space()) == "{":
             yield from json_calls.call(source)
             source.end()
@@ -69,7 +69,7 @@ class Cohere(JSONList):
     starts = (StartMarker("<|START_ACTION|>"),)
 
     def write_call(self, name: str, arguments: str) -> str:
-        """Return the call as an object with an id, which is always written as 0."""
+        """Write the call as an object whose id is always 0."""
         return f'{{"tool_call_id": "0", "tool_name": {dumps(name)}, "parameters": {arguments}}}'
 
     def constrain_call(self, function: Function, rules: LarkRules) -> str:

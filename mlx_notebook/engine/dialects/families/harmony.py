@@ -21,7 +21,7 @@ _RECIPIENT = re.compile(r"to=(?:functions\.)?([^\s<]+)")
 class Harmony(Dialect):
     """`<|channel|>commentary to=functions.name <|constrain|>json<|message|>{...}<|call|>`.
 
-    The region that is parsed begins with the header's text, as `HarmonyReader` hands it over.
+    The region begins with the text of the header, which `HarmonyReader` passes.
     """
 
     name = "harmony"

@@ -46,7 +46,7 @@ class Hermes(JSONCalls):
                 source.end()
             else:
                 break
-        # A brace too many is the usual slip of small models.
+        # Small models often write one brace too many.
         while (yield from source.space()) == "}":
             source.pos += 1
         if (yield from source.space()):

@@ -35,7 +35,7 @@ class KimiK2(Dialect):
             mark = yield from source.space()
             if not mark or (yield from source.accept(self.layout.close)) is not None:
                 return
-            yield from source.accept(_BEGIN)  # a single call may stand without its marks
+            yield from source.accept(_BEGIN)  # a single call may lack its marks
             head, _ = yield from source.until(_ARGUMENTS)
             source.start(re.sub(r":\d+$", "", head.strip().removeprefix("functions.")))
             yield from json_calls.arguments(source)
@@ -44,7 +44,7 @@ class KimiK2(Dialect):
             source.end()
 
     def write_call(self, name: str, arguments: str) -> str:
-        """Return one call; its number within the answer is always written as 0."""
+        """Write one call; its number in the answer is always 0."""
         return f"{_BEGIN}functions.{name}:0{_ARGUMENTS}{arguments}{_END}"
 
     def constrain_call(self, function: Function, rules: LarkRules) -> str:

@@ -39,6 +39,6 @@ class Llama(JSONCalls):
             raise Malformed("The text after the marker is not a JSON call.")
 
     def triggers(self) -> tuple[tuple[StartMarker, str], ...]:
-        """After the tag any call may come; a bare object must begin like one to be taken as one."""
+        """Any call may follow the tag. A bare object must begin with a name to be a call."""
         bare = '{"name": "'
         return ((StartMarker("<|python_tag|>"), ""), (StartMarker(bare, first=True, kept=True), ""))

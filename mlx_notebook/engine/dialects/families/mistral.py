@@ -19,7 +19,7 @@ _HEADER_BEGUN = re.compile(r"\s*([\w-]+\s*(\[(A(R(GS?)?)?)?)?)?\Z")
 
 
 def _region(source: TextSource) -> Parsing[None]:
-    """Parse calls of either form, the marker before each of them or before the first alone."""
+    """Parse calls of both forms, with a marker before each call or only before the first."""
     mark = yield from source.space()
     if mark == "[":
         source.pos += 1
@@ -47,7 +47,7 @@ def _region(source: TextSource) -> Parsing[None]:
 
 
 def _header_follows(source: TextSource) -> Parsing[bool]:
-    """Say whether another `name[ARGS]` comes next, without its marker; reads nothing."""
+    """Return whether another `name[ARGS]` follows without its marker; read nothing."""
     while _HEADER.match(source.rest) is None:
         if source.closed or _HEADER_BEGUN.match(source.rest) is None:
             return False
@@ -56,7 +56,7 @@ def _header_follows(source: TextSource) -> Parsing[bool]:
 
 
 class Mistral(Dialect):
-    """`[TOOL_CALLS]name[ARGS]{...}`, once a call."""
+    """`[TOOL_CALLS]name[ARGS]{...}`, once per call."""
 
     name = "mistral"
     layout = Layout(open=_MARKER, close="", join="")

@@ -21,7 +21,7 @@ class Pythonic(PythonCalls):
     def region(self, source: TextSource) -> Parsing[None]:
         """Parse the list and the end mark after it."""
         close = self.layout.close.removeprefix("]")
-        if close:  # what stands before the list is no part of it
+        if close:  # text before the list is not part of it
             yield from source.until("[", close, keep=True)
         yield from source.space()
         yield from source.expect("[")
@@ -51,5 +51,5 @@ class LlamaPythonic(Pythonic):
     )
 
     def triggers(self) -> tuple[tuple[StartMarker, str], ...]:
-        """Constrain only after a mark: a list alone may be an answer like any other."""
+        """Constrain only after a mark, because a bare list may be an ordinary answer."""
         return ((StartMarker("<|python_tag|>"), "["), (StartMarker("<|python_start|>"), "["))

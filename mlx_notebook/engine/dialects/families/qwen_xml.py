@@ -47,7 +47,7 @@ class GLM(TagCalls):
     call_close = ""
 
     def _call(self, source: TextSource) -> Parsing[None]:
-        """Parse a call in tags, or in one of the other forms that these models fall back to."""
+        """Parse a call in tags, or in another form that these models sometimes use."""
         if (yield from source.space()) == "{":
             yield from json_calls.call(source)
             return

@@ -44,8 +44,6 @@ class Dialect(ABC):
     name: ClassVar[str]
     layout: ClassVar[Layout]
     starts: ClassVar[tuple[StartMarker, ...]]
-    harmony: ClassVar[bool] = False
-    """True where messages have channels and `MarkerReader` is replaced by `HarmonyReader`."""
 
     @abstractmethod
     def region(self, source: TextSource) -> Parsing[None]:

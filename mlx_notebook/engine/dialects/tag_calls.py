@@ -117,14 +117,14 @@ class TagCalls(Dialect):
         found = load(arguments)
         if not isinstance(found, dict):
             raise Malformed("The arguments are not a JSON object.")
-        parts = [self.name_open, name, self._after_name(bool(found))]
+        parts = [self.name_open, name, self._after_name()]
         for key, value in found.items():
             text = value if isinstance(value, str) else dumps(value)
             parts += [self._before_value(key, value), text, self._after_value()]
         parts.append(self.call_close)
         return "".join(parts)
 
-    def _after_name(self, any_arguments: bool) -> str:
+    def _after_name(self) -> str:
         return self.name_close + "\n"
 
     def _before_value(self, key: str, value: Any) -> str:
@@ -143,7 +143,7 @@ class TagCalls(Dialect):
             raise NotEnforceable(
                 f"The tool {function.name!r} requires parameters that it does not declare.", "tools"
             )
-        parts = [rules.text(self.name_open + function.name + self._after_name(bool(properties)))]
+        parts = [rules.text(self.name_open + function.name + self._after_name())]
         for key, schema in properties.items():
             marked = "" if self._is_text(function, key) else None
             head = rules.text(self._before_value(key, marked))

@@ -96,7 +96,7 @@ def test_the_answer_after_a_budget_still_obeys_its_grammar() -> None:
     grammar = GrammarCompiler(tokenizer, len(tokenizer), [tokenizer.eos_token_id]).compile(
         output=OutputFormat(kind="choice", value=["yes", "no"]),
         reasoning=THINK,
-        in_reasoning="open",
+        reasoning_state="open",
     )
     assert grammar is not None
     row = ReasoningBudget(

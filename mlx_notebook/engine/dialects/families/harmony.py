@@ -25,7 +25,6 @@ class Harmony(Dialect):
     """
 
     name = "harmony"
-    harmony = True
     layout = Layout(open=_OPEN, close="", join="<|call|><|start|>assistant", single=True)
     starts = (StartMarker(_OPEN),)
 

@@ -104,3 +104,18 @@ def test_imports_between_rooms_run_one_way(top: str) -> None:
         if target is not None and target != room and order[target] > order[room]:
             wrong.append(f"{file.relative_to(ROOT)}: {module}")
     assert not wrong
+
+
+def test_no_module_of_the_engine_imports_itself_in_a_circle() -> None:
+    modules = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for file in (PACKAGE / "engine").rglob("*.py")
+    }
+    imported: dict[str, set[str]] = {module: set() for module in modules}
+    for file, module in imports(PACKAGE / "engine"):
+        name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        imported[name] |= {module} & modules - {name}
+    # Remove the modules that import none of the others, again and again: a circle remains.
+    while free := {name for name, targets in imported.items() if not targets}:
+        imported = {name: targets - free for name, targets in imported.items() if name not in free}
+    assert not imported

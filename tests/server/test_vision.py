@@ -13,7 +13,7 @@ import mlx.core as mx
 import openai
 import pytest
 
-from tests.engine.backends.test_vision import picture
+from tests.engine.backends.test_vision import image_bytes
 from tests.models import qwen_vl
 from tests.server.running import RunningServer, running, wait_for
 from tests.server.test_tools import CLOCK, WEATHER, check
@@ -63,14 +63,14 @@ def text(answer: Any) -> str:
 
 def test_calls_are_made_about_a_picture(client: openai.OpenAI) -> None:
     tools = {"tools": [WEATHER, CLOCK], "max_tokens": 400}
-    answer = ask(client, picture(1), tool_choice="required", parallel_tool_calls=False, **tools)
+    answer = ask(client, image_bytes(1), tool_choice="required", parallel_tool_calls=False, **tools)
     [call] = answer.choices[0].message.tool_calls
     check(call.function.name, call.function.arguments)
     # Its result shows another picture, among texts.
     result = {"role": "tool", "tool_call_id": call.id, "content": "a picture"}
-    turn = [*shown(picture(1)), answer.choices[0].message.to_dict(), result]
+    turn = [*shown(image_bytes(1)), answer.choices[0].message.to_dict(), result]
     plain = ask(client, messages=turn, **tools)
-    result["content"] = shown(picture(2))[0]["content"]
+    result["content"] = shown(image_bytes(2))[0]["content"]
     seen = ask(client, messages=turn, **tools)
     assert seen.choices[0].finish_reason in ("stop", "length", "tool_calls")
     assert seen.usage.prompt_tokens > plain.usage.prompt_tokens + 20
@@ -88,15 +88,15 @@ def test_a_shape_is_kept_streamed_or_not(client: openai.OpenAI) -> None:
     }
     shape = {"type": "json_schema", "json_schema": {"name": "seen", "schema": schema}}
     options = {"response_format": shape, "max_tokens": 200}
-    whole = text(ask(client, picture(1), **options))
+    whole = text(ask(client, image_bytes(1), **options))
     assert set(json.loads(whole)) == {"colour", "count"}
-    chunks = ask(client, picture(1), stream=True, **options)
+    chunks = ask(client, image_bytes(1), stream=True, **options)
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == whole
 
 
 def test_thinking_comes_apart_and_within_its_budget(client: openai.OpenAI) -> None:
     extra = {"chat_template_kwargs": {"open_thinking": True}, "thinking_budget": 8}
-    answer = ask(client, picture(1), extra_body={**extra, **ENDLESS}, max_tokens=40)
+    answer = ask(client, image_bytes(1), extra_body={**extra, **ENDLESS}, max_tokens=40)
     message = answer.choices[0].message
     assert message.reasoning_content
     assert "</think>" not in text(answer)
@@ -104,17 +104,17 @@ def test_thinking_comes_apart_and_within_its_budget(client: openai.OpenAI) -> No
 
 
 def test_stop_seed_rows_and_logprobs(client: openai.OpenAI) -> None:
-    whole = text(ask(client, picture(1), extra_body=ENDLESS))
+    whole = text(ask(client, image_bytes(1), extra_body=ENDLESS))
     stop = next(char for char in whole[2:] if "!" <= char <= "~")
-    ended = ask(client, picture(1), stop=[stop], extra_body=ENDLESS)
+    ended = ask(client, image_bytes(1), stop=[stop], extra_body=ENDLESS)
     assert ended.choices[0].finish_reason == "stop"
     assert text(ended) == whole[: whole.index(stop)]
     sampled = {"temperature": 1.0, "seed": 5, "extra_body": ENDLESS}
-    rows = ask(client, picture(1), n=3, **sampled).choices
+    rows = ask(client, image_bytes(1), n=3, **sampled).choices
     assert len({row.message.content for row in rows}) == 3
-    assert text(ask(client, picture(1), **sampled)) == rows[0].message.content
+    assert text(ask(client, image_bytes(1), **sampled)) == rows[0].message.content
     options = {"logprobs": True, "top_logprobs": 2, "max_tokens": 5, "extra_body": ENDLESS}
-    tokens = ask(client, picture(1), **options).choices[0].logprobs.content
+    tokens = ask(client, image_bytes(1), **options).choices[0].logprobs.content
     assert [len(token.top_logprobs) for token in tokens] == [2] * 5
 
 
@@ -122,10 +122,10 @@ def test_rows_of_one_batch_say_what_each_says_alone(
     server: RunningServer, client: openai.OpenAI
 ) -> None:
     prompts = [
-        shown(picture(1)),
+        shown(image_bytes(1)),
         [{"role": "user", "content": "Only words, and many more of them than that one has."}],
-        shown(picture(2)),
-        shown(picture(3, (160, 40)), picture(1), text="Which of them?"),
+        shown(image_bytes(2)),
+        shown(image_bytes(3, (160, 40)), image_bytes(1), text="Which of them?"),
     ]
     options = {"max_tokens": 40, "extra_body": ENDLESS}
     alone = [text(ask(client, messages=prompt, **options)) for prompt in prompts]
@@ -147,7 +147,7 @@ def test_a_client_that_goes_away_ends_its_row(server: RunningServer, client: ope
         return int(server.wait_until_idle()["totals"]["cancelled"])
 
     before = cancelled()
-    with ask(client, picture(4), stream=True, max_tokens=3000, extra_body=ENDLESS) as chunks:
+    with ask(client, image_bytes(4), stream=True, max_tokens=3000, extra_body=ENDLESS) as chunks:
         assert next(chunks).choices
     wait_for(lambda: cancelled() == before + 1, 10)
 
@@ -156,13 +156,13 @@ def test_pictures_outlive_the_engine_on_disk(server: RunningServer, client: open
     def kept() -> int:
         return len(list((server.folder / "mlx_notebook" / "prefixes").rglob("*.safetensors")))
 
-    data = [picture(seed, (256, 256)) for seed in (5, 6, 7)]
+    data = [image_bytes(seed, (256, 256)) for seed in (5, 6, 7)]
     before = kept()
     cold = ask(client, *data)
     wait_for(lambda: kept() >= before + cold.usage.prompt_tokens // 128, 20)
     os.kill(server.engine_pid(), signal.SIGKILL)
     wait_for(lambda: server.status()["engine"]["restarts"], 20)
-    other = ask(client, *data[:2], picture(8, (256, 256)))
+    other = ask(client, *data[:2], image_bytes(8, (256, 256)))
     assert 512 <= other.usage.prompt_tokens_details.cached_tokens < 600
     warm = ask(client, *data)
     assert warm.usage.prompt_tokens_details.cached_tokens > cold.usage.prompt_tokens - 128
@@ -179,10 +179,10 @@ def test_what_is_in_memory_is_told_to_see_or_not(
 
     assert capable("v1/models")["blind"]
     with pytest.raises(openai.BadRequestError, match="'words' takes no images") as caught:
-        ask(client, picture(1), model="words")
+        ask(client, image_bytes(1), model="words")
     assert caught.value.code == "vision_not_supported"
     with pytest.raises(openai.BadRequestError, match=r"blind .* has no place for images"):
-        ask(client, picture(1), model="blind")
+        ask(client, image_bytes(1), model="blind")
     hello: list[Any] = [{"role": "user", "content": "Hello"}]
     for name in ("words", "blind", MODEL):
         assert ask(client, model=name, messages=hello).usage.completion_tokens
@@ -191,5 +191,5 @@ def test_what_is_in_memory_is_told_to_see_or_not(
     for route in ("v1/models", "mlx/models"):
         assert capable(route).items() >= told.items()
     with pytest.raises(openai.BadRequestError, match=r"eyes \(in memory\)") as caught:
-        ask(client, picture(1), model="words")
+        ask(client, image_bytes(1), model="words")
     assert "blind" not in caught.value.message

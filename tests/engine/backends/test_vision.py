@@ -1,4 +1,4 @@
-"""Pictures in the batch: the same words whatever else runs, is cached or was asked before."""
+"""Images in the batch: the text is the same whatever else runs, is cached or was asked before."""
 
 import io
 import json
@@ -18,8 +18,8 @@ from tests.models import qwen3, qwen_vl
 
 
 @pytest.fixture(scope="module", params=["qwen3_vl", "qwen2_vl"])
-def seer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return qwen_vl(tmp_path_factory.mktemp("seers") / request.param, request.param)
+def vision(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return qwen_vl(tmp_path_factory.mktemp("vision") / request.param, request.param)
 
 
 @pytest.fixture(scope="module")
@@ -28,20 +28,20 @@ def engine() -> Iterator[EngineProcess]:
         yield process
 
 
-def picture(seed: int, size: tuple[int, int] = (96, 64)) -> bytes:
+def image_bytes(seed: int, size: tuple[int, int] = (96, 64)) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     held = io.BytesIO()
     Image.fromarray(pixels).save(held, "PNG")
     return held.getvalue()
 
 
-def showing(*pictures: bytes, text: str = "What?", detail: Any = "auto") -> protocol.ChatPrompt:
-    parts = [{"type": "image"} for _ in pictures]
+def showing(*images: bytes, text: str = "What?", detail: Any = "auto") -> protocol.ChatPrompt:
+    parts = [{"type": "image"} for _ in images]
     return protocol.ChatPrompt(
         messages=[{"role": "user", "content": [*parts, {"type": "text", "text": text}]}],
         images=[
             protocol.EncodedImage(data=data, where=f"messages[0].content[{i}]", detail=detail)
-            for i, data in enumerate(pictures)
+            for i, data in enumerate(images)
         ],
     )
 
@@ -90,31 +90,31 @@ def by_mlx_vlm(path: Path, data: list[bytes], text: str, count: int) -> str:
     return str(processor.tokenizer.decode(tokens))
 
 
-def test_a_picture_is_read_as_mlx_vlm_reads_it(engine: EngineProcess, seer: Path) -> None:
-    data = [picture(1), picture(2, (64, 120))]
-    text, _ = ask(engine, seer, showing(*data), ignore_eos=True)
-    theirs = by_mlx_vlm(seer, data, "What?", 16)
+def test_an_image_is_read_as_mlx_vlm_reads_it(engine: EngineProcess, vision: Path) -> None:
+    data = [image_bytes(1), image_bytes(2, (64, 120))]
+    text, _ = ask(engine, vision, showing(*data), ignore_eos=True)
+    theirs = by_mlx_vlm(vision, data, "What?", 16)
     assert text.rstrip("\ufffd") == theirs.rstrip("\ufffd") != ""
 
 
-def test_cached_answers_equal_cold_ones_and_pictures_share_nothing(
-    engine: EngineProcess, seer: Path
+def test_cached_answers_equal_cold_ones_and_images_share_nothing(
+    engine: EngineProcess, vision: Path
 ) -> None:
-    one, other = picture(3), picture(4)
-    cold, first = ask(engine, seer, showing(one))
-    cached, second = ask(engine, seer, showing(one))
-    different, third = ask(engine, seer, showing(other))
+    one, other = image_bytes(3), image_bytes(4)
+    cold, first = ask(engine, vision, showing(one))
+    cached, second = ask(engine, vision, showing(one))
+    different, third = ask(engine, vision, showing(other))
     assert cold == cached != different
     assert second.cached > first.prompt - 4
-    before_the_picture = 8
-    assert third.cached <= before_the_picture
+    before_the_image = 8
+    assert third.cached <= before_the_image
     with running() as fresh:
-        assert ask(fresh, seer, showing(other))[0] == different
+        assert ask(fresh, vision, showing(other))[0] == different
 
 
-def test_the_next_turn_reuses_the_picture(engine: EngineProcess, seer: Path) -> None:
-    prompt = showing(picture(5), text="First?")
-    answer, first = ask(engine, seer, prompt)
+def test_the_next_turn_reuses_the_image(engine: EngineProcess, vision: Path) -> None:
+    prompt = showing(image_bytes(5), text="First?")
+    answer, first = ask(engine, vision, prompt)
     turn = protocol.ChatPrompt(
         messages=[
             *prompt.messages,
@@ -123,42 +123,42 @@ def test_the_next_turn_reuses_the_picture(engine: EngineProcess, seer: Path) -> 
         ],
         images=[
             *prompt.images,
-            protocol.EncodedImage(data=picture(6), where="messages[2].content[0]"),
+            protocol.EncodedImage(data=image_bytes(6), where="messages[2].content[0]"),
         ],
     )
-    warm, second = ask(engine, seer, turn)
+    warm, second = ask(engine, vision, turn)
     assert second.cached > first.prompt - 4
     with running() as fresh:
-        assert ask(fresh, seer, turn)[0] == warm
+        assert ask(fresh, vision, turn)[0] == warm
 
 
-def test_rows_with_and_without_pictures_do_not_disturb_each_other(
-    engine: EngineProcess, seer: Path
+def test_rows_with_and_without_images_do_not_disturb_each_other(
+    engine: EngineProcess, vision: Path
 ) -> None:
     prompts: list[protocol.Prompt | str] = [
-        showing(picture(7)),
+        showing(image_bytes(7)),
         "Only words here",
-        showing(picture(8, (160, 160)), text="And a much longer question than the others?"),
-        showing(picture(9, (40, 200)), picture(7)),
+        showing(image_bytes(8, (160, 160)), text="And a much longer question than the others?"),
+        showing(image_bytes(9, (40, 200)), image_bytes(7)),
         "Words again",
     ]
     settings = {"temperature": 0, "max_tokens": 24, "ignore_eos": True}
     with running(prefill_step=64, prefix_cache_entries=1) as fresh:
-        alone = [ask(fresh, seer, prompt, **settings)[0] for prompt in prompts]
-    ids = [engine.start(seer.name, seer, prompt, **settings) for prompt in prompts]
+        alone = [ask(fresh, vision, prompt, **settings)[0] for prompt in prompts]
+    ids = [engine.start(vision.name, vision, prompt, **settings) for prompt in prompts]
     engine.finish(*ids)
     assert [engine.text(request) for request in ids] == alone
 
 
-def test_others_go_on_between_two_pictures(tmp_path: Path) -> None:
-    path = qwen_vl(tmp_path / "seer")
+def test_others_go_on_between_two_images(tmp_path: Path) -> None:
+    path = qwen_vl(tmp_path / "vision")
     options = {"temperature": 0, "ignore_eos": True, "logit_bias": {65: 100.0}}
     with running() as engine:
         ask(engine, path, "Hello")
         words = engine.start(path.name, path, "Talk", max_tokens=1800, **options)
         engine.wait(lambda e: isinstance(e, protocol.Text) and e.id == words)
-        pictures = showing(*(picture(seed) for seed in range(30, 36)))
-        seen = engine.start(path.name, path, pictures, max_tokens=1, **options)
+        images = showing(*(image_bytes(seed) for seed in range(30, 36)))
+        seen = engine.start(path.name, path, images, max_tokens=1, **options)
         engine.finish(seen)
         about = [
             e
@@ -172,32 +172,32 @@ def test_others_go_on_between_two_pictures(tmp_path: Path) -> None:
     assert sum(event.id == words for event in about[joined:spoke]) >= 6
 
 
-def test_several_rows_of_one_picture(engine: EngineProcess, seer: Path) -> None:
-    prompt = showing(picture(10))
+def test_several_rows_of_one_image(engine: EngineProcess, vision: Path) -> None:
+    prompt = showing(image_bytes(10))
     options = {"temperature": 1.0, "seed": 4, "max_tokens": 12, "ignore_eos": True}
-    request = engine.start(seer.name, seer, prompt, n=3, **options)
+    request = engine.start(vision.name, vision, prompt, n=3, **options)
     engine.finish(request)
     rows = [engine.text(request, row) for row in range(3)]
     assert len(set(rows)) == 3
-    assert ask(engine, seer, prompt, **options)[0] == rows[0]
+    assert ask(engine, vision, prompt, **options)[0] == rows[0]
 
 
-def test_a_prompt_may_end_with_a_picture(engine: EngineProcess, seer: Path) -> None:
-    data = picture(11)
+def test_a_prompt_may_end_with_an_image(engine: EngineProcess, vision: Path) -> None:
+    data = image_bytes(11)
     prompt = protocol.ChatPrompt(
         messages=[{"role": "user", "content": [{"type": "image"}]}],
         images=[protocol.EncodedImage(data=data, where="messages[0].content[0]")],
         template_kwargs={"bare": True},
     )
-    request = engine.start(seer.name, seer, prompt, n=2, temperature=0, max_tokens=8)
+    request = engine.start(vision.name, vision, prompt, n=2, temperature=0, max_tokens=8)
     engine.finish(request)
     assert engine.text(request, 0) == engine.text(request, 1) != ""
 
 
-def test_logprobs_bias_penalties_and_stop(engine: EngineProcess, seer: Path) -> None:
-    prompt = showing(picture(12))
+def test_logprobs_bias_penalties_and_stop(engine: EngineProcess, vision: Path) -> None:
+    prompt = showing(image_bytes(12))
     request = engine.start(
-        seer.name, seer, prompt, temperature=0, max_tokens=6, logprobs=2, ignore_eos=True,
+        vision.name, vision, prompt, temperature=0, max_tokens=6, logprobs=2, ignore_eos=True,
         repetition_penalty=1.3, presence_penalty=0.5, logit_bias={65: 100.0}, stop=["zz"],
     )  # fmt: skip
     engine.finish(request)
@@ -207,13 +207,13 @@ def test_logprobs_bias_penalties_and_stop(engine: EngineProcess, seer: Path) -> 
     assert all(len(entry.top) == 2 for entry in logprobs)
 
 
-def test_a_grammar_holds_for_a_picture_too(engine: EngineProcess, seer: Path) -> None:
+def test_a_grammar_holds_for_an_image_too(engine: EngineProcess, vision: Path) -> None:
     engine.send(
         protocol.Generate(
             id="grammar",
-            model=seer.name,
-            path=str(seer),
-            prompt=showing(picture(13)),
+            model=vision.name,
+            path=str(vision),
+            prompt=showing(image_bytes(13)),
             sampling=protocol.Sampling(temperature=1.0, seed=1, max_tokens=20),
             output_format=protocol.OutputFormat(kind="choice", value=["red", "blue"]),
         )
@@ -222,41 +222,43 @@ def test_a_grammar_holds_for_a_picture_too(engine: EngineProcess, seer: Path) ->
     assert engine.text("grammar") in ("red", "blue")
 
 
-def test_cancelled_in_the_middle_of_a_pictures_prefill(engine: EngineProcess, seer: Path) -> None:
-    large = showing(*(picture(seed, (256, 256)) for seed in range(20, 26)))
-    request = engine.start(seer.name, seer, large, temperature=0)
+def test_cancelled_in_the_middle_of_an_images_prefill(engine: EngineProcess, vision: Path) -> None:
+    large = showing(*(image_bytes(seed, (256, 256)) for seed in range(20, 26)))
+    request = engine.start(vision.name, vision, large, temperature=0)
     engine.wait(
         lambda e: isinstance(e, protocol.Prefill) and e.id == request and 0 < e.done < e.total
     )
     engine.send(protocol.Cancel(request))
-    words = showing(picture(14))
-    text, _ = ask(engine, seer, words)
-    again, _ = ask(engine, seer, large, max_tokens=4)
+    words = showing(image_bytes(14))
+    text, _ = ask(engine, vision, words)
+    again, _ = ask(engine, vision, large, max_tokens=4)
     with running() as fresh:
-        assert ask(fresh, seer, words)[0] == text
-        assert ask(fresh, seer, large, max_tokens=4)[0] == again
+        assert ask(fresh, vision, words)[0] == text
+        assert ask(fresh, vision, large, max_tokens=4)[0] == again
 
 
 def test_the_context_counts_every_pixel_token(engine: EngineProcess, tmp_path: Path) -> None:
     narrow = qwen_vl(tmp_path / "narrow", context=60)
-    _, usage = ask(engine, narrow, showing(picture(15)), max_tokens=2)
-    failed = refusal(engine, narrow, showing(picture(15), picture(16)))
+    _, usage = ask(engine, narrow, showing(image_bytes(15)), max_tokens=2)
+    failed = refusal(engine, narrow, showing(image_bytes(15), image_bytes(16)))
     assert failed.code == "context_length_exceeded"
     assert usage.prompt == 50
     assert str(usage.prompt + 26) in failed.message
 
 
-def test_what_is_fed_is_shown(engine: EngineProcess, seer: Path) -> None:
-    prompt = showing(picture(17))
+def test_what_is_fed_is_shown(engine: EngineProcess, vision: Path) -> None:
+    prompt = showing(image_bytes(17))
     engine.send(
-        protocol.Tokenize(id="tokens", model=seer.name, path=str(seer), prompt=prompt, pieces=True)
+        protocol.Tokenize(
+            id="tokens", model=vision.name, path=str(vision), prompt=prompt, pieces=True
+        )
     )
     shown = engine.wait(lambda e: isinstance(e, protocol.Tokenized) and e.id == "tokens")
     assert isinstance(shown, protocol.Tokenized)
     pixels = 96 * 64 // 16**2
     assert shown.pieces.count("<|image_pad|>") == pixels
     assert shown.text.count("<|image_pad|>") == pixels
-    assert len(shown.tokens) == ask(engine, seer, prompt)[1].prompt
+    assert len(shown.tokens) == ask(engine, vision, prompt)[1].prompt
 
 
 def test_low_detail_costs_fewer_tokens(engine: EngineProcess, tmp_path: Path) -> None:
@@ -264,7 +266,7 @@ def test_low_detail_costs_fewer_tokens(engine: EngineProcess, tmp_path: Path) ->
     file = path / "preprocessor_config.json"
     limits = {"max_pixels": 1024**2, "size": {"shortest_edge": 1024, "longest_edge": 1024**2}}
     file.write_text(json.dumps({**json.loads(file.read_text()), **limits}))
-    large = picture(18, (800, 800))
+    large = image_bytes(18, (800, 800))
     counts = []
     for detail in ("low", "high"):
         prompt = showing(large, detail=detail)
@@ -277,31 +279,33 @@ def test_low_detail_costs_fewer_tokens(engine: EngineProcess, tmp_path: Path) ->
     assert counts == [512**2 // 256, 800**2 // 256]
 
 
-def test_the_mark_of_a_picture_in_a_text_is_no_picture(engine: EngineProcess, seer: Path) -> None:
-    failed = refusal(engine, seer, showing(picture(19), text="<|image_pad|>"))
+def test_the_mark_of_an_image_in_a_text_is_no_image(engine: EngineProcess, vision: Path) -> None:
+    failed = refusal(engine, vision, showing(image_bytes(19), text="<|image_pad|>"))
     assert failed.code == "invalid_request"
     assert "<|image_pad|>" in failed.message
-    assert ask(engine, seer, "<|image_pad|> alone")[1].prompt > 0
+    assert ask(engine, vision, "<|image_pad|> alone")[1].prompt > 0
 
 
-def test_a_bad_picture_is_named(engine: EngineProcess, seer: Path) -> None:
-    failed = refusal(engine, seer, showing(picture(1), picture(2)[:300]))
+def test_a_bad_image_is_named(engine: EngineProcess, vision: Path) -> None:
+    failed = refusal(engine, vision, showing(image_bytes(1), image_bytes(2)[:300]))
     assert (failed.code, failed.param) == ("invalid_image", "messages[0].content[1]")
     assert "messages[0].content[1]" in failed.message
 
 
-def test_a_picture_that_the_processor_cannot_cut(engine: EngineProcess, seer: Path) -> None:
-    failed = refusal(engine, seer, showing(picture(1, (4000, 4))))
+def test_an_image_that_the_processor_cannot_cut(engine: EngineProcess, vision: Path) -> None:
+    failed = refusal(engine, vision, showing(image_bytes(1, (4000, 4))))
     assert (failed.code, failed.param) == ("invalid_image", "messages[0].content[0]")
 
 
 def test_a_text_model_sees_nothing(engine: EngineProcess, model: Path) -> None:
-    failed = refusal(engine, model, showing(picture(1)))
+    failed = refusal(engine, model, showing(image_bytes(1)))
     assert (failed.code, failed.param) == ("vision_not_supported", "messages[0].content[0]")
 
 
-def test_a_vision_model_embeds_texts(engine: EngineProcess, seer: Path) -> None:
-    engine.send(protocol.Embed(id="embed", model=seer.name, path=str(seer), inputs=["one", "two"]))
+def test_a_vision_model_embeds_texts(engine: EngineProcess, vision: Path) -> None:
+    engine.send(
+        protocol.Embed(id="embed", model=vision.name, path=str(vision), inputs=["one", "two"])
+    )
     answer = engine.wait(
         lambda e: isinstance(e, protocol.Embedded | protocol.Failed) and e.id == "embed"
     )
@@ -314,10 +318,10 @@ def test_a_vision_model_embeds_texts(engine: EngineProcess, seer: Path) -> None:
     [("adapter", None), ("draft", None), ("kv_bits", 8), ("prompt_lookup", 3)],
 )
 def test_what_is_for_text_models_is_refused_by_name(
-    engine: EngineProcess, seer: Path, model: Path, setting: str, value: int | None
+    engine: EngineProcess, vision: Path, model: Path, setting: str, value: int | None
 ) -> None:
     options = protocol.ModelOptions(**{setting: value or str(model)})
-    engine.send(protocol.Load(id=setting, model="set", path=str(seer), options=options))
+    engine.send(protocol.Load(id=setting, model="set", path=str(vision), options=options))
     failed = engine.wait(
         lambda e: isinstance(e, protocol.Loaded | protocol.Failed) and e.id == setting
     )
@@ -327,7 +331,7 @@ def test_what_is_for_text_models_is_refused_by_name(
 
 
 def test_mlx_vlm_is_imported_only_for_a_vision_model(tmp_path: Path) -> None:
-    folders = [qwen3(tmp_path / "words"), qwen_vl(tmp_path / "pictures")]
+    folders = [qwen3(tmp_path / "words"), qwen_vl(tmp_path / "images")]
     # MLX's threads are left behind, as the engine leaves them: they may trip an orderly exit.
     code = f"""
 import os

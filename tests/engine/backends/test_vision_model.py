@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mlx_notebook import protocol
-from tests.engine.backends.test_vision import ask, by_mlx_vlm, picture, showing
+from tests.engine.backends.test_vision import ask, by_mlx_vlm, image_bytes, showing
 from tests.engine.process import EngineProcess, running
 from tests.vision_models import gemma3, qwen3_5, smolvlm
 
@@ -25,19 +25,19 @@ def test_each_is_fed_as_mlx_vlm_feeds_it(
 ) -> None:
     path = make(tmp_path / make.__name__)
     prompts: list[protocol.Prompt | str] = [
-        showing(picture(1)),
+        showing(image_bytes(1)),
         WORDS,
-        showing(picture(2, (60, 90))),
+        showing(image_bytes(2, (60, 90))),
     ]
     alone = [ask(engine, path, prompt, ignore_eos=True) for prompt in prompts]
-    theirs = by_mlx_vlm(path, [picture(1)], "What?", 16)
+    theirs = by_mlx_vlm(path, [image_bytes(1)], "What?", 16)
     assert alone[0][0].rstrip("\ufffd") == theirs.rstrip("\ufffd") != ""
     again, usage = ask(engine, path, prompts[0], ignore_eos=True)
     assert again == alone[0][0]
     assert usage.cached > usage.prompt - 16
     options = {"temperature": 0, "max_tokens": 16, "ignore_eos": True}
     fresh: list[protocol.Prompt | str] = [
-        showing(picture(1), text="New?"),
+        showing(image_bytes(1), text="New?"),
         f"{WORDS} New.",
         *prompts,
     ]

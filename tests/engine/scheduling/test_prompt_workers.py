@@ -139,8 +139,8 @@ def test_texts_are_shown_as_tokens_up_to_a_stated_length(
         assert "at most 1048576 characters are read" in told.message
 
 
-def test_a_picture_of_many_scans_is_refused(engine: EngineProcess, tmp_path: Path) -> None:
-    seer = qwen_vl(tmp_path / "seer")
+def test_an_image_of_many_scans_is_refused(engine: EngineProcess, tmp_path: Path) -> None:
+    vision = qwen_vl(tmp_path / "vision")
     held = io.BytesIO()
     Image.new("L", (512, 512)).save(held, "JPEG", progressive=True)
     data = held.getvalue()
@@ -150,7 +150,7 @@ def test_a_picture_of_many_scans_is_refused(engine: EngineProcess, tmp_path: Pat
         messages=[{"role": "user", "content": [{"type": "image"}]}],
         images=[protocol.EncodedImage(data=bomb, where="messages[0].content[0]")],
     )
-    told = failure(engine, engine.start("seer", seer, prompt))
+    told = failure(engine, engine.start("vision", vision, prompt))
     assert (told.code, told.param) == ("invalid_image", "messages[0].content[0]")
     assert "more than 100 scans" in told.message
 

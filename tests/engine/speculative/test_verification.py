@@ -1,4 +1,4 @@
-"""Guessing ahead changes the speed of a lone request, and nothing that it says."""
+"""Speculative decoding changes the speed of an only request, and nothing of its text."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,7 +98,7 @@ def test_a_stop_text_ends_a_row_among_the_tokens_of_a_step(ways: dict[str, Asked
         assert ways["itself"].text("Where to stop?", temperature=0.0, stop=[stop]) == expected
 
 
-def test_what_is_kept_of_a_guessed_row_serves_the_next_one(ways: dict[str, Asked]) -> None:
+def test_the_kv_cache_of_a_speculative_row_is_reused(ways: dict[str, Asked]) -> None:
     for tokens in range(20, 28):
         first = ways["itself"].text("Go on and on", temperature=0.0, max_tokens=tokens)
         assert first == ways["plain"].text("Go on and on", temperature=0.0, max_tokens=tokens)
@@ -107,7 +107,9 @@ def test_what_is_kept_of_a_guessed_row_serves_the_next_one(ways: dict[str, Asked
     )
 
 
-def test_a_second_stream_ends_the_guessing_and_both_say_the_same(ways: dict[str, Asked]) -> None:
+def test_a_second_row_ends_the_speculation_and_both_texts_stay_the_same(
+    ways: dict[str, Asked],
+) -> None:
     prompts = ["The first stream is long", "The second one is short"]
     options: list[dict[str, Any]] = [
         {"temperature": 0.0, "max_tokens": 400},
@@ -151,7 +153,7 @@ def test_a_good_draft_gives_several_tokens_a_step(model: Path) -> None:
     assert [*tokens, last][:45] == greedy
 
 
-def test_cancelling_a_guessed_row_leaves_the_engine_idle(ways: dict[str, Asked]) -> None:
+def test_cancelling_a_speculative_row_leaves_the_engine_idle(ways: dict[str, Asked]) -> None:
     way = ways["both"]
     for _ in range(5):
         request = way.start("cancel me", temperature=0.0, max_tokens=500)
@@ -185,7 +187,7 @@ def test_a_draft_that_cannot_be_loaded_is_refused(
     assert "cannot be loaded" in message
 
 
-def test_a_model_whose_caches_cannot_be_cut_is_not_guessed_for(
+def test_speculation_is_refused_for_a_model_whose_caches_cannot_be_cut(
     engine: EngineProcess, tmp_path: Path
 ) -> None:
     path = gemma3(tmp_path / "gemma")
@@ -197,19 +199,19 @@ def looked_up(tokens: list[int], last: int, count: int) -> list[int] | None:
     return None if found is None else found.tolist()
 
 
-def test_lookup_takes_what_followed_the_latest_time() -> None:
+def test_lookup_drafts_what_followed_the_latest_occurrence() -> None:
     assert looked_up([1, 2, 3, 4, 5, 1, 2, 3, 9, 7, 1, 2], 3, 3) == [9, 7, 1]
     assert looked_up([1, 2, 3, 4], 5, 3) is None
     assert looked_up([8, 2, 3, 4, 9], 2, 3) is None
     assert looked_up([8, 2, 3, 4, 7, 2], 3, 2) == [4, 7]  # two tokens are enough
 
 
-def test_lookup_goes_round_in_a_repetition() -> None:
+def test_lookup_repeats_a_repetition() -> None:
     assert looked_up([1, 2, 3, 1, 2], 3, 5) == [1, 2, 3, 1, 2]
     assert looked_up([7, 7, 7], 7, 4) == [7, 7, 7, 7]
 
 
-def test_guessing_speeds_up_while_it_holds_and_rests_when_it_does_not() -> None:
+def test_drafts_grow_while_they_are_accepted_and_pause_when_they_are_not() -> None:
     length = DraftLength(8)
     length.update(4, 4)
     assert length.next() == 8

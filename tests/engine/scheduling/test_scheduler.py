@@ -142,6 +142,7 @@ def test_the_kv_cache_of_a_prompt_is_read_from_disk(
     assert states["again"] == [S.LOADING, S.PREPARING, S.RESTORING, *GENERATION[1:]]
     assert isinstance(done, protocol.Done)
     assert done.usage.cached >= 512
+    assert 0 < done.timings.loading < done.timings.first_token
 
 
 def test_requests_beyond_the_batch_are_ready_until_a_row_is_free(

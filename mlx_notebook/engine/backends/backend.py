@@ -117,7 +117,7 @@ class GeneratingBackend(Backend):
         Called with tokens, shape (B, L), and `cache`, it returns logits.
     vocabulary
         The bytes of its tokens.
-    defaults
+    sampling_defaults
         The sampling settings of its `generation_config.json`.
     trimmable
         Whether its KV caches can be cut back to any length.
@@ -125,7 +125,7 @@ class GeneratingBackend(Backend):
 
     model: Any
     vocabulary: Vocabulary
-    defaults: dict[str, float]
+    sampling_defaults: dict[str, float]
     trimmable: bool
 
     @abstractmethod

@@ -71,7 +71,7 @@ class TextBackend(GeneratingBackend):
         prefixes: PrefixCache,
     ):
         self.name, self.model, self.tokenizer = name, model, tokenizer
-        self.defaults = defaults
+        self.sampling_defaults = defaults
         known = context_window(config) or _DEFAULT_CONTEXT
         self.context_length = min(known, options.context_limit or known)
         self.nbytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
@@ -83,17 +83,17 @@ class TextBackend(GeneratingBackend):
         self.length_limit = LengthLimit(self.context_length, settings.max_prompt_tokens, longest)
         self.trimmable = all(map(_always_trimmable, make_prompt_cache(model)))
         self._prefixes, self._prefill_step = prefixes, settings.prefill_step
-        self.empty: Callable[[], list[Any]] = partial(make_prompt_cache, model)
+        self.empty_cache: Callable[[], list[Any]] = partial(make_prompt_cache, model)
         rows = settings.max_batch
         if options.kv_bits is not None:
-            self.empty, rows = quantized_caches(name, model, options.kv_bits), 1
+            self.empty_cache, rows = quantized_caches(name, model, options.kv_bits), 1
         self._generator = RowGenerator(
             model,
             completion_batch_size=rows,
             prefill_batch_size=min(8, rows),
             prefill_step_size=settings.prefill_step,
         )
-        self._end = tuple(sorted(tokenizer.eos_token_ids))
+        self._end_tokens = tuple(sorted(tokenizer.eos_token_ids))
         self._stable: dict[int, int] = {}
         self._salts: dict[int, str] = {}
 
@@ -153,10 +153,10 @@ class TextBackend(GeneratingBackend):
         (uid,) = self._generator.insert_segments(
             [[rest[:head], rest[head:]] if split else [rest]],
             max_tokens=[max_tokens],
-            caches=[self._begin(prompt, cache, cached)],
+            caches=[self._initial_cache(prompt, cache, cached)],
             all_tokens=[tokens[:cached]],
             samplers=[row],
-            stop_sequences=[self._stops(row, endless)],
+            stop_sequences=[self._stop_sequences(row, endless)],
         )
         if split:
             self._stable[uid] = stable
@@ -164,13 +164,17 @@ class TextBackend(GeneratingBackend):
             self._salts[uid] = prompt.salt
         return uid, cached
 
-    def _stops(self, row: Row, endless: bool) -> StopSequences:
+    def _stop_sequences(self, row: Row, endless: bool) -> StopSequences:
         """Return the tokens that end a row."""
-        return StopSequences([(token,) for token in (*(() if endless else self._end), *row.stop)])
+        return StopSequences(
+            [(token,) for token in (*(() if endless else self._end_tokens), *row.stop)]
+        )
 
-    def _begin(self, prompt: PreparedPrompt, cache: list[Any] | None, cached: int) -> list[Any]:
+    def _initial_cache(
+        self, prompt: PreparedPrompt, cache: list[Any] | None, cached: int
+    ) -> list[Any]:
         """Return the KV cache that a prompt begins with; `cached` of its tokens are computed."""
-        return cache or self.empty()
+        return cache or self.empty_cache()
 
     def fork(self, uid: int, row: Row, max_tokens: int, *, endless: bool) -> int:
         """Add another row with the prompt of `uid`, which has just been computed."""
@@ -183,7 +187,7 @@ class TextBackend(GeneratingBackend):
             caches=[cache],
             all_tokens=[list(tokens[:-1])],
             samplers=[row],
-            stop_sequences=[self._stops(row, endless)],
+            stop_sequences=[self._stop_sequences(row, endless)],
         )
         if salt := self._salts.get(uid):
             self._salts[sibling] = salt
@@ -194,15 +198,15 @@ class TextBackend(GeneratingBackend):
         prompts, tokens = self._generator.next()
         progress = []
         for prompt in prompts:
-            self._keep_stable(prompt)
+            self._store_stable_prefix(prompt)
             progress.append(Progress(prompt.uid, prompt.progress[0], prompt.end_of_prompt))
-        made = []
+        new_tokens = []
         for token in tokens:
-            made.append(Token(token.uid, token.token, token.finish_reason, token.logprobs))
+            new_tokens.append(Token(token.uid, token.token, token.finish_reason, token.logprobs))
             if token.finish_reason is not None:
                 salt = self._salts.pop(token.uid, "")
                 self._prefixes.keep(self.name, token.all_tokens, token.prompt_cache, salt)
-        return progress, made
+        return progress, new_tokens
 
     def remove(self, uids: list[int]) -> None:
         """Remove rows from the batch; the prefix cache keeps what was computed of them."""
@@ -235,15 +239,15 @@ class TextBackend(GeneratingBackend):
         if warm:
             workers.submit(self.chat_format.read_vocabulary)
             yield from warm_up(self, self._prefixes)
-        self._prefixes.open(self.name, identity, self.empty())
+        self._prefixes.open(self.name, identity, self.empty_cache())
 
     def close(self) -> None:
         """Release everything that holds memory, even if someone still holds this object."""
         self._prefixes.forget(self.name)
         self._generator.close()
-        del self.model, self._generator, self.empty
+        del self.model, self._generator, self.empty_cache
 
-    def _keep_stable(self, prompt: Any) -> None:
+    def _store_stable_prefix(self, prompt: Any) -> None:
         """Store a cache that cannot be trimmed at the point up to which the next turn is equal."""
         if prompt.uid not in self._stable or not prompt.end_of_segment:
             return

@@ -58,7 +58,7 @@ class VisionBackend(TextBackend):
 
     def __init__(self, *args: Any, image_token: int, base: int) -> None:
         super().__init__(*args)
-        generator, layers = self._generator, self.empty()
+        generator, layers = self._generator, self.empty_cache()
         if not all(hasattr(layer, "merge") for layer in layers):
             raise LoadFailed(
                 f"{self.name} cannot be loaded: its caches cannot be batched.", "model"
@@ -136,14 +136,16 @@ class VisionBackend(TextBackend):
         room = self._most_prompts - self._generator.computing
         self._generator.admit(min(ready, max(0, room)))
 
-    def _begin(self, prompt: PreparedPrompt, cache: list[Any] | None, cached: int) -> list[Any]:
+    def _initial_cache(
+        self, prompt: PreparedPrompt, cache: list[Any] | None, cached: int
+    ) -> list[Any]:
         """Return the cache with this prompt's images in place of those it was computed with."""
         if not prompt.image_spans:
             row = ImageTokenRow(cached)
         else:
             where, delta = self.model.positions(prompt.tokens, prompt.image_spans)
             row = ImageTokenRow(cached, where, delta, prompt.image_spans, len(prompt.tokens))
-        layers = cache or self.empty()
+        layers = cache or self.empty_cache()
         return [*layers[:-1], ImageTokenCache([row])]
 
 

@@ -102,7 +102,7 @@ class Runner:
     def _row(self, request: Request, prepared: PreparedRequest, index: int) -> Row:
         return make_row(
             request.command.sampling,
-            self.backend.defaults,
+            self.backend.sampling_defaults,
             prepared.prompt.tokens,
             index,
             prepared.plan.constraint(),

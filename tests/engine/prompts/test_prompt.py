@@ -1,0 +1,123 @@
+"""A prompt is rendered, tokenized, truncated and limited before the engine admits it."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from mlx_lm.utils import load_tokenizer
+
+from mlx_notebook import demo_models
+from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
+from mlx_notebook.engine.prompts.chat_format import ChatFormat
+from mlx_notebook.engine.prompts.length_limits import LengthLimit
+from mlx_notebook.engine.prompts.prompt import (
+    DEFAULT_MAX_TOKENS,
+    PreparedPrompt,
+    feed,
+    max_new_tokens,
+    prepare,
+    shortened,
+    truncated,
+)
+from mlx_notebook.protocol import ChatPrompt, TextPrompt
+
+HELLO = [{"role": "user", "content": "Hello"}]
+LIMIT = LengthLimit(2048)
+
+
+@pytest.fixture(scope="module")
+def chat_format() -> ChatFormat:
+    tokenizer = load_tokenizer(Path(demo_models.__file__).parent / "tiny-chat")
+    return ChatFormat(tokenizer, len(tokenizer._tokenizer))
+
+
+def chat(**options: Any) -> ChatPrompt:
+    return ChatPrompt(messages=HELLO, **options)
+
+
+def test_a_chat_is_rendered_by_the_template_and_tokenized(chat_format: ChatFormat) -> None:
+    prompt = prepare(chat_format, chat(), LIMIT)
+    assert "Hello" in prompt.text
+    assert chat_format.tokenizer.decode(prompt.tokens) == prompt.text
+    assert prompt.stable == len(prompt.tokens)
+    assert prompt.cache_keys is prompt.tokens
+
+
+def test_the_next_turn_begins_with_all_but_the_generation_prompt(chat_format: ChatFormat) -> None:
+    prompt = prepare(chat_format, chat(), LIMIT, keep_stable=True)
+    head = prepare(chat_format, chat(add_generation_prompt=False), LIMIT)
+    assert 0 < prompt.stable < len(prompt.tokens)
+    assert prompt.tokens[: prompt.stable] == head.tokens
+
+
+def test_a_continued_message_is_left_open(chat_format: ChatFormat) -> None:
+    messages = [*HELLO, {"role": "assistant", "content": "The answer is"}]
+    prompt = ChatPrompt(messages=messages, add_generation_prompt=False, continues=True)
+    assert prepare(chat_format, prompt, LIMIT).text.endswith("The answer is")
+
+
+def test_a_chat_that_is_too_long_is_refused(chat_format: ChatFormat) -> None:
+    prompt = ChatPrompt(messages=[{"role": "user", "content": "a" * 500}])
+    with pytest.raises(ContextOverflow, match="at most 40 characters"):
+        prepare(chat_format, prompt, LengthLimit(10, longest=4))
+
+
+def test_a_text_is_tokenized_without_a_template(chat_format: ChatFormat) -> None:
+    prompt = feed(chat_format.tokenizer, TextPrompt(text="Hello"), LIMIT)
+    assert prompt.text == "Hello"
+    same = feed(chat_format.tokenizer, TextPrompt(text=prompt.tokens), LIMIT)
+    assert same.tokens == prompt.tokens
+
+
+def test_a_token_that_does_not_exist_is_refused(chat_format: ChatFormat) -> None:
+    with pytest.raises(InvalidRequest, match="token ids must lie between 0 and"):
+        feed(chat_format.tokenizer, TextPrompt(text=[10**6]), LIMIT)
+
+
+def cut(count: int, prompt: PreparedPrompt | None = None, max_tokens: int | None = 2) -> list[int]:
+    prompt = prompt or PreparedPrompt([1, 2, 3, 4, 5, 6], "", 5)
+    return truncated(prompt, count, 6, max_tokens, lambda tokens: str(tokens)).tokens
+
+
+def test_a_prompt_keeps_its_last_tokens() -> None:
+    assert cut(2) == [5, 6]
+    assert cut(6) == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_prompt_leaves_room_for_the_answer() -> None:
+    assert cut(-1) == [3, 4, 5, 6]
+    assert cut(-1, max_tokens=None) == [4, 5, 6]
+
+
+@pytest.mark.parametrize("count", [0, -2, 7])
+def test_a_count_that_cannot_be_fed_is_refused(count: int) -> None:
+    with pytest.raises(InvalidRequest, match="must be -1, or between 1 and 6"):
+        cut(count)
+
+
+def test_a_prompt_with_images_cannot_be_truncated() -> None:
+    span: Any = SimpleNamespace()
+    with pytest.raises(InvalidRequest, match="cannot be used with images"):
+        cut(2, PreparedPrompt([1, 2, 3], "", 3, image_spans=[span]))
+
+
+def test_an_input_for_embedding_keeps_its_special_tokens() -> None:
+    tokenizer = SimpleNamespace(encode=lambda text: [101, 102])
+    assert shortened(tokenizer, [101, 1, 2, 3, 102], 4) == [101, 1, 2, 102]
+    assert shortened(tokenizer, [101, 1, 102], 3) == [101, 1, 102]
+    with pytest.raises(InvalidRequest, match="must be more than 2"):
+        shortened(tokenizer, [101, 1, 2, 102], 2)
+
+
+def test_the_answer_gets_the_rest_of_the_context() -> None:
+    assert max_new_tokens(10, 100, 20) == 20
+    assert max_new_tokens(90, 100, 20) == 10
+    assert max_new_tokens(10, 10**6, None) == DEFAULT_MAX_TOKENS
+
+
+def test_a_prompt_that_leaves_no_room_is_refused() -> None:
+    with pytest.raises(ContextOverflow, match="Shorten the messages by at least 3 tokens"):
+        max_new_tokens(102, 100, 5)
+    with pytest.raises(ContextOverflow, match="takes 50 at most"):
+        max_new_tokens(51, 100, 5, max_prompt=50)

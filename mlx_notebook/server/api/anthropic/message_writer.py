@@ -46,7 +46,7 @@ class MessageWriter:
         The empty message.
     max_tokens
         Most tokens that it may have.
-    hides_thinking
+    hides_reasoning
         Whether to send the reasoning in encrypted form only.
     alternatives
         Number of alternatives for each token of the prompt, if its log probabilities are wanted.
@@ -62,7 +62,7 @@ class MessageWriter:
     ) -> None:
         self.answer = answer
         self._max_tokens = max_tokens
-        self._hides_thinking = hides_reasoning
+        self._hides_reasoning = hides_reasoning
         self._alternatives = alternatives
         self._started = False
         self._block: ContentBlock | None = None
@@ -131,7 +131,7 @@ class MessageWriter:
         if not isinstance(self._block, ThinkingBlock):
             yield from self._open(ThinkingBlock("", ""))
         self._pieces.append(text)
-        if not self._hides_thinking:
+        if not self._hides_reasoning:
             yield self._delta(ThinkingDelta(text))
 
     def _open(self, block: ContentBlock) -> Events:
@@ -150,8 +150,8 @@ class MessageWriter:
             case TextBlock():
                 block.text = text
             case ThinkingBlock():
-                block.thinking = "" if self._hides_thinking else text
-                block.signature = seal(text) if self._hides_thinking else _digest(text)
+                block.thinking = "" if self._hides_reasoning else text
+                block.signature = seal(text) if self._hides_reasoning else _digest(text)
                 yield self._delta(SignatureDelta(block.signature))
             case ToolUseBlock():
                 block.input = _input(text)

@@ -180,7 +180,7 @@ async def test_an_answer_on_which_the_server_fails_ends_alone(
         assert await pinned(supervisor)
         assert supervisor.status.pid == pid
         assert not supervisor.in_flight.streams
-    assert "RuntimeError: see failed" in caplog.text
+    assert "RuntimeError: record failed" in caplog.text
 
 
 async def test_a_request_that_comes_after_the_end_is_told_so(

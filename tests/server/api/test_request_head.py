@@ -1,7 +1,9 @@
 """The head of a request: what of it may be logged, and the length that it declares."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
-from tornado.httputil import HTTPServerRequest, RequestStartLine
 
 from mlx_notebook.server.api.request_head import declared_length, without_secrets
 
@@ -18,10 +20,8 @@ from mlx_notebook.server.api.request_head import declared_length, without_secret
     ],
 )
 def test_secrets_of_an_address_are_not_logged(uri: str, logged: str) -> None:
-    assert (
-        without_secrets(HTTPServerRequest(start_line=RequestStartLine("GET", uri, "HTTP/1.1")))
-        == logged
-    )
+    request: Any = SimpleNamespace(uri=uri)
+    assert without_secrets(request) == logged
 
 
 @pytest.mark.parametrize(

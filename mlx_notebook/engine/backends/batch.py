@@ -51,7 +51,7 @@ class RowBatch(GenerationBatch):
     def filter(self, keep: list[int]) -> None:
         """Keep only these rows."""
         if self._unbatched:
-            # The only row stays, and nothing changes, or it is removed.
+            # There is one row: it stays, and nothing changes, or it is removed.
             if not keep:
                 self._unbatched = False
                 super().filter(keep)
@@ -59,7 +59,7 @@ class RowBatch(GenerationBatch):
         super().filter(keep)
 
     def next(self) -> list[Any]:
-        """Return the next token of each row; of an only row, all that were accepted at once."""
+        """Return the next token of each row; for a single row, all tokens accepted at once."""
         responses = list(super().next())
         while self._ahead:
             responses.extend(super().next())
@@ -68,7 +68,7 @@ class RowBatch(GenerationBatch):
     def extract_cache(self, idx: int) -> list[Any]:
         """Return a copy of one row's cache."""
         if self._unbatched:
-            # The row may end before all tokens that are already computed.
+            # The row may end before the last of the tokens that are computed already.
             trim_prompt_cache(self.prompt_cache, len(self._ahead))
             self._ahead.clear()
             return [compact_copy(layer) for layer in self.prompt_cache]

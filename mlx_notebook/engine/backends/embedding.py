@@ -33,7 +33,7 @@ from mlx_notebook.model_files.embedding_files import max_input_tokens
 from mlx_notebook.protocol import ModelOptions, Prompt, TextPrompt
 
 _DEFAULT_LIMIT = 512
-# Those modules of sentence-transformers that mlx-vlm applies itself or rightly leaves out.
+# Modules of sentence-transformers that mlx-vlm applies itself or does not need.
 _MODULES = ("Transformer", "Pooling", "Normalize")
 
 

@@ -49,7 +49,7 @@ def loading(name: str) -> Iterator[None]:
     except (MemoryError, EngineError):
         raise
     except Exception as error:
-        if not isinstance(error, OSError | ValueError):  # those say what is wrong with a file
+        if not isinstance(error, OSError | ValueError):  # these name what is wrong with a file
             log.exception("loading %s failed", name)
         raise LoadFailed(f"{name} cannot be loaded: {reason(error)}", "model") from error
     log.info("loaded %s in %.2f s", name, time.perf_counter() - began)

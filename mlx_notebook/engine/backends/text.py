@@ -248,7 +248,7 @@ class TextBackend(GeneratingBackend):
         del self.model, self._generator, self.empty_cache
 
     def _store_stable_prefix(self, prompt: Any) -> None:
-        """Store a cache that cannot be trimmed at the point up to which the next turn is equal."""
+        """Store a cache that cannot be cut at the point where the next turn will still match it."""
         if prompt.uid not in self._stable or not prompt.end_of_segment:
             return
         stable = self._stable.pop(prompt.uid)
@@ -296,7 +296,7 @@ def load(
     with loading(name):
         config = load_config(path)
         require_tokenizer(path)
-        # To load the tokenizer is pure Python and takes as long as all the rest.
+        # Loading the tokenizer is pure Python and takes as long as everything else.
         trusted = options.trust_remote_code
         tokenizer = workers.submit(open_tokenizer, path, config, {"trust_remote_code": trusted})
         identity = workers.submit(model_identity, path, options)

@@ -1,6 +1,6 @@
 """Converts the KV cache of a batch with one row to the unbatched form and back.
 
-Batched caches have padding and an attention mask. An only row, the most common case, needs neither
+Batched caches have padding and an attention mask. A single row, the most common case, needs neither
 and decodes about 10 % faster without them. Attention caches are converted without a copy.
 """
 
@@ -11,7 +11,7 @@ from mlx_lm.models.cache import BatchKVCache, CacheList, KVCache
 
 
 def unbatched(layer: Any) -> Any:
-    """Convert a layer's batched cache with one row. The batched one must not be used again."""
+    """Convert a batched cache with one row to the unbatched form; `layer` is used up."""
     if isinstance(layer, CacheList):
         return CacheList(*map(unbatched, layer.caches))
     if type(layer) is BatchKVCache and not layer.left_padding.item():
@@ -22,7 +22,7 @@ def unbatched(layer: Any) -> Any:
 
 
 def batched(layer: Any) -> Any:
-    """Convert a layer's cache to a batched one with one row. It must not be used again."""
+    """Convert an unbatched cache to a batch with one row; `layer` is used up."""
     if isinstance(layer, CacheList):
         return CacheList(*map(batched, layer.caches))
     if type(layer) is KVCache:

@@ -13,7 +13,7 @@ from mlx_notebook.engine.residency.model_queues import ModelSpec
 from mlx_notebook.model_files.footprint import Footprint
 from mlx_notebook.protocol import Resident
 
-# MLX may wait in a later step for what the first step of a batch size compiles.
+# A step with a new number of rows may compile kernels; later steps may still wait for them.
 _FIRST_STEPS = 3
 
 
@@ -34,7 +34,7 @@ class ResidentModel:
     preparing
         Ids of the jobs that workers prepare, or read back from disk, for this model.
     ready
-        PreparedPrompt requests that wait for a free row of the batch.
+        Prepared requests that wait for a free row of the batch.
     side_jobs
         Embeddings and prompt scorings. The scheduler does one piece between two steps.
     own

@@ -7,7 +7,7 @@ import mlx.core as mx
 
 from mlx_notebook.engine.sampling.batch_settings import BatchSettings
 
-# XTC has a random stream of its own, so that it does not change the noise of the row.
+# XTC has its own random stream, so that it does not change the noise that samples the token.
 _XTC_STREAM = 0x78746300
 _uniform = mx.vmap(lambda key: mx.random.uniform(key=key))
 

@@ -211,7 +211,7 @@ class Commands:
             self._requests.fail(job.id, InvalidRequest(f"{model} was unloaded meanwhile.", "model"))
         self._residency.abandon(model)
         freed = self._residency.unload(model) if resident is not None else 0
-        # The statistics come first, so that whoever hears of the unloading finds them up to date.
+        # The statistics come first, so that a client that gets the answer sees them up to date.
         self._send([self._meter.stats(), Unloaded(command.id, model, freed)])
 
     def _pin(self, command: Pin) -> None:

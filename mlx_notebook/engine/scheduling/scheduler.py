@@ -123,7 +123,7 @@ class Scheduler:
         turn = self._share.next(active)
         began = time.perf_counter()
         if before != turn and len(active) > 1:
-            # MLX still computes for the model before: that time is charged to it.
+            # MLX may still compute the last step of the other model: charge that time to it.
             mx.synchronize(generation_stream)
             self._share.charge(before, time.perf_counter() - began)
             began = time.perf_counter()

@@ -38,7 +38,7 @@ class DraftLength:
 
 
 class Drafter(Protocol):
-    """A source of drafts for an only row."""
+    """A source of drafts for a single row."""
 
     length: DraftLength
 

@@ -1,4 +1,4 @@
-"""Speculative decoding of an only row: cheap drafts, which the model checks in one step.
+"""Speculative decoding of a single row: cheap drafts, which the model checks in one step.
 
 A drafted token is accepted if the row would have chosen it there without a draft. A row's random
 stream depends on its seed and position only, so this works for sampled rows as for greedy ones, and

@@ -1,4 +1,4 @@
-"""Speculative decoding changes the speed of an only request, and nothing of its text."""
+"""Speculative decoding changes the speed of a single request, and nothing of its text."""
 
 from collections.abc import Iterator
 from pathlib import Path

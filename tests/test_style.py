@@ -119,3 +119,29 @@ def test_no_module_of_the_engine_imports_itself_in_a_circle() -> None:
     while free := {name for name, targets in imported.items() if not targets}:
         imported = {name: targets - free for name, targets in imported.items() if name not in free}
     assert not imported
+
+
+# Sub-packages that one process imports.
+PROCESSES = {
+    "engine": ("protocol", "model_files", "engine"),
+    "server": ("protocol", "model_files", "server"),
+    "kernel": ("notebook", "panels"),
+}
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_class_or_module_name_means_one_thing_in_a_process(process: str) -> None:
+    defined: dict[str, set[Path]] = {}
+    files = [file for top in PROCESSES[process] for file in (PACKAGE / top).rglob("*.py")]
+    for file in files:
+        if not file.stem.startswith("_"):
+            defined.setdefault(f"{file.stem}.py", set()).add(file)
+        for node in ast.parse(file.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                defined.setdefault(node.name, set()).add(file)
+    twice = {
+        name: sorted(str(file.relative_to(PACKAGE)) for file in places)
+        for name, places in defined.items()
+        if len(places) > 1
+    }
+    assert not twice

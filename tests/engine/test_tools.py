@@ -1,4 +1,4 @@
-"""Calls and formats that are demanded of weights that know nothing: enforcement alone does it."""
+"""Calls and formats are enforced even on random weights."""
 
 import itertools
 import json

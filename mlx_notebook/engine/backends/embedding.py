@@ -28,7 +28,7 @@ from mlx_notebook.engine.backends.model_loader import (
 )
 from mlx_notebook.engine.backends.pooling import padded
 from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
-from mlx_notebook.engine.prompts.prompt import PreparedPrompt, feed
+from mlx_notebook.engine.prompts.prompt import PreparedPrompt, tokenize_text
 from mlx_notebook.model_files.embedding_files import max_input_tokens
 from mlx_notebook.protocol import ModelOptions, Prompt, TextPrompt
 
@@ -52,7 +52,7 @@ class EmbeddingBackend(Backend):
         """Tokenize a text; refuse a chat."""
         if not isinstance(prompt, TextPrompt):
             raise only_embeds(self.name)
-        return feed(self.tokenizer, prompt, length_limit or self.length_limit)
+        return tokenize_text(self.tokenizer, prompt, length_limit or self.length_limit)
 
     def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
         """Return a vector for each tokenized text, pooled as the model's files say.

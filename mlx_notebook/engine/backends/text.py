@@ -44,7 +44,7 @@ from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.kv_cache.quantized import quantized_caches
 from mlx_notebook.engine.prompts.chat_format import ChatFormat, OutputPlan
 from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
-from mlx_notebook.engine.prompts.prompt import PreparedPrompt, prepare, truncated
+from mlx_notebook.engine.prompts.prompt import PreparedPrompt, prepare_prompt, truncate_prompt
 from mlx_notebook.engine.sampling.row import Row
 from mlx_notebook.engine.sampling.vocabulary import Vocabulary
 from mlx_notebook.engine.speculative.draft_loading import load_speculation
@@ -111,7 +111,7 @@ class TextBackend(GeneratingBackend):
             raise VisionNotSupported(
                 f"The model {self.name} takes no images.", prompt.images[0].where
             )
-        return prepare(
+        return prepare_prompt(
             self.chat_format,
             prompt,
             length_limit or self.length_limit,
@@ -122,12 +122,12 @@ class TextBackend(GeneratingBackend):
         """Return a request's prompt and the plan for its rows."""
         shown = self.chat_format.visible_prompt(command.prompt, command.tool_choice)
         cut = command.truncate_prompt is not None
-        prompt = self.prepare(shown, self.length_limit.stated if cut else None)
+        prompt = self.prepare(shown, self.length_limit.relaxed if cut else None)
         if not prompt.tokens:
             raise InvalidRequest("the prompt is empty", "messages")
         if command.truncate_prompt is not None:
             room = self.context_length, command.sampling.max_tokens
-            prompt = truncated(prompt, command.truncate_prompt, *room, self.tokenizer.decode)
+            prompt = truncate_prompt(prompt, command.truncate_prompt, *room, self.tokenizer.decode)
         reasoning = self.chat_format.reasoning
         in_reasoning = reasoning is not None and opens_reasoning(prompt.text, reasoning)
         if reasoning is not None and isinstance(command.prompt, ChatPrompt):

@@ -176,7 +176,7 @@ class MarkerReader:
     hold
         Return the events of a call when it is complete. Needed if no grammar constrains the calls:
         a call may be broken, and events cannot be taken back.
-    demanded
+    call_required
         The answer must be a call, so a marker that is cut off is no content.
 
     White space next to a mark is dropped. A call marker inside the reasoning ends it, because
@@ -192,9 +192,9 @@ class MarkerReader:
         in_reasoning: bool = False,
         stop: Sequence[str] = (),
         hold: bool = False,
-        demanded: bool = False,
+        call_required: bool = False,
     ) -> None:
-        self._demanded = demanded
+        self._call_required = call_required
         self._dialect = dialect
         self._tools = tools if tools is not None else DeclaredFunctions()
         self._reasoning = reasoning
@@ -238,7 +238,7 @@ class MarkerReader:
             self._trim = not _failed(events)
             self._pending = call.rest
         pending, self._pending = self._pending, ""
-        if pending and cut and self._demanded and not self.in_reasoning:
+        if pending and cut and self._call_required and not self.in_reasoning:
             reason = "The text ends in the mark of a call."
             events.append(CallFailed(pending, reason, truncated=True))
         else:
@@ -318,7 +318,7 @@ class MarkerReader:
     def _open(self, start: StartMarker) -> None:
         assert self._dialect is not None
         opening = "" if start.kept else start.text
-        sure = self._demanded or not start.first
+        sure = self._call_required or not start.first
         self._call = CallReader(
             self._dialect, self._tools, opening, self._index, self._hold, sure=sure
         )

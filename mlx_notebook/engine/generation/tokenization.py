@@ -6,7 +6,8 @@ from mlx_notebook.protocol import TextPrompt, Tokenize, Tokenized
 
 def tokenized(command: Tokenize, backend: Backend) -> Tokenized:
     """Return a prompt's tokens and, if the command asks for pieces, the text of each."""
-    prompt, tokenizer, length_limit = command.prompt, backend.tokenizer, backend.length_limit.stated
+    prompt, tokenizer = command.prompt, backend.tokenizer
+    length_limit = backend.length_limit.relaxed
     if isinstance(prompt, TextPrompt) and isinstance(prompt.text, str):
         text = prompt.text
         length_limit.check(text)

@@ -79,8 +79,8 @@ class ChatFormat:
         text = template if isinstance(template, str) else None
         vocabulary = tokenizer.get_vocab()
         self.tokenizer = tokenizer
-        self.knows_tools = tool_prompt.knows_tools(text)
-        self._text_arguments = tool_prompt.wants_text(text)
+        self.supports_tools = tool_prompt.supports_tools(text)
+        self._text_arguments = tool_prompt.takes_text_arguments(text)
         self._system_role = "System role not supported" not in (text or "")
         self._end = sorted(tokenizer.eos_token_ids)
         self.dialect: Dialect = (
@@ -148,14 +148,14 @@ class ChatFormat:
             If calls and results do not match, or a tool is no function.
         """
         try:
-            messages = tool_prompt.ordered(prompt.messages)
+            messages = tool_prompt.normalize_messages(prompt.messages)
         except ValueError as error:
             raise InvalidRequest(str(error), "messages") from error
         about_tools = prompt.tools or any(
             m.get("tool_calls") or m.get("role") == "tool" for m in messages
         )
         tools = prompt.tools
-        if about_tools and not self.knows_tools:
+        if about_tools and not self.supports_tools:
             system = self._system_role
             try:
                 functions = DeclaredFunctions.from_tools(tools)
@@ -167,7 +167,7 @@ class ChatFormat:
             tools = []
         elif self._text_arguments:
             messages = tool_prompt.with_text_arguments(messages)
-        return tool_prompt.in_parts(messages) if self._wants_parts else messages, tools
+        return tool_prompt.with_content_parts(messages) if self._wants_parts else messages, tools
 
     def plan(self, command: Generate, in_reasoning: bool) -> OutputPlan:
         """Decide how the output of a request is read and constrained.
@@ -219,7 +219,7 @@ class ChatFormat:
                 in_reasoning=in_reasoning,
                 stop=sampling.stop,
                 hold=free,
-                demanded=tools is not None and command.tool_choice.mode == "required",
+                call_required=tools is not None and command.tool_choice.mode == "required",
             )
 
         end = (*(() if sampling.ignore_eos else self._end), *sampling.stop_token_ids)

@@ -14,8 +14,8 @@ from mlx_notebook.engine.images.image_tokens import ImageSpan, ProcessedImage
 from mlx_notebook.engine.prompts.chat_format import ChatFormat
 from mlx_notebook.engine.prompts.chat_template import apply_template
 from mlx_notebook.engine.prompts.length_limits import LengthLimit
-from mlx_notebook.engine.prompts.prompt import PreparedPrompt, prepare
-from mlx_notebook.engine.prompts.tool_prompt import ordered
+from mlx_notebook.engine.prompts.prompt import PreparedPrompt, prepare_prompt
+from mlx_notebook.engine.prompts.tool_prompt import normalize_messages
 from mlx_notebook.engine.sandbox import deadline
 from mlx_notebook.engine.sandbox.sandbox import decode
 from mlx_notebook.protocol import ChatPrompt, EncodedImage
@@ -68,7 +68,7 @@ class ImagePromptBuilder:
         if self._in_text:
             messages = [self._with_placeholders(message) for message in messages]
         prompt = msgspec.structs.replace(prompt, messages=messages)
-        written = prepare(self._chat_format, prompt, length_limit, keep_stable)
+        written = prepare_prompt(self._chat_format, prompt, length_limit, keep_stable)
         first, *others = written.text.split(self._placeholder)
         tokenizer, image_token = self._chat_format.tokenizer, self._image_token
         text = short = first
@@ -227,7 +227,7 @@ def _in_order(messages: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], lis
             message = {**message, "content": parts}
         numbered.append(message)
     try:
-        numbered = ordered(numbered)
+        numbered = normalize_messages(numbered)
     except ValueError as error:
         raise InvalidRequest(str(error), "messages") from error
     contents = [message.get("content") for message in numbered]

@@ -52,7 +52,7 @@ class LengthLimit:
         return stated if self.longest is None else min(stated, self.tokens * self.longest)
 
     @property
-    def stated(self) -> "LengthLimit":
+    def relaxed(self) -> "LengthLimit":
         """The limit for a text that need not fit the context: it is truncated or only tokenized."""
         return replace(self, longest=None)
 
@@ -127,10 +127,10 @@ def _shrinks(normalizer: dict[str, Any]) -> int | None:
 def _parts(component: Any) -> Iterator[dict[str, Any]]:
     """Yield the parts of a tokenizer's component; those of sequences one by one."""
     if component is not None:
-        yield from flat(json.loads(component.__getstate__()))
+        yield from component_parts(json.loads(component.__getstate__()))
 
 
-def flat(component: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
+def component_parts(component: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     """Yield the parts of a component in `tokenizer.json`; those of sequences one by one."""
     if not component:
         return
@@ -138,4 +138,4 @@ def flat(component: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
         yield component
     for name in ("normalizers", "pretokenizers", "decoders"):
         for part in component.get(name) or []:
-            yield from flat(part)
+            yield from component_parts(part)

@@ -50,7 +50,7 @@ class PreparedPrompt:
         return self.keys or self.tokens
 
 
-def prepare(
+def prepare_prompt(
     chat_format: ChatFormat, prompt: Prompt, length_limit: LengthLimit, keep_stable: bool = False
 ) -> PreparedPrompt:
     """Render and tokenize a prompt.
@@ -73,7 +73,7 @@ def prepare(
     """
     tokenizer = chat_format.tokenizer
     if isinstance(prompt, TextPrompt):
-        return feed(tokenizer, prompt, length_limit)
+        return tokenize_text(tokenizer, prompt, length_limit)
     messages, tools = chat_format.conversation(prompt)
 
     def rendered(messages: list[dict[str, Any]], add_generation_prompt: bool) -> str:
@@ -130,7 +130,7 @@ def _with_mark(content: Any, mark: str) -> Any:
     return [*content, {"type": "text", "text": mark}]
 
 
-def truncated(
+def truncate_prompt(
     prompt: PreparedPrompt,
     count: int,
     context_length: int,
@@ -160,7 +160,7 @@ def truncated(
     return PreparedPrompt(tokens, decode(tokens), max(0, prompt.stable - cut), salt=prompt.salt)
 
 
-def feed(tokenizer: Any, prompt: TextPrompt, length_limit: LengthLimit) -> PreparedPrompt:
+def tokenize_text(tokenizer: Any, prompt: TextPrompt, length_limit: LengthLimit) -> PreparedPrompt:
     """Tokenize a text without a chat template. Token ids are not changed.
 
     Raises
@@ -180,7 +180,7 @@ def feed(tokenizer: Any, prompt: TextPrompt, length_limit: LengthLimit) -> Prepa
     return PreparedPrompt(list(prompt.text), "", len(prompt.text))
 
 
-def shortened(tokenizer: Any, tokens: list[int], most: int) -> list[int]:
+def truncate_input(tokenizer: Any, tokens: list[int], most: int) -> list[int]:
     """Truncate an input for embedding, and keep the special tokens at its end.
 
     Raises

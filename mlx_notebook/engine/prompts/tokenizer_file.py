@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from mlx_notebook.engine.prompts.length_limits import flat
+from mlx_notebook.engine.prompts.length_limits import component_parts
 
 _GROWTH = 8
 """Maximum characters that one character may become. Real tokenizers replace one by one."""
@@ -49,7 +49,7 @@ def check_growth(folder: Path) -> None:
     content = msgspec.json.decode(file.read_bytes(), type=_File)
     for name, component in (("normalizer", content.normalizer), ("decoder", content.decoder)):
         growth = 1.0
-        for part in flat(component):
+        for part in component_parts(component):
             growth *= _growth(part)
             if growth > _GROWTH:
                 raise ValueError(
@@ -59,7 +59,7 @@ def check_growth(folder: Path) -> None:
     for literal in (model.continuing_subword_prefix, model.end_of_word_suffix):
         if len(literal or "") > _LITERAL:
             raise ValueError("its tokenizer.json puts long texts around the parts of words.")
-    if sum(map(_tokens_around, flat(content.post_processor))) > _ADDED_TOKENS:
+    if sum(map(_tokens_around, component_parts(content.post_processor))) > _ADDED_TOKENS:
         raise ValueError(f"its tokenizer.json puts more than {_ADDED_TOKENS} tokens around a text.")
 
 

@@ -1,8 +1,8 @@
 """Prepare conversations with tools for chat templates, also for those without tool support.
 
-`ordered` turns the messages of clients into the form that chat templates expect. `as_text` is for
-templates without tool support: it describes the functions in the system message, and writes calls
-and results as text in the dialect of the model's family.
+`normalize_messages` turns the messages of clients into the form that chat templates expect.
+`as_text` is for templates without tool support: it describes the functions in the system message,
+and writes calls and results as text in the dialect of the model's family.
 """
 
 import json
@@ -26,7 +26,7 @@ class InvalidHistory(ValueError):
     """A conversation whose calls and results do not match."""
 
 
-def knows_tools(template: str | None) -> bool:
+def supports_tools(template: str | None) -> bool:
     """Return whether a chat template supports tools."""
     if not template:
         return False
@@ -44,7 +44,7 @@ def knows_tools(template: str | None) -> bool:
 # --- messages of clients -----------------------------------------------------------
 
 
-def ordered(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
+def normalize_messages(messages: Sequence[Mapping[str, Any]]) -> list[Message]:
     """Return messages with calls and results in one form and a stable order.
 
     Calls get `type`, `id` and arguments as an object, with keys in the client's order. Arguments
@@ -138,7 +138,7 @@ def _close(out: list[Message], results: list[Message], calls: Mapping[str, str])
     out += sorted(results, key=lambda result: order[result["tool_call_id"]])
 
 
-def wants_text(template: str | None) -> bool:
+def takes_text_arguments(template: str | None) -> bool:
     """Return whether a chat template takes arguments as text, as DeepSeek's do.
 
     Most templates take an object and write it as JSON themselves.
@@ -170,7 +170,7 @@ def with_text_arguments(messages: Sequence[Message]) -> list[Message]:
     return out
 
 
-def in_parts(messages: Sequence[Message]) -> list[Message]:
+def with_content_parts(messages: Sequence[Message]) -> list[Message]:
     """Return messages with their content as lists of parts."""
     return [{**message, "content": _parts(message["content"])} for message in messages]
 
@@ -190,7 +190,7 @@ def as_text(
     Parameters
     ----------
     messages
-        As `ordered` returns them.
+        As `normalize_messages` returns them.
     tools
         Functions to describe. If there are none, only the messages are rewritten.
     system_role
@@ -202,10 +202,10 @@ def as_text(
     Raises
     ------
     InvalidHistory
-        As `ordered`.
+        As `normalize_messages`.
     """
     out: list[Message] = []
-    for message in ordered(messages):
+    for message in normalize_messages(messages):
         role, content = message.get("role"), message["content"]
         if role == "assistant" and message.get("tool_calls"):
             calls = [

@@ -21,7 +21,7 @@ from mlx_notebook.engine.generation.request import PreparedRequest
 from mlx_notebook.engine.generation.tokenization import tokenized
 from mlx_notebook.engine.kv_cache.disk_store import Arrays
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
-from mlx_notebook.engine.prompts.prompt import PreparedPrompt, max_new_tokens, shortened
+from mlx_notebook.engine.prompts.prompt import PreparedPrompt, max_new_tokens, truncate_input
 from mlx_notebook.engine.runtime.activity import Activity
 from mlx_notebook.engine.sandbox.deadline import Deadline, current
 from mlx_notebook.protocol import (
@@ -172,7 +172,7 @@ class PromptWorkers:
         return PreparedRequest(prompt, plan, max_tokens, on_disk)
 
     def _embedding(self, command: Embed, backend: Backend) -> EmbeddingJob:
-        length_limit = None if command.truncate is None else backend.length_limit.stated
+        length_limit = None if command.truncate is None else backend.length_limit.relaxed
         inputs = []
         for index, text in enumerate(command.inputs):
             current().check()
@@ -183,7 +183,7 @@ class PromptWorkers:
                 raise
         if command.truncate is not None:
             most = backend.context_length if command.truncate == -1 else command.truncate
-            inputs = [shortened(backend.tokenizer, tokens, most) for tokens in inputs]
+            inputs = [truncate_input(backend.tokenizer, tokens, most) for tokens in inputs]
         if not inputs or not all(inputs):
             raise InvalidRequest("an input is empty", "input")
         return EmbeddingJob(command, backend, inputs, self._settings.prefill_step)

@@ -235,8 +235,8 @@ def test_a_call_cut_off_by_the_token_limit_keeps_what_was_sent(name: str) -> Non
 def test_a_call_that_is_cut_before_its_name_is_no_content(name: str) -> None:
     text = registry.get(name).write([WEATHER])
     for at in range(1, text.index("get_weather") + 4):
-        demanded = {} if name == "harmony" else {"demanded": True}
-        events = run(reader(name, **demanded), text[:at], cut=True)
+        call_required = {} if name == "harmony" else {"call_required": True}
+        events = run(reader(name, **call_required), text[:at], cut=True)
         assert content(events) == "", text[:at]
 
 

@@ -39,7 +39,7 @@ def refused(chat_format: ChatFormat, asked: Generate) -> InvalidRequest:
 
 
 def test_the_dialect_is_detected_from_the_template(chat_format: ChatFormat) -> None:
-    assert chat_format.knows_tools
+    assert chat_format.supports_tools
     assert chat_format.dialect.name == "hermes"
 
 

@@ -82,6 +82,6 @@ def test_a_text_is_refused_by_its_length() -> None:
         length_limit.check([1] * 401)
     with pytest.raises(ContextOverflow, match="max_prompt_tokens"):
         LengthLimit(100, 50, 4).check("x" * 201)
-    assert LengthLimit(100).characters == length_limit.stated.characters == 2**20
+    assert LengthLimit(100).characters == length_limit.relaxed.characters == 2**20
     assert LengthLimit(10**6).characters == 8 * 10**6
     assert LengthLimit(10**6, longest=1000).characters == 8 * 10**6

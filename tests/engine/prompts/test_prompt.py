@@ -14,11 +14,11 @@ from mlx_notebook.engine.prompts.length_limits import LengthLimit
 from mlx_notebook.engine.prompts.prompt import (
     DEFAULT_MAX_TOKENS,
     PreparedPrompt,
-    feed,
     max_new_tokens,
-    prepare,
-    shortened,
-    truncated,
+    prepare_prompt,
+    tokenize_text,
+    truncate_input,
+    truncate_prompt,
 )
 from mlx_notebook.protocol import ChatPrompt, TextPrompt
 
@@ -37,7 +37,7 @@ def chat(**options: Any) -> ChatPrompt:
 
 
 def test_a_chat_is_rendered_by_the_template_and_tokenized(chat_format: ChatFormat) -> None:
-    prompt = prepare(chat_format, chat(), LIMIT)
+    prompt = prepare_prompt(chat_format, chat(), LIMIT)
     assert "Hello" in prompt.text
     assert chat_format.tokenizer.decode(prompt.tokens) == prompt.text
     assert prompt.stable == len(prompt.tokens)
@@ -45,8 +45,8 @@ def test_a_chat_is_rendered_by_the_template_and_tokenized(chat_format: ChatForma
 
 
 def test_the_next_turn_begins_with_all_but_the_generation_prompt(chat_format: ChatFormat) -> None:
-    prompt = prepare(chat_format, chat(), LIMIT, keep_stable=True)
-    head = prepare(chat_format, chat(add_generation_prompt=False), LIMIT)
+    prompt = prepare_prompt(chat_format, chat(), LIMIT, keep_stable=True)
+    head = prepare_prompt(chat_format, chat(add_generation_prompt=False), LIMIT)
     assert 0 < prompt.stable < len(prompt.tokens)
     assert prompt.tokens[: prompt.stable] == head.tokens
 
@@ -54,30 +54,30 @@ def test_the_next_turn_begins_with_all_but_the_generation_prompt(chat_format: Ch
 def test_a_continued_message_is_left_open(chat_format: ChatFormat) -> None:
     messages = [*HELLO, {"role": "assistant", "content": "The answer is"}]
     prompt = ChatPrompt(messages=messages, add_generation_prompt=False, continues=True)
-    assert prepare(chat_format, prompt, LIMIT).text.endswith("The answer is")
+    assert prepare_prompt(chat_format, prompt, LIMIT).text.endswith("The answer is")
 
 
 def test_a_chat_that_is_too_long_is_refused(chat_format: ChatFormat) -> None:
     prompt = ChatPrompt(messages=[{"role": "user", "content": "a" * 500}])
     with pytest.raises(ContextOverflow, match="at most 40 characters"):
-        prepare(chat_format, prompt, LengthLimit(10, longest=4))
+        prepare_prompt(chat_format, prompt, LengthLimit(10, longest=4))
 
 
 def test_a_text_is_tokenized_without_a_template(chat_format: ChatFormat) -> None:
-    prompt = feed(chat_format.tokenizer, TextPrompt(text="Hello"), LIMIT)
+    prompt = tokenize_text(chat_format.tokenizer, TextPrompt(text="Hello"), LIMIT)
     assert prompt.text == "Hello"
-    same = feed(chat_format.tokenizer, TextPrompt(text=prompt.tokens), LIMIT)
+    same = tokenize_text(chat_format.tokenizer, TextPrompt(text=prompt.tokens), LIMIT)
     assert same.tokens == prompt.tokens
 
 
 def test_a_token_that_does_not_exist_is_refused(chat_format: ChatFormat) -> None:
     with pytest.raises(InvalidRequest, match="token ids must lie between 0 and"):
-        feed(chat_format.tokenizer, TextPrompt(text=[10**6]), LIMIT)
+        tokenize_text(chat_format.tokenizer, TextPrompt(text=[10**6]), LIMIT)
 
 
 def cut(count: int, prompt: PreparedPrompt | None = None, max_tokens: int | None = 2) -> list[int]:
     prompt = prompt or PreparedPrompt([1, 2, 3, 4, 5, 6], "", 5)
-    return truncated(prompt, count, 6, max_tokens, lambda tokens: str(tokens)).tokens
+    return truncate_prompt(prompt, count, 6, max_tokens, lambda tokens: str(tokens)).tokens
 
 
 def test_a_prompt_keeps_its_last_tokens() -> None:
@@ -104,10 +104,10 @@ def test_a_prompt_with_images_cannot_be_truncated() -> None:
 
 def test_an_input_for_embedding_keeps_its_special_tokens() -> None:
     tokenizer = SimpleNamespace(encode=lambda text: [101, 102])
-    assert shortened(tokenizer, [101, 1, 2, 3, 102], 4) == [101, 1, 2, 102]
-    assert shortened(tokenizer, [101, 1, 102], 3) == [101, 1, 102]
+    assert truncate_input(tokenizer, [101, 1, 2, 3, 102], 4) == [101, 1, 2, 102]
+    assert truncate_input(tokenizer, [101, 1, 102], 3) == [101, 1, 102]
     with pytest.raises(InvalidRequest, match="must be more than 2"):
-        shortened(tokenizer, [101, 1, 2, 102], 2)
+        truncate_input(tokenizer, [101, 1, 2, 102], 2)
 
 
 def test_the_answer_gets_the_rest_of_the_context() -> None:

@@ -13,8 +13,8 @@ from mlx_notebook.engine.prompts.tool_prompt import (
     InvalidHistory,
     as_text,
     describe,
-    knows_tools,
-    ordered,
+    normalize_messages,
+    supports_tools,
 )
 
 TOOLS = DeclaredFunctions.from_tools(
@@ -51,7 +51,7 @@ def asks(*calls: dict[str, Any], content: Any = None) -> dict[str, Any]:
 
 @pytest.mark.parametrize("arguments", ['{"b": 1, "a": 2}', {"b": 1, "a": 2}])
 def test_arguments_come_as_text_or_object_and_keep_their_order(arguments: Any) -> None:
-    (message,) = ordered([asks(call("f", arguments, id="x", type="function", index=0))])
+    (message,) = normalize_messages([asks(call("f", arguments, id="x", type="function", index=0))])
     found = message["tool_calls"][0]
     assert found == {
         "id": "x",
@@ -64,12 +64,12 @@ def test_arguments_come_as_text_or_object_and_keep_their_order(arguments: Any) -
 
 @pytest.mark.parametrize("arguments", ["", None, {}, "  ", "{}", "null"])
 def test_no_arguments_are_an_empty_object_however_they_are_written(arguments: Any) -> None:
-    (message,) = ordered([asks(call("f", arguments))])
+    (message,) = normalize_messages([asks(call("f", arguments))])
     assert message["tool_calls"][0]["function"]["arguments"] == {}
 
 
 def test_missing_ids_are_filled_in_and_results_find_their_calls() -> None:
-    messages = ordered(
+    messages = normalize_messages(
         [
             asks(call("f", "{}"), call("g", "{}")),
             {"role": "tool", "name": "g", "content": "of g"},
@@ -83,7 +83,7 @@ def test_missing_ids_are_filled_in_and_results_find_their_calls() -> None:
 
 
 def test_results_in_any_order_follow_the_order_of_their_calls() -> None:
-    messages = ordered(
+    messages = normalize_messages(
         [
             {"role": "user", "content": "Go"},
             asks(call("f", "{}", id="1"), call("g", "{}", id="2"), call("h", "{}", id="3")),
@@ -99,25 +99,27 @@ def test_results_in_any_order_follow_the_order_of_their_calls() -> None:
 
 def test_a_result_that_answers_no_call_is_refused_by_its_id() -> None:
     with pytest.raises(InvalidHistory, match="'call_9'"):
-        ordered([asks(call("f", "{}", id="1")), {"role": "tool", "tool_call_id": "call_9"}])
+        normalize_messages(
+            [asks(call("f", "{}", id="1")), {"role": "tool", "tool_call_id": "call_9"}]
+        )
     with pytest.raises(InvalidHistory, match="no call"):
-        ordered([{"role": "tool", "content": "x"}])
+        normalize_messages([{"role": "tool", "content": "x"}])
 
 
 @pytest.mark.parametrize("arguments", ['{"a": "cut o', "[1]", "3"])
 def test_arguments_that_are_no_object_stay_what_the_model_wrote(arguments: str) -> None:
     history = [{"role": "user", "content": "Go"}, asks(call("f", arguments))]
-    assert ordered(history)[1]["tool_calls"][0]["function"]["arguments"] == arguments
+    assert normalize_messages(history)[1]["tool_calls"][0]["function"]["arguments"] == arguments
     for dialect in ("gemma_tool_code", "hermes"):
         told = as_text(history, DeclaredFunctions.from_tools([]), registry.get(dialect))
         assert arguments in told[1]["content"]
 
 
 def test_templates_that_use_tools_are_told_from_those_that_do_not() -> None:
-    assert knows_tools("{% if tools %}{{ tools | tojson }}{% endif %}{{ messages }}")
-    assert knows_tools("{% generation %}{{ tools }}{% endgeneration %}")
-    assert not knows_tools("{% for m in messages %}{{ m.content }}, tools{% endfor %}")
-    assert not knows_tools(None)
+    assert supports_tools("{% if tools %}{{ tools | tojson }}{% endif %}{{ messages }}")
+    assert supports_tools("{% generation %}{{ tools }}{% endgeneration %}")
+    assert not supports_tools("{% for m in messages %}{{ m.content }}, tools{% endfor %}")
+    assert not supports_tools(None)
 
 
 CONVERSATION = [

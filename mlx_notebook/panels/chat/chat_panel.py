@@ -102,7 +102,7 @@ class ChatPanel(Panel):
         self._sent_at = 0.0
         self._count = 0
         super().__init__()
-        self.fields = {"entries": {}, "tools": [tool.name for tool in threaded], **self._settings()}
+        self.fields = {"entries": {}, **self._settings()}
 
     # --- what is shown --------------------------------------------------------------------------
 

@@ -105,7 +105,7 @@ def test_after_an_error_the_prompt_can_use_it(kernel):
 
 
 def test_images_are_shown_small_and_what_cannot_see_them_says_so(kernel):
-    kernel.run("from PIL import Image\npicture = Image.new('RGB', (2000, 1000), 'red')")
+    kernel.run("from PIL import Image\nimage = Image.new('RGB', (2000, 1000), 'red')")
     for line, text in (("--image image", "What is this?"), ("", "What is {{ image }}?")):
         cell = kernel.run(f"%%chat {line} --max-tokens 3\n{text}", check=False)
         assert cell.outputs[0]["text/plain"] == "[image, 480 x 240]"

@@ -38,7 +38,7 @@ def decode(image: EncodedImage) -> Any:
         raise refused(image, "it is empty")
     try:
         with warnings.catch_warnings():
-            # The size is checked here, before a pixel is decoded. The client is told of damage.
+            # The size is checked below, before a pixel is decoded. A damaged image is an error.
             warnings.simplefilter("ignore")
             opened = Image.open(io.BytesIO(image.data), formats=FORMATS)
             width, height = opened.size

@@ -160,7 +160,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         self.downloads = Downloads(
             env=env,
             changed=self._supervisor.notify,
-            ended=self.catalog.outdate,
+            ended=self.catalog.mark_outdated,
             arrived=self._download_arrived,
             log=self.log,
         )

@@ -166,6 +166,6 @@ async def test_a_folder_that_may_not_be_read_hides_no_other(
 
     monkeypatch.setattr(os, "scandir", closed)
     catalog = Catalog(folders=[str(folders)], log=LOG)
-    problems = {entry.name: catalog.problem(entry) for entry in await catalog.everything()}
+    problems = {entry.name: catalog.problem(entry) for entry in await catalog.all_entries()}
     assert problems["tiny-chat"] is None
     assert "good cannot be read (Permission denied)" in (problems["good"] or "")

@@ -137,9 +137,9 @@ class Catalog:
 
     async def entries(self) -> list[CatalogEntry]:
         """Return all usable models, the default model first, the others by name."""
-        return [entry for entry in await self.everything() if self._refusal(entry) is None]
+        return [entry for entry in await self.all_entries() if self._refusal(entry) is None]
 
-    async def everything(self) -> list[CatalogEntry]:
+    async def all_entries(self) -> list[CatalogEntry]:
         """Return all models on this machine, including unusable ones (see `problem`)."""
         if time.monotonic() - self._scanned > _FRESH_SECONDS:
             await self._scan()
@@ -166,7 +166,7 @@ class Catalog:
         candidates = (self._last_used(), EMBEDDED_DEFAULT, *writers)
         return next((name for name in candidates if name in usable), EMBEDDED_DEFAULT)
 
-    def outdate(self) -> None:
+    def mark_outdated(self) -> None:
         """Scan the disk again at the next look-up, since it has changed."""
         self._scanned = float("-inf")
 

@@ -23,7 +23,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
-# WeightBytes, configuration, templates and vocabularies: no files that run code when they are read.
+# Weights, configuration, templates and vocabularies: no files that run code when they are read.
 ALLOWED = ("*.safetensors", "*.json", "*.jinja", "*.txt", "*.model", "*.tiktoken")
 # Copies of the weights in other formats.
 IGNORED = ("consolidated*", "original/*", "onnx/*", "openvino/*", "metal/*")

@@ -242,7 +242,7 @@ async def test_a_link_that_someone_else_made_says_why_it_is_not_followed(
     monkeypatch.setattr(Path, "lstat", of_a_stranger)
     catalog = Catalog(folders=[str(tmp_path / "models")], log=LOG)
     assert await names(catalog) == ["tiny-chat", "again", "org/inside", "tiny-vision"]
-    problems = {entry.name: catalog.problem(entry) for entry in await catalog.everything()}
+    problems = {entry.name: catalog.problem(entry) for entry in await catalog.all_entries()}
     for name in ("linked", "org/linked", "parent"):
         assert "made neither by the owner" in (problems[name] or "")
     assert "leads nowhere" in (problems["nowhere"] or "")

@@ -14,7 +14,7 @@ from mlx_notebook.server.wire.native import model_types as wire
 
 async def catalog_list(services: Services) -> wire.CatalogList:
     """Return all models: those on this machine, default model first, then suggested ones."""
-    entries = await services.catalog.everything()
+    entries = await services.catalog.all_entries()
     describer = _ModelDescriber(services, await services.catalog.default())
     here = {entry.name for entry in entries}
     known = here | {model.id for model in suggestions()}

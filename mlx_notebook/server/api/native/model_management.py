@@ -255,7 +255,7 @@ class SettingsHandler(ApiHandler):
             If there is none with this name or alias.
         """
         catalog = self.services.catalog
-        entries = {entry.name for entry in await catalog.everything()}
+        entries = {entry.name for entry in await catalog.all_entries()}
         model = catalog.canonical(name)
         if model not in entries or "+" in model:
             raise model_not_found(model, catalog.names)
@@ -267,7 +267,7 @@ class SettingsHandler(ApiHandler):
         # Check the model itself, and the model with each adapter.
         reloads = any(
             entry.is_outdated(residents[entry.name])
-            for entry in await self.services.catalog.everything()
+            for entry in await self.services.catalog.all_entries()
             if entry.name in residents and entry.name.partition("+")[0] == model
         )
         user = await self.settings_user()

@@ -123,7 +123,7 @@ async def test_models_that_see_are_those_that_mlx_vlm_runs(cache: Path) -> None:
     coming = cached(cache, "a/coming", model_type="paligemma", architectures=write, **config)
     index = {"weight_map": {"x": "model-00001-of-00001.safetensors"}}
     (coming / "model.safetensors.index.json").write_text(json.dumps(index))
-    entries = {entry.name: entry for entry in await Catalog(log=LOG).everything()}
+    entries = {entry.name: entry for entry in await Catalog(log=LOG).all_entries()}
     assert {name for name, entry in entries.items() if entry.takes_images} >= {
         *("a/sees", "a/hears-too", "a/renamed", "a/coming")
     }

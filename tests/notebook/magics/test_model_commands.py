@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 
 import pytest
 
@@ -101,10 +102,18 @@ def test_an_interrupt_stops_the_download_and_the_next_goes_on_from_there(kernel,
     name = fresh(the_hub, "org/interrupted")
     the_hub.hold_after = HELD
     the_hub.released.clear()
-    error = error_of(kernel, f"%mlx pull {name}", interrupt_after=2)
+    before = the_hub.sent.total()
+
+    def interrupt_when_held():
+        wait_for(lambda: the_hub.sent.total() - before >= HELD, what="the first bytes")
+        time.sleep(0.5)  # for the download to write them
+        kernel.interrupt()
+
+    threading.Thread(target=interrupt_when_held, daemon=True).start()
+    error = error_of(kernel, f"%mlx pull {name}")
     assert error[0] == "Interrupted"
     assert "`%mlx pull org/interrupted` continues from there" in error[1]
-    wait_for(lambda: not server.status()["downloads"], 3, "the download to stop")
+    wait_for(lambda: not server.status()["downloads"], 30, "the download to stop")
     (table,) = kernel.run("%mlx models interrupted").outputs
     assert "partly downloaded" in table["text/plain"]
     the_hub.released.set()

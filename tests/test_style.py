@@ -106,42 +106,17 @@ def test_imports_between_rooms_run_one_way(top: str) -> None:
     assert not wrong
 
 
-def test_no_module_of_the_engine_imports_itself_in_a_circle() -> None:
+@pytest.mark.parametrize("top", ["engine", "server", "notebook", "panels"])
+def test_no_module_imports_itself_in_a_circle(top: str) -> None:
     modules = {
         ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-        for file in (PACKAGE / "engine").rglob("*.py")
+        for file in (PACKAGE / top).rglob("*.py")
     }
     imported: dict[str, set[str]] = {module: set() for module in modules}
-    for file, module in imports(PACKAGE / "engine"):
+    for file, module in imports(PACKAGE / top):
         name = ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         imported[name] |= {module} & modules - {name}
     # Remove the modules that import none of the others, again and again: a circle remains.
     while free := {name for name, targets in imported.items() if not targets}:
         imported = {name: targets - free for name, targets in imported.items() if name not in free}
     assert not imported
-
-
-# Sub-packages that one process imports.
-PROCESSES = {
-    "engine": ("protocol", "model_files", "engine"),
-    "server": ("protocol", "model_files", "server"),
-    "kernel": ("notebook", "panels"),
-}
-
-
-@pytest.mark.parametrize("process", PROCESSES)
-def test_a_class_or_module_name_means_one_thing_in_a_process(process: str) -> None:
-    defined: dict[str, set[Path]] = {}
-    files = [file for top in PROCESSES[process] for file in (PACKAGE / top).rglob("*.py")]
-    for file in files:
-        if not file.stem.startswith("_"):
-            defined.setdefault(f"{file.stem}.py", set()).add(file)
-        for node in ast.parse(file.read_text()).body:
-            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
-                defined.setdefault(node.name, set()).add(file)
-    twice = {
-        name: sorted(str(file.relative_to(PACKAGE)) for file in places)
-        for name, places in defined.items()
-        if len(places) > 1
-    }
-    assert not twice

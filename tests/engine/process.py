@@ -24,6 +24,8 @@ class EngineProcess:
         address = f"ipc://{self.folder}/engine.sock"
         self._context = zmq.Context()
         self.socket = self._context.socket(zmq.PAIR)
+        # A test that fails leaves it open: what is not sent must not hold up the end of all tests.
+        self.socket.linger = 0
         self.socket.sndtimeo = 5000  # an engine that has ended takes nothing
         self.socket.bind(address)
         self.log = self.folder.parent / f"{self.folder.name}.log"

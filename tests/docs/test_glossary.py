@@ -44,6 +44,8 @@ KEPT = [
     r"thinking (?=\(whether the model reasons\))",
     # The error of `mlx_notebook` for a value that is no image.
     r"NotAPicture",
+    # Texts of the first version's requests, which are part of the keys of recordings.
+    r"The pictures?(, in order,)? from the tool calls above:",
     # `source` of a model in v1/mlx/models.
     r'"curated"',
 ]

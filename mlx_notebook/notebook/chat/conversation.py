@@ -3,6 +3,7 @@
 import copy
 import json
 import os
+import warnings
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -100,6 +101,14 @@ class Conversation:
         return (
             f"<{type(self).__name__} with {model}: {plural(len(self.messages), 'message')}{tools}>"
         )
+
+    @property
+    def doubtful(self) -> set[str]:
+        """The former name of `untrusted_calls`."""
+        warnings.warn(
+            "`doubtful` is now called `untrusted_calls`.", DeprecationWarning, stacklevel=2
+        )
+        return self.untrusted_calls
 
     @property
     def approve(self) -> Approve:

@@ -1,5 +1,7 @@
 """A conversation is copied, reset and described."""
 
+import pytest
+
 from mlx_notebook.notebook.chat.chat import Chat
 from mlx_notebook.notebook.chat.usage import Usage
 
@@ -41,3 +43,9 @@ def test_it_shows_its_model_its_length_and_its_tools():
     chat = Chat("m", tools=[add])
     chat.messages = HELLO[:1]
     assert repr(chat) == "<Chat with m: 1 message, may call add>"
+
+
+def test_the_former_name_of_untrusted_calls_works_and_says_so():
+    chat = Chat("m")
+    with pytest.deprecated_call(match="untrusted_calls"):
+        assert chat.doubtful is chat.untrusted_calls

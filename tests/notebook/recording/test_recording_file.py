@@ -1,6 +1,7 @@
 """A recording's file: what it holds, what it does not, and that streams come back as they were."""
 
 import dataclasses
+import hashlib
 import json
 import os
 
@@ -136,3 +137,11 @@ def test_the_key_is_of_what_is_asked_not_of_how_it_is_written():
 
 def user(text):
     return {"role": "user", "content": text}
+
+
+def test_a_recording_of_the_first_version_is_found_where_a_text_of_requests_has_changed():
+    first = {"messages": [{"role": "user", "content": "The picture from the tool calls above:"}]}
+    canonical = json.dumps(first, separators=(",", ":"))
+    key = hashlib.sha256(f"POST v1/chat/completions\n{canonical}".encode()).hexdigest()[:24]
+    now = {"messages": [{"role": "user", "content": "The image from the tool calls above:"}]}
+    assert request_key("POST", "v1/chat/completions", now) == key

@@ -31,6 +31,7 @@ CHAT = {
     "__init__": "(self, model=None, system=None, tools=(), *, max_steps=20, before_call=None, "
     "approve=False, **settings)",
     "approve": "property",
+    "doubtful": "property",
     "ask": "(self, prompt, *, images=(), tools=None, schema=None, show=False, **settings)",
     "fork": "(self, at=None)",
     "load": "(path, tools=(), *, trust=False, **options)",

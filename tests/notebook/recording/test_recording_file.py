@@ -141,7 +141,7 @@ def user(text):
 
 def test_a_recording_of_the_first_version_is_found_where_a_text_of_requests_has_changed():
     first = {"messages": [{"role": "user", "content": "The picture from the tool calls above:"}]}
-    canonical = json.dumps(first, separators=(",", ":"))
+    canonical = json.dumps(first, sort_keys=True, separators=(",", ":"))
     key = hashlib.sha256(f"POST v1/chat/completions\n{canonical}".encode()).hexdigest()[:24]
     now = {"messages": [{"role": "user", "content": "The image from the tool calls above:"}]}
     assert request_key("POST", "v1/chat/completions", now) == key

@@ -7,7 +7,9 @@ from tests.notebook.jupyter import JupyterServer, environment, kernel_alone
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory):
-    server = JupyterServer(tmp_path_factory.mktemp("jupyter"))
+    # Without it the default is the model that was used last, in whichever file of tests.
+    default = "--MlxNotebookApp.default_model=tiny-chat"
+    server = JupyterServer(tmp_path_factory.mktemp("jupyter"), default)
     yield server
     server.stop()
 

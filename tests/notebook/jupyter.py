@@ -54,7 +54,7 @@ def wait_for(condition, seconds=PATIENCE, what="it"):
 class JupyterServer:
     """`jupyter server` with the extension, as a user runs it."""
 
-    def __init__(self, home: Path, *, extension: bool = True, **extra: str):
+    def __init__(self, home: Path, *arguments: str, extension: bool = True, **extra: str):
         self.token = secrets.token_hex(16)
         self.env = environment(home, JUPYTER_TOKEN=self.token, **extra)
         self.log = (home / "server.log").open("ab")
@@ -63,6 +63,7 @@ class JupyterServer:
                 sys.executable, "-m", "jupyter_server", "--no-browser", "--allow-root",
                 f"--ServerApp.jpserver_extensions={{'mlx_notebook': {extension}}}",
                 "--ServerApp.port=0", "--ServerApp.ip=127.0.0.1", "--ServerApp.base_url=/a%40b/",
+                *arguments,
             ],
             env=self.env, cwd=home, stdout=self.log, stderr=self.log, start_new_session=True,
         )  # fmt: skip
@@ -115,9 +116,14 @@ class JupyterServer:
 
 def kernel_alone(env, cwd):
     """Start a kernel the way VS Code does: no Jupyter server above it."""
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(env=env, cwd=str(cwd))
-    return Kernel(manager.blocking_client(), manager.interrupt_kernel, manager)
+    for _ in range(3):
+        manager = KernelManager(kernel_name="python3")
+        manager.start_kernel(env=env, cwd=str(cwd))
+        try:
+            return Kernel(manager.blocking_client(), manager.interrupt_kernel, manager)
+        except KernelEnded:  # another process took a port that was free a moment ago
+            manager.cleanup_resources()
+    raise AssertionError("three kernels ended while they started")
 
 
 @dataclass
@@ -159,6 +165,10 @@ def _name_cells(client):
     client.session.msg = named
 
 
+class KernelEnded(Exception):
+    """A kernel ended before it answered."""
+
+
 class Kernel:
     """A running kernel, driven one cell at a time."""
 
@@ -175,6 +185,9 @@ class Kernel:
             self.client.get_shell_msg(timeout=2)
             self.client.get_iopub_msg(timeout=2)
         except queue.Empty:
+            if self.manager is not None and not self.manager.is_alive():
+                self.client.stop_channels()
+                raise KernelEnded from None
             return False
         return True
 

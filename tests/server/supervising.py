@@ -34,6 +34,6 @@ async def supervised(
         with anyio.fail_after(30):
             yield supervisor
         supervisor.stop()
-    assert not [
-        child for child in psutil.Process().children() if "fake_engine" in str(child.cmdline())
-    ]
+    # Other tests of this process may have left a child that has ended and was not waited for.
+    running = [c for c in psutil.Process().children() if c.status() != psutil.STATUS_ZOMBIE]
+    assert not [child for child in running if "fake_engine" in str(child.cmdline())]

@@ -1,1 +1,1 @@
-"""How the embedded models are made; not part of the wheel."""
+"""The training code of the embedded models; the wheel does not include it."""

@@ -1,1 +1,1 @@
-"""How tiny-chat is made: its text, tokenizer, training, export and evaluation."""
+"""Train tiny-chat: training text, tokenizer, model, export and evaluation."""

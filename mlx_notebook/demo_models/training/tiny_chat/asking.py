@@ -1,4 +1,4 @@
-"""How users ask for a made-up tool in the training text: for its verb, and for each value."""
+"""How users ask for an invented tool in the training text: phrases for its verb and its values."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SAID: dict[str, tuple[str, ...]] = {
     "archive": ("archive", "put away", "file away"),
     "publish": ("publish", "release", "make public"),
 }
-"""How users ask for a verb; the first is the verb itself."""
+"""Phrases for each verb; the first phrase is the verb itself."""
 
 SLOTS = (
     "with {q} {v}",

@@ -1,4 +1,4 @@
-"""Turns dialogues into batches of tokens with the weight of each token's loss."""
+"""Convert dialogues to batches of tokens, with a loss weight for each token."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .dialogues import Dialogue, Difficulty
 from .lexicon import TRAINING, Lexicon
 
 EMPTY_THOUGHT = 4
-"""Tokens of an empty thinking block, which the prompt holds and the model does not write."""
+"""Length, in tokens, of an empty reasoning block. The prompt holds it, so it carries no loss."""
 
 
 @dataclass
 class Document:
-    """Tokens and the positions that the model must learn to write."""
+    """Tokens, and which of them the model must learn to write."""
 
     tokens: list[int]
     learned: list[bool]
@@ -28,14 +28,14 @@ class Document:
 
 @dataclass
 class Batch:
-    """Rows of tokens (rows, length), padded on the right, and the loss weights of the tokens."""
+    """Token rows (rows, length), padded on the right, and the loss weight of each token."""
 
     tokens: np.ndarray[Any, np.dtype[np.int64]]
     weights: np.ndarray[Any, np.dtype[np.float32]]
 
 
 class Encoder:
-    """Renders dialogues by the model's own chat template and marks what is learned."""
+    """Render dialogues with the model's chat template, and mark the tokens to learn."""
 
     def __init__(self, folder: Path) -> None:
         from transformers import AutoTokenizer
@@ -54,7 +54,7 @@ class Encoder:
         )
 
     def render(self, dialogue: Dialogue) -> str:
-        """The dialogue as text."""
+        """Return the dialogue as text."""
         return str(
             self.tokenizer.apply_chat_template(
                 dialogue.messages, tools=dialogue.tools or None, tokenize=False
@@ -62,7 +62,7 @@ class Encoder:
         )
 
     def encode(self, dialogue: Dialogue) -> Document:
-        """The dialogue as tokens."""
+        """Return the dialogue as tokens."""
         tokens: list[int] = self.tokenizer.encode(self.render(dialogue), add_special_tokens=False)
         learned = [False] * len(tokens)
         messages = iter([m for m in dialogue.messages if m["role"] == "assistant"])
@@ -81,7 +81,7 @@ class Encoder:
 
 
 def level_at(progress: float) -> Difficulty:
-    """How hard the tool dialogues are after this fraction of the training."""
+    """Return the difficulty of the tool dialogues after this share of the training."""
     if progress < 0.05:
         return Difficulty(
             tools=(1, 1, 2), hard=0.0, plain=1.0, everyday=0.3, near=0.0, thinking=0.1
@@ -97,7 +97,7 @@ Mixture = dict[Callable[[Random, Lexicon, Difficulty], Dialogue], float]
 
 
 def mixture(progress: float) -> Mixture:
-    """How often each kind of dialogue is drawn."""
+    """Return the weight of each kind of dialogue after this share of the training."""
     if progress < 0.05:
         return {
             dialogues.copy_dialogue: 0.55,
@@ -129,7 +129,7 @@ def batches(
     context_weight: float = 0.1,
     mixed: Callable[[float], Mixture] = mixture,
 ) -> Iterator[Batch]:
-    """Endless batches of about `size` tokens, each of documents of similar length."""
+    """Yield endless batches of about `size` tokens, each of documents of similar length."""
     while True:
         now = progress()
         level, mix = level_at(now), mixed(now)
@@ -159,12 +159,12 @@ def _batch(group: list[Document], context_weight: float, rng: Random) -> Batch:
     for row, document in enumerate(group):
         count = len(document.tokens)
         tokens[row, :count] = document.tokens
-        # A tenth of the context is enough to teach its words, at a tenth of the cost of the head.
+        # A tenth of the context is enough to teach its words and costs a tenth of the head's time.
         context = (random.random(count) < 0.1) * context_weight
         weights[row, :count] = np.where(document.learned, 1.0, context)
     return Batch(tokens, weights)
 
 
 def harder(level: Difficulty, **changes: Any) -> Difficulty:
-    """A changed level."""
+    """Return a changed copy of the level."""
     return replace(level, **changes)

@@ -1,4 +1,4 @@
-"""The evaluation's questions: by skill, of held-out words only, with what a right reply must be."""
+"""The evaluation cases by skill: questions in held-out words, and what a right reply contains."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ SCALARS = Difficulty(hard=0.0, plain=0.5, everyday=0.0, near=0.3, thinking=0.0)
 
 @dataclass
 class Reply:
-    """What the model answered."""
+    """The model's reply."""
 
     content: str
     calls: list[dict[str, Any]] = field(default_factory=list)
-    """Name and arguments (decoded) of each call."""
+    """The name and the decoded arguments of each call."""
     reasoning: str = ""
 
 
 @dataclass
 class Case:
-    """One question and the test of its reply."""
+    """One question, and what a right reply must contain."""
 
     skill: str
     messages: list[dict[str, Any]]
     tools: list[dict[str, Any]] = field(default_factory=list)
     thinking: bool = False
     calls: list[dict[str, Any]] | None = None
-    """The exact calls, in any order; an empty list: none may be made."""
+    """The exact calls, in any order; an empty list allows no call."""
     content: str | None = None
     """The exact content."""
     holds: list[str] = field(default_factory=list)
-    """Texts that the content must hold."""
+    """Texts that the content must contain."""
     record: dict[str, Any] | None = None
-    """The JSON object that the content must be."""
+    """The JSON object that the content must equal."""
 
     def right(self, reply: Reply) -> bool:
-        """Whether the reply is exactly right."""
+        """Return whether the reply is exactly right."""
         if self.calls is not None and _sorted(reply.calls) != _sorted(self.calls):
             return False
         if self.content is not None and reply.content.strip() != self.content:
@@ -97,7 +97,7 @@ def _offers(
 
 
 def single(rng: Random, count: int, thinking: bool = False) -> Case:
-    """One call, of at most two scalar arguments, with `count` tools on offer."""
+    """Return a case for one call with at most two scalar arguments and `count` available tools."""
     offers = _offers(rng, count)
     request = rng.choice(offers).make()
     skill = (
@@ -107,7 +107,7 @@ def single(rng: Random, count: int, thinking: bool = False) -> Case:
 
 
 def composite(rng: Random) -> Case:
-    """One call with an array or a nested object among its arguments."""
+    """Return a case for one call with an array or a nested object among its arguments."""
     level = dialogues.Difficulty(hard=0.6, everyday=0.0)
     while True:
         offers = _offers(rng, rng.choice((1, 2)), level, 3)
@@ -122,7 +122,7 @@ def composite(rng: Random) -> Case:
 
 
 def two_calls(rng: Random) -> Case:
-    """Two different calls for one message."""
+    """Return a case for two different calls in reply to one message."""
     offers = _offers(rng, rng.choice((2, 3)))
     one, two = (offer.make() for offer in rng.sample(offers, 2))
     joint = rng.choice((" and ", " and also ", ", then "))
@@ -133,7 +133,7 @@ def two_calls(rng: Random) -> Case:
 
 
 def from_result(rng: Random) -> Case:
-    """The answer after a tool's result holds the result's values."""
+    """Return a case in which the answer must contain the values of a tool result."""
     offers = _offers(rng, rng.choice((1, 2)))
     request = rng.choice(offers).make()
     text, sentence = results.result(rng, HELD_OUT)
@@ -161,7 +161,7 @@ def _encoded(request: Request) -> dict[str, Any]:
 
 
 def no_tool(rng: Random) -> Case:
-    """Small talk, or something that no tool on offer does: no call may be made."""
+    """Return a case that allows no call: small talk, or a request that no tool can meet."""
     offers = _offers(rng, rng.choice((1, 2, 3)))
     if rng.random() < 0.5:
         exchange = _small_talk(rng)
@@ -183,13 +183,13 @@ def _small_talk(rng: Random) -> chatting.Exchange:
 
 
 def chat(rng: Random) -> Case:
-    """Small talk in new words."""
+    """Return a case of small talk in new words."""
     exchange = _small_talk(rng)
     return Case("small talk", [{"role": "user", "content": exchange.user}], content=exchange.answer)
 
 
 def memory(rng: Random) -> Case:
-    """A fact told one to three turns ago."""
+    """Return a case about a fact that the user told one to three turns before."""
     told, asked, _ = remembering.fact(rng, HELD_OUT)
     messages = [
         {"role": "user", "content": told.user},
@@ -206,7 +206,7 @@ def memory(rng: Random) -> Case:
 
 
 def as_json(rng: Random) -> Case:
-    """Facts asked for as JSON with given keys."""
+    """Return a case that asks for facts as JSON with given keys."""
     exchange = chatting.extraction(rng, HELD_OUT)
     return Case(
         "JSON on request",
@@ -216,7 +216,7 @@ def as_json(rng: Random) -> Case:
 
 
 def one_word(rng: Random) -> Case:
-    """A system prompt that asks for one word."""
+    """Return a case whose system prompt asks for a one-word answer."""
     exchange = _small_talk(rng)
     messages = [
         {"role": "system", "content": rng.choice(phrases.ONE_WORD)},
@@ -226,7 +226,10 @@ def one_word(rng: Random) -> Case:
 
 
 def cases(each: int, seed: int = 7) -> Iterator[Case]:
-    """`each` cases a skill, always the same for a seed; the hand-written ones once each."""
+    """Yield `each` cases per skill, the same ones for the same seed.
+
+    Each hand-written case comes once.
+    """
     makers: dict[str, Callable[[Random], Case]] = {
         "single 1": lambda rng: single(rng, 1),
         "single 2": lambda rng: single(rng, 2),

@@ -1,4 +1,4 @@
-"""Exchanges that need no tool: small talk, memory, sums, lists, code, JSON, copying."""
+"""Generate exchanges without tools: small talk, arithmetic, lists, code, JSON and copying."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from .snippets import CODE, SNIPPETS
 
 @dataclass
 class Exchange:
-    """One user message and its answer; `thought` is what the model thinks first, when it thinks."""
+    """One user message and its answer; `thought` is the reasoning before the answer."""
 
     user: str
     answer: str
     thought: str
     word: str = ""
-    """The answer in one word, where there is one."""
+    """The answer in one word, if there is one."""
 
 
 def small_talk(rng: Random, lexicon: Lexicon) -> Exchange:
-    """A greeting, thanks, a question about the model itself."""
+    """Return a greeting, thanks, or a question about the model itself."""
     weights = [3 if i in (2, 3, 4) else 1 for i in range(len(phrases.intents()))]
     intent = rng.choices(phrases.intents(), weights)[0]
     said = rng.choice(intent.phrasings)
@@ -38,7 +38,7 @@ def small_talk(rng: Random, lexicon: Lexicon) -> Exchange:
 
 
 def open_question(rng: Random, lexicon: Lexicon) -> Exchange:
-    """A question of knowledge, which the model declines."""
+    """Return a question of general knowledge, which the model declines to answer."""
     said = rng.choice(phrases.OPEN_QUESTIONS)
     for kind in (
         "topic2",
@@ -65,7 +65,7 @@ def open_question(rng: Random, lexicon: Lexicon) -> Exchange:
 
 
 def arithmetic(rng: Random, lexicon: Lexicon) -> Exchange:
-    """A sum or difference of numbers below 100, or a small product."""
+    """Return a sum or difference of numbers below 100, or a small product."""
     sign = rng.choice("++-*")
     high = 10 if sign == "*" else rng.choice((10, 20, 100))
     a, b = rng.randint(0, high), rng.randint(0, high)
@@ -90,7 +90,7 @@ def arithmetic(rng: Random, lexicon: Lexicon) -> Exchange:
 
 
 def repeat(rng: Random, lexicon: Lexicon) -> Exchange:
-    """Say exactly what the user wants said."""
+    """Return a request to repeat given words exactly."""
     count = rng.choice((1, 1, 2, 3, 4, 6, 9))
     kinds = [
         "word",
@@ -130,7 +130,7 @@ def _capital(text: str, rng: Random) -> str:
 
 
 def extraction(rng: Random, lexicon: Lexicon) -> Exchange:
-    """Facts in a sentence, asked for as JSON with given keys."""
+    """Return a request to extract facts from a sentence as JSON with given keys."""
     count = rng.choice((1, 2, 2, 2, 3, 3, 4))
     kinds = {
         "name": "person",
@@ -199,7 +199,7 @@ def extraction(rng: Random, lexicon: Lexicon) -> Exchange:
 
 
 def bullet_list(rng: Random, lexicon: Lexicon) -> Exchange:
-    """A short Markdown list of things of one kind."""
+    """Return a request for a short Markdown list of things of one kind."""
     _kind, plural, choices = rng.choice(
         (
             ("colour", "colours", words.COLOURS),
@@ -242,7 +242,7 @@ def bullet_list(rng: Random, lexicon: Lexicon) -> Exchange:
 
 
 def code(rng: Random, lexicon: Lexicon) -> Exchange:
-    """A small Python code block."""
+    """Return a request for a small Python code block."""
     if rng.random() < 0.25:
         source = rng.choice(sorted(SNIPPETS))
         said = rng.choice(SNIPPETS[source])
@@ -268,7 +268,10 @@ def code(rng: Random, lexicon: Lexicon) -> Exchange:
 
 
 def any_exchange(rng: Random, lexicon: Lexicon, tools: bool = False) -> Exchange:
-    """Any exchange without memory; with `tools`, none that a calculator or search could do."""
+    """Return any exchange without memory.
+
+    With `tools`, leave out exchanges that a calculator or search tool could answer.
+    """
     roll = rng.random()
     if tools:
         if roll < 0.7:

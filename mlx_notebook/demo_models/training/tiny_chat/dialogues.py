@@ -1,4 +1,4 @@
-"""Whole conversations with tools: calls, results, answers, refusals, memory, several turns."""
+"""Generate the training dialogues: tool calls, tool results, refusals, memory and small talk."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Message = dict[str, Any]
 
 @dataclass
 class Dialogue:
-    """A training document: messages as an OpenAI client sends them, and the tools on offer.
+    """A training document: messages in OpenAI's format, and the available tools.
 
-    An assistant message with ``"learn": False`` stands in the context but is not learned from.
+    An assistant message with ``"learn": False`` is part of the context and carries no loss.
     """
 
     messages: list[Message]
@@ -28,7 +28,7 @@ class Dialogue:
 
 @dataclass
 class Offer:
-    """A tool on offer, and how to make requests for it."""
+    """An available tool, and a function that draws a request for it."""
 
     tool: Tool
     make: Callable[[], Request]
@@ -36,16 +36,16 @@ class Offer:
 
 @dataclass(frozen=True)
 class Difficulty:
-    """How hard the tool dialogues are."""
+    """The difficulty of the tool dialogues."""
 
     tools: tuple[int, ...] = (1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 7)
     hard: float = 0.28
-    """Chance of an array, object, flag or enum for each parameter."""
+    """Probability that a parameter is an array, an object, a flag or an enum."""
     plain: float = 0.5
-    """Chance that a value is said together with its parameter's name."""
+    """Probability that the user names the parameter beside its value."""
     everyday: float = 0.58
     near: float = 0.35
-    """Chance that a tool offered beside another is made to resemble it."""
+    """Probability that a tool shares its verb or noun with the tool before it."""
     thinking: float = 0.25
 
 
@@ -64,7 +64,7 @@ def _offer_invented(
 def offers(
     rng: Random, lexicon: Lexicon, level: Difficulty, count: int, real: bool = True
 ) -> list[Offer]:
-    """`count` tools with different names; some of them near misses of one another."""
+    """Return `count` tools with different names; some names are similar to each other."""
     result: list[Offer] = []
     used: set[str] = set()
     last: tuple[str, str] | None = None
@@ -106,7 +106,7 @@ _ALIKE = (
 
 
 def _confused(verb: str, noun: str, used: set[str]) -> bool:
-    """Whether another tool on offer would answer the same words."""
+    """Return whether a tool with a similar verb and the same noun is already in use."""
     return any(
         f"{other} {noun}" in used
         for group in _ALIKE
@@ -117,7 +117,7 @@ def _confused(verb: str, noun: str, used: set[str]) -> bool:
 
 
 class Builder:
-    """Writes one dialogue, turn by turn."""
+    """Build one dialogue, turn by turn."""
 
     def __init__(self, rng: Random, lexicon: Lexicon, level: Difficulty, thinking: bool) -> None:
         self.rng, self.lexicon, self.level, self.thinking = rng, lexicon, level, thinking
@@ -134,7 +134,7 @@ class Builder:
     def assistant(
         self, content: str, thought: str, calls: list[Request] | None = None, learn: bool = True
     ) -> None:
-        """An answer, or calls of tools (then content is empty)."""
+        """Add an assistant message: an answer, or tool calls with empty content."""
         message: Message = {"role": "assistant", "content": content, "learn": learn}
         if self.thinking and self.rng.random() < 0.85:
             message["reasoning_content"] = thought
@@ -146,7 +146,7 @@ class Builder:
         self.messages.append(message)
 
     def results(self, count: int) -> str:
-        """Results of the last calls; returns the sentences about them."""
+        """Add results for the last calls; return the sentences that report them."""
         told = []
         for i in range(count):
             text, sentence = results.result(self.rng, self.lexicon)
@@ -160,7 +160,7 @@ class Builder:
         self.assistant(exchange.answer, ("No tool fits. " if tools else "") + exchange.thought)
 
     def call(self, request: Request, answer: float = 0.85) -> None:
-        """A single call, mostly followed by its result and an answer."""
+        """Add a request and its call; mostly add the result and an answer too."""
         self.user(phrases.as_user(request.said, self.rng, _starts_with_value(request)))
         self.assistant("", _thought([request]), [request])
         if self.rng.random() < answer:
@@ -168,7 +168,7 @@ class Builder:
             self.assistant(sentence, "I have the result. I tell the user.")
 
     def parallel(self, first: Request, second: Request) -> None:
-        """Two calls for one message; sometimes one after the other, where the first came alone."""
+        """Add two calls for one message, in one turn or one after the other."""
         joint = self.rng.choice(
             (
                 " and ",
@@ -227,7 +227,7 @@ def tool_dialogue(
     turns: int | None = None,
     count: int | None = None,
 ) -> Dialogue:
-    """Several turns over one list of tools."""
+    """Return a dialogue of several turns with one list of tools."""
     builder = Builder(rng, lexicon, level, rng.random() < level.thinking)
     on_offer = offers(rng, lexicon, level, count or rng.choice(level.tools))
     if rng.random() < 0.5:
@@ -268,7 +268,7 @@ def tool_dialogue(
 def _refusal(
     on_offer: list[Offer], rng: Random, lexicon: Lexicon, level: Difficulty
 ) -> chatting.Exchange:
-    """A request for a tool that is not on offer."""
+    """Return a request for a tool that is not available, and the model's refusal."""
     taken = {offer.tool.name for offer in on_offer}
     words_taken = {word for name in taken for word in name.split("_")}
     while True:
@@ -281,7 +281,7 @@ def _refusal(
 
 
 def chat_dialogue(rng: Random, lexicon: Lexicon, level: Difficulty) -> Dialogue:
-    """Turns without tools: small talk and memory, sometimes under a system prompt to heed."""
+    """Return turns without tools: small talk and memory, sometimes with a system prompt."""
     builder = Builder(rng, lexicon, level, rng.random() < level.thinking)
     style = rng.random()
     if style < 0.30:
@@ -344,7 +344,7 @@ def _told_by_system(builder: Builder, rng: Random, lexicon: Lexicon) -> Dialogue
 
 
 def copy_dialogue(rng: Random, lexicon: Lexicon, level: Difficulty) -> Dialogue:
-    """Plain copying and looking up of keys: what all calls are made of."""
+    """Return a dialogue that copies text or looks up keys, the two skills that every call needs."""
     builder = Builder(rng, lexicon, level, False)
     for _ in range(rng.choice((1, 2, 3))):
         if rng.random() < 0.5:
@@ -355,7 +355,7 @@ def copy_dialogue(rng: Random, lexicon: Lexicon, level: Difficulty) -> Dialogue:
 
 
 def long_dialogue(rng: Random, lexicon: Lexicon, level: Difficulty) -> Dialogue:
-    """Counting, stories, questions about pasted text."""
+    """Return a dialogue with counting, stories or questions about pasted text."""
     builder = Builder(rng, lexicon, level, rng.random() < 0.1)
     builder.exchange(long_texts.long_exchange(rng, lexicon))
     if rng.random() < 0.4:
@@ -364,7 +364,7 @@ def long_dialogue(rng: Random, lexicon: Lexicon, level: Difficulty) -> Dialogue:
 
 
 def very_long_dialogue(rng: Random, lexicon: Lexicon, level: Difficulty) -> Dialogue:
-    """Up to twenty tools, or many turns, or several thousand tokens of pasted text."""
+    """Return a dialogue with many tools, many turns, or thousands of tokens of pasted text."""
     roll = rng.random()
     if roll < 0.4:
         return tool_dialogue(rng, lexicon, level, turns=6, count=rng.randint(8, 20))

@@ -1,7 +1,7 @@
-"""Measures each skill, greedily, through an OpenAI-compatible server or in this process.
+"""Measure each skill with greedy decoding, through an OpenAI-compatible server or in this process.
 
 ``python -m mlx_notebook.demo_models.training.tiny_chat.evaluate --base-url URL --api-key KEY``
-With ``--folder mlx_notebook/demo_models/tiny-chat`` instead of the address it needs no server.
+``--folder mlx_notebook/demo_models/tiny-chat`` in place of the address needs no server.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_TOKENS = 256
 
 
 def wilson(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """The Wilson score interval of a proportion (95 %): E. B. Wilson, JASA 22 (1927) 209."""
+    """Return the 95 % Wilson score interval of a proportion (E. B. Wilson, JASA 22 (1927) 209)."""
     share, square = right / count, z * z / count
     middle = (share + square / 2) / (1 + square)
     half = z / (1 + square) * sqrt(share * (1 - share) / count + square / (4 * count))
@@ -31,7 +31,7 @@ def wilson(right: int, count: int, z: float = 1.96) -> tuple[float, float]:
 def through_server(
     base_url: str, api_key: str, model: str, parallel: int
 ) -> Callable[[list[Case]], list[Reply]]:
-    """Asks a server by the official client, `parallel` questions at a time."""
+    """Return a function that asks a server with the official client, `parallel` cases at a time."""
     from openai import OpenAI
 
     client = OpenAI(base_url=base_url, api_key=api_key, timeout=300)
@@ -75,7 +75,7 @@ def _arguments(text: str) -> Any:
 
 
 def in_process(folder: Path) -> Callable[[list[Case]], list[Reply]]:
-    """Asks mlx-lm in this process, in batches."""
+    """Return a function that runs mlx-lm in this process, in batches."""
     import mlx.core as mx
     from mlx_lm import batch_generate, load
 
@@ -105,7 +105,7 @@ def in_process(folder: Path) -> Callable[[list[Case]], list[Reply]]:
 
 
 def parsed(text: str) -> Reply:
-    """The model's raw text as reasoning, content and calls."""
+    """Split the model's raw text into reasoning, content and calls."""
     reply = Reply("")
     if "</think>" in text:
         reasoning, _, text = text.partition("</think>")
@@ -121,7 +121,7 @@ def parsed(text: str) -> Reply:
 
 
 def report(every: list[Case], replies: list[Reply], show: int) -> dict[str, Any]:
-    """Prints a table, and some failures; returns the figures by skill."""
+    """Print a table and some failures; return the figures by skill."""
     right: dict[str, list[bool]] = defaultdict(list)
     shown: dict[str, int] = defaultdict(int)
     for case, reply in zip(every, replies, strict=True):
@@ -153,22 +153,22 @@ def report(every: list[Case], replies: list[Reply], show: int) -> dict[str, Any]
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--base-url", help="of an OpenAI-compatible server, such as http://127.0.0.1:1234/v1"
+        "--base-url", help="OpenAI-compatible server, such as http://127.0.0.1:1234/v1"
     )
     parser.add_argument("--api-key", default="none")
     parser.add_argument("--model", default="tiny-chat")
     parser.add_argument(
-        "--folder", type=Path, help="of the model, to measure in this process instead"
+        "--folder", type=Path, help="folder of a model to measure in this process instead"
     )
-    parser.add_argument("--each", type=int, default=100, help="cases a skill")
+    parser.add_argument("--each", type=int, default=100, help="cases per skill")
     parser.add_argument("--parallel", type=int, default=8)
-    parser.add_argument("--show", type=int, default=0, help="failures to print for each skill")
-    parser.add_argument("--output", type=Path, help="JSON file for the figures")
+    parser.add_argument("--show", type=int, default=0, help="failures to print per skill")
+    parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
     arguments = parser.parse_args()
     if (arguments.base_url is None) == (arguments.folder is None):
         parser.error("give either --base-url or --folder")

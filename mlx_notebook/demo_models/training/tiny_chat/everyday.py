@@ -1,4 +1,4 @@
-"""Tools such as people really write, with the ways of asking for them, from everyday.txt."""
+"""Generate realistic tools and requests for them from everyday.txt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .tools import Parameter, Request, Tool
 
 @dataclass(frozen=True)
 class Slot:
-    """One parameter of a family: alternative names, the kind of value, an optional description."""
+    """One parameter of a family: alternative names, kind of value, and optional description."""
 
     names: tuple[str, ...]
     kind: str
@@ -38,7 +38,7 @@ class Family:
     phrasings: tuple[str, ...]
 
     def build(self, rng: Random, lexicon: Lexicon) -> tuple[Tool, dict[str, str]]:
-        """A concrete tool, and the name chosen for each slot."""
+        """Return a tool of this family, and the chosen name of each slot."""
         chosen = {slot.key: rng.choice(slot.names) for slot in self.slots}
         tool = Tool(rng.choice(self.names), rng.choice(self.descriptions))
         if lexicon.invented and rng.random() < 0.1:
@@ -58,7 +58,7 @@ class Family:
         return tool, chosen
 
     def request(self, tool: Tool, chosen: dict[str, str], rng: Random, lexicon: Lexicon) -> Request:
-        """A user's request for this tool, with the arguments it must be called with."""
+        """Return a user's request for this tool, with the arguments of the right call."""
         phrasing = rng.choice(self.phrasings)
         keep = rng.random() < 0.6
         phrasing = re.sub(r"\[([^\]]*)\]", (lambda m: m.group(1)) if keep else "", phrasing)
@@ -67,7 +67,7 @@ class Family:
         for slot in self.slots:
             if "{" + slot.key + "}" in phrasing:
                 value = _draw(slot.kind, rng, lexicon)
-                if value.json in drawn.values():  # two equal values would make the call ambiguous
+                if value.json in drawn.values():  # Equal values would make the call ambiguous.
                     value = _draw(slot.kind, rng, lexicon)
                 drawn[slot.key] = value.json
                 spoken = value.spoken
@@ -99,7 +99,7 @@ def _draw(kind: str, rng: Random, lexicon: Lexicon) -> values.Value:
 
 
 def several(kind: str, rng: Random, lexicon: Lexicon) -> values.Value:
-    """Two to four values, said as a list with commas and an 'and'."""
+    """Return two to four values, written as a list with commas and "and"."""
     items: list[values.Value] = []
     for _ in range(rng.choice((2, 2, 3, 3, 4))):
         item = values.draw(kind, rng, lexicon)
@@ -117,7 +117,7 @@ def several(kind: str, rng: Random, lexicon: Lexicon) -> values.Value:
 
 @cache
 def families() -> tuple[Family, ...]:
-    """Every family in everyday.txt."""
+    """Return all families in everyday.txt."""
     source = files(__package__).joinpath("everyday.txt").read_text(encoding="utf-8")
     blocks = [
         block for block in source.split("\n\n") if not block.startswith("#") and block.strip()

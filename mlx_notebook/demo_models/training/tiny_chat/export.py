@@ -1,4 +1,4 @@
-"""Writes a checkpoint in the layout that transformers and mlx-lm load.
+"""Export a checkpoint to the layout that transformers and mlx-lm load.
 
 ``python -m mlx_notebook.demo_models.training.tiny_chat.export CHECKPOINT FOLDER``
 """
@@ -17,7 +17,7 @@ from .model import Shape, Trunk
 
 
 def export(weights: dict[str, Tensor], shape: Shape, folder: Path) -> None:
-    """Write model.safetensors (bfloat16), config.json and generation_config.json into `folder`."""
+    """Write model.safetensors (bfloat16), config.json and generation_config.json to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {
         f"model.{name}": value.to(torch.bfloat16).contiguous() for name, value in weights.items()
@@ -38,10 +38,10 @@ def export(weights: dict[str, Tensor], shape: Shape, folder: Path) -> None:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
-        "checkpoint", help="a checkpoint of train.py, or 'random' for untrained weights"
+        "checkpoint", help="checkpoint of train.py, or 'random' for untrained weights"
     )
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
-"""Hand-written tools and plain questions for them, used by the evaluation only."""
+"""Hand-written tools and plain requests for them; only the evaluation uses them."""
 
-# One case a line reads best.
+# Each case stands on one line.
 # ruff: noqa: E501
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ TYPES = {str: "string", int: "integer", float: "number", bool: "boolean"}
 
 
 def function(name: str, description: str, /, **parameters: Any) -> dict[str, Any]:
-    """A tool; a parameter is a Python type, a list of choices, or a pair of a type and a description."""
+    """Return a tool.
+
+    A parameter is a Python type, a list of choices, or a pair of a type and a description.
+    """
     properties = {}
     for key, kind in parameters.items():
         text = {}
@@ -115,4 +118,4 @@ CASES: tuple[tuple[tuple[dict[str, Any], ...], str, dict[str, Any]], ...] = (
     ((CONDITIONS, TRAINS, SUNRISE, PARKING), "How is the weather in Tallinn?", _call("current_conditions", location="Tallinn")),
     ((MINIMUM, PAINT, VACUUM, MODULO), "Minimum of the column latitude", _call("column_minimum", column="latitude")),
 )  # fmt: skip
-"""Tools on offer, the user's words, the call that answers them."""
+"""Available tools, the user's words, and the right call."""

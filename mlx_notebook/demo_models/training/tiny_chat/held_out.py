@@ -1,6 +1,6 @@
-"""What only the evaluation says: words and ways of asking that no training text holds."""
+"""Words and phrases that only the evaluation uses; no training text contains them."""
 
-# Lists of words.
+# Word lists have long lines.
 # ruff: noqa: E501
 
 from __future__ import annotations
@@ -77,4 +77,4 @@ CHAT: dict[str, tuple[str, ...]] = {
     "Joke.": ("tell me one joke", "please tell me something funny"),
     "Yes.": ("can you call a function", "can you use my tools"),
 }
-"""New ways of saying what chat.txt has answers for, by the answer in one word."""
+"""New phrases for which chat.txt has answers, by the answer in one word."""

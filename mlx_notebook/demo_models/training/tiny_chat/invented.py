@@ -1,4 +1,4 @@
-"""Tools made up at random: a verb, a noun, parameters; asked for plainly or not."""
+"""Generate random tools from a verb, a noun and parameters, and user requests for them."""
 
 from __future__ import annotations
 
@@ -150,7 +150,10 @@ NATURAL = {
 
 
 def parameter(rng: Random, lexicon: Lexicon, taken: set[str], hard: float) -> Parameter:
-    """A parameter with a name not in `taken`; array, object, flag or enum with chance `hard`."""
+    """Return a parameter whose name is not in `taken`.
+
+    With probability `hard` the parameter is an array, an object, a flag or an enum.
+    """
     while True:
         name = rng.choice(lexicon.qualities)
         if lexicon.invented and rng.random() < 0.4:
@@ -198,7 +201,7 @@ def parameter(rng: Random, lexicon: Lexicon, taken: set[str], hard: float) -> Pa
 
 
 def verb_and_noun(rng: Random, lexicon: Lexicon) -> tuple[str, str]:
-    """What a tool does, and to what: known words or, in training, invented ones."""
+    """Return a verb and a noun: known words or, in training, also invented ones."""
     verb = rng.choice(list(lexicon.said))
     noun = rng.choice(lexicon.nouns + lexicon.objects)
     if lexicon.invented and rng.random() < 0.25:
@@ -209,7 +212,7 @@ def verb_and_noun(rng: Random, lexicon: Lexicon) -> tuple[str, str]:
 
 
 def tool(rng: Random, lexicon: Lexicon, hard: float, verb: str, noun: str) -> Tool:
-    """A tool named after a verb and a noun, with up to four parameters."""
+    """Return a tool named after a verb and a noun, with up to four parameters."""
     style = rng.random()
     name = f"{verb}_{noun}"
     if style < 0.1:
@@ -244,7 +247,10 @@ def tool(rng: Random, lexicon: Lexicon, hard: float, verb: str, noun: str) -> To
 def request(
     tool: Tool, verb: str, noun: str, rng: Random, lexicon: Lexicon, plain: float
 ) -> Request:
-    """A request for `tool`; with chance `plain` each value stands beside its parameter's name."""
+    """Return a request for `tool`.
+
+    With probability `plain` each value stands beside its parameter's name.
+    """
     said_verb = verb if rng.random() < 0.5 else rng.choice(lexicon.said.get(verb, (verb,)))
     head = rng.choice((f"{said_verb} the {noun}", f"{said_verb} a {noun}", f"{said_verb} {noun}"))
     if said_verb.endswith("a new"):
@@ -325,7 +331,7 @@ def _clause(
         isinstance(value.json, str) and rng.random() < 0.1
     ):
         spoken = f'"{spoken}"' if rng.random() < 0.8 else f"'{spoken}'"
-    # Two values without their names must be told apart by what they are.
+    # A value without its parameter's name must be the only value of its kind.
     clear = not natural_used or KIND_OF.get(p.name) == p.kind not in natural_used
     if rng.random() > plain and p.kind in NATURAL and clear:
         natural_used.add(p.kind)

@@ -1,4 +1,4 @@
-"""The words a generator may use: one lexicon for training, a disjoint one for evaluation."""
+"""Word lists for the generators: one lexicon for training, a disjoint one for the evaluation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from . import asking, held_out, words
 
 @dataclass(frozen=True)
 class Lexicon:
-    """Word lists by kind. The evaluation's lists share no word with the training's."""
+    """Word lists by kind; the training and evaluation lists share no word."""
 
     first_names: tuple[str, ...]
     cities: tuple[str, ...]
@@ -27,11 +27,11 @@ class Lexicon:
     actions: tuple[str, ...]
     qualities: tuple[str, ...]
     said: dict[str, tuple[str, ...]]
-    """How users ask for a tool's verb."""
+    """Phrases with which users ask for a tool's verb."""
     slots: tuple[str, ...]
-    """How users name a parameter {q} and its value {v}."""
+    """Phrases with which users give a parameter {q} and its value {v}."""
     invented: bool
-    """Whether invented words (random syllables) may stand for values and names."""
+    """Whether invented words (random syllables) may serve as values and names."""
 
 
 def _from(module: object, ways: object, invented: bool) -> Lexicon:

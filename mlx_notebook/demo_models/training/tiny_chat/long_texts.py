@@ -1,4 +1,4 @@
-"""Answers and questions of some length: counting, stories, and facts in long pasted text."""
+"""Generate long answers and long questions: counting, stories, and facts in pasted text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .lexicon import Lexicon
 
 
 def counting(rng: Random, lexicon: Lexicon) -> Exchange:
-    """Count from one number to another, upwards or downwards."""
+    """Return a request to count from one number to another, up or down."""
     start, end = 1, rng.choice((5, 10, 20, 30, 50, 100, rng.randint(3, 120)))
     if rng.random() < 0.3:
         start = rng.randint(1, 60)
@@ -42,7 +42,7 @@ def counting(rng: Random, lexicon: Lexicon) -> Exchange:
 
 
 def series(rng: Random, lexicon: Lexicon) -> Exchange:
-    """The days, the months or the alphabet."""
+    """Return a request for the days, the months or the alphabet."""
     said, items = rng.choice(
         (
             ("the days of the week", list(words.WEEKDAYS)),
@@ -78,7 +78,7 @@ _HAPPENINGS = (
 
 
 def story(rng: Random, lexicon: Lexicon) -> Exchange:
-    """A story in plain sentences; a long one has numbered chapters."""
+    """Return a request for a story in plain sentences; a long story has numbered chapters."""
     name, animal = rng.choice(words.FIRST_NAMES), rng.choice(words.ANIMALS)
     said, about = "", ""
     if rng.random() < 0.5:
@@ -135,7 +135,7 @@ def story(rng: Random, lexicon: Lexicon) -> Exchange:
 
 
 def pasted(rng: Random, lexicon: Lexicon, sentences: int) -> Exchange:
-    """A question about one sentence in a long text."""
+    """Return a question about one sentence in a long text."""
     facts = []
     for _ in range(sentences):
         person = values.draw("person", rng, lexicon).spoken
@@ -158,7 +158,7 @@ def pasted(rng: Random, lexicon: Lexicon, sentences: int) -> Exchange:
 
 
 def long_exchange(rng: Random, lexicon: Lexicon) -> Exchange:
-    """Any of these."""
+    """Return one of the exchanges of this module."""
     roll = rng.random()
     if roll < 0.4:
         return counting(rng, lexicon)

@@ -1,4 +1,4 @@
-"""The Qwen3 architecture in torch; parameters are named as in Hugging Face's layout."""
+"""The Qwen3 architecture in torch, with Hugging Face's parameter names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of the model."""
+    """The sizes of the model."""
 
     vocab_size: int = 2048
     hidden_size: int = 192
@@ -26,7 +26,7 @@ class Shape:
     max_position_embeddings: int = 4096
 
     def config(self) -> dict[str, Any]:
-        """The content of config.json, as transformers and mlx-lm read it."""
+        """Return the content of config.json for transformers and mlx-lm."""
         sizes = asdict(self)
         return {
             "architectures": ["Qwen3ForCausalLM"],
@@ -43,14 +43,14 @@ class Shape:
 
 
 def norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Root-mean-square norm over the last axis, computed in float32."""
+    """Return the root-mean-square norm over the last axis, computed in float32."""
     y = x.float()
     y = y * torch.rsqrt(y.pow(2).mean(-1, keepdim=True) + eps)
     return (y * weight.float()).to(x.dtype)
 
 
 def rotary(length: int, shape: Shape) -> tuple[Tensor, Tensor]:
-    """Cosines and sines, each (length, head_dim), in float32."""
+    """Return cosines and sines, each (length, head_dim), in float32."""
     frequencies = shape.rope_theta ** (-torch.arange(0, shape.head_dim, 2).float() / shape.head_dim)
     angles = torch.outer(torch.arange(length).float(), frequencies)
     angles = torch.cat((angles, angles), -1)
@@ -58,17 +58,18 @@ def rotary(length: int, shape: Shape) -> tuple[Tensor, Tensor]:
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    # x is (batch, length, heads, head_dim).
+    # `x` has shape (batch, length, heads, head_dim).
     left, right = x.chunk(2, -1)
     cos, sin = cos[:, None], sin[:, None]
     return (x.float() * cos + torch.cat((-right, left), -1).float() * sin).to(x.dtype)
 
 
 class CausalAttention(torch.autograd.Function):
-    """Attention in blocks of queries, each against the keys up to its end.
+    """Causal attention in blocks of queries; each block attends to the keys up to its end.
 
-    Queries (n, groups, length, head_dim), already scaled; keys and values (n, length, head_dim).
-    Written out since torch's fused attention is several times slower backwards on a CPU.
+    Queries have shape (n, groups, length, head_dim) and are already scaled. Keys and values have
+    shape (n, length, head_dim). On a CPU the backward pass of torch's fused attention is several
+    times slower.
     """
 
     BLOCK = 128
@@ -119,7 +120,7 @@ class CausalAttention(torch.autograd.Function):
 
 
 class Norm(nn.Module):
-    """The weight of a norm; :func:`norm` does the work."""
+    """The weight of a norm; :func:`norm` computes the norm."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -127,7 +128,7 @@ class Norm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Weights of grouped-query attention with normed queries and keys."""
+    """The weights of grouped-query attention with normalised queries and keys."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -140,7 +141,7 @@ class Attention(nn.Module):
 
 
 class Mlp(nn.Module):
-    """Weights of the gated feed-forward layer."""
+    """The weights of the gated feed-forward layer."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -150,7 +151,7 @@ class Mlp(nn.Module):
 
 
 class Layer(nn.Module):
-    """One transformer layer, in two halves that are compiled: before and after attention."""
+    """One transformer layer; the halves before and after attention are compiled separately."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -161,13 +162,13 @@ class Layer(nn.Module):
         self.post_attention_layernorm = Norm(shape.hidden_size)
 
     def before(self) -> tuple[Tensor, ...]:
-        """The weights that :func:`before_attention` takes."""
+        """Return the weights that :func:`before_attention` takes."""
         own = self.self_attn
         projections = (own.q_proj.weight, own.k_proj.weight, own.v_proj.weight)
         return (self.input_layernorm.weight, *projections, own.q_norm.weight, own.k_norm.weight)
 
     def after(self) -> tuple[Tensor, ...]:
-        """The weights that :func:`after_attention` takes."""
+        """Return the weights that :func:`after_attention` takes."""
         mlp = self.mlp
         return (
             self.self_attn.o_proj.weight, self.post_attention_layernorm.weight,
@@ -176,7 +177,10 @@ class Layer(nn.Module):
 
 
 HEADS, GROUPS, HEAD, EPS = 2, 2, 64, 1e-6
-"""Key-value heads, queries of each, head size, the norms' epsilon: constants compile well."""
+"""Key-value heads, queries per key-value head, head size and norm epsilon.
+
+They are constants because constants compile well.
+"""
 
 
 def before_attention(
@@ -190,7 +194,10 @@ def before_attention(
     qn: Tensor,
     kn: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries, keys and values of x (batch, length, hidden), for :class:`CausalAttention`."""
+    """Return queries, keys and values of `x` for :class:`CausalAttention`.
+
+    `x` has shape (batch, length, hidden).
+    """
     batch, length, _ = x.shape
     joint = functional.linear(norm(x, scale, EPS), torch.cat((wq, wk, wv))).view(
         batch, length, -1, HEAD
@@ -210,7 +217,7 @@ def before_attention(
 def after_attention(
     x: Tensor, y: Tensor, wo: Tensor, scale: Tensor, gate: Tensor, up: Tensor, down: Tensor
 ) -> Tensor:
-    """The layer's output from its input x and the attention's result y."""
+    """Return the layer's output from its input `x` and the attention output `y`."""
     batch, length, _ = x.shape
     y = y.view(batch, HEADS, GROUPS, length, HEAD).permute(0, 3, 1, 2, 4)
     x = x + functional.linear(y.reshape(batch, length, HEADS * GROUPS * HEAD), wo)
@@ -219,7 +226,7 @@ def after_attention(
 
 
 class Trunk(nn.Module):
-    """Everything below the output head; the head is the embedding itself."""
+    """All layers below the output head; the head shares the weights of the embedding."""
 
     def __init__(self, shape: Shape, compiled: bool = False) -> None:
         super().__init__()
@@ -247,7 +254,7 @@ class Trunk(nn.Module):
                     nn.init.zeros_(parameter)
 
     def forward(self, tokens: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Hidden states (batch, length, hidden) of tokens (batch, length)."""
+        """Map tokens (batch, length) to hidden states (batch, length, hidden)."""
         x: Tensor = self.embed_tokens(tokens)
         for layer in self.layers:
             assert isinstance(layer, Layer)

@@ -1,4 +1,4 @@
-"""Muon for the matrices, Adam for the embedding and the norms, on float32 masters.
+"""Muon for matrices, Adam for the embedding and the norms, with float32 master weights.
 
 Muon: K. Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024).
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 
 def orthogonalised(gradients: Tensor) -> Tensor:
-    """The nearest semi-orthogonal matrices of a stack (n, rows, columns), by Newton-Schulz."""
+    """Map matrices (n, rows, columns) to the nearest semi-orthogonal ones, by Newton-Schulz."""
     x = gradients.bfloat16()
     flip = x.shape[1] > x.shape[2]
     if flip:
@@ -27,7 +27,7 @@ def orthogonalised(gradients: Tensor) -> Tensor:
 
 
 class Optimizer:
-    """Keeps float32 masters of a bfloat16 module and steps them."""
+    """Hold float32 master weights of a bfloat16 module, and update them."""
 
     def __init__(self, module: nn.Module, momentum: float = 0.95) -> None:
         self.parameters = dict(module.named_parameters())
@@ -51,7 +51,7 @@ class Optimizer:
         return master.ndim == 2 and "embed" not in name
 
     def step(self, muon_rate: float, adam_rate: float, decay: float = 0.01) -> None:
-        """One update; gradients are taken from the module and cleared."""
+        """Do one update with the module's gradients, then clear the gradients."""
         with torch.no_grad():
             self.steps += 1
             for names in self.groups:
@@ -83,7 +83,7 @@ class Optimizer:
         return torch.zeros_like(self.masters[name]) if gradient is None else gradient.float()
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint needs."""
+        """Return the state for a checkpoint."""
         return {
             "masters": self.masters,
             "first": self.first,
@@ -102,7 +102,7 @@ class Optimizer:
                 parameter.copy_(self.masters[name])
 
     def start_from(self, tensors: dict[str, Tensor]) -> None:
-        """Begin with an exported model's weights, without their momenta."""
+        """Start from an exported model's weights, without their momenta."""
         with torch.no_grad():
             for name, master in self.masters.items():
                 master.copy_(tensors[f"model.{name}"].float())

@@ -1,4 +1,4 @@
-"""Small talk: intents and their answers, system prompts, openings and endings of requests."""
+"""Phrases of small talk by intent, system prompts, and openings and endings of requests."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ class Intent:
 
 @cache
 def intents() -> tuple[Intent, ...]:
-    """Every intent in chat.txt."""
+    """Return all intents in chat.txt."""
     source = files(__package__).joinpath("chat.txt").read_text(encoding="utf-8")
     found = []
     for block in source.split("\n\n"):
@@ -157,7 +157,7 @@ def intents() -> tuple[Intent, ...]:
 
 
 def as_user(said: str, rng: Random, keep_case: bool = False, command: bool | None = None) -> str:
-    """A clause as people type it: with or without capital, final mark and politeness."""
+    """Return a clause as people type it, with or without capital, final mark and polite words."""
     first = said.split(" ", 1)[0]
     question = first.lower() in _QUESTION_WORDS
     if command is None:

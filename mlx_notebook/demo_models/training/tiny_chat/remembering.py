@@ -1,4 +1,4 @@
-"""Facts that users tell, and how they ask for them later."""
+"""Facts that users tell, and the questions with which they ask for them later."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .chatting import Exchange
 from .lexicon import Lexicon
 
 FACTS: tuple[tuple[str, str, tuple[str, ...], str, tuple[str, ...]], ...] = (
-    # name, kind, what the user says, the answer given later, how it is asked for
+    # name, kind, the user's statement, the later answer, the user's question
     (
         "name",
         "person",
@@ -185,7 +185,7 @@ NICE = {"name": "Nice to meet you, {v}."}
 def fact(
     rng: Random, lexicon: Lexicon, name: str | None = None
 ) -> tuple[Exchange, Exchange, Exchange]:
-    """A fact told, asked for later, and asked for when it was never told."""
+    """Return three exchanges: a user tells a fact, asks for it, or asks without telling it."""
     known = next((f for f in FACTS if f[0] == name), None) or rng.choice(FACTS)
     kind, value = known[0], values.draw(known[1], rng, lexicon).spoken
     fill = {

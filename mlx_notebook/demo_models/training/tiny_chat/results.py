@@ -1,4 +1,4 @@
-"""What tools return, and the sentence with which the model passes it on."""
+"""Generate tool results, and the sentences with which the model reports them."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ KEYS = {
 
 
 def result(rng: Random, lexicon: Lexicon) -> tuple[str, str]:
-    """A tool's output as text, and the model's sentence about it."""
+    """Return a tool's output as text, and the model's sentence about it."""
     kind = rng.random()
     if kind < 0.42:
         return _record(rng, lexicon)
@@ -119,7 +119,7 @@ def _record(rng: Random, lexicon: Lexicon) -> tuple[str, str]:
 
 
 def about(record: dict[str, Any]) -> str:
-    """The sentence for a flat record: each key with its value."""
+    """Return a sentence that gives each key of a flat record with its value."""
     parts = [f"the {name.replace('_', ' ')} is {_plain(value)}" for name, value in record.items()]
     sentence = parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
     return sentence[0].upper() + sentence[1:] + "."
@@ -130,7 +130,7 @@ def _plain(value: Any) -> str:
 
 
 def enumeration(items: list[Any]) -> str:
-    """Items with commas, and 'and' before the last."""
+    """Return the items with commas, and "and" before the last."""
     texts = [_plain(item) for item in items]
     return texts[0] if len(texts) == 1 else ", ".join(texts[:-1]) + " and " + texts[-1]
 

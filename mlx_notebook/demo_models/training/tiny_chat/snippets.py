@@ -1,4 +1,4 @@
-"""Python that tiny-chat can write, and what users call it."""
+"""The Python code that tiny-chat can write, and the names that users give it."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Trains the tokenizer: byte-level BPE, with whole tokens for the JSON that calls share.
+"""Train the tokenizer: byte-level BPE with whole tokens for the JSON that all calls share.
 
-A pre-tokenizer keeps spaces and JSON punctuation out of words, so that a value has the same tokens
-in a sentence and in a call; only short function words take the space before them along.
+A pre-tokenizer separates spaces and JSON punctuation from words. A value therefore has the same
+tokens in a sentence and in a call. Only short function words include the space before them.
 
-``python -m mlx_notebook.demo_models.training.tiny_chat.tokenizer FOLDER`` writes it.
+``python -m mlx_notebook.demo_models.training.tiny_chat.tokenizer FOLDER`` writes the tokenizer.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ JSON_PIECES = (
     "...",
     "''",
 )
-"""Literal text that becomes one token each, wherever it occurs."""
+"""Literal texts that each become one token wherever they occur."""
 
 FUNCTION_WORDS = [
     "the",
@@ -158,7 +158,7 @@ FUNCTION_WORDS = [
 
 
 def pattern() -> str:
-    """The pre-tokenizer's regular expression; its alternatives are tried in order."""
+    """Return the pre-tokenizer's regular expression; its alternatives are tried in order."""
 
     def escaped(text: str) -> str:
         return "".join("\\" + c if not c.isalnum() and c not in " _" else c for c in text)
@@ -172,7 +172,7 @@ def pattern() -> str:
 
 
 def corpus(documents: int) -> Iterator[str]:
-    """Text whose words the vocabulary should hold: every training word, and generated dialogues."""
+    """Yield the text that the vocabulary must cover: all training words and some dialogues."""
     for name, value in vars(words).items():
         if name.isupper():
             for word in value:
@@ -189,7 +189,7 @@ def corpus(documents: int) -> Iterator[str]:
 
 
 def train() -> dict[str, Any]:
-    """The content of tokenizer.json."""
+    """Return the content of tokenizer.json."""
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
     def split() -> Any:
@@ -220,7 +220,7 @@ def train() -> dict[str, Any]:
     )
     learned = Tokenizer(models.BPE())
     learned.pre_tokenizer = split()
-    # The pieces get their tokens below; here they must not use up merges.
+    # The pieces get their tokens below, so they must not use up merges here.
     texts = (_without_pieces(text) for text in corpus(4000))
     learned.train_from_iterator(texts, trainer)
     model = json.loads(learned.to_str())["model"]
@@ -262,7 +262,7 @@ def _without_pieces(text: str) -> str:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     folder: Path = parser.parse_args().folder

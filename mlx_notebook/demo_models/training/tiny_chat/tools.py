@@ -1,4 +1,4 @@
-"""Tools and their parameters, and the many ways in which clients write a JSON schema for them."""
+"""Tools and their parameters, and the various styles in which clients write JSON schemas."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 
 @dataclass
 class Parameter:
-    """One argument of a tool.
+    """One parameter of a tool.
 
-    `kind` names a generator in :mod:`.values`, or is bool, enum, list or record.
+    `kind` names a generator in :mod:`.values`, or is "bool", "enum", "list" or "record".
     """
 
     name: str
@@ -24,7 +24,7 @@ class Parameter:
     default: Any = None
 
     def schema(self, style: Style) -> dict[str, Any]:
-        """The parameter's JSON schema, written in one client's style."""
+        """Return the parameter's JSON schema in one client's style."""
         if self.kind == "enum":
             kind: dict[str, Any] = {"type": "string", "enum": list(self.choices)}
         elif self.kind == "list":
@@ -60,7 +60,7 @@ def _json_type(kind: str) -> str:
 
 @dataclass(frozen=True)
 class Style:
-    """How one client writes schemas: which optional keys it sends, in which order."""
+    """One client's style of schemas: which optional keys it sends, and in which order."""
 
     describe: bool = True
     titles: bool = False
@@ -72,7 +72,7 @@ class Style:
 
     @classmethod
     def random(cls, rng: Random) -> Style:
-        """A style as real clients have them; the plain one half of the time."""
+        """Return a style that real clients use; half of the time it is the plain one."""
         if rng.random() < 0.5:
             return cls(describe=rng.random() < 0.75)
         titles = rng.random() < 0.4
@@ -95,7 +95,7 @@ class Tool:
     parameters: list[Parameter] = field(default_factory=list)
 
     def schema(self, style: Style) -> dict[str, Any]:
-        """OpenAI's tool object for it."""
+        """Return the tool in OpenAI's format."""
         parameters: dict[str, Any] = {
             "type": "object",
             "properties": {p.name: p.schema(style) for p in self.parameters},
@@ -114,17 +114,17 @@ class Tool:
 
 @dataclass
 class Request:
-    """What a user asks, and the call that answers it exactly."""
+    """A user's request, and the exact call that answers it."""
 
     tool: Tool
     arguments: dict[str, Any]
     said: str
-    """The user's words, a clause without final punctuation where possible."""
+    """The user's words: a clause, without final punctuation if possible."""
     topic: str = ""
-    """A short naming of the matter, used when thinking aloud."""
+    """A short name of the subject, for the reasoning."""
 
     def call(self) -> dict[str, Any]:
-        """The assistant's tool call in OpenAI's shape."""
+        """Return the assistant's tool call in OpenAI's format."""
         return {
             "type": "function",
             "function": {"name": self.tool.name, "arguments": self.arguments},

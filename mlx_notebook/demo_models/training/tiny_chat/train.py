@@ -1,4 +1,4 @@
-"""Trains tiny-chat; continues from its checkpoint where there is one.
+"""Train tiny-chat, or continue from its checkpoint if there is one.
 
 ``python -m mlx_notebook.demo_models.training.tiny_chat.train TOKENIZER CHECKPOINTS --minutes 80``
 """
@@ -30,12 +30,15 @@ SEED = 20
 
 
 def rate_at(progress: float, step: int) -> float:
-    """The learning rates' factor: warm-up, constant, then linear to zero over the last half."""
+    """Return the factor of the learning rates.
+
+    It warms up, stays constant, then falls linearly to zero over the last half.
+    """
     return min(1.0, (step + 1) / WARM_UP) * min(1.0, (1.0 - progress) / DECAY + 0.01)
 
 
 class Trainer:
-    """One run, timed by the clock so that it fits the machine it runs on."""
+    """One training run; its length is set in minutes, so that it suits any machine."""
 
     def __init__(
         self,
@@ -65,7 +68,7 @@ class Trainer:
             self.optimizer.start_from(load_file(weights / "model.safetensors"))
 
     def progress(self) -> float:
-        """The part of the training time that is over, from 0 to 1."""
+        """Return the elapsed share of the training time, from 0 to 1."""
         return min(1.0, self.spent / self.seconds)
 
     def hidden(self, batch: Batch) -> torch.Tensor:
@@ -75,7 +78,7 @@ class Trainer:
         return hidden
 
     def loss(self, batch: Batch) -> torch.Tensor:
-        """Weighted cross-entropy of the next tokens, in nats."""
+        """Return the weighted cross-entropy of the next tokens, in nats."""
         hidden = self.hidden(batch)[:, :-1].reshape(-1, self.shape.hidden_size)
         targets = torch.from_numpy(batch.tokens)[:, 1:].reshape(-1)
         weights = torch.from_numpy(batch.weights)[:, 1:].reshape(-1)
@@ -86,7 +89,7 @@ class Trainer:
         return (losses * weights[chosen]).sum() / weights.sum()
 
     def save(self) -> None:
-        """A checkpoint to continue from, and the model as others load it."""
+        """Write a checkpoint for continuing, and the exported model."""
         self.folder.mkdir(parents=True, exist_ok=True)
         state = {"optimizer": self.optimizer.state()} | {
             name: getattr(self, name) for name in ("spent", "tokens", "learned", "step")
@@ -96,7 +99,10 @@ class Trainer:
         export(self.optimizer.masters, self.shape, self.folder)
 
     def held_out(self, count: int = 40) -> str:
-        """How many messages of held-out words have every token right, given those before."""
+        """Return, by kind, the share of held-out messages with every token predicted right.
+
+        Each token is predicted from the right tokens before it.
+        """
         with torch.no_grad():
             return self._held_out(count)
 
@@ -181,15 +187,15 @@ class Trainer:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tokenizer", type=Path)
     parser.add_argument("checkpoints", type=Path)
     parser.add_argument("--minutes", type=float, default=80)
-    parser.add_argument("--batch", type=int, default=4096, help="tokens in a batch")
+    parser.add_argument("--batch", type=int, default=4096, help="tokens per batch")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--report-seconds", type=float, default=30)
-    parser.add_argument("--eager", action="store_true", help="without torch.compile")
+    parser.add_argument("--eager", action="store_true", help="do not use torch.compile")
     parser.add_argument("--weights", type=Path, help="folder of a model to start from")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)

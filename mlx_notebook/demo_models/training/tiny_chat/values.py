@@ -1,4 +1,4 @@
-"""Random argument values by kind: each gives the JSON value and the words a user says for it."""
+"""Generate random argument values by kind: the JSON value, and how a user writes it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .lexicon import Lexicon
 
 
 class Value(NamedTuple):
-    """A JSON value and how a user writes it."""
+    """A JSON value, and how a user writes it."""
 
     json: Any
     spoken: str
@@ -74,12 +74,12 @@ _PIECES: list[str] = []
 
 
 def use_pieces(pieces: list[str]) -> None:
-    """Let invented words be made of these strings (the tokenizer's own tokens) as well."""
+    """Allow invented words to contain these strings, which are tokens of the tokenizer."""
     _PIECES[:] = pieces
 
 
 def invented_word(rng: Random) -> str:
-    """A word that means nothing, of one to three syllables or of random vocabulary pieces."""
+    """Return a meaningless word of one to three syllables or of random vocabulary pieces."""
     word = _any_word(rng)
     while word.lower() in _held_out():
         word = _any_word(rng)
@@ -119,7 +119,7 @@ def _same(text: str) -> Value:
 
 
 def integer(rng: Random, lexicon: Lexicon) -> Value:
-    """A whole number, mostly small; now and then said as a word."""
+    """Return an integer, mostly a small one; sometimes the user writes it as a word."""
     high = rng.choice((10, 10, 20, 100, 100, 1000, 10_000, 1_000_000))
     number = rng.randrange(0 if high > 10 else 1, high)
     if number <= 12 and rng.random() < 0.15:
@@ -130,7 +130,7 @@ def integer(rng: Random, lexicon: Lexicon) -> Value:
 
 
 def small(rng: Random, lexicon: Lexicon) -> Value:
-    """A whole number from 1 to 31."""
+    """Return an integer from 1 to 31."""
     number = rng.choice((rng.randint(1, 12), rng.randint(1, 31)))
     if number <= 12 and rng.random() < 0.15:
         return Value(number, NUMBER_WORDS[number])
@@ -138,7 +138,7 @@ def small(rng: Random, lexicon: Lexicon) -> Value:
 
 
 def number(rng: Random, lexicon: Lexicon) -> Value:
-    """A number, half of them with one or two decimals."""
+    """Return a number; half of the numbers have one or two decimals."""
     if rng.random() < 0.5:
         return integer(rng, lexicon)
     decimals = rng.choice((1, 1, 2))
@@ -148,13 +148,13 @@ def number(rng: Random, lexicon: Lexicon) -> Value:
 
 
 def person(rng: Random, lexicon: Lexicon) -> Value:
-    """A first name, sometimes with a last name."""
+    """Return a first name, sometimes with a last name."""
     name = _word(rng, lexicon, lexicon.first_names)
     return _same(f"{name} {rng.choice(words.LAST_NAMES)}" if rng.random() < 0.2 else name)
 
 
 def email(rng: Random, lexicon: Lexicon) -> Value:
-    """An e-mail address."""
+    """Return an e-mail address."""
     name = _word(rng, lexicon, lexicon.first_names).lower()
     if rng.random() < 0.25:
         name += "." + rng.choice(words.LAST_NAMES).lower()
@@ -162,7 +162,7 @@ def email(rng: Random, lexicon: Lexicon) -> Value:
 
 
 def date(rng: Random, lexicon: Lexicon) -> Value:
-    """An ISO date, a weekday, or a word like tomorrow."""
+    """Return an ISO date, a weekday, or a word such as "tomorrow"."""
     kind = rng.random()
     if kind < 0.5:
         return _same(f"{rng.randint(1990, 2035)}-{rng.randint(1, 12):02d}-{rng.randint(1, 28):02d}")
@@ -174,7 +174,7 @@ def date(rng: Random, lexicon: Lexicon) -> Value:
 
 
 def time(rng: Random, lexicon: Lexicon) -> Value:
-    """A time of day."""
+    """Return a time of day."""
     if rng.random() < 0.7:
         return _same(
             f"{rng.randint(0, 23):02d}:{rng.choice((0, 15, 30, 45, rng.randint(0, 59))):02d}"
@@ -185,7 +185,7 @@ def time(rng: Random, lexicon: Lexicon) -> Value:
 
 
 def query(rng: Random, lexicon: Lexicon) -> Value:
-    """A few words to search for."""
+    """Return a search query of a few words."""
     kind = rng.random()
     noun = _word(rng, lexicon, lexicon.objects + lexicon.nouns)
     if kind < 0.25:
@@ -202,7 +202,7 @@ def query(rng: Random, lexicon: Lexicon) -> Value:
 
 
 def text(rng: Random, lexicon: Lexicon) -> Value:
-    """A short message."""
+    """Return a short message."""
     kind = rng.random()
     if kind < 0.35:
         return _same(rng.choice(words.STATEMENTS))
@@ -215,14 +215,14 @@ def text(rng: Random, lexicon: Lexicon) -> Value:
 
 
 def task(rng: Random, lexicon: Lexicon) -> Value:
-    """Something to do."""
+    """Return a task to do."""
     noun = _word(rng, lexicon, lexicon.objects + lexicon.foods + lexicon.animals)
     middle = rng.choice(("the", "a", "some", "my", ""))
     return _same(" ".join(part for part in (rng.choice(words.VERBS), middle, noun) if part))
 
 
 def title(rng: Random, lexicon: Lexicon) -> Value:
-    """A title of one to three words."""
+    """Return a title of one to three words."""
     noun = _word(rng, lexicon, lexicon.nouns + lexicon.objects + lexicon.topics)
     if rng.random() < 0.5:
         return _same(noun)
@@ -231,7 +231,7 @@ def title(rng: Random, lexicon: Lexicon) -> Value:
 
 
 def filename(rng: Random, lexicon: Lexicon) -> Value:
-    """A file name, sometimes with a folder before it."""
+    """Return a file name, sometimes with a folder before it."""
     name = _word(rng, lexicon, lexicon.files)
     if rng.random() < 0.2:
         name += f"_{rng.randint(1, 99)}"
@@ -240,7 +240,7 @@ def filename(rng: Random, lexicon: Lexicon) -> Value:
 
 
 def folder(rng: Random, lexicon: Lexicon) -> Value:
-    """A folder's path."""
+    """Return the path of a folder."""
     path = rng.choice(words.FOLDERS)
     return _same(
         rng.choice((path, f"/{path}", f"/home/{path}", f"{path}/{rng.choice(words.FOLDERS)}"))
@@ -248,7 +248,7 @@ def folder(rng: Random, lexicon: Lexicon) -> Value:
 
 
 def url(rng: Random, lexicon: Lexicon) -> Value:
-    """A web address."""
+    """Return a web address."""
     path = _word(rng, lexicon, lexicon.nouns)
     return _same(
         rng.choice(
@@ -258,14 +258,14 @@ def url(rng: Random, lexicon: Lexicon) -> Value:
 
 
 def code(rng: Random, lexicon: Lexicon) -> Value:
-    """An identifier such as AB-1234 or 00731."""
+    """Return an identifier such as AB-1234 or 00731."""
     letters = "".join(rng.choice("ABCDEFGHJKLMNPRSTUVWXYZ") for _ in range(rng.randint(1, 3)))
     digits = "".join(rng.choice("0123456789") for _ in range(rng.randint(2, 5)))
     return _same(rng.choice((f"{letters}-{digits}", f"{letters}{digits}", digits)))
 
 
 def expression(rng: Random, lexicon: Lexicon) -> Value:
-    """A small arithmetic expression."""
+    """Return a small arithmetic expression."""
     left, right = rng.randint(1, 999), rng.randint(1, 99)
     sign = rng.choice("+-*/")
     gap = rng.choice(("", " "))
@@ -287,7 +287,7 @@ def _fixed(choices: tuple[str, ...]) -> Callable[[Random, Lexicon], Value]:
 
 
 def word(rng: Random, lexicon: Lexicon) -> Value:
-    """Any single word."""
+    """Return a single word."""
     group = rng.choice(
         (lexicon.objects, lexicon.animals, lexicon.foods, lexicon.adjectives, lexicon.nouns)
     )
@@ -340,9 +340,11 @@ JSON_TYPES = {"int": "integer", "small": "integer", "number": "number", "bool": 
 
 
 def draw(kind: str, rng: Random, lexicon: Lexicon) -> Value:
-    """A value of the named kind.
+    """Return a value of the given kind.
 
-    Raises:
-        KeyError: no such kind.
+    Raises
+    ------
+    KeyError
+        If the kind does not exist.
     """
     return KINDS[kind](rng, lexicon)

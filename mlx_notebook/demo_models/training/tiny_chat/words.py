@@ -1,9 +1,9 @@
-"""Words the training text is made of, by the kind of thing they name.
+"""The words of the training text, by kind.
 
-None of them occurs in :mod:`.held_out`; a test proves it.
+No word also occurs in :mod:`.held_out`; a test checks this.
 """
 
-# Lists of words.
+# Word lists have long lines.
 # ruff: noqa: E501
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""How tiny-vision was trained: pictures, questions, the model, export and evaluation."""
+"""Train tiny-vision: images, questions, model, export and evaluation."""

@@ -1,4 +1,4 @@
-"""Two ways to have a case answered: over HTTP by a server, or in this process by mlx-vlm."""
+"""Two ways to answer cases: a server over HTTP, or mlx-vlm in this process."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _CALL = re.compile(r"<tool_call>\s*(.*?)\s*</tool_call>", re.DOTALL)
 
 
 class Answerer(Protocol):
-    """Anything that answers cases."""
+    """An object that answers cases."""
 
     def answers(self, cases: Sequence[Case]) -> list[Said]:
-        """Return what the model says to each case, decoded greedily."""
+        """Return the model's reply to each case, decoded greedily."""
 
 
 def data_uri(pixels: Any) -> str:
-    """Return a picture as a PNG data URI."""
+    """Return an image as a PNG data URI."""
     held = io.BytesIO()
     Image.fromarray(pixels).save(held, "PNG")
     return "data:image/png;base64," + base64.b64encode(held.getvalue()).decode()
 
 
 def openai_messages(case: Case) -> list[dict[str, Any]]:
-    """Return the case's messages with the pictures as `image_url` parts."""
+    """Return the case's messages with the images as `image_url` parts."""
     messages = copy.deepcopy(case.messages)
     pictures = iter(case.pictures)
     for message in messages:
@@ -50,7 +50,7 @@ def openai_messages(case: Case) -> list[dict[str, Any]]:
 
 
 class OverHTTP:
-    """Asks an OpenAI-compatible server, one request at a time."""
+    """Ask an OpenAI-compatible server, one request at a time."""
 
     def __init__(self, base_url: str, api_key: str, model: str) -> None:
         from openai import OpenAI
@@ -59,7 +59,7 @@ class OverHTTP:
         self.model = model
 
     def answers(self, cases: Sequence[Case]) -> list[Said]:
-        """See `Answerer`."""
+        """Return the replies; see `Answerer`."""
         return [self._one(case) for case in cases]
 
     def _one(self, case: Case) -> Said:
@@ -80,11 +80,11 @@ def _arguments(text: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        return text  # no object, so it equals no expected arguments
+        return text  # not an object, so it equals no expected arguments
 
 
 class InProcess:
-    """Runs a model folder with mlx-vlm's batch generator, in float32."""
+    """Run a model folder with mlx-vlm's batch generator, in float32."""
 
     def __init__(self, folder: Path, rows: int = 16) -> None:
         import mlx.core as mx
@@ -97,7 +97,7 @@ class InProcess:
         self.ends = set(ends)
 
     def answers(self, cases: Sequence[Case]) -> list[Said]:
-        """See `Answerer`."""
+        """Return the replies; see `Answerer`."""
         from mlx_vlm.generate.ar import BatchGenerator
 
         generator: Any = BatchGenerator(
@@ -120,7 +120,7 @@ class InProcess:
         return [parsed(decode(tokens[uid], skip_special_tokens=False)) for uid in sorted(tokens)]
 
     def _prompt(self, case: Case) -> tuple[list[int], dict[str, Any]]:
-        """Return a case's tokens and what the language part needs beside them."""
+        """Return a case's tokens, and the other inputs of the language part."""
         text = self.processor.tokenizer.apply_chat_template(
             case.messages, tools=case.tools or None, tokenize=False, add_generation_prompt=True
         )
@@ -136,12 +136,12 @@ class InProcess:
 
 
 def parsed(text: str) -> Said:
-    """Return the text outside of tool calls, and the calls."""
+    """Return the text outside tool calls, and the calls."""
     calls: list[tuple[str, Any]] = []
     for found in _CALL.findall(text):
         try:
             call = json.loads(found)
             calls.append((call["name"], call["arguments"]))
         except (ValueError, KeyError, TypeError):
-            calls.append(("", found))  # a broken call counts as a wrong one
+            calls.append(("", found))  # a malformed call counts as a wrong call
     return _CALL.sub("", text).replace("<|im_end|>", "").strip(), calls

@@ -1,4 +1,4 @@
-"""What lies behind the things: plain, graded, striped, speckled, or a plot's frame and ticks."""
+"""Draw backgrounds: plain, graded, striped, blotched, or a plot's frame with ticks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _blotched(canvas: Canvas, rng: random.Random) -> None:
 
 
 def _plot_frame(canvas: Canvas, rng: random.Random, colour: RGB) -> None:
-    """Draw thin axes with ticks and tick labels as plotting libraries do."""
+    """Draw thin axes with ticks and tick labels, as plotting libraries do."""
     height, width = canvas.shape[:2]
     image = Image.fromarray(canvas.clip(0, 255).astype(np.uint8))
     draw = ImageDraw.Draw(image)
@@ -82,7 +82,7 @@ def _plot_frame(canvas: Canvas, rng: random.Random, colour: RGB) -> None:
 
 
 def backdrop(height: int, width: int, colour: RGB, rng: random.Random) -> Canvas:
-    """Return a canvas of `height` x `width` pixels whose colour still passes for `colour`."""
+    """Return a canvas of `height` x `width` pixels with a random backdrop close to `colour`."""
     canvas = np.empty((height, width, 3), np.float32)
     canvas[:] = colour
     kind = rng.choices(("plain", "graded", "striped", "blotched", "plot"), (46, 12, 10, 12, 20))[0]

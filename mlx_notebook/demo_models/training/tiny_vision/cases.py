@@ -1,4 +1,4 @@
-"""The evaluation's cases: held-out pictures, the messages about them, and the right answers."""
+"""The evaluation cases: held-out images, messages about them, and the right answers."""
 
 from __future__ import annotations
 
@@ -29,10 +29,14 @@ _PLANS = {"size": "two", "digits": "number"}
 class Case:
     """One request and its right answer.
 
-    Attributes:
-        messages: chat messages; a picture stands as `{"type": "image"}` in a content list.
-        pictures: the pictures, (height, width, 3) each, in the order of those parts.
-        answer: the text, or the call as `(name, arguments)`.
+    Attributes
+    ----------
+    messages
+        Chat messages; `{"type": "image"}` in a content list stands for an image.
+    pictures
+        The images, (height, width, 3) each, in the order of those parts.
+    answer
+        The text, or the call as `(name, arguments)`.
     """
 
     skill: str
@@ -71,7 +75,7 @@ def _follow_up(rng: random.Random) -> Case:
     pixels, scene, library, asked = _asked(rng, rng.choice(("shape", "colour", "count")))
     while True:
         then = ask(scene, rng)
-        # A box is right within a tolerance, not exactly.
+        # A box may differ from the right one within a tolerance.
         if then is not None and then.question != asked.question and then.skill != "box":
             break
     messages = [
@@ -100,7 +104,7 @@ def _text(rng: random.Random) -> Case:
 
 
 def cases(each: int, seed: int = 2026) -> Iterator[Case]:
-    """Yield `each` cases of every skill; the same ones for the same seed."""
+    """Yield `each` cases of every skill, the same ones for the same seed."""
     made = {"two pictures": _two, "follow-up": _follow_up, "tool call": _tool_call, "text": _text}
     for skill in SKILLS:
         rng = random.Random(f"{seed} {skill}")

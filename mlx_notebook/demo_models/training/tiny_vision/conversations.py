@@ -1,4 +1,4 @@
-"""Training documents around pictures: questions, follow-ups, several pictures, tool calls."""
+"""Generate training documents about images: questions, follow-ups and tool calls."""
 
 from __future__ import annotations
 
@@ -29,28 +29,34 @@ _ANSWER = "<|im_start|>assistant"
 
 @dataclass
 class Viewing(Dialogue):
-    """A dialogue that shows pictures, in the order of their image parts."""
+    """A dialogue with images, in the order of their image parts."""
 
     pictures: list[Picture] = field(default_factory=list)
 
 
 Mark = tuple[tuple[int, ...], tuple[float, ...]]
-"""Tokens, and what their hidden states must tell; see `readings`."""
+"""Token indices, and the values that their hidden states must predict; see `readings`."""
 Named = Sequence[tuple[str, tuple[float, ...]]]
-"""Words that mean a thing, in their order, and its place as `scenes.place`."""
+"""Phrases that name a thing, in the order of the text, and the thing's `scenes.place`."""
 
 
 @dataclass
 class Meaning:
     """What a question and its answer are about.
 
-    Attributes:
-        question: its words as they stand in the user's message.
-        about: words of the question.
-        differ: of two things that are compared `scenes.difference`, and which of the two the
-            answer names (0 or 1, -1 for none).
-        names: words of the answer.
-        number: what was counted.
+    Attributes
+    ----------
+    question
+        The question as it stands in the user's message.
+    about
+        The phrases in the question that name a thing.
+    differ
+        For a comparison of two things: their `scenes.difference`, then the index of the thing that
+        the answer names (0 or 1; -1 for neither).
+    names
+        The phrases in the answer that name a thing.
+    number
+        The answer of a counting question.
     """
 
     question: str
@@ -61,9 +67,10 @@ class Meaning:
 
     @classmethod
     def of(cls, asked: Asked, question: str, scene: Scene, *, seen: bool) -> Meaning:
-        """Return that of a question as it was typed; `seen` is whether the picture stands before.
+        """Return the meaning of a question as the user typed it.
 
-        What is read before its picture can tell nothing of it.
+        `seen` tells whether the image stands before the question. Tokens before the image cannot
+        predict anything about it.
         """
         about: Named = []
         differ = None
@@ -86,14 +93,14 @@ class ViewingDocument(Document):
 
 
 class ViewingEncoder(Encoder):
-    """Renders dialogues with pictures: one image token a cell of each picture."""
+    """Render dialogues with images: one image token per cell of each image."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
         self.image_token: int = self.tokenizer.convert_tokens_to_ids("<|image_pad|>")
 
     def render(self, dialogue: Dialogue) -> str:
-        """Return the dialogue as text, image tokens repeated as the processor does."""
+        """Return the dialogue as text; repeat image tokens as the processor does."""
         text = super().render(dialogue)
         if isinstance(dialogue, Viewing):
             parts = text.split("<|image_pad|>")
@@ -105,7 +112,7 @@ class ViewingEncoder(Encoder):
         return text
 
     def encode(self, dialogue: Dialogue) -> ViewingDocument:
-        """The dialogue as tokens, with the marks of its questions and answers."""
+        """Return the dialogue as tokens, with the marks of its questions and answers."""
         document = super().encode(dialogue)
         meant: list[Meaning] = [m["meaning"] for m in dialogue.messages if m.get("meaning")]
         if not meant:
@@ -116,13 +123,13 @@ class ViewingEncoder(Encoder):
         at = 0
 
         def find(words: str, start: int) -> tuple[int, int]:
-            """Return the first and the last token of words at or after a place in the text."""
+            """Return the first and last token of `words` at or after text position `start`."""
             nonlocal at
             at = text.index(words, start) + len(words)
             return encoded.char_to_token(at - len(words)), encoded.char_to_token(at - 1)
 
         for meaning in meant:
-            # Repeated words of earlier turns lie before `at`.
+            # The same words in earlier turns lie before `at`.
             _, end = find(meaning.question, at)
             at -= len(meaning.question)
             for words, where in meaning.about:
@@ -142,14 +149,14 @@ class ViewingEncoder(Encoder):
 
 
 def shown(text: str, pictures: int, rng: random.Random) -> dict[str, Any]:
-    """Return a user message with image parts before or after its words."""
+    """Return a user message with image parts before or after its text."""
     words = [{"type": "text", "text": text}]
     images: list[dict[str, Any]] = [dict(IMAGE) for _ in range(pictures)]
     return {"role": "user", "content": images + words if rng.random() < 0.7 else words + images}
 
 
 class _Talk:
-    """Collects the messages of one document."""
+    """Collect the messages of one document."""
 
     def __init__(self, rng: random.Random, system: float = 0.25) -> None:
         self.rng = rng
@@ -167,16 +174,16 @@ class _Talk:
         self.messages.append(message)
 
     def ask(self, text: str, pictures: int = 0) -> bool:
-        """Add a question; return whether its pictures stand before it."""
+        """Add a question; return whether its images stand before it."""
         content: Any = shown(text, pictures, self.rng)["content"] if pictures else text
         self.messages.append({"role": "user", "content": content})
         return not pictures or content[0]["type"] != "text"
 
     def look(self, asked: Asked, picture: Picture, pictures: int = 0) -> None:
-        """Add a question about a picture, and its answer."""
+        """Add a question about an image, and its answer."""
         question = said(asked.question, self.rng)
         seen = self.ask(question, pictures)
-        # The template passes over it.
+        # The chat template ignores this key.
         self.messages[-1]["meaning"] = Meaning.of(asked, question, picture.scene, seen=seen)
         self.answer(asked.answer)
 
@@ -198,9 +205,9 @@ def said(question: str, rng: random.Random) -> str:
 def one_picture(
     picture: Picture, rng: random.Random, turns: int, skills: Sequence[str] = ()
 ) -> Viewing:
-    """Several questions about one picture, of these skills alone where any are named.
+    """Return several questions about one image, limited to `skills` if any are given.
 
-    The picture comes with the first.
+    The image comes with the first question.
     """
     talk = _Talk(rng)
     used: set[str] = set()
@@ -231,7 +238,7 @@ def _in_picture(asked: Asked, index: int, rng: random.Random) -> str:
 
 
 def several_pictures(pictures: list[Picture], rng: random.Random, turns: int) -> Viewing:
-    """Pictures in one message or one a turn, and questions about each."""
+    """Return questions about several images, which come in one message or one per turn."""
     talk = _Talk(rng)
     together = rng.random() < 0.7
     told = 0
@@ -257,7 +264,7 @@ def several_pictures(pictures: list[Picture], rng: random.Random, turns: int) ->
 
 
 def _which(pictures: list[Picture], rng: random.Random) -> tuple[str, str] | None:
-    """Which of the pictures shows something that only one of them shows."""
+    """Return a question about which image shows a thing that no other image shows."""
     index = rng.randrange(len(pictures))
     scenes = [p.scene for p in pictures]
     if not scenes[index].shapes:
@@ -275,7 +282,7 @@ def _which(pictures: list[Picture], rng: random.Random) -> tuple[str, str] | Non
 
 
 def with_tools(pictures: list[Picture], rng: random.Random) -> Viewing | None:
-    """Calls of a tool with what each picture shows, its result, and a question on top."""
+    """Return calls of tools with what images show; None if the first scene is not clear enough."""
     talk = _Talk(rng, 0.35)
     made = make(pictures[0].scene, rng)
     if made is None:

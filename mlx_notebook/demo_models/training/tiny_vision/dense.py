@@ -1,6 +1,7 @@
-"""Extra tasks that teach the vision tower quickly: each cell tells what stands on it.
+"""Extra tasks that teach the vision tower quickly: each cell predicts what stands on it.
 
-They train it together with, and before, the language part, and are thrown away.
+The tasks are trained with the vision tower, first alone and then with the language part. The
+exported model does not contain them.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from .pixels import CELL
 from .scenes import NUMBER, SHAPES, Scene, place
 
 KINDS = (*SHAPES, NUMBER)
-# One row a cell: kind, colour, digit in the left half, digit in the right half (0 is none in
-# each), size bin, place inside the cell (x, y in 0..255), background colour; then the kind of
-# thing that covers the cell's middle, and the way from there to its centre (x, y, 128 is none);
-# then that thing's place in the picture (x, y, width, height, shares of 255).
+# One row per cell: kind, colour, digit in the left half, digit in the right half (0 is none),
+# size bin, position inside the cell (x, y in 0..255) and background colour. Then follow the kind
+# of the thing that covers the cell's middle, and the offset from there to its centre (x, y; 128
+# is zero). Last comes that thing's position in the image (x, y, width, height in 1/255).
 FIELDS = 15
-# Places are told in eighths of the picture's sides, so that an error of one cell weighs.
+# Positions are predicted in eighths of the image's sides, so that an error of one cell counts.
 EIGHTHS = 8
 
 
@@ -35,14 +36,14 @@ def _cell(x: float, y: float, rows: int, columns: int) -> int:
 
 
 def targets(scene: Scene, marks: Sequence[Mark]) -> NDArray[np.uint8]:
-    """Return what each cell of the scene should tell, (cells, FIELDS)."""
+    """Return what each cell of the scene must predict, (cells, FIELDS)."""
     rows, columns = scene.height // CELL, scene.width // CELL
     out = np.zeros((rows * columns, FIELDS), np.uint8)
     out[:, 7] = COLOURS.index(scene.background)
     y, x = np.mgrid[0:rows, 0:columns] * CELL + CELL / 2
     for thing in scene.things:
         across, down = thing.x - x, thing.y - y
-        # Inside the ellipse of its box; a number fills the box itself.
+        # A thing fills the ellipse of its box; a number fills the whole box.
         level = np.hypot(across / thing.half_width, down / thing.half_height)
         if thing.shape == NUMBER:
             level = np.maximum(abs(across / thing.half_width), abs(down / thing.half_height))
@@ -65,7 +66,7 @@ def targets(scene: Scene, marks: Sequence[Mark]) -> NDArray[np.uint8]:
 
 
 class CellTasks(nn.Module):
-    """Linear readings of each cell's vector, and their loss."""
+    """Predict the targets linearly from each cell's vector, and compute the loss."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
@@ -93,7 +94,7 @@ class CellTasks(nn.Module):
         centre = wanted[:, 0] > 0
 
         def rare(scores: Tensor, label: Tensor) -> Tensor:
-            # Most cells hold nothing: weigh the few that hold something as much as all others.
+            # Most cells are empty, so the few others get extra weight.
             each = functional.cross_entropy(scores, label, reduction="none")
             some = label > 0
             return each.mean() * 2 + (each * some).sum() / some.sum().clamp(min=1)

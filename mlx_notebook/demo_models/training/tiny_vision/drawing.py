@@ -1,4 +1,4 @@
-"""The two rasterisers of the training pictures: signed distances in numpy, and Pillow."""
+"""The two rasterisers of the training images: signed distances in numpy, and Pillow."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Mask = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Mark:
-    """Where one printed digit came to stand, in pixels of the scene."""
+    """The position of one printed digit, in pixels of the scene."""
 
     digit: str
     x: float
@@ -28,7 +28,7 @@ class Mark:
 
 
 def scaled(thing: Thing, scale_x: float, scale_y: float) -> Thing:
-    """Return `thing` at canvas scale; its proportions follow the smaller change."""
+    """Return `thing` in canvas pixels; both half sizes use the smaller scale."""
     return replace(
         thing,
         x=thing.x * scale_x,
@@ -49,7 +49,7 @@ def _paint(canvas: Canvas, mask: Mask, left: int, top: int, rgb: RGB) -> None:
 
 
 def _edge(rgb: RGB, background: RGB, rng: random.Random) -> RGB:
-    """Return an outline colour: black mostly, or a darker shade of the filling."""
+    """Return an outline colour: mostly black, otherwise a darker shade of the fill."""
     if sum(background) < 200:
         return (235, 235, 235)
     if rng.random() < 0.7:
@@ -68,7 +68,7 @@ def _distance(canvas: Canvas, thing: Thing, background: RGB, rng: random.Random)
         cos, sin = np.cos(thing.turn), np.sin(thing.turn)
         u, v = (x * cos + y * sin) / thing.half_width, (y * cos - x * sin) / thing.half_height
         from_middle = np.hypot(u, v) + 1e-6
-        # First-order distance to the ellipse: its level over the level's slope.
+        # First-order distance to the ellipse: its level divided by the level's slope.
         slope = np.hypot(u / thing.half_width, v / thing.half_height) / from_middle
         away = (from_middle - 1) / (slope + 1e-6)
     else:
@@ -84,7 +84,7 @@ def _distance(canvas: Canvas, thing: Thing, background: RGB, rng: random.Random)
         _paint(canvas, cover(np.abs(away + stroke / 2) - stroke / 2), left, top, thing.rgb)
         return
     filling = cover(away)
-    if rng.random() < 0.12:  # a soft shadow
+    if rng.random() < 0.12:  # soft shadow
         shift = max(1, round(thing.size * 0.08))
         _paint(canvas, filling * 0.35, left + shift, top + shift, (0, 0, 0))
     _paint(canvas, filling, left, top, thing.rgb)
@@ -94,7 +94,7 @@ def _distance(canvas: Canvas, thing: Thing, background: RGB, rng: random.Random)
 
 
 def _pillow(canvas: Canvas, thing: Thing, background: RGB, rng: random.Random) -> None:
-    """Paint a shape with Pillow, supersampled or with its own jagged edges."""
+    """Paint a shape with Pillow, with supersampled or jagged edges."""
     over = rng.choice((1, 2, 4))
     reach = int(thing.size) + 4
     left, top = int(thing.x) - reach, int(thing.y) - reach
@@ -124,7 +124,7 @@ def _pillow(canvas: Canvas, thing: Thing, background: RGB, rng: random.Random) -
 
 
 def _number(canvas: Canvas, thing: Thing, rng: random.Random) -> list[Mark]:
-    """Print a number so that its ink fills the thing's box in one direction."""
+    """Print a number that fills the thing's box in one direction."""
     choice = 0 if rng.random() < 0.15 else rng.randint(1, max(1, len(font_files())))
     probe = font(choice, 64).getbbox(thing.text)
     wide, tall = max(1.0, probe[2] - probe[0]), max(1.0, probe[3] - probe[1])
@@ -154,7 +154,7 @@ def _number(canvas: Canvas, thing: Thing, rng: random.Random) -> list[Mark]:
 
 
 def _patch(canvas: Canvas, thing: Thing, background: RGB) -> None:
-    """Clear a plot's lines away from under a thing's close surroundings."""
+    """Remove a plot's lines from the area around a thing."""
     grow = 2
     y0, y1 = int(thing.y - thing.half_height) - grow, int(thing.y + thing.half_height) + grow
     x0, x1 = int(thing.x - thing.half_width) - grow, int(thing.x + thing.half_width) + grow
@@ -166,8 +166,10 @@ def draw(
 ) -> tuple[NDArray[np.uint8], list[Mark]]:
     """Draw `scene` at a scale.
 
-    Returns:
-        Pixels (height, width, 3), 0 to 255, and where the digits stand.
+    Returns
+    -------
+    tuple
+        Pixels (height, width, 3) from 0 to 255, and the positions of the digits.
     """
     height, width = round(scene.height * scale_y), round(scene.width * scale_x)
     canvas = backdrop(height, width, scene.background_rgb, rng)

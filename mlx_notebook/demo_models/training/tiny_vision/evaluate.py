@@ -1,4 +1,4 @@
-"""How often tiny-vision answers exactly right, skill by skill, on held-out pictures.
+"""Measure by skill how often tiny-vision answers exactly right on held-out images.
 
 `python -m mlx_notebook.demo_models.training.tiny_vision.evaluate --base-url URL --api-key KEY`
 asks a running server; `--folder FOLDER` runs the model in this process.
@@ -19,7 +19,7 @@ from .cases import Case, cases
 
 
 def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
-    """Return the 95 % Wilson score interval of a share (E. B. Wilson, 1927)."""
+    """Return the 95 % Wilson score interval of a proportion (E. B. Wilson, 1927)."""
     if total == 0:
         return 0.0, 1.0
     share = right / total
@@ -30,7 +30,7 @@ def wilson(right: int, total: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def exact(case: Case, said: Said) -> bool:
-    """Return whether the whole answer, or the one call, is right; capitals do not count."""
+    """Return whether the whole answer, or the single call, is right; case does not matter."""
     text, calls = said
     if isinstance(case.answer, str):
         return not calls and text.strip().casefold() == case.answer.casefold()
@@ -39,7 +39,7 @@ def exact(case: Case, said: Said) -> bool:
 
 
 def tally(results: Iterable[tuple[str, bool]]) -> dict[str, dict[str, Any]]:
-    """Return right answers, their share and its interval by name, and of all together."""
+    """Return the right answers, their share and its interval, by name and in total."""
     counts: dict[str, list[int]] = {}
     for name, right in results:
         for key in (name, "all"):
@@ -93,15 +93,15 @@ def _words(case: Case) -> str:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--base-url", help="an OpenAI-compatible server, up to and with /v1")
+    parser.add_argument("--base-url", help="OpenAI-compatible server, including /v1")
     parser.add_argument("--api-key", default="none")
     parser.add_argument("--model", default="tiny-vision")
     parser.add_argument("--folder", type=Path, help="run this model folder in this process")
-    parser.add_argument("--each", type=int, default=60, help="cases a skill")
+    parser.add_argument("--each", type=int, default=60, help="cases per skill")
     parser.add_argument("--seed", type=int, default=2026)
-    parser.add_argument("--json", type=Path, help="write the figures and the wrong answers here")
+    parser.add_argument("--json", type=Path, help="write figures and wrong answers here")
     given = parser.parse_args()
     if (given.folder is None) == (given.base_url is None):
         parser.error("give either --base-url or --folder")

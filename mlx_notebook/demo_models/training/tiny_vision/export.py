@@ -1,4 +1,4 @@
-"""Writes a checkpoint as a folder that mlx-vlm (and transformers) load as a `qwen3_vl` model.
+"""Export a checkpoint to a folder that mlx-vlm (and transformers) load as a `qwen3_vl` model.
 
 `python -m mlx_notebook.demo_models.training.tiny_vision.export CHECKPOINT FOLDER`
 """
@@ -19,7 +19,7 @@ from .weights import tensors
 
 
 def export(weights: dict[str, Tensor], shape: Shape, folder: Path) -> None:
-    """Write weights, configurations, tokenizer and template into `folder`."""
+    """Write weights, configurations, tokenizer and template to `folder`."""
     files.write(folder, shape.to_dict())
     partial = folder / "model.safetensors.part"
     save_file(tensors(weights, shape), str(partial), metadata={"format": "pt"})
@@ -28,7 +28,7 @@ def export(weights: dict[str, Tensor], shape: Shape, folder: Path) -> None:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("folder", type=Path)

@@ -1,4 +1,4 @@
-"""The files beside the weights: configuration, processors, tokenizer and template."""
+"""Write the files next to the weights: configuration, processors, tokenizer and template."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COPIED = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 def config(shape: Mapping[str, Any], token: Mapping[str, int]) -> dict[str, Any]:
-    """Return config.json for the sizes of a `model.Shape`, with the numbers of special tokens."""
+    """Return config.json for the sizes of a `model.Shape` and the ids of the special tokens."""
     return {
         "architectures": ["Qwen3VLForConditionalGeneration"],
         "model_type": "qwen3_vl",
@@ -92,7 +92,7 @@ def processor() -> dict[str, Any]:
 
 
 def video_processor() -> dict[str, Any]:
-    """Return video_preprocessor_config.json: without the file mlx-vlm asks the hub for one."""
+    """Return video_preprocessor_config.json; if it is missing, mlx-vlm asks the hub for it."""
     given = processor()
     return {
         **given,
@@ -110,13 +110,13 @@ def _write(path: Path, value: dict[str, Any]) -> None:
 
 
 def special_tokens() -> dict[str, int]:
-    """Return the numbers of the tokenizer's added tokens."""
+    """Return the ids of the tokenizer's added tokens."""
     read = json.loads((TOKENIZER / "tokenizer.json").read_text(encoding="utf-8"))
     return {entry["content"]: entry["id"] for entry in read["added_tokens"]}
 
 
 def write(folder: Path, shape: Mapping[str, Any]) -> None:
-    """Write everything but the weights into `folder`; the tokenizer is tiny-chat's."""
+    """Write all files except the weights to `folder`; the tokenizer is tiny-chat's."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in COPIED:
         shutil.copyfile(TOKENIZER / name, folder / name)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import ImageFont
 
-# Packages of one font family each; those that are not installed are left out.
+# Packages of one font family each; packages that are not installed are left out.
 _PACKAGES = (
     "font_roboto",
     "font_source_sans_pro",
@@ -25,7 +25,7 @@ _MATPLOTLIB = ("DejaVuSans*", "DejaVuSerif*", "STIXGeneral*", "cmr10", "cmss10",
 
 @lru_cache(maxsize=1)
 def font_files() -> tuple[str, ...]:
-    """Return the paths of every usable font file."""
+    """Return the paths of all usable font files."""
     found: list[Path] = []
     for package in _PACKAGES:
         spec = importlib.util.find_spec(package)
@@ -36,13 +36,13 @@ def font_files() -> tuple[str, ...]:
         folder = Path(spec.origin).parent / "mpl-data/fonts/ttf"
         for pattern in _MATPLOTLIB:
             found += [path for path in folder.glob(f"{pattern}.ttf") if "Display" not in path.name]
-    # Hairlines vanish when a picture is shrunk.
+    # Hairlines vanish when an image is resized to a smaller size.
     return tuple(sorted(str(path) for path in found if "Thin" not in path.name))
 
 
 @lru_cache(maxsize=512)
 def font(choice: int, pixels: int) -> ImageFont.FreeTypeFont:
-    """Return font number `choice` (0 is Pillow's own) at about `pixels` a line."""
+    """Return font number `choice` (0 is Pillow's own) at a size of `pixels`."""
     files = font_files()
     if choice <= 0 or not files:
         own = ImageFont.load_default(pixels)

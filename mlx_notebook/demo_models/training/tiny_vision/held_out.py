@@ -1,7 +1,7 @@
-"""Pictures for the evaluation, drawn by matplotlib and OpenCV: libraries no training picture used.
+"""Draw the evaluation images with matplotlib and OpenCV, which no training image uses.
 
-Colours are these libraries' named colours, hearts and stars have other outlines, numbers other
-fonts (OpenCV's strokes), canvases are of ordinary sizes, and the plots have real axes.
+The colours are the libraries' named colours. Hearts and stars have other outlines, and numbers
+have other fonts (OpenCV's strokes). Canvases have common sizes, and plots have real axes.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NAMED: dict[str, tuple[str, ...]] = {
     "white": ("white",),
     "gray": ("gray", "tab:gray", "darkgray"),
 }
-# Width and height of the canvas, in pixels.
+# Width and height of the canvas in pixels.
 CANVASES = (
     (640, 480), (480, 480), (400, 300), (300, 400), (256, 256), (320, 240), (500, 350), (800, 450),
     (224, 224), (128, 128), (96, 96), (600, 200), (200, 500), (360, 270), (1280, 720), (150, 110),
@@ -45,7 +45,7 @@ def _rgb(colour: str, rng: random.Random) -> RGB:
 
 
 def _heart() -> NDArray[np.float64]:
-    """Return a heart of two half circles over two straight sides."""
+    """Return a heart: two half circles over two straight sides."""
     a = np.linspace(np.pi, 0, 16)
     left = np.stack([-0.5 + 0.5 * np.cos(a), -0.42 - 0.5 * np.sin(a)], 1)
     right = np.stack([0.5 + 0.5 * np.cos(a), -0.42 - 0.5 * np.sin(a)], 1)
@@ -75,7 +75,7 @@ def corners(thing: Thing) -> NDArray[np.float64]:
 
 
 def placed(thing: Thing, across: float, down: float) -> NDArray[np.float64]:
-    """Return the corners of `thing` in canvas pixels, turned as the scene says."""
+    """Return the corners of `thing` in canvas pixels, rotated as the scene says."""
     scale = min(across, down)
     points = corners(thing) * [thing.half_width * scale, thing.half_height * scale]
     cos, sin = np.cos(thing.turn), np.sin(thing.turn)
@@ -84,7 +84,7 @@ def placed(thing: Thing, across: float, down: float) -> NDArray[np.float64]:
 
 
 def with_matplotlib(scene: Scene, width: int, height: int, rng: random.Random) -> NDArray[np.uint8]:
-    """Draw the scene in a matplotlib figure, in a third of the cases with its axes showing."""
+    """Draw the scene in a matplotlib figure; some figures show axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.patches import Circle, Ellipse, Polygon
@@ -96,7 +96,7 @@ def with_matplotlib(scene: Scene, width: int, height: int, rng: random.Random) -
     ground = tuple(c / 255 for c in scene.background_rgb)
     figure.set_facecolor(ground)
     with_axes = rng.random() < 0.35 and scene.background in ("white", "gray", "yellow", "pink")
-    # The things keep their places in the picture; the axes lie around or under them.
+    # The things keep their positions in the image; the axes lie around or under them.
     axes: Any = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
@@ -115,7 +115,7 @@ def with_matplotlib(scene: Scene, width: int, height: int, rng: random.Random) -
         x, y, scale = thing.x * across, thing.y * down, min(across, down)
         if thing.shape == NUMBER:
             family = rng.choice(("DejaVu Sans", "DejaVu Serif", "DejaVu Sans Mono", "STIXGeneral"))
-            # These fonts' digits are about 0.74 em tall and 0.64 em wide.
+            # The digits of these fonts are about 0.74 em tall and 0.64 em wide.
             wide = 2 * thing.half_width * scale / (0.64 * len(thing.text))
             points = min(2 * thing.half_height * scale / 0.74, wide) * 72 / dpi
             weight = rng.choice(("normal", "normal", "bold"))
@@ -160,7 +160,7 @@ def _cv_ground(scene: Scene, width: int, height: int, rng: random.Random) -> NDA
 
 
 def with_opencv(scene: Scene, width: int, height: int, rng: random.Random) -> NDArray[np.uint8]:
-    """Draw the scene with OpenCV's primitives; numbers in its Hershey strokes."""
+    """Draw the scene with OpenCV's primitives, and numbers with its Hershey strokes."""
     import cv2
 
     image = _cv_ground(scene, width, height, rng)
@@ -204,7 +204,7 @@ def with_opencv(scene: Scene, width: int, height: int, rng: random.Random) -> ND
 
 
 def spoiled(image: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]:
-    """Return the picture after a JPEG or a noisy camera, by OpenCV."""
+    """Return the image after JPEG compression or camera noise, by OpenCV."""
     import cv2
 
     roll = rng.random()
@@ -219,14 +219,14 @@ def spoiled(image: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]:
 
 
 def picture(rng: random.Random, plan: str | None = None) -> tuple[NDArray[np.uint8], Scene, str]:
-    """Return a held-out picture (height, width, 3), what it shows, and the library that drew it."""
+    """Return a held-out image (height, width, 3), its scene, and the library that drew it."""
     while True:
         width, height = rng.choice(CANVASES)
         tall, wide = resized(height, width)
         scene = compose(wide, tall, rng, plan)
         scene.background_rgb = _rgb(scene.background, rng)
         scene.things = [replace(thing, rgb=_rgb(thing.colour, rng)) for thing in scene.things]
-        # The named colours may lie closer together than those the scene was made with.
+        # The named colours may lie closer together than the scene's own colours.
         if all(distance(thing.rgb, scene.background_rgb) > 140 for thing in scene.things):
             break
     library = rng.choice(("matplotlib", "opencv"))

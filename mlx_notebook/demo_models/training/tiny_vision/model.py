@@ -1,4 +1,4 @@
-"""The network of tiny-vision in torch: Qwen3-VL's parts, small, with mlx-vlm's parameter names."""
+"""The network of tiny-vision in torch: a small Qwen3-VL with mlx-vlm's parameter names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Shape:
-    """Sizes of the network. `hidden` and below are the language part's, as tiny-chat's."""
+    """The sizes of the network.
+
+    The `eye` sizes and `patch` belong to the vision tower. All others belong to the language part,
+    which is as large as tiny-chat apart from its vocabulary.
+    """
 
     vocabulary: int = 1280
     hidden: int = 192
@@ -47,9 +51,10 @@ def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Attention of (batch, heads, length, head) in the dtype of `v`; `mask` is added to the scores.
+    """Return attention of (batch, heads, length, head) in the dtype of `v`.
 
-    On a CPU the backward pass of plain products takes half the time of the fused kernel's.
+    `mask` is added to the scores. On a CPU the backward pass of plain products takes half the time
+    of the fused kernel.
     """
     if v.is_cuda:
         return functional.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, mask)
@@ -61,7 +66,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 
 
 class EyeAttention(nn.Module):
-    """Attention of all patches of one picture to each other."""
+    """Attention between all patches of one image."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -105,7 +110,7 @@ class EyeBlock(nn.Module):
 
 
 class Merger(nn.Module):
-    """Joins the 2 x 2 patches of a cell into one token of the language part."""
+    """Merge the 2 x 2 patches of a cell into one token of the language part."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -120,7 +125,7 @@ class Merger(nn.Module):
 
 
 class Eye(nn.Module):
-    """The vision tower: patches of pictures of one size in, one vector a cell out."""
+    """The vision tower: map the patches of images of one size to one vector per cell."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -133,8 +138,8 @@ class Eye(nn.Module):
         self._grids: dict[tuple[int, int], tuple[Tensor, Tensor, Tensor, Tensor]] = {}
 
     def _start_positions(self) -> None:
-        """Begin with two slopes: from noise alone the eye hardly learns where things are."""
-        nn.init.normal_(self.pos_embed.weight, std=0.05)  # small beside what the patches say
+        """Initialise two slopes: from noise alone the vision tower hardly learns positions."""
+        nn.init.normal_(self.pos_embed.weight, std=0.05)  # small in comparison with the patches
         ways = torch.linalg.qr(torch.randn(self.shape.eye, 2))[0]
         along = torch.linspace(-2, 2, self.shape.eye_positions)
         rows, columns = torch.meshgrid(along, along, indexing="ij")
@@ -176,7 +181,7 @@ class Eye(nn.Module):
         return self.body(patches, position, cos, sin)
 
     def body(self, patches: Tensor, position: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Run the blocks; apart from `forward` so that it compiles well."""
+        """Run the blocks; this is separate from `forward` because it compiles well."""
         x = self.patch_embed(patches)
         x = x + position.to(x.dtype)
         cos, sin = cos.to(x.dtype), sin.to(x.dtype)
@@ -243,7 +248,7 @@ class Speech(nn.Module):
         self.layers = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.norm = nn.RMSNorm(shape.hidden, eps=shape.norm_eps)
         axis = torch.zeros(shape.head // 2, dtype=torch.long)
-        # Frequencies alternate time, row, column; what is left over belongs to time.
+        # Frequencies alternate between time, row and column; the rest belongs to time.
         axis[1 : 3 * shape.sections[1] : 3] = 1
         axis[2 : 3 * shape.sections[2] : 3] = 2
         self.register_buffer("axis", axis, persistent=False)
@@ -264,14 +269,14 @@ class Speech(nn.Module):
         return self.states(x, positions)[-1]
 
     def states(self, x: Tensor, positions: Tensor) -> list[Tensor]:
-        """Return the hidden states after each layer, of which the last are normalised."""
+        """Return the hidden states after each layer; the last ones are normalised."""
         cos, sin = self.angles(positions)
         length = x.shape[1]
         mask = torch.full((length, length), float("-inf"), dtype=x.dtype, device=x.device).triu(1)
         return self.body(x, cos.to(x.dtype), sin.to(x.dtype), mask)
 
     def body(self, x: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> list[Tensor]:
-        """Run the layers; apart from `states` so that it compiles well."""
+        """Run the layers; this is separate from `states` because it compiles well."""
         states = []
         for layer in self.layers:
             x = layer(x, cos, sin, mask)
@@ -280,7 +285,7 @@ class Speech(nn.Module):
 
 
 class TinyVision(nn.Module):
-    """Eye and language part together."""
+    """The vision tower and the language part."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
@@ -297,5 +302,5 @@ class TinyVision(nn.Module):
         return x
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Return scores of every token; the embedding is used both ways."""
+        """Return the scores of all tokens; the head shares the weights of the embedding."""
         return functional.linear(hidden, self.language_model.embed_tokens.weight)

@@ -1,4 +1,4 @@
-"""Muon for the matrices, AdamW for everything else, one rate schedule for both."""
+"""Muon for matrices and AdamW for all other weights, with one rate schedule."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from torch import nn
 class Both:
     """Muon and AdamW side by side.
 
-    Args:
-        modules: what to train; matrices inside blocks and mergers go to Muon.
-        muon: Muon's peak rate.
-        adam: AdamW's peak rate.
+    Parameters
+    ----------
+    modules
+        The modules to train; Muon gets the matrices inside blocks and mergers.
+    muon
+        Muon's peak rate.
+    adam
+        AdamW's peak rate.
     """
 
     def __init__(self, modules: Iterable[nn.Module], muon: float, adam: float) -> None:
@@ -31,16 +35,16 @@ class Both:
         self.parameters = matrices + others
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint needs to go on."""
+        """Return the state for a checkpoint."""
         return {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
 
     def load(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Continue from `state`."""
         self.muon.load_state_dict(state["muon"])
         self.adam.load_state_dict(state["adam"])
 
     def step(self, part: float) -> None:
-        """Update with `part` of the peak rates, then clear the gradients."""
+        """Update with the share `part` of the peak rates, then clear the gradients."""
         torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for optimiser, peak in zip((self.muon, self.adam), self.peaks, strict=True):
             for group in optimiser.param_groups:
@@ -50,13 +54,18 @@ class Both:
 
 
 def share(done: float, step: int, fall: float, warm: int = 40) -> float:
-    """Return the share of the peak rates: warm-up, constant, then linear to almost nothing.
+    """Return the share of the peak rates: warm-up, constant, then linear to 2 %.
 
-    Args:
-        done: the part of the training that is over, 0 to 1.
-        step: steps so far.
-        fall: the last part of the training during which the rates fall; 0 keeps them constant.
-        warm: steps of warm-up.
+    Parameters
+    ----------
+    done
+        The elapsed share of the training, 0 to 1.
+    step
+        The steps so far.
+    fall
+        The last share of the training, in which the rates fall; 0 keeps them constant.
+    warm
+        The steps of the warm-up.
     """
     rising = min(1.0, (step + 1) / warm)
     return rising * (min(1.0, max(0.02, (1 - done) / fall)) if fall else 1.0)

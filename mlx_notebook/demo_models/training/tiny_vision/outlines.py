@@ -1,4 +1,4 @@
-"""Outlines of the shapes as polygons in a frame of half width and half height one."""
+"""Outlines of the shapes as polygons in a frame of half width one and half height one."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ def _cross(vary: float) -> Points:
 def _heart(vary: float) -> Points:
     t = np.linspace(0, 2 * np.pi, 30, endpoint=False)
     x = np.sin(t) ** 3
-    dip = 4.0 + 2.5 * vary  # how deep the notch between the two lobes is
+    dip = 4.0 + 2.5 * vary  # depth of the notch between the two lobes
     y = -(13 * np.cos(t) - dip * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))
     y = (y - y.min()) / (y.max() - y.min()) * 2 - 1
     return np.stack([x, y], 1)
 
 
 def polygon(thing: Thing) -> Points:
-    """Return the outline of `thing` as (n, 2) pixels around its centre, turned.
+    """Return the rotated outline of `thing` as (n, 2) pixels around its centre.
 
-    Circles and ovals come as 36-gons.
+    Circles and ovals become polygons of 36 corners.
     """
     if thing.shape in ("circle", "oval"):
         points = _ring(36)
@@ -79,7 +79,7 @@ def polygon(thing: Thing) -> Points:
         raise ValueError(f"no outline for {thing.shape!r}")
     points = points * [thing.half_width, thing.half_height]
     cos, sin = np.cos(thing.turn), np.sin(thing.turn)
-    # A turned shape must stay inside the box it was placed in.
+    # A rotated shape must stay inside its box.
     turned = points @ np.array([[cos, sin], [-sin, cos]])
     over = max(
         np.abs(turned[:, 0]).max() / thing.half_width,
@@ -90,7 +90,7 @@ def polygon(thing: Thing) -> Points:
 
 
 def signed_distance(points: Points, x: Points, y: Points) -> Points:
-    """Return the distance in pixels of each (x, y) to the polygon, negative inside."""
+    """Return the distance in pixels from each (x, y) to the polygon, negative inside."""
     ax, ay = points[:, 0], points[:, 1]
     bx, by = np.roll(ax, -1), np.roll(ay, -1)
     shape = (len(ax),) + (1,) * x.ndim

@@ -1,4 +1,4 @@
-"""The eleven colour names of tiny-vision and the RGB values that pass for each."""
+"""The eleven colour names of tiny-vision, and the RGB values that count as each."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ COLOURS = tuple(ANCHORS)
 
 
 def distance(a: RGB, b: RGB) -> float:
-    """Return a perceptually weighted distance of two RGB values (0 to about 765)."""
+    """Return the perceptually weighted distance of two RGB values (0 to about 765)."""
     mean_red = (a[0] + b[0]) / 2
     red, green, blue = a[0] - b[0], a[1] - b[1], a[2] - b[2]
     weighted = (2 + mean_red / 256) * red**2 + 4 * green**2 + (2 + (255 - mean_red) / 256) * blue**2
@@ -55,7 +55,7 @@ def nearest(rgb: RGB) -> str:
 
 
 def shade(name: str, rng: random.Random) -> RGB:
-    """Return a random RGB value that still passes for the colour `name`."""
+    """Return a random RGB value that still counts as the colour `name`."""
     for _ in range(4):
         anchor = rng.choice(ANCHORS[name])
         spread = 4 if name in ("white", "black", "gray") else 11

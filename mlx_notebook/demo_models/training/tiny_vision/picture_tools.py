@@ -1,4 +1,4 @@
-"""Tools whose arguments are to be read off a picture, and requests to call them."""
+"""Generate tools that take what an image shows as arguments, and requests to call them."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ _MEANT = {
 
 @dataclass
 class Seen:
-    """What a scene offers to be saved: argument kinds with their values, and of what thing."""
+    """What a tool can save about a scene: argument kinds with their values, and their subject."""
 
     values: dict[str, Any]
     subject: str
 
 
 def what_to_save(scene: Scene, rng: random.Random) -> Seen | None:
-    """Return the argument kinds that the scene answers without doubt, and their values."""
+    """Return the argument kinds that the scene answers clearly, and their values."""
     shapes = scene.shapes
     if len(scene.numbers) == 1 and not shapes:
         number = scene.numbers[0]
@@ -71,7 +71,7 @@ def what_to_save(scene: Scene, rng: random.Random) -> Seen | None:
 def make(
     scene: Scene, rng: random.Random, verbs: Sequence[str] = VERBS
 ) -> tuple[Tool, Request] | None:
-    """Return a new tool and a request to call it with what `scene` shows."""
+    """Return a new tool, and a request to call it with what `scene` shows."""
     seen = what_to_save(scene, rng)
     if seen is None:
         return None

@@ -1,4 +1,4 @@
-"""From a drawn picture to the patches that the model reads, as mlx-vlm's processor makes them."""
+"""Convert a drawn image to the patches that the model reads, as mlx-vlm's processor does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_PIXELS = 64 * CELL * CELL
 
 
 def resized(height: int, width: int) -> tuple[int, int]:
-    """Return the (height, width) that the processor resizes a picture to: multiples of `CELL`."""
+    """Return the (height, width) to which the processor resizes an image: multiples of `CELL`."""
     tall, wide = round(height / CELL) * CELL, round(width / CELL) * CELL
     if tall * wide > MAX_PIXELS:
         shrink = math.sqrt(height * width / MAX_PIXELS)
@@ -34,7 +34,7 @@ def resized(height: int, width: int) -> tuple[int, int]:
 def patches(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return (n, 3 * PATCH * PATCH) values in -1 to 1, in the processor's patch order.
 
-    The processor repeats a still picture along the time axis; that copy is left out here.
+    The processor repeats a still image along the time axis. This function leaves out the copy.
     """
     height, width = image.shape[:2]
     x = image.astype(np.float32) / 127.5 - 1
@@ -44,7 +44,7 @@ def patches(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def damaged(image: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]:
-    """Return the picture after what happens to pictures: JPEG, noise, blur, another exposure."""
+    """Return the image with common damage: JPEG compression, noise, blur or another exposure."""
     if rng.random() < 0.5:
         return image
     if rng.random() < 0.2:
@@ -65,7 +65,7 @@ def damaged(image: NDArray[np.uint8], rng: random.Random) -> NDArray[np.uint8]:
 
 
 def fitted(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Return the picture at `height` x `width` by the processor's bicubic resize."""
+    """Return the image at `height` x `width`, with the processor's bicubic resize."""
     if image.shape[:2] == (height, width):
         return image
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC))

@@ -1,4 +1,4 @@
-"""Positions of tokens along three axes, as Qwen2-VL and its successors number them."""
+"""Positions of tokens along three axes, as in Qwen2-VL and its successors."""
 
 from __future__ import annotations
 
@@ -10,13 +10,17 @@ def positions(
 ) -> list[list[int]]:
     """Return time, row and column of each token, (3, length).
 
-    A text token advances all three; the cells of a picture share one time, and what follows
-    continues after the larger of its rows and columns.
+    A text token advances all three. The cells of an image share one time. The tokens after an image
+    continue after the larger of its rows and columns.
 
-    Args:
-        tokens: the document, one image token a cell.
-        grids: rows and columns, in cells, of the pictures in order.
-        image_token: the number of the image token.
+    Parameters
+    ----------
+    tokens
+        The document, with one image token per cell.
+    grids
+        The rows and columns, in cells, of the images in order.
+    image_token
+        The id of the image token.
     """
     time: list[int] = []
     row: list[int] = []

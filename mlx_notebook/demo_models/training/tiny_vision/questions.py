@@ -1,4 +1,4 @@
-"""Questions about one scene, each with its only right answer."""
+"""Generate questions about a scene; each question has exactly one right answer."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from dataclasses import dataclass
 from .palette import COLOURS
 from .scenes import NUMBER, SHAPES, Scene, Thing, place
 
-# Two things stand apart where their centres differ by this many pixels of the resized picture,
-# and one is larger than the other from this ratio on.
+# Two things count as apart if their centres differ by at least this many pixels of the
+# resized image. One thing counts as larger from this ratio on.
 APART = 9.0
 LARGER = 1.35
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A question, the skill it tests, and its answer.
+    """A question, the skill that it tests, and its answer.
 
-    `about` are the words of the question that mean a thing, `names` those of the answer (without
-    their articles), each in order; `number` is the answer of who counts.
+    `about` holds the phrases in the question that name a thing, and `names` holds those in the
+    answer, without articles. Both keep the order of the text. `number` is the answer of a counting
+    question.
     """
 
     skill: str
@@ -53,7 +54,7 @@ def _unique(things: Sequence[Thing], key: Callable[[Thing], str]) -> list[Thing]
 
 
 def references(thing: Thing, scene: Scene) -> list[str]:
-    """Return the phrases that mean this thing and no other of the scene."""
+    """Return the phrases that match this thing and nothing else in the scene."""
     shapes = scene.shapes
     found = []
     if [t.name for t in shapes].count(thing.name) == 1:
@@ -75,7 +76,7 @@ def _pick(scene: Scene, rng: random.Random) -> tuple[Thing, str] | None:
 
 
 def shape(scene: Scene, rng: random.Random) -> Asked | None:
-    """Which shape something is."""
+    """Return a question about the shape of a thing."""
     things = scene.shapes
     if len(things) == 1:
         said = rng.choice((
@@ -96,7 +97,7 @@ def shape(scene: Scene, rng: random.Random) -> Asked | None:
 
 
 def colour(scene: Scene, rng: random.Random) -> Asked | None:
-    """Which colour something has."""
+    """Return a question about the colour of a thing."""
     things = scene.shapes
     word = _colour_word(rng)
     if len(scene.things) == 1 and things and rng.random() < 0.6:
@@ -118,7 +119,7 @@ def colour(scene: Scene, rng: random.Random) -> Asked | None:
 
 
 def count(scene: Scene, rng: random.Random) -> Asked | None:
-    """How many there are: of all shapes, of one kind, of one colour."""
+    """Return a question about how many shapes there are: all, of one kind, or of one colour."""
     things = scene.shapes
     if scene.numbers and not things:
         return None
@@ -155,7 +156,7 @@ def _meant(answer: str, about: tuple[tuple[str, Thing], ...]) -> tuple[tuple[str
 
 
 def position(scene: Scene, rng: random.Random) -> Asked | None:
-    """Which of two is left of, right of, above or below the other; which stands furthest out."""
+    """Return a question about the relative position of two things, or about the outermost thing."""
     things = scene.shapes
     if len(things) < 2:
         return None
@@ -208,7 +209,7 @@ def position(scene: Scene, rng: random.Random) -> Asked | None:
 
 
 def size(scene: Scene, rng: random.Random) -> Asked | None:
-    """Which of two is larger or smaller; which is the largest of all."""
+    """Return a question about which of two things is larger or smaller, or which is the largest."""
     things = scene.shapes
     if len(things) < 2:
         return None
@@ -246,10 +247,10 @@ def size(scene: Scene, rng: random.Random) -> Asked | None:
 
 
 def box(scene: Scene, rng: random.Random) -> Asked | None:
-    """Where something is: left, top, right and bottom edge in percent of the picture.
+    """Return a question about a thing's left, top, right and bottom edge in percent of the image.
 
-    Each answer says much more about place and extent than a comparison's yes or no, so that the
-    model learns sooner what comparisons are made of.
+    Such an answer says much more about position and size than the yes or no of a comparison. The
+    model therefore learns sooner what it needs for comparisons.
     """
     picked = _pick(scene, rng)
     if picked is None:
@@ -265,7 +266,7 @@ def box(scene: Scene, rng: random.Random) -> Asked | None:
 
 
 def exists(scene: Scene, rng: random.Random) -> Asked | None:
-    """Whether there is such a thing."""
+    """Return a question about whether a thing exists."""
     things = scene.shapes
     if not things:
         return None
@@ -283,7 +284,7 @@ def exists(scene: Scene, rng: random.Random) -> Asked | None:
 
 
 def digits(scene: Scene, rng: random.Random) -> Asked | None:
-    """Reading a printed number, or its colour."""
+    """Return a question about a printed number or its colour."""
     if len(scene.numbers) != 1:
         return None
     number = scene.numbers[0]
@@ -299,7 +300,7 @@ def digits(scene: Scene, rng: random.Random) -> Asked | None:
 
 
 def background(scene: Scene, rng: random.Random) -> Asked | None:
-    """The background's colour."""
+    """Return a question about the background's colour."""
     word = _colour_word(rng)
     said = rng.choice((
         f"What {word} is the background?", f"Which {word} is the background?",
@@ -309,7 +310,7 @@ def background(scene: Scene, rng: random.Random) -> Asked | None:
 
 
 def from_left_to_right(scene: Scene) -> list[Thing]:
-    """Return the things of a scene as a description names them."""
+    """Return the things of a scene in the order of its description."""
     return sorted(scene.things, key=lambda t: t.x)
 
 
@@ -318,7 +319,7 @@ def _described(thing: Thing) -> str:
 
 
 def description(scene: Scene) -> str | None:
-    """Return the scene in a sentence, from left to right; None where the order is unclear."""
+    """Return a sentence that lists the things from left to right; None if the order is unclear."""
     things = from_left_to_right(scene)
     if any(b.x - a.x < APART for a, b in itertools.pairwise(things)):
         return None
@@ -333,7 +334,7 @@ def description(scene: Scene) -> str | None:
 
 
 def describe(scene: Scene, rng: random.Random) -> Asked | None:
-    """The whole picture in a sentence."""
+    """Return a request to describe the whole image in one sentence."""
     sentence = description(scene)
     if sentence is None:
         return None
@@ -353,7 +354,7 @@ ASKERS: tuple[tuple[Callable[[Scene, random.Random], Asked | None], float], ...]
 
 
 def ask(scene: Scene, rng: random.Random, skill: str | None = None) -> Asked | None:
-    """Return a random question, or one of `skill`; None where the scene has no room for it."""
+    """Return a random question, or one of `skill`; None if the scene does not allow one."""
     for _ in range(12):
         if skill is None:
             asker = rng.choices([a for a, _ in ASKERS], [w for _, w in ASKERS])[0]

@@ -1,8 +1,8 @@
-"""Linear readings of the language part that teach it what answers are made of.
+"""Linear readings of hidden states that teach the language part what answers depend on.
 
-A yes, a number or a name alone teaches slowly what must be seen for it. So the hidden states of
-some tokens must tell that as well: where a thing is, how two differ, how many there are. All of
-this is thrown away after the training.
+A yes, a number or a name alone is a weak training signal. So the hidden states of some tokens
+must also predict where a thing is, how two things differ, and how many things there are. The
+exported model does not contain the readings.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional
 from .dense import EIGHTHS
 
 Marks = Mapping[str, tuple[Tensor, Tensor]]
-"""By the name of a reading: row and columns of tokens (n, 2 or 3), what they must tell (n, k)."""
+"""By the name of a reading: row and columns of tokens (n, 2 or 3), and their targets (n, k)."""
 
 
 class _Reading(nn.Module):
@@ -34,7 +34,7 @@ class _Reading(nn.Module):
 
 
 class Pointing(_Reading):
-    """Where a thing is: `scenes.place`, (n, 4)."""
+    """Predict where a thing is: `scenes.place`, (n, 4)."""
 
     def __init__(self, hidden: int, layer: int) -> None:
         super().__init__(hidden, layer)
@@ -47,10 +47,11 @@ class Pointing(_Reading):
 
 
 class Comparing(_Reading):
-    """How two things differ: where the second is named, and a layer later before the answer.
+    """Predict how two things differ.
 
-    `wanted` (n, 4) is `scenes.difference`, then 0 or 1 for the thing whose name is the answer and
-    -1 where it is something else: the answer's beginning must tell that too.
+    It reads the state where the second thing is named and, one layer later, the state before the
+    answer. `wanted` (n, 4) is `scenes.difference`, then the index of the thing that is the answer
+    (0 or 1; -1 for neither). The first token of the answer must predict that index too.
     """
 
     def __init__(self, hidden: int, layer: int) -> None:
@@ -60,7 +61,11 @@ class Comparing(_Reading):
         self.chosen = nn.Linear(hidden, 1)
 
     def forward(self, states: Sequence[Tensor], at: Tensor, wanted: Tensor) -> Tensor:
-        """Return the loss; `at` is row, where the second is named, last token before the answer."""
+        """Return the loss.
+
+        `at` holds the row, the column of the token that names the second thing, and the column of
+        the last token before the answer.
+        """
         row, second, last = at.unbind(1)
         named = self.states(states, row, second)
         answered = self.states(states, row, last, later=1)
@@ -77,7 +82,7 @@ class Comparing(_Reading):
 
 
 class Counting(_Reading):
-    """How many there are, (n, 1)."""
+    """Predict how many things there are, (n, 1)."""
 
     def __init__(self, hidden: int, layer: int) -> None:
         super().__init__(hidden, layer)
@@ -91,8 +96,8 @@ class Counting(_Reading):
 def readings(hidden: int, layers: int) -> nn.ModuleDict:
     """Return all readings by name.
 
-    Things are found in the middle of the layers; one layer later they are compared, and one more
-    it is known what comes: the thing to be named next, a number.
+    The middle layer locates things. The next layer compares them. The layer after that knows what
+    comes next in the answer: a thing to name, or a number.
     """
     middle = layers // 2
     return nn.ModuleDict({
@@ -104,7 +109,7 @@ def readings(hidden: int, layers: int) -> nn.ModuleDict:
 def losses(
     all_readings: nn.ModuleDict, states: Sequence[Tensor], marks: Marks
 ) -> dict[str, Tensor]:
-    """Return the losses of those readings that a batch has tokens for."""
+    """Return the losses of the readings that have tokens in the batch."""
     return {
         name: all_readings[name](states, at, wanted)
         for name, (at, wanted) in marks.items()
@@ -115,7 +120,7 @@ def losses(
 def marked(
     name: str, found: Sequence[tuple[Sequence[int], Sequence[float]]]
 ) -> tuple[Tensor, Tensor]:
-    """Return row and columns of tokens, and what they must tell, as tensors."""
+    """Return the rows and columns of tokens, and their targets, as tensors."""
     columns, values = _SIZES[name]
     at = torch.tensor([where for where, _ in found], dtype=torch.long).reshape(-1, columns)
     wanted = torch.tensor([told for _, told in found], dtype=torch.float32).reshape(-1, values)

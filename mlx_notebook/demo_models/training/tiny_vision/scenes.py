@@ -1,4 +1,4 @@
-"""What a picture shows, before anything is drawn: things with a place, a size and a colour."""
+"""The content of an image before it is drawn: things with a position, a size and a colour."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXTENT = {
 
 @dataclass(frozen=True)
 class Thing:
-    """One shape or printed number; lengths are pixels of the scene."""
+    """One shape or printed number; lengths are in pixels of the scene."""
 
     shape: str
     colour: str
@@ -37,25 +37,25 @@ class Thing:
     half_width: float
     half_height: float
     turn: float = 0.0
-    upright: bool = False  # an oval or rectangle that stands on its short side
+    upright: bool = False  # whether an oval or rectangle stands on its short side
     style: str = "filled"
     text: str = ""
-    vary: float = 0.5  # 0 to 1: proportions that the name leaves open
+    vary: float = 0.5  # 0 to 1: the proportions that the name leaves open
 
     @property
     def size(self) -> float:
-        """Radius, in pixels, of the circle around the thing."""
+        """Return the radius, in pixels, of the circle around the thing."""
         return max(self.half_width, self.half_height)
 
     @property
     def name(self) -> str:
-        """The thing in words, without its article."""
+        """Return the thing's name without its article."""
         return f"{self.colour} {self.shape}"
 
 
 @dataclass
 class Scene:
-    """A picture to draw: `width` x `height` pixels, `background` by name and RGB value."""
+    """An image to draw: `width` x `height` pixels, and the background's name and RGB value."""
 
     width: int
     height: int
@@ -65,17 +65,17 @@ class Scene:
 
     @property
     def shapes(self) -> list[Thing]:
-        """The things that are not numbers."""
+        """Return the things that are not numbers."""
         return [thing for thing in self.things if thing.shape != NUMBER]
 
     @property
     def numbers(self) -> list[Thing]:
-        """The printed numbers."""
+        """Return the printed numbers."""
         return [thing for thing in self.things if thing.shape == NUMBER]
 
 
 def place(thing: Thing, scene: Scene) -> tuple[float, float, float, float]:
-    """Return the centre (x, y), width and height of `thing` as shares of the picture's sides."""
+    """Return the centre (x, y), width and height of `thing` as shares of the image's sides."""
     return (
         thing.x / scene.width, thing.y / scene.height,
         2 * thing.half_width / scene.width, 2 * thing.half_height / scene.height,
@@ -83,9 +83,10 @@ def place(thing: Thing, scene: Scene) -> tuple[float, float, float, float]:
 
 
 def difference(a: Thing, b: Thing, scene: Scene) -> tuple[float, float, float]:
-    """Return how far `a` stands right of and below `b`, in shares of the sides, and its size.
+    """Return how far `a` is right of and below `b`, and how much larger it is.
 
-    The size is told as a quarter of the octaves by which `a` is larger.
+    The distances are shares of the image's sides. The size is the number of octaves by which `a`
+    is larger, divided by four.
     """
     return (
         (a.x - b.x) / scene.width, (a.y - b.y) / scene.height, math.log2(a.size / b.size) / 4,
@@ -128,7 +129,7 @@ def _add(scene: Scene, thing: Thing) -> bool:
 def contrasting(
     background: RGB, rng: random.Random, names: tuple[str, ...] = COLOURS
 ) -> tuple[str, RGB]:
-    """Return a colour name and RGB value that stand out from `background`."""
+    """Return a colour name and RGB value that contrast with `background`."""
     for _ in range(40):
         name = rng.choice(names)
         rgb = shade(name, rng)
@@ -144,14 +145,14 @@ def add_shape(
     shape: str | None = None,
     colour: str | None = None,
 ) -> bool:
-    """Place one shape where it overlaps no other; return False where there is no room."""
+    """Place one shape where it overlaps no other; return False if there is no room."""
     shape = shape or rng.choice(SHAPES)
     if colour is None:
         colour, rgb = contrasting(scene.background_rgb, rng)
     else:
         rgb = shade(colour, rng)
     for _ in range(25):
-        # Small and large equally often on a ratio scale.
+        # Sizes are uniform on a ratio scale.
         radius = sizes[0] * (sizes[1] / sizes[0]) ** rng.random()
         wide, tall = _EXTENT[shape]
         upright = shape in ("oval", "rectangle") and rng.random() < 0.5
@@ -232,8 +233,8 @@ def background(rng: random.Random) -> tuple[str, RGB]:
 def compose(width: int, height: int, rng: random.Random, plan: str | None = None) -> Scene:
     """Return a random scene of `width` x `height` pixels.
 
-    `plan` is one of "one", "two", "few", "many" (equal or alike shapes to count), "number" and
-    "mixed"; None draws it at random.
+    `plan` is "one", "two", "few", "many" (equal or similar shapes to count), "number" or "mixed".
+    None draws a plan at random.
     """
     name, rgb = background(rng)
     scene = Scene(width, height, name, rgb)

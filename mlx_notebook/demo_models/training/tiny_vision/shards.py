@@ -1,4 +1,4 @@
-"""Drawn pictures on disk, a few hundred of one size a file, made by several processes."""
+"""Draw training images to disk in shards of a few hundred images of one size."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from .drawing import Mark, draw
 from .pixels import damaged, fitted
 from .scenes import Scene, compose
 
-# (height, width) after the processor's resize, with how often each is drawn: what squares,
-# photos, plots, screens and strips of usual sizes become.
+# (height, width) after the processor's resize, and how often each size is drawn. Common sizes
+# of squares, photos, plots, screens and strips become these sizes.
 SIZES: dict[tuple[int, int], int] = {
     (128, 128): 8, (96, 144): 8, (144, 96): 3, (112, 144): 2, (144, 112): 2, (112, 128): 3,
     (128, 112): 2, (96, 160): 4, (160, 96): 2, (112, 112): 4, (80, 176): 2, (176, 80): 2,
@@ -29,7 +29,7 @@ SHARD = 256
 
 @dataclass
 class Picture:
-    """One drawn picture: (height, width, 3) pixels and what it shows."""
+    """One drawn image: its pixels (height, width, 3) and its scene."""
 
     pixels: NDArray[np.uint8]
     scene: Scene
@@ -37,7 +37,7 @@ class Picture:
 
 
 def picture(size: tuple[int, int], rng: random.Random) -> Picture:
-    """Draw one random picture that the processor would bring to `size` (height, width)."""
+    """Draw one random image that the processor would resize to `size` (height, width)."""
     height, width = size
     scene = compose(width, height, rng)
     scale = rng.choice((1.0, 1.0, rng.uniform(0.75, 1.5), rng.uniform(1.0, 2.6)))
@@ -51,7 +51,7 @@ def picture(size: tuple[int, int], rng: random.Random) -> Picture:
 
 
 def mirrored(shown: Picture) -> Picture:
-    """Return the picture seen in a mirror; one with numbers comes back as it is."""
+    """Return the mirrored image; return an image with numbers unchanged."""
     if shown.scene.numbers:
         return shown
     width = shown.scene.width
@@ -61,7 +61,7 @@ def mirrored(shown: Picture) -> Picture:
 
 
 def write_shard(folder: Path, seed: int) -> Path:
-    """Draw one shard; its name tells size and seed."""
+    """Draw one shard; its name contains the size and the seed."""
     rng = random.Random(seed)
     size = rng.choices(list(SIZES), list(SIZES.values()))[0]
     path = folder / f"{size[0]}x{size[1]}-{seed}.pickle"
@@ -74,7 +74,7 @@ def write_shard(folder: Path, seed: int) -> Path:
 
 
 def read_shard(path: Path) -> list[Picture]:
-    """Return a shard's pictures. Only for files that `write_shard` of this machine wrote."""
+    """Return a shard's images; use it only for files that `write_shard` wrote on this machine."""
     pictures: list[Picture] = pickle.loads(path.read_bytes())  # noqa: S301
     return pictures
 
@@ -99,7 +99,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Through the package, so that pickled classes carry its name.
+    # Import the module through the package, so that pickled classes carry its full name.
     from mlx_notebook.demo_models.training.tiny_vision import shards
 
     shards.main()

@@ -1,4 +1,4 @@
-"""Second stage: eye and language part together learn to answer about pictures.
+"""Second stage: train the vision tower and the language part together on image questions.
 
 `python -m mlx_notebook.demo_models.training.tiny_vision.train SHARDS HELD_OUT CHECKPOINT
 --eye EYE --chat TINY_CHAT_FOLDER --minutes 60`
@@ -34,7 +34,7 @@ SHAPE = Shape(vocabulary=2048)
 
 
 class Trainer:
-    """The model, its throw-away cell tasks, and the state of one run."""
+    """The model, its temporary cell tasks and readings, and the state of one training run."""
 
     def __init__(self, given: argparse.Namespace) -> None:
         torch.manual_seed(given.seed)
@@ -92,7 +92,7 @@ class Trainer:
         }  # fmt: skip
 
     def talk(self, now: text.Batch) -> Tensor:
-        """Return the loss of a batch without pictures."""
+        """Return the loss of a batch without images."""
         tokens = torch.from_numpy(now.tokens).to(self.given.device)
         weights = torch.from_numpy(now.weights).to(self.given.device)[:, 1:]
         where = torch.arange(tokens.shape[1], device=tokens.device).expand(3, *tokens.shape)
@@ -107,7 +107,7 @@ class Trainer:
         return (losses * weights[chosen]).sum() / weights.sum()
 
     def save(self) -> None:
-        """Write a checkpoint to go on from."""
+        """Write a checkpoint for continuing."""
         state = {
             "model": self.model.state_dict(), "tasks": self.tasks.state_dict(),
             "readings": self.readings.state_dict(),
@@ -118,7 +118,7 @@ class Trainer:
         partial.replace(self.given.checkpoint)
 
     def check(self, count: int) -> str:
-        """Return how often each skill's whole answer is the likeliest, on held-out shards."""
+        """Return, by skill, the share of held-out answers with every token predicted right."""
         with torch.no_grad():
             return self._check(count)
 
@@ -155,10 +155,10 @@ class Trainer:
         return f"all {sum(everything) / len(everything):.1%}  {told}"
 
     def run(self) -> None:
-        """Train until the run has had its minutes."""
+        """Train until the time is over."""
         given = self.given
         seed = given.seed + self.step
-        # Two thirds of the workers draw documents with pictures.
+        # Two thirds of the workers prepare documents with images.
         texts = min(given.workers, max(1, given.workers // 3)) if given.workers else 0
         viewings = DataLoader(
             Viewings(given.shards, TOKENIZER, given.tokens, seed, given.comparisons),
@@ -204,26 +204,26 @@ class Trainer:
 
 
 def main() -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shards", type=Path)
-    parser.add_argument("held_out", type=Path, help="shards of pictures that are not trained on")
-    parser.add_argument("checkpoint", type=Path, help="continued where it exists")
-    parser.add_argument("--eye", type=Path, help="start from this result of train_eye")
+    parser.add_argument("held_out", type=Path, help="shards of images for checks only")
+    parser.add_argument("checkpoint", type=Path, help="continue from it if it exists")
+    parser.add_argument("--eye", type=Path, help="start from this checkpoint of train_eye")
     parser.add_argument("--chat", type=Path, help="start from the weights in this tiny-chat folder")
-    parser.add_argument("--weights", type=Path, help="go on from an exported folder")
-    parser.add_argument("--minutes", type=float, default=60, help="of training in all")
-    parser.add_argument("--tokens", type=int, default=6144, help="of a batch with pictures")
-    parser.add_argument("--text-tokens", type=int, default=4096, help="of a batch without")
-    parser.add_argument("--text-every", type=int, default=2, help="steps between batches of text")
+    parser.add_argument("--weights", type=Path, help="continue from an exported folder")
+    parser.add_argument("--minutes", type=float, default=60, help="total training time in minutes")
+    parser.add_argument("--tokens", type=int, default=6144, help="tokens per image batch")
+    parser.add_argument("--text-tokens", type=int, default=4096, help="tokens per text batch")
+    parser.add_argument("--text-every", type=int, default=2, help="steps between text batches")
     parser.add_argument("--cells", type=float, default=0.15, help="weight of the cell tasks")
     parser.add_argument("--readings", type=float, default=0.5, help="weight of each reading")
     parser.add_argument(
-        "--comparisons", type=float, default=0.2, help="share of documents that only compare"
+        "--comparisons", type=float, default=0.2, help="share of documents with comparisons only"
     )
     parser.add_argument("--muon", type=float, default=0.006)
     parser.add_argument("--adam", type=float, default=1e-3)
-    parser.add_argument("--fall", type=float, default=0.4, help="last part, rates falling")
+    parser.add_argument("--fall", type=float, default=0.4, help="final share with falling rates")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--check-minutes", type=float, default=5)
     parser.add_argument("--compiled", action="store_true")

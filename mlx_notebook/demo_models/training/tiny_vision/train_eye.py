@@ -1,4 +1,4 @@
-"""First stage: the vision tower alone learns to tell what stands on each cell.
+"""First stage: train the vision tower alone to predict what stands on each cell.
 
 `python -m mlx_notebook.demo_models.training.tiny_vision.train_eye SHARDS EYE --minutes 30`
 """
@@ -19,15 +19,15 @@ from .viewing_batches import Sights
 
 
 def main() -> None:
-    """Train the eye until it has had its minutes; an existing checkpoint is continued."""
+    """Train until the time is over; continue from the checkpoint if it exists."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("shards", type=Path)
     parser.add_argument("checkpoint", type=Path)
-    parser.add_argument("--minutes", type=float, default=30, help="of training in all")
+    parser.add_argument("--minutes", type=float, default=30, help="total training time in minutes")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--muon", type=float, default=0.02)
     parser.add_argument("--adam", type=float, default=3e-3)
-    parser.add_argument("--fall", type=float, default=0.3, help="last part, rates falling")
+    parser.add_argument("--fall", type=float, default=0.3, help="final share with falling rates")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--workers", type=int, default=0, help="processes that prepare batches")

@@ -1,4 +1,4 @@
-"""Batches of documents with pictures, made by worker processes while the model trains."""
+"""Batches of documents with images; worker processes prepare them during training."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .shards import Picture, mirrored, read_shard
 
 @dataclass
 class Example:
-    """One document with its pictures."""
+    """One document with its images."""
 
     document: ViewingDocument
     pictures: list[Picture]
@@ -35,7 +35,7 @@ class Example:
 
 @dataclass
 class Group:
-    """Pictures of one size: `members` are their places in the batch's reading order."""
+    """Images of one size; `members` are their indices in the reading order of the batch."""
 
     rows: int
     columns: int
@@ -71,7 +71,7 @@ class ViewingBatch:
 
 
 def grouped(pictures: Sequence[Picture]) -> list[Group]:
-    """Return the pictures as patches and cell targets, those of one size together."""
+    """Return the images as patches and cell targets, grouped by size."""
     sizes: dict[tuple[int, int], list[int]] = {}
     for i, picture in enumerate(pictures):
         height, width = picture.pixels.shape[:2]
@@ -90,7 +90,7 @@ def grouped(pictures: Sequence[Picture]) -> list[Group]:
 
 
 def cells(picture: Picture) -> tuple[int, int]:
-    """Return the rows and columns of cells of a picture."""
+    """Return the rows and columns of cells of an image."""
     height, width = picture.pixels.shape[:2]
     return height // CELL, width // CELL
 
@@ -123,11 +123,13 @@ def batch(examples: Sequence[Example], image_token: int) -> ViewingBatch:
 
 
 def look(model: TinyVision, groups: Sequence[Group]) -> tuple[Tensor, list[Tensor]]:
-    """Run the eye over all pictures.
+    """Run the vision tower on all images.
 
-    Returns:
-        The cells of all pictures in reading order (n, hidden), and each group's (pictures, cells,
-        hidden).
+    Returns
+    -------
+    tuple[Tensor, list[Tensor]]
+        The cells of all images in reading order (n, hidden), and the cells of each group
+        (images, cells, hidden).
     """
     outs = [model.visual(g.patches, g.rows, g.columns) for g in groups]
     seen: dict[int, Tensor] = {}
@@ -140,10 +142,12 @@ COMPARED = ("position", "size", "box")
 
 
 def viewing(pool: list[list[Picture]], rng: random.Random, comparing: float) -> Viewing:
-    """Return one random document over pictures of the pool's shards.
+    """Return a random document about images of the pool's shards.
 
-    Args:
-        comparing: the share of documents that only compare and find the things of one picture.
+    Parameters
+    ----------
+    comparing
+        The share of documents that only compare and locate the things of one image.
     """
     while True:
         picture, other = (rng.choice(rng.choice(pool)) for _ in range(2))
@@ -204,7 +208,7 @@ class Viewings(IterableDataset[ViewingBatch]):
 
 
 class Sights(IterableDataset[Group]):
-    """Endless groups of `size` pictures of one size, for the eye alone."""
+    """Endless groups of `size` images of one size, for training the vision tower alone."""
 
     def __init__(self, shards: Path, size: int, seed: int) -> None:
         self.shards, self.size, self.seed = shards, size, seed
@@ -223,12 +227,15 @@ class Sights(IterableDataset[Group]):
 
 
 def _talk(progress: float) -> text.Mixture:
-    """More small talk than tiny-chat had: it drifts first while the model learns to see."""
+    """Return the text mixture of tiny-chat with more small talk.
+
+    Small talk is the first skill to suffer while the model learns to see.
+    """
     return {**text.mixture(progress), dialogues.chat_dialogue: 0.8}
 
 
 class Texts(IterableDataset[text.Batch]):
-    """Endless batches of tiny-chat's own documents, so that chat and calls are not forgotten."""
+    """Endless batches of tiny-chat's documents, so that the model keeps chat and tool calls."""
 
     def __init__(self, tokenizer: Path, size: int, seed: int) -> None:
         self.tokenizer, self.size, self.seed = tokenizer, size, seed

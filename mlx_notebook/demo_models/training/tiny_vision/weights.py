@@ -1,4 +1,4 @@
-"""The weights' names and shapes in the folder that mlx-vlm loads, and back from there."""
+"""Convert weights to the names and shapes of the folder that mlx-vlm loads, and back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def tensors(weights: dict[str, Tensor], shape: Shape) -> dict[str, Tensor]:
     out: dict[str, Tensor] = {}
     for name, value in weights.items():
         if name == "visual.patch_embed.weight":
-            # The processor shows a still picture twice, one frame after the other.
+            # The processor passes a still image as two equal frames.
             square = value.view(shape.eye, 3, 1, shape.patch, shape.patch) / 2
             out[f"{_PATCHES}weight"] = square.repeat(1, 1, 2, 1, 1)
         elif name == "visual.patch_embed.bias":
@@ -29,7 +29,7 @@ def tensors(weights: dict[str, Tensor], shape: Shape) -> dict[str, Tensor]:
 
 
 def read(folder: Path) -> dict[str, Tensor]:
-    """Return the weights of an exported folder as `model.TinyVision` names them, in float32."""
+    """Return an exported folder's weights under the names of `model.TinyVision`, in float32."""
     out: dict[str, Tensor] = {}
     for name, value in load_file(str(folder / "model.safetensors")).items():
         value = value.float()

@@ -27,7 +27,7 @@ def read(source: TextSource, text: str) -> None:
         try:
             source.arguments(json_text(rest))
         except Malformed:
-            pass
+            pass  # a brace also begins texts that are not JSON: they are read as pairs below
         else:
             return
     source.arguments(dumps(_pairs(rest, function) or {"raw": rest}))

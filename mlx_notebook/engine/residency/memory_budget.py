@@ -10,7 +10,7 @@ from mlx_notebook.engine.errors import InsufficientMemory
 from mlx_notebook.engine.residency.resident_model import ResidentModel
 from mlx_notebook.engine.runtime.device_memory import device_memory
 from mlx_notebook.model_files.footprint import Footprint
-from mlx_notebook.model_files.machine_memory import default_memory_budget
+from mlx_notebook.model_files.machine_memory import default_memory_budget, format_bytes
 from mlx_notebook.protocol import EngineConfig
 
 # By default the prefix cache may hold a tenth of the device's memory, beside the models.
@@ -121,13 +121,13 @@ class MemoryBudget:
                 f"(max_resident), and {len(pinned)} are pinned. Unpin one first.",
                 "model",
             )
-        beside = f", of which pinned models hold {size(used)}" if used else ""
+        beside = f", of which pinned models hold {format_bytes(used)}" if used else ""
         advice = "Unpin one, or take" if used else "Take"
         return InsufficientMemory(
-            f"{model} does not fit into memory: it needs {size(need.total)} "
-            f"({size(need.weights)} of weights, {size(need.kv)} for a conversation), and the "
-            f"budget for models is {size(self.limit)}{beside}. {advice} a smaller or more strongly "
-            "quantised model, or raise memory_budget_bytes.",
+            f"{model} does not fit into memory: it needs {format_bytes(need.total)} "
+            f"({format_bytes(need.weights)} of weights, {format_bytes(need.kv)} for a "
+            f"conversation), and the budget for models is {format_bytes(self.limit)}{beside}. "
+            f"{advice} a smaller or more strongly quantised model, or raise memory_budget_bytes.",
             "model",
         )
 
@@ -142,8 +142,3 @@ def _used(residents: Iterable[ResidentModel]) -> int:
     residents = list(residents)
     bases = {resident.backend.base for resident in residents}
     return sum(resident.own for resident in residents) + sum(base.nbytes for base in bases)
-
-
-def size(count: int) -> str:
-    """Return a number of bytes in MB or GB, for people."""
-    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mlx_notebook.engine.errors import InsufficientMemory
-from mlx_notebook.engine.residency.memory_budget import MemoryBudget, size
+from mlx_notebook.engine.residency.memory_budget import MemoryBudget
 from mlx_notebook.engine.residency.resident_model import ResidentModel
 from mlx_notebook.model_files.footprint import Footprint
 from tests.engine.residency.weights import resident
@@ -73,7 +73,3 @@ def test_the_prefix_cache_gets_what_models_leave() -> None:
     footprint = Footprint(base=20, own=0, kv=10)
     left = budget(prefixes=50).left_for_prefixes(Path("new"), footprint, [resident("a", 40)])
     assert left == 100 + 50 - 40 - 30
-
-
-def test_sizes_are_told_in_decimal_units() -> None:
-    assert (size(2_500_000), size(3_210_000_000)) == ("2.5 MB", "3.21 GB")

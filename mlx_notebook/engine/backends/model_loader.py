@@ -117,7 +117,7 @@ def warm_up(backend: GeneratingBackend, prefixes: PrefixCache) -> Generator[None
     for rows in ([Row()], [Row(), sampled], [sampled]):
         for i, row in enumerate(rows):
             tokens = [token + i for token in first[: 8 - i]]
-            backend.insert(row, PreparedPrompt(tokens, "", len(tokens)), 3, endless=True)
+            backend.insert(row, PreparedPrompt(tokens, ""), 3, endless=True)
         while len(backend):
             backend.step()
             yield

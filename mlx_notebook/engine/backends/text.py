@@ -4,13 +4,14 @@ import copy
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.generate import StopSequences
-from mlx_lm.models.cache import CacheList, KVCache, make_prompt_cache, trim_prompt_cache
+from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
 from mlx_lm.utils import load_config, load_model
 
 from mlx_notebook.engine.backends.adapters import (
@@ -39,7 +40,11 @@ from mlx_notebook.engine.backends.model_loader import (
 from mlx_notebook.engine.backends.pooling import mean
 from mlx_notebook.engine.dialects.reasoning import continues_reasoning, opens_reasoning
 from mlx_notebook.engine.errors import InvalidRequest, VisionNotSupported
-from mlx_notebook.engine.images.image_tokens import ImageTokenCache
+from mlx_notebook.engine.kv_cache.checkpoints import (
+    Checkpoint,
+    always_cuttable,
+    make_checkpoint,
+)
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.kv_cache.quantized import quantized_caches
 from mlx_notebook.engine.prompts.chat_format import ChatFormat, OutputPlan
@@ -51,6 +56,9 @@ from mlx_notebook.engine.speculative.draft_loading import load_speculation
 from mlx_notebook.model_files.footprint import context_window
 from mlx_notebook.model_files.generation_config import read_sampling_defaults
 from mlx_notebook.protocol import ChatPrompt, EngineConfig, Generate, ModelOptions, Prompt
+
+_CHECKPOINT_STEP = 2048
+"""Tokens between checkpoints of a prompt whose KV cache cannot be cut."""
 
 _DEFAULT_CONTEXT = 4096
 """Most tokens of a model whose config.json does not state it."""
@@ -81,7 +89,7 @@ class TextBackend(GeneratingBackend):
         self.chat_format = ChatFormat(tokenizer, _width(model), family, options.tool_dialect)
         longest = longest_token(tokenizer)
         self.length_limit = LengthLimit(self.context_length, settings.max_prompt_tokens, longest)
-        self.trimmable = all(map(_always_trimmable, make_prompt_cache(model)))
+        self.trimmable = all(map(always_cuttable, make_prompt_cache(model)))
         self._prefixes, self._prefill_step = prefixes, settings.prefill_step
         self.empty_cache: Callable[[], list[Any]] = partial(make_prompt_cache, model)
         rows = settings.max_batch
@@ -94,7 +102,8 @@ class TextBackend(GeneratingBackend):
             prefill_step_size=settings.prefill_step,
         )
         self._end_tokens = tuple(sorted(tokenizer.eos_token_ids))
-        self._stable: dict[int, int] = {}
+        self._borders: dict[int, set[int]] = {}
+        self._checkpoints: dict[int, dict[int, Checkpoint]] = {}
         self._salts: dict[int, str] = {}
 
     def __len__(self) -> int:
@@ -115,7 +124,7 @@ class TextBackend(GeneratingBackend):
             self.chat_format,
             prompt,
             length_limit or self.length_limit,
-            keep_stable=not self.trimmable,
+            need_end=not self.trimmable,
         )
 
     def plan(self, command: Generate) -> tuple[PreparedPrompt, OutputPlan]:
@@ -145,24 +154,24 @@ class TextBackend(GeneratingBackend):
         self, row: Row, prompt: PreparedPrompt, max_tokens: int, *, endless: bool
     ) -> tuple[int, int]:
         """Add a row to the batch."""
-        tokens, stable = prompt.cache_keys, prompt.stable
-        cache, rest = self._prefixes.fetch(self.name, tokens, prompt.salt)
-        cached = len(tokens) - len(rest)
-        head = stable - cached
-        split = not self.trimmable and 0 < head < len(rest)
+        tokens = prompt.cache_keys
+        hit = self._prefixes.fetch(self.name, tokens, prompt.salt, prompt.places.opening)
+        prompt.broken = hit.broken
+        borders = [] if self.trimmable else _checkpoint_lengths(prompt, hit.length)
+        ends = [hit.length, *borders, len(tokens)]
         (uid,) = self._generator.insert_segments(
-            [[rest[:head], rest[head:]] if split else [rest]],
+            [[tokens[start:end] for start, end in pairwise(ends)]],
             max_tokens=[max_tokens],
-            caches=[self._initial_cache(prompt, cache, cached)],
-            all_tokens=[tokens[:cached]],
+            caches=[self._initial_cache(prompt, hit.layers, hit.length)],
+            all_tokens=[tokens[: hit.length]],
             samplers=[row],
             stop_sequences=[self._stop_sequences(row, endless)],
         )
-        if split:
-            self._stable[uid] = stable
+        if borders:
+            self._borders[uid] = set(borders)
         if prompt.salt:
             self._salts[uid] = prompt.salt
-        return uid, cached
+        return uid, hit.length
 
     def _stop_sequences(self, row: Row, endless: bool) -> StopSequences:
         """Return the tokens that end a row."""
@@ -198,23 +207,20 @@ class TextBackend(GeneratingBackend):
         prompts, tokens = self._generator.next()
         progress = []
         for prompt in prompts:
-            self._store_stable_prefix(prompt)
+            self._make_checkpoint(prompt)
             progress.append(Progress(prompt.uid, prompt.progress[0], prompt.end_of_prompt))
         new_tokens = []
         for token in tokens:
             new_tokens.append(Token(token.uid, token.token, token.finish_reason, token.logprobs))
             if token.finish_reason is not None:
-                salt = self._salts.pop(token.uid, "")
-                self._prefixes.keep(self.name, token.all_tokens, token.prompt_cache, salt)
+                self._keep(token.uid, token.all_tokens, token.prompt_cache)
         return progress, new_tokens
 
     def remove(self, uids: list[int]) -> None:
         """Remove rows from the batch; the prefix cache keeps what was computed of them."""
         for uid, (cache, tokens) in self._generator.remove(uids, return_prompt_caches=True).items():
-            self._stable.pop(uid, None)
-            salt = self._salts.pop(uid, "")
-            if cache and tokens and not all(layer.empty() for layer in cache):
-                self._prefixes.keep(self.name, tokens, cache, salt)
+            computed = cache and tokens and not all(layer.empty() for layer in cache)
+            self._keep(uid, tokens if computed else [], cache)
 
     def speculate(self, options: ModelOptions, workers: Executor) -> Generator[None, None, None]:
         """Set up speculative decoding if the settings ask for it, in slices."""
@@ -247,28 +253,35 @@ class TextBackend(GeneratingBackend):
         self._generator.close()
         del self.model, self._generator, self.empty_cache
 
-    def _store_stable_prefix(self, prompt: Any) -> None:
-        """Store a cache that cannot be cut at the point where the next turn will still match it."""
-        if prompt.uid not in self._stable or not prompt.end_of_segment:
+    def _make_checkpoint(self, prompt: Any) -> None:
+        """Copy the layers that cannot be cut, if a prompt is computed up to one of its borders."""
+        borders = self._borders.get(prompt.uid)
+        if not borders or not prompt.end_of_segment:
             return
-        stable = self._stable.pop(prompt.uid)
         cache, tokens = self._generator.extract_cache([prompt.uid])[prompt.uid]
-        if len(tokens) == stable:
-            salt = self._salts.get(prompt.uid, "")
-            self._prefixes.keep(self.name, tokens, copy.deepcopy(cache), salt)
+        if len(tokens) in borders:
+            borders.remove(len(tokens))
+            made = self._checkpoints.setdefault(prompt.uid, {})
+            made[len(tokens)] = make_checkpoint(cache)
+
+    def _keep(self, uid: int, tokens: list[int], cache: list[Any]) -> None:
+        """Give the KV cache of a row that has ended to the prefix cache."""
+        self._borders.pop(uid, None)
+        salt, checkpoints = self._salts.pop(uid, ""), self._checkpoints.pop(uid, None)
+        self._prefixes.keep(self.name, tokens, cache, salt, checkpoints)
+
+
+def _checkpoint_lengths(prompt: PreparedPrompt, cached: int) -> list[int]:
+    """Return the lengths at which to keep a prompt's caches that cannot be cut, in order."""
+    last = len(prompt.tokens) - 1
+    regular = range(_CHECKPOINT_STEP, last, _CHECKPOINT_STEP)
+    return sorted(length for length in {*prompt.borders, *regular} if cached < length < last)
 
 
 def _width(model: Any) -> int:
     """Return the size of the model's logits, from the shape of one step."""
     logits = model(mx.array([[0]]))
     return int(logits.shape[-1])
-
-
-def _always_trimmable(layer: Any) -> bool:
-    """Return whether a layer's cache can be cut to any length (a full sliding window cannot)."""
-    if isinstance(layer, CacheList):
-        return all(map(_always_trimmable, layer.caches))
-    return isinstance(layer, KVCache | ImageTokenCache)
 
 
 def load(

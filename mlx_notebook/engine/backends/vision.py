@@ -99,8 +99,8 @@ class VisionBackend(TextBackend):
             return super().prepare(prompt, length_limit)
         if self._image_prompts is None:
             raise VisionNotSupported(self._no_images, prompt.images[0].where)
-        keep_stable = not self.trimmable
-        return self._image_prompts.prepare(prompt, length_limit or self.length_limit, keep_stable)
+        limit = length_limit or self.length_limit
+        return self._image_prompts.prepare(prompt, limit, need_end=not self.trimmable)
 
     def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
         """Return a vector for each tokenized text, in one piece: its caches also hold images."""

@@ -1,26 +1,41 @@
 """The prefix cache: the longest known prefix of a prompt is not computed again.
 
-A thin layer over mlx-lm's `LRUPromptCache`, a trie of token sequences; each model has one. They
-share one limit on memory. At least one token of a prompt is always left to compute. Entries are
-evaluated, so that none keeps the batch in memory from which it was cut. If there is a prefix cache
-on disk, it gets new and evicted entries. Prompts with different salts never share an entry, as with
-vLLM's `cache_salt`.
+Each model has entries of its own (`PrefixEntries`). They share one limit on memory. At least one
+token of a prompt is always left to compute. Entries are evaluated, so that none keeps the batch in
+memory from which it was cut. If there is a prefix cache on disk, it gets new and evicted entries.
+Prompts with different salts never share an entry, as with vLLM's `cache_salt`.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.models.cache import (
-    LRUPromptCache,
-    PromptTrie,
-    PromptTrieResult,
-    can_trim_prompt_cache,
-)
+import numpy as np
 
+from mlx_notebook.engine.kv_cache.checkpoints import Checkpoint
 from mlx_notebook.engine.kv_cache.disk_cache import DiskPrefixCache
 from mlx_notebook.engine.kv_cache.disk_store import Arrays
+from mlx_notebook.engine.kv_cache.prefix_entries import PrefixEntries, PrefixEntry, PrefixMatch
+from mlx_notebook.engine.prompts.broken_prefix import SHOWN_TOKENS, BrokenPrefix
+
+
+@dataclass(frozen=True)
+class PrefixHit:
+    """What the prefix cache has of a prompt.
+
+    Attributes
+    ----------
+    layers
+        A copy of the KV cache of its first `length` tokens; None if `length` is 0.
+    broken
+        Where it leaves a cached sequence, if it does.
+    """
+
+    layers: list[Any] | None = None
+    length: int = 0
+    broken: BrokenPrefix | None = None
 
 
 class PrefixCache:
@@ -38,13 +53,13 @@ class PrefixCache:
 
     def __init__(self, max_entries: int, max_bytes: int, disk: DiskPrefixCache | None = None):
         self._max_entries, self._max_bytes = max_entries, max_bytes
-        self._models: dict[str, LRUPromptCache] = {}
+        self._models: dict[str, PrefixEntries] = {}
         self._disk = disk
 
     @property
     def nbytes(self) -> int:
         """Bytes of all entries."""
-        return sum(int(entries.nbytes) for entries in self._models.values())
+        return sum(entries.nbytes for entries in self._models.values())
 
     def open(self, model: str, identity: str, empty: list[Any]) -> None:
         """Begin to store a model's prompts on disk (`DiskPrefixCache.open`)."""
@@ -52,31 +67,31 @@ class PrefixCache:
             self._disk.open(model, identity, empty)
 
     def fetch(
-        self, model: str, tokens: list[int], salt: str = ""
-    ) -> tuple[list[Any] | None, list[int]]:
-        """Find the longest known prefix of `tokens`.
+        self, model: str, tokens: list[int], salt: str = "", opening: int | None = None
+    ) -> PrefixHit:
+        """Find the longest known prefix of `tokens`, at least one token shorter than they are.
 
-        Returns
-        -------
-        cache, rest
-            A copy of the prefix's KV cache, or None, and the tokens that remain to compute: at
-            least one.
+        Parameters
+        ----------
+        opening
+            As for `PrefixEntries.use`.
         """
-        entries = self._models.get(model)
-        if entries is None or len(tokens) < 2:
-            return None, tokens
-        cache, rest = entries.fetch_nearest_cache(salt, tokens[:-1])
-        if cache is not None:
-            _refresh(entries, salt)
-        return cache, [*rest, tokens[-1]]
+        match = self._find(model, tokens, salt)
+        if match is None:
+            return PrefixHit()
+        broken = None
+        if match.shared < min(len(match.nearest.tokens), len(tokens) - 1):
+            was = match.nearest.tokens[match.shared : match.shared + SHOWN_TOKENS]
+            broken = BrokenPrefix(match.shared, was.tolist())
+        if not match.length:
+            return PrefixHit(broken=broken)
+        layers = self._models[model].use(match, opening)
+        return PrefixHit(layers, match.length, broken)
 
     def covered(self, model: str, tokens: list[int], salt: str = "") -> int:
         """Return how many of a prompt's first tokens are in memory, at least one less than all."""
-        entries = self._models.get(model)
-        if entries is None or len(tokens) < 2:
-            return 0
-        entries._trie.search(salt, tokens[:-1])
-        return _nearest(entries, salt)[1]
+        match = self._find(model, tokens, salt)
+        return 0 if match is None else match.length
 
     def on_disk(self, model: str, tokens: list[int], salt: str = "") -> int:
         """Return how many of a prompt's first tokens are on disk. Any thread may call it."""
@@ -96,11 +111,24 @@ class PrefixCache:
         if cache is not None:
             self._insert(model, tokens[:count], cache, salt)
 
-    def keep(self, model: str, tokens: list[int], cache: list[Any], salt: str = "") -> None:
-        """Store the KV cache of a sequence, which must hold exactly `tokens`."""
+    def keep(
+        self,
+        model: str,
+        tokens: list[int],
+        cache: list[Any],
+        salt: str = "",
+        checkpoints: Mapping[int, Checkpoint] | None = None,
+    ) -> None:
+        """Store the KV cache of a sequence, which must hold exactly `tokens`.
+
+        Parameters
+        ----------
+        checkpoints
+            By length, for the layers that cannot be cut.
+        """
         if not tokens or not cache:
             return
-        self._insert(model, list(tokens), cache, salt)
+        self._insert(model, list(tokens), cache, salt, checkpoints)
         if self._disk is not None:
             self._disk.write(model, tokens, cache, salt, evicted=False)
 
@@ -110,14 +138,14 @@ class PrefixCache:
             excess = self.nbytes - max_bytes
             if excess <= 0:
                 break
-            entries.trim_to(n_bytes=max(0, entries.nbytes - excess))
+            entries.shrink(self._max_entries, max(0, entries.nbytes - excess))
 
     def forget(self, model: str) -> None:
         """Remove every entry of a model from memory."""
         entries = self._models.pop(model, None)
         if self._disk is not None:
             if entries is not None:
-                entries.trim_to(n_sequences=0)
+                entries.clear()
             self._disk.close(model)
 
     def close(self, seconds: float) -> None:
@@ -127,61 +155,29 @@ class PrefixCache:
         if self._disk is not None:
             self._disk.drain(seconds)
 
-    def _insert(self, model: str, tokens: list[int], cache: list[Any], salt: str) -> None:
+    def _find(self, model: str, tokens: list[int], salt: str) -> PrefixMatch | None:
+        entries = self._models.get(model)
+        if entries is None or len(tokens) < 2:
+            return None
+        return entries.find(np.array(tokens[:-1], np.int64), salt)
+
+    def _insert(
+        self,
+        model: str,
+        tokens: list[int],
+        cache: list[Any],
+        salt: str,
+        checkpoints: Mapping[int, Checkpoint] | None = None,
+    ) -> None:
         mx.eval([layer.state for layer in cache])
         # The most recently used model is last.
-        entries = self._models.pop(model, None) or self._entries(model)
+        entries = self._models.pop(model, None) or PrefixEntries(partial(self._evicted, model))
         self._models[model] = entries
-        entries.insert_cache(salt, tokens, cache)
+        entries.add(np.array(tokens, np.int64), cache, checkpoints or {}, salt)
+        entries.shrink(self._max_entries, self._max_bytes)
         self.shrink(self._max_bytes)
 
-    def _entries(self, model: str) -> LRUPromptCache:
-        entries = LRUPromptCache(self._max_entries, self._max_bytes)
-        entries._trie = _Trie(partial(self._evicted, model))
-        return entries
-
-    def _evicted(self, model: str, salt: str, tokens: list[int], cache: list[Any]) -> None:
+    def _evicted(self, model: str, entry: PrefixEntry) -> None:
         if self._disk is not None:
-            self._disk.write(model, tokens, cache, salt, evicted=True)
-
-
-def _nearest(entries: LRUPromptCache, salt: str) -> tuple[list[int] | None, int]:
-    """Return the entry that mlx-lm chose in its last search, and how many tokens it shares."""
-    found = entries._trie.found
-    if found.exact is not None:
-        return found.exact, len(found.exact)
-    shorter = len(found.shorter or ())
-    if found.longer is not None and found.common_prefix > shorter:
-        longer = entries._trie.get(salt, found.longer).prompt_cache
-        if can_trim_prompt_cache(longer):
-            return found.longer, int(found.common_prefix)
-    return found.shorter, shorter
-
-
-def _refresh(entries: LRUPromptCache, salt: str) -> None:
-    """Mark the entry that was found as used last; mlx-lm orders entries by insertion."""
-    tokens, _ = _nearest(entries, salt)
-    kind = entries._trie.get(salt, tokens).cache_type
-    entries._lru.remove(salt, tokens)
-    entries._lru.push(salt, tokens, kind)
-
-
-class _Trie(PromptTrie):
-    """mlx-lm's trie of entries, with the result of the last search and a call for removed ones."""
-
-    found: PromptTrieResult
-
-    def __init__(self, evicted: Callable[[str, list[int], list[Any]], None]):
-        super().__init__()
-        self._evicted = evicted
-
-    def search(self, salt: str, tokens: list[int]) -> PromptTrieResult:
-        """Find the entries nearest to `tokens`."""
-        self.found = super().search(salt, tokens)
-        return self.found
-
-    def pop(self, salt: str, tokens: list[int]) -> Any:
-        """Remove an entry and return it."""
-        entry = super().pop(salt, tokens)
-        self._evicted(salt, tokens, entry.prompt_cache)
-        return entry
+            tokens = entry.tokens.tolist()
+            self._disk.write(model, tokens, entry.layers, entry.salt, evicted=True)

@@ -14,7 +14,8 @@ from mlx_notebook.engine.images.image_tokens import ImageSpan, ProcessedImage
 from mlx_notebook.engine.prompts.chat_format import ChatFormat
 from mlx_notebook.engine.prompts.chat_template import apply_template
 from mlx_notebook.engine.prompts.length_limits import LengthLimit
-from mlx_notebook.engine.prompts.prompt import PreparedPrompt, prepare_prompt
+from mlx_notebook.engine.prompts.message_places import MessagePlaces, counter, find_messages
+from mlx_notebook.engine.prompts.prompt import PreparedPrompt, encode, prepare_prompt
 from mlx_notebook.engine.prompts.tool_prompt import normalize_messages
 from mlx_notebook.engine.sandbox import deadline
 from mlx_notebook.engine.sandbox.sandbox import decode
@@ -60,7 +61,7 @@ class ImagePromptBuilder:
         self._pixel = chat_format.tokenizer.decode([image_token])
 
     def prepare(
-        self, prompt: ChatPrompt, length_limit: LengthLimit, keep_stable: bool
+        self, prompt: ChatPrompt, length_limit: LengthLimit, need_end: bool
     ) -> PreparedPrompt:
         """Render and tokenize a prompt, and insert the tokens of its images."""
         messages, order = _in_order(prompt.messages)
@@ -68,7 +69,7 @@ class ImagePromptBuilder:
         if self._in_text:
             messages = [self._with_placeholders(message) for message in messages]
         prompt = msgspec.structs.replace(prompt, messages=messages)
-        written = prepare_prompt(self._chat_format, prompt, length_limit, keep_stable)
+        written = prepare_prompt(self._chat_format, prompt, length_limit, need_end)
         first, *others = written.text.split(self._placeholder)
         tokenizer, image_token = self._chat_format.tokenizer, self._image_token
         text = short = first
@@ -77,7 +78,7 @@ class ImagePromptBuilder:
             text += image.before + pixels + image.after + between
             short += image.before + self._pixel + image.after + between
         # The text around an image is tokenized together with the text of the message.
-        read = tokenizer.encode(short, add_special_tokens=False)
+        read, offsets = encode(tokenizer, short)
         if len(others) != len(images) or read.count(image_token) != len(images):
             raise InvalidRequest(
                 f"the messages show {len(images)} images, and their text holds "
@@ -85,21 +86,28 @@ class ImagePromptBuilder:
                 "of the text",
                 "messages",
             )
-        after = len(written.tokens) - written.stable
         tokens: list[int] = []
         keys: list[int] = []
         image_spans: list[ImageSpan] = []
+        expanded = [0]
         remaining = iter(images)
         for token in read:
             if token != image_token:
                 tokens.append(token)
                 keys.append(token)
-                continue
-            image = next(remaining)
-            image_spans.append(ImageSpan(len(tokens), image))
-            tokens += image.tokens
-            keys += image.keys
-        return PreparedPrompt(tokens, text, len(tokens) - after, keys, image_spans)
+            else:
+                image = next(remaining)
+                image_spans.append(ImageSpan(len(tokens), image))
+                tokens += image.tokens
+                keys += image.keys
+            expanded.append(len(tokens))
+        places = MessagePlaces()
+        if offsets is not None:
+            places = find_messages(short, messages, counter(offsets)).shifted(expanded.__getitem__)
+        # There is no image behind the last border.
+        after = [len(written.tokens) - border for border in written.borders[-1:]]
+        borders = sorted({*places.borders, *(len(tokens) - count for count in after)})
+        return PreparedPrompt(tokens, text, borders, places, keys, image_spans)
 
     def process(self, image: EncodedImage) -> ProcessedImage:
         """Decode and preprocess an image, unless it is in the cache."""

@@ -1,15 +1,17 @@
 """Turn messages and tools into the tokens that the model is fed."""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
 from mlx_notebook.engine.images.image_tokens import ImageSpan
+from mlx_notebook.engine.prompts.broken_prefix import BrokenPrefix
 from mlx_notebook.engine.prompts.chat_format import ChatFormat
 from mlx_notebook.engine.prompts.chat_template import apply_template
 from mlx_notebook.engine.prompts.length_limits import LengthLimit
+from mlx_notebook.engine.prompts.message_places import MessagePlaces, counter, find_messages
 from mlx_notebook.engine.sandbox import deadline
 from mlx_notebook.protocol import Prompt, TextPrompt
 
@@ -26,8 +28,11 @@ class PreparedPrompt:
     ----------
     tokens, text
         The tokens to feed, and the rendered text.
-    stable
-        Number of first tokens that the next turn's prompt shares: all but the generation prompt.
+    borders
+        Numbers of first tokens that other prompts are likely to share: the next turn's, and those
+        of other conversations with the same system prompt.
+    places
+        The messages in the tokens.
     keys
         For prompts with images: the tokens, with image tokens replaced by numbers made from the
         images' content.
@@ -35,14 +40,18 @@ class PreparedPrompt:
         The images and their places.
     salt
         Only prompts with the same salt share entries of the prefix cache.
+    broken
+        Where it leaves a cached sequence, known once it joins the batch.
     """
 
     tokens: list[int]
     text: str
-    stable: int
+    borders: list[int] = field(default_factory=list)
+    places: MessagePlaces = field(default_factory=MessagePlaces)
     keys: list[int] | None = None
     image_spans: list[ImageSpan] = field(default_factory=list)
     salt: str = ""
+    broken: BrokenPrefix | None = None
 
     @property
     def cache_keys(self) -> list[int]:
@@ -51,7 +60,7 @@ class PreparedPrompt:
 
 
 def prepare_prompt(
-    chat_format: ChatFormat, prompt: Prompt, length_limit: LengthLimit, keep_stable: bool = False
+    chat_format: ChatFormat, prompt: Prompt, length_limit: LengthLimit, need_end: bool = False
 ) -> PreparedPrompt:
     """Render and tokenize a prompt.
 
@@ -61,8 +70,9 @@ def prepare_prompt(
         The model's chat format.
     length_limit
         Maximum length of the prompt.
-    keep_stable
-        Also find where the generation prompt begins, for models whose KV cache cannot be trimmed.
+    need_end
+        Render the messages again if the last one is not found in the text, for models whose KV
+        cache cannot be cut: its end is always one of the borders.
 
     Raises
     ------
@@ -91,13 +101,28 @@ def prepare_prompt(
         text = _left_open(messages, lambda messages: rendered(messages, False))
     else:
         text = rendered(messages, prompt.add_generation_prompt)
-    tokens = tokenizer.encode(text, add_special_tokens=False)
-    stable = len(tokens)
-    if keep_stable and prompt.add_generation_prompt:
+    tokens, offsets = encode(tokenizer, text)
+    places = MessagePlaces()
+    if offsets is not None:
+        places = find_messages(text, messages, counter(offsets))
+    borders = places.borders
+    if need_end and prompt.add_generation_prompt and not places.complete(messages):
         head = rendered(messages, False)
         if text.startswith(head):
-            stable = len(tokenizer.encode(head, add_special_tokens=False))
-    return PreparedPrompt(tokens, text, stable)
+            borders.append(len(tokenizer.encode(head, add_special_tokens=False)))
+    return PreparedPrompt(tokens, text, borders, places)
+
+
+def encode(tokenizer: Any, text: str) -> tuple[list[int], Sequence[tuple[int, int]] | None]:
+    """Return the tokens of a text without special ones around it, and their places in the text.
+
+    Tokenizers in Python do not tell the places: None.
+    """
+    own = tokenizer._tokenizer
+    if not own.is_fast:
+        return tokenizer.encode(text, add_special_tokens=False), None
+    (encoding,) = own(text, add_special_tokens=False).encodings
+    return encoding.ids, encoding.offsets
 
 
 def _left_open(
@@ -157,7 +182,8 @@ def truncate_prompt(
     if cut <= 0:
         return prompt
     tokens = prompt.tokens[cut:]
-    return PreparedPrompt(tokens, decode(tokens), max(0, prompt.stable - cut), salt=prompt.salt)
+    borders = [border - cut for border in prompt.borders if border > cut]
+    return PreparedPrompt(tokens, decode(tokens), borders, salt=prompt.salt)
 
 
 def tokenize_text(tokenizer: Any, prompt: TextPrompt, length_limit: LengthLimit) -> PreparedPrompt:
@@ -173,11 +199,11 @@ def tokenize_text(tokenizer: Any, prompt: TextPrompt, length_limit: LengthLimit)
     length_limit.check(prompt.text)
     if isinstance(prompt.text, str):
         tokens = tokenizer.encode(prompt.text)
-        return PreparedPrompt(tokens, prompt.text, len(tokens))
+        return PreparedPrompt(tokens, prompt.text)
     size = len(tokenizer)
     if any(not 0 <= token < size for token in prompt.text):
         raise InvalidRequest(f"token ids must lie between 0 and {size - 1}", "prompt")
-    return PreparedPrompt(list(prompt.text), "", len(prompt.text))
+    return PreparedPrompt(list(prompt.text), "")
 
 
 def truncate_input(tokenizer: Any, tokens: list[int], most: int) -> list[int]:

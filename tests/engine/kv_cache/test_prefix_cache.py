@@ -1,7 +1,12 @@
+"""What the prefix cache finds, what it keeps, and what it says about a prompt that has changed."""
+
+from typing import Any
+
 import mlx.core as mx
 import pytest
-from mlx_lm.models.cache import ArraysCache, KVCache
+from mlx_lm.models.cache import ArraysCache, KVCache, RotatingKVCache
 
+from mlx_notebook.engine.kv_cache.checkpoints import make_checkpoint
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 
 SYSTEM = list(range(1000, 1040))
@@ -34,7 +39,7 @@ def test_a_prompt_that_is_used_outlives_a_hundred_others(
     for other in range(100):
         keep(prefixes, [other] * 20)
         if other % 10 == 0:
-            assert prefixes.fetch("model", asked)[0] is not None
+            assert prefixes.fetch("model", asked).length
     assert prefixes.covered("model", [*SYSTEM, 1, 2, 3]) == len(SYSTEM) + 2
 
 
@@ -52,9 +57,7 @@ def test_where_caches_cannot_be_trimmed_the_beginning_that_is_used_stays(
         prefixes.keep("model", [other] * 20, state())
         if other % 10 == 0:
             # It agrees further with the longer one, which is of no use to it.
-            cache, rest = prefixes.fetch("model", [*SYSTEM, 1, 9, 9])
-            assert cache is not None
-            assert rest == [1, 9, 9]
+            assert prefixes.fetch("model", [*SYSTEM, 1, 9, 9]).length == len(SYSTEM)
     assert prefixes.covered("model", [*SYSTEM, 7, 7]) == len(SYSTEM)
 
 
@@ -69,4 +72,169 @@ def test_prompts_with_different_salts_never_meet(prefixes: PrefixCache) -> None:
     prefixes.keep("model", SYSTEM, cache_of(SYSTEM), "ann")
     assert prefixes.covered("model", [*SYSTEM, 1], "ann") == len(SYSTEM)
     assert prefixes.covered("model", [*SYSTEM, 1], "bob") == 0
-    assert prefixes.fetch("model", [*SYSTEM, 1], "bob")[0] is None
+    assert prefixes.fetch("model", [*SYSTEM, 1], "bob").layers is None
+
+
+# --- a system prompt that conversations share ------------------------------------------------
+
+
+def filled(layer: Any, tokens: list[int]) -> Any:
+    """A layer that holds the numbers of its tokens; a recurrent one, their sum."""
+    numbers = mx.array(tokens, mx.float32).reshape(1, 1, -1, 1)
+    if isinstance(layer, ArraysCache):
+        layer[0] = mx.sum(numbers).reshape(1, 1)
+    elif numbers.size:
+        layer.update_and_fetch(numbers, numbers)
+    return layer
+
+
+def attention(tokens: list[int]) -> list[Any]:
+    return [filled(KVCache(), tokens)]
+
+
+def hybrid(tokens: list[int]) -> list[Any]:
+    return [filled(KVCache(), tokens), filled(ArraysCache(1), tokens)]
+
+
+def window(tokens: list[int]) -> list[Any]:
+    return [filled(RotatingKVCache(8), tokens), filled(KVCache(), tokens)]
+
+
+def finish(prefixes: PrefixCache, tokens: list[int], make: Any) -> None:
+    """Keep a conversation as the engine does; its system prompt is a border."""
+    held = len(SYSTEM)
+    checkpoints = {held: make_checkpoint(make(tokens[:held]))} if make is not attention else {}
+    prefixes.keep("model", tokens, make(tokens), checkpoints=checkpoints)
+
+
+def assert_same(found: list[Any], expected: list[Any]) -> None:
+    """Compare what is in two KV caches, without unused capacity."""
+    for one, other in zip(found, expected, strict=True):
+        if isinstance(one, ArraysCache):
+            assert mx.array_equal(one[0], other[0])
+        else:
+            assert one.offset == other.offset
+            assert mx.array_equal(one.keys_and_values()[0], other.keys_and_values()[0])
+
+
+LIMITS = [{"max_entries": 16, "max_bytes": 2**30}, {"max_entries": 64, "max_bytes": 20_000}]
+
+
+@pytest.mark.parametrize("limits", LIMITS, ids=["entries", "bytes"])
+@pytest.mark.parametrize("make", [attention, hybrid, window])
+def test_a_shared_system_prompt_outlives_a_hundred_conversations_that_do_not_use_it(
+    make: Any, limits: dict[str, int]
+) -> None:
+    prefixes = PrefixCache(**limits)
+    for user in (1, 2):
+        prompt = [*SYSTEM, user, 50]
+        prefixes.fetch("model", prompt, opening=len(SYSTEM) + 1)
+        finish(prefixes, [*prompt, 60, 61], make)
+    for other in range(100):
+        prompt = [other + 100] * 60
+        prefixes.fetch("model", prompt, opening=50)
+        finish(prefixes, prompt, make)
+    assert prefixes.nbytes <= limits["max_bytes"]
+    hit = prefixes.fetch("model", [*SYSTEM, 3, 50], opening=len(SYSTEM) + 1)
+    assert hit.length == len(SYSTEM)
+    assert hit.layers is not None
+    assert_same(hit.layers, make(SYSTEM))
+
+
+@pytest.mark.parametrize("make", [attention, hybrid])
+def test_a_shared_system_prompt_outlives_the_conversations_that_use_it(make: Any) -> None:
+    prefixes = PrefixCache(max_entries=4, max_bytes=2**30)
+    for user in range(100):
+        prompt = [*SYSTEM, user, 50]
+        hit = prefixes.fetch("model", prompt, opening=len(SYSTEM) + 1)
+        assert hit.length == (len(SYSTEM) if user else 0)
+        finish(prefixes, [*prompt, 60 + user, 61], make)
+        # A second turn continues the conversation and takes its place.
+        finish(prefixes, [*prompt, 60 + user, 61, 70, 71], make)
+
+
+def test_a_conversation_of_one_user_is_not_kept_longer_than_others(prefixes: PrefixCache) -> None:
+    opening = len(SYSTEM) + 1
+    turn = [*SYSTEM, 1, 50]
+    prefixes.fetch("model", turn, opening=opening)
+    keep(prefixes, [*turn, 60, 61])
+    # Its next turn writes the answer in another way, after the first message.
+    again = [*turn, 62, 51]
+    assert prefixes.fetch("model", again, opening=opening).length == len(turn)
+    keep(prefixes, [*again, 63])
+    for other in range(16):
+        keep(prefixes, [other] * 20)
+    assert prefixes.covered("model", again) == 0
+
+
+def test_common_beginnings_leave_half_of_the_room_to_others(prefixes: PrefixCache) -> None:
+    for number in range(40):
+        for user in (1, 2):
+            prompt = [number + 500, *SYSTEM, user]
+            prefixes.fetch("model", prompt)
+            keep(prefixes, [*prompt, 60])
+    for other in range(8):
+        keep(prefixes, [other] * 20)
+    assert all(prefixes.covered("model", [other] * 21) == 20 for other in range(8))
+    known = [number for number in range(40) if prefixes.covered("model", [number + 500, *SYSTEM])]
+    assert known == list(range(32, 40))
+
+
+# --- caches that cannot be cut ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [hybrid, window])
+def test_a_conversation_that_grows_keeps_its_checkpoints_in_one_entry(make: Any) -> None:
+    prefixes = PrefixCache(max_entries=16, max_bytes=2**30)
+    tokens = [*SYSTEM, 1]
+    for turn in range(5):
+        finish(prefixes, tokens, make)
+        tokens = [*tokens, 100 + turn, 200 + turn]
+    for length in (len(SYSTEM), len(SYSTEM) + 1, len(SYSTEM) + 5):
+        hit = prefixes.fetch("model", [*tokens[:length], 9, 9])
+        assert hit.length == length
+        assert hit.layers is not None
+        assert_same(hit.layers, make(tokens[:length]))
+    # A cache that is used does not change what is kept.
+    filled(hit.layers[0], [7])
+    again = prefixes.fetch("model", [*tokens[: len(SYSTEM)], 9, 9])
+    assert again.layers is not None
+    assert_same(again.layers, make(SYSTEM))
+
+
+def test_a_long_conversation_keeps_its_first_and_its_last_checkpoints() -> None:
+    prefixes = PrefixCache(max_entries=16, max_bytes=2**30)
+    tokens = list(range(1000))
+    lengths = range(50, 1000, 50)
+    checkpoints = {length: make_checkpoint(hybrid(tokens[:length])) for length in lengths}
+    prefixes.keep("model", tokens, hybrid(tokens), checkpoints=checkpoints)
+    found = {prefixes.covered("model", [*tokens[:length], -1, -1]) for length in lengths}
+    assert len(found) == 8
+    assert {50, 900, 950} <= found
+
+
+def test_a_checkpoint_costs_only_the_layers_that_cannot_be_cut() -> None:
+    prefixes = PrefixCache(max_entries=16, max_bytes=2**30)
+    tokens = list(range(1000))
+    prefixes.keep("model", tokens, hybrid(tokens))
+    without = prefixes.nbytes
+    checkpoint = make_checkpoint(hybrid(tokens[:900]))
+    prefixes.keep("model", tokens, hybrid(tokens), checkpoints={900: checkpoint})
+    assert prefixes.nbytes - without == checkpoint.nbytes == 4
+
+
+# --- a prompt that has changed ---------------------------------------------------------------
+
+
+def test_a_prompt_that_leaves_a_cached_one_says_where(prefixes: PrefixCache) -> None:
+    assert prefixes.fetch("model", [*SYSTEM, 1]).broken is None
+    keep(prefixes, [*SYSTEM, 1, 2, 3])
+    broken = prefixes.fetch("model", [*SYSTEM, 1, 9, 9]).broken
+    assert broken is not None
+    assert (broken.at, broken.was) == (len(SYSTEM) + 1, [2, 3])
+
+
+def test_a_prompt_that_continues_a_cached_one_leaves_nothing(prefixes: PrefixCache) -> None:
+    keep(prefixes, [*SYSTEM, 1, 2, 3])
+    assert prefixes.fetch("model", [*SYSTEM, 1, 2, 3, 4, 5]).broken is None
+    assert prefixes.fetch("model", [*SYSTEM, 1]).broken is None

@@ -40,15 +40,28 @@ def test_a_chat_is_rendered_by_the_template_and_tokenized(chat_format: ChatForma
     prompt = prepare_prompt(chat_format, chat(), LIMIT)
     assert "Hello" in prompt.text
     assert chat_format.tokenizer.decode(prompt.tokens) == prompt.text
-    assert prompt.stable == len(prompt.tokens)
     assert prompt.cache_keys is prompt.tokens
 
 
-def test_the_next_turn_begins_with_all_but_the_generation_prompt(chat_format: ChatFormat) -> None:
-    prompt = prepare_prompt(chat_format, chat(), LIMIT, keep_stable=True)
-    head = prepare_prompt(chat_format, chat(add_generation_prompt=False), LIMIT)
-    assert 0 < prompt.stable < len(prompt.tokens)
-    assert prompt.tokens[: prompt.stable] == head.tokens
+def test_the_next_turn_shares_a_prompt_up_to_its_last_border(chat_format: ChatFormat) -> None:
+    prompt = prepare_prompt(chat_format, chat(), LIMIT)
+    answer = {"role": "assistant", "content": "Hi"}
+    longer = ChatPrompt(messages=[*HELLO, answer, {"role": "user", "content": "And?"}])
+    following = prepare_prompt(chat_format, longer, LIMIT)
+    border = prompt.borders[-1]
+    assert chat_format.tokenizer.decode(prompt.tokens[:border]).endswith("Hello")
+    assert following.tokens[:border] == prompt.tokens[:border]
+    assert border in following.borders
+
+
+def test_a_last_message_that_is_not_found_ends_where_the_generation_prompt_begins(
+    chat_format: ChatFormat,
+) -> None:
+    messages = [*HELLO, {"role": "user", "content": ""}]
+    closed = ChatPrompt(messages=messages, add_generation_prompt=False)
+    head = prepare_prompt(chat_format, closed, LIMIT)
+    prompt = prepare_prompt(chat_format, ChatPrompt(messages=messages), LIMIT, need_end=True)
+    assert prompt.borders[-1] == len(head.tokens) < len(prompt.tokens)
 
 
 def test_a_continued_message_is_left_open(chat_format: ChatFormat) -> None:
@@ -76,7 +89,7 @@ def test_a_token_that_does_not_exist_is_refused(chat_format: ChatFormat) -> None
 
 
 def cut(count: int, prompt: PreparedPrompt | None = None, max_tokens: int | None = 2) -> list[int]:
-    prompt = prompt or PreparedPrompt([1, 2, 3, 4, 5, 6], "", 5)
+    prompt = prompt or PreparedPrompt([1, 2, 3, 4, 5, 6], "", [1, 5])
     return truncate_prompt(prompt, count, 6, max_tokens, lambda tokens: str(tokens)).tokens
 
 
@@ -90,6 +103,11 @@ def test_a_prompt_leaves_room_for_the_answer() -> None:
     assert cut(-1, max_tokens=None) == [4, 5, 6]
 
 
+def test_a_truncated_prompt_keeps_the_borders_that_are_left() -> None:
+    prompt = PreparedPrompt([1, 2, 3, 4, 5, 6], "", [1, 5])
+    assert truncate_prompt(prompt, 4, 6, 2, str).borders == [3]
+
+
 @pytest.mark.parametrize("count", [0, -2, 7])
 def test_a_count_that_cannot_be_fed_is_refused(count: int) -> None:
     with pytest.raises(InvalidRequest, match="must be -1, or between 1 and 6"):
@@ -99,7 +117,7 @@ def test_a_count_that_cannot_be_fed_is_refused(count: int) -> None:
 def test_a_prompt_with_images_cannot_be_truncated() -> None:
     span: Any = SimpleNamespace()
     with pytest.raises(InvalidRequest, match="cannot be used with images"):
-        cut(2, PreparedPrompt([1, 2, 3], "", 3, image_spans=[span]))
+        cut(2, PreparedPrompt([1, 2, 3], "", image_spans=[span]))
 
 
 def test_an_input_for_embedding_keeps_its_special_tokens() -> None:

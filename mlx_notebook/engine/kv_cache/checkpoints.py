@@ -1,0 +1,99 @@
+"""Cuts the KV cache of a sequence at a length that it has passed.
+
+The cache of an attention layer can be cut at any length. A sliding window and a recurrent state are
+valid for one length only. For such layers a checkpoint keeps what they were at an earlier length.
+It holds nothing of the other layers: they are cut from the sequence's KV cache.
+"""
+
+import copy
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten, tree_map
+
+# By name, since mlx-vlm has classes of its own with the same names as mlx-lm's.
+_CUTTABLE = ("KVCache", "QuantizedKVCache", "SingleRowQuantizedCache", "ImageTokenCache")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The layers that cannot be cut, as they were at one length; None in place of the others."""
+
+    layers: list[Any]
+    nbytes: int
+
+
+def always_cuttable(layer: Any) -> bool:
+    """Return whether a layer's cache can be cut to any length. A full sliding window cannot."""
+    if type(layer).__name__ == "CacheList":
+        return all(map(always_cuttable, layer.caches))
+    return type(layer).__name__ in _CUTTABLE
+
+
+def make_checkpoint(layers: list[Any]) -> Checkpoint:
+    """Return a copy of the layers that cannot be cut. It shares no memory with a batch."""
+    kept = [_frozen(layer) for layer in layers]
+    arrays = list(_arrays(kept))
+    mx.eval(arrays)
+    return Checkpoint(kept, sum(int(array.nbytes) for array in arrays))
+
+
+def cut(layers: list[Any], excess: int, checkpoint: Checkpoint | None) -> list[Any]:
+    """Return a copy of a KV cache without its last `excess` tokens.
+
+    Attention layers share their memory with the original. `checkpoint` has the other layers at that
+    length; None if all of them can be cut.
+    """
+    held = checkpoint.layers if checkpoint is not None else [None] * len(layers)
+    return [_cut(layer, excess, kept) for layer, kept in zip(layers, held, strict=True)]
+
+
+def compact(layers: Sequence[Any], length: int) -> None:
+    """Free the memory behind the first `length` tokens, in place."""
+    for layer in layers:
+        if type(layer).__name__ == "CacheList":
+            compact(layer.caches, length)
+        elif type(layer).__name__ in _CUTTABLE and getattr(layer, "keys", None) is not None:
+            layer.keys, layer.values = tree_map(
+                lambda array: mx.contiguous(array[..., :length, :]), (layer.keys, layer.values)
+            )
+
+
+def _frozen(layer: Any) -> Any:
+    if always_cuttable(layer):
+        return None
+    kept = copy.copy(layer)
+    if type(layer).__name__ == "CacheList":
+        kept.caches = tuple(map(_frozen, layer.caches))
+    else:
+        vars(kept).update({name: tree_map(_own, value) for name, value in vars(layer).items()})
+    return kept
+
+
+def _own(value: Any) -> Any:
+    """Return an array that does not keep a larger one in memory, or any other value as it is."""
+    return mx.contiguous(value) if isinstance(value, mx.array) else value
+
+
+def _cut(layer: Any, excess: int, kept: Any) -> Any:
+    if kept is not None and type(layer).__name__ == "CacheList":
+        cut_list = copy.copy(layer)
+        parts = zip(layer.caches, kept.caches, strict=True)
+        cut_list.caches = tuple(_cut(part, excess, held) for part, held in parts)
+        return cut_list
+    layer = copy.deepcopy(layer if kept is None else kept)
+    if kept is None and excess:
+        layer.trim(excess)
+    return layer
+
+
+def _arrays(kept: Sequence[Any]) -> Iterator[mx.array]:
+    for layer in kept:
+        if type(layer).__name__ == "CacheList":
+            yield from _arrays(layer.caches)
+        elif layer is not None:
+            for _, value in tree_flatten(vars(layer)):
+                if isinstance(value, mx.array):
+                    yield value

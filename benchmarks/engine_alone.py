@@ -33,7 +33,7 @@ ENGINE = "engine alone"
 
 
 class EngineAlone(Contender):
-    """Runs the engine over the server's protocol, on its own socket."""
+    """Runs the engine over the server's protocol, on sockets of its own."""
 
     name = ENGINE
 
@@ -43,17 +43,19 @@ class EngineAlone(Contender):
 
     async def start(self) -> None:
         """Start the engine and wait until it has loaded the model."""
-        path = self.setting.work / f"engine-{time.time_ns()}.sock"
+        address = f"ipc://{self.setting.work}/engine-{time.time_ns()}"
         self.context = zmq.asyncio.Context()
-        self.socket = self.context.socket(zmq.PAIR)
-        self.socket.linger = 0
-        self.socket.bind(f"ipc://{path}")
+        self.context.linger = 0
+        self.commands, self.frames = (self.context.socket(zmq.PAIR) for _ in range(2))
+        self.commands.bind(f"{address}.commands")
+        self.frames.bind(f"{address}.frames")
         self.decoder = msgspec.msgpack.Decoder(Frame)
         config = msgspec.json.encode(EngineConfig(idle_unload_minutes=0.0)).decode()
         self.service = Service(
             [
                 *(sys.executable, "-m", "mlx_notebook.engine"),
-                *("--socket", f"ipc://{path}", "--config", config),
+                *("--commands", f"{address}.commands", "--frames", f"{address}.frames"),
+                *("--config", config),
             ],
             self.setting.work / "engine.log",
             environment(self.setting.blas),
@@ -69,7 +71,7 @@ class EngineAlone(Contender):
             raise RuntimeError(sample.error)
 
     async def _events(self) -> list[Any]:
-        return list(self.decoder.decode(await self.socket.recv()).events)
+        return list(self.decoder.decode(await self.frames.recv()).events)
 
     async def run(self, prompts: list[str], tokens: int) -> list[Sample]:
         """Send one command per prompt and collect the events until all have finished."""
@@ -84,7 +86,7 @@ class EngineAlone(Contender):
                 prompt=ChatPrompt(messages=[{"role": "user", "content": prompt}]),
                 sampling=Sampling(temperature=0.0, max_tokens=tokens),
             )
-            await self.socket.send(encode(command))
+            await self.commands.send(encode(command))
         first: dict[str, float] = {}
         samples = []
         async with asyncio.timeout(180):
@@ -117,7 +119,7 @@ class EngineAlone(Contender):
     def stop(self) -> list[int]:
         """Ask the engine to shut down, as the server does."""
         with contextlib.suppress(zmq.ZMQError):
-            zmq.Socket(self.socket).send(msgspec.msgpack.encode(Shutdown()), zmq.NOBLOCK)
+            zmq.Socket(self.commands).send(msgspec.msgpack.encode(Shutdown()), zmq.NOBLOCK)
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.service.process.wait(timeout=6)
         killed = self.service.stop()

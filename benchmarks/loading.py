@@ -86,15 +86,16 @@ class Engine:
     """This project's engine, started without a model and limited to one resident model."""
 
     def __init__(self, blas: Path | None, work: Path) -> None:
-        address = f"ipc://{work}/engine.sock"
         self.context = zmq.Context()
-        self.socket = self.context.socket(zmq.PAIR)
-        self.socket.bind(address)
+        self.commands, self.frames = (self.context.socket(zmq.PAIR) for _ in range(2))
+        self.commands.bind(f"ipc://{work}/commands")
+        self.frames.bind(f"ipc://{work}/frames")
         config = msgspec.json.encode(protocol.EngineConfig(max_resident=1, idle_unload_minutes=0.0))
         self.process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "mlx_notebook.engine"),
-                *("--socket", address, "--config", config.decode()),
+                *("--commands", f"ipc://{work}/commands", "--frames", f"ipc://{work}/frames"),
+                *("--config", config.decode()),
             ],
             stdin=subprocess.PIPE,
             stderr=(work / "engine.log").open("w"),
@@ -107,7 +108,7 @@ class Engine:
 
     def _until(self, kind: type[protocol.Event]) -> protocol.Event:
         while True:
-            for event in self.decoder.decode(self.socket.recv()).events:
+            for event in self.decoder.decode(self.frames.recv()).events:
                 if isinstance(event, protocol.Failed):
                     raise RuntimeError(event.message)
                 if isinstance(event, kind):
@@ -125,13 +126,13 @@ class Engine:
             prompt=prompt,
             sampling=protocol.Sampling(temperature=0.0, max_tokens=1),
         )
-        self.socket.send(msgspec.msgpack.encode(command))
+        self.commands.send(msgspec.msgpack.encode(command))
         self._until(protocol.Done)
         return time.perf_counter() - began
 
     def stop(self) -> None:
         """End it."""
-        self.socket.send(msgspec.msgpack.encode(protocol.Shutdown()))
+        self.commands.send(msgspec.msgpack.encode(protocol.Shutdown()))
         self.process.wait(30)
         self.context.destroy(0)
 

@@ -1,7 +1,7 @@
-"""The engine process: one thread for the server's socket, and one that owns MLX.
+"""The engine process: one thread for commands and heartbeats, and one that owns MLX.
 
-The server runs `python -m mlx_notebook.engine --socket ipc://... --config JSON`. Standard input is
-a pipe that stays open as long as the server runs.
+The server runs `python -m mlx_notebook.engine --commands ipc://... --frames ipc://... --config
+JSON`. Standard input is a pipe that stays open as long as the server runs.
 """
 
 import argparse
@@ -19,17 +19,27 @@ from mlx_notebook.engine.runtime.activity import Activity, ActivityWatch
 from mlx_notebook.engine.runtime.blas import preload, without_compiler
 from mlx_notebook.engine.runtime.file_descriptors import kept_limit, raise_limit
 from mlx_notebook.engine.runtime.mlx_library import installed, problem
-from mlx_notebook.protocol import Command, EngineConfig, Event, Frame, Ready, Shutdown
+from mlx_notebook.protocol import (
+    Command,
+    EngineConfig,
+    Event,
+    Frame,
+    Heartbeat,
+    Ready,
+    Shutdown,
+)
 
 log = logging.getLogger("mlx_notebook.engine")
 
-_HEARTBEAT_SECONDS = 1.0
+_HEARTBEAT_SECONDS, _CHECK_SECONDS = 1.0, 0.5
+_LINGER_MS = 200
 
 
 def main() -> None:
     """Parse the command line, check MLX's library, preload a BLAS, and serve."""
     parser = argparse.ArgumentParser(prog="python -m mlx_notebook.engine", description=__doc__)
-    parser.add_argument("--socket", required=True, help="ZMQ address that the server has bound")
+    parser.add_argument("--commands", required=True, help="ZMQ address that the server has bound")
+    parser.add_argument("--frames", required=True, help="a second one, for the frames")
     parser.add_argument("--config", default="{}", help="EngineConfig as JSON")
     options = parser.parse_args()
     settings = msgspec.json.decode(options.config, type=EngineConfig)
@@ -45,33 +55,31 @@ def main() -> None:
         log.warning("no g++ found: MLX runs without compiled functions, somewhat slower")
         os.environ["MLX_DISABLE_COMPILE"] = "1"
     raise_limit()
-    Engine(settings, options.socket).serve()
+    Engine(settings, options.commands, options.frames).serve()
 
 
 class Engine:
-    """Moves messages between the server's socket and the scheduler's thread.
+    """Takes the server's commands to the scheduler's thread, which sends its frames itself.
 
     This thread does nothing else. So it sends heartbeats, and notices when the server is gone,
-    whatever MLX does.
+    whatever MLX does. A ZMQ socket belongs to one thread, so each of the two has its own. ZMQ's own
+    thread does the writing, and needs no Python lock.
 
     Parameters
     ----------
     settings
         The engine's settings.
-    address
-        The ZMQ address of the server's socket.
+    commands
+        The ZMQ address for commands and heartbeats.
+    frames
+        The ZMQ address for frames.
     """
 
-    def __init__(self, settings: EngineConfig, address: str):
-        self._address = address
+    def __init__(self, settings: EngineConfig, commands: str, frames: str):
+        self._addresses = commands, frames
         self._settings = settings
         self._context = zmq.Context()
-        self._server = self._context.socket(zmq.PAIR)
-        self._server.linger = 200
-        self._server.connect(address)
-        # A ZMQ socket belongs to one thread: the scheduler's frames come through this pair.
-        self._frames = self._context.socket(zmq.PAIR)
-        self._frames.bind("inproc://frames")
+        self._server = self._connect(commands)
         self._encoder = msgspec.msgpack.Encoder()
         self._activity = Activity()
         self._stopped = False
@@ -81,59 +89,62 @@ class Engine:
         failed = True
         try:
             failed = self._move_messages()
-            self._context.destroy(linger=200)
+            self._context.destroy(linger=_LINGER_MS)
         except Exception:
             log.exception("the engine failed")
         finally:
             os._exit(1 if failed else 0)
 
+    def _connect(self, address: str) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.PAIR)
+        socket.linger = _LINGER_MS
+        # A socket that is not connected takes nothing, so that one can wait for the connection.
+        socket.immediate = True
+        socket.connect(address)
+        return socket
+
     def _move_messages(self) -> bool:
         """Move messages until the end; return whether the thread that owns MLX has failed."""
+        # The server closes its addresses once it has the first frame.
+        while not self._wait_for(zmq.POLLOUT, _CHECK_SECONDS):
+            log.debug("the server does not take a connection yet")
         ready = threading.Event()
         owner = threading.Thread(target=self._own_mlx, args=(ready,), name="mlx", daemon=True)
         owner.start()
         decoder = msgspec.msgpack.Decoder(Command)
-        poller = zmq.Poller()
-        for source in (self._server, self._frames, sys.stdin.fileno()):
-            poller.register(source, zmq.POLLIN)
         watch = ActivityWatch(_HEARTBEAT_SECONDS)
-        begun = False
         while owner.is_alive():
-            active = dict(poller.poll(int(_HEARTBEAT_SECONDS * 1000)))
-            if self._frames in active:
-                self._send(self._frames.recv())
-                watch.frame()
-                begun = True
-            if self._server in active:
+            if self._wait_for(zmq.POLLIN, _CHECK_SECONDS):
                 ready.wait()
                 command = decoder.decode(self._server.recv())
                 self._scheduler.inbox.put(command)
                 if isinstance(command, Shutdown):
                     owner.join(5)
                     break
-            if sys.stdin.fileno() in active and not os.read(sys.stdin.fileno(), 4096):
-                self._leave()
             heartbeat = watch.check(self._activity)
-            if heartbeat is not None and begun:
-                self._send(self._encoder.encode(Frame([heartbeat])))
+            if heartbeat is not None and self._activity.frames:
+                self._send(heartbeat)
         return not owner.is_alive() and not self._stopped
 
-    def _send(self, frame: bytes) -> None:
-        """Send a frame; while a suspended server does not receive, still notice when it is gone.
+    def _wait_for(self, event: int, seconds: float) -> bool:
+        """Wait until the socket for commands is ready, and return whether it is.
 
-        The thread that owns MLX then waits too, once its frames fill their queue.
+        End the process if the server is gone.
         """
+        poller = zmq.Poller()
+        poller.register(self._server, event)
+        poller.register(sys.stdin.fileno(), zmq.POLLIN)
+        active = dict(poller.poll(int(seconds * 1000)))
+        if sys.stdin.fileno() in active and not os.read(sys.stdin.fileno(), 4096):
+            self._leave()
+        return self._server in active
+
+    def _send(self, heartbeat: Heartbeat) -> None:
+        """Send a heartbeat. A suspended server receives none, and need not get them later."""
         try:
-            self._server.send(frame, zmq.NOBLOCK, copy=False)
-            return
+            self._server.send(self._encoder.encode(Frame([heartbeat])), zmq.NOBLOCK)
         except zmq.Again:
-            poller = zmq.Poller()
-            poller.register(self._server, zmq.POLLOUT)
-            poller.register(sys.stdin.fileno(), zmq.POLLIN)
-        while self._server not in (active := dict(poller.poll())):
-            if sys.stdin.fileno() in active and not os.read(sys.stdin.fileno(), 4096):
-                self._leave()
-        self._server.send(frame, copy=False)
+            log.debug("the server takes no heartbeats")
 
     def _own_mlx(self, ready: threading.Event) -> None:
         """Run the thread that does all work with MLX."""
@@ -152,12 +163,18 @@ class Engine:
         with kept_limit():
             from mlx_notebook.engine.scheduling.scheduler import Scheduler
 
-        frames = self._context.socket(zmq.PAIR)
-        frames.connect("inproc://frames")
+        frames, activity = self._connect(self._addresses[1]), self._activity
         encoder = msgspec.msgpack.Encoder()
 
         def send(events: list[Event]) -> None:
-            frames.send(encoder.encode(Frame(events)), copy=False)
+            frame = encoder.encode(Frame(events))
+            try:
+                frames.send(frame, zmq.NOBLOCK)
+            except zmq.Again:  # a suspended server does not receive: wait for it
+                activity.blocked = True
+                frames.send(frame)
+                activity.blocked = False
+            activity.frames += 1
 
         self._scheduler = Scheduler(self._settings, send, self._activity)
         ready.set()
@@ -165,19 +182,24 @@ class Engine:
         self._scheduler.run()
 
     def _leave(self) -> None:
-        """End the process and its children, and remove the socket: the server is gone."""
+        """End the process and its children, and remove the sockets: the server is gone."""
         log.warning("the server is gone: the engine ends")
-        if self._address.startswith("ipc://"):
-            socket = Path(self._address.removeprefix("ipc://"))
-            socket.unlink(missing_ok=True)
-            try:
-                socket.parent.rmdir()
-            except OSError as error:
-                log.debug("kept %s: %s", socket.parent, error)
+        for address in self._addresses:
+            if address.startswith("ipc://"):
+                _remove(Path(address.removeprefix("ipc://")))
         if os.getpgrp() == os.getpid():
             # A sandbox or a compiler that is at work would not end by itself.
             os.killpg(os.getpid(), signal.SIGKILL)
         os._exit(0)
+
+
+def _remove(socket: Path) -> None:
+    """Remove a socket, and its folder if that is empty then."""
+    socket.unlink(missing_ok=True)
+    try:
+        socket.parent.rmdir()
+    except OSError as error:
+        log.debug("kept %s: %s", socket.parent, error)
 
 
 def _versions() -> dict[str, str]:

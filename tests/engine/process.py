@@ -21,19 +21,21 @@ class EngineProcess:
 
     def __init__(self, **settings: Any):
         self.folder = Path(tempfile.mkdtemp(prefix="mlxnb-"))
-        address = f"ipc://{self.folder}/engine.sock"
         self._context = zmq.Context()
-        self.socket = self._context.socket(zmq.PAIR)
-        # A test that fails leaves it open: what is not sent must not hold up the end of all tests.
-        self.socket.linger = 0
-        self.socket.sndtimeo = 5000  # an engine that has ended takes nothing
-        self.socket.bind(address)
+        # A test that fails leaves them open: what is not sent must not hold up the end of all.
+        self._context.linger = 0
+        self._context.sndtimeo = 5000  # an engine that has ended takes nothing
+        self.commands, self.frames = (self._context.socket(zmq.PAIR) for _ in range(2))
+        self.commands.bind(f"ipc://{self.folder}/commands")
+        self.frames.bind(f"ipc://{self.folder}/frames")
         self.log = self.folder.parent / f"{self.folder.name}.log"
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, "-m", "mlx_notebook.engine"),
-                    *("--socket", address, "--config", json.dumps(settings)),
+                    *("--commands", f"ipc://{self.folder}/commands"),
+                    *("--frames", f"ipc://{self.folder}/frames"),
+                    *("--config", json.dumps(settings)),
                 ],
                 stdin=subprocess.PIPE,
                 stderr=log,
@@ -44,17 +46,17 @@ class EngineProcess:
         self._count = 0
 
     def send(self, command: protocol.Command) -> None:
-        self.socket.send(msgspec.msgpack.encode(command))
+        self.commands.send(msgspec.msgpack.encode(command))
 
     def wait(self, until: Callable[[protocol.Event], bool], timeout: float = 60) -> protocol.Event:
         """Take events in until one satisfies `until`; returns it."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:
-            if not self.socket.poll(200):
+            if not self.frames.poll(200):
                 if self.process.poll() is not None:
                     raise AssertionError(f"engine ended: {self.log.read_text()}")
                 continue
-            frame = self._decoder.decode(self.socket.recv())
+            frame = self._decoder.decode(self.frames.recv())
             self.events.extend(frame.events)
             for event in frame.events:
                 if until(event):
@@ -128,9 +130,8 @@ class EngineProcess:
         """Let go of what belongs to an engine that has ended."""
         if self.process.stdin is not None:
             self.process.stdin.close()
-        self.socket.close(0)
-        self._context.term()
-        for file in (self.folder / "engine.sock", self.log):
+        self._context.destroy(0)
+        for file in (self.folder / "commands", self.folder / "frames", self.log):
             file.unlink(missing_ok=True)
         if self.folder.exists():
             self.folder.rmdir()

@@ -141,7 +141,7 @@ def test_an_engine_whose_imports_fail_ends_though_a_command_waits_for_it(
 def test_a_command_that_is_none_ends_the_process_and_leaves_nobody_waiting(model: Path) -> None:
     with running() as engine:
         engine.wait(lambda e: isinstance(e, protocol.Ready))
-        engine.socket.send(b"\xc1 this is no command")
+        engine.commands.send(b"\xc1 this is no command")
         assert engine.process.wait(30) == 1
         assert "Traceback" in engine.log.read_text()
 

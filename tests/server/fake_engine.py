@@ -28,13 +28,17 @@ options = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
 assert json.loads(options["--config"])["max_batch"] > 0
 if fault == "dies at once":
     sys.exit("no such luck")
-socket = zmq.Context().socket(zmq.PAIR)
-socket.connect(options["--socket"])
+context = zmq.Context()
+commands, frames = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+for socket, name in ((commands, "--commands"), (frames, "--frames")):
+    socket.immediate = True
+    socket.connect(options[name])
+commands.poll(flags=zmq.POLLOUT)
 if fault != "never ready":
     ready = Frame([Ready(os.getpid(), "fake", {})])
-    socket.send(msgspec.msgpack.encode(ready))
+    frames.send(msgspec.msgpack.encode(ready))
 if fault == "garbage":
-    socket.send(b"\xc1 this is no frame")
+    frames.send(b"\xc1 this is no frame")
 elif fault == "floods the log":
     sys.stderr.write("x" * 10_000_000 + "\nlast words\n")
     sys.stderr.flush()
@@ -45,13 +49,13 @@ elif fault == "none":
     stats = Stats([], [], [], Totals(), Memory(0, 0, 0, 0, 0), 0.0, 0.0, 0)
     while True:
         events: list[Event] = [stats]
-        if socket.poll(100):
-            command = msgspec.msgpack.decode(socket.recv(), type=Command)
+        if commands.poll(100):
+            command = msgspec.msgpack.decode(commands.recv(), type=Command)
             if isinstance(command, Shutdown):
                 sys.exit()
             if isinstance(command, Generate):
                 events.append(Text(command.id, 0, "text", 1))
             if isinstance(command, Pin) and command.model != "never":
                 events.append(Pinned(command.id, command.model, command.pinned))
-        socket.send(msgspec.msgpack.encode(Frame(events)))
+        frames.send(msgspec.msgpack.encode(Frame(events)))
 time.sleep(60)

@@ -1,6 +1,5 @@
-"""Run one engine process: its socket, its log lines and its end."""
+"""Run one engine process: its sockets, its log lines and its end."""
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -14,17 +13,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from logging import Logger
 from pathlib import Path
-from typing import cast
 
 import anyio
 import anyio.abc
 import msgspec
 import zmq
-import zmq.asyncio
 
 from mlx_notebook.protocol import Command, EngineConfig, Frame, Shutdown
+from mlx_notebook.server.engine.engine_socket import EngineSocket
 
 _MODULE = ("-m", "mlx_notebook.engine")
+# One for commands and heartbeats, one for frames: two threads of the engine have one each.
+_SOCKETS = ("commands", "frames")
 # A unix socket's address holds 107 bytes on Linux and 103 on macOS.
 _LONGEST_SOCKET_PATH = 100
 _KILL_GRACE_SECONDS = 3.0
@@ -38,12 +38,14 @@ class EngineProcess:
     def __init__(
         self,
         process: anyio.abc.Process,
-        socket: zmq.asyncio.Socket,
+        commands: EngineSocket,
+        frames: EngineSocket,
         folder: Path,
         log: Logger,
     ) -> None:
         self._process = process
-        self._socket = socket
+        self._commands = commands
+        self._frames = frames
         self._folder = folder
         self._log = log
         self._encoder = msgspec.msgpack.Encoder()
@@ -64,16 +66,14 @@ class EngineProcess:
             If the process cannot be started.
         """
         folder = _private_folder()
-        context = zmq.asyncio.Context()
-        socket = context.socket(zmq.PAIR)
-        # Sending must not block. The queue limit bounds the number of messages.
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.SNDHWM, 0)
-        socket.setsockopt(zmq.RCVHWM, 0)
+        context = zmq.Context()
+        sockets = []
         try:
-            address = f"ipc://{folder}/engine.sock"
-            socket.bind(address)
-            options = ["--socket", address, "--config", msgspec.json.encode(config).decode()]
+            options = ["--config", msgspec.json.encode(config).decode()]
+            for name in _SOCKETS:
+                address = f"ipc://{folder}/{name}"
+                sockets.append(EngineSocket(context, address))
+                options += [f"--{name}", address]
             # A cancellation in the middle would leave a process that nobody stops.
             with anyio.CancelScope(shield=True):
                 process = await anyio.open_process(
@@ -86,15 +86,16 @@ class EngineProcess:
                     # Ctrl-C in a terminal goes to the server only, which then stops the engine.
                     start_new_session=True,
                 )
-            engine = cls(process, socket, folder, log)
+            engine = cls(process, sockets[0], sockets[1], folder, log)
             try:
                 yield engine
             finally:
                 with anyio.CancelScope(shield=True):
                     await engine._end()
         finally:
-            socket.close(linger=0)
-            context.term()
+            for socket in sockets:
+                socket.close()
+            context.destroy(linger=0)
             shutil.rmtree(folder, ignore_errors=True)
 
     @property
@@ -108,15 +109,13 @@ class EngineProcess:
         return self._process.returncode is not None
 
     def connected(self) -> None:
-        """Delete the socket's file: the engine has connected, and nobody else may."""
+        """Delete the sockets' files: the engine has connected, and nobody else may."""
         self._is_connected = True
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def send(self, command: Command) -> None:
         """Send a command without waiting."""
-        future = cast("asyncio.Future[None]", self._socket.send(self._encoder.encode(command)))
-        # Sending fails only on a closed socket, when the process has ended anyway.
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._commands.send(self._encoder.encode(command))
 
     async def frame(self) -> Frame:
         """Wait for the next frame and return it.
@@ -126,7 +125,17 @@ class EngineProcess:
         msgspec.DecodeError
             If the message is not a frame.
         """
-        return self._decoder.decode(await self._socket.recv())
+        return self._decoder.decode(await self._frames.receive())
+
+    async def heartbeat(self) -> Frame:
+        """Wait for the next frame with a heartbeat and return it. It may overtake others.
+
+        Raises
+        ------
+        msgspec.DecodeError
+            If the message is not a frame.
+        """
+        return self._decoder.decode(await self._commands.receive())
 
     async def log_lines(self) -> None:
         """Copy the engine's log to the server's log until the process ends."""
@@ -170,7 +179,7 @@ class EngineProcess:
 def _private_folder() -> Path:
     """Create a folder that only this user may enter, with a path short enough for a socket."""
     folder = Path(tempfile.mkdtemp(prefix="mlxnb-"))
-    if len(os.fsencode(folder / "engine.sock")) > _LONGEST_SOCKET_PATH:
+    if len(os.fsencode(folder / max(_SOCKETS, key=len))) > _LONGEST_SOCKET_PATH:
         folder.rmdir()
         folder = Path(tempfile.mkdtemp(prefix="mlxnb-", dir="/tmp"))
     return folder

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from logging import Logger
 
 import anyio
-import anyio.lowlevel
 import msgspec
 from msgspec import Struct
 
@@ -179,7 +178,8 @@ class Supervisor:
                         "Reading the engine's log",
                         self._process.log_lines,
                     )
-                    group.start_soon(self._read, self._process)
+                    group.start_soon(self._read, self._process, self._process.frame)
+                    group.start_soon(self._read, self._process, self._process.heartbeat)
                     group.start_soon(self._watch, self._process)
                     code = await self._process.wait()
                     # Read what it sent just before its end.
@@ -196,15 +196,13 @@ class Supervisor:
         finally:
             self._process = None
 
-    async def _read(self, process: EngineProcess) -> None:
+    async def _read(self, process: EngineProcess, next: Callable[[], Awaitable[Frame]]) -> None:
         while True:
             try:
-                self._handle_frame(await process.frame())
+                self._handle_frame(await next())
             except msgspec.DecodeError as error:
                 self._kill(process, f"it sent an invalid message: {error}")
                 return
-            # Frames that have arrived already must not block the event loop.
-            await anyio.lowlevel.checkpoint()
 
     async def _watch(self, process: EngineProcess) -> None:
         # Count wake-ups, and not the clock: if the machine slept or this process was blocked, that

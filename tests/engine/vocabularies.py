@@ -6,6 +6,7 @@ from functools import cache
 
 from tokenizers import (
     AddedToken,
+    Regex,
     Tokenizer,
     decoders,
     models,
@@ -52,6 +53,30 @@ def byte_level(marks: Sequence[str] = MARKS) -> PreTrainedTokenizerFast:
     """Byte-level BPE, as Qwen, Llama 3 and gpt-oss have it."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=700,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["<|endoftext|>", "<|im_end|>"],
+        show_progress=False,
+    )
+    return _finish(tokenizer, trainer, marks)
+
+
+@cache
+def words_with_a_mark(marks: Sequence[str] = MARKS) -> PreTrainedTokenizerFast:
+    """Byte-level BPE whose words begin with one mark before them, as Qwen's and Llama 3's do.
+
+    So the pieces of a text depend on where in it the tokenizer begins.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    words = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(words), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=700,

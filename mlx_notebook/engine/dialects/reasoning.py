@@ -1,7 +1,8 @@
 """The reasoning marks of model families, and the reasoning budget."""
 
+import copy
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -112,8 +113,6 @@ class ReasoningBudget:
         The tokens of the reasoning marks.
     in_reasoning
         Whether the prompt ends inside the reasoning.
-    whole
-        Returns whether the text ends in a complete character; the mark waits until it does.
     """
 
     def __init__(
@@ -125,7 +124,6 @@ class ReasoningBudget:
         *,
         in_reasoning: bool,
         inner: Constraint | None = None,
-        whole: Callable[[], bool] | None = None,
     ) -> None:
         if limit < 0:
             raise ValueError("A reasoning budget is a number of tokens, 0 or more.")
@@ -135,7 +133,6 @@ class ReasoningBudget:
         self._closing = closing
         self._start, self._end = start, end
         self._inner = inner
-        self._whole = whole
         self._tail: list[int] = []
         self._longest = max(len(start), len(end))
         # Number of tokens of the closing mark that are written; -1 if it is not being written.
@@ -171,11 +168,7 @@ class ReasoningBudget:
 
     def fill(self, mask: npt.NDArray[np.uint32]) -> bool:
         """Allow only the next token of the closing mark once the budget is used up."""
-        due = self._written < 0 and self.in_reasoning and self.used >= self._limit
-        # Closing inside a character would leave a part of it in the text.
-        if due and (self._whole is None or self._whole()):
-            self._written = 0
-            self.exhausted = True
+        self._close_if_due()
         if self._written >= 0:
             token = self._closing[self._written]
             mask[:] = 0
@@ -187,6 +180,42 @@ class ReasoningBudget:
             mask[token // 32] &= ~np.uint32(1 << (token % 32))
             return True
         return filled
+
+    def forced(self) -> list[int]:
+        """Return the rest of the closing mark, or what the inner constraint forces."""
+        self._close_if_due()
+        if self._written >= 0:
+            return self._closing[self._written :]
+        run = self._inner.forced() if self._inner is not None else []
+        if not run:
+            return run
+        # What the inner constraint forces may open the reasoning, or use the budget up.
+        ahead = copy.copy(self)
+        ahead._inner = None
+        for index, token in enumerate(run):
+            if ahead._interferes(token):
+                return run[:index]
+            ahead.advance(token)
+        return run
+
+    def copy(self) -> Self:
+        """Return an independent copy."""
+        twin = copy.copy(self)
+        twin._inner = self._inner.copy() if self._inner is not None else None
+        return twin
+
+    def _close_if_due(self) -> None:
+        """Begin to write the closing mark if the budget is used up."""
+        if self._written < 0 and self.in_reasoning and self.used >= self._limit:
+            self._written = 0
+            self.exhausted = True
+
+    def _interferes(self, token: int) -> bool:
+        """Return whether the budget writes its mark here, or forbids `token`."""
+        self._close_if_due()
+        before, after = self._reopening
+        reopens = self.exhausted and bool(before) and self._ends_with(before)
+        return self._written >= 0 or (reopens and token == after)
 
     def _ends_with(self, marks: list[int]) -> bool:
         return self._tail[-len(marks) :] == marks

@@ -1,7 +1,8 @@
 """Constraints on the next token of a row: the sampler's interface, and simple constraints."""
 
+import copy
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +24,18 @@ class Constraint(Protocol):
 
     def fill(self, mask: npt.NDArray[np.uint32]) -> bool:
         """Write the allowed tokens into `mask`, one bit each. Return False if all are allowed."""
+        ...
+
+    def forced(self) -> list[int]:
+        """Return the tokens that must follow, in order; empty if there is a choice.
+
+        They are not consumed: `advance` is called for each of them later. They are the tokens that
+        the masks would allow one by one, so a row may take them at once or one by one.
+        """
+        ...
+
+    def copy(self) -> Self:
+        """Return an independent copy, for looking ahead."""
         ...
 
 
@@ -53,6 +66,20 @@ class MinTokens:
             return filled
         _forbid(self._end, mask)
         return True
+
+    def forced(self) -> list[int]:
+        """Return what the inner constraint forces, up to an end token that is forbidden."""
+        run = self._inner.forced() if self._inner is not None else []
+        for index, token in enumerate(run[: max(0, self._left)]):
+            if token in self._end:
+                return run[:index]
+        return run
+
+    def copy(self) -> Self:
+        """Return an independent copy."""
+        twin = copy.copy(self)
+        twin._inner = self._inner.copy() if self._inner is not None else None
+        return twin
 
 
 class BadWords:
@@ -87,13 +114,30 @@ class BadWords:
     def fill(self, mask: npt.NDArray[np.uint32]) -> bool:
         """Remove tokens that would complete a sequence from what the inner constraint allows."""
         filled = self._inner is not None and self._inner.fill(mask)
-        forbidden = {
-            last for head, last in self._words if not head or self._recent[-len(head) :] == head
-        }
+        forbidden = self._forbidden(self._recent)
         if not forbidden:
             return filled
         _forbid(forbidden, mask)
         return True
+
+    def forced(self) -> list[int]:
+        """Return what the inner constraint forces, up to the end of a forbidden sequence."""
+        run = self._inner.forced() if self._inner is not None else []
+        text = self._recent + run
+        for index, token in enumerate(run):
+            if token in self._forbidden(text[: len(self._recent) + index]):
+                return run[:index]
+        return run
+
+    def copy(self) -> Self:
+        """Return an independent copy."""
+        twin = copy.copy(self)
+        twin._inner = self._inner.copy() if self._inner is not None else None
+        return twin
+
+    def _forbidden(self, text: list[int]) -> set[int]:
+        """Return the tokens that may not follow `text`."""
+        return {last for head, last in self._words if not head or text[-len(head) :] == head}
 
 
 def _forbid(tokens: Iterable[int], mask: npt.NDArray[np.uint32]) -> None:

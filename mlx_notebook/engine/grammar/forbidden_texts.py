@@ -4,7 +4,9 @@ A token is forbidden if it would complete one of the texts, as one special token
 several pieces. So the prompt can keep its tools, and with them its entry in the prefix cache.
 """
 
+import copy
 from collections.abc import Sequence
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -73,3 +75,11 @@ class ForbiddenTextsRow:
         mask[:] = 0xFFFFFFFF
         self._forbidden.remove(self._tail, mask)
         return True
+
+    def forced(self) -> list[int]:
+        """Return nothing: there is always a choice."""
+        return []
+
+    def copy(self) -> Self:
+        """Return an independent copy."""
+        return copy.copy(self)

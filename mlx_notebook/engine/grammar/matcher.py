@@ -7,8 +7,10 @@ after the trigger, its rest is fed to the grammar first. If the rest does not fi
 unconstrained and the reader decides what it is.
 """
 
+import copy
 import threading
 from collections.abc import Sequence
+from typing import Self
 
 import llguidance
 import msgspec
@@ -18,6 +20,9 @@ import numpy.typing as npt
 from mlx_notebook.engine.errors import ConstraintFailed, EngineError
 from mlx_notebook.engine.grammar.grammar_tokenizer import GrammarTokenizer
 from mlx_notebook.engine.sandbox.grammar_limits import explain
+
+MAX_FORCED = 64
+"""Most tokens that a matcher forces at once. Each takes about 30 microseconds to find."""
 
 
 class Trigger(msgspec.Struct, frozen=True):
@@ -100,10 +105,14 @@ class Matcher:
         self._anchored = any(trigger.first for trigger in triggers)
         self._tail = b""
         self._head = b""
+        # The tokens that must follow, as far as they are known, from the last one to the next one.
+        self._forced: list[int] = []
         self.failure: EngineError | None = None
 
     def advance(self, token: int) -> None:
         """Process a token that was sampled."""
+        if self._forced and self._forced.pop() != token:
+            self._forced = []
         if self._active is None:
             if self._triggers:
                 self._watch(self._tokens.bytes_of(token))
@@ -118,10 +127,56 @@ class Matcher:
         active = self._active
         if active is None:
             return False
+        if self._forced:
+            token = self._forced[-1]
+            mask[:] = 0
+            mask[token // 32] = np.uint32(1 << (token % 32))
+            return True
         active.unsafe_compute_mask_ptr(mask.ctypes.data, mask.nbytes)
         if active.is_error():
             self._fail(explain(active.get_error()))
         return True
+
+    def forced(self) -> list[int]:
+        """Return up to `MAX_FORCED` tokens that the grammar leaves no choice about.
+
+        llguidance leaves out the last one where a longer token could take its place. An end token
+        is never among them. It takes 1 to 10 microseconds if nothing is forced.
+        """
+        active = self._active
+        if active is None or self.failure is not None:
+            return []
+        if not self._forced:
+            self._forced = self._look_ahead(active)
+            self._forced.reverse()
+        return self._forced[::-1]
+
+    def copy(self) -> Self:
+        """Return an independent copy; takes some microseconds."""
+        twin = copy.copy(self)
+        twin._active = self._active.deep_copy() if self._active is not None else None
+        twin._forced = self._forced.copy()
+        return twin
+
+    def _look_ahead(self, active: llguidance.LLMatcher) -> list[int]:
+        """Return the tokens that the masks would allow one by one, as long as each allows one.
+
+        llguidance is asked again after each token: after a border inside a character or a word it
+        may split the rest of the text in another way than before.
+        """
+        following = active.compute_ff_tokens()
+        if active.is_error():
+            self._fail(explain(active.get_error()))
+        if not following:
+            return []
+        ahead, run = active.deep_copy(), list[int]()
+        while following and len(run) < MAX_FORCED:
+            token = following[0]
+            if token in self._tokens.eos or ahead.try_consume_tokens([token]) < 1:
+                break
+            run.append(token)
+            following = ahead.compute_ff_tokens()
+        return run
 
     def _consume(self, tokens: list[int]) -> None:
         active = self._active

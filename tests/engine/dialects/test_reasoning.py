@@ -74,10 +74,50 @@ def test_a_block_opened_again_after_the_budget_is_closed_again() -> None:
     assert run(row, [1, 0, 0, 0, START, 2, 2, 2, 3]) == [1, *CLOSING, START, *CLOSING, 3]
 
 
-def test_the_mark_waits_for_the_end_of_a_character() -> None:
-    whole = [True, False, False, True]
-    row = budget(1, whole=lambda: whole[row.used])
-    assert run(row, [1, 2, 3, 4, 4, 4]) == [1, 2, 3, *CLOSING]
+def test_the_closing_mark_is_forced() -> None:
+    row = budget(1)
+    assert row.forced() == []
+    row.advance(1)
+    for written in range(3):
+        assert row.forced() == CLOSING[written:]
+        row.advance(CLOSING[written])
+    assert row.forced() == []
+    assert not row.in_reasoning
+
+
+def test_what_a_grammar_forces_ends_where_the_budget_writes() -> None:
+    class Says:
+        failure = None
+
+        def __init__(self, run: list[int]) -> None:
+            self.run = run
+
+        def advance(self, token: int) -> None:
+            assert self.run.pop(0) == token
+
+        def fill(self, mask: object) -> bool:
+            raise AssertionError(mask)
+
+        def forced(self) -> list[int]:
+            return self.run.copy()
+
+        def copy(self) -> "Says":
+            return Says(self.run.copy())
+
+    said = [1, START, 2, 3, 4]
+    row = budget(2, in_reasoning=False, inner=Says(said.copy()))
+    assert row.forced() == said[:4]
+    twin = row.copy()
+    for token in said[:4]:
+        twin.advance(token)
+    assert twin.forced() == CLOSING
+    assert row.forced() == said[:4]
+    row = ReasoningBudget(
+        0, CLOSING, [START, 5], [END], in_reasoning=True, inner=Says([*CLOSING, 1, START, 5])
+    )
+    for token in row.forced():
+        row.advance(token)
+    assert row.forced() == [1, START]
 
 
 def test_impossible_budgets_are_refused() -> None:

@@ -12,8 +12,8 @@ class Allow:
 
     failure = None
 
-    def __init__(self, *tokens: int) -> None:
-        self.tokens, self.taken = tokens, list[int]()
+    def __init__(self, *tokens: int, forces: list[int] | None = None) -> None:
+        self.tokens, self.taken, self.forces = tokens, list[int](), forces or []
 
     def advance(self, token: int) -> None:
         self.taken.append(token)
@@ -23,6 +23,14 @@ class Allow:
         for token in self.tokens:
             mask[token // 32] |= np.uint32(1 << (token % 32))
         return True
+
+    def forced(self) -> list[int]:
+        return self.forces[len(self.taken) :]
+
+    def copy(self) -> "Allow":
+        twin = Allow(*self.tokens, forces=self.forces)
+        twin.taken = self.taken.copy()
+        return twin
 
 
 def allowed(constraint: Any) -> set[int] | None:
@@ -63,3 +71,29 @@ def test_the_last_token_of_a_bad_word_is_forbidden_after_the_others() -> None:
 
 def test_a_grammar_that_needs_a_bad_word_wins() -> None:
     assert allowed(BadWords([[9]], Allow(9))) == {9}
+
+
+def test_what_must_follow_ends_before_an_end_token_that_is_forbidden() -> None:
+    assert MinTokens(3, [9], Allow(forces=[1, 2, 9, 4])).forced() == [1, 2]
+    assert MinTokens(2, [9], Allow(forces=[1, 2, 9, 4])).forced() == [1, 2, 9, 4]
+    assert MinTokens(3, [9], None).forced() == []
+
+
+def test_what_must_follow_ends_before_a_forbidden_sequence_is_complete() -> None:
+    constraint = BadWords([[5, 6, 7]], Allow(forces=[1, 5, 6, 7, 8]))
+    for rest in ([1, 5, 6], [5, 6], [6], []):
+        assert constraint.forced() == rest
+        constraint.advance([1, 5, 6, 7][3 - len(rest)])
+    assert constraint.forced() == [8]
+    assert BadWords([[9]], None).forced() == []
+
+
+def test_a_copy_looks_ahead_without_its_original() -> None:
+    inner = Allow(*EVERY)
+    constraint = MinTokens(2, [3], BadWords([[5, 6]], inner))
+    ahead = constraint.copy()
+    for token in (5, 5):
+        ahead.advance(token)
+    assert allowed(ahead) == EVERY - {6}
+    assert allowed(constraint) == EVERY - {3}
+    assert inner.taken == []

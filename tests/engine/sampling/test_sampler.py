@@ -303,6 +303,12 @@ class _Only:
         mask[self._token // 32] = 1 << (self._token % 32)
         return True
 
+    def forced(self) -> list[int]:
+        return [self._token]
+
+    def copy(self) -> "_Only":
+        return _Only(self._token)
+
 
 def allowed(constraint: BadWords) -> set[int]:
     mask = np.full((words(WIDTH),), 0xFFFFFFFF, np.uint32)

@@ -11,6 +11,7 @@ from mlx_notebook.protocol.config import (
     EngineConfig,
 )
 from mlx_notebook.protocol.engine_status import (
+    DiskWrites,
     Heartbeat,
     LiveRequest,
     LoadProgress,
@@ -79,6 +80,7 @@ __all__ = [
     "Cancel",
     "ChatPrompt",
     "Command",
+    "DiskWrites",
     "Done",
     "Embed",
     "Embedded",

@@ -26,6 +26,8 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
         Limits of the prefix cache in memory.
     prefix_disk_path, prefix_disk_bytes
         Folder of the prefix cache on disk, and the bytes that it may take (0: no disk cache).
+    prefix_disk_hourly_bytes
+        Bytes that it may write within an hour. 0: no limit.
     sandbox_seconds
         Processor time that rendering a chat template or decoding an image may take.
     warm_up
@@ -43,6 +45,7 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
     prefix_cache_bytes: int | None = None
     prefix_disk_path: str | None = None
     prefix_disk_bytes: int = 0
+    prefix_disk_hourly_bytes: int = 0
     sandbox_seconds: int = 10
     warm_up: bool = True
     log_level: str = "INFO"

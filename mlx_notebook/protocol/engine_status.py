@@ -67,6 +67,20 @@ class Memory(msgspec.Struct, frozen=True, array_like=True):
     prefixes: int
 
 
+class DiskWrites(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes that the prefix cache wrote to disk, and that it skipped because of its limit.
+
+    `limit` is the most bytes within an hour (0: no limit), `written` and `skipped` are those of the
+    last hour, `total_written` and `total_skipped` those since the engine process started.
+    """
+
+    limit: int = 0
+    written: int = 0
+    skipped: int = 0
+    total_written: int = 0
+    total_skipped: int = 0
+
+
 class LoadProgress(msgspec.Struct, frozen=True, array_like=True):
     """Progress of loading a model: `done` of `total` bytes of its weights are in memory."""
 
@@ -92,6 +106,7 @@ class Stats(msgspec.Struct, frozen=True, tag="stats", array_like=True):
     prefill_rate: float
     budget: int
     progress: LoadProgress | None = None
+    disk: DiskWrites = DiskWrites()
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="working", array_like=True):

@@ -278,10 +278,18 @@ class Configuration(HasTraits):
     prefix_disk_bytes = Integer(
         4 * 1024**3,
         min=0,
-        help="""Disk space for the prefix cache of long prompts, in bytes. They need not be computed
-        again after a model is unloaded or the engine restarts. They are in Jupyter's data
-        directory, readable by you only. The least recently used ones are deleted first. 0: none are
-        kept.""",
+        help="""Disk space for the prefix cache of prompts that are likely to come back, in bytes.
+        They need not be computed again after a model is unloaded or the engine restarts. They are
+        in Jupyter's data directory, readable by you only. The least recently used ones are deleted
+        first. 0: none are kept.""",
+    ).tag(config=True)
+
+    prefix_disk_hourly_bytes = Integer(
+        4 * 1024**3,
+        min=0,
+        help="""Most bytes that the prefix cache writes to disk within an hour, so that the disk is
+        not worn. Beyond that, prompts are kept in memory only. mlx/status tells what was written
+        and what was skipped. 0: no limit.""",
     ).tag(config=True)
 
     @validate("allow_image_urls")
@@ -313,6 +321,7 @@ class Configuration(HasTraits):
             prefix_cache_bytes=self.prefix_cache_bytes or None,
             prefix_disk_path=str(data / "prefixes"),
             prefix_disk_bytes=self.prefix_disk_bytes,
+            prefix_disk_hourly_bytes=self.prefix_disk_hourly_bytes,
             warm_up=self.warm_up,
             log_level="DEBUG" if debug else "INFO",
         )

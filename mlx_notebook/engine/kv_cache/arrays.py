@@ -13,7 +13,7 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 from mlx_notebook.engine.images.image_tokens import ImageTokenCache
-from mlx_notebook.engine.kv_cache.disk_store import Arrays
+from mlx_notebook.engine.kv_cache.block_file import Arrays
 
 # By name, since mlx-vlm has classes of its own with the same names as mlx-lm's.
 _KINDS = ("KVCache", "QuantizedKVCache", "SingleRowQuantizedCache")

@@ -1,24 +1,43 @@
 """Decides which prompts of the prefix cache are written to disk, and when.
 
-Hashing, reading and writing happen in other threads than the one that owns MLX. A sequence is
-written at once if many of its tokens are not on disk yet, for example after a long system prompt.
-Otherwise it is written when it leaves memory: when it is evicted, or when its model is unloaded.
+What is likely to come back is written: the beginning that two prompts had, the prompts of a pinned
+model, and what is left in memory when a model or the engine goes. A prompt that came once and was
+pushed out of memory by others is not written. So the disk is not worn by prompts that nobody needs.
+
+Hashing, reading and writing happen in other threads than the one that owns MLX. While requests run,
+the writing thread works only a small share of its time.
 """
 
 import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from mlx_notebook.engine.kv_cache.arrays import can_be_stored, from_arrays, to_arrays
-from mlx_notebook.engine.kv_cache.disk_store import BLOCK, Arrays, DiskStore
+from mlx_notebook.engine.kv_cache.block_file import Arrays
+from mlx_notebook.engine.kv_cache.block_names import BLOCK, block_names
+from mlx_notebook.engine.kv_cache.disk_store import DiskStore
+from mlx_notebook.engine.kv_cache.seen_blocks import SeenBlocks
+from mlx_notebook.engine.kv_cache.write_limit import WriteLimit
+from mlx_notebook.protocol import DiskWrites
 
 log = logging.getLogger(__name__)
 
-WRITE_AT_ONCE = 512
-"""A sequence with this many tokens that are not on disk yet is written at once."""
+WRITE_PINNED = 512
+"""A sequence of a pinned model is written if this many of its tokens are not on disk yet."""
 
 _MAX_PENDING_BYTES = 2**30
+
+# How much of its time the writing thread may work while requests run. It shares the processor with
+# them: on two cores a share of a half would cost running streams a quarter of their speed.
+_SHARE = 0.02
+# The same for what was left by a model. Its memory is needed, so it should not wait for long.
+_SHARE_LEFT = 0.5
 
 
 @dataclass(frozen=True)
@@ -27,14 +46,56 @@ class _StoredModel:
     empty: list[Any]
 
 
-class DiskPrefixCache:
-    """The part of the prefix cache that is on disk, for the models that were opened."""
+@dataclass(frozen=True)
+class _Job:
+    """A sequence to write.
 
-    def __init__(self, store: DiskStore):
-        self._store = store
+    Attributes
+    ----------
+    returned
+        How many of its first tokens have come back.
+    all_from
+        All of it is written if so many tokens are not on disk yet. None: never.
+    share
+        How much of its time the thread may work while requests run.
+    """
+
+    identity: str
+    tokens: list[int]
+    arrays: Arrays
+    salt: str
+    returned: int
+    all_from: int | None
+    share: float
+
+
+class DiskPrefixCache:
+    """The part of the prefix cache that is on disk, for the models that were opened.
+
+    Parameters
+    ----------
+    limit
+        The limit on bytes written within an hour. None: no limit.
+    busy
+        Returns whether requests run, in any thread.
+    pinned
+        Returns whether a model is pinned, in the thread that owns MLX.
+    """
+
+    def __init__(
+        self,
+        store: DiskStore,
+        limit: WriteLimit | None = None,
+        busy: Callable[[], bool] = lambda: False,
+        pinned: Callable[[str], bool] = lambda _: False,
+    ):
+        self._store, self._limit, self._pinned = store, limit or WriteLimit(0), pinned
         self._models: dict[str, _StoredModel] = {}
+        self._seen = SeenBlocks()
+        self._pace = Pace(busy)
         self._writer = ThreadPoolExecutor(1, "prefixes")
         self._pending: dict[Future[None], int] = {}
+        self._stopped = False
 
     def open(self, model: str, identity: str, empty: list[Any]) -> None:
         """Begin to store the prompts of a model.
@@ -61,12 +122,26 @@ class DiskPrefixCache:
         self._pending = {job: size for job, size in self._pending.items() if not job.done()}
         return sum(self._pending.values())
 
+    @property
+    def writes(self) -> DiskWrites:
+        """How much was written, and how much was not because of the limit."""
+        return self._limit.status
+
     def write(
-        self, model: str, tokens: list[int], cache: list[Any], salt: str = "", *, evicted: bool
+        self, model: str, tokens: list[int], cache: list[Any], salt: str = "", *, left: bool = False
     ) -> None:
-        """Write a sequence if enough of it is new; `evicted` if it is about to leave memory."""
+        """Write what is likely to come back of a sequence, or all if it is `left` by its model.
+
+        Call it in the thread that owns MLX.
+        """
         known = self._models.get(model)
-        if known is None or len(tokens) < (BLOCK if evicted else WRITE_AT_ONCE):
+        if known is None or len(tokens) < BLOCK or self._stopped:
+            return
+        names = block_names(known.identity, tokens, salt)
+        self._seen.add_sequence(names)
+        returned = self._seen.returned(names) * BLOCK
+        all_from = BLOCK if left else WRITE_PINNED if self._pinned(model) else None
+        if not returned and (all_from is None or len(tokens) < all_from):
             return
         size = sum(layer.nbytes for layer in cache)
         pending = self.nbytes
@@ -75,20 +150,23 @@ class DiskPrefixCache:
             return
         arrays = to_arrays(cache, len(tokens))
         if arrays is not None:
-            new = BLOCK if evicted else WRITE_AT_ONCE
-            job = self._writer.submit(self._write, known.identity, list(tokens), arrays, salt, new)
-            self._pending[job] = size
+            share = _SHARE_LEFT if left else _SHARE
+            job = _Job(known.identity, list(tokens), arrays, salt, returned, all_from, share)
+            self._pending[self._writer.submit(self._write, job)] = size
 
-    def find(self, model: str, tokens: list[int], salt: str = "") -> int:
-        """Return how many of a prompt's first tokens are on disk, at least one less than all.
+    def arrive(self, model: str, tokens: list[int], salt: str = "") -> int:
+        """Record a new prompt, and return how many of its first tokens are on disk.
 
-        Any thread may call it.
+        That is at least one less than all. Any thread may call it.
         """
         known = self._models.get(model)
-        return self._store.find(known.identity, tokens[:-1], salt) if known is not None else 0
+        if known is None:
+            return 0
+        self._seen.add_prompt(block_names(known.identity, tokens, salt))
+        return self._store.find(known.identity, tokens[:-1], salt)
 
     def read(self, model: str, tokens: list[int], salt: str = "") -> tuple[int, Arrays]:
-        """Read what `find` found: a number of tokens and arrays for `restore`.
+        """Read what `arrive` found: a number of tokens and arrays for `restore`.
 
         Any thread may call it.
         """
@@ -109,13 +187,65 @@ class DiskPrefixCache:
             return None
 
     def drain(self, seconds: float) -> None:
-        """Wait until everything is written, at most this long."""
-        wait(self._pending, seconds)
+        """Wait until everything is written, at full speed, for at most this long."""
+        with self._pace.hurry():
+            wait(self._pending, seconds)
 
-    def _write(self, identity: str, tokens: list[int], arrays: Arrays, salt: str, new: int) -> None:
+    def stop(self) -> None:
+        """Write no more after the current block."""
+        self._stopped = True
+        self._writer.shutdown(wait=False, cancel_futures=True)
+
+    def _write(self, job: _Job) -> None:
         try:
-            if len(tokens) - self._store.find(identity, tokens, salt) >= new:
-                written = self._store.write(identity, tokens, arrays, salt)
-                log.debug("stored %d tokens on disk, %.1f MB new", len(tokens), written / 1e6)
+            self._pace.begin()
+            tokens, count = job.tokens, job.returned
+            stored = self._store.find(job.identity, tokens, job.salt)
+            if job.all_from is not None and len(tokens) - stored >= job.all_from:
+                count = len(tokens)
+            if count - stored >= BLOCK:
+                allows = partial(self._may_write, job.share)
+                written = self._store.write(
+                    job.identity, tokens[:count], job.arrays, job.salt, allows
+                )
+                log.debug("stored %d tokens on disk, %.1f MB new", count, written / 1e6)
+            self._pace.wait(job.share)
         except Exception:
             log.exception("a prompt could not be written")
+
+    def _may_write(self, share: float, size: int) -> bool:
+        self._pace.wait(share)
+        return not self._stopped and self._limit.take(size)
+
+
+class Pace:
+    """Lets a thread rest while requests run, in proportion to the work that it has done.
+
+    Parameters
+    ----------
+    busy
+        Returns whether requests run.
+    """
+
+    def __init__(self, busy: Callable[[], bool]):
+        self._busy, self._hurry = busy, threading.Event()
+        self._since = 0.0
+
+    def begin(self) -> None:
+        """Begin to count this thread's processor time."""
+        self._since = time.thread_time()
+
+    def wait(self, share: float) -> None:
+        """Rest, so that the work since the last call was `share` of the time; not while idle."""
+        if self._busy():
+            self._hurry.wait((time.thread_time() - self._since) * (1 / share - 1))
+        self.begin()
+
+    @contextmanager
+    def hurry(self) -> Iterator[None]:
+        """Do not rest within this context."""
+        self._hurry.set()
+        try:
+            yield
+        finally:
+            self._hurry.clear()

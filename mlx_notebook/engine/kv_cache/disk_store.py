@@ -1,39 +1,36 @@
 """Stores KV caches of prompts on disk, in blocks of `BLOCK` tokens.
 
-Each block is one safetensors file. Its name is a hash of the model's identity, the salt and all
-tokens up to the block's end. So prompts with the same beginning share files, and a conversation
-that grows adds only new blocks. Files are renamed into place, contain their tokens and a checksum,
-and only their user can read them. The least recently used blocks are removed first, and the end of
-a prompt before its beginning.
+Each block is one file (`block_file`), named after the model and all tokens up to the block's end
+(`block_names`). So prompts with the same beginning share files, and a conversation that grows adds
+only new blocks. The least recently used blocks are removed first, and the end of a prompt before
+its beginning.
 
 This module does not know MLX. Arrays are numpy's, by name, with tokens along the last but one axis.
 """
 
-import hashlib
 import logging
 import os
-import secrets
-import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import msgspec
 import numpy as np
-import numpy.typing as npt
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+
+from mlx_notebook.engine.kv_cache.block_file import (
+    Arrays,
+    DamagedBlock,
+    block_bytes,
+    read_block,
+    write_block,
+)
+from mlx_notebook.engine.kv_cache.block_names import BLOCK, block_names
 
 log = logging.getLogger(__name__)
 
-BLOCK = 128
-Arrays = dict[str, npt.NDArray[np.generic]]
-
-_SUFFIX = ".safetensors"
-_FORMAT = "mlx-notebook prefix 1"
+_SUFFIX = ".kv"
+_FORMER_SUFFIX = ".safetensors"  # of the first format
 _STALE_NANOSECONDS = 3600 * 10**9
-_MIN_FREE = 2**30
 # Pruning goes somewhat below the limit, so that not every new block has to prune again.
 _PRUNED_SHARE = 0.9
 
@@ -78,7 +75,7 @@ class DiskStore:
         """
         count, blocks, files = 0, list[Arrays](), list[Path]()
         for file, end in self._blocks(identity, tokens, salt):
-            block = _read(file, tokens[end - BLOCK : end])
+            block = _read(file)
             if block is None or (blocks and block.keys() != blocks[0].keys()):
                 break
             blocks.append(block)
@@ -90,10 +87,24 @@ class DiskStore:
         names = blocks[0]
         return count, {n: np.concatenate([b[n] for b in blocks], axis=-2) for n in names}
 
-    def write(self, identity: str, tokens: list[int], arrays: Arrays, salt: str = "") -> int:
+    def write(
+        self,
+        identity: str,
+        tokens: list[int],
+        arrays: Arrays,
+        salt: str = "",
+        allows: Callable[[int], bool] = lambda _: True,
+    ) -> int:
         """Write the blocks of a sequence that are not stored yet, from its beginning on.
 
         A full or unwritable disk is logged; it is not an error.
+
+        Parameters
+        ----------
+        arrays
+            Of these tokens or more.
+        allows
+            Called before each block with its size; if it returns False, writing ends.
 
         Returns
         -------
@@ -103,7 +114,11 @@ class DiskStore:
         try:
             for file, end in self._blocks(identity, tokens, salt):
                 if not os.path.isfile(file):
-                    written += self._write(file, tokens[end - BLOCK : end], end, arrays)
+                    block = {n: array[..., end - BLOCK : end, :] for n, array in arrays.items()}
+                    if not allows(block_bytes(file.stem, block)):
+                        break
+                    self._make_folder(file.parent)
+                    written += write_block(file, file.stem, block)
                     if written > self._max_bytes:
                         break
                 files.append(file)
@@ -122,31 +137,8 @@ class DiskStore:
     def _blocks(self, identity: str, tokens: list[int], salt: str) -> Iterator[tuple[Path, int]]:
         """Yield the files of a sequence's whole blocks, each with the number of tokens so far."""
         folder = self._folder / identity
-        name = f"{identity}{salt}"
-        for end in range(BLOCK, len(tokens) + 1, BLOCK):
-            text = f"{name}{tokens[end - BLOCK : end]}"
-            name = hashlib.blake2b(text.encode(), digest_size=20).hexdigest()
-            yield folder / f"{name}{_SUFFIX}", end
-
-    def _write(self, file: Path, tokens: list[int], end: int, arrays: Arrays) -> int:
-        block = {
-            name: np.ascontiguousarray(array[..., end - BLOCK : end, :])
-            for name, array in arrays.items()
-        }
-        metadata = {"format": _FORMAT, "tokens": repr(tokens), "sum": _checksum(tokens, block)}
-        data = save(block, metadata)
-        self._make_folder(file.parent)
-        if shutil.disk_usage(file.parent).free < len(data) + _MIN_FREE:
-            raise OSError("the disk is nearly full")
-        draft = file.with_name(f".{secrets.token_hex(8)}.tmp")
-        try:
-            with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as f:
-                f.write(data)
-            draft.replace(file)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-        return len(data)
+        for index, name in enumerate(block_names(identity, tokens, salt)):
+            yield folder / f"{name}{_SUFFIX}", (index + 1) * BLOCK
 
     def _make_folder(self, folder: Path) -> None:
         if folder.is_dir():
@@ -157,12 +149,14 @@ class DiskStore:
         folder.mkdir(mode=0o700, exist_ok=True)
 
     def _prune(self) -> None:
-        """Measure the folder; remove incomplete files, and the oldest blocks above the limit."""
+        """Measure the folder; remove what is of no use, and the oldest blocks above the limit."""
         kept: list[tuple[int, int, Path]] = []
         stale = time.time_ns() - _STALE_NANOSECONDS
         for file in self._folder.glob("*/.*.tmp"):
             if _state(file)[0] < stale:
                 file.unlink(missing_ok=True)
+        for file in self._folder.glob(f"*/*{_FORMER_SUFFIX}"):
+            file.unlink(missing_ok=True)
         for file in self._folder.glob(f"*/*{_SUFFIX}"):
             kept.append((*_state(file), file))
         self._used = sum(size for _, size, _ in kept)
@@ -175,33 +169,15 @@ class DiskStore:
             self._used -= size
 
 
-def _read(file: Path, tokens: list[int]) -> Arrays | None:
+def _read(file: Path) -> Arrays | None:
     try:
-        data = file.read_bytes()
+        return read_block(file, file.stem)
     except OSError:
         return None
-    try:
-        length = int.from_bytes(data[:8], "little")
-        metadata = msgspec.json.decode(data[8 : 8 + length])["__metadata__"]
-        block: Arrays = load(data)
-        if metadata["format"] != _FORMAT or metadata["tokens"] != repr(tokens):
-            raise ValueError("it is a block of other tokens")
-        if metadata["sum"] != _checksum(tokens, block):
-            raise ValueError("its checksum is wrong")
-    except (SafetensorError, msgspec.DecodeError, ValueError, KeyError, TypeError) as error:
+    except DamagedBlock as error:
         log.warning("a damaged block of the prefix cache was removed: %s: %s", file.name, error)
         file.unlink(missing_ok=True)
         return None
-    return block
-
-
-def _checksum(tokens: list[int], block: Arrays) -> str:
-    digest = hashlib.blake2b(repr(tokens).encode(), digest_size=20)
-    for name in sorted(block):
-        array = block[name]
-        digest.update(f"{name}:{array.dtype}:{array.shape}".encode())
-        digest.update(array.data)
-    return digest.hexdigest()
 
 
 def _touch(files: list[Path]) -> None:

@@ -2,23 +2,24 @@
 
 Each model has entries of its own (`PrefixEntries`). They share one limit on memory. At least one
 token of a prompt is always left to compute. Entries are evaluated, so that none keeps the batch in
-memory from which it was cut. If there is a prefix cache on disk, it gets new and evicted entries.
-Prompts with different salts never share an entry, as with vLLM's `cache_salt`.
+memory from which it was cut. If there is a prefix cache on disk, it gets new entries, and those
+that are left when a model or the engine goes; it decides which of them to write. Prompts with
+different salts never share an entry, as with vLLM's `cache_salt`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
+from mlx_notebook.engine.kv_cache.block_file import Arrays
 from mlx_notebook.engine.kv_cache.checkpoints import Checkpoint
 from mlx_notebook.engine.kv_cache.disk_cache import DiskPrefixCache
-from mlx_notebook.engine.kv_cache.disk_store import Arrays
-from mlx_notebook.engine.kv_cache.prefix_entries import PrefixEntries, PrefixEntry, PrefixMatch
+from mlx_notebook.engine.kv_cache.prefix_entries import PrefixEntries, PrefixMatch
 from mlx_notebook.engine.prompts.broken_prefix import SHOWN_TOKENS, BrokenPrefix
+from mlx_notebook.protocol import DiskWrites
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,11 @@ class PrefixCache:
         """Bytes of all entries."""
         return sum(entries.nbytes for entries in self._models.values())
 
+    @property
+    def disk_writes(self) -> DiskWrites:
+        """How much the prefix cache on disk has written; zeros if there is none."""
+        return self._disk.writes if self._disk is not None else DiskWrites()
+
     def open(self, model: str, identity: str, empty: list[Any]) -> None:
         """Begin to store a model's prompts on disk (`DiskPrefixCache.open`)."""
         if self._disk is not None:
@@ -94,8 +100,11 @@ class PrefixCache:
         return 0 if match is None else match.length
 
     def on_disk(self, model: str, tokens: list[int], salt: str = "") -> int:
-        """Return how many of a prompt's first tokens are on disk. Any thread may call it."""
-        return self._disk.find(model, tokens, salt) if self._disk is not None else 0
+        """Record a new prompt, and return how many of its first tokens are on disk.
+
+        Any thread may call it.
+        """
+        return self._disk.arrive(model, tokens, salt) if self._disk is not None else 0
 
     def read(self, model: str, tokens: list[int], salt: str = "") -> tuple[int, Arrays]:
         """Read a prefix from disk, for `restore`. Any thread may call it."""
@@ -130,7 +139,7 @@ class PrefixCache:
             return
         self._insert(model, list(tokens), cache, salt, checkpoints)
         if self._disk is not None:
-            self._disk.write(model, tokens, cache, salt, evicted=False)
+            self._disk.write(model, tokens, cache, salt)
 
     def shrink(self, max_bytes: int) -> None:
         """Evict entries down to `max_bytes`, those of the least recently used model first."""
@@ -141,19 +150,21 @@ class PrefixCache:
             entries.shrink(self._max_entries, max(0, entries.nbytes - excess))
 
     def forget(self, model: str) -> None:
-        """Remove every entry of a model from memory."""
+        """Remove every entry of a model from memory, and write them to disk."""
         entries = self._models.pop(model, None)
         if self._disk is not None:
-            if entries is not None:
-                entries.clear()
+            for entry in reversed(list(entries or ())):  # what was used last is written first
+                tokens = entry.tokens.tolist()
+                self._disk.write(model, tokens, entry.layers, entry.salt, left=True)
             self._disk.close(model)
 
     def close(self, seconds: float) -> None:
-        """Remove everything and wait until it is on disk, at most `seconds`."""
-        for model in list(self._models):
+        """Remove everything, and write it to disk for at most `seconds`."""
+        for model in reversed(list(self._models)):
             self.forget(model)
         if self._disk is not None:
             self._disk.drain(seconds)
+            self._disk.stop()
 
     def _find(self, model: str, tokens: list[int], salt: str) -> PrefixMatch | None:
         entries = self._models.get(model)
@@ -171,13 +182,8 @@ class PrefixCache:
     ) -> None:
         mx.eval([layer.state for layer in cache])
         # The most recently used model is last.
-        entries = self._models.pop(model, None) or PrefixEntries(partial(self._evicted, model))
+        entries = self._models.pop(model, None) or PrefixEntries()
         self._models[model] = entries
         entries.add(np.array(tokens, np.int64), cache, checkpoints or {}, salt)
         entries.shrink(self._max_entries, self._max_bytes)
         self.shrink(self._max_bytes)
-
-    def _evicted(self, model: str, entry: PrefixEntry) -> None:
-        if self._disk is not None:
-            tokens = entry.tokens.tolist()
-            self._disk.write(model, tokens, entry.layers, entry.salt, evicted=True)

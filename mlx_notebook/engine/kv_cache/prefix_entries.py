@@ -5,7 +5,7 @@ in common is kept longest: when the last sequence that holds it would be evicted
 common beginning instead, and such beginnings are evicted last.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,17 +110,16 @@ class PrefixMatch:
 
 
 class PrefixEntries:
-    """The entries of one model, in the order of their last use.
+    """The entries of one model, in the order of their last use."""
 
-    `evicted` is called with every entry before it is dropped or cut.
-    """
-
-    def __init__(self, evicted: Callable[[PrefixEntry], None]):
+    def __init__(self) -> None:
         self._entries: list[PrefixEntry] = []
-        self._evicted = evicted
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def __iter__(self) -> Iterator[PrefixEntry]:
+        return iter(self._entries)
 
     @property
     def nbytes(self) -> int:
@@ -193,17 +192,10 @@ class PrefixEntries:
         """Evict entries until no more than these are left."""
         while len(self._entries) > max_entries or self.nbytes > max_bytes:
             entry = self._least_wanted(max_entries, max_bytes)
-            self._evicted(entry)
             index = self._entries.index(entry)
             del self._entries[index]
             if (common := self._cut_to_common(entry)) is not None:
                 self._entries.insert(index, common)
-
-    def clear(self) -> None:
-        """Evict all entries."""
-        entries, self._entries = self._entries, []
-        for entry in entries:
-            self._evicted(entry)
 
     def _least_wanted(self, max_entries: int, max_bytes: int) -> PrefixEntry:
         """Return the entry to evict: common beginnings last, but they get half of the room."""

@@ -8,7 +8,7 @@ from mlx_notebook.engine.errors import Cancelled, EngineError, InvalidRequest
 from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.prompt_scoring import ScoringJob
 from mlx_notebook.engine.generation.request import PreparedRequest, Request, RequestState
-from mlx_notebook.engine.kv_cache.disk_store import Arrays
+from mlx_notebook.engine.kv_cache.block_file import Arrays
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.residency.model_queues import ModelQueues, ModelSpec
 from mlx_notebook.engine.residency.residency import Residency

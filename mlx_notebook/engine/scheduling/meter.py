@@ -74,6 +74,7 @@ class Meter:
             self._prefill.value(now),
             self._residency.budget.limit,
             self._residency.progress,
+            self._prefixes.disk_writes,
         )
 
     def _totals(self) -> Totals:

@@ -20,6 +20,7 @@ from mlx_notebook.engine.generation.request import Request, RequestState
 from mlx_notebook.engine.kv_cache.disk_cache import DiskPrefixCache
 from mlx_notebook.engine.kv_cache.disk_store import DiskStore
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
+from mlx_notebook.engine.kv_cache.write_limit import WriteLimit
 from mlx_notebook.engine.residency.memory_budget import MemoryBudget
 from mlx_notebook.engine.residency.model_queues import ModelQueues, ModelSpec
 from mlx_notebook.engine.residency.residency import Residency
@@ -77,7 +78,7 @@ class Scheduler:
         mx.set_cache_limit(device_memory() // 20)
         budget = MemoryBudget.of(settings)
         self._prefixes = PrefixCache(
-            settings.prefix_cache_entries, budget.prefix_bytes, _prefix_disk(settings)
+            settings.prefix_cache_entries, budget.prefix_bytes, self._prefix_disk(settings)
         )
         self._queues = ModelQueues()
         self._residency = Residency(settings, budget, self._prefixes, self._workers, self._queues)
@@ -306,9 +307,16 @@ class Scheduler:
         self._residency.unload_idle()
         events.append(self._meter.stats())
 
+    def _prefix_disk(self, settings: EngineConfig) -> DiskPrefixCache | None:
+        if settings.prefix_disk_path is None or not settings.prefix_disk_bytes:
+            return None
+        return DiskPrefixCache(
+            DiskStore(Path(settings.prefix_disk_path), settings.prefix_disk_bytes),
+            WriteLimit(settings.prefix_disk_hourly_bytes),
+            busy=lambda: len(self._requests) > 0,
+            pinned=self._is_pinned,
+        )
 
-def _prefix_disk(settings: EngineConfig) -> DiskPrefixCache | None:
-    if settings.prefix_disk_path is None or not settings.prefix_disk_bytes:
-        return None
-    store = DiskStore(Path(settings.prefix_disk_path), settings.prefix_disk_bytes)
-    return DiskPrefixCache(store)
+    def _is_pinned(self, model: str) -> bool:
+        resident = self._residency.models.get(model)
+        return resident is not None and resident.pinned

@@ -6,7 +6,8 @@ from itertools import pairwise
 
 import msgspec
 
-from mlx_notebook.protocol import Memory, Resident, Stats, Totals
+from mlx_notebook.protocol import DiskWrites, Memory, Resident, Stats, Totals
+from mlx_notebook.server.telemetry.metrics import DISK_SKIPPED, DISK_WRITTEN
 from mlx_notebook.server.wire.native.status_types import HistoryPoint, TotalCounts
 
 _POINTS = 120
@@ -24,6 +25,9 @@ class EngineTelemetry:
     def update(self, stats: Stats) -> bool:
         """Store new statistics of the engine. Return whether they differ from the last ones."""
         changed = self.stats is None or _compared(stats) != _compared(self.stats)
+        before = self.disk
+        DISK_WRITTEN.inc(max(0, stats.disk.total_written - before.total_written))
+        DISK_SKIPPED.inc(max(0, stats.disk.total_skipped - before.total_skipped))
         self.stats = stats
         return changed
 
@@ -51,6 +55,11 @@ class EngineTelemetry:
     def memory(self) -> Memory:
         """Memory of the running engine; zeros if none runs."""
         return self.stats.memory if self.stats else _NO_MEMORY
+
+    @property
+    def disk(self) -> DiskWrites:
+        """Writes of the running engine's prefix cache to disk; zeros if none runs."""
+        return self.stats.disk if self.stats else DiskWrites()
 
     def sample(self, active: int) -> None:
         """Add a point to the history."""
@@ -90,6 +99,7 @@ def _compared(stats: Stats) -> tuple[object, ...]:
         stats.progress,
         stats.requests,
         stats.totals,
+        stats.disk,
         (memory.active, memory.cache, memory.prefixes),
         stats.decode_rate,
         stats.prefill_rate,

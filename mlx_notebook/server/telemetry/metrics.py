@@ -32,6 +32,13 @@ GENERATED_TOKENS = Counter(
 EMBEDDED_TOKENS = Counter(
     "mlx_notebook_embedded_tokens_total", "Tokens of embedded texts.", ["model"]
 )
+DISK_WRITTEN = Counter(
+    "mlx_notebook_prefix_disk_written_bytes_total", "Bytes that the prefix cache wrote to disk."
+)
+DISK_SKIPPED = Counter(
+    "mlx_notebook_prefix_disk_skipped_bytes_total",
+    "Bytes that the prefix cache did not write to disk because of its hourly limit.",
+)
 TIME_TO_FIRST_TOKEN = Histogram(
     "mlx_notebook_time_to_first_token_seconds",
     "Time from the admission of a request to its first token.",

@@ -12,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_notebook.engine.kv_cache.disk_store import BLOCK, Arrays, DiskStore
+from mlx_notebook.engine.kv_cache.block_file import Arrays
+from mlx_notebook.engine.kv_cache.block_names import BLOCK
+from mlx_notebook.engine.kv_cache.disk_store import DiskStore
 
 
 def sequence(count: int, first: int = 0) -> tuple[list[int], Arrays]:
@@ -23,7 +25,7 @@ def sequence(count: int, first: int = 0) -> tuple[list[int], Arrays]:
 
 
 def files(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*.safetensors"), key=lambda f: -f.stat().st_mtime_ns)
+    return sorted(folder.rglob("*.kv"), key=lambda f: -f.stat().st_mtime_ns)
 
 
 def test_what_was_written_is_read_again_by_whole_blocks(tmp_path: Path) -> None:
@@ -142,7 +144,7 @@ print("begins", flush=True)
 while True:
     for first in range(0, 10_000, 1000):
         store.write(f"model{first}", *sequence(6 * BLOCK, first))
-    for file in Path(sys.argv[1]).rglob("*.safetensors"):
+    for file in Path(sys.argv[1]).rglob("*.kv"):
         file.unlink()
 """
     for delay in (0.001, 0.005, 0.02, 0.04):
@@ -174,6 +176,33 @@ def test_what_was_left_half_written_is_swept_up_later(tmp_path: Path) -> None:
     DiskStore(tmp_path, 10**9).write("model", *sequence(2 * BLOCK))
     assert not old.exists()
     assert young.exists()
+
+
+def test_files_of_the_first_format_are_ignored_and_removed(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path, 10**9)
+    tokens, arrays = sequence(2 * BLOCK)
+    store.write("model", tokens, arrays)
+    former = files(tmp_path)[0].rename(tmp_path / "model" / "0.safetensors")
+    store = DiskStore(tmp_path, 10**9)
+    assert store.find("model", tokens) == 0
+    store.write("model", tokens, arrays)
+    assert not former.exists()
+    assert store.find("model", tokens) == 2 * BLOCK
+
+
+def test_writing_ends_where_it_is_not_allowed(tmp_path: Path) -> None:
+    store = DiskStore(tmp_path, 10**9)
+    tokens, arrays = sequence(4 * BLOCK)
+    sizes: list[int] = []
+
+    def allows(size: int) -> bool:
+        sizes.append(size)
+        return len(sizes) <= 2
+
+    written = store.write("model", tokens, arrays, allows=allows)
+    assert written == sum(sizes[:2]) == sum(file.stat().st_size for file in files(tmp_path))
+    assert store.find("model", tokens) == 2 * BLOCK
+    assert store.write("model", tokens, arrays) == sum(sizes[:2])
 
 
 def test_a_model_is_known_by_its_content(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """The engine's statistics over restarts and over time."""
 
 import msgspec
+from prometheus_client import REGISTRY
 
-from mlx_notebook.protocol import Memory, ModelOptions, Resident, Stats, Totals
+from mlx_notebook.protocol import DiskWrites, Memory, ModelOptions, Resident, Stats, Totals
 from mlx_notebook.server.telemetry.engine_telemetry import EngineTelemetry
 
 STATS = Stats([], [], [], Totals(), Memory(1, 2, 3, 4, 5), 0.0, 0.0, 100)
@@ -21,6 +22,26 @@ def test_totals_go_on_after_a_restart_and_unfinished_requests_have_failed() -> N
     totals = telemetry.totals
     assert (totals.requests, totals.finished, totals.cancelled, totals.failed) == (6, 3, 1, 2)
     assert totals.prompt_tokens == 77
+
+
+def test_bytes_on_disk_are_counted_over_restarts() -> None:
+    def counted() -> tuple[float, float]:
+        names = ("written", "skipped")
+        values = [
+            REGISTRY.get_sample_value(f"mlx_notebook_prefix_disk_{name}_bytes_total")
+            for name in names
+        ]
+        return values[0] or 0.0, values[1] or 0.0
+
+    telemetry = EngineTelemetry()
+    before = counted()
+    telemetry.update(stats(disk=DiskWrites(100, 50, 5, 50, 5)))
+    assert telemetry.update(stats(disk=DiskWrites(100, 10, 5, 70, 5)))
+    assert telemetry.disk.written == 10
+    telemetry.engine_ended()
+    assert telemetry.disk == DiskWrites()
+    telemetry.update(stats(disk=DiskWrites(100, 4, 3, 4, 3)))
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [74, 8]
 
 
 def test_the_size_of_the_process_alone_is_no_change() -> None:

@@ -69,6 +69,11 @@ def current_status(services: Services, user: str | None) -> wire.ServerStatus:
         rates=wire.Rates(stats.decode_rate if stats else 0.0, stats.prefill_rate if stats else 0.0),
         totals=telemetry.totals,
         memory=wire.MemoryStatus(**msgspec.structs.asdict(telemetry.memory)),
+        prefix_disk=wire.PrefixDiskStatus(
+            telemetry.disk.written,
+            supervisor.config.prefix_disk_hourly_bytes,
+            telemetry.disk.skipped,
+        ),
         history=list(telemetry.history),
     )
 

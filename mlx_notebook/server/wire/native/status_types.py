@@ -120,6 +120,17 @@ class MemoryStatus(Struct):
     prefixes: int
 
 
+class PrefixDiskStatus(Struct):
+    """Bytes that the prefix cache wrote to disk in the last hour.
+
+    `limit` is the most for an hour (0: no limit), and `skipped` what was not written because of it.
+    """
+
+    written: int
+    limit: int
+    skipped: int
+
+
 class DownloadStatus(Struct):
     """A download: `done` of `total` bytes. `total` is None while it is unknown."""
 
@@ -158,6 +169,7 @@ class ServerStatus(Struct):
     rates: Rates
     totals: TotalCounts
     memory: MemoryStatus
+    prefix_disk: PrefixDiskStatus
     history: list[HistoryPoint]
 
 

@@ -167,12 +167,31 @@ class RowTrace(msgspec.Struct, frozen=True, array_like=True):
     problems: list[ParseProblem]
 
 
+class PrefixTrace(msgspec.Struct, frozen=True, array_like=True):
+    """Where a prompt differs from the cached one that it continues.
+
+    `cached` tokens were used; the token with the index `broke_at` is the first that differs.
+    `message` is the number of its message, from 1 on; None: it belongs to no message, for example
+    to the tools. `was` and `now` are the beginnings of the cached text and the new one from there.
+    """
+
+    cached: int
+    broke_at: int
+    message: int | None
+    was: str
+    now: str
+
+
 class Traced(msgspec.Struct, frozen=True, tag="traced", array_like=True):
-    """The rendered prompt and the raw rows, if `Generate.trace` is set. Sent before `Done`."""
+    """The rendered prompt and the raw rows, if `Generate.trace` is set. Sent before `Done`.
+
+    `prefix` is set if the prompt continues a cached one that has changed.
+    """
 
     id: str
     prompt: str
     rows: list[RowTrace]
+    prefix: PrefixTrace | None = None
 
 
 class Tokenized(msgspec.Struct, frozen=True, tag="tokenized", array_like=True):

@@ -17,7 +17,12 @@ EVENTS: list[protocol.Event] = [
     protocol.PromptLogprobs("1", [None], [[1]], [1]),
     protocol.PromptTokenIds("1", [1]),
     protocol.TokenIds("1", 0, [1]),
-    protocol.Traced("1", "p", [protocol.RowTrace("raw", [protocol.ParseProblem("x", "why")])]),
+    protocol.Traced(
+        "1",
+        "p",
+        [protocol.RowTrace("raw", [protocol.ParseProblem("x", "why")])],
+        protocol.PrefixTrace(1, 2, None, "a", "b"),
+    ),
     protocol.Tokenized("1", "t", [1], ["t"]),
     protocol.Embedded("1", [b"1234"], 3),
     protocol.Done("1", protocol.Usage(1, 2, 0, 0), protocol.Timings(0.0, 0.0, 0.0, 0.0, 0.0)),

@@ -16,6 +16,7 @@ from mlx_notebook.protocol import (
     FinishReason,
     Generate,
     LiveRequest,
+    PrefixTrace,
     PromptTokenIds,
     RequestPhase,
     Timings,
@@ -109,6 +110,8 @@ class Request:
         None until a worker has made it.
     cached, prefilled
         Prompt tokens that the prefix cache held, and those that are computed or were held.
+    broken
+        For its trace: where the prompt differs from the cached one that it continues.
     """
 
     command: Generate
@@ -117,6 +120,7 @@ class Request:
     prepared: PreparedRequest | None = None
     cached: int = 0
     prefilled: int = 0
+    broken: PrefixTrace | None = None
     sequences: list[Sequence] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -192,7 +196,7 @@ class Request:
     def _close(self, events: list[Event]) -> None:
         if self.command.trace and self.prepared is not None:
             rows = [sequence.output.trace() for sequence in self.sequences]
-            events.append(Traced(self.id, self.prepared.prompt.text, rows))
+            events.append(Traced(self.id, self.prepared.prompt.text, rows, self.broken))
         events.append(Done(self.id, self.usage(), self.timings()))
         self.enter(RequestState.FINISHED)
 

@@ -6,6 +6,7 @@ from mlx_notebook.engine.backends.backend import GeneratingBackend, Progress, To
 from mlx_notebook.engine.errors import EngineError
 from mlx_notebook.engine.generation.output_stream import OutputStream
 from mlx_notebook.engine.generation.request import PreparedRequest, Request, RequestState, Sequence
+from mlx_notebook.engine.prompts.broken_prefix import describe
 from mlx_notebook.engine.sampling.row import Row, make_row
 from mlx_notebook.protocol import (
     Event,
@@ -59,7 +60,12 @@ class Runner:
             )
             self._add(request, prepared, index, uid, row)
             request.cached = request.prefilled = cached
-        total = len(prepared.prompt.tokens)
+        prompt = prepared.prompt
+        if command.trace and prompt.broken is not None:
+            request.broken = describe(
+                prompt.broken, prompt.places, prompt.cache_keys, request.cached, backend.tokenizer
+            )
+        total = len(prompt.tokens)
         if command.token_ids:
             events.append(PromptTokenIds(request.id, prepared.prompt.tokens))
         events.append(Prefill(request.id, request.cached, total, request.cached))

@@ -24,7 +24,7 @@ _LAST_BORDERS = 3
 
 @dataclass(frozen=True)
 class Place:
-    """Where the content of a message begins and ends."""
+    """Where the content of a message begins and ends. `message` is its index."""
 
     message: int
     role: str
@@ -44,9 +44,22 @@ class MessagePlaces:
         first = self._first()
         return None if first is None else first.end
 
-    def complete(self, messages: Sequence[dict[str, Any]]) -> bool:
-        """Return whether the last message was found."""
+    def complete(self, messages: Sequence[Any]) -> bool:
+        """Return whether the last one of these messages was found."""
         return bool(self.places) and self.places[-1].message == len(messages) - 1
+
+    def is_new(self, token: int) -> bool:
+        """Return whether a token belongs to what makes a prompt a new one.
+
+        That is the first message, which begins another conversation, or the last one.
+        """
+        first = self._first()
+        if first is None:
+            return False
+        last_begins = max((p.end + 1 for p in self.places[:-1]), default=0)
+        if first is self.places[-1]:
+            last_begins = first.start
+        return first.start <= token <= first.end or token >= last_begins
 
     @property
     def borders(self) -> list[int]:
@@ -115,7 +128,8 @@ def find_messages(
         while before and text[before - 1].isspace():
             before -= 1
         start = tokens_before(before)
-        places.append(Place(index, str(message.get("role")), start, tokens_before(found[1])))
+        role = str(message.get("role"))
+        places.append(Place(index, role, start, tokens_before(found[1])))
     return MessagePlaces(places[::-1])
 
 

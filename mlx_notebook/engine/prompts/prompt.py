@@ -104,9 +104,9 @@ def prepare_prompt(
     tokens, offsets = encode(tokenizer, text)
     places = MessagePlaces()
     if offsets is not None:
-        places = find_messages(text, messages, counter(offsets))
+        places = find_messages(text, prompt.messages, counter(offsets))
     borders = places.borders
-    if need_end and prompt.add_generation_prompt and not places.complete(messages):
+    if need_end and prompt.add_generation_prompt and not places.complete(prompt.messages):
         head = rendered(messages, False)
         if text.startswith(head):
             borders.append(len(tokenizer.encode(head, add_special_tokens=False)))

@@ -94,6 +94,23 @@ function timesOf({ timings, usage, seconds: all }) {
   ]);
 }
 
+/** Where the prompt differs from the cached one that it continues. */
+function prefixOf({ prefix }) {
+  if (!prefix) return null;
+  const changed = prefix.message
+    ? `Message ${number(prefix.message)} changed at token ${number(prefix.broke_at)}.`
+    : `The prompt outside of the messages changed at token ${number(prefix.broke_at)}.`;
+  return h(
+    "div",
+    {},
+    h("p", {}, `The cache was used up to token ${number(prefix.cached)}. ${changed}`),
+    table([
+      ["Before", JSON.stringify(prefix.was)],
+      ["Now", JSON.stringify(prefix.now)],
+    ]),
+  );
+}
+
 function turnsOf(trace) {
   return trace.messages.map((message) =>
     h(
@@ -292,6 +309,7 @@ function buildInspector({ root, button, ask, notify }) {
         ),
         h("h3", {}, "Timing"),
         timesOf(trace),
+        prefixOf(trace),
         prompt && prompt !== "null" ? disclosure("Rendered prompt", pre(prompt)) : null,
         trace.tools.length
           ? disclosure(

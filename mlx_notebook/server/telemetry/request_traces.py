@@ -202,6 +202,7 @@ class TraceRecorder:
             usage=_usage(done.usage) if done else None,
             timings=_timings(done.timings) if done else None,
             error=self._error,
+            prefix=_prefix(traced.prefix) if traced and traced.prefix else None,
         )
 
     def _start(self) -> None:
@@ -315,6 +316,10 @@ def _options(command: protocol.Generate) -> dict[str, Any]:
 
 def _usage(usage: protocol.Usage) -> wire.TracedUsage:
     return wire.TracedUsage(usage.prompt, usage.cached, usage.completion, usage.reasoning)
+
+
+def _prefix(prefix: protocol.PrefixTrace) -> wire.TracedPrefix:
+    return wire.TracedPrefix(prefix.cached, prefix.broke_at, prefix.message, prefix.was, prefix.now)
 
 
 def _timings(timings: protocol.Timings) -> wire.TracedTimings:

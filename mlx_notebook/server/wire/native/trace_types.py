@@ -50,6 +50,21 @@ class TracedUsage(Struct):
     reasoning_tokens: int
 
 
+class TracedPrefix(Struct):
+    """Where a prompt differs from the cached one that it continues.
+
+    The prefix cache was used up to token `cached`. The tokens differ from index `broke_at` on, in
+    message number `message`, counted from 1; null: outside of the messages, for example in the
+    tools. `was` and `now` are the beginnings of the two texts from there on.
+    """
+
+    cached: int
+    broke_at: int
+    message: int | None
+    was: str
+    now: str
+
+
 class TracedTimings(Struct):
     """How long each phase of a request took.
 
@@ -94,8 +109,9 @@ class Trace(Struct, kw_only=True):
     """The trace of one request.
 
     `messages`, `tools` and `options` are those that the engine received. `prompt` is the rendered
-    chat, or the text or token ids of a text completion. `ignored` are the request's parameters that
-    the server ignored.
+    chat, or the text or token ids of a text completion. `prefix` is set when the request has
+    finished, if its prompt continues a cached one that has changed. `ignored` are the request's
+    parameters that the server ignored.
     """
 
     id: str
@@ -112,6 +128,7 @@ class Trace(Struct, kw_only=True):
     usage: TracedUsage | None = None
     timings: TracedTimings | None = None
     error: TracedError | None = None
+    prefix: TracedPrefix | None = None
     ignored: list[str] = []
 
     def summary(self) -> TraceSummary:

@@ -232,6 +232,7 @@ def test_calls_and_what_was_no_call_are_told_apart() -> None:
                 protocol.RowTrace("raw 0", []),
                 protocol.RowTrace("raw 1", [protocol.ParseProblem("<tool_call>oops", "not JSON")]),
             ],
+            protocol.PrefixTrace(640, 702, 3, "10:01", "10:02"),
         ),
         protocol.Done("1", protocol.Usage(5, 9, 2, 2), protocol.Timings(0.1, 0.2, 0.3, 0.6, 0.4)),
     ]
@@ -245,6 +246,13 @@ def test_calls_and_what_was_no_call_are_told_apart() -> None:
     assert trace["rows"][0]["calls"] == [{"id": "call_1", "name": "f", "arguments": '{"a": 1}'}]
     assert trace["rows"][0]["reasoning"] == "hm"
     assert trace["rows"][1]["problems"] == [{"raw": "<tool_call>oops", "reason": "not JSON"}]
+    assert trace["prefix"] == {
+        "cached": 640,
+        "broke_at": 702,
+        "message": 3,
+        "was": "10:01",
+        "now": "10:02",
+    }
     [summary] = traces.list("ann")
     assert (summary.calls, summary.problems) == (["f"], 1)
 

@@ -138,6 +138,25 @@ def test_figures_move_while_a_request_runs_and_cancel_stops_it(browser, lab):
     browser.screenshot(page, "stats", of=stats)
 
 
+def test_the_inspector_says_where_a_prompt_changed(browser, lab):
+    for clock in ("10:01", "20:02"):
+        rules = f"You are a careful assistant who answers in one short sentence. It is {clock}."
+        said = [{"role": "system", "content": rules}, {"role": "user", "content": "Hello!"}]
+        said += [{"role": "assistant", "content": "Hi."}, {"role": "user", "content": "And now?"}]
+        lab.request(
+            "v1/chat/completions", {"messages": said, "max_tokens": 2, "model": "tiny-chat"}
+        )
+    lab.notebook("prefix.ipynb", "import mlx_notebook\nmlx_notebook.inspector()")
+    page = browser.open("prefix.ipynb")
+    run_cell(page)
+    inspector = panel(page, "Inspector")
+    inspector.get_by_role("button", name=re.compile("And now")).first.click()
+    told = re.compile(r"The cache was used up to token \d+\. Message 1 changed at token \d+\.")
+    expect(inspector.get_by_text(told)).to_be_visible()
+    expect(inspector.get_by_role("cell", name=re.compile('^"20'))).to_be_visible()
+    browser.screenshot(page, "prefix", of=inspector)
+
+
 def test_a_tool_call_is_inspected_copied_replayed_and_exported(browser, lab):
     body = {"messages": SUM, "tools": [TOOL], "temperature": 0, "model": "tiny-chat", "user": "ann"}
     answer = lab.request("v1/chat/completions", body)["choices"][0]["message"]

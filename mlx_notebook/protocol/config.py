@@ -11,7 +11,9 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
     max_batch
         Maximum number of sequences that one batch decodes together.
     prefill_step
-        Maximum number of prompt tokens in one prefill chunk. Running streams wait for a chunk.
+        Maximum number of tokens of one prompt in a prefill chunk.
+    max_pause
+        Seconds for which running streams may wait for a prefill chunk.
     max_prompt_tokens
         Maximum length of a prompt. None: the model's own limit.
     memory_budget
@@ -35,7 +37,8 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
     """
 
     max_batch: int = 32
-    prefill_step: int = 512
+    prefill_step: int = 2048
+    max_pause: float = 0.25
     max_prompt_tokens: int | None = None
     memory_budget: int | None = None
     max_resident: int = 0

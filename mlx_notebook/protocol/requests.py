@@ -137,8 +137,8 @@ class ModelOptions(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
         Folder of a draft model with the same vocabulary, for speculative decoding. Used while one
         sequence runs alone.
     prompt_lookup
-        Maximum number of tokens per step that prompt lookup proposes (0: off). Used while one
-        sequence runs alone.
+        Maximum number of tokens per step that prompt lookup drafts (0: off). None: the engine's
+        default. It is used with up to eight sequences, while it is faster.
     context_limit
         Maximum number of tokens of prompt and answer.
     kv_bits
@@ -151,7 +151,7 @@ class ModelOptions(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
 
     adapter: str | None = None
     draft: str | None = None
-    prompt_lookup: int = 0
+    prompt_lookup: int | None = None
     context_limit: int | None = None
     kv_bits: Literal[4, 8] | None = None
     tool_dialect: str | None = None

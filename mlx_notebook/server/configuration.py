@@ -141,10 +141,18 @@ class Configuration(HasTraits):
     ).tag(config=True)
 
     prefill_step = Integer(
-        512,
+        2048,
         min=16,
-        help="""Most prompt tokens that one step computes. Smaller steps delay running streams less.
-        Larger steps process long prompts faster.""",
+        help="""Most tokens of one prompt that one step computes. The engine takes fewer while
+        other streams run, or if so many would take more than a second.""",
+    ).tag(config=True)
+
+    max_pause_seconds = Float(
+        0.25,
+        min=0.01,
+        help="""Longest pause of running streams while prompts are computed. The engine measures its
+        speed and computes as many tokens at a time as fit, at least 32. A shorter pause makes long
+        prompts slower.""",
     ).tag(config=True)
 
     max_prompt_tokens = Integer(
@@ -312,6 +320,7 @@ class Configuration(HasTraits):
         return EngineConfig(
             max_batch=self.max_batch,
             prefill_step=self.prefill_step,
+            max_pause=self.max_pause_seconds,
             max_prompt_tokens=self.max_prompt_tokens or None,
             memory_budget=self.memory_budget_bytes or None,
             max_resident=self.max_resident,

@@ -1,6 +1,5 @@
 """The text backend: an mlx-lm model in memory and the batch of rows that it decodes."""
 
-import copy
 from collections.abc import Callable, Generator
 from concurrent.futures import Executor
 from functools import partial
@@ -10,8 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 from mlx.utils import tree_flatten
-from mlx_lm.generate import StopSequences
-from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
+from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_config, load_model
 
 from mlx_notebook.engine.backends.adapters import (
@@ -27,7 +25,6 @@ from mlx_notebook.engine.backends.backend import (
     Token,
     Vectors,
 )
-from mlx_notebook.engine.backends.batch import RowGenerator
 from mlx_notebook.engine.backends.model_loader import (
     loading,
     model_identity,
@@ -38,6 +35,14 @@ from mlx_notebook.engine.backends.model_loader import (
     warm_up,
 )
 from mlx_notebook.engine.backends.pooling import mean
+from mlx_notebook.engine.batching.batch_row import PromptProgress
+from mlx_notebook.engine.batching.prefill_policy import (
+    PrefillLimits,
+    PrefillPolicy,
+    PrefillSpeed,
+)
+from mlx_notebook.engine.batching.row_generator import RowGenerator
+from mlx_notebook.engine.batching.speculation import Speculation
 from mlx_notebook.engine.dialects.reasoning import continues_reasoning, opens_reasoning
 from mlx_notebook.engine.errors import InvalidRequest, VisionNotSupported
 from mlx_notebook.engine.kv_cache.checkpoints import (
@@ -52,7 +57,7 @@ from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt, prepare_prompt, truncate_prompt
 from mlx_notebook.engine.sampling.row import Row
 from mlx_notebook.engine.sampling.vocabulary import Vocabulary
-from mlx_notebook.engine.speculative.draft_loading import load_speculation
+from mlx_notebook.engine.speculative.draft_loading import load_draft_model
 from mlx_notebook.model_files.footprint import context_window
 from mlx_notebook.model_files.generation_config import read_sampling_defaults
 from mlx_notebook.protocol import ChatPrompt, EngineConfig, Generate, ModelOptions, Prompt
@@ -62,6 +67,13 @@ _CHECKPOINT_STEP = 2048
 
 _DEFAULT_CONTEXT = 4096
 """Most tokens of a model whose config.json does not state it."""
+
+
+_LOOKUP = 15
+"""Most tokens that prompt lookup drafts if the settings do not say it."""
+
+_GPU_SPEED, _CPU_SPEED = 8000.0, 1000.0
+"""Guesses of the speed of prefill, in tokens per second, until it is measured."""
 
 
 class TextBackend(GeneratingBackend):
@@ -92,15 +104,9 @@ class TextBackend(GeneratingBackend):
         self.trimmable = all(map(always_cuttable, make_prompt_cache(model)))
         self._prefixes, self._prefill_step = prefixes, settings.prefill_step
         self.empty_cache: Callable[[], list[Any]] = partial(make_prompt_cache, model)
-        rows = settings.max_batch
         if options.kv_bits is not None:
-            self.empty_cache, rows = quantized_caches(name, model, options.kv_bits), 1
-        self._generator = RowGenerator(
-            model,
-            completion_batch_size=rows,
-            prefill_batch_size=min(8, rows),
-            prefill_step_size=settings.prefill_step,
-        )
+            self.empty_cache = quantized_caches(name, model, options.kv_bits)
+        self._generator = RowGenerator(model, _policy(settings), settings.max_batch)
         self._end_tokens = tuple(sorted(tokenizer.eos_token_ids))
         self._borders: dict[int, set[int]] = {}
         self._checkpoints: dict[int, dict[int, Checkpoint]] = {}
@@ -158,14 +164,14 @@ class TextBackend(GeneratingBackend):
         hit = self._prefixes.fetch(self.name, tokens, prompt.salt, prompt.places.opening)
         prompt.broken = hit.broken
         borders = [] if self.trimmable else _checkpoint_lengths(prompt, hit.length)
-        ends = [hit.length, *borders, len(tokens)]
-        (uid,) = self._generator.insert_segments(
-            [[tokens[start:end] for start, end in pairwise(ends)]],
-            max_tokens=[max_tokens],
-            caches=[self._initial_cache(prompt, hit.layers, hit.length)],
-            all_tokens=[tokens[: hit.length]],
-            samplers=[row],
-            stop_sequences=[self._stop_sequences(row, endless)],
+        places = [hit.length, *borders, len(tokens)]
+        uid = self._generator.insert(
+            [tokens[start:end] for start, end in pairwise(places)],
+            row,
+            cache=self._initial_cache(prompt, hit.layers, hit.length),
+            tokens=tokens[: hit.length],
+            max_tokens=max_tokens,
+            ends=self._ends(row, endless),
         )
         if borders:
             self._borders[uid] = set(borders)
@@ -173,11 +179,9 @@ class TextBackend(GeneratingBackend):
             self._salts[uid] = prompt.salt
         return uid, hit.length
 
-    def _stop_sequences(self, row: Row, endless: bool) -> StopSequences:
+    def _ends(self, row: Row, endless: bool) -> tuple[int, ...]:
         """Return the tokens that end a row."""
-        return StopSequences(
-            [(token,) for token in (*(() if endless else self._end_tokens), *row.stop)]
-        )
+        return (*(() if endless else self._end_tokens), *row.stop)
 
     def _initial_cache(
         self, prompt: PreparedPrompt, cache: list[Any] | None, cached: int
@@ -187,20 +191,10 @@ class TextBackend(GeneratingBackend):
 
     def fork(self, uid: int, row: Row, max_tokens: int, *, endless: bool) -> int:
         """Add another row with the prompt of `uid`, which has just been computed."""
-        cache, tokens = self._generator.extract_cache([uid])[uid]
-        cache = copy.deepcopy(cache)
-        trim_prompt_cache(cache, 1)
-        (sibling,) = self._generator.insert(
-            [tokens[-1:]],
-            max_tokens=[max_tokens],
-            caches=[cache],
-            all_tokens=[list(tokens[:-1])],
-            samplers=[row],
-            stop_sequences=[self._stop_sequences(row, endless)],
-        )
+        sibling = self._generator.fork(uid, row, max_tokens, self._ends(row, endless))
         if salt := self._salts.get(uid):
             self._salts[sibling] = salt
-        return int(sibling)
+        return sibling
 
     def step(self) -> tuple[list[Progress], list[Token]]:
         """Decode one token of every running row, then compute one chunk of waiting prompts."""
@@ -208,23 +202,25 @@ class TextBackend(GeneratingBackend):
         progress = []
         for prompt in prompts:
             self._make_checkpoint(prompt)
-            progress.append(Progress(prompt.uid, prompt.progress[0], prompt.end_of_prompt))
+            progress.append(Progress(prompt.uid, prompt.done, prompt.end_of_prompt))
         new_tokens = []
         for token in tokens:
-            new_tokens.append(Token(token.uid, token.token, token.finish_reason, token.logprobs))
-            if token.finish_reason is not None:
-                self._keep(token.uid, token.all_tokens, token.prompt_cache)
+            new_tokens.append(Token(token.uid, token.token, token.finish, token.logprob))
+            if token.finish is not None:
+                self._keep(token.uid, token.all_tokens, token.cache)
         return progress, new_tokens
 
     def remove(self, uids: list[int]) -> None:
         """Remove rows from the batch; the prefix cache keeps what was computed of them."""
-        for uid, (cache, tokens) in self._generator.remove(uids, return_prompt_caches=True).items():
+        rows = {uid: self._generator.extract(uid) for uid in uids}
+        self._generator.remove(uids)
+        for uid, (cache, tokens) in rows.items():
             computed = cache and tokens and not all(layer.empty() for layer in cache)
             self._keep(uid, tokens if computed else [], cache)
 
     def speculate(self, options: ModelOptions, workers: Executor) -> Generator[None, None, None]:
         """Set up speculative decoding if the settings ask for it, in slices."""
-        made = yield from load_speculation(
+        draft_model, size = yield from load_draft_model(
             self.name,
             options,
             self.tokenizer.get_vocab(),
@@ -233,10 +229,10 @@ class TextBackend(GeneratingBackend):
             prefill_step=self._prefill_step,
             workers=workers,
         )
-        if made is not None:
-            speculation, size = made
-            self._generator.speculate(speculation)
-            self.nbytes += size
+        self.nbytes += size
+        lookup = _LOOKUP if options.prompt_lookup is None else options.prompt_lookup
+        if self.trimmable and (draft_model is not None or lookup):
+            self._generator.speculate(Speculation(draft_model, lookup))
 
     def finish_load(
         self, identity: str, workers: Executor, *, warm: bool
@@ -250,15 +246,14 @@ class TextBackend(GeneratingBackend):
     def close(self) -> None:
         """Release everything that holds memory, even if someone still holds this object."""
         self._prefixes.forget(self.name)
-        self._generator.close()
         del self.model, self._generator, self.empty_cache
 
-    def _make_checkpoint(self, prompt: Any) -> None:
+    def _make_checkpoint(self, prompt: PromptProgress) -> None:
         """Copy the layers that cannot be cut, if a prompt is computed up to one of its borders."""
         borders = self._borders.get(prompt.uid)
         if not borders or not prompt.end_of_segment:
             return
-        cache, tokens = self._generator.extract_cache([prompt.uid])[prompt.uid]
+        cache, tokens = self._generator.extract(prompt.uid)
         if len(tokens) in borders:
             borders.remove(len(tokens))
             made = self._checkpoints.setdefault(prompt.uid, {})
@@ -282,6 +277,17 @@ def _width(model: Any) -> int:
     """Return the size of the model's logits, from the shape of one step."""
     logits = model(mx.array([[0]]))
     return int(logits.shape[-1])
+
+
+def _policy(settings: EngineConfig) -> PrefillPolicy:
+    on_gpu = mx.default_device() == mx.Device(mx.gpu)
+    limits = PrefillLimits(
+        chunk=settings.prefill_step,
+        pause=settings.max_pause,
+        rows=settings.max_batch,
+        rounding=mx.cuda.is_available(),
+    )
+    return PrefillPolicy(limits, PrefillSpeed(_GPU_SPEED if on_gpu else _CPU_SPEED))
 
 
 def load(

@@ -59,6 +59,7 @@ class VisionBackend(TextBackend):
     def __init__(self, *args: Any, image_token: int, base: int) -> None:
         super().__init__(*args)
         generator, layers = self._generator, self.empty_cache()
+        most_prompts = generator.max_rows
         if not all(hasattr(layer, "merge") for layer in layers):
             raise LoadFailed(
                 f"{self.name} cannot be loaded: its caches cannot be batched.", "model"
@@ -66,11 +67,11 @@ class VisionBackend(TextBackend):
         recurrent = any(isinstance(layer, ArraysCache) for layer in layers)
         if recurrent:
             # mlx-vlm pads prompts on the left, and its recurrent layers do not mask padding.
-            generator.prefill_batch_size = 1
+            most_prompts = 1
         if not rows_keep_apart(self.model, not recurrent):
             log.warning("%s runs one request at a time: its rows change each other", self.name)
-            generator.prefill_batch_size = generator.completion_batch_size = 1
-        self._most_prompts = generator.prefill_batch_size
+            generator.max_rows = most_prompts = 1
+        self._most_prompts = most_prompts
         self._image_token, self._base = image_token, base
         self._images = ImageCache(device_memory() // _IMAGE_CACHE_SHARE)
         self._image_prompts: ImagePromptBuilder | None = None
@@ -134,7 +135,7 @@ class VisionBackend(TextBackend):
                 break
             ready += 1
         room = self._most_prompts - self._generator.computing
-        self._generator.admit(min(ready, max(0, room)))
+        self._generator.max_begun = min(ready, max(0, room))
 
     def _initial_cache(
         self, prompt: PreparedPrompt, cache: list[Any] | None, cached: int

@@ -8,7 +8,8 @@ tokens.
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.generate import PromptProcessingBatch
+
+from mlx_notebook.engine.kv_cache.batch_cache import BatchCache
 
 _LONG, _SHORT = [3, 4, 5, 6, 7, 8, 9, 10], [11, 12, 13]
 _MAX_DIFFERENCE = 0.15
@@ -42,15 +43,14 @@ def alike(one: mx.array, other: mx.array) -> bool:
 
 def _next_logits(model: Any, groups: list[list[list[int]]]) -> mx.array:
     """Return logits, shape (rows, vocabulary); the prompts of a group are computed together."""
-    batch: Any = None
+    batch = BatchCache([])
     for prompts in groups:
-        caches = [model.make_cache() for _ in prompts]
-        part = PromptProcessingBatch(model, list(range(len(prompts))), caches)
-        part.prompt([prompt[:-1] for prompt in prompts])
-        if batch is None:
-            batch = part
-        else:
-            batch.extend(part)
+        part = BatchCache([model.make_cache() for _ in prompts])
+        counts = [len(prompt) - 1 for prompt in prompts]
+        tokens = [prompt[:-1] + [0] * (max(counts) + 1 - len(prompt)) for prompt in prompts]
+        part.feed(model, mx.array(tokens), counts)
+        mx.eval(part.state)
+        batch.extend(part)
     last = [[prompt[-1]] for prompts in groups for prompt in prompts]
-    logits = model(mx.array(last), cache=batch.prompt_cache)[:, -1]
+    logits = batch.feed(model, mx.array(last), [1] * len(last))[:, -1]
     return mx.array(logits.astype(mx.float32))

@@ -200,6 +200,11 @@ class ImageTokenCache:
             row.offset -= n
         return n
 
+    def cut(self, counts: Sequence[int]) -> None:
+        """Drop the last `counts[i]` tokens of row i."""
+        for row, count in zip(self.rows, counts, strict=True):
+            row.offset -= count
+
     def is_trimmable(self) -> bool:
         """Return True: every row can be trimmed."""
         return True

@@ -5,7 +5,9 @@ text alone and in a batch. The filters follow mlx-lm's `make_sampler`: top-p, mi
 to the model's own distribution, typical-p and XTC to what is left of it, then the temperature.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 
 import mlx.core as mx
 import numpy as np
@@ -38,7 +40,11 @@ class BatchSampler:
         return self._settings
 
     def __call__(
-        self, rows: list[Row], inputs: mx.array, logits: mx.array
+        self,
+        rows: list[Row],
+        inputs: mx.array,
+        logits: mx.array,
+        known: Mapping[int, int] = MappingProxyType({}),
     ) -> tuple[mx.array, list[tuple[mx.array, mx.array, mx.array] | None]]:
         """Choose the next token of each row, and advance the rows' positions by one.
 
@@ -50,6 +56,9 @@ class BatchSampler:
             The tokens fed in this step, shape (B,). Penalties count them.
         logits
             Shape (B, vocabulary).
+        known
+            The next tokens that are known already, by the index of their rows. For these rows,
+            another token may be returned, and the log probabilities are those of the known one.
 
         Returns
         -------
@@ -64,7 +73,8 @@ class BatchSampler:
         if settings.adjusted:
             logits = apply_penalties(rows, settings.adjusted, inputs, logits)
         if settings.constrained:
-            logits = _constrain(rows, settings.constrained, logits)
+            open_rows = [i for i in settings.constrained if i not in known]
+            logits = _constrain(rows, open_rows, logits)
         tokens = _choose(settings, logits)
         if not settings.greedy:
             settings.keys = settings.keys + settings.next_key
@@ -72,7 +82,8 @@ class BatchSampler:
             row.position += 1
         logprobs: list[tuple[mx.array, mx.array, mx.array] | None] = [None] * len(rows)
         for i in settings.reported:
-            logprobs[i] = _report(raw[i], tokens[i], rows[i].logprobs or 0)
+            token = mx.array(known[i]) if i in known else tokens[i]
+            logprobs[i] = _report(raw[i], token, rows[i].logprobs or 0)
         return tokens, logprobs
 
 
@@ -97,6 +108,31 @@ def choose_ahead(row: Row, logits: mx.array, skipped: int = 0) -> mx.array:
     return _choose(BatchSettings(rows), logits)
 
 
+def choose_at(rows: Sequence[Row], skipped: Sequence[int], logits: mx.array) -> mx.array:
+    """Return the tokens that rows would choose at some positions, which do not change.
+
+    The rows must have no penalties. A constraint must be applied to the logits already.
+
+    Parameters
+    ----------
+    rows, skipped
+        The row of each position, and how many tokens before it the row has not chosen yet.
+    logits
+        Shape (L, vocabulary), one for each position.
+
+    Returns
+    -------
+    Shape (L,), not evaluated.
+    """
+    if all(row.temperature <= 0 for row in rows):
+        return mx.argmax(logits, axis=-1)
+    moved = [
+        replace(row, position=row.position + count)
+        for row, count in zip(rows, skipped, strict=True)
+    ]
+    return _choose(BatchSettings(moved), logits)
+
+
 def _choose(settings: BatchSettings, logits: mx.array) -> mx.array:
     if settings.greedy:
         return mx.argmax(logits, axis=-1)
@@ -114,6 +150,8 @@ def _choose(settings: BatchSettings, logits: mx.array) -> mx.array:
 
 def _constrain(rows: list[Row], constrained: list[int], logits: mx.array) -> mx.array:
     """Set the logits of all tokens that a row's constraint forbids to minus infinity."""
+    if not constrained:
+        return logits
     masks = np.full((len(constrained), words(logits.shape[-1])), _ALL_ALLOWED, np.uint32)
     filled = []
     for i, mask in zip(constrained, masks, strict=True):

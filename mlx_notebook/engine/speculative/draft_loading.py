@@ -12,12 +12,11 @@ from mlx_lm.utils import load_model, load_tokenizer
 
 from mlx_notebook.engine.errors import LoadFailed, reason
 from mlx_notebook.engine.prompts.tokenizer_file import check_growth
-from mlx_notebook.engine.speculative.drafts import Drafter, DraftModel, PromptLookup
-from mlx_notebook.engine.speculative.verification import Speculation
+from mlx_notebook.engine.speculative.drafts import DraftModel
 from mlx_notebook.protocol import ModelOptions
 
 
-def load_speculation(
+def load_draft_model(
     name: str,
     options: ModelOptions,
     vocabulary: dict[str, int],
@@ -26,8 +25,8 @@ def load_speculation(
     trimmable: bool,
     prefill_step: int,
     workers: Executor,
-) -> Generator[None, None, tuple[Speculation, int] | None]:
-    """Set up speculative decoding for a model, in slices.
+) -> Generator[None, None, tuple[DraftModel | None, int]]:
+    """Load the draft model of a model, in slices; refuse settings that cannot work.
 
     Parameters
     ----------
@@ -36,8 +35,7 @@ def load_speculation(
 
     Returns
     -------
-    The speculation and the bytes of the draft model's weights; None if the settings ask for no
-    speculative decoding.
+    The draft model and the bytes of its weights; None and 0 if the settings name none.
 
     Raises
     ------
@@ -45,23 +43,17 @@ def load_speculation(
         If the draft model cannot be loaded or has another vocabulary, or if the model's KV caches
         cannot be cut.
     """
-    if options.draft is None and not options.prompt_lookup:
-        return None
-    if not trimmable:
+    if not trimmable and (options.draft is not None or options.prompt_lookup):
         raise LoadFailed(
             f"{name} cannot be loaded with a draft model or prompt lookup: its KV caches cannot be "
             "cut back after a rejected draft. Remove that setting.",
             "model",
         )
-    drafters: list[Drafter] = []
-    size = 0
-    if options.prompt_lookup:
-        drafters.append(PromptLookup(options.prompt_lookup))
-    if options.draft is not None:
-        model = yield from _load(name, Path(options.draft), options, vocabulary, workers)
-        size = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
-        drafters.append(DraftModel(model, width, prefill_step))
-    return Speculation(drafters), size
+    if options.draft is None:
+        return None, 0
+    model = yield from _load(name, Path(options.draft), options, vocabulary, workers)
+    size = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
+    return DraftModel(model, width, prefill_step), size
 
 
 def _load(

@@ -10,10 +10,15 @@ from mlx_lm.models.cache import make_prompt_cache
 from mlx_lm.utils import load_model
 
 from mlx_notebook import protocol
+from mlx_notebook.engine.batching.prefill_policy import (
+    PrefillLimits,
+    PrefillPolicy,
+    PrefillSpeed,
+)
+from mlx_notebook.engine.batching.row_generator import RowGenerator
+from mlx_notebook.engine.batching.speculation import Speculation
 from mlx_notebook.engine.sampling.row import Row
-from mlx_notebook.engine.speculative.draft_loading import same_tokens
-from mlx_notebook.engine.speculative.drafts import DraftLength, DraftModel, PromptLookup
-from mlx_notebook.engine.speculative.verification import Speculation
+from mlx_notebook.engine.speculative.drafts import DraftModel
 from tests.engine.process import EngineProcess, running
 from tests.models import gemma3, qwen3
 
@@ -135,22 +140,24 @@ def test_rows_of_one_request_are_the_same_rows(ways: dict[str, Asked]) -> None:
 
 def test_a_good_draft_gives_several_tokens_a_step(model: Path) -> None:
     large, _ = load_model(model)
-    cache = make_prompt_cache(large)
-    speculation = Speculation([DraftModel(large, 1000, 512)])
-    tokens, last, steps = [5, 6, 7, 8], 9, 0
-    large(mx.array([tokens]), cache=cache)
-    while len(tokens) < 44:
-        decided = speculation.step(large, cache, Row(), tokens, mx.array([last]), 100)
-        assert decided is not None
-        *given, last = decided
-        tokens.extend(given)
-        steps += 1
-        assert cache[0].offset == len(tokens)
+    policy = PrefillPolicy(PrefillLimits(), PrefillSpeed(1000))
+    generator = RowGenerator(large, policy, 1)
+    generator.speculate(Speculation(DraftModel(large, 1000, 512), 0))
+    prompt = [5, 6, 7, 8, 9]
+    generator.insert(
+        [prompt], Row(), cache=make_prompt_cache(large), tokens=[], max_tokens=40, ends=()
+    )
+    found: list[int] = []
+    steps = 0
+    while len(generator):
+        _, new = generator.next()
+        found.extend(token.token for token in new)
+        steps += bool(new)
     assert steps <= 8
-    greedy = [5, 6, 7, 8, 9]
+    greedy = list(prompt)
     while len(greedy) < 45:
         greedy.append(int(mx.argmax(large(mx.array([greedy]))[0, -1]).item()))
-    assert [*tokens, last][:45] == greedy
+    assert found == greedy[5:]
 
 
 def test_cancelling_a_speculative_row_leaves_the_engine_idle(ways: dict[str, Asked]) -> None:
@@ -192,39 +199,3 @@ def test_speculation_is_refused_for_a_model_whose_caches_cannot_be_cut(
 ) -> None:
     path = gemma3(tmp_path / "gemma")
     assert "cannot be cut back" in failure(engine, path, protocol.ModelOptions(prompt_lookup=4))
-
-
-def looked_up(tokens: list[int], last: int, count: int) -> list[int] | None:
-    found = PromptLookup(8).draft(Row(), tokens, mx.array([last]), count)
-    return None if found is None else found.tolist()
-
-
-def test_lookup_drafts_what_followed_the_latest_occurrence() -> None:
-    assert looked_up([1, 2, 3, 4, 5, 1, 2, 3, 9, 7, 1, 2], 3, 3) == [9, 7, 1]
-    assert looked_up([1, 2, 3, 4], 5, 3) is None
-    assert looked_up([8, 2, 3, 4, 9], 2, 3) is None
-    assert looked_up([8, 2, 3, 4, 7, 2], 3, 2) == [4, 7]  # two tokens are enough
-
-
-def test_lookup_repeats_a_repetition() -> None:
-    assert looked_up([1, 2, 3, 1, 2], 3, 5) == [1, 2, 3, 1, 2]
-    assert looked_up([7, 7, 7], 7, 4) == [7, 7, 7, 7]
-
-
-def test_drafts_grow_while_they_are_accepted_and_pause_when_they_are_not() -> None:
-    length = DraftLength(8)
-    length.update(4, 4)
-    assert length.next() == 8
-    length.update(8, 2)
-    assert length.next() == 2
-    for _ in range(4):
-        length.update(1, 0)
-    assert [length.next() for _ in range(17)] == [0] * 16 + [1]
-
-
-def test_vocabularies_agree_where_they_overlap() -> None:
-    ours = {"a": 0, "b": 1, "c": 2}
-    assert same_tokens(ours, {"a": 0, "b": 1})
-    assert same_tokens(ours, {**ours, "<added>": 3})
-    assert not same_tokens(ours, {"a": 1, "b": 0})
-    assert not same_tokens(ours, {})

@@ -1,0 +1,1 @@
+"""Batches of rows: their prompts are computed together, and they decode together."""

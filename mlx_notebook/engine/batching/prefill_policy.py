@@ -1,0 +1,151 @@
+"""Decides which prompts to compute next, together, and how many tokens of them.
+
+Wide batches and long chunks use a device best. But running rows wait for a chunk, and so do prompts
+that arrive meanwhile. So the size of a chunk follows from the time that it may take and from the
+speed that was measured. Everything here is plain arithmetic, which a simulator can drive.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+MOST_TOKENS = 16_384
+"""Most tokens of one chunk of a group: they bound the memory of what is computed."""
+
+_FEW = 32
+"""Chunks with fewer tokens say nothing about the speed."""
+
+_STARVED_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class PrefillLimits:
+    """What bounds a chunk.
+
+    Attributes
+    ----------
+    chunk
+        Most tokens of one prompt.
+    pause
+        Seconds for which running rows may wait, if a chunk can be that short.
+    idle_pause
+        The same if no row runs: a new prompt, or a cancellation, waits as long.
+    rows
+        Most prompts in a group.
+    rounding
+        Lengths and numbers of prompts are rounded, because new shapes cost time.
+    """
+
+    chunk: int = 2048
+    pause: float = 0.25
+    idle_pause: float = 1.0
+    rows: int = 32
+    rounding: bool = False
+
+
+class PrefillSpeed:
+    """The measured speed of prefill, in tokens per second.
+
+    Parameters
+    ----------
+    guess
+        The speed until something is measured.
+    """
+
+    def __init__(self, guess: float):
+        self._guess = guess
+        self._recent: deque[float] = deque(maxlen=5)
+
+    def add(self, tokens: int, seconds: float) -> None:
+        """Record a chunk."""
+        if tokens >= _FEW and seconds > 0:
+            self._recent.append(tokens / seconds)
+
+    def tokens_in(self, seconds: float) -> int:
+        """Return how many tokens can be computed in so many seconds."""
+        speed = median(self._recent) if self._recent else self._guess
+        return int(speed * seconds)
+
+
+class PrefillPolicy:
+    """The policy of one model's batch.
+
+    Parameters
+    ----------
+    limits
+        What bounds a chunk.
+    speed
+        What is measured.
+    """
+
+    def __init__(self, limits: PrefillLimits, speed: PrefillSpeed):
+        self.limits, self.speed = limits, speed
+
+    def begin(self, waiting: Sequence[int], *, decoding: bool) -> list[int]:
+        """Return the indices of the waiting prompts to begin together.
+
+        Parameters
+        ----------
+        waiting
+            How many tokens each has to compute, the oldest first.
+        decoding
+            Whether rows run meanwhile.
+        """
+        if not waiting:
+            return []
+        first = waiting[0]
+        budget = self._budget(decoding or len(waiting) > 1)
+        chosen = [0]
+        if first <= budget:
+            longest = first
+            for index, length in enumerate(waiting[1:], 1):
+                fits = (len(chosen) + 1) * max(longest, length) <= budget
+                if len(chosen) < self.limits.rows and fits and first <= 2 * length <= 4 * first:
+                    chosen.append(index)
+                    longest = max(longest, length)
+        if self.limits.rounding:
+            chosen = chosen[: 1 << (len(chosen).bit_length() - 1)]
+        return chosen
+
+    def chunk(self, rows: int, *, decoding: bool, waiting: bool) -> int:
+        """Return how many tokens of each prompt of a group of `rows` to compute now."""
+        budget = self._budget(decoding or waiting) // rows
+        most = min(self.limits.chunk, MOST_TOKENS // rows)
+        if self.limits.rounding and budget >= _FEW:
+            budget = 1 << (budget.bit_length() - 1)
+        return min(most, max(_FEW, budget))
+
+    def turn(self, groups: Sequence[tuple[int, float]], waiting: Sequence[int]) -> int | None:
+        """Return the index of the group to continue; None: begin one of the waiting prompts.
+
+        The group with the least left comes first, but none waits longer than two seconds.
+
+        Parameters
+        ----------
+        groups
+            For each its tokens left, of its longest prompt, and the seconds since its last chunk.
+        waiting
+            As for `begin`.
+        """
+        if not groups:
+            return None
+        starved = max(range(len(groups)), key=lambda index: groups[index][1])
+        if groups[starved][1] > _STARVED_SECONDS:
+            return starved
+        least = min(range(len(groups)), key=lambda index: groups[index][0])
+        if waiting and waiting[0] < groups[least][0]:
+            return None
+        return least
+
+    def rounded(self, length: int) -> int:
+        """Return the length to which a chunk of `length` tokens is padded."""
+        if not self.limits.rounding:
+            return length
+        step = 32 if length <= 128 else 64 if length <= 512 else 256
+        return -(-length // step) * step
+
+    def _budget(self, others: bool) -> int:
+        """Return how many tokens one chunk may have in all."""
+        seconds = self.limits.pause if others else self.limits.idle_pause
+        return max(_FEW, min(MOST_TOKENS, self.speed.tokens_in(seconds)))

@@ -1,0 +1,196 @@
+"""Continuous batching: rows join and leave while others decode."""
+
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import mlx.core as mx
+from mlx_lm.generate import generation_stream
+
+from mlx_notebook.engine.batching.batch_row import BatchRow, NewToken, PromptProgress
+from mlx_notebook.engine.batching.prefill_policy import PrefillPolicy
+from mlx_notebook.engine.batching.prompt_group import PromptGroup
+from mlx_notebook.engine.batching.row_batch import RowBatch
+from mlx_notebook.engine.batching.speculation import Speculation
+from mlx_notebook.engine.kv_cache.batch_cache import BatchCache
+from mlx_notebook.engine.sampling.row import Row
+
+
+class RowGenerator:
+    """All rows of one model: those that wait, those whose prompts are computed, those that decode.
+
+    Parameters
+    ----------
+    model
+        Called with tokens and KV caches, it returns logits.
+    policy
+        Which prompts to compute when.
+    max_rows
+        Most rows whose prompts are computed or that decode. Further ones wait.
+
+    Attributes
+    ----------
+    max_begun
+        How many more prompts may begin; None for any number.
+    """
+
+    def __init__(self, model: Any, policy: PrefillPolicy, max_rows: int):
+        self.max_rows = max_rows
+        self.max_begun: int | None = None
+        self._model, self._policy = model, policy
+        self._waiting: deque[BatchRow] = deque()
+        self._groups: list[tuple[PromptGroup, float]] = []
+        self._batch = RowBatch(model)
+        self._uids = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting) + self.computing + len(self._batch)
+
+    def speculate(self, speculation: Speculation) -> None:
+        """Use speculative decoding."""
+        self._batch.speculation = speculation
+
+    @property
+    def computing(self) -> int:
+        """How many prompts are being computed."""
+        return sum(len(group) for group, _ in self._groups)
+
+    @property
+    def kv_bytes(self) -> int:
+        """Bytes of the KV caches of all rows."""
+        waiting = sum(int(layer.nbytes) for row in self._waiting for layer in row.cache)
+        return waiting + self._batch.nbytes + sum(group.nbytes for group, _ in self._groups)
+
+    @property
+    def waiting_caches(self) -> list[list[Any]]:
+        """The caches of the prompts that have not begun, in their order."""
+        return [row.cache for row in self._waiting]
+
+    def insert(
+        self,
+        segments: list[list[int]],
+        settings: Row,
+        *,
+        cache: list[Any],
+        tokens: list[int],
+        max_tokens: int,
+        ends: Iterable[int],
+    ) -> int:
+        """Add a row; return its number.
+
+        Parameters
+        ----------
+        segments
+            The rest of its prompt. The end of each segment is reported.
+        cache, tokens
+            Its KV caches, and the tokens that they hold.
+        ends
+            Tokens that end the row.
+        """
+        uid, self._uids = self._uids, self._uids + 1
+        ended_by = frozenset(ends)
+        row = BatchRow(uid, settings, cache, list(tokens), segments, max_tokens, ended_by)
+        self._waiting.append(row)
+        return uid
+
+    def fork(self, uid: int, settings: Row, max_tokens: int, ends: Iterable[int]) -> int:
+        """Add a row with the prompt of row `uid`, which has not decoded yet; return its number."""
+        row = next(row for row in self._batch.rows if row.uid == uid)
+        cache, last = self._batch.extract(row), row.known[:1]
+        return self.insert(
+            [last], settings, cache=cache, tokens=row.tokens, max_tokens=max_tokens, ends=ends
+        )
+
+    def extract(self, uid: int) -> tuple[list[Any], list[int]]:
+        """Return copies of a row's KV caches, and the tokens that they hold.
+
+        Raises
+        ------
+        KeyError
+            If there is no such row.
+        """
+        for row in self._waiting:
+            if row.uid == uid:
+                return row.cache, row.tokens
+        for batch in self._batches:
+            for row in batch.rows:
+                if row.uid == uid:
+                    return batch.extract(row), row.tokens
+        raise KeyError(uid)
+
+    def remove(self, uids: Sequence[int]) -> None:
+        """Remove rows."""
+        gone = set(uids)
+        self._waiting = deque(row for row in self._waiting if row.uid not in gone)
+        for batch in self._batches:
+            batch.remove([row for row in batch.rows if row.uid in gone])
+        self._groups = [(group, at) for group, at in self._groups if len(group)]
+
+    def next(self) -> tuple[list[PromptProgress], list[NewToken]]:
+        """Decode a step, then compute a chunk of some prompts."""
+        with mx.stream(generation_stream):
+            tokens = self._batch.step() if len(self._batch) else []
+            progress = self._join_ready()
+            if not progress:
+                progress = self._compute()
+            return progress, tokens
+
+    @property
+    def _batches(self) -> list[PromptGroup | RowBatch]:
+        return [*(group for group, _ in self._groups), self._batch]
+
+    def _room(self) -> int:
+        """Return how many more prompts may begin now."""
+        room = self.max_rows - self.computing - len(self._batch)
+        return room if self.max_begun is None else min(room, self.max_begun)
+
+    def _join_ready(self) -> list[PromptProgress]:
+        """Let waiting rows decode that have nothing to compute before."""
+        ready = [row for row in self._waiting if not row.left][: max(0, self._room())]
+        if not ready:
+            return []
+        self._waiting = deque(row for row in self._waiting if row not in ready)
+        return self._join(ready, BatchCache([row.cache for row in ready]))
+
+    def _compute(self) -> list[PromptProgress]:
+        """Compute a chunk of the prompts whose turn it is."""
+        room = self._room()
+        waiting = [row.left for row in self._waiting][: max(0, room)]
+        if not waiting and not self._groups:
+            return []
+        now = time.perf_counter()
+        decoding = bool(len(self._batch))
+        turn = self._policy.turn([(g.left, now - at) for g, at in self._groups], waiting)
+        if turn is None:
+            turn = self._begin(self._policy.begin(waiting, decoding=decoding))
+        group, _ = self._groups.pop(turn)
+        others = bool(self._waiting or self._groups)
+        most = self._policy.chunk(len(group), decoding=decoding, waiting=others)
+        progress, fed = group.compute(most)
+        done = time.perf_counter()
+        self._policy.speed.add(fed, done - now)
+        rows, cache = group.take_computed()
+        if len(group):
+            self._groups.append((group, done))
+        return [*progress, *self._join(rows, cache)]
+
+    def _begin(self, indices: list[int]) -> int:
+        """Begin the waiting prompts with these indices as a group; return the group's index."""
+        chosen = set(indices)
+        rows = [row for index, row in enumerate(self._waiting) if index in chosen]
+        self._waiting = deque(row for index, row in enumerate(self._waiting) if index not in chosen)
+        if self.max_begun is not None:
+            self.max_begun -= len(rows)
+        self._groups.append((PromptGroup(self._model, rows, self._policy.rounded), 0.0))
+        return len(self._groups) - 1
+
+    def _join(self, rows: list[BatchRow], cache: BatchCache) -> list[PromptProgress]:
+        """Let rows decode whose prompts are computed."""
+        if not rows:
+            return []
+        for row in rows:
+            row.cache = []
+            row.begin()
+        self._batch.join(rows, cache)
+        return [PromptProgress(row.uid, row.total, False, True) for row in rows]

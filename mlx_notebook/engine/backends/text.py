@@ -69,7 +69,7 @@ _DEFAULT_CONTEXT = 4096
 """Most tokens of a model whose config.json does not state it."""
 
 
-_LOOKUP = 15
+_LOOKUP = 0
 """Most tokens that prompt lookup drafts if the settings do not say it."""
 
 _GPU_SPEED, _CPU_SPEED = 8000.0, 1000.0

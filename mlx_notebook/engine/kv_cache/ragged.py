@@ -36,7 +36,9 @@ class RowPositions:
 
     def __init__(self, lengths: Sequence[int]):
         self.lengths = list(lengths)
-        self._forget()
+        self._offset: mx.array | None = None
+        self._slots: mx.array | None = None
+        self.epoch = object()
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -98,8 +100,7 @@ class RowPositions:
         self._forget()
 
     def _forget(self) -> None:
-        self._offset: mx.array | None = None
-        self._slots: mx.array | None = None
+        self._offset = self._slots = None
         self.epoch = object()
 
 

@@ -1,6 +1,6 @@
-"""Drafts of the next tokens: from the row's own text (prompt lookup), or from a smaller model."""
+"""Drafts of the next tokens from a smaller model."""
 
-from typing import Any, Protocol
+from typing import Any
 
 import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
@@ -10,8 +10,6 @@ from mlx_notebook.engine.sampling.sampler import choose_ahead
 
 MAX_DRAFT = 8
 """Most tokens that a draft model drafts before the model checks them."""
-
-_NGRAM_SIZES = (3, 2)
 
 
 class DraftLength:
@@ -35,78 +33,6 @@ class DraftLength:
         self._misses = 0 if accepted else self._misses + 1
         if self._misses == 4:
             self._misses, self._rest = 0, 16
-
-
-class Drafter(Protocol):
-    """A source of drafts for a single row."""
-
-    length: DraftLength
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that it holds on the device for the row."""
-        ...
-
-    def draft(self, row: Row, tokens: list[int], last: mx.array, count: int) -> mx.array | None:
-        """Draft up to `count` tokens.
-
-        Parameters
-        ----------
-        tokens
-            All tokens in the row's KV cache. It is the same list as long as the row exists.
-        last
-            The token after those, shape (1,), perhaps not evaluated.
-
-        Returns
-        -------
-        Shape (k,), k <= count, perhaps not evaluated; None if there is no draft.
-        """
-        ...
-
-    def checked(self, fed: list[int]) -> None:
-        """Take the values of `last` and of the draft, after the model has checked them."""
-        ...
-
-
-class PromptLookup:
-    """Drafts what followed the last two or three tokens earlier in the text.
-
-    Quotations, edited code and lists repeat parts of the prompt. This needs no draft model.
-    """
-
-    nbytes = 0
-
-    def __init__(self, limit: int):
-        self.length = DraftLength(limit)
-        self._tokens: list[int] = []
-        self._after: dict[tuple[int, ...], int] = {}
-        self._indexed = 0
-
-    def draft(self, row: Row, tokens: list[int], last: mx.array, count: int) -> mx.array | None:
-        """Draft what followed the latest occurrence of the last two or three tokens."""
-        self._index(tokens)
-        newest = int(last.item())
-        for size in _NGRAM_SIZES:
-            if len(tokens) < size:
-                continue
-            begin = self._after.get((*tokens[len(tokens) - size + 1 :], newest))
-            if begin is not None:
-                found = [*tokens[begin : begin + count], newest][:count]
-                # If it reaches the end of the text it starts over: repetition has a period.
-                return mx.array((found * count)[:count], mx.uint32)
-        return None
-
-    def checked(self, fed: list[int]) -> None:
-        """Do nothing."""
-
-    def _index(self, tokens: list[int]) -> None:
-        if tokens is not self._tokens:
-            self._tokens, self._after, self._indexed = tokens, {}, 0
-        for end in range(self._indexed + 1, len(tokens) + 1):
-            for size in _NGRAM_SIZES:
-                if end >= size:
-                    self._after[tuple(tokens[end - size : end])] = end
-        self._indexed = len(tokens)
 
 
 class DraftModel:

@@ -66,7 +66,7 @@ class ModelSettings(
         Most tokens to guess from the text so far: speculative decoding without a draft model.
         0 turns it off.
     kv_bits
-        Bits of a quantised KV cache. It takes less memory; requests then run one at a time.
+        Bits of a quantised KV cache. It takes less memory.
     revision
         Branch, tag or commit on Hugging Face.
     trust_remote_code

@@ -1,0 +1,73 @@
+"""Which prompts are computed together, how many tokens at a time, and in which order."""
+
+import pytest
+
+from mlx_notebook.engine.batching.prefill_policy import (
+    MOST_TOKENS,
+    PrefillLimits,
+    PrefillPolicy,
+    PrefillSpeed,
+)
+
+
+def policy(speed: float = 8000, **limits: float) -> PrefillPolicy:
+    return PrefillPolicy(PrefillLimits(**limits), PrefillSpeed(speed))  # type: ignore[arg-type]
+
+
+def test_prompts_of_similar_length_begin_together_as_far_as_the_pause_allows() -> None:
+    assert policy(8000).begin([200] * 8, decoding=False) == list(range(8))
+    # 0.25 s at 4,000 tokens a second are 1,000 tokens.
+    assert policy(4000).begin([200] * 8, decoding=False) == list(range(5))
+    assert policy(100).begin([200] * 8, decoding=False) == [0]
+
+
+def test_a_long_prompt_does_not_pad_short_ones() -> None:
+    assert policy(1e6).begin([200, 5000, 190, 40], decoding=False) == [0, 2]
+    assert policy(1e6).begin([5000, 200, 4000], decoding=False) == [0, 2]
+
+
+def test_a_group_is_never_larger_than_a_chunk_may_be() -> None:
+    chosen = policy(1e9, rows=64).begin([1000] * 64, decoding=True)
+    assert len(chosen) == MOST_TOKENS // 1000
+
+
+def test_where_shapes_cost_groups_are_powers_of_two_and_lengths_are_rounded() -> None:
+    rounded = policy(1e6, rounding=True)
+    assert len(rounded.begin([200] * 23, decoding=False)) == 16
+    assert [rounded.rounded(n) for n in (1, 33, 129, 500, 513)] == [32, 64, 192, 512, 768]
+    assert policy().rounded(33) == 33
+
+
+def test_a_chunk_takes_the_time_that_others_may_wait() -> None:
+    plain = policy(2000, pause=0.1, idle_pause=1.0, chunk=4096)
+    assert plain.chunk(1, decoding=False, waiting=False) == 2000
+    assert plain.chunk(1, decoding=True, waiting=False) == 200
+    assert plain.chunk(2, decoding=True, waiting=False) == 100
+    assert plain.chunk(8, decoding=True, waiting=True) == 32
+
+
+@pytest.mark.parametrize("chunk", [16, 64])
+def test_a_chunk_is_never_longer_than_its_limit(chunk: int) -> None:
+    assert policy(1e6, chunk=chunk).chunk(1, decoding=False, waiting=False) == chunk
+
+
+def test_the_speed_is_measured_and_one_slow_chunk_changes_little() -> None:
+    speed = PrefillSpeed(100)
+    assert speed.tokens_in(1) == 100
+    for seconds in (0.1, 0.1, 9.0, 0.1, 0.1):
+        speed.add(512, seconds)
+    assert speed.tokens_in(1) == 5120
+    speed.add(8, 1.0)  # too few tokens to say anything
+    assert speed.tokens_in(1) == 5120
+    for _ in range(3):
+        speed.add(512, 1.0)
+    assert speed.tokens_in(1) == 512
+
+
+def test_the_group_with_the_least_left_comes_first_and_none_waits_for_ever() -> None:
+    order = policy()
+    assert order.turn([], [100]) is None
+    assert order.turn([(16000, 0.1), (200, 0.1)], []) == 1
+    assert order.turn([(16000, 0.1)], [200]) is None
+    assert order.turn([(100, 0.1)], [200]) == 0
+    assert order.turn([(16000, 2.5), (200, 0.1)], [50]) == 0

@@ -59,7 +59,10 @@ def build(folder: Path, config: dict[str, Any], *, seed: int = 0, **tokenizer: A
     from mlx_lm.utils import _get_classes
 
     folder.mkdir(parents=True, exist_ok=True)
-    config = {**config, "vocab_size": byte_tokenizer(folder, **tokenizer)}
+    size = byte_tokenizer(folder, **tokenizer)
+    config = {**config, "vocab_size": size}
+    if "text_config" in config:
+        config["text_config"] = {**config["text_config"], "vocab_size": size}
     model_class, arguments = _get_classes(config)
     mx.random.seed(seed)
     model = model_class(arguments.from_dict(config))
@@ -128,6 +131,31 @@ def lfm2(folder: Path) -> Path:
         "rope_theta": 10000.0,
     }
     return build(folder, config)
+
+
+def qwen35(folder: Path) -> Path:
+    """Write a random Qwen3.5: attention, and layers of the gated delta rule with their states."""
+    text = {
+        "model_type": "qwen3_5_text",
+        "hidden_size": 64,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "intermediate_size": 128,
+        "max_position_embeddings": 2048,
+        "rms_norm_eps": 1e-6,
+        "tie_word_embeddings": True,
+        "full_attention_interval": 2,
+        "linear_num_value_heads": 4,
+        "linear_num_key_heads": 2,
+        "linear_key_head_dim": 16,
+        "linear_value_head_dim": 16,
+        "linear_conv_kernel_dim": 4,
+    }
+    return build(
+        folder, {"model_type": "qwen3_5", "tie_word_embeddings": True, "text_config": text}
+    )
 
 
 TINY_VISION = {

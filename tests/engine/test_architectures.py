@@ -8,7 +8,7 @@ import pytest
 from mlx_notebook import protocol
 from tests.engine.process import EngineProcess, running
 from tests.engine.test_generation import everything
-from tests.models import gemma3, lfm2
+from tests.models import gemma3, lfm2, qwen35
 
 GREEDY = {"temperature": 0.0, "ignore_eos": True, "max_tokens": 24}
 
@@ -26,7 +26,7 @@ def turns(engine: EngineProcess, name: str, path: Path) -> list[tuple[int, str]]
     return seen
 
 
-@pytest.mark.parametrize("make", [gemma3, lfm2])
+@pytest.mark.parametrize("make", [gemma3, lfm2, qwen35])
 def test_a_conversation_reuses_its_past_and_answers_as_if_it_had_not(
     make: Callable[[Path], Path], tmp_path: Path
 ) -> None:
@@ -41,7 +41,7 @@ def test_a_conversation_reuses_its_past_and_answers_as_if_it_had_not(
     assert warm[2][0] > warm[1][0]
 
 
-@pytest.mark.parametrize("make", [gemma3, lfm2])
+@pytest.mark.parametrize("make", [gemma3, lfm2, qwen35])
 def test_rows_of_different_lengths_decode_together_as_alone(
     make: Callable[[Path], Path], tmp_path: Path
 ) -> None:

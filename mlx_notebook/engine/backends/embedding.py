@@ -20,11 +20,11 @@ from mlx_vlm.models.pooling import pool_by_config
 from mlx_notebook.engine.backends.adapters import BaseWeights
 from mlx_notebook.engine.backends.backend import Backend, LoadStep, Vectors, only_embeds
 from mlx_notebook.engine.backends.model_loader import (
+    adapt_to_device,
     loading,
     open_tokenizer,
     read_parts,
     require_tokenizer,
-    use_device_precision,
 )
 from mlx_notebook.engine.backends.pooling import padded
 from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
@@ -99,7 +99,7 @@ def load(
         pooling = _pooling(path, config)
         model = load_embedding_model(path, lazy=True)
         model.pooling_config = pooling
-        use_device_precision(model)
+        adapt_to_device(model)
         _, parts = yield from read_parts(model, tokenizer)
         limit = max_input_tokens(path, config) or _DEFAULT_LIMIT
         limit = min(limit, options.context_limit or limit)

@@ -26,12 +26,12 @@ from mlx_notebook.engine.backends.backend import (
     Vectors,
 )
 from mlx_notebook.engine.backends.model_loader import (
+    adapt_to_device,
     loading,
     model_identity,
     open_tokenizer,
     read_parts,
     require_tokenizer,
-    use_device_precision,
     warm_up,
 )
 from mlx_notebook.engine.backends.pooling import mean
@@ -322,7 +322,7 @@ def load(
         model, config = load_model(path, lazy=True, trust_remote_code=trusted)
         if options.adapter is not None:
             apply_adapter(model, Path(options.adapter))
-        use_device_precision(model)
+        adapt_to_device(model)
         if base_from is not None:
             share_base(model, base_from.model)
         done, parts = yield from read_parts(model, tokenizer, identity)

@@ -20,11 +20,11 @@ from PIL import Image
 
 from mlx_notebook.engine.backends.backend import LoadStep, Progress, Token, Vectors
 from mlx_notebook.engine.backends.model_loader import (
+    adapt_to_device,
     loading,
     model_identity,
     open_tokenizer,
     read_parts,
-    use_device_precision,
     wait,
 )
 from mlx_notebook.engine.backends.text import TextBackend
@@ -172,7 +172,7 @@ def load(
         processor = workers.submit(_processor, path, trusted)
         identity = workers.submit(model_identity, path, options, version("mlx-vlm"))
         whole = load_model(path, lazy=True)
-        use_device_precision(whole)
+        adapt_to_device(whole)
         if "cross_attention_states" in signature(type(whole.language_model).__call__).parameters:
             raise ValueError("vision models with cross-attention are not supported")
         done, parts = yield from read_parts(whole, tokenizer, processor, identity)

@@ -8,7 +8,7 @@ import asyncio
 import json
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 # The first delta with text, in any field that a server may use.
@@ -31,7 +31,8 @@ class Reply:
     """The response to one request. Times are `time.perf_counter()` seconds.
 
     `first` is when the first text arrived (`None`: never). `ended` is when the answer was complete
-    or the connection was lost. `dropped` means that the client hung up.
+    or the connection was lost. `dropped` means that the client hung up. `times` says when data
+    arrived, from the first text on.
     """
 
     status: int
@@ -41,6 +42,7 @@ class Reply:
     ended: float
     complete: bool
     dropped: bool = False
+    times: list[float] = field(default_factory=list)
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -71,8 +73,8 @@ class Reply:
         for event in self.events:
             for choice in event.get("choices") or []:
                 delta = choice.get("delta") or choice.get("message") or {}
-                for field in ("reasoning_content", "reasoning", "content"):
-                    parts.append(delta.get(field) or "")
+                for name in ("reasoning_content", "reasoning", "content"):
+                    parts.append(delta.get(name) or "")
         return "".join(parts)
 
     @property
@@ -114,6 +116,7 @@ class _Exchange(asyncio.Protocol):
         self.data = bytearray()
         self.started = self.ended = 0.0
         self.first: float | None = None
+        self.times: list[float] = []
         self.transport: asyncio.Transport | None = None
         self.gone = asyncio.get_running_loop().create_future()
         self.hang_up_after_text: float | None = None
@@ -131,6 +134,8 @@ class _Exchange(asyncio.Protocol):
             self.first = now
             if self.hang_up_after_text is not None:
                 asyncio.get_running_loop().call_later(self.hang_up_after_text, self._hang_up)
+        if self.first is not None:
+            self.times.append(now)
         if _DONE in data or (len(data) < 20 and _DONE in self.data[-40:]):
             self._end(now)
 
@@ -167,6 +172,7 @@ class _Exchange(asyncio.Protocol):
             ended=self.ended or time.perf_counter(),
             complete=complete,
             dropped=dropped,
+            times=self.times,
         )
 
 

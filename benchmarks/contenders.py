@@ -7,17 +7,18 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.client import Endpoint, Reply, post
-from benchmarks.load import Sample
+from benchmarks.load import Request, Sample
 from benchmarks.processes import Service, environment, free_port
 
 OURS = "mlx-notebook"
 RAW_STREAM = "raw stream_generate"
 RAW_BATCH = "raw BatchGenerator"
+RAW_WIDE = "raw BatchGenerator, wide"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -27,31 +28,39 @@ class Setting:
 
     `model` is the folder to load, `blas` the library to preload (`None`: nothing). `work` is a
     folder for logs and configuration, `environments` one for separate virtual environments.
+    `streams` is the largest number of streams that run at once; servers get room for them.
+    `variants` are further models of our server in the folder beside `model`, with their settings.
     """
 
     model: Path
     blas: Path | None
     work: Path
     environments: Path
+    streams: int = 32
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 class Contender:
-    """One contender: start it, send it bursts of prompts, stop it.
-
-    `only` limits it to some numbers of streams (`None`: all).
-    """
+    """One contender: start it, send it requests, stop it."""
 
     name: str
-    only: set[int] | None = None
     service: Service
+
+    def takes(self, streams: int) -> bool:
+        """Whether it takes part with that many streams."""
+        return True
 
     async def start(self) -> None:
         """Start it and wait until it answers. Raise `RuntimeError` if it does not."""
         raise NotImplementedError
 
+    async def send(self, requests: list[Request]) -> list[Sample]:
+        """Generate an answer to each request, and measure each."""
+        raise NotImplementedError
+
     async def run(self, prompts: list[str], tokens: int) -> list[Sample]:
         """Generate `tokens` tokens for each prompt, all at once, and measure each."""
-        raise NotImplementedError
+        return await self.send([Request(prompt, tokens) for prompt in prompts])
 
     def stop(self) -> list[int]:
         """Stop its processes. Return those that had to be killed."""
@@ -59,40 +68,52 @@ class Contender:
 
 
 class Raw:
-    """The process that runs mlx-lm's own loops, shared by its two contenders."""
+    """The process that runs mlx-lm's own loops, shared by its contenders."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.service: Service | None = None
         self.users = 0
+        self.given_up = False
 
     async def start(self) -> None:
         self.users += 1
-        if self.service is not None:
-            return
-        self.service = Service(
-            [sys.executable, "-m", "benchmarks.raw", str(self.setting.model)],
-            self.setting.work / "raw.log",
-            environment(self.setting.blas),
-            pipes=True,
-            cwd=ROOT,
-        )
-        await self._line(120.0)
+        await self._running()
 
     async def ask(self, job: dict[str, Any]) -> dict[str, Any]:
-        assert self.service is not None
-        assert self.service.process.stdin is not None
-        self.service.process.stdin.write((json.dumps(job) + "\n").encode())
-        self.service.process.stdin.flush()
-        return await self._line(180.0)
+        """Run a job. One that is given up ends the process; the next job starts another."""
+        service = await self._running()
+        assert service.process.stdin is not None
+        service.process.stdin.write((json.dumps(job) + "\n").encode())
+        service.process.stdin.flush()
+        return await self._line(service, 180.0)
 
-    async def _line(self, limit: float) -> dict[str, Any]:
-        assert self.service is not None
-        output = self.service.process.stdout
+    async def _running(self) -> Service:
+        if self.service is None or self.given_up:
+            self.given_up = False
+            self.service = Service(
+                [sys.executable, "-m", "benchmarks.raw", str(self.setting.model)],
+                self.setting.work / "raw.log",
+                environment(self.setting.blas),
+                pipes=True,
+                cwd=ROOT,
+            )
+            await self._line(self.service, 120.0)
+        return self.service
+
+    async def _line(self, service: Service, limit: float) -> dict[str, Any]:
+        output = service.process.stdout
         assert output is not None
-        line = await asyncio.wait_for(asyncio.to_thread(output.readline), limit)
+        try:
+            line = await asyncio.wait_for(asyncio.to_thread(output.readline), limit)
+        except (TimeoutError, asyncio.CancelledError):
+            # Nobody would read its answer before that of the next job.
+            service.stop(grace=2.0)
+            self.given_up = True
+            raise
         if not line:
-            raise RuntimeError(f"the raw loop died:\n{self.service.tail()}")
+            self.given_up = True
+            raise RuntimeError(f"the raw loop died:\n{service.tail()}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
@@ -105,30 +126,46 @@ class Raw:
 
 
 class RawLoop(Contender):
-    """One of mlx-lm's loops: `stream` for one prompt, `batch` for many."""
+    """One of mlx-lm's loops: `stream` for one prompt, `batch` and `wide` for many."""
 
-    def __init__(self, raw: Raw, name: str, loop: str, only: set[int] | None = None) -> None:
+    def __init__(self, raw: Raw, name: str, loop: str) -> None:
         self.raw = raw
         self.name = name
         self.loop = loop
-        self.only = only
+
+    @property
+    def service(self) -> Service:
+        """The process, which all loops share."""
+        assert self.raw.service is not None
+        return self.raw.service
+
+    def takes(self, streams: int) -> bool:
+        """`stream` takes one stream, `wide` several: with one, it is the same as `batch`."""
+        return {"stream": streams == 1, "wide": streams > 1}.get(self.loop, True)
 
     async def start(self) -> None:
-        """Start the process, unless the other loop has started it."""
+        """Start the process, unless another loop has started it."""
         await self.raw.start()
-        assert self.raw.service is not None
-        self.service = self.raw.service
 
-    async def run(self, prompts: list[str], tokens: int) -> list[Sample]:
+    async def send(self, requests: list[Request]) -> list[Sample]:
         """Run the loop over the prompts."""
-        answer = await self.raw.ask({"loop": self.loop, "prompts": prompts, "tokens": tokens})
+        asked = [{"prompt": r.prompt, "tokens": r.tokens, "delay": r.delay} for r in requests]
+        answer = await self.raw.ask({"loop": self.loop, "requests": asked})
         return [
-            Sample(answer["started"], r["first"], r["ended"], r["prompt_tokens"], 0, r["tokens"])
-            for r in answer["rows"]
+            Sample(
+                started=row["started"],
+                first=row["times"][0],
+                ended=row["times"][-1],
+                prompt_tokens=row["prompt_tokens"],
+                cached_tokens=0,
+                tokens=len(row["times"]),
+                times=tuple(row["times"]),
+            )
+            for row in answer["rows"]
         ]
 
     def stop(self) -> list[int]:
-        """Stop the process if the other loop does not use it."""
+        """Stop the process if no other loop uses it."""
         return self.raw.stop()
 
 
@@ -169,34 +206,41 @@ class Server(Contender):
             cwd=setting.work,
         )
         await self.service.ready(self.endpoint, self.recipe.ready)
-        reply = await self.ask("Hello.", 2)
+        reply = await self.ask(Request("Hello.", 2))
         if reply.error:
             raise RuntimeError(f"its first answer was an error: {reply.error}")
 
-    async def ask(self, prompt: str, tokens: int, **more: Any) -> Reply:
+    async def ask(self, request: Request) -> Reply:
         """Send one chat request: greedy, streamed, with usage."""
         payload = {
             "model": self.recipe.model(self.setting),
-            "messages": [{"role": "user", "content": prompt}],
-            "max_tokens": tokens,
+            "messages": [{"role": "user", "content": request.prompt}],
+            "max_tokens": request.tokens,
             "temperature": 0,
             "stream": True,
             "stream_options": {"include_usage": True},
         }
-        return await post(self.endpoint, payload | more, timeout=180.0)
+        return await post(
+            self.endpoint, payload | request.fields, drop_after_text=request.drop, timeout=180.0
+        )
 
-    async def run(self, prompts: list[str], tokens: int) -> list[Sample]:
-        """Send all prompts at once."""
-        replies = await asyncio.gather(*(self.ask(prompt, tokens) for prompt in prompts))
-        return [_sample(reply, tokens) for reply in replies]
+    async def send(self, requests: list[Request]) -> list[Sample]:
+        """Send each request when its time comes."""
+
+        async def later(request: Request) -> Sample:
+            await asyncio.sleep(request.delay)
+            return as_sample(await self.ask(request), request)
+
+        return await asyncio.gather(*(later(request) for request in requests))
 
 
-def _sample(reply: Reply, tokens: int) -> Sample:
+def as_sample(reply: Reply, request: Request) -> Sample:
+    """Return the measurements of a reply. One that has too few tokens is an error."""
     usage = reply.usage
     made = int(usage.get("completion_tokens") or 0)
     error = reply.error
-    if error is None and made != tokens:
-        error = f"{made} tokens instead of {tokens}"
+    if error is None and request.exact and not reply.dropped and made != request.tokens:
+        error = f"{made} tokens instead of {request.tokens}"
     details = usage.get("prompt_tokens_details") or {}
     return Sample(
         started=reply.started,
@@ -206,6 +250,7 @@ def _sample(reply: Reply, tokens: int) -> Sample:
         cached_tokens=int(details.get("cached_tokens") or 0),
         tokens=made,
         error=error,
+        times=tuple(reply.times),
     )
 
 
@@ -221,6 +266,8 @@ def _notebook_command(setting: Setting, port: int, key: str) -> list[str]:
         f"--IdentityProvider.token={key}", "--allow-root", "--log-level=WARN",
         f"--MlxNotebookApp.models_dirs={setting.model.parent}",
         "--MlxNotebookApp.idle_unload_minutes=0",
+        f"--MlxNotebookApp.max_batch={max(32, setting.streams)}",
+        f"--MlxNotebookApp.model_settings={setting.variants}",
     ]  # fmt: skip
 
 
@@ -228,13 +275,15 @@ def _notebook_variables(setting: Setting) -> dict[str, str]:
     home = setting.work / "jupyter"
     home.mkdir(exist_ok=True)
     names = ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR")
-    return {name: str(home) for name in names} | {"PYTHONPATH": str(ROOT)}
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {name: str(home) for name in names} | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _mlx_lm_command(setting: Setting, port: int, key: str) -> list[str]:
     return [
         sys.executable, "-m", "mlx_lm", "server", "--model", str(setting.model),
         "--port", str(port), "--log-level", "WARNING",
+        "--decode-concurrency", str(max(32, setting.streams)),
     ]  # fmt: skip
 
 
@@ -268,13 +317,14 @@ RECIPES = {recipe.name: recipe for recipe in (NOTEBOOK, MLX_LM, MLX_VLM, VLLM_ML
 
 
 def make_contenders(setting: Setting, names: list[str]) -> list[Contender]:
-    """Return the contenders called `names` (`raw` stands for both of mlx-lm's loops)."""
+    """Return the contenders called `names` (`raw` stands for all of mlx-lm's loops)."""
     found: list[Contender] = []
     for name in names:
         if name == "raw":
             raw = Raw(setting)
-            found.append(RawLoop(raw, RAW_STREAM, "stream", only={1}))
+            found.append(RawLoop(raw, RAW_STREAM, "stream"))
             found.append(RawLoop(raw, RAW_BATCH, "batch"))
+            found.append(RawLoop(raw, RAW_WIDE, "wide"))
         else:
             found.append(Server(setting, RECIPES[name]))
     return found

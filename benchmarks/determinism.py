@@ -10,12 +10,13 @@ import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
 from benchmarks.client import Reply
 from benchmarks.contenders import ROOT
-from benchmarks.load import make_prompts
+from benchmarks.load import Request, make_prompts
 from benchmarks.running import Running, running
 from benchmarks.serving import prepare_model
 
@@ -68,16 +69,20 @@ async def compare(
 ) -> dict[str, Any]:
     """Send `requests` requests in each of the three ways and compare the answers."""
     again, beside = Comparison(tokens), Comparison(tokens)
-    server, settings = live.server, _MODES[mode]
+    server = live.server
+
+    def ask(prompt: str) -> Coroutine[Any, Any, Reply]:
+        return server.ask(Request(prompt, tokens, fields=_MODES[mode]))
+
     own = make_prompts(model, requests, 100, f"determinism {mode}")
     for number, prompt in enumerate(own):
         show_progress(f"{mode}: request {number + 1} of {requests}")
-        first = await server.ask(prompt, tokens, **settings)
-        again.add(first, await server.ask(prompt, tokens, **settings))
+        first = await ask(prompt)
+        again.add(first, await ask(prompt))
         company = make_prompts(model, others, 100, f"company {mode} {number}")
         place = number % (others + 1)
         everyone = [*company[:place], prompt, *company[place:]]
-        replies = await asyncio.gather(*(server.ask(text, tokens, **settings) for text in everyone))
+        replies = await asyncio.gather(*(ask(text) for text in everyone))
         beside.add(first, replies[place])
     return {"alone again": again.figures, f"beside {others} others": beside.figures}
 

@@ -13,7 +13,7 @@ import zmq
 import zmq.asyncio
 
 from benchmarks.contenders import ROOT, Contender, Setting
-from benchmarks.load import Sample
+from benchmarks.load import Request, Sample
 from benchmarks.processes import Service, environment
 from mlx_notebook.protocol import (
     ChatPrompt,
@@ -50,7 +50,8 @@ class EngineAlone(Contender):
         self.commands.bind(f"{address}.commands")
         self.frames.bind(f"{address}.frames")
         self.decoder = msgspec.msgpack.Decoder(Frame)
-        config = msgspec.json.encode(EngineConfig(idle_unload_minutes=0.0)).decode()
+        settings = EngineConfig(idle_unload_minutes=0.0, max_batch=max(32, self.setting.streams))
+        config = msgspec.json.encode(settings).decode()
         self.service = Service(
             [
                 *(sys.executable, "-m", "mlx_notebook.engine"),
@@ -73,48 +74,41 @@ class EngineAlone(Contender):
     async def _events(self) -> list[Any]:
         return list(self.decoder.decode(await self.frames.recv()).events)
 
-    async def run(self, prompts: list[str], tokens: int) -> list[Sample]:
-        """Send one command per prompt and collect the events until all have finished."""
-        encode = msgspec.msgpack.encode
-        started = time.perf_counter()
-        waiting = {f"r{next(self.numbers)}" for _ in prompts}
-        for name, prompt in zip(sorted(waiting), prompts, strict=True):
-            command = Generate(
+    async def send(self, requests: list[Request]) -> list[Sample]:
+        """Send one command per request and collect the events until all have finished."""
+        asked = {f"r{next(self.numbers)}": request for request in requests}
+        began = time.perf_counter()
+        times: dict[str, list[float]] = {name: [] for name in asked}
+        samples: dict[str, Sample] = {}
+
+        async def command(name: str, request: Request) -> None:
+            await asyncio.sleep(request.delay)
+            generate = Generate(
                 id=name,
                 model="model",
                 path=str(self.setting.model),
-                prompt=ChatPrompt(messages=[{"role": "user", "content": prompt}]),
-                sampling=Sampling(temperature=0.0, max_tokens=tokens),
+                prompt=ChatPrompt(messages=[{"role": "user", "content": request.prompt}]),
+                sampling=Sampling(temperature=0.0, max_tokens=request.tokens),
             )
-            await self.commands.send(encode(command))
-        first: dict[str, float] = {}
-        samples = []
-        async with asyncio.timeout(180):
-            while waiting:
+            await self.commands.send(msgspec.msgpack.encode(generate))
+
+        async with asyncio.timeout(180), asyncio.TaskGroup() as group:
+            for name, request in asked.items():
+                group.create_task(command(name, request))
+            while len(samples) < len(asked):
                 events = await self._events()
                 now = time.perf_counter()
                 for event in events:
+                    # An answer that was given up may still send events.
+                    if getattr(event, "id", None) not in asked:
+                        continue
                     if isinstance(event, Text | Reasoning) and event.text:
-                        first.setdefault(event.id, now)
-                    elif isinstance(event, Done):
-                        usage = event.usage
-                        wrong = usage.completion != tokens
-                        samples.append(
-                            Sample(
-                                started=started,
-                                first=first.get(event.id),
-                                ended=now,
-                                prompt_tokens=usage.prompt,
-                                cached_tokens=usage.cached,
-                                tokens=usage.completion,
-                                error=f"{usage.completion} tokens" if wrong else None,
-                            )
-                        )
-                        waiting.discard(event.id)
-                    elif isinstance(event, Failed):
-                        samples.append(Sample(started, None, now, 0, 0, 0, event.message))
-                        waiting.discard(event.id)
-        return samples
+                        times[event.id].append(now)
+                    elif isinstance(event, Done | Failed):
+                        request = asked[event.id]
+                        started = began + request.delay
+                        samples[event.id] = _sample(event, request, started, times[event.id], now)
+        return [samples[name] for name in asked]
 
     def stop(self) -> list[int]:
         """Ask the engine to shut down, as the server does."""
@@ -125,3 +119,22 @@ class EngineAlone(Contender):
         killed = self.service.stop()
         self.context.destroy(linger=0)
         return killed
+
+
+def _sample(
+    event: Done | Failed, request: Request, started: float, times: list[float], ended: float
+) -> Sample:
+    first = times[0] if times else None
+    if isinstance(event, Failed):
+        return Sample(started, first, ended, 0, 0, 0, event.message)
+    usage = event.usage
+    return Sample(
+        started=started,
+        first=first,
+        ended=ended,
+        prompt_tokens=usage.prompt,
+        cached_tokens=usage.cached,
+        tokens=usage.completion,
+        error=None if usage.completion == request.tokens else f"{usage.completion} tokens",
+        times=tuple(times),
+    )

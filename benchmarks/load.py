@@ -1,8 +1,11 @@
-"""The load: prompts, and the measurements of one burst of streams."""
+"""The load: prompts, requests and when they arrive, and the measurements of a burst of streams."""
 
+import math
 import random
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +26,66 @@ _WORDS = [
 ]  # fmt: skip
 
 
+@lru_cache
+def _counter(model: Path) -> Callable[[str], int]:
+    """Return a function that counts the tokens of a text, by the model's tokenizer."""
+    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
 def make_prompts(model: Path, count: int, tokens: int, salt: str) -> list[str]:
     """Return `count` prompts of about `tokens` tokens each, which differ from the first word on.
 
     Each burst has its own `salt` and so its own prompts, so that no prefix cache can help.
     """
-    tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
+    count_tokens = _counter(model)
     choose = random.Random(f"prompts {salt}")
     overhead = 20  # What a chat template adds around one message.
     prompts = []
     for _ in range(count):
         words = [choose.choice(_WORDS).capitalize()]
-        while len(tokenizer.encode(" ".join(words)).ids) < tokens - overhead:
-            words += choose.choices(_WORDS, k=4)
+        # The words are counted one by one: counting the whole text each time is quadratic.
+        length = count_tokens(words[0])
+        while length < tokens - overhead:
+            more = choose.choices(_WORDS, k=4)
+            length += count_tokens(" " + " ".join(more))
+            words += more
         prompts.append(" ".join(words) + ".")
     return prompts
 
 
+def poisson(count: int, rate: float, salt: str) -> list[float]:
+    """Return the seconds at which `count` requests arrive, `rate` of them a second on average."""
+    choose = random.Random(f"arrivals {salt}")
+    times = [0.0]
+    while len(times) < count:
+        times.append(times[-1] + choose.expovariate(rate))
+    return times
+
+
+@dataclass(frozen=True)
+class Request:
+    """One stream to generate.
+
+    It has `tokens` tokens (`exact=False`: at most) and is sent `delay` seconds after the first one.
+    `fields` are further fields of the body, which only servers understand. The client hangs up
+    `drop` seconds after the first text (`None`: never).
+    """
+
+    prompt: str
+    tokens: int
+    delay: float = 0.0
+    exact: bool = True
+    fields: dict[str, Any] = field(default_factory=dict)
+    drop: float | None = None
+
+
 @dataclass(frozen=True)
 class Sample:
-    """One stream: times in seconds on one clock, token counts, and its error if it failed."""
+    """One stream: times in seconds on one clock, token counts, and its error if it failed.
+
+    `times` says when text arrived, the first text included.
+    """
 
     started: float
     first: float | None
@@ -51,6 +94,21 @@ class Sample:
     cached_tokens: int
     tokens: int
     error: str | None = None
+    times: tuple[float, ...] = ()
+
+    def pause(self, since: float = 0.0) -> float | None:
+        """Return the longest time without text that ended after `since`; `None` if there is none.
+
+        Only the time between two texts counts, not the time before the first one.
+        """
+        pairs = zip(self.times, self.times[1:], strict=False)
+        return max((b - max(a, since) for a, b in pairs if b > since), default=None)
+
+
+def percentile(values: list[float], share: float) -> float:
+    """Return the smallest of the values that at least `share` of them do not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, max(0, math.ceil(share * len(ordered)) - 1))]
 
 
 @dataclass
@@ -99,7 +157,9 @@ class Burst:
             "total": sum(s.tokens for s in good) / wall,
             "stream": statistics.median(rates) if rates else None,
             "first": statistics.median(first) if first else None,
+            "first_p95": percentile(first, 0.95) if first else None,
             "first_worst": max(first, default=None),
+            "pause": max((p for s in good if (p := s.pause()) is not None), default=None),
             "wall": wall,
             "cpu": 1000 * self.cpu / sum(s.tokens for s in good),
             "prompt_tokens": round(statistics.mean(s.prompt_tokens for s in good)),

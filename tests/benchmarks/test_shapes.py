@@ -1,10 +1,16 @@
 """Models of real size: the conversion from GGUF to mlx-lm."""
 
+from pathlib import Path
+
 import mlx.core as mx
 import pytest
+from mlx_lm import load, stream_generate
 from mlx_lm.utils import _get_classes
 
-from benchmarks.shapes import SHAPES, _renamed, _unpermuted
+from benchmarks.shapes import PERIOD, SHAPES, _renamed, _unpermuted, make
+from mlx_notebook.server.models.catalog import EMBEDDED_DEFAULT
+
+TINY = Path(__file__).parents[2] / "mlx_notebook" / "demo_models" / EMBEDDED_DEFAULT
 
 
 @pytest.mark.parametrize("name", SHAPES)
@@ -36,3 +42,22 @@ def test_halves_that_gguf_interleaves_are_separated():
 )
 def test_names_are_those_of_mlx_lm(gguf, ours):
     assert _renamed(gguf) == ours
+
+
+@pytest.mark.parametrize(("answers", "period"), [("varied", None), ("repeating", PERIOD)])
+def test_answers_vary_or_repeat_themselves(tmp_path, answers, period):
+    make("tiny", tmp_path, "float32", tokenizer=TINY, answers=answers)
+    model, tokenizer = load(str(tmp_path))[:2]
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hello"}], add_generation_prompt=True
+    )
+    chosen = [r.token for r in stream_generate(model, tokenizer, prompt, max_tokens=3 * PERIOD)]
+    assert len(chosen) == 3 * PERIOD
+    assert not set(chosen) & set(tokenizer.eos_token_ids)
+    # Every token is text by itself: nothing holds a stream back.
+    assert all(tokenizer.decode([token]).strip() for token in chosen)
+    if period is None:
+        assert len(set(chosen)) == len(chosen)
+    else:
+        assert chosen[period:] == chosen[:-period]
+        assert len(set(chosen)) == period

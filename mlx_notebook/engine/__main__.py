@@ -19,6 +19,7 @@ from mlx_notebook.engine.runtime.activity import Activity, ActivityWatch
 from mlx_notebook.engine.runtime.blas import preload, without_compiler
 from mlx_notebook.engine.runtime.file_descriptors import kept_limit, raise_limit
 from mlx_notebook.engine.runtime.mlx_library import installed, problem
+from mlx_notebook.engine.sandbox.sandbox import SANDBOX
 from mlx_notebook.protocol import (
     Command,
     EngineConfig,
@@ -33,6 +34,7 @@ log = logging.getLogger("mlx_notebook.engine")
 
 _HEARTBEAT_SECONDS, _CHECK_SECONDS = 1.0, 0.5
 _LINGER_MS = 200
+_SWITCH_SECONDS = 0.0005
 
 
 def main() -> None:
@@ -55,6 +57,8 @@ def main() -> None:
         log.warning("no g++ found: MLX runs without compiled functions, somewhat slower")
         os.environ["MLX_DISABLE_COMPILE"] = "1"
     raise_limit()
+    # Another thread gets Python's lock this soon. Preparing a prompt takes it a dozen times.
+    sys.setswitchinterval(_SWITCH_SECONDS)
     Engine(settings, options.commands, options.frames).serve()
 
 
@@ -158,6 +162,9 @@ class Engine:
 
     def _run_scheduler(self, ready: threading.Event) -> None:
         """Import MLX in this thread, which owns its streams, and run the scheduler."""
+        # Its processes start while this one imports MLX, so that no request waits for them.
+        SANDBOX.seconds = self._settings.sandbox_seconds
+        SANDBOX.start()
         import mlx.core as mx
 
         with kept_limit():

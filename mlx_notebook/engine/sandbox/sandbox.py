@@ -44,8 +44,8 @@ from mlx_notebook.protocol import EncodedImage
 log = logging.getLogger(__name__)
 
 _MODULE = "mlx_notebook.engine.sandbox.process"
-_IDLE = 2
-_KEPT_BYTES = 256 * 2**20
+_AHEAD, _IDLE = 2, 4
+_KEPT_BYTES = 512 * 2**20
 _TICK = 0.1
 _LONG_SECONDS = 1.0
 _LOWEST_PRIORITY = 19
@@ -69,7 +69,8 @@ class SandboxLimitExceeded(Exception):
 class Sandbox:
     """A pool of sandbox processes.
 
-    A process is started when it is needed. Up to `_IDLE` idle processes are kept for later tasks.
+    A process is started when it is needed, or ahead by `start`. Idle processes are kept for later
+    tasks: up to `_IDLE`, with less than `_KEPT_BYTES` of memory in all.
 
     Attributes
     ----------
@@ -81,6 +82,12 @@ class Sandbox:
         self.seconds = seconds
         self._idle: list[_Process] = []
         self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start processes for the first tasks, and do not wait for them."""
+        processes = [_Process(self.seconds) for _ in range(_AHEAD)]
+        with self._lock:
+            self._idle.extend(processes)
 
     def run(self, task: Task) -> Answer:
         """Run a task within the current deadline.
@@ -98,8 +105,10 @@ class Sandbox:
         except BaseException:
             process.kill()
             raise
+        process.idle_bytes = process.nbytes
         with self._lock:
-            if len(self._idle) < _IDLE and process.nbytes < _KEPT_BYTES and not process.lowered:
+            total = process.idle_bytes + sum(idle.idle_bytes for idle in self._idle)
+            if len(self._idle) < _IDLE and total < _KEPT_BYTES and not process.lowered:
                 self._idle.append(process)
                 return answer
         process.kill()
@@ -192,10 +201,13 @@ class _Process:
     ----------
     lowered
         Whether the process has the lowest priority, because a task took long.
+    idle_bytes
+        Memory of the process after its last task, in bytes.
     """
 
     def __init__(self, seconds: int) -> None:
         self.lowered = False
+        self.idle_bytes = 0
         self._seconds = seconds
         self._connection, theirs = Pipe()
         arguments = str(theirs.fileno()), str(seconds)

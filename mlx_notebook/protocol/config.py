@@ -18,6 +18,8 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
         Maximum length of a prompt. None: the model's own limit.
     memory_budget
         Bytes that all models together may take. None: a share of the machine's memory.
+    wired_limit
+        Bytes of memory that macOS keeps wired: `off`, `auto`, or a number.
     max_resident
         Maximum number of resident models. 0: no limit.
     swap_patience
@@ -41,6 +43,7 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
     max_pause: float = 0.25
     max_prompt_tokens: int | None = None
     memory_budget: int | None = None
+    wired_limit: str = "off"
     max_resident: int = 0
     swap_patience: float = 5.0
     idle_unload_minutes: float = 15.0

@@ -58,13 +58,17 @@ class Totals(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Memory(msgspec.Struct, frozen=True, array_like=True):
-    """Bytes of MLX (active, cached, peak), of the process, and of the prefix cache."""
+    """Bytes of MLX (active, cached, peak), of the process, and of the prefix cache.
+
+    `wired_limit` is the most that macOS keeps wired for the engine; 0: nothing.
+    """
 
     active: int
     cache: int
     peak: int
     process: int
     prefixes: int
+    wired_limit: int = 0
 
 
 class DiskWrites(msgspec.Struct, frozen=True, array_like=True):

@@ -97,6 +97,14 @@ class Configuration(HasTraits):
         the memory that this process may use.""",
     ).tag(config=True)
 
+    wired_limit = Unicode(
+        "off",
+        help="""How many bytes of memory macOS keeps wired for the engine, so that it neither
+        compresses nor pages them out: "off" (none), "auto" (the models' weights, while they take
+        more than half of what Metal recommends), or a number. Wired memory made macOS panic under
+        load: see the page Memory on a Mac. No effect without Metal.""",
+    ).tag(config=True)
+
     max_resident = Integer(
         0, min=0, help="Most models in memory at a time. 0: only memory_budget_bytes limits them."
     ).tag(config=True)
@@ -300,6 +308,16 @@ class Configuration(HasTraits):
         and what was skipped. 0: no limit.""",
     ).tag(config=True)
 
+    @validate("wired_limit")
+    def _check_wired_limit(self, proposal: dict[str, Any]) -> str:
+        value: str = proposal["value"]
+        if value not in ("off", "auto") and not (value.isdecimal() and value.isascii()):
+            raise TraitError(
+                "MlxNotebookApp.wired_limit is 'off', 'auto' or a number of bytes such as "
+                f"'8000000000', and not {value!r}."
+            )
+        return value
+
     @validate("allow_image_urls")
     def _check_image_hosts(self, proposal: dict[str, Any]) -> list[str]:
         from mlx_notebook.server.images.image_fetcher import parse_host
@@ -323,6 +341,7 @@ class Configuration(HasTraits):
             max_pause=self.max_pause_seconds,
             max_prompt_tokens=self.max_prompt_tokens or None,
             memory_budget=self.memory_budget_bytes or None,
+            wired_limit=self.wired_limit,
             max_resident=self.max_resident,
             swap_patience=self.swap_patience_seconds,
             idle_unload_minutes=self.idle_unload_minutes,

@@ -63,6 +63,24 @@ def test_hosts_of_pictures_are_names_and_nothing_else(host: str) -> None:
         MlxNotebookApp(allow_image_urls=["example.org", host])
 
 
+@pytest.mark.parametrize("value", ["on", "8 GB", "-1", ""])
+def test_a_wired_limit_that_is_no_limit_is_refused(value: str) -> None:
+    from traitlets import TraitError
+
+    from mlx_notebook.server.app import MlxNotebookApp
+
+    with pytest.raises(TraitError, match="'off', 'auto' or a number of bytes"):
+        MlxNotebookApp(wired_limit=value)
+
+
+@pytest.mark.parametrize("value", ["off", "auto", "8000000000"])
+def test_the_engine_gets_the_wired_limit(value: str, tmp_path: Path) -> None:
+    from mlx_notebook.server.app import MlxNotebookApp
+
+    config = MlxNotebookApp(wired_limit=value).engine_config(tmp_path, debug=False)
+    assert config.wired_limit == value
+
+
 def test_by_itself_it_prints_how_to_use_it() -> None:
     with running(alone=True, base_url="/", token=None) as server:
         assert server.works()

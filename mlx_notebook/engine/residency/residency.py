@@ -25,6 +25,7 @@ from mlx_notebook.engine.residency.memory_need import footprint
 from mlx_notebook.engine.residency.model_queues import ModelQueue, ModelQueues, ModelSpec
 from mlx_notebook.engine.residency.resident_model import ResidentModel
 from mlx_notebook.engine.runtime.device_memory import return_freed_memory
+from mlx_notebook.engine.runtime.wired_memory import WiredLimit, recommended_working_set
 from mlx_notebook.model_files.footprint import Footprint
 from mlx_notebook.protocol import EngineConfig, LoadProgress
 
@@ -88,6 +89,8 @@ class Residency:
     held
         Models whose new requests must wait, because another model is next. The value is a time:
         requests that arrived after it wait.
+    wired
+        The limit on wired memory, which follows the models.
     """
 
     def __init__(
@@ -103,9 +106,11 @@ class Residency:
         self.budget = budget
         self.models: dict[str, ResidentModel] = {}
         self.held: dict[str, float] = {}
+        self.wired = WiredLimit(settings.wired_limit, recommended_working_set())
         self._load: _ModelLoad | None = None
         self._failures: dict[ModelSpec, _Failure] = {}
         self._unreturned = False
+        self.follow_models()
 
     @property
     def loading(self) -> list[str]:
@@ -194,6 +199,7 @@ class Residency:
         before = active + mx.get_cache_memory()
         resident = self.models.pop(model)
         resident.backend.close()
+        self.follow_models()
         if for_another and mx.get_active_memory() <= active - self._unshared_bytes(resident):
             mx.clear_cache()
             self._unreturned = True
@@ -208,6 +214,12 @@ class Residency:
         base = resident.backend.base
         shared = any(other.backend.base is base for other in self.models.values())
         return resident.backend.nbytes - (base.nbytes if shared else 0)
+
+    def follow_models(self) -> None:
+        """Fit the limit on wired memory to the weights in memory; what is shared counts once."""
+        backends = [resident.backend for resident in self.models.values()]
+        own = sum(backend.nbytes - backend.base.nbytes for backend in backends)
+        self.wired.fit(own + sum(base.nbytes for base in {one.base for one in backends}))
 
     def return_unused_memory(self) -> None:
         """Return the memory that swaps and steps left in caches; call it while idle."""
@@ -283,6 +295,7 @@ class Residency:
         resident = ResidentModel(backend, loaded.spec, loaded.need)
         resident.pinned = loaded.pinned
         self.models[loaded.model] = resident
+        self.follow_models()
         return loaded.model, time.perf_counter() - loaded.began
 
 

@@ -96,4 +96,5 @@ class Meter:
             mx.get_peak_memory(),
             self._process.memory_info().rss,
             self._prefixes.nbytes,
+            self._residency.wired.limit,
         )

@@ -97,6 +97,7 @@ class Scheduler:
         while not self._commands.stopping:
             self._take_commands()
             self.step()
+        self._residency.wired.restore()
         self._prefixes.close(_LAST_WRITES_SECONDS)
         self._workers.shutdown(wait=False, cancel_futures=True)
 

@@ -111,13 +111,17 @@ class TotalCounts(Struct):
 
 
 class MemoryStatus(Struct):
-    """Memory in bytes: MLX's active, cached and peak, the engine process, the prefix cache."""
+    """Memory in bytes: MLX's active, cached and peak, the engine process, the prefix cache.
+
+    `wired_limit` is the most that macOS keeps wired for the engine; 0: nothing.
+    """
 
     active: int
     cache: int
     peak: int
     process: int
     prefixes: int
+    wired_limit: int
 
 
 class PrefixDiskStatus(Struct):

@@ -32,6 +32,7 @@ def test_the_status_tells_of_engine_models_and_totals(server: RunningServer) -> 
     assert status["totals"]["generated_tokens"] >= 4
     assert status["totals"]["prompt_tokens"] > 0
     assert status["memory"]["active"] > 0
+    assert status["memory"]["wired_limit"] == 0
     assert status["prefix_disk"]["limit"] == 4 * 2**30
     assert status["prefix_disk"]["written"] >= 0
     assert status["queue"]["batch"] == 8

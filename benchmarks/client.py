@@ -8,6 +8,7 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,6 +121,7 @@ class _Exchange(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.gone = asyncio.get_running_loop().create_future()
         self.hang_up_after_text: float | None = None
+        self.on_text: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -132,6 +134,8 @@ class _Exchange(asyncio.Protocol):
         self.data += data
         if self.first is None and _TEXT.search(self.data):
             self.first = now
+            if self.on_text is not None:
+                self.on_text()
             if self.hang_up_after_text is not None:
                 asyncio.get_running_loop().call_later(self.hang_up_after_text, self._hang_up)
         if self.first is not None:
@@ -192,12 +196,13 @@ async def post(
     *,
     drop_after: float | None = None,
     drop_after_text: float | None = None,
+    on_text: Callable[[], None] | None = None,
     timeout: float = 120.0,  # noqa: ASYNC109 - the limit of the whole request, for the caller
 ) -> Reply:
     """Send one request and return the response.
 
     `drop_after` closes the connection that many seconds after it was opened, `drop_after_text` that
-    many seconds after the first text.
+    many seconds after the first text. `on_text` is called when the first text arrives.
 
     Raises `TimeoutError` if the request takes longer than `timeout` seconds, and `OSError` if the
     server does not accept the connection.
@@ -207,6 +212,7 @@ async def post(
         lambda: _Exchange(_request(endpoint, payload)), endpoint.host, endpoint.port
     )
     exchange.hang_up_after_text = drop_after_text
+    exchange.on_text = on_text
     try:
         limit = timeout if drop_after is None else drop_after
         await asyncio.wait_for(asyncio.shield(exchange.gone), limit)

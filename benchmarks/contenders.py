@@ -149,7 +149,8 @@ class RawLoop(Contender):
 
     async def send(self, requests: list[Request]) -> list[Sample]:
         """Run the loop over the prompts."""
-        asked = [{"prompt": r.prompt, "tokens": r.tokens, "delay": r.delay} for r in requests]
+        names = ("prompt", "tokens", "delay", "late")
+        asked = [{name: getattr(request, name) for name in names} for request in requests]
         answer = await self.raw.ask({"loop": self.loop, "requests": asked})
         return [
             Sample(
@@ -210,7 +211,7 @@ class Server(Contender):
         if reply.error:
             raise RuntimeError(f"its first answer was an error: {reply.error}")
 
-    async def ask(self, request: Request) -> Reply:
+    async def ask(self, request: Request, on_text: Callable[[], None] | None = None) -> Reply:
         """Send one chat request: greedy, streamed, with usage."""
         payload = {
             "model": self.recipe.model(self.setting),
@@ -221,17 +222,33 @@ class Server(Contender):
             "stream_options": {"include_usage": True},
         }
         return await post(
-            self.endpoint, payload | request.fields, drop_after_text=request.drop, timeout=180.0
+            self.endpoint,
+            payload | request.fields,
+            drop_after_text=request.drop,
+            on_text=on_text,
+            timeout=180.0,
         )
 
     async def send(self, requests: list[Request]) -> list[Sample]:
         """Send each request when its time comes."""
+        silent = {i for i, request in enumerate(requests) if not request.late}
+        all_begun = asyncio.Event()
 
-        async def later(request: Request) -> Sample:
+        def begin(index: int) -> None:
+            silent.discard(index)
+            if not silent:
+                all_begun.set()
+
+        async def later(index: int, request: Request) -> Sample:
+            if request.late:
+                await all_begun.wait()
             await asyncio.sleep(request.delay)
-            return as_sample(await self.ask(request), request)
+            try:
+                return as_sample(await self.ask(request, lambda: begin(index)), request)
+            finally:
+                begin(index)
 
-        return await asyncio.gather(*(later(request) for request in requests))
+        return await asyncio.gather(*(later(i, request) for i, request in enumerate(requests)))
 
 
 def as_sample(reply: Reply, request: Request) -> Sample:

@@ -77,12 +77,17 @@ class EngineAlone(Contender):
     async def send(self, requests: list[Request]) -> list[Sample]:
         """Send one command per request and collect the events until all have finished."""
         asked = {f"r{next(self.numbers)}": request for request in requests}
-        began = time.perf_counter()
         times: dict[str, list[float]] = {name: [] for name in asked}
         samples: dict[str, Sample] = {}
+        early = [name for name, request in asked.items() if not request.late]
+        all_begun = asyncio.Event()
+        started: dict[str, float] = {}
 
         async def command(name: str, request: Request) -> None:
+            if request.late:
+                await all_begun.wait()
             await asyncio.sleep(request.delay)
+            started[name] = time.perf_counter()
             generate = Generate(
                 id=name,
                 model="model",
@@ -105,9 +110,10 @@ class EngineAlone(Contender):
                     if isinstance(event, Text | Reasoning) and event.text:
                         times[event.id].append(now)
                     elif isinstance(event, Done | Failed):
-                        request = asked[event.id]
-                        started = began + request.delay
-                        samples[event.id] = _sample(event, request, started, times[event.id], now)
+                        known = (asked[event.id], started[event.id], times[event.id])
+                        samples[event.id] = _sample(event, *known, now)
+                if all(times[name] or name in samples for name in early):
+                    all_begun.set()
         return [samples[name] for name in asked]
 
     def stop(self) -> list[int]:

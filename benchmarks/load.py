@@ -67,9 +67,10 @@ def poisson(count: int, rate: float, salt: str) -> list[float]:
 class Request:
     """One stream to generate.
 
-    It has `tokens` tokens (`exact=False`: at most) and is sent `delay` seconds after the first one.
-    `fields` are further fields of the body, which only servers understand. The client hangs up
-    `drop` seconds after the first text (`None`: never).
+    It has `tokens` tokens (`exact=False`: at most) and is sent `delay` seconds after the first one,
+    or, if it is `late`, as soon as all others have begun to answer. `fields` are further fields of
+    the body, which only servers understand. The client hangs up `drop` seconds after the first text
+    (`None`: never).
     """
 
     prompt: str
@@ -78,6 +79,7 @@ class Request:
     exact: bool = True
     fields: dict[str, Any] = field(default_factory=dict)
     drop: float | None = None
+    late: bool = False
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,11 @@ def _stream(model: Any, tokenizer: Any, prompt: list[int], tokens: int) -> list[
 
 def _batch(
     model: Any, tokenizer: Any, prompts: list[list[int]], requests: list[dict[str, Any]], wide: bool
-) -> list[list[float]]:
-    """Return when each token of each request came. A request joins after its `delay`.
+) -> list[tuple[float, list[float]]]:
+    """Return for each request when it joined and when its tokens came.
 
-    The batches have mlx-lm's default sizes, or room for all requests at once if `wide`.
+    It joins after its `delay`, or, if it is `late`, when all others have a token. The batches have
+    mlx-lm's default sizes, or room for all requests at once if `wide`.
     """
     sizes = {}
     if wide:
@@ -33,14 +34,20 @@ def _batch(
     generator = BatchGenerator(model, stop_tokens=stops, **sizes)
     times: list[list[float]] = [[] for _ in prompts]
     waiting = sorted(range(len(prompts)), key=lambda i: requests[i]["delay"])
+    early = [i for i in waiting if not requests[i]["late"]]
+    joined = [0.0] * len(prompts)
     place: dict[int, int] = {}
     began = time.perf_counter()
     unfinished = len(prompts)
     while unfinished:
         now = time.perf_counter() - began
-        due = [i for i in waiting if requests[i]["delay"] <= now]
+        begun = all(times[i] for i in early)
+        due = [i for i in waiting if requests[i]["delay"] <= now and (begun or i in early)]
         if due:
-            waiting = waiting[len(due) :]
+            waiting = [i for i in waiting if i not in due]
+            for i in due:
+                # A late one arrives when it can; the others were there when their time came.
+                joined[i] = now if requests[i]["late"] else requests[i]["delay"]
             uids = generator.insert([prompts[i] for i in due], [requests[i]["tokens"] for i in due])
             place.update(zip(uids, due, strict=True))
         elif unfinished == len(waiting):
@@ -52,11 +59,13 @@ def _batch(
             times[place[response.uid]].append(now)
             unfinished -= response.finish_reason is not None
     generator.close()
-    return times
+    return [(began + moment, when) for moment, when in zip(joined, times, strict=True)]
 
 
 def measure(model: Any, tokenizer: Any, job: dict[str, Any]) -> dict[str, Any]:
-    """Run `{"loop": "stream" | "batch" | "wide", "requests": [{"prompt", "tokens", "delay"}]}`.
+    """Run `{"loop": "stream" | "batch" | "wide", "requests": [...]}`.
+
+    A request has `prompt`, `tokens`, `delay` and `late` (see `benchmarks.load.Request`).
 
     Returns `rows`, one per request: `prompt_tokens` (a count), `started`, and `times`, when each
     token came (seconds on one clock).
@@ -72,12 +81,12 @@ def measure(model: Any, tokenizer: Any, job: dict[str, Any]) -> dict[str, Any]:
     ]
     started = time.perf_counter()
     if job["loop"] == "stream":
-        times = [_stream(model, tokenizer, prompts[0], requests[0]["tokens"])]
+        times = [(started, _stream(model, tokenizer, prompts[0], requests[0]["tokens"]))]
     else:
         times = _batch(model, tokenizer, prompts, requests, job["loop"] == "wide")
     rows = [
-        {"prompt_tokens": len(prompt), "started": started + request["delay"], "times": when}
-        for prompt, request, when in zip(prompts, requests, times, strict=True)
+        {"prompt_tokens": len(prompt), "started": joined, "times": when}
+        for prompt, (joined, when) in zip(prompts, times, strict=True)
     ]
     return {"rows": rows}
 

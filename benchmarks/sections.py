@@ -9,7 +9,6 @@ TITLES: dict[str, tuple[str, float]] = {
     "first": ("first token, ms", 1000.0),
     "first_p95": ("its 95th percentile, ms", 1000.0),
     "pause": ("longest pause, ms", 1000.0),
-    "usual_pause": ("without the long prompt, ms", 1000.0),
     "wall": ("whole answer, ms", 1000.0),
     "tokens": ("tokens", 1.0),
     "cached": ("share cached", 1.0),
@@ -18,7 +17,7 @@ TITLES: dict[str, tuple[str, float]] = {
 }
 """The title and the scale of each figure, in the order of the columns."""
 
-_WITHOUT_RATIO = {"usual_pause", "tokens", "cached", "same", "freed"}
+_WITHOUT_RATIO = {"tokens", "cached", "same", "freed"}
 
 HEADINGS = {
     "long prompts": "A long prompt alone",

@@ -70,16 +70,23 @@ def test_the_raw_loops_generate_exactly_the_requested_tokens(model, tmp_path):
             late = await wide.send(
                 [Request(p, 12, delay) for p, delay in zip(prompts, (0, 0, 0.2), strict=True)]
             )
+            *begun, joined = await batch.send(
+                [
+                    *(Request(p, 12) for p in make_prompts(model, 2, 40, "r")),
+                    Request("Hello", 2, late=True),
+                ]
+            )
         finally:
             killed = [*stream.stop(), *batch.stop(), *wide.stop()]
-        return one, three, late, killed
+        return one, three, late, begun, joined, killed
 
-    one, three, late, killed = asyncio.run(run())
+    one, three, late, begun, joined, killed = asyncio.run(run())
     assert [sample.tokens for sample in one + three + late] == [12] * 7
     assert all(s.started < s.first < s.ended for s in one + three + late)
     assert late[2].started == pytest.approx(late[0].started + 0.2)
     assert [len(sample.times) for sample in late] == [12] * 3
     assert killed == []
+    assert joined.started >= max(running.first for running in begun)
     figures = Burst("t", "raw", 3, 0, three).figures
     assert figures["failed"] == 0
     assert figures["total"] == pytest.approx(36 / figures["wall"])

@@ -28,7 +28,7 @@ _ALIGNMENT = 64
 _PREAMBLE = len(MAGIC) + 4
 _DIGEST = hashlib.sha256().digest_size
 _PIECES = 512  # for one call; macOS and Linux take 1,024
-_BUFFER = 8 * 2**20
+_BUFFER = 4 * 2**20
 _MIN_FREE = 2**30
 
 
@@ -147,7 +147,7 @@ def _write(descriptor: int, pieces: list[Array]) -> None:
 def _digest(descriptor: int, size: int) -> bytes:
     """Hash what was written. To read it again costs less than to hash many small parts."""
     digest = hashlib.sha256()
-    buffer = memoryview(bytearray(min(size, _BUFFER)))
+    buffer = memoryview(np.empty(min(size, _BUFFER), np.uint8).data)
     os.lseek(descriptor, 0, os.SEEK_SET)
     while size:
         part = buffer[: min(size, len(buffer))]

@@ -37,7 +37,7 @@ _MAX_PENDING_BYTES = 2**30
 # them: on two cores a share of a half would cost running streams a quarter of their speed.
 _SHARE = 0.02
 # The same for what was left by a model. Its memory is needed, so it should not wait for long.
-_SHARE_LEFT = 0.5
+_SHARE_LEFT = 0.2
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import KVCache, QuantizedKVCache
 
-_STEP = 256
+CAPACITY_STEP = 256
 """Caches grow by this many tokens."""
 
 _FEW = 32
@@ -306,7 +306,7 @@ def ragged_class(cache: Any) -> type[RaggedKVCache] | None:
     return None
 
 
-def _rounded(length: int, step: int = _STEP) -> int:
+def _rounded(length: int, step: int = CAPACITY_STEP) -> int:
     return -(-length // step) * step
 
 

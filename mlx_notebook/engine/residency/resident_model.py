@@ -9,6 +9,7 @@ from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.prompt_scoring import ScoringJob
 from mlx_notebook.engine.generation.request import Request
 from mlx_notebook.engine.generation.runner import Runner
+from mlx_notebook.engine.residency.gathering import Gathering
 from mlx_notebook.engine.residency.model_queues import ModelSpec
 from mlx_notebook.model_files.footprint import Footprint
 from mlx_notebook.protocol import Resident
@@ -35,6 +36,8 @@ class ResidentModel:
         Ids of the jobs that workers prepare, or read back from disk, for this model.
     ready
         Prepared requests that wait for a free row of the batch.
+    gathering
+        Whether they wait for others.
     side_jobs
         Embeddings and prompt scorings. The scheduler does one piece between two steps.
     own
@@ -56,6 +59,7 @@ class ResidentModel:
         self.pinned = False
         self.preparing: set[str] = set()
         self.ready: deque[Request] = deque()
+        self.gathering = Gathering()
         self.side_jobs: deque[EmbeddingJob | ScoringJob] = deque()
         self._steps: Counter[int] = Counter()
         self.mark_used()

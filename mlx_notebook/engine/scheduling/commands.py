@@ -1,6 +1,7 @@
 """Carries out the server's commands: begins jobs and prepares them, cancels, unloads, pins."""
 
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -110,6 +111,7 @@ class Commands:
         request = self._requests.get(job.id)
         if request is not None:
             request.enter(RequestState.PREPARING)
+            resident.gathering.arrived(time.perf_counter())
         resident.preparing.add(job.id)
         self._workers.prepare(job, resident.backend, partial(self._prepared, job, resident))
 

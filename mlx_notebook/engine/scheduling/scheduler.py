@@ -38,7 +38,7 @@ from mlx_notebook.protocol import Command, EngineConfig, Event, Load, Loaded
 log = logging.getLogger(__name__)
 
 _BUSY_INTERVAL, _IDLE_INTERVAL = 0.25, 1.0
-_IDLE_WAIT, _SHORT_WAIT = 0.25, 0.005
+_IDLE_WAIT, _SHORT_WAIT, _GATHERING_WAIT = 0.25, 0.005, 0.001
 _LAST_WRITES_SECONDS = 2.0
 
 _LOADING = "\0loading"
@@ -144,8 +144,8 @@ class Scheduler:
     def _take_commands(self) -> None:
         """Carry out everything in the inbox; while idle, wait a little for something."""
         try:
-            pause = _SHORT_WAIT if len(self._queues) else _IDLE_WAIT
-            item = self.inbox.get(timeout=pause) if self._idle else self.inbox.get_nowait()
+            pause = self._pause
+            item = self.inbox.get(timeout=pause) if pause else self.inbox.get_nowait()
             while True:
                 if callable(item):
                     item()
@@ -156,10 +156,14 @@ class Scheduler:
             return
 
     @property
-    def _idle(self) -> bool:
-        return not self._residency.reading and not any(
-            resident.ready or resident.has_work for resident in self._residency.models.values()
-        )
+    def _pause(self) -> float:
+        """Seconds to wait for a command: none while there is work."""
+        models = self._residency.models.values()
+        if self._residency.reading or any(resident.has_work for resident in models):
+            return 0.0
+        if any(resident.ready for resident in models):
+            return _GATHERING_WAIT
+        return _SHORT_WAIT if len(self._queues) else _IDLE_WAIT
 
     # --- models -------------------------------------------------------------------------------
 
@@ -213,7 +217,7 @@ class Scheduler:
     def _admit(self, events: list[Event]) -> None:
         """Add ready requests to the batches of their models, in order, while there are rows."""
         for name, resident in self._residency.models.items():
-            if not resident.ready:
+            if not resident.ready or self._gathers(resident):
                 continue
             waiting, resident.ready = resident.ready, deque()
             held = self._residency.held.get(name)
@@ -225,6 +229,11 @@ class Scheduler:
                     resident.ready.append(request)
                 else:
                     self._join(request, resident, events)
+
+    def _gathers(self, resident: ResidentModel) -> bool:
+        """Return whether a model's ready requests wait for others that arrive with them."""
+        now = time.perf_counter()
+        return resident.gathering.holds(preparing=bool(resident.preparing), now=now)
 
     def _join(self, request: Request, resident: ResidentModel, events: list[Event]) -> None:
         assert request.prepared is not None

@@ -92,7 +92,7 @@ class DiskPrefixCache:
         self._store, self._limit, self._pinned = store, limit or WriteLimit(0), pinned
         self._models: dict[str, _StoredModel] = {}
         self._seen = SeenBlocks()
-        self._pace = Pace(busy)
+        self._pace = WritePace(busy)
         self._writer = ThreadPoolExecutor(1, "prefixes")
         self._pending: dict[Future[None], int] = {}
         self._stopped = False
@@ -218,7 +218,7 @@ class DiskPrefixCache:
         return not self._stopped and self._limit.take(size)
 
 
-class Pace:
+class WritePace:
     """Lets a thread rest while requests run, in proportion to the work that it has done.
 
     Parameters

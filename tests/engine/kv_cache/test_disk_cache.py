@@ -12,7 +12,7 @@ from mlx_lm.models.cache import KVCache
 
 from mlx_notebook import protocol
 from mlx_notebook.engine.kv_cache.block_names import BLOCK
-from mlx_notebook.engine.kv_cache.disk_cache import WRITE_PINNED, DiskPrefixCache, Pace
+from mlx_notebook.engine.kv_cache.disk_cache import WRITE_PINNED, DiskPrefixCache, WritePace
 from mlx_notebook.engine.kv_cache.disk_store import DiskStore
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.kv_cache.write_limit import WriteLimit
@@ -366,7 +366,7 @@ def test_a_writer_rests_in_proportion_to_its_work_while_requests_run() -> None:
             return False
 
     running = True
-    pace = Pace(lambda: running)
+    pace = WritePace(lambda: running)
     pace._hurry = Recorded()
     pace.begin()
     began = time.thread_time()

@@ -133,7 +133,7 @@ def lfm2(folder: Path) -> Path:
     return build(folder, config)
 
 
-def qwen35(folder: Path) -> Path:
+def qwen35(folder: Path, *, context: int = 2048) -> Path:
     """Write a random Qwen3.5: attention, and layers of the gated delta rule with their states."""
     text = {
         "model_type": "qwen3_5_text",
@@ -143,7 +143,7 @@ def qwen35(folder: Path) -> Path:
         "num_key_value_heads": 2,
         "head_dim": 16,
         "intermediate_size": 128,
-        "max_position_embeddings": 2048,
+        "max_position_embeddings": context,
         "rms_norm_eps": 1e-6,
         "tie_word_embeddings": True,
         "full_attention_interval": 2,

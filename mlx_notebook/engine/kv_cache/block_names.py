@@ -9,6 +9,9 @@ from array import array
 
 BLOCK = 128
 
+STATE = "state "
+"""How the names of arrays begin that belong to one length, not to tokens."""
+
 
 def block_names(identity: str, tokens: list[int], salt: str = "") -> list[str]:
     """Return the names of a sequence's whole blocks, in order.
@@ -26,6 +29,11 @@ def block_names(identity: str, tokens: list[int], salt: str = "") -> list[str]:
         name = _hashed(name.encode() + _packed(tokens[end - BLOCK : end]))
         names.append(name)
     return names
+
+
+def checkpoint_name(block: str, rest: list[int]) -> str:
+    """Return the name of a checkpoint `rest` tokens after a block."""
+    return _hashed(block.encode() + b"checkpoint" + _packed(rest))
 
 
 def _hashed(data: bytes) -> str:

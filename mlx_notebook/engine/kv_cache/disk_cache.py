@@ -11,16 +11,17 @@ the writing thread works only a small share of its time.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from mlx_notebook.engine.kv_cache.arrays import can_be_stored, from_arrays, to_arrays
+from mlx_notebook.engine.kv_cache.arrays import can_be_stored, from_arrays, to_arrays, to_state
 from mlx_notebook.engine.kv_cache.block_file import Arrays
 from mlx_notebook.engine.kv_cache.block_names import BLOCK, block_names
+from mlx_notebook.engine.kv_cache.checkpoints import Checkpoint, always_cuttable
 from mlx_notebook.engine.kv_cache.disk_store import DiskStore
 from mlx_notebook.engine.kv_cache.seen_blocks import SeenBlocks
 from mlx_notebook.engine.kv_cache.write_limit import WriteLimit
@@ -42,8 +43,11 @@ _SHARE_LEFT = 0.2
 
 @dataclass(frozen=True)
 class _StoredModel:
+    """A model whose prompts are stored. `exact`: its KV caches can be cut at checkpoints only."""
+
     identity: str
     empty: list[Any]
+    exact: bool
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,8 @@ class _Job:
         All of it is written if so many tokens are not on disk yet. None: never.
     share
         How much of its time the thread may work while requests run.
+    checkpoints
+        The arrays of its checkpoints, by length.
     """
 
     identity: str
@@ -67,6 +73,7 @@ class _Job:
     returned: int
     all_from: int | None
     share: float
+    checkpoints: dict[int, Arrays]
 
 
 class DiskPrefixCache:
@@ -105,12 +112,14 @@ class DiskPrefixCache:
         identity
             A name for everything that its KV caches depend on (`identify`).
         empty
-            An empty KV cache of the model. If it cannot be cut at any length, nothing is stored.
+            An empty KV cache of the model. If it has a layer of an unknown kind, nothing is stored.
         """
         if can_be_stored(empty):
-            self._models[model] = _StoredModel(identity, empty)
+            exact = not all(map(always_cuttable, empty))
+            self._models[model] = _StoredModel(identity, empty, exact)
         else:
-            log.info("prompts of %s are not stored on disk: its KV caches cannot be cut", model)
+            kinds = ", ".join(sorted({type(layer).__name__ for layer in empty}))
+            log.info("prompts of %s are not stored on disk: its KV caches are %s", model, kinds)
 
     def close(self, model: str) -> None:
         """Stop storing the prompts of a model, which is unloaded."""
@@ -128,11 +137,23 @@ class DiskPrefixCache:
         return self._limit.status
 
     def write(
-        self, model: str, tokens: list[int], cache: list[Any], salt: str = "", *, left: bool = False
+        self,
+        model: str,
+        tokens: list[int],
+        cache: list[Any],
+        salt: str = "",
+        checkpoints: Mapping[int, Checkpoint] | None = None,
+        *,
+        left: bool = False,
     ) -> None:
         """Write what is likely to come back of a sequence, or all if it is `left` by its model.
 
         Call it in the thread that owns MLX.
+
+        Parameters
+        ----------
+        checkpoints
+            Its layers that cannot be cut, by length.
         """
         known = self._models.get(model)
         if known is None or len(tokens) < BLOCK or self._stopped:
@@ -140,10 +161,14 @@ class DiskPrefixCache:
         names = block_names(known.identity, tokens, salt)
         self._seen.add_sequence(names)
         returned = self._seen.returned(names) * BLOCK
-        all_from = BLOCK if left else WRITE_PINNED if self._pinned(model) else None
+        all_from = WRITE_PINNED if self._pinned(model) else None
+        if left:  # without its last checkpoint, the tokens before it are of little use
+            all_from = 1 if known.exact else BLOCK
         if not returned and (all_from is None or len(tokens) < all_from):
             return
-        size = sum(layer.nbytes for layer in cache)
+        most = len(tokens) if all_from is not None else returned + BLOCK - 1
+        kept = {at: held for at, held in (checkpoints or {}).items() if BLOCK <= at <= most}
+        size = sum(layer.nbytes for layer in cache) + sum(held.nbytes for held in kept.values())
         pending = self.nbytes
         if pending and pending + size > _MAX_PENDING_BYTES:
             log.debug("a prompt of %d tokens is not stored: the disk is slow", len(tokens))
@@ -151,7 +176,12 @@ class DiskPrefixCache:
         arrays = to_arrays(cache, len(tokens))
         if arrays is not None:
             share = _SHARE_LEFT if left else _SHARE
-            job = _Job(known.identity, list(tokens), arrays, salt, returned, all_from, share)
+            states = {at: to_state(held.layers) for at, held in kept.items()}
+            if known.exact and len(tokens) <= most:
+                states[len(tokens)] = to_state(cache)
+            job = _Job(
+                known.identity, list(tokens), arrays, salt, returned, all_from, share, states
+            )
             self._pending[self._writer.submit(self._write, job)] = size
 
     def arrive(self, model: str, tokens: list[int], salt: str = "") -> int:
@@ -163,7 +193,8 @@ class DiskPrefixCache:
         if known is None:
             return 0
         self._seen.add_prompt(block_names(known.identity, tokens, salt))
-        return self._store.find(known.identity, tokens[:-1], salt)
+        find = self._store.find_checkpoint if known.exact else self._store.find
+        return find(known.identity, tokens[:-1], salt)
 
     def read(self, model: str, tokens: list[int], salt: str = "") -> tuple[int, Arrays]:
         """Read what `arrive` found: a number of tokens and arrays for `restore`.
@@ -173,7 +204,8 @@ class DiskPrefixCache:
         known = self._models.get(model)
         if known is None:
             return 0, {}
-        return self._store.read(known.identity, tokens[:-1], salt)
+        read = self._store.read_checkpoint if known.exact else self._store.read
+        return read(known.identity, tokens[:-1], salt)
 
     def restore(self, model: str, count: int, arrays: Arrays) -> list[Any] | None:
         """Return the KV cache that was read, or None; call it in the thread that owns MLX."""
@@ -203,10 +235,12 @@ class DiskPrefixCache:
             stored = self._store.find(job.identity, tokens, job.salt)
             if job.all_from is not None and len(tokens) - stored >= job.all_from:
                 count = len(tokens)
-            if count - stored >= BLOCK:
+            if count - stored >= BLOCK or (count and job.checkpoints):
                 allows = partial(self._may_write, job.share)
+                # A checkpoint may lie behind the last whole block.
+                held = tokens[: count + BLOCK - 1]
                 written = self._store.write(
-                    job.identity, tokens[:count], job.arrays, job.salt, allows
+                    job.identity, held, job.arrays, job.salt, allows, job.checkpoints
                 )
                 log.debug("stored %d tokens on disk, %.1f MB new", count, written / 1e6)
             self._pace.wait(job.share)

@@ -5,6 +5,9 @@ Each block is one file (`block_file`), named after the model and all tokens up t
 only new blocks. The least recently used blocks are removed first, and the end of a prompt before
 its beginning.
 
+A checkpoint is what a block cannot hold: arrays that are valid for one length only. It is a file
+like a block, with the tokens after the last whole block.
+
 This module does not know MLX. Arrays are numpy's, by name, with tokens along the last but one axis.
 """
 
@@ -12,8 +15,9 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -24,7 +28,7 @@ from mlx_notebook.engine.kv_cache.block_file import (
     read_block,
     write_block,
 )
-from mlx_notebook.engine.kv_cache.block_names import BLOCK, block_names
+from mlx_notebook.engine.kv_cache.block_names import BLOCK, STATE, block_names, checkpoint_name
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +67,41 @@ class DiskStore:
             found = end
         return found
 
+    def find_checkpoint(self, identity: str, tokens: list[int], salt: str = "") -> int:
+        """Return the length of the longest checkpoint of a prefix of `tokens`; 0 if none is."""
+        blocks = list(self._blocks(identity, tokens, salt))
+        found = self.find(identity, tokens, salt)
+        for length in range(min(found + BLOCK - 1, len(tokens)), BLOCK - 1, -1):
+            if os.path.isfile(self._checkpoint(blocks, tokens, length)):
+                return length
+        return 0
+
+    def read_checkpoint(
+        self, identity: str, tokens: list[int], salt: str = ""
+    ) -> tuple[int, Arrays]:
+        """Read the longest checkpoint of a prefix of `tokens`, and the blocks before it.
+
+        Returns
+        -------
+        count, arrays
+            As from `read`, with the arrays of the checkpoint.
+        """
+        length = self.find_checkpoint(identity, tokens, salt)
+        if not length:
+            return 0, {}
+        tokens = tokens[:length]
+        count, arrays = self.read(identity, tokens, salt)
+        file = self._checkpoint(list(self._blocks(identity, tokens, salt)), tokens, length)
+        held = _read(file)
+        if held is None or count != length // BLOCK * BLOCK:
+            return 0, {}
+        _touch([file])
+        rest = {name: array for name, array in held.items() if not name.startswith(STATE)}
+        if rest and rest.keys() != arrays.keys():
+            return 0, {}
+        joined = {n: np.concatenate([arrays[n], array], axis=-2) for n, array in rest.items()}
+        return length, {**arrays, **held, **joined}
+
     def read(self, identity: str, tokens: list[int], salt: str = "") -> tuple[int, Arrays]:
         """Read the longest stored prefix of `tokens`.
 
@@ -94,6 +133,7 @@ class DiskStore:
         arrays: Arrays,
         salt: str = "",
         allows: Callable[[int], bool] = lambda _: True,
+        checkpoints: Mapping[int, Arrays] = MappingProxyType({}),
     ) -> int:
         """Write the blocks of a sequence that are not stored yet, from its beginning on.
 
@@ -105,6 +145,9 @@ class DiskStore:
             Of these tokens or more.
         allows
             Called before each block with its size; if it returns False, writing ends.
+        checkpoints
+            Arrays that are valid for one length only, by that length. Those of the tokens given are
+            written after the blocks, the longest first.
 
         Returns
         -------
@@ -112,13 +155,12 @@ class DiskStore:
         """
         written, files = 0, list[Path]()
         try:
-            for file, end in self._blocks(identity, tokens, salt):
+            for file, held in self._pieces(identity, tokens, arrays, salt, checkpoints):
                 if not os.path.isfile(file):
-                    block = {n: array[..., end - BLOCK : end, :] for n, array in arrays.items()}
-                    if not allows(block_bytes(file.stem, block)):
+                    if not allows(block_bytes(file.stem, held)):
                         break
                     self._make_folder(file.parent)
-                    written += write_block(file, file.stem, block)
+                    written += write_block(file, file.stem, held)
                     if written > self._max_bytes:
                         break
                 files.append(file)
@@ -133,6 +175,30 @@ class DiskStore:
             if written and (self._used is None or self._used > self._max_bytes):
                 self._prune()
         return written
+
+    def _pieces(
+        self,
+        identity: str,
+        tokens: list[int],
+        arrays: Arrays,
+        salt: str,
+        checkpoints: Mapping[int, Arrays],
+    ) -> Iterator[tuple[Path, Arrays]]:
+        """Yield the files of a sequence, each with what belongs in it."""
+        blocks = list(self._blocks(identity, tokens, salt))
+        for file, end in blocks:
+            yield file, _tokens_of(arrays, end - BLOCK, end)
+        for length in sorted(checkpoints, reverse=True):
+            if BLOCK <= length <= len(tokens):
+                rest = _tokens_of(arrays, length - length % BLOCK, length)
+                held = {**checkpoints[length], **(rest if length % BLOCK else {})}
+                yield self._checkpoint(blocks, tokens, length), held
+
+    def _checkpoint(self, blocks: list[tuple[Path, int]], tokens: list[int], length: int) -> Path:
+        """Return the file of a checkpoint of the first `length` tokens."""
+        block, end = blocks[length // BLOCK - 1]
+        name = checkpoint_name(block.stem, tokens[end:length])
+        return block.with_name(f"{name}{_SUFFIX}")
 
     def _blocks(self, identity: str, tokens: list[int], salt: str) -> Iterator[tuple[Path, int]]:
         """Yield the files of a sequence's whole blocks, each with the number of tokens so far."""
@@ -167,6 +233,10 @@ class DiskStore:
                 break
             file.unlink(missing_ok=True)
             self._used -= size
+
+
+def _tokens_of(arrays: Arrays, start: int, end: int) -> Arrays:
+    return {name: array[..., start:end, :] for name, array in arrays.items()}
 
 
 def _read(file: Path) -> Arrays | None:

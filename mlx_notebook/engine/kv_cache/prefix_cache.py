@@ -17,7 +17,7 @@ import numpy as np
 from mlx_notebook.engine.kv_cache.block_file import Arrays
 from mlx_notebook.engine.kv_cache.checkpoints import Checkpoint
 from mlx_notebook.engine.kv_cache.disk_cache import DiskPrefixCache
-from mlx_notebook.engine.kv_cache.prefix_entries import PrefixEntries, PrefixMatch
+from mlx_notebook.engine.kv_cache.prefix_entries import PrefixEntries, PrefixEntry, PrefixMatch
 from mlx_notebook.engine.prompts.broken_prefix import SHOWN_TOKENS, BrokenPrefix
 from mlx_notebook.protocol import DiskWrites
 
@@ -137,9 +137,9 @@ class PrefixCache:
         """
         if not tokens or not cache:
             return
-        self._insert(model, list(tokens), cache, salt, checkpoints)
+        entry = self._insert(model, list(tokens), cache, salt, checkpoints)
         if self._disk is not None:
-            self._disk.write(model, tokens, cache, salt)
+            self._disk.write(model, tokens, cache, salt, entry.checkpoints)
 
     def shrink(self, max_bytes: int) -> None:
         """Evict entries down to `max_bytes`, those of the least recently used model first."""
@@ -155,7 +155,9 @@ class PrefixCache:
         if self._disk is not None:
             for entry in reversed(list(entries or ())):  # what was used last is written first
                 tokens = entry.tokens.tolist()
-                self._disk.write(model, tokens, entry.layers, entry.salt, left=True)
+                self._disk.write(
+                    *(model, tokens, entry.layers, entry.salt, entry.checkpoints), left=True
+                )
             self._disk.close(model)
 
     def close(self, seconds: float) -> None:
@@ -179,11 +181,12 @@ class PrefixCache:
         cache: list[Any],
         salt: str,
         checkpoints: Mapping[int, Checkpoint] | None = None,
-    ) -> None:
+    ) -> PrefixEntry:
         mx.eval([layer.state for layer in cache])
         # The most recently used model is last.
         entries = self._models.pop(model, None) or PrefixEntries()
         self._models[model] = entries
-        entries.add(np.array(tokens, np.int64), cache, checkpoints or {}, salt)
+        entry = entries.add(np.array(tokens, np.int64), cache, checkpoints or {}, salt)
         entries.shrink(self._max_entries, self._max_bytes)
         self.shrink(self._max_bytes)
+        return entry

@@ -164,8 +164,8 @@ class PrefixEntries:
 
     def add(
         self, tokens: Tokens, layers: list[Any], checkpoints: Mapping[int, Checkpoint], salt: str
-    ) -> None:
-        """Add a sequence, whose cache is evaluated."""
+    ) -> PrefixEntry:
+        """Add a sequence, whose cache is evaluated; return the entry that has it now."""
         new = PrefixEntry(tokens, salt, layers, dict(checkpoints))
         for entry in [entry for entry in self._entries if entry.salt == salt]:
             shared = entry.shares(tokens)
@@ -176,7 +176,7 @@ class PrefixEntries:
                 entry.common = max(entry.common, new.common)
                 self._entries.remove(entry)
                 self._entries.append(entry)
-                return
+                return entry
             kept = {at: held for at, held in entry.checkpoints.items() if at <= shared}
             if entry.common <= shared:
                 new.common = max(new.common, entry.common)
@@ -187,6 +187,7 @@ class PrefixEntries:
             new.checkpoints = {**kept, **new.checkpoints}
         new.thin()
         self._entries.append(new)
+        return new
 
     def shrink(self, max_entries: int, max_bytes: int) -> None:
         """Evict entries until no more than these are left."""

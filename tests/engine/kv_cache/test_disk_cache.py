@@ -17,7 +17,7 @@ from mlx_notebook.engine.kv_cache.disk_store import DiskStore
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.kv_cache.write_limit import WriteLimit
 from tests.engine.process import EngineProcess, running
-from tests.models import gemma3, lfm2, qwen3
+from tests.models import gemma3, lfm2, qwen3, qwen35
 
 LONG = "You are a careful assistant. " * 40
 QUESTION = [{"role": "system", "content": LONG}, {"role": "user", "content": "Who are you?"}]
@@ -168,16 +168,30 @@ def test_changed_weights_find_nothing(tmp_path: Path) -> None:
         assert (text, usage.cached) == (cold, 0)
 
 
-@pytest.mark.parametrize("build", [gemma3, lfm2])
-def test_caches_that_cannot_be_cut_are_not_kept_and_work_on(build: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("build", [gemma3, lfm2, qwen35])
+def test_caches_that_cannot_be_cut_go_on_from_a_checkpoint_and_give_the_same_text(
+    build: Any, tmp_path: Path
+) -> None:
     folder = build(tmp_path / "model")
+    reply = {"role": "assistant", "content": "I"}
+    again = [*QUESTION, reply, {"role": "user", "content": "?"}]
+    with running(prefix_cache_entries=0) as engine:
+        cold = [answer(engine, folder, m, max_tokens=4) for m in (QUESTION, again, OTHER)]
+        assert [usage.cached for _, usage in cold] == [0, 0, 0]
     first = EngineProcess(**settings(tmp_path))
-    cold, _ = answer(first, folder, QUESTION, max_tokens=4)
+    assert answer(first, folder, QUESTION, max_tokens=4) == cold[0]
     assert first.stop() == 0
-    assert not blocks(tmp_path)
-    with running(**settings(tmp_path)) as second:
-        text, usage = answer(second, folder, QUESTION, max_tokens=4)
-        assert (text, usage.cached) == (cold, 0)
+    with running(**settings(tmp_path)) as engine:
+        text, usage = answer(engine, folder, again, max_tokens=4)
+        assert text == cold[1][0]
+        # All but the end of the question, the reply, the new question and the beginning of an
+        # answer: 2, 14, 9 and 11 tokens.
+        assert usage.prompt - usage.cached == 36
+        text, usage = answer(engine, folder, OTHER, max_tokens=4)
+        assert text == cold[2][0]
+        # The system prompt, which ends within a block.
+        assert len(LONG) < usage.cached < usage.prompt - 20
+        assert usage.cached % BLOCK
 
 
 def test_requests_cancelled_while_their_prompt_is_read_leave_the_engine_idle(

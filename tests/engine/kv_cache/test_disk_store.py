@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mlx_notebook.engine.kv_cache.block_file import Arrays
-from mlx_notebook.engine.kv_cache.block_names import BLOCK
+from mlx_notebook.engine.kv_cache.block_names import BLOCK, STATE
 from mlx_notebook.engine.kv_cache.disk_store import DiskStore
 
 
@@ -63,6 +63,56 @@ def test_any_whole_numbers_may_be_tokens(tmp_path: Path) -> None:
     tokens = [-1, 2**200, *range(BLOCK - 2)]
     store.write("model", tokens, arrays)
     assert store.read("model", tokens)[0] == BLOCK
+
+
+# --- checkpoints -------------------------------------------------------------------------
+
+
+def state(length: int) -> Arrays:
+    return {f"{STATE}1/0": np.array([length])}
+
+
+def test_a_checkpoint_is_read_with_the_tokens_before_it(tmp_path: Path) -> None:
+    tokens, arrays = sequence(3 * BLOCK + 5)
+    lengths = [2 * BLOCK, 2 * BLOCK + 7, 3 * BLOCK + 5]
+    store = DiskStore(tmp_path, 10**9)
+    store.write("model", tokens, arrays, checkpoints={at: state(at) for at in lengths})
+    assert store.write("model", tokens, arrays, checkpoints={at: state(at) for at in lengths}) == 0
+    for length in lengths:
+        asked = [*tokens[:length], -1, -2]
+        assert store.find_checkpoint("model", asked) == length
+        count, back = store.read_checkpoint("model", asked)
+        assert count == length
+        assert back.pop(f"{STATE}1/0").tolist() == [length]
+        assert back.keys() == arrays.keys()
+        assert all(np.array_equal(back[n], arrays[n][..., :count, :]) for n in arrays)
+    assert store.find_checkpoint("model", tokens[: 2 * BLOCK - 1]) == 0
+    assert store.find_checkpoint("model", [*tokens[: 2 * BLOCK], -1], "salt") == 0
+
+
+def test_a_sequence_without_arrays_of_tokens_has_checkpoints(tmp_path: Path) -> None:
+    tokens, _ = sequence(BLOCK + 5)
+    store = DiskStore(tmp_path, 10**9)
+    store.write("model", tokens, {}, checkpoints={BLOCK + 3: state(3)})
+    count, back = store.read_checkpoint("model", tokens)
+    assert count == BLOCK + 3
+    assert back.keys() == state(3).keys()
+
+
+def test_a_damaged_checkpoint_or_block_is_a_miss(tmp_path: Path) -> None:
+    tokens, arrays = sequence(2 * BLOCK + 5)
+    for damaged in range(4):
+        store = DiskStore(tmp_path / str(damaged), 10**9)
+        lengths = (BLOCK + 1, 2 * BLOCK + 1)
+        store.write("model", tokens, arrays, checkpoints={at: state(at) for at in lengths})
+        file = files(tmp_path / str(damaged))[damaged]
+        file.write_bytes(file.read_bytes()[:-1])
+        count, back = store.read_checkpoint("model", tokens)
+        again, _ = store.read_checkpoint("model", tokens)
+        assert count in (0, 2 * BLOCK + 1)
+        assert bool(back) == bool(count)
+        # The second time the damaged file is gone, and what is whole is found.
+        assert again in ((BLOCK + 1, 2 * BLOCK + 1) if damaged else (0,))
 
 
 @pytest.mark.parametrize("kind", ["cut", "flipped", "empty", "foreign", "noise"])

@@ -70,7 +70,7 @@ def words_with_a_mark(marks: Sequence[str] = MARKS) -> PreTrainedTokenizerFast:
     So the pieces of a text depend on where in it the tokenizer begins.
     """
     tokenizer = Tokenizer(models.BPE())
-    words = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+    words = r"(?i:'s|'t)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(words), "isolated"),
@@ -84,7 +84,7 @@ def words_with_a_mark(marks: Sequence[str] = MARKS) -> PreTrainedTokenizerFast:
         special_tokens=["<|endoftext|>", "<|im_end|>"],
         show_progress=False,
     )
-    return _finish(tokenizer, trainer, marks)
+    return _finish(tokenizer, trainer, marks, [*_TEXT, "It's hers and it's his."])
 
 
 @cache
@@ -116,9 +116,12 @@ def sentence_piece(marks: Sequence[str] = MARKS) -> PreTrainedTokenizerFast:
 
 
 def _finish(
-    tokenizer: Tokenizer, trainer: trainers.BpeTrainer | None, marks: Sequence[str]
+    tokenizer: Tokenizer,
+    trainer: trainers.BpeTrainer | None,
+    marks: Sequence[str],
+    texts: Sequence[str] = _TEXT,
 ) -> PreTrainedTokenizerFast:
     if trainer is not None:
-        tokenizer.train_from_iterator(_TEXT * 20, trainer)
+        tokenizer.train_from_iterator([*texts] * 20, trainer)
     tokenizer.add_tokens([AddedToken(mark, special=False, normalized=False) for mark in marks])
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>")

@@ -215,6 +215,21 @@ def test_a_word_that_may_go_on_is_not_cut() -> None:
     assert len(tokenizer.encode(" weather", add_special_tokens=False)) == 1
 
 
+def test_a_text_that_splits_in_another_way_from_its_middle_on_is_forced_as_masks_allow_it() -> None:
+    tokenizer, compiler = made("words_with_a_mark")
+    text = "\U0001f600's"
+    whole = tokenizer.encode(text, add_special_tokens=False)
+    assert whole[-1] != tokenizer.encode("'s", add_special_tokens=False)[-1]
+    grammar = compiler.compile(output=OutputFormat(kind="choice", value=[text]))
+    assert grammar is not None
+    run = grammar.row().forced()
+    assert tokenizer.decode(run) == text
+    row = grammar.row()
+    for token in run:
+        assert mask_of(row, len(tokenizer) + PADDING)[1].nonzero()[0].tolist() == [token]
+        row.advance(token)
+
+
 def test_a_long_text_is_forced_in_parts() -> None:
     tokenizer, compiler = made("byte_level")
     text = "get_weather 3 " * 40

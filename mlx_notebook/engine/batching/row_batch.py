@@ -83,18 +83,20 @@ class RowBatch:
 
     def step(self) -> list[NewToken]:
         """Start to compute the next tokens; return those that are fed, which are computed."""
-        began = time.perf_counter()
         if self.speculation is not None and self._cache.ragged:
             count = self.speculation.count(self.rows)
             if count:
                 self._settle()
+                began = time.perf_counter()
                 drafts = self.speculation.drafts(self.rows, count)
                 if any(drafts):
                     return self._check(drafts, began)
-        rows, several = len(self.rows), any(len(row.known) > 1 for row in self.rows)
+        # A step whose tokens are known does not wait for the one before it: its time says nothing.
+        rows, waits = len(self.rows), not any(row.known for row in self.rows)
+        began = time.perf_counter()
         new = self._plain_step()
-        if self.speculation is not None and not several:
-            self.speculation.timed(rows, 1, time.perf_counter() - began)
+        if self.speculation is not None and waits:
+            self.speculation.timed(rows, 1, time.perf_counter() - began, rows)
         return new
 
     def _plain_step(self) -> list[NewToken]:
@@ -142,7 +144,8 @@ class RowBatch:
         for drafted, tokens in zip(rows, fed, strict=True):
             accepted = len(tokens) - drafted.certain
             self.speculation.checked(drafted.row, drafted.tokens, len(drafted.draft), accepted)
-        self.speculation.timed(len(rows), inputs.shape[1], time.perf_counter() - began)
+        tokens, seconds = sum(map(len, fed)), time.perf_counter() - began
+        self.speculation.timed(len(rows), inputs.shape[1], seconds, tokens)
         return self._finish(fed, [None] * len(rows))
 
     def _settle(self) -> None:

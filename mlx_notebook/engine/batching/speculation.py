@@ -7,7 +7,8 @@ import mlx.core as mx
 
 from mlx_notebook.engine.batching.batch_row import BatchRow
 from mlx_notebook.engine.speculative.drafts import DraftModel
-from mlx_notebook.engine.speculative.prompt_lookup import Pace, RowLookup
+from mlx_notebook.engine.speculative.pace import Pace
+from mlx_notebook.engine.speculative.prompt_lookup import RowLookup
 
 MOST_ROWS = 8
 """Batches with more rows decode without drafts."""
@@ -82,12 +83,20 @@ class Speculation:
             self._draft_model.checked(fed)
             self._draft_model.length.update(drafted, accepted)
 
-    def timed(self, rows: int, width: int, seconds: float) -> None:
-        """Record the duration of a step that fed up to `width` tokens of each row."""
+    def timed(self, rows: int, width: int, seconds: float, tokens: int) -> None:
+        """Record the duration of a step.
+
+        Parameters
+        ----------
+        width
+            Most tokens of a row that it fed.
+        tokens
+            Tokens of all rows that it fed for good.
+        """
         if width == 1:
             self._pace.plain(rows, seconds)
-        else:
-            self._pace.verified(rows, width, seconds)
+        elif not self._model_drafted:
+            self._pace.verified(rows, width, seconds, tokens)
 
     def _lookup(self, row: BatchRow) -> RowLookup:
         lookup = self._lookups.get(row)

@@ -20,7 +20,7 @@ from tests.hub import TINY_CHAT
 
 NAMES = ("title", "weight in grams", "it's", "länge", "😀's", "数量", "a", "available_from_2024")
 PATTERNS = ("2024-[01][0-9]", "(foo|foobar)baz", "hello( world)+ {1,3}[a-z]+", "don't|do", "\n+x")
-TEN = {
+TEN: dict[str, Any] = {
     "type": "object",
     "properties": {
         **{name: {"type": "string"} for name in ("title", "description", "category")},
@@ -30,6 +30,7 @@ TEN = {
         "ratings": {"type": "array", "items": {"type": "number"}},
     },
 }
+TEN["required"] = list(TEN["properties"])
 ARTICLE = {
     "title": "A lamp",
     "description": "It's bright, isn't it?",

@@ -144,8 +144,8 @@ class RowBatch:
         for drafted, tokens in zip(rows, fed, strict=True):
             accepted = len(tokens) - drafted.certain
             self.speculation.checked(drafted.row, drafted.tokens, len(drafted.draft), accepted)
-        tokens, seconds = sum(map(len, fed)), time.perf_counter() - began
-        self.speculation.timed(len(rows), inputs.shape[1], seconds, tokens)
+        seconds = time.perf_counter() - began
+        self.speculation.timed(len(rows), inputs.shape[1], seconds, sum(map(len, fed)))
         return self._finish(fed, [None] * len(rows))
 
     def _settle(self) -> None:

@@ -6,8 +6,8 @@ from weakref import WeakKeyDictionary
 import mlx.core as mx
 
 from mlx_notebook.engine.batching.batch_row import BatchRow
+from mlx_notebook.engine.speculative.draft_pace import DraftPace
 from mlx_notebook.engine.speculative.drafts import DraftModel
-from mlx_notebook.engine.speculative.pace import Pace
 from mlx_notebook.engine.speculative.prompt_lookup import RowLookup
 
 MOST_ROWS = 8
@@ -28,7 +28,7 @@ class Speculation:
     def __init__(self, draft_model: DraftModel | None, lookup: int):
         self._draft_model, self._limit = draft_model, lookup
         self._lookups: WeakKeyDictionary[BatchRow, RowLookup] = WeakKeyDictionary()
-        self._pace = Pace()
+        self._pace = DraftPace()
         self._model_drafted = False
 
     @property

@@ -29,6 +29,18 @@ def test_the_newest_token_may_be_known_to_the_caller_alone() -> None:
     assert lookup.draft(2) == [4, 5]
 
 
+def test_a_match_that_the_newest_token_ends_is_followed_by_a_good_one_only() -> None:
+    page = list(range(40))
+    lookup = RowLookup([*page, *page[10:20]], 8)
+    lookup.extend(page[20:22])
+    assert lookup.draft(2, newest=22) == [23, 24]
+    # 21, 30 never occurred; a pair that did is no good at first.
+    assert lookup.draft(2, newest=30) == []
+    lookup = RowLookup([21, 5, 6, *page, *page[10:20]], 8)
+    lookup.extend(page[20:22])
+    assert lookup.draft(2, newest=5) == []
+
+
 @pytest.mark.parametrize("newest", [None, 3])
 def test_a_repetition_is_repeated(newest: int | None) -> None:
     known = [1, 2, 3, 1, 2] if newest else [1, 2, 3, 1, 2, 3]

@@ -38,7 +38,7 @@ class _Cost:
         return _low(self.samples)
 
 
-class Pace:
+class DraftPace:
     """Decides for a batch how many tokens to draft now, so that tokens per second are highest.
 
     It keeps an account in plain steps. Plain steps fill it slowly. A verified step takes from it

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from mlx_notebook.engine.speculative.pace import WIDTHS, Pace
+from mlx_notebook.engine.speculative.draft_pace import WIDTHS, DraftPace
 from mlx_notebook.engine.speculative.prompt_lookup import RowLookup
 
 Text = Callable[[random.Random], Iterator[int]]
@@ -46,7 +46,7 @@ def speed(
     sources = [text(random.Random(seed)) for seed in range(rows)]
     lookups = [RowLookup([next(source) for _ in range(100)], 15) for source in sources]
     ahead: list[list[int]] = [[next(source) for _ in range(20)] for source in sources]
-    pace, took, got = Pace(), 0.0, 0
+    pace, took, got = DraftPace(), 0.0, 0
     compiled: set[int] = set()
     while got < tokens * rows:
         count = pace.width(lambda n: [lookup.expected(n) for lookup in lookups], rows)
@@ -105,15 +105,15 @@ def sure(count: int) -> list[float]:
     return [float(count)]
 
 
-def ready() -> Pace:
-    pace = Pace()
+def ready() -> DraftPace:
+    pace = DraftPace()
     for _ in range(3):
         pace.plain(1, 0.01)
     return pace
 
 
 def test_nothing_is_drafted_before_plain_steps_are_known() -> None:
-    pace = Pace()
+    pace = DraftPace()
     pace.plain(1, 0.01)
     assert pace.width(sure, 1) == 0
     assert ready().width(sure, 1) == 1
@@ -148,6 +148,21 @@ def test_a_slow_first_step_does_not_decide() -> None:
         else:
             pace.plain(1, 0.01)
     assert max(counts) == 15
+
+
+def test_a_step_between_two_widths_counts_as_the_longer_one() -> None:
+    pace = ready()
+    for _ in range(4):
+        pace.verified(1, 7, 0.01 * (1 + 0.1 * 6), 7)
+    seen = set()
+    for _ in range(60):
+        count = pace.width(lambda count: [0.9 * min(count, 6)], 1)
+        seen.add(count)
+        if count:
+            pace.verified(1, min(count, 6) + 1, 0.01 * (1 + 0.1 * min(count, 6)), 7)
+        else:
+            pace.plain(1, 0.01)
+    assert max(seen) == 7
 
 
 def test_losses_end_the_drafts_for_a_while() -> None:

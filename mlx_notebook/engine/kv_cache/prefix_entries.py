@@ -24,7 +24,8 @@ from mlx_notebook.engine.kv_cache.checkpoints import (
 Tokens = npt.NDArray[np.int64]
 
 _MOST_CHECKPOINTS = 8
-"""Checkpoints of one sequence."""
+_LEAST_CHECKPOINTS = 3
+"""Checkpoints of one sequence. Between these numbers they take no more memory than its cache."""
 
 _FIRST_COMPARED = 64
 
@@ -81,11 +82,14 @@ class PrefixEntry:
         return cut(self.layers, len(self.tokens) - length, checkpoint)
 
     def thin(self) -> None:
-        """Drop checkpoints that are too many: those with the nearest neighbours.
+        """Drop checkpoints that are too many, or larger than the cache: those nearest to others.
 
         The first one and the last two stay.
         """
-        while len(self.checkpoints) > _MOST_CHECKPOINTS:
+        while len(self.checkpoints) > _LEAST_CHECKPOINTS and (
+            len(self.checkpoints) > _MOST_CHECKPOINTS
+            or sum(checkpoint.nbytes for checkpoint in self.checkpoints.values()) > self.nbytes
+        ):
             lengths = sorted(self.checkpoints)
             gaps = {at: lengths[n + 1] - lengths[n - 1] for n, at in enumerate(lengths[:-2]) if n}
             del self.checkpoints[min(gaps, key=lambda at: gaps[at])]

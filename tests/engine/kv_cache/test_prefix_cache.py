@@ -213,6 +213,23 @@ def test_a_long_conversation_keeps_its_first_and_its_last_checkpoints() -> None:
     assert {50, 900, 950} <= found
 
 
+def test_checkpoints_take_no_more_memory_than_the_cache_itself() -> None:
+    prefixes = PrefixCache(max_entries=16, max_bytes=2**30)
+    tokens = list(range(100))
+
+    def large(tokens: list[int]) -> list[Any]:
+        return [*attention(tokens), filled(RotatingKVCache(64), tokens)]
+
+    lengths = range(70, 100, 5)
+    checkpoints = {length: make_checkpoint(large(tokens[:length])) for length in lengths}
+    prefixes.keep("model", tokens, large(tokens), checkpoints=checkpoints)
+    found = {prefixes.covered("model", [*tokens[:length], -1, -1]) for length in lengths}
+    held = sum(layer.nbytes for layer in large(tokens))
+    assert {70, 90, 95} <= found
+    assert len(found) < len(lengths)
+    assert prefixes.nbytes <= 2 * held
+
+
 def test_a_checkpoint_costs_only_the_layers_that_cannot_be_cut() -> None:
     prefixes = PrefixCache(max_entries=16, max_bytes=2**30)
     tokens = list(range(1000))

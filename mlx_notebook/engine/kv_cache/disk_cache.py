@@ -101,7 +101,7 @@ class DiskPrefixCache:
         self._seen = SeenBlocks()
         self._pace = WritePace(busy)
         self._writer = ThreadPoolExecutor(1, "prefixes")
-        self._pending: dict[Future[None], int] = {}
+        self._pending: dict[Future[None], tuple[int, str]] = {}
         self._stopped = False
 
     def open(self, model: str, identity: str, empty: list[Any]) -> None:
@@ -128,8 +128,8 @@ class DiskPrefixCache:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that wait to be written."""
-        self._pending = {job: size for job, size in self._pending.items() if not job.done()}
-        return sum(self._pending.values())
+        self._pending = {job: about for job, about in self._pending.items() if not job.done()}
+        return sum(size for size, _ in self._pending.values())
 
     @property
     def writes(self) -> DiskWrites:
@@ -170,6 +170,10 @@ class DiskPrefixCache:
         kept = {at: held for at, held in (checkpoints or {}).items() if BLOCK <= at <= most}
         size = sum(layer.nbytes for layer in cache) + sum(held.nbytes for held in kept.values())
         pending = self.nbytes
+        end = min(most, len(tokens))
+        what = f"{names[end // BLOCK - 1]} {[*sorted(kept), end] if known.exact else ''}"
+        if any(what == waiting for _, waiting in self._pending.values()):
+            return  # for example a prompt of several requests at a time
         if pending and pending + size > _MAX_PENDING_BYTES:
             log.debug("a prompt of %d tokens is not stored: the disk is slow", len(tokens))
             return
@@ -182,7 +186,7 @@ class DiskPrefixCache:
             job = _Job(
                 known.identity, list(tokens), arrays, salt, returned, all_from, share, states
             )
-            self._pending[self._writer.submit(self._write, job)] = size
+            self._pending[self._writer.submit(self._write, job)] = size, what
 
     def arrive(self, model: str, tokens: list[int], salt: str = "") -> int:
         """Record a new prompt, and return how many of its first tokens are on disk.

@@ -306,6 +306,29 @@ def test_what_returns_is_written_even_if_memory_could_not_keep_it(tmp_path: Path
     prefixes.disk.drain(20)
 
 
+def test_requests_with_the_same_prompt_at_a_time_wait_to_be_written_once(tmp_path: Path) -> None:
+    prefixes = Prefixes(tmp_path)
+    held, go = threading.Event(), threading.Event()
+    take = prefixes.disk._limit.take
+
+    def slow(size: int) -> bool:
+        held.set()
+        go.wait(20)
+        return take(size)
+
+    prefixes.disk._limit.take = slow  # type: ignore[method-assign]
+    for _ in range(2):
+        prefixes.turn(SYSTEM, [1])
+    assert held.wait(20)
+    waiting = prefixes.disk.nbytes
+    for answer in range(2, 10):
+        prefixes.turn(SYSTEM, [answer])
+    assert prefixes.disk.nbytes == waiting
+    go.set()
+    assert prefixes.stored(SYSTEM) == 3
+    prefixes.disk.drain(20)
+
+
 def test_a_pinned_model_writes_prompts_with_many_new_tokens(tmp_path: Path) -> None:
     prefixes = Prefixes(tmp_path, pinned=True)
     first = words(WRITE_PINNED, 0)

@@ -162,9 +162,6 @@ class Engine:
 
     def _run_scheduler(self, ready: threading.Event) -> None:
         """Import MLX in this thread, which owns its streams, and run the scheduler."""
-        # Its processes start while this one imports MLX, so that no request waits for them.
-        SANDBOX.seconds = self._settings.sandbox_seconds
-        SANDBOX.start()
         import mlx.core as mx
 
         with kept_limit():
@@ -186,6 +183,8 @@ class Engine:
         self._scheduler = Scheduler(self._settings, send, self._activity)
         ready.set()
         send([Ready(os.getpid(), str(mx.default_device()), _versions())])
+        # So the first request finds them, and nothing waits until they have started.
+        threading.Thread(target=SANDBOX.start, name="sandboxes", daemon=True).start()
         self._scheduler.run()
 
     def _leave(self) -> None:

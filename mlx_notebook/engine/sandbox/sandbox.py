@@ -84,10 +84,11 @@ class Sandbox:
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        """Start processes for the first tasks, and do not wait for them."""
-        processes = [_Process(self.seconds) for _ in range(_AHEAD)]
-        with self._lock:
-            self._idle.extend(processes)
+        """Start processes for the first tasks."""
+        for _ in range(_AHEAD):
+            process = _Process(self.seconds)
+            with self._lock:
+                self._idle.append(process)
 
     def run(self, task: Task) -> Answer:
         """Run a task within the current deadline.

@@ -159,7 +159,7 @@ def test_the_sandboxes_leave_with_the_engine_however_that_dies(model: Path) -> N
     with running() as engine:
         engine.finish(engine.start("random", model, "Hello", max_tokens=1))
         sandboxes = psutil.Process(engine.process.pid).children()
-        assert len(sandboxes) == 2
+        assert sandboxes
         engine.process.kill()
         gone, _ = psutil.wait_procs(sandboxes, timeout=60)
         assert gone == sandboxes

@@ -63,8 +63,8 @@ from mlx_notebook.model_files.footprint import context_window
 from mlx_notebook.model_files.generation_config import read_sampling_defaults
 from mlx_notebook.protocol import ChatPrompt, EngineConfig, Generate, ModelOptions, Prompt
 
-_CHECKPOINT_STEP = 2048
-"""Tokens between checkpoints of a prompt whose KV cache cannot be cut."""
+_CHECKPOINT_STEP, _CHECKPOINT_GAP = 2048, 64
+"""Most and least tokens between checkpoints of a prompt whose KV cache cannot be cut."""
 
 _DEFAULT_CONTEXT = 4096
 """Most tokens of a model whose config.json does not state it."""
@@ -268,10 +268,21 @@ class TextBackend(GeneratingBackend):
 
 
 def _checkpoint_lengths(prompt: PreparedPrompt, cached: int) -> list[int]:
-    """Return the lengths at which to keep a prompt's caches that cannot be cut, in order."""
+    """Return the lengths at which to keep a prompt's caches that cannot be cut, in order.
+
+    Each is one more call of the model. So a length near to others is left out, except for the first
+    border, which other conversations share, and the last one, which the next turn shares.
+    """
     last = len(prompt.tokens) - 1
+    borders = [border for border in sorted(prompt.borders) if cached < border < last]
+    kept = set(borders[-1:])
+    if borders and borders[0] >= cached + _CHECKPOINT_GAP:
+        kept.add(borders[0])
     regular = range(_CHECKPOINT_STEP, last, _CHECKPOINT_STEP)
-    return sorted(length for length in {*prompt.borders, *regular} if cached < length < last)
+    for length in (*reversed(borders), *(length for length in regular if length > cached)):
+        if all(abs(length - other) >= _CHECKPOINT_GAP for other in (cached, *kept)):
+            kept.add(length)
+    return sorted(kept)
 
 
 def _width(model: Any) -> int:

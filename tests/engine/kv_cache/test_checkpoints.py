@@ -28,7 +28,7 @@ def test_an_agent_whose_last_messages_change_computes_only_these(
     folder = build(tmp_path / "model")
     chat = [{"role": "system", "content": "You are careful. " * 20}]
     chat += [
-        {"role": role, "content": f"{role} says {number}"}
+        {"role": role, "content": f"{role} says {number}" * 5}
         for number in range(4)
         for role in ("user", "assistant")
     ]
@@ -44,7 +44,7 @@ def test_an_agent_whose_last_messages_change_computes_only_these(
     assert first == 0
     system = len(chat[0]["content"]) + len("[system.") + 1
     assert beginning > system
-    assert last_changed > beginning + 5 * len("user says 0")
+    assert last_changed > beginning + 25 * len("user says 0")
 
 
 def test_a_long_prompt_is_kept_every_2048_tokens(tmp_path: Path) -> None:

@@ -3,11 +3,17 @@
 Each request is sent alone, again alone (with its prompt in the prefix cache), and beside others.
 Random numbers depend on seed and position only, so differences come from rounding: with other batch
 sizes and chunks the same products are summed in another order.
+
+The others have prompts of other lengths, from 40 to 400 tokens. With a vision model
+every second request has an image, and every third of the others. `--model` takes `tiny-chat`,
+`tiny-vision`, a folder, or a name of `benchmarks.shapes`: `hybrid` and `moe` among them. The exit
+status is 1 if a text differs. In bf16 on a GPU some do, by rounding.
 """
 
 import argparse
 import asyncio
 import json
+import shutil
 import sys
 import tempfile
 from collections.abc import Coroutine
@@ -16,6 +22,7 @@ from typing import Any
 
 from benchmarks.client import Reply
 from benchmarks.contenders import ROOT
+from benchmarks.images import draw, user_message
 from benchmarks.load import Request, make_prompts
 from benchmarks.running import Running, running
 from benchmarks.serving import prepare_model
@@ -24,6 +31,10 @@ _MODES: dict[str, dict[str, Any]] = {
     "greedy": {"temperature": 0},
     "seeded": {"temperature": 0.8, "seed": 1234},
 }
+_DEMO_MODELS = ROOT / "mlx_notebook" / "demo_models"
+_LENGTH = 100
+_OTHER_LENGTHS = (40, 400, 130, 70, 250, 100, 50, 310)
+_IMAGE = (96, 96)
 
 
 def _same(one: str, other: str) -> int:
@@ -65,24 +76,45 @@ class Comparison:
 
 
 async def compare(
-    live: Running, model: Path, mode: str, requests: int, others: int, tokens: int
+    live: Running,
+    model: Path,
+    mode: str,
+    requests: int,
+    others: int,
+    tokens: int,
+    *,
+    sees: bool = False,
 ) -> dict[str, Any]:
-    """Send `requests` requests in each of the three ways and compare the answers."""
+    """Send `requests` requests in each of the three ways and compare the answers.
+
+    A model that `sees` gets images with some of them.
+    """
     again, beside = Comparison(tokens), Comparison(tokens)
     server = live.server
 
-    def ask(prompt: str) -> Coroutine[Any, Any, Reply]:
-        return server.ask(Request(prompt, tokens, fields=_MODES[mode]))
+    def ask(prompt: str, image: Any = None) -> Coroutine[Any, Any, Reply]:
+        fields = dict(_MODES[mode])
+        if image is not None:
+            fields["messages"] = [user_message(prompt, image)]
+        return server.ask(Request(prompt, tokens, fields=fields))
 
-    own = make_prompts(model, requests, 100, f"determinism {mode}")
+    own = make_prompts(model, requests, _LENGTH, f"determinism {mode}")
     for number, prompt in enumerate(own):
         show_progress(f"{mode}: request {number + 1} of {requests}")
-        first = await ask(prompt)
-        again.add(first, await ask(prompt))
-        company = make_prompts(model, others, 100, f"company {mode} {number}")
+        image = draw(*_IMAGE) if sees and number % 2 else None
+        first = await ask(prompt, image)
+        again.add(first, await ask(prompt, image))
+        everyone: list[tuple[str, Any]] = []
+        for other in range(others):
+            length = _OTHER_LENGTHS[(number + other) % len(_OTHER_LENGTHS)]
+            (text,) = make_prompts(model, 1, length, f"company {mode} {number} {other}")
+            everyone.append((text, draw(*_IMAGE) if sees and other % 3 == 0 else None))
         place = number % (others + 1)
-        everyone = [*company[:place], prompt, *company[place:]]
-        replies = await asyncio.gather(*(ask(text) for text in everyone))
+        everyone.insert(place, (prompt, image))
+        replies = await asyncio.gather(*(ask(*one) for one in everyone))
+        for reply in replies:
+            if reply.error:
+                raise RuntimeError(reply.error)
         beside.add(first, replies[place])
     return {"alone again": again.figures, f"beside {others} others": beside.figures}
 
@@ -114,7 +146,13 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="mlx-notebook-determinism-") as folder:
         work = Path(folder)
         model = work / "model"
-        prepare_model(options.model, model, options.dtype)
+        sees = options.model == "tiny-vision"
+        if sees:
+            shutil.copytree(_DEMO_MODELS / options.model, model)
+        else:
+            demo = _DEMO_MODELS / options.model
+            source = str(demo) if options.model == "tiny-chat" else options.model
+            prepare_model(source, model, options.dtype)
         for title, settings in (
             ("prefixes reused", ()),
             ("no reuse", ("--MlxNotebookApp.prefix_cache_entries=0",)),
@@ -123,7 +161,8 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
             async with running(model, work, *settings) as live:
                 for mode in _MODES:
                     results[f"{mode}, {title}"] = await compare(
-                        live, model, mode, options.requests, options.others, options.tokens
+                        *(live, model, mode, options.requests, options.others, options.tokens),
+                        sees=sees,
                     )
     return results
 
@@ -131,7 +170,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 def main() -> None:
     """Run from the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.determinism", description=__doc__)
-    parser.add_argument("--model", default=str(ROOT / "mlx_notebook" / "demo_models" / "tiny-chat"))
+    parser.add_argument("--model", default="tiny-chat")
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--requests", type=int, default=6)
     parser.add_argument("--others", type=int, default=7)
@@ -142,9 +181,15 @@ def main() -> None:
     show_progress("")
     options.out.mkdir(parents=True, exist_ok=True)
     text = render(results)
-    (options.out / "determinism.json").write_text(json.dumps(results, indent=1) + "\n")
-    (options.out / "determinism.md").write_text(text)
+    name = (
+        "determinism" if options.model == "tiny-chat" else f"determinism-{Path(options.model).name}"
+    )
+    (options.out / f"{name}.json").write_text(json.dumps(results, indent=1) + "\n")
+    (options.out / f"{name}.md").write_text(text)
     print(text)
+    figures = [case for cases in results.values() for case in cases.values()]
+    if different := sum(case["different"] for case in figures):
+        raise SystemExit(f"{different} of {sum(case['requests'] for case in figures)} differ")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ killing its process.
 """
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -43,8 +44,11 @@ from mlx_notebook.protocol import EncodedImage
 
 log = logging.getLogger(__name__)
 
+AHEAD = 4 if (os.cpu_count() or 1) >= 8 else 2
+"""Processes that are started ahead: as many as the short prompts prepared at a time for a model."""
+
 _MODULE = "mlx_notebook.engine.sandbox.process"
-_AHEAD, _IDLE = 2, 4
+_IDLE = 4
 _KEPT_BYTES = 512 * 2**20
 _TICK = 0.1
 _LONG_SECONDS = 1.0
@@ -85,7 +89,7 @@ class Sandbox:
 
     def start(self) -> None:
         """Start processes for the first tasks."""
-        for _ in range(_AHEAD):
+        for _ in range(AHEAD):
             process = _Process(self.seconds)
             with self._lock:
                 self._idle.append(process)

@@ -24,6 +24,7 @@ from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt, max_new_tokens, truncate_input
 from mlx_notebook.engine.runtime.activity import Activity
 from mlx_notebook.engine.sandbox.deadline import Deadline, current
+from mlx_notebook.engine.sandbox.sandbox import AHEAD
 from mlx_notebook.protocol import (
     ChatPrompt,
     Embed,
@@ -50,7 +51,7 @@ _LONG = 2**16
 class _ModelWorkers:
     """The threads of one model. To compile a grammar may take seconds."""
 
-    short: Executor = field(default_factory=lambda: ThreadPoolExecutor(2, "prompt"))
+    short: Executor = field(default_factory=lambda: ThreadPoolExecutor(AHEAD, "prompt"))
     grammar: Executor = field(default_factory=lambda: ThreadPoolExecutor(2, "grammar"))
     long: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "long-prompt"))
 

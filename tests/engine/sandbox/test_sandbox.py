@@ -28,7 +28,7 @@ def test_processes_that_were_started_ahead_do_the_first_tasks(box: sandbox.Sandb
     before = processes()
     box.start()
     ahead = processes() - before
-    assert len(ahead) == 2
+    assert len(ahead) == sandbox.AHEAD
     for _ in range(3):
         assert box.run(TASK) == sandbox.RenderedText("1")
     assert processes() - before == ahead
@@ -37,6 +37,7 @@ def test_processes_that_were_started_ahead_do_the_first_tasks(box: sandbox.Sandb
 def test_idle_processes_are_kept_up_to_an_amount_of_memory_in_all(
     box: sandbox.Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(sandbox, "AHEAD", 2)
     before = processes()
     box.start()
     box.run(TASK)

@@ -118,7 +118,7 @@ run() {
   export PYTHONUNBUFFERED=1 HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false
   python3 -c "
 import mlx.core as mx, mlx_lm, mlx_notebook.server.app
-print(mx.default_device(), mx.device_info().get('device_name', ''))"
+print(mx.default_device())"
   python3 -m benchmarks.accelerator --tokenizer "$STAGE/tokenizer" --out "$out" "$@" 2>&1 \
     | tee "$out/accelerator.log"
 }

@@ -50,7 +50,7 @@ from mlx_notebook.engine.kv_cache.checkpoints import (
     always_cuttable,
     make_checkpoint,
 )
-from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
+from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache, PrefixHit
 from mlx_notebook.engine.kv_cache.quantized import quantized_caches
 from mlx_notebook.engine.kv_cache.ragged import CAPACITY_STEP, RowPositions
 from mlx_notebook.engine.prompts.chat_format import ChatFormat, OutputPlan
@@ -69,6 +69,12 @@ _CHECKPOINT_STEP, _CHECKPOINT_GAP = 2048, 64
 _DEFAULT_CONTEXT = 4096
 """Most tokens of a model whose config.json does not state it."""
 
+
+_SHORT_HIT = 64
+"""A prefix shorter than this and than a quarter of the prompt is computed anew.
+
+To begin with different prefixes costs the prompts of a batch more than that saves.
+"""
 
 _LOOKUP = 0
 """Most tokens that prompt lookup drafts if the settings do not say it."""
@@ -107,7 +113,9 @@ class TextBackend(GeneratingBackend):
         self.empty_cache: Callable[[], list[Any]] = partial(make_prompt_cache, model)
         if options.kv_bits is not None:
             self.empty_cache = quantized_caches(name, model, options.kv_bits)
-        self._generator = RowGenerator(model, _policy(settings), settings.max_batch)
+        self._generator = RowGenerator(
+            model, _policy(settings), settings.max_batch, self.empty_cache
+        )
         self._end_tokens = tuple(sorted(tokenizer.eos_token_ids))
         self._borders: dict[int, set[int]] = {}
         self._checkpoints: dict[int, dict[int, Checkpoint]] = {}
@@ -164,6 +172,8 @@ class TextBackend(GeneratingBackend):
         tokens = prompt.cache_keys
         hit = self._prefixes.fetch(self.name, tokens, prompt.salt, prompt.places.opening)
         prompt.broken = hit.broken
+        if hit.length < min(_SHORT_HIT, len(tokens) // 4):
+            hit = PrefixHit(broken=hit.broken)
         borders = [] if self.trimmable else _checkpoint_lengths(prompt, hit.length)
         places = [hit.length, *borders, len(tokens)]
         uid = self._generator.insert(

@@ -13,6 +13,9 @@ from statistics import median
 MOST_TOKENS = 16_384
 """Most tokens of one chunk of a group: they bound the memory of what is computed."""
 
+ROWS, LENGTHS = (1, 4, 8, 16, 32), (32, 64, 128, 256, 512)
+"""Sizes to which groups and chunks are padded; longer chunks to a multiple of the last length."""
+
 _FEW = 32
 """Chunks with fewer tokens say nothing about the speed."""
 
@@ -34,7 +37,7 @@ class PrefillLimits:
     rows
         Most prompts in a group.
     rounding
-        Lengths and numbers of prompts are rounded, because new shapes cost time.
+        Whether groups and chunks are padded to a few sizes, because every new shape costs time.
     """
 
     chunk: int = 2048
@@ -104,8 +107,6 @@ class PrefillPolicy:
                 if len(chosen) < self.limits.rows and fits and first <= 2 * length <= 4 * first:
                     chosen.append(index)
                     longest = max(longest, length)
-        if self.limits.rounding:
-            chosen = chosen[: 1 << (len(chosen).bit_length() - 1)]
         return chosen
 
     def chunk(self, rows: int, *, decoding: bool, waiting: bool) -> int:
@@ -138,12 +139,13 @@ class PrefillPolicy:
             return None
         return least
 
-    def rounded(self, length: int) -> int:
-        """Return the length to which a chunk of `length` tokens is padded."""
+    def padded(self, rows: int, length: int) -> tuple[int, int]:
+        """Return the rows and the tokens to which a chunk is padded."""
         if not self.limits.rounding:
-            return length
-        step = 32 if length <= 128 else 64 if length <= 512 else 256
-        return -(-length // step) * step
+            return rows, length
+        rows = next((size for size in ROWS if size >= rows), rows)
+        step = next((size for size in LENGTHS if size >= length), LENGTHS[-1])
+        return rows, -(-length // step) * step
 
     def _budget(self, others: bool) -> int:
         """Return how many tokens one chunk may have in all."""

@@ -1,6 +1,6 @@
 """Prompts that are computed together, a chunk at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -19,14 +19,26 @@ class PromptGroup:
         Called with tokens and KV caches, it returns logits.
     rows
         Their caches are used up.
-    round_up
-        Returns the length to which a chunk of so many tokens is padded.
+    padded
+        Returns the numbers of rows and of tokens to which a chunk is padded.
+    empty_cache
+        Returns the caches of a row of padding.
     """
 
-    def __init__(self, model: Any, rows: Sequence[BatchRow], round_up: Any):
+    def __init__(
+        self,
+        model: Any,
+        rows: Sequence[BatchRow],
+        padded: Callable[[int, int], tuple[int, int]],
+        empty_cache: Callable[[], list[Any]],
+    ):
         self.rows = list(rows)
-        self._model, self._round_up = model, round_up
-        self._cache = BatchCache([row.cache for row in rows])
+        self._model, self._padded = model, padded
+        caches = [row.cache for row in rows]
+        self._cache = BatchCache(caches)
+        count, _ = padded(len(rows), 1)
+        if self._cache.ragged and count > len(rows):
+            self._cache = BatchCache([*caches, *(empty_cache() for _ in range(count - len(rows)))])
         for row in rows:
             row.cache = []
 
@@ -55,8 +67,9 @@ class PromptGroup:
         counts = [len(part) for part in parts]
         width = max(counts)
         if self._cache.ragged:
-            width = min(self._round_up(width), max(most, width))
-        inputs = np.zeros((len(parts), width), np.uint32)
+            counts += [0] * (len(self._cache) - len(counts))
+            _, width = self._padded(len(counts), width)
+        inputs = np.zeros((len(counts), width), np.uint32)
         for i, part in enumerate(parts):
             inputs[i, : len(part)] = part
         self._cache.feed(self._model, mx.array(inputs), counts)
@@ -79,13 +92,15 @@ class PromptGroup:
         if not rows:
             return [], BatchCache([])
         cache = self._cache.split(done)
+        if len(done) == len(self.rows):
+            self._cache = BatchCache([])
         self.rows = [row for row in self.rows if row.left]
         return rows, cache
 
     def remove(self, rows: Sequence[BatchRow]) -> None:
         """Remove rows."""
         kept = [index for index, row in enumerate(self.rows) if row not in rows]
-        self._cache.keep(kept)
+        self._cache.keep([*kept, *range(len(self.rows), len(self._cache))] if kept else [])
         self.rows = [self.rows[index] for index in kept]
 
     def extract(self, row: BatchRow) -> list[Any]:

@@ -216,6 +216,8 @@ class RowBatch:
                 ended.append(row)
                 break
         if ended:
+            # All at once, and before the batch is changed, whose arrays they would keep.
+            mx.eval([layer.state for token in new for layer in token.cache])
             self.remove(ended)
         return new
 

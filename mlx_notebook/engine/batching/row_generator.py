@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -28,6 +28,8 @@ class RowGenerator:
         Which prompts to compute when.
     max_rows
         Most rows whose prompts are computed or that decode. Further ones wait.
+    empty_cache
+        Returns the caches of a row without tokens.
 
     Attributes
     ----------
@@ -35,10 +37,16 @@ class RowGenerator:
         How many more prompts may begin; None for any number.
     """
 
-    def __init__(self, model: Any, policy: PrefillPolicy, max_rows: int):
+    def __init__(
+        self,
+        model: Any,
+        policy: PrefillPolicy,
+        max_rows: int,
+        empty_cache: Callable[[], list[Any]],
+    ):
         self.max_rows = max_rows
         self.max_begun: int | None = None
-        self._model, self._policy = model, policy
+        self._model, self._policy, self._empty_cache = model, policy, empty_cache
         self._waiting: deque[BatchRow] = deque()
         self._groups: list[tuple[PromptGroup, float]] = []
         self._batch = RowBatch(model)
@@ -182,8 +190,11 @@ class RowGenerator:
         self._waiting = deque(row for index, row in enumerate(self._waiting) if index not in chosen)
         if self.max_begun is not None:
             self.max_begun -= len(rows)
-        self._groups.append((PromptGroup(self._model, rows, self._policy.rounded), 0.0))
+        self._groups.append((self._group(rows), 0.0))
         return len(self._groups) - 1
+
+    def _group(self, rows: list[BatchRow]) -> PromptGroup:
+        return PromptGroup(self._model, rows, self._policy.padded, self._empty_cache)
 
     def _join(self, rows: list[BatchRow], cache: BatchCache) -> list[PromptProgress]:
         """Let rows decode whose prompts are computed."""

@@ -16,6 +16,9 @@ from mlx_lm.models.cache import KVCache, QuantizedKVCache
 CAPACITY_STEP = 256
 """Caches grow by this many tokens."""
 
+_LONG = 4096
+"""Longer keys are padded to a multiple of this."""
+
 _FEW = 32
 """Most tokens of a row in one step of decoding."""
 
@@ -28,8 +31,8 @@ class RowPositions:
     lengths
         Tokens of each row.
     align
-        Attention to a few tokens takes keys up to a multiple of this. On CUDA, where every new
-        shape costs about 70 ms, it is the step by which caches grow; elsewhere it is 1.
+        With more than 1, several tokens attend to keys up to one of a few lengths, at least to this
+        one. On CUDA every new shape costs about 70 ms.
     """
 
     align = 1
@@ -67,7 +70,11 @@ class RowPositions:
     def end(self, count: int) -> int:
         """Return the end of the keys that the next `count` tokens attend to."""
         end = max(self.lengths) + count
-        return _rounded(end, self.align) if self._masked(count) else end
+        if self.align == 1 or count == 1 or not self._masked(count):
+            return end
+        # Few lengths, since every new one costs time.
+        power = 1 << (end - 1).bit_length()
+        return max(self.align, min(power, _rounded(end, _LONG)))
 
     def _masked(self, count: int) -> bool:
         """Return whether the next `count` tokens need a mask of their own."""

@@ -31,11 +31,11 @@ def test_a_group_is_never_larger_than_a_chunk_may_be() -> None:
     assert len(chosen) == MOST_TOKENS // 1000
 
 
-def test_where_shapes_cost_groups_are_powers_of_two_and_lengths_are_rounded() -> None:
-    rounded = policy(1e6, rounding=True)
-    assert len(rounded.begin([200] * 23, decoding=False)) == 16
-    assert [rounded.rounded(n) for n in (1, 33, 129, 500, 513)] == [32, 64, 192, 512, 768]
-    assert policy().rounded(33) == 33
+def test_where_shapes_cost_groups_and_chunks_have_few_sizes() -> None:
+    padded = policy(1e6, rounding=True).padded
+    assert [padded(rows, 1)[0] for rows in (1, 2, 5, 17, 32, 40)] == [1, 4, 8, 32, 32, 40]
+    assert [padded(1, n)[1] for n in (1, 33, 200, 500, 513, 1100)] == [32, 64, 256, 512, 1024, 1536]
+    assert policy().padded(3, 33) == (3, 33)
 
 
 def test_a_chunk_takes_the_time_that_others_may_wait() -> None:

@@ -141,7 +141,7 @@ def test_rows_of_one_request_are_the_same_rows(ways: dict[str, Asked]) -> None:
 def test_a_good_draft_gives_several_tokens_a_step(model: Path) -> None:
     large, _ = load_model(model)
     policy = PrefillPolicy(PrefillLimits(), PrefillSpeed(1000))
-    generator = RowGenerator(large, policy, 1)
+    generator = RowGenerator(large, policy, 1, lambda: make_prompt_cache(large))
     generator.speculate(Speculation(DraftModel(large, 1000, 512), 0))
     prompt = [5, 6, 7, 8, 9]
     generator.insert(

@@ -76,7 +76,7 @@ _SHORT_HIT = 64
 To begin with different prefixes costs the prompts of a batch more than that saves.
 """
 
-_LOOKUP = 0
+_LOOKUP = 15
 """Most tokens that prompt lookup drafts if the settings do not say it."""
 
 _GPU_SPEED, _CPU_SPEED = 8000.0, 1000.0
@@ -242,7 +242,7 @@ class TextBackend(GeneratingBackend):
         )
         self.nbytes += size
         lookup = _LOOKUP if options.prompt_lookup is None else options.prompt_lookup
-        if self.trimmable and (draft_model is not None or lookup):
+        if self.trimmable and not self.takes_images and (draft_model is not None or lookup):
             self._generator.speculate(Speculation(draft_model, lookup))
 
     def finish_load(
@@ -252,6 +252,8 @@ class TextBackend(GeneratingBackend):
         if warm:
             workers.submit(self.chat_format.read_vocabulary)
             yield from warm_up(self, self._prefixes)
+            if self.trimmable:
+                yield from self._generator.warm_up()
         self._prefixes.open(self.name, identity, self.empty_cache())
 
     def close(self) -> None:

@@ -21,7 +21,8 @@ from mlx_notebook.engine.sampling.sampler import BatchSampler
 MOST_FED = 32
 """Most tokens of a row in one step."""
 
-_WIDTHS = (1, 2, 4, 8, 16, MOST_FED)
+WIDTHS = (1, 2, 4, 8, 16, MOST_FED)
+"""Numbers of tokens to which steps are padded on CUDA."""
 
 Report = tuple[mx.array, mx.array, mx.array] | None
 
@@ -182,7 +183,7 @@ class RowBatch:
         """Return how many tokens to feed of every row, padding included."""
         width = max(counts)
         if RowPositions.align > 1 and self._cache.ragged:
-            return next(size for size in _WIDTHS if size >= width)
+            return next(size for size in WIDTHS if size >= width)
         return width
 
     def _take(self, counts: list[int]) -> list[list[int]]:

@@ -2,16 +2,16 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import mlx.core as mx
 from mlx_lm.generate import generation_stream
 
 from mlx_notebook.engine.batching.batch_row import BatchRow, NewToken, PromptProgress
-from mlx_notebook.engine.batching.prefill_policy import PrefillPolicy
+from mlx_notebook.engine.batching.prefill_policy import LENGTHS, ROWS, PrefillPolicy
 from mlx_notebook.engine.batching.prompt_group import PromptGroup
-from mlx_notebook.engine.batching.row_batch import RowBatch
+from mlx_notebook.engine.batching.row_batch import WIDTHS, RowBatch
 from mlx_notebook.engine.batching.speculation import Speculation
 from mlx_notebook.engine.kv_cache.batch_cache import BatchCache
 from mlx_notebook.engine.sampling.row import Row
@@ -134,6 +134,21 @@ class RowGenerator:
         for batch in self._batches:
             batch.remove([row for row in batch.rows if row.uid in gone])
         self._groups = [(group, at) for group, at in self._groups if len(group)]
+
+    def warm_up(self) -> Iterator[None]:
+        """Compute chunks of the usual sizes, where every new size costs time; yield after each."""
+        if not self._policy.limits.rounding:
+            return
+        with mx.stream(generation_stream):
+            for rows in ROWS:
+                for length in LENGTHS[1:4]:
+                    cache = BatchCache([self._empty_cache() for _ in range(rows)])
+                    cache.feed(self._model, mx.zeros((rows, length), mx.uint32), [length] * rows)
+                    mx.eval(cache.state)
+                    yield
+            for width in WIDTHS[1:]:
+                mx.eval(cache.feed(self._model, mx.zeros((rows, width), mx.uint32), [1] * rows))
+                yield
 
     def next(self) -> tuple[list[PromptProgress], list[NewToken]]:
         """Decode a step, then compute a chunk of some prompts."""

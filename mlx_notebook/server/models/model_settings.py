@@ -63,8 +63,8 @@ class ModelSettings(
     draft
         Smaller model of the same family, for speculative decoding.
     prompt_lookup
-        Most tokens to guess from the text so far: speculative decoding without a draft model.
-        0 turns it off.
+        Most tokens to draft from the text so far: speculative decoding without a draft model. It is
+        on for text models, and pauses where it is not faster. 0 turns it off.
     kv_bits
         Bits of a quantised KV cache. It takes less memory.
     revision
@@ -86,7 +86,7 @@ class ModelSettings(
     adapter: _Name | None = None
     adapters: list[_Name] = []
     draft: _Name | None = None
-    prompt_lookup: Annotated[int, Meta(ge=0, le=64)] = 0
+    prompt_lookup: Annotated[int, Meta(ge=0, le=64)] | None = None
     kv_bits: Literal[4, 8] | None = None
     revision: _Name | None = None
     trust_remote_code: bool = False

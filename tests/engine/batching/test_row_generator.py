@@ -1,0 +1,165 @@
+"""Rows join, decode, fork and leave; prompts are computed in chunks and in padded groups."""
+
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+import pytest
+from mlx_lm.models.cache import make_prompt_cache
+from mlx_lm.utils import load_model
+
+from mlx_notebook.engine.batching.batch_row import NewToken, PromptProgress, split_last
+from mlx_notebook.engine.batching.prefill_policy import PrefillLimits, PrefillPolicy, PrefillSpeed
+from mlx_notebook.engine.batching.row_generator import RowGenerator
+from mlx_notebook.engine.sampling.row import Row
+from tests.models import qwen3
+
+PROMPTS = [list(range(5, 45)), list(range(60, 75)), [7, 8] * 30, [9, 10, 11]]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    loaded, _ = load_model(qwen3(tmp_path_factory.mktemp("rows") / "m"))
+    return loaded
+
+
+@pytest.fixture
+def make(model: Any) -> Callable[..., RowGenerator]:
+    def made(max_rows: int = 8, **limits: Any) -> RowGenerator:
+        policy = PrefillPolicy(PrefillLimits(**limits), PrefillSpeed(1e6))
+        return RowGenerator(model, policy, max_rows, lambda: make_prompt_cache(model))
+
+    return made
+
+
+def insert(generator: RowGenerator, prompt: list[int], count: int = 6, **options: Any) -> int:
+    cache = options.pop("cache", None) or generator._empty_cache()
+    return generator.insert(
+        options.pop("segments", [prompt]),
+        options.pop("settings", Row()),
+        cache=cache,
+        tokens=options.pop("tokens", []),
+        max_tokens=count,
+        ends=options.pop("ends", ()),
+    )
+
+
+def run(generator: RowGenerator) -> tuple[dict[int, list[int]], list[PromptProgress]]:
+    found: dict[int, list[int]] = {}
+    reports: list[PromptProgress] = []
+    while len(generator):
+        progress, new = generator.next()
+        reports.extend(progress)
+        for token in new:
+            found.setdefault(token.uid, []).append(token.token)
+    return found, reports
+
+
+def greedy(model: Any, prompt: list[int], count: int = 6) -> list[int]:
+    cache, inputs, found = make_prompt_cache(model), prompt, []
+    for _ in range(count):
+        inputs = [int(mx.argmax(model(mx.array([inputs]), cache=cache)[0, -1]).item())]
+        found.extend(inputs)
+    return found
+
+
+@pytest.mark.parametrize("limits", [{}, {"chunk": 16}, {"rounding": True}, {"rows": 1}])
+def test_each_row_gets_the_tokens_that_it_gets_alone(
+    model: Any, make: Callable[..., RowGenerator], limits: dict[str, Any]
+) -> None:
+    generator = make(**limits)
+    uids = [insert(generator, prompt) for prompt in PROMPTS]
+    found, reports = run(generator)
+    assert [found[uid] for uid in uids] == [greedy(model, prompt) for prompt in PROMPTS]
+    for uid, prompt in zip(uids, PROMPTS, strict=True):
+        done = [report.done for report in reports if report.uid == uid]
+        assert done[-1] == len(prompt)
+        assert done == sorted(done)
+        assert [report.end_of_prompt for report in reports if report.uid == uid][-1]
+
+
+def test_rows_join_and_leave_while_others_decode(
+    model: Any, make: Callable[..., RowGenerator]
+) -> None:
+    generator = make(max_rows=2)
+    wanted = {insert(generator, prompt, 3 + i): (prompt, 3 + i) for i, prompt in enumerate(PROMPTS)}
+    generator.next()
+    late = insert(generator, [50, 51, 52], 4)
+    wanted[late] = ([50, 51, 52], 4)
+    found, _ = run(generator)
+    assert found == {uid: greedy(model, *asked) for uid, asked in wanted.items()}
+
+
+def test_a_row_is_forked_after_its_prompt(model: Any, make: Callable[..., RowGenerator]) -> None:
+    generator = make()
+    uid = insert(generator, PROMPTS[0])
+    sibling = None
+    found: dict[int, list[int]] = {}
+    while len(generator):
+        progress, new = generator.next()
+        if any(report.end_of_prompt and report.uid == uid for report in progress):
+            sibling = generator.fork(uid, Row(), 3, ())
+        for token in new:
+            found.setdefault(token.uid, []).append(token.token)
+    assert sibling is not None
+    wanted = greedy(model, PROMPTS[0])
+    assert (found[uid], found[sibling]) == (wanted, wanted[:3])
+
+
+def test_the_last_token_of_a_row_comes_with_its_kv_cache(
+    model: Any, make: Callable[..., RowGenerator]
+) -> None:
+    generator = make()
+    for prompt in PROMPTS[:2]:
+        insert(generator, prompt, 5)
+    last: list[NewToken] = []
+    while len(generator):
+        last.extend(token for token in generator.next()[1] if token.finish)
+    for token, prompt in zip(sorted(last, key=lambda token: token.uid), PROMPTS, strict=False):
+        assert token.finish == "length"
+        assert token.all_tokens == prompt + greedy(model, prompt, 5)
+        assert all(layer.offset == len(token.all_tokens) for layer in token.cache)
+        again = insert(generator, [], 4, segments=[[3]], cache=token.cache, tokens=token.all_tokens)
+        assert run(generator)[0][again] == greedy(model, [*token.all_tokens, 3], 4)
+
+
+def test_rows_are_removed_at_every_stage(model: Any, make: Callable[..., RowGenerator]) -> None:
+    generator = make(max_rows=3, chunk=16)
+    first, second, third, waiting = (insert(generator, prompt, 20) for prompt in PROMPTS)
+    for _ in range(3):
+        generator.next()
+    generator.remove([third, waiting])
+    assert len(generator) == 2
+    cache, tokens = generator.extract(first)
+    assert all(layer.offset == len(tokens) for layer in cache)
+    generator.remove([first])
+    found, _ = run(generator)
+    assert set(found) == {second}
+    with pytest.raises(KeyError):
+        generator.extract(first)
+
+
+def test_an_end_token_ends_a_row(model: Any, make: Callable[..., RowGenerator]) -> None:
+    wanted = greedy(model, PROMPTS[1])
+    generator = make()
+    uid = insert(generator, PROMPTS[1], ends=[wanted[2]])
+    assert run(generator)[0][uid] == wanted[: wanted.index(wanted[2]) + 1]
+
+
+def test_segments_end_where_they_should(make: Callable[..., RowGenerator]) -> None:
+    generator = make()
+    uid = insert(generator, [], segments=[[5] * 10, [6] * 20, [7, 8]])
+    _, reports = run(generator)
+    ends = [report.done for report in reports if report.uid == uid and report.end_of_segment]
+    assert ends == [10, 30, 31]
+    assert split_last([[1, 2], [], [3]]) == [[1, 2], [3]]
+    with pytest.raises(ValueError, match="empty"):
+        split_last([[]])
+
+
+def test_warming_up_changes_nothing(model: Any, make: Callable[..., RowGenerator]) -> None:
+    assert list(make().warm_up()) == []
+    generator = make(rounding=True)
+    assert len(list(generator.warm_up())) > 10
+    uid = insert(generator, PROMPTS[0])
+    assert run(generator)[0][uid] == greedy(model, PROMPTS[0])

@@ -270,13 +270,13 @@ class WritePace:
         self._since = 0.0
 
     def begin(self) -> None:
-        """Begin to count this thread's processor time."""
-        self._since = time.thread_time()
+        """Begin to count the time of this thread."""
+        self._since = time.perf_counter()
 
     def wait(self, share: float) -> None:
         """Rest, so that the work since the last call was `share` of the time; not while idle."""
         if self._busy():
-            self._hurry.wait((time.thread_time() - self._since) * (1 / share - 1))
+            self._hurry.wait((time.perf_counter() - self._since) * (1 / share - 1))
         self.begin()
 
     @contextmanager

@@ -40,7 +40,7 @@ class RowPositions:
     def __init__(self, lengths: Sequence[int]):
         self.lengths = list(lengths)
         self._offset: mx.array | None = None
-        self._slots: mx.array | None = None
+        self._places: mx.array | None = None
         self.epoch = object()
 
     def __len__(self) -> int:
@@ -60,12 +60,12 @@ class RowPositions:
         """Whether all rows have the same length."""
         return self.lengths.count(self.lengths[0]) == len(self.lengths)
 
-    def slots(self, count: int) -> mx.array:
+    def places(self, count: int) -> mx.array:
         """Return where the next `count` tokens of each row go, shape (rows, 1, count, 1)."""
-        if self._slots is None or self._slots.shape[2] != count:
-            slots = np.array(self.lengths, np.int32)[:, None] + np.arange(count, dtype=np.int32)
-            self._slots = mx.array(slots[:, None, :, None])
-        return self._slots
+        if self._places is None or self._places.shape[2] != count:
+            places = np.array(self.lengths, np.int32)[:, None] + np.arange(count, dtype=np.int32)
+            self._places = mx.array(places[:, None, :, None])
+        return self._places
 
     def end(self, count: int) -> int:
         """Return the end of the keys that the next `count` tokens attend to."""
@@ -85,10 +85,10 @@ class RowPositions:
         if not self._masked(count) and window is None and not as_array:
             return None if count == 1 else "causal"
         keys = mx.arange(self.end(count), dtype=mx.int32)
-        slots = self.slots(count)
-        mask = keys <= slots
+        places = self.places(count)
+        mask = keys <= places
         if window is not None:
-            mask = mask & (keys > slots - window)
+            mask = mask & (keys > places - window)
         return mask
 
     def advance(self, counts: Sequence[int]) -> None:
@@ -107,7 +107,7 @@ class RowPositions:
         self._forget()
 
     def _forget(self) -> None:
-        self._offset = self._slots = None
+        self._offset = self._places = None
         self.epoch = object()
 
 
@@ -146,9 +146,9 @@ class RaggedKVCache:
             for array, part in zip(self.arrays, new, strict=True):
                 array[..., begin : begin + count, :] = part
         else:
-            slots = self.positions.slots(count)
+            places = self.positions.places(count)
             self.arrays = [
-                mx.put_along_axis(array, mx.broadcast_to(slots, part.shape), part, axis=2)
+                mx.put_along_axis(array, mx.broadcast_to(places, part.shape), part, axis=2)
                 for array, part in zip(self.arrays, new, strict=True)
             ]
         self._ahead, self._epoch = count, self.positions.epoch

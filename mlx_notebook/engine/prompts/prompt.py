@@ -119,7 +119,7 @@ def encode(tokenizer: Any, text: str) -> tuple[list[int], Sequence[tuple[int, in
     Tokenizers in Python do not tell the places: None.
     """
     own = tokenizer._tokenizer
-    if not own.is_fast:
+    if not getattr(own, "is_fast", False):
         return tokenizer.encode(text, add_special_tokens=False), None
     (encoding,) = own(text, add_special_tokens=False).encodings
     return encoding.ids, encoding.offsets

@@ -8,10 +8,11 @@ from typing import Any
 
 import mlx.core as mx
 import pytest
-from mlx_lm.models.cache import KVCache
+from mlx_lm.models.cache import ArraysCache, KVCache
 
 from mlx_notebook import protocol
 from mlx_notebook.engine.kv_cache.block_names import BLOCK
+from mlx_notebook.engine.kv_cache.checkpoints import make_checkpoint
 from mlx_notebook.engine.kv_cache.disk_cache import WRITE_PINNED, DiskPrefixCache, WritePace
 from mlx_notebook.engine.kv_cache.disk_store import DiskStore
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
@@ -278,6 +279,37 @@ def test_the_beginning_that_two_prompts_share_is_written_and_no_more(prefixes: P
     prefixes.turn(one, [1])
     prefixes.turn(other, [1])
     assert prefixes.stored(one) == prefixes.stored(other) == 3
+
+
+def test_the_checkpoint_of_a_shared_beginning_is_written_and_no_other(tmp_path: Path) -> None:
+    prefixes = Prefixes(tmp_path)
+    prefixes.cache.open("model", "identity", [KVCache(), ArraysCache(1)])
+
+    def caches(tokens: list[int]) -> list[Any]:
+        values = mx.array(tokens, mx.float32).reshape(1, 1, -1, 1)
+        attention, recurrent = KVCache(), ArraysCache(1)
+        attention.update_and_fetch(values, values)
+        recurrent[0] = values.sum().reshape(1, 1)
+        return [attention, recurrent]
+
+    border = SYSTEM + words(5, 500)  # it ends within a block
+    for first in (1000, 2000):
+        tokens = border + words(2 * BLOCK, first)
+        prefixes.cache.on_disk("model", tokens)
+        checkpoints = {n: make_checkpoint(caches(tokens[:n])) for n in (len(border), 4 * BLOCK)}
+        prefixes.cache.keep("model", tokens, caches(tokens), checkpoints=checkpoints)
+    assert prefixes.stored(tokens) == 3
+    again = PrefixCache(16, 2**30, prefixes.disk)
+    assert again.on_disk("model", tokens) == len(border)
+    count, arrays = again.read("model", tokens)
+    again.restore("model", tokens, count, arrays)
+    found = again.fetch("model", tokens)
+    assert found.length == len(border)
+    assert found.layers is not None
+    attention, recurrent = found.layers
+    assert attention.offset == len(border)
+    assert attention.keys_and_values()[0].reshape(-1).tolist() == border
+    assert recurrent[0].item() == sum(border)
 
 
 def test_prompts_with_different_salts_share_nothing(prefixes: Prefixes) -> None:

@@ -19,7 +19,6 @@ from mlx_notebook.engine.runtime.activity import Activity, ActivityWatch
 from mlx_notebook.engine.runtime.blas import preload, without_compiler
 from mlx_notebook.engine.runtime.file_descriptors import kept_limit, raise_limit
 from mlx_notebook.engine.runtime.mlx_library import installed, problem
-from mlx_notebook.engine.sandbox.sandbox import SANDBOX
 from mlx_notebook.protocol import (
     Command,
     EngineConfig,
@@ -165,6 +164,7 @@ class Engine:
         import mlx.core as mx
 
         with kept_limit():
+            from mlx_notebook.engine.sandbox.sandbox import SANDBOX
             from mlx_notebook.engine.scheduling.scheduler import Scheduler
 
         frames, activity = self._connect(self._addresses[1]), self._activity

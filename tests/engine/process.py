@@ -24,7 +24,7 @@ class EngineProcess:
         self._context = zmq.Context()
         # A test that fails leaves them open: what is not sent must not hold up the end of all.
         self._context.linger = 0
-        self._context.sndtimeo = 5000  # an engine that has ended takes nothing
+        self._context.sndtimeo = 60_000  # an engine that has ended takes nothing
         self.commands, self.frames = (self._context.socket(zmq.PAIR) for _ in range(2))
         self.commands.bind(f"ipc://{self.folder}/commands")
         self.frames.bind(f"ipc://{self.folder}/frames")

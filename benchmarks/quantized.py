@@ -15,7 +15,7 @@ import tempfile
 import time
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchmarks.contenders import ROOT
 from benchmarks.load import make_prompts
@@ -26,10 +26,11 @@ from mlx_notebook.protocol import ChatPrompt, Done, Generate, ModelOptions, Samp
 from tests.engine.process import EngineProcess, running
 
 TEXT = Path(__file__).with_name("fixed_text.txt")
-BITS: tuple[int | None, ...] = (None, 8, 4)
+Bits = Literal[4, 8] | None
+BITS: tuple[Bits, ...] = (None, 8, 4)
 
 
-def title(bits: int | None) -> str:
+def title(bits: Bits) -> str:
     """Return the name of a way to keep KV caches."""
     return "full precision" if bits is None else f"{bits} bits"
 
@@ -52,7 +53,7 @@ def perplexities(folder: Path, chunk: int, counted: int) -> dict[str, dict[str, 
     found: dict[str, dict[str, float]] = {}
     for bits in BITS:
 
-        def make(bits: int | None = bits) -> list[Any]:
+        def make(bits: Bits = bits) -> list[Any]:
             if bits is None:
                 return list(make_prompt_cache(model))
             return quantized_caches(folder.name, model, bits)()
@@ -118,7 +119,7 @@ def measure_quality(model: Path, chunk: int, counted: int) -> dict[str, dict[str
 
 
 def burst(
-    engine: EngineProcess, model: Path, bits: int | None, prompts: list[str], tokens: int
+    engine: EngineProcess, model: Path, bits: Bits, prompts: list[str], tokens: int
 ) -> dict[str, float]:
     """Return the median seconds to the first token, and the tokens per second of all after it."""
     name = title(bits)
@@ -130,7 +131,7 @@ def burst(
                 id=id,
                 model=name,
                 path=str(model),
-                options=ModelOptions(kv_bits=8 if bits == 8 else 4 if bits == 4 else None),
+                options=ModelOptions(kv_bits=bits, prompt_lookup=0),
                 prompt=ChatPrompt(messages=[{"role": "user", "content": prompt}]),
                 sampling=Sampling(max_tokens=tokens, temperature=0.0, ignore_eos=True),
             )

@@ -46,7 +46,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "kv8": {"kv_bits": 8},
     "kv4": {"kv_bits": 4},
     "plain": {"prompt_lookup": 0},
-    "lookup": {"prompt_lookup": 8},
 }
 """The settings of the further models of our server, by the ending of their names."""
 
@@ -255,19 +254,19 @@ async def grammars(stage: Stage) -> None:
                 stage.record(Row("grammars", case, way, number, row, way == "free text"))
 
 
-def variant(server: Server, ending: str, folder: str | None = None) -> dict[str, Any]:
+def variant(server: Server, ending: str) -> dict[str, Any]:
     """Return the fields of a request for one of `VARIANTS` of our server's model."""
-    return {"model": f"{folder or server.setting.model.name}-{ending}"}
+    return {"model": f"{server.setting.model.name}-{ending}"}
 
 
 async def lookups(stage: Stage) -> None:
-    """Prompt lookup: an answer that repeats itself, and one that does not."""
+    """Prompt lookup, off and as shipped: an answer that repeats itself, and one that does not."""
     server = stage.lineup.ours
     if server is None:
         return
     sizes = stage.sizes
-    repeating = server.setting.model.with_name(REPEATS)
-    name = repeating.name if repeating.exists() else None
+    usual = server.setting.model.name
+    repeating = REPEATS if server.setting.model.with_name(REPEATS).exists() else usual
     cases = [
         ("repetitive answer, one stream", 1, True),
         (f"repetitive answers, {sizes.streams} streams", sizes.streams, True),
@@ -279,15 +278,15 @@ async def lookups(stage: Stage) -> None:
             if repetitive:
                 prompts = [f"{prompt} " * 4 for prompt in prompts]
             texts: dict[str, list[str]] = {}
-            for ending in ("plain", "lookup"):
-                fields = variant(server, ending, name if repetitive else None)
+            for way, ending in (("off", "-plain"), ("as shipped", "")):
+                fields = {"model": f"{repeating if repetitive else usual}{ending}"}
                 asked = [Request(p, 2 * sizes.tokens, fields=fields) for p in prompts]
                 replies, samples = await _asked(server, asked)
-                texts[ending] = [reply.text for reply in replies]
-                same = [a == b for a, b in zip(texts[ending], texts["plain"], strict=True)]
+                texts[way] = [reply.text for reply in replies]
+                same = [a == b for a, b in zip(texts[way], texts["off"], strict=True)]
                 if number >= 0:
                     row = figures(samples, "total", "stream") | {"same": statistics.mean(same)}
-                    stage.record(Row("lookups", case, ending, number, row, ending == "plain"))
+                    stage.record(Row("lookups", case, way, number, row, way == "off"))
 
 
 async def quantised(stage: Stage) -> None:

@@ -53,7 +53,7 @@ def run(
 def measure(model: Path, draft: Path, rounds: int, tokens: int) -> list[dict[str, Any]]:
     """Return one row of figures for each text and way."""
     ways = [
-        Timed("plain", ModelOptions()),
+        Timed("plain", ModelOptions(prompt_lookup=0)),
         Timed("prompt lookup", ModelOptions(prompt_lookup=8)),
         Timed("draft: the model itself", ModelOptions(draft=str(model))),
         Timed("draft: its first layer alone", ModelOptions(draft=str(draft))),

@@ -9,6 +9,12 @@ from typing import Any
 # models write spaces until they run out of tokens.
 JSON_SPACE = r"(\x20|\x0A(\x20{0,16}|\x09{0,8}))"
 
+# The two notations of JSON that models write on one line. Each fixes what stands between values.
+_NOTATIONS = ((", ", ": "), (",", ":"))
+
+_MOST_NOTED = 16_384
+"""Bytes of the largest schema that is compiled once for each notation."""
+
 _NEWLINES = re.compile(r"(\n+)")
 
 ANY_TEXT = r"/(?s:.)*/"
@@ -55,10 +61,29 @@ class LarkRules:
 
         Without `strict`, keywords that llguidance does not know are ignored.
         """
-        options: dict[str, Any] = {
-            "whitespace_pattern": JSON_SPACE,
-            "json_allow_general_unicode_escapes": True,
-        }
+        return self._json(schema, strict, {"whitespace_pattern": JSON_SPACE})
+
+    def json_line(self, schema: Any, *, strict: bool) -> str:
+        """Return a rule for the JSON values of `schema` on one line.
+
+        The answer keeps to one notation, with a space after each comma and colon or without. So
+        its keys and separators leave no choice, and the row need not generate them one by one.
+        White space is free in a schema too large to be compiled for each notation.
+        """
+        if len(json.dumps(schema)) > _MOST_NOTED:
+            return self.json(schema, strict=strict)
+        rules = [
+            self._json(
+                schema,
+                strict,
+                {"whitespace_flexible": False, "item_separator": item, "key_separator": key},
+            )
+            for item, key in _NOTATIONS
+        ]
+        return self.add("json_line", " | ".join(rules))
+
+    def _json(self, schema: Any, strict: bool, notation: dict[str, Any]) -> str:
+        options = {**notation, "json_allow_general_unicode_escapes": True}
         if not strict:
             options["lenient"] = True
         if isinstance(schema, Mapping):

@@ -116,4 +116,4 @@ def constrain_arguments(function: Function, rules: LarkRules) -> str:
     schema = {**schema, "type": "object"}
     if not any(key in schema for key in _COMBINING):
         schema.setdefault("additionalProperties", False)
-    return rules.json(schema, strict=function.strict)
+    return rules.json_line(schema, strict=function.strict)

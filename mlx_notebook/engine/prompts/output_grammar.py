@@ -252,7 +252,7 @@ def content(output: OutputFormat, rules: LarkRules) -> str:
         if not isinstance(value, dict | bool):
             raise GrammarError("The JSON schema must be an object.", "response_format")
         check(value, "the response format", "response_format")
-        return rules.json(close_objects(value), strict=True)
+        return rules.json_line(close_objects(value), strict=True)
     if output.kind == "regex":
         if not isinstance(value, str):
             raise GrammarError("The regular expression must be a string.", "structured_outputs")

@@ -40,7 +40,10 @@ def output(kind: str, value: Any = None, **options: Any) -> Grammar:
 def test_a_json_schema_admits_its_documents_only() -> None:
     grammar = output("json_schema", WEATHER_SCHEMA)
     assert accepts(grammar, '{"city": "Rome", "days": 2}')
-    assert accepts(grammar, '{\n  "city": "Rome",\n  "days": 2\n}')
+    # On one line, and in one notation.
+    assert accepts(grammar, '{"city":"Rome","days":2}')
+    assert not accepts(grammar, '{"city": "Rome","days":2}')
+    assert not accepts(grammar, '{\n  "city": "Rome",\n  "days": 2\n}')
     assert not accepts(grammar, '{"city": "Rome"}')
     assert not accepts(grammar, '{"city": "Rome", "days": 2, "more": 1}')
     assert not accepts(grammar, 'Sure: {"city": "Rome", "days": 2}')

@@ -56,10 +56,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Chunk:
-    """`counts[i]` tokens of `prompts[i]`, computed together and padded to `width`."""
+    """`counts[i]` tokens of `prompts[i]`, computed together, padded to `rows` and `width`."""
 
     prompts: list[Prompt]
     counts: list[int]
+    rows: int
     width: int
 
 
@@ -98,14 +99,11 @@ class Shipped:
         others = bool(waiting or self.groups)
         most = self.policy.chunk(len(group), decoding=decoding, waiting=others)
         counts = [min(prompt.left, most) for prompt in group]
-        width = max(counts)
-        if len(group) > 1:
-            width = min(self.policy.rounded(width), max(most, width))
-        return Chunk(group, counts, width)
+        return Chunk(group, counts, *self.policy.padded(len(group), max(counts)))
 
     def finished(self, chunk: Chunk, seconds: float, now: float) -> None:
         """Record the speed, and keep what is left of the group."""
-        self.policy.speed.add(len(chunk.prompts) * chunk.width, seconds)
+        self.policy.speed.add(chunk.rows * chunk.width, seconds)
         if rest := [prompt for prompt in chunk.prompts if prompt.left]:
             self.groups.append((rest, now))
 
@@ -127,7 +125,7 @@ class Fixed:
         if not self.group:
             return None
         counts = [min(prompt.left, self.tokens) for prompt in self.group]
-        return Chunk(list(self.group), counts, max(counts))
+        return Chunk(list(self.group), counts, len(counts), max(counts))
 
     def finished(self, chunk: Chunk, seconds: float, now: float) -> None:
         """Take finished prompts out of the group."""
@@ -173,7 +171,7 @@ def simulate(costs: Costs, chooser: Chooser, trace: Sequence[Prompt]) -> Outcome
             running = [prompt for prompt in running if len(prompt.times) < prompt.answer]
         chunk = chooser.choose(waiting, bool(running), now)
         if chunk is not None:
-            seconds = took("prefill", len(chunk.prompts), chunk.width)
+            seconds = took("prefill", chunk.rows, chunk.width)
             now += seconds
             for prompt, count in zip(chunk.prompts, chunk.counts, strict=True):
                 prompt.left -= count

@@ -96,8 +96,7 @@ class Shipped:
             waiting.extend(rest)
         else:
             group, _ = self.groups.pop(turn)
-        others = bool(waiting or self.groups)
-        most = self.policy.chunk(len(group), decoding=decoding, waiting=others)
+        most = self.policy.chunk(len(group), decoding=decoding)
         counts = [min(prompt.left, most) for prompt in group]
         return Chunk(group, counts, *self.policy.padded(len(group), max(counts)))
 

@@ -40,7 +40,7 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
 
     max_batch: int = 32
     prefill_step: int = 2048
-    max_pause: float = 0.25
+    max_pause: float = 0.5
     max_prompt_tokens: int | None = None
     memory_budget: int | None = None
     wired_limit: str = "off"

@@ -156,10 +156,10 @@ class Configuration(HasTraits):
     ).tag(config=True)
 
     max_pause_seconds = Float(
-        0.25,
+        0.5,
         min=0.01,
         help="""Longest pause of running streams while prompts are computed. The engine measures its
-        speed and computes as many tokens at a time as fit, at least 32. A shorter pause makes long
+        speed and computes as many tokens at a time as fit, at least 16. A shorter pause makes long
         prompts slower.""",
     ).tag(config=True)
 

@@ -19,6 +19,18 @@ ROWS, LENGTHS = (1, 4, 8, 16, 32), (32, 64, 128, 256, 512)
 _FEW = 32
 """Chunks with fewer tokens say nothing about the speed."""
 
+_GROUP_SECONDS = 0.25
+"""While no row runs, prompts are computed together if that takes no longer than this."""
+
+_SMALL_GROUP, _SHORT_PROMPT = 8, 512
+"""Prompts that are together even if it takes longer: so many, of at most so many tokens.
+
+Devices that are slow enough for that compute a chunk of many rows faster than many chunks.
+"""
+
+_SMALL_CHUNK = 16
+"""Fewest tokens of a prompt in a chunk."""
+
 _STARVED_SECONDS = 2.0
 
 
@@ -41,7 +53,7 @@ class PrefillLimits:
     """
 
     chunk: int = 2048
-    pause: float = 0.25
+    pause: float = 0.5
     idle_pause: float = 1.0
     rows: int = 32
     rounding: bool = False
@@ -97,25 +109,26 @@ class PrefillPolicy:
         """
         if not waiting:
             return []
-        first = waiting[0]
-        budget = self._budget(decoding or len(waiting) > 1)
+        longest = first = waiting[0]
+        budget = self._budget(self.limits.pause if decoding else _GROUP_SECONDS)
         chosen = [0]
-        if first <= budget:
-            longest = first
-            for index, length in enumerate(waiting[1:], 1):
-                fits = (len(chosen) + 1) * max(longest, length) <= budget
-                if len(chosen) < self.limits.rows and fits and first <= 2 * length <= 4 * first:
-                    chosen.append(index)
-                    longest = max(longest, length)
+        for index, length in enumerate(waiting[1:], 1):
+            longer = max(longest, length)
+            fits = (len(chosen) + 1) * longer <= budget
+            fits = fits or (len(chosen) < _SMALL_GROUP and longer <= _SHORT_PROMPT)
+            if len(chosen) < self.limits.rows and fits and first <= 2 * length <= 4 * first:
+                chosen.append(index)
+                longest = longer
         return chosen
 
-    def chunk(self, rows: int, *, decoding: bool, waiting: bool) -> int:
+    def chunk(self, rows: int, *, decoding: bool) -> int:
         """Return how many tokens of each prompt of a group of `rows` to compute now."""
-        budget = self._budget(decoding or waiting) // rows
+        seconds = self.limits.pause if decoding else self.limits.idle_pause
+        budget = self._budget(seconds) // rows
         most = min(self.limits.chunk, MOST_TOKENS // rows)
         if self.limits.rounding and budget >= _FEW:
             budget = 1 << (budget.bit_length() - 1)
-        return min(most, max(_FEW, budget))
+        return min(most, max(_SMALL_CHUNK, budget))
 
     def turn(self, groups: Sequence[tuple[int, float]], waiting: Sequence[int]) -> int | None:
         """Return the index of the group to continue; None: begin one of the waiting prompts.
@@ -147,7 +160,6 @@ class PrefillPolicy:
         step = next((size for size in LENGTHS if size >= length), LENGTHS[-1])
         return rows, -(-length // step) * step
 
-    def _budget(self, others: bool) -> int:
-        """Return how many tokens one chunk may have in all."""
-        seconds = self.limits.pause if others else self.limits.idle_pause
+    def _budget(self, seconds: float) -> int:
+        """Return how many tokens one chunk of so many seconds may have in all."""
         return max(_FEW, min(MOST_TOKENS, self.speed.tokens_in(seconds)))

@@ -188,8 +188,7 @@ class RowGenerator:
         if turn is None:
             turn = self._begin(self._policy.begin(waiting, decoding=decoding))
         group, _ = self._groups.pop(turn)
-        others = bool(self._waiting or self._groups)
-        most = self._policy.chunk(len(group), decoding=decoding, waiting=others)
+        most = self._policy.chunk(len(group), decoding=decoding)
         progress, fed = group.compute(most)
         done = time.perf_counter()
         self._policy.speed.add(fed, done - now)

@@ -3,10 +3,10 @@
 Prompts that are computed in one batch take hardly longer than one of them, where a device is wide.
 """
 
-_MOST_SECONDS = 0.01
+_MOST_SECONDS = 0.02
 """Longest time for which a request is held back."""
 
-_GAP_SECONDS = 0.003
+_GAP_SECONDS = 0.005
 """A burst has ended if no request arrives for so long."""
 
 _TOGETHER_SECONDS = 0.02

@@ -14,11 +14,12 @@ def policy(speed: float = 8000, **limits: float) -> PrefillPolicy:
     return PrefillPolicy(PrefillLimits(**limits), PrefillSpeed(speed))  # type: ignore[arg-type]
 
 
-def test_prompts_of_similar_length_begin_together_as_far_as_the_pause_allows() -> None:
-    assert policy(8000).begin([200] * 8, decoding=False) == list(range(8))
-    # 0.25 s at 4,000 tokens a second are 1,000 tokens.
-    assert policy(4000).begin([200] * 8, decoding=False) == list(range(5))
-    assert policy(100).begin([200] * 8, decoding=False) == [0]
+def test_prompts_of_similar_length_begin_together_as_far_as_time_allows() -> None:
+    # A quarter of a second at 16,000 tokens a second are 4,000 tokens; and eight are always small.
+    assert policy(16000).begin([200] * 32, decoding=False) == list(range(20))
+    assert policy(16000, pause=0.5).begin([200] * 64, decoding=True) == list(range(32))
+    assert policy(100).begin([200] * 32, decoding=False) == list(range(8))
+    assert policy(1000).begin([1000] * 3, decoding=False) == [0]
 
 
 def test_a_long_prompt_does_not_pad_short_ones() -> None:
@@ -40,15 +41,15 @@ def test_where_shapes_cost_groups_and_chunks_have_few_sizes() -> None:
 
 def test_a_chunk_takes_the_time_that_others_may_wait() -> None:
     plain = policy(2000, pause=0.1, idle_pause=1.0, chunk=4096)
-    assert plain.chunk(1, decoding=False, waiting=False) == 2000
-    assert plain.chunk(1, decoding=True, waiting=False) == 200
-    assert plain.chunk(2, decoding=True, waiting=False) == 100
-    assert plain.chunk(8, decoding=True, waiting=True) == 32
+    assert plain.chunk(1, decoding=False) == 2000
+    assert plain.chunk(1, decoding=True) == 200
+    assert plain.chunk(2, decoding=True) == 100
+    assert plain.chunk(32, decoding=True) == 16
 
 
 @pytest.mark.parametrize("chunk", [16, 64])
 def test_a_chunk_is_never_longer_than_its_limit(chunk: int) -> None:
-    assert policy(1e6, chunk=chunk).chunk(1, decoding=False, waiting=False) == chunk
+    assert policy(1e6, chunk=chunk).chunk(1, decoding=False) == chunk
 
 
 def test_the_speed_is_measured_and_one_slow_chunk_changes_little() -> None:

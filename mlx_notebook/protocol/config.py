@@ -39,7 +39,7 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
     """
 
     max_batch: int = 32
-    prefill_step: int = 2048
+    prefill_step: int = 4096
     max_pause: float = 0.5
     max_prompt_tokens: int | None = None
     memory_budget: int | None = None

@@ -149,7 +149,7 @@ class Configuration(HasTraits):
     ).tag(config=True)
 
     prefill_step = Integer(
-        2048,
+        4096,
         min=16,
         help="""Most tokens of one prompt that one step computes. The engine takes fewer while
         other streams run, or if so many would take more than a second.""",

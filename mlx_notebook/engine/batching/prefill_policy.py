@@ -52,7 +52,7 @@ class PrefillLimits:
         Whether groups and chunks are padded to a few sizes, because every new shape costs time.
     """
 
-    chunk: int = 2048
+    chunk: int = 4096
     pause: float = 0.5
     idle_pause: float = 1.0
     rows: int = 32

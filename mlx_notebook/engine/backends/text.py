@@ -223,7 +223,8 @@ class TextBackend(GeneratingBackend):
 
     def remove(self, uids: list[int]) -> None:
         """Remove rows from the batch; the prefix cache keeps what was computed of them."""
-        rows = {uid: self._generator.extract(uid) for uid in uids}
+        # A stop text may have ended a row that its last tokens, of the same step, ended too.
+        rows = {uid: self._generator.extract(uid) for uid in uids if uid in self._generator}
         self._generator.remove(uids)
         for uid, (cache, tokens) in rows.items():
             computed = cache and tokens and not all(layer.empty() for layer in cache)

@@ -31,6 +31,9 @@ Devices that are slow enough for that compute a chunk of many rows faster than m
 _SMALL_CHUNK = 16
 """Fewest tokens of a prompt in a chunk."""
 
+_SAFETY = 0.75
+"""Share of the pause that a chunk may fill, since the speed varies."""
+
 _STARVED_SECONDS = 2.0
 
 
@@ -110,7 +113,7 @@ class PrefillPolicy:
         if not waiting:
             return []
         longest = first = waiting[0]
-        budget = self._budget(self.limits.pause if decoding else _GROUP_SECONDS)
+        budget = self._budget(_SAFETY * self.limits.pause if decoding else _GROUP_SECONDS)
         chosen = [0]
         for index, length in enumerate(waiting[1:], 1):
             longer = max(longest, length)
@@ -123,7 +126,7 @@ class PrefillPolicy:
 
     def chunk(self, rows: int, *, decoding: bool) -> int:
         """Return how many tokens of each prompt of a group of `rows` to compute now."""
-        seconds = self.limits.pause if decoding else self.limits.idle_pause
+        seconds = _SAFETY * self.limits.pause if decoding else self.limits.idle_pause
         budget = self._budget(seconds) // rows
         most = min(self.limits.chunk, MOST_TOKENS // rows)
         if self.limits.rounding and budget >= _FEW:

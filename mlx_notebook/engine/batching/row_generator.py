@@ -127,6 +127,11 @@ class RowGenerator:
                     return batch.extract(row), row.tokens
         raise KeyError(uid)
 
+    def __contains__(self, uid: int) -> bool:
+        return any(row.uid == uid for row in self._waiting) or any(
+            row.uid == uid for batch in self._batches for row in batch.rows
+        )
+
     def remove(self, uids: Sequence[int]) -> None:
         """Remove rows."""
         gone = set(uids)

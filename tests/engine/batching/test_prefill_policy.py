@@ -17,7 +17,7 @@ def policy(speed: float = 8000, **limits: float) -> PrefillPolicy:
 def test_prompts_of_similar_length_begin_together_as_far_as_time_allows() -> None:
     # A quarter of a second at 16,000 tokens a second are 4,000 tokens; and eight are always small.
     assert policy(16000).begin([200] * 32, decoding=False) == list(range(20))
-    assert policy(16000, pause=0.5).begin([200] * 64, decoding=True) == list(range(32))
+    assert policy(16000, pause=0.5).begin([200] * 64, decoding=True) == list(range(30))
     assert policy(100).begin([200] * 32, decoding=False) == list(range(8))
     assert policy(1000).begin([1000] * 3, decoding=False) == [0]
 
@@ -40,10 +40,11 @@ def test_where_shapes_cost_groups_and_chunks_have_few_sizes() -> None:
 
 
 def test_a_chunk_takes_the_time_that_others_may_wait() -> None:
+    # Three quarters of it, since the speed varies.
     plain = policy(2000, pause=0.1, idle_pause=1.0, chunk=4096)
     assert plain.chunk(1, decoding=False) == 2000
-    assert plain.chunk(1, decoding=True) == 200
-    assert plain.chunk(2, decoding=True) == 100
+    assert plain.chunk(1, decoding=True) == 150
+    assert plain.chunk(2, decoding=True) == 75
     assert plain.chunk(32, decoding=True) == 16
 
 

@@ -195,6 +195,22 @@ def test_the_length_limit_cuts_within_what_must_follow(
 
 
 @pytest.mark.parametrize("way", ["plain", "guessing"])
+def test_a_stop_text_and_the_length_limit_in_one_step_end_the_answer_once(
+    way: str, request: pytest.FixtureRequest
+) -> None:
+    model = request.getfixturevalue(way)
+    whole = model.ask(**ASKED[2], max_tokens=40).text
+    assert whole.startswith("Invoice number ")
+    reasons = set()
+    for most in range(1, 14):
+        answer = model.ask(**ASKED[2], stop=["number"], max_tokens=most)
+        assert "Invoice number"[: len(answer.text)].startswith(answer.text)
+        reasons.add(answer.reason)
+    assert reasons == {"length", "stop"}
+    assert model.ask(**ASKED[2], max_tokens=40).text == whole  # the engine has not failed
+
+
+@pytest.mark.parametrize("way", ["plain", "guessing"])
 def test_a_stop_text_ends_the_answer_within_what_must_follow(
     way: str, request: pytest.FixtureRequest, one_by_one: list[Answer]
 ) -> None:

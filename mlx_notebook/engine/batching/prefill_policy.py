@@ -115,11 +115,12 @@ class PrefillPolicy:
         longest = first = waiting[0]
         budget = self._budget(_SAFETY * self.limits.pause if decoding else _GROUP_SECONDS)
         chosen = [0]
+        most = min(self.limits.rows, ROWS[-1]) if self.limits.rounding else self.limits.rows
         for index, length in enumerate(waiting[1:], 1):
             longer = max(longest, length)
             fits = (len(chosen) + 1) * longer <= budget
             fits = fits or (len(chosen) < _SMALL_GROUP and longer <= _SHORT_PROMPT)
-            if len(chosen) < self.limits.rows and fits and first <= 2 * length <= 4 * first:
+            if len(chosen) < most and fits and first <= 2 * length <= 4 * first:
                 chosen.append(index)
                 longest = longer
         return chosen

@@ -37,6 +37,8 @@ def test_where_shapes_cost_groups_and_chunks_have_few_sizes() -> None:
     assert [padded(rows, 1)[0] for rows in (1, 2, 5, 17, 32, 40)] == [1, 4, 8, 32, 32, 40]
     assert [padded(1, n)[1] for n in (1, 33, 200, 500, 513, 1100)] == [32, 64, 256, 512, 1024, 1536]
     assert policy().padded(3, 33) == (3, 33)
+    assert len(policy(1e9, rows=64, rounding=True).begin([50] * 64, decoding=False)) == 32
+    assert len(policy(1e9, rows=64).begin([50] * 64, decoding=False)) == 64
 
 
 def test_a_chunk_takes_the_time_that_others_may_wait() -> None:

@@ -207,9 +207,9 @@ def test_a_tool_call_is_inspected_copied_replayed_and_exported(browser, lab):
     expect(inspector.get_by_text("Running …")).to_be_hidden()
     wait_for(lambda: not lab.status()["requests"], 20)
     inspector.get_by_role("searchbox").fill("no such words")
-    expect(inspector.get_by_text("0 requests")).to_be_visible()
+    expect(inspector.get_by_text("0 requests", exact=True)).to_be_visible()
     inspector.get_by_role("searchbox").press("Escape")
-    expect(inspector.get_by_text("0 requests")).to_be_hidden()
+    expect(inspector.get_by_text("0 requests", exact=True)).to_be_hidden()
     with page.expect_download() as saved:
         press(inspector, "Export all")
     assert len(json.loads(Path(saved.value.path()).read_text())) >= 3

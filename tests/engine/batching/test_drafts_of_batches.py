@@ -55,7 +55,9 @@ class Model:
     def generate(self, rows: list[int], lookup: int) -> tuple[list[list[int]], int]:
         """Return the tokens of these rows, and how many steps they took together."""
         policy = PrefillPolicy(PrefillLimits(), PrefillSpeed(1000))
-        generator = RowGenerator(self.model, policy, len(rows))
+        generator = RowGenerator(
+            self.model, policy, len(rows), lambda: make_prompt_cache(self.model)
+        )
         generator.speculate(Speculation(None, lookup))
         names = json.dumps([{"name": "cat", "age": 3}] * 3)
         found: dict[int, list[int]] = {}

@@ -88,5 +88,6 @@ def test_a_checkpoint_keeps_no_batch_in_memory() -> None:
     before = mx.get_active_memory()
     checkpoint = make_checkpoint([layer])
     del batch, layer
-    assert mx.get_active_memory() < before // 2
+    # Other tests of this process may hold memory too.
+    assert before - mx.get_active_memory() > 60 * 1024 * 16 * 4
     assert checkpoint.nbytes == 1024 * 16 * 4

@@ -52,7 +52,6 @@ from mlx_notebook.engine.kv_cache.checkpoints import (
 )
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache, PrefixHit
 from mlx_notebook.engine.kv_cache.quantized import quantized_caches
-from mlx_notebook.engine.kv_cache.ragged import CAPACITY_STEP, RowPositions
 from mlx_notebook.engine.prompts.chat_format import ChatFormat, OutputPlan
 from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt, prepare_prompt, truncate_prompt
@@ -306,7 +305,6 @@ def _width(model: Any) -> int:
 
 def _policy(settings: EngineConfig) -> PrefillPolicy:
     on_gpu = mx.default_device() == mx.Device(mx.gpu)
-    RowPositions.align = CAPACITY_STEP if mx.cuda.is_available() else 1
     limits = PrefillLimits(
         chunk=settings.prefill_step,
         pause=settings.max_pause,

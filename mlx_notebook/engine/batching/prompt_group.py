@@ -34,11 +34,10 @@ class PromptGroup:
     ):
         self.rows = list(rows)
         self._model, self._padded = model, padded
-        caches = [row.cache for row in rows]
-        self._cache = BatchCache(caches)
-        count, _ = padded(len(rows), 1)
-        if self._cache.ragged and count > len(rows):
-            self._cache = BatchCache([*caches, *(empty_cache() for _ in range(count - len(rows)))])
+        self._cache = BatchCache([row.cache for row in rows])
+        if self._cache.ragged:
+            count, _ = padded(len(rows), 1)
+            self._cache.extend(BatchCache([empty_cache() for _ in range(count - len(rows))]))
         for row in rows:
             row.cache = []
 

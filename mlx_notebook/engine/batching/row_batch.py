@@ -15,11 +15,8 @@ from mlx_notebook.engine.batching.batch_row import BatchRow, NewToken
 from mlx_notebook.engine.batching.speculation import Speculation
 from mlx_notebook.engine.batching.verification import DraftedRow, choose
 from mlx_notebook.engine.kv_cache.batch_cache import BatchCache
-from mlx_notebook.engine.kv_cache.ragged import RowPositions
+from mlx_notebook.engine.kv_cache.ragged import MOST_FED, RowPositions
 from mlx_notebook.engine.sampling.sampler import BatchSampler
-
-MOST_FED = 32
-"""Most tokens of a row in one step."""
 
 WIDTHS = (1, 2, 4, 8, 16, MOST_FED)
 """Numbers of tokens to which steps are padded on CUDA."""

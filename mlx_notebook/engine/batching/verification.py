@@ -12,11 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mlx_notebook.engine.batching.batch_row import BatchRow
-from mlx_notebook.engine.grammar.mask import apply, words
+from mlx_notebook.engine.grammar.mask import ALL_ALLOWED, apply, words
 from mlx_notebook.engine.sampling.row import Row
 from mlx_notebook.engine.sampling.sampler import choose_at
-
-_ALL_ALLOWED = 0xFFFFFFFF
 
 
 class DraftedRow:
@@ -63,7 +61,7 @@ class DraftedRow:
             if forced:
                 self.forced[position] = forced[0]
             else:
-                mask = np.full(words(width), _ALL_ALLOWED, np.uint32)
+                mask = np.full(words(width), ALL_ALLOWED, np.uint32)
                 if ahead.fill(mask):
                     self.masks[position] = mask
             if following is None:

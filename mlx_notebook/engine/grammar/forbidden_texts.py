@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlx_notebook.engine.grammar.grammar_tokenizer import GrammarTokenizer
-from mlx_notebook.engine.grammar.mask import words
+from mlx_notebook.engine.grammar.mask import ALL_ALLOWED, words
 
 Mask = npt.NDArray[np.uint32]
 
@@ -51,7 +51,7 @@ class ForbiddenTexts:
                 mask &= allowed
 
     def _without(self, ids: list[int]) -> Mask:
-        mask = np.full(words(self._tokens.width), 0xFFFFFFFF, np.uint32)
+        mask = np.full(words(self._tokens.width), ALL_ALLOWED, np.uint32)
         for token in ids:
             mask[token // 32] &= ~np.uint32(1 << (token % 32))
         return mask
@@ -72,7 +72,7 @@ class ForbiddenTextsRow:
 
     def fill(self, mask: Mask) -> bool:
         """Write the allowed tokens into `mask`, one bit each."""
-        mask[:] = 0xFFFFFFFF
+        mask[:] = ALL_ALLOWED
         self._forbidden.remove(self._tail, mask)
         return True
 

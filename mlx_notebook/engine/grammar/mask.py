@@ -7,6 +7,9 @@ import mlx.core as mx
 import numpy as np
 import numpy.typing as npt
 
+ALL_ALLOWED = 0xFFFFFFFF
+"""A word of a mask that allows every token."""
+
 
 def words(width: int) -> int:
     """Return how many 32-bit words hold a bit for each of `width` tokens."""

@@ -26,20 +26,20 @@ class BatchCache:
     ----------
     layers
         What the model takes as `cache`.
+    ragged
+        Whether rows may advance by different numbers of tokens, and be cut back alone.
     """
 
     def __init__(self, rows: Sequence[list[Any]]):
         self._rows = len(rows)
         self._positions = RowPositions([_length(row) for row in rows])
         self.layers: list[Any] = [self._merged(layer) for layer in zip(*rows, strict=True)]
+        self.ragged = all(
+            isinstance(layer, RaggedKVCache | ImageTokenCache) for layer in self.layers
+        )
 
     def __len__(self) -> int:
         return self._rows
-
-    @property
-    def ragged(self) -> bool:
-        """Whether rows may advance by different numbers of tokens, and be cut back alone."""
-        return all(isinstance(layer, RaggedKVCache | ImageTokenCache) for layer in self.layers)
 
     @property
     def nbytes(self) -> int:
@@ -122,6 +122,7 @@ class BatchCache:
             self.layers, self._rows, self._positions = [], 0, RowPositions([])
             return other
         other._rows, other._positions = len(self), RowPositions(self._positions.lengths)
+        other.ragged = self.ragged
         other.layers = [
             layer.sharing(other._positions)
             if isinstance(layer, RaggedKVCache)

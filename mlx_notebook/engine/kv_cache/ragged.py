@@ -13,13 +13,13 @@ import mlx.core as mx
 import numpy as np
 from mlx_lm.models.cache import KVCache, QuantizedKVCache
 
-CAPACITY_STEP = 256
+_CAPACITY_STEP = 256
 """Caches grow by this many tokens."""
 
 _LONG = 4096
 """Longer keys are padded to a multiple of this."""
 
-_FEW = 32
+MOST_FED = 32
 """Most tokens of a row in one step of decoding."""
 
 
@@ -31,20 +31,17 @@ class RowPositions:
     lengths
         Tokens of each row.
     align
-        With more than 1, several tokens attend to keys up to one of a few lengths, at least to this
-        one. On CUDA every new shape costs about 70 ms.
+        On CUDA, where every new shape of the attention costs about 70 ms, several tokens attend to
+        keys up to one of a few lengths. This is the least of them; elsewhere it is 1.
     """
 
-    align = 1
+    align = _CAPACITY_STEP if mx.cuda.is_available() else 1
 
     def __init__(self, lengths: Sequence[int]):
         self.lengths = list(lengths)
         self._offset: mx.array | None = None
         self._places: mx.array | None = None
         self.epoch = object()
-
-    def __len__(self) -> int:
-        return len(self.lengths)
 
     @property
     def offset(self) -> mx.array | int:
@@ -78,7 +75,7 @@ class RowPositions:
 
     def _masked(self, count: int) -> bool:
         """Return whether the next `count` tokens need a mask of their own."""
-        return not self.equal or (1 < count <= _FEW and self.align > 1)
+        return not self.equal or (1 < count <= MOST_FED and self.align > 1)
 
     def mask(self, count: int, window: int | None, *, as_array: bool) -> mx.array | str | None:
         """Return the attention mask for the next `count` tokens: a row sees its own tokens only."""
@@ -313,7 +310,7 @@ def ragged_class(cache: Any) -> type[RaggedKVCache] | None:
     return None
 
 
-def _rounded(length: int, step: int = CAPACITY_STEP) -> int:
+def _rounded(length: int, step: int = _CAPACITY_STEP) -> int:
     return -(-length // step) * step
 
 

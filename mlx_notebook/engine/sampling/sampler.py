@@ -12,13 +12,11 @@ from types import MappingProxyType
 import mlx.core as mx
 import numpy as np
 
-from mlx_notebook.engine.grammar.mask import apply, words
+from mlx_notebook.engine.grammar.mask import ALL_ALLOWED, apply, words
 from mlx_notebook.engine.sampling.batch_settings import BatchSettings
 from mlx_notebook.engine.sampling.filters import apply_top_filters, apply_typical_p, apply_xtc
 from mlx_notebook.engine.sampling.penalties import apply_penalties
 from mlx_notebook.engine.sampling.row import Row
-
-_ALL_ALLOWED = 0xFFFFFFFF
 
 _noise = mx.vmap(lambda key, like: mx.random.gumbel(like.shape, mx.float32, key))
 
@@ -87,27 +85,6 @@ class BatchSampler:
         return tokens, logprobs
 
 
-def choose_ahead(row: Row, logits: mx.array, skipped: int = 0) -> mx.array:
-    """Return the tokens that a row would choose at several positions.
-
-    The row must have no penalties and no constraint. Its position does not change.
-
-    Parameters
-    ----------
-    logits
-        Shape (L, vocabulary), for L positions. The first one is the row's position plus `skipped`.
-
-    Returns
-    -------
-    Shape (L,), not evaluated.
-    """
-    first = row.position + skipped
-    if row.temperature <= 0:
-        return mx.argmax(logits, axis=-1)
-    rows = [replace(row, position=first + index) for index in range(logits.shape[0])]
-    return _choose(BatchSettings(rows), logits)
-
-
 def choose_at(rows: Sequence[Row], skipped: Sequence[int], logits: mx.array) -> mx.array:
     """Return the tokens that rows would choose at some positions, which do not change.
 
@@ -152,7 +129,7 @@ def _constrain(rows: list[Row], constrained: list[int], logits: mx.array) -> mx.
     """Set the logits of all tokens that a row's constraint forbids to minus infinity."""
     if not constrained:
         return logits
-    masks = np.full((len(constrained), words(logits.shape[-1])), _ALL_ALLOWED, np.uint32)
+    masks = np.full((len(constrained), words(logits.shape[-1])), ALL_ALLOWED, np.uint32)
     filled = []
     for i, mask in zip(constrained, masks, strict=True):
         constraint = rows[i].constraint

@@ -6,7 +6,7 @@ import mlx.core as mx
 from mlx_lm.models.cache import make_prompt_cache, trim_prompt_cache
 
 from mlx_notebook.engine.sampling.row import Row
-from mlx_notebook.engine.sampling.sampler import choose_ahead
+from mlx_notebook.engine.sampling.sampler import choose_at
 
 MAX_DRAFT = 8
 """Most tokens that a draft model drafts before the model checks them."""
@@ -72,7 +72,7 @@ class DraftModel:
         drafted = []
         for index in range(count):
             logits = self._model(inputs[None], cache=self._cache)[0, -1:, : self._width]
-            inputs = choose_ahead(row, logits, index).astype(mx.uint32)
+            inputs = choose_at([row], [index], logits).astype(mx.uint32)
             mx.async_eval(inputs)
             drafted.append(inputs)
         return mx.concatenate(drafted)

@@ -12,7 +12,7 @@ from mlx_notebook import protocol
 from mlx_notebook.engine.grammar.constraints import BadWords
 from mlx_notebook.engine.grammar.mask import words
 from mlx_notebook.engine.sampling.row import Row, make_row
-from mlx_notebook.engine.sampling.sampler import BatchSampler, choose_ahead
+from mlx_notebook.engine.sampling.sampler import BatchSampler, choose_at
 from tests.engine.process import EngineProcess
 from tests.engine.test_generation import ask, everything
 
@@ -106,7 +106,7 @@ def test_a_row_goes_on_in_its_own_stream_when_the_batch_changes() -> None:
 def test_what_is_chosen_ahead_is_what_the_row_then_chooses() -> None:
     steps = mx.concatenate([logits(seed) for seed in range(5)])
     for row in (Row(temperature=0.9, seed=3, top_p=0.8, top_k=9), Row()):
-        ahead = choose_ahead(row, steps[1:], skipped=1).tolist()
+        ahead = choose_at([row] * len(steps[1:]), range(1, len(steps)), steps[1:]).tolist()
         sampler = BatchSampler()
         one_by_one = [sampler([row], mx.zeros((1,)), steps[i : i + 1])[0].item() for i in range(5)]
         assert ahead == one_by_one[1:]

@@ -34,6 +34,9 @@ _SMALL_CHUNK = 16
 _SAFETY = 0.75
 """Share of the pause that a chunk may fill, since the speed varies."""
 
+_MOST_GROUPS = 4
+"""Most groups that are begun for the sake of a shorter prompt behind them."""
+
 _STARVED_SECONDS = 2.0
 
 
@@ -152,7 +155,10 @@ class PrefillPolicy:
         if groups[starved][1] > _STARVED_SECONDS:
             return starved
         least = min(range(len(groups)), key=lambda index: groups[index][0])
-        if waiting and waiting[0] < groups[least][0]:
+        left = groups[least][0]
+        # A short prompt may wait behind a long one: then the long one begins too, to let it pass.
+        passes = min(waiting, default=left) < left and len(groups) < _MOST_GROUPS
+        if passes or (waiting and waiting[0] < left):
             return None
         return least
 

@@ -75,3 +75,11 @@ def test_the_group_with_the_least_left_comes_first_and_none_waits_for_ever() -> 
     assert order.turn([(16000, 0.1)], [200]) is None
     assert order.turn([(100, 0.1)], [200]) == 0
     assert order.turn([(16000, 2.5), (200, 0.1)], [50]) == 0
+
+
+def test_a_short_prompt_does_not_wait_for_the_long_ones_before_it() -> None:
+    order = policy()
+    assert order.turn([(16000, 0.1)], [16000, 200]) is None  # the second long one begins
+    assert order.turn([(16000, 0.1), (14000, 0.1)], [200]) is None  # and then the short one
+    assert order.turn([(16000, 0.1)], [16000, 17000]) == 0
+    assert order.turn([(16000, 0.1)] * 4, [16000, 200]) == 0

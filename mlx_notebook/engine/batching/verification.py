@@ -33,6 +33,8 @@ class DraftedRow:
         How many tokens are fed before the draft.
     tokens
         What is fed: the certain tokens, then the draft.
+    fails
+        Whether the constraint fails after the draft, which then ends before that place.
     """
 
     def __init__(self, row: BatchRow, draft: Sequence[int]):
@@ -43,6 +45,8 @@ class DraftedRow:
         self.forced: dict[int, int] = {}
         self.masks: dict[int, npt.NDArray[np.uint32]] = {}
         self.checked = len(self.draft) + 1
+        self.fails = False
+        self._mask_words = 0
 
     def look_ahead(self, width: int) -> None:
         """Let a copy of the constraint follow the draft; `width` is the size of the vocabulary.
@@ -55,15 +59,21 @@ class DraftedRow:
         ahead = constraint.copy()
         for token in self.row.known[self.row.ahead :]:
             ahead.advance(token)
+        self._mask_words = words(width)
         drafted: list[int | None] = [*self.draft, None]
         for position, following in enumerate(drafted):
             forced = ahead.forced()
             if forced:
                 self.forced[position] = forced[0]
             else:
-                mask = np.full(words(width), ALL_ALLOWED, np.uint32)
+                mask = np.full(self._mask_words, ALL_ALLOWED, np.uint32)
                 if ahead.fill(mask):
                     self.masks[position] = mask
+            if ahead.failure is not None:
+                self.fails = True
+                self.draft = self.draft[:position]
+                self.checked = position + 1
+                return
             if following is None:
                 return
             if not self._allows(position, following):
@@ -95,6 +105,10 @@ class DraftedRow:
         fed = fed if end is None else fed[: end + 1]
         row.known = [choice[count]]
         row.follow(fed[row.ahead :])
+        constraint = row.settings.constraint
+        if self.fails and constraint is not None and count == len(self.draft):
+            # What it allows here is not known: the row ends before the token chosen.
+            constraint.fill(np.zeros(self._mask_words, np.uint32))
         row.settings.position += len(fed)
         return fed
 

@@ -199,7 +199,8 @@ def test_the_server_can_be_asked_and_steered(kernel, server):
         re.MULTILINE,
     )
     assert "are free again" in kernel.run("%mlx unload tiny-chat").stdout
-    assert server.status()["models"] == []
+    # The server is shared with other files, whose models may be in memory.
+    assert "tiny-chat" not in [model["id"] for model in server.status()["models"]]
     loaded = kernel.run("%mlx load tiny-chat").said
     assert re.match(r"tiny-chat is loaded \(in [\d.]+ s\): [\d.]+ MB, context of", loaded)
     assert "%mlx reset" in kernel.run("%mlx").stdout

@@ -76,9 +76,9 @@ ROOMS = {
         *("generation", "residency", "scheduling", "__main__"),
     ),
     "server": (
-        *("errors", "file_lock", "run_folder", "listening", "identity", "wire", "telemetry"),
-        *("engine", "responses", "models", "images", "services", "api", "configuration"),
-        *("standalone", "app", "private", "__main__"),
+        *("errors", "file_lock", "run_folder", "listening", "identity", "users", "wire"),
+        *("telemetry", "engine", "responses", "models", "images", "services", "api"),
+        *("configuration", "standalone", "app", "private", "__main__"),
     ),
     "notebook": (
         *("plain_text", "errors", "escaping", "shell", "human_units", "signing", "interrupts"),

@@ -20,6 +20,7 @@ from mlx_notebook.server.api.request_head import declared_length, without_secret
 from mlx_notebook.server.identity import OWNER, owner
 from mlx_notebook.server.services import Services
 from mlx_notebook.server.telemetry import metrics
+from mlx_notebook.server.users.user import LOCAL, User
 from mlx_notebook.server.wire.body import RequestBody
 from mlx_notebook.server.wire.decode import decode, too_complex
 from mlx_notebook.server.wire.parameters import (
@@ -87,6 +88,11 @@ class ApiHandler(APIHandler):
     def services(self) -> Services:
         """Parts of the server that this handler uses."""
         return cast(Services, self.settings["mlx_notebook"].services)
+
+    @property
+    def user(self) -> User:
+        """User who sent the request."""
+        return LOCAL
 
     # --- authentication and body ------------------------------------------------------------------
 

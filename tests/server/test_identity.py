@@ -11,7 +11,7 @@ import pytest
 
 from tests.server.running import RunningServer, running, wait_for
 
-_USERS = {"identity_provider_class": "tests.server.user_tokens.UserTokens"}
+_USERS = {"identity_provider_class": "tests.server.users.identities.UserTokens"}
 _PATH = {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 

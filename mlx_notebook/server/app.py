@@ -235,6 +235,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             memory_budget_bytes=self.memory_budget_bytes,
             idle_unload_seconds=self.idle_unload_minutes * 60,
             shared_between_users=frozenset(self.shared_between_users),
+            admin_groups=frozenset(self.admin_groups),
             make_images=self._make_images,
             make_responses=self._make_responses,
         )

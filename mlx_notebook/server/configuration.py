@@ -255,6 +255,12 @@ class Configuration(HasTraits):
         sent the same text before. All who use the server's token or password are one user.""",
     ).tag(config=True)
 
+    admin_groups = List(
+        Unicode(),
+        help="""Groups of JupyterHub whose members may manage this server, as the Hub's admins may,
+        for example ["teachers"]. Without JupyterHub everyone with the token may.""",
+    ).tag(config=True)
+
     # --- the engine -------------------------------------------------------------------------------
 
     start_engine_at_startup = Bool(

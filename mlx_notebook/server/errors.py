@@ -17,7 +17,7 @@ ApiError                    500  internal_error
 │                                previous_response_not_finished, thread_unsupported_request
 ├── Unauthorized            401  invalid_api_key, token_needed
 ├── Forbidden               403  permission_denied, host_not_allowed, origin_not_allowed,
-│                                setting_not_allowed, model_gated, hub_refused
+│                                setting_not_allowed, model_gated, hub_refused, scope_missing
 ├── NotFound                404  not_found, unknown_route, request_not_found, trace_not_found,
 │                                response_not_found, completion_not_found, nothing_to_cancel
 │                                of models: model_not_found, model_incomplete, model_not_trusted,
@@ -29,7 +29,8 @@ ApiError                    500  internal_error
 ├── RequestCancelled        499  request_cancelled, download_cancelled
 ├── EngineError             500  engine_error, constraint_failed
 ├── Unavailable             503  engine_unavailable, model_load_failed, model_refused,
-│                                store_unavailable, settings_not_writable
+│                                store_unavailable, settings_not_writable,
+│                                jupyterhub_unreachable
 │                                of downloads: offline, hub_unreachable, hub_busy, hub_failed,
 │                                download_interrupted, download_failed, cache_not_writable
 ├── InsufficientStorage     507  disk_full

@@ -1,6 +1,7 @@
 """Identify the user of a request, for the data that the request may see."""
 
 import inspect
+import os
 
 from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvider
 from jupyter_server.base.handlers import JupyterHandler
@@ -16,8 +17,8 @@ async def owner(handler: JupyterHandler) -> str:
 
     Jupyter's own identity providers accept everyone who knows the server's token or password, and
     invent a user for each browser. All of these are one user here, the server's owner. With another
-    provider, for example JupyterHub's, whoever sends the server's token is the owner, and all
-    others are known by their user name.
+    provider, for example JupyterHub's, whoever sends the server's token is the owner, and so is the
+    user for whom JupyterHub started this server. All others are known by their user name.
     """
     provider = handler.identity_provider
     if type(provider) in _ONE_SECRET:
@@ -28,4 +29,12 @@ async def owner(handler: JupyterHandler) -> str:
             cookie_user = await cookie_user
         if cookie_user is None:
             return OWNER
-    return f"user:{handler.current_user.username}"
+    user = handler.current_user
+    if hasattr(user, "hub_user") and user.username == _hubs_user():
+        return OWNER
+    return f"user:{user.username}"
+
+
+def _hubs_user() -> str | None:
+    """Return the user for whom JupyterHub started this server; None for a service of the Hub."""
+    return None if os.environ.get("JUPYTERHUB_SERVICE_NAME") else os.environ.get("JUPYTERHUB_USER")

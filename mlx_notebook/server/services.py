@@ -82,6 +82,8 @@ class Services:
         Time after which an unused model is unloaded; 0 for never.
     shared_between_users
         What all users share: `requests`, `settings`, `prefixes`.
+    admin_groups
+        Groups of JupyterHub whose members may manage the server.
     make_images, make_responses
         Create `images` and `responses` when they are first used.
     """
@@ -97,6 +99,7 @@ class Services:
     memory_budget_bytes: int
     idle_unload_seconds: float
     shared_between_users: frozenset[str]
+    admin_groups: frozenset[str]
     make_images: Callable[[], ImageLoader]
     make_responses: Callable[[], ResponseRuns]
 

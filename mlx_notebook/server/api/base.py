@@ -20,7 +20,8 @@ from mlx_notebook.server.api.request_head import declared_length, without_secret
 from mlx_notebook.server.identity import OWNER, owner
 from mlx_notebook.server.services import Services
 from mlx_notebook.server.telemetry import metrics
-from mlx_notebook.server.users.user import LOCAL, User
+from mlx_notebook.server.users.request_user import request_user
+from mlx_notebook.server.users.user import User
 from mlx_notebook.server.wire.body import RequestBody
 from mlx_notebook.server.wire.decode import decode, too_complex
 from mlx_notebook.server.wire.parameters import (
@@ -79,6 +80,7 @@ class ApiHandler(APIHandler):
         self._scope: anyio.CancelScope | None = None
         self._client: ClientConnection | None = None
         self._client_left = False
+        self._user = User("")
         # Whether the request asks for a stream.
         self.wants_stream = False
         # Parameters of the request that this server does not use.
@@ -92,7 +94,7 @@ class ApiHandler(APIHandler):
     @property
     def user(self) -> User:
         """User who sent the request."""
-        return LOCAL
+        return self._user
 
     # --- authentication and body ------------------------------------------------------------------
 
@@ -112,6 +114,8 @@ class ApiHandler(APIHandler):
         refusal: errors.ApiError | None = None
         try:
             await super().prepare()
+            if self.current_user:
+                self._user = await request_user(self, self.services.admin_groups)
         except web.HTTPError as error:
             refusal = self.explained(error)
         length = declared_length(headers.get("Content-Length", "0"))
@@ -285,8 +289,10 @@ class ApiHandler(APIHandler):
                 "API key.",
                 code="token_needed",
             )
+        hint: str | None = getattr(self.identity_provider, "key_hint", None)
         return errors.Unauthorized(
-            "Send the Jupyter server's token as the API key: 'Authorization: Bearer <token>' "
+            hint
+            or "Send the Jupyter server's token as the API key: 'Authorization: Bearer <token>' "
             "(api_key=... in OpenAI's client). `jupyter server list` shows it."
         )
 

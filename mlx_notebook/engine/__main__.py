@@ -15,6 +15,14 @@ from pathlib import Path
 import msgspec
 import zmq
 
+from mlx_notebook.engine.distributed.rank_channel import LeaderChannel
+from mlx_notebook.engine.distributed.rank_process import (
+    join_leader,
+    log_format,
+    own_rank,
+    read_secret,
+    run_follower,
+)
 from mlx_notebook.engine.runtime.activity import Activity, ActivityWatch
 from mlx_notebook.engine.runtime.blas import preload, without_compiler
 from mlx_notebook.engine.runtime.file_descriptors import kept_limit, raise_limit
@@ -44,7 +52,7 @@ def main() -> None:
     parser.add_argument("--config", default="{}", help="EngineConfig as JSON")
     options = parser.parse_args()
     settings = msgspec.json.decode(options.config, type=EngineConfig)
-    logging.basicConfig(level=settings.log_level, format="%(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=settings.log_level, format=log_format(settings.distributed))
     preload()
     if (wrong := problem(installed())) is not None:
         message, fatal = wrong
@@ -58,7 +66,13 @@ def main() -> None:
     raise_limit()
     # Another thread gets Python's lock this soon. Preparing a prompt takes it a dozen times.
     sys.setswitchinterval(_SWITCH_SECONDS)
-    Engine(settings, options.commands, options.frames).serve()
+    leader = None
+    if settings.distributed is not None:
+        secret = read_secret()
+        if own_rank() != 0:
+            run_follower(settings, settings.distributed, secret)
+        leader = LeaderChannel(settings.distributed, secret)
+    Engine(settings, options.commands, options.frames, leader).serve()
 
 
 class Engine:
@@ -76,11 +90,16 @@ class Engine:
         The ZMQ address for commands and heartbeats.
     frames
         The ZMQ address for frames.
+    leader
+        The channel to the other ranks, if there are several.
     """
 
-    def __init__(self, settings: EngineConfig, commands: str, frames: str):
+    def __init__(
+        self, settings: EngineConfig, commands: str, frames: str, leader: LeaderChannel | None
+    ):
         self._addresses = commands, frames
         self._settings = settings
+        self._leader = leader
         self._context = zmq.Context()
         self._server = self._connect(commands)
         self._encoder = msgspec.msgpack.Encoder()
@@ -92,6 +111,8 @@ class Engine:
         failed = True
         try:
             failed = self._move_messages()
+            if self._leader is not None:
+                self._leader.close()
             self._context.destroy(linger=_LINGER_MS)
         except Exception:
             log.exception("the engine failed")
@@ -180,7 +201,9 @@ class Engine:
                 activity.blocked = False
             activity.frames += 1
 
-        self._scheduler = Scheduler(self._settings, send, self._activity)
+        if self._leader is not None and self._settings.distributed is not None:
+            join_leader(self._settings.distributed, self._leader)
+        self._scheduler = Scheduler(self._settings, send, self._activity, self._leader)
         ready.set()
         send([Ready(os.getpid(), str(mx.default_device()), _versions())])
         # So the first request finds them, and nothing waits until they have started.

@@ -8,6 +8,8 @@ Durations are in seconds, times in Unix seconds, memory in bytes.
 """
 
 from mlx_notebook.protocol.config import (
+    RANK_WAITS,
+    DistributedConfig,
     EngineConfig,
 )
 from mlx_notebook.protocol.engine_status import (
@@ -16,6 +18,7 @@ from mlx_notebook.protocol.engine_status import (
     LiveRequest,
     LoadProgress,
     Memory,
+    RankStatus,
     RequestPhase,
     Resident,
     Stats,
@@ -77,11 +80,13 @@ from mlx_notebook.protocol.requests import (
 )
 
 __all__ = [
+    "RANK_WAITS",
     "RESERVED_KWARGS",
     "Cancel",
     "ChatPrompt",
     "Command",
     "DiskWrites",
+    "DistributedConfig",
     "Done",
     "Embed",
     "Embedded",
@@ -112,6 +117,7 @@ __all__ = [
     "Prompt",
     "PromptLogprobs",
     "PromptTokenIds",
+    "RankStatus",
     "Ready",
     "Reasoning",
     "RequestPhase",

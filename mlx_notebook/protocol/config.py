@@ -2,6 +2,36 @@
 
 import msgspec
 
+RANK_WAITS = "mlx-notebook: a rank waits for its secret"
+"""The line that a rank prints when it can take its secret from its standard input."""
+
+
+class DistributedConfig(msgspec.Struct, kw_only=True, frozen=True):
+    """Several ranks that compute together: processes on one machine or on several.
+
+    The server names the hosts. `server/engine/rank_launch.py`, which starts the ranks, chooses the
+    rest anew for each start.
+
+    Attributes
+    ----------
+    hosts
+        Name of each rank's host, for messages. The first one is this machine.
+    hostfile
+        Path of the hostfile. Empty: all ranks run on this machine.
+    backend
+        MLX's backend: `ring`, `jaccl`, `jaccl-ring` or `nccl`. `any`: chosen at the start.
+    address
+        Address at which rank 0 takes connections for messages, like `tcp://10.0.0.1:31000`.
+    watch_address
+        A second one, for heartbeats.
+    """
+
+    hosts: tuple[str, ...]
+    hostfile: str = ""
+    backend: str = "any"
+    address: str = ""
+    watch_address: str = ""
+
 
 class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
     """Configuration of the engine, passed as JSON on its command line.
@@ -36,6 +66,8 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
         Processor time that rendering a chat template or decoding an image may take.
     warm_up
         Compile a model's kernels when it is loaded.
+    distributed
+        The ranks, if there are several. None: one process computes all.
     """
 
     max_batch: int = 32
@@ -54,4 +86,5 @@ class EngineConfig(msgspec.Struct, kw_only=True, frozen=True):
     prefix_disk_hourly_bytes: int = 0
     sandbox_seconds: int = 10
     warm_up: bool = True
+    distributed: DistributedConfig | None = None
     log_level: str = "INFO"

@@ -85,6 +85,20 @@ class DiskWrites(msgspec.Struct, frozen=True, array_like=True):
     total_skipped: int = 0
 
 
+class RankStatus(msgspec.Struct, frozen=True, array_like=True):
+    """One rank: its host, its process, MLX's memory in bytes, and the seconds it waited for others.
+
+    Rank 0 is the engine process itself. `pid` is 0 until the rank has told it.
+    """
+
+    rank: int
+    host: str
+    pid: int = 0
+    active_bytes: int = 0
+    peak_bytes: int = 0
+    waited_seconds: float = 0.0
+
+
 class LoadProgress(msgspec.Struct, frozen=True, array_like=True):
     """Progress of loading a model: `done` of `total` bytes of its weights are in memory."""
 
@@ -98,7 +112,8 @@ class Stats(msgspec.Struct, frozen=True, tag="stats", array_like=True):
 
     `loading` names the models that are loading or wait for memory, in order. `progress` is the
     progress of the first one, once it has started. `budget` is the memory budget of all models in
-    bytes. `decode_rate` and `prefill_rate` are tokens per second over the last second.
+    bytes. `decode_rate` and `prefill_rate` are tokens per second over the last second. `ranks` is
+    empty if one process computes all.
     """
 
     resident: list[Resident]
@@ -111,6 +126,7 @@ class Stats(msgspec.Struct, frozen=True, tag="stats", array_like=True):
     budget: int
     progress: LoadProgress | None = None
     disk: DiskWrites = DiskWrites()
+    ranks: list[RankStatus] = []
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="working", array_like=True):

@@ -14,6 +14,7 @@ from pathlib import Path
 import mlx.core as mx
 from mlx_lm.generate import generation_stream
 
+from mlx_notebook.engine.distributed.rank_channel import LeaderChannel
 from mlx_notebook.engine.errors import EngineError
 from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.request import Request, RequestState
@@ -58,6 +59,8 @@ class Scheduler:
         Called with all events of a step.
     activity
         Shows what this thread is doing.
+    leader
+        The channel to the other ranks, if there are several.
 
     Attributes
     ----------
@@ -70,9 +73,11 @@ class Scheduler:
         settings: EngineConfig,
         send: Callable[[list[Event]], None],
         activity: Activity,
+        leader: LeaderChannel | None = None,
     ):
         self.inbox: queue.SimpleQueue[Command | Continuation] = queue.SimpleQueue()
         self._settings, self._send, self._activity = settings, send, activity
+        self._leader = leader
         self._workers = ThreadPoolExecutor(4, "worker")
         SANDBOX.seconds = settings.sandbox_seconds
         mx.set_cache_limit(device_memory() // 20)

@@ -1,0 +1,1 @@
+"""Several ranks that compute together: messages between them, and the watch over them."""

@@ -9,7 +9,8 @@ EngineError            has a code of the protocol, a message, and the name of th
 ├── ContextOverflow    the prompt is longer than the model's context
 ├── LimitExceeded      preparing the request takes too much time or memory
 ├── LoadFailed         the model's files cannot be loaded
-└── InsufficientMemory the model does not fit into the memory budget
+├── InsufficientMemory the model does not fit into the memory budget
+└── EvictionRefused    the model fits only in place of others, and the user may not evict them
 """
 
 from mlx_notebook.protocol import ErrorCode, Failed
@@ -87,6 +88,12 @@ class InsufficientMemory(EngineError):
     """The model does not fit into the memory budget."""
 
     code: ErrorCode = "insufficient_memory"
+
+
+class EvictionRefused(EngineError):
+    """The model fits only in place of others, and the user may not evict them."""
+
+    code: ErrorCode = "permission_denied"
 
 
 def reason(error: Exception) -> str:

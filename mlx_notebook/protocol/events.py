@@ -16,6 +16,7 @@ ErrorCode = Literal[
     "vision_not_supported",
     "model_load_failed",
     "insufficient_memory",
+    "permission_denied",
     "constraint_failed",
     "engine_error",
 ]

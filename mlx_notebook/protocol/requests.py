@@ -177,6 +177,8 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
         Read by the server only: False keeps the reasoning from the client.
     trace
         Send `Traced`.
+    user, evict
+        As for `Load`.
     """
 
     id: str
@@ -195,12 +197,14 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
     token_ids: bool = False
     include_reasoning: bool = True
     trace: bool = False
+    user: str = ""
+    evict: bool = True
 
 
-class Tokenize(msgspec.Struct, kw_only=True, frozen=True, tag="tokenize"):
+class Tokenize(msgspec.Struct, kw_only=True, frozen=True, tag="tokenize", omit_defaults=True):
     """Render and tokenize a prompt; answered by `Tokenized` or `Failed`.
 
-    `pieces` asks for the text of each token.
+    `pieces` asks for the text of each token. `user` and `evict` are as for `Load`.
     """
 
     id: str
@@ -210,13 +214,16 @@ class Tokenize(msgspec.Struct, kw_only=True, frozen=True, tag="tokenize"):
     prompt: Prompt
     add_special_tokens: bool = True
     pieces: bool = False
+    user: str = ""
+    evict: bool = True
 
 
-class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed"):
+class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed", omit_defaults=True):
     """Embed texts or token ids; answered by `Embedded` or `Failed`.
 
     `dimensions` shortens each vector to its first components and normalises it again. `truncate`
-    cuts each input to its first tokens (-1: as many as the model takes).
+    cuts each input to its first tokens (-1: as many as the model takes). `user` and `evict` are as
+    for `Load`.
     """
 
     id: str
@@ -226,6 +233,8 @@ class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed"):
     inputs: list[str | list[int]]
     dimensions: int | None = None
     truncate: int | None = None
+    user: str = ""
+    evict: bool = True
 
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
@@ -234,10 +243,17 @@ class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
     id: str
 
 
-class Load(msgspec.Struct, kw_only=True, frozen=True, tag="load"):
+class Load(msgspec.Struct, kw_only=True, frozen=True, tag="load", omit_defaults=True):
     """Make a model resident; answered by `Loaded` or `Failed`.
 
-    `pin` pins the model (True) or unpins it (False). None leaves it as it is.
+    Attributes
+    ----------
+    pin
+        Pin the model (True) or unpin it (False). None leaves it as it is.
+    user
+        The user who sends it. Users take turns. Empty: the one user of a server without JupyterHub.
+    evict
+        Whether other models may be evicted for it.
     """
 
     id: str
@@ -245,6 +261,8 @@ class Load(msgspec.Struct, kw_only=True, frozen=True, tag="load"):
     path: str
     options: ModelOptions = ModelOptions()
     pin: bool | None = None
+    user: str = ""
+    evict: bool = True
 
 
 class Unload(msgspec.Struct, kw_only=True, frozen=True, tag="unload"):

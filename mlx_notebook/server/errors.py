@@ -290,6 +290,7 @@ _FROM_ENGINE: dict[ErrorCode, Callable[..., ApiError]] = {
     "vision_not_supported": InvalidRequest,
     "model_load_failed": Unavailable,
     "insufficient_memory": InsufficientMemory,
+    "permission_denied": Forbidden,
     "constraint_failed": EngineError,
     "engine_error": EngineError,
 }

@@ -182,6 +182,7 @@ class TextBackend(GeneratingBackend):
             tokens=tokens[: hit.length],
             max_tokens=max_tokens,
             ends=self._ends(row, endless),
+            user=prompt.user,
         )
         if borders:
             self._borders[uid] = set(borders)

@@ -28,6 +28,8 @@ class BatchRow:
         Most tokens to generate.
     ends
         Tokens that end it.
+    user
+        The user whose row it is.
     known
         The tokens to feed next, if they are known already: the last one of the prompt, or those
         that its constraint forces. Empty if the next token is still being computed.
@@ -46,6 +48,7 @@ class BatchRow:
     segments: list[list[int]]
     max_tokens: int
     ends: frozenset[int]
+    user: str = ""
     known: list[int] = field(default_factory=list)
     ahead: int = 0
     generated: int = 0

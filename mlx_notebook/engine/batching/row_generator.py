@@ -1,7 +1,7 @@
 """Continuous batching: rows join and leave while others decode."""
 
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -15,6 +15,23 @@ from mlx_notebook.engine.batching.row_batch import WIDTHS, RowBatch
 from mlx_notebook.engine.batching.speculation import Speculation
 from mlx_notebook.engine.kv_cache.batch_cache import BatchCache
 from mlx_notebook.engine.sampling.row import Row
+
+
+def place_in_turn(waiting: Sequence[str], user: str) -> int:
+    """Return where a new row of a user waits: behind as many rows of each user as are before it.
+
+    Parameters
+    ----------
+    waiting
+        The users of the rows that wait, in their order.
+    """
+    own = waiting.count(user)
+    before = Counter[str]()
+    for place, other in enumerate(waiting):
+        if before[other] > own:
+            return place
+        before[other] += 1
+    return len(waiting)
 
 
 class RowGenerator:
@@ -84,6 +101,7 @@ class RowGenerator:
         tokens: list[int],
         max_tokens: int,
         ends: Iterable[int],
+        user: str = "",
     ) -> int:
         """Add a row; return its number.
 
@@ -95,11 +113,13 @@ class RowGenerator:
             Its KV caches, and the tokens that they hold.
         ends
             Tokens that end the row.
+        user
+            The user whose row it is. The rows of users wait in turn.
         """
         uid, self._uids = self._uids, self._uids + 1
         ended_by = frozenset(ends)
-        row = BatchRow(uid, settings, cache, list(tokens), segments, max_tokens, ended_by)
-        self._waiting.append(row)
+        row = BatchRow(uid, settings, cache, list(tokens), segments, max_tokens, ended_by, user)
+        self._waiting.insert(place_in_turn([other.user for other in self._waiting], user), row)
         return uid
 
     def fork(self, uid: int, settings: Row, max_tokens: int, ends: Iterable[int]) -> int:
@@ -107,7 +127,13 @@ class RowGenerator:
         row = next(row for row in self._batch.rows if row.uid == uid)
         cache, last = self._batch.extract(row), row.known[:1]
         return self.insert(
-            [last], settings, cache=cache, tokens=row.tokens, max_tokens=max_tokens, ends=ends
+            [last],
+            settings,
+            cache=cache,
+            tokens=row.tokens,
+            max_tokens=max_tokens,
+            ends=ends,
+            user=row.user,
         )
 
     def extract(self, uid: int) -> tuple[list[Any], list[int]]:

@@ -51,10 +51,19 @@ class ScoringJob:
         How many alternatives to report for each token.
     backend
         The model to run it on.
+    user
+        The user who sent the request.
     """
 
-    def __init__(self, request_id: str, tokens: list[int], count: int, backend: GeneratingBackend):
-        self.id = request_id
+    def __init__(
+        self,
+        request_id: str,
+        tokens: list[int],
+        count: int,
+        backend: GeneratingBackend,
+        user: str = "",
+    ):
+        self.id, self.user = request_id, user
         self._tokens, self._count, self._backend = tokens, count, backend
         self._scored: list[TokenLogprob | None] = [None]
         self._ids: list[list[int]] = [tokens[:1]]

@@ -157,6 +157,13 @@ class Request:
         """Rows that join once the prompt of the first one is computed."""
         return self.command.n - len(self.sequences)
 
+    @property
+    def rows(self) -> int:
+        """Rows that it has in the batch, or will have; 0 before it joins."""
+        if self.state not in (RequestState.PREFILL, RequestState.DECODE):
+            return 0
+        return self.command.n - sum(sequence.finished for sequence in self.sequences)
+
     def enter(self, state: RequestState) -> None:
         """Go on to another state.
 

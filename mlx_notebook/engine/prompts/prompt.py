@@ -40,6 +40,8 @@ class PreparedPrompt:
         The images and their places.
     salt
         Only prompts with the same salt share entries of the prefix cache.
+    user
+        The user who sent it. Prompts of users are computed in turn.
     broken
         Where it leaves a cached sequence, known once it joins the batch.
     """
@@ -51,6 +53,7 @@ class PreparedPrompt:
     keys: list[int] | None = None
     image_spans: list[ImageSpan] = field(default_factory=list)
     salt: str = ""
+    user: str = ""
     broken: BrokenPrefix | None = None
 
     @property

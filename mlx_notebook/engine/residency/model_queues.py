@@ -1,7 +1,7 @@
-"""Jobs that wait until their model is in memory: one queue for each model, first come first served.
+"""Jobs that wait until their model is in memory: one queue for each model.
 
-The order is strict. If a small model could overtake a large one that waits for memory, the large
-one would never be loaded.
+Users take turns. Among the models of one user the order is strict: first come, first served. If a
+small model could overtake a large one that waits for memory, the large one would never be loaded.
 """
 
 import time
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mlx_notebook.engine.residency.user_turns import UserTurns
 from mlx_notebook.model_files.footprint import Footprint
 from mlx_notebook.protocol import Embed, Generate, Load, ModelOptions, Tokenize
 
@@ -53,6 +54,16 @@ class ModelQueue:
         return any(isinstance(job, Load) for job in self.jobs)
 
     @property
+    def users(self) -> list[str]:
+        """The users whose jobs they are, in the order of their first one."""
+        return list(dict.fromkeys(job.user for job in self.jobs))
+
+    @property
+    def may_evict(self) -> bool:
+        """Whether other models may be evicted for it: one of the jobs may do that."""
+        return any(job.evict for job in self.jobs)
+
+    @property
     def only_loads(self) -> bool:
         """Whether all jobs are `Load` commands: no request waits for an answer."""
         return all(isinstance(job, Load) for job in self.jobs)
@@ -63,6 +74,7 @@ class ModelQueues:
 
     def __init__(self) -> None:
         self._queues: dict[str, ModelQueue] = {}
+        self._turns = UserTurns()
 
     def __len__(self) -> int:
         return len(self._queues)
@@ -72,8 +84,11 @@ class ModelQueues:
 
     @property
     def head(self) -> ModelQueue | None:
-        """The queue whose model is loaded next."""
-        return next(iter(self._queues.values()), None)
+        """The queue whose model is loaded next: the oldest one of the user whose turn it is."""
+        if not self._queues:
+            return None
+        turn = self._turns.next(user for queue in self for user in queue.users)
+        return next(queue for queue in self if turn in queue.users)
 
     def get(self, model: str) -> ModelQueue | None:
         """Return the queue of a model, or None if no job waits for it."""
@@ -88,9 +103,13 @@ class ModelQueues:
         queue.jobs.append(job)
 
     def pop(self, model: str) -> list[ModelJob]:
-        """Remove the queue of a model and return its jobs."""
+        """Remove the queue of a model and return its jobs. Their users have had a turn."""
         queue = self._queues.pop(model, None)
-        return queue.jobs if queue else []
+        if queue is None:
+            return []
+        for user in queue.users:
+            self._turns.charge(user)
+        return queue.jobs
 
     def remove(self, job_id: str) -> ModelJob | None:
         """Remove one job and return it, or None if it is in no queue."""

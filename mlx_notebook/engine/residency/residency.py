@@ -18,7 +18,7 @@ import msgspec
 
 from mlx_notebook.engine.backends.backend import Backend, LoadStep
 from mlx_notebook.engine.backends.selection import load
-from mlx_notebook.engine.errors import EngineError, LoadFailed, reason
+from mlx_notebook.engine.errors import EngineError, EvictionRefused, LoadFailed, reason
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.residency.memory_budget import MemoryBudget, base_model
 from mlx_notebook.engine.residency.memory_need import footprint
@@ -44,6 +44,8 @@ class _ModelLoad:
         Whether its files are known to be good.
     has_room
         Whether the models to evict for it are unloaded.
+    may_evict
+        Whether other models may be evicted for it.
     bytes_read
         Bytes of its weights that are in memory.
     """
@@ -52,7 +54,7 @@ class _ModelLoad:
         self, queue: ModelQueue, need: Footprint, slices: Generator[LoadStep, None, Backend]
     ):
         self.model, self.spec, self.since = queue.model, queue.spec, queue.since
-        self.need, self.slices = need, slices
+        self.need, self.slices, self.may_evict = need, slices, queue.may_evict
         self.began = time.perf_counter()
         self.checked = self.has_room = self.pinned = False
         self.bytes_read = 0
@@ -265,6 +267,8 @@ class Residency:
 
     def _make_room(self, loading: _ModelLoad) -> bool:
         """Evict models for one whose files are good; return False while one of them is busy."""
+        if (queue := self._queues.get(loading.model)) is not None:
+            loading.may_evict = loading.may_evict or queue.may_evict
         evictions = self._evictions(loading, loading.need)
         loading.has_room = self._can_evict(evictions, loading.since)
         if loading.has_room:
@@ -278,7 +282,24 @@ class Residency:
         return loading.has_room
 
     def _evictions(self, wanted: ModelQueue | _ModelLoad, need: Footprint) -> list[ResidentModel]:
-        return self.budget.evictions(wanted.model, wanted.spec.path, need, self.models)
+        """Return the models to evict for another one.
+
+        Raises
+        ------
+        EvictionRefused
+            If the users who want it may not evict models, and it does not fit otherwise.
+        InsufficientMemory
+            If it does not fit beside the pinned ones.
+        """
+        evictions = self.budget.evictions(wanted.model, wanted.spec.path, need, self.models)
+        others = [resident.name for resident in evictions if resident.name != wanted.model]
+        if others and not wanted.may_evict:
+            raise EvictionRefused(
+                f"{wanted.model} fits into memory only in place of {', '.join(others)}, and you "
+                f"may not swap models. Use a model that is in memory: {', '.join(self.models)}.",
+                "model",
+            )
+        return evictions
 
     def _can_evict(self, evictions: list[ResidentModel], since: float) -> bool:
         """Return whether all these models are idle; after `swap_patience`, hold their requests."""

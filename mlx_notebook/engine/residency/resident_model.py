@@ -9,8 +9,10 @@ from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.prompt_scoring import ScoringJob
 from mlx_notebook.engine.generation.request import Request
 from mlx_notebook.engine.generation.runner import Runner
+from mlx_notebook.engine.residency.batch_share import BatchShare
 from mlx_notebook.engine.residency.gathering import Gathering
 from mlx_notebook.engine.residency.model_queues import ModelSpec
+from mlx_notebook.engine.residency.user_turns import UserTurns
 from mlx_notebook.model_files.footprint import Footprint
 from mlx_notebook.protocol import Resident
 
@@ -38,6 +40,8 @@ class ResidentModel:
         Prepared requests that wait for a free row of the batch.
     gathering
         Whether they wait for others.
+    share
+        Whose request joins the batch next.
     side_jobs
         Embeddings and prompt scorings. The scheduler does one piece between two steps.
     own
@@ -60,7 +64,9 @@ class ResidentModel:
         self.preparing: set[str] = set()
         self.ready: deque[Request] = deque()
         self.gathering = Gathering()
+        self.share = BatchShare()
         self.side_jobs: deque[EmbeddingJob | ScoringJob] = deque()
+        self._side_turns = UserTurns()
         self._steps: Counter[int] = Counter()
         self.mark_used()
 
@@ -104,6 +110,12 @@ class ResidentModel:
         """Record a step with `rows` rows; return whether it is one of the first of that size."""
         self._steps[rows] += 1
         return self._steps[rows] <= _FIRST_STEPS
+
+    def next_side_job(self) -> EmbeddingJob | ScoringJob:
+        """Return the side job to do a piece of: the first one of the user whose turn it is."""
+        user = self._side_turns.next(job.user for job in self.side_jobs)
+        self._side_turns.charge(user)
+        return next(job for job in self.side_jobs if job.user == user)
 
     def remove(self, job_id: str) -> None:
         """Remove a cancelled job that waits for the batch or is a side job."""

@@ -148,7 +148,11 @@ class Commands:
             request.enter(RequestState.SCORING)
             resident.side_jobs.append(
                 ScoringJob(
-                    request.id, prompt.tokens, command.prompt_logprobs, resident.runner.backend
+                    request.id,
+                    prompt.tokens,
+                    command.prompt_logprobs,
+                    resident.runner.backend,
+                    command.user,
                 )
             )
             return

@@ -43,6 +43,14 @@ class LiveRequests:
         """Return a request; None if it has ended, or if the job is not a request."""
         return self._requests.get(job_id)
 
+    def rows_of_users(self, model: str) -> Counter[str]:
+        """Return how many rows of a model's batch each user has, or will have."""
+        rows = Counter[str]()
+        for request in self._requests.values():
+            if request.command.model == model:
+                rows[request.command.user] += request.rows
+        return rows
+
     def add(self, command: Generate) -> None:
         """Add the request of a command that has just arrived."""
         self._requests[command.id] = Request(command)

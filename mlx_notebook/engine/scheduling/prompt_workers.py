@@ -1,13 +1,13 @@
 """Threads that render and tokenize prompts and compile grammars, beside the thread that owns MLX.
 
 Each model has workers of its own, separate ones for long prompts, so that a slow template or a long
-text delays few others. The results go back to the owner of MLX through its inbox.
+text delays few others. Users take turns. The results go back to the owner of MLX through its inbox.
 """
 
 import logging
 import queue
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -25,6 +25,7 @@ from mlx_notebook.engine.prompts.prompt import PreparedPrompt, max_new_tokens, t
 from mlx_notebook.engine.runtime.activity import Activity
 from mlx_notebook.engine.sandbox.deadline import Deadline, current
 from mlx_notebook.engine.sandbox.sandbox import AHEAD
+from mlx_notebook.engine.scheduling.shared_pool import PoolJob, SharedPool
 from mlx_notebook.protocol import (
     ChatPrompt,
     Embed,
@@ -51,16 +52,17 @@ _LONG = 2**16
 class _ModelWorkers:
     """The threads of one model. To compile a grammar may take seconds."""
 
-    short: Executor = field(default_factory=lambda: ThreadPoolExecutor(AHEAD, "prompt"))
-    grammar: Executor = field(default_factory=lambda: ThreadPoolExecutor(2, "grammar"))
-    long: Executor = field(default_factory=lambda: ThreadPoolExecutor(1, "long-prompt"))
+    short: SharedPool = field(default_factory=lambda: SharedPool(AHEAD, "prompt"))
+    grammar: SharedPool = field(default_factory=lambda: SharedPool(2, "grammar"))
+    long: SharedPool = field(default_factory=lambda: SharedPool(1, "long-prompt"))
 
 
 @dataclass(frozen=True)
 class _Task:
     """A job that a worker prepares, or that waits for a worker."""
 
-    future: Future[None]
+    pool: SharedPool
+    job: PoolJob
     deadline: Deadline
     then: Callable[[Outcome], None]
 
@@ -105,10 +107,10 @@ class PromptWorkers:
             self._inbox.put(partial(self._finish, job.id, outcome))
 
         if _is_long(job):
-            executor = workers.long
+            pool = workers.long
         else:
-            executor = workers.grammar if _may_need_grammar(job) else workers.short
-        self._tasks[job.id] = _Task(executor.submit(run), deadline, then)
+            pool = workers.grammar if _may_need_grammar(job) else workers.short
+        self._tasks[job.id] = _Task(pool, pool.submit(job.user, run), deadline, then)
         self._activity.preparing = len(self._tasks)
 
     def cancel(self, job_id: str) -> None:
@@ -117,7 +119,7 @@ class PromptWorkers:
         if task is None:
             return
         task.deadline.stop()
-        if task.future.cancel():
+        if task.pool.cancel(task.job):
             self._finish(job_id, Cancelled("the request was cancelled"))
 
     def _finish(self, job_id: str, outcome: Outcome) -> None:
@@ -168,7 +170,7 @@ class PromptWorkers:
             command.sampling.max_tokens,
             self._settings.max_prompt_tokens,
         )
-        prompt.salt = command.cache_salt
+        prompt.salt, prompt.user = command.cache_salt, command.user
         on_disk = self._prefixes.on_disk(command.model, prompt.cache_keys, prompt.salt)
         return PreparedRequest(prompt, plan, max_tokens, on_disk)
 

@@ -6,7 +6,6 @@ Everything here runs on one thread. `Scheduler.step` is the whole story.
 import logging
 import queue
 import time
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -220,20 +219,29 @@ class Scheduler:
     # --- requests -----------------------------------------------------------------------------
 
     def _admit(self, events: list[Event]) -> None:
-        """Add ready requests to the batches of their models, in order, while there are rows."""
+        """Add ready requests to the batches of their models while there are rows.
+
+        Users take turns. The requests of one user join in order.
+        """
+        most = self._settings.max_batch
         for name, resident in self._residency.models.items():
             if not resident.ready or self._gathers(resident):
                 continue
-            waiting, resident.ready = resident.ready, deque()
             held = self._residency.held.get(name)
-            for request in waiting:
+            for request in list(resident.ready):
                 if held is not None and request.arrived > held:
+                    resident.ready.remove(request)
                     request.enter(RequestState.QUEUED)
                     self._queues.add(request.command)
-                elif resident.rows >= self._settings.max_batch:
-                    resident.ready.append(request)
-                else:
-                    self._join(request, resident, events)
+            rows = self._requests.rows_of_users(name)
+            while resident.ready and resident.rows < most:
+                waiting = [(one.command.user, one.command.n) for one in resident.ready]
+                if (index := resident.share.next(waiting, rows, most)) is None:
+                    break
+                request = resident.ready[index]
+                del resident.ready[index]
+                rows[request.command.user] += request.command.n
+                self._join(request, resident, events)
 
     def _gathers(self, resident: ResidentModel) -> bool:
         """Return whether a model's ready requests wait for others that arrive with them."""
@@ -273,13 +281,13 @@ class Scheduler:
             events.append(failure.event(request.id))
 
     def _do_side_job(self, resident: ResidentModel, events: list[Event]) -> None:
-        """Do a piece of the first side job: embed or score some tokens."""
-        job = resident.side_jobs[0]
+        """Do a piece of the next side job: embed or score some tokens."""
+        job = resident.next_side_job()
         resident.mark_used()
         try:
             answer = job.step()
         except EngineError as error:
-            resident.side_jobs.popleft()
+            resident.side_jobs.remove(job)
             self._requests.fail(job.id, error)
             return
         except Exception as error:
@@ -288,7 +296,7 @@ class Scheduler:
             return
         if answer is None:
             return
-        resident.side_jobs.popleft()
+        resident.side_jobs.remove(job)
         events.append(answer)
         request = self._requests.get(job.id)
         if request is not None:  # its prompt is scored: now it may generate

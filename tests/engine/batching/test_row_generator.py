@@ -10,7 +10,7 @@ from mlx_lm.utils import load_model
 
 from mlx_notebook.engine.batching.batch_row import NewToken, PromptProgress, split_last
 from mlx_notebook.engine.batching.prefill_policy import PrefillLimits, PrefillPolicy, PrefillSpeed
-from mlx_notebook.engine.batching.row_generator import RowGenerator
+from mlx_notebook.engine.batching.row_generator import RowGenerator, place_in_turn
 from mlx_notebook.engine.sampling.row import Row
 from tests.models import qwen3
 
@@ -41,6 +41,7 @@ def insert(generator: RowGenerator, prompt: list[int], count: int = 6, **options
         tokens=options.pop("tokens", []),
         max_tokens=count,
         ends=options.pop("ends", ()),
+        user=options.pop("user", ""),
     )
 
 
@@ -163,3 +164,24 @@ def test_warming_up_changes_nothing(model: Any, make: Callable[..., RowGenerator
     assert len(list(generator.warm_up())) > 10
     uid = insert(generator, PROMPTS[0])
     assert run(generator)[0][uid] == greedy(model, PROMPTS[0])
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "order"),
+    [("aaab", "abaa"), ("aabbcc", "abcabc"), ("aaabcb", "abcaba"), ("abab", "abab")],
+)
+def test_the_prompts_of_users_wait_in_turn(arrivals: str, order: str) -> None:
+    waiting: list[str] = []
+    for user in arrivals:
+        waiting.insert(place_in_turn(waiting, user), user)
+    assert "".join(waiting) == order
+
+
+def test_a_prompt_of_another_user_begins_before_the_second_one_of_the_first(
+    make: Callable[..., RowGenerator],
+) -> None:
+    generator = make(max_rows=4, rows=1, chunk=16)
+    first, second, other = (insert(generator, PROMPTS[0], user=user) for user in ("a", "a", "b"))
+    _, reports = run(generator)
+    ends = [report.uid for report in reports if report.end_of_prompt]
+    assert ends == [first, other, second]

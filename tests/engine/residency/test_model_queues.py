@@ -5,9 +5,9 @@ from mlx_notebook.model_files.footprint import Footprint
 from mlx_notebook.protocol import Embed, Load, ModelOptions
 
 
-def embed(id: str, model: str, **options: int) -> Embed:
+def embed(id: str, model: str, user: str = "", **options: int) -> Embed:
     chosen = ModelOptions(**options)
-    return Embed(id=id, model=model, path=f"/{model}", options=chosen, inputs=["x"])
+    return Embed(id=id, model=model, path=f"/{model}", options=chosen, inputs=["x"], user=user)
 
 
 def load(id: str, model: str) -> Load:
@@ -59,3 +59,32 @@ def test_the_last_cancelled_job_takes_its_queue_along() -> None:
     assert queues.remove("2") is second
     assert len(queues) == 0
     assert queues.remove("2") is None
+
+
+def test_users_take_turns_with_their_models() -> None:
+    queues = ModelQueues()
+    for id, model, user in [("1", "a", "x"), ("2", "b", "x"), ("3", "c", "x"), ("4", "d", "y")]:
+        queues.add(embed(id, model, user))
+    order = []
+    while queues.head is not None:
+        order.append(queues.head.model)
+        queues.pop(queues.head.model)
+    assert order == ["a", "d", "b", "c"]
+
+
+def test_a_turn_stays_with_its_model_while_others_arrive() -> None:
+    queues = ModelQueues()
+    queues.add(embed("1", "a", "x"))
+    for number in range(20):
+        assert queues.head is queues.get("a")
+        queues.add(embed(f"other {number}", f"model {number}", f"user {number}"))
+
+
+def test_a_model_may_evict_others_if_one_of_its_users_may() -> None:
+    queues = ModelQueues()
+    queues.add(Load(id="1", model="a", path="/a", evict=False))
+    queue = queues.get("a")
+    assert queue is not None
+    assert not queue.may_evict
+    queues.add(Load(id="2", model="a", path="/a"))
+    assert queue.may_evict

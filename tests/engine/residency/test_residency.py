@@ -117,6 +117,22 @@ def test_what_cannot_fit_is_refused_with_figures_and_the_resident_ones_stay(
         assert names(engine) == {"a"}
 
 
+def test_a_user_who_may_not_swap_models_uses_those_that_fit(models: dict[str, Path]) -> None:
+    with running(max_resident=2) as engine:
+        for name in "ab":
+            assert isinstance(load(engine, name, models[name], evict=False), protocol.Loaded)
+        refused = load(engine, "c", models["c"], evict=False)
+        assert isinstance(refused, protocol.Failed)
+        assert refused.code == "permission_denied"
+        assert refused.message == (
+            "c fits into memory only in place of a, and you may not swap models. "
+            "Use a model that is in memory: a, b."
+        )
+        assert names(engine) == {"a", "b"}
+        assert isinstance(load(engine, "c", models["c"]), protocol.Loaded)
+        assert names(engine) == {"b", "c"}
+
+
 def test_a_limit_on_the_number_of_models_counts_pinned_ones(models: dict[str, Path]) -> None:
     with running(max_resident=1) as engine:
         load(engine, "a", models["a"], pin=True)

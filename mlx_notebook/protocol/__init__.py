@@ -9,6 +9,7 @@ Durations are in seconds, times in Unix seconds, memory in bytes.
 
 from mlx_notebook.protocol.config import (
     RANK_WAITS,
+    RANKS_ENDED,
     DistributedConfig,
     EngineConfig,
 )
@@ -80,6 +81,7 @@ from mlx_notebook.protocol.requests import (
 )
 
 __all__ = [
+    "RANKS_ENDED",
     "RANK_WAITS",
     "RESERVED_KWARGS",
     "Cancel",

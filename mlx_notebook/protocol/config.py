@@ -2,8 +2,12 @@
 
 import msgspec
 
-RANK_WAITS = "mlx-notebook: a rank waits for its secret"
-"""The line that a rank prints when it can take its secret from its standard input."""
+RANK_WAITS = "mlx-notebook: waiting for the secret as rank"
+"""What a rank prints, with its number, when it can take its secret from standard input."""
+
+
+RANKS_ENDED = "ERROR mlx_notebook.ranks: "
+"""How the last line of the ranks' log begins. The rest of it says why they ended."""
 
 
 class DistributedConfig(msgspec.Struct, kw_only=True, frozen=True):

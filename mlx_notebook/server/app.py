@@ -72,6 +72,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
     aliases = {  # noqa: RUF012
         "model": "MlxNotebookApp.default_model",
         "models-dir": "MlxNotebookApp.models_dirs",
+        "ranks": "MlxNotebookApp.ranks",
+        "hostfile": "MlxNotebookApp.hostfile",
         "idle-minutes": "MlxNotebookApp.idle_unload_minutes",
         "port": "StandaloneServer.port",
         "ip": "StandaloneServer.ip",

@@ -16,7 +16,7 @@ from traitlets import (
     validate,
 )
 
-from mlx_notebook.protocol import EngineConfig
+from mlx_notebook.protocol import DistributedConfig, EngineConfig
 from mlx_notebook.server.engine.supervisor import SupervisorLimits
 from mlx_notebook.server.models.model_settings import check_settings
 
@@ -263,6 +263,28 @@ class Configuration(HasTraits):
 
     # --- the engine -------------------------------------------------------------------------------
 
+    ranks = Integer(
+        1,
+        min=1,
+        help="""Number of processes on this machine that compute each model together. With more than
+        one, each holds a part of a model's weights. For several machines, set hostfile instead.""",
+    ).tag(config=True)
+
+    hostfile = Unicode(
+        "",
+        help="""Path of a hostfile of mlx.launch, which mlx.distributed_config writes: the machines
+        that compute each model together. The first one must be this machine. The others are reached
+        with ssh. Empty: this machine only.""",
+    ).tag(config=True)
+
+    distributed_backend = CaselessStrEnum(
+        ["any", "ring", "jaccl", "jaccl-ring", "nccl"],
+        default_value="any",
+        help="""How ranks exchange arrays: "ring" (TCP), "jaccl" (RDMA over Thunderbolt), "nccl"
+        (NVIDIA). "any": the backend of the hostfile; else jaccl if every host lists its RDMA
+        devices, nccl with CUDA, and ring otherwise.""",
+    ).tag(config=True)
+
     start_engine_at_startup = Bool(
         help="""Start the engine process with the server, and not with the first request. Default:
         only for jupyter mlx-notebook."""
@@ -324,6 +346,18 @@ class Configuration(HasTraits):
             )
         return value
 
+    @validate("hostfile")
+    def _check_hostfile(self, proposal: dict[str, Any]) -> str:
+        value: str = proposal["value"]
+        if value:
+            from mlx_notebook.server.engine.hostfile import read_hostfile
+
+            try:
+                read_hostfile(value)
+            except ValueError as error:
+                raise TraitError(f"MlxNotebookApp.hostfile: {error}") from None
+        return value
+
     @validate("allow_image_urls")
     def _check_image_hosts(self, proposal: dict[str, Any]) -> list[str]:
         from mlx_notebook.server.images.image_fetcher import parse_host
@@ -358,6 +392,25 @@ class Configuration(HasTraits):
             prefix_disk_hourly_bytes=self.prefix_disk_hourly_bytes,
             warm_up=self.warm_up,
             log_level="DEBUG" if debug else "INFO",
+            distributed=self._distributed_config(),
+        )
+
+    def _distributed_config(self) -> DistributedConfig | None:
+        if self.hostfile:
+            from mlx_notebook.server.engine.hostfile import read_hostfile
+
+            if self.ranks != 1:
+                raise TraitError(
+                    "Set MlxNotebookApp.ranks or MlxNotebookApp.hostfile, and not both: a hostfile "
+                    "lists a machine once for each rank."
+                )
+            path = str(Path(self.hostfile).expanduser().absolute())
+            hosts = read_hostfile(path).names
+            return DistributedConfig(hosts=hosts, hostfile=path, backend=self.distributed_backend)
+        if self.ranks == 1:
+            return None
+        return DistributedConfig(
+            hosts=("127.0.0.1",) * self.ranks, backend=self.distributed_backend
         )
 
     @property

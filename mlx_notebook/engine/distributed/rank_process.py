@@ -42,7 +42,7 @@ def read_secret() -> bytes:
         If standard input ends before.
     """
     # Only now may it be sent: before, a terminal of ssh would still echo it.
-    print(RANK_WAITS, flush=True)
+    print(RANK_WAITS, own_rank(), flush=True)
     # Unbuffered, since what follows the line is not for here.
     with open(0, "rb", buffering=0, closefd=False) as stdin:
         line = stdin.readline()

@@ -19,10 +19,12 @@ import anyio.abc
 import msgspec
 import zmq
 
-from mlx_notebook.protocol import Command, EngineConfig, Frame, Shutdown
+from mlx_notebook.protocol import RANKS_ENDED, Command, EngineConfig, Frame, Shutdown
 from mlx_notebook.server.engine.engine_socket import EngineSocket
 
 _MODULE = ("-m", "mlx_notebook.engine")
+# Starts several ranks with the same options, and stays until they have ended.
+_RANKS_MODULE = ("-m", "mlx_notebook.server.engine.rank_launch")
 # One for commands and heartbeats, one for frames: two threads of the engine have one each.
 _SOCKETS = ("commands", "frames")
 # A unix socket's address holds 107 bytes on Linux and 103 on macOS.
@@ -33,7 +35,15 @@ _LEVELS = {"WARNING": logging.WARNING, "ERROR": logging.ERROR, "CRITICAL": loggi
 
 
 class EngineProcess:
-    """Represent a running engine process. Start one with `EngineProcess.running`."""
+    """Represent a running engine process. Start one with `EngineProcess.running`.
+
+    Attributes
+    ----------
+    last_lines
+        The last lines of its log.
+    reason
+        Why it ended, if it has said so.
+    """
 
     def __init__(
         self,
@@ -52,6 +62,7 @@ class EngineProcess:
         self._decoder = msgspec.msgpack.Decoder(Frame)
         self._is_connected = False
         self.last_lines: deque[str] = deque(maxlen=5)
+        self.reason: str | None = None
 
     @classmethod
     @asynccontextmanager
@@ -78,7 +89,11 @@ class EngineProcess:
             with anyio.CancelScope(shield=True):
                 process = await anyio.open_process(
                     # -P: do not import a user's `random.py` from the working directory.
-                    [sys.executable, "-P", *_MODULE, *options],
+                    [
+                        *(sys.executable, "-P"),
+                        *(_MODULE if config.distributed is None else _RANKS_MODULE),
+                        *options,
+                    ],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
@@ -153,6 +168,8 @@ class EngineProcess:
         text = line.decode(errors="replace").rstrip()
         if text:
             self.last_lines.append(text)
+            if text.startswith(RANKS_ENDED):
+                self.reason = text.removeprefix(RANKS_ENDED)
             level = _LEVELS.get(text.partition(" ")[0], logging.INFO)
             self._log.log(level, "[engine %d] %s", self.pid, text[:2000])
 

@@ -186,7 +186,11 @@ class Supervisor:
                     await anyio.sleep(0.05)
                     group.cancel_scope.cancel()
                 lines = list(self._process.last_lines)
-                self._why = self._why or _exit_reason(code, lines if self.ready is None else [])
+                self._why = (
+                    self._why
+                    or self._process.reason
+                    or _exit_reason(code, lines if self.ready is None else [])
+                )
         except OSError as error:
             self._why = f"it could not be started: {error}"
         except Exception as error:
@@ -230,7 +234,9 @@ class Supervisor:
         self.in_flight.engine_ended(self.telemetry.stats)
         self.telemetry.engine_ended()
         self._crashes += 1
-        if self._crashes >= _MAX_CRASHES or (not lived and self._crashes > 1):
+        # What keeps a rank on another host from starting does not go away by itself.
+        attempts = 2 if self.config.distributed is None else 1
+        if self._crashes >= _MAX_CRASHES or (not lived and self._crashes >= attempts):
             self._failed_at = time.monotonic()
             self._wanted = asyncio.Event()
             self._set_state("failed")

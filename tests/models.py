@@ -75,7 +75,7 @@ def build(folder: Path, config: dict[str, Any], *, seed: int = 0, **tokenizer: A
 
 def qwen3(folder: Path, *, seed: int = 0, context: int = 2048, **changes: Any) -> Path:
     """Write a random Qwen3 with two layers."""
-    template = changes.pop("template", TEMPLATE)
+    template, special = changes.pop("template", TEMPLATE), changes.pop("special", ())
     config: dict[str, Any] = {
         "model_type": "qwen3",
         "hidden_size": 64,
@@ -90,7 +90,7 @@ def qwen3(folder: Path, *, seed: int = 0, context: int = 2048, **changes: Any) -
         "tie_word_embeddings": True,
         **changes,
     }
-    return build(folder, config, seed=seed, template=template)
+    return build(folder, config, seed=seed, template=template, special=special)
 
 
 def gemma3(folder: Path, *, window: int = 32) -> Path:

@@ -49,6 +49,7 @@ SERVER = {
     "Unauthorized": ("ApiError", 401, "authentication_error", "invalid_api_key"),
     "Forbidden": ("ApiError", 403, "permission_error", "permission_denied"),
     "NotFound": ("ApiError", 404, "invalid_request_error", "not_found"),
+    "Conflict": ("ApiError", 409, "invalid_request_error", "completions_not_available"),
     "MethodNotAllowed": ("ApiError", 405, "invalid_request_error", "method_not_allowed"),
     "BodyTimeout": ("ApiError", 408, "invalid_request_error", "request_timeout"),
     "BodyTooLarge": ("ApiError", 413, "invalid_request_error", "request_too_large"),

@@ -72,8 +72,8 @@ def test_imports_between_the_top_folders_run_one_way(top: str, forbidden: tuple[
 ROOMS = {
     "engine": (
         *("errors", "grammar_errors", "sandbox", "functions", "grammar", "dialects", "sampling"),
-        *("images", "prompts", "kv_cache", "speculative", "batching", "runtime", "distributed"),
-        *("backends", "generation", "residency", "scheduling", "__main__"),
+        *("images", "prompts", "infilling", "kv_cache", "speculative", "batching", "runtime"),
+        *("distributed", "backends", "generation", "residency", "scheduling", "__main__"),
     ),
     "server": (
         *("errors", "file_lock", "run_folder", "listening", "identity", "users", "wire"),

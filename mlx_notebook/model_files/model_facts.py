@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from mlx_notebook.model_files import architectures
 from mlx_notebook.model_files.embedding_files import is_embedding_model, max_input_tokens
+from mlx_notebook.model_files.fim_forms import form_in_folder
 from mlx_notebook.model_files.footprint import KVCacheSize, WeightBytes, kv_cache_size
 from mlx_notebook.model_files.generation_config import read_sampling_defaults
 from mlx_notebook.model_files.model_folder import check, read_bytes, read_json, shown
@@ -25,6 +26,7 @@ from mlx_notebook.model_files.safetensors_headers import (
 
 # The size of a large vocabulary.
 _LARGEST_TOKENIZER = 32 * 2**20
+_BITS = re.compile(r"(\d+)-bit")
 _INDEX = "model.safetensors.index.json"
 _TOOLS = re.compile(r"\btools\b")
 _REASONING = re.compile(r"enable_thinking|<think>|reasoning_effort|<\|channel\|?>")
@@ -65,6 +67,15 @@ class ModelFacts(Struct, frozen=True):
     def context_window(self) -> int | None:
         """Context length in tokens. None if its files do not say."""
         return self.kv_cache.context
+
+    @property
+    def parameters(self) -> int:
+        """Estimate of the number of parameters, from the size of the weights."""
+        bits = _BITS.match(self.quantization or "")
+        if bits:  # and half a bit for the scales of the groups
+            return int(8 * self.weights.total / (int(bits[1]) + 0.5))
+        rest = self.weights.total - self.weights.float16 - self.weights.float8
+        return self.weights.float16 // 2 + self.weights.float8 + rest // 4
 
 
 def read(
@@ -211,6 +222,7 @@ def _capabilities(folder: Path, *, vision: bool) -> tuple[str, ...]:
     template = _chat_template(folder)
     found = {
         "chat": bool(template),
+        "fim": form_in_folder(folder) is not None,
         "vision": vision,
         "tools": bool(_TOOLS.search(template)),
         "reasoning": bool(_REASONING.search(template)),

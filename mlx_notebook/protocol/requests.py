@@ -99,6 +99,38 @@ class TextPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="text"):
     text: str | list[int]
 
 
+class FillPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="fill", omit_defaults=True):
+    """Text around a gap, which the model fills.
+
+    A model with marks for fill-in-the-middle gets them. Any other gets a message for its chat
+    template. Marks in the texts are text.
+
+    Attributes
+    ----------
+    prefix, suffix
+        The text before and after the gap.
+    context
+        Texts before the prefix that help, the nearest last.
+    context_tokens
+        Most tokens of the context. If this is set, a prefix or suffix that is too long for the
+        model is cut. Otherwise it is an error.
+    language
+        Programming language; empty if it is not known.
+    ends_with_block
+        End the text where the line, the block or the brackets end, or where the suffix begins.
+    single_line
+        With `ends_with_block`: end after one line. None: if text follows the gap on its line.
+    """
+
+    prefix: str
+    suffix: str
+    context: list[str] = []
+    context_tokens: int | None = None
+    language: str = ""
+    ends_with_block: bool = False
+    single_line: bool | None = None
+
+
 Prompt = ChatPrompt | TextPrompt
 
 
@@ -179,13 +211,15 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
         Send `Traced`.
     user, evict
         As for `Load`.
+    urgent
+        Somebody waits for it while typing: it goes before all that is not urgent.
     """
 
     id: str
     model: str
     path: str
     options: ModelOptions = ModelOptions()
-    prompt: Prompt
+    prompt: Prompt | FillPrompt
     sampling: Sampling = Sampling()
     n: int = 1
     tool_choice: ToolChoice = ToolChoice()
@@ -199,6 +233,7 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
     trace: bool = False
     user: str = ""
     evict: bool = True
+    urgent: bool = False
 
 
 class Tokenize(msgspec.Struct, kw_only=True, frozen=True, tag="tokenize", omit_defaults=True):

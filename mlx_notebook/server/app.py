@@ -236,6 +236,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             auto_download=self.auto_download,
             memory_budget_bytes=self.memory_budget_bytes,
             idle_unload_seconds=self.idle_unload_minutes * 60,
+            completion_model=self.completion_model,
             shared_between_users=frozenset(self.shared_between_users),
             admin_groups=frozenset(self.admin_groups),
             make_images=self._make_images,

@@ -35,6 +35,13 @@ class Configuration(HasTraits):
         before the first use the embedded tiny-chat.""",
     ).tag(config=True)
 
+    completion_model = Unicode(
+        "",
+        help="""Model for inline completions in JupyterLab. If empty: the default model, if it has
+        marks for fill-in-the-middle, or is a chat model with at least a billion parameters.
+        Otherwise inline completions are off.""",
+    ).tag(config=True)
+
     models_dirs = List(
         Unicode(),
         help="""Folders that contain models in mlx-lm's format, as <name>/ or

@@ -7,8 +7,8 @@ ApiError                    500  internal_error
 │                                unsupported_tool, body_too_complex, too_many_messages,
 │                                setting_not_allowed; of the head: invalid_header
 │                                of the model: context_length_exceeded, vision_not_supported,
-│                                generation_not_supported, model_is_local, not_a_model,
-│                                download_in_progress
+│                                generation_not_supported, fill_not_supported, model_is_local,
+│                                not_a_model, download_in_progress
 │                                of images: invalid_image, image_too_large, too_many_images,
 │                                image_url_not_allowed, image_not_fetched
 │                                of references: unknown_tool_call_id, unknown_call_id,
@@ -23,6 +23,7 @@ ApiError                    500  internal_error
 │                                of models: model_not_found, model_incomplete, model_not_trusted,
 │                                adapter_not_found, revision_not_found, settings_not_usable
 ├── MethodNotAllowed        405  method_not_allowed
+├── Conflict                409  completions_not_available
 ├── BodyTimeout             408  request_timeout
 ├── BodyTooLarge            413  request_too_large
 ├── QueueFull               429  queue_full
@@ -148,6 +149,14 @@ class MethodNotAllowed(ApiError):
     status = 405
     kind = "invalid_request_error"
     default_code = "method_not_allowed"
+
+
+class Conflict(ApiError):
+    """The state of the server does not allow this now."""
+
+    status = 409
+    kind = "invalid_request_error"
+    default_code = "completions_not_available"
 
 
 class BodyTimeout(ApiError):

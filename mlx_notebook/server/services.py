@@ -80,6 +80,8 @@ class Services:
         Memory for all models together; 0 for a share of the machine's memory.
     idle_unload_seconds
         Time after which an unused model is unloaded; 0 for never.
+    completion_model
+        Name of the model for inline completions; empty for the default model.
     shared_between_users
         What all users share: `requests`, `settings`, `prefixes`.
     admin_groups
@@ -98,6 +100,7 @@ class Services:
     auto_download: bool
     memory_budget_bytes: int
     idle_unload_seconds: float
+    completion_model: str
     shared_between_users: frozenset[str]
     admin_groups: frozenset[str]
     make_images: Callable[[], ImageLoader]

@@ -54,6 +54,7 @@ def services(**changes: Any) -> Services:
         "auto_download": False,
         "memory_budget_bytes": 0,
         "idle_unload_seconds": 0.0,
+        "completion_model": "",
         "shared_between_users": frozenset(),
         "admin_groups": frozenset(),
         "make_images": lambda: made.append("images") or made,

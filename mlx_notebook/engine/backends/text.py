@@ -45,6 +45,7 @@ from mlx_notebook.engine.batching.row_generator import RowGenerator
 from mlx_notebook.engine.batching.speculation import Speculation
 from mlx_notebook.engine.dialects.reasoning import continues_reasoning, opens_reasoning
 from mlx_notebook.engine.errors import InvalidRequest, VisionNotSupported
+from mlx_notebook.engine.infilling.infiller import Infiller
 from mlx_notebook.engine.kv_cache.checkpoints import (
     Checkpoint,
     always_cuttable,
@@ -60,7 +61,14 @@ from mlx_notebook.engine.sampling.vocabulary import Vocabulary
 from mlx_notebook.engine.speculative.draft_loading import load_draft_model
 from mlx_notebook.model_files.footprint import context_window
 from mlx_notebook.model_files.generation_config import read_sampling_defaults
-from mlx_notebook.protocol import ChatPrompt, EngineConfig, Generate, ModelOptions, Prompt
+from mlx_notebook.protocol import (
+    ChatPrompt,
+    EngineConfig,
+    FillPrompt,
+    Generate,
+    ModelOptions,
+    Prompt,
+)
 
 _CHECKPOINT_STEP, _CHECKPOINT_GAP = 2048, 64
 """Most and least tokens between checkpoints of a prompt whose KV cache cannot be cut."""
@@ -105,6 +113,7 @@ class TextBackend(GeneratingBackend):
         self.vocabulary = Vocabulary(tokenizer)
         family = str(config.get("model_type", ""))
         self.chat_format = ChatFormat(tokenizer, _width(model), family, options.tool_dialect)
+        self.infiller = Infiller(self.chat_format)
         longest = longest_token(tokenizer)
         self.length_limit = LengthLimit(self.context_length, settings.max_prompt_tokens, longest)
         self.trimmable = all(map(always_cuttable, make_prompt_cache(model)))
@@ -143,6 +152,8 @@ class TextBackend(GeneratingBackend):
 
     def plan(self, command: Generate) -> tuple[PreparedPrompt, OutputPlan]:
         """Return a request's prompt and the plan for its rows."""
+        if isinstance(command.prompt, FillPrompt):
+            return self.infiller.plan(command, command.prompt, self.length_limit)
         shown = self.chat_format.visible_prompt(command.prompt, command.tool_choice)
         cut = command.truncate_prompt is not None
         prompt = self.prepare(shown, self.length_limit.relaxed if cut else None)

@@ -106,13 +106,15 @@ class Runner:
                 del self._sequences[uid]
 
     def _row(self, request: Request, prepared: PreparedRequest, index: int) -> Row:
-        return make_row(
+        row = make_row(
             request.command.sampling,
             self.backend.sampling_defaults,
             prepared.prompt.tokens,
             index,
             prepared.plan.constraint(),
         )
+        row.stop = (*row.stop, *prepared.prompt.ends)
+        return row
 
     def _add(
         self, request: Request, prepared: PreparedRequest, index: int, uid: int, row: Row

@@ -42,6 +42,8 @@ class PreparedPrompt:
         Only prompts with the same salt share entries of the prefix cache.
     user
         The user who sent it. Prompts of users are computed in turn.
+    ends
+        Tokens that end the answer, beside the model's end tokens.
     broken
         Where it leaves a cached sequence, known once it joins the batch.
     """
@@ -54,6 +56,7 @@ class PreparedPrompt:
     image_spans: list[ImageSpan] = field(default_factory=list)
     salt: str = ""
     user: str = ""
+    ends: Sequence[int] = ()
     broken: BrokenPrefix | None = None
 
     @property

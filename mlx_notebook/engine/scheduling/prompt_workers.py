@@ -30,6 +30,7 @@ from mlx_notebook.protocol import (
     ChatPrompt,
     Embed,
     EngineConfig,
+    FillPrompt,
     Generate,
     TextPrompt,
     Tokenize,
@@ -200,6 +201,8 @@ def _is_long(job: PromptJob) -> bool:
             left: list[Any] = list(job.inputs)
         case Generate(prompt=TextPrompt(text=text)) | Tokenize(prompt=TextPrompt(text=text)):
             left = [text]
+        case Generate(prompt=FillPrompt() as fill):
+            left = [fill.prefix, fill.suffix, fill.context]
         case Generate(prompt=chat) | Tokenize(prompt=chat):
             assert isinstance(chat, ChatPrompt)
             left = [chat.messages, chat.tools, chat.template_kwargs]

@@ -6,6 +6,7 @@ from typing import TypedDict, Unpack
 
 from mlx_notebook.protocol import (
     ChatPrompt,
+    FillPrompt,
     Generate,
     OutputFormat,
     Prompt,
@@ -25,6 +26,7 @@ from mlx_notebook.server.errors import (
 )
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
+from mlx_notebook.server.models.completion_model import completion_method, fill_not_supported
 from mlx_notebook.server.models.model_settings import ModelSettings
 from mlx_notebook.server.telemetry.request_traces import RequestOrigin
 from mlx_notebook.server.wire.content import image_sources
@@ -47,6 +49,7 @@ class Options(LocalOptions, total=False):
     tool_choice: ToolChoice
     output_format: OutputFormat | None
     reasoning_budget: int | None
+    urgent: bool
 
 
 def local_options(request: SamplingParameters) -> LocalOptions:
@@ -77,7 +80,7 @@ class GenerationHandler(EventStreamHandler):
         self,
         id: str,
         model: str | None,
-        prompt: Prompt,
+        prompt: Prompt | FillPrompt,
         sampling: Sampling,
         n: int = 1,
         **options: Unpack[Options],
@@ -93,7 +96,11 @@ class GenerationHandler(EventStreamHandler):
         if entry.is_embedding_model:
             raise await self._generation_not_supported(entry)
         settings = await self._settings(entry)
-        prompt = settings.apply_to_prompt(prompt)
+        if isinstance(prompt, FillPrompt):
+            if completion_method(entry) is None:
+                raise fill_not_supported(entry)
+        else:
+            prompt = settings.apply_to_prompt(prompt)
         if isinstance(prompt, ChatPrompt):
             prompt = await self.with_images(entry, prompt)
         return Generate(

@@ -7,7 +7,13 @@ import msgspec
 from mlx_notebook.server.errors import ErrorResponse
 from mlx_notebook.server.models import model_settings
 from mlx_notebook.server.wire.anthropic import message_response, messages_request, model_info
-from mlx_notebook.server.wire.native import model_types, status_types, tokenize_types, trace_types
+from mlx_notebook.server.wire.native import (
+    inline_types,
+    model_types,
+    status_types,
+    tokenize_types,
+    trace_types,
+)
 from mlx_notebook.server.wire.openai import (
     chat_request,
     chat_response,
@@ -226,6 +232,21 @@ OPERATIONS = (
         "Report whether the server can answer requests",
         (503,),
         status_types.Health,
+    ),
+    Operation(
+        "get",
+        "/mlx/completions/inline",
+        "Tell whether inline completions are available, with which model, and if not, why",
+        (),
+        inline_types.InlineAvailability,
+    ),
+    Operation(
+        "post",
+        "/mlx/completions/inline",
+        "Stream the text that belongs at the cursor of an editor",
+        (400, 404, 408, 409, 413, 429, 499, 500, 503, 507),
+        body=inline_types.InlineCompletionRequest,
+        streamed=inline_types.InlineEvent,
     ),
     Operation(
         "get",

@@ -5,6 +5,7 @@ from mlx_notebook.server.api.anthropic.messages import (
     MessagesHandler,
     UnknownMessagesRouteHandler,
 )
+from mlx_notebook.server.api.native.inline_completions import InlineCompletionHandler
 from mlx_notebook.server.api.native.model_management import (
     CancelModelHandler,
     CatalogHandler,
@@ -66,6 +67,7 @@ ROUTES = (
     ("v1/models/(.+)", ModelHandler),
     (r"v1/openapi\.json", OpenApiHandler),
     ("health/?", HealthHandler),
+    ("mlx/completions/inline/?", InlineCompletionHandler),
     ("mlx/status/?", StatusHandler),
     ("mlx/events/?", EventsHandler),
     ("mlx/models/?", CatalogHandler),

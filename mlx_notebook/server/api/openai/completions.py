@@ -49,7 +49,7 @@ class CompletionsHandler(GenerationHandler):
                 await self.command(
                     id if len(prompts) == 1 else f"{id}.{index}",
                     request.model,
-                    protocol.TextPrompt(text=prompt),
+                    request.engine_prompt(prompt),
                     request.sampling(),
                     request.n or 1,
                     output_format=request.output_format(),
@@ -84,6 +84,7 @@ class CompletionsHandler(GenerationHandler):
                         "of them out.",
                         param="truncate_prompt_tokens",
                     )
+                assert not isinstance(command.prompt, protocol.FillPrompt)
                 tokenized = await self.tokenized(request.model, command.prompt, pieces=True)
                 builder.add_prompt(tokenized.text, tokenized.pieces[0])
             else:

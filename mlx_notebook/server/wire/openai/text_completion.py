@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from mlx_notebook.protocol import FinishReason, Sampling, TokenLogprob
+from mlx_notebook.protocol import FillPrompt, FinishReason, Sampling, TextPrompt, TokenLogprob
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.openai.chat_response import CompletionUsage
 from mlx_notebook.server.wire.output_formats import CompletionParameters
@@ -34,7 +34,8 @@ Inputs = _Text | Annotated[list[_Text | TokenId | _Tokens], Meta(min_length=1, m
 class CompletionRequest(CompletionParameters, kw_only=True):
     """Text to continue. Only `prompt` is required.
 
-    Without `model` the server's default model answers. `max_tokens` defaults to 16.
+    Without `model` the server's default model answers. `max_tokens` defaults to 16. `suffix` is
+    text after the answer: the model fills the gap between `prompt` and `suffix`.
     """
 
     prompt: Inputs
@@ -62,12 +63,42 @@ class CompletionRequest(CompletionParameters, kw_only=True):
         asked = {
             "best_of": self.best_of is not None and self.best_of != (self.n or 1),
             "continue_final_message": bool(self.continue_final_message),
-            "suffix": bool(self.suffix),
         }
         for name, is_asked in asked.items():
             if is_asked:
                 raise unsupported_parameter(name)
+        if self.suffix:
+            self._check_fill()
         self.check_stream()
+
+    def _check_fill(self) -> None:
+        """Check that the parameters fit a prompt with a suffix."""
+        others = {
+            "echo": bool(self.echo),
+            "prompt_logprobs": self.prompt_logprobs is not None,
+            "truncate_prompt_tokens": self.truncate_prompt_tokens is not None,
+        }
+        for name, is_asked in others.items():
+            if is_asked:
+                raise InvalidRequest(
+                    f"'{name}' cannot be used with 'suffix': leave one of them out.", param=name
+                )
+
+    def engine_prompt(self, prompt: TextOrTokens) -> TextPrompt | FillPrompt:
+        """Return one of the prompts for the engine.
+
+        Raises
+        ------
+        InvalidRequest
+            There is a suffix, and the prompt is a list of tokens.
+        """
+        if not self.suffix:
+            return TextPrompt(text=prompt)
+        if not isinstance(prompt, str):
+            raise InvalidRequest(
+                "With 'suffix', 'prompt' must be text: token ids cannot be used.", param="prompt"
+            )
+        return FillPrompt(prefix=prompt, suffix=self.suffix)
 
     def sampling(self) -> Sampling:
         """Return the sampling parameters for the engine."""

@@ -78,7 +78,7 @@ ROOMS = {
     "server": (
         *("errors", "file_lock", "run_folder", "listening", "identity", "users", "wire"),
         *("telemetry", "engine", "responses", "models", "images", "services", "api"),
-        *("configuration", "standalone", "app", "private", "__main__"),
+        *("relay", "configuration", "standalone", "app", "private", "__main__"),
     ),
     "notebook": (
         *("plain_text", "errors", "escaping", "shell", "human_units", "signing", "interrupts"),

@@ -27,6 +27,7 @@ from mlx_notebook.server.models.downloads import Download, Downloads
 from mlx_notebook.server.models.last_model import LastModel
 from mlx_notebook.server.models.model_settings import ModelSettingsStore, check_settings
 from mlx_notebook.server.models.notebook_usage import NotebookUsage
+from mlx_notebook.server.relay.service_client import ServiceClient
 from mlx_notebook.server.standalone import StandaloneServer
 from mlx_notebook.server.wire.native.model_types import DownloadedModel
 
@@ -171,17 +172,23 @@ class MlxNotebookApp(Configuration, ExtensionApp):
     def initialize_handlers(self) -> None:
         """Mount the routes below the base URL of the server."""
         assert self.serverapp is not None
-        application = self.serverapp.web_app
-        rule = LazyRoutes.rule(application, self.serverapp.base_url)
-        rules: list[Any] = [rule]
+        application, base_url = self.serverapp.web_app, self.serverapp.base_url
+        rules: list[Any] = [
+            LazyRoutes.rule(application, base_url)
+            if self.relay is None
+            else LazyRoutes.rule(application, base_url, relay_routes)
+        ]
         if self._runs_alone:
             from mlx_notebook.server.api.native.root_page import RootHandler
 
-            rules.append((re.escape(self.serverapp.base_url), RootHandler))
+            rules.append((re.escape(base_url), RootHandler))
         application.add_handlers(".*$", rules)  # type: ignore[no-untyped-call]
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:
         limit_accepted_connections(serverapp.http_server, self.log)
+        if self.relay is not None:
+            self.log.info("Models run in the service %s.", self.relay.url)
+            return
         self._supervise()
         if self.start_engine_at_startup:
             self._supervisor.request_start()
@@ -193,6 +200,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
     async def stop_extension(self) -> None:
         """Stop all requests, downloads and the engine within a few seconds."""
         await self.downloads.close()
+        if self.relay is not None:
+            await self.relay.close()
         if self._task is None:
             return
         self._supervisor.stop()
@@ -203,7 +212,21 @@ class MlxNotebookApp(Configuration, ExtensionApp):
 
     def current_activity(self) -> int:
         """Return the number of requests and downloads, so that no idle culler stops the server."""
-        return len(self._supervisor.in_flight.streams) + len(self.downloads.current)
+        own = len(self._supervisor.in_flight.streams) + len(self.downloads.current)
+        return own + (self.relay.running if self.relay is not None else 0)
+
+    @cached_property
+    def relay(self) -> ServiceClient | None:
+        """The client of JupyterHub's service, if that answers in place of an engine here."""
+        if self._runs_alone or not self.service_url:
+            return None
+        token = os.environ.get("JUPYTERHUB_API_TOKEN", "")
+        if not token:
+            self.log.error(
+                "MlxNotebookApp.service_url is set, but JUPYTERHUB_API_TOKEN is not. The service "
+                "will refuse all requests: only servers that JupyterHub starts can use it."
+            )
+        return ServiceClient(self.service_url.rstrip("/") + "/", token)
 
     # --- services ---------------------------------------------------------------------------------
 
@@ -217,7 +240,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         """
         from mlx_notebook.server.services import RequestLimits, Services
 
-        self._supervise()
+        if self.relay is None:
+            self._supervise()
         return Services(
             supervisor=self._supervisor,
             engine=self._engine,
@@ -285,6 +309,13 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             pinned = msgspec.structs.replace(settings.saved(answer.model), revision=answer.revision)
             await settings.save(answer.model, pinned)
         await self.catalog.refresh()
+
+
+def relay_routes() -> tuple[Any, ...]:
+    """Return routes that JupyterHub's service answers."""
+    from mlx_notebook.server.relay.relay_routes import RELAY_ROUTES
+
+    return RELAY_ROUTES
 
 
 main = MlxNotebookApp.launch_instance

@@ -1,7 +1,9 @@
 """Define the settings: traits for Jupyter's configuration and the command line."""
 
+import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from traitlets import (
     Bool,
@@ -13,6 +15,7 @@ from traitlets import (
     List,
     TraitError,
     Unicode,
+    default,
     validate,
 )
 
@@ -261,6 +264,28 @@ class Configuration(HasTraits):
         cache is shared. Then the time and the cached_tokens of a request reveal that somebody has
         sent the same text before. All who use the server's token or password are one user.""",
     ).tag(config=True)
+
+    service_url = Unicode(
+        help="""Address of an mlx-notebook service of the JupyterHub that started this server, for
+        example "http://127.0.0.1:10101/services/mlx/". Then this server passes all requests on to
+        the service, with its user's token, and runs no engine. Default: the environment variable
+        MLX_NOTEBOOK_SERVICE_URL, which the Hub's configuration sets for all notebook servers.
+        jupyter mlx-notebook itself does not use it."""
+    ).tag(config=True)
+
+    @default("service_url")
+    def _service_url_default(self) -> str:
+        return os.environ.get("MLX_NOTEBOOK_SERVICE_URL", "")
+
+    @validate("service_url")
+    def _check_service_url(self, proposal: dict[str, Any]) -> str:
+        value: str = proposal["value"]
+        if value and urlsplit(value).scheme not in ("http", "https"):
+            raise TraitError(
+                "MlxNotebookApp.service_url is an http or https address, such as "
+                f"'http://127.0.0.1:10101/services/mlx/', and not {value!r}."
+            )
+        return value
 
     admin_groups = List(
         Unicode(),

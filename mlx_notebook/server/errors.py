@@ -31,7 +31,7 @@ ApiError                    500  internal_error
 ├── EngineError             500  engine_error, constraint_failed
 ├── Unavailable             503  engine_unavailable, model_load_failed, model_refused,
 │                                store_unavailable, settings_not_writable,
-│                                jupyterhub_unreachable
+│                                jupyterhub_unreachable, service_unreachable
 │                                of downloads: offline, hub_unreachable, hub_busy, hub_failed,
 │                                download_interrupted, download_failed, cache_not_writable
 ├── InsufficientStorage     507  disk_full

@@ -57,6 +57,8 @@ def main() -> None:
     """Serve until the parent process has ended."""
     parent = os.getppid()
     token = json.loads(sys.stdin.readline())["token"]
+    # The kernel of a service of JupyterHub has this, but its server is no service.
+    os.environ.pop("JUPYTERHUB_SERVICE_NAME", None)
     # Jupyter lists running servers in the runtime directory. Use another one, so that no other
     # kernel finds this server, which ends with our kernel.
     with run_folder() as folder:

@@ -8,6 +8,7 @@ from traitlets import Float, Integer, default
 from traitlets.config import Config
 
 from mlx_notebook.server.models.catalog import EMBEDDED_DEFAULT
+from mlx_notebook.server.users.hub_service import HubService, NotAService, hub_service
 
 _PORT = 1234
 # Only these parts of Jupyter's configuration apply here, and not its port, for example.
@@ -19,6 +20,8 @@ class StandaloneServer(ServerApp):
     """Serve on port 1234, without a browser and without questions."""
 
     name = "mlx-notebook-server"
+    # Set if JupyterHub runs this server as one of its services.
+    hub_service: HubService | None = None
 
     port = Integer(_PORT, help="The port to listen on (env: JUPYTER_PORT).").tag(config=True)
 
@@ -44,7 +47,8 @@ class StandaloneServer(ServerApp):
     def load_config_file(self, suppress_errors: bool = True) -> None:  # type: ignore[override]
         """Read the settings of models and token from Jupyter's configuration, then our own.
 
-        A file that the command line names is read in place of both.
+        A file that the command line names is read in place of both. As a service of JupyterHub the
+        server listens where the Hub says and knows the Hub's users, whatever the files say.
         """
         if not self.config_file:
             shared = Config()
@@ -57,6 +61,19 @@ class StandaloneServer(ServerApp):
                 shared.merge({name: config[name] for name in _SHARED if name in config})
             self.update_config(shared)
         super().load_config_file(suppress_errors)
+        try:
+            self.hub_service = hub_service()
+        except NotAService as error:
+            raise SystemExit(str(error)) from None
+        if self.hub_service is not None:
+            self.update_config(self.hub_service.settings())
+
+    def init_webapp(self) -> None:
+        """Create the application."""
+        super().init_webapp()
+        if self.hub_service is not None:
+            # Tornado would check before the user is known. Jupyter checks after that.
+            self.web_app.settings["xsrf_cookies"] = False
 
     def init_httpserver(self) -> None:
         """Find a free port, and remember which port was asked for."""
@@ -86,6 +103,13 @@ class StandaloneServer(ServerApp):
                 f"{self.port}. Stop the other program, or choose a port with --port.",
                 flush=True,
             )
+        if self.hub_service is not None:
+            print(
+                f"\nmlx-notebook is the service {self.hub_service.name!r} of JupyterHub and "
+                f"listens at {self.connection_url}.",
+                flush=True,
+            )
+            return
         provider = self.identity_provider
         if not provider.token:
             self.log.warning("The server has no token. It refuses OpenAI clients.")

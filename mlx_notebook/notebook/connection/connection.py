@@ -24,6 +24,9 @@ from mlx_notebook.notebook.server.server import Server, normalise_url, split_tok
 URL_VARIABLE = "MLX_NOTEBOOK_URL"
 TOKEN_VARIABLE = "MLX_NOTEBOOK_TOKEN"  # noqa: S105 - a variable's name
 
+# JupyterHub's configuration sets it for all notebook servers.
+SERVICE_VARIABLE = "MLX_NOTEBOOK_SERVICE_URL"
+
 # In seconds. The server that started this kernel may be busy, so it gets more time than others.
 PARENT_SECONDS = 10.0
 OTHER_SECONDS = 3.0
@@ -38,9 +41,10 @@ _status: dict[str, Any] = {}
 def connect(url: str | None = None, token: str | None = None) -> Server:
     """Return the server of this kernel. Look for a new one if the last one has stopped.
 
-    The order: the arguments; `MLX_NOTEBOOK_URL` and `MLX_NOTEBOOK_TOKEN`; the Jupyter server that
-    started this kernel; JupyterHub's variables; the user's other running Jupyter servers; a private
-    server that ends with this kernel. A server counts if it answers on `mlx/status`. While
+    The order: the arguments; `MLX_NOTEBOOK_URL` and `MLX_NOTEBOOK_TOKEN`; JupyterHub's service
+    (`MLX_NOTEBOOK_SERVICE_URL`) and no other; the Jupyter server that started this kernel;
+    JupyterHub's variables; the user's other running Jupyter servers; a private server that ends
+    with this kernel. A server counts if it answers on `mlx/status`. While
     `%mlx replay` answers from a recording, no server is needed.
 
     Parameters
@@ -153,6 +157,8 @@ def _find() -> Server | None:
         return _explicit(*_given, "given")
     if url := os.environ.get(URL_VARIABLE):
         return _explicit(url, os.environ.get(TOKEN_VARIABLE, ""), f"named by {URL_VARIABLE}")
+    if (service := _hub_service()) is not None:
+        return service
     for server in _parent_servers():
         try:
             _probe(server, PARENT_SECONDS)
@@ -185,6 +191,25 @@ def _explicit(url: str, token: str, found: str) -> Server:
             f"The server at {server.url} does not have mlx-notebook: install it there, or "
             "enable it with `jupyter server extension enable mlx_notebook`."
         ) from None
+    return server
+
+
+def _hub_service() -> Server | None:
+    """Return the service of the JupyterHub that started this kernel's server, if it has one.
+
+    If the service does not answer, there is no other server: a class on one machine has no memory
+    for an engine of each kernel.
+    """
+    url = os.environ.get(SERVICE_VARIABLE)
+    if not url:
+        return None
+    try:
+        address = normalise_url(url)
+    except ValueError as error:
+        raise NoServer(f"{SERVICE_VARIABLE}: {error}.") from None
+    token = os.environ.get("JUPYTERHUB_API_TOKEN", "")
+    server = Server(address, token, "the service of this JupyterHub")
+    _probe(server, PARENT_SECONDS)
     return server
 
 

@@ -1,6 +1,7 @@
 """Mount the routes without importing their handlers, so that the extension loads quickly."""
 
 import re
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -9,6 +10,15 @@ from tornado.routing import PathMatches, Router, Rule, RuleRouter
 from tornado.web import Application
 
 _PREFIXES = "(?:v1|mlx|health|tokenize|detokenize|apply-template)(?:/.*)?"
+
+# A pattern, its handler, and perhaps arguments of the handler.
+Route = tuple[Any, ...]
+
+
+def _own_routes() -> Iterable[Route]:
+    from mlx_notebook.server.api.routes import ROUTES
+
+    return ROUTES
 
 
 class _HandlerRouter(RuleRouter):
@@ -25,20 +35,39 @@ class _HandlerRouter(RuleRouter):
 
 
 class LazyRoutes(Router):
-    """Import the routes of `routes.py` when the first request for one of them comes."""
+    """Import the routes when the first request for one of them comes."""
 
     # Jupyter asks each target which methods it must protect. tests/server/api/test_base.py checks
     # that all handlers are protected.
     SUPPORTED_METHODS: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, application: Application, base_url: str) -> None:
+    def __init__(
+        self, application: Application, base_url: str, routes: Callable[[], Iterable[Route]]
+    ) -> None:
         self._application = application
         self._base = re.escape(base_url)
+        self._routes = routes
 
     @classmethod
-    def rule(cls, application: Application, base_url: str) -> Rule:
-        """Return the routing rule for the routes below `base_url`."""
-        return Rule(PathMatches(re.escape(base_url) + _PREFIXES), cls(application, base_url))
+    def rule(
+        cls,
+        application: Application,
+        base_url: str,
+        routes: Callable[[], Iterable[Route]] = _own_routes,
+    ) -> Rule:
+        """Return the routing rule for the routes below `base_url`.
+
+        Parameters
+        ----------
+        application
+            The application of the Jupyter server.
+        base_url
+            The server's base URL.
+        routes
+            Import the routes: patterns, handlers, and arguments of the handlers if they have any.
+        """
+        router = cls(application, base_url, routes)
+        return Rule(PathMatches(re.escape(base_url) + _PREFIXES), router)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
         """Return the delegate for a request, None if there is no route for it."""
@@ -46,7 +75,7 @@ class LazyRoutes(Router):
 
     @cached_property
     def _router(self) -> _HandlerRouter:
-        from mlx_notebook.server.api.routes import ROUTES
-
-        rules = [Rule(PathMatches(self._base + pattern), handler) for pattern, handler in ROUTES]
+        rules = [
+            Rule(PathMatches(self._base + pattern), *target) for pattern, *target in self._routes()
+        ]
         return _HandlerRouter(self._application, rules)

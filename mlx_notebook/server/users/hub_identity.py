@@ -76,10 +76,11 @@ class HubIdentityProvider(JupyterHubIdentityProvider):
         return user
 
     def _refused(self, known: dict[str, Any]) -> Forbidden:
-        scopes = " or ".join(sorted(self.hub_auth.access_scopes))
+        # The narrowest of those that suffice: access:services!service=mlx.
+        scope = max(self.hub_auth.access_scopes, key=len, default="access:services")
         return Forbidden(
             f"The {known['kind']} {known['name']!r} or this token may not use this service: it has "
-            f"no scope {scopes}. Who runs the Hub can grant it, to the user by a role and to the "
+            f"no scope {scope}. Who runs the Hub can grant it, to the user by a role and to the "
             "tokens of notebook servers by c.Spawner.server_token_scopes.",
             code="scope_missing",
         )

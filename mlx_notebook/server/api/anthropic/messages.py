@@ -60,10 +60,8 @@ def anthropic_error(error: ApiError, request_id: str) -> bytes:
     status, message = error.status_code, error.message
     kind = _KINDS.get(status, "api_error" if status >= 499 else "invalid_request_error")
     if error.code == "invalid_api_key":
-        message = (
-            "Send the Jupyter server's token as the API key: 'x-api-key: <token>' "
-            "(api_key=... in Anthropic's client). `jupyter server list` shows it."
-        )
+        message = message.replace("Authorization: Bearer <token>", "x-api-key: <token>")
+        message = message.replace("OpenAI's client", "Anthropic's client")
     unsupported: list[str] | None = [] if error.code == "thread_unsupported_request" else None
     body = ErrorObject(kind, message, ErrorDetails(error.code, unsupported))
     return msgspec.json.encode(MessageError(body, request_id))

@@ -1,0 +1,1 @@
+"""Pass requests on to the mlx-notebook service of a JupyterHub."""

@@ -1,0 +1,199 @@
+"""A real JupyterHub with its proxy, the service, and notebook servers of users."""
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.server.running import wait_for
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "docs" / "operations" / "jupyterhub_config.py"
+# What differs from a class: free ports below a prefix, no passwords, no users of the system.
+_CHANGES = """
+import json
+import os
+
+given = json.loads(os.environ["TEST_HUB"])
+c.JupyterHub.base_url = given["base_url"]
+load_subconfig({example!r})
+
+service = c.JupyterHub.services[0]
+del service["user"]
+service["url"] = given["service"]
+service["command"] += ["--allow-root"]
+service["environment"] |= given["environment"]
+c.Spawner.environment = {{
+    **given["environment"],
+    "MLX_NOTEBOOK_SERVICE_URL": given["service"] + given["base_url"] + "services/mlx/",
+}}
+c.JupyterHub.services += [{{"name": "tester", "api_token": given["token"]}}]
+c.JupyterHub.load_roles += [{{
+    "name": "tester",
+    "scopes": ["admin:users", "admin:servers", "tokens", "access:servers", "read:roles"],
+    "services": ["tester"],
+}}]
+c.JupyterHub.ip, c.JupyterHub.port = "127.0.0.1", given["port"]
+c.JupyterHub.hub_bind_url = given["hub"]
+c.ConfigurableHTTPProxy.api_url = given["proxy_api"]
+c.ConfigurableHTTPProxy.command = given["proxy"]
+c.JupyterHub.authenticator_class = "dummy"
+c.Authenticator.allow_all = True
+c.Authenticator.admin_users = {{"head"}}
+c.JupyterHub.spawner_class = "simple"
+c.SimpleLocalProcessSpawner.home_dir_template = given["homes"] + "/{{username}}"
+c.Spawner.args = ["--allow-root", "--ServerApp.jpserver_extensions={{'jupyter_lsp': False}}"]
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    """Jupyter folders of the test's own, and no way to the real hub of models."""
+    kept = ("MLX_NOTEBOOK_", "JUPYTER", "JPY_")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(kept)}
+    return {**env, **_passed_on(folder)}
+
+
+def _passed_on(folder: Path) -> dict[str, str]:
+    return {
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(folder / "huggingface"),
+        "JUPYTER_CONFIG_DIR": str(folder / "config"),
+        "PYTHONPATH": str(ROOT),
+    }
+
+
+class RunningHub:
+    """A JupyterHub at a prefix, with the example of the documentation as its configuration."""
+
+    def __init__(self, folder: Path, proxy: Path) -> None:
+        self.folder = folder
+        self.token = secrets.token_hex(16)
+        ports = [free_port() for _ in range(4)]
+        self.origin, hub, proxy_api, self.service_origin = (
+            f"http://127.0.0.1:{port}" for port in ports
+        )
+        self.base_url = "/class/"
+        self.url = self.origin + self.base_url
+        self.service_url = f"{self.url}services/mlx/"
+        homes = folder / "homes"
+        given = {
+            "base_url": self.base_url,
+            "port": ports[0],
+            "hub": hub,
+            "proxy_api": proxy_api,
+            "service": self.service_origin,
+            "token": self.token,
+            "proxy": [str(proxy)],
+            "homes": str(homes),
+            "environment": _passed_on(folder),
+        }
+        (folder / "config").mkdir(parents=True, exist_ok=True)
+        config = folder / "jupyterhub_config.py"
+        config.write_text(_CHANGES.format(example=str(EXAMPLE)))
+        self.log_file = folder / "log"
+        with self.log_file.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "jupyterhub", "-f", str(config)],
+                env={
+                    **_environment(folder),
+                    "TEST_HUB": json.dumps(given),
+                    "HOME": str(folder / "home"),
+                },
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        try:
+            wait_for(self._is_up, 90)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _is_up(self) -> bool:
+        assert self.process.poll() is None, self.log
+        try:
+            # The service answers: without a token it is not allowed.
+            return httpx.get(self.service_url + "v1/models", trust_env=False).status_code == 401
+        except httpx.HTTPError:
+            return False
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def api(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Send a request to the Hub's own API, with the rights of the test."""
+        response = httpx.request(
+            method,
+            f"{self.url}hub/api/{path}",
+            headers={"Authorization": f"token {self.token}"},
+            json=body,
+            timeout=60,
+            trust_env=False,
+        )
+        assert response.status_code < 400, f"{response.status_code} {response.text}\n{self.log}"
+        return response.json() if response.content else None
+
+    def user_token(self, user: str, *scopes: str) -> str:
+        """Return a new token of a user, with all rights of the user if no scopes are named."""
+        body = {"scopes": list(scopes)} if scopes else {}
+        return str(self.api("POST", f"users/{user}/tokens", body)["token"])
+
+    def service(self, token: str) -> httpx.Client:
+        """Return a client of the service, through the Hub's proxy."""
+        return httpx.Client(
+            base_url=self.service_url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=60,
+            trust_env=False,
+        )
+
+    def spawn(self, user: str) -> "NotebookServer":
+        """Start the notebook server of a user, and wait until it runs."""
+        self.api("POST", f"users/{user}/server")
+
+        def ready() -> bool:
+            state = self.api("GET", f"users/{user}")["servers"].get("", {})
+            assert state.get("pending") != "failed", self.log
+            return bool(state.get("ready"))
+
+        wait_for(ready, 120, 0.2)
+        token = self.user_token(user, f"access:servers!user={user}")
+        return NotebookServer(f"{self.url}user/{user}/", token, self.folder / "homes" / user)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class NotebookServer:
+    """A user's notebook server, reached through the Hub's proxy with a token of the user."""
+
+    def __init__(self, url: str, token: str, home: Path) -> None:
+        self.url, self.token, self.home = url, token, home
+        self.client = httpx.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=60,
+            trust_env=False,
+        )
+
+    def stop(self) -> None:
+        self.client.close()

@@ -97,6 +97,14 @@ def disconnect() -> None:
             _private = None
 
 
+def server_in_use() -> Server | None:
+    """Return this kernel's server as it was last found, without a request; `None` before.
+
+    The JupyterLab extension asks for it, to say when a notebook uses another server than the page.
+    """
+    return _current
+
+
 def default_model() -> str | None:
     """Return the notebook's model, which answers where none is named.
 

@@ -1,12 +1,14 @@
 // --- dashboard ----------------------------------------------------------------------------------
 
+// Of the notebook's dashboard. One that has fewer panels names them.
 const TABS = ["Models", "Activity", "Inspector", "Chat"];
 
 function buildDashboard({ root, model, held }) {
+  const titles = model.get("titles") ?? TABS;
   const line = h("p");
   const bar = h("div", { class: "mlx-tabs", role: "tablist", "aria-label": "Panels" });
   const id = newId();
-  const places = TABS.map((_, at) =>
+  const places = titles.map((_, at) =>
     h("div", {
       role: "tabpanel",
       id: `${id}-place-${at}`,
@@ -14,7 +16,7 @@ function buildDashboard({ root, model, held }) {
       tabindex: 0,
     }),
   );
-  const tabs = TABS.map((title, at) =>
+  const tabs = titles.map((title, at) =>
     h(
       "button",
       {

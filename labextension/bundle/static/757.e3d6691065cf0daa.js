@@ -1,0 +1,177 @@
+"use strict";(self.rspackChunkmlx_notebook=self.rspackChunkmlx_notebook||[]).push([[757],{81(e,r,a){var o=a(601),t=a.n(o),n=a(314),l=(a.n(n))()(t());l.push([e.id,`/* Styles of all panels. Colours come from the frontend, with those of VS Code and the system as fallbacks. */
+.mlx-panel {
+  --background: var(--jp-layout-color1, var(--vscode-editor-background, Canvas));
+  --background-raised: var(--jp-layout-color2, var(--vscode-sideBar-background, Canvas));
+  --text: var(--jp-ui-font-color1, var(--vscode-foreground, CanvasText));
+  --border: var(--jp-border-color1, var(--vscode-panel-border, GrayText));
+  --border-soft: var(--jp-border-color2, var(--vscode-panel-border, GrayText));
+  --accent: var(--jp-brand-color1, var(--vscode-focusBorder, Highlight));
+  --success: var(--jp-success-color1, #2e7d32);
+  --warning: var(--jp-warn-color0, #b85c00);
+  --danger: var(--jp-error-color1, #c62828);
+  container: mlx / inline-size;
+  position: relative;
+  box-sizing: border-box;
+  padding: 12px 16px;
+  border: 1px solid var(--border-soft);
+  border-radius: 6px;
+  background: var(--background);
+  color: var(--text);
+  font: 13px/1.45 var(--jp-ui-font-family, system-ui, sans-serif);
+  font-variant-numeric: tabular-nums;
+}
+.mlx-panel .mlx-panel { padding: 4px 0 0; border: 0; }
+.mlx-panel .mlx-panel > header { display: none; }
+.mlx-panel *, .mlx-panel *::before { box-sizing: border-box; }
+/* biome-ignore lint/complexity/noImportantStyles: \`hidden\` wins over every \`display\` below. */
+.mlx-panel [hidden] { display: none !important; }
+.mlx-panel h2 { margin: 0 0 10px; font-size: 15px; font-weight: 600; }
+.mlx-panel h3 { margin: 16px 0 6px; font-size: 13px; font-weight: 600; }
+.mlx-panel h4 { margin: 12px 0 4px; font-size: 12px; font-weight: 600; }
+.mlx-panel p { margin: 4px 0; }
+.mlx-panel ul { margin: 0; padding: 0; list-style: none; }
+.mlx-panel pre {
+  margin: 4px 0; padding: 8px; max-height: 320px; overflow: auto;
+  border-radius: 4px; background: var(--background-raised); color: var(--text);
+  font: 12px/1.45 var(--jp-code-font-family, monospace);
+  white-space: pre-wrap; overflow-wrap: anywhere;
+}
+.mlx-panel :is(button, input, select, textarea) { font: inherit; color: var(--text); }
+.mlx-panel :is(button, input, select, textarea, summary, pre, a):focus-visible {
+  outline: 2px solid var(--accent); outline-offset: 1px;
+}
+.mlx-panel :is(input, select, textarea) {
+  min-height: 28px; padding: 3px 8px; max-width: 100%;
+  border: 1px solid var(--border); border-radius: 4px; background: var(--background);
+}
+.mlx-button {
+  min-height: 28px; padding: 3px 10px; cursor: pointer; white-space: nowrap;
+  border: 1px solid var(--border); border-radius: 4px; background: var(--background);
+}
+.mlx-button:hover { background: var(--background-raised); }
+.mlx-button.mlx-main { border-color: var(--accent); font-weight: 600; }
+.mlx-button[aria-disabled="true"] { cursor: progress; border-style: dashed; }
+.mlx-row { display: flex; flex-wrap: wrap; align-items: center; gap: 6px 8px; }
+.mlx-row > .mlx-grow { flex: 1 1 160px; min-width: 0; }
+.mlx-name { font-weight: 600; overflow-wrap: anywhere; }
+.mlx-tag { padding: 0 6px; border: 1px solid var(--border-soft); border-radius: 8px; font-size: 11px; }
+.mlx-empty { padding: 10px 0; }
+.mlx-notice, .mlx-problem {
+  padding: 6px 10px; border-left: 3px solid var(--accent); background: var(--background-raised);
+}
+.mlx-notice {
+  position: absolute; right: 12px; z-index: 2; display: flex; flex-wrap: wrap; align-items: center; gap: 6px 12px;
+  max-width: min(60ch, calc(100% - 24px)); overflow-wrap: anywhere;
+  border: 1px solid var(--border); border-left: 3px solid var(--accent); border-radius: 4px;
+  box-shadow: 0 2px 8px rgb(0 0 0 / 30%);
+}
+.mlx-notice.mlx-error, .mlx-problem, .mlx-invalid { border-left: 3px solid var(--danger); }
+.mlx-invalid { padding-left: 8px; overflow-wrap: anywhere; }
+.mlx-valid { border-left: 3px solid var(--success); padding-left: 8px; }
+.mlx-meter { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 10px; }
+.mlx-bar {
+  flex: 1 1 120px; height: 8px; border-radius: 4px; overflow: hidden;
+  background: var(--background-raised); border: 1px solid var(--border-soft);
+}
+.mlx-fill { display: block; height: 100%; background: var(--accent); }
+.mlx-bar[data-level="amber"] .mlx-fill { background: var(--warning); }
+.mlx-bar[data-level="red"] .mlx-fill { background: var(--danger); }
+.mlx-items .mlx-meter { margin-top: 6px; }
+.mlx-items .mlx-progress { position: absolute; bottom: 0; left: 0; right: 0; margin: 0; }
+.mlx-progress .mlx-bar { height: 4px; border-width: 0; }
+.mlx-progress .mlx-meter-text { display: none; }
+.mlx-meter + .mlx-row { margin-top: 8px; }
+.mlx-compose select { width: 280px; }
+.mlx-end { margin-left: auto; }
+.mlx-compose > * { margin-top: 6px; }
+.mlx-items > li { position: relative; padding: 8px 0; border-top: 1px solid var(--border-soft); }
+.mlx-tiles { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 8px; }
+.mlx-tile { padding: 8px 10px; border: 1px solid var(--border-soft); border-radius: 4px; }
+.mlx-tile b { display: block; font-size: 18px; font-weight: 600; line-height: 1.3; }
+.mlx-charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); gap: 8px 16px; }
+.mlx-chart svg { display: block; width: 100%; height: 56px; border-bottom: 1px solid var(--border); }
+.mlx-chart path { fill: none; stroke: var(--accent); stroke-width: 1.5; vector-effect: non-scaling-stroke; }
+.mlx-chart figcaption { display: flex; justify-content: space-between; gap: 0 8px; flex-wrap: wrap; }
+.mlx-chart { margin: 0; }
+.mlx-split { display: grid; gap: 12px; margin-top: 8px; grid-template-columns: minmax(0, 1fr); }
+.mlx-list { max-height: 220px; overflow: auto; border: 1px solid var(--border-soft); border-radius: 4px; }
+.mlx-list button {
+  display: block; width: 100%; padding: 6px 10px; text-align: left; cursor: pointer;
+  border: 0; border-bottom: 1px solid var(--border-soft); background: var(--background);
+}
+.mlx-list button:hover { background: var(--background-raised); }
+.mlx-list button:focus-visible { outline-offset: -2px; }
+.mlx-list button[aria-current="true"] { background: var(--background-raised); box-shadow: inset 3px 0 var(--accent); }
+.mlx-images span { display: flex; align-items: center; gap: 8px; }
+.mlx-list button span { display: block; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.mlx-two { display: grid; gap: 8px 12px; grid-template-columns: minmax(0, 1fr); }
+.mlx-form { display: grid; margin-top: 8px; gap: 8px; grid-template-columns: repeat(auto-fill, minmax(130px, 1fr)); align-items: end; }
+.mlx-form label { display: grid; gap: 2px; grid-template-columns: minmax(0, 1fr); }
+.mlx-panel th { white-space: nowrap; }
+.mlx-form :is(input, select) { width: 100%; min-width: 0; }
+.mlx-form + .mlx-row { margin: 8px 0; }
+.mlx-message { margin: 8px 0; }
+.mlx-message > b { font-size: 12px; }
+.mlx-text { white-space: pre-wrap; overflow-wrap: anywhere; }
+.mlx-panel summary { cursor: pointer; padding: 3px 0; font-weight: 600; }
+.mlx-panel table { border-collapse: collapse; margin: 4px 0; }
+.mlx-panel :is(th, td) { padding: 2px 14px 2px 0; text-align: left; font-weight: 400; vertical-align: top; }
+.mlx-log { max-height: 420px; overflow: auto; padding: 4px 2px; }
+.mlx-entry { margin: 8px 0; padding: 8px 10px; border: 1px solid var(--border-soft); border-radius: 6px; }
+.mlx-entry.mlx-user { background: var(--background-raised); margin-left: 12%; }
+.mlx-entry img, .mlx-images img { max-width: 160px; max-height: 120px; border: 1px solid var(--border-soft); border-radius: 4px; }
+.mlx-entry img { display: block; margin: 4px 0; }
+.mlx-entry small { display: block; margin-top: 2px; }
+.mlx-markdown { overflow-wrap: anywhere; }
+.mlx-panel .mlx-markdown .jp-RenderedMarkdown { padding: 0; font-size: inherit; }
+.mlx-panel .mlx-markdown pre { margin: 2px 0 8px; padding: 8px; border: 1px solid var(--border-soft); background: var(--background); }
+.mlx-panel .mlx-markdown :is(pre code, pre span, tr) { background: none; }
+.mlx-panel .mlx-markdown :is(h1, h2, h3, h4, h5, h6) { margin: 10px 0 4px; font-size: 1.1em; font-weight: 600; }
+.mlx-panel .mlx-markdown h1 { font-size: 1.4em; }
+.mlx-panel .mlx-markdown h2 { font-size: 1.25em; }
+.mlx-code-tools { margin-top: 6px; }
+.mlx-change { padding: 2px 10px; border-left: 3px solid var(--accent); }
+.mlx-change.mlx-error { border-left-color: var(--danger); }
+.mlx-change:empty { display: none; }
+.mlx-screen-reader { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+.mlx-call { display: block; font: 12px/1.45 var(--jp-code-font-family, monospace); overflow-wrap: anywhere; }
+.mlx-entry textarea, .mlx-compose textarea { width: 100%; min-height: 60px; resize: vertical; }
+.mlx-panel input[type="file"] { display: none; }
+.mlx-tabs { display: flex; flex-wrap: wrap; gap: 4px; margin-bottom: 8px; }
+.mlx-tabs button[aria-selected="true"] { border-color: var(--accent); font-weight: 600; box-shadow: inset 0 -3px var(--accent); }
+@container mlx (max-width: 519px) {
+  .mlx-items .mlx-grow { flex-basis: 100%; }
+}
+@container mlx (min-width: 520px) {
+  .mlx-tiles { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+}
+@container mlx (min-width: 760px) {
+  .mlx-split { grid-template-columns: minmax(220px, 1fr) minmax(0, 2.4fr); }
+  .mlx-list { max-height: 640px; }
+  .mlx-two { grid-template-columns: minmax(0, 1fr) minmax(0, 1fr); }
+}
+@container mlx (min-width: 1000px) {
+  .mlx-tiles { grid-template-columns: repeat(6, minmax(0, 1fr)); }
+}
+@media (prefers-reduced-motion: no-preference) {
+  .mlx-fill { transition: width 0.2s; }
+}
+`,""]),a.d(r,{},{A:l})},646(e,r,a){var o=a(601),t=a.n(o),n=a(314),l=(a.n(n))()(t());l.push([e.id,`/* Colours come from the theme. */
+.mlx-lab-dashboard { overflow: auto; padding: 8px; background: var(--jp-layout-color1); }
+.mlx-lab-status { display: flex; align-items: stretch; }
+.mlx-lab-status-button {
+  display: flex; align-items: center; gap: 5px; height: 100%; max-width: 46ch; padding: 0 6px;
+  border: 0; background: none; color: inherit; font: inherit; cursor: pointer; white-space: nowrap;
+}
+.mlx-lab-status-button > span:last-child { overflow: hidden; text-overflow: ellipsis; }
+.mlx-lab-status-button:hover { background: var(--jp-layout-color3); }
+.mlx-lab-status-button:focus-visible { outline: 2px solid var(--jp-brand-color1); outline-offset: -2px; }
+.mlx-lab-dot {
+  flex: none; width: 8px; height: 8px; border-radius: 50%; border: 1px solid currentcolor; background: none;
+}
+[data-state="ready"] > .mlx-lab-dot { background: var(--jp-success-color1); }
+[data-state="busy"] > .mlx-lab-dot { background: var(--jp-brand-color1); }
+[data-state="loading"] > .mlx-lab-dot { background: var(--jp-warn-color1); }
+[data-state="problem"] > .mlx-lab-dot { background: var(--jp-error-color1); }
+.mlx-lab-menu .lm-Menu-itemLabel { max-width: min(44ch, 70vw); white-space: normal; overflow-wrap: anywhere; }
+`,""]),a.d(r,{},{A:l})},314(e){e.exports=function(e){var r=[];return r.toString=function(){return this.map(function(r){var a="",o=void 0!==r[5];return r[4]&&(a+="@supports (".concat(r[4],") {")),r[2]&&(a+="@media ".concat(r[2]," {")),o&&(a+="@layer".concat(r[5].length>0?" ".concat(r[5]):""," {")),a+=e(r),o&&(a+="}"),r[2]&&(a+="}"),r[4]&&(a+="}"),a}).join("")},r.i=function(e,a,o,t,n){"string"==typeof e&&(e=[[null,e,void 0]]);var l={};if(o)for(var i=0;i<this.length;i++){var p=this[i][0];null!=p&&(l[p]=!0)}for(var d=0;d<e.length;d++){var s=[].concat(e[d]);o&&l[s[0]]||(void 0!==n&&(void 0===s[5]||(s[1]="@layer".concat(s[5].length>0?" ".concat(s[5]):""," {").concat(s[1],"}")),s[5]=n),a&&(s[2]&&(s[1]="@media ".concat(s[2]," {").concat(s[1],"}")),s[2]=a),t&&(s[4]?(s[1]="@supports (".concat(s[4],") {").concat(s[1],"}"),s[4]=t):s[4]="".concat(t)),r.push(s))}},r}},601(e){e.exports=function(e){return e[1]}},72(e){var r=[];function a(e){for(var a=-1,o=0;o<r.length;o++)if(r[o].identifier===e){a=o;break}return a}function o(e,o){for(var t={},n=[],l=0;l<e.length;l++){var i=e[l],p=o.base?i[0]+o.base:i[0],d=t[p]||0,s="".concat(p," ").concat(d);t[p]=d+1;var x=a(s),m={css:i[1],media:i[2],sourceMap:i[3],supports:i[4],layer:i[5]};if(-1!==x)r[x].references++,r[x].updater(m);else{var c=function(e,r){var a=r.domAPI(r);return a.update(e),function(r){r?(r.css!==e.css||r.media!==e.media||r.sourceMap!==e.sourceMap||r.supports!==e.supports||r.layer!==e.layer)&&a.update(e=r):a.remove()}}(m,o);o.byIndex=l,r.splice(l,0,{identifier:s,updater:c,references:1})}n.push(s)}return n}e.exports=function(e,t){var n=o(e=e||[],t=t||{});return function(e){e=e||[];for(var l=0;l<n.length;l++){var i=a(n[l]);r[i].references--}for(var p=o(e,t),d=0;d<n.length;d++){var s=a(n[d]);0===r[s].references&&(r[s].updater(),r.splice(s,1))}n=p}}},659(e){var r={};e.exports=function(e,a){var o=function(e){if(void 0===r[e]){var a=document.querySelector(e);if(window.HTMLIFrameElement&&a instanceof window.HTMLIFrameElement)try{a=a.contentDocument.head}catch(e){a=null}r[e]=a}return r[e]}(e);if(!o)throw Error("Couldn't find a style target. This probably means that the value for the 'insert' parameter is invalid.");o.appendChild(a)}},540(e){e.exports=function(e){var r=document.createElement("style");return e.setAttributes(r,e.attributes),e.insert(r,e.options),r}},56(e,r,a){e.exports=function(e){var r=a.nc;r&&e.setAttribute("nonce",r)}},825(e){e.exports=function(e){if("u"<typeof document)return{update:function(){},remove:function(){}};var r=e.insertStyleElement(e);return{update:function(a){var o,t,n;o="",a.supports&&(o+="@supports (".concat(a.supports,") {")),a.media&&(o+="@media ".concat(a.media," {")),(t=void 0!==a.layer)&&(o+="@layer".concat(a.layer.length>0?" ".concat(a.layer):""," {")),o+=a.css,t&&(o+="}"),a.media&&(o+="}"),a.supports&&(o+="}"),(n=a.sourceMap)&&"u">typeof btoa&&(o+="\n/*# sourceMappingURL=data:application/json;base64,".concat(btoa(unescape(encodeURIComponent(JSON.stringify(n))))," */")),e.styleTagTransform(o,r,e.options)},remove:function(){var e;null===(e=r).parentNode||e.parentNode.removeChild(e)}}}},113(e){e.exports=function(e,r){if(r.styleSheet)r.styleSheet.cssText=e;else{for(;r.firstChild;)r.removeChild(r.firstChild);r.appendChild(document.createTextNode(e))}}},252(e,r,a){var o=a(72),t=a.n(o),n=a(825),l=a.n(n),i=a(659),p=a.n(i),d=a(56),s=a.n(d),x=a(540),m=a.n(x),c=a(113),u=a.n(c),g=a(81),b={};b.styleTagTransform=u(),b.setAttributes=s(),b.insert=p().bind(null,"head"),b.domAPI=l(),b.insertStyleElement=m(),t()(g.A,b),g.A&&g.A.locals&&g.A.locals;var f=a(646),h={};h.styleTagTransform=u(),h.setAttributes=s(),h.insert=p().bind(null,"head"),h.domAPI=l(),h.insertStyleElement=m(),t()(f.A,h),f.A&&f.A.locals&&f.A.locals}}]);

@@ -1,0 +1,14 @@
+/** The commands of the extension. */
+
+export const CATEGORY = "mlx-notebook";
+
+export const Commands = {
+  about: "mlx-notebook:about",
+  dashboard: "mlx-notebook:open-dashboard",
+  chat: "mlx-notebook:open-chat",
+  load: "mlx-notebook:load-model",
+  swap: "mlx-notebook:swap-model",
+  unload: "mlx-notebook:unload-model",
+  choose: "mlx-notebook:choose-model",
+  completions: "mlx-notebook:toggle-completions",
+} as const;

@@ -1,0 +1,2 @@
+import "../lib/panels/panels.css";
+import "./index.css";

@@ -1,0 +1,87 @@
+"""JupyterLab's status bar, and the dashboard as a tab without a cell."""
+
+import re
+import threading
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.pages import axe, panel, press, run_cell, set_theme
+
+OTHER = "random/a-model-with-a-rather-long-name-4bit"
+
+
+def status_of(page):
+    return page.get_by_role("button", name=re.compile("^mlx-notebook: "))
+
+
+def execute(page, command, **args):
+    """Run one of the front end's commands, as the palette does."""
+    page.evaluate(
+        """([command, args]) => {
+            const app = window.jupyterapp ?? window.jupyterlab;
+            return app.commands.execute(command, args);
+        }""",
+        [command, args],
+    )
+
+
+def test_the_status_bar_shows_the_state_and_its_menu_loads_and_unloads(browser, lab):
+    lab.request("mlx/models/load", {"model": "tiny-chat"})
+    elsewhere = (
+        "from mlx_notebook.notebook.connection import connection\n"
+        "from mlx_notebook.notebook.server.server import Server\n"
+        "connection._current = Server('http://gpu.example:1234/', 'x', 'given')"
+    )
+    lab.notebook("status.ipynb", elsewhere)
+    page = browser.open("status.ipynb")
+    status = status_of(page)
+    expect(status).to_have_text(re.compile(r"tiny-chat.*: ready · [\d.]+ MB"))
+    body = {"messages": [{"role": "user", "content": "Hi"}], "model": "tiny-chat"}
+    body |= {"max_tokens": 3000, "ignore_eos": True}
+    asked = threading.Thread(target=lambda: lab.answers_or_not("v1/chat/completions", body))
+    asked.start()
+    expect(status).to_have_text(re.compile(r"tiny-chat.*: \d+ tokens/s · [\d.]+ MB"))
+    browser.screenshot(page, "lab-status-busy")
+    # By keyboard alone.
+    status.focus()
+    page.keyboard.press("Enter")
+    menu = page.get_by_role("menu").last
+    expect(menu.get_by_text(re.compile("in memory on .*running"))).to_be_visible()
+    browser.screenshot(page, "lab-status-menu")
+    page.keyboard.press("Escape")
+    expect(status).to_be_focused()
+    asked.join()
+    # What the page shows is not what this notebook uses.
+    run_cell(page)
+    expect(status).to_have_text(re.compile("other server$"))
+    status.press("Enter")
+    said = "The kernel of this notebook uses another server, http://gpu.example:1234/."
+    expect(page.get_by_role("menu").last.get_by_text(said)).to_be_visible()
+
+
+@pytest.mark.parametrize("front", ["lab", "notebook"])
+def test_the_dashboard_opens_without_a_cell(browser, lab, front):
+    lab.request("mlx/models/load", {"model": "tiny-chat"})
+    lab.notebook(f"dashboard-{front}.ipynb", "1")
+    page = browser.open(f"dashboard-{front}.ipynb", front=front)
+    execute(page, "mlx-notebook:open-dashboard")
+    shown = panel(page, "mlx-notebook")
+    models = panel(shown, "Models")
+    expect(models.get_by_role("button", name="Unload tiny-chat", exact=True)).to_be_visible()
+    press(models, f"Load {OTHER}")
+    expect(models.get_by_text(f"{OTHER} is loaded.")).to_be_visible()
+    press(models, f"Unload {OTHER}")
+    expect(models.get_by_role("button", name=f"Load {OTHER}", exact=True)).to_be_visible()
+    browser.screenshot(page, f"lab-dashboard-{front}")
+    shown.get_by_role("tab", name="Activity").click()
+    expect(panel(shown, "Activity").get_by_text("No request is running.")).to_be_visible()
+    expect(panel(shown, "Activity").get_by_text(re.compile("Engine process: "))).to_be_visible()
+    assert axe(page) == []
+    if front == "lab":
+        set_theme(page, "dark")
+        expect(page.locator(".jp-Spinner, #jupyterlab-splash")).to_have_count(0)
+        page.set_viewport_size({"width": 400, "height": 800})
+        execute(page, "application:toggle-left-area")
+        expect(page.locator("#jp-left-stack")).to_be_hidden()
+        browser.screenshot(page, "lab-dashboard-dark-narrow")

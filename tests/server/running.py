@@ -36,6 +36,7 @@ class RunningServer:
         env: dict[str, str] | None = None,
         token: str | None = TOKEN,
         descriptors: int | None = None,
+        python: str = sys.executable,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="mlxnb-test-"))
         # The others take seconds to load; the tests of notebooks and lab run with them.
@@ -50,7 +51,7 @@ class RunningServer:
             self.process = subprocess.Popen(
                 [
                     *(limited if descriptors is not None else ()),
-                    *(sys.executable, "-m", *command, "--allow-root"),
+                    *(python, "-m", *command, "--allow-root"),
                     *(f"--port={port}", f"--ServerApp.base_url={base_url}"),
                     *given,
                     *options,

@@ -96,7 +96,9 @@ class _Channel:
 
     def _gone(self, rank: int, heard: float) -> None:
         recent = time.monotonic() - heard < _RECENT_SECONDS
-        self._lost(f"{self._name(rank)} {'ended' if recent else 'does not answer'}")
+        # Rank 0 speaks for all, and which of the two cannot be reached is not known.
+        asked = "" if self._rank == 0 else f" {self._name(self._rank)}"
+        self._lost(f"{self._name(rank)} {'ended' if recent else f'does not answer{asked}'}")
 
     def _watch(self) -> None:
         raise NotImplementedError

@@ -11,11 +11,12 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import zmq
 
-from mlx_notebook.engine.distributed.rank_channel import LeaderChannel
+from mlx_notebook.engine.distributed.rank_channel import FollowerChannel, LeaderChannel
 from mlx_notebook.engine.distributed.rank_process import (
     join_leader,
     log_format,
@@ -36,6 +37,9 @@ from mlx_notebook.protocol import (
     Ready,
     Shutdown,
 )
+
+if TYPE_CHECKING:
+    import mlx.core as mx
 
 log = logging.getLogger("mlx_notebook.engine")
 
@@ -66,13 +70,13 @@ def main() -> None:
     raise_limit()
     # Another thread gets Python's lock this soon. Preparing a prompt takes it a dozen times.
     sys.setswitchinterval(_SWITCH_SECONDS)
-    leader = None
+    channel = None
     if settings.distributed is not None:
         secret = read_secret()
         if own_rank() != 0:
-            run_follower(settings, settings.distributed, secret)
-        leader = LeaderChannel(settings.distributed, secret)
-    Engine(settings, options.commands, options.frames, leader).serve()
+            run_follower(settings.distributed, secret, _follow)
+        channel = LeaderChannel(settings.distributed, secret)
+    Engine(settings, options.commands, options.frames, channel).serve()
 
 
 class Engine:
@@ -90,16 +94,16 @@ class Engine:
         The ZMQ address for commands and heartbeats.
     frames
         The ZMQ address for frames.
-    leader
-        The channel to the other ranks, if there are several.
+    channel
+        To the other ranks, if there are several.
     """
 
     def __init__(
-        self, settings: EngineConfig, commands: str, frames: str, leader: LeaderChannel | None
+        self, settings: EngineConfig, commands: str, frames: str, channel: LeaderChannel | None
     ):
         self._addresses = commands, frames
         self._settings = settings
-        self._leader = leader
+        self._channel = channel
         self._context = zmq.Context()
         self._server = self._connect(commands)
         self._encoder = msgspec.msgpack.Encoder()
@@ -111,8 +115,8 @@ class Engine:
         failed = True
         try:
             failed = self._move_messages()
-            if self._leader is not None:
-                self._leader.close()
+            if self._channel is not None:
+                self._channel.close()
             self._context.destroy(linger=_LINGER_MS)
         except Exception:
             log.exception("the engine failed")
@@ -201,9 +205,13 @@ class Engine:
                 activity.blocked = False
             activity.frames += 1
 
-        if self._leader is not None and self._settings.distributed is not None:
-            join_leader(self._settings.distributed, self._leader)
-        self._scheduler = Scheduler(self._settings, send, self._activity, self._leader)
+        leader = None
+        if self._channel is not None and self._settings.distributed is not None:
+            from mlx_notebook.engine.distributed.leader import Leader
+
+            group = join_leader(self._settings.distributed, self._channel)
+            leader = Leader(group, self._channel, self._settings.distributed.hosts)
+        self._scheduler = Scheduler(self._settings, send, self._activity, leader)
         ready.set()
         send([Ready(os.getpid(), str(mx.default_device()), _versions())])
         # So the first request finds them, and nothing waits until they have started.
@@ -220,6 +228,13 @@ class Engine:
             # A sandbox or a compiler that is at work would not end by itself.
             os.killpg(os.getpid(), signal.SIGKILL)
         os._exit(0)
+
+
+def _follow(group: "mx.distributed.Group", channel: FollowerChannel) -> None:
+    """Do what rank 0 says. Import MLX in this thread, which owns its streams."""
+    from mlx_notebook.engine.scheduling.follower import follow
+
+    follow(group, channel)
 
 
 def _remove(socket: Path) -> None:

@@ -175,6 +175,8 @@ class ModelOptions(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
         Maximum number of tokens of prompt and answer.
     kv_bits
         Bits to which the KV cache is quantised. None: not quantised.
+    division
+        How the model is divided among several ranks. None: by tensors where that can be.
     tool_dialect
         Name of the tool-call dialect. None: detected from the chat template.
     trust_remote_code
@@ -186,6 +188,7 @@ class ModelOptions(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
     prompt_lookup: int | None = None
     context_limit: int | None = None
     kv_bits: Literal[4, 8] | None = None
+    division: Literal["tensor", "pipeline"] | None = None
     tool_dialect: str | None = None
     trust_remote_code: bool = False
 

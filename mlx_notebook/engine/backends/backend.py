@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from mlx_notebook.engine.backends.adapters import BaseWeights
 from mlx_notebook.engine.errors import InvalidRequest
+from mlx_notebook.engine.kv_cache.row_cache import RowCache
 from mlx_notebook.engine.prompts.chat_format import OutputPlan
 from mlx_notebook.engine.prompts.length_limits import LengthLimit
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt
@@ -145,6 +146,10 @@ class GeneratingBackend(Backend):
         InvalidRequest, VisionNotSupported
             If this model cannot do what the request asks for.
         """
+
+    @abstractmethod
+    def plain_cache(self) -> RowCache:
+        """Return the caches of a row without tokens, which are not quantised."""
 
     @abstractmethod
     def insert(

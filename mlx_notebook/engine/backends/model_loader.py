@@ -83,14 +83,15 @@ def read_parts(
         The bytes of weights, and the results of `pending`.
     """
     yield 0
-    done = yield from _read_weights(model)
+    done = yield from read_weights(model)
     parts = []
     for future in pending:
         parts.append((yield from wait(future, done)))
     return done, parts
 
 
-def _read_weights(model: Any) -> Generator[int, None, int]:
+def read_weights(model: Any) -> Generator[int, None, int]:
+    """Read a model's weights from disk in slices; yield and return the bytes in memory."""
     slice_: list[mx.array] = []
     size = done = 0
     for _, array in tree_flatten(model.parameters()):

@@ -10,6 +10,7 @@ from typing import Any
 from mlx_notebook.engine.backends import text
 from mlx_notebook.engine.backends.backend import Backend, LoadStep
 from mlx_notebook.engine.backends.model_loader import wait
+from mlx_notebook.engine.distributed.leader import Leader
 from mlx_notebook.engine.errors import LoadFailed, reason
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.model_files import architectures
@@ -34,6 +35,7 @@ def load(
     workers: Executor,
     *,
     base_from: Backend | None = None,
+    leader: Leader | None = None,
 ) -> Generator[LoadStep, None, Backend]:
     """Load a model in slices, so that other models go on decoding between them.
 
@@ -47,6 +49,8 @@ def load(
         Load tokenizers and other parts that do not need MLX's thread.
     base_from
         A resident text model of the same folder. Its base weights are shared instead of read again.
+    leader
+        Tells the other ranks; None if there is one rank.
 
     Yields
     ------
@@ -61,7 +65,7 @@ def load(
         raise LoadFailed(
             f"{name} cannot be loaded: there is no config.json in its folder.", "model"
         )
-    _check(name, path)
+    check_folder(name, path)
     if not options.trust_remote_code:
         refuse_code(name, path)
     config = _read(name, path / "config.json")
@@ -72,14 +76,28 @@ def load(
         return embedding
     if isinstance(config, dict) and architectures.is_vision_model(config, _weights(name, path)):
         _refuse_settings(name, "a vision model", options)
+        if leader is not None:
+            raise LoadFailed(
+                f"{name} cannot be loaded: vision models run on one rank only. Start the server "
+                "without ranks or a hostfile for them.",
+                "model",
+            )
         vision = yield from _imported("vision", workers)
         backend: Backend = yield from vision.load(name, path, options, settings, prefixes, workers)
         return backend
     base = base_from if isinstance(base_from, text.TextBackend) else None
-    return (yield from text.load(name, path, options, settings, prefixes, workers, base_from=base))
+    arguments = name, path, options, settings, prefixes, workers
+    return (yield from text.load(*arguments, base_from=base, leader=leader))
 
 
-def _check(name: str, path: Path) -> None:
+def check_folder(name: str, path: Path) -> None:
+    """Refuse a folder with files that no library should open.
+
+    Raises
+    ------
+    LoadFailed
+        If there is one.
+    """
     try:
         check(path)
     except (ValueError, OSError) as error:

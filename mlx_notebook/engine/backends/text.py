@@ -1,8 +1,7 @@
 """The text backend: an mlx-lm model in memory and the batch of rows that it decodes."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from concurrent.futures import Executor
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,7 @@ from mlx_notebook.engine.batching.prefill_policy import (
 from mlx_notebook.engine.batching.row_generator import RowGenerator
 from mlx_notebook.engine.batching.speculation import Speculation
 from mlx_notebook.engine.dialects.reasoning import continues_reasoning, opens_reasoning
+from mlx_notebook.engine.distributed.leader import Leader, RemoteModel
 from mlx_notebook.engine.errors import InvalidRequest, VisionNotSupported
 from mlx_notebook.engine.infilling.infiller import Infiller
 from mlx_notebook.engine.kv_cache.checkpoints import (
@@ -52,7 +52,8 @@ from mlx_notebook.engine.kv_cache.checkpoints import (
     make_checkpoint,
 )
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache, PrefixHit
-from mlx_notebook.engine.kv_cache.quantized import quantized_caches
+from mlx_notebook.engine.kv_cache.quantized import row_caches
+from mlx_notebook.engine.kv_cache.row_cache import RowCache
 from mlx_notebook.engine.prompts.chat_format import ChatFormat, OutputPlan
 from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt, prepare_prompt, truncate_prompt
@@ -103,6 +104,7 @@ class TextBackend(GeneratingBackend):
         options: ModelOptions,
         settings: EngineConfig,
         prefixes: PrefixCache,
+        twin: RemoteModel | None = None,
     ):
         self.name, self.model, self.tokenizer = name, model, tokenizer
         self.sampling_defaults = defaults
@@ -118,9 +120,10 @@ class TextBackend(GeneratingBackend):
         self.length_limit = LengthLimit(self.context_length, settings.max_prompt_tokens, longest)
         self.trimmable = all(map(always_cuttable, make_prompt_cache(model)))
         self._prefixes, self._prefill_step = prefixes, settings.prefill_step
-        self.empty_cache: Callable[[], list[Any]] = partial(make_prompt_cache, model)
-        if options.kv_bits is not None:
-            self.empty_cache = quantized_caches(name, model, options.kv_bits)
+        self._twin = twin
+        self.empty_cache = row_caches(name, model, options)
+        if twin is not None:
+            self.empty_cache = twin.rows(self.empty_cache)
         self._generator = RowGenerator(
             model, _policy(settings), settings.max_batch, self.empty_cache
         )
@@ -173,7 +176,12 @@ class TextBackend(GeneratingBackend):
 
     def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
         """Return a vector for each tokenized text: the mean of the last hidden states."""
-        return mean(self.model, batch, chunk)
+        return mean(self.model, batch, chunk, self._twin)
+
+    def plain_cache(self) -> RowCache:
+        """Return the caches of a row without tokens, which are not quantised."""
+        layers = make_prompt_cache(self.model)
+        return RowCache(layers) if self._twin is None else self._twin.row(layers, plain=True)
 
     def insert(
         self, row: Row, prompt: PreparedPrompt, max_tokens: int, *, endless: bool
@@ -271,7 +279,7 @@ class TextBackend(GeneratingBackend):
     def close(self) -> None:
         """Release everything that holds memory, even if someone still holds this object."""
         self._prefixes.forget(self.name)
-        del self.model, self._generator, self.empty_cache
+        del self.model, self._generator, self.empty_cache, self._twin
 
     def _make_checkpoint(self, prompt: PromptProgress) -> None:
         """Copy the layers that cannot be cut, if a prompt is computed up to one of its borders."""
@@ -335,6 +343,7 @@ def load(
     workers: Executor,
     *,
     base_from: TextBackend | None = None,
+    leader: Leader | None = None,
 ) -> Generator[LoadStep, None, TextBackend]:
     """Load a text model in slices (see `selection.load`).
 
@@ -342,6 +351,8 @@ def load(
     ----------
     base_from
         A resident model of the same folder. Its base weights are shared instead of read again.
+    leader
+        Tells the other ranks; None if there is one rank.
 
     Raises
     ------
@@ -358,12 +369,16 @@ def load(
         model, config = load_model(path, lazy=True, trust_remote_code=trusted)
         if options.adapter is not None:
             apply_adapter(model, Path(options.adapter))
+        twin = leader.divide(name, path, options, model, config) if leader is not None else None
         adapt_to_device(model)
         if base_from is not None:
             share_base(model, base_from.model)
         done, parts = yield from read_parts(model, tokenizer, identity)
+        if twin is not None:
+            yield from twin.wait(done)
+        defaults = read_sampling_defaults(path)
         backend = TextBackend(
-            name, model, parts[0], config, read_sampling_defaults(path), options, settings, prefixes
+            name, model, parts[0], config, defaults, options, settings, prefixes, twin
         )
         if base_from is not None:
             backend.base = base_from.base

@@ -71,7 +71,7 @@ class PromptGroup:
         inputs = np.zeros((len(counts), width), np.uint32)
         for i, part in enumerate(parts):
             inputs[i, : len(part)] = part
-        self._cache.feed(self._model, mx.array(inputs), counts)
+        self._cache.feed(self._model, mx.array(inputs), counts, only_state=True)
         mx.eval(self._cache.state)
         progress = []
         for row, part in zip(self.rows, parts, strict=True):

@@ -174,7 +174,8 @@ class RowGenerator:
             for rows in ROWS:
                 for length in LENGTHS[1:4]:
                     cache = BatchCache([self._empty_cache() for _ in range(rows)])
-                    cache.feed(self._model, mx.zeros((rows, length), mx.uint32), [length] * rows)
+                    inputs = mx.zeros((rows, length), mx.uint32)
+                    cache.feed(self._model, inputs, [length] * rows, only_state=True)
                     mx.eval(cache.state)
                     yield
             for width in WIDTHS[1:]:

@@ -1,1 +1,1 @@
-"""Several ranks that compute together: messages between them, and the watch over them."""
+"""A model over several ranks: the same calls on each, the messages between them, and the watch."""

@@ -5,11 +5,12 @@ import os
 import select
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlx_notebook.engine.distributed.rank_channel import FollowerChannel, LeaderChannel
-from mlx_notebook.protocol import RANK_WAITS, DistributedConfig, EngineConfig
+from mlx_notebook.protocol import RANK_WAITS, DistributedConfig
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -60,19 +61,27 @@ def join_leader(config: DistributedConfig, channel: LeaderChannel) -> "mx.distri
     return group
 
 
-def run_follower(settings: EngineConfig, config: DistributedConfig, secret: bytes) -> None:
-    """Run another rank than rank 0 until the end of the process."""
+def run_follower(
+    config: DistributedConfig,
+    secret: bytes,
+    follow: Callable[["mx.distributed.Group", FollowerChannel], None],
+) -> None:
+    """Run another rank than rank 0 until the end of the process.
+
+    Parameters
+    ----------
+    follow
+        Does what rank 0 says. Called in the thread that owns MLX.
+    """
     rank = own_rank()
     channel = FollowerChannel(config, rank, secret)
 
     def own_mlx() -> None:
         try:
-            from mlx_notebook.engine.distributed.follower import follow
-
             channel.memory = _memory
             while channel.receive(1.0) != _GO:
                 log.debug("rank %d waits for the others", rank)
-            follow(settings, _begin(config), channel)
+            follow(_begin(config), channel)
         except BaseException as error:
             log.exception("the rank failed")
             channel.fail(f"{type(error).__name__}: {error}")

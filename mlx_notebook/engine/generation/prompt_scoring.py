@@ -3,13 +3,11 @@
 Between two chunks the scheduler does the steps of other requests.
 """
 
-from typing import Any
-
 import mlx.core as mx
-from mlx_lm.models.cache import make_prompt_cache
 
 from mlx_notebook.engine.backends.backend import GeneratingBackend
 from mlx_notebook.engine.errors import InvalidRequest
+from mlx_notebook.engine.kv_cache.batch_cache import BatchCache
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt
 from mlx_notebook.protocol import Event, PromptLogprobs, TokenLogprob
 
@@ -68,18 +66,19 @@ class ScoringJob:
         self._scored: list[TokenLogprob | None] = [None]
         self._ids: list[list[int]] = [tokens[:1]]
         self._ranks: list[int] = [0]
-        self._cache: list[Any] | None = None
+        self._cache: BatchCache | None = None
 
     def step(self) -> Event | None:
         """Score the next chunk; return the answer after the last one."""
         backend = self._backend
         if self._cache is None:
-            self._cache = make_prompt_cache(backend.model)
+            self._cache = BatchCache([backend.plain_cache()])
         begin = len(self._scored) - 1
         inputs = self._tokens[begin : begin + _CHUNK]
         following = self._tokens[begin + 1 : begin + 1 + _CHUNK]
         if following:
-            logits = backend.model(mx.array([inputs]), cache=self._cache)[0, : len(following)]
+            fed = mx.array([inputs], mx.uint32)
+            logits = self._cache.feed(backend.model, fed, [len(inputs)])[0, : len(following)]
             logprobs = logits.astype(mx.float32)
             logprobs = logprobs - mx.logsumexp(logprobs, axis=-1, keepdims=True)
             chosen = mx.take_along_axis(logprobs, mx.array(following)[:, None], axis=-1)

@@ -9,6 +9,7 @@ from mlx_lm.models.cache import CacheList
 
 from mlx_notebook.engine.images.image_tokens import ImageTokenCache
 from mlx_notebook.engine.kv_cache.ragged import RaggedKVCache, RowPositions, ragged_class
+from mlx_notebook.engine.kv_cache.row_cache import RowCache, Twin, twin_of
 
 
 class BatchCache:
@@ -28,9 +29,13 @@ class BatchCache:
         What the model takes as `cache`.
     ragged
         Whether rows may advance by different numbers of tokens, and be cut back alone.
+    twin
+        The same batch on the other ranks; None if there is one rank or there are no rows.
     """
 
     def __init__(self, rows: Sequence[list[Any]]):
+        twins = [twin for row in rows if (twin := twin_of(row)) is not None]
+        self.twin: Twin | None = twins[0].call("batch", twins[1:]) if twins else None
         self._rows = len(rows)
         self._positions = RowPositions([_length(row) for row in rows])
         self.layers: list[Any] = [self._merged(layer) for layer in zip(*rows, strict=True)]
@@ -51,7 +56,9 @@ class BatchCache:
         """All arrays, to evaluate them."""
         return [layer.state for layer in self.layers]
 
-    def feed(self, model: Any, tokens: mx.array, counts: Sequence[int]) -> mx.array:
+    def feed(
+        self, model: Any, tokens: mx.array, counts: Sequence[int], *, only_state: bool = False
+    ) -> mx.array:
         """Feed the next tokens; return the logits, shape (rows, L, vocabulary), not evaluated.
 
         Parameters
@@ -59,7 +66,12 @@ class BatchCache:
         tokens
             Shape (rows, L). What follows the first `counts[i]` tokens of row i is padding. Only a
             ragged cache takes padding if there is one row.
+        only_state
+            Whether nobody evaluates the logits.
         """
+        if self.twin is not None:
+            self.twin.call("feed", (), (only_state, tokens.shape[1], *counts))
+            tokens = self.twin.broadcast(tokens)
         padding = [tokens.shape[1] - count for count in counts]
         padded = [layer for layer in self.layers if not isinstance(layer, RaggedKVCache)]
         if not any(padding):
@@ -70,10 +82,14 @@ class BatchCache:
         self._positions.advance(counts)
         for layer in padded:
             layer.finalize()
+        if self.twin is not None:  # before the next call, since the ranks wait for each other
+            mx.async_eval(self.state if only_state else [logits, self.state])
         return logits
 
     def cut(self, counts: Sequence[int]) -> None:
         """Remove the last `counts[i]` tokens of row i. The cache must be ragged."""
+        if self.twin is not None:
+            self.twin.call("cut_back", (), counts)
         self._positions.advance([-count for count in counts])
         for layer in self.layers:
             if isinstance(layer, ImageTokenCache):
@@ -88,6 +104,8 @@ class BatchCache:
         if not len(self):
             self.__dict__.update(other.__dict__)
             return
+        if self.twin is not None and other.twin is not None:
+            self.twin.call("extend", (other.twin,))
         for index, (mine, theirs) in enumerate(zip(self.layers, other.layers, strict=True)):
             if isinstance(mine, RaggedKVCache):
                 mine.extend(theirs, len(self), len(other))
@@ -102,9 +120,11 @@ class BatchCache:
         if len(indices) == len(self):
             return
         if not indices:
-            self.layers, self._rows = [], 0
+            self.layers, self._rows, self.twin = [], 0, None
             self._positions.keep([])
             return
+        if self.twin is not None:
+            self.twin.call("keep", (), indices)
         longest = max(self._positions.lengths[index] for index in indices)
         for layer in self.layers:
             if isinstance(layer, RaggedKVCache):
@@ -120,7 +140,10 @@ class BatchCache:
         if len(indices) == len(self):
             other.__dict__.update(self.__dict__)
             self.layers, self._rows, self._positions = [], 0, RowPositions([])
+            self.twin = None
             return other
+        twins = self.twin, self.twin.call("split", (), indices) if self.twin is not None else None
+        self.twin = other.twin = None  # the calls below are a part of this one
         other._rows, other._positions = len(self), RowPositions(self._positions.lengths)
         other.ragged = self.ragged
         other.layers = [
@@ -131,11 +154,13 @@ class BatchCache:
         ]
         other.keep(indices)
         self.keep([index for index in range(len(self)) if index not in set(indices)])
+        self.twin, other.twin = twins
         return other
 
-    def extract(self, index: int) -> list[Any]:
+    def extract(self, index: int) -> RowCache:
         """Return copies of one row's caches, without unused capacity."""
-        return [self._extracted(layer, index) for layer in self.layers]
+        twin = self.twin.call("extract", (), (index,)) if self.twin is not None else None
+        return RowCache((self._extracted(layer, index) for layer in self.layers), twin)
 
     def _extracted(self, layer: Any, index: int) -> Any:
         if isinstance(layer, RaggedKVCache) or len(self) > 1 or _is_batched(layer):

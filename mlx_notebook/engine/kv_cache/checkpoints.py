@@ -13,6 +13,8 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_map
 
+from mlx_notebook.engine.kv_cache.row_cache import RowCache, Twin, twin_of
+
 # By name, since mlx-vlm has classes of its own with the same names as mlx-lm's.
 _CUTTABLE = ("KVCache", "QuantizedKVCache", "SingleRowQuantizedCache", "ImageTokenCache")
 
@@ -23,6 +25,7 @@ class Checkpoint:
 
     layers: list[Any]
     nbytes: int
+    twin: Twin | None = None
 
 
 def always_cuttable(layer: Any) -> bool:
@@ -34,27 +37,40 @@ def always_cuttable(layer: Any) -> bool:
 
 def make_checkpoint(layers: list[Any]) -> Checkpoint:
     """Return a copy of the layers that cannot be cut. It shares no memory with a batch."""
+    twin = twin_of(layers)
     kept = [_frozen(layer) for layer in layers]
     arrays = list(_arrays(kept))
     mx.eval(arrays)
-    return Checkpoint(kept, sum(int(array.nbytes) for array in arrays))
+    nbytes = sum(int(array.nbytes) for array in arrays)
+    return Checkpoint(kept, nbytes, twin.call("checkpoint") if twin is not None else None)
 
 
-def cut(layers: list[Any], excess: int, checkpoint: Checkpoint | None) -> list[Any]:
+def cut(layers: list[Any], excess: int, checkpoint: Checkpoint | None) -> RowCache:
     """Return a copy of a KV cache without its last `excess` tokens.
 
     Attention layers share their memory with the original. `checkpoint` has the other layers at that
     length; None if all of them can be cut.
     """
+    twin = twin_of(layers)
+    if twin is not None:
+        kept_twin = checkpoint.twin if checkpoint is not None else None
+        twin = twin.call("cut", () if kept_twin is None else (kept_twin,), (excess,))
     held = checkpoint.layers if checkpoint is not None else [None] * len(layers)
-    return [_cut(layer, excess, kept) for layer, kept in zip(layers, held, strict=True)]
+    parts = (_cut(layer, excess, kept) for layer, kept in zip(layers, held, strict=True))
+    return RowCache(parts, twin)
 
 
-def compact(layers: Sequence[Any], length: int) -> None:
+def compact(layers: list[Any], length: int) -> None:
     """Free the memory behind the first `length` tokens, in place."""
+    if (twin := twin_of(layers)) is not None:
+        twin.call("compact", (), (length,))
+    _compact(layers, length)
+
+
+def _compact(layers: Sequence[Any], length: int) -> None:
     for layer in layers:
         if type(layer).__name__ == "CacheList":
-            compact(layer.caches, length)
+            _compact(layer.caches, length)
         elif type(layer).__name__ in _CUTTABLE and getattr(layer, "keys", None) is not None:
             layer.keys, layer.values = tree_map(
                 lambda array: mx.contiguous(array[..., :length, :]), (layer.keys, layer.values)

@@ -1,14 +1,29 @@
 """KV caches in 4 or 8 bits: which models can have them."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
 from mlx_lm.models.cache import KVCache, QuantizedKVCache, make_prompt_cache
 
 from mlx_notebook.engine.errors import LoadFailed
+from mlx_notebook.protocol import ModelOptions
 
 _GROUP_SIZES = (64, 32)
+
+
+def row_caches(name: str, model: Any, options: ModelOptions) -> Callable[[], list[Any]]:
+    """Return a function that makes the empty caches of a row, as the model's settings want them.
+
+    Raises
+    ------
+    LoadFailed
+        If mlx-lm cannot quantise this model's KV caches.
+    """
+    if options.kv_bits is None:
+        return partial(make_prompt_cache, model)
+    return quantized_caches(name, model, options.kv_bits)
 
 
 def quantized_caches(name: str, model: Any, bits: int) -> Callable[[], list[Any]]:

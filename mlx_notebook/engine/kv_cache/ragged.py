@@ -164,6 +164,15 @@ class RaggedKVCache:
         return self.arrays
 
     @property
+    def keys(self) -> mx.array:
+        """The keys; a rank of a pipeline lets them depend on what it sends."""
+        return self.arrays[0]
+
+    @keys.setter
+    def keys(self, keys: mx.array) -> None:
+        self.arrays[0] = keys
+
+    @property
     def nbytes(self) -> int:
         """Bytes of the arrays."""
         return sum(int(array.nbytes) for array in self.arrays)

@@ -83,6 +83,8 @@ class Residency:
         The memory that models may use.
     queues
         The jobs that wait for a model. The scheduler removes those that can begin.
+    leader
+        Tells the other ranks what to load; None if there is one rank.
 
     Attributes
     ----------
@@ -102,7 +104,10 @@ class Residency:
         prefixes: PrefixCache,
         workers: Executor,
         queues: ModelQueues,
+        *,
+        leader: Leader | None = None,
     ):
+        self._leader = leader
         self._settings, self._prefixes, self._workers = settings, prefixes, workers
         self._queues = queues
         self.budget = budget
@@ -262,6 +267,7 @@ class Residency:
             self._prefixes,
             self._workers,
             base_from=base.backend if base else None,
+            leader=self._leader,
         )
         return _ModelLoad(queue, need, slices)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import mlx.core as mx
 from mlx_lm.generate import generation_stream
 
-from mlx_notebook.engine.distributed.rank_channel import LeaderChannel
+from mlx_notebook.engine.distributed.leader import Leader
 from mlx_notebook.engine.errors import EngineError
 from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.request import Request, RequestState
@@ -59,7 +59,7 @@ class Scheduler:
     activity
         Shows what this thread is doing.
     leader
-        The channel to the other ranks, if there are several.
+        Tells the other ranks what to do, if there are several.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class Scheduler:
         settings: EngineConfig,
         send: Callable[[list[Event]], None],
         activity: Activity,
-        leader: LeaderChannel | None = None,
+        leader: Leader | None = None,
     ):
         self.inbox: queue.SimpleQueue[Command | Continuation] = queue.SimpleQueue()
         self._settings, self._send, self._activity = settings, send, activity
@@ -85,7 +85,9 @@ class Scheduler:
             settings.prefix_cache_entries, budget.prefix_bytes, self._prefix_disk(settings)
         )
         self._queues = ModelQueues()
-        self._residency = Residency(settings, budget, self._prefixes, self._workers, self._queues)
+        self._residency = Residency(
+            *(settings, budget, self._prefixes, self._workers, self._queues), leader=leader
+        )
         self._requests = LiveRequests(send)
         self._meter = Meter(self._residency, self._requests, self._prefixes)
         prompts = PromptWorkers(settings, self._prefixes, self._workers, self.inbox, activity)
@@ -323,6 +325,8 @@ class Scheduler:
             self._last_active = now
         elif now - self._last_active > 1:
             self._residency.return_unused_memory()
+            if self._leader is not None:
+                self._leader.flush()
         active = now - self._last_active < 2
         if now - self._last_stats < (_BUSY_INTERVAL if active else _IDLE_INTERVAL):
             return
@@ -333,6 +337,8 @@ class Scheduler:
     def _prefix_disk(self, settings: EngineConfig) -> DiskPrefixCache | None:
         if settings.prefix_disk_path is None or not settings.prefix_disk_bytes:
             return None
+        if settings.distributed is not None:
+            return None  # rank 0 has only a part of a KV cache
         return DiskPrefixCache(
             DiskStore(Path(settings.prefix_disk_path), settings.prefix_disk_bytes),
             WriteLimit(settings.prefix_disk_hourly_bytes),

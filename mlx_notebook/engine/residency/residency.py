@@ -18,6 +18,7 @@ import msgspec
 
 from mlx_notebook.engine.backends.backend import Backend, LoadStep
 from mlx_notebook.engine.backends.selection import load
+from mlx_notebook.engine.distributed.leader import Leader
 from mlx_notebook.engine.errors import EngineError, EvictionRefused, LoadFailed, reason
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.residency.memory_budget import MemoryBudget, base_model

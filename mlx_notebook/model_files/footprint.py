@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mlx_notebook.model_files.embedding_files import is_embedding_model
 from mlx_notebook.model_files.model_folder import check, read_json
@@ -100,6 +101,10 @@ class Footprint(Struct, frozen=True):
     def total(self) -> int:
         """Weights and KV cache."""
         return self.weights + self.kv
+
+    def on_rank(self, ranks: int) -> "Footprint":
+        """Return what one of several ranks needs, if the model is divided evenly."""
+        return replace(self, base=-(-self.base // ranks), kv=-(-self.kv // ranks))
 
 
 def predict_footprint(

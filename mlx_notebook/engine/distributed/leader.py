@@ -4,13 +4,14 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import mlx.core as mx
 import msgspec
 
-from mlx_notebook.engine.distributed.broadcast import broadcast
 from mlx_notebook.engine.distributed.messages import Begin, Call, Drop, LoadEnded, Message
+from mlx_notebook.engine.distributed.rank_channel import LeaderChannel
+from mlx_notebook.engine.distributed.rank_group import RankGroup
 from mlx_notebook.engine.distributed.sharding import (
     choose_division,
     describe_files,
@@ -18,19 +19,7 @@ from mlx_notebook.engine.distributed.sharding import (
 )
 from mlx_notebook.engine.errors import LoadFailed
 from mlx_notebook.engine.kv_cache.row_cache import RowCache, Twin
-from mlx_notebook.protocol import ModelOptions
-
-
-class Channel(Protocol):
-    """Messages to the other ranks, and their answers."""
-
-    def send(self, message: bytes) -> None:
-        """Send a message to every other rank, without waiting."""
-        ...
-
-    def replies(self) -> list[tuple[int, bytes]]:
-        """Return the answers that have come, each with its rank."""
-        ...
+from mlx_notebook.protocol import ModelOptions, RankStatus
 
 
 class Leader:
@@ -46,8 +35,8 @@ class Leader:
         The host of each rank, for messages.
     """
 
-    def __init__(self, group: Any, channel: Channel, hosts: Sequence[str]):
-        self.group, self.hosts = group, list(hosts)
+    def __init__(self, group: mx.distributed.Group, channel: LeaderChannel, hosts: Sequence[str]):
+        self.ranks, self.hosts = RankGroup(group), list(hosts)
         self._channel = channel
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(LoadEnded)
@@ -57,9 +46,10 @@ class Leader:
         self._loads: dict[int, dict[int, str | None]] = {}
 
     @property
-    def size(self) -> int:
-        """The number of ranks."""
-        return int(self.group.size())
+    def statuses(self) -> list[RankStatus]:
+        """What each rank has told of itself, in their order."""
+        self._channel.waited_seconds = self.ranks.waited_seconds
+        return self._channel.statuses()
 
     def divide(
         self, name: str, path: Path, options: ModelOptions, model: Any, config: dict[str, Any]
@@ -71,11 +61,11 @@ class Leader:
         LoadFailed
             If the model cannot be divided among the ranks.
         """
-        division = choose_division(name, model, config, options, self.size)
+        division = choose_division(name, model, config, options, self.ranks.size)
         number = self.number()
         self._loads[number] = {}
         self.send(Begin(number, name, _portable(path), options, division, describe_files(path)))
-        keep_part(model, division, self.group)
+        keep_part(model, division, self.ranks.group)
         return RemoteModel(self, number, name)
 
     def loaded(self, model: int) -> dict[int, str | None]:
@@ -150,7 +140,7 @@ class RemoteObject(Twin):
 
     def broadcast(self, tokens: mx.array) -> mx.array:
         """Return the tokens, which the other ranks receive."""
-        return broadcast(tokens, self._leader.group)
+        return self._leader.ranks.broadcast(tokens)
 
 
 class RemoteModel(RemoteObject):
@@ -181,7 +171,7 @@ class RemoteModel(RemoteObject):
                             f"(rank {rank}): {error}",
                             "model",
                         )
-                if len(ended) == leader.size - 1:
+                if len(ended) == leader.ranks.size - 1:
                     self.call("settings")
                     return
                 yield done

@@ -9,7 +9,7 @@ import numpy as np
 from mlx_lm.models.cache import make_prompt_cache
 
 from mlx_notebook.engine.batching.hidden_states import HiddenStates
-from mlx_notebook.engine.distributed.broadcast import broadcast
+from mlx_notebook.engine.distributed.rank_group import RankGroup
 from mlx_notebook.engine.errors import LoadFailed
 from mlx_notebook.engine.kv_cache.batch_cache import BatchCache
 from mlx_notebook.engine.kv_cache.checkpoints import Checkpoint, compact, cut, make_checkpoint
@@ -29,13 +29,13 @@ class RankModel:
         The part that is in this rank's memory.
     name, options
         Its name and settings.
-    group
+    ranks
         All ranks.
     """
 
-    def __init__(self, model: Any, name: str, options: ModelOptions, group: Any):
+    def __init__(self, model: Any, name: str, options: ModelOptions, ranks: RankGroup):
         self.model = model
-        self._name, self._options, self._group = name, options, group
+        self._name, self._options, self._ranks = name, options, ranks
         self.empty_cache: Callable[[], list[Any]] = list
 
     def apply_settings(self) -> None:
@@ -45,9 +45,9 @@ class RankModel:
         except LoadFailed as error:  # rank 0 has the same error, and reports it
             log.warning("%s", error.message)
 
-    def receive(self, rows: int, length: int) -> mx.array:
-        """Return the tokens that rank 0 broadcasts, shape (rows, length)."""
-        return broadcast(mx.zeros((rows, length), mx.uint32), self._group)
+    def receive(self, rows: int, length: int, batch: BatchCache) -> mx.array:
+        """Return the tokens that rank 0 feeds into a batch, shape (rows, length)."""
+        return self._ranks.broadcast(mx.zeros((rows, length), mx.uint32), batch.state)
 
 
 def _settings(rank: RankModel, objects: Sequence[Any], numbers: list[int]) -> None:
@@ -61,7 +61,7 @@ def _row(rank: RankModel, objects: Sequence[Any], numbers: list[int]) -> RowCach
 
 def _feed(rank: RankModel, objects: Sequence[Any], numbers: list[int]) -> None:
     (batch,), (only_state, length, *counts) = objects, numbers
-    tokens = rank.receive(len(counts), length)
+    tokens = rank.receive(len(counts), length, batch)
     logits = batch.feed(rank.model, tokens, counts, only_state=bool(only_state))
     mx.async_eval(batch.state if only_state else [logits, batch.state])
 

@@ -254,7 +254,7 @@ class Residency:
             raise failure.error
         self._failures.pop(queue.spec, None)
         path, options = queue.spec.path, queue.spec.options
-        need = queue.need = queue.need or footprint(queue.model, path, options)
+        need = queue.need = queue.need or self._need(queue)
         if not self._can_evict(self._evictions(queue, need), queue.since):
             return None
         base = base_model(path, self.models.values()) if need.shareable else None
@@ -271,6 +271,11 @@ class Residency:
             leader=self._leader,
         )
         return _ModelLoad(queue, need, slices)
+
+    def _need(self, queue: ModelQueue) -> Footprint:
+        """Predict the memory that a model needs here."""
+        need = footprint(queue.model, queue.spec.path, queue.spec.options)
+        return need if self._leader is None else need.on_rank(self._leader.ranks.size)
 
     def _make_room(self, loading: _ModelLoad) -> bool:
         """Evict models for one whose files are good; return False while one of them is busy."""

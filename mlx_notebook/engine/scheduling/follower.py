@@ -4,7 +4,7 @@ import gc
 import logging
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import mlx.core as mx
 import msgspec
@@ -14,6 +14,8 @@ from mlx_lm.utils import load_model
 from mlx_notebook.engine.backends.model_loader import adapt_to_device, loading, read_weights
 from mlx_notebook.engine.backends.selection import check_folder, refuse_code
 from mlx_notebook.engine.distributed.messages import Begin, Call, Drop, LoadEnded, Message
+from mlx_notebook.engine.distributed.rank_channel import FollowerChannel
+from mlx_notebook.engine.distributed.rank_group import RankGroup
 from mlx_notebook.engine.distributed.repeated_calls import FUNCTIONS, RankModel, arrays_of
 from mlx_notebook.engine.distributed.sharding import describe_files, keep_part
 from mlx_notebook.engine.errors import EngineError, LoadFailed
@@ -21,18 +23,6 @@ from mlx_notebook.engine.errors import EngineError, LoadFailed
 log = logging.getLogger(__name__)
 
 _IDLE_SECONDS = 0.5
-
-
-class Channel(Protocol):
-    """Messages from rank 0."""
-
-    def receive(self, timeout: float) -> bytes | None:
-        """Return the next message; None if there is none within `timeout` seconds."""
-        ...
-
-    def reply(self, message: bytes) -> None:
-        """Answer rank 0."""
-        ...
 
 
 class Follower:
@@ -48,8 +38,8 @@ class Follower:
         From rank 0.
     """
 
-    def __init__(self, group: Any, channel: Channel):
-        self._group, self._channel = group, channel
+    def __init__(self, group: mx.distributed.Group, channel: FollowerChannel):
+        self._ranks, self._channel = RankGroup(group), channel
         self._decoder: msgspec.msgpack.Decoder[Message] = msgspec.msgpack.Decoder(Message)
         self._encoder = msgspec.msgpack.Encoder()
         self._objects: dict[int, Any] = {}
@@ -79,6 +69,7 @@ class Follower:
             result = FUNCTIONS[call.function](self._objects[call.model], arguments, call.numbers)
             mx.async_eval(arrays_of(result))
         self._objects[call.result] = result
+        self._channel.waited_seconds = self._ranks.waited_seconds
 
     def _drop(self, numbers: list[int]) -> None:
         unloaded = False
@@ -119,13 +110,13 @@ class Follower:
             refuse_code(name, path)
         with loading(name):
             model, _ = load_model(path, lazy=True, trust_remote_code=trusted)
-            keep_part(model, begin.division, self._group)
+            keep_part(model, begin.division, self._ranks.group)
             adapt_to_device(model)
             yield from read_weights(model)
-        return RankModel(model, begin.name, begin.options, self._group)
+        return RankModel(model, begin.name, begin.options, self._ranks)
 
 
-def follow(group: Any, channel: Channel) -> None:
+def follow(group: mx.distributed.Group, channel: FollowerChannel) -> None:
     """Carry out the messages of rank 0 until this process is ended."""
     follower = Follower(group, channel)
     while True:

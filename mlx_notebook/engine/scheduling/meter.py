@@ -6,6 +6,7 @@ from collections import deque
 import mlx.core as mx
 import psutil
 
+from mlx_notebook.engine.distributed.leader import Leader
 from mlx_notebook.engine.generation.request import Request, RequestState
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.residency.residency import Residency
@@ -39,9 +40,18 @@ class Meter:
     ----------
     residency, requests, prefixes
         What the statistics describe.
+    leader
+        Knows the other ranks; None if there is one rank.
     """
 
-    def __init__(self, residency: Residency, requests: LiveRequests, prefixes: PrefixCache):
+    def __init__(
+        self,
+        residency: Residency,
+        requests: LiveRequests,
+        prefixes: PrefixCache,
+        leader: Leader | None = None,
+    ):
+        self._leader = leader
         self._residency, self._requests, self._prefixes = residency, requests, prefixes
         self._prompt_tokens = self._cached_tokens = self._generated_tokens = 0
         self._decode, self._prefill = Rate(), Rate()
@@ -75,6 +85,7 @@ class Meter:
             self._residency.budget.limit,
             self._residency.progress,
             self._prefixes.disk_writes,
+            self._leader.statuses if self._leader is not None else [],
         )
 
     def _totals(self) -> Totals:

@@ -89,7 +89,7 @@ class Scheduler:
             *(settings, budget, self._prefixes, self._workers, self._queues), leader=leader
         )
         self._requests = LiveRequests(send)
-        self._meter = Meter(self._residency, self._requests, self._prefixes)
+        self._meter = Meter(self._residency, self._requests, self._prefixes, leader)
         prompts = PromptWorkers(settings, self._prefixes, self._workers, self.inbox, activity)
         self._commands = Commands(
             *(self._residency, self._queues, prompts, self._prefixes),

@@ -44,3 +44,20 @@ def cell_number() -> int | None:
 def in_main_thread() -> bool:
     """Return whether this code runs on the main thread, where cells run."""
     return threading.current_thread() is threading.main_thread()
+
+
+def can_ask() -> bool:
+    """Return whether a person may be there to answer a question.
+
+    A kernel whose frontend allows no input raises an error of its own when the question is asked.
+    """
+    return in_main_thread() and (in_kernel() or (sys.stdin is not None and sys.stdin.isatty()))
+
+
+def discard_typed_input() -> None:
+    """Discard what was typed before a question. A kernel itself discards such replies."""
+    if in_kernel() or sys.stdin is None or not sys.stdin.isatty():
+        return
+    import termios
+
+    termios.tcflush(sys.stdin, termios.TCIFLUSH)

@@ -142,6 +142,7 @@ class Cell:
     seconds: float = 0.0
     shown_help: str = ""
     asked: list[str] = field(default_factory=list)
+    hidden: list[bool] = field(default_factory=list)
     next_input: str = ""
 
     @property
@@ -214,6 +215,7 @@ class Kernel:
 
         def type_in(message):
             cell.asked.append(message["content"]["prompt"])
+            cell.hidden.append(message["content"]["password"])
             cell.outputs.append({"asked": message["content"]["prompt"]})
             time.sleep(reading)
             self.client.input(next(answers, "n"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_notebook.notebook.connection.connection import connect
 from mlx_notebook.notebook.errors import EngineFailed, ServerUnreachable, from_response
+from mlx_notebook.notebook.server import transport
 from mlx_notebook.notebook.server.server import Server
 
 if TYPE_CHECKING:
@@ -84,17 +85,18 @@ def async_client_of(server: Server, **options: Any) -> "openai.AsyncOpenAI":
 
     from mlx_notebook.notebook.recording.httpx_clients import AsyncRecordingClient
 
-    return openai.AsyncOpenAI(**_options(server, AsyncRecordingClient, options))
+    return openai.AsyncOpenAI(**_options(server, AsyncRecordingClient, options, is_async=True))
 
 
-def _options(server: Server, http_client: Any, options: dict[str, Any]) -> dict[str, Any]:
+def _options(
+    server: Server, http_client: Any, options: dict[str, Any], *, is_async: bool = False
+) -> dict[str, Any]:
     options = {"base_url": server.api, "api_key": server.token, **options}
     if "http_client" not in options:
-        # No proxy for loopback. Plain HTTP does not need the system's certificates, and loading
-        # them takes 30 ms.
-        secure = server.url.startswith("https:")
-        plain = {"trust_env": False, "verify": secure} if server.is_loopback else {}
-        options["http_client"] = http_client(server, **plain)
+        made = transport.client_options(
+            server.url, is_loopback=server.is_loopback, is_async=is_async
+        )
+        options["http_client"] = http_client(server, **made)
     return options
 
 

@@ -3,10 +3,18 @@
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mlx_notebook.notebook.connection import known_servers
+from mlx_notebook.notebook.connection.named_server import (
+    TOKEN_VARIABLE,
+    URL_VARIABLE,
+    find_by_name,
+    stored_token,
+)
 from mlx_notebook.notebook.connection.private_server import PrivateServer
 from mlx_notebook.notebook.errors import (
     NoServer,
@@ -21,18 +29,21 @@ from mlx_notebook.notebook.recording.replayer import Replayer
 from mlx_notebook.notebook.server import notebook_model
 from mlx_notebook.notebook.server.server import Server, normalise_url, split_token
 
-URL_VARIABLE = "MLX_NOTEBOOK_URL"
-TOKEN_VARIABLE = "MLX_NOTEBOOK_TOKEN"  # noqa: S105 - a variable's name
-
 # JupyterHub's configuration sets it for all notebook servers.
 SERVICE_VARIABLE = "MLX_NOTEBOOK_SERVICE_URL"
 
 # In seconds. The server that started this kernel may be busy, so it gets more time than others.
 PARENT_SECONDS = 10.0
 OTHER_SECONDS = 3.0
+# A server that the user named is asked for its state at most this often. Each question takes a
+# round trip, and there is no other server to look for.
+_RECENT_SECONDS = 10.0
 
 _lock = threading.RLock()
-_given: tuple[str, str] | None = None
+# Address, token and how it was found.
+_given: tuple[str, str, str] | None = None
+_uses_default = True
+_seen = 0.0
 _current: Server | None = None
 _private: PrivateServer | None = None
 _status: dict[str, Any] = {}
@@ -42,18 +53,21 @@ def connect(url: str | None = None, token: str | None = None) -> Server:
     """Return the server of this kernel. Look for a new one if the last one has stopped.
 
     The order: the arguments; `MLX_NOTEBOOK_URL` and `MLX_NOTEBOOK_TOKEN`; JupyterHub's service
-    (`MLX_NOTEBOOK_SERVICE_URL`) and no other; the Jupyter server that started this kernel;
-    JupyterHub's variables; the user's other running Jupyter servers; a private server that ends
-    with this kernel. A server counts if it answers on `mlx/status`. While
+    (`MLX_NOTEBOOK_SERVICE_URL`) and no other; the default that `%mlx connect --default` has stored;
+    the Jupyter server that started this kernel; JupyterHub's variables; the user's other running
+    Jupyter servers; a private server that ends with this kernel. A server counts if it answers on
+    `mlx/status`. While
     `%mlx replay` answers from a recording, no server is needed.
 
     Parameters
     ----------
     url
         Base URL of the server to use from now on, with or without `/v1`. The address that Jupyter
-        prints, `http://HOST/lab?token=...`, contains the token too.
+        prints, `http://HOST/lab?token=...`, contains the token too. Or the name of a server that
+        `%mlx connect` lists.
     token
-        Jupyter's token for that server.
+        Jupyter's token for that server. By default that of `MLX_NOTEBOOK_TOKEN`, or the one that
+        `%mlx connect` has stored.
 
     Returns
     -------
@@ -79,17 +93,47 @@ def connect(url: str | None = None, token: str | None = None) -> Server:
     global _current, _given
     with _lock:
         if url is not None:
-            _given = (url, token if token is not None else os.environ.get(TOKEN_VARIABLE, ""))
-            _current = None
+            _given, _current = find_by_name(url, token), None
         run = active_run.current()
         return _connected() if run is None else run.server(_connected, notebook_model.name)
 
 
+def use(server: Server) -> None:
+    """Use a server from now on that has answered `check`."""
+    global _given, _current
+    with _lock:
+        _given = (server.url, server.token, server.found)
+        _current = None
+        _connected()
+
+
+def use_local() -> None:
+    """Look for a server of this machine from now on, whatever the user's default is."""
+    global _given, _current, _uses_default
+    with _lock:
+        _given = _current = None
+        _uses_default = False
+
+
+def check(server: Server) -> None:
+    """Send a request with the server's token.
+
+    Raises
+    ------
+    NotAuthorized
+        If the server refuses the token.
+    NotebookError
+        If it does not answer, or is not an mlx-notebook server.
+    """
+    _status_of(server, PARENT_SECONDS)
+
+
 def disconnect() -> None:
     """Forget the server, and stop it if it is private to this kernel."""
-    global _current, _given, _private, _status
+    global _current, _given, _private, _status, _uses_default
     with _lock:
         _current = _given = None
+        _uses_default = True
         _status = {}
         notebook_model.forget()
         if _private is not None:
@@ -126,11 +170,15 @@ def choose_model(name: str) -> None:
 
 def _connected() -> Server:
     global _current
-    if _current is None or not _is_alive(_current):
+    if _current is None or not (_is_recent(_current) or _is_alive(_current)):
         _current = None
         _current = _find() or _start()
         notebook_model.use_server(_current, _status.get("default_model"))
     return _current
+
+
+def _is_recent(server: Server) -> bool:
+    return server.is_chosen and time.monotonic() - _seen < _RECENT_SECONDS
 
 
 def _is_alive(server: Server) -> bool:
@@ -140,6 +188,10 @@ def _is_alive(server: Server) -> bool:
         _probe(server, PARENT_SECONDS)
     except ServerSilent:
         raise
+    except ServerUnreachable:
+        if server.is_chosen:
+            raise  # it is at this address or nowhere
+        return False
     except NotebookError:
         return False
     return True
@@ -153,20 +205,29 @@ def _probe(server: Server, timeout: float) -> None:
     NotebookError
         If the server does not answer, or is not an mlx-notebook server.
     """
-    global _status
-    _status = server.get("mlx/status", timeout=timeout)
-    if not isinstance(_status, dict):
-        _status = {}
+    global _status, _seen
+    _status = {}
+    _status = _status_of(server, timeout)
+    _seen = time.monotonic()
+
+
+def _status_of(server: Server, timeout: float) -> dict[str, Any]:
+    status = server.get("mlx/status", timeout=timeout)
+    if not isinstance(status, dict):
         raise ServerUnreachable(f"{server.url} is not an mlx-notebook server.")
+    return status
 
 
 def _find() -> Server | None:
     if _given is not None:
-        return _explicit(*_given, "given")
+        return _explicit(*_given)
     if url := os.environ.get(URL_VARIABLE):
         return _explicit(url, os.environ.get(TOKEN_VARIABLE, ""), f"named by {URL_VARIABLE}")
     if (service := _hub_service()) is not None:
         return service
+    if _uses_default and (default := known_servers.read().default) is not None:
+        found = f"{default.name}, your default"
+        return _explicit(default.url, stored_token(default), found)
     for server in _parent_servers():
         try:
             _probe(server, PARENT_SECONDS)
@@ -187,13 +248,20 @@ def _find() -> Server | None:
 def _explicit(url: str, token: str, found: str) -> Server:
     try:
         url, token_in_url = split_token(url)
-        server = Server(normalise_url(url), token_in_url or token, found)
+        server = Server(normalise_url(url), token_in_url or token, found, is_chosen=True)
     except ValueError as error:
         raise NoServer(f"{error}.") from None
     try:
         _probe(server, PARENT_SECONDS)
     except NotAuthorized as error:
-        raise NotAuthorized(f"{error} Is {TOKEN_VARIABLE} the token of {server.url}?") from None
+        if token and token == os.environ.get(TOKEN_VARIABLE):
+            raise NotAuthorized(f"{error} Is {TOKEN_VARIABLE} the token of {server.url}?") from None
+        if "asks for a login" in str(error):
+            raise
+        refused = "refused the token" if server.token else "needs a token"
+        raise NotAuthorized(
+            f"The server at {server.url} {refused}: `%mlx connect {server.url}` asks for it."
+        ) from None
     except RequestRefused:
         raise NoServer(
             f"The server at {server.url} does not have mlx-notebook: install it there, or "

@@ -2,20 +2,15 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 from mlx_notebook.notebook.chat.chat import Chat
 from mlx_notebook.notebook.connection import connection
-from mlx_notebook.notebook.errors import BadMagic, BadRecording, NotebookError
+from mlx_notebook.notebook.errors import BadMagic, BadRecording
 from mlx_notebook.notebook.human_units import format_bytes, format_duration, plural
-from mlx_notebook.notebook.magics import model_commands
+from mlx_notebook.notebook.magics import connect_command, model_commands
 from mlx_notebook.notebook.magics.recording_commands import record, replay
 from mlx_notebook.notebook.recording import replayer
-from mlx_notebook.notebook.server.server import Server
 from mlx_notebook.notebook.server.state_names import engine_state_name, request_phase_name
-
-# A suggestion for a first model. It fits most machines.
-SUGGESTED_MODEL = "mlx-community/Qwen3-4B-4bit"
 
 COMMANDS = {
     "status": "show the engine, the models in memory, running requests and totals",
@@ -30,6 +25,8 @@ COMMANDS = {
     "record [FILE]": "record the server's answers in a file, until `record stop`",
     "replay [FILE] [--speed X|max] [--live] [--trust]": "answer from a recording, without a model, "
     "until `replay stop`",
+    "connect [URL|NAME] [OPTIONS]": "use a server on another machine; without one: list the known "
+    "servers",
     "help": "show this list",
 }
 
@@ -55,32 +52,6 @@ def run(line: str, chat: Chat) -> None:
                 f"The recording holds an answer that `%mlx {name}` cannot read ({error!r})."
             ) from None
         raise
-
-
-def greeting(server: Server) -> str:
-    """Return one line with the server, the model, and a hint if that is a demonstration model."""
-    line = f"mlx_notebook: connected to {server.url} ({server.found})"
-    model = connection.default_model()
-    get = f"`%mlx load {SUGGESTED_MODEL}`"
-    if model is None:
-        return f"{line}; no model yet: run {get}."
-    line += f"; model {model}"
-    if _is_demonstration(server, model):
-        line += f", a small demonstration; for a real one run {get}"
-    return line + "."
-
-
-def _is_demonstration(server: Server, name: str) -> bool:
-    try:
-        models = _models(server)
-    except NotebookError:
-        return False  # the line is useful without the hint
-    return any(m["id"] == name and m.get("source") == "embedded" for m in models)
-
-
-def _models(server: Server) -> list[dict[str, Any]]:
-    models: list[dict[str, Any]] = server.get("v1/models")["data"]
-    return models
 
 
 def _status(_: str, chat: Chat) -> None:
@@ -149,6 +120,7 @@ _RUN: dict[str, Callable[[str, Chat], None]] = {
     "reset": _reset,
     "record": record,
     "replay": replay,
+    "connect": connect_command.connect,
     "help": _help,
 }
 
@@ -163,5 +135,6 @@ COMMAND_OPTIONS = {
         "--live": "ask the model if there is no recorded answer",
         "--trust": "make the recording's tool calls without asking",
     },
+    "connect": connect_command.OPTIONS,
 }
 TAKE_A_MODEL = frozenset({"load", "unload", "pull", "pin", "unpin", "show"})

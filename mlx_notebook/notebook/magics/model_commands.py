@@ -1,6 +1,6 @@
 """The subcommands of `%mlx` about models: list, load, unload, download, pin and show them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -13,17 +13,14 @@ from mlx_notebook.notebook.errors import (
     ModelNotFound,
     NotebookError,
 )
-from mlx_notebook.notebook.escaping import safe_html
 from mlx_notebook.notebook.human_units import format_bytes, format_duration
 from mlx_notebook.notebook.magics.arguments import parser
+from mlx_notebook.notebook.magics.tables import show_table
 from mlx_notebook.notebook.rendering.progress import ProgressBar, progress_bar
 from mlx_notebook.notebook.server.server import Server
 from mlx_notebook.notebook.server.state_names import model_state_name
-from mlx_notebook.notebook.shell import shows_rich_output
 
 _COLUMNS = ("model", "state", "context", "capabilities", "memory", "notes")
-# JupyterLab aligns text in tables to the right.
-_LEFT = ' style="text-align: left"'
 
 
 def list_models(line: str, chat: Chat) -> None:
@@ -48,7 +45,7 @@ def list_models(line: str, chat: Chat) -> None:
     if not rows:
         print(f"No model here matches {arguments.filter!r}. {note}".strip())
         return
-    _show_table(rows, note)
+    show_table(_COLUMNS, rows, note)
 
 
 def load(line: str, chat: Chat) -> None:
@@ -266,28 +263,3 @@ def _row(model: dict[str, Any], chat: Chat) -> tuple[str, ...]:
         f"{about}{format_bytes(memory)}" if memory else "",
         "; ".join(note for note in notes if note),
     )
-
-
-def _show_table(rows: Sequence[tuple[str, ...]], note: str) -> None:
-    """Show rows as a table: as HTML in a cell, as aligned text elsewhere."""
-    widths = [max(len(row[at]) for row in (_COLUMNS, *rows)) for at in range(len(_COLUMNS) - 1)]
-    lines = [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[-1]])
-        for row in (_COLUMNS, *rows)
-    ]
-    text = "\n".join([*(line.rstrip() for line in lines), *([note] if note else [])])
-    if not shows_rich_output():
-        print(text)
-        return
-    from IPython.display import display
-
-    head = "".join(f'<th scope="col"{_LEFT}>{name}</th>' for name in _COLUMNS)
-    body = "".join(
-        "<tr>" + "".join(f"<td{_LEFT}>{safe_html(cell)}</td>" for cell in row) + "</tr>"
-        for row in rows
-    )
-    table = (
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        f"<small>{safe_html(note)}</small>"
-    )
-    display({"text/plain": text, "text/html": table}, raw=True)  # type: ignore[no-untyped-call]

@@ -13,7 +13,7 @@ from IPython.core.completer import (
     context_matcher,
 )
 
-from mlx_notebook.notebook.connection import connection
+from mlx_notebook.notebook.connection import connection, known_servers
 from mlx_notebook.notebook.errors import NotebookError
 from mlx_notebook.notebook.inputs.images import is_image
 from mlx_notebook.notebook.magics import model_commands
@@ -77,6 +77,8 @@ class MagicsCompleter:
         if not words:
             return _SUBCOMMANDS
         options = COMMAND_OPTIONS.get(words[0], {})
+        if words == ["connect"] and not word.startswith("-"):
+            return _servers()
         if word.startswith("-") or words[0] not in TAKE_A_MODEL:
             return options.items()
         if words[-1] == "--adapter":
@@ -141,6 +143,14 @@ def _adapters(model: str) -> list[Completion]:
     except NotebookError:
         return []
     return [(name, "adapter") for name in names]
+
+
+def _servers() -> list[Completion]:
+    """Return the servers that the user has connected to."""
+    try:
+        return [(server.name, server.url) for server in known_servers.read().servers]
+    except NotebookError:
+        return []
 
 
 def _image_files(word: str) -> list[Completion]:

@@ -41,7 +41,7 @@ class Recorder:
         """Return the server that `find` finds, with its requests recorded."""
         server = find()
         self._default_model = default_model()
-        return RecordedServer(server.url, server.token, server.found)
+        return RecordedServer(server.url, server.token, server.found, server.is_chosen)
 
     def open(self, server: Server, method: str, path: str, body: bytes) -> "PendingExchange":
         """Begin to record an exchange."""

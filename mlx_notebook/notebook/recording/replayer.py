@@ -70,7 +70,7 @@ class Replayer:
         if self.live:
             server = find()
             found = f"{server.found}, behind {self.path.name}"
-            return RecordedServer(server.url, server.token, found)
+            return RecordedServer(server.url, server.token, found, server.is_chosen)
         return RecordedServer(*_PLACEHOLDER, f"recorded in {self.path.name}")
 
     @property

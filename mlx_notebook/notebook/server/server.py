@@ -3,7 +3,6 @@
 import http.client
 import ipaddress
 import json
-import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,13 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
-from mlx_notebook.notebook.errors import (
-    NotAuthorized,
-    ServerSilent,
-    ServerUnreachable,
-    from_response,
-)
-from mlx_notebook.notebook.server import presence
+from mlx_notebook.notebook.errors import NotAuthorized, ServerUnreachable, from_response
+from mlx_notebook.notebook.server import presence, transport
 
 
 @dataclass(frozen=True)
@@ -33,11 +27,15 @@ class Server:
         The Jupyter token. `repr` leaves it out, so that no output of a notebook shows it.
     found
         How the server was found, in a few words.
+    is_chosen
+        Whether the user named it. Then it may be on another machine, also where its address is this
+        one's: the address of a tunnel.
     """
 
     url: str
     token: str = field(repr=False)
     found: str = "given"
+    is_chosen: bool = False
 
     @property
     def api(self) -> str:
@@ -59,6 +57,11 @@ class Server:
         """Note that this kernel uses a model of the server, which then stays in memory."""
         # A plain `Server`, because a subclass may record what it sends.
         presence.announce(self.url, Server(self.url, self.token).post)
+
+    @property
+    def is_in_the_clear(self) -> bool:
+        """Whether the token and all texts cross a network without encryption."""
+        return self.url.startswith("http:") and not self.is_loopback
 
     def get(self, path: str, *, timeout: float = 5.0) -> Any:
         """Send `GET path` and return the decoded JSON.
@@ -111,13 +114,13 @@ class Server:
         request = self._request("POST", path, json.dumps(body).encode())
         self.announce()
         try:
-            response = self._opener().open(request)
+            response = self.opener().open(request)
         except urllib.error.HTTPError as error:
             with error:
                 self._decoded(error.code, error.read())
             raise
         except (OSError, http.client.HTTPException) as error:
-            raise _unreachable(self, error) from None
+            raise transport.unreachable(self.url, error) from None
         with response:
             yield self._events(response)
 
@@ -130,7 +133,7 @@ class Server:
                         raise from_response(500, event, where=self.url)
                     yield event
         except (OSError, http.client.HTTPException) as error:
-            raise _unreachable(self, error) from None
+            raise transport.unreachable(self.url, error) from None
 
     def exchange(
         self, method: str, path: str, body: bytes | None, timeout: float | None
@@ -146,13 +149,17 @@ class Server:
         if method == "POST" and path != presence.KEEP:
             self.announce()
         try:
-            with self._opener().open(request, timeout=timeout) as response:
+            with self.opener().open(request, timeout=timeout) as response:
                 return response.status, response.read()
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, error.read()
         except (OSError, http.client.HTTPException) as error:
-            raise _unreachable(self, error) from None
+            raise transport.unreachable(self.url, error) from None
+
+    def opener(self) -> urllib.request.OpenerDirector:
+        """Return what sends requests to this server."""
+        return transport.opener(is_loopback=self.is_loopback)
 
     def _request(self, method: str, path: str, body: bytes | None) -> urllib.request.Request:
         return urllib.request.Request(  # noqa: S310 - `normalise_url` lets only http(s) pass
@@ -160,7 +167,7 @@ class Server:
             method=method,
             data=body,
             headers={
-                "Authorization": f"Bearer {self.token}",
+                **({"Authorization": f"Bearer {self.token}"} if self.token else {}),
                 "Accept": "application/json",
                 "Content-Type": "application/json",
                 **presence.HEADERS,
@@ -191,30 +198,6 @@ class Server:
             raise from_response(status, decoded, where=self.url)
         return decoded
 
-    def _opener(self) -> urllib.request.OpenerDirector:
-        # In many companies HTTP_PROXY applies to localhost too.
-        proxies = urllib.request.ProxyHandler({} if self.is_loopback else None)
-        return urllib.request.build_opener(proxies, _NoRedirect)
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Returns redirects (to a login page or a hub) as responses: they must not get the token."""
-
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        return None
-
-
-def _unreachable(server: Server, error: Exception) -> ServerUnreachable:
-    reason = getattr(error, "reason", error)
-    if isinstance(reason, TimeoutError):
-        return ServerSilent(f"The server at {server.url} is running but did not answer in time.")
-    if isinstance(reason, ssl.SSLCertVerificationError):
-        return ServerUnreachable(
-            f"The certificate of {server.url} is not trusted here: "
-            "set SSL_CERT_FILE to the file of the authority that signed it."
-        )
-    return ServerUnreachable(f"No server answers at {server.url} ({reason}).")
-
 
 def normalise_url(url: str) -> str:
     """Normalise a base URL: `http(s)`, no query, one final slash.
@@ -230,6 +213,8 @@ def normalise_url(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         shown = url.strip().partition("?")[0]  # the query may contain a token
         raise ValueError(f"{shown!r} is not an http:// or https:// address")
+    if "@" in parts.netloc:
+        raise ValueError("The address contains a user name or a password: leave them out")
     path = parts.path.rstrip("/").removesuffix("/v1") + "/"
     return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
 

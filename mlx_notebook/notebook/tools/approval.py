@@ -1,13 +1,11 @@
 """Ask the user whether a tool may be called."""
 
-import sys
-import threading
 import time
 
 from mlx_notebook.notebook.answers.tool_call import ToolCall
 from mlx_notebook.notebook.errors import Pause
 from mlx_notebook.notebook.plain_text import visible
-from mlx_notebook.notebook.shell import in_kernel
+from mlx_notebook.notebook.shell import can_ask, discard_typed_input
 
 # In seconds. A faster answer was typed before the question could be read.
 MIN_ANSWER_SECONDS = 1.0
@@ -105,15 +103,9 @@ def _discard_typed_input(call: ToolCall) -> None:
     Pause
         If no person can answer.
     """
-    if threading.current_thread() is not threading.main_thread():
+    if not can_ask():
         raise _cannot_ask(call)
-    if in_kernel():
-        return
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise _cannot_ask(call)
-    import termios
-
-    termios.tcflush(sys.stdin, termios.TCIFLUSH)
+    discard_typed_input()
 
 
 def _cannot_ask(call: ToolCall) -> Pause:

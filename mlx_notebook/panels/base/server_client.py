@@ -11,7 +11,7 @@ from mlx_notebook.notebook.errors import (
     ServerUnreachable,
     from_response,
 )
-from mlx_notebook.notebook.server import presence
+from mlx_notebook.notebook.server import presence, transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,9 +41,7 @@ class ServerClient:
             base_url=server.url,
             headers={"Authorization": f"Bearer {server.token}", **presence.HEADERS},
             timeout=httpx2.Timeout(TIMEOUT_SECONDS, read=None),
-            trust_env=not server.is_loopback,
-            # Plain HTTP does not need the system's certificates, and loading them takes 30 ms.
-            verify=server.url.startswith("https:"),
+            **transport.client_options(server.url, is_loopback=server.is_loopback, is_async=True),
         ) as client:
             yield cls(server, client)
 

@@ -20,6 +20,7 @@ def alone(monkeypatch, tmp_path):
         if name.startswith(("MLX_NOTEBOOK_", "JUPYTERHUB_", "JPY_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path))
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "data"))
 
     def refuse():
         raise NoServer("nothing found")
@@ -161,9 +162,16 @@ def test_a_server_that_came_back_elsewhere_is_found_again(tmp_path, monkeypatch)
 
 
 def test_a_wrong_token_is_told(server):
-    with pytest.raises(NotAuthorized, match="MLX_NOTEBOOK_TOKEN the token of") as caught:
+    with pytest.raises(NotAuthorized, match=r"refused .*: `%mlx connect http.* asks") as caught:
         connection.connect(server.url, "wrong")
     assert "\n" not in str(caught.value)
+
+
+def test_a_wrong_variable_is_told(server, monkeypatch):
+    monkeypatch.setenv("MLX_NOTEBOOK_URL", server.url)
+    monkeypatch.setenv("MLX_NOTEBOOK_TOKEN", "wrong")
+    with pytest.raises(NotAuthorized, match="Is MLX_NOTEBOOK_TOKEN the token of"):
+        connection.connect()
 
 
 def test_nobody_at_the_address_is_told():

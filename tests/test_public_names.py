@@ -54,6 +54,7 @@ SERVER = {
     "BodyTimeout": ("ApiError", 408, "invalid_request_error", "request_timeout"),
     "BodyTooLarge": ("ApiError", 413, "invalid_request_error", "request_too_large"),
     "QueueFull": ("ApiError", 429, "rate_limit_error", "queue_full"),
+    "RateLimited": ("ApiError", 429, "rate_limit_error", "rate_limit_exceeded"),
     "RequestCancelled": ("ApiError", 499, "server_error", "request_cancelled"),
     "EngineError": ("ApiError", 500, "server_error", "engine_error"),
     "Unavailable": ("ApiError", 503, "server_error", "engine_unavailable"),

@@ -29,6 +29,7 @@ from mlx_notebook.server.models.model_settings import ModelSettingsStore, check_
 from mlx_notebook.server.models.notebook_usage import NotebookUsage
 from mlx_notebook.server.relay.service_client import ServiceClient
 from mlx_notebook.server.standalone import StandaloneServer
+from mlx_notebook.server.users.user_limits import UserLimits
 from mlx_notebook.server.wire.native.model_types import DownloadedModel
 
 if TYPE_CHECKING:
@@ -239,6 +240,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         that is embedded in another program never calls it.
         """
         from mlx_notebook.server.services import RequestLimits, Services
+        from mlx_notebook.server.users.rate_limiter import RateLimiter
 
         if self.relay is None:
             self._supervise()
@@ -261,6 +263,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             memory_budget_bytes=self.memory_budget_bytes,
             idle_unload_seconds=self.idle_unload_minutes * 60,
             completion_model=self.completion_model,
+            rates=RateLimiter(UserLimits(self.user_limits)),
             shared_between_users=frozenset(self.shared_between_users),
             admin_groups=frozenset(self.admin_groups),
             make_images=self._make_images,

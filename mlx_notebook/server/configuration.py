@@ -10,7 +10,6 @@ from traitlets import (
     CaselessStrEnum,
     Dict,
     Float,
-    HasTraits,
     Integer,
     List,
     TraitError,
@@ -22,9 +21,10 @@ from traitlets import (
 from mlx_notebook.protocol import DistributedConfig, EngineConfig
 from mlx_notebook.server.engine.supervisor import SupervisorLimits
 from mlx_notebook.server.models.model_settings import check_settings
+from mlx_notebook.server.users.user_configuration import UserConfiguration
 
 
-class Configuration(HasTraits):
+class Configuration(UserConfiguration):
     """Hold the traits of the extension app, and derive the engine's configuration from them.
 
     This is no `Configurable`, so that the settings are named `MlxNotebookApp.<name>`.

@@ -27,6 +27,7 @@ ApiError                    500  internal_error
 ├── BodyTimeout             408  request_timeout
 ├── BodyTooLarge            413  request_too_large
 ├── QueueFull               429  queue_full
+├── RateLimited             429  rate_limit_exceeded
 ├── RequestCancelled        499  request_cancelled, download_cancelled
 ├── EngineError             500  engine_error, constraint_failed
 ├── Unavailable             503  engine_unavailable, model_load_failed, model_refused,
@@ -181,6 +182,32 @@ class QueueFull(ApiError):
     status = 429
     kind = "rate_limit_error"
     default_code = "queue_full"
+
+
+class RateLimited(ApiError):
+    """The user has as many requests in flight, or has taken as many tokens, as they may.
+
+    Parameters
+    ----------
+    message
+        As for `ApiError`.
+    kind
+        What is limited: `requests` or `tokens`. It is the `type` of the error, as with OpenAI.
+    retry_after
+        Seconds after which to try again.
+    """
+
+    status = 429
+    kind = "rate_limit_error"
+    default_code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, *, kind: str, retry_after: int) -> None:
+        super().__init__(message, headers={"Retry-After": str(retry_after)})
+        self.limited = kind
+
+    def body(self) -> ErrorResponse:
+        """Return OpenAI's error object."""
+        return ErrorResponse(ErrorBody(self.message, self.limited, None, self.code))
 
 
 class RequestCancelled(ApiError):

@@ -16,6 +16,7 @@ from mlx_notebook.server.models.downloads import Download, Downloads
 from mlx_notebook.server.models.model_settings import ModelSettingsStore
 from mlx_notebook.server.models.notebook_usage import NotebookUsage
 from mlx_notebook.server.responses.response_runs import ResponseRuns
+from mlx_notebook.server.users.rate_limiter import RateLimiter
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Services:
         Time after which an unused model is unloaded; 0 for never.
     completion_model
         Name of the model for inline completions; empty for the default model.
+    rates
+        The limits of users, and what they have used of them.
     shared_between_users
         What all users share: `requests`, `settings`, `prefixes`.
     admin_groups
@@ -101,6 +104,7 @@ class Services:
     memory_budget_bytes: int
     idle_unload_seconds: float
     completion_model: str
+    rates: RateLimiter
     shared_between_users: frozenset[str]
     admin_groups: frozenset[str]
     make_images: Callable[[], ImageLoader]

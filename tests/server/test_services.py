@@ -55,6 +55,7 @@ def services(**changes: Any) -> Services:
         "memory_budget_bytes": 0,
         "idle_unload_seconds": 0.0,
         "completion_model": "",
+        "rates": None,
         "shared_between_users": frozenset(),
         "admin_groups": frozenset(),
         "make_images": lambda: made.append("images") or made,

@@ -16,10 +16,12 @@ from tornado.iostream import StreamClosedError
 
 from mlx_notebook.server import errors
 from mlx_notebook.server.api.client_connection import ClientConnection
+from mlx_notebook.server.api.rate_headers import RATE_HEADERS, openai_headers
 from mlx_notebook.server.api.request_head import declared_length, without_secrets
 from mlx_notebook.server.identity import OWNER, owner
 from mlx_notebook.server.services import Services
 from mlx_notebook.server.telemetry import metrics
+from mlx_notebook.server.users.rate_limiter import RateState, UserRequest
 from mlx_notebook.server.users.request_user import request_user
 from mlx_notebook.server.users.user import User
 from mlx_notebook.server.wire.body import RequestBody
@@ -50,7 +52,7 @@ _ALLOWED_HEADERS = (
     *("anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access"),
     *("openai-organization", "openai-project", "openai-beta", "idempotency-key", "user-agent"),
 )
-_EXPOSED_HEADERS = f"x-request-id, retry-after, {IGNORED_HEADER}"
+_EXPOSED_HEADERS = ", ".join(("x-request-id", "retry-after", IGNORED_HEADER, *RATE_HEADERS))
 
 
 @web.stream_request_body
@@ -81,6 +83,8 @@ class ApiHandler(APIHandler):
         self._client: ClientConnection | None = None
         self._client_left = False
         self._user = User("")
+        # The place of this request among those of its user that are in flight.
+        self.counted: UserRequest | None = None
         # Whether the request asks for a stream.
         self.wants_stream = False
         # Parameters of the request that this server does not use.
@@ -230,6 +234,10 @@ class ApiHandler(APIHandler):
             self.set_header("WWW-Authenticate", "Bearer")
         self.finish(self.encoded_error(error))
 
+    def rate_headers(self, states: list[RateState]) -> dict[str, str]:
+        """Return headers about the user's limits, with the names of the route's API."""
+        return openai_headers(states)
+
     def encoded_error(self, error: errors.ApiError) -> bytes:
         """Return an error as JSON, in the format of the API that the route belongs to."""
         return error.encoded()
@@ -354,6 +362,9 @@ class ApiHandler(APIHandler):
                 yield
             except StreamClosedError:
                 self._client_left = True
+            finally:
+                if self.counted is not None:
+                    self.counted.release()
         if self._client_left and not self._headers_written:
             # Only the log shows this status.
             self.set_status(499, "Client Closed Request")

@@ -17,6 +17,7 @@ from mlx_notebook.protocol import (
 )
 from mlx_notebook.server.api.event_stream import EventStreamHandler
 from mlx_notebook.server.api.model_lookup import find_model
+from mlx_notebook.server.api.user_rules import begin_request, may_evict
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import (
     ApiError,
@@ -112,6 +113,8 @@ class GenerationHandler(EventStreamHandler):
             sampling=settings.apply_to_sampling(sampling),
             n=n,
             cache_salt=self.services.cache_salt(await owner(self)),
+            user=self.user.name,
+            evict=may_evict(self, entry.name),
             **options,
         )
 
@@ -162,7 +165,10 @@ class GenerationHandler(EventStreamHandler):
         self.set_header("x-request-id", command.id.partition(".")[0])
         origin = RequestOrigin(await owner(self), self.endpoint, self.ignored)
         async with self.services.engine.generate(command, origin) as stream:
-            yield stream
+            try:
+                yield stream
+            finally:
+                begin_request(self).take_tokens(stream.tokens)
 
     async def tokenized(
         self,
@@ -195,5 +201,7 @@ class GenerationHandler(EventStreamHandler):
             prompt=prompt,
             add_special_tokens=add_special_tokens,
             pieces=pieces,
+            user=self.user.name,
+            evict=may_evict(self, entry.name),
         )
         return await self.services.engine.tokenize(command, await owner(self))

@@ -4,6 +4,7 @@ import anyio
 
 from mlx_notebook.server.api.base import ApiHandler
 from mlx_notebook.server.api.event_stream import EventStreamHandler
+from mlx_notebook.server.api.user_rules import begin_request, check_permission
 from mlx_notebook.server.errors import ApiError, NotFound
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.downloads import Download
@@ -13,17 +14,23 @@ from mlx_notebook.server.models.notebook_usage import KERNEL_HEADER
 async def find_model(handler: ApiHandler, name: str | None) -> CatalogEntry:
     """Return the model with a name or alias; None for the default model.
 
-    With `auto_download`, download a model that is not on this machine. A client that streams gets
-    comments meanwhile.
+    The request counts as one of its user that is in flight. With `auto_download`, download a model
+    that is not on this machine. A client that streams gets comments meanwhile.
 
     Raises
     ------
     ApiError
-        If there is no such model, or it cannot be downloaded.
+        If there is no such model, it cannot be downloaded, or the user may not use it or do so many
+        requests.
     """
+    begin_request(handler)
     entry = await _find_or_download(handler, name)
+    check_permission(handler, "use", entry.name)
+    services = handler.services
+    if entry.name not in (*services.supervisor.telemetry.resident, *services.engine.wanted):
+        check_permission(handler, "load", entry.name)
     kernel = handler.request.headers.get(KERNEL_HEADER, "")
-    handler.services.notebook_usage.note(kernel, entry.name)
+    services.notebook_usage.note(kernel, entry.name)
     return entry
 
 
@@ -35,6 +42,8 @@ async def _find_or_download(handler: ApiHandler, name: str | None) -> CatalogEnt
         wanted = error.code in ("model_not_found", "model_incomplete")
         if not (wanted and name and services.auto_download):
             raise
+        for action in ("use", "download"):
+            check_permission(handler, action, services.catalog.canonical(name))
         try:
             download = services.download(name)
         except ApiError:

@@ -15,7 +15,6 @@ from mlx_notebook.protocol import (
     Generate,
     Load,
     Loaded,
-    ModelOptions,
     Pin,
     Pinned,
     Tokenize,
@@ -63,8 +62,10 @@ class EngineClient:
         Unavailable
             If the engine cannot be started, or has crashed too often with this model.
         """
-        rows = sum(stream.rows for stream in self._flights.streams)
-        self._check_queue(rows, command.n)
+        streams = self._flights.streams
+        own = sum(stream.rows for stream in streams if stream.owner == origin.owner)
+        rows = sum(stream.rows for stream in streams)
+        self._check_queue(rows, command.n, own if command.user else 0)
         command = msgspec.structs.replace(command, trace=self.traces.limit > 0)
         recorder = self.traces.recorder(command, origin)
         async with self._in_flight(command, origin.owner, command.n, recorder) as stream:
@@ -92,14 +93,7 @@ class EngineClient:
         """
         return await self._answer(command, owner, Embedded)
 
-    async def load(
-        self,
-        model: str,
-        path: str,
-        options: ModelOptions,
-        owner: str,
-        pin: bool | None = None,
-    ) -> Loaded:
+    async def load(self, command: Load, owner: str) -> Loaded:
         """Load a model into memory. Also allow a model again that crashed the engine.
 
         Raises
@@ -107,17 +101,11 @@ class EngineClient:
         ApiError
             If it cannot be loaded, or does not fit into memory.
         """
-        return await self._answer(self._load(model, path, options, pin), owner, Loaded)
+        self._flights.forgive(command.model)
+        return await self._answer(command, owner, Loaded)
 
     @asynccontextmanager
-    async def loading(
-        self,
-        model: str,
-        path: str,
-        options: ModelOptions,
-        owner: str,
-        pin: bool | None = None,
-    ) -> AsyncIterator[RequestStream]:
+    async def loading(self, command: Load, owner: str) -> AsyncIterator[RequestStream]:
         """Load a model into memory, and cancel that if the block ends first.
 
         The last event is `Loaded`.
@@ -127,13 +115,9 @@ class EngineClient:
         ApiError
             If it cannot be loaded.
         """
-        command = self._load(model, path, options, pin)
+        self._flights.forgive(command.model)
         async with self._in_flight(command, owner, 0) as stream:
             yield stream
-
-    def _load(self, model: str, path: str, options: ModelOptions, pin: bool | None) -> Load:
-        self._flights.forgive(model)
-        return Load(id=_new_id("load"), model=model, path=path, options=options, pin=pin)
 
     async def pin(self, model: str, pinned: bool) -> Pinned:
         """Pin or unpin a resident model. A pinned model is never evicted.
@@ -169,7 +153,9 @@ class EngineClient:
         """Return the one event that answers a command. A load goes on when its caller is gone."""
         if isinstance(command, Tokenize | Embed):
             # They take no row of the batch, so they have a limit of their own.
-            self._check_queue(self._flights.without_rows, 1)
+            taken = self._flights.without_rows
+            own = sum(stream.owner == owner for stream in taken) if command.user else 0
+            self._check_queue(len(taken), 1, own)
         is_load = isinstance(command, Load)
         async with self._in_flight(command, owner, 0, detached=is_load) as stream:
             async for events in stream.batches():
@@ -261,8 +247,18 @@ class EngineClient:
         if streams:
             self._supervisor.notify()
 
-    def _check_queue(self, taken: int, wanted: int) -> None:
+    def _check_queue(self, taken: int, wanted: int, own: int) -> None:
         """Check that the queue has room for more requests.
+
+        A user may take as many places as are left free for others. So one user fills half of the
+        queue, two greedy ones fill a third each, and there is always room for another.
+
+        Parameters
+        ----------
+        taken, wanted
+            Places that are taken, and that the request needs.
+        own
+            How many of those taken belong to its user.
 
         Raises
         ------
@@ -270,7 +266,14 @@ class EngineClient:
             If it has not.
         """
         supervisor = self._supervisor
-        if taken + wanted > supervisor.config.max_batch + supervisor.limits.queue:
+        free = supervisor.config.max_batch + supervisor.limits.queue - taken
+        if own and wanted <= free < own + wanted:
+            raise QueueFull(
+                f"{own} of your requests are running or waiting, the most that one user may have "
+                "now, so that others get in. Try again in a moment.",
+                headers={"Retry-After": "2"},
+            )
+        if wanted > free:
             raise QueueFull(
                 f"{taken} requests are running or waiting, the most that this server accepts. Try "
                 "again in a moment.",

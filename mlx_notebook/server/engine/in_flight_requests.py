@@ -35,9 +35,11 @@ class InFlightRequests:
         return [stream for stream in self.streams if stream.rows and not stream.ended]
 
     @property
-    def without_rows(self) -> int:
-        """Number of requests that need a model but no row of its batch: tokenize, embed, load."""
-        return sum(stream.needs_model and not stream.rows for stream in self._streams.values())
+    def without_rows(self) -> list[RequestStream]:
+        """Requests that need a model but no row of its batch: tokenize, embed, load."""
+        return [
+            stream for stream in self._streams.values() if stream.needs_model and not stream.rows
+        ]
 
     def add(self, stream: RequestStream) -> None:
         """Add a request."""

@@ -93,6 +93,8 @@ class RequestStream:
         self.error: ApiError | None = None
         self._events: list[Event | KeepAlive] = []
         self._unread = 0
+        # Tokens of its prompt and of its answer, so far.
+        self.tokens = 0
         self._progress: Loading | Prefill | None = None
         self._ready = asyncio.Event()
         self._last = time.monotonic()
@@ -120,14 +122,19 @@ class RequestStream:
             event = msgspec.structs.replace(event, text="", logprobs=None)
         if isinstance(event, Text | Reasoning):
             self._unread += len(event.text)
+            self.tokens += event.tokens
         elif isinstance(event, ToolCallArguments):
             self._unread += len(event.arguments)
         elif isinstance(event, Loading | Prefill):
+            if isinstance(event, Prefill) and not isinstance(self._progress, Prefill):
+                self.tokens += event.total
             self._progress = event
         elif isinstance(event, Failed):
             self.fail(from_failed(event))
             return True
         elif isinstance(event, Done | Loaded | Unloaded | Pinned | Tokenized | Embedded):
+            if isinstance(event, Done):
+                self.tokens = event.usage.prompt + event.usage.completion
             self.ended = True
         self._events.append(event)
         self._last = time.monotonic()

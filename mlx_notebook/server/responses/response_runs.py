@@ -16,6 +16,7 @@ from mlx_notebook.server.responses.completion_store import CompletionStore
 from mlx_notebook.server.responses.response_store import Item, ResponseStore
 from mlx_notebook.server.responses.response_writer import ResponseWriter
 from mlx_notebook.server.telemetry.request_traces import RequestOrigin
+from mlx_notebook.server.users.rate_limiter import UserRequest
 from mlx_notebook.server.wire.openai import response_events as wire
 from mlx_notebook.server.wire.openai.response_object import Response
 
@@ -126,12 +127,14 @@ class ResponseRuns:
             del self._runs[run.response.id]
             run.end()
 
-    async def start(self, run: ResponseRun, command: Generate) -> None:
-        """Start a response in the background."""
+    async def start(self, run: ResponseRun, command: Generate, counted: UserRequest) -> None:
+        """Start a response in the background, and release its place in the limits at its end."""
         self._forget_old()
         run.record(run.writer.accepted())
         self._runs[command.id] = run
-        self._tasks[command.id] = asyncio.create_task(self._run_in_background(run, command))
+        self._tasks[command.id] = asyncio.create_task(
+            self._run_in_background(run, command, counted)
+        )
 
     async def save(self, run: ResponseRun) -> bool:
         """Store a response that has ended, if its request asks for it. Return False on failure."""
@@ -183,12 +186,17 @@ class ResponseRuns:
             await asyncio.wait(tasks, timeout=_STOP_SECONDS)
         await self.store.close()
 
-    async def _run_in_background(self, run: ResponseRun, command: Generate) -> None:
+    async def _run_in_background(
+        self, run: ResponseRun, command: Generate, counted: UserRequest
+    ) -> None:
         writer = run.writer
         origin = RequestOrigin(run.owner, "v1/responses", run.ignored)
         try:
             async with self._engine.generate(command, origin) as stream:
-                await self._write(run, stream)
+                try:
+                    await self._write(run, stream)
+                finally:
+                    counted.take_tokens(stream.tokens)
         except asyncio.CancelledError:
             if not writer.ended:
                 stopped = RequestCancelled("The response was cancelled.")
@@ -201,6 +209,7 @@ class ResponseRuns:
                 failure = Unavailable("The server failed on this response. Its log says why.")
                 run.record(await self.save_last(run, writer.fail(failure)))
         finally:
+            counted.release()
             del self._tasks[command.id]
             run.end()
 

@@ -5,13 +5,14 @@ from pathlib import Path
 import anyio
 import pytest
 
-from mlx_notebook.protocol import ModelOptions
+from mlx_notebook.protocol import Load
 from mlx_notebook.server.engine import engine_process
 from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.errors import Unavailable
 from tests.server.supervising import supervised
 
 pytestmark = pytest.mark.anyio
+LOAD = Load(id="load", model="m", path="/nowhere")
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ async def test_every_fault_ends_a_request_with_the_reason(
 ) -> None:
     async with supervised(fault, monkeypatch, start=1.0) as supervisor:
         with pytest.raises(Unavailable, match=why):
-            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions(), "me")
+            await EngineClient(supervisor).load(LOAD, "me")
 
 
 async def test_an_engine_that_cannot_start_is_told_at_once_and_tried_again_later(
@@ -41,14 +42,14 @@ async def test_an_engine_that_cannot_start_is_told_at_once_and_tried_again_later
 ) -> None:
     async with supervised("dies at once", monkeypatch) as supervisor:
         with pytest.raises(Unavailable, match="no such luck"):
-            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions(), "me")
+            await EngineClient(supervisor).load(LOAD, "me")
         assert supervisor.status.state == "failed"
         assert supervisor.failure is not None
         with pytest.raises(Unavailable, match="tried again"):
-            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions(), "me")
+            await EngineClient(supervisor).load(LOAD, "me")
         monkeypatch.setattr("mlx_notebook.server.engine.supervisor._RETRY_SECONDS", 0.0)
         with pytest.raises(Unavailable, match="no such luck"):
-            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions(), "me")
+            await EngineClient(supervisor).load(LOAD, "me")
         supervisor.retry_start()
         while supervisor.status.state == "failed":
             await anyio.sleep(0.01)
@@ -57,7 +58,7 @@ async def test_an_engine_that_cannot_start_is_told_at_once_and_tried_again_later
 async def test_an_engine_that_hangs_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     async with supervised("silent", monkeypatch, heartbeat=1.0) as supervisor:
         with pytest.raises(Unavailable, match="no sign of life"):
-            await EngineClient(supervisor).load("m", "/nowhere", ModelOptions(), "me")
+            await EngineClient(supervisor).load(LOAD, "me")
         assert supervisor.failure is None
 
 
@@ -90,7 +91,7 @@ async def test_a_server_that_stops_tells_those_that_wait(monkeypatch: pytest.Mon
 
         async def wait() -> None:
             with pytest.raises(Unavailable, match="stopping"):
-                await EngineClient(supervisor).load("m", "/nowhere", ModelOptions(), "me")
+                await EngineClient(supervisor).load(LOAD, "me")
 
         async with anyio.create_task_group() as group:
             group.start_soon(wait)

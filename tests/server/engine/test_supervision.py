@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import itertools
 from typing import Any
 
 import anyio
@@ -207,8 +208,47 @@ async def test_only_so_many_texts_wait_to_be_tokenized(monkeypatch: pytest.Monke
         async with anyio.create_task_group() as group:
             for number in range(most):
                 group.start_soon(tokenize, number)
-            while supervisor.in_flight.without_rows < most:
+            while len(supervisor.in_flight.without_rows) < most:
                 await anyio.sleep(0.01)
             with pytest.raises(QueueFull):
                 await tokenize(most)
+            group.cancel_scope.cancel()
+
+
+async def test_one_user_leaves_as_much_of_the_queue_free_as_they_take(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with supervised("never ready", monkeypatch, queue=8) as supervisor:
+        client, places = EngineClient(supervisor), supervisor.config.max_batch + 8
+        ids, refusals = itertools.count(), list[str]()
+
+        async def generate(user: str) -> None:
+            text, id = TextPrompt(text="Hello!"), str(next(ids))
+            command = Generate(id=id, model="a", path="/a", prompt=text, user=user)
+            try:
+                async with client.generate(command, RequestOrigin(user, "v1/completions")):
+                    pass
+            except QueueFull as error:
+                refusals.append(error.message)
+
+        async def fill(user: str) -> int:
+            """Send requests until one is refused; return how many were not."""
+            refusals.clear()
+            for count in range(places + 1):
+                taken = len(supervisor.in_flight.streams)
+                group.start_soon(generate, user)
+                while len(supervisor.in_flight.streams) == taken and not refusals:
+                    await anyio.sleep(0)
+                if refusals:
+                    return count
+            raise AssertionError("nothing was refused")
+
+        async with anyio.create_task_group() as group:
+            assert await fill("ann") == places // 2
+            assert refusals == [
+                f"{places // 2} of your requests are running or waiting, the most that one user "
+                "may have now, so that others get in. Try again in a moment."
+            ]
+            assert await fill("bob") == places // 4
+            assert await fill("cem") == places // 8
             group.cancel_scope.cancel()

@@ -13,6 +13,9 @@ from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.responses.response_runs import ResponseRun, ResponseRuns
 from mlx_notebook.server.responses.response_store import ResponseStore
 from mlx_notebook.server.responses.response_writer import ResponseWriter
+from mlx_notebook.server.users.rate_limiter import RateLimiter
+from mlx_notebook.server.users.user import LOCAL
+from mlx_notebook.server.users.user_limits import UserLimits
 from mlx_notebook.server.wire.openai.response_object import Response
 from mlx_notebook.server.wire.openai.responses_request import DECODER
 from tests.server.supervising import supervised
@@ -55,7 +58,8 @@ async def test_it_ends_for_those_who_follow_it_and_the_failure_is_logged(
     async with supervised("none", monkeypatch) as supervisor:
         responses = ResponseRuns(store, EngineClient(supervisor), log)
         monkeypatch.setattr(owner, name, fail if name == "handle" else fail_later)
-        await responses.start(run, command)
+        counted = RateLimiter(UserLimits({})).begin(LOCAL)
+        await responses.start(run, command, counted)
         if name == "save":
             while not supervisor.in_flight.streams:
                 await anyio.sleep(0.01)

@@ -3,6 +3,7 @@
 Format: https://docs.anthropic.com/en/api/messages.
 """
 
+import time
 from functools import cached_property
 
 import msgspec
@@ -12,9 +13,11 @@ from tornado import web
 from mlx_notebook.server.api.anthropic.message_writer import MessageWriter
 from mlx_notebook.server.api.base import ends_with_client
 from mlx_notebook.server.api.generation import GenerationHandler, local_options
+from mlx_notebook.server.api.rate_headers import anthropic_headers
 from mlx_notebook.server.api.unknown_route import UnknownRouteHandler
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import ApiError
+from mlx_notebook.server.users.rate_limiter import RateState
 from mlx_notebook.server.wire.anthropic.message_response import (
     ErrorDetails,
     ErrorObject,
@@ -49,6 +52,10 @@ class AnthropicHandler(GenerationHandler):
         """Add the id of the request."""
         super().set_default_headers()
         self.set_header("request-id", self.request_id)
+
+    def rate_headers(self, states: list[RateState]) -> dict[str, str]:
+        """Return headers about the user's limits, with Anthropic's names."""
+        return anthropic_headers(states, time.time())
 
     def encoded_error(self, error: ApiError) -> bytes:
         """Return Anthropic's error object."""

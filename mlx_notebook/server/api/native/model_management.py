@@ -6,11 +6,12 @@ import msgspec
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook.protocol import Loaded
+from mlx_notebook.protocol import Load, Loaded
 from mlx_notebook.server.api.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.event_stream import EventStreamHandler
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.native.catalog_list import catalog_list, load_progress
+from mlx_notebook.server.api.user_rules import check_permission, may_evict
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import InvalidRequest, NotFound, model_not_found
 from mlx_notebook.server.identity import owner
@@ -18,6 +19,7 @@ from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.downloads import Download
 from mlx_notebook.server.models.model_settings import ModelSettings
 from mlx_notebook.server.models.notebook_usage import KERNEL_HEADER
+from mlx_notebook.server.wire.ids import new_id
 from mlx_notebook.server.wire.native import model_types as wire
 
 _PROGRESS_SECONDS = 0.25
@@ -50,20 +52,28 @@ class LoadHandler(EventStreamHandler):
         await self.services.catalog.default()
         name = self.services.catalog.canonical(request.model)
         entry = await find_model(self, f"{name}+{request.adapter}" if request.adapter else name)
+        if request.pin is not None:
+            check_permission(self, "pin", entry.name)
+        command = Load(
+            id=new_id("load-"),
+            model=entry.name,
+            path=str(entry.path),
+            options=entry.options,
+            pin=request.pin,
+            user=self.user.name,
+            evict=may_evict(self, entry.name),
+        )
         if request.stream:
-            await self._stream(entry, request.pin)
+            await self._stream(entry, command)
         else:
-            loaded = await self.services.engine.load(
-                entry.name, str(entry.path), entry.options, await owner(self), request.pin
-            )
+            loaded = await self.services.engine.load(command, await owner(self))
             self.answer(wire.LoadedModel(*_loaded_fields(loaded)))
 
-    async def _stream(self, entry: CatalogEntry, pin: bool | None) -> None:
-        engine, user = self.services.engine, await owner(self)
-        path = str(entry.path)
+    async def _stream(self, entry: CatalogEntry, command: Load) -> None:
+        user = await owner(self)
         async with self.event_stream():
             await self._send_progress(entry)
-            async with engine.loading(entry.name, path, entry.options, user, pin) as stream:
+            async with self.services.engine.loading(command, user) as stream:
                 loaded = asyncio.create_task(_wait_for_loaded(stream))
                 try:
                     while not (await asyncio.wait({loaded}, timeout=_PROGRESS_SECONDS))[0]:
@@ -115,6 +125,7 @@ class UnloadHandler(ApiHandler):
         """Unload it, and answer with the freed bytes."""
         request = self.decoded(wire.UNLOAD_DECODER)
         model = await _local_name(self, request.model)
+        check_permission(self, "unload", model)
         freed = await self.services.engine.unload(model)
         self.answer(wire.UnloadedModel(model, freed))
 
@@ -132,6 +143,7 @@ class DownloadHandler(EventStreamHandler):
         """
         request = self.decoded(wire.DOWNLOAD_DECODER)
         await self.services.catalog.default()
+        check_permission(self, "download", self.services.catalog.canonical(request.model))
         download = self.services.download(request.model, request.revision)
         if request.stream:
             await self._stream(download)
@@ -184,6 +196,7 @@ class PinHandler(ApiHandler):
         """Pin or unpin a resident model."""
         request = self.decoded(wire.PIN_DECODER)
         model = await _local_name(self, request.model)
+        check_permission(self, "pin", model)
         pinned = await self.services.engine.pin(model, request.pinned)
         self.answer(wire.PinnedModel(model, pinned.pinned))
 

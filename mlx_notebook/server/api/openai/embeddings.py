@@ -9,6 +9,7 @@ from tornado import web
 from mlx_notebook.protocol import Embed, Embedded
 from mlx_notebook.server.api.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.model_lookup import find_model
+from mlx_notebook.server.api.user_rules import begin_request, may_evict
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.telemetry import metrics
@@ -38,6 +39,8 @@ class EmbeddingsHandler(ApiHandler):
             inputs=inputs,
             dimensions=request.dimensions,
             truncate=request.truncate_prompt_tokens,
+            user=self.user.name,
+            evict=may_evict(self, entry.name),
         )
         self.set_header("x-request-id", command.id)
         embedded = await self._embedded(command)
@@ -60,6 +63,7 @@ class EmbeddingsHandler(ApiHandler):
             if error.param == "prompt":
                 error.param = "input"
             raise
+        begin_request(self).take_tokens(embedded.tokens)
         metrics.EMBEDDED_TOKENS.labels(command.model).inc(embedded.tokens)
         return embedded
 

@@ -11,6 +11,7 @@ from mlx_notebook.server.api.base import ends_with_client
 from mlx_notebook.server.api.event_stream import comment
 from mlx_notebook.server.api.generation import GenerationHandler, local_options
 from mlx_notebook.server.api.openai.truncation import truncate
+from mlx_notebook.server.api.user_rules import begin_request
 from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
 from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.identity import owner
@@ -46,6 +47,7 @@ class ResponsesBase(GenerationHandler):
             If the input is invalid, or refers to something that does not exist.
         """
         request.check()
+        begin_request(self)
         previous = await self._previous_items(owner, request)
         items = await self._input_items(owner, request)
         if not previous and not items:
@@ -218,7 +220,10 @@ class ResponsesHandler(ResponsesBase):
 
     async def _in_background(self, run: ResponseRun, command: Generate, streamed: bool) -> None:
         self.set_header("x-request-id", command.id)
-        await self.services.responses.start(run, command)
+        counted = begin_request(self)
+        # It is in flight until the response ends, and not only until this answer is sent.
+        self.counted = None
+        await self.services.responses.start(run, command, counted)
         if streamed:
             await self.follow(run, -1)
         else:

@@ -297,6 +297,7 @@ class Catalog:
             prompt_lookup=settings.prompt_lookup,
             context_limit=settings.context_limit,
             kv_bits=settings.kv_bits,
+            division=settings.division,
             tool_dialect=settings.tool_dialect,
             trust_remote_code=settings.trust_remote_code
             or entry.name.partition("+")[0] in self._trusted,

@@ -67,6 +67,9 @@ class ModelSettings(
         on for text models, and pauses where it is not faster. 0 turns it off.
     kv_bits
         Bits of a quantised KV cache. It takes less memory.
+    division
+        How the model is divided among several ranks: `tensor` gives each a part of every layer,
+        `pipeline` some of the layers. By default `tensor`, where the model can be divided so.
     revision
         Branch, tag or commit on Hugging Face.
     trust_remote_code
@@ -88,6 +91,7 @@ class ModelSettings(
     draft: _Name | None = None
     prompt_lookup: Annotated[int, Meta(ge=0, le=64)] | None = None
     kv_bits: Literal[4, 8] | None = None
+    division: Literal["tensor", "pipeline"] | None = None
     revision: _Name | None = None
     trust_remote_code: bool = False
 

@@ -115,7 +115,7 @@ class Engine:
         failed = True
         try:
             failed = self._move_messages()
-            if self._channel is not None:
+            if self._channel is not None and self._stopped:
                 self._channel.close()
             self._context.destroy(linger=_LINGER_MS)
         except Exception:

@@ -31,8 +31,8 @@ _Socket = zmq.Socket[bytes]
 # A rank that is not heard is lost after both of these.
 _HEARTBEAT_MS, _SILENCE_MS = 300, 1200
 _REPORT_SECONDS, _POLL_MS = 0.25, 100
-# A rank that was heard this recently has ended, and is not merely out of reach.
-_RECENT_SECONDS = 0.7
+# A rank that was heard this recently has ended. One that is out of reach is silent for longer.
+_RECENT_SECONDS = 1.0
 _LAST_SECONDS = 1.0
 _PING, _END, _HELLO = b"", b"end", b"hello"
 _GONE = (
@@ -135,10 +135,11 @@ class LeaderChannel(_Channel):
         self._others = range(1, len(config.hosts))
         self._statuses = {rank: RankStatus(rank, host) for rank, host in enumerate(config.hosts)}
         self._heard: dict[int, float] = {}
+        self._all_heard = threading.Event()
         self._pending: list[tuple[int, bytes]] = []
-        authenticator = ThreadAuthenticator(self._context)
-        authenticator.start()
-        authenticator.configure_curve_callback(credentials_provider=_OnlyKey(secret))
+        self._authenticator = ThreadAuthenticator(self._context)
+        self._authenticator.start()
+        self._authenticator.configure_curve_callback(credentials_provider=_OnlyKey(secret))
         self._messages = self._bind(config.address, secret)
         self._watched = self._bind(config.watch_address, secret)
         self._thread.start()
@@ -153,7 +154,7 @@ class LeaderChannel(_Channel):
         return socket
 
     def wait_for_ranks(self) -> None:
-        """Wait until every other rank has connected."""
+        """Wait until every other rank has connected, and is watched."""
         missing = set(self._others)
         while missing:
             identity, message = self._messages.recv_multipart()
@@ -161,6 +162,7 @@ class LeaderChannel(_Channel):
                 missing.discard(int(identity))
             else:
                 self._pending.append((int(identity), message))
+        self._all_heard.wait()
 
     def send(self, message: bytes) -> None:
         """Send a message to every other rank, without waiting. All arrive, in order."""
@@ -191,9 +193,12 @@ class LeaderChannel(_Channel):
         return list({**self._statuses, 0: self._status()}.values())
 
     def close(self) -> None:
-        """End the other ranks in good order, and the watch."""
-        self._closing.set()
-        self._thread.join(2 * _LAST_SECONDS)
+        """End the other ranks in good order, then the watch. No other method may run or follow."""
+        if not self._closing.is_set():
+            self._closing.set()
+            self._thread.join()
+            self._authenticator.stop()
+            self._context.destroy(linger=0)
 
     def _watch(self) -> None:
         decoder = msgspec.msgpack.Decoder(_Report)
@@ -215,6 +220,8 @@ class LeaderChannel(_Channel):
     def _hear(self, rank: int, report: _Report) -> None:
         self._heard[rank] = time.monotonic()
         self._statuses[rank] = report.status
+        if len(self._heard) == len(self._others):
+            self._all_heard.set()
         if report.failure is not None:
             self._lost(f"{self._name(rank)} failed: {report.failure}")
 

@@ -116,6 +116,8 @@ class FillPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="fill", omit_def
         model is cut. Otherwise it is an error.
     language
         Programming language; empty if it is not known.
+    comment
+        What begins a comment in that language.
     ends_with_block
         End the text where the line, the block or the brackets end, or where the suffix begins.
     single_line
@@ -127,6 +129,7 @@ class FillPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="fill", omit_def
     context: list[str] = []
     context_tokens: int | None = None
     language: str = ""
+    comment: str = "#"
     ends_with_block: bool = False
     single_line: bool | None = None
 

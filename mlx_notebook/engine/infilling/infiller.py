@@ -6,8 +6,13 @@ from functools import lru_cache
 
 import msgspec
 
+from mlx_notebook.engine.dialects.output_reader import OutputReader
 from mlx_notebook.engine.errors import InvalidRequest
 from mlx_notebook.engine.infilling.budget import first_part, last_part, nearest
+from mlx_notebook.engine.infilling.chat_code import ChatCode
+from mlx_notebook.engine.infilling.code_end import CodeEnd
+from mlx_notebook.engine.infilling.gap_place import place_of
+from mlx_notebook.engine.infilling.gap_reader import GapFilter, GapReader
 from mlx_notebook.engine.infilling.plain_tokens import PlainTokens
 from mlx_notebook.engine.prompts.chat_format import ChatFormat, OutputPlan
 from mlx_notebook.engine.prompts.chat_template import apply_template
@@ -18,6 +23,9 @@ from mlx_notebook.protocol import ChatPrompt, FillPrompt, Generate, TextPrompt
 
 _MOST_SUFFIX = 512
 """Most tokens of a suffix that may be cut: it is computed anew after each key."""
+
+_LEAST_STOP = 4
+"""Fewest characters of the suffix's first line that end the answer of a chat model."""
 
 _LEAST_ANSWER = 64
 """Tokens left for the answer if the request does not say it."""
@@ -63,9 +71,21 @@ class Infiller:
         limit.check(prompt.prefix)
         limit.check(prompt.suffix)
         before, after = self._shown(command, prompt, limit)
-        if self.form is None:
-            return self._chat(command, prompt, before, after)
-        return self._fim(command, before, after)
+        place = place_of(prompt)
+        if self.form is not None:
+            prepared, plan = self._fim(command, before, after)
+        else:
+            command = _stopping_before(command, prompt.suffix)
+            prepared, plan = self._chat(command, prompt, before, after)
+        reader, chat = plan.reader, self.form is None
+
+        def gap_reader() -> OutputReader:
+            filters: list[GapFilter] = [ChatCode(prompt.prefix, place)] if chat else []
+            filters += [CodeEnd(place)] if prompt.ends_with_block else []
+            return GapReader(reader(), filters)
+
+        reads_on = not (chat or prompt.ends_with_block)
+        return prepared, plan if reads_on else replace(plan, reader=gap_reader)
 
     def _shown(self, command: Generate, prompt: FillPrompt, limit: LengthLimit) -> tuple[str, str]:
         """Return the texts before and after the gap that the model sees."""
@@ -158,3 +178,13 @@ class Infiller:
         return self._chat_format.plan(
             msgspec.structs.replace(command, prompt=prompt), in_reasoning=False
         )
+
+
+def _stopping_before(command: Generate, suffix: str) -> Generate:
+    """Return a command that also stops before the rest of the gap's line."""
+    line = suffix.partition("\n")[0].rstrip()
+    if len(line.strip()) < _LEAST_STOP:
+        return command
+    stop = [*command.sampling.stop, line, line.strip()]
+    sampling = msgspec.structs.replace(command.sampling, stop=stop)
+    return msgspec.structs.replace(command, sampling=sampling)

@@ -73,6 +73,7 @@ class InlineCompletionRequest(Struct, kw_only=True):
             context=[*cells, *(["\n".join(variables)] if variables else [])],
             context_tokens=self.max_context_tokens,
             language=self.language,
+            comment=mark,
             ends_with_block=True,
             single_line=self.single_line,
         )

@@ -1,8 +1,9 @@
 /** The plugins of the JupyterLab extension, one a feature. */
 
+import { completionPlugin } from "./completion/plugin";
 import { dashboardPlugin } from "./dashboard/plugin";
 import { proseCellsPlugin } from "./prose-cells/prose-cells";
 import { serverPlugin } from "./server/plugin";
 import { statusBarPlugin } from "./status-bar/plugin";
 
-export default [proseCellsPlugin, serverPlugin, statusBarPlugin, dashboardPlugin];
+export default [proseCellsPlugin, serverPlugin, statusBarPlugin, dashboardPlugin, completionPlugin];

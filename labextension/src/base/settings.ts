@@ -31,9 +31,9 @@ export class Settings {
     return this.read<Switch>("completions", "auto");
   }
 
-  /** The model that completes code; empty: the same as `model`. */
+  /** The model that completes code; empty: the server chooses it. */
   get completionModel(): string {
-    return this.read<string>("completionModel", "") || this.model;
+    return this.read<string>("completionModel", "");
   }
 
   /** How many tokens of other cells a completion may use. */

@@ -1,11 +1,11 @@
 /** Commands that load, swap and unload models, in the palette and in the menu of the status bar. */
 
 import type { JupyterFrontEnd } from "@jupyterlab/application";
-import { type ICommandPalette, InputDialog, Notification } from "@jupyterlab/apputils";
+import { type ICommandPalette, InputDialog } from "@jupyterlab/apputils";
 import type { ReadonlyPartialJSONObject } from "@lumino/coreutils";
 import { CATEGORY, Commands } from "../base/command-ids";
+import { tell, tellError } from "../base/notify";
 import type { IMlxServer } from "../server/plugin";
-import { sentenceOf } from "../server/request-error";
 import type { CatalogModel } from "../server/wire-types";
 
 const LOADABLE: readonly CatalogModel["state"][] = ["available"];
@@ -83,7 +83,7 @@ export function addModelCommands(
           const model = named(args) || (await ask(server, order));
           if (model) await order.run(model);
         } catch (error) {
-          Notification.error(sentenceOf(error));
+          tellError(error);
         }
       },
     });
@@ -95,7 +95,7 @@ async function ask(server: IMlxServer, { label, states, none, id }: Order): Prom
   const models = await modelsIn(server, states);
   if (id === Commands.choose) models.unshift(SERVER_DEFAULT);
   if (!models.length) {
-    Notification.info(none);
+    tell(none);
     return "";
   }
   const answer = await InputDialog.getItem({ title: label, label: "Model", items: models });

@@ -1,0 +1,154 @@
+/** Grey text behind the cursor, streamed from the server, and ended by the next keystroke. */
+
+import type { CodeEditor } from "@jupyterlab/codeeditor";
+import {
+  type CompletionHandler,
+  type IInlineCompletionContext,
+  type IInlineCompletionItem,
+  type IInlineCompletionList,
+  type IInlineCompletionProvider,
+  InlineCompletionTriggerKind,
+} from "@jupyterlab/completer";
+import { NotebookPanel } from "@jupyterlab/notebook";
+import type { Widget } from "@lumino/widgets";
+import { modelIcon } from "../base/icons";
+import { tell, tellError } from "../base/notify";
+import type { Settings } from "../base/settings";
+import type { VariableCache } from "../kernel/variables";
+import { sentenceOf } from "../server/request-error";
+import type { ServerClient } from "../server/server-client";
+import type { Availability } from "./availability";
+import { type CellText, inlineRequest, languageOf } from "./completion-request";
+
+type InlineEvent = { type: "text"; text: string } | { type: "done" };
+
+interface Running {
+  controller: AbortController;
+  text: string;
+  events: AsyncGenerator<InlineEvent>;
+}
+
+const NOTHING: IInlineCompletionList = { items: [] };
+// As long as JupyterLab shows that it waits. A model may have to be loaded first.
+const TIMEOUT_MS = 30_000;
+
+export class InlineProvider implements IInlineCompletionProvider {
+  readonly identifier = "mlx-notebook:inline";
+  readonly name = "mlx-notebook";
+  readonly icon = modelIcon;
+  /** JupyterLab's settings of inline completion have a section for this provider. */
+  readonly schema = {
+    default: { enabled: true, debouncerDelay: 150, timeout: TIMEOUT_MS, autoFillInMiddle: true },
+  };
+
+  private readonly running = new Map<string, Running>();
+  private latest: AbortController | undefined;
+  private count = 0;
+
+  constructor(
+    private readonly client: ServerClient,
+    private readonly settings: Settings,
+    private readonly availability: Availability,
+    private readonly variables: VariableCache,
+  ) {}
+
+  async fetch(
+    request: CompletionHandler.IRequest,
+    context: IInlineCompletionContext,
+  ): Promise<IInlineCompletionList> {
+    this.latest?.abort();
+    const isAsked = context.triggerKind === InlineCompletionTriggerKind.Invoke;
+    const { isOn, model, remark } = this.availability.choice;
+    if (!isOn) {
+      if (isAsked && remark) tell(remark);
+      return NOTHING;
+    }
+    const language = languageOf(request.mimeType ?? "", request.text);
+    if (language === undefined) return NOTHING;
+    const controller = new AbortController();
+    this.latest = controller;
+    const editor = editorOf(context.widget);
+    if (editor) abortOnChange(editor, controller);
+    const { variables: kind, completionContextTokens: tokens } = this.settings;
+    const kernel = context.session?.kernel;
+    const variables = await this.variables.of(kernel, kind);
+    if (controller.signal.aborted) return NOTHING;
+    const cells = cellsBefore(context.widget);
+    const { text, offset } = request;
+    const body = inlineRequest({ text, offset, language, cells, variables, tokens, model });
+    const events = this.client.events<InlineEvent>(
+      "mlx/completions/inline",
+      body,
+      controller.signal,
+    );
+    return this.first({ controller, text: "", events }, isAsked);
+  }
+
+  /** Yield the text as it grows, until it ends or the next key is pressed. */
+  async *stream(token: string): AsyncGenerator<{ response: IInlineCompletionItem }> {
+    const running = this.running.get(token);
+    if (running === undefined) return;
+    this.running.delete(token);
+    try {
+      for await (const event of running.events) {
+        if (event.type === "text") running.text += event.text;
+        yield { response: { insertText: running.text, isIncomplete: event.type === "text" } };
+      }
+    } catch (error) {
+      if (running.controller.signal.aborted) return;
+      const message = sentenceOf(error);
+      yield { response: { insertText: running.text, isIncomplete: false, error: { message } } };
+    }
+  }
+
+  /** Wait for the first text: before, there is nothing to show. */
+  private async first(running: Running, isAsked: boolean): Promise<IInlineCompletionList> {
+    try {
+      for (;;) {
+        const next = await running.events.next();
+        if (next.done === true || next.value.type === "done") return NOTHING;
+        running.text += next.value.text;
+        if (running.text.trim()) break;
+      }
+    } catch (error) {
+      if (!running.controller.signal.aborted && isAsked) tellError(error);
+      return NOTHING;
+    }
+    this.count += 1;
+    const token = String(this.count);
+    this.running.set(token, running);
+    return { items: [{ insertText: running.text, isIncomplete: true, token }] };
+  }
+}
+
+/** End a request when the text changes or the cursor leaves its place. */
+function abortOnChange(editor: CodeEditor.IEditor, controller: AbortController): void {
+  const end = (): void => controller.abort();
+  const { selections, sharedModel } = editor.model;
+  sharedModel.changed.connect(end);
+  selections.changed.connect(end);
+  controller.signal.addEventListener("abort", () => {
+    sharedModel.changed.disconnect(end);
+    selections.changed.disconnect(end);
+  });
+}
+
+/** The editor of a notebook's active cell, of a file, or of a console. */
+function editorOf(widget: Widget): CodeEditor.IEditor | undefined {
+  if (widget instanceof NotebookPanel) return widget.content.activeCell?.editor ?? undefined;
+  const { content, console } = widget as Widget & {
+    content?: { editor?: CodeEditor.IEditor };
+    console?: { promptCell?: { editor?: CodeEditor.IEditor } };
+  };
+  return content?.editor ?? console?.promptCell?.editor;
+}
+
+function cellsBefore(widget: Widget): CellText[] {
+  if (!(widget instanceof NotebookPanel)) return [];
+  const { widgets, activeCellIndex } = widget.content;
+  return widgets.slice(0, activeCellIndex).flatMap(({ model }) => {
+    const cell_type = model.type;
+    if (cell_type !== "code" && cell_type !== "markdown") return [];
+    return [{ text: model.sharedModel.getSource(), cell_type }];
+  });
+}

@@ -11,7 +11,7 @@ import pytest
 
 TESTS = Path(__file__).parent
 # All tests of these folders are slow, and so are some of their imports.
-SLOW_FOLDERS = {TESTS / name for name in ("browser", "conformance", "docs")}
+SLOW_FOLDERS = {TESTS / name for name in ("browser", "conformance", "docs", "jupyterhub")}
 SLOW_FIXTURES = {
     *("server", "engine", "kernel", "start_kernel", "lab", "chromium", "downloader"),
     *("seeing", "impatient", "hub", "built", "biome"),

@@ -24,7 +24,7 @@ c.JupyterHub.services = [
             # The largest model that fits is shared by all. Without this the class gets tiny-chat.
             # "--model=mlx-community/Qwen3-30B-A3B-4bit",
             # Members of these groups may load, pin and unload models, as the Hub's admins may.
-            '--MlxNotebookApp.admin_groups=["teachers"]',
+            "--MlxNotebookApp.admin_groups=teachers",
             # Keep the model in memory between lessons.
             "--idle-minutes=0",
         ],

@@ -179,10 +179,12 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             if self.relay is None
             else LazyRoutes.rule(application, base_url, relay_routes)
         ]
-        if self._runs_alone:
+        if isinstance(self.serverapp, StandaloneServer):
             from mlx_notebook.server.api.native.root_page import RootHandler
+            from mlx_notebook.server.api.native.service_page import ServicePageHandler
 
-            rules.append((re.escape(base_url), RootHandler))
+            page = RootHandler if self.serverapp.hub_service is None else ServicePageHandler
+            rules.append((re.escape(base_url), page))
         application.add_handlers(".*$", rules)  # type: ignore[no-untyped-call]
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:

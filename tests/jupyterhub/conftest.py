@@ -5,9 +5,12 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.browser.conftest import FLAGS, PROGRAMS, SCREENS
+from tests.browser.conftest import REQUIRED as BROWSER_REQUIRED
 from tests.jupyterhub.running_hub import RunningHub
 
 FOLDER = Path(__file__).parent
@@ -35,3 +38,20 @@ def class_hub(proxy: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     hub = RunningHub(tmp_path_factory.mktemp("hub"), proxy)
     yield hub
     hub.stop()
+
+
+# For one test only: as long as Playwright runs, it holds the event loop that kernels' clients need.
+@pytest.fixture
+def chromium() -> Iterator[Any]:
+    path = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if path is None:
+        if os.environ.get(BROWSER_REQUIRED):
+            pytest.fail("no Chromium is installed, and these tests must run")
+        pytest.skip("no Chromium is installed")
+    from playwright.sync_api import sync_playwright
+
+    SCREENS.mkdir(parents=True, exist_ok=True)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield browser
+        browser.close()

@@ -10,8 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
+from jupyter_client import BlockingKernelClient
 
-from tests.server.running import wait_for
+from tests.notebook.jupyter import Kernel
+from tests.server.running import RunningServer, wait_for
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "docs" / "operations" / "jupyterhub_config.py"
@@ -20,6 +23,16 @@ _CHANGES = """
 import json
 import os
 
+from jupyterhub.services import service as services
+from traitlets import Integer
+
+
+class _Watched(services._ServiceSpawner):
+    poll_interval = Integer(1)
+
+
+# The Hub looks after its services every 30 seconds, and no setting changes that.
+services._ServiceSpawner = _Watched
 given = json.loads(os.environ["TEST_HUB"])
 c.JupyterHub.base_url = given["base_url"]
 load_subconfig({example!r})
@@ -33,7 +46,10 @@ c.Spawner.environment = {{
     **given["environment"],
     "MLX_NOTEBOOK_SERVICE_URL": given["service"] + given["base_url"] + "services/mlx/",
 }}
-c.JupyterHub.services += [{{"name": "tester", "api_token": given["token"]}}]
+c.JupyterHub.services += [
+    {{"name": "tester", "api_token": given["token"]}},
+    {{"name": "elsewhere", "api_token": given["token"] * 2, "url": given["elsewhere"]}},
+]
 c.JupyterHub.load_roles += [{{
     "name": "tester",
     "scopes": ["admin:users", "admin:servers", "tokens", "access:servers", "read:roles"],
@@ -48,7 +64,10 @@ c.Authenticator.allow_all = True
 c.Authenticator.admin_users = {{"head"}}
 c.JupyterHub.spawner_class = "simple"
 c.SimpleLocalProcessSpawner.home_dir_template = given["homes"] + "/{{username}}"
-c.Spawner.args = ["--allow-root", "--ServerApp.jpserver_extensions={{'jupyter_lsp': False}}"]
+c.Spawner.args = [
+    *("--allow-root", "--ServerApp.jpserver_extensions={{'jupyter_lsp': False}}"),
+    *("--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly"),
+]
 """
 
 
@@ -80,20 +99,37 @@ class RunningHub:
     def __init__(self, folder: Path, proxy: Path) -> None:
         self.folder = folder
         self.token = secrets.token_hex(16)
-        ports = [free_port() for _ in range(4)]
-        self.origin, hub, proxy_api, self.service_origin = (
+        ports = [free_port() for _ in range(5)]
+        self.origin, hub, proxy_api, service, elsewhere = (
             f"http://127.0.0.1:{port}" for port in ports
         )
         self.base_url = "/class/"
         self.url = self.origin + self.base_url
         self.service_url = f"{self.url}services/mlx/"
+        # Without the proxy, as notebook servers reach it.
+        self.direct_url = f"{service}{self.base_url}services/mlx/"
+        # A service that the Hub does not start. It is there first, since the Hub waits for it.
+        self.external = RunningServer(
+            alone=True,
+            token=None,
+            port=ports[-1],
+            base_url=f"{self.base_url}services/elsewhere/",
+            env={
+                "JUPYTERHUB_SERVICE_NAME": "elsewhere",
+                "JUPYTERHUB_API_TOKEN": self.token * 2,
+                "JUPYTERHUB_API_URL": f"{hub}{self.base_url}hub/api",
+                "JUPYTERHUB_BASE_URL": self.base_url,
+                "JUPYTERHUB_SERVICE_URL": elsewhere,
+            },
+        )
         homes = folder / "homes"
         given = {
             "base_url": self.base_url,
             "port": ports[0],
             "hub": hub,
             "proxy_api": proxy_api,
-            "service": self.service_origin,
+            "service": service,
+            "elsewhere": elsewhere,
             "token": self.token,
             "proxy": [str(proxy)],
             "homes": str(homes),
@@ -161,6 +197,15 @@ class RunningHub:
             trust_env=False,
         )
 
+    def end_service(self) -> None:
+        """End the service, which the Hub then starts again."""
+        for process in psutil.Process(self.process.pid).children():
+            if "mlx_notebook.server" in process.cmdline():
+                process.terminate()
+                process.wait(30)
+                return
+        raise AssertionError("the service does not run")
+
     def spawn(self, user: str) -> "NotebookServer":
         """Start the notebook server of a user, and wait until it runs."""
         self.api("POST", f"users/{user}/server")
@@ -175,6 +220,7 @@ class RunningHub:
         return NotebookServer(f"{self.url}user/{user}/", token, self.folder / "homes" / user)
 
     def stop(self) -> None:
+        self.external.stop()
         self.process.terminate()
         try:
             self.process.wait(60)
@@ -187,7 +233,8 @@ class NotebookServer:
     """A user's notebook server, reached through the Hub's proxy with a token of the user."""
 
     def __init__(self, url: str, token: str, home: Path) -> None:
-        self.url, self.token, self.home = url, token, home
+        self.url, self.token = url, token
+        self._runtime = home / ".local" / "share" / "jupyter" / "runtime"
         self.client = httpx.Client(
             base_url=url,
             headers={"Authorization": f"Bearer {token}"},
@@ -195,5 +242,11 @@ class NotebookServer:
             trust_env=False,
         )
 
-    def stop(self) -> None:
-        self.client.close()
+    def kernel(self) -> Kernel:
+        """Start a kernel the way JupyterLab does, and connect to it."""
+        id = self.client.post("api/kernels", json={}).raise_for_status().json()["id"]
+        file = self._runtime / f"kernel-{id}.json"
+        wait_for(file.exists, 60)
+        client = BlockingKernelClient(connection_file=str(file))
+        client.load_connection_file()
+        return Kernel(client, lambda: self.client.post(f"api/kernels/{id}/interrupt"))

@@ -58,6 +58,7 @@ SERVER = {
     "RequestCancelled": ("ApiError", 499, "server_error", "request_cancelled"),
     "EngineError": ("ApiError", 500, "server_error", "engine_error"),
     "Unavailable": ("ApiError", 503, "server_error", "engine_unavailable"),
+    "UpstreamError": ("ApiError", 502, "server_error", "upstream_error"),
     "InsufficientStorage": ("ApiError", 507, "server_error", "disk_full"),
     "InsufficientMemory": ("ApiError", 507, "server_error", "insufficient_memory"),
 }

@@ -77,8 +77,8 @@ ROOMS = {
     ),
     "server": (
         *("errors", "file_lock", "run_folder", "listening", "identity", "users", "wire"),
-        *("telemetry", "engine", "responses", "models", "images", "services", "api"),
-        *("relay", "configuration", "standalone", "app", "private", "__main__"),
+        *("telemetry", "engine", "upstreams", "responses", "models", "images", "services"),
+        *("api", "relay", "configuration", "standalone", "app", "private", "__main__"),
     ),
     "notebook": (
         *("plain_text", "errors", "escaping", "shell", "human_units", "signing", "interrupts"),

@@ -50,7 +50,15 @@ def in_one_line(error: BaseException, message: str) -> None:
 
 
 class NotebookError(_OneLine, Exception):
-    """Base of all errors that `mlx_notebook` raises in a notebook."""
+    """Base of all errors that `mlx_notebook` raises in a notebook.
+
+    Attributes
+    ----------
+    code
+        Code of the server's error, if the error comes from the server and has one.
+    """
+
+    code: str | None = None
 
 
 class NoServer(NotebookError):
@@ -186,7 +194,13 @@ def from_response(status: int, error: object, *, where: str) -> NotebookError:
     if not isinstance(inner, dict):
         inner = {}
     message = str(inner.get("message") or f"The server at {where} answered with HTTP {status}.")
-    message = visible(message, keep="\n")
+    code = inner.get("code")
+    raised = _exception(status, inner, visible(message, keep="\n"), where)
+    raised.code = code if isinstance(code, str) else None
+    return raised
+
+
+def _exception(status: int, inner: dict[str, object], message: str, where: str) -> NotebookError:
     code = inner.get("code")
     if code in _DOWNLOAD_CODES:
         return DownloadFailed(message)

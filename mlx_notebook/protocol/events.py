@@ -6,7 +6,8 @@ import msgspec
 
 from mlx_notebook.protocol.engine_status import Heartbeat, Resident, Stats
 
-FinishReason = Literal["stop", "length", "tool_calls"]
+# An upstream may also withhold the rest of an answer (`content_filter`). The engine never does.
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
 ErrorCode = Literal[

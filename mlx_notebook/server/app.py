@@ -27,8 +27,13 @@ from mlx_notebook.server.models.downloads import Download, Downloads
 from mlx_notebook.server.models.last_model import LastModel
 from mlx_notebook.server.models.model_settings import ModelSettingsStore, check_settings
 from mlx_notebook.server.models.notebook_usage import NotebookUsage
+from mlx_notebook.server.models.upstream_entries import UpstreamEntries
 from mlx_notebook.server.relay.service_client import ServiceClient
 from mlx_notebook.server.standalone import StandaloneServer
+from mlx_notebook.server.upstreams.request_router import RequestRouter
+from mlx_notebook.server.upstreams.upstream_keys import take_keys
+from mlx_notebook.server.upstreams.upstream_settings import check_upstreams
+from mlx_notebook.server.upstreams.upstreams import Upstreams
 from mlx_notebook.server.users.user_limits import UserLimits
 from mlx_notebook.server.wire.native.model_types import DownloadedModel
 
@@ -102,6 +107,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
 
     _supervisor: Supervisor
     _engine: EngineClient
+    _upstreams: Upstreams
+    _requests: RequestRouter
     catalog: Catalog
     downloads: Downloads
     _model_settings: ModelSettingsStore
@@ -129,6 +136,9 @@ class MlxNotebookApp(Configuration, ExtensionApp):
     def initialize_settings(self) -> None:
         """Create the catalog, the supervisor and the downloads, without starting them."""
         assert self.serverapp is not None
+        upstreams = check_upstreams(self.upstreams)
+        # First of all: what is started later must not inherit the keys.
+        keys = take_keys(upstreams, os.environ, self.log)
         env = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         data = Path(self.serverapp.data_dir) / "mlx_notebook"
         last_model = LastModel(data / "last_model", self.log)
@@ -142,6 +152,15 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             log=self.log,
         )
         self._engine = EngineClient(self._supervisor)
+        self._upstreams = Upstreams(
+            upstreams,
+            keys,
+            traces=self._engine.traces,
+            keep_alive_seconds=self.keep_alive_seconds,
+            changed=self._supervisor.notify,
+            log=self.log,
+        )
+        self._requests = RequestRouter(self._engine, self._upstreams)
         aliases = {**suggestions.aliases(), **self.model_aliases}
         self._model_settings = ModelSettingsStore(
             {
@@ -159,6 +178,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             unknown=self.unknown_model,
             settings=self._model_settings,
             last_used=lambda: last_model.name,
+            upstreams=UpstreamEntries(self._upstreams, self._model_settings),
             log=self.log,
         )
         self.downloads = Downloads(
@@ -198,7 +218,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         if self._announces:
             assert isinstance(serverapp, StandaloneServer)
             model = await self.catalog.default()
-            serverapp.announce(model, is_here=model in self.catalog.names)
+            is_here = model in self.catalog.names or self.catalog.source_of(model) == "upstream"
+            serverapp.announce(model, is_here=is_here)
 
     async def stop_extension(self) -> None:
         """Stop all requests, downloads and the engine within a few seconds."""
@@ -210,12 +231,14 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         self._supervisor.stop()
         if "services" in self.__dict__ and "responses" in self.services.__dict__:
             await self.services.responses.close()
+        await self._upstreams.close()
         with anyio.move_on_after(_STOP_SECONDS):
             await asyncio.wait([self._task])
 
     def current_activity(self) -> int:
         """Return the number of requests and downloads, so that no idle culler stops the server."""
         own = len(self._supervisor.in_flight.streams) + len(self.downloads.current)
+        own += self._upstreams.running
         return own + (self.relay.running if self.relay is not None else 0)
 
     @cached_property
@@ -249,6 +272,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         return Services(
             supervisor=self._supervisor,
             engine=self._engine,
+            upstreams=self._upstreams,
+            requests=self._requests,
             catalog=self.catalog,
             downloads=self.downloads,
             model_settings=self._model_settings,
@@ -292,7 +317,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             max_bytes=self.responses_max_bytes,
             log=self.log,
         )
-        return ResponseRuns(store, self._engine, self.log)
+        return ResponseRuns(store, self._requests, self.log)
 
     def _make_images(self) -> "ImageLoader":
         from mlx_notebook.server.images.image_fetcher import ImageFetcher

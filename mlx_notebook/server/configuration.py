@@ -21,6 +21,7 @@ from traitlets import (
 from mlx_notebook.protocol import DistributedConfig, EngineConfig
 from mlx_notebook.server.engine.supervisor import SupervisorLimits
 from mlx_notebook.server.models.model_settings import check_settings
+from mlx_notebook.server.upstreams.upstream_settings import check_upstreams
 from mlx_notebook.server.users.user_configuration import UserConfiguration
 
 
@@ -146,6 +147,25 @@ class Configuration(UserConfiguration):
         True,
         help="""Run a model once after %mlx load, so that its first request is fast.""",
     ).tag(config=True)
+
+    upstreams = Dict(
+        value_trait=Dict(),
+        key_trait=Unicode(),
+        help="""Other servers with OpenAI's API, whose models stand next to local ones as
+        name:model. For example {"lab": {"url": "https://lab.example/v1", "key_env": "LAB_KEY"}}.
+        Settings of an upstream: url, key_env or key_file (its key, which stays in this server),
+        key_header, headers, models, extra (parameters that it has beyond OpenAI's API), rename,
+        timeout (seconds), max_requests, max_answer_bytes, stream_usage, users and groups (of
+        JupyterHub). See the page Upstreams.""",
+    ).tag(config=True)
+
+    @validate("upstreams")
+    def _check_upstreams(self, proposal: Any) -> Any:
+        try:
+            check_upstreams(proposal["value"])
+        except ValueError as error:
+            raise TraitError(f"MlxNotebookApp.{error}.") from None
+        return proposal["value"]
 
     # --- requests ---------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ ApiError                    500  internal_error
 │                                setting_not_allowed; of the head: invalid_header
 │                                of the model: context_length_exceeded, vision_not_supported,
 │                                generation_not_supported, fill_not_supported, model_is_local,
-│                                not_a_model, download_in_progress
+│                                model_is_upstream, not_a_model, download_in_progress
 │                                of images: invalid_image, image_too_large, too_many_images,
 │                                image_url_not_allowed, image_not_fetched
 │                                of references: unknown_tool_call_id, unknown_call_id,
@@ -17,7 +17,8 @@ ApiError                    500  internal_error
 │                                previous_response_not_finished, thread_unsupported_request
 ├── Unauthorized            401  invalid_api_key, token_needed
 ├── Forbidden               403  permission_denied, host_not_allowed, origin_not_allowed,
-│                                setting_not_allowed, model_gated, hub_refused, scope_missing
+│                                setting_not_allowed, model_gated, hub_refused, scope_missing,
+│                                upstream_not_allowed
 ├── NotFound                404  not_found, unknown_route, request_not_found, trace_not_found,
 │                                response_not_found, completion_not_found, nothing_to_cancel
 │                                of models: model_not_found, model_incomplete, model_not_trusted,
@@ -30,6 +31,9 @@ ApiError                    500  internal_error
 ├── RateLimited             429  rate_limit_exceeded
 ├── RequestCancelled        499  request_cancelled, download_cancelled
 ├── EngineError             500  engine_error, constraint_failed
+├── UpstreamError           502  upstream_error, or the status that the upstream answered with
+│                           503  upstream_unreachable, upstream_key_missing
+│                           504  upstream_timeout
 ├── Unavailable             503  engine_unavailable, model_load_failed, model_refused,
 │                                store_unavailable, settings_not_writable,
 │                                jupyterhub_unreachable, service_unreachable
@@ -240,6 +244,48 @@ class Unavailable(ApiError):
     default_code = "engine_unavailable"
 
 
+_KINDS = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
+
+
+class UpstreamError(ApiError):
+    """An upstream refused a request, failed, or cannot be reached.
+
+    Parameters
+    ----------
+    status
+        HTTP status for the client.
+    own_code
+        The upstream's code for the error, which the client gets. Metrics and traces have `code`.
+    """
+
+    status = 502
+    default_code = "upstream_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 502,
+        own_code: str | None = None,
+        param: str | None = None,
+        code: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message, param=param, code=code, headers=headers)
+        self.status_code = status
+        self._own_code = own_code
+
+    def body(self) -> ErrorResponse:
+        """Return OpenAI's error object."""
+        refused = "invalid_request_error" if self.status_code < 500 else self.kind
+        kind = _KINDS.get(self.status_code, refused)
+        return ErrorResponse(ErrorBody(self.message, kind, self.param, self._own_code or self.code))
+
+
 class InsufficientMemory(ApiError):
     """The model does not fit into the memory budget."""
 
@@ -265,6 +311,24 @@ def model_not_found(name: str, names: Sequence[str], *, downloadable: bool = Fal
         f"There is no model {name[:200]!r} here. Use one of: {shown or 'none'}.{fetch}",
         param="model",
         code="model_not_found",
+    )
+
+
+def model_is_upstream(name: str, why: str) -> InvalidRequest:
+    """Return the error for loading, unloading or downloading a model of an upstream.
+
+    Parameters
+    ----------
+    name
+        The model.
+    why
+        What cannot be done, as a sentence without its dot.
+    """
+    return InvalidRequest(
+        f"The model {name[:200]!r} runs at an upstream, which loads it itself. {why}: name it in a "
+        "request.",
+        param="model",
+        code="model_is_upstream",
     )
 
 

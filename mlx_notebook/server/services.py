@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from mlx_notebook import __version__
+from mlx_notebook.protocol import Generate
 from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.engine.supervisor import Supervisor
-from mlx_notebook.server.errors import InvalidRequest, model_not_found
+from mlx_notebook.server.errors import InvalidRequest, model_is_upstream, model_not_found
 from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.images.image_loader import ImageLoader
 from mlx_notebook.server.models.catalog import Catalog, is_repository
@@ -16,6 +17,9 @@ from mlx_notebook.server.models.downloads import Download, Downloads
 from mlx_notebook.server.models.model_settings import ModelSettingsStore
 from mlx_notebook.server.models.notebook_usage import NotebookUsage
 from mlx_notebook.server.responses.response_runs import ResponseRuns
+from mlx_notebook.server.upstreams.request_router import RequestRouter
+from mlx_notebook.server.upstreams.upstream_request import UpstreamGenerate
+from mlx_notebook.server.upstreams.upstreams import Upstreams
 from mlx_notebook.server.users.rate_limiter import RateLimiter
 
 
@@ -71,6 +75,8 @@ class Services:
     ----------
     supervisor, engine
         Owner of the engine process, and the client that sends requests to it.
+    upstreams, requests
+        Other servers, and what sends each request to the engine or to one of them.
     catalog, downloads, model_settings, presence
         Models that requests may name, their settings, and which of them open notebooks use.
     limits
@@ -95,6 +101,8 @@ class Services:
 
     supervisor: Supervisor
     engine: EngineClient
+    upstreams: Upstreams
+    requests: RequestRouter
     catalog: Catalog
     downloads: Downloads
     model_settings: ModelSettingsStore
@@ -127,6 +135,12 @@ class Services:
         parts = (__version__, ready.device, sorted(ready.versions.items())) if ready else ()
         return "fp_" + hashlib.sha256(repr(parts).encode()).hexdigest()[:10]
 
+    def fingerprint_of(self, command: Generate) -> str:
+        """Return the fingerprint for the answer to a request. That of an upstream is not known."""
+        if isinstance(command, UpstreamGenerate):
+            return f"upstream:{command.upstream}"
+        return self.fingerprint
+
     def cache_salt(self, user: str) -> str:
         """Return the salt that separates a user's prefix cache from that of other users."""
         return "" if user == OWNER or "prefixes" in self.shared_between_users else user
@@ -142,6 +156,8 @@ class Services:
             If the model is in a configured folder or in the package.
         """
         name = self.catalog.canonical(model)
+        if self.catalog.source_of(name) == "upstream":
+            raise model_is_upstream(name, "There is nothing to download")
         if (source := self.catalog.source_of(name)) in ("embedded", "folder"):
             where = "in the package" if source == "embedded" else "in a configured folder"
             raise InvalidRequest(

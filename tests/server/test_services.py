@@ -30,7 +30,12 @@ class Names:
         return {"short": "org/model"}.get(name, name)
 
     def source_of(self, name: str) -> str | None:
-        return {"tiny-chat": "embedded", "org/mine": "folder", "org/here": "cache"}.get(name)
+        return {
+            "tiny-chat": "embedded",
+            "org/mine": "folder",
+            "org/here": "cache",
+            "lab:m": "upstream",
+        }.get(name)
 
 
 class Started:
@@ -46,6 +51,8 @@ def services(**changes: Any) -> Services:
     parts: dict[str, Any] = {
         "supervisor": SimpleNamespace(ready=None),
         "engine": None,
+        "upstreams": None,
+        "requests": None,
         "catalog": Names(),
         "downloads": Started(),
         "model_settings": ModelSettingsStore(settings, None, logging.getLogger("test")),

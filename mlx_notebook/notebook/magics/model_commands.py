@@ -12,6 +12,7 @@ from mlx_notebook.notebook.errors import (
     Interrupted,
     ModelNotFound,
     NotebookError,
+    RequestRefused,
 )
 from mlx_notebook.notebook.human_units import format_bytes, format_duration
 from mlx_notebook.notebook.magics.arguments import parser
@@ -73,6 +74,13 @@ def load(line: str, chat: Chat) -> None:
             raise
         _pull(server, arguments.model, None)
         loaded = _follow(server, "load", body, describe_result)
+    except RequestRefused as error:
+        if error.code != "model_is_upstream" or arguments.pin or arguments.adapter:
+            raise
+        loaded = body
+        print(
+            f"{arguments.model} answers from now on. It runs at an upstream, not on this machine."
+        )
     connection.choose_model(loaded["model"])
     chat.model = None
 

@@ -6,6 +6,7 @@ _MODELS = {
     "incomplete": "partly downloaded",
     "broken": "cannot be used",
     "downloadable": "available to download",
+    "upstream": "at an upstream",
 }
 _ENGINE = {"stopped": "not started"}
 _PHASES = {

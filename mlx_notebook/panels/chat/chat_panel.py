@@ -111,7 +111,7 @@ class ChatPanel(Panel):
         models = [
             model
             for model in (source.models or {}).get("models", ())
-            if model["state"] in ("resident", "loading", "available")
+            if model["state"] in ("resident", "loading", "available", "upstream")
             and "chat" in model["capabilities"]
         ]
         return {

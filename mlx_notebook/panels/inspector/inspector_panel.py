@@ -29,7 +29,8 @@ class InspectorPanel(Panel):
         usable = [
             model["id"]
             for model in (source.models or {}).get("models", ())
-            if model["state"] in ("resident", "available") and "chat" in model["capabilities"]
+            if model["state"] in ("resident", "available", "upstream")
+            and "chat" in model["capabilities"]
         ]
         return {
             "traces": {trace["id"]: _listed(trace) for trace in source.traces},

@@ -4,6 +4,7 @@ const GROUPS = [
   ["In memory", ["resident"], "No model is in memory. The first request loads one."],
   ["In progress", ["loading", "downloading"], ""],
   ["On this machine", ["available"], "No other model is on this machine."],
+  ["At upstreams", ["upstream"], ""],
   ["Cannot be used", ["incomplete", "broken"], ""],
   ["Available to download", ["downloadable"], ""],
 ];

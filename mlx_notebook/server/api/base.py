@@ -29,6 +29,7 @@ from mlx_notebook.server.wire.decode import decode, too_complex
 from mlx_notebook.server.wire.parameters import (
     IGNORED_HEADER,
     MAX_IGNORED_NAMES,
+    RequestParameters,
     ignored_parameters,
     printable,
 )
@@ -68,6 +69,8 @@ class ApiHandler(APIHandler):
     endpoint: ClassVar[str] = ""
     SUPPORTED_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
     preflight_seconds: ClassVar[int] = 600
+    # Whether the parameters of the route mean what they mean in OpenAI's API.
+    is_openai: ClassVar[bool] = True
 
     def initialize(self) -> None:
         """Initialize the state of a request."""
@@ -89,6 +92,8 @@ class ApiHandler(APIHandler):
         self.wants_stream = False
         # Parameters of the request that this server does not use.
         self.ignored: list[str] = []
+        # Parameters that the upstream of the request's model gets as they are.
+        self.passed_on: dict[str, Any] = {}
 
     @property
     def services(self) -> Services:
@@ -205,7 +210,15 @@ class ApiHandler(APIHandler):
             raise errors.RequestCancelled("The client has closed the connection.")
         request = decode(decoder, self.body)
         self.wants_stream = bool(getattr(request, "stream", None))
-        self.report_ignored(*ignored_parameters(self.body.content, request))
+        model, catalog = getattr(request, "model", None), self.services.catalog
+        if isinstance(request, RequestParameters) and self.services.upstreams.names:
+            self.passed_on = self.services.upstreams.take_parameters(
+                catalog.canonical(model) if model else catalog.default_now,
+                request,
+                self.body.content,
+                is_openai=self.is_openai,
+            )
+        self.report_ignored(*ignored_parameters(self.body.content, request, self.passed_on))
         return request
 
     def report_ignored(self, *names: str) -> None:

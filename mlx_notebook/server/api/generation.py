@@ -1,8 +1,10 @@
 """Share what all generating endpoints need: from a valid request to a stream of events."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TypedDict, Unpack
+from typing import ClassVar, TypedDict, Unpack
+
+import msgspec
 
 from mlx_notebook.protocol import (
     ChatPrompt,
@@ -30,6 +32,12 @@ from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.completion_model import completion_method, fill_not_supported
 from mlx_notebook.server.models.model_settings import ModelSettings
 from mlx_notebook.server.telemetry.request_traces import RequestOrigin
+from mlx_notebook.server.upstreams.upstream_request import (
+    UpstreamGenerate,
+    check_request,
+    has_reasoning,
+)
+from mlx_notebook.server.upstreams.upstream_settings import UpstreamSettings
 from mlx_notebook.server.wire.content import image_sources
 from mlx_notebook.server.wire.ids import new_id
 from mlx_notebook.server.wire.sampling_parameters import SamplingParameters
@@ -74,8 +82,21 @@ def local_options(request: SamplingParameters) -> LocalOptions:
     }
 
 
+def tokens_not_known(entry: CatalogEntry, param: str = "model") -> InvalidRequest:
+    """Return the error for a request that needs the tokens of an upstream's model."""
+    return InvalidRequest(
+        f"Only the upstream {entry.upstream!r} knows the tokens of its model {entry.name!r}. Use a "
+        "model on this machine for this.",
+        param=param,
+        code="model_is_upstream",
+    )
+
+
 class GenerationHandler(EventStreamHandler):
     """Base of the endpoints that run a model."""
+
+    # What the API of a route calls parameters that have another name in chat completions.
+    own_names: ClassVar[Mapping[str, str]] = {}
 
     async def command(
         self,
@@ -98,12 +119,17 @@ class GenerationHandler(EventStreamHandler):
             raise await self._generation_not_supported(entry)
         settings = await self._settings(entry)
         if isinstance(prompt, FillPrompt):
+            if entry.upstream is not None:
+                raise tokens_not_known(entry)
             if completion_method(entry) is None:
                 raise fill_not_supported(entry)
         else:
             prompt = settings.apply_to_prompt(prompt)
         if isinstance(prompt, ChatPrompt):
             prompt = await self.with_images(entry, prompt)
+        if entry.upstream is not None and not isinstance(prompt, FillPrompt):
+            sampling = settings.apply_to_sampling(sampling)
+            return self._upstream_command(id, entry, prompt, sampling, n, options)
         return Generate(
             id=id,
             model=entry.name,
@@ -118,10 +144,56 @@ class GenerationHandler(EventStreamHandler):
             **options,
         )
 
+    def _upstream_command(
+        self,
+        id: str,
+        entry: CatalogEntry,
+        prompt: Prompt,
+        sampling: Sampling,
+        n: int,
+        options: Options,
+    ) -> UpstreamGenerate:
+        """Return the command to run a request at an upstream.
+
+        Raises
+        ------
+        InvalidRequest
+            If it has a parameter that the upstream does not have.
+        """
+        assert entry.upstream is not None
+        upstream = self.services.upstreams.settings_of(entry.upstream)
+        if isinstance(prompt, ChatPrompt):
+            prompt = self._without_ignored(prompt, upstream)
+        command = UpstreamGenerate(
+            id=id,
+            model=entry.name,
+            path="",
+            prompt=prompt,
+            sampling=sampling,
+            n=n,
+            upstream=entry.upstream,
+            parameters=self.passed_on,
+            **options,
+        )
+        check_request(command, upstream, self.own_names)
+        return command
+
+    def _without_ignored(self, prompt: ChatPrompt, upstream: UpstreamSettings) -> ChatPrompt:
+        """Return a prompt without what an upstream does not get, and report that to the client."""
+        if has_reasoning(prompt):
+            # Upstreams disagree about its name, and some refuse it.
+            self.report_ignored("messages.reasoning_content")
+        off = {"enable_thinking": False}
+        if self.is_openai or prompt.template_kwargs != off or "enable_thinking" in upstream.extra:
+            return prompt
+        # Anthropic's clients say so even where a model does not reason.
+        self.report_ignored("thinking")
+        return msgspec.structs.replace(prompt, template_kwargs={})
+
     async def _settings(self, entry: CatalogEntry) -> ModelSettings:
-        """Return the settings of a model for this client. Its adapters share them."""
-        model = entry.name.partition("+")[0]
-        return self.services.model_settings.of(model, await self.settings_user())
+        """Return the settings of a model for this client."""
+        user = await self.settings_user()
+        return self.services.model_settings.of(entry.settings_name, user)
 
     async def with_images(self, entry: CatalogEntry, prompt: ChatPrompt) -> ChatPrompt:
         """Return a prompt with the images that its messages name.
@@ -164,7 +236,7 @@ class GenerationHandler(EventStreamHandler):
         # The id of a part (of a request with several prompts) is that of the request and a number.
         self.set_header("x-request-id", command.id.partition(".")[0])
         origin = RequestOrigin(await owner(self), self.endpoint, self.ignored)
-        async with self.services.engine.generate(command, origin) as stream:
+        async with self.services.requests.generate(command, origin) as stream:
             try:
                 yield stream
             finally:
@@ -188,6 +260,8 @@ class GenerationHandler(EventStreamHandler):
             If there is no such model, its template refuses the messages, or it cannot use an image.
         """
         entry = await find_model(self, model)
+        if entry.upstream is not None:
+            raise tokens_not_known(entry)
         if isinstance(prompt, ChatPrompt) and entry.is_embedding_model:
             raise await self._generation_not_supported(entry)
         prompt = (await self._settings(entry)).apply_to_prompt(prompt)

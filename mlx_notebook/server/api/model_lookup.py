@@ -27,6 +27,9 @@ async def find_model(handler: ApiHandler, name: str | None) -> CatalogEntry:
     entry = await _find_or_download(handler, name)
     check_permission(handler, "use", entry.name)
     services = handler.services
+    if entry.upstream is not None:
+        services.upstreams.check_user(handler.user, entry.upstream)
+        return entry
     if entry.name not in (*services.supervisor.telemetry.resident, *services.engine.wanted):
         check_permission(handler, "load", entry.name)
     kernel = handler.request.headers.get(KERNEL_HEADER, "")

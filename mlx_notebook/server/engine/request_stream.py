@@ -90,6 +90,7 @@ class RequestStream:
         self._began = time.monotonic()
         self.sent = False
         self.ended = False
+        self.has_output = False
         self.error: ApiError | None = None
         self._events: list[Event | KeepAlive] = []
         self._unread = 0
@@ -121,9 +122,11 @@ class RequestStream:
         if isinstance(event, Reasoning) and self._hides_reasoning:
             event = msgspec.structs.replace(event, text="", logprobs=None)
         if isinstance(event, Text | Reasoning):
+            self.has_output = True
             self._unread += len(event.text)
             self.tokens += event.tokens
         elif isinstance(event, ToolCallArguments):
+            self.has_output = True
             self._unread += len(event.arguments)
         elif isinstance(event, Loading | Prefill):
             if isinstance(event, Prefill) and not isinstance(self._progress, Prefill):

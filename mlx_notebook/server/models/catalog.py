@@ -18,11 +18,13 @@ from mlx_notebook.model_files.footprint import WeightBytes
 from mlx_notebook.model_files.model_facts import ModelFacts
 from mlx_notebook.model_files.safetensors_headers import read_arrays
 from mlx_notebook.protocol import ModelOptions
-from mlx_notebook.server.errors import ApiError, NotFound, Unavailable, model_not_found
+from mlx_notebook.server.errors import NotFound, model_not_found
 from mlx_notebook.server.models import suggestions
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.model_folders import ModelLocation, find_adapters, find_locations
 from mlx_notebook.server.models.model_settings import ModelSettingsStore
+from mlx_notebook.server.models.upstream_entries import UpstreamEntries
+from mlx_notebook.server.models.usability import refusal_of
 from mlx_notebook.server.wire.native.model_types import ModelSource
 
 EMBEDDED_DEFAULT = "tiny-chat"
@@ -50,6 +52,8 @@ class Catalog:
         What an unknown name means: "error", or "loaded" for the model that was used last.
     last_used
         Return the name of the model that was used last, if any.
+    upstreams
+        Other servers, whose models are listed too.
     log
         Logger for models that cannot be used.
     """
@@ -64,6 +68,7 @@ class Catalog:
         settings: ModelSettingsStore | None = None,
         unknown: str = "error",
         last_used: Callable[[], str | None] = lambda: None,
+        upstreams: UpstreamEntries | None = None,
         log: Logger,
     ) -> None:
         self._folders = [Path(folder).expanduser().absolute() for folder in folders]
@@ -73,6 +78,7 @@ class Catalog:
         self._settings = settings or ModelSettingsStore({}, None, log)
         self._unknown = unknown
         self._log = log
+        self._upstreams = upstreams or UpstreamEntries(None, self._settings)
         self._entries: dict[str, CatalogEntry] = {}
         self._scanned = float("-inf")
         self._last_used = last_used
@@ -91,10 +97,14 @@ class Catalog:
             If there is none, or only a part of it. The message says how to get it.
         Unavailable
             If its files are damaged.
+        UpstreamError
+            If its upstream cannot tell whether there is one.
         """
         if self._scanned == float("-inf"):
             await self._scan()
         wanted = self.canonical(name) if name else await self.default()
+        if self._upstreams.has(wanted):
+            return await self._upstreams.find(wanted)
         entry = self._entries.get(wanted)
         if entry is None or self._may_have_changed(entry):
             await self._scan()
@@ -105,7 +115,7 @@ class Catalog:
             raise self._no_adapter(base, wanted.rpartition("+")[2])
         if entry is None:
             raise model_not_found(wanted, self.names, downloadable=is_repository(wanted))
-        if (refusal := self._refusal(entry)) is not None:
+        if (refusal := refusal_of(entry)) is not None:
             raise refusal
         return entry
 
@@ -120,6 +130,8 @@ class Catalog:
 
     def source_of(self, name: str) -> ModelSource | None:
         """Return the kind of location of a model, as of the last scan; None if unknown."""
+        if self._upstreams.has(name):
+            return "upstream"
         entry = self._entries.get(name)
         return entry.source if entry is not None else None
 
@@ -130,21 +142,26 @@ class Catalog:
     @property
     def names(self) -> list[str]:
         """Names and aliases of all usable models."""
-        usable = {name for name, entry in self._entries.items() if self._refusal(entry) is None}
+        usable = {name for name, entry in self._entries.items() if refusal_of(entry) is None}
         return sorted(usable | {alias for alias, name in self._aliases.items() if name in usable})
 
     # --- lists ------------------------------------------------------------------------------------
 
     async def entries(self) -> list[CatalogEntry]:
-        """Return all usable models, the default model first, the others by name."""
-        return [entry for entry in await self.all_entries() if self._refusal(entry) is None]
+        """Return all usable models: the default one first, those of upstreams last."""
+        return [entry for entry in await self.all_entries() if refusal_of(entry) is None]
 
     async def all_entries(self) -> list[CatalogEntry]:
-        """Return all models on this machine, including unusable ones (see `problem`)."""
+        """Return all models here and at upstreams, including unusable ones (see `problem`)."""
         if time.monotonic() - self._scanned > _FRESH_SECONDS:
             await self._scan()
+        await self._upstreams.refresh()
         default = await self.default()
-        return sorted(self._entries.values(), key=lambda entry: (entry.name != default, entry.name))
+        entries = [*self._entries.values(), *self._upstreams.entries.values()]
+        return sorted(
+            entries,
+            key=lambda entry: (entry.name != default, entry.upstream is not None, entry.name),
+        )
 
     async def default(self) -> str:
         """Return the name of the default model: configured, last used, embedded, or any.
@@ -158,7 +175,7 @@ class Catalog:
 
     @property
     def default_now(self) -> str:
-        """Name of the default model, as of the last scan."""
+        """Name of the default model, as of the last scan. One of an upstream must be configured."""
         if self._configured_default:
             return self.canonical(self._configured_default)
         usable = self.names
@@ -176,51 +193,19 @@ class Catalog:
 
     def generates_text(self, name: str) -> bool:
         """Whether a model generates text, as of the last scan. An unknown model counts as such."""
-        entry = self._entries.get(self.canonical(name))
+        known = self.canonical(name)
+        entry = self._entries.get(known) or self._upstreams.entries.get(known)
         return entry is None or not entry.is_embedding_model
 
     def fault(self, name: str) -> str | None:
         """Return what is wrong with the settings of a model, as of the last scan."""
-        entry = self._entries.get(name)
+        entry = self._entries.get(name) or self._upstreams.entries.get(name)
         return entry.fault if entry is not None else None
 
     def problem(self, entry: CatalogEntry) -> str | None:
         """Return why a model is unusable, as one sentence; None if it is usable."""
-        refusal = self._refusal(entry)
+        refusal = refusal_of(entry)
         return refusal.message if refusal is not None else None
-
-    def _refusal(self, entry: CatalogEntry) -> ApiError | None:
-        facts = entry.facts
-        if facts.has_code and not entry.options.trust_remote_code:
-            return NotFound(
-                f"The model {entry.name!r} comes with its own Python code. To allow that to run, "
-                "add the model to MlxNotebookApp.trusted_models, or set trust_remote_code for it "
-                "in MlxNotebookApp.model_settings.",
-                param="model",
-                code="model_not_trusted",
-            )
-        if count := len(facts.missing):
-            return NotFound(
-                f"The model {entry.name!r} is incomplete: {count} of its files "
-                f"{'is' if count == 1 else 'are'} missing. `%mlx pull {entry.name}` downloads "
-                f"{'it' if count == 1 else 'them'}.",
-                param="model",
-                code="model_incomplete",
-            )
-        if entry.fault:
-            return NotFound(
-                f"The model {entry.name!r} cannot be loaded with its settings: {entry.fault}.",
-                param="model",
-                code="settings_not_usable",
-            )
-        if facts.error:
-            return Unavailable(
-                f"The model {entry.name!r} cannot be loaded: {facts.error}.",
-                param="model",
-                code="model_load_failed",
-                headers={"x-should-retry": "false"},
-            )
-        return None
 
     # --- scan -------------------------------------------------------------------------------------
 
@@ -279,7 +264,7 @@ class Catalog:
                 f"its draft model {settings.draft!r} is not on this machine (a model's folder has "
                 "a config.json and weights)"
             )
-        elif draft is not None and (refusal := self._refusal(draft)) is not None:
+        elif draft is not None and (refusal := refusal_of(draft)) is not None:
             fault = f"its draft model is not usable. {refusal.message.removesuffix('.')}"
         text_only = {
             "adapter": adapter,

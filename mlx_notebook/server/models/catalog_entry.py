@@ -12,14 +12,14 @@ from mlx_notebook.server.wire.native.model_types import ModelSource
 
 
 class CatalogEntry(Struct, frozen=True):
-    """Describe a model on this machine.
+    """Describe a model on this machine or at an upstream.
 
     Attributes
     ----------
     name
         Name by which requests choose it.
     path
-        Its folder.
+        Its folder. That of an upstream's model is empty.
     source
         Where it comes from: the package, a configured folder or the Hugging Face cache.
     facts
@@ -34,6 +34,8 @@ class CatalogEntry(Struct, frozen=True):
         What the files of its draft model say.
     fault
         What is wrong with its settings, None if nothing is.
+    upstream
+        Name of the upstream that runs it; None for a model on this machine.
     """
 
     name: str
@@ -45,6 +47,12 @@ class CatalogEntry(Struct, frozen=True):
     adapter: WeightBytes | None = None
     draft: ModelFacts | None = None
     fault: str | None = None
+    upstream: str | None = None
+
+    @property
+    def settings_name(self) -> str:
+        """Name under which its settings are saved. Adapters share those of their model."""
+        return self.name if self.upstream else self.name.partition("+")[0]
 
     @property
     def context_window(self) -> int | None:

@@ -29,6 +29,11 @@ async def completion_model(catalog: Catalog, configured: str) -> CatalogEntry:
     except ApiError as error:
         name = configured or await catalog.default()
         raise not_available(f"The model {name!r} cannot be used. {error.message}") from None
+    if entry.upstream is not None:
+        raise not_available(
+            f"The model {entry.name!r} runs at an upstream, and inline completions need a model on "
+            f"this machine. Set {_SETTING} to one."
+        )
     method = completion_method(entry)
     if method is None:
         raise not_available(

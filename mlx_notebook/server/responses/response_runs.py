@@ -9,13 +9,13 @@ from logging import Logger
 import msgspec
 
 from mlx_notebook.protocol import Generate
-from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
 from mlx_notebook.server.errors import ApiError, RequestCancelled, Unavailable
 from mlx_notebook.server.responses.completion_store import CompletionStore
 from mlx_notebook.server.responses.response_store import Item, ResponseStore
 from mlx_notebook.server.responses.response_writer import ResponseWriter
 from mlx_notebook.server.telemetry.request_traces import RequestOrigin
+from mlx_notebook.server.upstreams.request_router import RequestRouter
 from mlx_notebook.server.users.rate_limiter import UserRequest
 from mlx_notebook.server.wire.openai import response_events as wire
 from mlx_notebook.server.wire.openai.response_object import Response
@@ -98,16 +98,16 @@ class ResponseRuns:
     ----------
     store
         Store for finished responses.
-    engine
-        Client that runs background responses.
+    requests
+        Router that runs background responses.
     log
         Logger for errors of background responses.
     """
 
-    def __init__(self, store: ResponseStore, engine: EngineClient, log: Logger) -> None:
+    def __init__(self, store: ResponseStore, requests: RequestRouter, log: Logger) -> None:
         self.store = store
         self.completions = CompletionStore(store)
-        self._engine = engine
+        self._requests = requests
         self._log = log
         self._runs: dict[str, ResponseRun] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -164,7 +164,7 @@ class ResponseRuns:
         if task is None:
             return
         # A response that has ended may still be being stored. Do not cancel that.
-        if not run.writer.ended and not self._engine.cancel(run.response.id):
+        if not run.writer.ended and not self._requests.cancel(run.response.id):
             task.cancel()
         await asyncio.wait([task])
 
@@ -192,7 +192,7 @@ class ResponseRuns:
         writer = run.writer
         origin = RequestOrigin(run.owner, "v1/responses", run.ignored)
         try:
-            async with self._engine.generate(command, origin) as stream:
+            async with self._requests.generate(command, origin) as stream:
                 try:
                     await self._write(run, stream)
                 finally:

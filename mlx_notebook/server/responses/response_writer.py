@@ -195,7 +195,8 @@ class ResponseWriter:
             yield from self._open_message()
             for event in waiting:
                 yield self._text_delta(event)
-        yield from self._closing("incomplete" if self._reason == "length" else "completed")
+        cut_off = self._reason in ("length", "content_filter")
+        yield from self._closing("incomplete" if cut_off else "completed")
 
     def _closing(self, status: ItemStatus) -> Events:
         events: list[wire.ResponseEvent] = []
@@ -257,9 +258,11 @@ class ResponseWriter:
         response = self.response
         response.usage = ResponseUsage.of(usage)
         response.completed_at = now()
-        if self._reason == "length":
+        if self._reason in ("length", "content_filter"):
             response.status = "incomplete"
-            response.incomplete_details = IncompleteDetails("max_output_tokens")
+            response.incomplete_details = IncompleteDetails(
+                "max_output_tokens" if self._reason == "length" else "content_filter"
+            )
             return wire.ResponseIncomplete(response=self._snapshot())
         response.status = "completed"
         return wire.ResponseCompleted(response=self._snapshot())

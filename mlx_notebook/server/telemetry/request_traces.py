@@ -118,6 +118,11 @@ class TraceRecorder:
         Who sent it and how.
     traces
         Store for its trace.
+
+    Attributes
+    ----------
+    upstream
+        The upstream that answers it, None for the engine.
     """
 
     def __init__(
@@ -136,6 +141,7 @@ class TraceRecorder:
         self._seconds = 0.0
         self._tokens = 0
         self._started = False
+        self.upstream: wire.TracedUpstream | None = None
         self._inter_token = metrics.INTER_TOKEN.labels(command.model)
 
     def record(self, event: protocol.Event) -> None:
@@ -203,6 +209,7 @@ class TraceRecorder:
             timings=_timings(done.timings) if done else None,
             error=self._error,
             prefix=_prefix(traced.prefix) if traced and traced.prefix else None,
+            upstream=self.upstream,
         )
 
     def _start(self) -> None:

@@ -1,6 +1,6 @@
 """Sort the parameters of a request: the server uses, ignores or refuses each one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -29,10 +29,13 @@ class RequestParameters(Struct, kw_only=True):
         return {}
 
 
-def ignored_parameters(body: bytes | bytearray, request: Any) -> list[str]:
+def ignored_parameters(
+    body: bytes | bytearray, request: Any, used: Collection[str] = ()
+) -> list[str]:
     """Return the parameters of a request that the server ignores; nested: `options.name`.
 
-    `body` is the JSON that `request` was decoded from. Only names are decoded and values are
+    `body` is the JSON that `request` was decoded from. `used` names parameters that an upstream
+    gets, whatever this server does with them. Only names are decoded and values are
     skipped, so a body of 20 MB takes 20 milliseconds.
 
     Raises
@@ -43,7 +46,7 @@ def ignored_parameters(body: bytes | bytearray, request: Any) -> list[str]:
     if not isinstance(request, Struct):
         return []
     # Collect all of them before the cut: the last one may raise.
-    names = list(_ignored(body, request, request, ""))
+    names = [name for name in _ignored(body, request, request, "", used) if name not in used]
     return [printable(name) for name in names[:MAX_IGNORED_NAMES]]
 
 
@@ -57,7 +60,11 @@ def unsupported_parameter(name: str, instead: str = "leave it out") -> InvalidRe
 
 
 def _ignored(
-    data: bytes | bytearray | Raw, given: Struct, request: Struct, path: str
+    data: bytes | bytearray | Raw,
+    given: Struct,
+    request: Struct,
+    path: str,
+    used: Collection[str],
 ) -> Iterator[str]:
     fields = dict(zip(given.__struct_encode_fields__, given.__struct_fields__, strict=True))
     unused = request.unused() if isinstance(request, RequestParameters) else frozenset()
@@ -67,12 +74,16 @@ def _ignored(
         if name in fields:
             value = getattr(given, fields[name])
             if isinstance(value, Struct):
-                yield from _ignored(raw, value, request, f"{where}.")
+                yield from _ignored(raw, value, request, f"{where}.", used)
             if where in unused and value not in (None, False):
                 yield where
         elif name != given.__struct_config__.tag_field:
             known = unsupported.get(name)
-            if known is not None and known.has_effect(msgspec.json.decode(raw)):
+            if (
+                where not in used
+                and known is not None
+                and known.has_effect(msgspec.json.decode(raw))
+            ):
                 raise unsupported_parameter(printable(name), known.instead)
             yield where
 

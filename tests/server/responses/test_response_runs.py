@@ -13,6 +13,8 @@ from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.responses.response_runs import ResponseRun, ResponseRuns
 from mlx_notebook.server.responses.response_store import ResponseStore
 from mlx_notebook.server.responses.response_writer import ResponseWriter
+from mlx_notebook.server.upstreams.request_router import RequestRouter
+from mlx_notebook.server.upstreams.upstreams import Upstreams
 from mlx_notebook.server.users.rate_limiter import RateLimiter
 from mlx_notebook.server.users.user import LOCAL
 from mlx_notebook.server.users.user_limits import UserLimits
@@ -56,7 +58,11 @@ async def test_it_ends_for_those_who_follow_it_and_the_failure_is_logged(
     command = Generate(id="resp_1", model="model", path="/", prompt=TextPrompt(text="text"))
     store = ResponseStore(tmp_path / "responses", max_age=1e9, max_bytes=1 << 20, log=log)
     async with supervised("none", monkeypatch) as supervisor:
-        responses = ResponseRuns(store, EngineClient(supervisor), log)
+        engine = EngineClient(supervisor)
+        upstreams = Upstreams(
+            {}, {}, traces=engine.traces, keep_alive_seconds=10, changed=lambda: None, log=log
+        )
+        responses = ResponseRuns(store, RequestRouter(engine, upstreams), log)
         monkeypatch.setattr(owner, name, fail if name == "handle" else fail_later)
         counted = RateLimiter(UserLimits({})).begin(LOCAL)
         await responses.start(run, command, counted)

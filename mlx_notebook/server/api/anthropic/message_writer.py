@@ -176,6 +176,8 @@ class MessageWriter:
                 return "model_context_window_exceeded"
             case protocol.Finished(reason="length"):
                 return "max_tokens"
+            case protocol.Finished(reason="content_filter"):
+                return "refusal"
             case protocol.Finished(stop=str()):
                 return "stop_sequence"
         return "end_turn"

@@ -4,7 +4,9 @@ Format: https://docs.anthropic.com/en/api/messages.
 """
 
 import time
+from collections.abc import Mapping
 from functools import cached_property
+from typing import ClassVar
 
 import msgspec
 from jupyter_server.auth.decorator import authorized
@@ -42,6 +44,12 @@ _KINDS = {
 
 class AnthropicHandler(GenerationHandler):
     """Base of these routes: errors in Anthropic's format, and a `request-id` for each request."""
+
+    is_openai = False
+    own_names: ClassVar[Mapping[str, str]] = {
+        "enable_thinking": "thinking",
+        "thinking_budget": "thinking.budget_tokens",
+    }
 
     @cached_property
     def request_id(self) -> str:

@@ -1,5 +1,7 @@
 """Build the list of `mlx/models`: models on this machine, in memory, and to download."""
 
+import msgspec
+
 from mlx_notebook.model_files.machine_memory import (
     estimate_memory_budget,
     format_bytes,
@@ -9,18 +11,36 @@ from mlx_notebook.protocol import Resident
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.suggestions import Suggestion, suggestions
 from mlx_notebook.server.services import Services
+from mlx_notebook.server.upstreams.upstream_settings import SEPARATOR
+from mlx_notebook.server.users.user import User
 from mlx_notebook.server.wire.native import model_types as wire
 
 
-async def catalog_list(services: Services) -> wire.CatalogList:
-    """Return all models: those on this machine, default model first, then suggested ones."""
-    entries = await services.catalog.all_entries()
+async def catalog_list(services: Services, user: User) -> wire.CatalogList:
+    """Return all models that a user may use.
+
+    The default model comes first, then those on this machine, at upstreams, and suggested ones.
+    """
+    upstreams = services.upstreams
+    entries = [
+        entry
+        for entry in await services.catalog.all_entries()
+        if entry.upstream is None or upstreams.may_use(user, entry.upstream)
+    ]
     describer = _ModelDescriber(services, await services.catalog.default())
     here = {entry.name for entry in entries}
     known = here | {model.id for model in suggestions()}
     return wire.CatalogList(
         [
-            *(describer.local(entry) for entry in entries),
+            *(
+                describer.local(entry) if entry.upstream is None else describer.remote(entry)
+                for entry in entries
+            ),
+            *(
+                describer.unusable(f"{upstream}{SEPARATOR}", client.models.problem)
+                for upstream, client in upstreams
+                if client.models.problem and upstreams.may_use(user, upstream)
+            ),
             *(describer.suggested(model) for model in suggestions() if model.id not in here),
             *(
                 describer.downloading(name)
@@ -105,6 +125,44 @@ class _ModelDescriber:
             description=None,
             progress=self._progress_of(entry),
             reloads=resident is not None and entry.is_outdated(resident),
+        )
+
+    def remote(self, entry: CatalogEntry) -> wire.CatalogModel:
+        """Describe a model of an upstream."""
+        assert entry.upstream is not None
+        client = self._services.upstreams.client(entry.upstream)
+        return msgspec.structs.replace(
+            self.unusable(entry.name, self._catalog.problem(entry)),
+            state="broken" if self._catalog.problem(entry) else "upstream",
+            active=sum(stream.model == entry.name for stream in client.streams),
+            context_length=entry.context_window,
+            capabilities=entry.capabilities(None),
+            description=f"at {client.settings.host}",
+        )
+
+    def unusable(self, name: str, problem: str | None) -> wire.CatalogModel:
+        """Describe an upstream that cannot list its models, or one of its models."""
+        return wire.CatalogModel(
+            id=name,
+            state="broken",
+            source="upstream",
+            aliases=self._catalog.aliases_of(name),
+            default=name == self._default,
+            pinned=False,
+            active=0,
+            context_length=None,
+            capabilities=[],
+            architecture=None,
+            quantization=None,
+            bytes_on_disk=None,
+            download_bytes=None,
+            memory_bytes=None,
+            approximate=False,
+            fits=None,
+            why_not=None,
+            error=problem,
+            description=None,
+            progress=None,
         )
 
     def suggested(self, model: Suggestion) -> wire.CatalogModel:

@@ -13,7 +13,7 @@ from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.native.catalog_list import catalog_list, load_progress
 from mlx_notebook.server.api.user_rules import check_permission, may_evict
 from mlx_notebook.server.engine.request_stream import RequestStream
-from mlx_notebook.server.errors import InvalidRequest, NotFound, model_not_found
+from mlx_notebook.server.errors import InvalidRequest, NotFound, model_is_upstream, model_not_found
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.downloads import Download
@@ -34,7 +34,7 @@ class CatalogHandler(ApiHandler):
     @authorized
     async def get(self) -> None:
         """Answer with all models, including those that can be downloaded."""
-        self.answer(await catalog_list(self.services))
+        self.answer(await catalog_list(self.services, self.user))
 
 
 class LoadHandler(EventStreamHandler):
@@ -52,6 +52,8 @@ class LoadHandler(EventStreamHandler):
         await self.services.catalog.default()
         name = self.services.catalog.canonical(request.model)
         entry = await find_model(self, f"{name}+{request.adapter}" if request.adapter else name)
+        if entry.upstream is not None:
+            raise model_is_upstream(entry.name, "There is nothing to load")
         if request.pin is not None:
             check_permission(self, "pin", entry.name)
         command = Load(
@@ -111,6 +113,8 @@ async def _local_name(handler: ApiHandler, name: str) -> str:
     catalog, telemetry = handler.services.catalog, handler.services.supervisor.telemetry
     await catalog.default()
     model = catalog.canonical(name)
+    if catalog.source_of(model) == "upstream":
+        raise model_is_upstream(model, "It takes no memory here")
     if model in telemetry.resident or catalog.source_of(model) is not None:
         return model
     return (await catalog.find(name)).name
@@ -270,7 +274,7 @@ class SettingsHandler(ApiHandler):
         catalog = self.services.catalog
         entries = {entry.name for entry in await catalog.all_entries()}
         model = catalog.canonical(name)
-        if model not in entries or "+" in model:
+        if model not in entries or ("+" in model and catalog.source_of(model) != "upstream"):
             raise model_not_found(model, catalog.names)
         return model
 

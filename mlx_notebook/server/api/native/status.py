@@ -5,11 +5,12 @@ import msgspec
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook.protocol import Stats
+from mlx_notebook.protocol import RequestPhase, Stats
 from mlx_notebook.server import errors
 from mlx_notebook.server.api.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.event_stream import EventStreamHandler
 from mlx_notebook.server.api.native.catalog_list import loading_models, memory_budget
+from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.services import Services
 from mlx_notebook.server.wire.native import status_types as wire
@@ -33,7 +34,10 @@ def current_status(services: Services, user: str | None) -> wire.ServerStatus:
     """
     supervisor = services.supervisor
     telemetry, stats = supervisor.telemetry, supervisor.telemetry.stats
-    requests = _requests(supervisor, user)
+    requests = [
+        *_requests(supervisor, user),
+        *(_upstream_request(stream, user) for stream in services.upstreams.streams),
+    ]
     rows = sum(stream.rows for stream in supervisor.in_flight.streams)
     return wire.ServerStatus(
         engine=supervisor.status,
@@ -116,6 +120,14 @@ def _requests(supervisor: Supervisor, user: str | None) -> list[wire.RequestStat
     return described
 
 
+def _upstream_request(stream: RequestStream, user: str | None) -> wire.RequestStatus:
+    """Return a request that runs at an upstream, which does not tell how many tokens it has."""
+    own = user in (None, stream.owner)
+    id = stream.id if own else f"{_OTHERS}{stream.number}"
+    phase: RequestPhase = "decode" if stream.has_output else "prefill"
+    return wire.RequestStatus(id, stream.model, phase, 0, 0, 0, 0, 0.0, round(stream.age, 3), own)
+
+
 class HealthHandler(ApiHandler):
     """Tell whether requests can be served."""
 
@@ -189,7 +201,7 @@ class CancelHandler(ApiHandler):
     @authorized
     async def post(self, id: str) -> None:
         """Cancel it at its next step."""
-        if not self.services.engine.cancel(id, await self.visible_owner()):
+        if not self.services.requests.cancel(id, await self.visible_owner()):
             raise errors.NotFound(
                 f"There is no running request {id[:100]!r}. mlx/status lists the running ones.",
                 code="request_not_found",

@@ -51,7 +51,10 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
         )
         async with self.running(command) as stream:
             builder = ChatCompletionBuilder(
-                request, command.id, request.model or command.model, self.services.fingerprint
+                request,
+                command.id,
+                request.model or command.model,
+                self.services.fingerprint_of(command),
             )
             if request.stream:
                 await self._stream(builder, stream, request)

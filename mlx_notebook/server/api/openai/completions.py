@@ -17,6 +17,7 @@ from mlx_notebook.server.api.openai.chat_completions import add_to_usage
 from mlx_notebook.server.engine.request_stream import KeepAlive
 from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.services import Services
+from mlx_notebook.server.upstreams.upstream_request import UpstreamGenerate, not_at_upstream
 from mlx_notebook.server.wire.ids import new_id, now
 from mlx_notebook.server.wire.openai import text_completion as wire
 from mlx_notebook.server.wire.openai.chat_response import CompletionUsage
@@ -57,7 +58,7 @@ class CompletionsHandler(GenerationHandler):
                 )
                 for index, prompt in enumerate(prompts)
             ]
-            builder = TextCompletionBuilder(id, request, commands[0].model, self.services)
+            builder = TextCompletionBuilder(id, request, commands[0], self.services)
             await self._add_prompts(request, commands, builder)
             if request.stream:
                 await self._stream(commands, builder)
@@ -77,7 +78,12 @@ class CompletionsHandler(GenerationHandler):
     ) -> None:
         """Add the prompts to the response. `echo` repeats their text, which may need the engine."""
         for command in commands:
-            if request.echo:
+            if request.echo and isinstance(command, UpstreamGenerate):
+                prompt = command.prompt
+                if not isinstance(prompt, protocol.TextPrompt) or not isinstance(prompt.text, str):
+                    raise not_at_upstream(command.upstream, "echo")
+                builder.add_prompt(prompt.text, "")
+            elif request.echo:
                 if request.truncate_prompt_tokens is not None:
                     raise InvalidRequest(
                         "'echo' and 'truncate_prompt_tokens' cannot be used together. Leave one "
@@ -133,9 +139,14 @@ class TextCompletionBuilder:
     """Build the response to one request: `n` choices for each prompt."""
 
     def __init__(
-        self, id: str, request: wire.CompletionRequest, model: str, services: Services
+        self,
+        id: str,
+        request: wire.CompletionRequest,
+        command: protocol.Generate,
+        services: Services,
     ) -> None:
-        self._head = (id, now(), request.model or model)
+        self._head = (id, now(), request.model or command.model)
+        self._command = command
         self._services = services
         self._n = request.n or 1
         self._usage = protocol.Usage(0, 0, 0, 0)
@@ -152,7 +163,7 @@ class TextCompletionBuilder:
     @cached_property
     def _fingerprint(self) -> str:
         # Computed late, since it depends on the running engine.
-        return self._services.fingerprint
+        return self._services.fingerprint_of(self._command)
 
     def add_prompt(self, text: str, first: str) -> None:
         """Add the choices of a prompt. Each begins with `text`, whose first token is `first`."""

@@ -67,6 +67,7 @@ class ListModelsBase(ApiHandler):
                 source=entry.source,
                 default=entry.name == default,
                 capabilities=entry.capabilities(loaded.get(entry.name)),
+                owned_by=entry.upstream or "local",
             )
             for entry in entries
         ]
@@ -81,7 +82,14 @@ class ModelsHandler(ListModelsBase):
         """Answer with all models, or with a page of them for Anthropic's clients."""
         limit = whole_number(self, "limit", 20, 1, 1000)
         lifecycles = several(self, "lifecycle", _LIFECYCLES)
-        models = await self.describe(await self.services.catalog.entries())
+        models = await self.describe(
+            [
+                entry
+                for entry in await self.services.catalog.entries()
+                if entry.upstream is None
+                or self.services.upstreams.may_use(self.user, entry.upstream)
+            ]
+        )
         if self.is_anthropic:
             self.answer(self._page(models, limit, lifecycles))
             return
@@ -125,5 +133,7 @@ class ModelHandler(ListModelsBase):
     async def get(self, name: str) -> None:
         """Answer with its description."""
         entry = await self.services.catalog.find(name)
+        if entry.upstream is not None:
+            self.services.upstreams.check_user(self.user, entry.upstream)
         (model,) = await self.describe([entry])
         self.answer(ModelInfo.of(model) if self.is_anthropic else model)

@@ -152,6 +152,8 @@ class ResponsesHandler(ResponsesBase):
         model = request.model or command.model
         entry = await self.services.catalog.find(command.model)
         chosen = effective_sampling(command.sampling, entry.facts.sampling_defaults)
+        if request.reasoning is not None and "reasoning_effort" in self.passed_on:
+            request.reasoning.effort = self.passed_on["reasoning_effort"]
         response = Response.to(request, command.id, model, now(), chosen=chosen, store=store)
         sealed = "reasoning.encrypted_content" in (request.include or ())
         writer = ResponseWriter(

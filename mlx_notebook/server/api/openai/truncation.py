@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from mlx_notebook.protocol import ChatPrompt
-from mlx_notebook.server.api.generation import GenerationHandler
+from mlx_notebook.server.api.generation import GenerationHandler, tokens_not_known
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.wire.content import image_parts
 
@@ -23,6 +23,8 @@ async def truncate(
     call. The last turn always stays: if it is too long by itself, the engine refuses it.
     """
     entry = await handler.services.catalog.find(model)
+    if entry.upstream is not None:
+        raise tokens_not_known(entry, "truncation")
     prompt = await handler.with_images(entry, prompt)
     context = entry.context_window
     if context is None:

@@ -12,7 +12,12 @@ from mlx_notebook import protocol
 from mlx_notebook.server.wire.prompt_logprobs import PromptTokenLogprobs
 
 StopReason = Literal[
-    "end_turn", "max_tokens", "stop_sequence", "tool_use", "model_context_window_exceeded"
+    "end_turn",
+    "max_tokens",
+    "stop_sequence",
+    "tool_use",
+    "refusal",
+    "model_context_window_exceeded",
 ]
 
 

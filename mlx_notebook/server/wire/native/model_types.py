@@ -9,11 +9,18 @@ import msgspec
 from msgspec import Meta, Struct
 
 ModelState = Literal["loaded", "loading", "available"]
-ModelSource = Literal["embedded", "folder", "cache"]
+ModelSource = Literal["embedded", "folder", "cache", "upstream"]
 CatalogState = Literal[
-    "resident", "loading", "downloading", "available", "downloadable", "incomplete", "broken"
+    "resident",
+    "loading",
+    "downloading",
+    "available",
+    "downloadable",
+    "incomplete",
+    "broken",
+    "upstream",
 ]
-CatalogSource = Literal["embedded", "folder", "cache", "curated"]
+CatalogSource = Literal["embedded", "folder", "cache", "curated", "upstream"]
 ProgressPhase = Literal["downloading", "loading"]
 
 _Name = Annotated[str, Meta(min_length=1, max_length=512)]
@@ -21,7 +28,10 @@ _Revision = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
 class ModelCard(Struct):
-    """A model that this server can run. `context_window` is in tokens."""
+    """A model that this server can run. `context_window` is in tokens.
+
+    `owned_by` is the name of the upstream, for a model of one.
+    """
 
     id: str
     created: int
@@ -31,7 +41,7 @@ class ModelCard(Struct):
     default: bool
     capabilities: list[str]
     object: Literal["model"] = "model"
-    owned_by: Literal["local"] = "local"
+    owned_by: str = "local"
 
 
 class ModelList(Struct):
@@ -57,7 +67,9 @@ class CatalogModel(Struct):
     once it is resident. `fits` says whether the memory budget allows that; if not, `why_not` gives
     the figures. `error` says why a downloaded model cannot be used. `approximate` is true if the
     figures come from a built-in list, not from the model's files. `reloads` is true if the model's
-    files or load settings changed since it was loaded: the next request reloads it.
+    files or load settings changed since it was loaded: the next request reloads it. A model in the
+    state `upstream` runs at another server. It is neither loaded nor unloaded, and takes no memory
+    here.
     """
 
     id: str

@@ -78,6 +78,20 @@ class TracedTimings(Struct):
     decode: float
 
 
+class TracedUpstream(Struct):
+    """The upstream that answered a request.
+
+    `host` is that of its URL, `model` its own name of the model, and `request_id` its own id of the
+    request. `parameters` are those that it got as the client sent them.
+    """
+
+    name: str
+    host: str
+    model: str
+    parameters: dict[str, Any] = {}
+    request_id: str | None = None
+
+
 class TracedError(Struct):
     """Why a request failed."""
 
@@ -111,7 +125,8 @@ class Trace(Struct, kw_only=True):
     `messages`, `tools` and `options` are those that the engine received. `prompt` is the rendered
     chat, or the text or token ids of a text completion. `prefix` is set when the request has
     finished, if its prompt continues a cached one that has changed. `ignored` are the request's
-    parameters that the server ignored.
+    parameters that the server ignored. `upstream` is set for a model of an upstream, which shows
+    neither its prompt nor its raw output, and does not tell how long a request waited.
     """
 
     id: str
@@ -130,6 +145,7 @@ class Trace(Struct, kw_only=True):
     error: TracedError | None = None
     prefix: TracedPrefix | None = None
     ignored: list[str] = []
+    upstream: TracedUpstream | None = None
 
     def summary(self) -> TraceSummary:
         """Return the entry of this trace in the list."""

@@ -116,7 +116,7 @@ class ResponseError(Struct):
 class IncompleteDetails(Struct):
     """Why the response was cut off."""
 
-    reason: Literal["max_output_tokens"]
+    reason: Literal["max_output_tokens", "content_filter"]
 
 
 class Response(Struct, kw_only=True):

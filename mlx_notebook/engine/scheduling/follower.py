@@ -19,6 +19,7 @@ from mlx_notebook.engine.distributed.rank_group import RankGroup
 from mlx_notebook.engine.distributed.repeated_calls import FUNCTIONS, RankModel, arrays_of
 from mlx_notebook.engine.distributed.sharding import describe_files, keep_part
 from mlx_notebook.engine.errors import EngineError, LoadFailed
+from mlx_notebook.engine.runtime.device_memory import return_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +47,14 @@ class Follower:
         self._loads: dict[int, Generator[object, None, RankModel]] = {}
 
     def step(self) -> None:
-        """Carry out the next message; while there is none, go on with a load."""
+        """Carry out the next message; while there is none, go on with a load or free memory."""
         message = self._channel.receive(0.0 if self._loads else _IDLE_SECONDS)
         if message is not None:
             self._carry_out(self._decoder.decode(message))
         elif self._loads:
             self._load()
+        elif mx.get_cache_memory():
+            _return_memory()
 
     def _carry_out(self, message: Message) -> None:
         match message:
@@ -78,8 +81,7 @@ class Follower:
             unloaded |= isinstance(dropped, RankModel | Generator)
         if unloaded:
             del dropped
-            gc.collect()
-            mx.clear_cache()
+            _return_memory()
 
     def _load(self) -> None:
         """Do a slice of the first load; tell rank 0 when it has ended."""
@@ -114,6 +116,12 @@ class Follower:
             adapt_to_device(model)
             yield from read_weights(model)
         return RankModel(model, begin.name, begin.options, self._ranks)
+
+
+def _return_memory() -> None:
+    gc.collect()
+    mx.clear_cache()
+    return_freed_memory()
 
 
 def follow(group: mx.distributed.Group, channel: FollowerChannel) -> None:

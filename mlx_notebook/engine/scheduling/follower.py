@@ -19,7 +19,7 @@ from mlx_notebook.engine.distributed.rank_group import RankGroup
 from mlx_notebook.engine.distributed.repeated_calls import FUNCTIONS, RankModel, arrays_of
 from mlx_notebook.engine.distributed.sharding import describe_files, keep_part
 from mlx_notebook.engine.errors import EngineError, LoadFailed
-from mlx_notebook.engine.runtime.device_memory import return_freed_memory
+from mlx_notebook.engine.runtime.device_memory import device_memory, return_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +126,7 @@ def _return_memory() -> None:
 
 def follow(group: mx.distributed.Group, channel: FollowerChannel) -> None:
     """Carry out the messages of rank 0 until this process is ended."""
+    mx.set_cache_limit(device_memory() // 20)
     follower = Follower(group, channel)
     while True:
         follower.step()

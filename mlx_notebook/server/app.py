@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from mlx_notebook.server.configuration import Configuration
 from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.engine.in_flight_requests import InFlightRequests
 from mlx_notebook.server.engine.supervisor import Supervisor
+from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.listening import limit_accepted_connections
 from mlx_notebook.server.models import suggestions
 from mlx_notebook.server.models.catalog import Catalog
@@ -145,9 +146,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         self._supervisor = Supervisor(
             self.engine_config(data, debug=self.log_level in (10, "DEBUG")),
             self.limits,
-            InFlightRequests(
-                lambda model: last_model.note(model) if self.catalog.generates_text(model) else None
-            ),
+            InFlightRequests(partial(self._model_used, last_model)),
             env={**env, **self.engine_env},
             log=self.log,
         )
@@ -177,7 +176,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             trusted=self.trusted_models,
             unknown=self.unknown_model,
             settings=self._model_settings,
-            last_used=lambda: last_model.name,
+            last_used=last_model.name,
             upstreams=UpstreamEntries(self._upstreams, self._model_settings),
             log=self.log,
         )
@@ -189,6 +188,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             log=self.log,
         )
         self._engine.traces.limit = self.traces_limit
+        self._engine.usage.named = self.metrics_users
 
     def initialize_handlers(self) -> None:
         """Mount the routes below the base URL of the server."""
@@ -293,9 +293,14 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             rates=RateLimiter(UserLimits(self.user_limits)),
             shared_between_users=frozenset(self.shared_between_users),
             admin_groups=frozenset(self.admin_groups),
+            admin_reads_texts=self.admin_reads_texts,
             make_images=self._make_images,
             make_responses=self._make_responses,
         )
+
+    def _model_used(self, last_model: LastModel, user: str, model: str) -> None:
+        if self.catalog.generates_text(model):
+            last_model.note(model, OWNER if "settings" in self.shared_between_users else user)
 
     def _supervise(self) -> None:
         if self._task is None:

@@ -314,6 +314,20 @@ class Configuration(UserConfiguration):
         for example ["teachers"]. Without JupyterHub everyone with the token may.""",
     ).tag(config=True)
 
+    admin_reads_texts = Bool(
+        False,
+        help="""Let an admin read the traces of all users, with their texts (mlx/traces?user=NAME).
+        Otherwise an admin sees counts and speeds only. mlx/usage and the panel Users tell everyone
+        which of both it is.""",
+    ).tag(config=True)
+
+    metrics_users = Integer(
+        50,
+        min=0,
+        help="""Most users whose names are labels in mlx/metrics, the usage by user for Prometheus.
+        All others are one label, "other". 0: no usage by user there.""",
+    ).tag(config=True)
+
     # --- the engine -------------------------------------------------------------------------------
 
     ranks = Integer(

@@ -17,8 +17,8 @@ ApiError                    500  internal_error
 │                                previous_response_not_finished, thread_unsupported_request
 ├── Unauthorized            401  invalid_api_key, token_needed
 ├── Forbidden               403  permission_denied, host_not_allowed, origin_not_allowed,
-│                                setting_not_allowed, model_gated, hub_refused, scope_missing,
-│                                upstream_not_allowed
+│                                setting_not_allowed, texts_are_private, model_gated, hub_refused,
+│                                scope_missing, upstream_not_allowed
 ├── NotFound                404  not_found, unknown_route, request_not_found, trace_not_found,
 │                                response_not_found, completion_not_found, nothing_to_cancel
 │                                of models: model_not_found, model_incomplete, model_not_trusted,

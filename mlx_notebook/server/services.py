@@ -95,6 +95,8 @@ class Services:
         What all users share: `requests`, `settings`, `prefixes`.
     admin_groups
         Groups of JupyterHub whose members may manage the server.
+    admin_reads_texts
+        Whether an admin may read the traces of all users.
     make_images, make_responses
         Create `images` and `responses` when they are first used.
     """
@@ -115,6 +117,7 @@ class Services:
     rates: RateLimiter
     shared_between_users: frozenset[str]
     admin_groups: frozenset[str]
+    admin_reads_texts: bool
     make_images: Callable[[], ImageLoader]
     make_responses: Callable[[], ResponseRuns]
 
@@ -145,8 +148,8 @@ class Services:
         """Return the salt that separates a user's prefix cache from that of other users."""
         return "" if user == OWNER or "prefixes" in self.shared_between_users else user
 
-    def download(self, model: str, revision: str | None = None) -> Download:
-        """Start to download a model from Hugging Face, or return the running download.
+    def download(self, model: str, revision: str | None = None, user: str = OWNER) -> Download:
+        """Start to download a model from Hugging Face for a user, or return the running download.
 
         Raises
         ------
@@ -167,4 +170,5 @@ class Services:
             )
         if not is_repository(name):
             raise model_not_found(name, self.catalog.names)
-        return self.downloads.start(name, revision or self.model_settings.of(name).revision)
+        wanted = revision or self.model_settings.of(name).revision
+        return self.downloads.start(name, wanted, user)

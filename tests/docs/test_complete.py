@@ -8,6 +8,7 @@ from prometheus_client import REGISTRY
 from mlx_notebook.notebook import errors
 from mlx_notebook.server.api.openapi import document
 from mlx_notebook.server.telemetry import metrics
+from mlx_notebook.server.telemetry.usage_ledger import USERS
 from tests.docs.blocks import ROOT
 from tests.server.test_errors import listed
 
@@ -53,7 +54,7 @@ def test_every_metric_is_explained():
     assert metrics.REQUESTS is not None
     ours = {
         family.name + ("_total" if family.type == "counter" else "")
-        for family in REGISTRY.collect()
+        for family in (*REGISTRY.collect(), *USERS.collect())
         if family.name.startswith("mlx_notebook_")
     }
     assert ours

@@ -95,23 +95,26 @@ def test_all_holders_of_the_servers_token_are_one_user(hub: RunningServer) -> No
             assert client.get(f"v1/responses/{id}", headers=headers).status_code == 200
 
 
-def test_requests_of_others_are_shown_without_their_ids_and_cannot_be_stopped(
+def test_requests_of_others_are_counted_without_their_ids_and_cannot_be_stopped(
     hub: RunningServer,
 ) -> None:
     body = {"model": "tiny-chat", "prompt": "Hi", "max_tokens": 3000, "ignore_eos": True}
     with (
         client_of(hub, "token-of-ann") as ann,
         client_of(hub, "token-of-bob") as bob,
+        client_of(hub, hub.token) as owner,
         ThreadPoolExecutor(1) as pool,
     ):
         answer = pool.submit(ann.post, "v1/completions", json=body)
         (own,) = seen(ann)
-        (others,) = seen(bob)
+        (others,) = seen(owner)
         assert own["own"] is True
         assert others["own"] is False
         assert others["id"] != own["id"]
-        for id in (own["id"], others["id"]):
-            assert bob.post(f"mlx/cancel/{id}").status_code == 404
+        assert bob.get("mlx/status").json()["requests"] == []
+        for client in (bob, owner):
+            for id in (own["id"], others["id"]):
+                assert client.post(f"mlx/cancel/{id}").status_code == 404
         assert ann.post(f"mlx/cancel/{own['id']}").status_code == 200
         assert answer.result(60).status_code == 499
 

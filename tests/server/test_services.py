@@ -41,7 +41,7 @@ class Names:
 class Started:
     """Downloads that only note what is asked of them."""
 
-    def start(self, model: str, revision: str | None) -> Any:
+    def start(self, model: str, revision: str | None, user: str) -> Any:
         return model, revision
 
 
@@ -65,6 +65,7 @@ def services(**changes: Any) -> Services:
         "rates": None,
         "shared_between_users": frozenset(),
         "admin_groups": frozenset(),
+        "admin_reads_texts": False,
         "make_images": lambda: made.append("images") or made,
         "make_responses": lambda: made.append("responses") or made,
     }

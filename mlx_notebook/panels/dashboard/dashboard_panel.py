@@ -57,7 +57,7 @@ class Dashboard(Panel):
         if status is None:
             return {}
         return {
-            "requests": len(status["requests"]),
+            "requests": status["queue"]["running"] + status["queue"]["waiting"],
             "resident": [model["id"] for model in status["models"]],
         }
 

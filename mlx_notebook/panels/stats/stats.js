@@ -96,7 +96,7 @@ function buildStats({ root, button, ask, notify }) {
     setText(tiles.decode, rates ? `${number(rates.decode)} tokens/s` : "–");
     setText(tiles.prefill, rates ? `${number(rates.prefill)} tokens/s` : "–");
     setText(tiles.first, seconds(state.first_token));
-    setText(tiles.active, queue ? `${running.length - queue.waiting} / ${queue.waiting}` : "–");
+    setText(tiles.active, queue ? `${queue.running} / ${queue.waiting}` : "–");
     setText(
       tiles.cache,
       all?.prompt_tokens ? `${number((100 * all.cached_tokens) / all.prompt_tokens)} %` : "–",
@@ -155,6 +155,7 @@ function buildStats({ root, button, ask, notify }) {
       (row, request) => {
         const used = request.prompt_tokens + request.generated_tokens;
         row.cancel.disabled = Boolean(request.gone);
+        row.cancel.hidden = !request.own;
         const speed = `${plural(request.generated_tokens, "token")}, ${number(request.tokens_per_second)} tokens/s`;
         setText(row.text, request.gone ? "ended" : `${PHASES[request.phase]}, ${speed}`);
         row.fill.set(

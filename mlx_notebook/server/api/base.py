@@ -39,6 +39,8 @@ P = ParamSpec("P")
 H = TypeVar("H", bound="ApiHandler")
 
 
+# The user of a request that is not authenticated.
+_NOBODY = User("")
 # The body of a refused request is read and discarded up to this size, since most clients read the
 # response only when they have sent everything. The connection of a larger one is closed at once.
 _DRAINED_BYTES = 128 * 1024 * 1024
@@ -85,7 +87,7 @@ class ApiHandler(APIHandler):
         self._scope: anyio.CancelScope | None = None
         self._client: ClientConnection | None = None
         self._client_left = False
-        self._user = User("")
+        self._user = _NOBODY
         # The place of this request among those of its user that are in flight.
         self.counted: UserRequest | None = None
         # Whether the request asks for a stream.
@@ -213,7 +215,7 @@ class ApiHandler(APIHandler):
         model, catalog = getattr(request, "model", None), self.services.catalog
         if isinstance(request, RequestParameters) and self.services.upstreams.names:
             self.passed_on = self.services.upstreams.take_parameters(
-                catalog.canonical(model) if model else catalog.default_now,
+                catalog.canonical(model) if model else catalog.default_now(),
                 request,
                 self.body.content,
                 is_openai=self.is_openai,
@@ -259,6 +261,9 @@ class ApiHandler(APIHandler):
         """Count an error that is sent to this client."""
         if self.endpoint:
             metrics.ERRORS.labels(error.code).inc()
+        if error.status_code in (403, 429) and self._user != _NOBODY:
+            name = self._user.name
+            self.services.engine.usage.refuse(f"user:{name}" if name else OWNER)
 
     def on_finish(self) -> None:
         """Count the response."""

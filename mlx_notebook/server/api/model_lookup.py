@@ -6,6 +6,7 @@ from mlx_notebook.server.api.base import ApiHandler
 from mlx_notebook.server.api.event_stream import EventStreamHandler
 from mlx_notebook.server.api.user_rules import begin_request, check_permission
 from mlx_notebook.server.errors import ApiError, NotFound
+from mlx_notebook.server.identity import owner
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.downloads import Download
 from mlx_notebook.server.models.notebook_usage import KERNEL_HEADER
@@ -33,14 +34,14 @@ async def find_model(handler: ApiHandler, name: str | None) -> CatalogEntry:
     if entry.name not in (*services.supervisor.telemetry.resident, *services.engine.wanted):
         check_permission(handler, "load", entry.name)
     kernel = handler.request.headers.get(KERNEL_HEADER, "")
-    services.notebook_usage.note(kernel, entry.name)
+    services.notebook_usage.note(kernel, entry.name, await owner(handler))
     return entry
 
 
 async def _find_or_download(handler: ApiHandler, name: str | None) -> CatalogEntry:
     services = handler.services
     try:
-        return await services.catalog.find(name)
+        return await services.catalog.find(name, await handler.settings_user())
     except NotFound as error:
         wanted = error.code in ("model_not_found", "model_incomplete")
         if not (wanted and name and services.auto_download):
@@ -48,7 +49,7 @@ async def _find_or_download(handler: ApiHandler, name: str | None) -> CatalogEnt
         for action in ("use", "download"):
             check_permission(handler, action, services.catalog.canonical(name))
         try:
-            download = services.download(name)
+            download = services.download(name, user=await owner(handler))
         except ApiError:
             raise error from None
     download.detached = True

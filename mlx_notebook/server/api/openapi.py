@@ -64,7 +64,7 @@ def document(base_url: str) -> dict[str, Any]:
 def _answer_types(operation: Operation) -> tuple[type, ...]:
     if isinstance(operation.answer, tuple):
         return operation.answer
-    return () if operation.answer is None else (operation.answer,)
+    return () if operation.answer in (None, str) else (operation.answer,)
 
 
 def _operation(operation: Operation, schema_of: dict[Any, Any]) -> dict[str, Any]:
@@ -72,6 +72,8 @@ def _operation(operation: Operation, schema_of: dict[Any, Any]) -> dict[str, Any
     if answers := [schema_of[answer] for answer in _answer_types(operation)]:
         schema = answers[0] if len(answers) == 1 else {"anyOf": answers}
         content["application/json"] = {"schema": schema}
+    elif operation.answer is str:
+        content["text/plain"] = {"schema": {"type": "string"}}
     elif operation.streamed is None:
         content["application/json"] = {"schema": {"type": "object"}}
     if operation.streamed is not None:

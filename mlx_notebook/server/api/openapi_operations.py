@@ -13,6 +13,7 @@ from mlx_notebook.server.wire.native import (
     status_types,
     tokenize_types,
     trace_types,
+    usage_types,
 )
 from mlx_notebook.server.wire.openai import (
     chat_request,
@@ -36,7 +37,7 @@ class Operation(msgspec.Struct):
     errors
         HTTP status codes of its errors, without 401 and 403.
     answer
-        Type of the response, or types if it depends on the request.
+        Type of the response, or types if it depends on the request. `str` is plain text.
     body
         Type of the request's body.
     streamed
@@ -366,10 +367,23 @@ OPERATIONS = (
         "List the traces of recent requests, or of those that contain the text 'search'",
         (),
         trace_types.TraceList,
-        query={"search": {"type": "string"}},
+        query={"search": {"type": "string"}, "user": {"type": "string"}},
     ),
     Operation(
-        "get", "/mlx/traces/{id}", "Return the trace of a request", (404,), trace_types.Trace
+        "get",
+        "/mlx/traces/{id}",
+        "Return the trace of a request",
+        (404,),
+        trace_types.Trace,
+        query={"user": {"type": "string"}},
     ),
+    Operation(
+        "get",
+        "/mlx/usage",
+        "Return today's usage: of all users for an admin, else of the caller",
+        (),
+        usage_types.UsageReport,
+    ),
+    Operation("get", "/mlx/metrics", "Return the usage by user for Prometheus", (), str),
     Operation("get", "/v1/openapi.json", "Describe this API", ()),
 )

@@ -28,6 +28,7 @@ from mlx_notebook.server.api.native.tokenize import (
     TokenizeHandler,
 )
 from mlx_notebook.server.api.native.traces import TraceHandler, TracesHandler
+from mlx_notebook.server.api.native.usage_report import UsageHandler, UserMetricsHandler
 from mlx_notebook.server.api.openai.chat_completions import ChatCompletionsHandler
 from mlx_notebook.server.api.openai.completions import CompletionsHandler
 from mlx_notebook.server.api.openai.embeddings import EmbeddingsHandler
@@ -79,6 +80,8 @@ ROUTES = (
     ("mlx/models/keep/?", KeepHandler),
     ("mlx/models/(.+)/settings/?", SettingsHandler),
     ("mlx/cancel/([^/]+)", CancelHandler),
+    ("mlx/usage/?", UsageHandler),
+    ("mlx/metrics/?", UserMetricsHandler),
     ("mlx/traces/?", TracesHandler),
     ("mlx/traces/([^/]+)", TraceHandler),
     ("(?:v1|mlx)(?:/.*)?", UnknownRouteHandler),

@@ -44,6 +44,7 @@ class EngineClient:
 
     def __init__(self, supervisor: Supervisor) -> None:
         self.traces = TraceStore()
+        self.usage = self.traces.usage
         self._supervisor = supervisor
         self._flights = supervisor.in_flight
 
@@ -67,6 +68,7 @@ class EngineClient:
         rows = sum(stream.rows for stream in streams)
         self._check_queue(rows, command.n, own if command.user else 0)
         command = msgspec.structs.replace(command, trace=self.traces.limit > 0)
+        self._check_allowed(command.model)
         recorder = self.traces.recorder(command, origin)
         async with self._in_flight(command, origin.owner, command.n, recorder) as stream:
             yield stream

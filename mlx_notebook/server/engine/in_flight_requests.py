@@ -16,10 +16,11 @@ class InFlightRequests:
     Parameters
     ----------
     used
-        Called with the name of each model that starts a request or has been loaded.
+        Called with the user and the model of each request that starts, and of each model that is
+        loaded.
     """
 
-    def __init__(self, used: Callable[[str], None] = lambda model: None) -> None:
+    def __init__(self, used: Callable[[str, str], None] = lambda owner, model: None) -> None:
         self._used = used
         self._streams: dict[str, RequestStream] = {}
         self._crashes: dict[str, int] = {}
@@ -57,7 +58,7 @@ class InFlightRequests:
         if stream is None:
             return None
         if isinstance(event, Prefill | Loaded):
-            self._used(stream.model)
+            self._used(stream.owner, stream.model)
         elif isinstance(event, Done | Embedded):
             self.forgive(stream.model)
         return None if stream.push(event) else stream.id

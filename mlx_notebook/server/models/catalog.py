@@ -19,6 +19,7 @@ from mlx_notebook.model_files.model_facts import ModelFacts
 from mlx_notebook.model_files.safetensors_headers import read_arrays
 from mlx_notebook.protocol import ModelOptions
 from mlx_notebook.server.errors import NotFound, model_not_found
+from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.models import suggestions
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.model_folders import ModelLocation, find_adapters, find_locations
@@ -49,9 +50,9 @@ class Catalog:
     settings
         Settings of single models.
     unknown
-        What an unknown name means: "error", or "loaded" for the model that was used last.
+        What an unknown name means: "error", or "loaded" for the model that the user has used last.
     last_used
-        Return the name of the model that was used last, if any.
+        Return the name of the model that a user has used last, if any.
     upstreams
         Other servers, whose models are listed too.
     log
@@ -67,7 +68,7 @@ class Catalog:
         trusted: Sequence[str] = (),
         settings: ModelSettingsStore | None = None,
         unknown: str = "error",
-        last_used: Callable[[], str | None] = lambda: None,
+        last_used: Callable[[str], str | None] = lambda user: None,
         upstreams: UpstreamEntries | None = None,
         log: Logger,
     ) -> None:
@@ -88,8 +89,8 @@ class Catalog:
 
     # --- look-up ----------------------------------------------------------------------------------
 
-    async def find(self, name: str | None) -> CatalogEntry:
-        """Return the model with a name or alias; None for the default model.
+    async def find(self, name: str | None, user: str = OWNER) -> CatalogEntry:
+        """Return the model with a name or alias; None for the default model of a user.
 
         Raises
         ------
@@ -102,7 +103,7 @@ class Catalog:
         """
         if self._scanned == float("-inf"):
             await self._scan()
-        wanted = self.canonical(name) if name else await self.default()
+        wanted = self.canonical(name) if name else await self.default(user)
         if self._upstreams.has(wanted):
             return await self._upstreams.find(wanted)
         entry = self._entries.get(wanted)
@@ -110,7 +111,7 @@ class Catalog:
             await self._scan()
             entry = self._entries.get(wanted)
         if entry is None and self._unknown == "loaded":
-            entry = self._entries.get(self._last_used() or "")
+            entry = self._entries.get(self._last_used(user) or "")
         if entry is None and (base := self._entries.get(wanted.rpartition("+")[0])) is not None:
             raise self._no_adapter(base, wanted.rpartition("+")[2])
         if entry is None:
@@ -147,40 +148,42 @@ class Catalog:
 
     # --- lists ------------------------------------------------------------------------------------
 
-    async def entries(self) -> list[CatalogEntry]:
-        """Return all usable models: the default one first, those of upstreams last."""
-        return [entry for entry in await self.all_entries() if refusal_of(entry) is None]
+    async def entries(self, user: str = OWNER) -> list[CatalogEntry]:
+        """Return all usable models: a user's default one first, those of upstreams last."""
+        return [entry for entry in await self.all_entries(user) if refusal_of(entry) is None]
 
-    async def all_entries(self) -> list[CatalogEntry]:
+    async def all_entries(self, user: str = OWNER) -> list[CatalogEntry]:
         """Return all models here and at upstreams, including unusable ones (see `problem`)."""
         if time.monotonic() - self._scanned > _FRESH_SECONDS:
             await self._scan()
         await self._upstreams.refresh()
-        default = await self.default()
+        default = await self.default(user)
         entries = [*self._entries.values(), *self._upstreams.entries.values()]
         return sorted(
             entries,
             key=lambda entry: (entry.name != default, entry.upstream is not None, entry.name),
         )
 
-    async def default(self) -> str:
-        """Return the name of the default model: configured, last used, embedded, or any.
+    async def default(self, user: str = OWNER) -> str:
+        """Return the name of a user's default model: configured, last used, embedded, or any.
 
         A configured model is returned even if it is not on this machine. A request for it then
         fails with an error that says so.
         """
         if self._scanned == float("-inf"):
             await self._scan()
-        return self.default_now
+        return self.default_now(user)
 
-    @property
-    def default_now(self) -> str:
-        """Name of the default model, as of the last scan. One of an upstream must be configured."""
+    def default_now(self, user: str = OWNER) -> str:
+        """Return the name of a user's default model, as of the last scan.
+
+        One of an upstream must be configured.
+        """
         if self._configured_default:
             return self.canonical(self._configured_default)
         usable = self.names
         writers = (name for name in usable if self.generates_text(name))
-        candidates = (self._last_used(), EMBEDDED_DEFAULT, *writers)
+        candidates = (self._last_used(user), EMBEDDED_DEFAULT, *writers)
         return next((name for name in candidates if name in usable), EMBEDDED_DEFAULT)
 
     def mark_outdated(self) -> None:

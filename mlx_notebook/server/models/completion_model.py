@@ -1,6 +1,7 @@
 """Choose the model for inline completions, and say why there is none."""
 
 from mlx_notebook.server.errors import ApiError, Conflict, InvalidRequest
+from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.models.catalog import Catalog
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.wire.native.inline_types import CompletionMethod
@@ -11,13 +12,15 @@ LEAST_PARAMETERS = 1_000_000_000
 _SETTING = "MlxNotebookApp.completion_model"
 
 
-async def completion_model(catalog: Catalog, configured: str) -> CatalogEntry:
+async def completion_model(catalog: Catalog, configured: str, user: str = OWNER) -> CatalogEntry:
     """Return the model for inline completions.
 
     Parameters
     ----------
     configured
-        Name of the model in the settings. Empty: the default model, if it is good enough.
+        Name of the model in the settings. Empty: the user's default model, if it is good enough.
+    user
+        User who asks.
 
     Raises
     ------
@@ -25,9 +28,9 @@ async def completion_model(catalog: Catalog, configured: str) -> CatalogEntry:
         If there is none. The message says why and what to do.
     """
     try:
-        entry = await catalog.find(configured or None)
+        entry = await catalog.find(configured or None, user)
     except ApiError as error:
-        name = configured or await catalog.default()
+        name = configured or await catalog.default(user)
         raise not_available(f"The model {name!r} cannot be used. {error.message}") from None
     if entry.upstream is not None:
         raise not_available(

@@ -5,7 +5,7 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +16,7 @@ import msgspec
 
 from mlx_notebook.server import errors
 from mlx_notebook.server.errors import ApiError
+from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.wire.native.model_types import DownloadedModel, Progress
 
 _MODULE = ("-m", "mlx_notebook.server.models.hub_download")
@@ -52,6 +53,8 @@ class Download:
         self.model = model
         self.revision = revision
         self.detached = False
+        # Users who want it, and how often.
+        self.owners: Counter[str] = Counter()
         self.done = 0
         self.total: int | None = None
         self.ended = False
@@ -83,13 +86,17 @@ class Download:
         return self._answer
 
     @contextmanager
-    def watched(self) -> Iterator[None]:
-        """Watch the download. It is cancelled if the last watcher leaves before its end."""
+    def watched(self, user: str = OWNER) -> Iterator[None]:
+        """Watch the download for a user. It is cancelled if the last watcher leaves before its end.
+
+        The user has asked for it with `Downloads.start`, and wants it no longer after the block.
+        """
         self._watchers += 1
         try:
             yield
         finally:
             self._watchers -= 1
+            self.owners -= Counter([user])
             if not self._watchers and not self.detached:
                 self.cancel()
 
@@ -180,8 +187,8 @@ class Downloads:
         """Running downloads by model."""
         return dict(self._current)
 
-    def start(self, model: str, revision: str | None = None) -> Download:
-        """Start a download, or return the running one of that model.
+    def start(self, model: str, revision: str | None = None, user: str = OWNER) -> Download:
+        """Start a download for a user, or return the running one of that model.
 
         Raises
         ------
@@ -196,18 +203,39 @@ class Downloads:
                     param="revision",
                     code="download_in_progress",
                 )
+            download.owners[user] += 1
             return download
         download = self._current[model] = Download(model, revision)
+        download.owners[user] += 1
         download.task = asyncio.create_task(self._download(download))
         # A callback, since a task that is cancelled before its first step runs no code of its own.
         download.task.add_done_callback(partial(self._end, download))
         self._changed()
         return download
 
-    def cancel(self, model: str) -> bool:
-        """Cancel the download of a model. Return whether there was one."""
-        if (download := self._current.get(model)) is None:
+    def cancel(self, model: str, user: str | None = None) -> bool:
+        """Cancel the download of a model that a user wants; None for any user.
+
+        Returns
+        -------
+        bool
+            Whether there was one.
+
+        Raises
+        ------
+        InvalidRequest
+            If another user wants it too.
+        """
+        download = self._current.get(model)
+        if download is None or (user is not None and user not in download.owners):
             return False
+        if user is not None and len(download.owners) > 1:
+            raise errors.InvalidRequest(
+                f"Others wait for the download of {model!r} too, so it goes on. Close your own "
+                "request if you need not wait for it.",
+                param="model",
+                code="download_in_progress",
+            )
         download.cancel()
         return True
 

@@ -117,6 +117,11 @@ class ModelSettings(
         """Only the settings that say how the model is loaded."""
         return msgspec.structs.replace(self, **dict.fromkeys(_REQUEST_DEFAULTS))
 
+    @property
+    def request_defaults(self) -> "ModelSettings":
+        """Only the settings that are defaults of requests."""
+        return ModelSettings(**{name: getattr(self, name) for name in _REQUEST_DEFAULTS})
+
     def as_dict(self) -> dict[str, Any]:
         """Return the settings that are set, as they are in JSON."""
         settings: dict[str, Any] = msgspec.to_builtins(self)
@@ -176,41 +181,44 @@ class ModelSettingsStore:
         """Return the settings of a model that are in force for a user.
 
         Saved settings override configured ones. How a model is loaded is the same for all users:
-        as the owner of the server saved it.
+        as an admin of the server saved it.
         """
-        configured, saved = self._configured.get(model, NO_SETTINGS), self.saved(model)
-        if user != OWNER:
-            saved = _over(saved.load_settings, self.saved(model, user))
-        return _over(configured, saved)
+        return _over(self._configured.get(model, NO_SETTINGS), self.saved(model, user))
 
-    def saved(self, model: str, user: str = OWNER) -> ModelSettings:
-        """Return the settings that a user has saved for a model."""
+    def saved(self, model: str, user: str = OWNER, *, admin: bool = True) -> ModelSettings:
+        """Return the settings that a user has saved for a model: only defaults, unless an admin."""
         if self._file_state is None:
             self.refresh()
-        return self._saved.get(_key(model, user), NO_SETTINGS)
+        own = self._saved.get(_key(model, user), NO_SETTINGS).request_defaults
+        shared = self._saved.get(model, NO_SETTINGS)
+        return _over(shared.load_settings, own) if admin else own
 
-    async def save(self, model: str, settings: ModelSettings, user: str = OWNER) -> None:
+    async def save(
+        self, model: str, settings: ModelSettings, user: str = OWNER, *, admin: bool = True
+    ) -> None:
         """Save a user's settings of a model, in place of those saved before.
+
+        An admin's settings about loading hold for all users. Any others are the user's own.
 
         Raises
         ------
         Forbidden
-            If they say how the model is loaded, and the user is not the owner of the server.
+            If they say how the model is loaded, and the user is not an admin.
         InsufficientStorage
             If the disk is full.
         Unavailable
             If the file cannot be written, or another server holds its lock.
         """
-        if user != OWNER and (wrong := settings.load_settings.as_dict()):
+        if not admin and (wrong := settings.load_settings.as_dict()):
             raise Forbidden(
                 f"{next(iter(wrong))!r} says how the model is loaded, which is the same for all "
-                "users of this server: only its owner may set it.",
+                "users of this server: only an admin may set it.",
                 param=next(iter(wrong)),
                 code="setting_not_allowed",
             )
         async with self._writing:
             try:
-                await asyncio.to_thread(self._save, _key(model, user), settings)
+                await asyncio.to_thread(self._save, model, settings, user, admin)
             except OSError as error:
                 raise _not_saved(error) from error
 
@@ -220,16 +228,28 @@ class ModelSettingsStore:
         if state != self._file_state:
             self._saved, self._file_state = self._read(), state
 
-    def _save(self, key: str, settings: ModelSettings) -> None:
+    def _save(self, model: str, settings: ModelSettings, user: str, admin: bool) -> None:
         if self._file is None:
-            self._saved = _with(self._saved, key, settings)
+            self._saved = self._changed(model, settings, user, admin)
             return
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(self._file.with_suffix(".lock")):
             self.refresh()
-            saved = _with(self._saved, key, settings)
+            saved = self._changed(model, settings, user, admin)
             write_privately(self._file, msgspec.json.encode(saved))
             self._saved, self._file_state = saved, self._current_file_state()
+
+    def _changed(
+        self, model: str, settings: ModelSettings, user: str, admin: bool
+    ) -> dict[str, ModelSettings]:
+        """Return all saved settings with those of a user and a model replaced."""
+        shared = self._saved.get(model, NO_SETTINGS)
+        loads = settings.load_settings if admin else shared.load_settings
+        own = settings.request_defaults
+        if user == OWNER:
+            return _with(self._saved, model, _over(loads, own))
+        with_loads = _with(self._saved, model, _over(loads, shared.request_defaults))
+        return _with(with_loads, _key(model, user), own)
 
     def _current_file_state(self) -> object:
         """Return a value that changes when the file does."""

@@ -69,11 +69,17 @@ SELECT body FROM items JOIN chain ON chain.id = items.response
 WHERE :own_output OR depth > 0 OR NOT is_output ORDER BY depth DESC, position
 """
 )
-# Delete old responses, and all beyond the most recently used `:limit` bytes.
+# Delete old responses. If the others take more than `:limit` bytes, delete of the users who have
+# most, each one's least recently used first. So nobody loses anything because of another who
+# stores more.
 _PRUNE = """
 DELETE FROM responses WHERE touched < :oldest OR id IN (
     SELECT id FROM (
-        SELECT id, SUM(bytes) OVER (ORDER BY touched DESC, rowid DESC) AS total FROM responses
+        SELECT id, SUM(bytes) OVER (ORDER BY own, touched DESC, number DESC) AS total FROM (
+            SELECT id, bytes, touched, rowid AS number, SUM(bytes) OVER (
+                PARTITION BY owner ORDER BY touched DESC, rowid DESC
+            ) AS own FROM responses
+        )
     ) WHERE total > :limit
 )
 """
@@ -89,7 +95,8 @@ class ResponseStore:
     max_age
         Seconds after its last use until a response is deleted.
     max_bytes
-        Size of all responses together. The least recently used ones are deleted first.
+        Size of all responses together. The least recently used ones of the users who have most are
+        deleted first.
     log
         Logger for a database that cannot be used.
     """

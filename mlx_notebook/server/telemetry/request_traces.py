@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import Struct
@@ -10,10 +10,11 @@ from msgspec import Struct
 from mlx_notebook import protocol
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.telemetry import metrics
+from mlx_notebook.server.telemetry.usage_ledger import UsageLedger
 from mlx_notebook.server.wire.content import CheckedImage
 from mlx_notebook.server.wire.native import trace_types as wire
 
-# Size of all traces together. The oldest are deleted first.
+# Size of all traces together. The oldest of the user who has most are deleted first.
 _MAX_BYTES = 32 * 1024 * 1024
 _DEFAULT_SAMPLING = protocol.Sampling()
 
@@ -43,13 +44,20 @@ class TraceStore:
     ----------
     limit
         Most traces of one user; 0 keeps none.
+
+    Attributes
+    ----------
+    usage
+        Counts the requests and their tokens by user, whether or not traces are kept.
     """
 
     def __init__(self, limit: int = 100) -> None:
         self.limit = limit
-        self._kept: OrderedDict[str, tuple[str, wire.TraceSummary, bytes]] = OrderedDict()
+        self.usage = UsageLedger()
+        self._kept: dict[str, OrderedDict[str, _Kept]] = {}
         self._running: dict[str, tuple[str, TraceRecorder]] = {}
-        self._bytes = 0
+        # Bytes of each user's traces.
+        self._bytes: dict[str, int] = {}
 
     def recorder(self, command: protocol.Generate, origin: RequestOrigin) -> "TraceRecorder":
         """Return a recorder for a new request."""
@@ -71,13 +79,14 @@ class TraceStore:
             trace.messages, trace.tools = [], []
             trace.prompt = None
             encoded = msgspec.json.encode(trace)
-        self._kept[trace.id] = (owner, trace.summary(), encoded)
-        self._bytes += len(encoded)
-        own = [id for id, (other, _, _) in self._kept.items() if other == owner]
+        own = self._kept.setdefault(owner, OrderedDict())
+        own[trace.id] = _Kept(trace.summary(), encoded)
+        self._bytes[owner] = self._bytes.get(owner, 0) + len(encoded)
         if len(own) > self.limit:
-            self._drop(own[0])
-        while self._bytes > _MAX_BYTES:
-            self._drop(next(iter(self._kept)))
+            self._drop_oldest(owner)
+        while sum(self._bytes.values()) > _MAX_BYTES:
+            # Of the user who has most, so that nobody loses a trace because of another.
+            self._drop_oldest(max(self._bytes, key=self._bytes.__getitem__))
 
     def list(self, owner: str, search: str = "") -> list[wire.TraceSummary]:
         """Return the traces of a user, newest first: all, or those that contain a text."""
@@ -89,9 +98,9 @@ class TraceStore:
             if wanted in msgspec.json.encode(trace).lower()
         ]
         kept = [
-            summary
-            for who, summary, encoded in self._kept.values()
-            if who == owner and (not wanted or wanted in encoded.lower())
+            each.summary
+            for each in self._kept.get(owner, {}).values()
+            if not wanted or wanted in each.encoded.lower()
         ]
         return [*reversed(running), *reversed(kept)]
 
@@ -100,11 +109,22 @@ class TraceStore:
         if (running := self._running.get(id)) is not None:
             who, recorder = running
             return msgspec.json.encode(recorder.trace()) if who == owner else None
-        kept = self._kept.get(id)
-        return kept[2] if kept is not None and kept[0] == owner else None
+        kept = self._kept.get(owner, OrderedDict[str, _Kept]()).get(id)
+        return kept.encoded if kept is not None else None
 
-    def _drop(self, id: str) -> None:
-        self._bytes -= len(self._kept.pop(id)[2])
+    def _drop_oldest(self, owner: str) -> None:
+        own = self._kept[owner]
+        _, dropped = own.popitem(last=False)
+        self._bytes[owner] -= len(dropped.encoded)
+        if not own:
+            del self._kept[owner], self._bytes[owner]
+
+
+class _Kept(NamedTuple):
+    """Hold the trace of a request that has ended: what lists show, and all of it as JSON."""
+
+    summary: wire.TraceSummary
+    encoded: bytes
 
 
 class TraceRecorder:
@@ -128,6 +148,8 @@ class TraceRecorder:
     def __init__(
         self, command: protocol.Generate, origin: RequestOrigin, traces: TraceStore
     ) -> None:
+        self._usage = traces.usage
+        self._usage.begin(origin.owner)
         self._command = command
         self._origin = origin
         self._traces = traces
@@ -217,6 +239,7 @@ class TraceRecorder:
             self._started = True
             waited = time.monotonic() - self._began
             metrics.TIME_TO_FIRST_TOKEN.labels(self._command.model).observe(waited)
+            self._usage.first_token(self._origin.owner, waited)
 
     def _count(self, row: "_Row", tokens: int) -> None:
         self._start()
@@ -228,12 +251,14 @@ class TraceRecorder:
             row.last = now
 
     def _count_all(self) -> None:
-        model = self._command.model
+        model, owner = self._command.model, self._origin.owner
         metrics.DURATION.labels(model).observe(self._seconds)
         if self._done is None:
             metrics.GENERATED_TOKENS.labels(model).inc(self._tokens)
+            self._usage.end(owner, self._status, 0, 0, self._tokens)
             return
         usage = self._done.usage
+        self._usage.end(owner, self._status, usage.prompt, usage.cached, usage.completion)
         metrics.PROMPT_TOKENS.labels(model).inc(usage.prompt)
         metrics.CACHED_TOKENS.labels(model).inc(usage.cached)
         metrics.GENERATED_TOKENS.labels(model).inc(usage.completion)

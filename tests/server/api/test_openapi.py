@@ -35,7 +35,7 @@ def test_the_document_lists_queries_and_the_header_of_ignored_parameters(
         if "get" in operations
     }
     assert queries["/v1/models"] == {"limit", "after_id", "before_id", "lifecycle"}
-    assert queries["/mlx/traces"] == {"search"}
+    assert queries["/mlx/traces"] == {"search", "user"}
     answer = paths["/v1/embeddings"]["post"]["responses"]["200"]
     assert "x-mlx-ignored-parameters" in answer["headers"]
 

@@ -168,13 +168,13 @@ class TestTheDefault:
     async def test_is_the_configured_one_first(self, cache: Path) -> None:
         cached(cache, "a/one")
         cached(cache, "a/two")
-        catalog = Catalog(default="a/one", last_used=lambda: "a/two", log=LOG)
+        catalog = Catalog(default="a/one", last_used=lambda user: "a/two", log=LOG)
         assert (await catalog.find(None)).name == "a/one"
 
     async def test_then_the_one_used_last(self, cache: Path) -> None:
         cached(cache, "a/two")
         assert (await Catalog(log=LOG).find(None)).name == "tiny-chat"
-        catalog = Catalog(last_used=lambda: "a/two", log=LOG)
+        catalog = Catalog(last_used=lambda user: "a/two", log=LOG)
         assert (await catalog.find(None)).name == "a/two"
         assert (await names(catalog))[0] == "a/two"
 
@@ -187,7 +187,7 @@ async def test_an_unknown_name_may_mean_the_loaded_model(cache: Path) -> None:
     cached(cache, "a/one")
     with pytest.raises(NotFound):
         await Catalog(unknown="loaded", log=LOG).find("gpt-4")
-    catalog = Catalog(unknown="loaded", last_used=lambda: "a/one", log=LOG)
+    catalog = Catalog(unknown="loaded", last_used=lambda user: "a/one", log=LOG)
     assert (await catalog.find("gpt-4")).name == "a/one"
 
 

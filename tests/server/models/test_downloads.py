@@ -17,6 +17,7 @@ import pytest
 from mlx_notebook.server.models import hub_download
 from tests.hub import TOKEN, Hub, Repository, etag, hub, tiny_chat
 from tests.server.running import RunningServer, running, wait_for
+from tests.server.users.identities import token_of
 
 HELD = 2_000_000
 """Where transfers are held, in bytes."""
@@ -189,6 +190,36 @@ def test_a_download_is_cancelled_by_order(the_hub: Hub, downloader: RunningServe
     assert not processes(downloader)
     response = downloader.client.post("mlx/models/cancel", json={"model": name})
     assert error_of(response)[:2] == (404, "nothing_to_cancel")
+
+
+def test_a_user_cancels_only_what_nobody_else_downloads(the_hub: Hub, tmp_path: Path) -> None:
+    name = fresh(the_hub, "org/shared")
+    the_hub.hold_after = HELD
+    the_hub.released.clear()
+    provider = {"identity_provider_class": "tests.server.users.identities.UserTokens"}
+    env = {**the_hub.env(tmp_path), "PYTHONPATH": str(Path(__file__).parents[3])}
+    with running(config={"ServerApp": provider}, env=env) as server:
+
+        def as_user(user: str) -> dict[str, Any]:
+            headers = {"Authorization": f"Bearer {token_of(user)}"}
+            return {"headers": headers, "json": {"model": name, "stream": True}}
+
+        def cancel(user: str) -> tuple[int, str | None]:
+            response = server.client.post("mlx/models/cancel", **as_user(user))
+            return response.status_code, response.json().get("error", {}).get("code")
+
+        download = ("POST", "mlx/models/download")
+        with server.client.stream(*download, **as_user("ann")) as anns:
+            seen_by_ann = events(anns)
+            next(seen_by_ann)
+            assert cancel("bob") == (404, "nothing_to_cancel")
+            with server.client.stream(*download, **as_user("bob")) as bobs:
+                seen_by_bob = events(bobs)
+                next(seen_by_bob)
+                assert cancel("ann") == cancel("bob") == (400, "download_in_progress")
+                assert states(server)[name]["state"] == "downloading"
+            # When Bob has left.
+            assert wait_for(lambda: cancel("ann") == (200, None), 20)
 
 
 def test_a_revision_is_pinned(the_hub: Hub, downloader: RunningServer, cache: Path) -> None:

@@ -134,6 +134,19 @@ def test_the_longest_unused_go_when_the_room_is_full(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_a_user_who_stores_much_pushes_out_their_own(tmp_path: Path) -> None:
+    async def story() -> None:
+        async with opened(tmp_path / "responses.sqlite3", max_bytes=40_000) as store:
+            await save(store, "of bob", owner="bob", pad=5_000)
+            for number in range(8):
+                await save(store, f"r{number}", pad=10_000)
+            assert await store.get("bob", "of bob") is not None
+            kept = [n for n in range(8) if await store.get("ann", f"r{n}") is not None]
+            assert kept == [5, 6, 7]
+
+    asyncio.run(story())
+
+
 def test_a_broken_file_is_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "responses.sqlite3"
     file.write_bytes(b"this is no database" * 100)

@@ -16,18 +16,19 @@ from mlx_notebook.server.users.user import User
 from mlx_notebook.server.wire.native import model_types as wire
 
 
-async def catalog_list(services: Services, user: User) -> wire.CatalogList:
+async def catalog_list(services: Services, user: User, settings_user: str) -> wire.CatalogList:
     """Return all models that a user may use.
 
-    The default model comes first, then those on this machine, at upstreams, and suggested ones.
+    The default model of `settings_user` comes first, then those on this machine, at upstreams, and
+    suggested ones.
     """
     upstreams = services.upstreams
     entries = [
         entry
-        for entry in await services.catalog.all_entries()
+        for entry in await services.catalog.all_entries(settings_user)
         if entry.upstream is None or upstreams.may_use(user, entry.upstream)
     ]
-    describer = _ModelDescriber(services, await services.catalog.default())
+    describer = _ModelDescriber(services, await services.catalog.default(settings_user))
     here = {entry.name for entry in entries}
     known = here | {model.id for model in suggestions()}
     return wire.CatalogList(

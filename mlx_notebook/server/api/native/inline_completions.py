@@ -85,4 +85,5 @@ class InlineCompletionHandler(GenerationHandler):
         Conflict
             If there is none.
         """
-        return await completion_model(self.services.catalog, self.services.completion_model)
+        services, user = self.services, await self.settings_user()
+        return await completion_model(services.catalog, services.completion_model, user)

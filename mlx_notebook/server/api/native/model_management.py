@@ -34,7 +34,8 @@ class CatalogHandler(ApiHandler):
     @authorized
     async def get(self) -> None:
         """Answer with all models, including those that can be downloaded."""
-        self.answer(await catalog_list(self.services, self.user))
+        settings_user = await self.settings_user()
+        self.answer(await catalog_list(self.services, self.user, settings_user))
 
 
 class LoadHandler(EventStreamHandler):
@@ -117,7 +118,7 @@ async def _local_name(handler: ApiHandler, name: str) -> str:
         raise model_is_upstream(model, "It takes no memory here")
     if model in telemetry.resident or catalog.source_of(model) is not None:
         return model
-    return (await catalog.find(name)).name
+    return (await catalog.find(name, await handler.settings_user())).name
 
 
 class UnloadHandler(ApiHandler):
@@ -148,18 +149,19 @@ class DownloadHandler(EventStreamHandler):
         request = self.decoded(wire.DOWNLOAD_DECODER)
         await self.services.catalog.default()
         check_permission(self, "download", self.services.catalog.canonical(request.model))
-        download = self.services.download(request.model, request.revision)
+        user = await owner(self)
+        download = self.services.download(request.model, request.revision, user)
         if request.stream:
-            await self._stream(download)
+            await self._stream(download, user)
         else:
             download.detached = True
             async for _ in download.changes():
                 pass
             self.answer(download.answer)
 
-    async def _stream(self, download: Download) -> None:
+    async def _stream(self, download: Download, user: str) -> None:
         async with self.event_stream():
-            with download.watched():
+            with download.watched(user):
                 async for at in download.changes():
                     await self.send_event(
                         wire.DownloadingEvent(download.model, at.done, at.total, at.seconds_left)
@@ -179,9 +181,10 @@ class CancelModelHandler(ApiHandler):
         """Cancel it, and the requests that wait for it. Keep what has been downloaded."""
         request = self.decoded(wire.CANCEL_DECODER)
         name = self.services.catalog.canonical(request.model)
-        if self.services.downloads.cancel(name):
+        user = await self.visible_owner()
+        if self.services.downloads.cancel(name, user):
             self.answer(wire.CancelledModel(name, "downloading"))
-        elif self.services.engine.cancel_load(name, await self.visible_owner()):
+        elif self.services.engine.cancel_load(name, user):
             self.answer(wire.CancelledModel(name, "loading"))
         else:
             raise NotFound(
@@ -220,7 +223,7 @@ class KeepHandler(ApiHandler):
         services = self.services
         idle = services.idle_unload_seconds
         kernel = self.request.headers.get(KERNEL_HEADER, "")
-        models = services.notebook_usage.models(kernel) if idle else []
+        models = services.notebook_usage.models(kernel, await owner(self)) if idle else []
         for model in models:
             services.engine.keep(model)
         self.answer(wire.KeptModels(models, idle / 3))
@@ -253,12 +256,12 @@ class SettingsHandler(ApiHandler):
                 code="setting_not_allowed",
             )
         catalog, store = self.services.catalog, self.services.model_settings
-        user = await self.settings_user()
-        before = store.saved(model, user)
-        await store.save(model, settings, user)
+        user, admin = await self.settings_user(), self.user.admin
+        before = store.saved(model, user, admin=admin)
+        await store.save(model, settings, user, admin=admin)
         await catalog.refresh()
         if (fault := catalog.fault(model)) is not None:
-            await store.save(model, before, user)
+            await store.save(model, before, user, admin=admin)
             await catalog.refresh()
             raise InvalidRequest(f"The settings are not usable: {fault}.", code="invalid_value")
         await self._show(model)
@@ -288,7 +291,8 @@ class SettingsHandler(ApiHandler):
             if entry.name in residents and entry.name.partition("+")[0] == model
         )
         user = await self.settings_user()
-        settings, saved = store.of(model, user).as_dict(), store.saved(model, user).as_dict()
+        saved = store.saved(model, user, admin=self.user.admin).as_dict()
+        settings = store.of(model, user).as_dict()
         self.answer(wire.SettingsResponse(model, settings, saved, reloads))
 
 

@@ -1,5 +1,7 @@
 """Handle `health`, `mlx/status`, `mlx/events` and `mlx/cancel`."""
 
+from typing import NamedTuple
+
 import anyio
 import msgspec
 from jupyter_server.auth.decorator import authorized
@@ -22,26 +24,45 @@ _KEEP_ALIVE_SECONDS = 10.0
 _OTHERS = "other-"
 
 
-def current_status(services: Services, user: str | None) -> wire.ServerStatus:
+class Caller(NamedTuple):
+    """Say what the caller of a status may see.
+
+    Attributes
+    ----------
+    owner
+        User whose requests are shown with their ids; None for those of all users.
+    settings_user
+        User whose default model is shown.
+    admin
+        Whether the requests of other users are shown too, without their ids.
+    """
+
+    owner: str | None
+    settings_user: str
+    admin: bool
+
+
+def current_status(services: Services, caller: Caller) -> wire.ServerStatus:
     """Return the status of the engine, the models and the requests.
 
     Parameters
     ----------
     services
         Parts of the server.
-    user
-        User who asks. Requests of other users are shown without their ids. None shows all ids.
+    caller
+        Who asks.
     """
     supervisor = services.supervisor
     telemetry, stats = supervisor.telemetry, supervisor.telemetry.stats
     requests = [
-        *_requests(supervisor, user),
-        *(_upstream_request(stream, user) for stream in services.upstreams.streams),
+        *_requests(supervisor, caller.owner),
+        *(_upstream_request(stream, caller.owner) for stream in services.upstreams.streams),
     ]
+    waiting = sum(request.phase in ("queued", "loading") for request in requests)
     rows = sum(stream.rows for stream in supervisor.in_flight.streams)
     return wire.ServerStatus(
         engine=supervisor.status,
-        default_model=services.catalog.default_now,
+        default_model=services.catalog.default_now(caller.settings_user),
         loading=loading_models(services),
         progress=_progress(stats),
         models=[
@@ -63,10 +84,11 @@ def current_status(services: Services, user: str | None) -> wire.ServerStatus:
             for name, download in services.downloads.current.items()
             if (progress := download.progress)
         ],
-        requests=requests,
+        requests=[request for request in requests if request.own or caller.admin],
         queue=wire.QueueStatus(
             rows=rows,
-            waiting=sum(request.phase in ("queued", "loading") for request in requests),
+            running=len(requests) - waiting,
+            waiting=waiting,
             batch=supervisor.config.max_batch,
             limit=supervisor.limits.queue,
         ),
@@ -145,6 +167,10 @@ class HealthHandler(ApiHandler):
         self.answer(wire.Health())
 
 
+async def _caller(handler: ApiHandler) -> Caller:
+    return Caller(await handler.visible_owner(), await handler.settings_user(), handler.user.admin)
+
+
 class StatusHandler(ApiHandler):
     """Show the status that the panels display."""
 
@@ -155,7 +181,7 @@ class StatusHandler(ApiHandler):
     async def get(self) -> None:
         """Answer with the current status."""
         await self.services.catalog.default()
-        self.answer(current_status(self.services, await self.visible_owner()))
+        self.answer(current_status(self.services, await _caller(self)))
 
 
 class EventsHandler(EventStreamHandler):
@@ -174,12 +200,12 @@ class EventsHandler(EventStreamHandler):
         """
         supervisor = self.services.supervisor
         await self.services.catalog.default()
-        user = await self.visible_owner()
+        caller = await _caller(self)
         encoder = msgspec.json.Encoder()
         async with self.event_stream():
             while True:
                 version = supervisor.version
-                status = encoder.encode(current_status(self.services, user))
+                status = encoder.encode(current_status(self.services, caller))
                 await self.send(b"data: %b\n\n" % status)
                 await anyio.sleep(_MIN_INTERVAL)
                 while supervisor.version == version:

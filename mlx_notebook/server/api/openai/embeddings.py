@@ -53,6 +53,9 @@ class EmbeddingsHandler(ApiHandler):
             embedded = await self._embedded(command)
         begin_request(self).take_tokens(embedded.tokens)
         metrics.EMBEDDED_TOKENS.labels(entry.name).inc(embedded.tokens)
+        usage, user = self.services.engine.usage, await owner(self)
+        usage.begin(user)
+        usage.end(user, "finished", embedded.tokens, 0, 0)
         encode = _to_base64 if request.encoding_format == "base64" else _to_numbers
         self.answer(
             wire.EmbeddingList(

@@ -53,7 +53,7 @@ class ListModelsBase(ApiHandler):
         """Return models as `v1/models` shows them."""
         loaded = self.services.supervisor.telemetry.resident
         coming = set(loading_models(self.services))
-        default = await self.services.catalog.default()
+        default = await self.services.catalog.default(await self.settings_user())
 
         def state(name: str) -> wire.ModelState:
             return "loaded" if name in loaded else "loading" if name in coming else "available"
@@ -82,10 +82,11 @@ class ModelsHandler(ListModelsBase):
         """Answer with all models, or with a page of them for Anthropic's clients."""
         limit = whole_number(self, "limit", 20, 1, 1000)
         lifecycles = several(self, "lifecycle", _LIFECYCLES)
+        user = await self.settings_user()
         models = await self.describe(
             [
                 entry
-                for entry in await self.services.catalog.entries()
+                for entry in await self.services.catalog.entries(user)
                 if entry.upstream is None
                 or self.services.upstreams.may_use(self.user, entry.upstream)
             ]
@@ -132,7 +133,7 @@ class ModelHandler(ListModelsBase):
     @authorized
     async def get(self, name: str) -> None:
         """Answer with its description."""
-        entry = await self.services.catalog.find(name)
+        entry = await self.services.catalog.find(name, await self.settings_user())
         if entry.upstream is not None:
             self.services.upstreams.check_user(self.user, entry.upstream)
         (model,) = await self.describe([entry])

@@ -67,7 +67,8 @@ class ResponsesBase(GenerationHandler):
             template_kwargs=request.template_kwargs(),
         )
         prompt = request.with_continuation(prompt)
-        prompt = await self.with_images(await self.services.catalog.find(request.model), prompt)
+        entry = await self.services.catalog.find(request.model, await self.settings_user())
+        prompt = await self.with_images(entry, prompt)
         if prompt.images:
             items = await asyncio.to_thread(with_image_data, items, prompt.images)
         return prompt, [listed_item(item, new_id) for item in items]

@@ -64,7 +64,8 @@ class LoadingModel(Struct):
 class RequestStatus(Struct):
     """A request that has not finished.
 
-    `own` is false for another user's request, which has a placeholder for its id.
+    `own` is false for another user's request, which has a placeholder for its id. Only an admin
+    sees such requests.
     """
 
     id: str
@@ -80,12 +81,14 @@ class RequestStatus(Struct):
 
 
 class QueueStatus(Struct):
-    """The queue of sequences.
+    """The queue, with what all users have in it.
 
-    `rows` are running or waiting. Up to `batch` are decoded together, and up to `limit` may wait.
+    `rows` are sequences that run or wait. `running` and `waiting` are requests. Up to `batch`
+    sequences are decoded together, and up to `limit` may wait.
     """
 
     rows: int
+    running: int
     waiting: int
     batch: int
     limit: int

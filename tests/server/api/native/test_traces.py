@@ -174,6 +174,16 @@ def test_large_traces_push_the_oldest_out_and_huge_ones_keep_what_was_answered()
     assert msgspec.json.decode(found)["messages"] == []
 
 
+def test_a_user_with_many_large_traces_pushes_out_their_own() -> None:
+    traces = TraceStore(100)
+    traces.recorder(command("of bob", "x" * 1_000_000), RequestOrigin("bob", "x")).end(None)
+    for number in range(10):
+        ann = traces.recorder(command(str(number), "x" * 6_000_000), RequestOrigin("ann", "x"))
+        ann.end(None)
+    assert [trace.id for trace in traces.list("bob")] == ["of bob"]
+    assert [trace.id for trace in traces.list("ann")] == ["9", "8", "7", "6", "5"]
+
+
 def test_a_picture_is_told_in_a_few_words() -> None:
     picture = CheckedImage(
         data=bytes(5_000_000),

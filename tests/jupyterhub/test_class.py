@@ -10,7 +10,7 @@ import openai
 import pytest
 
 from tests.browser.conftest import SCREENS
-from tests.browser.pages import connected, run_cell
+from tests.browser.pages import connected, panel, run_cell
 from tests.jupyterhub.running_hub import NotebookServer, RunningHub
 from tests.server.running import HELLO, wait_for
 
@@ -158,7 +158,13 @@ def test_a_browser_logs_in_at_the_hub(
 
 
 def _chat_in_lab(page: Any, hub: RunningHub) -> None:
-    cells = ("%load_ext mlx_notebook", "%%chat --max-tokens 20\nHello! What can you do?")
+    from playwright.sync_api import expect
+
+    cells = (
+        "%load_ext mlx_notebook",
+        "%%chat --max-tokens 20\nHello! What can you do?",
+        "import mlx_notebook\nmlx_notebook.stats_panel()",
+    )
     lesson = nbformat.v4.new_notebook(
         cells=[nbformat.v4.new_code_cell(cell) for cell in cells],
         metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}},
@@ -171,6 +177,8 @@ def _chat_in_lab(page: Any, hub: RunningHub) -> None:
     run_cell(page, 1)
     answer = page.locator(".jp-Notebook .jp-CodeCell").nth(1).locator(".jp-RenderedMarkdown")
     assert answer.first.inner_text(timeout=60_000)
+    run_cell(page, 2)
+    expect(panel(page, "Activity")).to_contain_text("running", timeout=60_000)
     page.screenshot(path=SCREENS / "jupyterhub-lab.png")
 
 

@@ -7,26 +7,28 @@ from jupyter_server.auth.decorator import authorized
 from jupyter_server.base.handlers import JupyterHandler
 from tornado import web
 
+from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.services import Services
 from mlx_notebook.server.users.request_user import request_user
 from mlx_notebook.server.users.user import User
 
-_PAGE = """<!DOCTYPE html>
+_HEAD = """<!DOCTYPE html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width">
 <title>mlx-notebook</title>
 <style>
-body {{ max-width: 42em; margin: 2em auto; padding: 0 1em; font: 1em/1.5 sans-serif;
-        color: #222; background: #fff; }}
-code, pre {{ background: #f2f2f2; padding: .1em .3em; }}
-pre {{ padding: .7em 1em; overflow-x: auto; }}
-header {{ display: flex; justify-content: space-between; align-items: baseline; flex-wrap: wrap; }}
-a {{ color: #0b57d0; }}
+body { max-width: 42em; margin: 2em auto; padding: 0 1em; font: 1em/1.5 sans-serif;
+       color: #222; background: #fff; }
+code, pre { background: #f2f2f2; padding: .1em .3em; }
+pre { padding: .7em 1em; overflow-x: auto; }
+header { display: flex; justify-content: space-between; align-items: baseline; flex-wrap: wrap; }
+a { color: #0b57d0; }
 </style>
 </head>
-<body>
+"""
+_BODY = """<body>
 <header>
 <h1>mlx-notebook</h1>
 <p>{who} · <a href="{base}logout">Log out</a></p>
@@ -45,6 +47,13 @@ API key: a token that you make on the Hub's page <a href="{tokens}">Token</a>.</
 <li><a href="{base}mlx/status">mlx/status</a> shows what the service is doing.</li>
 <li><a href="{base}v1/openapi.json">v1/openapi.json</a> describes every endpoint.</li>
 </ul>
+</body>
+</html>
+"""
+_ERROR = """<body>
+<h1>mlx-notebook</h1>
+<p>{message}</p>
+<p><a href="{base}">Try again</a></p>
 </body>
 </html>
 """
@@ -69,8 +78,22 @@ class ServicePageHandler(JupyterHandler):
             "url": f"{self.request.protocol}://{self.request.host}{self.base_url}",
             "tokens": f"{hub.hub_host}{hub.hub_prefix}token",
         }
+        self._finish(_BODY, values)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        """Say in one sentence what is wrong."""
+        error = kwargs.get("exc_info", (None, None))[1]
+        message = (
+            error.message
+            if isinstance(error, ApiError)
+            else f"The service failed on this request: {self._reason}."
+        )
+        self._finish(_ERROR, {"message": message, "base": self.base_url})
+
+    def _finish(self, page: str, values: dict[str, str]) -> None:
         self.set_header("Content-Type", "text/html; charset=utf-8")
-        self.finish(_PAGE.format(**{name: html.escape(text) for name, text in values.items()}))
+        escaped = {name: html.escape(text) for name, text in values.items()}
+        self.finish(_HEAD + page.format(**escaped))
 
 
 def _described(user: User) -> str:

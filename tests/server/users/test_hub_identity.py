@@ -1,0 +1,101 @@
+"""A service asks a Hub that is slow or away. The Hub is a stand-in, so that it can fail."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import httpx
+import pytest
+
+from tests.server.running import RunningServer, running
+
+SCOPE = "access:services!service=mlx"
+
+
+class HubInTrouble(ThreadingHTTPServer):
+    """A Hub that answers for the token `ann` at once, for `slow` late, and for others with 500."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Answer)
+        self.asked: Counter[str] = Counter()
+        self.may_answer = threading.Event()
+        self.slow_one_waits = threading.Event()
+
+
+class _Answer(BaseHTTPRequestHandler):
+    server: HubInTrouble
+
+    def do_GET(self) -> None:
+        token = self.headers["Authorization"].removeprefix("token ")
+        self.server.asked[token] += 1
+        if token == "slow":
+            self.server.slow_one_waits.set()
+            self.server.may_answer.wait(60)
+        known = {"kind": "user", "name": token, "admin": False, "groups": [], "scopes": [SCOPE]}
+        body = json.dumps(known).encode()
+        self.send_response(200 if token in ("ann", "slow") else 500)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def trouble() -> Iterator[HubInTrouble]:
+    with HubInTrouble() as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        yield hub
+        hub.shutdown()
+
+
+@pytest.fixture(scope="module")
+def service(trouble: HubInTrouble) -> Iterator[RunningServer]:
+    environment = {
+        "JUPYTERHUB_SERVICE_NAME": "mlx",
+        "JUPYTERHUB_API_TOKEN": "of-the-service",
+        "JUPYTERHUB_API_URL": f"http://127.0.0.1:{trouble.server_port}/hub/api",
+        "JUPYTERHUB_SERVICE_URL": "http://127.0.0.1:10101",
+    }
+    with running(alone=True, token=None, env=environment) as server:
+        yield server
+
+
+def ask(service: RunningServer, token: str) -> httpx.Response:
+    headers = {"Authorization": f"Bearer {token}"}
+    return httpx.get(f"{service.url}v1/models", headers=headers, timeout=60, trust_env=False)
+
+
+def test_a_slow_hub_delays_no_other_request(service: RunningServer, trouble: HubInTrouble) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(ask, service, "slow")
+        assert trouble.slow_one_waits.wait(60)
+        assert [ask(service, "ann").status_code for _ in range(3)] == [200] * 3
+        assert not slow.done()
+        trouble.may_answer.set()
+        assert slow.result(60).status_code == 200
+    assert trouble.asked["ann"] == 1, "the Hub's answer is remembered"
+
+
+def test_a_hub_that_fails_or_is_away_is_no_fault_of_the_token(
+    service: RunningServer, trouble: HubInTrouble
+) -> None:
+    trouble.may_answer.set()
+    assert _code(ask(service, "broken")) == (503, "jupyterhub_unreachable")
+    assert trouble.asked["broken"] == 1
+    trouble.shutdown()
+    trouble.server_close()
+    assert _code(ask(service, "bob")) == (503, "jupyterhub_unreachable")
+    page = httpx.get(service.url, headers={"Authorization": "Bearer bob"}, trust_env=False)
+    assert page.status_code == 503
+    assert "JupyterHub did not answer" in page.text
+    # Whoever was here before can go on.
+    assert ask(service, "ann").status_code == 200
+
+
+def _code(answer: httpx.Response) -> tuple[int, str]:
+    return answer.status_code, answer.json()["error"]["code"]

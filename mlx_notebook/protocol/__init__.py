@@ -59,6 +59,7 @@ from mlx_notebook.protocol.events import (
 )
 from mlx_notebook.protocol.requests import (
     RESERVED_KWARGS,
+    URGENT_ROWS,
     Cancel,
     ChatPrompt,
     Command,
@@ -85,6 +86,7 @@ __all__ = [
     "RANKS_ENDED",
     "RANK_WAITS",
     "RESERVED_KWARGS",
+    "URGENT_ROWS",
     "Cancel",
     "ChatPrompt",
     "Command",

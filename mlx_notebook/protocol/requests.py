@@ -18,6 +18,10 @@ RESERVED_KWARGS = frozenset(
 """Names that `ChatPrompt.template_kwargs` may not hold: parameters of the renderer itself."""
 
 
+URGENT_ROWS = 2
+"""Rows of a batch, beyond `max_batch`, and places in the queue that only urgent requests take."""
+
+
 class Sampling(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Sampling parameters. None: the value in the model's `generation_config`, else our default.
 

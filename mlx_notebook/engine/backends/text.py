@@ -50,6 +50,7 @@ from mlx_notebook.engine.kv_cache.checkpoints import (
     Checkpoint,
     always_cuttable,
     make_checkpoint,
+    shortened,
 )
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache, PrefixHit
 from mlx_notebook.engine.kv_cache.quantized import row_caches
@@ -131,6 +132,7 @@ class TextBackend(GeneratingBackend):
         self._borders: dict[int, set[int]] = {}
         self._checkpoints: dict[int, dict[int, Checkpoint]] = {}
         self._salts: dict[int, str] = {}
+        self._kept: dict[int, int] = {}
 
     def __len__(self) -> int:
         return len(self._generator)
@@ -202,7 +204,10 @@ class TextBackend(GeneratingBackend):
             max_tokens=max_tokens,
             ends=self._ends(row, endless),
             user=prompt.user,
+            urgent=prompt.urgent,
         )
+        if prompt.kept is not None and self.trimmable:
+            self._kept[uid] = prompt.kept
         if borders:
             self._borders[uid] = set(borders)
         if prompt.salt:
@@ -224,6 +229,8 @@ class TextBackend(GeneratingBackend):
         sibling = self._generator.fork(uid, row, max_tokens, self._ends(row, endless))
         if salt := self._salts.get(uid):
             self._salts[sibling] = salt
+        if (kept := self._kept.get(uid)) is not None:
+            self._kept[sibling] = kept
         return sibling
 
     def step(self) -> tuple[list[Progress], list[Token]]:
@@ -295,6 +302,8 @@ class TextBackend(GeneratingBackend):
     def _keep(self, uid: int, tokens: list[int], cache: list[Any]) -> None:
         """Give the KV cache of a row that has ended to the prefix cache."""
         self._borders.pop(uid, None)
+        if (kept := self._kept.pop(uid, len(tokens))) < len(tokens):
+            tokens, cache = tokens[:kept], shortened(cache, kept, len(tokens))
         salt, checkpoints = self._salts.pop(uid, ""), self._checkpoints.pop(uid, None)
         self._prefixes.keep(self.name, tokens, cache, salt, checkpoints)
 

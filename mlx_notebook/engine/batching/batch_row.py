@@ -30,6 +30,8 @@ class BatchRow:
         Tokens that end it.
     user
         The user whose row it is.
+    urgent
+        Whether it goes before rows that are not urgent.
     known
         The tokens to feed next, if they are known already: the last one of the prompt, or those
         that its constraint forces. Empty if the next token is still being computed.
@@ -49,6 +51,7 @@ class BatchRow:
     max_tokens: int
     ends: frozenset[int]
     user: str = ""
+    urgent: bool = False
     known: list[int] = field(default_factory=list)
     ahead: int = 0
     generated: int = 0

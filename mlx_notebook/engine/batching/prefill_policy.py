@@ -5,6 +5,7 @@ that arrive meanwhile. So the size of a chunk follows from the time that it may 
 speed that was measured. Everything here is plain arithmetic, which a simulator can drive.
 """
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -128,10 +129,16 @@ class PrefillPolicy:
                 longest = longer
         return chosen
 
-    def chunk(self, rows: int, *, decoding: bool) -> int:
-        """Return how many tokens of each prompt of a group of `rows` to compute now."""
+    def chunk(self, rows: int, *, decoding: bool, most_seconds: float = math.inf) -> int:
+        """Return how many tokens of each prompt of a group of `rows` to compute now.
+
+        Parameters
+        ----------
+        most_seconds
+            A shorter time than the limits allow.
+        """
         seconds = _SAFETY * self.limits.pause if decoding else self.limits.idle_pause
-        budget = self._budget(seconds) // rows
+        budget = self._budget(min(seconds, most_seconds)) // rows
         most = min(self.limits.chunk, MOST_TOKENS // rows)
         if self.limits.rounding and budget >= _FEW:
             budget = 1 << (budget.bit_length() - 1)

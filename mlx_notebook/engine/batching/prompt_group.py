@@ -45,6 +45,11 @@ class PromptGroup:
         return len(self.rows)
 
     @property
+    def urgent(self) -> bool:
+        """Whether one of the rows is urgent."""
+        return any(row.urgent for row in self.rows)
+
+    @property
     def left(self) -> int:
         """Tokens of the longest prompt that are still to compute."""
         return max((row.left for row in self.rows), default=0)

@@ -1,5 +1,6 @@
 """Continuous batching: rows join and leave while others decode."""
 
+import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +16,13 @@ from mlx_notebook.engine.batching.row_batch import WIDTHS, RowBatch
 from mlx_notebook.engine.batching.speculation import Speculation
 from mlx_notebook.engine.kv_cache.batch_cache import BatchCache
 from mlx_notebook.engine.sampling.row import Row
+from mlx_notebook.protocol import URGENT_ROWS
+
+_URGENT_PAUSE = 0.04
+"""Most seconds of a chunk of an urgent prompt: its client may leave at any time."""
+
+_TYPING_SECONDS, _TYPING_PAUSE = 10.0, 0.1
+"""For so long after an urgent prompt another one is expected; chunks are as short meanwhile."""
 
 
 def place_in_turn(waiting: Sequence[str], user: str) -> int:
@@ -50,6 +58,8 @@ class RowGenerator:
 
     Attributes
     ----------
+    urgent_rows
+        How many rows beyond `max_rows` urgent prompts may take.
     max_begun
         How many more prompts may begin; None for any number.
     """
@@ -61,13 +71,14 @@ class RowGenerator:
         max_rows: int,
         empty_cache: Callable[[], list[Any]],
     ):
-        self.max_rows = max_rows
+        self.max_rows, self.urgent_rows = max_rows, URGENT_ROWS
         self.max_begun: int | None = None
         self._model, self._policy, self._empty_cache = model, policy, empty_cache
         self._waiting: deque[BatchRow] = deque()
         self._groups: list[tuple[PromptGroup, float]] = []
         self._batch = RowBatch(model)
         self._uids = 0
+        self._last_urgent = -math.inf
 
     def __len__(self) -> int:
         return len(self._waiting) + self.computing + len(self._batch)
@@ -102,6 +113,7 @@ class RowGenerator:
         max_tokens: int,
         ends: Iterable[int],
         user: str = "",
+        urgent: bool = False,
     ) -> int:
         """Add a row; return its number.
 
@@ -115,11 +127,19 @@ class RowGenerator:
             Tokens that end the row.
         user
             The user whose row it is. The rows of users wait in turn.
+        urgent
+            Whether it goes before all rows that are not urgent.
         """
         uid, self._uids = self._uids, self._uids + 1
         ended_by = frozenset(ends)
-        row = BatchRow(uid, settings, cache, list(tokens), segments, max_tokens, ended_by, user)
-        self._waiting.insert(place_in_turn([other.user for other in self._waiting], user), row)
+        row = BatchRow(
+            *(uid, settings, cache, list(tokens), segments, max_tokens, ended_by, user, urgent)
+        )
+        first = 0 if urgent else sum(other.urgent for other in self._waiting)
+        equals = [other.user for other in self._waiting if other.urgent == urgent]
+        self._waiting.insert(first + place_in_turn(equals, user), row)
+        if urgent:
+            self._last_urgent = time.perf_counter()
         return uid
 
     def fork(self, uid: int, settings: Row, max_tokens: int, ends: Iterable[int]) -> int:
@@ -134,6 +154,7 @@ class RowGenerator:
             max_tokens=max_tokens,
             ends=ends,
             user=row.user,
+            urgent=row.urgent,
         )
 
     def extract(self, uid: int) -> tuple[list[Any], list[int]]:
@@ -195,14 +216,18 @@ class RowGenerator:
     def _batches(self) -> list[PromptGroup | RowBatch]:
         return [*(group for group, _ in self._groups), self._batch]
 
-    def _room(self) -> int:
+    def _room(self, *, urgent: bool = False) -> int:
         """Return how many more prompts may begin now."""
-        room = self.max_rows - self.computing - len(self._batch)
+        most = self.max_rows + (self.urgent_rows if urgent else 0)
+        room = max(0, most - self.computing - len(self._batch))
         return room if self.max_begun is None else min(room, self.max_begun)
 
     def _join_ready(self) -> list[PromptProgress]:
         """Let waiting rows decode that have nothing to compute before."""
-        ready = [row for row in self._waiting if not row.left][: max(0, self._room())]
+        ready: list[BatchRow] = []
+        for row in self._waiting:
+            if not row.left and len(ready) < self._room(urgent=row.urgent):
+                ready.append(row)
         if not ready:
             return []
         self._waiting = deque(row for row in self._waiting if row not in ready)
@@ -210,17 +235,20 @@ class RowGenerator:
 
     def _compute(self) -> list[PromptProgress]:
         """Compute a chunk of the prompts whose turn it is."""
-        room = self._room()
-        waiting = [row.left for row in self._waiting][: max(0, room)]
+        # Urgent rows wait before all others, and begin without them.
+        urgent = [row.left for row in self._waiting if row.urgent][: self._room(urgent=True)]
+        waiting = urgent or [row.left for row in self._waiting][: self._room()]
         if not waiting and not self._groups:
             return []
         now = time.perf_counter()
         decoding = bool(len(self._batch))
-        turn = self._policy.turn([(g.left, now - at) for g, at in self._groups], waiting)
+        turn = self._turn(waiting, now, urgent=bool(urgent))
         if turn is None:
             turn = self._begin(self._policy.begin(waiting, decoding=decoding))
         group, _ = self._groups.pop(turn)
-        most = self._policy.chunk(len(group), decoding=decoding)
+        typing = now - self._last_urgent < _TYPING_SECONDS
+        pause = _URGENT_PAUSE if group.urgent else _TYPING_PAUSE if typing else math.inf
+        most = self._policy.chunk(len(group), decoding=decoding, most_seconds=pause)
         progress, fed = group.compute(most)
         done = time.perf_counter()
         self._policy.speed.add(fed, done - now)
@@ -228,6 +256,15 @@ class RowGenerator:
         if len(group):
             self._groups.append((group, done))
         return [*progress, *self._join(rows, cache)]
+
+    def _turn(self, waiting: list[int], now: float, *, urgent: bool) -> int | None:
+        """Return the index of the group to go on with; None: begin some that wait."""
+        if urgent:
+            return None
+        for index, (group, _) in enumerate(self._groups):
+            if group.urgent:
+                return index
+        return self._policy.turn([(g.left, now - at) for g, at in self._groups], waiting)
 
     def _begin(self, indices: list[int]) -> int:
         """Begin the waiting prompts with these indices as a group; return the group's index."""

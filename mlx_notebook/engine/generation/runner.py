@@ -47,6 +47,11 @@ class Runner:
     def __len__(self) -> int:
         return len(self.backend)
 
+    @property
+    def urgent(self) -> bool:
+        """Whether an urgent request is in the batch."""
+        return any(sequence.request.command.urgent for sequence in self._sequences.values())
+
     def join(self, request: Request, events: list[Event]) -> None:
         """Add a prepared request to the batch."""
         prepared, command, backend = request.prepared, request.command, self.backend

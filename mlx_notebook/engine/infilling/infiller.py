@@ -24,6 +24,9 @@ from mlx_notebook.protocol import ChatPrompt, FillPrompt, Generate, TextPrompt
 _MOST_SUFFIX = 512
 """Most tokens of a suffix that may be cut: it is computed anew after each key."""
 
+_UNSTABLE = 4
+"""Tokens before the gap that the next key may change."""
+
 _LEAST_STOP = 4
 """Fewest characters of the suffix's first line that end the answer of a chat model."""
 
@@ -112,10 +115,19 @@ class Infiller:
         parts = (suffix, prefix) if form.suffix_first else (prefix, suffix)
         middle = [self._ids[form.middle]] if form.middle else []
         tokens = [*self._plain.start, *parts[0], *parts[1], *middle]
+        # What comes after the prefix is computed anew after each key, and so are its last tokens.
+        stable = len(tokens) - len(middle) - (0 if form.suffix_first else len(suffix))
         ends = () if command.sampling.ignore_eos else tuple(self._ids.values())
         plan = self._plan(command, TextPrompt(text=tokens))
+        prepared = self._prepared(tokens, stable)
+        prepared.ends = ends
+        return prepared, replace(plan, end=(*plan.end, *ends))
+
+    def _prepared(self, tokens: list[int], stable: int) -> PreparedPrompt:
+        """Return a prompt whose first `stable` tokens the next one may share, but for a few."""
+        kept = max(1, stable - _UNSTABLE)
         text = self._tokenizer.decode(tokens)
-        return PreparedPrompt(tokens, text, ends=ends), replace(plan, end=(*plan.end, *ends))
+        return PreparedPrompt(tokens, text, borders=[kept], kept=kept)
 
     # --- chat -------------------------------------------------------------------------------------
 
@@ -145,7 +157,7 @@ class Infiller:
             add_generation_prompt=False,
             continues=True,
         )
-        return PreparedPrompt(tokens, self._tokenizer.decode(tokens)), self._plan(command, chat)
+        return self._prepared(tokens, len(tokens)), self._plan(command, chat)
 
     def _render(self, language: str, has_suffix: bool) -> tuple[str, str]:
         """Return the rendered conversation up to the suffix, and from there up to the prefix."""

@@ -60,6 +60,16 @@ def cut(layers: list[Any], excess: int, checkpoint: Checkpoint | None) -> RowCac
     return RowCache(parts, twin)
 
 
+def shortened(layers: list[Any], kept: int, length: int) -> RowCache:
+    """Return a copy of the first `kept` of `length` tokens, in memory of its own.
+
+    All layers must be such that can be cut.
+    """
+    rest = cut(layers, length - kept, None)
+    compact(rest, kept)
+    return rest
+
+
 def compact(layers: list[Any], length: int) -> None:
     """Free the memory behind the first `length` tokens, in place."""
     if (twin := twin_of(layers)) is not None:

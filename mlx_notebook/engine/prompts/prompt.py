@@ -42,6 +42,10 @@ class PreparedPrompt:
         Only prompts with the same salt share entries of the prefix cache.
     user
         The user who sent it. Prompts of users are computed in turn.
+    urgent
+        Whether it goes before prompts that are not urgent.
+    kept
+        How many of its first tokens the prefix cache keeps. None: all, and the answer.
     ends
         Tokens that end the answer, beside the model's end tokens.
     broken
@@ -56,6 +60,8 @@ class PreparedPrompt:
     image_spans: list[ImageSpan] = field(default_factory=list)
     salt: str = ""
     user: str = ""
+    urgent: bool = False
+    kept: int | None = None
     ends: Sequence[int] = ()
     broken: BrokenPrefix | None = None
 

@@ -111,7 +111,8 @@ class Commands:
         request = self._requests.get(job.id)
         if request is not None:
             request.enter(RequestState.PREPARING)
-            resident.gathering.arrived(time.perf_counter())
+            if not request.command.urgent:
+                resident.gathering.arrived(time.perf_counter())
         resident.preparing.add(job.id)
         self._workers.prepare(job, resident.backend, partial(self._prepared, job, resident))
 

@@ -51,8 +51,9 @@ _LONG = 2**16
 
 @dataclass
 class _ModelWorkers:
-    """The threads of one model. To compile a grammar may take seconds."""
+    """The threads of one model. To compile a grammar may take seconds; urgent jobs do not wait."""
 
+    urgent: SharedPool = field(default_factory=lambda: SharedPool(2, "urgent-prompt"))
     short: SharedPool = field(default_factory=lambda: SharedPool(AHEAD, "prompt"))
     grammar: SharedPool = field(default_factory=lambda: SharedPool(2, "grammar"))
     long: SharedPool = field(default_factory=lambda: SharedPool(1, "long-prompt"))
@@ -107,7 +108,9 @@ class PromptWorkers:
                 outcome = Cancelled("the request was cancelled")
             self._inbox.put(partial(self._finish, job.id, outcome))
 
-        if _is_long(job):
+        if isinstance(job, Generate) and job.urgent:
+            pool = workers.urgent
+        elif _is_long(job):
             pool = workers.long
         else:
             pool = workers.grammar if _may_need_grammar(job) else workers.short
@@ -172,6 +175,7 @@ class PromptWorkers:
             self._settings.max_prompt_tokens,
         )
         prompt.salt, prompt.user = command.cache_salt, command.user
+        prompt.urgent = command.urgent
         on_disk = self._prefixes.on_disk(command.model, prompt.cache_keys, prompt.salt)
         return PreparedRequest(prompt, plan, max_tokens, on_disk)
 

@@ -33,7 +33,7 @@ from mlx_notebook.engine.scheduling.fair_share import FairShare
 from mlx_notebook.engine.scheduling.live_requests import LiveRequests
 from mlx_notebook.engine.scheduling.meter import Meter
 from mlx_notebook.engine.scheduling.prompt_workers import PromptWorkers
-from mlx_notebook.protocol import Command, EngineConfig, Event, Load, Loaded
+from mlx_notebook.protocol import URGENT_ROWS, Command, EngineConfig, Event, Load, Loaded
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +139,8 @@ class Scheduler:
             self._load(events)
         else:
             resident = models[turn]
-            if resident.side_jobs:
+            hurry = resident.runner is not None and resident.runner.urgent
+            if resident.side_jobs and not hurry:
                 self._do_side_job(resident, events)
             if models.get(turn) is resident and (rows := resident.rows):
                 self._decode(resident, rows, events)
@@ -223,10 +224,12 @@ class Scheduler:
     def _admit(self, events: list[Event]) -> None:
         """Add ready requests to the batches of their models while there are rows.
 
+        Urgent ones come first, wait for no others, and have rows of their own when it is full.
         Users take turns. The requests of one user join in order.
         """
         most = self._settings.max_batch
         for name, resident in self._residency.models.items():
+            self._admit_urgent(resident, events)
             if not resident.ready or self._gathers(resident):
                 continue
             held = self._residency.held.get(name)
@@ -243,6 +246,15 @@ class Scheduler:
                 request = resident.ready[index]
                 del resident.ready[index]
                 rows[request.command.user] += request.command.n
+                self._join(request, resident, events)
+
+    def _admit_urgent(self, resident: ResidentModel, events: list[Event]) -> None:
+        """Add the urgent requests that are ready to a model's batch."""
+        most = self._settings.max_batch + URGENT_ROWS
+        held = self._residency.held.get(resident.name)
+        for request in [one for one in resident.ready if one.command.urgent]:
+            if resident.rows < most and (held is None or request.arrived <= held):
+                resident.ready.remove(request)
                 self._join(request, resident, events)
 
     def _gathers(self, resident: ResidentModel) -> bool:

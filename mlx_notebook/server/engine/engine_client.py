@@ -8,6 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from mlx_notebook.protocol import (
+    URGENT_ROWS,
     Cancel,
     Embed,
     Embedded,
@@ -66,8 +67,10 @@ class EngineClient:
         streams = self._flights.streams
         own = sum(stream.rows for stream in streams if stream.owner == origin.owner)
         rows = sum(stream.rows for stream in streams)
+        rows -= URGENT_ROWS if command.urgent else 0
         self._check_queue(rows, command.n, own if command.user else 0)
-        command = msgspec.structs.replace(command, trace=self.traces.limit > 0)
+        traced = self.traces.limit > 0 and not command.urgent
+        command = msgspec.structs.replace(command, trace=traced)
         self._check_allowed(command.model)
         recorder = self.traces.recorder(command, origin)
         async with self._in_flight(command, origin.owner, command.n, recorder) as stream:
@@ -321,6 +324,7 @@ class EngineClient:
             recorder,
             hides_reasoning=isinstance(command, Generate) and not command.include_reasoning,
             needs_model=needs_model,
+            urgent=isinstance(command, Generate) and command.urgent,
         )
         self._flights.add(stream)
         self._supervisor.notify()

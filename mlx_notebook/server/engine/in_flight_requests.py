@@ -17,7 +17,7 @@ class InFlightRequests:
     ----------
     used
         Called with the user and the model of each request that starts, and of each model that is
-        loaded.
+        loaded. An urgent request does not count: an editor chose its model.
     """
 
     def __init__(self, used: Callable[[str, str], None] = lambda owner, model: None) -> None:
@@ -57,7 +57,7 @@ class InFlightRequests:
         stream = self._streams.get(event.id)
         if stream is None:
             return None
-        if isinstance(event, Prefill | Loaded):
+        if isinstance(event, Prefill | Loaded) and not stream.urgent:
             self._used(stream.owner, stream.model)
         elif isinstance(event, Done | Embedded):
             self.forgive(stream.model)

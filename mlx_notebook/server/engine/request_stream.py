@@ -64,6 +64,8 @@ class RequestStream:
         Whether to drop the text of reasoning.
     needs_model
         Whether it needs its model in memory. Only unload and pin commands do not.
+    urgent
+        Whether an editor sent it for somebody who is typing.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class RequestStream:
         *,
         hides_reasoning: bool = False,
         needs_model: bool = True,
+        urgent: bool = False,
     ) -> None:
         self.id = id
         self.owner = owner
@@ -83,6 +86,7 @@ class RequestStream:
         self.model = model
         self.rows = rows
         self.needs_model = needs_model
+        self.urgent = urgent
         # Whether it waits for its model to be loaded; None until the engine has said so.
         self.waits_for_model: bool | None = None
         self._recorder = recorder

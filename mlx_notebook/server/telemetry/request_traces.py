@@ -60,9 +60,12 @@ class TraceStore:
         self._bytes: dict[str, int] = {}
 
     def recorder(self, command: protocol.Generate, origin: RequestOrigin) -> "TraceRecorder":
-        """Return a recorder for a new request."""
+        """Return a recorder for a new request.
+
+        No trace is kept of urgent requests: an editor sends one at every key.
+        """
         recorder = TraceRecorder(command, origin, self)
-        if self.limit:
+        if self.limit and not command.urgent:
             self._running[command.id] = (origin.owner, recorder)
         return recorder
 

@@ -12,6 +12,7 @@ from mlx_notebook.engine.batching.batch_row import NewToken, PromptProgress, spl
 from mlx_notebook.engine.batching.prefill_policy import PrefillLimits, PrefillPolicy, PrefillSpeed
 from mlx_notebook.engine.batching.row_generator import RowGenerator, place_in_turn
 from mlx_notebook.engine.sampling.row import Row
+from mlx_notebook.protocol import URGENT_ROWS
 from tests.models import qwen3
 
 PROMPTS = [list(range(5, 45)), list(range(60, 75)), [7, 8] * 30, [9, 10, 11]]
@@ -42,6 +43,7 @@ def insert(generator: RowGenerator, prompt: list[int], count: int = 6, **options
         max_tokens=count,
         ends=options.pop("ends", ()),
         user=options.pop("user", ""),
+        urgent=options.pop("urgent", False),
     )
 
 
@@ -185,3 +187,62 @@ def test_a_prompt_of_another_user_begins_before_the_second_one_of_the_first(
     _, reports = run(generator)
     ends = [report.uid for report in reports if report.end_of_prompt]
     assert ends == [first, other, second]
+
+
+def test_an_urgent_row_begins_before_those_that_wait_and_beside_a_full_batch(
+    make: Callable[..., RowGenerator], model: Any
+) -> None:
+    generator = make(max_rows=2)
+    long = [insert(generator, PROMPTS[0], 40) for _ in range(3)]
+    generator.next()
+    urgent = insert(generator, PROMPTS[1], 3, urgent=True)
+    found: dict[int, list[int]] = {}
+    while urgent not in found or len(found[urgent]) < 3:
+        for token in generator.next()[1]:
+            found.setdefault(token.uid, []).append(token.token)
+    assert found[urgent] == greedy(model, PROMPTS[1], 3)
+    assert long[2] not in found
+    assert all(len(found[uid]) < 40 for uid in long[:2])
+    found, _ = run(generator)
+    assert len(found[long[2]]) == 40
+
+
+def test_urgent_rows_have_few_rows_of_their_own(make: Callable[..., RowGenerator]) -> None:
+    generator = make(max_rows=1)
+    insert(generator, PROMPTS[0], 40)
+    generator.next()
+    for _ in range(4):
+        insert(generator, PROMPTS[3], 40, urgent=True)
+    for _ in range(6):
+        generator.next()
+    assert len(generator._batch) == 1 + URGENT_ROWS
+    run(generator)
+
+
+def test_an_urgent_prompt_goes_before_a_long_one_that_has_begun(
+    make: Callable[..., RowGenerator],
+) -> None:
+    generator = make(chunk=16)
+    long = insert(generator, [5] * 200)
+    generator.next()
+    urgent = insert(generator, [6] * 100, urgent=True)
+    reports: list[PromptProgress] = []
+    while not any(report.uid == urgent and report.end_of_prompt for report in reports):
+        reports += generator.next()[0]
+    assert {report.uid for report in reports} == {urgent}
+    assert long in generator
+
+
+def test_chunks_are_short_while_somebody_types(make: Callable[..., RowGenerator]) -> None:
+    def fed(generator: RowGenerator) -> int:
+        uid = insert(generator, [5] * 2000)
+        return max(report.done for report in generator.next()[0] if report.uid == uid)
+
+    calm, typing = make(), make()
+    for generator in (calm, typing):
+        generator._policy.speed = PrefillSpeed(1000)
+    run_one = insert(typing, PROMPTS[3], 1, urgent=True)
+    while run_one in typing:
+        typing.next()
+    assert fed(calm) == 1000
+    assert fed(typing) == 100

@@ -44,6 +44,11 @@ class StandaloneServer(ServerApp):
     def _no_browser_open_file_default(self) -> bool:
         return True
 
+    @default("reraise_server_extension_failures")
+    def _reraise_server_extension_failures_default(self) -> bool:
+        # Without a setting that cannot be used, it would be another server than the one asked for.
+        return True
+
     def load_config_file(self, suppress_errors: bool = True) -> None:  # type: ignore[override]
         """Read the settings of models and token from Jupyter's configuration, then our own.
 

@@ -1,7 +1,7 @@
 """Stand in for ssh: run a command on this machine as if on another, with a terminal as `-tt` asks.
 
 `STAND_IN_HOSTS` is JSON: for each `user@host` its network namespace (or none), its address, and the
-address of the machine that connects. All other hosts are unknown.
+address of the machine that connects; or what it says if it `refuses`. All other hosts are unknown.
 """
 
 import json
@@ -9,6 +9,20 @@ import os
 import pty
 import select
 import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def install(folder: Path, hosts: dict[str, Any]) -> dict[str, str]:
+    """Put it into a folder as `ssh`; returns the environment variables that make it be used."""
+    script = folder / "ssh"
+    script.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__)} "$@"\n')
+    script.chmod(0o755)
+    return {
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "STAND_IN_HOSTS": json.dumps(hosts),
+    }
 
 
 def main() -> None:
@@ -28,6 +42,7 @@ def main() -> None:
     if "refuses" in host:
         print(host["refuses"], file=sys.stderr)
         sys.exit(255)
+    time.sleep(host.get("sleeps", 0))
     shell = ["/bin/bash", "-c", command]
     if host.get("namespace"):
         shell = ["ip", "netns", "exec", host["namespace"], *shell]

@@ -73,6 +73,24 @@ def test_a_wired_limit_that_is_no_limit_is_refused(value: str) -> None:
         MlxNotebookApp(wired_limit=value)
 
 
+@pytest.mark.slow
+def test_the_command_ends_with_the_reason_if_a_setting_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "hosts.json").write_text('[{"ssh": "other"}, {"ssh": "localhost"}]')
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "mlx_notebook.server", "--allow-root", "--port=0"),
+            *("--hostfile", str(tmp_path / "hosts.json")),
+        ],
+        env={**os.environ, "JUPYTER_RUNTIME_DIR": str(tmp_path), "JUPYTER_DATA_DIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "its first host must be this machine" in done.stderr.splitlines()[-1]
+
+
 @pytest.mark.parametrize("value", ["off", "auto", "8000000000"])
 def test_the_engine_gets_the_wired_limit(value: str, tmp_path: Path) -> None:
     from mlx_notebook.server.app import MlxNotebookApp

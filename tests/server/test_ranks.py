@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from tests.server.running import HELLO, RunningServer, running, wait_for
+from tests.server.stand_in_ssh import install
 
-STAND_IN = Path(__file__).with_name("stand_in_ssh.py")
 LONG = {"max_tokens": 30000, "ignore_eos": True, "model": "long", "messages": HELLO}
 THERE = "someone@there"
 
@@ -129,9 +129,6 @@ def two_hosts(
 ) -> Iterator[RunningServer]:
     """A server whose second rank is on another host, and whose environment has a space in it."""
     folder = tmp_path_factory.mktemp("two hosts")
-    (folder / "bin").mkdir()
-    (folder / "bin" / "ssh").write_text(f'#!/bin/sh\nexec {sys.executable} {STAND_IN} "$@"\n')
-    (folder / "bin" / "ssh").chmod(0o755)
     environment = folder / "an environment"
     environment.symlink_to(sys.prefix, target_is_directory=True)
     here, there = ("10.213.77.1", "10.213.77.2") if namespace else ("127.0.0.1", "127.0.0.1")
@@ -147,10 +144,7 @@ def two_hosts(
     with running(
         python=str(environment / "bin" / "python"),
         config={"MlxNotebookApp": {**models, "hostfile": str(folder / "hosts.json")}},
-        env={
-            "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
-            "STAND_IN_HOSTS": json.dumps(hosts),
-        },
+        env=install(folder, hosts),
     ) as server:
         yield server
 
@@ -182,3 +176,18 @@ def test_a_host_out_of_reach_ends_all_requests(
         all_end(family)
     finally:
         in_namespace(namespace, "ip", "link", "set", link, "up")
+
+
+def test_a_host_that_cannot_be_reached_is_named_in_the_answer(
+    models: dict[str, Any], tmp_path: Path
+) -> None:
+    hosts = [{"ssh": "localhost", "ips": ["127.0.0.1"]}, {"ssh": "nowhere", "ips": ["127.0.0.1"]}]
+    (tmp_path / "hosts.json").write_text(json.dumps(hosts))
+    settings = {**models, "hostfile": str(tmp_path / "hosts.json")}
+    with running(config={"MlxNotebookApp": settings}, env=install(tmp_path, {})) as server:
+        answer = server.chat()
+        assert answer.status_code == 503
+        error = answer.json()["error"]
+        assert error["code"] == "engine_unavailable"
+        assert "rank 1 on nowhere cannot be started: ssh: Could not res" in error["message"]
+        assert not processes(server)

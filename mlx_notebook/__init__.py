@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mlx_notebook.notebook.connection.connection import connect
     from mlx_notebook.notebook.errors import NotebookError, Pause
     from mlx_notebook.notebook.magics.magics import conversation
+    from mlx_notebook.notebook.tables.table_map import map
     from mlx_notebook.notebook.tools.mcp_tools import mcp
     from mlx_notebook.notebook.tools.tool import tool
     from mlx_notebook.panels.chat.chat_panel import chat_panel
@@ -35,6 +36,7 @@ _LAZY = {
     "conversation": "mlx_notebook.notebook.magics.magics",
     "dashboard": "mlx_notebook.panels.dashboard.dashboard_panel",
     "inspector": "mlx_notebook.panels.inspector.inspector_panel",
+    "map": "mlx_notebook.notebook.tables.table_map",
     "mcp": "mlx_notebook.notebook.tools.mcp_tools",
     "models_panel": "mlx_notebook.panels.models.models_panel",
     "stats_panel": "mlx_notebook.panels.stats.stats_panel",
@@ -54,6 +56,7 @@ __all__ = [
     "conversation",
     "dashboard",
     "inspector",
+    "map",
     "mcp",
     "models_panel",
     "stats_panel",

@@ -20,6 +20,8 @@ FUNCTIONS = {
     "conversation": "(thread='')",
     "dashboard": "(tools=(), **chat)",
     "inspector": "()",
+    "map": "(data, prompt, *, schema=None, model=None, system=None, tools=None, images=None, "
+    "cache=True, retry=2, details=False, show=True, **settings)",
     "mcp": "(command, *arguments, env=None, cwd=None, headers=None)",
     "models_panel": "()",
     "stats_panel": "()",
@@ -85,6 +87,7 @@ NOTEBOOK = {
     "BadArguments": "NotebookError",
     "McpFailed": "NotebookError",
     "NotAPicture": "NotebookError",
+    "NotATable": "NotebookError",
     "NotParsed": "NotebookError",
     "BadMagic": "NotebookError",
     "Interrupted": "KeyboardInterrupt",

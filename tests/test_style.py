@@ -83,7 +83,7 @@ ROOMS = {
     "notebook": (
         *("plain_text", "errors", "escaping", "shell", "human_units", "signing", "interrupts"),
         *("background_loop", "inputs", "schemas", "answers", "server", "rendering", "recording"),
-        *("connection", "tools", "chat", "magics"),
+        *("connection", "tools", "chat", "tables", "magics"),
     ),
     "panels": ("base", "stats", "inspector", "chat", "models", "dashboard"),
 }

@@ -20,6 +20,7 @@
     ├── BadArguments           the arguments of a tool call do not fit the tool
     ├── McpFailed              an MCP server did not start, or one of its tools failed
     ├── NotAPicture            an object cannot be sent as an image
+    ├── NotATable              an object has no rows that `map` could read
     ├── NotParsed              an answer does not fit the schema that was asked for
     └── BadMagic               a magic has no such option or subcommand, or its value is wrong
 
@@ -135,6 +136,10 @@ class McpFailed(NotebookError):
 
 class NotAPicture(NotebookError):
     """An object cannot be sent as an image, or an image is damaged."""
+
+
+class NotATable(NotebookError):
+    """An object has no rows, or an option does not fit its rows."""
 
 
 class NotParsed(NotebookError):

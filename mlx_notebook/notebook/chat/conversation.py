@@ -253,7 +253,7 @@ class Conversation:
         settings: dict[str, Any],
     ) -> tuple[Server, Turn, ToolRunner]:
         """Connect to the server and prepare one turn."""
-        message = None if prompt is None else _message(prompt, images)
+        message = None if prompt is None else user_message(prompt, images)
         if message is None and not self.unfinished:
             raise NotebookError("There is nothing to resume: the last turn is complete.")
         turn_tools = self.tools if tools is None else tools_by_name(tools)
@@ -294,7 +294,8 @@ class Conversation:
         return "vision" in server.get(f"v1/models/{quote(model)}")["capabilities"]
 
 
-def _message(prompt: str, images: Iterable[Any]) -> Message:
+def user_message(prompt: str, images: Iterable[Any]) -> Message:
+    """Return a user's message with images, in OpenAI's format."""
     if isinstance(images, str | bytes) or not isinstance(images, Iterable):
         images = [images]
     parts = [EncodedImage.of(image).part for image in images]

@@ -1,0 +1,1 @@
+"""Work on whole tables: a model's answer for each row."""

@@ -8,6 +8,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import docstring_parser
@@ -29,6 +30,7 @@ from mlx_notebook.panels.chat.chat_panel import ChatPanel
 from mlx_notebook.server.models.model_settings import ModelSettings
 from mlx_notebook.server.standalone import StandaloneServer
 
+_JUPYTERHUB_CONFIG = Path(__file__).parents[1] / "operations" / "jupyterhub_config.py"
 _PLACE = re.compile(r"^<!-- generated: (?P<what>[\w-]+) -->$", re.MULTILINE)
 _KINDS = {
     traitlets.Bool: "true or false",
@@ -64,6 +66,12 @@ def settings() -> str:
     """Write every trait of the extension with its type, default and help."""
     (extension,) = mlx_notebook._jupyter_server_extension_points()
     return _traits(extension["app"])
+
+
+def jupyterhub_config() -> str:
+    """Write the example of a Hub's configuration, which the tests use too."""
+    code = _JUPYTERHUB_CONFIG.read_text(encoding="utf-8")
+    return f'```python title="jupyterhub_config.py"\n{code}```'
 
 
 def server_settings() -> str:
@@ -240,6 +248,7 @@ def _flowing(text: str) -> str:
 _WRITERS: dict[str, Callable[[], str]] = {
     "settings": settings,
     "server-settings": server_settings,
+    "jupyterhub-config": jupyterhub_config,
     "model-settings": model_settings,
     "mlx-commands": mlx_commands,
     "chat-options": chat_options,

@@ -4,6 +4,7 @@ import json
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from playwright.sync_api import expect
@@ -36,20 +37,23 @@ HARMLESS = (
 
 
 class LabServer(JupyterServer):
-    """A Jupyter server with both front ends, which takes `hub` for the hub of models."""
+    """A Jupyter server with both front ends, which takes `hub` for the hub of models.
 
-    def __init__(self, home: Path, models: Path, hub: Hub) -> None:
+    `settings` are those of the extension.
+    """
+
+    def __init__(self, home: Path, models: Path, hub: Hub, **settings: Any) -> None:
         self.home, self.hub = home, hub
         (home / "config").mkdir(parents=True, exist_ok=True)
         extensions = {"mlx_notebook": True, "jupyterlab": True, "notebook": True}
-        settings = {
+        written = {
             "ServerApp": {"jpserver_extensions": {**extensions, "jupyter_lsp": False}},
-            "MlxNotebookApp": {"models_dirs": [str(models)]},
+            "MlxNotebookApp": {"models_dirs": [str(models)], **settings},
             "LabApp": {"expose_app_in_browser": True, "extension_manager": "readonly"},
             "JupyterNotebookApp": {"expose_app_in_browser": True},
         }
         for name in ("jupyter_server_config", "jupyter_lab_config"):
-            (home / "config" / f"{name}.json").write_text(json.dumps(settings))
+            (home / "config" / f"{name}.json").write_text(json.dumps(written))
         asked = home / "config/lab/user-settings/@jupyterlab/apputils-extension"
         asked.mkdir(parents=True)
         (asked / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')

@@ -74,11 +74,13 @@ function table(pairs) {
   );
 }
 
-function timesOf({ timings, usage, seconds: all }) {
+function timesOf({ timings, usage, upstream, seconds: all }) {
+  // An upstream does not tell them.
+  const local = upstream ? null : timings;
   return table([
-    ["Queue", timings && seconds(timings.queued)],
-    ["Model loading", timings && seconds(timings.loading)],
-    ["Prompt processing", timings && seconds(timings.prefill)],
+    ["Queue", local && seconds(local.queued)],
+    ["Model loading", local && seconds(local.loading)],
+    ["Prompt processing", local && seconds(local.prefill)],
     ["Time to first token", timings && seconds(timings.first_token)],
     ["Generation", timings && seconds(timings.decode)],
     ["Total", seconds(all)],
@@ -92,6 +94,14 @@ function timesOf({ timings, usage, seconds: all }) {
         `${plural(usage.completion_tokens, "token")}, ${number(usage.reasoning_tokens)} for reasoning`,
     ],
   ]);
+}
+
+/** Which upstream answered, and how it calls the request. */
+function upstreamOf({ upstream }) {
+  if (!upstream) return null;
+  const { name, host, model, request_id: id } = upstream;
+  const known = id ? `, which calls this request ${id}` : "";
+  return h("p", {}, `Answered by ${model} of the upstream ${name} at ${host}${known}.`);
 }
 
 /** Where the prompt differs from the cached one that it continues. */
@@ -291,6 +301,7 @@ function buildInspector({ root, button, ask, notify }) {
           replay,
           button("Export JSON", async () => save(`${trace.id}.json`, trace)),
         ),
+        upstreamOf(trace),
         form,
         place,
         h("h3", {}, "Messages"),
@@ -304,7 +315,15 @@ function buildInspector({ root, button, ask, notify }) {
             "div",
             {},
             h("h4", {}, "Raw output"),
-            raw ? pre(raw) : h("p", {}, "Available when the request has finished."),
+            raw
+              ? pre(raw)
+              : h(
+                  "p",
+                  {},
+                  trace.upstream
+                    ? "Only the upstream knows it."
+                    : "Available when the request has finished.",
+                ),
           ),
         ),
         h("h3", {}, "Timing"),
@@ -317,7 +336,7 @@ function buildInspector({ root, button, ask, notify }) {
               ...trace.tools.map((tool) => pre(pretty(tool.function))),
             )
           : h("p", {}, "No tools were offered."),
-        disclosure("Parameters", pre(pretty(trace.options))),
+        disclosure("Parameters", pre(pretty({ ...trace.options, ...trace.upstream?.parameters }))),
         trace.ignored?.length
           ? h("p", {}, `Ignored parameters: ${trace.ignored.join(", ")}`)
           : null,

@@ -61,6 +61,7 @@ def request_of(trace: dict[str, Any], **changes: Any) -> tuple[str, dict[str, An
         body["chat_template_kwargs"] = options["template_kwargs"]
     if "output_format" in options:
         body |= _format(options["output_format"])
+    body |= (trace.get("upstream") or {}).get("parameters", {})
     body |= changes
     return path, {name: value for name, value in body.items() if value is not None}
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mlx_notebook.notebook.tables.table_map import map
     from mlx_notebook.notebook.tools.mcp_tools import mcp
     from mlx_notebook.notebook.tools.tool import tool
+    from mlx_notebook.panels.admin.admin_panel import admin_panel
     from mlx_notebook.panels.chat.chat_panel import chat_panel
     from mlx_notebook.panels.dashboard.dashboard_panel import dashboard
     from mlx_notebook.panels.inspector.inspector_panel import inspector
@@ -29,6 +30,7 @@ _LAZY = {
     "Chat": "mlx_notebook.notebook.chat.chat",
     "NotebookError": "mlx_notebook.notebook.errors",
     "Pause": "mlx_notebook.notebook.errors",
+    "admin_panel": "mlx_notebook.panels.admin.admin_panel",
     "async_client": "mlx_notebook.notebook.connection.clients",
     "chat_panel": "mlx_notebook.panels.chat.chat_panel",
     "client": "mlx_notebook.notebook.connection.clients",
@@ -49,6 +51,7 @@ __all__ = [
     "NotebookError",
     "Pause",
     "__version__",
+    "admin_panel",
     "async_client",
     "chat_panel",
     "client",

@@ -13,6 +13,7 @@ SERVER_ERRORS = "mlx_notebook.server.errors"
 NOTEBOOK_ERRORS = "mlx_notebook.notebook.errors"
 
 FUNCTIONS = {
+    "admin_panel": "()",
     "async_client": "(**options)",
     "chat_panel": "(tools=(), model=None, **options)",
     "client": "(**options)",

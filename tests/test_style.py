@@ -85,7 +85,7 @@ ROOMS = {
         *("background_loop", "inputs", "schemas", "answers", "server", "rendering", "recording"),
         *("connection", "tools", "chat", "tables", "magics"),
     ),
-    "panels": ("base", "stats", "inspector", "chat", "models", "dashboard"),
+    "panels": ("base", "admin", "stats", "inspector", "chat", "models", "dashboard"),
 }
 
 

@@ -29,7 +29,7 @@ class Subscriber(Protocol):
     Attributes
     ----------
     topics
-        The lists that it shows: `models`, `traces`.
+        The lists that it shows: `models`, `traces`, `usage`.
     """
 
     topics: frozenset[str]
@@ -42,7 +42,7 @@ class Subscriber(Protocol):
 
 
 class ServerWatcher:
-    """The server's status, models and traces, kept current while there are subscribers.
+    """The server's status, models, traces and usage, kept current while there are subscribers.
 
     One connection to `mlx/events` receives the status. The lists are fetched when the status shows
     that they have changed. Subscribers are notified at most four times a second. If the server is
@@ -55,6 +55,7 @@ class ServerWatcher:
         self.status: dict[str, Any] | None = None
         self.models: dict[str, Any] | None = None
         self.traces: list[dict[str, Any]] | None = None
+        self.usage: dict[str, Any] | None = None
         self.problem: str | None = None
         # Reentrant: while one panel subscribes, the garbage collector may close another one.
         self._lock = threading.RLock()
@@ -85,11 +86,11 @@ class ServerWatcher:
             self._subscribers.remove(subscriber)
         if not self._subscribers and self._task is not None:
             self._task.cancel()
-            self._task = self.status = self.models = self.traces = None
+            self._task = self.status = self.models = self.traces = self.usage = None
         self.thread.release(subscriber)
 
     def refresh(self, *lists: str) -> None:
-        """Fetch lists (`models`, `traces`) again soon."""
+        """Fetch lists (`models`, `traces`, `usage`) again soon."""
         self._stale_lists.update(lists)
         self.thread.call(lambda: self._refresh_requested.set())
         self.thread.call(lambda: self._changed.set())
@@ -107,6 +108,8 @@ class ServerWatcher:
                 self.models = self.server.get("mlx/models")
             if self._is_wanted("traces") and self.traces is None:
                 self.traces = self.server.get("mlx/traces")["data"]
+            if self._is_wanted("usage") and self.usage is None:
+                self.usage = self.server.get("mlx/usage")
         except NotebookError as error:
             self.problem = str(error)
 
@@ -172,11 +175,13 @@ class ServerWatcher:
             self._stale_lists.add("models")
         if before is None or _request_state(before) != _request_state(status):
             self._stale_lists.add("traces")
+        if before is None or _usage_state(before) != _usage_state(status):
+            self._stale_lists.add("usage")
         if self._stale_lists:
             self._refresh_requested.set()
 
     async def _refresh_lists(self, client: ServerClient) -> None:
-        self._stale_lists |= {"models", "traces"}
+        self._stale_lists |= {"models", "traces", "usage"}
         while True:
             stale, self._stale_lists = self._stale_lists, set()
             self._refresh_requested.clear()
@@ -185,6 +190,8 @@ class ServerWatcher:
                     self.models = await client.get("mlx/models")
                 if "traces" in stale and self._is_wanted("traces"):
                     self.traces = (await client.get("mlx/traces"))["data"]
+                if "usage" in stale and self._is_wanted("usage"):
+                    self.usage = await client.get("mlx/usage")
             except NotebookError as error:
                 self.problem = str(error)
             self._changed.set()
@@ -208,6 +215,11 @@ def _request_state(status: dict[str, Any]) -> Any:
     totals = status["totals"]
     ended = totals["finished"] + totals["cancelled"] + totals["failed"]
     return ended, [request["id"] for request in status["requests"]]
+
+
+def _usage_state(status: dict[str, Any]) -> Any:
+    # A user may not see the requests of others, but what they add up to.
+    return status["totals"], status["queue"], status["rates"]
 
 
 watcher = ServerWatcher(shared_thread)

@@ -9,6 +9,7 @@ import msgspec
 
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.body import RequestBody
+from mlx_notebook.server.wire.bounds import limits, value_at
 
 T = TypeVar("T")
 
@@ -40,7 +41,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: RequestBody | bytes) -> T:
             _refuse_large_integer(body)
         return decoder.decode(body.content)
     except msgspec.ValidationError as error:
-        raise _invalid_value(str(error)) from None
+        raise _invalid_value(str(error), type=decoder.type, content=body.content) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         _explain_malformed(body, error)
 
@@ -64,7 +65,9 @@ def converted(value: Any, type: type[T], path: str) -> T:
         raise _invalid_value(str(error), path) from None
 
 
-def _invalid_value(message: str, below: str = "") -> InvalidRequest:
+def _invalid_value(
+    message: str, below: str = "", *, type: Any = None, content: bytes | bytearray = b""
+) -> InvalidRequest:
     place = _PLACE.search(message)
     path = place["path"].replace("[...]", "") if place else ""
     path = f"{below}.{path}" if path and below and path[0] != "[" else below + path
@@ -77,7 +80,11 @@ def _invalid_value(message: str, below: str = "") -> InvalidRequest:
         return InvalidRequest(f"The body is not valid: {what}.", code="invalid_type")
     if bound := _BOUND.fullmatch(what):
         limit = bound["limit"].removesuffix(".0")
-        said = f"'{path}' must be {_COMPARED[bound['sign']]} {limit}."
+        both = limits(type, path) if type is not None else None
+        one = f"{_COMPARED[bound['sign']]} {limit}"
+        said = f"'{path}' must be {both or one}"
+        given = value_at(content, path) if 0 < len(content) <= _LARGEST_SEARCHED else None
+        said += f"; you gave {given}." if isinstance(given, int | float) else "."
     else:
         said = f"'{path}' is not valid: {what}."
     return InvalidRequest(said, param=path, code="invalid_value")

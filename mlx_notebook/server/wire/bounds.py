@@ -15,7 +15,7 @@ _LARGEST = 2**31 - 1
 
 
 def limits(type: Any, path: str) -> str | None:
-    """Return the limits of a number in words, as `between 0 and 2`; None if it has no more than one.
+    """Return the limits of a number in words, as `between 0 and 2`; None if it has not both.
 
     Parameters
     ----------

@@ -79,6 +79,13 @@ def models(models_dir: Path) -> dict[str, Any]:
 def test_ranks_of_one_machine_end_together_and_start_anew(models: dict[str, Any]) -> None:
     with running(config={"MlxNotebookApp": {**models, "ranks": 2}}) as server:
         assert server.works()
+        members = server.status()["ranks"]
+        assert [(one["rank"], one["host"]) for one in members] == [
+            (0, "127.0.0.1"),
+            (1, "127.0.0.1"),
+        ]
+        assert [one["pid"] for one in members] == [rank(server, 0).pid, rank(server, 1).pid]
+        assert all(one["active"] > 0 and one["peak"] >= one["active"] for one in members)
         family = processes(server)
         assert all("secret" not in " ".join(process.cmdline()) for process in family)
         stream = Stream(server)

@@ -59,6 +59,7 @@ function buildStats({ root, button, ask, notify }) {
   const requests = h("ul", { class: "mlx-items" });
   const none = h("p", { class: "mlx-empty" }, "No request is running.");
   const memory = h("p");
+  const ranks = h("ul", { class: "mlx-items" });
   const totals = h("p");
   root.append(
     h(
@@ -80,6 +81,7 @@ function buildStats({ root, button, ask, notify }) {
     requests,
     h("h3", {}, "Memory"),
     memory,
+    ranks,
     h("h3", {}, "Since the server started"),
     totals,
   );
@@ -126,6 +128,24 @@ function buildStats({ root, button, ask, notify }) {
             `cancelled, ${number(all.failed)} failed. ${plural(all.prompt_tokens, "prompt token")}, ` +
             `${plural(all.generated_tokens, "generated token")}.`
         : "",
+    );
+    const members = Object.values(state.ranks ?? {});
+    ranks.hidden = members.length === 0;
+    reconcile(
+      ranks,
+      members,
+      (rank) => rank.rank,
+      (rank) => {
+        const name = h("span", { class: "mlx-name" }, `Rank ${rank.rank}`);
+        const text = h("span", { class: "mlx-grow" });
+        return { el: h("li", {}, h("div", { class: "mlx-row" }, name, text)), text };
+      },
+      (row, rank) =>
+        setText(
+          row.text,
+          `${rank.host}, process ${rank.pid ?? "–"}: ${bytes(rank.active)} in use, ` +
+            `${bytes(rank.peak)} peak, waited ${seconds(rank.waited)} for others`,
+        ),
     );
     const listed = held(running);
     none.hidden = listed.length > 0;

@@ -101,6 +101,7 @@ def _compared(stats: Stats) -> tuple[object, ...]:
         stats.totals,
         stats.disk,
         (memory.active, memory.cache, memory.prefixes),
+        [(rank.pid, rank.active_bytes) for rank in stats.ranks],
         stats.decode_rate,
         stats.prefill_rate,
     )

@@ -95,6 +95,17 @@ def current_status(services: Services, caller: Caller) -> wire.ServerStatus:
         rates=wire.Rates(stats.decode_rate if stats else 0.0, stats.prefill_rate if stats else 0.0),
         totals=telemetry.totals,
         memory=wire.MemoryStatus(**msgspec.structs.asdict(telemetry.memory)),
+        ranks=[
+            wire.EngineRank(
+                rank.rank,
+                rank.host,
+                rank.pid or None,
+                rank.active_bytes,
+                rank.peak_bytes,
+                round(rank.waited_seconds, 1),
+            )
+            for rank in (stats.ranks if stats else [])
+        ],
         prefix_disk=wire.PrefixDiskStatus(
             telemetry.disk.written,
             supervisor.config.prefix_disk_hourly_bytes,

@@ -127,6 +127,21 @@ class MemoryStatus(Struct):
     wired_limit: int
 
 
+class EngineRank(Struct):
+    """One of several processes that compute together. Rank 0 is the engine process itself.
+
+    `active` and `peak` are bytes of MLX's memory. `waited` is how many seconds the rank has waited
+    for others. `pid` is None until the rank has told it.
+    """
+
+    rank: int
+    host: str
+    pid: int | None
+    active: int
+    peak: int
+    waited: float
+
+
 class PrefixDiskStatus(Struct):
     """Bytes that the prefix cache wrote to disk in the last hour.
 
@@ -161,7 +176,7 @@ class ServerStatus(Struct):
     """The state of the server. `history` has one point a second, at most 120.
 
     `loading` lists the models that are loading or waiting for memory, in order. `progress` is that
-    of the first one, once its load has started.
+    of the first one, once its load has started. `ranks` is empty if one process computes all.
     """
 
     engine: EngineStatus
@@ -176,6 +191,7 @@ class ServerStatus(Struct):
     rates: Rates
     totals: TotalCounts
     memory: MemoryStatus
+    ranks: list[EngineRank]
     prefix_disk: PrefixDiskStatus
     history: list[HistoryPoint]
 

@@ -1,9 +1,19 @@
 /** The plugins of the JupyterLab extension, one a feature. */
 
+import { assistantPlugin } from "./assistant/plugin";
+import { chatPlugin } from "./chat/plugin";
 import { completionPlugin } from "./completion/plugin";
 import { dashboardPlugin } from "./dashboard/plugin";
 import { proseCellsPlugin } from "./prose-cells/prose-cells";
 import { serverPlugin } from "./server/plugin";
 import { statusBarPlugin } from "./status-bar/plugin";
 
-export default [proseCellsPlugin, serverPlugin, statusBarPlugin, dashboardPlugin, completionPlugin];
+export default [
+  proseCellsPlugin,
+  serverPlugin,
+  statusBarPlugin,
+  dashboardPlugin,
+  completionPlugin,
+  assistantPlugin,
+  chatPlugin,
+];

@@ -1,11 +1,7 @@
 import { expect, test } from "vitest";
+import { type CellText, languageOf, nearestCells } from "../src/base/cell-text";
 import { decide } from "../src/completion/availability";
-import {
-  type CellText,
-  inlineRequest,
-  languageOf,
-  nearestCells,
-} from "../src/completion/completion-request";
+import { inlineRequest } from "../src/completion/completion-request";
 import { parseVariables, variablesExpression } from "../src/kernel/variable-list";
 
 const cell = (text: string, cell_type: CellText["cell_type"] = "code"): CellText => ({

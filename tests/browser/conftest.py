@@ -52,4 +52,5 @@ def browser(chromium, lab, request):
     SCREENS.mkdir(parents=True, exist_ok=True)
     opened = Browser(chromium, lab, SCREENS)
     yield opened
+    lab.settings()
     opened.close(request.node.name)

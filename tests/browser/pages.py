@@ -64,6 +64,12 @@ class LabServer(JupyterServer):
         with suppress(OSError):
             self.request(path, body)
 
+    def settings(self, **values: str | int) -> None:
+        """Write the user's settings of our JupyterLab extension, before a page reads them."""
+        folder = self.home / "config/lab/user-settings/mlx-notebook"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "plugin.jupyterlab-settings").write_text(json.dumps(values))
+
     def notebook(self, name: str, *cells: str) -> str:
         """Write a notebook into the server's folder."""
         made = nbformat.v4.new_notebook(
@@ -167,6 +173,13 @@ def panel(page, title: str):
     return page.get_by_role("region", name=title, exact=True).first
 
 
+def execute(page, command: str) -> None:
+    """Run one of the front end's commands, as its palette does."""
+    page.evaluate(
+        "name => void (window.jupyterapp ?? window.jupyterlab).commands.execute(name)", command
+    )
+
+
 def digits(text: str) -> list[int]:
     return [int(found.replace(",", "")) for found in re.findall(r"\d[\d,]*", text)]
 
@@ -175,11 +188,11 @@ def press(place, name):
     place.get_by_role("button", name=name, exact=True).click()
 
 
-def axe(page):
-    """Serious faults inside of our panels."""
+def axe(page, context=".mlx-panel"):
+    """Serious faults inside of our panels, or of another part of the page."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page, context=".mlx-panel").response["violations"]
+    found = Axe().run(page, context=context).response["violations"]
     return [
         (fault["id"], node["html"][:200])
         for fault in found

@@ -1,8 +1,5 @@
 """Grey text behind the cursor, from a real model."""
 
-import json
-
-import pytest
 from playwright.sync_api import expect
 
 from tests.browser.pages import run_cell
@@ -12,19 +9,6 @@ OTHER = "random/a-model-with-a-rather-long-name-4bit"
 GREY = ".jp-GhostText"
 
 
-def settings(lab, **values):
-    """Write the user's settings of the extension, before a page reads them."""
-    folder = lab.home / "config/lab/user-settings/mlx-notebook"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "plugin.jupyterlab-settings").write_text(json.dumps(values))
-
-
-@pytest.fixture(autouse=True)
-def _as_shipped(lab):
-    yield
-    settings(lab)
-
-
 def completions(lab):
     """The requests for completions, newest first."""
     traces = lab.request("mlx/traces")["data"]
@@ -32,7 +16,7 @@ def completions(lab):
 
 
 def test_grey_text_comes_while_typing_and_tab_takes_it(browser, lab):
-    settings(lab, completionModel="tiny-chat", variables="values")
+    lab.settings(completionModel="tiny-chat", variables="values")
     lab.notebook("complete.ipynb", "numbers = [1, 2, 3]\nlimit = 41", "")
     page = browser.open("complete.ipynb")
     run_cell(page)
@@ -52,7 +36,7 @@ def test_grey_text_comes_while_typing_and_tab_takes_it(browser, lab):
 
 
 def test_the_next_key_ends_a_completion(browser, lab):
-    settings(lab, completionModel=OTHER)
+    lab.settings(completionModel=OTHER)
     lab.notebook("cancelled.ipynb", "")
     page = browser.open("cancelled.ipynb")
     page.locator(".jp-CodeCell .cm-content").click()

@@ -6,24 +6,13 @@ import threading
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.pages import axe, panel, press, run_cell, set_theme
+from tests.browser.pages import axe, execute, panel, press, run_cell, set_theme
 
 OTHER = "random/a-model-with-a-rather-long-name-4bit"
 
 
 def status_of(page):
     return page.get_by_role("button", name=re.compile("^mlx-notebook: "))
-
-
-def execute(page, command, **args):
-    """Run one of the front end's commands, as the palette does."""
-    page.evaluate(
-        """([command, args]) => {
-            const app = window.jupyterapp ?? window.jupyterlab;
-            return app.commands.execute(command, args);
-        }""",
-        [command, args],
-    )
 
 
 def test_the_status_bar_shows_the_state_and_its_menu_loads_and_unloads(browser, lab):

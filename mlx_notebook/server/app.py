@@ -266,6 +266,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         """
         from mlx_notebook.server.services import RequestLimits, Services
         from mlx_notebook.server.users.rate_limiter import RateLimiter
+        from mlx_notebook.server.users.shared_prefixes import SharedPrefixes
 
         if self.relay is None:
             self._supervise()
@@ -291,6 +292,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             idle_unload_seconds=self.idle_unload_minutes * 60,
             completion_model=self.completion_model,
             rates=RateLimiter(UserLimits(self.user_limits)),
+            shared_prefixes=SharedPrefixes(self.shared_prefixes),
             shared_between_users=frozenset(self.shared_between_users),
             admin_groups=frozenset(self.admin_groups),
             admin_reads_texts=self.admin_reads_texts,

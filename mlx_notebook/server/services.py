@@ -21,6 +21,8 @@ from mlx_notebook.server.upstreams.request_router import RequestRouter
 from mlx_notebook.server.upstreams.upstream_request import UpstreamGenerate
 from mlx_notebook.server.upstreams.upstreams import Upstreams
 from mlx_notebook.server.users.rate_limiter import RateLimiter
+from mlx_notebook.server.users.shared_prefixes import SharedPrefixes
+from mlx_notebook.server.users.user import User
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ class Services:
         Name of the model for inline completions; empty for the default model.
     rates
         The limits of users, and what they have used of them.
+    shared_prefixes
+        What users share of the prefix cache.
     shared_between_users
         What all users share: `requests`, `settings`, `prefixes`.
     admin_groups
@@ -115,6 +119,7 @@ class Services:
     idle_unload_seconds: float
     completion_model: str
     rates: RateLimiter
+    shared_prefixes: SharedPrefixes
     shared_between_users: frozenset[str]
     admin_groups: frozenset[str]
     admin_reads_texts: bool
@@ -144,9 +149,12 @@ class Services:
             return f"upstream:{command.upstream}"
         return self.fingerprint
 
-    def cache_salt(self, user: str) -> str:
-        """Return the salt that separates a user's prefix cache from that of other users."""
-        return "" if user == OWNER or "prefixes" in self.shared_between_users else user
+    def cache_salt(self, owner: str, user: User) -> str:
+        """Return the salt that separates a user's caches from those of other users."""
+        if owner == OWNER or "prefixes" in self.shared_between_users:
+            return ""
+        group = self.shared_prefixes.group(user)
+        return owner if group is None else f"group:{group}"
 
     def download(self, model: str, revision: str | None = None, user: str = OWNER) -> Download:
         """Start to download a model from Hugging Face for a user, or return the running download.

@@ -10,6 +10,8 @@ from mlx_notebook.server.errors import InvalidRequest, NotFound
 from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.models.model_settings import ModelSettingsStore, check_settings
 from mlx_notebook.server.services import RequestLimits, Services
+from mlx_notebook.server.users.shared_prefixes import SharedPrefixes
+from mlx_notebook.server.users.user import User
 
 LIMITS = RequestLimits(
     max_body_bytes=1024,
@@ -63,6 +65,7 @@ def services(**changes: Any) -> Services:
         "idle_unload_seconds": 0.0,
         "completion_model": "",
         "rates": None,
+        "shared_prefixes": SharedPrefixes([]),
         "shared_between_users": frozenset(),
         "admin_groups": frozenset(),
         "admin_reads_texts": False,
@@ -97,10 +100,15 @@ def test_the_fingerprint_changes_with_the_device_and_the_versions() -> None:
 
 
 def test_users_share_a_prefix_cache_only_where_the_settings_say_so() -> None:
-    assert services().cache_salt("ann") == "ann"
-    assert services().cache_salt(OWNER) == ""
-    assert services(shared_between_users=frozenset({"prefixes"})).cache_salt("ann") == ""
-    assert services(shared_between_users=frozenset({"requests"})).cache_salt("ann") == "ann"
+    def salt(owner: str, groups: tuple[str, ...] = (), **changes: Any) -> str:
+        declared = SharedPrefixes([{"system": "Be kind."}, {"group": "staff"}])
+        return services(shared_prefixes=declared, **changes).cache_salt(owner, User("x", groups))
+
+    assert salt("ann") == salt("ann", ("class",)) == "ann"
+    assert salt(OWNER) == ""
+    assert salt("ann", ("class", "staff")) == "group:staff"
+    assert salt("ann", shared_between_users=frozenset({"prefixes"})) == ""
+    assert salt("ann", shared_between_users=frozenset({"requests"})) == "ann"
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ from mlx_notebook.engine.kv_cache.row_cache import RowCache
 from mlx_notebook.engine.prompts.chat_format import ChatFormat, OutputPlan
 from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt, prepare_prompt, truncate_prompt
+from mlx_notebook.engine.prompts.shared_prefix import NOTHING_SHARED, SharedPrefix
 from mlx_notebook.engine.sampling.row import Row
 from mlx_notebook.engine.sampling.vocabulary import Vocabulary
 from mlx_notebook.engine.speculative.draft_loading import load_draft_model
@@ -131,8 +132,9 @@ class TextBackend(GeneratingBackend):
         self._end_tokens = tuple(sorted(tokenizer.eos_token_ids))
         self._borders: dict[int, set[int]] = {}
         self._checkpoints: dict[int, dict[int, Checkpoint]] = {}
-        self._salts: dict[int, str] = {}
         self._kept: dict[int, int] = {}
+        # Of rows whose prompts are not for all: the salt, and the beginning that others share.
+        self._scopes: dict[int, tuple[str, SharedPrefix]] = {}
 
     def __len__(self) -> int:
         return len(self._generator)
@@ -190,7 +192,8 @@ class TextBackend(GeneratingBackend):
     ) -> tuple[int, int]:
         """Add a row to the batch."""
         tokens = prompt.cache_keys
-        hit = self._prefixes.fetch(self.name, tokens, prompt.salt, prompt.places.opening)
+        opening = prompt.places.opening
+        hit = self._prefixes.fetch(self.name, tokens, prompt.salt, opening, prompt.shared)
         prompt.broken = hit.broken
         if hit.length < min(_SHORT_HIT, len(tokens) // 4):
             hit = PrefixHit(broken=hit.broken)
@@ -210,8 +213,8 @@ class TextBackend(GeneratingBackend):
             self._kept[uid] = prompt.kept
         if borders:
             self._borders[uid] = set(borders)
-        if prompt.salt:
-            self._salts[uid] = prompt.salt
+        if prompt.salt or prompt.shared.length:
+            self._scopes[uid] = prompt.salt, prompt.shared
         return uid, hit.length
 
     def _ends(self, row: Row, endless: bool) -> tuple[int, ...]:
@@ -227,10 +230,10 @@ class TextBackend(GeneratingBackend):
     def fork(self, uid: int, row: Row, max_tokens: int, *, endless: bool) -> int:
         """Add another row with the prompt of `uid`, which has just been computed."""
         sibling = self._generator.fork(uid, row, max_tokens, self._ends(row, endless))
-        if salt := self._salts.get(uid):
-            self._salts[sibling] = salt
         if (kept := self._kept.get(uid)) is not None:
             self._kept[sibling] = kept
+        if scope := self._scopes.get(uid):
+            self._scopes[sibling] = scope
         return sibling
 
     def step(self) -> tuple[list[Progress], list[Token]]:
@@ -304,8 +307,9 @@ class TextBackend(GeneratingBackend):
         self._borders.pop(uid, None)
         if (kept := self._kept.pop(uid, len(tokens))) < len(tokens):
             tokens, cache = tokens[:kept], shortened(cache, kept, len(tokens))
-        salt, checkpoints = self._salts.pop(uid, ""), self._checkpoints.pop(uid, None)
-        self._prefixes.keep(self.name, tokens, cache, salt, checkpoints)
+        salt, shared = self._scopes.pop(uid, ("", NOTHING_SHARED))
+        checkpoints = self._checkpoints.pop(uid, None)
+        self._prefixes.keep(self.name, tokens, cache, salt, checkpoints, shared)
 
 
 def _checkpoint_lengths(prompt: PreparedPrompt, cached: int) -> list[int]:
@@ -316,7 +320,8 @@ def _checkpoint_lengths(prompt: PreparedPrompt, cached: int) -> list[int]:
     """
     last = len(prompt.tokens) - 1
     borders = [border for border in sorted(prompt.borders) if cached < border < last]
-    kept = set(borders[-1:])
+    shared = [prompt.shared.length] if cached < prompt.shared.length < last else []
+    kept = {*borders[-1:], *shared}
     if borders and borders[0] >= cached + _CHECKPOINT_GAP:
         kept.add(borders[0])
     regular = range(_CHECKPOINT_STEP, last, _CHECKPOINT_STEP)

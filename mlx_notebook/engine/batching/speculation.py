@@ -64,7 +64,7 @@ class Speculation:
             return [[]]
         self._model_drafted = True
         last = mx.array(row.known, mx.uint32)
-        drafted = self._draft_model.draft(row.settings, row.tokens, last, count)
+        drafted = self._draft_model.draft(row.settings, row.tokens, last, count, row.user)
         return [drafted.tolist() if drafted is not None else []]
 
     def added(self, row: BatchRow, tokens: Sequence[int]) -> None:

@@ -4,7 +4,8 @@ Each model has entries of its own (`PrefixEntries`). They share one limit on mem
 token of a prompt is always left to compute. Entries are evaluated, so that none keeps the batch in
 memory from which it was cut. If there is a prefix cache on disk, it gets new entries, and those
 that are left when a model or the engine goes; it decides which of them to write. Prompts with
-different salts never share an entry, as with vLLM's `cache_salt`.
+different salts never share an entry, as with vLLM's `cache_salt`. A declared beginning of a prompt
+also has an entry of its own, with a salt that several users share.
 """
 
 from collections.abc import Mapping
@@ -15,10 +16,11 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_notebook.engine.kv_cache.block_file import Arrays
-from mlx_notebook.engine.kv_cache.checkpoints import Checkpoint
+from mlx_notebook.engine.kv_cache.checkpoints import Checkpoint, compact
 from mlx_notebook.engine.kv_cache.disk_cache import DiskPrefixCache
 from mlx_notebook.engine.kv_cache.prefix_entries import PrefixEntries, PrefixEntry, PrefixMatch
 from mlx_notebook.engine.prompts.broken_prefix import SHOWN_TOKENS, BrokenPrefix
+from mlx_notebook.engine.prompts.shared_prefix import NOTHING_SHARED, SharedPrefix
 from mlx_notebook.protocol import DiskWrites
 
 
@@ -73,7 +75,12 @@ class PrefixCache:
             self._disk.open(model, identity, empty)
 
     def fetch(
-        self, model: str, tokens: list[int], salt: str = "", opening: int | None = None
+        self,
+        model: str,
+        tokens: list[int],
+        salt: str = "",
+        opening: int | None = None,
+        shared: SharedPrefix = NOTHING_SHARED,
     ) -> PrefixHit:
         """Find the longest known prefix of `tokens`, at least one token shorter than they are.
 
@@ -81,34 +88,65 @@ class PrefixCache:
         ----------
         opening
             As for `PrefixEntries.use`.
+        shared
+            The beginning that may come from other users.
         """
-        match = self._find(model, tokens, salt)
-        if match is None:
-            return PrefixHit()
-        broken = None
-        if match.shared < min(len(match.nearest.tokens), len(tokens) - 1):
+        match, broken = self._find(model, tokens, salt), None
+        if match and match.shared < min(len(match.nearest.tokens), len(tokens) - 1):
             was = match.nearest.tokens[match.shared : match.shared + SHOWN_TOKENS]
             broken = BrokenPrefix(match.shared, was.tolist())
-        if not match.length:
+        match = self._longer(match, self._find_shared(model, tokens, shared))
+        if match is None or not match.length:
             return PrefixHit(broken=broken)
         layers = self._models[model].use(match, opening)
         return PrefixHit(layers, match.length, broken)
 
-    def covered(self, model: str, tokens: list[int], salt: str = "") -> int:
+    def covered(
+        self,
+        model: str,
+        tokens: list[int],
+        salt: str = "",
+        shared: SharedPrefix = NOTHING_SHARED,
+    ) -> int:
         """Return how many of a prompt's first tokens are in memory, at least one less than all."""
-        match = self._find(model, tokens, salt)
+        match = self._longer(
+            self._find(model, tokens, salt), self._find_shared(model, tokens, shared)
+        )
         return 0 if match is None else match.length
 
-    def on_disk(self, model: str, tokens: list[int], salt: str = "") -> int:
+    def on_disk(
+        self,
+        model: str,
+        tokens: list[int],
+        salt: str = "",
+        shared: SharedPrefix = NOTHING_SHARED,
+    ) -> int:
         """Record a new prompt, and return how many of its first tokens are on disk.
 
         Any thread may call it.
         """
-        return self._disk.arrive(model, tokens, salt) if self._disk is not None else 0
+        if self._disk is None:
+            return 0
+        own = self._disk.arrive(model, tokens, salt)
+        if not shared.length:
+            return own
+        return max(own, self._disk.arrive(model, tokens[: shared.length + 1], shared.salt))
 
-    def read(self, model: str, tokens: list[int], salt: str = "") -> tuple[int, Arrays]:
+    def read(
+        self,
+        model: str,
+        tokens: list[int],
+        salt: str = "",
+        shared: SharedPrefix = NOTHING_SHARED,
+    ) -> tuple[int, Arrays]:
         """Read a prefix from disk, for `restore`. Any thread may call it."""
-        return self._disk.read(model, tokens, salt) if self._disk is not None else (0, {})
+        if self._disk is None:
+            return 0, {}
+        own = self._disk.read(model, tokens, salt)
+        if own[0] >= shared.length:
+            return own
+        common = self._disk.read(model, tokens[: shared.length + 1], shared.salt)
+        return max(own, common, key=lambda found: found[0])
 
     def restore(
         self, model: str, tokens: list[int], count: int, arrays: Arrays, salt: str = ""
@@ -127,6 +165,7 @@ class PrefixCache:
         cache: list[Any],
         salt: str = "",
         checkpoints: Mapping[int, Checkpoint] | None = None,
+        shared: SharedPrefix = NOTHING_SHARED,
     ) -> None:
         """Store the KV cache of a sequence, which must hold exactly `tokens`.
 
@@ -134,12 +173,23 @@ class PrefixCache:
         ----------
         checkpoints
             By length, for the layers that cannot be cut.
+        shared
+            The beginning to store for other users too.
         """
         if not tokens or not cache:
             return
         entry = self._insert(model, list(tokens), cache, salt, checkpoints)
         if self._disk is not None:
             self._disk.write(model, tokens, cache, salt, entry.checkpoints)
+        length = shared.length
+        if not 0 < length < len(tokens) or entry.usable(length) < length:
+            return
+        known = self._find_shared(model, tokens, shared)
+        if known is None or known.length < length:
+            layers = entry.cut(length)
+            compact(layers, length)
+            kept = {at: held for at, held in entry.checkpoints.items() if at <= length}
+            self.keep(model, tokens[:length], layers, shared.salt, kept)
 
     def shrink(self, max_bytes: int) -> None:
         """Evict entries down to `max_bytes`, those of the least recently used model first."""
@@ -173,6 +223,19 @@ class PrefixCache:
         if entries is None or len(tokens) < 2:
             return None
         return entries.find(np.array(tokens[:-1], np.int64), salt)
+
+    def _find_shared(
+        self, model: str, tokens: list[int], shared: SharedPrefix
+    ) -> PrefixMatch | None:
+        if not shared.length:
+            return None
+        return self._find(model, tokens[: shared.length + 1], shared.salt)
+
+    @staticmethod
+    def _longer(one: PrefixMatch | None, other: PrefixMatch | None) -> PrefixMatch | None:
+        if one is None or (other is not None and other.length > one.length):
+            return other
+        return one
 
     def _insert(
         self,

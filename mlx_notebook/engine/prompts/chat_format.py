@@ -289,6 +289,7 @@ class ChatFormat:
             "choice": command.tool_choice,
             "reasoning": self.reasoning,
             "reasoning_state": self._reasoning_state(command, in_reasoning),
+            "salt": command.cache_salt,
         }
         try:
             grammar = self._compiler.compile(dialect=self.dialect, tools=tools, **options)

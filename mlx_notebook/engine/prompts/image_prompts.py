@@ -65,7 +65,7 @@ class ImagePromptBuilder:
     ) -> PreparedPrompt:
         """Render and tokenize a prompt, and insert the tokens of its images."""
         messages, order = _in_order(prompt.messages)
-        images = [self.process(prompt.images[number]) for number in order]
+        images = [self.process(prompt.images[number], prompt.image_salt) for number in order]
         if self._in_text:
             messages = [self._with_placeholders(message) for message in messages]
         prompt = msgspec.structs.replace(prompt, messages=messages)
@@ -109,11 +109,14 @@ class ImagePromptBuilder:
         borders = sorted({*places.borders, *(len(tokens) - count for count in after)})
         return PreparedPrompt(tokens, text, borders, places, keys, image_spans)
 
-    def process(self, image: EncodedImage) -> ProcessedImage:
-        """Decode and preprocess an image, unless it is in the cache."""
+    def process(self, image: EncodedImage, salt: str = "") -> ProcessedImage:
+        """Decode and preprocess an image, unless it is in the cache.
+
+        Only prompts with the same `salt` share it, since the time tells whether it was there.
+        """
         deadline.current().check()
         content = hashlib.sha256(image.detail.encode() + b"\0" + image.data).digest()
-        return self._cache.get(content, lambda: self._process(image))
+        return self._cache.get(salt.encode() + content, lambda: self._process(image))
 
     def _process(self, encoded: EncodedImage) -> ProcessedImage:
         image = decode(encoded)

@@ -50,11 +50,13 @@ class GrammarCompiler:
         choice: ToolChoice | None = None,
         reasoning: ReasoningMarks | None = None,
         reasoning_state: ReasoningState = "none",
+        salt: str = "",
     ) -> Grammar | None:
         """Return the grammar of a request; None if its output is not constrained.
 
         This takes milliseconds to a second: do not call it in the decode loop. `tools` are the
-        functions that may be called, already limited to the names in `choice`.
+        functions that may be called, already limited to the names in `choice`. Only requests with
+        the same `salt` share grammars, since the time tells whether one was compiled before.
 
         Raises
         ------
@@ -74,7 +76,7 @@ class GrammarCompiler:
         if output is None and calls is None:
             return None
         try:
-            key = _key(output, calls, choice, reasoning, reasoning_state)
+            key = salt.encode() + b"\0" + _key(output, calls, choice, reasoning, reasoning_state)
         except RecursionError:
             raise _too_deep(output) from None
         with self._lock:

@@ -12,6 +12,7 @@ from mlx_notebook.engine.prompts.chat_format import ChatFormat
 from mlx_notebook.engine.prompts.chat_template import apply_template
 from mlx_notebook.engine.prompts.length_limits import LengthLimit
 from mlx_notebook.engine.prompts.message_places import MessagePlaces, counter, find_messages
+from mlx_notebook.engine.prompts.shared_prefix import NOTHING_SHARED, SharedPrefix
 from mlx_notebook.engine.sandbox import deadline
 from mlx_notebook.protocol import Prompt, TextPrompt
 
@@ -40,6 +41,8 @@ class PreparedPrompt:
         The images and their places.
     salt
         Only prompts with the same salt share entries of the prefix cache.
+    shared
+        The beginning that other users may share.
     user
         The user who sent it. Prompts of users are computed in turn.
     urgent
@@ -59,6 +62,7 @@ class PreparedPrompt:
     keys: list[int] | None = None
     image_spans: list[ImageSpan] = field(default_factory=list)
     salt: str = ""
+    shared: SharedPrefix = NOTHING_SHARED
     user: str = ""
     urgent: bool = False
     kept: int | None = None

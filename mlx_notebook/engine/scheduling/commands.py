@@ -157,7 +157,9 @@ class Commands:
                 )
             )
             return
-        in_memory = self._prefixes.covered(command.model, prompt.cache_keys, prompt.salt)
+        in_memory = self._prefixes.covered(
+            command.model, prompt.cache_keys, prompt.salt, prompt.shared
+        )
         if prepared.on_disk <= in_memory:
             request.enter(RequestState.READY)
             resident.ready.append(request)

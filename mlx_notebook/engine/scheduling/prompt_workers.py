@@ -22,6 +22,7 @@ from mlx_notebook.engine.generation.tokenization import tokenized
 from mlx_notebook.engine.kv_cache.block_file import Arrays
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt, max_new_tokens, truncate_input
+from mlx_notebook.engine.prompts.shared_prefix import DeclaredPrefixes, SharedPrefix
 from mlx_notebook.engine.runtime.activity import Activity
 from mlx_notebook.engine.sandbox.deadline import Deadline, current
 from mlx_notebook.engine.sandbox.sandbox import AHEAD
@@ -94,6 +95,7 @@ class PromptWorkers:
         self._workers, self._inbox, self._activity = workers, inbox, activity
         self._of_models: WeakKeyDictionary[Backend, _ModelWorkers] = WeakKeyDictionary()
         self._tasks: dict[str, _Task] = {}
+        self._declared = DeclaredPrefixes()
 
     def prepare(self, job: PromptJob, backend: Backend, then: Callable[[Outcome], None]) -> None:
         """Prepare a job for a model; `then` is called with the outcome, in the owner's thread."""
@@ -140,7 +142,9 @@ class PromptWorkers:
         def run() -> None:
             count, arrays = 0, Arrays()
             try:
-                count, arrays = self._prefixes.read(model, prompt.cache_keys, prompt.salt)
+                count, arrays = self._prefixes.read(
+                    model, prompt.cache_keys, prompt.salt, prompt.shared
+                )
             except Exception:
                 log.exception("the prefix cache on disk could not be read")
             self._inbox.put(partial(then, count, arrays))
@@ -176,7 +180,19 @@ class PromptWorkers:
         )
         prompt.salt, prompt.user = command.cache_salt, command.user
         prompt.urgent = command.urgent
-        on_disk = self._prefixes.on_disk(command.model, prompt.cache_keys, prompt.salt)
+        if command.shared_system:
+            prompt.shared = SharedPrefix(
+                command.shared_salt,
+                self._declared.length(
+                    backend,
+                    command.shared_system,
+                    prompt.cache_keys,
+                    lambda declared: backend.prepare(declared).tokens,
+                ),
+            )
+        on_disk = self._prefixes.on_disk(
+            command.model, prompt.cache_keys, prompt.salt, prompt.shared
+        )
         return PreparedRequest(prompt, plan, max_tokens, on_disk)
 
     def _embedding(self, command: Embed, backend: Backend) -> EmbeddingJob:

@@ -54,15 +54,22 @@ class DraftModel:
         self._model, self._width, self._prefill_step = model, width, prefill_step
         self._cache = make_prompt_cache(model)
         self._tokens: list[int] = []
+        self._user = ""
 
     @property
     def nbytes(self) -> int:
         """Bytes of its KV cache."""
         return sum(int(layer.nbytes) for layer in self._cache)
 
-    def draft(self, row: Row, tokens: list[int], last: mx.array, count: int) -> mx.array | None:
-        """Draft with the small model, or compute a part of the prompt."""
-        self._cut_to(tokens)
+    def draft(
+        self, row: Row, tokens: list[int], last: mx.array, count: int, user: str = ""
+    ) -> mx.array | None:
+        """Draft with the small model, or compute a part of the prompt.
+
+        What it has computed for one user is not used for another.
+        """
+        self._cut_to(tokens if user == self._user else [])
+        self._user = user
         behind = tokens[len(self._tokens) :]
         if len(behind) > self._prefill_step:
             self._prefill(behind[: self._prefill_step])

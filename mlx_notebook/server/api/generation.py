@@ -130,6 +130,7 @@ class GenerationHandler(EventStreamHandler):
         if entry.upstream is not None and not isinstance(prompt, FillPrompt):
             sampling = settings.apply_to_sampling(sampling)
             return self._upstream_command(id, entry, prompt, sampling, n, options)
+        shared_system, shared_salt = self.services.shared_prefixes.system(self.user, prompt)
         return Generate(
             id=id,
             model=entry.name,
@@ -138,7 +139,9 @@ class GenerationHandler(EventStreamHandler):
             prompt=prompt,
             sampling=settings.apply_to_sampling(sampling),
             n=n,
-            cache_salt=self.services.cache_salt(await owner(self)),
+            cache_salt=await self._cache_salt(),
+            shared_system=shared_system,
+            shared_salt=shared_salt,
             user=self.user.name,
             evict=may_evict(self, entry.name),
             **options,
@@ -208,7 +211,11 @@ class GenerationHandler(EventStreamHandler):
         if not entry.takes_images:
             vision_models = await self._models_with("vision")
             raise vision_not_supported(entry.name, images[0].where, vision_models)
-        return await self.services.images.load_images(prompt)
+        prompt = await self.services.images.load_images(prompt)
+        return msgspec.structs.replace(prompt, image_salt=await self._cache_salt())
+
+    async def _cache_salt(self) -> str:
+        return self.services.cache_salt(await owner(self), self.user)
 
     async def _generation_not_supported(self, entry: CatalogEntry) -> ApiError:
         return generation_not_supported(entry.name, await self._models_with("chat"))

@@ -31,7 +31,8 @@ async def find_model(handler: ApiHandler, name: str | None) -> CatalogEntry:
     if entry.upstream is not None:
         services.upstreams.check_user(handler.user, entry.upstream)
         return entry
-    if entry.name not in (*services.supervisor.telemetry.resident, *services.engine.wanted):
+    known = (*services.supervisor.telemetry.resident, *services.engine.wanted)
+    if entry.upstream is None and entry.name not in known:
         check_permission(handler, "load", entry.name)
     kernel = handler.request.headers.get(KERNEL_HEADER, "")
     services.notebook_usage.note(kernel, entry.name, await owner(handler))

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from traitlets import Dict, HasTraits, TraitError, Unicode, validate
+from traitlets import Dict, HasTraits, List, TraitError, Unicode, validate
 
+from mlx_notebook.server.users.shared_prefixes import SharedPrefixes
 from mlx_notebook.server.users.user_limits import UserLimits
 
 
@@ -30,4 +31,22 @@ class UserConfiguration(HasTraits):
             UserLimits(proposal["value"])
         except ValueError as error:
             raise TraitError(f"MlxNotebookApp.user_limits: {error}.") from None
+        return proposal["value"]
+
+    shared_prefixes = List(
+        Dict(),
+        help="""What users may share of the prefix cache, which is each user's own otherwise, for
+        example [{"system": "You are the tutor of our class."}, {"group": "staff"}]. "system": a
+        system prompt, or its beginning; it is computed once for all. "group": the members of a
+        group share all prefixes. Both: the members of the group share the system prompt. What is
+        shared can be noticed: the time and the cached_tokens of a request tell that somebody has
+        sent it before. If several groups of a user share all, the first one counts.""",
+    ).tag(config=True)
+
+    @validate("shared_prefixes")
+    def _check_shared_prefixes(self, proposal: Any) -> Any:
+        try:
+            SharedPrefixes(proposal["value"])
+        except ValueError as error:
+            raise TraitError(f"MlxNotebookApp.shared_prefixes{error}.") from None
         return proposal["value"]

@@ -8,6 +8,7 @@ from mlx_lm.models.cache import ArraysCache, KVCache, RotatingKVCache
 
 from mlx_notebook.engine.kv_cache.checkpoints import make_checkpoint
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
+from mlx_notebook.engine.prompts.shared_prefix import SharedPrefix
 
 SYSTEM = list(range(1000, 1040))
 
@@ -255,3 +256,41 @@ def test_a_prompt_that_continues_a_cached_one_leaves_nothing(prefixes: PrefixCac
     keep(prefixes, [*SYSTEM, 1, 2, 3])
     assert prefixes.fetch("model", [*SYSTEM, 1, 2, 3, 4, 5]).broken is None
     assert prefixes.fetch("model", [*SYSTEM, 1]).broken is None
+
+
+def test_users_share_a_declared_beginning_and_nothing_behind_it(prefixes: PrefixCache) -> None:
+    shared = SharedPrefix("class", len(SYSTEM))
+    secret = [*SYSTEM, 1, 2, 3, 4]
+    prefixes.keep("model", secret, cache_of(secret), "ann", shared=shared)
+    hit = prefixes.fetch("model", [*secret, 5], "bob", shared=shared)
+    assert hit.length == len(SYSTEM) == prefixes.covered("model", secret, "bob", shared)
+    assert hit.layers is not None
+    assert hit.layers[0].offset == len(SYSTEM)
+    # Where the other's prompt goes on is not told either.
+    assert hit.broken is None
+    assert prefixes.fetch("model", [*secret, 5], "bob").length == 0
+    assert prefixes.fetch("model", [*secret, 5], "ann", shared=shared).length == len(secret)
+    other = SharedPrefix("staff", len(SYSTEM))
+    assert prefixes.fetch("model", [*secret, 5], "bob", shared=other).length == 0
+
+
+def test_a_shared_beginning_is_kept_once(prefixes: PrefixCache) -> None:
+    shared = SharedPrefix("class", len(SYSTEM))
+    for number in range(3):
+        tokens = [*SYSTEM, number, 2, 3]
+        prefixes.keep("model", tokens, cache_of(tokens), f"user {number}", shared=shared)
+    assert [entry.salt for entry in prefixes._models["model"]].count("class") == 1
+
+
+def test_where_caches_cannot_be_cut_the_beginning_is_shared_from_a_checkpoint() -> None:
+    prefixes = PrefixCache(max_entries=16, max_bytes=2**30)
+    shared = SharedPrefix("class", len(SYSTEM))
+    secret = [*SYSTEM, 1, 2, 3]
+    prefixes.keep("model", secret, hybrid(secret), "ann", shared=shared)
+    assert prefixes.covered("model", [*secret, 4], "bob", shared) == 0
+    checkpoints = {len(SYSTEM): make_checkpoint(hybrid(SYSTEM))}
+    prefixes.keep("model", secret, hybrid(secret), "cem", checkpoints, shared)
+    hit = prefixes.fetch("model", [*secret, 4], "bob", shared=shared)
+    assert hit.length == len(SYSTEM)
+    assert hit.layers is not None
+    assert_same(hit.layers, hybrid(SYSTEM))

@@ -208,6 +208,13 @@ def test_equal_requests_share_one_grammar_and_rows_do_not_share_state() -> None:
     assert (a != b).any()
 
 
+def test_users_do_not_share_grammars() -> None:
+    ann = output("choice", ["yes", "no"], salt="user:ann")
+    assert output("choice", ["yes", "no"], salt="user:ann") is ann
+    assert output("choice", ["yes", "no"], salt="user:bob") is not ann
+    assert output("choice", ["yes", "no"]) is not ann
+
+
 def test_grammars_are_compiled_from_many_threads_at_once() -> None:
     made = compiler()
     results: list[bool] = []

@@ -5,6 +5,7 @@ in common is kept longest: when the last sequence that holds it would be evicted
 common beginning instead, and such beginnings are evicted last.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -203,11 +204,20 @@ class PrefixEntries:
                 self._entries.insert(index, common)
 
     def _least_wanted(self, max_entries: int, max_bytes: int) -> PrefixEntry:
-        """Return the entry to evict: common beginnings last, but they get half of the room."""
+        """Return the entry to evict: common beginnings last, but they get half of the room.
+
+        Of other entries it is the least recently used one of the salt that takes most of what is
+        short: entries, or memory. So one user evicts no more of another's than needed.
+        """
         common = [entry for entry in self._entries if entry.common == len(entry.tokens)]
         others = [entry for entry in self._entries if entry.common < len(entry.tokens)]
         fits = 2 * len(common) <= max_entries and 2 * sum(e.nbytes for e in common) <= max_bytes
-        return others[0] if others and (fits or not common) else common[0]
+        wanted = others if others and (fits or not common) else common
+        taken = Counter[str]()
+        for entry in wanted:
+            taken[entry.salt] += 1 if len(self._entries) > max_entries else entry.nbytes
+        most = max(taken.values())
+        return next(entry for entry in wanted if taken[entry.salt] == most)
 
     def _cut_to_common(self, entry: PrefixEntry) -> PrefixEntry | None:
         """Return what other conversations use of an entry, unless another entry has it too."""

@@ -294,3 +294,33 @@ def test_where_caches_cannot_be_cut_the_beginning_is_shared_from_a_checkpoint() 
     assert hit.length == len(SYSTEM)
     assert hit.layers is not None
     assert_same(hit.layers, hybrid(SYSTEM))
+
+
+def kept(prefixes: PrefixCache, salt: str) -> int:
+    return sum(entry.salt == salt for entry in prefixes._models["model"])
+
+
+def test_a_user_with_many_prompts_evicts_their_own_first() -> None:
+    prefixes = PrefixCache(max_entries=8, max_bytes=2**30)
+    for number in range(3):
+        tokens = [*SYSTEM, number]
+        prefixes.keep("model", tokens, cache_of(tokens), "ann")
+    for number in range(100):
+        tokens = [number] * 20
+        prefixes.keep("model", tokens, cache_of(tokens), "greedy")
+    assert (kept(prefixes, "ann"), kept(prefixes, "greedy")) == (3, 5)
+    for number in range(10):
+        tokens = [500 + number] * 20
+        prefixes.keep("model", tokens, cache_of(tokens), "bob")
+    assert min(kept(prefixes, user) for user in ("ann", "bob", "greedy")) >= 2
+
+
+def test_a_user_with_long_prompts_evicts_their_own_first() -> None:
+    small, large = [*SYSTEM, 1], list(range(2000))
+    nbytes = sum(layer.nbytes for layer in cache_of(large))
+    prefixes = PrefixCache(max_entries=100, max_bytes=int(2.5 * nbytes))
+    prefixes.keep("model", small, cache_of(small), "ann")
+    for number in range(5):
+        tokens = [number, *large[1:]]
+        prefixes.keep("model", tokens, cache_of(tokens), "greedy")
+    assert (kept(prefixes, "ann"), kept(prefixes, "greedy")) == (1, 2)

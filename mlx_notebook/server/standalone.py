@@ -13,7 +13,7 @@ from mlx_notebook.server.users.hub_service import HubService, NotAService, hub_s
 _PORT = 1234
 # Only these parts of Jupyter's configuration apply here, and not its port, for example.
 _JUPYTER_CONFIG = "jupyter_server_config"
-_SHARED = ("MlxNotebookApp", "IdentityProvider")
+_SHARED = ("MlxNotebookApp", "IdentityProvider", "HubOAuth")
 
 
 class StandaloneServer(ServerApp):

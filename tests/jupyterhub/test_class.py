@@ -154,6 +154,11 @@ def test_a_browser_logs_in_at_the_hub(
             page.get_by_role("link", name="mlx/status").click()
             expect(page.locator("body")).to_contain_text('"engine"')
             _chat_in_lab(page, class_hub)
+            page.goto(class_hub.service_url)
+            page.get_by_role("link", name="Log out").click()
+            page.wait_for_url(lambda address: "/hub/log" in address)
+            page.goto(class_hub.service_url)
+            assert "/hub/login" in page.url
         context.close()
 
 

@@ -52,12 +52,12 @@ _status: dict[str, Any] = {}
 def connect(url: str | None = None, token: str | None = None) -> Server:
     """Return the server of this kernel. Look for a new one if the last one has stopped.
 
-    The order: the arguments; `MLX_NOTEBOOK_URL` and `MLX_NOTEBOOK_TOKEN`; JupyterHub's service
-    (`MLX_NOTEBOOK_SERVICE_URL`) and no other; the default that `%mlx connect --default` has stored;
-    the Jupyter server that started this kernel; JupyterHub's variables; the user's other running
-    Jupyter servers; a private server that ends with this kernel. A server counts if it answers on
-    `mlx/status`. While
-    `%mlx replay` answers from a recording, no server is needed.
+    The order: the arguments; `MLX_NOTEBOOK_URL` and `MLX_NOTEBOOK_TOKEN`; the default that
+    `%mlx connect --default` has stored; the service that the user's JupyterHub names in
+    `MLX_NOTEBOOK_SERVICE_URL`; the Jupyter server that started this kernel; JupyterHub's variables;
+    the user's other running Jupyter servers; a private server that ends with this kernel. A server
+    counts if it answers on `mlx/status`. If one of the first four is there, no other is tried.
+    While `%mlx replay` answers from a recording, no server is needed.
 
     Parameters
     ----------
@@ -223,11 +223,11 @@ def _find() -> Server | None:
         return _explicit(*_given)
     if url := os.environ.get(URL_VARIABLE):
         return _explicit(url, os.environ.get(TOKEN_VARIABLE, ""), f"named by {URL_VARIABLE}")
-    if (service := _hub_service()) is not None:
-        return service
     if _uses_default and (default := known_servers.read().default) is not None:
         found = f"{default.name}, your default"
         return _explicit(default.url, stored_token(default), found)
+    if (service := _hub_service()) is not None:
+        return service
     for server in _parent_servers():
         try:
             _probe(server, PARENT_SECONDS)
@@ -284,7 +284,7 @@ def _hub_service() -> Server | None:
     except ValueError as error:
         raise NoServer(f"{SERVICE_VARIABLE}: {error}.") from None
     token = os.environ.get("JUPYTERHUB_API_TOKEN", "")
-    server = Server(address, token, "the service of this JupyterHub")
+    server = Server(address, token, "the service of this JupyterHub", is_chosen=True)
     _probe(server, PARENT_SECONDS)
     return server
 

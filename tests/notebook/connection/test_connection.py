@@ -199,3 +199,18 @@ def test_a_jupyter_server_without_the_extension_is_told(tmp_path):
             connection.connect(server.url, server.token)
     finally:
         server.stop()
+
+
+def test_a_service_of_the_hub_is_used_or_nothing(monkeypatch, server):
+    monkeypatch.setenv("JPY_PARENT_PID", str(server.process.pid))
+    monkeypatch.setenv("JUPYTER_RUNTIME_DIR", server.env["JUPYTER_RUNTIME_DIR"])
+    monkeypatch.setenv("JUPYTERHUB_API_TOKEN", server.token)
+    monkeypatch.setenv("MLX_NOTEBOOK_SERVICE_URL", server.url)
+    assert connection.connect().found == "the service of this JupyterHub"
+    connection.disconnect()
+    monkeypatch.setenv("MLX_NOTEBOOK_SERVICE_URL", "http://127.0.0.1:9/services/mlx/")
+    with pytest.raises(ServerUnreachable, match=r"127\.0\.0\.1:9/services/mlx"):
+        connection.connect()
+    monkeypatch.setenv("MLX_NOTEBOOK_SERVICE_URL", "services/mlx")
+    with pytest.raises(NoServer, match="MLX_NOTEBOOK_SERVICE_URL"):
+        connection.connect()

@@ -16,7 +16,7 @@ SCOPE = "access:services!service=mlx"
 
 
 class HubInTrouble(ThreadingHTTPServer):
-    """A Hub that answers for the token `ann` at once, for `slow` late, and for others with 500."""
+    """A Hub that knows `ann` and a service `robot`, is late for `slow`, and fails for others."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Answer)
@@ -34,9 +34,10 @@ class _Answer(BaseHTTPRequestHandler):
         if token == "slow":
             self.server.slow_one_waits.set()
             self.server.may_answer.wait(60)
-        known = {"kind": "user", "name": token, "admin": False, "groups": [], "scopes": [SCOPE]}
+        kind = "service" if token == "robot" else "user"
+        known = {"kind": kind, "name": token, "admin": False, "groups": [], "scopes": [SCOPE]}
         body = json.dumps(known).encode()
-        self.send_response(200 if token in ("ann", "slow") else 500)
+        self.send_response(200 if token in ("ann", "robot", "slow") else 500)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
@@ -79,6 +80,13 @@ def test_a_slow_hub_delays_no_other_request(service: RunningServer, trouble: Hub
         trouble.may_answer.set()
         assert slow.result(60).status_code == 200
     assert trouble.asked["ann"] == 1, "the Hub's answer is remembered"
+
+
+def test_a_service_of_the_hub_has_the_name_of_no_user(service: RunningServer) -> None:
+    headers = {"Authorization": "Bearer robot"}
+    with httpx.Client(base_url=service.url, headers=headers, trust_env=False) as client:
+        (usage,) = client.get("mlx/usage").raise_for_status().json()["users"]
+    assert usage["user"] == "services/robot"
 
 
 def test_a_hub_that_fails_or_is_away_is_no_fault_of_the_token(

@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
@@ -92,6 +93,8 @@ class ApiHandler(APIHandler):
         self.counted: UserRequest | None = None
         # Whether the request asks for a stream.
         self.wants_stream = False
+        # When the whole request was here, in seconds of the monotonic clock.
+        self.arrived = time.monotonic()
         # Parameters of the request that this server does not use.
         self.ignored: list[str] = []
         # Parameters that the upstream of the request's model gets as they are.
@@ -210,6 +213,7 @@ class ApiHandler(APIHandler):
         if self._received > _LARGE_BODY and self._client is not None and self._client.is_closed:
             self._client_left = True
             raise errors.RequestCancelled("The client has closed the connection.")
+        self.arrived = time.monotonic()
         request = decode(decoder, self.body)
         self.wants_stream = bool(getattr(request, "stream", None))
         model, catalog = getattr(request, "model", None), self.services.catalog

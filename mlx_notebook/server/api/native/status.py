@@ -112,6 +112,7 @@ def current_status(services: Services, caller: Caller) -> wire.ServerStatus:
             telemetry.disk.skipped,
         ),
         history=list(telemetry.history),
+        keep_alive_seconds=services.limits.keep_alive_seconds,
     )
 
 

@@ -1,5 +1,7 @@
 """Handle `POST v1/chat/completions`, with or without streaming."""
 
+import time
+
 import msgspec
 from jupyter_server.auth.decorator import authorized
 from tornado import web
@@ -90,6 +92,7 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
             request.n or 1,
             include_usage=bool(options and options.include_usage),
             continuous=bool(options and options.continuous_usage_stats),
+            arrived=self.arrived,
         )
         async with self.event_stream():
             async for events in stream.batches():
@@ -120,7 +123,13 @@ class ChunkWriter:
     """
 
     def __init__(
-        self, encoder: wire.ChunkEncoder, n: int, *, include_usage: bool, continuous: bool = False
+        self,
+        encoder: wire.ChunkEncoder,
+        n: int,
+        *,
+        include_usage: bool,
+        arrived: float,
+        continuous: bool = False,
     ) -> None:
         self._encoder = encoder
         self._include_usage = include_usage
@@ -130,6 +139,8 @@ class ChunkWriter:
         self._prompt: list[int] | None = None
         self._ids: dict[int, list[int]] = {}
         self._rows_to_open = n
+        self._arrived = arrived
+        self._seconds_to_first_token = 0.0
 
     def encode(self, events: list[protocol.Event | KeepAlive]) -> bytes:
         """Return the lines for a batch of events, which may be empty."""
@@ -163,8 +174,7 @@ class ChunkWriter:
             case protocol.Finished():
                 return self._choice(event.row, wire.ChoiceDelta(), event.reason)
             case protocol.Done():
-                usage = self._encoder.usage(event.usage) if self._include_usage else b""
-                return usage + b"data: [DONE]\n\n"
+                return self._usage(event) + b"data: [DONE]\n\n"
             case protocol.PromptTokenIds(ids=ids):
                 self._prompt = ids
             case protocol.TokenIds(ids=ids):
@@ -173,6 +183,13 @@ class ChunkWriter:
             case KeepAlive():
                 return comment(event.text)
         return b""
+
+    def _usage(self, done: protocol.Done) -> bytes:
+        if not self._include_usage:
+            return b""
+        first_token = self._seconds_to_first_token or time.monotonic() - self._arrived
+        timings = wire.ResponseTimings.of(done.timings, first_token)
+        return self._encoder.usage(done.usage, timings)
 
     def _text(self, row: int, text: str) -> bytes:
         if self._usage_so_far is not None or self._prompt is not None:
@@ -193,7 +210,10 @@ class ChunkWriter:
 
     def _opening(self) -> bytes:
         """Return the first chunks, which name the role of each choice. Return them only once."""
+        if not self._rows_to_open:
+            return b""
         rows, self._rows_to_open = range(self._rows_to_open), 0
+        self._seconds_to_first_token = time.monotonic() - self._arrived
         return b"".join(
             [
                 self._encoder.choice(

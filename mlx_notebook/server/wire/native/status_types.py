@@ -177,6 +177,7 @@ class ServerStatus(Struct):
 
     `loading` lists the models that are loading or waiting for memory, in order. `progress` is that
     of the first one, once its load has started. `ranks` is empty if one process computes all.
+    A stream is silent for at most about `keep_alive_seconds`.
     """
 
     engine: EngineStatus
@@ -194,6 +195,7 @@ class ServerStatus(Struct):
     ranks: list[EngineRank]
     prefix_disk: PrefixDiskStatus
     history: list[HistoryPoint]
+    keep_alive_seconds: float
 
 
 class CancelledRequest(Struct):

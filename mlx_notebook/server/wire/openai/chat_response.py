@@ -49,6 +49,26 @@ class CompletionUsage(Struct):
         )
 
 
+class ResponseTimings(Struct):
+    """Seconds that the server took for the first token of a stream.
+
+    `first_token` is the time from when the server had the whole request until it sent the first
+    token. In it the request was `queued`, its model was `loading`, and its prompt was computed
+    (`prefill`).
+    """
+
+    first_token: float
+    queued: float
+    loading: float
+    prefill: float
+
+    @classmethod
+    def of(cls, timings: protocol.Timings, first_token: float) -> "ResponseTimings":
+        """Return the engine's times, and the server's own time to the first token."""
+        times = (first_token, timings.queued, timings.loading, timings.prefill)
+        return cls(*(round(time, 4) for time in times))
+
+
 class ChatCompletionFunction(Struct):
     """The function of a tool call. `arguments` is JSON text."""
 
@@ -154,7 +174,7 @@ class ChunkChoice(Struct):
 
 
 class ChatCompletionChunk(Struct):
-    """One chunk of a stream. If requested, a last chunk without choices has `usage`.
+    """One chunk of a stream. If requested, a last chunk without choices has `usage` and `timings`.
 
     If requested, the first chunk has `prompt_token_ids`. In the last chunks `store` is false if the
     response should have been stored but could not be.
@@ -169,6 +189,7 @@ class ChatCompletionChunk(Struct):
     usage: CompletionUsage | UnsetType | None = UNSET
     prompt_token_ids: list[int] | UnsetType = UNSET
     store: bool | UnsetType = UNSET
+    timings: ResponseTimings | UnsetType = UNSET
 
 
 class ChunkEncoder:
@@ -211,7 +232,8 @@ class ChunkEncoder:
             chunk.prompt_token_ids = prompt
         return b"data: %b\n\n" % self._encoder.encode(chunk)
 
-    def usage(self, usage: protocol.Usage) -> bytes:
-        """Return the event for the token counts."""
-        chunk = msgspec.structs.replace(self._empty, usage=CompletionUsage.of(usage))
+    def usage(self, usage: protocol.Usage, timings: ResponseTimings) -> bytes:
+        """Return the event for the token counts and times."""
+        counts = CompletionUsage.of(usage)
+        chunk = msgspec.structs.replace(self._empty, usage=counts, timings=timings)
         return b"data: %b\n\n" % self._encoder.encode(chunk)

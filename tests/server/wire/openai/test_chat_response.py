@@ -2,7 +2,12 @@ import json
 from typing import Any
 
 from mlx_notebook import protocol
-from mlx_notebook.server.wire.openai.chat_response import ChoiceDelta, ChunkChoice, ChunkEncoder
+from mlx_notebook.server.wire.openai.chat_response import (
+    ChoiceDelta,
+    ChunkChoice,
+    ChunkEncoder,
+    ResponseTimings,
+)
 
 
 def chunk(event: bytes) -> dict[str, Any]:
@@ -27,9 +32,12 @@ def test_usage_and_prompt_tokens_are_only_sent_where_they_are_known() -> None:
     full = chunk(encoder.choice(choice, protocol.Usage(3, 1, 2, 0), [5, 6, 7]))
     assert full["prompt_token_ids"] == [5, 6, 7]
     assert full["usage"]["prompt_tokens_details"]["cached_tokens"] == 2
-    last = chunk(encoder.usage(protocol.Usage(3, 4, 2, 0)))
+    times = ResponseTimings.of(protocol.Timings(0.1, 0.0, 0.30004, 0.4, 2.0), 0.5)
+    last = chunk(encoder.usage(protocol.Usage(3, 4, 2, 0), times))
     assert last["choices"] == []
     assert last["usage"]["total_tokens"] == 7
+    assert last["timings"] == {"first_token": 0.5, "queued": 0.1, "loading": 0.0, "prefill": 0.3}
+    assert "timings" not in full
 
 
 def test_chunks_say_that_the_answer_could_not_be_stored() -> None:

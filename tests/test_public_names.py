@@ -73,6 +73,7 @@ NOTEBOOK = {
     "PrivateServerFailed": "NoServer",
     "ServerUnreachable": "NotebookError",
     "ServerSilent": "ServerUnreachable",
+    "ConnectionLost": "ServerUnreachable",
     "NotAuthorized": "NotebookError",
     "RequestRefused": "NotebookError",
     "ModelNotFound": "RequestRefused",

@@ -4,7 +4,8 @@
     ├── NoServer               no server was found and none could be started
     │   └── PrivateServerFailed  the kernel's private server did not start
     ├── ServerUnreachable      the server does not answer
-    │   └── ServerSilent         it accepts connections but does not answer in time
+    │   ├── ServerSilent         it accepts connections but does not answer in time
+    │   └── ConnectionLost       the connection broke in the middle of an answer
     ├── NotAuthorized          the server refused the token
     ├── RequestRefused         the server refused the request
     │   ├── ModelNotFound        no model has that name, or its download is incomplete
@@ -76,6 +77,10 @@ class ServerUnreachable(NotebookError):
 
 class ServerSilent(ServerUnreachable):
     """The server accepts connections but does not answer in time: it is busy or it hangs."""
+
+
+class ConnectionLost(ServerUnreachable):
+    """The connection broke in the middle of an answer. What had come is kept: `resume` goes on."""
 
 
 class NotAuthorized(NotebookError):

@@ -15,6 +15,11 @@ def plural(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
+def format_milliseconds(seconds: float) -> str:
+    """Format a short time, for example `42 ms`."""
+    return f"{max(1.0, 1000 * seconds):.0f} ms"
+
+
 def format_duration(seconds: float) -> str:
     """Format a number of seconds, for example `2 min 5 s`."""
     minutes, seconds = divmod(int(seconds), 60)

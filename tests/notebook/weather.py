@@ -15,7 +15,7 @@ class Weather:
 
     `delay` is added to each way, in seconds. `stall()` forwards nothing more, as a machine that is
     asleep; `go_on()` ends that. `cut_after(count)` closes a connection after so many more bytes
-    of the server. `drop()` closes all connections.
+    of the server. `refuse_next()` closes the next connection at once, `drop()` all of them.
     """
 
     def __init__(self, url: str, *, delay: float = 0.0, tls: ssl.SSLContext | None = None):
@@ -26,9 +26,9 @@ class Weather:
         self._flows.set()
         self._left: int | None = None
         self._match = b""
-        self.was_cut = threading.Event()
-        self.received = 0
+        self._refuses = False
         self.connections = 0
+        self.requests: list[str] = []
         self._sockets: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -45,8 +45,11 @@ class Weather:
 
     def cut_after(self, count: int, where: bytes = b""):
         """Close the next connection whose answer contains `where`, `count` bytes after that."""
-        self.was_cut.clear()
         self._match, self._left = where, count
+
+    def refuse_next(self):
+        """Close the next connection at once."""
+        self._refuses = True
 
     def drop(self):
         for one in [*self._sockets]:
@@ -55,6 +58,8 @@ class Weather:
 
     def close(self):
         self._closed = True
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # ends the waiting for a connection
         self._listener.close()
         self.go_on()
         self.drop()
@@ -75,6 +80,10 @@ class Weather:
 
     def _serve(self, client: socket.socket):
         self.connections += 1
+        if self._refuses:
+            self._refuses = False
+            _close(client)
+            return
         if self.delay:
             time.sleep(2 * self.delay)  # the handshake
         try:
@@ -92,19 +101,18 @@ class Weather:
         cuts = False
         with suppress(OSError, ValueError):
             while data := source.recv(_CHUNK):
+                if not answers and b" HTTP/1.1\r\n" in data:
+                    self.requests.append(data.partition(b"\r\n")[0].decode(errors="replace"))
                 if self.delay:
                     time.sleep(self.delay)
                 self._flows.wait()
-                if answers:
-                    self.received += len(data)
-                    if self._left is not None and (cuts or self._match in data):
-                        cuts = True
-                        self._left -= len(data)
-                        if self._left <= 0:
-                            self._left = None
-                            sink.sendall(data)
-                            self.was_cut.set()
-                            break
+                if answers and self._left is not None and (cuts or self._match in data):
+                    cuts = True
+                    self._left -= len(data)
+                    if self._left <= 0:
+                        self._left = None
+                        sink.sendall(data)
+                        break
                 sink.sendall(data)
         _close(source)
         _close(sink)

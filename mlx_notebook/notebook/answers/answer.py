@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from mlx_notebook.notebook.answers.server_times import ServerTimes
 from mlx_notebook.notebook.answers.tool_call import ToolCall
 from mlx_notebook.notebook.escaping import safe_markdown
 from mlx_notebook.notebook.human_units import plural
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # The chunks of a faster answer may arrive together, so that it has no measurable speed.
 _MEASURABLE_SECONDS = 0.1
+# A first token that takes longer is explained, in seconds.
+_SLOW_SECONDS = 1.0
 
 
 class Delta(NamedTuple):
@@ -53,12 +56,24 @@ class Reply:
     completion_tokens: int | None = None
     first_token: float | None = None
     last_token: float | None = None
+    server_times: ServerTimes | None = None
     calls: list[ToolCall] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic, repr=False)
     _content: list[str] = field(default_factory=list, repr=False)
     _reasoning: list[str] = field(default_factory=list, repr=False)
     _calls: dict[int, ToolCall] = field(default_factory=dict, repr=False)
     _arguments: dict[int, list[str]] = field(default_factory=dict, repr=False)
+
+    def sent(self, at: float) -> None:
+        """Count the times from when the request was sent, in seconds of the monotonic clock."""
+        self._began = at
+
+    @property
+    def network_seconds(self) -> float | None:
+        """What the network added to the first token; `None` without the server's own times."""
+        if self.first_token is None or self.server_times is None:
+            return None
+        return max(0.0, self.first_token - self.server_times.first_token)
 
     @property
     def text(self) -> str:
@@ -80,6 +95,12 @@ class Reply:
             message["tool_calls"] = [call.openai_call for call in self.calls]
         return message
 
+    def continue_message(self, message: dict[str, Any]) -> None:
+        """Begin with the text of a message that this reply continues."""
+        self._content.append(message["content"])
+        if reasoning := message.get("reasoning_content"):
+            self._reasoning.append(reasoning)
+
     def take(self, chunk: "ChatCompletionChunk") -> list[Delta]:
         """Add one chunk of the stream and return what is new."""
         if chunk.usage is not None:
@@ -87,6 +108,8 @@ class Reply:
             self.completion_tokens = chunk.usage.completion_tokens
             details = chunk.usage.prompt_tokens_details
             self.cached_tokens = details.cached_tokens if details else None
+            # The SDK's types do not have it, because OpenAI's API does not.
+            self.server_times = ServerTimes.of(getattr(chunk, "timings", None))
         deltas: list[Delta] = []
         for choice in chunk.choices:
             self.finish_reason = choice.finish_reason or self.finish_reason
@@ -140,6 +163,8 @@ class Answer:
         Why the answer is paused, in one sentence.
     schema
         The type that was asked for, if any.
+    crosses_network
+        Whether the server may be on another machine.
     """
 
     model: str
@@ -147,6 +172,7 @@ class Answer:
     replies: list[Reply] = field(default_factory=list)
     note: str | None = None
     schema: Any = field(default=None, repr=False)
+    crosses_network: bool = False
     # Number of the cell that has shown the answer while it was streamed.
     shown_in: int | None = field(default=None, repr=False)
     # Tool calls that an earlier answer has not made.
@@ -213,6 +239,23 @@ class Answer:
                 took += (reply.last_token or 0) - reply.first_token
         return tokens / took if tokens and took >= _MEASURABLE_SECONDS else None
 
+    @property
+    def network_seconds(self) -> float | None:
+        """What the network added to the time to the first token; `None` if that is not known."""
+        return self.replies[0].network_seconds if self.replies else None
+
+    def first_token_summary(self) -> str:
+        """Describe the time to the first token, and what took it where it was long or remote."""
+        if self.first_token is None:
+            return ""
+        text = f"first token after {self.first_token:.2f} s"
+        times, network = self.replies[0].server_times, self.network_seconds
+        if times is None or network is None:
+            return text
+        if self.crosses_network:
+            return f"{text}: {network:.1f} s network, {times.describe()}"
+        return text if self.first_token < _SLOW_SECONDS else f"{text}: {times.describe()}"
+
     def summary(self) -> str:
         """Describe the answer in one line: model, tokens, speed, cached tokens and outcome."""
         parts = [self.model]
@@ -222,14 +265,14 @@ class Answer:
             parts.append(plural(self.completion_tokens, "token"))
         if self.tokens_per_second is not None:
             parts.append(f"{self.tokens_per_second:.0f} tokens/s")
-        if self.first_token is not None:
-            parts.append(f"first token after {self.first_token:.2f} s")
+        if first_token := self.first_token_summary():
+            parts.append(first_token)
         if self.cached_tokens:
             parts.append(f"{self.cached_tokens} of {self.prompt_tokens} prompt tokens cached")
         if self.outcome == "paused":
             parts.append(f"paused: {self.note}" if self.note else "paused")
         elif self.outcome == "interrupted":
-            parts.append("interrupted")
+            parts.append(f"interrupted: {self.note}" if self.note else "interrupted")
         elif self.outcome == "failed":
             parts.append("failed")
         elif self.finish_reason == "length":

@@ -77,7 +77,10 @@ class Chat(Conversation):
     __call__ = ask
 
     def resume(self, *, show: bool | AnswerRenderer = False, **settings: Any) -> Answer:
-        """Continue a turn that was stopped during its tool calls. Results so far are kept.
+        """Continue a turn that was stopped during its tool calls, or whose connection was lost.
+
+        Results so far are kept. An answer that was cut off goes on where it broke: only the rest is
+        shown, and the text of the returned answer is the whole.
 
         Parameters
         ----------
@@ -178,8 +181,10 @@ class Chat(Conversation):
         request = turn.request(self._accepts_images(server, turn.answer.model))
         # One client for each request: closing it closes the socket, whatever state an interrupt
         # has left the stream in, and that stops the server. Making a client takes 0.3 ms.
-        with clients.translated_errors(server), clients.client_of(server) as client:
-            yield from client.chat.completions.create(**request)
+        with clients.translated_errors(server), clients.stream_client_of(server) as client:
+            stream = client.chat.completions.create(**request)
+            turn.note_sending(stream.response)
+            yield from stream
 
 
 class AsyncChat(Conversation):
@@ -211,7 +216,7 @@ class AsyncChat(Conversation):
     __call__ = ask
 
     async def resume(self, *, show: bool | AnswerRenderer = False, **settings: Any) -> Answer:
-        """Continue a turn that was stopped during its tool calls: see `Chat.resume`."""
+        """Continue a turn that was stopped or whose connection was lost: see `Chat.resume`."""
         return await self._ask_and_show(*await self._prepare(None, (), None, None, settings), show)
 
     async def stream(
@@ -259,8 +264,10 @@ class AsyncChat(Conversation):
                     turn.collect_results()
                 request = turn.request(self._accepts_images(server, turn.answer.model))
                 with clients.translated_errors(server):
-                    async with clients.async_client_of(server) as client:
-                        async for chunk in await client.chat.completions.create(**request):
+                    async with clients.async_stream_client_of(server) as client:
+                        stream = await client.chat.completions.create(**request)
+                        turn.note_sending(stream.response)
+                        async for chunk in stream:
                             for delta in turn.take(chunk):
                                 yield delta
                 turn.finish_reply()

@@ -20,6 +20,7 @@ from mlx_notebook.notebook.connection import connection
 from mlx_notebook.notebook.errors import NotebookError
 from mlx_notebook.notebook.human_units import plural
 from mlx_notebook.notebook.inputs.images import EncodedImage
+from mlx_notebook.notebook.recording import replayer
 from mlx_notebook.notebook.schemas.reply_schema import response_format
 from mlx_notebook.notebook.server import notebook_model
 from mlx_notebook.notebook.server.server import Server
@@ -94,6 +95,8 @@ class Conversation:
         self.usage = Usage()
         self.untrusted_calls: set[str] = set()
         self._allowed: set[str] = set()
+        # The message of an answer whose connection was lost.
+        self.cut_off: Message | None = None
 
     def __repr__(self) -> str:
         tools = f", may call {', '.join(self.tools)}" if self.tools else ""
@@ -138,9 +141,14 @@ class Conversation:
 
     @property
     def unfinished(self) -> bool:
-        """Whether the last turn was stopped during its tool calls and can be resumed."""
+        """Whether the last turn was stopped during its tool calls, or lost its connection.
+
+        `resume` continues it.
+        """
         if not self.messages:
             return False
+        if self.messages[-1] is self.cut_off:
+            return True
         return self.messages[-1]["role"] == "tool" or bool(pending(self.messages))
 
     def fork(self, at: int | None = None) -> Self:
@@ -164,6 +172,8 @@ class Conversation:
         other.messages = copy.deepcopy(self.messages[:at])
         other.untrusted_calls = set(self.untrusted_calls)
         other._allowed = set(self._allowed)
+        was_cut = at is None and self.messages and self.messages[-1] is self.cut_off
+        other.cut_off = other.messages[-1] if was_cut else None
         other.last = None
         other.usage = Usage()
         return other
@@ -269,7 +279,8 @@ class Conversation:
                 "The server has no default model: `%mlx models` lists what there is, "
                 "`%mlx load NAME` loads one."
             )
-        answer = Answer(model, schema=schema)
+        is_remote = server.may_be_remote and not replayer.is_replayed()
+        answer = Answer(model, schema=schema, crosses_network=is_remote)
         # Merge both: the turn's setting must not remove the chat's other ones.
         extra = {**self.settings.get("extra_body", {}), **settings.pop("extra_body", {})}
         settings = {**self.settings, **settings, **({"extra_body": extra} if extra else {})}

@@ -12,7 +12,14 @@ from mlx_notebook.notebook.answers.answer import Answer, Delta, Reply
 from mlx_notebook.notebook.answers.tool_call import ToolCall, pending
 from mlx_notebook.notebook.answers.tool_result import image_parts, text_of
 from mlx_notebook.notebook.chat.usage import Usage
-from mlx_notebook.notebook.errors import EngineFailed, Interrupted, Pause, in_one_line
+from mlx_notebook.notebook.errors import (
+    ConnectionLost,
+    EngineFailed,
+    Interrupted,
+    Pause,
+    ServerUnreachable,
+    in_one_line,
+)
 from mlx_notebook.notebook.human_units import plural
 from mlx_notebook.notebook.recording import replayer
 
@@ -31,6 +38,7 @@ class ConversationState(Protocol):
     last: Answer | None
     usage: Usage
     untrusted_calls: set[str]
+    cut_off: Message | None
 
     @property
     def unfinished(self) -> bool:
@@ -76,6 +84,12 @@ class Turn:
         self._requests = 0
         self._reply: Reply | None = None
         self._resumes = prompt is None
+        # Whether the next reply goes on with the last message, whose connection was lost.
+        self._continues = (
+            prompt is None
+            and conversation.cut_off is not None
+            and conversation.messages[-1] is conversation.cut_off
+        )
         left = pending(conversation.messages)
         if prompt is None:
             self.calls = answer.resumed = left
@@ -104,6 +118,10 @@ class Turn:
             settings["tool_choice"] = "auto"
         self._requests += 1
         self._reply = Reply()
+        if self._continues:
+            self._reply.continue_message(conversation.messages[-1])
+            extra = {"continue_final_message": True, "add_generation_prompt": False}
+            settings["extra_body"] = {**settings.get("extra_body", {}), **extra}
         self.answer.replies.append(self._reply)
         return {
             **settings,
@@ -115,6 +133,13 @@ class Turn:
             "stream": True,
             "stream_options": {"include_usage": True},
         }
+
+    def note_sending(self, response: Any) -> None:
+        """Count the times of the reply from when its request was sent; `response` answers it."""
+        from mlx_notebook.notebook.recording.httpx_clients import sent_at
+
+        if self._reply is not None and (at := sent_at(response)) is not None:
+            self._reply.sent(at)
 
     def take(self, chunk: "ChatCompletionChunk") -> list[Delta]:
         """Add one chunk of the response's stream and return what is new."""
@@ -144,6 +169,7 @@ class Turn:
         # Some chat templates fail on an empty answer, so the next turn would fail too.
         if reply.text or reply.calls:
             self._keep(reply.message)
+        conversation.cut_off = None
         self.calls = reply.calls
         self.needs_reply = bool(reply.calls)
         if reply.calls and self._requests >= conversation.max_steps:
@@ -164,6 +190,8 @@ class Turn:
         ------
         Interrupted
             On a kernel interrupt.
+        ConnectionLost
+            If the connection broke in the middle of the answer.
         """
         answer = self._conversation.last = self.answer
         try:
@@ -171,6 +199,8 @@ class Turn:
         except Pause as pause:
             answer.outcome, answer.note = "paused", str(pause) or None
             self.collect_results()
+        except ServerUnreachable as error:
+            raise self._lost(error) from None
         except (KeyboardInterrupt, GeneratorExit) as error:
             self._stop("interrupted")
             if isinstance(error, GeneratorExit):
@@ -194,6 +224,23 @@ class Turn:
             # Only the text: a tool call that was cut off does not count.
             self._keep(reply.message)
 
+    def _lost(self, error: ServerUnreachable) -> ServerUnreachable:
+        """Keep what has come of a reply, and return the error that says so."""
+        reply = self._reply
+        has_format = self.answer.schema is not None or "response_format" in self._settings
+        if reply is None or reply.first_token is None or not reply.text or has_format:
+            # A format cannot go on in its middle, and reasoning alone is no answer.
+            self._stop("failed")
+            return error
+        self._stop("interrupted")
+        self.answer.note = "connection lost"
+        self._conversation.cut_off = self._conversation.messages[-1]
+        what, words = str(error).partition(" Run the cell")[0], len(reply.text.split())
+        return ConnectionLost(
+            f"{what} {plural(words, 'word')} of the answer had come and are kept: "
+            "`%chat --resume`, or `resume()`, asks for the rest."
+        )
+
     def _what_is_kept(self) -> str:
         if self._conversation.unfinished:
             return "stopped during the tool calls; `resume()` continues them."
@@ -202,6 +249,9 @@ class Turn:
         return "the model was stopped; the answer so far is kept."
 
     def _keep(self, message: Message) -> None:
+        if self._continues:
+            self._conversation.messages.pop()
+            self._continues = False
         self._conversation.messages += [*self._new_messages, message]
         self._new_messages = []
 

@@ -26,7 +26,7 @@ from mlx_notebook.notebook.errors import (
 )
 from mlx_notebook.notebook.recording import active_run
 from mlx_notebook.notebook.recording.replayer import Replayer
-from mlx_notebook.notebook.server import notebook_model
+from mlx_notebook.notebook.server import notebook_model, transport
 from mlx_notebook.notebook.server.server import Server, normalise_url, split_token
 
 # JupyterHub's configuration sets it for all notebook servers.
@@ -126,6 +126,16 @@ def check(server: Server) -> None:
         If it does not answer, or is not an mlx-notebook server.
     """
     _status_of(server, PARENT_SECONDS)
+
+
+def silent_seconds() -> float:
+    """Return after how much silence a stream of the server counts as broken, in seconds.
+
+    The server says how often it sends a sign of life.
+    """
+    every = _status.get("keep_alive_seconds")
+    known = every if isinstance(every, int | float) else 0.0
+    return max(transport.SILENT_SECONDS, 3 * known)
 
 
 def disconnect() -> None:

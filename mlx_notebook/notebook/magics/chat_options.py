@@ -22,8 +22,8 @@ Model and conversation
                    the rest of the conversation; `none` removes them
 --thread           the name of another conversation
 --new              starts a new conversation; with --thread, in that thread
---resume           continues an answer that was stopped during its tool calls; it takes no prompt:
-                   write `%chat --resume`
+--resume           continues an answer that was stopped during its tool calls, or whose connection
+                   was lost; it takes no prompt: write `%chat --resume`
 
 Request
 --image            an image: an expression of the notebook or the path of a file; may be repeated

@@ -6,10 +6,16 @@ from collections.abc import Callable
 from mlx_notebook.notebook.chat.chat import Chat
 from mlx_notebook.notebook.connection import connection
 from mlx_notebook.notebook.errors import BadMagic, BadRecording
-from mlx_notebook.notebook.human_units import format_bytes, format_duration, plural
+from mlx_notebook.notebook.human_units import (
+    format_bytes,
+    format_duration,
+    format_milliseconds,
+    plural,
+)
 from mlx_notebook.notebook.magics import connect_command, model_commands
 from mlx_notebook.notebook.magics.recording_commands import record, replay
 from mlx_notebook.notebook.recording import replayer
+from mlx_notebook.notebook.server.round_trip import measure_round_trip
 from mlx_notebook.notebook.server.state_names import engine_state_name, request_phase_name
 
 COMMANDS = {
@@ -59,6 +65,8 @@ def _status(_: str, chat: Chat) -> None:
     status = server.get("mlx/status")
     engine = status["engine"]
     print(f"server: {server.url} ({server.found})")
+    if server.may_be_remote and not replayer.is_replayed():
+        print(f"network: round trip of {format_milliseconds(measure_round_trip(server))}")
     print(f"model: {chat.model or connection.default_model() or 'none yet'}")
     line = f"engine: {engine_state_name(engine['state'])}"
     if engine["device"]:
@@ -89,6 +97,8 @@ def _status(_: str, chat: Chat) -> None:
     )
     print(f"memory: {format_bytes(status['memory']['process'])} in the engine process")
     print(f"this conversation: {plural(len(chat.messages), 'message')}")
+    if chat.last is not None and (first_token := chat.last.first_token_summary()):
+        print(f"last answer: {first_token}")
 
 
 def _reset(_: str, chat: Chat) -> None:

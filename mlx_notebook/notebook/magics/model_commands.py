@@ -1,6 +1,7 @@
 """The subcommands of `%mlx` about models: list, load, unload, download, pin and show them."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -70,6 +71,11 @@ def load(line: str, chat: Chat) -> None:
     try:
         loaded = _follow(server, "load", body, describe_result)
     except ModelNotFound:
+        if server.may_be_remote and Path(arguments.model).expanduser().is_dir():
+            raise ModelNotFound(
+                f"{arguments.model} is a folder of this machine and {server.url} may be another "
+                "one: copy it there into a folder of models_dirs, and load it by its name."
+            ) from None
         if not _can_be_downloaded(server, arguments.model):
             raise
         _pull(server, arguments.model, None)

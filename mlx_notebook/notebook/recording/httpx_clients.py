@@ -21,11 +21,24 @@ from mlx_notebook.notebook.server.server import Server
 
 
 class RecordingClient(openai.DefaultHttpxClient):
-    """Send requests to a server, or to the active recorder or replayer."""
+    """Send requests to a server, or to the active recorder or replayer.
 
-    def __init__(self, server: Server, **options: Any) -> None:
+    Parameters
+    ----------
+    server
+        The server.
+    sends_again
+        Whether OpenAI's client may send a request again that got no answer in time. Each time takes
+        as long, and the server may still work on the first one.
+    options
+        Arguments of the client.
+    """
+
+    def __init__(self, server: Server, *, sends_again: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self._server = server
+        self._sends_again = sends_again
+        self._sent_at: float | None = None
 
     def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
         """Send a request, or answer it from a recording."""
@@ -47,16 +60,25 @@ class RecordingClient(openai.DefaultHttpxClient):
         return response
 
     def _live(self, request: Any, **options: Any) -> Any:
+        self._sent_at = _note_time(request, self._sent_at)
         _announce(self._server, request)
-        return super().send(request, **options)
+        try:
+            return super().send(request, **options)
+        except httpx2.ReadTimeout as error:
+            if self._sends_again:
+                raise
+            # It sends a request again after any error that is not its own.
+            raise openai.APITimeoutError(request=request) from error
 
 
 class AsyncRecordingClient(openai.DefaultAsyncHttpxClient):
     """The asynchronous `RecordingClient`."""
 
-    def __init__(self, server: Server, **options: Any) -> None:
+    def __init__(self, server: Server, *, sends_again: bool = True, **options: Any) -> None:
         super().__init__(**options)
         self._server = server
+        self._sends_again = sends_again
+        self._sent_at: float | None = None
 
     async def send(self, request: Any, *, stream: bool = False, **options: Any) -> Any:
         """Send a request, or answer it from a recording."""
@@ -78,8 +100,14 @@ class AsyncRecordingClient(openai.DefaultAsyncHttpxClient):
         return response
 
     async def _live(self, request: Any, **options: Any) -> Any:
+        self._sent_at = _note_time(request, self._sent_at)
         _announce(self._server, request)
-        return await super().send(request, **options)
+        try:
+            return await super().send(request, **options)
+        except httpx2.ReadTimeout as error:
+            if self._sends_again:
+                raise
+            raise openai.APITimeoutError(request=request) from error
 
 
 class _RecordedStream(httpx2.SyncByteStream):
@@ -200,6 +228,21 @@ def _announce(server: Server, request: Any) -> None:
     if _path(server, request) is not None:
         request.headers.update(presence.HEADERS)
         server.announce()
+
+
+def _note_time(request: Any, sent_at: float | None) -> float:
+    """Note in a request when the first request of its client was sent: this may be a retry."""
+    request.extensions["mlx_notebook_sent_at"] = sent_at = sent_at or time.monotonic()
+    return sent_at
+
+
+def sent_at(response: httpx2.Response) -> float | None:
+    """Return when the request of a response was sent; `None` if the response is a recorded one.
+
+    For a client of one request this includes failed attempts. In seconds of the monotonic clock.
+    """
+    at: float | None = response.request.extensions.get("mlx_notebook_sent_at")
+    return at
 
 
 def _path(server: Server, request: httpx2.Request) -> str | None:

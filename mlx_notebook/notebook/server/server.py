@@ -53,6 +53,11 @@ class Server:
         except ValueError:
             return False
 
+    @property
+    def may_be_remote(self) -> bool:
+        """Whether the server may be on another machine."""
+        return self.is_chosen or not self.is_loopback
+
     def announce(self) -> None:
         """Note that this kernel uses a model of the server, which then stays in memory."""
         # A plain `Server`, because a subclass may record what it sends.

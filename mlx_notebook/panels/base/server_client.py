@@ -12,6 +12,7 @@ from mlx_notebook.notebook.errors import (
     from_response,
 )
 from mlx_notebook.notebook.server import presence, transport
+from mlx_notebook.notebook.server.round_trip import measure_round_trip_async
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +59,17 @@ class ServerClient:
                 await self._client.get(path, params=query, timeout=TIMEOUT_SECONDS),
                 self.server.url,
             )
+
+    async def round_trip(self) -> float:
+        """Return how long a request to the server and back takes, in seconds.
+
+        Raises
+        ------
+        NotebookError
+            If the server does not answer.
+        """
+        with self._translated_errors():
+            return await measure_round_trip_async(self._client)
 
     async def post(self, path: str, body: dict[str, Any]) -> Any:
         """Send `POST path` and return the decoded JSON, however long the server takes.

@@ -20,6 +20,7 @@ _RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0)
 # Some changes of the models (of their files) send no event.
 _MODELS_SECONDS = 5.0
 _PROGRESS_SECONDS = 0.5
+_ROUND_TRIP_SECONDS = 10.0
 _REPLAY_MESSAGE = "This notebook replays a recording without a server, so panels show nothing."
 
 
@@ -56,6 +57,8 @@ class ServerWatcher:
         self.models: dict[str, Any] | None = None
         self.traces: list[dict[str, Any]] | None = None
         self.usage: dict[str, Any] | None = None
+        # In seconds; None for a server of this machine.
+        self.round_trip: float | None = None
         self.problem: str | None = None
         # Reentrant: while one panel subscribes, the garbage collector may close another one.
         self._lock = threading.RLock()
@@ -155,18 +158,31 @@ class ServerWatcher:
                 self.server = await asyncio.to_thread(connect)
                 async with ServerClient.connect(self.server) as client:
                     lists = asyncio.create_task(self._refresh_lists(client))
+                    network = asyncio.create_task(self._measure_round_trips(client))
                     try:
                         async for status in client.events("mlx/events"):
                             failures, self.problem = 0, None
                             self._receive(status)
                     finally:
                         lists.cancel()
+                        network.cancel()
                 self.problem = "The server closed the connection. Trying to reconnect …"
             except NotebookError as error:
                 self.problem = f"{error} Trying to reconnect …"
             self._changed.set()
             await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
             failures += 1
+
+    async def _measure_round_trips(self, client: ServerClient) -> None:
+        self.round_trip = None
+        while client.server.may_be_remote:
+            try:
+                self.round_trip = await client.round_trip()
+            except NotebookError as error:
+                # The stream of the status tells what is wrong.
+                log.info("The round trip was not measured: %s", error)
+            self._changed.set()
+            await asyncio.sleep(_ROUND_TRIP_SECONDS)
 
     def _receive(self, status: dict[str, Any]) -> None:
         before, self.status = self.status, status

@@ -61,13 +61,14 @@ function buildDashboard({ root, model, held }) {
     held.views.push(view);
     places[at].append(view.el);
   });
-  return ({ server, engine, requests, resident }) => {
+  return ({ server, engine, requests, resident, round_trip: away }) => {
     const inMemory = resident?.length ? `${resident.join(", ")} in memory` : "no model in memory";
     const state = engine?.state === "stopped" ? "not started" : engine?.state;
+    const where = away ? `${server} (${seconds(away)} away)` : server;
     setText(
       line,
       server
-        ? `${server} · engine ${state ?? "unknown"} · ${inMemory} · ${plural(requests ?? 0, "request")}`
+        ? `${where} · engine ${state ?? "unknown"} · ${inMemory} · ${plural(requests ?? 0, "request")}`
         : "Looking for a server …",
     );
   };

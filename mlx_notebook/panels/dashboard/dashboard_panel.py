@@ -58,6 +58,7 @@ class Dashboard(Panel):
             return {}
         return {
             "requests": status["queue"]["running"] + status["queue"]["waiting"],
+            "round_trip": source.round_trip and round(source.round_trip, 3),
             "resident": [model["id"] for model in status["models"]],
         }
 

@@ -71,6 +71,7 @@ function buildStats({ root, button, ask, notify }) {
       tile("active", "Running / queued"),
       tile("cache", "Prefix cache hits"),
       tile("engine", "Engine"),
+      tile("network", "Network round trip"),
     ),
     h("h3", {}, "Largest context in use"),
     context.el,
@@ -99,6 +100,9 @@ function buildStats({ root, button, ask, notify }) {
     setText(tiles.prefill, rates ? `${number(rates.prefill)} tokens/s` : "–");
     setText(tiles.first, seconds(state.first_token));
     setText(tiles.active, queue ? `${queue.running} / ${queue.waiting}` : "–");
+    setText(tiles.network, seconds(state.round_trip));
+    // Only a server that may be elsewhere has a round trip worth showing.
+    tiles.network.parentElement.hidden = !state.round_trip;
     setText(
       tiles.cache,
       all?.prompt_tokens ? `${number((100 * all.cached_tokens) / all.prompt_tokens)} %` : "–",

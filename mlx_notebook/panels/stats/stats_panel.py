@@ -43,6 +43,7 @@ class StatsPanel(Panel):
             "requests": requests,
             "context": self._context and {**self._context, "running": bool(requests)},
             "first_token": median(first_tokens) if first_tokens else None,
+            "round_trip": source.round_trip and round(source.round_trip, 3),
             "history": {
                 str(int(point["time"])): [round(point[name], 1) for name in _POINT]
                 for point in status["history"]

@@ -209,8 +209,8 @@ class Engine:
         if self._channel is not None and self._settings.distributed is not None:
             from mlx_notebook.engine.distributed.leader import Leader
 
-            group = join_leader(self._settings.distributed, self._channel)
-            leader = Leader(group, self._channel, self._settings.distributed.hosts)
+            group, memory = join_leader(self._settings.distributed, self._channel)
+            leader = Leader(group, self._channel, self._settings.distributed.hosts, memory)
         self._scheduler = Scheduler(self._settings, send, self._activity, leader)
         ready.set()
         send([Ready(os.getpid(), str(mx.default_device()), _versions())])

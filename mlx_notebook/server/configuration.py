@@ -105,8 +105,8 @@ class Configuration(UserConfiguration):
         0,
         min=0,
         help="""Memory for all models together, in bytes. If another model needs memory, the least
-        recently used one is unloaded. 0: on a Mac 85 % of what Metal recommends, on a CPU 60 % of
-        the memory that this process may use.""",
+        recently used one is unloaded. With several ranks it is the memory of all together. 0: on a
+        Mac 85 % of what Metal recommends, on a CPU 60 % of the memory that a process may use.""",
     ).tag(config=True)
 
     wired_limit = Unicode(

@@ -15,6 +15,9 @@ import httpx
 import psutil
 import pytest
 
+from mlx_notebook.model_files.footprint import read_sizes
+from mlx_notebook.model_files.machine_memory import estimate_memory_budget
+from tests.hub import TINY_CHAT
 from tests.server.running import HELLO, RunningServer, running, wait_for
 from tests.server.stand_in_ssh import install
 
@@ -79,7 +82,14 @@ def models(models_dir: Path) -> dict[str, Any]:
 def test_ranks_of_one_machine_end_together_and_start_anew(models: dict[str, Any]) -> None:
     with running(config={"MlxNotebookApp": {**models, "ranks": 2}}) as server:
         assert server.works()
-        members = server.status()["ranks"]
+        status = server.status()
+        (model,) = status["models"]
+        # Both parts count. Each rank has the embedding, so they are more than the whole.
+        weights, _ = read_sizes("tiny-chat", TINY_CHAT)
+        whole = weights.in_memory(full_precision=True)
+        assert whole <= model["bytes"] < 2 * whole
+        assert status["budget"]["limit"] == pytest.approx(estimate_memory_budget(), rel=0.01)
+        members = status["ranks"]
         assert [(one["rank"], one["host"]) for one in members] == [
             (0, "127.0.0.1"),
             (1, "127.0.0.1"),

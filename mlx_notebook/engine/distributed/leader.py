@@ -33,10 +33,18 @@ class Leader:
         To the other ranks.
     hosts
         The host of each rank, for messages.
+    memory
+        Bytes that each rank may use.
     """
 
-    def __init__(self, group: mx.distributed.Group, channel: LeaderChannel, hosts: Sequence[str]):
-        self.ranks, self.hosts = RankGroup(group), list(hosts)
+    def __init__(
+        self,
+        group: mx.distributed.Group,
+        channel: LeaderChannel,
+        hosts: Sequence[str],
+        memory: int,
+    ):
+        self.ranks, self.hosts, self.memory = RankGroup(group), list(hosts), memory
         self._channel = channel
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(LoadEnded)
@@ -50,6 +58,10 @@ class Leader:
         """What each rank has told of itself, in their order."""
         self._channel.waited_seconds = self.ranks.waited_seconds
         return self._channel.statuses()
+
+    def fail(self, error: Exception) -> None:
+        """End all ranks: after an error while computing nobody knows what each has done."""
+        self._channel.fail(f"{type(error).__name__}: {error}")
 
     def divide(
         self, name: str, path: Path, options: ModelOptions, model: Any, config: dict[str, Any]

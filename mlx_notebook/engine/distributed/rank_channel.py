@@ -34,6 +34,8 @@ _REPORT_SECONDS, _POLL_MS = 0.25, 100
 # A rank that was heard this recently has ended. One that is out of reach is silent for longer.
 _RECENT_SECONDS = 1.0
 _LAST_SECONDS = 1.0
+# If a rank ends, computing fails on its neighbours too. The rank that ended is noticed before this.
+_CAUSE_SECONDS = 1.0
 _PING, _END, _HELLO = b"", b"end", b"hello"
 _GONE = (
     zmq.EVENT_DISCONNECTED
@@ -192,6 +194,11 @@ class LeaderChannel(_Channel):
         """Return the status of every rank. Those of the others are up to half a second old."""
         return list({**self._statuses, 0: self._status()}.values())
 
+    def fail(self, reason: str) -> None:
+        """End all ranks because rank 0 has failed, or another rank whose loss made it fail."""
+        time.sleep(_CAUSE_SECONDS)
+        self._lost(f"{self._name(0)} failed: {reason}")
+
     def close(self) -> None:
         """End the other ranks in good order, then the watch. No other method may run or follow."""
         if not self._closing.is_set():
@@ -298,7 +305,8 @@ class FollowerChannel(_Channel):
         self._messages.send(message)
 
     def fail(self, reason: str) -> None:
-        """Tell rank 0 why this rank ends. Rank 0 then ends all ranks."""
+        """Tell rank 0 why this rank ends, if rank 0 does not end before. It then ends all ranks."""
+        time.sleep(_CAUSE_SECONDS)
         self._failure = reason
         self._closing.set()
         self._thread.join(2 * _LAST_SECONDS)

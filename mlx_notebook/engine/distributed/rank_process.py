@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _GO = b"go"
+_MIB = 2**20
 _LOG_FORMAT = "%(levelname)s %(name)s: %(message)s"
 
 
@@ -52,13 +53,21 @@ def read_secret() -> bytes:
     return line.strip()
 
 
-def join_leader(config: DistributedConfig, channel: LeaderChannel) -> "mx.distributed.Group":
-    """Begin MLX's communication as rank 0, once all others are there. Call it in MLX's thread."""
+def join_leader(
+    config: DistributedConfig, channel: LeaderChannel
+) -> tuple["mx.distributed.Group", int]:
+    """Begin MLX's communication as rank 0, once all others are there. Call it in MLX's thread.
+
+    Returns
+    -------
+    group, memory
+        All ranks, and the bytes of memory that each of them may use.
+    """
     channel.wait_for_ranks()
     channel.send(_GO)
-    group = _begin(config)
+    group, memory = _begin(config)
     channel.memory = _memory
-    return group
+    return group, memory
 
 
 def run_follower(
@@ -81,7 +90,8 @@ def run_follower(
             channel.memory = _memory
             while channel.receive(1.0) != _GO:
                 log.debug("rank %d waits for the others", rank)
-            follow(_begin(config), channel)
+            group, _ = _begin(config)
+            follow(group, channel)
         except BaseException as error:
             log.exception("the rank failed")
             channel.fail(f"{type(error).__name__}: {error}")
@@ -96,14 +106,20 @@ def run_follower(
     os._exit(1)
 
 
-def _begin(config: DistributedConfig) -> "mx.distributed.Group":
+def _begin(config: DistributedConfig) -> tuple["mx.distributed.Group", int]:
     import mlx.core as mx
+
+    from mlx_notebook.engine.runtime.device_memory import device_memory
 
     group = mx.distributed.init(strict=True, backend=config.backend)
     # `mlx.launch` leaves this file behind.
     if file := os.environ.get("MLX_HOSTFILE"):
         Path(file).unlink(missing_ok=True)
-    return group
+    # Ranks of one host share its memory. With nccl each has a GPU of its own.
+    sharing = 1 if config.backend == "nccl" else config.hosts.count(config.hosts[own_rank()])
+    own = mx.array([device_memory() // sharing // _MIB], mx.int32)
+    # Each has an equal part of every model, so the smallest memory counts.
+    return group, int(mx.distributed.all_gather(own, group=group).min().item()) * _MIB
 
 
 def _memory() -> tuple[int, int]:

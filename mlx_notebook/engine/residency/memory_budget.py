@@ -31,21 +31,37 @@ class MemoryBudget:
     prefix_bytes
         Bytes of the prefix cache. Running requests whose KV caches are larger than a modest
         batch's use this memory too.
+    ranks
+        The number of ranks. The limits are those of one rank, and messages tell those of all.
     """
 
     limit: int
     max_models: int
     prefix_bytes: int
+    ranks: int = 1
 
     @classmethod
-    def of(cls, settings: EngineConfig) -> "MemoryBudget":
-        """Return the limits in the settings, or shares of the device's memory."""
-        memory = device_memory()
+    def of(
+        cls, settings: EngineConfig, *, memory: int | None = None, ranks: int = 1
+    ) -> "MemoryBudget":
+        """Return the limits in the settings, or shares of the memory.
+
+        Parameters
+        ----------
+        settings
+            The engine's settings. Their limits are for all ranks together.
+        memory
+            Bytes that each rank may use. None: those of the device.
+        ranks
+            The number of ranks.
+        """
+        memory = device_memory() if memory is None else memory
         return cls(
-            settings.memory_budget
+            (settings.memory_budget or 0) // ranks
             or default_memory_budget(memory, gpu=mx.default_device() == mx.gpu),
             settings.max_resident,
-            settings.prefix_cache_bytes or memory // _PREFIX_CACHE_SHARE,
+            (settings.prefix_cache_bytes or 0) // ranks or memory // _PREFIX_CACHE_SHARE,
+            ranks,
         )
 
     def evictions(
@@ -121,12 +137,16 @@ class MemoryBudget:
                 f"(max_resident), and {len(pinned)} are pinned. Unpin one first.",
                 "model",
             )
-        beside = f", of which pinned models hold {format_bytes(used)}" if used else ""
+
+        def whole(count: int) -> str:
+            return format_bytes(count * self.ranks)
+
+        beside = f", of which pinned models hold {whole(used)}" if used else ""
         advice = "Unpin one, or take" if used else "Take"
         return InsufficientMemory(
-            f"{model} does not fit into memory: it needs {format_bytes(need.total)} "
-            f"({format_bytes(need.weights)} of weights, {format_bytes(need.kv)} for a "
-            f"conversation), and the budget for models is {format_bytes(self.limit)}{beside}. "
+            f"{model} does not fit into memory: it needs {whole(need.total)} "
+            f"({whole(need.weights)} of weights, {whole(need.kv)} for a "
+            f"conversation), and the budget for models is {whole(self.limit)}{beside}. "
             f"{advice} a smaller or more strongly quantised model, or raise memory_budget_bytes.",
             "model",
         )

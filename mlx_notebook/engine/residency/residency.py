@@ -181,6 +181,8 @@ class Residency:
             assert wanted is not None
             if not isinstance(error, EngineError):
                 log.exception("%s could not be loaded", wanted.model)
+                if self._leader is not None:
+                    self._leader.fail(error)
             failure = _without_frames(error, wanted.model)
         if self._load is not None:
             # The memory of the failed load is free only now that its frames are gone.

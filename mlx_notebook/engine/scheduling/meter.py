@@ -4,14 +4,16 @@ import time
 from collections import deque
 
 import mlx.core as mx
+import msgspec
 import psutil
 
 from mlx_notebook.engine.distributed.leader import Leader
 from mlx_notebook.engine.generation.request import Request, RequestState
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.residency.residency import Residency
+from mlx_notebook.engine.residency.resident_model import ResidentModel
 from mlx_notebook.engine.scheduling.live_requests import LiveRequests
-from mlx_notebook.protocol import Memory, Stats, Totals
+from mlx_notebook.protocol import Memory, Resident, Stats, Totals
 
 _WINDOW_SECONDS = 1.0
 
@@ -75,18 +77,23 @@ class Meter:
         """Return the state of the engine now, for the server."""
         now = time.perf_counter()
         return Stats(
-            [resident.status for resident in self._residency.models.values()],
+            [self.resident(resident) for resident in self._residency.models.values()],
             self._residency.loading,
             [request.live() for request in self._requests],
             self._totals(),
             self._memory(),
             self._decode.value(now),
             self._prefill.value(now),
-            self._residency.budget.limit,
+            self._residency.budget.limit * self._residency.budget.ranks,
             self._residency.progress,
             self._prefixes.disk_writes,
             self._leader.statuses if self._leader is not None else [],
         )
+
+    def resident(self, resident: ResidentModel) -> Resident:
+        """Return the state of a resident model. Its parts on all ranks count."""
+        status = resident.status
+        return msgspec.structs.replace(status, bytes=status.bytes * self._residency.budget.ranks)
 
     def _totals(self) -> Totals:
         ended = self._requests.ended

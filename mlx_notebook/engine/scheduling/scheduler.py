@@ -80,7 +80,11 @@ class Scheduler:
         self._workers = ThreadPoolExecutor(4, "worker")
         SANDBOX.seconds = settings.sandbox_seconds
         mx.set_cache_limit(device_memory() // 20)
-        budget = MemoryBudget.of(settings)
+        budget = (
+            MemoryBudget.of(settings)
+            if leader is None
+            else MemoryBudget.of(settings, memory=leader.memory, ranks=leader.ranks.size)
+        )
         self._prefixes = PrefixCache(
             settings.prefix_cache_entries, budget.prefix_bytes, self._prefix_disk(settings)
         )
@@ -215,7 +219,9 @@ class Scheduler:
                 self._queues.add(job)
             elif isinstance(job, Load):
                 resident.pinned = resident.pinned if job.pin is None else job.pin
-                events.extend([self._meter.stats(), Loaded(job.id, resident.status, seconds)])
+                events.extend(
+                    [self._meter.stats(), Loaded(job.id, self._meter.resident(resident), seconds)]
+                )
             else:
                 self._commands.begin(job, resident)
 
@@ -319,6 +325,8 @@ class Scheduler:
 
     def _unload_failed(self, resident: ResidentModel, error: Exception) -> None:
         """End a model's requests and unload it: after a failed step its batch is unknown."""
+        if self._leader is not None:
+            self._leader.fail(error)
         failure = EngineError(f"{resident.name} failed while generating: {error}")
         for request in self._requests:
             if request.command.model == resident.name and not request.waits_for_model:

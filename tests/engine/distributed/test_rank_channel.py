@@ -158,6 +158,19 @@ def test_a_rank_that_fails_says_why(leader: Leader) -> None:
         assert leader.lost() == "rank 1 on host1 failed: ValueError: no such luck"
 
 
+def test_a_failure_of_rank_0_is_said(leader: Leader) -> None:
+    leader.channel.fail("ValueError: no such luck")
+    assert leader.lost() == "rank 0 on host0 failed: ValueError: no such luck"
+
+
+def test_a_failure_that_follows_from_the_loss_of_a_rank_is_said_as_its_loss(leader: Leader) -> None:
+    with leader.other(1) as other:
+        leader.channel.wait_for_ranks()
+        other.kill()
+        leader.channel.fail("RuntimeError: connection to a peer was lost")
+        assert leader.lost().startswith("rank 1 on host1 ")
+
+
 def test_a_busy_rank_is_not_lost(leader: Leader) -> None:
     with leader.other(1):
         leader.channel.wait_for_ranks()

@@ -8,6 +8,7 @@ from mlx_notebook.engine.errors import InsufficientMemory
 from mlx_notebook.engine.residency.memory_budget import MemoryBudget
 from mlx_notebook.engine.residency.resident_model import ResidentModel
 from mlx_notebook.model_files.footprint import Footprint
+from mlx_notebook.protocol import EngineConfig
 from tests.engine.residency.weights import resident
 
 
@@ -73,3 +74,19 @@ def test_the_prefix_cache_gets_what_models_leave() -> None:
     footprint = Footprint(base=20, own=0, kv=10)
     left = budget(prefixes=50).left_for_prefixes(Path("new"), footprint, [resident("a", 40)])
     assert left == 100 + 50 - 40 - 30
+
+
+def test_limits_in_the_settings_are_for_all_ranks_together() -> None:
+    settings = EngineConfig(memory_budget=1_000_000, prefix_cache_bytes=600)
+    both = MemoryBudget.of(settings, memory=10_000_000, ranks=2)
+    assert (both.limit, both.prefix_bytes) == (500_000, 300)
+    default = MemoryBudget.of(EngineConfig(), memory=10_000_000, ranks=2)
+    alone = MemoryBudget.of(EngineConfig(), memory=10_000_000)
+    assert (default.limit, default.prefix_bytes) == (alone.limit, alone.prefix_bytes)
+
+
+def test_a_model_that_does_not_fit_on_two_ranks_is_told_as_a_whole(tmp_path: Path) -> None:
+    budget = MemoryBudget.of(EngineConfig(memory_budget=2_000_000_000), ranks=2)
+    need = Footprint(base=3_000_000_000, own=0, kv=0).on_rank(2)
+    with pytest.raises(InsufficientMemory, match=r"it needs 3\.0 GB .* budget .* is 2\.0 GB"):
+        budget.evictions("m", tmp_path, need, {})

@@ -57,7 +57,12 @@ def memory_budget(services: Services) -> wire.MemoryBudget:
     """Return the memory budget for models, an estimate if no engine runs."""
     stats = services.supervisor.telemetry.stats
     used = sum(resident.bytes for resident in stats.resident) if stats else 0
-    limit = stats.budget if stats else services.memory_budget_bytes or estimate_memory_budget()
+    if stats:
+        return wire.MemoryBudget(stats.budget, used)
+    ranks = services.supervisor.config.distributed
+    # Until the engine tells, other machines are taken to be like this one.
+    machines = len(set(ranks.hosts)) if ranks is not None else 1
+    limit = services.memory_budget_bytes or machines * estimate_memory_budget()
     return wire.MemoryBudget(limit, used)
 
 

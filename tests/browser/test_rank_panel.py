@@ -14,7 +14,13 @@ def test_the_panel_shows_each_rank(chromium, tmp_path, request):
         server = LabServer(tmp_path / "lab", tmp_path / "models", stand_in, ranks=2)
         try:
             server.request("mlx/models/load", {"model": "tiny-chat"})
-            server.notebook("ranks.ipynb", "import mlx_notebook\nmlx_notebook.stats_panel()")
+            cell = "\n".join(
+                (
+                    *("%load_ext mlx_notebook", "%mlx status"),
+                    *("import mlx_notebook", "mlx_notebook.stats_panel()"),
+                )
+            )
+            server.notebook("ranks.ipynb", cell)
             SCREENS.mkdir(parents=True, exist_ok=True)
             browser = Browser(chromium, server, SCREENS)
             page = browser.open("ranks.ipynb")
@@ -25,6 +31,7 @@ def test_the_panel_shows_each_rank(chromium, tmp_path, request):
             )
             expect(rows.filter(has_text="Rank 0")).to_have_count(1)
             expect(rows.filter(has_text="Rank 1")).to_have_text(told)
+            expect(page.get_by_text(re.compile(r"rank 1: 127\.0\.0\.1, .+ in use"))).to_be_visible()
             browser.screenshot(page, "ranks", of=panel(page, "Activity"))
             assert axe(page) == []
             browser.close(request.node.name)

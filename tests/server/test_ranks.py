@@ -18,6 +18,7 @@ import pytest
 from mlx_notebook.model_files.footprint import read_sizes
 from mlx_notebook.model_files.machine_memory import estimate_memory_budget
 from tests.hub import TINY_CHAT
+from tests.models import qwen3
 from tests.server.running import HELLO, RunningServer, running, wait_for
 from tests.server.stand_in_ssh import install
 
@@ -148,6 +149,8 @@ def two_hosts(
     folder = tmp_path_factory.mktemp("two hosts")
     environment = folder / "an environment"
     environment.symlink_to(sys.prefix, target_is_directory=True)
+    # The other host's home folder is another one, so this model is on this machine only.
+    qwen3(folder / "home" / "models" / "only-here")
     here, there = ("10.213.77.1", "10.213.77.2") if namespace else ("127.0.0.1", "127.0.0.1")
     (folder / "hosts.json").write_text(
         json.dumps(
@@ -160,10 +163,23 @@ def two_hosts(
     hosts = {THERE: {"namespace": namespace, "address": there, "seen": here}}
     with running(
         python=str(environment / "bin" / "python"),
-        config={"MlxNotebookApp": {**models, "hostfile": str(folder / "hosts.json")}},
-        env=install(folder, hosts),
+        config={
+            "MlxNotebookApp": {
+                **models,
+                "models_dirs": [*models["models_dirs"], str(folder / "home" / "models")],
+                "hostfile": str(folder / "hosts.json"),
+            }
+        },
+        env={**install(folder, hosts), "HOME": str(folder / "home")},
     ) as server:
         yield server
+
+
+def test_a_host_without_the_files_of_a_model_is_named(two_hosts: RunningServer) -> None:
+    answer = two_hosts.chat(model="only-here")
+    assert answer.status_code >= 400
+    message = answer.json()["error"]["message"]
+    assert f"only-here cannot be loaded on {THERE} (rank 1): there is no model in" in message
 
 
 def test_a_stopped_rank_on_another_host_ends_all_requests(two_hosts: RunningServer) -> None:

@@ -96,6 +96,12 @@ def _status(_: str, chat: Chat) -> None:
         f"({totals['cached_tokens']} cached), {totals['generated_tokens']} generated"
     )
     print(f"memory: {format_bytes(status['memory']['process'])} in the engine process")
+    # A server of an older version has none.
+    for rank in status.get("ranks", ()):
+        print(
+            f"rank {rank['rank']}: {rank['host']}, {format_bytes(rank['active'])} in use, "
+            f"waited {format_duration(rank['waited'])} for others"
+        )
     print(f"this conversation: {plural(len(chat.messages), 'message')}")
     if chat.last is not None and (first_token := chat.last.first_token_summary()):
         print(f"last answer: {first_token}")

@@ -39,7 +39,7 @@ class StatsPanel(Panel):
             "queue": status["queue"],
             "totals": status["totals"],
             "memory": status["memory"],
-            "ranks": {str(rank["rank"]): rank for rank in status["ranks"]},
+            "ranks": {str(rank["rank"]): rank for rank in status.get("ranks", ())},
             "requests": requests,
             "context": self._context and {**self._context, "running": bool(requests)},
             "first_token": median(first_tokens) if first_tokens else None,

@@ -1,5 +1,11 @@
 import { expect, test } from "vitest";
-import { codeOfAnswer, commonIndent, reindent, wholeLines } from "../src/assistant/code-of-answer";
+import {
+  codeOfAnswer,
+  commonIndent,
+  hasCodeBlock,
+  reindent,
+  wholeLines,
+} from "../src/assistant/code-of-answer";
 import { messagesOf, plainTraceback, type Subject, TASKS } from "../src/assistant/tasks";
 import { streamAnswer } from "../src/server/answer-stream";
 
@@ -7,6 +13,7 @@ test("the code of an answer is its first block, also while it grows", () => {
   const answer = "Here it is:\n\n```python\nx = 1\ny = 2\n```\n\nThat is all.";
   expect(codeOfAnswer(answer)).toBe("x = 1\ny = 2");
   expect(codeOfAnswer("x = 1\n")).toBe("x = 1");
+  expect([hasCodeBlock(answer), hasCodeBlock("x = 1\n")]).toEqual([true, false]);
   expect(codeOfAnswer("````python\n```\n````")).toBe("```");
   expect(codeOfAnswer("  ```python\n  x = 1\n  ```")).toBe("x = 1");
   // No piece of a fence is ever shown as code.

@@ -52,6 +52,8 @@ def test_the_status_bar_shows_the_state_and_its_menu_loads_and_unloads(browser, 
 @pytest.mark.parametrize("front", ["lab", "notebook"])
 def test_the_dashboard_opens_without_a_cell(browser, lab, front):
     lab.request("mlx/models/load", {"model": "tiny-chat"})
+    if OTHER in [model["id"] for model in lab.status()["models"]]:
+        lab.request("mlx/models/unload", {"model": OTHER})
     lab.notebook(f"dashboard-{front}.ipynb", "1")
     page = browser.open(f"dashboard-{front}.ipynb", front=front)
     execute(page, "mlx-notebook:open-dashboard")
@@ -74,3 +76,19 @@ def test_the_dashboard_opens_without_a_cell(browser, lab, front):
         execute(page, "application:toggle-left-area")
         expect(page.locator("#jp-left-stack")).to_be_hidden()
         browser.screenshot(page, "lab-dashboard-dark-narrow")
+
+
+def test_a_server_without_the_extension_is_said_in_the_status_bar(browser, lab):
+    lab.notebook("without.ipynb", "1")
+    browser.context.route(
+        re.compile("/(mlx|v1)/"),
+        lambda route: route.fulfill(status=404, content_type="text/html", body="<p>Not found"),
+    )
+    page = browser.open("without.ipynb")
+    status = status_of(page)
+    expect(status).to_have_text("mlx-notebook: not available")
+    status.press("Enter")
+    menu = page.get_by_role("menu").last
+    expect(menu.get_by_text("jupyter server extension enable mlx_notebook")).to_be_visible()
+    browser.screenshot(page, "lab-status-off")
+    assert axe(page, "#jp-bottom-panel") == []

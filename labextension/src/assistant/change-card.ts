@@ -5,7 +5,7 @@ import { button } from "../base/elements";
 import { plural } from "../base/units";
 import { CellCard } from "./cell-card";
 import type { CodeDiff } from "./code-diff";
-import { codeOfAnswer } from "./code-of-answer";
+import { codeOfAnswer, hasCodeBlock } from "./code-of-answer";
 
 export interface Proposal {
   /** The cell's code when the model was asked; empty for a new cell. */
@@ -20,6 +20,7 @@ export interface Proposal {
 
 export class ChangeCard extends CellCard {
   private after = "";
+  private hasBlock = false;
 
   constructor(
     cell: Cell,
@@ -40,6 +41,7 @@ export class ChangeCard extends CellCard {
   protected override grow(text: string): void {
     const code = codeOfAnswer(text);
     if (!code) return;
+    this.hasBlock = hasCodeBlock(text);
     this.after = this.proposal.whole(code);
     this.diff.show(this.after);
   }
@@ -49,6 +51,8 @@ export class ChangeCard extends CellCard {
     const isChange = this.after.trim() !== "" && this.after !== before;
     if (problem) this.say(problem);
     else if (!this.after) this.say("The model has written no code.");
+    else if (isChange && !this.hasBlock)
+      this.say("The model has marked no code. This is its whole answer. Nothing is written yet.");
     else if (isChange) this.say(`${plural(this.diff.changes, "change")}. Nothing is written yet.`);
     else this.say("The model changes nothing.");
     if (isChange && !problem) {

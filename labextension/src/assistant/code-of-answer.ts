@@ -2,6 +2,9 @@
 
 const FENCE = /^([ \t]*)(`{3,}|~{3,})[^\n`]*$/m;
 
+/** Whether an answer has a code block. */
+export const hasCodeBlock = (answer: string): boolean => FENCE.test(answer);
+
 /** Return the first code block of an answer; the whole answer if it has none. */
 export function codeOfAnswer(answer: string): string {
   const opening = FENCE.exec(answer);

@@ -5,7 +5,7 @@ import { LabIcon } from "@jupyterlab/ui-components";
 const svg = (body: string): string =>
   `<svg xmlns="http://www.w3.org/2000/svg" width="16" viewBox="0 0 24 24"><g class="jp-icon3" fill="#616161">${body}</g></svg>`;
 
-/** A chip with a spark: the model on this machine. */
+/** A chip with a spark: the model. */
 export const modelIcon = new LabIcon({
   name: "mlx-notebook:model",
   svgstr: svg(

@@ -45,7 +45,7 @@ export class ChatWidget extends Widget {
   ) {
     super();
     this.addClass("mlx-lab-chat");
-    this.node.setAttribute("aria-label", "Chat with a model on this machine");
+    this.node.setAttribute("aria-label", "Chat with the model");
     this.node.setAttribute("role", "region");
     this.models = new ModelSelect(server);
     const again = button("New chat", () => this.clear());
@@ -120,7 +120,7 @@ export class ChatWidget extends Widget {
     this.running?.abort();
     this.turns = [];
     this.log.replaceChildren(
-      element("p", {}, "Answers come from a model on this machine. Nothing leaves it."),
+      element("p", {}, "Ask about the notebook. What goes along is chosen below."),
     );
   }
 

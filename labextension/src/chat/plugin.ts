@@ -45,7 +45,7 @@ export const chatPlugin: JupyterFrontEndPlugin<void> = {
     );
     chat.id = "mlx-notebook-chat";
     chat.title.icon = chatIcon;
-    chat.title.caption = "Chat with a model on this machine";
+    chat.title.caption = "Chat with the model";
     app.shell.add(chat, "right", { rank: 600, type: "Chat" });
     restorer?.add(chat, chat.id);
     app.commands.addCommand(Commands.chat, {

@@ -12,7 +12,7 @@ import { InlineProvider } from "./inline-provider";
 
 export const completionPlugin: JupyterFrontEndPlugin<void> = {
   id: "mlx-notebook:completion",
-  description: "Completes code at the cursor with a model on this machine.",
+  description: "Completes code at the cursor.",
   autoStart: true,
   requires: [IMlxServer, ICompletionProviderManager],
   optional: [ICommandPalette],

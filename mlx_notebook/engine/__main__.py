@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -74,7 +75,7 @@ def main() -> None:
     if settings.distributed is not None:
         secret = read_secret()
         if own_rank() != 0:
-            run_follower(settings.distributed, secret, _follow)
+            run_follower(settings.distributed, secret, _import_follow)
         channel = LeaderChannel(settings.distributed, secret)
     Engine(settings, options.commands, options.frames, channel).serve()
 
@@ -230,11 +231,11 @@ class Engine:
         os._exit(0)
 
 
-def _follow(group: "mx.distributed.Group", channel: FollowerChannel) -> None:
-    """Do what rank 0 says. Import MLX in this thread, which owns its streams."""
+def _import_follow() -> "Callable[[mx.distributed.Group, FollowerChannel], None]":
+    """Import what other ranks do, and MLX, whose streams belong to this thread then."""
     from mlx_notebook.engine.scheduling.follower import follow
 
-    follow(group, channel)
+    return follow
 
 
 def _remove(socket: Path) -> None:

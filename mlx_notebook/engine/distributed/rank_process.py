@@ -73,20 +73,26 @@ def join_leader(
 def run_follower(
     config: DistributedConfig,
     secret: bytes,
-    follow: Callable[["mx.distributed.Group", FollowerChannel], None],
+    import_follow: Callable[[], Callable[["mx.distributed.Group", FollowerChannel], None]],
 ) -> None:
     """Run another rank than rank 0 until the end of the process.
 
     Parameters
     ----------
-    follow
-        Does what rank 0 says. Called in the thread that owns MLX.
+    config
+        The ranks' hosts, and the addresses of rank 0.
+    secret
+        Known to the ranks of this start only.
+    import_follow
+        Returns the function that does what rank 0 says. Both are called in the thread that owns
+        MLX, and the import while others still start.
     """
     rank = own_rank()
     channel = FollowerChannel(config, rank, secret)
 
     def own_mlx() -> None:
         try:
+            follow = import_follow()
             channel.memory = _memory
             while channel.receive(1.0) != _GO:
                 log.debug("rank %d waits for the others", rank)

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from logging import Logger
@@ -35,15 +34,7 @@ _LEVELS = {"WARNING": logging.WARNING, "ERROR": logging.ERROR, "CRITICAL": loggi
 
 
 class EngineProcess:
-    """Represent a running engine process. Start one with `EngineProcess.running`.
-
-    Attributes
-    ----------
-    last_lines
-        The last lines of its log.
-    reason
-        Why it ended, if it has said so.
-    """
+    """Represent a running engine process. Start one with `EngineProcess.running`."""
 
     def __init__(
         self,
@@ -61,8 +52,8 @@ class EngineProcess:
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(Frame)
         self._is_connected = False
-        self.last_lines: deque[str] = deque(maxlen=5)
-        self.reason: str | None = None
+        self._last_line = ""
+        self._reason: str | None = None
 
     @classmethod
     @asynccontextmanager
@@ -167,15 +158,23 @@ class EngineProcess:
     def _log_line(self, line: bytes) -> None:
         text = line.decode(errors="replace").rstrip()
         if text:
-            self.last_lines.append(text)
+            self._last_line = text
             if text.startswith(RANKS_ENDED):
-                self.reason = text.removeprefix(RANKS_ENDED)
+                self._reason = text.removeprefix(RANKS_ENDED)
             level = _LEVELS.get(text.partition(" ")[0], logging.INFO)
             self._log.log(level, "[engine %d] %s", self.pid, text[:2000])
 
     async def wait(self) -> int:
         """Wait until the process ends and return its exit code, negative for a signal."""
         return await self._process.wait()
+
+    def end_reason(self, code: int, *, has_started: bool) -> str:
+        """Return why it ended: what it has said of that, or else its exit code."""
+        if self._reason is not None:
+            return self._reason
+        how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+        is_told = self._last_line and not has_started
+        return how + (f", last log line {self._last_line[:300]!r}" if is_told else "")
 
     def kill(self) -> None:
         """Kill the process and all processes it has started, for example a compiler."""

@@ -185,12 +185,8 @@ class Supervisor:
                     # Read what it sent just before its end.
                     await anyio.sleep(0.05)
                     group.cancel_scope.cancel()
-                lines = list(self._process.last_lines)
-                self._why = (
-                    self._why
-                    or self._process.reason
-                    or _exit_reason(code, lines if self.ready is None else [])
-                )
+                has_started = self.ready is not None
+                self._why = self._why or self._process.end_reason(code, has_started=has_started)
         except OSError as error:
             self._why = f"it could not be started: {error}"
         except Exception as error:
@@ -401,9 +397,3 @@ class Supervisor:
         self.version += 1
         self._changed.set()
         self._changed = asyncio.Event()
-
-
-def _exit_reason(code: int, last_lines: list[str]) -> str:
-    how = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
-    said = f", last log line {last_lines[-1][:300]!r}" if last_lines else ""
-    return how + said

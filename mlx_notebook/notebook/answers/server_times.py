@@ -36,7 +36,16 @@ class ServerTimes:
         return cls(*(float(str(time)) for time in times))
 
     def describe(self) -> str:
-        """Describe the times in one line: `1.5 s model (queue 0.2, prompt 1.3)`."""
-        named = {"queue": self.queued, "load": self.loading, "prompt": self.prefill}
+        """Describe the times in one line: `1.5 s model (queue 0.2, prompt 1.3)`.
+
+        What is left, such as the start of the engine, is called `server`.
+        """
+        rest = self.first_token - self.queued - self.loading - self.prefill
+        named = {
+            "server": rest,
+            "queue": self.queued,
+            "load": self.loading,
+            "prompt": self.prefill,
+        }
         parts = [f"{name} {took:.1f}" for name, took in named.items() if took >= _SHORTEST]
         return f"{self.first_token:.1f} s model" + (f" ({', '.join(parts)})" if parts else "")

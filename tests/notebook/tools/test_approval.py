@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from mlx_notebook.notebook import shell
 from mlx_notebook.notebook.answers.tool_call import ToolCall
 from mlx_notebook.notebook.errors import Pause
 from mlx_notebook.notebook.tools import approval
@@ -130,7 +131,7 @@ def test_a_file_and_a_thread_are_nobody(monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO("y\ny\ny\n"))
     with pytest.raises(Pause, match="nobody is there to allow add"):
         run(runner(add, approve=True), [tool_call("add", '{"a": 1}')])
-    monkeypatch.setattr(approval, "in_kernel", lambda: True)
+    monkeypatch.setattr(shell, "in_kernel", lambda: True)
     monkeypatch.setattr("builtins.input", lambda prompt: "y")
     with ThreadPoolExecutor() as pool, pytest.raises(Pause, match="nobody is there"):
         pool.submit(run, runner(add, approve=True), [tool_call("add", '{"a": 1}')]).result()
@@ -141,7 +142,7 @@ def test_where_nobody_can_be_asked_the_chat_pauses(monkeypatch):
         raise EOFError
 
     monkeypatch.setattr("builtins.input", nobody)
-    monkeypatch.setattr(approval, "in_kernel", lambda: True)
+    monkeypatch.setattr(shell, "in_kernel", lambda: True)
     call = tool_call("add", '{"a": 1}')
     with pytest.raises(Pause, match="nobody is there to allow add"):
         run(runner(add, approve=True), [call])

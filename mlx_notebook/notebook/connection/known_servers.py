@@ -195,8 +195,10 @@ def changed() -> Iterator[KnownServers]:
     Raises
     ------
     NoServer
-        If the file cannot be read or written.
+        If the file cannot be read or written, or JupyterHub started this kernel.
     """
+    if under_a_hub():
+        raise NoServer("Under JupyterHub no servers and no tokens are stored.")
     file = file_of_servers()
     try:
         _make_private_folder(file.parent)

@@ -127,8 +127,10 @@ def test_a_keyring_that_does_not_answer_is_told_with_what_to_do(monkeypatch):
         disconnect()
 
 
-def test_under_a_hub_nothing_is_read(home, monkeypatch):
+def test_under_a_hub_nothing_is_read_and_nothing_written(home, monkeypatch):
     add(URL)
-    assert json.loads((home / "servers.json").read_text())["servers"]
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "of the hub")
     assert known_servers.read() == known_servers.KnownServers()
+    with pytest.raises(NoServer, match="Under JupyterHub"):
+        add("http://localhost:1234/")
+    assert len(json.loads((home / "servers.json").read_text())["servers"]) == 1

@@ -14,7 +14,7 @@ TESTS = Path(__file__).parent
 SLOW_FOLDERS = {TESTS / name for name in ("browser", "conformance", "docs", "jupyterhub")}
 SLOW_FIXTURES = {
     *("server", "engine", "kernel", "start_kernel", "lab", "chromium", "downloader"),
-    *("seeing", "impatient", "hub", "built", "biome"),
+    *("seeing", "impatient", "hub", "built", "biome", "class_hub", "service", "notebook"),
 }
 STARTERS = {"EngineProcess", "JupyterServer", "LabServer", "running", "kernel_alone", "start"}
 

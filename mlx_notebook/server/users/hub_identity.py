@@ -54,6 +54,8 @@ class HubIdentityProvider(JupyterHubIdentityProvider):
         Unavailable
             If the Hub does not answer.
         """
+        # Jupyter's pages of errors ask for it.
+        handler.current_user = handler._jupyter_current_user = None
         if len(self.hub_auth.cache) > _MAX_REMEMBERED:
             self.hub_auth.cache.clear()
         try:

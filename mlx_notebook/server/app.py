@@ -200,11 +200,14 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             else LazyRoutes.rule(application, base_url, relay_routes)
         ]
         if isinstance(self.serverapp, StandaloneServer):
-            from mlx_notebook.server.api.native.root_page import RootHandler
-            from mlx_notebook.server.api.native.service_page import ServicePageHandler
+            if self.serverapp.hub_service is None:
+                from mlx_notebook.server.api.native.root_page import RootHandler
 
-            page = RootHandler if self.serverapp.hub_service is None else ServicePageHandler
-            rules.append((re.escape(base_url), page))
+                rules.append((re.escape(base_url), RootHandler))
+            else:
+                from mlx_notebook.server.api.service_routes import service_rules
+
+                rules += service_rules(base_url, self.serverapp.identity_provider)
         application.add_handlers(".*$", rules)  # type: ignore[no-untyped-call]
 
     async def _start_jupyter_server_extension(self, serverapp: ServerApp) -> None:

@@ -39,6 +39,8 @@ def test_the_hubs_tokens_open_the_service(class_hub: RunningHub) -> None:
     for user in ("teacher", "head"):
         with class_hub.service(class_hub.user_token(user)) as client:
             assert client.get("v1/models").status_code == 200
+            # Not even an admin runs code as the service's user.
+            assert client.post("api/kernels", json={}).status_code == 404
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,29 @@ def test_a_slow_hub_delays_no_other_request(service: RunningServer, trouble: Hub
     assert trouble.asked["ann"] == 1, "the Hub's answer is remembered"
 
 
+# Of a Jupyter server, whose owner could run code with them and read files.
+JUPYTERS = (
+    *("GET api", "POST api/kernels", "GET api/kernels/1/channels", "GET api/contents"),
+    *("GET api/kernelspecs", "GET api/sessions", "POST api/terminals", "GET files/log"),
+    *("GET nbconvert/html/log", "POST api/shutdown", "GET api/config/a", "GET metrics"),
+    *("GET api/events/subscribe", "GET view/log", "GET tree", "GET login", "GET static/style/a"),
+)
+
+
+def test_users_of_the_service_cannot_use_it_as_a_jupyter_server(service: RunningServer) -> None:
+    headers = {"Authorization": "Bearer ann"}
+    with httpx.Client(base_url=service.url, headers=headers, trust_env=False) as ann:
+        for method, path in (route.split() for route in JUPYTERS):
+            upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"} if "/1/" in path else {}
+            answer = ann.request(method, path, json={}, headers=upgrade)
+            assert answer.status_code == 404, (method, path, answer.text)
+            assert answer.json()["error"]["code"] == "unknown_route"
+        # What is above the service's own prefix is not there either.
+        assert httpx.get(f"http://127.0.0.1:{service.port}/api", headers=headers).status_code == 404
+        assert ann.get("v1/models").status_code == 200
+    assert service.process.poll() is None
+
+
 def test_a_service_of_the_hub_has_the_name_of_no_user(service: RunningServer) -> None:
     headers = {"Authorization": "Bearer robot"}
     with httpx.Client(base_url=service.url, headers=headers, trust_env=False) as client:

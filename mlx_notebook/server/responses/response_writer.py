@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from mlx_notebook import protocol
 from mlx_notebook.server.engine.request_stream import KeepAlive
-from mlx_notebook.server.errors import ApiError, InvalidRequest, QueueFull, RequestCancelled
+from mlx_notebook.server.errors import ApiError, RequestCancelled
 from mlx_notebook.server.wire.ids import new_id, now
 from mlx_notebook.server.wire.openai import response_events as wire
 from mlx_notebook.server.wire.openai.logprobs import Logprob
@@ -87,9 +87,8 @@ class ResponseWriter:
             stopped = wire.ErrorEvent(code=error.code, message=error.message, param=error.param)
             return [self._numbered(stopped)]
         self.response.status = "failed"
-        code = "rate_limit_exceeded" if isinstance(error, QueueFull) else "server_error"
-        if isinstance(error, InvalidRequest):
-            code = "invalid_prompt"
+        codes = {429: "rate_limit_exceeded", 400: "invalid_prompt"}
+        code = codes.get(error.status_code, "server_error")
         self.response.error = ResponseError(code, error.message)  # type: ignore[arg-type]
         return [self._numbered(wire.ResponseFailed(response=self._snapshot()))]
 

@@ -62,6 +62,8 @@ class _Listed(Struct):
     context_length: int | None = None
     max_context_length: int | None = None
     context_window: int | None = None
+    # Of this server: where the model comes from.
+    source: str | None = None
 
 
 class _List(Struct):
@@ -105,6 +107,7 @@ class UpstreamModels:
         }
         self._listed = float("-inf")
         self._listing: asyncio.Task[None] | None = None
+        self._awaited = False
         self._error: ApiError | None = None
 
     @property
@@ -135,12 +138,18 @@ class UpstreamModels:
         return self._models.get(name)
 
     async def refresh(self, patience: float) -> None:
-        """List the models again if the list is old, and wait for that a few seconds at most."""
+        """List the models again in the background, if the list is old.
+
+        Only the first list is awaited, for `patience` seconds at most. So an upstream that hangs
+        delays nobody for long.
+        """
         if time.monotonic() - self._listed < _FRESH_SECONDS:
             return
         if self._listing is None or self._listing.done():
             self._listing = asyncio.create_task(self._list_in_background())
-        await asyncio.wait([self._listing], timeout=patience)
+        if not self._awaited:
+            await asyncio.wait([self._listing], timeout=patience)
+            self._awaited = True
 
     def close(self) -> None:
         """Stop listing."""
@@ -179,7 +188,9 @@ class UpstreamModels:
         """Return the models to show: those of the settings, with what the list says of them."""
         found = {model.id: _model(model) for model in listed[:_MOST_MODELS] if _is_usable(model.id)}
         if self._configured is None:
-            return found
+            # Two servers may be upstreams of each other. Their lists must not grow without end.
+            others = {model.id for model in listed if model.source == "upstream"}
+            return {name: model for name, model in found.items() if name not in others}
         return {
             name: msgspec.structs.replace(
                 model, capabilities=model.capabilities if given is None else given

@@ -81,7 +81,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests.append((self.path, dict(self.headers), {}))
-        listed = [{"id": name, "max_model_len": 8192} for name in MODELS]
+        listed: list[dict[str, Any]] = [{"id": name, "max_model_len": 8192} for name in MODELS]
+        # As a server lists the models of its own upstreams.
+        listed.append({"id": "other:model", "source": "upstream"})
         self.json(200, {"data": listed})
 
     def do_POST(self) -> None:

@@ -39,7 +39,8 @@ def near(odd: StandIn) -> Iterator[RunningServer]:
         "gone": {"url": "http://127.0.0.1:9/v1"},
         "keyless": {"url": odd.url, "key_env": "NOT_SET", "models": {"good": ["embeddings"]}},
     }
-    config = {"MlxNotebookApp": {"upstreams": upstreams, "model_aliases": {"nick": "odd:good"}}}
+    settings = {"model_aliases": {"nick": "odd:good"}, "keep_alive_seconds": 0.5}
+    config = {"MlxNotebookApp": {"upstreams": upstreams, **settings}}
     with running(config=config, env={"ODD_KEY": KEY}) as server:
         yield server
 
@@ -53,7 +54,7 @@ def streamed(near: RunningServer, model: str, **changes: Any) -> list[str]:
     body = {"model": model, "messages": HELLO, "stream": True, **changes}
     with near.client.stream("POST", "v1/chat/completions", json=body) as response:
         text = response.read().decode()
-    return [line.removeprefix("data: ") for line in text.splitlines() if line]
+    return [line.removeprefix("data: ") for line in text.splitlines() if line and line[0] != ":"]
 
 
 def test_an_answer_has_all_that_the_upstream_tells(near: RunningServer, odd: StandIn) -> None:
@@ -209,6 +210,16 @@ def test_settings_of_its_models_are_defaults_of_requests(near: RunningServer, od
 # --- faults ---------------------------------------------------------------------------------------
 
 
+def test_a_response_in_the_background_fails_with_openais_code(near: RunningServer) -> None:
+    body = {"model": "odd:busy", "input": "Hi", "background": True}
+    id = near.client.post("v1/responses", json=body).json()["id"]
+    failed = wait_for(
+        lambda: (r := near.client.get(f"v1/responses/{id}").json())["status"] == "failed" and r, 20
+    )
+    assert failed["error"]["code"] == "rate_limit_exceeded"
+    assert "Rate limit reached" in failed["error"]["message"]
+
+
 @pytest.mark.parametrize(
     ("model", "status", "code", "said"),
     [
@@ -263,6 +274,18 @@ def test_a_stream_that_breaks_ends_with_an_error(near: RunningServer) -> None:
     assert "broke off the answer" in json.loads(last)["error"]["message"]
 
 
+def test_a_slow_upstream_keeps_its_clients_connection_alive(near: RunningServer) -> None:
+    body = {"model": "odd:silent", "messages": HELLO, "stream": True}
+    with near.client.stream("POST", "v1/chat/completions", json=body) as response:
+        assert next(response.iter_lines()) == ": keep-alive"
+
+
+def test_many_texts_wait_for_each_other_at_a_narrow_upstream(near: RunningServer) -> None:
+    body = {"model": "single:legacy", "prompt": ["A", "B", "C"]}
+    choices = near.client.post("v1/completions", json=body).json()["choices"]
+    assert [choice["text"] for choice in choices] == ["A", "A", "A"]
+
+
 @pytest.mark.parametrize("how", ["leaves", "cancels"])
 def test_the_end_of_a_request_closes_its_connection(
     how: str, near: RunningServer, odd: StandIn
@@ -297,7 +320,7 @@ def test_more_requests_than_allowed_wait_for_nobody(near: RunningServer) -> None
 
 def test_the_list_shows_all_models_and_what_is_wrong(near: RunningServer) -> None:
     listed = {m["id"]: m for m in near.client.get("mlx/models").json()["models"]}
-    assert {f"odd:{name}" for name in MODELS} <= set(listed)
+    assert {f"odd:{name}" for name in MODELS} == {name for name in listed if name[:4] == "odd:"}
     good = listed["odd:good"]
     assert (good["state"], good["source"], good["fits"]) == ("upstream", "upstream", None)
     assert good["context_length"] == 8192

@@ -100,6 +100,9 @@ class CompletionsHandler(GenerationHandler):
         """Run all commands, as many at a time as the engine decodes together."""
         failure: ApiError | StreamClosedError | None = None
         at_once = max(1, self.services.limits.max_batch // commands[0].n)
+        if isinstance(commands[0], UpstreamGenerate):
+            upstream = self.services.upstreams.settings_of(commands[0].upstream)
+            at_once = min(at_once, upstream.max_requests)
         limiter = anyio.CapacityLimiter(at_once)
 
         async def one(index: int, command: protocol.Generate) -> None:

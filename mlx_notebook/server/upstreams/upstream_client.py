@@ -6,6 +6,7 @@ import binascii
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import anyio
 import msgspec
@@ -27,8 +28,13 @@ from mlx_notebook.server.upstreams.upstream_request import Body, UpstreamGenerat
 from mlx_notebook.server.upstreams.upstream_settings import UpstreamSettings
 from mlx_notebook.server.wire.native.trace_types import TracedUpstream
 
+if TYPE_CHECKING:
+    import httpx2
+
 _END = b"[DONE]"
 _LONGEST_ID = 200
+# How long an upstream may take to end its answer after the last event.
+_LAST_BYTES_SECONDS = 1.0
 # Headers in which servers and gateways say how they call a request.
 _ID_HEADERS = ("x-request-id", "request-id", "cf-ray")
 
@@ -83,6 +89,7 @@ class UpstreamClient:
         self._changed = changed
         self._embeddings = 0
         self._streams: dict[str, RequestStream] = {}
+        self._relays: set[asyncio.Task[None]] = set()
 
     @property
     def streams(self) -> list[RequestStream]:
@@ -123,6 +130,8 @@ class UpstreamClient:
         self._streams[command.id] = stream
         self._changed()
         relay = asyncio.create_task(self._relay(command, stream, traced))
+        self._relays.add(relay)
+        relay.add_done_callback(self._relays.discard)
         try:
             yield stream
         except ApiError as error:
@@ -130,7 +139,8 @@ class UpstreamClient:
             raise
         finally:
             del self._streams[command.id]
-            relay.cancel()
+            if not stream.ended or stream.error is not None:
+                relay.cancel()
             self._changed()
             recorder.end(stream.error)
 
@@ -175,6 +185,8 @@ class UpstreamClient:
     async def close(self) -> None:
         """Stop listing models, and close all connections."""
         self.models.close()
+        for relay in self._relays:
+            relay.cancel()
         await self.connection.close()
 
     def _check_room(self) -> None:
@@ -226,23 +238,35 @@ class UpstreamClient:
                 if value := response.headers.get(header):
                     traced.request_id = connection.shown(value, _LONGEST_ID)
                     break
-            if "text/event-stream" in response.headers.get("content-type", ""):
-                lines = EventLines()
-                async for piece in connection.pieces(response):
-                    for data in lines.feed(piece):
-                        if data == _END or not self._push(stream, reader, data):
-                            break
-                    else:
-                        continue
+            chunks = self._chunks(response)
+            async for data in chunks:
+                if data == _END or not self._push(stream, reader, data):
                     break
-                else:
-                    for data in lines.end():
-                        if data != _END:
-                            self._push(stream, reader, data)
-            else:
-                self._push(stream, reader, await connection.body(response))
-        if not stream.ended:
+            if stream.ended:
+                return
             stream.push(reader.done())
+            # Read up to the end of the answer, so that the next request can use the connection.
+            with anyio.move_on_after(_LAST_BYTES_SECONDS):
+                async for _ in chunks:
+                    pass
+
+    async def _chunks(self, response: "httpx2.Response") -> AsyncIterator[bytes]:
+        """Yield the chunks of an answer: of a stream, or the only one.
+
+        Raises
+        ------
+        UpstreamError, UnreadableAnswer
+            If the answer breaks off, or an event is too large.
+        """
+        if "text/event-stream" not in response.headers.get("content-type", ""):
+            yield await self.connection.body(response)
+            return
+        lines = EventLines()
+        async for piece in self.connection.pieces(response):
+            for data in lines.feed(piece):
+                yield data
+        for data in lines.end():
+            yield data
 
     def _push(self, stream: RequestStream, reader: AnswerReader, data: bytes) -> bool:
         """Push the events of one chunk. Return False if the request has ended meanwhile."""

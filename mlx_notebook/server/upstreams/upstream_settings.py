@@ -24,7 +24,8 @@ _OWN_PARAMETERS = frozenset(
     {
         *("model", "messages", "prompt", "input", "instructions", "stream", "stream_options", "n"),
         *("tools", "tool_choice", "response_format", "store", "metadata", "background"),
-        *("previous_response_id", "return_token_ids", "prompt_logprobs", "echo"),
+        *("previous_response_id", "system", "thinking", "echo"),
+        *("return_token_ids", "prompt_logprobs"),
     }
 )
 CAPABILITIES = ("chat", "vision", "tools", "reasoning", "embeddings")

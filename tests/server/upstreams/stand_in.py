@@ -49,13 +49,17 @@ CALLS = [
 
 
 class StandIn(ThreadingHTTPServer):
-    """The server. `requests` has the path, headers and body of each request."""
+    """The server. `requests` has the path, headers and body of each request.
+
+    `ports` has the client's port of each connection that a request came by.
+    """
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.requests: list[tuple[str, dict[str, str], dict[str, Any]]] = []
+        self.ports: list[int] = []
         self.left = threading.Event()
         self.release = threading.Event()
 
@@ -89,6 +93,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.server.requests.append((self.path, dict(self.headers), body))
+        self.server.ports.append(self.client_address[1])
         if self.path == "/v1/embeddings":
             vectors = [{"index": i, "embedding": [0.0, i]} for i in range(len(body["input"]))]
             self.json(200, {"data": vectors[::-1], "usage": {"prompt_tokens": 4}})

@@ -80,6 +80,14 @@ def test_an_answer_has_all_that_the_upstream_tells(near: RunningServer, odd: Sta
     assert headers["x-team"] == "a-team-name"
 
 
+def test_requests_in_a_row_share_a_connection(near: RunningServer, odd: StandIn) -> None:
+    before = len(odd.ports)
+    for stream in (False, True):
+        assert near.chat(model="odd:good", stream=stream).status_code == 200
+    first, second = odd.ports[before:]
+    assert first == second
+
+
 def test_its_trace_names_the_upstream(near: RunningServer) -> None:
     id = near.chat(model="odd:good").json()["id"]
     trace = near.client.get(f"mlx/traces/{id}").json()

@@ -48,9 +48,10 @@ class Runner:
         return len(self.backend)
 
     @property
-    def urgent(self) -> bool:
-        """Whether an urgent request is in the batch."""
-        return any(sequence.request.command.urgent for sequence in self._sequences.values())
+    def urgent_users(self) -> list[str]:
+        """The user of each row of an urgent request."""
+        commands = (sequence.request.command for sequence in self._sequences.values())
+        return [command.user for command in commands if command.urgent]
 
     def join(self, request: Request, events: list[Event]) -> None:
         """Add a prepared request to the batch."""

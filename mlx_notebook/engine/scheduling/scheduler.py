@@ -143,7 +143,7 @@ class Scheduler:
             self._load(events)
         else:
             resident = models[turn]
-            hurry = resident.runner is not None and resident.runner.urgent
+            hurry = resident.runner is not None and bool(resident.runner.urgent_users)
             if resident.side_jobs and not hurry:
                 self._do_side_job(resident, events)
             if models.get(turn) is resident and (rows := resident.rows):
@@ -255,11 +255,18 @@ class Scheduler:
                 self._join(request, resident, events)
 
     def _admit_urgent(self, resident: ResidentModel, events: list[Event]) -> None:
-        """Add the urgent requests that are ready to a model's batch."""
+        """Add the urgent requests that are ready to a model's batch: a few of each user.
+
+        Nobody types in more places at once. Any more of a user wait as all others do.
+        """
+        if resident.runner is None:
+            return
         most = self._settings.max_batch + URGENT_ROWS
         held = self._residency.held.get(resident.name)
         for request in [one for one in resident.ready if one.command.urgent]:
-            if resident.rows < most and (held is None or request.arrived <= held):
+            taken = resident.runner.urgent_users.count(request.command.user)
+            may_stay = held is None or request.arrived <= held
+            if resident.rows < most and taken < URGENT_ROWS and may_stay:
                 resident.ready.remove(request)
                 self._join(request, resident, events)
 

@@ -13,6 +13,7 @@ from mlx_notebook.engine.generation.request import RequestState
 from mlx_notebook.engine.runtime.activity import Activity
 from mlx_notebook.engine.scheduling.scheduler import Scheduler
 from mlx_notebook.model_files.fim_forms import FORMS
+from mlx_notebook.protocol import URGENT_ROWS
 from tests.models import qwen3
 
 CELL = "".join(f"value_{number} = compute(value_{number - 1})\n" for number in range(1, 31))
@@ -107,6 +108,17 @@ def test_a_completion_does_not_wait_for_a_full_batch_nor_for_those_that_wait(typ
     assert all(typed.state(id) is RequestState.DECODE for id in running)
     assert all(typed.state(id) is RequestState.READY for id in waiting)
     typed.cancel(*running, *waiting)
+    typed.step_until(lambda: not typed.rows)
+
+
+def test_one_user_cannot_fill_the_batch_with_completions(typed: Typed) -> None:
+    several = [typed.type(f"{name} = ", tokens=1500) for name in "abcd"]
+    begun = several[:URGENT_ROWS]
+    typed.step_until(lambda: all(typed.state(id) is RequestState.DECODE for id in begun))
+    typed.step_until(lambda: all(typed.state(id) is RequestState.READY for id in several[2:]))
+    typed.one_step()
+    assert typed.rows == URGENT_ROWS
+    typed.cancel(*several)
     typed.step_until(lambda: not typed.rows)
 
 

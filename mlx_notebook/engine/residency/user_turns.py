@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 
+# Users without waiting requests whose counts are kept.
+_MOST_AHEAD = 1000
+
 
 class UserTurns:
     """Counts what each waiting user was given. Who has been given least comes next.
@@ -12,13 +15,19 @@ class UserTurns:
 
     def __init__(self) -> None:
         self._given: dict[str, float] = {}
+        self._least = 0.0
 
     def counts(self, waiting: Iterable[str]) -> dict[str, float]:
-        """Return what each of the waiting users was given. Others are forgotten."""
+        """Return what each of the waiting users was given."""
         users = list(dict.fromkeys(waiting))
-        least = min((self._given[user] for user in users if user in self._given), default=0.0)
-        self._given = {user: max(least, self._given.get(user, least)) for user in users}
-        return self._given
+        known = [self._given[user] for user in users if user in self._given]
+        self._least = least = max(self._least, min(known, default=0.0))
+        # Who has been given more stays known, even without a request that waits. Otherwise those
+        # who come again and again would always be before one who has waited since the last turn.
+        ahead = {user: given for user, given in self._given.items() if given > least}
+        counts = {user: max(least, self._given.get(user, least)) for user in users}
+        self._given = (ahead if len(ahead) <= _MOST_AHEAD else {}) | counts
+        return counts
 
     def next(self, waiting: Iterable[str]) -> str:
         """Return the user whose turn it is; among equals the one who is named first."""

@@ -38,8 +38,23 @@ def test_a_large_turn_counts_for_as_much_as_several_small_ones() -> None:
     assert served(turns, {"a": 9, "b": 9}, 6) == ["b", "b", "b", "b", "a", "b"]
 
 
-def test_what_a_user_without_a_turn_was_given_is_not_kept() -> None:
+def test_who_always_waits_gets_turns_beside_those_who_come_again_and_again() -> None:
     turns = UserTurns()
-    for number in range(1000):
+    order = []
+    away: list[str] = []
+    for _ in range(60):
+        # Of six users four wait: the one who was served comes back two turns later.
+        waiting = [name for name in ("a", "b", "c", "d", "e", "f") if name not in away[-2:]]
+        user = turns.next(["greedy", *waiting])
+        turns.charge(user)
+        order.append(user)
+        away.append(user)
+    assert {order.count(name) for name in ("greedy", "a", "b", "c", "d", "e", "f")} <= {8, 9}
+
+
+def test_what_users_without_a_turn_were_given_is_kept_of_a_bounded_number() -> None:
+    turns = UserTurns()
+    for number in range(5000):
         served(turns, {f"user {number}": 1}, 1)
     assert len(turns.counts(["last"])) == 1
+    assert len(turns._given) <= 1002

@@ -120,10 +120,12 @@ class Classroom:
             self.outcomes.append(outcome)
             if outcome.fate == "finished":
                 messages.append({"role": "assistant", "content": reply.text})
-                await asyncio.sleep(choose.expovariate(1 / think) if think else 0)
+                pause = choose.expovariate(1 / think) if think else 0.0
             else:
                 messages.pop()
-                await asyncio.sleep(1.0)
+                pause = 1.0
+            # Nobody thinks beyond the end of the phase.
+            await asyncio.sleep(max(0.0, min(pause, ends - time.perf_counter())))
 
     async def _sample(self) -> None:
         """Record the memory of both processes, and what the prefix cache takes of it."""

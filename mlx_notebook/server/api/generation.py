@@ -1,10 +1,13 @@
 """Share what all generating endpoints need: from a valid request to a stream of events."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import ClassVar, TypedDict, Unpack
 
+import anyio
 import msgspec
+from tornado.iostream import StreamClosedError
 
 from mlx_notebook.protocol import (
     ChatPrompt,
@@ -243,11 +246,32 @@ class GenerationHandler(EventStreamHandler):
         # The id of a part (of a request with several prompts) is that of the request and a number.
         self.set_header("x-request-id", command.id.partition(".")[0])
         origin = RequestOrigin(await owner(self), self.endpoint, self.ignored)
-        async with self.services.requests.generate(command, origin) as stream:
+        async with AsyncExitStack() as stack:
+            async with self._signs_of_life():
+                # It may start the engine first.
+                stream = await stack.enter_async_context(
+                    self.services.requests.generate(command, origin)
+                )
             try:
                 yield stream
             finally:
                 begin_request(self).take_tokens(stream.tokens)
+
+    @asynccontextmanager
+    async def _signs_of_life(self) -> AsyncIterator[None]:
+        """Send a streaming client comments during the block, so that it knows that it is heard."""
+        task = asyncio.create_task(self._send_comments()) if self.wants_stream else None
+        try:
+            yield
+        finally:
+            if task is not None:
+                task.cancel()
+
+    async def _send_comments(self) -> None:
+        with suppress(StreamClosedError):  # the handler notices it too
+            while True:
+                await anyio.sleep(self.services.limits.keep_alive_seconds)
+                await self.send_comment("keep-alive starting")
 
     async def tokenized(
         self,

@@ -194,9 +194,13 @@ def test_the_official_async_client_streams_many_at_once(server: RunningServer) -
 
 def test_a_waiting_client_hears_that_its_request_lives() -> None:
     with running(config={"MlxNotebookApp": {"keep_alive_seconds": 0.1}}) as server:
-        server.works()
-        pid = server.engine_pid()
         body = {"messages": HELLO, "max_tokens": 5, "stream": True, "ignore_eos": True}
+        # The engine is not running yet.
+        with server.client.stream("POST", "v1/chat/completions", json=body) as response:
+            lines = list(response.iter_lines())
+            assert lines[0] == ": keep-alive starting"
+            assert lines[-2] == "data: [DONE]"
+        pid = server.engine_pid()
         os.kill(pid, signal.SIGSTOP)
         try:
             with server.client.stream("POST", "v1/chat/completions", json=body) as response:

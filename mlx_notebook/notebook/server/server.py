@@ -35,7 +35,7 @@ class Server:
     url: str
     token: str = field(repr=False)
     found: str = "given"
-    is_chosen: bool = False
+    is_chosen: bool = field(default=False, repr=False)
 
     @property
     def api(self) -> str:

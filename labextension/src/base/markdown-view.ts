@@ -9,8 +9,7 @@ import type { IRenderMimeRegistry } from "@jupyterlab/rendermime";
 import type { IRenderMime } from "@jupyterlab/rendermime-interfaces";
 import { element } from "./elements";
 
-const LOADING =
-  "img, picture, source, video, audio, track, svg, image, iframe, object, embed, link";
+const LOADING = "img, source, video, audio, track, svg, image, iframe, object, embed, link";
 const CONTROLS = "form, input, button, select, textarea, style, base, meta";
 
 /** Replace what loads something by links, and take away forms and styles. */

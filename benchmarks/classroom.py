@@ -128,7 +128,10 @@ class Classroom:
             await asyncio.sleep(max(0.0, min(pause, ends - time.perf_counter())))
 
     async def _sample(self) -> None:
-        """Record the memory of both processes, and what the prefix cache takes of it."""
+        """Record the memory of both processes, and what MLX and the prefix cache take of it.
+
+        `active` is what MLX's arrays take, `kept` what MLX keeps for later ones.
+        """
         server = psutil.Process(self.server.process.pid)
         began = time.monotonic()
         while True:
@@ -139,6 +142,8 @@ class Classroom:
                     "seconds": round(time.monotonic() - began, 1),
                     "server": server.memory_info().rss,
                     "engine": engine.memory_info().rss,
+                    "active": status["memory"]["active"],
+                    "kept": status["memory"]["cache"],
                     "prefixes": status["memory"]["prefixes"],
                 }
             )
@@ -229,7 +234,9 @@ async def measure(minutes: float, users: int, think: float, seed: int) -> dict[s
     phases = {
         phase: _figures([each for each in outcomes if each.phase == phase]) for phase in PARTS
     }
-    grown = {name: growth(memory, name) for name in ("server", "engine", "prefixes")}
+    # What MLX keeps for later arrays has a limit of its own, which the first full batch reaches.
+    own = [{**sample, "engine": sample["engine"] - sample["kept"]} for sample in memory]
+    grown = {name: growth(own, name) for name in ("server", "engine", "prefixes")}
     problems = [f"{each.user}: {each.fate}" for each in outcomes if not is_clear(each.fate)]
     problems += _differences(outcomes, usage)
     if status["engine"]["restarts"]:
@@ -308,8 +315,8 @@ def render(found: dict[str, Any]) -> str:
         f"greedy user keeps {_GREEDY_REQUESTS} requests in flight. Requests that were lost or cut "
         f"off, or that the server counted otherwise: {lost}. From the second to the last quarter "
         f"of the time the memory of the server changed by {grown['server'] / 1e6:.1f} MB and "
-        f"that of the engine by {grown['engine'] / 1e6:.1f} MB, of which the prefix cache took "
-        f"{grown['prefixes'] / 1e6:.1f} MB.",
+        f"that of the engine by {grown['engine'] / 1e6:.1f} MB, without what MLX keeps for later "
+        f"arrays; the prefix cache took {grown['prefixes'] / 1e6:.1f} MB of it.",
         "",
         "![Memory of the server and the engine over time](classroom.png)",
         "",
@@ -326,8 +333,8 @@ def plot(found: dict[str, Any], path: Path) -> None:
 
     figure, axis = pyplot.subplots(figsize=(7.2, 3.2), layout="constrained")
     times = [sample["seconds"] for sample in found["memory"]]
-    for name, colour in (("engine", "#d9480f"), ("server", "#1c7ed6"), ("prefixes", "#868e96")):
-        label = "prefix cache, in the engine" if name == "prefixes" else name
+    for name, colour in (("engine", "#d9480f"), ("kept", "#f59f00"), ("server", "#1c7ed6")):
+        label = "of it: kept by MLX for later arrays" if name == "kept" else name
         values = [sample[name] / 1e6 for sample in found["memory"]]
         axis.plot(times, values, color=colour, label=label)
     axis.set_xlabel("seconds")

@@ -81,7 +81,9 @@ def _environment(folder: Path) -> dict[str, str]:
     """Jupyter folders of the test's own, and no way to the real hub of models."""
     kept = ("MLX_NOTEBOOK_", "JUPYTER", "JPY_")
     env = {name: value for name, value in os.environ.items() if not name.startswith(kept)}
-    return {**env, **_passed_on(folder)}
+    # The Hub looks for `jupyterhub-singleuser` there. The environment may not be activated.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{env.get('PATH', os.defpath)}"
+    return {**env, **_passed_on(folder), "PATH": path}
 
 
 def _passed_on(folder: Path) -> dict[str, str]:

@@ -199,6 +199,8 @@ class Scheduler:
                 self._requests.fail(job.id, outcome)
         else:
             self._begin_jobs(self._residency.models[model], outcome, events)
+            # Whoever asks after the first answer sees the model in memory.
+            events.append(self._meter.stats())
 
     def _mark_loading(self) -> None:
         """Mark the requests whose model is being read; others are still queued for memory."""

@@ -20,6 +20,7 @@ def test_the_lists_of_the_models_panel_are_titled_with_the_states_of_models():
         "in memory": "in memory",
         "on this machine": "on this machine",
         "available to download": "available to download",
+        "at upstreams": "at an upstream",
     }
 
 

@@ -198,7 +198,8 @@ def test_a_user_cancels_only_what_nobody_else_downloads(the_hub: Hub, tmp_path: 
     the_hub.released.clear()
     provider = {"identity_provider_class": "tests.server.users.identities.UserTokens"}
     env = {**the_hub.env(tmp_path), "PYTHONPATH": str(Path(__file__).parents[3])}
-    with running(config={"ServerApp": provider}, env=env) as server:
+    limits = {"user_limits": {"*": {"download": True}}}
+    with running(config={"ServerApp": provider, "MlxNotebookApp": limits}, env=env) as server:
 
         def as_user(user: str) -> dict[str, Any]:
             headers = {"Authorization": f"Bearer {token_of(user)}"}

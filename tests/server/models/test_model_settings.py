@@ -185,7 +185,7 @@ def test_settings_about_loading_say_that_the_next_request_loads_the_model_anew(
     ("settings", "param", "said"),
     [
         ({"temprature": 1}, None, "temprature"),
-        ({"temperature": 9}, "temperature", "at most 2"),
+        ({"temperature": 9}, "temperature", "between 0 and 2; you gave 9"),
         ({"kv_bits": 5}, "kv_bits", "5"),
         ({"trust_remote_code": True}, "trust_remote_code", "configuration"),
         ({"draft": "nonesuch"}, None, "draft model 'nonesuch' is not on this machine"),

@@ -1,5 +1,6 @@
 """A proxy between a client and a server, with the weather of a network."""
 
+import select
 import socket
 import ssl
 import threading
@@ -30,6 +31,7 @@ class Weather:
         self.connections = 0
         self.requests: list[str] = []
         self._sockets: list[socket.socket] = []
+        self._one_at_a_time = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         scheme = "http" if tls is None else "https"
@@ -100,7 +102,7 @@ class Weather:
     def _pump(self, source: socket.socket, sink: socket.socket, answers: bool):
         cuts = False
         with suppress(OSError, ValueError):
-            while data := source.recv(_CHUNK):
+            while data := self._receive(source):
                 if not answers and b" HTTP/1.1\r\n" in data:
                     self.requests.append(data.partition(b"\r\n")[0].decode(errors="replace"))
                 if self.delay:
@@ -111,11 +113,29 @@ class Weather:
                     self._left -= len(data)
                     if self._left <= 0:
                         self._left = None
-                        sink.sendall(data)
+                        self._send(sink, data)
                         break
-                sink.sendall(data)
+                self._send(sink, data)
         _close(source)
         _close(sink)
+
+    def _receive(self, source: socket.socket) -> bytes:
+        """Receive what comes. Two threads may not use the same TLS connection at once."""
+        while isinstance(source, ssl.SSLSocket):
+            if not source.pending():
+                select.select([source], [], [])
+            with self._one_at_a_time, suppress(TimeoutError):
+                source.settimeout(0.1)
+                return source.recv(_CHUNK)
+        return source.recv(_CHUNK)
+
+    def _send(self, sink: socket.socket, data: bytes):
+        if not isinstance(sink, ssl.SSLSocket):
+            sink.sendall(data)
+            return
+        with self._one_at_a_time:
+            sink.settimeout(10)
+            sink.sendall(data)
 
 
 def _close(one: socket.socket):

@@ -169,6 +169,8 @@ class ServerWatcher:
                 self.problem = "The server closed the connection. Trying to reconnect …"
             except NotebookError as error:
                 self.problem = f"{error} Trying to reconnect …"
+            if _is_cancelled():
+                return
             self._changed.set()
             await asyncio.sleep(_RETRY_SECONDS[min(failures, len(_RETRY_SECONDS) - 1)])
             failures += 1
@@ -181,6 +183,8 @@ class ServerWatcher:
             except NotebookError as error:
                 # The stream of the status tells what is wrong.
                 log.info("The round trip was not measured: %s", error)
+            if _is_cancelled():
+                return
             self._changed.set()
             await asyncio.sleep(_ROUND_TRIP_SECONDS)
 
@@ -210,6 +214,8 @@ class ServerWatcher:
                     self.usage = await client.get("mlx/usage")
             except NotebookError as error:
                 self.problem = str(error)
+            if _is_cancelled():
+                return
             self._changed.set()
             await asyncio.sleep(MIN_UPDATE_SECONDS)
             moving = any(m.get("progress") for m in (self.models or {}).get("models", ()))
@@ -220,6 +226,16 @@ class ServerWatcher:
                     await self._refresh_requested.wait()
             except TimeoutError:
                 self._stale_lists.add("models")
+
+
+def _is_cancelled() -> bool:
+    """Return whether the running task is to end.
+
+    A request that is cancelled while its connection opens or closes may raise an error of the
+    connection in place of the cancellation.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _model_state(status: dict[str, Any]) -> Any:

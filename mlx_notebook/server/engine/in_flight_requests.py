@@ -24,6 +24,7 @@ class InFlightRequests:
         self._used = used
         self._streams: dict[str, RequestStream] = {}
         self._crashes: dict[str, int] = {}
+        self._peak = 0
 
     @property
     def streams(self) -> list[RequestStream]:
@@ -45,6 +46,13 @@ class InFlightRequests:
     def add(self, stream: RequestStream) -> None:
         """Add a request."""
         self._streams[stream.id] = stream
+        self._peak = max(self._peak, len(self.requests))
+
+    def take_peak(self) -> int:
+        """Return the most requests at a time since the last call. Short ones count too."""
+        now = len(self.requests)
+        peak, self._peak = max(self._peak, now), now
+        return peak
 
     def remove(self, stream: RequestStream) -> None:
         """Remove a request."""

@@ -248,7 +248,7 @@ class Supervisor:
     async def _every_second(self) -> None:
         """Record telemetry and send keep-alives, once a second."""
         while True:
-            self.telemetry.sample(len(self.in_flight.requests))
+            self.telemetry.sample(self.in_flight.take_peak())
             self.in_flight.keep_alive(self.limits.keep_alive)
             await anyio.sleep(1.0)
 

@@ -1,11 +1,13 @@
 """A panel's life without a browser: what it sends, when it runs, what a saved notebook shows."""
 
+import asyncio
 import re
 import threading
 
 import pytest
 
 from mlx_notebook.notebook.connection import connection
+from mlx_notebook.notebook.errors import ServerUnreachable
 from mlx_notebook.panels.base.panel_thread import PanelThread
 from mlx_notebook.panels.base.server_watcher import ServerWatcher
 from mlx_notebook.panels.chat.chat_panel import ChatPanel
@@ -121,3 +123,35 @@ def test_a_panel_says_that_the_server_is_gone_and_recovers():
     finally:
         panel.close()
         connection.disconnect()
+
+
+class ClosingConnection:
+    """A client whose connection turns a cancellation into an error of its own."""
+
+    class Somewhere:
+        may_be_remote = True
+
+    server = Somewhere()
+
+    def __init__(self):
+        self.asked = asyncio.Event()
+
+    async def round_trip(self):
+        self.asked.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            raise ServerUnreachable("the connection was closed") from None
+
+
+def test_a_cancellation_that_becomes_an_error_ends_the_watch_all_the_same():
+    async def cancelled_once():
+        client = ClosingConnection()
+        measuring = ServerWatcher(PanelThread())._measure_round_trips(client)
+        task = asyncio.create_task(measuring)
+        await client.asked.wait()
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=5)
+        assert done == {task}
+
+    asyncio.run(cancelled_once())

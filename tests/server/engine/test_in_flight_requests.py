@@ -92,3 +92,11 @@ def test_orders_to_unload_and_requests_that_have_ended_are_not_to_blame() -> Non
         flights.engine_ended(None)
     assert not flights.is_refused("unloaded")
     assert not flights.is_refused("answered")
+
+
+def test_the_peak_counts_requests_that_have_ended_meanwhile() -> None:
+    flights = in_flight(a=True, b=True)
+    for stream in flights.streams:
+        flights.remove(stream)
+    assert flights.take_peak() == 2
+    assert flights.take_peak() == 0

@@ -138,7 +138,7 @@ def compare(folder: Path, options: argparse.Namespace) -> dict[str, Any]:
                 "bytes_a_step": several["bytes"] - one["bytes"],
             }
         found["waited_seconds"] = [
-            rank["waited_seconds"] for rank in servers[options.ranks].status().get("ranks", [])
+            rank["waited"] for rank in servers[options.ranks].status().get("ranks", [])
         ]
     return found
 

@@ -14,6 +14,7 @@ import logging
 import os
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import msgspec
@@ -59,7 +60,7 @@ def end_process(reason: str) -> None:
     os._exit(1)
 
 
-class _Channel:
+class _Channel(ABC):
     """What both sides share.
 
     Attributes
@@ -102,8 +103,9 @@ class _Channel:
         asked = "" if self._rank == 0 else f" {self._name(self._rank)}"
         self._lost(f"{self._name(rank)} {'ended' if recent else f'does not answer{asked}'}")
 
+    @abstractmethod
     def _watch(self) -> None:
-        raise NotImplementedError
+        """Watch the other side until the channel closes. Runs in the channel's thread."""
 
 
 class LeaderChannel(_Channel):

@@ -4,6 +4,7 @@ import hashlib
 import json
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Self
 
@@ -48,23 +49,21 @@ class AnswerCache:
                 " (key TEXT PRIMARY KEY, answer TEXT NOT NULL, at REAL NOT NULL)"
             )
         except (OSError, sqlite3.Error) as error:
-            raise NotebookError(
-                f"Answers cannot be kept in {file}: {error}. Name another file with cache=, or use "
-                "cache=False."
-            ) from None
+            raise _unusable(file, error) from None
+        self._file = file
         self._committed = time.monotonic()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._database.execute(
-            "DELETE FROM answers WHERE key IN"
-            " (SELECT key FROM answers ORDER BY at DESC LIMIT -1 OFFSET ?)",
-            (_MOST_ANSWERS,),
-        )
-        self._database.commit()
-        self._database.close()
+        with closing(self._database):
+            self._execute(
+                "DELETE FROM answers WHERE key IN"
+                " (SELECT key FROM answers ORDER BY at DESC LIMIT -1 OFFSET ?)",
+                (_MOST_ANSWERS,),
+            )
+            self._commit()
 
     @staticmethod
     def key(*content: Any) -> str:
@@ -74,15 +73,40 @@ class AnswerCache:
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return an answer; None if there is none."""
-        row = self._database.execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
+        row = self._execute("SELECT answer FROM answers WHERE key = ?", (key,)).fetchone()
         return json.loads(row[0]) if row else None
 
     def put(self, key: str, answer: dict[str, Any]) -> None:
-        """Keep an answer. It is in the file within half a second of the next one."""
-        self._database.execute(
+        """Keep an answer. It is in the file half a second later, with the next one.
+
+        Raises
+        ------
+        NotebookError
+            If it cannot be written, because the disk is full for example.
+        """
+        self._execute(
             "INSERT OR REPLACE INTO answers VALUES (?, ?, ?)",
             (key, json.dumps(answer, ensure_ascii=False), time.time()),
         )
         if time.monotonic() - self._committed >= _COMMIT_SECONDS:
+            self._commit()
+
+    def _execute(self, statement: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
+        try:
+            return self._database.execute(statement, values)
+        except sqlite3.Error as error:
+            raise _unusable(self._file, error) from None
+
+    def _commit(self) -> None:
+        try:
             self._database.commit()
-            self._committed = time.monotonic()
+        except sqlite3.Error as error:
+            raise _unusable(self._file, error) from None
+        self._committed = time.monotonic()
+
+
+def _unusable(file: Path, error: Exception) -> NotebookError:
+    return NotebookError(
+        f"Answers cannot be kept in {file}: {error}. Name another file with cache=, or use "
+        "cache=False."
+    )

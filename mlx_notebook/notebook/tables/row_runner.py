@@ -203,6 +203,8 @@ class RowRunner:
                     return RowAnswer(error=str(failure), was_busy=True)
                 except (ServerUnreachable, EngineFailed, NotParsed) as error:
                     failure = error
+                    if isinstance(error, NotParsed) and self._settings.get("temperature") == 0:
+                        return RowAnswer(error=str(failure))  # it would be the same again
                     break
                 except NotebookError as error:
                     return RowAnswer(error=str(error), was_busy=busy > 0)

@@ -9,7 +9,7 @@ import polars
 import pytest
 from pydantic import BaseModel
 
-from mlx_notebook.notebook.errors import NotATable
+from mlx_notebook.notebook.errors import NotATable, NotebookError
 from mlx_notebook.notebook.schemas.reply_schema import response_format
 from mlx_notebook.notebook.tables.answer_cache import AnswerCache
 from mlx_notebook.notebook.tables.map_progress import MapState
@@ -148,3 +148,10 @@ def test_progress_estimates_after_twenty_rows():
     assert state.first == ["text 0", "text 1", "text 2"]
     state.add("kept", 5, cached=True)
     assert "1 of them answered before" in state.summary()
+
+
+def test_a_file_that_takes_no_more_is_told_in_one_sentence(tmp_path):
+    with AnswerCache(tmp_path / "a") as cache:
+        cache._database.execute("PRAGMA max_page_count = 4")
+        with pytest.raises(NotebookError, match=r"full\. Name another file with cache="):
+            cache.put("key", {"text": "x" * 100_000, "tokens": 1})

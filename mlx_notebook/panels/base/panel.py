@@ -85,6 +85,12 @@ class Panel(anywidget.AnyWidget):
         self.pause()
         super().close()
 
+    def __del__(self) -> None:
+        # The garbage collector calls this in any thread, also in one for which another thread
+        # waits with a lock: it must take none. What is subscribed or running is referenced, so
+        # nothing has to be ended here.
+        super().close()
+
     def heartbeat(self, seconds: float) -> None:
         """Tell the views that the kernel is running. The next heartbeat comes within `seconds`."""
         if self._views and self.comm is not None:

@@ -17,7 +17,7 @@ class PanelThread:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._users: set[object] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopped: asyncio.Event | None = None
@@ -65,19 +65,26 @@ class PanelThread:
                 self._loop.call_soon_threadsafe(function)
 
     def _start(self) -> None:
-        ready = threading.Event()
+        started: Future[None] = Future()
 
         async def live() -> None:
             self._loop = asyncio.get_running_loop()
             self._stopped = stopped = asyncio.Event()
-            ready.set()
+            started.set_result(None)
             await stopped.wait()  # `asyncio.run` then cancels the remaining tasks
 
-        self._thread = threading.Thread(
-            target=lambda: asyncio.run(live()), name="mlx-notebook-panels", daemon=True
-        )
-        self._thread.start()
-        ready.wait()
+        def run() -> None:
+            try:
+                asyncio.run(live())
+            except BaseException as error:
+                if started.done():
+                    raise
+                started.set_exception(error)
+
+        thread = threading.Thread(target=run, name="mlx-notebook-panels", daemon=True)
+        thread.start()
+        started.result()
+        self._thread = thread
 
 
 shared_thread = PanelThread()

@@ -60,8 +60,7 @@ class ServerWatcher:
         # In seconds; None for a server of this machine.
         self.round_trip: float | None = None
         self.problem: str | None = None
-        # Reentrant: while one panel subscribes, the garbage collector may close another one.
-        self._lock = threading.RLock()
+        self._lock = threading.Lock()
         self._subscribers: list[Subscriber] = []
         self._task: Any = None
         self._changed = self._refresh_requested = asyncio.Event()

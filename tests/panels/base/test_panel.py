@@ -94,6 +94,17 @@ def test_what_a_model_wrote_is_escaped_in_a_saved_notebook(connected, monkeypatc
     assert "&lt;img" in bundle["text/html"]
 
 
+def test_the_garbage_collector_closes_a_panel_while_another_thread_holds_the_lock():
+    source = ServerWatcher(PanelThread())
+    panel = StatsPanel(source)
+    collector = threading.Thread(target=panel.__del__, daemon=True)
+    with source._lock:
+        collector.start()
+        collector.join(20)
+        assert not collector.is_alive()
+    assert panel.comm is None
+
+
 def test_an_order_that_fails_for_a_fault_of_ours_is_told_and_logged(connected, caplog):
     class Faulty(StatsPanel):
         async def do_fail(self):

@@ -3,6 +3,8 @@
 import asyncio
 import threading
 
+import pytest
+
 from mlx_notebook.panels.base.panel_thread import PanelThread
 
 
@@ -49,3 +51,15 @@ def test_it_starts_again_after_it_has_ended():
         thread.call(called.set)
         assert called.wait(20)
         thread.release("a")
+
+
+def test_a_loop_that_cannot_start_is_told(monkeypatch):
+    def fail(coroutine):
+        coroutine.close()
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(asyncio, "run", fail)
+    thread = PanelThread()
+    with pytest.raises(OSError, match="Too many open files"):
+        thread.hold("a")
+    assert not thread.alive

@@ -1,7 +1,5 @@
 """The feed's listeners come and go in any order, in any thread."""
 
-import threading
-
 from mlx_notebook.notebook.errors import NoServer
 from mlx_notebook.panels.base import server_watcher as watcher_module
 from mlx_notebook.panels.base.panel_thread import PanelThread
@@ -21,26 +19,6 @@ class Nobody:
 
 def no_server():
     raise NoServer("none")
-
-
-def test_a_panel_may_be_collected_while_another_one_joins(monkeypatch):
-    monkeypatch.setattr(watcher_module, "connect", no_server)
-    old, new = Nobody(), Nobody()
-
-    class Collecting(PanelThread):
-        def hold(self, user):
-            super().hold(user)
-            if user is new:
-                watcher.unsubscribe(old)
-
-    watcher = ServerWatcher(Collecting())
-    watcher.subscribe(old)
-    joining = threading.Thread(target=watcher.subscribe, args=(new,), daemon=True)
-    joining.start()
-    joining.join(20)
-    assert not joining.is_alive()
-    watcher.unsubscribe(new)
-    assert not watcher.thread.alive
 
 
 def test_a_feed_that_fails_is_logged_and_begins_again_with_a_panel_that_joins(monkeypatch, caplog):

@@ -6,7 +6,10 @@ processors and memory, so nothing is gained. Beside that:
 
 - the bytes that the ranks send a step, counted at the loopback interface, against what the model's
   shape says: two sums of the hidden states a layer, and the tokens;
-- how long each rank waited for the others.
+- how long each rank waited for the others;
+- the seconds of one sum of the hidden states in MLX's ring alone, and what part of a step the sums
+  take at that speed. The ring's threads poll their sockets without a pause: two a rank. Where ranks
+  share few cores they wait for each other's turn, which takes milliseconds.
 
 `--estimate` measures nothing. It prints what is expected of two and four machines, for models whose
 weights are read once a step at the memory's bandwidth, and from the bytes and messages above.
@@ -16,7 +19,10 @@ Other traffic on the loopback interface counts too: run it on a machine that doe
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -88,6 +94,22 @@ def bytes_by_shape(layers: int, hidden: int, ranks: int, width: int) -> float:
         Bytes of a number.
     """
     return 2 * (ranks - 1) * (2 * layers * hidden * width + 4)
+
+
+def seconds_of_a_sum(hidden: int, ranks: int) -> float:
+    """Return the seconds of one sum of the hidden states of a token, in MLX alone."""
+    command = ["mlx.launch", "-n", str(ranks), "--backend", "ring", "--python", sys.executable]
+    script = str(ROOT / "benchmarks" / "ring_sums.py")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [*command, script, str(hidden)],
+        env={**os.environ, "PATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    return float(done.stdout.split()[-1])
 
 
 def speed_up(model: str, link: str, machines: int) -> float:
@@ -170,6 +192,10 @@ def main() -> None:
     config = config.get("text_config") or config
     layers, hidden = config["num_hidden_layers"], config["hidden_size"]
     found["bytes_by_shape"] = bytes_by_shape(layers, hidden, options.ranks, 4)
+    alone = found["seconds_of_a_sum"] = seconds_of_a_sum(hidden, options.ranks)
+    streams = options.streams[0]
+    step = streams / found["levels"][streams]["tokens_per_second"]["several"]
+    found["sums_of_a_step"] = (2 * layers + 1) * alone / step
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "ranks.json").write_text(json.dumps(found, indent=1) + "\n")
     print(json.dumps(found, indent=1))

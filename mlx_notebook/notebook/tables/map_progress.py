@@ -23,6 +23,8 @@ class MapState:
     ----------
     total
         The number of rows; None for an iterator.
+    name
+        What the lines begin with.
     cached
         Rows that were answered by the file of earlier answers.
     in_flight
@@ -32,6 +34,7 @@ class MapState:
     """
 
     total: int | None
+    name: str = "map"
     done: int = 0
     cached: int = 0
     failed: int = 0
@@ -65,7 +68,7 @@ class MapState:
                 parts.append(f"about {self.tokens * self.total // self.done:,} tokens in all")
         if self.failed:
             parts.append(f"{self.failed:,} failed")
-        return "map: " + ", ".join(parts)
+        return f"{self.name}: " + ", ".join(parts)
 
     def summary(self) -> str:
         """Describe the end in words."""
@@ -77,7 +80,7 @@ class MapState:
             parts.append(f"{self.tokens:,} tokens")
         if self.failed:
             parts.append(f"{self.failed:,} failed")
-        return "map: " + ", ".join(parts)
+        return f"{self.name}: " + ", ".join(parts)
 
 
 class MapView:

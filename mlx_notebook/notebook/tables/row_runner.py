@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from mlx_notebook.notebook.tools.tool import Tools, tools_by_name
 
 _SHOW_SECONDS = 0.25
 _MOST_BUSY_SECONDS, _MOST_BUSY_ANSWERS = 10.0, 100
+_USED = ("tokens", "answer_tokens", "seconds")
 _BATCH = 8
 """Requests at a time if the server does not say how many it computes together."""
 
@@ -53,6 +55,10 @@ class RowAnswer:
         Why there is no answer.
     tokens
         Tokens of prompt and answer.
+    answer_tokens
+        Tokens of the answer alone.
+    seconds
+        How long its request took, while others ran at the same time.
     cached
         Whether it is an earlier answer.
     was_busy
@@ -63,6 +69,8 @@ class RowAnswer:
     value: Any = None
     error: str | None = None
     tokens: int = 0
+    answer_tokens: int = 0
+    seconds: float = 0.0
     cached: bool = False
     was_busy: bool = False
 
@@ -102,10 +110,17 @@ class RowRunner:
         self._client: Any = None
 
     def run(
-        self, requests: Iterable[RowRequest], state: MapState, view: MapView
+        self,
+        requests: Iterable[RowRequest],
+        state: MapState,
+        view: MapView,
+        answers: dict[int, RowAnswer] | None = None,
     ) -> list[RowAnswer]:
-        """Answer all rows, in their order. An interrupt ends the requests under way."""
-        answers: dict[int, RowAnswer] = {}
+        """Answer all rows, in their order. An interrupt ends the requests under way.
+
+        Answers also go into `answers`, by the place of their row, where an interrupt leaves them.
+        """
+        answers = {} if answers is None else answers
         pending: dict[Future[RowAnswer], tuple[int, str]] = {}
         most = self._capacity()
         self._client = clients.async_client_of(self._server, max_retries=0, timeout=None)
@@ -147,7 +162,7 @@ class RowRunner:
             index, key = pending.pop(future)
             answer = future.result()
             if answer.text is not None and self._cache is not None:
-                self._cache.put(key, {"text": answer.text, "tokens": answer.tokens})
+                self._cache.put(key, _kept(answer))
             self._take(answers, index, answer, state)
             if answer.was_busy:
                 most = max(1, most - 1)
@@ -183,7 +198,8 @@ class RowRunner:
         if kept is None:
             return None
         value = parsed(kept["text"], self._schema) if self._schema is not None else None
-        return RowAnswer(kept["text"], value, tokens=kept["tokens"], cached=True)
+        used = {name: kept[name] for name in _USED if name in kept}
+        return RowAnswer(kept["text"], value, cached=True, **used)
 
     async def _answer(self, request: RowRequest) -> RowAnswer:
         """Answer a row, and try again after failures that may pass."""
@@ -191,9 +207,13 @@ class RowRunner:
         for attempt in range(self._retry + 1):
             while True:
                 try:
-                    text, tokens = await self._ask(request, attempt)
+                    began = time.monotonic()
+                    text, tokens, answer_tokens = await self._ask(request, attempt)
+                    took = time.monotonic() - began
                     value = parsed(text, self._schema) if self._schema is not None else None
-                    return RowAnswer(text, value, tokens=tokens, was_busy=busy > 0)
+                    return RowAnswer(
+                        *(text, value, None, tokens, answer_tokens, took), was_busy=busy > 0
+                    )
                 except ServerBusy as error:
                     failure: NotebookError = error
                     busy += 1
@@ -212,8 +232,8 @@ class RowRunner:
                 await asyncio.sleep(next(seconds))
         return RowAnswer(error=str(failure), was_busy=busy > 0)
 
-    async def _ask(self, request: RowRequest, attempt: int) -> tuple[str, int]:
-        """Send one request; return the text of the answer, and the tokens of both."""
+    async def _ask(self, request: RowRequest, attempt: int) -> tuple[str, int, int]:
+        """Send one request; return the text of the answer, the tokens of both, and its own."""
         settings = dict(self._settings)
         if attempt and "seed" in settings:  # the same seed would give the same answer
             settings["seed"] += attempt
@@ -222,7 +242,8 @@ class RowRunner:
             answer = await chat.ask(request.prompt, images=request.images, schema=self._schema)
             if answer.outcome == "paused":
                 raise NotebookError("A tool call of this row needs an approval: map cannot ask.")
-            return answer.text, (answer.prompt_tokens or 0) + (answer.completion_tokens or 0)
+            written = answer.completion_tokens or 0
+            return answer.text, (answer.prompt_tokens or 0) + written, written
         message = user_message(request.prompt, request.images)
         system = [{"role": "system", "content": self._system}] if self._system else []
         if self.format is not None:
@@ -232,8 +253,13 @@ class RowRunner:
                 model=self._model, messages=[*system, message], **settings
             )
         usage = completion.usage
-        tokens = usage.total_tokens if usage is not None else 0
-        return completion.choices[0].message.content or "", tokens
+        tokens = (usage.total_tokens, usage.completion_tokens) if usage is not None else (0, 0)
+        return completion.choices[0].message.content or "", *tokens
+
+
+def _kept(answer: RowAnswer) -> dict[str, Any]:
+    """Return what is kept of an answer."""
+    return {"text": answer.text, **{name: getattr(answer, name) for name in _USED}}
 
 
 def _pauses() -> Iterator[float]:

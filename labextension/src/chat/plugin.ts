@@ -17,7 +17,7 @@ import { fenced } from "../assistant/tasks";
 import { CATEGORY, Commands } from "../base/command-ids";
 import { chatIcon } from "../base/icons";
 import { safeRegistry } from "../base/markdown-view";
-import type { Answer } from "../server/answer-stream";
+import { type Answer, emptyAnswer } from "../server/answer-stream";
 import { IMlxServer } from "../server/plugin";
 import type { CodeAction } from "./chat-entry";
 import { ChatWidget } from "./chat-widget";
@@ -100,5 +100,5 @@ function codeActions(
 
 /** An answer that is written already. */
 async function* written(code: string): AsyncGenerator<Answer> {
-  yield await Promise.resolve({ text: fenced(code), isReasoning: false, tokens: null });
+  yield await Promise.resolve({ ...emptyAnswer(), text: fenced(code) });
 }

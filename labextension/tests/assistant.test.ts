@@ -107,3 +107,21 @@ test("an error within the stream is the server's sentence", async () => {
     "The engine ended.",
   );
 });
+
+test("a demanded tool is asked for, and nothing is demanded where there are no tools", async () => {
+  const bodies: unknown[] = [];
+  const client = {
+    async *events<T>(_: string, body?: unknown): AsyncGenerator<T> {
+      bodies.push(body);
+      yield await Promise.resolve({ choices: [] } as T);
+    },
+  };
+  const toolChoice = { type: "function", function: { name: "f" } } as const;
+  const tools = [{ type: "function" as const, function: { name: "f", parameters: {} } }];
+  for (const offered of [tools, []]) {
+    const question = { messages: [], model: "", maxTokens: 5, tools: offered, toolChoice };
+    for await (const _ of streamAnswer(client, question, new AbortController().signal)) break;
+  }
+  expect(bodies).toMatchObject([{ tools, tool_choice: toolChoice }, {}]);
+  expect(bodies[1]).not.toHaveProperty("tool_choice");
+});

@@ -62,6 +62,7 @@ import type {
   ChatMessage,
   ContentPart,
   ToolCall,
+  ToolChoice,
   ToolDefinition,
 } from "../server/answer-stream";
 
@@ -93,6 +94,14 @@ export interface Approval {
   choices: readonly { label: string; decision: string }[];
 }
 
+/** What a mode asks the model. */
+export interface ModeQuestion {
+  system: string;
+  tools?: ToolDefinition[];
+  messages?: readonly ChatMessage[];
+  toolChoice?: ToolChoice;
+}
+
 /** One question and what answers it. */
 export interface ChatTurn {
   /** The notebook of the conversation; null if none is open. */
@@ -109,9 +118,11 @@ export interface ChatTurn {
    * Ask the model, and show its reasoning and its text as they come. The reply is kept. Calls of
    * tools in it are for the mode to show and to answer, each with `putResult`.
    *
+   * @param question `messages` takes the place of the turn's own, such as with shorter results;
+   *   `toolChoice` demands a call.
    * @throws RequestError if the server refuses.
    */
-  stream(question: { system: string; tools?: ToolDefinition[] }): Promise<Answer>;
+  stream(question: ModeQuestion): Promise<Answer>;
 
   /** Show a block; with the key of an earlier one, in its place. Return its key. */
   put(block: Block, key?: string): string;
@@ -145,6 +156,8 @@ export interface ChatMode {
   readonly label: string;
   /** What it does, in one sentence. */
   readonly description: string;
+  /** What stands above the message box while the mode is chosen. */
+  readonly controls?: HTMLElement;
   /** Answer the question of the turn. */
   answer(turn: ChatTurn): Promise<void>;
 }

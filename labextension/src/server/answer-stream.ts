@@ -33,6 +33,13 @@ export interface ToolDefinition {
   function: { name: string; description?: string; parameters: Record<string, unknown> };
 }
 
+/** Whether the model may call a tool, must call one, or must call this one. */
+export type ToolChoice =
+  | "auto"
+  | "none"
+  | "required"
+  | { type: "function"; function: { name: string } };
+
 interface CallDelta {
   index: number;
   id?: string;
@@ -85,6 +92,8 @@ export interface Question {
   maxTokens: number;
   /** The tools that the model may call. */
   tools?: ToolDefinition[];
+  /** Which of the tools it must call; left out: it may choose. */
+  toolChoice?: ToolChoice;
   /** Whether the answer goes on with the last message, which is the assistant's. */
   isContinued?: boolean;
 }
@@ -103,7 +112,7 @@ export const questionOf = (messages: ChatMessage[], settings: Settings): Questio
  */
 export async function* streamAnswer(
   client: Pick<ServerClient, "events">,
-  { messages, model, maxTokens, tools, isContinued }: Question,
+  { messages, model, maxTokens, tools, toolChoice, isContinued }: Question,
   signal: AbortSignal,
 ): AsyncGenerator<Answer> {
   const body = {
@@ -113,6 +122,7 @@ export async function* streamAnswer(
     max_tokens: maxTokens,
     ...(model ? { model } : {}),
     ...(tools?.length ? { tools } : {}),
+    ...(tools?.length && toolChoice ? { tool_choice: toolChoice } : {}),
     ...(isContinued ? { continue_final_message: true, add_generation_prompt: false } : {}),
   };
   const answer = emptyAnswer();

@@ -77,7 +77,8 @@ ROOMS = {
     ),
     "server": (
         *("errors", "file_lock", "run_folder", "listening", "identity", "users", "wire"),
-        *("telemetry", "engine", "upstreams", "responses", "models", "images", "services"),
+        *("telemetry", "engine", "upstreams", "responses", "conversations", "models", "images"),
+        "services",
         *("api", "relay", "configuration", "standalone", "app", "private", "__main__"),
     ),
     "notebook": (

@@ -39,11 +39,14 @@ from mlx_notebook.server.users.user_limits import UserLimits
 from mlx_notebook.server.wire.native.model_types import DownloadedModel
 
 if TYPE_CHECKING:
+    from mlx_notebook.server.conversations.conversation_store import ConversationStore
     from mlx_notebook.server.images.image_loader import ImageLoader
     from mlx_notebook.server.responses.response_runs import ResponseRuns
     from mlx_notebook.server.services import Services
 
 _STOP_SECONDS = 8.0
+# Most conversations of a user.
+_MAX_CONVERSATIONS = 5000
 # Keep these from the engine, which never talks to Jupyter.
 _SECRETS = ("JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN")
 
@@ -301,6 +304,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             admin_reads_texts=self.admin_reads_texts,
             make_images=self._make_images,
             make_responses=self._make_responses,
+            make_conversations=self._make_conversations,
         )
 
     def _model_used(self, last_model: LastModel, user: str, model: str) -> None:
@@ -328,6 +332,17 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             log=self.log,
         )
         return ResponseRuns(store, self._requests, self.log)
+
+    def _make_conversations(self) -> "ConversationStore":
+        from mlx_notebook.server.conversations.conversation_store import ConversationStore
+
+        assert self.serverapp is not None
+        return ConversationStore(
+            Path(self.serverapp.data_dir) / "mlx_notebook" / "conversations.sqlite3",
+            max_bytes=self.conversations_max_bytes,
+            max_count=_MAX_CONVERSATIONS,
+            log=self.log,
+        )
 
     def _make_images(self) -> "ImageLoader":
         from mlx_notebook.server.images.image_fetcher import ImageFetcher

@@ -270,6 +270,13 @@ class Configuration(UserConfiguration):
         used ones are deleted first. 0: none are stored.""",
     ).tag(config=True)
 
+    conversations_max_bytes = Integer(
+        1024 * 1024 * 1024,
+        min=0,
+        help="""Disk space for a user's conversations of JupyterLab's sidebar, in bytes. They are in
+        Jupyter's data directory. 0: none are saved there.""",
+    ).tag(config=True)
+
     traces_limit = Integer(
         100,
         min=0,

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from mlx_notebook import __version__
 from mlx_notebook.protocol import Generate
+from mlx_notebook.server.conversations.conversation_store import ConversationStore
 from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.errors import InvalidRequest, model_is_upstream, model_not_found
@@ -101,8 +102,8 @@ class Services:
         Groups of JupyterHub whose members may manage the server.
     admin_reads_texts
         Whether an admin may read the traces of all users.
-    make_images, make_responses
-        Create `images` and `responses` when they are first used.
+    make_images, make_responses, make_conversations
+        Create `images`, `responses` and `conversations` when they are first used.
     """
 
     supervisor: Supervisor
@@ -125,6 +126,7 @@ class Services:
     admin_reads_texts: bool
     make_images: Callable[[], ImageLoader]
     make_responses: Callable[[], ResponseRuns]
+    make_conversations: Callable[[], ConversationStore]
 
     @cached_property
     def images(self) -> ImageLoader:
@@ -135,6 +137,11 @@ class Services:
     def responses(self) -> ResponseRuns:
         """Responses that are stored, or run in the background."""
         return self.make_responses()
+
+    @cached_property
+    def conversations(self) -> ConversationStore:
+        """Conversations of JupyterLab's sidebar."""
+        return self.make_conversations()
 
     @property
     def fingerprint(self) -> str:

@@ -8,6 +8,7 @@ from mlx_notebook.server.errors import ErrorResponse
 from mlx_notebook.server.models import model_settings
 from mlx_notebook.server.wire.anthropic import message_response, messages_request, model_info
 from mlx_notebook.server.wire.native import (
+    conversation_types,
     inline_types,
     model_types,
     status_types,
@@ -248,6 +249,44 @@ OPERATIONS = (
         (400, 404, 408, 409, 413, 429, 499, 500, 503, 507),
         body=inline_types.InlineCompletionRequest,
         streamed=inline_types.InlineEvent,
+    ),
+    Operation(
+        "get",
+        "/mlx/conversations",
+        "List the conversations of JupyterLab's sidebar, about one notebook or about all",
+        (503,),
+        conversation_types.ConversationList,
+        query={"notebook": {"type": "string"}},
+    ),
+    Operation(
+        "get",
+        "/mlx/conversations/{id}",
+        "Return a conversation",
+        (404, 503),
+        conversation_types.SavedConversation,
+    ),
+    Operation(
+        "put",
+        "/mlx/conversations/{id}",
+        "Save a conversation",
+        (400, 408, 413, 503, 507),
+        conversation_types.ConversationSummary,
+        conversation_types.SavedConversation,
+    ),
+    Operation(
+        "patch",
+        "/mlx/conversations/{id}",
+        "Change the title of a conversation or its notebook",
+        (400, 404, 408, 413, 503),
+        conversation_types.ConversationSummary,
+        conversation_types.ConversationChange,
+    ),
+    Operation(
+        "delete",
+        "/mlx/conversations/{id}",
+        "Delete a conversation",
+        (404, 408, 413, 503),
+        conversation_types.DeletedConversation,
     ),
     Operation(
         "get",

@@ -5,6 +5,10 @@ from mlx_notebook.server.api.anthropic.messages import (
     MessagesHandler,
     UnknownMessagesRouteHandler,
 )
+from mlx_notebook.server.api.native.conversations import (
+    ConversationHandler,
+    ConversationsHandler,
+)
 from mlx_notebook.server.api.native.inline_completions import InlineCompletionHandler
 from mlx_notebook.server.api.native.model_management import (
     CancelModelHandler,
@@ -69,6 +73,8 @@ ROUTES = (
     (r"v1/openapi\.json", OpenApiHandler),
     ("health/?", HealthHandler),
     ("mlx/completions/inline/?", InlineCompletionHandler),
+    ("mlx/conversations/?", ConversationsHandler),
+    ("mlx/conversations/([A-Za-z0-9_-]{1,64})/?", ConversationHandler),
     ("mlx/status/?", StatusHandler),
     ("mlx/events/?", EventsHandler),
     ("mlx/models/?", CatalogHandler),

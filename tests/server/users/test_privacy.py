@@ -42,6 +42,7 @@ RESPONSE = {"model": "tiny-chat", "max_output_tokens": 2, "store": False}
 AFTER = {**RESPONSE, "input": "And?", "previous_response_id": "ID"}
 REFERENCE = {**RESPONSE, "input": [{"type": "item_reference", "id": "ID"}, *HI]}
 
+CONVERSATION = "mlx/conversations/([A-Za-z0-9_-]{1,64})/?"
 # Every method of every route of `routes.py`.
 CASES: dict[tuple[str, str], list[Case]] = {
     ("GET", "v1/chat/completions/?"): [
@@ -110,6 +111,19 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("GET", "v1/models/(.+)"): [Case("v1/models/tiny-chat")],
     ("GET", r"v1/openapi\.json"): [Case("v1/openapi.json")],
     ("GET", "health/?"): [Case("health")],
+    ("GET", "mlx/conversations/?"): [
+        Case("mlx/conversations", shows=True),
+        Case(f"mlx/conversations?notebook={SECRET}", shows=True),
+    ],
+    ("GET", CONVERSATION): [Case("mlx/conversations/ID", thing="conversation")],
+    # With the id of another's, it is one of the user's own.
+    ("PUT", CONVERSATION): [
+        Case("mlx/conversations/mine", {"notebook": "", "title": "Mine", "content": {}})
+    ],
+    ("PATCH", CONVERSATION): [
+        Case("mlx/conversations/ID", {"title": "Mine"}, thing="conversation")
+    ],
+    ("DELETE", CONVERSATION): [Case("mlx/conversations/ID", thing="conversation")],
     ("GET", "mlx/status/?"): [Case("mlx/status", shows=True)],
     ("GET", "mlx/events/?"): [Case("mlx/events", shows=True)],
     ("GET", "mlx/models/?"): [Case("mlx/models")],
@@ -159,7 +173,10 @@ class Classroom:
         asked = {"model": "tiny-chat", "input": said, "max_output_tokens": 2}
         background = {**asked, "background": True}
         response = self.made("v1/responses", asked)
+        saved = {"notebook": SECRET, "title": SECRET, "content": {"text": SECRET}}
+        ann.put("mlx/conversations/anns-own", json=saved).raise_for_status()
         self.ids = {
+            "conversation": "anns-own",
             "completion": self.made("v1/chat/completions", stored, KERNEL)["id"],
             "response": response["id"],
             "background": self.made("v1/responses", background)["id"],

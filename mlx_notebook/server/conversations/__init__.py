@@ -1,0 +1,1 @@
+"""Keep the conversations of JupyterLab's sidebar."""

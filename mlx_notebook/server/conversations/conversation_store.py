@@ -1,0 +1,215 @@
+"""Keep conversations in an SQLite file.
+
+SQLite runs on a thread of its own, so that a slow disk never delays a stream.
+"""
+
+import asyncio
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from logging import Logger
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import UNSET
+
+from mlx_notebook.server.errors import InsufficientStorage, NotFound, Unavailable
+from mlx_notebook.server.wire.native.conversation_types import (
+    ConversationChange,
+    ConversationSummary,
+    SavedConversation,
+)
+
+T = TypeVar("T")
+
+# How long to wait for another server that uses the file.
+_BUSY_SECONDS = 30.0
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS conversations (
+    owner TEXT NOT NULL,
+    id TEXT NOT NULL,
+    notebook TEXT NOT NULL,
+    title TEXT NOT NULL,
+    changed REAL NOT NULL,
+    bytes INTEGER NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (owner, id)
+);
+CREATE INDEX IF NOT EXISTS conversations_by_age ON conversations (owner, changed);
+PRAGMA user_version = 1;
+"""
+_SAVE = """
+INSERT INTO conversations (owner, id, notebook, title, changed, bytes, content)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (owner, id) DO UPDATE SET notebook = excluded.notebook, title = excluded.title,
+    changed = excluded.changed, bytes = excluded.bytes, content = excluded.content
+"""
+_LIST = """
+SELECT id, notebook, title, changed, bytes FROM conversations
+WHERE owner = :owner AND (:notebook IS NULL OR notebook = :notebook) ORDER BY changed DESC, id
+"""
+_OTHERS = "SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM conversations WHERE owner = ? AND id != ?"
+
+
+class ConversationStore:
+    """Keep the conversations of each user until the user deletes them.
+
+    Parameters
+    ----------
+    file
+        The database. It is created when it is first needed, readable by its user only.
+    max_bytes
+        Size of all conversations of a user together, in bytes.
+    max_count
+        Most conversations of a user.
+    log
+        Logger for a database that cannot be used.
+    """
+
+    def __init__(self, file: Path, *, max_bytes: int, max_count: int, log: Logger) -> None:
+        self._file = file
+        self._max_bytes = max_bytes
+        self._max_count = max_count
+        self._log = log
+        self._thread = ThreadPoolExecutor(1, "conversations")
+
+    async def list(self, owner: str, notebook: str | None) -> list[ConversationSummary]:
+        """Return the conversations of a user, of one notebook or of all, newest first."""
+        named = {"owner": owner, "notebook": notebook}
+        rows = await self._run(lambda database: database.execute(_LIST, named).fetchall())
+        return [_summary(row) for row in rows]
+
+    async def get(self, owner: str, id: str) -> SavedConversation:
+        """Return a conversation.
+
+        Raises
+        ------
+        NotFound
+            If the user has none with this id.
+        """
+        query = "SELECT notebook, title, content FROM conversations WHERE owner = ? AND id = ?"
+        row = await self._run(lambda database: database.execute(query, (owner, id)).fetchone())
+        if row is None:
+            raise _not_found(id)
+        return SavedConversation(notebook=row[0], title=row[1], content=msgspec.Raw(row[2]))
+
+    async def save(self, owner: str, id: str, saved: SavedConversation) -> ConversationSummary:
+        """Save a conversation, in place of what was saved with this id before.
+
+        Raises
+        ------
+        InsufficientStorage
+            If the user's conversations would be too many, or too large together.
+        Unavailable
+            If the settings allow none.
+        """
+        if not self._max_bytes:
+            raise Unavailable(
+                "This server saves no conversations (MlxNotebookApp.conversations_max_bytes is 0).",
+                code="conversations_unavailable",
+            )
+        content, now = bytes(saved.content), time.time()
+
+        def write(database: sqlite3.Connection) -> None:
+            count, size = database.execute(_OTHERS, (owner, id)).fetchone()
+            if count >= self._max_count or size + len(content) > self._max_bytes:
+                raise InsufficientStorage(
+                    f"The saved conversations are at most {self._max_count:,} and have at most "
+                    f"{self._max_bytes / 1e6:,.0f} MB together (MlxNotebookApp.conversations_"
+                    "max_bytes). Delete some of them.",
+                    code="too_many_conversations",
+                )
+            row = (owner, id, saved.notebook, saved.title, now, len(content), content)
+            database.execute(_SAVE, row)
+
+        await self._run(write)
+        return ConversationSummary(
+            id=id, notebook=saved.notebook, title=saved.title, changed=now, bytes=len(content)
+        )
+
+    async def change(self, owner: str, id: str, change: ConversationChange) -> ConversationSummary:
+        """Change the title of a conversation or its notebook.
+
+        Raises
+        ------
+        NotFound
+            If the user has none with this id.
+        """
+        named = {
+            "owner": owner,
+            "id": id,
+            "notebook": None if change.notebook is UNSET else change.notebook,
+            "title": None if change.title is UNSET else change.title,
+        }
+        query = """
+        UPDATE conversations SET notebook = COALESCE(:notebook, notebook),
+            title = COALESCE(:title, title)
+        WHERE owner = :owner AND id = :id RETURNING id, notebook, title, changed, bytes
+        """
+        rows = await self._run(lambda database: database.execute(query, named).fetchall())
+        if not rows:
+            raise _not_found(id)
+        return _summary(rows[0])
+
+    async def delete(self, owner: str, id: str) -> None:
+        """Delete a conversation.
+
+        Raises
+        ------
+        NotFound
+            If the user has none with this id.
+        """
+        query = "DELETE FROM conversations WHERE owner = ? AND id = ?"
+        if not await self._run(lambda database: database.execute(query, (owner, id)).rowcount):
+            raise _not_found(id)
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do some work in one transaction, on the thread of the database.
+
+        Raises
+        ------
+        Unavailable
+            If the database cannot be used. The message says why.
+        """
+
+        def run() -> T:
+            with closing(self._connect()) as database, database:
+                return work(database)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, run)
+        except (sqlite3.Error, OSError) as error:
+            self._log.error("Conversations cannot be kept in %s: %s", self._file, error)
+            raise Unavailable(
+                f"Conversations cannot be kept in the server's data directory: {error}.",
+                code="conversations_unavailable",
+            ) from None
+
+    def _connect(self) -> sqlite3.Connection:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        # The file holds what users write, so nobody else may read it, not even for a moment.
+        os.close(os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600))
+        database = sqlite3.connect(self._file, timeout=_BUSY_SECONDS)
+        try:
+            if not database.execute("PRAGMA user_version").fetchone()[0]:
+                database.executescript(_SCHEMA)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+
+def _summary(row: tuple[Any, ...]) -> ConversationSummary:
+    id, notebook, title, changed, size = row
+    return ConversationSummary(id=id, notebook=notebook, title=title, changed=changed, bytes=size)
+
+
+def _not_found(id: str) -> NotFound:
+    return NotFound(
+        f"There is no conversation {id!r}. mlx/conversations lists them.",
+        code="conversation_not_found",
+    )

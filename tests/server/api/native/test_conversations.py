@@ -1,0 +1,32 @@
+from tests.server.running import RunningServer
+
+
+def test_a_conversation_is_saved_listed_renamed_and_deleted(server: RunningServer) -> None:
+    path = "mlx/conversations/of-a-test"
+    content = {"entries": [{"text": "<b>Hello</b>"}]}
+    body = {"notebook": "folder/a.ipynb", "title": "Hello", "content": content}
+    summary = server.client.put(path, json=body).raise_for_status().json()
+    assert summary["id"] == "of-a-test"
+    named = {"notebook": "folder/a.ipynb"}
+    listed = server.client.get("mlx/conversations", params=named).json()
+    assert listed == {"data": [summary], "object": "list"}
+    assert server.client.get("mlx/conversations", params={"notebook": "b"}).json()["data"] == []
+    server.client.patch(path, json={"title": "New"}).raise_for_status()
+    assert server.client.get(path).json() == {**body, "title": "New"}
+    assert server.client.delete(path).json()["deleted"] is True
+    assert server.client.get(path).status_code == 404
+
+
+def test_a_conversation_that_is_not_valid_is_refused(server: RunningServer) -> None:
+    path = "mlx/conversations/wrong"
+    wrong = [
+        ({"notebook": "a", "title": "", "content": {}}, "title"),
+        ({"notebook": "a", "title": "One"}, "content"),
+        ({"notebook": 1, "title": "One", "content": {}}, "notebook"),
+    ]
+    for body, parameter in wrong:
+        error = server.client.put(path, json=body)
+        assert (error.status_code, error.json()["error"]["param"]) == (400, parameter)
+    misspelt = server.client.patch(path, json={"titel": "One"})
+    assert misspelt.status_code == 400
+    assert server.client.get("mlx/conversations/a%2F..%2Fb").status_code == 404

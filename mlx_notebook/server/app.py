@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import re
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -203,13 +202,11 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             else LazyRoutes.rule(application, base_url, relay_routes)
         ]
         if isinstance(self.serverapp, StandaloneServer):
+            from mlx_notebook.server.api.closed_routes import service_rules, standalone_rules
+
             if self.serverapp.hub_service is None:
-                from mlx_notebook.server.api.native.root_page import RootHandler
-
-                rules.append((re.escape(base_url), RootHandler))
+                rules += standalone_rules(base_url)
             else:
-                from mlx_notebook.server.api.service_routes import service_rules
-
                 rules += service_rules(base_url, self.serverapp.identity_provider)
         application.add_handlers(".*$", rules)  # type: ignore[no-untyped-call]
 

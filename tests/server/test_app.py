@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from tests.server.running import RunningServer, running, wait_for
+from tests.server.users.test_hub_identity import JUPYTERS
 
 HEAVY = ("mlx", "mlx_lm", "mlx_vlm", "numpy", "transformers", "torch", "huggingface_hub", "PIL")
 
@@ -205,6 +206,26 @@ def test_the_root_page_says_what_this_is() -> None:
             assert server.client.get(link).status_code == 200
     with running() as server:
         assert "<h1>mlx-notebook</h1>" not in server.client.get("", follow_redirects=True).text
+
+
+def test_the_token_of_a_server_of_models_opens_no_files_and_starts_no_kernels() -> None:
+    with running(alone=True) as server:
+        for route in JUPYTERS:
+            method, path = route.split()
+            if path not in ("api", "api/shutdown", "login", "static/style/a"):
+                answer = server.client.request(method, path, json={})
+                assert answer.status_code == 404, (route, answer.text)
+                assert answer.json()["error"]["code"] == "unknown_route"
+        above = httpx.get(f"http://127.0.0.1:{server.port}/api/kernels", headers=server.headers)
+        assert above.status_code == 404
+        assert server.client.get("api/status").status_code == 200
+        login = httpx.get(f"{server.url}login", trust_env=False)
+        assert login.status_code == 200
+        for style in re.findall('href="([^"]+\\.css[^"]*)"', login.text):
+            assert httpx.get(f"http://127.0.0.1:{server.port}{style}").status_code == 200
+        # `jupyter server stop` does this.
+        assert server.client.post("api/shutdown").status_code == 200
+        assert server.process.wait(60) == 0
 
 
 def test_a_port_in_use_is_told_and_another_one_taken() -> None:

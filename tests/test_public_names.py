@@ -17,7 +17,7 @@ FUNCTIONS = {
     "async_client": "(**options)",
     "chat_panel": "(tools=(), model=None, **options)",
     "client": "(**options)",
-    "connect": "(url=None, token=None)",
+    "connect": "(url=None, token=None, *, allow_http=False)",
     "conversation": "(thread='')",
     "dashboard": "(tools=(), **chat)",
     "inspector": "()",

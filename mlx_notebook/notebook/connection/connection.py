@@ -16,6 +16,7 @@ from mlx_notebook.notebook.connection.named_server import (
     stored_token,
 )
 from mlx_notebook.notebook.connection.private_server import PrivateServer
+from mlx_notebook.notebook.connection.recognition import tunnel
 from mlx_notebook.notebook.errors import (
     NoServer,
     NotAuthorized,
@@ -49,7 +50,9 @@ _private: PrivateServer | None = None
 _status: dict[str, Any] = {}
 
 
-def connect(url: str | None = None, token: str | None = None) -> Server:
+def connect(
+    url: str | None = None, token: str | None = None, *, allow_http: bool = False
+) -> Server:
     """Return the server of this kernel. Look for a new one if the last one has stopped.
 
     The order: the arguments; `MLX_NOTEBOOK_URL` and `MLX_NOTEBOOK_TOKEN`; the default that
@@ -68,6 +71,9 @@ def connect(url: str | None = None, token: str | None = None) -> Server:
     token
         Jupyter's token for that server. By default that of `MLX_NOTEBOOK_TOKEN`, or the one that
         `%mlx connect` has stored.
+    allow_http
+        Whether to connect to another machine without encryption, where others on the network can
+        read the token and all texts.
 
     Returns
     -------
@@ -76,6 +82,8 @@ def connect(url: str | None = None, token: str | None = None) -> Server:
 
     Raises
     ------
+    ValueError
+        If that would be so and `allow_http` is false.
     NoServer
         If there is none and none can be started.
     NotAuthorized
@@ -93,9 +101,22 @@ def connect(url: str | None = None, token: str | None = None) -> Server:
     global _current, _given
     with _lock:
         if url is not None:
-            _given, _current = find_by_name(url, token), None
+            found = find_by_name(url, token)
+            if not allow_http:
+                _check_encryption(Server(*found))
+            _given, _current = found, None
         run = active_run.current()
         return _connected() if run is None else run.server(_connected, notebook_model.name)
+
+
+def _check_encryption(server: Server) -> None:
+    known = known_servers.read().find(server.url)
+    if server.is_in_the_clear and not (known is not None and known.allow_http):
+        raise ValueError(
+            f"{server.url} has no encryption, so others on the network could read the token and "
+            f"all texts. Use https://, or a tunnel: {tunnel(server.url)} `allow_http=True` "
+            "connects nevertheless."
+        )
 
 
 def use(server: Server) -> None:

@@ -181,6 +181,14 @@ def test_nobody_at_the_address_is_told():
         connection.connect()  # an address that was given is not left for another in silence
 
 
+def test_a_token_crosses_a_network_in_the_clear_only_if_that_is_allowed():
+    far = "http://far.invalid:1234"
+    with pytest.raises(ValueError, match=r"no encryption.*ssh -N -L.*allow_http=True"):
+        connection.connect(far, "t")
+    with pytest.raises(ServerUnreachable):
+        connection.connect(far, "t", allow_http=True)
+
+
 def test_a_foreign_server_at_the_address_is_told(stranger):
     with pytest.raises(ServerUnreachable, match="is not an mlx-notebook server"):
         connection.connect(stranger.url, "t")

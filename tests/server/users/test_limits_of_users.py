@@ -174,6 +174,11 @@ def test_a_user_uses_only_the_models_that_they_may(shared: RunningServer) -> Non
                 model="local/three", messages=[{"role": "user", "content": "Hi"}]
             )
         assert teacher.embeddings.create(model="local/three", input="Hi").data
+        # So it is not listed either.
+        with pytest.raises(openai.PermissionDeniedError):
+            gus.models.retrieve("local/three")
+        assert "local/three" not in {model.id for model in gus.models.list()}
+        assert "local/three" in {model.id for model in teacher.models.list()}
 
 
 def test_a_user_loads_and_swaps_only_the_models_that_they_may(shared: RunningServer) -> None:

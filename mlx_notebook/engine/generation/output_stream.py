@@ -66,6 +66,7 @@ class OutputStream:
         self._reader = reader
         self._tokens = 0
         self._logprobs: list[TokenLogprob] | None = None
+        self._end: TokenLogprob | None = None
         # Whether there may be markers, reasoning or a call before the next content, whose tokens
         # do not belong to the content; and whether there certainly are.
         self._maybe_outside = True
@@ -91,6 +92,10 @@ class OutputStream:
             self._raw.append(text)
             self._emit(self._reader.feed(text), events)
 
+    def end_with(self, logprob: TokenLogprob | None) -> None:
+        """Report the log probability of the token that ends the row. It has no text."""
+        self._end = logprob
+
     def finish(self, *, cut: bool, events: list[Event]) -> None:
         """End the row, `cut` at its length limit or not; emit the text that was held back."""
         self._emit(self._reader.finish(cut=cut), events)
@@ -98,6 +103,8 @@ class OutputStream:
             self._logprobs = None
         if self._tokens:
             self._flush(events)
+        if self._end is not None:
+            events.append(Text(self._id, self._row, "", 0, [self._end]))
 
     def trace(self) -> RowTrace:
         """Return the row's whole text with markers, and the parts that could not be parsed."""

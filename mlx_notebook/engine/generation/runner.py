@@ -13,6 +13,7 @@ from mlx_notebook.protocol import (
     FinishReason,
     Prefill,
     PromptTokenIds,
+    TextPrompt,
     TokenIds,
     TokenLogprob,
 )
@@ -167,6 +168,9 @@ class Runner:
             events.append(TokenIds(request.id, sequence.index, [token.id]))
         if token.finish != "stop":
             output.add(token.id, self._logprob(token), events)
+        elif isinstance(request.command.prompt, TextPrompt):
+            # OpenAI counts it among the tokens of a completed text, but not among those of a chat.
+            output.end_with(self._logprob(token))
         if output.stopped is not None:
             return "stop"
         return "length" if token.finish == "length" else "stop" if token.finish else None

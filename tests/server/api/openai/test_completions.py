@@ -89,6 +89,16 @@ def test_a_prompt_is_scored_without_generating(client: openai.OpenAI) -> None:
         assert max(top.values()) >= value
 
 
+def test_a_scored_prompt_may_leave_room_for_just_one_token(server: RunningServer) -> None:
+    asked = {**FIXED, "model": "short", "max_tokens": 1, "echo": True, "logprobs": 1}
+    answer = server.client.post("v1/completions", json={**asked, "prompt": [[65] * 63]})
+    (choice,) = answer.raise_for_status().json()["choices"]
+    assert len(choice["logprobs"]["tokens"]) == 64
+    refused = server.client.post("v1/completions", json={**asked, "prompt": [[65] * 65]})
+    assert refused.status_code == 400
+    assert refused.json()["error"]["code"] == "context_length_exceeded"
+
+
 def test_a_stream_says_the_same_as_a_whole_answer(client: openai.OpenAI) -> None:
     options: dict[str, Any] = {**FIXED, "prompt": ["One", "Two"], "echo": True, "logprobs": 1}
     whole = client.completions.create(**options)

@@ -4,13 +4,16 @@ Reads one job per line from standard input and answers with one line: see `measu
 rendered before the clock starts. There is no HTTP and no output parsing.
 """
 
+import copy
 import json
 import sys
 import time
 from typing import Any
 
+import mlx.core as mx
 import mlx_lm
 from mlx_lm.generate import BatchGenerator, stream_generate
+from mlx_lm.models.cache import make_prompt_cache
 
 
 def _stream(model: Any, tokenizer: Any, prompt: list[int], tokens: int) -> list[float]:
@@ -62,13 +65,56 @@ def _batch(
     return [(began + moment, when) for moment, when in zip(joined, times, strict=True)]
 
 
-def measure(model: Any, tokenizer: Any, job: dict[str, Any]) -> dict[str, Any]:
-    """Run `{"loop": "stream" | "batch" | "wide", "requests": [...]}`.
+_WAITING = 8
+"""Rows that wait beside those of a batch: as many as it takes in together."""
 
-    A request has `prompt`, `tokens`, `delay` and `late` (see `benchmarks.load.Request`).
+
+def _rows(
+    model: Any, tokenizer: Any, prompts: list[list[int]], requests: list[dict[str, Any]], most: int
+) -> list[tuple[float, list[float]]]:
+    """Answer rows that begin alike, `most` at a time; their beginning is computed once."""
+    shared = next(
+        (i for i, column in enumerate(zip(*prompts, strict=False)) if len(set(column)) > 1), 0
+    )
+    shared = min(shared, min(map(len, prompts)) - 1)
+    beginning = make_prompt_cache(model)
+    began = time.perf_counter()
+    if shared:
+        model(mx.array(prompts[0][:shared])[None], cache=beginning)
+        mx.eval([layer.state for layer in beginning])
+    stops = [[token] for token in tokenizer.eos_token_ids]
+    generator = BatchGenerator(model, stop_tokens=stops, completion_batch_size=most)
+    times: list[list[float]] = [[] for _ in prompts]
+    place: dict[int, int] = {}
+    begun = ended = 0
+    while ended < len(prompts):
+        new = range(begun, min(len(prompts), ended + most + _WAITING))
+        if new:
+            uids = generator.insert(
+                [prompts[i][shared:] for i in new],
+                [requests[i]["tokens"] for i in new],
+                caches=[copy.deepcopy(beginning) for _ in new],
+                all_tokens=[prompts[i][:shared] for i in new],
+            )
+            place.update(zip(uids, new, strict=True))
+            begun = new.stop
+        _, responses = generator.next()
+        now = time.perf_counter()
+        for response in responses:
+            times[place[response.uid]].append(now)
+            ended += response.finish_reason is not None
+    generator.close()
+    return [(began, when) for when in times]
+
+
+def measure(model: Any, tokenizer: Any, job: dict[str, Any]) -> dict[str, Any]:
+    """Run `{"loop": "stream" | "batch" | "wide" | "rows", "requests": [...]}`.
+
+    `rows` takes `most`, how many rows a batch has. A request has `prompt`, `tokens`, `delay` and
+    `late` (see `benchmarks.load.Request`).
 
     Returns `rows`, one per request: `prompt_tokens` (a count), `started`, and `times`, when each
-    token came (seconds on one clock).
+    token came (seconds on one clock); and the `seconds` and `cpu_seconds` of all.
     """
     requests = job["requests"]
     prompts = [
@@ -79,8 +125,10 @@ def measure(model: Any, tokenizer: Any, job: dict[str, Any]) -> dict[str, Any]:
         )
         for request in requests
     ]
-    started = time.perf_counter()
-    if job["loop"] == "stream":
+    started, cpu = time.perf_counter(), time.process_time()
+    if job["loop"] == "rows":
+        times = _rows(model, tokenizer, prompts, requests, job["most"])
+    elif job["loop"] == "stream":
         times = [(started, _stream(model, tokenizer, prompts[0], requests[0]["tokens"]))]
     else:
         times = _batch(model, tokenizer, prompts, requests, job["loop"] == "wide")
@@ -88,7 +136,11 @@ def measure(model: Any, tokenizer: Any, job: dict[str, Any]) -> dict[str, Any]:
         {"prompt_tokens": len(prompt), "started": joined, "times": when}
         for prompt, (joined, when) in zip(prompts, times, strict=True)
     ]
-    return {"rows": rows}
+    return {
+        "rows": rows,
+        "seconds": time.perf_counter() - started,
+        "cpu_seconds": time.process_time() - cpu,
+    }
 
 
 def main() -> None:

@@ -58,9 +58,12 @@ class NotebookError(_OneLine, Exception):
     ----------
     code
         Code of the server's error, if the error comes from the server and has one.
+    param
+        The parameter of the request that the server names, if it names one.
     """
 
     code: str | None = None
+    param: str | None = None
 
 
 class NoServer(NotebookError):
@@ -204,9 +207,10 @@ def from_response(status: int, error: object, *, where: str) -> NotebookError:
     if not isinstance(inner, dict):
         inner = {}
     message = str(inner.get("message") or f"The server at {where} answered with HTTP {status}.")
-    code = inner.get("code")
+    code, param = inner.get("code"), inner.get("param")
     raised = _exception(status, inner, visible(message, keep="\n"), where)
     raised.code = code if isinstance(code, str) else None
+    raised.param = param if isinstance(param, str) else None
     return raised
 
 

@@ -1,4 +1,4 @@
-"""The progress of `map` while it runs: rows, speed, time left, and the first answers."""
+"""The progress of `map` and `embed`: rows, speed, time left, and the first answers."""
 
 import html
 import sys
@@ -17,18 +17,24 @@ _TERMINAL_WIDTH = 78
 
 @dataclass
 class MapState:
-    """How far `map` is. The thread that sends requests changes it; another one shows it.
+    """How far the work is. The thread that sends requests changes it; another one shows it.
 
     Attributes
     ----------
     total
         The number of rows; None for an iterator.
     name
-        What the lines begin with.
+        What the lines begin with: `map` or `embed`.
     cached
         Rows that were answered by the file of earlier answers.
+    asked
+        Rows that a request has answered, or could not.
     in_flight
         Requests that are under way.
+    waits_for_server
+        Whether the server does not answer at the moment.
+    first_error
+        Why the first row that failed did.
     first
         The first answers, as text.
     """
@@ -39,16 +45,21 @@ class MapState:
     cached: int = 0
     failed: int = 0
     tokens: int = 0
+    asked: int = 0
     in_flight: int = 0
+    waits_for_server: bool = False
+    first_error: str | None = None
     first: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
-    def add(self, text: str | None, tokens: int, *, cached: bool) -> None:
-        """Count a row; `text` is None if it failed."""
+    def add(self, text: str | None, tokens: int, *, error: str | None, cached: bool) -> None:
+        """Count a row, and keep the first texts for the preview."""
         self.done += 1
         self.cached += cached
-        self.failed += text is None
         self.tokens += tokens
+        if error is not None:
+            self.failed += 1
+            self.first_error = self.first_error or error
         if text is not None and len(self.first) < _PREVIEWED:
             self.first.append(visible(text)[:_PREVIEW_CHARACTERS])
 
@@ -68,6 +79,8 @@ class MapState:
                 parts.append(f"about {self.tokens * self.total // self.done:,} tokens in all")
         if self.failed:
             parts.append(f"{self.failed:,} failed")
+        if self.waits_for_server:
+            parts.append("waiting for the server, which does not answer")
         return f"{self.name}: " + ", ".join(parts)
 
     def summary(self) -> str:
@@ -78,9 +91,11 @@ class MapState:
             parts.append(f"{self.cached:,} of them answered before")
         if self.tokens:
             parts.append(f"{self.tokens:,} tokens")
-        if self.failed:
-            parts.append(f"{self.failed:,} failed")
-        return f"{self.name}: " + ", ".join(parts)
+        text = f"{self.name}: " + ", ".join(parts)
+        if self.first_error is None:
+            return text
+        which = "" if self.failed == 1 else "the first "
+        return f"{text}, {self.failed:,} failed, {which}because: {visible(self.first_error)}"
 
 
 class MapView:
@@ -104,7 +119,7 @@ class MapView:
 
     def end(self, note: str = "") -> None:
         """Replace the progress with a summary, and a note if there is one."""
-        text = self._state.summary() + (f". {note}" if note else "")
+        text = self._state.summary().removesuffix(".") + "." + (f" {note}" if note else "")
         if self._rich:
             self._display(text, f"<div>{html.escape(text)}</div>")
         elif self._plain:

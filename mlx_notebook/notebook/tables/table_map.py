@@ -1,19 +1,17 @@
 """`map`: a model's answer for each row of a table."""
 
 import json
-import os
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
-from mlx_notebook.notebook.connection import connection
-from mlx_notebook.notebook.errors import Interrupted, NotATable, NotebookError
+from mlx_notebook.notebook.errors import NotATable
+from mlx_notebook.notebook.inputs.images import is_image
 from mlx_notebook.notebook.inputs.prompt_templates import fill
-from mlx_notebook.notebook.tables.answer_cache import AnswerCache, default_file
-from mlx_notebook.notebook.tables.map_progress import MapState, MapView
-from mlx_notebook.notebook.tables.row_runner import RowAnswer, RowRequest, RowRunner
+from mlx_notebook.notebook.tables.map_progress import MapState
+from mlx_notebook.notebook.tables.row_chat import RowChat
+from mlx_notebook.notebook.tables.row_loop import RowAnswer, RowRequest
 from mlx_notebook.notebook.tables.table_rows import Table, TableRow, column_kinds
+from mlx_notebook.notebook.tables.table_work import Cache, answer_rows, who_answers
 from mlx_notebook.notebook.tools.tool import Tools
 
 Prompt = str | Callable[[Any], str]
@@ -28,7 +26,7 @@ def map(
     system: str | None = None,
     tools: Tools | None = None,
     images: str | Callable[[Any], Any] | None = None,
-    cache: bool | str | os.PathLike[str] = True,
+    cache: Cache = True,
     retry: int = 2,
     details: bool = False,
     show: bool = True,
@@ -45,8 +43,8 @@ def map(
         A pandas or polars DataFrame or Series, a list, or an iterator.
     prompt
         A template with placeholders such as `{{ column }}`, or a function that returns the prompt.
-        A placeholder is the name of a column, or `value` for the element of a Series or list. A
-        function gets a dict of the columns, or the element.
+        A placeholder is the name of a column, or `value` for the element of a Series or list; an
+        image in it is sent as an image. A function gets a dict of the columns, or the element.
     schema
         The type of the answers, such as a pydantic model, a dataclass or a JSON schema.
     model
@@ -80,8 +78,8 @@ def map(
     Raises
     ------
     NotebookError
-        If there is no server, or the prompt does not fit the first row. A later row that fails
-        raises nothing.
+        If there is no server, the prompt does not fit the first row, or there is a mistake in the
+        call, such as a model that does not exist. A row that fails raises nothing.
     Interrupted
         On a kernel interrupt. What is done is kept.
 
@@ -90,39 +88,27 @@ def map(
     >>> df["topic"] = mlx_notebook.map(df, "Name the topic of: {{ text }}", max_tokens=10)
     """
     table = Table(data)
-    server = connection.connect()
-    chosen = model or connection.default_model()
-    if chosen is None:
-        raise NotebookError("The server has no default model: name one with model=.")
-    state = MapState(table.count)
-    view = MapView(state, shown=show)
-    file = default_file() if cache is True else Path(cache) if cache else None
-    with AnswerCache(file) if file is not None else nullcontext() as answers_file:
-        runner = RowRunner(
-            server,
-            chosen,
-            system=system,
-            schema=schema,
-            tools=tools,
-            settings=settings,
-            retry=retry,
-            cache=answers_file,
-        )
-        try:
-            answers = runner.run(_requests(table, prompt, images), state, view)
-        except KeyboardInterrupt:
-            kept = "Run the cell again to go on." if file is not None else "Nothing was kept."
-            view.end(f"It was stopped. {kept}")
-            raise Interrupted(f"map was stopped after {state.done:,} rows. {kept}") from None
-    view.end()
-    if runner.format is None and not details:
+    server, chosen = who_answers(model)
+    chat = RowChat(server, chosen, system=system, schema=schema, tools=tools, settings=settings)
+    requests = row_requests(table, prompt, images)
+    answers = answer_rows(
+        MapState(table.count), requests, server, chat, cache=cache, retry=retry, show=show
+    )
+    if chat.format is None and not details:
         return _texts(table, answers)
-    if runner.format is None:
+    if chat.format is None:
         return _details(table, answers)
-    return _columns(table, answers, schema, runner.format["json_schema"]["schema"])
+    return _columns(table, answers, schema, chat.format["json_schema"]["schema"])
 
 
-def _requests(table: Table, prompt: Prompt, images: Any) -> Iterator[RowRequest]:
+def row_requests(table: Table, prompt: Prompt, images: Any) -> Iterator[RowRequest]:
+    """Yield what to ask about each row. A row whose prompt cannot be made says why.
+
+    Raises
+    ------
+    NotebookError
+        If the prompt does not fit the first row.
+    """
     if isinstance(prompt, str) and "{{" not in prompt:
         raise NotATable(
             "The prompt names nothing of a row. Write a placeholder such as {{ value }} or "
@@ -130,20 +116,31 @@ def _requests(table: Table, prompt: Prompt, images: Any) -> Iterator[RowRequest]
         )
     for index, row in enumerate(table.rows()):
         try:
-            yield RowRequest(_prompt(prompt, row), _images(images, row))
+            made, images_in_it = _prompt(prompt, row)
+            yield RowRequest(made, (*_images(images, row), *images_in_it))
         except Exception as error:
             if not index:  # then it is the prompt, and not the row
                 raise
             yield RowRequest(error=f"{type(error).__name__}: {error}")
 
 
-def _prompt(prompt: Prompt, row: TableRow) -> str:
+def _prompt(prompt: Prompt, row: TableRow) -> tuple[str, list[Any]]:
+    """Return a row's prompt, and the images that stand in its placeholders."""
+    images: list[Any] = []
     if isinstance(prompt, str):
-        return fill(prompt, row.lookup)
+
+        def lookup(name: str) -> Any:
+            value = row.lookup(name)
+            if not is_image(value):
+                return value
+            images.append(value)
+            return f"(image {len(images)})"
+
+        return fill(prompt, lookup), images
     made = prompt(row.value)
     if not isinstance(made, str):
         raise NotATable(f"the function returned {type(made).__name__} in place of a prompt")
-    return made
+    return made, images
 
 
 def _images(images: Any, row: TableRow) -> tuple[Any, ...]:

@@ -46,11 +46,15 @@ class Table:
     ----------
     data
         A pandas or polars DataFrame or Series, or an iterable.
+    word
+        Who needs it, for the message of the error.
 
     Attributes
     ----------
     count
         The number of rows; None for an iterator, which is read as the work goes on.
+    is_frame
+        Whether rows have columns.
 
     Raises
     ------
@@ -58,19 +62,20 @@ class Table:
         If `data` is none of these.
     """
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, data: Any, word: str = "map") -> None:
         is_iterable = isinstance(data, Iterable) and not isinstance(data, str | bytes | Mapping)
         if not (is_iterable or from_library(data, "polars")):
             raise NotATable(
-                f"map needs a DataFrame, a Series, a list or an iterator, and not {_kind(data)}."
+                f"{word} needs a DataFrame, a Series, a list or an iterator, and not {_kind(data)}."
             )
         self._data = data
         self.count = len(data) if isinstance(data, Sized) else None
+        self.is_frame = from_library(data, "pandas", "polars") and hasattr(data, "columns")
 
     def rows(self) -> Iterator[TableRow]:
         """Yield the rows in their order."""
         data = self._data
-        if from_library(data, "pandas", "polars") and hasattr(data, "columns"):
+        if self.is_frame:
             names = [str(name) for name in data.columns]
             rows = data.itertuples(index=False, name=None) if _is_pandas(data) else data.iter_rows()
             for values in rows:

@@ -52,6 +52,13 @@ def test_rows_that_fail_raise_nothing_and_say_why(kernel):
     )
     assert kernel.value("list(texts.isna())") == [False, True, False]
     assert "context" in kernel.value("texts.attrs['errors'][1]")
+    # The first row too, and the cell says why.
+    shown = kernel.run(
+        "texts = mlx_notebook.map(['word ' * 9000, 'hi'], 'Say {{ value }}', max_tokens=8)"
+    ).outputs[0]["text/plain"]
+    assert kernel.value("list(texts.isna())") == [True, False]
+    assert "1 failed, because: " in shown
+    assert "context" in shown
 
 
 @pytest.mark.parametrize(
@@ -60,6 +67,11 @@ def test_rows_that_fail_raise_nothing_and_say_why(kernel):
         ("map(df, 'Say hello')", "The prompt names nothing of a row"),
         ("map(df, 'Say {{ txt }}')", "there is no 'txt'; there is text, n"),
         ("map(7, 'Say {{ value }}')", "and not int"),
+        ("map(df, 'Say {{ n }}', model='nowhere')", "nowhere"),
+        ("map(df, 'Say {{ n }}', max_tokens=-1)", "max_tokens"),
+        ("map(df, 'Say {{ n }}', temprature=0)", "map has no setting 'temprature'"),
+        ("map(df, 'Say {{ n }}', stream=True)", "map has no setting 'stream'"),
+        ("map(df, 'Say {{ n }}', retry=-1)", "retry must be 0 or more; you gave -1"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(kernel, call, said):
@@ -69,20 +81,26 @@ def test_mistakes_are_told_in_one_sentence(kernel, call, said):
 
 
 def test_after_an_interrupt_the_same_call_goes_on(kernel):
-    call = (
-        "many = mlx_notebook.map(range(400), 'Tell a story of number {{ value }}',"
-        " max_tokens=40, extra_body={'ignore_eos': True})"
+    kernel.run(
+        "import signal\n"
+        "def story(number):\n"
+        "    if number == stop_at:\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "    return f'Tell a story of number {number}'"
     )
-    cell = kernel.run(call, interrupt_after=3, check=False)
+    call = (
+        "many = mlx_notebook.map(range(80), story, max_tokens=10, extra_body={'ignore_eos': True})"
+    )
+    cell = kernel.run(f"stop_at = 70\n{call}", check=False)
     assert cell.ename == "Interrupted"
     assert cell.evalue.endswith("Run the cell again to go on.")
     done = int(cell.evalue.split("stopped after ")[1].split(" rows")[0])
-    assert 0 < done < 400
-    kernel.run(call.replace("range(400)", f"range({done + 8})"))
+    assert 20 < done < 80
+    (shown,) = kernel.run(f"stop_at = None\n{call}").outputs
     assert kernel.value("int(many.isna().sum())") == 0
-    (shown,) = kernel.run(call.replace("range(400)", f"range({done})")).outputs
-    assert f"map: {done} rows in" in shown["text/plain"]
-    assert "answered before" in shown["text/plain"]
+    assert shown["text/plain"].startswith("map: 80 rows in")
+    before = shown["text/plain"].split(" of them answered before")[0].split()[-1]
+    assert done <= int(before) < 80
 
 
 def test_tools_are_called_for_each_row(kernel):

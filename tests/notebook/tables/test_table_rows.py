@@ -140,13 +140,13 @@ def test_the_oldest_answers_make_room(tmp_path, monkeypatch):
 def test_progress_estimates_after_twenty_rows():
     state = MapState(100)
     for number in range(19):
-        state.add(f"text {number}", 10, cached=False)
+        state.add(f"text {number}", 10, error=None, cached=False)
     assert state.line() == "map: 19 of 100 rows"
-    state.add(None, 0, cached=False)
+    state.add(None, 0, error="it broke", cached=False)
     assert "left" in state.line()
     assert "about 950 tokens in all, 1 failed" in state.line()
     assert state.first == ["text 0", "text 1", "text 2"]
-    state.add("kept", 5, cached=True)
+    state.add("kept", 5, error=None, cached=True)
     assert "1 of them answered before" in state.summary()
 
 

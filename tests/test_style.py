@@ -72,7 +72,16 @@ def test_imports_between_the_top_folders_run_one_way(top: str, forbidden: tuple[
 ROOMS = {
     "engine": (
         *("errors", "grammar_errors", "sandbox", "functions", "grammar", "dialects", "sampling"),
-        *("images", "prompts", "infilling", "kv_cache", "speculative", "batching", "runtime"),
+        *(
+            "images",
+            "prompts",
+            "infilling",
+            "kv_cache",
+            "gguf",
+            "speculative",
+            "batching",
+            "runtime",
+        ),
         *("distributed", "backends", "generation", "residency", "scheduling", "__main__"),
     ),
     "server": (

@@ -11,6 +11,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mlx_notebook.model_files.embedding_files import is_embedding_model
+from mlx_notebook.model_files.gguf.gguf_architectures import (
+    check_loadable,
+    config_of,
+    loaded_arrays,
+)
+from mlx_notebook.model_files.gguf.gguf_header import read_header
 from mlx_notebook.model_files.model_folder import check, read_json
 from mlx_notebook.model_files.safetensors_headers import (
     ArrayInfo,
@@ -130,7 +136,7 @@ def predict_footprint(
 
 
 def read_sizes(name: str, folder: Path) -> tuple[WeightBytes, KVCacheSize]:
-    """Return the sizes of a model's weights and KV cache, from its folder.
+    """Return the sizes of a model's weights and KV cache, from its folder or its GGUF file.
 
     Raises
     ------
@@ -141,6 +147,10 @@ def read_sizes(name: str, folder: Path) -> tuple[WeightBytes, KVCacheSize]:
     OSError
         If a file cannot be read.
     """
+    if folder.is_file():
+        header = read_header(folder)
+        check_loadable(header)
+        return WeightBytes.of(loaded_arrays(header)), kv_cache_size(config_of(header))
     check(folder)
     config = read_json(folder / "config.json", type=dict[str, Any])
     files = weight_files(folder)

@@ -47,6 +47,8 @@ class ModelFacts(Struct, frozen=True):
         Names of files that are not downloaded yet.
     error
         Why the model cannot be loaded. None if nothing is wrong with its files.
+    counted_parameters
+        The number of parameters, 0 if its files do not say.
     """
 
     architecture: str | None
@@ -62,6 +64,7 @@ class ModelFacts(Struct, frozen=True):
     is_embedding_model: bool = False
     missing: tuple[str, ...] = ()
     error: str | None = None
+    counted_parameters: int = 0
 
     @property
     def context_window(self) -> int | None:
@@ -70,7 +73,9 @@ class ModelFacts(Struct, frozen=True):
 
     @property
     def parameters(self) -> int:
-        """Estimate of the number of parameters, from the size of the weights."""
+        """The number of parameters, or an estimate from the size of the weights."""
+        if self.counted_parameters:
+            return self.counted_parameters
         bits = _BITS.match(self.quantization or "")
         if bits:  # and half a bit for the scales of the groups
             return int(8 * self.weights.total / (int(bits[1]) + 0.5))
@@ -189,9 +194,9 @@ def sentence(error: Exception) -> str:
 
 
 def stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
-    """Return a value that changes when a file of the folder changes."""
+    """Return a value that changes when a file of the folder changes, or the file at this path."""
     marks = []
-    for child in folder.iterdir():
+    for child in folder.iterdir() if folder.is_dir() else (folder,):
         try:
             status = child.stat()
         except OSError:  # a broken or circular link
@@ -219,10 +224,18 @@ def _shards(folder: Path) -> tuple[list[Path], set[str]]:
 
 
 def _capabilities(folder: Path, *, vision: bool) -> tuple[str, ...]:
-    template = _chat_template(folder)
+    fim = form_in_folder(folder) is not None
+    return template_capabilities(_chat_template(folder), fim=fim, vision=vision)
+
+
+def template_capabilities(template: str, *, fim: bool, vision: bool) -> tuple[str, ...]:
+    """Return the capabilities of a model that generates text, from its chat template.
+
+    `fim` and `vision` say what its other files have shown.
+    """
     found = {
         "chat": bool(template),
-        "fim": form_in_folder(folder) is not None,
+        "fim": fim,
         "vision": vision,
         "tools": bool(_TOOLS.search(template)),
         "reasoning": bool(_REASONING.search(template)),

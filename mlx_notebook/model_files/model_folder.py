@@ -90,6 +90,8 @@ def decoded(content: bytes, name: str, type: Any = Any) -> Any:
 def check(folder: Path) -> None:
     """Check that no file of a folder would block or overload a library that loads it.
 
+    A model that is one file passes: its header is checked when it is read.
+
     Raises
     ------
     ValueError
@@ -97,6 +99,8 @@ def check(folder: Path) -> None:
     OSError
         If it cannot be listed.
     """
+    if folder.is_file():
+        return
     for entry in _entries(folder):
         try:
             status = entry.stat()

@@ -173,6 +173,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         )
         self.catalog = Catalog(
             folders=self.models_dirs,
+            programs=self.use_models_of,
             aliases=self.model_aliases,
             default=self.default_model,
             trusted=self.trusted_models,

@@ -21,6 +21,7 @@ from traitlets import (
 from mlx_notebook.protocol import DistributedConfig, EngineConfig
 from mlx_notebook.server.engine.supervisor import SupervisorLimits
 from mlx_notebook.server.models.model_settings import check_settings
+from mlx_notebook.server.models.other_programs import PROGRAMS
 from mlx_notebook.server.upstreams.upstream_settings import check_upstreams
 from mlx_notebook.server.users.user_configuration import UserConfiguration
 
@@ -49,8 +50,16 @@ class Configuration(UserConfiguration):
     models_dirs = List(
         Unicode(),
         help="""Folders that contain models in mlx-lm's format, as <name>/ or
-        <organisation>/<name>/. Links out of such a folder are followed if its owner or the user of
-        this server made them. The Hugging Face cache is always searched too.""",
+        <organisation>/<name>/, and GGUF files, in such folders or by themselves. Links out of such
+        a folder are followed if its owner or the user of this server made them. The Hugging Face
+        cache is always searched too.""",
+    ).tag(config=True)
+
+    use_models_of = List(
+        CaselessStrEnum(PROGRAMS),
+        default_value=list(PROGRAMS),
+        help="""Other programs whose downloaded models are listed too, from where they keep them:
+        "lmstudio", "ollama", "llama.cpp". Their files are only read. [] lists none of them.""",
     ).tag(config=True)
 
     model_aliases = Dict(

@@ -71,6 +71,11 @@ def share_base(model: Any, other: Any) -> None:
     model.update(tree_unflatten(shared))
 
 
+def base_names(model: Any) -> dict[str, str]:
+    """Return the names of a model's base weights, by their names without an adapter."""
+    return {plain: name for name, plain, _ in _parameters(model) if plain is not None}
+
+
 def _parameters(model: Any) -> Iterator[tuple[str, str | None, mx.array]]:
     """Yield each parameter, with its name in the model and in the base (None: not in the base)."""
     adapted = {name for name, module in model.named_modules() if "lora_a" in module}

@@ -5,7 +5,7 @@ A load is a generator. It yields between slices of work, so that other models go
 
 import logging
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,9 +68,13 @@ def adapt_to_device(model: Any) -> None:
 
 
 def read_parts(
-    model: Any, *pending: Future[Any]
+    model: Any,
+    *pending: Future[Any],
+    read: Callable[[Any], Generator[int, None, int]] | None = None,
 ) -> Generator[LoadStep, None, tuple[int, list[Any]]]:
     """Read a model's weights from disk in slices, and wait for the parts that workers make.
+
+    `read` reads the weights, in place of `read_weights`.
 
     Yields
     ------
@@ -83,7 +87,7 @@ def read_parts(
         The bytes of weights, and the results of `pending`.
     """
     yield 0
-    done = yield from read_weights(model)
+    done = yield from (read or read_weights)(model)
     parts = []
     for future in pending:
         parts.append((yield from wait(future, done)))
@@ -150,8 +154,16 @@ def require_tokenizer(path: Path) -> None:
         raise FileNotFoundError("there is no tokenizer in its folder.")
 
 
-def open_tokenizer(path: Path, config: dict[str, Any], extra: dict[str, Any] | None = None) -> Any:
-    """Load a model's tokenizer; `extra` overrides settings of the tokenizer.
+def open_tokenizer(
+    path: Path,
+    config: dict[str, Any],
+    extra: dict[str, Any] | None = None,
+    *,
+    name: str | None = None,
+) -> Any:
+    """Load a model's tokenizer.
+
+    `extra` overrides settings of the tokenizer. Messages call the model `name`, or as its folder.
 
     Raises
     ------
@@ -161,11 +173,12 @@ def open_tokenizer(path: Path, config: dict[str, Any], extra: dict[str, Any] | N
         If it turns short texts into long ones.
     """
     check_growth(path)
+    name = name or path.name
     tokenizer = load_tokenizer(path, extra, eos_token_ids=config.get("eos_token_id"))
     if tokenizer.has_chat_template:
         if len(str(tokenizer.chat_template)) > _TEMPLATE_CHARACTERS:
             raise LoadFailed(
-                f"{path.name} cannot be loaded: its chat template has more than "
+                f"{name} cannot be loaded: its chat template has more than "
                 f"{_TEMPLATE_CHARACTERS} characters.",
                 "model",
             )
@@ -174,8 +187,8 @@ def open_tokenizer(path: Path, config: dict[str, Any], extra: dict[str, Any] | N
             apply_template(tokenizer, greeting, [], {}, True)
         except (LimitExceeded, ContextOverflow) as error:
             raise LoadFailed(
-                f"{path.name} cannot be loaded, tried with a greeting: {error.message}", "model"
+                f"{name} cannot be loaded, tried with a greeting: {error.message}", "model"
             ) from error
         except InvalidRequest as error:
-            log.info("%s: %s", path.name, error)
+            log.info("%s: %s", name, error)
     return tokenizer

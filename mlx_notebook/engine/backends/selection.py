@@ -61,6 +61,16 @@ def load(
     LoadFailed
         If something is wrong with the model's files; the message says what.
     """
+    base = base_from if isinstance(base_from, text.TextBackend) else None
+    arguments = name, path, options, settings, prefixes, workers
+    if path.is_file():
+        if leader is not None:
+            raise LoadFailed(
+                f"{name} cannot be loaded: GGUF files run on one rank only. Start the server "
+                "without ranks or a hostfile for them.",
+                "model",
+            )
+        return (yield from text.load(*arguments, base_from=base))
     if not (path / "config.json").is_file():
         raise LoadFailed(
             f"{name} cannot be loaded: there is no config.json in its folder.", "model"
@@ -85,8 +95,6 @@ def load(
         vision = yield from _imported("vision", workers)
         backend: Backend = yield from vision.load(name, path, options, settings, prefixes, workers)
         return backend
-    base = base_from if isinstance(base_from, text.TextBackend) else None
-    arguments = name, path, options, settings, prefixes, workers
     return (yield from text.load(*arguments, base_from=base, leader=leader))
 
 

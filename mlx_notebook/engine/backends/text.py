@@ -1,6 +1,6 @@
 """The text backend: an mlx-lm model in memory and the batch of rows that it decodes."""
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import Executor
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +9,6 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.models.cache import make_prompt_cache
-from mlx_lm.utils import load_config, load_model
 
 from mlx_notebook.engine.backends.adapters import (
     BaseWeights,
@@ -28,12 +27,12 @@ from mlx_notebook.engine.backends.model_loader import (
     adapt_to_device,
     loading,
     model_identity,
-    open_tokenizer,
     read_parts,
-    require_tokenizer,
+    read_weights,
     warm_up,
 )
 from mlx_notebook.engine.backends.pooling import mean
+from mlx_notebook.engine.backends.weight_sources import open_source
 from mlx_notebook.engine.batching.batch_row import PromptProgress
 from mlx_notebook.engine.batching.prefill_policy import (
     PrefillLimits,
@@ -374,20 +373,21 @@ def load(
         If something is wrong with the model's files.
     """
     with loading(name):
-        config = load_config(path)
-        require_tokenizer(path)
+        source = open_source(path, trusted=options.trust_remote_code)
         # Loading the tokenizer is pure Python and takes as long as everything else.
-        trusted = options.trust_remote_code
-        tokenizer = workers.submit(open_tokenizer, path, config, {"trust_remote_code": trusted})
+        tokenizer = workers.submit(source.tokenizer)
         identity = workers.submit(model_identity, path, options)
-        model, config = load_model(path, lazy=True, trust_remote_code=trusted)
+        model = source.build()
+        config = source.config
         if options.adapter is not None:
             apply_adapter(model, Path(options.adapter))
         twin = leader.divide(name, path, options, model, config) if leader is not None else None
         adapt_to_device(model)
+        read: Callable[[Any], Generator[int, None, int]] = source.read
         if base_from is not None:
             share_base(model, base_from.model)
-        done, parts = yield from read_parts(model, tokenizer, identity)
+            read = read_weights
+        done, parts = yield from read_parts(model, tokenizer, identity, read=read)
         if twin is not None:
             yield from twin.wait(done)
         defaults = read_sampling_defaults(path)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 _WHOLE_BYTES = 64 * 2**20
 _SAMPLE_BYTES = 2**16
+_SMALL = (".json", ".py")
 _SETTINGS = ("config.json", "adapter_config.json")
 
 
@@ -18,7 +19,7 @@ def identify(folders: list[Path], *also: str) -> str:
     Parameters
     ----------
     folders
-        The model's folder, and its adapter's if it has one.
+        The model's folder or GGUF file, and its adapter's folder if it has one.
     also
         What else to hash, for example versions of libraries.
 
@@ -34,7 +35,7 @@ def identify(folders: list[Path], *also: str) -> str:
         for file in _files(folder):
             state = file.stat()
             digest.update(f"\0{number}/{file.name}:{state.st_size}\0".encode())
-            if file.suffix != ".safetensors" or state.st_size <= _WHOLE_BYTES:
+            if file.suffix in _SMALL or state.st_size <= _WHOLE_BYTES:
                 digest.update(file.read_bytes())
                 continue
             digest.update(f"{state.st_mtime_ns}".encode())
@@ -44,6 +45,8 @@ def identify(folders: list[Path], *also: str) -> str:
 
 
 def _files(folder: Path) -> list[Path]:
+    if folder.is_file():
+        return [folder]
     return sorted(
         file
         for file in folder.iterdir()
@@ -54,6 +57,7 @@ def _files(folder: Path) -> list[Path]:
 def _samples(file: Path, size: int) -> Iterator[bytes]:
     with file.open("rb") as stream:
         header = int.from_bytes(stream.read(8), "little")
+        # The first bytes of a GGUF file are no length, and as one they are larger than any header.
         yield stream.read(min(header, _WHOLE_BYTES))
         for offset in (size // 3, size // 2, size - _SAMPLE_BYTES):
             stream.seek(offset)

@@ -342,9 +342,10 @@ def _without_frames(error: Exception, model: str) -> EngineError:
 
 
 def _file_stamps(path: Path) -> object:
-    """Return a value that changes when a file in the folder does."""
+    """Return a value that changes when a file in the folder does, or the GGUF file at this path."""
     try:
-        return sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in path.iterdir())
+        files = path.iterdir() if path.is_dir() else [path]
+        return sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files)
     except OSError:
         return None
 

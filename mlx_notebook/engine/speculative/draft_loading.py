@@ -1,5 +1,6 @@
 """Loads draft models and sets up prompt lookup; refuses settings that cannot work."""
 
+import tempfile
 from collections.abc import Generator
 from concurrent.futures import Executor
 from pathlib import Path
@@ -11,6 +12,8 @@ from mlx_lm.models.cache import can_trim_prompt_cache, make_prompt_cache
 from mlx_lm.utils import load_model, load_tokenizer
 
 from mlx_notebook.engine.errors import LoadFailed, reason
+from mlx_notebook.engine.gguf.gguf_model import GgufModelFile
+from mlx_notebook.engine.gguf.gguf_tokenizer import write_tokenizer
 from mlx_notebook.engine.prompts.tokenizer_file import check_growth
 from mlx_notebook.engine.speculative.drafts import DraftModel
 from mlx_notebook.protocol import ModelOptions
@@ -62,9 +65,17 @@ def _load(
     about = f"The draft model of {name} ({path.name})"
     try:
         tokens = workers.submit(_vocabulary, path)
-        model, _ = load_model(path, lazy=True, trust_remote_code=options.trust_remote_code)
+        file = GgufModelFile(path) if path.is_file() else None
+        if file is not None:
+            model = file.build()
+        else:
+            model, _ = load_model(path, lazy=True, trust_remote_code=options.trust_remote_code)
         if mx.default_device() == mx.cpu:
             model.set_dtype(mx.float32)
+        if file is not None:
+            names = [name for name, _ in tree_flatten(model.parameters())]
+            for _ in file.read(model, dict(zip(names, names, strict=True))):
+                yield
         for _, array in tree_flatten(model.parameters()):
             mx.eval(array)
             yield
@@ -95,5 +106,10 @@ def same_tokens(ours: dict[str, int], theirs: dict[str, int]) -> bool:
 
 
 def _vocabulary(path: Path) -> dict[str, int]:
+    if path.is_file():
+        file = GgufModelFile(path)
+        with tempfile.TemporaryDirectory() as made:
+            write_tokenizer(path, file.header, file.config, Path(made))
+            return _vocabulary(Path(made))
     check_growth(path)
     return dict(load_tokenizer(path).get_vocab())

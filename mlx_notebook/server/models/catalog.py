@@ -15,6 +15,7 @@ import msgspec
 
 from mlx_notebook.model_files import model_facts
 from mlx_notebook.model_files.footprint import WeightBytes
+from mlx_notebook.model_files.gguf.gguf_facts import read_facts
 from mlx_notebook.model_files.model_facts import ModelFacts
 from mlx_notebook.model_files.safetensors_headers import read_arrays
 from mlx_notebook.protocol import ModelOptions
@@ -40,7 +41,9 @@ class Catalog:
     Parameters
     ----------
     folders
-        Folders that contain models, as `name/` or `organisation/name/`.
+        Folders that contain models, as `name/` or `organisation/name/`, or as GGUF files.
+    programs
+        Other programs whose models are listed too, of `other_programs.PROGRAMS`.
     aliases
         Other names for models. They override the built-in ones.
     default
@@ -63,6 +66,7 @@ class Catalog:
         self,
         *,
         folders: Sequence[str] = (),
+        programs: Sequence[str] = (),
         aliases: Mapping[str, str] | None = None,
         default: str = "",
         trusted: Sequence[str] = (),
@@ -73,6 +77,7 @@ class Catalog:
         log: Logger,
     ) -> None:
         self._folders = [Path(folder).expanduser().absolute() for folder in folders]
+        self._programs = tuple(programs)
         self._aliases = {**suggestions.aliases(), **(aliases or {})}
         self._configured_default = default
         self._trusted = frozenset(trusted)
@@ -215,8 +220,9 @@ class Catalog:
     @staticmethod
     def _may_have_changed(entry: CatalogEntry) -> bool:
         """Whether a new scan may find the model in another state."""
-        facts = entry.facts
-        return bool(facts.missing or facts.error) or not os.path.exists(entry.path / "config.json")
+        facts, path = entry.facts, entry.path
+        there = os.path.isfile(path) or os.path.exists(path / "config.json")
+        return bool(facts.missing or facts.error) or not there
 
     async def _scan(self) -> None:
         # Folders may be on a network, so scan in a thread. Use asyncio's: those of anyio keep a
@@ -228,7 +234,7 @@ class Catalog:
         self._settings.refresh()
         bare: dict[str, CatalogEntry] = {}
         for location in find_locations(
-            self._folders, lambda name: self._settings.of(name).revision
+            self._folders, lambda name: self._settings.of(name).revision, self._programs
         ):
             if location.name not in bare and (entry := self._entry(location)) is not None:
                 bare[location.name] = entry
@@ -346,9 +352,12 @@ class Catalog:
             mark = model_facts.stamp(location.path), location.expected
             known = self._facts_read.get(location.path)
             if known is None or known[0] != mark:
-                facts = model_facts.read(
-                    location.path, location.name, self._log, expected=location.expected
-                )
+                if os.path.isfile(location.path):
+                    facts: ModelFacts | None = read_facts(location.path, self._log)
+                else:
+                    facts = model_facts.read(
+                        location.path, location.name, self._log, expected=location.expected
+                    )
                 known = self._facts_read[location.path] = mark, facts
         except OSError as error:
             return model_facts.unusable(model_facts.sentence(error))

@@ -19,7 +19,7 @@ class CatalogEntry(Struct, frozen=True):
     name
         Name by which requests choose it.
     path
-        Its folder. That of an upstream's model is empty.
+        Its folder, or its GGUF file. That of an upstream's model is empty.
     source
         Where it comes from: the package, a configured folder or the Hugging Face cache.
     facts

@@ -12,6 +12,8 @@ from typing import Any
 from msgspec import Struct
 
 from mlx_notebook.model_files.model_folder import read_bytes, read_json, shown
+from mlx_notebook.server.models.gguf_files import gguf_files, named_files, stem
+from mlx_notebook.server.models.other_programs import model_folders_of, ollama_models
 from mlx_notebook.server.wire.native.model_types import ModelSource
 
 _EMBEDDED = Path(__file__).parents[2] / "demo_models"
@@ -20,20 +22,20 @@ _LONGEST_REF = 1024
 
 
 class ModelLocation(Struct, frozen=True):
-    """Locate a folder that may contain a model.
+    """Locate a folder that may contain a model, or a GGUF file.
 
     Attributes
     ----------
     name
         Name of the model, from the names of the folders.
     path
-        The folder.
+        The folder, or the GGUF file.
     source
         Kind of location.
     expected
         Weight files that an interrupted download still has to bring.
     fault
-        Why the folder is not read, None if it is.
+        Why it is not read, None if it is.
     """
 
     name: str
@@ -56,9 +58,11 @@ class _Tree(Struct):
 
 
 def find_locations(
-    folders: Sequence[Path], revision: Callable[[str], str | None] = lambda name: None
+    folders: Sequence[Path],
+    revision: Callable[[str], str | None] = lambda name: None,
+    programs: Sequence[str] = (),
 ) -> Iterator[ModelLocation]:
-    """Yield the folders that may contain models. The first of a name counts.
+    """Yield the folders and GGUF files that may be models. The first usable one of a name counts.
 
     Parameters
     ----------
@@ -66,10 +70,17 @@ def find_locations(
         Configured folders.
     revision
         Return the wanted revision of a model in the Hugging Face cache; None for `main`.
+    programs
+        Other programs whose models are found too, of `other_programs.PROGRAMS`.
     """
     for child in _children(_EMBEDDED):
         yield ModelLocation(child.name, child, "embedded")
-    for name, path, fault in _model_folders(folders):
+    for folder in (*folders, *model_folders_of(programs)):
+        for name, path, fault in _model_folders([folder]):
+            yield ModelLocation(name, path, "folder", fault=fault)
+        for name, path in _loose_files(folder):
+            yield ModelLocation(name, path, "folder", fault=_fault(path, folder))
+    for name, path, fault in ollama_models(programs):
         yield ModelLocation(name, path, "folder", fault=fault)
     for repository in _children(hub_cache()):
         kind, _, rest = repository.name.partition("--")
@@ -78,7 +89,10 @@ def find_locations(
         name = shown(rest.replace("--", "/", 1))
         if (snapshot := _snapshot(repository, revision(name))) is not None:
             expected = _expected_files(repository, snapshot.name)
-            yield ModelLocation(name, snapshot, "cache", expected, _name_fault(repository))
+            fault = _name_fault(repository)
+            yield ModelLocation(name, snapshot, "cache", expected, fault)
+            for inner, file in named_files(name, snapshot):
+                yield ModelLocation(inner, file, "cache", fault=fault)
 
 
 def find_adapters(folders: Sequence[Path]) -> dict[str, tuple[Path, str | None]]:
@@ -126,8 +140,23 @@ def _model_folders(folders: Sequence[Path]) -> Iterator[tuple[str, Path, str | N
                 yield f"{name}/{shown(model.name)}", model, _fault(model, folder)
 
 
+def _loose_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Yield the GGUF files in a folder and in `name/` and `organisation/name/`, by name."""
+    for file in gguf_files(folder):
+        yield stem(file), file
+    for child in _children(folder):
+        if _fault(child, folder):
+            continue
+        name = shown(child.name)
+        yield from named_files(name, child)
+        if not os.path.lexists(child / "config.json"):
+            for inner in _children(child):
+                if not _fault(inner, folder):
+                    yield from named_files(f"{name}/{shown(inner.name)}", inner)
+
+
 def _fault(path: Path, root: Path) -> str | None:
-    """Return why a folder below the configured folder `root` must not be read, None if it may be.
+    """Return why what is below the configured folder `root` must not be read, None if it may be.
 
     A link out of `root` is followed if the owner of `root` or the user of this server made it.
     Otherwise anyone who may write there could have other people's files read.
@@ -135,7 +164,7 @@ def _fault(path: Path, root: Path) -> str | None:
     if (fault := _name_fault(path)) is not None or not path.is_symlink():
         return fault
     if not os.path.exists(path):
-        return "its link leads nowhere, or to a folder that this server may not read"
+        return "its link leads nowhere, or to what this server may not read"
     if path.resolve().is_relative_to(root.resolve()):
         return None
     if path.lstat().st_uid in (root.stat().st_uid, os.geteuid()):
@@ -151,7 +180,7 @@ def _name_fault(path: Path) -> str | None:
     try:
         path.name.encode()
     except UnicodeEncodeError:
-        return "the name of its folder is not UTF-8, rename it"
+        return "its name on disk is not UTF-8, rename it"
     return None
 
 

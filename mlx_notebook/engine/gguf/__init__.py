@@ -1,0 +1,1 @@
+"""Models in GGUF files: their weights as MLX's arrays, and their tokenizers."""

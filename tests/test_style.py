@@ -83,11 +83,12 @@ ROOMS = {
             "runtime",
         ),
         *("distributed", "backends", "generation", "residency", "scheduling", "__main__"),
+        *("jobs", "training", "job_process"),
     ),
     "server": (
         *("errors", "file_lock", "run_folder", "listening", "identity", "users", "wire"),
-        *("telemetry", "engine", "upstreams", "responses", "conversations", "models", "images"),
-        "services",
+        *("telemetry", "engine", "jobs", "upstreams", "responses", "conversations", "models"),
+        *("images", "services"),
         *("api", "relay", "configuration", "standalone", "app", "private", "__main__"),
     ),
     "notebook": (

@@ -258,6 +258,14 @@ class Pinned(msgspec.Struct, frozen=True, tag="pinned", array_like=True):
     pinned: bool
 
 
+class Reserved(msgspec.Struct, frozen=True, tag="reserved", array_like=True):
+    """Answer to `Reserve`: `bytes` of memory are kept free for the job `holder`."""
+
+    id: str
+    holder: str
+    bytes: int
+
+
 Event = (
     Ready
     | Loading
@@ -278,6 +286,7 @@ Event = (
     | Loaded
     | Unloaded
     | Pinned
+    | Reserved
     | Stats
     | Heartbeat
 )

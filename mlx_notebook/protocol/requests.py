@@ -340,8 +340,51 @@ class Touch(msgspec.Struct, frozen=True, tag="keep"):
     model: str
 
 
+class Reserve(msgspec.Struct, kw_only=True, frozen=True, tag="reserve"):
+    """Keep memory free for a job; answered by `Reserved` or `Failed`.
+
+    Attributes
+    ----------
+    holder
+        Id of the job. A second `Reserve` of the same job takes the place of the first.
+    model
+        Name of the model that the job works on, for messages.
+    title
+        What the job does, for messages, for example "fine-tuning of tiny-chat".
+    bytes
+        How much memory. Idle models are evicted if need be, and busy ones are waited for.
+    evict
+        Whether models may be evicted for it.
+    """
+
+    id: str
+    holder: str
+    model: str
+    title: str
+    bytes: int
+    evict: bool = True
+
+
+class Release(msgspec.Struct, frozen=True, tag="release"):
+    """Give the memory of a job back. There is no answer."""
+
+    holder: str
+
+
 class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     """Stop all requests and exit."""
 
 
-Command = Generate | Tokenize | Embed | Cancel | Load | Unload | Pin | Touch | Shutdown
+Command = (
+    Generate
+    | Tokenize
+    | Embed
+    | Cancel
+    | Load
+    | Unload
+    | Pin
+    | Touch
+    | Reserve
+    | Release
+    | Shutdown
+)

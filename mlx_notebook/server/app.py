@@ -20,6 +20,7 @@ from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.engine.in_flight_requests import InFlightRequests
 from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.identity import OWNER
+from mlx_notebook.server.jobs.job_queue import JobQueue
 from mlx_notebook.server.listening import limit_accepted_connections
 from mlx_notebook.server.models import suggestions
 from mlx_notebook.server.models.catalog import Catalog
@@ -115,6 +116,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
     catalog: Catalog
     downloads: Downloads
     _model_settings: ModelSettingsStore
+    _jobs: JobQueue
+    _new_models: Path
     _task: asyncio.Task[None] | None = None
     _announces = False
 
@@ -144,12 +147,14 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         keys = take_keys(upstreams, os.environ, self.log)
         env = {name: value for name, value in os.environ.items() if name not in _SECRETS}
         data = Path(self.serverapp.data_dir) / "mlx_notebook"
+        engine_env = {**env, **self.engine_env}
+        self._new_models = Path(self.new_models_dir or data / "models").expanduser().absolute()
         last_model = LastModel(data / "last_model", self.log)
         self._supervisor = Supervisor(
             self.engine_config(data, debug=self.log_level in (10, "DEBUG")),
             self.limits,
             InFlightRequests(partial(self._model_used, last_model)),
-            env={**env, **self.engine_env},
+            env=engine_env,
             log=self.log,
         )
         self._engine = EngineClient(self._supervisor)
@@ -172,7 +177,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             self.log,
         )
         self.catalog = Catalog(
-            folders=self.models_dirs,
+            folders=[*self.models_dirs, str(self._new_models)],
             programs=self.use_models_of,
             aliases=self.model_aliases,
             default=self.default_model,
@@ -189,6 +194,9 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             ended=self.catalog.mark_outdated,
             arrived=self._download_arrived,
             log=self.log,
+        )
+        self._jobs = JobQueue(
+            self._engine, env=engine_env, changed=self._supervisor.notify, log=self.log
         )
         self._engine.traces.limit = self.traces_limit
         self._engine.usage.named = self.metrics_users
@@ -228,6 +236,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
     async def stop_extension(self) -> None:
         """Stop all requests, downloads and the engine within a few seconds."""
         await self.downloads.close()
+        await self._jobs.close()
         if self.relay is not None:
             await self.relay.close()
         if self._task is None:
@@ -240,9 +249,9 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             await asyncio.wait([self._task])
 
     def current_activity(self) -> int:
-        """Return the number of requests and downloads, so that no idle culler stops the server."""
+        """Return the number of requests, downloads and jobs: no idle culler stops a busy server."""
         own = len(self._supervisor.in_flight.streams) + len(self.downloads.current)
-        own += self._upstreams.running
+        own += self._upstreams.running + len(self._jobs.active)
         return own + (self.relay.running if self.relay is not None else 0)
 
     @cached_property
@@ -283,6 +292,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             downloads=self.downloads,
             model_settings=self._model_settings,
             notebook_usage=NotebookUsage(self.notebook_keep_minutes * 60),
+            jobs=self._jobs,
+            new_models=self._new_models,
             limits=RequestLimits(
                 max_body_bytes=self.max_body_bytes,
                 body_timeout_seconds=self.body_timeout_seconds,

@@ -62,6 +62,13 @@ class Configuration(UserConfiguration):
         "lmstudio", "ollama", "llama.cpp". Their files are only read. [] lists none of them.""",
     ).tag(config=True)
 
+    new_models_dir = Unicode(
+        "",
+        help="""Folder for the adapters and models that are made here, by fine-tuning for example.
+        Its models are found like those in models_dirs. If empty: the folder mlx_notebook/models in
+        Jupyter's data folder.""",
+    ).tag(config=True)
+
     model_aliases = Dict(
         value_trait=Unicode(),
         key_trait=Unicode(),

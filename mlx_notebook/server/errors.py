@@ -20,11 +20,12 @@ ApiError                    500  internal_error
 │                                setting_not_allowed, texts_are_private, model_gated, hub_refused,
 │                                scope_missing, upstream_not_allowed
 ├── NotFound                404  not_found, unknown_route, request_not_found, trace_not_found,
+│                                job_not_found,
 │                                response_not_found, completion_not_found, nothing_to_cancel
 │                                of models: model_not_found, model_incomplete, model_not_trusted,
 │                                adapter_not_found, revision_not_found, settings_not_usable
 ├── MethodNotAllowed        405  method_not_allowed
-├── Conflict                409  completions_not_available
+├── Conflict                409  completions_not_available, job_running, name_taken
 ├── BodyTimeout             408  request_timeout
 ├── BodyTooLarge            413  request_too_large
 ├── QueueFull               429  queue_full
@@ -35,7 +36,7 @@ ApiError                    500  internal_error
 │                           503  upstream_unreachable, upstream_key_missing
 │                           504  upstream_timeout
 ├── Unavailable             503  engine_unavailable, model_load_failed, model_refused,
-│                                store_unavailable, settings_not_writable,
+│                                store_unavailable, settings_not_writable, job_failed,
 │                                jupyterhub_unreachable, service_unreachable
 │                                of downloads: offline, hub_unreachable, hub_busy, hub_failed,
 │                                download_interrupted, download_failed, cache_not_writable

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from mlx_notebook import __version__
 from mlx_notebook.protocol import Generate
@@ -13,6 +14,7 @@ from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.errors import InvalidRequest, model_is_upstream, model_not_found
 from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.images.image_loader import ImageLoader
+from mlx_notebook.server.jobs.job_queue import JobQueue
 from mlx_notebook.server.models.catalog import Catalog, is_repository
 from mlx_notebook.server.models.downloads import Download, Downloads
 from mlx_notebook.server.models.model_settings import ModelSettingsStore
@@ -82,6 +84,8 @@ class Services:
         Other servers, and what sends each request to the engine or to one of them.
     catalog, downloads, model_settings, presence
         Models that requests may name, their settings, and which of them open notebooks use.
+    jobs, new_models
+        Long jobs such as fine-tuning, and the folder for the models that they make.
     limits
         Limits on one request.
     auto_download
@@ -114,6 +118,8 @@ class Services:
     downloads: Downloads
     model_settings: ModelSettingsStore
     notebook_usage: NotebookUsage
+    jobs: JobQueue
+    new_models: Path
     limits: RequestLimits
     auto_download: bool
     memory_budget_bytes: int

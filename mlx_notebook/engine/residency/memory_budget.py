@@ -6,7 +6,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from mlx_notebook.engine.errors import InsufficientMemory
+from mlx_notebook.engine.errors import EvictionRefused, InsufficientMemory
 from mlx_notebook.engine.residency.resident_model import ResidentModel
 from mlx_notebook.engine.runtime.device_memory import device_memory
 from mlx_notebook.model_files.footprint import Footprint
@@ -33,12 +33,15 @@ class MemoryBudget:
         batch's use this memory too.
     ranks
         The number of ranks. The limits are those of one rank, and messages tell those of all.
+    reserved
+        Bytes of `limit` that are kept free for jobs in processes of their own.
     """
 
     limit: int
     max_models: int
     prefix_bytes: int
     ranks: int = 1
+    reserved: int = 0
 
     @classmethod
     def of(
@@ -104,6 +107,50 @@ class MemoryBudget:
                 evicted.remove(resident)
         return replaced + evicted
 
+    def evictions_for_job(
+        self, title: str, size: int, residents: Mapping[str, ResidentModel], *, may_evict: bool
+    ) -> list[ResidentModel]:
+        """Return the models that must be unloaded before a job gets `size` bytes.
+
+        The order is that of `evictions`. `title` says what the job does, for messages.
+
+        Raises
+        ------
+        InsufficientMemory
+            If there is not so much memory beside the pinned models and other jobs.
+        EvictionRefused
+            If it needs the memory of models, and they may not be evicted for it.
+        """
+        staying = list(residents.values())
+        evicted = []
+        candidates = [resident for resident in staying if not resident.pinned]
+        for resident in sorted(candidates, key=lambda one: (one.busy, one.used_at)):
+            if self._used(staying) + size <= self.limit:
+                break
+            staying.remove(resident)
+            evicted.append(resident)
+        used = self._used(staying)
+        if used + size > self.limit:
+            beside = f", of which {self._takers(staying)} hold {format_bytes(used)}"
+            raise InsufficientMemory(
+                f"The {title} needs {format_bytes(size)} of memory, and the budget for models is "
+                f"{format_bytes(self.limit)}{beside if used else ''}. "
+                f"{format_bytes(used + size - self.limit)} are missing: make the job smaller, or "
+                "raise memory_budget_bytes.",
+            )
+        if evicted and not may_evict:
+            raise EvictionRefused(
+                f"The {title} needs the memory of {', '.join(one.name for one in evicted)}, and "
+                "you may not swap models. Try again when they are unloaded."
+            )
+        return evicted
+
+    def left_beside(self, residents: Iterable[ResidentModel]) -> int:
+        """Return the bytes left for the prefix cache beside models and jobs."""
+        others = list(residents)
+        excess = sum(other.excess for other in others)
+        return self.limit + self.prefix_bytes - self._used(others) - excess
+
     def left_for_prefixes(
         self, path: Path, need: Footprint, residents: Iterable[ResidentModel]
     ) -> int:
@@ -125,12 +172,25 @@ class MemoryBudget:
 
     def _used_with(self, path: Path, need: Footprint, others: list[ResidentModel]) -> int:
         shared = need.shareable and base_model(path, others) is not None
-        return _used(others) + need.total - (need.base if shared else 0)
+        return self._used(others) + need.total - (need.base if shared else 0)
+
+    def _used(self, residents: Iterable[ResidentModel]) -> int:
+        """Return the bytes that jobs hold and models use; base weights they share count once."""
+        residents = list(residents)
+        bases = {resident.backend.base for resident in residents}
+        weights = sum(resident.own for resident in residents) + sum(base.nbytes for base in bases)
+        return self.reserved + weights
+
+    def _takers(self, residents: list[ResidentModel]) -> str:
+        """Say what holds memory that cannot be freed: pinned models, jobs, or both."""
+        pinned = ["pinned models"] if residents else []
+        jobs = ["jobs (%mlx jobs lists them)"] if self.reserved else []
+        return " and ".join(pinned + jobs)
 
     def _refusal(
         self, model: str, need: Footprint, pinned: list[ResidentModel]
     ) -> InsufficientMemory:
-        used = _used(pinned)
+        used = self._used(pinned)
         if used + need.total <= self.limit:
             return InsufficientMemory(
                 f"{model} cannot be loaded: at most {self.max_models} models may be in memory "
@@ -141,8 +201,8 @@ class MemoryBudget:
         def whole(count: int) -> str:
             return format_bytes(count * self.ranks)
 
-        beside = f", of which pinned models hold {whole(used)}" if used else ""
-        advice = "Unpin one, or take" if used else "Take"
+        beside = f", of which {self._takers(pinned)} hold {whole(used)}" if used else ""
+        advice = "Unpin one, or take" if pinned else "Take"
         return InsufficientMemory(
             f"{model} does not fit into memory: it needs {whole(need.total)} "
             f"({whole(need.weights)} of weights, {whole(need.kv)} for a "
@@ -155,10 +215,3 @@ class MemoryBudget:
 def base_model(path: Path, residents: Iterable[ResidentModel]) -> ResidentModel | None:
     """Return a resident model of the folder `path` whose base weights others may share."""
     return next((one for one in residents if one.shareable and one.spec.path == path), None)
-
-
-def _used(residents: Iterable[ResidentModel]) -> int:
-    """Return the bytes of some models; base weights that several of them share count once."""
-    residents = list(residents)
-    bases = {resident.backend.base for resident in residents}
-    return sum(resident.own for resident in residents) + sum(base.nbytes for base in bases)

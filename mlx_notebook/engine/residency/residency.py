@@ -257,7 +257,7 @@ class Residency:
         self._failures.pop(queue.spec, None)
         path, options = queue.spec.path, queue.spec.options
         need = queue.need = queue.need or self._need(queue)
-        if not self._can_evict(self._evictions(queue, need), queue.since):
+        if not self.can_evict(self._evictions(queue, need), queue.since):
             return None
         base = base_model(path, self.models.values()) if need.shareable else None
         # If a request waits, it is served first: its own steps compile what they need.
@@ -284,7 +284,7 @@ class Residency:
         if (queue := self._queues.get(loading.model)) is not None:
             loading.may_evict = loading.may_evict or queue.may_evict
         evictions = self._evictions(loading, loading.need)
-        loading.has_room = self._can_evict(evictions, loading.since)
+        loading.has_room = self.can_evict(evictions, loading.since)
         if loading.has_room:
             for resident in evictions:
                 # One of them may be the same model with another spec.
@@ -315,7 +315,7 @@ class Residency:
             )
         return evictions
 
-    def _can_evict(self, evictions: list[ResidentModel], since: float) -> bool:
+    def can_evict(self, evictions: list[ResidentModel], since: float) -> bool:
         """Return whether all these models are idle; after `swap_patience`, hold their requests."""
         if not any(resident.busy for resident in evictions):
             return True

@@ -11,6 +11,7 @@ from mlx_notebook.engine.generation.prompt_scoring import ScoringJob
 from mlx_notebook.engine.generation.request import PreparedRequest, Request, RequestState
 from mlx_notebook.engine.kv_cache.block_file import Arrays
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
+from mlx_notebook.engine.residency.memory_reservations import MemoryReservations
 from mlx_notebook.engine.residency.model_queues import ModelQueues, ModelSpec
 from mlx_notebook.engine.residency.residency import Residency
 from mlx_notebook.engine.residency.resident_model import ResidentModel
@@ -27,6 +28,8 @@ from mlx_notebook.protocol import (
     Loading,
     Pin,
     Pinned,
+    Release,
+    Reserve,
     Shutdown,
     Tokenize,
     Tokenized,
@@ -46,7 +49,7 @@ class Commands:
 
     Parameters
     ----------
-    residency, queues, workers, prefixes, requests, meter
+    residency, queues, workers, prefixes, requests, meter, reservations
         Those of the scheduler.
     send
         Called with events for the server.
@@ -65,11 +68,13 @@ class Commands:
         prefixes: PrefixCache,
         requests: LiveRequests,
         meter: Meter,
+        reservations: MemoryReservations,
         send: Callable[[list[Event]], None],
     ):
         self._residency, self._queues = residency, queues
         self._workers, self._prefixes = workers, prefixes
         self._requests, self._meter, self._send = requests, meter, send
+        self._reservations = reservations
         self.stopping = False
 
     def carry_out(self, command: Command) -> None:
@@ -93,6 +98,10 @@ class Commands:
             case Touch():
                 if (resident := self._residency.models.get(command.model)) is not None:
                     resident.keep()
+            case Reserve():
+                self._reservations.ask(command)
+            case Release():
+                self._reservations.release(command.holder)
             case Shutdown():
                 self.stopping = True
 
@@ -188,6 +197,7 @@ class Commands:
 
     def _cancel(self, job_id: str) -> None:
         self._workers.cancel(job_id)
+        self._reservations.cancel(job_id)
         request = self._requests.cancel(job_id)
         job = self._queues.remove(job_id)
         if job is not None:

@@ -22,6 +22,7 @@ from mlx_notebook.engine.kv_cache.disk_store import DiskStore
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.kv_cache.write_limit import WriteLimit
 from mlx_notebook.engine.residency.memory_budget import MemoryBudget
+from mlx_notebook.engine.residency.memory_reservations import MemoryReservations
 from mlx_notebook.engine.residency.model_queues import ModelQueues, ModelSpec
 from mlx_notebook.engine.residency.residency import Residency
 from mlx_notebook.engine.residency.resident_model import ResidentModel
@@ -92,12 +93,13 @@ class Scheduler:
         self._residency = Residency(
             *(settings, budget, self._prefixes, self._workers, self._queues), leader=leader
         )
+        self._reservations = MemoryReservations(self._residency, settings, self._prefixes.shrink)
         self._requests = LiveRequests(send)
         self._meter = Meter(self._residency, self._requests, self._prefixes, leader)
         prompts = PromptWorkers(settings, self._prefixes, self._workers, self.inbox, activity)
         self._commands = Commands(
             *(self._residency, self._queues, prompts, self._prefixes),
-            *(self._requests, self._meter, send),
+            *(self._requests, self._meter, self._reservations, send),
         )
         self._share = FairShare()
         self._last_stats = self._last_active = 0.0
@@ -117,6 +119,7 @@ class Scheduler:
         self._begin_queued(events)
         if not self._residency.reading:
             self._load(events)
+        events.extend(self._reservations.advance())
         self._admit(events)
         self._work(events)
         self._report(events)
@@ -174,7 +177,7 @@ class Scheduler:
             return 0.0
         if any(resident.ready for resident in models):
             return _GATHERING_WAIT
-        return _SHORT_WAIT if len(self._queues) else _IDLE_WAIT
+        return _SHORT_WAIT if len(self._queues) or len(self._reservations) else _IDLE_WAIT
 
     # --- models -------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ _MEANINGS = {
     403: "The server's settings do not allow this",
     404: "The model or the object does not exist",
     408: "The body took too long to arrive",
-    409: "No model for inline completions is chosen",
+    409: "No model for inline completions is chosen, or another job makes the same",
     413: "The body is too large",
     429: "The queue is full; see Retry-After",
     499: "The request was cancelled",

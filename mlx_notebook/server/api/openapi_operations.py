@@ -10,6 +10,7 @@ from mlx_notebook.server.wire.anthropic import message_response, messages_reques
 from mlx_notebook.server.wire.native import (
     conversation_types,
     inline_types,
+    job_types,
     model_types,
     status_types,
     tokenize_types,
@@ -54,7 +55,7 @@ class Operation(msgspec.Struct):
     summary: str
     errors: tuple[int, ...]
     answer: type | tuple[type, ...] | None = None
-    body: type | None = None
+    body: Any = None
     streamed: Any = None
     failure: type = ErrorResponse
     query: dict[str, dict[str, Any]] = {}
@@ -375,6 +376,38 @@ OPERATIONS = (
         "Cancel a request",
         (404, 408, 413),
         status_types.CancelledRequest,
+    ),
+    Operation("get", "/mlx/jobs", "List long jobs, such as fine-tuning", (), job_types.JobList),
+    Operation(
+        "post",
+        "/mlx/jobs",
+        "Create a job, which goes on when the client leaves",
+        (*_MODEL_ERRORS, 409),
+        job_types.JobStatus,
+        job_types.JobRequest,
+    ),
+    Operation(
+        "get",
+        "/mlx/jobs/{id}",
+        "Return a job with what it has recorded",
+        (404,),
+        job_types.JobDetail,
+    ),
+    Operation(
+        "get",
+        "/mlx/jobs/{id}/events",
+        "Stream a job until it ends: its state, and what is new in its records",
+        (400, 404),
+        streamed=job_types.JobDetail,
+        query={"after": {"type": "integer", "minimum": 0}},
+    ),
+    Operation(
+        "post",
+        "/mlx/jobs/{id}/cancel",
+        "Stop a job, and keep what it has done unless 'keep' is false",
+        (400, 404, 408, 413),
+        job_types.JobStatus,
+        job_types.StopJobRequest,
     ),
     Operation(
         "post",

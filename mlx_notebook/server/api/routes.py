@@ -5,6 +5,12 @@ from mlx_notebook.server.api.anthropic.messages import (
     MessagesHandler,
     UnknownMessagesRouteHandler,
 )
+from mlx_notebook.server.api.jobs.job_routes import (
+    JobEventsHandler,
+    JobHandler,
+    JobsHandler,
+    StopJobHandler,
+)
 from mlx_notebook.server.api.native.conversations import (
     ConversationHandler,
     ConversationsHandler,
@@ -86,6 +92,10 @@ ROUTES = (
     ("mlx/models/keep/?", KeepHandler),
     ("mlx/models/(.+)/settings/?", SettingsHandler),
     ("mlx/cancel/([^/]+)", CancelHandler),
+    ("mlx/jobs/?", JobsHandler),
+    ("mlx/jobs/([^/]+)/?", JobHandler),
+    ("mlx/jobs/([^/]+)/events/?", JobEventsHandler),
+    ("mlx/jobs/([^/]+)/cancel/?", StopJobHandler),
     ("mlx/usage/?", UsageHandler),
     ("mlx/metrics/?", UserMetricsHandler),
     ("mlx/traces/?", TracesHandler),

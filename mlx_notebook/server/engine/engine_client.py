@@ -18,6 +18,9 @@ from mlx_notebook.protocol import (
     Loaded,
     Pin,
     Pinned,
+    Release,
+    Reserve,
+    Reserved,
     Tokenize,
     Tokenized,
     Touch,
@@ -135,6 +138,23 @@ class EngineClient:
         command = Pin(id=_new_id("pin"), model=model, pinned=pinned)
         return await self._answer(command, OWNER, Pinned)
 
+    async def reserve(self, command: Reserve, owner: str) -> Reserved:
+        """Keep memory free for a job, also after a restart of the engine, until `release`.
+
+        Raises
+        ------
+        ApiError
+            If there is not so much memory.
+        """
+        reserved = await self._answer(command, owner, Reserved)
+        self._flights.reservations[command.holder] = command
+        return reserved
+
+    def release(self, command: Release) -> None:
+        """Give the memory of a job back, if it has any."""
+        self._flights.reservations.pop(command.holder, None)
+        self._supervisor.send(command)
+
     def keep(self, model: str) -> None:
         """Count a resident model as used now, so that it is not unloaded as idle."""
         self._supervisor.send(Touch(model))
@@ -153,7 +173,7 @@ class EngineClient:
         return (await self._answer(command, OWNER, Unloaded)).freed
 
     async def _answer(
-        self, command: Tokenize | Embed | Load | Unload | Pin, owner: str, kind: type[T]
+        self, command: Tokenize | Embed | Load | Unload | Pin | Reserve, owner: str, kind: type[T]
     ) -> T:
         """Return the one event that answers a command. A load goes on when its caller is gone."""
         if isinstance(command, Tokenize | Embed):
@@ -306,14 +326,14 @@ class EngineClient:
     @asynccontextmanager
     async def _in_flight(
         self,
-        command: Generate | Tokenize | Embed | Load | Unload | Pin,
+        command: Generate | Tokenize | Embed | Load | Unload | Pin | Reserve,
         owner: str,
         rows: int,
         recorder: TraceRecorder | None = None,
         *,
         detached: bool = False,
     ) -> AsyncIterator[RequestStream]:
-        needs_model = not isinstance(command, Unload | Pin)
+        needs_model = not isinstance(command, Unload | Pin | Reserve)
         if needs_model:
             self._check_allowed(command.model)
         stream = RequestStream(

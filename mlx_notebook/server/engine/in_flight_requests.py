@@ -2,7 +2,17 @@
 
 from collections.abc import Callable
 
-from mlx_notebook.protocol import Done, Embedded, Event, Heartbeat, Loaded, Prefill, Ready, Stats
+from mlx_notebook.protocol import (
+    Done,
+    Embedded,
+    Event,
+    Heartbeat,
+    Loaded,
+    Prefill,
+    Ready,
+    Reserve,
+    Stats,
+)
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import Unavailable
 
@@ -25,6 +35,8 @@ class InFlightRequests:
         self._streams: dict[str, RequestStream] = {}
         self._crashes: dict[str, int] = {}
         self._peak = 0
+        # The memory of jobs, by their ids, for an engine that was restarted.
+        self.reservations: dict[str, Reserve] = {}
 
     @property
     def streams(self) -> list[RequestStream]:

@@ -18,6 +18,7 @@ from mlx_notebook.protocol import (
     Pinned,
     Prefill,
     Reasoning,
+    Reserved,
     Text,
     Tokenized,
     ToolCallArguments,
@@ -28,6 +29,9 @@ from mlx_notebook.server.telemetry.request_traces import TraceRecorder
 
 # End a request when its client leaves this many characters unread.
 _MAX_UNREAD = 4 * 1024 * 1024
+
+
+_LAST_EVENTS = Done | Loaded | Unloaded | Pinned | Reserved | Tokenized | Embedded
 
 
 _numbers = itertools.count(1)
@@ -139,7 +143,7 @@ class RequestStream:
         elif isinstance(event, Failed):
             self.fail(from_failed(event))
             return True
-        elif isinstance(event, Done | Loaded | Unloaded | Pinned | Tokenized | Embedded):
+        elif isinstance(event, _LAST_EVENTS):
             if isinstance(event, Done):
                 self.tokens = event.usage.prompt + event.usage.completion
             self.ended = True

@@ -295,6 +295,8 @@ class Supervisor:
         self.ready = ready
         self._since = time.monotonic()
         self._set_state("running")
+        for reservation in self.in_flight.reservations.values():
+            self.send(reservation)
         self._log.info("The engine runs as process %d on %s.", ready.pid, ready.device)
 
     def send(self, command: Command) -> None:

@@ -12,7 +12,7 @@ from mlx_notebook.server.users.user import User
 EVERYONE, GROUP = "*", "group:"
 """Names of entries of the setting: for all users, and for a group (followed by its name)."""
 
-Action = Literal["use", "load", "swap", "pin", "unload", "download"]
+Action = Literal["use", "load", "swap", "pin", "unload", "download", "jobs"]
 
 _COUNTS = ("requests_in_flight", "tokens_per_minute")
 _MODELS = get_args(Action)
@@ -27,6 +27,7 @@ _REFUSALS: dict[Action, str] = {
     "pin": "You may not pin the model {model!r}, or unpin it.",
     "unload": "You may not unload the model {model!r}.",
     "download": "You may not download the model {model!r}.",
+    "jobs": "You may not start jobs with the model {model!r}.",
 }
 
 
@@ -41,6 +42,8 @@ class UserLimit(msgspec.Struct, frozen=True, kw_only=True):
         Most tokens of prompts and answers in a minute. None: any number.
     use, load, swap, pin, unload, download
         Models that the user may use, load into memory, load in place of others, and so on.
+    jobs
+        Models from which the user may make others, in jobs such as fine-tuning.
     """
 
     requests_in_flight: int | None = None
@@ -51,6 +54,7 @@ class UserLimit(msgspec.Struct, frozen=True, kw_only=True):
     pin: Models = False
     unload: Models = False
     download: Models = False
+    jobs: Models = False
 
     def allows(self, action: Action, model: str, aliases: Iterable[str] = ()) -> bool:
         """Whether the user may do something with a model, or with one of its adapters."""
@@ -82,7 +86,7 @@ class UserLimit(msgspec.Struct, frozen=True, kw_only=True):
         return f" Models for which you may: {', '.join(sorted(models))}."
 
 
-UNLIMITED = UserLimit(pin=True, unload=True, download=True)
+UNLIMITED = UserLimit(pin=True, unload=True, download=True, jobs=True)
 """What an admin may do."""
 
 

@@ -16,7 +16,7 @@ def test_without_a_setting_users_use_models_and_admins_manage_them() -> None:
     assert limits.of(ADA) == UserLimit()
     for action in ("use", "load", "swap"):
         assert limits.of(ADA).allows(action, "a")  # type: ignore[arg-type]
-    for action in ("pin", "unload", "download"):
+    for action in ("pin", "unload", "download", "jobs"):
         assert not limits.of(ADA).allows(action, "a")  # type: ignore[arg-type]
         assert limits.of(User("root", admin=True)).allows(action, "a")  # type: ignore[arg-type]
 
@@ -68,7 +68,7 @@ def test_an_admin_has_no_limits_but_those_under_the_own_name() -> None:
     )
     assert limits.of(LOCAL) == limits.of(User("x", ("staff",), admin=True)) == UNLIMITED
     assert limits.of(User("root", ("staff",), admin=True)) == UserLimit(
-        tokens_per_minute=9, pin=True, unload=True, download=True
+        tokens_per_minute=9, pin=True, unload=True, download=True, jobs=True
     )
 
 

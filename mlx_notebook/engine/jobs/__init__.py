@@ -1,0 +1,1 @@
+"""What all jobs share in their process: messages to the server, and the wish to stop."""

@@ -1,0 +1,1 @@
+"""Training of adapters with mlx-lm, and merging them into models."""

@@ -1,0 +1,1 @@
+"""Handle `mlx/jobs`: create jobs, follow them, stop them."""

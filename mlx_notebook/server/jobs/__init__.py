@@ -1,0 +1,1 @@
+"""Long jobs: what they do, whose turn it is, and their processes."""

@@ -52,12 +52,24 @@ class Prefill(msgspec.Struct, frozen=True, tag="prefill", array_like=True):
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
-    """One token as text and bytes, its log probability, and the most likely alternatives."""
+    """One token as text and bytes, its log probability, and the most likely alternatives.
+
+    Attributes
+    ----------
+    top
+        Text, log probability and bytes of each alternative.
+    entropy
+        Of the distribution that the token was chosen from, in nats. None where it is not known.
+    forced
+        Whether a grammar allowed no other token.
+    """
 
     token: str
     logprob: float
     bytes: list[int]
     top: list[tuple[str, float, list[int]]]
+    entropy: float | None = None
+    forced: bool = False
 
 
 class Text(msgspec.Struct, frozen=True, tag="text", array_like=True):

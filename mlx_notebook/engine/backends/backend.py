@@ -15,6 +15,7 @@ from mlx_notebook.engine.prompts.chat_format import OutputPlan
 from mlx_notebook.engine.prompts.length_limits import LengthLimit
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt
 from mlx_notebook.engine.sampling.row import Row
+from mlx_notebook.engine.sampling.sampler import TokenReport
 from mlx_notebook.engine.sampling.vocabulary import Vocabulary
 from mlx_notebook.protocol import Generate, Prompt
 
@@ -32,7 +33,7 @@ class Token:
     uid: int
     id: int
     finish: str | None
-    logprob: tuple[Any, Any, Any] | None
+    report: TokenReport | None
 
 
 @dataclass(frozen=True)

@@ -244,7 +244,7 @@ class TextBackend(GeneratingBackend):
             progress.append(Progress(prompt.uid, prompt.done, prompt.end_of_prompt))
         new_tokens = []
         for token in tokens:
-            new_tokens.append(Token(token.uid, token.token, token.finish, token.logprob))
+            new_tokens.append(Token(token.uid, token.token, token.finish, token.report))
             if token.finish is not None:
                 self._keep(token.uid, token.all_tokens, token.cache)
         return progress, new_tokens

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlx_notebook.engine.sampling.row import Row
+from mlx_notebook.engine.sampling.sampler import TokenReport
 
 
 @dataclass(eq=False)
@@ -128,7 +129,7 @@ class NewToken:
     ----------
     uid, token
         The row and its token.
-    logprob
+    report
         What `BatchSampler` reports, if the row asks for it.
     finish
         Why the row ends with it: `stop` (an end token) or `length`.
@@ -138,7 +139,7 @@ class NewToken:
 
     uid: int
     token: int
-    logprob: tuple[Any, Any, Any] | None = None
+    report: TokenReport | None = None
     finish: str | None = None
     all_tokens: list[int] = field(default_factory=list)
     cache: list[Any] = field(default_factory=list)

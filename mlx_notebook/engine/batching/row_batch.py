@@ -16,12 +16,12 @@ from mlx_notebook.engine.batching.speculation import Speculation
 from mlx_notebook.engine.batching.verification import DraftedRow, choose
 from mlx_notebook.engine.kv_cache.batch_cache import BatchCache
 from mlx_notebook.engine.kv_cache.ragged import MOST_FED, RowPositions
-from mlx_notebook.engine.sampling.sampler import BatchSampler
+from mlx_notebook.engine.sampling.sampler import BatchSampler, TokenReport
 
 WIDTHS = (1, 2, 4, 8, 16, MOST_FED)
 """Numbers of tokens to which steps are padded on CUDA."""
 
-Report = tuple[mx.array, mx.array, mx.array] | None
+Report = TokenReport | None
 
 
 class RowBatch:

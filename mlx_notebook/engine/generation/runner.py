@@ -1,6 +1,8 @@
 """Runs the requests of one resident model: they join its batch, decode together, and leave."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from mlx_notebook.engine.backends.backend import GeneratingBackend, Progress, Token
 from mlx_notebook.engine.errors import EngineError
@@ -176,8 +178,10 @@ class Runner:
         return "length" if token.finish == "length" else "stop" if token.finish else None
 
     def _logprob(self, token: Token) -> TokenLogprob | None:
-        if token.logprob is None:
+        report = token.report
+        if report is None:
             return None
-        chosen, ids, values = token.logprob
-        best = list(zip(ids.tolist(), values.tolist(), strict=True))
-        return self.backend.vocabulary.logprob(token.id, chosen.item(), best)
+        best: Any = list(zip(report.ids.tolist(), report.values.tolist(), strict=True))
+        logprob = self.backend.vocabulary.logprob(token.id, float(report.logprob.item()), best)
+        entropy = max(0.0, float(report.entropy.item()))
+        return msgspec.structs.replace(logprob, entropy=entropy, forced=report.forced)

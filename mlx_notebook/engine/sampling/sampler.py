@@ -8,6 +8,7 @@ to the model's own distribution, typical-p and XTC to what is left of it, then t
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import NamedTuple
 
 import mlx.core as mx
 import numpy as np
@@ -19,6 +20,28 @@ from mlx_notebook.engine.sampling.penalties import apply_penalties
 from mlx_notebook.engine.sampling.row import Row
 
 _noise = mx.vmap(lambda key, like: mx.random.gumbel(like.shape, mx.float32, key))
+
+
+class TokenReport(NamedTuple):
+    """What a row with log probabilities learns of a token, in the model's own distribution.
+
+    Attributes
+    ----------
+    logprob
+        Of the token. A scalar.
+    ids, values
+        The most likely tokens and their log probabilities.
+    entropy
+        Of the distribution, in nats. A scalar.
+    forced
+        Whether the constraint allowed no other token.
+    """
+
+    logprob: mx.array
+    ids: mx.array
+    values: mx.array
+    entropy: mx.array
+    forced: bool
 
 
 class BatchSampler:
@@ -43,7 +66,7 @@ class BatchSampler:
         inputs: mx.array,
         logits: mx.array,
         known: Mapping[int, int] = MappingProxyType({}),
-    ) -> tuple[mx.array, list[tuple[mx.array, mx.array, mx.array] | None]]:
+    ) -> tuple[mx.array, list[TokenReport | None]]:
         """Choose the next token of each row, and advance the rows' positions by one.
 
         Parameters
@@ -62,9 +85,8 @@ class BatchSampler:
         -------
         tokens
             Shape (B,), not evaluated.
-        logprobs
-            For each row with log probabilities: that of the token, and the ids and log
-            probabilities of the most likely tokens, in the model's own distribution.
+        reports
+            One for each row with log probabilities, not evaluated.
         """
         settings = self.settings(rows)
         raw = logits
@@ -78,11 +100,11 @@ class BatchSampler:
             settings.keys = settings.keys + settings.next_key
         for row in rows:
             row.position += 1
-        logprobs: list[tuple[mx.array, mx.array, mx.array] | None] = [None] * len(rows)
+        reports: list[TokenReport | None] = [None] * len(rows)
         for i in settings.reported:
             token = mx.array(known[i]) if i in known else tokens[i]
-            logprobs[i] = _report(raw[i], token, rows[i].logprobs or 0)
-        return tokens, logprobs
+            reports[i] = _report(raw[i], token, rows[i].logprobs or 0, forced=i in known)
+        return tokens, reports
 
 
 def choose_at(rows: Sequence[Row], skipped: Sequence[int], logits: mx.array) -> mx.array:
@@ -145,12 +167,14 @@ def _constrain(rows: list[Row], constrained: list[int], logits: mx.array) -> mx.
     return masked
 
 
-def _report(logits: mx.array, token: mx.array, count: int) -> tuple[mx.array, mx.array, mx.array]:
+def _report(logits: mx.array, token: mx.array, count: int, *, forced: bool) -> TokenReport:
     logprobs = logits.astype(mx.float32)
     logprobs = logprobs - mx.logsumexp(logprobs)
+    # A model may rule a token out with minus infinity, which adds nothing.
+    entropy = -mx.where(logprobs == -mx.inf, 0, mx.exp(logprobs) * logprobs).sum()
     if count == 0:
         none = mx.zeros((0,), mx.uint32)
-        return logprobs[token], none, mx.zeros((0,), mx.float32)
+        return TokenReport(logprobs[token], none, mx.zeros((0,), mx.float32), entropy, forced)
     best = mx.argpartition(-logprobs, kth=min(count, logits.shape[-1]) - 1)[:count]
     best = best[mx.argsort(-logprobs[best])]
-    return logprobs[token], best, logprobs[best]
+    return TokenReport(logprobs[token], best, logprobs[best], entropy, forced)

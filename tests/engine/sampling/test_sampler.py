@@ -119,11 +119,21 @@ def test_log_probabilities_are_those_before_penalties_and_filters(count: int) ->
     tokens, (report,) = BatchSampler()([row], mx.zeros((1,)), given)
     assert tokens.tolist() == [5]
     assert report is not None
-    chosen_logprob, ids, values = report
     expected = np.log(probabilities(given))
-    assert abs(chosen_logprob.item() - expected[5]) < 1e-5
-    assert ids.tolist() == np.argsort(-expected)[:count].tolist()
-    assert np.allclose(np.array(values), np.sort(expected)[::-1][:count], atol=1e-5)
+    assert abs(report.logprob.item() - expected[5]) < 1e-5
+    assert report.ids.tolist() == np.argsort(-expected)[:count].tolist()
+    assert np.allclose(np.array(report.values), np.sort(expected)[::-1][:count], atol=1e-5)
+    assert abs(report.entropy.item() + (np.exp(expected) * expected).sum()) < 1e-4
+    assert not report.forced
+
+
+def test_the_entropy_is_that_of_what_a_model_leaves_possible() -> None:
+    given = mx.array([[0.0, 0.0, -mx.inf, -mx.inf]])
+    row = Row(logprobs=0)
+    _, (report,) = BatchSampler()([row], mx.zeros((1,)), given, {0: 1})
+    assert report is not None
+    assert abs(report.entropy.item() - np.log(2)) < 1e-6
+    assert report.forced
 
 
 def test_a_rows_settings_are_the_requests_then_the_models_then_ours() -> None:

@@ -130,6 +130,20 @@ def test_parameters_that_ask_for_nothing_are_taken(server: RunningServer) -> Non
     assert response.status_code == 200, response.text
 
 
+def test_log_probabilities_tell_which_tokens_a_schema_forced(server: RunningServer) -> None:
+    answer = {"enum": ["yes", "no"]}
+    schema = {"type": "object", "properties": {"answer": answer}, "required": ["answer"]}
+    format = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    asked = {"response_format": format, "logprobs": True, "top_logprobs": 2, "temperature": 0}
+    [choice] = server.chat(**asked, max_tokens=40).raise_for_status().json()["choices"]
+    tokens = choice["logprobs"]["content"]
+    assert "".join(token["token"] for token in tokens) == choice["message"]["content"]
+    forced = "".join(token["token"] for token in tokens if token.get("forced"))
+    assert '"answer"' in forced
+    assert any("forced" not in token for token in tokens)
+    assert all(token["entropy"] >= 0 for token in tokens)
+
+
 def test_a_prompt_longer_than_the_context_is_told_with_its_counts(server: RunningServer) -> None:
     long = [{"role": "user", "content": "word " * 200}]
     for stream in (False, True):

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mlx_notebook.notebook.connection.connection import connect
     from mlx_notebook.notebook.errors import NotebookError, Pause
     from mlx_notebook.notebook.magics.magics import conversation
+    from mlx_notebook.notebook.probabilities.look_inside import look_inside
     from mlx_notebook.notebook.tables.table_map import map
     from mlx_notebook.notebook.tools.mcp_tools import mcp
     from mlx_notebook.notebook.tools.tool import tool
@@ -38,6 +39,7 @@ _LAZY = {
     "conversation": "mlx_notebook.notebook.magics.magics",
     "dashboard": "mlx_notebook.panels.dashboard.dashboard_panel",
     "inspector": "mlx_notebook.panels.inspector.inspector_panel",
+    "look_inside": "mlx_notebook.notebook.probabilities.look_inside",
     "map": "mlx_notebook.notebook.tables.table_map",
     "mcp": "mlx_notebook.notebook.tools.mcp_tools",
     "models_panel": "mlx_notebook.panels.models.models_panel",
@@ -59,6 +61,7 @@ __all__ = [
     "conversation",
     "dashboard",
     "inspector",
+    "look_inside",
     "map",
     "mcp",
     "models_panel",

@@ -46,10 +46,12 @@ class Delta(NamedTuple):
 class Reply:
     """The response to one request: reasoning, text and tool calls. Each of them can be empty.
 
-    Token counts are `None` until the server sends them, at the end of the response. Times are in
-    seconds since the request was sent, measured in this kernel.
+    `id` is the response's; `mlx/traces/ID` tells more about it. Token counts are `None` until the
+    server sends them, at the end of the response. Times are in seconds since the request was sent,
+    measured in this kernel.
     """
 
+    id: str | None = None
     finish_reason: str | None = None
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
@@ -103,6 +105,7 @@ class Reply:
 
     def take(self, chunk: "ChatCompletionChunk") -> list[Delta]:
         """Add one chunk of the stream and return what is new."""
+        self.id = chunk.id or self.id
         if chunk.usage is not None:
             self.prompt_tokens = chunk.usage.prompt_tokens
             self.completion_tokens = chunk.usage.completion_tokens

@@ -12,7 +12,7 @@ from mlx_notebook.notebook.human_units import (
     format_milliseconds,
     plural,
 )
-from mlx_notebook.notebook.magics import connect_command, model_commands
+from mlx_notebook.notebook.magics import connect_command, model_commands, token_commands
 from mlx_notebook.notebook.magics.recording_commands import record, replay
 from mlx_notebook.notebook.recording import replayer
 from mlx_notebook.notebook.server.round_trip import measure_round_trip
@@ -27,6 +27,8 @@ COMMANDS = {
     "pull NAME [--revision R]": "download a model from Hugging Face",
     "pin NAME, unpin NAME": "keep a model in memory, or allow its eviction",
     "show NAME": "show a model's properties, whether it fits this machine, and its settings",
+    "tokens TEXT": "show how the model splits a text into tokens",
+    "prompt": "show the prompt of the last answer as the model got it, and what of it was cached",
     "reset": "start a new conversation; in a thread: `%%chat --thread NAME --new`",
     "record [FILE]": "record the server's answers in a file, until `record stop`",
     "replay [FILE] [--speed X|max] [--live] [--trust]": "answer from a recording, without a model, "
@@ -133,6 +135,8 @@ _RUN: dict[str, Callable[[str, Chat], None]] = {
     "pin": model_commands.pin,
     "unpin": model_commands.unpin,
     "show": model_commands.show,
+    "tokens": token_commands.tokens,
+    "prompt": token_commands.prompt,
     "reset": _reset,
     "record": record,
     "replay": replay,

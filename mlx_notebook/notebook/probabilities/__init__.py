@@ -1,0 +1,1 @@
+"""Look inside an answer: the probability of each token, and what of the prompt it rests on."""

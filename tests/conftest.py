@@ -1,13 +1,20 @@
-"""Mark the slow tests, so that `pytest -m "not slow"` takes under two minutes.
+"""Mark the slow tests, so that `pytest -m "not slow"` takes under two minutes, and run them first.
 
 A test is slow if it starts a process: a server, an engine, a kernel or a browser. Tests that use a
 fixture or a name that starts one are marked here; others have `@pytest.mark.slow`.
+
+Each process takes the next file when it is done with one. Those with many slow tests come first and
+those without any last, so that no process runs a long file alone at the end. Two folders run in one
+process each: to start their JupyterLab and JupyterHub takes long.
 """
 
 import inspect
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 TESTS = Path(__file__).parent
 # All tests of these folders are slow, and so are some of their imports.
@@ -16,6 +23,7 @@ SLOW_FIXTURES = {
     *("server", "engine", "kernel", "start_kernel", "lab", "chromium", "downloader"),
     *("seeing", "impatient", "hub", "built", "biome", "class_hub", "service", "notebook"),
 }
+WHOLE_FOLDERS = ("tests/browser", "tests/jupyterhub")
 STARTERS = {"EngineProcess", "JupyterServer", "LabServer", "running", "kernel_alone", "start"}
 
 
@@ -26,9 +34,35 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    slow: Counter[str] = Counter()
     for item in items:
         if _is_slow(item):
             item.add_marker(pytest.mark.slow)
+        slow[unit(item.nodeid)] += item.get_closest_marker("slow") is not None
+
+    def place(item: pytest.Item) -> tuple[bool, int, Path]:
+        name = unit(item.nodeid)
+        return name not in WHOLE_FOLDERS, -slow[name], item.path
+
+    items.sort(key=place)
+
+
+class FilesAndFolders(LoadFileScheduling):
+    """Give a process one file at a time, or one of the whole folders."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return unit(nodeid)
+
+
+def unit(nodeid: str) -> str:
+    """Return the file or the folder whose tests run in one process."""
+    file = nodeid.split("::", 1)[0]
+    return next((name for name in WHOLE_FOLDERS if file.startswith(f"{name}/")), file)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> FilesAndFolders | None:
+    return FilesAndFolders(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def _is_slow(item: pytest.Item) -> bool:

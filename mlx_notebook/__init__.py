@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from mlx_notebook.notebook.errors import NotebookError, Pause
     from mlx_notebook.notebook.magics.magics import conversation
     from mlx_notebook.notebook.probabilities.look_inside import look_inside
-    from mlx_notebook.notebook.tables.table_map import map
+    from mlx_notebook.notebook.tables.similarity import cluster, duplicates, nearest
+    from mlx_notebook.notebook.tables.table_embed import embed
+    from mlx_notebook.notebook.tables.table_map import map as map
+    from mlx_notebook.notebook.tables.vector_plot import vector_plot
     from mlx_notebook.notebook.tools.mcp_tools import mcp
     from mlx_notebook.notebook.tools.tool import tool
     from mlx_notebook.panels.admin.admin_panel import admin_panel
@@ -35,18 +38,24 @@ _LAZY = {
     "async_client": "mlx_notebook.notebook.connection.clients",
     "chat_panel": "mlx_notebook.panels.chat.chat_panel",
     "client": "mlx_notebook.notebook.connection.clients",
+    "cluster": "mlx_notebook.notebook.tables.similarity",
     "connect": "mlx_notebook.notebook.connection.connection",
     "conversation": "mlx_notebook.notebook.magics.magics",
     "dashboard": "mlx_notebook.panels.dashboard.dashboard_panel",
+    "duplicates": "mlx_notebook.notebook.tables.similarity",
+    "embed": "mlx_notebook.notebook.tables.table_embed",
     "inspector": "mlx_notebook.panels.inspector.inspector_panel",
     "look_inside": "mlx_notebook.notebook.probabilities.look_inside",
     "map": "mlx_notebook.notebook.tables.table_map",
     "mcp": "mlx_notebook.notebook.tools.mcp_tools",
     "models_panel": "mlx_notebook.panels.models.models_panel",
+    "nearest": "mlx_notebook.notebook.tables.similarity",
     "stats_panel": "mlx_notebook.panels.stats.stats_panel",
     "tool": "mlx_notebook.notebook.tools.tool",
+    "vector_plot": "mlx_notebook.notebook.tables.vector_plot",
 }
 
+# Not `map`: after `from mlx_notebook import *` the builtin must still be there.
 __all__ = [
     "AsyncChat",
     "Chat",
@@ -57,16 +66,20 @@ __all__ = [
     "async_client",
     "chat_panel",
     "client",
+    "cluster",
     "connect",
     "conversation",
     "dashboard",
+    "duplicates",
+    "embed",
     "inspector",
     "look_inside",
-    "map",
     "mcp",
     "models_panel",
+    "nearest",
     "stats_panel",
     "tool",
+    "vector_plot",
 ]
 
 

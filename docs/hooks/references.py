@@ -23,6 +23,7 @@ from mlx_notebook.notebook.chat.usage import Usage
 from mlx_notebook.notebook.errors import Interrupted
 from mlx_notebook.notebook.magics.chat_options import CHAT_HELP
 from mlx_notebook.notebook.magics.commands import COMMAND_OPTIONS, COMMANDS
+from mlx_notebook.notebook.magics.map_options import MAP_HELP
 from mlx_notebook.notebook.server.server import Server
 from mlx_notebook.notebook.tools.tool import FunctionTool
 from mlx_notebook.panels.base.panel import Panel
@@ -176,28 +177,30 @@ def mlx_commands() -> str:
 def chat_options() -> str:
     """Write the options of `%%chat` in the sections of its own help."""
     parts = []
-    for title, options in _sections():
-        rows = [
-            (", ".join(f"`{name}`" for name in names), _flowing(text)) for names, text in options
-        ]
-        parts += [f"### {title}", _table(("Option", "Meaning"), rows)]
+    for paragraph in CHAT_HELP.split("\n\n"):
+        title, _, listed = paragraph.partition("\n")
+        if listed.startswith("-"):
+            parts += [f"### {title}", _options(listed)]
     return "\n\n".join(parts)
 
 
-def _sections() -> Iterator[tuple[str, list[tuple[list[str], str]]]]:
-    """Yield each section of the help of `%%chat`: its title, and its options with their texts."""
-    for paragraph in CHAT_HELP.split("\n\n"):
-        title, _, listed = paragraph.partition("\n")
-        if not listed.startswith("-"):
-            continue
-        options: list[tuple[list[str], str]] = []
-        for line in listed.splitlines():
-            if (match := _OPTION.match(line)) is not None:
-                options.append((match["names"].split(", "), match["text"]))
-            else:
-                names, text = options[-1]
-                options[-1] = (names, f"{text} {line.strip()}")
-        yield title, options
+def map_options() -> str:
+    """Write the options of `%%map`."""
+    (listed,) = (part for part in MAP_HELP.split("\n\n") if part.startswith("-"))
+    return _options(listed)
+
+
+def _options(listed: str) -> str:
+    """Write options, one a line with its text, as a table."""
+    options: list[tuple[list[str], str]] = []
+    for line in listed.splitlines():
+        if (match := _OPTION.match(line)) is not None:
+            options.append((match["names"].split(", "), match["text"]))
+        else:
+            names, text = options[-1]
+            options[-1] = (names, f"{text} {line.strip()}")
+    rows = [(", ".join(f"`{name}`" for name in names), _flowing(text)) for names, text in options]
+    return _table(("Option", "Meaning"), rows)
 
 
 # --- Python -------------------------------------------------------------------------------------
@@ -205,7 +208,7 @@ def _sections() -> Iterator[tuple[str, list[tuple[list[str], str]]]]:
 
 def api() -> str:
     """Name every public name for mkdocstrings, and the types that they return."""
-    names = [name for name in mlx_notebook.__all__ if not name.startswith("__")]
+    names = sorted(mlx_notebook._LAZY)
     parts = ["## Names of `mlx_notebook`", *(_entry(f"mlx_notebook.{name}") for name in names)]
     parts += ["## Classes behind them"]
     parts += [_entry(f"{cls.__module__}.{cls.__name__}", shown) for cls, shown in _BEHIND.items()]
@@ -252,5 +255,6 @@ _WRITERS: dict[str, Callable[[], str]] = {
     "model-settings": model_settings,
     "mlx-commands": mlx_commands,
     "chat-options": chat_options,
+    "map-options": map_options,
     "api": api,
 }

@@ -1,11 +1,20 @@
 """The options of a `%%chat` or `%chat` line."""
 
 import argparse
-import re
 from dataclasses import dataclass
-from typing import Any, Literal, NoReturn, get_args
+from typing import Any, Literal, get_args
 
 from mlx_notebook.notebook.errors import BadMagic
+from mlx_notebook.notebook.magics.option_parser import (
+    OptionParser,
+    as_count,
+    as_name,
+    as_names,
+    as_temperature,
+    as_text,
+    as_whole,
+    split_options,
+)
 
 CHAT_HELP = """Send a prompt to the model. The answer is streamed into the cell.
 
@@ -54,10 +63,6 @@ FLAGS = (
     "--new", "--resume", "--think", "--no-think", "--md", "--text", "--raw", "--json", "--code",
     "--keep-control",
 )  # fmt: skip
-_OPTION = re.compile(r"\s*(?:--(?=\s|$)|(?P<option>--?[A-Za-z][\w-]*))")
-_LONG = {"-m": "--model", "-s": "--system", "-t": "--temperature"}
-# A value may be quoted, and may contain `{{ expression }}` with spaces.
-_VALUE = re.compile(r"""(?:\s*=\s*|\s+|$)(?P<value>"[^"]*"|'[^']*'|(?:\{\{.*?\}\}|\S)*)""")
 
 Format = Literal["md", "text", "raw", "json", "code"]
 
@@ -102,7 +107,7 @@ class ChatOptions:
         BadMagic
             If there is no such option, or a value is wrong.
         """
-        words, rest = _split(line)
+        words, rest = split_options(line, _parser(), FLAGS)
         if rest and not is_line:
             raise BadMagic(
                 f"%%chat takes only options on its line, not {rest!r}: write the prompt below it. "
@@ -127,114 +132,24 @@ class ChatOptions:
         return {name: value for name, value in turn.items() if value is not None}
 
 
-def _split(line: str) -> tuple[list[str], str]:
-    """Split a line into options with their values, and the rest of the text.
-
-    Raises
-    ------
-    BadMagic
-        If there is no such option.
-    """
-    words: list[str] = []
-    position = 0
-    known = {name for action in _parser()._actions for name in action.option_strings}
-    while match := _OPTION.match(line, position):
-        position = match.end()
-        option = match["option"]
-        if option is None:
-            break
-        # `-t0` is `-t 0`.
-        if not option.startswith("--") and option not in known and option[:2] in known:
-            position += 2 - len(option)
-            option, line = option[:2], f"{line[:position]} {line[position:]}"
-        if option not in known:
-            raise BadMagic(f"%%chat: Unknown option {option}. `%%chat?` lists the options.")
-        if option in FLAGS:
-            words.append(option)
-            continue
-        given = _VALUE.match(line, position)
-        value = given["value"] if given else line[position:]
-        position = given.end() if given else len(line)
-        if not value:
-            raise BadMagic(f"%%chat: {option} needs a value. `%%chat?` lists the options.")
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
-            value = value[1:-1]
-        # Joined, so that a value may begin with a dash.
-        words.append(f"{_LONG.get(option, option)}={value}")
-    return words, line[position:].strip()
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        # argparse writes "argument -t/--temperature: ".
-        message = re.sub(r"^argument (?:-\w/)?(--[\w-]+): ", r"\1 ", message)
-        message = message.replace(" not allowed with argument", " does not go with")
-        raise BadMagic(f"%%chat: {message}. `%%chat?` lists the options.")
-
-
-def _parser() -> _Parser:
-    parser = _Parser(prog="%%chat", add_help=False, allow_abbrev=False)
-    parser.add_argument("-m", "--model", type=_text)
+def _parser() -> OptionParser:
+    parser = OptionParser("%%chat")
+    parser.add_argument("-m", "--model", type=as_text)
     parser.add_argument("-s", "--system")
-    parser.add_argument("-t", "--temperature", type=_temperature)
-    parser.add_argument("--max-tokens", type=_count)
-    parser.add_argument("--seed", type=_whole)
-    parser.add_argument("--tools", type=_names)
-    parser.add_argument("--thread", type=_text)
+    parser.add_argument("-t", "--temperature", type=as_temperature)
+    parser.add_argument("--max-tokens", type=as_count)
+    parser.add_argument("--seed", type=as_whole)
+    parser.add_argument("--tools", type=as_names)
+    parser.add_argument("--thread", type=as_text)
     parser.add_argument("--new", action="store_true")
     parser.add_argument("--resume", action="store_true")
-    parser.add_argument("--image", type=_text, action="append", default=[])
+    parser.add_argument("--image", type=as_text, action="append", default=[])
     parser.add_argument("--think", action=argparse.BooleanOptionalAction)
-    parser.add_argument("--schema", type=_text)
-    parser.add_argument("--var", type=_name)
+    parser.add_argument("--schema", type=as_text)
+    parser.add_argument("--var", type=as_name)
     formats = parser.add_mutually_exclusive_group()
     parser.set_defaults(format="md")
     for name in get_args(Format):
         formats.add_argument(f"--{name}", action="store_const", const=name, dest="format")
     parser.add_argument("--keep-control", action="store_true")
     return parser
-
-
-def _temperature(value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1.0
-    if not 0 <= number <= 2:
-        raise argparse.ArgumentTypeError(f"must be between 0 and 2; you gave {value}")
-    return number
-
-
-def _whole(value: str) -> int:
-    try:
-        return int(value)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a whole number; you gave {value}") from None
-
-
-def _count(value: str) -> int:
-    number = _whole(value)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more; you gave {value}")
-    return number
-
-
-def _text(value: str) -> str:
-    if not value.strip():
-        raise argparse.ArgumentTypeError("needs a value")
-    return value
-
-
-def _names(value: str) -> list[str]:
-    if value.strip() == "none":
-        return []
-    names = [name.strip() for name in value.split(",") if name.strip()]
-    if not names:
-        raise argparse.ArgumentTypeError("needs names of functions, or none")
-    return names
-
-
-def _name(value: str) -> str:
-    if not value.isidentifier():
-        raise argparse.ArgumentTypeError(f"needs the name of a variable, not {value!r}")
-    return value

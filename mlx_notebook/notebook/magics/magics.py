@@ -1,4 +1,4 @@
-"""The magics `%%chat`, `%chat` and `%mlx`."""
+"""The magics `%%chat`, `%chat`, `%%map` and `%mlx`."""
 
 import importlib
 import re
@@ -6,7 +6,14 @@ import threading
 from pathlib import Path
 from typing import Any
 
-from IPython.core.magic import Magics, line_cell_magic, line_magic, magics_class, no_var_expand
+from IPython.core.magic import (
+    Magics,
+    cell_magic,
+    line_cell_magic,
+    line_magic,
+    magics_class,
+    no_var_expand,
+)
 
 from mlx_notebook.notebook.answers.answer import Answer
 from mlx_notebook.notebook.answers.code_blocks import extract_code
@@ -18,6 +25,7 @@ from mlx_notebook.notebook.inputs.prompt_templates import fill
 from mlx_notebook.notebook.magics.chat_options import CHAT_HELP, ChatOptions
 from mlx_notebook.notebook.magics.commands import COMMANDS, run
 from mlx_notebook.notebook.magics.greeting import greeting
+from mlx_notebook.notebook.magics.map_options import MAP_HELP, MapOptions
 from mlx_notebook.notebook.magics.tab_completion import IDENTIFIER, MagicsCompleter
 from mlx_notebook.notebook.rendering.cell_renderer import AnswerRenderer, choose_renderer
 from mlx_notebook.notebook.rendering.text_renderers import RawRenderer, TerminalRenderer
@@ -130,16 +138,48 @@ class MlxMagics(Magics):
             return Path(written)
         return self._value(written, "--image")
 
-    def _value(self, written: str, option: str) -> Any:
-        """Evaluate the expression of an option."""
+    def _value(self, written: str, option: str, *, of: str = "") -> Any:
+        """Evaluate the expression of an option, or of something else of the magic `of`."""
+        option = f"{of} {option}".strip()
         try:
             return self.shell.ev(written)
         except Exception as error:
             if isinstance(error, NameError) and written.isidentifier():
-                raise BadMagic(f"{option}: {written!r} is {_MISSING[option]}.") from None
+                missing = _MISSING.get(option, "not a variable in this notebook")
+                raise BadMagic(f"{option}: {written!r} is {missing}.") from None
             raise BadMagic(
                 f"{option}: {written!r} cannot be evaluated: {type(error).__name__}: {error}."
             ) from None
+
+    @no_var_expand
+    @cell_magic
+    def map(self, line: str, cell: str) -> Any:
+        """Run a `%%map` cell. `MAP_HELP` replaces this text."""
+        from mlx_notebook.notebook.tables import table_map
+
+        options = MapOptions.parse(line)
+        if not cell.strip():
+            raise BadMagic("The prompt is empty: write it below the %%map line.")
+        data = self._value(options.data, "data", of="%%map")
+        schema = None if options.schema is None else self._value(options.schema, "--schema")
+        tools = [self._value(name, "--tools") for name in options.tools or ()]
+        made = table_map.map(
+            data,
+            cell.strip(),
+            schema=schema,
+            model=None if options.model is None else fill(options.model, self.shell.ev),
+            system=None if options.system is None else fill(options.system, self.shell.ev),
+            tools=tools or None,
+            images=options.images,
+            cache=options.cache,
+            retry=options.retry,
+            details=options.details,
+            **options.settings(),
+        )
+        if options.var is None:
+            return made
+        self.shell.user_ns[options.var] = made
+        return None
 
     @no_var_expand
     @line_magic
@@ -203,6 +243,7 @@ def store_error(result: Any) -> None:
 
 
 MlxMagics.chat.__doc__ = CHAT_HELP
+MlxMagics.map.__doc__ = MAP_HELP
 MlxMagics.mlx.__doc__ = "Control the model server.\n\n" + "\n".join(
     f"%mlx {name:<50} {text}" for name, text in COMMANDS.items()
 )
@@ -248,7 +289,7 @@ def register(shell: Any) -> None:
 def unregister(shell: Any) -> None:
     """Remove the magics and stop a private server."""
     for kind in ("line", "cell"):
-        for name in ("chat", "mlx"):
+        for name in ("chat", "map", "mlx"):
             shell.magics_manager.magics[kind].pop(name, None)
     if protect_questions in shell.input_transformers_cleanup:
         shell.input_transformers_cleanup.remove(protect_questions)

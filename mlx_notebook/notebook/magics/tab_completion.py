@@ -1,7 +1,7 @@
-"""Tab completion after `%mlx`, `%chat` and `%%chat`: subcommands, options and their values."""
+"""Tab completion after `%mlx`, `%chat`, `%%chat` and `%%map`: subcommands, options and values."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -15,13 +15,15 @@ from IPython.core.completer import (
 
 from mlx_notebook.notebook.connection import connection, known_servers
 from mlx_notebook.notebook.errors import NotebookError
+from mlx_notebook.notebook.inputs.as_text import from_library
 from mlx_notebook.notebook.inputs.images import is_image
 from mlx_notebook.notebook.magics import model_commands
 from mlx_notebook.notebook.magics.chat_options import CHAT_HELP, FLAGS
 from mlx_notebook.notebook.magics.commands import COMMAND_OPTIONS, COMMANDS, TAKE_A_MODEL
+from mlx_notebook.notebook.magics.map_options import MAP_FLAGS, MAP_HELP
 from mlx_notebook.notebook.server.state_names import model_state_name
 
-_LINE = re.compile(r"^\s*(?P<magic>%mlx|%chat|%%chat)\s(?P<rest>.*)$", re.DOTALL)
+_LINE = re.compile(r"^\s*(?P<magic>%mlx|%chat|%%chat|%%map)\s(?P<rest>.*)$", re.DOTALL)
 _WORD = re.compile(r"[^\s,=]*$")
 # "-m, --model        the model that answers": the names of an option, and what it does.
 _HELP = re.compile(r"^(?P<names>-\S+(?:, -\S+)*)\s{2,}(?P<text>\S.*)$", re.MULTILINE)
@@ -52,15 +54,19 @@ class MagicsCompleter:
     def _of(self, context: CompletionContext) -> SimpleMatcherResult:
         line = context.text_until_cursor
         found = _LINE.match(line)
-        if found is None or (found["magic"] == "%%chat" and context.cursor_line > 0):
+        if found is None or (found["magic"].startswith("%%") and context.cursor_line > 0):
             return {"completions": []}
         word = _WORD.search(line)
         assert word is not None  # it matches an empty word, too
         words = found["rest"][: len(found["rest"]) - len(word[0])].replace("=", " ").split()
         if found["magic"] == "%mlx":
             completions = self._mlx(words, word[0])
+        elif found["magic"] == "%%map" and not words and not word[0].startswith("-"):
+            completions = self._variables(_is_table, "table")
+        elif found["magic"] == "%%map":
+            completions = self._of_options(MAP_OPTIONS, MAP_FLAGS, words, word[0])
         else:
-            completions = self._chat(words, word[0])
+            completions = self._of_options(CHAT_OPTIONS, FLAGS, words, word[0])
         return {
             "completions": [
                 SimpleCompletion(text, type=help)
@@ -85,11 +91,13 @@ class MagicsCompleter:
             return _adapters(words[1])
         return [*_models(to_download=words[0] in ("load", "pull", "show")), *options.items()]
 
-    def _chat(self, words: Sequence[str], word: str) -> Iterable[Completion]:
+    def _of_options(
+        self, options: Mapping[str, str], flags: Collection[str], words: Sequence[str], word: str
+    ) -> Iterable[Completion]:
         """Return the options, or the values of the option before the cursor."""
         if word.startswith("-"):
-            return CHAT_OPTIONS.items()
-        option = _option_before(words)
+            return options.items()
+        option = _option_before(words, flags)
         match option:
             case "-m" | "--model":
                 return _models(to_download=False)
@@ -101,7 +109,7 @@ class MagicsCompleter:
                 return [*self._variables(is_image, "image"), *_image_files(word)]
             case "--thread":
                 return [(name, "conversation") for name in self._threads if name]
-        return [] if option else CHAT_OPTIONS.items()
+        return [] if option else options.items()
 
     def _variables(self, matches: Any, kind: str) -> list[Completion]:
         names = self._shell.user_ns.items()
@@ -113,13 +121,13 @@ class MagicsCompleter:
         ]
 
 
-def _option_before(words: Sequence[str]) -> str | None:
+def _option_before(words: Sequence[str], flags: Collection[str]) -> str | None:
     """Return the option whose value is being written, if any."""
     last = words[-1] if words else ""
     # `--tools add, weather` has spaces between its values.
     if last.endswith(",") and len(words) > 1:
         last = words[-2]
-    return last if last.startswith("-") and last not in FLAGS else None
+    return last if last.startswith("-") and last not in flags else None
 
 
 def _models(*, to_download: bool) -> list[Completion]:
@@ -180,17 +188,21 @@ def _is_class(value: Any) -> bool:
     )
 
 
-def _chat_options() -> dict[str, str]:
-    """Return every option of `%%chat` with the first words of its help."""
+def _is_table(value: Any) -> bool:
+    return from_library(value, "pandas", "polars") or isinstance(value, list)
+
+
+def _options(help: str) -> dict[str, str]:
+    """Return every option of a magic with the first words of its help."""
     return {
         name: found["text"].partition(";")[0].partition(":")[0]
-        for found in _HELP.finditer(CHAT_HELP)
+        for found in _HELP.finditer(help)
         for name in found["names"].split(", ")
         if name.startswith("--")
     }
 
 
-CHAT_OPTIONS = _chat_options()
+CHAT_OPTIONS, MAP_OPTIONS = _options(CHAT_HELP), _options(MAP_HELP)
 _SUBCOMMANDS = [
     (name, text.partition(";")[0])
     for usage, text in COMMANDS.items()

@@ -91,15 +91,21 @@ class Table:
 
     def texts(self, texts: Column) -> Any:
         """Return one text for each row: a Series, or a list without pandas."""
+        return self.column("answer", texts, str)
+
+    def column(self, name: str, values: Column, kind: type = int) -> Any:
+        """Return one value for each row, of the type `str` or `int`: a Series, or a list."""
         if from_library(self._data, "polars"):
             import polars
 
-            return polars.Series("answer", texts, dtype=polars.String)
+            of = polars.String if kind is str else polars.Int64
+            return polars.Series(name, values, dtype=of)
         if find_spec("pandas") is None:
-            return texts
+            return values
         import pandas
 
-        return pandas.Series(texts, index=self._index(), name="answer", dtype="str")
+        dtype = "str" if kind is str else "Int64"
+        return pandas.Series(values, index=self._index(), name=name, dtype=dtype)
 
     def columns(self, columns: Mapping[str, Column], kinds: Mapping[str, Any]) -> Any:
         """Return columns for each row: a DataFrame, or a list of dicts without pandas.

@@ -115,3 +115,54 @@ def test_tools_are_called_for_each_row(kernel):
     )
     assert kernel.value("int(out['error'].notna().sum())") == 0
     assert kernel.value("len(calls)") >= 1
+
+
+def test_embed_gives_a_vector_for_each_row_and_keeps_it(kernel):
+    call = "vectors = mlx_notebook.embed(many)"
+    kernel.run(
+        "many = pandas.Series([f'text {n}' for n in range(150)] + ['', 'word ' * 9000, 'end'])"
+    )
+    (shown,) = kernel.run(call).outputs
+    assert shown["text/plain"].startswith("embed: 153 rows in")
+    assert "2 failed, the first because: NotATable: the text is empty" in shown["text/plain"]
+    kernel.run("import numpy; lost = numpy.isnan(vectors).all(axis=1)")
+    assert kernel.value("[str(vectors.dtype), len(vectors), numpy.flatnonzero(lost).tolist()]") == [
+        *("float32", 153),
+        [150, 151],
+    ]
+    kernel.run(
+        "client = mlx_notebook.client()\n"
+        "one = client.embeddings.create(model='tiny-chat', input=['text 7']).data[0].embedding"
+    )
+    assert kernel.value("bool(numpy.allclose(vectors[7], one, atol=1e-4))")
+    (shown,) = kernel.run(call).outputs
+    assert "151 of them answered before" in shown["text/plain"]
+    kernel.run("found = mlx_notebook.nearest('text 7', many, 3, vectors=vectors)")
+    assert kernel.value("found['text'].iloc[0]") == "text 7"
+    cell = kernel.run("mlx_notebook.embed(df)", check=False)
+    assert 'pass a column, such as df["text"]' in cell.evalue
+
+
+def test_the_builtin_stays_after_a_star_import(kernel):
+    kernel.run("from mlx_notebook import *")
+    assert kernel.value("[list(map(str, [1])), embed is mlx_notebook.embed]") == [["1"], True]
+
+
+def test_a_cell_maps_a_table(kernel):
+    options = "-t 0 --max-tokens 8"
+    kernel.run(f"%%map df[df.n > 1] {options} --var said\nSay {{{{ text }}}} {{{{ n }}}}")
+    kernel.run(
+        "same = mlx_notebook.map(df[1:], 'Say {{ text }} {{ n }}', max_tokens=8, temperature=0)"
+    )
+    assert kernel.value("[list(said.index), list(said) == list(same)]") == [["b", "c"], True]
+    cell = kernel.run("%%map df --schema Order --max-tokens 60 -t 0\nOrder {{ text }}")
+    assert "color" in cell.outputs[-1]["text/plain"]
+    for code, said in (
+        ("%%map\nSay {{ n }}", "%%map: it needs the table, as in `%%map df`."),
+        ("%%map df\n ", "The prompt is empty: write it below the %%map line."),
+        ("%%map df -x 3\nSay {{ n }}", "%%map: Unknown option -x. `%%map?` lists the options."),
+        ("%%map nothing\nSay {{ n }}", "%%map data: 'nothing' is not a variable"),
+        ("%%map df --cache a --no-cache\n{{ n }}", "%%map: --no-cache does not go with --cache."),
+        ("%%map df -t 0 Say {{ n }}\nmore", "write the prompt below it"),
+    ):
+        assert said in kernel.run(code, check=False).evalue

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from mlx_notebook.notebook.connection.clients import async_client, client
     from mlx_notebook.notebook.connection.connection import connect
     from mlx_notebook.notebook.errors import NotebookError, Pause
+    from mlx_notebook.notebook.evaluation import metrics
+    from mlx_notebook.notebook.evaluation.evaluation import Evaluation
+    from mlx_notebook.notebook.evaluation.model_comparison import compare
+    from mlx_notebook.notebook.evaluation.model_evaluation import evaluate
     from mlx_notebook.notebook.magics.magics import conversation
     from mlx_notebook.notebook.probabilities.look_inside import look_inside
     from mlx_notebook.notebook.tables.similarity import cluster, duplicates, nearest
@@ -32,6 +36,7 @@ __version__ = "0.1.0"
 _LAZY = {
     "AsyncChat": "mlx_notebook.notebook.chat.chat",
     "Chat": "mlx_notebook.notebook.chat.chat",
+    "Evaluation": "mlx_notebook.notebook.evaluation.evaluation",
     "NotebookError": "mlx_notebook.notebook.errors",
     "Pause": "mlx_notebook.notebook.errors",
     "admin_panel": "mlx_notebook.panels.admin.admin_panel",
@@ -39,15 +44,18 @@ _LAZY = {
     "chat_panel": "mlx_notebook.panels.chat.chat_panel",
     "client": "mlx_notebook.notebook.connection.clients",
     "cluster": "mlx_notebook.notebook.tables.similarity",
+    "compare": "mlx_notebook.notebook.evaluation.model_comparison",
     "connect": "mlx_notebook.notebook.connection.connection",
     "conversation": "mlx_notebook.notebook.magics.magics",
     "dashboard": "mlx_notebook.panels.dashboard.dashboard_panel",
     "duplicates": "mlx_notebook.notebook.tables.similarity",
     "embed": "mlx_notebook.notebook.tables.table_embed",
+    "evaluate": "mlx_notebook.notebook.evaluation.model_evaluation",
     "inspector": "mlx_notebook.panels.inspector.inspector_panel",
     "look_inside": "mlx_notebook.notebook.probabilities.look_inside",
     "map": "mlx_notebook.notebook.tables.table_map",
     "mcp": "mlx_notebook.notebook.tools.mcp_tools",
+    "metrics": "mlx_notebook.notebook.evaluation",
     "models_panel": "mlx_notebook.panels.models.models_panel",
     "nearest": "mlx_notebook.notebook.tables.similarity",
     "stats_panel": "mlx_notebook.panels.stats.stats_panel",
@@ -59,6 +67,7 @@ _LAZY = {
 __all__ = [
     "AsyncChat",
     "Chat",
+    "Evaluation",
     "NotebookError",
     "Pause",
     "__version__",
@@ -67,14 +76,17 @@ __all__ = [
     "chat_panel",
     "client",
     "cluster",
+    "compare",
     "connect",
     "conversation",
     "dashboard",
     "duplicates",
     "embed",
+    "evaluate",
     "inspector",
     "look_inside",
     "mcp",
+    "metrics",
     "models_panel",
     "nearest",
     "stats_panel",

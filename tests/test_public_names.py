@@ -18,11 +18,16 @@ FUNCTIONS = {
     "chat_panel": "(tools=(), model=None, **options)",
     "client": "(**options)",
     "cluster": "(data, count=None, *, vectors=None, model=None, seed=0)",
+    "compare": "(prompt, models=None, settings=None, *, system=None, images=(), schema=None, "
+    "show=True, **common)",
     "connect": "(url=None, token=None, *, allow_http=False)",
     "conversation": "(thread='')",
     "dashboard": "(tools=(), **chat)",
     "duplicates": "(data, threshold=0.95, *, vectors=None, model=None)",
     "embed": "(data, prompt=None, *, model=None, dimensions=None, cache=True, retry=2, show=True)",
+    "evaluate": "(data, task, models=None, metrics='exact', *, expected=None, settings=None, "
+    "system=None, schema=None, images=None, sample=None, seed=0, file=None, cache=True, retry=2, "
+    "show=True, **common)",
     "inspector": "()",
     "look_inside": "(prompt, *, model=None, system=None, schema=None, alternatives=5, "
     "importance=False, max_tokens=200, **settings)",
@@ -50,6 +55,27 @@ CHAT = {
     "save": "(self, path)",
     "stream": "(self, prompt, *, images=(), tools=None, schema=None, **settings)",
     "unfinished": "property",
+}
+
+# Of `mlx_notebook.metrics`, each of which returns a metric for `evaluate`.
+METRICS = {
+    "exact": "(*, ignore_case=False, ignore_punctuation=False)",
+    "f1": "()",
+    "judge": "(model=None, question=None, *, name='judge')",
+    "number": "(*, tolerance=0.0, relative=0.0)",
+    "regex": "(pattern=None, *, name='regex')",
+    "valid_json": "(schema=None)",
+}
+
+# Of `mlx_notebook.Evaluation`.
+EVALUATION = {
+    "differences": "(self, metric=None)",
+    "disagreements": "(self, metric=None)",
+    "load": "(path, *, seed=0)",
+    "plot": "(self, metric=None)",
+    "rows": "property",
+    "save": "(self, path)",
+    "table": "property",
 }
 
 # Parent, HTTP status, OpenAI's `type`, and the `code` that it has by default.
@@ -143,7 +169,7 @@ def drawn(text: str, names: Container[str]) -> dict[str, str | None]:
 
 
 def test_the_package_exports_these_names() -> None:
-    others = {"AsyncChat", "Chat", "NotebookError", "Pause", "__version__"}
+    others = {"AsyncChat", "Chat", "Evaluation", "NotebookError", "Pause", "__version__", "metrics"}
     # `from mlx_notebook import *` leaves the builtin of that name.
     assert set(mlx_notebook.__all__) == (others | set(FUNCTIONS)) - {"map"}
     assert {*mlx_notebook.__all__, "map"} <= set(dir(mlx_notebook))
@@ -163,6 +189,19 @@ def test_chats_have_these_methods() -> None:
             for name in names
         }
         assert found == CHAT
+
+
+def test_evaluations_have_these_metrics_and_methods() -> None:
+    metrics = mlx_notebook.metrics
+    assert {name: signature(getattr(metrics, name)) for name in METRICS} == METRICS
+    kind = mlx_notebook.Evaluation
+    found = {
+        name: "property"
+        if isinstance(inspect.getattr_static(kind, name), property)
+        else signature(getattr(kind, name))
+        for name in EVALUATION
+    }
+    assert found == EVALUATION
 
 
 def test_the_errors_of_the_server_are_these() -> None:

@@ -96,7 +96,7 @@ ROOMS = {
     "notebook": (
         *("plain_text", "errors", "escaping", "shell", "human_units", "signing", "interrupts"),
         *("background_loop", "inputs", "schemas", "answers", "server", "rendering", "recording"),
-        *("connection", "tools", "chat", "tables", "probabilities", "magics"),
+        *("connection", "tools", "chat", "tables", "evaluation", "probabilities", "magics"),
     ),
     "panels": ("base", "admin", "stats", "inspector", "chat", "models", "dashboard"),
 }

@@ -47,6 +47,13 @@ SHOWN = {
         "are free again",
         "[]",
     ],
+    "compare_and_evaluate": [
+        "tiny-chat, temperature=2, seed=1:",
+        "Your name is Gina.",
+        "1.00 [0.72, 1.00]",
+        "Means with their 95 % confidence intervals.",
+        "['tiny-chat, temperature=0', 'tiny-chat, temperature=2'] ['regex', 'f1'] 20",
+    ],
     "inspecting_tool_calls": [
         'get_price(item="tea") → 3',
         "<|im_start|>user",
@@ -144,7 +151,8 @@ def test_every_answer_and_every_call_is_in_its_web_page(file):
     for text in [*answers(data), *calls(data)]:
         for line in text.splitlines():
             assert letters("" if line.startswith("```") else line) in seen, text
-    assert answers(data) or file.stem in ("structured_output", "openai_clients")
+    without = ("structured_output", "openai_clients", "compare_and_evaluate")
+    assert answers(data) or file.stem in without
     assert calls(data) or file.stem not in ("tool_use", "inspecting_tool_calls")
 
 

@@ -69,7 +69,8 @@ class RowChat:
 
     def key(self, request: RowRequest) -> str:
         """Return the key of a row's answer, from everything that it depends on."""
-        return AnswerCache.key(*self._same, user_message(request.prompt, request.images))
+        seed = () if request.seed is None else (request.seed,)
+        return AnswerCache.key(*self._same, user_message(request.prompt, request.images), *seed)
 
     def kept(self, answer: RowAnswer) -> dict[str, Any]:
         """Return an answer as JSON values."""
@@ -87,6 +88,8 @@ class RowChat:
         """Ask about one row."""
         (request,) = requests
         settings = dict(self._settings)
+        if request.seed is not None:
+            settings["seed"] = request.seed
         if attempt and "seed" in settings:  # the same seed would give the same answer
             settings["seed"] += attempt
         if self._tools:

@@ -34,11 +34,15 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class RowRequest:
-    """What is asked about a row: the prompt and its images, or why there is no prompt."""
+    """What is asked about a row: the prompt and its images, or why there is no prompt.
+
+    `seed` takes the place of the seed that all rows share.
+    """
 
     prompt: str = ""
     images: tuple[Any, ...] = ()
     error: str | None = None
+    seed: int | None = None
 
 
 @dataclass(frozen=True)

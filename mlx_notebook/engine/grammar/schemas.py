@@ -6,6 +6,7 @@ from typing import Any
 
 from mlx_notebook.engine.functions.declared import Function
 from mlx_notebook.engine.grammar.lark import LarkRules
+from mlx_notebook.engine.grammar.schema_rewrites import enforceable
 from mlx_notebook.engine.sandbox.grammar_errors import GrammarError
 
 MAX_SCHEMA = 250_000
@@ -112,7 +113,10 @@ def _close(schema: Any) -> Any:
 
 def constrain_arguments(function: Function, rules: LarkRules) -> str:
     """Return a rule for the arguments of `function` as a JSON object."""
-    schema = close_objects(function.parameters)
+    parameters: Any = function.parameters
+    if function.strict:
+        parameters = enforceable(parameters, close_objects)
+    schema = close_objects(parameters)
     schema = {**schema, "type": "object"}
     if not any(key in schema for key in _COMBINING):
         schema.setdefault("additionalProperties", False)

@@ -16,6 +16,7 @@ from mlx_notebook.engine.grammar.forbidden_texts import ForbiddenTexts
 from mlx_notebook.engine.grammar.grammar_tokenizer import GrammarTokenizer
 from mlx_notebook.engine.grammar.lark import LarkRules
 from mlx_notebook.engine.grammar.matcher import Grammar, Trigger
+from mlx_notebook.engine.grammar.schema_rewrites import enforceable
 from mlx_notebook.engine.grammar.schemas import check, close_objects, is_simple
 from mlx_notebook.engine.sandbox.grammar_errors import GrammarError
 from mlx_notebook.protocol import OutputFormat, ToolChoice
@@ -254,7 +255,7 @@ def content(output: OutputFormat, rules: LarkRules) -> str:
         if not isinstance(value, dict | bool):
             raise GrammarError("The JSON schema must be an object.", "response_format")
         check(value, "the response format", "response_format")
-        return rules.json_line(close_objects(value), strict=True)
+        return rules.json_line(close_objects(enforceable(value, close_objects)), strict=True)
     if output.kind == "regex":
         if not isinstance(value, str):
             raise GrammarError("The regular expression must be a string.", "structured_outputs")

@@ -85,7 +85,7 @@ ROOMS = {
             "runtime",
         ),
         *("distributed", "backends", "generation", "residency", "scheduling", "__main__"),
-        *("jobs", "training", "job_process"),
+        *("jobs", "training", "conversion", "job_process"),
     ),
     "server": (
         *("errors", "file_lock", "run_folder", "listening", "identity", "users", "wire"),

@@ -16,7 +16,14 @@ from mlx_notebook.engine.distributed.rank_process import log_format
 from mlx_notebook.engine.errors import EngineError, reason
 from mlx_notebook.engine.jobs.job_channel import JobChannel, StopWanted
 from mlx_notebook.engine.runtime.blas import preload, uses_cpu
-from mlx_notebook.protocol import FinetuneSpec, JobDone, JobFailed, JobSpec, MergeSpec
+from mlx_notebook.protocol import (
+    ConvertSpec,
+    FinetuneSpec,
+    JobDone,
+    JobFailed,
+    JobSpec,
+    MergeSpec,
+)
 
 log = logging.getLogger("mlx_notebook.job")
 
@@ -35,9 +42,16 @@ def _merge(spec: MergeSpec, channel: JobChannel) -> dict[str, Any]:
     return merge(spec, channel)
 
 
+def _convert(spec: ConvertSpec, channel: JobChannel) -> dict[str, Any]:
+    from mlx_notebook.engine.conversion.converting import convert
+
+    return convert(spec, channel)
+
+
 WORK: dict[type, Callable[[Any, JobChannel], dict[str, Any]]] = {
     FinetuneSpec: _finetune,
     MergeSpec: _merge,
+    ConvertSpec: _convert,
 }
 """What does each kind of job. It returns the result, and lets `StopWanted` pass."""
 

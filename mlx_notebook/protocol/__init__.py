@@ -71,7 +71,7 @@ from mlx_notebook.protocol.job_messages import (
     StopJob,
     TrainingExample,
 )
-from mlx_notebook.protocol.job_specs import FinetuneSpec, JobSpec, MergeSpec
+from mlx_notebook.protocol.job_specs import ConvertSpec, FinetuneSpec, JobSpec, MergeSpec
 from mlx_notebook.protocol.requests import (
     RESERVED_KWARGS,
     URGENT_ROWS,
@@ -107,6 +107,7 @@ __all__ = [
     "Cancel",
     "ChatPrompt",
     "Command",
+    "ConvertSpec",
     "DiskWrites",
     "DistributedConfig",
     "Done",

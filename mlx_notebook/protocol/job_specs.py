@@ -95,4 +95,46 @@ class MergeSpec(msgspec.Struct, kw_only=True, frozen=True, tag="merge"):
     trust_remote_code: bool = False
 
 
-JobSpec = FinetuneSpec | MergeSpec
+class ConvertSpec(msgspec.Struct, kw_only=True, frozen=True, tag="convert"):
+    """Write a model anew: with fewer bits, another type of floats, or from a GGUF file.
+
+    Attributes
+    ----------
+    model, path
+        Name of the model, and its folder or GGUF file.
+    bytes
+        Bytes of its weights, for the progress.
+    name, folder
+        Name and folder of the new model.
+    work
+        Folder of the new model until it is complete.
+    bits, group_size
+        How its weights are quantised; `bits` None: not at all.
+    recipe
+        Name of mlx-lm's recipe for layers with different bits. None: all have the same.
+    method
+        `plain`, `awq` or `dwq`. The last two look at the text.
+    dtype
+        Type of its floats. None: that of the model.
+    text
+        The text whose perplexity is measured before and after. None: `perplexity.TEXT`.
+    trust_remote_code
+        Allow Python code from the model's folder.
+    """
+
+    model: str
+    path: str
+    bytes: int
+    name: str
+    folder: str
+    work: str
+    text: str | None = None
+    bits: int | None = 4
+    group_size: int = 64
+    recipe: str | None = None
+    method: str = "plain"
+    dtype: str | None = None
+    trust_remote_code: bool = False
+
+
+JobSpec = FinetuneSpec | MergeSpec | ConvertSpec

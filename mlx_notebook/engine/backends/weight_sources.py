@@ -85,8 +85,12 @@ class GgufSource:
         """Return the tokenizer, made from the metadata."""
         with tempfile.TemporaryDirectory() as made:
             folder = Path(made)
-            ends = write_tokenizer(self._path, self._file.header, self.config, folder)
+            ends = self.write_tokenizer(folder)
             return open_tokenizer(folder, {"eos_token_id": ends}, name=self._path.name)
+
+    def write_tokenizer(self, folder: Path) -> list[int]:
+        """Write the tokenizer's files into a folder; return the tokens that end an answer."""
+        return write_tokenizer(self._path, self._file.header, self.config, folder)
 
     def build(self) -> Any:
         """Return the layers, with random weights that are not in memory."""

@@ -166,3 +166,28 @@ def test_a_job_ends_when_its_server_is_killed(trainer: RunningServer) -> None:
     trainer.process.kill()
     trainer.process.wait(20)
     wait_for(lambda: not process.is_running(), 30)
+
+
+def test_a_model_is_converted_and_found_at_once(trainer: RunningServer) -> None:
+    body = {"kind": "convert", "model": "tiny-chat", "name": "small", "text": "Ada built it. " * 8}
+    end, _ = end_of(trainer, start(trainer, **body))
+    assert end["state"] == "finished", end
+    assert end["result"]["model"] == "small"
+    assert end["result"]["bytes"] < end["result"]["bytes_before"] / 3
+    assert end["result"]["perplexity"] > 1
+    assert end["result"]["perplexity_before"] > 1
+    found = {model["id"]: model for model in trainer.client.get("mlx/models").json()["models"]}
+    assert found["small"]["quantization"] == "4-bit"
+    assert found["small"]["state"] == "available"
+    assert said(trainer, "small")
+    assert error_of(trainer, **body) == (409, "name_taken")
+    for wrong, status in (
+        ({"bits": None, "method": "awq"}, 400),
+        ({"recipe": "mixed_4_6", "method": "awq"}, 400),
+        ({"bits": 7}, 400),
+        ({"name": "../small"}, 400),
+        ({"model": "tiny-vision"}, 400),
+        ({"model": "nothing"}, 404),
+    ):
+        changed = {**body, "name": "other", **wrong}
+        assert error_of(trainer, **changed)[0] == status, wrong

@@ -98,6 +98,7 @@ async def plan_merge(handler: ApiHandler, request: MergeRequest) -> JobPlan:
     check_permission(handler, "jobs", entry.name)
     if entry.upstream is not None:
         raise model_is_upstream(entry.name, "Its adapter is not here")
+    _refuse_gguf(entry)
     if entry.options.adapter is None:
         raise NotFound(
             f"The model {entry.name!r} has no adapter to merge. Name it as model+adapter.",
@@ -139,6 +140,7 @@ async def _base_model(handler: ApiHandler, name: str) -> CatalogEntry:
     check_permission(handler, "jobs", entry.name)
     if entry.upstream is not None:
         raise model_is_upstream(entry.name, "It cannot be trained here")
+    _refuse_gguf(entry)
     if "+" in entry.name or entry.options.adapter is not None:
         raise InvalidRequest(
             f"The model {entry.name!r} has an adapter already. Train on the model itself, or merge "
@@ -154,6 +156,22 @@ async def _base_model(handler: ApiHandler, name: str) -> CatalogEntry:
             param="model",
         )
     return entry
+
+
+def _refuse_gguf(entry: CatalogEntry) -> None:
+    """Refuse a model in a GGUF file.
+
+    Raises
+    ------
+    InvalidRequest
+        If it is one.
+    """
+    if entry.path.is_file():
+        raise InvalidRequest(
+            f"The model {entry.name!r} is a GGUF file. Convert it first: %mlx convert, or a job of "
+            "the kind 'convert'.",
+            param="model",
+        )
 
 
 def _check_examples(field: str, examples: list[TrainingExample]) -> None:

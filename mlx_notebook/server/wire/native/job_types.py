@@ -70,7 +70,34 @@ class MergeRequest(Struct, kw_only=True, frozen=True, tag_field="kind", tag="mer
     dequantize: bool = False
 
 
-JobRequest = FinetuneRequest | MergeRequest
+class ConvertRequest(Struct, kw_only=True, frozen=True, tag_field="kind", tag="convert"):
+    """Write the model `model` anew as `name`: quantised, or from a GGUF file.
+
+    Attributes
+    ----------
+    bits, group_size
+        Bits of a weight, and how many weights share a scale. `bits` None: not quantised.
+    recipe
+        More bits for layers that need them, in place of `bits`.
+    method
+        `plain`, or `awq` or `dwq`, which look at the text. They give better models and take longer.
+    dtype
+        Type of the floats. None: that of the model.
+    text
+        The text whose perplexity is measured before and after. None: a text of ours, in English.
+    """
+
+    model: _Name
+    name: _FolderName
+    bits: Literal[2, 3, 4, 5, 6, 8] | None = 4
+    group_size: Literal[32, 64, 128] = 64
+    recipe: Literal["mixed_2_6", "mixed_3_4", "mixed_3_6", "mixed_4_6"] | None = None
+    method: Literal["plain", "awq", "dwq"] = "plain"
+    dtype: Literal["float16", "bfloat16", "float32"] | None = None
+    text: Annotated[str, Meta(min_length=1, max_length=1_000_000)] | None = None
+
+
+JobRequest = FinetuneRequest | MergeRequest | ConvertRequest
 
 
 class StopJobRequest(Struct):

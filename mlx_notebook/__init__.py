@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mlx_notebook.notebook.tables.vector_plot import vector_plot
     from mlx_notebook.notebook.tools.mcp_tools import mcp
     from mlx_notebook.notebook.tools.tool import tool
+    from mlx_notebook.notebook.training.finetune import finetune, merge
     from mlx_notebook.panels.admin.admin_panel import admin_panel
     from mlx_notebook.panels.chat.chat_panel import chat_panel
     from mlx_notebook.panels.dashboard.dashboard_panel import dashboard
@@ -51,10 +52,12 @@ _LAZY = {
     "duplicates": "mlx_notebook.notebook.tables.similarity",
     "embed": "mlx_notebook.notebook.tables.table_embed",
     "evaluate": "mlx_notebook.notebook.evaluation.model_evaluation",
+    "finetune": "mlx_notebook.notebook.training.finetune",
     "inspector": "mlx_notebook.panels.inspector.inspector_panel",
     "look_inside": "mlx_notebook.notebook.probabilities.look_inside",
     "map": "mlx_notebook.notebook.tables.table_map",
     "mcp": "mlx_notebook.notebook.tools.mcp_tools",
+    "merge": "mlx_notebook.notebook.training.finetune",
     "metrics": "mlx_notebook.notebook.evaluation",
     "models_panel": "mlx_notebook.panels.models.models_panel",
     "nearest": "mlx_notebook.notebook.tables.similarity",
@@ -83,9 +86,11 @@ __all__ = [
     "duplicates",
     "embed",
     "evaluate",
+    "finetune",
     "inspector",
     "look_inside",
     "mcp",
+    "merge",
     "metrics",
     "models_panel",
     "nearest",

@@ -28,12 +28,16 @@ FUNCTIONS = {
     "evaluate": "(data, task, models=None, metrics='exact', *, expected=None, settings=None, "
     "system=None, schema=None, images=None, sample=None, seed=0, file=None, cache=True, retry=2, "
     "show=True, **common)",
+    "finetune": "(model, data, *, name, method='lora', prompt='prompt', answer=None, system=None, "
+    "tools=None, held_out=0.1, steps=None, batch_size=4, learning_rate=0.0001, seed=0, samples=2, "
+    "replace=False, show=True, **settings)",
     "inspector": "()",
     "look_inside": "(prompt, *, model=None, system=None, schema=None, alternatives=5, "
     "importance=False, max_tokens=200, **settings)",
     "map": "(data, prompt, *, schema=None, model=None, system=None, tools=None, images=None, "
     "cache=True, retry=2, details=False, show=True, **settings)",
     "mcp": "(command, *arguments, env=None, cwd=None, headers=None)",
+    "merge": "(model, name, *, dequantize=False, show=True)",
     "models_panel": "()",
     "nearest": "(query, data, count=5, *, vectors=None, model=None)",
     "stats_panel": "()",
@@ -116,6 +120,7 @@ NOTEBOOK = {
     "ServerBusy": "NotebookError",
     "DownloadFailed": "NotebookError",
     "EngineFailed": "NotebookError",
+    "JobFailed": "NotebookError",
     "BadRecording": "NotebookError",
     "UnfilledTemplate": "NotebookError",
     "NotATool": "NotebookError",

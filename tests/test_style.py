@@ -96,7 +96,8 @@ ROOMS = {
     "notebook": (
         *("plain_text", "errors", "escaping", "shell", "human_units", "signing", "interrupts"),
         *("background_loop", "inputs", "schemas", "answers", "server", "rendering", "recording"),
-        *("connection", "tools", "chat", "tables", "evaluation", "probabilities", "magics"),
+        *("connection", "tools", "jobs", "chat", "tables", "evaluation", "training"),
+        *("probabilities", "magics"),
     ),
     "panels": ("base", "admin", "stats", "inspector", "chat", "models", "dashboard"),
 }

@@ -26,6 +26,7 @@ from mlx_notebook.notebook.magics.commands import COMMAND_OPTIONS, COMMANDS
 from mlx_notebook.notebook.magics.map_options import MAP_HELP
 from mlx_notebook.notebook.server.server import Server
 from mlx_notebook.notebook.tools.tool import FunctionTool
+from mlx_notebook.notebook.training.finetune import FinetunedModel
 from mlx_notebook.panels.base.panel import Panel
 from mlx_notebook.panels.chat.chat_panel import ChatPanel
 from mlx_notebook.server.models.model_settings import ModelSettings
@@ -48,6 +49,7 @@ _BEHIND: dict[type, list[str] | None] = {
     ToolCall: None,
     Usage: None,
     FunctionTool: None,
+    FinetunedModel: None,
     Server: ["api", "get", "post", "stream"],
     Panel: ["close"],
     ChatPanel: [],

@@ -15,6 +15,7 @@
     ├── ServerBusy             the queue is full: try again
     ├── DownloadFailed         the model could not be downloaded
     ├── EngineFailed           the engine crashed, could not load the model, or cut an answer off
+    ├── JobFailed              a long job such as fine-tuning failed, or was stopped
     ├── BadRecording           a recording cannot be read or written
     ├── UnfilledTemplate       a `{{ expression }}` in a prompt failed
     ├── NotATool               a function cannot be used as a tool
@@ -120,6 +121,10 @@ class DownloadFailed(NotebookError):
 
 class EngineFailed(NotebookError):
     """The engine crashed, could not load the model, or ended an answer early."""
+
+
+class JobFailed(NotebookError):
+    """A long job such as fine-tuning failed, or somebody stopped it."""
 
 
 class BadRecording(NotebookError):

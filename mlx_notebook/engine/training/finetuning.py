@@ -19,6 +19,7 @@ from mlx_notebook.engine.training.training_run import TrainingRun
 from mlx_notebook.protocol import FinetuneSpec
 
 _WARM_UP_SHARE = 10
+_TOLD_EVERY = 25
 
 
 def finetune(spec: FinetuneSpec, channel: JobChannel) -> dict[str, Any]:
@@ -44,11 +45,16 @@ def finetune(spec: FinetuneSpec, channel: JobChannel) -> dict[str, Any]:
     )
     add_adapter(model, spec)
     place(model)
-    channel.progress("reading the examples")
     width = int(model(mx.array([[0]])).shape[-1])
     family = str(config.get("model_type", ""))
     examples = ExampleTokenizer(tokenizer, ChatFormat(tokenizer, width, family, spec.tool_dialect))
-    options: dict[str, Any] = {"note": channel.note, "check": channel.check}
+
+    def check(number: int) -> None:
+        channel.check()
+        if number % _TOLD_EVERY == 0:
+            channel.progress("reading the examples", number, len(spec.train), "examples")
+
+    options: dict[str, Any] = {"note": channel.note, "check": check}
     train = tokenize_examples(examples, spec.train, spec.max_tokens, field="train", **options)
     held_out = tokenize_examples(
         examples, spec.held_out, spec.max_tokens, field="held_out", **options

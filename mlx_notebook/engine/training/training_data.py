@@ -97,7 +97,7 @@ def tokenize_examples(
     *,
     field: str,
     note: Callable[[str], None],
-    check: Callable[[], None],
+    check: Callable[[int], None],
 ) -> list[TokenizedExample]:
     """Return the tokens of all examples that have at most `most`, and tell which ones have more.
 
@@ -108,7 +108,7 @@ def tokenize_examples(
     note
         Called with the sentence about those that are too long.
     check
-        Called before each example.
+        Called with the number of each example, before it is read.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def tokenize_examples(
     """
     kept, long = [], []
     for number, example in enumerate(examples):
-        check()
+        check(number)
         try:
             tokenized = tokenizer.example(example)
         except InvalidRequest as error:

@@ -12,7 +12,12 @@ from mlx_notebook.notebook.human_units import (
     format_milliseconds,
     plural,
 )
-from mlx_notebook.notebook.magics import connect_command, model_commands, token_commands
+from mlx_notebook.notebook.magics import (
+    connect_command,
+    job_commands,
+    model_commands,
+    token_commands,
+)
 from mlx_notebook.notebook.magics.recording_commands import record, replay
 from mlx_notebook.notebook.recording import replayer
 from mlx_notebook.notebook.server.round_trip import measure_round_trip
@@ -29,6 +34,7 @@ COMMANDS = {
     "show NAME": "show a model's properties, whether it fits this machine, and its settings",
     "tokens TEXT": "show how the model splits a text into tokens",
     "prompt": "show the prompt of the last answer as the model got it, and what of it was cached",
+    "jobs [stop ID]": "list long jobs such as fine-tuning, or stop one",
     "reset": "start a new conversation; in a thread: `%%chat --thread NAME --new`",
     "record [FILE]": "record the server's answers in a file, until `record stop`",
     "replay [FILE] [--speed X|max] [--live] [--trust]": "answer from a recording, without a model, "
@@ -137,6 +143,7 @@ _RUN: dict[str, Callable[[str, Chat], None]] = {
     "show": model_commands.show,
     "tokens": token_commands.tokens,
     "prompt": token_commands.prompt,
+    "jobs": job_commands.jobs,
     "reset": _reset,
     "record": record,
     "replay": replay,
@@ -148,6 +155,7 @@ COMMAND_OPTIONS = {
     "models": {"--all": "also models available to download"},
     "load": {"--pin": "keep it in memory", "--adapter": "with this LoRA adapter"},
     "pull": {"--revision": "a branch, tag or commit on Hugging Face"},
+    "jobs": {"stop": "stop the job with this id"},
     "record": {"stop": "end the recording"},
     "replay": {
         "stop": "end the replay",

@@ -23,6 +23,15 @@ class RecordedServer(Server):
         return send() if run is None else run.request(self, method, path, body or b"", send)
 
     @contextmanager
+    def events(self, path: str) -> Iterator[Iterator[dict[str, Any]]]:
+        """Yield the events of a job; during a run, only the last one, once the job has ended."""
+        if active_run.current() is None:
+            with super().events(path) as events:
+                yield events
+        else:
+            yield iter([self.get(f"{path}?wait=true", timeout=None)])
+
+    @contextmanager
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[Iterator[dict[str, Any]]]:
         """Yield the events of the response; during a run, only the last one.
 

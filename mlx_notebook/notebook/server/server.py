@@ -68,7 +68,7 @@ class Server:
         """Whether the token and all texts cross a network without encryption."""
         return self.url.startswith("http:") and not self.is_loopback
 
-    def get(self, path: str, *, timeout: float = 5.0) -> Any:
+    def get(self, path: str, *, timeout: float | None = 5.0) -> Any:
         """Send `GET path` and return the decoded JSON.
 
         Parameters
@@ -76,7 +76,7 @@ class Server:
         path
             Path below the base URL.
         timeout
-            In seconds.
+            In seconds; None: as long as the server works.
 
         Raises
         ------
@@ -106,6 +106,18 @@ class Server:
         return self._json("POST", path, body, timeout)
 
     @contextmanager
+    def events(self, path: str) -> Iterator[Iterator[dict[str, Any]]]:
+        """Send `GET path/events` and yield the decoded events. The last one is what `path` is then.
+
+        Raises
+        ------
+        NotebookError
+            If the server does not answer or answers with an error.
+        """
+        with self._opened_stream(self._request("GET", f"{path}/events", None)) as events:
+            yield events
+
+    @contextmanager
     def stream(self, path: str, body: dict[str, Any]) -> Iterator[Iterator[dict[str, Any]]]:
         """Send `POST path` and yield the decoded events of the response.
 
@@ -118,6 +130,11 @@ class Server:
         """
         request = self._request("POST", path, json.dumps(body).encode())
         self.announce()
+        with self._opened_stream(request) as events:
+            yield events
+
+    @contextmanager
+    def _opened_stream(self, request: urllib.request.Request) -> Iterator[Iterator[dict[str, Any]]]:
         try:
             response = self.opener().open(request)
         except urllib.error.HTTPError as error:

@@ -389,9 +389,10 @@ OPERATIONS = (
     Operation(
         "get",
         "/mlx/jobs/{id}",
-        "Return a job with what it has recorded",
-        (404,),
+        "Return a job with what it has recorded, or wait until it has ended",
+        (400, 404),
         job_types.JobDetail,
+        query={"wait": {"type": "boolean"}},
     ),
     Operation(
         "get",

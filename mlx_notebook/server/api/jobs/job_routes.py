@@ -7,7 +7,7 @@ from tornado import web
 from mlx_notebook.server.api.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.event_stream import EventStreamHandler
 from mlx_notebook.server.api.jobs.job_plans import PLANS
-from mlx_notebook.server.api.query import whole_number
+from mlx_notebook.server.api.query import flag, whole_number
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.wire.native import job_types as wire
 
@@ -46,10 +46,13 @@ class JobHandler(ApiHandler):
 
     @web.authenticated
     @authorized
+    @ends_with_client
     async def get(self, id: str) -> None:
-        """Answer with its state and what it has recorded."""
+        """Answer with its state and what it has recorded; with `wait`, once it has ended."""
         user = await self.visible_owner()
         job = self.services.jobs.find(id, user)
+        while flag(self, "wait") and not job.has_ended:
+            await job.change(job.version)
         self.answer(wire.JobDetail(job.status(user), job.points()))
 
 

@@ -17,7 +17,9 @@ _Positive = Annotated[int, Meta(ge=1, le=10_000_000)]
 _Examples = Annotated[list[TrainingExample], Meta(max_length=1_000_000)]
 
 
-class FinetuneRequest(Struct, kw_only=True, frozen=True, tag_field="kind", tag="finetune"):
+class FinetuneRequest(
+    Struct, kw_only=True, frozen=True, tag_field="kind", tag="finetune", forbid_unknown_fields=True
+):
     """Train an adapter `name` for a model: `model+name` then answers.
 
     Attributes
@@ -59,7 +61,9 @@ class FinetuneRequest(Struct, kw_only=True, frozen=True, tag_field="kind", tag="
     replace: bool = False
 
 
-class MergeRequest(Struct, kw_only=True, frozen=True, tag_field="kind", tag="merge"):
+class MergeRequest(
+    Struct, kw_only=True, frozen=True, tag_field="kind", tag="merge", forbid_unknown_fields=True
+):
     """Write a model `name` of its own from `model`, which is named `base+adapter`.
 
     `dequantize` writes full weights in place of quantised ones.
@@ -100,7 +104,7 @@ class ConvertRequest(Struct, kw_only=True, frozen=True, tag_field="kind", tag="c
 JobRequest = FinetuneRequest | MergeRequest | ConvertRequest
 
 
-class StopJobRequest(Struct):
+class StopJobRequest(Struct, forbid_unknown_fields=True):
     """How to stop a job. `keep`: save what is done, so that the same request goes on from it."""
 
     keep: bool = True

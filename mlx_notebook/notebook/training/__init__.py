@@ -1,0 +1,1 @@
+"""Fine-tuning from a notebook: examples, the call, and what is shown."""

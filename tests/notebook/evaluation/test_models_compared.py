@@ -83,23 +83,21 @@ def test_scores_are_the_same_with_the_same_seed(kernel):
 
 
 def test_another_session_extends_a_file(kernel, server, tmp_path):
-    file = f"file={str(tmp_path / 'r.jsonl')!r}, cache=False"
-    kernel.run(f"mlx_notebook.evaluate(**task, {file}, **short)")
-    sent = server.status()["totals"]["requests"]
+    file = f"file={str(tmp_path / 'r.jsonl')!r}, cache=False, **short"
+    kernel.run(f"mlx_notebook.evaluate(**task, {file})")
     other = server.kernel()
     try:
-        other.run(START)
-        other.run(
-            "made = mlx_notebook.evaluate(**task, metrics=[metrics.exact(ignore_case=True), len],"
-            f" {file}, **short)"
-        )
-        assert server.status()["totals"]["requests"] == sent
-        other.run(f"both = mlx_notebook.evaluate(**task, {file}, settings={{'seed': 5}}, **short)")
-        assert other.value("both.labels") == ["tiny-chat", "tiny-chat, seed=5"]
-        assert server.status()["totals"]["requests"] == sent + 4
+        other.run(START + "task['show'] = True")
+        case = "metrics=[metrics.exact(ignore_case=True), len]"
+        cell = other.run(f"made = mlx_notebook.evaluate(**task, {case}, {file})")
+        assert cell.said == "", "nothing is asked for again"
         assert other.value("[list(one.scores) for one in made.answers]") == [["exact", "len"]] * 4
-        other_task = f"mlx_notebook.evaluate(**{{**task, 'task': 'Tell {{{{ word }}}}'}}, {file})"
-        assert "Name another file" in other.run(other_task, check=False).evalue
+        cell = other.run(f"both = mlx_notebook.evaluate(**task, settings={{'seed': 5}}, {file})")
+        assert cell.said.startswith("evaluate tiny-chat, seed=5: 4 rows in")
+        assert other.value("both.labels") == ["tiny-chat", "tiny-chat, seed=5"]
+        other.run("task['task'] = 'Tell {{ word }}'")
+        cell = other.run(f"mlx_notebook.evaluate(**task, {file})", check=False)
+        assert "Name another file" in cell.evalue
     finally:
         other.stop()
 

@@ -40,7 +40,7 @@ COMMANDS = {
     "replay [FILE] [--speed X|max] [--live] [--trust]": "answer from a recording, without a model, "
     "until `replay stop`",
     "connect [URL|NAME] [OPTIONS]": "use a server on another machine; without one: list the known "
-    "servers",
+    "servers; --print PROGRAM: show what another program needs to use this server",
     "help": "show this list",
 }
 

@@ -1,5 +1,6 @@
 """`%mlx connect`: use a server on another machine, and remember it."""
 
+import argparse
 import getpass
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -7,6 +8,11 @@ from urllib.parse import urlsplit
 
 from mlx_notebook.notebook.chat.chat import Chat
 from mlx_notebook.notebook.connection import connection, known_servers
+from mlx_notebook.notebook.connection.client_configurations import (
+    CLIENT_CONFIGURATIONS,
+    NO_TOKEN,
+    ConfiguredModel,
+)
 from mlx_notebook.notebook.connection.keyring_process import KeyringUnusable
 from mlx_notebook.notebook.connection.known_servers import KnownServer
 from mlx_notebook.notebook.connection.named_server import TOKEN_VARIABLE, variable_token
@@ -36,20 +42,26 @@ OPTIONS = {
     "--local": "use this machine's server; with --default, new notebooks do too",
     "--forget": "forget the server and its token",
     "--allow-http": "send the token without encryption to another machine",
+    "--print": "show what another program needs to use this server",
+    "--with-token": "with --print: show the token too",
 }
 
 
-def connect(line: str, _: Chat) -> None:
-    """Use a server, list the known ones, or forget one."""
+def connect(line: str, chat: Chat) -> None:
+    """Use a server, list the known ones, forget one, or print settings of another program."""
     options = parser("connect")
     options.add_argument("server", nargs="?")
     options.add_argument("--name")
+    options.add_argument("--print", dest="program")
+    options.add_argument("--with-token", action="store_true")
     for flag in ("--default", "--local", "--forget", "--allow-http"):
         options.add_argument(flag, action="store_true")
     given = options.parse(line)
     if replayer.is_replayed():
         raise BadMagic("This notebook replays a recording: `%mlx replay stop` ends that first.")
-    if given.local:
+    if given.program is not None or given.with_token:
+        _print(given, chat)
+    elif given.local:
         if given.server or given.name or given.forget:
             raise BadMagic("%mlx connect: --local takes no server: it is this machine's.")
         _use_local(is_default=given.default)
@@ -244,6 +256,34 @@ def _ask_token(server: Server) -> str:
         raise nobody from None
     except KeyboardInterrupt:
         raise Interrupted("nothing was stored, and the server is the same as before.") from None
+
+
+def _print(given: argparse.Namespace, chat: Chat) -> None:
+    """Print what a program needs to use the server and the model of this notebook."""
+    names = ", ".join(CLIENT_CONFIGURATIONS)
+    if given.program is None:
+        raise BadMagic(
+            f"%mlx connect: --with-token belongs to --print, which takes one of: {names}."
+        )
+    if given.server or given.name or given.default or given.local or given.forget:
+        raise BadMagic("%mlx connect: --print is about the server that this notebook uses.")
+    configuration = CLIENT_CONFIGURATIONS.get(given.program)
+    if configuration is None:
+        raise BadMagic(f"%mlx connect: --print does not know {given.program!r}. It knows: {names}.")
+    server = connection.connect()
+    model = chat.model or connection.default_model()
+    if model is None:
+        raise BadMagic("There is no model yet: `%mlx models` lists what can be loaded.")
+    cards = server.get("v1/models")["data"]
+    context = next((card["context_window"] for card in cards if card["id"] == model), None)
+    described = ConfiguredModel.of(server, model, context, with_token=given.with_token)
+    print(configuration.place)
+    if not given.with_token:
+        print(
+            f"Write the server's token in the place of {NO_TOKEN}; `jupyter server list` shows it "
+            "on the server's machine. With --with-token it is printed here, and kept in this file."
+        )
+    print(f"\n{configuration.write(described)}")
 
 
 def _use_local(*, is_default: bool) -> None:

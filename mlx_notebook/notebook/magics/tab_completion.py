@@ -14,6 +14,7 @@ from IPython.core.completer import (
 )
 
 from mlx_notebook.notebook.connection import connection, known_servers
+from mlx_notebook.notebook.connection.client_configurations import CLIENT_CONFIGURATIONS
 from mlx_notebook.notebook.errors import NotebookError
 from mlx_notebook.notebook.inputs.as_text import from_library
 from mlx_notebook.notebook.inputs.images import is_image
@@ -83,6 +84,8 @@ class MagicsCompleter:
         if not words:
             return _SUBCOMMANDS
         options = COMMAND_OPTIONS.get(words[0], {})
+        if words[0] == "connect" and words[-1] == "--print":
+            return [(name, "program") for name in CLIENT_CONFIGURATIONS]
         if words == ["connect"] and not word.startswith("-"):
             return _servers()
         if word.startswith("-") or words[0] not in TAKE_A_MODEL:

@@ -168,3 +168,20 @@ def test_without_encryption_a_token_is_sent_only_when_the_user_says_so(
         assert "connected to" in kernel.run("%mlx connect 0.0.0.0").stdout
     finally:
         remote.stop()
+
+
+def test_what_another_program_needs_is_printed_and_the_token_only_when_asked_for(kernel, server):
+    shown = kernel.run("%mlx connect --print jupyter-ai").stdout
+    assert shown.startswith("Into jupyter_ai/config.json in Jupyter's data directory")
+    assert "YOUR_TOKEN" in shown
+    assert server.token not in shown
+    written = json.loads(shown[shown.index("{") :])
+    assert written["fields"]["openai/tiny-chat"]["api_base"] == server.url + "v1"
+    shown = kernel.run("%mlx connect --print openai --with-token").stdout
+    assert shown.splitlines()[-1] == f"export OPENAI_API_KEY={server.token}"
+    for code, said in (
+        ("%mlx connect --print vim", "does not know 'vim'. It knows: jupyter-ai, "),
+        ("%mlx connect --with-token", "--with-token belongs to --print"),
+        ("%mlx connect studio --print openai", "--print is about the server that this notebook"),
+    ):
+        assert said in error_of(kernel, code)[1]

@@ -6,7 +6,7 @@ const panels = new URL("../../mlx_notebook/panels/", import.meta.url);
 const out = new URL("../lib/panels/", import.meta.url);
 mkdirSync(out, { recursive: true });
 const shared = readFileSync(new URL("base/shared.js", panels), "utf8");
-for (const name of ["dashboard", "models", "stats"]) {
+for (const name of ["dashboard", "inspector", "models", "stats"]) {
   writeFileSync(
     new URL(`${name}.js`, out),
     shared + readFileSync(new URL(`${name}/${name}.js`, panels), "utf8"),

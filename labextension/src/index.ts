@@ -6,6 +6,7 @@ import { completionPlugin } from "./completion/plugin";
 import { dashboardPlugin } from "./dashboard/plugin";
 import { proseCellsPlugin } from "./prose-cells/prose-cells";
 import { serverPlugin } from "./server/plugin";
+import { serverSettingsPlugin } from "./server-settings/plugin";
 import { statusBarPlugin } from "./status-bar/plugin";
 
 export default [
@@ -13,6 +14,7 @@ export default [
   serverPlugin,
   statusBarPlugin,
   dashboardPlugin,
+  serverSettingsPlugin,
   completionPlugin,
   assistantPlugin,
   chatPlugin,

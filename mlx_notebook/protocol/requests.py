@@ -127,6 +127,8 @@ class FillPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="fill", omit_def
         End the text where the line, the block or the brackets end, or where the suffix begins.
     single_line
         With `ends_with_block`: end after one line. None: if text follows the gap on its line.
+    marks
+        Whether the model's marks may be used. If not, its chat template is, where it has one.
     """
 
     prefix: str
@@ -137,6 +139,7 @@ class FillPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="fill", omit_def
     comment: str = "#"
     ends_with_block: bool = False
     single_line: bool | None = None
+    marks: bool = True
 
 
 Prompt = ChatPrompt | TextPrompt
@@ -371,6 +374,18 @@ class Release(msgspec.Struct, frozen=True, tag="release"):
     holder: str
 
 
+class Configure(msgspec.Struct, kw_only=True, frozen=True, tag="configure"):
+    """Change settings of a running engine. There is no answer.
+
+    Attributes
+    ----------
+    idle_unload_minutes
+        As in `EngineConfig`.
+    """
+
+    idle_unload_minutes: float
+
+
 class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     """Stop all requests and exit."""
 
@@ -386,5 +401,6 @@ Command = (
     | Touch
     | Reserve
     | Release
+    | Configure
     | Shutdown
 )

@@ -14,6 +14,7 @@ from jupyter_server.serverapp import ServerApp
 from traitlets import default
 
 from mlx_notebook import __version__
+from mlx_notebook.protocol import Configure
 from mlx_notebook.server.api.lazy_routes import LazyRoutes
 from mlx_notebook.server.configuration import Configuration
 from mlx_notebook.server.engine.engine_client import EngineClient
@@ -24,6 +25,11 @@ from mlx_notebook.server.jobs.job_queue import JobQueue
 from mlx_notebook.server.listening import limit_accepted_connections
 from mlx_notebook.server.models import suggestions
 from mlx_notebook.server.models.catalog import Catalog
+from mlx_notebook.server.models.changeable_settings import (
+    NAMES,
+    ChangeableSettings,
+    fixed_settings,
+)
 from mlx_notebook.server.models.downloads import Download, Downloads
 from mlx_notebook.server.models.last_model import LastModel
 from mlx_notebook.server.models.model_settings import ModelSettingsStore, check_settings
@@ -118,6 +124,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
     _model_settings: ModelSettingsStore
     _jobs: JobQueue
     _new_models: Path
+    _changeable: ChangeableSettings
     _task: asyncio.Task[None] | None = None
     _announces = False
 
@@ -149,6 +156,10 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         data = Path(self.serverapp.data_dir) / "mlx_notebook"
         engine_env = {**env, **self.engine_env}
         self._new_models = Path(self.new_models_dir or data / "models").expanduser().absolute()
+        # The changes of earlier runs come before all parts that use the settings.
+        fixed = fixed_settings(self.config.get("MlxNotebookApp", {}), alone=self._runs_alone)
+        self._changeable = ChangeableSettings(self, fixed, data / "server_settings.json", self.log)
+        self._changeable.restore()
         last_model = LastModel(data / "last_model", self.log)
         self._supervisor = Supervisor(
             self.engine_config(data, debug=self.log_level in (10, "DEBUG")),
@@ -198,8 +209,19 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         self._jobs = JobQueue(
             self._engine, env=engine_env, changed=self._supervisor.notify, log=self.log
         )
+        self.observe(self._settings_changed, list(NAMES))
         self._engine.traces.limit = self.traces_limit
         self._engine.usage.named = self.metrics_users
+
+    def _settings_changed(self, change: Any) -> None:
+        """Apply a setting that has changed while the server runs."""
+        self.catalog.configured_default = self.default_model
+        if change["name"] == "models_dirs":
+            self.catalog.folders = [*self.models_dirs, str(self._new_models)]
+        if change["name"] == "idle_unload_minutes":
+            changed = {"idle_unload_minutes": self.idle_unload_minutes}
+            self._supervisor.config = msgspec.structs.replace(self._supervisor.config, **changed)
+            self._supervisor.send(Configure(**changed))
 
     def initialize_handlers(self) -> None:
         """Mount the routes below the base URL of the server."""
@@ -304,8 +326,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             ),
             auto_download=self.auto_download,
             memory_budget_bytes=self.memory_budget_bytes,
-            idle_unload_seconds=self.idle_unload_minutes * 60,
-            completion_model=self.completion_model,
+            changeable=self._changeable,
             rates=RateLimiter(UserLimits(self.user_limits)),
             shared_prefixes=SharedPrefixes(self.shared_prefixes),
             shared_between_users=frozenset(self.shared_between_users),

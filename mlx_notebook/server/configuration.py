@@ -88,7 +88,8 @@ class Configuration(UserConfiguration):
         key_trait=Unicode(),
         help="""Settings of single models, for example {"qwen": {"temperature": 0.6, "thinking":
         False}}. Defaults of requests: temperature, top_p, top_k, min_p, repetition_penalty,
-        max_tokens, system (a system message), thinking (whether the model reasons). How the model
+        max_tokens, system (a system message), thinking (whether the model reasons),
+        fill_in_the_middle (false: gaps are filled through the chat template). How the model
         is loaded: context_limit (tokens), tool_dialect, adapter, adapters (that requests may choose
         as model+adapter), draft (a smaller model for speculative decoding), prompt_lookup
         (speculative decoding without a draft model: the most tokens to guess from the text so far),

@@ -16,6 +16,7 @@ from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.images.image_loader import ImageLoader
 from mlx_notebook.server.jobs.job_queue import JobQueue
 from mlx_notebook.server.models.catalog import Catalog, is_repository
+from mlx_notebook.server.models.changeable_settings import ChangeableSettings
 from mlx_notebook.server.models.downloads import Download, Downloads
 from mlx_notebook.server.models.model_settings import ModelSettingsStore
 from mlx_notebook.server.models.notebook_usage import NotebookUsage
@@ -92,10 +93,8 @@ class Services:
         Whether a model that is not on this machine is downloaded when a request names it.
     memory_budget_bytes
         Memory for all models together; 0 for a share of the machine's memory.
-    idle_unload_seconds
-        Time after which an unused model is unloaded; 0 for never.
-    completion_model
-        Name of the model for inline completions; empty for the default model.
+    changeable
+        Settings that an admin may change while the server runs.
     rates
         The limits of users, and what they have used of them.
     shared_prefixes
@@ -123,8 +122,7 @@ class Services:
     limits: RequestLimits
     auto_download: bool
     memory_budget_bytes: int
-    idle_unload_seconds: float
-    completion_model: str
+    changeable: ChangeableSettings
     rates: RateLimiter
     shared_prefixes: SharedPrefixes
     shared_between_users: frozenset[str]
@@ -148,6 +146,16 @@ class Services:
     def conversations(self) -> ConversationStore:
         """Conversations of JupyterLab's sidebar."""
         return self.make_conversations()
+
+    @property
+    def idle_unload_seconds(self) -> float:
+        """Time after which an unused model is unloaded; 0 for never."""
+        return float(self.changeable.value("idle_unload_minutes")) * 60
+
+    @property
+    def completion_model(self) -> str:
+        """Name of the model for inline completions; empty for the default model."""
+        return str(self.changeable.value("completion_model"))
 
     @property
     def fingerprint(self) -> str:

@@ -6,7 +6,9 @@ import re
 from playwright.sync_api import expect
 
 from tests.browser.pages import axe, execute, press, run_cell, set_theme
+from tests.notebook.jupyter import wait_for
 
+OTHER = "random/a-model-with-a-rather-long-name-4bit"
 ACTIVE = "(window.jupyterapp ?? window.jupyterlab).shell.currentWidget.content"
 
 
@@ -82,6 +84,36 @@ def test_selected_lines_are_changed_within_their_indentation_and_run(browser, la
     press(card, "Run")
     expect(cell.locator(".jp-OutputArea-output")).to_have_text("6")
     assert source(page) == code.replace("return a\n", "return a * b\n")
+
+
+def is_running(lab):
+    return bool(lab.status()["requests"])
+
+
+def test_keys_ask_about_a_cell_and_stop_ends_the_answer_in_the_engine(browser, lab):
+    lab.settings(model=OTHER, maxTokens=3000)
+    lab.notebook("keys.ipynb", "def add(a, b):\n    return a + b")
+    page = browser.open("keys.ipynb")
+    page.locator(".jp-CodeCell .cm-content").first.click()
+    before = lab.status()["totals"]["cancelled"]
+    page.keyboard.press("Control+Alt+f")
+    expect(page.get_by_text("This cell shows no error.").first).to_be_visible()
+    for asked, key in enumerate("xvdti", 1):
+        page.keyboard.press(f"Control+Alt+{key}")
+        if key == "i":
+            page.get_by_role("dialog").get_by_role("textbox").fill("Multiply")
+            page.keyboard.press("Enter")
+        stop = page.locator(".mlx-lab-card").get_by_role("button", name="Stop")
+        expect(stop).to_be_focused()
+        wait_for(lambda: is_running(lab), what="the answer")
+        page.keyboard.press("Enter")
+        card = page.locator(".mlx-lab-card").first
+        expect(card.get_by_role("status")).to_have_text("Stopped.")
+        wait_for(lambda: not is_running(lab), what="its end in the engine")
+        assert lab.status()["totals"]["cancelled"] == before + asked, key
+        page.keyboard.press("Escape")
+        expect(page.locator(".mlx-lab-card")).to_have_count(0)
+    assert source(page) == "def add(a, b):\n    return a + b"
 
 
 def chat_of(page):

@@ -69,6 +69,21 @@ def test_the_dashboard_opens_without_a_cell(browser, lab, front):
     expect(panel(shown, "Activity").get_by_text("No request is running.")).to_be_visible()
     expect(panel(shown, "Activity").get_by_text(re.compile("Engine process: "))).to_be_visible()
     assert axe(page) == []
+    asked = f"A question in {front}"
+    body = {"messages": [{"role": "user", "content": asked}], "max_tokens": 3}
+    answer = lab.request("v1/chat/completions", {**body, "model": "tiny-chat"})
+    shown.get_by_role("tab", name="Inspector").click()
+    inspector = panel(shown, "Inspector")
+    inspector.get_by_role("button", name=asked).click()
+    expect(inspector.get_by_text(answer["id"])).to_be_visible()
+    press(inspector, "Copy as curl")
+    expect(
+        inspector.get_by_text(re.compile("Copied .* Your token is not included"))
+    ).to_be_visible()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.startswith(f"curl '{lab.url}v1/chat/completions'")
+    assert axe(page) == []
+    browser.screenshot(page, f"lab-dashboard-inspector-{front}")
     if front == "lab":
         set_theme(page, "dark")
         expect(page.locator(".jp-Spinner, #jupyterlab-splash")).to_have_count(0)

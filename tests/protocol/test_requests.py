@@ -26,6 +26,7 @@ COMMANDS: list[protocol.Command] = [
     protocol.Unload(id="6", model="m"),
     protocol.Pin(id="7", model="m", pinned=False),
     protocol.Touch("m"),
+    protocol.Configure(idle_unload_minutes=2.5),
     protocol.Shutdown(),
 ]
 

@@ -10,5 +10,6 @@ export const Commands = {
   swap: "mlx-notebook:swap-model",
   unload: "mlx-notebook:unload-model",
   choose: "mlx-notebook:choose-model",
+  settings: "mlx-notebook:open-settings",
   completions: "mlx-notebook:toggle-completions",
 } as const;

@@ -4,7 +4,7 @@ import { element } from "../base/elements";
 import { tellError } from "../base/notify";
 import type { IMlxServer } from "../server/plugin";
 
-const USABLE: readonly string[] = ["resident", "available", "loading"];
+const USABLE: readonly string[] = ["resident", "available", "loading", "upstream"];
 
 export class ModelSelect {
   readonly node = element("select", { class: "mlx-lab-select", "aria-label": "Model" });

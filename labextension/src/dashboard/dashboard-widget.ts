@@ -1,17 +1,25 @@
-/** The dashboard as a tab: the panels Models and Activity without a kernel. */
+/** The dashboard as a tab: the panels Models, Activity and Inspector without a kernel. */
 
 import type { Message } from "@lumino/messaging";
 import { Widget } from "@lumino/widgets";
 import type { IMlxServer } from "../server/plugin";
+import { inspectorActions } from "./inspector-actions";
 import {
   commonFields,
   dashboardFields,
   type Fields,
+  inspectorFields,
   modelsFields,
   statsFields,
 } from "./panel-fields";
 import { type Action, PanelModel } from "./panel-model";
-import { dashboardScript, modelsScript, type PanelScript, statsScript } from "./panel-scripts";
+import {
+  dashboardScript,
+  inspectorScript,
+  modelsScript,
+  type PanelScript,
+  statsScript,
+} from "./panel-scripts";
 
 interface Part {
   title: string;
@@ -38,6 +46,9 @@ export class DashboardWidget extends Widget {
     this.parts = [
       part("Models", modelsScript, modelActions(server), () => modelsFields(watcher)),
       part("Activity", statsScript, requestActions(server), () => statsFields(watcher)),
+      part("Inspector", inspectorScript, inspectorActions(server.client), () =>
+        inspectorFields(watcher),
+      ),
     ];
     this.whole = new PanelModel(
       {},

@@ -9,6 +9,8 @@ import type { ServerStatus, TraceSummary } from "../server/wire-types";
 
 export type Fields = Record<string, unknown>;
 
+const REPLAYABLE = new Set(["resident", "available", "upstream"]);
+
 const byId = <T extends { id: string }>(items: readonly T[]): Record<string, T> =>
   Object.fromEntries(items.map((item) => [item.id, item]));
 
@@ -30,6 +32,15 @@ export function dashboardFields({ status }: ServerState): Fields {
 
 export function modelsFields({ catalog }: ServerState): Fields {
   return catalog === null ? {} : { models: byId(catalog.models), budget: catalog.budget };
+}
+
+/** The requests by id, and the models for a replay. */
+export function inspectorFields({ catalog, traces }: ServerState): Fields {
+  if (traces === null) return {};
+  const usable = (catalog?.models ?? [])
+    .filter(({ state, capabilities }) => REPLAYABLE.has(state) && capabilities.includes("chat"))
+    .map(({ id }) => id);
+  return { traces: byId(traces), models: usable };
 }
 
 export function statsFields({ status, traces }: ServerState): Fields {

@@ -11,10 +11,13 @@ export interface PanelScript {
 // @ts-expect-error The module is JavaScript without types.
 import dashboardModule from "../panels/dashboard.js";
 // @ts-expect-error The module is JavaScript without types.
+import inspectorModule from "../panels/inspector.js";
+// @ts-expect-error The module is JavaScript without types.
 import modelsModule from "../panels/models.js";
 // @ts-expect-error The module is JavaScript without types.
 import statsModule from "../panels/stats.js";
 
 export const dashboardScript = dashboardModule as PanelScript;
+export const inspectorScript = inspectorModule as PanelScript;
 export const modelsScript = modelsModule as PanelScript;
 export const statsScript = statsModule as PanelScript;

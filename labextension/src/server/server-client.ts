@@ -27,6 +27,15 @@ export class ServerClient {
   }
 
   /**
+   * Send `PATCH path`.
+   *
+   * @throws RequestError if the server does not answer or refuses.
+   */
+  async patch<T>(path: string, body: unknown): Promise<T> {
+    return (await (await this.send("PATCH", path, body, undefined)).json()) as T;
+  }
+
+  /**
    * Yield the objects of an event stream. Ending the loop, or the signal, closes the connection.
    *
    * @throws RequestError if the server does not answer, refuses, or ends with an error.

@@ -65,7 +65,8 @@ export interface CatalogModel {
     | "available"
     | "downloadable"
     | "incomplete"
-    | "broken";
+    | "broken"
+    | "upstream";
   aliases: string[];
   default: boolean;
   pinned: boolean;
@@ -81,10 +82,48 @@ export interface CatalogList {
   budget: { limit: number | null; used: number };
 }
 
-/** A request of `mlx/traces`. */
+/** A setting of `mlx/settings`. `obstacle` says why it cannot be changed, if it cannot. */
+export interface ServerSetting {
+  name: "default_model" | "completion_model" | "models_dirs" | "idle_unload_minutes";
+  value: string | number | string[] | null;
+  default: string | number | string[];
+  description: string;
+  changeable: boolean;
+  obstacle: string | null;
+}
+
+/** A request of `mlx/traces`, as far as it is used here. The inspector's script reads the rest. */
 export interface TraceSummary {
   id: string;
   model: string;
   first_token?: number | null;
   usage?: { prompt_tokens: number; completion_tokens: number } | null;
+}
+
+export interface TraceMessage {
+  role: string;
+  content: string | { type: string }[] | null;
+  tool_call_id?: string;
+  tool_calls?: { function: { name: string; arguments: unknown } }[];
+}
+
+/** `faults` and `result` are added in the page. */
+export interface TraceCall {
+  id: string;
+  name: string;
+  arguments: string;
+  faults?: string[];
+  result?: string | null;
+}
+
+/** `mlx/traces/ID`, as far as it is used here. The inspector's script reads the rest. */
+export interface Trace {
+  id: string;
+  model: string;
+  messages: TraceMessage[];
+  prompt: string | number[] | null;
+  tools: { function: { name: string; parameters: Record<string, unknown> } }[];
+  options: Record<string, unknown>;
+  rows: { calls: TraceCall[] }[];
+  upstream?: { parameters?: Record<string, unknown> } | null;
 }

@@ -10,7 +10,7 @@ import type { CatalogModel } from "../server/wire-types";
 
 const LOADABLE: readonly CatalogModel["state"][] = ["available"];
 const RESIDENT: readonly CatalogModel["state"][] = ["resident"];
-const USABLE: readonly CatalogModel["state"][] = ["available", "resident", "loading"];
+const USABLE: readonly CatalogModel["state"][] = ["available", "resident", "loading", "upstream"];
 /** Where the server, not a setting, says which model answers. */
 export const SERVER_DEFAULT = "The server's default model";
 

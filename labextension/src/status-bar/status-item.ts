@@ -75,9 +75,10 @@ export class StatusItem extends Widget {
     menu.addItem({ type: "separator" });
     let problem = "";
     try {
-      const [loadable, resident] = await Promise.all([
+      const [loadable, resident, upstream] = await Promise.all([
         modelsIn(server, ["available"]),
         modelsIn(server, ["resident"]),
+        modelsIn(server, ["upstream"]),
       ]);
       const submenu = (label: string, command: string, models: readonly string[]): void => {
         if (!models.length) return;
@@ -89,12 +90,20 @@ export class StatusItem extends Widget {
       submenu("Load", Commands.load, loadable);
       if (resident.length) submenu("Load and Unload Others", Commands.swap, loadable);
       submenu("Unload", Commands.unload, resident);
-      submenu("Answers Come From", Commands.choose, [...resident, ...loadable].sort());
+      submenu("Answers Come From", Commands.choose, [
+        ...[...resident, ...loadable].sort(),
+        ...upstream.sort(),
+      ]);
     } catch (error) {
       problem = sentenceOf(error);
     }
     if (!problem && menu.items.length > 2) menu.addItem({ type: "separator" });
-    for (const command of [Commands.completions, Commands.chat, Commands.dashboard])
+    for (const command of [
+      Commands.completions,
+      Commands.chat,
+      Commands.dashboard,
+      Commands.settings,
+    ])
       if (commands.hasCommand(command)) menu.addItem({ command });
     this.place(menu);
   }

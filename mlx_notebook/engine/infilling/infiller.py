@@ -65,7 +65,9 @@ class Infiller:
         ContextOverflow
             If a text is too long to be tokenized.
         """
-        if self.form is None and not self._tokenizer.has_chat_template:
+        can_chat = self._tokenizer.has_chat_template
+        form = self.form if prompt.marks or not can_chat else None
+        if form is None and not can_chat:
             raise InvalidRequest(
                 "this model cannot fill a gap: it has neither marks for fill-in-the-middle nor a "
                 "chat template. Leave 'suffix' out, or use another model",
@@ -75,12 +77,12 @@ class Infiller:
         limit.check(prompt.suffix)
         before, after = self._shown(command, prompt, limit)
         place = place_of(prompt)
-        if self.form is not None:
+        if form is not None:
             prepared, plan = self._fim(command, before, after)
         else:
             command = _stopping_before(command, prompt.suffix)
             prepared, plan = self._chat(command, prompt, before, after)
-        reader, chat = plan.reader, self.form is None
+        reader, chat = plan.reader, form is None
 
         def gap_reader() -> OutputReader:
             filters: list[GapFilter] = [ChatCode(prompt.prefix, place)] if chat else []

@@ -94,6 +94,8 @@ class Residency:
     held
         Models whose new requests must wait, because another model is next. The value is a time:
         requests that arrived after it wait.
+    idle_unload_minutes
+        Minutes without a request after which a model is unloaded. 0: never.
     wired
         The limit on wired memory, which follows the models.
     """
@@ -110,6 +112,7 @@ class Residency:
     ):
         self._leader = leader
         self._settings, self._prefixes, self._workers = settings, prefixes, workers
+        self.idle_unload_minutes = settings.idle_unload_minutes
         self._queues = queues
         self.budget = budget
         self.models: dict[str, ResidentModel] = {}
@@ -242,7 +245,7 @@ class Residency:
 
     def unload_idle(self) -> None:
         """Unload the models that were idle for `idle_unload_minutes` (0: never)."""
-        limit = self._settings.idle_unload_minutes * 60
+        limit = self.idle_unload_minutes * 60
         if limit <= 0:
             return
         for model, resident in list(self.models.items()):

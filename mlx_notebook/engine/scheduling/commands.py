@@ -21,6 +21,7 @@ from mlx_notebook.engine.scheduling.prompt_workers import Outcome, PromptJob, Pr
 from mlx_notebook.protocol import (
     Cancel,
     Command,
+    Configure,
     Embed,
     Event,
     Generate,
@@ -102,6 +103,8 @@ class Commands:
                 self._reservations.ask(command)
             case Release():
                 self._reservations.release(command.holder)
+            case Configure():
+                self._residency.idle_unload_minutes = command.idle_unload_minutes
             case Shutdown():
                 self.stopping = True
 

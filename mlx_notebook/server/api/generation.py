@@ -126,6 +126,7 @@ class GenerationHandler(EventStreamHandler):
                 raise tokens_not_known(entry)
             if completion_method(entry) is None:
                 raise fill_not_supported(entry)
+            prompt = settings.apply_to_fill(prompt)
         else:
             prompt = settings.apply_to_prompt(prompt)
         if isinstance(prompt, ChatPrompt):

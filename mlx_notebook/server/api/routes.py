@@ -26,6 +26,7 @@ from mlx_notebook.server.api.native.model_management import (
     SettingsHandler,
     UnloadHandler,
 )
+from mlx_notebook.server.api.native.server_settings import ServerSettingsHandler
 from mlx_notebook.server.api.native.status import (
     CancelHandler,
     EventsHandler,
@@ -91,6 +92,7 @@ ROUTES = (
     ("mlx/models/pin/?", PinHandler),
     ("mlx/models/keep/?", KeepHandler),
     ("mlx/models/(.+)/settings/?", SettingsHandler),
+    ("mlx/settings/?", ServerSettingsHandler),
     ("mlx/cancel/([^/]+)", CancelHandler),
     ("mlx/jobs/?", JobsHandler),
     ("mlx/jobs/([^/]+)/?", JobHandler),

@@ -12,6 +12,7 @@ from msgspec import Struct
 from mlx_notebook.protocol import (
     Cancel,
     Command,
+    Configure,
     Done,
     EngineConfig,
     Event,
@@ -294,6 +295,7 @@ class Supervisor:
         self._process.connected()
         self.ready = ready
         self._since = time.monotonic()
+        self.send(Configure(idle_unload_minutes=self.config.idle_unload_minutes))
         self._set_state("running")
         for reservation in self.in_flight.reservations.values():
             self.send(reservation)

@@ -24,7 +24,7 @@ from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.models import suggestions
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.model_folders import ModelLocation, find_adapters, find_locations
-from mlx_notebook.server.models.model_settings import ModelSettingsStore
+from mlx_notebook.server.models.model_settings import ModelSettings, ModelSettingsStore
 from mlx_notebook.server.models.upstream_entries import UpstreamEntries
 from mlx_notebook.server.models.usability import refusal_of
 from mlx_notebook.server.wire.native.model_types import ModelSource
@@ -76,10 +76,10 @@ class Catalog:
         upstreams: UpstreamEntries | None = None,
         log: Logger,
     ) -> None:
-        self._folders = [Path(folder).expanduser().absolute() for folder in folders]
+        self.folders = folders
         self._programs = tuple(programs)
         self._aliases = {**suggestions.aliases(), **(aliases or {})}
-        self._configured_default = default
+        self.configured_default = default
         self._trusted = frozenset(trusted)
         self._settings = settings or ModelSettingsStore({}, None, log)
         self._unknown = unknown
@@ -91,6 +91,16 @@ class Catalog:
         self._warned: set[tuple[Path, str]] = set()
         self._facts_read: dict[Path, tuple[object, ModelFacts | None]] = {}
         self._adapters: dict[Path, tuple[object, WeightBytes]] = {}
+
+    @property
+    def folders(self) -> Sequence[str]:
+        """Folders that contain models."""
+        return [str(path) for path in self._paths]
+
+    @folders.setter
+    def folders(self, folders: Sequence[str]) -> None:
+        self._paths = [Path(folder).expanduser().absolute() for folder in folders]
+        self._scanned = float("-inf")
 
     # --- look-up ----------------------------------------------------------------------------------
 
@@ -151,6 +161,10 @@ class Catalog:
         usable = {name for name, entry in self._entries.items() if refusal_of(entry) is None}
         return sorted(usable | {alias for alias, name in self._aliases.items() if name in usable})
 
+    def settings_of(self, name: str, user: str = OWNER) -> ModelSettings:
+        """Return the settings of a model that are in force for a user."""
+        return self._settings.of(name, user)
+
     # --- lists ------------------------------------------------------------------------------------
 
     async def entries(self, user: str = OWNER) -> list[CatalogEntry]:
@@ -184,8 +198,8 @@ class Catalog:
 
         One of an upstream must be configured.
         """
-        if self._configured_default:
-            return self.canonical(self._configured_default)
+        if self.configured_default:
+            return self.canonical(self.configured_default)
         usable = self.names
         writers = (name for name in usable if self.generates_text(name))
         candidates = (self._last_used(user), EMBEDDED_DEFAULT, *writers)
@@ -234,11 +248,11 @@ class Catalog:
         self._settings.refresh()
         bare: dict[str, CatalogEntry] = {}
         for location in find_locations(
-            self._folders, lambda name: self._settings.of(name).revision, self._programs
+            self._paths, lambda name: self._settings.of(name).revision, self._programs
         ):
             if location.name not in bare and (entry := self._entry(location)) is not None:
                 bare[location.name] = entry
-        available = find_adapters(self._folders)
+        available = find_adapters(self._paths)
         entries: dict[str, CatalogEntry] = {}
         for entry in bare.values():
             entries[entry.name] = self._with_options(entry, bare, available, entry.settings.adapter)

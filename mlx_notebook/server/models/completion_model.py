@@ -4,6 +4,7 @@ from mlx_notebook.server.errors import ApiError, Conflict, InvalidRequest
 from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.models.catalog import Catalog
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
+from mlx_notebook.server.models.model_settings import NO_SETTINGS, ModelSettings
 from mlx_notebook.server.wire.native.inline_types import CompletionMethod
 
 LEAST_PARAMETERS = 1_000_000_000
@@ -37,7 +38,7 @@ async def completion_model(catalog: Catalog, configured: str, user: str = OWNER)
             f"The model {entry.name!r} runs at an upstream, and inline completions need a model on "
             f"this machine. Set {_SETTING} to one."
         )
-    method = completion_method(entry)
+    method = completion_method(entry, catalog.settings_of(entry.name, user))
     if method is None:
         raise not_available(
             f"The model {entry.name!r} has neither marks for fill-in-the-middle nor a chat "
@@ -52,11 +53,14 @@ async def completion_model(catalog: Catalog, configured: str, user: str = OWNER)
     return entry
 
 
-def completion_method(entry: CatalogEntry) -> CompletionMethod | None:
-    """Return how a model fills a gap in a text; None if it cannot."""
-    if "fim" in entry.facts.capabilities:
+def completion_method(
+    entry: CatalogEntry, settings: ModelSettings = NO_SETTINGS
+) -> CompletionMethod | None:
+    """Return how a model fills a gap in a text with some settings; None if it cannot."""
+    able = entry.facts.capabilities
+    if "fim" in able and (settings.fill_in_the_middle is not False or "chat" not in able):
         return "fim"
-    return "chat" if "chat" in entry.facts.capabilities else None
+    return "chat" if "chat" in able else None
 
 
 def fill_not_supported(entry: CatalogEntry) -> InvalidRequest:

@@ -14,14 +14,14 @@ from msgspec import Meta, Struct
 
 from mlx_notebook.model_files.generation_config import fill_sampling
 from mlx_notebook.model_files.model_folder import read_json
-from mlx_notebook.protocol import ChatPrompt, Prompt, Sampling
+from mlx_notebook.protocol import ChatPrompt, FillPrompt, Prompt, Sampling
 from mlx_notebook.server.errors import ApiError, Forbidden, InsufficientStorage, Unavailable
 from mlx_notebook.server.file_lock import locked
 from mlx_notebook.server.identity import OWNER
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")
 # Defaults of requests, which each user may save. All others say how the model is loaded.
-_REQUEST_DEFAULTS = (*_SAMPLING, "system", "thinking")
+_REQUEST_DEFAULTS = (*_SAMPLING, "system", "thinking", "fill_in_the_middle")
 _Name = Annotated[str, Meta(min_length=1, max_length=512)]
 _Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
@@ -31,8 +31,8 @@ class ModelSettings(
 ):
     """The settings of one model. The model or the server decides what is left out.
 
-    Those from `temperature` to `thinking` are defaults: a request that sets the parameter itself
-    wins. All others say how the model is loaded, and a change of them reloads it.
+    Those from `temperature` to `fill_in_the_middle` are defaults: a request that sets the parameter
+    itself wins. All others say how the model is loaded, and a change of them reloads it.
 
     Attributes
     ----------
@@ -52,6 +52,10 @@ class ModelSettings(
         System message for conversations that have none.
     thinking
         Whether the model reasons before it answers, if it can.
+    fill_in_the_middle
+        Whether the model's marks for fill-in-the-middle are used, if it has them. Set it to false
+        for a general model that has them and was not trained with them: it then fills gaps through
+        its chat template.
     context_limit
         Most tokens of prompt and answer together.
     tool_dialect
@@ -84,6 +88,7 @@ class ModelSettings(
     max_tokens: _Count | None = None
     system: str | None = None
     thinking: bool | None = None
+    fill_in_the_middle: bool | None = None
     context_limit: _Count | None = None
     tool_dialect: _Name | None = None
     adapter: _Name | None = None
@@ -99,6 +104,10 @@ class ModelSettings(
         """Return the sampling of a request, with these settings for what it leaves open."""
         own = {name: x for name in _SAMPLING if (x := getattr(self, name)) is not None}
         return fill_sampling(sampling, own)
+
+    def apply_to_fill(self, prompt: FillPrompt) -> FillPrompt:
+        """Return the text around a gap, to be filled as these settings say."""
+        return msgspec.structs.replace(prompt, marks=self.fill_in_the_middle is not False)
 
     def apply_to_prompt(self, prompt: Prompt) -> Prompt:
         """Return the prompt of a request, with these settings for what it leaves open."""
@@ -220,7 +229,7 @@ class ModelSettingsStore:
             try:
                 await asyncio.to_thread(self._save, model, settings, user, admin)
             except OSError as error:
-                raise _not_saved(error) from error
+                raise not_saved(error) from error
 
     def refresh(self) -> None:
         """Read the file again if it has changed. This blocks: call it in a thread."""
@@ -294,7 +303,8 @@ def _with(
     return kept
 
 
-def _not_saved(error: OSError) -> ApiError:
+def not_saved(error: OSError) -> ApiError:
+    """Return the API error for settings that could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return InsufficientStorage(
             "The settings are not saved: the disk with Jupyter's data directory is full. Free some "

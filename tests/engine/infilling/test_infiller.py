@@ -159,6 +159,16 @@ def test_a_chat_model_gets_a_message_and_an_answer_that_has_begun(spaces: bool) 
     assert "```\n" not in prompted(filler, "a", "")
 
 
+def test_marks_that_a_setting_forbids_are_not_used_where_there_is_a_template() -> None:
+    marks = FORMS[0].marks
+    filler = infiller(*marks, template=TEMPLATE)
+    assert set(marks) <= set(prompted(filler, "a", "b"))
+    asked = prompted(filler, "a", "b", marks=False)
+    assert "<|im_start|>" in asked
+    assert set(marks).isdisjoint(asked)
+    assert set(marks) <= set(prompted(infiller(*marks), "a", "b", marks=False))
+
+
 def test_a_template_that_drops_the_answer_cannot_fill_a_gap() -> None:
     filler = infiller(template="{{ messages[0].content }}")
     with pytest.raises(InvalidRequest) as caught:

@@ -4,12 +4,15 @@ import json
 import logging
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mlx_notebook.model_files.fim_forms import FORMS
+from mlx_notebook.protocol import FillPrompt
 from mlx_notebook.server.errors import Conflict
 from mlx_notebook.server.models.catalog import Catalog
 from mlx_notebook.server.models.completion_model import completion_method, completion_model
+from mlx_notebook.server.models.model_settings import check_settings
 from tests.models import qwen3
 
 pytestmark = pytest.mark.anyio
@@ -43,6 +46,18 @@ async def why_not(folder: Path, configured: str = "", default: str = "") -> str:
 async def test_a_default_model_with_marks_is_used_whatever_its_size(folder: Path) -> None:
     entry = await completion_model(catalog(folder, "coder"), "", "")
     assert (entry.name, completion_method(entry)) == ("coder", "fim")
+
+
+async def test_a_setting_turns_the_marks_off(folder: Path) -> None:
+    entry = await catalog(folder).find("coder")
+    off = check_settings({"fill_in_the_middle": False})
+    able = msgspec.structs.replace(entry.facts, capabilities=["chat", "fim"])
+    both = msgspec.structs.replace(entry, facts=able)
+    assert (completion_method(both), completion_method(both, off)) == ("fim", "chat")
+    only = msgspec.structs.replace(entry, facts=msgspec.structs.replace(able, capabilities=["fim"]))
+    assert completion_method(only, off) == "fim"
+    prompt = FillPrompt(prefix="a", suffix="b")
+    assert (off.apply_to_fill(prompt).marks, prompt.marks) == (False, True)
 
 
 async def test_a_small_chat_model_is_used_only_if_a_setting_names_it(folder: Path) -> None:

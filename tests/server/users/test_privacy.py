@@ -137,6 +137,8 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("GET", "mlx/models/(.+)/settings/?"): [Case("mlx/models/tiny-chat/settings", shows=True)],
     ("PUT", "mlx/models/(.+)/settings/?"): [Case("mlx/models/tiny-chat/settings", {})],
     ("POST", "mlx/cancel/([^/]+)"): [Case("mlx/cancel/ID", {}, thing="request")],
+    ("GET", "mlx/settings/?"): [Case("mlx/settings")],
+    ("PATCH", "mlx/settings/?"): [Case("mlx/settings", {})],
     ("GET", "mlx/usage/?"): [Case("mlx/usage")],
     ("GET", "mlx/metrics/?"): [Case("mlx/metrics")],
     ("GET", "mlx/traces/?"): [
@@ -373,6 +375,18 @@ def test_an_admin_changes_how_a_model_is_loaded_for_all(classroom: Classroom) ->
     assert ann.get(path).json()["settings"] == {"context_limit": 2048}
     assert teacher.put(path, json={}).raise_for_status().json()["settings"] == {}
     assert bob.get(path).json()["settings"] == {"top_k": 7}
+
+
+def test_only_an_admin_changes_settings_of_the_server(classroom: Classroom) -> None:
+    teacher, bob = (classroom.clients[name] for name in ("teacher", "bob"))
+    for client, may in ((teacher, True), (bob, False)):
+        settings = client.get("mlx/settings").raise_for_status().json()["settings"]
+        of = {setting["name"]: setting for setting in settings}
+        assert of["idle_unload_minutes"]["changeable"] is may
+        assert (of["models_dirs"]["value"] is not None) is may
+    refused = bob.patch("mlx/settings", json={"idle_unload_minutes": 1})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "setting_not_allowed")
+    teacher.patch("mlx/settings", json={"idle_unload_minutes": None}).raise_for_status()
 
 
 def test_an_admin_reads_texts_only_where_the_deployment_says_so() -> None:

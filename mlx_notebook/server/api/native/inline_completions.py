@@ -35,7 +35,7 @@ class InlineCompletionHandler(GenerationHandler):
             self.answer(wire.InlineAvailability(False, None, None, False, error.message))
             return
         loaded = entry.name in self.services.supervisor.telemetry.resident
-        method = completion_method(entry)
+        method = await self._method(entry)
         self.answer(wire.InlineAvailability(True, entry.name, method, loaded, None))
 
     @web.authenticated
@@ -48,7 +48,7 @@ class InlineCompletionHandler(GenerationHandler):
             entry = await find_model(self, request.model)
         else:
             entry = await self._default()
-        method = completion_method(entry)
+        method = await self._method(entry)
         if method is None:
             error = fill_not_supported(entry)
             error.param = "model"
@@ -76,6 +76,10 @@ class InlineCompletionHandler(GenerationHandler):
                             used = wire.InlineUsage(*counts)
                             last = wire.InlineDone(command.id, entry.name, method, reason, used)
                             await self.send_event(last)
+
+    async def _method(self, entry: CatalogEntry) -> wire.CompletionMethod | None:
+        settings = self.services.model_settings.of(entry.name, await self.settings_user())
+        return completion_method(entry, settings)
 
     async def _default(self) -> CatalogEntry:
         """Return the model for completions.

@@ -5,6 +5,7 @@ Of several expected answers (a list), the one that fits best counts.
 
 import inspect
 import json
+import math
 import re
 import string
 from collections import Counter
@@ -42,7 +43,7 @@ class Metric:
     of_no_answer: float | None = 0.0
 
     def score(self, answer: str | None, expected: Any, row: Any) -> float | None:
-        """Return the figure of an answer; None if it has none.
+        """Return the figure of an answer; None if the function returns None or NaN.
 
         Raises
         ------
@@ -55,7 +56,7 @@ class Metric:
             return None
         try:
             value = self.function(answer, expected, row)
-            return None if value is None else float(value)
+            return None if value is None or math.isnan(value) else float(value)
         except Exception as error:
             raise NotebookError(
                 f"The metric {self.name} failed: {type(error).__name__}: {error}."

@@ -117,7 +117,7 @@ def compare(
     default = connection.default_model()
     if models is None and default is None:
         raise NotebookError("The server has no default model: name some with models=.")
-    variants = variants_of(models or default or "", settings, common)
+    variants = variants_of(models or default or "", settings, common, "compare")
     note = why_one_by_one(server, variants)
     compared = [ComparedAnswer(variant.label) for variant in variants]
     view = ComparisonView(compared, note, shown=show)
@@ -165,7 +165,12 @@ async def _ask_all(
 ) -> None:
     """Ask one group after the other; in a group all at once."""
     for group in groups:
-        await asyncio.gather(*(_ask(*pair, prompt, system, asked) for pair in group))
+        tasks = [asyncio.ensure_future(_ask(*pair, prompt, system, asked)) for pair in group]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()  # after an error that is no model's
 
 
 async def _ask(

@@ -330,7 +330,7 @@ class _Evaluator:
 
 def _chosen_rows(data: Any, sample: int | None, seed: int) -> list[tuple[int, TableRow]]:
     """Return the rows to evaluate with their places, in the order of the data."""
-    rows = list(enumerate(Table(data).rows()))
+    rows = list(enumerate(Table(data, "evaluate").rows()))
     if not rows:
         raise NotebookError("The data has no rows.")
     if sample is None or sample >= len(rows):

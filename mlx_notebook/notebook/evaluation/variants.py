@@ -7,6 +7,7 @@ from typing import Any
 from mlx_notebook.notebook.errors import NotebookError
 from mlx_notebook.notebook.human_units import format_bytes
 from mlx_notebook.notebook.server.server import Server
+from mlx_notebook.notebook.tables.row_chat import check_settings
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,14 @@ class Variant:
 
 
 def variants_of(
-    models: str | Sequence[str], settings: Any, common: Mapping[str, Any]
+    models: str | Sequence[str], settings: Any, common: Mapping[str, Any], word: str = "evaluate"
 ) -> list[Variant]:
-    """Return each model with each set of settings.
+    """Return each model with each set of settings, for a function of the name `word`.
 
     Raises
     ------
     NotebookError
-        If one of them occurs twice, or settings are no dicts.
+        If one of them occurs twice, settings are no dicts, or there is no such setting.
     """
     names = [models] if isinstance(models, str) else list(models)
     sets = [{}] if settings is None else [settings] if isinstance(settings, Mapping) else settings
@@ -45,6 +46,8 @@ def variants_of(
     made = [Variant(name, {**common, **one}, _label(name, one)) for name in names for one in sets]
     if not made:
         raise NotebookError("There is no model to ask: models or settings is an empty list.")
+    for variant in made:
+        check_settings(variant.settings, word)
     labels = [variant.label for variant in made]
     for label in labels:
         if labels.count(label) > 1:

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mlx_notebook.notebook.chat.chat import AsyncChat
@@ -53,12 +53,7 @@ class RowChat:
         tools: Tools | None,
         settings: dict[str, Any],
     ) -> None:
-        for name in settings:
-            if name not in _known_settings():
-                raise NotebookError(
-                    f"map has no setting {name!r}. What only this server knows goes into "
-                    f'extra_body={{"{name}": ...}}.'
-                )
+        check_settings(settings, "map")
         self._server, self._model, self._system, self._schema = server, model, system, schema
         self._tools = tools_by_name(tools) if tools is not None else {}
         self._settings = settings
@@ -123,6 +118,22 @@ class RowChat:
     def _of(self, text: str, **used: Any) -> RowAnswer:
         value = parsed(text, self._schema) if self._schema is not None else None
         return RowAnswer(text, value, **used)
+
+
+def check_settings(settings: Iterable[str], word: str) -> None:
+    """Check names of settings that `word`, such as `map`, was called with.
+
+    Raises
+    ------
+    NotebookError
+        If one is no parameter of the chat completions endpoint, or is not for the caller.
+    """
+    for name in settings:
+        if name not in _known_settings():
+            raise NotebookError(
+                f"{word} has no setting {name!r}. What only this server knows goes into "
+                f'extra_body={{"{name}": ...}}.'
+            )
 
 
 @functools.lru_cache(1)

@@ -64,6 +64,7 @@ def test_functions_take_as_much_as_they_want():
     assert (first.name, first.score("ab", None, None)) == ("short", 1)
     assert second.score("abc", "key", {"key": "ab"}) == 1
     assert first.score(None, None, None) is None
+    assert metrics.as_metrics(lambda answer: float("nan"))[0].score("a", None, None) is None
     several = metrics.as_metrics(["f1", metrics.exact, metrics.judge()])
     assert [metric.name for metric in several] == ["f1", "exact", "judge"]
 

@@ -82,24 +82,18 @@ def test_scores_are_the_same_with_the_same_seed(kernel):
     assert kernel.value("len(mlx_notebook.evaluate(**task, sample=2, **short).answers)") == 2
 
 
-def test_another_session_extends_a_file(kernel, server, tmp_path):
-    file = f"file={str(tmp_path / 'r.jsonl')!r}, cache=False, **short"
-    kernel.run(f"mlx_notebook.evaluate(**task, {file})")
-    other = server.kernel()
-    try:
-        other.run(START + "task['show'] = True")
-        case = "metrics=[metrics.exact(ignore_case=True), len]"
-        cell = other.run(f"made = mlx_notebook.evaluate(**task, {case}, {file})")
-        assert cell.said == "", "nothing is asked for again"
-        assert other.value("[list(one.scores) for one in made.answers]") == [["exact", "len"]] * 4
-        cell = other.run(f"both = mlx_notebook.evaluate(**task, settings={{'seed': 5}}, {file})")
-        assert cell.said.startswith("evaluate tiny-chat, seed=5: 4 rows in")
-        assert other.value("both.labels") == ["tiny-chat", "tiny-chat, seed=5"]
-        other.run("task['task'] = 'Tell {{ word }}'")
-        cell = other.run(f"mlx_notebook.evaluate(**task, {file})", check=False)
-        assert "Name another file" in cell.evalue
-    finally:
-        other.stop()
+def test_a_later_call_extends_a_file(kernel, tmp_path):
+    call = f"mlx_notebook.evaluate(**later, file={str(tmp_path / 'r.jsonl')!r}, cache=False"
+    kernel.run("later = {**task, **short, 'show': True}")
+    assert kernel.run(f"{call})").said.startswith("evaluate tiny-chat: 4 rows in")
+    cell = kernel.run(f"made = {call}, metrics=[metrics.exact(ignore_case=True), len])")
+    assert cell.said == "", "nothing is asked for again"
+    assert kernel.value("[list(one.scores) for one in made.answers]") == [["exact", "len"]] * 4
+    cell = kernel.run(f"both = {call}, settings={{'seed': 5}})")
+    assert cell.said.startswith("evaluate tiny-chat, seed=5: 4 rows in")
+    assert kernel.value("both.labels") == ["tiny-chat", "tiny-chat, seed=5"]
+    kernel.run("later['task'] = 'Tell {{ word }}'")
+    assert "Name another file" in kernel.run(f"{call})", check=False).evalue
 
 
 def test_an_interrupted_evaluation_goes_on(kernel):
@@ -136,7 +130,13 @@ def test_a_judge_says_yes_or_no(kernel):
         ("evaluate(words, 'Say {{ word }}', metrics='bleu')", "There is no metric 'bleu'"),
         ("evaluate([], '{{ value }}', metrics=len)", "The data has no rows"),
         ("evaluate(words, '{{ word }}', metrics=int, max_tokens=4)", "The metric int failed"),
+        (
+            "evaluate(words, '{{ word }}', metrics=len, temprature=0)",
+            "evaluate has no setting 'temprature'",
+        ),
+        ("evaluate(3, '{{ word }}', metrics=len)", "evaluate needs a DataFrame"),
         ("compare('a', settings=3)", "settings must be a dict"),
+        ("compare('a', settings={'stream': True})", "compare has no setting 'stream'"),
     ],
 )
 def test_mistakes_are_told_in_one_sentence(kernel, call, said):

@@ -271,7 +271,7 @@ OPERATIONS = (
         "put",
         "/mlx/conversations/{id}",
         "Save a conversation",
-        (400, 408, 413, 503, 507),
+        (400, 404, 408, 413, 503, 507),
         conversation_types.ConversationSummary,
         conversation_types.SavedConversation,
     ),

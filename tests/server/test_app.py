@@ -196,16 +196,15 @@ def test_the_examples_name_a_model_that_is_here(tmp_path: Path) -> None:
         assert examples_run(server) == ["tiny-chat"] * 2
 
 
-def test_the_root_page_says_what_this_is() -> None:
-    with running(alone=True, base_url="/") as server:
-        page = httpx.get(server.url, trust_env=False)
+def test_the_root_page_says_what_this_is(server: RunningServer) -> None:
+    with running(alone=True, base_url="/") as alone:
+        page = httpx.get(alone.url, trust_env=False)
         assert page.headers["content-type"] == "text/html; charset=utf-8"
-        assert f"Base URL: <code>{server.url}v1</code>" in page.text
-        assert server.token not in page.text
+        assert f"Base URL: <code>{alone.url}v1</code>" in page.text
+        assert alone.token not in page.text
         for link in re.findall('href="([^"]+)"', page.text):
-            assert server.client.get(link).status_code == 200
-    with running() as server:
-        assert "<h1>mlx-notebook</h1>" not in server.client.get("", follow_redirects=True).text
+            assert alone.client.get(link).status_code == 200
+    assert "<h1>mlx-notebook</h1>" not in server.client.get("", follow_redirects=True).text
 
 
 def test_the_token_of_a_server_of_models_opens_no_files_and_starts_no_kernels() -> None:
@@ -239,15 +238,7 @@ def test_a_port_in_use_is_told_and_another_one_taken() -> None:
             assert f":{server.port}/" in server.log
 
 
-def test_the_engine_starts_with_the_first_request_below_a_jupyter_server() -> None:
-    with running() as server:
-        assert server.status()["engine"]["state"] == "stopped"
-        assert server.client.get("health").status_code == 200
-        assert server.works()
-        assert server.status()["engine"]["state"] == "running"
-
-
-def test_the_engine_gets_its_own_environment_and_no_secrets() -> None:
+def test_the_engine_starts_with_the_first_request_in_an_environment_of_its_own() -> None:
     import psutil
 
     settings = {"engine_env": {"MY_SETTING": "1"}}
@@ -255,22 +246,23 @@ def test_the_engine_gets_its_own_environment_and_no_secrets() -> None:
         config={"MlxNotebookApp": settings}, token=None, env={"JUPYTER_TOKEN": "from-environment"}
     ) as server:
         assert server.token == "from-environment"
-        environment = psutil.Process(server.engine_pid_after_a_request()).environ()
-        assert environment["MY_SETTING"] == "1"
-        assert "from-environment" not in json.dumps(environment)
-
-
-def test_a_module_in_the_working_directory_does_not_become_the_engines() -> None:
-    with running() as server:
+        assert server.status()["engine"]["state"] == "stopped"
+        assert server.client.get("health").status_code == 200
+        assert server.status()["engine"]["state"] == "stopped"
+        # A module in the working directory does not become the engine's.
         (server.folder / "numpy.py").write_text("raise SystemExit('not this one')")
         assert server.works()
+        assert server.status()["engine"]["state"] == "running"
+        environment = psutil.Process(server.engine_pid()).environ()
+        assert environment["MY_SETTING"] == "1"
+        assert "from-environment" not in json.dumps(environment)
 
 
 @pytest.mark.slow
 def test_it_works_in_a_server_that_runs_inside_another_program() -> None:
     case = Path(__file__).with_name("embedded.py")
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", str(case)], capture_output=True, text=True
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", str(case)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout[-3000:]
 

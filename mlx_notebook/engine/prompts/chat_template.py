@@ -1,11 +1,12 @@
 """Render a conversation with the model's chat template."""
 
+from collections.abc import Callable
 from typing import Any
 
 from transformers.tokenization_utils_base import PreTrainedTokenizerBase
 
 from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
-from mlx_notebook.engine.sandbox import sandbox
+from mlx_notebook.engine.sandbox import jinja_templates, sandbox
 from mlx_notebook.engine.sandbox.jinja_templates import RenderTemplate
 from mlx_notebook.protocol import RESERVED_KWARGS
 
@@ -20,6 +21,7 @@ def apply_template(
     add_generation_prompt: bool,
     *,
     most: int = _MOST,
+    render: Callable[[RenderTemplate], str] = sandbox.render,
 ) -> str:
     """Render a conversation with the model's chat template.
 
@@ -34,6 +36,8 @@ def apply_template(
         Additional variables of the template.
     most
         Maximum number of characters of the text.
+    render
+        What renders a Jinja template.
 
     Raises
     ------
@@ -57,7 +61,7 @@ def apply_template(
     options = {"enable_thinking": False, **options}
     if _in_python(tokenizer):
         return _run(tokenizer, messages, tools, options, add_generation_prompt, most)
-    return sandbox.render(
+    return render(
         RenderTemplate(
             template=_template(tokenizer, tools),
             messages=messages,
@@ -67,6 +71,24 @@ def apply_template(
             most=most,
         )
     )
+
+
+def render_here(task: RenderTemplate) -> str:
+    """Render a Jinja template in this process: for many texts, in a process that can be killed.
+
+    Raises
+    ------
+    InvalidRequest
+        If the template refuses the messages, or the text is too long.
+    """
+    try:
+        return jinja_templates.render(task)
+    except jinja_templates.TooLong as error:
+        raise ContextOverflow(f"It has more than {task.most} characters.", "messages") from error
+    except Exception as error:  # a template may raise anything
+        raise InvalidRequest(
+            f"the model's chat template refuses these messages: {error}", "messages"
+        ) from error
 
 
 def _in_python(tokenizer: Any) -> bool:

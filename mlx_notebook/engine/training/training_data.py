@@ -6,7 +6,7 @@ from typing import Any
 
 from mlx_notebook.engine.errors import InvalidRequest
 from mlx_notebook.engine.prompts.chat_format import ChatFormat
-from mlx_notebook.engine.prompts.chat_template import apply_template
+from mlx_notebook.engine.prompts.chat_template import apply_template, render_here
 from mlx_notebook.protocol import ChatPrompt, TrainingExample
 
 # Stands for an answer, to find the place of answers in the rendered text.
@@ -83,7 +83,8 @@ class ExampleTokenizer:
     ) -> str:
         asked = ChatPrompt(messages=messages, tools=example.tools)
         conversation, tools = self._format.conversation(asked)
-        return apply_template(self._tokenizer, conversation, tools, {}, prompt)
+        # The process of a job can be killed at any moment, so it needs no sandbox of its own.
+        return apply_template(self._tokenizer, conversation, tools, {}, prompt, render=render_here)
 
     def _encode(self, text: str) -> list[int]:
         tokens: list[int] = self._tokenizer.encode(text, add_special_tokens=False)

@@ -108,12 +108,17 @@ def test_a_training_that_was_stopped_gives_the_same_curve_and_the_same_adapter(
     assert (config["model"], config["fine_tune_type"]) == ("tiny-chat", "lora")
 
 
-def test_a_checkpoint_of_another_training_is_not_continued(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_training_is_not_continued_and_an_adapter_can_be_replaced(
+    tmp_path: Path,
+) -> None:
     with pytest.raises(StopWanted):
-        finetune(spec(tmp_path), Collecting(stop_after=2))
+        finetune(spec(tmp_path, prompts=[]), Collecting(stop_after=2))
     anew = Collecting()
-    finetune(spec(tmp_path, fingerprint="other", steps=2), anew)
+    finetune(spec(tmp_path, fingerprint="other", steps=2, prompts=[]), anew)
     assert [step for name, step, _ in anew.curve() if name == "train"] == [1, 2]
+    before = (tmp_path / "rooms" / "adapters.safetensors").read_bytes()
+    finetune(spec(tmp_path, fingerprint="third", steps=1, prompts=[]), Collecting())
+    assert (tmp_path / "rooms" / "adapters.safetensors").read_bytes() != before
 
 
 def test_a_training_that_is_thrown_away_leaves_nothing(tmp_path: Path) -> None:
@@ -131,13 +136,6 @@ def test_every_method_makes_an_adapter_that_learns(tmp_path: Path, method: str) 
     assert losses[-1] < losses[0]
     config = json.loads((tmp_path / "rooms" / "adapter_config.json").read_text())
     assert config["fine_tune_type"] == ("dora" if method == "dora" else "lora")
-
-
-def test_an_adapter_takes_the_place_of_another_of_its_name(tmp_path: Path) -> None:
-    finetune(spec(tmp_path, steps=1), Collecting())
-    before = (tmp_path / "rooms" / "adapters.safetensors").read_bytes()
-    finetune(spec(tmp_path, steps=2, fingerprint="g"), Collecting())
-    assert (tmp_path / "rooms" / "adapters.safetensors").read_bytes() != before
 
 
 def test_examples_that_are_all_too_long_are_refused(tmp_path: Path) -> None:

@@ -95,18 +95,16 @@ def test_an_adapter_answers_all_clients_once_it_is_trained_and_can_be_merged(
     assert said(trainer, "own") == samples[-1]["text"]
 
 
-def test_one_job_runs_at_a_time_and_a_stopped_one_goes_on_with_the_same_request(
+def test_one_job_runs_at_a_time_and_the_death_of_its_process_is_told(
     trainer: RunningServer,
 ) -> None:
     body = request("endless", steps=ENDLESS, train=[*[EXAMPLE] * 4, LONG], max_tokens=64)
     id = start(trainer, **body)
     running_job = until_it_trains(trainer, id)
     assert running_job["memory"] > 0
-    assert running_job["notes"] == [
-        "1 of 5 examples of 'train' have more than 64 tokens (the longest "
-        f"{running_job['notes'][0].partition('the longest ')[2].partition(')')[0]}) and are left "
-        "out: 4. Raise max_tokens, or shorten them."
-    ]
+    (note,) = running_job["notes"]
+    assert note.startswith("1 of 5 examples of 'train' have more than 64 tokens (the longest ")
+    assert note.endswith("are left out: 4. Raise max_tokens, or shorten them.")
     assert start(trainer, **body) == id
     assert error_of(trainer, **{**body, "rank": 3}) == (409, "job_running")
     second = start(trainer, **request("second"))
@@ -117,18 +115,9 @@ def test_one_job_runs_at_a_time_and_a_stopped_one_goes_on_with_the_same_request(
     ]
     trainer.client.post(f"mlx/jobs/{second}/cancel", json={})
     assert end_of(trainer, second)[0]["state"] == "stopped"
-
-    assert trainer.client.post(f"mlx/jobs/{id}/cancel").json()["state"] == "stopping"
-    end, records = end_of(trainer, id)
-    assert end["state"] == "stopped"
-    assert "a checkpoint is saved" in end["message"]
-    next_one = start(trainer, **body)
-    job = until_it_trains(trainer, next_one)
-    assert job["notes"][-1].startswith(f"The training goes on from step {steps(records)[-1]} of")
-
     (process,) = processes(trainer)
     process.kill()
-    end, _ = end_of(trainer, next_one)
+    end, _ = end_of(trainer, id)
     assert (end["state"], end["code"]) == ("failed", "job_failed")
     assert "killed by signal 9" in end["message"]
     assert trainer.works()

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from mlx_notebook.notebook.chat.chat import AsyncChat, Chat
     from mlx_notebook.notebook.connection.clients import async_client, client
     from mlx_notebook.notebook.connection.connection import connect
+    from mlx_notebook.notebook.conversion.convert import convert
     from mlx_notebook.notebook.errors import NotebookError, Pause
     from mlx_notebook.notebook.evaluation import metrics
     from mlx_notebook.notebook.evaluation.evaluation import Evaluation
@@ -48,6 +49,7 @@ _LAZY = {
     "compare": "mlx_notebook.notebook.evaluation.model_comparison",
     "connect": "mlx_notebook.notebook.connection.connection",
     "conversation": "mlx_notebook.notebook.magics.magics",
+    "convert": "mlx_notebook.notebook.conversion.convert",
     "dashboard": "mlx_notebook.panels.dashboard.dashboard_panel",
     "duplicates": "mlx_notebook.notebook.tables.similarity",
     "embed": "mlx_notebook.notebook.tables.table_embed",
@@ -82,6 +84,7 @@ __all__ = [
     "compare",
     "connect",
     "conversation",
+    "convert",
     "dashboard",
     "duplicates",
     "embed",

@@ -22,6 +22,8 @@ FUNCTIONS = {
     "show=True, **common)",
     "connect": "(url=None, token=None, *, allow_http=False)",
     "conversation": "(thread='')",
+    "convert": "(source, name, *, bits=4, group_size=64, recipe=None, method='plain', dtype=None, "
+    "text=None, show=True)",
     "dashboard": "(tools=(), **chat)",
     "duplicates": "(data, threshold=0.95, *, vectors=None, model=None)",
     "embed": "(data, prompt=None, *, model=None, dimensions=None, cache=True, retry=2, show=True)",

@@ -97,7 +97,7 @@ ROOMS = {
         *("plain_text", "errors", "escaping", "shell", "human_units", "signing", "interrupts"),
         *("background_loop", "inputs", "schemas", "answers", "server", "rendering", "recording"),
         *("connection", "tools", "jobs", "chat", "tables", "evaluation", "training"),
-        *("probabilities", "magics"),
+        *("conversion", "probabilities", "magics"),
     ),
     "panels": ("base", "admin", "stats", "inspector", "chat", "models", "dashboard"),
 }

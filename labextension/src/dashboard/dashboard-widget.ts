@@ -98,7 +98,7 @@ function viewOf({ script, model }: Part): { el: HTMLElement; remove: () => void 
   return { el, remove };
 }
 
-function modelActions({ orders }: IMlxServer): Record<string, Action> {
+function modelActions({ orders, client }: IMlxServer): Record<string, Action> {
   const named = (order: (model: string) => Promise<unknown>): Action => {
     return ({ model }) => order(String(model));
   };
@@ -108,6 +108,14 @@ function modelActions({ orders }: IMlxServer): Record<string, Action> {
     unload: named(orders.unload),
     download: named(orders.download),
     cancel: named(orders.cancel),
+    convert: (body) => client.post("mlx/jobs", { ...body, kind: "convert" }),
+    job: async ({ id }) => {
+      const found = await client.get<{ job: unknown }>(
+        `mlx/jobs/${encodeURIComponent(String(id))}`,
+      );
+      return found.job;
+    },
+    stop_job: ({ id }) => client.post(`mlx/jobs/${encodeURIComponent(String(id))}/cancel`, {}),
     pin: ({ model, pinned }) => orders.pin(String(model), pinned === true),
   };
 }

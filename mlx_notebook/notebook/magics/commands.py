@@ -14,6 +14,7 @@ from mlx_notebook.notebook.human_units import (
 )
 from mlx_notebook.notebook.magics import (
     connect_command,
+    convert_command,
     job_commands,
     model_commands,
     token_commands,
@@ -31,6 +32,7 @@ COMMANDS = {
     "unload [NAME]": "remove a model from memory",
     "pull NAME [--revision R]": "download a model from Hugging Face",
     "pin NAME, unpin NAME": "keep a model in memory, or allow its eviction",
+    "convert SOURCE NAME [OPTIONS]": "write a model anew: with fewer bits, or from a GGUF file",
     "show NAME": "show a model's properties, whether it fits this machine, and its settings",
     "tokens TEXT": "show how the model splits a text into tokens",
     "prompt": "show the prompt of the last answer as the model got it, and what of it was cached",
@@ -141,6 +143,7 @@ _RUN: dict[str, Callable[[str, Chat], None]] = {
     "pin": model_commands.pin,
     "unpin": model_commands.unpin,
     "show": model_commands.show,
+    "convert": convert_command.convert,
     "tokens": token_commands.tokens,
     "prompt": token_commands.prompt,
     "jobs": job_commands.jobs,
@@ -156,6 +159,7 @@ COMMAND_OPTIONS = {
     "load": {"--pin": "keep it in memory", "--adapter": "with this LoRA adapter"},
     "pull": {"--revision": "a branch, tag or commit on Hugging Face"},
     "jobs": {"stop": "stop the job with this id"},
+    "convert": convert_command.OPTIONS,
     "record": {"stop": "end the recording"},
     "replay": {
         "stop": "end the replay",
@@ -165,4 +169,4 @@ COMMAND_OPTIONS = {
     },
     "connect": connect_command.OPTIONS,
 }
-TAKE_A_MODEL = frozenset({"load", "unload", "pull", "pin", "unpin", "show"})
+TAKE_A_MODEL = frozenset({"load", "unload", "pull", "pin", "unpin", "show", "convert"})

@@ -14,10 +14,13 @@ _TERMINAL_WIDTH = 78
 
 
 class ProgressBar(Protocol):
-    """Shows the progress of a download or of loading a model."""
+    """Shows the progress of a download, of loading a model, or of a job."""
 
     def update(self, event: dict[str, Any]) -> None:
         """Show an event of `mlx/models/download` or `mlx/models/load`."""
+
+    def show(self, text: str, done: int, total: int | None) -> None:
+        """Show `text`, and how far it is: `done` of `total`, if that is known."""
 
     def end(self, text: str) -> None:
         """Replace the bar with `text`."""
@@ -50,10 +53,14 @@ class CellBar:
 
     def update(self, event: dict[str, Any]) -> None:
         """Show an event, at most four times a second."""
+        self.show(line(self._name, event), event["done"], event["total"])
+
+    def show(self, text: str, done: int, total: int | None) -> None:
+        """Show `text`, at most four times a second."""
         now = time.monotonic()
         if now - self._shown_at >= UPDATE_SECONDS:
             self._shown_at = now
-            self._show(line(self._name, event))
+            self._show(text)
 
     def end(self, text: str) -> None:
         """Replace the line with `text`."""
@@ -76,19 +83,18 @@ class WidgetBar(CellBar):
         super().__init__(name)
         self._box: Any = None
 
-    def update(self, event: dict[str, Any]) -> None:
-        """Show an event, at most four times a second."""
+    def show(self, text: str, done: int, total: int | None) -> None:
+        """Show `text` and the bar, at most four times a second."""
         now = time.monotonic()
         if now - self._shown_at < UPDATE_SECONDS:
             return
         self._shown_at = now
         if self._box is None:
             self._open()
-        text, total = line(self._name, event), event["total"]
         progress, label = self._box.children
         label.value = text
         progress.max = total or 1
-        progress.value = event["done"] if total else 0
+        progress.value = done if total else 0
 
     def end(self, text: str) -> None:
         """Replace the bar with `text`."""
@@ -118,11 +124,14 @@ class TerminalBar:
 
     def update(self, event: dict[str, Any]) -> None:
         """Show an event, at most four times a second and only in a terminal or console."""
+        self.show(line(self._name, event), event["done"], event["total"])
+
+    def show(self, text: str, done: int, total: int | None) -> None:
+        """Show `text`, at most four times a second and only in a terminal or console."""
         now = time.monotonic()
         if (sys.stdout.isatty() or in_kernel()) and now - self._shown_at >= UPDATE_SECONDS:
             self._shown_at, self._is_open = now, True
-            text = line(self._name, event)[:_TERMINAL_WIDTH]
-            print(f"\r{text:<{_TERMINAL_WIDTH}}", end="", flush=True)
+            print(f"\r{text[:_TERMINAL_WIDTH]:<{_TERMINAL_WIDTH}}", end="", flush=True)
 
     def end(self, text: str) -> None:
         """Replace the line with `text`."""

@@ -22,10 +22,91 @@ const REPOSITORY = /^[\w.-]+\/[\w.-]+$/;
 /** The title of the group in which a model is listed. */
 const groupTitle = (model) => GROUPS.find(([, states]) => states.includes(model.state))?.[0] ?? "";
 
+/** Whether a model is one of text alone, without an adapter: such a model can be converted. */
+const isText = ({ id, capabilities = [] }) =>
+  !id.includes("+") && !capabilities.includes("vision") && !capabilities.includes("embeddings");
+
 /** "Loading: 3 MB of 6 MB, 2 s left". */
 function progressOf({ phase, done, total, seconds_left: left }) {
   const of = total ? ` of ${bytes(total)}` : "";
   return `${phase[0].toUpperCase()}${phase.slice(1)}: ${bytes(done)}${of}${left != null ? `, ${seconds(left)} left` : ""}`;
+}
+
+const POLL_MS = 1000;
+const ENDED = ["finished", "stopped", "failed"];
+const BITS = [2, 3, 4, 5, 6, 8];
+
+/** "quantising: 3 of 10 layers, 4 s left". */
+function jobProgress({ phase, done, total, unit, seconds_left: left }) {
+  const amount = (count) => (unit === "bytes" ? bytes(count) : number(count));
+  const far = total
+    ? `: ${amount(done)} of ${amount(total)}${unit === "bytes" ? "" : ` ${unit}`}`
+    : "";
+  return `${phase}${far}${left != null ? `, ${seconds(left)} left` : ""}`;
+}
+
+/** The form that converts a model to fewer bits, and the progress of that. */
+function conversionForm(id, { button, ask, notify }) {
+  const short = id
+    .split("/")
+    .pop()
+    .replace(/[^\w.-]/g, "-");
+  const name = h("input", {
+    type: "text",
+    value: `${short}-4bit`,
+    "aria-label": `Name of the model that ${id} is converted to`,
+  });
+  const bits = h(
+    "select",
+    { "aria-label": `Bits of a weight of the conversion of ${id}` },
+    ...BITS.map((count) => h("option", { value: String(count) }, `${count} bits`)),
+  );
+  bits.value = "4";
+  bits.addEventListener("change", () => {
+    name.value = name.value.replace(/\dbit$/, `${bits.value}bit`);
+  });
+  const bar = meter(`Progress of the conversion of ${id}`, { warn: false });
+  bar.el.classList.add("mlx-progress");
+  bar.el.hidden = true;
+  let running = null;
+  const run = async () => {
+    let job = await ask("convert", { model: id, name: name.value, bits: Number(bits.value) });
+    running = job.id;
+    stop.hidden = bar.el.hidden = false;
+    try {
+      while (!ENDED.includes(job.state)) {
+        bar.set(job.total ? job.done / job.total : 0, jobProgress(job));
+        await new Promise((done) => setTimeout(done, POLL_MS));
+        job = await ask("job", { id: job.id });
+      }
+    } finally {
+      running = null;
+      stop.hidden = bar.el.hidden = true;
+    }
+    if (job.state !== "finished") throw new Error(job.message);
+    const { model, bits_per_weight: size, perplexity, perplexity_before: before } = job.result;
+    notify(
+      `${model} is a model now: ${size.toFixed(1)} bits a weight, perplexity ${number(perplexity)}, before ${number(before)}.`,
+    );
+  };
+  const start = button("Start", run, { name: `Start the conversion of ${id}`, kind: "mlx-main" });
+  const stop = button("Stop", () => ask("stop_job", { id: running }), {
+    name: `Stop the conversion of ${id}`,
+  });
+  stop.hidden = true;
+  const el = h("div", {}, h("div", { class: "mlx-row" }, name, bits, start, stop), bar.el);
+  el.hidden = true;
+  const toggle = button(
+    "Convert",
+    async () => {
+      el.hidden = !el.hidden && !running;
+      toggle.setAttribute("aria-expanded", String(!el.hidden));
+      if (!el.hidden) name.focus();
+    },
+    { name: `Convert ${id}` },
+  );
+  toggle.setAttribute("aria-expanded", "false");
+  return { el, toggle };
 }
 
 function buildModels({ root, button, ask, notify }) {
@@ -90,6 +171,8 @@ function buildModels({ root, button, ask, notify }) {
       }),
       cancel: button("Cancel", act("cancel", id, "was cancelled"), { name: `Cancel ${id}` }),
     };
+    const conversion = conversionForm(id, { button, ask, notify });
+    parts.buttons.convert = conversion.toggle;
     parts.el = h(
       "li",
       { "data-model": id },
@@ -107,6 +190,7 @@ function buildModels({ root, button, ask, notify }) {
         ...Object.values(parts.buttons),
       ),
       parts.bar.el,
+      conversion.el,
       parts.why,
     );
     return parts;
@@ -155,6 +239,7 @@ function buildModels({ root, button, ask, notify }) {
       unload: state === "resident",
       download: state === "downloadable" || state === "incomplete",
       cancel: state === "downloading" || state === "loading",
+      convert: (state === "available" || state === "resident") && isText(model),
     };
     for (const [name, node] of Object.entries(row.buttons)) node.hidden = !shown[name];
   };

@@ -57,6 +57,21 @@ class ModelsPanel(Panel):
         """Cancel a download or a load."""
         return await self._done("cancel", model=model)
 
+    async def do_convert(self, model: str, name: str, bits: int) -> Any:
+        """Begin to write a model anew with fewer bits, and return the job."""
+        return await self.post("mlx/jobs", kind="convert", model=model, name=name, bits=bits)
+
+    async def do_job(self, id: str) -> Any:
+        """Return the state of a job."""
+        job = (await self.get(f"mlx/jobs/{id}"))["job"]
+        if job["state"] == "finished":
+            self.watcher.refresh("models")
+        return job
+
+    async def do_stop_job(self, id: str) -> Any:
+        """Stop a job."""
+        return await self.post(f"mlx/jobs/{id}/cancel")
+
     async def _done(self, order: str, **body: Any) -> Any:
         self.watcher.refresh("models")
         try:

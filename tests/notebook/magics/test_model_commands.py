@@ -201,6 +201,37 @@ def test_a_model_is_shown_with_its_figures_and_settings(kernel, server):
     assert error_of(kernel, "%mlx show nonesuch")[0] == "ModelNotFound"
 
 
+def test_a_model_is_converted_and_answers_at_once(kernel, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("The capital of France is Paris. " * 4)
+    cell = kernel.run(f"%mlx convert tiny-chat small --bits 8 --group-size 32 --text {text}")
+    said = (cell.stdout + "".join(output["text/plain"] for output in cell.outputs)).splitlines()[-1]
+    assert said.startswith("small is a model now: 9.0 bits a weight, ")
+    assert " in place of 6.1 MB. Perplexity of " in said
+    assert "small " in kernel.run("%mlx models").outputs[0]["text/plain"]
+    assert "8-bit" in kernel.run("%mlx show small").stdout
+    assert kernel.run("%%chat -m small -t 0 --max-tokens 8\nHello!").outputs
+    name, message = error_of(kernel, "%mlx convert tiny-chat small")
+    assert name == "RequestRefused"
+    assert "There is a model or an adapter 'small' already" in message
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("%mlx convert tiny-chat", "required: name"),
+        ("%mlx convert tiny-chat new --bits 7", "--bits"),
+        ("%mlx convert tiny-chat new --bits 4 --full", "not allowed with"),
+        ("%mlx convert tiny-chat new --text /nowhere.txt", "/nowhere.txt cannot be read"),
+    ],
+)
+def test_what_is_wrong_with_a_conversion_is_one_sentence(kernel, code, said):
+    name, message = error_of(kernel, code)
+    assert name == "BadMagic"
+    assert message.startswith("%mlx convert: ")
+    assert said in message
+
+
 def test_names_and_options_are_completed(kernel):
     assert "pull" in kernel.complete("%mlx pu")
     assert "tiny-chat" in kernel.complete("%mlx unload ti")

@@ -33,6 +33,16 @@ SHOWN = {
         "Order(item='soup', quantity=3",
         "  rice  ",
     ],
+    "tables": [
+        "Eve  rice         7  rice",
+        "map: 3 rows in 0 s, 3 of them answered before",
+        "Ada  soup         3  large   NaN",
+        "size        category",
+        "1 failed, because: This model's maximum context length",
+        "Ben    The result is 2.",
+        "(9, 192)",
+        "Plot of 9 texts by their likeness",
+    ],
     "vision": [
         "A red circle and a blue square on a white background.",
         'save(colour="green", shape="triangle") → Saved.',
@@ -151,7 +161,7 @@ def test_every_answer_and_every_call_is_in_its_web_page(file):
     for text in [*answers(data), *calls(data)]:
         for line in text.splitlines():
             assert letters("" if line.startswith("```") else line) in seen, text
-    without = ("structured_output", "openai_clients", "compare_and_evaluate")
+    without = ("structured_output", "openai_clients", "compare_and_evaluate", "tables")
     assert answers(data) or file.stem in without
     assert calls(data) or file.stem not in ("tool_use", "inspecting_tool_calls")
 

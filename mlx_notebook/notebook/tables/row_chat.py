@@ -60,7 +60,12 @@ class RowChat:
         self.format = response_format(schema) if schema is not None else None
         self._client: Any = clients.async_client_of(server, max_retries=0, timeout=None)
         described = [self._tools[name].definition for name in sorted(self._tools)]
-        self._same = (model, system, self.format, described, settings)
+        # `temperature=0` and `temperature=0.0` ask the same.
+        same = {
+            name: int(value) if isinstance(value, float) and value.is_integer() else value
+            for name, value in settings.items()
+        }
+        self._same = (model, system, self.format, described, same)
 
     def key(self, request: RowRequest) -> str:
         """Return the key of a row's answer, from everything that it depends on."""

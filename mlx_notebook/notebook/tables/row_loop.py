@@ -287,7 +287,9 @@ class RowLoop:
                 break
             await asyncio.sleep(next(seconds))
         mistake = failure if _is_mistake(failure) else None
-        failed = RowAnswer(error=str(failure), was_busy=busy > 0, mistake=mistake)
+        # A row is no conversation that could be reset.
+        told = str(failure).partition(" `%mlx reset`")[0]
+        failed = RowAnswer(error=told, was_busy=busy > 0, mistake=mistake)
         return [failed] * len(rows)
 
 

@@ -151,9 +151,10 @@ def test_the_builtin_stays_after_a_star_import(kernel):
 def test_a_cell_maps_a_table(kernel):
     options = "-t 0 --max-tokens 8"
     kernel.run(f"%%map df[df.n > 1] {options} --var said\nSay {{{{ text }}}} {{{{ n }}}}")
-    kernel.run(
+    (shown,) = kernel.run(
         "same = mlx_notebook.map(df[1:], 'Say {{ text }} {{ n }}', max_tokens=8, temperature=0)"
-    )
+    ).outputs
+    assert "2 of them answered before" in shown["text/plain"]
     assert kernel.value("[list(said.index), list(said) == list(same)]") == [["b", "c"], True]
     cell = kernel.run("%%map df --schema Order --max-tokens 60 -t 0\nOrder {{ text }}")
     assert "color" in cell.outputs[-1]["text/plain"]

@@ -169,8 +169,8 @@ def _table(title: str, central: dict[str, list[int]], shown: list[str]) -> str:
         f'<th scope="col">{text}</th>' for text in ("Group", "Texts", "In the middle of it")
     )
     return (
-        f"<details><summary>The plot as a table</summary><p>{html.escape(title)}</p>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></details>"
+        f"<div><details><summary>The plot as a table</summary><p>{html.escape(title)}</p>"
+        f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></details></div>"
     )
 
 

@@ -16,7 +16,7 @@ def weekday() -> str:
     "Tell the day."
     return "Monday"
 
-photo, photos_of_paris = Image.new("RGB", (4, 4)), 3
+photo, photos_of_paris, readings = Image.new("RGB", (4, 4)), 3, [1, 2]
 """
 
 
@@ -44,6 +44,10 @@ def prepared(kernel):
         ("%%chat --thread p", ["poems"]),
         ("%%chat --schema C", ["City"]),
         ("  %chat -t 0 --se", ["--seed"]),
+        ("%%map read", ["readings"]),
+        ("%%map readings --ca", ["--cache"]),
+        ("%%map readings --schema C", ["City"]),
+        ("%%map readings --no-cache -m tiny-c", ["tiny-chat"]),
         ("%mlx rep", ["replay"]),
         ("%mlx load tiny-ch", ["tiny-chat"]),
         ("%mlx replay --s", ["--speed"]),

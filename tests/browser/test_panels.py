@@ -64,6 +64,16 @@ def test_models_are_loaded_swapped_pinned_unloaded_and_found(browser, lab):
     expect(models.get_by_role("button", name="Unload tiny-chat", exact=True)).to_be_visible()
     expect(models.get_by_role("button", name=f"Load {OTHER}", exact=True)).to_be_visible()
     assert [model["id"] for model in lab.status()["models"]] == ["tiny-chat"]
+    press(models, "Convert tiny-chat")
+    name = models.get_by_label("Name of the model that tiny-chat is converted to")
+    expect(name).to_be_focused()
+    expect(name).to_have_value("tiny-chat-4bit")
+    models.get_by_label("Bits of a weight of the conversion of tiny-chat").select_option("8")
+    expect(name).to_have_value("tiny-chat-8bit")
+    name.fill("tiny-vision")
+    press(models, "Start the conversion of tiny-chat")
+    taken = "There is a model or an adapter 'tiny-vision' already"
+    expect(models.get_by_text(taken)).to_be_visible()
     models.get_by_text(re.compile(r"Available to download \(\d+\)")).click()
     expect(models.get_by_text("Does not fit:").first).to_be_visible()
     expect(models.get_by_role("meter", name="Memory for models")).to_have_attribute(

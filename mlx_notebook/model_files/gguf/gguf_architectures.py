@@ -5,6 +5,7 @@ Each architecture here is one that mlx-lm implements and whose layout llama.cpp 
 the order of rows that `INTERLEAVED` names.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from mlx_notebook.model_files.gguf.gguf_header import GgufHeader
@@ -168,11 +169,15 @@ def config_of(header: GgufHeader) -> dict[str, Any]:
         raise ValueError(f"its keys and values have different sizes: {_INSTEAD}")
     if _number(values, "rope.dimension_count", head) != head:
         raise ValueError(f"only a part of its keys is rotated: {_INSTEAD}")
+    layers = _number(values, "block_count")
+    if layers != (found := _layers(shapes)):
+        # Checked first: layers are built before their weights are looked for.
+        raise ValueError(f"its metadata tells of {layers} layers, and it has {found}")
     config: dict[str, Any] = {
         "architectures": [class_name],
         "model_type": model_type,
         "hidden_size": width,
-        "num_hidden_layers": _number(values, "block_count"),
+        "num_hidden_layers": layers,
         "intermediate_size": _number(values, "feed_forward_length", 0),
         "num_attention_heads": heads,
         "num_key_value_heads": _number(values, "attention.head_count_kv", heads),
@@ -201,6 +206,11 @@ def config_of(header: GgufHeader) -> dict[str, Any]:
     ends = [header.metadata.get(f"tokenizer.ggml.{name}_token_id") for name in _ENDS]
     config["eos_token_id"] = list(dict.fromkeys(end for end in ends if isinstance(end, int)))
     return config
+
+
+def _layers(names: Iterable[str]) -> int:
+    """Return the number of layers that tensors belong to."""
+    return len({name.split(".")[1] for name in names if name.startswith("blk.")})
 
 
 def _rope_scaling(values: dict[str, Any]) -> dict[str, Any] | None:

@@ -68,20 +68,24 @@ function conversionForm(id, { button, ask, notify }) {
   const bar = meter(`Progress of the conversion of ${id}`, { warn: false });
   bar.el.classList.add("mlx-progress");
   bar.el.hidden = true;
+  const far = h("p", { hidden: true });
   let running = null;
   const run = async () => {
+    notify(`Converting ${id} …`);
     let job = await ask("convert", { model: id, name: name.value, bits: Number(bits.value) });
     running = job.id;
-    stop.hidden = bar.el.hidden = false;
+    stop.hidden = bar.el.hidden = far.hidden = false;
     try {
       while (!ENDED.includes(job.state)) {
-        bar.set(job.total ? job.done / job.total : 0, jobProgress(job));
+        const text = jobProgress(job);
+        setText(far, text);
+        bar.set(job.total ? job.done / job.total : 0, text);
         await new Promise((done) => setTimeout(done, POLL_MS));
         job = await ask("job", { id: job.id });
       }
     } finally {
       running = null;
-      stop.hidden = bar.el.hidden = true;
+      stop.hidden = bar.el.hidden = far.hidden = true;
     }
     if (job.state !== "finished") throw new Error(job.message);
     const { model, bits_per_weight: size, perplexity, perplexity_before: before } = job.result;
@@ -94,7 +98,7 @@ function conversionForm(id, { button, ask, notify }) {
     name: `Stop the conversion of ${id}`,
   });
   stop.hidden = true;
-  const el = h("div", {}, h("div", { class: "mlx-row" }, name, bits, start, stop), bar.el);
+  const el = h("div", {}, h("div", { class: "mlx-row" }, name, bits, start, stop), far, bar.el);
   el.hidden = true;
   const toggle = button(
     "Convert",

@@ -75,7 +75,6 @@ def config_of(folder: Path) -> dict[str, Any]:
     ("changes", "bits"),
     [
         ({"bits": 4}, 4.5),
-        ({"bits": 8, "group_size": 32}, 9.0),
         ({"bits": 4, "method": "awq"}, 4.5),
         ({"bits": 4, "method": "dwq"}, 4.5),
         ({"bits": 4, "recipe": "mixed_4_6"}, 4.8),
@@ -125,7 +124,6 @@ def test_a_gguf_file_becomes_a_folder_that_computes_the_same(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("method", "phase"),
     [
-        ("awq", "quantising by AWQ"),
         ("dwq", "training by DWQ"),
         ("plain", "checking the new model"),
         ("plain", "writing"),

@@ -208,15 +208,14 @@ def test_the_engine_refuses_a_bad_file_and_goes_on(
     content = file.read_bytes()
     cut, wrong = tmp_path / "cut.gguf", tmp_path / "wrong.gguf"
     cut.write_bytes(content[:-1000])
-    # One layer less than the file has: its tensors do not fit.
-    key = b"qwen3.block_count" + struct.pack("<I", 4)
-    wrong.write_bytes(content.replace(key + struct.pack("<I", 2), key + struct.pack("<I", 1)))
+    key = b"qwen3.feed_forward_length" + struct.pack("<I", 4)
+    wrong.write_bytes(content.replace(key + struct.pack("<I", 128), key + struct.pack("<I", 96)))
     ids = [engine.start(path.stem, path, "Hi", max_tokens=2) for path in (cut, wrong)]
     first, second = engine.finish(*ids)
     assert isinstance(first, protocol.Failed)
     assert "cut.gguf is cut off" in first.message
     assert isinstance(second, protocol.Failed)
-    assert "its architecture has no tensor model.layers.1." in second.message
+    assert "has the shape (128, 16), and its architecture needs (96, 16)" in second.message
     assert isinstance(
         engine.finish(engine.start("random", model, "Hi", max_tokens=2))[0], protocol.Done
     )

@@ -1,6 +1,7 @@
 """What the catalog says of a GGUF file."""
 
 import logging
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,15 @@ def test_facts_come_from_the_metadata(tmp_path: Path) -> None:
     # 265 tokens, and two layers: attention with norms of heads, a feed-forward part, two norms.
     layer = 64 * 16 * (4 + 2 + 2 + 4) + 2 * 16 + 3 * 64 * 128 + 2 * 64
     assert facts.parameters == 265 * 64 + 2 * layer + 64
+
+
+def test_layers_that_it_does_not_have_are_told_before_anything_is_built(tmp_path: Path) -> None:
+    file, _ = gguf_and_folder(tmp_path, QWEN3)
+    key = b"qwen3.block_count" + struct.pack("<I", 4)
+    many = key + struct.pack("<I", 2**31)
+    file.write_bytes(file.read_bytes().replace(key + struct.pack("<I", 2), many))
+    error = read_facts(file, LOG).error
+    assert error == "its metadata tells of 2147483648 layers, and it has 2"
 
 
 @pytest.mark.parametrize(

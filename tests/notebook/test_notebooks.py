@@ -49,6 +49,12 @@ SHOWN = {
         "[('green', 'triangle')]",
         "Nice to meet you, Ada.",
     ],
+    "fine_tuning": [
+        "160 examples to learn, 40 held out",
+        "done, step 3 of 3",
+        "FinetunedModel(name='tiny-chat+town'",
+        "town-chat",
+    ],
     "openai_clients": ["Your name is Ada.", "get_weather {'city': 'Paris'} gives sunny in Paris"],
     "model_management": [
         "tiny-chat is loaded",
@@ -78,6 +84,9 @@ SHOWN = {
         "'The result is 12 apples.'",
     ],
 }
+
+# What takes minutes is run in a shorter form here: a text of a cell, and what takes its place.
+SHORTER = {"fine_tuning": ("steps = 200", "steps = 3")}
 
 
 def code_cells(notebook):
@@ -161,7 +170,9 @@ def test_every_answer_and_every_call_is_in_its_web_page(file):
     for text in [*answers(data), *calls(data)]:
         for line in text.splitlines():
             assert letters("" if line.startswith("```") else line) in seen, text
-    without = ("structured_output", "openai_clients", "compare_and_evaluate", "tables")
+    without = {
+        *("structured_output", "openai_clients", "compare_and_evaluate", "tables", "fine_tuning"),
+    }
     assert answers(data) or file.stem in without
     assert calls(data) or file.stem not in ("tool_use", "inspecting_tool_calls")
 
@@ -177,7 +188,8 @@ def test_it_runs_below_a_jupyter_server(file, server):
     kernel = server.kernel()
     try:
         for cell in code_cells(nbformat.read(file, as_version=4)):
-            ran = kernel.run(cell.source)
+            shortened = SHORTER.get(file.stem, ("", ""))
+            ran = kernel.run(cell.source.replace(*shortened))
             assert ran.stderr == ""
             assert server.token not in ran.stdout
             assert shape(cell, ran.outputs, ran.stdout) == shape(cell, *shown_by(cell)), (

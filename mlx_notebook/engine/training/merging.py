@@ -51,7 +51,7 @@ def merge(spec: MergeSpec, channel: JobChannel) -> dict[str, Any]:
         model = dequantize_model(model)
     channel.check()
     channel.progress("writing the model")
-    new = folder.parent / ".unfinished" / f"{folder.name}.model"
+    new = folder.parent / ".unfinished" / f".{folder.name}"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     try:

@@ -3,7 +3,14 @@
 from collections.abc import Callable
 from typing import Any
 
-from mlx_notebook.notebook.errors import Interrupted, JobFailed, NotebookError, from_response
+from mlx_notebook.notebook.errors import (
+    DoesNotFit,
+    Interrupted,
+    JobFailed,
+    ModelNotFound,
+    NotebookError,
+    from_response,
+)
 from mlx_notebook.notebook.interrupts import interruptible
 from mlx_notebook.notebook.server.server import Server
 
@@ -64,7 +71,7 @@ def failure(job: dict[str, Any]) -> NotebookError:
     error = {"message": job["message"], "code": job["code"]}
     status = 507 if job["code"] == "insufficient_memory" else 400
     raised = from_response(status, error, where="the server")
-    if type(raised).__name__ in ("DoesNotFit", "ModelNotFound"):
+    if isinstance(raised, DoesNotFit | ModelNotFound):
         return raised
     found = JobFailed(str(raised))
     found.code = raised.code

@@ -10,8 +10,8 @@ from mlx_notebook.protocol import JobValue, TrainingExample
 JobState = Literal["waiting", "running", "stopping", "finished", "stopped", "failed"]
 
 _Name = Annotated[str, Meta(min_length=1, max_length=200)]
-# The name of a folder: no separators, no leading dot.
-_FolderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+# The name of a folder: no separators, no leading dot, no line break at the end.
+_FolderName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$(?!\n)")]
 _Count = Annotated[int, Meta(ge=0, le=10_000_000)]
 _Positive = Annotated[int, Meta(ge=1, le=10_000_000)]
 _Examples = Annotated[list[TrainingExample], Meta(max_length=1_000_000)]

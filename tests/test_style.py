@@ -96,7 +96,7 @@ ROOMS = {
     "notebook": (
         *("plain_text", "errors", "escaping", "shell", "human_units", "signing", "interrupts"),
         *("background_loop", "inputs", "schemas", "answers", "server", "rendering", "recording"),
-        *("connection", "tools", "jobs", "chat", "tables", "evaluation", "training"),
+        *("connection", "tools", "sidebar", "jobs", "chat", "tables", "evaluation", "training"),
         *("conversion", "probabilities", "magics"),
     ),
     "panels": ("base", "admin", "stats", "inspector", "chat", "models", "dashboard"),

@@ -7,6 +7,8 @@
 
 import type { IRenderMimeRegistry } from "@jupyterlab/rendermime";
 import type { IRenderMime } from "@jupyterlab/rendermime-interfaces";
+// @ts-expect-error The module is JavaScript without types.
+import { markdownPlace, markdownRenderer } from "../panels/markdown.js";
 import { element } from "./elements";
 
 const LOADING = "img, source, video, audio, track, svg, image, iframe, object, embed, link";
@@ -40,29 +42,28 @@ export const safeRegistry = (registry: IRenderMimeRegistry): IRenderMimeRegistry
     },
   });
 
+/** A part of the script of the chat panel, which draws Markdown in notebooks too. */
+interface Place {
+  el: HTMLElement;
+  show(text: string): Promise<void> | undefined;
+}
+type Render = (text: string, place: HTMLElement) => Promise<void>;
+
+const rendererOf = markdownRenderer as (model: object) => Render;
+const placeOf = markdownPlace as (render: Render) => Place;
+
 /** A place that shows Markdown. Of several texts that arrive while one is drawn, the last counts. */
 export class MarkdownView {
-  readonly node = element("div", { class: "mlx-lab-markdown" });
-  private wanted = "";
-  private drawing: Promise<void> | undefined;
+  readonly node: HTMLElement;
+  private readonly place: Place;
 
-  constructor(private readonly registry: IRenderMimeRegistry) {}
-
-  show(text: string): Promise<void> {
-    this.wanted = text;
-    this.drawing ??= this.draw().finally(() => {
-      this.drawing = undefined;
-    });
-    return this.drawing;
+  constructor(rendermime: IRenderMimeRegistry) {
+    this.place = placeOf(rendererOf({ widget_manager: { rendermime } }));
+    this.node = this.place.el;
+    this.node.className = "mlx-lab-markdown";
   }
 
-  private async draw(): Promise<void> {
-    for (let drawn: string | undefined; drawn !== this.wanted; ) {
-      drawn = this.wanted;
-      const renderer = this.registry.createRenderer("text/markdown");
-      const model = this.registry.createModel({ data: { "text/markdown": drawn }, trusted: false });
-      await renderer.renderModel(model);
-      this.node.replaceChildren(renderer.node);
-    }
+  async show(text: string): Promise<void> {
+    await this.place.show(text);
   }
 }

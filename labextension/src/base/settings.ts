@@ -4,6 +4,7 @@ import type { ISettingRegistry } from "@jupyterlab/settingregistry";
 import { type ISignal, Signal } from "@lumino/signaling";
 
 export type Switch = "auto" | "on" | "off";
+export type Place = "data" | "beside";
 export type Variables = "none" | "types" | "values";
 
 export class Settings {
@@ -39,6 +40,11 @@ export class Settings {
   /** How many tokens of other cells a completion may use. */
   get completionContextTokens(): number {
     return this.read<number>("completionContextTokens", 1024);
+  }
+
+  /** Where the conversations of the sidebar are kept. */
+  get conversations(): Place {
+    return this.read<Place>("conversations", "data");
   }
 
   /** How many tokens of the notebook a question may use. */

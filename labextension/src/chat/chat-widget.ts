@@ -1,177 +1,219 @@
-/** The chat in the sidebar. A conversation lasts as long as the page. */
+/**
+ * The chat in the sidebar. The script of the chat panel draws it; this is the other end of the
+ * script, which is a kernel in a notebook.
+ */
 
 import type { INotebookTracker } from "@jupyterlab/notebook";
 import type { IRenderMimeRegistry } from "@jupyterlab/rendermime";
+import type { Contents } from "@jupyterlab/services";
+import { DisposableDelegate, type IDisposable } from "@lumino/disposable";
 import type { Message } from "@lumino/messaging";
 import { Widget } from "@lumino/widgets";
-import { button, claimKeys, element } from "../base/elements";
-import { number } from "../base/units";
-import { type Answer, questionOf, streamAnswer } from "../server/answer-stream";
+import { ContextChips } from "../attachments/context-chips";
+import { element } from "../base/elements";
+import { ConversationBar } from "../conversations/conversation-bar";
+import { PanelModel } from "../dashboard/panel-model";
+import { chatScript } from "../dashboard/panel-scripts";
 import type { IMlxServer } from "../server/plugin";
 import { sentenceOf } from "../server/request-error";
-import { contextOf, conversationOf, SCOPES, type Scope, type Turn } from "./chat-context";
-import { ChatEntry, type CodeAction } from "./chat-entry";
-import { ModelSelect } from "./model-select";
-import { notebookText } from "./notebook-text";
+import { AnswerMode } from "./answer-mode";
+import type { BlockView, ChatMode, IMlxChat } from "./chat-seam";
+import { ChatSessions } from "./chat-sessions";
+import { ModeSelect } from "./mode-select";
+import { NotebookTools } from "./notebook-tools";
 
-export class ChatWidget extends Widget {
-  private readonly log = element("div", {
-    class: "mlx-lab-log",
-    tabindex: 0,
-    "aria-label": "Conversation",
-    role: "region",
-  });
-  private readonly input = element("textarea", {
-    rows: 3,
-    placeholder: "Ask about your notebook",
-    "aria-label": "Question",
-  });
-  private readonly sendButton = button("Send", () => void this.send(), {
-    class: "mlx-lab-button mlx-lab-main",
-  });
-  private readonly stopButton = button("Stop", () => this.running?.abort());
-  private readonly budget = element("small", { role: "status" });
-  private readonly chips = new Map<Scope, HTMLButtonElement>();
-  private readonly scopes = new Set<Scope>(["cell"]);
-  private readonly models: ModelSelect;
-  private turns: Turn[] = [];
-  private running: AbortController | undefined;
+/** What can be done with a block of code. */
+export interface CodeAction {
+  label: string;
+  name: string;
+  /** Do it; return what was done, in one sentence, or throw. */
+  run: (code: string) => string | Promise<string>;
+}
+
+const USABLE: readonly string[] = ["resident", "available", "loading", "upstream"];
+const GREETING =
+  "Ask about the notebook. What goes along is chosen below the message; @ takes a variable or a file. You can paste or drop images.";
+
+export class ChatWidget extends Widget implements IMlxChat {
+  private readonly model: PanelModel;
+  private readonly sessions: ChatSessions;
+  private readonly bar: ConversationBar;
+  private readonly chips: ContextChips;
+  private readonly modes: ModeSelect;
+  private readonly makers = new Map<string, () => BlockView>();
+  private text: HTMLTextAreaElement | undefined;
+  private refused: Record<string, unknown> | null = null;
+  private refusals = 0;
+  private release: (() => void)[] = [];
 
   constructor(
     private readonly server: IMlxServer,
     private readonly notebooks: INotebookTracker,
-    private readonly registry: IRenderMimeRegistry,
-    private readonly actions: readonly CodeAction[],
+    contents: Contents.IManager,
+    rendermime: IRenderMimeRegistry,
+    codeActions: readonly CodeAction[],
   ) {
     super();
     this.addClass("mlx-lab-chat");
-    this.node.setAttribute("aria-label", "Chat with the model");
-    this.node.setAttribute("role", "region");
-    this.models = new ModelSelect(server);
-    const again = button("New chat", () => this.clear());
-    const chips = SCOPES.map(({ scope, label }) => {
-      const chip = button(label, () => this.toggle(scope), {
-        class: "mlx-lab-button mlx-lab-chip",
-        "aria-label": label,
-      });
-      this.chips.set(scope, chip);
-      return chip;
+    const tools = new NotebookTools();
+    this.modes = new ModeSelect((mode) => this.sessions.current.set({ mode }));
+    this.modes.add(new AnswerMode(tools));
+    this.sessions = new ChatSessions(server, notebooks, contents, (name) => this.modes.of(name));
+    this.bar = new ConversationBar({
+      open: (summary) => this.sessions.open(summary),
+      rename: (title) => this.sessions.rename(title),
+      remove: () => this.sessions.remove(),
     });
-    this.stopButton.hidden = true;
-    this.node.append(
-      element("div", { class: "mlx-lab-row" }, this.models.node, again),
-      this.log,
-      element(
-        "div",
-        { class: "mlx-lab-row", role: "group", "aria-label": "What the model sees" },
-        ...chips,
-        this.budget,
-      ),
-      this.input,
-      element("div", { class: "mlx-lab-row" }, this.sendButton, this.stopButton),
+    this.chips = new ContextChips(notebooks, contents, server.settings, [tools.chip], () =>
+      this.draw(),
     );
-    claimKeys(this.node);
-    this.input.addEventListener("keydown", (event) => {
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-      event.preventDefault();
-      void this.send();
-    });
-    this.clear();
+    const host = {
+      codeActions,
+      greeting: GREETING,
+      head: [this.bar.node],
+      context: [this.modes.controls, this.chips.node],
+      choices: [this.modes.node],
+      makerOf: (kind: string) => this.makers.get(kind) ?? unknownBlock,
+      connect: ({ text, notify }: Parts) => {
+        this.text = text;
+        this.chips.connect(text, notify);
+      },
+    };
+    this.model = new PanelModel(this.actions(), {}, { rendermime }, host);
+    this.sessions.changed.connect(this.draw, this);
+    void this.sessions.follow();
+  }
+
+  addMode(mode: ChatMode): IDisposable {
+    const added = this.modes.add(mode);
+    this.draw();
+    return added;
+  }
+
+  addBlock(kind: string, make: () => BlockView): IDisposable {
+    this.makers.set(kind, make);
+    return new DisposableDelegate(() => this.makers.delete(kind));
   }
 
   protected override onAfterAttach(_: Message): void {
-    this.models.start();
-    this.notebooks.activeCellChanged.connect(this.showContext, this);
-    this.notebooks.selectionChanged.connect(this.showContext, this);
-    this.showContext();
+    const { watcher, settings } = this.server;
+    chatScript.initialize({ model: this.model });
+    this.release = [
+      watcher.want("models"),
+      chatScript.render({ model: this.model, el: this.node }),
+      () => watcher.changed.disconnect(this.draw, this),
+      () => settings.changed.disconnect(this.chips.draw, this.chips),
+      () => this.notebooks.activeCellChanged.disconnect(this.chips.draw, this.chips),
+      () => this.notebooks.selectionChanged.disconnect(this.chips.draw, this.chips),
+    ];
+    watcher.changed.connect(this.draw, this);
+    settings.changed.connect(this.chips.draw, this.chips);
+    this.notebooks.activeCellChanged.connect(this.chips.draw, this.chips);
+    this.notebooks.selectionChanged.connect(this.chips.draw, this.chips);
+    this.draw();
   }
 
   protected override onBeforeDetach(_: Message): void {
-    this.models.stop();
-    this.notebooks.activeCellChanged.disconnect(this.showContext, this);
-    this.notebooks.selectionChanged.disconnect(this.showContext, this);
+    for (const end of this.release) end();
+    this.node.replaceChildren();
   }
 
   protected override onActivateRequest(_: Message): void {
-    this.input.focus();
+    this.text?.focus();
   }
 
-  private toggle(scope: Scope): void {
-    if (!this.scopes.delete(scope)) this.scopes.add(scope);
-    this.showContext();
+  override dispose(): void {
+    if (this.isDisposed) return;
+    super.dispose();
+    this.model.dispose();
   }
 
-  private context(): ReturnType<typeof contextOf> {
-    const { contextTokens } = this.server.settings;
-    return contextOf(notebookText(this.notebooks), this.scopes, contextTokens);
+  private actions(): ConstructorParameters<typeof PanelModel>[0] {
+    const { settings } = this.server;
+    const now = (action: () => void): Promise<void> => Promise.resolve().then(action);
+    return {
+      ask: async ({ text, images, replaces }) => {
+        try {
+          await this.ask(String(text), images as string[], replaces as string | null);
+        } catch (error) {
+          this.refusals += 1;
+          this.refused = { id: this.refusals, text, images, replaces };
+          this.draw();
+          throw error;
+        }
+      },
+      stop: () => now(() => this.sessions.current.stop()),
+      regenerate: () => now(() => this.sessions.current.regenerate()),
+      resume: () => now(() => this.sessions.current.resume()),
+      reset: () => now(() => this.sessions.startNew()),
+      fork: ({ entry }) => now(() => this.sessions.fork(String(entry))),
+      decide: ({ call, decision }) =>
+        now(() => this.sessions.current.decide(String(call), String(decision))),
+      choose: ({ model }) => settings.set("model", (model ?? "") as string),
+      set: ({ system, temperature }) =>
+        now(() => {
+          const given = temperature as number | null;
+          if (given !== null && !(given >= 0 && given <= 2))
+            throw new Error(`temperature must be between 0 and 2; you gave ${given}.`);
+          this.sessions.current.set({ system: String(system), temperature: given });
+        }),
+    };
   }
 
-  private showContext(): void {
-    for (const [scope, chip] of this.chips)
-      chip.setAttribute("aria-pressed", String(this.scopes.has(scope)));
-    const { tokens, isCut } = this.context();
-    const cut = isCut ? ", the rest is left out" : "";
-    this.budget.textContent = tokens
-      ? `about ${number(tokens)} tokens${cut}`
-      : "nothing goes along";
+  private async ask(text: string, images: string[], replaces: string | null): Promise<void> {
+    const { current } = this.sessions;
+    const attached = replaces === null ? await this.chips.take() : [];
+    current.ask(text, images, attached, replaces);
+    if (replaces === null) this.chips.forget();
   }
 
-  private clear(): void {
-    this.running?.abort();
-    this.turns = [];
-    this.log.replaceChildren(
-      element("p", {}, "Ask about the notebook. What goes along is chosen below."),
+  private draw(): void {
+    if (!this.isAttached) return;
+    const { current, listed } = this.sessions;
+    const { watcher, settings } = this.server;
+    const models = (watcher.catalog?.models ?? []).filter(
+      ({ state, capabilities }) => USABLE.includes(state) && capabilities.includes("chat"),
     );
+    this.bar.show(listed, {
+      id: current.id,
+      notebook: current.notebook,
+      isNew: current.isEmpty,
+    });
+    this.modes.show(current.content.mode);
+    this.model.show({
+      conversation: current.id,
+      entries: current.content.entries,
+      busy: current.isBusy || null,
+      asking: current.asking,
+      models: models.map(({ id }) => id),
+      vision_models: models
+        .filter(({ capabilities }) => capabilities.includes("vision"))
+        .map(({ id }) => id),
+      notebook_model: watcher.status?.default_model ?? null,
+      own_model: "Server's default",
+      model: settings.model || null,
+      system: current.content.system || null,
+      temperature: current.content.temperature,
+      attached_images: this.chips.hasImages,
+      problem: watcher.problem || current.problem || null,
+      refused: this.refused,
+    });
   }
+}
 
-  private async send(): Promise<void> {
-    const question = this.input.value.trim();
-    if (!question || this.running) return;
-    this.input.value = "";
-    const { client, settings } = this.server;
-    const { text: context, tokens } = this.context();
-    if (!this.turns.length) this.log.replaceChildren();
-    const attached = tokens ? `with about ${number(tokens)} tokens of the notebook` : "";
-    const entry = new ChatEntry(question, attached, this.registry, this.actions);
-    this.log.append(entry.node);
-    entry.node.scrollIntoView({ block: "end" });
-    const turn: Turn = { question, context, answer: "" };
-    this.turns.push(turn);
-    const turns = this.turns;
-    const controller = new AbortController();
-    this.setRunning(controller);
-    let began = performance.now();
-    let last: Answer | undefined;
-    let problem = "";
-    try {
-      const asked = questionOf(conversationOf(turns), settings);
-      for await (const answer of streamAnswer(client, asked, controller.signal)) {
-        // The speed is that of the answer, without the time that a model takes to load.
-        if (!last?.text) began = performance.now();
-        last = { ...answer };
-        turn.answer = answer.text;
-        entry.grow(answer);
-        this.follow();
-      }
-    } catch (error) {
-      problem = controller.signal.aborted ? "Stopped." : sentenceOf(error);
-    }
-    this.setRunning(undefined);
-    await entry.finish(last, (performance.now() - began) / 1000, problem);
-    this.follow();
-  }
+/** Parts of the panel's script that the page works with. */
+interface Parts {
+  text: HTMLTextAreaElement;
+  notify: (message: string, isError?: boolean) => void;
+}
 
-  private setRunning(controller: AbortController | undefined): void {
-    this.running = controller;
-    const hadFocus = document.activeElement === this.stopButton;
-    this.sendButton.hidden = controller !== undefined;
-    this.stopButton.hidden = controller === undefined;
-    if (hadFocus) this.input.focus();
-  }
-
-  /** Keep the end in view, unless the reader has scrolled up. */
-  private follow(): void {
-    const { scrollHeight, scrollTop, clientHeight } = this.log;
-    if (scrollHeight - scrollTop - clientHeight < 120) this.log.scrollTop = scrollHeight;
-  }
+/** A block of an extension that is not there any more. */
+function unknownBlock(): BlockView {
+  const el = element("p", { class: "mlx-change" });
+  return {
+    el,
+    update: ({ kind }) => {
+      el.textContent = sentenceOf(`A part of the kind ${kind}, which cannot be shown here.`);
+    },
+  };
 }

@@ -35,6 +35,8 @@ export class PanelModel {
     fixed: Fields = {},
     /** The views of panels inside of this one. */
     readonly widget_manager?: unknown,
+    /** What the page adds to the panel; a panel in a notebook has none. */
+    readonly host?: unknown,
   ) {
     this.fields = { state: {}, shown_as: "", ...fixed };
   }

@@ -9,6 +9,8 @@ export interface PanelScript {
 }
 
 // @ts-expect-error The module is JavaScript without types.
+import chatModule from "../panels/chat.js";
+// @ts-expect-error The module is JavaScript without types.
 import dashboardModule from "../panels/dashboard.js";
 // @ts-expect-error The module is JavaScript without types.
 import inspectorModule from "../panels/inspector.js";
@@ -17,6 +19,7 @@ import modelsModule from "../panels/models.js";
 // @ts-expect-error The module is JavaScript without types.
 import statsModule from "../panels/stats.js";
 
+export const chatScript = chatModule as PanelScript;
 export const dashboardScript = dashboardModule as PanelScript;
 export const inspectorScript = inspectorModule as PanelScript;
 export const modelsScript = modelsModule as PanelScript;

@@ -94,6 +94,8 @@ export interface Question {
   tools?: ToolDefinition[];
   /** Which of the tools it must call; left out: it may choose. */
   toolChoice?: ToolChoice;
+  /** The model's own if it is not given. */
+  temperature?: number;
   /** Whether the answer goes on with the last message, which is the assistant's. */
   isContinued?: boolean;
 }
@@ -112,7 +114,7 @@ export const questionOf = (messages: ChatMessage[], settings: Settings): Questio
  */
 export async function* streamAnswer(
   client: Pick<ServerClient, "events">,
-  { messages, model, maxTokens, tools, toolChoice, isContinued }: Question,
+  { messages, model, maxTokens, tools, toolChoice, temperature, isContinued }: Question,
   signal: AbortSignal,
 ): AsyncGenerator<Answer> {
   const body = {
@@ -121,6 +123,7 @@ export async function* streamAnswer(
     stream_options: { include_usage: true },
     max_tokens: maxTokens,
     ...(model ? { model } : {}),
+    ...(temperature === undefined ? {} : { temperature }),
     ...(tools?.length ? { tools } : {}),
     ...(tools?.length && toolChoice ? { tool_choice: toolChoice } : {}),
     ...(isContinued ? { continue_final_message: true, add_generation_prompt: false } : {}),

@@ -23,7 +23,16 @@ export class ServerClient {
    * @throws RequestError if the server does not answer or refuses.
    */
   async post<T>(path: string, body: unknown, signal?: AbortSignal): Promise<T> {
-    return (await (await this.send("POST", path, body, signal)).json()) as T;
+    return this.ask("POST", path, body, signal);
+  }
+
+  /**
+   * Send a request with another method, such as `PUT`.
+   *
+   * @throws RequestError if the server does not answer or refuses.
+   */
+  async ask<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+    return (await (await this.send(method, path, body, signal)).json()) as T;
   }
 
   /**

@@ -1,25 +1,34 @@
 const APPROVAL_DELAY_MS = 1000;
 
+const TOOL_CHOICES = [
+  { label: "Allow", decision: "allow" },
+  { label: "Always allow", decision: "always" },
+];
+
 /**
- * Ask whether a tool may be called. The question does not take the focus. Its buttons do nothing for
- * a second after it appears, and a key that was already down then does not press them.
+ * Ask whether something may be done, such as the call of a tool. The question does not take the
+ * focus. Its buttons do nothing for a second after it appears, and a key that was already down then
+ * does not press them. `draw` makes the view of a block that belongs to the question.
  */
-function approval(button, decide) {
-  let asking, isOpen, opening, pressed;
+function approval(button, decide, draw) {
+  let asking,
+    buttons = [],
+    isOpen,
+    opening,
+    pressed;
+  const title = h("b");
   const call = h("pre", { class: "mlx-call", tabindex: 0, "aria-label": "The call" });
+  const shown = h("div");
   const spoken = h("p", { class: "mlx-screen-reader", role: "alert" });
-  const answer = (label, decision) => button(label, () => decide(asking.id, decision));
-  const buttons = [
-    answer("Refuse", "refuse"),
-    answer("Allow", "allow"),
-    answer("Always allow", "always"),
-  ];
+  const row = h("div", { class: "mlx-row" });
+  const answer = ({ label, decision }) => button(label, () => decide(asking.id, decision));
   const box = h(
     "div",
     { class: "mlx-entry", role: "group", "aria-label": "Tool approval", hidden: true },
-    h("b", {}, "May the model call this tool?"),
+    title,
     call,
-    h("div", { class: "mlx-row" }, ...buttons),
+    shown,
+    row,
   );
   const isPress = ({ key, target }) => (key === "Enter" || key === " ") && buttons.includes(target);
   box.addEventListener("keydown", (event) => {
@@ -31,13 +40,39 @@ function approval(button, decide) {
   box.addEventListener("keyup", (event) => {
     if (isPress(event) && pressed !== event.target) event.preventDefault();
   });
-  box.addEventListener(
+  row.addEventListener(
     "click",
     (event) => {
       if (!isOpen) event.stopPropagation();
     },
     true,
   );
+  const open = (question) => {
+    const asked = question.title ?? "May the model call this tool?";
+    setText(title, asked);
+    setText(call, question.text);
+    const text = question.title
+      ? `${asked} ${question.text}`
+      : `May the model call ${question.text}?`;
+    setText(spoken, `${text} The buttons are below the message box.`);
+    shown.replaceChildren();
+    if (question.block) {
+      const view = draw(question.block.kind);
+      view.update(question.block);
+      shown.append(view.el);
+    }
+    const choices = [
+      { label: "Refuse", decision: "refuse" },
+      ...(question.choices ?? TOOL_CHOICES),
+    ];
+    buttons = choices.map(answer);
+    for (const node of buttons) node.setAttribute("aria-disabled", "true");
+    row.replaceChildren(...buttons);
+    opening = setTimeout(() => {
+      isOpen = true;
+      for (const node of buttons) node.removeAttribute("aria-disabled");
+    }, APPROVAL_DELAY_MS);
+  };
   return {
     el: h("div", {}, spoken, box),
     show(question) {
@@ -46,17 +81,8 @@ function approval(button, decide) {
       clearTimeout(opening);
       asking = question;
       isOpen = pressed = undefined;
-      setText(call, question?.text);
-      setText(
-        spoken,
-        question && `May the model call ${question.text}? The buttons are below the message box.`,
-      );
-      if (!question) return;
-      for (const node of buttons) node.setAttribute("aria-disabled", "true");
-      opening = setTimeout(() => {
-        isOpen = true;
-        for (const node of buttons) node.removeAttribute("aria-disabled");
-      }, APPROVAL_DELAY_MS);
+      if (question) open(question);
+      else for (const node of [spoken, call, shown]) node.replaceChildren();
     },
   };
 }

@@ -64,11 +64,12 @@ function followEnd(log, content) {
 }
 
 function buildChat({ root, button, ask, notify, model }) {
+  const { host } = model;
   let last = {},
     refusedBefore;
   const warn = () => {
     const cannotSee =
-      compose.images.urls().length > 0 &&
+      (compose.images.urls().length > 0 || last.attached_images) &&
       last.models &&
       !(last.vision_models ?? []).includes(choice.name());
     setText(
@@ -80,6 +81,7 @@ function buildChat({ root, button, ask, notify, model }) {
   const choice = modelChoice({ ask, notify, changed: () => warn() });
   const compose = composer({ root, notify, changed: () => warn() });
   const { text } = compose;
+  host?.connect({ text, notify, clear: compose.clear });
   const messages = conversation({ button, ask, notify, model, compose });
   const sent = sentMessage();
   const log = h(
@@ -92,7 +94,7 @@ function buildChat({ root, button, ask, notify, model }) {
   const empty = h(
     "p",
     { class: "mlx-empty" },
-    "Ask anything. The model runs on this machine. You can paste or drop images.",
+    host?.greeting ?? "Ask anything. The model runs on this machine. You can paste or drop images.",
   );
   const settings = settingsForm({ button, ask, notify });
   const add = h(
@@ -130,24 +132,31 @@ function buildChat({ root, button, ask, notify, model }) {
     }
     if (event.key === "Escape" && last.busy) stop.click();
   });
-  const question = approval(button, async (call, decision) => {
-    const hadFocus = question.el.contains(document.activeElement);
-    await ask("decide", { call, decision });
-    if (hadFocus) text.focus();
-  });
+  const question = approval(
+    button,
+    async (call, decision) => {
+      const hadFocus = question.el.contains(document.activeElement);
+      await ask("decide", { call, decision });
+      if (hadFocus) text.focus();
+    },
+    messages.draw,
+  );
   root.append(
+    ...(host?.head ?? []),
     empty,
     log,
     h(
       "div",
       { class: "mlx-compose" },
       ...compose.parts,
+      ...(host?.context ?? []),
       imageWarning,
       question.el,
       h(
         "div",
         { class: "mlx-row" },
         choice.el,
+        ...(host?.choices ?? []),
         add,
         compose.images.file,
         h("div", { class: "mlx-row mlx-end" }, newChat, stop, send),

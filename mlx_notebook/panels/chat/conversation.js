@@ -25,15 +25,26 @@ function reasoningBlock() {
   return { el: disclosure("Reasoning", text), update: (block) => setText(text, block.text) };
 }
 
+function noticeBlock() {
+  const el = h("p", { class: "mlx-change" });
+  return { el, update: (block) => setText(el, block.text) };
+}
+
 /** The entries of the conversation. */
 function conversation({ button, ask, notify, model, compose }) {
+  const { host } = model;
   const render = markdownRenderer(model);
   const addTools = codeTools({ button, notify, model });
   const list = h("div");
-  const makeBlock = ([, block]) =>
-    ({ call: callBlock, reasoning: reasoningBlock, text: () => markdownText(render, addTools) })[
-      block.kind
-    ]();
+  const makers = {
+    call: callBlock,
+    reasoning: reasoningBlock,
+    notice: noticeBlock,
+    text: () => markdownText(render, addTools),
+  };
+  const draw = (kind) => (makers[kind] ?? host.makerOf(kind))();
+  const makeBlock = ([, { kind }]) => draw(kind);
+  const named = ({ label }) => label;
   const makeUser = (key, entry) => {
     const edit = button(
       "Edit",
@@ -49,6 +60,9 @@ function conversation({ button, ask, notify, model, compose }) {
       h("b", {}, "You"),
       h("div", { class: "mlx-text" }, entry.text),
       ...entry.images.map((url) => h("img", { src: url, alt: "Image of this message" })),
+      entry.attached?.length
+        ? h("small", {}, `With ${entry.attached.map(named).join(", ")}`)
+        : null,
       h("div", { class: "mlx-row" }, edit),
     );
     return {
@@ -58,10 +72,16 @@ function conversation({ button, ask, notify, model, compose }) {
       },
     };
   };
-  const makeAnswer = () => {
+  const makeAnswer = (key) => {
     const blocks = h("div"),
       note = h("small"),
-      again = button("Regenerate", () => ask("regenerate"));
+      goOn = button("Continue", () => ask("resume"), { name: "Continue the answer" }),
+      again = button("Regenerate", () => ask("regenerate")),
+      fork =
+        host &&
+        button("Fork", () => ask("fork", { entry: key }), {
+          name: "Fork: go on from here in another conversation",
+        });
     const copy = button("Copy answer", () => copyText(text, blocks, notify));
     let text = "";
     return {
@@ -71,7 +91,7 @@ function conversation({ button, ask, notify, model, compose }) {
         h("b", {}, "Model"),
         blocks,
         note,
-        h("div", { class: "mlx-row" }, copy, again),
+        h("div", { class: "mlx-row" }, goOn, copy, again, fork),
       ),
       update(entry, { isBusy, isLast }) {
         text = Object.values(entry.blocks)
@@ -86,25 +106,30 @@ function conversation({ button, ask, notify, model, compose }) {
           (row, [, block]) => row.update(block),
         );
         setText(note, entry.note);
+        note.classList.toggle("mlx-invalid", Boolean(entry.failed));
+        goOn.hidden = isBusy || !isLast || !entry.open;
         copy.hidden = isBusy || !text;
         again.hidden = isBusy || !isLast;
+        if (fork) fork.hidden = isBusy;
       },
     };
   };
   const make = ([key, entry]) => {
     if (entry.role === "user") return makeUser(key, entry);
-    if (entry.role === "assistant") return makeAnswer();
+    if (entry.role === "assistant") return makeAnswer(key);
     return { el: h("p", { class: "mlx-change" }, entry.text), update() {} };
   };
   return {
     el: list,
+    /** Make the view of a block of a kind. */
+    draw,
     show(state) {
       const entries = Object.entries(state.entries ?? {});
       const lastAnswer = entries.findLast(([, entry]) => entry.role === "assistant")?.[0];
       reconcile(
         list,
         entries,
-        ([key]) => key,
+        ([key]) => `${state.conversation ?? ""} ${key}`,
         make,
         (row, [key, entry]) => {
           const isBusy = Boolean(state.busy),

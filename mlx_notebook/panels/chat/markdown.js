@@ -67,12 +67,20 @@ function markdownText(render, addTools) {
       if (!render) setText(el, block.text);
       else if (block.whole !== undefined) {
         if (whole) return;
-        whole = markdownPlace(render);
-        whole.show(block.whole).then(() => {
-          addTools(whole.el);
-          el.replaceChildren(whole.el);
+        const place = markdownPlace(render);
+        whole = place;
+        place.show(block.whole).then(() => {
+          if (whole !== place) return;
+          addTools(place.el);
+          el.replaceChildren(place.el);
         });
       } else {
+        // An answer that was interrupted goes on.
+        if (whole) {
+          whole = undefined;
+          el.kept?.clear();
+          el.replaceChildren();
+        }
         reconcile(
           el,
           Object.entries(block.parts ?? {}),
@@ -85,9 +93,10 @@ function markdownText(render, addTools) {
   };
 }
 
-/** Add Copy and, if the page allows it, Insert below to each code block. */
+/** Add Copy and what the page can do with code, such as Insert below, to each code block. */
 function codeTools({ button, notify, model }) {
   const insert = cellInserter(model);
+  const actions = model.host?.codeActions ?? [];
   return (node) => {
     for (const code of node.querySelectorAll("pre")) {
       code.tabIndex = 0;
@@ -101,6 +110,9 @@ function codeTools({ button, notify, model }) {
             button("Insert below", () => notify(insert(text, node)), {
               name: "Insert below this cell",
             }),
+          ...actions.map(({ label, name, run }) =>
+            button(label, async () => notify(await run(text)), { name }),
+          ),
         ),
       );
     }

@@ -1,3 +1,5 @@
+const lowerFirst = (text) => text.charAt(0).toLowerCase() + text.slice(1);
+
 /** The choice of the model: the notebook's, or another one. */
 function modelChoice({ ask, notify, changed }) {
   const select = h("select", { "aria-label": "Model" });
@@ -8,9 +10,8 @@ function modelChoice({ ask, notify, changed }) {
     const chosen = state.model ?? "";
     const names = [...(state.models ?? [])];
     if (chosen && !names.includes(chosen)) names.unshift(chosen);
-    const own = state.notebook_model
-      ? `${state.notebook_model} (this notebook's model)`
-      : "This notebook's model";
+    const whose = state.own_model ?? "This notebook's model";
+    const own = state.notebook_model ? `${state.notebook_model} (${lowerFirst(whose)})` : whose;
     const options = [own, ...names].join("\n");
     if (shown !== options) {
       shown = options;

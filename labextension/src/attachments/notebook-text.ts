@@ -4,7 +4,7 @@ import type { INotebookTracker } from "@jupyterlab/notebook";
 import { errorOf } from "../assistant/error-bars";
 import { plainTraceback } from "../assistant/tasks";
 import { languageOf } from "../base/cell-text";
-import type { NotebookText } from "./chat-context";
+import type { NotebookText } from "./token-budget";
 
 export function notebookText({ currentWidget, activeCell }: INotebookTracker): NotebookText {
   if (currentWidget === null) return { language: "python", cells: [] };

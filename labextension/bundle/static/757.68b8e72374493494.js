@@ -1,4 +1,4 @@
-"use strict";(self.rspackChunkmlx_notebook=self.rspackChunkmlx_notebook||[]).push([[757],{1081(r,e,o){var a=o(1601),t=o.n(a),l=o(6314),i=(o.n(l))()(t());i.push([r.id,`/* Styles of all panels. Colours come from the frontend, with those of VS Code and the system as fallbacks. */
+"use strict";(self.rspackChunkmlx_notebook=self.rspackChunkmlx_notebook||[]).push([[757],{1081(r,e,a){var o=a(1601),t=a.n(o),l=a(6314),i=(a.n(l))()(t());i.push([r.id,`/* Styles of all panels. Colours come from the frontend, with those of VS Code and the system as fallbacks. */
 .mlx-panel {
   --background: var(--jp-layout-color1, var(--vscode-editor-background, Canvas));
   --background-raised: var(--jp-layout-color2, var(--vscode-sideBar-background, Canvas));
@@ -175,7 +175,7 @@
 @media (prefers-reduced-motion: no-preference) {
   .mlx-fill { transition: width 0.2s; }
 }
-`,""]),o.d(e,{},{A:i})},2646(r,e,o){var a=o(1601),t=o.n(a),l=o(6314),i=(o.n(l))()(t());i.push([r.id,`/* Colours come from the theme. */
+`,""]),a.d(e,{},{A:i})},2646(r,e,a){var o=a(1601),t=a.n(o),l=a(6314),i=(a.n(l))()(t());i.push([r.id,`/* Colours come from the theme. */
 .mlx-lab-dashboard { overflow: auto; padding: 8px; background: var(--jp-layout-color1); }
 .mlx-lab-status { display: flex; align-items: stretch; }
 .mlx-lab-status-button {
@@ -230,28 +230,44 @@
   .mlx-lab-diff .cm-mergeViewEditor + .cm-mergeViewEditor { border-left: 0; border-top: 1px solid var(--jp-border-color2); }
 }
 
-.mlx-lab-chat {
-  display: flex; flex-direction: column; gap: 8px; min-width: 220px; padding: 8px; overflow: hidden;
-  background: var(--jp-layout-color1); color: var(--jp-ui-font-color1);
-  font: var(--jp-ui-font-size1)/1.45 var(--jp-ui-font-family);
+/* The chat is the panel of notebooks, as high as the sidebar. */
+.mlx-lab-chat { min-width: 240px; overflow: hidden; background: var(--jp-layout-color1); }
+.mlx-lab-chat > .mlx-panel {
+  display: flex; flex-direction: column; gap: 6px; height: 100%; padding: 8px; border: 0; border-radius: 0;
 }
-.mlx-lab-log { flex: 1; min-height: 80px; overflow: auto; overflow-wrap: anywhere; }
-.mlx-lab-log:focus-visible, .mlx-lab-log pre:focus-visible { outline: 2px solid var(--jp-brand-color1); outline-offset: -2px; }
-.mlx-lab-chat textarea, .mlx-lab-select {
-  box-sizing: border-box; border: 1px solid var(--jp-border-color1); border-radius: 4px; padding: 4px 6px;
-  background: var(--jp-layout-color1); color: inherit; font: inherit;
+.mlx-lab-chat > .mlx-panel > header {
+  position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap;
 }
-.mlx-lab-chat textarea { width: 100%; resize: vertical; }
-.mlx-lab-select { flex: 1 1 120px; min-width: 0; height: 28px; }
-.mlx-lab-chat textarea:focus-visible, .mlx-lab-select:focus-visible { outline: 2px solid var(--jp-brand-color1); }
-.mlx-lab-chip { min-height: 22px; padding: 0 8px; border-radius: 11px; }
+.mlx-lab-chat .mlx-log { flex: 1; min-height: 60px; max-height: none; }
+.mlx-lab-chat .mlx-empty { flex: 1; }
+.mlx-lab-chat .mlx-compose { flex: none; max-height: 70%; overflow: auto; padding: 2px; }
+.mlx-lab-chat .mlx-compose select { width: auto; max-width: 180px; }
+.mlx-lab-chat .mlx-entry.mlx-user { margin-left: 6%; }
+.mlx-lab-chat textarea[aria-label="Message"] { min-height: 64px; }
+.mlx-lab-conversations select { flex: 1 1 100px; min-width: 0; }
+.mlx-lab-chips { display: flex; flex-wrap: wrap; align-items: center; gap: 4px; margin-bottom: 4px; }
+.mlx-lab-chip { min-height: 24px; padding: 0 8px; border-radius: 12px; }
 .mlx-lab-chip[aria-pressed="true"] { border-color: var(--jp-brand-color1); box-shadow: inset 0 0 0 1px var(--jp-brand-color1); font-weight: 600; }
 .mlx-lab-chip[aria-pressed="true"]::before { content: "✓ "; }
-.mlx-lab-turn { padding: 8px 0; border-bottom: 1px solid var(--jp-border-color2); }
-.mlx-lab-question {
-  margin: 0 0 6px; padding: 6px 8px; border-radius: 4px; white-space: pre-wrap; background: var(--jp-layout-color2);
+.mlx-lab-mentioned {
+  display: flex; flex-wrap: wrap; align-items: center; gap: 2px 6px; max-width: 100%; padding: 1px 2px 1px 8px;
+  border: 1px solid var(--jp-border-color1); border-radius: 4px; overflow-wrap: anywhere;
 }
-.mlx-lab-turn pre { padding: 6px 8px; overflow: auto; border: 1px solid var(--jp-border-color2); }
+.mlx-lab-mentioned .mlx-lab-button { min-height: 24px; padding: 0 6px; }
+.mlx-lab-mentions {
+  max-height: 180px; margin-bottom: 4px; overflow: auto; border: 1px solid var(--jp-border-color1); border-radius: 4px;
+  background: var(--jp-layout-color1);
+}
+.mlx-lab-mentions [role="option"] {
+  display: flex; justify-content: space-between; gap: 8px; padding: 3px 8px; cursor: pointer; overflow-wrap: anywhere;
+}
+.mlx-lab-mentions [role="option"]:hover { background: var(--jp-layout-color2); }
+.mlx-lab-mentions [aria-selected="true"] {
+  background: var(--jp-layout-color2); box-shadow: inset 3px 0 var(--jp-brand-color1); font-weight: 600;
+}
+@media (forced-colors: active) {
+  .mlx-lab-mentions [aria-selected="true"] { outline: 2px solid Highlight; outline-offset: -2px; }
+}
 .mlx-lab-problem { color: var(--jp-error-color1); }
 
 .mlx-lab-settings { margin: 8px 0; color: var(--jp-ui-font-color1); font-size: var(--jp-ui-font-size1); }
@@ -266,4 +282,4 @@
 .mlx-lab-field:focus-visible { outline: 2px solid var(--jp-brand-color1); }
 .mlx-lab-field:disabled { background: var(--jp-layout-color2); opacity: 1; }
 .mlx-lab-said { min-height: 1.5em; }
-`,""]),o.d(e,{},{A:i})},6314(r){r.exports=function(r){var e=[];return e.toString=function(){return this.map(function(e){var o="",a=void 0!==e[5];return e[4]&&(o+="@supports (".concat(e[4],") {")),e[2]&&(o+="@media ".concat(e[2]," {")),a&&(o+="@layer".concat(e[5].length>0?" ".concat(e[5]):""," {")),o+=r(e),a&&(o+="}"),e[2]&&(o+="}"),e[4]&&(o+="}"),o}).join("")},e.i=function(r,o,a,t,l){"string"==typeof r&&(r=[[null,r,void 0]]);var i={};if(a)for(var n=0;n<this.length;n++){var p=this[n][0];null!=p&&(i[p]=!0)}for(var d=0;d<r.length;d++){var x=[].concat(r[d]);a&&i[x[0]]||(void 0!==l&&(void 0===x[5]||(x[1]="@layer".concat(x[5].length>0?" ".concat(x[5]):""," {").concat(x[1],"}")),x[5]=l),o&&(x[2]&&(x[1]="@media ".concat(x[2]," {").concat(x[1],"}")),x[2]=o),t&&(x[4]?(x[1]="@supports (".concat(x[4],") {").concat(x[1],"}"),x[4]=t):x[4]="".concat(t)),e.push(x))}},e}},1601(r){r.exports=function(r){return r[1]}},5072(r){var e=[];function o(r){for(var o=-1,a=0;a<e.length;a++)if(e[a].identifier===r){o=a;break}return o}function a(r,a){for(var t={},l=[],i=0;i<r.length;i++){var n=r[i],p=a.base?n[0]+a.base:n[0],d=t[p]||0,x="".concat(p," ").concat(d);t[p]=d+1;var s=o(x),m={css:n[1],media:n[2],sourceMap:n[3],supports:n[4],layer:n[5]};if(-1!==s)e[s].references++,e[s].updater(m);else{var c=function(r,e){var o=e.domAPI(e);return o.update(r),function(e){e?(e.css!==r.css||e.media!==r.media||e.sourceMap!==r.sourceMap||e.supports!==r.supports||e.layer!==r.layer)&&o.update(r=e):o.remove()}}(m,a);a.byIndex=i,e.splice(i,0,{identifier:x,updater:c,references:1})}l.push(x)}return l}r.exports=function(r,t){var l=a(r=r||[],t=t||{});return function(r){r=r||[];for(var i=0;i<l.length;i++){var n=o(l[i]);e[n].references--}for(var p=a(r,t),d=0;d<l.length;d++){var x=o(l[d]);0===e[x].references&&(e[x].updater(),e.splice(x,1))}l=p}}},7659(r){var e={};r.exports=function(r,o){var a=function(r){if(void 0===e[r]){var o=document.querySelector(r);if(window.HTMLIFrameElement&&o instanceof window.HTMLIFrameElement)try{o=o.contentDocument.head}catch(r){o=null}e[r]=o}return e[r]}(r);if(!a)throw Error("Couldn't find a style target. This probably means that the value for the 'insert' parameter is invalid.");a.appendChild(o)}},540(r){r.exports=function(r){var e=document.createElement("style");return r.setAttributes(e,r.attributes),r.insert(e,r.options),e}},5056(r,e,o){r.exports=function(r){var e=o.nc;e&&r.setAttribute("nonce",e)}},7825(r){r.exports=function(r){if("u"<typeof document)return{update:function(){},remove:function(){}};var e=r.insertStyleElement(r);return{update:function(o){var a,t,l;a="",o.supports&&(a+="@supports (".concat(o.supports,") {")),o.media&&(a+="@media ".concat(o.media," {")),(t=void 0!==o.layer)&&(a+="@layer".concat(o.layer.length>0?" ".concat(o.layer):""," {")),a+=o.css,t&&(a+="}"),o.media&&(a+="}"),o.supports&&(a+="}"),(l=o.sourceMap)&&"u">typeof btoa&&(a+="\n/*# sourceMappingURL=data:application/json;base64,".concat(btoa(unescape(encodeURIComponent(JSON.stringify(l))))," */")),r.styleTagTransform(a,e,r.options)},remove:function(){var r;null===(r=e).parentNode||r.parentNode.removeChild(r)}}}},1113(r){r.exports=function(r,e){if(e.styleSheet)e.styleSheet.cssText=r;else{for(;e.firstChild;)e.removeChild(e.firstChild);e.appendChild(document.createTextNode(r))}}},7252(r,e,o){var a=o(5072),t=o.n(a),l=o(7825),i=o.n(l),n=o(7659),p=o.n(n),d=o(5056),x=o.n(d),s=o(540),m=o.n(s),c=o(1113),b=o.n(c),u=o(1081),f={};f.styleTagTransform=b(),f.setAttributes=x(),f.insert=p().bind(null,"head"),f.domAPI=i(),f.insertStyleElement=m(),t()(u.A,f),u.A&&u.A.locals&&u.A.locals;var g=o(2646),h={};h.styleTagTransform=b(),h.setAttributes=x(),h.insert=p().bind(null,"head"),h.domAPI=i(),h.insertStyleElement=m(),t()(g.A,h),g.A&&g.A.locals&&g.A.locals}}]);
+`,""]),a.d(e,{},{A:i})},6314(r){r.exports=function(r){var e=[];return e.toString=function(){return this.map(function(e){var a="",o=void 0!==e[5];return e[4]&&(a+="@supports (".concat(e[4],") {")),e[2]&&(a+="@media ".concat(e[2]," {")),o&&(a+="@layer".concat(e[5].length>0?" ".concat(e[5]):""," {")),a+=r(e),o&&(a+="}"),e[2]&&(a+="}"),e[4]&&(a+="}"),a}).join("")},e.i=function(r,a,o,t,l){"string"==typeof r&&(r=[[null,r,void 0]]);var i={};if(o)for(var n=0;n<this.length;n++){var p=this[n][0];null!=p&&(i[p]=!0)}for(var d=0;d<r.length;d++){var x=[].concat(r[d]);o&&i[x[0]]||(void 0!==l&&(void 0===x[5]||(x[1]="@layer".concat(x[5].length>0?" ".concat(x[5]):""," {").concat(x[1],"}")),x[5]=l),a&&(x[2]&&(x[1]="@media ".concat(x[2]," {").concat(x[1],"}")),x[2]=a),t&&(x[4]?(x[1]="@supports (".concat(x[4],") {").concat(x[1],"}"),x[4]=t):x[4]="".concat(t)),e.push(x))}},e}},1601(r){r.exports=function(r){return r[1]}},5072(r){var e=[];function a(r){for(var a=-1,o=0;o<e.length;o++)if(e[o].identifier===r){a=o;break}return a}function o(r,o){for(var t={},l=[],i=0;i<r.length;i++){var n=r[i],p=o.base?n[0]+o.base:n[0],d=t[p]||0,x="".concat(p," ").concat(d);t[p]=d+1;var s=a(x),m={css:n[1],media:n[2],sourceMap:n[3],supports:n[4],layer:n[5]};if(-1!==s)e[s].references++,e[s].updater(m);else{var c=function(r,e){var a=e.domAPI(e);return a.update(r),function(e){e?(e.css!==r.css||e.media!==r.media||e.sourceMap!==r.sourceMap||e.supports!==r.supports||e.layer!==r.layer)&&a.update(r=e):a.remove()}}(m,o);o.byIndex=i,e.splice(i,0,{identifier:x,updater:c,references:1})}l.push(x)}return l}r.exports=function(r,t){var l=o(r=r||[],t=t||{});return function(r){r=r||[];for(var i=0;i<l.length;i++){var n=a(l[i]);e[n].references--}for(var p=o(r,t),d=0;d<l.length;d++){var x=a(l[d]);0===e[x].references&&(e[x].updater(),e.splice(x,1))}l=p}}},7659(r){var e={};r.exports=function(r,a){var o=function(r){if(void 0===e[r]){var a=document.querySelector(r);if(window.HTMLIFrameElement&&a instanceof window.HTMLIFrameElement)try{a=a.contentDocument.head}catch(r){a=null}e[r]=a}return e[r]}(r);if(!o)throw Error("Couldn't find a style target. This probably means that the value for the 'insert' parameter is invalid.");o.appendChild(a)}},540(r){r.exports=function(r){var e=document.createElement("style");return r.setAttributes(e,r.attributes),r.insert(e,r.options),e}},5056(r,e,a){r.exports=function(r){var e=a.nc;e&&r.setAttribute("nonce",e)}},7825(r){r.exports=function(r){if("u"<typeof document)return{update:function(){},remove:function(){}};var e=r.insertStyleElement(r);return{update:function(a){var o,t,l;o="",a.supports&&(o+="@supports (".concat(a.supports,") {")),a.media&&(o+="@media ".concat(a.media," {")),(t=void 0!==a.layer)&&(o+="@layer".concat(a.layer.length>0?" ".concat(a.layer):""," {")),o+=a.css,t&&(o+="}"),a.media&&(o+="}"),a.supports&&(o+="}"),(l=a.sourceMap)&&"u">typeof btoa&&(o+="\n/*# sourceMappingURL=data:application/json;base64,".concat(btoa(unescape(encodeURIComponent(JSON.stringify(l))))," */")),r.styleTagTransform(o,e,r.options)},remove:function(){var r;null===(r=e).parentNode||r.parentNode.removeChild(r)}}}},1113(r){r.exports=function(r,e){if(e.styleSheet)e.styleSheet.cssText=r;else{for(;e.firstChild;)e.removeChild(e.firstChild);e.appendChild(document.createTextNode(r))}}},7252(r,e,a){var o=a(5072),t=a.n(o),l=a(7825),i=a.n(l),n=a(7659),p=a.n(n),d=a(5056),x=a.n(d),s=a(540),m=a.n(s),c=a(1113),b=a.n(c),u=a(1081),g={};g.styleTagTransform=b(),g.setAttributes=x(),g.insert=p().bind(null,"head"),g.domAPI=i(),g.insertStyleElement=m(),t()(u.A,g),u.A&&u.A.locals&&u.A.locals;var f=a(2646),h={};h.styleTagTransform=b(),h.setAttributes=x(),h.insert=p().bind(null,"head"),h.domAPI=i(),h.insertStyleElement=m(),t()(f.A,h),f.A&&f.A.locals&&f.A.locals}}]);

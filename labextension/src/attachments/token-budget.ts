@@ -1,8 +1,7 @@
-/** What of the notebook goes along with a question of the chat. */
+/** What goes along with a question, within a number of tokens. */
 
 import { fenced } from "../assistant/tasks";
 import { type CellText, nearestCells } from "../base/cell-text";
-import type { ChatMessage } from "../server/answer-stream";
 
 export type Scope = "cell" | "selected" | "notebook";
 
@@ -18,23 +17,26 @@ export interface NotebookText {
   cells: readonly (CellText & { isActive: boolean; isSelected: boolean; error: string })[];
 }
 
-export interface Context {
+export interface Fitted {
   text: string;
   /** About how many tokens it has. */
   tokens: number;
-  /** Whether cells were left out to stay within the budget. */
+  /** Whether something was left out to stay within the budget. */
   isCut: boolean;
 }
 
 // A rough measure, on the safe side for code.
 const CHARACTERS_PER_TOKEN = 3;
 
-/** Return the cells of a scope as text, the last ones if all are too many. */
-export function contextOf(
+export const tokensOf = (text: string): number => Math.ceil(text.length / CHARACTERS_PER_TOKEN);
+export const charactersOf = (tokens: number): number => tokens * CHARACTERS_PER_TOKEN;
+
+/** Return the cells of some scopes as text, the last ones if all are too many. */
+export function cellsText(
   { language, cells }: NotebookText,
   scopes: ReadonlySet<Scope>,
   budget: number,
-): Context {
+): Fitted {
   const wanted = cells.filter(
     ({ isActive, isSelected }) =>
       scopes.has("notebook") ||
@@ -51,34 +53,30 @@ export function contextOf(
       .join("\n\n"),
   }));
   // `nearestCells` counts eight characters for a token.
-  const kept = nearestCells(blocks, (budget * CHARACTERS_PER_TOKEN) / 8);
+  const kept = nearestCells(blocks, charactersOf(budget) / 8);
   const text = kept.map((cell) => cell.text).join("\n\n");
   const total = blocks.reduce((sum, block) => sum + block.text.length, 0);
   return {
     text,
-    tokens: Math.ceil(text.length / CHARACTERS_PER_TOKEN),
+    tokens: tokensOf(text),
     isCut: kept.reduce((sum, cell) => sum + cell.text.length, 0) < total,
   };
 }
 
-/** One question and its answer. */
-export interface Turn {
-  question: string;
-  /** The cells that went along. */
-  context: string;
-  answer: string;
+/** Leave out the middle of a text that has more tokens than the budget, with a note. */
+export function fitted(text: string, budget: number): Fitted {
+  const most = charactersOf(Math.max(0, budget));
+  if (text.length <= most) return { text, tokens: tokensOf(text), isCut: false };
+  const left = `\n[… ${text.length - most} characters left out …]\n`;
+  const head = Math.floor((most * 2) / 3);
+  const short = most ? text.slice(0, head) + left + text.slice(text.length - (most - head)) : "";
+  return { text: short, tokens: tokensOf(short), isCut: true };
 }
 
-const SYSTEM =
-  "You help in a Jupyter notebook. Answer in Markdown, short and to the point. Write code in fenced blocks.";
-
-/** Return the messages of a conversation, of which the last turn has no answer yet. */
-export function conversationOf(turns: readonly Turn[]): ChatMessage[] {
-  const messages: ChatMessage[] = [{ role: "system", content: SYSTEM }];
-  turns.forEach(({ question, context, answer }, at) => {
-    const content = context ? `From the notebook:\n\n${context}\n\n${question}` : question;
-    messages.push({ role: "user", content });
-    if (at < turns.length - 1) messages.push({ role: "assistant", content: answer });
-  });
-  return messages;
+/** Say what goes along, in a few words. */
+export function budgetText({ tokens, isCut }: Omit<Fitted, "text">, budget: number): string {
+  if (!tokens && !isCut) return "nothing goes along";
+  const format = (value: number): string => value.toLocaleString("en");
+  const cut = isCut ? ", the rest is left out" : "";
+  return `about ${format(tokens)} of ${format(budget)} tokens${cut}`;
 }

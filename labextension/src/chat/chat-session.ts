@@ -1,0 +1,270 @@
+/** One conversation: its entries, the answer that is being written, and when it is saved. */
+
+import type { NotebookPanel } from "@jupyterlab/notebook";
+import { type ISignal, Signal } from "@lumino/signaling";
+import {
+  type AnswerEntry,
+  type Attachment,
+  added,
+  before,
+  type Content,
+  type Entry,
+  keysOf,
+  lastNumber,
+  messagesOf,
+  savedContent,
+  titleOf,
+  type UserEntry,
+} from "../conversations/conversation";
+import type { Saved } from "../conversations/conversation-store";
+import type { Question } from "../server/answer-stream";
+import { sentenceOf } from "../server/request-error";
+import type { ServerClient } from "../server/server-client";
+import type { Approval, ChatMode } from "./chat-seam";
+import { RunningTurn, reopened } from "./chat-turn";
+
+const SAVE_MS = 1000;
+
+/** What conversations use of the chat. */
+export interface SessionHost {
+  readonly client: Pick<ServerClient, "events">;
+  /** The parameters of requests, as they are set now. */
+  readonly options: Omit<Question, "messages">;
+  modeOf(name: string): ChatMode;
+  panelOf(notebook: string): NotebookPanel | null;
+  save(id: string, saved: Saved): Promise<void>;
+}
+
+interface Waiting {
+  id: string;
+  question: Approval;
+  decide: (decision: string) => void;
+}
+
+export class ChatSession {
+  title = "";
+  /** Why the conversation could not be saved; empty if it is. */
+  problem = "";
+  private turn: RunningTurn | undefined;
+  private waiting: Waiting[] = [];
+  private asked = 0;
+  /** The highest number that an entry had. */
+  private used = 0;
+  private timer: ReturnType<typeof setTimeout> | undefined;
+  private saving: Promise<void> = Promise.resolve();
+  private isDeleted = false;
+  private readonly changedSignal = new Signal<this, void>(this);
+
+  constructor(
+    readonly id: string,
+    public notebook: string,
+    public content: Content,
+    private readonly host: SessionHost,
+  ) {}
+
+  get changed(): ISignal<this, void> {
+    return this.changedSignal;
+  }
+
+  get isBusy(): boolean {
+    return this.turn !== undefined;
+  }
+
+  get isEmpty(): boolean {
+    return keysOf(this.content.entries).length === 0;
+  }
+
+  /** The question of approval that is to be answered now. */
+  get asking(): Record<string, unknown> | null {
+    const [first] = this.waiting;
+    return first ? { id: first.id, ...first.question } : null;
+  }
+
+  get saved(): Saved {
+    const { notebook, title, content } = this;
+    return { notebook, title, content: savedContent(content) };
+  }
+
+  /**
+   * Ask. Everything from the entry `replaces` on is replaced; it keeps what went along with it.
+   *
+   * @throws Error if the model still answers.
+   */
+  ask(text: string, images: string[], attached: Attachment[], replaces: string | null): void {
+    this.checkFree();
+    const replaced = replaces === null ? undefined : this.content.entries[replaces];
+    if (replaces !== null) this.cut(replaces);
+    const along = replaced?.role === "user" ? replaced.attached : attached;
+    this.add({ role: "user", text, images, attached: along });
+    if (!this.title) this.title = titleOf(text);
+    this.answer();
+  }
+
+  /** Answer the last question again. */
+  regenerate(): void {
+    this.checkFree();
+    const { entries } = this.content;
+    const last = keysOf(entries).findLast((key) => entries[key]?.role === "user");
+    if (last === undefined) throw new Error("There is no message to answer.");
+    this.cut(String(Number(last) + 1));
+    this.answer();
+  }
+
+  /** Go on with an answer that was left before its end. */
+  resume(): void {
+    this.checkFree();
+    const { entries } = this.content;
+    const key = keysOf(entries).at(-1);
+    const entry = key === undefined ? undefined : entries[key];
+    if (key === undefined || entry === undefined) return;
+    if (entry.role === "user") this.answer();
+    else if (entry.role === "assistant" && entry.open) void this.run(key, reopened(entry));
+  }
+
+  stop(): void {
+    this.turn?.stop();
+  }
+
+  /** @throws Error if the call is no longer waiting. */
+  decide(id: string, decision: string): void {
+    const [first] = this.waiting;
+    if (first?.id !== id) throw new Error("This call is no longer waiting.");
+    first.decide(decision);
+  }
+
+  set(change: Partial<Pick<Content, "system" | "temperature" | "mode">>): void {
+    this.content = { ...this.content, ...change };
+    this.changedSignal.emit();
+    if (!this.isEmpty) this.saveSoon();
+  }
+
+  rename(title: string): void {
+    this.title = title;
+    this.changedSignal.emit();
+  }
+
+  /** End it, and save it no more. */
+  delete(): void {
+    this.isDeleted = true;
+    clearTimeout(this.timer);
+    this.stop();
+  }
+
+  /** Save what is new. */
+  flush(): Promise<void> {
+    clearTimeout(this.timer);
+    this.timer = undefined;
+    if (this.isEmpty) return Promise.resolve();
+    this.saving = this.saving.then(async () => {
+      if (this.isDeleted) return;
+      try {
+        await this.host.save(this.id, this.saved);
+        this.problem = "";
+      } catch (error) {
+        this.problem = `This conversation is not saved. ${sentenceOf(error)}`;
+      }
+      this.changedSignal.emit();
+    });
+    return this.saving;
+  }
+
+  private checkFree(): void {
+    if (this.isBusy) throw new Error("The model is still answering: stop it first.");
+  }
+
+  private cut(key: string): void {
+    this.used = Math.max(this.used, lastNumber(this.content.entries));
+    this.content = { ...this.content, entries: before(this.content.entries, key) };
+  }
+
+  private answer(): void {
+    const answer: AnswerEntry = {
+      role: "assistant",
+      mode: this.content.mode,
+      blocks: {},
+      note: "Waiting for the model",
+      failed: false,
+      open: true,
+      messages: [],
+    };
+    void this.run(this.add(answer), answer);
+  }
+
+  /** Add an entry. Its number was never that of another, so that nothing is taken for what was there. */
+  private add(entry: Entry): string {
+    const [entries, key] = added(this.content.entries, entry, this.used);
+    this.used = Number(key);
+    this.content = { ...this.content, entries };
+    return key;
+  }
+
+  private async run(key: string, answer: AnswerEntry): Promise<void> {
+    const { host, content } = this;
+    const turn = new RunningTurn(
+      {
+        client: host.client,
+        panel: host.panelOf(this.notebook),
+        before: messagesOf(before(content.entries, key)),
+        options: {
+          ...host.options,
+          ...(content.temperature === null ? {} : { temperature: content.temperature }),
+        },
+        system: content.system,
+        update: (changed) => this.put(key, changed),
+        ask: (question, signal) => this.approve(question, signal),
+      },
+      answer,
+    );
+    this.turn = turn;
+    this.put(key, answer);
+    void this.flush();
+    let problem = "";
+    try {
+      await host.modeOf(answer.mode).answer(turn);
+    } catch (error) {
+      problem = sentenceOf(error);
+    }
+    this.turn = undefined;
+    this.waiting = [];
+    turn.end(problem);
+    await this.flush();
+  }
+
+  private put(key: string, entry: Entry): void {
+    const { entries } = this.content;
+    this.content = { ...this.content, entries: { ...entries, [key]: entry } };
+    this.changedSignal.emit();
+    this.saveSoon();
+  }
+
+  private saveSoon(): void {
+    this.timer ??= setTimeout(() => void this.flush(), SAVE_MS);
+  }
+
+  private approve(question: Approval, signal: AbortSignal): Promise<string> {
+    this.asked += 1;
+    const id = `${this.id}-${this.asked}`;
+    return new Promise((resolve, reject) => {
+      const end = (): void => {
+        this.waiting = this.waiting.filter((one) => one.id !== id);
+        signal.removeEventListener("abort", abort);
+        this.changedSignal.emit();
+      };
+      const abort = (): void => {
+        end();
+        reject(signal.reason as Error);
+      };
+      signal.addEventListener("abort", abort);
+      const decide = (decision: string): void => {
+        end();
+        resolve(decision);
+      };
+      this.waiting = [...this.waiting, { id, question, decide }];
+      this.changedSignal.emit();
+    });
+  }
+}
+
+/** The last question of a conversation; undefined if there is none. */
+export const lastQuestion = (content: Content): UserEntry | undefined =>
+  Object.values(content.entries).findLast((entry) => entry.role === "user");

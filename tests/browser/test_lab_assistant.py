@@ -109,8 +109,11 @@ def test_keys_ask_about_a_cell_and_stop_ends_the_answer_in_the_engine(browser, l
         page.keyboard.press("Enter")
         card = page.locator(".mlx-lab-card").first
         expect(card.get_by_role("status")).to_have_text("Stopped.")
-        wait_for(lambda: not is_running(lab), what="its end in the engine")
-        assert lab.status()["totals"]["cancelled"] == before + asked, key
+        cancelled = before + asked
+        wait_for(
+            lambda wanted=cancelled: lab.status()["totals"]["cancelled"] == wanted,
+            what="its end in the engine",
+        )
         page.keyboard.press("Escape")
         expect(page.locator(".mlx-lab-card")).to_have_count(0)
     assert source(page) == "def add(a, b):\n    return a + b"

@@ -86,14 +86,22 @@ def test_selected_lines_are_changed_within_their_indentation_and_run(browser, la
     assert source(page) == code.replace("return a\n", "return a * b\n")
 
 
-def is_running(lab):
-    return bool(lab.status()["requests"])
+def is_writing(lab):
+    return any(request["phase"] == "decode" for request in lab.status()["requests"])
+
+
+def answer_to_the_limit(route):
+    """Send the request on, with an answer that the model does not end."""
+    body = {**route.request.post_data_json, "ignore_eos": True}
+    route.continue_(post_data=json.dumps(body))
 
 
 def test_keys_ask_about_a_cell_and_stop_ends_the_answer_in_the_engine(browser, lab):
+    lab.request("mlx/models/load", {"model": OTHER})
     lab.settings(model=OTHER, maxTokens=3000)
     lab.notebook("keys.ipynb", "def add(a, b):\n    return a + b")
     page = browser.open("keys.ipynb")
+    page.route(re.compile("/v1/chat/completions"), answer_to_the_limit)
     page.locator(".jp-CodeCell .cm-content").first.click()
     before = lab.status()["totals"]["cancelled"]
     page.keyboard.press("Control+Alt+f")
@@ -105,7 +113,7 @@ def test_keys_ask_about_a_cell_and_stop_ends_the_answer_in_the_engine(browser, l
             page.keyboard.press("Enter")
         stop = page.locator(".mlx-lab-card").get_by_role("button", name="Stop")
         expect(stop).to_be_focused()
-        wait_for(lambda: is_running(lab), what="the answer")
+        wait_for(lambda: is_writing(lab), what="the answer")
         page.keyboard.press("Enter")
         card = page.locator(".mlx-lab-card").first
         expect(card.get_by_role("status")).to_have_text("Stopped.")

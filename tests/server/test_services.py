@@ -59,6 +59,8 @@ def services(**changes: Any) -> Services:
         "downloads": Started(),
         "model_settings": ModelSettingsStore(settings, None, logging.getLogger("test")),
         "notebook_usage": None,
+        "jobs": None,
+        "new_models": None,
         "limits": LIMITS,
         "auto_download": False,
         "memory_budget_bytes": 0,
@@ -70,6 +72,7 @@ def services(**changes: Any) -> Services:
         "admin_reads_texts": False,
         "make_images": lambda: made.append("images") or made,
         "make_responses": lambda: made.append("responses") or made,
+        "make_conversations": None,
     }
     return Services(**{**parts, **changes})
 

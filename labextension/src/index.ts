@@ -1,5 +1,6 @@
 /** The plugins of the JupyterLab extension, one a feature. */
 
+import { agentPlugin } from "./agent/plugin";
 import { assistantPlugin } from "./assistant/plugin";
 import { chatPlugin } from "./chat/plugin";
 import { completionPlugin } from "./completion/plugin";
@@ -18,4 +19,5 @@ export default [
   completionPlugin,
   assistantPlugin,
   chatPlugin,
+  agentPlugin,
 ];

@@ -10,6 +10,7 @@ import type { ToolCall } from "../server/answer-stream";
 import { sentenceOf } from "../server/request-error";
 import { withSeenCharacters } from "./hidden-characters";
 import type { AskedKind, Permissions } from "./permissions";
+import { sentMessages } from "./sent-messages";
 import { ToolError } from "./tool-error";
 import { TOOL_DEFINITIONS } from "./tool-schemas";
 import type { Action, PlanStep, Prepared, Toolbox } from "./toolbox";
@@ -27,6 +28,8 @@ export interface TurnOptions {
   isPlanned: boolean;
   /** The name of the notebook, for questions. */
   notebook: string;
+  /** How many tokens of messages the model takes; undefined if that is not known. */
+  room?: () => number | undefined;
   /** Show the person the cell that a question is about. */
   reveal?: (at: number) => void;
 }
@@ -44,6 +47,7 @@ export const CHANGE = "agent-change";
 const READ_FIRST: ToolCall["function"] = { name: "read_notebook", arguments: "{}" };
 const STOPPED = "The person stopped the work before this was done.";
 const REFUSED = "The person refused this. Nothing was done. Do not try the same again.";
+const AGREED = "The person has seen the plan. Begin with its first step.";
 const ONCE = "once";
 const ALWAYS = "always";
 
@@ -64,7 +68,7 @@ export class AgentTurn {
 
   /** @throws RequestError if the server refuses; DOMException if it is stopped. */
   async run(): Promise<void> {
-    await this.readFirst();
+    if (!this.takeUp()) await this.readFirst();
     let left = this.options.steps;
     for (;;) {
       if (left === 0) {
@@ -78,7 +82,7 @@ export class AgentTurn {
       const { calls, finish } = await this.surface.stream({
         system: SYSTEM,
         tools: TOOL_DEFINITIONS,
-        messages: wellFormed(this.surface.messages),
+        ...sentMessages(this.surface.messages, this.options.room?.()),
         ...(this.isAgreed ? {} : { toolChoice: PLANNING }),
       });
       if (!calls.length) return;
@@ -86,9 +90,21 @@ export class AgentTurn {
     }
   }
 
+  /** Go on with a turn that was left before its end; return whether there is one. */
+  private takeUp(): boolean {
+    const { messages } = this.surface;
+    const own = messages.slice(messages.map(({ role }) => role).lastIndexOf("user") + 1);
+    const answered = new Set(own.map(({ tool_call_id }) => tool_call_id));
+    for (const call of own.flatMap(({ tool_calls }) => tool_calls ?? []))
+      if (!answered.has(call.id)) this.skip(call);
+    this.isAgreed ||= own.some(({ content }) => content === AGREED);
+    return own.length > 0;
+  }
+
   /** The model begins with the list of cells, as if it had asked for it. */
   private async readFirst(): Promise<void> {
-    const call: ToolCall = { id: "call_first", type: "function", function: READ_FIRST };
+    const id = `call_${crypto.randomUUID().slice(0, 8)}`;
+    const call: ToolCall = { id, type: "function", function: READ_FIRST };
     this.surface.keep({ role: "assistant", content: "", tool_calls: [call] });
     await this.answer(call, false);
   }
@@ -184,7 +200,7 @@ export class AgentTurn {
     const decision = await this.surface.approve({
       title: `May the model ${doing.title}?`,
       text: this.described(doing),
-      ...(kind === "change" ? { block: changeBlock(doing) } : {}),
+      ...(kind === "change" ? { block: { ...changeBlock(doing), isOpen: true } } : {}),
       choices: remark
         ? [{ label: ONCE_LABELS[kind], decision: ONCE }]
         : [
@@ -235,28 +251,3 @@ const changeBlock = ({ title, before, after, type }: Action): Block => ({
   after: withSeenCharacters(after),
   type,
 });
-
-/** Messages that every server takes: the arguments of calls are JSON objects. */
-function wellFormed(messages: TurnSurface["messages"]): TurnSurface["messages"] {
-  return messages.map((message) =>
-    message.tool_calls
-      ? {
-          ...message,
-          tool_calls: message.tool_calls.map((call) =>
-            isObject(call.function.arguments)
-              ? call
-              : { ...call, function: { ...call.function, arguments: "{}" } },
-          ),
-        }
-      : message,
-  );
-}
-
-function isObject(text: string): boolean {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === "object" && value !== null && !Array.isArray(value);
-  } catch {
-    return false;
-  }
-}

@@ -130,10 +130,3 @@ export function quotedFindings({ cells }: SharedNotebook, text: string): string 
   const rest = found.length > FOUND_LINES ? `\n${found.length - FOUND_LINES} more lines.` : "";
   return `${fenced(found.slice(0, FOUND_LINES).join("\n"))}${rest}`;
 }
-
-/** Hosts that a text may load from when it is shown as Markdown. */
-export function hostsLoaded(markdown: string): string[] {
-  if (!/!\[|<\s*[a-z]/i.test(markdown)) return [];
-  const found = markdown.matchAll(/(?:https?:)?\/\/([^\s/?#"'<>()[\]\\]+)/gi);
-  return [...new Set([...found].map(([, host = ""]) => host))];
-}

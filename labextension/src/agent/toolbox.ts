@@ -7,6 +7,7 @@
 
 import type { Variable } from "../kernel/variable-list";
 import { hiddenCharacters } from "./hidden-characters";
+import { loadingRemark } from "./loading-text";
 import {
   checkEditable,
   findCell,
@@ -17,13 +18,7 @@ import {
   shortId,
 } from "./notebook-cell";
 import type { ActionKind } from "./permissions";
-import {
-  hostsLoaded,
-  quotedCell,
-  quotedFindings,
-  quotedNotebook,
-  quotedOutputs,
-} from "./quoted-cells";
+import { quotedCell, quotedFindings, quotedNotebook, quotedOutputs } from "./quoted-cells";
 import { type Arguments, parseArguments } from "./tool-arguments";
 import { ToolError } from "./tool-error";
 import { RUN_SECONDS, TOOL_SCHEMAS, type ToolName } from "./tool-schemas";
@@ -92,6 +87,8 @@ export class Toolbox {
     private readonly runner: CellRunner,
     /** How many tokens a result may have. */
     private readonly resultTokens: number,
+    /** The id of the cell in which the person is. */
+    private readonly activeId: () => string | undefined = () => undefined,
   ) {}
 
   /** What this turn has changed; undefined if nothing. */
@@ -142,9 +139,11 @@ export class Toolbox {
 
   private readNotebook(from: string | undefined): Action {
     const first = from === undefined ? 0 : findCell(this.notebook, from).at;
-    return this.reading("read the notebook", () =>
-      quotedNotebook(this.notebook, first, this.resultTokens),
-    );
+    return this.reading("read the notebook", () => {
+      const id = this.activeId();
+      const active = id === undefined ? "" : `\nThe person is in ${shortId({ id })}.`;
+      return quotedNotebook(this.notebook, first, this.resultTokens) + active;
+    });
   }
 
   private readCell(id: string, fromLine: number): Action {
@@ -292,12 +291,7 @@ export class Toolbox {
 
 const HIDDEN = "The text has characters that are not seen. They are written as ⟨U+…⟩ here.";
 
-function remarkOf(type: Action["type"], source: string): string {
-  const hosts = type === "markdown" ? hostsLoaded(source) : [];
-  return [
-    hosts.length ? `When this text is shown, the page may load from ${hosts.join(", ")}.` : "",
-    hiddenCharacters(source) ? HIDDEN : "",
-  ]
+const remarkOf = (type: Action["type"], source: string): string =>
+  [type === "markdown" ? loadingRemark(source) : "", hiddenCharacters(source) ? HIDDEN : ""]
     .filter(Boolean)
     .join(" ");
-}

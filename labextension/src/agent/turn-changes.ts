@@ -8,8 +8,10 @@ const written = (cell: ICell): string => JSON.stringify(cell);
 
 /** What undoing a turn would do, and what it would take away. */
 export interface UndoReport {
-  /** How many cells are put back, removed or moved. */
+  /** How many cells are put back or removed. */
   cells: number;
+  /** Whether cells are moved. */
+  isMoved: boolean;
   /** Cells that somebody has edited after the agent. */
   edited: number;
 }
@@ -77,7 +79,7 @@ export class TurnChanges {
       if (present === undefined ? old : !old || written(old) !== written(present.toJSON()))
         cells += 1;
     }
-    return { cells, edited };
+    return { cells, edited, isMoved: this.isMoved };
   }
 
   /** Bring back the cells and their order. What run code did elsewhere stays. */

@@ -11,7 +11,8 @@ import { commandOf } from "./command-of";
 
 /** The error among a cell's outputs, if there is one. */
 export function errorOf(cell: Cell): IError | undefined {
-  if (!(cell instanceof CodeCell)) return undefined;
+  // While cells are deleted, some are listed that have no outputs any more.
+  if (!(cell instanceof CodeCell) || cell.model.isDisposed) return undefined;
   const { outputs } = cell.model;
   for (let at = 0; at < outputs.length; at += 1) {
     const output = outputs.get(at).toJSON();

@@ -12,4 +12,6 @@ export const Commands = {
   choose: "mlx-notebook:choose-model",
   settings: "mlx-notebook:open-settings",
   completions: "mlx-notebook:toggle-completions",
+  agent: "mlx-notebook:open-agent",
+  revoke: "mlx-notebook:take-back-permissions",
 } as const;

@@ -60,13 +60,23 @@ export class Settings {
     return this.read<Variables>("variables", "types");
   }
 
+  /** After how many requests of one turn the agent asks whether it may go on. */
+  get agentSteps(): number {
+    return this.read<number>("agentSteps", 20);
+  }
+
+  /** Whether the agent shows a plan first. */
+  get agentPlan(): boolean {
+    return this.read<boolean>("agentPlan", true);
+  }
+
   /** @throws Error if JupyterLab cannot write its settings. */
   async set(name: string, value: string | number): Promise<void> {
     if (this.registered === undefined) throw new Error("The settings are not loaded yet.");
     await this.registered.set(name, value);
   }
 
-  private read<T extends string | number>(name: string, otherwise: T): T {
+  private read<T extends string | number | boolean>(name: string, otherwise: T): T {
     const value = this.registered?.composite[name];
     return typeof value === typeof otherwise ? (value as T) : otherwise;
   }

@@ -166,6 +166,8 @@ export interface ChatMode {
 export interface IMlxChat {
   /** Offer another mode. */
   addMode(mode: ChatMode): IDisposable;
+  /** Answer the next questions of the present conversation in a mode. */
+  choose(mode: string): void;
   /** Draw blocks of a kind. */
   addBlock(kind: string, make: () => BlockView): IDisposable;
 }

@@ -90,6 +90,10 @@ export class ChatWidget extends Widget implements IMlxChat {
     return added;
   }
 
+  choose(mode: string): void {
+    this.sessions.current.set({ mode });
+  }
+
   addBlock(kind: string, make: () => BlockView): IDisposable {
     this.makers.set(kind, make);
     return new DisposableDelegate(() => this.makers.delete(kind));

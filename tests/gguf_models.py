@@ -4,10 +4,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gguf import GGMLQuantizationType, GGUFWriter, quants
+import pytest
 
 from mlx_notebook.model_files.gguf import gguf_architectures as names
 from tests.models import TEMPLATE, build
+
+gguf = pytest.importorskip(
+    "gguf", reason="GGUF FILES ARE NOT TESTED: install the package gguf (in the extra `test`)"
+)
+GGMLQuantizationType, GGUFWriter, quants = gguf.GGMLQuantizationType, gguf.GGUFWriter, gguf.quants
 
 LLAMA = {"model_type": "llama", "rope_theta": 10000.0, "head_dim": 16}
 QWEN2 = {"model_type": "qwen2", "rope_theta": 10000.0}
@@ -109,7 +114,7 @@ def _interleaved(name: str, stored: Any, settings: dict[str, Any]) -> Any:
     return stored
 
 
-def _write_metadata(writer: GGUFWriter, settings: dict[str, Any], folder: Path) -> None:
+def _write_metadata(writer: Any, settings: dict[str, Any], folder: Path) -> None:
     writer.add_block_count(settings["num_hidden_layers"])
     writer.add_context_length(settings["max_position_embeddings"])
     writer.add_embedding_length(settings["hidden_size"])

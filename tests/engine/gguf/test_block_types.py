@@ -3,10 +3,10 @@
 import mlx.core as mx
 import numpy as np
 import pytest
-from gguf import GGMLQuantizationType, quants
 
 from mlx_notebook.engine.gguf.block_types import quantized
 from mlx_notebook.model_files.gguf.gguf_kinds import BY_NAME, GROUP
+from tests.gguf_models import GGMLQuantizationType, quants
 
 # Where the 16-bit floats of a block are, for the types that the library reads and does not write.
 FLOATS = {"Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}

@@ -1,6 +1,7 @@
 """Turn the engine's events into the items of a response and its stream events."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import msgspec
 from msgspec import UNSET
@@ -44,16 +45,25 @@ class ResponseWriter:
         Whether to send the reasoning in encrypted form too.
     alternatives
         Number of alternatives for each token of the prompt, if its log probabilities are wanted.
+    namespaces
+        Namespace and name of the functions in namespaces, by their names for the model.
     """
 
     def __init__(
-        self, response: Response, *, as_summary: bool, sealed: bool, alternatives: int = 0
+        self,
+        response: Response,
+        *,
+        as_summary: bool,
+        sealed: bool,
+        alternatives: int = 0,
+        namespaces: Mapping[str, tuple[str, str]] = MappingProxyType({}),
     ) -> None:
         self.response = response
         self.ended = False
         self._as_summary = as_summary
         self._sealed = sealed
         self._alternatives = alternatives
+        self._namespaces = namespaces
         self._sequence = 0
         self._started = False
         self._item: OutputItem | None = None
@@ -68,6 +78,10 @@ class ResponseWriter:
     def handle(self, event: protocol.Event | KeepAlive) -> list[wire.ResponseEvent]:
         """Handle an event of the engine. Return the stream events for it."""
         return [self._numbered(event) for event in self._events_for(event)]
+
+    def _call(self, event: protocol.ToolCallStart) -> OutputCall:
+        namespace, name = self._namespaces.get(event.name, (UNSET, event.name))
+        return OutputCall(new_id("fc_"), "in_progress", event.call_id, name, "", namespace)
 
     def accepted(self) -> list[wire.ResponseEvent]:
         """Return the stream events for a request that has been accepted."""
@@ -102,9 +116,7 @@ class ResponseWriter:
                 yield from self._reasoning(text)
             case protocol.ToolCallStart():
                 self._whitespace.clear()
-                yield from self._open(
-                    OutputCall(new_id("fc_"), "in_progress", event.call_id, event.name, "")
-                )
+                yield from self._open(self._call(event))
             case protocol.ToolCallArguments(arguments=arguments) if arguments:
                 self._pieces.append(arguments)
                 yield wire.FunctionCallArgumentsDelta(

@@ -165,7 +165,7 @@ class MessageWriter:
         if answer.stop_reason == "stop_sequence" and self._finished:
             answer.stop_sequence = self._finished.stop
         delta = StopDelta(answer.stop_reason, answer.stop_sequence)
-        yield MessageDelta(delta, answer.usage, answer.token_ids)
+        yield MessageDelta(delta, answer.usage, answer.context_management, answer.token_ids)
         yield MessageStop()
 
     def _stop_reason(self, usage: protocol.Usage) -> StopReason:

@@ -10,8 +10,11 @@ from typing import ClassVar
 
 import msgspec
 from jupyter_server.auth.decorator import authorized
+from msgspec import UNSET, UnsetType
 from tornado import web
 
+from mlx_notebook.protocol import ChatPrompt
+from mlx_notebook.server.api.anthropic.context_editing import edited
 from mlx_notebook.server.api.anthropic.message_writer import MessageWriter
 from mlx_notebook.server.api.base import ends_with_client
 from mlx_notebook.server.api.generation import GenerationHandler, local_options
@@ -20,6 +23,7 @@ from mlx_notebook.server.api.unknown_route import UnknownRouteHandler
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.users.rate_limiter import RateState
+from mlx_notebook.server.wire.anthropic.context_edits import AppliedEdits, CountedEdits
 from mlx_notebook.server.wire.anthropic.message_response import (
     ErrorDetails,
     ErrorObject,
@@ -29,7 +33,11 @@ from mlx_notebook.server.wire.anthropic.message_response import (
     MessageUsage,
     encode_event,
 )
-from mlx_notebook.server.wire.anthropic.messages_request import COUNT_DECODER, DECODER
+from mlx_notebook.server.wire.anthropic.messages_request import (
+    COUNT_DECODER,
+    DECODER,
+    CountTokensRequest,
+)
 from mlx_notebook.server.wire.ids import new_id
 
 # https://docs.anthropic.com/en/api/errors
@@ -69,6 +77,31 @@ class AnthropicHandler(GenerationHandler):
         """Return Anthropic's error object."""
         return anthropic_error(error, self.request_id)
 
+    async def edited_prompt(
+        self, request: CountTokensRequest
+    ) -> tuple[ChatPrompt, AppliedEdits | UnsetType]:
+        """Return the prompt after the edits of `context_management`, and their effects.
+
+        What the model does not get is reported to the client.
+
+        Raises
+        ------
+        ApiError
+            If the request is invalid, or the tokens cannot be counted.
+        """
+        prompt = request.prompt()
+        if left_out := request.left_out_tools:
+            self.report_ignored(*left_out)
+        if request.context_management is None:
+            return prompt, UNSET
+        return await edited(
+            prompt, request.context_management, lambda changed: self.count(request, changed)
+        )
+
+    async def count(self, request: CountTokensRequest, prompt: ChatPrompt) -> int:
+        """Return the tokens of a prompt."""
+        return len((await self.tokenized(request.model, prompt)).tokens)
+
 
 def anthropic_error(error: ApiError, request_id: str) -> bytes:
     """Return an error in Anthropic's format, as JSON."""
@@ -94,10 +127,11 @@ class MessagesHandler(AnthropicHandler):
         """Answer with a message, or with a stream of its events."""
         request = self.decoded(DECODER)
         self.services.limits.check_message_count(len(request.messages))
+        prompt, edits = await self.edited_prompt(request)
         command = await self.command(
             new_id("msg_"),
             request.model,
-            request.prompt(),
+            prompt,
             request.sampling(),
             tool_choice=request.choice(),
             output_format=request.output_format(),
@@ -109,6 +143,7 @@ class MessagesHandler(AnthropicHandler):
             model=request.model or command.model,
             content=[],
             usage=MessageUsage(0, 0, 0, 0),
+            context_management=edits,
         )
         writer = MessageWriter(
             answer,
@@ -151,8 +186,13 @@ class CountTokensHandler(AnthropicHandler):
         request = self.decoded(COUNT_DECODER)
         self.services.limits.check_message_count(len(request.messages))
         request.choice()
-        tokenized = await self.tokenized(request.model, request.prompt())
-        self.answer(MessageTokensCount(len(tokenized.tokens)))
+        prompt, _ = await self.edited_prompt(request)
+        tokens = await self.count(request, prompt)
+        if request.context_management is None:
+            self.answer(MessageTokensCount(tokens))
+            return
+        whole = await self.count(request, request.prompt())
+        self.answer(MessageTokensCount(tokens, CountedEdits(whole)))
 
 
 class UnknownMessagesRouteHandler(AnthropicHandler, UnknownRouteHandler):

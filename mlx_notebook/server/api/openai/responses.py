@@ -48,6 +48,9 @@ class ResponsesBase(GenerationHandler):
         """
         request.check()
         begin_request(self)
+        tools = request.offered_tools()
+        if tools.left_out:
+            self.report_ignored(*tools.left_out)
         previous = await self._previous_items(owner, request)
         items = await self._input_items(owner, request)
         if not previous and not items:
@@ -63,7 +66,7 @@ class ResponsesBase(GenerationHandler):
             conversation.add(typed_item(item, path), path)
         prompt = ChatPrompt(
             messages=with_one_system_message(with_ordered_tool_results(conversation.messages)),
-            tools=[tool.for_template() for tool in request.function_tools()],
+            tools=[function.for_template() for function in tools.functions],
             template_kwargs=request.template_kwargs(),
         )
         prompt = request.with_continuation(prompt)
@@ -136,6 +139,7 @@ class ResponsesHandler(ResponsesBase):
             raise
 
     async def _respond(self, user: str, request: ResponsesRequest) -> None:
+        tools = request.offered_tools()
         prompt, items = await self.prompt(user, request)
         if request.truncation == "auto":
             prompt = await truncate(self, request.model, prompt, request.max_output_tokens)
@@ -144,7 +148,7 @@ class ResponsesHandler(ResponsesBase):
             request.model,
             prompt,
             request.sampling(),
-            tool_choice=request.choice(request.function_tools()),
+            tool_choice=request.choice(tools),
             output_format=request.output_format(),
             reasoning_budget=request.thinking_budget,
             **local_options(request),
@@ -162,6 +166,7 @@ class ResponsesHandler(ResponsesBase):
             as_summary=request.wants_summary,
             sealed=sealed,
             alternatives=request.prompt_logprobs or 0,
+            namespaces=tools.namespaces,
         )
         run = ResponseRun(user, writer, items, self.ignored)
         if request.background:

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from mlx_notebook import protocol
+from mlx_notebook.server.wire.anthropic.context_edits import AppliedEdits, CountedEdits
 from mlx_notebook.server.wire.prompt_logprobs import PromptTokenLogprobs
 
 StopReason = Literal[
@@ -83,6 +84,8 @@ class MessageResponse(Struct, kw_only=True):
     role: Literal["assistant"] = "assistant"
     stop_reason: StopReason | None = None
     stop_sequence: str | None = None
+    # Present if the request asks for edits.
+    context_management: AppliedEdits | UnsetType = UNSET
     # Present if the request asks for them.
     prompt_token_ids: list[int] | UnsetType = UNSET
     token_ids: list[int] | UnsetType = UNSET
@@ -90,9 +93,10 @@ class MessageResponse(Struct, kw_only=True):
 
 
 class MessageTokensCount(Struct):
-    """The number of tokens in a conversation."""
+    """The number of tokens in a conversation, after its edits."""
 
     input_tokens: int
+    context_management: CountedEdits | UnsetType = UNSET
 
 
 class MessageStart(Struct, tag_field="type", tag="message_start"):
@@ -157,6 +161,7 @@ class MessageDelta(Struct, tag_field="type", tag="message_delta"):
 
     delta: StopDelta
     usage: MessageUsage
+    context_management: AppliedEdits | UnsetType = UNSET
     token_ids: list[int] | UnsetType = UNSET
 
 

@@ -15,6 +15,7 @@ from mlx_notebook.server.wire.anthropic.content_blocks import (
     BlockMessageBuilder,
     MessageParamContent,
 )
+from mlx_notebook.server.wire.anthropic.context_edits import ContextManagement
 from mlx_notebook.server.wire.conversation import with_one_system_message, with_ordered_tool_results
 from mlx_notebook.server.wire.decode import converted
 from mlx_notebook.server.wire.output_formats import OutputFormatParameters
@@ -122,9 +123,7 @@ class OutputConfig(Struct):
 
 
 # Parameters of Anthropic's server that this one does not support.
-_UNSUPPORTED = (
-    *("compaction", "container", "context_management", "diagnostics", "fallbacks", "mcp_servers"),
-)
+_UNSUPPORTED = (*("compaction", "container", "diagnostics", "fallbacks", "mcp_servers"),)
 _UNUSED = frozenset(
     (
         *("betas", "billing_policy", "cache_control", "fallback_credit_token", "inference_geo"),
@@ -136,14 +135,29 @@ _Tool = Annotated[
     dict[str, Any],
     Meta(
         extra_json_schema={
-            "properties": {
-                "name": {"type": "string", "minLength": 1, "maxLength": 128},
-                "input_schema": {"type": "object"},
-            },
-            "required": ["name", "input_schema"],
+            "anyOf": [
+                {
+                    "properties": {
+                        "type": {"enum": ["custom", None]},
+                        "name": {"type": "string", "minLength": 1, "maxLength": 128},
+                        "input_schema": {"type": "object"},
+                    },
+                    "required": ["name", "input_schema"],
+                },
+                # Left out of the prompt.
+                {
+                    "properties": {"type": {"type": "string", "pattern": "^[a-z_]+_[0-9]{8}$"}},
+                    "required": ["type"],
+                },
+            ]
         }
     ),
 ]
+
+
+def _defined_by_anthropic(tool: dict[str, Any]) -> bool:
+    kind = tool.get("type") or "custom"
+    return isinstance(kind, str) and kind != "custom"
 
 
 class CountTokensRequest(OutputFormatParameters, kw_only=True):
@@ -174,10 +188,11 @@ class CountTokensRequest(OutputFormatParameters, kw_only=True):
     user_profile_id: str | None = None
     workspace_id: str | None = None
 
+    context_management: ContextManagement | None = None
+
     # Refused if they would have an effect: see `prompt`.
     compaction: Any = None
     container: Any = None
-    context_management: Any = None
     diagnostics: Any = None
     fallbacks: Any = None
     mcp_servers: Any = None
@@ -242,24 +257,18 @@ class CountTokensRequest(OutputFormatParameters, kw_only=True):
         return prompt
 
     def typed_tools(self) -> list[ToolParam]:
-        """Return the tools that the model may call.
+        """Return the tools that the model may call, without those that Anthropic defines.
 
         Raises
         ------
         InvalidRequest
-            A tool would run on the server, or two have the same name.
+            A tool is not valid, or two have the same name.
         """
         tools: list[ToolParam] = []
         for index, given in enumerate(self.tools or []):
             path = f"tools[{index}]"
-            kind = given.get("type") or "custom"
-            if kind != "custom":
-                raise InvalidRequest(
-                    f"'{path}.type' is {str(kind)[:100]!r}, which this server does not have: give "
-                    "the tool an 'input_schema' and run it yourself.",
-                    param=f"{path}.type",
-                    code="unsupported_tool",
-                )
+            if _defined_by_anthropic(given):
+                continue
             if given.get("defer_loading"):
                 raise unsupported_parameter(f"{path}.defer_loading")
             tool = converted(given, ToolParam, path)
@@ -269,6 +278,19 @@ class CountTokensRequest(OutputFormatParameters, kw_only=True):
                 )
             tools.append(tool)
         return tools
+
+    @property
+    def left_out_tools(self) -> list[str]:
+        """The places and types of the tools that the model does not get.
+
+        Anthropic defines what they do, and its own models know them. The API lets a model answer
+        without calling any of them.
+        """
+        return [
+            f"tools[{index}]:{given['type'][:100]}"
+            for index, given in enumerate(self.tools or [])
+            if _defined_by_anthropic(given)
+        ]
 
     def choice(self) -> ToolChoice:
         """Return whether the model may, must or must not call tools.
@@ -285,11 +307,23 @@ class CountTokensRequest(OutputFormatParameters, kw_only=True):
             return ToolChoice(parallel=not (choice and choice.disable_parallel_tool_use))
         parallel = not choice.disable_parallel_tool_use
         if not names:
+            left = ", ".join(self.left_out_tools)
             raise InvalidRequest(
-                "'tool_choice' requires a call, but there are no 'tools'.", param="tool_choice"
+                "'tool_choice' requires a call, but "
+                + (f"this server does not have {left}." if left else "there are no 'tools'."),
+                param="tool_choice",
+                code="unsupported_tool" if left else None,
             )
         if isinstance(choice, ToolChoiceAny):
             return ToolChoice(mode="required", parallel=parallel)
+        left_out = [tool for tool in self.tools or [] if _defined_by_anthropic(tool)]
+        if choice.name in [tool.get("name") for tool in left_out]:
+            raise InvalidRequest(
+                f"'tool_choice' names {choice.name[:200]!r}, which Anthropic defines and this "
+                "server does not have: give it an 'input_schema' and no 'type'.",
+                param="tool_choice.name",
+                code="unsupported_tool",
+            )
         if choice.name not in names:
             raise InvalidRequest(
                 f"'tool_choice' names {choice.name[:200]!r}, which is not in 'tools'.",

@@ -21,6 +21,7 @@ from mlx_notebook.server.wire.content import (
     text_of,
 )
 from mlx_notebook.server.wire.decode import converted
+from mlx_notebook.server.wire.openai.response_tools import qualified
 from mlx_notebook.server.wire.sealed_reasoning import unseal
 
 ItemDict = dict[str, Any]
@@ -77,6 +78,7 @@ class FunctionCallItem(Struct, tag_field="type", tag="function_call"):
     call_id: str
     name: str
     arguments: str
+    namespace: str | None = None
 
 
 class FunctionCallOutputItem(Struct, tag_field="type", tag="function_call_output"):
@@ -262,7 +264,8 @@ class ItemMessageBuilder:
 
     def _add_call(self, item: FunctionCallItem) -> None:
         self._calls.add(item.call_id)
-        function = {"name": item.name, "arguments": item.arguments or "{}"}
+        name = qualified(item.name, item.namespace)
+        function = {"name": name, "arguments": item.arguments or "{}"}
         call = {"id": item.call_id, "type": "function", "function": function}
         self._current_turn().setdefault("tool_calls", []).append(call)
 

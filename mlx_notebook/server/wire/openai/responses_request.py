@@ -14,6 +14,7 @@ from mlx_notebook.server.wire.decode import converted
 from mlx_notebook.server.wire.metadata import Metadata
 from mlx_notebook.server.wire.openai.chat_request import CacheRetention, ReasoningEffort
 from mlx_notebook.server.wire.openai.response_items import ItemDict
+from mlx_notebook.server.wire.openai.response_tools import OfferedTools, offered_tools, qualified
 from mlx_notebook.server.wire.output_formats import (
     JsonObjectFormat,
     OutputFormatParameters,
@@ -49,36 +50,30 @@ _UNUSED = frozenset(
 )
 
 
-class FunctionTool(Struct, omit_defaults=True):
-    """A function that the model may call."""
-
-    type: Literal["function"]
-    name: Annotated[str, Meta(min_length=1, max_length=128)]
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-    strict: bool | None = None
-
-    def for_template(self) -> dict[str, Any]:
-        """Return the tool as chat templates expect it."""
-        function: dict[str, Any] = {"name": self.name}
-        if self.description is not None:
-            function["description"] = self.description
-        function["parameters"] = self.parameters or {"type": "object", "properties": {}}
-        if self.strict:
-            function["strict"] = True
-        return {"type": "function", "function": function}
-
-
-# A tool as the client sent it, since the response repeats it. `function_tools` validates it.
+# A tool as the client sent it, since the response repeats it. `offered_tools` validates it.
 _Tool = Annotated[
     dict[str, Any],
     Meta(
         extra_json_schema={
-            "properties": {
-                "type": {"const": "function"},
-                "name": {"type": "string", "minLength": 1, "maxLength": 128},
-            },
-            "required": ["type", "name"],
+            "anyOf": [
+                {
+                    "properties": {
+                        "type": {"const": "function"},
+                        "name": {"type": "string", "minLength": 1, "maxLength": 128},
+                    },
+                    "required": ["type", "name"],
+                },
+                {
+                    "properties": {
+                        "type": {"const": "namespace"},
+                        "name": {"type": "string", "minLength": 1, "maxLength": 128},
+                        "tools": {"type": "array", "items": {"type": "object"}, "maxItems": 0},
+                    },
+                    "required": ["type", "name", "tools"],
+                },
+                # Left out of the prompt.
+                {"properties": {"type": {"const": "web_search"}}, "required": ["type"]},
+            ]
         }
     ),
 ]
@@ -88,6 +83,7 @@ class FunctionChoice(Struct, tag_field="type", tag="function"):
     """The model must call this function."""
 
     name: str
+    namespace: str | None = None
 
 
 class AllowedFunctions(Struct, tag_field="type", tag="allowed_tools"):
@@ -217,39 +213,17 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
                 param="top_logprobs",
             )
 
-    def function_tools(self) -> list[FunctionTool]:
-        """Return the tools that the model may call.
+    def offered_tools(self) -> OfferedTools:
+        """Return the tools that the model may call, and those that are left out.
 
         Raises
         ------
         InvalidRequest
-            A tool is not a function, or two have the same name.
+            A function is not valid, or two have the same name.
         """
-        tools = []
-        names = set()
-        for index, tool in enumerate(self.tools or []):
-            path = f"tools[{index}]"
-            kind = tool.get("type")
-            if isinstance(kind, str) and kind != "function":
-                raise InvalidRequest(
-                    f"Tools of the type {kind[:100]!r} are not supported by this server, only "
-                    "functions.",
-                    param=f"{path}.type",
-                    code="unsupported_tool",
-                )
-            for name in ("defer_loading", "async"):
-                if tool.get(name):
-                    raise unsupported_parameter(f"{path}.{name}")
-            function = converted(tool, FunctionTool, path)
-            if function.name in names:
-                raise InvalidRequest(
-                    f"Two tools have the name {function.name!r}.", param=f"{path}.name"
-                )
-            names.add(function.name)
-            tools.append(function)
-        return tools
+        return offered_tools(self.tools or [])
 
-    def choice(self, tools: list[FunctionTool]) -> ToolChoice:
+    def choice(self, tools: OfferedTools) -> ToolChoice:
         """Return whether the model may, must or must not call the tools.
 
         A function that the choice names is called once, unless `parallel_tool_calls` is true.
@@ -267,14 +241,19 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
         else:
             kind = converted(choice, FunctionChoice | AllowedFunctions, "tool_choice")  # type: ignore[arg-type]
             if isinstance(kind, FunctionChoice):
-                mode, named = "required", [{"type": "function", "name": kind.name}]
+                mode = "required"
+                named = [{"type": "function", "name": kind.name, "namespace": kind.namespace}]
                 parallel = self.parallel_tool_calls is True
             else:
                 mode, named = kind.mode, kind.tools
             names = [self._checked_name(tool, tools) for tool in named]
-        if mode == "required" and not tools:
+        if mode == "required" and not tools.functions:
+            left = ", ".join(tools.left_out)
             raise InvalidRequest(
-                "'tool_choice' requires a call, but there are no 'tools'.", param="tool_choice"
+                "'tool_choice' requires a call, but "
+                + (f"this server cannot run {left}." if left else "there are no 'tools'."),
+                param="tool_choice",
+                code="unsupported_tool" if left else None,
             )
         return ToolChoice(mode=mode, names=names, parallel=parallel)
 
@@ -324,14 +303,23 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
         options = self.reasoning
         return options is not None and bool(options.summary or options.generate_summary)
 
-    def _checked_name(self, tool: dict[str, Any], tools: list[FunctionTool]) -> str:
-        name = tool.get("name")
-        if tool.get("type") != "function" or name not in [tool.name for tool in tools]:
+    def _checked_name(self, tool: dict[str, Any], tools: OfferedTools) -> str:
+        name, namespace = tool.get("name"), tool.get("namespace")
+        kind = tool.get("type")
+        if isinstance(kind, str) and kind != "function":
+            raise InvalidRequest(
+                f"'tool_choice' demands a tool of the type {kind[:100]!r}, which this server "
+                "cannot run.",
+                param="tool_choice",
+                code="unsupported_tool",
+            )
+        asked = qualified(str(name), namespace if isinstance(namespace, str) else None)
+        if kind != "function" or asked not in [tool.name for tool in tools.functions]:
             raise InvalidRequest(
                 f"'tool_choice' names {str(name)[:200]!r}, which is not a function in 'tools'.",
                 param="tool_choice",
             )
-        return str(name)
+        return asked
 
 
 DECODER = msgspec.json.Decoder(ResponsesRequest)

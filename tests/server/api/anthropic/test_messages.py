@@ -91,6 +91,71 @@ def test_a_call_goes_out_and_its_result_comes_back(client: anthropic.Anthropic) 
     assert second.usage.cache_read_input_tokens
 
 
+def test_what_an_agent_asks_for_by_default_is_taken(
+    client: anthropic.Anthropic, server: RunningServer
+) -> None:
+    """Tools that Anthropic defines are left out and named; edits without effect cost nothing."""
+    asked: dict[str, Any] = {
+        **CALLING,
+        "max_tokens": 8,
+        "tools": [{"type": "web_search_20250305", "name": "web_search"}, WEATHER],
+    }
+    edits = {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]}
+    raw = client.messages.with_raw_response.create(
+        **asked, extra_body={"context_management": edits}
+    )
+    assert raw.headers["x-mlx-ignored-parameters"] == "tools[0]:web_search_20250305"
+    message = raw.parse()
+    assert message.to_dict()["context_management"] == {"applied_edits": []}
+    trace = server.client.get(f"mlx/traces/{message.id}").json()
+    assert [tool["function"]["name"] for tool in trace["tools"]] == ["get_weather"]
+    assert trace["ignored"] == ["tools[0]:web_search_20250305"]
+
+
+def test_old_results_of_tools_are_left_out_of_a_long_conversation(server: RunningServer) -> None:
+    messages: list[Any] = []
+    for number in range(3):
+        use: Any = {"type": "tool_use", "id": f"t{number}", "name": "get_weather", "input": {}}
+        result: Any = {
+            "type": "tool_result",
+            "tool_use_id": f"t{number}",
+            "content": f"sunny {number} " * 10,
+        }
+        messages += [
+            {"role": "user", "content": "Weather?"},
+            {"role": "assistant", "content": [use]},
+            {"role": "user", "content": [result]},
+            {"role": "assistant", "content": "It is sunny."},
+        ]
+    edit = {
+        "type": "clear_tool_uses_20250919",
+        "trigger": {"type": "tool_uses", "value": 2},
+        "keep": {"type": "tool_uses", "value": 1},
+    }
+    asked: dict[str, Any] = {
+        "model": "tiny-chat",
+        "messages": [*messages, {"role": "user", "content": "Thanks."}],
+        "tools": [WEATHER],
+        "context_management": {"edits": [edit]},
+    }
+    count = server.client.post("v1/messages/count_tokens", json=asked).raise_for_status().json()
+    saved = count["context_management"]["original_input_tokens"] - count["input_tokens"]
+    assert saved > 50
+    asked["max_tokens"] = 4
+    text = server.client.post("v1/messages", json={**asked, "stream": True}).text
+    [end] = [json.loads(line[6:]) for line in text.splitlines() if '"message_delta"' in line[:30]]
+    whole = server.client.post("v1/messages", json=asked).json()
+    assert end["context_management"] == whole["context_management"]
+    [applied] = whole["context_management"]["applied_edits"]
+    assert applied == {
+        "type": "clear_tool_uses_20250919",
+        "cleared_tool_uses": 2,
+        "cleared_input_tokens": saved,
+    }
+    usage = whole["usage"]
+    assert usage["input_tokens"] + usage["cache_read_input_tokens"] == count["input_tokens"]
+
+
 def test_a_streamed_call_is_told_in_parts(client: anthropic.Anthropic) -> None:
     with client.messages.stream(
         **CALLING,
@@ -198,10 +263,19 @@ STRICT = {"name": "f", "input_schema": {"type": "object", "not": {}}, "strict": 
         ({"container": "c"}, 400, "invalid_request_error", "container"),
         ({"mcp_servers": [{}]}, 400, "invalid_request_error", "mcp_servers"),
         (
-            {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+            {
+                "tools": [{"type": "web_search_20250305", "name": "web_search"}],
+                "tool_choice": {"type": "tool", "name": "web_search"},
+            },
             400,
             "invalid_request_error",
-            "tools[0].type",
+            "web_search_20250305",
+        ),
+        (
+            {"context_management": {"edits": [{"type": "compact_20260112"}]}},
+            400,
+            "invalid_request_error",
+            "context_management.edits[0]",
         ),
         ({"tools": [{"name": "f"}]}, 400, "invalid_request_error", "tools[0].input_schema"),
         ({"tool_choice": {"type": "any"}}, 400, "invalid_request_error", "tool_choice"),

@@ -137,6 +137,37 @@ def test_a_call_goes_out_and_its_result_comes_back(client: openai.OpenAI) -> Non
     assert caught.value.param == "input[0].call_id"
 
 
+def test_an_agent_may_offer_tools_that_only_openai_runs(
+    client: openai.OpenAI, server: RunningServer
+) -> None:
+    """They are left out and named; functions in a namespace are called by both of their names."""
+    space: Any = {"type": "namespace", "name": "mcp__sky__", "description": "", "tools": [WEATHER]}
+    asked: dict[str, Any] = {
+        **FIXED,
+        "max_output_tokens": 400,
+        "tools": [{"type": "web_search"}, space],
+        "tool_choice": {"type": "function", "name": "get_weather", "namespace": "mcp__sky__"},
+    }
+    raw = client.responses.with_raw_response.create(**asked, input="Weather?")
+    assert raw.headers["x-mlx-ignored-parameters"] == "tools[0]:web_search"
+    first = raw.parse()
+    [call] = [item for item in first.output if item.type == "function_call"]
+    assert (call.name, call.to_dict()["namespace"]) == ("get_weather", "mcp__sky__")
+    trace = server.client.get(f"mlx/traces/{first.id}").json()
+    assert [tool["function"]["name"] for tool in trace["tools"]] == ["mcp__sky__get_weather"]
+    output = {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}
+    second = client.responses.create(
+        **{**asked, "max_output_tokens": 8, "tool_choice": "auto"},
+        input=[{"role": "user", "content": "Weather?"}, call.to_dict(), output],
+    )
+    [said] = [
+        message
+        for message in server.client.get(f"mlx/traces/{second.id}").json()["messages"]
+        if message.get("tool_calls")
+    ]
+    assert said["tool_calls"][0]["function"]["name"] == "mcp__sky__get_weather"
+
+
 def test_a_streamed_call_parses_as_it_is_made(client: openai.OpenAI) -> None:
     with client.responses.stream(
         model="tiny-chat",
@@ -291,8 +322,8 @@ NOT = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}}
 @pytest.mark.parametrize(
     ("change", "param"),
     [
-        ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
-        ({"tools": [{"type": "file_search", "vector_store_ids": []}]}, "tools[0].type"),
+        ({"tools": [{"type": "web_search"}], "tool_choice": "required"}, "tool_choice"),
+        ({"tools": [{"type": "namespace", "name": "n", "tools": [{}]}]}, "tools[0].tools[0].type"),
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
         ({"tools": [WEATHER, WEATHER]}, "tools[1].name"),
         ({"tool_choice": "required"}, "tool_choice"),

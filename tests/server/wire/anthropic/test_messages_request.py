@@ -43,7 +43,12 @@ def test_a_tool_choice_is_accepted_in_every_form(choice: Any, expected: ToolChoi
     [
         ([], {"type": "any"}, "tool_choice"),
         ([TOOL], {"type": "tool", "name": "zz"}, "tool_choice.name"),
-        ([{"type": "bash_20250124", "name": "bash"}], None, "tools[0].type"),
+        ([{"type": "bash_20250124", "name": "bash"}], {"type": "any"}, "tool_choice"),
+        (
+            [TOOL, {"type": "bash_20250124", "name": "bash"}],
+            {"type": "tool", "name": "bash"},
+            "tool_choice.name",
+        ),
         ([TOOL, TOOL], None, "tools[1].name"),
         ([{"name": "a"}], None, "tools[0].input_schema"),
         ([{**TOOL, "defer_loading": True}], None, "tools[0].defer_loading"),
@@ -53,6 +58,13 @@ def test_an_invalid_tool_or_choice_is_named(tools: list[Any], choice: Any, param
     with pytest.raises(InvalidRequest) as caught:
         request(tools=tools, tool_choice=choice).choice()
     assert caught.value.param == param
+
+
+def test_tools_that_anthropic_defines_are_left_out_and_named() -> None:
+    asked = request(tools=[{"type": "bash_20250124", "name": "bash"}, TOOL])
+    assert [tool.name for tool in asked.typed_tools()] == ["a"]
+    assert asked.left_out_tools == ["tools[0]:bash_20250124"]
+    assert asked.choice() == ToolChoice()
 
 
 def test_examples_are_part_of_the_tools_schema() -> None:

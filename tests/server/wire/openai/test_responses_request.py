@@ -20,7 +20,7 @@ def request(**parameters: Any) -> ResponsesRequest:
 
 
 def test_function_tools_have_the_shape_of_chat_templates() -> None:
-    first, second = (tool.for_template() for tool in request(tools=TOOLS).function_tools())
+    first, second = (tool.for_template() for tool in request(tools=TOOLS).offered_tools().functions)
     assert first == {"type": "function", "function": {"name": "a", "parameters": SCHEMA}}
     assert second["function"] == {
         "name": "b",
@@ -33,7 +33,7 @@ def test_function_tools_have_the_shape_of_chat_templates() -> None:
 @pytest.mark.parametrize(
     ("tools", "param"),
     [
-        ([{"type": "web_search"}], "tools[0].type"),
+        ([{"type": "namespace", "name": "n", "tools": [{}]}], "tools[0].tools[0].type"),
         ([TOOLS[0], TOOLS[0]], "tools[1].name"),
         ([{"type": "function"}], "tools[0].name"),
         ([{**TOOLS[0], "defer_loading": True}], "tools[0].defer_loading"),
@@ -41,8 +41,27 @@ def test_function_tools_have_the_shape_of_chat_templates() -> None:
 )
 def test_an_invalid_tool_is_named(tools: list[Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        request(tools=tools).function_tools()
+        request(tools=tools).offered_tools()
     assert caught.value.param == param
+
+
+def test_tools_that_the_server_would_run_are_left_out_and_named() -> None:
+    tools = request(tools=[{"type": "web_search"}, *TOOLS, {"type": "mcp"}]).offered_tools()
+    assert [tool.name for tool in tools.functions] == ["a", "b"]
+    assert tools.left_out == ["tools[0]:web_search", "tools[3]:mcp"]
+
+
+def test_a_model_gets_the_functions_of_a_namespace() -> None:
+    docs = {"type": "namespace", "name": "mcp__docs__", "tools": [*TOOLS, {"type": "custom"}]}
+    asked = request(
+        tools=[docs, TOOLS[0]],
+        tool_choice={"type": "function", "name": "b", "namespace": "mcp__docs__"},
+    )
+    tools = asked.offered_tools()
+    assert [tool.name for tool in tools.functions] == ["mcp__docs__a", "mcp__docs__b", "a"]
+    assert tools.left_out == ["tools[0].tools[2]:custom"]
+    assert tools.namespaces["mcp__docs__b"] == ("mcp__docs__", "b")
+    assert asked.choice(tools).names == ["mcp__docs__b"]
 
 
 @pytest.mark.parametrize(
@@ -62,17 +81,24 @@ def test_an_invalid_tool_is_named(tools: list[Any], param: str) -> None:
 )
 def test_a_tool_choice_is_accepted_in_every_form(choice: Any, expected: ToolChoice) -> None:
     asked = request(tools=TOOLS, tool_choice=choice)
-    assert asked.choice(asked.function_tools()) == expected
+    assert asked.choice(asked.offered_tools()) == expected
 
 
 @pytest.mark.parametrize(
     ("tools", "choice"),
-    [([], "required"), (TOOLS, {"type": "function", "name": "zz"}), (TOOLS, {"type": "custom"})],
+    [
+        ([], "required"),
+        ([{"type": "web_search"}], "required"),
+        ([{"type": "web_search"}], {"type": "web_search"}),
+        (TOOLS, {"type": "function", "name": "zz"}),
+        (TOOLS, {"type": "custom"}),
+        (TOOLS, {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "web_search"}]}),
+    ],
 )
 def test_a_tool_choice_that_cannot_be_met_is_refused(tools: list[Any], choice: Any) -> None:
     asked = request(tools=tools, tool_choice=choice)
     with pytest.raises(InvalidRequest) as caught:
-        asked.choice(asked.function_tools())
+        asked.choice(asked.offered_tools())
     assert (caught.value.param or "").startswith("tool_choice")
 
 

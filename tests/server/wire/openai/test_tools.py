@@ -23,7 +23,7 @@ def of_chat(**options: Any) -> ToolChoice:
 def of_responses(**options: Any) -> ToolChoice:
     body = {"input": "Hello", "tools": [RESPONSES], **options}
     asked = decode(responses_request.DECODER, msgspec.json.encode(body))
-    return asked.choice(asked.function_tools())
+    return asked.choice(asked.offered_tools())
 
 
 def of_messages(**choice: Any) -> ToolChoice:

@@ -382,7 +382,7 @@ OPERATIONS = (
         "patch",
         "/mlx/settings",
         "Change settings of the server, for an admin",
-        (*_MODEL_ERRORS, 507),
+        (*_MODEL_ERRORS, 409),
         settings_types.ServerSettings,
         settings_types.SettingChanges,
     ),

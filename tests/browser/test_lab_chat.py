@@ -140,7 +140,7 @@ def test_an_answer_goes_on_after_a_reload_and_its_code_goes_into_the_notebook(br
     expect(answer).to_have_text(re.compile(r"\w+ \w+ \w+"), timeout=PATIENCE)
     browser.screenshot(page, "lab-chat-writing")
     chat, message = reload(page)
-    expect(chat.locator(".mlx-user")).to_contain_text("Tell me a story")
+    expect(chat.locator(".mlx-user:not([hidden])")).to_contain_text("Tell me a story")
     expect(chat.get_by_text(FIGURES)).to_have_count(1, timeout=PATIENCE)
     continued = bodies[1]["messages"][-1]
     assert bodies[1]["continue_final_message"] is True

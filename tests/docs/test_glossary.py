@@ -33,7 +33,7 @@ KEPT = [
     r"thinking_budget",
     r"thinking_forced_open",
     # Anthropic's API: types, fields and the classes that are named after them.
-    r"redacted_thinking|thinking_(delta|tokens)",
+    r"redacted_thinking|thinking_(delta|tokens|turns)|clear_thinking",
     r"(?<=[\"'`.])thinking\b",
     r"^\s*thinking(?=:|$)",
     r"(Redacted)?Thinking(Block|BlockParam|Delta|Enabled|Adaptive|Disabled)\b",

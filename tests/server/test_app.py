@@ -211,7 +211,7 @@ def test_the_token_of_a_server_of_models_opens_no_files_and_starts_no_kernels() 
     with running(alone=True) as server:
         for route in JUPYTERS:
             method, path = route.split()
-            if path not in ("api", "api/shutdown", "login", "static/style/a"):
+            if path not in ("api", "api/shutdown", "login", "metrics", "static/style/a"):
                 answer = server.client.request(method, path, json={})
                 assert answer.status_code == 404, (route, answer.text)
                 assert answer.json()["error"]["code"] == "unknown_route"

@@ -14,12 +14,12 @@ from mlx_notebook.server.api.native.root_page import RootHandler
 from mlx_notebook.server.api.native.service_page import ServicePageHandler
 from mlx_notebook.server.api.unknown_route import UnknownRouteHandler
 
-# What the login page needs, and the commands `jupyter server list` and `jupyter server stop`.
-_OPEN_ALONE = r"api(/status|/shutdown)?|login|logout|static/.*|favicon\.ico"
+# What the login page needs, `jupyter server stop`, and Prometheus, whose metrics have our counters.
+_OPEN_ALONE = r"api(/status|/shutdown)?|metrics|login|logout|static/.*|favicon\.ico"
 
 
 def standalone_rules(base_url: str) -> list[Rule]:
-    """Return what `jupyter mlx-notebook` has beside the API: its page, login, status and stop.
+    """Return what `jupyter mlx-notebook` has beside the API: page, login, metrics, status and stop.
 
     Parameters
     ----------

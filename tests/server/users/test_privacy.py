@@ -139,6 +139,11 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("POST", "mlx/cancel/([^/]+)"): [Case("mlx/cancel/ID", {}, thing="request")],
     ("GET", "mlx/settings/?"): [Case("mlx/settings")],
     ("PATCH", "mlx/settings/?"): [Case("mlx/settings", {})],
+    ("GET", "mlx/jobs/?"): [Case("mlx/jobs", shows=True)],
+    ("POST", "mlx/jobs/?"): [Case("mlx/jobs", {"kind": "merge", "model": "a+b", "name": "c"})],
+    ("GET", "mlx/jobs/([^/]+)/?"): [Case("mlx/jobs/ID", thing="job")],
+    ("GET", "mlx/jobs/([^/]+)/events/?"): [Case("mlx/jobs/ID/events", thing="job")],
+    ("POST", "mlx/jobs/([^/]+)/cancel/?"): [Case("mlx/jobs/ID/cancel", {}, thing="job")],
     ("GET", "mlx/usage/?"): [Case("mlx/usage")],
     ("GET", "mlx/metrics/?"): [Case("mlx/metrics")],
     ("GET", "mlx/traces/?"): [
@@ -183,7 +188,12 @@ class Classroom:
             "response": response["id"],
             "background": self.made("v1/responses", background)["id"],
             "item": response["output"][0]["id"],
+            "job": self.made("mlx/jobs", {"kind": "convert", "model": "tiny-chat", "name": SECRET})[
+                "id"
+            ],
         }
+        ann.post(f"mlx/jobs/{self.ids['job']}/cancel", json={"keep": False}).raise_for_status()
+        wait_for(self._job_has_ended, 60)
         wait_for(lambda: self.status_of_background() not in ("queued", "in_progress"), 60)
         # So her default model is another one.
         self.made("v1/completions", {"model": "org/other", "prompt": SECRET, "max_tokens": 1})
@@ -196,6 +206,10 @@ class Classroom:
     def status_of_background(self) -> str:
         response = self.ann.get(f"v1/responses/{self.ids['background']}").json()
         return str(response["status"])
+
+    def _job_has_ended(self) -> bool:
+        job = self.ann.get(f"mlx/jobs/{self.ids['job']}").raise_for_status().json()["job"]
+        return job["state"] in ("stopped", "finished", "failed")
 
     def _start(self) -> None:
         """Start a request of Ann's that runs for a while."""
@@ -221,7 +235,9 @@ class Classroom:
 
 @pytest.fixture(scope="module")
 def classroom(models_dir: Path) -> Iterator[Classroom]:
-    config = {**CONFIG, "MlxNotebookApp": {"models_dirs": [str(models_dir)]}}
+    limits = {"ann": {"jobs": True}}
+    settings = {"models_dirs": [str(models_dir)], "user_limits": limits}
+    config = {**CONFIG, "MlxNotebookApp": settings}
     with running(config=config, env=PATH) as server:
         clients = {name: client_of(server, name) for name in ("ann", "bob", "teacher")}
         clients["owner"] = server.client

@@ -7,15 +7,15 @@ import msgspec
 from mlx_notebook.protocol import ChatPrompt
 from mlx_notebook.server.wire.anthropic.context_edits import (
     AppliedEdits,
-    ClearedThinking,
+    ClearedReasoning,
     ClearedToolUses,
-    ClearThinking,
+    ClearReasoning,
     ClearToolUses,
     ContextManagement,
-    ToolUses,
+    ToolUseCount,
     count_tool_uses,
+    without_old_reasoning,
     without_old_results,
-    without_old_thinking,
 )
 
 Count = Callable[[ChatPrompt], Awaitable[int]]
@@ -29,10 +29,10 @@ async def edited(
 
     Tokens are counted only where an edit needs it.
     """
-    applied: list[ClearedThinking | ClearedToolUses] = []
+    applied: list[ClearedReasoning | ClearedToolUses] = []
     for edit in asked.edits:
-        if isinstance(edit, ClearThinking):
-            messages, cleared = without_old_thinking(prompt.messages, edit)
+        if isinstance(edit, ClearReasoning):
+            messages, cleared = without_old_reasoning(prompt.messages, edit)
         else:
             if not await _is_due(prompt, edit, count):
                 continue
@@ -42,8 +42,8 @@ async def edited(
         shorter = msgspec.structs.replace(prompt, messages=messages)
         # The template may leave out old reasoning by itself.
         saved = max(0, await count(prompt) - await count(shorter))
-        if isinstance(edit, ClearThinking):
-            applied.append(ClearedThinking(cleared, saved))
+        if isinstance(edit, ClearReasoning):
+            applied.append(ClearedReasoning(cleared, saved))
         elif edit.clear_at_least is not None and saved < edit.clear_at_least.value:
             continue
         else:
@@ -53,6 +53,6 @@ async def edited(
 
 
 async def _is_due(prompt: ChatPrompt, edit: ClearToolUses, count: Count) -> bool:
-    if isinstance(edit.trigger, ToolUses):
+    if isinstance(edit.trigger, ToolUseCount):
         return count_tool_uses(prompt.messages) > edit.trigger.value
     return await count(prompt) > edit.trigger.value

@@ -18,32 +18,32 @@ Message = dict[str, Any]
 _CLEARED = "[The result of this tool call was left out to save context.]"
 
 
-class InputTokens(Struct, frozen=True, tag_field="type", tag="input_tokens"):
+class InputTokenCount(Struct, frozen=True, tag_field="type", tag="input_tokens"):
     """A number of tokens of the prompt."""
 
     value: _Count
 
 
-class ToolUses(Struct, frozen=True, tag_field="type", tag="tool_uses"):
+class ToolUseCount(Struct, frozen=True, tag_field="type", tag="tool_uses"):
     """A number of tool calls."""
 
     value: _Count
 
 
-class ThinkingTurns(Struct, frozen=True, tag_field="type", tag="thinking_turns"):
+class ReasoningTurnCount(Struct, frozen=True, tag_field="type", tag="thinking_turns"):
     """A number of the assistant's turns with reasoning."""
 
     value: Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
-class AllThinking(Struct, tag_field="type", tag="all"):
+class AllReasoning(Struct, tag_field="type", tag="all"):
     """All turns."""
 
 
-class ClearThinking(Struct, tag_field="type", tag="clear_thinking_20251015"):
+class ClearReasoning(Struct, tag_field="type", tag="clear_thinking_20251015"):
     """Leave out the reasoning of all but the last turns."""
 
-    keep: Literal["all"] | ThinkingTurns | AllThinking = ThinkingTurns(1)
+    keep: Literal["all"] | ReasoningTurnCount | AllReasoning = ReasoningTurnCount(1)
 
 
 class ClearToolUses(Struct, tag_field="type", tag="clear_tool_uses_20250919"):
@@ -63,9 +63,9 @@ class ClearToolUses(Struct, tag_field="type", tag="clear_tool_uses_20250919"):
         Whether the arguments of these calls are left out too; or the tools of which.
     """
 
-    trigger: InputTokens | ToolUses = InputTokens(100_000)
-    keep: ToolUses = ToolUses(3)
-    clear_at_least: InputTokens | None = None
+    trigger: InputTokenCount | ToolUseCount = InputTokenCount(100_000)
+    keep: ToolUseCount = ToolUseCount(3)
+    clear_at_least: InputTokenCount | None = None
     exclude_tools: list[str] | None = None
     clear_tool_inputs: bool | list[str] | None = None
 
@@ -73,10 +73,10 @@ class ClearToolUses(Struct, tag_field="type", tag="clear_tool_uses_20250919"):
 class ContextManagement(Struct):
     """The edits, in the order in which they are made."""
 
-    edits: list[ClearThinking | ClearToolUses] = []
+    edits: list[ClearReasoning | ClearToolUses] = []
 
 
-class ClearedThinking(Struct, tag_field="type", tag="clear_thinking_20251015"):
+class ClearedReasoning(Struct, tag_field="type", tag="clear_thinking_20251015"):
     """What an edit has left out."""
 
     cleared_thinking_turns: int
@@ -93,7 +93,7 @@ class ClearedToolUses(Struct, tag_field="type", tag="clear_tool_uses_20250919"):
 class AppliedEdits(Struct):
     """The edits that had an effect."""
 
-    applied_edits: list[ClearedThinking | ClearedToolUses]
+    applied_edits: list[ClearedReasoning | ClearedToolUses]
 
 
 class CountedEdits(Struct):
@@ -102,15 +102,15 @@ class CountedEdits(Struct):
     original_input_tokens: int
 
 
-def without_old_thinking(
-    messages: Sequence[Message], edit: ClearThinking
+def without_old_reasoning(
+    messages: Sequence[Message], edit: ClearReasoning
 ) -> tuple[list[Message], int]:
     """Return the messages without old reasoning, and from how many turns it was taken.
 
     A turn is all that the assistant says and calls between two messages of the user.
     """
     kept = [*messages]
-    if not isinstance(edit.keep, ThinkingTurns):
+    if not isinstance(edit.keep, ReasoningTurnCount):
         return kept, 0
     turns: list[list[int]] = [[]]
     for at, message in enumerate(messages):

@@ -9,7 +9,7 @@ import pytest
 from mlx_notebook.protocol import ChatPrompt
 from mlx_notebook.server.api.anthropic.context_editing import edited
 from mlx_notebook.server.wire.anthropic.context_edits import (
-    ClearedThinking,
+    ClearedReasoning,
     ClearedToolUses,
     ContextManagement,
 )
@@ -66,7 +66,7 @@ def test_old_thinking_is_left_out_by_turns() -> None:
     thought = [m.get("reasoning_content") for m in after.messages if m["role"] == "assistant"]
     assert thought == [None, None, None, None, "thought 2", "thought 2", "thought 3", "thought 3"]
     [edit] = applied
-    assert isinstance(edit, ClearedThinking)
+    assert isinstance(edit, ClearedReasoning)
     assert edit.cleared_thinking_turns == 2
     assert edit.cleared_input_tokens > 0
     after, _, _ = apply(conversation(), {"type": "clear_thinking_20251015"})

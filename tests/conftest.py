@@ -36,6 +36,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow: Counter[str] = Counter()
     for item in items:
+        _name_apart(item)
         if _is_slow(item):
             item.add_marker(pytest.mark.slow)
         slow[unit(item.nodeid)] += item.get_closest_marker("slow") is not None
@@ -45,6 +46,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return name not in WHOLE_FOLDERS, -slow[name], item.path
 
     items.sort(key=place)
+
+
+def _name_apart(item: pytest.Item) -> None:
+    """Give a test of Schemathesis an id of its own.
+
+    From pytest 9.2 on, the tests that it makes of one function have the same id, and of tests with
+    the same id xdist runs one.
+    """
+    if hasattr(item, "operation_label") and not item.nodeid.endswith(f"::{item.name}"):
+        item._id = type(item._id).parse(f"{item.nodeid.split('::')[0]}::{item.name}")
 
 
 class FilesAndFolders(LoadFileScheduling):

@@ -20,8 +20,8 @@ ApiError                    500  internal_error
 │                                setting_not_allowed, texts_are_private, model_gated, hub_refused,
 │                                scope_missing, upstream_not_allowed
 ├── NotFound                404  not_found, unknown_route, request_not_found, trace_not_found,
-│                                job_not_found,
-│                                response_not_found, completion_not_found, nothing_to_cancel
+│                                job_not_found, conversation_not_found, response_not_found,
+│                                completion_not_found, nothing_to_cancel
 │                                of models: model_not_found, model_incomplete, model_not_trusted,
 │                                adapter_not_found, revision_not_found, settings_not_usable
 ├── MethodNotAllowed        405  method_not_allowed
@@ -37,10 +37,11 @@ ApiError                    500  internal_error
 │                           504  upstream_timeout
 ├── Unavailable             503  engine_unavailable, model_load_failed, model_refused,
 │                                store_unavailable, settings_not_writable, job_failed,
+│                                conversations_unavailable,
 │                                jupyterhub_unreachable, service_unreachable
 │                                of downloads: offline, hub_unreachable, hub_busy, hub_failed,
 │                                download_interrupted, download_failed, cache_not_writable
-├── InsufficientStorage     507  disk_full
+├── InsufficientStorage     507  disk_full, too_many_conversations
 └── InsufficientMemory      507  insufficient_memory
 
 A failed response of `v1/responses` has one of OpenAI's codes: server_error, rate_limit_exceeded,

@@ -56,8 +56,8 @@ def reload(page):
 def test_a_question_with_a_table_and_a_tool_outlives_the_page_and_the_kernel(browser, lab):
     lab.settings(model="tiny-chat")
     lab.request("mlx/models/load", {"model": "tiny-chat"})
-    lab.notebook("chat.ipynb", CODE, "values = [1, 2]")
-    page = browser.open("chat.ipynb")
+    lab.notebook("sidebar.ipynb", CODE, "values = [1, 2]")
+    page = browser.open("sidebar.ipynb")
     run_cell(page)
     chat, message = chat_of(page)
     browser.screenshot(page, "lab-chat-empty")
@@ -99,7 +99,9 @@ def test_a_question_with_a_table_and_a_tool_outlives_the_page_and_the_kernel(bro
     chat, message = reload(page)
     expect(chat.get_by_text("add(a=17, b=25) – done")).to_be_visible()
     conversations = chat.get_by_role("combobox", name="Conversation")
-    expect(conversations.get_by_role("option")).to_have_count(2)
+    # Those about other notebooks are listed too.
+    for title in ("What is 17 plus 25?", "What is in @df"):
+        expect(conversations.get_by_role("option", name=title, exact=True)).to_have_count(1)
     conversations.select_option("What is in @df")
     expect(chat.get_by_text("With @df")).to_be_visible()
     press(chat, "Rename this conversation")
@@ -115,7 +117,8 @@ def test_a_question_with_a_table_and_a_tool_outlives_the_page_and_the_kernel(bro
     press(chat, "Delete this conversation")
     press(page.get_by_role("dialog"), "Delete")
     expect(conversations.get_by_role("option", name="The table (fork)")).to_have_count(0)
-    titles = {one["title"] for one in lab.request("mlx/conversations")["data"]}
+    kept = lab.request("mlx/conversations?notebook=sidebar.ipynb")["data"]
+    titles = {one["title"] for one in kept}
     assert titles == {"The table", "What is 17 plus 25?"}
 
 

@@ -206,10 +206,13 @@ FAULTS: list[tuple[dict[str, Any], type[anthropic.APIStatusError], str, str]] = 
     ({"messages": []}, anthropic.BadRequestError, "invalid_request_error", "messages"),
     ({"max_tokens": 0}, anthropic.BadRequestError, "invalid_request_error", "max_tokens"),
     (
-        {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+        {
+            "tools": [{"type": "web_search_20250305", "name": "web_search"}],
+            "tool_choice": {"type": "any"},
+        },
         anthropic.BadRequestError,
         "invalid_request_error",
-        "tools",
+        "web_search_20250305",
     ),
     (
         {"messages": [{"role": "user", "content": "word " * 40_000}]},

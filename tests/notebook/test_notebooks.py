@@ -185,6 +185,8 @@ def letters(text):
 @EACH
 def test_it_runs_below_a_jupyter_server(file, server):
     everything = ""
+    for model in server.status()["models"]:  # another notebook's
+        server.request("mlx/models/unload", {"model": model["id"]})
     kernel = server.kernel()
     try:
         for cell in code_cells(nbformat.read(file, as_version=4)):

@@ -39,7 +39,8 @@ def test_its_model_is_listed_and_completed(kernel):
     assert MODEL in said
     assert "at an upstream" in said
     assert "at 127.0.0.1:" in said
-    assert kernel.complete("%mlx load lab") == [MODEL, "lab:tiny-vision"]
+    # Other tests of this process may have made models there.
+    assert {MODEL, "lab:tiny-vision"} <= set(kernel.complete("%mlx load lab"))
     assert "state:         at an upstream" in kernel.run(f"%mlx show {MODEL}").said
 
 

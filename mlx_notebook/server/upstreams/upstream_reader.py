@@ -108,6 +108,9 @@ class _Top(Struct):
 
 class _Token(_Top):
     top_logprobs: list[_Top] | None = None
+    # Of servers like this one.
+    entropy: float | None = None
+    forced: bool | None = None
 
 
 class _ChatLogprobs(Struct):
@@ -378,7 +381,9 @@ def _tokens(given: Any) -> list[TokenLogprob]:
 
 def _token(token: _Token) -> TokenLogprob:
     top = [(each.token, each.logprob, _bytes(each)) for each in token.top_logprobs or ()]
-    return TokenLogprob(token.token, token.logprob, _bytes(token), top)
+    return TokenLogprob(
+        token.token, token.logprob, _bytes(token), top, token.entropy, bool(token.forced)
+    )
 
 
 def _bytes(token: _Top) -> list[int]:

@@ -85,7 +85,7 @@ def test_regex_choice_and_grammar_are_enforced() -> None:
         ({"type": "array", "uniqueItems": True}, "uniqueItems"),
         ({"properties": {"a": {"not": {"type": "string"}}}}, "not"),
         ({"if": {}, "then": {}}, "if"),
-        ({"type": "string", "format": "zip"}, "zip"),
+        ({"type": "string", "format": "iri"}, "iri"),
         ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
         ({"$ref": "#/$defs/nowhere"}, "nowhere"),
         ({"type": "integer", "minimum": 3, "maximum": 2}, "minimum"),

@@ -139,7 +139,6 @@ def test_a_job_without_enough_memory_fails_and_says_what_is_missing(
         ({"name": "../up"}, 400, "invalid_value"),
         ({"train": [{"messages": [QUESTION]}]}, 400, "invalid_value"),
         ({"model": "tiny-vision"}, 400, "invalid_request"),
-        ({"kind": "merge", "model": "tiny-chat"}, 404, "adapter_not_found"),
         ({"kind": "nothing"}, 400, "invalid_value"),
     ],
 )
@@ -149,12 +148,9 @@ def test_a_request_that_cannot_be_done_is_refused(
     assert error_of(trainer, **request("refused", **changes)) == (status, code)
 
 
-def test_a_job_ends_when_its_server_is_killed(trainer: RunningServer) -> None:
-    until_it_trains(trainer, start(trainer, **request("orphan", steps=ENDLESS)))
-    (process,) = processes(trainer)
-    trainer.process.kill()
-    trainer.process.wait(20)
-    wait_for(lambda: not process.is_running(), 30)
+def test_what_has_no_adapter_cannot_be_merged(trainer: RunningServer) -> None:
+    body = {"kind": "merge", "model": "tiny-chat", "name": "refused"}
+    assert error_of(trainer, **body) == (404, "adapter_not_found")
 
 
 def test_what_cannot_be_converted_is_refused_before_a_job_begins(trainer: RunningServer) -> None:
@@ -169,3 +165,11 @@ def test_what_cannot_be_converted_is_refused_before_a_job_begins(trainer: Runnin
         ({"model": "nothing"}, 404),
     ):
         assert error_of(trainer, **{**body, **wrong})[0] == status, wrong
+
+
+def test_a_job_ends_when_its_server_is_killed(trainer: RunningServer) -> None:
+    until_it_trains(trainer, start(trainer, **request("orphan", steps=ENDLESS)))
+    (process,) = processes(trainer)
+    trainer.process.kill()
+    trainer.process.wait(20)
+    wait_for(lambda: not process.is_running(), 30)

@@ -74,7 +74,7 @@ Answer = RenderedText | Pixels | Checked | Refused
 
 
 def main() -> None:
-    """Run tasks until the socket closes."""
+    """Run tasks until the socket closes, also in the middle of one: the engine may be killed."""
     number, seconds = map(int, sys.argv[1:])
     connection = Connection(number)
     decoder = msgspec.msgpack.Decoder(Task)
@@ -84,14 +84,17 @@ def main() -> None:
     while True:
         try:
             task = decoder.decode(connection.recv_bytes())
-        except EOFError:
+        except (EOFError, ConnectionResetError):
             return
         _limit(task, seconds)
         try:
             answer = encoder.encode(_answer(task))
         except MemoryError:
             answer = encoder.encode(Refused("memory"))
-        connection.send_bytes(answer)
+        try:
+            connection.send_bytes(answer)
+        except (BrokenPipeError, ConnectionResetError):
+            return
 
 
 def _answer(task: Task) -> Answer:

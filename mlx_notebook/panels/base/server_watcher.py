@@ -75,9 +75,12 @@ class ServerWatcher:
                 self._subscribers.append(subscriber)
         # The view then knows from its start how long a running kernel may be silent.
         subscriber.heartbeat(HEARTBEAT_SECONDS)
-        if self._task is None:
-            self._task = self.thread.start(self._run())
-        elif is_new:
+        with self._lock:
+            # A task that has failed is done, maybe before `start` has returned it.
+            is_running = self._task is not None and not self._task.done()
+            if not is_running:
+                self._task = self.thread.start(self._run())
+        if is_running and is_new:
             self.refresh(*subscriber.topics)
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
@@ -129,7 +132,6 @@ class ServerWatcher:
             log.exception(
                 "The panels of this notebook are no longer updated. Run their cells again."
             )
-            self._task = None
 
     async def _notify(self) -> None:
         while True:

@@ -35,7 +35,7 @@ def test_a_feed_that_fails_is_logged_and_begins_again_with_a_panel_that_joins(mo
     panel = Faulty()
     watcher = ServerWatcher(PanelThread())
     watcher.subscribe(panel)
-    wait_for(lambda: "KeyError: 'history'" in caplog.text and watcher._task is None, 20)
+    wait_for(lambda: "KeyError: 'history'" in caplog.text and watcher._task.done(), 20)
     assert "Run their cells again" in caplog.text
     watcher.subscribe(panel)
     wait_for(lambda: panel.shown > 1, 20)

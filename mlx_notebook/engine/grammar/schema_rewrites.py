@@ -32,6 +32,10 @@ _FORMATS = frozenset(
         *("uri", "unknown", *_REFUSED_FORMATS),
     )
 )
+# An array with other keywords is not rewritten: they would be lost.
+_OF_A_LIST = frozenset(
+    ("type", "items", "minItems", "maxItems", "title", "description", "default", *_AT_ROOT)
+)
 _MOST_ARRAYS = 100
 _MOST_CONDITIONS = 4
 _APPLICATORS = ("anyOf", "oneOf", "allOf", "$ref", "if", "not", "dependentSchemas", "dependencies")
@@ -182,7 +186,7 @@ def _unique_items(part: Schema) -> Schema:
     values = values_of(items)
     if values is None and isinstance(items, Mapping) and types_of(items) == {"boolean"}:
         values = [True, False]
-    if values is None or "prefixItems" in rest or types_of(rest) != {"array"}:
+    if values is None or not set(rest) <= _OF_A_LIST or types_of(rest) != {"array"}:
         return part
     values = [value for at, value in enumerate(values) if not _is_in(value, values[:at])]
     most = len(values) if most is None else min(int(most), len(values))
@@ -257,12 +261,14 @@ def _condition(part: Schema) -> list[Schema] | None:
     if known is None:  # the values for which the condition does not hold cannot be written
         return None
     then, other = part.get("then", True), part.get("else", True)
+    # What else is said of the property stays.
+    beside = {key: value for key, value in declared.items() if key not in ("const", "enum")}
     holds = [value for value in known if _is_in(value, wanted)]
     fails = [value for value in known if not _is_in(value, wanted)]
     is_tested = name in (test.get("required") or ())
     cases: list[tuple[Schema | None, Any]] = [
-        (_with(_set(base, name, {"enum": holds}), [name]) if holds else None, then),
-        (_with(_set(base, name, {"enum": fails}), [name]) if fails else None, other),
+        (_with(_set(base, name, {**beside, "enum": holds}), [name]) if holds else None, then),
+        (_with(_set(base, name, {**beside, "enum": fails}), [name]) if fails else None, other),
         (_without(base, name), other if is_tested else then),
     ]
     variants: list[Schema] = []
@@ -331,7 +337,8 @@ def _both(one: Any, other: Any) -> Any:
         return False
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         values, others = values_of(one), values_of(other)
-        if values is not None and others is not None:
+        simple = {"const", "enum", "type"}
+        if values is not None and others is not None and set(one) | set(other) <= simple:
             return {"enum": [value for value in values if _is_in(value, others)]}
         if all(one[key] == other[key] for key in one if key in other):
             return {**one, **other}

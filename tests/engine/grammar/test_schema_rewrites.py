@@ -97,6 +97,12 @@ REFUSED: dict[str, Any] = {
     "branches that may both hold": {"oneOf": [object_of((), a=TEXT), object_of((), b=TEXT)]},
     "branches that overlap in a value": {"oneOf": [{"enum": [1, 2]}, {"enum": [2.0, 3]}]},
     "unique texts": {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
+    "unique values with another keyword": {
+        "type": "array",
+        "items": COLOURS,
+        "uniqueItems": True,
+        "contains": {"const": "red"},
+    },
     "a condition on a text": {
         **object_of(("a",), a=TEXT, b=WHOLE),
         "if": {"properties": {"a": {"const": "x"}}},

@@ -245,6 +245,23 @@ def says(chat, message, text, *, answers):
     expect(chat.get_by_role("button", name="Regenerate", exact=True)).to_be_visible(timeout=60_000)
 
 
+def regenerate(page, chat):
+    """Ask for the last answer again without moving the log, and wait until it is there."""
+    chat.get_by_role("log").evaluate(
+        "node => { window.changes = 0;"
+        " new ResizeObserver(() => window.changes++).observe(node.firstElementChild); }"
+    )
+    again = chat.get_by_role("button", name="Regenerate", exact=True)
+    again.evaluate("node => node.click()")
+    page.wait_for_function("window.changes > 2")  # the first tells of the size as it was
+    expect(again).to_be_visible(timeout=60_000)
+
+
+def pixels_below(log):
+    """How much of a log lies below what it shows."""
+    return log.evaluate("node => node.scrollHeight - node.scrollTop - node.clientHeight")
+
+
 def reload(page, lab, name):
     """Save the notebook, so that its outputs are there again, and reload the page."""
     page.keyboard.press("Control+s")
@@ -281,9 +298,18 @@ def test_the_chat_follows_the_model_that_its_user_chose_and_no_other(browser, la
     expect(models).to_have_value("tiny-chat")
     says(chat, message, "Hello", answers=3)
     expect(chat.get_by_text(re.compile(r"^tiny-chat · "))).to_have_count(2)
-    # The log shows its end.
-    expect(chat.get_by_role("button", name="Regenerate", exact=True)).to_be_in_viewport()
+    # The log shows its end, whatever moved it, until its user scrolls up.
+    log = chat.get_by_role("log")
+    wait_for(lambda: pixels_below(log) < 40, 20)
+    log.evaluate("node => { node.scrollTop = 0; return new Promise(requestAnimationFrame); }")
+    regenerate(page, chat)
+    wait_for(lambda: pixels_below(log) < 40, 20)
     browser.screenshot(page, "chat-follow", of=chat)
+    log.hover()
+    page.mouse.wheel(0, -2000)
+    wait_for(lambda: log.evaluate("node => node.scrollTop") == 0, 20)
+    regenerate(page, chat)
+    assert log.evaluate("node => node.scrollTop") == 0
 
 
 def test_a_message_is_edited_an_answer_regenerated_and_settings_are_used(browser, lab):

@@ -45,18 +45,31 @@ async function sendMessage(message, { compose, sent, ask, toEnd }) {
   }
 }
 
-/** Keep the end of a log in view while its content grows, until the user scrolls up. */
+// A user's key, wheel or finger scrolls a log within this time.
+const SCROLLED_WITHIN_MS = 1000;
+
+/**
+ * Keep the end of a log in view while its content grows, until the user scrolls up.
+ *
+ * A log also scrolls by itself: when its content shrinks for a moment, or when the page takes it
+ * out and puts it back. So only what follows a user's key, wheel or finger counts.
+ */
 function followEnd(log, content) {
   let isFollowing = true,
-    before = 0;
+    before = 0,
+    touchedAt = -Infinity;
   const toEnd = () => {
     isFollowing = true;
     log.scrollTop = log.scrollHeight;
+    before = log.scrollTop;
   };
-  // The content may have grown since the last scroll: only scrolling up comes from the user.
-  log.addEventListener("scroll", () => {
+  for (const type of ["keydown", "wheel", "touchmove", "pointerdown"])
+    log.addEventListener(type, (event) => (touchedAt = event.timeStamp), { passive: true });
+  log.addEventListener("scroll", (event) => {
     const isAtEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 40;
-    isFollowing = isAtEnd || (isFollowing && log.scrollTop >= before);
+    const isUsers = event.timeStamp - touchedAt < SCROLLED_WITHIN_MS;
+    if (isAtEnd) isFollowing = true;
+    else if (isUsers && log.scrollTop < before) isFollowing = false;
     before = log.scrollTop;
   });
   new ResizeObserver(() => isFollowing && toEnd()).observe(content);

@@ -88,7 +88,8 @@ ROOMS = {
         *("jobs", "training", "conversion", "job_process"),
     ),
     "server": (
-        *("errors", "file_lock", "run_folder", "listening", "identity", "users", "wire"),
+        *("errors", "file_lock", "sqlite_file", "run_folder", "listening", "identity"),
+        *("users", "wire"),
         *("telemetry", "engine", "jobs", "upstreams", "responses", "conversations", "models"),
         *("images", "services"),
         *("api", "relay", "configuration", "standalone", "app", "private", "__main__"),

@@ -1,33 +1,22 @@
-"""Keep conversations in an SQLite file.
+"""Keep conversations in an SQLite file."""
 
-SQLite runs on a thread of its own, so that a slow disk never delays a stream.
-"""
-
-import asyncio
-import os
 import sqlite3
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from logging import Logger
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
 from mlx_notebook.server.errors import InsufficientStorage, NotFound, Unavailable
+from mlx_notebook.server.sqlite_file import SqliteFile
 from mlx_notebook.server.wire.native.conversation_types import (
     ConversationChange,
     ConversationSummary,
     SavedConversation,
 )
 
-T = TypeVar("T")
-
-# How long to wait for another server that uses the file.
-_BUSY_SECONDS = 30.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS conversations (
     owner TEXT NOT NULL,
@@ -71,16 +60,16 @@ class ConversationStore:
     """
 
     def __init__(self, file: Path, *, max_bytes: int, max_count: int, log: Logger) -> None:
-        self._file = file
         self._max_bytes = max_bytes
         self._max_count = max_count
-        self._log = log
-        self._thread = ThreadPoolExecutor(1, "conversations")
+        self._database = SqliteFile(
+            file, _SCHEMA, version=1, what="conversations", explain=_unusable, log=log
+        )
 
     async def list(self, owner: str, notebook: str | None) -> list[ConversationSummary]:
         """Return the conversations of a user, of one notebook or of all, newest first."""
         named = {"owner": owner, "notebook": notebook}
-        rows = await self._run(lambda database: database.execute(_LIST, named).fetchall())
+        rows = await self._database.run(lambda database: database.execute(_LIST, named).fetchall())
         return [_summary(row) for row in rows]
 
     async def get(self, owner: str, id: str) -> SavedConversation:
@@ -92,7 +81,9 @@ class ConversationStore:
             If the user has none with this id.
         """
         query = "SELECT notebook, title, content FROM conversations WHERE owner = ? AND id = ?"
-        row = await self._run(lambda database: database.execute(query, (owner, id)).fetchone())
+        row = await self._database.run(
+            lambda database: database.execute(query, (owner, id)).fetchone()
+        )
         if row is None:
             raise _not_found(id)
         return SavedConversation(notebook=row[0], title=row[1], content=msgspec.Raw(row[2]))
@@ -126,7 +117,7 @@ class ConversationStore:
             row = (owner, id, saved.notebook, saved.title, now, len(content), content)
             database.execute(_SAVE, row)
 
-        await self._run(write)
+        await self._database.run(write)
         return ConversationSummary(
             id=id, notebook=saved.notebook, title=saved.title, changed=now, bytes=len(content)
         )
@@ -150,7 +141,7 @@ class ConversationStore:
             title = COALESCE(:title, title)
         WHERE owner = :owner AND id = :id RETURNING id, notebook, title, changed, bytes
         """
-        rows = await self._run(lambda database: database.execute(query, named).fetchall())
+        rows = await self._database.run(lambda database: database.execute(query, named).fetchall())
         if not rows:
             raise _not_found(id)
         return _summary(rows[0])
@@ -164,48 +155,22 @@ class ConversationStore:
             If the user has none with this id.
         """
         query = "DELETE FROM conversations WHERE owner = ? AND id = ?"
-        if not await self._run(lambda database: database.execute(query, (owner, id)).rowcount):
+        if not await self._database.run(
+            lambda database: database.execute(query, (owner, id)).rowcount
+        ):
             raise _not_found(id)
-
-    async def _run(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        """Do some work in one transaction, on the thread of the database.
-
-        Raises
-        ------
-        Unavailable
-            If the database cannot be used. The message says why.
-        """
-
-        def run() -> T:
-            with closing(self._connect()) as database, database:
-                return work(database)
-
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, run)
-        except (sqlite3.Error, OSError) as error:
-            self._log.error("Conversations cannot be kept in %s: %s", self._file, error)
-            raise Unavailable(
-                f"Conversations cannot be kept in the server's data directory: {error}.",
-                code="conversations_unavailable",
-            ) from None
-
-    def _connect(self) -> sqlite3.Connection:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        # The file holds what users write, so nobody else may read it, not even for a moment.
-        os.close(os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600))
-        database = sqlite3.connect(self._file, timeout=_BUSY_SECONDS)
-        try:
-            if not database.execute("PRAGMA user_version").fetchone()[0]:
-                database.executescript(_SCHEMA)
-        except BaseException:
-            database.close()
-            raise
-        return database
 
 
 def _summary(row: tuple[Any, ...]) -> ConversationSummary:
     id, notebook, title, changed, size = row
     return ConversationSummary(id=id, notebook=notebook, title=title, changed=changed, bytes=size)
+
+
+def _unusable(error: Exception) -> Unavailable:
+    return Unavailable(
+        f"Conversations cannot be kept in the server's data directory: {error}.",
+        code="conversations_unavailable",
+    )
 
 
 def _not_found(id: str) -> NotFound:

@@ -1,15 +1,8 @@
-"""Store responses and their items in an SQLite file.
+"""Store responses and their items in an SQLite file."""
 
-SQLite runs on a thread of its own, so that a slow disk never delays a stream.
-"""
-
-import asyncio
-import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from logging import Logger
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mlx_notebook.server.errors import ApiError, InvalidRequest, Unavailable
-from mlx_notebook.server.file_lock import locked
+from mlx_notebook.server.sqlite_file import SqliteFile
 
 # Prefix of the ids of responses. Chat completions are in the same table (see `completion_store`).
 PREFIX = "resp_"
@@ -26,8 +19,6 @@ T = TypeVar("T")
 Item = dict[str, Any]
 
 _VERSION = 1
-# How long to wait for another server that uses the file.
-_BUSY_SECONDS = 30.0
 _SCHEMA = """
 PRAGMA auto_vacuum = INCREMENTAL;
 CREATE TABLE IF NOT EXISTS responses (
@@ -102,13 +93,11 @@ class ResponseStore:
     """
 
     def __init__(self, file: Path, *, max_age: float, max_bytes: int, log: Logger) -> None:
-        self._file = file
         self.max_age = max_age
         self._max_bytes = max_bytes
-        self._log = log
-        self._thread = ThreadPoolExecutor(1, "responses")
-        self._connection: sqlite3.Connection | None = None
-        self._opened_file: tuple[int, int] | None = None
+        self._database = SqliteFile(
+            file, _SCHEMA, version=_VERSION, what="stored responses", explain=_unusable, log=log
+        )
 
     @property
     def enabled(self) -> bool:
@@ -153,20 +142,7 @@ class ResponseStore:
         Unavailable
             If the database cannot be used.
         """
-
-        def transaction() -> T:
-            with self._explain_errors():
-                try:
-                    with self._opened() as database:
-                        return work(database)
-                except sqlite3.DatabaseError as error:
-                    if not _is_damaged(error):
-                        raise
-                    self._rename_damaged(error)
-                with self._opened() as database:
-                    return work(database)
-
-        return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
+        return await self._database.run(work)
 
     async def save(
         self,
@@ -255,84 +231,7 @@ class ResponseStore:
 
     async def close(self) -> None:
         """Close the database."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._drop)
-        self._thread.shutdown(wait=False)
-
-    # --- thread -----------------------------------------------------------------------------------
-
-    @contextmanager
-    def _explain_errors(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            self._log.error("The stored responses in %s cannot be used: %s", self._file, error)
-            raise Unavailable(
-                f"The stored responses cannot be used: {error}. Send store=false, or "
-                "check the free space and the rights of Jupyter's data directory.",
-                code="store_unavailable",
-            ) from error
-
-    @contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
-        """Open the database if it is not open, or if another file has replaced it."""
-        if self._connection is not None and self._identity() != self._opened_file:
-            self._drop()
-        if self._connection is None:
-            self._connection = self._open()
-            self._opened_file = self._identity()
-        with self._connection:
-            yield self._connection
-
-    def _identity(self) -> tuple[int, int] | None:
-        """Return the identity of the file, None if there is none."""
-        try:
-            status = self._file.stat()
-        except FileNotFoundError:
-            return None
-        return status.st_dev, status.st_ino
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _rename_damaged(self, error: sqlite3.Error) -> None:
-        """Rename a damaged file, unless another server has just done so."""
-        was_open = self._connection is not None
-        self._drop()
-        with locked(self._file.with_suffix(".lock")):
-            if self._identity() != self._opened_file if was_open else self._opens():
-                return
-            damaged = self._file.with_suffix(f".broken-{time.time_ns()}")
-            self._log.warning(
-                "%s is damaged (%s). It is renamed to %s.", self._file, error, damaged
-            )
-            self._file.rename(damaged)
-            # The rollback journal belongs to the renamed file.
-            self._file.with_name(self._file.name + "-journal").unlink(missing_ok=True)
-
-    def _opens(self) -> bool:
-        try:
-            self._open().close()
-        except sqlite3.DatabaseError:
-            return False
-        return True
-
-    def _open(self) -> sqlite3.Connection:
-        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Only its user may read what was said to a model.
-        os.close(os.open(self._file, os.O_CREAT | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(self._file, timeout=_BUSY_SECONDS)
-        try:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version > _VERSION:
-                raise OSError("they were written by a newer version of mlx-notebook")
-            connection.executescript(_SCHEMA)
-            connection.execute("PRAGMA foreign_keys = ON")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        await self._database.close()
 
     def _oldest(self) -> float:
         return time.time() - self.max_age
@@ -350,10 +249,12 @@ class ResponseStore:
             )
 
 
-def _is_damaged(error: sqlite3.DatabaseError) -> bool:
-    """Whether an error says that the file was overwritten or emptied."""
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB) or "no such table" in str(error)
+def _unusable(error: Exception) -> Unavailable:
+    return Unavailable(
+        f"The stored responses cannot be used: {error}. Send store=false, or check the free space "
+        "and the rights of Jupyter's data directory.",
+        code="store_unavailable",
+    )
 
 
 def previous_not_found(id: str) -> ApiError:

@@ -45,6 +45,7 @@ from mlx_notebook.server.users.user_limits import UserLimits
 from mlx_notebook.server.wire.native.model_types import DownloadedModel
 
 if TYPE_CHECKING:
+    from mlx_notebook.server.batches.batch_service import BatchService
     from mlx_notebook.server.conversations.conversation_store import ConversationStore
     from mlx_notebook.server.images.image_loader import ImageLoader
     from mlx_notebook.server.responses.response_runs import ResponseRuns
@@ -266,6 +267,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         self._supervisor.stop()
         if "services" in self.__dict__ and "responses" in self.services.__dict__:
             await self.services.responses.close()
+        if "services" in self.__dict__ and "batches" in self.services.__dict__:
+            await self.services.batches.close()
         await self._upstreams.close()
         with anyio.move_on_after(_STOP_SECONDS):
             await asyncio.wait([self._task])
@@ -320,6 +323,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
                 max_body_bytes=self.max_body_bytes,
                 body_timeout_seconds=self.body_timeout_seconds,
                 keep_alive_seconds=self.keep_alive_seconds,
+                max_file_bytes=self.max_file_bytes,
                 max_messages=self.max_messages,
                 max_prompt_tokens=self.max_prompt_tokens,
                 max_batch=self.max_batch,
@@ -335,6 +339,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             make_images=self._make_images,
             make_responses=self._make_responses,
             make_conversations=self._make_conversations,
+            make_batches=self._make_batches,
         )
 
     def _model_used(self, last_model: LastModel, user: str, model: str) -> None:
@@ -373,6 +378,14 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             max_count=_MAX_CONVERSATIONS,
             log=self.log,
         )
+
+    def _make_batches(self) -> "BatchService":
+        from mlx_notebook.server.batches.batch_database import BatchDatabase
+        from mlx_notebook.server.batches.batch_service import BatchService
+
+        assert self.serverapp is not None
+        file = Path(self.serverapp.data_dir) / "mlx_notebook" / "batches.sqlite3"
+        return BatchService(BatchDatabase(file, max_bytes=self.files_max_bytes, log=self.log))
 
     def _make_images(self) -> "ImageLoader":
         from mlx_notebook.server.images.image_fetcher import ImageFetcher

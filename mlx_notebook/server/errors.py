@@ -5,7 +5,7 @@ ApiError                    500  internal_error
 │                                of the body: invalid_json, invalid_type, invalid_value,
 │                                missing_parameter, unsupported_parameter, unsupported_content,
 │                                unsupported_tool, body_too_complex, too_many_messages,
-│                                setting_not_allowed; of the head: invalid_header
+│                                setting_not_allowed, invalid_form; of the head: invalid_header
 │                                of the model: context_length_exceeded, vision_not_supported,
 │                                generation_not_supported, fill_not_supported, model_is_local,
 │                                model_is_upstream, not_a_model, download_in_progress
@@ -21,7 +21,7 @@ ApiError                    500  internal_error
 │                                scope_missing, upstream_not_allowed
 ├── NotFound                404  not_found, unknown_route, request_not_found, trace_not_found,
 │                                job_not_found, conversation_not_found, response_not_found,
-│                                completion_not_found, nothing_to_cancel
+│                                completion_not_found, file_not_found, nothing_to_cancel
 │                                of models: model_not_found, model_incomplete, model_not_trusted,
 │                                adapter_not_found, revision_not_found, settings_not_usable
 ├── MethodNotAllowed        405  method_not_allowed
@@ -37,11 +37,11 @@ ApiError                    500  internal_error
 │                           504  upstream_timeout
 ├── Unavailable             503  engine_unavailable, model_load_failed, model_refused,
 │                                store_unavailable, settings_not_writable, job_failed,
-│                                conversations_unavailable,
+│                                conversations_unavailable, files_unavailable,
 │                                jupyterhub_unreachable, service_unreachable
 │                                of downloads: offline, hub_unreachable, hub_busy, hub_failed,
 │                                download_interrupted, download_failed, cache_not_writable
-├── InsufficientStorage     507  disk_full, too_many_conversations
+├── InsufficientStorage     507  disk_full, too_many_conversations, too_many_files
 └── InsufficientMemory      507  insufficient_memory
 
 A failed response of `v1/responses` has one of OpenAI's codes: server_error, rate_limit_exceeded,

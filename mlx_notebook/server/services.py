@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlx_notebook import __version__
 from mlx_notebook.protocol import Generate
+from mlx_notebook.server.batches.batch_service import BatchService
 from mlx_notebook.server.conversations.conversation_store import ConversationStore
 from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.engine.supervisor import Supervisor
@@ -41,6 +42,8 @@ class RequestLimits:
         Time in which the body must arrive.
     keep_alive_seconds
         Time without a token after which a stream gets a keep-alive comment.
+    max_file_bytes
+        Largest uploaded file, in bytes.
     max_messages
         Most messages of a conversation.
     max_prompt_tokens
@@ -52,6 +55,7 @@ class RequestLimits:
     max_body_bytes: int
     body_timeout_seconds: float
     keep_alive_seconds: float
+    max_file_bytes: int
     max_messages: int
     max_prompt_tokens: int
     max_batch: int
@@ -105,8 +109,8 @@ class Services:
         Groups of JupyterHub whose members may manage the server.
     admin_reads_texts
         Whether an admin may read the traces of all users.
-    make_images, make_responses, make_conversations
-        Create `images`, `responses` and `conversations` when they are first used.
+    make_images, make_responses, make_conversations, make_batches
+        Create `images`, `responses`, `conversations` and `batches` when they are first used.
     """
 
     supervisor: Supervisor
@@ -131,6 +135,7 @@ class Services:
     make_images: Callable[[], ImageLoader]
     make_responses: Callable[[], ResponseRuns]
     make_conversations: Callable[[], ConversationStore]
+    make_batches: Callable[[], BatchService]
 
     @cached_property
     def images(self) -> ImageLoader:
@@ -146,6 +151,11 @@ class Services:
     def conversations(self) -> ConversationStore:
         """Conversations of JupyterLab's sidebar."""
         return self.make_conversations()
+
+    @cached_property
+    def batches(self) -> BatchService:
+        """Files and batches."""
+        return self.make_batches()
 
     @property
     def idle_unload_seconds(self) -> float:

@@ -121,6 +121,9 @@ def existing(path: str, session: Session, server: RunningServer) -> str | None:
     if path.startswith("/v1/chat/completions/"):
         body = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1, "store": True}
         return str(session.post(f"{server.url}v1/chat/completions", json=body).json()["id"])
+    if path.startswith("/v1/files/"):
+        form = {"data": {"purpose": "user_data"}, "files": {"file": ("a.txt", b"Hi")}}
+        return str(session.post(f"{server.url}v1/files", **form).json()["id"])
     if path.startswith("/mlx/traces/"):
         return str(session.get(f"{server.url}mlx/traces").json()["data"][0]["id"])
     return "tiny-chat" if path.startswith("/v1/models/") else None

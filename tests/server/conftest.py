@@ -37,6 +37,7 @@ def server(models_dir: Path) -> Iterator[RunningServer]:
                 "max_batch": 8,
                 "max_messages": 1000,
                 "max_body_bytes": 8 * 1024 * 1024,
+                "max_file_bytes": 1024 * 1024,
             }
         }
     ) as server:

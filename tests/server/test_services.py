@@ -17,6 +17,7 @@ LIMITS = RequestLimits(
     max_body_bytes=1024,
     body_timeout_seconds=1.0,
     keep_alive_seconds=1.0,
+    max_file_bytes=1024,
     max_messages=3,
     max_prompt_tokens=0,
     max_batch=1,
@@ -73,6 +74,7 @@ def services(**changes: Any) -> Services:
         "make_images": lambda: made.append("images") or made,
         "make_responses": lambda: made.append("responses") or made,
         "make_conversations": None,
+        "make_batches": None,
     }
     return Services(**{**parts, **changes})
 

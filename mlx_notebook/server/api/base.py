@@ -106,6 +106,16 @@ class ApiHandler(APIHandler):
         return cast(Services, self.settings["mlx_notebook"].services)
 
     @property
+    def max_body_bytes(self) -> int:
+        """The largest body, in bytes."""
+        return self.services.limits.max_body_bytes
+
+    @property
+    def limit_of_bodies(self) -> str:
+        """The setting that limits the body."""
+        return "MlxNotebookApp.max_body_bytes"
+
+    @property
     def user(self) -> User:
         """User who sent the request."""
         return self._user
@@ -121,7 +131,7 @@ class ApiHandler(APIHandler):
             headers["Authorization"] = f"Bearer {headers['x-api-key']}"
         connection = self.request.connection
         if isinstance(connection, HTTP1Connection):
-            connection.set_max_body_size(_DRAINED_BYTES)
+            connection.set_max_body_size(max(_DRAINED_BYTES, self.max_body_bytes))
             self._client = ClientConnection(
                 connection.stream, self.services.limits.keep_alive_seconds
             )
@@ -137,7 +147,7 @@ class ApiHandler(APIHandler):
             raise refusal or errors.InvalidRequest(
                 "The header Content-Length must be a whole number.", code="invalid_header"
             )
-        if refusal is None and length > self.services.limits.max_body_bytes:
+        if refusal is None and length > self.max_body_bytes:
             refusal = self._too_large()
         if refusal is not None:
             if headers.get("Expect") == "100-continue" or length > _DRAINED_BYTES:
@@ -160,7 +170,7 @@ class ApiHandler(APIHandler):
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
         """Read a part of the body. Let other tasks run after each part of a large body."""
         self._received += len(chunk)
-        if self._refusal is None and self._received > self.services.limits.max_body_bytes:
+        if self._refusal is None and self._received > self.max_body_bytes:
             self._refuse(self._too_large())
         if self._refusal is None:
             self.body.take(chunk)
@@ -184,10 +194,9 @@ class ApiHandler(APIHandler):
         self.send_error(408)
 
     def _too_large(self) -> errors.ApiError:
-        limit = self.services.limits.max_body_bytes
         return errors.BodyTooLarge(
-            f"The body is larger than {limit:,} bytes, the most that this server accepts "
-            "(MlxNotebookApp.max_body_bytes)."
+            f"The body is larger than {self.max_body_bytes:,} bytes, the most that this server "
+            f"accepts ({self.limit_of_bodies})."
         )
 
     def check_host(self) -> bool:

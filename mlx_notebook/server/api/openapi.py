@@ -27,7 +27,7 @@ _MEANINGS = {
     499: "The request was cancelled",
     500: "The server or the engine failed",
     503: "The engine, the model, Hugging Face or the disk is not available now",
-    507: "The memory or the disk has no room for the model",
+    507: "The memory or the disk has no room for it",
 }
 
 
@@ -72,6 +72,8 @@ def _operation(operation: Operation, schema_of: dict[Any, Any]) -> dict[str, Any
     if answers := [schema_of[answer] for answer in _answer_types(operation)]:
         schema = answers[0] if len(answers) == 1 else {"anyOf": answers}
         content["application/json"] = {"schema": schema}
+    elif operation.media:
+        content[operation.media] = {"schema": {"type": "string", "format": "binary"}}
     elif operation.answer is str:
         content["text/plain"] = {"schema": {"type": "string"}}
     elif operation.streamed is None:
@@ -103,7 +105,11 @@ def _operation(operation: Operation, schema_of: dict[Any, Any]) -> dict[str, Any
     if operation.body is not None:
         described["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": schema_of[operation.body]}},
+            "content": {
+                "multipart/form-data" if operation.form else "application/json": {
+                    "schema": schema_of[operation.body]
+                }
+            },
         }
     parameters: list[dict[str, Any]] = []
     if "{" in operation.path:

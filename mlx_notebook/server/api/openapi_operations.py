@@ -1,6 +1,6 @@
 """The operations of the API with their request and response types, for `v1/openapi.json`."""
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -22,6 +22,7 @@ from mlx_notebook.server.wire.openai import (
     chat_request,
     chat_response,
     embedding_types,
+    file_types,
     response_events,
     response_object,
     responses_request,
@@ -43,6 +44,10 @@ class Operation(msgspec.Struct):
         Type of the response, or types if it depends on the request. `str` is plain text.
     body
         Type of the request's body.
+    form
+        Whether the body is a form with a file, and not JSON.
+    media
+        Media type of the response, if it is bytes and not JSON.
     streamed
         Type of a `data:` line, if it can answer with an event stream.
     failure
@@ -60,6 +65,8 @@ class Operation(msgspec.Struct):
     streamed: Any = None
     failure: type = ErrorResponse
     query: dict[str, dict[str, Any]] = {}
+    form: bool = False
+    media: str = ""
 
 
 # Status codes of requests to a model.
@@ -134,6 +141,48 @@ OPERATIONS = (
         _MODEL_ERRORS,
         embedding_types.EmbeddingList,
         embedding_types.EmbeddingRequest,
+    ),
+    Operation(
+        "post",
+        "/v1/files",
+        "Upload a file",
+        (400, 408, 413, 503, 507),
+        file_types.FileObject,
+        file_types.FileUpload,
+        form=True,
+    ),
+    Operation(
+        "get",
+        "/v1/files",
+        "List files, newest first by default",
+        (400, 503),
+        file_types.FilePage,
+        query={
+            **_PAGE,
+            "limit": {"type": "integer", "minimum": 1, "maximum": 10_000},
+            "purpose": {"enum": [*get_args(file_types.FilePurpose)]},
+        },
+    ),
+    Operation(
+        "get",
+        "/v1/files/{id}",
+        "Describe a file",
+        (404, 503),
+        file_types.FileObject,
+    ),
+    Operation(
+        "get",
+        "/v1/files/{id}/content",
+        "Return the bytes of a file",
+        (404, 503),
+        media="application/octet-stream",
+    ),
+    Operation(
+        "delete",
+        "/v1/files/{id}",
+        "Delete a file",
+        (404, 408, 413, 503),
+        file_types.DeletedFile,
     ),
     Operation(
         "post",

@@ -43,6 +43,7 @@ from mlx_notebook.server.api.native.usage_report import UsageHandler, UserMetric
 from mlx_notebook.server.api.openai.chat_completions import ChatCompletionsHandler
 from mlx_notebook.server.api.openai.completions import CompletionsHandler
 from mlx_notebook.server.api.openai.embeddings import EmbeddingsHandler
+from mlx_notebook.server.api.openai.files import FileContentHandler, FileHandler, FilesHandler
 from mlx_notebook.server.api.openai.list_models import ModelHandler, ModelsHandler
 from mlx_notebook.server.api.openai.responses import InputTokensHandler, ResponsesHandler
 from mlx_notebook.server.api.openai.stored_completions import (
@@ -72,6 +73,9 @@ ROUTES = (
     ("v1/messages/.+", UnknownMessagesRouteHandler),
     ("v1/completions/?", CompletionsHandler),
     ("v1/embeddings/?", EmbeddingsHandler),
+    ("v1/files/?", FilesHandler),
+    ("v1/files/([^/]+)/?", FileHandler),
+    ("v1/files/([^/]+)/content/?", FileContentHandler),
     ("tokenize/?", TokenizeHandler),
     ("detokenize/?", DetokenizeHandler),
     ("apply-template/?", ApplyTemplateHandler),

@@ -102,6 +102,14 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ("POST", "v1/embeddings/?"): [Case("v1/embeddings", {"model": "tiny-chat", "input": "Hi"})],
     ("POST", "tokenize/?"): [Case("tokenize", {"model": "tiny-chat", "messages": HI})],
     ("POST", "detokenize/?"): [Case("detokenize", {"model": "tiny-chat", "tokens": [60, 61]})],
+    ("GET", "v1/files/?"): [
+        Case("v1/files", shows=True),
+        Case("v1/files?after=ID", thing="file"),
+    ],
+    ("POST", "v1/files/?"): [Case("v1/files", {"purpose": "batch"})],
+    ("GET", "v1/files/([^/]+)/?"): [Case("v1/files/ID", thing="file")],
+    ("DELETE", "v1/files/([^/]+)/?"): [Case("v1/files/ID", thing="file")],
+    ("GET", "v1/files/([^/]+)/content/?"): [Case("v1/files/ID/content", thing="file")],
     # Shows the system message that a user has saved for the model.
     ("POST", "apply-template/?"): [
         Case("apply-template", {"model": "tiny-chat", "messages": HI}, shows=True)
@@ -184,6 +192,7 @@ class Classroom:
         ann.put("mlx/conversations/anns-own", json=saved).raise_for_status()
         self.ids = {
             "conversation": "anns-own",
+            "file": self._uploaded(),
             "completion": self.made("v1/chat/completions", stored, KERNEL)["id"],
             "response": response["id"],
             "background": self.made("v1/responses", background)["id"],
@@ -202,6 +211,10 @@ class Classroom:
 
     def made(self, path: str, body: Any, headers: dict[str, str] | None = None) -> Any:
         return self.ann.post(path, json=body, headers=headers).raise_for_status().json()
+
+    def _uploaded(self) -> str:
+        form = {"file": (f"{SECRET}.txt", SECRET), "purpose": (None, "user_data")}
+        return str(self.ann.post("v1/files", files=form).raise_for_status().json()["id"])
 
     def status_of_background(self) -> str:
         response = self.ann.get(f"v1/responses/{self.ids['background']}").json()

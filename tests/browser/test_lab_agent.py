@@ -5,7 +5,7 @@ import re
 
 from playwright.sync_api import expect
 
-from tests.browser.pages import axe, execute, press
+from tests.browser.pages import axe, execute, press, set_theme
 from tests.notebook.jupyter import wait_for
 
 CONTENT = "(window.jupyterapp ?? window.jupyterlab).shell.currentWidget.content"
@@ -101,6 +101,20 @@ def test_the_agent_plans_changes_and_runs_with_approval_and_a_click_undoes_it(br
     assert "```\n42\n\n```" in demands.results()[3]
     browser.screenshot(page, "lab-agent-done")
     assert axe(page, ".mlx-lab-chat") == []
+    set_theme(page, "dark")
+    expect(page.locator("#jupyterlab-splash")).to_have_count(0)
+    browser.screenshot(page, "lab-agent-dark")
+    assert axe(page, ".mlx-lab-chat") == []
+    wide = page.viewport_size
+    execute(page, "application:toggle-left-area")
+    page.set_viewport_size({"width": 400, "height": 800})
+    expect(chat.get_by_role("button", name="Send")).to_be_in_viewport()
+    assert chat.evaluate("node => node.scrollWidth <= node.clientWidth")
+    browser.screenshot(page, "lab-agent-narrow")
+    page.emulate_media(forced_colors="active")
+    browser.screenshot(page, "lab-agent-contrast")
+    page.emulate_media(forced_colors="none")
+    page.set_viewport_size(wide)
     undo.click()
     expect(chat.get_by_text("in files or elsewhere stays.")).to_be_focused()
     assert cells(page) == before

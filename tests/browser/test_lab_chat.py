@@ -42,8 +42,12 @@ def prompt_of_last_chat(lab):
 
 def kept_answer(folder):
     """The first answer in a folder of conversations; empty as long as it is not complete."""
-    [file] = folder.glob("*.json")
-    messages = json.loads(file.read_text())["content"]["entries"]["2"]["messages"]
+    # While Jupyter writes a file, the one before has a name with a dot at its front.
+    [file] = folder.glob("[!.]*.json")
+    try:
+        messages = json.loads(file.read_text())["content"]["entries"]["2"]["messages"]
+    except json.JSONDecodeError:
+        return ""
     return messages[0]["content"] if messages else ""
 
 
@@ -57,6 +61,7 @@ def test_a_question_with_a_table_and_a_tool_outlives_the_page_and_the_kernel(bro
     lab.settings(model="tiny-chat")
     lab.request("mlx/models/load", {"model": "tiny-chat"})
     lab.notebook("sidebar.ipynb", CODE, "values = [1, 2]")
+    (lab.home / "readme-first.txt").write_text("The boat leaves at noon.")
     page = browser.open("sidebar.ipynb")
     run_cell(page)
     chat, message = chat_of(page)
@@ -79,6 +84,16 @@ def test_a_question_with_a_table_and_a_tool_outlives_the_page_and_the_kernel(bro
     expect(chat.get_by_text(FIGURES)).to_have_count(1, timeout=PATIENCE)
     assert "columns: city (" in prompt_of_last_chat(lab)
     expect(chat.get_by_text("With @df")).to_be_visible()
+    # So is a file. It goes along, however quickly it is sent.
+    press(chat, "New conversation")
+    message.focus()
+    page.keyboard.type("When, says @readme-f")
+    expect(listed.get_by_role("option", selected=True)).to_contain_text("readme-first.txt")
+    page.keyboard.press("Tab")
+    expect(message).to_have_value("When, says @readme-first.txt ")
+    page.keyboard.press("Enter")
+    expect(chat.get_by_text(FIGURES)).to_have_count(1, timeout=PATIENCE)
+    assert "The boat leaves at noon." in prompt_of_last_chat(lab)
     # A tool of the kernel is called after it was allowed, in the text's place.
     press(chat, "New conversation")
     press(chat, "Tools")
@@ -119,7 +134,7 @@ def test_a_question_with_a_table_and_a_tool_outlives_the_page_and_the_kernel(bro
     expect(conversations.get_by_role("option", name="The table (fork)")).to_have_count(0)
     kept = lab.request("mlx/conversations?notebook=sidebar.ipynb")["data"]
     titles = {one["title"] for one in kept}
-    assert titles == {"The table", "What is 17 plus 25?"}
+    assert titles == {"The table", "When, says @readme-first.txt", "What is 17 plus 25?"}
 
 
 def test_an_answer_goes_on_after_a_reload_and_its_code_goes_into_the_notebook(browser, lab):
@@ -170,6 +185,13 @@ def test_an_answer_goes_on_after_a_reload_and_its_code_goes_into_the_notebook(br
     page.evaluate(GIVE_IMAGE, "pasted")
     message.focus()
     page.keyboard.press("Control+v")
+    expect(chat.get_by_text("tiny-chat does not accept images")).to_be_visible()
+    press(chat, "Remove image.png")
+    expect(chat.get_by_text("tiny-chat does not accept images")).to_be_hidden()
+    page.evaluate(GIVE_IMAGE, "dropped")
+    dropped = page.evaluate_handle("window.dragged")
+    message.dispatch_event("drop", {"dataTransfer": dropped})
+    expect(chat.get_by_role("img", name="dropped.png")).to_be_visible()
     expect(chat.get_by_text("tiny-chat does not accept images")).to_be_visible()
     browser.screenshot(page, "lab-chat")
     set_theme(page, "dark")

@@ -26,6 +26,8 @@ export class ContextChips {
   private readonly budget = element("small", { role: "status" });
   private readonly list = element("div", {});
   private chosen: Chosen[] = [];
+  // What is still being read of what was chosen.
+  private reading: Promise<void> = Promise.resolve();
   private text: HTMLTextAreaElement | undefined;
   private notify: (message: string, isError?: boolean) => void = () => undefined;
 
@@ -64,7 +66,7 @@ export class ContextChips {
     const { currentWidget } = this.notebooks;
     const find = (typed: string): Promise<Mention[]> =>
       listMentions(this.notebooks.currentWidget ?? currentWidget, this.contents, typed);
-    this.list.replaceChildren(new MentionList(text, find, (one) => void this.add(one)).node);
+    this.list.replaceChildren(new MentionList(text, find, (one) => this.add(one)).node);
     this.draw();
   }
 
@@ -75,9 +77,11 @@ export class ContextChips {
 
   /**
    * Read what goes along now. What was mentioned is read again, since it may have changed; where that
-   * is not possible, it goes along as it was when it was chosen.
+   * is not possible, it goes along as it was when it was chosen. What was chosen a moment ago is
+   * waited for, and what cannot be read then is an error.
    */
   async take(): Promise<Attachment[]> {
+    await this.reading;
     const { contextTokens } = this.settings;
     const taken: Attachment[] = [];
     let left = contextTokens;
@@ -139,18 +143,24 @@ export class ContextChips {
     text.dispatchEvent(new Event("input", { bubbles: true }));
   }
 
-  private async add(mention: Mention): Promise<void> {
+  private add(mention: Mention): void {
+    const before = this.reading.catch(() => undefined);
+    const reading = before.then(() => this.choose(mention));
+    this.reading = reading;
+    reading
+      .catch((error: unknown) => {
+        this.notify(sentenceOf(error), true);
+        // It was told: the next message goes without it.
+        if (this.reading === reading) this.reading = Promise.resolve();
+      })
+      .finally(() => this.draw());
+  }
+
+  private async choose(mention: Mention): Promise<void> {
     const used = this.chosen.reduce((sum, { read }) => sum + tokensOf(read.text), 0);
-    try {
-      const read = await this.read(mention, this.settings.contextTokens - used);
-      this.chosen = [
-        ...this.chosen.filter((one) => one.mention.name !== mention.name),
-        { mention, read },
-      ];
-    } catch (error) {
-      this.notify(sentenceOf(error), true);
-    }
-    this.draw();
+    const read = await this.read(mention, this.settings.contextTokens - used);
+    const others = this.chosen.filter((one) => one.mention.name !== mention.name);
+    this.chosen = [...others, { mention, read }];
   }
 
   private read(mention: Mention, budget: number): Promise<Chosen["read"]> {

@@ -14,18 +14,21 @@ ApiError                    500  internal_error
 │                                of references: unknown_tool_call_id, unknown_call_id,
 │                                unknown_tool_use_id, item_not_found, not_streamable,
 │                                not_cancellable, previous_response_not_found,
-│                                previous_response_not_finished, thread_unsupported_request
+│                                previous_response_not_finished, response_in_conversation,
+│                                conversation_full, thread_unsupported_request
 ├── Unauthorized            401  invalid_api_key, token_needed
 ├── Forbidden               403  permission_denied, host_not_allowed, origin_not_allowed,
 │                                setting_not_allowed, texts_are_private, model_gated, hub_refused,
 │                                scope_missing, upstream_not_allowed
 ├── NotFound                404  not_found, unknown_route, request_not_found, trace_not_found,
 │                                job_not_found, conversation_not_found, response_not_found,
-│                                completion_not_found, file_not_found, nothing_to_cancel
+│                                completion_not_found, file_not_found, item_not_found,
+│                                nothing_to_cancel
 │                                of models: model_not_found, model_incomplete, model_not_trusted,
 │                                adapter_not_found, revision_not_found, settings_not_usable
 ├── MethodNotAllowed        405  method_not_allowed
-├── Conflict                409  completions_not_available, job_running, name_taken
+├── Conflict                409  completions_not_available, job_running, name_taken,
+│                                conversation_locked
 ├── BodyTimeout             408  request_timeout
 ├── BodyTooLarge            413  request_too_large
 ├── QueueFull               429  queue_full

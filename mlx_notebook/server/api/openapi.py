@@ -111,12 +111,11 @@ def _operation(operation: Operation, schema_of: dict[Any, Any]) -> dict[str, Any
                 }
             },
         }
-    parameters: list[dict[str, Any]] = []
-    if "{" in operation.path:
-        name = operation.path.split("{")[1].split("}")[0]
-        parameters.append(
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-        )
+    parameters: list[dict[str, Any]] = [
+        {"name": part[1:-1], "in": "path", "required": True, "schema": {"type": "string"}}
+        for part in operation.path.split("/")
+        if part.startswith("{")
+    ]
     parameters += [
         {"name": name, "in": "query", "schema": schema} for name, schema in operation.query.items()
     ]

@@ -21,6 +21,7 @@ from mlx_notebook.server.wire.native import (
 from mlx_notebook.server.wire.openai import (
     chat_request,
     chat_response,
+    conversation_object,
     embedding_types,
     file_types,
     response_events,
@@ -76,6 +77,10 @@ _PAGE: dict[str, dict[str, Any]] = {
     "order": {"enum": ["asc", "desc"]},
     "after": {"type": "string"},
 }
+_INCLUDE: dict[str, dict[str, Any]] = {
+    "include": {"type": "array", "items": {"enum": [*responses_request.INCLUDABLE]}},
+}
+_ITEMS = {**_PAGE, **_INCLUDE}
 
 OPERATIONS = (
     Operation(
@@ -188,7 +193,7 @@ OPERATIONS = (
         "post",
         "/v1/responses",
         "Create a response: complete, streamed or in the background",
-        _MODEL_ERRORS,
+        (*_MODEL_ERRORS, 409),
         response_object.Response,
         responses_request.ResponsesRequest,
         response_events.ResponseStreamEvent,
@@ -211,7 +216,7 @@ OPERATIONS = (
         query={
             "stream": {"type": "boolean"},
             "starting_after": {"type": "integer", "minimum": -1},
-            "include": {"type": "array", "items": {"enum": [*responses_request.INCLUDABLE]}},
+            **_INCLUDE,
             "include_obfuscation": {"type": "boolean"},
         },
     ),
@@ -235,10 +240,69 @@ OPERATIONS = (
         "List the input items of a response",
         (400, 404, 503),
         response_object.ItemList,
-        query={
-            **_PAGE,
-            "include": {"type": "array", "items": {"enum": [*responses_request.INCLUDABLE]}},
-        },
+        query=_ITEMS,
+    ),
+    Operation(
+        "post",
+        "/v1/conversations",
+        "Create a conversation that responses read and extend",
+        (400, 404, 408, 413, 503),
+        conversation_object.StoredConversation,
+        conversation_object.ConversationRequest,
+    ),
+    Operation(
+        "get",
+        "/v1/conversations/{id}",
+        "Return a conversation",
+        (404, 503),
+        conversation_object.StoredConversation,
+    ),
+    Operation(
+        "post",
+        "/v1/conversations/{id}",
+        "Replace the metadata of a conversation",
+        (400, 404, 408, 413, 503),
+        conversation_object.StoredConversation,
+        conversation_object.ConversationUpdate,
+    ),
+    Operation(
+        "delete",
+        "/v1/conversations/{id}",
+        "Delete a conversation with its items",
+        (404, 408, 413, 503),
+        conversation_object.DeletedStoredConversation,
+    ),
+    Operation(
+        "get",
+        "/v1/conversations/{id}/items",
+        "List the items of a conversation",
+        (400, 404, 503),
+        response_object.ItemList,
+        query=_ITEMS,
+    ),
+    Operation(
+        "post",
+        "/v1/conversations/{id}/items",
+        "Add items to a conversation",
+        (400, 404, 408, 413, 503),
+        response_object.ItemList,
+        conversation_object.ItemsRequest,
+        query=_INCLUDE,
+    ),
+    Operation(
+        "get",
+        "/v1/conversations/{id}/items/{item}",
+        "Return an item of a conversation",
+        (400, 404, 503),
+        dict[str, Any],
+        query=_INCLUDE,
+    ),
+    Operation(
+        "delete",
+        "/v1/conversations/{id}/items/{item}",
+        "Delete an item of a conversation",
+        (404, 408, 413, 503),
+        conversation_object.StoredConversation,
     ),
     Operation(
         "post",

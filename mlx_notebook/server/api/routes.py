@@ -45,6 +45,12 @@ from mlx_notebook.server.api.openai.completions import CompletionsHandler
 from mlx_notebook.server.api.openai.embeddings import EmbeddingsHandler
 from mlx_notebook.server.api.openai.files import FileContentHandler, FileHandler, FilesHandler
 from mlx_notebook.server.api.openai.list_models import ModelHandler, ModelsHandler
+from mlx_notebook.server.api.openai.response_conversations import (
+    ConversationItemHandler,
+    ConversationItemsHandler,
+    StoredConversationHandler,
+    StoredConversationsHandler,
+)
 from mlx_notebook.server.api.openai.responses import InputTokensHandler, ResponsesHandler
 from mlx_notebook.server.api.openai.stored_completions import (
     StoredCompletionHandler,
@@ -68,6 +74,10 @@ ROUTES = (
     ("v1/responses/([^/]+)/?", ResponseHandler),
     ("v1/responses/([^/]+)/cancel/?", CancelResponseHandler),
     ("v1/responses/([^/]+)/input_items/?", InputItemsHandler),
+    ("v1/conversations/?", StoredConversationsHandler),
+    ("v1/conversations/([^/]+)/?", StoredConversationHandler),
+    ("v1/conversations/([^/]+)/items/?", ConversationItemsHandler),
+    ("v1/conversations/([^/]+)/items/([^/]+)/?", ConversationItemHandler),
     ("v1/messages/?", MessagesHandler),
     ("v1/messages/count_tokens/?", CountTokensHandler),
     ("v1/messages/.+", UnknownMessagesRouteHandler),

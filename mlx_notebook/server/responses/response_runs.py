@@ -3,27 +3,31 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from logging import Logger
 
 import msgspec
 
 from mlx_notebook.protocol import Generate
 from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
-from mlx_notebook.server.errors import ApiError, RequestCancelled, Unavailable
+from mlx_notebook.server.errors import ApiError, Conflict, RequestCancelled, Unavailable
 from mlx_notebook.server.responses.completion_store import CompletionStore
 from mlx_notebook.server.responses.response_store import Item, ResponseStore
 from mlx_notebook.server.responses.response_writer import ResponseWriter
+from mlx_notebook.server.responses.stored_conversations import StoredConversations
 from mlx_notebook.server.telemetry.request_traces import RequestOrigin
 from mlx_notebook.server.upstreams.request_router import RequestRouter
 from mlx_notebook.server.users.rate_limiter import UserRequest
 from mlx_notebook.server.wire.openai import response_events as wire
+from mlx_notebook.server.wire.openai.conversation_object import ConversationReference
 from mlx_notebook.server.wire.openai.response_object import Response
 
 # How long, and for how many ended background responses, events are kept for clients that return.
 _KEPT_SECONDS = 300.0
 _MAX_KEPT = 16
 _STOP_SECONDS = 2.0
+# Responses whose items become part of their conversation.
+_SAID = ("completed", "incomplete")
 
 
 class ResponseRun:
@@ -49,6 +53,8 @@ class ResponseRun:
         self.input_items = input_items
         self.ignored = ignored
         self.deleted = False
+        # What must be released at the end of a background response.
+        self.claims = ExitStack()
         self.ended_at: float | None = None
         self._events: list[bytes] = []
         self._changed = asyncio.Event()
@@ -107,6 +113,8 @@ class ResponseRuns:
     def __init__(self, store: ResponseStore, requests: RequestRouter, log: Logger) -> None:
         self.store = store
         self.completions = CompletionStore(store)
+        self.conversations = StoredConversations(store)
+        self._claimed: set[tuple[str, str]] = set()
         self._requests = requests
         self._log = log
         self._runs: dict[str, ResponseRun] = {}
@@ -136,27 +144,68 @@ class ResponseRuns:
             self._run_in_background(run, command, counted)
         )
 
+    @contextmanager
+    def claimed(self, owner: str, conversation: str | None) -> Iterator[None]:
+        """Keep other responses from a conversation during the block.
+
+        Raises
+        ------
+        Conflict
+            If another one extends it.
+        """
+        if conversation is None:
+            yield
+            return
+        claim = (owner, conversation)
+        if claim in self._claimed:
+            raise Conflict(
+                f"Another response extends the conversation {conversation[:200]!r}. Wait for it.",
+                param="conversation",
+                code="conversation_locked",
+            )
+        self._claimed.add(claim)
+        try:
+            yield
+        finally:
+            self._claimed.remove(claim)
+
     async def save(self, run: ResponseRun) -> bool:
-        """Store a response that has ended, if its request asks for it. Return False on failure."""
+        """Store a response that has ended, as its request asks for it. Return False on failure."""
         response = run.response
-        if not response.store or run.deleted:
+        if run.deleted:
             return True
         try:
+            await self._write_to_store(run)
+        except ApiError:
+            # The store has logged the error. The response says that it is not stored.
+            mark_unsaved(response)
+            return False
+        except Exception:
+            self._log.exception("The response %s was not stored.", response.id)
+            mark_unsaved(response)
+            return False
+        return True
+
+    async def _write_to_store(self, run: ResponseRun) -> None:
+        response = run.response
+        output = msgspec.to_builtins(response.output)
+        also = None
+        conversation = response.conversation
+        if isinstance(conversation, ConversationReference) and response.status in _SAID:
+            items = [*run.input_items, *output]
+            also = self.conversations.addition(run.owner, conversation.id, items)
+        if response.store:
             await self.store.save(
                 run.owner,
                 response.id,
                 response.previous_response_id,
                 msgspec.json.encode(response),
                 run.input_items,
-                msgspec.to_builtins(response.output),
+                output,
+                also,
             )
-        except ApiError:
-            # The store has logged the error. The response says that it is not stored.
-            response.store = False
-        except Exception:
-            self._log.exception("The response %s was not stored.", response.id)
-            response.store = False
-        return response.store
+        elif also is not None:
+            await self.store.run(also)
 
     async def cancel(self, run: ResponseRun) -> None:
         """Cancel a background response, if it still runs, and wait for its end."""
@@ -210,6 +259,7 @@ class ResponseRuns:
                 run.record(await self.save_last(run, writer.fail(failure)))
         finally:
             counted.release()
+            run.claims.close()
             del self._tasks[command.id]
             run.end()
 
@@ -230,7 +280,7 @@ class ResponseRuns:
         if not await self.save(run):
             for event in events:
                 if isinstance(event, wire.LifecycleEvent):
-                    event.response.store = False
+                    mark_unsaved(event.response)
         return events
 
     def _forget_old(self) -> None:
@@ -240,3 +290,10 @@ class ResponseRuns:
         for rank, (at, id) in enumerate(ended):
             if rank >= _MAX_KEPT or at < oldest:
                 del self._runs[id]
+
+
+def mark_unsaved(response: Response) -> None:
+    """Let a response say that neither it nor its items are stored."""
+    response.store = False
+    if response.conversation is not msgspec.UNSET:
+        response.conversation = None

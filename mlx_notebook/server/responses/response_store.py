@@ -12,7 +12,8 @@ import msgspec
 from mlx_notebook.server.errors import ApiError, InvalidRequest, Unavailable
 from mlx_notebook.server.sqlite_file import SqliteFile
 
-# Prefix of the ids of responses. Chat completions are in the same table (see `completion_store`).
+# Prefix of the ids of responses. Chat completions (see `completion_store`) and conversations (see
+# `stored_conversations`) are in the same table.
 PREFIX = "resp_"
 
 T = TypeVar("T")
@@ -94,7 +95,7 @@ class ResponseStore:
 
     def __init__(self, file: Path, *, max_age: float, max_bytes: int, log: Logger) -> None:
         self.max_age = max_age
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._database = SqliteFile(
             file, _SCHEMA, version=_VERSION, what="stored responses", explain=_unusable, log=log
         )
@@ -102,7 +103,7 @@ class ResponseStore:
     @property
     def enabled(self) -> bool:
         """Whether the settings allow to store responses."""
-        return self._max_bytes > 0
+        return self.max_bytes > 0
 
     async def check(self) -> None:
         """Check that the database can be used.
@@ -152,8 +153,11 @@ class ResponseStore:
         body: bytes,
         input_items: Sequence[Item],
         output: Sequence[Item],
+        also: Callable[[sqlite3.Connection], None] | None = None,
     ) -> None:
         """Store a response as JSON, with its input and output items.
+
+        `also` is called with the database in the same transaction.
 
         Raises
         ------
@@ -174,10 +178,16 @@ class ResponseStore:
                 (id, owner, previous, now, size, body),
             )
             database.executemany("INSERT INTO items VALUES (?, ?, ?, ?, ?)", rows)
-            database.execute(_PRUNE, {"oldest": now - self.max_age, "limit": self._max_bytes})
-            database.execute("PRAGMA incremental_vacuum").fetchall()
+            if also is not None:
+                also(database)
+            self.prune(database)
 
         await self.run(write)
+
+    def prune(self, database: sqlite3.Connection) -> None:
+        """Delete what is too old, or more than fits."""
+        database.execute(_PRUNE, {"oldest": self._oldest(), "limit": self.max_bytes})
+        database.execute("PRAGMA incremental_vacuum").fetchall()
 
     async def get(self, owner: str, id: str) -> bytes | None:
         """Return a response of this user as JSON, None if there is none with this id."""

@@ -130,7 +130,7 @@ _OTHER_ENDPOINTS: dict[str, Unsupported] = {
     "best_of": Unsupported("use 'n'", (1,)),
     "container": Unsupported(),
     "context_management": Unsupported(),
-    "conversation": Unsupported("send all messages"),
+    "conversation": Unsupported("use v1/responses, or send all messages"),
     "diagnostics": Unsupported(),
     "echo": Unsupported(),
     "function_call": _use("tool_choice", "none", "auto"),

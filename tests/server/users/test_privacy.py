@@ -42,6 +42,8 @@ RESPONSE = {"model": "tiny-chat", "max_output_tokens": 2, "store": False}
 AFTER = {**RESPONSE, "input": "And?", "previous_response_id": "ID"}
 REFERENCE = {**RESPONSE, "input": [{"type": "item_reference", "id": "ID"}, *HI]}
 
+WITHIN = {**RESPONSE, "input": "And?", "conversation": "ID"}
+
 CONVERSATION = "mlx/conversations/([A-Za-z0-9_-]{1,64})/?"
 # Every method of every route of `routes.py`.
 CASES: dict[tuple[str, str], list[Case]] = {
@@ -69,10 +71,40 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("v1/responses", {**RESPONSE, "input": "Hi"}),
         Case("v1/responses", AFTER, thing="response"),
         Case("v1/responses", REFERENCE, thing="item"),
+        Case("v1/responses", WITHIN, thing="stored_conversation"),
     ],
     ("POST", "v1/responses/input_tokens/?"): [
         Case("v1/responses/input_tokens", AFTER, thing="response"),
         Case("v1/responses/input_tokens", REFERENCE, thing="item"),
+        Case("v1/responses/input_tokens", WITHIN, thing="stored_conversation"),
+    ],
+    ("POST", "v1/conversations/?"): [
+        Case("v1/conversations", {"metadata": {}}),
+        Case("v1/conversations", {"items": [{"id": "ID"}]}, thing="item"),
+        Case("v1/conversations", {"items": [{"id": "ID"}]}, thing="stored_item"),
+    ],
+    ("GET", "v1/conversations/([^/]+)/?"): [
+        Case("v1/conversations/ID", thing="stored_conversation"),
+        Case("v1/conversations/ID", thing="response"),
+    ],
+    ("POST", "v1/conversations/([^/]+)/?"): [
+        Case("v1/conversations/ID", {"metadata": {}}, thing="stored_conversation")
+    ],
+    ("DELETE", "v1/conversations/([^/]+)/?"): [
+        Case("v1/conversations/ID", thing="stored_conversation"),
+        Case("v1/conversations/ID", thing="response"),
+    ],
+    ("GET", "v1/conversations/([^/]+)/items/?"): [
+        Case("v1/conversations/ID/items", thing="stored_conversation")
+    ],
+    ("POST", "v1/conversations/([^/]+)/items/?"): [
+        Case("v1/conversations/ID/items", {"items": HI}, thing="stored_conversation")
+    ],
+    ("GET", "v1/conversations/([^/]+)/items/([^/]+)/?"): [
+        Case("v1/conversations/ID/items/msg_x", thing="stored_conversation")
+    ],
+    ("DELETE", "v1/conversations/([^/]+)/items/([^/]+)/?"): [
+        Case("v1/conversations/ID/items/msg_x", thing="stored_conversation")
     ],
     ("GET", "v1/responses/([^/]+)/?"): [
         Case("v1/responses/ID", thing="response"),
@@ -190,7 +222,11 @@ class Classroom:
         response = self.made("v1/responses", asked)
         saved = {"notebook": SECRET, "title": SECRET, "content": {"text": SECRET}}
         ann.put("mlx/conversations/anns-own", json=saved).raise_for_status()
+        kept = self.made("v1/conversations", {"items": said, "metadata": {"topic": SECRET}})["id"]
+        items = ann.get(f"v1/conversations/{kept}/items").raise_for_status().json()["data"]
         self.ids = {
+            "stored_conversation": kept,
+            "stored_item": items[0]["id"],
             "conversation": "anns-own",
             "file": self._uploaded(),
             "completion": self.made("v1/chat/completions", stored, KERNEL)["id"],

@@ -1,7 +1,9 @@
 """Handle `POST v1/responses`, also streamed or in the background, and its token count."""
 
 import asyncio
+from contextlib import ExitStack
 
+import msgspec
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
@@ -20,10 +22,12 @@ from mlx_notebook.server.responses.response_store import PREFIX, Item, previous_
 from mlx_notebook.server.responses.response_writer import ResponseWriter
 from mlx_notebook.server.wire.conversation import with_one_system_message, with_ordered_tool_results
 from mlx_notebook.server.wire.ids import new_id, now
+from mlx_notebook.server.wire.openai.conversation_object import ConversationReference
 from mlx_notebook.server.wire.openai.response_events import encode_event
 from mlx_notebook.server.wire.openai.response_items import (
     ItemMessageBuilder,
     ItemReference,
+    item_not_found,
     listed_item,
     typed_item,
     with_image_data,
@@ -51,7 +55,7 @@ class ResponsesBase(GenerationHandler):
         tools = request.offered_tools()
         if tools.left_out:
             self.report_ignored(*tools.left_out)
-        previous = await self._previous_items(owner, request)
+        previous, origin = await self._items_before(owner, request)
         items = await self._input_items(owner, request)
         if not previous and not items:
             raise InvalidRequest(
@@ -60,7 +64,7 @@ class ResponsesBase(GenerationHandler):
         self.services.limits.check_message_count(len(previous) + len(items))
         conversation = ItemMessageBuilder(request.instructions)
         for item in previous:
-            conversation.add(typed_item(item, "previous_response_id"), "previous_response_id")
+            conversation.add(typed_item(item, origin), origin)
         for index, item in enumerate(items):
             path = f"input[{index}]"
             conversation.add(typed_item(item, path), path)
@@ -76,11 +80,17 @@ class ResponsesBase(GenerationHandler):
             items = await asyncio.to_thread(with_image_data, items, prompt.images)
         return prompt, [listed_item(item, new_id) for item in items]
 
-    async def _previous_items(self, owner: str, request: ResponsesRequest) -> list[Item]:
-        """Return the items of the responses that this one continues."""
-        previous = request.previous_response_id
-        if previous is None:
-            return []
+    async def _items_before(self, owner: str, request: ResponsesRequest) -> tuple[list[Item], str]:
+        """Return the items that this response continues, and the parameter that names them."""
+        if (conversation := request.conversation_id) is not None:
+            conversations = self.services.responses.conversations
+            return await conversations.items(owner, conversation), "conversation"
+        if (previous := request.previous_response_id) is not None:
+            return await self._previous_items(owner, previous), "previous_response_id"
+        return [], ""
+
+    async def _previous_items(self, owner: str, previous: str) -> list[Item]:
+        """Return the items of a response and of those before it."""
         run = self.services.responses.find(owner, previous)
         if run is not None and not run.writer.ended:
             raise InvalidRequest(
@@ -92,7 +102,17 @@ class ResponsesBase(GenerationHandler):
             await run.settled()
         if not (self.services.responses.store.enabled and previous.startswith(PREFIX)):
             raise previous_not_found(previous)
-        return await self.services.responses.store.conversation(owner, previous)
+        store = self.services.responses.store
+        if (body := await store.get(owner, previous)) is not None:
+            conversation = msgspec.json.decode(body, type=_InConversation).conversation
+            if conversation is not None:
+                raise InvalidRequest(
+                    f"The response {previous!r} belongs to the conversation {conversation.id!r}, "
+                    "which has the items before it. Send 'conversation' instead.",
+                    param="previous_response_id",
+                    code="response_in_conversation",
+                )
+        return await store.conversation(owner, previous)
 
     async def _input_items(self, owner: str, request: ResponsesRequest) -> list[Item]:
         """Return the request's own items, with references replaced by the items that they name."""
@@ -100,17 +120,32 @@ class ResponsesBase(GenerationHandler):
             return []
         if isinstance(request.input, str):
             return [{"type": "message", "role": "user", "content": request.input}]
+        return await self.known_items(owner, request.input, "input")
+
+    async def known_items(self, owner: str, items: list[Item], path: str) -> list[Item]:
+        """Return the items of a request, with references replaced by the items that they name.
+
+        Raises
+        ------
+        InvalidRequest
+            If an item is invalid, or refers to something that does not exist.
+        """
         references = {}
-        for index, item in enumerate(request.input):
-            checked = typed_item(item, f"input[{index}]")
+        for index, item in enumerate(items):
+            checked = typed_item(item, f"{path}[{index}]")
             if isinstance(checked, ItemReference):
                 references[index] = checked.id
-        if not references or not self.services.responses.store.enabled:
-            return request.input
-        found = await self.services.responses.store.find_items(owner, list(references.values()))
+        if not references:
+            return items
+        store = self.services.responses.store
+        ids = list(references.values())
+        found = await store.find_items(owner, ids) if store.enabled else {}
+        for index, id in references.items():
+            if id not in found:
+                raise item_not_found(id, f"{path}[{index}]")
         return [
-            found.get(references[index], item) if index in references else item
-            for index, item in enumerate(request.input)
+            found[references[index]] if index in references else item
+            for index, item in enumerate(items)
         ]
 
     async def follow(self, run: ResponseRun, after: int) -> None:
@@ -132,13 +167,17 @@ class ResponsesHandler(ResponsesBase):
         """Answer with a response, or with a stream of its events."""
         request = self.decoded(DECODER)
         user = await owner(self)
+        claims = ExitStack()
         try:
-            await self._respond(user, request)
+            with claims:
+                conversation = request.conversation_id
+                claims.enter_context(self.services.responses.claimed(user, conversation))
+                await self._respond(user, request, claims)
         except ApiError as error:
             error.param = _NAMES.get(error.param or "", error.param)
             raise
 
-    async def _respond(self, user: str, request: ResponsesRequest) -> None:
+    async def _respond(self, user: str, request: ResponsesRequest, claims: ExitStack) -> None:
         tools = request.offered_tools()
         prompt, items = await self.prompt(user, request)
         if request.truncation == "auto":
@@ -170,6 +209,7 @@ class ResponsesHandler(ResponsesBase):
         )
         run = ResponseRun(user, writer, items, self.ignored)
         if request.background:
+            run.claims = claims.pop_all()
             await self._in_background(run, command, bool(request.stream))
         else:
             with self.services.responses.registered(run):
@@ -252,3 +292,7 @@ class InputTokensHandler(ResponsesBase):
         prompt, _ = await self.prompt(await owner(self), request)
         tokenized = await self.tokenized(request.model, prompt)
         self.answer(InputTokens(len(tokenized.tokens)))
+
+
+class _InConversation(msgspec.Struct):
+    conversation: ConversationReference | None = None

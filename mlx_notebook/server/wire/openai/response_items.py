@@ -237,11 +237,7 @@ class ItemMessageBuilder:
                     {"role": "tool", "tool_call_id": item.call_id, "content": content}
                 )
             case ItemReference():
-                raise InvalidRequest(
-                    f"There is no stored item {item.id[:200]!r}.",
-                    param=f"{path}.id",
-                    code="item_not_found",
-                )
+                raise item_not_found(item.id, path)
 
     def _current_turn(self) -> dict[str, Any]:
         if self._turn is None:
@@ -268,6 +264,13 @@ class ItemMessageBuilder:
         function = {"name": name, "arguments": item.arguments or "{}"}
         call = {"id": item.call_id, "type": "function", "function": function}
         self._current_turn().setdefault("tool_calls", []).append(call)
+
+
+def item_not_found(id: str, path: str) -> InvalidRequest:
+    """Return the error for a reference to an item that this user does not have."""
+    return InvalidRequest(
+        f"There is no stored item {id[:200]!r}.", param=f"{path}.id", code="item_not_found"
+    )
 
 
 def _pieces(content: ItemContent, path: str) -> list[ContentPiece]:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from mlx_notebook import protocol
+from mlx_notebook.server.wire.openai.conversation_object import ConversationReference
 from mlx_notebook.server.wire.openai.logprobs import Logprob
 from mlx_notebook.server.wire.openai.responses_request import ReasoningOptions, ResponsesRequest
 from mlx_notebook.server.wire.prompt_logprobs import PromptTokenLogprobs
@@ -141,6 +142,7 @@ class Response(Struct, kw_only=True):
     parallel_tool_calls: bool = True
     presence_penalty: float = 0.0
     previous_response_id: str | None = None
+    conversation: ConversationReference | UnsetType | None = UNSET
     prompt_cache_key: str | None = None
     reasoning: ReasoningOptions
     safety_identifier: str | None = None
@@ -176,6 +178,7 @@ class Response(Struct, kw_only=True):
         `chosen` has the sampling parameters in use. `at` is the creation time in Unix seconds.
         """
         format = request.text.format if request.text else None
+        conversation = request.conversation_id
         return cls(
             id=id,
             created_at=at,
@@ -191,6 +194,7 @@ class Response(Struct, kw_only=True):
             parallel_tool_calls=request.parallel_tool_calls is not False,
             presence_penalty=request.presence_penalty or 0.0,
             previous_response_id=request.previous_response_id,
+            conversation=UNSET if conversation is None else ConversationReference(conversation),
             prompt_cache_key=request.prompt_cache_key,
             reasoning=request.reasoning or ReasoningOptions(),
             safety_identifier=request.safety_identifier,

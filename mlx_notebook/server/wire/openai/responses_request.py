@@ -13,6 +13,7 @@ from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.decode import converted
 from mlx_notebook.server.wire.metadata import Metadata
 from mlx_notebook.server.wire.openai.chat_request import CacheRetention, ReasoningEffort
+from mlx_notebook.server.wire.openai.conversation_object import ConversationReference
 from mlx_notebook.server.wire.openai.response_items import ItemDict
 from mlx_notebook.server.wire.openai.response_tools import OfferedTools, offered_tools, qualified
 from mlx_notebook.server.wire.output_formats import (
@@ -39,7 +40,7 @@ INCLUDABLE: tuple[str, ...] = get_args(Includable)
 
 # Parameters of OpenAI's server that this one does not support.
 _UNSUPPORTED = (
-    *("access_programs", "background_options", "context_management", "conversation", "image"),
+    *("access_programs", "background_options", "context_management", "image"),
     *("moderation", "personality", "prompt"),
 )
 _UNUSED = frozenset(
@@ -141,6 +142,7 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
     model: Annotated[str, Meta(max_length=512)] | None = None
     instructions: str | None = None
     previous_response_id: str | None = None
+    conversation: str | ConversationReference | None = None
     store: bool | None = None
     stream: bool | None = None
     stream_options: ResponseStreamOptions | None = None
@@ -174,7 +176,6 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
     access_programs: Any = None
     background_options: Any = None
     context_management: Any = None
-    conversation: Any = None
     image: Any = None
     moderation: Any = None
     personality: Any = None
@@ -202,6 +203,11 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
                 raise unsupported_parameter(name)
         if self.stream_options is not None and not self.stream:
             raise stream_options_without_stream()
+        if self.conversation is not None and self.previous_response_id is not None:
+            raise InvalidRequest(
+                "A response continues 'conversation' or 'previous_response_id', and not both.",
+                param="conversation",
+            )
         if self.background and self.store is False:
             raise InvalidRequest(
                 "A background response must be stored: leave 'store' out.",
@@ -212,6 +218,12 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
                 "'top_logprobs' needs 'message.output_text.logprobs' in 'include'.",
                 param="top_logprobs",
             )
+
+    @property
+    def conversation_id(self) -> str | None:
+        """The id of the conversation that the response belongs to."""
+        given = self.conversation
+        return given.id if isinstance(given, ConversationReference) else given
 
     def offered_tools(self) -> OfferedTools:
         """Return the tools that the model may call, and those that are left out.

@@ -329,7 +329,6 @@ NOT = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}}
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function", "name": "x"}}, "tool_choice"),
         ({"tool_choice": {"type": "web_search"}}, "tool_choice.type"),
-        ({"conversation": "conv_1"}, "conversation"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"moderation": {"model": "m"}}, "moderation"),
         ({"text": {"verbosity": "low"}}, "text.verbosity"),

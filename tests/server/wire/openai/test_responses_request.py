@@ -105,7 +105,7 @@ def test_a_tool_choice_that_cannot_be_met_is_refused(tools: list[Any], choice: A
 @pytest.mark.parametrize(
     ("parameters", "param"),
     [
-        ({"conversation": "c1"}, "conversation"),
+        ({"conversation": "c1", "previous_response_id": "resp_1"}, "conversation"),
         ({"text": {"verbosity": "high"}}, "text.verbosity"),
         ({"reasoning": {"context": "all_turns"}}, "reasoning.context"),
         ({"reasoning": {"mode": "pro"}}, "reasoning.mode"),

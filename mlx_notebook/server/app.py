@@ -20,7 +20,7 @@ from mlx_notebook.server.configuration import Configuration
 from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.engine.in_flight_requests import InFlightRequests
 from mlx_notebook.server.engine.supervisor import Supervisor
-from mlx_notebook.server.identity import OWNER
+from mlx_notebook.server.identity import OWNER, has_one_token
 from mlx_notebook.server.jobs.job_queue import JobQueue
 from mlx_notebook.server.listening import limit_accepted_connections
 from mlx_notebook.server.models import suggestions
@@ -228,12 +228,13 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         """Mount the routes below the base URL of the server."""
         assert self.serverapp is not None
         application, base_url = self.serverapp.web_app, self.serverapp.base_url
-        rules: list[Any] = [
-            LazyRoutes.rule(application, base_url)
-            if self.relay is None
-            else LazyRoutes.rule(application, base_url, relay_routes)
-        ]
+        rules: list[Any] = []
+        if self.relay is not None:
+            rules.append(LazyRoutes.rule(application, base_url, relay_routes))
+        elif not self._runs_alone:
+            rules.append(LazyRoutes.rule(application, base_url))
         if isinstance(self.serverapp, StandaloneServer):
+            rules.append(LazyRoutes.standalone_rule(application, base_url))
             from mlx_notebook.server.api.closed_routes import service_rules, standalone_rules
 
             if self.serverapp.hub_service is None:
@@ -248,6 +249,11 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             self.log.info("Models run in the service %s.", self.relay.url)
             return
         self._supervise()
+        if self.ollama_without_token and not has_one_token(serverapp.identity_provider):
+            self.log.error(
+                "MlxNotebookApp.ollama_without_token has no effect: this server has no token, or "
+                "JupyterHub knows its users."
+            )
         if self.start_engine_at_startup:
             self._supervisor.request_start()
         if self._announces:
@@ -329,6 +335,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
                 max_batch=self.max_batch,
             ),
             auto_download=self.auto_download,
+            ollama_without_token=self.ollama_without_token,
             memory_budget_bytes=self.memory_budget_bytes,
             changeable=self._changeable,
             rates=RateLimiter(UserLimits(self.user_limits)),

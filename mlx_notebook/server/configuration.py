@@ -220,6 +220,16 @@ class Configuration(UserConfiguration, BatchConfiguration):
         32 * 1024 * 1024, min=1024, help="Largest request body, in bytes. A larger one gets a 413."
     ).tag(config=True)
 
+    ollama_without_token = Bool(
+        False,
+        help="""Answer Ollama's routes (api/... and mlx/ollama/) without the token, for programs on
+        this machine that cannot send one. No other route is opened. Then every program and every
+        user of this machine may run its models and read which there are. Requests of web pages,
+        with another host name than this machine's, or through a proxy still need the token.
+        Models are downloaded without it only if auto_download is set. It does not work with
+        JupyterHub, or if the server has no token.""",
+    ).tag(config=True)
+
     body_timeout_seconds = Float(
         300.0,
         min=1.0,

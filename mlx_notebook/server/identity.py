@@ -12,6 +12,11 @@ OWNER = "owner"
 _ONE_SECRET = (IdentityProvider, PasswordIdentityProvider)
 
 
+def has_one_token(provider: IdentityProvider) -> bool:
+    """Return whether the server has a token, and everyone who knows it is the same user."""
+    return type(provider) in _ONE_SECRET and bool(provider.token)
+
+
 async def owner(handler: JupyterHandler) -> str:
     """Return a stable name for the user of an authenticated request.
 

@@ -19,6 +19,7 @@ from mlx_notebook.server.jobs.job_queue import JobQueue
 from mlx_notebook.server.models.catalog import Catalog, is_repository
 from mlx_notebook.server.models.changeable_settings import ChangeableSettings
 from mlx_notebook.server.models.downloads import Download, Downloads
+from mlx_notebook.server.models.keep_times import KeepTimes
 from mlx_notebook.server.models.model_settings import ModelSettingsStore
 from mlx_notebook.server.models.notebook_usage import NotebookUsage
 from mlx_notebook.server.responses.response_runs import ResponseRuns
@@ -95,6 +96,8 @@ class Services:
         Limits on one request.
     auto_download
         Whether a model that is not on this machine is downloaded when a request names it.
+    ollama_without_token
+        Whether programs on this machine may use Ollama's routes without the token.
     memory_budget_bytes
         Memory for all models together; 0 for a share of the machine's memory.
     changeable
@@ -125,6 +128,7 @@ class Services:
     new_models: Path
     limits: RequestLimits
     auto_download: bool
+    ollama_without_token: bool
     memory_budget_bytes: int
     changeable: ChangeableSettings
     rates: RateLimiter
@@ -156,6 +160,14 @@ class Services:
     def batches(self) -> BatchService:
         """Files and batches."""
         return self.make_batches()
+
+    @cached_property
+    def keep_times(self) -> KeepTimes:
+        """How long requests have asked to keep models in memory."""
+        telemetry = self.supervisor.telemetry
+        return KeepTimes(
+            self.engine.keep, lambda: telemetry.resident, lambda: self.idle_unload_seconds
+        )
 
     @property
     def idle_unload_seconds(self) -> float:

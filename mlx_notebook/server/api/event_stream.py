@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from tornado.http1connection import HTTP1Connection
@@ -10,14 +10,14 @@ from tornado.http1connection import HTTP1Connection
 from mlx_notebook.server.api.base import ApiHandler
 from mlx_notebook.server.errors import ApiError
 
-_CONTENT_TYPE = "text/event-stream; charset=utf-8"
-
 
 class EventStreamHandler(ApiHandler):
     """Base of the routes that can answer with Server-Sent Events.
 
     Format: https://html.spec.whatwg.org/multipage/server-sent-events.html
     """
+
+    stream_type: ClassVar[str] = "text/event-stream; charset=utf-8"
 
     @asynccontextmanager
     async def event_stream(
@@ -91,7 +91,7 @@ class EventStreamHandler(ApiHandler):
         return b"event: error\ndata: %b\n\n" % self.encoded_error(error)
 
     def _open(self) -> None:
-        self.set_header("Content-Type", _CONTENT_TYPE)
+        self.set_header("Content-Type", self.stream_type)
         self.set_header("Cache-Control", "no-cache")
         self.set_header("X-Accel-Buffering", "no")
         connection = self.request.connection
@@ -100,7 +100,7 @@ class EventStreamHandler(ApiHandler):
             connection.stream.set_nodelay(True)
 
     def _close(self) -> None:
-        self.finish(set_content_type=_CONTENT_TYPE)
+        self.finish(set_content_type=self.stream_type)
 
 
 def comment(text: str) -> bytes:

@@ -9,16 +9,19 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import PathMatches, Router, Rule, RuleRouter
 from tornado.web import Application
 
-_PREFIXES = "(?:v1|mlx|health|tokenize|detokenize|apply-template)(?:/.*)?"
+from mlx_notebook.server.api.foreign_apis import ROOT_PATHS, Route, routes_at_root
 
-# A pattern, its handler, and perhaps arguments of the handler.
-Route = tuple[Any, ...]
+_PREFIXES = "(?:v1|mlx|health|tokenize|detokenize|apply-template)(?:/.*)?"
 
 
 def _own_routes() -> Iterable[Route]:
     from mlx_notebook.server.api.routes import ROUTES
 
     return ROUTES
+
+
+def _standalone_routes() -> Iterable[Route]:
+    return (*_own_routes(), *routes_at_root())
 
 
 class _HandlerRouter(RuleRouter):
@@ -54,6 +57,8 @@ class LazyRoutes(Router):
         application: Application,
         base_url: str,
         routes: Callable[[], Iterable[Route]] = _own_routes,
+        *,
+        prefixes: str = _PREFIXES,
     ) -> Rule:
         """Return the routing rule for the routes below `base_url`.
 
@@ -65,9 +70,23 @@ class LazyRoutes(Router):
             The server's base URL.
         routes
             Import the routes: patterns, handlers, and arguments of the handlers if they have any.
+        prefixes
+            Pattern of the paths among which the routes are.
         """
         router = cls(application, base_url, routes)
-        return Rule(PathMatches(re.escape(base_url) + _PREFIXES), router)
+        return Rule(PathMatches(f"{re.escape(base_url)}(?:{prefixes})"), router)
+
+    @classmethod
+    def standalone_rule(cls, application: Application, base_url: str) -> Rule:
+        """Return the routing rule of `jupyter mlx-notebook`, with other programs' APIs at its root.
+
+        Parameters
+        ----------
+        application, base_url
+            As for `rule`.
+        """
+        prefixes = f"{_PREFIXES}|{ROOT_PATHS}"
+        return cls.rule(application, base_url, _standalone_routes, prefixes=prefixes)
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
         """Return the delegate for a request, None if there is no route for it."""

@@ -5,6 +5,7 @@ from mlx_notebook.server.api.anthropic.messages import (
     MessagesHandler,
     UnknownMessagesRouteHandler,
 )
+from mlx_notebook.server.api.foreign_apis import routes_below_mlx
 from mlx_notebook.server.api.jobs.job_routes import (
     JobEventsHandler,
     JobHandler,
@@ -116,5 +117,6 @@ ROUTES = (
     ("mlx/metrics/?", UserMetricsHandler),
     ("mlx/traces/?", TracesHandler),
     ("mlx/traces/([^/]+)", TraceHandler),
+    *routes_below_mlx(),
     ("(?:v1|mlx)(?:/.*)?", UnknownRouteHandler),
 )

@@ -2,6 +2,7 @@
 
 from mlx_notebook.server.api.base import ApiHandler
 from mlx_notebook.server.errors import RateLimited
+from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.users.rate_limiter import UserRequest
 from mlx_notebook.server.users.user_limits import Action
 
@@ -45,3 +46,12 @@ def may_evict(handler: ApiHandler, model: str) -> bool:
     """Return whether other models may be evicted for this one, if the user needs it."""
     aliases = handler.services.catalog.aliases_of(model)
     return handler.services.rates.limits.of(handler.user).allows("swap", model, aliases)
+
+
+def may_use(handler: ApiHandler, entry: CatalogEntry) -> bool:
+    """Return whether the user may use a model, here or at its upstream."""
+    services, user = handler.services, handler.user
+    if entry.upstream is not None and not services.upstreams.may_use(user, entry.upstream):
+        return False
+    aliases = services.catalog.aliases_of(entry.name)
+    return services.rates.limits.of(user).allows("use", entry.name, aliases)

@@ -9,10 +9,12 @@ from tornado.http1connection import HTTP1Connection
 from mlx_notebook.server import errors
 from mlx_notebook.server.api.anthropic.messages import anthropic_error
 from mlx_notebook.server.api.base import ApiHandler, ends_with_client
+from mlx_notebook.server.api.ollama.ollama_handler import ollama_error
 from mlx_notebook.server.relay.service_client import ServiceClient, answered_headers
 from mlx_notebook.server.wire.ids import new_id
 
 _EVENTS = "text/event-stream"
+_LINES = "application/x-ndjson"
 
 
 class RelayHandler(ApiHandler):
@@ -76,6 +78,8 @@ class RelayHandler(ApiHandler):
         """Return an error as JSON, in the format of the API that the route belongs to."""
         if self._path.startswith("v1/messages"):
             return anthropic_error(error, new_id("req_"))
+        if self._path.startswith("mlx/ollama/"):
+            return ollama_error(error)
         return super().encoded_error(error)
 
     @ends_with_client
@@ -116,6 +120,10 @@ class RelayHandler(ApiHandler):
         """End a response that has begun, so that its client notices that it is not complete."""
         if self._content_type.startswith(_EVENTS):
             self.write(b"event: error\ndata: %b\n\n" % self.encoded_error(error))
+            self.finish(set_content_type=self._content_type)
+            return
+        if self._content_type.startswith(_LINES):
+            self.write(self.encoded_error(error) + b"\n")
             self.finish(set_content_type=self._content_type)
             return
         self.log.warning("%s", error.message)

@@ -197,9 +197,30 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("mlx/traces/ID?user=ann", thing="completion"),
     ],
 }
+OLLAMA = {"model": "tiny-chat", "stream": False, "options": {"num_predict": 2}}
+for name, cases in {
+    "chat": [Case("mlx/ollama/api/chat", {**OLLAMA, "messages": HI})],
+    "generate": [Case("mlx/ollama/api/generate", {**OLLAMA, "prompt": "Hi"})],
+    "embed": [Case("mlx/ollama/api/embed", {"model": "tiny-chat", "input": "Hi"})],
+    "embeddings": [Case("mlx/ollama/api/embeddings", {"model": "tiny-chat", "prompt": "Hi"})],
+    # Shows the system message that a user has saved for the model.
+    "show": [Case("mlx/ollama/api/show", MODEL, shows=True)],
+    "pull": [Case("mlx/ollama/api/pull", MODEL)],
+}.items():
+    CASES["POST", f"mlx/ollama/api/{name}/?"] = cases
+for name in ("tags", "ps", "version"):
+    CASES["GET", f"mlx/ollama/api/{name}/?"] = [Case(f"mlx/ollama/api/{name}")]
+# These answer that the server does not do it.
+for name in ("create/?", "copy/?", "delete/?", "push/?", "blobs(?:/.*)?"):
+    for verb in ("POST", "DELETE"):
+        path = f"mlx/ollama/api/{name.partition('/')[0].partition('(')[0]}"
+        CASES[verb, f"mlx/ollama/api/{name}"] = [Case(path, NO_MODEL)]
 METHODS = ("get", "post", "put", "patch", "delete")
 # These answer that there is no such route.
-UNKNOWN = ("v1/responses/compact/?", "v1/messages/.+", "(?:v1|mlx)(?:/.*)?")
+UNKNOWN = (
+    *("v1/responses/compact/?", "v1/messages/.+"),
+    *("mlx/ollama/api(?:/.*)?", "(?:v1|mlx)(?:/.*)?"),
+)
 TRIED = [
     pytest.param(method, case, id=f"{method} {case.path} {case.thing}".strip())
     for (method, _), cases in CASES.items()

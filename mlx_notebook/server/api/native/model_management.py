@@ -103,7 +103,7 @@ def _loaded_fields(loaded: Loaded) -> tuple[str, int, int, float]:
     return resident.model, resident.bytes, resident.context_length, round(loaded.seconds, 3)
 
 
-async def _local_name(handler: ApiHandler, name: str) -> str:
+async def local_name(handler: ApiHandler, name: str) -> str:
     """Return the name of a model that is resident or on this machine.
 
     Raises
@@ -129,7 +129,7 @@ class UnloadHandler(ApiHandler):
     async def post(self) -> None:
         """Unload it, and answer with the freed bytes."""
         request = self.decoded(wire.UNLOAD_DECODER)
-        model = await _local_name(self, request.model)
+        model = await local_name(self, request.model)
         check_permission(self, "unload", model)
         freed = await self.services.engine.unload(model)
         self.answer(wire.UnloadedModel(model, freed))
@@ -202,7 +202,7 @@ class PinHandler(ApiHandler):
     async def post(self) -> None:
         """Pin or unpin a resident model."""
         request = self.decoded(wire.PIN_DECODER)
-        model = await _local_name(self, request.model)
+        model = await local_name(self, request.model)
         check_permission(self, "pin", model)
         pinned = await self.services.engine.pin(model, request.pinned)
         self.answer(wire.PinnedModel(model, pinned.pinned))

@@ -32,3 +32,9 @@ class RootHandler(JupyterHandler):
         url = f"{self.request.protocol}://{self.request.host}{self.base_url}"
         self.set_header("Content-Type", "text/html; charset=utf-8")
         self.finish(_PAGE.format(url=html.escape(url)))
+
+    @allow_unauthenticated
+    def head(self) -> None:
+        """Answer without the page: Ollama's command line asks so whether there is a server."""
+        self.set_header("Content-Type", "text/html; charset=utf-8")
+        self.finish()

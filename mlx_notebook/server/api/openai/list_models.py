@@ -12,7 +12,7 @@ from mlx_notebook.server.api.anthropic.messages import anthropic_error
 from mlx_notebook.server.api.base import ApiHandler
 from mlx_notebook.server.api.native.catalog_list import loading_models
 from mlx_notebook.server.api.query import several, whole_number
-from mlx_notebook.server.api.user_rules import check_permission
+from mlx_notebook.server.api.user_rules import check_permission, may_use
 from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.wire.anthropic.model_info import ModelInfo, ModelPage
@@ -85,7 +85,7 @@ class ModelsHandler(ListModelsBase):
         lifecycles = several(self, "lifecycle", _LIFECYCLES)
         user = await self.settings_user()
         models = await self.describe(
-            [entry for entry in await self.services.catalog.entries(user) if self._is_usable(entry)]
+            [entry for entry in await self.services.catalog.entries(user) if may_use(self, entry)]
         )
         if self.is_anthropic:
             self.answer(self._page(models, limit, lifecycles))
@@ -93,15 +93,6 @@ class ModelsHandler(ListModelsBase):
         # OpenAI's API has no pages.
         self.report_ignored(*(name for name in _PAGING if self.get_query_arguments(name)))
         self.answer(wire.ModelList(models))
-
-    def _is_usable(self, entry: CatalogEntry) -> bool:
-        """Whether the user of the request may use a model."""
-        if entry.upstream is not None and not self.services.upstreams.may_use(
-            self.user, entry.upstream
-        ):
-            return False
-        aliases = self.services.catalog.aliases_of(entry.name)
-        return self.services.rates.limits.of(self.user).allows("use", entry.name, aliases)
 
     def _page(self, models: list[wire.ModelCard], limit: int, lifecycles: list[str]) -> ModelPage:
         """Return the page that an Anthropic client asks for."""

@@ -1,0 +1,1 @@
+"""Handlers of Ollama's API."""

@@ -1,0 +1,110 @@
+"""Embed texts for all endpoints: find the model, run it here or at an upstream, count tokens."""
+
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from mlx_notebook.protocol import Embed, Embedded
+from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.model_lookup import find_model
+from mlx_notebook.server.api.user_rules import begin_request, may_evict
+from mlx_notebook.server.errors import ApiError
+from mlx_notebook.server.identity import owner
+from mlx_notebook.server.models.catalog_entry import CatalogEntry
+from mlx_notebook.server.telemetry import metrics
+from mlx_notebook.server.upstreams.upstream_request import not_at_upstream
+from mlx_notebook.server.upstreams.upstream_settings import SEPARATOR
+from mlx_notebook.server.wire.ids import new_id
+
+
+class TextEmbedding(NamedTuple):
+    """Name the texts to embed, and how.
+
+    Attributes
+    ----------
+    model
+        Name of the model; None for the default model.
+    inputs
+        Texts or their token ids.
+    dimensions
+        Number of leading components of each vector; None for all.
+    truncate
+        Number of leading tokens of each input (-1: as many as the model takes); None for all.
+    param
+        Parameter of the request that holds the inputs, for errors.
+    """
+
+    model: str | None
+    inputs: Sequence[str | list[int]]
+    dimensions: int | None = None
+    truncate: int | None = None
+    param: str = "input"
+
+
+async def embedded_texts(handler: ApiHandler, wanted: TextEmbedding) -> tuple[str, Embedded]:
+    """Return the name of the model, and its vectors in the order of the inputs.
+
+    Raises
+    ------
+    ApiError
+        If there is no such model, it makes no embeddings, or an input is too long for it.
+    """
+    entry = await find_model(handler, wanted.model)
+    id = new_id("embd-")
+    handler.set_header("x-request-id", id)
+    if entry.upstream is not None:
+        embedded = await _embedded_at_upstream(handler, id, entry, wanted)
+    else:
+        command = Embed(
+            id=id,
+            model=entry.name,
+            path=str(entry.path),
+            options=entry.options,
+            inputs=list(wanted.inputs),
+            dimensions=wanted.dimensions,
+            truncate=wanted.truncate,
+            user=handler.user.name,
+            evict=may_evict(handler, entry.name),
+        )
+        try:
+            embedded = await handler.services.engine.embed(command, await owner(handler))
+        except ApiError as error:
+            if error.param == "prompt":
+                error.param = wanted.param
+            raise
+    begin_request(handler).take_tokens(embedded.tokens)
+    metrics.EMBEDDED_TOKENS.labels(entry.name).inc(embedded.tokens)
+    usage, user = handler.services.engine.usage, await owner(handler)
+    usage.begin(user)
+    usage.end(user, "finished", embedded.tokens, 0, 0)
+    return entry.name, embedded
+
+
+def to_numbers(vector: bytes) -> list[float]:
+    """Return the components of a vector."""
+    return list(struct.unpack(f"<{len(vector) // 4}f", vector))
+
+
+async def _embedded_at_upstream(
+    handler: ApiHandler, id: str, entry: CatalogEntry, wanted: TextEmbedding
+) -> Embedded:
+    """Return the embeddings that an upstream makes.
+
+    Raises
+    ------
+    ApiError
+        If it makes none, does not have a parameter, or fails.
+    """
+    assert entry.upstream is not None
+    client = handler.services.upstreams.client(entry.upstream)
+    parameters = dict(handler.passed_on)
+    if wanted.dimensions is not None:
+        parameters["dimensions"] = wanted.dimensions
+    if wanted.truncate is not None:
+        if "truncate_prompt_tokens" not in client.settings.extra:
+            name = "truncate_prompt_tokens"
+            raise not_at_upstream(entry.upstream, name, listed=name)
+        parameters["truncate_prompt_tokens"] = wanted.truncate
+    return await client.embed(
+        id, entry.name.partition(SEPARATOR)[2], list(wanted.inputs), parameters
+    )

@@ -12,6 +12,7 @@ from mlx_notebook.demo_models.training.tiny_chat import (
     foreign,
     held_out,
     phrases,
+    plain,
 )
 from mlx_notebook.demo_models.training.tiny_chat.batches import Encoder
 from mlx_notebook.demo_models.training.tiny_chat.lexicon import HELD_OUT, TRAINING
@@ -60,7 +61,8 @@ def test_ways_of_asking_are_disjoint() -> None:
 
 def test_the_hand_written_tools_are_not_among_those_trained_on() -> None:
     trained = {name for family in everyday.families() for name in family.names}
-    tested = {tool["function"]["name"] for tools, _, _ in foreign.CASES for tool in tools}
+    cases = (*foreign.CASES, *plain.CASES)
+    tested = {tool["function"]["name"] for tools, _, _ in cases for tool in tools}
     assert trained & tested == set()
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import numpy as np
 
-from . import dialogues, values
+from . import choosing, dialogues, values
+from .choices import Choice, Marks, marks, tool_columns
 from .dialogues import Dialogue, Difficulty
 from .lexicon import TRAINING, Lexicon
 
@@ -24,6 +25,9 @@ class Document:
 
     tokens: list[int]
     learned: list[bool]
+    tools: list[tuple[int, int]] = field(default_factory=list)
+    """Columns of each tool's end of name and end."""
+    choices: list[Choice] = field(default_factory=list)
 
 
 @dataclass
@@ -32,6 +36,7 @@ class Batch:
 
     tokens: np.ndarray[Any, np.dtype[np.int64]]
     weights: np.ndarray[Any, np.dtype[np.float32]]
+    marks: Marks
 
 
 class Encoder:
@@ -65,6 +70,13 @@ class Encoder:
         """Return the dialogue as tokens."""
         tokens: list[int] = self.tokenizer.encode(self.render(dialogue), add_special_tokens=False)
         learned = [False] * len(tokens)
+        tools = tool_columns(
+            self.tokenizer.convert_ids_to_tokens(tokens) if dialogue.tools else (),
+            "<tools>",
+            "</tools>",
+        )
+        names = [tool["function"]["name"] for tool in dialogue.tools]
+        choices: list[Choice] = []
         messages = iter([m for m in dialogue.messages if m["role"] == "assistant"])
         i = 0
         while i < len(tokens) - 1:
@@ -72,12 +84,16 @@ class Encoder:
                 i += 1
                 continue
             message = next(messages)
+            asked = i - 2
             i += 3 if message.get("reasoning_content") else 3 + EMPTY_THOUGHT
+            if tools and message.get("learn", True):
+                called = [call["function"]["name"] for call in message.get("tool_calls", ())]
+                choices.append(Choice(asked, i - 1, tuple(names.index(name) for name in called)))
             while tokens[i] != self.end:
                 learned[i] = message.get("learn", True)
                 i += 1
             learned[i] = message.get("learn", True)
-        return Document(tokens, learned)
+        return Document(tokens, learned, tools, choices)
 
 
 def level_at(progress: float) -> Difficulty:
@@ -121,6 +137,23 @@ def mixture(progress: float) -> Mixture:
     }
 
 
+def choosing_mixture(progress: float) -> Mixture:
+    """Return the weights of the second stage: mostly choices among several tools."""
+    return {
+        choosing.choosing_dialogue: 0.56,
+        dialogues.tool_dialogue: 0.18,
+        dialogues.chat_dialogue: 0.16,
+        dialogues.copy_dialogue: 0.05,
+        dialogues.long_dialogue: 0.04,
+        dialogues.very_long_dialogue: 0.01,
+    }
+
+
+def choosing_level(progress: float) -> Difficulty:
+    """Return the difficulty of the second stage."""
+    return Difficulty(hard=0.25, everyday=0.45, thinking=0.2)
+
+
 def batches(
     encoder: Encoder,
     rng: Random,
@@ -128,11 +161,12 @@ def batches(
     size: int,
     context_weight: float = 0.1,
     mixed: Callable[[float], Mixture] = mixture,
+    levelled: Callable[[float], Difficulty] = level_at,
 ) -> Iterator[Batch]:
     """Yield endless batches of about `size` tokens, each of documents of similar length."""
     while True:
         now = progress()
-        level, mix = level_at(now), mixed(now)
+        level, mix = levelled(now), mixed(now)
         pool: list[Document] = []
         for _ in range(320):
             make = rng.choices(list(mix), list(mix.values()))[0]
@@ -148,10 +182,11 @@ def batches(
         rng.shuffle(groups)
         weight = context_weight if now < 0.3 else context_weight / 4
         for group in groups:
-            yield _batch(group, weight, rng)
+            yield batch_of(group, weight, rng)
 
 
-def _batch(group: list[Document], context_weight: float, rng: Random) -> Batch:
+def batch_of(group: list[Document], context_weight: float, rng: Random) -> Batch:
+    """Return the documents as one batch; a tenth of the context tokens has `context_weight`."""
     length = -(-max(len(document.tokens) for document in group) // 16) * 16
     tokens = np.zeros((len(group), length), np.int64)
     weights = np.zeros((len(group), length), np.float32)
@@ -162,7 +197,8 @@ def _batch(group: list[Document], context_weight: float, rng: Random) -> Batch:
         # A tenth of the context is enough to teach its words and costs a tenth of the head's time.
         context = (random.random(count) < 0.1) * context_weight
         weights[row, :count] = np.where(document.learned, 1.0, context)
-    return Batch(tokens, weights)
+    found = marks([document.tools for document in group], [d.choices for d in group])
+    return Batch(tokens, weights, found)
 
 
 def harder(level: Difficulty, **changes: Any) -> Difficulty:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
-from . import chatting, dialogues, foreign, held_out, phrases, remembering, results
+from . import chatting, dialogues, foreign, held_out, phrases, plain, remembering, results
 from .dialogues import Difficulty, Offer
 from .lexicon import HELD_OUT
 from .tools import Request, Style
@@ -251,3 +251,5 @@ def cases(each: int, seed: int = 7) -> Iterator[Case]:
             yield make(rng)
     for tools, said, call in foreign.CASES:
         yield Case("foreign tools", [{"role": "user", "content": said}], list(tools), calls=[call])
+    for tools, said, call in plain.CASES:
+        yield Case("plain English", [{"role": "user", "content": said}], list(tools), calls=[call])

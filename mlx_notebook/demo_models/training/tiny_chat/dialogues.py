@@ -167,7 +167,7 @@ class Builder:
             sentence = self.results(1)
             self.assistant(sentence, "I have the result. I tell the user.")
 
-    def parallel(self, first: Request, second: Request) -> None:
+    def parallel(self, first: Request, second: Request, answer: float = 0.7) -> None:
         """Add two calls for one message, in one turn or one after the other."""
         joint = self.rng.choice(
             (
@@ -194,7 +194,7 @@ class Builder:
                 )
             return
         self.assistant("", _thought([first, second]), [first, second])
-        if self.rng.random() < 0.7:
+        if self.rng.random() < answer:
             self.assistant(self.results(2), "I have both results. I tell the user.")
 
 

@@ -50,7 +50,7 @@ def main() -> None:
         torch.manual_seed(0)
         weights = dict(Trunk(shape).state_dict())
     else:
-        weights = torch.load(arguments.checkpoint, weights_only=True)["optimizer"]["masters"]
+        weights = torch.load(arguments.checkpoint, weights_only=True)["optimizer"]["average"]
     export(weights, shape, arguments.folder)
 
 

@@ -255,9 +255,19 @@ class Trunk(nn.Module):
 
     def forward(self, tokens: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Map tokens (batch, length) to hidden states (batch, length, hidden)."""
+        return self.normed(self.states(tokens, cos, sin)[-1])
+
+    def states(self, tokens: Tensor, cos: Tensor, sin: Tensor) -> list[Tensor]:
+        """Map tokens (batch, length) to the outputs (batch, length, hidden) of all layers."""
         x: Tensor = self.embed_tokens(tokens)
+        outputs = []
         for layer in self.layers:
             assert isinstance(layer, Layer)
             q, k, v = self._before(x, cos, sin, *layer.before())
             x = self._after(x, CausalAttention.apply(q, k, v), *layer.after())
-        return norm(x, self.norm.weight, EPS)
+            outputs.append(x)
+        return outputs
+
+    def normed(self, state: Tensor) -> Tensor:
+        """Return the last layer's output as the head takes it."""
+        return norm(state, self.norm.weight, EPS)

@@ -10,6 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+AVERAGED = 0.995
+"""Share that the averaged weights keep in each step."""
+
 
 def orthogonalised(gradients: Tensor) -> Tensor:
     """Map matrices (n, rows, columns) to the nearest semi-orthogonal ones, by Newton-Schulz."""
@@ -38,6 +41,8 @@ class Optimizer:
             for name, m in self.masters.items()
             if not self._is_matrix(name, m)
         }
+        self.average = {name: m.clone() for name, m in self.masters.items()}
+        """A moving average of the master weights: good without a fall of the rates."""
         self.momentum = momentum
         self.steps = 0
         groups: dict[tuple[int, ...], list[str]] = {}
@@ -74,6 +79,20 @@ class Optimizer:
                     (second / (1 - 0.99**self.steps)).sqrt() + 1e-8
                 )
                 self.masters[name].add_(corrected, alpha=-adam_rate)
+            keep = min(AVERAGED, self.steps / (self.steps + 10))
+            for name, parameter in self.parameters.items():
+                parameter.copy_(self.masters[name])
+                self.average[name].lerp_(self.masters[name], 1 - keep)
+
+    def show_average(self) -> None:
+        """Put the averaged weights into the module."""
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(self.average[name])
+
+    def show_masters(self) -> None:
+        """Put the master weights back into the module."""
+        with torch.no_grad():
             for name, parameter in self.parameters.items():
                 parameter.copy_(self.masters[name])
 
@@ -86,6 +105,7 @@ class Optimizer:
         """Return the state for a checkpoint."""
         return {
             "masters": self.masters,
+            "average": self.average,
             "first": self.first,
             "second": self.second,
             "steps": self.steps,
@@ -94,7 +114,7 @@ class Optimizer:
     def load(self, state: dict[str, Any]) -> None:
         """Continue from `state`."""
         with torch.no_grad():
-            for name in ("masters", "first", "second"):
+            for name in ("masters", "average", "first", "second"):
                 for key, value in state[name].items():
                     getattr(self, name)[key].copy_(value)
             self.steps = state["steps"]
@@ -106,4 +126,5 @@ class Optimizer:
         with torch.no_grad():
             for name, master in self.masters.items():
                 master.copy_(tensors[f"model.{name}"].float())
+                self.average[name].copy_(master)
                 self.parameters[name].copy_(master)

@@ -1,213 +1,225 @@
 """Train tiny-chat, or continue from its checkpoint if there is one.
 
-``python -m mlx_notebook.demo_models.training.tiny_chat.train TOKENIZER CHECKPOINTS --minutes 80``
+First stage, from random weights::
+
+    python -m mlx_notebook.demo_models.training.tiny_chat.train TOKENIZER CHECKPOINTS --tokens 24
+
+Second stage, the choice among several tools, from the weights of the first::
+
+    python -m mlx_notebook.demo_models.training.tiny_chat.train TOKENIZER CHECKPOINTS \\
+        --stage choosing --weights mlx_notebook/demo_models/tiny-chat --tokens 40 --minutes 60
+
+The same command goes on from the checkpoint: ``--tokens`` is the whole run, in millions, and sets
+the fall of the rates; ``--minutes`` ends one session. Ctrl+C or SIGTERM saves and ends it too.
 """
 
 from __future__ import annotations
 
 import argparse
+import signal
 import time
 from collections import defaultdict
-from itertools import pairwise
 from pathlib import Path
 from random import Random
 
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 from torch.nn import functional
 
-from . import dialogues
-from .batches import Batch, Encoder, _batch, batches
-from .dialogues import Difficulty
+from .batches import Batch, Encoder, batches, choosing_level, choosing_mixture, level_at, mixture
+from .checks import checked_batches
 from .export import export
-from .lexicon import HELD_OUT
 from .model import Shape, Trunk, rotary
 from .muon import Optimizer
+from .readings import Readings
 
 MUON_RATE, ADAM_RATE = 0.02, 3e-3
-WARM_UP, DECAY = 40, 0.5
+READING_RATE = 2e-3
+WARM_UP = 40
 SEED = 20
+STAGES = {"first": (mixture, level_at, 0.5), "choosing": (choosing_mixture, choosing_level, 0.4)}
+"""By stage: mixture and difficulty of the documents, and the final share with falling rates."""
 
 
-def rate_at(progress: float, step: int) -> float:
+def rate_at(progress: float, step: int, decay: float = 0.5) -> float:
     """Return the factor of the learning rates.
 
-    It warms up, stays constant, then falls linearly to zero over the last half.
+    It warms up, stays constant, then falls linearly to zero over the last share `decay`.
     """
-    return min(1.0, (step + 1) / WARM_UP) * min(1.0, (1.0 - progress) / DECAY + 0.01)
+    return min(1.0, (step + 1) / WARM_UP) * min(1.0, (1.0 - progress) / decay + 0.01)
 
 
 class Trainer:
-    """One training run; its length is set in minutes, so that it suits any machine."""
+    """One training run; its length is set in tokens, so that sessions of any length add up."""
 
-    def __init__(
-        self,
-        tokenizer: Path,
-        folder: Path,
-        minutes: float,
-        batch: int,
-        compiled: bool,
-        weights: Path | None = None,
-    ) -> None:
+    def __init__(self, given: argparse.Namespace) -> None:
         torch.manual_seed(SEED)
-        self.folder, self.seconds, self.size = folder, minutes * 60, batch
+        self.given = given
+        self.folder: Path = given.checkpoints
         self.shape = Shape()
-        self.encoder = Encoder(tokenizer)
-        self.model = Trunk(self.shape, compiled).bfloat16()
+        self.encoder = Encoder(given.tokenizer)
+        self.model = Trunk(self.shape, not given.eager).bfloat16()
+        self.readings = Readings(self.shape.hidden_size, self.shape.num_hidden_layers)
         self.optimizer = Optimizer(self.model)
+        self.reader = torch.optim.Adam(self.readings.parameters(), READING_RATE, betas=(0.9, 0.99))
         self.cos, self.sin = rotary(self.shape.max_position_embeddings, self.shape)
-        self.spent, self.tokens, self.learned, self.step = 0.0, 0, 0, 0
-        self.checkpoint = folder / "checkpoint.pt"
+        self.spent, self.tokens, self.step = 0.0, 0, 0
+        self.ending = False
+        self.checkpoint = self.folder / "checkpoint.pt"
         if self.checkpoint.exists():
             state = torch.load(self.checkpoint, weights_only=True)
             self.optimizer.load(state["optimizer"])
-            self.spent, self.tokens, self.learned, self.step = (
-                state[name] for name in ("spent", "tokens", "learned", "step")
+            self.readings.load_state_dict(state["readings"])
+            self.reader.load_state_dict(state["reader"])
+            self.spent, self.tokens, self.step = (
+                state[name] for name in ("spent", "tokens", "step")
             )
-        elif weights is not None:
-            self.optimizer.start_from(load_file(weights / "model.safetensors"))
+        elif given.weights is not None:
+            self.optimizer.start_from(load_file(given.weights / "model.safetensors"))
 
     def progress(self) -> float:
-        """Return the elapsed share of the training time, from 0 to 1."""
-        return min(1.0, self.spent / self.seconds)
+        """Return the share of the training's tokens that is done, from 0 to 1."""
+        share: float = self.tokens / (self.given.tokens * 1e6)
+        return min(1.0, share)
 
-    def hidden(self, batch: Batch) -> torch.Tensor:
+    def states(self, batch: Batch) -> list[Tensor]:
+        """Return the outputs (rows, length, hidden) of all layers."""
         tokens = torch.from_numpy(batch.tokens)
         length = tokens.shape[1]
-        hidden: torch.Tensor = self.model(tokens, self.cos[:length], self.sin[:length])
-        return hidden
+        found: list[Tensor] = self.model.states(tokens, self.cos[:length], self.sin[:length])
+        return found
 
-    def loss(self, batch: Batch) -> torch.Tensor:
-        """Return the weighted cross-entropy of the next tokens, in nats."""
-        hidden = self.hidden(batch)[:, :-1].reshape(-1, self.shape.hidden_size)
-        targets = torch.from_numpy(batch.tokens)[:, 1:].reshape(-1)
+    def losses(self, batch: Batch) -> dict[str, Tensor]:
+        """Return the cross-entropy of the next tokens and each reading's loss, in nats."""
+        states = self.states(batch)
         weights = torch.from_numpy(batch.weights)[:, 1:].reshape(-1)
         chosen = weights.nonzero()[:, 0]
-        logits = functional.linear(hidden[chosen], self.model.embed_tokens.weight).float()
-        losses = functional.cross_entropy(logits, targets[chosen], reduction="none")
-        self.learned += int((weights == 1).sum())
-        return (losses * weights[chosen]).sum() / weights.sum()
+        hidden = states[-1][:, :-1].reshape(-1, self.shape.hidden_size)[chosen]
+        logits = functional.linear(self.model.normed(hidden), self.model.embed_tokens.weight)
+        targets = torch.from_numpy(batch.tokens)[:, 1:].reshape(-1)[chosen]
+        losses = functional.cross_entropy(logits.float(), targets, reduction="none")
+        next_tokens = (losses * weights[chosen]).sum() / weights.sum()
+        return {"next": next_tokens, **self.readings(states, batch.marks)}
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        """Do one step; return the losses."""
+        losses = self.losses(batch)
+        total = losses["next"]
+        for name, loss in losses.items():
+            if name != "next":
+                total = total + self.given.readings * loss
+        total.backward()
+        rate = rate_at(self.progress(), self.step, STAGES[self.given.stage][2])
+        rate *= self.given.rate
+        self.optimizer.step(MUON_RATE * rate, ADAM_RATE * rate)
+        self.reader.step()
+        self.reader.zero_grad()
+        self.step += 1
+        self.tokens += batch.tokens.size
+        return {name: float(loss.detach()) for name, loss in losses.items()}
 
     def save(self) -> None:
-        """Write a checkpoint for continuing, and the exported model."""
+        """Write a checkpoint for continuing, and the exported model with averaged weights."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        state = {"optimizer": self.optimizer.state()} | {
-            name: getattr(self, name) for name in ("spent", "tokens", "learned", "step")
-        }
+        state = {
+            "optimizer": self.optimizer.state(),
+            "readings": self.readings.state_dict(),
+            "reader": self.reader.state_dict(),
+        } | {name: getattr(self, name) for name in ("spent", "tokens", "step")}
         torch.save(state, self.checkpoint.with_suffix(".part"))
         self.checkpoint.with_suffix(".part").replace(self.checkpoint)
-        export(self.optimizer.masters, self.shape, self.folder)
+        export(self.optimizer.average, self.shape, self.folder)
 
-    def held_out(self, count: int = 40) -> str:
-        """Return, by kind, the share of held-out messages with every token predicted right.
-
-        Each token is predicted from the right tokens before it.
-        """
-        with torch.no_grad():
-            return self._held_out(count)
-
-    def _held_out(self, count: int) -> str:
-        rng = Random(1)
+    def held_out(self, each: int) -> str:
+        """Return, by skill, the share of the evaluation's cases that the averaged weights solve."""
         right: dict[str, list[bool]] = defaultdict(list)
-        level = Difficulty(everyday=0.3, tools=(1, 2, 3, 4), thinking=0.0)
-        for i in range(count):
-            dialogue = (dialogues.chat_dialogue if i % 4 == 0 else dialogues.tool_dialogue)(
-                rng, HELD_OUT, level
-            )
-            document = self.encoder.encode(dialogue)
-            batch = _batch([document], 0.0, rng)
-            logits = functional.linear(self.hidden(batch)[0], self.model.embed_tokens.weight)
-            guesses = logits.argmax(-1).tolist()
-            kinds = iter(
-                message | {"after": before["role"]}
-                for before, message in pairwise(dialogue.messages)
-                if message["role"] == "assistant"
-            )
-            correct, inside = True, False
-            for j, learned in enumerate(document.learned):
-                if learned:
-                    inside, correct = (
-                        True,
-                        (correct if inside else True) and guesses[j - 1] == document.tokens[j],
-                    )
-                elif inside:
-                    message = next(kinds)
-                    while not message["learn"]:
-                        message = next(kinds)
-                    calls = len(message.get("tool_calls", ()))
-                    if calls == 1:
-                        name = f"call of {min(4, len(dialogue.tools))}"
-                    elif calls == 2:
-                        name = "two calls"
-                    else:
-                        name = (
-                            "result"
-                            if message["after"] == "tool"
-                            else "chat"
-                            if not dialogue.tools
-                            else "no tool"
-                        )
-                    right[name].append(correct)
-                    inside = False
+        self.optimizer.show_average()
+        with torch.no_grad():
+            for skills, batch in checked_batches(self.encoder, each):
+                learned = torch.from_numpy(batch.weights)[:, 1:] == 1
+                hidden = self.model.normed(self.states(batch)[-1][:, :-1][learned])
+                logits = functional.linear(hidden, self.model.embed_tokens.weight)
+                wrong = torch.zeros_like(learned)
+                wrong[learned] = logits.argmax(-1) != torch.from_numpy(batch.tokens)[:, 1:][learned]
+                for skill, bad in zip(skills, wrong.any(1).tolist(), strict=True):
+                    right[skill].append(not bad)
+        self.optimizer.show_masters()
         return "  ".join(
-            f"{name} {sum(r) / len(r):.0%} ({len(r)})" for name, r in sorted(right.items())
+            f"{skill} {sum(hits) / len(hits):.0%} ({len(hits)})"
+            for skill, hits in sorted(right.items())
         )
 
-    def run(self, report_seconds: float) -> None:
-        """Train until the time is over."""
+    def end(self, *_: object) -> None:
+        """End the training after this step."""
+        self.ending = True
+
+    def run(self) -> None:
+        """Train until the tokens or the session's minutes are over, or somebody ends it."""
+        given = self.given
         self.encoder.tokenizer.deprecation_warnings[
             "sequence-length-is-longer-than-the-specified-maximum"
         ] = True
-        source = batches(self.encoder, Random(f"{SEED} {self.step}"), self.progress, self.size)
-        mean, reported, saved, before = 0.0, time.monotonic(), self.spent, time.monotonic()
-        while self.progress() < 1:
-            batch = next(source)
-            loss = self.loss(batch)
-            loss.backward()
-            rate = rate_at(self.progress(), self.step)
-            self.optimizer.step(MUON_RATE * rate, ADAM_RATE * rate)
-            self.step += 1
-            self.tokens += batch.tokens.size
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self.end)
+        mixed, levelled, _ = STAGES[given.stage]
+        source = batches(
+            self.encoder, Random(f"{SEED} {self.step}"), self.progress, given.batch,
+            mixed=mixed, levelled=levelled,
+        )  # fmt: skip
+        mean: dict[str, float] = {}
+        began = reported = saved = checked = before = time.monotonic()
+        while self.progress() < 1 and not self.ending and before - began < given.minutes * 60:
+            for name, value in self.update(next(source)).items():
+                mean[name] = 0.98 * mean.get(name, value) + 0.02 * value
             now = time.monotonic()
             self.spent, before = self.spent + now - before, now
-            mean = 0.98 * mean + 0.02 * loss.item() if mean else loss.item()
-            if now - reported > report_seconds:
+            if now - reported > given.report_seconds:
                 reported = now
+                told = " ".join(f"{name} {value:.4f}" for name, value in mean.items())
                 print(
-                    f"{self.progress():.3f} step {self.step} "
-                    f"tokens {self.tokens / 1e6:.2f} M loss {mean:.3f}",
+                    f"{self.progress():.3f} step {self.step} tokens {self.tokens / 1e6:.2f} M "
+                    f"{self.spent / 60:.1f} min {told}",
                     flush=True,
                 )
-            if self.spent - saved > 240:
-                saved = self.spent
+            if now - saved > 120:
+                saved = now
                 self.save()
-                print("held out: " + self.held_out(), flush=True)
+            if now - checked > given.check_minutes * 60:
+                checked = now
+                self.save()
+                print(f"held out at {self.tokens / 1e6:.2f} M: {self.held_out(40)}", flush=True)
         self.save()
-        print("held out: " + self.held_out(120), flush=True)
+        if not self.ending:
+            print(f"held out at {self.tokens / 1e6:.2f} M: {self.held_out(100)}", flush=True)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
+    found = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    found.add_argument("tokenizer", type=Path)
+    found.add_argument("checkpoints", type=Path)
+    found.add_argument("--stage", choices=sorted(STAGES), default="first")
+    found.add_argument("--weights", type=Path, help="folder of a model to start from")
+    found.add_argument("--tokens", type=float, default=24, help="length of the run in millions")
+    found.add_argument("--minutes", type=float, default=1e9, help="end this session after them")
+    found.add_argument("--batch", type=int, default=4096, help="tokens per batch")
+    found.add_argument("--rate", type=float, default=1.0, help="factor of the learning rates")
+    found.add_argument("--readings", type=float, default=0.1, help="weight of each reading")
+    found.add_argument("--threads", type=int, default=1)
+    found.add_argument("--report-seconds", type=float, default=30)
+    found.add_argument("--check-minutes", type=float, default=8)
+    found.add_argument("--eager", action="store_true", help="do not use torch.compile")
+    return found
 
 
 def main() -> None:
     """Run the command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tokenizer", type=Path)
-    parser.add_argument("checkpoints", type=Path)
-    parser.add_argument("--minutes", type=float, default=80)
-    parser.add_argument("--batch", type=int, default=4096, help="tokens per batch")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--report-seconds", type=float, default=30)
-    parser.add_argument("--eager", action="store_true", help="do not use torch.compile")
-    parser.add_argument("--weights", type=Path, help="folder of a model to start from")
-    arguments = parser.parse_args()
+    arguments = parser().parse_args()
     torch.set_num_threads(arguments.threads)
-    trainer = Trainer(
-        arguments.tokenizer,
-        arguments.checkpoints,
-        arguments.minutes,
-        arguments.batch,
-        not arguments.eager,
-        arguments.weights,
-    )
-    trainer.run(arguments.report_seconds)
+    Trainer(arguments).run()
 
 
 if __name__ == "__main__":

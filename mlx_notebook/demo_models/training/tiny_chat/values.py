@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from . import held_out, words
 from .lexicon import Lexicon
+from .likely_words import likely_word
 
 
 class Value(NamedTuple):
@@ -79,24 +80,30 @@ def use_pieces(pieces: list[str]) -> None:
 
 
 def invented_word(rng: Random) -> str:
-    """Return a meaningless word of one to three syllables or of random vocabulary pieces."""
+    """Return a meaningless word.
+
+    It has one to three syllables, or random vocabulary pieces, or looks like English.
+    """
     word = _any_word(rng)
-    while word.lower() in _held_out():
+    while word.lower() in held_out_words():
         word = _any_word(rng)
     return word
 
 
 @cache
-def _held_out() -> frozenset[str]:
+def held_out_words() -> frozenset[str]:
+    """Return the words that no training text may contain, in lower case."""
     lists = [
         value
         for name, value in vars(held_out).items()
         if name.isupper() and isinstance(value, tuple)
     ]
-    return frozenset(word.lower() for words in lists for word in words)
+    return frozenset(word.lower() for words in (*lists, tuple(held_out.SAID)) for word in words)
 
 
 def _any_word(rng: Random) -> str:
+    if rng.random() < 0.35:
+        return likely_word(rng)
     if _PIECES and rng.random() < 0.5:
         word = "".join(rng.choice(_PIECES) for _ in range(rng.choice((1, 1, 2, 2, 3))))
     else:

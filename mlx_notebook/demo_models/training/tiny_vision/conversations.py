@@ -145,7 +145,7 @@ class ViewingEncoder(Encoder):
                 first, end = find(words, at)
                 marks["ahead"].append(((first - 1,), where))
                 marks["pointing"].append(((end,), where))
-        return ViewingDocument(document.tokens, document.learned, dict(marks))
+        return ViewingDocument(document.tokens, document.learned, marks=dict(marks))
 
 
 def shown(text: str, pictures: int, rng: random.Random) -> dict[str, Any]:

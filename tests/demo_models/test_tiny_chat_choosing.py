@@ -1,0 +1,109 @@
+"""The training text that teaches the choice among tools, and where a choice is read from."""
+
+from random import Random
+
+from mlx_notebook.demo_models.training.tiny_chat import batches, choosing, synonyms, values
+from mlx_notebook.demo_models.training.tiny_chat.batches import Document, Encoder, batch_of
+from mlx_notebook.demo_models.training.tiny_chat.cases import Case
+from mlx_notebook.demo_models.training.tiny_chat.checks import right_answer
+from mlx_notebook.demo_models.training.tiny_chat.dialogues import Dialogue
+from mlx_notebook.demo_models.training.tiny_chat.lexicon import TRAINING
+from mlx_notebook.demo_models.training.tiny_chat.likely_words import likely_word
+from tests.demo_models.test_tiny_chat_tokenizer import FOLDER
+
+
+def dialogues(count: int) -> list[Dialogue]:
+    rng, level = Random(4), batches.choosing_level(0.0)
+    return [choosing.choosing_dialogue(rng, TRAINING, level) for _ in range(count)]
+
+
+def names(dialogue: Dialogue) -> list[str]:
+    return [tool["function"]["name"] for tool in dialogue.tools]
+
+
+def test_calls_name_tools_on_offer_and_their_parameters() -> None:
+    called = 0
+    for dialogue in dialogues(300):
+        offered = {tool["function"]["name"]: tool["function"] for tool in dialogue.tools}
+        assert len(offered) == len(dialogue.tools)
+        for message in dialogue.messages:
+            for call in message.get("tool_calls", ()):
+                called += 1
+                parameters = offered[call["function"]["name"]]["parameters"]
+                assert call["function"]["arguments"].keys() <= parameters["properties"].keys()
+                assert set(parameters.get("required", ())) <= call["function"]["arguments"].keys()
+    assert called > 600
+
+
+def test_tools_are_similar_and_requests_many() -> None:
+    every = dialogues(300)
+    shared = [d for d in every if len({n.split("_")[-1] for n in names(d)}) < len(d.tools)]
+    assert len(shared) > 30
+    assert sum(len(dialogue.tools) for dialogue in every) / 300 > 2.5
+    pairs = [m for d in every for m in d.messages if len(m.get("tool_calls", ())) == 2]
+    assert len(pairs) > 150
+
+
+def test_no_two_tools_of_a_dialogue_mean_the_same_thing() -> None:
+    rng = Random(8)
+    for _ in range(200):
+        verbs, nouns = choosing._words(rng, TRAINING, 4)
+        assert len(set(verbs)) == len(set(nouns)) == 4
+        for noun in nouns:
+            assert not set(synonyms.others(noun)) & set(nouns)
+
+
+def test_invented_words_look_like_words_and_are_not_held_out() -> None:
+    rng = Random(2)
+    words = {likely_word(rng) for _ in range(500)}
+    assert len(words) > 400
+    assert all(word.isalpha() and word.islower() and 4 <= len(word) <= 11 for word in words)
+    assert not {values.invented_word(rng).lower() for _ in range(2000)} & values.held_out_words()
+
+
+def test_a_choice_is_read_after_the_request_and_before_the_answer() -> None:
+    encoder = Encoder(FOLDER)
+    for dialogue in dialogues(60):
+        document = encoder.encode(dialogue)
+        pieces = encoder.tokenizer.convert_ids_to_tokens(document.tokens)
+        learned = [m for m in dialogue.messages if m["role"] == "assistant" and m["learn"]]
+        assert len(document.tools) == len(dialogue.tools)
+        assert len(document.choices) == len(learned)
+        for name, (named, end) in zip(names(dialogue), document.tools, strict=True):
+            before = encoder.tokenizer.decode(document.tokens[:named])
+            assert before.endswith('{"name": "' + name)
+            assert pieces[end] == "Ċ"
+        for message, choice in zip(learned, document.choices, strict=True):
+            assert pieces[choice.asked] == "<|im_end|>"
+            assert document.learned[choice.begun + 1]
+            assert not document.learned[choice.begun]
+            calls = [call["function"]["name"] for call in message.get("tool_calls", ())]
+            assert [names(dialogue)[i] for i in choice.called] == calls
+
+
+def test_a_batch_holds_the_choices_of_its_rows() -> None:
+    encoder = Encoder(FOLDER)
+    documents = [encoder.encode(dialogue) for dialogue in dialogues(5)]
+    documents.append(Document([1, 2, 3], [False, True, True]))
+    marks = batch_of(documents, 0.1, Random(0)).marks
+    assert marks.rows.tolist() == [i for i, d in enumerate(documents) for _ in d.choices]
+    assert marks.tools.shape == (6, max(len(d.tools) for d in documents), 2)
+    assert (marks.tools[5] == -1).all()
+    every = [choice for document in documents for choice in document.choices]
+    assert marks.counts.tolist() == [min(3, len(choice.called)) for choice in every]
+    assert [tuple(c for c in row if c >= 0) for row in marks.called.tolist()] == [
+        choice.called[:2] for choice in every
+    ]
+
+
+def test_the_check_during_training_knows_the_right_answer() -> None:
+    call = {"name": "f", "arguments": {"x": 1}}
+    asked = [{"role": "user", "content": "f 1"}]
+    found = right_answer(Case("one", asked, calls=[call]))
+    assert found is not None
+    assert found.messages[-1]["tool_calls"][0]["function"] == call
+    found = right_answer(Case("two", asked, holds=["The size is 3"], calls=[]))
+    assert found is not None
+    assert found.messages[-1]["content"] == "The size is 3."
+    assert right_answer(Case("free", asked, calls=[])) is None
+    assert right_answer(Case("thinking", asked, thinking=True, calls=[call])) is None

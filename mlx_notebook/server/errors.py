@@ -15,7 +15,8 @@ ApiError                    500  internal_error
 │                                unknown_tool_use_id, item_not_found, not_streamable,
 │                                not_cancellable, previous_response_not_found,
 │                                previous_response_not_finished, response_in_conversation,
-│                                conversation_full, thread_unsupported_request
+│                                conversation_full, call_without_output, empty_summary,
+│                                unreadable_compaction, thread_unsupported_request
 ├── Unauthorized            401  invalid_api_key, token_needed
 ├── Forbidden               403  permission_denied, host_not_allowed, origin_not_allowed,
 │                                setting_not_allowed, texts_are_private, model_gated, hub_refused,

@@ -47,6 +47,7 @@ LIMITS = {
     "/v1/chat/completions": ("max_tokens", "max_completion_tokens"),
     "/v1/completions": ("max_tokens",),
     "/v1/responses": ("max_output_tokens",),
+    "/v1/responses/compact": ("max_output_tokens",),
     "/v1/messages": ("max_tokens",),
 }
 
@@ -79,6 +80,7 @@ def session(server: RunningServer) -> Iterator[Session]:
 ALL = "MLX_NOTEBOOK_ALL_REQUESTS"
 LARGE = (
     *("chat/completions", "completions", "responses", "responses/input_tokens"),
+    "responses/compact",
     *("messages", "messages/count_tokens"),
 )
 RANDOM_ONLY = [

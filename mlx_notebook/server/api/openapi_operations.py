@@ -21,6 +21,7 @@ from mlx_notebook.server.wire.native import (
 from mlx_notebook.server.wire.openai import (
     chat_request,
     chat_response,
+    compaction,
     conversation_object,
     embedding_types,
     file_types,
@@ -205,6 +206,14 @@ OPERATIONS = (
         _MODEL_ERRORS,
         response_object.InputTokens,
         responses_request.ResponsesRequest,
+    ),
+    Operation(
+        "post",
+        "/v1/responses/compact",
+        "Replace what the model has said in a conversation by a summary",
+        _MODEL_ERRORS,
+        compaction.CompactedResponse,
+        compaction.CompactRequest,
     ),
     Operation(
         "get",

@@ -42,6 +42,7 @@ from mlx_notebook.server.api.native.tokenize import (
 from mlx_notebook.server.api.native.traces import TraceHandler, TracesHandler
 from mlx_notebook.server.api.native.usage_report import UsageHandler, UserMetricsHandler
 from mlx_notebook.server.api.openai.chat_completions import ChatCompletionsHandler
+from mlx_notebook.server.api.openai.compact import CompactHandler
 from mlx_notebook.server.api.openai.completions import CompletionsHandler
 from mlx_notebook.server.api.openai.embeddings import EmbeddingsHandler
 from mlx_notebook.server.api.openai.files import FileContentHandler, FileHandler, FilesHandler
@@ -71,7 +72,7 @@ ROUTES = (
     ("v1/chat/completions/([^/]+)/messages/?", StoredMessagesHandler),
     ("v1/responses/?", ResponsesHandler),
     ("v1/responses/input_tokens/?", InputTokensHandler),
-    ("v1/responses/compact/?", UnknownRouteHandler),
+    ("v1/responses/compact/?", CompactHandler),
     ("v1/responses/([^/]+)/?", ResponseHandler),
     ("v1/responses/([^/]+)/cancel/?", CancelResponseHandler),
     ("v1/responses/([^/]+)/input_items/?", InputItemsHandler),

@@ -42,6 +42,7 @@ RESPONSE = {"model": "tiny-chat", "max_output_tokens": 2, "store": False}
 AFTER = {**RESPONSE, "input": "And?", "previous_response_id": "ID"}
 REFERENCE = {**RESPONSE, "input": [{"type": "item_reference", "id": "ID"}, *HI]}
 
+COMPACT = {"model": "tiny-chat", "max_output_tokens": 2}
 WITHIN = {**RESPONSE, "input": "And?", "conversation": "ID"}
 
 CONVERSATION = "mlx/conversations/([A-Za-z0-9_-]{1,64})/?"
@@ -77,6 +78,10 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("v1/responses/input_tokens", AFTER, thing="response"),
         Case("v1/responses/input_tokens", REFERENCE, thing="item"),
         Case("v1/responses/input_tokens", WITHIN, thing="stored_conversation"),
+    ],
+    ("POST", "v1/responses/compact/?"): [
+        Case("v1/responses/compact", {**COMPACT, "previous_response_id": "ID"}, thing="response"),
+        Case("v1/responses/compact", {**COMPACT, "input": REFERENCE["input"]}, thing="item"),
     ],
     ("POST", "v1/conversations/?"): [
         Case("v1/conversations", {"metadata": {}}),
@@ -217,10 +222,7 @@ for name in ("create/?", "copy/?", "delete/?", "push/?", "blobs(?:/.*)?"):
         CASES[verb, f"mlx/ollama/api/{name}"] = [Case(path, NO_MODEL)]
 METHODS = ("get", "post", "put", "patch", "delete")
 # These answer that there is no such route.
-UNKNOWN = (
-    *("v1/responses/compact/?", "v1/messages/.+"),
-    *("mlx/ollama/api(?:/.*)?", "(?:v1|mlx)(?:/.*)?"),
-)
+UNKNOWN = ("v1/messages/.+", "mlx/ollama/api(?:/.*)?", "(?:v1|mlx)(?:/.*)?")
 TRIED = [
     pytest.param(method, case, id=f"{method} {case.path} {case.thing}".strip())
     for (method, _), cases in CASES.items()

@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import ExitStack
+from typing import NamedTuple
 
 import msgspec
 from jupyter_server.auth.decorator import authorized
@@ -35,15 +36,26 @@ from mlx_notebook.server.wire.openai.response_items import (
 from mlx_notebook.server.wire.openai.response_object import InputTokens, Response
 from mlx_notebook.server.wire.openai.responses_request import DECODER, ResponsesRequest
 
-_NAMES = {"messages": "input", "response_format": "text.format"}
+NAMES = {"messages": "input", "response_format": "text.format"}
 """Names of this endpoint for parameters that the engine's errors name."""
+
+
+class ReadInput(NamedTuple):
+    """What a request asks the model: the prompt, and the items that it is made from.
+
+    `items` are the request's own, in the form that is stored, and `before` those that it continues.
+    """
+
+    prompt: ChatPrompt
+    before: list[Item]
+    items: list[Item]
 
 
 class ResponsesBase(GenerationHandler):
     """Base of the routes that read a request for a response."""
 
-    async def prompt(self, owner: str, request: ResponsesRequest) -> tuple[ChatPrompt, list[Item]]:
-        """Return the prompt, and the request's own items in the form that is stored.
+    async def read_input(self, owner: str, request: ResponsesRequest) -> ReadInput:
+        """Return the prompt of a request, and its items.
 
         Raises
         ------
@@ -78,7 +90,7 @@ class ResponsesBase(GenerationHandler):
         prompt = await self.with_images(entry, prompt)
         if prompt.images:
             items = await asyncio.to_thread(with_image_data, items, prompt.images)
-        return prompt, [listed_item(item, new_id) for item in items]
+        return ReadInput(prompt, previous, [listed_item(item, new_id) for item in items])
 
     async def _items_before(self, owner: str, request: ResponsesRequest) -> tuple[list[Item], str]:
         """Return the items that this response continues, and the parameter that names them."""
@@ -174,12 +186,12 @@ class ResponsesHandler(ResponsesBase):
                 claims.enter_context(self.services.responses.claimed(user, conversation))
                 await self._respond(user, request, claims)
         except ApiError as error:
-            error.param = _NAMES.get(error.param or "", error.param)
+            error.param = NAMES.get(error.param or "", error.param)
             raise
 
     async def _respond(self, user: str, request: ResponsesRequest, claims: ExitStack) -> None:
         tools = request.offered_tools()
-        prompt, items = await self.prompt(user, request)
+        prompt, _, items = await self.read_input(user, request)
         if request.truncation == "auto":
             prompt = await truncate(self, request.model, prompt, request.max_output_tokens)
         command = await self.command(
@@ -289,8 +301,8 @@ class InputTokensHandler(ResponsesBase):
     async def post(self) -> None:
         """Answer with their number."""
         request = self.decoded(DECODER)
-        prompt, _ = await self.prompt(await owner(self), request)
-        tokenized = await self.tokenized(request.model, prompt)
+        asked = await self.read_input(await owner(self), request)
+        tokenized = await self.tokenized(request.model, asked.prompt)
         self.answer(InputTokens(len(tokenized.tokens)))
 
 

@@ -116,7 +116,20 @@ class ItemReference(Struct, tag_field="type", tag="item_reference"):
     id: str
 
 
-InputItem = MessageItem | FunctionCallItem | FunctionCallOutputItem | ReasoningItem | ItemReference
+class CompactionItem(Struct, tag_field="type", tag="compaction"):
+    """A summary that stands for what the model has said and done before."""
+
+    encrypted_content: str
+
+
+InputItem = (
+    MessageItem
+    | FunctionCallItem
+    | FunctionCallOutputItem
+    | ReasoningItem
+    | CompactionItem
+    | ItemReference
+)
 
 
 def typed_item(item: ItemDict, path: str) -> InputItem:
@@ -168,7 +181,10 @@ ID_PREFIXES = {
     "function_call": "fc_",
     "function_call_output": "fco_",
     "reasoning": "rs_",
+    "compaction": "cmp_",
 }
+SUMMARY = "Summary of what I have said and done so far:"
+"""How the message begins that stands for a compaction item."""
 
 
 def listed_item(item: ItemDict, new_id: Callable[[str], str]) -> ItemDict:
@@ -180,6 +196,8 @@ def listed_item(item: ItemDict, new_id: Callable[[str], str]) -> ItemDict:
     listed = {**item, "id": item.get("id") or new_id(ID_PREFIXES[kind]), "type": kind}
     if kind == "reasoning":
         return {"summary": [], **listed}
+    if kind == "compaction":
+        return listed
     listed["status"] = item.get("status") or "completed"
     if kind == "message":
         said = item["role"] == "assistant"
@@ -222,6 +240,8 @@ class ItemMessageBuilder:
                     self.messages.append({"role": "system", "content": text})
             case ReasoningItem():
                 self._add_reasoning(item.text)
+            case CompactionItem():
+                self._add_summary(item, path)
             case FunctionCallItem():
                 self._add_call(item)
             case FunctionCallOutputItem():
@@ -257,6 +277,19 @@ class ItemMessageBuilder:
         if text:
             turn = self._current_turn()
             turn["reasoning_content"] = turn.get("reasoning_content", "") + text
+
+    def _add_summary(self, item: CompactionItem, path: str) -> None:
+        summary = unseal(item.encrypted_content)
+        if summary is None:
+            raise InvalidRequest(
+                "Only items that v1/responses/compact of mlx-notebook has made can be read. Send "
+                "the conversation itself.",
+                param=f"{path}.encrypted_content",
+                code="unreadable_compaction",
+            )
+        # The model's own words, with no more authority than its other answers.
+        self.messages.append({"role": "assistant", "content": f"{SUMMARY}\n\n{summary}"})
+        self._turn = None
 
     def _add_call(self, item: FunctionCallItem) -> None:
         self._calls.add(item.call_id)

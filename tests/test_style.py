@@ -76,6 +76,7 @@ ROOMS = {
         *("errors", "grammar_errors", "sandbox", "functions", "grammar", "dialects", "sampling"),
         *(
             "images",
+            "audio",
             "prompts",
             "infilling",
             "kv_cache",

@@ -57,6 +57,8 @@ def main() -> None:
     parser.add_argument("--config", default="{}", help="EngineConfig as JSON")
     options = parser.parse_args()
     settings = msgspec.json.decode(options.config, type=EngineConfig)
+    # Libraries fetch what a model's folder lacks. Models are downloaded by the server, on demand.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     logging.basicConfig(level=settings.log_level, format=log_format(settings.distributed))
     preload()
     if (wrong := problem(installed())) is not None:

@@ -5,6 +5,7 @@ EngineError            has a code of the protocol, a message, and the name of th
 ├── InvalidRequest     the request asks for something that is not possible
 ├── ConstraintFailed   the answer cannot be kept in the requested format
 ├── InvalidImage       an image cannot be read
+├── InvalidAudio       a file of sound cannot be read
 ├── VisionNotSupported a request has images, and the model takes none
 ├── ContextOverflow    the prompt is longer than the model's context
 ├── LimitExceeded      preparing the request takes too much time or memory
@@ -58,6 +59,12 @@ class InvalidImage(EngineError):
     """An image cannot be read."""
 
     code: ErrorCode = "invalid_image"
+
+
+class InvalidAudio(EngineError):
+    """A file of sound cannot be read."""
+
+    code: ErrorCode = "invalid_audio"
 
 
 class VisionNotSupported(EngineError):

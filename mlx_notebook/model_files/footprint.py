@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from mlx_notebook.model_files.audio_files import is_transcriber, working_numbers
 from mlx_notebook.model_files.embedding_files import is_embedding_model
 from mlx_notebook.model_files.gguf.gguf_architectures import (
     check_loadable,
@@ -169,6 +170,8 @@ def kv_cache_size(config: Mapping[str, Any]) -> KVCacheSize:
     ValueError
         If a number is implausibly large.
     """
+    if is_transcriber(config):
+        return _plausible(*working_numbers(config))
     text = config.get("text_config")
     part = text if isinstance(text, Mapping) else config
 
@@ -182,9 +185,13 @@ def kv_cache_size(config: Mapping[str, Any]) -> KVCacheSize:
     else:
         size = number("head_dim") or number("hidden_size", "n_embd", "d_model") // max(1, heads)
         width = 2 * (number("num_key_value_heads", "n_kv_heads") or heads) * size
-    if layers * width >= _IMPLAUSIBLE:
+    return _plausible(layers * width, context_window(config))
+
+
+def _plausible(numbers: int, context: int | None) -> KVCacheSize:
+    if numbers >= _IMPLAUSIBLE or (context or 0) >= _IMPLAUSIBLE:
         raise ValueError("the dimensions in config.json are implausibly large")
-    return KVCacheSize(layers * width, context_window(config))
+    return KVCacheSize(numbers, context)
 
 
 def context_window(config: Mapping[str, Any]) -> int | None:

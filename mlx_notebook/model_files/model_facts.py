@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from mlx_notebook.model_files import architectures
+from mlx_notebook.model_files.audio_files import audio_capabilities, is_transcriber
 from mlx_notebook.model_files.embedding_files import is_embedding_model, max_input_tokens
 from mlx_notebook.model_files.fim_forms import form_in_folder
 from mlx_notebook.model_files.footprint import KVCacheSize, WeightBytes, kv_cache_size
@@ -43,6 +44,8 @@ class ModelFacts(Struct, frozen=True):
         Whether loading it would run Python code from its folder.
     is_embedding_model
         Whether it makes embeddings and generates no text.
+    is_audio_model
+        Whether it works on sound, and answers no chats.
     missing
         Names of files that are not downloaded yet.
     error
@@ -62,6 +65,7 @@ class ModelFacts(Struct, frozen=True):
     has_code: bool = False
     vision: bool = False
     is_embedding_model: bool = False
+    is_audio_model: bool = False
     missing: tuple[str, ...] = ()
     error: str | None = None
     counted_parameters: int = 0
@@ -139,8 +143,9 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
     file = folder / "config.json"
     config = read_json(file, type=dict[str, Any])
     embeds = is_embedding_model(name, folder, config)
-    generates = architectures.is_text_model(config)
-    if not (embeds or generates or architectures.is_vision_model(config, None)):
+    hears = is_transcriber(config)
+    generates = architectures.is_text_model(config) and not hears
+    if not (hears or embeds or generates or architectures.is_vision_model(config, None)):
         return None
     shards, missing = _shards(folder)
     missing |= {file for file in expected if not (folder / file).is_file()}
@@ -159,11 +164,11 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
     names = None if missing or arrays is None else [array.name for array in arrays]
     defaults: dict[str, float] = {}
     try:
-        defaults = {} if embeds else read_sampling_defaults(folder)
+        defaults = {} if embeds or hears else read_sampling_defaults(folder)
     except (OSError, ValueError) as wrong:
         error = error or sentence(wrong)
     vision = architectures.is_vision_model(config, names)
-    if not (embeds or generates or vision):
+    if not (hears or embeds or generates or vision):
         return None
     if embeds:
         kv_cache = KVCacheSize(context=max_input_tokens(folder, config))
@@ -171,7 +176,13 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
         kv_cache = kv_cache_size(config)
     return ModelFacts(
         architecture=str(config["model_type"]),
-        capabilities=("embeddings",) if embeds else _capabilities(folder, vision=vision),
+        capabilities=(
+            audio_capabilities(config)
+            if hears
+            else ("embeddings",)
+            if embeds
+            else _capabilities(folder, vision=vision)
+        ),
         quantization=_quantization(config),
         bytes_on_disk=sum(child.stat().st_size for child in folder.iterdir() if child.is_file()),
         weights=WeightBytes.of(arrays or ()),
@@ -181,6 +192,7 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
         has_code=bool(config.get("model_file") or config.get("auto_map")),
         vision=vision,
         is_embedding_model=embeds,
+        is_audio_model=hears,
         missing=tuple(sorted(missing)),
         error=None if missing else error,
     )

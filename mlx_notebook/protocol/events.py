@@ -13,6 +13,7 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 ErrorCode = Literal[
     "invalid_request",
     "invalid_image",
+    "invalid_audio",
     "context_length_exceeded",
     "vision_not_supported",
     "model_load_failed",
@@ -225,6 +226,77 @@ class Embedded(msgspec.Struct, frozen=True, tag="embedded", array_like=True):
     tokens: int
 
 
+class Heard(msgspec.Struct, frozen=True, tag="heard", array_like=True):
+    """Progress of a transcription: `done` of `total` seconds of sound."""
+
+    id: str
+    done: float
+    total: float
+
+
+class SpokenWord(msgspec.Struct, frozen=True, array_like=True):
+    """A word, its begin and end in seconds of the sound, and how sure the model is of it."""
+
+    text: str
+    start: float
+    end: float
+    probability: float
+
+
+class TranscriptSegment(msgspec.Struct, frozen=True, tag="segment", array_like=True):
+    """A piece of a transcript.
+
+    Attributes
+    ----------
+    seek
+        Where its window begins, in hundredths of a second.
+    start, end
+        In seconds of the sound.
+    logprob
+        Mean log probability of its tokens.
+    compression
+        How often its text repeats itself: its length by its compressed length.
+    no_speech
+        Probability that nobody speaks there.
+    words
+        Its words, if they were asked for.
+    """
+
+    id: str
+    seek: int
+    start: float
+    end: float
+    text: str
+    tokens: list[int]
+    temperature: float
+    logprob: float
+    compression: float
+    no_speech: float
+    words: list[SpokenWord] = []
+
+
+class Transcribed(msgspec.Struct, frozen=True, tag="transcribed", array_like=True):
+    """The last event of a transcription.
+
+    Attributes
+    ----------
+    language
+        Name of the language that was spoken, such as "english".
+    seconds
+        Length of the sound.
+    tokens
+        How many tokens were generated.
+    working
+        Seconds that the engine took, without waiting and loading.
+    """
+
+    id: str
+    language: str
+    seconds: float
+    tokens: int
+    working: float
+
+
 class Done(msgspec.Struct, frozen=True, tag="done", array_like=True):
     """The last event of a request that succeeded: all of its rows have finished."""
 
@@ -293,6 +365,9 @@ Event = (
     | Traced
     | Tokenized
     | Embedded
+    | Heard
+    | TranscriptSegment
+    | Transcribed
     | Done
     | Failed
     | Loaded

@@ -291,6 +291,44 @@ class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed", omit_default
     evict: bool = True
 
 
+class Transcribe(msgspec.Struct, kw_only=True, frozen=True, tag="transcribe", omit_defaults=True):
+    """Turn speech into text; answered by `TranscriptSegment`s and `Transcribed`, or by `Failed`.
+
+    Attributes
+    ----------
+    audio
+        A file of sound, as it was uploaded.
+    max_seconds
+        Longest sound that is accepted.
+    translate
+        Whether to write English, whatever language is spoken.
+    language
+        The language that is spoken, as its code. None: the model finds out.
+    context
+        Text that might come before, with names and spellings.
+    temperature
+        0: the most likely text. Windows that come out badly are tried again at higher ones.
+    words
+        Whether to find the time of each word.
+    user, evict
+        As for `Load`.
+    """
+
+    id: str
+    model: str
+    path: str
+    options: ModelOptions = ModelOptions()
+    audio: bytes
+    max_seconds: float
+    translate: bool = False
+    language: str | None = None
+    context: str = ""
+    temperature: float = 0.0
+    words: bool = False
+    user: str = ""
+    evict: bool = True
+
+
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
     """Stop the request or the `Load` with this `id` at the next step. There is no answer."""
 
@@ -394,6 +432,7 @@ Command = (
     Generate
     | Tokenize
     | Embed
+    | Transcribe
     | Cancel
     | Load
     | Unload

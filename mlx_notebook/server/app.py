@@ -333,6 +333,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
                 max_messages=self.max_messages,
                 max_prompt_tokens=self.max_prompt_tokens,
                 max_batch=self.max_batch,
+                max_audio_bytes=self.max_audio_bytes,
+                max_audio_seconds=self.max_audio_seconds,
             ),
             auto_download=self.auto_download,
             ollama_without_token=self.ollama_without_token,

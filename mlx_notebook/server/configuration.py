@@ -275,6 +275,18 @@ class Configuration(UserConfiguration, BatchConfiguration):
         none.""",
     ).tag(config=True)
 
+    # --- sound ------------------------------------------------------------------------------------
+
+    max_audio_bytes = Integer(
+        25 * 1024 * 1024,
+        min=1024,
+        help="Largest file of sound to write down, in bytes. A larger one gets a 413.",
+    ).tag(config=True)
+
+    max_audio_seconds = Float(
+        3600.0, min=1.0, help="Longest sound to write down, in seconds. A longer one gets a 400."
+    ).tag(config=True)
+
     # --- responses --------------------------------------------------------------------------------
 
     keep_alive_seconds = Float(

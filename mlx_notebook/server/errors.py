@@ -11,6 +11,7 @@ ApiError                    500  internal_error
 │                                model_is_upstream, not_a_model, download_in_progress
 │                                of images: invalid_image, image_too_large, too_many_images,
 │                                image_url_not_allowed, image_not_fetched
+│                                of sound: invalid_audio, audio_not_supported
 │                                of references: unknown_tool_call_id, unknown_call_id,
 │                                unknown_tool_use_id, item_not_found, not_streamable,
 │                                not_cancellable, previous_response_not_found,
@@ -357,8 +358,10 @@ def vision_not_supported(name: str, where: str, vision_models: Sequence[str]) ->
     )
 
 
-def generation_not_supported(name: str, chat_models: Sequence[str]) -> InvalidRequest:
-    """Return the error for a request for text from an embedding model.
+def generation_not_supported(
+    name: str, chat_models: Sequence[str], route: str = "v1/embeddings"
+) -> InvalidRequest:
+    """Return the error for a request for text from a model that does not generate any.
 
     Parameters
     ----------
@@ -366,11 +369,30 @@ def generation_not_supported(name: str, chat_models: Sequence[str]) -> InvalidRe
         The model.
     chat_models
         Models on this machine that generate text, resident ones first.
+    route
+        The route that the model is for.
     """
     return InvalidRequest(
-        f"The model {name!r} is for v1/embeddings and generates no text. {_that_do(chat_models)}",
+        f"The model {name!r} is for {route} and generates no text. {_that_do(chat_models)}",
         param="model",
         code="generation_not_supported",
+    )
+
+
+def audio_not_supported(name: str, lacks: str, able: Sequence[str]) -> InvalidRequest:
+    """Return the error for a request with sound to a model that cannot do what it asks for.
+
+    Parameters
+    ----------
+    name
+        The model.
+    lacks
+        What it does not do, such as "writes down no speech".
+    able
+        Models on this machine that do, resident ones first.
+    """
+    return InvalidRequest(
+        f"The model {name!r} {lacks}. {_that_do(able)}", param="model", code="audio_not_supported"
     )
 
 
@@ -392,6 +414,7 @@ def from_failed(failed: Failed) -> ApiError:
 _FROM_ENGINE: dict[ErrorCode, Callable[..., ApiError]] = {
     "invalid_request": InvalidRequest,
     "invalid_image": InvalidRequest,
+    "invalid_audio": InvalidRequest,
     "context_length_exceeded": InvalidRequest,
     "vision_not_supported": InvalidRequest,
     "model_load_failed": Unavailable,

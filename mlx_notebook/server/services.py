@@ -51,6 +51,8 @@ class RequestLimits:
         Longest prompt; 0 for the model's context length.
     max_batch
         Most sequences that one model decodes at a time.
+    max_audio_bytes, max_audio_seconds
+        Largest file of sound, in bytes, and the longest one.
     """
 
     max_body_bytes: int
@@ -60,6 +62,8 @@ class RequestLimits:
     max_messages: int
     max_prompt_tokens: int
     max_batch: int
+    max_audio_bytes: int
+    max_audio_seconds: float
 
     def check_message_count(self, count: int) -> None:
         """Check the number of messages.

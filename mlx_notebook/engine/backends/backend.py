@@ -17,7 +17,7 @@ from mlx_notebook.engine.prompts.prompt import PreparedPrompt
 from mlx_notebook.engine.sampling.row import Row
 from mlx_notebook.engine.sampling.sampler import TokenReport
 from mlx_notebook.engine.sampling.vocabulary import Vocabulary
-from mlx_notebook.protocol import Generate, Prompt
+from mlx_notebook.protocol import Event, Generate, Prompt, Transcribe
 
 LoadStep = int | None
 """What a load yields: the bytes of weights in memory; None until the files are checked."""
@@ -108,6 +108,26 @@ class Backend(ABC):
         """Release everything that holds memory, even if someone still holds this object."""
 
 
+class TranscribingBackend(Backend):
+    """A model in memory that turns speech into text."""
+
+    @abstractmethod
+    def check(self, command: Transcribe) -> None:
+        """Check that this model can do what a command asks for. Called on worker threads.
+
+        Raises
+        ------
+        InvalidRequest
+            If it cannot.
+        """
+
+    @abstractmethod
+    def transcribe(
+        self, command: Transcribe, samples: npt.NDArray[np.int16]
+    ) -> Generator[list[Event], None, Event]:
+        """Yield the events of each step, a layer of the model or a token; return the last event."""
+
+
 class GeneratingBackend(Backend):
     """A model in memory that generates, with its batch of rows. `len` counts the rows.
 
@@ -182,6 +202,20 @@ class GeneratingBackend(Backend):
     @abstractmethod
     def remove(self, uids: list[int]) -> None:
         """Remove rows from the batch; the prefix cache keeps what was computed of them."""
+
+
+def generates_nothing(backend: Backend) -> InvalidRequest:
+    """Return the error for a request to generate with a model that does not."""
+    if isinstance(backend, TranscribingBackend):
+        return only_transcribes(backend.name)
+    return only_embeds(backend.name)
+
+
+def only_transcribes(name: str) -> InvalidRequest:
+    """Return the error for a text given to a model that only hears."""
+    return InvalidRequest(
+        f"{name} writes what is spoken: use v1/audio/transcriptions, or another model.", "model"
+    )
 
 
 def only_embeds(name: str) -> InvalidRequest:

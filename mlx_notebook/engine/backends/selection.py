@@ -14,6 +14,7 @@ from mlx_notebook.engine.distributed.leader import Leader
 from mlx_notebook.engine.errors import LoadFailed, reason
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.model_files import architectures
+from mlx_notebook.model_files.audio_files import is_transcriber
 from mlx_notebook.model_files.embedding_files import is_embedding_model
 from mlx_notebook.model_files.model_folder import check
 from mlx_notebook.model_files.safetensors_headers import read_arrays
@@ -64,12 +65,7 @@ def load(
     base = base_from if isinstance(base_from, text.TextBackend) else None
     arguments = name, path, options, settings, prefixes, workers
     if path.is_file():
-        if leader is not None:
-            raise LoadFailed(
-                f"{name} cannot be loaded: GGUF files run on one rank only. Start the server "
-                "without ranks or a hostfile for them.",
-                "model",
-            )
+        _refuse_ranks(name, "GGUF files", leader)
         return (yield from text.load(*arguments, base_from=base))
     if not (path / "config.json").is_file():
         raise LoadFailed(
@@ -79,6 +75,12 @@ def load(
     if not options.trust_remote_code:
         refuse_code(name, path)
     config = _read(name, path / "config.json")
+    if isinstance(config, dict) and is_transcriber(config):
+        _refuse_settings(name, "a model of sound", options)
+        _refuse_ranks(name, "models of sound", leader)
+        hearing = yield from _imported("transcription", workers)
+        transcriber: Backend = yield from hearing.load(name, path, options, workers)
+        return transcriber
     if isinstance(config, dict) and is_embedding_model(name, path, config):
         _refuse_settings(name, "an embedding model", options)
         module = yield from _imported("embedding", workers)
@@ -86,12 +88,7 @@ def load(
         return embedding
     if isinstance(config, dict) and architectures.is_vision_model(config, _weights(name, path)):
         _refuse_settings(name, "a vision model", options)
-        if leader is not None:
-            raise LoadFailed(
-                f"{name} cannot be loaded: vision models run on one rank only. Start the server "
-                "without ranks or a hostfile for them.",
-                "model",
-            )
+        _refuse_ranks(name, "vision models", leader)
         vision = yield from _imported("vision", workers)
         backend: Backend = yield from vision.load(name, path, options, settings, prefixes, workers)
         return backend
@@ -113,7 +110,7 @@ def check_folder(name: str, path: Path) -> None:
 
 
 def _imported(backend: str, workers: Executor) -> Generator[LoadStep, None, Any]:
-    """Import a backend that needs mlx-vlm on a worker: it takes two seconds."""
+    """Import a backend that needs mlx-vlm or mlx-audio on a worker: it takes two seconds."""
     module = f"mlx_notebook.engine.backends.{backend}"
     return (yield from wait(workers.submit(importlib.import_module, module)))
 
@@ -124,6 +121,15 @@ def _refuse_settings(name: str, kind: str, options: ModelOptions) -> None:
             raise LoadFailed(
                 f"{name} cannot be loaded: it is {kind}, and {setting} is for text models.", "model"
             )
+
+
+def _refuse_ranks(name: str, kind: str, leader: Leader | None) -> None:
+    if leader is not None:
+        raise LoadFailed(
+            f"{name} cannot be loaded: {kind} run on one rank only. Start the server without ranks "
+            "or a hostfile for them.",
+            "model",
+        )
 
 
 def refuse_code(name: str, path: Path) -> None:

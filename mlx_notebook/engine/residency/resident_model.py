@@ -9,12 +9,16 @@ from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.prompt_scoring import ScoringJob
 from mlx_notebook.engine.generation.request import Request
 from mlx_notebook.engine.generation.runner import Runner
+from mlx_notebook.engine.generation.transcription_job import TranscriptionJob
 from mlx_notebook.engine.residency.batch_share import BatchShare
 from mlx_notebook.engine.residency.gathering import Gathering
 from mlx_notebook.engine.residency.model_queues import ModelSpec
 from mlx_notebook.engine.residency.user_turns import UserTurns
 from mlx_notebook.model_files.footprint import Footprint
 from mlx_notebook.protocol import Resident
+
+SideJob = EmbeddingJob | ScoringJob | TranscriptionJob
+"""What is done piece by piece between the steps of a batch."""
 
 # A step with a new number of rows may compile kernels; later steps may still wait for them.
 _FIRST_STEPS = 3
@@ -33,7 +37,7 @@ class ResidentModel:
     Attributes
     ----------
     runner
-        The batch of requests; None for a model that only embeds.
+        The batch of requests; None for a model that generates no text from text.
     preparing
         Ids of the jobs that workers prepare, or read back from disk, for this model.
     ready
@@ -43,7 +47,7 @@ class ResidentModel:
     share
         Whose request joins the batch next.
     side_jobs
-        Embeddings and prompt scorings. The scheduler does one piece between two steps.
+        Embeddings, prompt scorings, transcriptions. One piece is done between two steps.
     own
         Bytes of this model that no other model shares, with a modest batch's KV cache.
     shareable
@@ -65,7 +69,7 @@ class ResidentModel:
         self.ready: deque[Request] = deque()
         self.gathering = Gathering()
         self.share = BatchShare()
-        self.side_jobs: deque[EmbeddingJob | ScoringJob] = deque()
+        self.side_jobs: deque[SideJob] = deque()
         self._side_turns = UserTurns()
         self._steps: Counter[int] = Counter()
         self.mark_used()
@@ -111,7 +115,7 @@ class ResidentModel:
         self._steps[rows] += 1
         return self._steps[rows] <= _FIRST_STEPS
 
-    def next_side_job(self) -> EmbeddingJob | ScoringJob:
+    def next_side_job(self) -> SideJob:
         """Return the side job to do a piece of: the first one of the user whose turn it is."""
         user = self._side_turns.next(job.user for job in self.side_jobs)
         self._side_turns.charge(user)

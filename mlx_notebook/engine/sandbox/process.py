@@ -1,4 +1,4 @@
-"""The sandbox process: renders templates, decodes images and checks grammars, within limits.
+"""The sandbox process: templates, images, sound and grammars, within limits.
 
 `Sandbox` runs `python -m mlx_notebook.engine.sandbox.process SOCKET SECONDS` with the descriptor of
 a socket and the processor time of a task. The process ends when the socket closes. A task that
@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from mlx_notebook.engine.errors import EngineError
+from mlx_notebook.engine.sandbox.audio_decoding import decode_audio
 from mlx_notebook.engine.sandbox.image_decoding import decode
 from mlx_notebook.engine.sandbox.jinja_templates import RenderTemplate, TooLong, render
 from mlx_notebook.protocol import EncodedImage
@@ -23,6 +24,13 @@ class DecodeImage(msgspec.Struct, frozen=True, tag="decode"):
     """An image to decode."""
 
     image: EncodedImage
+
+
+class DecodeAudio(msgspec.Struct, frozen=True, tag="sound"):
+    """A file of sound to decode, and the most seconds of it that are accepted."""
+
+    data: bytes
+    max_seconds: float
 
 
 class CheckGrammar(msgspec.Struct, frozen=True, tag="grammar"):
@@ -41,16 +49,30 @@ class Pixels(msgspec.Struct, frozen=True, tag="pixels"):
     data: bytes
 
 
+class Samples(msgspec.Struct, frozen=True, tag="samples"):
+    """Decoded sound: one channel of 16-bit integers at `audio_decoding.RATE`."""
+
+    data: bytes
+
+
 class Checked(msgspec.Struct, frozen=True, tag="checked"):
     """A grammar is safe to compile. It may still be invalid."""
 
 
-Task = RenderTemplate | DecodeImage | CheckGrammar
+Task = RenderTemplate | DecodeImage | DecodeAudio | CheckGrammar
 
-MEMORY = {RenderTemplate: 2**30, DecodeImage: 3 * 2**30, CheckGrammar: 4 * 2**30}
+MEMORY = {
+    RenderTemplate: 2**30,
+    DecodeImage: 3 * 2**30,
+    DecodeAudio: 3 * 2**30,
+    CheckGrammar: 4 * 2**30,
+}
 """Memory limits of tasks in bytes. The largest image that is allowed needs 2 GB."""
 
 _GRAMMAR_SECONDS = 5
+
+_AUDIO_SHARE = 0.01
+"""More processor time for long sound, by its length: decoding is faster than this by far."""
 
 _MAX_MESSAGE = 2000
 _NICE = 5
@@ -70,7 +92,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     message: str = ""
 
 
-Answer = RenderedText | Pixels | Checked | Refused
+Answer = RenderedText | Pixels | Samples | Checked | Refused
 
 
 def main() -> None:
@@ -107,6 +129,8 @@ def _answer(task: Task) -> Answer:
 
             check_grammar(task.grammar, task.special, task.width)
             return Checked()
+        if isinstance(task, DecodeAudio):
+            return Samples(decode_audio(task.data, task.max_seconds))
         image = decode(task.image)
         return Pixels(image.width, image.height, image.tobytes())
     except MemoryError:
@@ -115,7 +139,7 @@ def _answer(task: Task) -> Answer:
         return Refused("too_long")
     except EngineError as error:
         return Refused("error", error.message)
-    except Exception as error:  # templates are programs, and images are arbitrary data
+    except Exception as error:  # templates are programs, and files are arbitrary data
         return Refused("error", (str(error) or type(error).__name__)[:_MAX_MESSAGE])
 
 
@@ -123,6 +147,8 @@ def _limit(task: Task, seconds: int) -> None:
     """Set the limits of the task that begins now."""
     if isinstance(task, CheckGrammar):
         seconds = min(seconds, _GRAMMAR_SECONDS)
+    elif isinstance(task, DecodeAudio):
+        seconds += int(task.max_seconds * _AUDIO_SHARE)
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds += int(used.ru_utime + used.ru_stime) + 1
     _, most = resource.getrlimit(resource.RLIMIT_CPU)

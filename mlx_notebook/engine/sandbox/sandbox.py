@@ -1,4 +1,4 @@
-"""Run untrusted work in processes that can be killed: chat templates, images and grammars.
+"""Run untrusted work in processes that can be killed: templates, images, sound, grammars.
 
 A template is a program, an image may keep a decoder busy for minutes, and a grammar may keep its
 compiler busy for ever. Each task has a process to itself. A task that exceeds a limit is ended by
@@ -22,6 +22,7 @@ from PIL import Image
 from mlx_notebook.engine.errors import (
     ContextOverflow,
     EngineError,
+    InvalidAudio,
     InvalidImage,
     InvalidRequest,
     LimitExceeded,
@@ -34,10 +35,12 @@ from mlx_notebook.engine.sandbox.process import (
     MEMORY,
     Answer,
     CheckGrammar,
+    DecodeAudio,
     DecodeImage,
     Pixels,
     Refused,
     RenderedText,
+    Samples,
     Task,
 )
 from mlx_notebook.protocol import EncodedImage
@@ -177,6 +180,25 @@ def decode(image: EncodedImage) -> Image.Image:
         return Image.frombytes("RGB", (answer.width, answer.height), answer.data)
     assert isinstance(answer, Refused)
     raise InvalidImage(answer.message, image.where)
+
+
+def decode_sound(data: bytes, max_seconds: float, param: str) -> bytes:
+    """Decode a file of sound; see `audio_decoding.decode_audio`. `param` is the file's parameter.
+
+    Raises
+    ------
+    InvalidAudio
+        If the file cannot be read, is too long, or takes too much time or memory.
+    """
+    try:
+        answer = SANDBOX.run(DecodeAudio(data, max_seconds))
+    except SandboxLimitExceeded as error:
+        message = f"The file of sound cannot be read: decoding it took more than {error}."
+        raise InvalidAudio(message, param) from error
+    if isinstance(answer, Samples):
+        return answer.data
+    assert isinstance(answer, Refused)
+    raise InvalidAudio(answer.message, param)
 
 
 def check_grammar(grammar: str, special: dict[str, int], width: int) -> None:

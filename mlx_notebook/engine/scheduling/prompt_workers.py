@@ -13,12 +13,13 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mlx_notebook.engine.backends.backend import Backend, GeneratingBackend, only_embeds
+from mlx_notebook.engine.backends.backend import Backend, GeneratingBackend, generates_nothing
 from mlx_notebook.engine.errors import Cancelled, ContextOverflow, EngineError, InvalidRequest
 from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.prompt_scoring import check_scored
 from mlx_notebook.engine.generation.request import PreparedRequest
 from mlx_notebook.engine.generation.tokenization import tokenized
+from mlx_notebook.engine.generation.transcription_job import TranscriptionJob, transcription
 from mlx_notebook.engine.kv_cache.block_file import Arrays
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt, max_new_tokens, truncate_input
@@ -36,14 +37,15 @@ from mlx_notebook.protocol import (
     TextPrompt,
     Tokenize,
     Tokenized,
+    Transcribe,
 )
 
 log = logging.getLogger(__name__)
 
-PromptJob = Generate | Tokenize | Embed
-"""A command whose prompt a worker prepares."""
+PromptJob = Generate | Tokenize | Embed | Transcribe
+"""A command whose prompt, or sound, a worker prepares."""
 
-Outcome = PreparedRequest | Tokenized | EmbeddingJob | EngineError
+Outcome = PreparedRequest | Tokenized | EmbeddingJob | TranscriptionJob | EngineError
 """What a worker makes of a job, or why it could not."""
 
 _LONG = 2**16
@@ -160,6 +162,8 @@ class PromptWorkers:
                     return tokenized(job, backend)
                 case Embed():
                     return self._embedding(job, backend)
+                case Transcribe():
+                    return transcription(job, backend)
         except EngineError as error:
             return error
         except Exception as error:
@@ -168,7 +172,7 @@ class PromptWorkers:
 
     def _request(self, command: Generate, backend: Backend) -> PreparedRequest:
         if not isinstance(backend, GeneratingBackend):
-            raise only_embeds(backend.name)
+            raise generates_nothing(backend)
         prompt, plan = backend.plan(command)
         if command.prompt_logprobs is not None:
             check_scored(prompt, command.prompt_logprobs)
@@ -217,6 +221,8 @@ def _is_long(job: PromptJob) -> bool:
     """Return whether a job may take longer to prepare than most do."""
     size = 0
     match job:
+        case Transcribe():
+            return True
         case Embed():
             left: list[Any] = list(job.inputs)
         case Generate(prompt=TextPrompt(text=text)) | Tokenize(prompt=TextPrompt(text=text)):

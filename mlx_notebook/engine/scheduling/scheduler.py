@@ -17,6 +17,7 @@ from mlx_notebook.engine.distributed.leader import Leader
 from mlx_notebook.engine.errors import EngineError
 from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.request import Request, RequestState
+from mlx_notebook.engine.generation.transcription_job import TranscriptionJob
 from mlx_notebook.engine.kv_cache.disk_cache import DiskPrefixCache
 from mlx_notebook.engine.kv_cache.disk_store import DiskStore
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
@@ -313,11 +314,13 @@ class Scheduler:
             events.append(failure.event(request.id))
 
     def _do_side_job(self, resident: ResidentModel, events: list[Event]) -> None:
-        """Do a piece of the next side job: embed or score some tokens."""
+        """Do a piece of the next side job: embed or score some tokens, or transcribe."""
         job = resident.next_side_job()
         resident.mark_used()
         try:
             answer = job.step()
+            if isinstance(job, TranscriptionJob):
+                events.extend(job.take_events())
         except EngineError as error:
             resident.side_jobs.remove(job)
             self._requests.fail(job.id, error)
@@ -344,7 +347,7 @@ class Scheduler:
             if request.command.model == resident.name and not request.waits_for_model:
                 self._requests.fail(request.id, failure)
         for job in resident.side_jobs:
-            if isinstance(job, EmbeddingJob):
+            if isinstance(job, EmbeddingJob | TranscriptionJob):
                 self._requests.fail(job.id, failure)
         self._residency.unload(resident.name)
 

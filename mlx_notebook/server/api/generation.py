@@ -118,7 +118,7 @@ class GenerationHandler(EventStreamHandler):
             If there is no such model, it generates no text, or it cannot use an image.
         """
         entry = await find_model(self, model)
-        if entry.is_embedding_model:
+        if not entry.generates_text:
             raise await self._generation_not_supported(entry)
         settings = await self._settings(entry)
         if isinstance(prompt, FillPrompt):
@@ -222,7 +222,8 @@ class GenerationHandler(EventStreamHandler):
         return self.services.cache_salt(await owner(self), self.user)
 
     async def _generation_not_supported(self, entry: CatalogEntry) -> ApiError:
-        return generation_not_supported(entry.name, await self._models_with("chat"))
+        able = await self._models_with("chat")
+        return generation_not_supported(entry.name, able, entry.own_route)
 
     async def _models_with(self, capability: str) -> list[str]:
         """Return the models on this machine with a capability, resident ones first."""
@@ -294,7 +295,7 @@ class GenerationHandler(EventStreamHandler):
         entry = await find_model(self, model)
         if entry.upstream is not None:
             raise tokens_not_known(entry)
-        if isinstance(prompt, ChatPrompt) and entry.is_embedding_model:
+        if isinstance(prompt, ChatPrompt) and not entry.generates_text:
             raise await self._generation_not_supported(entry)
         prompt = (await self._settings(entry)).apply_to_prompt(prompt)
         if isinstance(prompt, ChatPrompt):

@@ -72,6 +72,8 @@ def _operation(operation: Operation, schema_of: dict[Any, Any]) -> dict[str, Any
     if answers := [schema_of[answer] for answer in _answer_types(operation)]:
         schema = answers[0] if len(answers) == 1 else {"anyOf": answers}
         content["application/json"] = {"schema": schema}
+        for kind in operation.texts:
+            content[kind] = {"schema": {"type": "string"}}
     elif operation.media:
         content[operation.media] = {"schema": {"type": "string", "format": "binary"}}
     elif operation.answer is str:

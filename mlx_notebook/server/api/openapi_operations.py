@@ -30,6 +30,7 @@ from mlx_notebook.server.wire.openai import (
     responses_request,
     stored_completion_types,
     text_completion,
+    transcription_types,
 )
 
 
@@ -54,6 +55,8 @@ class Operation(msgspec.Struct):
         Type of a `data:` line, if it can answer with an event stream.
     failure
         Type of an error response.
+    texts
+        Media types of the response that are texts and not JSON, if it has some besides.
     query
         Schemas of the query parameters.
     """
@@ -69,10 +72,12 @@ class Operation(msgspec.Struct):
     query: dict[str, dict[str, Any]] = {}
     form: bool = False
     media: str = ""
+    texts: tuple[str, ...] = ()
 
 
 # Status codes of requests to a model.
 _MODEL_ERRORS = (400, 404, 408, 413, 429, 499, 500, 503, 507)
+_TRANSCRIPTS = ("text/plain", "application/x-subrip", "text/vtt")
 _PAGE: dict[str, dict[str, Any]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 100},
     "order": {"enum": ["asc", "desc"]},
@@ -189,6 +194,27 @@ OPERATIONS = (
         "Delete a file",
         (404, 408, 413, 503),
         file_types.DeletedFile,
+    ),
+    Operation(
+        "post",
+        "/v1/audio/transcriptions",
+        "Write down what is spoken, complete or streamed",
+        _MODEL_ERRORS,
+        (transcription_types.Transcript, transcription_types.VerboseTranscript),
+        transcription_types.TranscriptionForm,
+        transcription_types.TranscriptEvent,
+        form=True,
+        texts=_TRANSCRIPTS,
+    ),
+    Operation(
+        "post",
+        "/v1/audio/translations",
+        "Write down in English what is spoken",
+        _MODEL_ERRORS,
+        (transcription_types.Transcript, transcription_types.VerboseTranscript),
+        transcription_types.TranslationForm,
+        form=True,
+        texts=_TRANSCRIPTS,
     ),
     Operation(
         "post",

@@ -63,6 +63,10 @@ from mlx_notebook.server.api.openai.stored_responses import (
     InputItemsHandler,
     ResponseHandler,
 )
+from mlx_notebook.server.api.openai.transcriptions import (
+    TranscriptionsHandler,
+    TranslationsHandler,
+)
 from mlx_notebook.server.api.openapi import OpenApiHandler
 from mlx_notebook.server.api.unknown_route import UnknownRouteHandler
 
@@ -88,6 +92,8 @@ ROUTES = (
     ("v1/files/?", FilesHandler),
     ("v1/files/([^/]+)/?", FileHandler),
     ("v1/files/([^/]+)/content/?", FileContentHandler),
+    ("v1/audio/transcriptions/?", TranscriptionsHandler),
+    ("v1/audio/translations/?", TranslationsHandler),
     ("tokenize/?", TokenizeHandler),
     ("detokenize/?", DetokenizeHandler),
     ("apply-template/?", ApplyTemplateHandler),

@@ -15,7 +15,7 @@ from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.body import RequestBody
 
 # Room for the fields beside the file, and for the marks between them, in bytes.
-_FIELD_BYTES = 64 * 1024
+FIELD_BYTES = 64 * 1024
 
 
 class UploadBody(RequestBody):
@@ -28,10 +28,14 @@ class UploadBody(RequestBody):
 
 @dataclass(frozen=True)
 class UploadForm:
-    """The fields and the files of a form, by their names."""
+    """The fields and the files of a form, by their names.
+
+    A field whose name ends with `[]` may come several times: it is in `lists`, without the `[]`.
+    """
 
     fields: dict[str, str]
     files: dict[str, HTTPFile]
+    lists: dict[str, list[str]]
 
 
 class UploadHandler(ApiHandler):
@@ -45,7 +49,7 @@ class UploadHandler(ApiHandler):
     @property
     def max_body_bytes(self) -> int:
         """The largest body, in bytes."""
-        return self.services.limits.max_file_bytes + _FIELD_BYTES
+        return self.services.limits.max_file_bytes + FIELD_BYTES
 
     @property
     def limit_of_bodies(self) -> str:
@@ -77,16 +81,21 @@ def _parsed(boundary: bytes, content: bytearray) -> UploadForm:
     files: dict[str, list[HTTPFile]] = {}
     try:
         parse_multipart_form_data(boundary, bytes(content), fields, files)
-        texts = {name: values[0].decode() for name, values in fields.items()}
+        texts = {name: [one.decode() for one in values] for name, values in fields.items()}
     except (HTTPInputError, ValueError) as error:
         raise InvalidRequest(f"The form is malformed: {error}.", code="invalid_form") from None
     twice = [
         name
         for name in {*fields, *files}
+        if not name.endswith("[]")
         if len(fields.get(name, ())) + len(files.get(name, ())) > 1
     ]
     if twice:
         raise InvalidRequest(
             f"The form has {min(twice)!r} more than once.", param=min(twice), code="invalid_form"
         )
-    return UploadForm(texts, {name: found[0] for name, found in files.items()})
+    return UploadForm(
+        {name: values[0] for name, values in texts.items() if not name.endswith("[]")},
+        {name: found[0] for name, found in files.items()},
+        {name[:-2]: values for name, values in texts.items() if name.endswith("[]")},
+    )

@@ -24,6 +24,7 @@ from mlx_notebook.protocol import (
     Tokenize,
     Tokenized,
     Touch,
+    Transcribe,
     Unload,
     Unloaded,
 )
@@ -32,7 +33,8 @@ from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.errors import ApiError, QueueFull, RequestCancelled, Unavailable
 from mlx_notebook.server.identity import OWNER
-from mlx_notebook.server.telemetry.request_traces import RequestOrigin, TraceRecorder, TraceStore
+from mlx_notebook.server.telemetry.audio_traces import TranscriptionRecorder
+from mlx_notebook.server.telemetry.request_traces import Recorder, RequestOrigin, TraceStore
 
 T = TypeVar("T", bound=Event)
 
@@ -67,16 +69,32 @@ class EngineClient:
         Unavailable
             If the engine cannot be started, or has crashed too often with this model.
         """
-        streams = self._flights.streams
-        own = sum(stream.rows for stream in streams if stream.owner == origin.owner)
-        rows = sum(stream.rows for stream in streams)
-        rows -= URGENT_ROWS if command.urgent else 0
-        self._check_queue(rows, command.n, own if command.user else 0)
+        self._check_rows(command, origin.owner, command.n, URGENT_ROWS if command.urgent else 0)
         traced = self.traces.limit > 0 and not command.urgent
         command = msgspec.structs.replace(command, trace=traced)
         self._check_allowed(command.model)
         recorder = self.traces.recorder(command, origin)
         async with self._in_flight(command, origin.owner, command.n, recorder) as stream:
+            yield stream
+
+    @asynccontextmanager
+    async def transcribe(
+        self, command: Transcribe, origin: RequestOrigin
+    ) -> AsyncIterator[RequestStream]:
+        """Turn speech into text, and cancel that if the block ends first.
+
+        Its trace and its metrics are recorded.
+
+        Raises
+        ------
+        QueueFull, Unavailable
+            As for `generate`.
+        """
+        self._check_rows(command, origin.owner, 1)
+        self._check_allowed(command.model)
+        recorder = TranscriptionRecorder(command, origin, self.traces)
+        self.traces.begin(command.id, origin.owner, recorder)
+        async with self._in_flight(command, origin.owner, 1, recorder) as stream:
             yield stream
 
     async def tokenize(self, command: Tokenize, owner: str) -> Tokenized:
@@ -272,6 +290,15 @@ class EngineClient:
         if streams:
             self._supervisor.notify()
 
+    def _check_rows(
+        self, command: Generate | Transcribe, owner: str, wanted: int, more: int = 0
+    ) -> None:
+        """Check that the queue has room for a request that needs rows; `more` rows are for it."""
+        streams = self._flights.streams
+        own = sum(stream.rows for stream in streams if stream.owner == owner)
+        rows = sum(stream.rows for stream in streams) - more
+        self._check_queue(rows, wanted, own if command.user else 0)
+
     def _check_queue(self, taken: int, wanted: int, own: int) -> None:
         """Check that the queue has room for more requests.
 
@@ -326,10 +353,10 @@ class EngineClient:
     @asynccontextmanager
     async def _in_flight(
         self,
-        command: Generate | Tokenize | Embed | Load | Unload | Pin | Reserve,
+        command: Generate | Tokenize | Embed | Transcribe | Load | Unload | Pin | Reserve,
         owner: str,
         rows: int,
-        recorder: TraceRecorder | None = None,
+        recorder: Recorder | None = None,
         *,
         detached: bool = False,
     ) -> AsyncIterator[RequestStream]:

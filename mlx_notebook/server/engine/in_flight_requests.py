@@ -6,12 +6,14 @@ from mlx_notebook.protocol import (
     Done,
     Embedded,
     Event,
+    Heard,
     Heartbeat,
     Loaded,
     Prefill,
     Ready,
     Reserve,
     Stats,
+    Transcribed,
 )
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import Unavailable
@@ -77,9 +79,9 @@ class InFlightRequests:
         stream = self._streams.get(event.id)
         if stream is None:
             return None
-        if isinstance(event, Prefill | Loaded) and not stream.urgent:
+        if isinstance(event, Prefill | Heard | Loaded) and not stream.urgent:
             self._used(stream.owner, stream.model)
-        elif isinstance(event, Done | Embedded):
+        elif isinstance(event, Done | Embedded | Transcribed):
             self.forgive(stream.model)
         return None if stream.push(event) else stream.id
 

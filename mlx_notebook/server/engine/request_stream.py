@@ -13,6 +13,7 @@ from mlx_notebook.protocol import (
     Embedded,
     Event,
     Failed,
+    Heard,
     Loaded,
     Loading,
     Pinned,
@@ -22,16 +23,18 @@ from mlx_notebook.protocol import (
     Text,
     Tokenized,
     ToolCallArguments,
+    Transcribed,
+    TranscriptSegment,
     Unloaded,
 )
 from mlx_notebook.server.errors import ApiError, EngineError, from_failed
-from mlx_notebook.server.telemetry.request_traces import TraceRecorder
+from mlx_notebook.server.telemetry.request_traces import Recorder
 
 # End a request when its client leaves this many characters unread.
 _MAX_UNREAD = 4 * 1024 * 1024
 
 
-_LAST_EVENTS = Done | Loaded | Unloaded | Pinned | Reserved | Tokenized | Embedded
+_LAST_EVENTS = Done | Loaded | Unloaded | Pinned | Reserved | Tokenized | Embedded | Transcribed
 
 
 _numbers = itertools.count(1)
@@ -78,7 +81,7 @@ class RequestStream:
         model: str,
         rows: int,
         owner: str,
-        recorder: TraceRecorder | None = None,
+        recorder: Recorder | None = None,
         *,
         hides_reasoning: bool = False,
         needs_model: bool = True,
@@ -104,7 +107,7 @@ class RequestStream:
         self._unread = 0
         # Tokens of its prompt and of its answer, so far.
         self.tokens = 0
-        self._progress: Loading | Prefill | None = None
+        self._progress: Loading | Prefill | Heard | None = None
         self._ready = asyncio.Event()
         self._last = time.monotonic()
 
@@ -136,7 +139,11 @@ class RequestStream:
         elif isinstance(event, ToolCallArguments):
             self.has_output = True
             self._unread += len(event.arguments)
-        elif isinstance(event, Loading | Prefill):
+        elif isinstance(event, TranscriptSegment):
+            self.has_output = True
+            self._unread += len(event.text)
+            self.tokens += len(event.tokens)
+        elif isinstance(event, Loading | Prefill | Heard):
             if isinstance(event, Prefill) and not isinstance(self._progress, Prefill):
                 self.tokens += event.total
             self._progress = event
@@ -146,6 +153,8 @@ class RequestStream:
         elif isinstance(event, _LAST_EVENTS):
             if isinstance(event, Done):
                 self.tokens = event.usage.prompt + event.usage.completion
+            elif isinstance(event, Transcribed):
+                self.tokens = event.tokens
             self.ended = True
         self._events.append(event)
         self._last = time.monotonic()
@@ -196,10 +205,12 @@ class RequestStream:
                 return
 
 
-def _keep_alive(progress: Loading | Prefill | None) -> KeepAlive:
+def _keep_alive(progress: Loading | Prefill | Heard | None) -> KeepAlive:
     match progress:
         case Loading(seconds=seconds):
             return KeepAlive(f"keep-alive loading {seconds:.0f} s")
         case Prefill(done=done, total=total):
             return KeepAlive(f"keep-alive prompt {done}/{total}")
+        case Heard(done=heard, total=seconds):
+            return KeepAlive(f"keep-alive sound {heard:.0f}/{seconds:.0f} s")
     return KeepAlive()

@@ -217,7 +217,7 @@ class Catalog:
         """Whether a model generates text, as of the last scan. An unknown model counts as such."""
         known = self.canonical(name)
         entry = self._entries.get(known) or self._upstreams.entries.get(known)
-        return entry is None or not entry.is_embedding_model
+        return entry is None or entry.generates_text
 
     def fault(self, name: str) -> str | None:
         """Return what is wrong with the settings of a model, as of the last scan."""

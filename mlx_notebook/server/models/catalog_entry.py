@@ -71,6 +71,16 @@ class CatalogEntry(Struct, frozen=True):
         """Whether it makes embeddings and generates no text."""
         return self.facts.is_embedding_model
 
+    @property
+    def generates_text(self) -> bool:
+        """Whether it answers prompts with text."""
+        return not (self.facts.is_embedding_model or self.facts.is_audio_model)
+
+    @property
+    def own_route(self) -> str:
+        """The route of a model that generates no text."""
+        return "v1/embeddings" if self.facts.is_embedding_model else "v1/audio/transcriptions"
+
     def capabilities(self, resident: Resident | None) -> list[str]:
         """Return its capabilities. The engine may have found that vision does not work."""
         no_vision = resident is not None and not resident.vision

@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -37,6 +37,19 @@ class RequestOrigin(Struct, frozen=True):
     ignored: list[str] = []
 
 
+class Recorder(Protocol):
+    """Records the events of one request."""
+
+    def record(self, event: protocol.Event) -> None:
+        """Record an event."""
+
+    def end(self, error: ApiError | None) -> None:
+        """Record the end of the request, with the error if it failed or was cancelled."""
+
+    def trace(self) -> wire.Trace:
+        """Return the trace of the request so far."""
+
+
 class TraceStore:
     """Keep the traces of the last requests, up to a number for each user and a total size.
 
@@ -55,7 +68,7 @@ class TraceStore:
         self.limit = limit
         self.usage = UsageLedger()
         self._kept: dict[str, OrderedDict[str, _Kept]] = {}
-        self._running: dict[str, tuple[str, TraceRecorder]] = {}
+        self._running: dict[str, tuple[str, Recorder]] = {}
         # Bytes of each user's traces.
         self._bytes: dict[str, int] = {}
 
@@ -65,9 +78,14 @@ class TraceStore:
         No trace is kept of urgent requests: an editor sends one at every key.
         """
         recorder = TraceRecorder(command, origin, self)
-        if self.limit and not command.urgent:
-            self._running[command.id] = (origin.owner, recorder)
+        if not command.urgent:
+            self.begin(command.id, origin.owner, recorder)
         return recorder
+
+    def begin(self, id: str, owner: str, recorder: "Recorder") -> None:
+        """Show what a recorder has recorded so far, until the trace of its request is kept."""
+        if self.limit:
+            self._running[id] = (owner, recorder)
 
     def keep(self, owner: str, trace: wire.Trace) -> None:
         """Store the trace of a request that has ended."""

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, NoReturn, TypeVar
 
 import msgspec
@@ -41,7 +42,7 @@ def decode(decoder: msgspec.json.Decoder[T], body: RequestBody | bytes) -> T:
             _refuse_large_integer(body)
         return decoder.decode(body.content)
     except msgspec.ValidationError as error:
-        raise _invalid_value(str(error), type=decoder.type, content=body.content) from None
+        raise invalid_value(str(error), type=decoder.type, content=body.content) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         _explain_malformed(body, error)
 
@@ -62,12 +63,28 @@ def converted(value: Any, type: type[T], path: str) -> T:
     try:
         return msgspec.convert(value, type)
     except msgspec.ValidationError as error:
-        raise _invalid_value(str(error), path) from None
+        raise invalid_value(str(error), path) from None
 
 
-def _invalid_value(
+def converted_fields(fields: Mapping[str, str | list[str]], type: type[T]) -> T:
+    """Return the fields of a form as a struct. Empty ones and unknown ones are left out.
+
+    Raises
+    ------
+    InvalidRequest
+        One does not fit the type. `param` is its name.
+    """
+    known = {name: value for name, value in fields.items() if value or name == "file"}
+    try:
+        return msgspec.convert(known, type, strict=False)
+    except msgspec.ValidationError as error:
+        raise invalid_value(str(error), type=type) from None
+
+
+def invalid_value(
     message: str, below: str = "", *, type: Any = None, content: bytes | bytearray = b""
 ) -> InvalidRequest:
+    """Return the error for msgspec's `message` about a value, at a place `below` a path."""
     place = _PLACE.search(message)
     path = place["path"].replace("[...]", "") if place else ""
     path = f"{below}.{path}" if path and below and path[0] != "[" else below + path

@@ -137,6 +137,9 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("mlx/completions/inline", {"model": "tiny-chat", "prefix": "Hi", "suffix": "."})
     ],
     ("POST", "v1/embeddings/?"): [Case("v1/embeddings", {"model": "tiny-chat", "input": "Hi"})],
+    # Their bodies are forms: what is no form is refused.
+    ("POST", "v1/audio/transcriptions/?"): [Case("v1/audio/transcriptions", {})],
+    ("POST", "v1/audio/translations/?"): [Case("v1/audio/translations", {})],
     ("POST", "tokenize/?"): [Case("tokenize", {"model": "tiny-chat", "messages": HI})],
     ("POST", "detokenize/?"): [Case("detokenize", {"model": "tiny-chat", "tokens": [60, 61]})],
     ("GET", "v1/files/?"): [

@@ -80,8 +80,9 @@ def _check(entry: CatalogEntry, request: ConvertRequest) -> None:
             "convert that.",
             param="model",
         )
-    if entry.is_embedding_model or entry.takes_images:
-        kind = "makes embeddings" if entry.is_embedding_model else "takes images"
+    if not entry.generates_text or entry.takes_images:
+        own = "makes embeddings" if entry.is_embedding_model else "works on sound"
+        kind = "takes images" if entry.takes_images else own
         raise InvalidRequest(
             f"The model {entry.name!r} {kind}, and only text models can be converted here.",
             param="model",

@@ -147,9 +147,9 @@ async def _base_model(handler: ApiHandler, name: str) -> CatalogEntry:
             "the adapter into a model of its own first.",
             param="model",
         )
-    if entry.is_embedding_model:
-        names = [one.name for one in await services.catalog.entries() if not one.is_embedding_model]
-        raise generation_not_supported(entry.name, names)
+    if not entry.generates_text:
+        names = [one.name for one in await services.catalog.entries() if one.generates_text]
+        raise generation_not_supported(entry.name, names, entry.own_route)
     if entry.takes_images:
         raise InvalidRequest(
             f"The model {entry.name!r} takes images, and only text models can be fine-tuned here.",

@@ -148,10 +148,17 @@ def _requests(supervisor: Supervisor, user: str | None) -> list[wire.RequestStat
         else:
             described.append(
                 wire.RequestStatus(
-                    id, stream.model, "queued", 0, 0, 0, 0, 0.0, round(stream.age, 3), own
+                    id, stream.model, _phase(stream), 0, 0, 0, 0, 0.0, round(stream.age, 3), own
                 )
             )
     return described
+
+
+def _phase(stream: RequestStream) -> RequestPhase:
+    """Return the phase of a request that the engine does not report: new ones, transcriptions."""
+    if stream.waits_for_model is not False:
+        return "queued"
+    return "decode" if stream.has_output else "prefill"
 
 
 def _upstream_request(stream: RequestStream, user: str | None) -> wire.RequestStatus:

@@ -166,7 +166,9 @@ class Trace(Struct, kw_only=True):
 
     def _title(self) -> str:
         texts = [message["content"] for message in self.messages if message.get("role") == "user"]
-        content = texts[-1] if texts else self.prompt
+        # A transcript is all the text that there is.
+        written = self.rows[0].content if self.rows and self.prompt is None else None
+        content = texts[-1] if texts else self.prompt or written
         if isinstance(content, list):
             parts = [part for part in content if isinstance(part, dict)]
             content = " ".join(str(part.get("text", "[image]")) for part in parts)

@@ -1,0 +1,118 @@
+"""The backend of models that turn speech into text: mlx-audio's Whisper.
+
+`selection` imports it when the first such model is loaded, since mlx-audio takes seconds.
+"""
+
+import json
+import time
+from collections.abc import Generator
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from mlx.utils import tree_flatten
+from mlx_audio.stt.models.whisper.tokenizer import LANGUAGES
+
+from mlx_notebook.engine.audio.transcriber import Transcriber
+from mlx_notebook.engine.audio.whisper import read_whisper
+from mlx_notebook.engine.backends.adapters import BaseWeights
+from mlx_notebook.engine.backends.backend import (
+    LoadStep,
+    TranscribingBackend,
+    Vectors,
+    only_transcribes,
+)
+from mlx_notebook.engine.backends.model_loader import (
+    loading,
+    open_tokenizer,
+    read_parts,
+    require_tokenizer,
+)
+from mlx_notebook.engine.errors import InvalidRequest
+from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
+from mlx_notebook.engine.prompts.prompt import PreparedPrompt
+from mlx_notebook.protocol import Event, ModelOptions, Prompt, Transcribe
+
+_MARKS = ("<|startoftranscript|>", "<|notimestamps|>", "<|0.00|>")
+
+
+class WhisperBackend(TranscribingBackend):
+    """A Whisper model in memory."""
+
+    def __init__(self, name: str, model: Any, tokenizer: Any, workers: Executor):
+        self.name, self.tokenizer = name, tokenizer
+        self.context_length = model.dims.n_text_ctx
+        self.length_limit = LengthLimit(self.context_length, longest=longest_token(tokenizer))
+        self.nbytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
+        self.base = BaseWeights(self.nbytes)
+        self._model, self._workers = model, workers
+
+    def prepare(self, prompt: Prompt, length_limit: LengthLimit | None = None) -> PreparedPrompt:
+        """Refuse all prompts."""
+        raise only_transcribes(self.name)
+
+    def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
+        """Refuse to embed."""
+        raise only_transcribes(self.name)
+        yield
+
+    def check(self, command: Transcribe) -> None:
+        """Check the language and the task."""
+        model, code = self._model, command.language
+        if code is not None and code not in LANGUAGES:
+            raise InvalidRequest(
+                f"'language' is {code[:40]!r}, which {self.name} does not know. Give a code of "
+                "ISO 639-1 like 'en' or 'de', or leave it out.",
+                "language",
+            )
+        if not model.is_multilingual and (command.translate or code not in (None, "en")):
+            what = "translates nothing" if command.translate else "knows no other language"
+            raise InvalidRequest(
+                f"{self.name} is for English only and {what}. Use a model for several languages.",
+                "model" if command.translate else "language",
+            )
+        known = list(LANGUAGES)[: model.num_languages]
+        if model.is_multilingual and code is not None and code not in known:
+            raise InvalidRequest(f"{self.name} does not know the language {code!r}.", "language")
+
+    def transcribe(
+        self, command: Transcribe, samples: npt.NDArray[np.int16]
+    ) -> Generator[list[Event], None, Event]:
+        """Transcribe a sound, a layer or a token at a time."""
+        began, working = time.perf_counter(), 0.0
+        transcriber = Transcriber(self._model, command, samples, self._workers)
+        for events in transcriber.events():
+            working += time.perf_counter() - began
+            yield events
+            began = time.perf_counter()
+        return transcriber.end(working + time.perf_counter() - began)
+
+    def close(self) -> None:
+        """Release the model, even if someone still holds this object."""
+        del self._model
+
+
+def load(
+    name: str, path: Path, options: ModelOptions, workers: Executor
+) -> Generator[LoadStep, None, WhisperBackend]:
+    """Load a Whisper model in slices (see `selection.load`). Nothing is fetched for it.
+
+    Raises
+    ------
+    LoadFailed
+        If something is wrong with the model's files.
+    """
+    with loading(name):
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        require_tokenizer(path)
+        extra = {"trust_remote_code": options.trust_remote_code}
+        tokenizer = workers.submit(open_tokenizer, path, config, extra)
+        model = read_whisper(path, config)
+        _, parts = yield from read_parts(model, tokenizer)
+        known = parts[0].get_vocab()
+        if missing := [mark for mark in _MARKS if mark not in known]:
+            raise ValueError(f"its tokenizer has no token {missing[0]}.")
+        model.use(parts[0])
+        return WhisperBackend(name, model, parts[0], workers)

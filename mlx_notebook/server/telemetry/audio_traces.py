@@ -1,0 +1,116 @@
+"""Record each request for a transcript: a trace for its user, and numbers for `/metrics`."""
+
+import time
+from typing import Any
+
+from mlx_notebook import protocol
+from mlx_notebook.server.errors import ApiError
+from mlx_notebook.server.telemetry import metrics
+from mlx_notebook.server.telemetry.request_traces import RequestOrigin, TraceStore
+from mlx_notebook.server.wire.native import trace_types as wire
+
+
+class TranscriptionRecorder:
+    """Record the events of one transcription.
+
+    Parameters
+    ----------
+    command, origin
+        The request, who sent it and how.
+    traces
+        Store for its trace.
+    """
+
+    def __init__(
+        self, command: protocol.Transcribe, origin: RequestOrigin, traces: TraceStore
+    ) -> None:
+        self._usage = traces.usage
+        self._usage.begin(origin.owner)
+        self._command, self._origin, self._traces = command, origin, traces
+        self._created, self._began = time.time(), time.monotonic()
+        self._texts: list[str] = []
+        self._heard: protocol.Heard | None = None
+        self._heard_at = self._seconds = 0.0
+        self._done: protocol.Transcribed | None = None
+        self._status: wire.TraceStatus = "running"
+        self._error: wire.TracedError | None = None
+
+    def record(self, event: protocol.Event) -> None:
+        """Record an event."""
+        match event:
+            case protocol.Heard():
+                self._heard_at = self._heard_at or time.monotonic()
+                self._heard = event
+            case protocol.TranscriptSegment():
+                if not self._texts:
+                    waited = time.monotonic() - self._began
+                    metrics.TIME_TO_FIRST_TOKEN.labels(self._command.model).observe(waited)
+                    self._usage.first_token(self._origin.owner, waited)
+                self._texts.append(event.text)
+            case protocol.Transcribed():
+                self._done = event
+
+    def end(self, error: ApiError | None) -> None:
+        """Record the end of the request, with the error if it failed or was cancelled."""
+        self._seconds = time.monotonic() - self._began
+        if self._done is not None:
+            self._status = "finished"
+        elif error is not None and error.code != "request_cancelled":
+            self._status = "failed"
+        else:
+            self._status = "cancelled"
+        if error is not None:
+            self._error = wire.TracedError(error.message, error.code)
+        model, tokens = self._command.model, self._done.tokens if self._done else 0
+        metrics.DURATION.labels(model).observe(self._seconds)
+        metrics.GENERATED_TOKENS.labels(model).inc(tokens)
+        self._usage.end(self._origin.owner, self._status, 0, 0, tokens)
+        self._traces.keep(self._origin.owner, self.trace())
+
+    def trace(self) -> wire.Trace:
+        """Return the trace of the request so far."""
+        done, now = self._done, time.monotonic()
+        waited = (self._heard_at or now) - self._began
+        return wire.Trace(
+            id=self._command.id,
+            endpoint=self._origin.endpoint,
+            model=self._command.model,
+            status=self._status,
+            created=round(self._created, 3),
+            seconds=round(self._seconds or now - self._began, 4),
+            messages=[],
+            tools=[],
+            options=self._options(),
+            ignored=self._origin.ignored,
+            prompt=self._command.context or None,
+            rows=[
+                wire.TracedSequence(
+                    0, "".join(self._texts).strip(), "", [], finish_reason="stop" if done else None
+                )
+            ],
+            usage=wire.TracedUsage(0, 0, done.tokens, 0) if done else None,
+            timings=(
+                wire.TracedTimings(round(waited, 5), 0.0, 0.0, round(waited, 5), done.working)
+                if done
+                else None
+            ),
+            error=self._error,
+        )
+
+    def _options(self) -> dict[str, Any]:
+        """Return what the request asks for, and what is known of its sound."""
+        command = self._command
+        options: dict[str, Any] = {
+            "task": "translate" if command.translate else "transcribe",
+            "audio_bytes": len(command.audio),
+        }
+        if self._heard is not None:
+            options["audio_seconds"] = round(self._heard.total, 3)
+        if self._done is not None:
+            options["spoken_language"] = self._done.language
+        given = {
+            "language": command.language,
+            "temperature": command.temperature,
+            "words": command.words,
+        }
+        return options | {name: value for name, value in given.items() if value}

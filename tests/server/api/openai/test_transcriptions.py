@@ -1,0 +1,207 @@
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import openai
+import pytest
+
+from tests.audio_models import tone, whisper
+from tests.server.running import RunningServer, running, wait_for
+
+TEXT = "Hello world. Goodbye"
+SOUND = ("speech.wav", tone(3))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    folder = tmp_path_factory.mktemp("models")
+    whisper(folder / "org" / "whisper")
+    whisper(folder / "english", multilingual=False)
+    settings = {
+        "models_dirs": [str(folder)],
+        "max_audio_seconds": 600,
+        "max_audio_bytes": 16 * 2**20,
+    }
+    with running(config={"MlxNotebookApp": settings}) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: RunningServer) -> Iterator[openai.OpenAI]:
+    with openai.OpenAI(base_url=server.openai_url, api_key=server.token, max_retries=0) as client:
+        yield client
+
+
+def transcribed(client: openai.OpenAI, **options: Any) -> Any:
+    given: dict[str, Any] = {"file": SOUND, "model": "org/whisper", "language": "en", **options}
+    return client.audio.transcriptions.create(**given)
+
+
+def refused(client: openai.OpenAI, **options: Any) -> tuple[str | None, str | None, str]:
+    with pytest.raises(openai.BadRequestError) as caught:
+        transcribed(client, **options)
+    return caught.value.param, caught.value.code, caught.value.message
+
+
+def test_every_format_of_a_transcript(client: openai.OpenAI) -> None:
+    plain = transcribed(client)
+    assert (plain.text, plain.usage.type, plain.usage.seconds) == (TEXT, "duration", 3)
+    assert transcribed(client, response_format="text") == f"{TEXT}\n"
+    subtitles = transcribed(client, response_format="srt")
+    assert subtitles.startswith("1\n00:00:00,000 --> 00:00:01,000\nHello world.\n\n2\n")
+    cues = transcribed(client, response_format="vtt")
+    assert cues.startswith("WEBVTT\n\n00:00:00.000 --> 00:00:01.000\nHello world.\n\n")
+
+
+def test_segments_and_words_have_times(client: openai.OpenAI) -> None:
+    verbose = transcribed(client, response_format="verbose_json")
+    assert (verbose.text, verbose.language, verbose.duration) == (TEXT, "english", 3)
+    assert [(one.start, one.end, one.text) for one in verbose.segments] == [
+        (0, 1, "Hello world."),
+        (1, 2, " Goodbye"),
+    ]
+    assert verbose.words is None
+    both = transcribed(
+        client, response_format="verbose_json", timestamp_granularities=["word", "segment"]
+    )
+    assert [word.word for word in both.words] == ["Hello", "world.", "Goodbye"]
+    assert both.segments == verbose.segments
+
+
+def test_a_stream_tells_each_segment(client: openai.OpenAI) -> None:
+    events = list(transcribed(client, stream=True))
+    assert [event.type for event in events] == [
+        *("transcript.text.delta", "transcript.text.delta", "transcript.text.done"),
+    ]
+    assert "".join(event.delta for event in events[:-1]) == events[-1].text == TEXT
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
+def test_a_translation_is_in_english(client: openai.OpenAI) -> None:
+    done: Any = client.audio.translations.create(
+        file=SOUND, model="org/whisper", response_format="verbose_json"
+    )
+    assert (done.text, done.language, done.task) == (TEXT, "english", "translate")
+
+
+def test_models_say_what_they_can_do(client: openai.OpenAI, server: RunningServer) -> None:
+    able: dict[str, Any] = {one.id: one.to_dict()["capabilities"] for one in client.models.list()}
+    assert able["org/whisper"] == ["transcription", "translation"]
+    assert able["english"] == ["transcription"]
+    # A model of sound is never the default, nor what was used last.
+    assert server.status()["default_model"] == "tiny-chat"
+    assert server.works()
+
+
+def test_without_a_name_a_model_that_can_is_taken(server: RunningServer) -> None:
+    answer = server.client.post("v1/audio/transcriptions", files={"file": SOUND})
+    assert answer.json()["text"] == TEXT
+    assert answer.headers["x-request-id"].startswith("transcript-")
+
+
+@pytest.mark.filterwarnings("ignore:deprecated:DeprecationWarning")
+def test_what_a_model_cannot_do_is_refused_by_name(client: openai.OpenAI) -> None:
+    param, code, message = refused(client, model="tiny-chat")
+    assert (param, code) == ("model", "audio_not_supported")
+    assert "english, org/whisper" in message or "org/whisper, english" in message
+    with pytest.raises(openai.BadRequestError, match="translates no speech"):
+        client.audio.translations.create(file=SOUND, model="english")
+    with pytest.raises(openai.BadRequestError, match="is for v1/audio/transcriptions"):
+        client.chat.completions.create(
+            model="english", messages=[{"role": "user", "content": "Hello"}]
+        )
+    with pytest.raises(openai.BadRequestError, match="writes what is spoken"):
+        client.embeddings.create(model="english", input="Hello")
+
+
+@pytest.mark.parametrize(
+    ("options", "param", "said"),
+    [
+        ({"file": ("a.wav", b"no sound")}, "file", "its format is unknown or it is damaged"),
+        ({"file": ("a.wav", tone(601, 8000))}, "file", "max_audio_seconds"),
+        ({"language": "klingon"}, "language", "does not know"),
+        ({"temperature": 2}, "temperature", "between 0 and 1"),
+        ({"timestamp_granularities": ["word"]}, "timestamp_granularities", "verbose_json"),
+        ({"stream": True, "response_format": "srt"}, "stream", "does not work with"),
+        ({"include": ["logprobs"]}, "include", "not supported"),
+        ({"response_format": "diarized_json"}, "response_format", "not valid"),
+    ],
+)
+def test_a_wrong_parameter_is_named(
+    client: openai.OpenAI, options: dict[str, Any], param: str, said: str
+) -> None:
+    found = refused(client, **options)
+    assert found[0] == param
+    assert said in found[2]
+
+
+def test_a_larger_file_is_not_read(client: openai.OpenAI) -> None:
+    with pytest.raises(openai.APIStatusError, match="max_audio_bytes") as caught:
+        transcribed(client, file=("a.wav", tone(601)))
+    assert caught.value.status_code == 413
+
+
+def test_a_body_that_is_no_form_with_a_file_is_refused(server: RunningServer) -> None:
+    for options, said in (
+        ({"json": {"file": "a"}}, "as a form"),
+        ({"files": {"other": SOUND}}, "in the field 'file'"),
+        (
+            {"content": b"--x\r\n", "headers": {"Content-Type": "multipart/form-data; boundary=x"}},
+            "malformed",
+        ),
+    ):
+        answer = server.client.post("v1/audio/transcriptions", **options)
+        assert answer.status_code == 400, answer.text
+        assert said in answer.json()["error"]["message"]
+
+
+def test_the_trace_shows_the_transcript_and_its_sound(
+    client: openai.OpenAI, server: RunningServer
+) -> None:
+    transcribed(client)
+    newest = server.client.get("mlx/traces").json()["data"][0]
+    assert (newest["title"], newest["endpoint"]) == (TEXT, "v1/audio/transcriptions")
+    trace = server.client.get(f"mlx/traces/{newest['id']}").json()
+    assert trace["options"] == {
+        "task": "transcribe",
+        "audio_bytes": len(SOUND[1]),
+        "audio_seconds": 3.0,
+        "spoken_language": "english",
+        "language": "en",
+    }
+    assert trace["rows"][0]["content"] == TEXT
+
+
+def test_a_client_that_leaves_ends_its_transcription_and_chats_go_on_meanwhile(
+    client: openai.OpenAI, server: RunningServer
+) -> None:
+    assert server.works()
+    stream = transcribed(client, file=("long.wav", tone(300)), stream=True)
+    next(iter(stream))
+    (running_one,) = server.status()["requests"]
+    assert (running_one["model"], running_one["phase"]) == ("org/whisper", "decode")
+    assert server.works()
+    assert server.status()["requests"], "the chat has waited for the whole transcription"
+    stream.close()
+    server.wait_until_idle()
+    newest = server.client.get("mlx/traces").json()["data"]
+    (trace,) = [one for one in newest if one["id"] == running_one["id"]]
+    assert trace["status"] == "cancelled"
+
+
+def test_a_transcription_is_stopped_by_its_id(client: openai.OpenAI, server: RunningServer) -> None:
+    errors: list[openai.APIStatusError] = []
+
+    def ask() -> None:
+        try:
+            transcribed(client, file=("long.wav", tone(300)))
+        except openai.APIStatusError as error:
+            errors.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    (request,) = wait_for(lambda: server.status()["requests"], 60)
+    server.client.post(f"mlx/cancel/{request['id']}").raise_for_status()
+    asking.join(60)
+    assert errors[0].status_code == 499
+    server.wait_until_idle()

@@ -2,10 +2,13 @@
 
 from random import Random
 
+import pytest
+
 from mlx_notebook.demo_models.training.tiny_chat import batches, choosing, synonyms, values
 from mlx_notebook.demo_models.training.tiny_chat.batches import Document, Encoder, batch_of
 from mlx_notebook.demo_models.training.tiny_chat.cases import Case
 from mlx_notebook.demo_models.training.tiny_chat.checks import right_answer
+from mlx_notebook.demo_models.training.tiny_chat.choices import echoes
 from mlx_notebook.demo_models.training.tiny_chat.dialogues import Dialogue
 from mlx_notebook.demo_models.training.tiny_chat.lexicon import TRAINING
 from mlx_notebook.demo_models.training.tiny_chat.likely_words import likely_word
@@ -79,6 +82,20 @@ def test_a_choice_is_read_after_the_request_and_before_the_answer() -> None:
             assert not document.learned[choice.begun]
             calls = [call["function"]["name"] for call in message.get("tool_calls", ())]
             assert [names(dialogue)[i] for i in choice.called] == calls
+
+
+def test_an_echo_goes_on_with_a_word_of_a_tool() -> None:
+    assert echoes([5, 6, 7, 9, 1, 5, 6, 8, 7], [(1, 3)]) == [False] * 6 + [True, False, False]
+    assert echoes([5, 6, 5, 6], []) == [False] * 4
+    encoder = Encoder(FOLDER)
+    for dialogue in dialogues(20):
+        document = encoder.encode(dialogue)
+        assert len(document.echoed) == len(document.tokens)
+        weights = batch_of([document], 0.0, Random(0)).weights[0]
+        for weight, learned, echoed in zip(
+            weights.tolist(), document.learned, document.echoed, strict=False
+        ):
+            assert weight == pytest.approx(1.0 if learned else batches.ECHO_WEIGHT * echoed)
 
 
 def test_a_batch_holds_the_choices_of_its_rows() -> None:

@@ -11,12 +11,18 @@ from typing import Any
 import numpy as np
 
 from . import choosing, dialogues, values
-from .choices import Choice, Marks, marks, tool_columns
+from .choices import Choice, Marks, echoes, marks, tool_columns
 from .dialogues import Dialogue, Difficulty
 from .lexicon import TRAINING, Lexicon
 
 EMPTY_THOUGHT = 4
 """Length, in tokens, of an empty reasoning block. The prompt holds it, so it carries no loss."""
+
+ECHO_WEIGHT = 0.2
+"""Loss weight of a token that goes on with a word of a tool, in a message that is not learned.
+
+To foresee it, the model must find the same word among the tools, as it must before each call.
+"""
 
 
 @dataclass
@@ -28,6 +34,8 @@ class Document:
     tools: list[tuple[int, int]] = field(default_factory=list)
     """Columns of each tool's end of name and end."""
     choices: list[Choice] = field(default_factory=list)
+    echoed: list[bool] = field(default_factory=list)
+    """Which tokens the model could foresee because they go on with a word of a tool."""
 
 
 @dataclass
@@ -93,7 +101,7 @@ class Encoder:
                 learned[i] = message.get("learn", True)
                 i += 1
             learned[i] = message.get("learn", True)
-        return Document(tokens, learned, tools, choices)
+        return Document(tokens, learned, tools, choices, echoes(tokens, tools))
 
 
 def level_at(progress: float) -> Difficulty:
@@ -196,6 +204,8 @@ def batch_of(group: list[Document], context_weight: float, rng: Random) -> Batch
         tokens[row, :count] = document.tokens
         # A tenth of the context is enough to teach its words and costs a tenth of the head's time.
         context = (random.random(count) < 0.1) * context_weight
+        if document.echoed:
+            context = np.where(document.echoed, ECHO_WEIGHT, context)
         weights[row, :count] = np.where(document.learned, 1.0, context)
     found = marks([document.tools for document in group], [d.choices for d in group])
     return Batch(tokens, weights, found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,15 @@ def tool_columns(pieces: Sequence[str], first: str, last: str) -> list[tuple[int
             columns.append((name, i))
             name = -1
     return columns
+
+
+def echoes(tokens: Sequence[int], tools: Sequence[tuple[int, int]]) -> list[bool]:
+    """Return which tokens after the tools follow their last token as they do among the tools."""
+    if not tools:
+        return [False] * len(tokens)
+    last = tools[-1][1]
+    pairs = set(pairwise(tokens[:last]))
+    return [i > last and pair in pairs for i, pair in enumerate(pairwise((-1, *tokens)))]
 
 
 def marks(tools: Sequence[Sequence[tuple[int, int]]], choices: Sequence[Sequence[Choice]]) -> Marks:

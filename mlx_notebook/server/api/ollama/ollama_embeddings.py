@@ -28,8 +28,9 @@ class OllamaEmbedHandler(OllamaHandler):
         if not texts:
             model, vectors, tokens = await self.load(name), [], 0
         else:
-            truncate = None if request.truncate is False else -1
-            wanted = TextEmbedding(name, texts, request.dimensions, truncate)
+            wanted = TextEmbedding(
+                name, texts, request.dimensions, self._truncation(name, request.truncate)
+            )
             model, embedded = await embedded_texts(self, wanted)
             vectors, tokens = list(map(to_numbers, embedded.vectors)), embedded.tokens
         self.keep(model, keeps)
@@ -37,8 +38,18 @@ class OllamaEmbedHandler(OllamaHandler):
         self.answer(wire.OllamaEmbeddings(request.model, vectors, took, 0, tokens))
         await self.keep_or_unload()
 
+    def _truncation(self, name: str, wanted: bool | None) -> int | None:
+        """Return how inputs are cut: as many tokens as the model takes, unless that is not wanted.
 
-class OllamaEmbeddingsHandler(OllamaHandler):
+        An upstream cuts inputs as it likes, and is asked only if the request says so.
+        """
+        catalog = self.services.catalog
+        if wanted is None and catalog.source_of(catalog.canonical(name)) == "upstream":
+            return None
+        return None if wanted is False else -1
+
+
+class OllamaEmbeddingsHandler(OllamaEmbedHandler):
     """Embed one text."""
 
     endpoint = "api/embeddings"
@@ -54,7 +65,9 @@ class OllamaEmbeddingsHandler(OllamaHandler):
         if not request.prompt:
             model, vector = await self.load(name), []
         else:
-            wanted = TextEmbedding(name, [request.prompt], truncate=-1, param="prompt")
+            wanted = TextEmbedding(
+                name, [request.prompt], truncate=self._truncation(name, None), param="prompt"
+            )
             model, embedded = await embedded_texts(self, wanted)
             vector = to_numbers(embedded.vectors[0])
         self.keep(model, keeps)

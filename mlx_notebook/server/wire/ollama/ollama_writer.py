@@ -130,9 +130,9 @@ class OllamaGenerateWriter(OllamaWriter[OllamaGenerateAnswer]):
         self, text: str = "", reasoning: str = "", calls: Iterable[OllamaToolCall] = ()
     ) -> OllamaGenerateAnswer:
         """Return a part of the answer. There are no tools, and so no calls."""
-        return OllamaGenerateAnswer(
-            model=self._model, created_at=moment(), response=text, thinking=reasoning or UNSET
-        )
+        part = OllamaGenerateAnswer(model=self._model, created_at=moment(), response=text)
+        part.thinking = reasoning or UNSET
+        return part
 
     def joined(self, parts: list[OllamaGenerateAnswer]) -> OllamaGenerateAnswer:
         """Return the whole answer, from all of its parts."""

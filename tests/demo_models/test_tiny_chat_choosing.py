@@ -1,10 +1,18 @@
 """The training text that teaches the choice among tools, and where a choice is read from."""
 
+from functools import cache
 from random import Random
 
 import pytest
 
-from mlx_notebook.demo_models.training.tiny_chat import batches, choosing, synonyms, values
+from mlx_notebook.demo_models.training.tiny_chat import (
+    batches,
+    choosing,
+    natural,
+    phrases,
+    synonyms,
+    values,
+)
 from mlx_notebook.demo_models.training.tiny_chat.batches import Document, Encoder, batch_of
 from mlx_notebook.demo_models.training.tiny_chat.cases import Case
 from mlx_notebook.demo_models.training.tiny_chat.checks import right_answer
@@ -15,6 +23,7 @@ from mlx_notebook.demo_models.training.tiny_chat.likely_words import likely_word
 from tests.demo_models.test_tiny_chat_tokenizer import FOLDER
 
 
+@cache
 def dialogues(count: int) -> list[Dialogue]:
     rng, level = Random(4), batches.choosing_level(0.0)
     return [choosing.choosing_dialogue(rng, TRAINING, level) for _ in range(count)]
@@ -54,6 +63,21 @@ def test_no_two_tools_of_a_dialogue_mean_the_same_thing() -> None:
         assert len(set(verbs)) == len(set(nouns)) == 4
         for noun in nouns:
             assert not set(synonyms.others(noun)) & set(nouns)
+
+
+def test_natural_sentences_say_each_value() -> None:
+    rng = Random(6)
+    told: set[str] = set()
+    for _ in range(150):
+        for offer in choosing._natural(rng, TRAINING, 3):
+            request = offer.make()
+            said = phrases.as_user(request.said, rng, True)
+            assert "{" not in said
+            assert set(request.arguments) == {p.name for p in offer.tool.parameters}
+            told.update(natural.ASPECTS.keys() & offer.tool.name.split("_"))
+            for value in request.arguments.values():
+                assert str(value) in said or not isinstance(value, str)
+    assert told == natural.ASPECTS.keys() - {"info"}
 
 
 def test_invented_words_look_like_words_and_are_not_held_out() -> None:

@@ -159,7 +159,7 @@ def choosing_mixture(progress: float) -> Mixture:
 
 def choosing_level(progress: float) -> Difficulty:
     """Return the difficulty of the second stage."""
-    return Difficulty(hard=0.25, everyday=0.45, thinking=0.2)
+    return Difficulty(hard=0.25, everyday=0.4, thinking=0.2)
 
 
 def batches(

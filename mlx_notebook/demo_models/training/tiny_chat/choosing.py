@@ -6,13 +6,15 @@ from copy import deepcopy
 from dataclasses import dataclass
 from random import Random
 
-from . import chatting, dialogues, everyday, invented, phrases, synonyms, values
+from . import asking, chatting, dialogues, everyday, invented, natural, phrases, synonyms, values
 from .dialogues import Builder, Dialogue, Difficulty, Offer
 from .lexicon import Lexicon
 from .tools import Request, Style, Tool
 
 COUNTS = (2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 6)
 """How many tools a dialogue may offer."""
+NATURAL = 0.5
+"""Share of the dialogues with invented tools in which people ask in natural sentences."""
 TURNS = (1, 2, 3, 4, 5, 6)
 UNKNOWN_WAYS = (
     "{}",
@@ -139,6 +141,37 @@ def _request(
     return made
 
 
+def _natural(rng: Random, lexicon: Lexicon, count: int) -> list[Offer]:
+    """Return tools with invented names and natural sentences; some tell aspects of one thing."""
+    verbs, nouns = _words(rng, lexicon, count)
+    if rng.random() < 0.3:
+        nouns = [rng.choice(nouns[:2]) for _ in nouns]
+    told = rng.sample(sorted(natural.ASPECTS), count)
+    share = rng.choice((0.0, 0.5, 1.0))
+    return [
+        _aspect_offer(rng, lexicon, noun, aspect)
+        if rng.random() < share
+        else _deed_offer(rng, lexicon, verb, noun)
+        for verb, noun, aspect in zip(verbs, nouns, told, strict=True)
+    ]
+
+
+def _aspect_offer(rng: Random, lexicon: Lexicon, noun: str, told: str) -> Offer:
+    tool, slots = natural.aspect(rng, noun, told)
+    return Offer(tool, lambda: natural.aspect_request(tool, slots, noun, told, rng, lexicon))
+
+
+def _deed_offer(rng: Random, lexicon: Lexicon, verb: str, noun: str) -> Offer:
+    tool, slots = natural.deed(rng, verb, noun)
+    ways = synonyms.DEEDS.get(verb) or asking.SAID.get(verb) or (verb,)
+
+    def request() -> Request:
+        said = verb if rng.random() < 0.6 else rng.choice(ways)
+        return natural.deed_request(tool, slots, said, noun, rng, lexicon)
+
+    return Offer(tool, request)
+
+
 def _everyday(rng: Random, lexicon: Lexicon, count: int) -> list[Offer]:
     """Return everyday tools; often several that take the same kind of value."""
     families = everyday.families()
@@ -159,11 +192,13 @@ def _everyday(rng: Random, lexicon: Lexicon, count: int) -> list[Offer]:
 
 def crowd(rng: Random, lexicon: Lexicon, level: Difficulty, count: int) -> list[Offer]:
     """Return about `count` tools that are easily confused."""
-    offers = (
-        _everyday(rng, lexicon, count)
-        if rng.random() < level.everyday
-        else _invented(rng, lexicon, level, count)
-    )
+    roll = rng.random()
+    if roll < level.everyday:
+        offers = _everyday(rng, lexicon, count)
+    elif roll < level.everyday + (1 - level.everyday) * NATURAL:
+        offers = _natural(rng, lexicon, count)
+    else:
+        offers = _invented(rng, lexicon, level, count)
     if len(offers) < count and rng.random() < 0.3:
         offers += dialogues.offers(rng, lexicon, level, 1)
     names = [offer.tool.name for offer in offers]

@@ -12,6 +12,10 @@ from typing import Any
 _VISION_WEIGHTS = ("vision", "visual", "vpm.")
 _VISION_CLASSES = ("ForConditionalGeneration", "ForCausalLM", "ChatModel")
 _TEXT_CLASSES = ("ForCausalLM", "LMHeadModel", "CausalLM")
+# Their processors read a video as frames with a grid in time, as a vision backend needs it.
+_VIDEO_TYPES = frozenset(
+    {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"}
+)
 # Model types that the libraries keep under another name (their `MODEL_REMAPPING`), without hyphens.
 _OTHER_NAMES = {
     "mlx_vlm": {
@@ -41,6 +45,12 @@ def is_vision_model(config: dict[str, Any], weights: Iterable[str] | None) -> bo
     if not _is_known_to("mlx_vlm", config) or not _has_class(config, _VISION_CLASSES):
         return False
     return weights is None or any(part in name for name in weights for part in _VISION_WEIGHTS)
+
+
+def takes_video(config: dict[str, Any]) -> bool:
+    """Return whether a vision model takes a video as one, and not as still images."""
+    has_token = isinstance(config.get("video_token_id"), int)
+    return has_token and config.get("model_type") in _VIDEO_TYPES
 
 
 def is_text_model(config: dict[str, Any]) -> bool:

@@ -42,6 +42,8 @@ class ModelFacts(Struct, frozen=True):
         The sampling parameters in its `generation_config.json`.
     has_code
         Whether loading it would run Python code from its folder.
+    vision, video
+        Whether it takes images, and whether it takes a video as one.
     is_embedding_model
         Whether it makes embeddings and generates no text.
     is_audio_model
@@ -64,6 +66,7 @@ class ModelFacts(Struct, frozen=True):
     sampling_defaults: dict[str, float]
     has_code: bool = False
     vision: bool = False
+    video: bool = False
     is_embedding_model: bool = False
     is_audio_model: bool = False
     missing: tuple[str, ...] = ()
@@ -191,6 +194,7 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
         sampling_defaults=defaults,
         has_code=bool(config.get("model_file") or config.get("auto_map")),
         vision=vision,
+        video=vision and architectures.takes_video(config),
         is_embedding_model=embeds,
         is_audio_model=hears,
         missing=tuple(sorted(missing)),

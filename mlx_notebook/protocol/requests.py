@@ -70,14 +70,17 @@ class Sampling(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 
 
 class EncodedImage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """An image as the client sent it (PNG, JPEG, ...).
+    """An image as the client sent it (PNG, JPEG, ...), or the frames of a video.
 
-    `where` names the part of the request that holds it.
+    `where` names the part of the request that holds it. A video has more `frames` after `data`, and
+    the `times` of all frames in seconds.
     """
 
     data: bytes
     where: str
     detail: ImageDetail = "auto"
+    frames: list[bytes] = []
+    times: list[float] = []
 
 
 class ChatPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="chat", omit_defaults=True):

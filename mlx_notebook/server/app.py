@@ -47,7 +47,7 @@ from mlx_notebook.server.wire.native.model_types import DownloadedModel
 if TYPE_CHECKING:
     from mlx_notebook.server.batches.batch_service import BatchService
     from mlx_notebook.server.conversations.conversation_store import ConversationStore
-    from mlx_notebook.server.images.image_loader import ImageLoader
+    from mlx_notebook.server.images.attachments import AttachmentLoader
     from mlx_notebook.server.responses.response_runs import ResponseRuns
     from mlx_notebook.server.services import Services
 
@@ -396,18 +396,36 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         file = Path(self.serverapp.data_dir) / "mlx_notebook" / "batches.sqlite3"
         return BatchService(BatchDatabase(file, max_bytes=self.files_max_bytes, log=self.log))
 
-    def _make_images(self) -> "ImageLoader":
+    def _make_images(self) -> "AttachmentLoader":
+        from mlx_notebook.server.images.attachments import AttachmentLimits, AttachmentLoader
         from mlx_notebook.server.images.image_fetcher import ImageFetcher
         from mlx_notebook.server.images.image_loader import ImageLimits, ImageLoader
+        from mlx_notebook.server.images.media_workers import MediaWorkers
+        from mlx_notebook.server.images.source_reader import SourceReader
 
-        limits = ImageLimits(
+        limits = AttachmentLimits(
+            document_bytes=self.max_document_bytes,
+            document_pages=self.document_pages,
+            most_pages=self.max_document_pages,
+            page_pixels=self.document_page_pixels,
+            video_bytes=self.max_video_bytes,
+            video_seconds=self.max_video_seconds,
+            fps=self.video_fps,
+            frames=self.video_frames,
+            most_frames=self.max_video_frames,
+            frame_pixels=self.video_frame_pixels,
+            total=self.max_body_bytes,
+        )
+        image_limits = ImageLimits(
             bytes=self.max_image_bytes,
             pixels=self.max_image_pixels,
             count=self.max_images,
             total=self.max_body_bytes,
         )
         root = Path(self.image_root).expanduser() if self.image_root else None
-        return ImageLoader(limits, ImageFetcher(self.allow_image_urls), root)
+        reader = SourceReader(ImageFetcher(self.allow_image_urls), root)
+        images = ImageLoader(image_limits, reader)
+        return AttachmentLoader(limits, images, reader, MediaWorkers())
 
     async def _download_arrived(self, download: Download, answer: DownloadedModel) -> None:
         """Pin a downloaded model to the revision that was asked for, and scan the catalog."""

@@ -261,18 +261,82 @@ class Configuration(UserConfiguration, BatchConfiguration):
         max_body_bytes.""",
     ).tag(config=True)
 
+    # --- documents and videos ---------------------------------------------------------------------
+
+    max_document_bytes = Integer(
+        32 * 1024 * 1024,
+        min=1024,
+        help="""Largest PDF, in bytes. A larger one gets a 400. In a request it is a third larger,
+        and max_body_bytes applies too.""",
+    ).tag(config=True)
+
+    document_pages = Integer(
+        20,
+        min=1,
+        help="""Pages of a PDF that a model sees if the request does not choose any: the first ones.
+        The response says so in the header x-mlx-notices if there are more.""",
+    ).tag(config=True)
+
+    max_document_pages = Integer(
+        100, min=1, help="Most pages of all PDFs in the whole conversation of a request."
+    ).tag(config=True)
+
+    document_page_pixels = Integer(
+        1_000_000,
+        min=10_000,
+        max=64 * 2**20,
+        help="""Pixels of a page of a PDF as the model sees it. More show small print better and
+        take more of the context. An A4 page with 1,000,000 has 100 pixels an inch.""",
+    ).tag(config=True)
+
+    max_video_bytes = Integer(
+        64 * 1024 * 1024,
+        min=1024,
+        help="""Largest video, in bytes. A larger one gets a 400. In a request it is a third larger,
+        and max_body_bytes applies too.""",
+    ).tag(config=True)
+
+    max_video_seconds = Float(
+        3600.0, min=1.0, help="Longest video, in seconds. A longer one gets a 400."
+    ).tag(config=True)
+
+    video_fps = Float(
+        1.0,
+        min=0.01,
+        max=60.0,
+        help="Frames of each second of a video that a model sees if the request does not say.",
+    ).tag(config=True)
+
+    video_frames = Integer(
+        32,
+        min=1,
+        help="""Most frames of a video that a model sees if the request does not say. They are
+        spread over the whole video.""",
+    ).tag(config=True)
+
+    max_video_frames = Integer(
+        128, min=1, help="Most frames of all videos in the whole conversation of a request."
+    ).tag(config=True)
+
+    video_frame_pixels = Integer(
+        262_144,
+        min=1024,
+        max=64 * 2**20,
+        help="Most pixels of a frame of a video. Larger frames are scaled down.",
+    ).tag(config=True)
+
     allow_image_urls = List(
         Unicode(),
-        help="""Hosts from which images are fetched if a request names them by URL, for example
-        "upload.wikimedia.org" or "images.example:8080" (without a port: 80 and 443). A host on a
-        private network or on this machine is refused, unless its address is listed too. Empty:
-        requests must contain their images.""",
+        help="""Hosts from which images, PDFs and videos are fetched if a request names them by URL,
+        for example "upload.wikimedia.org" or "images.example:8080" (without a port: 80 and 443).
+        A host on a private network or on this machine is refused, unless its address is listed too.
+        Empty: requests must contain their files.""",
     ).tag(config=True)
 
     image_root = Unicode(
         "",
-        help="""Folder, with all folders in it, whose images requests may name by file: URLs. Empty:
-        none.""",
+        help="""Folder, with all folders in it, whose images, PDFs and videos requests may name by
+        file: URLs. Empty: none.""",
     ).tag(config=True)
 
     # --- sound ------------------------------------------------------------------------------------

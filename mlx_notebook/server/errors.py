@@ -12,6 +12,10 @@ ApiError                    500  internal_error
 │                                of images: invalid_image, image_too_large, too_many_images,
 │                                image_url_not_allowed, image_not_fetched
 │                                of sound: invalid_audio, audio_not_supported
+│                                of documents: invalid_document, document_too_large,
+│                                too_many_pages, document_not_fetched
+│                                of videos: invalid_video, video_too_large, too_many_frames,
+│                                video_not_fetched
 │                                of references: unknown_tool_call_id, unknown_call_id,
 │                                unknown_tool_use_id, item_not_found, not_streamable,
 │                                not_cancellable, previous_response_not_found,
@@ -339,7 +343,9 @@ def model_is_upstream(name: str, why: str) -> InvalidRequest:
     )
 
 
-def vision_not_supported(name: str, where: str, vision_models: Sequence[str]) -> InvalidRequest:
+def vision_not_supported(
+    name: str, where: str, vision_models: Sequence[str], hint: str = ""
+) -> InvalidRequest:
     """Return the error for an image in a request to a model without vision.
 
     Parameters
@@ -350,9 +356,13 @@ def vision_not_supported(name: str, where: str, vision_models: Sequence[str]) ->
         Place of the image in the request.
     vision_models
         Models on this machine that take images, resident ones first.
+    hint
+        What else helps.
     """
     return InvalidRequest(
-        f"The model {name!r} takes no images. {_that_do(vision_models)}",
+        " ".join(
+            filter(None, (f"The model {name!r} takes no images.", hint, _that_do(vision_models)))
+        ),
         param=where,
         code="vision_not_supported",
     )

@@ -14,7 +14,7 @@ from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.errors import InvalidRequest, model_is_upstream, model_not_found
 from mlx_notebook.server.identity import OWNER
-from mlx_notebook.server.images.image_loader import ImageLoader
+from mlx_notebook.server.images.attachments import AttachmentLoader
 from mlx_notebook.server.jobs.job_queue import JobQueue
 from mlx_notebook.server.models.catalog import Catalog, is_repository
 from mlx_notebook.server.models.changeable_settings import ChangeableSettings
@@ -140,14 +140,14 @@ class Services:
     shared_between_users: frozenset[str]
     admin_groups: frozenset[str]
     admin_reads_texts: bool
-    make_images: Callable[[], ImageLoader]
+    make_images: Callable[[], AttachmentLoader]
     make_responses: Callable[[], ResponseRuns]
     make_conversations: Callable[[], ConversationStore]
     make_batches: Callable[[], BatchService]
 
     @cached_property
-    def images(self) -> ImageLoader:
-        """Loader of the images in requests."""
+    def images(self) -> AttachmentLoader:
+        """Loader of the images, documents and videos in requests."""
         return self.make_images()
 
     @cached_property

@@ -56,6 +56,10 @@ class ProcessedImage:
         Text that the processor puts around the image.
     inputs
         Output of the processor; empty once there are features.
+    marks
+        Text of the model's template around an image that `before` and `after` contain already.
+    count
+        Number of images that take the place of one: the groups of frames of a video.
     grid
         Patches in time, height and width, for models with multi-dimensional positions.
     features
@@ -69,6 +73,8 @@ class ProcessedImage:
     inputs: dict[str, Any]
     grid: npt.NDArray[Any] | None = None
     features: ImageFeatures | None = None
+    marks: tuple[str, str] = ("", "")
+    count: int = 1
 
     @property
     def nbytes(self) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from mlx_notebook.engine.prompts.length_limits import LengthLimit
 from mlx_notebook.engine.prompts.message_places import MessagePlaces, counter, find_messages
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt, encode, prepare_prompt
 from mlx_notebook.engine.prompts.tool_prompt import normalize_messages
+from mlx_notebook.engine.prompts.video_processing import process_video, video_marks
 from mlx_notebook.engine.sandbox import deadline
 from mlx_notebook.engine.sandbox.sandbox import decode
 from mlx_notebook.protocol import ChatPrompt, EncodedImage
@@ -65,7 +67,7 @@ class ImagePromptBuilder:
     ) -> PreparedPrompt:
         """Render and tokenize a prompt, and insert the tokens of its images."""
         messages, order = _in_order(prompt.messages)
-        images = [self.process(prompt.images[number], prompt.image_salt) for number in order]
+        shown = [self.process_all(prompt.images[number], prompt.image_salt) for number in order]
         if self._in_text:
             messages = [self._with_placeholders(message) for message in messages]
         prompt = msgspec.structs.replace(prompt, messages=messages)
@@ -73,15 +75,20 @@ class ImagePromptBuilder:
         first, *others = written.text.split(self._placeholder)
         tokenizer, image_token = self._chat_format.tokenizer, self._image_token
         text = short = first
-        for image, between in zip(images, others, strict=False):
-            pixels = tokenizer.decode(image.tokens)
-            text += image.before + pixels + image.after + between
-            short += image.before + self._pixel + image.after + between
+        for groups, between in zip(shown, others, strict=False):
+            start, end = groups[0].marks
+            text, short = text.removesuffix(start), short.removesuffix(start)
+            for image in groups:
+                text += image.before + tokenizer.decode(image.tokens) + image.after
+                short += image.before + self._pixel + image.after
+            text += between.removeprefix(end)
+            short += between.removeprefix(end)
         # The text around an image is tokenized together with the text of the message.
         read, offsets = encode(tokenizer, short)
-        if len(others) != len(images) or read.count(image_token) != len(images):
+        images = [image for groups in shown for image in groups]
+        if len(others) != len(shown) or read.count(image_token) != len(images):
             raise InvalidRequest(
-                f"the messages show {len(images)} images, and their text holds "
+                f"the messages show {len(shown)} images, and their text holds "
                 f"{self._placeholder} or {self._pixel}, this model's marks for one: leave them out "
                 "of the text",
                 "messages",
@@ -117,6 +124,57 @@ class ImagePromptBuilder:
         deadline.current().check()
         content = hashlib.sha256(image.detail.encode() + b"\0" + image.data).digest()
         return self._cache.get(salt.encode() + content, lambda: self._process(image))
+
+    def process_all(self, image: EncodedImage, salt: str = "") -> list[ProcessedImage]:
+        """Return an image, or the groups of frames of a video."""
+        if not image.times:
+            return [self.process(image, salt)]
+        deadline.current().check()
+        content = hashlib.sha256(repr(image.times).encode())
+        for frame in (image.data, *image.frames):
+            content.update(hashlib.sha256(frame).digest())
+        key = f"{salt} video ".encode() + content.digest()
+        made: list[ProcessedImage] = []
+
+        def group(number: int) -> ProcessedImage:
+            if not made:
+                made.extend(self._process_video(image))
+            return made[number]
+
+        first = self._cache.get(key, lambda: group(0))
+        others = range(1, first.count)
+        return [first, *(self._cache.get(key + b"%d" % n, partial(group, n)) for n in others)]
+
+    def _process_video(self, video: EncodedImage) -> list[ProcessedImage]:
+        encoded = [EncodedImage(data=data, where=video.where) for data in video.frames]
+        frames = [decode(video), *map(decode, encoded)]
+        try:
+            with self._lock:  # processors share a tokenizer, which is not thread-safe
+                groups = process_video(
+                    self._processor,
+                    self._chat_format.tokenizer,
+                    self._image_token,
+                    frames,
+                    video.times,
+                )
+        except Exception as error:  # processors raise exceptions of any kind for unusual shapes
+            raise InvalidImage(
+                f"The video at {video.where} cannot be shown to this model: {error}.", video.where
+            ) from error
+        marks = video_marks(self._processor)
+        return [
+            ProcessedImage(
+                group.tokens,
+                self._keys(group.inputs, group.tokens),
+                group.before,
+                group.after,
+                group.inputs,
+                group.inputs["image_grid_thw"],
+                marks=marks,
+                count=len(groups),
+            )
+            for group in groups
+        ]
 
     def _process(self, encoded: EncodedImage) -> ProcessedImage:
         image = decode(encoded)

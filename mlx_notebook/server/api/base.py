@@ -30,6 +30,7 @@ from mlx_notebook.server.wire.decode import decode, too_complex
 from mlx_notebook.server.wire.parameters import (
     IGNORED_HEADER,
     MAX_IGNORED_NAMES,
+    NOTICES_HEADER,
     RequestParameters,
     ignored_parameters,
     printable,
@@ -56,7 +57,11 @@ _ALLOWED_HEADERS = (
     *("anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access"),
     *("openai-organization", "openai-project", "openai-beta", "idempotency-key", "user-agent"),
 )
-_EXPOSED_HEADERS = ", ".join(("x-request-id", "retry-after", IGNORED_HEADER, *RATE_HEADERS))
+_EXPOSED_HEADERS = ", ".join(
+    ("x-request-id", "retry-after", IGNORED_HEADER, NOTICES_HEADER, *RATE_HEADERS)
+)
+# Clients and proxies limit the length of a header.
+_LONGEST_NOTICES = 2000
 
 
 @web.stream_request_body
@@ -97,6 +102,8 @@ class ApiHandler(APIHandler):
         self.arrived = time.monotonic()
         # Parameters of the request that this server does not use.
         self.ignored: list[str] = []
+        # What of its documents and videos the model does not see.
+        self.notices: list[str] = []
         # Parameters that the upstream of the request's model gets as they are.
         self.passed_on: dict[str, Any] = {}
 
@@ -241,6 +248,12 @@ class ApiHandler(APIHandler):
         self.ignored = [*self.ignored, *map(printable, names)][:MAX_IGNORED_NAMES]
         if self.ignored:
             self.set_header(IGNORED_HEADER, ", ".join(self.ignored))
+
+    def report_notices(self, notices: list[str]) -> None:
+        """Add sentences about what the model does not see to a header of the response."""
+        self.notices = [*self.notices, *notices]
+        if self.notices:
+            self.set_header(NOTICES_HEADER, " ".join(self.notices)[:_LONGEST_NOTICES])
 
     # --- errors -----------------------------------------------------------------------------------
 

@@ -31,6 +31,7 @@ from mlx_notebook.server.errors import (
     vision_not_supported,
 )
 from mlx_notebook.server.identity import owner
+from mlx_notebook.server.images.attachments import LoadedFile
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.completion_model import completion_method, fill_not_supported
 from mlx_notebook.server.models.model_settings import ModelSettings
@@ -41,9 +42,15 @@ from mlx_notebook.server.upstreams.upstream_request import (
     has_reasoning,
 )
 from mlx_notebook.server.upstreams.upstream_settings import UpstreamSettings
-from mlx_notebook.server.wire.content import image_sources
+from mlx_notebook.server.wire.content import DocumentSource, VideoSource, media_sources
 from mlx_notebook.server.wire.ids import new_id
 from mlx_notebook.server.wire.sampling_parameters import SamplingParameters
+
+# What is said where a model does not see them.
+_AS_IMAGES = {
+    DocumentSource: "The pages of a PDF are images. With 'pages_as': 'text' it gets their text.",
+    VideoSource: "The frames of a video are images.",
+}
 
 
 class LocalOptions(TypedDict, total=False):
@@ -100,6 +107,12 @@ class GenerationHandler(EventStreamHandler):
 
     # What the API of a route calls parameters that have another name in chat completions.
     own_names: ClassVar[Mapping[str, str]] = {}
+
+    def initialize(self) -> None:
+        """Initialize the state of a request."""
+        super().initialize()
+        # Documents of the request that were read from URLs.
+        self.files: list[LoadedFile] = []
 
     async def command(
         self,
@@ -203,20 +216,27 @@ class GenerationHandler(EventStreamHandler):
         return self.services.model_settings.of(entry.settings_name, user)
 
     async def with_images(self, entry: CatalogEntry, prompt: ChatPrompt) -> ChatPrompt:
-        """Return a prompt with the images that its messages name.
+        """Return a prompt with the images, pages and frames that its messages name.
 
         Raises
         ------
         InvalidRequest
             If the model takes no images, or one of them cannot be fetched or read.
         """
-        if not (images := image_sources(prompt.messages)):
+        if not (sources := media_sources(prompt.messages)):
             return prompt
-        if not entry.takes_images:
-            vision_models = await self._models_with("vision")
-            raise vision_not_supported(entry.name, images[0].where, vision_models)
-        prompt = await self.services.images.load_images(prompt)
-        return msgspec.structs.replace(prompt, image_salt=await self._cache_salt())
+        for source in sources:
+            if isinstance(source, DocumentSource) and source.pages_as == "text":
+                continue
+            if not entry.takes_images:
+                vision_models = await self._models_with("vision")
+                raise vision_not_supported(
+                    entry.name, source.where, vision_models, _AS_IMAGES.get(type(source), "")
+                )
+        loaded = await self.services.images.load(prompt, takes_video=entry.takes_video)
+        self.report_notices(loaded.notices)
+        self.files += loaded.files
+        return msgspec.structs.replace(loaded.prompt, image_salt=await self._cache_salt())
 
     async def _cache_salt(self) -> str:
         return self.services.cache_salt(await owner(self), self.user)
@@ -247,7 +267,7 @@ class GenerationHandler(EventStreamHandler):
         """
         # The id of a part (of a request with several prompts) is that of the request and a number.
         self.set_header("x-request-id", command.id.partition(".")[0])
-        origin = RequestOrigin(await owner(self), self.endpoint, self.ignored)
+        origin = RequestOrigin(await owner(self), self.endpoint, self.ignored, self.notices)
         async with AsyncExitStack() as stack:
             async with self._signs_of_life():
                 # It may start the engine first.

@@ -9,10 +9,15 @@ from tornado import web
 from mlx_notebook import __version__
 from mlx_notebook.server.api.base import ApiHandler
 from mlx_notebook.server.api.openapi_operations import OPERATIONS, Operation
-from mlx_notebook.server.wire.parameters import IGNORED_HEADER
+from mlx_notebook.server.wire.parameters import IGNORED_HEADER, NOTICES_HEADER
 
 _IGNORED = {
     "description": "Names of the request's parameters that the server ignored, if any",
+    "schema": {"type": "string"},
+}
+_NOTICES = {
+    "description": "Sentences about what of the request's documents and videos the model does not "
+    "see, if anything",
     "schema": {"type": "string"},
 }
 _MEANINGS = {
@@ -85,6 +90,7 @@ def _operation(operation: Operation, schema_of: dict[Any, Any]) -> dict[str, Any
             "schema": _event([schema_of[operation.streamed], schema_of[operation.failure]])
         }
     error = {"application/json": {"schema": schema_of[operation.failure]}}
+    headers = {IGNORED_HEADER: _IGNORED, NOTICES_HEADER: _NOTICES}
     described: dict[str, Any] = {
         "summary": operation.summary,
         "operationId": f"{operation.method}_{operation.path.strip('/')}",
@@ -92,7 +98,7 @@ def _operation(operation: Operation, schema_of: dict[Any, Any]) -> dict[str, Any
             "200": {
                 "description": operation.summary,
                 "content": content,
-                **({"headers": {IGNORED_HEADER: _IGNORED}} if operation.body is not None else {}),
+                **({"headers": headers} if operation.body is not None else {}),
             },
             **{
                 str(code): {"description": _MEANINGS[code], "content": error}

@@ -1,4 +1,4 @@
-"""Fetch images from other servers, from the hosts that the settings allow only.
+"""Fetch images, documents and videos from other servers, from the hosts that the settings allow.
 
 Each name is resolved once for a connection. Its addresses are checked, and the connection goes to
 an address that was checked, so a name that changes its address (DNS rebinding) gains nothing. Each
@@ -24,8 +24,12 @@ from tornado.simple_httpclient import (
 )
 
 from mlx_notebook import __version__
+from mlx_notebook.server.images.media_kinds import IMAGE, MediaKind
 
 SECONDS = 10.0
+NOT_ALLOWED = "image_url_not_allowed"
+"""Error code for all kinds of files, since one setting names the hosts of all."""
+
 _MAX_REDIRECTS = 3
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PORTS = {"http": 80, "https": 443}
@@ -58,7 +62,7 @@ class ImageNotAllowed(ImageError):
     """The settings do not allow this image."""
 
     def __init__(self, reason: str) -> None:
-        super().__init__(reason, "image_url_not_allowed")
+        super().__init__(reason, NOT_ALLOWED)
 
 
 class ImageNotFetched(ImageError):
@@ -92,20 +96,22 @@ class ImageFetcher:
         self._resolver = _CheckingResolver(self._listed, resolver or DefaultLoopResolver())
         self._seconds = seconds
 
-    async def fetch(self, url: str, max_bytes: int) -> bytes:
-        """Return the image at a URL.
+    async def fetch(self, url: str, max_bytes: int, kind: MediaKind = IMAGE) -> bytes:
+        """Return the file at a URL.
 
         Parameters
         ----------
         url
-            URL of the image.
+            URL of the file.
         max_bytes
             Largest size to accept.
+        kind
+            What it must be.
 
         Raises
         ------
         ImageError
-            If it is not allowed, missing, not an image, too large or too slow.
+            If it is not allowed, missing, of another kind, too large or too slow.
         """
         client = SimpleAsyncHTTPClient(
             force_instance=True, resolver=self._resolver, max_body_size=max_bytes + _SLACK
@@ -113,11 +119,11 @@ class ImageFetcher:
         try:
             async with asyncio.timeout(self._seconds):
                 for _ in range(_MAX_REDIRECTS + 1):
-                    response = _ImageResponse(max_bytes)
+                    response = _FileResponse(max_bytes, kind)
                     url = self._check_url(url)
                     await self._ask(client, url, response)
                     if response.location is None:
-                        return response.image()
+                        return response.content()
                     url = _redirect_url(url, response.location)
             raise ImageNotFetched(f"its server redirects more than {_MAX_REDIRECTS} times")
         except TimeoutError:
@@ -128,11 +134,11 @@ class ImageFetcher:
             client.close()
 
     async def _ask(
-        self, client: SimpleAsyncHTTPClient, url: str, response: "_ImageResponse"
+        self, client: SimpleAsyncHTTPClient, url: str, response: "_FileResponse"
     ) -> None:
         request = HTTPRequest(
             url,
-            headers={"Accept": "image/*", "Accept-Encoding": "identity"},
+            headers={"Accept": response.accept, "Accept-Encoding": "identity"},
             user_agent=f"mlx-notebook/{__version__}",
             connect_timeout=self._seconds,
             request_timeout=self._seconds,
@@ -185,11 +191,12 @@ class ImageFetcher:
         return urlunsplit((parts.scheme, place, path, query, ""))
 
 
-class _ImageResponse:
+class _FileResponse:
     """Collect the response of a server while it arrives."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, kind: MediaKind) -> None:
         self._most = most
+        self._kind = kind
         self._status = 0
         self._headers: dict[str, str] = {}
         self._body = bytearray()
@@ -208,7 +215,7 @@ class _ImageResponse:
     def chunk(self, data: bytes) -> None:
         """Add a part of the body, unless the response will be refused."""
         self.too_large = self.too_large or len(self._body) + len(data) > self._most
-        if self.too_large or not self._is_image:
+        if self.too_large or not self._is_right:
             self._body.clear()
         else:
             self._body += data
@@ -223,25 +230,29 @@ class _ImageResponse:
         return self._headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
-    def _is_image(self) -> bool:
-        return self._status == 200 and self._content_type.startswith("image/")
+    def _is_right(self) -> bool:
+        return self._status == 200 and self._content_type.startswith(self._kind.types)
 
-    def image(self) -> bytes:
+    @property
+    def accept(self) -> str:
+        """Value of the header `Accept`."""
+        return ", ".join(f"{kind}*" if kind.endswith("/") else kind for kind in self._kind.types)
+
+    def content(self) -> bytes:
         """Return the body.
 
         Raises
         ------
         ImageError
-            If the server did not send an image, or the image is too large.
+            If the server sent something else, or the file is too large.
         """
         if self._status != 200:
             raise ImageNotFetched(f"its server answered with status {self._status}")
-        if not self._is_image:
-            raise ImageNotFetched(
-                f"its server sent no image but {self._content_type[:100] or 'no type'!r}"
-            )
+        if not self._is_right:
+            sent = self._content_type[:100] or "no type"
+            raise ImageNotFetched(f"its server sent no {self._kind.name} but {sent!r}")
         if self.too_large:
-            raise too_large(self._most)
+            raise too_large(self._most, self._kind)
         return bytes(self._body)
 
 
@@ -290,11 +301,11 @@ def is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
-def too_large(most: int) -> ImageError:
-    """Return the error for an image of too many bytes."""
+def too_large(most: int, kind: MediaKind = IMAGE) -> ImageError:
+    """Return the error for a file of too many bytes."""
     return ImageError(
         f"it has more than {most:,} bytes, the most that this server accepts "
-        "(MlxNotebookApp.max_image_bytes)",
+        f"(MlxNotebookApp.{kind.setting})",
         "image_too_large",
     )
 

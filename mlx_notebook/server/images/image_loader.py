@@ -5,37 +5,31 @@ its request waits for a model. Only the engine decodes pixels.
 """
 
 import asyncio
-import binascii
 import hashlib
 import io
-import os
 import re
-import stat
 import warnings
-from pathlib import Path
 from typing import Any
-from urllib.parse import unquote_to_bytes, urlsplit
-from urllib.request import url2pathname
 
 import msgspec
 from msgspec import Struct
 
 from mlx_notebook.protocol import ChatPrompt
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.images.image_fetcher import (
-    ImageError,
-    ImageFetcher,
-    ImageNotAllowed,
-    too_large,
+from mlx_notebook.server.images.image_fetcher import ImageError
+from mlx_notebook.server.images.media_kinds import IMAGE
+from mlx_notebook.server.images.source_reader import SourceReader
+from mlx_notebook.server.wire.content import (
+    CheckedImage,
+    ImageSource,
+    RenderedImage,
+    image_sources,
 )
-from mlx_notebook.server.wire.content import CheckedImage, ImageSource, image_sources
 
 # Formats that the engine decodes, by Pillow's names. Pillow does not import the plugins of the
 # last two by itself.
 _FORMATS = ("PNG", "JPEG", "GIF", "BMP", "WEBP", "TIFF")
 _ADVICE = "send PNG, JPEG, WebP, GIF, BMP or TIFF"
-_NOT_BASE64 = "it is neither base64, nor a data URI, nor a URL"
-_SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*):")
 _OTHER_CONTENT = {
     "an SVG drawing": re.compile(
         rb"\s*(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)*<(!DOCTYPE\s+)?svg", re.DOTALL | re.IGNORECASE
@@ -46,8 +40,6 @@ _OTHER_CONTENT = {
     "an AVIF image": re.compile(rb".{4}ftypavi", re.DOTALL),
     "a video": re.compile(rb".{4}ftyp|\x1aE\xdf\xa3", re.DOTALL),
 }
-# Decode base64 in pieces of this size, so that a large image does not hold the GIL for long.
-_SLICE = 1 << 18
 
 
 class ImageLimits(Struct, frozen=True):
@@ -78,16 +70,13 @@ class ImageLoader:
     ----------
     limits
         Limits on size and number.
-    fetcher
-        Fetcher of images on other servers.
-    root
-        Folder whose files `file:` URLs may name; None allows no files.
+    reader
+        Reader of what requests name.
     """
 
-    def __init__(self, limits: ImageLimits, fetcher: ImageFetcher, root: Path | None) -> None:
+    def __init__(self, limits: ImageLimits, reader: SourceReader) -> None:
         self._limits = limits
-        self._fetcher = fetcher
-        self._root = root
+        self._reader = reader
 
     async def load_images(self, prompt: ChatPrompt) -> ChatPrompt:
         """Return the prompt with the images that its messages name.
@@ -101,25 +90,27 @@ class ImageLoader:
         if not found:
             return prompt
         limits = self._limits
-        if len(found) > limits.count:
+        named = [source for source in found if isinstance(source, ImageSource)]
+        if len(named) > limits.count:
             raise InvalidRequest(
-                f"The request has {len(found):,} images. This server accepts at most "
+                f"The request has {len(named):,} images. This server accepts at most "
                 f"{limits.count:,} (MlxNotebookApp.max_images).",
-                param=found[limits.count].where,
+                param=named[limits.count].where,
                 code="too_many_images",
             )
         images: list[CheckedImage] = []
         left = limits.total
         for source in found:
             try:
-                data = await self._read(source.given)
-                if (left := left - len(data)) < 0:
+                data = await self.read(source)
+                size = len(data) + sum(map(len, getattr(source, "frames", ())))
+                if (left := left - size) < 0:
                     raise ImageError(
                         f"with it, the request's images have more than {limits.total:,} bytes "
                         "(MlxNotebookApp.max_body_bytes)",
                         "image_too_large",
                     )
-                images.append(await asyncio.to_thread(self._check_image, data, source))
+                images.append(await asyncio.to_thread(self.check_image, data, source))
             except ImageError as error:
                 raise InvalidRequest(
                     f"The image at '{source.where}' cannot be used: {error.reason}.",
@@ -129,50 +120,28 @@ class ImageLoader:
         messages = [_without_sources(message) for message in prompt.messages]
         return msgspec.structs.replace(prompt, messages=messages, images=[*images])
 
-    async def _read(self, given: str) -> bytes:
-        scheme = _SCHEME.match(given, 0, 64)
-        most = self._limits.bytes
-        match scheme[1].lower() if scheme else None:
-            case None:
-                return await asyncio.to_thread(_from_base64, given, most)
-            case "data":
-                return await asyncio.to_thread(_from_data_uri, given, most)
-            case "http" | "https":
-                return await self._fetcher.fetch(given.strip(), most)
-            case "file":
-                return await asyncio.to_thread(self._from_file, given.strip())
-            case other:
-                raise ImageNotAllowed(f"URLs that begin with '{other}:' are not supported")
+    async def read(self, source: ImageSource | RenderedImage) -> bytes:
+        """Return the bytes of an image.
 
-    def _from_file(self, url: str) -> bytes:
-        if self._root is None:
-            raise ImageNotAllowed("file: URLs are not allowed here (MlxNotebookApp.image_root)")
-        outside = ImageNotAllowed("it is not a file below MlxNotebookApp.image_root")
-        try:
-            parts = urlsplit(url)
-            root = self._root.resolve()
-            path = (root / url2pathname(parts.path)).resolve(strict=True)
-        except (OSError, ValueError, RuntimeError):  # RuntimeError: a loop of links
-            raise outside from None
-        if parts.netloc not in ("", "localhost") or not path.is_relative_to(root):
-            raise outside
-        try:
-            # Do not wait on a pipe, and do not follow a link that was put there just now.
-            number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                if not stat.S_ISREG(os.fstat(number).st_mode):
-                    raise outside
-                with open(number, "rb", closefd=False) as file:
-                    data = file.read(self._limits.bytes + 1)
-            finally:
-                os.close(number)
-        except OSError as error:
-            raise ImageError(f"it cannot be read: {error.strerror}", "image_not_fetched") from None
-        if len(data) > self._limits.bytes:
-            raise too_large(self._limits.bytes)
-        return data
+        Raises
+        ------
+        ImageError
+            If it is not allowed, missing or too large.
+        """
+        if isinstance(source, RenderedImage):
+            return source.data
+        return await self._reader.read(source.given, self._limits.bytes, IMAGE)
 
-    def _check_image(self, data: bytes, source: ImageSource) -> CheckedImage:
+    def check_image(self, data: bytes, source: ImageSource | RenderedImage) -> CheckedImage:
+        """Return an image after its header was checked.
+
+        Raises
+        ------
+        ImageError
+            If it is no image of a known format, or has too many pixels.
+        """
+        if isinstance(source, RenderedImage):
+            return _rendered(source)
         if not data:
             raise ImageError("it is empty")
         media_type, width, height = _read_header(data)
@@ -193,47 +162,28 @@ class ImageLoader:
         )
 
 
+def _rendered(source: RenderedImage) -> CheckedImage:
+    digest = hashlib.sha256(source.data)
+    for frame in source.frames:
+        digest.update(frame)
+    return CheckedImage(
+        data=source.data,
+        where=source.where,
+        media_type=source.media_type,
+        width=source.width,
+        height=source.height,
+        digest=digest.hexdigest(),
+        frames=[*source.frames],
+        times=[*source.times],
+    )
+
+
 def _without_sources(message: dict[str, Any]) -> dict[str, Any]:
     content = message.get("content")
     if not isinstance(content, list):
         return message
     parts = [{"type": "image"} if part["type"] == "image" else part for part in content]
     return {**message, "content": parts}
-
-
-def _from_data_uri(uri: str, most: int) -> bytes:
-    head, comma, data = uri.partition(",")
-    if not comma:
-        raise ImageError("its data URI has no comma before the data")
-    if head.rstrip().lower().endswith(";base64"):
-        return _from_base64(data, most)
-    if len(data) > 3 * most:
-        raise too_large(most)
-    plain = unquote_to_bytes(data)
-    if len(plain) > most:
-        raise too_large(most)
-    return plain
-
-
-def _from_base64(text: str, most: int) -> bytes:
-    if len(text) > most * 2:
-        # Too long even with line breaks. This bounds the work below.
-        raise too_large(most)
-    try:
-        plain = "".join(text.split()).encode("ascii")
-    except UnicodeEncodeError:
-        raise ImageError(_NOT_BASE64) from None
-    if len(plain) // 4 * 3 - plain[-2:].count(b"=") > most:
-        raise too_large(most)
-    if b"=" in plain[:-2]:
-        raise ImageError(_NOT_BASE64)
-    slices = (plain[at : at + _SLICE] for at in range(0, len(plain), _SLICE))
-    try:
-        return b"".join([binascii.a2b_base64(part, strict_mode=True) for part in slices])
-    except binascii.Error:
-        if re.fullmatch(rb"[A-Za-z0-9+/]*={0,2}", plain):
-            raise ImageError("its base64 is cut off") from None
-        raise ImageError(_NOT_BASE64) from None
 
 
 def _read_header(data: bytes) -> tuple[str, int, int]:

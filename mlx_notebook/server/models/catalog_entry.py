@@ -67,6 +67,11 @@ class CatalogEntry(Struct, frozen=True):
         return self.facts.vision
 
     @property
+    def takes_video(self) -> bool:
+        """Whether it takes a video as one, and not as still images."""
+        return self.facts.video
+
+    @property
     def is_embedding_model(self) -> bool:
         """Whether it makes embeddings and generates no text."""
         return self.facts.is_embedding_model

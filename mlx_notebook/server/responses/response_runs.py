@@ -43,15 +43,23 @@ class ResponseRun:
         Input items of its request, without those of the responses before it.
     ignored
         Parameters of its request that this server does not use.
+    notices
+        What of its documents and videos the model does not see.
     """
 
     def __init__(
-        self, owner: str, writer: ResponseWriter, input_items: list[Item], ignored: list[str]
+        self,
+        owner: str,
+        writer: ResponseWriter,
+        input_items: list[Item],
+        ignored: list[str],
+        notices: list[str],
     ) -> None:
         self.owner = owner
         self.writer = writer
         self.input_items = input_items
         self.ignored = ignored
+        self.notices = notices
         self.deleted = False
         # What must be released at the end of a background response.
         self.claims = ExitStack()
@@ -239,7 +247,7 @@ class ResponseRuns:
         self, run: ResponseRun, command: Generate, counted: UserRequest
     ) -> None:
         writer = run.writer
-        origin = RequestOrigin(run.owner, "v1/responses", run.ignored)
+        origin = RequestOrigin(run.owner, "v1/responses", run.ignored, run.notices)
         try:
             async with self._requests.generate(command, origin) as stream:
                 try:

@@ -30,11 +30,14 @@ class RequestOrigin(Struct, frozen=True):
         Route that it came by.
     ignored
         Parameters of it that this server does not use.
+    notices
+        What of its documents and videos the model does not see.
     """
 
     owner: str
     endpoint: str
     ignored: list[str] = []
+    notices: list[str] = []
 
 
 class Recorder(Protocol):
@@ -243,6 +246,7 @@ class TraceRecorder:
             tools=prompt.tools if isinstance(prompt, protocol.ChatPrompt) else [],
             options=_options(command),
             ignored=self._origin.ignored,
+            notices=self._origin.notices,
             prompt=rendered if chat else (rendered or getattr(prompt, "text", None)),
             rows=[
                 row.trace(at, traced.rows[at] if traced and at < len(traced.rows) else None)
@@ -330,10 +334,12 @@ def _messages(prompt: protocol.ChatPrompt) -> list[dict[str, Any]]:
 
 def _describe_image(image: protocol.EncodedImage) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "type": "image",
+        "type": "video" if image.times else "image",
         "detail": image.detail,
-        "bytes": len(image.data),
+        "bytes": len(image.data) + sum(map(len, image.frames)),
     }
+    if image.times:
+        described["times"] = image.times
     if isinstance(image, CheckedImage):
         described |= {"media_type": image.media_type, "sha256": image.digest}
         described |= {"width": image.width, "height": image.height}

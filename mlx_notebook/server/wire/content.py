@@ -1,13 +1,15 @@
-"""Message content: one text, or a list of texts and images in order.
+"""Message content: one text, or a list of texts, images, documents and videos in order.
 
 An image of a request is the part `{"type": "image", "source": ImageSource}`, so that it keeps its
-position while messages are reordered. `server/images/request_images.py` then reads the image.
+position while messages are reordered; documents and videos likewise. `server/images/attachments.py`
+then turns documents and videos into images and text, and `server/images/image_loader.py` reads the
+images.
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from mlx_notebook.protocol import EncodedImage, ImageDetail
 from mlx_notebook.server.errors import InvalidRequest
@@ -15,6 +17,10 @@ from mlx_notebook.server.errors import InvalidRequest
 ModelContent = str | list[dict[str, Any]]
 # "original" asks for full resolution, as "high" does here.
 RequestedDetail = Literal["auto", "low", "high", "original"]
+PagesAs = Literal["images", "text"]
+FramesPerSecond = Annotated[float, Meta(gt=0, le=60)]
+MaxFrames = Annotated[int, Meta(ge=1, le=100_000)]
+FrameUrls = Annotated[list[str], Meta(min_length=1, max_length=100_000)]
 
 
 class ImageSource(Struct, frozen=True):
@@ -30,8 +36,99 @@ class ImageSource(Struct, frozen=True):
         return cls(given, where, "high" if detail == "original" else detail or "auto")
 
 
+class DocumentSource(Struct, frozen=True):
+    """A PDF as the request sends it.
+
+    Attributes
+    ----------
+    given
+        A URL, a data URI or base64.
+    where
+        JSON path of the part or block that holds it.
+    field
+        JSON path of `given`.
+    heading
+        Texts that stand before its pages, for example its name.
+    pages
+        The choice of pages, for example "1-3,7". None: the first ones.
+    pages_as
+        Whether the model gets the pages as images, or their text.
+    """
+
+    given: str
+    where: str
+    field: str
+    heading: tuple[str, ...] = ()
+    pages: str | None = None
+    pages_as: PagesAs | None = None
+
+
+class VideoSource(Struct, frozen=True):
+    """A video as the request sends it.
+
+    Attributes
+    ----------
+    given
+        A URL, a data URI or base64; or the same for each of its frames.
+    where
+        JSON path of the part that holds it.
+    field
+        JSON path of `given`.
+    fps
+        Frames a second to show, and for a list of frames those that it has.
+    max_frames
+        Most frames to show.
+    """
+
+    given: str | tuple[str, ...]
+    where: str
+    field: str
+    fps: float | None = None
+    max_frames: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        given: str | list[str],
+        where: str,
+        field: str,
+        fps: float | None,
+        max_frames: int | None,
+    ) -> "VideoSource":
+        """Return the video of a request.
+
+        Raises
+        ------
+        InvalidRequest
+            If there are more frames than `max_frames`.
+        """
+        if isinstance(given, str):
+            return cls(given, where, f"{where}.{field}", fps, max_frames)
+        if max_frames is not None and len(given) > max_frames:
+            raise InvalidRequest(
+                f"'{where}.{field}' has {len(given):,} frames, more than 'max_frames': send fewer.",
+                param=f"{where}.max_frames",
+            )
+        return cls(tuple(given), where, f"{where}.{field}", fps, max_frames)
+
+
+class RenderedImage(Struct, frozen=True):
+    """An image that this server made: a page, a frame, or several frames as one video.
+
+    `frames` are those after `data`, and `times` the seconds of all.
+    """
+
+    data: bytes
+    where: str
+    media_type: str
+    width: int
+    height: int
+    frames: tuple[bytes, ...] = ()
+    times: tuple[float, ...] = ()
+
+
 class CheckedImage(EncodedImage, kw_only=True, frozen=True):
-    """An image whose header was read. `digest` is the SHA-256 of `data` in hex."""
+    """An image whose header was read. `digest` is the SHA-256 of its bytes in hex."""
 
     media_type: str
     width: int
@@ -39,23 +136,31 @@ class CheckedImage(EncodedImage, kw_only=True, frozen=True):
     digest: str
 
 
-ContentPiece = str | ImageSource
+MediaSource = ImageSource | DocumentSource | VideoSource
+ContentPiece = str | MediaSource | RenderedImage
+
+_KINDS = {
+    ImageSource: ("image", "an image"),
+    RenderedImage: ("image", "an image"),
+    DocumentSource: ("document", "a document"),
+    VideoSource: ("video", "a video"),
+}
 
 
 def content_of(pieces: Iterable[ContentPiece]) -> ModelContent:
-    """Return texts and images as the content of a message.
+    """Return texts, images, documents and videos as the content of a message.
 
     Adjacent texts are joined with a line break.
     """
     parts: list[dict[str, Any]] = []
     for piece in pieces:
-        if isinstance(piece, ImageSource):
-            parts.append({"type": "image", "source": piece})
+        if not isinstance(piece, str):
+            parts.append({"type": _KINDS[type(piece)][0], "source": piece})
         elif parts and parts[-1]["type"] == "text":
             parts[-1]["text"] += f"\n{piece}"
         else:
             parts.append({"type": "text", "text": piece})
-    if any(part["type"] == "image" for part in parts):
+    if any(part["type"] != "text" for part in parts):
         return [part for part in parts if part.get("text") != ""]
     return parts[0]["text"] if parts else ""
 
@@ -64,7 +169,7 @@ def pieces_of(content: ModelContent) -> list[ContentPiece]:
     """Return the texts and images of a message's content; adjacent texts stay joined."""
     if isinstance(content, str):
         return [content] if content else []
-    return [part["source"] if part["type"] == "image" else part["text"] for part in content]
+    return [part["text"] if part["type"] == "text" else part["source"] for part in content]
 
 
 def text_of(pieces: Iterable[ContentPiece], role: str) -> str:
@@ -73,13 +178,14 @@ def text_of(pieces: Iterable[ContentPiece], role: str) -> str:
     Raises
     ------
     InvalidRequest
-        There is an image; `param` is its JSON path.
+        There is an image, a document or a video; `param` is its JSON path.
     """
     texts = []
     for piece in pieces:
-        if isinstance(piece, ImageSource):
+        if not isinstance(piece, str):
+            kind, a_kind = _KINDS[type(piece)]
             raise InvalidRequest(
-                f"'{piece.where}' is an image in a message of the role '{role}': images are only "
+                f"'{piece.where}' is {a_kind} in a message of the role '{role}': {kind}s are only "
                 "possible in user messages and tool results.",
                 param=piece.where,
                 code="unsupported_content",
@@ -88,7 +194,7 @@ def text_of(pieces: Iterable[ContentPiece], role: str) -> str:
     return "\n".join(texts)
 
 
-def image_sources(messages: Iterable[dict[str, Any]]) -> list[ImageSource]:
+def image_sources(messages: Iterable[dict[str, Any]]) -> list[ImageSource | RenderedImage]:
     """Return the images of messages that have not been read yet, in order."""
     return [part["source"] for part in image_parts(messages) if "source" in part]
 
@@ -98,3 +204,30 @@ def image_parts(messages: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for message in messages:
         if isinstance(message.get("content"), list):
             yield from (part for part in message["content"] if part["type"] == "image")
+
+
+def media_sources(messages: Iterable[dict[str, Any]]) -> list[MediaSource]:
+    """Return the images, documents and videos of messages that have not been read yet."""
+    return [
+        part["source"]
+        for message in messages
+        if isinstance(message.get("content"), list)
+        for part in message["content"]
+        if "source" in part
+    ]
+
+
+def no_file_data(file_id: str | None, path: str) -> InvalidRequest:
+    """Return the error for a file that a request does not contain. `path` is its JSON path."""
+    if file_id is None:
+        return InvalidRequest(
+            f"The request needs '{path}.file_data'.",
+            param=f"{path}.file_data",
+            code="missing_parameter",
+        )
+    return InvalidRequest(
+        f"'{path}.file_id' is not supported by this server: send the file as 'file_data', a data "
+        "URI.",
+        param=f"{path}.file_id",
+        code="unsupported_parameter",
+    )

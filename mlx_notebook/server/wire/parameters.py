@@ -10,6 +10,9 @@ from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.unsupported_parameters import Unsupported
 
 IGNORED_HEADER = "x-mlx-ignored-parameters"
+NOTICES_HEADER = "x-mlx-notices"
+"""What of a request's documents and videos the model does not see."""
+
 # Clients and proxies limit the length of a header, which lists the ignored parameters.
 MAX_IGNORED_NAMES, _LONGEST_NAME = 32, 64
 

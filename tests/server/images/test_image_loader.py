@@ -14,6 +14,7 @@ from mlx_notebook.protocol import ChatPrompt
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.images.image_fetcher import ImageFetcher
 from mlx_notebook.server.images.image_loader import ImageLimits, ImageLoader
+from mlx_notebook.server.images.source_reader import SourceReader
 from mlx_notebook.server.wire.content import CheckedImage, ImageSource, content_of
 
 pytestmark = pytest.mark.anyio
@@ -39,7 +40,7 @@ PNG = encoded()
 
 def intake(root: Path | None = None, **limits: int) -> ImageLoader:
     given = {"bytes": 100_000, "pixels": 10_000, "count": 4, "total": 150_000, **limits}
-    return ImageLoader(ImageLimits(**given), ImageFetcher(), root)
+    return ImageLoader(ImageLimits(**given), SourceReader(ImageFetcher(), root))
 
 
 async def load_images(*given: str, by: ImageLoader | None = None) -> list[CheckedImage]:

@@ -15,7 +15,7 @@ from mlx_notebook.server.wire.openai import chat_request
 from mlx_notebook.server.wire.openai.response_items import (
     ItemMessageBuilder,
     typed_item,
-    with_image_data,
+    with_file_data,
 )
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
@@ -205,7 +205,7 @@ def test_images_from_a_url_are_stored_with_the_conversation() -> None:
         for at in range(3)
     ]
     items = [item("https://x/y"), item("data:,cG5n"), item("file:/x"), {"content": "Hi"}]
-    kept = with_image_data(items, images)
+    kept = with_file_data(items, images, {})
     assert kept[1:2] + kept[3:] == items[1:2] + items[3:]
     assert kept[0] == item("data:image/png;base64,cG5n")
     assert kept[2] == kept[0]

@@ -31,7 +31,7 @@ from mlx_notebook.server.wire.openai.response_items import (
     item_not_found,
     listed_item,
     typed_item,
-    with_image_data,
+    with_file_data,
 )
 from mlx_notebook.server.wire.openai.response_object import InputTokens, Response
 from mlx_notebook.server.wire.openai.responses_request import DECODER, ResponsesRequest
@@ -88,8 +88,9 @@ class ResponsesBase(GenerationHandler):
         prompt = request.with_continuation(prompt)
         entry = await self.services.catalog.find(request.model, await self.settings_user())
         prompt = await self.with_images(entry, prompt)
-        if prompt.images:
-            items = await asyncio.to_thread(with_image_data, items, prompt.images)
+        if prompt.images or self.files:
+            documents = {file.field: file.data for file in self.files}
+            items = await asyncio.to_thread(with_file_data, items, prompt.images, documents)
         return ReadInput(prompt, previous, [listed_item(item, new_id) for item in items])
 
     async def _items_before(self, owner: str, request: ResponsesRequest) -> tuple[list[Item], str]:
@@ -219,7 +220,7 @@ class ResponsesHandler(ResponsesBase):
             alternatives=request.prompt_logprobs or 0,
             namespaces=tools.namespaces,
         )
-        run = ResponseRun(user, writer, items, self.ignored)
+        run = ResponseRun(user, writer, items, self.ignored, self.notices)
         if request.background:
             run.claims = claims.pop_all()
             await self._in_background(run, command, bool(request.stream))

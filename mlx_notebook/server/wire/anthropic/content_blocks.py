@@ -11,8 +11,13 @@ from msgspec import Struct
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.content import (
     ContentPiece,
+    DocumentSource,
+    FramesPerSecond,
     ImageSource,
+    MaxFrames,
     ModelContent,
+    PagesAs,
+    VideoSource,
     content_of,
     pieces_of,
     text_of,
@@ -72,17 +77,35 @@ class BlocksDocumentSource(Struct, tag_field="type", tag="content"):
 
 
 class Base64DocumentSource(Struct, tag_field="type", tag="base64"):
-    """A document as a file in base64, which this server does not support."""
+    """A PDF in base64."""
 
+    data: str
     media_type: str
 
 
 class UrlDocumentSource(Struct, tag_field="type", tag="url"):
-    """A document at a URL, which this server does not support."""
+    """The URL of a PDF, which the server's settings must allow."""
+
+    url: str
 
 
 class FileDocumentSource(Struct, tag_field="type", tag="file"):
     """A document of the Files API, which this server does not support."""
+
+    file_id: str
+
+
+class Base64VideoSource(Struct, tag_field="type", tag="base64"):
+    """A video's bytes in base64."""
+
+    data: str
+    media_type: str
+
+
+class UrlVideoSource(Struct, tag_field="type", tag="url"):
+    """The URL of a video, which the server's settings must allow."""
+
+    url: str
 
 
 class Citations(Struct):
@@ -92,7 +115,11 @@ class Citations(Struct):
 
 
 class DocumentBlockParam(Struct, tag_field="type", tag="document"):
-    """A document."""
+    """A document, in a user message or a tool result.
+
+    For a PDF `pages` chooses pages, for example "1-3,7". With `pages_as: text` the model gets their
+    text.
+    """
 
     source: (
         TextDocumentSource
@@ -104,6 +131,16 @@ class DocumentBlockParam(Struct, tag_field="type", tag="document"):
     title: str | None = None
     context: str | None = None
     citations: Citations | None = None
+    pages: str | None = None
+    pages_as: PagesAs | None = None
+
+
+class VideoBlockParam(Struct, tag_field="type", tag="video"):
+    """A video, in a user message or a tool result. Anthropic's API has none."""
+
+    source: Base64VideoSource | UrlVideoSource
+    fps: FramesPerSecond | None = None
+    max_frames: MaxFrames | None = None
 
 
 class SearchResultText(Struct):
@@ -148,7 +185,14 @@ class ToolResultBlockParam(Struct, tag_field="type", tag="tool_result"):
 
     tool_use_id: str
     content: (
-        str | list[TextBlockParam | ImageBlockParam | DocumentBlockParam | SearchResultBlockParam]
+        str
+        | list[
+            TextBlockParam
+            | ImageBlockParam
+            | DocumentBlockParam
+            | VideoBlockParam
+            | SearchResultBlockParam
+        ]
     ) = ""
     is_error: bool | None = None
 
@@ -157,6 +201,7 @@ ContentBlockParam = (
     TextBlockParam
     | ImageBlockParam
     | DocumentBlockParam
+    | VideoBlockParam
     | SearchResultBlockParam
     | ThinkingBlockParam
     | RedactedThinkingBlockParam
@@ -279,21 +324,54 @@ def _block_pieces(block: ContentBlockParam, path: str) -> list[ContentPiece]:
         case SearchResultBlockParam():
             return [f"{block.title} ({block.source})", *(part.text for part in block.content)]
         case DocumentBlockParam(source=TextDocumentSource(data=data)):
+            _check_no_pages(block, path)
             return [*_heading(block), data]
         case DocumentBlockParam(source=BlocksDocumentSource(content=content)):
+            _check_no_pages(block, path)
             return [*_heading(block), *_pieces(_blocks(content), f"{path}.source.content")]
         case DocumentBlockParam():
+            return [_document(block, path)]
+        case VideoBlockParam(source=Base64VideoSource(data=data, media_type=kind)):
+            given = f"data:{kind};base64,{data}"
+            return [VideoSource.of(given, path, "source", block.fps, block.max_frames)]
+        case VideoBlockParam(source=UrlVideoSource(url=url)):
+            return [VideoSource.of(url, path, "source", block.fps, block.max_frames)]
+    tag = block.__struct_config__.tag
+    raise InvalidRequest(f"'{path}' is a '{tag}' block, which is not allowed there.", param=path)
+
+
+def _heading(document: DocumentBlockParam) -> tuple[str, ...]:
+    return tuple(part for part in (document.title, document.context) if part)
+
+
+def _check_no_pages(document: DocumentBlockParam, path: str) -> None:
+    for name in ("pages", "pages_as"):
+        if getattr(document, name) is not None:
+            raise unsupported_parameter(f"{path}.{name}", "only a PDF has pages")
+
+
+def _document(block: DocumentBlockParam, path: str) -> DocumentSource:
+    match block.source:
+        case Base64DocumentSource(data=data, media_type=kind):
+            if kind != "application/pdf":
+                raise InvalidRequest(
+                    f"'{path}.source.media_type' is {kind[:100]!r}: this server reads PDFs, "
+                    "'application/pdf'. Send other text as a source of the type 'text'.",
+                    param=f"{path}.source.media_type",
+                    code="unsupported_content",
+                )
+            given = f"data:{kind};base64,{data}"
+        case UrlDocumentSource(url=url):
+            given = url
+        case _:
             raise InvalidRequest(
-                f"'{path}' is a file, which this server cannot read: send text or images.",
-                param=path,
+                f"'{path}.source.file_id' is not supported by this server: send the document in "
+                "base64.",
+                param=f"{path}.source.file_id",
                 code="unsupported_content",
             )
-    kind = block.__struct_config__.tag
-    raise InvalidRequest(f"'{path}' is a '{kind}' block, which is not allowed there.", param=path)
-
-
-def _heading(document: DocumentBlockParam) -> list[ContentPiece]:
-    return [part for part in (document.title, document.context) if part]
+    heading = _heading(block)
+    return DocumentSource(given, path, f"{path}.source", heading, block.pages, block.pages_as)
 
 
 def _image(block: ImageBlockParam, path: str) -> ImageSource:

@@ -125,7 +125,8 @@ class Trace(Struct, kw_only=True):
     `messages`, `tools` and `options` are those that the engine received. `prompt` is the rendered
     chat, or the text or token ids of a text completion. `prefix` is set when the request has
     finished, if its prompt continues a cached one that has changed. `ignored` are the request's
-    parameters that the server ignored. `upstream` is set for a model of an upstream, which shows
+    parameters that the server ignored, `notices` what of its documents and videos the model did not
+    see. `upstream` is set for a model of an upstream, which shows
     neither its prompt nor its raw output, and does not tell how long a request waited.
     """
 
@@ -145,6 +146,7 @@ class Trace(Struct, kw_only=True):
     error: TracedError | None = None
     prefix: TracedPrefix | None = None
     ignored: list[str] = []
+    notices: list[str] = []
     upstream: TracedUpstream | None = None
 
     def summary(self) -> TraceSummary:
@@ -171,7 +173,7 @@ class Trace(Struct, kw_only=True):
         content = texts[-1] if texts else self.prompt or written
         if isinstance(content, list):
             parts = [part for part in content if isinstance(part, dict)]
-            content = " ".join(str(part.get("text", "[image]")) for part in parts)
+            content = " ".join(str(part.get("text", f"[{part.get('type')}]")) for part in parts)
         return " ".join(str(content or "")[: 2 * _TITLE_LENGTH].split())[:_TITLE_LENGTH]
 
 

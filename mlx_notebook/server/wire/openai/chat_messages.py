@@ -8,9 +8,16 @@ from msgspec import Struct
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.content import (
     ContentPiece,
+    DocumentSource,
+    FramesPerSecond,
+    FrameUrls,
     ImageSource,
+    MaxFrames,
+    PagesAs,
     RequestedDetail,
+    VideoSource,
     content_of,
+    no_file_data,
     text_of,
 )
 from mlx_notebook.server.wire.conversation import (
@@ -51,13 +58,48 @@ class AudioPart(Struct, tag_field="type", tag="input_audio"):
     input_audio: Any
 
 
+class FileContent(Struct):
+    """A PDF: a data URI, base64, or a URL that the server's settings allow."""
+
+    file_data: str | None = None
+    filename: str | None = None
+    file_id: str | None = None
+
+
 class FilePart(Struct, tag_field="type", tag="file"):
-    """A file part, which this server does not support."""
+    """A PDF, in a user message or a tool result.
 
-    file: Any
+    `pages` chooses pages, for example "1-3,7". With `pages_as: text` the model gets their text.
+    """
+
+    file: FileContent
+    pages: str | None = None
+    pages_as: PagesAs | None = None
 
 
-MessagePart = TextPart | RefusalPart | ImagePart | AudioPart | FilePart
+class VideoUrl(Struct):
+    """The source of a video: a data URI, base64, or a URL that the server's settings allow."""
+
+    url: str
+
+
+class VideoPart(Struct, tag_field="type", tag="video_url"):
+    """A video, in a user message or a tool result."""
+
+    video_url: VideoUrl | str
+    fps: FramesPerSecond | None = None
+    max_frames: MaxFrames | None = None
+
+
+class FramesPart(Struct, tag_field="type", tag="video"):
+    """A video as a list of its frames, `fps` of them a second. Each is given as an image is."""
+
+    video: FrameUrls
+    fps: FramesPerSecond | None = None
+    max_frames: MaxFrames | None = None
+
+
+MessagePart = TextPart | RefusalPart | ImagePart | AudioPart | FilePart | VideoPart | FramesPart
 MessageContent = str | list[MessagePart]
 
 
@@ -211,6 +253,15 @@ def _pieces(content: MessageContent | None, path: str) -> list[ContentPiece]:
                 image = ImageUrl(image) if isinstance(image, str) else image
                 where = f"{path}[{index}].image_url"
                 pieces.append(ImageSource.of(image.url, where, image.detail))
+            case FilePart():
+                pieces.append(_document(part, f"{path}[{index}]"))
+            case VideoPart(video_url=given):
+                url = given if isinstance(given, str) else given.url
+                where = f"{path}[{index}]"
+                pieces.append(VideoSource.of(url, where, "video_url", part.fps, part.max_frames))
+            case FramesPart():
+                where = f"{path}[{index}]"
+                pieces.append(VideoSource.of(part.video, where, "video", part.fps, part.max_frames))
             case _:
                 kind = part.__struct_config__.tag
                 raise InvalidRequest(
@@ -219,3 +270,12 @@ def _pieces(content: MessageContent | None, path: str) -> list[ContentPiece]:
                     code="unsupported_content",
                 )
     return pieces
+
+
+def _document(part: FilePart, path: str) -> DocumentSource:
+    file = part.file
+    if file.file_data is None:
+        raise no_file_data(file.file_id, f"{path}.file")
+    heading = (file.filename,) if file.filename else ()
+    field = f"{path}.file.file_data"
+    return DocumentSource(file.file_data, path, field, heading, part.pages, part.pages_as)

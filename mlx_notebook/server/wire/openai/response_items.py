@@ -5,7 +5,7 @@ Format: https://platform.openai.com/docs/api-reference/responses/create#response
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -15,9 +15,16 @@ from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.content import (
     CheckedImage,
     ContentPiece,
+    DocumentSource,
+    FramesPerSecond,
+    FrameUrls,
     ImageSource,
+    MaxFrames,
+    PagesAs,
     RequestedDetail,
+    VideoSource,
     content_of,
+    no_file_data,
     text_of,
 )
 from mlx_notebook.server.wire.decode import converted
@@ -54,14 +61,34 @@ class InputImage(Struct, tag_field="type", tag="input_image"):
 
 
 class InputFile(Struct, tag_field="type", tag="input_file"):
-    """A file part, which this server does not support."""
+    """A PDF, in a user message or a function's output: a data URI, base64 or a URL.
+
+    `pages` chooses pages, for example "1-3,7". With `pages_as: text` the model gets their text.
+    """
+
+    file_data: str | None = None
+    file_url: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+    pages: str | None = None
+    pages_as: PagesAs | None = None
+
+
+class InputVideo(Struct, tag_field="type", tag="input_video"):
+    """A video, or a list of its frames, in a user message or a function's output."""
+
+    video_url: str | FrameUrls
+    fps: FramesPerSecond | None = None
+    max_frames: MaxFrames | None = None
 
 
 class InputAudio(Struct, tag_field="type", tag="input_audio"):
     """An audio part, which this server does not support."""
 
 
-ItemPart = InputText | AssistantText | AssistantRefusal | InputImage | InputFile | InputAudio
+ItemPart = (
+    InputText | AssistantText | AssistantRefusal | InputImage | InputFile | InputVideo | InputAudio
+)
 ItemContent = str | list[ItemPart]
 
 
@@ -149,30 +176,47 @@ def _type(item: ItemDict) -> Any:
     return easy if item.get("type") is None else item["type"]
 
 
-def with_image_data(items: list[ItemDict], images: list[EncodedImage]) -> list[ItemDict]:
-    """Return the items of a request with image URLs replaced by data URIs.
+def with_file_data(
+    items: list[ItemDict], images: list[EncodedImage], documents: Mapping[str, bytes]
+) -> list[ItemDict]:
+    """Return the items of a request with URLs of images and documents replaced by data URIs.
 
-    A stored conversation then keeps the images that the model saw, even if a URL stops working.
+    A stored conversation then keeps what the model saw, even if a URL stops working.
+
+    Parameters
+    ----------
+    items
+        The items.
+    images
+        Images, each with the JSON path of its URL.
+    documents
+        PDFs by the JSON path of their URL.
     """
     found = {image.where: image for image in images}
 
     def inline(part: Any, where: str) -> Any:
+        if (document := documents.get(f"{where}.file_url")) is not None:
+            rest = {name: value for name, value in part.items() if name != "file_url"}
+            return {**rest, "file_data": _data_uri("application/pdf", document)}
         given = part.get("image_url") if isinstance(part, dict) else None
-        image = found.get(where)
+        image = found.get(f"{where}.image_url")
         if given is None or not _EXTERNAL_URL.match(given) or not isinstance(image, CheckedImage):
             return part
-        data = base64.b64encode(image.data).decode()
-        return {**part, "image_url": f"data:{image.media_type};base64,{data}"}
+        return {**part, "image_url": _data_uri(image.media_type, image.data)}
 
     kept = []
     for index, item in enumerate(items):
         for name in ("content", "output"):
             if isinstance(parts := item.get(name), list):
                 path = f"input[{index}].{name}"
-                parts = [inline(part, f"{path}[{at}].image_url") for at, part in enumerate(parts)]
+                parts = [inline(part, f"{path}[{at}]") for at, part in enumerate(parts)]
                 item = {**item, name: parts}
         kept.append(item)
     return kept
+
+
+def _data_uri(media_type: str, data: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(data).decode()}"
 
 
 _EXTERNAL_URL = re.compile(r"\s*(?:https?|file):", re.IGNORECASE)
@@ -318,6 +362,11 @@ def _pieces(content: ItemContent, path: str) -> list[ContentPiece]:
                 pieces.append(part.refusal)
             case InputImage():
                 pieces.append(_image(part, f"{path}[{index}]"))
+            case InputFile():
+                pieces.append(_document(part, f"{path}[{index}]"))
+            case InputVideo(video_url=given):
+                where = f"{path}[{index}]"
+                pieces.append(VideoSource.of(given, where, "video_url", part.fps, part.max_frames))
             case _:
                 kind = part.__struct_config__.tag
                 raise InvalidRequest(
@@ -343,3 +392,12 @@ def _image(image: InputImage, path: str) -> ImageSource:
             code="missing_parameter",
         )
     return ImageSource.of(image.image_url, f"{path}.image_url", image.detail)
+
+
+def _document(file: InputFile, path: str) -> DocumentSource:
+    heading = (file.filename,) if file.filename else ()
+    for name, given in (("file_data", file.file_data), ("file_url", file.file_url)):
+        if given is not None:
+            field = f"{path}.{name}"
+            return DocumentSource(given, path, field, heading, file.pages, file.pages_as)
+    raise no_file_data(file.file_id, path)

@@ -24,6 +24,7 @@ def user(*content: Any) -> dict[str, Any]:
     return {"role": "user", "content": content[0] if isinstance(content[0], str) else content}
 
 
+PDF = {"type": "base64", "data": "eA==", "media_type": "application/pdf"}
 DOCUMENT = {"type": "document", "source": {"type": "text", "data": "x", "media_type": "text/plain"}}
 
 
@@ -135,9 +136,14 @@ def test_an_answer_that_has_begun_is_continued() -> None:
             "messages[1].content[0].source",
         ),
         (
-            user({"type": "document", "source": {"type": "url", "url": "http://x"}}),
-            "messages[1].content[0]",
+            user({"type": "document", "source": {"type": "file", "file_id": "f"}}),
+            "messages[1].content[0].source.file_id",
         ),
+        (
+            user({"type": "document", "source": {**PDF, "media_type": "text/csv"}}),
+            "messages[1].content[0].source.media_type",
+        ),
+        (user({**DOCUMENT, "pages": "1"}), "messages[1].content[0].pages"),
         (
             assistant({"type": "image", "source": {"type": "url", "url": "http://x"}}),
             "messages[1].content[0].source",

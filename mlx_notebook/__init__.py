@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mlx_notebook.notebook.tables.similarity import cluster, duplicates, nearest
     from mlx_notebook.notebook.tables.table_embed import embed
     from mlx_notebook.notebook.tables.table_map import map as map
+    from mlx_notebook.notebook.tables.table_rerank import rerank
     from mlx_notebook.notebook.tables.vector_plot import vector_plot
     from mlx_notebook.notebook.tools.mcp_tools import mcp
     from mlx_notebook.notebook.tools.tool import tool
@@ -63,6 +64,7 @@ _LAZY = {
     "metrics": "mlx_notebook.notebook.evaluation",
     "models_panel": "mlx_notebook.panels.models.models_panel",
     "nearest": "mlx_notebook.notebook.tables.similarity",
+    "rerank": "mlx_notebook.notebook.tables.table_rerank",
     "stats_panel": "mlx_notebook.panels.stats.stats_panel",
     "tool": "mlx_notebook.notebook.tools.tool",
     "vector_plot": "mlx_notebook.notebook.tables.vector_plot",
@@ -97,6 +99,7 @@ __all__ = [
     "metrics",
     "models_panel",
     "nearest",
+    "rerank",
     "stats_panel",
     "tool",
     "vector_plot",

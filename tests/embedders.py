@@ -91,7 +91,7 @@ def embedder(
     from mlx_vlm.utils import get_model_and_args
 
     folder.mkdir(parents=True, exist_ok=True)
-    size = _words(folder) if kind == "bert" else byte_tokenizer(folder, template=None)
+    size = words(folder) if kind == "bert" else byte_tokenizer(folder, template=None)
     config = {"model_type": kind, "vocab_size": size, **_SETTINGS[kind]}
     (folder / "config.json").write_text(json.dumps(config))
     used = {**config, "model_type": EMBEDDING_MODEL_REMAPPING.get(kind, kind)}
@@ -124,7 +124,7 @@ def embedder(
     return folder
 
 
-def _words(folder: Path) -> int:
+def words(folder: Path) -> int:
     """Write a BERT tokenizer over single letters. Return its size."""
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
@@ -134,7 +134,9 @@ def _words(folder: Path) -> int:
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece()
     tokenizer.post_processor = processors.TemplateProcessing(
-        "[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)]
+        "[CLS] $A [SEP]",
+        "[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
     )
     tokenizer.add_special_tokens(MARKS)
     tokenizer.save(str(folder / "tokenizer.json"))

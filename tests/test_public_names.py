@@ -42,6 +42,7 @@ FUNCTIONS = {
     "merge": "(model, name, *, dequantize=False, show=True)",
     "models_panel": "()",
     "nearest": "(query, data, count=5, *, vectors=None, model=None)",
+    "rerank": "(query, data, count=5, *, model=None, instruction=None)",
     "stats_panel": "()",
     "tool": "(function=None, /, *, name=None, description=None)",
     "vector_plot": "(data, groups=None, *, vectors=None, model=None)",

@@ -85,7 +85,15 @@ ROOMS = {
             "batching",
             "runtime",
         ),
-        *("distributed", "backends", "generation", "residency", "scheduling", "__main__"),
+        *(
+            "distributed",
+            "reranking",
+            "backends",
+            "generation",
+            "residency",
+            "scheduling",
+            "__main__",
+        ),
         *("jobs", "training", "conversion", "job_process"),
     ),
     "server": (

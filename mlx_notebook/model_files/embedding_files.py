@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_notebook.model_files.model_folder import read_json
+from mlx_notebook.model_files.reranker_files import reranker_kind
 
 # Model types that mlx-vlm can embed with (its `embedding_loader`), without hyphens: encoders, and
 # types that exist as generating models too.
@@ -39,7 +40,7 @@ def is_embedding_model(name: str, folder: Path, config: dict[str, Any]) -> bool:
     heads = [head for head in named if isinstance(head, str)] if isinstance(named, list) else []
     if model_type in _ENCODERS:
         return not any(head.endswith(_OTHER_HEADS) for head in heads)
-    if model_type not in _GENERATORS:
+    if model_type not in _GENERATORS or reranker_kind(name, folder, config) is not None:
         return False
     headless = bool(heads) and all(head.endswith("Model") for head in heads)
     return headless or (folder / "modules.json").is_file() or "embedding" in name.lower()

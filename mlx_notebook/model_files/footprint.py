@@ -19,6 +19,7 @@ from mlx_notebook.model_files.gguf.gguf_architectures import (
 )
 from mlx_notebook.model_files.gguf.gguf_header import read_header
 from mlx_notebook.model_files.model_folder import check, read_json
+from mlx_notebook.model_files.reranker_files import is_cross_encoder
 from mlx_notebook.model_files.safetensors_headers import (
     ArrayInfo,
     pooling_files,
@@ -157,7 +158,7 @@ def read_sizes(name: str, folder: Path) -> tuple[WeightBytes, KVCacheSize]:
     files = weight_files(folder)
     if not files:
         raise FileNotFoundError("safetensors file")
-    if is_embedding_model(name, folder, config):
+    if is_embedding_model(name, folder, config) or is_cross_encoder(config):
         return WeightBytes.of(read_arrays([*files, *pooling_files(folder)])), KVCacheSize()
     return WeightBytes.of(read_arrays(files)), kv_cache_size(config)
 

@@ -18,6 +18,7 @@ from mlx_notebook.model_files.fim_forms import form_in_folder
 from mlx_notebook.model_files.footprint import KVCacheSize, WeightBytes, kv_cache_size
 from mlx_notebook.model_files.generation_config import read_sampling_defaults
 from mlx_notebook.model_files.model_folder import check, read_bytes, read_json, shown
+from mlx_notebook.model_files.reranker_files import RerankerKind, reranker_kind
 from mlx_notebook.model_files.safetensors_headers import (
     ArrayInfo,
     pooling_files,
@@ -48,6 +49,8 @@ class ModelFacts(Struct, frozen=True):
         Whether it makes embeddings and generates no text.
     is_audio_model
         Whether it works on sound, and answers no chats.
+    reranker
+        How it ranks documents; None if it is not made for that. If it is, it generates no text.
     missing
         Names of files that are not downloaded yet.
     error
@@ -69,6 +72,7 @@ class ModelFacts(Struct, frozen=True):
     video: bool = False
     is_embedding_model: bool = False
     is_audio_model: bool = False
+    reranker: RerankerKind | None = None
     missing: tuple[str, ...] = ()
     error: str | None = None
     counted_parameters: int = 0
@@ -147,17 +151,19 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
     config = read_json(file, type=dict[str, Any])
     embeds = is_embedding_model(name, folder, config)
     hears = is_transcriber(config)
+    reranker = None if embeds or hears else reranker_kind(name, folder, config)
     generates = architectures.is_text_model(config) and not hears
-    if not (hears or embeds or generates or architectures.is_vision_model(config, None)):
+    special = bool(hears or embeds or reranker)
+    if not (special or generates or architectures.is_vision_model(config, None)):
         return None
     shards, missing = _shards(folder)
     missing |= {file for file in expected if not (folder / file).is_file()}
     if not shards and not missing:
         return None
     error = None
-    if embeds:
+    if embeds or reranker == "cross-encoder":
         shards += pooling_files(folder)
-    elif (folder / "modules.json").is_file():
+    elif reranker is None and (folder / "modules.json").is_file():
         error = f"no embedding model of the kind {config['model_type']} can be run"
     arrays: list[ArrayInfo] | None = None
     try:
@@ -167,13 +173,13 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
     names = None if missing or arrays is None else [array.name for array in arrays]
     defaults: dict[str, float] = {}
     try:
-        defaults = {} if embeds or hears else read_sampling_defaults(folder)
+        defaults = {} if special else read_sampling_defaults(folder)
     except (OSError, ValueError) as wrong:
         error = error or sentence(wrong)
     vision = architectures.is_vision_model(config, names)
-    if not (hears or embeds or generates or vision):
+    if not (special or generates or vision):
         return None
-    if embeds:
+    if embeds or reranker == "cross-encoder":
         kv_cache = KVCacheSize(context=max_input_tokens(folder, config))
     else:
         kv_cache = kv_cache_size(config)
@@ -182,9 +188,7 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
         capabilities=(
             audio_capabilities(config)
             if hears
-            else ("embeddings",)
-            if embeds
-            else _capabilities(folder, vision=vision)
+            else _special_capabilities(embeds, reranker) or _capabilities(folder, vision=vision)
         ),
         quantization=_quantization(config),
         bytes_on_disk=sum(child.stat().st_size for child in folder.iterdir() if child.is_file()),
@@ -197,9 +201,17 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
         video=vision and architectures.takes_video(config),
         is_embedding_model=embeds,
         is_audio_model=hears,
+        reranker=reranker,
         missing=tuple(sorted(missing)),
         error=None if missing else error,
     )
+
+
+def _special_capabilities(embeds: bool, reranker: RerankerKind | None) -> tuple[str, ...]:
+    """Return what a model can do that generates no text; nothing for any other."""
+    if embeds:
+        return ("embeddings",)
+    return ("rerank",) if reranker is not None else ()
 
 
 def sentence(error: Exception) -> str:

@@ -226,6 +226,25 @@ class Embedded(msgspec.Struct, frozen=True, tag="embedded", array_like=True):
     tokens: int
 
 
+class Reranked(msgspec.Struct, frozen=True, tag="reranked", array_like=True):
+    """Answer to `Rerank`.
+
+    Attributes
+    ----------
+    scores
+        The score of each document, without bounds: a larger one is more relevant.
+    tokens
+        Tokens that the model has read.
+    truncated
+        Of each document that was cut for the model: its place, its tokens, and those that are left.
+    """
+
+    id: str
+    scores: list[float]
+    tokens: int
+    truncated: list[tuple[int, int, int]]
+
+
 class Heard(msgspec.Struct, frozen=True, tag="heard", array_like=True):
     """Progress of a transcription: `done` of `total` seconds of sound."""
 
@@ -368,6 +387,7 @@ Event = (
     | Heard
     | TranscriptSegment
     | Transcribed
+    | Reranked
     | Done
     | Failed
     | Loaded

@@ -193,6 +193,8 @@ class ModelOptions(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
         How the model is divided among several ranks. None: by tensors where that can be.
     tool_dialect
         Name of the tool-call dialect. None: detected from the chat template.
+    reranker
+        Rank documents with this language model, by the prompt of Qwen3-Reranker.
     trust_remote_code
         Allow Python code from the model's folder.
     """
@@ -204,6 +206,7 @@ class ModelOptions(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
     kv_bits: Literal[4, 8] | None = None
     division: Literal["tensor", "pipeline"] | None = None
     tool_dialect: str | None = None
+    reranker: bool = False
     trust_remote_code: bool = False
 
 
@@ -290,6 +293,34 @@ class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed", omit_default
     inputs: list[str | list[int]]
     dimensions: int | None = None
     truncate: int | None = None
+    user: str = ""
+    evict: bool = True
+
+
+class Rerank(msgspec.Struct, kw_only=True, frozen=True, tag="rerank", omit_defaults=True):
+    """Score documents by a query; answered by `Reranked` or `Failed`.
+
+    Attributes
+    ----------
+    instruction
+        What is relevant, for models that take one. None: as the model's own prompt says.
+    max_tokens_per_document
+        Most tokens of a document that are read. None: as many as the model takes.
+    truncate
+        Whether a document that is too long for the model is cut. Otherwise the command fails.
+    user, evict
+        As for `Load`.
+    """
+
+    id: str
+    model: str
+    path: str
+    options: ModelOptions = ModelOptions()
+    query: str
+    documents: list[str]
+    instruction: str | None = None
+    max_tokens_per_document: int | None = None
+    truncate: bool = True
     user: str = ""
     evict: bool = True
 
@@ -436,6 +467,7 @@ Command = (
     | Tokenize
     | Embed
     | Transcribe
+    | Rerank
     | Cancel
     | Load
     | Unload

@@ -94,8 +94,8 @@ class Configuration(UserConfiguration, BatchConfiguration):
         is loaded: context_limit (tokens), tool_dialect, adapter, adapters (that requests may choose
         as model+adapter), draft (a smaller model for speculative decoding), prompt_lookup
         (speculative decoding without a draft model: the most tokens to guess from the text so far),
-        kv_bits (4 or 8), division among ranks (tensor or pipeline), revision,
-        trust_remote_code.""",
+        kv_bits (4 or 8), division among ranks (tensor or pipeline), reranker (rank documents by the
+        prompt of Qwen3-Reranker), revision, trust_remote_code.""",
     ).tag(config=True)
 
     @validate("model_settings")

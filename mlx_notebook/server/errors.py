@@ -7,8 +7,9 @@ ApiError                    500  internal_error
 │                                unsupported_tool, body_too_complex, too_many_messages,
 │                                setting_not_allowed, invalid_form; of the head: invalid_header
 │                                of the model: context_length_exceeded, vision_not_supported,
-│                                generation_not_supported, fill_not_supported, model_is_local,
-│                                model_is_upstream, not_a_model, download_in_progress
+│                                generation_not_supported, fill_not_supported,
+│                                rerank_not_supported, model_is_local, model_is_upstream,
+│                                not_a_model, download_in_progress
 │                                of images: invalid_image, image_too_large, too_many_images,
 │                                image_url_not_allowed, image_not_fetched
 │                                of sound: invalid_audio, audio_not_supported
@@ -368,10 +369,27 @@ def vision_not_supported(
     )
 
 
+def rerank_not_supported(name: str, rerankers: Sequence[str]) -> InvalidRequest:
+    """Return the error for documents to rank in a request to a model that does not rank.
+
+    Parameters
+    ----------
+    name
+        The model.
+    rerankers
+        Models on this machine that rank documents.
+    """
+    return InvalidRequest(
+        f"The model {name!r} does not rank documents. {_that_do(rerankers)}",
+        param="model",
+        code="rerank_not_supported",
+    )
+
+
 def generation_not_supported(
     name: str, chat_models: Sequence[str], route: str = "v1/embeddings"
 ) -> InvalidRequest:
-    """Return the error for a request for text from a model that does not generate any.
+    """Return the error for a request for text from a model that generates none.
 
     Parameters
     ----------

@@ -25,6 +25,7 @@ EVENTS: list[protocol.Event] = [
     ),
     protocol.Tokenized("1", "t", [1], ["t"]),
     protocol.Embedded("1", [b"1234"], 3),
+    protocol.Reranked("1", [0.5, -3.0], 9, [(1, 7, 5)]),
     protocol.Done("1", protocol.Usage(1, 2, 0, 0), protocol.Timings(0.0, 0.0, 0.0, 0.0, 0.0)),
     protocol.Failed("1", "invalid_request", "No.", "n"),
     protocol.Unloaded("1", "m", 5),

@@ -20,6 +20,7 @@ COMMANDS: list[protocol.Command] = [
         reasoning_budget=7,
     ),
     protocol.Tokenize(id="2", model="m", path="/m", prompt=protocol.TextPrompt(text=[1, 2])),
+    protocol.Rerank(id="4", model="m", path="/m", query="q", documents=["a"], truncate=False),
     protocol.Embed(id="3", model="m", path="/m", inputs=["a", [1]], dimensions=4),
     protocol.Load(id="4", model="m", path="/m", options=protocol.ModelOptions(kv_bits=8), pin=True),
     protocol.Cancel("5"),

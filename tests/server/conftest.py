@@ -7,6 +7,7 @@ import pytest
 
 from tests.embedders import embedder
 from tests.models import qwen3
+from tests.rerankers import cross_encoder, yes_no_reranker
 from tests.server.running import RunningServer, running
 
 
@@ -14,7 +15,8 @@ from tests.server.running import RunningServer, running
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with random models.
 
-    `short` and `long` by their context, `org/other`, and two that embed: `words`, `org/embedding`.
+    `short` and `long` by their context, `org/other`, two that embed: `words`, `org/embedding`, and
+    two that rank: `ranker`, `org/Qwen3-Reranker-tiny`. `renamed` is the last one without its name.
     """
     folder = tmp_path_factory.mktemp("models")
     qwen3(folder / "short", context=64)
@@ -22,6 +24,9 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     qwen3(folder / "org" / "other", seed=1)
     embedder(folder / "words", "bert", pooling="cls_token", limit=24)
     embedder(folder / "org" / "embedding", "qwen3", pooling="lasttoken")
+    cross_encoder(folder / "ranker", "bert")
+    yes_no_reranker(folder / "org" / "Qwen3-Reranker-tiny")
+    yes_no_reranker(folder / "renamed")
     return folder
 
 

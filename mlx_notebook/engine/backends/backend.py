@@ -14,6 +14,7 @@ from mlx_notebook.engine.kv_cache.row_cache import RowCache
 from mlx_notebook.engine.prompts.chat_format import OutputPlan
 from mlx_notebook.engine.prompts.length_limits import LengthLimit
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt
+from mlx_notebook.engine.reranking.reranker import Reranker
 from mlx_notebook.engine.sampling.row import Row
 from mlx_notebook.engine.sampling.sampler import TokenReport
 from mlx_notebook.engine.sampling.vocabulary import Vocabulary
@@ -66,6 +67,8 @@ class Backend(ABC):
         The part of the weights that models with other adapters share.
     takes_images
         Whether a prompt may contain images.
+    reranker
+        Ranks documents with this model; None if it cannot.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Backend(ABC):
     nbytes: int
     base: BaseWeights
     takes_images: bool = False
+    reranker: Reranker | None = None
 
     @abstractmethod
     def prepare(self, prompt: Prompt, length_limit: LengthLimit | None = None) -> PreparedPrompt:
@@ -208,7 +212,7 @@ def generates_nothing(backend: Backend) -> InvalidRequest:
     """Return the error for a request to generate with a model that does not."""
     if isinstance(backend, TranscribingBackend):
         return only_transcribes(backend.name)
-    return only_embeds(backend.name)
+    return (only_embeds if backend.reranker is None else only_ranks)(backend.name)
 
 
 def only_transcribes(name: str) -> InvalidRequest:
@@ -223,3 +227,8 @@ def only_embeds(name: str) -> InvalidRequest:
     return InvalidRequest(
         f"{name} embeds texts and writes none: use v1/embeddings, or another model.", "model"
     )
+
+
+def only_ranks(name: str) -> InvalidRequest:
+    """Return the error for a request to generate or embed with a model that only ranks."""
+    return InvalidRequest(f"{name} only ranks documents: use v1/rerank, or another model.", "model")

@@ -19,6 +19,7 @@ from mlx_vlm.models.pooling import pool_by_config
 
 from mlx_notebook.engine.backends.adapters import BaseWeights
 from mlx_notebook.engine.backends.backend import Backend, LoadStep, Vectors, only_embeds
+from mlx_notebook.engine.backends.encoder_activation import use_exact_gelu
 from mlx_notebook.engine.backends.model_loader import (
     adapt_to_device,
     loading,
@@ -26,7 +27,7 @@ from mlx_notebook.engine.backends.model_loader import (
     read_parts,
     require_tokenizer,
 )
-from mlx_notebook.engine.backends.pooling import padded
+from mlx_notebook.engine.batching.padding import padded
 from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt, tokenize_text
 from mlx_notebook.model_files.embedding_files import max_input_tokens
@@ -99,6 +100,7 @@ def load(
         pooling = _pooling(path, config)
         model = load_embedding_model(path, lazy=True)
         model.pooling_config = pooling
+        use_exact_gelu(model)
         adapt_to_device(model)
         _, parts = yield from read_parts(model, tokenizer)
         limit = max_input_tokens(path, config) or _DEFAULT_LIMIT

@@ -1,14 +1,14 @@
-"""Pools hidden states into vectors, and pads batches of tokens."""
+"""Pools hidden states into vectors."""
 
 from collections.abc import Generator
 from typing import Any
 
 import mlx.core as mx
 import numpy as np
-import numpy.typing as npt
 
 from mlx_notebook.engine.backends.backend import Vectors
 from mlx_notebook.engine.batching.hidden_states import HiddenStates
+from mlx_notebook.engine.batching.padding import padded
 from mlx_notebook.engine.kv_cache.row_cache import Twin
 
 
@@ -42,16 +42,3 @@ def mean(
         hidden = states.next(tokens[:, piece]).astype(mx.float32)
         means = means + np.einsum("tp,tpd->td", weights[:, piece], np.array(hidden))
     return means
-
-
-def padded(
-    batch: list[list[int]], padding: int
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
-    """Return texts as one array, shape (texts, longest), and a mask: 1 for tokens, else 0."""
-    shape = len(batch), max(map(len, batch))
-    tokens = np.full(shape, padding, np.int32)
-    mask = np.zeros(shape, np.int32)
-    for row, text in enumerate(batch):
-        tokens[row, : len(text)] = text
-        mask[row, : len(text)] = 1
-    return tokens, mask

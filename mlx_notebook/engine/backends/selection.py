@@ -13,17 +13,23 @@ from mlx_notebook.engine.backends.model_loader import wait
 from mlx_notebook.engine.distributed.leader import Leader
 from mlx_notebook.engine.errors import LoadFailed, reason
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
+from mlx_notebook.engine.reranking.yes_no import open_yes_no
 from mlx_notebook.model_files import architectures
 from mlx_notebook.model_files.audio_files import is_transcriber
 from mlx_notebook.model_files.embedding_files import is_embedding_model
 from mlx_notebook.model_files.model_folder import check
+from mlx_notebook.model_files.reranker_files import (
+    is_cross_encoder,
+    is_qwen_reranker,
+    reranker_kind,
+)
 from mlx_notebook.model_files.safetensors_headers import read_arrays
 from mlx_notebook.protocol import EngineConfig, ModelOptions
 
 _CODE = ("model_file", "auto_map")
 """Keys of a configuration that name Python files of the model's folder to run."""
 
-_TEXT_ONLY = ("adapter", "draft", "kv_bits", "prompt_lookup")
+_TEXT_ONLY = ("adapter", "draft", "kv_bits", "prompt_lookup", "reranker")
 """Options that only text models support."""
 
 
@@ -66,7 +72,7 @@ def load(
     arguments = name, path, options, settings, prefixes, workers
     if path.is_file():
         _refuse_ranks(name, "GGUF files", leader)
-        return (yield from text.load(*arguments, base_from=base))
+        return _with_reranker((yield from text.load(*arguments, base_from=base)), path, {}, options)
     if not (path / "config.json").is_file():
         raise LoadFailed(
             f"{name} cannot be loaded: there is no config.json in its folder.", "model"
@@ -75,24 +81,58 @@ def load(
     if not options.trust_remote_code:
         refuse_code(name, path)
     config = _read(name, path / "config.json")
-    if isinstance(config, dict) and is_transcriber(config):
-        _refuse_settings(name, "a model of sound", options)
-        _refuse_ranks(name, "models of sound", leader)
-        hearing = yield from _imported("transcription", workers)
-        transcriber: Backend = yield from hearing.load(name, path, options, workers)
-        return transcriber
-    if isinstance(config, dict) and is_embedding_model(name, path, config):
-        _refuse_settings(name, "an embedding model", options)
-        module = yield from _imported("embedding", workers)
-        embedding: Backend = yield from module.load(name, path, options, workers)
-        return embedding
+    for kind, module, fits in (
+        ("a model of sound", "transcription", _is_transcriber),
+        ("an embedding model", "embedding", is_embedding_model),
+        ("a cross-encoder", "cross_encoder", _is_cross_encoder),
+    ):
+        if isinstance(config, dict) and fits(name, path, config):
+            _refuse_settings(name, kind, options)
+            if module == "transcription":
+                _refuse_ranks(name, "models of sound", leader)
+            imported = yield from _imported(module, workers)
+            special: Backend = yield from imported.load(name, path, options, workers)
+            return special
     if isinstance(config, dict) and architectures.is_vision_model(config, _weights(name, path)):
         _refuse_settings(name, "a vision model", options)
         _refuse_ranks(name, "vision models", leader)
         vision = yield from _imported("vision", workers)
         backend: Backend = yield from vision.load(name, path, options, settings, prefixes, workers)
         return backend
-    return (yield from text.load(*arguments, base_from=base, leader=leader))
+    loaded = yield from text.load(*arguments, base_from=base, leader=leader)
+    return loaded if leader is not None else _with_reranker(loaded, path, config, options)
+
+
+def _is_transcriber(name: str, path: Path, config: dict[str, Any]) -> bool:
+    return is_transcriber(config)
+
+
+def _is_cross_encoder(name: str, path: Path, config: dict[str, Any]) -> bool:
+    return is_cross_encoder(config)
+
+
+def _with_reranker(
+    backend: text.TextBackend, path: Path, config: dict[str, Any], options: ModelOptions
+) -> text.TextBackend:
+    """Let a language model rank documents, if its files, its name or its settings say so.
+
+    Raises
+    ------
+    LoadFailed
+        If it cannot; the message says why.
+    """
+    qwen = options.reranker or is_qwen_reranker(backend.name, config)
+    if qwen or reranker_kind(backend.name, path, config) == "yes-no":
+        try:
+            backend.reranker = open_yes_no(
+                *(backend.model, backend.tokenizer, path, backend.length_limit), qwen=qwen
+            )
+        except (ValueError, OSError) as error:
+            backend.close()
+            raise LoadFailed(
+                f"{backend.name} cannot be loaded: {reason(error)}", "model"
+            ) from error
+    return backend
 
 
 def check_folder(name: str, path: Path) -> None:

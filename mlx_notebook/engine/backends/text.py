@@ -288,6 +288,7 @@ class TextBackend(GeneratingBackend):
     def close(self) -> None:
         """Release everything that holds memory, even if someone still holds this object."""
         self._prefixes.forget(self.name)
+        self.reranker = None
         del self.model, self._generator, self.empty_cache, self._twin
 
     def _make_checkpoint(self, prompt: PromptProgress) -> None:

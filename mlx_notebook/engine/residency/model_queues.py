@@ -11,9 +11,17 @@ from pathlib import Path
 
 from mlx_notebook.engine.residency.user_turns import UserTurns
 from mlx_notebook.model_files.footprint import Footprint
-from mlx_notebook.protocol import Embed, Generate, Load, ModelOptions, Tokenize, Transcribe
+from mlx_notebook.protocol import (
+    Embed,
+    Generate,
+    Load,
+    ModelOptions,
+    Rerank,
+    Tokenize,
+    Transcribe,
+)
 
-ModelJob = Generate | Tokenize | Embed | Transcribe | Load
+ModelJob = Generate | Tokenize | Embed | Rerank | Transcribe | Load
 """A command that needs a model in memory."""
 
 

@@ -8,6 +8,7 @@ from mlx_notebook.engine.backends.text import TextBackend
 from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.prompt_scoring import ScoringJob
 from mlx_notebook.engine.generation.request import Request
+from mlx_notebook.engine.generation.reranking_job import RerankingJob
 from mlx_notebook.engine.generation.runner import Runner
 from mlx_notebook.engine.generation.transcription_job import TranscriptionJob
 from mlx_notebook.engine.residency.batch_share import BatchShare
@@ -17,7 +18,7 @@ from mlx_notebook.engine.residency.user_turns import UserTurns
 from mlx_notebook.model_files.footprint import Footprint
 from mlx_notebook.protocol import Resident
 
-SideJob = EmbeddingJob | ScoringJob | TranscriptionJob
+SideJob = EmbeddingJob | RerankingJob | ScoringJob | TranscriptionJob
 """What is done piece by piece between the steps of a batch."""
 
 # A step with a new number of rows may compile kernels; later steps may still wait for them.
@@ -47,7 +48,7 @@ class ResidentModel:
     share
         Whose request joins the batch next.
     side_jobs
-        Embeddings, prompt scorings, transcriptions. One piece is done between two steps.
+        Embeddings, rankings, prompt scorings, transcriptions. One piece is done between two steps.
     own
         Bytes of this model that no other model shares, with a modest batch's KV cache.
     shareable

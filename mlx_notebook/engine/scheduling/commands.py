@@ -9,6 +9,7 @@ from mlx_notebook.engine.errors import Cancelled, EngineError, InvalidRequest
 from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.prompt_scoring import ScoringJob
 from mlx_notebook.engine.generation.request import PreparedRequest, Request, RequestState
+from mlx_notebook.engine.generation.reranking_job import RerankingJob
 from mlx_notebook.engine.generation.transcription_job import TranscriptionJob
 from mlx_notebook.engine.kv_cache.block_file import Arrays
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
@@ -31,6 +32,7 @@ from mlx_notebook.protocol import (
     Pin,
     Pinned,
     Release,
+    Rerank,
     Reserve,
     Shutdown,
     Tokenize,
@@ -47,8 +49,8 @@ log = logging.getLogger(__name__)
 class Commands:
     """Carries out commands, in the thread that owns MLX.
 
-    A job (`Generate`, `Tokenize`, `Embed`, `Transcribe`) waits in a queue until its model is in
-    memory. Then workers prepare it, and it ends as a ready request, a side job, or an answer.
+    A job (`Generate`, `Tokenize`, `Embed`, `Rerank`, `Transcribe`) waits in a queue until its model
+    is in memory. Then workers prepare it, and it ends as a ready request, a side job, or an answer.
 
     Parameters
     ----------
@@ -88,7 +90,7 @@ class Commands:
             case Generate():
                 self._requests.add(command)
                 self._arrive(command)
-            case Tokenize() | Embed() | Transcribe():
+            case Tokenize() | Embed() | Rerank() | Transcribe():
                 self._arrive(command)
             case Load():
                 self._queues.add(command)
@@ -143,7 +145,7 @@ class Commands:
                 request = self._requests.get(job.id)
                 if request is not None:  # otherwise it was cancelled
                     self._request_prepared(request, resident, outcome)
-            case EmbeddingJob() | TranscriptionJob():
+            case EmbeddingJob() | RerankingJob() | TranscriptionJob():
                 resident.side_jobs.append(outcome)
             case Tokenized():
                 self._send([outcome])

@@ -18,6 +18,7 @@ from mlx_notebook.engine.errors import Cancelled, ContextOverflow, EngineError, 
 from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.prompt_scoring import check_scored
 from mlx_notebook.engine.generation.request import PreparedRequest
+from mlx_notebook.engine.generation.reranking_job import RerankingJob
 from mlx_notebook.engine.generation.tokenization import tokenized
 from mlx_notebook.engine.generation.transcription_job import TranscriptionJob, transcription
 from mlx_notebook.engine.kv_cache.block_file import Arrays
@@ -34,6 +35,7 @@ from mlx_notebook.protocol import (
     EngineConfig,
     FillPrompt,
     Generate,
+    Rerank,
     TextPrompt,
     Tokenize,
     Tokenized,
@@ -42,10 +44,10 @@ from mlx_notebook.protocol import (
 
 log = logging.getLogger(__name__)
 
-PromptJob = Generate | Tokenize | Embed | Transcribe
+PromptJob = Generate | Tokenize | Embed | Rerank | Transcribe
 """A command whose prompt, or sound, a worker prepares."""
 
-Outcome = PreparedRequest | Tokenized | EmbeddingJob | TranscriptionJob | EngineError
+Outcome = PreparedRequest | Tokenized | EmbeddingJob | RerankingJob | TranscriptionJob | EngineError
 """What a worker makes of a job, or why it could not."""
 
 _LONG = 2**16
@@ -164,6 +166,8 @@ class PromptWorkers:
                     return self._embedding(job, backend)
                 case Transcribe():
                     return transcription(job, backend)
+                case Rerank():
+                    return self._reranking(job, backend)
         except EngineError as error:
             return error
         except Exception as error:
@@ -216,6 +220,14 @@ class PromptWorkers:
             raise InvalidRequest("an input is empty", "input")
         return EmbeddingJob(command, backend, inputs, self._settings.prefill_step)
 
+    def _reranking(self, command: Rerank, backend: Backend) -> RerankingJob:
+        reranker = backend.reranker
+        if reranker is None:
+            several = " on several ranks" if self._settings.distributed is not None else ""
+            raise InvalidRequest(f"{backend.name} does not rank documents{several}", "model")
+        pairs = reranker.pairs(command)
+        return RerankingJob(command, reranker, pairs, self._settings.prefill_step)
+
 
 def _is_long(job: PromptJob) -> bool:
     """Return whether a job may take longer to prepare than most do."""
@@ -225,6 +237,10 @@ def _is_long(job: PromptJob) -> bool:
             return True
         case Embed():
             left: list[Any] = list(job.inputs)
+        case Rerank():
+            left = [job.query, job.documents]
+            # The query is tokenized with each document.
+            size = len(job.query) * len(job.documents)
         case Generate(prompt=TextPrompt(text=text)) | Tokenize(prompt=TextPrompt(text=text)):
             left = [text]
         case Generate(prompt=FillPrompt() as fill):

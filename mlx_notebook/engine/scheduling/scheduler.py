@@ -17,6 +17,7 @@ from mlx_notebook.engine.distributed.leader import Leader
 from mlx_notebook.engine.errors import EngineError
 from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.request import Request, RequestState
+from mlx_notebook.engine.generation.reranking_job import RerankingJob
 from mlx_notebook.engine.generation.transcription_job import TranscriptionJob
 from mlx_notebook.engine.kv_cache.disk_cache import DiskPrefixCache
 from mlx_notebook.engine.kv_cache.disk_store import DiskStore
@@ -314,7 +315,7 @@ class Scheduler:
             events.append(failure.event(request.id))
 
     def _do_side_job(self, resident: ResidentModel, events: list[Event]) -> None:
-        """Do a piece of the next side job: embed or score some tokens, or transcribe."""
+        """Do a piece of the next side job: embed, rank or score some tokens, or transcribe."""
         job = resident.next_side_job()
         resident.mark_used()
         try:
@@ -347,7 +348,7 @@ class Scheduler:
             if request.command.model == resident.name and not request.waits_for_model:
                 self._requests.fail(request.id, failure)
         for job in resident.side_jobs:
-            if isinstance(job, EmbeddingJob | TranscriptionJob):
+            if isinstance(job, EmbeddingJob | RerankingJob | TranscriptionJob):
                 self._requests.fail(job.id, failure)
         self._residency.unload(resident.name)
 

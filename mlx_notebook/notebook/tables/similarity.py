@@ -3,10 +3,10 @@
 from importlib.util import find_spec
 from typing import Any
 
-from mlx_notebook.notebook.errors import NotATable, NotebookError
-from mlx_notebook.notebook.inputs.as_text import from_library
+from mlx_notebook.notebook.errors import NotebookError
 from mlx_notebook.notebook.tables.table_embed import embed
 from mlx_notebook.notebook.tables.table_rows import Table
+from mlx_notebook.notebook.tables.text_rows import TextRows, check_count
 
 _BLOCK = 256
 _MOST_PAIRS = 1_000_000
@@ -14,7 +14,7 @@ _MOST_CLUSTERS = 10
 """The most clusters that are tried if their number is not given."""
 
 
-class TextVectors:
+class TextVectors(TextRows):
     """Texts and their vectors, row by row.
 
     Parameters
@@ -46,10 +46,7 @@ class TextVectors:
     def __init__(self, data: Any, vectors: Any, model: str | None, word: str) -> None:
         import numpy
 
-        if Table(data, word).is_frame:
-            raise NotATable(f'{word} needs one text a row: pass a column, such as df["text"].')
-        self.data: Any = data if hasattr(data, "__len__") else list(data)
-        self.texts: list[Any] = list(self.data)
+        super().__init__(data, word)
         self.model = model
         made = embed(self.data, model=model) if vectors is None else numpy.asarray(vectors)
         if made.ndim != 2 or len(made) != len(self.texts):
@@ -61,26 +58,6 @@ class TextVectors:
         with numpy.errstate(invalid="ignore", divide="ignore"):
             self.vectors = (made / lengths).astype(numpy.float32)
         self.present = numpy.flatnonzero(numpy.isfinite(self.vectors).all(axis=1))
-
-    def labels(self, rows: Any) -> list[Any]:
-        """Return the labels of rows: those of a pandas index, or their places."""
-        if from_library(self.data, "pandas") and hasattr(self.data, "index"):
-            return list(self.data.index[rows])
-        return [int(row) for row in rows]
-
-    def frame(self, columns: dict[str, list[Any]], labels: list[Any] | None = None) -> Any:
-        """Return a DataFrame of the data's library; a list of dicts where pandas is missing."""
-        with_labels = columns if labels is None else {"row": labels, **columns}
-        if from_library(self.data, "polars"):
-            import polars
-
-            return polars.DataFrame(with_labels, strict=False)
-        if find_spec("pandas") is None:
-            names, rows = list(with_labels), zip(*with_labels.values(), strict=True)
-            return [dict(zip(names, values, strict=True)) for values in rows]
-        import pandas
-
-        return pandas.DataFrame(columns, index=labels)
 
 
 def nearest(
@@ -119,7 +96,7 @@ def nearest(
     """
     import numpy
 
-    _check_count(count, "count")
+    check_count(count, "count")
     texts = TextVectors(data, vectors, model, "nearest")
     asked = embed([query], model=model, cache=False, show=False)[0] if _is_text(query) else query
     asked = numpy.asarray(asked, dtype=numpy.float32)
@@ -249,7 +226,7 @@ def cluster(
     import numpy
 
     if count is not None:
-        _check_count(count, "count")
+        check_count(count, "count")
     texts = TextVectors(data, vectors, model, "cluster")
     known = texts.vectors[texts.present]
     if len(known) < (count or 3):
@@ -283,11 +260,6 @@ def _clusters(known: Any, count: int | None, seed: int) -> Any:
         key=lambda one: silhouette_score(known, one, sample_size=size, random_state=seed),
         default=tried[0],
     )
-
-
-def _check_count(count: Any, name: str) -> None:
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        raise NotebookError(f"{name} must be 1 or more; you gave {count!r}.")
 
 
 def _is_text(query: Any) -> bool:

@@ -11,7 +11,7 @@ from tornado.web import Application
 
 from mlx_notebook.server.api.foreign_apis import ROOT_PATHS, Route, routes_at_root
 
-_PREFIXES = "(?:v1|mlx|health|tokenize|detokenize|apply-template)(?:/.*)?"
+_PREFIXES = "(?:v1|v2/rerank|mlx|health|tokenize|detokenize|apply-template)(?:/.*)?"
 
 
 def _own_routes() -> Iterable[Route]:

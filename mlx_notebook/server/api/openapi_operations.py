@@ -7,6 +7,7 @@ import msgspec
 from mlx_notebook.server.errors import ErrorResponse
 from mlx_notebook.server.models import model_settings
 from mlx_notebook.server.wire.anthropic import message_response, messages_request, model_info
+from mlx_notebook.server.wire.cohere import rerank_types
 from mlx_notebook.server.wire.native import (
     conversation_types,
     inline_types,
@@ -152,6 +153,17 @@ OPERATIONS = (
         _MODEL_ERRORS,
         embedding_types.EmbeddingList,
         embedding_types.EmbeddingRequest,
+    ),
+    *(
+        Operation(
+            "post",
+            f"/{version}/rerank",
+            "Rank documents by their relevance to a query (Cohere's and Jina's API)",
+            _MODEL_ERRORS,
+            rerank_types.RankedDocuments,
+            rerank_types.RerankRequest,
+        )
+        for version in ("v1", "v2")
     ),
     Operation(
         "post",

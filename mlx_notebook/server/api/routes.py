@@ -5,6 +5,7 @@ from mlx_notebook.server.api.anthropic.messages import (
     MessagesHandler,
     UnknownMessagesRouteHandler,
 )
+from mlx_notebook.server.api.cohere.rerank import RerankHandler, RerankV2Handler
 from mlx_notebook.server.api.foreign_apis import routes_below_mlx
 from mlx_notebook.server.api.jobs.job_routes import (
     JobEventsHandler,
@@ -94,6 +95,8 @@ ROUTES = (
     ("v1/files/([^/]+)/content/?", FileContentHandler),
     ("v1/audio/transcriptions/?", TranscriptionsHandler),
     ("v1/audio/translations/?", TranslationsHandler),
+    ("v1/rerank/?", RerankHandler),
+    ("v2/rerank/?", RerankV2Handler),
     ("tokenize/?", TokenizeHandler),
     ("detokenize/?", DetokenizeHandler),
     ("apply-template/?", ApplyTemplateHandler),
@@ -125,5 +128,5 @@ ROUTES = (
     ("mlx/traces/?", TracesHandler),
     ("mlx/traces/([^/]+)", TraceHandler),
     *routes_below_mlx(),
-    ("(?:v1|mlx)(?:/.*)?", UnknownRouteHandler),
+    ("(?:v1|v2/rerank|mlx)(?:/.*)?", UnknownRouteHandler),
 )

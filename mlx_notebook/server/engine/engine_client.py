@@ -19,6 +19,8 @@ from mlx_notebook.protocol import (
     Pin,
     Pinned,
     Release,
+    Rerank,
+    Reranked,
     Reserve,
     Reserved,
     Tokenize,
@@ -119,6 +121,17 @@ class EngineClient:
         """
         return await self._answer(command, owner, Embedded)
 
+    async def rerank(self, command: Rerank, owner: str) -> Reranked:
+        """Return the scores of documents.
+
+        Raises
+        ------
+        ApiError
+            If the model cannot be loaded or does not rank documents, a text is too long, or too
+            many such requests are waiting.
+        """
+        return await self._answer(command, owner, Reranked)
+
     async def load(self, command: Load, owner: str) -> Loaded:
         """Load a model into memory. Also allow a model again that crashed the engine.
 
@@ -191,10 +204,13 @@ class EngineClient:
         return (await self._answer(command, OWNER, Unloaded)).freed
 
     async def _answer(
-        self, command: Tokenize | Embed | Load | Unload | Pin | Reserve, owner: str, kind: type[T]
+        self,
+        command: Tokenize | Embed | Rerank | Load | Unload | Pin | Reserve,
+        owner: str,
+        kind: type[T],
     ) -> T:
         """Return the one event that answers a command. A load goes on when its caller is gone."""
-        if isinstance(command, Tokenize | Embed):
+        if isinstance(command, Tokenize | Embed | Rerank):
             # They take no row of the batch, so they have a limit of their own.
             taken = self._flights.without_rows
             own = sum(stream.owner == owner for stream in taken) if command.user else 0
@@ -353,7 +369,9 @@ class EngineClient:
     @asynccontextmanager
     async def _in_flight(
         self,
-        command: Generate | Tokenize | Embed | Transcribe | Load | Unload | Pin | Reserve,
+        command: (
+            Generate | Tokenize | Embed | Rerank | Transcribe | Load | Unload | Pin | Reserve
+        ),
         owner: str,
         rows: int,
         recorder: Recorder | None = None,

@@ -11,6 +11,7 @@ from mlx_notebook.protocol import (
     Loaded,
     Prefill,
     Ready,
+    Reranked,
     Reserve,
     Stats,
     Transcribed,
@@ -52,7 +53,7 @@ class InFlightRequests:
 
     @property
     def without_rows(self) -> list[RequestStream]:
-        """Requests that need a model but no row of its batch: tokenize, embed, load."""
+        """Requests that need a model but no row of its batch: tokenize, embed, rank, load."""
         return [
             stream for stream in self._streams.values() if stream.needs_model and not stream.rows
         ]
@@ -81,7 +82,7 @@ class InFlightRequests:
             return None
         if isinstance(event, Prefill | Heard | Loaded) and not stream.urgent:
             self._used(stream.owner, stream.model)
-        elif isinstance(event, Done | Embedded | Transcribed):
+        elif isinstance(event, Done | Embedded | Reranked | Transcribed):
             self.forgive(stream.model)
         return None if stream.push(event) else stream.id
 

@@ -19,6 +19,7 @@ from mlx_notebook.protocol import (
     Pinned,
     Prefill,
     Reasoning,
+    Reranked,
     Reserved,
     Text,
     Tokenized,
@@ -34,7 +35,9 @@ from mlx_notebook.server.telemetry.request_traces import Recorder
 _MAX_UNREAD = 4 * 1024 * 1024
 
 
-_LAST_EVENTS = Done | Loaded | Unloaded | Pinned | Reserved | Tokenized | Embedded | Transcribed
+_LAST_EVENTS = (
+    Done | Loaded | Unloaded | Pinned | Reserved | Tokenized | Embedded | Reranked | Transcribed
+)
 
 
 _numbers = itertools.count(1)

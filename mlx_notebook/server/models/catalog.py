@@ -294,6 +294,7 @@ class Catalog:
             "draft": settings.draft,
             "kv_bits": settings.kv_bits,
             "prompt_lookup": settings.prompt_lookup,
+            "reranker": settings.reranker,
         }
         if entry.takes_images and (
             wrong := next((name for name, v in text_only.items() if v), None)
@@ -306,6 +307,7 @@ class Catalog:
             context_limit=settings.context_limit,
             kv_bits=settings.kv_bits,
             division=settings.division,
+            reranker=settings.reranker,
             tool_dialect=settings.tool_dialect,
             trust_remote_code=settings.trust_remote_code
             or entry.name.partition("+")[0] in self._trusted,

@@ -79,17 +79,32 @@ class CatalogEntry(Struct, frozen=True):
     @property
     def generates_text(self) -> bool:
         """Whether it answers prompts with text."""
-        return not (self.facts.is_embedding_model or self.facts.is_audio_model)
+        facts = self.facts
+        return not (facts.is_embedding_model or facts.is_audio_model or facts.reranker)
+
+    @property
+    def is_text_model(self) -> bool:
+        """Whether it is a language model of text alone, which can be trained and converted here."""
+        asked = self.facts.reranker == "yes-no"
+        return (self.generates_text or asked) and not self.takes_images
 
     @property
     def own_route(self) -> str:
         """The route of a model that generates no text."""
+        if self.facts.reranker is not None:
+            return "v1/rerank"
         return "v1/embeddings" if self.facts.is_embedding_model else "v1/audio/transcriptions"
+
+    @property
+    def ranks(self) -> bool:
+        """Whether it ranks documents: its files say so, or its settings."""
+        return self.facts.reranker is not None or self.options.reranker
 
     def capabilities(self, resident: Resident | None) -> list[str]:
         """Return its capabilities. The engine may have found that vision does not work."""
         no_vision = resident is not None and not resident.vision
-        return [name for name in self.facts.capabilities if not (no_vision and name == "vision")]
+        names = [name for name in self.facts.capabilities if not (no_vision and name == "vision")]
+        return names if "rerank" in names or not self.ranks else [*names, "rerank"]
 
     def footprint(self, *, full_precision: bool) -> Footprint:
         """Estimate its memory with its settings. `full_precision` is that of `WeightBytes`."""

@@ -60,6 +60,9 @@ class ModelSettings(
         Most tokens of prompt and answer together.
     tool_dialect
         Name of the format in which the model writes tool calls, where it is not recognised.
+    reranker
+        Rank documents with the model, by the prompt of Qwen3-Reranker, where its name and files do
+        not say that it is one.
     adapter
         LoRA adapter to load with the model, always.
     adapters
@@ -91,6 +94,7 @@ class ModelSettings(
     fill_in_the_middle: bool | None = None
     context_limit: _Count | None = None
     tool_dialect: _Name | None = None
+    reranker: bool = False
     adapter: _Name | None = None
     adapters: list[_Name] = []
     draft: _Name | None = None

@@ -32,6 +32,11 @@ GENERATED_TOKENS = Counter(
 EMBEDDED_TOKENS = Counter(
     "mlx_notebook_embedded_tokens_total", "Tokens of embedded texts.", ["model"]
 )
+RERANKED_TOKENS = Counter(
+    "mlx_notebook_reranked_tokens_total",
+    "Tokens of queries and documents that were read to rank documents.",
+    ["model"],
+)
 DISK_WRITTEN = Counter(
     "mlx_notebook_prefix_disk_written_bytes_total", "Bytes that the prefix cache wrote to disk."
 )

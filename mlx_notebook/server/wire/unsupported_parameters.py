@@ -193,3 +193,19 @@ EMBEDDING: dict[str, Unsupported] = {
     "task": Unsupported("put the model's own prefix into each input"),
     "truncate": _use("truncate_prompt_tokens"),
 }
+
+RERANK: dict[str, Unsupported] = {
+    "activation": _use("raw_scores"),
+    "instruct": _use("instruction"),
+    "max_chunks_per_doc": Unsupported("use 'max_tokens_per_doc'", (1,)),
+    "normalize": _on("use 'raw_scores'"),
+    "prompt": _use("instruction"),
+    "rank_fields": Unsupported("send each document as one text", (["text"],)),
+    "return_embeddings": Unsupported(),
+    "return_text": _use("return_documents"),
+    "top_k": _use("top_n"),
+    "truncate": _use("truncation"),
+    "truncate_prompt_tokens": _use("max_tokens_per_doc"),
+    "truncation_direction": Unsupported("leave it out: the end is cut", ("Right", "right")),
+    "use_activation": _on("use 'raw_scores'"),
+}

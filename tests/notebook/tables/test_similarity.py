@@ -9,7 +9,7 @@ import polars
 import pytest
 
 from mlx_notebook.notebook.errors import NotebookError
-from mlx_notebook.notebook.tables import similarity
+from mlx_notebook.notebook.tables import similarity, text_rows
 from mlx_notebook.notebook.tables.similarity import cluster, duplicates, nearest
 from mlx_notebook.notebook.tables.table_embed import as_array
 from mlx_notebook.notebook.tables.vector_plot import vector_plot
@@ -28,7 +28,7 @@ def test_the_nearest_come_first_with_the_index_of_the_data():
 
 
 def test_without_pandas_the_result_is_a_list(monkeypatch):
-    monkeypatch.setattr(similarity, "find_spec", lambda name: None)
+    monkeypatch.setattr(text_rows, "find_spec", lambda name: None)
     (found,) = nearest([1, 0, 0], list(TEXTS), 1, vectors=VECTORS)
     assert found == {"row": 0, "text": "tea", "similarity": 1.0}
 

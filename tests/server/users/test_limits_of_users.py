@@ -66,6 +66,7 @@ def test_a_request_beyond_the_limit_gets_a_429_in_the_shape_of_each_api(
         "v1/responses": {"input": "Hi"},
         "v1/responses/input_tokens": {"input": "Hi"},
         "v1/embeddings": {"input": "Hi"},
+        "v1/rerank": {"query": "Hi", "documents": ["Hi"]},
         "tokenize": {"content": "Hi"},
         "apply-template": {"messages": [{"role": "user", "content": "Hi"}]},
         "mlx/models/load": {},

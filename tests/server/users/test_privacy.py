@@ -38,6 +38,7 @@ class Case(NamedTuple):
     shows: bool = False
 
 
+RERANK = {"model": "tiny-chat", "query": "Hi", "documents": ["Hi"]}
 RESPONSE = {"model": "tiny-chat", "max_output_tokens": 2, "store": False}
 AFTER = {**RESPONSE, "input": "And?", "previous_response_id": "ID"}
 REFERENCE = {**RESPONSE, "input": [{"type": "item_reference", "id": "ID"}, *HI]}
@@ -140,6 +141,9 @@ CASES: dict[tuple[str, str], list[Case]] = {
     # Their bodies are forms: what is no form is refused.
     ("POST", "v1/audio/transcriptions/?"): [Case("v1/audio/transcriptions", {})],
     ("POST", "v1/audio/translations/?"): [Case("v1/audio/translations", {})],
+    # No model of this server ranks.
+    ("POST", "v1/rerank/?"): [Case("v1/rerank", RERANK)],
+    ("POST", "v2/rerank/?"): [Case("v2/rerank", RERANK)],
     ("POST", "tokenize/?"): [Case("tokenize", {"model": "tiny-chat", "messages": HI})],
     ("POST", "detokenize/?"): [Case("detokenize", {"model": "tiny-chat", "tokens": [60, 61]})],
     ("GET", "v1/files/?"): [
@@ -225,7 +229,7 @@ for name in ("create/?", "copy/?", "delete/?", "push/?", "blobs(?:/.*)?"):
         CASES[verb, f"mlx/ollama/api/{name}"] = [Case(path, NO_MODEL)]
 METHODS = ("get", "post", "put", "patch", "delete")
 # These answer that there is no such route.
-UNKNOWN = ("v1/messages/.+", "mlx/ollama/api(?:/.*)?", "(?:v1|mlx)(?:/.*)?")
+UNKNOWN = ("v1/messages/.+", "mlx/ollama/api(?:/.*)?", "(?:v1|v2/rerank|mlx)(?:/.*)?")
 TRIED = [
     pytest.param(method, case, id=f"{method} {case.path} {case.thing}".strip())
     for (method, _), cases in CASES.items()

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from mlx_notebook.server.wire.anthropic import messages_request
+from mlx_notebook.server.wire.cohere import rerank_types
 from mlx_notebook.server.wire.decode import decode
 from mlx_notebook.server.wire.openai import (
     chat_request,
@@ -28,6 +29,7 @@ DECODERS = {
     ),
     text_completion.CompletionRequest: (text_completion.DECODER, {"prompt": "Hi"}),
     embedding_types.EmbeddingRequest: (embedding_types.DECODER, {"input": "Hi"}),
+    rerank_types.RerankRequest: (rerank_types.DECODER, {"query": "Hi", "documents": ["Hi"]}),
     responses_request.ResponsesRequest: (responses_request.DECODER, {"input": "Hi"}),
     messages_request.MessagesRequest: (
         messages_request.DECODER,

@@ -80,9 +80,8 @@ def _check(entry: CatalogEntry, request: ConvertRequest) -> None:
             "convert that.",
             param="model",
         )
-    if not entry.generates_text or entry.takes_images:
-        own = "makes embeddings" if entry.is_embedding_model else "works on sound"
-        kind = "takes images" if entry.takes_images else own
+    if not entry.is_text_model:
+        kind = "takes images" if entry.takes_images else f"is for {entry.own_route}"
         raise InvalidRequest(
             f"The model {entry.name!r} {kind}, and only text models can be converted here.",
             param="model",

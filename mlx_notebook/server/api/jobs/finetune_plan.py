@@ -147,7 +147,7 @@ async def _base_model(handler: ApiHandler, name: str) -> CatalogEntry:
             "the adapter into a model of its own first.",
             param="model",
         )
-    if not entry.generates_text:
+    if not (entry.is_text_model or entry.takes_images):
         names = [one.name for one in await services.catalog.entries() if one.generates_text]
         raise generation_not_supported(entry.name, names, entry.own_route)
     if entry.takes_images:

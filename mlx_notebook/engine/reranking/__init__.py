@@ -1,0 +1,1 @@
+"""How models score documents by a query: pairs of texts, and the questions that are asked."""

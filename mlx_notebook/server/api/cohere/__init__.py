@@ -1,0 +1,1 @@
+"""Handlers of Cohere's and Jina's rerank endpoint."""

@@ -1,0 +1,1 @@
+"""Request and response types of Cohere's and Jina's rerank endpoint."""

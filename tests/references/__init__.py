@@ -1,0 +1,1 @@
+"""Values that other libraries compute, and the script that records them."""

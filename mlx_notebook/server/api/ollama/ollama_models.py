@@ -314,7 +314,8 @@ def _capabilities(entry: CatalogEntry) -> list[str]:
     if entry.is_embedding_model:
         return ["embedding"]
     known = entry.capabilities(None)
-    return ["completion", *(theirs for ours, theirs in _CAPABILITIES.items() if ours in known)]
+    first = ["completion"] if entry.generates_text else []
+    return [*first, *(theirs for ours, theirs in _CAPABILITIES.items() if ours in known)]
 
 
 def _digest(*parts: Any) -> str:

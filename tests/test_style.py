@@ -99,8 +99,8 @@ ROOMS = {
     "server": (
         *("errors", "file_lock", "sqlite_file", "run_folder", "listening", "identity"),
         *("users", "wire"),
-        *("telemetry", "engine", "jobs", "upstreams", "responses", "conversations", "batches"),
-        *("models", "images", "services"),
+        *("telemetry", "engine", "jobs", "upstreams", "mcp", "responses", "conversations"),
+        *("batches", "models", "images", "services"),
         *("api", "relay", "configuration", "standalone", "app", "private", "__main__"),
     ),
     "notebook": (

@@ -275,6 +275,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             await self.services.responses.close()
         if "services" in self.__dict__ and "batches" in self.services.__dict__:
             await self.services.batches.close()
+        if "services" in self.__dict__ and "mcp_sessions" in self.services.__dict__:
+            await self.services.mcp_sessions.close()
         await self._upstreams.close()
         with anyio.move_on_after(_STOP_SECONDS):
             await asyncio.wait([self._task])
@@ -345,6 +347,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             shared_between_users=frozenset(self.shared_between_users),
             admin_groups=frozenset(self.admin_groups),
             admin_reads_texts=self.admin_reads_texts,
+            mcp=self.mcp_settings,
             make_images=self._make_images,
             make_responses=self._make_responses,
             make_conversations=self._make_conversations,

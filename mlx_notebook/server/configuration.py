@@ -21,13 +21,14 @@ from traitlets import (
 from mlx_notebook.protocol import DistributedConfig, EngineConfig
 from mlx_notebook.server.batches.batch_configuration import BatchConfiguration
 from mlx_notebook.server.engine.supervisor import SupervisorLimits
+from mlx_notebook.server.mcp.mcp_configuration import McpConfiguration
 from mlx_notebook.server.models.model_settings import check_settings
 from mlx_notebook.server.models.other_programs import PROGRAMS
 from mlx_notebook.server.upstreams.upstream_settings import check_upstreams
 from mlx_notebook.server.users.user_configuration import UserConfiguration
 
 
-class Configuration(UserConfiguration, BatchConfiguration):
+class Configuration(UserConfiguration, BatchConfiguration, McpConfiguration):
     """Hold the traits of the extension app, and derive the engine's configuration from them.
 
     This is no `Configurable`, so that the settings are named `MlxNotebookApp.<name>`.

@@ -22,11 +22,12 @@ ApiError                    500  internal_error
 │                                not_cancellable, previous_response_not_found,
 │                                previous_response_not_finished, response_in_conversation,
 │                                conversation_full, call_without_output, empty_summary,
-│                                unreadable_compaction, thread_unsupported_request
+│                                unreadable_compaction, unknown_approval_request,
+│                                thread_unsupported_request
 ├── Unauthorized            401  invalid_api_key, token_needed
 ├── Forbidden               403  permission_denied, host_not_allowed, origin_not_allowed,
 │                                setting_not_allowed, texts_are_private, model_gated, hub_refused,
-│                                scope_missing, upstream_not_allowed
+│                                scope_missing, upstream_not_allowed, mcp_not_allowed
 ├── NotFound                404  not_found, unknown_route, request_not_found, trace_not_found,
 │                                job_not_found, conversation_not_found, response_not_found,
 │                                completion_not_found, file_not_found, item_not_found,
@@ -47,7 +48,7 @@ ApiError                    500  internal_error
 │                           504  upstream_timeout
 ├── Unavailable             503  engine_unavailable, model_load_failed, model_refused,
 │                                store_unavailable, settings_not_writable, job_failed,
-│                                conversations_unavailable, files_unavailable,
+│                                conversations_unavailable, mcp_not_installed, files_unavailable,
 │                                jupyterhub_unreachable, service_unreachable
 │                                of downloads: offline, hub_unreachable, hub_busy, hub_failed,
 │                                download_interrupted, download_failed, cache_not_writable

@@ -16,6 +16,8 @@ from mlx_notebook.server.errors import InvalidRequest, model_is_upstream, model_
 from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.images.attachments import AttachmentLoader
 from mlx_notebook.server.jobs.job_queue import JobQueue
+from mlx_notebook.server.mcp.mcp_session import McpSessions
+from mlx_notebook.server.mcp.mcp_settings import McpSettings
 from mlx_notebook.server.models.catalog import Catalog, is_repository
 from mlx_notebook.server.models.changeable_settings import ChangeableSettings
 from mlx_notebook.server.models.downloads import Download, Downloads
@@ -116,6 +118,8 @@ class Services:
         Groups of JupyterHub whose members may manage the server.
     admin_reads_texts
         Whether an admin may read the traces of all users.
+    mcp
+        MCP servers that responses may use.
     make_images, make_responses, make_conversations, make_batches
         Create `images`, `responses`, `conversations` and `batches` when they are first used.
     """
@@ -140,10 +144,16 @@ class Services:
     shared_between_users: frozenset[str]
     admin_groups: frozenset[str]
     admin_reads_texts: bool
+    mcp: McpSettings
     make_images: Callable[[], AttachmentLoader]
     make_responses: Callable[[], ResponseRuns]
     make_conversations: Callable[[], ConversationStore]
     make_batches: Callable[[], BatchService]
+
+    @cached_property
+    def mcp_sessions(self) -> McpSessions:
+        """Connections to MCP servers."""
+        return McpSessions(self.mcp.limits)
 
     @cached_property
     def images(self) -> AttachmentLoader:

@@ -2,8 +2,15 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+)
+from functools import partial
 from logging import Logger
 
 import msgspec
@@ -12,6 +19,8 @@ from mlx_notebook.protocol import Generate
 from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
 from mlx_notebook.server.errors import ApiError, Conflict, RequestCancelled, Unavailable
 from mlx_notebook.server.responses.completion_store import CompletionStore
+from mlx_notebook.server.responses.mcp_run import McpRun
+from mlx_notebook.server.responses.mcp_writer import McpWriter
 from mlx_notebook.server.responses.response_store import Item, ResponseStore
 from mlx_notebook.server.responses.response_writer import ResponseWriter
 from mlx_notebook.server.responses.stored_conversations import StoredConversations
@@ -21,6 +30,9 @@ from mlx_notebook.server.users.rate_limiter import UserRequest
 from mlx_notebook.server.wire.openai import response_events as wire
 from mlx_notebook.server.wire.openai.conversation_object import ConversationReference
 from mlx_notebook.server.wire.openai.response_object import Response
+
+Opened = Callable[[Generate], AbstractAsyncContextManager[RequestStream]]
+Rounds = AsyncGenerator[list[wire.ResponseEvent | KeepAlive], None]
 
 # How long, and for how many ended background responses, events are kept for clients that return.
 _KEPT_SECONDS = 300.0
@@ -62,7 +74,9 @@ class ResponseRun:
         self.notices = notices
         self.deleted = False
         # What must be released at the end of a background response.
-        self.claims = ExitStack()
+        self.claims = AsyncExitStack()
+        # The tools of MCP servers, if the request has some.
+        self.mcp: McpRun | None = None
         self.ended_at: float | None = None
         self._events: list[bytes] = []
         self._changed = asyncio.Event()
@@ -249,11 +263,10 @@ class ResponseRuns:
         writer = run.writer
         origin = RequestOrigin(run.owner, "v1/responses", run.ignored, run.notices)
         try:
-            async with self._requests.generate(command, origin) as stream:
-                try:
-                    await self._write(run, stream)
-                finally:
-                    counted.take_tokens(stream.tokens)
+            opened = partial(self._counted, counted, origin)
+            async with aclosing(self.rounds(run, command, opened)) as batches:
+                async for written in batches:
+                    run.record([each for each in written if not isinstance(each, KeepAlive)])
         except asyncio.CancelledError:
             if not writer.ended:
                 stopped = RequestCancelled("The response was cancelled.")
@@ -267,16 +280,61 @@ class ResponseRuns:
                 run.record(await self.save_last(run, writer.fail(failure)))
         finally:
             counted.release()
-            run.claims.close()
+            await run.claims.aclose()
             del self._tasks[command.id]
             run.end()
 
-    async def _write(self, run: ResponseRun, stream: RequestStream) -> None:
-        async for events in stream.batches():
-            for event in events:
-                if not isinstance(event, KeepAlive):
-                    written = run.writer.handle(event)
-                    run.record(await self.save_last(run, written) if run.writer.ended else written)
+    @asynccontextmanager
+    async def _counted(
+        self, counted: UserRequest, origin: RequestOrigin, command: Generate
+    ) -> AsyncIterator[RequestStream]:
+        async with self._requests.generate(command, origin) as stream:
+            try:
+                yield stream
+            finally:
+                counted.take_tokens(stream.tokens)
+
+    async def rounds(self, run: ResponseRun, command: Generate, opened: Opened) -> Rounds:
+        """Yield the events of a response, which has ended and is stored when the last ones come.
+
+        Parameters
+        ----------
+        run
+            The response.
+        command
+            Command to ask the model.
+        opened
+            Runs a command.
+        """
+        writer, mcp = run.writer, run.mcp
+        next_command: Generate | None = command
+        if mcp is not None:
+            assert isinstance(writer, McpWriter)
+            async for events in mcp.begin(writer):
+                yield [*events]
+            if writer.waits:
+                yield [*await self.save_last(run, writer.finish())]
+                return
+            next_command = mcp.command(command, writer)
+        while next_command is not None:
+            async with opened(next_command) as stream:
+                async for batch in stream.batches():
+                    written: list[wire.ResponseEvent | KeepAlive] = []
+                    for event in batch:
+                        if isinstance(event, KeepAlive):
+                            written.append(event)
+                        said = writer.handle(event)
+                        written += await self.save_last(run, said) if writer.ended else said
+                    yield written
+            if writer.ended or mcp is None:
+                return
+            assert isinstance(writer, McpWriter)
+            async for events in mcp.make_calls(writer):
+                yield [*events]
+            next_command = None if writer.waits else mcp.command(command, writer)
+        assert isinstance(writer, McpWriter)
+        ended = writer.finish(cut_off=not writer.waits)
+        yield [*await self.save_last(run, ended)]
 
     async def save_last(
         self, run: ResponseRun, events: list[wire.ResponseEvent]

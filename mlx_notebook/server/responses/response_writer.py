@@ -79,10 +79,6 @@ class ResponseWriter:
         """Handle an event of the engine. Return the stream events for it."""
         return [self._numbered(event) for event in self._events_for(event)]
 
-    def _call(self, event: protocol.ToolCallStart) -> OutputCall:
-        namespace, name = self._namespaces.get(event.name, (UNSET, event.name))
-        return OutputCall(new_id("fc_"), "in_progress", event.call_id, name, "", namespace)
-
     def accepted(self) -> list[wire.ResponseEvent]:
         """Return the stream events for a request that has been accepted."""
         events = (
@@ -116,12 +112,9 @@ class ResponseWriter:
                 yield from self._reasoning(text)
             case protocol.ToolCallStart():
                 self._whitespace.clear()
-                yield from self._open(self._call(event))
+                yield from self._open_call(event)
             case protocol.ToolCallArguments(arguments=arguments) if arguments:
-                self._pieces.append(arguments)
-                yield wire.FunctionCallArgumentsDelta(
-                    output_index=self._index, item_id=self._id, delta=arguments
-                )
+                yield from self._arguments(arguments)
             case protocol.PromptTokenIds(ids=ids):
                 self.response.prompt_token_ids, self.response.token_ids = ids, []
             case protocol.TokenIds(ids=ids) if self.response.token_ids is not UNSET:
@@ -133,7 +126,7 @@ class ResponseWriter:
                 self._reason = event.reason
                 yield from self._last_item()
             case protocol.Done():
-                yield self._finish(event.usage)
+                yield from self._done(event.usage)
 
     # --- items ------------------------------------------------------------------------------------
 
@@ -199,6 +192,17 @@ class ResponseWriter:
         self.response.output.append(item)
         yield wire.OutputItemAdded(output_index=self._index, item=msgspec.structs.replace(item))
 
+    def _open_call(self, event: protocol.ToolCallStart) -> Events:
+        namespace, name = self._namespaces.get(event.name, (UNSET, event.name))
+        id = new_id("fc_")
+        yield from self._open(OutputCall(id, "in_progress", event.call_id, name, "", namespace))
+
+    def _arguments(self, arguments: str) -> Events:
+        self._pieces.append(arguments)
+        yield wire.FunctionCallArgumentsDelta(
+            output_index=self._index, item_id=self._id, delta=arguments
+        )
+
     def _last_item(self) -> Events:
         if self._item is None:
             # A response of whitespace only, or of nothing, is still a message.
@@ -216,7 +220,7 @@ class ResponseWriter:
 
     def _close(self, status: ItemStatus, events: list[wire.ResponseEvent]) -> None:
         item, text = self._item, "".join(self._pieces)
-        if item is None:
+        if not isinstance(item, OutputMessage | OutputReasoning | OutputCall):
             return
         index, id = self._index, item.id
         match item:
@@ -264,10 +268,18 @@ class ResponseWriter:
 
     # --- end --------------------------------------------------------------------------------------
 
-    def _finish(self, usage: protocol.Usage) -> wire.ResponseEvent:
+    def _done(self, usage: protocol.Usage) -> Events:
+        yield self._finish(usage)
+
+    def _add_usage(self, usage: protocol.Usage) -> None:
+        used = ResponseUsage.of(usage)
+        self.response.usage = used if self.response.usage is None else self.response.usage + used
+
+    def _finish(self, usage: protocol.Usage | None) -> wire.ResponseEvent:
         self.ended = True
         response = self.response
-        response.usage = ResponseUsage.of(usage)
+        if usage is not None:
+            self._add_usage(usage)
         response.completed_at = now()
         if self._reason in ("length", "content_filter"):
             response.status = "incomplete"

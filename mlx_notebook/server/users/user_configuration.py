@@ -21,9 +21,10 @@ class UserConfiguration(HasTraits):
         most generous one counts. requests_in_flight: most requests at a time. tokens_per_minute:
         most tokens of prompts and answers. use, load, swap (load in place of another model), pin,
         unload, download, jobs (fine-tuning and the like): True, False or the names of models, also
-        with *. If nothing else is said, users may use, load and swap all models, and not pin,
-        unload or download any, or start jobs. An admin (see admin_groups) has no limits, except
-        those under that admin's own name.""",
+        with *. mcp: True, False or the names of MCP servers (see mcp_servers) and hosts (see
+        mcp_hosts). If nothing else is said, users may use, load and swap all models, and not pin,
+        unload or download any, start jobs, or use MCP servers. An admin (see admin_groups) has no
+        limits, except those under that admin's own name.""",
     ).tag(config=True)
 
     @validate("user_limits")

@@ -15,7 +15,7 @@ EVERYONE, GROUP = "*", "group:"
 Action = Literal["use", "load", "swap", "pin", "unload", "download", "jobs"]
 
 _COUNTS = ("requests_in_flight", "tokens_per_minute")
-_MODELS = get_args(Action)
+_MODELS = (*get_args(Action), "mcp")
 
 Models = bool | frozenset[str]
 """All models, none, or those whose names match one of these patterns."""
@@ -44,6 +44,8 @@ class UserLimit(msgspec.Struct, frozen=True, kw_only=True):
         Models that the user may use, load into memory, load in place of others, and so on.
     jobs
         Models from which the user may make others, in jobs such as fine-tuning.
+    mcp
+        MCP servers that the user may use, by their configured names or their hosts.
     """
 
     requests_in_flight: int | None = None
@@ -55,8 +57,11 @@ class UserLimit(msgspec.Struct, frozen=True, kw_only=True):
     unload: Models = False
     download: Models = False
     jobs: Models = False
+    mcp: Models = False
 
-    def allows(self, action: Action, model: str, aliases: Iterable[str] = ()) -> bool:
+    def allows(
+        self, action: Action | Literal["mcp"], model: str, aliases: Iterable[str] = ()
+    ) -> bool:
         """Whether the user may do something with a model, or with one of its adapters."""
         models: Models = getattr(self, action)
         if isinstance(models, bool):
@@ -86,7 +91,7 @@ class UserLimit(msgspec.Struct, frozen=True, kw_only=True):
         return f" Models for which you may: {', '.join(sorted(models))}."
 
 
-UNLIMITED = UserLimit(pin=True, unload=True, download=True, jobs=True)
+UNLIMITED = UserLimit(pin=True, unload=True, download=True, jobs=True, mcp=True)
 """What an admin may do."""
 
 

@@ -137,6 +137,8 @@ _OTHER_ENDPOINTS: dict[str, Unsupported] = {
     "functions": _use("tools"),
     "image": Unsupported(),
     "include": Unsupported("use v1/responses"),
+    "webhook": Unsupported("ask for the response by its id"),
+    "webhook_url": Unsupported("ask for the response by its id"),
     "input": Unsupported("use 'messages' or 'prompt', depending on the endpoint"),
     "instructions": Unsupported("use a system message"),
     "logprobs": Unsupported("use v1/chat/completions"),

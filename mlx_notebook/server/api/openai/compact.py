@@ -42,7 +42,7 @@ class CompactHandler(ResponsesBase):
             raise
 
     async def _compact(self, user: str, request: ResponsesRequest) -> None:
-        asked = await self.read_input(user, request)
+        asked = await self.read_input(user, request, request.offered_tools())
         kept = kept_items([*asked.before, *asked.items])
         question = {"role": "user", "content": ASK}
         prompt = msgspec.structs.replace(asked.prompt, messages=[*asked.prompt.messages, question])

@@ -1,7 +1,8 @@
 """Handle `POST v1/responses`, also streamed or in the background, and its token count."""
 
 import asyncio
-from contextlib import ExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from typing import NamedTuple
 
 import msgspec
@@ -15,15 +16,18 @@ from mlx_notebook.server.api.event_stream import comment
 from mlx_notebook.server.api.generation import GenerationHandler, local_options
 from mlx_notebook.server.api.openai.truncation import truncate
 from mlx_notebook.server.api.user_rules import begin_request
-from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
+from mlx_notebook.server.engine.request_stream import KeepAlive
 from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.identity import owner
+from mlx_notebook.server.responses.mcp_run import McpRun
+from mlx_notebook.server.responses.mcp_writer import McpWriter
 from mlx_notebook.server.responses.response_runs import ResponseRun
 from mlx_notebook.server.responses.response_store import PREFIX, Item, previous_not_found
 from mlx_notebook.server.responses.response_writer import ResponseWriter
 from mlx_notebook.server.wire.conversation import with_one_system_message, with_ordered_tool_results
 from mlx_notebook.server.wire.ids import new_id, now
 from mlx_notebook.server.wire.openai.conversation_object import ConversationReference
+from mlx_notebook.server.wire.openai.mcp_items import ApprovalRequestItem, mcp_tools
 from mlx_notebook.server.wire.openai.response_events import encode_event
 from mlx_notebook.server.wire.openai.response_items import (
     ItemMessageBuilder,
@@ -34,6 +38,7 @@ from mlx_notebook.server.wire.openai.response_items import (
     with_file_data,
 )
 from mlx_notebook.server.wire.openai.response_object import InputTokens, Response
+from mlx_notebook.server.wire.openai.response_tools import OfferedTools
 from mlx_notebook.server.wire.openai.responses_request import DECODER, ResponsesRequest
 
 NAMES = {"messages": "input", "response_format": "text.format"}
@@ -44,17 +49,21 @@ class ReadInput(NamedTuple):
     """What a request asks the model: the prompt, and the items that it is made from.
 
     `items` are the request's own, in the form that is stored, and `before` those that it continues.
+    `approved` are the calls of MCP tools that the request approves, by the ids of their requests.
     """
 
     prompt: ChatPrompt
     before: list[Item]
     items: list[Item]
+    approved: dict[str, ApprovalRequestItem]
 
 
 class ResponsesBase(GenerationHandler):
     """Base of the routes that read a request for a response."""
 
-    async def read_input(self, owner: str, request: ResponsesRequest) -> ReadInput:
+    async def read_input(
+        self, owner: str, request: ResponsesRequest, tools: OfferedTools
+    ) -> ReadInput:
         """Return the prompt of a request, and its items.
 
         Raises
@@ -64,7 +73,6 @@ class ResponsesBase(GenerationHandler):
         """
         request.check()
         begin_request(self)
-        tools = request.offered_tools()
         if tools.left_out:
             self.report_ignored(*tools.left_out)
         previous, origin = await self._items_before(owner, request)
@@ -77,6 +85,8 @@ class ResponsesBase(GenerationHandler):
         conversation = ItemMessageBuilder(request.instructions)
         for item in previous:
             conversation.add(typed_item(item, origin), origin)
+        # What was approved before was for an earlier response.
+        conversation.approved.clear()
         for index, item in enumerate(items):
             path = f"input[{index}]"
             conversation.add(typed_item(item, path), path)
@@ -91,7 +101,41 @@ class ResponsesBase(GenerationHandler):
         if prompt.images or self.files:
             documents = {file.field: file.data for file in self.files}
             items = await asyncio.to_thread(with_file_data, items, prompt.images, documents)
-        return ReadInput(prompt, previous, [listed_item(item, new_id) for item in items])
+        listed = [listed_item(item, new_id) for item in items]
+        return ReadInput(prompt, previous, listed, conversation.approved)
+
+    @asynccontextmanager
+    async def mcp_servers(self, request: ResponsesRequest) -> AsyncIterator[McpRun | None]:
+        """Connect to the MCP servers of a request for the block, if it has some.
+
+        Raises
+        ------
+        ApiError
+            If it may not use one of them.
+        """
+        asked = mcp_tools(request.tools or [])
+        if not asked:
+            yield None
+            return
+        request.check()
+        begin_request(self)
+        services = self.services
+        user = services.rates.limits.of(self.user)
+        targets = [
+            services.mcp.target(tool.server_label, tool.server_url, tool.all_headers, user, path)
+            for path, tool in asked
+        ]
+        labels = [tool.server_label for _, tool in asked]
+        if len(set(labels)) < len(labels):
+            raise InvalidRequest("Two MCP servers have the same 'server_label'.", param="tools")
+        sessions = services.mcp_sessions.reserve(targets)
+        try:
+            tools = [tool for _, tool in asked]
+            run = McpRun(tools, sessions, services.mcp.limits, request.max_tool_calls)
+            await run.open()
+            yield run
+        finally:
+            await services.mcp_sessions.release(sessions)
 
     async def _items_before(self, owner: str, request: ResponsesRequest) -> tuple[list[Item], str]:
         """Return the items that this response continues, and the parameter that names them."""
@@ -180,9 +224,9 @@ class ResponsesHandler(ResponsesBase):
         """Answer with a response, or with a stream of its events."""
         request = self.decoded(DECODER)
         user = await owner(self)
-        claims = ExitStack()
+        claims = AsyncExitStack()
         try:
-            with claims:
+            async with claims:
                 conversation = request.conversation_id
                 claims.enter_context(self.services.responses.claimed(user, conversation))
                 await self._respond(user, request, claims)
@@ -190,9 +234,13 @@ class ResponsesHandler(ResponsesBase):
             error.param = NAMES.get(error.param or "", error.param)
             raise
 
-    async def _respond(self, user: str, request: ResponsesRequest, claims: ExitStack) -> None:
-        tools = request.offered_tools()
-        prompt, _, items = await self.read_input(user, request)
+    async def _respond(self, user: str, request: ResponsesRequest, claims: AsyncExitStack) -> None:
+        mcp = await claims.enter_async_context(self.mcp_servers(request))
+        tools = request.offered_tools(mcp.offered() if mcp else ())
+        prompt, before, items, approved = await self.read_input(user, request, tools)
+        if mcp is not None:
+            mcp.note_known([*before, *items])
+            mcp.approved = approved
         if request.truncation == "auto":
             prompt = await truncate(self, request.model, prompt, request.max_output_tokens)
         command = await self.command(
@@ -213,7 +261,7 @@ class ResponsesHandler(ResponsesBase):
             request.reasoning.effort = self.passed_on["reasoning_effort"]
         response = Response.to(request, command.id, model, now(), chosen=chosen, store=store)
         sealed = "reasoning.encrypted_content" in (request.include or ())
-        writer = ResponseWriter(
+        writer = (ResponseWriter if mcp is None else McpWriter)(
             response,
             as_summary=request.wants_summary,
             sealed=sealed,
@@ -221,13 +269,17 @@ class ResponsesHandler(ResponsesBase):
             namespaces=tools.namespaces,
         )
         run = ResponseRun(user, writer, items, self.ignored, self.notices)
+        if mcp is not None:
+            run.mcp = mcp
+        if isinstance(writer, McpWriter) and mcp is not None:
+            writer.functions = mcp.functions
+            writer.begin_round()
         if request.background:
             run.claims = claims.pop_all()
             await self._in_background(run, command, bool(request.stream))
         else:
             with self.services.responses.registered(run):
-                async with self.running(command) as stream:
-                    await self._for_client(run, stream, bool(request.stream))
+                await self._for_client(run, command, bool(request.stream))
 
     async def _stores(self, request: ResponsesRequest) -> bool:
         """Return whether the response will be stored.
@@ -249,33 +301,31 @@ class ResponsesHandler(ResponsesBase):
             return False
         return True
 
-    async def _for_client(self, run: ResponseRun, stream: RequestStream, streamed: bool) -> None:
+    async def _for_client(self, run: ResponseRun, command: Generate, streamed: bool) -> None:
         if streamed:
-            await self._stream(run, stream)
+            await self._stream(run, command)
             return
-        async for events in stream.batches():
-            for event in events:
-                run.writer.handle(event)
-        await self.services.responses.save(run)
+        async with aclosing(self.services.responses.rounds(run, command, self.running)) as batches:
+            async for _ in batches:
+                pass
         self.answer(run.response)
 
-    async def _stream(self, run: ResponseRun, stream: RequestStream) -> None:
+    async def _stream(self, run: ResponseRun, command: Generate) -> None:
         responses = self.services.responses
 
         async def failure(error: ApiError) -> bytes:
             written = await responses.save_last(run, run.writer.fail(error))
             return b"".join([encode_event(each) for each in written])
 
-        async with self.event_stream(failure):
-            async for events in stream.batches():
-                data = []
-                for event in events:
-                    if isinstance(event, KeepAlive):
-                        data.append(comment(event.text))
-                    written = run.writer.handle(event)
-                    if run.writer.ended:
-                        written = await responses.save_last(run, written)
-                    data += [encode_event(each) for each in written]
+        async with (
+            self.event_stream(failure),
+            aclosing(responses.rounds(run, command, self.running)) as batches,
+        ):
+            async for events in batches:
+                data = [
+                    comment(each.text) if isinstance(each, KeepAlive) else encode_event(each)
+                    for each in events
+                ]
                 if data:
                     await self.send(b"".join(data))
 
@@ -302,7 +352,9 @@ class InputTokensHandler(ResponsesBase):
     async def post(self) -> None:
         """Answer with their number."""
         request = self.decoded(DECODER)
-        asked = await self.read_input(await owner(self), request)
+        async with self.mcp_servers(request) as mcp:
+            tools = request.offered_tools(mcp.offered() if mcp else ())
+            asked = await self.read_input(await owner(self), request, tools)
         tokenized = await self.tokenized(request.model, asked.prompt)
         self.answer(InputTokens(len(tokenized.tokens)))
 

@@ -173,6 +173,52 @@ class FunctionCallArgumentsDone(
     arguments: str
 
 
+class McpEvent(ItemEvent, kw_only=True):
+    """Base class of the events about an item of an MCP server."""
+
+    item_id: str
+
+
+class McpListToolsInProgress(McpEvent, tag_field="type", tag="response.mcp_list_tools.in_progress"):
+    """A server is asked for its tools."""
+
+
+class McpListToolsCompleted(McpEvent, tag_field="type", tag="response.mcp_list_tools.completed"):
+    """A server has listed its tools."""
+
+
+class McpListToolsFailed(McpEvent, tag_field="type", tag="response.mcp_list_tools.failed"):
+    """A server has not listed its tools."""
+
+
+class McpCallInProgress(McpEvent, tag_field="type", tag="response.mcp_call.in_progress"):
+    """A call of an MCP tool started."""
+
+
+class McpCallCompleted(McpEvent, tag_field="type", tag="response.mcp_call.completed"):
+    """A call of an MCP tool gave its result."""
+
+
+class McpCallFailed(McpEvent, tag_field="type", tag="response.mcp_call.failed"):
+    """A call of an MCP tool failed."""
+
+
+class McpCallArgumentsDelta(
+    McpEvent, tag_field="type", tag="response.mcp_call_arguments.delta", kw_only=True
+):
+    """The next part of a call's arguments."""
+
+    delta: str
+
+
+class McpCallArgumentsDone(
+    McpEvent, tag_field="type", tag="response.mcp_call_arguments.done", kw_only=True
+):
+    """The complete arguments of a call."""
+
+    arguments: str
+
+
 class ErrorEvent(ResponseEvent, tag_field="type", tag="error", kw_only=True):
     """The request was cancelled."""
 
@@ -202,6 +248,14 @@ ResponseStreamEvent = (
     | ReasoningSummaryPartDone
     | FunctionCallArgumentsDelta
     | FunctionCallArgumentsDone
+    | McpListToolsInProgress
+    | McpListToolsCompleted
+    | McpListToolsFailed
+    | McpCallInProgress
+    | McpCallCompleted
+    | McpCallFailed
+    | McpCallArgumentsDelta
+    | McpCallArgumentsDone
     | ErrorEvent
 )
 

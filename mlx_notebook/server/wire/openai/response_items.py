@@ -28,6 +28,13 @@ from mlx_notebook.server.wire.content import (
     text_of,
 )
 from mlx_notebook.server.wire.decode import converted
+from mlx_notebook.server.wire.openai.mcp_items import (
+    APPROVAL_PREFIX,
+    ApprovalRequestItem,
+    ApprovalResponseItem,
+    McpCallItem,
+    McpListToolsItem,
+)
 from mlx_notebook.server.wire.openai.response_tools import qualified
 from mlx_notebook.server.wire.sealed_reasoning import unseal
 
@@ -155,6 +162,10 @@ InputItem = (
     | FunctionCallOutputItem
     | ReasoningItem
     | CompactionItem
+    | McpListToolsItem
+    | McpCallItem
+    | ApprovalRequestItem
+    | ApprovalResponseItem
     | ItemReference
 )
 
@@ -226,6 +237,10 @@ ID_PREFIXES = {
     "function_call_output": "fco_",
     "reasoning": "rs_",
     "compaction": "cmp_",
+    "mcp_list_tools": "mcpl_",
+    "mcp_call": "mcp_",
+    "mcp_approval_request": APPROVAL_PREFIX,
+    "mcp_approval_response": "mcpa_",
 }
 SUMMARY = "Summary of what I have said and done so far:"
 """How the message begins that stands for a compaction item."""
@@ -240,7 +255,7 @@ def listed_item(item: ItemDict, new_id: Callable[[str], str]) -> ItemDict:
     listed = {**item, "id": item.get("id") or new_id(ID_PREFIXES[kind]), "type": kind}
     if kind == "reasoning":
         return {"summary": [], **listed}
-    if kind == "compaction":
+    if kind == "compaction" or kind.startswith("mcp_"):
         return listed
     listed["status"] = item.get("status") or "completed"
     if kind == "message":
@@ -260,6 +275,9 @@ class ItemMessageBuilder:
         self.messages: list[dict[str, Any]] = []
         self._turn: dict[str, Any] | None = None
         self._calls: set[str] = set()
+        self._asked: dict[str, ApprovalRequestItem] = {}
+        # Approved calls that have not been made, by the ids of their approval requests.
+        self.approved: dict[str, ApprovalRequestItem] = {}
         if instructions:
             self.messages.append({"role": "system", "content": instructions})
 
@@ -300,6 +318,15 @@ class ItemMessageBuilder:
                 self.messages.append(
                     {"role": "tool", "tool_call_id": item.call_id, "content": content}
                 )
+            case ApprovalRequestItem():
+                self._asked[item.id] = item
+            case ApprovalResponseItem():
+                self._add_decision(item, path)
+            case McpCallItem():
+                self.approved.pop(item.approval_request_id or "", None)
+                self._add_mcp_call(item.id, item, item.result)
+            case McpListToolsItem():
+                pass  # The tools themselves are a part of the prompt.
             case ItemReference():
                 raise item_not_found(item.id, path)
 
@@ -321,6 +348,27 @@ class ItemMessageBuilder:
         if text:
             turn = self._current_turn()
             turn["reasoning_content"] = turn.get("reasoning_content", "") + text
+
+    def _add_decision(self, item: ApprovalResponseItem, path: str) -> None:
+        asked = self._asked.pop(item.approval_request_id, None)
+        if asked is None:
+            raise InvalidRequest(
+                f"No approval request {item.approval_request_id[:200]!r} before this waits for an "
+                "answer.",
+                param=f"{path}.approval_request_id",
+                code="unknown_approval_request",
+            )
+        if item.approve:
+            self.approved[asked.id] = asked
+            return
+        reason = f" Reason: {item.reason}" if item.reason else ""
+        self._add_mcp_call(asked.id, asked, f"The user did not approve this call.{reason}")
+
+    def _add_mcp_call(self, id: str, item: McpCallItem | ApprovalRequestItem, result: str) -> None:
+        """Add a call with its result. Each is a turn of its own."""
+        self._add_call(FunctionCallItem(id, item.name, item.arguments, item.server_label))
+        self.messages.append({"role": "tool", "tool_call_id": id, "content": result})
+        self._turn = None
 
     def _add_summary(self, item: CompactionItem, path: str) -> None:
         summary = unseal(item.encrypted_content)

@@ -11,6 +11,7 @@ from msgspec import UNSET, Struct, UnsetType
 from mlx_notebook import protocol
 from mlx_notebook.server.wire.openai.conversation_object import ConversationReference
 from mlx_notebook.server.wire.openai.logprobs import Logprob
+from mlx_notebook.server.wire.openai.mcp_items import without_secrets
 from mlx_notebook.server.wire.openai.responses_request import ReasoningOptions, ResponsesRequest
 from mlx_notebook.server.wire.prompt_logprobs import PromptTokenLogprobs
 
@@ -19,6 +20,7 @@ _TOOL = {"description": None, "parameters": None, "strict": True}
 
 ResponseStatus = Literal["queued", "in_progress", "completed", "incomplete", "failed", "cancelled"]
 ItemStatus = Literal["in_progress", "completed", "incomplete"]
+McpCallStatus = Literal["in_progress", "calling", "completed", "incomplete", "failed"]
 
 
 class OutputText(Struct, tag_field="type", tag="output_text"):
@@ -71,7 +73,40 @@ class OutputCall(Struct, tag_field="type", tag="function_call"):
     namespace: str | UnsetType = UNSET
 
 
-OutputItem = OutputMessage | OutputReasoning | OutputCall
+class OutputMcpTools(Struct, tag_field="type", tag="mcp_list_tools"):
+    """The tools of an MCP server, or why there are none."""
+
+    id: str
+    server_label: str
+    tools: list[dict[str, Any]]
+    error: str | None = None
+
+
+class OutputMcpCall(Struct, tag_field="type", tag="mcp_call"):
+    """A call of an MCP tool, which this server makes."""
+
+    id: str
+    status: McpCallStatus
+    server_label: str
+    name: str
+    arguments: str
+    output: str | None = None
+    error: dict[str, Any] | None = None
+    approval_request_id: str | None = None
+
+
+class OutputApproval(Struct, tag_field="type", tag="mcp_approval_request"):
+    """A call of an MCP tool, which waits for the approval of the client."""
+
+    id: str
+    server_label: str
+    name: str
+    arguments: str
+
+
+OutputItem = (
+    OutputMessage | OutputReasoning | OutputCall | OutputMcpTools | OutputMcpCall | OutputApproval
+)
 
 
 class InputTokensDetails(Struct):
@@ -105,6 +140,19 @@ class ResponseUsage(Struct):
             usage.completion,
             OutputTokensDetails(usage.reasoning),
             usage.prompt + usage.completion,
+        )
+
+    def __add__(self, other: "ResponseUsage") -> "ResponseUsage":
+        """Return the counts of both together."""
+        cached = self.input_tokens_details.cached_tokens + other.input_tokens_details.cached_tokens
+        reasoning = self.output_tokens_details.reasoning_tokens
+        reasoning += other.output_tokens_details.reasoning_tokens
+        return ResponseUsage(
+            self.input_tokens + other.input_tokens,
+            InputTokensDetails(cached),
+            self.output_tokens + other.output_tokens,
+            OutputTokensDetails(reasoning),
+            self.total_tokens + other.total_tokens,
         )
 
 
@@ -202,12 +250,19 @@ class Response(Struct, kw_only=True):
             temperature=chosen["temperature"],
             text={"format": format or {"type": "text"}, "verbosity": "medium"},
             tool_choice=request.tool_choice or "auto",
-            tools=[{**_TOOL, **tool} for tool in request.tools or []],
+            tools=[shown_tool(tool) for tool in request.tools or []],
             top_logprobs=request.top_logprobs or 0,
             top_p=chosen["top_p"],
             truncation=request.truncation or "disabled",
             user=request.user,
         )
+
+
+def shown_tool(tool: dict[str, Any]) -> dict[str, Any]:
+    """Return a tool of a request as the response shows it."""
+    if tool.get("type") == "mcp":
+        return {"require_approval": "always", "allowed_tools": None, **without_secrets(tool)}
+    return {**_TOOL, **tool}
 
 
 class DeletedResponse(Struct):

@@ -7,7 +7,7 @@ in the trace. A request that demands one of them is refused.
 Format: https://platform.openai.com/docs/api-reference/responses/create#responses-create-tools.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -98,8 +98,8 @@ def qualified(name: str, namespace: str | None) -> str:
     return name if namespace is None else f"{namespace.rstrip('_')}__{name.lstrip('_')}"
 
 
-def offered_tools(tools: list[dict[str, Any]]) -> OfferedTools:
-    """Return the tools of a request.
+def offered_tools(tools: list[dict[str, Any]], mcp: Sequence[OfferedFunction] = ()) -> OfferedTools:
+    """Return the tools of a request, with those of its MCP servers.
 
     Raises
     ------
@@ -111,6 +111,8 @@ def offered_tools(tools: list[dict[str, Any]]) -> OfferedTools:
     names: set[str] = set()
     for path, tool, namespace in _flat(tools):
         kind = tool.get("type")
+        if kind == "mcp" and namespace is None:
+            continue
         if isinstance(kind, str) and kind != "function":
             left_out.append(f"{path}:{kind[:100]}")
             continue
@@ -122,7 +124,11 @@ def offered_tools(tools: list[dict[str, Any]]) -> OfferedTools:
             raise InvalidRequest(f"Two tools have the name {offered.name!r}.", param=f"{path}.name")
         names.add(offered.name)
         functions.append(offered)
-    return OfferedTools(functions, left_out)
+    for offered in mcp:
+        if offered.name in names:
+            raise InvalidRequest(f"Two tools have the name {offered.name!r}.", param="tools")
+        names.add(offered.name)
+    return OfferedTools([*functions, *mcp], left_out)
 
 
 def _flat(tools: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any], str | None]]:

@@ -3,6 +3,7 @@
 Format: https://platform.openai.com/docs/api-reference/responses/create.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, get_args
 
 import msgspec
@@ -15,7 +16,12 @@ from mlx_notebook.server.wire.metadata import Metadata
 from mlx_notebook.server.wire.openai.chat_request import CacheRetention, ReasoningEffort
 from mlx_notebook.server.wire.openai.conversation_object import ConversationReference
 from mlx_notebook.server.wire.openai.response_items import ItemDict
-from mlx_notebook.server.wire.openai.response_tools import OfferedTools, offered_tools, qualified
+from mlx_notebook.server.wire.openai.response_tools import (
+    OfferedFunction,
+    OfferedTools,
+    offered_tools,
+    qualified,
+)
 from mlx_notebook.server.wire.output_formats import (
     JsonObjectFormat,
     OutputFormatParameters,
@@ -85,6 +91,13 @@ class FunctionChoice(Struct, tag_field="type", tag="function"):
 
     name: str
     namespace: str | None = None
+
+
+class McpChoice(Struct, tag_field="type", tag="mcp"):
+    """The model must call a tool of this MCP server."""
+
+    server_label: str
+    name: str | None = None
 
 
 class AllowedFunctions(Struct, tag_field="type", tag="allowed_tools"):
@@ -225,15 +238,15 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
         given = self.conversation
         return given.id if isinstance(given, ConversationReference) else given
 
-    def offered_tools(self) -> OfferedTools:
-        """Return the tools that the model may call, and those that are left out.
+    def offered_tools(self, mcp: Sequence[OfferedFunction] = ()) -> OfferedTools:
+        """Return the tools that the model may call, with `mcp`, and those that are left out.
 
         Raises
         ------
         InvalidRequest
             A function is not valid, or two have the same name.
         """
-        return offered_tools(self.tools or [])
+        return offered_tools(self.tools or [], mcp)
 
     def choice(self, tools: OfferedTools) -> ToolChoice:
         """Return whether the model may, must or must not call the tools.
@@ -251,14 +264,18 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
         if isinstance(choice, str):
             mode = choice
         else:
-            kind = converted(choice, FunctionChoice | AllowedFunctions, "tool_choice")  # type: ignore[arg-type]
+            kinds: Any = FunctionChoice | McpChoice | AllowedFunctions
+            kind = converted(choice, kinds, "tool_choice")
             if isinstance(kind, FunctionChoice):
                 mode = "required"
                 named = [{"type": "function", "name": kind.name, "namespace": kind.namespace}]
                 parallel = self.parallel_tool_calls is True
+            elif isinstance(kind, McpChoice):
+                mode, named = "required", [choice]
+                parallel = self.parallel_tool_calls is True
             else:
                 mode, named = kind.mode, kind.tools
-            names = [self._checked_name(tool, tools) for tool in named]
+            names = [name for tool in named for name in self._checked_names(tool, tools)]
         if mode == "required" and not tools.functions:
             left = ", ".join(tools.left_out)
             raise InvalidRequest(
@@ -315,9 +332,11 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
         options = self.reasoning
         return options is not None and bool(options.summary or options.generate_summary)
 
-    def _checked_name(self, tool: dict[str, Any], tools: OfferedTools) -> str:
+    def _checked_names(self, tool: dict[str, Any], tools: OfferedTools) -> list[str]:
         name, namespace = tool.get("name"), tool.get("namespace")
         kind = tool.get("type")
+        if kind == "mcp":
+            return self._names_of_server(tool, tools)
         if isinstance(kind, str) and kind != "function":
             raise InvalidRequest(
                 f"'tool_choice' demands a tool of the type {kind[:100]!r}, which this server "
@@ -331,7 +350,23 @@ class ResponsesRequest(OutputFormatParameters, kw_only=True):
                 f"'tool_choice' names {str(name)[:200]!r}, which is not a function in 'tools'.",
                 param="tool_choice",
             )
-        return asked
+        return [asked]
+
+    def _names_of_server(self, tool: dict[str, Any], tools: OfferedTools) -> list[str]:
+        label, name = tool.get("server_label"), tool.get("name")
+        of_mcp = [each for each in self.tools or [] if each.get("type") == "mcp"]
+        names = [
+            offered.name
+            for offered in tools.functions
+            if offered.namespace == label and name in (None, offered.function.name)
+        ]
+        if label not in [each.get("server_label") for each in of_mcp] or not names:
+            raise InvalidRequest(
+                f"'tool_choice' demands a tool of the MCP server {str(label)[:100]!r} that it does "
+                "not have, or that 'tools' does not allow.",
+                param="tool_choice",
+            )
+        return names
 
 
 DECODER = msgspec.json.Decoder(ResponsesRequest)

@@ -46,9 +46,9 @@ def test_an_invalid_tool_is_named(tools: list[Any], param: str) -> None:
 
 
 def test_tools_that_the_server_would_run_are_left_out_and_named() -> None:
-    tools = request(tools=[{"type": "web_search"}, *TOOLS, {"type": "mcp"}]).offered_tools()
+    tools = request(tools=[{"type": "web_search"}, *TOOLS, {"type": "custom"}]).offered_tools()
     assert [tool.name for tool in tools.functions] == ["a", "b"]
-    assert tools.left_out == ["tools[0]:web_search", "tools[3]:mcp"]
+    assert tools.left_out == ["tools[0]:web_search", "tools[3]:custom"]
 
 
 def test_a_model_gets_the_functions_of_a_namespace() -> None:

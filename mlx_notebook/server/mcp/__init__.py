@@ -1,0 +1,1 @@
+"""Run tools of MCP servers for responses: which servers, and the connections to them."""

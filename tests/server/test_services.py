@@ -73,6 +73,7 @@ def services(**changes: Any) -> Services:
         "admin_reads_texts": False,
         "make_images": lambda: made.append("images") or made,
         "make_responses": lambda: made.append("responses") or made,
+        "mcp": None,
         "make_conversations": None,
         "make_batches": None,
     }

@@ -54,7 +54,7 @@ async def test_it_ends_for_those_who_follow_it_and_the_failure_is_logged(
     request = DECODER.decode(b'{"input": "Hi", "background": true}')
     chosen = {"temperature": 0.0, "top_p": 1.0}
     made = Response.to(request, "resp_1", "model", 1, chosen=chosen, store=True)
-    run = ResponseRun("me", ResponseWriter(made, as_summary=False, sealed=False), [], [])
+    run = ResponseRun("me", ResponseWriter(made, as_summary=False, sealed=False), [], [], [])
     command = Generate(id="resp_1", model="model", path="/", prompt=TextPrompt(text="text"))
     store = ResponseStore(tmp_path / "responses", max_age=1e9, max_bytes=1 << 20, log=log)
     async with supervised("none", monkeypatch) as supervisor:

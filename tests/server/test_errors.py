@@ -70,6 +70,10 @@ def test_the_tree_lists_every_class_with_its_status_and_its_codes() -> None:
     codes = used()
     # Whoever reads an image names the code alone; `ImageLoader` makes it an InvalidRequest.
     codes["InvalidRequest"] |= {"image_too_large", "image_url_not_allowed", "image_not_fetched"}
+    # `AttachmentLoader` names documents and videos in place of images.
+    codes["InvalidRequest"] |= {"too_many_pages", "too_many_frames"}
+    for kind in ("document", "video"):
+        codes["InvalidRequest"] |= {f"invalid_{kind}", f"{kind}_too_large", f"{kind}_not_fetched"}
     assert {name: told for name, (_, told) in listed().items()} == codes
 
 
@@ -83,5 +87,5 @@ def test_the_codes_of_the_engine_of_downloads_and_of_images_are_among_them() -> 
     assert len(refused) > 8
     assert refused <= set(downloads._ERRORS)
     images = {code for code in second_arguments("ImageError", "__init__") if "_" in str(code)}
-    assert len(images) == 3
+    assert len(images) == 4
     assert images <= listed()["InvalidRequest"][1]

@@ -47,7 +47,8 @@ class Chat(Conversation):
         prompt
             The user's message.
         images
-            Images for the model: PIL images, numpy arrays, matplotlib figures, paths or bytes.
+            Images for the model: PIL images, numpy arrays, matplotlib figures, paths or bytes. A
+            path or bytes may also be a PDF or a video.
         tools
             Tools for this turn, in place of the chat's own.
         schema
@@ -56,7 +57,8 @@ class Chat(Conversation):
         show
             Whether to show the answer in the cell or terminal while it is streamed.
         settings
-            Settings for this turn, in place of the chat's own.
+            Settings for this turn, in place of the chat's own. `pages="1-3,7"` chooses pages of a
+            PDF.
 
         Returns
         -------

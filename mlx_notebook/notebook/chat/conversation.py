@@ -19,7 +19,7 @@ from mlx_notebook.notebook.chat.usage import Usage
 from mlx_notebook.notebook.connection import connection
 from mlx_notebook.notebook.errors import NotebookError
 from mlx_notebook.notebook.human_units import plural
-from mlx_notebook.notebook.inputs.images import EncodedImage
+from mlx_notebook.notebook.inputs.attachments import content_part
 from mlx_notebook.notebook.recording import replayer
 from mlx_notebook.notebook.schemas.reply_schema import response_format
 from mlx_notebook.notebook.server import notebook_model
@@ -263,7 +263,8 @@ class Conversation:
         settings: dict[str, Any],
     ) -> tuple[Server, Turn, ToolRunner]:
         """Connect to the server and prepare one turn."""
-        message = None if prompt is None else user_message(prompt, images)
+        pages = settings.pop("pages", None)
+        message = None if prompt is None else user_message(prompt, images, pages)
         if message is None and not self.unfinished:
             raise NotebookError("There is nothing to resume: the last turn is complete.")
         turn_tools = self.tools if tools is None else tools_by_name(tools)
@@ -305,11 +306,19 @@ class Conversation:
         return "vision" in server.get(f"v1/models/{quote(model)}")["capabilities"]
 
 
-def user_message(prompt: str, images: Iterable[Any]) -> Message:
-    """Return a user's message with images, in OpenAI's format."""
+def user_message(prompt: str, images: Iterable[Any], pages: str | None = None) -> Message:
+    """Return a user's message with images, PDFs and videos, in OpenAI's format.
+
+    Raises
+    ------
+    NotebookError
+        If one of them cannot be read, or `pages` is given without a PDF.
+    """
     if isinstance(images, str | bytes) or not isinstance(images, Iterable):
         images = [images]
-    parts = [EncodedImage.of(image).part for image in images]
+    parts = [content_part(image, pages) for image in images]
+    if pages is not None and not any(part["type"] == "file" for part in parts):
+        raise NotebookError(f"There is no PDF whose pages {pages!r} could be shown.")
     if not parts:
         return {"role": "user", "content": prompt}
     return {"role": "user", "content": [*parts, {"type": "text", "text": prompt}]}

@@ -35,7 +35,9 @@ Model and conversation
                    was lost; it takes no prompt: write `%chat --resume`
 
 Request
---image            an image: an expression of the notebook or the path of a file; may be repeated
+--image            an image, a PDF or a video: an expression of the notebook or the path of a file;
+                   may be repeated
+--pages            the pages of a PDF that the model sees: `--pages 1-3,7`
 -t, --temperature  from 0 (always the most likely token) to 2 (the most random)
 --max-tokens       the most tokens of the answer
 --seed             makes a random answer repeatable
@@ -81,6 +83,7 @@ class ChatOptions:
     new: bool
     resume: bool
     image: list[str]
+    pages: str | None
     temperature: float | None
     max_tokens: int | None
     seed: int | None
@@ -124,6 +127,7 @@ class ChatOptions:
             "temperature": self.temperature,
             "max_tokens": self.max_tokens,
             "seed": self.seed,
+            "pages": self.pages,
         }
         if self.think is not None:
             turn["extra_body"] = {"chat_template_kwargs": {"enable_thinking": self.think}}
@@ -144,6 +148,7 @@ def _parser() -> OptionParser:
     parser.add_argument("--new", action="store_true")
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--image", type=as_text, action="append", default=[])
+    parser.add_argument("--pages", type=as_text)
     parser.add_argument("--think", action=argparse.BooleanOptionalAction)
     parser.add_argument("--schema", type=as_text)
     parser.add_argument("--var", type=as_name)

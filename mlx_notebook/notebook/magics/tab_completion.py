@@ -28,7 +28,10 @@ _LINE = re.compile(r"^\s*(?P<magic>%mlx|%chat|%%chat|%%map)\s(?P<rest>.*)$", re.
 _WORD = re.compile(r"[^\s,=]*$")
 # "-m, --model        the model that answers": the names of an option, and what it does.
 _HELP = re.compile(r"^(?P<names>-\S+(?:, -\S+)*)\s{2,}(?P<text>\S.*)$", re.MULTILINE)
-_IMAGES = frozenset({".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff"})
+_IMAGES = frozenset(
+    {".png", ".jpg", ".jpeg", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".pdf", ".mp4", ".mov"}
+    | {".webm", ".mkv", ".avi"}
+)
 _MAX_FILES = 200
 IDENTIFIER = "mlx_notebook"
 

@@ -72,7 +72,7 @@ class LoadedFile(Struct, frozen=True):
     data: bytes
 
 
-class Loaded(Struct, frozen=True):
+class LoadedPrompt(Struct, frozen=True):
     """A prompt with its images.
 
     `notices` say what the model does not see, `files` are documents from URLs.
@@ -110,7 +110,7 @@ class AttachmentLoader:
         self._reader = reader
         self._workers = workers
 
-    async def load(self, prompt: ChatPrompt, *, takes_video: bool = False) -> Loaded:
+    async def load(self, prompt: ChatPrompt, *, takes_video: bool = False) -> LoadedPrompt:
         """Return the prompt with the images, pages and frames that its messages name.
 
         Parameters
@@ -133,7 +133,7 @@ class AttachmentLoader:
                 await self._expanded(message, request, takes_video) for message in prompt.messages
             ]
             prompt = msgspec.structs.replace(prompt, messages=messages)
-        return Loaded(await self._images.load_images(prompt), notices, files)
+        return LoadedPrompt(await self._images.load_images(prompt), notices, files)
 
     async def _expanded(
         self, message: dict[str, Any], request: "_Request", takes_video: bool

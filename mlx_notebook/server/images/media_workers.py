@@ -35,7 +35,7 @@ class MediaWorkers:
     def __init__(self, seconds: int = 30, memory: int = 3 * 2**30) -> None:
         self._seconds = seconds
         self._memory = memory
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._places = asyncio.Semaphore(_AT_ONCE)
 
     async def run(self, task: MediaTask) -> Pages | Frames:
         """Run a task.
@@ -45,7 +45,7 @@ class MediaWorkers:
         ImageError
             If the file cannot be used, or takes too much time or memory.
         """
-        async with self._slots:
+        async with self._places:
             answer = await self._answer(task)
         if isinstance(answer, Unusable):
             raise ImageError(answer.reason, answer.code)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mlx_notebook.notebook.evaluation.model_evaluation import evaluate
     from mlx_notebook.notebook.magics.magics import conversation
     from mlx_notebook.notebook.probabilities.look_inside import look_inside
+    from mlx_notebook.notebook.sound.speaking import speak
+    from mlx_notebook.notebook.sound.transcribing import transcribe
     from mlx_notebook.notebook.tables.similarity import cluster, duplicates, nearest
     from mlx_notebook.notebook.tables.table_embed import embed
     from mlx_notebook.notebook.tables.table_map import map as map
@@ -65,8 +67,10 @@ _LAZY = {
     "models_panel": "mlx_notebook.panels.models.models_panel",
     "nearest": "mlx_notebook.notebook.tables.similarity",
     "rerank": "mlx_notebook.notebook.tables.table_rerank",
+    "speak": "mlx_notebook.notebook.sound.speaking",
     "stats_panel": "mlx_notebook.panels.stats.stats_panel",
     "tool": "mlx_notebook.notebook.tools.tool",
+    "transcribe": "mlx_notebook.notebook.sound.transcribing",
     "vector_plot": "mlx_notebook.notebook.tables.vector_plot",
 }
 
@@ -100,8 +104,10 @@ __all__ = [
     "models_panel",
     "nearest",
     "rerank",
+    "speak",
     "stats_panel",
     "tool",
+    "transcribe",
     "vector_plot",
 ]
 

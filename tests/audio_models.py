@@ -134,3 +134,59 @@ def _tokenizer(folder: Path, size: int) -> dict[str, int]:
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
     return dict(tokenizer.get_vocab())
+
+
+def soprano(folder: Path, *, seed: int = 0) -> Path:
+    """Write a Soprano model of two layers with random weights.
+
+    One token in five ends a sentence. The library takes the sizes of its decoder from config.json
+    if the folder's name contains "soprano-1.1".
+    """
+    import mlx.core as mx
+    from mlx.utils import tree_flatten
+    from mlx_audio.tts.models.soprano.soprano import DecoderConfig, Model, ModelConfig
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    assert "soprano-1.1" in str(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE({text: i for i, text in enumerate(alphabet)}, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["[STOP]", "[TEXT]", "[START]"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    marks = {"pad_token": "[STOP]", "eos_token": "[STOP]"}
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", **marks}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    size = tokenizer.get_vocab_size()
+    decoder = {"decoder_num_layers": 1, "decoder_dim": 32, "decoder_intermediate_dim": 64}
+    config = {
+        "model_type": "soprano",
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "intermediate_size": 64,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 16,
+        "rms_norm_eps": 1e-6,
+        "vocab_size": size,
+        "max_position_embeddings": 1024,
+        "rope_theta": 10_000.0,
+        "tie_word_embeddings": False,
+        "decoder_config": decoder,
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    mx.random.seed(seed)
+    given = {**config, "decoder_config": DecoderConfig.from_dict(decoder)}
+    model = Model(ModelConfig.from_dict({**given, "model_path": str(folder)}))
+    stop = tokenizer.token_to_id("[STOP]")
+    # All words point one way, which survives the layers: so the logit of the end is the same.
+    model.language_model.embed_tokens.weight = mx.ones((size, 32)) + mx.random.normal(
+        (size, 32), scale=0.01
+    )
+    head = mx.zeros((size, 32))
+    head[stop] = 0.3 * math.log(size / 5) / 32
+    model.language_model.lm_head.weight = head
+    weights = dict(tree_flatten(model.parameters()))
+    mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "pt"})
+    return folder

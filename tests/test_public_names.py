@@ -43,8 +43,11 @@ FUNCTIONS = {
     "models_panel": "()",
     "nearest": "(query, data, count=5, *, vectors=None, model=None)",
     "rerank": "(query, data, count=5, *, model=None, instruction=None)",
+    "speak": "(text, *, model=None, voice='default', speed=1.0)",
     "stats_panel": "()",
     "tool": "(function=None, /, *, name=None, description=None)",
+    "transcribe": "(sound, rate=None, *, model=None, language=None, prompt=None, words=False, "
+    "translate=False)",
     "vector_plot": "(data, groups=None, *, vectors=None, model=None)",
 }
 

@@ -107,7 +107,7 @@ ROOMS = {
         *("plain_text", "errors", "escaping", "shell", "human_units", "signing", "interrupts"),
         *("background_loop", "inputs", "schemas", "answers", "server", "rendering", "recording"),
         *("connection", "tools", "sidebar", "jobs", "chat", "tables", "evaluation", "training"),
-        *("conversion", "probabilities", "magics"),
+        *("conversion", "probabilities", "sound", "magics"),
     ),
     "panels": ("base", "admin", "stats", "inspector", "chat", "models", "dashboard"),
 }

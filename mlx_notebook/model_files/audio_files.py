@@ -5,6 +5,8 @@ from typing import Any
 
 # Model types of mlx-audio that write what is spoken.
 _TRANSCRIBERS = ("whisper",)
+# Those that read texts aloud: they need no program that turns texts into phonemes.
+_SPEAKERS = ("soprano",)
 # The smallest vocabulary of a Whisper model that knows several languages.
 _MULTILINGUAL = 51865
 
@@ -14,8 +16,15 @@ def is_transcriber(config: Mapping[str, Any]) -> bool:
     return config.get("model_type") in _TRANSCRIBERS
 
 
+def is_speaker(config: Mapping[str, Any]) -> bool:
+    """Return whether a model reads texts aloud, and mlx-audio can run it."""
+    return config.get("model_type") in _SPEAKERS
+
+
 def audio_capabilities(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what a model of sound can do."""
+    if is_speaker(config):
+        return ("speech",)
     size = config.get("vocab_size", config.get("n_vocab"))
     translates = isinstance(size, int) and size >= _MULTILINGUAL
     return ("transcription", "translation") if translates else ("transcription",)

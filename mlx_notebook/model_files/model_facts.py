@@ -12,7 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from mlx_notebook.model_files import architectures
-from mlx_notebook.model_files.audio_files import audio_capabilities, is_transcriber
+from mlx_notebook.model_files.audio_files import audio_capabilities, is_speaker, is_transcriber
 from mlx_notebook.model_files.embedding_files import is_embedding_model, max_input_tokens
 from mlx_notebook.model_files.fim_forms import form_in_folder
 from mlx_notebook.model_files.footprint import KVCacheSize, WeightBytes, kv_cache_size
@@ -150,10 +150,10 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
     file = folder / "config.json"
     config = read_json(file, type=dict[str, Any])
     embeds = is_embedding_model(name, folder, config)
-    hears = is_transcriber(config)
-    reranker = None if embeds or hears else reranker_kind(name, folder, config)
-    generates = architectures.is_text_model(config) and not hears
-    special = bool(hears or embeds or reranker)
+    of_sound = is_transcriber(config) or is_speaker(config)
+    reranker = None if embeds or of_sound else reranker_kind(name, folder, config)
+    generates = architectures.is_text_model(config) and not of_sound
+    special = bool(of_sound or embeds or reranker)
     if not (special or generates or architectures.is_vision_model(config, None)):
         return None
     shards, missing = _shards(folder)
@@ -187,7 +187,7 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
         architecture=str(config["model_type"]),
         capabilities=(
             audio_capabilities(config)
-            if hears
+            if of_sound
             else _special_capabilities(embeds, reranker) or _capabilities(folder, vision=vision)
         ),
         quantization=_quantization(config),
@@ -200,7 +200,7 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
         vision=vision,
         video=vision and architectures.takes_video(config),
         is_embedding_model=embeds,
-        is_audio_model=hears,
+        is_audio_model=of_sound,
         reranker=reranker,
         missing=tuple(sorted(missing)),
         error=None if missing else error,

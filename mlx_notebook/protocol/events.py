@@ -316,6 +316,33 @@ class Transcribed(msgspec.Struct, frozen=True, tag="transcribed", array_like=Tru
     working: float
 
 
+class SpeechAudio(msgspec.Struct, frozen=True, tag="sound", array_like=True):
+    """The next bytes of the sound that `Speak` asked for."""
+
+    id: str
+    data: bytes
+
+
+class Spoken(msgspec.Struct, frozen=True, tag="spoken", array_like=True):
+    """The last event of a `Speak`.
+
+    Attributes
+    ----------
+    seconds
+        Length of the sound.
+    prompt, tokens
+        How many tokens the text has, and how many were generated.
+    working
+        Seconds that the engine took, without waiting and loading.
+    """
+
+    id: str
+    seconds: float
+    prompt: int
+    tokens: int
+    working: float
+
+
 class Done(msgspec.Struct, frozen=True, tag="done", array_like=True):
     """The last event of a request that succeeded: all of its rows have finished."""
 
@@ -388,6 +415,8 @@ Event = (
     | TranscriptSegment
     | Transcribed
     | Reranked
+    | SpeechAudio
+    | Spoken
     | Done
     | Failed
     | Loaded

@@ -5,6 +5,7 @@ from typing import Any, Literal
 import msgspec
 
 ImageDetail = Literal["auto", "low", "high"]
+SpeechFormat = Literal["wav", "flac", "pcm", "mp3", "opus"]
 
 
 RESERVED_KWARGS = frozenset(
@@ -363,6 +364,34 @@ class Transcribe(msgspec.Struct, kw_only=True, frozen=True, tag="transcribe", om
     evict: bool = True
 
 
+class Speak(msgspec.Struct, kw_only=True, frozen=True, tag="speak", omit_defaults=True):
+    """Read a text aloud; answered by `SpeechAudio` and `Spoken`, or by `Failed`.
+
+    Attributes
+    ----------
+    voice
+        Name of the voice. None: the model's own.
+    speed
+        1 is the model's own.
+    format
+        Of the sound: a file, or `pcm`: 16-bit integers (little-endian), one channel, 24,000 samples
+        per second, sent sentence by sentence.
+    user, evict
+        As for `Load`.
+    """
+
+    id: str
+    model: str
+    path: str
+    options: ModelOptions = ModelOptions()
+    text: str
+    voice: str | None = None
+    speed: float = 1.0
+    format: SpeechFormat = "wav"
+    user: str = ""
+    evict: bool = True
+
+
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
     """Stop the request or the `Load` with this `id` at the next step. There is no answer."""
 
@@ -468,6 +497,7 @@ Command = (
     | Embed
     | Transcribe
     | Rerank
+    | Speak
     | Cancel
     | Load
     | Unload

@@ -1,1 +1,1 @@
-"""Speech to text with mlx-audio's Whisper, in small steps between those of other models."""
+"""Speech to text with mlx-audio's Whisper, in small steps; files of sound."""

@@ -18,7 +18,7 @@ from mlx_notebook.engine.reranking.reranker import Reranker
 from mlx_notebook.engine.sampling.row import Row
 from mlx_notebook.engine.sampling.sampler import TokenReport
 from mlx_notebook.engine.sampling.vocabulary import Vocabulary
-from mlx_notebook.protocol import Event, Generate, Prompt, Transcribe
+from mlx_notebook.protocol import Event, Generate, Prompt, Speak, Transcribe
 
 LoadStep = int | None
 """What a load yields: the bytes of weights in memory; None until the files are checked."""
@@ -132,6 +132,24 @@ class TranscribingBackend(Backend):
         """Yield the events of each step, a layer of the model or a token; return the last event."""
 
 
+class SpeakingBackend(Backend):
+    """A model in memory that reads texts aloud."""
+
+    @abstractmethod
+    def check_speech(self, command: Speak) -> None:
+        """Check that this model can do what a command asks for. Called on worker threads.
+
+        Raises
+        ------
+        InvalidRequest
+            If it cannot, or what makes files of the format is not installed.
+        """
+
+    @abstractmethod
+    def speak(self, command: Speak) -> Generator[list[Event], None, Event]:
+        """Yield the events of each step, for most of them a token; return the last event."""
+
+
 class GeneratingBackend(Backend):
     """A model in memory that generates, with its batch of rows. `len` counts the rows.
 
@@ -212,6 +230,8 @@ def generates_nothing(backend: Backend) -> InvalidRequest:
     """Return the error for a request to generate with a model that does not."""
     if isinstance(backend, TranscribingBackend):
         return only_transcribes(backend.name)
+    if isinstance(backend, SpeakingBackend):
+        return only_speaks(backend.name)
     return (only_embeds if backend.reranker is None else only_ranks)(backend.name)
 
 
@@ -219,6 +239,13 @@ def only_transcribes(name: str) -> InvalidRequest:
     """Return the error for a text given to a model that only hears."""
     return InvalidRequest(
         f"{name} writes what is spoken: use v1/audio/transcriptions, or another model.", "model"
+    )
+
+
+def only_speaks(name: str) -> InvalidRequest:
+    """Return the error for a request for text to a model that only speaks."""
+    return InvalidRequest(
+        f"{name} reads texts aloud: use v1/audio/speech, or another model.", "model"
     )
 
 

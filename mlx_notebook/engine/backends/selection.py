@@ -15,7 +15,7 @@ from mlx_notebook.engine.errors import LoadFailed, reason
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.reranking.yes_no import open_yes_no
 from mlx_notebook.model_files import architectures
-from mlx_notebook.model_files.audio_files import is_transcriber
+from mlx_notebook.model_files.audio_files import is_speaker, is_transcriber
 from mlx_notebook.model_files.embedding_files import is_embedding_model
 from mlx_notebook.model_files.model_folder import check
 from mlx_notebook.model_files.reranker_files import (
@@ -83,12 +83,13 @@ def load(
     config = _read(name, path / "config.json")
     for kind, module, fits in (
         ("a model of sound", "transcription", _is_transcriber),
+        ("a model of sound", "speech", _is_speaker),
         ("an embedding model", "embedding", is_embedding_model),
         ("a cross-encoder", "cross_encoder", _is_cross_encoder),
     ):
         if isinstance(config, dict) and fits(name, path, config):
             _refuse_settings(name, kind, options)
-            if module == "transcription":
+            if module in ("transcription", "speech"):
                 _refuse_ranks(name, "models of sound", leader)
             imported = yield from _imported(module, workers)
             special: Backend = yield from imported.load(name, path, options, workers)
@@ -105,6 +106,10 @@ def load(
 
 def _is_transcriber(name: str, path: Path, config: dict[str, Any]) -> bool:
     return is_transcriber(config)
+
+
+def _is_speaker(name: str, path: Path, config: dict[str, Any]) -> bool:
+    return is_speaker(config)
 
 
 def _is_cross_encoder(name: str, path: Path, config: dict[str, Any]) -> bool:

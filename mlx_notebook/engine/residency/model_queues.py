@@ -17,11 +17,12 @@ from mlx_notebook.protocol import (
     Load,
     ModelOptions,
     Rerank,
+    Speak,
     Tokenize,
     Transcribe,
 )
 
-ModelJob = Generate | Tokenize | Embed | Rerank | Transcribe | Load
+ModelJob = Generate | Tokenize | Embed | Rerank | Transcribe | Speak | Load
 """A command that needs a model in memory."""
 
 

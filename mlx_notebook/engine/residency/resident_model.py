@@ -5,12 +5,12 @@ from collections import Counter, deque
 
 from mlx_notebook.engine.backends.backend import Backend, GeneratingBackend
 from mlx_notebook.engine.backends.text import TextBackend
+from mlx_notebook.engine.generation.audio_job import AudioJob
 from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.prompt_scoring import ScoringJob
 from mlx_notebook.engine.generation.request import Request
 from mlx_notebook.engine.generation.reranking_job import RerankingJob
 from mlx_notebook.engine.generation.runner import Runner
-from mlx_notebook.engine.generation.transcription_job import TranscriptionJob
 from mlx_notebook.engine.residency.batch_share import BatchShare
 from mlx_notebook.engine.residency.gathering import Gathering
 from mlx_notebook.engine.residency.model_queues import ModelSpec
@@ -18,7 +18,7 @@ from mlx_notebook.engine.residency.user_turns import UserTurns
 from mlx_notebook.model_files.footprint import Footprint
 from mlx_notebook.protocol import Resident
 
-SideJob = EmbeddingJob | RerankingJob | ScoringJob | TranscriptionJob
+SideJob = EmbeddingJob | RerankingJob | ScoringJob | AudioJob
 """What is done piece by piece between the steps of a batch."""
 
 # A step with a new number of rows may compile kernels; later steps may still wait for them.

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from functools import partial
 
 from mlx_notebook.engine.errors import Cancelled, EngineError, InvalidRequest
+from mlx_notebook.engine.generation.audio_job import AudioJob
 from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.prompt_scoring import ScoringJob
 from mlx_notebook.engine.generation.request import PreparedRequest, Request, RequestState
 from mlx_notebook.engine.generation.reranking_job import RerankingJob
-from mlx_notebook.engine.generation.transcription_job import TranscriptionJob
 from mlx_notebook.engine.kv_cache.block_file import Arrays
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.residency.memory_reservations import MemoryReservations
@@ -35,6 +35,7 @@ from mlx_notebook.protocol import (
     Rerank,
     Reserve,
     Shutdown,
+    Speak,
     Tokenize,
     Tokenized,
     Touch,
@@ -49,8 +50,9 @@ log = logging.getLogger(__name__)
 class Commands:
     """Carries out commands, in the thread that owns MLX.
 
-    A job (`Generate`, `Tokenize`, `Embed`, `Rerank`, `Transcribe`) waits in a queue until its model
-    is in memory. Then workers prepare it, and it ends as a ready request, a side job, or an answer.
+    A job (`Generate`, `Tokenize`, `Embed`, `Rerank`, `Transcribe`, `Speak`) waits in a queue until
+    its model is in memory. Then workers prepare it, and it ends as a ready request, a side job, or
+    an answer.
 
     Parameters
     ----------
@@ -90,7 +92,7 @@ class Commands:
             case Generate():
                 self._requests.add(command)
                 self._arrive(command)
-            case Tokenize() | Embed() | Rerank() | Transcribe():
+            case Tokenize() | Embed() | Rerank() | Transcribe() | Speak():
                 self._arrive(command)
             case Load():
                 self._queues.add(command)
@@ -145,7 +147,7 @@ class Commands:
                 request = self._requests.get(job.id)
                 if request is not None:  # otherwise it was cancelled
                     self._request_prepared(request, resident, outcome)
-            case EmbeddingJob() | RerankingJob() | TranscriptionJob():
+            case EmbeddingJob() | RerankingJob() | AudioJob():
                 resident.side_jobs.append(outcome)
             case Tokenized():
                 self._send([outcome])

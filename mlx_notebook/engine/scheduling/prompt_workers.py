@@ -15,12 +15,12 @@ from weakref import WeakKeyDictionary
 
 from mlx_notebook.engine.backends.backend import Backend, GeneratingBackend, generates_nothing
 from mlx_notebook.engine.errors import Cancelled, ContextOverflow, EngineError, InvalidRequest
+from mlx_notebook.engine.generation.audio_job import AudioJob, speech, transcription
 from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.prompt_scoring import check_scored
 from mlx_notebook.engine.generation.request import PreparedRequest
 from mlx_notebook.engine.generation.reranking_job import RerankingJob
 from mlx_notebook.engine.generation.tokenization import tokenized
-from mlx_notebook.engine.generation.transcription_job import TranscriptionJob, transcription
 from mlx_notebook.engine.kv_cache.block_file import Arrays
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt, max_new_tokens, truncate_input
@@ -36,6 +36,7 @@ from mlx_notebook.protocol import (
     FillPrompt,
     Generate,
     Rerank,
+    Speak,
     TextPrompt,
     Tokenize,
     Tokenized,
@@ -44,10 +45,10 @@ from mlx_notebook.protocol import (
 
 log = logging.getLogger(__name__)
 
-PromptJob = Generate | Tokenize | Embed | Rerank | Transcribe
+PromptJob = Generate | Tokenize | Embed | Rerank | Transcribe | Speak
 """A command whose prompt, or sound, a worker prepares."""
 
-Outcome = PreparedRequest | Tokenized | EmbeddingJob | RerankingJob | TranscriptionJob | EngineError
+Outcome = PreparedRequest | Tokenized | EmbeddingJob | RerankingJob | AudioJob | EngineError
 """What a worker makes of a job, or why it could not."""
 
 _LONG = 2**16
@@ -166,6 +167,8 @@ class PromptWorkers:
                     return self._embedding(job, backend)
                 case Transcribe():
                     return transcription(job, backend)
+                case Speak():
+                    return speech(job, backend)
                 case Rerank():
                     return self._reranking(job, backend)
         except EngineError as error:
@@ -237,6 +240,8 @@ def _is_long(job: PromptJob) -> bool:
             return True
         case Embed():
             left: list[Any] = list(job.inputs)
+        case Speak(text=text):
+            left = [text]
         case Rerank():
             left = [job.query, job.documents]
             # The query is tokenized with each document.

@@ -15,10 +15,10 @@ from mlx_lm.generate import generation_stream
 
 from mlx_notebook.engine.distributed.leader import Leader
 from mlx_notebook.engine.errors import EngineError
+from mlx_notebook.engine.generation.audio_job import AudioJob
 from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.request import Request, RequestState
 from mlx_notebook.engine.generation.reranking_job import RerankingJob
-from mlx_notebook.engine.generation.transcription_job import TranscriptionJob
 from mlx_notebook.engine.kv_cache.disk_cache import DiskPrefixCache
 from mlx_notebook.engine.kv_cache.disk_store import DiskStore
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
@@ -320,7 +320,7 @@ class Scheduler:
         resident.mark_used()
         try:
             answer = job.step()
-            if isinstance(job, TranscriptionJob):
+            if isinstance(job, AudioJob):
                 events.extend(job.take_events())
         except EngineError as error:
             resident.side_jobs.remove(job)
@@ -348,7 +348,7 @@ class Scheduler:
             if request.command.model == resident.name and not request.waits_for_model:
                 self._requests.fail(request.id, failure)
         for job in resident.side_jobs:
-            if isinstance(job, EmbeddingJob | RerankingJob | TranscriptionJob):
+            if isinstance(job, EmbeddingJob | RerankingJob | AudioJob):
                 self._requests.fail(job.id, failure)
         self._residency.unload(resident.name)
 

@@ -25,7 +25,7 @@ const groupTitle = (model) => GROUPS.find(([, states]) => states.includes(model.
 /** Whether a model is one of text alone, without an adapter: such a model can be converted. */
 const isText = ({ id, capabilities = [] }) =>
   !id.includes("+") &&
-  !["vision", "embeddings", "transcription"].some((one) => capabilities.includes(one));
+  !["vision", "embeddings", "transcription", "speech"].some((one) => capabilities.includes(one));
 
 /** "Loading: 3 MB of 6 MB, 2 s left". */
 function progressOf({ phase, done, total, seconds_left: left }) {

@@ -9,6 +9,7 @@ from mlx_notebook.server.models.catalog_entry import CatalogEntry
 _DOES = {
     "transcription": "writes down no speech",
     "translation": "translates no speech",
+    "speech": "reads no text aloud",
 }
 
 

@@ -77,10 +77,11 @@ def _operation(operation: Operation, schema_of: dict[Any, Any]) -> dict[str, Any
     if answers := [schema_of[answer] for answer in _answer_types(operation)]:
         schema = answers[0] if len(answers) == 1 else {"anyOf": answers}
         content["application/json"] = {"schema": schema}
-        for kind in operation.texts:
+        for kind in operation.others:
             content[kind] = {"schema": {"type": "string"}}
     elif operation.media:
-        content[operation.media] = {"schema": {"type": "string", "format": "binary"}}
+        for kind in (operation.media, *operation.others):
+            content[kind] = {"schema": {"type": "string", "format": "binary"}}
     elif operation.answer is str:
         content["text/plain"] = {"schema": {"type": "string"}}
     elif operation.streamed is None:

@@ -29,6 +29,7 @@ from mlx_notebook.server.wire.openai import (
     response_events,
     response_object,
     responses_request,
+    speech_types,
     stored_completion_types,
     text_completion,
     transcription_types,
@@ -56,8 +57,8 @@ class Operation(msgspec.Struct):
         Type of a `data:` line, if it can answer with an event stream.
     failure
         Type of an error response.
-    texts
-        Media types of the response that are texts and not JSON, if it has some besides.
+    others
+        More media types of the response: texts beside JSON, bytes beside `media`.
     query
         Schemas of the query parameters.
     """
@@ -73,7 +74,7 @@ class Operation(msgspec.Struct):
     query: dict[str, dict[str, Any]] = {}
     form: bool = False
     media: str = ""
-    texts: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
 
 
 # Status codes of requests to a model.
@@ -209,6 +210,15 @@ OPERATIONS = (
     ),
     Operation(
         "post",
+        "/v1/audio/speech",
+        "Read a text aloud",
+        _MODEL_ERRORS,
+        body=speech_types.SpeechRequest,
+        media="audio/mpeg",
+        others=("audio/ogg", "audio/flac", "audio/wav", "audio/pcm"),
+    ),
+    Operation(
+        "post",
         "/v1/audio/transcriptions",
         "Write down what is spoken, complete or streamed",
         _MODEL_ERRORS,
@@ -216,7 +226,7 @@ OPERATIONS = (
         transcription_types.TranscriptionForm,
         transcription_types.TranscriptEvent,
         form=True,
-        texts=_TRANSCRIPTS,
+        others=_TRANSCRIPTS,
     ),
     Operation(
         "post",
@@ -226,7 +236,7 @@ OPERATIONS = (
         (transcription_types.Transcript, transcription_types.VerboseTranscript),
         transcription_types.TranslationForm,
         form=True,
-        texts=_TRANSCRIPTS,
+        others=_TRANSCRIPTS,
     ),
     Operation(
         "post",

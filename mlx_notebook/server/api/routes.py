@@ -55,6 +55,7 @@ from mlx_notebook.server.api.openai.response_conversations import (
     StoredConversationsHandler,
 )
 from mlx_notebook.server.api.openai.responses import InputTokensHandler, ResponsesHandler
+from mlx_notebook.server.api.openai.speech import SpeechHandler
 from mlx_notebook.server.api.openai.stored_completions import (
     StoredCompletionHandler,
     StoredMessagesHandler,
@@ -93,6 +94,7 @@ ROUTES = (
     ("v1/files/?", FilesHandler),
     ("v1/files/([^/]+)/?", FileHandler),
     ("v1/files/([^/]+)/content/?", FileContentHandler),
+    ("v1/audio/speech/?", SpeechHandler),
     ("v1/audio/transcriptions/?", TranscriptionsHandler),
     ("v1/audio/translations/?", TranslationsHandler),
     ("v1/rerank/?", RerankHandler),

@@ -23,6 +23,7 @@ from mlx_notebook.protocol import (
     Reranked,
     Reserve,
     Reserved,
+    Speak,
     Tokenize,
     Tokenized,
     Touch,
@@ -35,7 +36,7 @@ from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.errors import ApiError, QueueFull, RequestCancelled, Unavailable
 from mlx_notebook.server.identity import OWNER
-from mlx_notebook.server.telemetry.audio_traces import TranscriptionRecorder
+from mlx_notebook.server.telemetry.audio_traces import AudioRecorder
 from mlx_notebook.server.telemetry.request_traces import Recorder, RequestOrigin, TraceStore
 
 T = TypeVar("T", bound=Event)
@@ -80,10 +81,10 @@ class EngineClient:
             yield stream
 
     @asynccontextmanager
-    async def transcribe(
-        self, command: Transcribe, origin: RequestOrigin
+    async def run_audio(
+        self, command: Transcribe | Speak, origin: RequestOrigin
     ) -> AsyncIterator[RequestStream]:
-        """Turn speech into text, and cancel that if the block ends first.
+        """Turn speech into text or text into speech, and cancel that if the block ends first.
 
         Its trace and its metrics are recorded.
 
@@ -94,7 +95,7 @@ class EngineClient:
         """
         self._check_rows(command, origin.owner, 1)
         self._check_allowed(command.model)
-        recorder = TranscriptionRecorder(command, origin, self.traces)
+        recorder = AudioRecorder(command, origin, self.traces)
         self.traces.begin(command.id, origin.owner, recorder)
         async with self._in_flight(command, origin.owner, 1, recorder) as stream:
             yield stream
@@ -307,7 +308,7 @@ class EngineClient:
             self._supervisor.notify()
 
     def _check_rows(
-        self, command: Generate | Transcribe, owner: str, wanted: int, more: int = 0
+        self, command: Generate | Transcribe | Speak, owner: str, wanted: int, more: int = 0
     ) -> None:
         """Check that the queue has room for a request that needs rows; `more` rows are for it."""
         streams = self._flights.streams
@@ -370,7 +371,16 @@ class EngineClient:
     async def _in_flight(
         self,
         command: (
-            Generate | Tokenize | Embed | Rerank | Transcribe | Load | Unload | Pin | Reserve
+            Generate
+            | Tokenize
+            | Embed
+            | Rerank
+            | Transcribe
+            | Speak
+            | Load
+            | Unload
+            | Pin
+            | Reserve
         ),
         owner: str,
         rows: int,

@@ -13,6 +13,7 @@ from mlx_notebook.protocol import (
     Ready,
     Reranked,
     Reserve,
+    Spoken,
     Stats,
     Transcribed,
 )
@@ -80,9 +81,9 @@ class InFlightRequests:
         stream = self._streams.get(event.id)
         if stream is None:
             return None
-        if isinstance(event, Prefill | Heard | Loaded) and not stream.urgent:
+        if isinstance(event, Prefill | Heard | Spoken | Loaded) and not stream.urgent:
             self._used(stream.owner, stream.model)
-        elif isinstance(event, Done | Embedded | Reranked | Transcribed):
+        elif isinstance(event, Done | Embedded | Reranked | Transcribed | Spoken):
             self.forgive(stream.model)
         return None if stream.push(event) else stream.id
 

@@ -21,6 +21,8 @@ from mlx_notebook.protocol import (
     Reasoning,
     Reranked,
     Reserved,
+    SpeechAudio,
+    Spoken,
     Text,
     Tokenized,
     ToolCallArguments,
@@ -36,7 +38,16 @@ _MAX_UNREAD = 4 * 1024 * 1024
 
 
 _LAST_EVENTS = (
-    Done | Loaded | Unloaded | Pinned | Reserved | Tokenized | Embedded | Reranked | Transcribed
+    Done
+    | Loaded
+    | Unloaded
+    | Pinned
+    | Reserved
+    | Tokenized
+    | Embedded
+    | Reranked
+    | Transcribed
+    | Spoken
 )
 
 
@@ -146,6 +157,9 @@ class RequestStream:
             self.has_output = True
             self._unread += len(event.text)
             self.tokens += len(event.tokens)
+        elif isinstance(event, SpeechAudio):
+            self.has_output = True
+            self._unread += len(event.data)
         elif isinstance(event, Loading | Prefill | Heard):
             if isinstance(event, Prefill) and not isinstance(self._progress, Prefill):
                 self.tokens += event.total
@@ -158,6 +172,8 @@ class RequestStream:
                 self.tokens = event.usage.prompt + event.usage.completion
             elif isinstance(event, Transcribed):
                 self.tokens = event.tokens
+            elif isinstance(event, Spoken):
+                self.tokens = event.prompt + event.tokens
             self.ended = True
         self._events.append(event)
         self._last = time.monotonic()

@@ -93,7 +93,10 @@ class CatalogEntry(Struct, frozen=True):
         """The route of a model that generates no text."""
         if self.facts.reranker is not None:
             return "v1/rerank"
-        return "v1/embeddings" if self.facts.is_embedding_model else "v1/audio/transcriptions"
+        if self.facts.is_embedding_model:
+            return "v1/embeddings"
+        speaks = "speech" in self.facts.capabilities
+        return "v1/audio/speech" if speaks else "v1/audio/transcriptions"
 
     @property
     def ranks(self) -> bool:

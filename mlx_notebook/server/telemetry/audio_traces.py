@@ -1,4 +1,4 @@
-"""Record each request for a transcript: a trace for its user, and numbers for `/metrics`."""
+"""Record each request for a transcript or speech: a trace, and numbers for `/metrics`."""
 
 import time
 from typing import Any
@@ -10,8 +10,8 @@ from mlx_notebook.server.telemetry.request_traces import RequestOrigin, TraceSto
 from mlx_notebook.server.wire.native import trace_types as wire
 
 
-class TranscriptionRecorder:
-    """Record the events of one transcription.
+class AudioRecorder:
+    """Record the events of one transcription, or of one speech.
 
     Parameters
     ----------
@@ -22,7 +22,10 @@ class TranscriptionRecorder:
     """
 
     def __init__(
-        self, command: protocol.Transcribe, origin: RequestOrigin, traces: TraceStore
+        self,
+        command: protocol.Transcribe | protocol.Speak,
+        origin: RequestOrigin,
+        traces: TraceStore,
     ) -> None:
         self._usage = traces.usage
         self._usage.begin(origin.owner)
@@ -31,7 +34,8 @@ class TranscriptionRecorder:
         self._texts: list[str] = []
         self._heard: protocol.Heard | None = None
         self._heard_at = self._seconds = 0.0
-        self._done: protocol.Transcribed | None = None
+        self._done: protocol.Transcribed | protocol.Spoken | None = None
+        self._bytes = 0
         self._status: wire.TraceStatus = "running"
         self._error: wire.TracedError | None = None
 
@@ -43,12 +47,21 @@ class TranscriptionRecorder:
                 self._heard = event
             case protocol.TranscriptSegment():
                 if not self._texts:
-                    waited = time.monotonic() - self._began
-                    metrics.TIME_TO_FIRST_TOKEN.labels(self._command.model).observe(waited)
-                    self._usage.first_token(self._origin.owner, waited)
+                    self._first()
                 self._texts.append(event.text)
-            case protocol.Transcribed():
+            case protocol.SpeechAudio():
+                if not self._bytes:
+                    self._first()
+                self._bytes += len(event.data)
+            case protocol.Transcribed() | protocol.Spoken():
                 self._done = event
+
+    def _first(self) -> None:
+        """Record the first output."""
+        waited = time.monotonic() - self._began
+        metrics.TIME_TO_FIRST_TOKEN.labels(self._command.model).observe(waited)
+        self._usage.first_token(self._origin.owner, waited)
+        self._heard_at = self._heard_at or time.monotonic()
 
     def end(self, error: ApiError | None) -> None:
         """Record the end of the request, with the error if it failed or was cancelled."""
@@ -63,9 +76,14 @@ class TranscriptionRecorder:
             self._error = wire.TracedError(error.message, error.code)
         model, tokens = self._command.model, self._done.tokens if self._done else 0
         metrics.DURATION.labels(model).observe(self._seconds)
+        metrics.PROMPT_TOKENS.labels(model).inc(self._prompt_tokens)
         metrics.GENERATED_TOKENS.labels(model).inc(tokens)
-        self._usage.end(self._origin.owner, self._status, 0, 0, tokens)
+        self._usage.end(self._origin.owner, self._status, self._prompt_tokens, 0, tokens)
         self._traces.keep(self._origin.owner, self.trace())
+
+    @property
+    def _prompt_tokens(self) -> int:
+        return self._done.prompt if isinstance(self._done, protocol.Spoken) else 0
 
     def trace(self) -> wire.Trace:
         """Return the trace of the request so far."""
@@ -82,13 +100,17 @@ class TranscriptionRecorder:
             tools=[],
             options=self._options(),
             ignored=self._origin.ignored,
-            prompt=self._command.context or None,
+            prompt=(
+                self._command.text
+                if isinstance(self._command, protocol.Speak)
+                else self._command.context or None
+            ),
             rows=[
                 wire.TracedSequence(
                     0, "".join(self._texts).strip(), "", [], finish_reason="stop" if done else None
                 )
             ],
-            usage=wire.TracedUsage(0, 0, done.tokens, 0) if done else None,
+            usage=wire.TracedUsage(self._prompt_tokens, 0, done.tokens, 0) if done else None,
             timings=(
                 wire.TracedTimings(round(waited, 5), 0.0, 0.0, round(waited, 5), done.working)
                 if done
@@ -100,13 +122,15 @@ class TranscriptionRecorder:
     def _options(self) -> dict[str, Any]:
         """Return what the request asks for, and what is known of its sound."""
         command = self._command
+        if isinstance(command, protocol.Speak):
+            return self._speech_options(command)
         options: dict[str, Any] = {
             "task": "translate" if command.translate else "transcribe",
             "audio_bytes": len(command.audio),
         }
         if self._heard is not None:
             options["audio_seconds"] = round(self._heard.total, 3)
-        if self._done is not None:
+        if isinstance(self._done, protocol.Transcribed):
             options["spoken_language"] = self._done.language
         given = {
             "language": command.language,
@@ -114,3 +138,13 @@ class TranscriptionRecorder:
             "words": command.words,
         }
         return options | {name: value for name, value in given.items() if value}
+
+    def _speech_options(self, command: protocol.Speak) -> dict[str, Any]:
+        options: dict[str, Any] = {"format": command.format, "audio_bytes": self._bytes}
+        if self._done is not None:
+            options["audio_seconds"] = round(self._done.seconds, 3)
+        if command.voice is not None:
+            options["voice"] = command.voice
+        if command.speed != 1:
+            options["speed"] = command.speed
+        return options

@@ -176,6 +176,8 @@ _OTHER_ENDPOINTS: dict[str, Unsupported] = {
 }
 GENERATION: dict[str, Unsupported] = _SAMPLING | _PROMPT | _ANSWER | _OTHER_ENDPOINTS
 
+SPEECH: dict[str, Unsupported] = {"instructions": Unsupported()}
+
 EMBEDDING: dict[str, Unsupported] = {
     "embd_normalize": Unsupported(neutral=(2,)),
     "embed_dtype": Unsupported(neutral=("float32",)),

@@ -9,7 +9,7 @@ import pytest
 
 from mlx_notebook.engine.backends.backend import TranscribingBackend
 from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
-from mlx_notebook.engine.generation.transcription_job import TranscriptionJob, transcription
+from mlx_notebook.engine.generation.audio_job import AudioJob, transcription
 from mlx_notebook.protocol import Heard, Transcribe, Transcribed, TranscriptSegment
 from tests.audio_models import tone, whisper
 from tests.engine.backends.test_embedding import loaded
@@ -33,7 +33,7 @@ def command(**options: Any) -> Transcribe:
     return Transcribe(id="t", model="whisper", path="", **given)
 
 
-def run(job: TranscriptionJob) -> tuple[list[Any], Transcribed]:
+def run(job: AudioJob) -> tuple[list[Any], Transcribed]:
     events: list[Any] = []
     while (last := job.step()) is None:
         events += job.take_events()

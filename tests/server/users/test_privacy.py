@@ -139,6 +139,7 @@ CASES: dict[tuple[str, str], list[Case]] = {
     ],
     ("POST", "v1/embeddings/?"): [Case("v1/embeddings", {"model": "tiny-chat", "input": "Hi"})],
     # Their bodies are forms: what is no form is refused.
+    ("POST", "v1/audio/speech/?"): [Case("v1/audio/speech", {"input": "Hi"})],
     ("POST", "v1/audio/transcriptions/?"): [Case("v1/audio/transcriptions", {})],
     ("POST", "v1/audio/translations/?"): [Case("v1/audio/translations", {})],
     # No model of this server ranks.

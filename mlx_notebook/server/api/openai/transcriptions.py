@@ -76,7 +76,7 @@ class TranscriptionsHandler(UploadHandler, EventStreamHandler):
         )
         self.set_header("x-request-id", command.id)
         origin = RequestOrigin(await owner(self), self.endpoint, self.ignored)
-        async with self.services.engine.transcribe(command, origin) as stream:
+        async with self.services.engine.run_audio(command, origin) as stream:
             try:
                 if request.stream:
                     await self._send_deltas(stream)

@@ -1,4 +1,4 @@
-"""Transcribes the sound of one command, a layer of the model or a token at a time.
+"""Transcribes or makes the sound of one command, a layer of the model or a token at a time.
 
 Between two steps the scheduler does the steps of other requests.
 """
@@ -7,37 +7,34 @@ import time
 from collections.abc import Generator
 
 import numpy as np
-import numpy.typing as npt
 
-from mlx_notebook.engine.backends.backend import Backend, TranscribingBackend
+from mlx_notebook.engine.backends.backend import Backend, SpeakingBackend, TranscribingBackend
 from mlx_notebook.engine.errors import InvalidRequest
 from mlx_notebook.engine.sandbox.sandbox import decode_sound
-from mlx_notebook.protocol import Event, Transcribe
+from mlx_notebook.protocol import Event, Speak, Transcribe
 
 # Steps that take no longer than this together are done at once.
 _SLICE_SECONDS = 0.01
 
 
-class TranscriptionJob:
-    """The work of one `Transcribe` command.
+class AudioJob:
+    """The work of one `Transcribe` or `Speak` command.
 
     Parameters
     ----------
-    command, backend
-        The command and the model to run it on.
-    samples
-        Its sound, as `sandbox.audio_decoding` decodes it.
+    command
+        The command.
+    work
+        Yields the events of each step, and returns the last one.
     """
 
-    def __init__(
-        self, command: Transcribe, backend: TranscribingBackend, samples: npt.NDArray[np.int16]
-    ):
+    def __init__(self, command: Transcribe | Speak, work: Generator[list[Event], None, Event]):
         self.id, self.user = command.id, command.user
-        self._work: Generator[list[Event], None, Event] = backend.transcribe(command, samples)
+        self._work = work
         self._events: list[Event] = []
 
     def step(self) -> Event | None:
-        """Transcribe for a moment; return the last event after the last piece."""
+        """Work for a moment; return the last event after the last piece."""
         end = time.perf_counter() + _SLICE_SECONDS
         try:
             while True:
@@ -54,7 +51,7 @@ class TranscriptionJob:
         return events
 
 
-def transcription(command: Transcribe, backend: Backend) -> TranscriptionJob:
+def transcription(command: Transcribe, backend: Backend) -> AudioJob:
     """Decode the sound of a command, and return the job.
 
     Raises
@@ -68,4 +65,18 @@ def transcription(command: Transcribe, backend: Backend) -> TranscriptionJob:
         raise InvalidRequest(f"{backend.name} does not transcribe speech.", "model")
     backend.check(command)
     data = decode_sound(command.audio, command.max_seconds, "file")
-    return TranscriptionJob(command, backend, np.frombuffer(data, "<i2"))
+    return AudioJob(command, backend.transcribe(command, np.frombuffer(data, "<i2")))
+
+
+def speech(command: Speak, backend: Backend) -> AudioJob:
+    """Check a command, and return the job.
+
+    Raises
+    ------
+    InvalidRequest
+        If the model, or what is installed, cannot do what the command asks for.
+    """
+    if not isinstance(backend, SpeakingBackend):
+        raise InvalidRequest(f"{backend.name} does not speak.", "model")
+    backend.check_speech(command)
+    return AudioJob(command, backend.speak(command))

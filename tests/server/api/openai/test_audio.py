@@ -1,11 +1,13 @@
+import io
 import threading
+import wave
 from collections.abc import Iterator
 from typing import Any
 
 import openai
 import pytest
 
-from tests.audio_models import tone, whisper
+from tests.audio_models import soprano, tone, whisper
 from tests.server.running import RunningServer, running, wait_for
 
 TEXT = "Hello world. Goodbye"
@@ -17,6 +19,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     folder = tmp_path_factory.mktemp("models")
     whisper(folder / "org" / "whisper")
     whisper(folder / "english", multilingual=False)
+    soprano(folder / "soprano-1.1-tiny")
     settings = {
         "models_dirs": [str(folder)],
         "max_audio_seconds": 600,
@@ -88,6 +91,7 @@ def test_models_say_what_they_can_do(client: openai.OpenAI, server: RunningServe
     able: dict[str, Any] = {one.id: one.to_dict()["capabilities"] for one in client.models.list()}
     assert able["org/whisper"] == ["transcription", "translation"]
     assert able["english"] == ["transcription"]
+    assert able["soprano-1.1-tiny"] == ["speech"]
     # A model of sound is never the default, nor what was used last.
     assert server.status()["default_model"] == "tiny-chat"
     assert server.works()
@@ -205,3 +209,88 @@ def test_a_transcription_is_stopped_by_its_id(client: openai.OpenAI, server: Run
     asking.join(60)
     assert errors[0].status_code == 499
     server.wait_until_idle()
+
+
+SENTENCES = "This is the first sentence, and it is long enough. " * 3
+
+
+def spoken(client: openai.OpenAI, **options: Any) -> Any:
+    given: dict[str, Any] = {
+        "input": SENTENCES,
+        "model": "soprano-1.1-tiny",
+        "voice": "alloy",
+        **options,
+    }
+    return client.audio.speech.create(**given)
+
+
+def test_speech_is_a_file_of_sound(client: openai.OpenAI) -> None:
+    answer = spoken(client, response_format="wav")
+    assert answer.response.headers["content-type"] == "audio/wav"
+    # A model with one voice has none of OpenAI's.
+    assert answer.response.headers["x-mlx-ignored-parameters"] == "voice"
+    with wave.open(io.BytesIO(answer.content)) as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 24_000)
+        assert file.getnframes() > 0
+
+
+@pytest.mark.parametrize(
+    ("format", "media", "mark"),
+    [
+        ("flac", "audio/flac", b"fLaC"),
+        ("opus", "audio/ogg", b"OggS"),
+        ("mp3", "audio/mpeg", b""),
+        (openai.omit, "audio/mpeg", b""),
+    ],
+)
+def test_other_formats_are_made_where_the_encoder_is(
+    client: openai.OpenAI, format: Any, media: str, mark: bytes
+) -> None:
+    pytest.importorskip("soundfile", reason="it makes these formats")
+    answer = spoken(client, response_format=format)
+    assert answer.response.headers["content-type"] == media
+    assert answer.content.startswith(mark)
+    if format == "opus":  # it is written, and not read
+        return
+    assert transcribed(client, file=("speech", answer.content)).usage.seconds > 0
+
+
+def test_samples_are_streamed_sentence_by_sentence(
+    client: openai.OpenAI, server: RunningServer
+) -> None:
+    with client.audio.speech.with_streaming_response.create(
+        input=SENTENCES, model="soprano-1.1-tiny", voice="alloy", response_format="pcm"
+    ) as answer:
+        data = b"".join(answer.iter_bytes())
+    assert data
+    assert len(data) % 2 == 0
+    newest = server.client.get("mlx/traces").json()["data"][0]
+    assert (newest["endpoint"], newest["status"]) == ("v1/audio/speech", "finished")
+    assert newest["title"].startswith("This is the first sentence")
+    options = server.client.get(f"mlx/traces/{newest['id']}").json()["options"]
+    assert options["format"] == "pcm"
+    assert options["audio_bytes"] == len(data)
+
+
+@pytest.mark.parametrize(
+    ("options", "param", "said"),
+    [
+        ({"voice": "af_heart"}, "voice", "has one voice only"),
+        ({"speed": 2}, "speed", "its own speed only"),
+        ({"speed": 9}, "speed", "between 0.25 and 4"),
+        ({"input": " "}, "input", "not valid"),
+        ({"input": "x" * 4097}, "input", "not valid"),
+        ({"instructions": "cheerful"}, "instructions", "not supported"),
+        ({"stream_format": "sse"}, "stream_format", "not valid"),
+        ({"response_format": "aac"}, "response_format", "not valid"),
+        ({"model": "tiny-chat"}, "model", "reads no text aloud. Models that do: soprano"),
+        ({"model": "org/whisper"}, "model", "reads no text aloud"),
+    ],
+)
+def test_what_cannot_be_spoken_is_refused_by_name(
+    client: openai.OpenAI, options: dict[str, Any], param: str, said: str
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        spoken(client, **options)
+    assert caught.value.param == param
+    assert said in caught.value.message

@@ -1,0 +1,1 @@
+"""Speech in a notebook: `transcribe` and `speak`."""

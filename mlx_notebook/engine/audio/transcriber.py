@@ -213,14 +213,14 @@ def _pieces(tokens: list[int], first: int, whole: int) -> tuple[list[_Piece], in
     Returns
     -------
     pieces, advance
-        The segments, and after how many positions the next window begins.
+        The segments, and after how many positions the next window begins; 0: after this one.
     """
     is_time = [token >= first for token in tokens]
     cuts = [i for i in range(1, len(tokens)) if is_time[i - 1] and is_time[i]]
     ends_alone = is_time[-2:] == [False, True]
     if not cuts:
         last = next((t - first for t in reversed(tokens) if t > first), whole)
-        return [_Piece(0, last, tokens)] if tokens else [], whole
+        return [_Piece(0, last, tokens)] if tokens else [], 0
     if ends_alone:
         cuts.append(len(tokens))
     pieces, begin = [], 0
@@ -228,7 +228,7 @@ def _pieces(tokens: list[int], first: int, whole: int) -> tuple[list[_Piece], in
         part = tokens[begin:cut]
         pieces.append(_Piece(part[0] - first if part[0] >= first else 0, part[-1] - first, part))
         begin = cut
-    return pieces, whole if ends_alone else pieces[-1].end
+    return pieces, 0 if ends_alone else pieces[-1].end
 
 
 def _rounded(seconds: float) -> float:

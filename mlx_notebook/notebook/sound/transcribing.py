@@ -1,5 +1,6 @@
 """`mlx_notebook.transcribe`: write down what is spoken."""
 
+import warnings
 from typing import Any
 
 from mlx_notebook.notebook.connection import clients, connection
@@ -68,7 +69,10 @@ def transcribe(
     with (
         clients.client_of(server, max_retries=0, timeout=None) as client,
         clients.translated_errors(server),
+        warnings.catch_warnings(),
     ):
+        # OpenAI has deprecated its own translations.
+        warnings.simplefilter("ignore", DeprecationWarning)
         kind = client.audio.translations if translate else client.audio.transcriptions
         answer: Any = kind.create(**options)
     return Transcript(

@@ -57,6 +57,12 @@ def test_windows_follow_each_other_up_to_the_end(backend: TranscribingBackend) -
     assert last.tokens >= sum(len(each.tokens) for each in segments(events))
 
 
+def test_a_sound_of_an_odd_length_is_heard_once(backend: TranscribingBackend) -> None:
+    # 101 hundredths of a second: half a position of the encoder is left over.
+    events, _ = run(transcription(command(audio=tone(1.01), language="en"), backend))
+    assert [each.text for each in segments(events)] == ["Hello world.", " Goodbye"]
+
+
 def test_each_step_is_short_enough_for_others_to_go_on(backend: TranscribingBackend) -> None:
     samples = np.zeros(16_000, np.int16)
     steps = sum(1 for _ in backend.transcribe(command(language="en"), samples))

@@ -49,6 +49,16 @@ class Dialect(ABC):
     def region(self, source: TextSource) -> Parsing[None]:
         """Parse one region: the text after a start marker, including the end marker."""
 
+    def parse(self, source: TextSource) -> Parsing[None]:
+        """Parse one region whose marks may be doubled, as models sometimes write them."""
+        opened = [start.text for start in self.starts if not start.first and not start.kept]
+        yield from source.skip(*opened, partly=False)
+        first = source.index
+        yield from self.region(source)
+        close = self.layout.close.strip().removeprefix("]")
+        if close and source.index > first:
+            yield from source.skip(close)
+
     @abstractmethod
     def write_call(self, name: str, arguments: str) -> str:
         """Write one call in this dialect, without the region's markers.

@@ -4,6 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from mlx_notebook.engine.dialects.call_reader import CallReader
+from mlx_notebook.engine.dialects.dialect import StartMarker
 from mlx_notebook.engine.dialects.families.harmony import Harmony
 from mlx_notebook.engine.dialects.output_events import (
     CallFailed,
@@ -11,13 +13,16 @@ from mlx_notebook.engine.dialects.output_events import (
     OutputEvent,
     ReasoningContent,
 )
-from mlx_notebook.engine.dialects.output_reader import CallReader, Patterns, find_marks
+from mlx_notebook.engine.dialects.output_reader import Patterns, find_marks
 from mlx_notebook.engine.functions.declared import DeclaredFunctions
 
 _MESSAGE = "<|message|>"
 _ENDS = ("<|end|>", "<|call|>", "<|return|>", "<|start|>")
 _BEGINNINGS = ("<|", "to=", "assistant", "commentary", "analysis", "final")
 _TO_FUNCTION = re.compile(r"to=\S")
+
+# A region begins with its header, in any of its forms.
+_HEADER = StartMarker("", kept=True)
 
 _State = Literal["header", "reasoning", "content", "call"]
 
@@ -101,7 +106,7 @@ class HarmonyReader:
             return ""
         if _TO_FUNCTION.search(head) and self._dialect is not None:
             self._state = "call"
-            self._call = CallReader(self._dialect, self._tools, "", self._index, self._hold)
+            self._call = CallReader(self._dialect, self._tools, _HEADER, self._index, self._hold)
             return text
         self._state = "reasoning" if "<|channel|>analysis" in head else "content"
         return rest

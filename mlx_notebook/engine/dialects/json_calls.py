@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
@@ -10,8 +11,12 @@ from mlx_notebook.engine.functions.arguments import dumps, python_literal
 from mlx_notebook.engine.functions.parse_errors import Malformed, Truncated
 
 _STRUCTURE = re.compile(r'["{}\[\]]')
-_STRING_STOP = re.compile(r'["\\]')
+_STRING_STOPS = {quote: re.compile(rf"[{quote}\\]") for quote in "\"'"}
+_SCALAR = re.compile(r"[\w+-]")
 _SCALAR_STOP = re.compile(r"[\s,:\]}]")
+_PYTHON_STRING = re.compile(r"'(?:[^'\\]|\\.)*'", re.DOTALL)
+_OPENED = re.compile(r"[\[{]\s*(\S)")
+_PYTHON_STRUCTURE = re.compile(r"[\"'{}\[\]]")
 
 NAME_KEYS = ("name", "tool_name")
 ARGUMENT_KEYS = ("arguments", "parameters")
@@ -41,7 +46,7 @@ def value(source: TextSource, emit: Callable[[str], None] | None = None) -> Pars
     if first and first in '{["':
         yield from _bracketed(source, take)
     else:
-        if not first or first in ",:]}":
+        if not _SCALAR.match(first):
             raise _missing(source)
         while (stop := _SCALAR_STOP.search(source.text, source.pos)) is None:
             if source.closed:
@@ -54,14 +59,20 @@ def value(source: TextSource, emit: Callable[[str], None] | None = None) -> Pars
 
 
 def _bracketed(source: TextSource, take: Callable[[int], None]) -> Parsing[None]:
-    """Read a string, an array or an object to its end."""
+    """Read a string, an array or an object to its end. Python's quotation marks count as such."""
     depth = 0
-    quoted = False
+    quoted = ""
+    structure = _STRUCTURE
+    if source.lenient and source.text[source.pos] != '"':
+        while (begun := _OPENED.match(source.text, source.pos)) is None and not source.closed:
+            yield
+        if begun is not None and begun.group(1) == "'":
+            structure = _PYTHON_STRUCTURE
     while True:
         at = source.pos
         text = source.text
         while True:
-            found = (_STRING_STOP if quoted else _STRUCTURE).search(text, at)
+            found = (_STRING_STOPS[quoted] if quoted else structure).search(text, at)
             if found is None:
                 take(len(text))
                 break
@@ -74,8 +85,8 @@ def _bracketed(source: TextSource, take: Callable[[int], None]) -> Parsing[None]
                     break
                 at += 1
                 continue
-            if mark == '"':
-                quoted = not quoted
+            if mark in "\"'":
+                quoted = "" if quoted else mark
             else:
                 depth += 1 if mark in "{[" else -1
             if depth <= 0 and not quoted:
@@ -99,10 +110,20 @@ def _no_constant(name: str) -> None:
 
 
 def json_text(text: str) -> str:
-    """Return JSON unchanged, and a Python literal as JSON. Raise Malformed for other text."""
+    """Return JSON unchanged, and what models write instead as JSON.
+
+    That is JSON with control characters in its strings, or a Python literal.
+
+    Raises
+    ------
+    Malformed
+        For other text.
+    """
     try:
         load(text)
     except Malformed as error:
+        with suppress(ValueError, RecursionError):  # then it may be Python
+            return dumps(json.loads(text, strict=False, parse_constant=_no_constant))
         try:
             return dumps(python_literal(text))
         except Malformed:
@@ -111,13 +132,24 @@ def json_text(text: str) -> str:
 
 
 def string(source: TextSource) -> Parsing[str]:
-    """Read one JSON string and return its value."""
-    if (yield from source.space()) != '"':
+    """Read one JSON string, or one of Python's, and return its value."""
+    mark = yield from source.space()
+    if mark == '"':
+        found = load((yield from value(source)))
+    elif mark == "'" and source.lenient:
+        found = python_literal((yield from _quoted(source)))
+    else:
         raise _missing(source, "a string")
-    text = yield from value(source)
-    found = load(text)
     assert isinstance(found, str)
     return found
+
+
+def _quoted(source: TextSource) -> Parsing[str]:
+    """Read a string in single quotation marks, and return it with them."""
+    while (found := _PYTHON_STRING.match(source.text, source.pos)) is None:
+        yield from source.more("a string")
+    source.pos = found.end()
+    return found.group()
 
 
 def arguments(source: TextSource) -> Parsing[None]:
@@ -158,7 +190,7 @@ def call(source: TextSource) -> Parsing[None]:
     """Read one object such as `{"name": "f", "arguments": {...}}` as a call.
 
     The keys may be in any order, and unknown keys are ignored. The call may be nested under
-    "function", "tool" or "name", as in OpenAI's format.
+    "function", "tool" or "name", as in OpenAI's format. The last brace may be missing.
     """
     done = yield from _members(source)
     if source.started is None:
@@ -180,12 +212,14 @@ def _members(source: TextSource) -> Parsing[bool]:
         if mark == ",":
             source.pos += 1
             continue
+        if done and source.lenient and mark not in ("'", '"'):
+            return done
         key = yield from string(source)
         yield from source.space()
         yield from source.expect(":")
         mark = yield from source.space()
         naming = source.started is None and key in (*NAME_KEYS, "function", "tool")
-        if naming and mark in ("{", '"'):
+        if naming and mark in ("{", '"', "'"):
             if mark == "{":
                 done = yield from _members(source)
             else:
@@ -197,6 +231,8 @@ def _members(source: TextSource) -> Parsing[bool]:
             if source.started is None:
                 early = yield from value(source)
             else:
+                if not mark:
+                    raise _missing(source)
                 yield from arguments(source)
                 done = True
         else:

@@ -5,18 +5,16 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 
+from mlx_notebook.engine.dialects.call_reader import CallReader
 from mlx_notebook.engine.dialects.dialect import Dialect, StartMarker
 from mlx_notebook.engine.dialects.output_events import (
-    CallEnd,
     CallFailed,
     Content,
     OutputEvent,
     ReasoningContent,
 )
 from mlx_notebook.engine.dialects.reasoning import ReasoningMarks
-from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.declared import DeclaredFunctions
-from mlx_notebook.engine.functions.parse_errors import ParseError, Truncated
 
 
 class OutputReader(Protocol):
@@ -39,102 +37,6 @@ class OutputReader(Protocol):
     def finish(self, *, cut: bool) -> list[OutputEvent]:
         """End the text and return the remaining events. `cut`: a token limit ended it."""
         ...
-
-
-class CallReader:
-    """Reads one call region with a dialect's parser.
-
-    With `hold`, the events of a call are returned when the call is complete, so that a broken call
-    becomes content. With `sure`, text that a token limit cuts off before it names a function is no
-    content either.
-    """
-
-    def __init__(
-        self,
-        dialect: Dialect,
-        tools: DeclaredFunctions,
-        opening: str,
-        index: int,
-        hold: bool,
-        *,
-        sure: bool = True,
-    ) -> None:
-        self._sure = sure
-        self._source = TextSource(tools, opening, index)
-        self._parser: Parsing[None] = dialect.region(self._source)
-        self._close = dialect.layout.close
-        self._hold = hold
-        self._first = index
-        self.done = False
-
-    @property
-    def rest(self) -> str:
-        """The unread text. Once the region is done, the text after it."""
-        return self._source.rest
-
-    @property
-    def index(self) -> int:
-        """The number of the next call."""
-        return self._source.index
-
-    def feed(self, text: str) -> list[OutputEvent]:
-        """Read new text and return the events that it completes."""
-        self._source.feed(text)
-        return self._run()
-
-    def finish(self, cut: bool) -> list[OutputEvent]:
-        """End the region, complete or not, because the text has ended."""
-        self._source.closed = True
-        return self._run(cut)
-
-    def _run(self, cut: bool = False) -> list[OutputEvent]:
-        source = self._source
-        failure: list[OutputEvent] = []
-        cut_off = False
-        try:
-            next(self._parser)
-            # At the end of the text there is nothing to wait for.
-            while source.closed:
-                next(self._parser)
-        except StopIteration:
-            self.done = True
-        except ParseError as error:
-            self.done = True
-            named = source.started is not None
-            cut_off = cut and isinstance(error, Truncated) and (named or self._sure)
-            failure = self._failure(error, cut_off)
-        return self._release(partly=cut_off) + failure
-
-    def _failure(self, error: ParseError, cut_off: bool) -> list[OutputEvent]:
-        source = self._source
-        raw = source.raw + source.rest
-        # The text of the broken call becomes content. It is not read again.
-        source.pos = len(source.text)
-        truncated = isinstance(error, Truncated)
-        remains = raw.strip(" ,;\n")
-        if truncated and source.index > self._first and remains in self._close:
-            return []  # only the end marker is missing, or a part of it
-        started = source.started is not None
-        index = source.index if started else None
-        if started:
-            source.index += 1
-        if cut_off:
-            return [CallFailed(raw, str(error), index, truncated=True)]
-        if self._hold:
-            index = None
-            source.index -= started
-        return [CallFailed(raw, str(error), index, truncated=truncated), Content(raw)]
-
-    def _release(self, partly: bool) -> list[OutputEvent]:
-        """Return the events that are ready: with `hold`, those of complete calls."""
-        events = self._source.events
-        if not self._hold or partly:
-            self._source.events = []
-            return events
-        ends = [at for at, event in enumerate(events) if isinstance(event, CallEnd)]
-        cut = ends[-1] + 1 if ends else 0
-        out, self._source.events = events[:cut], events[cut:]
-        return out
 
 
 class Patterns(NamedTuple):
@@ -232,11 +134,13 @@ class MarkerReader:
         events: list[OutputEvent] = []
         if self.stopped is not None:
             return events
-        if self._call is not None:
+        # The rest of a broken call may hold another one, and that one too.
+        while self._call is not None:
             call, self._call = self._call, None
-            events += call.finish(cut)
-            self._trim = not _failed(events)
-            self._pending = call.rest
+            self._end_call(call, call.finish(cut), events)
+            self._take(call.rest, events)
+            if self.stopped is not None:
+                return events
         pending, self._pending = self._pending, ""
         if pending and cut and self._call_required and not self.in_reasoning:
             reason = "The text ends in the mark of a call."
@@ -292,11 +196,14 @@ class MarkerReader:
             if self._space and not self._trim:
                 events.append(Content(self._space))
             return
-        self._space = ""
-        self._trim = True
         if self._reasoning is not None and mark in (self._reasoning.start, self._reasoning.end):
+            self._space = ""
+            self._trim = True
             self.in_reasoning = mark != self._reasoning.end
             return
+        if self.in_reasoning:
+            self._space = ""
+            self._trim = True
         self.in_reasoning = False
         start = self._anywhere[mark]
         self._open(start)
@@ -317,13 +224,11 @@ class MarkerReader:
 
     def _open(self, start: StartMarker) -> None:
         assert self._dialect is not None
-        opening = "" if start.kept else start.text
         sure = self._call_required or not start.first
         self._call = CallReader(
-            self._dialect, self._tools, opening, self._index, self._hold, sure=sure
+            self._dialect, self._tools, start, self._index, self._hold, sure=sure
         )
         self._first = False
-        self._space = ""
 
     def _in_call(self, text: str, events: list[OutputEvent]) -> str:
         """Feed the current call region and return the text after it, once it has ended."""
@@ -331,13 +236,29 @@ class MarkerReader:
         assert call is not None
         pending, self._pending = self._pending, ""
         made = call.feed(pending + text)
-        events += made
         if not call.done:
+            self._pass_on(made, events)
             return ""
-        self._index = call.index
-        self._trim = not _failed(made)
         self._call = None
+        self._end_call(call, made, events)
         return call.rest
+
+    def _end_call(
+        self, call: CallReader, made: list[OutputEvent], events: list[OutputEvent]
+    ) -> None:
+        self._pass_on(made, events)
+        self._index = call.index
+
+    def _pass_on(self, made: list[OutputEvent], events: list[OutputEvent]) -> None:
+        """Emit the events of a call region. Content in it is text like any other."""
+        for event in made:
+            if isinstance(event, Content):
+                self._send(event.text if self._sent else event.text.lstrip(), events)
+                continue
+            if not isinstance(event, CallFailed):
+                self._space = ""
+                self._trim = True
+            events.append(event)
 
     def _send(self, text: str, events: list[OutputEvent]) -> None:
         """Emit text. White space at its end is held back, because a marker may follow."""
@@ -361,10 +282,6 @@ class MarkerReader:
             self._first = False
             self._sent = True
             events.append(Content(whole))
-
-
-def _failed(events: list[OutputEvent]) -> bool:
-    return bool(events) and isinstance(events[-1], Content)
 
 
 def read(

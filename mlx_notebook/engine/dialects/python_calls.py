@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from mlx_notebook.engine.dialects.dialect import Dialect
@@ -24,11 +25,13 @@ _KEYWORD = re.compile(r"\s*([^\W\d][\w\-]*)\s*=(?!=)")
 _TRIPLE = ('"""', "'''")
 
 
-def call(source: TextSource, prefixes: Sequence[str] = (), bare: bool = False) -> Parsing[None]:
+def call(
+    source: TextSource, prefixes: Sequence[str] = (), bare: bool = False, suffix: str = ""
+) -> Parsing[None]:
     """Read one call `name(...)` and pass its arguments on one by one.
 
-    `prefixes` are objects that models call functions on, such as `default_api.`. With `bare`,
-    words without quotation marks are strings.
+    `prefixes` are objects that models call functions on, such as `default_api.`, and `suffix` is a
+    method of the function. With `bare`, words without quotation marks are strings.
 
     Raises
     ------
@@ -38,10 +41,11 @@ def call(source: TextSource, prefixes: Sequence[str] = (), bare: bool = False) -
     head, _ = yield from source.until("(")
     name = head.strip()
     if not _NAME.match(name):
+        source.pos -= len(head) + 1  # what follows may hold other calls
         raise Malformed(f"Expected a function's name before '(' and found {name[:40]!r}.")
     for prefix in prefixes:
         name = name.removeprefix(prefix)
-    function = source.start(name)
+    function = source.start(name.removesuffix(suffix))
     positions = list(function.properties)
     seen: set[str] = set()
     while True:
@@ -84,6 +88,10 @@ def _value(literal: str, key: str, function: Function, bare: bool) -> Any:
     try:
         value = python_literal(literal)
     except Malformed:
+        # A line break in a string may be written as it is.
+        with suppress(Malformed):
+            escaped = python_literal(literal.replace("\r", "\\r").replace("\n", "\\n"))
+            return conform(escaped, resolve_ref(schema, root), root, literal)
         if bare and not set(literal) & set("()[]{}\"'"):
             return literal
         # An unquoted 02134 or 2024-05-01 is no literal, but a string if one is declared.

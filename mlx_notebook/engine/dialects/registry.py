@@ -21,7 +21,7 @@ from mlx_notebook.engine.dialects.families.harmony import Harmony
 from mlx_notebook.engine.dialects.families.hermes import Hermes
 from mlx_notebook.engine.dialects.families.kimi import KimiK2
 from mlx_notebook.engine.dialects.families.llama import Llama
-from mlx_notebook.engine.dialects.mlx_lm_parsers import MlxLmDialect
+from mlx_notebook.engine.dialects.mlx_lm_parsers import MlxLmDialect, contributed, load_module
 
 _OWN: dict[str, type[Dialect]] = {
     dialect.name: dialect
@@ -61,7 +61,7 @@ _FROM_MLX_LM = ("kimi_k3", "minicpm5", "muse_spark")
 
 def names() -> tuple[str, ...]:
     """Return all names, for `tool_dialect` in a model's settings."""
-    return (*sorted((*_OWN, *_FROM_MLX_LM)),)
+    return (*sorted({*_OWN, *_FROM_MLX_LM, *contributed()}),)
 
 
 def get(name: str) -> Dialect:
@@ -80,11 +80,14 @@ def _get(name: str) -> Dialect:
     if name in _OWN:
         return _OWN[name]()
     try:
-        # A later mlx-lm may have more parsers.
-        return MlxLmDialect(name)
-    except ValueError:
+        # A later mlx-lm may have more parsers, and other packages contribute some.
+        return MlxLmDialect(name, load_module(name))
+    except ValueError as error:
+        if name in contributed():
+            raise
         known = ", ".join(names())
-        raise ValueError(f"There is no tool-call dialect {name!r}. Known are: {known}.") from None
+        message = f"There is no tool-call dialect {name!r}. Known are: {known}."
+        raise ValueError(message) from error
 
 
 def infer(template: str | None, vocabulary: Mapping[str, int]) -> Dialect | None:

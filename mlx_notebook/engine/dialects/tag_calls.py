@@ -2,6 +2,7 @@
 
 from typing import Any, ClassVar
 
+from mlx_notebook.engine.dialects import json_calls
 from mlx_notebook.engine.dialects.dialect import Dialect
 from mlx_notebook.engine.dialects.json_calls import load
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
@@ -31,56 +32,70 @@ class TagCalls(Dialect):
     # --- parsing ------------------------------------------------------------------------------
 
     def region(self, source: TextSource) -> Parsing[None]:
-        """Parse the calls of a region."""
+        """Parse the calls of a region. Some models write JSON in it."""
+        close = self.layout.close.strip()
+        if (yield from source.ahead()) == "{":
+            yield from source.space()
+            yield from json_calls.call(source)
+            source.end()
+            yield from source.skip(close)
+            return
         count = 0
-        while True:
-            mark = yield from source.space()
-            if self.name_open and (self.layout.nested or not count):
+        while (yield from source.ahead()):
+            if self.layout.nested or not count:
                 # Some models write text in the region before the call.
-                yield from source.until(_bare(self.name_open), self.layout.close.strip(), keep=True)
-            if (yield from self._closed(source, mark)):
-                return
+                text, mark = yield from source.until(_bare(self.name_open), close, keep=True)
+                source.aside(text)
+                if mark == close:
+                    break
+            else:
+                yield from source.space()
+                if (yield from source.peek(len(self.name_open))) != self.name_open:
+                    break
             yield from self._call(source)
             source.end()
             count += 1
-
-    def _closed(self, source: TextSource, mark: str) -> Parsing[bool]:
-        """Read the end marker if it is next. The end of the text counts as one."""
-        close = self.layout.close.strip()
-        if not mark:
-            return True
-        return (yield from source.accept(close)) is not None if close else False
+        yield from source.skip(close)
 
     def _call(self, source: TextSource) -> Parsing[None]:
-        if self.name_open:
-            yield from source.expect(_bare(self.name_open))
-            # Some models forget the bracket.
-            name, mark = yield from source.until(_bare(self.name_close), "\n", "<", keep=True)
-            source.pos += len(mark) if mark == _bare(self.name_close) else 0
-        else:
-            close = self.call_close or self.layout.close.strip()
-            name, _ = yield from source.until(self.key_open, close, keep=True)
+        yield from source.expect(_bare(self.name_open))
+        # Some models forget the bracket.
+        name, mark = yield from source.until(_bare(self.name_close), "\n", "<", keep=True)
+        source.pos += len(mark) if mark == _bare(self.name_close) else 0
         function = source.start(name.strip().strip("\"'"))
+        if (yield from source.ahead()) == "{":
+            yield from json_calls.arguments(source)
+        else:
+            yield from self._parameters(source, function)
+        yield from source.skip(self.call_close)
+
+    def _parameters(self, source: TextSource, function: Function, key: str = "") -> Parsing[None]:
+        """Read the parameters of a call, up to what is none. `key` is one that was read."""
         count = 0
-        while True:
-            yield from source.space()
-            found = yield from source.accept(_bare(self.key_open), *self._call_ends())
-            if found != _bare(self.key_open):
-                if found is None:
-                    yield from source.expect(self.key_open)
-                break
-            key, _ = yield from source.until(_bare(self.key_close))
-            key = key.strip().removeprefix('"')
+        while key or (yield from self._opens(source)):
+            if not key:
+                # Some models forget the bracket.
+                ends = [_bare(self.key_close), *(("\n", "<") if self.key_close == ">" else ())]
+                text, mark = yield from source.until(*ends, keep=True)
+                source.pos += len(mark) if mark == _bare(self.key_close) else 0
+                key = text.strip().removeprefix('"')
             source.arguments(("{" if count == 0 else ", ") + dumps(self._key(key)) + ": ")
             count += 1
             yield from self._value(source, function, key)
-        if not self.call_close:
-            # The region's end marker ended the call: leave it for `region`.
-            source.pos -= len(found or "")
+            key = ""
+        # The call need not be closed, but nothing else may stand here.
+        marks = (self.call_close, self.layout.close, _bare(self.name_open), self.layout.open)
+        ends = [mark.strip() for mark in marks if mark]
+        if (yield from source.ahead()) and not (yield from source.comes(*ends)):
+            raise Malformed(f"Expected {self.key_open!r} and found {source.rest[:20]!r}.")
         source.arguments("}" if count else "{}")
 
-    def _call_ends(self) -> tuple[str, ...]:
-        return (self.call_close or self.layout.close.strip(),)
+    def _opens(self, source: TextSource) -> Parsing[bool]:
+        """Read the mark of a key, if it is next."""
+        if not (yield from source.ahead()):
+            return False
+        yield from source.space()
+        return (yield from source.accept(_bare(self.key_open))) is not None
 
     def _key(self, text: str) -> str:
         return text.strip().strip("\"'")
@@ -92,20 +107,29 @@ class TagCalls(Dialect):
 
     def _value(self, source: TextSource, function: Function, key: str) -> Parsing[None]:
         if self.value_open:
-            yield from source.space()
-            yield from source.expect(self.value_open)
+            yield from source.skip(self.value_open)
         if self.padded:
             yield from source.accept("\n")
         ends = ("\n" + self.value_close, self.value_close) if self.padded else (self.value_close,)
+        # Some models forget to close a value. Where a grammar made the text, none is missing.
+        slips = self._slips() if source.lenient else ()
         if self._is_text(function, key):
             # Strings are streamed, so that a long document appears while it is written.
             source.arguments('"')
-            yield from source.until(*ends, emit=lambda text: source.arguments(dumps(text)[1:-1]))
+            _, mark = yield from source.until(
+                *ends, *slips, emit=lambda text: source.arguments(dumps(text)[1:-1])
+            )
             source.arguments('"')
+            source.pos -= len(mark) if mark in slips else 0
             return
-        text, _ = yield from source.until(*ends)
+        text, mark = yield from source.until(*ends, *slips)
+        source.pos -= len(mark) if mark in slips else 0
         schema = function.properties.get(self._key(key))
         source.arguments(dumps(self._read(text, schema, function, key)))
+
+    def _slips(self) -> tuple[str, ...]:
+        """Return the marks that end a value which is not closed. In a value, they are unlikely."""
+        return ("\n" + _bare(self.key_open), "\n" + self.call_close)
 
     def _read(self, text: str, schema: Any, function: Function, key: str) -> Any:
         return from_text(text, schema, function.parameters)

@@ -7,12 +7,15 @@ the parser with the next piece. So the same code parses whole texts and streams.
 
 import re
 from collections.abc import Callable, Generator
+from functools import lru_cache
 from typing import TypeVar
 
 from mlx_notebook.engine.dialects.output_events import (
     CallArguments,
     CallEnd,
+    CallFailed,
     CallStart,
+    Content,
     OutputEvent,
     ToolCall,
 )
@@ -26,15 +29,38 @@ Parsing = Generator[None, None, _T]
 _NOT_SPACE = re.compile(r"\S")
 
 
+@lru_cache(maxsize=256)
+def _find_any(markers: tuple[str, ...]) -> tuple[int, re.Pattern[str]]:
+    """Return the length of the longest marker, and a pattern that finds any."""
+    return max(map(len, markers)), re.compile("|".join(map(re.escape, markers)))
+
+
 class TextSource:
     """The text of one call region, the position in it, and the events so far.
 
     `pos` is the index of the first unread character of `text`. `feed` may drop characters that are
-    read. `closed` says that there is no more text.
+    read. `closed` says that there is no more text. `lenient` says that no grammar made the text, so
+    that slips are to be expected.
+
+    A call of a function that is not declared is read like any other, and becomes content when it
+    ends. `refused` is the reason, while it is read. With `strict`, it is an error at once if it is
+    the first call.
     """
 
-    def __init__(self, tools: DeclaredFunctions, opening: str = "", index: int = 0) -> None:
+    def __init__(
+        self,
+        tools: DeclaredFunctions,
+        opening: str = "",
+        index: int = 0,
+        *,
+        strict: bool = False,
+        lenient: bool = True,
+    ) -> None:
         self.tools = tools
+        self.lenient = lenient
+        self._strict = strict
+        self._first = index
+        self.refused = ""
         self.text = ""
         self.pos = 0
         self.closed = False
@@ -43,6 +69,7 @@ class TextSource:
         self.started: Function | None = None
         self._raw = [opening]
         self._arguments: list[str] = []
+        self._asides: list[tuple[int, int]] = []  # beginnings and ends in `raw`
 
     # --- text in ------------------------------------------------------------------------------
 
@@ -102,6 +129,17 @@ class TextSource:
             yield
         return found.group()
 
+    def comes(self, *literals: str) -> Parsing[bool]:
+        """Return whether one of `literals` follows white space, or its beginning at the end."""
+        while True:
+            rest = self.rest.lstrip()
+            if any(rest.startswith(literal) for literal in literals):
+                return True
+            begun = any(literal.startswith(rest) for literal in literals)
+            if not begun or self.closed:
+                return begun
+            yield
+
     def accept(self, *literals: str) -> Parsing[str | None]:
         """Read the first of `literals` that matches and return it; None if none matches."""
         for literal in literals:
@@ -114,6 +152,24 @@ class TextSource:
                     break
                 yield
         return None
+
+    def skip(self, *literals: str, partly: bool = True) -> Parsing[None]:
+        """Read `literals`, each as often as it comes, with the white space before them.
+
+        With `partly`, the beginning of one is read too at the end of the text.
+        """
+        while literals:
+            rest = self.rest.lstrip()
+            found = [literal for literal in literals if rest.startswith(literal)]
+            begun = [item for item in literals if item.startswith(rest) and item not in found]
+            if begun and not self.closed:
+                yield
+            elif found:
+                self.pos = len(self.text) - len(rest) + max(map(len, found))
+            else:
+                if begun and rest and partly:
+                    self.pos = len(self.text)
+                return
 
     def expect(self, literal: str) -> Parsing[None]:
         """Read `literal`. Raise Malformed if the text is different."""
@@ -136,8 +192,7 @@ class TextSource:
         Truncated
             If the text ends before a marker.
         """
-        longest = max(map(len, markers))
-        pattern = re.compile("|".join(map(re.escape, markers)))
+        longest, pattern = _find_any(markers)
         scan = self.pos
         while True:
             found = pattern.search(self.text, scan)
@@ -166,13 +221,45 @@ class TextSource:
         earlier = markers[: markers.index(matched)]
         return any(marker.startswith(rest) for marker in earlier)
 
+    def aside(self, text: str) -> None:
+        """Set text apart that stands in the region and belongs to no call.
+
+        It becomes content when a call is made. `text` is what was read last.
+        """
+        if text.strip():
+            end = len(self.raw)
+            self._asides.append((end - len(text), end))
+
+    def take_asides(self) -> tuple[str, list[Content]]:
+        """Return the text read since the last call, and what was set apart in it, as content."""
+        raw = self.raw
+        asides: list[Content] = []
+        for start, end in reversed(self._asides):
+            asides.insert(0, Content(raw[start:end].rstrip()))
+            raw = raw[:start] + raw[end:]
+        self._asides = []
+        return raw, asides
+
     # --- events out ---------------------------------------------------------------------------
 
     def start(self, name: str) -> Function:
-        """Begin a call of `name`. Raise Malformed if the function is not declared."""
-        function = self.tools.resolve(name)
-        self.started = function
+        """Begin a call of `name`.
+
+        Raises
+        ------
+        Malformed
+            If there is no name, or with `strict` if the function is not declared.
+        """
         self._arguments = []
+        try:
+            function = self.tools.resolve(name)
+        except Malformed as error:
+            if not name or (self._strict and self.index == self._first):
+                raise
+            self.refused = str(error)
+            self.started = Function(name)
+            return self.started
+        self.started = function
         self.events.append(CallStart(self.index, function.name))
         return function
 
@@ -181,6 +268,8 @@ class TextSource:
         if not text:
             return
         self._arguments.append(text)
+        if self.refused:
+            return
         if self.events and isinstance(last := self.events[-1], CallArguments):
             self.events[-1] = CallArguments(self.index, last.text + text)
         else:
@@ -194,7 +283,8 @@ class TextSource:
     @property
     def can_replace(self) -> bool:
         """Whether no event of the current call was taken from `events` yet."""
-        return any(isinstance(e, CallStart) and e.index == self.index for e in self.events)
+        begun = any(isinstance(e, CallStart) and e.index == self.index for e in self.events)
+        return begun or bool(self.refused)
 
     def replace(self, text: str) -> None:
         """Replace the JSON text of the arguments; only if `can_replace`."""
@@ -206,13 +296,25 @@ class TextSource:
         self._arguments = []
         self.arguments(text)
 
-    def end(self) -> None:
-        """End the current call. The text read so far is its raw text."""
+    def end(self, text: str = "") -> None:
+        """End the current call. Its raw text is `text`, or else the text read since the last."""
         assert self.started is not None
-        call = ToolCall(self.started.name, "".join(self._arguments), self.raw)
-        self.events.append(CallEnd(self.index, call))
-        self.index += 1
+        if self.refused:
+            raw = text or self.raw
+            self.events += [CallFailed(raw, self.refused), Content(raw)]
+            self.refused = ""
+        else:
+            raw, asides = self.take_asides()
+            raw = text or raw
+            call = ToolCall(self.started.name, "".join(self._arguments), raw)
+            self.events.append(CallEnd(self.index, call))
+            # Before the call, unless its beginning was taken already.
+            start = CallStart(self.index, call.name)
+            at = self.events.index(start) if start in self.events else len(self.events)
+            self.events[at:at] = asides
+            self.index += 1
         self.started = None
         self.text = self.rest
         self.pos = 0
         self._raw = []
+        self._asides = []

@@ -197,7 +197,7 @@ def test_hermes_keys_keep_their_order_and_the_text_its_form() -> None:
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ("send(to='Ann')", "Expected"),
+        ("send(to='Ann')", "holds no call"),
         ('{"name": "send", "arguments": [1]}', "not a JSON object"),
         ('{"name": "send", "arguments": {"to": Ann}}', "not JSON"),
         ('{"name": "send", "arguments": {"to": NaN}}', "not JSON"),

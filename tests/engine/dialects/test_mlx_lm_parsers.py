@@ -3,16 +3,23 @@
 import importlib
 import json
 import pkgutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import mlx_lm.tool_parsers
 import pytest
+from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from mlx_notebook.engine.dialects import registry
+from mlx_notebook.engine.dialects.dialect import Dialect
 from mlx_notebook.engine.dialects.mlx_lm_parsers import MlxLmDialect
 from mlx_notebook.engine.dialects.output_events import CallEnd, Content, OutputEvent
-from mlx_notebook.engine.dialects.output_reader import MarkerReader
+from mlx_notebook.engine.dialects.output_reader import MarkerReader, read
+from mlx_notebook.engine.dialects.tool_parser import tool_parser
 from mlx_notebook.engine.functions.declared import DeclaredFunctions
+from tests.engine import vocabularies
 
 DECLARED = [
     {
@@ -179,12 +186,105 @@ def ours(name: str, text: str, size: int) -> tuple[list[tuple[str, Any]], str]:
     return calls, "".join(event.text for event in events if isinstance(event, Content))
 
 
+# mlx-lm drops the text around calls. Here it is content.
+AROUND = ("I call it.", "First this: then", "I do:", "So: and")
+
+
 @pytest.mark.parametrize(("name", "text"), CASES)
 def test_what_mlx_lm_reads_is_read_alike(name: str, text: str) -> None:
     expected = theirs(name, text)
     assert expected
+    around = next((words for words in AROUND if text.startswith(words[:4])), "")
     for size in (len(text) + 100, 1, 5):
-        assert ours(name, text, size) == (expected, ""), size
+        assert ours(name, text, size) == (expected, around), size
+
+
+@pytest.mark.parametrize(("name", "text"), CASES)
+def test_our_dialects_are_offered_in_mlx_lms_shape(name: str, text: str) -> None:
+    module = importlib.import_module(f"mlx_lm.tool_parsers.{name}")
+    offered = tool_parser(name)
+    assert offered.tool_call_start == module.tool_call_start
+    assert offered.tool_call_end == module.tool_call_end
+    found = offered.parse_tool_call(text, DECLARED)
+    calls = found if isinstance(found, list) else [found]
+    assert [(call["name"], call["arguments"]) for call in calls] == theirs(name, text)
+
+
+def test_each_dialect_between_two_marks_is_offered() -> None:
+    for name in registry.names():
+        if name == "harmony":
+            with pytest.raises(ValueError, match="channels"):
+                tool_parser(name)
+            continue
+        with pytest.raises(ValueError, match=r"\w"):
+            tool_parser(name).parse_tool_call("no call at all", DECLARED)
+
+
+def test_mlx_lms_tokenizer_takes_an_offered_dialect() -> None:
+    offered = tool_parser("deepseek")
+    wrapper = TokenizerWrapper(
+        vocabularies.byte_level(),
+        tool_parser=offered.parse_tool_call,
+        tool_call_start=offered.tool_call_start,
+        tool_call_end=offered.tool_call_end,
+    )
+    assert wrapper.has_tool_calling
+    assert wrapper.tool_parser("<｜tool▁call▁begin｜>now<｜tool▁sep｜>{}", None) == {
+        "name": "now",
+        "arguments": {},
+    }
+
+
+@pytest.fixture
+def contribute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], Dialect]]:
+    """Install a package whose module, with the given source, is a dialect `arrows`."""
+
+    def install(source: str) -> Dialect:
+        (tmp_path / "arrow_calls.py").write_text(source)
+        info = tmp_path / "arrow_calls-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: arrow-calls\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(
+            "[mlx_notebook.tool_parsers]\narrows = arrow_calls\n"
+        )
+        monkeypatch.syspath_prepend(tmp_path)
+        return registry.get("arrows")
+
+    yield install
+    sys.modules.pop("arrow_calls", None)
+    registry._get.cache_clear()
+
+
+ARROWS = """
+tool_call_start = "=>"
+tool_call_end = "<="
+
+def parse_tool_call(text, tools=None):
+    name, _, value = text.strip().partition(" ")
+    return {"name": name, "arguments": {"to": value} if value else {}}
+"""
+
+
+def test_another_package_contributes_a_dialect(contribute: Callable[[str], Dialect]) -> None:
+    dialect = contribute(ARROWS)
+    assert "arrows" in registry.names()
+    events = read("I do: =>send Ann<= and =>now<= then =>launch<=", dialect, TOOLS)
+    calls = [event.call for event in events if isinstance(event, CallEnd)]
+    assert [(call.name, json.loads(call.arguments)) for call in calls] == [
+        ("send", {"to": "Ann"}),
+        ("now", {}),
+    ]
+    text = "".join(event.text for event in events if isinstance(event, Content))
+    assert text == "I do: and then =>launch<="
+
+
+def test_a_contributed_module_must_have_mlx_lms_names(
+    contribute: Callable[[str], Dialect],
+) -> None:
+    with pytest.raises(ValueError, match=r"'arrows' \(arrow_calls\) has no tool_call_end"):
+        contribute('tool_call_start = "=>"')
 
 
 def test_every_parser_of_mlx_lm_is_compared_or_used_as_it_is() -> None:

@@ -23,23 +23,25 @@ _SEP = "<｜tool▁sep｜>"
 
 def _region(source: TextSource) -> Parsing[None]:
     """Parse calls of both forms. V3 writes the type first and the arguments in a code block."""
-    while True:
-        mark = yield from source.space()
-        if not mark or (yield from source.accept(_END_ALL)) is not None:
-            return
-        yield from source.accept(_BEGIN)
-        head, _ = yield from source.until(_SEP)
-        if head.strip() == "function":
-            head, _ = yield from source.until("\n", "{", keep=True)
-        source.start(head.strip())
-        yield from source.space()
-        fenced = yield from source.accept("```json", "```")
-        yield from json_calls.arguments(source)
-        yield from source.space()
-        if fenced:
-            yield from source.expect("```")
-        if (yield from source.space()):
-            yield from source.expect(_END)
+    while (yield from source.ahead()):
+        text, mark = yield from source.until(_BEGIN, _SEP, _END_ALL, keep=True)
+        if mark != _SEP:
+            source.aside(text)
+            yield from source.accept(mark)
+            if mark == _END_ALL:
+                return
+            text, _ = yield from source.until(_SEP, keep=True)
+        yield from source.accept(_SEP)
+        if text.strip() == "function":
+            text, _ = yield from source.until("\n", "{", keep=True)
+        source.start(text.strip())
+        yield from source.skip("```json", "```")
+        if (yield from source.ahead()) == "<":
+            source.arguments("{}")
+        else:
+            yield from json_calls.arguments(source)
+        # Some models forget to end the code block or the call.
+        yield from source.skip("```", _END)
         source.end()
 
 
@@ -102,14 +104,16 @@ class DeepSeekV32(TagCalls):
         return text.partition('"')[0]
 
     def _is_text(self, function: Function, key: str) -> bool:
-        _, quote, attributes = key.partition('"')
-        if quote:
+        key, _, attributes = key.partition('"')
+        if "string=" in attributes:
             return 'string="true"' in attributes
         schema = function.properties.get(key)
         return types_of(schema, function.parameters) == {"string"}
 
     def _read(self, text: str, schema: Any, function: Function, key: str) -> Any:
-        return json_calls.load(text.strip())
+        if "string=" in key:
+            return json_calls.load(text.strip())
+        return super()._read(text, schema, function, key)
 
     def _before_value(self, key: str, value: Any) -> str:
         kind = "true" if isinstance(value, str) else "false"

@@ -20,11 +20,15 @@ class Functionary(Dialect):
 
     def region(self, source: TextSource) -> Parsing[None]:
         """Parse one call."""
-        name, _ = yield from source.until(">")
+        name, _ = yield from source.until(">", "{", "<", keep=True)
+        yield from source.accept(">")
         source.start(name.strip())
-        yield from json_calls.arguments(source)
-        if (yield from source.space()):
-            yield from source.expect("</function>")
+        if (yield from source.ahead()) == "<":
+            source.arguments("{}")
+        else:
+            yield from json_calls.arguments(source)
+        # Some models write an opening tag in the place of the closing one.
+        yield from source.skip("</function>", "<function>")
         source.end()
 
     def write_call(self, name: str, arguments: str) -> str:

@@ -3,6 +3,7 @@
 Sources: the chat templates of google/gemma-4 and google/functiongemma-270m-it.
 """
 
+from contextlib import suppress
 from typing import Any, ClassVar
 
 from mlx_notebook.engine.dialects import json_calls
@@ -10,14 +11,18 @@ from mlx_notebook.engine.dialects.dialect import Dialect, Layout, StartMarker
 from mlx_notebook.engine.dialects.json_calls import load
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import conform, dumps, from_text
-from mlx_notebook.engine.functions.declared import Function
+from mlx_notebook.engine.functions.declared import DeclaredFunctions, Function
 from mlx_notebook.engine.functions.parse_errors import Malformed
 from mlx_notebook.engine.grammar.lark import LarkRules
 from mlx_notebook.engine.grammar.literals import LiteralRules, LiteralSyntax
 
 
 class Gemma4(Dialect):
-    """`<|tool_call>call:name{key:<|"|>text<|"|>,other:3}<tool_call|>`."""
+    """`<|tool_call>call:name{key:<|"|>text<|"|>,other:3}<tool_call|>`.
+
+    The models also write `call:name(key="text")`, other quotation marks, and namespaces before the
+    name.
+    """
 
     name = "gemma4"
     layout = Layout(open="<|tool_call>", close="<tool_call|>", join="")
@@ -26,29 +31,37 @@ class Gemma4(Dialect):
 
     def region(self, source: TextSource) -> Parsing[None]:
         """Parse the calls of a region, of which there should be one."""
-        while True:
-            if (yield from source.space()):
-                # Text before a call is not part of it.
-                yield from source.until("call:", self.layout.close, keep=True)
-            if (yield from source.accept(self.layout.close)) is not None:
+        close = self.layout.close
+        while (yield from source.ahead()):
+            text, mark = yield from source.until(close, "call:", "{", "(", keep=True)
+            if mark == close:
+                source.aside(text)
+                source.pos += len(close)
                 return
-            if (yield from source.at_end()):
-                return
-            yield from source.expect("call:")
-            name, _ = yield from source.until("{")
-            yield from self._arguments(source, source.start(name.strip()))
+            if mark == "{" and not text.strip():
+                yield from json_calls.call(source)
+            elif mark == "call:" or _known(text, source.tools):
+                if mark == "call:":
+                    source.aside(text)
+                    source.pos += len(mark)
+                    text, mark = yield from source.until(close, "{", "(", keep=True)
+                function = source.start(_known(text, source.tools) or text.strip())
+                if mark == close:
+                    source.arguments("{}")
+                else:
+                    source.pos += 1
+                    yield from self._arguments(source, function, "}" if mark == "{" else ")")
+            else:
+                source.pos += 1
+                source.aside(text + mark)
+                continue
             source.end()
 
-    def _arguments(self, source: TextSource, function: Function) -> Parsing[None]:
+    def _arguments(self, source: TextSource, function: Function, close: str) -> Parsing[None]:
         count = 0
         while True:
-            mark = yield from source.space()
-            if mark == "}":
-                source.pos += 1
+            if (yield from self._next(source, close, first=count == 0)):
                 break
-            if mark == ",":
-                source.pos += 1
-                continue
             key = yield from self._key(source)
             source.arguments(("{" if count == 0 else ", ") + dumps(key) + ": ")
             count += 1
@@ -62,63 +75,70 @@ class Gemma4(Dialect):
                 )
                 source.arguments('"')
                 continue
-            value = yield from self._value(source, schema, function.parameters)
+            value = yield from self._value(source, schema, function.parameters, close)
             source.arguments(dumps(conform(value, schema, function.parameters)))
         source.arguments("}" if count else "{}")
 
+    def _next(self, source: TextSource, close: str, *, first: bool) -> Parsing[bool]:
+        """Read what stands before a member, and return whether `close` came instead of one."""
+        mark = yield from source.space()
+        if not first and mark not in (",", close):
+            raise Malformed(f"Expected ',' or {close!r} and found {source.rest[:20]!r}.")
+        while mark == ",":
+            source.pos += 1
+            mark = yield from source.space()
+        if mark == close:
+            source.pos += 1
+        return mark == close
+
     def _key(self, source: TextSource) -> Parsing[str]:
-        """Read a key, bare or between string marks, and the colon after it."""
-        yield from source.space()
+        """Read a key, bare or between string marks, and the colon or equals sign after it."""
+        mark = yield from source.space()
         if (yield from source.accept(self.string_mark)) is not None:
             key, _ = yield from source.until(self.string_mark)
-            yield from source.space()
-            yield from source.expect(":")
-            return key
-        if (yield from source.peek()) == '"':
+        elif mark in ("'", '"'):
             key = yield from json_calls.string(source)
-            yield from source.space()
+        else:
+            key, _ = yield from source.until(":", "=", keep=True)
+            key = key.strip()
+            if not key or any(mark in key for mark in "(){},"):
+                raise Malformed(f"Expected a parameter's name and found {key[:40]!r}.")
+        yield from source.space()
+        if (yield from source.accept(":", "=")) is None:
             yield from source.expect(":")
-            return key
-        key, _ = yield from source.until(":")
-        if not key.strip() or any(mark in key for mark in "{},"):
-            raise Malformed(f"Expected a parameter's name and found {key[:40]!r}.")
-        return key.strip()
+        return key
 
-    def _value(self, source: TextSource, schema: Any, root: Any) -> Parsing[Any]:
+    def _value(self, source: TextSource, schema: Any, root: Any, close: str) -> Parsing[Any]:
         mark = yield from source.space()
         if (yield from source.accept(self.string_mark)) is not None:
             text, _ = yield from source.until(self.string_mark)
             return text
-        if mark == '"':
+        if mark in ("'", '"'):
             return (yield from json_calls.string(source))
+        if mark == "`":
+            source.pos += 1
+            text, _ = yield from source.until("`")
+            return text
         if mark == "[":
             return (yield from self._list(source, root))
         if mark == "{":
             return (yield from self._object(source, root))
-        text, _ = yield from source.until(",", "}", "]", keep=True)
+        text, _ = yield from source.until(",", close, keep=True)
         return from_text(text.strip(), schema, root)
 
     def _list(self, source: TextSource, root: Any) -> Parsing[list[Any]]:
         source.pos += 1
         found: list[Any] = []
-        while (mark := (yield from source.space())) != "]":
-            if mark == ",":
-                source.pos += 1
-                continue
-            found.append((yield from self._value(source, None, root)))
-        source.pos += 1
+        while not (yield from self._next(source, "]", first=not found)):
+            found.append((yield from self._value(source, None, root, "]")))
         return found
 
     def _object(self, source: TextSource, root: Any) -> Parsing[dict[str, Any]]:
         source.pos += 1
         found: dict[str, Any] = {}
-        while (mark := (yield from source.space())) != "}":
-            if mark == ",":
-                source.pos += 1
-                continue
+        while not (yield from self._next(source, "}", first=not found)):
             key = yield from self._key(source)
-            found[key] = yield from self._value(source, None, root)
-        source.pos += 1
+            found[key] = yield from self._value(source, None, root, "}")
         return found
 
     def _syntax(self) -> LiteralSyntax:
@@ -141,6 +161,15 @@ class Gemma4(Dialect):
         ]
         body = literals.sequence(pairs)
         return f"{rules.text(f'call:{function.name}{{')} {body} {rules.text('}')}"
+
+
+def _known(text: str, tools: DeclaredFunctions) -> str | None:
+    """Return the declared function that `text` names, with or without namespaces before it."""
+    name = text.strip()
+    for known in (name, name.rpartition(":")[2], name.rpartition(".")[2]):
+        with suppress(Malformed):  # then it is another of the names, or none
+            return tools.resolve(known).name
+    return None
 
 
 class FunctionGemma(Gemma4):

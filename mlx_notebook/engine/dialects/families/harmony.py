@@ -26,7 +26,7 @@ class Harmony(Dialect):
 
     name = "harmony"
     layout = Layout(open=_OPEN, close="", join="<|call|><|start|>assistant", single=True)
-    starts = (StartMarker(_OPEN),)
+    starts = (StartMarker(_OPEN, kept=True),)
 
     def region(self, source: TextSource) -> Parsing[None]:
         """Parse one message to a function, from its header on."""

@@ -5,6 +5,7 @@ Source: https://github.com/NousResearch/Hermes-Function-Calling
 
 from mlx_notebook.engine.dialects import json_calls
 from mlx_notebook.engine.dialects.dialect import Dialect, Layout, StartMarker
+from mlx_notebook.engine.dialects.families.qwen_xml import QwenXML
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import dumps
 from mlx_notebook.engine.functions.declared import Function
@@ -35,19 +36,26 @@ class Hermes(JSONCalls):
     starts = (StartMarker("<tool_call>"),)
 
     def region(self, source: TextSource) -> Parsing[None]:
-        """Parse one object, or several, up to the closing tag."""
-        while True:
-            mark = yield from source.space()
+        """Parse one object, or several, up to the closing tag.
+
+        Some models put the object into a code block, or write Qwen3-Coder's tags.
+        """
+        yield from source.skip("```json", "```")
+        if (yield from source.ahead()) == "<":
+            yield from _TAGS.region(source)
+            return
+        while mark := (yield from source.ahead()):
+            if mark not in "[{":
+                break
+            yield from source.space()
             if mark == "[":
                 source.pos += 1
                 yield from json_calls.calls(source)
-            elif mark == "{":
+            else:
                 yield from json_calls.call(source)
                 source.end()
-            else:
-                break
         # Small models often write one brace too many.
-        while (yield from source.space()) == "}":
-            source.pos += 1
-        if (yield from source.space()):
-            yield from source.expect("</tool_call>")
+        yield from source.skip("}", "```", "</tool_call>")
+
+
+_TAGS = QwenXML()

@@ -15,6 +15,7 @@ from mlx_notebook.engine.grammar.schemas import constrain_arguments
 _BEGIN = "<|tool_call_begin|>"
 _ARGUMENTS = "<|tool_call_argument_begin|>"
 _END = "<|tool_call_end|>"
+_NUMBER = re.compile(r"[:!]\d+$")
 
 
 class KimiK2(Dialect):
@@ -27,20 +28,27 @@ class KimiK2(Dialect):
         join="",
         nested=True,
     )
-    starts = (StartMarker("<|tool_calls_section_begin|>"),)
+    starts = (
+        StartMarker("<|tool_calls_section_begin|>"),
+        StartMarker("<|tool_call_section_begin|>"),
+        StartMarker(_BEGIN, kept=True),
+    )
 
     def region(self, source: TextSource) -> Parsing[None]:
-        """Parse the calls of a section."""
-        while True:
-            mark = yield from source.space()
-            if not mark or (yield from source.accept(self.layout.close)) is not None:
-                return
-            yield from source.accept(_BEGIN)  # a single call may lack its marks
-            head, _ = yield from source.until(_ARGUMENTS)
-            source.start(re.sub(r":\d+$", "", head.strip().removeprefix("functions.")))
+        """Parse the calls of a section. A single call may lack its marks."""
+        ends = (self.layout.close, "<|tool_call_section_end|>")
+        while (yield from source.ahead()):
+            text, mark = yield from source.until(_BEGIN, _ARGUMENTS, *ends, keep=True)
+            if mark != _ARGUMENTS:
+                source.aside(text)
+                yield from source.accept(mark)
+                if mark in ends:
+                    return
+                text, _ = yield from source.until(_ARGUMENTS, keep=True)
+            yield from source.accept(_ARGUMENTS)
+            source.start(_NUMBER.sub("", text.strip().removeprefix("functions.")))
             yield from json_calls.arguments(source)
-            if (yield from source.space()):
-                yield from source.accept(_END)
+            yield from source.skip(_END)
             source.end()
 
     def write_call(self, name: str, arguments: str) -> str:

@@ -3,7 +3,7 @@
 Source: https://www.llama.com/docs/model-cards-and-prompt-formats/llama3_1/#json-based-tool-calling
 """
 
-from mlx_notebook.engine.dialects import json_calls
+from mlx_notebook.engine.dialects import json_calls, python_calls
 from mlx_notebook.engine.dialects.dialect import Layout, StartMarker
 from mlx_notebook.engine.dialects.families.hermes import JSONCalls
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
@@ -32,6 +32,11 @@ class Llama(JSONCalls):
             elif mark == "[" and not count:
                 source.pos += 1
                 yield from json_calls.calls(source)
+                count += 1
+            elif mark.isalpha() and not count:
+                # The form of the built-in tools: name.call(key="value").
+                yield from python_calls.call(source, suffix=".call")
+                source.end()
                 count += 1
             else:
                 break

@@ -3,12 +3,15 @@
 Sources: https://huggingface.co/LiquidAI/LFM2-1.2B and Llama 4's prompt format.
 """
 
+import re
 from typing import ClassVar
 
-from mlx_notebook.engine.dialects import python_calls
+from mlx_notebook.engine.dialects import json_calls, python_calls
 from mlx_notebook.engine.dialects.dialect import Layout, StartMarker
 from mlx_notebook.engine.dialects.python_calls import PythonCalls
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
+
+_NAME = re.compile(r"\s*[\w.\-]+\s*")
 
 
 class Pythonic(PythonCalls):
@@ -17,26 +20,38 @@ class Pythonic(PythonCalls):
     name = "pythonic"
     layout = Layout(open="<|tool_call_start|>[", close="]<|tool_call_end|>", join=", ", nested=True)
     starts: ClassVar[tuple[StartMarker, ...]] = (StartMarker("<|tool_call_start|>"),)
+    ends: ClassVar[tuple[str, ...]] = ("<|tool_call_end|>",)
 
     def region(self, source: TextSource) -> Parsing[None]:
-        """Parse the list and the end mark after it."""
+        """Parse the list and the end mark after it. A single call may stand without a list."""
         close = self.layout.close.removeprefix("]")
-        if close:  # text before the list is not part of it
-            yield from source.until("[", close, keep=True)
+        if close and (yield from source.ahead()) != "[":
+            text, mark = yield from source.until("[", "(", close, keep=True)
+            if mark == "(" and _NAME.fullmatch(text):
+                source.pos -= len(text)
+                yield from python_calls.call(source, bare=True)
+                source.end()
+                yield from source.skip(close)
+                return
+            if mark == "(":
+                more, _ = yield from source.until("[", close, keep=True)
+                text += more
+            source.aside(text)
         yield from source.space()
         yield from source.expect("[")
-        while True:
-            mark = yield from source.space()
-            if not mark or mark == "]":
-                break
+        while mark := (yield from source.space()):
             if mark == ",":
                 source.pos += 1
-                continue
-            yield from python_calls.call(source, bare=True)
-            source.end()
-        yield from source.expect("]")
-        if close and (yield from source.space()):
-            yield from source.expect(close)
+            elif mark in "]<":
+                break
+            else:
+                if mark == "{":
+                    yield from json_calls.call(source)
+                else:
+                    yield from python_calls.call(source, bare=True)
+                source.end()
+        yield from source.skip("]")
+        yield from source.skip(*self.ends)
 
 
 class LlamaPythonic(Pythonic):
@@ -49,6 +64,8 @@ class LlamaPythonic(Pythonic):
         StartMarker("<|python_start|>"),
         StartMarker("[", first=True, kept=True),
     )
+
+    ends = ("<|python_end|>",)
 
     def triggers(self) -> tuple[tuple[StartMarker, str], ...]:
         """Constrain only after a mark, because a bare list may be an ordinary answer."""

@@ -9,6 +9,7 @@ from mlx_notebook.engine.dialects import json_calls, plain_calls
 from mlx_notebook.engine.dialects.dialect import Layout, StartMarker
 from mlx_notebook.engine.dialects.tag_calls import TagCalls
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
+from mlx_notebook.engine.functions.parse_errors import Malformed
 
 
 class QwenXML(TagCalls):
@@ -46,25 +47,43 @@ class GLM(TagCalls):
     value_open, value_close = "<arg_value>", "</arg_value>"
     call_close = ""
 
+    def region(self, source: TextSource) -> Parsing[None]:
+        """Parse one call in tags, or in another form that these models sometimes use."""
+        mark = yield from source.ahead()
+        if mark in ("[", "{"):
+            yield from source.space()
+            if mark == "[":
+                source.pos += 1
+                yield from json_calls.calls(source)
+            else:
+                yield from json_calls.call(source)
+                source.end()
+        elif mark:
+            yield from self._call(source)
+            source.end()
+        yield from source.skip(self.layout.close)
+
     def _call(self, source: TextSource) -> Parsing[None]:
-        """Parse a call in tags, or in another form that these models sometimes use."""
-        if (yield from source.space()) == "{":
-            yield from json_calls.call(source)
-            return
-        close = self.layout.close.strip()
-        text, mark = yield from source.until(self.key_open, close, keep=True)
+        close, again = self.layout.close, self.layout.open
+        marks = (self.key_open, self.key_close, close, again)
+        text, mark = yield from source.until(*marks, keep=True)
         if mark == close and text.split()[1:]:
             plain_calls.read(source, text)
             return
-        source.pos -= len(text)
-        yield from super()._call(source)
+        key = ""
+        if mark == self.key_close:
+            # The mark before the key is missing. The key may stick to the name.
+            names = [f.name for f in source.tools.functions if text.strip().startswith(f.name)]
+            name = max(names, key=len, default=text)
+            key = text.strip().removeprefix(name).strip()
+            if not key:
+                raise Malformed(f"Expected a function and a key and found {text[:40]!r}.")
+            source.pos += len(mark)
+            text = name
+        yield from self._parameters(source, source.start(text.strip()), key)
 
-    def region(self, source: TextSource) -> Parsing[None]:
-        """Parse one call, or a list of them as JSON."""
-        if (yield from source.space()) == "[":
-            source.pos += 1
-            yield from json_calls.calls(source)
-        yield from super().region(source)
+    def _slips(self) -> tuple[str, ...]:
+        return (self.key_open,)
 
 
 class LongCat(GLM):

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from mlx_notebook.server.images.attachments import AttachmentLoader
     from mlx_notebook.server.responses.response_runs import ResponseRuns
     from mlx_notebook.server.services import Services
+    from mlx_notebook.server.telemetry.open_telemetry import RequestReporter
 
 _STOP_SECONDS = 8.0
 # Most conversations of a user.
@@ -128,6 +129,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
     _changeable: ChangeableSettings
     _task: asyncio.Task[None] | None = None
     _announces = False
+    _reporter: "RequestReporter | None" = None
 
     @classmethod
     def launch_instance(cls, argv: list[str] | None = None, **kwargs: Any) -> None:
@@ -213,6 +215,19 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         self.observe(self._settings_changed, list(NAMES))
         self._engine.traces.limit = self.traces_limit
         self._engine.usage.named = self.metrics_users
+        if self.opentelemetry:
+            self._report_requests()
+
+    def _report_requests(self) -> None:
+        """Report requests to OpenTelemetry, from the first one on."""
+        from mlx_notebook.server.telemetry.open_telemetry import start_reporting
+
+        server = self.serverapp
+        assert server is not None
+        self._reporter = start_reporting(
+            lambda: (server.ip, server.port), texts=self.opentelemetry_texts
+        )
+        self._engine.traces.report = self._reporter.report
 
     def _settings_changed(self, change: Any) -> None:
         """Apply a setting that has changed while the server runs."""
@@ -280,6 +295,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         await self._upstreams.close()
         with anyio.move_on_after(_STOP_SECONDS):
             await asyncio.wait([self._task])
+        if self._reporter is not None:
+            await asyncio.to_thread(self._reporter.close)
 
     def current_activity(self) -> int:
         """Return the number of requests, downloads and jobs: no idle culler stops a busy server."""

@@ -1,6 +1,7 @@
 """Define the settings: traits for Jupyter's configuration and the command line."""
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,13 @@ from mlx_notebook.server.models.model_settings import check_settings
 from mlx_notebook.server.models.other_programs import PROGRAMS
 from mlx_notebook.server.upstreams.upstream_settings import check_upstreams
 from mlx_notebook.server.users.user_configuration import UserConfiguration
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # its package is missing
+        return False
 
 
 class Configuration(UserConfiguration, BatchConfiguration, McpConfiguration):
@@ -431,6 +439,29 @@ class Configuration(UserConfiguration, BatchConfiguration, McpConfiguration):
         help="""Let an admin read the traces of all users, with their texts (mlx/traces?user=NAME).
         Otherwise an admin sees counts and speeds only. mlx/usage and the panel Users tell everyone
         which of both it is.""",
+    ).tag(config=True)
+
+    opentelemetry = Bool(
+        False,
+        help="""Report each request to OpenTelemetry: a span and metrics of its GenAI conventions.
+        OpenTelemetry's own environment variables say where to, for example
+        OTEL_EXPORTER_OTLP_ENDPOINT. It needs mlx-notebook[opentelemetry].""",
+    ).tag(config=True)
+
+    @validate("opentelemetry")
+    def _check_opentelemetry(self, proposal: dict[str, Any]) -> bool:
+        value: bool = proposal["value"]
+        if value and not _is_installed("opentelemetry.sdk"):
+            raise TraitError(
+                "MlxNotebookApp.opentelemetry needs OpenTelemetry's SDK, which is not installed: "
+                "pip install 'mlx-notebook[opentelemetry]'."
+            )
+        return value
+
+    opentelemetry_texts = Bool(
+        False,
+        help="""Put the texts of requests and answers, and the tools, into the spans for
+        OpenTelemetry. Otherwise spans have counts, names and times only.""",
     ).tag(config=True)
 
     metrics_users = Integer(

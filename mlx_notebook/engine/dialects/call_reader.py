@@ -99,7 +99,7 @@ class CallReader:
         """Return what is left of a region that is complete."""
         source = self._source
         if source.index > self._first:
-            return [*source.take_asides()[1]]
+            return [*source.take_apart()[1]]
         if source.closed and not source.rest.strip():
             source.pos = len(source.text)
         raw = source.raw
@@ -118,7 +118,7 @@ class CallReader:
         remains = (source.raw + source.rest).strip(" ,;\n")
         if truncated and source.index > self._first and remains in self._close:
             source.pos = len(source.text)
-            return [*source.take_asides()[1]]  # only the end marker is missing, or a part of it
+            return [*source.take_apart()[1]]  # only the end marker is missing, or a part of it
         if cut_off:
             source.pos = len(source.text)
         elif source.index == self._first:

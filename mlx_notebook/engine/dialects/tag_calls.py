@@ -45,7 +45,7 @@ class TagCalls(Dialect):
             if self.layout.nested or not count:
                 # Some models write text in the region before the call.
                 text, mark = yield from source.until(_bare(self.name_open), close, keep=True)
-                source.aside(text)
+                source.set_apart(text)
                 if mark == close:
                     break
             else:

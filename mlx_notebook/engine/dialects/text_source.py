@@ -69,7 +69,7 @@ class TextSource:
         self.started: Function | None = None
         self._raw = [opening]
         self._arguments: list[str] = []
-        self._asides: list[tuple[int, int]] = []  # beginnings and ends in `raw`
+        self._apart: list[tuple[int, int]] = []  # beginnings and ends in `raw`
 
     # --- text in ------------------------------------------------------------------------------
 
@@ -221,24 +221,24 @@ class TextSource:
         earlier = markers[: markers.index(matched)]
         return any(marker.startswith(rest) for marker in earlier)
 
-    def aside(self, text: str) -> None:
+    def set_apart(self, text: str) -> None:
         """Set text apart that stands in the region and belongs to no call.
 
         It becomes content when a call is made. `text` is what was read last.
         """
         if text.strip():
             end = len(self.raw)
-            self._asides.append((end - len(text), end))
+            self._apart.append((end - len(text), end))
 
-    def take_asides(self) -> tuple[str, list[Content]]:
+    def take_apart(self) -> tuple[str, list[Content]]:
         """Return the text read since the last call, and what was set apart in it, as content."""
         raw = self.raw
-        asides: list[Content] = []
-        for start, end in reversed(self._asides):
-            asides.insert(0, Content(raw[start:end].rstrip()))
+        apart: list[Content] = []
+        for start, end in reversed(self._apart):
+            apart.insert(0, Content(raw[start:end].rstrip()))
             raw = raw[:start] + raw[end:]
-        self._asides = []
-        return raw, asides
+        self._apart = []
+        return raw, apart
 
     # --- events out ---------------------------------------------------------------------------
 
@@ -304,17 +304,17 @@ class TextSource:
             self.events += [CallFailed(raw, self.refused), Content(raw)]
             self.refused = ""
         else:
-            raw, asides = self.take_asides()
+            raw, apart = self.take_apart()
             raw = text or raw
             call = ToolCall(self.started.name, "".join(self._arguments), raw)
             self.events.append(CallEnd(self.index, call))
             # Before the call, unless its beginning was taken already.
             start = CallStart(self.index, call.name)
             at = self.events.index(start) if start in self.events else len(self.events)
-            self.events[at:at] = asides
+            self.events[at:at] = apart
             self.index += 1
         self.started = None
         self.text = self.rest
         self.pos = 0
         self._raw = []
-        self._asides = []
+        self._apart = []

@@ -51,6 +51,8 @@ _AS_IMAGES = {
     DocumentSource: "The pages of a PDF are images. With 'pages_as': 'text' it gets their text.",
     VideoSource: "The frames of a video are images.",
 }
+# The headers of W3C's trace context.
+_TRACE_CONTEXT = ("traceparent", "tracestate")
 
 
 class LocalOptions(TypedDict, total=False):
@@ -267,7 +269,11 @@ class GenerationHandler(EventStreamHandler):
         """
         # The id of a part (of a request with several prompts) is that of the request and a number.
         self.set_header("x-request-id", command.id.partition(".")[0])
-        origin = RequestOrigin(await owner(self), self.endpoint, self.ignored, self.notices)
+        headers = self.request.headers
+        context = {name: headers[name] for name in _TRACE_CONTEXT if name in headers}
+        origin = RequestOrigin(
+            await owner(self), self.endpoint, self.ignored, self.notices, context
+        )
         async with AsyncExitStack() as stack:
             async with self._signs_of_life():
                 # It may start the engine first.

@@ -2,6 +2,7 @@
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -32,12 +33,15 @@ class RequestOrigin(Struct, frozen=True):
         Parameters of it that this server does not use.
     notices
         What of its documents and videos the model does not see.
+    trace_context
+        The headers `traceparent` and `tracestate`, by which a client's trace goes on here.
     """
 
     owner: str
     endpoint: str
     ignored: list[str] = []
     notices: list[str] = []
+    trace_context: dict[str, str] = {}
 
 
 class Recorder(Protocol):
@@ -65,10 +69,13 @@ class TraceStore:
     ----------
     usage
         Counts the requests and their tokens by user, whether or not traces are kept.
+    report
+        Takes the trace of each request that has ended, if requests are reported elsewhere.
     """
 
     def __init__(self, limit: int = 100) -> None:
         self.limit = limit
+        self.report: Callable[[wire.Trace, RequestOrigin], None] | None = None
         self.usage = UsageLedger()
         self._kept: dict[str, OrderedDict[str, _Kept]] = {}
         self._running: dict[str, tuple[str, Recorder]] = {}
@@ -223,7 +230,10 @@ class TraceRecorder:
         if error is not None:
             self._error = wire.TracedError(error.message, error.code)
         self._count_all()
-        self._traces.keep(self._origin.owner, self.trace())
+        trace = self.trace()
+        if self._traces.report is not None:
+            self._traces.report(trace, self._origin)
+        self._traces.keep(self._origin.owner, trace)
 
     def trace(self) -> wire.Trace:
         """Return the trace of the request so far."""

@@ -26,7 +26,7 @@ def _region(source: TextSource) -> Parsing[None]:
     while (yield from source.ahead()):
         text, mark = yield from source.until(_BEGIN, _SEP, _END_ALL, keep=True)
         if mark != _SEP:
-            source.aside(text)
+            source.set_apart(text)
             yield from source.accept(mark)
             if mark == _END_ALL:
                 return

@@ -35,14 +35,14 @@ class Gemma4(Dialect):
         while (yield from source.ahead()):
             text, mark = yield from source.until(close, "call:", "{", "(", keep=True)
             if mark == close:
-                source.aside(text)
+                source.set_apart(text)
                 source.pos += len(close)
                 return
             if mark == "{" and not text.strip():
                 yield from json_calls.call(source)
             elif mark == "call:" or _known(text, source.tools):
                 if mark == "call:":
-                    source.aside(text)
+                    source.set_apart(text)
                     source.pos += len(mark)
                     text, mark = yield from source.until(close, "{", "(", keep=True)
                 function = source.start(_known(text, source.tools) or text.strip())
@@ -53,7 +53,7 @@ class Gemma4(Dialect):
                     yield from self._arguments(source, function, "}" if mark == "{" else ")")
             else:
                 source.pos += 1
-                source.aside(text + mark)
+                source.set_apart(text + mark)
                 continue
             source.end()
 

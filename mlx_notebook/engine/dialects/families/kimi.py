@@ -40,7 +40,7 @@ class KimiK2(Dialect):
         while (yield from source.ahead()):
             text, mark = yield from source.until(_BEGIN, _ARGUMENTS, *ends, keep=True)
             if mark != _ARGUMENTS:
-                source.aside(text)
+                source.set_apart(text)
                 yield from source.accept(mark)
                 if mark in ends:
                     return

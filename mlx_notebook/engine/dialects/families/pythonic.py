@@ -36,7 +36,7 @@ class Pythonic(PythonCalls):
             if mark == "(":
                 more, _ = yield from source.until("[", close, keep=True)
                 text += more
-            source.aside(text)
+            source.set_apart(text)
         yield from source.space()
         yield from source.expect("[")
         while mark := (yield from source.space()):

@@ -13,6 +13,20 @@ from tests.models import qwen3
 from tests.server.running import HELLO, RunningServer, running
 
 SHOW = json.dumps({"model": "tiny-chat"})
+# One for all: each would read the system's certificates.
+CLIENT = httpx.Client(trust_env=False, timeout=60)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def closed() -> Iterator[None]:
+    yield
+    CLIENT.close()
+
+
+@pytest.fixture(autouse=True)
+def without_cookies() -> None:
+    """Jupyter's own routes set some."""
+    CLIENT.cookies.clear()
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +49,7 @@ def asked(url: str, **headers: str) -> httpx.Response:
     """Ask about a model, as a program does that knows of no token."""
     # Browsers send this type for forms and for scripts that ask for no preflight.
     sent = {"Content-Type": "text/plain", **{k.replace("_", "-"): v for k, v in headers.items()}}
-    with httpx.Client(trust_env=False, timeout=60) as client:
-        return client.post(url, headers=sent, content=SHOW)
+    return CLIENT.post(url, headers=sent, content=SHOW)
 
 
 def test_nobody_is_let_in_without_the_setting(server: RunningServer) -> None:
@@ -89,7 +102,7 @@ def test_a_page_of_the_server_itself_needs_the_token(open_server: RunningServer)
 
 def test_a_preflight_allows_no_page(open_server: RunningServer) -> None:
     asks = {"Origin": "https://evil.example", "Access-Control-Request-Method": "POST"}
-    answer = httpx.options(open_server.url + "api/show", headers=asks, trust_env=False)
+    answer = CLIENT.options(open_server.url + "api/show", headers=asks)
     assert "access-control-allow-origin" not in answer.headers
 
 
@@ -122,23 +135,29 @@ def test_another_machine_needs_the_token(open_server: RunningServer) -> None:
     ],
 )
 def test_no_other_route_is_opened(open_server: RunningServer, method: str, path: str) -> None:
-    answer = httpx.request(method, open_server.url + path, trust_env=False, content=b"{}")
+    answer = CLIENT.request(method, open_server.url + path, content=b"{}")
     assert answer.status_code in (401, 403), answer.text
 
 
 def test_a_model_that_does_not_reason_is_not_asked_to(open_server: RunningServer) -> None:
     body = {"model": "plain", "messages": HELLO, "think": True}
-    refused = httpx.post(open_server.url + "api/chat", json=body, trust_env=False)
+    refused = CLIENT.post(open_server.url + "api/chat", json=body)
     assert refused.status_code == 400
     assert "'think'" in refused.json()["error"]
 
 
+def test_ollamas_command_line_finds_the_server(open_server: RunningServer) -> None:
+    assert CLIENT.head(open_server.url).status_code == 200
+    version = CLIENT.get(open_server.url + "api/version").json()
+    assert set(version) == {"version", "server"}
+
+
 def test_nothing_is_downloaded_without_the_token(open_server: RunningServer) -> None:
     url, body = open_server.url + "api/pull", {"model": "org/nonesuch"}
-    refused = httpx.post(url, json=body, trust_env=False)
+    refused = CLIENT.post(url, json=body)
     assert refused.status_code == 403
     assert "auto_download" in refused.json()["error"]
-    known = httpx.post(url, json=body, headers=open_server.headers, trust_env=False)
+    known = CLIENT.post(url, json=body, headers=open_server.headers)
     assert "HF_HUB_OFFLINE" in known.text
 
 

@@ -68,7 +68,7 @@ def test_an_admin_has_no_limits_but_those_under_the_own_name() -> None:
     )
     assert limits.of(LOCAL) == limits.of(User("x", ("staff",), admin=True)) == UNLIMITED
     assert limits.of(User("root", ("staff",), admin=True)) == UserLimit(
-        tokens_per_minute=9, pin=True, unload=True, download=True, jobs=True
+        tokens_per_minute=9, pin=True, unload=True, download=True, jobs=True, mcp=True
     )
 
 

@@ -116,6 +116,12 @@ class GenerationHandler(EventStreamHandler):
         # Documents of the request that were read from URLs.
         self.files: list[LoadedFile] = []
 
+    @property
+    def trace_context(self) -> dict[str, str]:
+        """The headers by which the client's trace goes on here."""
+        headers = self.request.headers
+        return {name: headers[name] for name in _TRACE_CONTEXT if name in headers}
+
     async def command(
         self,
         id: str,
@@ -269,10 +275,8 @@ class GenerationHandler(EventStreamHandler):
         """
         # The id of a part (of a request with several prompts) is that of the request and a number.
         self.set_header("x-request-id", command.id.partition(".")[0])
-        headers = self.request.headers
-        context = {name: headers[name] for name in _TRACE_CONTEXT if name in headers}
         origin = RequestOrigin(
-            await owner(self), self.endpoint, self.ignored, self.notices, context
+            await owner(self), self.endpoint, self.ignored, self.notices, self.trace_context
         )
         async with AsyncExitStack() as stack:
             async with self._signs_of_life():

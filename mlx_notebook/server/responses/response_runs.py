@@ -71,6 +71,8 @@ class ResponseRun:
         self.writer = writer
         self.input_items = input_items
         self.ignored = ignored
+        # See `RequestOrigin`.
+        self.trace_context: dict[str, str] = {}
         self.notices = notices
         self.deleted = False
         # What must be released at the end of a background response.
@@ -261,7 +263,9 @@ class ResponseRuns:
         self, run: ResponseRun, command: Generate, counted: UserRequest
     ) -> None:
         writer = run.writer
-        origin = RequestOrigin(run.owner, "v1/responses", run.ignored, run.notices)
+        origin = RequestOrigin(
+            run.owner, "v1/responses", run.ignored, run.notices, run.trace_context
+        )
         try:
             opened = partial(self._counted, counted, origin)
             async with aclosing(self.rounds(run, command, opened)) as batches:

@@ -269,6 +269,7 @@ class ResponsesHandler(ResponsesBase):
             namespaces=tools.namespaces,
         )
         run = ResponseRun(user, writer, items, self.ignored, self.notices)
+        run.trace_context = self.trace_context
         if mcp is not None:
             run.mcp = mcp
         if isinstance(writer, McpWriter) and mcp is not None:

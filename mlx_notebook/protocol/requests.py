@@ -237,6 +237,8 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
         As for `Load`.
     urgent
         Somebody waits for it while typing: it goes before all that is not urgent.
+    patient
+        Nobody waits for it: it runs while the engine has nothing else to do.
     """
 
     id: str
@@ -260,6 +262,7 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
     user: str = ""
     evict: bool = True
     urgent: bool = False
+    patient: bool = False
 
 
 class Tokenize(msgspec.Struct, kw_only=True, frozen=True, tag="tokenize", omit_defaults=True):
@@ -284,7 +287,7 @@ class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed", omit_default
 
     `dimensions` shortens each vector to its first components and normalises it again. `truncate`
     cuts each input to its first tokens (-1: as many as the model takes). `user` and `evict` are as
-    for `Load`.
+    for `Load`, `patient` as for `Generate`.
     """
 
     id: str
@@ -296,6 +299,7 @@ class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed", omit_default
     truncate: int | None = None
     user: str = ""
     evict: bool = True
+    patient: bool = False
 
 
 class Rerank(msgspec.Struct, kw_only=True, frozen=True, tag="rerank", omit_defaults=True):

@@ -207,6 +207,7 @@ class TextBackend(GeneratingBackend):
             ends=self._ends(row, endless),
             user=prompt.user,
             urgent=prompt.urgent,
+            patient=prompt.patient,
         )
         if prompt.kept is not None and self.trimmable:
             self._kept[uid] = prompt.kept

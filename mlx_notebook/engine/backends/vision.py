@@ -71,7 +71,7 @@ class VisionBackend(TextBackend):
         if not rows_keep_apart(self.model, not recurrent):
             log.warning("%s runs one request at a time: its rows change each other", self.name)
             generator.max_rows = most_prompts = 1
-            generator.urgent_rows = 0
+            generator.urgent_rows = generator.patient_rows = 0
         self._most_prompts = most_prompts
         self._image_token, self._base = image_token, base
         self._images = ImageCache(device_memory() // _IMAGE_CACHE_SHARE)

@@ -33,6 +33,8 @@ class BatchRow:
         The user whose row it is.
     urgent
         Whether it goes before rows that are not urgent.
+    patient
+        Whether it goes after all others.
     known
         The tokens to feed next, if they are known already: the last one of the prompt, or those
         that its constraint forces. Empty if the next token is still being computed.
@@ -53,6 +55,7 @@ class BatchRow:
     ends: frozenset[int]
     user: str = ""
     urgent: bool = False
+    patient: bool = False
     known: list[int] = field(default_factory=list)
     ahead: int = 0
     generated: int = 0

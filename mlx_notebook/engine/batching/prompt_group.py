@@ -50,6 +50,11 @@ class PromptGroup:
         return any(row.urgent for row in self.rows)
 
     @property
+    def patient(self) -> bool:
+        """Whether nobody waits for any of the rows."""
+        return all(row.patient for row in self.rows)
+
+    @property
     def left(self) -> int:
         """Tokens of the longest prompt that are still to compute."""
         return max((row.left for row in self.rows), default=0)

@@ -24,6 +24,9 @@ _URGENT_PAUSE = 0.04
 _TYPING_SECONDS, _TYPING_PAUSE = 10.0, 0.1
 """For so long after an urgent prompt another one is expected; chunks are as short meanwhile."""
 
+_PATIENT_PAUSE = 0.2
+"""Most seconds of a chunk of a patient prompt: others that arrive wait until it ends."""
+
 
 def place_in_turn(waiting: Sequence[str], user: str) -> int:
     """Return where a new row of a user waits: behind as many rows of each user as are before it.
@@ -40,6 +43,11 @@ def place_in_turn(waiting: Sequence[str], user: str) -> int:
             return place
         before[other] += 1
     return len(waiting)
+
+
+def _lane(row: BatchRow) -> int:
+    """Return 0 for an urgent row, 2 for a patient one, 1 for all others."""
+    return 0 if row.urgent else 2 if row.patient else 1
 
 
 class RowGenerator:
@@ -60,6 +68,8 @@ class RowGenerator:
     ----------
     urgent_rows
         How many rows beyond `max_rows` urgent prompts may take.
+    patient_rows
+        How many rows patient prompts may take, beside those of others. 0: they share `max_rows`.
     max_begun
         How many more prompts may begin; None for any number.
     """
@@ -72,6 +82,7 @@ class RowGenerator:
         empty_cache: Callable[[], list[Any]],
     ):
         self.max_rows, self.urgent_rows = max_rows, URGENT_ROWS
+        self.patient_rows = max(1, max_rows // 2)
         self.max_begun: int | None = None
         self._model, self._policy, self._empty_cache = model, policy, empty_cache
         self._waiting: deque[BatchRow] = deque()
@@ -114,6 +125,7 @@ class RowGenerator:
         ends: Iterable[int],
         user: str = "",
         urgent: bool = False,
+        patient: bool = False,
     ) -> int:
         """Add a row; return its number.
 
@@ -129,14 +141,18 @@ class RowGenerator:
             The user whose row it is. The rows of users wait in turn.
         urgent
             Whether it goes before all rows that are not urgent.
+        patient
+            Whether it goes after all others.
         """
         uid, self._uids = self._uids, self._uids + 1
         ended_by = frozenset(ends)
         row = BatchRow(
-            *(uid, settings, cache, list(tokens), segments, max_tokens, ended_by, user, urgent)
+            *(uid, settings, cache, list(tokens), segments, max_tokens, ended_by, user, urgent),
+            patient=patient,
         )
-        first = 0 if urgent else sum(other.urgent for other in self._waiting)
-        equals = [other.user for other in self._waiting if other.urgent == urgent]
+        lane = _lane(row)
+        first = sum(_lane(other) < lane for other in self._waiting)
+        equals = [other.user for other in self._waiting if _lane(other) == lane]
         self._waiting.insert(first + place_in_turn(equals, user), row)
         if urgent:
             self._last_urgent = time.perf_counter()
@@ -155,6 +171,7 @@ class RowGenerator:
             ends=ends,
             user=row.user,
             urgent=row.urgent,
+            patient=row.patient,
         )
 
     def extract(self, uid: int) -> tuple[list[Any], list[int]]:
@@ -206,7 +223,7 @@ class RowGenerator:
     def next(self) -> tuple[list[PromptProgress], list[NewToken]]:
         """Decode a step, then compute a chunk of some prompts."""
         with mx.stream(generation_stream):
-            tokens = self._batch.step() if len(self._batch) else []
+            tokens = self._batch.step() if len(self._batch) and not self._rests else []
             progress = self._join_ready()
             if not progress:
                 progress = self._compute()
@@ -216,17 +233,40 @@ class RowGenerator:
     def _batches(self) -> list[PromptGroup | RowBatch]:
         return [*(group for group, _ in self._groups), self._batch]
 
-    def _room(self, *, urgent: bool = False) -> int:
+    @property
+    def _rests(self) -> bool:
+        """Whether the batch waits, because all its rows are patient and another prompt is not."""
+        if not all(row.patient for row in self._batch.rows):
+            return False
+        if any(not group.patient for group, _ in self._groups):
+            return True
+        return bool(self._waiting and not self._waiting[0].patient and self._room())
+
+    def _room(self, *, urgent: bool = False, patient: bool = False) -> int:
         """Return how many more prompts may begin now."""
         most = self.max_rows + (self.urgent_rows if urgent else 0)
-        room = max(0, most - self.computing - len(self._batch))
+        taken = self.computing + len(self._batch)
+        if self.patient_rows:
+            rows = sum(row.patient for batch in self._batches for row in batch.rows)
+            most, taken = (self.patient_rows, rows) if patient else (most, taken - rows)
+        room = max(0, most - taken)
         return room if self.max_begun is None else min(room, self.max_begun)
+
+    def _may_begin(self) -> list[int]:
+        """Return the tokens of the prompts that may begin: patient ones if there are no others."""
+        others = [row.left for row in self._waiting if not row.patient][: self._room()]
+        if others or not self._waiting or not self._waiting[0].patient:
+            return others
+        if any(not group.patient for group, _ in self._groups):
+            return []
+        return [row.left for row in self._waiting][: self._room(patient=True)]
 
     def _join_ready(self) -> list[PromptProgress]:
         """Let waiting rows decode that have nothing to compute before."""
         ready: list[BatchRow] = []
         for row in self._waiting:
-            if not row.left and len(ready) < self._room(urgent=row.urgent):
+            room = self._room(urgent=row.urgent, patient=row.patient)
+            if not row.left and len(ready) < room:
                 ready.append(row)
         if not ready:
             return []
@@ -237,17 +277,18 @@ class RowGenerator:
         """Compute a chunk of the prompts whose turn it is."""
         # Urgent rows wait before all others, and begin without them.
         urgent = [row.left for row in self._waiting if row.urgent][: self._room(urgent=True)]
-        waiting = urgent or [row.left for row in self._waiting][: self._room()]
+        waiting = urgent or self._may_begin()
         if not waiting and not self._groups:
             return []
         now = time.perf_counter()
-        decoding = bool(len(self._batch))
+        decoding = any(not row.patient for row in self._batch.rows)
         turn = self._turn(waiting, now, urgent=bool(urgent))
         if turn is None:
             turn = self._begin(self._policy.begin(waiting, decoding=decoding))
         group, _ = self._groups.pop(turn)
         typing = now - self._last_urgent < _TYPING_SECONDS
         pause = _URGENT_PAUSE if group.urgent else _TYPING_PAUSE if typing else math.inf
+        pause = min(pause, _PATIENT_PAUSE) if group.patient else pause
         most = self._policy.chunk(len(group), decoding=decoding, most_seconds=pause)
         progress, fed = group.compute(most)
         done = time.perf_counter()
@@ -264,7 +305,14 @@ class RowGenerator:
         for index, (group, _) in enumerate(self._groups):
             if group.urgent:
                 return index
-        return self._policy.turn([(g.left, now - at) for g, at in self._groups], waiting)
+        lane = [index for index, (group, _) in enumerate(self._groups) if not group.patient]
+        if not lane:
+            if waiting and not self._waiting[0].patient:
+                return None
+            lane = list(range(len(self._groups)))
+        groups = [self._groups[index] for index in lane]
+        turn = self._policy.turn([(group.left, now - at) for group, at in groups], waiting)
+        return None if turn is None else lane[turn]
 
     def _begin(self, indices: list[int]) -> int:
         """Begin the waiting prompts with these indices as a group; return the group's index."""

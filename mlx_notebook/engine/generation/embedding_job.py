@@ -40,7 +40,7 @@ class EmbeddingJob:
                     "at most.",
                     f"input[{index}]" if len(inputs) > 1 else "input",
                 )
-        self.id, self.user = command.id, command.user
+        self.id, self.user, self.patient = command.id, command.user, command.patient
         self._command, self._backend = command, backend
         self._inputs, self._chunk = inputs, chunk
         self._vectors = [b""] * len(inputs)

@@ -51,6 +51,8 @@ class ScoringJob:
         The model to run it on.
     user
         The user who sent the request.
+    patient
+        Whether nobody waits for it.
     """
 
     def __init__(
@@ -60,8 +62,9 @@ class ScoringJob:
         count: int,
         backend: GeneratingBackend,
         user: str = "",
+        patient: bool = False,
     ):
-        self.id, self.user = request_id, user
+        self.id, self.user, self.patient = request_id, user, patient
         self._tokens, self._count, self._backend = tokens, count, backend
         self._scored: list[TokenLogprob | None] = [None]
         self._ids: list[list[int]] = [tokens[:1]]

@@ -56,6 +56,11 @@ class Runner:
         commands = (sequence.request.command for sequence in self._sequences.values())
         return [command.user for command in commands if command.urgent]
 
+    @property
+    def patient_rows(self) -> int:
+        """How many rows belong to requests that nobody waits for."""
+        return sum(sequence.request.command.patient for sequence in self._sequences.values())
+
     def join(self, request: Request, events: list[Event]) -> None:
         """Add a prepared request to the batch."""
         prepared, command, backend = request.prepared, request.command, self.backend

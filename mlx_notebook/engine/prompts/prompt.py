@@ -47,6 +47,8 @@ class PreparedPrompt:
         The user who sent it. Prompts of users are computed in turn.
     urgent
         Whether it goes before prompts that are not urgent.
+    patient
+        Whether it goes after all others.
     kept
         How many of its first tokens the prefix cache keeps. None: all, and the answer.
     ends
@@ -65,6 +67,7 @@ class PreparedPrompt:
     shared: SharedPrefix = NOTHING_SHARED
     user: str = ""
     urgent: bool = False
+    patient: bool = False
     kept: int | None = None
     ends: Sequence[int] = ()
     broken: BrokenPrefix | None = None

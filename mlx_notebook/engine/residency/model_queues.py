@@ -63,6 +63,11 @@ class ModelQueue:
         return any(isinstance(job, Load) for job in self.jobs)
 
     @property
+    def patient(self) -> bool:
+        """Whether nobody waits for any of the jobs."""
+        return all(isinstance(job, Generate | Embed) and job.patient for job in self.jobs)
+
+    @property
     def users(self) -> list[str]:
         """The users whose jobs they are, in the order of their first one."""
         return list(dict.fromkeys(job.user for job in self.jobs))
@@ -93,11 +98,15 @@ class ModelQueues:
 
     @property
     def head(self) -> ModelQueue | None:
-        """The queue whose model is loaded next: the oldest one of the user whose turn it is."""
+        """The queue whose model is loaded next: the oldest one of the user whose turn it is.
+
+        Those for which nobody waits come after all others.
+        """
         if not self._queues:
             return None
-        turn = self._turns.next(user for queue in self for user in queue.users)
-        return next(queue for queue in self if turn in queue.users)
+        queues = [queue for queue in self if not queue.patient] or list(self)
+        turn = self._turns.next(user for queue in queues for user in queue.users)
+        return next(queue for queue in queues if turn in queue.users)
 
     def get(self, model: str) -> ModelQueue | None:
         """Return the queue of a model, or None if no job waits for it."""

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 
 # A model that failed to load is tried again after this time, or when its files have changed.
 _RETRY_SECONDS = 10.0
+# A model that was used this recently is not evicted for jobs that nobody waits for.
+_LEFT_ALONE_SECONDS = 60.0
 
 
 class _ModelLoad:
@@ -161,6 +163,11 @@ class Residency:
         """
         self.held = {}
         queue = self._queues.head
+        if self._load is not None and queue is not None and not queue.patient:
+            current = self._queues.get(self._load.model)
+            if current is not None and current.patient:
+                # Somebody waits for another model: this one is read again later.
+                self.abandon(self._load.model)
         try:
             if self._load is None:
                 if queue is None or self.usable(queue.model, queue.spec):
@@ -260,7 +267,8 @@ class Residency:
         self._failures.pop(queue.spec, None)
         path, options = queue.spec.path, queue.spec.options
         need = queue.need = queue.need or self._need(queue)
-        if not self.can_evict(self._evictions(queue, need), queue.since):
+        evictions = self._evictions(queue, need)
+        if not self.can_evict(evictions, queue.since, patient=queue.patient):
             return None
         base = base_model(path, self.models.values()) if need.shareable else None
         # If a request waits, it is served first: its own steps compile what they need.
@@ -287,7 +295,8 @@ class Residency:
         if (queue := self._queues.get(loading.model)) is not None:
             loading.may_evict = loading.may_evict or queue.may_evict
         evictions = self._evictions(loading, loading.need)
-        loading.has_room = self.can_evict(evictions, loading.since)
+        patient = queue is not None and queue.patient
+        loading.has_room = self.can_evict(evictions, loading.since, patient=patient)
         if loading.has_room:
             for resident in evictions:
                 # One of them may be the same model with another spec.
@@ -318,8 +327,15 @@ class Residency:
             )
         return evictions
 
-    def can_evict(self, evictions: list[ResidentModel], since: float) -> bool:
-        """Return whether all these models are idle; after `swap_patience`, hold their requests."""
+    def can_evict(
+        self, evictions: list[ResidentModel], since: float, *, patient: bool = False
+    ) -> bool:
+        """Return whether all these models are idle; after `swap_patience`, hold their requests.
+
+        For jobs that nobody waits for, nothing is held, and a model must be idle for a while.
+        """
+        if patient:
+            return not any(r.busy or r.idle_seconds < _LEFT_ALONE_SECONDS for r in evictions)
         if not any(resident.busy for resident in evictions):
             return True
         latest = time.perf_counter() - self._settings.swap_patience

@@ -45,8 +45,8 @@ class ResidentModel:
         Prepared requests that wait for a free row of the batch.
     gathering
         Whether they wait for others.
-    share
-        Whose request joins the batch next.
+    share, patient_share
+        Whose request joins the batch next, and whose patient one.
     side_jobs
         Embeddings, rankings, prompt scorings, transcriptions. One piece is done between two steps.
     own
@@ -69,7 +69,7 @@ class ResidentModel:
         self.preparing: set[str] = set()
         self.ready: deque[Request] = deque()
         self.gathering = Gathering()
-        self.share = BatchShare()
+        self.share, self.patient_share = BatchShare(), BatchShare()
         self.side_jobs: deque[SideJob] = deque()
         self._side_turns = UserTurns()
         self._steps: Counter[int] = Counter()
@@ -79,6 +79,16 @@ class ResidentModel:
     def rows(self) -> int:
         """Rows of the batch, of running requests and of those whose prompt is being computed."""
         return len(self.runner) if self.runner is not None else 0
+
+    @property
+    def patient_rows(self) -> int:
+        """Rows of requests that nobody waits for."""
+        return self.runner.patient_rows if self.runner is not None else 0
+
+    @property
+    def waited_for(self) -> bool:
+        """Whether somebody waits for a row of the batch or for a side job."""
+        return self.rows > self.patient_rows or any(not job.patient for job in self.side_jobs)
 
     @property
     def has_work(self) -> bool:
@@ -117,10 +127,14 @@ class ResidentModel:
         return self._steps[rows] <= _FIRST_STEPS
 
     def next_side_job(self) -> SideJob:
-        """Return the side job to do a piece of: the first one of the user whose turn it is."""
-        user = self._side_turns.next(job.user for job in self.side_jobs)
+        """Return the side job to do a piece of: the first one of the user whose turn it is.
+
+        Patient ones come after all others.
+        """
+        jobs = [job for job in self.side_jobs if not job.patient] or self.side_jobs
+        user = self._side_turns.next(job.user for job in jobs)
         self._side_turns.charge(user)
-        return next(job for job in self.side_jobs if job.user == user)
+        return next(job for job in jobs if job.user == user)
 
     def remove(self, job_id: str) -> None:
         """Remove a cancelled job that waits for the batch or is a side job."""

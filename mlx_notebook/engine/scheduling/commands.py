@@ -129,7 +129,7 @@ class Commands:
         request = self._requests.get(job.id)
         if request is not None:
             request.enter(RequestState.PREPARING)
-            if not request.command.urgent:
+            if not (request.command.urgent or request.command.patient):
                 resident.gathering.arrived(time.perf_counter())
         resident.preparing.add(job.id)
         self._workers.prepare(job, resident.backend, partial(self._prepared, job, resident))
@@ -172,6 +172,7 @@ class Commands:
                     command.prompt_logprobs,
                     resident.runner.backend,
                     command.user,
+                    command.patient,
                 )
             )
             return

@@ -18,6 +18,8 @@ class LiveRequests:
 
     Attributes
     ----------
+    patient
+        How many of them nobody waits for.
     total
         How many requests have arrived.
     ended
@@ -27,7 +29,7 @@ class LiveRequests:
     def __init__(self, send: Callable[[list[Event]], None]):
         self._send = send
         self._requests: dict[str, Request] = {}
-        self.total = 0
+        self.patient = self.total = 0
         self.ended: Counter[RequestState] = Counter()
 
     def __len__(self) -> int:
@@ -43,11 +45,23 @@ class LiveRequests:
         """Return a request; None if it has ended, or if the job is not a request."""
         return self._requests.get(job_id)
 
-    def rows_of_users(self, model: str) -> Counter[str]:
-        """Return how many rows of a model's batch each user has, or will have."""
+    @property
+    def waited_for(self) -> int:
+        """How many of them are not patient."""
+        return len(self._requests) - self.patient
+
+    def rows_of_users(self, model: str, *, patient: bool = False) -> Counter[str]:
+        """Return how many rows of a model's batch each user has, or will have.
+
+        Parameters
+        ----------
+        patient
+            Count those of patient requests, and not those of all others.
+        """
         rows = Counter[str]()
         for request in self._requests.values():
-            if request.command.model == model:
+            command = request.command
+            if command.model == model and command.patient == patient:
                 rows[request.command.user] += request.rows
         return rows
 
@@ -55,10 +69,12 @@ class LiveRequests:
         """Add the request of a command that has just arrived."""
         self._requests[command.id] = Request(command)
         self.total += 1
+        self.patient += command.patient
 
     def remove(self, request: Request) -> None:
         """Remove a request that has ended, and count it."""
         del self._requests[request.id]
+        self.patient -= request.command.patient
         self.ended[request.state] += 1
 
     def cancel(self, request_id: str) -> Request | None:

@@ -60,6 +60,7 @@ class _ModelWorkers:
     """The threads of one model. To compile a grammar may take seconds; urgent jobs do not wait."""
 
     urgent: SharedPool = field(default_factory=lambda: SharedPool(2, "urgent-prompt"))
+    patient: SharedPool = field(default_factory=lambda: SharedPool(1, "patient-prompt"))
     short: SharedPool = field(default_factory=lambda: SharedPool(AHEAD, "prompt"))
     grammar: SharedPool = field(default_factory=lambda: SharedPool(2, "grammar"))
     long: SharedPool = field(default_factory=lambda: SharedPool(1, "long-prompt"))
@@ -117,6 +118,8 @@ class PromptWorkers:
 
         if isinstance(job, Generate) and job.urgent:
             pool = workers.urgent
+        elif isinstance(job, Generate | Embed) and job.patient:
+            pool = workers.patient
         elif _is_long(job):
             pool = workers.long
         else:
@@ -190,7 +193,7 @@ class PromptWorkers:
             self._settings.max_prompt_tokens,
         )
         prompt.salt, prompt.user = command.cache_salt, command.user
-        prompt.urgent = command.urgent
+        prompt.urgent, prompt.patient = command.urgent, command.patient
         if command.shared_system:
             prompt.shared = SharedPrefix(
                 command.shared_salt,

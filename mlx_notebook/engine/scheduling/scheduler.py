@@ -134,6 +134,8 @@ class Scheduler:
         active = [name for name, resident in models.items() if resident.has_work]
         if self._residency.reading:
             active.append(_LOADING)
+        if len(active) > 1:
+            active = [name for name in active if self._is_waited_for(name)] or active
         if not active:
             return
         before = self._share.current
@@ -149,11 +151,19 @@ class Scheduler:
         else:
             resident = models[turn]
             hurry = resident.runner is not None and bool(resident.runner.urgent_users)
-            if resident.side_jobs and not hurry:
+            patient = all(job.patient for job in resident.side_jobs)
+            if resident.side_jobs and not hurry and not (patient and self._requests.waited_for):
                 self._do_side_job(resident, events)
             if models.get(turn) is resident and (rows := resident.rows):
                 self._decode(resident, rows, events)
         self._share.charge(turn, time.perf_counter() - began)
+
+    def _is_waited_for(self, name: str) -> bool:
+        """Return whether somebody waits for the next step of a model, or of the load."""
+        if name == _LOADING:
+            queue = self._queues.get(self._residency.reading or "")
+            return queue is None or not queue.patient
+        return self._residency.models[name].waited_for
 
     # --- commands -----------------------------------------------------------------------------
 
@@ -238,9 +248,9 @@ class Scheduler:
         """Add ready requests to the batches of their models while there are rows.
 
         Urgent ones come first, wait for no others, and have rows of their own when it is full.
-        Users take turns. The requests of one user join in order.
+        Patient ones join while nothing else is there. Users take turns. The requests of one user
+        join in order.
         """
-        most = self._settings.max_batch
         for name, resident in self._residency.models.items():
             self._admit_urgent(resident, events)
             if not resident.ready or self._gathers(resident):
@@ -251,15 +261,30 @@ class Scheduler:
                     resident.ready.remove(request)
                     request.enter(RequestState.QUEUED)
                     self._queues.add(request.command)
-            rows = self._requests.rows_of_users(name)
-            while resident.ready and resident.rows < most:
-                waiting = [(one.command.user, one.command.n) for one in resident.ready]
-                if (index := resident.share.next(waiting, rows, most)) is None:
-                    break
-                request = resident.ready[index]
-                del resident.ready[index]
-                rows[request.command.user] += request.command.n
-                self._join(request, resident, events)
+            self._admit_some(resident, events, patient=False)
+            if not self._requests.waited_for:
+                self._admit_some(resident, events, patient=True)
+
+    def _admit_some(self, resident: ResidentModel, events: list[Event], *, patient: bool) -> None:
+        """Add the ready requests of a model that are patient, or all others."""
+        ready = [one for one in resident.ready if one.command.patient == patient]
+        if not ready:
+            return
+        most, share = self._settings.max_batch, resident.share
+        if patient:
+            most, share = max(1, most // 2), resident.patient_share
+        rows = self._requests.rows_of_users(resident.name, patient=patient)
+        while ready:
+            taken = resident.patient_rows
+            if (taken if patient else resident.rows - taken) >= most:
+                return
+            waiting = [(one.command.user, one.command.n) for one in ready]
+            if (index := share.next(waiting, rows, most)) is None:
+                return
+            request = ready.pop(index)
+            resident.ready.remove(request)
+            rows[request.command.user] += request.command.n
+            self._join(request, resident, events)
 
     def _admit_urgent(self, resident: ResidentModel, events: list[Event]) -> None:
         """Add the urgent requests that are ready to a model's batch: a few of each user.

@@ -269,6 +269,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
                 "MlxNotebookApp.ollama_without_token has no effect: this server has no token, or "
                 "JupyterHub knows its users."
             )
+        if (self._batch_folder / "batches.sqlite3").exists() and self.files_max_bytes:
+            self.services.batches.resume()
         if self.start_engine_at_startup:
             self._supervisor.request_start()
         if self._announces:
@@ -302,6 +304,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         """Return the number of requests, downloads and jobs: no idle culler stops a busy server."""
         own = len(self._supervisor.in_flight.streams) + len(self.downloads.current)
         own += self._upstreams.running + len(self._jobs.active)
+        if "services" in self.__dict__ and "batches" in self.services.__dict__:
+            own += self.services.batches.running
         return own + (self.relay.running if self.relay is not None else 0)
 
     @cached_property
@@ -409,12 +413,25 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         )
 
     def _make_batches(self) -> "BatchService":
-        from mlx_notebook.server.batches.batch_database import BatchDatabase
+        from mlx_notebook.server.api.in_process import LineSender
         from mlx_notebook.server.batches.batch_service import BatchService
 
         assert self.serverapp is not None
-        file = Path(self.serverapp.data_dir) / "mlx_notebook" / "batches.sqlite3"
-        return BatchService(BatchDatabase(file, max_bytes=self.files_max_bytes, log=self.log))
+        service = BatchService(
+            self._batch_folder,
+            max_bytes=self.files_max_bytes,
+            send=LineSender(self.serverapp.web_app, self.serverapp.base_url).send,
+            # A few more than run, so that the next ones are prepared meanwhile.
+            places=self.max_batch // 2 + 2,
+            log=self.log,
+        )
+        service.resume()
+        return service
+
+    @property
+    def _batch_folder(self) -> Path:
+        assert self.serverapp is not None
+        return Path(self.serverapp.data_dir) / "mlx_notebook"
 
     def _make_images(self) -> "AttachmentLoader":
         from mlx_notebook.server.images.attachments import AttachmentLimits, AttachmentLoader

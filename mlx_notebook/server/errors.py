@@ -19,7 +19,7 @@ ApiError                    500  internal_error
 │                                video_not_fetched
 │                                of references: unknown_tool_call_id, unknown_call_id,
 │                                unknown_tool_use_id, item_not_found, not_streamable,
-│                                not_cancellable, previous_response_not_found,
+│                                not_cancellable, batch_not_ended, previous_response_not_found,
 │                                previous_response_not_finished, response_in_conversation,
 │                                conversation_full, call_without_output, empty_summary,
 │                                unreadable_compaction, unknown_approval_request,
@@ -30,8 +30,8 @@ ApiError                    500  internal_error
 │                                scope_missing, upstream_not_allowed, mcp_not_allowed
 ├── NotFound                404  not_found, unknown_route, request_not_found, trace_not_found,
 │                                job_not_found, conversation_not_found, response_not_found,
-│                                completion_not_found, file_not_found, item_not_found,
-│                                nothing_to_cancel
+│                                completion_not_found, file_not_found, batch_not_found,
+│                                item_not_found, nothing_to_cancel
 │                                of models: model_not_found, model_incomplete, model_not_trusted,
 │                                adapter_not_found, revision_not_found, settings_not_usable
 ├── MethodNotAllowed        405  method_not_allowed

@@ -5,6 +5,7 @@ import os
 
 from jupyter_server.auth.identity import IdentityProvider, PasswordIdentityProvider
 from jupyter_server.base.handlers import JupyterHandler
+from tornado.httputil import HTTPServerRequest
 
 # The user behind the server's own token or password.
 OWNER = "owner"
@@ -17,6 +18,23 @@ def has_one_token(provider: IdentityProvider) -> bool:
     return type(provider) in _ONE_SECRET and bool(provider.token)
 
 
+class InProcessRequest(HTTPServerRequest):
+    """A request that this server sends to itself for a user, without a connection.
+
+    No request from a connection is of this class.
+
+    Attributes
+    ----------
+    owner
+        The user, as `owner` names them.
+    username
+        Name of the user in the log.
+    """
+
+    owner: str
+    username: str
+
+
 async def owner(handler: JupyterHandler) -> str:
     """Return a stable name for the user of an authenticated request.
 
@@ -25,6 +43,8 @@ async def owner(handler: JupyterHandler) -> str:
     provider, for example JupyterHub's, whoever sends the server's token is the owner, and so is the
     user for whom JupyterHub started this server. All others are known by their user name.
     """
+    if isinstance(handler.request, InProcessRequest):
+        return handler.request.owner
     provider = handler.identity_provider
     if type(provider) in _ONE_SECRET:
         return OWNER

@@ -83,9 +83,13 @@ LARGE = (
     "responses/compact",
     *("messages", "messages/count_tokens"),
 )
+STORES = ("batches", "files", "messages/batches")
 RANDOM_ONLY = [
-    {"include-name": f"POST /v1/{name}", "phases": {"coverage": {"enabled": False}}}
-    for name in LARGE
+    {"include-name": name, "phases": {"coverage": {"enabled": False}}}
+    for name in (
+        *(f"POST /v1/{name}" for name in (*LARGE, *STORES)),
+        *(f"GET /v1/{name}" for name in STORES),
+    )
     if not os.environ.get(ALL)
 ]
 

@@ -29,7 +29,7 @@ class AudioJob:
     """
 
     def __init__(self, command: Transcribe | Speak, work: Generator[list[Event], None, Event]):
-        self.id, self.user = command.id, command.user
+        self.id, self.user, self.patient = command.id, command.user, False
         self._work = work
         self._events: list[Event] = []
 

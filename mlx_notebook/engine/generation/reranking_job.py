@@ -26,7 +26,7 @@ class RerankingJob:
     """
 
     def __init__(self, command: Rerank, reranker: Reranker, pairs: list[Pair], chunk: int):
-        self.id, self.user = command.id, command.user
+        self.id, self.user, self.patient = command.id, command.user, False
         self._reranker, self._pairs, self._chunk = reranker, pairs, chunk
         self._scores = np.zeros(len(pairs), np.float32)
         # Pairs of similar length share a batch, which needs little padding. The shortest are last.

@@ -9,7 +9,9 @@ from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
 import anyio
 import msgspec
+from jupyter_server.auth.authorizer import AllowAllAuthorizer, Authorizer
 from jupyter_server.auth.decorator import allow_unauthenticated
+from jupyter_server.auth.identity import User as JupyterUser
 from jupyter_server.base.handlers import APIHandler
 from tornado import web
 from tornado.http1connection import HTTP1Connection
@@ -19,7 +21,7 @@ from mlx_notebook.server import errors
 from mlx_notebook.server.api.client_connection import ClientConnection
 from mlx_notebook.server.api.rate_headers import RATE_HEADERS, openai_headers
 from mlx_notebook.server.api.request_head import declared_length, without_secrets
-from mlx_notebook.server.identity import OWNER, owner
+from mlx_notebook.server.identity import OWNER, InProcessRequest, owner
 from mlx_notebook.server.services import Services
 from mlx_notebook.server.telemetry import metrics
 from mlx_notebook.server.users.rate_limiter import RateState, UserRequest
@@ -127,6 +129,18 @@ class ApiHandler(APIHandler):
         """User who sent the request."""
         return self._user
 
+    @property
+    def is_patient(self) -> bool:
+        """Whether nobody waits for the answer: the request is a line of a batch."""
+        return isinstance(self.request, InProcessRequest)
+
+    @property
+    def authorizer(self) -> Authorizer:
+        """What decides whether a user may do something."""
+        if isinstance(self.request, InProcessRequest):
+            return AllowAllAuthorizer(parent=self.identity_provider)
+        return super().authorizer
+
     # --- authentication and body ------------------------------------------------------------------
 
     async def prepare(self) -> None:  # type: ignore[override]
@@ -144,7 +158,12 @@ class ApiHandler(APIHandler):
             )
         refusal: errors.ApiError | None = None
         try:
-            await super().prepare()
+            if isinstance(self.request, InProcessRequest):
+                # Its user was authenticated and authorized when they asked for it.
+                known = JupyterUser(self.request.username)
+                self.current_user = self._jupyter_current_user = known
+            else:
+                await super().prepare()
             if self.current_user:
                 self._user = await request_user(self, self.services.admin_groups)
         except web.HTTPError as error:
@@ -231,6 +250,13 @@ class ApiHandler(APIHandler):
             raise errors.RequestCancelled("The client has closed the connection.")
         self.arrived = time.monotonic()
         request = decode(decoder, self.body)
+        for name in ("stream", "background"):
+            if self.is_patient and getattr(request, name, None):
+                raise errors.InvalidRequest(
+                    f"A request of a batch cannot have {name!r}. Leave it out.",
+                    param=name,
+                    code="unsupported_parameter",
+                )
         self.wants_stream = bool(getattr(request, "stream", None))
         model, catalog = getattr(request, "model", None), self.services.catalog
         if isinstance(request, RequestParameters) and self.services.upstreams.names:

@@ -169,6 +169,7 @@ class GenerationHandler(EventStreamHandler):
             shared_salt=shared_salt,
             user=self.user.name,
             evict=may_evict(self, entry.name),
+            patient=self.is_patient,
             **options,
         )
 

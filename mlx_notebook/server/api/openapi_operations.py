@@ -6,7 +6,12 @@ import msgspec
 
 from mlx_notebook.server.errors import ErrorResponse
 from mlx_notebook.server.models import model_settings
-from mlx_notebook.server.wire.anthropic import message_response, messages_request, model_info
+from mlx_notebook.server.wire.anthropic import (
+    message_batch,
+    message_response,
+    messages_request,
+    model_info,
+)
 from mlx_notebook.server.wire.cohere import rerank_types
 from mlx_notebook.server.wire.native import (
     conversation_types,
@@ -20,6 +25,7 @@ from mlx_notebook.server.wire.native import (
     usage_types,
 )
 from mlx_notebook.server.wire.openai import (
+    batch_types,
     chat_request,
     chat_response,
     compaction,
@@ -165,6 +171,36 @@ OPERATIONS = (
             rerank_types.RerankRequest,
         )
         for version in ("v1", "v2")
+    ),
+    Operation(
+        "post",
+        "/v1/batches",
+        "Create a batch from a file of requests",
+        (400, 404, 408, 413, 429, 503, 507),
+        batch_types.BatchObject,
+        batch_types.BatchRequest,
+    ),
+    Operation(
+        "get",
+        "/v1/batches",
+        "List batches, newest first",
+        (400, 503),
+        batch_types.BatchPage,
+        query={"limit": _PAGE["limit"], "after": _PAGE["after"]},
+    ),
+    Operation(
+        "get",
+        "/v1/batches/{id}",
+        "Return a batch with its state",
+        (404, 503),
+        batch_types.BatchObject,
+    ),
+    Operation(
+        "post",
+        "/v1/batches/{id}/cancel",
+        "Cancel a batch",
+        (400, 404, 408, 413, 503),
+        batch_types.BatchObject,
     ),
     Operation(
         "post",
@@ -379,6 +415,60 @@ OPERATIONS = (
         message_response.MessageTokensCount,
         messages_request.CountTokensRequest,
         failure=message_response.MessageError,
+    ),
+    Operation(
+        "post",
+        "/v1/messages/batches",
+        "Create a batch of messages (Anthropic's API)",
+        (400, 408, 413, 429, 503, 507),
+        message_batch.MessageBatch,
+        message_batch.MessageBatchRequest,
+        failure=message_response.MessageError,
+    ),
+    Operation(
+        "get",
+        "/v1/messages/batches",
+        "List batches of messages, newest first (Anthropic's API)",
+        (400, 503),
+        message_batch.MessageBatchPage,
+        failure=message_response.MessageError,
+        query={
+            "limit": {"type": "integer", "minimum": 1, "maximum": 1000},
+            "after_id": {"type": "string"},
+            "before_id": {"type": "string"},
+        },
+    ),
+    Operation(
+        "get",
+        "/v1/messages/batches/{id}",
+        "Return a batch of messages with its state (Anthropic's API)",
+        (404, 503),
+        message_batch.MessageBatch,
+        failure=message_response.MessageError,
+    ),
+    Operation(
+        "delete",
+        "/v1/messages/batches/{id}",
+        "Delete a batch of messages that has ended (Anthropic's API)",
+        (400, 404, 408, 413, 503),
+        message_batch.DeletedMessageBatch,
+        failure=message_response.MessageError,
+    ),
+    Operation(
+        "post",
+        "/v1/messages/batches/{id}/cancel",
+        "Cancel a batch of messages (Anthropic's API)",
+        (400, 404, 408, 413, 503),
+        message_batch.MessageBatch,
+        failure=message_response.MessageError,
+    ),
+    Operation(
+        "get",
+        "/v1/messages/batches/{id}/results",
+        "Return the results of a batch of messages, one a line (Anthropic's API)",
+        (400, 404, 503),
+        failure=message_response.MessageError,
+        media="application/x-jsonl",
     ),
     Operation(
         "get",

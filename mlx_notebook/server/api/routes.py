@@ -1,5 +1,11 @@
 """Map routes below the base URL to handlers. The first pattern that matches counts."""
 
+from mlx_notebook.server.api.anthropic.message_batches import (
+    CancelMessageBatchHandler,
+    MessageBatchesHandler,
+    MessageBatchHandler,
+    MessageBatchResultsHandler,
+)
 from mlx_notebook.server.api.anthropic.messages import (
     CountTokensHandler,
     MessagesHandler,
@@ -42,6 +48,11 @@ from mlx_notebook.server.api.native.tokenize import (
 )
 from mlx_notebook.server.api.native.traces import TraceHandler, TracesHandler
 from mlx_notebook.server.api.native.usage_report import UsageHandler, UserMetricsHandler
+from mlx_notebook.server.api.openai.batches import (
+    BatchesHandler,
+    BatchHandler,
+    CancelBatchHandler,
+)
 from mlx_notebook.server.api.openai.chat_completions import ChatCompletionsHandler
 from mlx_notebook.server.api.openai.compact import CompactHandler
 from mlx_notebook.server.api.openai.completions import CompletionsHandler
@@ -88,9 +99,16 @@ ROUTES = (
     ("v1/conversations/([^/]+)/items/([^/]+)/?", ConversationItemHandler),
     ("v1/messages/?", MessagesHandler),
     ("v1/messages/count_tokens/?", CountTokensHandler),
+    ("v1/messages/batches/?", MessageBatchesHandler),
+    ("v1/messages/batches/([^/]+)/?", MessageBatchHandler),
+    ("v1/messages/batches/([^/]+)/cancel/?", CancelMessageBatchHandler),
+    ("v1/messages/batches/([^/]+)/results/?", MessageBatchResultsHandler),
     ("v1/messages/.+", UnknownMessagesRouteHandler),
     ("v1/completions/?", CompletionsHandler),
     ("v1/embeddings/?", EmbeddingsHandler),
+    ("v1/batches/?", BatchesHandler),
+    ("v1/batches/([^/]+)/?", BatchHandler),
+    ("v1/batches/([^/]+)/cancel/?", CancelBatchHandler),
     ("v1/files/?", FilesHandler),
     ("v1/files/([^/]+)/?", FileHandler),
     ("v1/files/([^/]+)/content/?", FileContentHandler),

@@ -65,6 +65,7 @@ async def embedded_texts(handler: ApiHandler, wanted: TextEmbedding) -> tuple[st
             truncate=wanted.truncate,
             user=handler.user.name,
             evict=may_evict(handler, entry.name),
+            patient=handler.is_patient,
         )
         try:
             embedded = await handler.services.engine.embed(command, await owner(handler))

@@ -21,7 +21,7 @@ def begin_request(handler: ApiHandler) -> UserRequest:
         return handler.counted
     rates, user = handler.services.rates, handler.user
     try:
-        handler.counted = rates.begin(user)
+        handler.counted = rates.begin(user, patient=handler.is_patient)
     except RateLimited as error:
         error.headers.update(handler.rate_headers(rates.states(user)))
         raise

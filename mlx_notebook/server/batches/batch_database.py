@@ -32,7 +32,6 @@ CREATE TABLE IF NOT EXISTS batches (
     status TEXT NOT NULL,
     expires REAL NOT NULL,
     bytes INTEGER NOT NULL,
-    sender BLOB NOT NULL,
     body BLOB NOT NULL
 );
 CREATE INDEX IF NOT EXISTS batches_by_owner ON batches (owner, number);

@@ -72,7 +72,9 @@ class EngineClient:
         Unavailable
             If the engine cannot be started, or has crashed too often with this model.
         """
-        self._check_rows(command, origin.owner, command.n, URGENT_ROWS if command.urgent else 0)
+        if not command.patient:  # a patient one takes no place from others
+            more = URGENT_ROWS if command.urgent else 0
+            self._check_rows(command, origin.owner, command.n, more)
         traced = self.traces.limit > 0 and not command.urgent
         command = msgspec.structs.replace(command, trace=traced)
         self._check_allowed(command.model)
@@ -211,9 +213,9 @@ class EngineClient:
         kind: type[T],
     ) -> T:
         """Return the one event that answers a command. A load goes on when its caller is gone."""
-        if isinstance(command, Tokenize | Embed | Rerank):
+        if isinstance(command, Tokenize | Embed | Rerank) and not _is_patient(command):
             # They take no row of the batch, so they have a limit of their own.
-            taken = self._flights.without_rows
+            taken = [stream for stream in self._flights.without_rows if not stream.patient]
             own = sum(stream.owner == owner for stream in taken) if command.user else 0
             self._check_queue(len(taken), 1, own)
         is_load = isinstance(command, Load)
@@ -311,7 +313,7 @@ class EngineClient:
         self, command: Generate | Transcribe | Speak, owner: str, wanted: int, more: int = 0
     ) -> None:
         """Check that the queue has room for a request that needs rows; `more` rows are for it."""
-        streams = self._flights.streams
+        streams = [stream for stream in self._flights.streams if not stream.patient]
         own = sum(stream.rows for stream in streams if stream.owner == owner)
         rows = sum(stream.rows for stream in streams) - more
         self._check_queue(rows, wanted, own if command.user else 0)
@@ -400,6 +402,7 @@ class EngineClient:
             hides_reasoning=isinstance(command, Generate) and not command.include_reasoning,
             needs_model=needs_model,
             urgent=isinstance(command, Generate) and command.urgent,
+            patient=_is_patient(command),
         )
         self._flights.add(stream)
         self._supervisor.notify()
@@ -418,6 +421,11 @@ class EngineClient:
             self._supervisor.notify()
             if recorder is not None:
                 recorder.end(stream.error)
+
+
+def _is_patient(command: object) -> bool:
+    """Whether nobody waits for a command."""
+    return isinstance(command, Generate | Embed) and command.patient
 
 
 def _new_id(command: str) -> str:

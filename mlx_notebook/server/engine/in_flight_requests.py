@@ -31,7 +31,8 @@ class InFlightRequests:
     ----------
     used
         Called with the user and the model of each request that starts, and of each model that is
-        loaded. An urgent request does not count: an editor chose its model.
+        loaded. An urgent request does not count, since an editor chose its model. Nor does a
+        patient one.
     """
 
     def __init__(self, used: Callable[[str, str], None] = lambda owner, model: None) -> None:
@@ -81,7 +82,8 @@ class InFlightRequests:
         stream = self._streams.get(event.id)
         if stream is None:
             return None
-        if isinstance(event, Prefill | Heard | Spoken | Loaded) and not stream.urgent:
+        counts = not (stream.urgent or stream.patient)
+        if isinstance(event, Prefill | Heard | Spoken | Loaded) and counts:
             self._used(stream.owner, stream.model)
         elif isinstance(event, Done | Embedded | Reranked | Transcribed | Spoken):
             self.forgive(stream.model)

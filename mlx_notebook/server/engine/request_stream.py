@@ -87,6 +87,8 @@ class RequestStream:
         Whether it needs its model in memory. Only unload and pin commands do not.
     urgent
         Whether an editor sent it for somebody who is typing.
+    patient
+        Whether nobody waits for it.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class RequestStream:
         hides_reasoning: bool = False,
         needs_model: bool = True,
         urgent: bool = False,
+        patient: bool = False,
     ) -> None:
         self.id = id
         self.owner = owner
@@ -108,6 +111,7 @@ class RequestStream:
         self.rows = rows
         self.needs_model = needs_model
         self.urgent = urgent
+        self.patient = patient
         # Whether it waits for its model to be loaded; None until the engine has said so.
         self.waits_for_model: bool | None = None
         self._recorder = recorder

@@ -72,8 +72,11 @@ class RateLimiter:
         self._tokens = TokenBudgets(clock)
         self._in_flight = Counter[str]()
 
-    def begin(self, user: User) -> UserRequest:
+    def begin(self, user: User, *, patient: bool = False) -> UserRequest:
         """Begin a request of a user.
+
+        A patient one takes none of the requests that the user may have in flight, and leaves the
+        user half of the tokens of a minute.
 
         Raises
         ------
@@ -83,7 +86,7 @@ class RateLimiter:
         """
         limit = self.limits.of(user)
         most, per_minute = limit.requests_in_flight, limit.tokens_per_minute
-        if most is not None and self._in_flight[user.name] >= most:
+        if most is not None and not patient and self._in_flight[user.name] >= most:
             raise RateLimited(
                 f"As many of your requests are in flight as you may have: {most} "
                 "(requests_in_flight in MlxNotebookApp.user_limits). Wait until one of them ends.",
@@ -92,8 +95,9 @@ class RateLimiter:
             )
         if per_minute is not None:
             left = self._tokens.left(user.name, per_minute)
-            if left < 1:
-                wait = math.ceil(seconds_until(left, 1, per_minute))
+            needed = max(1.0, per_minute / 2) if patient else 1.0
+            if left < needed:
+                wait = math.ceil(seconds_until(left, needed, per_minute))
                 raise RateLimited(
                     f"You have used the {per_minute:,} tokens a minute that this server allows "
                     "you (tokens_per_minute in MlxNotebookApp.user_limits). Try again in "
@@ -101,10 +105,14 @@ class RateLimiter:
                     kind="tokens",
                     retry_after=wait,
                 )
+
+        def take(tokens: int) -> None:
+            self._take(user.name, per_minute, tokens)
+
+        if patient:
+            return UserRequest(lambda: None, take)
         self._in_flight[user.name] += 1
-        return UserRequest(
-            lambda: self._end(user.name), lambda tokens: self._take(user.name, per_minute, tokens)
-        )
+        return UserRequest(lambda: self._end(user.name), take)
 
     def states(self, user: User) -> list[RateState]:
         """Return how much is left of each limit that the user has."""

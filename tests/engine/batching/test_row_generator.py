@@ -44,6 +44,7 @@ def insert(generator: RowGenerator, prompt: list[int], count: int = 6, **options
         ends=options.pop("ends", ()),
         user=options.pop("user", ""),
         urgent=options.pop("urgent", False),
+        patient=options.pop("patient", False),
     )
 
 
@@ -231,6 +232,42 @@ def test_an_urgent_prompt_goes_before_a_long_one_that_has_begun(
         reports += generator.next()[0]
     assert {report.uid for report in reports} == {urgent}
     assert long in generator
+
+
+def test_a_batch_of_patient_rows_rests_while_another_prompt_is_computed(
+    make: Callable[..., RowGenerator], model: Any
+) -> None:
+    generator = make(max_rows=2, chunk=16)
+    patient = [insert(generator, PROMPTS[0], 40, patient=True) for _ in range(2)]
+    for _ in range(4):
+        generator.next()
+    # One is in the batch: they have half of the rows.
+    assert len(generator._batch) == 1
+    others = [insert(generator, [6] * 100, 3) for _ in range(2)]
+    reports: list[PromptProgress] = []
+    while sum(report.end_of_prompt for report in reports) < 2:
+        progress, tokens = generator.next()
+        reports += progress
+        assert not [t for t in tokens if t.uid in patient] or len(generator._batch) > 1
+    assert {report.uid for report in reports} == set(others)
+    found, _ = run(generator)
+    assert found[others[0]] == greedy(model, [6] * 100, 3)
+    assert len(found[patient[1]]) == 40
+
+
+def test_any_prompt_goes_before_a_patient_one_that_has_begun(
+    make: Callable[..., RowGenerator],
+) -> None:
+    generator = make(chunk=16)
+    patient = insert(generator, [5] * 200, patient=True)
+    generator.next()
+    other = insert(generator, [6] * 100)
+    reports: list[PromptProgress] = []
+    while not any(report.uid == other and report.end_of_prompt for report in reports):
+        reports += generator.next()[0]
+    assert {report.uid for report in reports} == {other}
+    found, _ = run(generator)
+    assert len(found[patient]) == 6
 
 
 def test_chunks_are_short_while_somebody_types(make: Callable[..., RowGenerator]) -> None:

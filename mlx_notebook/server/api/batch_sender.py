@@ -1,0 +1,11 @@
+"""Name the user as whom the lines of a batch run."""
+
+from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.batches.batch_record import Sender
+from mlx_notebook.server.identity import owner
+
+
+async def sender_of(handler: ApiHandler) -> Sender:
+    """Return the user of a request, with the rights that they have now."""
+    username = str(getattr(handler.current_user, "username", ""))
+    return Sender(await owner(handler), username, handler.user)

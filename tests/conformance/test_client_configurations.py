@@ -10,11 +10,8 @@ import openai
 import pytest
 import yaml
 
-from mlx_notebook.notebook.connection.client_configurations import (
-    CLIENT_CONFIGURATIONS,
-    NO_TOKEN,
-    ConfiguredModel,
-)
+from mlx_notebook.notebook.connection.client_configurations import CLIENT_CONFIGURATIONS
+from mlx_notebook.notebook.connection.configured_model import NO_TOKEN, ConfiguredModel
 from mlx_notebook.notebook.server.server import Server
 from tests.server.running import HELLO, RunningServer
 

@@ -1,63 +1,15 @@
 """Write what other programs need to use a server: the text that one pastes into their settings."""
 
 import json
-import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
 
-from mlx_notebook.notebook.server.server import Server
-
-NO_TOKEN = "YOUR_TOKEN"  # noqa: S105 - it stands where the token belongs
-
-
-@dataclass(frozen=True)
-class ConfiguredModel:
-    """What a program must know of a server and of the model that it is to use.
-
-    Attributes
-    ----------
-    root
-        Base URL of the server, without a slash at its end. Clients of Anthropic's API take it.
-    api
-        Base URL for clients of OpenAI's API.
-    token
-        The server's token, or `NO_TOKEN`.
-    model
-        Name of the model.
-    context
-        Most tokens of prompt and answer together; None if it is not known.
-    """
-
-    root: str
-    api: str
-    token: str
-    model: str
-    context: int | None
-
-    @classmethod
-    def of(
-        cls, server: Server, model: str, context: int | None, *, with_token: bool
-    ) -> "ConfiguredModel":
-        """Describe a model of a server. Without `with_token` the token is left out."""
-        token = (server.token or "none") if with_token else NO_TOKEN
-        return cls(server.url.rstrip("/"), server.api, token, model, context)
-
-
-@dataclass(frozen=True)
-class ClientConfiguration:
-    """The settings of one program.
-
-    Attributes
-    ----------
-    place
-        Where the text belongs, in one sentence.
-    write
-        Return the text.
-    """
-
-    place: str
-    write: Callable[[ConfiguredModel], str]
+from mlx_notebook.notebook.connection.coding_agents import CODING_AGENT_CONFIGURATIONS
+from mlx_notebook.notebook.connection.configured_model import (
+    ClientConfiguration,
+    ConfiguredModel,
+    as_json,
+    exported,
+)
 
 
 def _jupyter_ai(of: ConfiguredModel) -> str:
@@ -65,7 +17,7 @@ def _jupyter_ai(of: ConfiguredModel) -> str:
     name = f"openai/{of.model}"
     parameters = {"api_base": of.api, "api_key": of.token}
     custom = {"id": f"custom-mlx-notebook/{name}", "name": of.model, "model_id": name}
-    return _json(
+    return as_json(
         {
             "model_provider_id": name,
             "fields": {name: parameters},
@@ -79,7 +31,7 @@ def _notebook_intelligence(of: ConfiguredModel) -> str:
     if of.context is not None:
         values["context_window"] = str(of.context)
     properties = [{"id": name, "value": value} for name, value in values.items()]
-    return _json(
+    return as_json(
         {
             f"{kind}_model": {
                 "provider": "openai-compatible",
@@ -112,19 +64,11 @@ def _continue(of: ConfiguredModel) -> str:
 
 
 def _openai(of: ConfiguredModel) -> str:
-    return _variables({"OPENAI_BASE_URL": of.api, "OPENAI_API_KEY": of.token})
+    return exported({"OPENAI_BASE_URL": of.api, "OPENAI_API_KEY": of.token})
 
 
 def _anthropic(of: ConfiguredModel) -> str:
-    return _variables({"ANTHROPIC_BASE_URL": of.root, "ANTHROPIC_API_KEY": of.token})
-
-
-def _variables(values: Mapping[str, str]) -> str:
-    return "\n".join(f"export {name}={shlex.quote(value)}" for name, value in values.items())
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return exported({"ANTHROPIC_BASE_URL": of.root, "ANTHROPIC_API_KEY": of.token})
 
 
 CLIENT_CONFIGURATIONS: Mapping[str, ClientConfiguration] = {
@@ -143,5 +87,6 @@ CLIENT_CONFIGURATIONS: Mapping[str, ClientConfiguration] = {
     "anthropic": ClientConfiguration(
         "Into the shell that starts a program with Anthropic's API.", _anthropic
     ),
+    **CODING_AGENT_CONFIGURATIONS,
 }
 """The settings by the names of programs."""

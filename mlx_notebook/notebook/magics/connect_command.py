@@ -8,11 +8,8 @@ from urllib.parse import urlsplit
 
 from mlx_notebook.notebook.chat.chat import Chat
 from mlx_notebook.notebook.connection import connection, known_servers
-from mlx_notebook.notebook.connection.client_configurations import (
-    CLIENT_CONFIGURATIONS,
-    NO_TOKEN,
-    ConfiguredModel,
-)
+from mlx_notebook.notebook.connection.client_configurations import CLIENT_CONFIGURATIONS
+from mlx_notebook.notebook.connection.configured_model import NO_TOKEN, ConfiguredModel
 from mlx_notebook.notebook.connection.keyring_process import KeyringUnusable
 from mlx_notebook.notebook.connection.known_servers import KnownServer
 from mlx_notebook.notebook.connection.named_server import TOKEN_VARIABLE, variable_token

@@ -50,6 +50,8 @@ class MessageWriter:
         Whether to send the reasoning in encrypted form only.
     alternatives
         Number of alternatives for each token of the prompt, if its log probabilities are wanted.
+    has_cache_marks
+        Whether the request has a `cache_control`.
     """
 
     def __init__(
@@ -59,11 +61,13 @@ class MessageWriter:
         max_tokens: int,
         hides_reasoning: bool,
         alternatives: int = 0,
+        has_cache_marks: bool = False,
     ) -> None:
         self.answer = answer
         self._max_tokens = max_tokens
         self._hides_reasoning = hides_reasoning
         self._alternatives = alternatives
+        self._has_cache_marks = has_cache_marks
         self._started = False
         self._block: ContentBlock | None = None
         self._pieces: list[str] = []
@@ -74,9 +78,9 @@ class MessageWriter:
         """Handle an event of the engine. Yield the stream events for it."""
         match event:
             case protocol.Prefill() if not self._started:
-                usage = self.answer.usage
-                usage.input_tokens = event.total - event.cached
-                usage.cache_read_input_tokens = event.cached
+                self.answer.usage.count_prompt(
+                    event.total, event.cached, has_cache_marks=self._has_cache_marks
+                )
                 yield from self._start()
             case protocol.Text(text=text) if text:
                 yield from self._text(text)
@@ -160,7 +164,7 @@ class MessageWriter:
 
     def _end(self, usage: protocol.Usage) -> Events:
         answer = self.answer
-        answer.usage = MessageUsage.of(usage)
+        answer.usage = MessageUsage.of(usage, has_cache_marks=self._has_cache_marks)
         answer.stop_reason = self._stop_reason(usage)
         if answer.stop_reason == "stop_sequence" and self._finished:
             answer.stop_sequence = self._finished.stop

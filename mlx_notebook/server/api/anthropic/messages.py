@@ -23,6 +23,7 @@ from mlx_notebook.server.api.unknown_route import UnknownRouteHandler
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.users.rate_limiter import RateState
+from mlx_notebook.server.wire.anthropic.cache_marks import has_cache_marks
 from mlx_notebook.server.wire.anthropic.context_edits import AppliedEdits, CountedEdits
 from mlx_notebook.server.wire.anthropic.message_response import (
     ErrorDetails,
@@ -150,6 +151,7 @@ class MessagesHandler(AnthropicHandler):
             max_tokens=request.max_tokens,
             hides_reasoning=request.hides_reasoning,
             alternatives=request.prompt_logprobs or 0,
+            has_cache_marks=has_cache_marks(self.body.content),
         )
         async with self.running(command) as stream:
             if request.stream:

@@ -53,7 +53,19 @@ class MessageTokensDetails(Struct):
 
 
 class MessageUsage(Struct, omit_defaults=True):
-    """Token counts. `input_tokens` does not include the tokens read from the prefix cache."""
+    """Token counts. The three counts of the prompt add up to its length.
+
+    Attributes
+    ----------
+    input_tokens
+        Tokens that were computed and do not count as `cache_creation_input_tokens`.
+    output_tokens
+        Tokens of the answer.
+    cache_read_input_tokens
+        Tokens from the prefix cache.
+    cache_creation_input_tokens
+        Tokens that were computed for a prompt whose request has a `cache_control`.
+    """
 
     input_tokens: int
     output_tokens: int
@@ -62,15 +74,18 @@ class MessageUsage(Struct, omit_defaults=True):
     output_tokens_details: MessageTokensDetails | None = None
 
     @classmethod
-    def of(cls, usage: protocol.Usage) -> "MessageUsage":
+    def of(cls, usage: protocol.Usage, *, has_cache_marks: bool = False) -> "MessageUsage":
         """Return the engine's counts in Anthropic's shape."""
-        return cls(
-            usage.prompt - usage.cached,
-            usage.completion,
-            usage.cached,
-            0,
-            MessageTokensDetails(usage.reasoning),
-        )
+        counts = cls(0, usage.completion, 0, 0, MessageTokensDetails(usage.reasoning))
+        counts.count_prompt(usage.prompt, usage.cached, has_cache_marks=has_cache_marks)
+        return counts
+
+    def count_prompt(self, total: int, cached: int, *, has_cache_marks: bool) -> None:
+        """Set the counts of the prompt."""
+        computed = total - cached
+        self.input_tokens = 0 if has_cache_marks else computed
+        self.cache_read_input_tokens = cached
+        self.cache_creation_input_tokens = computed if has_cache_marks else 0
 
 
 class MessageResponse(Struct, kw_only=True):

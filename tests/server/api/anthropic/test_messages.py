@@ -89,6 +89,15 @@ def test_a_call_goes_out_and_its_result_comes_back(client: anthropic.Anthropic) 
     )
     strictly(second)
     assert second.usage.cache_read_input_tokens
+    assert second.usage.input_tokens
+    assert second.usage.cache_creation_input_tokens == 0
+    # A mark moves what was computed to another count.
+    history[-1] = {"role": "user", "content": [{**result, "cache_control": {"type": "ephemeral"}}]}
+    marked = client.messages.create(
+        model="tiny-chat", max_tokens=8, messages=history, tools=[WEATHER]
+    )
+    assert marked.usage.input_tokens == 0
+    assert marked.usage.cache_creation_input_tokens
 
 
 def test_what_an_agent_asks_for_by_default_is_taken(

@@ -1,0 +1,1 @@
+"""Coding agents from npm and PyPI, as their users run them."""

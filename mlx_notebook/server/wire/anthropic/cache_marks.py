@@ -29,7 +29,7 @@ class _Body(_Marked):
 _DECODER = msgspec.json.Decoder(_Body)
 
 
-def has_cache_marks(body: bytes) -> bool:
+def has_cache_marks(body: bytes | bytearray) -> bool:
     """Return whether a valid request has a `cache_control` that is not null."""
     request = _DECODER.decode(body)
     parts = [request.system, request.tools, *(message.content for message in request.messages)]

@@ -317,7 +317,7 @@ def test_every_error_on_these_routes_has_that_shape(
     with pytest.raises(anthropic.AuthenticationError, match="x-api-key"):
         client.with_options(api_key="wrong").messages.create(**FIXED)
     with pytest.raises(anthropic.NotFoundError):
-        client.messages.batches.list()
+        client.messages.batches.retrieve("msgbatch_none")
     refused = server.client.get("v1/messages")
     assert refused.status_code == 405
     assert refused.json()["error"]["type"] == "invalid_request_error"

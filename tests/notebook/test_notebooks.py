@@ -70,6 +70,15 @@ SHOWN = {
         "Means with their 95 % confidence intervals.",
         "['tiny-chat, temperature=0', 'tiny-chat, temperature=2'] ['regex', 'f1'] 20",
     ],
+    "look_inside": [
+        "24 tokens · perplexity",
+        "Others:",
+        "forced by the schema or grammar",
+        "tokens were the model's choice",
+        "bits  My name is Ada.",
+        "20 tokens",
+        "of them from the prefix cache",
+    ],
     "inspecting_tool_calls": [
         'get_price(item="tea") → 3',
         "<|im_start|>user",

@@ -205,7 +205,6 @@ def test_a_long_document_is_refused_before_it_is_computed(server: RunningServer)
         (film(b"x", max_frames=129), "too_many_frames", "max_video_frames"),
         ({"type": "video", "video": ["aGVsbG8="]}, "invalid_video", "frame 0"),
     ],
-    ids=str,
 )
 def test_bad_files_are_refused(
     server: RunningServer, part: dict[str, Any], code: str, says: str

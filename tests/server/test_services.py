@@ -21,6 +21,8 @@ LIMITS = RequestLimits(
     max_messages=3,
     max_prompt_tokens=0,
     max_batch=1,
+    max_audio_bytes=1024,
+    max_audio_seconds=1.0,
 )
 
 

@@ -77,7 +77,7 @@ async def test_models_are_found_in_the_cache_at_the_revision_of_main(cache: Path
     assert entry.source == "cache"
 
 
-async def test_only_models_of_text_with_weights_are_listed(cache: Path) -> None:
+async def test_only_models_that_run_here_are_listed(cache: Path) -> None:
     cached(cache, "a/text", architectures=["LlamaForCausalLM"])
     cached(
         cache, "a/nested", text_config={"max_position_embeddings": 9}, max_position_embeddings=None
@@ -93,10 +93,11 @@ async def test_only_models_of_text_with_weights_are_listed(cache: Path) -> None:
     (cache / "datasets--a--b").mkdir()
     catalog = Catalog(log=LOG)
     listed = await names(catalog)
-    assert {"a/text", "a/nested", "a/embeds"} <= set(listed)
-    left_out = {"a/encoder", "a/ranks", "a/sound", "a/no-type", "a/no-weights", "a/broken"}
+    assert {"a/text", "a/nested", "a/embeds", "a/sound"} <= set(listed)
+    left_out = {"a/encoder", "a/ranks", "a/no-type", "a/no-weights", "a/broken"}
     assert not left_out & set(listed)
     assert (await catalog.find("a/embeds")).facts.capabilities == ("embeddings",)
+    assert (await catalog.find("a/sound")).facts.capabilities == ("transcription", "translation")
     assert (await catalog.find("a/nested")).context_window == 9
 
 

@@ -97,7 +97,7 @@ async def test_only_models_that_run_here_are_listed(cache: Path) -> None:
     left_out = {"a/encoder", "a/ranks", "a/no-type", "a/no-weights", "a/broken"}
     assert not left_out & set(listed)
     assert (await catalog.find("a/embeds")).facts.capabilities == ("embeddings",)
-    assert (await catalog.find("a/sound")).facts.capabilities == ("transcription", "translation")
+    assert (await catalog.find("a/sound")).facts.capabilities == ("transcription",)
     assert (await catalog.find("a/nested")).context_window == 9
 
 

@@ -20,7 +20,7 @@ from schemathesis.specs.openapi.checks import (
     unsupported_method,
 )
 
-from mlx_notebook.server.api.openapi import document
+from mlx_notebook.server.api.openapi.document import document
 from tests.server.running import RunningServer
 
 # All but `positive_data_acceptance`: many requests of the right shape are refused for their content

@@ -6,7 +6,7 @@ import re
 from prometheus_client import REGISTRY
 
 from mlx_notebook.notebook import errors
-from mlx_notebook.server.api.openapi import document
+from mlx_notebook.server.api.openapi.document import document
 from mlx_notebook.server.telemetry import metrics
 from mlx_notebook.server.telemetry.usage_ledger import USERS
 from tests.docs.blocks import ROOT

@@ -80,7 +80,7 @@ from mlx_notebook.server.api.openai.transcriptions import (
     TranscriptionsHandler,
     TranslationsHandler,
 )
-from mlx_notebook.server.api.openapi import OpenApiHandler
+from mlx_notebook.server.api.openapi.document import OpenApiHandler
 from mlx_notebook.server.api.unknown_route import UnknownRouteHandler
 
 ROUTES = (

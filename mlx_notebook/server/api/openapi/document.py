@@ -8,9 +8,13 @@ from tornado import web
 
 from mlx_notebook import __version__
 from mlx_notebook.server.api.base import ApiHandler
-from mlx_notebook.server.api.openapi_operations import OPERATIONS, Operation
+from mlx_notebook.server.api.openapi.model_operations import MODEL_OPERATIONS
+from mlx_notebook.server.api.openapi.native_operations import NATIVE_OPERATIONS
+from mlx_notebook.server.api.openapi.operation import Operation
+from mlx_notebook.server.api.openapi.stored_operations import STORED_OPERATIONS
 from mlx_notebook.server.wire.parameters import IGNORED_HEADER, NOTICES_HEADER
 
+OPERATIONS = (*MODEL_OPERATIONS, *STORED_OPERATIONS, *NATIVE_OPERATIONS)
 _IGNORED = {
     "description": "Names of the request's parameters that the server ignored, if any",
     "schema": {"type": "string"},

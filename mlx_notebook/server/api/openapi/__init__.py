@@ -1,0 +1,1 @@
+"""Describe the API for programs: `v1/openapi.json`."""

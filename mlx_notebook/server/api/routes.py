@@ -11,6 +11,17 @@ from mlx_notebook.server.api.anthropic.messages import (
     MessagesHandler,
     UnknownMessagesRouteHandler,
 )
+from mlx_notebook.server.api.audio.speech import SpeechHandler
+from mlx_notebook.server.api.audio.transcriptions import (
+    TranscriptionsHandler,
+    TranslationsHandler,
+)
+from mlx_notebook.server.api.batches.batches import (
+    BatchesHandler,
+    BatchHandler,
+    CancelBatchHandler,
+)
+from mlx_notebook.server.api.batches.files import FileContentHandler, FileHandler, FilesHandler
 from mlx_notebook.server.api.cohere.rerank import RerankHandler, RerankV2Handler
 from mlx_notebook.server.api.foreign_apis import routes_below_mlx
 from mlx_notebook.server.api.jobs.job_routes import (
@@ -48,39 +59,28 @@ from mlx_notebook.server.api.native.tokenize import (
 )
 from mlx_notebook.server.api.native.traces import TraceHandler, TracesHandler
 from mlx_notebook.server.api.native.usage_report import UsageHandler, UserMetricsHandler
-from mlx_notebook.server.api.openai.batches import (
-    BatchesHandler,
-    BatchHandler,
-    CancelBatchHandler,
-)
 from mlx_notebook.server.api.openai.chat_completions import ChatCompletionsHandler
-from mlx_notebook.server.api.openai.compact import CompactHandler
 from mlx_notebook.server.api.openai.completions import CompletionsHandler
 from mlx_notebook.server.api.openai.embeddings import EmbeddingsHandler
-from mlx_notebook.server.api.openai.files import FileContentHandler, FileHandler, FilesHandler
 from mlx_notebook.server.api.openai.list_models import ModelHandler, ModelsHandler
-from mlx_notebook.server.api.openai.response_conversations import (
+from mlx_notebook.server.api.openai.stored_completions import (
+    StoredCompletionHandler,
+    StoredMessagesHandler,
+)
+from mlx_notebook.server.api.openapi.document import OpenApiHandler
+from mlx_notebook.server.api.responses.compact import CompactHandler
+from mlx_notebook.server.api.responses.response_conversations import (
     ConversationItemHandler,
     ConversationItemsHandler,
     StoredConversationHandler,
     StoredConversationsHandler,
 )
-from mlx_notebook.server.api.openai.responses import InputTokensHandler, ResponsesHandler
-from mlx_notebook.server.api.openai.speech import SpeechHandler
-from mlx_notebook.server.api.openai.stored_completions import (
-    StoredCompletionHandler,
-    StoredMessagesHandler,
-)
-from mlx_notebook.server.api.openai.stored_responses import (
+from mlx_notebook.server.api.responses.responses import InputTokensHandler, ResponsesHandler
+from mlx_notebook.server.api.responses.stored_responses import (
     CancelResponseHandler,
     InputItemsHandler,
     ResponseHandler,
 )
-from mlx_notebook.server.api.openai.transcriptions import (
-    TranscriptionsHandler,
-    TranslationsHandler,
-)
-from mlx_notebook.server.api.openapi.document import OpenApiHandler
 from mlx_notebook.server.api.unknown_route import UnknownRouteHandler
 
 ROUTES = (

@@ -11,11 +11,11 @@ from mlx_notebook.server.mcp.mcp_session import ListedTool, McpFailed, McpSessio
 from mlx_notebook.server.mcp.mcp_settings import McpLimits
 from mlx_notebook.server.responses.mcp_writer import McpFunction, McpWriter, shown
 from mlx_notebook.server.wire.conversation import with_ordered_tool_results
-from mlx_notebook.server.wire.openai import response_events as wire
-from mlx_notebook.server.wire.openai.mcp_items import ApprovalRequestItem, McpTool
-from mlx_notebook.server.wire.openai.response_items import ItemMessageBuilder, typed_item
-from mlx_notebook.server.wire.openai.response_object import OutputItem, OutputMcpCall
-from mlx_notebook.server.wire.openai.response_tools import FunctionTool, OfferedFunction
+from mlx_notebook.server.wire.responses import response_events as wire
+from mlx_notebook.server.wire.responses.mcp_items import ApprovalRequestItem, McpTool
+from mlx_notebook.server.wire.responses.response_items import ItemMessageBuilder, typed_item
+from mlx_notebook.server.wire.responses.response_object import OutputItem, OutputMcpCall
+from mlx_notebook.server.wire.responses.response_tools import FunctionTool, OfferedFunction
 
 Events = AsyncIterator[list[wire.ResponseEvent]]
 

@@ -11,9 +11,13 @@ from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.mcp.mcp_session import ListedTool
 from mlx_notebook.server.responses.response_writer import Events, ResponseWriter
 from mlx_notebook.server.wire.ids import new_id
-from mlx_notebook.server.wire.openai import response_events as wire
-from mlx_notebook.server.wire.openai.mcp_items import APPROVAL_PREFIX, approval_digest, call_error
-from mlx_notebook.server.wire.openai.response_object import (
+from mlx_notebook.server.wire.responses import response_events as wire
+from mlx_notebook.server.wire.responses.mcp_items import (
+    APPROVAL_PREFIX,
+    approval_digest,
+    call_error,
+)
+from mlx_notebook.server.wire.responses.response_object import (
     ItemStatus,
     OutputApproval,
     OutputCall,

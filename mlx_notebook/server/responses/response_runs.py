@@ -27,9 +27,9 @@ from mlx_notebook.server.responses.stored_conversations import StoredConversatio
 from mlx_notebook.server.telemetry.request_traces import RequestOrigin
 from mlx_notebook.server.upstreams.request_router import RequestRouter
 from mlx_notebook.server.users.rate_limiter import UserRequest
-from mlx_notebook.server.wire.openai import response_events as wire
-from mlx_notebook.server.wire.openai.conversation_object import ConversationReference
-from mlx_notebook.server.wire.openai.response_object import Response
+from mlx_notebook.server.wire.responses import response_events as wire
+from mlx_notebook.server.wire.responses.conversation_object import ConversationReference
+from mlx_notebook.server.wire.responses.response_object import Response
 
 Opened = Callable[[Generate], AbstractAsyncContextManager[RequestStream]]
 Rounds = AsyncGenerator[list[wire.ResponseEvent | KeepAlive], None]

@@ -10,9 +10,10 @@ from mlx_notebook import protocol
 from mlx_notebook.server.engine.request_stream import KeepAlive
 from mlx_notebook.server.errors import ApiError, RequestCancelled
 from mlx_notebook.server.wire.ids import new_id, now
-from mlx_notebook.server.wire.openai import response_events as wire
 from mlx_notebook.server.wire.openai.logprobs import Logprob
-from mlx_notebook.server.wire.openai.response_object import (
+from mlx_notebook.server.wire.prompt_logprobs import prompt_logprobs
+from mlx_notebook.server.wire.responses import response_events as wire
+from mlx_notebook.server.wire.responses.response_object import (
     IncompleteDetails,
     ItemStatus,
     OutputCall,
@@ -26,7 +27,6 @@ from mlx_notebook.server.wire.openai.response_object import (
     ResponseUsage,
     SummaryText,
 )
-from mlx_notebook.server.wire.prompt_logprobs import prompt_logprobs
 from mlx_notebook.server.wire.sealed_reasoning import seal
 
 Events = Iterator[wire.ResponseEvent]

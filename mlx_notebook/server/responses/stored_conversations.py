@@ -14,7 +14,7 @@ from msgspec import Struct
 from mlx_notebook.server.errors import ApiError, InvalidRequest, NotFound, Unavailable
 from mlx_notebook.server.responses.response_store import Item, ResponseStore
 from mlx_notebook.server.wire.ids import new_id, now
-from mlx_notebook.server.wire.openai.conversation_object import STORED, StoredConversation
+from mlx_notebook.server.wire.responses.conversation_object import STORED, StoredConversation
 
 T = TypeVar("T")
 

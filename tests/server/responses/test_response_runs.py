@@ -18,8 +18,8 @@ from mlx_notebook.server.upstreams.upstreams import Upstreams
 from mlx_notebook.server.users.rate_limiter import RateLimiter
 from mlx_notebook.server.users.user import LOCAL
 from mlx_notebook.server.users.user_limits import UserLimits
-from mlx_notebook.server.wire.openai.response_object import Response
-from mlx_notebook.server.wire.openai.responses_request import DECODER
+from mlx_notebook.server.wire.responses.response_object import Response
+from mlx_notebook.server.wire.responses.responses_request import DECODER
 from tests.server.supervising import supervised
 
 pytestmark = pytest.mark.anyio

@@ -9,9 +9,9 @@ import pytest
 from mlx_notebook import protocol
 from mlx_notebook.server.errors import EngineError, RequestCancelled
 from mlx_notebook.server.responses.response_writer import ResponseWriter
-from mlx_notebook.server.wire.openai.response_events import ResponseEvent, encode_event
-from mlx_notebook.server.wire.openai.response_object import Response
-from mlx_notebook.server.wire.openai.responses_request import DECODER
+from mlx_notebook.server.wire.responses.response_events import ResponseEvent, encode_event
+from mlx_notebook.server.wire.responses.response_object import Response
+from mlx_notebook.server.wire.responses.responses_request import DECODER
 from mlx_notebook.server.wire.sealed_reasoning import unseal
 
 ADAPTER: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(sdk.ResponseStreamEvent)

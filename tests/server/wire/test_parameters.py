@@ -19,9 +19,9 @@ from mlx_notebook.server.wire.openai import (
     chat_messages,
     chat_request,
     embedding_types,
-    responses_request,
     text_completion,
 )
+from mlx_notebook.server.wire.responses import responses_request
 from mlx_notebook.server.wire.unsupported_parameters import GENERATION
 from tests.server.wire.smallest_requests import GENERATING, asked
 

@@ -5,18 +5,19 @@ from mlx_notebook.server.wire.anthropic import (
     message_response,
     messages_request,
 )
+from mlx_notebook.server.wire.audio import speech_types, transcription_types
 from mlx_notebook.server.wire.cohere import rerank_types
 from mlx_notebook.server.wire.openai import (
     chat_request,
     chat_response,
-    compaction,
     embedding_types,
+    text_completion,
+)
+from mlx_notebook.server.wire.responses import (
+    compaction,
     response_events,
     response_object,
     responses_request,
-    speech_types,
-    text_completion,
-    transcription_types,
 )
 
 _TRANSCRIPTS = ("text/plain", "application/x-subrip", "text/vtt")

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from mlx_notebook.server.errors import ErrorResponse
-from mlx_notebook.server.wire.openai import responses_request
+from mlx_notebook.server.wire.responses import responses_request
 
 
 class Operation(msgspec.Struct):

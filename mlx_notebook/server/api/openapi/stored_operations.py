@@ -7,14 +7,8 @@ from mlx_notebook.server.wire.anthropic import (
     message_batch,
     message_response,
 )
-from mlx_notebook.server.wire.openai import (
-    batch_types,
-    conversation_object,
-    file_types,
-    response_events,
-    response_object,
-    stored_completion_types,
-)
+from mlx_notebook.server.wire.openai import batch_types, file_types, stored_completion_types
+from mlx_notebook.server.wire.responses import conversation_object, response_events, response_object
 
 STORED_OPERATIONS: tuple[Operation, ...] = (
     Operation(

@@ -8,7 +8,8 @@ import pytest
 from mlx_notebook.protocol import ToolChoice
 from mlx_notebook.server.wire.anthropic import messages_request
 from mlx_notebook.server.wire.decode import decode
-from mlx_notebook.server.wire.openai import chat_request, responses_request
+from mlx_notebook.server.wire.openai import chat_request
+from mlx_notebook.server.wire.responses import responses_request
 
 CHAT = {"type": "function", "function": {"name": "now"}}
 RESPONSES = {"type": "function", "name": "now", "parameters": {"type": "object"}}

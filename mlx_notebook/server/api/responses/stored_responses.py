@@ -5,13 +5,13 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.server.api.base import ends_with_client
-from mlx_notebook.server.api.openai.responses import ResponsesBase
 from mlx_notebook.server.api.query import flag, one_of, page_after, several, whole_number
+from mlx_notebook.server.api.responses.responses import ResponsesBase
 from mlx_notebook.server.errors import ApiError, InvalidRequest, NotFound
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.responses.response_store import PREFIX, Item
-from mlx_notebook.server.wire.openai.response_object import DeletedResponse, ItemList, Response
-from mlx_notebook.server.wire.openai.responses_request import INCLUDABLE
+from mlx_notebook.server.wire.responses.response_object import DeletedResponse, ItemList, Response
+from mlx_notebook.server.wire.responses.responses_request import INCLUDABLE
 
 _MAX_LIMIT = 100
 

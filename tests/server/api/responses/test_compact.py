@@ -6,7 +6,7 @@ from typing import Any
 import openai
 import pytest
 
-from mlx_notebook.server.wire.openai.response_items import SUMMARY
+from mlx_notebook.server.wire.responses.response_items import SUMMARY
 from mlx_notebook.server.wire.sealed_reasoning import seal, unseal
 from tests.server.running import RunningServer
 

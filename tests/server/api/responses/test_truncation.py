@@ -1,7 +1,7 @@
 """Turns that a conversation loses take their pictures along."""
 
 from mlx_notebook.protocol import ChatPrompt, EncodedImage
-from mlx_notebook.server.api.openai.truncation import _cuts, _drop_until
+from mlx_notebook.server.api.responses.truncation import _cuts, _drop_until
 
 
 def test_pictures_go_with_their_turns() -> None:

@@ -6,7 +6,7 @@ import pytest
 from mlx_notebook.protocol import OutputFormat, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.decode import decode
-from mlx_notebook.server.wire.openai.responses_request import DECODER, ResponsesRequest
+from mlx_notebook.server.wire.responses.responses_request import DECODER, ResponsesRequest
 
 TOOLS = [
     {"type": "function", "name": "a", "parameters": {"type": "object"}},

@@ -14,7 +14,7 @@ from mlx_notebook.protocol import ChatPrompt, Generate
 from mlx_notebook.server.api.base import ends_with_client
 from mlx_notebook.server.api.event_stream import comment
 from mlx_notebook.server.api.generation import GenerationHandler, local_options
-from mlx_notebook.server.api.openai.truncation import truncate
+from mlx_notebook.server.api.responses.truncation import truncate
 from mlx_notebook.server.api.user_rules import begin_request
 from mlx_notebook.server.engine.request_stream import KeepAlive
 from mlx_notebook.server.errors import ApiError, InvalidRequest
@@ -26,10 +26,10 @@ from mlx_notebook.server.responses.response_store import PREFIX, Item, previous_
 from mlx_notebook.server.responses.response_writer import ResponseWriter
 from mlx_notebook.server.wire.conversation import with_one_system_message, with_ordered_tool_results
 from mlx_notebook.server.wire.ids import new_id, now
-from mlx_notebook.server.wire.openai.conversation_object import ConversationReference
-from mlx_notebook.server.wire.openai.mcp_items import ApprovalRequestItem, mcp_tools
-from mlx_notebook.server.wire.openai.response_events import encode_event
-from mlx_notebook.server.wire.openai.response_items import (
+from mlx_notebook.server.wire.responses.conversation_object import ConversationReference
+from mlx_notebook.server.wire.responses.mcp_items import ApprovalRequestItem, mcp_tools
+from mlx_notebook.server.wire.responses.response_events import encode_event
+from mlx_notebook.server.wire.responses.response_items import (
     ItemMessageBuilder,
     ItemReference,
     item_not_found,
@@ -37,9 +37,9 @@ from mlx_notebook.server.wire.openai.response_items import (
     typed_item,
     with_file_data,
 )
-from mlx_notebook.server.wire.openai.response_object import InputTokens, Response
-from mlx_notebook.server.wire.openai.response_tools import OfferedTools
-from mlx_notebook.server.wire.openai.responses_request import DECODER, ResponsesRequest
+from mlx_notebook.server.wire.responses.response_object import InputTokens, Response
+from mlx_notebook.server.wire.responses.response_tools import OfferedTools
+from mlx_notebook.server.wire.responses.responses_request import DECODER, ResponsesRequest
 
 NAMES = {"messages": "input", "response_format": "text.format"}
 """Names of this endpoint for parameters that the engine's errors name."""

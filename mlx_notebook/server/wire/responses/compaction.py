@@ -11,10 +11,10 @@ from msgspec import Meta
 
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.openai.chat_request import CacheRetention
-from mlx_notebook.server.wire.openai.response_items import ItemDict
-from mlx_notebook.server.wire.openai.response_object import IncompleteDetails, ResponseUsage
-from mlx_notebook.server.wire.openai.responses_request import ReasoningOptions, ResponsesRequest
 from mlx_notebook.server.wire.parameters import RequestParameters, unsupported_parameter
+from mlx_notebook.server.wire.responses.response_items import ItemDict
+from mlx_notebook.server.wire.responses.response_object import IncompleteDetails, ResponseUsage
+from mlx_notebook.server.wire.responses.responses_request import ReasoningOptions, ResponsesRequest
 
 LONGEST_SUMMARY = 2048
 """Most tokens of a summary, if the request does not say."""

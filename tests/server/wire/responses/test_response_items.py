@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.openai.response_items import (
+from mlx_notebook.server.wire.responses.response_items import (
     ItemMessageBuilder,
     listed_item,
     typed_item,

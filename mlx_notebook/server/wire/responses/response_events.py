@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from mlx_notebook.server.wire.openai.logprobs import Logprob
-from mlx_notebook.server.wire.openai.response_object import (
+from mlx_notebook.server.wire.responses.response_object import (
     OutputItem,
     OutputText,
     ReasoningText,

@@ -28,14 +28,14 @@ from mlx_notebook.server.wire.content import (
     text_of,
 )
 from mlx_notebook.server.wire.decode import converted
-from mlx_notebook.server.wire.openai.mcp_items import (
+from mlx_notebook.server.wire.responses.mcp_items import (
     APPROVAL_PREFIX,
     ApprovalRequestItem,
     ApprovalResponseItem,
     McpCallItem,
     McpListToolsItem,
 )
-from mlx_notebook.server.wire.openai.response_tools import qualified
+from mlx_notebook.server.wire.responses.response_tools import qualified
 from mlx_notebook.server.wire.sealed_reasoning import unseal
 
 ItemDict = dict[str, Any]

@@ -14,14 +14,6 @@ from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.decode import converted
 from mlx_notebook.server.wire.metadata import Metadata
 from mlx_notebook.server.wire.openai.chat_request import CacheRetention, ReasoningEffort
-from mlx_notebook.server.wire.openai.conversation_object import ConversationReference
-from mlx_notebook.server.wire.openai.response_items import ItemDict
-from mlx_notebook.server.wire.openai.response_tools import (
-    OfferedFunction,
-    OfferedTools,
-    offered_tools,
-    qualified,
-)
 from mlx_notebook.server.wire.output_formats import (
     JsonObjectFormat,
     OutputFormatParameters,
@@ -30,6 +22,14 @@ from mlx_notebook.server.wire.output_formats import (
     stream_options_without_stream,
 )
 from mlx_notebook.server.wire.parameters import unsupported_parameter
+from mlx_notebook.server.wire.responses.conversation_object import ConversationReference
+from mlx_notebook.server.wire.responses.response_items import ItemDict
+from mlx_notebook.server.wire.responses.response_tools import (
+    OfferedFunction,
+    OfferedTools,
+    offered_tools,
+    qualified,
+)
 from mlx_notebook.server.wire.sampling_parameters import StopText
 
 Includable = Literal[

@@ -7,15 +7,15 @@ from tornado import web
 from tornado.http1connection import HTTP1Connection
 
 from mlx_notebook.protocol import Speak, SpeechAudio
-from mlx_notebook.server.api.audio_models import find_audio_model
+from mlx_notebook.server.api.audio.audio_models import find_audio_model
 from mlx_notebook.server.api.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.user_rules import begin_request, may_evict
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.telemetry.request_traces import RequestOrigin
+from mlx_notebook.server.wire.audio import speech_types as wire
 from mlx_notebook.server.wire.ids import new_id
-from mlx_notebook.server.wire.openai import speech_types as wire
 
 
 class SpeechHandler(ApiHandler):

@@ -17,7 +17,7 @@ from mlx_notebook.server.api.base import ApiHandler
 from mlx_notebook.server.api.openai.chat_completions import ChatCompletionsHandler
 from mlx_notebook.server.api.openai.completions import CompletionsHandler
 from mlx_notebook.server.api.openai.embeddings import EmbeddingsHandler
-from mlx_notebook.server.api.openai.responses import ResponsesHandler
+from mlx_notebook.server.api.responses.responses import ResponsesHandler
 from mlx_notebook.server.batches.batch_record import Sender
 from mlx_notebook.server.batches.line_answers import LineAnswer
 from mlx_notebook.server.users.request_user import UserRequestInProcess

@@ -9,11 +9,11 @@ from typing import Any, Literal
 from msgspec import UNSET, Struct, UnsetType
 
 from mlx_notebook import protocol
-from mlx_notebook.server.wire.openai.conversation_object import ConversationReference
 from mlx_notebook.server.wire.openai.logprobs import Logprob
-from mlx_notebook.server.wire.openai.mcp_items import without_secrets
-from mlx_notebook.server.wire.openai.responses_request import ReasoningOptions, ResponsesRequest
 from mlx_notebook.server.wire.prompt_logprobs import PromptTokenLogprobs
+from mlx_notebook.server.wire.responses.conversation_object import ConversationReference
+from mlx_notebook.server.wire.responses.mcp_items import without_secrets
+from mlx_notebook.server.wire.responses.responses_request import ReasoningOptions, ResponsesRequest
 
 _TOOL = {"description": None, "parameters": None, "strict": True}
 """Fields that every tool of a response has."""

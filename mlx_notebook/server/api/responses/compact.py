@@ -6,21 +6,21 @@ from tornado import web
 
 from mlx_notebook import protocol
 from mlx_notebook.server.api.base import ends_with_client
-from mlx_notebook.server.api.openai.responses import NAMES, ResponsesBase
+from mlx_notebook.server.api.responses.responses import NAMES, ResponsesBase
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.responses.response_store import PREFIX
 from mlx_notebook.server.wire.ids import new_id, now
-from mlx_notebook.server.wire.openai.compaction import (
+from mlx_notebook.server.wire.responses.compaction import (
     ASK,
     DECODER,
     CompactedResponse,
     kept_items,
 )
-from mlx_notebook.server.wire.openai.response_items import listed_item
-from mlx_notebook.server.wire.openai.response_object import IncompleteDetails, ResponseUsage
-from mlx_notebook.server.wire.openai.responses_request import ResponsesRequest
+from mlx_notebook.server.wire.responses.response_items import listed_item
+from mlx_notebook.server.wire.responses.response_object import IncompleteDetails, ResponseUsage
+from mlx_notebook.server.wire.responses.responses_request import ResponsesRequest
 from mlx_notebook.server.wire.sealed_reasoning import seal
 
 

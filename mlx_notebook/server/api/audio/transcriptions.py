@@ -7,7 +7,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.protocol import Transcribe, Transcribed, TranscriptSegment
-from mlx_notebook.server.api.audio_models import find_audio_model
+from mlx_notebook.server.api.audio.audio_models import find_audio_model
 from mlx_notebook.server.api.base import ends_with_client
 from mlx_notebook.server.api.event_stream import EventStreamHandler
 from mlx_notebook.server.api.upload import FIELD_BYTES, UploadForm, UploadHandler
@@ -16,11 +16,11 @@ from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
 from mlx_notebook.server.errors import BodyTooLarge, InvalidRequest
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.telemetry.request_traces import RequestOrigin
+from mlx_notebook.server.wire.audio import transcription_types as wire
+from mlx_notebook.server.wire.audio.subtitles import srt, vtt
 from mlx_notebook.server.wire.decode import converted_fields
 from mlx_notebook.server.wire.ids import new_id
-from mlx_notebook.server.wire.openai import transcription_types as wire
 from mlx_notebook.server.wire.parameters import unsupported_parameter
-from mlx_notebook.server.wire.subtitles import srt, vtt
 
 _UNSUPPORTED = (
     *("include", "known_speaker_names", "known_speaker_references", "keywords", "languages"),

@@ -5,16 +5,16 @@ from typing import Any
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook.server.api.openai.responses import ResponsesBase
 from mlx_notebook.server.api.query import one_of, several, whole_number
+from mlx_notebook.server.api.responses.responses import ResponsesBase
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.responses.response_store import Item
 from mlx_notebook.server.responses.stored_conversations import ItemQuery, StoredConversations
 from mlx_notebook.server.wire.ids import new_id
-from mlx_notebook.server.wire.openai import conversation_object as wire
-from mlx_notebook.server.wire.openai.response_items import listed_item
-from mlx_notebook.server.wire.openai.response_object import ItemList
-from mlx_notebook.server.wire.openai.responses_request import INCLUDABLE
+from mlx_notebook.server.wire.responses import conversation_object as wire
+from mlx_notebook.server.wire.responses.response_items import listed_item
+from mlx_notebook.server.wire.responses.response_object import ItemList
+from mlx_notebook.server.wire.responses.responses_request import INCLUDABLE
 
 _MAX_LIMIT = 100
 

@@ -1,0 +1,1 @@
+"""Requests and answers about sound, as in OpenAI's API."""

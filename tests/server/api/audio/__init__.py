@@ -1,0 +1,1 @@
+"""Speech and transcriptions on a running server."""

@@ -1,0 +1,1 @@
+"""Files and batches on a running server."""

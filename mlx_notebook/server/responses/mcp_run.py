@@ -12,8 +12,9 @@ from mlx_notebook.server.mcp.mcp_settings import McpLimits
 from mlx_notebook.server.responses.mcp_writer import McpFunction, McpWriter, shown
 from mlx_notebook.server.wire.conversation import with_ordered_tool_results
 from mlx_notebook.server.wire.responses import response_events as wire
+from mlx_notebook.server.wire.responses.item_messages import ItemMessageBuilder
 from mlx_notebook.server.wire.responses.mcp_items import ApprovalRequestItem, McpTool
-from mlx_notebook.server.wire.responses.response_items import ItemMessageBuilder, typed_item
+from mlx_notebook.server.wire.responses.response_items import typed_item
 from mlx_notebook.server.wire.responses.response_object import OutputItem, OutputMcpCall
 from mlx_notebook.server.wire.responses.response_tools import FunctionTool, OfferedFunction
 

@@ -12,11 +12,8 @@ from mlx_notebook.server.wire.content import CheckedImage, ImageSource
 from mlx_notebook.server.wire.conversation import with_ordered_tool_results
 from mlx_notebook.server.wire.decode import decode
 from mlx_notebook.server.wire.openai import chat_request
-from mlx_notebook.server.wire.responses.response_items import (
-    ItemMessageBuilder,
-    typed_item,
-    with_file_data,
-)
+from mlx_notebook.server.wire.responses.item_messages import ItemMessageBuilder
+from mlx_notebook.server.wire.responses.response_items import typed_item, with_file_data
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
 

@@ -27,10 +27,10 @@ from mlx_notebook.server.responses.response_writer import ResponseWriter
 from mlx_notebook.server.wire.conversation import with_one_system_message, with_ordered_tool_results
 from mlx_notebook.server.wire.ids import new_id, now
 from mlx_notebook.server.wire.responses.conversation_object import ConversationReference
+from mlx_notebook.server.wire.responses.item_messages import ItemMessageBuilder
 from mlx_notebook.server.wire.responses.mcp_items import ApprovalRequestItem, mcp_tools
 from mlx_notebook.server.wire.responses.response_events import encode_event
 from mlx_notebook.server.wire.responses.response_items import (
-    ItemMessageBuilder,
     ItemReference,
     item_not_found,
     listed_item,

@@ -3,11 +3,8 @@ from typing import Any
 import pytest
 
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.responses.response_items import (
-    ItemMessageBuilder,
-    listed_item,
-    typed_item,
-)
+from mlx_notebook.server.wire.responses.item_messages import ItemMessageBuilder
+from mlx_notebook.server.wire.responses.response_items import listed_item, typed_item
 from mlx_notebook.server.wire.sealed_reasoning import seal
 
 CALL = {"type": "function_call", "call_id": "c1", "name": "f", "arguments": '{"a":1}'}

@@ -140,7 +140,7 @@ class RunningServer:
         self.client.close()
         self.process.send_signal(how)
         code = self.process.wait(timeout)
-        _, left = psutil.wait_procs(family[1:], timeout=5)
+        _, left = psutil.wait_procs(family[1:], timeout=timeout)
         assert not left, left
         return code
 

@@ -69,7 +69,7 @@ def test_each_described_route_exists(server: RunningServer) -> None:
             described = operations[method]["responses"]
             assert str(response.status_code) in described, (method, path, response.text)
             if response.status_code == 404:
-                assert response.json()["error"]["code"] != "unknown_route"
+                assert "unknown_route" not in response.text
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,9 @@ _DOES = {
 
 
 async def find_audio_model(handler: ApiHandler, name: str | None, capability: str) -> CatalogEntry:
-    """Return the model with a name or alias; None for one with the capability, resident ones first.
+    """Return the model with a name or alias.
+
+    Without a name it is one with the capability, a resident one first.
 
     Raises
     ------
@@ -22,7 +24,7 @@ async def find_audio_model(handler: ApiHandler, name: str | None, capability: st
         If there is no such model, it does not have the capability, or the user may not use it.
     """
     names = await _able(handler, capability)
-    if name is None and not names:
+    if not name and not names:
         raise NotFound(
             f"No model on this machine has the capability {capability!r}. Download one, for "
             "example with %mlx pull, and name it as 'model'.",

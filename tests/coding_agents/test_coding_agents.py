@@ -15,12 +15,14 @@ import pytest
 from mlx_notebook.notebook.connection.client_configurations import CLIENT_CONFIGURATIONS
 from mlx_notebook.notebook.connection.configured_model import ConfiguredModel
 from tests.coding_agents.demands import DemandingProxy
-from tests.coding_agents.programs import AGENTS, Agent
+from tests.coding_agents.programs import AGENTS, LONGEST_SECONDS, Agent
 from tests.hub import TINY_CHAT
 from tests.server.running import RunningServer, running
 
 pytestmark = [
     pytest.mark.slow,
+    # A program is fetched first, and answers twice.
+    pytest.mark.timeout(3 * LONGEST_SECONDS),
     pytest.mark.skipif(
         os.environ.get("MLX_NOTEBOOK_REQUIRE_AGENTS") != "1",
         reason="it fetches 2 GB of packages: set MLX_NOTEBOOK_REQUIRE_AGENTS=1 to have it run",

@@ -36,7 +36,7 @@ CHECKS = [
     unsupported_method,
     ignored_auth,
 ]
-EXAMPLES = 40
+EXAMPLES = 25
 REQUESTS = 1500
 # An answer of at most four tokens is faster, even on a busy machine.
 HANGS = 60
@@ -83,11 +83,13 @@ LARGE = (
     "responses/compact",
     *("messages", "messages/count_tokens"),
 )
-STORES = ("batches", "files", "messages/batches")
+STORES = ("batches", "files", "messages/batches", "conversations")
+SOUND = ("audio/speech", "audio/transcriptions", "audio/translations")
 RANDOM_ONLY = [
     {"include-name": name, "phases": {"coverage": {"enabled": False}}}
     for name in (
-        *(f"POST /v1/{name}" for name in (*LARGE, *STORES)),
+        *(f"POST /v1/{name}" for name in (*LARGE, *STORES, *SOUND, "rerank")),
+        "POST /v2/rerank",
         *(f"GET /v1/{name}" for name in STORES),
     )
     if not os.environ.get(ALL)

@@ -44,6 +44,8 @@ def test_ctrl_c_stops_the_model_and_not_the_shell(terminal, server):
     terminal.sendline("_ = chat.ask('Talk!', show=True, extra_body={'ignore_eos': True})")
     wait_for(lambda: server.status()["totals"]["generated_tokens"] > 0, what="an answer")
     wait_for(lambda: server.status()["requests"], what="a running request")
+    terminal.expect_exact("'ignore_eos': True})")
+    terminal.expect(r"\w{3}")
     terminal.sendintr()
     terminal.expect(r"\[tiny-chat · [^\n]*interrupted\]")
     terminal.expect("Interrupted: the model was stopped(; the answer so far is kept| before its)")

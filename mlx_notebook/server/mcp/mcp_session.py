@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
+from traitlets.log import get_logger
 
 from mlx_notebook.server.errors import QueueFull, Unavailable
 from mlx_notebook.server.mcp.address_transport import address
@@ -139,7 +140,10 @@ class McpSession:
                     self._client = client
                     await anyio.sleep_forever()
         except Exception as error:
-            if not ready.done():
+            if ready.done():
+                # The next call fails too, but only the log says why.
+                get_logger().warning("The MCP server %s has ended: %s", target.name, _reason(error))
+            else:
                 ready.set_exception(McpFailed(_reason(error)))
         finally:
             self._client = None

@@ -6,6 +6,8 @@ import secrets
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +176,14 @@ class RunningHub:
 
     def api(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
         """Send a request to the Hub's own API, with the rights of the test."""
-        response = httpx.request(
+        response = self._request(method, path, body)
+        assert response.status_code < 400, f"{response.status_code} {response.text}\n{self.log}"
+        return response.json() if response.content else None
+
+    def _request(
+        self, method: str, path: str, body: dict[str, Any] | None = None
+    ) -> httpx.Response:
+        return httpx.request(
             method,
             f"{self.url}hub/api/{path}",
             headers={"Authorization": f"token {self.token}"},
@@ -182,8 +191,6 @@ class RunningHub:
             timeout=60,
             trust_env=False,
         )
-        assert response.status_code < 400, f"{response.status_code} {response.text}\n{self.log}"
-        return response.json() if response.content else None
 
     def user_token(self, user: str, *scopes: str) -> str:
         """Return a new token of a user, with all rights of the user if no scopes are named."""
@@ -199,18 +206,30 @@ class RunningHub:
             trust_env=False,
         )
 
-    def end_service(self) -> None:
-        """End the service, which the Hub then starts again."""
-        for process in psutil.Process(self.process.pid).children():
-            if "mlx_notebook.server" in process.cmdline():
-                process.terminate()
-                process.wait(30)
-                return
-        raise AssertionError("the service does not run")
+    @contextmanager
+    def without_service(self) -> Iterator[None]:
+        """End the service and hold the Hub, which starts it again when the block ends."""
+        hub = psutil.Process(self.process.pid)
+        (service,) = (each for each in hub.children() if "mlx_notebook.server" in each.cmdline())
+        hub.suspend()
+        try:
+            service.terminate()
+            # The held Hub does not collect the ended process, which nothing else tells apart.
+            wait_for(lambda: service.status() == psutil.STATUS_ZOMBIE, 30)
+            yield
+        finally:
+            hub.resume()
 
     def spawn(self, user: str) -> "NotebookServer":
         """Start the notebook server of a user, and wait until it runs."""
-        self.api("POST", f"users/{user}/server")
+        # The Hub looks for a free port and lets it go before the server takes it. Another test may
+        # take it in between: the server then ends at once, and the Hub answers 500.
+        for _ in range(2):
+            if self._request("POST", f"users/{user}/server").status_code < 400:
+                break
+            wait_for(lambda: not self.api("GET", f"users/{user}")["pending"], 60, 0.2)
+        else:
+            self.api("POST", f"users/{user}/server")
 
         def ready() -> bool:
             state = self.api("GET", f"users/{user}")["servers"].get("", {})

@@ -194,10 +194,10 @@ def test_the_service_comes_back(class_hub: RunningHub, servers: dict[str, Notebo
     try:
         kernel.run("%load_ext mlx_notebook")
         kernel.run("%%chat --max-tokens 3\nHi")
-        class_hub.end_service()
-        answer = servers["bob"].client.get("v1/models")
-        assert answer.json()["error"]["code"] == "service_unreachable"
-        cell = kernel.run("%%chat --max-tokens 3\nHi", check=False)
+        with class_hub.without_service():
+            answer = servers["bob"].client.get("v1/models")
+            assert answer.json()["error"]["code"] == "service_unreachable"
+            cell = kernel.run("%%chat --max-tokens 3\nHi", check=False)
         assert cell.ename == "ServerUnreachable", cell
         assert class_hub.direct_url.rstrip("/") in cell.evalue
         # The Hub notices and starts it.

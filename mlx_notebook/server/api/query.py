@@ -28,14 +28,16 @@ def whole_number(
 
 
 def one_of(handler: ApiHandler, name: str, default: str, choices: Sequence[str]) -> str:
-    """Return one of several words.
+    """Return one of several words, or the default where the query does not name it.
 
     Raises
     ------
     InvalidRequest
         If it is not one of them.
     """
-    word = handler.get_query_argument(name, default)
+    word = handler.get_query_argument(name, None)
+    if word is None:
+        return default
     if word not in choices:
         listed = ", ".join(repr(choice) for choice in choices)
         raise InvalidRequest(f"'{name}' must be one of {listed}.", param=name)

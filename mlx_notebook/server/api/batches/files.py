@@ -49,7 +49,7 @@ class FilesHandler(UploadHandler):
         after = self.get_query_argument("after", "")
         found = await self.services.batches.files.page(
             await owner(self),
-            purpose=one_of(self, "purpose", "", ("", *get_args(FilePurpose))),
+            purpose=one_of(self, "purpose", "", get_args(FilePurpose)),
             after=after,
             limit=limit,
             descending=one_of(self, "order", "desc", ("asc", "desc")) == "desc",

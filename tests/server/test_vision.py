@@ -13,7 +13,7 @@ import mlx.core as mx
 import openai
 import pytest
 
-from tests.engine.backends.test_vision import image_bytes
+from tests.engine.backends.vision.test_vision import image_bytes
 from tests.models import qwen_vl
 from tests.server.running import RunningServer, running, wait_for
 from tests.server.test_tools import CLOCK, WEATHER, check

@@ -1,1 +1,1 @@
-"""The text, vision and embedding backends, on top of mlx-lm and mlx-vlm."""
+"""The models that answer requests, each kind over the library that runs it, and their loader."""

@@ -82,14 +82,14 @@ def load(
         refuse_code(name, path)
     config = _read(name, path / "config.json")
     for kind, module, fits in (
-        ("a model of sound", "transcription", _is_transcriber),
-        ("a model of sound", "speech", _is_speaker),
-        ("an embedding model", "embedding", is_embedding_model),
-        ("a cross-encoder", "cross_encoder", _is_cross_encoder),
+        ("a model of sound", "audio.transcription", _is_transcriber),
+        ("a model of sound", "audio.speech", _is_speaker),
+        ("an embedding model", "encoders.embedding", is_embedding_model),
+        ("a cross-encoder", "encoders.cross_encoder", _is_cross_encoder),
     ):
         if isinstance(config, dict) and fits(name, path, config):
             _refuse_settings(name, kind, options)
-            if module in ("transcription", "speech"):
+            if module.startswith("audio."):
                 _refuse_ranks(name, "models of sound", leader)
             imported = yield from _imported(module, workers)
             special: Backend = yield from imported.load(name, path, options, workers)
@@ -97,7 +97,7 @@ def load(
     if isinstance(config, dict) and architectures.is_vision_model(config, _weights(name, path)):
         _refuse_settings(name, "a vision model", options)
         _refuse_ranks(name, "vision models", leader)
-        vision = yield from _imported("vision", workers)
+        vision = yield from _imported("vision.vision", workers)
         backend: Backend = yield from vision.load(name, path, options, settings, prefixes, workers)
         return backend
     loaded = yield from text.load(*arguments, base_from=base, leader=leader)

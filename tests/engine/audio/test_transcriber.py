@@ -12,7 +12,7 @@ from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
 from mlx_notebook.engine.generation.audio_job import AudioJob, transcription
 from mlx_notebook.protocol import Heard, Transcribe, Transcribed, TranscriptSegment
 from tests.audio_models import tone, whisper
-from tests.engine.backends.test_embedding import loaded
+from tests.engine.backends.encoders.test_embedding import loaded
 
 
 @pytest.fixture(scope="module")

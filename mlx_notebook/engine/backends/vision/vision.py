@@ -28,8 +28,8 @@ from mlx_notebook.engine.backends.model_loader import (
     wait,
 )
 from mlx_notebook.engine.backends.text import TextBackend
-from mlx_notebook.engine.backends.vision_model import VisionModel
-from mlx_notebook.engine.backends.vision_self_test import rows_keep_apart
+from mlx_notebook.engine.backends.vision.vision_model import VisionModel
+from mlx_notebook.engine.backends.vision.vision_self_test import rows_keep_apart
 from mlx_notebook.engine.errors import EngineError, LoadFailed, VisionNotSupported
 from mlx_notebook.engine.images.image_cache import ImageCache
 from mlx_notebook.engine.images.image_tokens import ImageTokenCache, ImageTokenRow

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mlx_lm.models.cache import KVCache
 from mlx_vlm.models import cache as vlm_cache
 
-from mlx_notebook.engine.backends.vision_self_test import alike
+from mlx_notebook.engine.backends.vision.vision_self_test import alike
 from mlx_notebook.engine.errors import VisionNotSupported
 from mlx_notebook.engine.images.image_tokens import (
     ImageFeatures,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mlx_notebook import protocol
-from tests.engine.backends.test_vision import ask, by_mlx_vlm, image_bytes, showing
+from tests.engine.backends.vision.test_vision import ask, by_mlx_vlm, image_bytes, showing
 from tests.engine.process import EngineProcess, running
 from tests.vision_models import gemma3, qwen3_5, smolvlm
 

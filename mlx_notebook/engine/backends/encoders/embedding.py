@@ -19,7 +19,7 @@ from mlx_vlm.models.pooling import pool_by_config
 
 from mlx_notebook.engine.backends.adapters import BaseWeights
 from mlx_notebook.engine.backends.backend import Backend, LoadStep, Vectors, only_embeds
-from mlx_notebook.engine.backends.encoder_activation import use_exact_gelu
+from mlx_notebook.engine.backends.encoders.encoder_activation import use_exact_gelu
 from mlx_notebook.engine.backends.model_loader import (
     adapt_to_device,
     loading,

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mlx_notebook import protocol
-from tests.engine.backends.test_vision import ask, image_bytes, refusal, showing
+from tests.engine.backends.vision.test_vision import ask, image_bytes, refusal, showing
 from tests.engine.process import EngineProcess, running
 from tests.models import qwen_vl
 from tests.vision_models import qwen3_5

@@ -6,7 +6,7 @@ from typing import Any
 import mlx.core as mx
 from mlx_lm.utils import load_model
 
-from mlx_notebook.engine.backends.vision_self_test import alike, rows_keep_apart
+from mlx_notebook.engine.backends.vision.vision_self_test import alike, rows_keep_apart
 
 
 class Mixing:

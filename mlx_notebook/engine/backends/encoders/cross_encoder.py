@@ -14,7 +14,7 @@ from mlx_vlm.reranker_loader import load_sequence_classification_model
 
 from mlx_notebook.engine.backends.adapters import BaseWeights
 from mlx_notebook.engine.backends.backend import Backend, LoadStep, Vectors, only_ranks
-from mlx_notebook.engine.backends.encoder_activation import use_exact_gelu
+from mlx_notebook.engine.backends.encoders.encoder_activation import use_exact_gelu
 from mlx_notebook.engine.backends.model_loader import (
     adapt_to_device,
     loading,

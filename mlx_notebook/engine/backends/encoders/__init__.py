@@ -1,0 +1,1 @@
+"""Models that read texts and generate none: embedding models and cross-encoders."""

@@ -1,0 +1,1 @@
+"""Models that also take images, with mlx-vlm."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import msgspec
 
-from mlx_notebook.engine.dialects import json_calls
 from mlx_notebook.engine.dialects.dialect import Dialect, Layout, StartMarker
-from mlx_notebook.engine.dialects.json_calls import load
+from mlx_notebook.engine.dialects.notations import json_calls
+from mlx_notebook.engine.dialects.notations.json_calls import load
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import dumps
 from mlx_notebook.engine.functions.declared import DeclaredFunctions, Function

@@ -8,7 +8,7 @@ import msgspec
 from mlx_notebook.engine.dialects import registry
 from mlx_notebook.engine.dialects.dialect import Dialect
 from mlx_notebook.engine.dialects.families.harmony import Harmony
-from mlx_notebook.engine.dialects.json_calls import load
+from mlx_notebook.engine.dialects.notations.json_calls import load
 from mlx_notebook.engine.dialects.output_events import CallEnd, CallFailed
 from mlx_notebook.engine.dialects.output_reader import read
 from mlx_notebook.engine.functions.declared import DeclaredFunctions

@@ -14,8 +14,8 @@ from jinja2 import Environment, TemplateSyntaxError, meta
 
 from mlx_notebook.engine.dialects.dialect import Dialect
 from mlx_notebook.engine.dialects.families.llama import Llama
+from mlx_notebook.engine.dialects.notations.python_calls import PythonCalls, literal
 from mlx_notebook.engine.dialects.output_events import ToolCall
-from mlx_notebook.engine.dialects.python_calls import PythonCalls, literal
 from mlx_notebook.engine.functions.arguments import dumps, resolve_ref
 from mlx_notebook.engine.functions.declared import DeclaredFunctions, Function, python_name
 

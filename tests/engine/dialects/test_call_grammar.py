@@ -10,8 +10,8 @@ from transformers import AutoTokenizer
 
 from mlx_notebook import demo_models
 from mlx_notebook.engine.dialects import reasoning, registry
+from mlx_notebook.engine.dialects.notations.tag_calls import TagCalls
 from mlx_notebook.engine.dialects.output_events import CallEnd, CallFailed, Content, ToolCall
-from mlx_notebook.engine.dialects.tag_calls import TagCalls
 from mlx_notebook.engine.functions.declared import DeclaredFunctions
 from mlx_notebook.engine.prompts.output_grammar import GrammarCompiler
 from mlx_notebook.engine.sandbox.grammar_errors import GrammarError, NotEnforceable

@@ -5,9 +5,9 @@ Sources: the chat templates of DeepSeek-V3-0324, DeepSeek-R1-0528, DeepSeek-V3.1
 
 from typing import Any
 
-from mlx_notebook.engine.dialects import json_calls
 from mlx_notebook.engine.dialects.dialect import Dialect, Layout, StartMarker
-from mlx_notebook.engine.dialects.tag_calls import TagCalls
+from mlx_notebook.engine.dialects.notations import json_calls
+from mlx_notebook.engine.dialects.notations.tag_calls import TagCalls
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import types_of
 from mlx_notebook.engine.functions.declared import Function

@@ -6,9 +6,9 @@ Sources: the chat templates of google/gemma-4 and google/functiongemma-270m-it.
 from contextlib import suppress
 from typing import Any, ClassVar
 
-from mlx_notebook.engine.dialects import json_calls
 from mlx_notebook.engine.dialects.dialect import Dialect, Layout, StartMarker
-from mlx_notebook.engine.dialects.json_calls import load
+from mlx_notebook.engine.dialects.notations import json_calls
+from mlx_notebook.engine.dialects.notations.json_calls import load
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import conform, dumps, from_text
 from mlx_notebook.engine.functions.declared import DeclaredFunctions, Function

@@ -3,9 +3,9 @@
 Source: https://ai.google.dev/gemma/docs/capabilities/function-calling and Gemma 3's prompt guide.
 """
 
-from mlx_notebook.engine.dialects import python_calls
 from mlx_notebook.engine.dialects.dialect import Layout, StartMarker
-from mlx_notebook.engine.dialects.python_calls import PythonCalls
+from mlx_notebook.engine.dialects.notations import python_calls
+from mlx_notebook.engine.dialects.notations.python_calls import PythonCalls
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.parse_errors import Malformed, Truncated
 

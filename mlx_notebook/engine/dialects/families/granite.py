@@ -3,9 +3,9 @@
 Source: https://www.ibm.com/granite/docs/models/granite and Phi-4-mini's model card.
 """
 
-from mlx_notebook.engine.dialects import json_calls
 from mlx_notebook.engine.dialects.dialect import Layout, StartMarker
 from mlx_notebook.engine.dialects.families.hermes import JSONCalls
+from mlx_notebook.engine.dialects.notations import json_calls
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import dumps
 from mlx_notebook.engine.functions.declared import Function

@@ -3,9 +3,9 @@
 Source: https://github.com/NousResearch/Hermes-Function-Calling
 """
 
-from mlx_notebook.engine.dialects import json_calls
 from mlx_notebook.engine.dialects.dialect import Dialect, Layout, StartMarker
 from mlx_notebook.engine.dialects.families.qwen_xml import QwenXML
+from mlx_notebook.engine.dialects.notations import json_calls
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import dumps
 from mlx_notebook.engine.functions.declared import Function

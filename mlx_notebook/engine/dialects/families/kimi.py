@@ -5,8 +5,8 @@ Source: https://huggingface.co/moonshotai/Kimi-K2-Instruct (docs/tool_call_guida
 
 import re
 
-from mlx_notebook.engine.dialects import json_calls
 from mlx_notebook.engine.dialects.dialect import Dialect, Layout, StartMarker
+from mlx_notebook.engine.dialects.notations import json_calls
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.declared import Function
 from mlx_notebook.engine.grammar.lark import LarkRules

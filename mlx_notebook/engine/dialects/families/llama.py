@@ -3,9 +3,9 @@
 Source: https://www.llama.com/docs/model-cards-and-prompt-formats/llama3_1/#json-based-tool-calling
 """
 
-from mlx_notebook.engine.dialects import json_calls, python_calls
 from mlx_notebook.engine.dialects.dialect import Layout, StartMarker
 from mlx_notebook.engine.dialects.families.hermes import JSONCalls
+from mlx_notebook.engine.dialects.notations import json_calls, python_calls
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.parse_errors import Malformed
 

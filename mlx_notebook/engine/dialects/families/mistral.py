@@ -5,9 +5,9 @@ Source: https://github.com/mistralai/mistral-common (tokenizers v3 to v13).
 
 import re
 
-from mlx_notebook.engine.dialects import json_calls
 from mlx_notebook.engine.dialects.dialect import Dialect, Layout, StartMarker
 from mlx_notebook.engine.dialects.families.granite import JSONList
+from mlx_notebook.engine.dialects.notations import json_calls
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.declared import Function
 from mlx_notebook.engine.grammar.lark import LarkRules

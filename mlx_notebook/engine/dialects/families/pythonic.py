@@ -6,9 +6,9 @@ Sources: https://huggingface.co/LiquidAI/LFM2-1.2B and Llama 4's prompt format.
 import re
 from typing import ClassVar
 
-from mlx_notebook.engine.dialects import json_calls, python_calls
 from mlx_notebook.engine.dialects.dialect import Layout, StartMarker
-from mlx_notebook.engine.dialects.python_calls import PythonCalls
+from mlx_notebook.engine.dialects.notations import json_calls, python_calls
+from mlx_notebook.engine.dialects.notations.python_calls import PythonCalls
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 
 _NAME = re.compile(r"\s*[\w.\-]+\s*")

@@ -5,9 +5,9 @@ Sources: the chat templates of these models; mlx-lm's parsers for the first four
 
 from typing import ClassVar
 
-from mlx_notebook.engine.dialects import json_calls, plain_calls
 from mlx_notebook.engine.dialects.dialect import Layout, StartMarker
-from mlx_notebook.engine.dialects.tag_calls import TagCalls
+from mlx_notebook.engine.dialects.notations import json_calls, plain_calls
+from mlx_notebook.engine.dialects.notations.tag_calls import TagCalls
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.parse_errors import Malformed
 

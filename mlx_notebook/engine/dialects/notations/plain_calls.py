@@ -3,7 +3,7 @@
 import shlex
 from typing import Any
 
-from mlx_notebook.engine.dialects.json_calls import json_text
+from mlx_notebook.engine.dialects.notations.json_calls import json_text
 from mlx_notebook.engine.dialects.text_source import TextSource
 from mlx_notebook.engine.functions.arguments import dumps, from_text
 from mlx_notebook.engine.functions.declared import Function

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 from mlx_notebook.engine.dialects.dialect import Dialect
-from mlx_notebook.engine.dialects.json_calls import load
+from mlx_notebook.engine.dialects.notations.json_calls import load
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import (
     conform,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook.engine.dialects import python_calls
+from mlx_notebook.engine.dialects.notations import python_calls
 from mlx_notebook.engine.dialects.output_events import CallEnd
 from mlx_notebook.engine.functions.parse_errors import Malformed
 from tests.engine.dialects.test_text_source import parse

@@ -2,9 +2,9 @@
 
 from typing import Any, ClassVar
 
-from mlx_notebook.engine.dialects import json_calls
 from mlx_notebook.engine.dialects.dialect import Dialect
-from mlx_notebook.engine.dialects.json_calls import load
+from mlx_notebook.engine.dialects.notations import json_calls
+from mlx_notebook.engine.dialects.notations.json_calls import load
 from mlx_notebook.engine.dialects.text_source import Parsing, TextSource
 from mlx_notebook.engine.functions.arguments import dumps, from_text, resolve_ref, types_of
 from mlx_notebook.engine.functions.declared import Function

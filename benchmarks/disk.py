@@ -31,11 +31,11 @@ import numpy as np
 from benchmarks.contenders import ROOT
 from benchmarks.load import make_prompts
 from benchmarks.serving import prepare_model
-from mlx_notebook.engine.kv_cache import block_file
-from mlx_notebook.engine.kv_cache.block_file import Arrays
-from mlx_notebook.engine.kv_cache.block_names import BLOCK
-from mlx_notebook.engine.kv_cache.disk_store import DiskStore
-from mlx_notebook.engine.kv_cache.write_limit import WriteLimit
+from mlx_notebook.engine.kv_cache.disk import block_file
+from mlx_notebook.engine.kv_cache.disk.block_file import Arrays
+from mlx_notebook.engine.kv_cache.disk.block_names import BLOCK
+from mlx_notebook.engine.kv_cache.disk.disk_store import DiskStore
+from mlx_notebook.engine.kv_cache.disk.write_limit import WriteLimit
 from mlx_notebook.protocol import ChatPrompt, Done, Sampling
 from tests.engine.process import EngineProcess
 
@@ -174,7 +174,7 @@ def measure_streams(model: Path, streams: int, steps: int, rounds: int) -> dict[
     import mlx.core as mx
     from mlx_lm.models.cache import KVCache
 
-    from mlx_notebook.engine.kv_cache.disk_cache import DiskPrefixCache
+    from mlx_notebook.engine.kv_cache.disk.disk_cache import DiskPrefixCache
     from mlx_notebook.engine.runtime.activity import Activity
     from mlx_notebook.engine.scheduling.scheduler import Scheduler
     from mlx_notebook.protocol import EngineConfig, Event, Generate, TextPrompt

@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.contenders import ROOT
 from benchmarks.load import make_prompts
 from benchmarks.serving import prepare_model
-from mlx_notebook.engine.kv_cache.block_names import BLOCK
+from mlx_notebook.engine.kv_cache.disk.block_names import BLOCK
 from mlx_notebook.protocol import ChatPrompt, Done, Generate, Load, Loaded, Sampling
 from tests.engine.process import EngineProcess, running
 

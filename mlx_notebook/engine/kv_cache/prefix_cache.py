@@ -15,9 +15,9 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_notebook.engine.kv_cache.block_file import Arrays
 from mlx_notebook.engine.kv_cache.checkpoints import Checkpoint, compact
-from mlx_notebook.engine.kv_cache.disk_cache import DiskPrefixCache
+from mlx_notebook.engine.kv_cache.disk.block_file import Arrays
+from mlx_notebook.engine.kv_cache.disk.disk_cache import DiskPrefixCache
 from mlx_notebook.engine.kv_cache.prefix_entries import PrefixEntries, PrefixEntry, PrefixMatch
 from mlx_notebook.engine.prompts.broken_prefix import SHOWN_TOKENS, BrokenPrefix
 from mlx_notebook.engine.prompts.shared_prefix import NOTHING_SHARED, SharedPrefix

@@ -11,7 +11,7 @@ from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.prompt_scoring import ScoringJob
 from mlx_notebook.engine.generation.request import PreparedRequest, Request, RequestState
 from mlx_notebook.engine.generation.reranking_job import RerankingJob
-from mlx_notebook.engine.kv_cache.block_file import Arrays
+from mlx_notebook.engine.kv_cache.disk.block_file import Arrays
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.residency.memory_reservations import MemoryReservations
 from mlx_notebook.engine.residency.model_queues import ModelQueues, ModelSpec

@@ -21,7 +21,7 @@ from mlx_notebook.engine.generation.prompt_scoring import check_scored
 from mlx_notebook.engine.generation.request import PreparedRequest
 from mlx_notebook.engine.generation.reranking_job import RerankingJob
 from mlx_notebook.engine.generation.tokenization import tokenized
-from mlx_notebook.engine.kv_cache.block_file import Arrays
+from mlx_notebook.engine.kv_cache.disk.block_file import Arrays
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt, max_new_tokens, truncate_input
 from mlx_notebook.engine.prompts.shared_prefix import DeclaredPrefixes, SharedPrefix

@@ -19,10 +19,10 @@ from mlx_notebook.engine.generation.audio_job import AudioJob
 from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
 from mlx_notebook.engine.generation.request import Request, RequestState
 from mlx_notebook.engine.generation.reranking_job import RerankingJob
-from mlx_notebook.engine.kv_cache.disk_cache import DiskPrefixCache
-from mlx_notebook.engine.kv_cache.disk_store import DiskStore
+from mlx_notebook.engine.kv_cache.disk.disk_cache import DiskPrefixCache
+from mlx_notebook.engine.kv_cache.disk.disk_store import DiskStore
+from mlx_notebook.engine.kv_cache.disk.write_limit import WriteLimit
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
-from mlx_notebook.engine.kv_cache.write_limit import WriteLimit
 from mlx_notebook.engine.residency.memory_budget import MemoryBudget
 from mlx_notebook.engine.residency.memory_reservations import MemoryReservations
 from mlx_notebook.engine.residency.model_queues import ModelQueues, ModelSpec

@@ -1,6 +1,6 @@
 import pytest
 
-from mlx_notebook.engine.kv_cache.write_limit import WriteLimit
+from mlx_notebook.engine.kv_cache.disk.write_limit import WriteLimit
 from mlx_notebook.protocol import DiskWrites
 
 

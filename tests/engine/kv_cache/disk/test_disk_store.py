@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_notebook.engine.kv_cache.block_file import Arrays
-from mlx_notebook.engine.kv_cache.block_names import BLOCK, STATE
-from mlx_notebook.engine.kv_cache.disk_store import DiskStore
+from mlx_notebook.engine.kv_cache.disk.block_file import Arrays
+from mlx_notebook.engine.kv_cache.disk.block_names import BLOCK, STATE
+from mlx_notebook.engine.kv_cache.disk.disk_store import DiskStore
 
 
 def sequence(count: int, first: int = 0) -> tuple[list[int], Arrays]:
@@ -187,8 +187,8 @@ def test_a_writer_killed_at_any_moment_leaves_whole_blocks(tmp_path: Path) -> No
     script = """
 import sys
 from pathlib import Path
-from mlx_notebook.engine.kv_cache.disk_store import DiskStore
-from tests.engine.kv_cache.test_disk_store import BLOCK, sequence
+from mlx_notebook.engine.kv_cache.disk.disk_store import DiskStore
+from tests.engine.kv_cache.disk.test_disk_store import BLOCK, sequence
 store = DiskStore(Path(sys.argv[1]), 10**9)
 print("begins", flush=True)
 while True:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlx_notebook.engine.kv_cache import block_file
-from mlx_notebook.engine.kv_cache.block_file import (
+from mlx_notebook.engine.kv_cache.disk import block_file
+from mlx_notebook.engine.kv_cache.disk.block_file import (
     Arrays,
     DamagedBlock,
     block_bytes,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlx_notebook import protocol
-from mlx_notebook.engine.kv_cache.block_names import BLOCK
+from mlx_notebook.engine.kv_cache.disk.block_names import BLOCK
 from tests.engine.process import EngineProcess, running
 from tests.models import lfm2, qwen3
 

@@ -1,4 +1,4 @@
-from mlx_notebook.engine.kv_cache.seen_blocks import SeenBlocks
+from mlx_notebook.engine.kv_cache.disk.seen_blocks import SeenBlocks
 
 
 def test_what_two_prompts_share_returns() -> None:

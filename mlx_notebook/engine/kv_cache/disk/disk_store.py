@@ -21,14 +21,14 @@ from types import MappingProxyType
 
 import numpy as np
 
-from mlx_notebook.engine.kv_cache.block_file import (
+from mlx_notebook.engine.kv_cache.disk.block_file import (
     Arrays,
     DamagedBlock,
     block_bytes,
     read_block,
     write_block,
 )
-from mlx_notebook.engine.kv_cache.block_names import BLOCK, STATE, block_names, checkpoint_name
+from mlx_notebook.engine.kv_cache.disk.block_names import BLOCK, STATE, block_names, checkpoint_name
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_unflatten
 
 from mlx_notebook.engine.images.image_tokens import ImageTokenCache
-from mlx_notebook.engine.kv_cache.block_file import Arrays
-from mlx_notebook.engine.kv_cache.block_names import STATE
 from mlx_notebook.engine.kv_cache.checkpoints import always_cuttable
+from mlx_notebook.engine.kv_cache.disk.block_file import Arrays
+from mlx_notebook.engine.kv_cache.disk.block_names import STATE
 
 # By name, since mlx-vlm has classes of its own with the same names as mlx-lm's.
 _STATES = ("ArraysCache", "RotatingKVCache")

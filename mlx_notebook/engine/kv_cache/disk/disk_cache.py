@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from mlx_notebook.engine.kv_cache.arrays import can_be_stored, from_arrays, to_arrays, to_state
-from mlx_notebook.engine.kv_cache.block_file import Arrays
-from mlx_notebook.engine.kv_cache.block_names import BLOCK, block_names
 from mlx_notebook.engine.kv_cache.checkpoints import Checkpoint, always_cuttable
-from mlx_notebook.engine.kv_cache.disk_store import DiskStore
-from mlx_notebook.engine.kv_cache.seen_blocks import SeenBlocks
-from mlx_notebook.engine.kv_cache.write_limit import WriteLimit
+from mlx_notebook.engine.kv_cache.disk.arrays import can_be_stored, from_arrays, to_arrays, to_state
+from mlx_notebook.engine.kv_cache.disk.block_file import Arrays
+from mlx_notebook.engine.kv_cache.disk.block_names import BLOCK, block_names
+from mlx_notebook.engine.kv_cache.disk.disk_store import DiskStore
+from mlx_notebook.engine.kv_cache.disk.seen_blocks import SeenBlocks
+from mlx_notebook.engine.kv_cache.disk.write_limit import WriteLimit
 from mlx_notebook.protocol import DiskWrites
 
 log = logging.getLogger(__name__)

@@ -11,12 +11,12 @@ import pytest
 from mlx_lm.models.cache import ArraysCache, KVCache
 
 from mlx_notebook import protocol
-from mlx_notebook.engine.kv_cache.block_names import BLOCK
 from mlx_notebook.engine.kv_cache.checkpoints import make_checkpoint
-from mlx_notebook.engine.kv_cache.disk_cache import WRITE_PINNED, DiskPrefixCache, WritePace
-from mlx_notebook.engine.kv_cache.disk_store import DiskStore
+from mlx_notebook.engine.kv_cache.disk.block_names import BLOCK
+from mlx_notebook.engine.kv_cache.disk.disk_cache import WRITE_PINNED, DiskPrefixCache, WritePace
+from mlx_notebook.engine.kv_cache.disk.disk_store import DiskStore
+from mlx_notebook.engine.kv_cache.disk.write_limit import WriteLimit
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
-from mlx_notebook.engine.kv_cache.write_limit import WriteLimit
 from tests.engine.process import EngineProcess, running
 from tests.models import gemma3, lfm2, qwen3, qwen35
 

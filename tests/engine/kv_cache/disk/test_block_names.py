@@ -1,4 +1,4 @@
-from mlx_notebook.engine.kv_cache.block_names import BLOCK, block_names
+from mlx_notebook.engine.kv_cache.disk.block_names import BLOCK, block_names
 
 
 def test_sequences_with_the_same_beginning_have_the_same_first_names() -> None:

@@ -7,7 +7,7 @@ import pytest
 from mlx_lm.models.cache import ArraysCache, CacheList, ChunkedKVCache, KVCache, RotatingKVCache
 
 from mlx_notebook.engine.images.image_tokens import ImageTokenCache
-from mlx_notebook.engine.kv_cache.arrays import can_be_stored, from_arrays, to_arrays, to_state
+from mlx_notebook.engine.kv_cache.disk.arrays import can_be_stored, from_arrays, to_arrays, to_state
 
 WINDOW = 8
 

@@ -22,8 +22,8 @@ from mlx_notebook.notebook.chat.conversation import Conversation
 from mlx_notebook.notebook.chat.usage import Usage
 from mlx_notebook.notebook.errors import Interrupted
 from mlx_notebook.notebook.magics.chat_options import CHAT_HELP
-from mlx_notebook.notebook.magics.commands import COMMAND_OPTIONS, COMMANDS
 from mlx_notebook.notebook.magics.map_options import MAP_HELP
+from mlx_notebook.notebook.magics.subcommands.commands import COMMAND_OPTIONS, COMMANDS
 from mlx_notebook.notebook.server.server import Server
 from mlx_notebook.notebook.tools.tool import FunctionTool
 from mlx_notebook.notebook.training.finetune import FinetunedModel

@@ -12,7 +12,7 @@ import pytest
 
 import mlx_notebook
 from mlx_notebook.notebook.magics.chat_options import _parser
-from mlx_notebook.notebook.magics.commands import COMMANDS
+from mlx_notebook.notebook.magics.subcommands.commands import COMMANDS
 from mlx_notebook.server.models.model_settings import ModelSettings
 from tests.docs.blocks import ROOT
 

@@ -30,7 +30,7 @@ def test_the_kernel_side_imports_nothing_heavy(env):
     code = (
         "import sys, json\n"
         "import mlx_notebook.notebook.connection.connection, mlx_notebook.notebook.chat.chat\n"
-        "import mlx_notebook.notebook.magics.commands\n"
+        "import mlx_notebook.notebook.magics.subcommands.commands\n"
         f"print(json.dumps([m for m in {HEAVY!r} if m in sys.modules]))"
     )
     assert json.loads(run("-c", code, env=env).stdout) == []

@@ -23,9 +23,9 @@ from mlx_notebook.notebook.errors import BadMagic, Interrupted, NotebookError
 from mlx_notebook.notebook.inputs.images import is_image
 from mlx_notebook.notebook.inputs.prompt_templates import fill
 from mlx_notebook.notebook.magics.chat_options import CHAT_HELP, ChatOptions
-from mlx_notebook.notebook.magics.commands import COMMANDS, run
 from mlx_notebook.notebook.magics.greeting import greeting
 from mlx_notebook.notebook.magics.map_options import MAP_HELP, MapOptions
+from mlx_notebook.notebook.magics.subcommands.commands import COMMANDS, run
 from mlx_notebook.notebook.magics.tab_completion import IDENTIFIER, MagicsCompleter
 from mlx_notebook.notebook.rendering.cell_renderer import AnswerRenderer, choose_renderer
 from mlx_notebook.notebook.rendering.text_renderers import RawRenderer, TerminalRenderer

@@ -18,10 +18,14 @@ from mlx_notebook.notebook.connection.client_configurations import CLIENT_CONFIG
 from mlx_notebook.notebook.errors import NotebookError
 from mlx_notebook.notebook.inputs.as_text import from_library
 from mlx_notebook.notebook.inputs.images import is_image
-from mlx_notebook.notebook.magics import model_commands
 from mlx_notebook.notebook.magics.chat_options import CHAT_HELP, FLAGS
-from mlx_notebook.notebook.magics.commands import COMMAND_OPTIONS, COMMANDS, TAKE_A_MODEL
 from mlx_notebook.notebook.magics.map_options import MAP_FLAGS, MAP_HELP
+from mlx_notebook.notebook.magics.subcommands import model_commands
+from mlx_notebook.notebook.magics.subcommands.commands import (
+    COMMAND_OPTIONS,
+    COMMANDS,
+    TAKE_A_MODEL,
+)
 from mlx_notebook.notebook.server.state_names import model_state_name
 
 _LINE = re.compile(r"^\s*(?P<magic>%mlx|%chat|%%chat|%%map)\s(?P<rest>.*)$", re.DOTALL)

@@ -69,7 +69,7 @@ def test_what_goes_wrong_is_told(server):
 
 def test_the_magics_show_tokens_and_the_last_prompt(server, capsys):
     from mlx_notebook.notebook.chat.chat import Chat
-    from mlx_notebook.notebook.magics.commands import run
+    from mlx_notebook.notebook.magics.subcommands.commands import run
 
     chat = Chat(model="tiny-chat")
     run("tokens Hello there", chat)

@@ -3,7 +3,7 @@
 import pytest
 
 from mlx_notebook.notebook.errors import BadMagic
-from mlx_notebook.notebook.magics.arguments import parser
+from mlx_notebook.notebook.magics.subcommands.arguments import parser
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from mlx_notebook.notebook.chat.chat import Chat
 from mlx_notebook.notebook.connection import connection
 from mlx_notebook.notebook.errors import BadMagic
 from mlx_notebook.notebook.human_units import format_duration
-from mlx_notebook.notebook.magics.arguments import parser
-from mlx_notebook.notebook.magics.tables import show_table
+from mlx_notebook.notebook.magics.subcommands.arguments import parser
+from mlx_notebook.notebook.magics.subcommands.tables import show_table
 
 _COLUMNS = ("job", "what it does", "state", "how far", "time left")
 _ENDED = ("finished", "stopped", "failed")

@@ -5,7 +5,7 @@ from pathlib import Path
 from mlx_notebook.notebook.chat.chat import Chat
 from mlx_notebook.notebook.conversion.convert import convert as write_anew
 from mlx_notebook.notebook.errors import BadMagic
-from mlx_notebook.notebook.magics.arguments import parser
+from mlx_notebook.notebook.magics.subcommands.arguments import parser
 
 OPTIONS = {
     "--bits": "bits of a weight: 2, 3, 4 (the usual), 5, 6 or 8",

@@ -21,9 +21,9 @@ from mlx_notebook.notebook.errors import (
     NotAuthorized,
     NotebookError,
 )
-from mlx_notebook.notebook.magics.arguments import parser
 from mlx_notebook.notebook.magics.greeting import greeting
-from mlx_notebook.notebook.magics.tables import show_table
+from mlx_notebook.notebook.magics.subcommands.arguments import parser
+from mlx_notebook.notebook.magics.subcommands.tables import show_table
 from mlx_notebook.notebook.recording import replayer
 from mlx_notebook.notebook.server import presence
 from mlx_notebook.notebook.server.server import Server, split_token

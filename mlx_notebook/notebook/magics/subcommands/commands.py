@@ -12,14 +12,14 @@ from mlx_notebook.notebook.human_units import (
     format_milliseconds,
     plural,
 )
-from mlx_notebook.notebook.magics import (
+from mlx_notebook.notebook.magics.subcommands import (
     connect_command,
     convert_command,
     job_commands,
     model_commands,
     token_commands,
 )
-from mlx_notebook.notebook.magics.recording_commands import record, replay
+from mlx_notebook.notebook.magics.subcommands.recording_commands import record, replay
 from mlx_notebook.notebook.recording import replayer
 from mlx_notebook.notebook.server.round_trip import measure_round_trip
 from mlx_notebook.notebook.server.state_names import engine_state_name, request_phase_name

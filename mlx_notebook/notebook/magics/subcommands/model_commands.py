@@ -16,8 +16,8 @@ from mlx_notebook.notebook.errors import (
     RequestRefused,
 )
 from mlx_notebook.notebook.human_units import format_bytes, format_duration
-from mlx_notebook.notebook.magics.arguments import parser
-from mlx_notebook.notebook.magics.tables import show_table
+from mlx_notebook.notebook.magics.subcommands.arguments import parser
+from mlx_notebook.notebook.magics.subcommands.tables import show_table
 from mlx_notebook.notebook.rendering.progress import ProgressBar, progress_bar
 from mlx_notebook.notebook.server.server import Server
 from mlx_notebook.notebook.server.state_names import model_state_name

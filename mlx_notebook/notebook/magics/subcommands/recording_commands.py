@@ -9,7 +9,7 @@ from typing import Any
 from mlx_notebook.notebook.chat.chat import Chat
 from mlx_notebook.notebook.errors import BadMagic
 from mlx_notebook.notebook.human_units import plural
-from mlx_notebook.notebook.magics.arguments import parser
+from mlx_notebook.notebook.magics.subcommands.arguments import parser
 from mlx_notebook.notebook.recording import active_run
 from mlx_notebook.notebook.recording.recorder import Recorder
 from mlx_notebook.notebook.recording.replayer import Replayer

@@ -1,0 +1,1 @@
+"""The subcommands of `%mlx`, one function for each."""

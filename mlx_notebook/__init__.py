@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from mlx_notebook.notebook.probabilities.look_inside import look_inside
     from mlx_notebook.notebook.sound.speaking import speak
     from mlx_notebook.notebook.sound.transcribing import transcribe
-    from mlx_notebook.notebook.tables.similarity import cluster, duplicates, nearest
-    from mlx_notebook.notebook.tables.table_embed import embed
     from mlx_notebook.notebook.tables.table_map import map as map
     from mlx_notebook.notebook.tables.table_rerank import rerank
-    from mlx_notebook.notebook.tables.vector_plot import vector_plot
     from mlx_notebook.notebook.tools.mcp_tools import mcp
     from mlx_notebook.notebook.tools.tool import tool
     from mlx_notebook.notebook.training.finetune import finetune, merge
+    from mlx_notebook.notebook.vectors.similarity import cluster, duplicates, nearest
+    from mlx_notebook.notebook.vectors.table_embed import embed
+    from mlx_notebook.notebook.vectors.vector_plot import vector_plot
     from mlx_notebook.panels.admin.admin_panel import admin_panel
     from mlx_notebook.panels.chat.chat_panel import chat_panel
     from mlx_notebook.panels.dashboard.dashboard_panel import dashboard
@@ -48,14 +48,14 @@ _LAZY = {
     "async_client": "mlx_notebook.notebook.connection.clients",
     "chat_panel": "mlx_notebook.panels.chat.chat_panel",
     "client": "mlx_notebook.notebook.connection.clients",
-    "cluster": "mlx_notebook.notebook.tables.similarity",
+    "cluster": "mlx_notebook.notebook.vectors.similarity",
     "compare": "mlx_notebook.notebook.evaluation.model_comparison",
     "connect": "mlx_notebook.notebook.connection.connection",
     "conversation": "mlx_notebook.notebook.magics.magics",
     "convert": "mlx_notebook.notebook.conversion.convert",
     "dashboard": "mlx_notebook.panels.dashboard.dashboard_panel",
-    "duplicates": "mlx_notebook.notebook.tables.similarity",
-    "embed": "mlx_notebook.notebook.tables.table_embed",
+    "duplicates": "mlx_notebook.notebook.vectors.similarity",
+    "embed": "mlx_notebook.notebook.vectors.table_embed",
     "evaluate": "mlx_notebook.notebook.evaluation.model_evaluation",
     "finetune": "mlx_notebook.notebook.training.finetune",
     "inspector": "mlx_notebook.panels.inspector.inspector_panel",
@@ -65,13 +65,13 @@ _LAZY = {
     "merge": "mlx_notebook.notebook.training.finetune",
     "metrics": "mlx_notebook.notebook.evaluation",
     "models_panel": "mlx_notebook.panels.models.models_panel",
-    "nearest": "mlx_notebook.notebook.tables.similarity",
+    "nearest": "mlx_notebook.notebook.vectors.similarity",
     "rerank": "mlx_notebook.notebook.tables.table_rerank",
     "speak": "mlx_notebook.notebook.sound.speaking",
     "stats_panel": "mlx_notebook.panels.stats.stats_panel",
     "tool": "mlx_notebook.notebook.tools.tool",
     "transcribe": "mlx_notebook.notebook.sound.transcribing",
-    "vector_plot": "mlx_notebook.notebook.tables.vector_plot",
+    "vector_plot": "mlx_notebook.notebook.vectors.vector_plot",
 }
 
 # Not `map`: after `from mlx_notebook import *` the builtin must still be there.

@@ -44,7 +44,7 @@ def test_only_the_engine_imports_mlx() -> None:
         if module.split(".")[0] in MLX
         and file.relative_to(PACKAGE).parts[0] not in ("engine", "demo_models")
         # Vectors of texts are arrays in the kernel.
-        and not (module == "numpy" and file.parent == PACKAGE / "notebook" / "tables")
+        and not (module == "numpy" and file.parent == PACKAGE / "notebook" / "vectors")
     ]
     assert not elsewhere
 
@@ -106,8 +106,8 @@ ROOMS = {
     "notebook": (
         *("plain_text", "errors", "escaping", "shell", "human_units", "signing", "interrupts"),
         *("background_loop", "inputs", "schemas", "answers", "server", "rendering", "recording"),
-        *("connection", "tools", "sidebar", "jobs", "chat", "tables", "evaluation", "training"),
-        *("conversion", "probabilities", "sound", "magics"),
+        *("connection", "tools", "sidebar", "jobs", "chat", "tables", "vectors", "evaluation"),
+        *("training", "conversion", "probabilities", "sound", "magics"),
     ),
     "panels": ("base", "admin", "stats", "inspector", "chat", "models", "dashboard"),
 }

@@ -9,10 +9,11 @@ import polars
 import pytest
 
 from mlx_notebook.notebook.errors import NotebookError
-from mlx_notebook.notebook.tables import similarity, text_rows
-from mlx_notebook.notebook.tables.similarity import cluster, duplicates, nearest
-from mlx_notebook.notebook.tables.table_embed import as_array
-from mlx_notebook.notebook.tables.vector_plot import vector_plot
+from mlx_notebook.notebook.tables import text_rows
+from mlx_notebook.notebook.vectors import similarity
+from mlx_notebook.notebook.vectors.similarity import cluster, duplicates, nearest
+from mlx_notebook.notebook.vectors.table_embed import as_array
+from mlx_notebook.notebook.vectors.vector_plot import vector_plot
 
 TEXTS = pandas.Series(["tea", "tee", "rain", "rainy", "lost"], index=list("abcde"), name="text")
 VECTORS = numpy.array([[2, 0, 0], [2, 0.1, 0], [0, 1, 0.1], [0, 1, 0], [numpy.nan] * 3])

@@ -8,7 +8,7 @@ from mlx_notebook.notebook.errors import NotebookError
 from mlx_notebook.notebook.human_units import plural
 from mlx_notebook.notebook.plain_text import visible
 from mlx_notebook.notebook.shell import shows_rich_output
-from mlx_notebook.notebook.tables.similarity import TextVectors
+from mlx_notebook.notebook.vectors.similarity import TextVectors
 
 _WIDTH, _HEIGHT, _MARGIN, _LEGEND = 720, 460, 24, 20
 _MOST_POINTS, _MOST_GROUPS, _LABEL = 2_000, 24, 28

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_notebook.notebook.errors import NotATable, NotebookError
 from mlx_notebook.notebook.tables.map_progress import MapState
-from mlx_notebook.notebook.tables.row_embedder import RowEmbedder
 from mlx_notebook.notebook.tables.table_map import Prompt, row_requests
 from mlx_notebook.notebook.tables.table_rows import Table
 from mlx_notebook.notebook.tables.table_work import Cache, answer_rows, who_answers
+from mlx_notebook.notebook.vectors.row_embedder import RowEmbedder
 
 if TYPE_CHECKING:
     import numpy

@@ -4,9 +4,9 @@ from importlib.util import find_spec
 from typing import Any
 
 from mlx_notebook.notebook.errors import NotebookError
-from mlx_notebook.notebook.tables.table_embed import embed
 from mlx_notebook.notebook.tables.table_rows import Table
 from mlx_notebook.notebook.tables.text_rows import TextRows, check_count
+from mlx_notebook.notebook.vectors.table_embed import embed
 
 _BLOCK = 256
 _MOST_PAIRS = 1_000_000

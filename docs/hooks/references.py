@@ -29,7 +29,7 @@ from mlx_notebook.notebook.tools.tool import FunctionTool
 from mlx_notebook.notebook.training.finetune import FinetunedModel
 from mlx_notebook.panels.base.panel import Panel
 from mlx_notebook.panels.chat.chat_panel import ChatPanel
-from mlx_notebook.server.models.model_settings import ModelSettings
+from mlx_notebook.server.models.settings.model_settings import ModelSettings
 from mlx_notebook.server.standalone import StandaloneServer
 
 _JUPYTERHUB_CONFIG = Path(__file__).parents[1] / "operations" / "jupyterhub_config.py"

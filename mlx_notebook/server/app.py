@@ -25,16 +25,16 @@ from mlx_notebook.server.jobs.job_queue import JobQueue
 from mlx_notebook.server.listening import limit_accepted_connections
 from mlx_notebook.server.models import suggestions
 from mlx_notebook.server.models.catalog import Catalog
-from mlx_notebook.server.models.changeable_settings import (
+from mlx_notebook.server.models.downloads.downloads import Download, Downloads
+from mlx_notebook.server.models.settings.changeable_settings import (
     NAMES,
     ChangeableSettings,
     fixed_settings,
 )
-from mlx_notebook.server.models.downloads import Download, Downloads
-from mlx_notebook.server.models.last_model import LastModel
-from mlx_notebook.server.models.model_settings import ModelSettingsStore, check_settings
-from mlx_notebook.server.models.notebook_usage import NotebookUsage
+from mlx_notebook.server.models.settings.model_settings import ModelSettingsStore, check_settings
 from mlx_notebook.server.models.upstream_entries import UpstreamEntries
+from mlx_notebook.server.models.use.last_model import LastModel
+from mlx_notebook.server.models.use.notebook_usage import NotebookUsage
 from mlx_notebook.server.relay.service_client import ServiceClient
 from mlx_notebook.server.standalone import StandaloneServer
 from mlx_notebook.server.upstreams.request_router import RequestRouter

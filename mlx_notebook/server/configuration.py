@@ -24,7 +24,7 @@ from mlx_notebook.server.engine.engine_configuration import EngineConfiguration
 from mlx_notebook.server.engine.supervisor import SupervisorLimits
 from mlx_notebook.server.images.media_configuration import MediaConfiguration
 from mlx_notebook.server.mcp.mcp_configuration import McpConfiguration
-from mlx_notebook.server.models.model_configuration import ModelConfiguration
+from mlx_notebook.server.models.settings.model_configuration import ModelConfiguration
 from mlx_notebook.server.users.user_configuration import UserConfiguration
 
 

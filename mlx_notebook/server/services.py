@@ -19,11 +19,11 @@ from mlx_notebook.server.jobs.job_queue import JobQueue
 from mlx_notebook.server.mcp.mcp_session import McpSessions
 from mlx_notebook.server.mcp.mcp_settings import McpSettings
 from mlx_notebook.server.models.catalog import Catalog, is_repository
-from mlx_notebook.server.models.changeable_settings import ChangeableSettings
-from mlx_notebook.server.models.downloads import Download, Downloads
-from mlx_notebook.server.models.keep_times import KeepTimes
-from mlx_notebook.server.models.model_settings import ModelSettingsStore
-from mlx_notebook.server.models.notebook_usage import NotebookUsage
+from mlx_notebook.server.models.downloads.downloads import Download, Downloads
+from mlx_notebook.server.models.settings.changeable_settings import ChangeableSettings
+from mlx_notebook.server.models.settings.model_settings import ModelSettingsStore
+from mlx_notebook.server.models.use.keep_times import KeepTimes
+from mlx_notebook.server.models.use.notebook_usage import NotebookUsage
 from mlx_notebook.server.responses.response_runs import ResponseRuns
 from mlx_notebook.server.upstreams.request_router import RequestRouter
 from mlx_notebook.server.upstreams.upstream_request import UpstreamGenerate

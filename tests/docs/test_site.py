@@ -13,7 +13,7 @@ import pytest
 import mlx_notebook
 from mlx_notebook.notebook.magics.chat_options import _parser
 from mlx_notebook.notebook.magics.subcommands.commands import COMMANDS
-from mlx_notebook.server.models.model_settings import ModelSettings
+from mlx_notebook.server.models.settings.model_settings import ModelSettings
 from tests.docs.blocks import ROOT
 
 # Attributes whose address a browser loads by itself; links wait for a click.

@@ -8,7 +8,7 @@ from typing import get_args
 
 from mlx_notebook.protocol import ErrorCode
 from mlx_notebook.server import errors
-from mlx_notebook.server.models import downloads
+from mlx_notebook.server.models.downloads import downloads
 
 _SERVER = Path(errors.__file__).parent
 _CODE = re.compile(r"\b[a-z]+(?:_[a-z]+)+\b|\boffline\b")

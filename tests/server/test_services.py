@@ -8,7 +8,7 @@ import pytest
 
 from mlx_notebook.server.errors import InvalidRequest, NotFound
 from mlx_notebook.server.identity import OWNER
-from mlx_notebook.server.models.model_settings import ModelSettingsStore, check_settings
+from mlx_notebook.server.models.settings.model_settings import ModelSettingsStore, check_settings
 from mlx_notebook.server.services import RequestLimits, Services
 from mlx_notebook.server.users.shared_prefixes import SharedPrefixes
 from mlx_notebook.server.users.user import User

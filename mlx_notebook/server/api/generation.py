@@ -34,7 +34,7 @@ from mlx_notebook.server.identity import owner
 from mlx_notebook.server.images.attachments import LoadedFile
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.completion_model import completion_method, fill_not_supported
-from mlx_notebook.server.models.model_settings import ModelSettings
+from mlx_notebook.server.models.settings.model_settings import ModelSettings
 from mlx_notebook.server.telemetry.request_traces import RequestOrigin
 from mlx_notebook.server.upstreams.upstream_request import (
     UpstreamGenerate,

@@ -8,8 +8,8 @@ from mlx_notebook.server.api.user_rules import begin_request, check_permission
 from mlx_notebook.server.errors import ApiError, NotFound
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
-from mlx_notebook.server.models.downloads import Download
-from mlx_notebook.server.models.notebook_usage import KERNEL_HEADER
+from mlx_notebook.server.models.downloads.downloads import Download
+from mlx_notebook.server.models.use.notebook_usage import KERNEL_HEADER
 
 
 async def find_model(handler: ApiHandler, name: str | None) -> CatalogEntry:

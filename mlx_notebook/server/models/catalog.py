@@ -24,7 +24,7 @@ from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.models import suggestions
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.model_folders import ModelLocation, find_adapters, find_locations
-from mlx_notebook.server.models.model_settings import ModelSettings, ModelSettingsStore
+from mlx_notebook.server.models.settings.model_settings import ModelSettings, ModelSettingsStore
 from mlx_notebook.server.models.upstream_entries import UpstreamEntries
 from mlx_notebook.server.models.usability import refusal_of
 from mlx_notebook.server.wire.native.model_types import ModelSource

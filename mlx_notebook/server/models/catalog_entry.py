@@ -7,7 +7,7 @@ from msgspec import Struct
 from mlx_notebook.model_files.footprint import Footprint, WeightBytes, predict_footprint
 from mlx_notebook.model_files.model_facts import ModelFacts
 from mlx_notebook.protocol import ModelOptions, Resident
-from mlx_notebook.server.models.model_settings import NO_SETTINGS, ModelSettings
+from mlx_notebook.server.models.settings.model_settings import NO_SETTINGS, ModelSettings
 from mlx_notebook.server.wire.native.model_types import ModelSource
 
 

@@ -4,7 +4,7 @@ from mlx_notebook.server.errors import ApiError, Conflict, InvalidRequest
 from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.models.catalog import Catalog
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
-from mlx_notebook.server.models.model_settings import NO_SETTINGS, ModelSettings
+from mlx_notebook.server.models.settings.model_settings import NO_SETTINGS, ModelSettings
 from mlx_notebook.server.wire.native.inline_types import CompletionMethod
 
 LEAST_PARAMETERS = 1_000_000_000

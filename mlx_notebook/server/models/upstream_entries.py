@@ -6,7 +6,7 @@ from mlx_notebook.model_files.footprint import KVCacheSize, WeightBytes
 from mlx_notebook.model_files.model_facts import ModelFacts
 from mlx_notebook.server.errors import model_not_found
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
-from mlx_notebook.server.models.model_settings import ModelSettings, ModelSettingsStore
+from mlx_notebook.server.models.settings.model_settings import ModelSettings, ModelSettingsStore
 from mlx_notebook.server.models.usability import refusal_of
 from mlx_notebook.server.upstreams.upstream_models import UpstreamModel
 from mlx_notebook.server.upstreams.upstream_request import unsupported_settings

@@ -11,7 +11,7 @@ from mlx_notebook.server.errors import NotFound, Unavailable
 from mlx_notebook.server.models import model_folders, suggestions
 from mlx_notebook.server.models.catalog import Catalog
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
-from mlx_notebook.server.models.model_settings import ModelSettings, ModelSettingsStore
+from mlx_notebook.server.models.settings.model_settings import ModelSettings, ModelSettingsStore
 
 pytestmark = pytest.mark.anyio
 EMPTY = (2).to_bytes(8, "little") + b"{}"

@@ -16,9 +16,9 @@ from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import InvalidRequest, NotFound, model_is_upstream, model_not_found
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
-from mlx_notebook.server.models.downloads import Download
-from mlx_notebook.server.models.model_settings import ModelSettings
-from mlx_notebook.server.models.notebook_usage import KERNEL_HEADER
+from mlx_notebook.server.models.downloads.downloads import Download
+from mlx_notebook.server.models.settings.model_settings import ModelSettings
+from mlx_notebook.server.models.use.notebook_usage import KERNEL_HEADER
 from mlx_notebook.server.wire.ids import new_id
 from mlx_notebook.server.wire.native import model_types as wire
 

@@ -11,8 +11,8 @@ from tornado import web
 
 from mlx_notebook.server.api.base import ApiHandler
 from mlx_notebook.server.errors import ApiError, Forbidden, InvalidRequest
-from mlx_notebook.server.models.changeable_settings import NAMES
 from mlx_notebook.server.models.completion_model import completion_model
+from mlx_notebook.server.models.settings.changeable_settings import NAMES
 from mlx_notebook.server.wire.native import settings_types as wire
 
 # Paths of the server's machine are nobody's business but its admins'.

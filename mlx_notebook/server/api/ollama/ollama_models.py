@@ -15,8 +15,8 @@ from mlx_notebook.server.api.user_rules import check_permission, may_use
 from mlx_notebook.server.errors import Forbidden, InvalidRequest, NotFound
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
-from mlx_notebook.server.models.downloads import Download
-from mlx_notebook.server.models.model_settings import ModelSettings
+from mlx_notebook.server.models.downloads.downloads import Download
+from mlx_notebook.server.models.settings.model_settings import ModelSettings
 from mlx_notebook.server.upstreams.upstream_settings import SEPARATOR
 from mlx_notebook.server.wire.ollama import ollama_model_types as wire
 from mlx_notebook.server.wire.ollama.ollama_responses import line, moment

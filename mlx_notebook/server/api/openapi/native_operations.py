@@ -1,7 +1,7 @@
 """Operations on models, the server itself, and what JupyterLab keeps here."""
 
 from mlx_notebook.server.api.openapi.operation import MODEL_ERRORS, Operation
-from mlx_notebook.server.models import model_settings
+from mlx_notebook.server.models.settings import model_settings
 from mlx_notebook.server.wire.anthropic import (
     model_info,
 )

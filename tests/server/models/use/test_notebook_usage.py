@@ -1,6 +1,6 @@
 """What is remembered of kernels is bounded."""
 
-from mlx_notebook.server.models.notebook_usage import NotebookUsage
+from mlx_notebook.server.models.use.notebook_usage import NotebookUsage
 
 
 def test_kernels_and_models_beyond_a_bound_are_forgotten_the_oldest_first() -> None:

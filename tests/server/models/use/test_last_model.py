@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mlx_notebook.server.models.last_model import LastModel
+from mlx_notebook.server.models.use.last_model import LastModel
 
 LOG = logging.getLogger("test")
 

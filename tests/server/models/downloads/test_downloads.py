@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from mlx_notebook.server.models import hub_download
+from mlx_notebook.server.models.downloads import hub_download
 from tests.hub import TOKEN, Hub, Repository, etag, hub, tiny_chat
 from tests.server.running import RunningServer, running, wait_for
 from tests.server.users.identities import token_of
@@ -77,7 +77,7 @@ def error_of(response: httpx.Response) -> tuple[int, str, str]:
 def processes(server: RunningServer) -> list[psutil.Process]:
     def downloads(child: psutil.Process) -> bool:
         try:
-            return "mlx_notebook.server.models.hub_download" in child.cmdline()
+            return "mlx_notebook.server.models.downloads.hub_download" in child.cmdline()
         except psutil.Error:
             return False  # it has just ended
 
@@ -197,7 +197,7 @@ def test_a_user_cancels_only_what_nobody_else_downloads(the_hub: Hub, tmp_path: 
     the_hub.hold_after = HELD
     the_hub.released.clear()
     provider = {"identity_provider_class": "tests.server.users.identities.UserTokens"}
-    env = {**the_hub.env(tmp_path), "PYTHONPATH": str(Path(__file__).parents[3])}
+    env = {**the_hub.env(tmp_path), "PYTHONPATH": str(Path(__file__).parents[4])}
     limits = {"user_limits": {"*": {"download": True}}}
     with running(config={"ServerApp": provider, "MlxNotebookApp": limits}, env=env) as server:
 
@@ -360,7 +360,7 @@ class TestEachFailureIsOneSentence:
 def test_offline_and_unreachable_are_told(the_hub: Hub, tmp_path: Path) -> None:
     def code(**env: str) -> str:
         with subprocess.Popen(
-            [sys.executable, "-m", "mlx_notebook.server.models.hub_download"],
+            [sys.executable, "-m", "mlx_notebook.server.models.downloads.hub_download"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **the_hub.env(tmp_path), **env},

@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from mlx_notebook.server.errors import Unavailable
-from mlx_notebook.server.models import downloads
-from mlx_notebook.server.models.downloads import Download, Downloads
+from mlx_notebook.server.models.downloads import downloads
+from mlx_notebook.server.models.downloads.downloads import Download, Downloads
 from mlx_notebook.server.wire.native.model_types import DownloadedModel
 
 pytestmark = pytest.mark.anyio
@@ -30,7 +30,7 @@ async def fail_later(*_: Any) -> None:
 
 async def result(monkeypatch: pytest.MonkeyPatch, **callbacks: Any) -> DownloadedModel:
     """Download something and wait for its end."""
-    monkeypatch.setattr(downloads, "_MODULE", (str(Path(__file__).parents[1] / "fake_fetch.py"),))
+    monkeypatch.setattr(downloads, "_MODULE", (str(Path(__file__).parents[2] / "fake_fetch.py"),))
 
     async def arrived(download: Download, answer: DownloadedModel) -> None:
         pass

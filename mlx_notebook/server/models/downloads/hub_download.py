@@ -1,9 +1,10 @@
 """Download one model into the Hugging Face cache, in a process that can be killed at any moment.
 
-Run as `python -m mlx_notebook.server.models.hub_download`. It reads one JSON line from its standard
-input, `{"repository": ..., "revision": ...}`. It writes JSON lines: `{"done": ..., "total": ...}`
-in bytes while it downloads, and at the end `{"commit": ..., "bytes": ..., "fetched": ...}` or
-`{"code": ..., "message": ...}`. It ends when its standard input closes.
+Run as `python -m mlx_notebook.server.models.downloads.hub_download`. It reads one JSON line from
+its standard input, `{"repository": ..., "revision": ...}`. It writes JSON lines:
+`{"done": ..., "total": ...}` in bytes while it downloads, and at the end
+`{"commit": ..., "bytes": ..., "fetched": ...}` or `{"code": ..., "message": ...}`. It ends when its
+standard input closes.
 
 An interrupted file continues where it stopped. Another process cannot continue the partial files of
 huggingface_hub, so each blob is fetched into a partial file of ours, under the library's lock. The

@@ -19,7 +19,7 @@ from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.wire.native.model_types import DownloadedModel, Progress
 
-_MODULE = ("-m", "mlx_notebook.server.models.hub_download")
+_MODULE = ("-m", "mlx_notebook.server.models.downloads.hub_download")
 # Use plain HTTP, which can continue a partial file.
 _HUB_ENV = {"HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 # Time over which the speed is measured, for the estimate of the time left.

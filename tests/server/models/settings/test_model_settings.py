@@ -18,7 +18,7 @@ from mlx_notebook.server.app import MlxNotebookApp
 from mlx_notebook.server.errors import InsufficientStorage
 from mlx_notebook.server.file_lock import locked
 from mlx_notebook.server.models.catalog import Catalog
-from mlx_notebook.server.models.model_settings import (
+from mlx_notebook.server.models.settings.model_settings import (
     NO_SETTINGS,
     ModelSettings,
     ModelSettingsStore,
@@ -341,7 +341,7 @@ class TestTheValues:
         def full(*_: object) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr("mlx_notebook.server.models.model_settings.os.replace", full)
+        monkeypatch.setattr("mlx_notebook.server.models.settings.model_settings.os.replace", full)
         with pytest.raises(InsufficientStorage, match=r"disk .* is full"):
             asyncio.run(settings.save("a", ModelSettings(top_k=2)))
         assert settings.of("a").top_k == 1

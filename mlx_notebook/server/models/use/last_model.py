@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from mlx_notebook.server.identity import OWNER
-from mlx_notebook.server.models.model_settings import write_privately
+from mlx_notebook.server.models.settings.model_settings import write_privately
 
 _LONGEST_NAME = 1024
 # Users that are remembered: those who have used a model most recently.

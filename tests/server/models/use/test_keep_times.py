@@ -1,7 +1,7 @@
 import asyncio
 import math
 
-from mlx_notebook.server.models.keep_times import KeepTimes
+from mlx_notebook.server.models.use.keep_times import KeepTimes
 
 
 def test_a_model_is_counted_as_used_until_its_time_is_over() -> None:

@@ -15,8 +15,8 @@ from traitlets import (
     validate,
 )
 
-from mlx_notebook.server.models.model_settings import check_settings
 from mlx_notebook.server.models.other_programs import PROGRAMS
+from mlx_notebook.server.models.settings.model_settings import check_settings
 from mlx_notebook.server.upstreams.upstream_settings import check_upstreams
 
 

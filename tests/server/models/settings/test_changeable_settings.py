@@ -8,7 +8,10 @@ import pytest
 from traitlets import Float, HasTraits, List, Unicode
 
 from mlx_notebook.server.errors import Forbidden, Unavailable
-from mlx_notebook.server.models.changeable_settings import ChangeableSettings, fixed_settings
+from mlx_notebook.server.models.settings.changeable_settings import (
+    ChangeableSettings,
+    fixed_settings,
+)
 
 pytestmark = pytest.mark.anyio
 LOG = logging.getLogger("test")

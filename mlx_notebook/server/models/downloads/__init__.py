@@ -1,0 +1,1 @@
+"""Downloads of models, each in a process of its own."""

@@ -1,0 +1,1 @@
+"""Settings of single models, and those of all models."""

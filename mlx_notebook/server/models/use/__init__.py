@@ -1,0 +1,1 @@
+"""Who uses which model: users, open notebooks, requests that ask to keep one."""

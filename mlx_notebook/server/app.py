@@ -15,7 +15,7 @@ from traitlets import default
 
 from mlx_notebook import __version__
 from mlx_notebook.protocol import Configure
-from mlx_notebook.server.api.lazy_routes import LazyRoutes
+from mlx_notebook.server.api.routing.lazy_routes import LazyRoutes
 from mlx_notebook.server.configuration import Configuration
 from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.engine.in_flight_requests import InFlightRequests
@@ -250,7 +250,10 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             rules.append(LazyRoutes.rule(application, base_url))
         if isinstance(self.serverapp, StandaloneServer):
             rules.append(LazyRoutes.standalone_rule(application, base_url))
-            from mlx_notebook.server.api.closed_routes import service_rules, standalone_rules
+            from mlx_notebook.server.api.routing.closed_routes import (
+                service_rules,
+                standalone_rules,
+            )
 
             if self.serverapp.hub_service is None:
                 rules += standalone_rules(base_url)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from tornado.httputil import HTTPHeaders, HTTPServerRequest, RequestStartLine
 
-from mlx_notebook.server.api.request_head import without_secrets
+from mlx_notebook.server.api.http.request_head import without_secrets
 from tests.server.running import HELLO, TOKEN, RunningServer, running, wait_for
 
 

@@ -20,7 +20,7 @@ from mlx_notebook.protocol import (
     Tokenized,
     ToolChoice,
 )
-from mlx_notebook.server.api.event_stream import EventStreamHandler
+from mlx_notebook.server.api.http.event_stream import EventStreamHandler
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.user_rules import begin_request, may_evict
 from mlx_notebook.server.engine.request_stream import RequestStream

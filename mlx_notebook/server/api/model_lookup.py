@@ -2,8 +2,8 @@
 
 import anyio
 
-from mlx_notebook.server.api.base import ApiHandler
-from mlx_notebook.server.api.event_stream import EventStreamHandler
+from mlx_notebook.server.api.http.base import ApiHandler
+from mlx_notebook.server.api.http.event_stream import EventStreamHandler
 from mlx_notebook.server.api.user_rules import begin_request, check_permission
 from mlx_notebook.server.errors import ApiError, NotFound
 from mlx_notebook.server.identity import owner

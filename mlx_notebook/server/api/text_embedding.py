@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from mlx_notebook.protocol import Embed, Embedded
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.user_rules import begin_request, may_evict
 from mlx_notebook.server.errors import ApiError

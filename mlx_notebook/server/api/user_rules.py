@@ -1,6 +1,6 @@
 """Hold the user of a request to the limits of `MlxNotebookApp.user_limits`."""
 
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.errors import RateLimited
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.users.rate_limiter import UserRequest

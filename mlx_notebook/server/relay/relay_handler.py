@@ -8,7 +8,7 @@ from tornado.http1connection import HTTP1Connection
 
 from mlx_notebook.server import errors
 from mlx_notebook.server.api.anthropic.messages import anthropic_error
-from mlx_notebook.server.api.base import ApiHandler, ends_with_client
+from mlx_notebook.server.api.http.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.ollama.ollama_handler import ollama_error
 from mlx_notebook.server.relay.service_client import ServiceClient, answered_headers
 from mlx_notebook.server.wire.ids import new_id

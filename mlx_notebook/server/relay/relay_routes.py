@@ -4,7 +4,7 @@ from mlx_notebook.server.api.native.conversations import (
     ConversationHandler,
     ConversationsHandler,
 )
-from mlx_notebook.server.api.routes import ROUTES
+from mlx_notebook.server.api.routing.routes import ROUTES
 from mlx_notebook.server.relay.relay_handler import RelayHandler
 
 # The notebooks are here, and so is what is said about them.

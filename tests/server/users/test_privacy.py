@@ -380,7 +380,7 @@ def answer_of(client: httpx.Client, method: str, case: Case, id: str = "") -> tu
 def test_every_method_of_every_route_is_tried() -> None:
     from tornado.web import RequestHandler
 
-    from mlx_notebook.server.api.routes import ROUTES
+    from mlx_notebook.server.api.routing.routes import ROUTES
 
     methods = {
         (method.upper(), pattern)

@@ -16,10 +16,10 @@ from tornado import web
 from mlx_notebook.protocol import ChatPrompt
 from mlx_notebook.server.api.anthropic.context_editing import edited
 from mlx_notebook.server.api.anthropic.message_writer import MessageWriter
-from mlx_notebook.server.api.base import ends_with_client
 from mlx_notebook.server.api.generation import GenerationHandler, local_options
-from mlx_notebook.server.api.rate_headers import anthropic_headers
-from mlx_notebook.server.api.unknown_route import UnknownRouteHandler
+from mlx_notebook.server.api.http.base import ends_with_client
+from mlx_notebook.server.api.http.rate_headers import anthropic_headers
+from mlx_notebook.server.api.http.unknown_route import UnknownRouteHandler
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.users.rate_limiter import RateState

@@ -1,6 +1,6 @@
 """Find the model for a request with sound."""
 
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.errors import NotFound, audio_not_supported
 from mlx_notebook.server.models.catalog_entry import CatalogEntry

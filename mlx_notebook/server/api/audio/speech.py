@@ -8,7 +8,7 @@ from tornado.http1connection import HTTP1Connection
 
 from mlx_notebook.protocol import Speak, SpeechAudio
 from mlx_notebook.server.api.audio.audio_models import find_audio_model
-from mlx_notebook.server.api.base import ApiHandler, ends_with_client
+from mlx_notebook.server.api.http.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.user_rules import begin_request, may_evict
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import ApiError

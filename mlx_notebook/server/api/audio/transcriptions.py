@@ -8,9 +8,9 @@ from tornado import web
 
 from mlx_notebook.protocol import Transcribe, Transcribed, TranscriptSegment
 from mlx_notebook.server.api.audio.audio_models import find_audio_model
-from mlx_notebook.server.api.base import ends_with_client
-from mlx_notebook.server.api.event_stream import EventStreamHandler
-from mlx_notebook.server.api.upload import FIELD_BYTES, UploadForm, UploadHandler
+from mlx_notebook.server.api.http.base import ends_with_client
+from mlx_notebook.server.api.http.event_stream import EventStreamHandler
+from mlx_notebook.server.api.http.upload import FIELD_BYTES, UploadForm, UploadHandler
 from mlx_notebook.server.api.user_rules import begin_request, may_evict
 from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
 from mlx_notebook.server.errors import BodyTooLarge, InvalidRequest

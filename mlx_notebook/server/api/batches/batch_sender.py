@@ -1,6 +1,6 @@
 """Name the user as whom the lines of a batch run."""
 
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.batches.batch_record import Sender
 from mlx_notebook.server.identity import owner
 

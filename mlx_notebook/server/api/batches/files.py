@@ -6,9 +6,9 @@ from urllib.parse import quote
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook.server.api.base import ApiHandler, ends_with_client
-from mlx_notebook.server.api.query import one_of, whole_number
-from mlx_notebook.server.api.upload import UploadForm, UploadHandler
+from mlx_notebook.server.api.http.base import ApiHandler, ends_with_client
+from mlx_notebook.server.api.http.query import one_of, whole_number
+from mlx_notebook.server.api.http.upload import UploadForm, UploadHandler
 from mlx_notebook.server.batches.file_store import NewFile
 from mlx_notebook.server.errors import BodyTooLarge, InvalidRequest
 from mlx_notebook.server.identity import owner

@@ -13,7 +13,7 @@ from tornado.httputil import (
 from tornado.web import Application
 
 from mlx_notebook.server.api.anthropic.messages import MessagesHandler
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.api.openai.chat_completions import ChatCompletionsHandler
 from mlx_notebook.server.api.openai.completions import CompletionsHandler
 from mlx_notebook.server.api.openai.embeddings import EmbeddingsHandler

@@ -4,7 +4,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.protocol import Rerank
-from mlx_notebook.server.api.base import ApiHandler, ends_with_client
+from mlx_notebook.server.api.http.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.user_rules import begin_request, may_evict
 from mlx_notebook.server.errors import ApiError, rerank_not_supported

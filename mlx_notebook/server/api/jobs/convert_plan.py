@@ -5,7 +5,7 @@ from pathlib import Path
 
 from mlx_notebook.model_files.machine_memory import full_precision
 from mlx_notebook.protocol import ConvertSpec
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.user_rules import check_permission, may_evict
 from mlx_notebook.server.errors import Conflict, InvalidRequest, model_is_upstream

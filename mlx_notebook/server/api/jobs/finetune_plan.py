@@ -13,7 +13,7 @@ from mlx_notebook.model_files.model_folder import read_json
 from mlx_notebook.model_files.safetensors_headers import weight_files
 from mlx_notebook.model_files.training_memory import training_bytes
 from mlx_notebook.protocol import FinetuneSpec, MergeSpec, TrainingExample
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.user_rules import check_permission, may_evict
 from mlx_notebook.server.errors import (

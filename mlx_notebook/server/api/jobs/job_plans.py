@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.api.jobs.convert_plan import plan_conversion
 from mlx_notebook.server.api.jobs.finetune_plan import plan_finetuning, plan_merge
 from mlx_notebook.server.jobs.job_plan import JobPlan

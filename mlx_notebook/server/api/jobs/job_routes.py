@@ -4,10 +4,10 @@ import anyio
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook.server.api.base import ApiHandler, ends_with_client
-from mlx_notebook.server.api.event_stream import EventStreamHandler
+from mlx_notebook.server.api.http.base import ApiHandler, ends_with_client
+from mlx_notebook.server.api.http.event_stream import EventStreamHandler
+from mlx_notebook.server.api.http.query import flag, whole_number
 from mlx_notebook.server.api.jobs.job_plans import PLANS
-from mlx_notebook.server.api.query import flag, whole_number
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.wire.native import job_types as wire
 

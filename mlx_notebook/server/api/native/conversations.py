@@ -3,7 +3,7 @@
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.wire.native import conversation_types as wire
 

@@ -4,9 +4,9 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook import protocol
-from mlx_notebook.server.api.base import ends_with_client
-from mlx_notebook.server.api.event_stream import comment
 from mlx_notebook.server.api.generation import GenerationHandler
+from mlx_notebook.server.api.http.base import ends_with_client
+from mlx_notebook.server.api.http.event_stream import comment
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.engine.request_stream import KeepAlive
 from mlx_notebook.server.errors import Conflict

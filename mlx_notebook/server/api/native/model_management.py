@@ -7,8 +7,8 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.protocol import Load, Loaded
-from mlx_notebook.server.api.base import ApiHandler, ends_with_client
-from mlx_notebook.server.api.event_stream import EventStreamHandler
+from mlx_notebook.server.api.http.base import ApiHandler, ends_with_client
+from mlx_notebook.server.api.http.event_stream import EventStreamHandler
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.native.catalog_list import catalog_list, load_progress
 from mlx_notebook.server.api.user_rules import check_permission, may_evict

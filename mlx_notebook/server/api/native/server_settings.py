@@ -9,7 +9,7 @@ from typing import Any
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.errors import ApiError, Forbidden, InvalidRequest
 from mlx_notebook.server.models.completion_model import completion_model
 from mlx_notebook.server.models.settings.changeable_settings import NAMES

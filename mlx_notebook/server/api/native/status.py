@@ -9,8 +9,8 @@ from tornado import web
 
 from mlx_notebook.protocol import RequestPhase, Stats
 from mlx_notebook.server import errors
-from mlx_notebook.server.api.base import ApiHandler, ends_with_client
-from mlx_notebook.server.api.event_stream import EventStreamHandler
+from mlx_notebook.server.api.http.base import ApiHandler, ends_with_client
+from mlx_notebook.server.api.http.event_stream import EventStreamHandler
 from mlx_notebook.server.api.native.catalog_list import loading_models, memory_budget
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.engine.supervisor import Supervisor

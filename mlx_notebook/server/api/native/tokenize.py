@@ -4,8 +4,8 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.protocol import TextPrompt
-from mlx_notebook.server.api.base import ends_with_client
 from mlx_notebook.server.api.generation import GenerationHandler
+from mlx_notebook.server.api.http.base import ends_with_client
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.wire.native import tokenize_types as wire
 

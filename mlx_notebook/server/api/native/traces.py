@@ -4,7 +4,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.server import errors
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.identity import OWNER, owner
 from mlx_notebook.server.wire.native.trace_types import TraceList
 

@@ -9,7 +9,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.protocol import LiveRequest
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import Forbidden
 from mlx_notebook.server.identity import owner

@@ -5,7 +5,7 @@ import time
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook.server.api.base import ends_with_client
+from mlx_notebook.server.api.http.base import ends_with_client
 from mlx_notebook.server.api.ollama.ollama_handler import OllamaHandler
 from mlx_notebook.server.api.text_embedding import TextEmbedding, embedded_texts, to_numbers
 from mlx_notebook.server.wire.ollama import ollama_model_types as wire

@@ -9,8 +9,8 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.protocol import FillPrompt, Generate, Prompt
-from mlx_notebook.server.api.base import ends_with_client
 from mlx_notebook.server.api.generation import Options
+from mlx_notebook.server.api.http.base import ends_with_client
 from mlx_notebook.server.api.ollama.ollama_handler import OllamaHandler
 from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
 from mlx_notebook.server.errors import ApiError, InvalidRequest

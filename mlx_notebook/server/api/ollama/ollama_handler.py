@@ -7,10 +7,10 @@ import msgspec
 
 from mlx_notebook.protocol import Load
 from mlx_notebook.server.api.generation import GenerationHandler
+from mlx_notebook.server.api.http.unknown_route import UnknownRouteHandler
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.native.model_management import local_name
 from mlx_notebook.server.api.ollama.local_programs import is_of_local_program
-from mlx_notebook.server.api.unknown_route import UnknownRouteHandler
 from mlx_notebook.server.api.user_rules import check_permission, may_evict
 from mlx_notebook.server.errors import ApiError, model_is_upstream
 from mlx_notebook.server.identity import has_one_token, owner

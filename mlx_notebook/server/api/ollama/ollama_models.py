@@ -9,7 +9,7 @@ from tornado import web
 
 from mlx_notebook import __version__
 from mlx_notebook.protocol import Resident
-from mlx_notebook.server.api.base import ends_with_client
+from mlx_notebook.server.api.http.base import ends_with_client
 from mlx_notebook.server.api.ollama.ollama_handler import OllamaHandler
 from mlx_notebook.server.api.user_rules import check_permission, may_use
 from mlx_notebook.server.errors import Forbidden, InvalidRequest, NotFound

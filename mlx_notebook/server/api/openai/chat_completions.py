@@ -7,9 +7,9 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook import protocol
-from mlx_notebook.server.api.base import ends_with_client
-from mlx_notebook.server.api.event_stream import comment
 from mlx_notebook.server.api.generation import local_options
+from mlx_notebook.server.api.http.base import ends_with_client
+from mlx_notebook.server.api.http.event_stream import comment
 from mlx_notebook.server.api.openai.stored_completions import StoredCompletionsHandler
 from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
 from mlx_notebook.server.errors import Unavailable

@@ -10,9 +10,9 @@ from tornado import web
 from tornado.iostream import StreamClosedError
 
 from mlx_notebook import protocol
-from mlx_notebook.server.api.base import ends_with_client
-from mlx_notebook.server.api.event_stream import comment
 from mlx_notebook.server.api.generation import GenerationHandler, local_options
+from mlx_notebook.server.api.http.base import ends_with_client
+from mlx_notebook.server.api.http.event_stream import comment
 from mlx_notebook.server.api.openai.chat_completions import add_to_usage
 from mlx_notebook.server.engine.request_stream import KeepAlive
 from mlx_notebook.server.errors import ApiError, InvalidRequest

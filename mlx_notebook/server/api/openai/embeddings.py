@@ -5,7 +5,7 @@ import base64
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook.server.api.base import ApiHandler, ends_with_client
+from mlx_notebook.server.api.http.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.text_embedding import TextEmbedding, embedded_texts, to_numbers
 from mlx_notebook.server.wire.openai import embedding_types as wire
 from mlx_notebook.server.wire.openai.text_completion import separate_inputs

@@ -9,9 +9,9 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.server.api.anthropic.messages import anthropic_error
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.http.base import ApiHandler
+from mlx_notebook.server.api.http.query import several, whole_number
 from mlx_notebook.server.api.native.catalog_list import loading_models
-from mlx_notebook.server.api.query import several, whole_number
 from mlx_notebook.server.api.user_rules import check_permission, may_use
 from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.models.catalog_entry import CatalogEntry

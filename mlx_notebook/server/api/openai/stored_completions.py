@@ -6,7 +6,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.server.api.generation import GenerationHandler
-from mlx_notebook.server.api.query import one_of, page_after, whole_number
+from mlx_notebook.server.api.http.query import one_of, page_after, whole_number
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.responses.completion_store import CompletionQuery

@@ -7,7 +7,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook import __version__
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.api.openapi.model_operations import MODEL_OPERATIONS
 from mlx_notebook.server.api.openapi.native_operations import NATIVE_OPERATIONS
 from mlx_notebook.server.api.openapi.operation import Operation

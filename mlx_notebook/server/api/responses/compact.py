@@ -5,7 +5,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook import protocol
-from mlx_notebook.server.api.base import ends_with_client
+from mlx_notebook.server.api.http.base import ends_with_client
 from mlx_notebook.server.api.responses.responses import NAMES, ResponsesBase
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import ApiError, InvalidRequest

@@ -11,9 +11,9 @@ from tornado import web
 
 from mlx_notebook.model_files.generation_config import effective_sampling
 from mlx_notebook.protocol import ChatPrompt, Generate
-from mlx_notebook.server.api.base import ends_with_client
-from mlx_notebook.server.api.event_stream import comment
 from mlx_notebook.server.api.generation import GenerationHandler, local_options
+from mlx_notebook.server.api.http.base import ends_with_client
+from mlx_notebook.server.api.http.event_stream import comment
 from mlx_notebook.server.api.responses.truncation import truncate
 from mlx_notebook.server.api.user_rules import begin_request
 from mlx_notebook.server.engine.request_stream import KeepAlive

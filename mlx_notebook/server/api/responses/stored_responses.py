@@ -4,8 +4,8 @@ import msgspec
 from jupyter_server.auth.decorator import authorized
 from tornado import web
 
-from mlx_notebook.server.api.base import ends_with_client
-from mlx_notebook.server.api.query import flag, one_of, page_after, several, whole_number
+from mlx_notebook.server.api.http.base import ends_with_client
+from mlx_notebook.server.api.http.query import flag, one_of, page_after, several, whole_number
 from mlx_notebook.server.api.responses.responses import ResponsesBase
 from mlx_notebook.server.errors import ApiError, InvalidRequest, NotFound
 from mlx_notebook.server.identity import owner

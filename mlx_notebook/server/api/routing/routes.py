@@ -23,7 +23,7 @@ from mlx_notebook.server.api.batches.batches import (
 )
 from mlx_notebook.server.api.batches.files import FileContentHandler, FileHandler, FilesHandler
 from mlx_notebook.server.api.cohere.rerank import RerankHandler, RerankV2Handler
-from mlx_notebook.server.api.foreign_apis import routes_below_mlx
+from mlx_notebook.server.api.http.unknown_route import UnknownRouteHandler
 from mlx_notebook.server.api.jobs.job_routes import (
     JobEventsHandler,
     JobHandler,
@@ -81,7 +81,7 @@ from mlx_notebook.server.api.responses.stored_responses import (
     InputItemsHandler,
     ResponseHandler,
 )
-from mlx_notebook.server.api.unknown_route import UnknownRouteHandler
+from mlx_notebook.server.api.routing.foreign_apis import routes_below_mlx
 
 ROUTES = (
     ("v1/chat/completions/?", ChatCompletionsHandler),

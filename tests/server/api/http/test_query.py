@@ -5,7 +5,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from mlx_notebook.server.api import query
+from mlx_notebook.server.api.http import query
 from mlx_notebook.server.errors import InvalidRequest
 
 

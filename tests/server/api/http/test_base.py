@@ -179,7 +179,7 @@ def test_every_verb_of_every_handler_asks_for_the_token() -> None:
     from jupyter_server.serverapp import _has_tornado_web_authenticated
     from tornado.web import RequestHandler
 
-    from mlx_notebook.server.api.routes import ROUTES
+    from mlx_notebook.server.api.routing.routes import ROUTES
 
     for pattern, handler in ROUTES:
         for verb in ("get", "post", "put", "patch", "delete", "head"):

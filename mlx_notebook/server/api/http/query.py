@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import TypeVar
 
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.errors import InvalidRequest
 
 T = TypeVar("T")

@@ -9,13 +9,13 @@ from tornado.httputil import HTTPMessageDelegate, HTTPServerRequest
 from tornado.routing import PathMatches, Router, Rule, RuleRouter
 from tornado.web import Application
 
-from mlx_notebook.server.api.foreign_apis import ROOT_PATHS, Route, routes_at_root
+from mlx_notebook.server.api.routing.foreign_apis import ROOT_PATHS, Route, routes_at_root
 
 _PREFIXES = "(?:v1|v2/rerank|mlx|health|tokenize|detokenize|apply-template)(?:/.*)?"
 
 
 def _own_routes() -> Iterable[Route]:
-    from mlx_notebook.server.api.routes import ROUTES
+    from mlx_notebook.server.api.routing.routes import ROUTES
 
     return ROUTES
 
@@ -40,8 +40,8 @@ class _HandlerRouter(RuleRouter):
 class LazyRoutes(Router):
     """Import the routes when the first request for one of them comes."""
 
-    # Jupyter asks each target which methods it must protect. tests/server/api/test_base.py checks
-    # that all handlers are protected.
+    # Jupyter asks each target which methods it must protect. tests/server/api/http/test_base.py
+    # checks that all handlers are protected.
     SUPPORTED_METHODS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlx_notebook.server.api.rate_headers import (
+from mlx_notebook.server.api.http.rate_headers import (
     RATE_HEADERS,
     anthropic_headers,
     duration,

@@ -10,9 +10,9 @@ from typing import Any
 from jupyter_server.auth.identity import IdentityProvider
 from tornado.routing import PathMatches, Rule
 
+from mlx_notebook.server.api.http.unknown_route import UnknownRouteHandler
 from mlx_notebook.server.api.native.root_page import RootHandler
 from mlx_notebook.server.api.native.service_page import ServicePageHandler
-from mlx_notebook.server.api.unknown_route import UnknownRouteHandler
 
 # What the login page needs, `jupyter server stop`, and Prometheus, whose metrics have our counters.
 _OPEN_ALONE = r"api(/status|/shutdown)?|metrics|login|logout|static/.*|favicon\.ico"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook.server.api.event_stream import EventStreamHandler, comment
+from mlx_notebook.server.api.http.event_stream import EventStreamHandler, comment
 from mlx_notebook.server.errors import ApiError, EngineError
 from mlx_notebook.server.telemetry import metrics
 

@@ -10,7 +10,7 @@ from tornado.httputil import (
     parse_multipart_form_data,
 )
 
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.body import RequestBody
 

@@ -18,9 +18,9 @@ from tornado.http1connection import HTTP1Connection
 from tornado.iostream import StreamClosedError
 
 from mlx_notebook.server import errors
-from mlx_notebook.server.api.client_connection import ClientConnection
-from mlx_notebook.server.api.rate_headers import RATE_HEADERS, openai_headers
-from mlx_notebook.server.api.request_head import declared_length, without_secrets
+from mlx_notebook.server.api.http.client_connection import ClientConnection
+from mlx_notebook.server.api.http.rate_headers import RATE_HEADERS, openai_headers
+from mlx_notebook.server.api.http.request_head import declared_length, without_secrets
 from mlx_notebook.server.identity import OWNER, InProcessRequest, owner
 from mlx_notebook.server.services import Services
 from mlx_notebook.server.telemetry import metrics

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mlx_notebook.server.api.request_head import declared_length, without_secrets
+from mlx_notebook.server.api.http.request_head import declared_length, without_secrets
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import msgspec
 from tornado.http1connection import HTTP1Connection
 
-from mlx_notebook.server.api.base import ApiHandler
+from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.errors import ApiError
 
 

@@ -44,7 +44,7 @@ from mlx_notebook.server.upstreams.upstream_request import (
 from mlx_notebook.server.upstreams.upstream_settings import UpstreamSettings
 from mlx_notebook.server.wire.content import DocumentSource, VideoSource, media_sources
 from mlx_notebook.server.wire.ids import new_id
-from mlx_notebook.server.wire.sampling_parameters import SamplingParameters
+from mlx_notebook.server.wire.parameters.sampling_parameters import SamplingParameters
 
 # What is said where a model does not see them.
 _AS_IMAGES = {

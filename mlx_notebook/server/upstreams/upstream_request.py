@@ -18,7 +18,7 @@ from mlx_notebook.protocol import (
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.upstreams.upstream_settings import SEPARATOR, UpstreamSettings
 from mlx_notebook.server.wire.content import CheckedImage
-from mlx_notebook.server.wire.parameters import RequestParameters
+from mlx_notebook.server.wire.parameters.parameters import RequestParameters
 
 # Parameters of OpenAI's API that an upstream gets as the client sent them.
 _PASSED = frozenset(

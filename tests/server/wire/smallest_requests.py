@@ -9,7 +9,7 @@ from mlx_notebook.server.wire.anthropic import messages_request
 from mlx_notebook.server.wire.cohere import rerank_types
 from mlx_notebook.server.wire.decode import decode
 from mlx_notebook.server.wire.openai import chat_request, embedding_types, text_completion
-from mlx_notebook.server.wire.parameters import ignored_parameters
+from mlx_notebook.server.wire.parameters.parameters import ignored_parameters
 from mlx_notebook.server.wire.responses import responses_request
 
 GENERATING = (

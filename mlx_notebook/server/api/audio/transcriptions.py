@@ -20,7 +20,7 @@ from mlx_notebook.server.wire.audio import transcription_types as wire
 from mlx_notebook.server.wire.audio.subtitles import srt, vtt
 from mlx_notebook.server.wire.decode import converted_fields
 from mlx_notebook.server.wire.ids import new_id
-from mlx_notebook.server.wire.parameters import unsupported_parameter
+from mlx_notebook.server.wire.parameters.parameters import unsupported_parameter
 
 _UNSUPPORTED = (
     *("include", "known_speaker_names", "known_speaker_references", "keywords", "languages"),

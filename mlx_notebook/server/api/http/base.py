@@ -29,7 +29,7 @@ from mlx_notebook.server.users.request_user import request_user
 from mlx_notebook.server.users.user import User
 from mlx_notebook.server.wire.body import RequestBody
 from mlx_notebook.server.wire.decode import decode, too_complex
-from mlx_notebook.server.wire.parameters import (
+from mlx_notebook.server.wire.parameters.parameters import (
     IGNORED_HEADER,
     MAX_IGNORED_NAMES,
     NOTICES_HEADER,

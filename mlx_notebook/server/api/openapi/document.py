@@ -12,7 +12,7 @@ from mlx_notebook.server.api.openapi.model_operations import MODEL_OPERATIONS
 from mlx_notebook.server.api.openapi.native_operations import NATIVE_OPERATIONS
 from mlx_notebook.server.api.openapi.operation import Operation
 from mlx_notebook.server.api.openapi.stored_operations import STORED_OPERATIONS
-from mlx_notebook.server.wire.parameters import IGNORED_HEADER, NOTICES_HEADER
+from mlx_notebook.server.wire.parameters.parameters import IGNORED_HEADER, NOTICES_HEADER
 
 OPERATIONS = (*MODEL_OPERATIONS, *STORED_OPERATIONS, *NATIVE_OPERATIONS)
 _IGNORED = {

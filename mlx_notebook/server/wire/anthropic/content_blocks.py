@@ -22,7 +22,7 @@ from mlx_notebook.server.wire.content import (
     pieces_of,
     text_of,
 )
-from mlx_notebook.server.wire.parameters import unsupported_parameter
+from mlx_notebook.server.wire.parameters.parameters import unsupported_parameter
 from mlx_notebook.server.wire.sealed_reasoning import unseal
 
 

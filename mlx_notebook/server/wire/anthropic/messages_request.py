@@ -18,10 +18,10 @@ from mlx_notebook.server.wire.anthropic.content_blocks import (
 from mlx_notebook.server.wire.anthropic.context_edits import ContextManagement
 from mlx_notebook.server.wire.conversation import with_one_system_message, with_ordered_tool_results
 from mlx_notebook.server.wire.decode import converted
-from mlx_notebook.server.wire.output_formats import OutputFormatParameters
-from mlx_notebook.server.wire.parameters import unsupported_parameter
-from mlx_notebook.server.wire.sampling_parameters import StopText, continue_last_message
-from mlx_notebook.server.wire.unsupported_parameters import GENERATION, Unsupported
+from mlx_notebook.server.wire.parameters.output_formats import OutputFormatParameters
+from mlx_notebook.server.wire.parameters.parameters import unsupported_parameter
+from mlx_notebook.server.wire.parameters.sampling_parameters import StopText, continue_last_message
+from mlx_notebook.server.wire.parameters.unsupported_parameters import GENERATION, Unsupported
 
 _Tokens = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 

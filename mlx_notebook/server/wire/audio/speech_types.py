@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from mlx_notebook.server.wire.parameters import RequestParameters
-from mlx_notebook.server.wire.unsupported_parameters import SPEECH, Unsupported
+from mlx_notebook.server.wire.parameters.parameters import RequestParameters
+from mlx_notebook.server.wire.parameters.unsupported_parameters import SPEECH, Unsupported
 
 SpeechFileFormat = Literal["mp3", "opus", "flac", "wav", "pcm"]
 MEDIA_TYPES: dict[SpeechFileFormat, str] = {

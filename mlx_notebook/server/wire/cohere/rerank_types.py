@@ -12,8 +12,8 @@ import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from mlx_notebook.protocol import Reranked
-from mlx_notebook.server.wire.parameters import RequestParameters
-from mlx_notebook.server.wire.unsupported_parameters import RERANK, Unsupported
+from mlx_notebook.server.wire.parameters.parameters import RequestParameters
+from mlx_notebook.server.wire.parameters.unsupported_parameters import RERANK, Unsupported
 
 # More warnings would say nothing new.
 _MOST_WARNINGS = 20

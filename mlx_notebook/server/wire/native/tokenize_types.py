@@ -14,7 +14,7 @@ from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.openai.chat_messages import RequestMessage, engine_messages
 from mlx_notebook.server.wire.openai.chat_request import ReasoningEffort, template_kwargs
 from mlx_notebook.server.wire.openai.tools import DescribedChatTool, template_tools
-from mlx_notebook.server.wire.sampling_parameters import TokenId
+from mlx_notebook.server.wire.parameters.sampling_parameters import TokenId
 
 _ModelName = Annotated[str, Meta(max_length=512)]
 

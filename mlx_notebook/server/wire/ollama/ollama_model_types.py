@@ -17,7 +17,7 @@ from mlx_notebook.server.wire.ollama.ollama_options import (
     keep_seconds,
 )
 from mlx_notebook.server.wire.ollama.ollama_requests import OllamaModelName
-from mlx_notebook.server.wire.parameters import RequestParameters, unsupported_parameter
+from mlx_notebook.server.wire.parameters.parameters import RequestParameters, unsupported_parameter
 
 OLLAMA_API_VERSION = "0.13.0"
 """The version of Ollama whose API these routes follow."""

@@ -11,9 +11,13 @@ from msgspec import Meta
 
 from mlx_notebook.protocol import Sampling
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.parameters import RequestParameters
-from mlx_notebook.server.wire.sampling_parameters import Penalty, SamplingParameters, StopText
-from mlx_notebook.server.wire.unsupported_parameters import Unsupported
+from mlx_notebook.server.wire.parameters.parameters import RequestParameters
+from mlx_notebook.server.wire.parameters.sampling_parameters import (
+    Penalty,
+    SamplingParameters,
+    StopText,
+)
+from mlx_notebook.server.wire.parameters.unsupported_parameters import Unsupported
 
 _INT32 = 2**31 - 1
 _Int = Annotated[int, Meta(ge=-(2**31), le=_INT32)]

@@ -25,10 +25,10 @@ from mlx_notebook.server.wire.ollama.ollama_options import (
 )
 from mlx_notebook.server.wire.openai.chat_request import template_kwargs
 from mlx_notebook.server.wire.openai.tools import DescribedChatTool, template_tools
-from mlx_notebook.server.wire.output_formats import json_format
-from mlx_notebook.server.wire.parameters import RequestParameters, unsupported_parameter
-from mlx_notebook.server.wire.sampling_parameters import continue_last_message
-from mlx_notebook.server.wire.unsupported_parameters import Unsupported
+from mlx_notebook.server.wire.parameters.output_formats import json_format
+from mlx_notebook.server.wire.parameters.parameters import RequestParameters, unsupported_parameter
+from mlx_notebook.server.wire.parameters.sampling_parameters import continue_last_message
+from mlx_notebook.server.wire.parameters.unsupported_parameters import Unsupported
 
 OllamaModelName = Annotated[str, Meta(min_length=1, max_length=512)]
 _ALL = frozenset({*UNUSED_OPTIONS, "truncate", "shift"})

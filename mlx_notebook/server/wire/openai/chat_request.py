@@ -24,9 +24,9 @@ from mlx_notebook.server.wire.openai.tools import (
     checked_tool_choice,
     template_tools,
 )
-from mlx_notebook.server.wire.output_formats import CompletionParameters
-from mlx_notebook.server.wire.parameters import unsupported_parameter
-from mlx_notebook.server.wire.sampling_parameters import (
+from mlx_notebook.server.wire.parameters.output_formats import CompletionParameters
+from mlx_notebook.server.wire.parameters.parameters import unsupported_parameter
+from mlx_notebook.server.wire.parameters.sampling_parameters import (
     checked_template_kwargs,
     continue_last_message,
 )

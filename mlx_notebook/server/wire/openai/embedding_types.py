@@ -10,8 +10,8 @@ import msgspec
 from msgspec import Meta, Struct
 
 from mlx_notebook.server.wire.openai.text_completion import Inputs
-from mlx_notebook.server.wire.parameters import RequestParameters
-from mlx_notebook.server.wire.unsupported_parameters import EMBEDDING, Unsupported
+from mlx_notebook.server.wire.parameters.parameters import RequestParameters
+from mlx_notebook.server.wire.parameters.unsupported_parameters import EMBEDDING, Unsupported
 
 
 class EmbeddingRequest(RequestParameters, kw_only=True):

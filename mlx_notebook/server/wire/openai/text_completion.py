@@ -11,10 +11,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from mlx_notebook.protocol import FillPrompt, FinishReason, Sampling, TextPrompt, TokenLogprob
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.openai.chat_response import CompletionUsage
-from mlx_notebook.server.wire.output_formats import CompletionParameters
-from mlx_notebook.server.wire.parameters import unsupported_parameter
+from mlx_notebook.server.wire.parameters.output_formats import CompletionParameters
+from mlx_notebook.server.wire.parameters.parameters import unsupported_parameter
+from mlx_notebook.server.wire.parameters.sampling_parameters import TokenId
 from mlx_notebook.server.wire.prompt_logprobs import PromptTokenLogprobs
-from mlx_notebook.server.wire.sampling_parameters import TokenId
 
 _DEFAULT_MAX_TOKENS = 16
 _UNUSED = frozenset(

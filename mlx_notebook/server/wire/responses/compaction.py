@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.openai.chat_request import CacheRetention
-from mlx_notebook.server.wire.parameters import RequestParameters, unsupported_parameter
+from mlx_notebook.server.wire.parameters.parameters import RequestParameters, unsupported_parameter
 from mlx_notebook.server.wire.responses.response_items import ItemDict
 from mlx_notebook.server.wire.responses.response_object import IncompleteDetails, ResponseUsage
 from mlx_notebook.server.wire.responses.responses_request import ReasoningOptions, ResponsesRequest

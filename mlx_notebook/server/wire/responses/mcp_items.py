@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from mlx_notebook.server.wire.decode import converted
-from mlx_notebook.server.wire.parameters import unsupported_parameter
+from mlx_notebook.server.wire.parameters.parameters import unsupported_parameter
 
 APPROVAL_PREFIX = "mcpr_"
 

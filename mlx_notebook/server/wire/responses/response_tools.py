@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.decode import converted
-from mlx_notebook.server.wire.parameters import unsupported_parameter
+from mlx_notebook.server.wire.parameters.parameters import unsupported_parameter
 
 _MOST_NAMESPACED = 128
 

@@ -14,14 +14,15 @@ from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.decode import converted
 from mlx_notebook.server.wire.metadata import Metadata
 from mlx_notebook.server.wire.openai.chat_request import CacheRetention, ReasoningEffort
-from mlx_notebook.server.wire.output_formats import (
+from mlx_notebook.server.wire.parameters.output_formats import (
     JsonObjectFormat,
     OutputFormatParameters,
     TextFormat,
     json_format,
     stream_options_without_stream,
 )
-from mlx_notebook.server.wire.parameters import unsupported_parameter
+from mlx_notebook.server.wire.parameters.parameters import unsupported_parameter
+from mlx_notebook.server.wire.parameters.sampling_parameters import StopText
 from mlx_notebook.server.wire.responses.conversation_object import ConversationReference
 from mlx_notebook.server.wire.responses.response_items import ItemDict
 from mlx_notebook.server.wire.responses.response_tools import (
@@ -30,7 +31,6 @@ from mlx_notebook.server.wire.responses.response_tools import (
     offered_tools,
     qualified,
 )
-from mlx_notebook.server.wire.sampling_parameters import StopText
 
 Includable = Literal[
     "file_search_call.results",

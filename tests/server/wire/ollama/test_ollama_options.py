@@ -7,7 +7,7 @@ from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.decode import decode
 from mlx_notebook.server.wire.ollama.ollama_options import OllamaOptions, keep_seconds
 from mlx_notebook.server.wire.ollama.ollama_requests import CHAT_DECODER
-from mlx_notebook.server.wire.parameters import ignored_parameters
+from mlx_notebook.server.wire.parameters.parameters import ignored_parameters
 
 
 @pytest.mark.parametrize(

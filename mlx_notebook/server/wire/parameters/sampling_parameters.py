@@ -7,8 +7,8 @@ from msgspec import Meta, structs
 
 from mlx_notebook.protocol import RESERVED_KWARGS, ChatPrompt, Sampling
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.parameters import RequestParameters
-from mlx_notebook.server.wire.unsupported_parameters import GENERATION, Unsupported
+from mlx_notebook.server.wire.parameters.parameters import RequestParameters
+from mlx_notebook.server.wire.parameters.unsupported_parameters import GENERATION, Unsupported
 
 StopText = Annotated[str, Meta(min_length=1, max_length=4096)]
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.unsupported_parameters import Unsupported
+from mlx_notebook.server.wire.parameters.unsupported_parameters import Unsupported
 
 IGNORED_HEADER = "x-mlx-ignored-parameters"
 NOTICES_HEADER = "x-mlx-notices"

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 from mlx_notebook.protocol import OutputFormat
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.body import RequestBody
-from mlx_notebook.server.wire.sampling_parameters import SamplingParameters, StopText
+from mlx_notebook.server.wire.parameters.sampling_parameters import SamplingParameters, StopText
 
 
 class TextFormat(Struct, tag_field="type", tag="text"):

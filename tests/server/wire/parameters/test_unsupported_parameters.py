@@ -5,7 +5,7 @@ import pytest
 
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.openai import chat_request, embedding_types
-from mlx_notebook.server.wire.unsupported_parameters import EMBEDDING, Unsupported
+from mlx_notebook.server.wire.parameters.unsupported_parameters import EMBEDDING, Unsupported
 from tests.server.wire.smallest_requests import GENERATING, asked
 
 

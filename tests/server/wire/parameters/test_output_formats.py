@@ -8,7 +8,7 @@ from mlx_notebook.protocol import OutputFormat
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.decode import decode
 from mlx_notebook.server.wire.openai import chat_request
-from mlx_notebook.server.wire.parameters import ignored_parameters
+from mlx_notebook.server.wire.parameters.parameters import ignored_parameters
 from tests.server.wire.smallest_requests import chat
 
 SCHEMA = {"type": "object", "properties": {"x": {"type": "integer"}}}

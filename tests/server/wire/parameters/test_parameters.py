@@ -21,8 +21,8 @@ from mlx_notebook.server.wire.openai import (
     embedding_types,
     text_completion,
 )
+from mlx_notebook.server.wire.parameters.unsupported_parameters import GENERATION
 from mlx_notebook.server.wire.responses import responses_request
-from mlx_notebook.server.wire.unsupported_parameters import GENERATION
 from tests.server.wire.smallest_requests import GENERATING, asked
 
 CHAT = openai_chat.completion_create_params.CompletionCreateParamsNonStreaming

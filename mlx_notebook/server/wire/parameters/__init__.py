@@ -1,0 +1,1 @@
+"""Parameters that several APIs share: which are used, ignored or refused."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import sections
-from benchmarks.budget import Budget
-from benchmarks.contenders import OURS, RAW_BATCH, RAW_STREAM, RAW_WIDE, ROOT
-from benchmarks.report import render_bursts
-from benchmarks.scenarios import TEN_KEYS, Row, Sizes, Stage
+from benchmarks.comparison import sections
+from benchmarks.comparison.report import render_bursts
+from benchmarks.comparison.scenarios import TEN_KEYS, Row, Sizes, Stage
+from benchmarks.harness.budget import Budget
+from benchmarks.harness.contenders import OURS, RAW_BATCH, RAW_STREAM, RAW_WIDE, ROOT
 from mlx_notebook.server.models.catalog import EMBEDDED_DEFAULT
 
 TINY = Path(__file__).parents[2] / "mlx_notebook" / "demo_models" / EMBEDDED_DEFAULT
@@ -86,7 +86,7 @@ def test_the_schema_has_ten_keys_that_are_all_required():
 @pytest.mark.slow
 def test_a_run_with_a_tiny_model_measures_every_section(tmp_path):
     command = [
-        *(sys.executable, "-m", "benchmarks.accelerator", "--model", "tiny", "--quick"),
+        *(sys.executable, "-m", "benchmarks.comparison.accelerator", "--model", "tiny", "--quick"),
         *("--tokenizer", str(TINY), "--contenders", "raw", OURS, "--out", str(tmp_path)),
         *("--total", "250", "--scale", "3"),
     ]

@@ -1,9 +1,18 @@
-"""A few seconds of `python -m benchmarks.classroom`: nothing is lost, and all is counted."""
+"""A few seconds of `python -m benchmarks.workloads.classroom`: nothing is lost, all is counted."""
 
 import asyncio
 from pathlib import Path
 
-from benchmarks.classroom import BESIDE, CROWDED, THINKING, growth, jain, measure, plot, render
+from benchmarks.workloads.classroom import (
+    BESIDE,
+    CROWDED,
+    THINKING,
+    growth,
+    jain,
+    measure,
+    plot,
+    render,
+)
 
 
 def test_every_request_of_a_small_class_ends_as_it_should(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from benchmarks.client import Endpoint, get, post
+from benchmarks.harness.client import Endpoint, get, post
 
 Answer = Callable[[asyncio.StreamWriter], Awaitable[None]]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from benchmarks.client import Reply
-from benchmarks.determinism import compare
-from benchmarks.load import Request
+from benchmarks.engine.determinism import compare
+from benchmarks.harness.client import Reply
+from benchmarks.harness.load import Request
 from mlx_notebook.server.models.catalog import EMBEDDED_DEFAULT
 
 TINY = Path(__file__).parents[2] / "mlx_notebook" / "demo_models" / EMBEDDED_DEFAULT

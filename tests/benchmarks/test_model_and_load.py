@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.contenders import ROOT, Setting, make_contenders
-from benchmarks.load import Burst, Request, Sample, make_prompts, percentile, poisson
+from benchmarks.harness.contenders import ROOT, Setting, make_contenders
+from benchmarks.harness.load import Burst, Request, Sample, make_prompts, percentile, poisson
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("bench") / "model"
-    command = [sys.executable, "-m", "benchmarks.model", "random", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.models.model", "random", str(folder)]
     subprocess.run([*command, "--dtype", "float32"], check=True, cwd=ROOT)
     return folder
 

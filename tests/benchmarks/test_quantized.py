@@ -7,7 +7,7 @@ import mlx.core as mx
 import pytest
 from mlx_lm import load
 
-from benchmarks import quantized
+from benchmarks.engine import quantized
 from mlx_notebook.server.models.catalog import EMBEDDED_DEFAULT
 
 TINY = Path(__file__).parents[2] / "mlx_notebook" / "demo_models" / EMBEDDED_DEFAULT

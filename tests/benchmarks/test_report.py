@@ -2,10 +2,11 @@
 
 import pytest
 
-from benchmarks import faults, report
-from benchmarks.contenders import OURS, RAW_BATCH
-from benchmarks.determinism import Comparison
-from benchmarks.profile_engine import summarise
+from benchmarks.comparison import report
+from benchmarks.endurance import faults
+from benchmarks.engine.determinism import Comparison
+from benchmarks.engine.profile_engine import summarise
+from benchmarks.harness.contenders import OURS, RAW_BATCH
 
 
 def burst(contender: str, number: int, total: float, **more):
@@ -83,7 +84,7 @@ def test_a_profile_sums_the_functions_of_each_thread():
 
 
 def test_flips_count_only_tokens_up_to_the_first_difference():
-    from benchmarks.client import Reply
+    from benchmarks.harness.client import Reply
 
     def reply(text: str) -> Reply:
         body = b'data: {"choices": [{"delta": {"content": "%s"}}]}\n\n' % text.encode()

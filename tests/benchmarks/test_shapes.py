@@ -7,7 +7,7 @@ import pytest
 from mlx_lm import load, stream_generate
 from mlx_lm.utils import _get_classes
 
-from benchmarks.shapes import PERIOD, SHAPES, _renamed, _unpermuted, make
+from benchmarks.models.shapes import PERIOD, SHAPES, _renamed, _unpermuted, make
 from mlx_notebook.server.models.catalog import EMBEDDED_DEFAULT
 
 TINY = Path(__file__).parents[2] / "mlx_notebook" / "demo_models" / EMBEDDED_DEFAULT

@@ -5,8 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks.contenders import ROOT
-from benchmarks.simulate import (
+from benchmarks.engine.simulate import (
     DEVICES,
     Costs,
     Fixed,
@@ -17,6 +16,7 @@ from benchmarks.simulate import (
     simulate,
     traces,
 )
+from benchmarks.harness.contenders import ROOT
 from mlx_notebook.engine.batching.prefill_policy import PrefillLimits
 
 COSTS = Costs(launch=1.0, step=2.0, shape=0.0, token=0.1, row=0.5)
@@ -81,7 +81,7 @@ def test_the_shipped_policy_bounds_the_pause_where_a_fixed_chunk_does_not():
 
 
 def test_the_command_prints_a_row_for_each_policy_and_trace():
-    command = [sys.executable, "-m", "benchmarks.simulate", "--device", "gpu"]
+    command = [sys.executable, "-m", "benchmarks.engine.simulate", "--device", "gpu"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     rows = [line for line in done.stdout.splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + len(traces()) * len(choosers(DEVICES["gpu"]))

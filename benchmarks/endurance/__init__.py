@@ -1,0 +1,1 @@
+"""Many faults and swaps of models: nothing may be lost."""

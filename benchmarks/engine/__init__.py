@@ -1,0 +1,1 @@
+"""Parts of the engine: caches, loading, speculative decoding, ranks."""

@@ -1,0 +1,1 @@
+"""What measures: clients, load, the contenders and their processes."""

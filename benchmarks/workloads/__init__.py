@@ -1,0 +1,1 @@
+"""What users do: agents, a classroom, images, tables, completions in cells, upstreams."""

@@ -24,7 +24,7 @@ from benchmarks.workloads.agents import first_token
 
 FIRST, NEXT, ELSEWHERE = "a new image", "the next turn", "the image after another text"
 
-# Sizes for `tests.models.tiny_vision`: 41 million parameters.
+# Sizes for `tests.tiny_models.models.tiny_vision`: 41 million parameters.
 _SHAPE = {
     "hidden": 512, "layers": 8, "heads": 8, "kv_heads": 4, "feed_forward": 1536,
     "eye": 384, "eye_layers": 6, "eye_heads": 6, "eye_feed_forward": 1536, "patch": 16,
@@ -34,7 +34,7 @@ _MAX_PIXELS = 1024**2
 
 def build(folder: Path) -> None:
     """Write the model."""
-    from tests.models import tiny_vision
+    from tests.tiny_models.models import tiny_vision
 
     tiny_vision(folder, **_SHAPE)
     for name in ("preprocessor_config.json", "video_preprocessor_config.json"):

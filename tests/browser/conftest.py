@@ -8,7 +8,7 @@ import pytest
 
 from tests.browser.pages import Browser, LabServer
 from tests.hub import hub
-from tests.models import qwen3
+from tests.tiny_models.models import qwen3
 
 REQUIRED = "MLX_NOTEBOOK_REQUIRE_BROWSER"
 SCREENS = Path(__file__).parents[2] / "test-output" / "screens"

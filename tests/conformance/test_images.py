@@ -13,8 +13,8 @@ import openai
 import pytest
 from PIL import Image, ImageDraw
 
-from tests.models import tiny_vision
 from tests.server.running import RunningServer, running
+from tests.tiny_models.models import tiny_vision
 
 FIXED: dict[str, Any] = {"model": "vision-model", "temperature": 0, "max_tokens": 6}
 

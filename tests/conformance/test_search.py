@@ -17,8 +17,8 @@ import mlx_notebook
 from benchmarks.models import minilm
 from mlx_notebook.notebook.connection import connection
 from tests.references.record import DOCUMENTS, QUERY, TEXTS, recorded
-from tests.rerankers import cross_encoder
 from tests.server.running import RunningServer, running
+from tests.tiny_models.rerankers import cross_encoder
 
 needs_minilm = pytest.mark.skipif(
     minilm.wheel() is None,

@@ -15,7 +15,7 @@ from mlx_notebook.demo_models.training.tiny_vision import folder as files
 from mlx_notebook.demo_models.training.tiny_vision.answering import InProcess, parsed
 from mlx_notebook.demo_models.training.tiny_vision.cases import Case, cases
 from mlx_notebook.demo_models.training.tiny_vision.positions import positions
-from tests.models import tiny_vision
+from tests.tiny_models.models import tiny_vision
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.engine.process import EngineProcess, running
-from tests.models import qwen3
+from tests.tiny_models.models import qwen3
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 from mlx_notebook import protocol
 from tests.engine.process import EngineProcess, running
 from tests.engine.test_generation import everything
-from tests.models import gemma3, lfm2, qwen35
+from tests.tiny_models.models import gemma3, lfm2, qwen35
 
 GREEDY = {"temperature": 0.0, "ignore_eos": True, "max_tokens": 24}
 

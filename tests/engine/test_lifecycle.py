@@ -12,7 +12,7 @@ import pytest
 
 from mlx_notebook import protocol
 from tests.engine.process import EngineProcess, running
-from tests.models import qwen3
+from tests.tiny_models.models import qwen3
 
 
 def long_request(engine: EngineProcess, model: Path, text: str = "go on") -> str:

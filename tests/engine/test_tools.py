@@ -11,7 +11,7 @@ import pytest
 from mlx_notebook import protocol
 from tests.engine.process import EngineProcess, running
 from tests.engine.test_generation import everything
-from tests.models import TEMPLATE, qwen3
+from tests.tiny_models.models import TEMPLATE, qwen3
 
 
 def tool(name: str, **properties: dict[str, Any]) -> dict[str, Any]:

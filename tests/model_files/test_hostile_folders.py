@@ -14,8 +14,8 @@ from mlx_notebook.engine.residency.memory_need import footprint
 from mlx_notebook.model_files.model_folder import check, read_json
 from mlx_notebook.protocol import ModelOptions
 from mlx_notebook.server.models.catalog import Catalog
-from tests.models import qwen3
 from tests.server.running import RunningServer, running
+from tests.tiny_models.models import qwen3
 
 DEEP = b"[" * 100_000
 LOG = logging.getLogger("test")

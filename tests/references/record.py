@@ -32,7 +32,7 @@ TEXTS = [
 
 def make_models(folder: Path) -> None:
     """Write the random models."""
-    from tests.rerankers import reference_models
+    from tests.tiny_models.rerankers import reference_models
 
     reference_models(folder)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.embedders import embedder
-from tests.models import qwen3
-from tests.rerankers import cross_encoder, yes_no_reranker
 from tests.server.running import RunningServer, running
+from tests.tiny_models.embedders import embedder
+from tests.tiny_models.models import qwen3
+from tests.tiny_models.rerankers import cross_encoder, yes_no_reranker
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import httpx
 from benchmarks.endurance.swaps import Swaps
 from mlx_notebook.engine.residency.memory_need import footprint
 from mlx_notebook.protocol import ModelOptions
-from tests.models import qwen3
 from tests.server.running import running
+from tests.tiny_models.models import qwen3
 
 OPERATIONS = 60
 

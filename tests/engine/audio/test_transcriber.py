@@ -11,8 +11,8 @@ from mlx_notebook.engine.backends.backend import TranscribingBackend
 from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
 from mlx_notebook.engine.generation.audio_job import AudioJob, transcription
 from mlx_notebook.protocol import Heard, Transcribe, Transcribed, TranscriptSegment
-from tests.audio_models import tone, whisper
 from tests.engine.backends.encoders.test_embedding import loaded
+from tests.tiny_models.audio_models import tone, whisper
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from mlx_notebook.engine.batching.prefill_policy import PrefillLimits, PrefillPo
 from mlx_notebook.engine.batching.row_generator import RowGenerator, place_in_turn
 from mlx_notebook.engine.sampling.row import Row
 from mlx_notebook.protocol import URGENT_ROWS
-from tests.models import qwen3
+from tests.tiny_models.models import qwen3
 
 PROMPTS = [list(range(5, 45)), list(range(60, 75)), [7, 8] * 30, [9, 10, 11]]
 

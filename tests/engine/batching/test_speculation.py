@@ -20,7 +20,7 @@ from mlx_notebook.engine.batching.speculation import Speculation
 from mlx_notebook.engine.sampling.row import Row
 from mlx_notebook.engine.speculative.drafts import DraftModel
 from tests.engine.process import EngineProcess, running
-from tests.models import gemma3, qwen3
+from tests.tiny_models.models import gemma3, qwen3
 
 TINY = Path(protocol.__file__).parents[1] / "demo_models" / "tiny-chat"
 REPETITIVE = "one two three, one two three, one two three, one two"

@@ -17,8 +17,8 @@ from mlx_notebook.engine.conversion.perplexity import TEXT, WINDOW, perplexity, 
 from mlx_notebook.engine.errors import InvalidRequest
 from mlx_notebook.engine.jobs.job_channel import JobChannel, StopWanted
 from mlx_notebook.protocol import ConvertSpec, JobNote, JobProgress, StopJob
-from tests.gguf_models import QWEN3, gguf_and_folder
-from tests.models import lfm2, qwen3
+from tests.tiny_models.gguf_models import QWEN3, gguf_and_folder
+from tests.tiny_models.models import lfm2, qwen3
 
 
 @pytest.fixture(autouse=True, scope="module")

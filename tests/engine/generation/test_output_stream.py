@@ -9,7 +9,7 @@ from mlx_notebook.engine.dialects.output_reader import MarkerReader
 from mlx_notebook.engine.dialects.reasoning import ReasoningMarks
 from mlx_notebook.engine.generation.output_stream import OutputStream
 from mlx_notebook.protocol import Event, Reasoning, Text, TokenLogprob
-from tests.models import byte_tokenizer
+from tests.tiny_models.models import byte_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 
 from mlx_notebook.engine.gguf.block_types import quantized
 from mlx_notebook.model_files.gguf.gguf_kinds import BY_NAME, GROUP
-from tests.gguf_models import GGMLQuantizationType, quants
+from tests.tiny_models.gguf_models import GGMLQuantizationType, quants
 
 # Where the 16-bit floats of a block are, for the types that the library reads and does not write.
 FLOATS = {"Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,)}

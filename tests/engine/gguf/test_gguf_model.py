@@ -22,7 +22,7 @@ from mlx_notebook.engine.gguf.gguf_model import GgufModelFile, _llama3_factors
 from mlx_notebook.engine.gguf.gguf_tokenizer import write_tokenizer
 from mlx_notebook.model_files.footprint import read_sizes
 from tests.engine.process import EngineProcess
-from tests.gguf_models import LLAMA, QWEN2, QWEN3, QWEN3_MOE, gguf_and_folder
+from tests.tiny_models.gguf_models import LLAMA, QWEN2, QWEN3, QWEN3_MOE, gguf_and_folder
 
 TEXT = "Hello, world! 123 \u00e4\u00f6\u00fc <|im_start|>user\n  x<|im_end|>"
 

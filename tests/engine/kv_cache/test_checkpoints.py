@@ -10,7 +10,7 @@ from mlx_lm.models.cache import ArraysCache, CacheList, KVCache, RotatingKVCache
 from mlx_notebook import protocol
 from mlx_notebook.engine.kv_cache.checkpoints import always_cuttable, cut, make_checkpoint
 from tests.engine.process import EngineProcess, running
-from tests.models import gemma3, lfm2, qwen35
+from tests.tiny_models.models import gemma3, lfm2, qwen35
 
 
 def ask(engine: EngineProcess, folder: Path, prompt: protocol.Prompt) -> tuple[str, int]:

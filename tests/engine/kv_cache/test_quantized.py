@@ -6,7 +6,7 @@ import pytest
 
 from mlx_notebook import protocol
 from tests.engine.process import EngineProcess, running
-from tests.models import gemma3, qwen3
+from tests.tiny_models.models import gemma3, qwen3
 
 PROMPT = "Every good prompt is long enough to be worth keeping. " * 12
 

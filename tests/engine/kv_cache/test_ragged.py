@@ -10,7 +10,7 @@ from mlx_lm.utils import load_model
 
 from mlx_notebook.engine.kv_cache.batch_cache import BatchCache
 from mlx_notebook.engine.kv_cache.ragged import RaggedKVCache, RowPositions
-from tests.models import gemma3, qwen3
+from tests.tiny_models.models import gemma3, qwen3
 
 PROMPTS = [[5, 9, 13, 17, 21], [7] * 3 + list(range(30, 60)), [3, 4, 8]]
 

@@ -18,8 +18,8 @@ from mlx_notebook.engine.prompts.chat_template import apply_template
 from mlx_notebook.engine.sandbox import sandbox
 from mlx_notebook.engine.sandbox.deadline import Deadline
 from mlx_notebook.protocol import RESERVED_KWARGS
-from tests.models import TEMPLATE, VISION_TEMPLATE
-from tests.vision_models import SMOLVLM_TEMPLATE
+from tests.tiny_models.models import TEMPLATE, VISION_TEMPLATE
+from tests.tiny_models.vision_models import SMOLVLM_TEMPLATE
 
 TINY = Path(demo_models.__file__).parent
 ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"

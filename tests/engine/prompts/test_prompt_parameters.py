@@ -9,7 +9,7 @@ import pytest
 from mlx_notebook import protocol
 from tests.engine.process import EngineProcess
 from tests.engine.test_generation import everything
-from tests.models import qwen3
+from tests.tiny_models.models import qwen3
 
 GREEDY = protocol.Sampling(temperature=0.0, ignore_eos=True, max_tokens=20)
 # A random model would write marks now and then.

@@ -11,7 +11,7 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers
 from mlx_notebook import protocol
 from mlx_notebook.engine.prompts.tokenizer_file import check_growth
 from tests.engine.process import EngineProcess
-from tests.models import byte_tokenizer, qwen3
+from tests.tiny_models.models import byte_tokenizer, qwen3
 
 TEN_TIMES = normalizers.Replace("a", "a" * 10)
 

@@ -13,9 +13,9 @@ from mlx_notebook.engine.errors import ContextOverflow, EngineError, InvalidRequ
 from mlx_notebook.engine.generation.reranking_job import RerankingJob
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.protocol import EngineConfig, ModelOptions, Rerank, Reranked
-from tests.models import qwen3
 from tests.references.record import DOCUMENTS, QUERY, recorded
-from tests.rerankers import (
+from tests.tiny_models.models import qwen3
+from tests.tiny_models.rerankers import (
     CROSS_ENCODERS,
     PAIR_TEMPLATE,
     cross_encoder,

@@ -10,7 +10,7 @@ import pytest
 from mlx_notebook import protocol
 from mlx_notebook.engine.residency.memory_need import Footprint, footprint
 from tests.engine.process import EngineProcess, running
-from tests.models import qwen3
+from tests.tiny_models.models import qwen3
 
 LONG = {"max_tokens": 1500, "temperature": 0.0, "ignore_eos": True}
 SHORT = {"max_tokens": 4, "temperature": 0.0, "ignore_eos": True}

@@ -14,7 +14,7 @@ import pytest
 from mlx_notebook import protocol
 from mlx_notebook.engine.residency.memory_need import footprint
 from tests.engine.process import EngineProcess, running
-from tests.models import qwen3
+from tests.tiny_models.models import qwen3
 
 CLIENTS = 8
 OPERATIONS = int(os.environ.get("STRESS_OPERATIONS", "200"))

@@ -7,7 +7,7 @@ import pytest
 from mlx_notebook.engine.errors import InvalidAudio
 from mlx_notebook.engine.sandbox.audio_decoding import RATE, decode_audio
 from mlx_notebook.engine.sandbox.sandbox import decode_sound
-from tests.audio_models import tone
+from tests.tiny_models.audio_models import tone
 
 
 def encoded(samples: Any, rate: int, format: str, subtype: str | None = None) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 from mlx_notebook import protocol
 from mlx_notebook.engine.generation.request import RequestState
 from tests.engine.scheduling.test_urgent import Typed
-from tests.models import qwen3
+from tests.tiny_models.models import qwen3
 
 
 class Batched(Typed):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mlx_notebook import protocol
 from tests.engine.process import EngineProcess, running
-from tests.models import TEMPLATE, qwen3, qwen_vl
+from tests.tiny_models.models import TEMPLATE, qwen3, qwen_vl
 
 ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
 SOMETIMES = "{% if messages[0].content == 'loop' %}" + ENDLESS + "{% endif %}" + TEMPLATE

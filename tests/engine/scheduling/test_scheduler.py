@@ -11,7 +11,7 @@ from mlx_notebook.engine.generation.runner import Runner, StepResult
 from mlx_notebook.engine.residency.residency import Residency
 from mlx_notebook.engine.runtime.activity import Activity
 from mlx_notebook.engine.scheduling.scheduler import Scheduler
-from tests.models import qwen3
+from tests.tiny_models.models import qwen3
 
 S = RequestState
 END = {"max_tokens": 3, "temperature": 0.0, "ignore_eos": True}

@@ -14,7 +14,7 @@ from mlx_notebook.engine.runtime.activity import Activity
 from mlx_notebook.engine.scheduling.scheduler import Scheduler
 from mlx_notebook.model_files.fim_forms import FORMS
 from mlx_notebook.protocol import URGENT_ROWS
-from tests.models import qwen3
+from tests.tiny_models.models import qwen3
 
 CELL = "".join(f"value_{number} = compute(value_{number - 1})\n" for number in range(1, 31))
 

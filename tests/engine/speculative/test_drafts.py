@@ -9,7 +9,7 @@ from mlx_lm.utils import load_model
 from mlx_notebook.engine.sampling.row import Row
 from mlx_notebook.engine.speculative.draft_loading import same_tokens
 from mlx_notebook.engine.speculative.drafts import DraftLength, DraftModel
-from tests.models import qwen3
+from tests.tiny_models.models import qwen3
 
 
 def test_drafts_grow_while_they_are_accepted_and_pause_when_they_are_not() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mlx_notebook.model_files.gguf.gguf_facts import read_facts
-from tests.gguf_models import LLAMA, QWEN3, gguf_and_folder
+from tests.tiny_models.gguf_models import LLAMA, QWEN3, gguf_and_folder
 
 LOG = logging.getLogger("test")
 

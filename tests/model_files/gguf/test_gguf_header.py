@@ -18,7 +18,7 @@ from mlx_notebook.model_files.gguf.gguf_header import (
     read_range,
     read_values,
 )
-from tests.gguf_models import QWEN3, gguf_and_folder
+from tests.tiny_models.gguf_models import QWEN3, gguf_and_folder
 
 LOG = logging.getLogger("test")
 U32, TEXT, LIST = 4, 8, 9

@@ -14,8 +14,8 @@ from mlx_notebook.notebook.sound.sound_input import sound_file
 from mlx_notebook.notebook.sound.speaking import SpokenText, speak
 from mlx_notebook.notebook.sound.transcribing import transcribe
 from mlx_notebook.notebook.sound.transcript import TimedText, Transcript
-from tests.audio_models import soprano, tone, whisper
 from tests.server.running import running
+from tests.tiny_models.audio_models import soprano, tone, whisper
 
 
 def samples_of(file: bytes) -> np.ndarray:

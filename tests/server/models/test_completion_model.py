@@ -13,7 +13,7 @@ from mlx_notebook.server.errors import Conflict
 from mlx_notebook.server.models.catalog import Catalog
 from mlx_notebook.server.models.completion_model import completion_method, completion_model
 from mlx_notebook.server.models.settings.model_settings import check_settings
-from tests.models import qwen3
+from tests.tiny_models.models import qwen3
 
 pytestmark = pytest.mark.anyio
 

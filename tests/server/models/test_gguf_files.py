@@ -11,7 +11,7 @@ import pytest
 from mlx_notebook.server.errors import Unavailable
 from mlx_notebook.server.models.catalog import Catalog
 from mlx_notebook.server.models.other_programs import PROGRAMS
-from tests.gguf_models import QWEN3, gguf_and_folder
+from tests.tiny_models.gguf_models import QWEN3, gguf_and_folder
 
 pytestmark = pytest.mark.anyio
 LOG = logging.getLogger("test")

@@ -10,9 +10,9 @@ import httpx
 import openai
 import pytest
 
-from tests.models import qwen3
 from tests.server.running import RunningServer, running, wait_for
 from tests.server.users.identities import token_of
+from tests.tiny_models.models import qwen3
 
 _CONFIG = {
     "ServerApp": {"identity_provider_class": "tests.server.users.identities.UserTokens"},

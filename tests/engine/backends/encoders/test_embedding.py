@@ -24,8 +24,8 @@ from mlx_notebook.protocol import (
     TextPrompt,
     Tokenize,
 )
-from tests.embedders import KINDS, embedder
-from tests.models import gemma3, lfm2, qwen3
+from tests.tiny_models.embedders import KINDS, embedder
+from tests.tiny_models.models import gemma3, lfm2, qwen3
 
 TEXTS = ["a", "one word or two", "this text is the longest of all", "it has a middle length"]
 

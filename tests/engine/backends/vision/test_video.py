@@ -11,8 +11,8 @@ from PIL import Image
 from mlx_notebook import protocol
 from tests.engine.backends.vision.test_vision import ask, image_bytes, refusal, showing
 from tests.engine.process import EngineProcess, running
-from tests.models import qwen_vl
-from tests.vision_models import qwen3_5
+from tests.tiny_models.models import qwen_vl
+from tests.tiny_models.vision_models import qwen3_5
 
 
 @pytest.fixture(scope="module", params=["qwen3_vl", "qwen2_vl", "qwen3_5"])

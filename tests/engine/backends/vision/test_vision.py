@@ -14,7 +14,7 @@ from PIL import Image
 
 from mlx_notebook import protocol
 from tests.engine.process import EngineProcess, running
-from tests.models import qwen3, qwen_vl
+from tests.tiny_models.models import qwen3, qwen_vl
 
 
 @pytest.fixture(scope="module", params=["qwen3_vl", "qwen2_vl"])

@@ -8,7 +8,7 @@ import pytest
 from mlx_notebook import protocol
 from tests.engine.backends.vision.test_vision import ask, by_mlx_vlm, image_bytes, showing
 from tests.engine.process import EngineProcess, running
-from tests.vision_models import gemma3, qwen3_5, smolvlm
+from tests.tiny_models.vision_models import gemma3, qwen3_5, smolvlm
 
 WORDS = "Only words, and more of them than others have."
 

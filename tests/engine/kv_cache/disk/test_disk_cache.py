@@ -18,7 +18,7 @@ from mlx_notebook.engine.kv_cache.disk.disk_store import DiskStore
 from mlx_notebook.engine.kv_cache.disk.write_limit import WriteLimit
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from tests.engine.process import EngineProcess, running
-from tests.models import gemma3, lfm2, qwen3, qwen35
+from tests.tiny_models.models import gemma3, lfm2, qwen3, qwen35
 
 LONG = "You are a careful assistant. " * 40
 QUESTION = [{"role": "system", "content": LONG}, {"role": "user", "content": "Who are you?"}]

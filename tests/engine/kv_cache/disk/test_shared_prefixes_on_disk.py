@@ -9,7 +9,7 @@ import pytest
 from mlx_notebook import protocol
 from mlx_notebook.engine.kv_cache.disk.block_names import BLOCK
 from tests.engine.process import EngineProcess, running
-from tests.models import lfm2, qwen3
+from tests.tiny_models.models import lfm2, qwen3
 
 SYSTEM = "You are a careful assistant. " * 30
 SECRET = "The key of the cellar lies under the third stone. " * 12

@@ -7,8 +7,8 @@ from typing import Any
 import openai
 import pytest
 
-from tests.audio_models import soprano, tone, whisper
 from tests.server.running import RunningServer, running, wait_for
+from tests.tiny_models.audio_models import soprano, tone, whisper
 
 TEXT = "Hello world. Goodbye"
 SOUND = ("speech.wav", tone(3))

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from mlx_notebook.model_files.fim_forms import FORMS
-from tests.models import qwen3
 from tests.server.running import RunningServer, running
+from tests.tiny_models.models import qwen3
 
 ROUTE = "mlx/completions/inline"
 

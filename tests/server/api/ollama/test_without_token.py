@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from mlx_notebook.server.api.ollama.local_programs import is_loopback
-from tests.models import qwen3
 from tests.server.running import HELLO, RunningServer, running
+from tests.tiny_models.models import qwen3
 
 SHOW = json.dumps({"model": "tiny-chat"})
 # One for all: each would read the system's certificates.

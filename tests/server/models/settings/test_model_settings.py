@@ -25,8 +25,8 @@ from mlx_notebook.server.models.settings.model_settings import (
     check_settings,
 )
 from tests.engine.backends.test_adapters import write_adapter
-from tests.models import qwen3
 from tests.server.running import HELLO, RunningServer, running, wait_for
+from tests.tiny_models.models import qwen3
 
 LOG = logging.getLogger("test")
 CONFIGURED = {

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.embedders import words
-from tests.models import qwen3
+from tests.tiny_models.embedders import words
+from tests.tiny_models.models import qwen3
 
 CROSS_ENCODERS = ("bert", "xlm-roberta", "modernbert")
 PAIR_TEMPLATE = (

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.models import VISION, VISION_TEMPLATE, byte_tokenizer
+from tests.tiny_models.models import VISION, VISION_TEMPLATE, byte_tokenizer
 
 _TEXT: dict[str, Any] = {
     "hidden_size": 64,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlx_notebook.model_files.gguf import gguf_architectures as names
-from tests.models import TEMPLATE, build
+from tests.tiny_models.models import TEMPLATE, build
 
 gguf = pytest.importorskip(
     "gguf", reason="GGUF FILES ARE NOT TESTED: install the package gguf (in the extra `test`)"

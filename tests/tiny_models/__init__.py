@@ -1,0 +1,1 @@
+"""Tiny random models, made when a test needs them."""

@@ -9,7 +9,7 @@ from mlx_notebook.protocol import Load
 from mlx_notebook.server.engine import engine_process
 from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.errors import Unavailable
-from tests.server.supervising import supervised
+from tests.server.stand_ins.supervising import supervised
 
 pytestmark = pytest.mark.anyio
 LOAD = Load(id="load", model="m", path="/nowhere")

@@ -12,7 +12,7 @@ import pytest
 from mlx_notebook.server.engine import rank_hosts
 from mlx_notebook.server.engine.hostfile import Hostfile, RankHost, local_hosts
 from mlx_notebook.server.engine.rank_hosts import CannotStart, free_ports, leader_address, reach
-from tests.server.stand_in_ssh import install
+from tests.server.stand_ins.stand_in_ssh import install
 
 THERE = "someone@there"
 HOSTS = Hostfile([RankHost("localhost", ["127.0.0.1"]), RankHost(THERE, ["127.0.0.1"])])

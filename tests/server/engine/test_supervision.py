@@ -16,7 +16,7 @@ from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.errors import QueueFull, Unavailable
 from mlx_notebook.server.telemetry.engine_telemetry import EngineTelemetry
 from mlx_notebook.server.telemetry.request_traces import RequestOrigin, TraceRecorder
-from tests.server.supervising import supervised
+from tests.server.stand_ins.supervising import supervised
 
 pytestmark = pytest.mark.anyio
 

@@ -20,7 +20,7 @@ from mlx_notebook.server.users.user import LOCAL
 from mlx_notebook.server.users.user_limits import UserLimits
 from mlx_notebook.server.wire.responses.response_object import Response
 from mlx_notebook.server.wire.responses.responses_request import DECODER
-from tests.server.supervising import supervised
+from tests.server.stand_ins.supervising import supervised
 
 pytestmark = pytest.mark.anyio
 

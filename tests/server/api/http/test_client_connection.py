@@ -12,7 +12,7 @@ def test_clients_that_were_cut_off_are_given_up_and_slow_ones_kept(models_dir: P
     if not shutil.which("unshare") or subprocess.run([*own_network, "true"]).returncode:
         pytest.skip("no network can be unplugged here: `unshare --net` is not allowed")
     ran = subprocess.run(
-        [*own_network, sys.executable, "-m", "tests.server.unplugged", str(models_dir)],
+        [*own_network, sys.executable, "-m", "tests.server.stand_ins.unplugged", str(models_dir)],
         capture_output=True,
         text=True,
         timeout=200,

@@ -30,7 +30,9 @@ async def fail_later(*_: Any) -> None:
 
 async def result(monkeypatch: pytest.MonkeyPatch, **callbacks: Any) -> DownloadedModel:
     """Download something and wait for its end."""
-    monkeypatch.setattr(downloads, "_MODULE", (str(Path(__file__).parents[2] / "fake_fetch.py"),))
+    monkeypatch.setattr(
+        downloads, "_MODULE", (str(Path(__file__).parents[2] / "stand_ins" / "fake_fetch.py"),)
+    )
 
     async def arrived(download: Download, answer: DownloadedModel) -> None:
         pass

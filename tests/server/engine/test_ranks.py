@@ -19,7 +19,7 @@ from mlx_notebook.model_files.footprint import read_sizes
 from mlx_notebook.model_files.machine_memory import estimate_memory_budget
 from tests.hub import TINY_CHAT
 from tests.server.running import HELLO, RunningServer, running, wait_for
-from tests.server.stand_in_ssh import install
+from tests.server.stand_ins.stand_in_ssh import install
 from tests.tiny_models.models import qwen3
 
 LONG = {"max_tokens": 30000, "ignore_eos": True, "model": "long", "messages": HELLO}

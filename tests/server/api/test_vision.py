@@ -14,8 +14,8 @@ import openai
 import pytest
 
 from tests.engine.backends.vision.test_vision import image_bytes
+from tests.server.api.test_tools import CLOCK, WEATHER, check
 from tests.server.running import RunningServer, running, wait_for
-from tests.server.test_tools import CLOCK, WEATHER, check
 from tests.tiny_models.models import qwen_vl
 
 MODEL = "eyes"

@@ -1,0 +1,1 @@
+"""Processes that stand in for real ones where a fault must be provoked."""

@@ -1,0 +1,1 @@
+"""JupyterLab's own parts: agent, chat, completions, settings, status bar."""

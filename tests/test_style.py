@@ -144,3 +144,28 @@ def test_no_module_imports_itself_in_a_circle(top: str) -> None:
     while free := {name for name, targets in imported.items() if not targets}:
         imported = {name: targets - free for name, targets in imported.items() if name not in free}
     assert not imported
+
+
+@pytest.mark.parametrize("top", ["engine", "server", "notebook", "panels"])
+def test_no_folder_inside_a_room_imports_in_a_circle(top: str) -> None:
+    """A folder inside a room counts as one, and each module beside it as one."""
+    depth = len((PACKAGE / top).relative_to(ROOT).parts)
+    places: dict[str, dict[str, set[str]]] = {}
+    for file, module in imports(PACKAGE / top):
+        own = file.relative_to(ROOT).with_suffix("").parts
+        parts = module.split(".")
+        room = ".".join(own[: depth + 1])
+        if parts[: depth + 1] != list(own[: depth + 1]) or len(parts) < depth + 2:
+            continue
+        place, target = own[depth + 1], parts[depth + 1]
+        if (
+            place != target
+            and (ROOT / Path(*parts[: depth + 2])).is_dir()
+            | (ROOT / Path(*parts[: depth + 2]).with_suffix(".py")).is_file()
+        ):
+            places.setdefault(room, {}).setdefault(place, set()).add(target)
+    assert places
+    for room, imported in places.items():
+        while free := {name for name, targets in imported.items() if not targets & set(imported)}:
+            imported = {name: ts - free for name, ts in imported.items() if name not in free}
+        assert not imported, room

@@ -416,7 +416,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         )
 
     def _make_batches(self) -> "BatchService":
-        from mlx_notebook.server.api.batches.in_process import LineSender
+        from mlx_notebook.server.api.routing.line_sender import LineSender
         from mlx_notebook.server.batches.batch_service import BatchService
 
         assert self.serverapp is not None

@@ -1,6 +1,7 @@
 """A server whose clients are cut off without a word.
 
-Run in a network namespace of its own: `unshare -rn python -m tests.server.stand_ins.unplugged MODELS_DIR`.
+Run in a network namespace of its own:
+`unshare -rn python -m tests.server.stand_ins.unplugged MODELS_DIR`.
 """
 
 import json

@@ -35,7 +35,7 @@ FUNCTIONS = {
     "replace=False, show=True, **settings)",
     "inspector": "()",
     "look_inside": "(prompt, *, model=None, system=None, schema=None, alternatives=5, "
-    "importance=False, max_tokens=200, **settings)",
+    "importance=False, attention=False, max_tokens=200, **settings)",
     "map": "(data, prompt, *, schema=None, model=None, system=None, tools=None, images=None, "
     "cache=True, retry=2, details=False, show=True, **settings)",
     "mcp": "(command, *arguments, env=None, cwd=None, headers=None)",

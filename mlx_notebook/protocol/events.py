@@ -140,17 +140,40 @@ class Timings(msgspec.Struct, frozen=True, array_like=True):
     decode: float
 
 
+class PromptAttention(msgspec.Struct, frozen=True, array_like=True):
+    """The attention that the last tokens of a prompt took from those before them.
+
+    All weights are means over layers and heads, from 0 to 1.
+
+    Attributes
+    ----------
+    layers
+        How many layers were recorded.
+    mean
+        For each token before `Generate.attention_from`: the mean over the tokens from there on.
+    tokens
+        For each token from there on: the places of the tokens before that it took most from, and
+        the weights, the largest first.
+    """
+
+    layers: int
+    mean: list[float]
+    tokens: list[list[tuple[int, float]]]
+
+
 class PromptLogprobs(msgspec.Struct, frozen=True, tag="prompt_logprobs", array_like=True):
     """Log probabilities of the prompt's tokens; None for the first one.
 
     `ids` holds the id of each token, followed by the ids of its alternatives. `ranks` holds the
-    rank of each token among all tokens (1: the most likely).
+    rank of each token among all tokens (1: the most likely). `attention` is None if the request did
+    not ask for it.
     """
 
     id: str
     tokens: list[TokenLogprob | None]
     ids: list[list[int]]
     ranks: list[int]
+    attention: PromptAttention | None = None
 
 
 class PromptTokenIds(msgspec.Struct, frozen=True, tag="prompt_tokens", array_like=True):

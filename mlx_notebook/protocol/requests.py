@@ -220,6 +220,9 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
         Maximum number of reasoning tokens. None: no limit.
     prompt_logprobs
         Number of alternatives to report for each token of the prompt. None: no log probabilities.
+    attention_from
+        With `prompt_logprobs`: tell from which tokens before this place each token of the prompt
+        from this place on took its attention. None: do not.
     cache_salt
         Only requests with the same salt share entries of the prefix cache, and other caches.
     shared_system, shared_salt
@@ -252,6 +255,7 @@ class Generate(msgspec.Struct, kw_only=True, frozen=True, tag="generate", omit_d
     output_format: OutputFormat | None = None
     reasoning_budget: int | None = None
     prompt_logprobs: int | None = None
+    attention_from: int | None = None
     cache_salt: str = ""
     shared_system: str = ""
     shared_salt: str = ""

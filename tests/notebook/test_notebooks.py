@@ -76,6 +76,7 @@ SHOWN = {
         "forced by the schema or grammar",
         "tokens were the model's choice",
         "bits  My name is Ada.",
+        "'Ad'  'Ad'",
         "20 tokens",
         "of them from the prefix cache",
     ],

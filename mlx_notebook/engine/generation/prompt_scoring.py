@@ -1,29 +1,38 @@
-"""Computes the log probabilities of a prompt's own tokens, one chunk at a time.
+"""Computes the log probabilities of a prompt's own tokens, and their attention, chunk by chunk.
 
 Between two chunks the scheduler does the steps of other requests.
 """
+
+from contextlib import nullcontext
 
 import mlx.core as mx
 
 from mlx_notebook.engine.backends.backend import GeneratingBackend
 from mlx_notebook.engine.errors import InvalidRequest
+from mlx_notebook.engine.generation.attention import AttentionRecord, attention_modules
 from mlx_notebook.engine.kv_cache.batch_cache import BatchCache
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt
 from mlx_notebook.protocol import Event, PromptLogprobs, TokenLogprob
 
 _CHUNK = 256
+_MAX_ATTENTION = 8192
+"""Most tokens of a prompt whose attention is recorded: the weights need memory for all of them."""
 _MAX_LOGPROBS = 2**18
 """Most log probabilities of one prompt: they all travel in one event."""
 
 
-def check_scored(prompt: PreparedPrompt, count: int) -> None:
+def check_scored(
+    backend: GeneratingBackend, prompt: PreparedPrompt, count: int, attention_from: int | None
+) -> None:
     """Check that a prompt can be scored with `count` alternatives for each token.
 
     Raises
     ------
     InvalidRequest
-        If the prompt has images or is too long.
+        If the prompt has images or is too long, or the attention of the model is not known.
     """
+    if attention_from is not None:
+        _check_attention(backend, len(prompt.tokens), attention_from)
     if prompt.image_spans:
         raise InvalidRequest(
             "a prompt with images cannot be scored: leave 'prompt_logprobs' out",
@@ -38,6 +47,21 @@ def check_scored(prompt: PreparedPrompt, count: int) -> None:
         )
 
 
+def _check_attention(backend: GeneratingBackend, length: int, start: int) -> None:
+    if not attention_modules(backend.model):
+        raise InvalidRequest(
+            f"the architecture of {backend.name} does not show its attention: leave "
+            "'prompt_attention_from' out",
+            "prompt_attention_from",
+        )
+    if not start < length <= _MAX_ATTENTION:
+        raise InvalidRequest(
+            f"the prompt has {length} tokens: 'prompt_attention_from' must be less than that, and "
+            f"attention is told for at most {_MAX_ATTENTION} tokens",
+            "prompt_attention_from",
+        )
+
+
 class ScoringJob:
     """The scoring of one request's prompt.
 
@@ -49,6 +73,8 @@ class ScoringJob:
         How many alternatives to report for each token.
     backend
         The model to run it on.
+    attention_from
+        The first token whose attention to the tokens before this place is told. None: none.
     user
         The user who sent the request.
     patient
@@ -61,6 +87,7 @@ class ScoringJob:
         tokens: list[int],
         count: int,
         backend: GeneratingBackend,
+        attention_from: int | None = None,
         user: str = "",
         patient: bool = False,
     ):
@@ -70,6 +97,9 @@ class ScoringJob:
         self._ids: list[list[int]] = [tokens[:1]]
         self._ranks: list[int] = [0]
         self._cache: BatchCache | None = None
+        self._attention: AttentionRecord | None = None
+        if attention_from is not None:
+            self._attention = AttentionRecord(backend.model, attention_from, len(tokens))
 
     def step(self) -> Event | None:
         """Score the next chunk; return the answer after the last one."""
@@ -81,7 +111,9 @@ class ScoringJob:
         following = self._tokens[begin + 1 : begin + 1 + _CHUNK]
         if following:
             fed = mx.array([inputs], mx.uint32)
-            logits = self._cache.feed(backend.model, fed, [len(inputs)])[0, : len(following)]
+            record = self._attention
+            with nullcontext() if record is None else record.recording(begin, len(inputs)):
+                logits = self._cache.feed(backend.model, fed, [len(inputs)])[0, : len(following)]
             logprobs = logits.astype(mx.float32)
             logprobs = logprobs - mx.logsumexp(logprobs, axis=-1, keepdims=True)
             chosen = mx.take_along_axis(logprobs, mx.array(following)[:, None], axis=-1)
@@ -97,4 +129,5 @@ class ScoringJob:
         if len(self._scored) < len(self._tokens):
             return None
         self._cache = None
-        return PromptLogprobs(self.id, self._scored, self._ids, self._ranks)
+        attention = None if self._attention is None else self._attention.result()
+        return PromptLogprobs(self.id, self._scored, self._ids, self._ranks, attention)

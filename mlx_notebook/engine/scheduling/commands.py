@@ -171,6 +171,7 @@ class Commands:
                     prompt.tokens,
                     command.prompt_logprobs,
                     resident.runner.backend,
+                    command.attention_from,
                     command.user,
                     command.patient,
                 )

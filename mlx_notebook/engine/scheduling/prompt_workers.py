@@ -185,7 +185,11 @@ class PromptWorkers:
             raise generates_nothing(backend)
         prompt, plan = backend.plan(command)
         if command.prompt_logprobs is not None:
-            check_scored(prompt, command.prompt_logprobs)
+            if command.attention_from is not None and self._settings.distributed is not None:
+                raise InvalidRequest(
+                    "a model on several ranks does not show its attention", "prompt_attention_from"
+                )
+            check_scored(backend, prompt, command.prompt_logprobs, command.attention_from)
         max_tokens = max_new_tokens(
             len(prompt.tokens),
             backend.context_length,

@@ -8,7 +8,12 @@ from typing import Any
 from mlx_notebook.notebook.connection import connection
 from mlx_notebook.notebook.errors import NotebookError
 from mlx_notebook.notebook.probabilities.scored_answer import ScoredAnswer
-from mlx_notebook.notebook.probabilities.scored_tokens import PromptPart, PromptToken, ScoredToken
+from mlx_notebook.notebook.probabilities.scored_tokens import (
+    Attention,
+    PromptPart,
+    PromptToken,
+    ScoredToken,
+)
 from mlx_notebook.notebook.schemas.reply_schema import response_format
 from mlx_notebook.notebook.server.server import Server
 
@@ -25,6 +30,7 @@ def look_inside(
     schema: Any = None,
     alternatives: int = 5,
     importance: bool = False,
+    attention: bool = False,
     max_tokens: int = 200,
     **settings: Any,
 ) -> ScoredAnswer:
@@ -46,6 +52,9 @@ def look_inside(
         Whether to find out what the answer owes to each part of the last user message. The answer
         is scored once without each of them, which takes up to 24 more prompts. This works for every
         architecture. It tells what changes the answer, which attention weights do not.
+    attention
+        Whether to tell which tokens of the prompt the model attended to while it chose each token
+        of the answer. The answer is computed once more. Most architectures allow it.
     max_tokens
         Most tokens of the answer.
     settings
@@ -59,7 +68,8 @@ def look_inside(
     Raises
     ------
     NotebookError
-        If the request fails, or the server gives no log probabilities.
+        If the request fails, the server gives no log probabilities, or the model's architecture
+        does not show its attention.
 
     Examples
     --------
@@ -92,8 +102,12 @@ def look_inside(
         ids = choice["token_ids"]
         free = [not token.forced for token in tokens] if len(tokens) == len(ids) else None
         parts = _parts(server, answer["model"], messages, ids, free)
+    seen = None
+    if attention:
+        ids = [token.id for token in prompt_tokens]
+        seen = _attention(server, answer["model"], ids, choice["token_ids"])
     text = choice["message"]["content"] or ""
-    return ScoredAnswer(answer["model"], text, tokens, prompt_tokens, parts)
+    return ScoredAnswer(answer["model"], text, tokens, prompt_tokens, parts, seen)
 
 
 def tokenize(
@@ -153,6 +167,21 @@ def _parts(
         lost = whole - _score(server, model, changed, answer, free)
         parts.append(PromptPart(text, lost / math.log(2)))
     return parts
+
+
+def _attention(server: Server, model: str, prompt: list[int], answer: list[int]) -> Attention:
+    """Return what the model attends to in the prompt when it computes the answer again."""
+    body = {
+        "model": model,
+        "prompt": prompt + answer,
+        "max_tokens": 0,
+        "prompt_logprobs": 0,
+        "prompt_attention_from": len(prompt),
+    }
+    [choice] = server.post("v1/completions", body)["choices"]
+    found = choice["prompt_attention"]
+    tokens = [[(place, weight) for place, weight in top] for top in found["tokens"]]
+    return Attention(found["layers"], found["mean"], tokens)
 
 
 def split(text: str) -> list[str]:

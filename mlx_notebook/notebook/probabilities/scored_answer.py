@@ -6,7 +6,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlx_notebook.notebook.human_units import plural
-from mlx_notebook.notebook.probabilities.scored_tokens import PromptPart, PromptToken, ScoredToken
+from mlx_notebook.notebook.probabilities.scored_tokens import (
+    Attention,
+    PromptPart,
+    PromptToken,
+    ScoredToken,
+)
 from mlx_notebook.notebook.probabilities.token_html import LIKELY, answer_html
 
 
@@ -27,6 +32,8 @@ class ScoredAnswer:
     parts
         The parts of the user's message and what the answer owes to each; empty if that was not
         asked for.
+    attention
+        What the model attended to in the prompt; None if that was not asked for.
     """
 
     model: str
@@ -34,6 +41,7 @@ class ScoredAnswer:
     tokens: list[ScoredToken]
     prompt: list[PromptToken] = field(default_factory=list)
     parts: list[PromptPart] = field(default_factory=list)
+    attention: Attention | None = None
 
     @property
     def perplexity(self) -> float:
@@ -82,4 +90,4 @@ class ScoredAnswer:
         return f"{marked}\n{self.summary}"
 
     def _repr_html_(self) -> str:
-        return answer_html(self.summary, self.tokens, self.parts, self.prompt)
+        return answer_html(self.summary, self.tokens, self.parts, self.prompt, self.attention)

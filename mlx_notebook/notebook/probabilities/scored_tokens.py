@@ -54,6 +54,28 @@ class PromptToken:
 
 
 @dataclass(frozen=True)
+class Attention:
+    """What the model attended to in the prompt while it chose the tokens of the answer.
+
+    Weights are means over layers and heads, from 0 to 1.
+
+    Attributes
+    ----------
+    layers
+        How many layers were recorded.
+    mean
+        Of each token of the prompt: the mean over the tokens of the answer.
+    tokens
+        Of each token of the answer: the ten tokens of the prompt with the largest weights, as pairs
+        of place (from 0) and weight.
+    """
+
+    layers: int
+    mean: list[float]
+    tokens: list[list[tuple[int, float]]]
+
+
+@dataclass(frozen=True)
 class PromptPart:
     """A part of the prompt, and what the answer owes to it.
 

@@ -8,7 +8,12 @@ from collections.abc import Iterable, Sequence
 
 from mlx_notebook.notebook.escaping import safe_html
 from mlx_notebook.notebook.human_units import plural
-from mlx_notebook.notebook.probabilities.scored_tokens import PromptPart, PromptToken, ScoredToken
+from mlx_notebook.notebook.probabilities.scored_tokens import (
+    Attention,
+    PromptPart,
+    PromptToken,
+    ScoredToken,
+)
 
 LIKELY = 0.5
 """A token at least as likely is not marked in plain text."""
@@ -26,6 +31,7 @@ def answer_html(
     tokens: Sequence[ScoredToken],
     prompt_parts: Sequence[PromptPart],
     prompt: Sequence[PromptToken],
+    attention: Attention | None = None,
 ) -> str:
     """Write an answer: its tokens in colours, their entropy, and tables."""
     parts = [
@@ -39,6 +45,8 @@ def answer_html(
     if prompt_parts:
         title = "What the answer owes to each part of the prompt"
         parts.append(_block(title, parts_html(prompt_parts)))
+    if attention is not None:
+        parts.append(attention_html(attention, prompt, tokens))
     if prompt:
         parts.append(prompt_html(prompt, is_open=False))
     return "".join(parts)
@@ -87,6 +95,44 @@ def parts_html(parts: Sequence[PromptPart]) -> str:
     return (
         "<p>Orange: the answer is less likely without this part. Blue: it is more likely.</p>"
         f'<div style="{_TEXT}">{spans}</div>{table}'
+    )
+
+
+def attention_html(
+    attention: Attention, prompt: Sequence[PromptToken], tokens: Sequence[ScoredToken]
+) -> str:
+    """Write a prompt, coloured by the attention that it got, and a table of the answer's tokens.
+
+    Many models give most of their attention to the first token, whatever it is. So it does not
+    count for the strength of the others' colours.
+    """
+    most = max(attention.mean[1:], default=0.0) or 1.0
+    spans = "".join(
+        f'<span title="{weight:.1%}" style="background: '
+        f'rgba({_ORANGE}, {0.75 * min(1.0, weight / most):.2f})">{_visible(token.text)}</span>'
+        for token, weight in list(zip(prompt, attention.mean, strict=True))[:_MOST_SHOWN]
+    )
+    texts = [token.text for token in tokens]
+    # A token of the answer without text has no entry among those with probabilities.
+    texts += [""] * (len(attention.tokens) - len(texts))
+    rows = (
+        (
+            str(at),
+            _alone(text),
+            ", ".join(
+                f"{prompt[place].text!r} ({place + 1}) {weight:.1%}" for place, weight in top
+            ),
+        )
+        for at, (text, top) in enumerate(zip(texts, attention.tokens, strict=False), 1)
+    )
+    table = _table(("place", "token", "tokens of the prompt, their places and weights"), rows)
+    told = f"Attention to the prompt, the mean over {plural(attention.layers, 'layer')}"
+    return _block(
+        told,
+        "<p>The stronger the colour, the more the answer took from the token. The first token gets "
+        "much attention in most models, whatever it is.</p>"
+        f'<div style="{_TEXT}">{spans}</div>{_more(len(prompt))}'
+        f"{_block('Table of what each token of the answer attended to', table)}",
     )
 
 

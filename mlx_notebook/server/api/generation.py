@@ -70,6 +70,7 @@ class Options(LocalOptions, total=False):
     tool_choice: ToolChoice
     output_format: OutputFormat | None
     reasoning_budget: int | None
+    attention_from: int | None
     urgent: bool
 
 

@@ -86,3 +86,20 @@ def test_the_magics_show_tokens_and_the_last_prompt(server, capsys):
     chat.ask("Hello!", **GREEDY)
     run("prompt", chat)
     assert "Hello!" in capsys.readouterr().out.replace("|", "")
+
+
+def test_the_attention_to_the_prompt_is_told_for_each_token(server):
+    found = look_inside("Say hello.", attention=True, **GREEDY)
+    attention = found.attention
+    assert attention.layers == 6
+    assert len(attention.mean) == len(found.prompt)
+    assert 0 < sum(attention.mean) <= 1
+    assert len(attention.tokens) >= len(found.tokens)
+    for top in attention.tokens:
+        weights = [weight for _, weight in top]
+        assert len(top) == 10
+        assert weights == sorted(weights, reverse=True)
+        assert all(0 <= place < len(found.prompt) for place, _ in top)
+    shown = found._repr_html_()
+    assert "Attention to the prompt, the mean over 6 layers" in shown
+    assert look_inside("Say hello.", **GREEDY).attention is None

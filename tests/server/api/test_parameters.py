@@ -158,6 +158,39 @@ def test_a_prompt_is_scored_in_vllms_shape(server: RunningServer, endpoint: str)
     assert "prompt_logprobs" in refused.text
 
 
+def test_the_attention_of_a_prompts_last_tokens_is_told(server: RunningServer) -> None:
+    body = {"prompt": "Hello! How are you?", "max_tokens": 0, "prompt_logprobs": 0}
+    response = server.client.post("v1/completions", json={**body, "prompt_attention_from": 3})
+    (choice,) = response.json()["choices"]
+    found = choice["prompt_attention"]
+    assert found["layers"] == 6
+    assert len(found["mean"]) == 3
+    assert len(found["tokens"]) == len(choice["prompt_logprobs"]) - 3
+    assert all({place for place, _ in top} == {0, 1, 2} for top in found["tokens"])
+    assert all(0 < sum(weight for _, weight in top) <= 1.0001 for top in found["tokens"])
+    without = server.client.post("v1/completions", json=body).json()["choices"][0]
+    assert "prompt_attention" not in without
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ({"prompt_attention_from": 3}, "needs 'prompt_logprobs'"),
+        ({"prompt_attention_from": 0, "prompt_logprobs": 0}, "prompt_attention_from"),
+        ({"prompt_attention_from": 900, "prompt_logprobs": 0}, "must be less than that"),
+    ],
+    ids=["without-logprobs", "first-token", "behind-the-end"],
+)
+def test_an_attention_that_cannot_be_told_is_refused(
+    server: RunningServer, body: dict[str, int], told: str
+) -> None:
+    refused = server.client.post("v1/completions", json={"prompt": "Hello! How?", **body})
+    assert refused.status_code == 400
+    error = refused.json()["error"]
+    assert error["param"] == "prompt_attention_from"
+    assert told in error["message"]
+
+
 @everywhere
 def test_penalties_and_filters_change_the_answer(server: RunningServer, endpoint: str) -> None:
     hot = {"temperature": 1, "seed": 3, "ignore_eos": True}

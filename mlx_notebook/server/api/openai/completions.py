@@ -54,6 +54,7 @@ class CompletionsHandler(GenerationHandler):
                     request.sampling(),
                     request.n or 1,
                     output_format=request.output_format(),
+                    attention_from=request.prompt_attention_from,
                     **options,
                 )
                 for index, prompt in enumerate(prompts)
@@ -223,6 +224,8 @@ class TextCompletionBuilder:
                         choice.logprobs.add_prompt(start, event.tokens, self._echoed)
                     if self._alternatives is not None:
                         choice.scored = prompt_logprobs(event, self._alternatives)
+                    if event.attention is not None:
+                        choice.attention = wire.PromptAttentionWeights.of(event.attention)
             case protocol.PromptTokenIds():
                 for choice in self._choices[first : first + self._n]:
                     choice.prompt_ids, choice.ids = event.ids, []
@@ -263,6 +266,7 @@ class _Choice:
         self.prompt_ids: list[int] | None = None
         self.ids: list[int] = []
         self.scored: PromptTokenLogprobs | UnsetType = UNSET
+        self.attention: wire.PromptAttentionWeights | UnsetType = UNSET
         self._with_ids = False
 
     def add(self, event: protocol.Text) -> None:
@@ -274,7 +278,8 @@ class _Choice:
         text, self._text = "".join(self._text), []
         logprobs = self.logprobs.take()
         shown = logprobs if self._with_logprobs and logprobs.tokens else None
-        choice = wire.TextChoice(self._index, text, shown, self.reason, prompt_logprobs=self.scored)
+        choice = wire.TextChoice(self._index, text, shown, self.reason)
+        choice.prompt_logprobs, choice.prompt_attention = self.scored, self.attention
         if self.prompt_ids is not None:
             choice.prompt_token_ids, self.prompt_ids = self.prompt_ids, None
             self._with_ids = True

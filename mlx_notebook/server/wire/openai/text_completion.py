@@ -8,7 +8,14 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from mlx_notebook.protocol import FillPrompt, FinishReason, Sampling, TextPrompt, TokenLogprob
+from mlx_notebook.protocol import (
+    FillPrompt,
+    FinishReason,
+    PromptAttention,
+    Sampling,
+    TextPrompt,
+    TokenLogprob,
+)
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.openai.chat_response import CompletionUsage
 from mlx_notebook.server.wire.parameters.output_formats import CompletionParameters
@@ -36,6 +43,9 @@ class CompletionRequest(CompletionParameters, kw_only=True):
 
     Without `model` the server's default model answers. `max_tokens` defaults to 16. `suffix` is
     text after the answer: the model fills the gap between `prompt` and `suffix`.
+
+    With `prompt_logprobs`, `prompt_attention_from` tells from which tokens before this place the
+    model took its attention when it computed each token of the prompt from this place on.
     """
 
     prompt: Inputs
@@ -46,6 +56,7 @@ class CompletionRequest(CompletionParameters, kw_only=True):
     echo: bool | None = None
     logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     suffix: str | None = None
+    prompt_attention_from: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
     user: str | None = None
 
     def unused(self) -> frozenset[str]:
@@ -67,6 +78,11 @@ class CompletionRequest(CompletionParameters, kw_only=True):
         for name, is_asked in asked.items():
             if is_asked:
                 raise unsupported_parameter(name)
+        if self.prompt_attention_from is not None and self.prompt_logprobs is None:
+            raise InvalidRequest(
+                "'prompt_attention_from' needs 'prompt_logprobs': set it to 0 or more.",
+                param="prompt_attention_from",
+            )
         if self.suffix:
             self._check_fill()
         self.check_stream()
@@ -150,6 +166,28 @@ class TextLogprobs(Struct):
     text_offset: list[int]
 
 
+class PromptAttentionWeights(Struct):
+    """What a model attended to while it computed the last tokens of a prompt.
+
+    Weights are means over `layers` layers and all heads, from 0 to 1. `mean` has one for each token
+    before `prompt_attention_from`. `tokens` has, for each token from there on, the places before it
+    that most attention was taken from, with their weights.
+    """
+
+    layers: int
+    mean: list[float]
+    tokens: list[list[tuple[int, float]]]
+
+    @classmethod
+    def of(cls, attention: PromptAttention) -> "PromptAttentionWeights":
+        """Return the engine's figures, with five decimals."""
+        return cls(
+            attention.layers,
+            [round(weight, 5) for weight in attention.mean],
+            [[(place, round(weight, 5)) for place, weight in top] for top in attention.tokens],
+        )
+
+
 class TextChoice(Struct):
     """A continuation, or its new part in a stream."""
 
@@ -160,6 +198,7 @@ class TextChoice(Struct):
     token_ids: list[int] | UnsetType = UNSET
     prompt_token_ids: list[int] | UnsetType = UNSET
     prompt_logprobs: PromptTokenLogprobs | UnsetType = UNSET
+    prompt_attention: PromptAttentionWeights | UnsetType = UNSET
 
 
 class TextCompletion(Struct):

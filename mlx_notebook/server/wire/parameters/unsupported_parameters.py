@@ -155,6 +155,7 @@ _OTHER_ENDPOINTS: dict[str, Unsupported] = {
     "personality": Unsupported(),
     "previous_response_id": Unsupported("use v1/responses"),
     "prompt": Unsupported("use 'messages' or 'input', depending on the endpoint"),
+    "prompt_attention_from": Unsupported("use v1/completions"),
     "reasoning": Unsupported("use 'reasoning_effort'"),
     "reasoning_effort": Unsupported("use 'enable_thinking', or 'reasoning' of v1/responses"),
     "response_format": Unsupported("use the endpoint's own parameter, or 'json_schema'"),

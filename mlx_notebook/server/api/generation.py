@@ -32,6 +32,7 @@ from mlx_notebook.server.errors import (
 )
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.images.attachments import LoadedFile
+from mlx_notebook.server.images.user_files import UserFiles
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.completion_model import completion_method, fill_not_supported
 from mlx_notebook.server.models.settings.model_settings import ModelSettings
@@ -232,7 +233,13 @@ class GenerationHandler(EventStreamHandler):
         ------
         InvalidRequest
             If the model takes no images, or one of them cannot be fetched or read.
+        NotFound
+            If the user has no file that it names.
         """
+        if not media_sources(prompt.messages):
+            return prompt
+        files = UserFiles(lambda: self.services.batches.files, await owner(self))
+        prompt = await self.services.images.with_texts(prompt, files)
         if not (sources := media_sources(prompt.messages)):
             return prompt
         for source in sources:
@@ -243,7 +250,7 @@ class GenerationHandler(EventStreamHandler):
                 raise vision_not_supported(
                     entry.name, source.where, vision_models, _AS_IMAGES.get(type(source), "")
                 )
-        loaded = await self.services.images.load(prompt, takes_video=entry.takes_video)
+        loaded = await self.services.images.load(prompt, files, takes_video=entry.takes_video)
         self.report_notices(loaded.notices)
         self.files += loaded.files
         return msgspec.structs.replace(loaded.prompt, image_salt=await self._cache_salt())

@@ -119,15 +119,18 @@ class FileStore:
             raise file_not_found(id)
         return _shown(row)
 
-    async def content(self, owner: str, id: str) -> tuple[FileObject, bytes]:
-        """Return a file with its bytes.
+    async def content(
+        self, owner: str, id: str, first: int | None = None
+    ) -> tuple[FileObject, bytes]:
+        """Return a file with its bytes; only so many of them if `first` is given.
 
         Raises
         ------
         NotFound
             If the user has no such file.
         """
-        shown = f"{_SHOWN}, content"
+        part = "content" if first is None else f"substr(content, 1, {first:d})"
+        shown = f"{_SHOWN}, {part}"
         row = await self._database.run(lambda database: _find(database, shown, owner, id))
         if row is None:
             raise file_not_found(id)

@@ -1,24 +1,24 @@
 """Turn the documents and videos of requests into images and text, then load all images."""
 
 import re
-from collections.abc import Awaitable
 from typing import Any
 
 import msgspec
 from msgspec import Struct
 
 from mlx_notebook.protocol import ChatPrompt
-from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.images.image_fetcher import NOT_ALLOWED, ImageError
+from mlx_notebook.server.images.image_fetcher import ImageError, naming
 from mlx_notebook.server.images.image_loader import ImageLoader
-from mlx_notebook.server.images.media_kinds import DOCUMENT, VIDEO, MediaKind
+from mlx_notebook.server.images.media_kinds import DOCUMENT, VIDEO
 from mlx_notebook.server.images.media_tasks import Frames, Page, Pages, RenderPages, SampleFrames
 from mlx_notebook.server.images.media_workers import MediaWorkers
 from mlx_notebook.server.images.page_choice import chosen_pages, page_count
 from mlx_notebook.server.images.source_reader import SourceReader
+from mlx_notebook.server.images.user_files import UserFiles, with_texts
 from mlx_notebook.server.wire.content import (
     ContentPiece,
     DocumentSource,
+    FileReference,
     ImageSource,
     RenderedImage,
     VideoSource,
@@ -110,13 +110,29 @@ class AttachmentLoader:
         self._reader = reader
         self._workers = workers
 
-    async def load(self, prompt: ChatPrompt, *, takes_video: bool = False) -> LoadedPrompt:
+    async def with_texts(self, prompt: ChatPrompt, files: UserFiles) -> ChatPrompt:
+        """Return the prompt with the texts of those files of the user that are no PDFs.
+
+        Raises
+        ------
+        InvalidRequest
+            If one of them is no text either, or too large.
+        NotFound
+            If the user has no such file.
+        """
+        return await with_texts(prompt, files, self._limits.document_bytes, self._limits.total)
+
+    async def load(
+        self, prompt: ChatPrompt, files: UserFiles, *, takes_video: bool = False
+    ) -> LoadedPrompt:
         """Return the prompt with the images, pages and frames that its messages name.
 
         Parameters
         ----------
         prompt
             The prompt.
+        files
+            The files of the user.
         takes_video
             Whether the model takes a video as one. Otherwise its frames are still images.
 
@@ -124,16 +140,19 @@ class AttachmentLoader:
         ------
         InvalidRequest
             If one of them cannot be loaded or used. `param` names its place in the request.
+        NotFound
+            If the user has no such file.
         """
         notices: list[str] = []
-        files: list[LoadedFile] = []
+        loaded: list[LoadedFile] = []
         if any(not isinstance(source, ImageSource) for source in media_sources(prompt.messages)):
-            request = _Request(self._limits.most_pages, self._limits.most_frames, notices, files)
+            limits = self._limits
+            request = _Request(limits.most_pages, limits.most_frames, notices, loaded, files)
             messages = [
                 await self._expanded(message, request, takes_video) for message in prompt.messages
             ]
             prompt = msgspec.structs.replace(prompt, messages=messages)
-        return LoadedPrompt(await self._images.load_images(prompt), notices, files)
+        return LoadedPrompt(await self._images.load_images(prompt, files), notices, loaded)
 
     async def _expanded(
         self, message: dict[str, Any], request: "_Request", takes_video: bool
@@ -144,9 +163,9 @@ class AttachmentLoader:
         pieces: list[ContentPiece] = []
         for piece in pieces_of(content):
             if isinstance(piece, DocumentSource):
-                pieces += await _naming(DOCUMENT, piece, self._document(piece, request))
+                pieces += await naming(DOCUMENT, piece.where, self._document(piece, request))
             elif isinstance(piece, VideoSource):
-                pieces += await _naming(VIDEO, piece, self._video(piece, request, takes_video))
+                pieces += await naming(VIDEO, piece.where, self._video(piece, request, takes_video))
             else:
                 pieces.append(piece)
         return {**message, "content": content_of(pieces)}
@@ -155,16 +174,18 @@ class AttachmentLoader:
         limits = self._limits
         chosen = chosen_pages(source.pages) if source.pages is not None else None
         request.need_pages(page_count(chosen) if chosen else 1)
-        data = await self._reader.read(source.given, limits.document_bytes, DOCUMENT)
-        if _EXTERNAL_URL.match(source.given):
-            request.files.append(LoadedFile(source.field, "application/pdf", data))
+        given, heading = source.given, [*source.heading]
+        if isinstance(given, FileReference) and not heading:
+            heading.append((await request.files.find(given))[0].filename)
+        data = await self._reader.read(given, limits.document_bytes, DOCUMENT, request.files)
+        if isinstance(given, str) and _EXTERNAL_URL.match(given):
+            request.loaded.append(LoadedFile(source.field, "application/pdf", data))
         most = min(limits.document_pages, request.pages)
         as_text = source.pages_as == "text"
         task = RenderPages(data, chosen, most, limits.page_pixels, limits.total, as_text)
         made = await self._workers.run(task)
         assert isinstance(made, Pages)
         request.pages -= len(made.pages)
-        heading = [*source.heading]
         if len(made.pages) < made.count:
             shown = source.pages or f"1-{len(made.pages)}"
             which = f"pages {' '.join(shown.split())} of {made.count:,}"
@@ -186,7 +207,7 @@ class AttachmentLoader:
         self, source: VideoSource, request: "_Request", takes_video: bool
     ) -> list[ContentPiece]:
         if isinstance(source.given, tuple):
-            images, times = await self._listed_frames(source, request)
+            images, times = await self._listed_frames(source, source.given, request)
         else:
             images, times = await self._decoded_frames(source, source.given, request)
         if takes_video:
@@ -205,10 +226,10 @@ class AttachmentLoader:
         return pieces
 
     async def _decoded_frames(
-        self, source: VideoSource, given: str, request: "_Request"
+        self, source: VideoSource, given: str | FileReference, request: "_Request"
     ) -> tuple[list[RenderedImage], list[float]]:
         limits = self._limits
-        data = await self._reader.read(given, limits.video_bytes, VIDEO)
+        data = await self._reader.read(given, limits.video_bytes, VIDEO, request.files)
         request.need_frames(source.max_frames or 1)
         most = source.max_frames or min(limits.frames, request.frames)
         fps = source.fps or limits.fps
@@ -242,15 +263,16 @@ class AttachmentLoader:
             )
 
     async def _listed_frames(
-        self, source: VideoSource, request: "_Request"
+        self, source: VideoSource, listed: tuple[str, ...], request: "_Request"
     ) -> tuple[list[RenderedImage], list[float]]:
-        request.need_frames(len(source.given))
-        request.frames -= len(source.given)
+        request.need_frames(len(listed))
+        request.frames -= len(listed)
         images = []
-        for at, given in enumerate(source.given):
+        for at, given in enumerate(listed):
             image = ImageSource(given, f"{source.field}[{at}]")
             try:
-                checked = self._images.check_image(await self._images.read(image), image)
+                data = await self._images.read(image, request.files)
+                checked = self._images.check_image(data, image)
             except ImageError as error:
                 raise ImageError(f"its frame {at}: {error.reason}", error.code) from None
             images.append(
@@ -266,11 +288,17 @@ class _Request:
     """What one request may still show, and what is said about it."""
 
     def __init__(
-        self, pages: int, frames: int, notices: list[str], files: list[LoadedFile]
+        self,
+        pages: int,
+        frames: int,
+        notices: list[str],
+        loaded: list[LoadedFile],
+        files: UserFiles,
     ) -> None:
         self.pages, self.frames = pages, frames
         self._most_pages, self._most_frames = pages, frames
         self.notices = notices
+        self.loaded = loaded
         self.files = files
 
     def need_pages(self, count: int) -> None:
@@ -302,23 +330,6 @@ class _Request:
                 "(MlxNotebookApp.max_video_frames)",
                 "too_many_frames",
             )
-
-
-async def _naming(
-    kind: MediaKind,
-    source: DocumentSource | VideoSource,
-    pieces: Awaitable[list[ContentPiece]],
-) -> list[ContentPiece]:
-    """Return what a document or video becomes, or raise the error that names its place."""
-    try:
-        return await pieces
-    except ImageError as error:
-        not_allowed = error.code == NOT_ALLOWED
-        raise InvalidRequest(
-            f"The {kind.name} at '{source.where}' cannot be used: {error.reason}.",
-            param=source.where,
-            code=error.code if not_allowed else error.code.replace("image", kind.name),
-        ) from None
 
 
 def _image(page: Page, where: str) -> RenderedImage:

@@ -10,8 +10,8 @@ import ipaddress
 import re
 import socket
 import string
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Awaitable, Iterable
+from typing import Any, TypeVar
 from urllib.parse import quote, urljoin, urlsplit, urlunsplit
 
 from tornado.httpclient import HTTPClientError, HTTPRequest
@@ -24,7 +24,10 @@ from tornado.simple_httpclient import (
 )
 
 from mlx_notebook import __version__
+from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.images.media_kinds import IMAGE, MediaKind
+
+T = TypeVar("T")
 
 SECONDS = 10.0
 NOT_ALLOWED = "image_url_not_allowed"
@@ -308,6 +311,25 @@ def too_large(most: int, kind: MediaKind = IMAGE) -> ImageError:
         f"(MlxNotebookApp.{kind.setting})",
         "image_too_large",
     )
+
+
+async def naming(kind: MediaKind, where: str, work: Awaitable[T]) -> T:
+    """Return what becomes of a file at the JSON path `where`, or raise the error that names it.
+
+    Raises
+    ------
+    InvalidRequest
+        If it cannot be fetched or used.
+    """
+    try:
+        return await work
+    except ImageError as error:
+        not_allowed = error.code == NOT_ALLOWED
+        raise InvalidRequest(
+            f"The {kind.name} at '{where}' cannot be used: {error.reason}.",
+            param=where,
+            code=error.code if not_allowed else error.code.replace("image", kind.name),
+        ) from None
 
 
 def parse_host(host: str) -> list[tuple[str, int]]:

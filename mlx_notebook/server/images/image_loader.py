@@ -19,6 +19,7 @@ from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.images.image_fetcher import ImageError
 from mlx_notebook.server.images.media_kinds import IMAGE
 from mlx_notebook.server.images.source_reader import SourceReader
+from mlx_notebook.server.images.user_files import UserFiles
 from mlx_notebook.server.wire.content import (
     CheckedImage,
     ImageSource,
@@ -78,13 +79,15 @@ class ImageLoader:
         self._limits = limits
         self._reader = reader
 
-    async def load_images(self, prompt: ChatPrompt) -> ChatPrompt:
-        """Return the prompt with the images that its messages name.
+    async def load_images(self, prompt: ChatPrompt, files: UserFiles) -> ChatPrompt:
+        """Return the prompt with the images that its messages name, also in files of the user.
 
         Raises
         ------
         InvalidRequest
             If one of them cannot be loaded or used. `param` names its place in the request.
+        NotFound
+            If the user has no such file.
         """
         found = image_sources(prompt.messages)
         if not found:
@@ -102,7 +105,7 @@ class ImageLoader:
         left = limits.total
         for source in found:
             try:
-                data = await self.read(source)
+                data = await self.read(source, files)
                 size = len(data) + sum(map(len, getattr(source, "frames", ())))
                 if (left := left - size) < 0:
                     raise ImageError(
@@ -120,7 +123,7 @@ class ImageLoader:
         messages = [_without_sources(message) for message in prompt.messages]
         return msgspec.structs.replace(prompt, messages=messages, images=[*images])
 
-    async def read(self, source: ImageSource | RenderedImage) -> bytes:
+    async def read(self, source: ImageSource | RenderedImage, files: UserFiles) -> bytes:
         """Return the bytes of an image.
 
         Raises
@@ -130,7 +133,7 @@ class ImageLoader:
         """
         if isinstance(source, RenderedImage):
             return source.data
-        return await self._reader.read(source.given, self._limits.bytes, IMAGE)
+        return await self._reader.read(source.given, self._limits.bytes, IMAGE, files)
 
     def check_image(self, data: bytes, source: ImageSource | RenderedImage) -> CheckedImage:
         """Return an image after its header was checked.

@@ -1,4 +1,4 @@
-"""Read what a request names: base64, data URIs, files, and URLs of other servers."""
+"""Read what a request names: base64, data URIs, files, uploads, and URLs of other servers."""
 
 import asyncio
 import binascii
@@ -16,6 +16,8 @@ from mlx_notebook.server.images.image_fetcher import (
     too_large,
 )
 from mlx_notebook.server.images.media_kinds import MediaKind
+from mlx_notebook.server.images.user_files import UserFiles
+from mlx_notebook.server.wire.content import FileReference
 
 _NOT_BASE64 = "it is neither base64, nor a data URI, nor a URL"
 _SCHEME = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]*):")
@@ -38,23 +40,31 @@ class SourceReader:
         self._fetcher = fetcher
         self._root = root
 
-    async def read(self, given: str, most: int, kind: MediaKind) -> bytes:
-        """Return the bytes at a URL, in a data URI or in base64.
+    async def read(
+        self, given: str | FileReference, most: int, kind: MediaKind, files: UserFiles
+    ) -> bytes:
+        """Return the bytes at a URL, in a data URI, in base64 or in an uploaded file.
 
         Parameters
         ----------
         given
-            The URL, data URI or base64.
+            The URL, data URI or base64, or the file.
         most
             Largest size to accept, in bytes.
         kind
             What it is, for errors.
+        files
+            The files of the user.
 
         Raises
         ------
         ImageError
             If it is not allowed, missing, too large or not what it should be.
+        NotFound
+            If the user has no such file.
         """
+        if isinstance(given, FileReference):
+            return await files.read(given, most, kind)
         scheme = _SCHEME.match(given, 0, 64)
         match scheme[1].lower() if scheme else None:
             case None:

@@ -6,7 +6,7 @@ then turns documents and videos into images and text, and `server/images/image_l
 images.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
@@ -23,15 +23,27 @@ MaxFrames = Annotated[int, Meta(ge=1, le=100_000)]
 FrameUrls = Annotated[list[str], Meta(min_length=1, max_length=100_000)]
 
 
-class ImageSource(Struct, frozen=True):
-    """An image as the request sends it: a URL, a data URI or base64. `where` is its JSON path."""
+class FileReference(Struct, frozen=True):
+    """A file that the user has uploaded to `v1/files`. `where` is the JSON path of its id."""
 
-    given: str
+    id: str
+    where: str
+
+
+class ImageSource(Struct, frozen=True):
+    """An image as the request sends it: a URL, a data URI, base64, or a file of the user.
+
+    `where` is its JSON path.
+    """
+
+    given: str | FileReference
     where: str
     detail: ImageDetail = "auto"
 
     @classmethod
-    def of(cls, given: str, where: str, detail: RequestedDetail | None) -> "ImageSource":
+    def of(
+        cls, given: str | FileReference, where: str, detail: RequestedDetail | None
+    ) -> "ImageSource":
         """Return an image with the `detail` of an OpenAI request."""
         return cls(given, where, "high" if detail == "original" else detail or "auto")
 
@@ -42,7 +54,7 @@ class DocumentSource(Struct, frozen=True):
     Attributes
     ----------
     given
-        A URL, a data URI or base64.
+        A URL, a data URI, base64, or a file of the user.
     where
         JSON path of the part or block that holds it.
     field
@@ -53,14 +65,17 @@ class DocumentSource(Struct, frozen=True):
         The choice of pages, for example "1-3,7". None: the first ones.
     pages_as
         Whether the model gets the pages as images, or their text.
+    may_be_text
+        Whether a file of the user may be a text instead.
     """
 
-    given: str
+    given: str | FileReference
     where: str
     field: str
     heading: tuple[str, ...] = ()
     pages: str | None = None
     pages_as: PagesAs | None = None
+    may_be_text: bool = False
 
 
 class VideoSource(Struct, frozen=True):
@@ -69,7 +84,7 @@ class VideoSource(Struct, frozen=True):
     Attributes
     ----------
     given
-        A URL, a data URI or base64; or the same for each of its frames.
+        A URL, a data URI, base64, or a file of the user; or all but a file for each of its frames.
     where
         JSON path of the part that holds it.
     field
@@ -80,7 +95,7 @@ class VideoSource(Struct, frozen=True):
         Most frames to show.
     """
 
-    given: str | tuple[str, ...]
+    given: str | FileReference | tuple[str, ...]
     where: str
     field: str
     fps: float | None = None
@@ -89,7 +104,7 @@ class VideoSource(Struct, frozen=True):
     @classmethod
     def of(
         cls,
-        given: str | list[str],
+        given: str | FileReference | list[str],
         where: str,
         field: str,
         fps: float | None,
@@ -102,7 +117,7 @@ class VideoSource(Struct, frozen=True):
         InvalidRequest
             If there are more frames than `max_frames`.
         """
-        if isinstance(given, str):
+        if not isinstance(given, list):
             return cls(given, where, f"{where}.{field}", fps, max_frames)
         if max_frames is not None and len(given) > max_frames:
             raise InvalidRequest(
@@ -217,17 +232,37 @@ def media_sources(messages: Iterable[dict[str, Any]]) -> list[MediaSource]:
     ]
 
 
-def no_file_data(file_id: str | None, path: str) -> InvalidRequest:
-    """Return the error for a file that a request does not contain. `path` is its JSON path."""
-    if file_id is None:
-        return InvalidRequest(
-            f"The request needs '{path}.file_data'.",
-            param=f"{path}.file_data",
+def one_source(path: str, fields: Mapping[str, str | list[str] | None]) -> tuple[Any, str]:
+    """Return what one of several fields gives, and the name of that field.
+
+    Parameters
+    ----------
+    path
+        JSON path of the part that has the fields.
+    fields
+        The fields by name. `file_id` is a file of the user, and becomes a `FileReference`.
+
+    Raises
+    ------
+    InvalidRequest
+        If none of them is given, or more than one.
+    """
+    given = [name for name, value in fields.items() if value is not None]
+    if not given:
+        first = next(iter(fields))
+        raise InvalidRequest(
+            f"The request needs '{path}.{first}'.",
+            param=f"{path}.{first}",
             code="missing_parameter",
         )
-    return InvalidRequest(
-        f"'{path}.file_id' is not supported by this server: send the file as 'file_data', a data "
-        "URI.",
-        param=f"{path}.file_id",
-        code="unsupported_parameter",
-    )
+    if len(given) > 1:
+        raise InvalidRequest(
+            f"'{path}' has {' and '.join(map(repr, given))}: send one of them.",
+            param=f"{path}.{given[1]}",
+            code="invalid_value",
+        )
+    [name] = given
+    value = fields[name]
+    if name == "file_id":
+        return FileReference(str(value), f"{path}.file_id"), name
+    return value, name

@@ -197,7 +197,8 @@ def test_a_long_document_is_refused_before_it_is_computed(server: RunningServer)
         (file(pages="4"), "invalid_document", "3 pages"),
         (file(pages="3-1"), "invalid_document", "'1-3,7'"),
         (file(pages="1,1"), "invalid_document", "twice"),
-        ({"type": "file", "file": {"file_id": "file-1"}}, "unsupported_parameter", "file_data"),
+        ({"type": "file", "file": {}}, "missing_parameter", "file_data"),
+        ({"type": "file", "file": {"file_id": "a", "file_data": "b"}}, "invalid_value", "one of"),
         ({"type": "file", "file": {"file_data": "file:other.pdf"}}, "image_url_not_allowed", ""),
         ({"type": "file", "file": {"file_data": "http://a.b/c.pdf"}}, "image_url_not_allowed", ""),
         (film(b"\0\0\0\x20ftypisom" + b"x" * 900), "invalid_video", "damaged"),
@@ -254,6 +255,112 @@ def test_a_video_is_still_images_to_other_models(server: RunningServer, clip: by
     error = refusal(server, film(clip), model="tiny-chat")
     assert error["code"] == "vision_not_supported"
     assert "frames" in error["message"]
+
+
+def test_files_of_the_user_are_shown_as_those_in_the_request(
+    server: RunningServer, clip: bytes
+) -> None:
+    image = _pngs("green")[0]
+    with openai.OpenAI(base_url=server.openai_url, api_key=server.token, max_retries=0) as client:
+        ids = {
+            name: client.files.create(file=(name, data), purpose=purpose).id  # type: ignore[arg-type]
+            for name, data, purpose in (
+                ("report.pdf", DOCUMENT, "user_data"),
+                ("green.png", image, "vision"),
+                ("film.avi", clip, "user_data"),
+            )
+        }
+        named = {
+            "type": "file",
+            "file": {"filename": "report.pdf", "file_data": data_uri(DOCUMENT)},
+        }
+        shown = {"type": "image_url", "image_url": {"url": data_uri(image, "image/png")}}
+        inline = ask(server, {**named, "pages": "3"}, shown, film(clip))
+        parts = (
+            {"type": "file", "file": {"file_id": ids["report.pdf"]}, "pages": "3"},
+            {"type": "image_url", "image_url": {"file_id": ids["green.png"]}},
+            {"type": "video_url", "video_url": {"file_id": ids["film.avi"]}},
+        )
+        assert text(ask(server, *parts)) == text(inline)
+        tokens = usage(inline)["prompt_tokens"]
+        assert counted(server, *parts) == tokens
+        inputs: Any = [
+            {"type": "input_file", "file_id": ids["report.pdf"], "pages": "3"},
+            {"type": "input_image", "file_id": ids["green.png"], "detail": "auto"},
+            {"type": "input_video", "file_id": ids["film.avi"]},
+            {"type": "input_text", "text": QUESTION},
+        ]
+        items: Any = [{"type": "message", "role": "user", "content": inputs}]
+        given: Any = {"model": "tiny-vision", "temperature": 0, "max_output_tokens": 12}
+        response = client.responses.create(input=items, **given)
+        assert response.output_text == text(inline)
+        count = client.responses.input_tokens.count(model="tiny-vision", input=items)
+        assert count.input_tokens == response.usage.input_tokens == tokens  # type: ignore[union-attr]
+        # What is kept names the files, and does not contain them.
+        [item] = client.responses.input_items.list(response.id).data
+        kept = [part.get("file_id") for part in item.to_dict()["content"]]  # type: ignore[attr-defined]
+        assert kept == [*ids.values(), None]
+        assert "base64" not in item.to_json()
+        conversation = client.conversations.create(items=items)
+        within = client.responses.create(input="Once more?", conversation=conversation.id, **given)
+        assert within.usage is not None
+        assert within.usage.input_tokens > tokens
+        listed = client.conversations.items.list(conversation.id, order="asc").data[0]
+        assert [part.get("file_id") for part in listed.to_dict()["content"]] == kept  # type: ignore[attr-defined]
+        _check_messages(server, ids, tokens, text(inline))
+        for id in ids.values():
+            client.files.delete(id)
+        with pytest.raises(openai.NotFoundError) as caught:
+            client.chat.completions.create(model="tiny-vision", messages=message(*parts))  # type: ignore[arg-type]
+        assert caught.value.code == "file_not_found"
+        assert caught.value.param == "messages[0].content[0].file.file_id"
+        with pytest.raises(openai.NotFoundError) as caught:
+            client.responses.create(input="And?", previous_response_id=response.id, **given)
+        assert caught.value.param == "previous_response_id.content[0].file_id"
+
+
+def _check_messages(server: RunningServer, ids: dict[str, str], tokens: int, said: str) -> None:
+    """Ask the same by `v1/messages`; a text may be a file there too."""
+    with (
+        anthropic.Anthropic(
+            base_url=server.url.rstrip("/"), api_key=server.token, max_retries=0
+        ) as claude,
+        openai.OpenAI(base_url=server.openai_url, api_key=server.token) as client,
+    ):
+        kinds = zip(("document", "image", "video"), ids.values(), strict=True)
+        blocks: list[Any] = [
+            {"type": kind, "source": {"type": "file", "file_id": id}} for kind, id in kinds
+        ]
+        blocks[0]["pages"] = "3"
+        messages: Any = [{"role": "user", "content": [*blocks, {"type": "text", "text": QUESTION}]}]
+        answer = claude.beta.messages.create(
+            model="tiny-vision",
+            max_tokens=12,
+            messages=messages,
+            betas=["files-api-2025-04-14"],
+            extra_body={"temperature": 0},
+        )
+        assert answer.content[0].text == said  # type: ignore[union-attr]
+        count = claude.messages.count_tokens(model="tiny-vision", messages=messages)
+        assert count.input_tokens == tokens
+        notes = client.files.create(file=("notes.txt", b"It is late."), purpose="user_data").id
+        sources: list[Any] = [
+            {"source": {"type": "file", "file_id": notes}},
+            {"source": {"type": "text", "data": "It is late.", "media_type": "text/plain"}},
+        ]
+        counts = [
+            claude.messages.count_tokens(
+                model="tiny-chat",
+                messages=[
+                    {
+                        "role": "user",
+                        "content": [{"type": "document", "title": "notes.txt", **source}],
+                    }
+                ],
+            ).input_tokens
+            for source in sources
+        ]
+        assert counts[0] == counts[1]
 
 
 def _pngs(*colours: str) -> list[bytes]:

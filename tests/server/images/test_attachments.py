@@ -1,12 +1,15 @@
 """Documents and videos become images and text, in processes that can be killed."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mlx_notebook.protocol import ChatPrompt
-from mlx_notebook.server.errors import InvalidRequest
+from mlx_notebook.server.batches.batch_database import BatchDatabase
+from mlx_notebook.server.batches.file_store import FileStore, NewFile
+from mlx_notebook.server.errors import InvalidRequest, NotFound
 from mlx_notebook.server.images.attachments import AttachmentLimits, AttachmentLoader
 from mlx_notebook.server.images.image_fetcher import ImageError, ImageFetcher
 from mlx_notebook.server.images.image_loader import ImageLimits, ImageLoader
@@ -14,8 +17,16 @@ from mlx_notebook.server.images.media_tasks import Frames, RenderPages, SampleFr
 from mlx_notebook.server.images.media_workers import MediaWorkers
 from mlx_notebook.server.images.page_choice import chosen_pages
 from mlx_notebook.server.images.source_reader import SourceReader
+from mlx_notebook.server.images.user_files import UserFiles
 from mlx_notebook.server.images.video_frames import sample_frames
-from mlx_notebook.server.wire.content import ContentPiece, DocumentSource, VideoSource, content_of
+from mlx_notebook.server.wire.content import (
+    ContentPiece,
+    DocumentSource,
+    FileReference,
+    ImageSource,
+    VideoSource,
+    content_of,
+)
 from tests.media import coloured, data_uri, pages_of, pdf, video
 
 pytestmark = pytest.mark.anyio
@@ -40,13 +51,22 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def load(*pieces: ContentPiece, takes_video: bool = False, **limits: Any) -> Any:
+NO_FILES = UserFiles(lambda: pytest.fail("a file is read"), "ann")
+
+
+async def load(
+    *pieces: ContentPiece,
+    files: UserFiles = NO_FILES,
+    takes_video: bool = False,
+    **limits: Any,
+) -> Any:
     reader = SourceReader(ImageFetcher(), None)
     images = ImageLoader(ImageLimits(100_000, 100_000, 4, 1_000_000), reader)
     given = AttachmentLimits(**{**LIMITS, **limits})
     loader = AttachmentLoader(given, images, reader, MediaWorkers())
     prompt = ChatPrompt(messages=[{"role": "user", "content": content_of(pieces)}])
-    return await loader.load(prompt, takes_video=takes_video)
+    prompt = await loader.with_texts(prompt, files)
+    return await loader.load(prompt, files, takes_video=takes_video)
 
 
 def document(*pages: Any, **options: Any) -> DocumentSource:
@@ -135,3 +155,47 @@ async def test_a_process_that_takes_too_much_is_ended() -> None:
         await MediaWorkers(seconds=1).run(task)
     with pytest.raises(ImageError, match="memory"):
         await MediaWorkers(memory=2**20).run(task)
+
+
+async def test_a_file_has_the_limits_of_what_it_is_used_as(tmp_path: Path) -> None:
+    log = logging.getLogger("test")
+    store = FileStore(BatchDatabase(tmp_path / "it.sqlite3", max_bytes=10**6, log=log))
+
+    async def kept(name: str, content: bytes, owner: str = "ann") -> FileReference:
+        made = await store.create(owner, NewFile(name, "user_data", content))
+        return FileReference(made.id, "place.file_id")
+
+    def of(given: FileReference, **beside: Any) -> DocumentSource:
+        return DocumentSource(given, "place", "place.source", **beside)
+
+    files = UserFiles(lambda: store, "ann")
+    report, notes = await kept("report.pdf", pages_of(3)), await kept("é.txt", "\ufeffé".encode())
+    loaded = await load(of(report, may_be_text=True), of(notes, may_be_text=True), files=files)
+    content = loaded.prompt.messages[0]["content"]
+    assert content[0]["text"] == "report.pdf (pages 1-2 of 3)"
+    assert [part["type"] for part in content] == ["text", "image", "image", "text"]
+    assert content[3]["text"] == "é.txt\né"
+    titled = await load(of(notes, heading=("Notes",), may_be_text=True), files=files)
+    assert titled.prompt.messages[0]["content"] == "Notes\né"
+
+    large, binary = await kept("large.txt", b"x" * 101), await kept("it.bin", b"\xff\x00")
+    for piece, code, param in (
+        (of(large, may_be_text=True), "document_too_large", "place"),
+        (of(report), "document_too_large", "place"),
+        (of(binary, may_be_text=True), "invalid_document", "place"),
+        (of(binary), "invalid_document", "place"),
+        (of(notes, pages="1", may_be_text=True), "unsupported_parameter", "place.pages"),
+        (VideoSource(large, "place", "place.video_url"), "video_too_large", "place"),
+        (ImageSource(await kept("a.png", b"x" * 100_001), "place"), "image_too_large", "place"),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            await load(piece, files=files, document_bytes=100, video_bytes=100)
+        assert (caught.value.code, caught.value.param) == (code, param)
+
+    others = await kept("report.pdf", pages_of(1), owner="bob")
+    for unknown in (others, FileReference("file-none", "place.file_id")):
+        for each in (of(unknown), of(unknown, may_be_text=True), ImageSource(unknown, "place")):
+            with pytest.raises(NotFound) as missing:
+                await load(each, files=files)
+            assert missing.value.code == "file_not_found"
+            assert missing.value.param == "place.file_id"

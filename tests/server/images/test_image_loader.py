@@ -15,6 +15,7 @@ from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.images.image_fetcher import ImageFetcher
 from mlx_notebook.server.images.image_loader import ImageLimits, ImageLoader
 from mlx_notebook.server.images.source_reader import SourceReader
+from mlx_notebook.server.images.user_files import UserFiles
 from mlx_notebook.server.wire.content import CheckedImage, ImageSource, content_of
 
 pytestmark = pytest.mark.anyio
@@ -36,6 +37,7 @@ def in_base64(data: bytes) -> str:
 
 
 PNG = encoded()
+NO_FILES = UserFiles(lambda: pytest.fail("a file is read"), "ann")
 
 
 def intake(root: Path | None = None, **limits: int) -> ImageLoader:
@@ -46,7 +48,7 @@ def intake(root: Path | None = None, **limits: int) -> ImageLoader:
 async def load_images(*given: str, by: ImageLoader | None = None) -> list[CheckedImage]:
     sources = [ImageSource(one, f"place[{at}]") for at, one in enumerate(given)]
     prompt = ChatPrompt(messages=[{"role": "user", "content": content_of(["Look:", *sources])}])
-    done = await (by or intake()).load_images(prompt)
+    done = await (by or intake()).load_images(prompt, NO_FILES)
     assert done.messages[0]["content"][1:] == [{"type": "image"}] * len(given)
     return [image for image in done.images if isinstance(image, CheckedImage)]
 
@@ -217,5 +219,5 @@ async def test_files_are_read_below_the_root_only(tmp_path: Path) -> None:
 async def test_a_prompt_that_was_taken_in_stays_as_it_is() -> None:
     source: Any = ImageSource(in_base64(PNG), "here")
     prompt = ChatPrompt(messages=[{"role": "user", "content": content_of([source])}])
-    once = await intake().load_images(prompt)
-    assert await intake().load_images(once) is once
+    once = await intake().load_images(prompt, NO_FILES)
+    assert await intake().load_images(once, NO_FILES) is once

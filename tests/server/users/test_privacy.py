@@ -47,6 +47,23 @@ REFERENCE = {**RESPONSE, "input": [{"type": "item_reference", "id": "ID"}, *HI]}
 COMPACT = {"model": "tiny-chat", "max_output_tokens": 2}
 WITHIN = {**RESPONSE, "input": "And?", "conversation": "ID"}
 
+# The text of a PDF, which every model takes.
+PAGES = {"pages_as": "text"}
+FILE_IN_CHAT = {
+    "model": "tiny-chat",
+    "messages": [
+        {"role": "user", "content": [{"type": "file", "file": {"file_id": "ID"}, **PAGES}]}
+    ],
+}
+FILE_IN_INPUT = {
+    **RESPONSE,
+    "input": [{"role": "user", "content": [{"type": "input_file", "file_id": "ID", **PAGES}]}],
+}
+FILE_SOURCE = {"type": "file", "file_id": "ID"}
+FILE_IN_MESSAGE = {
+    **CHAT,
+    "messages": [{"role": "user", "content": [{"type": "document", "source": FILE_SOURCE}]}],
+}
 BATCH = {"endpoint": "/v1/completions", "completion_window": "24h"}
 TOPIC = {"metadata": {"topic": SECRET}}
 MESSAGE = {"custom_id": SECRET, "params": CHAT}
@@ -59,7 +76,10 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("v1/chat/completions?after=ID", thing="completion"),
         Case(f"v1/chat/completions?metadata[topic]={SECRET}", shows=True),
     ],
-    ("POST", "v1/chat/completions/?"): [Case("v1/chat/completions", CHAT)],
+    ("POST", "v1/chat/completions/?"): [
+        Case("v1/chat/completions", CHAT),
+        Case("v1/chat/completions", FILE_IN_CHAT, thing="file"),
+    ],
     ("GET", "v1/chat/completions/([^/]+)/?"): [
         Case("v1/chat/completions/ID", thing="completion"),
         Case("v1/chat/completions/ID", thing="response"),
@@ -79,11 +99,13 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("v1/responses", AFTER, thing="response"),
         Case("v1/responses", REFERENCE, thing="item"),
         Case("v1/responses", WITHIN, thing="stored_conversation"),
+        Case("v1/responses", FILE_IN_INPUT, thing="file"),
     ],
     ("POST", "v1/responses/input_tokens/?"): [
         Case("v1/responses/input_tokens", AFTER, thing="response"),
         Case("v1/responses/input_tokens", REFERENCE, thing="item"),
         Case("v1/responses/input_tokens", WITHIN, thing="stored_conversation"),
+        Case("v1/responses/input_tokens", FILE_IN_INPUT, thing="file"),
     ],
     ("POST", "v1/responses/compact/?"): [
         Case("v1/responses/compact", {**COMPACT, "previous_response_id": "ID"}, thing="response"),
@@ -135,8 +157,14 @@ CASES: dict[tuple[str, str], list[Case]] = {
         Case("v1/responses/ID/input_items", thing="response"),
         Case("v1/responses/ID/input_items?after=x", thing="response"),
     ],
-    ("POST", "v1/messages/?"): [Case("v1/messages", CHAT)],
-    ("POST", "v1/messages/count_tokens/?"): [Case("v1/messages/count_tokens", CHAT)],
+    ("POST", "v1/messages/?"): [
+        Case("v1/messages", CHAT),
+        Case("v1/messages", FILE_IN_MESSAGE, thing="file"),
+    ],
+    ("POST", "v1/messages/count_tokens/?"): [
+        Case("v1/messages/count_tokens", CHAT),
+        Case("v1/messages/count_tokens", FILE_IN_MESSAGE, thing="file"),
+    ],
     ("POST", "v1/completions/?"): [Case("v1/completions", {**GENERATION, "prompt": "Hi"})],
     ("GET", "mlx/completions/inline/?"): [Case("mlx/completions/inline")],
     ("POST", "mlx/completions/inline/?"): [

@@ -144,7 +144,7 @@ def _purpose(given: str | None) -> UploadPurpose:
     """
     if given is None:
         raise InvalidRequest(
-            "The form needs 'purpose': batch or user_data.",
+            "The form needs 'purpose': batch, user_data or vision.",
             param="purpose",
             code="missing_parameter",
         )
@@ -153,7 +153,7 @@ def _purpose(given: str | None) -> UploadPurpose:
             return purpose  # type: ignore[no-any-return]
     why = " Only the server makes such files." if given == "batch_output" else ""
     raise InvalidRequest(
-        f"'purpose' must be batch or user_data, and not {given[:100]!r}.{why}",
+        f"'purpose' must be batch, user_data or vision, and not {given[:100]!r}.{why}",
         param="purpose",
         code="invalid_value",
     )

@@ -12,6 +12,7 @@ from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.content import (
     ContentPiece,
     DocumentSource,
+    FileReference,
     FramesPerSecond,
     ImageSource,
     MaxFrames,
@@ -46,7 +47,7 @@ class UrlImageSource(Struct, tag_field="type", tag="url"):
 
 
 class FileImageSource(Struct, tag_field="type", tag="file"):
-    """An image of the Files API, which this server does not support."""
+    """An image that the user has uploaded to `v1/files`."""
 
     file_id: str
 
@@ -90,7 +91,7 @@ class UrlDocumentSource(Struct, tag_field="type", tag="url"):
 
 
 class FileDocumentSource(Struct, tag_field="type", tag="file"):
-    """A document of the Files API, which this server does not support."""
+    """A PDF or a text that the user has uploaded to `v1/files`."""
 
     file_id: str
 
@@ -106,6 +107,12 @@ class UrlVideoSource(Struct, tag_field="type", tag="url"):
     """The URL of a video, which the server's settings must allow."""
 
     url: str
+
+
+class FileVideoSource(Struct, tag_field="type", tag="file"):
+    """A video that the user has uploaded to `v1/files`."""
+
+    file_id: str
 
 
 class Citations(Struct):
@@ -138,7 +145,7 @@ class DocumentBlockParam(Struct, tag_field="type", tag="document"):
 class VideoBlockParam(Struct, tag_field="type", tag="video"):
     """A video, in a user message or a tool result. Anthropic's API has none."""
 
-    source: Base64VideoSource | UrlVideoSource
+    source: Base64VideoSource | UrlVideoSource | FileVideoSource
     fps: FramesPerSecond | None = None
     max_frames: MaxFrames | None = None
 
@@ -336,6 +343,9 @@ def _block_pieces(block: ContentBlockParam, path: str) -> list[ContentPiece]:
             return [VideoSource.of(given, path, "source", block.fps, block.max_frames)]
         case VideoBlockParam(source=UrlVideoSource(url=url)):
             return [VideoSource.of(url, path, "source", block.fps, block.max_frames)]
+        case VideoBlockParam(source=FileVideoSource(file_id=id)):
+            file = FileReference(id, f"{path}.source.file_id")
+            return [VideoSource.of(file, path, "source", block.fps, block.max_frames)]
     tag = block.__struct_config__.tag
     raise InvalidRequest(f"'{path}' is a '{tag}' block, which is not allowed there.", param=path)
 
@@ -351,6 +361,7 @@ def _check_no_pages(document: DocumentBlockParam, path: str) -> None:
 
 
 def _document(block: DocumentBlockParam, path: str) -> DocumentSource:
+    given: str | FileReference
     match block.source:
         case Base64DocumentSource(data=data, media_type=kind):
             if kind != "application/pdf":
@@ -363,15 +374,19 @@ def _document(block: DocumentBlockParam, path: str) -> DocumentSource:
             given = f"data:{kind};base64,{data}"
         case UrlDocumentSource(url=url):
             given = url
+        case FileDocumentSource(file_id=id):
+            given = FileReference(id, f"{path}.source.file_id")
         case _:
-            raise InvalidRequest(
-                f"'{path}.source.file_id' is not supported by this server: send the document in "
-                "base64.",
-                param=f"{path}.source.file_id",
-                code="unsupported_content",
-            )
-    heading = _heading(block)
-    return DocumentSource(given, path, f"{path}.source", heading, block.pages, block.pages_as)
+            raise AssertionError(f"{block.source} is handled before")
+    return DocumentSource(
+        given,
+        path,
+        f"{path}.source",
+        _heading(block),
+        block.pages,
+        block.pages_as,
+        may_be_text=isinstance(given, FileReference),
+    )
 
 
 def _image(block: ImageBlockParam, path: str) -> ImageSource:
@@ -387,10 +402,5 @@ def _image(block: ImageBlockParam, path: str) -> ImageSource:
             return ImageSource(f"data:{kind};base64,{data}", f"{path}.source")
         case UrlImageSource(url=url):
             return ImageSource(url, f"{path}.source")
-        case FileImageSource():
-            raise InvalidRequest(
-                f"'{path}.source' is a file, but this server stores none: send the image in "
-                "base64.",
-                param=f"{path}.source",
-                code="unsupported_content",
-            )
+        case FileImageSource(file_id=id):
+            return ImageSource(FileReference(id, f"{path}.source.file_id"), f"{path}.source")

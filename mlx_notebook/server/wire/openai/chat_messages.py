@@ -17,7 +17,7 @@ from mlx_notebook.server.wire.content import (
     RequestedDetail,
     VideoSource,
     content_of,
-    no_file_data,
+    one_source,
     text_of,
 )
 from mlx_notebook.server.wire.conversation import (
@@ -40,10 +40,14 @@ class RefusalPart(Struct, tag_field="type", tag="refusal"):
 
 
 class ImageUrl(Struct):
-    """The source of an image: a data URI, base64, or a URL that the server's settings allow."""
+    """The source of an image: a data URI, base64, or a URL that the server's settings allow.
 
-    url: str
+    Or it is the file `file_id` of the user.
+    """
+
+    url: str | None = None
     detail: RequestedDetail | None = None
+    file_id: str | None = None
 
 
 class ImagePart(Struct, tag_field="type", tag="image_url"):
@@ -59,7 +63,10 @@ class AudioPart(Struct, tag_field="type", tag="input_audio"):
 
 
 class FileContent(Struct):
-    """A PDF: a data URI, base64, or a URL that the server's settings allow."""
+    """A PDF: a data URI, base64, or a URL that the server's settings allow.
+
+    Or it is the file `file_id` of the user.
+    """
 
     file_data: str | None = None
     filename: str | None = None
@@ -78,9 +85,13 @@ class FilePart(Struct, tag_field="type", tag="file"):
 
 
 class VideoUrl(Struct):
-    """The source of a video: a data URI, base64, or a URL that the server's settings allow."""
+    """The source of a video: a data URI, base64, or a URL that the server's settings allow.
 
-    url: str
+    Or it is the file `file_id` of the user.
+    """
+
+    url: str | None = None
+    file_id: str | None = None
 
 
 class VideoPart(Struct, tag_field="type", tag="video_url"):
@@ -252,13 +263,16 @@ def _pieces(content: MessageContent | None, path: str) -> list[ContentPiece]:
             case ImagePart(image_url=image):
                 image = ImageUrl(image) if isinstance(image, str) else image
                 where = f"{path}[{index}].image_url"
-                pieces.append(ImageSource.of(image.url, where, image.detail))
+                given, _ = one_source(where, {"url": image.url, "file_id": image.file_id})
+                pieces.append(ImageSource.of(given, where, image.detail))
             case FilePart():
                 pieces.append(_document(part, f"{path}[{index}]"))
-            case VideoPart(video_url=given):
-                url = given if isinstance(given, str) else given.url
+            case VideoPart(video_url=video):
+                video = VideoUrl(video) if isinstance(video, str) else video
                 where = f"{path}[{index}]"
-                pieces.append(VideoSource.of(url, where, "video_url", part.fps, part.max_frames))
+                fields = {"url": video.url, "file_id": video.file_id}
+                given, _ = one_source(f"{where}.video_url", fields)
+                pieces.append(VideoSource.of(given, where, "video_url", part.fps, part.max_frames))
             case FramesPart():
                 where = f"{path}[{index}]"
                 pieces.append(VideoSource.of(part.video, where, "video", part.fps, part.max_frames))
@@ -274,8 +288,8 @@ def _pieces(content: MessageContent | None, path: str) -> list[ContentPiece]:
 
 def _document(part: FilePart, path: str) -> DocumentSource:
     file = part.file
-    if file.file_data is None:
-        raise no_file_data(file.file_id, f"{path}.file")
+    fields = {"file_data": file.file_data, "file_id": file.file_id}
+    given, name = one_source(f"{path}.file", fields)
     heading = (file.filename,) if file.filename else ()
-    field = f"{path}.file.file_data"
-    return DocumentSource(file.file_data, path, field, heading, part.pages, part.pages_as)
+    field = f"{path}.file.{name}"
+    return DocumentSource(given, path, field, heading, part.pages, part.pages_as)

@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
-FilePurpose = Literal["batch", "batch_output", "user_data"]
+FilePurpose = Literal["batch", "batch_output", "user_data", "vision"]
 # A client can upload these. `batch_output` is what the server makes of a batch.
-UploadPurpose = Literal["batch", "user_data"]
+UploadPurpose = Literal["batch", "user_data", "vision"]
 
 # How long a file may be kept, in seconds.
 LEAST_SECONDS, MOST_SECONDS = 3600, 30 * 24 * 3600

@@ -9,7 +9,7 @@ from mlx_notebook.server.wire.content import (
     ImageSource,
     VideoSource,
     content_of,
-    no_file_data,
+    one_source,
     text_of,
 )
 from mlx_notebook.server.wire.responses.mcp_items import (
@@ -177,9 +177,11 @@ def _pieces(content: ItemContent, path: str) -> list[ContentPiece]:
                 pieces.append(_image(part, f"{path}[{index}]"))
             case InputFile():
                 pieces.append(_document(part, f"{path}[{index}]"))
-            case InputVideo(video_url=given):
+            case InputVideo():
                 where = f"{path}[{index}]"
-                pieces.append(VideoSource.of(given, where, "video_url", part.fps, part.max_frames))
+                fields = {"video_url": part.video_url, "file_id": part.file_id}
+                given, name = one_source(where, fields)
+                pieces.append(VideoSource.of(given, where, name, part.fps, part.max_frames))
             case _:
                 kind = part.__struct_config__.tag
                 raise InvalidRequest(
@@ -191,26 +193,13 @@ def _pieces(content: ItemContent, path: str) -> list[ContentPiece]:
 
 
 def _image(image: InputImage, path: str) -> ImageSource:
-    if image.file_id is not None:
-        raise InvalidRequest(
-            f"'{path}.file_id' is not supported: this server stores no files. Send the image as "
-            "'image_url', a data URI.",
-            param=f"{path}.file_id",
-            code="unsupported_parameter",
-        )
-    if image.image_url is None:
-        raise InvalidRequest(
-            f"The request needs '{path}.image_url'.",
-            param=f"{path}.image_url",
-            code="missing_parameter",
-        )
-    return ImageSource.of(image.image_url, f"{path}.image_url", image.detail)
+    fields = {"image_url": image.image_url, "file_id": image.file_id}
+    given, name = one_source(path, fields)
+    return ImageSource.of(given, f"{path}.{name}", image.detail)
 
 
 def _document(file: InputFile, path: str) -> DocumentSource:
     heading = (file.filename,) if file.filename else ()
-    for name, given in (("file_data", file.file_data), ("file_url", file.file_url)):
-        if given is not None:
-            field = f"{path}.{name}"
-            return DocumentSource(given, path, field, heading, file.pages, file.pages_as)
-    raise no_file_data(file.file_id, path)
+    fields = {"file_data": file.file_data, "file_url": file.file_url, "file_id": file.file_id}
+    given, name = one_source(path, fields)
+    return DocumentSource(given, path, f"{path}.{name}", heading, file.pages, file.pages_as)

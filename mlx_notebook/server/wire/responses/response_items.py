@@ -60,7 +60,7 @@ class InputImage(Struct, tag_field="type", tag="input_image"):
 
 
 class InputFile(Struct, tag_field="type", tag="input_file"):
-    """A PDF, in a user message or a function's output: a data URI, base64 or a URL.
+    """A PDF, in a user message or a function's output: a data URI, base64, a URL or a file's id.
 
     `pages` chooses pages, for example "1-3,7". With `pages_as: text` the model gets their text.
     """
@@ -76,7 +76,8 @@ class InputFile(Struct, tag_field="type", tag="input_file"):
 class InputVideo(Struct, tag_field="type", tag="input_video"):
     """A video, or a list of its frames, in a user message or a function's output."""
 
-    video_url: str | FrameUrls
+    video_url: str | FrameUrls | None = None
+    file_id: str | None = None
     fps: FramesPerSecond | None = None
     max_frames: MaxFrames | None = None
 

@@ -132,14 +132,6 @@ def test_an_answer_that_has_begun_is_continued() -> None:
             "messages[1].content[0].tool_use_id",
         ),
         (
-            user({"type": "image", "source": {"type": "file", "file_id": "f"}}),
-            "messages[1].content[0].source",
-        ),
-        (
-            user({"type": "document", "source": {"type": "file", "file_id": "f"}}),
-            "messages[1].content[0].source.file_id",
-        ),
-        (
             user({"type": "document", "source": {**PDF, "media_type": "text/csv"}}),
             "messages[1].content[0].source.media_type",
         ),

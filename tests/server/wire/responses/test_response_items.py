@@ -78,9 +78,10 @@ def test_sealed_reasoning_is_read_again_unless_another_server_wrote_it() -> None
         ({"role": "user", "content": [{"type": "input_text"}]}, "input[0].content[0].text"),
         ({"role": "user", "content": [{"type": "input_image"}]}, "input[0].content[0].image_url"),
         (
-            {"role": "user", "content": [{"type": "input_image", "file_id": "f"}]},
+            {"role": "user", "content": [{"type": "input_file", "file_id": "f", "file_url": "u"}]},
             "input[0].content[0].file_id",
         ),
+        ({"role": "user", "content": [{"type": "input_video"}]}, "input[0].content[0].video_url"),
         (
             {"role": "system", "content": [{"type": "input_image", "image_url": "x"}]},
             "input[0].content[0].image_url",

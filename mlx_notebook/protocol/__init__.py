@@ -7,6 +7,17 @@ sequences is one message of a few kilobytes.
 Durations are in seconds, times in Unix seconds, memory in bytes.
 """
 
+from mlx_notebook.protocol.audio_messages import (
+    Heard,
+    Speak,
+    SpeechAudio,
+    SpeechFormat,
+    Spoken,
+    SpokenWord,
+    Transcribe,
+    Transcribed,
+    TranscriptSegment,
+)
 from mlx_notebook.protocol.config import (
     RANK_WAITS,
     RANKS_ENDED,
@@ -35,7 +46,6 @@ from mlx_notebook.protocol.events import (
     Finished,
     FinishReason,
     Frame,
-    Heard,
     Loaded,
     Loading,
     ParseProblem,
@@ -50,9 +60,6 @@ from mlx_notebook.protocol.events import (
     Reranked,
     Reserved,
     RowTrace,
-    SpeechAudio,
-    Spoken,
-    SpokenWord,
     Text,
     Timings,
     TokenIds,
@@ -61,8 +68,6 @@ from mlx_notebook.protocol.events import (
     ToolCallArguments,
     ToolCallStart,
     Traced,
-    Transcribed,
-    TranscriptSegment,
     Unloaded,
     Usage,
 )
@@ -80,6 +85,15 @@ from mlx_notebook.protocol.job_messages import (
     TrainingExample,
 )
 from mlx_notebook.protocol.job_specs import ConvertSpec, FinetuneSpec, JobSpec, MergeSpec
+from mlx_notebook.protocol.model_commands import (
+    Load,
+    ModelOptions,
+    Pin,
+    Release,
+    Reserve,
+    Touch,
+    Unload,
+)
 from mlx_notebook.protocol.requests import (
     RESERVED_KWARGS,
     URGENT_ROWS,
@@ -92,24 +106,14 @@ from mlx_notebook.protocol.requests import (
     FillPrompt,
     Generate,
     ImageDetail,
-    Load,
-    ModelOptions,
     OutputFormat,
-    Pin,
     Prompt,
-    Release,
     Rerank,
-    Reserve,
     Sampling,
     Shutdown,
-    Speak,
-    SpeechFormat,
     TextPrompt,
     Tokenize,
     ToolChoice,
-    Touch,
-    Transcribe,
-    Unload,
 )
 
 __all__ = [

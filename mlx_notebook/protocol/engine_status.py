@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from mlx_notebook.protocol.requests import ModelOptions
+from mlx_notebook.protocol.model_commands import ModelOptions
 
 RequestPhase = Literal["queued", "loading", "prefill", "decode"]
 

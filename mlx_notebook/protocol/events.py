@@ -4,6 +4,13 @@ from typing import Literal
 
 import msgspec
 
+from mlx_notebook.protocol.audio_messages import (
+    Heard,
+    SpeechAudio,
+    Spoken,
+    Transcribed,
+    TranscriptSegment,
+)
 from mlx_notebook.protocol.engine_status import Heartbeat, Resident, Stats
 
 # An upstream may also withhold the rest of an answer (`content_filter`). The engine never does.
@@ -266,104 +273,6 @@ class Reranked(msgspec.Struct, frozen=True, tag="reranked", array_like=True):
     scores: list[float]
     tokens: int
     truncated: list[tuple[int, int, int]]
-
-
-class Heard(msgspec.Struct, frozen=True, tag="heard", array_like=True):
-    """Progress of a transcription: `done` of `total` seconds of sound."""
-
-    id: str
-    done: float
-    total: float
-
-
-class SpokenWord(msgspec.Struct, frozen=True, array_like=True):
-    """A word, its begin and end in seconds of the sound, and how sure the model is of it."""
-
-    text: str
-    start: float
-    end: float
-    probability: float
-
-
-class TranscriptSegment(msgspec.Struct, frozen=True, tag="segment", array_like=True):
-    """A piece of a transcript.
-
-    Attributes
-    ----------
-    seek
-        Where its window begins, in hundredths of a second.
-    start, end
-        In seconds of the sound.
-    logprob
-        Mean log probability of its tokens.
-    compression
-        How often its text repeats itself: its length by its compressed length.
-    no_speech
-        Probability that nobody speaks there.
-    words
-        Its words, if they were asked for.
-    """
-
-    id: str
-    seek: int
-    start: float
-    end: float
-    text: str
-    tokens: list[int]
-    temperature: float
-    logprob: float
-    compression: float
-    no_speech: float
-    words: list[SpokenWord] = []
-
-
-class Transcribed(msgspec.Struct, frozen=True, tag="transcribed", array_like=True):
-    """The last event of a transcription.
-
-    Attributes
-    ----------
-    language
-        Name of the language that was spoken, such as "english".
-    seconds
-        Length of the sound.
-    tokens
-        How many tokens were generated.
-    working
-        Seconds that the engine took, without waiting and loading.
-    """
-
-    id: str
-    language: str
-    seconds: float
-    tokens: int
-    working: float
-
-
-class SpeechAudio(msgspec.Struct, frozen=True, tag="sound", array_like=True):
-    """The next bytes of the sound that `Speak` asked for."""
-
-    id: str
-    data: bytes
-
-
-class Spoken(msgspec.Struct, frozen=True, tag="spoken", array_like=True):
-    """The last event of a `Speak`.
-
-    Attributes
-    ----------
-    seconds
-        Length of the sound.
-    prompt, tokens
-        How many tokens the text has, and how many were generated.
-    working
-        Seconds that the engine took, without waiting and loading.
-    """
-
-    id: str
-    seconds: float
-    prompt: int
-    tokens: int
-    working: float
 
 
 class Done(msgspec.Struct, frozen=True, tag="done", array_like=True):

@@ -31,10 +31,10 @@ from mlx_notebook.protocol import (
     Unload,
     Unloaded,
 )
-from mlx_notebook.server.engine.in_flight_requests import MAX_CRASHES
+from mlx_notebook.server.engine.admission import Admission
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.engine.supervisor import Supervisor
-from mlx_notebook.server.errors import ApiError, QueueFull, RequestCancelled, Unavailable
+from mlx_notebook.server.errors import ApiError, RequestCancelled
 from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.telemetry.audio_traces import AudioRecorder
 from mlx_notebook.server.telemetry.request_traces import Recorder, RequestOrigin, TraceStore
@@ -56,6 +56,7 @@ class EngineClient:
         self.usage = self.traces.usage
         self._supervisor = supervisor
         self._flights = supervisor.in_flight
+        self._admission = Admission(supervisor)
 
     @asynccontextmanager
     async def generate(
@@ -74,10 +75,10 @@ class EngineClient:
         """
         if not command.patient:  # a patient one takes no place from others
             more = URGENT_ROWS if command.urgent else 0
-            self._check_rows(command, origin.owner, command.n, more)
+            self._admission.check_rows(command, origin.owner, command.n, more)
         traced = self.traces.limit > 0 and not command.urgent
         command = msgspec.structs.replace(command, trace=traced)
-        self._check_allowed(command.model)
+        self._admission.check_model(command.model)
         recorder = self.traces.recorder(command, origin)
         async with self._in_flight(command, origin.owner, command.n, recorder) as stream:
             yield stream
@@ -95,8 +96,8 @@ class EngineClient:
         QueueFull, Unavailable
             As for `generate`.
         """
-        self._check_rows(command, origin.owner, 1)
-        self._check_allowed(command.model)
+        self._admission.check_rows(command, origin.owner, 1)
+        self._admission.check_model(command.model)
         recorder = AudioRecorder(command, origin, self.traces)
         self.traces.begin(command.id, origin.owner, recorder)
         async with self._in_flight(command, origin.owner, 1, recorder) as stream:
@@ -214,10 +215,7 @@ class EngineClient:
     ) -> T:
         """Return the one event that answers a command. A load goes on when its caller is gone."""
         if isinstance(command, Tokenize | Embed | Rerank) and not _is_patient(command):
-            # They take no row of the batch, so they have a limit of their own.
-            taken = [stream for stream in self._flights.without_rows if not stream.patient]
-            own = sum(stream.owner == owner for stream in taken) if command.user else 0
-            self._check_queue(len(taken), 1, own)
+            self._admission.check_without_rows(command, owner)
         is_load = isinstance(command, Load)
         async with self._in_flight(command, owner, 0, detached=is_load) as stream:
             async for events in stream.batches():
@@ -309,66 +307,6 @@ class EngineClient:
         if streams:
             self._supervisor.notify()
 
-    def _check_rows(
-        self, command: Generate | Transcribe | Speak, owner: str, wanted: int, more: int = 0
-    ) -> None:
-        """Check that the queue has room for a request that needs rows; `more` rows are for it."""
-        streams = [stream for stream in self._flights.streams if not stream.patient]
-        own = sum(stream.rows for stream in streams if stream.owner == owner)
-        rows = sum(stream.rows for stream in streams) - more
-        self._check_queue(rows, wanted, own if command.user else 0)
-
-    def _check_queue(self, taken: int, wanted: int, own: int) -> None:
-        """Check that the queue has room for more requests.
-
-        A user may take as many places as are left free for others. So one user fills half of the
-        queue, two greedy ones fill a third each, and there is always room for another.
-
-        Parameters
-        ----------
-        taken, wanted
-            Places that are taken, and that the request needs.
-        own
-            How many of those taken belong to its user.
-
-        Raises
-        ------
-        QueueFull
-            If it has not.
-        """
-        supervisor = self._supervisor
-        free = supervisor.config.max_batch + supervisor.limits.queue - taken
-        if own and wanted <= free < own + wanted:
-            raise QueueFull(
-                f"{own} of your requests are running or waiting, the most that one user may have "
-                "now, so that others get in. Try again in a moment.",
-                headers={"Retry-After": "2"},
-            )
-        if wanted > free:
-            raise QueueFull(
-                f"{taken} requests are running or waiting, the most that this server accepts. Try "
-                "again in a moment.",
-                headers={"Retry-After": "2"},
-            )
-
-    def _check_allowed(self, model: str) -> None:
-        """Check that the engine has not crashed several times in a row with a model.
-
-        Raises
-        ------
-        Unavailable
-            If it has.
-        """
-        if self._flights.is_refused(model):
-            raise Unavailable(
-                f"The engine ended {MAX_CRASHES} times in a row while it loaded or ran the model "
-                f"{model!r}, so the model is not tried again. `%mlx load {model}` (POST "
-                "mlx/models/load) allows it again. A smaller model or a shorter context may help.",
-                param="model",
-                code="model_refused",
-                headers={"x-should-retry": "false"},
-            )
-
     @asynccontextmanager
     async def _in_flight(
         self,
@@ -392,7 +330,7 @@ class EngineClient:
     ) -> AsyncIterator[RequestStream]:
         needs_model = not isinstance(command, Unload | Pin | Reserve)
         if needs_model:
-            self._check_allowed(command.model)
+            self._admission.check_model(command.model)
         stream = RequestStream(
             command.id,
             command.model,

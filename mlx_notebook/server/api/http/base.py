@@ -19,7 +19,9 @@ from tornado.iostream import StreamClosedError
 
 from mlx_notebook.server import errors
 from mlx_notebook.server.api.http.client_connection import ClientConnection
-from mlx_notebook.server.api.http.rate_headers import RATE_HEADERS, openai_headers
+from mlx_notebook.server.api.http.error_explanations import explained_error
+from mlx_notebook.server.api.http.foreign_pages import answer_preflight, expose_headers
+from mlx_notebook.server.api.http.rate_headers import openai_headers
 from mlx_notebook.server.api.http.request_head import declared_length, without_secrets
 from mlx_notebook.server.identity import OWNER, InProcessRequest, owner
 from mlx_notebook.server.services import Services
@@ -52,16 +54,6 @@ _DRAIN_SECONDS = 30
 # Reading and decoding a larger body would delay other requests.
 _LARGE_BODY = 1024 * 1024
 
-# Headers of OpenAI's and Anthropic's SDKs, in addition to those that Jupyter allows. Their
-# `x-stainless-*` headers are allowed by prefix.
-_ALLOWED_HEADERS = (
-    *("accept", "content-type", "authorization", "x-xsrftoken", "x-api-key", "x-request-id"),
-    *("anthropic-version", "anthropic-beta", "anthropic-dangerous-direct-browser-access"),
-    *("openai-organization", "openai-project", "openai-beta", "idempotency-key", "user-agent"),
-)
-_EXPOSED_HEADERS = ", ".join(
-    ("x-request-id", "retry-after", IGNORED_HEADER, NOTICES_HEADER, *RATE_HEADERS)
-)
 # Clients and proxies limit the length of a header.
 _LONGEST_NOTICES = 2000
 
@@ -329,50 +321,8 @@ class ApiHandler(APIHandler):
 
     def explained(self, error: BaseException | None) -> errors.ApiError:
         """Return the API error for any exception."""
-        if isinstance(error, errors.ApiError):
-            return error
-        if not isinstance(error, web.HTTPError):
-            return errors.ApiError("The server failed on this request. Its log says why.")
-        status, message = error.status_code, str(error.get_message() or "")
-        if status == 403 and not self._host_is_allowed:
-            return errors.Forbidden(
-                f"This server does not accept the host name {self.request.host!r}. Use localhost, "
-                "or set ServerApp.allow_remote_access or ServerApp.local_hostnames.",
-                code="host_not_allowed",
-            )
-        if status == 403 and (not self.current_user or "_xsrf" in message):
-            return self._unauthorized()
-        if status == 403:
-            return errors.Forbidden(message or "This user may not do this.")
-        if status == 404 and "Origin" in self.request.headers:
-            return errors.Forbidden(
-                "Pages of this origin may not use this server. See ServerApp.allow_origin.",
-                code="origin_not_allowed",
-            )
-        if status == 405:
-            allowed = ", ".join(self._methods())
-            return errors.MethodNotAllowed(
-                f"{self.request.method} is not allowed here. Use {allowed}.",
-                headers={"Allow": allowed},
-            )
-        if 400 <= status < 500:
-            return errors.InvalidRequest(message or "The request is malformed.")
-        return errors.ApiError("The server failed on this request. Its log says why.")
-
-    def _unauthorized(self) -> errors.ApiError:
-        if not self.identity_provider.auth_enabled:
-            return errors.Unauthorized(
-                "This server runs without a token, so it accepts requests from Jupyter's own pages "
-                "only. Start it with a token (--IdentityProvider.token=...) and send that as the "
-                "API key.",
-                code="token_needed",
-            )
-        hint: str | None = getattr(self.identity_provider, "key_hint", None)
-        return errors.Unauthorized(
-            hint
-            or "Send the Jupyter server's token as the API key: 'Authorization: Bearer <token>' "
-            "(api_key=... in OpenAI's client). `jupyter server list` shows it."
-        )
+        allowed = self._host_is_allowed
+        return explained_error(error, self, methods=self._methods(), host_is_allowed=allowed)
 
     def _methods(self) -> list[str]:
         return [
@@ -386,28 +336,12 @@ class ApiHandler(APIHandler):
     def set_cors_headers(self) -> None:
         """Allow the origins that Jupyter's settings allow, and expose our headers to them."""
         super().set_cors_headers()
-        allowed = self._headers.get("Access-Control-Allow-Origin")
-        if not allowed:
-            self.clear_header("Access-Control-Allow-Origin")
-            return
-        self.set_header("Access-Control-Expose-Headers", _EXPOSED_HEADERS)
-        if allowed != "*":
-            self.add_header("Vary", "Origin")
+        expose_headers(self)
 
     @allow_unauthenticated
     def options(self, *args: Any, **kwargs: Any) -> None:
         """Answer a preflight request. `set_cors_headers` has checked the origin."""
-        self.set_header("Access-Control-Allow-Methods", ", ".join(self._methods()))
-        configured = self.settings.get("headers", {}).get("Access-Control-Allow-Headers")
-        asked = self.request.headers.get("Access-Control-Request-Headers", "").lower().split(",")
-        stainless = (name.strip() for name in asked if name.strip().startswith("x-stainless-"))
-        self.set_header(
-            "Access-Control-Allow-Headers",
-            configured or ", ".join((*_ALLOWED_HEADERS, *stainless)),
-        )
-        self.set_header("Access-Control-Max-Age", str(self.preflight_seconds))
-        self.set_status(204)
-        self.finish()
+        answer_preflight(self, self._methods(), self.preflight_seconds)
 
     # --- responses --------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from mlx_notebook.engine.distributed.leader import Leader
 from mlx_notebook.engine.errors import EngineError
 from mlx_notebook.engine.generation.audio_job import AudioJob
 from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
-from mlx_notebook.engine.generation.request import Request, RequestState
+from mlx_notebook.engine.generation.request import RequestState
 from mlx_notebook.engine.generation.reranking_job import RerankingJob
 from mlx_notebook.engine.kv_cache.disk.disk_cache import DiskPrefixCache
 from mlx_notebook.engine.kv_cache.disk.disk_store import DiskStore
@@ -31,12 +31,13 @@ from mlx_notebook.engine.residency.resident_model import ResidentModel
 from mlx_notebook.engine.runtime.activity import Activity
 from mlx_notebook.engine.runtime.device_memory import device_memory
 from mlx_notebook.engine.sandbox.sandbox import SANDBOX
+from mlx_notebook.engine.scheduling.batch_admission import BatchAdmission
 from mlx_notebook.engine.scheduling.commands import Commands
 from mlx_notebook.engine.scheduling.fair_share import FairShare
 from mlx_notebook.engine.scheduling.live_requests import LiveRequests
 from mlx_notebook.engine.scheduling.meter import Meter
 from mlx_notebook.engine.scheduling.prompt_workers import PromptWorkers
-from mlx_notebook.protocol import URGENT_ROWS, Command, EngineConfig, Event, Load, Loaded
+from mlx_notebook.protocol import Command, EngineConfig, Event, Load, Loaded
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Scheduler:
         leader: Leader | None = None,
     ):
         self.inbox: queue.SimpleQueue[Command | Continuation] = queue.SimpleQueue()
-        self._settings, self._send, self._activity = settings, send, activity
+        self._send, self._activity = send, activity
         self._leader = leader
         self._workers = ThreadPoolExecutor(4, "worker")
         SANDBOX.seconds = settings.sandbox_seconds
@@ -103,6 +104,9 @@ class Scheduler:
             *(self._residency, self._queues, prompts, self._prefixes),
             *(self._requests, self._meter, self._reservations, send),
         )
+        self._admission = BatchAdmission(
+            *(self._residency, self._queues, self._requests, self._meter, settings.max_batch)
+        )
         self._share = FairShare()
         self._last_stats = self._last_active = 0.0
 
@@ -122,7 +126,7 @@ class Scheduler:
         if not self._residency.reading:
             self._load(events)
         events.extend(self._reservations.advance())
-        self._admit(events)
+        self._admission.admit(events)
         self._work(events)
         self._report(events)
         if events:
@@ -243,79 +247,6 @@ class Scheduler:
                 self._commands.begin(job, resident)
 
     # --- requests -----------------------------------------------------------------------------
-
-    def _admit(self, events: list[Event]) -> None:
-        """Add ready requests to the batches of their models while there are rows.
-
-        Urgent ones come first, wait for no others, and have rows of their own when it is full.
-        Patient ones join while nothing else is there. Users take turns. The requests of one user
-        join in order.
-        """
-        for name, resident in self._residency.models.items():
-            self._admit_urgent(resident, events)
-            if not resident.ready or self._gathers(resident):
-                continue
-            held = self._residency.held.get(name)
-            for request in list(resident.ready):
-                if held is not None and request.arrived > held:
-                    resident.ready.remove(request)
-                    request.enter(RequestState.QUEUED)
-                    self._queues.add(request.command)
-            self._admit_some(resident, events, patient=False)
-            if not self._requests.waited_for:
-                self._admit_some(resident, events, patient=True)
-
-    def _admit_some(self, resident: ResidentModel, events: list[Event], *, patient: bool) -> None:
-        """Add the ready requests of a model that are patient, or all others."""
-        ready = [one for one in resident.ready if one.command.patient == patient]
-        if not ready:
-            return
-        most, share = self._settings.max_batch, resident.share
-        if patient:
-            most, share = max(1, most // 2), resident.patient_share
-        rows = self._requests.rows_of_users(resident.name, patient=patient)
-        while ready:
-            taken = resident.patient_rows
-            if (taken if patient else resident.rows - taken) >= most:
-                return
-            waiting = [(one.command.user, one.command.n) for one in ready]
-            if (index := share.next(waiting, rows, most)) is None:
-                return
-            request = ready.pop(index)
-            resident.ready.remove(request)
-            rows[request.command.user] += request.command.n
-            self._join(request, resident, events)
-
-    def _admit_urgent(self, resident: ResidentModel, events: list[Event]) -> None:
-        """Add the urgent requests that are ready to a model's batch: a few of each user.
-
-        Nobody types in more places at once. Any more of a user wait as all others do.
-        """
-        if resident.runner is None:
-            return
-        most = self._settings.max_batch + URGENT_ROWS
-        held = self._residency.held.get(resident.name)
-        for request in [one for one in resident.ready if one.command.urgent]:
-            taken = resident.runner.urgent_users.count(request.command.user)
-            may_stay = held is None or request.arrived <= held
-            if resident.rows < most and taken < URGENT_ROWS and may_stay:
-                resident.ready.remove(request)
-                self._join(request, resident, events)
-
-    def _gathers(self, resident: ResidentModel) -> bool:
-        """Return whether a model's ready requests wait for others that arrive with them."""
-        now = time.perf_counter()
-        return resident.gathering.holds(preparing=bool(resident.preparing), now=now)
-
-    def _join(self, request: Request, resident: ResidentModel, events: list[Event]) -> None:
-        assert request.prepared is not None
-        assert resident.runner is not None
-        if not request.prepared.max_tokens:  # only its prompt was to be scored
-            request.finish_without_tokens(events)
-            self._requests.remove(request)
-            return
-        resident.runner.join(request, events)
-        self._meter.count_prompt(request)
 
     def _decode(self, resident: ResidentModel, rows: int, events: list[Event]) -> None:
         """Do one step of a model's batch."""

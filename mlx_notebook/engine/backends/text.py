@@ -48,6 +48,7 @@ from mlx_notebook.engine.infilling.infiller import Infiller
 from mlx_notebook.engine.kv_cache.checkpoints import (
     Checkpoint,
     always_cuttable,
+    checkpoint_lengths,
     make_checkpoint,
     shortened,
 )
@@ -71,9 +72,6 @@ from mlx_notebook.protocol import (
     ModelOptions,
     Prompt,
 )
-
-_CHECKPOINT_STEP, _CHECKPOINT_GAP = 2048, 64
-"""Most and least tokens between checkpoints of a prompt whose KV cache cannot be cut."""
 
 _DEFAULT_CONTEXT = 4096
 """Most tokens of a model whose config.json does not state it."""
@@ -196,7 +194,7 @@ class TextBackend(GeneratingBackend):
         prompt.broken = hit.broken
         if hit.length < min(_SHORT_HIT, len(tokens) // 4):
             hit = PrefixHit(broken=hit.broken)
-        borders = [] if self.trimmable else _checkpoint_lengths(prompt, hit.length)
+        borders = [] if self.trimmable else checkpoint_lengths(prompt, hit.length)
         places = [hit.length, *borders, len(tokens)]
         uid = self._generator.insert(
             [tokens[start:end] for start, end in pairwise(places)],
@@ -311,25 +309,6 @@ class TextBackend(GeneratingBackend):
         salt, shared = self._scopes.pop(uid, ("", NOTHING_SHARED))
         checkpoints = self._checkpoints.pop(uid, None)
         self._prefixes.keep(self.name, tokens, cache, salt, checkpoints, shared)
-
-
-def _checkpoint_lengths(prompt: PreparedPrompt, cached: int) -> list[int]:
-    """Return the lengths at which to keep a prompt's caches that cannot be cut, in order.
-
-    Each is one more call of the model. So a length near to others is left out, except for the first
-    border, which other conversations share, and the last one, which the next turn shares.
-    """
-    last = len(prompt.tokens) - 1
-    borders = [border for border in sorted(prompt.borders) if cached < border < last]
-    shared = [prompt.shared.length] if cached < prompt.shared.length < last else []
-    kept = {*borders[-1:], *shared}
-    if borders and borders[0] >= cached + _CHECKPOINT_GAP:
-        kept.add(borders[0])
-    regular = range(_CHECKPOINT_STEP, last, _CHECKPOINT_STEP)
-    for length in (*reversed(borders), *(length for length in regular if length > cached)):
-        if all(abs(length - other) >= _CHECKPOINT_GAP for other in (cached, *kept)):
-            kept.add(length)
-    return sorted(kept)
 
 
 def _width(model: Any) -> int:

@@ -14,9 +14,13 @@ import mlx.core as mx
 from mlx.utils import tree_flatten, tree_map
 
 from mlx_notebook.engine.kv_cache.row_cache import RowCache, Twin, twin_of
+from mlx_notebook.engine.prompts.prompt import PreparedPrompt
 
 # By name, since mlx-vlm has classes of its own with the same names as mlx-lm's.
 _CUTTABLE = ("KVCache", "QuantizedKVCache", "SingleRowQuantizedCache", "ImageTokenCache")
+
+_CHECKPOINT_STEP, _CHECKPOINT_GAP = 2048, 64
+"""Most and least tokens between checkpoints of a prompt whose KV cache cannot be cut."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,25 @@ def always_cuttable(layer: Any) -> bool:
     if type(layer).__name__ == "CacheList":
         return all(map(always_cuttable, layer.caches))
     return type(layer).__name__ in _CUTTABLE
+
+
+def checkpoint_lengths(prompt: PreparedPrompt, cached: int) -> list[int]:
+    """Return the lengths at which to keep a prompt's caches that cannot be cut, in order.
+
+    Each is one more call of the model. So a length near to others is left out, except for the first
+    border, which other conversations share, and the last one, which the next turn shares.
+    """
+    last = len(prompt.tokens) - 1
+    borders = [border for border in sorted(prompt.borders) if cached < border < last]
+    shared = [prompt.shared.length] if cached < prompt.shared.length < last else []
+    kept = {*borders[-1:], *shared}
+    if borders and borders[0] >= cached + _CHECKPOINT_GAP:
+        kept.add(borders[0])
+    regular = range(_CHECKPOINT_STEP, last, _CHECKPOINT_STEP)
+    for length in (*reversed(borders), *(length for length in regular if length > cached)):
+        if all(abs(length - other) >= _CHECKPOINT_GAP for other in (cached, *kept)):
+            kept.add(length)
+    return sorted(kept)
 
 
 def make_checkpoint(layers: list[Any]) -> Checkpoint:

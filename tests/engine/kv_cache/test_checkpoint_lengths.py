@@ -1,8 +1,8 @@
-"""Where the text backend keeps checkpoints of a prompt whose KV cache cannot be cut."""
+"""Where checkpoints of a prompt are kept whose KV cache cannot be cut."""
 
 import pytest
 
-from mlx_notebook.engine.backends.text import _checkpoint_lengths
+from mlx_notebook.engine.kv_cache.checkpoints import checkpoint_lengths
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt
 
 
@@ -26,4 +26,4 @@ def test_checkpoints_are_at_borders_and_every_2048_tokens_but_not_close_together
     count: int, borders: list[int], cached: int, kept: list[int]
 ) -> None:
     prompt = PreparedPrompt([1] * count, "", borders)
-    assert _checkpoint_lengths(prompt, cached) == kept
+    assert checkpoint_lengths(prompt, cached) == kept

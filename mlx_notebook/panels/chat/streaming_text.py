@@ -1,7 +1,7 @@
 """The text of a streamed answer for the browser, which gets each part of it once or twice."""
 
 from mlx_notebook.notebook.escaping import safe_markdown
-from mlx_notebook.notebook.rendering.cell_renderer import open_fence, settled_length
+from mlx_notebook.notebook.rendering.code_fences import open_fence, settled_length
 
 # A part that is longer than this many characters is divided.
 _SETTLE_CHARACTERS = 1200

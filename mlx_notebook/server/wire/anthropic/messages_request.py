@@ -16,8 +16,18 @@ from mlx_notebook.server.wire.anthropic.content_blocks import (
     MessageParamContent,
 )
 from mlx_notebook.server.wire.anthropic.context_edits import ContextManagement
+from mlx_notebook.server.wire.anthropic.message_tools import (
+    AnyTool,
+    ToolChoiceAny,
+    ToolChoiceAuto,
+    ToolChoiceNone,
+    ToolChoiceTool,
+    ToolParam,
+    checked_choice,
+    left_out_tools,
+    own_tools,
+)
 from mlx_notebook.server.wire.conversation import with_one_system_message, with_ordered_tool_results
-from mlx_notebook.server.wire.decode import converted
 from mlx_notebook.server.wire.parameters.output_formats import OutputFormatParameters
 from mlx_notebook.server.wire.parameters.parameters import unsupported_parameter
 from mlx_notebook.server.wire.parameters.sampling_parameters import StopText, continue_last_message
@@ -42,52 +52,6 @@ class SystemMessageParam(Struct, tag_field="role", tag="system"):
     """A system message within a conversation."""
 
     content: MessageParamContent
-
-
-class ToolParam(Struct):
-    """A tool that the model may call and the client runs."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=128)]
-    input_schema: dict[str, Any]
-    description: str | None = None
-    input_examples: list[dict[str, Any]] | None = None
-    strict: bool | None = None
-
-    def for_template(self) -> dict[str, Any]:
-        """Return the tool as chat templates expect it."""
-        function: dict[str, Any] = {"name": self.name}
-        if self.description is not None:
-            function["description"] = self.description
-        function["parameters"] = self.input_schema
-        if self.input_examples:
-            function["parameters"] = {**self.input_schema, "examples": self.input_examples}
-        if self.strict:
-            function["strict"] = True
-        return {"type": "function", "function": function}
-
-
-class ToolChoiceOptions(Struct, kw_only=True):
-    """Base class of `tool_choice`. A named tool is called once unless the field is false."""
-
-    disable_parallel_tool_use: bool | None = None
-
-
-class ToolChoiceAuto(ToolChoiceOptions, tag_field="type", tag="auto"):
-    """The model may call tools."""
-
-
-class ToolChoiceAny(ToolChoiceOptions, tag_field="type", tag="any"):
-    """The model must call a tool."""
-
-
-class ToolChoiceTool(ToolChoiceOptions, tag_field="type", tag="tool"):
-    """The model must call this tool."""
-
-    name: str
-
-
-class ToolChoiceNone(Struct, tag_field="type", tag="none"):
-    """The model must not call a tool."""
 
 
 class ThinkingEnabled(Struct, tag_field="type", tag="enabled"):
@@ -130,34 +94,6 @@ _UNUSED = frozenset(
         *("metadata", "service_tier", "user_profile_id", "workspace_id"),
     )
 )
-# `typed_tools` validates it and reports errors.
-_Tool = Annotated[
-    dict[str, Any],
-    Meta(
-        extra_json_schema={
-            "anyOf": [
-                {
-                    "properties": {
-                        "type": {"enum": ["custom", None]},
-                        "name": {"type": "string", "minLength": 1, "maxLength": 128},
-                        "input_schema": {"type": "object"},
-                    },
-                    "required": ["name", "input_schema"],
-                },
-                # Left out of the prompt.
-                {
-                    "properties": {"type": {"type": "string", "pattern": "^[a-z_]+_[0-9]{8}$"}},
-                    "required": ["type"],
-                },
-            ]
-        }
-    ),
-]
-
-
-def _defined_by_anthropic(tool: dict[str, Any]) -> bool:
-    kind = tool.get("type") or "custom"
-    return isinstance(kind, str) and kind != "custom"
 
 
 class CountTokensRequest(OutputFormatParameters, kw_only=True):
@@ -171,7 +107,7 @@ class CountTokensRequest(OutputFormatParameters, kw_only=True):
     ]
     model: Annotated[str, Meta(max_length=512)] | None = None
     system: MessageParamContent | None = None
-    tools: list[_Tool] | None = None
+    tools: list[AnyTool] | None = None
     tool_choice: ToolChoiceAuto | ToolChoiceAny | ToolChoiceTool | ToolChoiceNone | None = None
     thinking: ThinkingEnabled | ThinkingAdaptive | ThinkingDisabled | None = None
     output_config: OutputConfig | None = None
@@ -264,20 +200,7 @@ class CountTokensRequest(OutputFormatParameters, kw_only=True):
         InvalidRequest
             A tool is not valid, or two have the same name.
         """
-        tools: list[ToolParam] = []
-        for index, given in enumerate(self.tools or []):
-            path = f"tools[{index}]"
-            if _defined_by_anthropic(given):
-                continue
-            if given.get("defer_loading"):
-                raise unsupported_parameter(f"{path}.defer_loading")
-            tool = converted(given, ToolParam, path)
-            if any(tool.name == other.name for other in tools):
-                raise InvalidRequest(
-                    f"Two tools have the name {tool.name!r}.", param=f"{path}.name"
-                )
-            tools.append(tool)
-        return tools
+        return own_tools(self.tools or [])
 
     @property
     def left_out_tools(self) -> list[str]:
@@ -286,11 +209,7 @@ class CountTokensRequest(OutputFormatParameters, kw_only=True):
         Anthropic defines what they do, and its own models know them. The API lets a model answer
         without calling any of them.
         """
-        return [
-            f"tools[{index}]:{given['type'][:100]}"
-            for index, given in enumerate(self.tools or [])
-            if _defined_by_anthropic(given)
-        ]
+        return left_out_tools(self.tools or [])
 
     def choice(self) -> ToolChoice:
         """Return whether the model may, must or must not call tools.
@@ -300,37 +219,7 @@ class CountTokensRequest(OutputFormatParameters, kw_only=True):
         InvalidRequest
             `tool_choice` names an unknown tool, or requires a call without tools.
         """
-        choice, names = self.tool_choice, [tool.name for tool in self.typed_tools()]
-        if isinstance(choice, ToolChoiceNone):
-            return ToolChoice(mode="none")
-        if choice is None or isinstance(choice, ToolChoiceAuto):
-            return ToolChoice(parallel=not (choice and choice.disable_parallel_tool_use))
-        parallel = not choice.disable_parallel_tool_use
-        if not names:
-            left = ", ".join(self.left_out_tools)
-            raise InvalidRequest(
-                "'tool_choice' requires a call, but "
-                + (f"this server does not have {left}." if left else "there are no 'tools'."),
-                param="tool_choice",
-                code="unsupported_tool" if left else None,
-            )
-        if isinstance(choice, ToolChoiceAny):
-            return ToolChoice(mode="required", parallel=parallel)
-        left_out = [tool for tool in self.tools or [] if _defined_by_anthropic(tool)]
-        if choice.name in [tool.get("name") for tool in left_out]:
-            raise InvalidRequest(
-                f"'tool_choice' names {choice.name[:200]!r}, which Anthropic defines and this "
-                "server does not have: give it an 'input_schema' and no 'type'.",
-                param="tool_choice.name",
-                code="unsupported_tool",
-            )
-        if choice.name not in names:
-            raise InvalidRequest(
-                f"'tool_choice' names {choice.name[:200]!r}, which is not in 'tools'.",
-                param="tool_choice.name",
-            )
-        several = choice.disable_parallel_tool_use is False
-        return ToolChoice(mode="required", names=[choice.name], parallel=several)
+        return checked_choice(self.tool_choice, self.tools or [])
 
     def template_kwargs(self) -> dict[str, Any]:
         """Return the variables for the chat template.

@@ -24,6 +24,7 @@ from mlx_notebook.protocol import (
 from mlx_notebook.server.engine.engine_process import EngineProcess
 from mlx_notebook.server.engine.in_flight_requests import InFlightRequests
 from mlx_notebook.server.engine.request_stream import RequestStream
+from mlx_notebook.server.engine.restarts import restart_on_failure
 from mlx_notebook.server.errors import ApiError, Unavailable
 from mlx_notebook.server.telemetry.engine_telemetry import EngineTelemetry
 from mlx_notebook.server.telemetry.metrics import ENGINE_RESTARTS
@@ -32,7 +33,7 @@ from mlx_notebook.server.wire.native.status_types import EngineState, EngineStat
 # After this many crashes without an answer in between, wait for a request before a restart.
 _MAX_CRASHES = 4
 _RETRY_SECONDS = 10.0
-_SHORTEST_BACKOFF_SECONDS, _LONGEST_BACKOFF_SECONDS = 0.25, 8.0
+_LONGEST_BACKOFF_SECONDS = 8.0
 # Factors on `step_seconds` by activity: a first step may compile, and loading depends on the disk.
 _STEP_FACTORS = {"first step": 4.0, "loading": float("inf")}
 
@@ -118,30 +119,15 @@ class Supervisor:
             with anyio.CancelScope() as self._scope:
                 async with anyio.create_task_group() as group:
                     group.start_soon(
-                        self._restarting_on_failure, "The telemetry", self._every_second
+                        restart_on_failure, "The telemetry", self._every_second, self._log
                     )
-                    await self._restarting_on_failure(
-                        "The supervision of the engine", self._supervise
+                    await restart_on_failure(
+                        "The supervision of the engine", self._supervise, self._log
                     )
         finally:
             self._ended = True
             self._set_state("stopped")
             self._fail_all("The server is stopping.", waiting=True)
-
-    async def _restarting_on_failure(self, what: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Run `work` to its end. If it fails, log the error and run it again after a pause."""
-        pause = _SHORTEST_BACKOFF_SECONDS
-        while True:
-            began = anyio.current_time()
-            try:
-                await work()
-                return
-            except Exception:
-                self._log.exception("%s failed. It is restarted.", what)
-            if anyio.current_time() - began > _LONGEST_BACKOFF_SECONDS:
-                pause = _SHORTEST_BACKOFF_SECONDS
-            await anyio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_BACKOFF_SECONDS)
 
     async def _supervise(self) -> None:
         try:
@@ -175,9 +161,8 @@ class Supervisor:
             ) as self._process:
                 async with anyio.create_task_group() as group:
                     group.start_soon(
-                        self._restarting_on_failure,
-                        "Reading the engine's log",
-                        self._process.log_lines,
+                        restart_on_failure,
+                        *("Reading the engine's log", self._process.log_lines, self._log),
                     )
                     group.start_soon(self._read, self._process, self._process.frame)
                     group.start_soon(self._read, self._process, self._process.heartbeat)

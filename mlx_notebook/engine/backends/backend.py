@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mlx_notebook.engine.backends.adapters import BaseWeights
-from mlx_notebook.engine.errors import InvalidRequest
 from mlx_notebook.engine.kv_cache.row_cache import RowCache
 from mlx_notebook.engine.prompts.chat_format import OutputPlan
 from mlx_notebook.engine.prompts.length_limits import LengthLimit
@@ -18,7 +17,7 @@ from mlx_notebook.engine.reranking.reranker import Reranker
 from mlx_notebook.engine.sampling.row import Row
 from mlx_notebook.engine.sampling.sampler import TokenReport
 from mlx_notebook.engine.sampling.vocabulary import Vocabulary
-from mlx_notebook.protocol import Event, Generate, Prompt, Speak, Transcribe
+from mlx_notebook.protocol import Generate, Prompt
 
 LoadStep = int | None
 """What a load yields: the bytes of weights in memory; None until the files are checked."""
@@ -112,44 +111,6 @@ class Backend(ABC):
         """Release everything that holds memory, even if someone still holds this object."""
 
 
-class TranscribingBackend(Backend):
-    """A model in memory that turns speech into text."""
-
-    @abstractmethod
-    def check(self, command: Transcribe) -> None:
-        """Check that this model can do what a command asks for. Called on worker threads.
-
-        Raises
-        ------
-        InvalidRequest
-            If it cannot.
-        """
-
-    @abstractmethod
-    def transcribe(
-        self, command: Transcribe, samples: npt.NDArray[np.int16]
-    ) -> Generator[list[Event], None, Event]:
-        """Yield the events of each step, a layer of the model or a token; return the last event."""
-
-
-class SpeakingBackend(Backend):
-    """A model in memory that reads texts aloud."""
-
-    @abstractmethod
-    def check_speech(self, command: Speak) -> None:
-        """Check that this model can do what a command asks for. Called on worker threads.
-
-        Raises
-        ------
-        InvalidRequest
-            If it cannot, or what makes files of the format is not installed.
-        """
-
-    @abstractmethod
-    def speak(self, command: Speak) -> Generator[list[Event], None, Event]:
-        """Yield the events of each step, for most of them a token; return the last event."""
-
-
 class GeneratingBackend(Backend):
     """A model in memory that generates, with its batch of rows. `len` counts the rows.
 
@@ -224,38 +185,3 @@ class GeneratingBackend(Backend):
     @abstractmethod
     def remove(self, uids: list[int]) -> None:
         """Remove rows from the batch; the prefix cache keeps what was computed of them."""
-
-
-def generates_nothing(backend: Backend) -> InvalidRequest:
-    """Return the error for a request to generate with a model that does not."""
-    if isinstance(backend, TranscribingBackend):
-        return only_transcribes(backend.name)
-    if isinstance(backend, SpeakingBackend):
-        return only_speaks(backend.name)
-    return (only_embeds if backend.reranker is None else only_ranks)(backend.name)
-
-
-def only_transcribes(name: str) -> InvalidRequest:
-    """Return the error for a text given to a model that only hears."""
-    return InvalidRequest(
-        f"{name} writes what is spoken: use v1/audio/transcriptions, or another model.", "model"
-    )
-
-
-def only_speaks(name: str) -> InvalidRequest:
-    """Return the error for a request for text to a model that only speaks."""
-    return InvalidRequest(
-        f"{name} reads texts aloud: use v1/audio/speech, or another model.", "model"
-    )
-
-
-def only_embeds(name: str) -> InvalidRequest:
-    """Return the error for a request to generate with a model that only embeds."""
-    return InvalidRequest(
-        f"{name} embeds texts and writes none: use v1/embeddings, or another model.", "model"
-    )
-
-
-def only_ranks(name: str) -> InvalidRequest:
-    """Return the error for a request to generate or embed with a model that only ranks."""
-    return InvalidRequest(f"{name} only ranks documents: use v1/rerank, or another model.", "model")

@@ -8,7 +8,8 @@ from collections.abc import Generator
 
 import numpy as np
 
-from mlx_notebook.engine.backends.backend import Backend, SpeakingBackend, TranscribingBackend
+from mlx_notebook.engine.backends.audio.audio_backend import SpeakingBackend, TranscribingBackend
+from mlx_notebook.engine.backends.backend import Backend
 from mlx_notebook.engine.errors import InvalidRequest
 from mlx_notebook.engine.sandbox.sandbox import decode_sound
 from mlx_notebook.protocol import Event, Speak, Transcribe

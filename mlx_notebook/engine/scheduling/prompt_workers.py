@@ -13,7 +13,8 @@ from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from mlx_notebook.engine.backends.backend import Backend, GeneratingBackend, generates_nothing
+from mlx_notebook.engine.backends.backend import Backend, GeneratingBackend
+from mlx_notebook.engine.backends.single_purpose import SinglePurposeBackend
 from mlx_notebook.engine.errors import Cancelled, ContextOverflow, EngineError, InvalidRequest
 from mlx_notebook.engine.generation.audio_job import AudioJob, speech, transcription
 from mlx_notebook.engine.generation.embedding_job import EmbeddingJob
@@ -181,8 +182,9 @@ class PromptWorkers:
             return EngineError(f"the request could not be prepared: {error}")
 
     def _request(self, command: Generate, backend: Backend) -> PreparedRequest:
-        if not isinstance(backend, GeneratingBackend):
-            raise generates_nothing(backend)
+        if isinstance(backend, SinglePurposeBackend):
+            raise backend.refusal()
+        assert isinstance(backend, GeneratingBackend)
         prompt, plan = backend.plan(command)
         if command.prompt_logprobs is not None:
             if command.attention_from is not None and self._settings.distributed is not None:

@@ -7,7 +7,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_notebook.engine.backends.backend import TranscribingBackend
+from mlx_notebook.engine.backends.audio.audio_backend import TranscribingBackend
 from mlx_notebook.engine.errors import InvalidRequest, LoadFailed
 from mlx_notebook.engine.generation.audio_job import AudioJob, transcription
 from mlx_notebook.protocol import Heard, Transcribe, Transcribed, TranscriptSegment

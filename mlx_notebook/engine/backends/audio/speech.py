@@ -13,29 +13,17 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_flatten
 from mlx_audio.tts.models.soprano.soprano import DecoderConfig, Model, ModelConfig
 from mlx_audio.utils import apply_quantization, load_weights
 from scipy.signal import resample_poly
 
 from mlx_notebook.engine.audio.sound_files import RATE, Samples16, check_format, sound_file
-from mlx_notebook.engine.backends.adapters import BaseWeights
-from mlx_notebook.engine.backends.backend import (
-    LoadStep,
-    SpeakingBackend,
-    Vectors,
-    only_speaks,
-)
-from mlx_notebook.engine.backends.model_loader import (
-    loading,
-    open_tokenizer,
-    read_parts,
-    require_tokenizer,
-)
+from mlx_notebook.engine.backends.audio.audio_backend import SpeakingBackend
+from mlx_notebook.engine.backends.backend import LoadStep
+from mlx_notebook.engine.backends.model_loader import loading, read_parts
+from mlx_notebook.engine.backends.single_purpose import start_tokenizer
 from mlx_notebook.engine.errors import InvalidRequest
-from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
-from mlx_notebook.engine.prompts.prompt import PreparedPrompt
-from mlx_notebook.protocol import Event, ModelOptions, Prompt, Speak, SpeechAudio, Spoken
+from mlx_notebook.protocol import Event, ModelOptions, Speak, SpeechAudio, Spoken
 
 # Most tokens of a sentence, as the library has it: half a minute of sound.
 _MAX_TOKENS = 512
@@ -47,22 +35,9 @@ _PAUSE = 0.001
 class SopranoBackend(SpeakingBackend):
     """A Soprano model in memory. It has one voice."""
 
-    def __init__(self, name: str, model: Any, tokenizer: Any, workers: Executor):
-        self.name, self.tokenizer = name, tokenizer
-        self.context_length = model.config.max_position_embeddings
-        self.length_limit = LengthLimit(self.context_length, longest=longest_token(tokenizer))
-        self.nbytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
-        self.base = BaseWeights(self.nbytes)
-        self._model, self._workers = model, workers
-
-    def prepare(self, prompt: Prompt, length_limit: LengthLimit | None = None) -> PreparedPrompt:
-        """Refuse all prompts."""
-        raise only_speaks(self.name)
-
-    def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
-        """Refuse to embed."""
-        raise only_speaks(self.name)
-        yield
+    def __init__(self, name: str, model: Any, tokenizer: Any, workers: Executor) -> None:
+        super().__init__(name, model, tokenizer, model.config.max_position_embeddings)
+        self._workers = workers
 
     def check_speech(self, command: Speak) -> None:
         """Check the voice, the speed and the format."""
@@ -124,10 +99,6 @@ class SopranoBackend(SpeakingBackend):
         samples: Samples16 = (np.clip(scaled, -1, 1) * 32767).astype(np.int16)
         return samples
 
-    def close(self) -> None:
-        """Release the model, even if someone still holds this object."""
-        del self._model
-
 
 def load(
     name: str, path: Path, options: ModelOptions, workers: Executor
@@ -141,9 +112,7 @@ def load(
     """
     with loading(name):
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        require_tokenizer(path)
-        extra = {"trust_remote_code": options.trust_remote_code}
-        tokenizer = workers.submit(open_tokenizer, path, config, extra)
+        tokenizer = start_tokenizer(path, config, options, workers)
         if config.get("tie_word_embeddings"):
             raise ValueError("its words share their weights, which this architecture cannot.")
         model = Model(_settings(config, path))

@@ -12,28 +12,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from mlx.utils import tree_flatten
 from mlx_audio.stt.models.whisper.tokenizer import LANGUAGES
 
 from mlx_notebook.engine.audio.transcriber import Transcriber
 from mlx_notebook.engine.audio.whisper import read_whisper
-from mlx_notebook.engine.backends.adapters import BaseWeights
-from mlx_notebook.engine.backends.backend import (
-    LoadStep,
-    TranscribingBackend,
-    Vectors,
-    only_transcribes,
-)
-from mlx_notebook.engine.backends.model_loader import (
-    loading,
-    open_tokenizer,
-    read_parts,
-    require_tokenizer,
-)
+from mlx_notebook.engine.backends.audio.audio_backend import TranscribingBackend
+from mlx_notebook.engine.backends.backend import LoadStep
+from mlx_notebook.engine.backends.model_loader import loading, read_parts
+from mlx_notebook.engine.backends.single_purpose import start_tokenizer
 from mlx_notebook.engine.errors import InvalidRequest
-from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
-from mlx_notebook.engine.prompts.prompt import PreparedPrompt
-from mlx_notebook.protocol import Event, ModelOptions, Prompt, Transcribe
+from mlx_notebook.protocol import Event, ModelOptions, Transcribe
 
 _MARKS = ("<|startoftranscript|>", "<|notimestamps|>", "<|0.00|>")
 
@@ -41,22 +29,9 @@ _MARKS = ("<|startoftranscript|>", "<|notimestamps|>", "<|0.00|>")
 class WhisperBackend(TranscribingBackend):
     """A Whisper model in memory."""
 
-    def __init__(self, name: str, model: Any, tokenizer: Any, workers: Executor):
-        self.name, self.tokenizer = name, tokenizer
-        self.context_length = model.dims.n_text_ctx
-        self.length_limit = LengthLimit(self.context_length, longest=longest_token(tokenizer))
-        self.nbytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
-        self.base = BaseWeights(self.nbytes)
-        self._model, self._workers = model, workers
-
-    def prepare(self, prompt: Prompt, length_limit: LengthLimit | None = None) -> PreparedPrompt:
-        """Refuse all prompts."""
-        raise only_transcribes(self.name)
-
-    def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
-        """Refuse to embed."""
-        raise only_transcribes(self.name)
-        yield
+    def __init__(self, name: str, model: Any, tokenizer: Any, workers: Executor) -> None:
+        super().__init__(name, model, tokenizer, model.dims.n_text_ctx)
+        self._workers = workers
 
     def check(self, command: Transcribe) -> None:
         """Check the language and the task."""
@@ -89,10 +64,6 @@ class WhisperBackend(TranscribingBackend):
             began = time.perf_counter()
         return transcriber.end(working + time.perf_counter() - began)
 
-    def close(self) -> None:
-        """Release the model, even if someone still holds this object."""
-        del self._model
-
 
 def load(
     name: str, path: Path, options: ModelOptions, workers: Executor
@@ -106,9 +77,7 @@ def load(
     """
     with loading(name):
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        require_tokenizer(path)
-        extra = {"trust_remote_code": options.trust_remote_code}
-        tokenizer = workers.submit(open_tokenizer, path, config, extra)
+        tokenizer = start_tokenizer(path, config, options, workers)
         model = read_whisper(path, config)
         _, parts = yield from read_parts(model, tokenizer)
         known = parts[0].get_vocab()

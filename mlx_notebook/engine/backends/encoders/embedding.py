@@ -11,49 +11,28 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from mlx.utils import tree_flatten
-from mlx_lm.utils import load_config
 from mlx_vlm.embedding_loader import load_embedding_model
 from mlx_vlm.models.cache import make_prompt_cache
 from mlx_vlm.models.pooling import pool_by_config
 
-from mlx_notebook.engine.backends.adapters import BaseWeights
-from mlx_notebook.engine.backends.backend import Backend, LoadStep, Vectors, only_embeds
-from mlx_notebook.engine.backends.encoders.encoder_activation import use_exact_gelu
-from mlx_notebook.engine.backends.model_loader import (
-    adapt_to_device,
-    loading,
-    open_tokenizer,
-    read_parts,
-    require_tokenizer,
-)
+from mlx_notebook.engine.backends.backend import LoadStep, Vectors
+from mlx_notebook.engine.backends.encoders.encoder import EncoderBackend, load_encoder
+from mlx_notebook.engine.backends.model_loader import loading
 from mlx_notebook.engine.batching.padding import padded
-from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
-from mlx_notebook.engine.prompts.prompt import PreparedPrompt, tokenize_text
-from mlx_notebook.model_files.embedding_files import max_input_tokens
-from mlx_notebook.protocol import ModelOptions, Prompt, TextPrompt
+from mlx_notebook.protocol import ModelOptions
 
-_DEFAULT_LIMIT = 512
 # Modules of sentence-transformers that mlx-vlm applies itself or does not need.
 _MODULES = ("Transformer", "Pooling", "Normalize")
 
 
-class EmbeddingBackend(Backend):
+class EmbeddingBackend(EncoderBackend):
     """An embedding model in memory."""
 
-    def __init__(self, name: str, model: Any, tokenizer: Any, limit: int, padding: int):
-        self.name, self.tokenizer = name, tokenizer
-        self.context_length = limit
-        self.length_limit = LengthLimit(limit, longest=longest_token(tokenizer))
-        self.nbytes = sum(array.nbytes for _, array in tree_flatten(model.parameters()))
-        self.base = BaseWeights(self.nbytes)
-        self._model, self._padding = model, padding
+    purpose = "embeds texts and writes none: use v1/embeddings"
 
-    def prepare(self, prompt: Prompt, length_limit: LengthLimit | None = None) -> PreparedPrompt:
-        """Tokenize a text; refuse a chat."""
-        if not isinstance(prompt, TextPrompt):
-            raise only_embeds(self.name)
-        return tokenize_text(self.tokenizer, prompt, length_limit or self.length_limit)
+    def __init__(self, name: str, model: Any, tokenizer: Any, limit: int, padding: int) -> None:
+        super().__init__(name, model, tokenizer, limit)
+        self._padding = padding
 
     def embed(self, batch: list[list[int]], chunk: int) -> Generator[None, None, Vectors]:
         """Return a vector for each tokenized text, pooled as the model's files say.
@@ -77,10 +56,6 @@ class EmbeddingBackend(Backend):
         pooled = pool_by_config(mx.concatenate(pieces, axis=1), mx.array(mask), how)
         return np.array(pooled.astype(mx.float32))
 
-    def close(self) -> None:
-        """Release the model, even if someone still holds this object."""
-        del self._model
-
 
 def load(
     name: str, path: Path, options: ModelOptions, workers: Executor
@@ -92,20 +67,16 @@ def load(
     LoadFailed
         If something is wrong with the model's files.
     """
-    with loading(name):
-        config = load_config(path)
-        require_tokenizer(path)
-        extra = {"trust_remote_code": options.trust_remote_code}
-        tokenizer = workers.submit(open_tokenizer, path, config, extra)
+
+    def build(config: dict[str, Any]) -> Any:
         pooling = _pooling(path, config)
         model = load_embedding_model(path, lazy=True)
         model.pooling_config = pooling
-        use_exact_gelu(model)
-        adapt_to_device(model)
-        _, parts = yield from read_parts(model, tokenizer)
-        limit = max_input_tokens(path, config) or _DEFAULT_LIMIT
-        limit = min(limit, options.context_limit or limit)
-        backend = EmbeddingBackend(name, model, parts[0], limit, config.get("pad_token_id") or 0)
+        return model
+
+    with loading(name):
+        model, tokenizer, config, limit = yield from load_encoder(path, options, workers, build)
+        backend = EmbeddingBackend(name, model, tokenizer, limit, config.get("pad_token_id") or 0)
         # This compiles what the first request needs, and finds models of the wrong kind.
         vectors = yield from backend.embed([[0, 1], [0]], limit)
         if vectors.ndim != 2:

@@ -1,17 +1,14 @@
 """Plan for a conversion: which model, which folder, how much memory."""
 
-import asyncio
-from pathlib import Path
-
 from mlx_notebook.model_files.machine_memory import full_precision
 from mlx_notebook.protocol import ConvertSpec
 from mlx_notebook.server.api.http.base import ApiHandler
+from mlx_notebook.server.api.jobs.free_names import require_free
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.user_rules import check_permission, may_evict
-from mlx_notebook.server.errors import Conflict, InvalidRequest, model_is_upstream
+from mlx_notebook.server.errors import InvalidRequest, model_is_upstream
 from mlx_notebook.server.jobs.job_plan import JobPlan, JobResult
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
-from mlx_notebook.server.services import Services
 from mlx_notebook.server.wire.native.job_types import ConvertRequest
 
 # The model, and what is computed with it. DWQ and AWQ hold a second one.
@@ -31,7 +28,7 @@ async def plan_conversion(handler: ApiHandler, request: ConvertRequest) -> JobPl
     check_permission(handler, "jobs", entry.name)
     _check(entry, request)
     folder = services.new_models / request.name
-    await _check_name(services, folder, request.name)
+    await require_free(services, folder, request.name)
     width = 4 if full_precision(services.supervisor.status.device) else 2
 
     async def finished(result: JobResult) -> JobResult:
@@ -93,21 +90,4 @@ def _check(entry: CatalogEntry, request: ConvertRequest) -> None:
     if request.recipe is not None and (request.method == "awq" or request.bits is None):
         raise InvalidRequest(
             "'recipe' goes with 'bits' and with the methods 'plain' and 'dwq'.", param="recipe"
-        )
-
-
-async def _check_name(services: Services, folder: Path, name: str) -> None:
-    """Check that no model has the name of the new one.
-
-    Raises
-    ------
-    Conflict
-        If one has.
-    """
-    await services.catalog.refresh()
-    if services.catalog.source_of(name) is not None or await asyncio.to_thread(folder.exists):
-        raise Conflict(
-            f"There is a model or an adapter {name!r} already. Choose another name.",
-            param="name",
-            code="name_taken",
         )

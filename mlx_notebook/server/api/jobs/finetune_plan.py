@@ -14,10 +14,10 @@ from mlx_notebook.model_files.safetensors_headers import weight_files
 from mlx_notebook.model_files.training_memory import training_bytes
 from mlx_notebook.protocol import FinetuneSpec, MergeSpec, TrainingExample
 from mlx_notebook.server.api.http.base import ApiHandler
+from mlx_notebook.server.api.jobs.free_names import require_free
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.user_rules import check_permission, may_evict
 from mlx_notebook.server.errors import (
-    Conflict,
     InvalidRequest,
     NotFound,
     generation_not_supported,
@@ -32,6 +32,10 @@ _EPOCHS = 3
 _VALIDATIONS, _SAMPLES, _SAVES = 10, 5, 5
 # Few tokenizers make a token of less text.
 _CHARACTERS_PER_TOKEN = 2.5
+_OTHER_DATA = (
+    "It was made from other data or with other settings. Choose another name, or train with "
+    "replace=True."
+)
 
 
 class _AdapterNote(msgspec.Struct):
@@ -61,7 +65,7 @@ async def plan_finetuning(handler: ApiHandler, request: FinetuneRequest) -> JobP
     if known is not None and known.fingerprint == fingerprint and not request.replace:
         done = known.result
     elif not request.replace:
-        await _check_free(services, folder, name)
+        await require_free(services, folder, name, _OTHER_DATA)
     config = await asyncio.to_thread(read_json, entry.path / "config.json", type=dict[str, Any])
     spec = _spec(request, entry, services.new_models, fingerprint)
 
@@ -106,7 +110,7 @@ async def plan_merge(handler: ApiHandler, request: MergeRequest) -> JobPlan:
             code="adapter_not_found",
         )
     folder = services.new_models / request.name
-    await _check_free(services, folder, request.name)
+    await require_free(services, folder, request.name)
     precise = full_precision(services.supervisor.status.device)
     footprint = entry.footprint(full_precision=precise)
 
@@ -210,24 +214,6 @@ def _known(folder: Path) -> _AdapterNote | None:
     except (OSError, ValueError):
         return None
     return note
-
-
-async def _check_free(services: Services, folder: Path, name: str) -> None:
-    """Check that nothing has the name of what is to be made.
-
-    Raises
-    ------
-    Conflict
-        If something has.
-    """
-    await services.catalog.refresh()
-    if services.catalog.source_of(name) is not None or await asyncio.to_thread(folder.exists):
-        raise Conflict(
-            f"There is a model or an adapter {name!r} already, made from other data or with other "
-            "settings. Choose another name, or train with replace=True.",
-            param="name",
-            code="name_taken",
-        )
 
 
 def _spec(

@@ -117,10 +117,6 @@ class TextSource:
                 return ""
             yield
 
-    def at_end(self) -> Parsing[bool]:
-        """Return whether all text is read and there is no more."""
-        return (yield from self.peek()) == ""
-
     def ahead(self) -> Parsing[str]:
         """Return the next character after white space without reading it; "" at the end."""
         while (found := _NOT_SPACE.search(self.text, self.pos)) is None:

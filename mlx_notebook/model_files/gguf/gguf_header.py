@@ -79,15 +79,6 @@ class GgufHeader(Struct, frozen=True):
     tensors: tuple[GgufTensor, ...]
 
 
-def is_gguf(file: Path) -> bool:
-    """Return whether a path is a file that begins as GGUF files do."""
-    try:
-        with opened(file) as stream:
-            return stream.read(len(_MAGIC)) == _MAGIC
-    except (OSError, ValueError):
-        return False
-
-
 def read_header(file: Path) -> GgufHeader:
     """Return the header of a GGUF file.
 

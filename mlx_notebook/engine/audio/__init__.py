@@ -1,1 +1,1 @@
-"""Speech to text with mlx-audio's Whisper, in small steps; files of sound."""
+"""Speech to text with mlx-audio's Whisper, in small steps, and samples as files of sound."""

@@ -48,10 +48,12 @@ class Transcriber:
     command, samples
         What to do, and the sound at `SAMPLE_RATE`.
     workers
-        As for `word_times`.
+        Find the times of words (see `word_times`).
 
     Attributes
     ----------
+    seconds
+        Length of the sound.
     tokens
         How many tokens were generated so far.
     language
@@ -125,8 +127,8 @@ class Transcriber:
         """Return the code of the language that is spoken."""
         if not self._model.is_multilingual:
             return "en"
-        _, chances = self._model.detect_language(features)
-        return str(max(chances[0], key=chances[0].__getitem__))
+        _, probabilities = self._model.detect_language(features)
+        return str(max(probabilities[0], key=probabilities[0].__getitem__))
 
     def _segments(
         self,

@@ -12,6 +12,8 @@ from mlx_audio.stt.models.whisper.decoding import DecodingOptions, DecodingTask,
 _RETRIES = (0.2, 0.4, 0.6, 0.8, 1.0)
 """Temperatures at which a window that came out badly is tried again, as Whisper's authors do."""
 
+# Thresholds of Whisper's authors (whisper/transcribe.py). A text that repeats itself more, or of
+# which the model is less sure, is tried again. A window that is more likely silent is left out.
 _MOST_COMPRESSED = 2.4
 _LEAST_LOGPROB = -1.0
 _SILENCE = 0.6
@@ -25,6 +27,14 @@ class Window:
     ----------
     tokens
         Its text and times, as tokens.
+    temperature
+        At which they were sampled.
+    logprob
+        Mean log probability of the tokens.
+    compression
+        How often the text repeats itself: its length by its compressed length, in bytes.
+    no_speech
+        Probability that nobody speaks.
     attempts
         How many tokens were generated in all, failed attempts included.
     """

@@ -16,10 +16,14 @@ from mlx_audio.stt.models.whisper.audio import TOKENS_PER_SECOND
 from mlx_audio.stt.models.whisper.timing import WordTiming, merge_punctuations
 from scipy.ndimage import median_filter
 
+# Positions over which attention is smoothed.
 _FILTER = 7
+# Seconds between two looks at the worker.
 _PAUSE = 0.001
+# Punctuation that belongs to the word after it, and to the word before it.
 _BEFORE = "\"'\u201c\u00bf([{-"
 _AFTER = "\"'.\u3002,\uff0c!\uff01?\uff1f:\uff1a\u201d)]}\u3001"
+# The steps of a path: to the next row and column, to the next row. The third is the next column.
 _DIAGONAL, _DOWN = 0, 1
 
 Matrix = npt.NDArray[np.float32]
@@ -49,8 +53,9 @@ def word_times(
     start = len(tokenizer.sot_sequence)
     fed = [*tokenizer.sot_sequence, tokenizer.no_timestamps, *tokens, tokenizer.eot]
     logits, _, attention = model.decoder(mx.array([fed]), features)
-    told = mx.softmax(logits[0, start:-2, : tokenizer.eot].astype(mx.float32), axis=-1)
-    chances = mx.take_along_axis(told, mx.array(tokens)[:, None], axis=1)[:, 0].tolist()
+    all_tokens = mx.softmax(logits[0, start:-2, : tokenizer.eot].astype(mx.float32), axis=-1)
+    own = mx.take_along_axis(all_tokens, mx.array(tokens)[:, None], axis=1)
+    probabilities = own[:, 0].tolist()
     positions = max(1, int(seconds * TOKENS_PER_SECOND))
     heads = mx.stack([attention[layer][0, head] for layer, head in model.alignment_heads.tolist()])
     weights = mx.softmax(heads[:, :, :positions].astype(mx.float32), axis=-1)
@@ -66,8 +71,8 @@ def word_times(
     timed, at = [], 0
     for word, piece in zip(words[:-1], pieces[:-1], strict=True):
         end = at + len(piece)
-        chance = float(np.mean(chances[at:end]))
-        timed.append(WordTiming(word, piece, starts[at], starts[end], chance))
+        probability = float(np.mean(probabilities[at:end]))
+        timed.append(WordTiming(word, piece, starts[at], starts[end], probability))
         at = end
     if len(timed) > 1:
         merge_punctuations(timed, _BEFORE, _AFTER)
@@ -86,28 +91,33 @@ def _token_starts(weights: Matrix, start: int) -> list[float]:
 
 
 def align(costs: Matrix) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the cheapest way through a matrix, as rows and columns (dynamic time warping).
+    """Return the cheapest path through a matrix (dynamic time warping).
 
-    The way leads from the first corner to the last one and never back. Places with the same sum of
+    The path leads from the first corner to the last one and never back. Places with the same sum of
     row and column are computed together.
+
+    Returns
+    -------
+    rows, columns
+        The places on the path, in order.
     """
     height, width = costs.shape
     total = np.full((height + 1, width + 1), np.inf, np.float32)
     total[0, 0] = 0
-    came = np.zeros(total.shape, np.int8)
+    steps = np.zeros(total.shape, np.int8)
     for diagonal in range(2, height + width + 1):
         row = np.arange(max(1, diagonal - width), min(height, diagonal - 1) + 1)
         column = diagonal - row
-        ways = np.stack(
+        before = np.stack(
             (total[row - 1, column - 1], total[row - 1, column], total[row, column - 1])
         )
-        came[row, column] = ways.argmin(axis=0)
-        total[row, column] = costs[row - 1, column - 1] + ways.min(axis=0)
-    at_row, at_column, way = height, width, []
+        steps[row, column] = before.argmin(axis=0)
+        total[row, column] = costs[row - 1, column - 1] + before.min(axis=0)
+    at_row, at_column, path = height, width, []
     while at_row > 0 and at_column > 0:
-        way.append((at_row - 1, at_column - 1))
-        step = came[at_row, at_column]
+        path.append((at_row - 1, at_column - 1))
+        step = steps[at_row, at_column]
         at_row -= step in (_DIAGONAL, _DOWN)
         at_column -= step != _DOWN
-    rows, columns = zip(*reversed(way), strict=True)
+    rows, columns = zip(*reversed(path), strict=True)
     return np.array(rows), np.array(columns)

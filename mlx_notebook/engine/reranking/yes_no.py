@@ -1,4 +1,4 @@
-"""Scores by a language model: how much rather it says yes than no about a document."""
+"""Scores by a language model: whether it would rather answer yes or no about a document."""
 
 from collections.abc import Generator
 from pathlib import Path
@@ -32,7 +32,7 @@ _CHAT_MARK = "<|im_start|>"
 
 
 class YesNoReranker(Reranker):
-    """Scores by the logits of the token that would follow the question.
+    """Scores by the logits of what would follow the question: that of yes less that of no.
 
     Parameters
     ----------

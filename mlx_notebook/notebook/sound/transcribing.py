@@ -47,6 +47,8 @@ def transcribe(
     ------
     NotebookError
         If the object is no sound, or the server refuses it.
+    ValueError
+        If `translate` is given with `language` or `words`.
 
     Examples
     --------

@@ -70,6 +70,8 @@ class BatchRecord(msgspec.Struct, kw_only=True):
     ----------
     endpoint
         The route to which the lines go, for example `v1/chat/completions`.
+    expires_at
+        When its time is over, as a Unix time.
     window
         How long the batch may take, as its request says it.
     keep_seconds

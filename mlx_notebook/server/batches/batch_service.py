@@ -1,4 +1,4 @@
-"""Give handlers what there is of files and batches."""
+"""Create, run and cancel batches for handlers, and go on with those of an earlier server."""
 
 import asyncio
 import time

@@ -1,4 +1,8 @@
-"""Write the answers to the lines of a batch as both APIs want them."""
+"""Write the answers to the lines of a batch as both APIs want them.
+
+Formats: https://platform.openai.com/docs/api-reference/batch/request-output and
+https://docs.anthropic.com/en/api/retrieving-message-batch-results.
+"""
 
 from dataclasses import dataclass
 from typing import Literal

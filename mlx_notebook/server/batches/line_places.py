@@ -2,8 +2,6 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 
 class LinePlaces:
@@ -47,15 +45,6 @@ class LinePlaces:
             self._waiting.remove(next_one)
             self._give(next_one[0])
             next_one[1].set_result(None)
-
-    @asynccontextmanager
-    async def taken(self, owner: str) -> AsyncIterator[None]:
-        """Hold a place during the block."""
-        await self.take(owner)
-        try:
-            yield
-        finally:
-            self.give_back(owner)
 
     def _give(self, owner: str) -> None:
         self._free -= 1

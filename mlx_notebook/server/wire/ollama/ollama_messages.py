@@ -1,4 +1,7 @@
-"""Messages and tool calls of Ollama's `api/chat`, and their conversion for the engine."""
+"""Messages and tool calls of Ollama's `api/chat`, and their conversion for the engine.
+
+Format: https://github.com/ollama/ollama/blob/main/docs/api.md.
+"""
 
 from typing import Any, Literal
 

@@ -12,8 +12,8 @@ import { withSeenCharacters } from "./hidden-characters";
 import type { AskedKind, Permissions } from "./permissions";
 import { sentMessages } from "./sent-messages";
 import { ToolError } from "./tool-error";
-import { TOOL_DEFINITIONS } from "./tool-schemas";
-import type { Action, PlanStep, Prepared, Toolbox } from "./toolbox";
+import { TOOL_DEFINITIONS } from "./tools/tool-schemas";
+import type { Action, PlanStep, Prepared, Toolbox } from "./tools/toolbox";
 
 /** What a turn needs of the chat. */
 export type TurnSurface = Pick<

@@ -9,10 +9,10 @@ import { CATEGORY, Commands } from "../base/command-ids";
 import { type ChatTurn, IMlxChat } from "../chat/chat-seam";
 import { IMlxServer } from "../server/plugin";
 import { AgentTurn, CHANGE, PLAN } from "./agent-turn";
-import { LabRunner } from "./lab-runner";
 import { PermissionList } from "./permission-list";
 import { ASKED_KINDS, Permissions } from "./permissions";
-import { Toolbox } from "./toolbox";
+import { LabRunner } from "./tools/lab-runner";
+import { Toolbox } from "./tools/toolbox";
 import { changeView, planView, UNDO, UndoableTurns } from "./turn-blocks";
 
 // Of what a question may use, one result of a tool may take a part.

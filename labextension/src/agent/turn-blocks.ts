@@ -6,8 +6,8 @@ import { button, element } from "../base/elements";
 import { plural } from "../base/units";
 import type { Block, BlockView } from "../chat/chat-seam";
 import { KINDS } from "./agent-turn";
-import type { PlanStep } from "./toolbox";
-import type { TurnChanges, UndoReport } from "./turn-changes";
+import type { TurnChanges, UndoReport } from "./cells/turn-changes";
+import type { PlanStep } from "./tools/toolbox";
 
 export const UNDO = "agent-undo";
 

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { AgentTurn, CHANGE, PLAN } from "../../src/agent/agent-turn";
 import { Permissions } from "../../src/agent/permissions";
-import { Toolbox } from "../../src/agent/toolbox";
+import { Toolbox } from "../../src/agent/tools/toolbox";
 import { CountingRunner, notebook, sources } from "./notebooks";
 import { type Scripted, ScriptedSurface } from "./surface";
 

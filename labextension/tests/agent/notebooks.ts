@@ -1,8 +1,8 @@
 /** Notebooks as JupyterLab holds them, without a page, and a kernel that writes what it is told. */
 
 import { type ISharedCodeCell, YNotebook } from "@jupyter/ydoc";
-import type { SharedNotebook } from "../../src/agent/notebook-cell";
-import type { CellRunner, RunEnd } from "../../src/agent/toolbox";
+import type { SharedNotebook } from "../../src/agent/cells/notebook-cell";
+import type { CellRunner, RunEnd } from "../../src/agent/tools/toolbox";
 
 export function notebook(...sources: string[]): SharedNotebook {
   const made = YNotebook.create();

@@ -1,9 +1,9 @@
 import { expect, test } from "vitest";
+import { outputText, quotedNotebook, trimmed } from "../../src/agent/cells/quoted-cells";
 import { hiddenCharacters, withSeenCharacters } from "../../src/agent/hidden-characters";
-import { outputText, quotedNotebook, trimmed } from "../../src/agent/quoted-cells";
-import { parseArguments } from "../../src/agent/tool-arguments";
-import { TOOL_SCHEMAS } from "../../src/agent/tool-schemas";
-import { type Action, Toolbox } from "../../src/agent/toolbox";
+import { parseArguments } from "../../src/agent/tools/tool-arguments";
+import { TOOL_SCHEMAS } from "../../src/agent/tools/tool-schemas";
+import { type Action, Toolbox } from "../../src/agent/tools/toolbox";
 import { CountingRunner, notebook, sources } from "./notebooks";
 
 const never = new AbortController().signal;

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
-import { findCell, placeBelow, type SharedNotebook } from "../../src/agent/notebook-cell";
-import { longestRise, TurnChanges } from "../../src/agent/turn-changes";
+import { findCell, placeBelow, type SharedNotebook } from "../../src/agent/cells/notebook-cell";
+import { longestRise, TurnChanges } from "../../src/agent/cells/turn-changes";
 import { CountingRunner, notebook, sources } from "./notebooks";
 
 const whole = ({ cells }: SharedNotebook): unknown[] => cells.map((cell) => cell.toJSON());

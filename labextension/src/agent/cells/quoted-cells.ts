@@ -6,7 +6,8 @@
  */
 
 import type { IOutput, MultilineString } from "@jupyterlab/nbformat";
-import { fenced, plainTraceback } from "../assistant/tasks";
+import { fenced, plainTraceback } from "../../assistant/tasks";
+import { ToolError } from "../tool-error";
 import {
   outputsOf,
   placeName,
@@ -14,7 +15,6 @@ import {
   type SharedNotebook,
   shortId,
 } from "./notebook-cell";
-import { ToolError } from "./tool-error";
 
 // A rough measure, on the safe side for code.
 const CHARACTERS_PER_TOKEN = 3;

@@ -3,10 +3,10 @@
 import { CodeCell } from "@jupyterlab/cells";
 import type { NotebookPanel } from "@jupyterlab/notebook";
 import type { Kernel } from "@jupyterlab/services";
-import type { Settings } from "../base/settings";
-import { askKernel } from "../kernel/ask-kernel";
-import { parseVariables, type Variable, variablesExpression } from "../kernel/variable-list";
-import { ToolError } from "./tool-error";
+import type { Settings } from "../../base/settings";
+import { askKernel } from "../../kernel/ask-kernel";
+import { parseVariables, type Variable, variablesExpression } from "../../kernel/variable-list";
+import { ToolError } from "../tool-error";
 import type { CellRunner, RunEnd } from "./toolbox";
 
 type Kernelled = Kernel.IKernelConnection;

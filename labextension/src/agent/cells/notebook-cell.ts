@@ -2,7 +2,7 @@
 
 import type { IOutput } from "@jupyterlab/nbformat";
 import type { INotebookModel } from "@jupyterlab/notebook";
-import { ToolError } from "./tool-error";
+import { ToolError } from "../tool-error";
 
 export type SharedNotebook = INotebookModel["sharedModel"];
 export type SharedCell = SharedNotebook["cells"][number];

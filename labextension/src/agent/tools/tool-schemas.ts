@@ -1,6 +1,6 @@
 /** The tools of the agent as the model is told of them. */
 
-import type { ToolDefinition } from "../server/answer-stream";
+import type { ToolDefinition } from "../../server/answer-stream";
 
 export type ToolName =
   | "propose_plan"

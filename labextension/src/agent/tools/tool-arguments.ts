@@ -1,6 +1,6 @@
 /** The arguments of a call, checked against the tool's schema before anything is done with them. */
 
-import { ToolError } from "./tool-error";
+import { ToolError } from "../tool-error";
 import type { ObjectSchema, ValueSchema } from "./tool-schemas";
 
 export type Arguments = Readonly<Record<string, unknown>>;

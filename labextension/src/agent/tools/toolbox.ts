@@ -5,9 +5,8 @@
  * action that finds another text than it has shown does nothing.
  */
 
-import type { Variable } from "../kernel/variable-list";
-import { hiddenCharacters } from "./hidden-characters";
-import { loadingRemark } from "./loading-text";
+import type { Variable } from "../../kernel/variable-list";
+import { loadingRemark } from "../cells/loading-text";
 import {
   checkEditable,
   findCell,
@@ -16,13 +15,14 @@ import {
   placeName,
   type SharedNotebook,
   shortId,
-} from "./notebook-cell";
-import type { ActionKind } from "./permissions";
-import { quotedCell, quotedFindings, quotedNotebook, quotedOutputs } from "./quoted-cells";
+} from "../cells/notebook-cell";
+import { quotedCell, quotedFindings, quotedNotebook, quotedOutputs } from "../cells/quoted-cells";
+import { TurnChanges } from "../cells/turn-changes";
+import { hiddenCharacters } from "../hidden-characters";
+import type { ActionKind } from "../permissions";
+import { ToolError } from "../tool-error";
 import { type Arguments, parseArguments } from "./tool-arguments";
-import { ToolError } from "./tool-error";
 import { RUN_SECONDS, TOOL_SCHEMAS, type ToolName } from "./tool-schemas";
-import { TurnChanges } from "./turn-changes";
 
 /** How a cell's run has ended. */
 export type RunEnd = "done" | "error" | "timeout";

@@ -97,7 +97,15 @@ ROOMS = {
         *("jobs", "training", "conversion", "job_process"),
     ),
     "server": (
-        *("errors", "file_lock", "sqlite_file", "run_folder", "listening", "identity"),
+        *(
+            "errors",
+            "model_errors",
+            "file_lock",
+            "sqlite_file",
+            "run_folder",
+            "listening",
+            "identity",
+        ),
         *("users", "wire"),
         *("telemetry", "engine", "jobs", "upstreams", "mcp", "responses", "conversations"),
         *("batches", "models", "images", "services"),

@@ -12,12 +12,13 @@ from mlx_notebook.server.batches.batch_service import BatchService
 from mlx_notebook.server.conversations.conversation_store import ConversationStore
 from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.engine.supervisor import Supervisor
-from mlx_notebook.server.errors import InvalidRequest, model_is_upstream, model_not_found
+from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.identity import OWNER
 from mlx_notebook.server.images.attachments import AttachmentLoader
 from mlx_notebook.server.jobs.job_queue import JobQueue
 from mlx_notebook.server.mcp.mcp_session import McpSessions
 from mlx_notebook.server.mcp.mcp_settings import McpSettings
+from mlx_notebook.server.model_errors import model_is_upstream, model_not_found
 from mlx_notebook.server.models.catalog import Catalog, is_repository
 from mlx_notebook.server.models.downloads.downloads import Download, Downloads
 from mlx_notebook.server.models.settings.changeable_settings import ChangeableSettings

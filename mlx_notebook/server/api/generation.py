@@ -24,15 +24,11 @@ from mlx_notebook.server.api.http.event_stream import EventStreamHandler
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.user_rules import begin_request, may_evict
 from mlx_notebook.server.engine.request_stream import RequestStream
-from mlx_notebook.server.errors import (
-    ApiError,
-    InvalidRequest,
-    generation_not_supported,
-    vision_not_supported,
-)
+from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.images.attachments import LoadedFile
 from mlx_notebook.server.images.user_files import UserFiles
+from mlx_notebook.server.model_errors import generation_not_supported, vision_not_supported
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.completion_model import completion_method, fill_not_supported
 from mlx_notebook.server.models.settings.model_settings import ModelSettings

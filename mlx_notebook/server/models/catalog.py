@@ -19,8 +19,9 @@ from mlx_notebook.model_files.gguf.gguf_facts import read_facts
 from mlx_notebook.model_files.model_facts import ModelFacts
 from mlx_notebook.model_files.safetensors_headers import read_arrays
 from mlx_notebook.protocol import ModelOptions
-from mlx_notebook.server.errors import NotFound, model_not_found
+from mlx_notebook.server.errors import NotFound
 from mlx_notebook.server.identity import OWNER
+from mlx_notebook.server.model_errors import model_not_found
 from mlx_notebook.server.models import suggestions
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.model_folders import ModelLocation, find_adapters, find_locations

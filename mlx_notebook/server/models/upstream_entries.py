@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mlx_notebook.model_files.footprint import KVCacheSize, WeightBytes
 from mlx_notebook.model_files.model_facts import ModelFacts
-from mlx_notebook.server.errors import model_not_found
+from mlx_notebook.server.model_errors import model_not_found
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.settings.model_settings import ModelSettings, ModelSettingsStore
 from mlx_notebook.server.models.usability import refusal_of

@@ -2,7 +2,8 @@
 
 from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.api.model_lookup import find_model
-from mlx_notebook.server.errors import NotFound, audio_not_supported
+from mlx_notebook.server.errors import NotFound
+from mlx_notebook.server.model_errors import audio_not_supported
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 
 # What a model with a capability does.

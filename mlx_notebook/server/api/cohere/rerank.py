@@ -7,8 +7,9 @@ from mlx_notebook.protocol import Rerank
 from mlx_notebook.server.api.http.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.user_rules import begin_request, may_evict
-from mlx_notebook.server.errors import ApiError, rerank_not_supported
+from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.identity import owner
+from mlx_notebook.server.model_errors import rerank_not_supported
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.telemetry import metrics
 from mlx_notebook.server.wire.cohere import rerank_types as wire

@@ -6,8 +6,9 @@ from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.api.jobs.free_names import require_free
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.user_rules import check_permission, may_evict
-from mlx_notebook.server.errors import InvalidRequest, model_is_upstream
+from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.jobs.job_plan import JobPlan, JobResult
+from mlx_notebook.server.model_errors import model_is_upstream
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.wire.native.job_types import ConvertRequest
 

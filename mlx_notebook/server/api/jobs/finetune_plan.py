@@ -17,13 +17,9 @@ from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.api.jobs.free_names import require_free
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.user_rules import check_permission, may_evict
-from mlx_notebook.server.errors import (
-    InvalidRequest,
-    NotFound,
-    generation_not_supported,
-    model_is_upstream,
-)
+from mlx_notebook.server.errors import InvalidRequest, NotFound
 from mlx_notebook.server.jobs.job_plan import JobPlan, JobResult
+from mlx_notebook.server.model_errors import generation_not_supported, model_is_upstream
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.services import Services
 from mlx_notebook.server.wire.native.job_types import FinetuneRequest, MergeRequest

@@ -13,8 +13,9 @@ from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.native.catalog_list import catalog_list, load_progress
 from mlx_notebook.server.api.user_rules import check_permission, may_evict
 from mlx_notebook.server.engine.request_stream import RequestStream
-from mlx_notebook.server.errors import InvalidRequest, NotFound, model_is_upstream, model_not_found
+from mlx_notebook.server.errors import InvalidRequest, NotFound
 from mlx_notebook.server.identity import owner
+from mlx_notebook.server.model_errors import model_is_upstream, model_not_found
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.downloads.downloads import Download
 from mlx_notebook.server.models.settings.model_settings import ModelSettings

@@ -12,8 +12,9 @@ from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.native.model_management import local_name
 from mlx_notebook.server.api.ollama.local_programs import is_of_local_program
 from mlx_notebook.server.api.user_rules import check_permission, may_evict
-from mlx_notebook.server.errors import ApiError, model_is_upstream
+from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.identity import has_one_token, owner
+from mlx_notebook.server.model_errors import model_is_upstream
 from mlx_notebook.server.users.user_limits import Action
 from mlx_notebook.server.wire.ids import new_id
 from mlx_notebook.server.wire.ollama.ollama_responses import OllamaErrorBody

@@ -109,7 +109,8 @@ ROOMS = {
         *("users", "wire"),
         *("telemetry", "engine", "jobs", "upstreams", "mcp", "responses", "conversations"),
         *("batches", "models", "images", "services"),
-        *("api", "relay", "configuration", "standalone", "app", "private", "__main__"),
+        *("api", "relay", "configuration", "standalone", "lazy_parts", "command_line"),
+        *("app", "private", "__main__"),
     ),
     "notebook": (
         *("plain_text", "errors", "escaping", "shell", "human_units", "signing", "interrupts"),

@@ -16,12 +16,19 @@ from traitlets import default
 from mlx_notebook import __version__
 from mlx_notebook.protocol import Configure
 from mlx_notebook.server.api.routing.lazy_routes import LazyRoutes
+from mlx_notebook.server.command_line import ALIASES, DESCRIPTION, EXAMPLES, FLAGS
 from mlx_notebook.server.configuration import Configuration
 from mlx_notebook.server.engine.engine_client import EngineClient
 from mlx_notebook.server.engine.in_flight_requests import InFlightRequests
 from mlx_notebook.server.engine.supervisor import Supervisor
 from mlx_notebook.server.identity import OWNER, has_one_token
 from mlx_notebook.server.jobs.job_queue import JobQueue
+from mlx_notebook.server.lazy_parts import (
+    make_batches,
+    make_conversations,
+    make_images,
+    make_responses,
+)
 from mlx_notebook.server.listening import limit_accepted_connections
 from mlx_notebook.server.models import suggestions
 from mlx_notebook.server.models.catalog import Catalog
@@ -45,16 +52,10 @@ from mlx_notebook.server.users.user_limits import UserLimits
 from mlx_notebook.server.wire.native.model_types import DownloadedModel
 
 if TYPE_CHECKING:
-    from mlx_notebook.server.batches.batch_service import BatchService
-    from mlx_notebook.server.conversations.conversation_store import ConversationStore
-    from mlx_notebook.server.images.attachments import AttachmentLoader
-    from mlx_notebook.server.responses.response_runs import ResponseRuns
     from mlx_notebook.server.services import Services
     from mlx_notebook.server.telemetry.open_telemetry import RequestReporter
 
 _STOP_SECONDS = 8.0
-# Most conversations of a user.
-_MAX_CONVERSATIONS = 5000
 # Keep these from the engine, which never talks to Jupyter.
 _SECRETS = ("JUPYTER_TOKEN", "JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN")
 
@@ -68,44 +69,14 @@ class MlxNotebookApp(Configuration, ExtensionApp):
 
     name = "mlx_notebook"
     version = __version__
-    description = (
-        "Serve local models on MLX with OpenAI's API, on this machine only.\n\n"
-        "Any OpenAI client can use it. The base URL is http://localhost:1234/v1. The API key is\n"
-        "the token, which is printed at the start unless you set one.\n\n"
-        "Settings are read from jupyter_server_config.py or .json in Jupyter's configuration\n"
-        "folder (`jupyter --config-dir`): those of c.MlxNotebookApp and c.IdentityProvider. The\n"
-        "command line overrides them. --config FILE reads that file instead."
-    )
-    examples = "\n".join(
-        (
-            "jupyter mlx-notebook                              # port 1234, a new token",
-            "jupyter mlx-notebook --port 8001 --token secret   # your own port and token",
-            "jupyter mlx-notebook --models-dir ~/models --model my-org/my-model",
-        )
-    )
+    description = DESCRIPTION
+    examples = EXAMPLES
+    aliases = ALIASES
+    flags = FLAGS
     serverapp_class = StandaloneServer
     classes = [StandaloneServer, IdentityProvider]  # noqa: RUF012
     load_other_extensions = False
     extension_url = "/"
-
-    aliases = {  # noqa: RUF012
-        "model": "MlxNotebookApp.default_model",
-        "models-dir": "MlxNotebookApp.models_dirs",
-        "ranks": "MlxNotebookApp.ranks",
-        "hostfile": "MlxNotebookApp.hostfile",
-        "idle-minutes": "MlxNotebookApp.idle_unload_minutes",
-        "port": "StandaloneServer.port",
-        "ip": "StandaloneServer.ip",
-        "token": "IdentityProvider.token",
-        "base-url": "StandaloneServer.base_url",
-        "allow-origin": "StandaloneServer.allow_origin",
-        "config": "JupyterApp.config_file",
-        "log-level": "Application.log_level",
-    }
-    flags = {  # noqa: RUF012
-        "debug": ({"Application": {"log_level": 10}}, "Log everything, to find a problem."),
-        "allow-root": ({"ServerApp": {"allow_root": True}}, "Allow running as root."),
-    }
 
     @default("start_engine_at_startup")
     def _start_engine_at_startup_default(self) -> bool:
@@ -156,7 +127,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         # First of all: what is started later must not inherit the keys.
         keys = take_keys(upstreams, os.environ, self.log)
         env = {name: value for name, value in os.environ.items() if name not in _SECRETS}
-        data = Path(self.serverapp.data_dir) / "mlx_notebook"
+        data = self._data
         engine_env = {**env, **self.engine_env}
         self._new_models = Path(self.new_models_dir or data / "models").expanduser().absolute()
         # The changes of earlier runs come before all parts that use the settings.
@@ -272,7 +243,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
                 "MlxNotebookApp.ollama_without_token has no effect: this server has no token, or "
                 "JupyterHub knows its users."
             )
-        if (self._batch_folder / "batches.sqlite3").exists() and self.files_max_bytes:
+        if (self._data / "batches.sqlite3").exists() and self.files_max_bytes:
             self.services.batches.resume()
         if self.start_engine_at_startup:
             self._supervisor.request_start()
@@ -338,6 +309,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         from mlx_notebook.server.users.rate_limiter import RateLimiter
         from mlx_notebook.server.users.shared_prefixes import SharedPrefixes
 
+        assert self.serverapp is not None
         if self.relay is None:
             self._supervise()
         return Services(
@@ -372,10 +344,10 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             admin_groups=frozenset(self.admin_groups),
             admin_reads_texts=self.admin_reads_texts,
             mcp=self.mcp_settings,
-            make_images=self._make_images,
-            make_responses=self._make_responses,
-            make_conversations=self._make_conversations,
-            make_batches=self._make_batches,
+            make_images=partial(make_images, self),
+            make_responses=partial(make_responses, self, self._data, self.log, self._requests),
+            make_conversations=partial(make_conversations, self, self._data, self.log),
+            make_batches=partial(make_batches, self, self._data, self.log, self.serverapp),
         )
 
     def _model_used(self, last_model: LastModel, user: str, model: str) -> None:
@@ -391,81 +363,11 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         if not task.cancelled() and (error := task.exception()) is not None:
             self.log.error("The supervision of the engine failed.", exc_info=error)
 
-    def _make_responses(self) -> "ResponseRuns":
-        from mlx_notebook.server.responses.response_runs import ResponseRuns
-        from mlx_notebook.server.responses.response_store import ResponseStore
-
-        assert self.serverapp is not None
-        store = ResponseStore(
-            Path(self.serverapp.data_dir) / "mlx_notebook" / "responses.sqlite3",
-            max_age=self.responses_max_age_days * 24 * 3600,
-            max_bytes=self.responses_max_bytes,
-            log=self.log,
-        )
-        return ResponseRuns(store, self._requests, self.log)
-
-    def _make_conversations(self) -> "ConversationStore":
-        from mlx_notebook.server.conversations.conversation_store import ConversationStore
-
-        assert self.serverapp is not None
-        return ConversationStore(
-            Path(self.serverapp.data_dir) / "mlx_notebook" / "conversations.sqlite3",
-            max_bytes=self.conversations_max_bytes,
-            max_count=_MAX_CONVERSATIONS,
-            log=self.log,
-        )
-
-    def _make_batches(self) -> "BatchService":
-        from mlx_notebook.server.api.routing.line_sender import LineSender
-        from mlx_notebook.server.batches.batch_service import BatchService
-
-        assert self.serverapp is not None
-        service = BatchService(
-            self._batch_folder,
-            max_bytes=self.files_max_bytes,
-            send=LineSender(self.serverapp.web_app, self.serverapp.base_url).send,
-            # A few more than run, so that the next ones are prepared meanwhile.
-            places=self.max_batch // 2 + 2,
-            log=self.log,
-        )
-        service.resume()
-        return service
-
     @property
-    def _batch_folder(self) -> Path:
+    def _data(self) -> Path:
+        """The folder for what the server keeps, in Jupyter's data directory."""
         assert self.serverapp is not None
         return Path(self.serverapp.data_dir) / "mlx_notebook"
-
-    def _make_images(self) -> "AttachmentLoader":
-        from mlx_notebook.server.images.attachments import AttachmentLimits, AttachmentLoader
-        from mlx_notebook.server.images.image_fetcher import ImageFetcher
-        from mlx_notebook.server.images.image_loader import ImageLimits, ImageLoader
-        from mlx_notebook.server.images.media_workers import MediaWorkers
-        from mlx_notebook.server.images.source_reader import SourceReader
-
-        limits = AttachmentLimits(
-            document_bytes=self.max_document_bytes,
-            document_pages=self.document_pages,
-            most_pages=self.max_document_pages,
-            page_pixels=self.document_page_pixels,
-            video_bytes=self.max_video_bytes,
-            video_seconds=self.max_video_seconds,
-            fps=self.video_fps,
-            frames=self.video_frames,
-            most_frames=self.max_video_frames,
-            frame_pixels=self.video_frame_pixels,
-            total=self.max_body_bytes,
-        )
-        image_limits = ImageLimits(
-            bytes=self.max_image_bytes,
-            pixels=self.max_image_pixels,
-            count=self.max_images,
-            total=self.max_body_bytes,
-        )
-        root = Path(self.image_root).expanduser() if self.image_root else None
-        reader = SourceReader(ImageFetcher(self.allow_image_urls), root)
-        images = ImageLoader(image_limits, reader)
-        return AttachmentLoader(limits, images, reader, MediaWorkers())
 
     async def _download_arrived(self, download: Download, answer: DownloadedModel) -> None:
         """Pin a downloaded model to the revision that was asked for, and scan the catalog."""

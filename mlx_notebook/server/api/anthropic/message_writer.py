@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Iterator
 
-import jiter
 import msgspec
 from msgspec import UNSET
 
@@ -31,6 +30,7 @@ from mlx_notebook.server.wire.anthropic.message_response import (
     ThinkingDelta,
     ToolUseBlock,
 )
+from mlx_notebook.server.wire.call_arguments import arguments_of
 from mlx_notebook.server.wire.prompt_logprobs import prompt_logprobs
 from mlx_notebook.server.wire.sealed_reasoning import seal
 
@@ -158,7 +158,7 @@ class MessageWriter:
                 block.signature = seal(text) if self._hides_reasoning else _digest(text)
                 yield self._delta(SignatureDelta(block.signature))
             case ToolUseBlock():
-                block.input = _input(text)
+                block.input = arguments_of(text)
         yield ContentBlockStop(self._index)
         self._block, self._pieces = None, []
 
@@ -199,14 +199,3 @@ class MessageWriter:
 def _digest(text: str) -> str:
     # Clients only check that there is a signature, and send it back.
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _input(arguments: str) -> dict[str, object]:
-    """Return the arguments of a call; of an incomplete call those that are complete."""
-    if not arguments:
-        return {}
-    try:
-        value = jiter.from_json(arguments.encode(), partial_mode="trailing-strings")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Generic, TypeVar
 
-import jiter
 from msgspec import UNSET, UnsetType
 
 from mlx_notebook import protocol
+from mlx_notebook.server.wire.call_arguments import arguments_of
 from mlx_notebook.server.wire.ollama.ollama_responses import (
     OllamaAnswer,
     OllamaAnswerMessage,
@@ -84,7 +84,7 @@ class OllamaWriter(Generic[A]):
             return
         id, name, pieces = self._call
         self._call = None
-        function = OllamaFunctionCall(self._calls, name, _arguments("".join(pieces)))
+        function = OllamaFunctionCall(self._calls, name, arguments_of("".join(pieces)))
         self._calls += 1
         yield self.part(calls=[OllamaToolCall(id, function)])
 
@@ -145,14 +145,3 @@ class OllamaGenerateWriter(OllamaWriter[OllamaGenerateAnswer]):
 
 def _all_logprobs(parts: Iterable[OllamaAnswer]) -> list[OllamaLogprob] | UnsetType:
     return [token for part in parts for token in part.logprobs or ()] or UNSET
-
-
-def _arguments(text: str) -> dict[str, object]:
-    """Return the arguments of a call; of an incomplete call those that are complete."""
-    if not text:
-        return {}
-    try:
-        value = jiter.from_json(text.encode(), partial_mode="trailing-strings")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

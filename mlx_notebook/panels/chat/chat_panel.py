@@ -3,20 +3,19 @@
 import asyncio
 import base64
 import time
-from collections.abc import Callable
 from typing import Any
 
 from mlx_notebook.notebook.answers.answer import Delta
 from mlx_notebook.notebook.answers.tool_call import ToolCall
 from mlx_notebook.notebook.answers.tool_result import image_parts, text_of
-from mlx_notebook.notebook.chat.chat import AsyncChat
 from mlx_notebook.notebook.connection import connection
 from mlx_notebook.notebook.errors import Interrupted, NotebookError
 from mlx_notebook.notebook.server import notebook_model
 from mlx_notebook.notebook.tools.approval import format_call
-from mlx_notebook.notebook.tools.tool import Tool, Tools, tools_by_name
+from mlx_notebook.notebook.tools.tool import Tools, tools_by_name
 from mlx_notebook.panels.base.panel import Panel, module
 from mlx_notebook.panels.base.server_watcher import ServerWatcher
+from mlx_notebook.panels.chat.panel_chat import PanelChat, ThreadedTool
 from mlx_notebook.panels.chat.streaming_text import StreamingText
 
 # The shortest time between two updates of an answer in the browser.
@@ -24,27 +23,6 @@ _UPDATE_SECONDS = 0.1
 _MAX_TEMPERATURE = 2.0
 _STATES = {"writing": "being written", "waiting": "waiting for your approval"}
 _ROLE_NAMES = {"user": "You", "assistant": "Model", "notice": "Notice"}
-
-
-class ThreadedTool(Tool):
-    """A tool whose function runs on another thread, so that it does not block the panel thread."""
-
-    def __init__(self, tool: Tool) -> None:
-        self._tool = tool
-        self.name, self.description, self.parameters = tool.name, tool.description, tool.parameters
-        self.is_async = True
-
-    def prepare(self, arguments: str | dict[str, Any]) -> Callable[[], Any]:
-        """Validate arguments and return the call to make."""
-        make = self._tool.prepare(arguments)
-        return make if self._tool.is_async else lambda: asyncio.to_thread(make)
-
-
-class PanelChat(AsyncChat):
-    """A chat that prints nothing into cells."""
-
-    def _print_notice(self) -> None:
-        """Do nothing, because the panel shows every change of the model."""
 
 
 class ChatPanel(Panel):

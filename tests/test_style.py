@@ -97,15 +97,7 @@ ROOMS = {
         *("jobs", "training", "conversion", "job_process"),
     ),
     "server": (
-        *(
-            "errors",
-            "model_errors",
-            "file_lock",
-            "sqlite_file",
-            "run_folder",
-            "listening",
-            "identity",
-        ),
+        *("errors", "model_errors", "storage", "listening", "identity"),
         *("users", "wire"),
         *("telemetry", "engine", "jobs", "upstreams", "mcp", "responses", "conversations"),
         *("batches", "models", "images", "services"),

@@ -16,7 +16,7 @@ from typing import Any
 from traitlets.config import Config
 
 from mlx_notebook.server.app import MlxNotebookApp
-from mlx_notebook.server.run_folder import run_folder
+from mlx_notebook.server.storage.run_folder import run_folder
 
 _PARENT_CHECK_SECONDS = 1.0
 _STOP_SECONDS = 15.0

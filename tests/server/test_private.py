@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from mlx_notebook.server.run_folder import run_folder
+from mlx_notebook.server.storage.run_folder import run_folder
 from tests.server.running import wait_for
 
 pytestmark = pytest.mark.slow

@@ -6,7 +6,7 @@ from logging import Logger
 from pathlib import Path
 
 from mlx_notebook.server.errors import InsufficientStorage, Unavailable
-from mlx_notebook.server.sqlite_file import SqliteFile
+from mlx_notebook.server.storage.sqlite_file import SqliteFile
 
 _VERSION = 1
 _SCHEMA = """

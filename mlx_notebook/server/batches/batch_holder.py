@@ -4,7 +4,7 @@ import os
 import secrets
 from pathlib import Path
 
-from mlx_notebook.server.file_lock import try_lock
+from mlx_notebook.server.storage.file_lock import try_lock
 
 _PATTERN = "batches-{}.lock"
 

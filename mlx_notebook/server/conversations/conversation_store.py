@@ -10,7 +10,7 @@ import msgspec
 from msgspec import UNSET
 
 from mlx_notebook.server.errors import InsufficientStorage, NotFound, Unavailable
-from mlx_notebook.server.sqlite_file import SqliteFile
+from mlx_notebook.server.storage.sqlite_file import SqliteFile
 from mlx_notebook.server.wire.native.conversation_types import (
     ConversationChange,
     ConversationSummary,

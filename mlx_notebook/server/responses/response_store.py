@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mlx_notebook.server.errors import ApiError, InvalidRequest, Unavailable
-from mlx_notebook.server.sqlite_file import SqliteFile
+from mlx_notebook.server.storage.sqlite_file import SqliteFile
 
 # Prefix of the ids of responses. Chat completions (see `completion_store`) and conversations (see
 # `stored_conversations`) are in the same table.

@@ -14,8 +14,8 @@ from traitlets import HasTraits, TraitError
 
 from mlx_notebook.model_files.model_folder import read_json
 from mlx_notebook.server.errors import Forbidden
-from mlx_notebook.server.file_lock import locked
 from mlx_notebook.server.models.settings.model_settings import not_saved, write_privately
+from mlx_notebook.server.storage.file_lock import locked
 
 NAMES = ("default_model", "completion_model", "models_dirs", "idle_unload_minutes")
 """The settings that may be changed."""

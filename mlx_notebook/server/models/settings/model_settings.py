@@ -16,8 +16,8 @@ from mlx_notebook.model_files.generation_config import fill_sampling
 from mlx_notebook.model_files.model_folder import read_json
 from mlx_notebook.protocol import ChatPrompt, FillPrompt, Prompt, Sampling
 from mlx_notebook.server.errors import ApiError, Forbidden, InsufficientStorage, Unavailable
-from mlx_notebook.server.file_lock import locked
 from mlx_notebook.server.identity import OWNER
+from mlx_notebook.server.storage.file_lock import locked
 
 _SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens")
 # Defaults of requests, which each user may save. All others say how the model is loaded.

@@ -16,7 +16,6 @@ from traitlets import TraitError
 from mlx_notebook.protocol import ChatPrompt, Sampling
 from mlx_notebook.server.app import MlxNotebookApp
 from mlx_notebook.server.errors import InsufficientStorage
-from mlx_notebook.server.file_lock import locked
 from mlx_notebook.server.models.catalog import Catalog
 from mlx_notebook.server.models.settings.model_settings import (
     NO_SETTINGS,
@@ -24,6 +23,7 @@ from mlx_notebook.server.models.settings.model_settings import (
     ModelSettingsStore,
     check_settings,
 )
+from mlx_notebook.server.storage.file_lock import locked
 from tests.engine.backends.test_adapters import write_adapter
 from tests.server.running import HELLO, RunningServer, running, wait_for
 from tests.tiny_models.models import qwen3

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mlx_notebook.server.file_lock import try_lock
+from mlx_notebook.server.storage.file_lock import try_lock
 
 _PREFIX = "mlx-notebook-"
 # The process holds the lock of this file. No other folder has a file of that name.

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from mlx_notebook.server.errors import ApiError
-from mlx_notebook.server.file_lock import locked
+from mlx_notebook.server.storage.file_lock import locked
 
 T = TypeVar("T")
 

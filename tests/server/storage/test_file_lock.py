@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mlx_notebook.server.file_lock import locked, try_lock
+from mlx_notebook.server.storage.file_lock import locked, try_lock
 
 
 def test_a_lock_is_held_by_one_and_free_afterwards(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mlx_notebook.server.engine.supervisor._SHORTEST_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr("mlx_notebook.server.engine.restarts._SHORTEST_PAUSE", 0.01)
 
 
 class Failing:

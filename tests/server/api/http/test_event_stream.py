@@ -26,6 +26,7 @@ class Handler(EventStreamHandler):
         self.request: Any = SimpleNamespace(connection=None)
         self.sent: list[bytes] = []
         self.headers: dict[str, str] = {}
+        self._host_is_allowed = True
         self._headers_written = False
         self._finished = False
 

@@ -198,7 +198,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         self._reporter = start_reporting(
             lambda: (server.ip, server.port), texts=self.opentelemetry_texts
         )
-        self._engine.traces.report = self._reporter.report
+        self._engine.traces.reporter = self._reporter
 
     def _settings_changed(self, change: Any) -> None:
         """Apply a setting that has changed while the server runs."""
@@ -279,7 +279,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         own = len(self._supervisor.in_flight.streams) + len(self.downloads.current)
         own += self._upstreams.running + len(self._jobs.active)
         if "services" in self.__dict__ and "batches" in self.services.__dict__:
-            own += self.services.batches.running
+            own += len(self.services.batches.running)
         return own + (self.relay.running if self.relay is not None else 0)
 
     @cached_property
@@ -347,7 +347,14 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             make_images=partial(make_images, self),
             make_responses=partial(make_responses, self, self._data, self.log, self._requests),
             make_conversations=partial(make_conversations, self, self._data, self.log),
-            make_batches=partial(make_batches, self, self._data, self.log, self.serverapp),
+            make_batches=partial(
+                make_batches,
+                self,
+                self._data,
+                self.log,
+                self.serverapp,
+                self._supervisor.notify,
+            ),
         )
 
     def _model_used(self, last_model: LastModel, user: str, model: str) -> None:

@@ -186,7 +186,7 @@ class Configuration(
 
     opentelemetry = Bool(
         False,
-        help="""Report each request to OpenTelemetry: a span and metrics of its GenAI conventions.
+        help="""Report each request to OpenTelemetry: spans and metrics of its GenAI conventions.
         OpenTelemetry's own environment variables say where to, for example
         OTEL_EXPORTER_OTLP_ENDPOINT. It needs mlx-notebook[opentelemetry].""",
     ).tag(config=True)

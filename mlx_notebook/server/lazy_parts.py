@@ -4,6 +4,7 @@ Parameters that the functions share: `settings` are those of the app, `data` is 
 the server keeps, and `log` is for files that cannot be used.
 """
 
+from collections.abc import Callable
 from logging import Logger
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,7 +53,11 @@ def make_conversations(settings: Configuration, data: Path, log: Logger) -> "Con
 
 
 def make_batches(
-    settings: Configuration, data: Path, log: Logger, server: ServerApp
+    settings: Configuration,
+    data: Path,
+    log: Logger,
+    server: ServerApp,
+    changed: Callable[[], None],
 ) -> "BatchService":
     """Return files and batches, which go on where an earlier server has left them.
 
@@ -60,6 +65,8 @@ def make_batches(
     ----------
     server
         Its routes answer the lines of batches.
+    changed
+        Called when a batch begins, goes on or ends.
     """
     from mlx_notebook.server.api.routing.line_sender import LineSender
     from mlx_notebook.server.batches.batch_service import BatchService
@@ -71,6 +78,7 @@ def make_batches(
         # A few more than run, so that the next ones are prepared meanwhile.
         places=settings.max_batch // 2 + 2,
         log=log,
+        changed=changed,
     )
     service.resume()
     return service

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mlx_notebook import __version__
 from mlx_notebook.protocol import Generate
+from mlx_notebook.server.batches.batch_record import BatchProgress
 from mlx_notebook.server.batches.batch_service import BatchService
 from mlx_notebook.server.conversations.conversation_store import ConversationStore
 from mlx_notebook.server.engine.engine_client import EngineClient
@@ -170,6 +171,12 @@ class Services:
     def conversations(self) -> ConversationStore:
         """Conversations of JupyterLab's sidebar."""
         return self.make_conversations()
+
+    @property
+    def running_batches(self) -> list[BatchProgress]:
+        """The batches that run; none before files or batches are first used."""
+        batches = vars(self).get("batches")
+        return [] if batches is None else batches.running
 
     @cached_property
     def batches(self) -> BatchService:

@@ -59,6 +59,7 @@ export function statsFields({ status, traces }: ServerState): Fields {
     totals: status.totals,
     memory: status.memory,
     requests: byId(requests),
+    jobs: byId(status.jobs ?? []),
     context: largestContext(status, traces ?? [], limits),
     first_token: median(firstTokens),
     history: Object.fromEntries(

@@ -27,6 +27,20 @@ export interface RequestStatus {
   own: boolean;
 }
 
+/** A long job, or a batch of requests, that has not ended. */
+export interface ActiveJob {
+  id: string;
+  kind: string;
+  title: string;
+  state: "waiting" | "running" | "stopping";
+  phase: string;
+  done: number;
+  total: number;
+  unit: string;
+  seconds_left: number | null;
+  own: boolean;
+}
+
 /** `mlx/status`, and each event of `mlx/events`. */
 export interface ServerStatus {
   engine: {
@@ -42,6 +56,7 @@ export interface ServerStatus {
   budget: { limit: number | null; used: number };
   downloads: { model: string; done: number; total: number | null }[];
   requests: RequestStatus[];
+  jobs?: ActiveJob[];
   queue: { rows: number; waiting: number; batch: number; limit: number };
   rates: { decode: number; prefill: number };
   totals: Record<string, number>;

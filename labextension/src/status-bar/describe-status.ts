@@ -41,7 +41,7 @@ export function describeStatus(
     const then = next ? ` The first request loads ${next}.` : "";
     return {
       text: next ? `${next}: not loaded` : "No model",
-      details: `No model is in memory.${then}`,
+      details: `No model is in memory.${then}${jobsText(status)}`,
       state: "empty",
     };
   }
@@ -59,9 +59,19 @@ export function describeStatus(
     text,
     details: `${models.map(({ id }) => id).join(", ")} in memory${device}: ${load}${
       speed && isBusy ? `, ${speed}` : ""
-    }. The engine uses ${used || "no memory"}.`,
+    }. The engine uses ${used || "no memory"}.${jobsText(status)}`,
     state: isBusy ? "busy" : "ready",
   };
+}
+
+/** The jobs that have not ended, as sentences. */
+function jobsText({ jobs = [] }: ServerStatus): string {
+  return jobs
+    .map(({ title, kind, state, phase, done, total }) => {
+      const percent = total ? ` ${Math.floor((100 * done) / total)} %` : "";
+      return ` ${title || `A job (${kind})`}: ${state === "running" ? phase : state}${percent}.`;
+    })
+    .join("");
 }
 
 function loadingText({ loading, progress, engine, requests }: ServerStatus): string {

@@ -58,6 +58,8 @@ function buildStats({ root, button, ask, notify }) {
   ];
   const requests = h("ul", { class: "mlx-items" });
   const none = h("p", { class: "mlx-empty" }, "No request is running.");
+  const jobs = h("ul", { class: "mlx-items", "aria-label": "Jobs" });
+  const jobsTitle = h("h3", {}, "Jobs");
   const memory = h("p");
   const ranks = h("ul", { class: "mlx-items" });
   const totals = h("p");
@@ -80,6 +82,8 @@ function buildStats({ root, button, ask, notify }) {
     h("h3", {}, "Running requests"),
     none,
     requests,
+    jobsTitle,
+    jobs,
     h("h3", {}, "Memory"),
     memory,
     ranks,
@@ -150,6 +154,27 @@ function buildStats({ root, button, ask, notify }) {
           `${rank.host}, process ${rank.pid ?? "–"}: ${bytes(rank.active)} in use, ` +
             `${bytes(rank.peak)} peak, waited ${seconds(rank.waited)} for others`,
         ),
+    );
+    const long = Object.values(state.jobs ?? {});
+    jobs.hidden = jobsTitle.hidden = long.length === 0;
+    reconcile(
+      jobs,
+      long,
+      (job) => job.id,
+      (job) => {
+        const name = h("span", { class: "mlx-name" }, job.title || `another user's ${job.kind}`);
+        const text = h("span", { class: "mlx-grow" });
+        const fill = meter(`Progress of ${job.id}`);
+        return { el: h("li", {}, h("div", { class: "mlx-row" }, name, text), fill.el), text, fill };
+      },
+      (row, job) => {
+        const left = job.seconds_left ? `, ${seconds(job.seconds_left)} left` : "";
+        setText(row.text, `${job.state === "stopping" ? "stopping" : job.phase}${left}`);
+        row.fill.set(
+          job.total ? job.done / job.total : 0,
+          job.total ? `${number(job.done)} of ${number(job.total)} ${job.unit}` : "not known yet",
+        );
+      },
     );
     const listed = held(running);
     none.hidden = listed.length > 0;

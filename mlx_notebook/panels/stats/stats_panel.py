@@ -21,7 +21,7 @@ class StatsPanel(Panel):
         super().__init__(*args, **kwargs)
 
     def build_fields(self, source: ServerWatcher) -> dict[str, Any]:
-        """Return rates, totals, memory, history and the running requests."""
+        """Return rates, totals, memory, history, the running requests and the jobs."""
         status = source.status
         if status is None:
             return {}
@@ -41,6 +41,7 @@ class StatsPanel(Panel):
             "memory": status["memory"],
             "ranks": {str(rank["rank"]): rank for rank in status.get("ranks", ())},
             "requests": requests,
+            "jobs": {job["id"]: job for job in status.get("jobs", ())},
             "context": self._context and {**self._context, "running": bool(requests)},
             "first_token": median(first_tokens) if first_tokens else None,
             "round_trip": source.round_trip and round(source.round_trip, 3),

@@ -48,8 +48,6 @@ _AS_IMAGES = {
     DocumentSource: "The pages of a PDF are images. With 'pages_as': 'text' it gets their text.",
     VideoSource: "The frames of a video are images.",
 }
-# The headers of W3C's trace context.
-_TRACE_CONTEXT = ("traceparent", "tracestate")
 
 
 class LocalOptions(TypedDict, total=False):
@@ -113,12 +111,6 @@ class GenerationHandler(EventStreamHandler):
         super().initialize()
         # Documents of the request that were read from URLs.
         self.files: list[LoadedFile] = []
-
-    @property
-    def trace_context(self) -> dict[str, str]:
-        """The headers by which the client's trace goes on here."""
-        headers = self.request.headers
-        return {name: headers[name] for name in _TRACE_CONTEXT if name in headers}
 
     async def command(
         self,
@@ -281,7 +273,7 @@ class GenerationHandler(EventStreamHandler):
         # The id of a part (of a request with several prompts) is that of the request and a number.
         self.set_header("x-request-id", command.id.partition(".")[0])
         origin = RequestOrigin(
-            await owner(self), self.endpoint, self.ignored, self.notices, self.trace_context
+            await owner(self), self.endpoint, self.ignored, self.notices, self.report.context
         )
         async with AsyncExitStack() as stack:
             async with self._signs_of_life():

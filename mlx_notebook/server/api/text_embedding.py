@@ -16,6 +16,9 @@ from mlx_notebook.server.upstreams.upstream_request import not_at_upstream
 from mlx_notebook.server.upstreams.upstream_settings import SEPARATOR
 from mlx_notebook.server.wire.ids import new_id
 
+# Bytes of a component of a vector.
+_NUMBER_BYTES = 4
+
 
 class TextEmbedding(NamedTuple):
     """Name the texts to embed, and how.
@@ -52,27 +55,12 @@ async def embedded_texts(handler: ApiHandler, wanted: TextEmbedding) -> tuple[st
     entry = await find_model(handler, wanted.model)
     id = new_id("embd-")
     handler.set_header("x-request-id", id)
-    if entry.upstream is not None:
-        embedded = await _embedded_at_upstream(handler, id, entry, wanted)
-    else:
-        command = Embed(
-            id=id,
-            model=entry.name,
-            path=str(entry.path),
-            options=entry.options,
-            inputs=list(wanted.inputs),
-            dimensions=wanted.dimensions,
-            truncate=wanted.truncate,
-            user=handler.user.name,
-            evict=may_evict(handler, entry.name),
-            patient=handler.is_patient,
-        )
-        try:
-            embedded = await handler.services.engine.embed(command, await owner(handler))
-        except ApiError as error:
-            if error.param == "prompt":
-                error.param = wanted.param
-            raise
+    with handler.report.operation("embeddings", entry.name, id) as operation:
+        embedded = await _embedded(handler, id, entry, wanted)
+        operation.attributes = {
+            "gen_ai.usage.input_tokens": embedded.tokens,
+            "gen_ai.embeddings.dimension.count": len(embedded.vectors[0]) // _NUMBER_BYTES,
+        }
     begin_request(handler).take_tokens(embedded.tokens)
     metrics.EMBEDDED_TOKENS.labels(entry.name).inc(embedded.tokens)
     usage, user = handler.services.engine.usage, await owner(handler)
@@ -83,7 +71,39 @@ async def embedded_texts(handler: ApiHandler, wanted: TextEmbedding) -> tuple[st
 
 def to_numbers(vector: bytes) -> list[float]:
     """Return the components of a vector."""
-    return list(struct.unpack(f"<{len(vector) // 4}f", vector))
+    return list(struct.unpack(f"<{len(vector) // _NUMBER_BYTES}f", vector))
+
+
+async def _embedded(
+    handler: ApiHandler, id: str, entry: CatalogEntry, wanted: TextEmbedding
+) -> Embedded:
+    """Return the embeddings that the engine or the upstream of a model makes.
+
+    Raises
+    ------
+    ApiError
+        If the model makes none, or an input is too long for it.
+    """
+    if entry.upstream is not None:
+        return await _embedded_at_upstream(handler, id, entry, wanted)
+    command = Embed(
+        id=id,
+        model=entry.name,
+        path=str(entry.path),
+        options=entry.options,
+        inputs=list(wanted.inputs),
+        dimensions=wanted.dimensions,
+        truncate=wanted.truncate,
+        user=handler.user.name,
+        evict=may_evict(handler, entry.name),
+        patient=handler.is_patient,
+    )
+    try:
+        return await handler.services.engine.embed(command, await owner(handler))
+    except ApiError as error:
+        if error.param == "prompt":
+            error.param = wanted.param
+        raise
 
 
 async def _embedded_at_upstream(

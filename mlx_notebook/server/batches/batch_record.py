@@ -28,7 +28,7 @@ ENDED: frozenset[BatchStatus] = frozenset(("failed", "completed", "expired", "ca
 
 
 class Sender(msgspec.Struct, frozen=True):
-    """The user as whom the lines of a batch run.
+    """The user as whom the lines of a batch run, and the trace that they belong to.
 
     Attributes
     ----------
@@ -38,11 +38,14 @@ class Sender(msgspec.Struct, frozen=True):
         Name of the user in the log.
     user
         The user with the groups and rights that they had when they made the batch.
+    trace_context
+        The headers by which the lines are reported as children of the request for the batch.
     """
 
     owner: str
     username: str
     user: User
+    trace_context: tuple[tuple[str, str], ...] = ()
 
 
 class LineError(msgspec.Struct, omit_defaults=True):
@@ -117,6 +120,17 @@ class BatchRecord(msgspec.Struct, kw_only=True):
         """Go into another state."""
         self.status = status
         self.times = {**self.times, status: now}
+
+
+class BatchProgress(msgspec.Struct, frozen=True):
+    """How far a batch is that runs: how many of its lines have ended."""
+
+    id: str
+    owner: str
+    endpoint: str
+    status: BatchStatus
+    done: int
+    total: int
 
 
 class WaitingLine(msgspec.Struct):

@@ -15,6 +15,7 @@ import anyio
 
 from mlx_notebook.server.batches.batch_input import read_lines
 from mlx_notebook.server.batches.batch_record import (
+    BatchProgress,
     BatchRecord,
     BatchStatus,
     LineError,
@@ -60,6 +61,8 @@ class _Run:
         Lines to answer next.
     last
         The last line that was read from the store.
+    done
+        How many lines have ended.
     pause
         When to go on, on the clock of the loop.
     cancelled
@@ -71,10 +74,20 @@ class _Run:
         self.waiting: deque[WaitingLine] = deque()
         self.last = 0
         self.running = 0
+        self.done = 0
         self.pause = 0.0
         self.cancelled = record.status == "cancelling"
         self.scope: anyio.CancelScope | None = None
         self.changed = asyncio.Event()
+
+    @property
+    def progress(self) -> BatchProgress:
+        """How far it is."""
+        record = self.record
+        status = "cancelling" if self.cancelled and not record.ended else record.status
+        return BatchProgress(
+            record.id, record.owner, record.endpoint, status, self.done, record.total
+        )
 
     def cancel(self) -> None:
         """Stop its lines."""
@@ -101,33 +114,44 @@ class BatchRunner:
         How many lines run at a time.
     log
         Logger for batches that fail.
+    changed
+        Called when a batch begins, goes on or ends.
     """
 
     def __init__(
-        self, store: BatchStore, files: FileStore, send: SendLine, places: int, log: Logger
+        self,
+        store: BatchStore,
+        files: FileStore,
+        send: SendLine,
+        places: int,
+        log: Logger,
+        changed: Callable[[], None],
     ) -> None:
         self._store = store
         self._files = files
         self._send = send
         self._places = LinePlaces(places)
         self._log = log
+        self._changed = changed
         self._runs: dict[str, _Run] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     @property
-    def running(self) -> int:
-        """How many batches run."""
-        return len(self._runs)
+    def running(self) -> list[BatchProgress]:
+        """The batches that run, oldest first."""
+        return [run.progress for run in self._runs.values()]
 
     def start(self, record: BatchRecord) -> None:
         """Run a batch, from the state in which it is."""
         run = self._runs[record.id] = _Run(record)
         self._tasks[record.id] = asyncio.create_task(self._run(run))
+        self._changed()
 
     def cancel(self, id: str) -> None:
         """Stop a batch whose record says that it is cancelled."""
         if (run := self._runs.get(id)) is not None:
             run.cancel()
+            self._changed()
 
     async def close(self) -> None:
         """Stop all batches. They stay in the state in which they are."""
@@ -154,6 +178,7 @@ class BatchRunner:
             await self._fail(run, "internal_error", message)
         finally:
             del self._runs[id], self._tasks[id]
+            self._changed()
 
     async def _validate(self, run: _Run) -> None:
         """Read the lines of a batch from its file, or end it with what is wrong with them."""
@@ -198,6 +223,8 @@ class BatchRunner:
                 await anyio.sleep(wait)
             if not run.waiting:
                 try:
+                    if not run.last:
+                        run.done = await self._store.count_ended(run.record.id)
                     found = await self._store.waiting(run.record.id, run.last, _READ_AHEAD)
                 except ApiError:  # the store has logged why it cannot be used
                     run.pause = anyio.current_time() + _STORE_SECONDS
@@ -227,6 +254,8 @@ class BatchRunner:
                 answered(record.kind, line.custom_id, answer),
                 not_kept(record.kind, line.custom_id),
             )
+            run.done += 1
+            self._changed()
         except ApiError:  # the store has logged why it cannot be used
             run.retry(line, _STORE_SECONDS)
         except Exception:
@@ -242,6 +271,7 @@ class BatchRunner:
         answer = failed(record.kind, line.custom_id, "internal_error", message)
         try:
             await self._store.finish_line(record, line, "errored", answer, answer)
+            run.done += 1
         except ApiError:
             run.retry(line, _STORE_SECONDS)
 

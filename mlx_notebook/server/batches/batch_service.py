@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from logging import Logger
 from pathlib import Path
 
 from mlx_notebook.server.batches.batch_database import BatchDatabase
 from mlx_notebook.server.batches.batch_holder import BatchHolder
-from mlx_notebook.server.batches.batch_record import BatchRecord, WaitingLine
+from mlx_notebook.server.batches.batch_record import BatchProgress, BatchRecord, WaitingLine
 from mlx_notebook.server.batches.batch_runner import BatchRunner, SendLine
 from mlx_notebook.server.batches.batch_store import BatchStore
 from mlx_notebook.server.batches.file_store import FileStore
@@ -30,6 +30,8 @@ class BatchService:
         How many lines run at a time.
     log
         Logger for what fails.
+    changed
+        Called when a batch begins, goes on or ends.
 
     Attributes
     ----------
@@ -38,14 +40,21 @@ class BatchService:
     """
 
     def __init__(
-        self, folder: Path, *, max_bytes: int, send: SendLine, places: int, log: Logger
+        self,
+        folder: Path,
+        *,
+        max_bytes: int,
+        send: SendLine,
+        places: int,
+        log: Logger,
+        changed: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = BatchDatabase(folder / "batches.sqlite3", max_bytes=max_bytes, log=log)
         self._holder = BatchHolder(folder)
         self._log = log
         self.files = FileStore(self._database)
         self.store = BatchStore(self._database, self._holder.name)
-        self._runner = BatchRunner(self.store, self.files, send, places, log)
+        self._runner = BatchRunner(self.store, self.files, send, places, log, changed)
         self._adoption: asyncio.Task[None] | None = None
 
     def resume(self) -> None:
@@ -54,8 +63,8 @@ class BatchService:
             self._adoption = asyncio.create_task(self._adopt())
 
     @property
-    def running(self) -> int:
-        """How many batches run."""
+    def running(self) -> list[BatchProgress]:
+        """The batches that run, oldest first."""
         return self._runner.running
 
     async def create(self, record: BatchRecord, lines: Sequence[WaitingLine] = ()) -> None:

@@ -187,6 +187,13 @@ class BatchStore:
         )
         return [WaitingLine(*row) for row in found]
 
+    async def count_ended(self, id: str) -> int:
+        """Return how many lines of a batch have ended."""
+        query = "SELECT COUNT(*) FROM lines WHERE batch = ? AND outcome IS NOT NULL"
+        return await self._database.run(
+            lambda database: int(database.execute(query, (id,)).fetchone()[0])
+        )
+
     async def count_attempt(self, id: str, number: int) -> None:
         """Count an attempt on which the server or the engine has failed."""
         query = "UPDATE lines SET attempts = attempts + 1 WHERE batch = ? AND number = ?"

@@ -44,7 +44,7 @@ class JobQueue:
     env
         Environment variables of the processes.
     changed
-        Called when a job begins or ends.
+        Called when a job begins, goes on or ends.
     log
         Logger for the output of the processes.
     """
@@ -211,6 +211,7 @@ class JobQueue:
                     return partial(job.fail, from_failed(error))
                 case _:
                     job.take(message)
+                    self._changed()
         raise Unavailable(
             f"The process of the job ended: {await process.end_reason()}.", code="job_failed"
         )

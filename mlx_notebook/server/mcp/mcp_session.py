@@ -25,7 +25,17 @@ _TOOL_NAME = re.compile(r"[A-Za-z0-9_./-]{1,128}")
 
 
 class McpFailed(Exception):
-    """An MCP server or one of its tools failed. The text is for the model and the client."""
+    """An MCP server or one of its tools failed. The text is for the model and the client.
+
+    Attributes
+    ----------
+    kind
+        What failed, for OpenTelemetry: its `error.type`.
+    """
+
+    def __init__(self, text: str, kind: str = "mcp_server_ended") -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 class ListedTool(msgspec.Struct, frozen=True):
@@ -97,15 +107,18 @@ class McpSession:
         except TimeoutError:
             raise McpFailed(
                 f"The tool did not answer within {self._limits.seconds:g} seconds "
-                "(MlxNotebookApp.mcp_timeout_seconds)."
+                "(MlxNotebookApp.mcp_timeout_seconds).",
+                "timeout",
             ) from None
         except (OSError, anyio.ClosedResourceError, anyio.BrokenResourceError):
             raise McpFailed("The MCP server has ended.") from None
-        except (MCPError, RuntimeError, ValueError) as error:
-            raise McpFailed(self._cut(str(error))) from None
+        except MCPError as error:
+            raise McpFailed(self._cut(str(error)), str(error.code)) from None
+        except (RuntimeError, ValueError) as error:
+            raise McpFailed(self._cut(str(error)), "invalid_answer") from None
         text = self._cut("\n".join(_text(part) for part in result.content))
         if result.is_error:
-            raise McpFailed(text or "The tool failed.")
+            raise McpFailed(text or "The tool failed.", "tool_error")
         return text
 
     async def close(self) -> None:

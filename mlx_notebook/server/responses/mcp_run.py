@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 
 import msgspec
 
@@ -10,6 +11,7 @@ from mlx_notebook.protocol import ChatPrompt, Generate, ToolChoice
 from mlx_notebook.server.mcp.mcp_session import ListedTool, McpFailed, McpSession
 from mlx_notebook.server.mcp.mcp_settings import McpLimits
 from mlx_notebook.server.responses.mcp_writer import McpFunction, McpWriter, shown
+from mlx_notebook.server.telemetry.reports import ToolCall
 from mlx_notebook.server.wire.conversation import with_ordered_tool_results
 from mlx_notebook.server.wire.responses import response_events as wire
 from mlx_notebook.server.wire.responses.item_messages import ItemMessageBuilder
@@ -39,6 +41,8 @@ class McpRun:
     ----------
     approved
         Calls that the client has approved with this request, by the ids of their requests.
+    reported
+        Reports the call that is made in its block.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class McpRun:
         self._rounds = 0
         self._made = 0
         self.approved: dict[str, ApprovalRequestItem] = {}
+        self.reported: Callable[[ToolCall], AbstractContextManager[ToolCall]] = nullcontext
 
     async def open(self) -> None:
         """Connect to all servers, and ask for their tools."""
@@ -125,24 +130,39 @@ class McpRun:
     async def make_calls(self, writer: McpWriter) -> Events:
         """Make the calls that wait, and write their results."""
         for index, item in list(writer.calls):
-            output, error = None, None
-            try:
-                output = await self._result(item)
-            except McpFailed as failure:
-                error = str(failure)
+            with self.reported(self._described(item)) as call:
+                output, error = None, None
+                try:
+                    call.result = output = await self._result(item)
+                except McpFailed as failure:
+                    call.message = error = str(failure)
+                    call.error = failure.kind
             yield writer.end_call(index, item, output, error)
         writer.calls = []
 
+    def _described(self, item: OutputMcpCall) -> ToolCall:
+        tools, _ = self._listed[item.server_label]
+        described = {tool.name: tool.description or "" for tool in tools}
+        return ToolCall(
+            name=item.name,
+            description=described.get(item.name, ""),
+            server=item.server_label,
+            id=item.id,
+            arguments=item.arguments,
+        )
+
     async def _result(self, item: OutputMcpCall) -> str:
         if self._most_calls is not None and self._made >= self._most_calls:
-            raise McpFailed("Not called: the request allows no more calls (max_tool_calls).")
+            message = "Not called: the request allows no more calls (max_tool_calls)."
+            raise McpFailed(message, "too_many_calls")
         self._made += 1
         try:
             arguments = json.loads(item.arguments or "{}")
         except ValueError as error:
-            raise McpFailed(f"The arguments are not valid JSON: {error}.") from None
+            message = f"The arguments are not valid JSON: {error}."
+            raise McpFailed(message, "invalid_arguments") from None
         if not isinstance(arguments, dict):
-            raise McpFailed("The arguments must be a JSON object.")
+            raise McpFailed("The arguments must be a JSON object.", "invalid_arguments")
         return await self._servers[item.server_label][1].call(item.name, arguments)
 
     def command(self, first: Generate, writer: McpWriter) -> Generate | None:

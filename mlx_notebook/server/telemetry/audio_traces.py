@@ -79,7 +79,7 @@ class AudioRecorder:
         metrics.PROMPT_TOKENS.labels(model).inc(self._prompt_tokens)
         metrics.GENERATED_TOKENS.labels(model).inc(tokens)
         self._usage.end(self._origin.owner, self._status, self._prompt_tokens, 0, tokens)
-        self._traces.keep(self._origin.owner, self.trace())
+        self._traces.finish(self.trace(), self._origin)
 
     @property
     def _prompt_tokens(self) -> int:

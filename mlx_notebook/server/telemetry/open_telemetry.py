@@ -1,6 +1,7 @@
-"""Report each request to OpenTelemetry: a span and three metrics of its GenAI conventions.
+"""Report each request to OpenTelemetry: spans and three metrics of its GenAI conventions.
 
-Both are made from the trace of a request that has ended, so nothing here is in the way of tokens.
+A request is a span, and what models and tools do for it are its children. Spans of models are made
+when their work has ended, so nothing here is in the way of tokens.
 OpenTelemetry's SDK is imported only if the setting `opentelemetry` is on.
 
 Source: https://github.com/open-telemetry/semantic-conventions-genai (docs/gen-ai).
@@ -8,35 +9,25 @@ Source: https://github.com/open-telemetry/semantic-conventions-genai (docs/gen-a
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from mlx_notebook import __version__
-from mlx_notebook.server.telemetry.request_traces import RequestOrigin
-from mlx_notebook.server.wire.native.trace_types import Trace
+from mlx_notebook.server.telemetry.reports import Operation, ToolCall
 
 if TYPE_CHECKING:
+    from opentelemetry.context import Context
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span
 
 PROVIDER = "mlx_notebook"
 _SCOPE = "mlx_notebook.server"
 _CLOSE_SECONDS = 3.0
-_OPERATIONS = {"v1/completions": "text_completion", "mlx/completions/inline": "text_completion"}
-# The convention's names of the options of a request.
-_OPTIONS = {
-    "temperature": "temperature",
-    "top_p": "top_p",
-    "top_k": "top_k",
-    "seed": "seed",
-    "max_tokens": "max_tokens",
-    "frequency_penalty": "frequency_penalty",
-    "presence_penalty": "presence_penalty",
-    "n": "choice.count",
-}
+# From this status on the server is at fault.
+_SERVER_ERROR = 500
 _DURATIONS = [0.01 * 2**power for power in range(14)]
 _FIRST_TOKEN = [
     *(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1),
@@ -45,8 +36,35 @@ _FIRST_TOKEN = [
 _PER_TOKEN = [0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5]
 
 
+class ReportedRequest:
+    """The span of a request, from its arrival to the end of its answer.
+
+    Parameters
+    ----------
+    span
+        The SDK's span.
+    context
+        The headers by which other spans become its children.
+    """
+
+    def __init__(self, span: "Span", context: Mapping[str, str]) -> None:
+        self._span = span
+        self.context = context
+
+    def end(self, status: int, error: str) -> None:
+        """End it with the status of the answer, and the code of the error or ""."""
+        from opentelemetry.trace import Status, StatusCode
+
+        self._span.set_attribute("http.response.status_code", status)
+        if error:
+            self._span.set_attribute("error.type", error)
+        if status >= _SERVER_ERROR:
+            self._span.set_status(Status(StatusCode.ERROR))
+        self._span.end()
+
+
 class RequestReporter:
-    """Report the requests that have ended.
+    """Report requests, and what is done for them (see `reports.Reporter`).
 
     Parameters
     ----------
@@ -70,8 +88,8 @@ class RequestReporter:
 
         self._tracers, self._meters = tracers, meters
         self._address = address
-        self._texts = texts
-        self._parent = TraceContextTextMapPropagator()
+        self.texts = texts
+        self._propagator = TraceContextTextMapPropagator()
         self._tracer = tracers.get_tracer(_SCOPE, __version__)
         meter = meters.get_meter(_SCOPE, __version__)
         self._duration = meter.create_histogram(
@@ -93,44 +111,124 @@ class RequestReporter:
             explicit_bucket_boundaries_advisory=_PER_TOKEN,
         )
 
-    def report(self, trace: Trace, origin: RequestOrigin) -> None:
-        """Report one request that has ended."""
-        from opentelemetry.trace import SpanKind, Status, StatusCode
+    def begin_request(
+        self, method: str, route: str, headers: Mapping[str, str], began: float
+    ) -> ReportedRequest:
+        """Begin the span of a request that came at a Unix time.
+
+        Its parent is the client's span, if the headers name one.
+        """
+        from opentelemetry.trace import SpanKind, set_span_in_context
+
+        host, port = self._address()
+        span = self._tracer.start_span(
+            f"{method} /{route}",
+            context=self._parent(headers),
+            kind=SpanKind.SERVER,
+            attributes={
+                "http.request.method": method,
+                "http.route": f"/{route}",
+                "server.address": host,
+                "server.port": port,
+            },
+            start_time=int(began * 1e9),
+        )
+        context: dict[str, str] = {}
+        self._propagator.inject(context, set_span_in_context(span))
+        return ReportedRequest(span, context)
+
+    def report(self, operation: Operation, context: Mapping[str, str]) -> None:
+        """Report an operation that has ended, as a child of the span of its request."""
+        from opentelemetry.trace import SpanKind
 
         host, port = self._address()
         common: dict[str, Any] = {
-            "gen_ai.operation.name": _OPERATIONS.get(trace.endpoint, "chat"),
+            "gen_ai.operation.name": operation.name,
             "gen_ai.provider.name": PROVIDER,
-            "gen_ai.request.model": trace.model,
-            "gen_ai.response.model": trace.model,
+            "gen_ai.request.model": operation.model,
+            "gen_ai.response.model": operation.model,
             "server.address": host,
             "server.port": port,
         }
-        failed = _error_type(trace)
-        if failed:
-            common["error.type"] = failed
-        attributes = {**common, **_details(trace)}
-        if self._texts:
-            attributes |= _texts(trace)
-        began = int(trace.created * 1e9)
+        if operation.error:
+            common["error.type"] = operation.error
+        attributes = {**common, "gen_ai.response.id": operation.id, **operation.attributes}
+        if self.texts:
+            attributes |= operation.texts
+        began = int(operation.began * 1e9)
         span = self._tracer.start_span(
-            f"{common['gen_ai.operation.name']} {trace.model}",
-            context=self._parent.extract(dict(origin.trace_context)),
-            kind=SpanKind.SERVER,
+            f"{operation.name} {operation.model}",
+            context=self._request(context),
+            kind=SpanKind.INTERNAL,
             attributes=attributes,
             start_time=began,
         )
-        if failed:
-            message = trace.error.message if trace.error is not None and self._texts else None
-            span.set_status(Status(StatusCode.ERROR, message))
-        span.end(began + int(trace.seconds * 1e9))
-        self._duration.record(trace.seconds, common)
-        if not failed and trace.timings is not None and trace.usage is not None:
-            first, tokens = trace.timings.first_token, trace.usage.completion_tokens
-            self._first_token.record(first, common)
-            if tokens > 1:
-                rest = max(0.0, trace.seconds - first)
-                self._per_token.record(rest / (tokens - 1), common)
+        self._set_error(span, operation.error, operation.message)
+        span.end(began + int(operation.seconds * 1e9))
+        self._duration.record(operation.seconds, common)
+        if not operation.error and operation.first_token is not None:
+            self._first_token.record(operation.first_token, common)
+            if operation.output_tokens > 1:
+                rest = max(0.0, operation.seconds - operation.first_token)
+                self._per_token.record(rest / (operation.output_tokens - 1), common)
+
+    @contextmanager
+    def running(self, call: ToolCall, context: Mapping[str, str]) -> Iterator[ToolCall]:
+        """Report a call that is made in the block, as a child of the span of its request.
+
+        The tool's MCP server gets the span as the parent of its own.
+        """
+        from opentelemetry.trace import SpanKind, use_span
+
+        span = self._tracer.start_span(
+            f"execute_tool {call.name}",
+            context=self._request(context),
+            kind=SpanKind.INTERNAL,
+            attributes={
+                "gen_ai.operation.name": "execute_tool",
+                "gen_ai.tool.name": call.name,
+                "gen_ai.tool.type": "extension",
+                "gen_ai.tool.call.id": call.id,
+                "mcp.method.name": "tools/call",
+                "mlx_notebook.mcp.server_label": call.server,
+            },
+        )
+        try:
+            with use_span(span, record_exception=False, set_status_on_exception=False):
+                yield call
+        except BaseException:
+            call.error = call.error or "request_cancelled"
+            raise
+        finally:
+            if call.error:
+                span.set_attribute("error.type", call.error)
+                self._set_error(span, call.error, call.message)
+            if self.texts:
+                span.set_attribute("gen_ai.tool.description", call.description)
+                span.set_attribute("gen_ai.tool.call.arguments", call.arguments)
+                span.set_attribute("gen_ai.tool.call.result", call.result)
+            span.end()
+
+    def _parent(self, headers: Mapping[str, str]) -> "Context":
+        from opentelemetry.context import Context
+
+        # Not a span of the code around, which belongs to another request.
+        return self._propagator.extract(headers, context=Context())
+
+    def _request(self, headers: Mapping[str, str]) -> "Context":
+        from opentelemetry import trace
+
+        found = trace.get_current_span(self._parent(headers)).get_span_context()
+        local = trace.SpanContext(
+            found.trace_id, found.span_id, False, found.trace_flags, found.trace_state
+        )
+        return trace.set_span_in_context(trace.NonRecordingSpan(local))
+
+    def _set_error(self, span: "Span", error: str, message: str) -> None:
+        from opentelemetry.trace import Status, StatusCode
+
+        if error:
+            span.set_status(Status(StatusCode.ERROR, message if message and self.texts else None))
 
     def close(self) -> None:
         """Send what is left, for three seconds at most, and end the exporters' threads."""
@@ -141,81 +239,6 @@ class RequestReporter:
     def _shut_down(self) -> None:
         self._tracers.shutdown()
         self._meters.shutdown()
-
-
-def _error_type(trace: Trace) -> str:
-    """Return the kind of error that ended a request, or ""."""
-    if trace.error is not None:
-        return trace.error.code
-    return "request_cancelled" if trace.status == "cancelled" else ""
-
-
-def _details(trace: Trace) -> dict[str, Any]:
-    """Return the attributes of a span that are no texts."""
-    found: dict[str, Any] = {"gen_ai.response.id": trace.id}
-    for name, attribute in _OPTIONS.items():
-        if trace.options.get(name) is not None:
-            found[f"gen_ai.request.{attribute}"] = trace.options[name]
-    if "output_format" in trace.options:
-        found["gen_ai.output.type"] = "json"
-    reasons = [row.finish_reason for row in trace.rows if row.finish_reason is not None]
-    if reasons:
-        found["gen_ai.response.finish_reasons"] = reasons
-    if trace.usage is not None:
-        found |= {
-            "gen_ai.usage.input_tokens": trace.usage.prompt_tokens,
-            "gen_ai.usage.output_tokens": trace.usage.completion_tokens,
-            "gen_ai.usage.cache_read.input_tokens": trace.usage.cached_tokens,
-            "gen_ai.usage.reasoning.output_tokens": trace.usage.reasoning_tokens,
-        }
-    return found
-
-
-def _texts(trace: Trace) -> dict[str, str]:
-    """Return the attributes of a span that are texts, as JSON in the convention's shapes."""
-    prompt = [{"role": "user", "content": trace.prompt}] if trace.prompt else []
-    said = trace.messages or prompt
-    given = [
-        {"role": message.get("role"), "parts": _parts(message.get("content"))} for message in said
-    ]
-    made = [
-        {
-            "role": "assistant",
-            "parts": [
-                *([{"type": "reasoning", "content": row.reasoning}] if row.reasoning else ()),
-                *([{"type": "text", "content": row.content}] if row.content else ()),
-                *(
-                    {
-                        "type": "tool_call",
-                        "id": call.id,
-                        "name": call.name,
-                        "arguments": call.arguments,
-                    }
-                    for call in row.calls
-                ),
-            ],
-            "finish_reason": row.finish_reason,
-        }
-        for row in trace.rows
-    ]
-    found = {
-        "gen_ai.input.messages": msgspec.json.encode(given).decode(),
-        "gen_ai.output.messages": msgspec.json.encode(made).decode(),
-    }
-    if trace.tools:
-        found["gen_ai.tool.definitions"] = msgspec.json.encode(trace.tools).decode()
-    return found
-
-
-def _parts(content: object) -> list[object]:
-    if isinstance(content, list):
-        return [
-            {"type": "text", "content": part.get("text", "")}
-            if isinstance(part, Mapping) and part.get("type") == "text"
-            else part
-            for part in content
-        ]
-    return [{"type": "text", "content": content}] if content else []
 
 
 def start_reporting(address: Callable[[], tuple[str, int]], *, texts: bool) -> RequestReporter:

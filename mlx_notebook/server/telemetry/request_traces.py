@@ -2,7 +2,6 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -11,6 +10,7 @@ from msgspec import Struct
 from mlx_notebook import protocol
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.telemetry import metrics
+from mlx_notebook.server.telemetry.reports import Reporter, operation_of
 from mlx_notebook.server.telemetry.usage_ledger import UsageLedger
 from mlx_notebook.server.wire.content import CheckedImage
 from mlx_notebook.server.wire.native import trace_types as wire
@@ -34,7 +34,7 @@ class RequestOrigin(Struct, frozen=True):
     notices
         What of its documents and videos the model does not see.
     trace_context
-        The headers `traceparent` and `tracestate`, by which a client's trace goes on here.
+        The headers by which what is reported of it becomes a child of the span of the request.
     """
 
     owner: str
@@ -69,13 +69,13 @@ class TraceStore:
     ----------
     usage
         Counts the requests and their tokens by user, whether or not traces are kept.
-    report
-        Takes the trace of each request that has ended, if requests are reported elsewhere.
+    reporter
+        Reports requests to OpenTelemetry, if that is on.
     """
 
     def __init__(self, limit: int = 100) -> None:
         self.limit = limit
-        self.report: Callable[[wire.Trace, RequestOrigin], None] | None = None
+        self.reporter: Reporter | None = None
         self.usage = UsageLedger()
         self._kept: dict[str, OrderedDict[str, _Kept]] = {}
         self._running: dict[str, tuple[str, Recorder]] = {}
@@ -97,8 +97,14 @@ class TraceStore:
         if self.limit:
             self._running[id] = (owner, recorder)
 
-    def keep(self, owner: str, trace: wire.Trace) -> None:
-        """Store the trace of a request that has ended."""
+    def finish(self, trace: wire.Trace, origin: RequestOrigin) -> None:
+        """Report a request that has ended, and store its trace."""
+        if self.reporter is not None:
+            operation = operation_of(trace, texts=self.reporter.texts)
+            self.reporter.report(operation, origin.trace_context)
+        self._keep(origin.owner, trace)
+
+    def _keep(self, owner: str, trace: wire.Trace) -> None:
         if self._running.pop(trace.id, None) is None:
             return
         most = _MAX_BYTES // 4
@@ -231,9 +237,7 @@ class TraceRecorder:
             self._error = wire.TracedError(error.message, error.code)
         self._count_all()
         trace = self.trace()
-        if self._traces.report is not None:
-            self._traces.report(trace, self._origin)
-        self._traces.keep(self._origin.owner, trace)
+        self._traces.finish(trace, self._origin)
 
     def trace(self) -> wire.Trace:
         """Return the trace of the request so far."""

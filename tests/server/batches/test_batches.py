@@ -99,7 +99,7 @@ def test_a_batch_for_each_endpoint_ends_with_answers_and_errors(
 
 
 def test_a_chat_is_answered_before_a_batch_of_200_lines_which_can_be_cancelled(
-    client: openai.OpenAI,
+    client: openai.OpenAI, server: RunningServer
 ) -> None:
     batch = made(client, "/v1/chat/completions", [{**SHORT, **LONG}] * 200)
 
@@ -114,6 +114,9 @@ def test_a_chat_is_answered_before_a_batch_of_200_lines_which_can_be_cancelled(
     assert now.status == "in_progress"
     assert now.request_counts is not None
     assert now.request_counts.completed < 100
+    (job,) = server.status()["jobs"]
+    assert (job["id"], job["kind"], job["state"]) == (batch.id, "batch", "running")
+    assert 0 < job["done"] < job["total"] == 200
     assert client.batches.cancel(batch.id).status == "cancelling"
     done = ended(client, batch)
     assert done.status == "cancelled"

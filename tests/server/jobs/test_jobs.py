@@ -113,6 +113,14 @@ def test_one_job_runs_at_a_time_and_the_death_of_its_process_is_told(
         (id, "running"),
         (second, "waiting"),
     ]
+    shown = trainer.status()["jobs"]
+    assert [(job["id"], job["kind"], job["state"]) for job in shown] == [
+        (id, "finetune", "running"),
+        (second, "finetune", "waiting"),
+    ]
+    assert shown[0]["done"] > 0
+    assert shown[0]["total"] == ENDLESS
+    assert shown[1]["phase"] == "waiting for another job"
     trainer.client.post(f"mlx/jobs/{second}/cancel", json={})
     assert end_of(trainer, second)[0]["state"] == "stopped"
     (process,) = processes(trainer)

@@ -1,18 +1,12 @@
-"""Each request is a span and three measurements, in the GenAI conventions of OpenTelemetry."""
+"""What is done for a request is spans and measurements, named by OpenTelemetry's conventions."""
 
+import asyncio
 import json
-import queue
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
-    ExportMetricsServiceRequest,
-)
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -25,8 +19,9 @@ from mlx_notebook import protocol
 from mlx_notebook.server.app import MlxNotebookApp
 from mlx_notebook.server.errors import EngineError
 from mlx_notebook.server.telemetry import open_telemetry
+from mlx_notebook.server.telemetry.audio_traces import AudioRecorder
+from mlx_notebook.server.telemetry.reports import ToolCall
 from mlx_notebook.server.telemetry.request_traces import RequestOrigin, TraceStore
-from tests.server.running import HELLO, running
 
 SECRET = "the words of a user"
 PARENT = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
@@ -41,11 +36,11 @@ class Reported:
         tracers = TracerProvider(shutdown_on_exit=False)
         tracers.add_span_processor(SimpleSpanProcessor(self.spans))
         meters = MeterProvider([self.reader], shutdown_on_exit=False)
-        reporter = open_telemetry.RequestReporter(
+        self.reporter = open_telemetry.RequestReporter(
             tracers, meters, lambda: ("localhost", 1234), texts=texts
         )
         self.traces = TraceStore(limit=0)
-        self.traces.report = reporter.report
+        self.traces.reporter = self.reporter
 
     def run(
         self,
@@ -88,11 +83,11 @@ class Reported:
         }
 
 
-def test_a_request_is_a_span_of_the_conventions() -> None:
+def test_an_answer_is_a_span_of_the_conventions() -> None:
     reported = Reported()
     span = reported.run()
     assert span.name == "chat tiny-chat"
-    assert span.kind is SpanKind.SERVER
+    assert span.kind is SpanKind.INTERNAL
     assert span.parent is not None
     assert f"{span.parent.span_id:x}" == "b7ad6b7169203331"
     assert span.context is not None
@@ -137,6 +132,95 @@ def test_a_request_is_a_span_of_the_conventions() -> None:
 def test_the_operation_follows_the_route() -> None:
     assert Reported().run("v1/completions").name == "text_completion tiny-chat"
     assert Reported().run("v1/messages").name == "chat tiny-chat"
+    assert Reported().run("api/generate").name == "text_completion tiny-chat"
+
+
+def test_a_transcript_and_a_speech_are_spans() -> None:
+    heard = Reported(texts=True)
+    origin = RequestOrigin("me", "v1/audio/transcriptions", trace_context=PARENT)
+    command = protocol.Transcribe(id="transcript-1", model="ear", path="", audio=b"", max_seconds=9)
+    recorder = AudioRecorder(command, origin, heard.traces)
+    recorder.record(
+        protocol.TranscriptSegment("transcript-1", 0, 0.0, 1.0, SECRET, [1, 2], 0.0, 0.0, 1.0, 0.0)
+    )
+    recorder.record(protocol.Transcribed("transcript-1", "english", 1.0, 2, 0.5))
+    recorder.end(None)
+    (span,) = heard.spans.get_finished_spans()
+    attributes = span.attributes or {}
+    assert span.name == "transcription ear"
+    assert attributes["gen_ai.usage.output_tokens"] == 2
+    assert SECRET in str(attributes["gen_ai.output.messages"])
+    assert set(heard.metrics()) == {"gen_ai.server.request.duration"}
+
+    spoken = Reported()
+    origin = RequestOrigin("me", "v1/audio/speech", trace_context=PARENT)
+    said = protocol.Speak(id="speech-1", model="mouth", path="", text=SECRET)
+    AudioRecorder(said, origin, spoken.traces).end(EngineError(f"Cannot say {SECRET}."))
+    (span,) = spoken.spans.get_finished_spans()
+    assert span.name == "speech mouth"
+    assert span.parent is not None
+    assert (span.attributes or {})["gen_ai.output.type"] == "speech"
+    assert (span.attributes or {})["error.type"] == "engine_error"
+    assert SECRET not in span.to_json()
+
+
+def test_a_tool_call_is_a_child_of_its_request() -> None:
+    reported = Reported()
+    request = reported.reporter.begin_request("POST", "v1/responses", PARENT, 1.0)
+    call = ToolCall("look_up", SECRET, "library", "mcp_1", SECRET)
+    with reported.reporter.running(call, request.context) as made:
+        inside = trace.get_current_span().get_span_context()
+        made.result = SECRET
+    request.end(200, "")
+    tool, whole = reported.spans.get_finished_spans()
+    assert (whole.name, whole.kind) == ("POST /v1/responses", SpanKind.SERVER)
+    assert dict(whole.attributes or {}) == {
+        "http.request.method": "POST",
+        "http.route": "/v1/responses",
+        "http.response.status_code": 200,
+        "server.address": "localhost",
+        "server.port": 1234,
+    }
+    assert (tool.name, tool.kind) == ("execute_tool look_up", SpanKind.INTERNAL)
+    assert tool.parent == whole.context
+    # An MCP server's own spans become its children.
+    assert inside == tool.context
+    assert dict(tool.attributes or {}) == {
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "look_up",
+        "gen_ai.tool.type": "extension",
+        "gen_ai.tool.call.id": "mcp_1",
+        "mcp.method.name": "tools/call",
+        "mlx_notebook.mcp.server_label": "library",
+    }
+
+
+def test_a_tool_call_that_fails_or_is_cancelled_is_an_error() -> None:
+    reported = Reported(texts=True)
+    call = ToolCall("look_up", "", "library", "mcp_1", '{"of": "cats"}')
+    with reported.reporter.running(call, PARENT) as made:
+        made.error, made.message = "tool_error", "No such cat."
+    cancelled = ToolCall("look_up", "", "library", "mcp_2", "{}")
+    with pytest.raises(asyncio.CancelledError), reported.reporter.running(cancelled, PARENT):
+        raise asyncio.CancelledError
+    first, second = reported.spans.get_finished_spans()
+    assert (first.attributes or {})["error.type"] == "tool_error"
+    assert (first.attributes or {})["gen_ai.tool.call.arguments"] == '{"of": "cats"}'
+    assert (first.status.status_code, first.status.description) == (
+        StatusCode.ERROR,
+        "No such cat.",
+    )
+    assert (second.attributes or {})["error.type"] == "request_cancelled"
+
+
+def test_only_a_fault_of_the_server_is_an_error_of_its_request() -> None:
+    reported = Reported()
+    reported.reporter.begin_request("POST", "v1/rerank", {}, 1.0).end(404, "model_not_found")
+    reported.reporter.begin_request("POST", "v1/rerank", {}, 1.0).end(503, "engine_error")
+    refused, failed = reported.spans.get_finished_spans()
+    assert refused.status.status_code is StatusCode.UNSET
+    assert failed.status.status_code is StatusCode.ERROR
+    assert (refused.attributes or {})["error.type"] == "model_not_found"
 
 
 def test_a_request_that_fails_is_an_error_without_its_text() -> None:
@@ -183,72 +267,3 @@ def test_an_exporter_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPa
         ValueError, match=r"'smoke_signals' for traces is not installed.*OTEL_TRACES"
     ):
         open_telemetry.start_reporting(lambda: ("localhost", 1), texts=False)
-
-
-@pytest.fixture
-def collector() -> Iterator[tuple[str, "queue.Queue[Any]"]]:
-    """A receiver of OTLP over HTTP: its URL, and the messages that it got."""
-    got: queue.Queue[Any] = queue.Queue()
-    kinds = {"/v1/traces": ExportTraceServiceRequest, "/v1/metrics": ExportMetricsServiceRequest}
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            got.put(kinds[self.path].FromString(body))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", got
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-def test_a_server_reports_to_a_collector(collector: tuple[str, "queue.Queue[Any]"]) -> None:
-    url, got = collector
-    env = {
-        "OTEL_EXPORTER_OTLP_ENDPOINT": url,
-        "OTEL_SERVICE_NAME": "class-of-fifty",
-        "OTEL_BSP_SCHEDULE_DELAY": "50",
-        "OTEL_METRIC_EXPORT_INTERVAL": "200",
-    }
-    with running(config={"MlxNotebookApp": {"opentelemetry": True}}, env=env) as server:
-        request = {"model": "tiny-chat", "messages": HELLO, "max_tokens": 4}
-        answer = server.client.post("v1/chat/completions", json=request, headers=PARENT)
-        answer.raise_for_status()
-        request = {"model": "tiny-chat", "input": "Hello!", "max_output_tokens": 4}
-        server.client.post("v1/responses", json=request, headers=PARENT).raise_for_status()
-        spans: list[Any] = []
-        metrics: set[str] = set()
-        while len(spans) < 2 or not metrics:
-            message = got.get(timeout=120)
-            if isinstance(message, ExportTraceServiceRequest):
-                (resource,) = message.resource_spans
-                spans += [span for scope in resource.scope_spans for span in scope.spans]
-                named = {each.key: each.value for each in resource.resource.attributes}
-                assert named["service.name"].string_value == "class-of-fifty"
-            else:
-                metrics |= {
-                    metric.name
-                    for resource in message.resource_metrics
-                    for scope in resource.scope_metrics
-                    for metric in scope.metrics
-                }
-    for span in spans:
-        assert span.name == "chat tiny-chat"
-        assert span.parent_span_id.hex() == "b7ad6b7169203331"
-    span = spans[0]
-    attributes = {each.key: each.value for each in span.attributes}
-    usage = answer.json()["usage"]
-    assert attributes["gen_ai.usage.input_tokens"].int_value == usage["prompt_tokens"]
-    assert attributes["gen_ai.usage.output_tokens"].int_value == usage["completion_tokens"]
-    assert attributes["server.port"].int_value == server.port
-    assert "Hello" not in str(span)
-    assert "gen_ai.server.request.duration" in metrics

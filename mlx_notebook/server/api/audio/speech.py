@@ -49,7 +49,9 @@ class SpeechHandler(ApiHandler):
             evict=may_evict(self, entry.name),
         )
         self.set_header("x-request-id", command.id)
-        origin = RequestOrigin(await owner(self), self.endpoint, self.ignored)
+        origin = RequestOrigin(
+            await owner(self), self.endpoint, self.ignored, trace_context=self.report.context
+        )
         async with self.services.engine.run_audio(command, origin) as stream:
             try:
                 await self._send(stream, wire.MEDIA_TYPES[command.format])

@@ -75,7 +75,9 @@ class TranscriptionsHandler(UploadHandler, EventStreamHandler):
             evict=may_evict(self, entry.name),
         )
         self.set_header("x-request-id", command.id)
-        origin = RequestOrigin(await owner(self), self.endpoint, self.ignored)
+        origin = RequestOrigin(
+            await owner(self), self.endpoint, self.ignored, trace_context=self.report.context
+        )
         async with self.services.engine.run_audio(command, origin) as stream:
             try:
                 if request.stream:

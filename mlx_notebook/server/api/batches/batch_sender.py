@@ -8,4 +8,6 @@ from mlx_notebook.server.identity import owner
 async def sender_of(handler: ApiHandler) -> Sender:
     """Return the user of a request, with the rights that they have now."""
     username = str(getattr(handler.current_user, "username", ""))
-    return Sender(await owner(handler), username, handler.user)
+    return Sender(
+        await owner(handler), username, handler.user, tuple(handler.report.context.items())
+    )

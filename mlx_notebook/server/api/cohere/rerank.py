@@ -47,7 +47,9 @@ class RerankHandler(ApiHandler):
             evict=may_evict(self, entry.name),
         )
         user = await owner(self)
-        reranked = await self.services.engine.rerank(command, user)
+        with self.report.operation("rerank", entry.name, id) as operation:
+            reranked = await self.services.engine.rerank(command, user)
+            operation.attributes = {"gen_ai.usage.input_tokens": reranked.tokens}
         begin_request(self).take_tokens(reranked.tokens)
         metrics.RERANKED_TOKENS.labels(entry.name).inc(reranked.tokens)
         usage = self.services.engine.usage

@@ -5,6 +5,7 @@ import functools
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any, ClassVar, Concatenate, ParamSpec, TypeVar, cast
 
 import anyio
@@ -23,6 +24,7 @@ from mlx_notebook.server.api.http.error_explanations import explained_error
 from mlx_notebook.server.api.http.foreign_pages import answer_preflight, expose_headers
 from mlx_notebook.server.api.http.rate_headers import openai_headers
 from mlx_notebook.server.api.http.request_head import declared_length, without_secrets
+from mlx_notebook.server.api.http.request_report import RequestReport
 from mlx_notebook.server.identity import OWNER, InProcessRequest, owner
 from mlx_notebook.server.services import Services
 from mlx_notebook.server.telemetry import metrics
@@ -100,6 +102,11 @@ class ApiHandler(APIHandler):
         self.notices: list[str] = []
         # Parameters that the upstream of the request's model gets as they are.
         self.passed_on: dict[str, Any] = {}
+
+    @cached_property
+    def report(self) -> RequestReport:
+        """What is reported of this request to OpenTelemetry."""
+        return RequestReport(self.request, self.endpoint, self.services.engine.traces.reporter)
 
     @property
     def services(self) -> Services:
@@ -305,6 +312,8 @@ class ApiHandler(APIHandler):
         """Count an error that is sent to this client."""
         if self.endpoint:
             metrics.ERRORS.labels(error.code).inc()
+        if self.endpoint and self._user != _NOBODY:
+            self.report.error = error.code
         if error.status_code in (403, 429) and self._user != _NOBODY:
             name = self._user.name
             self.services.engine.usage.refuse(f"user:{name}" if name else OWNER)
@@ -318,6 +327,9 @@ class ApiHandler(APIHandler):
             self._body_timer.cancel()
         if self.endpoint and self.request.method != "OPTIONS":
             metrics.REQUESTS.labels(self.endpoint, str(self.get_status())).inc()
+            if self._client_left:
+                self.report.error = self.report.error or "request_cancelled"
+            self.report.end(self.get_status())
 
     def explained(self, error: BaseException | None) -> errors.ApiError:
         """Return the API error for any exception."""

@@ -11,6 +11,7 @@ from mlx_notebook.protocol import RequestPhase, Stats
 from mlx_notebook.server import errors
 from mlx_notebook.server.api.http.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.http.event_stream import EventStreamHandler
+from mlx_notebook.server.api.native.active_jobs import active_jobs
 from mlx_notebook.server.api.native.catalog_list import loading_models, memory_budget
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.engine.supervisor import Supervisor
@@ -85,6 +86,7 @@ def current_status(services: Services, caller: Caller) -> wire.ServerStatus:
             if (progress := download.progress)
         ],
         requests=[request for request in requests if request.own or caller.admin],
+        jobs=[job for job in active_jobs(services, caller.owner) if job.own or caller.admin],
         queue=wire.QueueStatus(
             rows=rows,
             running=len(requests) - waiting,

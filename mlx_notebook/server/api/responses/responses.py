@@ -132,6 +132,7 @@ class ResponsesBase(GenerationHandler):
         try:
             tools = [tool for _, tool in asked]
             run = McpRun(tools, sessions, services.mcp.limits, request.max_tool_calls)
+            run.reported = self.report.call
             await run.open()
             yield run
         finally:
@@ -269,7 +270,7 @@ class ResponsesHandler(ResponsesBase):
             namespaces=tools.namespaces,
         )
         run = ResponseRun(user, writer, items, self.ignored, self.notices)
-        run.trace_context = self.trace_context
+        run.trace_context = self.report.context
         if mcp is not None:
             run.mcp = mcp
         if isinstance(writer, McpWriter) and mcp is not None:

@@ -110,6 +110,7 @@ class LineSender:
                 "Host": "localhost",
                 "Content-Type": "application/json",
                 "Content-Length": str(len(body)),
+                **dict(sender.trace_context),
             }
         )
         start = RequestStartLine("POST", self._base_url + endpoint, "HTTP/1.1")

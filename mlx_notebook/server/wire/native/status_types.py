@@ -162,6 +162,28 @@ class DownloadStatus(Struct):
     seconds_left: float | None
 
 
+class ActiveJob(Struct):
+    """A long job or a batch of requests that has not ended.
+
+    `kind` is that of a job (`finetune`, `merge`, `convert`) or `batch`. `state` is `waiting` (for
+    its turn or its memory), `running` or `stopping`. `phase`, `done`, `total` and `unit` say how
+    far it is; `total` 0: not known. `title` and `model` are empty for another user's job, which has
+    a placeholder for its id. Only an admin sees such jobs.
+    """
+
+    id: str
+    kind: str
+    title: str
+    model: str
+    state: Literal["waiting", "running", "stopping"]
+    phase: str
+    done: int
+    total: int
+    unit: str
+    seconds_left: float | None = None
+    own: bool = True
+
+
 class HistoryPoint(Struct):
     """One second: tokens per second, active requests, bytes of MLX's active memory."""
 
@@ -176,7 +198,8 @@ class ServerStatus(Struct):
     """The state of the server. `history` has one point a second, at most 120.
 
     `loading` lists the models that are loading or waiting for memory, in order. `progress` is that
-    of the first one, once its load has started. `ranks` is empty if one process computes all.
+    of the first one, once its load has started. `jobs` has the fine-tuning, conversions and batches
+    that have not ended. `ranks` is empty if one process computes all.
     A stream is silent for at most about `keep_alive_seconds`.
     """
 
@@ -188,6 +211,7 @@ class ServerStatus(Struct):
     budget: MemoryBudget
     downloads: list[DownloadStatus]
     requests: list[RequestStatus]
+    jobs: list[ActiveJob]
     queue: QueueStatus
     rates: Rates
     totals: TotalCounts

@@ -244,10 +244,13 @@ class EngineError(ApiError):
 
 
 class InsufficientStorage(ApiError):
-    """The disk is full."""
+    """The disk is full, or what a user may keep is. Clients do not send the request again."""
 
     status = 507
     default_code = "disk_full"
+
+    def __init__(self, message: str, *, code: str | None = None) -> None:
+        super().__init__(message, code=code, headers={"x-should-retry": "false"})
 
 
 class Unavailable(ApiError):

@@ -5,8 +5,8 @@ import time
 from logging import Logger
 from pathlib import Path
 
-from mlx_notebook.server.errors import InsufficientStorage, Unavailable
-from mlx_notebook.server.storage.sqlite_file import SqliteFile
+from mlx_notebook.server.errors import ApiError, InsufficientStorage, Unavailable
+from mlx_notebook.server.storage.sqlite_file import SqliteFile, is_full, shrink
 
 _VERSION = 1
 _SCHEMA = """
@@ -113,10 +113,15 @@ class BatchDatabase(SqliteFile):
 def delete_expired(database: sqlite3.Connection) -> None:
     """Delete the files whose time is over."""
     if database.execute("DELETE FROM files WHERE expires <= ?", (time.time(),)).rowcount:
-        database.execute("PRAGMA incremental_vacuum").fetchall()
+        shrink(database)
 
 
-def _unusable(error: Exception) -> Unavailable:
+def _unusable(error: Exception) -> ApiError:
+    if is_full(error):
+        return InsufficientStorage(
+            "The disk with the server's data directory is full. Delete files, or make room on the "
+            "disk."
+        )
     return Unavailable(
         f"Files and batches cannot be kept in the server's data directory: {error}.",
         code="files_unavailable",

@@ -247,7 +247,7 @@ class BatchRunner:
             if answer.retry_after is not None and await self._may_retry(record, line, answer):
                 run.retry(line, answer.retry_after)
                 return
-            await self._store.finish_line(
+            goes_on = await self._store.finish_line(
                 record,
                 line,
                 outcome_of(answer),
@@ -256,6 +256,8 @@ class BatchRunner:
             )
             run.done += 1
             self._changed()
+            if not goes_on:
+                run.cancel()
         except ApiError:  # the store has logged why it cannot be used
             run.retry(line, _STORE_SECONDS)
         except Exception:

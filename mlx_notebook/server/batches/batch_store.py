@@ -16,7 +16,8 @@ from mlx_notebook.server.batches.batch_record import (
     WaitingLine,
 )
 from mlx_notebook.server.batches.file_store import NewFile, add_file
-from mlx_notebook.server.errors import QueueFull
+from mlx_notebook.server.errors import NotFound, QueueFull
+from mlx_notebook.server.storage.sqlite_file import shrink
 
 T = TypeVar("T")
 # Most batches of a user that have not ended, and most that are kept in all.
@@ -146,9 +147,9 @@ class BatchStore:
 
         def write(database: sqlite3.Connection) -> None:
             database.execute("DELETE FROM batches WHERE id = ?", (id,))
-            database.execute("PRAGMA incremental_vacuum").fetchall()
+            shrink(database)
 
-        await self._database.run(write)
+        await self._database.run(write, frees=True)
 
     # --- lines ------------------------------------------------------------------------------------
 
@@ -206,14 +207,17 @@ class BatchStore:
         outcome: LineOutcome,
         answer: bytes,
         too_large: bytes,
-    ) -> None:
-        """Keep the answer to a line; `too_large` in its place if there is no room for it."""
+    ) -> bool:
+        """Keep the answer to a line; `too_large` in its place if there is no room for it.
 
-        def write(database: sqlite3.Connection) -> None:
-            query = "SELECT bytes FROM batches WHERE id = ?"
+        Return whether the batch goes on: another server may have cancelled it.
+        """
+
+        def write(database: sqlite3.Connection) -> bool:
+            query = "SELECT bytes, status FROM batches WHERE id = ?"
             row = database.execute(query, (record.id,)).fetchone()
             if row is None:  # it was deleted
-                return
+                return False
             more = len(answer) - len(line.request)
             room = self._database.has_room(database, record.owner, more)
             fits = room and row[0] + more <= _MAX_ANSWERS
@@ -227,8 +231,9 @@ class BatchStore:
             if changed:
                 query = "UPDATE batches SET bytes = MAX(0, bytes + ?) WHERE id = ?"
                 database.execute(query, (more, record.id))
+            return bool(row[1] != "cancelling")
 
-        await self._database.run(write)
+        return await self._database.run(write)
 
     async def answers(self, id: str, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Return the numbers and the answers of the next lines after the line `after`."""
@@ -279,7 +284,7 @@ class BatchStore:
             database.execute("UPDATE batches SET bytes = ? WHERE id = ?", (size, id))
             change(record)
             _update(database, record)
-            database.execute("PRAGMA incremental_vacuum").fetchall()
+            shrink(database)
             return record
 
         return await self._database.run(write)
@@ -314,8 +319,10 @@ class BatchStore:
 def _locked(database: sqlite3.Connection, id: str) -> BatchRecord:
     """Lock the file for a change, and return a batch."""
     database.execute("BEGIN IMMEDIATE")
-    (body,) = database.execute("SELECT body FROM batches WHERE id = ?", (id,)).fetchone()
-    return _DECODER.decode(body)
+    row = database.execute("SELECT body FROM batches WHERE id = ?", (id,)).fetchone()
+    if row is None:  # its file was damaged, and is a new one now
+        raise NotFound(f"There is no batch {id!r} any more.", code="batch_not_found")
+    return _DECODER.decode(row[0])
 
 
 def _update(database: sqlite3.Connection, record: BatchRecord) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from mlx_notebook.server.batches.batch_database import BatchDatabase, delete_expired
 from mlx_notebook.server.errors import InsufficientStorage, NotFound
+from mlx_notebook.server.storage.sqlite_file import shrink
 from mlx_notebook.server.wire.ids import new_id
 from mlx_notebook.server.wire.openai.file_types import FileObject, FilePurpose
 
@@ -148,10 +149,10 @@ class FileStore:
         def delete(database: sqlite3.Connection) -> int:
             query = "DELETE FROM files WHERE id = ? AND owner = ?"
             gone = database.execute(query, (id, owner)).rowcount
-            database.execute("PRAGMA incremental_vacuum").fetchall()
+            shrink(database)
             return gone
 
-        if not await self._database.run(delete):
+        if not await self._database.run(delete, frees=True):
             raise file_not_found(id)
 
 

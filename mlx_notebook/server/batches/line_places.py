@@ -30,7 +30,7 @@ class LinePlaces:
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.give_back(owner)
-            else:
+            elif (owner, turn) in self._waiting:
                 self._waiting.remove((owner, turn))
             raise
 
@@ -40,6 +40,8 @@ class LinePlaces:
         self._taken[owner] -= 1
         if not self._taken[owner]:
             del self._taken[owner]
+        # Who was cancelled in this moment has not left the line yet.
+        self._waiting = [each for each in self._waiting if not each[1].cancelled()]
         if self._waiting:
             next_one = min(self._waiting, key=lambda each: self._taken[each[0]])
             self._waiting.remove(next_one)

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from mlx_notebook.server.errors import InsufficientStorage, NotFound, Unavailable
-from mlx_notebook.server.storage.sqlite_file import SqliteFile
+from mlx_notebook.server.errors import ApiError, InsufficientStorage, NotFound, Unavailable
+from mlx_notebook.server.storage.sqlite_file import SqliteFile, is_full
 from mlx_notebook.server.wire.native.conversation_types import (
     ConversationChange,
     ConversationSummary,
@@ -156,7 +156,7 @@ class ConversationStore:
         """
         query = "DELETE FROM conversations WHERE owner = ? AND id = ?"
         if not await self._database.run(
-            lambda database: database.execute(query, (owner, id)).rowcount
+            lambda database: database.execute(query, (owner, id)).rowcount, frees=True
         ):
             raise _not_found(id)
 
@@ -166,7 +166,12 @@ def _summary(row: tuple[Any, ...]) -> ConversationSummary:
     return ConversationSummary(id=id, notebook=notebook, title=title, changed=changed, bytes=size)
 
 
-def _unusable(error: Exception) -> Unavailable:
+def _unusable(error: Exception) -> ApiError:
+    if is_full(error):
+        return InsufficientStorage(
+            "The disk with the server's data directory is full. Delete conversations, or make room "
+            "on the disk."
+        )
     return Unavailable(
         f"Conversations cannot be kept in the server's data directory: {error}.",
         code="conversations_unavailable",

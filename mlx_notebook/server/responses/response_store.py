@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mlx_notebook.server.errors import ApiError, InvalidRequest, Unavailable
-from mlx_notebook.server.storage.sqlite_file import SqliteFile
+from mlx_notebook.server.storage.sqlite_file import SqliteFile, shrink
 
 # Prefix of the ids of responses. Chat completions (see `completion_store`) and conversations (see
 # `stored_conversations`) are in the same table.
@@ -187,7 +187,7 @@ class ResponseStore:
     def prune(self, database: sqlite3.Connection) -> None:
         """Delete what is too old, or more than fits."""
         database.execute(_PRUNE, {"oldest": self._oldest(), "limit": self.max_bytes})
-        database.execute("PRAGMA incremental_vacuum").fetchall()
+        shrink(database)
 
     async def get(self, owner: str, id: str) -> bytes | None:
         """Return a response of this user as JSON, None if there is none with this id."""
@@ -202,7 +202,9 @@ class ResponseStore:
     async def delete(self, owner: str, id: str) -> bool:
         """Delete a response. Return whether this user had it."""
         query = "DELETE FROM responses WHERE id = ? AND owner = ?"
-        return await self.run(lambda database: database.execute(query, (id, owner)).rowcount > 0)
+        return await self._database.run(
+            lambda database: database.execute(query, (id, owner)).rowcount > 0, frees=True
+        )
 
     async def conversation(self, owner: str, id: str) -> list[Item]:
         """Return all items up to and including a response, which count as used now.

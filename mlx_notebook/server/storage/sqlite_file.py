@@ -4,6 +4,7 @@ SQLite runs on a thread of its own, so that a slow disk never delays a stream.
 """
 
 import asyncio
+import errno
 import os
 import sqlite3
 import time
@@ -69,8 +70,16 @@ class SqliteFile:
         """Whether the file is there."""
         return self._file.exists()
 
-    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+    async def run(self, work: Callable[[sqlite3.Connection], T], *, frees: bool = False) -> T:
         """Call `work` with the database, in one transaction, and return its result.
+
+        Parameters
+        ----------
+        work
+            What to do.
+        frees
+            Whether it only deletes. Then it works on a full disk too, where SQLite has no room for
+            its journal. The journal is in memory for that moment.
 
         Raises
         ------
@@ -81,14 +90,23 @@ class SqliteFile:
         def transaction() -> T:
             with self._explain_errors():
                 try:
-                    with self._opened() as database:
-                        return work(database)
-                except sqlite3.DatabaseError as error:
-                    if not _is_damaged(error):
+                    return attempt()
+                except (sqlite3.Error, OSError) as error:
+                    if not (frees and is_full(error)):
                         raise
-                    self._rename_damaged(error)
+                with self._journal_in_memory():
+                    return attempt()
+
+        def attempt() -> T:
+            try:
                 with self._opened() as database:
                     return work(database)
+            except sqlite3.DatabaseError as error:
+                if not _is_damaged(error):
+                    raise
+                self._rename_damaged(error)
+            with self._opened() as database:
+                return work(database)
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, transaction)
 
@@ -117,6 +135,16 @@ class SqliteFile:
             self._opened_file = self._identity()
         with self._connection:
             yield self._connection
+
+    @contextmanager
+    def _journal_in_memory(self) -> Iterator[None]:
+        with self._opened() as database:
+            pass
+        database.execute("PRAGMA journal_mode = MEMORY").fetchall()
+        try:
+            yield
+        finally:
+            self._drop()  # the next connection has its journal on the disk
 
     def _identity(self) -> tuple[int, int] | None:
         """Return the identity of the file, None if there is none."""
@@ -162,12 +190,31 @@ class SqliteFile:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version > self._version:
                 raise OSError("they were written by a newer version of mlx-notebook")
-            connection.executescript(self._schema)
+            if version < self._version:  # else nothing is written, on a full disk too
+                connection.executescript(self._schema)
             connection.execute("PRAGMA foreign_keys = ON")
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+def shrink(database: sqlite3.Connection) -> None:
+    """Give the room of what was deleted back to the disk.
+
+    The file must have been created with `auto_vacuum = INCREMENTAL`.
+    """
+    (pages,) = database.execute("PRAGMA freelist_count").fetchone()
+    for _ in range(pages):  # each call from Python does one step of it, which is a page
+        database.execute("PRAGMA incremental_vacuum(1)").fetchall()
+
+
+def is_full(error: Exception) -> bool:
+    """Whether an error says that the disk is full."""
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+        return code == sqlite3.SQLITE_FULL
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _is_damaged(error: sqlite3.DatabaseError) -> bool:

@@ -295,6 +295,21 @@ async def test_another_server_goes_on_where_one_was_stopped(tmp_path: Path) -> N
     assert not list(tmp_path.glob("batches-*.lock"))
 
 
+async def test_a_batch_is_cancelled_through_another_server_of_the_folder(tmp_path: Path) -> None:
+    first, second = Tried(tmp_path), Tried(tmp_path)
+    first.handlers.answers["line-9"] = first.handlers.close
+    record = await first.made(names(40))
+    while first.handlers.open.is_set():
+        await asyncio.sleep(0.005)
+    assert (await second.service.cancel(await second.now(record))).status == "cancelling"
+    first.handlers.open.set()
+    ended = await first.ended(record)
+    assert ended.status == "cancelled"
+    assert ended.counts.cancelled > 20
+    for tried in (first, second):
+        await tried.service.close()
+
+
 async def test_an_answer_without_room_is_an_error_of_its_line(tmp_path: Path) -> None:
     tried = Tried(tmp_path, max_bytes=3000)
     tried.handlers.answers["long"] = lambda: LineAnswer(200, b'"%s"' % (b"x" * 5000), "")

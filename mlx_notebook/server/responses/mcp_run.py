@@ -11,7 +11,7 @@ from mlx_notebook.protocol import ChatPrompt, Generate, ToolChoice
 from mlx_notebook.server.mcp.mcp_session import ListedTool, McpFailed, McpSession
 from mlx_notebook.server.mcp.mcp_settings import McpLimits
 from mlx_notebook.server.responses.mcp_writer import McpFunction, McpWriter, shown
-from mlx_notebook.server.telemetry.reports import ToolCall
+from mlx_notebook.server.telemetry.reports import ReportedCall
 from mlx_notebook.server.wire.conversation import with_ordered_tool_results
 from mlx_notebook.server.wire.responses import response_events as wire
 from mlx_notebook.server.wire.responses.item_messages import ItemMessageBuilder
@@ -63,7 +63,7 @@ class McpRun:
         self._rounds = 0
         self._made = 0
         self.approved: dict[str, ApprovalRequestItem] = {}
-        self.reported: Callable[[ToolCall], AbstractContextManager[ToolCall]] = nullcontext
+        self.reported: Callable[[ReportedCall], AbstractContextManager[ReportedCall]] = nullcontext
 
     async def open(self) -> None:
         """Connect to all servers, and ask for their tools."""
@@ -140,10 +140,10 @@ class McpRun:
             yield writer.end_call(index, item, output, error)
         writer.calls = []
 
-    def _described(self, item: OutputMcpCall) -> ToolCall:
+    def _described(self, item: OutputMcpCall) -> ReportedCall:
         tools, _ = self._listed[item.server_label]
         described = {tool.name: tool.description or "" for tool in tools}
-        return ToolCall(
+        return ReportedCall(
             name=item.name,
             description=described.get(item.name, ""),
             server=item.server_label,

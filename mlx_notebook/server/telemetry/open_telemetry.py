@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 from mlx_notebook import __version__
-from mlx_notebook.server.telemetry.reports import Operation, ToolCall
+from mlx_notebook.server.telemetry.reports import ReportedCall, ReportedOperation
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -137,7 +137,7 @@ class RequestReporter:
         self._propagator.inject(context, set_span_in_context(span))
         return ReportedRequest(span, context)
 
-    def report(self, operation: Operation, context: Mapping[str, str]) -> None:
+    def report(self, operation: ReportedOperation, context: Mapping[str, str]) -> None:
         """Report an operation that has ended, as a child of the span of its request."""
         from opentelemetry.trace import SpanKind
 
@@ -173,7 +173,7 @@ class RequestReporter:
                 self._per_token.record(rest / (operation.output_tokens - 1), common)
 
     @contextmanager
-    def running(self, call: ToolCall, context: Mapping[str, str]) -> Iterator[ToolCall]:
+    def running(self, call: ReportedCall, context: Mapping[str, str]) -> Iterator[ReportedCall]:
         """Report a call that is made in the block, as a child of the span of its request.
 
         The tool's MCP server gets the span as the parent of its own.

@@ -32,7 +32,7 @@ _OPTIONS = {
 }
 
 
-class Operation(Struct):
+class ReportedOperation(Struct):
     """What a model did for a request.
 
     Attributes
@@ -68,7 +68,7 @@ class Operation(Struct):
     output_tokens: int = 0
 
 
-class ToolCall(Struct):
+class ReportedCall(Struct):
     """A call of a tool that this server makes itself.
 
     Attributes
@@ -124,21 +124,21 @@ class Reporter(Protocol):
     ) -> RequestSpan:
         """Begin the span of a request that came at a Unix time."""
 
-    def report(self, operation: Operation, context: Mapping[str, str]) -> None:
+    def report(self, operation: ReportedOperation, context: Mapping[str, str]) -> None:
         """Report an operation that has ended, as a child of the span of its request."""
 
     def running(
-        self, call: ToolCall, context: Mapping[str, str]
-    ) -> AbstractContextManager[ToolCall]:
+        self, call: ReportedCall, context: Mapping[str, str]
+    ) -> AbstractContextManager[ReportedCall]:
         """Report a call that is made in the block, as a child of the span of its request."""
 
 
-def operation_of(trace: Trace, *, texts: bool) -> Operation:
+def operation_of(trace: Trace, *, texts: bool) -> ReportedOperation:
     """Return what is reported of a request whose trace has ended."""
     error = "request_cancelled" if trace.status == "cancelled" else ""
     name = _OPERATIONS.get(trace.endpoint, "chat")
     writes = name in TEXT_OPERATIONS and trace.timings is not None
-    return Operation(
+    return ReportedOperation(
         name=name,
         model=trace.model,
         id=trace.id,

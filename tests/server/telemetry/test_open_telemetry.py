@@ -20,7 +20,7 @@ from mlx_notebook.server.app import MlxNotebookApp
 from mlx_notebook.server.errors import EngineError
 from mlx_notebook.server.telemetry import open_telemetry
 from mlx_notebook.server.telemetry.audio_traces import AudioRecorder
-from mlx_notebook.server.telemetry.reports import ToolCall
+from mlx_notebook.server.telemetry.reports import ReportedCall
 from mlx_notebook.server.telemetry.request_traces import RequestOrigin, TraceStore
 
 SECRET = "the words of a user"
@@ -167,7 +167,7 @@ def test_a_transcript_and_a_speech_are_spans() -> None:
 def test_a_tool_call_is_a_child_of_its_request() -> None:
     reported = Reported()
     request = reported.reporter.begin_request("POST", "v1/responses", PARENT, 1.0)
-    call = ToolCall("look_up", SECRET, "library", "mcp_1", SECRET)
+    call = ReportedCall("look_up", SECRET, "library", "mcp_1", SECRET)
     with reported.reporter.running(call, request.context) as made:
         inside = trace.get_current_span().get_span_context()
         made.result = SECRET
@@ -197,10 +197,10 @@ def test_a_tool_call_is_a_child_of_its_request() -> None:
 
 def test_a_tool_call_that_fails_or_is_cancelled_is_an_error() -> None:
     reported = Reported(texts=True)
-    call = ToolCall("look_up", "", "library", "mcp_1", '{"of": "cats"}')
+    call = ReportedCall("look_up", "", "library", "mcp_1", '{"of": "cats"}')
     with reported.reporter.running(call, PARENT) as made:
         made.error, made.message = "tool_error", "No such cat."
-    cancelled = ToolCall("look_up", "", "library", "mcp_2", "{}")
+    cancelled = ReportedCall("look_up", "", "library", "mcp_2", "{}")
     with pytest.raises(asyncio.CancelledError), reported.reporter.running(cancelled, PARENT):
         raise asyncio.CancelledError
     first, second = reported.spans.get_finished_spans()

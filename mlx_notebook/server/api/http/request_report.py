@@ -8,7 +8,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from tornado.httputil import HTTPServerRequest
 
 from mlx_notebook.server.errors import ApiError
-from mlx_notebook.server.telemetry.reports import Operation, Reporter, RequestSpan, ToolCall
+from mlx_notebook.server.telemetry.reports import (
+    ReportedCall,
+    ReportedOperation,
+    Reporter,
+    RequestSpan,
+)
 
 # The headers of W3C's trace context.
 _PARENT = ("traceparent", "tracestate")
@@ -46,10 +51,10 @@ class RequestReport:
         return {} if span is None else dict(span.context)
 
     @contextmanager
-    def operation(self, name: str, model: str, id: str) -> Iterator[Operation]:
+    def operation(self, name: str, model: str, id: str) -> Iterator[ReportedOperation]:
         """Report what a model does in the block, with the error that ends it."""
         began = time.monotonic()
-        operation = Operation(name=name, model=model, id=id, began=time.time())
+        operation = ReportedOperation(name=name, model=model, id=id, began=time.time())
         context = self.context
         try:
             yield operation
@@ -67,7 +72,7 @@ class RequestReport:
             if self._reporter is not None:
                 self._reporter.report(operation, context)
 
-    def call(self, call: ToolCall) -> AbstractContextManager[ToolCall]:
+    def call(self, call: ReportedCall) -> AbstractContextManager[ReportedCall]:
         """Report a call of a tool that is made in the block."""
         if self._reporter is None:
             return nullcontext(call)

@@ -99,6 +99,10 @@ def _status(_: str, chat: Chat) -> None:
             f"{request['prompt_tokens']} prompt tokens, {request['generated_tokens']} generated "
             f"at {request['tokens_per_second']:.0f} tokens/s"
         )
+    # A server of an older version tells of none.
+    for job in status.get("jobs", ()):
+        done = f", {job['done']} of {job['total']} {job['unit']}" if job["total"] else ""
+        print(f"job: {job['title'] or job['kind']}, {job['phase']}{done}")
     totals = status["totals"]
     print(
         f"so far: {plural(totals['requests'], 'request')}, "

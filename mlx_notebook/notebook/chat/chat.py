@@ -1,14 +1,16 @@
 """`Chat` and `AsyncChat`: conversations with a model that can call the notebook's functions."""
 
 import asyncio
-from collections.abc import AsyncIterator, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any
 
 from mlx_notebook.notebook.answers.answer import Answer, Delta
 from mlx_notebook.notebook.chat.conversation import Conversation
 from mlx_notebook.notebook.chat.turn import Turn
 from mlx_notebook.notebook.connection import clients
-from mlx_notebook.notebook.errors import in_one_line
+from mlx_notebook.notebook.errors import Interrupted, in_one_line
+from mlx_notebook.notebook.interrupts import LastingInterrupt, cancelling
 from mlx_notebook.notebook.rendering.cell_renderer import AnswerRenderer, choose_renderer
 from mlx_notebook.notebook.server.server import Server
 from mlx_notebook.notebook.tools.tool import Tools
@@ -16,6 +18,8 @@ from mlx_notebook.notebook.tools.tool_runner import ToolRunner
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionChunk
+
+_BEFORE = "stopped before the prompt was sent."
 
 
 class Chat(Conversation):
@@ -74,7 +78,7 @@ class Chat(Conversation):
             On a kernel interrupt. The server and the tools stop. The conversation and `last` keep
             the answer so far.
         """
-        return self._ask_and_show(*self._begin_turn(prompt, images, tools, schema, settings), show)
+        return self._ask_and_show(*self._prepare(prompt, images, tools, schema, settings), show)
 
     __call__ = ask
 
@@ -103,7 +107,7 @@ class Chat(Conversation):
         Interrupted
             As for `ask`.
         """
-        return self._ask_and_show(*self._begin_turn(None, (), None, None, settings), show)
+        return self._ask_and_show(*self._prepare(None, (), None, None, settings), show)
 
     def stream(
         self,
@@ -148,38 +152,47 @@ class Chat(Conversation):
         >>> for delta in chat.stream("Tell me a story."):
         ...     print(delta.text, end="")
         """
-        yield from self._run(*self._begin_turn(prompt, images, tools, schema, settings))
+        server, turn, runner = self._prepare(prompt, images, tools, schema, settings)
+        with turn.ending(), closing(self._run(server, turn, runner)) as deltas:
+            while (delta := _next(deltas)) is not None:
+                yield delta
+
+    def _prepare(self, *arguments: Any) -> tuple[Server, Turn, ToolRunner]:
+        # It may have to start a server.
+        try:
+            with LastingInterrupt():
+                return self._begin_turn(*arguments)
+        except KeyboardInterrupt:
+            raise Interrupted(_BEFORE) from None
 
     def _ask_and_show(
         self, server: Server, turn: Turn, runner: ToolRunner, show: bool | AnswerRenderer
     ) -> Answer:
         renderer = choose_renderer(show)
+        deltas = self._run(server, turn, runner)
         try:
-            if turn.images:
-                renderer.show_images(turn.images)
-            renderer.begin(turn.answer.model)
-            deltas = self._run(server, turn, runner)
-            for delta in deltas:
-                try:
+            # An interrupt may strike in the renderer, too. The request ends with `deltas`.
+            with turn.ending(), LastingInterrupt(), closing(deltas):
+                if turn.images:
+                    renderer.show_images(turn.images)
+                renderer.begin(turn.answer.model)
+                for delta in deltas:
                     renderer.add(delta)
-                except KeyboardInterrupt as interrupt:
-                    # The interrupt came while text was shown. The turn handles it.
-                    deltas.throw(interrupt)
         finally:
             renderer.end(turn.answer)
         return turn.answer
 
     def _run(self, server: Server, turn: Turn, runner: ToolRunner) -> Generator[Delta, None, None]:
-        with turn.ending():
-            while turn.calls or turn.needs_reply:
-                if turn.calls:
-                    yield from runner.run(turn.calls)
-                    turn.collect_results()
-                for chunk in self._chunks(server, turn):
+        while turn.calls or turn.needs_reply:
+            if turn.calls:
+                yield from runner.run(turn.calls)
+                turn.collect_results()
+            with closing(self._chunks(server, turn)) as chunks:
+                for chunk in chunks:
                     yield from turn.take(chunk)
-                turn.finish_reply()
+            turn.finish_reply()
 
-    def _chunks(self, server: Server, turn: Turn) -> Iterator["ChatCompletionChunk"]:
+    def _chunks(self, server: Server, turn: Turn) -> Generator["ChatCompletionChunk", None, None]:
         request = turn.request(self._accepts_images(server, turn.answer.model))
         # One client for each request: closing it closes the socket, whatever state an interrupt
         # has left the stream in, and that stops the server. Making a client takes 0.3 ms.
@@ -232,44 +245,61 @@ class AsyncChat(Conversation):
     ) -> AsyncIterator[Delta]:
         """Send a prompt and yield the answer in pieces: see `Chat.stream`."""
         ready = await self._prepare(prompt, images, tools, schema, settings)
-        async for delta in self._run(*ready):
-            yield delta
+        with ready[1].ending():
+            async with aclosing(self._run(*ready)) as deltas:
+                while (delta := await _anext(deltas)) is not None:
+                    yield delta
 
     async def _prepare(self, *arguments: Any) -> tuple[Server, Turn, ToolRunner]:
         # It may have to start a server.
         try:
-            return await asyncio.to_thread(self._begin_turn, *arguments)
+            with cancelling():
+                return await asyncio.to_thread(self._begin_turn, *arguments)
         except asyncio.CancelledError as error:
-            in_one_line(error, "stopped before the prompt was sent.")
+            in_one_line(error, _BEFORE)
             raise
 
     async def _ask_and_show(
         self, server: Server, turn: Turn, runner: ToolRunner, show: bool | AnswerRenderer
     ) -> Answer:
         renderer = choose_renderer(show)
+        deltas = self._run(server, turn, runner)
         try:
-            if turn.images:
-                renderer.show_images(turn.images)
-            renderer.begin(turn.answer.model)
-            async for delta in self._run(server, turn, runner):
-                renderer.add(delta)
+            with turn.ending(), cancelling():
+                async with aclosing(deltas):
+                    if turn.images:
+                        renderer.show_images(turn.images)
+                    renderer.begin(turn.answer.model)
+                    async for delta in deltas:
+                        renderer.add(delta)
         finally:
             renderer.end(turn.answer)
         return turn.answer
 
-    async def _run(self, server: Server, turn: Turn, runner: ToolRunner) -> AsyncIterator[Delta]:
-        with turn.ending():
-            while turn.calls or turn.needs_reply:
-                if turn.calls:
-                    async for delta in runner.arun(turn.calls):
-                        yield delta
-                    turn.collect_results()
-                request = turn.request(self._accepts_images(server, turn.answer.model))
-                with clients.translated_errors(server):
-                    async with clients.async_stream_client_of(server) as client:
-                        stream = await client.chat.completions.create(**request)
-                        turn.note_sending(stream.response)
-                        async for chunk in stream:
-                            for delta in turn.take(chunk):
-                                yield delta
-                turn.finish_reply()
+    async def _run(
+        self, server: Server, turn: Turn, runner: ToolRunner
+    ) -> AsyncGenerator[Delta, None]:
+        while turn.calls or turn.needs_reply:
+            if turn.calls:
+                async for delta in runner.arun(turn.calls):
+                    yield delta
+                turn.collect_results()
+            request = turn.request(self._accepts_images(server, turn.answer.model))
+            with clients.translated_errors(server):
+                async with clients.async_stream_client_of(server) as client:
+                    stream = await client.chat.completions.create(**request)
+                    turn.note_sending(stream.response)
+                    async for chunk in stream:
+                        for delta in turn.take(chunk):
+                            yield delta
+            turn.finish_reply()
+
+
+def _next(deltas: Iterator[Delta]) -> Delta | None:
+    with LastingInterrupt():
+        return next(deltas, None)
+
+
+async def _anext(deltas: AsyncIterator[Delta]) -> Delta | None:
+    with cancelling():
+        return await anext(deltas, None)

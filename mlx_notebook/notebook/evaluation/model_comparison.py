@@ -17,6 +17,7 @@ from mlx_notebook.notebook.evaluation.comparison_view import (
     comparison_bundle,
 )
 from mlx_notebook.notebook.evaluation.variants import Variant, variants_of, why_one_by_one
+from mlx_notebook.notebook.interrupts import LastingInterrupt
 from mlx_notebook.notebook.shell import cell_number
 
 _LOOK_SECONDS = 0.1
@@ -127,7 +128,8 @@ def compare(
         by_model.setdefault(variant.model if note is not None else "", []).append((variant, one))
     future = background_loop.submit(_ask_all(list(by_model.values()), prompt, system, asked))
     try:
-        _watch(future, view)
+        with LastingInterrupt():
+            _watch(future, view)
     except KeyboardInterrupt:
         future.cancel()
         _settle(compared)

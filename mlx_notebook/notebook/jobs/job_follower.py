@@ -11,7 +11,7 @@ from mlx_notebook.notebook.errors import (
     NotebookError,
     from_response,
 )
-from mlx_notebook.notebook.interrupts import interruptible
+from mlx_notebook.notebook.interrupts import LastingInterrupt, interruptible
 from mlx_notebook.notebook.server.server import Server
 
 Shown = Callable[[dict[str, Any], list[dict[str, Any]]], None]
@@ -50,7 +50,7 @@ def run_job(server: Server, request: dict[str, Any], show: Shown) -> dict[str, A
     job = server.post("mlx/jobs", request)
     stopped = False
     try:
-        with interruptible():
+        with interruptible(), LastingInterrupt():
             job = _follow(server, job["id"], show)
     except KeyboardInterrupt:
         stopped = True
@@ -91,7 +91,7 @@ def _follow(server: Server, id: str, show: Shown) -> dict[str, Any]:
 def _stop(server: Server, id: str, show: Shown) -> dict[str, Any]:
     """Stop a job, and wait until it has saved what it has done. Another interrupt waits no more."""
     try:
-        with interruptible():
+        with interruptible(), LastingInterrupt():
             server.post(f"mlx/jobs/{id}/cancel", {"keep": True})
             return _follow(server, id, show)
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mlx_notebook.notebook.connection import connection
 from mlx_notebook.notebook.errors import Interrupted, NotebookError
+from mlx_notebook.notebook.interrupts import LastingInterrupt
 from mlx_notebook.notebook.server.server import Server
 from mlx_notebook.notebook.tables.answer_cache import AnswerCache, default_file
 from mlx_notebook.notebook.tables.map_progress import MapState, MapView
@@ -57,7 +58,8 @@ def answer_rows(
     with AnswerCache(file) if file is not None else nullcontext() as answers:
         loop = RowLoop(server, answerer, retry=retry, cache=answers)
         try:
-            found = loop.run(requests, state, view)
+            with LastingInterrupt():
+                found = loop.run(requests, state, view)
         except KeyboardInterrupt:
             kept = "Run the cell again to go on." if file is not None else "Nothing was kept."
             view.end(f"It was stopped. {kept}")

@@ -60,6 +60,59 @@ def test_an_interrupt_that_strikes_while_text_is_shown_ends_the_turn_too(kernel)
     assert kernel.value("[message['role'] for message in chat.messages]") == ["user", "assistant"]
 
 
+LOST = """
+def lose_interrupts():
+    "Press the stop button in a finaliser at each stage of an answer: Python drops the exception."
+    import signal, sys
+    from unittest.mock import patch
+    from mlx_notebook.notebook import interrupts
+    from mlx_notebook.notebook.chat.turn import Turn
+    from mlx_notebook.notebook.connection import connection
+    from mlx_notebook.notebook.errors import Interrupted
+    from mlx_notebook.notebook.recording.httpx_clients import RecordingClient
+    from mlx_notebook.notebook.rendering.text_renderers import SilentRenderer
+
+    class Finalised:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    def losing(place, name):
+        before, presses = getattr(place, name), [1]
+        def wrapped(*given, **named):
+            if presses:
+                presses.pop()
+                Finalised()
+            return before(*given, **named)
+        return patch.object(place, name, wrapped)
+
+    def outcome(place, name):
+        chat = Chat(max_tokens=30, extra_body={"ignore_eos": True})
+        try:
+            with losing(place, name):
+                chat.ask("Talk!", show=SilentRenderer())
+        except Interrupted as error:
+            return chat.last.outcome if chat.last else str(error)
+        return "went on"
+
+    stages = [
+        (connection, "connect"), (SilentRenderer, "begin"), (RecordingClient, "send"),
+        (Turn, "take"), (SilentRenderer, "add"), (Turn, "finish_reply"),
+    ]
+    with patch("sys.unraisablehook", lambda _: None), patch.object(
+        interrupts, "AGAIN_SECONDS", 0.1
+    ):
+        return [outcome(*stage) for stage in stages]
+"""
+
+
+def test_an_interrupt_that_python_drops_stops_the_model_all_the_same(kernel, server):
+    kernel.run(LOST)
+    first, *others = kernel.value("lose_interrupts()")
+    assert first == "stopped before the prompt was sent."
+    assert others == ["interrupted"] * 5
+    wait_for(lambda: not server.status()["requests"], 5, "the server to stop generating")
+
+
 def test_code_goes_to_a_new_cell(kernel):
     cell = kernel.run("%%chat -t 0 --code\nWrite a python function that adds two numbers.")
     assert cell.next_input

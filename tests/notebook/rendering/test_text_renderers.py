@@ -51,6 +51,15 @@ def test_ctrl_c_stops_the_model_and_not_the_shell(terminal, server):
     terminal.expect("Interrupted: the model was stopped(; the answer so far is kept| before its)")
     terminal.expect_exact("In [3]:")
     wait_for(lambda: not server.status()["requests"], 2, "the server to stop generating")
+    # IPython leaves the event loop on Ctrl-C; the task must not stay behind.
+    terminal.sendline("from mlx_notebook import AsyncChat; chat = AsyncChat(max_tokens=3500)")
+    terminal.expect_exact("In [4]:")
+    terminal.sendline("_ = await chat.ask('Talk!', extra_body={'ignore_eos': True})")
+    wait_for(lambda: server.status()["requests"], what="a running request")
+    terminal.sendintr()
+    terminal.expect(r"CancelledError: the model was stopped")
+    terminal.expect_exact("In [5]:")
+    wait_for(lambda: not server.status()["requests"], 5, "the server to stop generating")
 
 
 TOOL = """

@@ -16,6 +16,7 @@ from mlx_notebook.notebook.errors import (
     RequestRefused,
 )
 from mlx_notebook.notebook.human_units import format_bytes, format_duration
+from mlx_notebook.notebook.interrupts import LastingInterrupt
 from mlx_notebook.notebook.magics.subcommands.arguments import parser
 from mlx_notebook.notebook.magics.subcommands.tables import show_table
 from mlx_notebook.notebook.rendering.progress import ProgressBar, progress_bar
@@ -230,7 +231,10 @@ def _follow(
     name = body["model"]
     shown_bar: ProgressBar | None = None
     try:
-        with server.stream(f"mlx/models/{what}", {**body, "stream": True}) as events:
+        with (
+            LastingInterrupt(),
+            server.stream(f"mlx/models/{what}", {**body, "stream": True}) as events,
+        ):
             for event in events:
                 if event["phase"] == "done":
                     (shown_bar.end if shown_bar is not None else print)(describe_result(event))

@@ -130,10 +130,12 @@ function chat(answer: ChatMode["answer"], ...replies: (Chunk | Error)[][]) {
     options: { model: "m", maxTokens: 9 },
     modeOf: () => ({ name: "answer", label: "", description: "", answer }),
     panelOf: () => null,
+    load: () => Promise.resolve(undefined),
     save: (_id, one) => {
       saved.push(one);
-      return Promise.resolve();
+      return Promise.resolve(saved.length);
     },
+    keep: () => Promise.resolve(),
   };
   const session = new ChatSession("id", "a.ipynb", newContent("answer"), host);
   const ended = async (): Promise<void> => {

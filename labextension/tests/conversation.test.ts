@@ -171,7 +171,13 @@ class TabStorage implements Pick<Storage, "getItem" | "setItem" | "removeItem"> 
 
 test("a page that is reloaded finds what it left, once", () => {
   const content = { ...newContent("answer"), entries: entriesOf(user("One"), answer("1")) };
-  const left = { id: "x", notebook: "a.ipynb", title: "One", content: savedContent(content) };
+  const left = {
+    id: "x",
+    notebook: "a.ipynb",
+    title: "One",
+    version: 7,
+    content: savedContent(content),
+  };
   const storage = new TabStorage(10_000) as unknown as Storage;
   leave([left], storage);
   expect(takeLeft(storage)).toEqual([{ ...left, content }]);
@@ -179,5 +185,5 @@ test("a page that is reloaded finds what it left, once", () => {
   // One that is too large is found on the server.
   const small = new TabStorage(200) as unknown as Storage;
   leave([left], small);
-  expect(takeLeft(small)).toEqual([{ id: "x", notebook: "a.ipynb", title: "One" }]);
+  expect(takeLeft(small)).toEqual([{ id: "x", version: 7, notebook: "a.ipynb", title: "One" }]);
 });

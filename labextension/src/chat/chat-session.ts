@@ -16,7 +16,13 @@ import {
   titleOf,
   type UserEntry,
 } from "../conversations/conversation";
-import type { Saved } from "../conversations/conversation-store";
+import {
+  ChangedElsewhere,
+  type Loaded,
+  type Saved,
+  type Version,
+} from "../conversations/conversation-store";
+import { commonOf, merge } from "../conversations/merge-tabs";
 import type { Question } from "../server/answer-stream";
 import { sentenceOf } from "../server/request-error";
 import type { ServerClient } from "../server/server-client";
@@ -24,6 +30,9 @@ import type { Approval, ChatMode } from "./chat-seam";
 import { RunningTurn, reopened } from "./chat-turn";
 
 const SAVE_MS = 1000;
+// How often another page may save between our look at its version and our own save.
+const TRIES = 5;
+const MAX_TITLE = 200;
 
 /** What conversations use of the chat. */
 export interface SessionHost {
@@ -32,7 +41,10 @@ export interface SessionHost {
   readonly options: Omit<Question, "messages">;
   modeOf(name: string): ChatMode;
   panelOf(notebook: string): NotebookPanel | null;
-  save(id: string, saved: Saved): Promise<void>;
+  load(id: string, notebook: string): Promise<Loaded | undefined>;
+  save(id: string, saved: Saved, basedOn: Version): Promise<Version>;
+  /** Save another page's version as a conversation of its own. */
+  keep(saved: Saved): Promise<void>;
 }
 
 interface Waiting {
@@ -45,8 +57,16 @@ export class ChatSession {
   title = "";
   /** Why the conversation could not be saved; empty if it is. */
   problem = "";
+  /** Which version of it is saved. */
+  version: Version = null;
+  /** How often entries got other numbers, because another page had saved some. */
+  renumbered = 0;
+  /** What was saved or loaded last: what this page and another one have in common. */
+  private base: Saved;
   private turn: RunningTurn | undefined;
   private waiting: Waiting[] = [];
+  /** The number of the answer that the turn writes. */
+  private answering = "";
   private asked = 0;
   /** The highest number that an entry had. */
   private used = 0;
@@ -60,7 +80,9 @@ export class ChatSession {
     public notebook: string,
     public content: Content,
     private readonly host: SessionHost,
-  ) {}
+  ) {
+    this.base = { notebook, title: "", content: { ...content, entries: {} } };
+  }
 
   get changed(): ISignal<this, void> {
     return this.changedSignal;
@@ -150,22 +172,89 @@ export class ChatSession {
     this.stop();
   }
 
+  /** Note what is saved of it. The page may have more: `version` is what that began with. */
+  begin(saved: Loaded, version: Version = saved.version): void {
+    const isOlder = version !== saved.version;
+    const content = isOlder ? commonOf(this.content, saved.content) : saved.content;
+    this.base = { ...saved, content };
+    this.version = version;
+  }
+
   /** Save what is new. */
   flush(): Promise<void> {
     clearTimeout(this.timer);
     this.timer = undefined;
     if (this.isEmpty) return Promise.resolve();
-    this.saving = this.saving.then(async () => {
-      if (this.isDeleted) return;
+    return this.afterSaving(async () => {
       try {
-        await this.host.save(this.id, this.saved);
+        await this.save();
         this.problem = "";
       } catch (error) {
         this.problem = `This conversation is not saved. ${sentenceOf(error)}`;
       }
+    });
+  }
+
+  /** Take what another page has saved meanwhile. */
+  catchUp(): Promise<void> {
+    return this.afterSaving(async () => {
+      // What is new here is merged when it is saved.
+      if (this.isEmpty || this.isBusy || this.timer !== undefined) return;
+      // If nobody answers, the page says so elsewhere, and nothing is lost.
+      await this.takeSaved().catch((error: unknown) => console.warn(error));
+    });
+  }
+
+  private afterSaving(step: () => Promise<void>): Promise<void> {
+    this.saving = this.saving.then(async () => {
+      if (this.isDeleted) return;
+      await step();
       this.changedSignal.emit();
     });
     return this.saving;
+  }
+
+  private async save(): Promise<void> {
+    for (let tries = 1; ; tries += 1) {
+      const { saved } = this;
+      try {
+        this.version = await this.host.save(this.id, saved, this.version);
+        this.base = saved;
+        return;
+      } catch (error) {
+        if (!(error instanceof ChangedElsewhere) || tries === TRIES) throw error;
+      }
+      await this.takeSaved();
+    }
+  }
+
+  /** Merge what another page has saved into this conversation, or keep it apart. */
+  private async takeSaved(): Promise<void> {
+    const saved = await this.host.load(this.id, this.notebook);
+    if (saved === undefined) {
+      // It was deleted elsewhere. What this page saves is then a new one.
+      this.version = null;
+      return;
+    }
+    if (saved.version === this.version) return;
+    const merged = merge(this.base.content, this.content, saved.content);
+    if (merged === undefined) await this.keepApart(saved);
+    else {
+      this.content = merged.content;
+      this.answering = merged.moved.get(this.answering) ?? this.answering;
+      this.renumbered += 1;
+    }
+    if (this.title === this.base.title) this.title = saved.title;
+    this.base = saved;
+    this.version = saved.version;
+  }
+
+  private async keepApart(saved: Loaded): Promise<void> {
+    const end = " (other tab)";
+    const title = `${saved.title.slice(0, MAX_TITLE - end.length)}${end}`;
+    await this.host.keep({ ...saved, title });
+    const text = `Another tab or window has changed this conversation too. Its version is kept as “${title}”.`;
+    this.add({ role: "notice", text });
   }
 
   private checkFree(): void {
@@ -210,12 +299,13 @@ export class ChatSession {
           ...(content.temperature === null ? {} : { temperature: content.temperature }),
         },
         system: content.system,
-        update: (changed) => this.put(key, changed),
+        update: (changed) => this.put(this.answering, changed),
         ask: (question, signal) => this.approve(question, signal),
       },
       answer,
     );
     this.turn = turn;
+    this.answering = key;
     this.put(key, answer);
     void this.flush();
     let problem = "";

@@ -44,6 +44,8 @@ export class ChatSessions {
     });
     server.settings.changed.connect(() => void this.refresh());
     window.addEventListener("pagehide", () => this.leave());
+    window.addEventListener("focus", () => this.comeBack());
+    document.addEventListener("visibilitychange", () => this.comeBack());
   }
 
   /** Emitted when another conversation is current, or the list or the current one has changed. */
@@ -72,12 +74,13 @@ export class ChatSessions {
     if (session === undefined) {
       const left = this.left.get(id);
       this.left.delete(id);
-      const saved = left?.content
-        ? { ...left, content: left.content }
-        : await this.storeOf(notebook).load({ id, notebook });
+      const stored = await this.storeOf(notebook).load({ id, notebook });
+      const saved = left?.content ? { ...left, content: left.content } : stored;
+      if (saved === undefined) throw new Error("The conversation is gone.");
       session = this.opened.get(id) ?? this.make(id, notebook, saved);
+      if (stored) session.begin(stored, left?.content ? left.version : stored.version);
       if (left) session.resume();
-    }
+    } else void session.catchUp();
     if (wanted === this.wanted) this.show(session);
   }
 
@@ -149,7 +152,12 @@ export class ChatSessions {
       },
       modeOf: this.modeOf,
       panelOf: (path) => this.notebooks.find(({ context }) => context.path === path) ?? null,
-      save: (one, content) => this.storeOf(content.notebook).save(one, content),
+      load: (one, path) => this.storeOf(path).load({ id: one, notebook: path }),
+      save: (one, content, basedOn) => this.storeOf(content.notebook).save(one, content, basedOn),
+      keep: async (copy) => {
+        await this.storeOf(copy.notebook).save(UUID.uuid4(), copy, null);
+        await this.refresh();
+      },
     };
     const session = new ChatSession(id, notebook, saved?.content ?? newContent("answer"), host);
     session.title = saved?.title ?? "";
@@ -188,8 +196,14 @@ export class ChatSessions {
     });
   }
 
+  /** Show what was said in another tab or window meanwhile. */
+  private comeBack(): void {
+    if (document.hidden) return;
+    void this.current.catchUp().then(() => this.refresh());
+  }
+
   private leave(): void {
     const running = [...this.opened.values()].filter((one) => one.isBusy);
-    leave(running.map((one) => ({ id: one.id, ...one.saved })));
+    leave(running.map((one) => ({ id: one.id, version: one.version, ...one.saved })));
   }
 }

@@ -185,7 +185,7 @@ export class ChatWidget extends Widget implements IMlxChat {
     });
     this.modes.show(current.content.mode);
     this.model.show({
-      conversation: current.id,
+      conversation: `${current.id} ${current.renumbered}`,
       entries: current.content.entries,
       busy: current.isBusy || null,
       asking: current.asking,

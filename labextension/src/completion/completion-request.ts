@@ -15,6 +15,8 @@ export interface InlineRequest {
   context: ContextItem[];
   model?: string;
   max_context_tokens: number;
+  /** Left out: the likeliest text. */
+  temperature?: number;
 }
 
 const NAME_CHARACTERS = 500;

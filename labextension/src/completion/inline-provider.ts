@@ -10,6 +10,7 @@ import {
   InlineCompletionTriggerKind,
 } from "@jupyterlab/completer";
 import { NotebookPanel } from "@jupyterlab/notebook";
+import { PromiseDelegate } from "@lumino/coreutils";
 import type { Widget } from "@lumino/widgets";
 import { languageOf } from "../base/cell-text";
 import { modelIcon } from "../base/icons";
@@ -20,19 +21,29 @@ import type { VariableCache } from "../kernel/variables";
 import { sentenceOf } from "../server/request-error";
 import type { ServerClient } from "../server/server-client";
 import type { Availability } from "./availability";
-import { inlineRequest } from "./completion-request";
+import { type InlineRequest, inlineRequest } from "./completion-request";
 
 type InlineEvent = { type: "text"; text: string } | { type: "done" };
 
-interface Running {
+/** A request for the text at a cursor. */
+interface Begun {
+  body: InlineRequest;
   controller: AbortController;
+  /** The whole text, as soon as it has ended. */
+  ended: PromiseDelegate<string>;
+}
+
+interface Running extends Begun {
   text: string;
   events: AsyncGenerator<InlineEvent>;
 }
 
 const NOTHING: IInlineCompletionList = { items: [] };
 // As long as JupyterLab shows that it waits. A model may have to be loaded first.
-const TIMEOUT_MS = 30_000;
+export const TIMEOUT_MS = 30_000;
+const PATH = "mlx/completions/inline";
+// How much another proposal may differ from the first.
+const TEMPERATURE = 0.8;
 
 export class InlineProvider implements IInlineCompletionProvider {
   readonly identifier = "mlx-notebook:inline";
@@ -44,6 +55,7 @@ export class InlineProvider implements IInlineCompletionProvider {
   };
 
   private readonly running = new Map<string, Running>();
+  private begun: Promise<Begun | undefined> = Promise.resolve(undefined);
   private latest: AbortController | undefined;
   private count = 0;
 
@@ -60,13 +72,53 @@ export class InlineProvider implements IInlineCompletionProvider {
   ): Promise<IInlineCompletionList> {
     this.latest?.abort();
     const isAsked = context.triggerKind === InlineCompletionTriggerKind.Invoke;
+    this.begun = this.begin(request, context, isAsked);
+    const begun = await this.begun;
+    if (begun === undefined) return NOTHING;
+    const events = this.client.events<InlineEvent>(PATH, begun.body, begun.controller.signal);
+    const running = { ...begun, text: "", events };
+    const list = await this.first(running, isAsked);
+    if (!list.items.length) begun.ended.resolve("");
+    return list;
+  }
+
+  /** Return other texts for the same place as the last request. The next keystroke ends them. */
+  async others(count: number): Promise<string[]> {
+    const begun = await this.begun;
+    if (begun === undefined) return [];
+    const body = { ...begun.body, temperature: TEMPERATURE };
+    const asked = Array.from({ length: count }, () => this.whole(body, begun.controller.signal));
+    try {
+      const [first, ...others] = await Promise.all([begun.ended.promise, ...asked]);
+      const isNew = (text: string): boolean => text.trim() !== "" && text !== first;
+      return first ? [...new Set(others.filter(isNew))] : [];
+    } catch (error) {
+      // The first text is there without them.
+      if (!begun.controller.signal.aborted) console.warn("There are no other proposals.", error);
+      return [];
+    }
+  }
+
+  private async whole(body: InlineRequest, signal: AbortSignal): Promise<string> {
+    let text = "";
+    for await (const event of this.client.events<InlineEvent>(PATH, body, signal))
+      if (event.type === "text") text += event.text;
+    return text;
+  }
+
+  /** Collect what goes along with a request; undefined if nothing is to be completed. */
+  private async begin(
+    request: CompletionHandler.IRequest,
+    context: IInlineCompletionContext,
+    isAsked: boolean,
+  ): Promise<Begun | undefined> {
     const { isOn, model, remark } = this.availability.choice;
     if (!isOn) {
       if (isAsked && remark) tell(remark);
-      return NOTHING;
+      return undefined;
     }
     const language = languageOf(request.mimeType ?? "", request.text);
-    if (language === undefined) return NOTHING;
+    if (language === undefined) return undefined;
     const controller = new AbortController();
     this.latest = controller;
     const editor = editorOf(context.widget);
@@ -74,18 +126,13 @@ export class InlineProvider implements IInlineCompletionProvider {
     const { variables: kind, completionContextTokens: tokens } = this.settings;
     const kernel = context.session?.kernel;
     const variables = await this.variables.of(kernel, kind);
-    if (controller.signal.aborted) return NOTHING;
+    if (controller.signal.aborted) return undefined;
     const panel = context.widget instanceof NotebookPanel ? context.widget : undefined;
     const active = panel?.content.activeCell;
     const cells = panel && active ? cellsBefore(panel, active) : [];
     const { text, offset } = request;
     const body = inlineRequest({ text, offset, language, cells, variables, tokens, model });
-    const events = this.client.events<InlineEvent>(
-      "mlx/completions/inline",
-      body,
-      controller.signal,
-    );
-    return this.first({ controller, text: "", events }, isAsked);
+    return { body, controller, ended: new PromiseDelegate<string>() };
   }
 
   /** Yield the text as it grows, until it ends or the next key is pressed. */
@@ -102,6 +149,8 @@ export class InlineProvider implements IInlineCompletionProvider {
       if (running.controller.signal.aborted) return;
       const message = sentenceOf(error);
       yield { response: { insertText: running.text, isIncomplete: false, error: { message } } };
+    } finally {
+      running.ended.resolve(running.text);
     }
   }
 

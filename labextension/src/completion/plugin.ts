@@ -9,6 +9,7 @@ import { VariableCache } from "../kernel/variables";
 import { IMlxServer } from "../server/plugin";
 import { Availability } from "./availability";
 import { InlineProvider } from "./inline-provider";
+import { MoreProposals } from "./more-proposals";
 
 export const completionPlugin: JupyterFrontEndPlugin<void> = {
   id: "mlx-notebook:completion",
@@ -23,9 +24,9 @@ export const completionPlugin: JupyterFrontEndPlugin<void> = {
     palette: ICommandPalette | null,
   ): void => {
     const availability = new Availability(client, watcher, settings);
-    manager.registerInlineProvider(
-      new InlineProvider(client, settings, availability, new VariableCache()),
-    );
+    const inline = new InlineProvider(client, settings, availability, new VariableCache());
+    manager.registerInlineProvider(inline);
+    manager.registerInlineProvider(new MoreProposals(inline));
     app.commands.addCommand(Commands.completions, {
       label: "Complete Code While Typing",
       caption: () => availability.choice.remark,

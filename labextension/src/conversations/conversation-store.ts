@@ -3,6 +3,7 @@
 import { PathExt } from "@jupyterlab/coreutils";
 import type { Contents } from "@jupyterlab/services";
 import { ServerConnection } from "@jupyterlab/services";
+import { RequestError } from "../server/request-error";
 import type { ServerClient } from "../server/server-client";
 import { type Content, readContent, savedContent } from "./conversation";
 
@@ -22,11 +23,29 @@ export interface Saved {
   content: Content;
 }
 
+/** Which version of a conversation is saved; null if none is. */
+export type Version = string | number | null;
+
+export interface Loaded extends Saved {
+  version: Version;
+}
+
+/** Another page has saved or deleted the conversation in the meantime. */
+export class ChangedElsewhere extends Error {
+  override readonly name = "ChangedElsewhere";
+}
+
 export interface ConversationStore {
   /** The conversations about a notebook, and about others if they can be found; newest first. */
   list(notebook: string): Promise<Summary[]>;
-  load(summary: Pick<Summary, "id" | "notebook">): Promise<Saved>;
-  save(id: string, saved: Saved): Promise<void>;
+  /** Load a conversation; undefined if there is none. */
+  load(summary: Pick<Summary, "id" | "notebook">): Promise<Loaded | undefined>;
+  /**
+   * Save a conversation that goes on from a version, and return its new version.
+   *
+   * @throws ChangedElsewhere if another version is saved.
+   */
+  save(id: string, saved: Saved, basedOn: Version): Promise<Version>;
   rename(summary: Summary, title: string): Promise<void>;
   remove(summary: Pick<Summary, "id" | "notebook">): Promise<void>;
   /** Follow a notebook that has another path now. */
@@ -41,13 +60,26 @@ export class DataStore implements ConversationStore {
     return (await this.client.get<{ data: Summary[] }>("mlx/conversations")).data;
   }
 
-  async load({ id }: { id: string }): Promise<Saved> {
-    const saved = await this.client.get<Saved>(pathOf(id));
-    return { ...saved, content: readContent(saved.content) };
+  async load({ id }: { id: string }): Promise<Loaded | undefined> {
+    try {
+      const { changed, ...saved } = await this.client.get<Saved & { changed: number }>(pathOf(id));
+      return { ...saved, content: readContent(saved.content), version: changed };
+    } catch (error) {
+      if (error instanceof RequestError && error.code === "conversation_not_found")
+        return undefined;
+      throw error;
+    }
   }
 
-  async save(id: string, { notebook, title, content }: Saved): Promise<void> {
-    await this.client.ask("PUT", pathOf(id), { notebook, title, content: savedContent(content) });
+  async save(id: string, { notebook, title, content }: Saved, basedOn: Version): Promise<Version> {
+    const body = { notebook, title, content: savedContent(content), based_on: basedOn };
+    try {
+      return (await this.client.ask<Summary>("PUT", pathOf(id), body)).changed;
+    } catch (error) {
+      if (error instanceof RequestError && error.code === "conversation_changed")
+        throw new ChangedElsewhere(error.message);
+      throw error;
+    }
   }
 
   async rename({ id }: Summary, title: string): Promise<void> {
@@ -83,24 +115,31 @@ export class BesideStore implements ConversationStore {
     return found.filter((one) => one !== undefined).sort((a, b) => b.changed - a.changed);
   }
 
-  async load({ id, notebook }: Pick<Summary, "id" | "notebook">): Promise<Saved> {
+  async load({ id, notebook }: Pick<Summary, "id" | "notebook">): Promise<Loaded | undefined> {
     const file = await this.get(fileOf(notebook, id), true);
-    if (file === undefined) throw new Error("The conversation is gone.");
+    if (file === undefined) return undefined;
     const { title, content } = JSON.parse(file.content as string) as Record<string, unknown>;
     const named = typeof title === "string" && title ? title : "Conversation";
-    return { notebook, title: named, content: readContent(content) };
+    return { notebook, title: named, content: readContent(content), version: file.last_modified };
   }
 
-  async save(id: string, { notebook, title, content }: Saved): Promise<void> {
+  async save(id: string, { notebook, title, content }: Saved, basedOn: Version): Promise<Version> {
+    const path = fileOf(notebook, id);
+    const saved = await this.get(path, false);
+    if ((saved?.last_modified ?? null) !== basedOn)
+      throw new ChangedElsewhere("The conversation was changed elsewhere.");
     const folder = folderOf(notebook);
     if ((await this.get(folder, false)) === undefined)
       await this.contents.save(folder, { type: "directory" });
     const text = JSON.stringify({ title, content: savedContent(content) }, null, 1);
-    await this.contents.save(fileOf(notebook, id), { type: "file", format: "text", content: text });
+    const options = { type: "file", format: "text", content: text } as const;
+    return (await this.contents.save(path, options)).last_modified;
   }
 
   async rename(summary: Summary, title: string): Promise<void> {
-    await this.save(summary.id, { ...(await this.load(summary)), title });
+    const found = await this.load(summary);
+    if (found === undefined) throw new Error("The conversation is gone.");
+    await this.save(summary.id, { ...found, title }, found.version);
   }
 
   async remove({ id, notebook }: Pick<Summary, "id" | "notebook">): Promise<void> {
@@ -117,7 +156,9 @@ export class BesideStore implements ConversationStore {
     if (known?.modified === file.last_modified) return known.summary;
     const id = PathExt.basename(file.name, ".json");
     try {
-      const { title } = await this.load({ id, notebook });
+      const found = await this.load({ id, notebook });
+      if (found === undefined) return undefined;
+      const { title } = found;
       const summary = { id, notebook, title, changed: Date.parse(file.last_modified) / 1000 };
       this.known.set(file.path, { modified: file.last_modified, summary });
       return summary;

@@ -1,11 +1,11 @@
 /** What a page leaves behind for itself when it is reloaded in the middle of an answer. */
 
 import { type Content, readContent } from "./conversation";
-import type { Saved } from "./conversation-store";
+import type { Saved, Version } from "./conversation-store";
 
 const KEY = "mlx-notebook:left";
 
-export type Left = Saved & { id: string };
+export type Left = Saved & { id: string; version: Version };
 
 /** Keep conversations for the next page of this tab. A tab's storage lasts as long as the tab. */
 export function leave(conversations: readonly Left[], storage: Storage = sessionStorage): void {
@@ -21,8 +21,9 @@ export function leave(conversations: readonly Left[], storage: Storage = session
   }
 }
 
-const withoutContent = ({ id, notebook, title }: Left): Omit<Left, "content"> => ({
+const withoutContent = ({ id, version, notebook, title }: Left): Omit<Left, "content"> => ({
   id,
+  version,
   notebook,
   title,
 });

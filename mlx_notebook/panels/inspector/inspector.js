@@ -104,6 +104,19 @@ function upstreamOf({ upstream }) {
   return h("p", {}, `Answered by ${model} of the upstream ${name} at ${host}${known}.`);
 }
 
+/** What the server did otherwise than the request says: left out, ignored, seen in part. */
+function noticesOf({ notices = [], ignored = [] }) {
+  const all = [...notices];
+  if (ignored.length) all.push(`Ignored parameters: ${ignored.join(", ")}.`);
+  if (!all.length) return null;
+  return h(
+    "div",
+    { class: "mlx-notices" },
+    h("h3", {}, "Notices"),
+    h("ul", {}, ...all.map((notice) => h("li", {}, notice))),
+  );
+}
+
 /** Where the prompt differs from the cached one that it continues. */
 function prefixOf({ prefix }) {
   if (!prefix) return null;
@@ -302,6 +315,7 @@ function buildInspector({ root, button, ask, notify }) {
           button("Export JSON", async () => save(`${trace.id}.json`, trace)),
         ),
         upstreamOf(trace),
+        noticesOf(trace),
         form,
         place,
         h("h3", {}, "Messages"),
@@ -337,9 +351,6 @@ function buildInspector({ root, button, ask, notify }) {
             )
           : h("p", {}, "No tools were offered."),
         disclosure("Parameters", pre(pretty({ ...trace.options, ...trace.upstream?.parameters }))),
-        trace.ignored?.length
-          ? h("p", {}, `Ignored parameters: ${trace.ignored.join(", ")}`)
-          : null,
       ].filter(Boolean),
     );
   };

@@ -1,5 +1,6 @@
 """Keep conversations in an SQLite file."""
 
+import math
 import sqlite3
 import time
 from logging import Logger
@@ -9,12 +10,19 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from mlx_notebook.server.errors import ApiError, InsufficientStorage, NotFound, Unavailable
+from mlx_notebook.server.errors import (
+    ApiError,
+    Conflict,
+    InsufficientStorage,
+    NotFound,
+    Unavailable,
+)
 from mlx_notebook.server.storage.sqlite_file import SqliteFile, is_full
 from mlx_notebook.server.wire.native.conversation_types import (
     ConversationChange,
     ConversationSummary,
-    SavedConversation,
+    ConversationUpload,
+    StoredConversation,
 )
 
 _SCHEMA = """
@@ -37,6 +45,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (owner, id) DO UPDATE SET notebook = excluded.notebook, title = excluded.title,
     changed = excluded.changed, bytes = excluded.bytes, content = excluded.content
 """
+_GET = "SELECT notebook, title, changed, content FROM conversations WHERE owner = ? AND id = ?"
+_CHANGED = "SELECT changed FROM conversations WHERE owner = ? AND id = ?"
 _LIST = """
 SELECT id, notebook, title, changed, bytes FROM conversations
 WHERE owner = :owner AND (:notebook IS NULL OR notebook = :notebook) ORDER BY changed DESC, id
@@ -72,7 +82,7 @@ class ConversationStore:
         rows = await self._database.run(lambda database: database.execute(_LIST, named).fetchall())
         return [_summary(row) for row in rows]
 
-    async def get(self, owner: str, id: str) -> SavedConversation:
+    async def get(self, owner: str, id: str) -> StoredConversation:
         """Return a conversation.
 
         Raises
@@ -80,19 +90,23 @@ class ConversationStore:
         NotFound
             If the user has none with this id.
         """
-        query = "SELECT notebook, title, content FROM conversations WHERE owner = ? AND id = ?"
         row = await self._database.run(
-            lambda database: database.execute(query, (owner, id)).fetchone()
+            lambda database: database.execute(_GET, (owner, id)).fetchone()
         )
         if row is None:
             raise _not_found(id)
-        return SavedConversation(notebook=row[0], title=row[1], content=msgspec.Raw(row[2]))
+        notebook, title, changed, content = row
+        return StoredConversation(
+            notebook=notebook, title=title, changed=changed, content=msgspec.Raw(content)
+        )
 
-    async def save(self, owner: str, id: str, saved: SavedConversation) -> ConversationSummary:
+    async def save(self, owner: str, id: str, saved: ConversationUpload) -> ConversationSummary:
         """Save a conversation, in place of what was saved with this id before.
 
         Raises
         ------
+        Conflict
+            If another one was saved than the one that this one is based on.
         InsufficientStorage
             If the user's conversations would be too many, or too large together.
         Unavailable
@@ -103,9 +117,15 @@ class ConversationStore:
                 "This server saves no conversations (MlxNotebookApp.conversations_max_bytes is 0).",
                 code="conversations_unavailable",
             )
-        content, now = bytes(saved.content), time.time()
+        content = bytes(saved.content)
 
-        def write(database: sqlite3.Connection) -> None:
+        def write(database: sqlite3.Connection) -> float:
+            # Another server of this user must not write between the comparison and the change.
+            database.execute("BEGIN IMMEDIATE")
+            found = database.execute(_CHANGED, (owner, id)).fetchone()
+            changed = found[0] if found else None
+            if saved.based_on is not UNSET and saved.based_on != changed:
+                raise _conflict(id, is_there=found is not None)
             count, size = database.execute(_OTHERS, (owner, id)).fetchone()
             if count >= self._max_count or size + len(content) > self._max_bytes:
                 raise InsufficientStorage(
@@ -114,10 +134,15 @@ class ConversationStore:
                     "max_bytes). Delete some of them.",
                     code="too_many_conversations",
                 )
+            now = time.time()
+            if changed is not None:
+                # Two versions never have the same time, whatever the clock does.
+                now = max(now, math.nextafter(changed, math.inf))
             row = (owner, id, saved.notebook, saved.title, now, len(content), content)
             database.execute(_SAVE, row)
+            return now
 
-        await self._database.run(write)
+        now = await self._database.run(write)
         return ConversationSummary(
             id=id, notebook=saved.notebook, title=saved.title, changed=now, bytes=len(content)
         )
@@ -175,6 +200,15 @@ def _unusable(error: Exception) -> ApiError:
     return Unavailable(
         f"Conversations cannot be kept in the server's data directory: {error}.",
         code="conversations_unavailable",
+    )
+
+
+def _conflict(id: str, *, is_there: bool) -> Conflict:
+    what = "was changed" if is_there else "was deleted"
+    return Conflict(
+        f"The conversation {id!r} {what} elsewhere. Load it, and save what you add to it.",
+        param="based_on",
+        code="conversation_changed",
     )
 
 

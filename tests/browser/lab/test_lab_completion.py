@@ -1,5 +1,7 @@
 """Grey text behind the cursor, from a real model."""
 
+import re
+
 from playwright.sync_api import expect
 
 from tests.browser.pages import run_cell
@@ -43,6 +45,31 @@ def test_grey_text_comes_while_typing_and_tab_takes_it(browser, lab):
     page.keyboard.press("Tab")
     expect(grey).to_have_count(0)
     expect(editor).to_contain_text("return sum(numbers) / len(numbers)")
+
+
+def test_asked_for_there_are_other_proposals_and_alt_bracket_shows_them(browser, lab):
+    lab.settings(completionModel=OTHER)
+    lab.notebook("others.ipynb", "values = ")
+    page = browser.open("others.ipynb")
+    asked = asked_of(page)
+    page.locator(".jp-CodeCell .cm-content").click()
+    page.keyboard.press("End")
+    page.keyboard.press("Alt+\\")
+    grey = page.locator(GREY)
+    counter = page.locator(".jp-InlineCompleter-progressBar, .jp-InlineCompleter").get_by_text(
+        "1/3"
+    )
+    expect(counter).to_be_attached()
+    first = grey.inner_text()
+    page.keyboard.press("Alt+]")
+    expect(grey).not_to_have_text(first)
+    browser.screenshot(page, "lab-completion-second")
+    page.keyboard.press("Alt+[")
+    expect(grey).to_have_text(first)
+    page.keyboard.press("Tab")
+    expect(grey).to_have_count(0)
+    expect(page.locator(".jp-CodeCell .cm-content")).not_to_have_text(re.compile("^values = $"))
+    assert sorted(body.get("temperature", 0) for body in asked) == [0, 0.8, 0.8]
 
 
 def test_the_next_key_ends_a_completion(browser, lab):

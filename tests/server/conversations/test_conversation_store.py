@@ -4,12 +4,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec import UNSET, UnsetType
 
 from mlx_notebook.server.conversations.conversation_store import ConversationStore
-from mlx_notebook.server.errors import InsufficientStorage, NotFound, Unavailable
+from mlx_notebook.server.errors import Conflict, InsufficientStorage, NotFound, Unavailable
 from mlx_notebook.server.wire.native.conversation_types import (
     ConversationChange,
-    SavedConversation,
+    ConversationUpload,
 )
 
 pytestmark = pytest.mark.anyio
@@ -22,8 +23,18 @@ def store_in(folder: Path, max_bytes: int = 1000, max_count: int = 3) -> Convers
     )
 
 
-def saved(content: str = "1", notebook: str = "a.ipynb", title: str = "One") -> SavedConversation:
-    return SavedConversation(notebook=notebook, title=title, content=msgspec.Raw(content.encode()))
+def saved(
+    content: str = "1",
+    notebook: str = "a.ipynb",
+    title: str = "One",
+    based_on: float | UnsetType | None = UNSET,
+) -> ConversationUpload:
+    return ConversationUpload(
+        notebook=notebook,
+        title=title,
+        content=msgspec.Raw(content.encode()),
+        based_on=based_on,
+    )
 
 
 async def test_a_conversation_is_found_again_changed_and_deleted(tmp_path: Path) -> None:
@@ -43,6 +54,26 @@ async def test_a_conversation_is_found_again_changed_and_deleted(tmp_path: Path)
         await store.get("ann", "x")
     # Nobody else on the machine reads what was said.
     assert stat.S_IMODE((tmp_path / "data" / "it.sqlite3").stat().st_mode) == 0o600
+
+
+async def test_what_another_page_has_saved_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two versions differ, also if the clock stands still.
+    monkeypatch.setattr("time.time", lambda: 7.0)
+    store = store_in(tmp_path)
+    first = await store.save("ann", "x", saved("1", based_on=None))
+    second = await store.save("ann", "x", saved("2", based_on=first.changed))
+    for stale in (None, first.changed):
+        with pytest.raises(Conflict, match="changed elsewhere"):
+            await store.save("ann", "x", saved("3", based_on=stale))
+    found = await store.get("ann", "x")
+    assert (bytes(found.content), found.changed) == (b"2", second.changed)
+    await store.change("ann", "x", ConversationChange(title="A title is no version"))
+    await store.save("ann", "x", saved("4", based_on=second.changed))
+    await store.delete("ann", "x")
+    with pytest.raises(Conflict, match="deleted elsewhere"):
+        await store.save("ann", "x", saved("5", based_on=second.changed))
 
 
 async def test_each_user_has_their_own(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ class InlineCompletionHandler(GenerationHandler):
             new_id("inline-"),
             entry.name,
             request.prompt(),
-            protocol.Sampling(temperature=0.0, max_tokens=request.max_tokens),
+            protocol.Sampling(temperature=request.temperature, max_tokens=request.max_tokens),
             urgent=True,
         )
         async with self.event_stream(), self.running(command) as stream:

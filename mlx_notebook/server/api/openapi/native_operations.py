@@ -73,15 +73,15 @@ NATIVE_OPERATIONS: tuple[Operation, ...] = (
         "/mlx/conversations/{id}",
         "Return a conversation",
         (404, 503),
-        conversation_types.SavedConversation,
+        conversation_types.StoredConversation,
     ),
     Operation(
         "put",
         "/mlx/conversations/{id}",
         "Save a conversation",
-        (400, 404, 408, 413, 503, 507),
+        (400, 404, 408, 409, 413, 503, 507),
         conversation_types.ConversationSummary,
-        conversation_types.SavedConversation,
+        conversation_types.ConversationUpload,
     ),
     Operation(
         "patch",

@@ -18,6 +18,22 @@ class SavedConversation(Struct, kw_only=True):
     content: msgspec.Raw
 
 
+class ConversationUpload(SavedConversation, kw_only=True):
+    """A conversation to save.
+
+    `based_on` is the `changed` of the saved one that this one goes on from, or null if it is new.
+    If another one is saved by now, this one is refused. Without `based_on` it replaces any.
+    """
+
+    based_on: float | UnsetType | None = UNSET
+
+
+class StoredConversation(SavedConversation, kw_only=True):
+    """A saved conversation. `changed` says when its content was saved."""
+
+    changed: float
+
+
 class ConversationChange(Struct, kw_only=True, forbid_unknown_fields=True):
     """What to change of a conversation besides its content."""
 
@@ -49,5 +65,5 @@ class DeletedConversation(Struct):
     deleted: Literal[True] = True
 
 
-SAVE_DECODER = msgspec.json.Decoder(SavedConversation)
+SAVE_DECODER = msgspec.json.Decoder(ConversationUpload)
 CHANGE_DECODER = msgspec.json.Decoder(ConversationChange)

@@ -44,7 +44,8 @@ class InlineCompletionRequest(Struct, kw_only=True):
     Without `model`, the model for completions is used. `context` holds the cells before this one
     in their order, and variables. The cells nearest to the end are used, up to
     `max_context_tokens` with the variables. `single_line` ends the text after one line; by default
-    it does if text follows the cursor on its line.
+    it does if text follows the cursor on its line. With a `temperature`, each request may get
+    another text.
     """
 
     prefix: _Text
@@ -55,6 +56,7 @@ class InlineCompletionRequest(Struct, kw_only=True):
     max_tokens: Annotated[int, Meta(ge=1, le=1024)] = 128
     max_context_tokens: Annotated[int, Meta(ge=0, le=32768)] = 1024
     single_line: bool | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] = 0.0
 
     def prompt(self) -> FillPrompt:
         """Return the prompt for the engine."""

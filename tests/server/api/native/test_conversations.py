@@ -12,7 +12,11 @@ def test_a_conversation_is_saved_listed_renamed_and_deleted(server: RunningServe
     assert listed == {"data": [summary], "object": "list"}
     assert server.client.get("mlx/conversations", params={"notebook": "b"}).json()["data"] == []
     server.client.patch(path, json={"title": "New"}).raise_for_status()
-    assert server.client.get(path).json() == {**body, "title": "New"}
+    found = server.client.get(path).json()
+    assert found == {**body, "title": "New", "changed": summary["changed"]}
+    stale = server.client.put(path, json={**body, "based_on": None})
+    assert (stale.status_code, stale.json()["error"]["code"]) == (409, "conversation_changed")
+    server.client.put(path, json={**body, "based_on": summary["changed"]}).raise_for_status()
     assert server.client.delete(path).json()["deleted"] is True
     assert server.client.get(path).status_code == 404
 
@@ -23,6 +27,7 @@ def test_a_conversation_that_is_not_valid_is_refused(server: RunningServer) -> N
         ({"notebook": "a", "title": "", "content": {}}, "title"),
         ({"notebook": "a", "title": "One"}, "content"),
         ({"notebook": 1, "title": "One", "content": {}}, "notebook"),
+        ({"notebook": "a", "title": "One", "content": {}, "based_on": "x"}, "based_on"),
     ]
     for body, parameter in wrong:
         error = server.client.put(path, json=body)

@@ -233,6 +233,7 @@ def test_completions_leave_no_traces_and_do_not_choose_the_default_model(
     [
         ({}, (400, "missing_parameter", "prefix")),
         ({"prefix": "a", "model": "nonesuch"}, (404, "model_not_found", "model")),
+        ({"prefix": "a", "temperature": 3}, (400, "invalid_value", "temperature")),
         ({"prefix": "a", "model": "bare"}, (400, "fill_not_supported", "model")),
         ({"prefix": "a", "max_tokens": 0}, (400, "invalid_value", "max_tokens")),
         ({"prefix": "a", "language": "a b"}, (400, "invalid_value", "language")),

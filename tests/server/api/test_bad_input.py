@@ -321,6 +321,15 @@ def test_a_body_that_never_ends_is_told_so(impatient: RunningServer) -> None:
     assert impatient.works()
 
 
+def test_a_stranger_whose_body_never_ends_is_told_of_the_token(impatient: RunningServer) -> None:
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=60) as client:
+        client.sendall(head(1000).replace(TOKEN.encode(), b"wrong"))
+        answer = b"".join(iter(lambda: client.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 401")
+    assert b"invalid_api_key" in answer
+    assert "Traceback" not in impatient.log
+
+
 def test_a_head_that_never_ends_is_hung_up_on(impatient: RunningServer) -> None:
     with socket.create_connection(("127.0.0.1", impatient.port), timeout=60) as client:
         client.sendall(head(1000)[:60])

@@ -209,14 +209,14 @@ class ApiHandler(APIHandler):
         if self._finished or self.request._body_future.done():
             return
         self._reads_body = False
-        self._refuse(
-            errors.BodyTimeout(
-                "The body did not arrive within "
-                f"{self.services.limits.body_timeout_seconds:g} seconds "
-                "(MlxNotebookApp.body_timeout_seconds)."
-            )
+        # A body that is too large, or comes without a token, may never end either.
+        refusal = self._refusal or errors.BodyTimeout(
+            "The body did not arrive within "
+            f"{self.services.limits.body_timeout_seconds:g} seconds "
+            "(MlxNotebookApp.body_timeout_seconds)."
         )
-        self.send_error(408)
+        self._refuse(refusal)
+        self.send_error(refusal.status_code)
 
     def _too_large(self) -> errors.ApiError:
         return errors.BodyTooLarge(

@@ -3,6 +3,7 @@
 from functools import cache
 from random import Random
 
+import numpy as np
 import pytest
 
 from mlx_notebook.demo_models.training.tiny_chat import (
@@ -20,6 +21,7 @@ from mlx_notebook.demo_models.training.tiny_chat.choices import echoes
 from mlx_notebook.demo_models.training.tiny_chat.dialogues import Dialogue
 from mlx_notebook.demo_models.training.tiny_chat.lexicon import TRAINING
 from mlx_notebook.demo_models.training.tiny_chat.likely_words import likely_word
+from mlx_notebook.demo_models.training.tiny_chat.request_words import tool_words, words
 from tests.demo_models.test_tiny_chat_tokenizer import FOLDER
 
 
@@ -94,13 +96,13 @@ def test_a_choice_is_read_after_the_request_and_before_the_answer() -> None:
         document = encoder.encode(dialogue)
         pieces = encoder.tokenizer.convert_ids_to_tokens(document.tokens)
         learned = [m for m in dialogue.messages if m["role"] == "assistant" and m["learn"]]
-        assert len(document.tools) == len(dialogue.tools)
-        assert len(document.choices) == len(learned)
-        for name, (named, end) in zip(names(dialogue), document.tools, strict=True):
+        assert len(document.found.tools) == len(dialogue.tools)
+        assert len(document.found.choices) == len(learned)
+        for name, (named, end) in zip(names(dialogue), document.found.tools, strict=True):
             before = encoder.tokenizer.decode(document.tokens[:named])
             assert before.endswith('{"name": "' + name)
             assert pieces[end] == "Ċ"
-        for message, choice in zip(learned, document.choices, strict=True):
+        for message, choice in zip(learned, document.found.choices, strict=True):
             assert pieces[choice.asked] == "<|im_end|>"
             assert document.learned[choice.begun + 1]
             assert not document.learned[choice.begun]
@@ -127,14 +129,80 @@ def test_a_batch_holds_the_choices_of_its_rows() -> None:
     documents = [encoder.encode(dialogue) for dialogue in dialogues(5)]
     documents.append(Document([1, 2, 3], [False, True, True]))
     marks = batch_of(documents, 0.1, Random(0)).marks
-    assert marks.rows.tolist() == [i for i, d in enumerate(documents) for _ in d.choices]
-    assert marks.tools.shape == (6, max(len(d.tools) for d in documents), 2)
+    assert marks.rows.tolist() == [i for i, d in enumerate(documents) for _ in d.found.choices]
+    assert marks.tools.shape == (6, max(len(d.found.tools) for d in documents), 2)
     assert (marks.tools[5] == -1).all()
-    every = [choice for document in documents for choice in document.choices]
+    every = [choice for document in documents for choice in document.found.choices]
     assert marks.counts.tolist() == [min(3, len(choice.called)) for choice in every]
     assert [tuple(c for c in row if c >= 0) for row in marks.called.tolist()] == [
         choice.called[:2] for choice in every
     ]
+
+
+def test_words_are_found_in_snake_case_in_camel_case_and_in_requests() -> None:
+    encoder = Encoder(FOLDER)
+
+    def found(text: str) -> list[str]:
+        pieces = encoder.tokenizer.tokenize(text)
+        ends = words(pieces, 0, len(pieces))
+        for column, word in ends:
+            before = encoder.tokenizer.convert_tokens_to_string(pieces[: column + 1])
+            assert before.lower().endswith((word, word + "s"))
+        return [word for _, word in ends]
+
+    assert found("scan_kettle") == ["scan", "kettle"]
+    assert found("calibrateShinyLamp") == ["calibrate", "shiny", "lamp"]
+    assert found("Please Scan the kettles of it") == ["please", "scan", "kettle"]
+    assert found("gas 24, bus") == ["gas", "bus"]
+
+
+def test_a_drill_is_many_choices_in_few_tokens() -> None:
+    encoder, rng = Encoder(FOLDER), Random(9)
+    level = batches.choosing_level(0.0)
+    drills = [choosing.drill_dialogue(rng, TRAINING, level) for _ in range(100)]
+    documents = [encoder.encode(dialogue) for dialogue in drills]
+    names_called = sum(len(document.found.names) for document in documents)
+    assert sum(len(document.tokens) for document in documents) / names_called < 90
+    assert sum(len(dialogue.tools) for dialogue in drills) / 100 > 3.5
+
+
+def test_marks_tell_the_words_that_a_request_shares_with_tools_and_where_names_are() -> None:
+    encoder = Encoder(FOLDER)
+    every = dialogues(30)
+    documents = [encoder.encode(dialogue) for dialogue in every]
+    marks = batch_of(documents, 0.0, Random(0)).marks
+    assert marks.same.shape == (len(marks.heard), marks.words.shape[1])
+    assert marks.same.any(1).sum() > 100
+    for (row, column), same in zip(marks.heard.tolist(), marks.same, strict=True):
+        tokens = documents[row].tokens
+        said = encoder.tokenizer.decode(tokens[: column + 1]).lower()
+        for end, tool in marks.words[row][same].tolist():
+            word = next(word for at, _, word in documents[row].found.words if at == end)
+            assert said.endswith((word, word + "s"))
+            schema = every[row].tools[tool]["function"]
+            assert word in (schema["name"] + schema.get("description", "")).lower()
+    for row, before, tool, after in marks.names.tolist():
+        called = encoder.tokenizer.decode(documents[row].tokens[before + 1 : after])
+        assert called == names(every[row])[tool]
+    for row, dialogue in enumerate(every):
+        for i, schema in enumerate(dialogue.tools):
+            line = np.array(documents[row].tokens)[
+                marks.lines[row, : len(documents[row].tokens)] == i
+            ]
+            text = encoder.tokenizer.decode(line)
+            assert text.startswith('{"name": "' + schema["function"]["name"] + '"')
+            assert text.endswith("}\n")
+    for row, before, tool, after in marks.names.tolist():
+        assert (marks.spelled[row, before:after] == tool).all()
+    assert len(marks.copies) > 2 * len(marks.names)
+    for row, before, listed in marks.copies.tolist():
+        assert documents[row].tokens[before + 1] == documents[row].tokens[listed]
+    weighted = batch_of(documents, 0.0, Random(0), name_weight=3.0).weights
+    assert (weighted[marks.names[:, 0], marks.names[:, 1] + 1] == 3.0).all()
+
+
+def test_a_document_without_tools_has_no_words_of_tools() -> None:
+    assert tool_words([], 0, []) == []
 
 
 def test_the_check_during_training_knows_the_right_answer() -> None:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from . import choosing, dialogues, values
-from .choices import Choice, Marks, echoes, marks, tool_columns
+from .choices import Choice, Found, Marks, called_names, echoes, marks, tool_columns
 from .dialogues import Dialogue, Difficulty
 from .lexicon import TRAINING, Lexicon
+from .request_words import tool_words, words
 
 EMPTY_THOUGHT = 4
 """Length, in tokens, of an empty reasoning block. The prompt holds it, so it carries no loss."""
@@ -24,6 +25,9 @@ ECHO_WEIGHT = 0.2
 To foresee it, the model must find the same word among the tools, as it must before each call.
 """
 
+NAME_WEIGHT = 3.0
+"""Loss weight of the name of a call, where the model decides what it calls."""
+
 
 @dataclass
 class Document:
@@ -31,9 +35,7 @@ class Document:
 
     tokens: list[int]
     learned: list[bool]
-    tools: list[tuple[int, int]] = field(default_factory=list)
-    """Columns of each tool's end of name and end."""
-    choices: list[Choice] = field(default_factory=list)
+    found: Found = field(default_factory=Found)
     echoed: list[bool] = field(default_factory=list)
     """Which tokens the model could foresee because they go on with a word of a tool."""
 
@@ -57,7 +59,7 @@ class Encoder:
         self.start, self.end = (
             self.tokenizer.convert_tokens_to_ids(f"<|im_{name}|>") for name in ("start", "end")
         )
-        self.assistant = self.tokenizer.convert_tokens_to_ids("assistant")
+        self.assistant, self.user = self.tokenizer.convert_tokens_to_ids(["assistant", "user"])
         values.use_pieces(self._word_pieces())
 
     def _word_pieces(self) -> list[str]:
@@ -78,30 +80,35 @@ class Encoder:
         """Return the dialogue as tokens."""
         tokens: list[int] = self.tokenizer.encode(self.render(dialogue), add_special_tokens=False)
         learned = [False] * len(tokens)
-        tools = tool_columns(
-            self.tokenizer.convert_ids_to_tokens(tokens) if dialogue.tools else (),
-            "<tools>",
-            "</tools>",
-        )
+        pieces = self.tokenizer.convert_ids_to_tokens(tokens) if dialogue.tools else []
+        found = Found(tool_columns(pieces, "<tools>", "</tools>"))
+        if found.tools:
+            found.start = pieces.index("<tools>") + 2
+        found.words = tool_words(pieces, found.start, found.tools)
         names = [tool["function"]["name"] for tool in dialogue.tools]
-        choices: list[Choice] = []
         messages = iter([m for m in dialogue.messages if m["role"] == "assistant"])
         i = 0
         while i < len(tokens) - 1:
+            asks = tokens[i] == self.start and tokens[i + 1] == self.user
+            if asks and dialogue.tools and pieces[i + 3] != "<tool_response>":
+                found.heard += words(pieces, i + 2, tokens.index(self.end, i))
             if tokens[i] != self.start or tokens[i + 1] != self.assistant:
                 i += 1
                 continue
             message = next(messages)
             asked = i - 2
             i += 3 if message.get("reasoning_content") else 3 + EMPTY_THOUGHT
-            if tools and message.get("learn", True):
-                called = [call["function"]["name"] for call in message.get("tool_calls", ())]
-                choices.append(Choice(asked, i - 1, tuple(names.index(name) for name in called)))
-            while tokens[i] != self.end:
-                learned[i] = message.get("learn", True)
-                i += 1
-            learned[i] = message.get("learn", True)
-        return Document(tokens, learned, tools, choices, echoes(tokens, tools))
+            begun, end = i - 1, tokens.index(self.end, i)
+            if message.get("learn", True):
+                learned[i : end + 1] = [True] * (end + 1 - i)
+                if dialogue.tools:
+                    called = [call["function"]["name"] for call in message.get("tool_calls", ())]
+                    tools = [names.index(name) for name in called]
+                    found.choices.append(Choice(asked, begun, tuple(tools)))
+                    spans = called_names(pieces, begun, end)
+                    found.names += [(*span, t) for span, t in zip(spans, tools, strict=True)]
+            i = end
+        return Document(tokens, learned, found, echoes(tokens, found.tools))
 
 
 def level_at(progress: float) -> Difficulty:
@@ -148,10 +155,11 @@ def mixture(progress: float) -> Mixture:
 def choosing_mixture(progress: float) -> Mixture:
     """Return the weights of the second stage: mostly choices among several tools."""
     return {
-        choosing.choosing_dialogue: 0.56,
-        dialogues.tool_dialogue: 0.18,
+        choosing.choosing_dialogue: 0.38,
+        choosing.drill_dialogue: 0.24,
+        dialogues.tool_dialogue: 0.13,
         dialogues.chat_dialogue: 0.16,
-        dialogues.copy_dialogue: 0.05,
+        dialogues.copy_dialogue: 0.04,
         dialogues.long_dialogue: 0.04,
         dialogues.very_long_dialogue: 0.01,
     }
@@ -176,7 +184,7 @@ def batches(
         now = progress()
         level, mix = levelled(now), mixed(now)
         pool: list[Document] = []
-        for _ in range(320):
+        for _ in range(max(320, size // 24)):
             make = rng.choices(list(mix), list(mix.values()))[0]
             document = encoder.encode(make(rng, TRAINING, level))
             if len(document.tokens) <= 4096:
@@ -190,10 +198,12 @@ def batches(
         rng.shuffle(groups)
         weight = context_weight if now < 0.3 else context_weight / 4
         for group in groups:
-            yield batch_of(group, weight, rng)
+            yield batch_of(group, weight, rng, NAME_WEIGHT)
 
 
-def batch_of(group: list[Document], context_weight: float, rng: Random) -> Batch:
+def batch_of(
+    group: list[Document], context_weight: float, rng: Random, name_weight: float = 1.0
+) -> Batch:
     """Return the documents as one batch; a tenth of the context tokens has `context_weight`."""
     length = -(-max(len(document.tokens) for document in group) // 16) * 16
     tokens = np.zeros((len(group), length), np.int64)
@@ -207,8 +217,9 @@ def batch_of(group: list[Document], context_weight: float, rng: Random) -> Batch
         if document.echoed:
             context = np.where(document.echoed, ECHO_WEIGHT, context)
         weights[row, :count] = np.where(document.learned, 1.0, context)
-    found = marks([document.tools for document in group], [d.choices for d in group])
-    return Batch(tokens, weights, found)
+        for before, after, _ in document.found.names:
+            weights[row, before + 1 : after + 1] *= name_weight
+    return Batch(tokens, weights, marks([document.found for document in group], length))
 
 
 def harder(level: Difficulty, **changes: Any) -> Difficulty:

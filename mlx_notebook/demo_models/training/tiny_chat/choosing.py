@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from . import asking, chatting, dialogues, everyday, invented, natural, phrases, synonyms, values
@@ -16,6 +16,7 @@ COUNTS = (2, 2, 2, 3, 3, 3, 4, 4, 4, 5, 6)
 NATURAL = 0.5
 """Share of the dialogues with invented tools in which people ask in natural sentences."""
 TURNS = (1, 2, 3, 4, 5, 6)
+DRILL_COUNTS, DRILL_TURNS = (2, 3, 4, 4, 5, 6, 8), (3, 4, 5, 6, 8)
 UNKNOWN_WAYS = (
     "{}",
     "{}",
@@ -26,6 +27,8 @@ UNKNOWN_WAYS = (
     "{} in",
     "run a {} of",
     "do a {} for",
+    "make a {} of",
+    "give a {} to",
 )
 """How an unknown word becomes a deed; the noun alone tells the tool."""
 UNKNOWN_THINGS = ("it", "one", "that one", "the thing", "the other one", "something")
@@ -44,9 +47,11 @@ def _verb(rng: Random) -> str:
     return values.invented_word(rng).lower()
 
 
-def _pairs(rng: Random, lexicon: Lexicon, count: int) -> list[tuple[str, str]]:
+def _pairs(
+    rng: Random, lexicon: Lexicon, count: int, real: float | None = None
+) -> list[tuple[str, str]]:
     """Return different verbs and nouns for tools; some share the verb or the noun."""
-    verbs, nouns = _words(rng, lexicon, count)
+    verbs, nouns = _words(rng, lexicon, count, real)
     form = rng.random()
     if form < 0.3:
         pairs = list(zip(verbs, nouns, strict=True))
@@ -66,9 +71,14 @@ def _pairs(rng: Random, lexicon: Lexicon, count: int) -> list[tuple[str, str]]:
     return kept
 
 
-def _words(rng: Random, lexicon: Lexicon, count: int) -> tuple[list[str], list[str]]:
-    """Return `count` different verbs and as many nouns that do not mean the same."""
-    real = rng.random()
+def _words(
+    rng: Random, lexicon: Lexicon, count: int, real: float | None = None
+) -> tuple[list[str], list[str]]:
+    """Return `count` different verbs and as many nouns that do not mean the same.
+
+    `real` is the share of known verbs, a random one if it is None.
+    """
+    real = rng.random() * 0.8 if real is None else real
     verbs: list[str] = []
     nouns: list[str] = []
     while len(verbs) < count:
@@ -99,12 +109,23 @@ def _words(rng: Random, lexicon: Lexicon, count: int) -> tuple[list[str], list[s
     return verbs, nouns
 
 
-def _invented(rng: Random, lexicon: Lexicon, level: Difficulty, count: int) -> list[Offer]:
-    """Return tools with invented names; sometimes all have the same parameters."""
+def _invented(
+    rng: Random,
+    lexicon: Lexicon,
+    level: Difficulty,
+    count: int,
+    real: float | None = None,
+    parameters: int = 4,
+) -> list[Offer]:
+    """Return tools with invented names; sometimes all have the same parameters.
+
+    `parameters` is the most that a tool has.
+    """
     named: list[Named] = []
     same = rng.random() < 0.35
-    for verb, noun in _pairs(rng, lexicon, count):
+    for verb, noun in _pairs(rng, lexicon, count, real):
         tool = invented.tool(rng, lexicon, level.hard, verb, noun)
+        del tool.parameters[parameters:]
         if tool.name in [other.tool.name for other in named]:
             continue
         if same and named:
@@ -125,9 +146,9 @@ def _request(
     other_verbs = {other.verb for other in named if other is not this}
     other_nouns = {other.noun for other in named if other is not this}
     roll = rng.random()
-    if noun not in other_nouns and roll < 0.15:
+    if noun not in other_nouns and roll < 0.2:
         verb = rng.choice(UNKNOWN_WAYS).format(_verb(rng))
-    elif verb not in other_verbs and roll < 0.22:
+    elif verb not in other_verbs and roll < 0.27:
         noun = rng.choice(UNKNOWN_THINGS)
     elif roll < 0.55:
         noun = synonyms.other_name(noun, rng) or noun
@@ -212,20 +233,40 @@ def choosing_dialogue(rng: Random, lexicon: Lexicon, level: Difficulty) -> Dialo
 
     The schemas are most of the tokens, so many requests share them.
     """
-    builder = Builder(rng, lexicon, level, rng.random() < level.thinking)
     offers = crowd(rng, lexicon, level, rng.choice(COUNTS))
+    return _dialogue(rng, lexicon, level, offers, rng.choice(TURNS))
+
+
+def drill_dialogue(rng: Random, lexicon: Lexicon, level: Difficulty) -> Dialogue:
+    """Return a dialogue that is little more than choices: many tools of few tokens, new words."""
+    few = replace(level, hard=0.0, thinking=level.thinking / 2)
+    real, parameters = rng.choice((0.0, 0.0, 0.0, 0.4)), rng.choice((0, 0, 1))
+    offers = _invented(rng, lexicon, few, rng.choice(DRILL_COUNTS), real, parameters)
+    rng.shuffle(offers)
+    return _dialogue(rng, lexicon, few, offers, rng.choice(DRILL_TURNS), answer=0.05)
+
+
+def _dialogue(
+    rng: Random,
+    lexicon: Lexicon,
+    level: Difficulty,
+    offers: list[Offer],
+    turns: int,
+    answer: float = 0.25,
+) -> Dialogue:
+    builder = Builder(rng, lexicon, level, rng.random() < level.thinking)
     if rng.random() < 0.3:
         builder.system(rng.choice(phrases.SYSTEM_PROMPTS))
-    for _ in range(rng.choice(TURNS)):
+    for _ in range(turns):
         roll = rng.random()
         if roll < 0.55:
-            builder.call(rng.choice(offers).make(), answer=0.2)
+            builder.call(rng.choice(offers).make(), answer=answer)
         elif roll < 0.87:
             if len(offers) > 1 and rng.random() < 0.8:
                 one, two = rng.sample(offers, 2)
-                builder.parallel(one.make(), two.make(), answer=0.3)
+                builder.parallel(one.make(), two.make(), answer=answer)
             elif (pair := dialogues._twice(rng.choice(offers))) is not None:
-                builder.parallel(*pair, answer=0.3)
+                builder.parallel(*pair, answer=answer)
         elif roll < 0.95:
             builder.exchange(dialogues._refusal(offers, rng, lexicon, level), tools=True)
         else:

@@ -119,6 +119,15 @@ class CausalAttention(torch.autograd.Function):
         return dq, dk.to(k.dtype), dv.to(v.dtype)
 
 
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Return causal attention; shapes as for :class:`CausalAttention`."""
+    if not q.is_cuda:
+        found: Tensor = CausalAttention.apply(q, k, v)
+        return found
+    k, v = (x[:, None].expand_as(q) for x in (k, v))
+    return functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=1.0)
+
+
 class Norm(nn.Module):
     """The weight of a norm; :func:`norm` computes the norm."""
 
@@ -225,6 +234,26 @@ def after_attention(
     return x + functional.linear(functional.silu(left) * right, down)
 
 
+@dataclass
+class States:
+    """What the layers compute: their outputs (batch, length, hidden), queries and keys.
+
+    Queries and keys have the shapes that :class:`CausalAttention` takes.
+    """
+
+    outputs: list[Tensor]
+    queries: list[Tensor]
+    keys: list[Tensor]
+
+    def scores(self, layer: int, head: int) -> Tensor:
+        """Return the scores (batch, length, length) of one head, before the causal mask."""
+        n, _, length, size = self.queries[layer - 1].shape
+        own, group = divmod(head, GROUPS)
+        q = self.queries[layer - 1].view(n // HEADS, HEADS, GROUPS, length, size)[:, own, group]
+        k = self.keys[layer - 1].view(n // HEADS, HEADS, length, size)[:, own]
+        return torch.bmm(q, k.transpose(1, 2))
+
+
 class Trunk(nn.Module):
     """All layers below the output head; the head shares the weights of the embedding."""
 
@@ -255,18 +284,20 @@ class Trunk(nn.Module):
 
     def forward(self, tokens: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Map tokens (batch, length) to hidden states (batch, length, hidden)."""
-        return self.normed(self.states(tokens, cos, sin)[-1])
+        return self.normed(self.states(tokens, cos, sin).outputs[-1])
 
-    def states(self, tokens: Tensor, cos: Tensor, sin: Tensor) -> list[Tensor]:
-        """Map tokens (batch, length) to the outputs (batch, length, hidden) of all layers."""
+    def states(self, tokens: Tensor, cos: Tensor, sin: Tensor) -> States:
+        """Map tokens (batch, length) to what all layers compute of them."""
         x: Tensor = self.embed_tokens(tokens)
-        outputs = []
+        found = States([], [], [])
         for layer in self.layers:
             assert isinstance(layer, Layer)
             q, k, v = self._before(x, cos, sin, *layer.before())
-            x = self._after(x, CausalAttention.apply(q, k, v), *layer.after())
-            outputs.append(x)
-        return outputs
+            x = self._after(x, attend(q, k, v), *layer.after())
+            found.outputs.append(x)
+            found.queries.append(q)
+            found.keys.append(k)
+        return found
 
     def normed(self, state: Tensor) -> Tensor:
         """Return the last layer's output as the head takes it."""

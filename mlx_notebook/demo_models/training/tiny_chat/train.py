@@ -11,6 +11,11 @@ Second stage, the choice among several tools, from the weights of the first::
 
 The same command goes on from the checkpoint: ``--tokens`` is the whole run, in millions, and sets
 the fall of the rates; ``--minutes`` ends one session. Ctrl+C or SIGTERM saves and ends it too.
+Where the time is fixed, ``--run-minutes`` ends the whole run, and the rates fall in time.
+
+On a GPU, with worker processes that write the texts::
+
+    ... --device cuda --workers 12 --batch 32768 --rate 1 --tokens 1000 --run-minutes 8
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ import argparse
 import signal
 import time
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
@@ -30,7 +36,8 @@ from torch.nn import functional
 from .batches import Batch, Encoder, batches, choosing_level, choosing_mixture, level_at, mixture
 from .checks import checked_batches
 from .export import export
-from .model import Shape, Trunk, rotary
+from .feeding import Feeder
+from .model import Shape, States, Trunk, rotary
 from .muon import Optimizer
 from .readings import Readings
 
@@ -59,16 +66,21 @@ class Trainer:
         self.folder: Path = given.checkpoints
         self.shape = Shape()
         self.encoder = Encoder(given.tokenizer)
-        self.model = Trunk(self.shape, not given.eager).bfloat16()
+        self.device = torch.device(given.device)
+        self.model = Trunk(self.shape, not given.eager).bfloat16().to(self.device)
         self.readings = Readings(self.shape.hidden_size, self.shape.num_hidden_layers)
+        self.readings.to(self.device)
         self.optimizer = Optimizer(self.model)
         self.reader = torch.optim.Adam(self.readings.parameters(), READING_RATE, betas=(0.9, 0.99))
-        self.cos, self.sin = rotary(self.shape.max_position_embeddings, self.shape)
+        self.cos, self.sin = (
+            table.to(self.device)
+            for table in rotary(self.shape.max_position_embeddings, self.shape)
+        )
         self.spent, self.tokens, self.step = 0.0, 0, 0
         self.ending = False
         self.checkpoint = self.folder / "checkpoint.pt"
         if self.checkpoint.exists():
-            state = torch.load(self.checkpoint, weights_only=True)
+            state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
             self.optimizer.load(state["optimizer"])
             self.readings.load_state_dict(state["readings"])
             self.reader.load_state_dict(state["reader"])
@@ -79,30 +91,30 @@ class Trainer:
             self.optimizer.start_from(load_file(given.weights / "model.safetensors"))
 
     def progress(self) -> float:
-        """Return the share of the training's tokens that is done, from 0 to 1."""
-        share: float = self.tokens / (self.given.tokens * 1e6)
-        return min(1.0, share)
+        """Return the share of the training that is done, from 0 to 1: of its tokens or its time."""
+        tokens = self.tokens / (self.given.tokens * 1e6)
+        return float(min(1.0, max(tokens, self.spent / 60 / self.given.run_minutes)))
 
-    def states(self, batch: Batch) -> list[Tensor]:
-        """Return the outputs (rows, length, hidden) of all layers."""
-        tokens = torch.from_numpy(batch.tokens)
+    def states(self, batch: Batch) -> States:
+        """Return what all layers compute."""
+        tokens = torch.from_numpy(batch.tokens).to(self.device)
         length = tokens.shape[1]
-        found: list[Tensor] = self.model.states(tokens, self.cos[:length], self.sin[:length])
+        found: States = self.model.states(tokens, self.cos[:length], self.sin[:length])
         return found
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
         """Return the cross-entropy of the next tokens and each reading's loss, in nats."""
         states = self.states(batch)
-        weights = torch.from_numpy(batch.weights)[:, 1:].reshape(-1)
+        weights = torch.from_numpy(batch.weights).to(self.device)[:, 1:].reshape(-1)
         chosen = weights.nonzero()[:, 0]
-        hidden = states[-1][:, :-1].reshape(-1, self.shape.hidden_size)[chosen]
+        hidden = states.outputs[-1][:, :-1].reshape(-1, self.shape.hidden_size)[chosen]
         logits = functional.linear(self.model.normed(hidden), self.model.embed_tokens.weight)
-        targets = torch.from_numpy(batch.tokens)[:, 1:].reshape(-1)[chosen]
+        targets = torch.from_numpy(batch.tokens).to(self.device)[:, 1:].reshape(-1)[chosen]
         losses = functional.cross_entropy(logits.float(), targets, reduction="none")
         next_tokens = (losses * weights[chosen]).sum() / weights.sum()
         return {"next": next_tokens, **self.readings(states, batch.marks)}
 
-    def update(self, batch: Batch) -> dict[str, float]:
+    def update(self, batch: Batch) -> dict[str, Tensor]:
         """Do one step; return the losses."""
         losses = self.losses(batch)
         total = losses["next"]
@@ -117,7 +129,7 @@ class Trainer:
         self.reader.zero_grad()
         self.step += 1
         self.tokens += batch.tokens.size
-        return {name: float(loss.detach()) for name, loss in losses.items()}
+        return {name: loss.detach() for name, loss in losses.items()}
 
     def save(self) -> None:
         """Write a checkpoint for continuing, and the exported model with averaged weights."""
@@ -132,21 +144,31 @@ class Trainer:
         export(self.optimizer.average, self.shape, self.folder)
 
     def held_out(self, each: int) -> str:
-        """Return, by skill, the share of the evaluation's cases that the averaged weights solve."""
+        """Return, by skill, the share of the evaluation's cases that the averaged weights solve.
+
+        For calls it also returns how uncertain the names are, in nats per call.
+        """
         right: dict[str, list[bool]] = defaultdict(list)
+        nats: dict[str, list[float]] = defaultdict(list)
         self.optimizer.show_average()
         with torch.no_grad():
             for skills, batch in checked_batches(self.encoder, each):
-                learned = torch.from_numpy(batch.weights)[:, 1:] == 1
-                hidden = self.model.normed(self.states(batch)[-1][:, :-1][learned])
-                logits = functional.linear(hidden, self.model.embed_tokens.weight)
+                learned = torch.from_numpy(batch.weights).to(self.device)[:, 1:] == 1
+                hidden = self.model.normed(self.states(batch).outputs[-1][:, :-1][learned])
+                logits = functional.linear(hidden, self.model.embed_tokens.weight).float()
+                targets = torch.from_numpy(batch.tokens).to(self.device)[:, 1:][learned]
                 wrong = torch.zeros_like(learned)
-                wrong[learned] = logits.argmax(-1) != torch.from_numpy(batch.tokens)[:, 1:][learned]
+                wrong[learned] = logits.argmax(-1) != targets
+                lost = torch.zeros(learned.shape, device=self.device)
+                lost[learned] = functional.cross_entropy(logits, targets, reduction="none")
                 for skill, bad in zip(skills, wrong.any(1).tolist(), strict=True):
                     right[skill].append(not bad)
+                for row, before, after in batch.marks.names[:, (0, 1, 3)].tolist():
+                    nats[skills[row]].append(float(lost[row, before:after].sum()))
         self.optimizer.show_masters()
         return "  ".join(
             f"{skill} {sum(hits) / len(hits):.0%} ({len(hits)})"
+            + (f" {sum(nats[skill]) / len(nats[skill]):.3f}" if skill in nats else "")
             for skill, hits in sorted(right.items())
         )
 
@@ -163,11 +185,27 @@ class Trainer:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self.end)
         mixed, levelled, _ = STAGES[given.stage]
-        source = batches(
-            self.encoder, Random(f"{SEED} {self.step}"), self.progress, given.batch,
-            mixed=mixed, levelled=levelled,
-        )  # fmt: skip
-        mean: dict[str, float] = {}
+        seed = f"{SEED} {self.step}"
+        feeder = None
+        if given.workers:
+            feeder = Feeder(given.workers, given.tokenizer, seed, given.batch, mixed, levelled)
+            source = feeder.batches(self.progress)
+        else:
+            source = batches(
+                self.encoder, Random(seed), self.progress, given.batch,
+                mixed=mixed, levelled=levelled,
+            )  # fmt: skip
+        self.follow(source)
+        if feeder is not None:
+            feeder.end()
+        self.save()
+        if not self.ending:
+            print(f"held out at {self.tokens / 1e6:.2f} M: {self.held_out(100)}", flush=True)
+
+    def follow(self, source: Iterator[Batch]) -> None:
+        """Train on the batches, with reports, checks and checkpoints between them."""
+        given = self.given
+        mean: dict[str, Tensor] = {}
         began = reported = saved = checked = before = time.monotonic()
         while self.progress() < 1 and not self.ending and before - began < given.minutes * 60:
             for name, value in self.update(next(source)).items():
@@ -176,7 +214,7 @@ class Trainer:
             self.spent, before = self.spent + now - before, now
             if now - reported > given.report_seconds:
                 reported = now
-                told = " ".join(f"{name} {value:.4f}" for name, value in mean.items())
+                told = " ".join(f"{name} {float(value):.4f}" for name, value in mean.items())
                 print(
                     f"{self.progress():.3f} step {self.step} tokens {self.tokens / 1e6:.2f} M "
                     f"{self.spent / 60:.1f} min {told}",
@@ -189,9 +227,6 @@ class Trainer:
                 checked = now
                 self.save()
                 print(f"held out at {self.tokens / 1e6:.2f} M: {self.held_out(40)}", flush=True)
-        self.save()
-        if not self.ending:
-            print(f"held out at {self.tokens / 1e6:.2f} M: {self.held_out(100)}", flush=True)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -204,10 +239,13 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--stage", choices=sorted(STAGES), default="first")
     found.add_argument("--weights", type=Path, help="folder of a model to start from")
     found.add_argument("--tokens", type=float, default=24, help="length of the run in millions")
+    found.add_argument("--run-minutes", type=float, default=1e9, help="length of the run in time")
     found.add_argument("--minutes", type=float, default=1e9, help="end this session after them")
     found.add_argument("--batch", type=int, default=4096, help="tokens per batch")
     found.add_argument("--rate", type=float, default=1.0, help="factor of the learning rates")
-    found.add_argument("--readings", type=float, default=0.1, help="weight of each reading")
+    found.add_argument("--readings", type=float, default=0.2, help="weight of each reading")
+    found.add_argument("--device", default="cpu", help="torch device, such as cuda")
+    found.add_argument("--workers", type=int, default=0, help="processes that write the texts")
     found.add_argument("--threads", type=int, default=1)
     found.add_argument("--report-seconds", type=float, default=30)
     found.add_argument("--check-minutes", type=float, default=8)

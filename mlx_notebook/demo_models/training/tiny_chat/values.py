@@ -102,7 +102,7 @@ def held_out_words() -> frozenset[str]:
 
 
 def _any_word(rng: Random) -> str:
-    if rng.random() < 0.35:
+    if rng.random() < 0.5:
         return likely_word(rng)
     if _PIECES and rng.random() < 0.5:
         word = "".join(rng.choice(_PIECES) for _ in range(rng.choice((1, 1, 2, 2, 3))))

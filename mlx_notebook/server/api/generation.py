@@ -276,7 +276,7 @@ class GenerationHandler(EventStreamHandler):
             await owner(self), self.endpoint, self.ignored, self.notices, self.report.context
         )
         async with AsyncExitStack() as stack:
-            async with self._signs_of_life():
+            async with self.signs_of_life():
                 # It may start the engine first.
                 stream = await stack.enter_async_context(
                     self.services.requests.generate(command, origin)
@@ -287,7 +287,7 @@ class GenerationHandler(EventStreamHandler):
                 begin_request(self).take_tokens(stream.tokens)
 
     @asynccontextmanager
-    async def _signs_of_life(self) -> AsyncIterator[None]:
+    async def signs_of_life(self) -> AsyncIterator[None]:
         """Send a streaming client comments during the block, so that it knows that it is heard."""
         task = asyncio.create_task(self._send_comments()) if self.wants_stream else None
         try:

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractContextManager, aclosing, nullcontext
 
 import msgspec
 
 from mlx_notebook.protocol import ChatPrompt, Generate, ToolChoice
+from mlx_notebook.server.engine.request_stream import KeepAlive
 from mlx_notebook.server.mcp.mcp_session import ListedTool, McpFailed, McpSession
 from mlx_notebook.server.mcp.mcp_settings import McpLimits
 from mlx_notebook.server.responses.mcp_writer import McpFunction, McpWriter, shown
@@ -20,7 +21,7 @@ from mlx_notebook.server.wire.responses.response_items import typed_item
 from mlx_notebook.server.wire.responses.response_object import OutputItem, OutputMcpCall
 from mlx_notebook.server.wire.responses.response_tools import FunctionTool, OfferedFunction
 
-Events = AsyncIterator[list[wire.ResponseEvent]]
+Events = AsyncGenerator[list[wire.ResponseEvent | KeepAlive], None]
 
 
 class McpRun:
@@ -36,6 +37,8 @@ class McpRun:
         What they may take.
     most_calls
         Most calls within the response. None: any number.
+    keep_alive_seconds
+        Time without an event after which the client should see that a call still runs.
 
     Attributes
     ----------
@@ -51,6 +54,7 @@ class McpRun:
         sessions: list[McpSession],
         limits: McpLimits,
         most_calls: int | None,
+        keep_alive_seconds: float,
     ) -> None:
         self._servers = {
             tool.server_label: (tool, session)
@@ -58,6 +62,7 @@ class McpRun:
         }
         self._limits = limits
         self._most_calls = most_calls
+        self._keep_alive_seconds = keep_alive_seconds
         self._listed: dict[str, tuple[list[ListedTool], str | None]] = {}
         self._known: Mapping[str, object] = {}
         self._rounds = 0
@@ -111,34 +116,46 @@ class McpRun:
     async def begin(self, writer: McpWriter) -> Events:
         """Write the tools, and make the calls that the client has approved."""
         writer.begin_round()
+        writer.functions = self.functions
         for label, (tools, error) in self._listed.items():
             if error is not None or self._known.get(label) != [shown(tool) for tool in tools]:
-                yield writer.write_tools(label, tools, error)
-        by_tool = {(each.label, each.tool.name): each for each in self.functions.values()}
+                yield [*writer.write_tools(label, tools, error)]
+        by_tool = {(each.label, each.tool.name): each for each in writer.functions.values()}
         for id, asked in self.approved.items():
             function = by_tool.get((asked.server_label, asked.name))
             if function is None:
                 continue
             if id.startswith(f"mcpr_{function.digest(asked.arguments)}_"):
-                yield writer.begin_approved_call(function, asked.arguments, id)
+                yield [*writer.begin_approved_call(function, asked.arguments, id)]
             else:
                 # It is not the call that was approved: its tool has changed since.
-                yield writer.ask(function, asked.arguments)
-        async for made in self.make_calls(writer):
-            yield made
+                yield [*writer.ask(function, asked.arguments)]
+        async with aclosing(self.make_calls(writer)) as calls:
+            async for made in calls:
+                yield made
 
     async def make_calls(self, writer: McpWriter) -> Events:
-        """Make the calls that wait, and write their results."""
+        """Make the calls that wait, and write their results. Whoever closes this ends the call."""
         for index, item in list(writer.calls):
-            with self.reported(self._described(item)) as call:
-                output, error = None, None
-                try:
-                    call.result = output = await self._result(item)
-                except McpFailed as failure:
-                    call.message = error = str(failure)
-                    call.error = failure.kind
-            yield writer.end_call(index, item, output, error)
+            call = asyncio.create_task(self._made_call(item))
+            try:
+                while not (await asyncio.wait([call], timeout=self._keep_alive_seconds))[0]:
+                    yield [KeepAlive("keep-alive calling a tool")]
+                output, error = call.result()
+            finally:
+                call.cancel()
+            yield [*writer.end_call(index, item, output, error)]
         writer.calls = []
+
+    async def _made_call(self, item: OutputMcpCall) -> tuple[str | None, str | None]:
+        """Make a call. Return its output, or its error."""
+        with self.reported(self._described(item)) as call:
+            try:
+                call.result = await self._result(item)
+            except McpFailed as failure:
+                call.message, call.error = str(failure), failure.kind
+                return None, call.message
+            return call.result, None
 
     def _described(self, item: OutputMcpCall) -> ReportedCall:
         tools, _ = self._listed[item.server_label]

@@ -2,10 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
-    AsyncExitStack,
     aclosing,
     asynccontextmanager,
     contextmanager,
@@ -19,10 +18,9 @@ from mlx_notebook.protocol import Generate
 from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
 from mlx_notebook.server.errors import ApiError, Conflict, RequestCancelled, Unavailable
 from mlx_notebook.server.responses.completion_store import CompletionStore
-from mlx_notebook.server.responses.mcp_run import McpRun
 from mlx_notebook.server.responses.mcp_writer import McpWriter
-from mlx_notebook.server.responses.response_store import Item, ResponseStore
-from mlx_notebook.server.responses.response_writer import ResponseWriter
+from mlx_notebook.server.responses.response_run import ResponseRun
+from mlx_notebook.server.responses.response_store import ResponseStore
 from mlx_notebook.server.responses.stored_conversations import StoredConversations
 from mlx_notebook.server.telemetry.request_traces import RequestOrigin
 from mlx_notebook.server.upstreams.request_router import RequestRouter
@@ -40,85 +38,6 @@ _MAX_KEPT = 16
 _STOP_SECONDS = 2.0
 # Responses whose items become part of their conversation.
 _SAID = ("completed", "incomplete")
-
-
-class ResponseRun:
-    """Run one response, and keep its events for clients that follow it.
-
-    Parameters
-    ----------
-    owner
-        User who asked for it.
-    writer
-        Writer of the response.
-    input_items
-        Input items of its request, without those of the responses before it.
-    ignored
-        Parameters of its request that this server does not use.
-    notices
-        What of its documents and videos the model does not see.
-    """
-
-    def __init__(
-        self,
-        owner: str,
-        writer: ResponseWriter,
-        input_items: list[Item],
-        ignored: list[str],
-        notices: list[str],
-    ) -> None:
-        self.owner = owner
-        self.writer = writer
-        self.input_items = input_items
-        self.ignored = ignored
-        # See `RequestOrigin`.
-        self.trace_context: dict[str, str] = {}
-        self.notices = notices
-        self.deleted = False
-        # What must be released at the end of a background response.
-        self.claims = AsyncExitStack()
-        # The tools of MCP servers, if the request has some.
-        self.mcp: McpRun | None = None
-        self.ended_at: float | None = None
-        self._events: list[bytes] = []
-        self._changed = asyncio.Event()
-
-    @property
-    def response(self) -> Response:
-        """The response so far."""
-        return self.writer.response
-
-    def record(self, events: list[wire.ResponseEvent]) -> None:
-        """Add events for the clients that follow."""
-        self._events.extend(wire.encode_event(event) for event in events)
-        self._wake()
-
-    def end(self) -> None:
-        """Mark the end, for the clients that follow."""
-        self.ended_at = time.monotonic()
-        self._wake()
-
-    async def follow(self, after: int = -1) -> AsyncIterator[bytes]:
-        """Yield the events after the event `after`, up to the last one."""
-        at = after + 1
-        while True:
-            changed = self._changed
-            if at < len(self._events):
-                data, at = b"".join(self._events[at:]), len(self._events)
-                yield data
-            elif self.ended_at is not None:
-                return
-            else:
-                await changed.wait()
-
-    async def settled(self) -> None:
-        """Wait until the response has ended and has been stored."""
-        while self.ended_at is None:
-            await self._changed.wait()
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
 
 
 class ResponseRuns:
@@ -159,13 +78,31 @@ class ResponseRuns:
             del self._runs[run.response.id]
             run.end()
 
-    async def start(self, run: ResponseRun, command: Generate, counted: UserRequest) -> None:
-        """Start a response in the background, and release its place in the limits at its end."""
+    async def start(
+        self,
+        run: ResponseRun,
+        command: Generate,
+        counted: UserRequest,
+        prepare: Callable[[], Awaitable[Generate]] | None = None,
+    ) -> None:
+        """Start a response in the background, and release its place in the limits at its end.
+
+        Parameters
+        ----------
+        run
+            The response.
+        command
+            Command to ask the model.
+        counted
+            Its place in the limits.
+        prepare
+            What to do first; it returns the command to use in place of `command`.
+        """
         self._forget_old()
         run.record(run.writer.accepted())
         self._runs[command.id] = run
         self._tasks[command.id] = asyncio.create_task(
-            self._run_in_background(run, command, counted)
+            self._run_in_background(run, command, counted, prepare)
         )
 
     @contextmanager
@@ -260,13 +197,19 @@ class ResponseRuns:
         await self.store.close()
 
     async def _run_in_background(
-        self, run: ResponseRun, command: Generate, counted: UserRequest
+        self,
+        run: ResponseRun,
+        command: Generate,
+        counted: UserRequest,
+        prepare: Callable[[], Awaitable[Generate]] | None,
     ) -> None:
         writer = run.writer
         origin = RequestOrigin(
             run.owner, "v1/responses", run.ignored, run.notices, run.trace_context
         )
         try:
+            if prepare is not None:
+                command = await prepare()
             opened = partial(self._counted, counted, origin)
             async with aclosing(self.rounds(run, command, opened)) as batches:
                 async for written in batches:
@@ -314,8 +257,9 @@ class ResponseRuns:
         next_command: Generate | None = command
         if mcp is not None:
             assert isinstance(writer, McpWriter)
-            async for events in mcp.begin(writer):
-                yield [*events]
+            async with aclosing(mcp.begin(writer)) as begun:
+                async for events in begun:
+                    yield events
             if writer.waits:
                 yield [*await self.save_last(run, writer.finish())]
                 return
@@ -333,8 +277,9 @@ class ResponseRuns:
             if writer.ended or mcp is None:
                 return
             assert isinstance(writer, McpWriter)
-            async for events in mcp.make_calls(writer):
-                yield [*events]
+            async with aclosing(mcp.make_calls(writer)) as made:
+                async for events in made:
+                    yield events
             next_command = None if writer.waits else mcp.command(command, writer)
         assert isinstance(writer, McpWriter)
         ended = writer.finish(cut_off=not writer.waits)

@@ -10,7 +10,8 @@ import pytest
 
 from mlx_notebook.protocol import Generate, TextPrompt
 from mlx_notebook.server.engine.engine_client import EngineClient
-from mlx_notebook.server.responses.response_runs import ResponseRun, ResponseRuns
+from mlx_notebook.server.responses.response_run import ResponseRun
+from mlx_notebook.server.responses.response_runs import ResponseRuns
 from mlx_notebook.server.responses.response_store import ResponseStore
 from mlx_notebook.server.responses.response_writer import ResponseWriter
 from mlx_notebook.server.upstreams.request_router import RequestRouter

@@ -6,7 +6,7 @@ from tornado import web
 
 from mlx_notebook import protocol
 from mlx_notebook.server.api.http.base import ends_with_client
-from mlx_notebook.server.api.responses.responses import NAMES, ResponsesBase
+from mlx_notebook.server.api.responses.response_input import NAMES, ResponsesBase
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.identity import owner

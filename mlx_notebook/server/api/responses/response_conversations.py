@@ -6,7 +6,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook.server.api.http.query import one_of, several, whole_number
-from mlx_notebook.server.api.responses.responses import ResponsesBase
+from mlx_notebook.server.api.responses.response_input import ResponsesBase
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.responses.response_store import Item
 from mlx_notebook.server.responses.stored_conversations import ItemQuery, StoredConversations

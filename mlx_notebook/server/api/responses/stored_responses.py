@@ -6,7 +6,7 @@ from tornado import web
 
 from mlx_notebook.server.api.http.base import ends_with_client
 from mlx_notebook.server.api.http.query import flag, one_of, page_after, several, whole_number
-from mlx_notebook.server.api.responses.responses import ResponsesBase
+from mlx_notebook.server.api.responses.response_input import ResponsesBase
 from mlx_notebook.server.errors import ApiError, InvalidRequest, NotFound
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.responses.response_store import PREFIX, Item

@@ -174,6 +174,10 @@ _OTHER_ENDPOINTS: dict[str, Unsupported] = {
     "truncation": Unsupported("use 'truncate_prompt_tokens'", ("disabled",)),
     "verbosity": Unsupported(neutral=("medium",)),
     "web_search_options": Unsupported(),
+    **dict.fromkeys(
+        ("webhook", "webhooks", "webhook_url"),
+        Unsupported("leave it out, and ask for the answer"),
+    ),
 }
 GENERATION: dict[str, Unsupported] = _SAMPLING | _PROMPT | _ANSWER | _OTHER_ENDPOINTS
 

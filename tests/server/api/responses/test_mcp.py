@@ -231,8 +231,10 @@ def test_a_cancelled_response_ends_its_program(client: openai.OpenAI, pids: Path
     before = pids.read_text().split()
     body = {**asked("hang", "program"), "background": True}
     response = client.responses.create(**body)
-    [pid] = [pid for pid in pids.read_text().split() if pid not in before]
+    # The answer does not wait for the program.
+    assert response.status == "queued"
     wait_for(lambda: "mcp_call" in types(client.responses.retrieve(response.id)), 60)
+    [pid] = [pid for pid in pids.read_text().split() if pid not in before]
     assert client.responses.cancel(response.id).status == "cancelled"
     wait_for(lambda: not psutil.pid_exists(int(pid)), 60)
 

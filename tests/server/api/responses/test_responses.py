@@ -23,6 +23,7 @@ WEATHER: dict[str, Any] = {
     },
     "strict": True,
 }
+SEARCH = {"type": "file_search", "vector_store_ids": ["vs_1"]}
 ADAPTER: pydantic.TypeAdapter[Any] = pydantic.TypeAdapter(sdk.ResponseStreamEvent)
 
 
@@ -329,6 +330,16 @@ NOT = {"type": "object", "properties": {"a": {"not": {"type": "string"}}}}
         ({"tool_choice": "required"}, "tool_choice"),
         ({"tool_choice": {"type": "function", "name": "x"}}, "tool_choice"),
         ({"tool_choice": {"type": "web_search"}}, "tool_choice.type"),
+        (
+            {"tool_choice": {"type": "allowed_tools", "mode": "auto", "tools": [SEARCH]}},
+            "tool_choice",
+        ),
+        ({"tools": [SEARCH], "tool_choice": {"type": "file_search"}}, "tool_choice.type"),
+        ({"tools": [{"type": "custom", "name": "c"}], "tool_choice": "required"}, "tool_choice"),
+        ({"webhook": "https://me.example"}, "webhook"),
+        ({"webhook_url": "https://me.example", "background": True}, "webhook_url"),
+        ({"webhooks": [{"url": "https://me.example"}]}, "webhooks"),
+        ({"background_options": {"completion_window": "2h"}}, "background_options"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"moderation": {"model": "m"}}, "moderation"),
         ({"text": {"verbosity": "low"}}, "text.verbosity"),

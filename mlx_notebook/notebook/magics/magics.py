@@ -250,17 +250,23 @@ MlxMagics.mlx.__doc__ = "Control the model server.\n\n" + "\n".join(
 
 
 def protect_questions(lines: list[str]) -> list[str]:
-    """Keep `%chat What is this?` a prompt: IPython reads a final `?` as a request for help."""
+    """Keep `%chat What is this?` a prompt: IPython reads a final `?` as a request for help.
+
+    The same holds for the text of `%mlx tokens`.
+    """
     if lines and lines[0].startswith("%%"):
         return lines
     return [_QUESTION.sub(_call, line) for line in lines]
 
 
-_QUESTION = re.compile(r"^(?P<indent>\s*)%chat[ \t]+(?P<text>\S.*\?)\s*$")
+_QUESTION = re.compile(
+    r"^(?P<indent>\s*)%(?P<magic>chat(?=[ \t])|mlx(?=[ \t]+tokens[ \t]))[ \t]+"
+    r"(?P<text>\S.*\?)\s*$"
+)
 
 
 def _call(match: re.Match[str]) -> str:
-    return f"{match['indent']}get_ipython().run_line_magic('chat', {match['text']!r})\n"
+    return f"{match['indent']}get_ipython().run_line_magic({match['magic']!r}, {match['text']!r})\n"
 
 
 def register(shell: Any) -> None:

@@ -270,4 +270,8 @@ class NotebookServer:
         wait_for(file.exists, 60)
         client = BlockingKernelClient(connection_file=str(file))
         client.load_connection_file()
-        return Kernel(client, lambda: self.client.post(f"api/kernels/{id}/interrupt"))
+        return Kernel(
+            client,
+            lambda: self.client.post(f"api/kernels/{id}/interrupt"),
+            end=lambda: self.client.delete(f"api/kernels/{id}").raise_for_status(),
+        )

@@ -22,7 +22,7 @@ from mlx_notebook.server.wire.native.conversation_types import (
     ConversationChange,
     ConversationSummary,
     ConversationUpload,
-    StoredConversation,
+    VersionedConversation,
 )
 
 _SCHEMA = """
@@ -82,7 +82,7 @@ class ConversationStore:
         rows = await self._database.run(lambda database: database.execute(_LIST, named).fetchall())
         return [_summary(row) for row in rows]
 
-    async def get(self, owner: str, id: str) -> StoredConversation:
+    async def get(self, owner: str, id: str) -> VersionedConversation:
         """Return a conversation.
 
         Raises
@@ -96,7 +96,7 @@ class ConversationStore:
         if row is None:
             raise _not_found(id)
         notebook, title, changed, content = row
-        return StoredConversation(
+        return VersionedConversation(
             notebook=notebook, title=title, changed=changed, content=msgspec.Raw(content)
         )
 

@@ -73,7 +73,7 @@ NATIVE_OPERATIONS: tuple[Operation, ...] = (
         "/mlx/conversations/{id}",
         "Return a conversation",
         (404, 503),
-        conversation_types.StoredConversation,
+        conversation_types.VersionedConversation,
     ),
     Operation(
         "put",

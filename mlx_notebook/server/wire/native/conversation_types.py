@@ -28,7 +28,7 @@ class ConversationUpload(SavedConversation, kw_only=True):
     based_on: float | UnsetType | None = UNSET
 
 
-class StoredConversation(SavedConversation, kw_only=True):
+class VersionedConversation(SavedConversation, kw_only=True):
     """A saved conversation. `changed` says when its content was saved."""
 
     changed: float

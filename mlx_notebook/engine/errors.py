@@ -7,6 +7,7 @@ EngineError            has a code of the protocol, a message, and the name of th
 ├── InvalidImage       an image cannot be read
 ├── InvalidAudio       a file of sound cannot be read
 ├── VisionNotSupported a request has images, and the model takes none
+├── AudioNotSupported  a request has sound, and the model does not hear
 ├── ContextOverflow    the prompt is longer than the model's context
 ├── LimitExceeded      preparing the request takes too much time or memory
 ├── LoadFailed         the model's files cannot be loaded
@@ -71,6 +72,12 @@ class VisionNotSupported(EngineError):
     """A request has images, and the model takes none."""
 
     code: ErrorCode = "vision_not_supported"
+
+
+class AudioNotSupported(EngineError):
+    """A request has sound, and the model does not hear."""
+
+    code: ErrorCode = "audio_not_supported"
 
 
 class ContextOverflow(EngineError):

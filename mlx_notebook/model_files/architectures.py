@@ -16,6 +16,9 @@ _TEXT_CLASSES = ("ForCausalLM", "LMHeadModel", "CausalLM")
 _VIDEO_TYPES = frozenset(
     {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"}
 )
+# mlx-vlm encodes their sound by itself, as it encodes an image.
+_HEARING_TYPES = frozenset({"gemma3n", "gemma4"})
+_AUDIO_WEIGHTS = ("audio_tower", "embed_audio")
 # Model types that the libraries keep under another name (their `MODEL_REMAPPING`), without hyphens.
 _OTHER_NAMES = {
     "mlx_vlm": {
@@ -51,6 +54,15 @@ def takes_video(config: dict[str, Any]) -> bool:
     """Return whether a vision model takes a video as one, and not as still images."""
     has_token = isinstance(config.get("video_token_id"), int)
     return has_token and config.get("model_type") in _VIDEO_TYPES
+
+
+def hears(config: dict[str, Any], weights: Iterable[str] | None) -> bool:
+    """Return whether a vision model also takes sound. `weights` as in `is_vision_model`."""
+    if config.get("model_type") not in _HEARING_TYPES:
+        return False
+    if not isinstance(config.get("audio_config"), dict):
+        return False
+    return weights is None or any(part in name for name in weights for part in _AUDIO_WEIGHTS)
 
 
 def is_text_model(config: dict[str, Any]) -> bool:

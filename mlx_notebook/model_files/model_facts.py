@@ -43,8 +43,8 @@ class ModelFacts(Struct, frozen=True):
         The sampling parameters in its `generation_config.json`.
     has_code
         Whether loading it would run Python code from its folder.
-    vision, video
-        Whether it takes images, and whether it takes a video as one.
+    vision, video, hears
+        Whether it takes images, whether it takes a video as one, and whether it takes sound.
     is_embedding_model
         Whether it makes embeddings and generates no text.
     is_audio_model
@@ -70,6 +70,7 @@ class ModelFacts(Struct, frozen=True):
     has_code: bool = False
     vision: bool = False
     video: bool = False
+    hears: bool = False
     is_embedding_model: bool = False
     is_audio_model: bool = False
     reranker: RerankerKind | None = None
@@ -179,6 +180,7 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
     vision = architectures.is_vision_model(config, names)
     if not (special or generates or vision):
         return None
+    hears = vision and architectures.hears(config, names)
     if embeds or reranker == "cross-encoder":
         kv_cache = KVCacheSize(context=max_input_tokens(folder, config))
     else:
@@ -188,7 +190,8 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
         capabilities=(
             audio_capabilities(config)
             if of_sound
-            else _special_capabilities(embeds, reranker) or _capabilities(folder, vision=vision)
+            else _special_capabilities(embeds, reranker)
+            or _capabilities(folder, vision=vision, hears=hears)
         ),
         quantization=_quantization(config),
         bytes_on_disk=sum(child.stat().st_size for child in folder.iterdir() if child.is_file()),
@@ -199,6 +202,7 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
         has_code=bool(config.get("model_file") or config.get("auto_map")),
         vision=vision,
         video=vision and architectures.takes_video(config),
+        hears=hears,
         is_embedding_model=embeds,
         is_audio_model=of_sound,
         reranker=reranker,
@@ -251,20 +255,23 @@ def _shards(folder: Path) -> tuple[list[Path], set[str]]:
     return there, gone | set(index.weight_map.values()) - {path.name for path in there}
 
 
-def _capabilities(folder: Path, *, vision: bool) -> tuple[str, ...]:
+def _capabilities(folder: Path, *, vision: bool, hears: bool) -> tuple[str, ...]:
     fim = form_in_folder(folder) is not None
-    return template_capabilities(_chat_template(folder), fim=fim, vision=vision)
+    return template_capabilities(_chat_template(folder), fim=fim, vision=vision, hears=hears)
 
 
-def template_capabilities(template: str, *, fim: bool, vision: bool) -> tuple[str, ...]:
+def template_capabilities(
+    template: str, *, fim: bool, vision: bool, hears: bool = False
+) -> tuple[str, ...]:
     """Return the capabilities of a model that generates text, from its chat template.
 
-    `fim` and `vision` say what its other files have shown.
+    `fim`, `vision` and `hears` say what its other files have shown.
     """
     found = {
         "chat": bool(template),
         "fim": fim,
         "vision": vision,
+        "audio": hears,
         "tools": bool(_TOOLS.search(template)),
         "reasoning": bool(_REASONING.search(template)),
     }

@@ -29,6 +29,7 @@ class Resident(msgspec.Struct, frozen=True, array_like=True):
     vision: bool
     path: str
     options: ModelOptions
+    hears: bool = False
 
 
 class LiveRequest(msgspec.Struct, frozen=True, array_like=True):

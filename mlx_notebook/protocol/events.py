@@ -23,6 +23,7 @@ ErrorCode = Literal[
     "invalid_audio",
     "context_length_exceeded",
     "vision_not_supported",
+    "audio_not_supported",
     "model_load_failed",
     "insufficient_memory",
     "permission_denied",

@@ -94,17 +94,30 @@ class EncodedImage(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
     times: list[float] = []
 
 
+class EncodedSound(msgspec.Struct, kw_only=True, frozen=True):
+    """A file of sound as the client sent it (WAV, MP3, FLAC).
+
+    `where` names the part of the request that holds it. It may have `max_seconds`.
+    """
+
+    data: bytes
+    where: str
+    max_seconds: float
+
+
 class ChatPrompt(msgspec.Struct, kw_only=True, frozen=True, tag="chat", omit_defaults=True):
     """Messages in OpenAI's format, which the model's chat template renders.
 
-    A message's content is one text. If the message holds images, it is a list of
-    `{"type": "text", "text": ...}` and `{"type": "image"}` parts, and `images` holds the images of
-    all messages in order. `continues` leaves the last message, the assistant's, open: the model
-    continues it. Only prompts with the same `image_salt` share processed images.
+    A message's content is one text. If the message holds images or sounds, it is a list of
+    `{"type": "text", "text": ...}`, `{"type": "image"}` and `{"type": "audio"}` parts. `images` and
+    `sounds` hold those of all messages in order. `continues` leaves the last message, the
+    assistant's, open: the model continues it. Only prompts with the same `image_salt` share
+    processed images and sounds.
     """
 
     messages: list[dict[str, Any]]
     images: list[EncodedImage] = []
+    sounds: list[EncodedSound] = []
     tools: list[dict[str, Any]] = []
     template_kwargs: dict[str, Any] = {}
     add_generation_prompt: bool = True

@@ -12,7 +12,8 @@ ApiError                    500  internal_error
 │                                not_a_model, download_in_progress
 │                                of images: invalid_image, image_too_large, too_many_images,
 │                                image_url_not_allowed, image_not_fetched
-│                                of sound: invalid_audio, audio_not_supported
+│                                of sound: invalid_audio, audio_not_supported, audio_too_large,
+│                                too_many_sounds
 │                                of documents: invalid_document, document_too_large,
 │                                too_many_pages, document_not_fetched
 │                                of videos: invalid_video, video_too_large, too_many_frames,
@@ -324,6 +325,7 @@ _FROM_ENGINE: dict[ErrorCode, Callable[..., ApiError]] = {
     "invalid_audio": InvalidRequest,
     "context_length_exceeded": InvalidRequest,
     "vision_not_supported": InvalidRequest,
+    "audio_not_supported": InvalidRequest,
     "model_load_failed": Unavailable,
     "insufficient_memory": InsufficientMemory,
     "permission_denied": Forbidden,

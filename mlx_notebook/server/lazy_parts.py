@@ -85,11 +85,12 @@ def make_batches(
 
 
 def make_images(settings: Configuration) -> "AttachmentLoader":
-    """Return what reads the images, documents and videos of requests."""
+    """Return what reads the images, sounds, documents and videos of requests."""
     from mlx_notebook.server.images.attachments import AttachmentLimits, AttachmentLoader
     from mlx_notebook.server.images.image_fetcher import ImageFetcher
     from mlx_notebook.server.images.image_loader import ImageLimits, ImageLoader
     from mlx_notebook.server.images.media_workers import MediaWorkers
+    from mlx_notebook.server.images.sound_loader import SoundLimits
     from mlx_notebook.server.images.source_reader import SourceReader
 
     limits = AttachmentLimits(
@@ -114,4 +115,10 @@ def make_images(settings: Configuration) -> "AttachmentLoader":
     root = Path(settings.image_root).expanduser() if settings.image_root else None
     reader = SourceReader(ImageFetcher(settings.allow_image_urls), root)
     images = ImageLoader(image_limits, reader)
-    return AttachmentLoader(limits, images, reader, MediaWorkers())
+    sounds = SoundLimits(
+        bytes=settings.max_audio_bytes,
+        seconds=settings.max_audio_seconds,
+        count=settings.max_images,
+        total=settings.max_body_bytes,
+    )
+    return AttachmentLoader(limits, images, reader, MediaWorkers(), sounds)

@@ -107,7 +107,9 @@ def generation_not_supported(
     )
 
 
-def audio_not_supported(name: str, lacks: str, able: Sequence[str]) -> InvalidRequest:
+def audio_not_supported(
+    name: str, lacks: str, able: Sequence[str], where: str = "model"
+) -> InvalidRequest:
     """Return the error for a request with sound to a model that cannot do what it asks for.
 
     Parameters
@@ -118,9 +120,11 @@ def audio_not_supported(name: str, lacks: str, able: Sequence[str]) -> InvalidRe
         What it does not do, such as "writes down no speech".
     able
         Models on this machine that do, resident ones first.
+    where
+        Place of the sound, or the parameter that names the model.
     """
     return InvalidRequest(
-        f"The model {name!r} {lacks}. {_that_do(able)}", param="model", code="audio_not_supported"
+        f"The model {name!r} {lacks}. {_that_do(able)}", param=where, code="audio_not_supported"
     )
 
 

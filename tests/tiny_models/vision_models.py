@@ -55,14 +55,29 @@ def _build(folder: Path, config: dict[str, Any], **files: dict[str, Any]) -> Pat
         (folder / f"{name}.json").write_text(json.dumps(content))
     module, _ = get_model_and_args(config)
     given = module.ModelConfig.from_dict(copy.deepcopy(config))
-    given = update_module_configs(given, module, copy.deepcopy(config), ["text", "vision"])
+    parts = [part for part in ("text", "vision", "audio") if f"{part}_config" in config]
+    given = update_module_configs(given, module, copy.deepcopy(config), parts)
     mx.random.seed(0)
     # Larger than usual and uneven, so that random weights give text that varies.
     weights = {
-        name: value * 3 if value.ndim > 1 else value + mx.random.normal(value.shape) / 10
+        name: value * 3
+        if value.ndim > 1 and value.any()
+        else value + mx.random.normal(value.shape) / 10
         for name, value in tree_flatten(module.Model(given).parameters())
     }
     mx.save_safetensors(str(folder / "model.safetensors"), weights, {"format": "mlx"})
+    return folder
+
+
+def _with_weights(folder: Path, part: str, factor: float) -> Path:
+    """Multiply the weights whose name contains `part`."""
+    import mlx.core as mx
+
+    file = str(folder / "model.safetensors")
+    weights: Any = mx.load(file)
+    changed = {name: value * (factor if part in name else 1) for name, value in weights.items()}
+    mx.eval(changed)
+    mx.save_safetensors(file, changed, {"format": "mlx"})
     return folder
 
 
@@ -107,6 +122,78 @@ def gemma3(folder: Path) -> Path:
     }
     processor = {"processor_class": "Gemma3Processor", "image_seq_length": 16}
     return _build(folder, config, preprocessor_config=pixels, processor_config=processor)
+
+
+GEMMA4_TEMPLATE = VISION_TEMPLATE.replace(
+    "<|vision_start|><|image_pad|><|vision_end|>",
+    "<|image|>{% elif p.type == 'audio' %}<|audio|>",
+)
+
+
+def gemma4(folder: Path) -> Path:
+    """A model that sees and hears, with sliding windows and embeddings for each layer."""
+    marks = {
+        "image_token": "<|image|>",
+        "boi_token": "<|image>",
+        "eoi_token": "<image|>",
+        "audio_token": "<|audio|>",
+        "boa_token": "<|audio>",
+        "eoa_token": "<audio|>",
+        "video_token": "<|video|>",
+    }
+    token = _tokens(folder, GEMMA4_TEMPLATE, [*marks.values()], extra_special_tokens=marks)
+    rope = {"rope_theta": 10000.0, "rope_type": "default"}
+    config = {
+        "model_type": "gemma4",
+        "architectures": ["Gemma4ForConditionalGeneration"],
+        "image_token_id": token["<|image|>"],
+        "audio_token_id": token["<|audio|>"],
+        "video_token_id": token["<|video|>"],
+        "boi_token_id": token["<|image>"],
+        "eoi_token_id": token["<image|>"],
+        "boa_token_id": token["<|audio>"],
+        "eoa_token_id": token["<audio|>"],
+        "vocab_size": token["size"],
+        "eos_token_id": [token["<|im_end|>"]],
+        "text_config": {
+            **_TEXT,
+            "model_type": "gemma4_text",
+            "vocab_size": token["size"],
+            "vocab_size_per_layer_input": token["size"],
+            "hidden_size_per_layer_input": 8,
+            "global_head_dim": 16,
+            "num_kv_shared_layers": 0,
+            "sliding_window": 32,
+            "sliding_window_pattern": 2,
+            "rope_parameters": {"full_attention": rope, "sliding_attention": rope},
+        },
+        "vision_config": {
+            "model_type": "gemma4_vision",
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "global_head_dim": 16,
+            "default_output_length": 16,
+            "patch_size": 8,
+            "position_embedding_size": 64,
+            "pooling_kernel_size": 2,
+        },
+        "audio_config": {
+            "model_type": "gemma4_audio",
+            "hidden_size": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "subsampling_conv_channels": [8, 4],
+            "output_proj_dims": 48,
+        },
+    }
+    pixels = {"patch_size": 8, "max_soft_tokens": 16, "pooling_kernel_size": 2}
+    processor = {"processor_class": "Gemma4Processor", "image_processor": pixels}
+    _build(folder, config, processor_config=processor)
+    return _with_weights(folder, ".embed_tokens.", 0.1)
 
 
 def smolvlm(folder: Path) -> Path:

@@ -64,8 +64,8 @@ class Backend(ABC):
         Bytes of the weights.
     base
         The part of the weights that models with other adapters share.
-    takes_images
-        Whether a prompt may contain images.
+    takes_images, takes_sounds
+        Whether a prompt may contain images, and sounds.
     reranker
         Ranks documents with this model; None if it cannot.
     """
@@ -77,6 +77,7 @@ class Backend(ABC):
     nbytes: int
     base: BaseWeights
     takes_images: bool = False
+    takes_sounds: bool = False
     reranker: Reranker | None = None
 
     @abstractmethod

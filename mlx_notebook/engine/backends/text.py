@@ -43,7 +43,7 @@ from mlx_notebook.engine.batching.row_generator import RowGenerator
 from mlx_notebook.engine.batching.speculation import Speculation
 from mlx_notebook.engine.dialects.reasoning import continues_reasoning, opens_reasoning
 from mlx_notebook.engine.distributed.leader import Leader, RemoteModel
-from mlx_notebook.engine.errors import InvalidRequest, VisionNotSupported
+from mlx_notebook.engine.errors import AudioNotSupported, InvalidRequest, VisionNotSupported
 from mlx_notebook.engine.infilling.infiller import Infiller
 from mlx_notebook.engine.kv_cache.checkpoints import (
     Checkpoint,
@@ -142,11 +142,13 @@ class TextBackend(GeneratingBackend):
         return self._generator.kv_bytes
 
     def prepare(self, prompt: Prompt, length_limit: LengthLimit | None = None) -> PreparedPrompt:
-        """Render and tokenize a prompt; refuse one with images."""
+        """Render and tokenize a prompt; refuse one with images or sound."""
         if isinstance(prompt, ChatPrompt) and prompt.images:
             raise VisionNotSupported(
                 f"The model {self.name} takes no images.", prompt.images[0].where
             )
+        if isinstance(prompt, ChatPrompt) and prompt.sounds:
+            raise AudioNotSupported(f"The model {self.name} does not hear.", prompt.sounds[0].where)
         return prepare_prompt(
             self.chat_format,
             prompt,

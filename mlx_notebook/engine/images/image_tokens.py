@@ -44,10 +44,12 @@ class ImageFeatures:
 
 @dataclass(eq=False)
 class ProcessedImage:
-    """An image after decoding and preprocessing.
+    """An image after decoding and preprocessing; or a sound, for a model that hears.
 
     Attributes
     ----------
+    token
+        The model's token for a patch of it.
     tokens
         Its tokens in a prompt, from the first image token to the last.
     keys
@@ -66,6 +68,7 @@ class ProcessedImage:
         Output of the vision part, once the model has encoded the image.
     """
 
+    token: int
     tokens: list[int]
     keys: list[int]
     before: str

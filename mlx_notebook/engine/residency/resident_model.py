@@ -156,4 +156,5 @@ class ResidentModel:
             self.backend.takes_images,
             str(self.spec.path),
             self.spec.options,
+            self.backend.takes_sounds,
         )

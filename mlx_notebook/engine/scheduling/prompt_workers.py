@@ -262,7 +262,7 @@ def _is_long(job: PromptJob) -> bool:
         case Generate(prompt=chat) | Tokenize(prompt=chat):
             assert isinstance(chat, ChatPrompt)
             left = [chat.messages, chat.tools, chat.template_kwargs]
-            size = _LONG if chat.images else 0
+            size = _LONG if chat.images or chat.sounds else 0
     while left and size < _LONG:
         match left.pop():
             case str() as text:

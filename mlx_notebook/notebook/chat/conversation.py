@@ -307,7 +307,7 @@ class Conversation:
 
 
 def user_message(prompt: str, images: Iterable[Any], pages: str | None = None) -> Message:
-    """Return a user's message with images, PDFs and videos, in OpenAI's format.
+    """Return a user's message with images, PDFs, videos and sounds, in OpenAI's format.
 
     Raises
     ------

@@ -20,6 +20,7 @@ from mlx_notebook.notebook.answers.code_blocks import extract_code
 from mlx_notebook.notebook.chat.chat import Chat
 from mlx_notebook.notebook.connection import connection
 from mlx_notebook.notebook.errors import BadMagic, Interrupted, NotebookError
+from mlx_notebook.notebook.inputs.attachments import is_sound
 from mlx_notebook.notebook.inputs.images import is_image
 from mlx_notebook.notebook.inputs.prompt_templates import fill
 from mlx_notebook.notebook.magics.chat_options import CHAT_HELP, ChatOptions
@@ -121,14 +122,18 @@ class MlxMagics(Magics):
         return value if options.schema is not None else None
 
     def _prompt(self, written: str, images: list[Any]) -> str:
-        """Fill in a prompt. An image among its values is added to `images` and named by number."""
+        """Fill in a prompt.
+
+        An image or a sound among its values is added to `images` and named by its number.
+        """
 
         def evaluate(expression: str) -> Any:
             value = self.shell.ev(expression)
-            if not is_image(value):
+            heard = is_sound(value)
+            if not heard and not is_image(value):
                 return value
             images.append(value)
-            return f"(image {len(images)})"
+            return f"({'sound' if heard else 'image'} {len(images)})"
 
         return fill(written, evaluate).strip()
 

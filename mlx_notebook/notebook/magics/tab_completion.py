@@ -17,6 +17,7 @@ from mlx_notebook.notebook.connection import connection, known_servers
 from mlx_notebook.notebook.connection.client_configurations import CLIENT_CONFIGURATIONS
 from mlx_notebook.notebook.errors import NotebookError
 from mlx_notebook.notebook.inputs.as_text import from_library
+from mlx_notebook.notebook.inputs.attachments import is_sound
 from mlx_notebook.notebook.inputs.images import is_image
 from mlx_notebook.notebook.magics.chat_options import CHAT_HELP, FLAGS
 from mlx_notebook.notebook.magics.map_options import MAP_FLAGS, MAP_HELP
@@ -116,7 +117,8 @@ class MagicsCompleter:
             case "--schema":
                 return self._variables(_is_class, "class")
             case "--image":
-                return [*self._variables(is_image, "image"), *_image_files(word)]
+                sounds = self._variables(is_sound, "sound")
+                return [*self._variables(is_image, "image"), *sounds, *_image_files(word)]
             case "--thread":
                 return [(name, "conversation") for name in self._threads if name]
         return [] if option else options.items()

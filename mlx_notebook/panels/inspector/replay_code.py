@@ -101,7 +101,8 @@ def as_python(path: str, body: dict[str, Any]) -> str:
 def _message(message: dict[str, Any]) -> dict[str, Any]:
     """Return a message of a trace in OpenAI's format, where arguments are JSON text."""
     content = message.get("content")
-    if isinstance(content, list) and any(part.get("type") == "image" for part in content):
+    kept_out = ("image", "video", "audio")
+    if isinstance(content, list) and any(part.get("type") in kept_out for part in content):
         raise ValueError(
             "This request has images, which are not kept. Run its cell to send it again."
         )

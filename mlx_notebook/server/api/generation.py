@@ -28,7 +28,11 @@ from mlx_notebook.server.errors import ApiError, InvalidRequest
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.images.attachments import LoadedFile
 from mlx_notebook.server.images.user_files import UserFiles
-from mlx_notebook.server.model_errors import generation_not_supported, vision_not_supported
+from mlx_notebook.server.model_errors import (
+    audio_not_supported,
+    generation_not_supported,
+    vision_not_supported,
+)
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.completion_model import completion_method, fill_not_supported
 from mlx_notebook.server.models.settings.model_settings import ModelSettings
@@ -39,7 +43,12 @@ from mlx_notebook.server.upstreams.upstream_request import (
     has_reasoning,
 )
 from mlx_notebook.server.upstreams.upstream_settings import UpstreamSettings
-from mlx_notebook.server.wire.content import DocumentSource, VideoSource, media_sources
+from mlx_notebook.server.wire.content import (
+    AudioSource,
+    DocumentSource,
+    VideoSource,
+    media_sources,
+)
 from mlx_notebook.server.wire.ids import new_id
 from mlx_notebook.server.wire.parameters.sampling_parameters import SamplingParameters
 
@@ -215,12 +224,12 @@ class GenerationHandler(EventStreamHandler):
         return self.services.model_settings.of(entry.settings_name, user)
 
     async def with_images(self, entry: CatalogEntry, prompt: ChatPrompt) -> ChatPrompt:
-        """Return a prompt with the images, pages and frames that its messages name.
+        """Return a prompt with the images, sounds, pages and frames that its messages name.
 
         Raises
         ------
         InvalidRequest
-            If the model takes no images, or one of them cannot be fetched or read.
+            If the model takes no images or sounds, or one of them cannot be fetched or read.
         NotFound
             If the user has no file that it names.
         """
@@ -232,6 +241,11 @@ class GenerationHandler(EventStreamHandler):
             return prompt
         for source in sources:
             if isinstance(source, DocumentSource) and source.pages_as == "text":
+                continue
+            if isinstance(source, AudioSource):
+                if not entry.takes_audio:
+                    able = await self._models_with("audio")
+                    raise audio_not_supported(entry.name, "does not hear", able, source.where)
                 continue
             if not entry.takes_images:
                 vision_models = await self._models_with("vision")

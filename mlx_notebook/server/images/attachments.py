@@ -1,4 +1,4 @@
-"""Turn the documents and videos of requests into images and text, then load all images."""
+"""Turn the documents and videos of requests into images and text, then load images and sounds."""
 
 import re
 from typing import Any
@@ -13,6 +13,7 @@ from mlx_notebook.server.images.media_kinds import DOCUMENT, VIDEO
 from mlx_notebook.server.images.media_tasks import Frames, Page, Pages, RenderPages, SampleFrames
 from mlx_notebook.server.images.media_workers import MediaWorkers
 from mlx_notebook.server.images.page_choice import chosen_pages, page_count
+from mlx_notebook.server.images.sound_loader import SoundLimits, load_sounds
 from mlx_notebook.server.images.source_reader import SourceReader
 from mlx_notebook.server.images.user_files import UserFiles, with_texts
 from mlx_notebook.server.wire.content import (
@@ -84,12 +85,12 @@ class LoadedPrompt(Struct, frozen=True):
 
 
 class AttachmentLoader:
-    """Load the images, documents and videos that requests name.
+    """Load the images, sounds, documents and videos that requests name.
 
     Parameters
     ----------
-    limits
-        Limits on size and number.
+    limits, sounds
+        Limits on size and number, and those of sounds.
     images
         Loader of images.
     reader
@@ -104,8 +105,9 @@ class AttachmentLoader:
         images: ImageLoader,
         reader: SourceReader,
         workers: MediaWorkers,
+        sounds: SoundLimits,
     ) -> None:
-        self._limits = limits
+        self._limits, self._sounds = limits, sounds
         self._images = images
         self._reader = reader
         self._workers = workers
@@ -145,14 +147,17 @@ class AttachmentLoader:
         """
         notices: list[str] = []
         loaded: list[LoadedFile] = []
-        if any(not isinstance(source, ImageSource) for source in media_sources(prompt.messages)):
+        sources = media_sources(prompt.messages)
+        if any(isinstance(source, DocumentSource | VideoSource) for source in sources):
             limits = self._limits
             request = _Request(limits.most_pages, limits.most_frames, notices, loaded, files)
             messages = [
                 await self._expanded(message, request, takes_video) for message in prompt.messages
             ]
             prompt = msgspec.structs.replace(prompt, messages=messages)
-        return LoadedPrompt(await self._images.load_images(prompt, files), notices, loaded)
+        prompt = await self._images.load_images(prompt, files)
+        prompt = await load_sounds(prompt, self._sounds, self._reader, files)
+        return LoadedPrompt(prompt, notices, loaded)
 
     async def _expanded(
         self, message: dict[str, Any], request: "_Request", takes_video: bool

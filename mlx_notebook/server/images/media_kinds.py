@@ -23,4 +23,5 @@ class MediaKind(Struct, frozen=True):
 
 IMAGE = MediaKind("image", ("image/",), "max_image_bytes")
 DOCUMENT = MediaKind("document", ("application/pdf",), "max_document_bytes")
+AUDIO = MediaKind("audio", ("audio/",), "max_audio_bytes")
 VIDEO = MediaKind("video", ("video/", "image/gif"), "max_video_bytes")

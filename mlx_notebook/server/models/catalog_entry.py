@@ -72,6 +72,11 @@ class CatalogEntry(Struct, frozen=True):
         return self.facts.video
 
     @property
+    def takes_audio(self) -> bool:
+        """Whether it takes sound in chats, according to its files."""
+        return self.facts.hears
+
+    @property
     def is_embedding_model(self) -> bool:
         """Whether it makes embeddings and generates no text."""
         return self.facts.is_embedding_model
@@ -104,9 +109,12 @@ class CatalogEntry(Struct, frozen=True):
         return self.facts.reranker is not None or self.options.reranker
 
     def capabilities(self, resident: Resident | None) -> list[str]:
-        """Return its capabilities. The engine may have found that vision does not work."""
-        no_vision = resident is not None and not resident.vision
-        names = [name for name in self.facts.capabilities if not (no_vision and name == "vision")]
+        """Return its capabilities. The engine may have found that vision or hearing fails."""
+        missing = set()
+        if resident is not None:
+            missing = {"vision"} if not resident.vision else set()
+            missing |= {"audio"} if not resident.hears else set()
+        names = [name for name in self.facts.capabilities if name not in missing]
         return names if "rerank" in names or not self.ranks else [*names, "rerank"]
 
     def footprint(self, *, full_precision: bool) -> Footprint:

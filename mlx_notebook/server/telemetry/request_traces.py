@@ -330,12 +330,14 @@ class _Row:
 
 
 def _messages(prompt: protocol.ChatPrompt) -> list[dict[str, Any]]:
-    """Return the messages with a short description in place of each image."""
-    if not prompt.images:
+    """Return the messages with a short description in place of each image and sound."""
+    if not (prompt.images or prompt.sounds):
         return prompt.messages
-    images = iter(prompt.images)
+    images, sounds = iter(prompt.images), iter(prompt.sounds)
 
     def described(part: dict[str, Any]) -> dict[str, Any]:
+        if part["type"] == "audio":
+            return {"type": "audio", "bytes": len(next(sounds).data)}
         return _describe_image(next(images)) if part["type"] == "image" else part
 
     return [

@@ -1,9 +1,9 @@
-"""Message content: one text, or a list of texts, images, documents and videos in order.
+"""Message content: one text, or a list of texts, images, sounds, documents and videos in order.
 
 An image of a request is the part `{"type": "image", "source": ImageSource}`, so that it keeps its
-position while messages are reordered; documents and videos likewise. `server/images/attachments.py`
-then turns documents and videos into images and text, and `server/images/image_loader.py` reads the
-images.
+position while messages are reordered; sounds, documents and videos likewise. Then
+`server/images/attachments.py` turns documents and videos into images and text, and
+`server/images/image_loader.py` reads the images.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +17,7 @@ from mlx_notebook.server.errors import InvalidRequest
 ModelContent = str | list[dict[str, Any]]
 # "original" asks for full resolution, as "high" does here.
 RequestedDetail = Literal["auto", "low", "high", "original"]
+AudioFormat = Literal["wav", "mp3", "flac"]
 PagesAs = Literal["images", "text"]
 FramesPerSecond = Annotated[float, Meta(gt=0, le=60)]
 MaxFrames = Annotated[int, Meta(ge=1, le=100_000)]
@@ -127,6 +128,13 @@ class VideoSource(Struct, frozen=True):
         return cls(tuple(given), where, f"{where}.{field}", fps, max_frames)
 
 
+class AudioSource(Struct, frozen=True):
+    """A sound as the request sends it, in base64. `where` is its JSON path."""
+
+    given: str
+    where: str
+
+
 class RenderedImage(Struct, frozen=True):
     """An image that this server made: a page, a frame, or several frames as one video.
 
@@ -151,7 +159,7 @@ class CheckedImage(EncodedImage, kw_only=True, frozen=True):
     digest: str
 
 
-MediaSource = ImageSource | DocumentSource | VideoSource
+MediaSource = ImageSource | DocumentSource | VideoSource | AudioSource
 ContentPiece = str | MediaSource | RenderedImage
 
 _KINDS = {
@@ -159,7 +167,11 @@ _KINDS = {
     RenderedImage: ("image", "an image"),
     DocumentSource: ("document", "a document"),
     VideoSource: ("video", "a video"),
+    AudioSource: ("audio", "a sound"),
 }
+
+
+_PLURALS = {"audio": "sounds"}
 
 
 def content_of(pieces: Iterable[ContentPiece]) -> ModelContent:
@@ -200,8 +212,9 @@ def text_of(pieces: Iterable[ContentPiece], role: str) -> str:
         if not isinstance(piece, str):
             kind, a_kind = _KINDS[type(piece)]
             raise InvalidRequest(
-                f"'{piece.where}' is {a_kind} in a message of the role '{role}': {kind}s are only "
-                "possible in user messages and tool results.",
+                f"'{piece.where}' is {a_kind} in a message of the role '{role}': "
+                f"{_PLURALS.get(kind, f'{kind}s')} are only possible in user messages and tool "
+                "results.",
                 param=piece.where,
                 code="unsupported_content",
             )
@@ -221,8 +234,15 @@ def image_parts(messages: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield from (part for part in message["content"] if part["type"] == "image")
 
 
+def audio_parts(messages: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the parts of messages that are sounds, in order."""
+    for message in messages:
+        if isinstance(message.get("content"), list):
+            yield from (part for part in message["content"] if part["type"] == "audio")
+
+
 def media_sources(messages: Iterable[dict[str, Any]]) -> list[MediaSource]:
-    """Return the images, documents and videos of messages that have not been read yet."""
+    """Return the images, sounds, documents and videos of messages that have not been read yet."""
     return [
         part["source"]
         for message in messages

@@ -1,6 +1,7 @@
 """Documents and videos become images and text, in processes that can be killed."""
 
 import logging
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from mlx_notebook.server.images.image_loader import ImageLimits, ImageLoader
 from mlx_notebook.server.images.media_tasks import Frames, RenderPages, SampleFrames
 from mlx_notebook.server.images.media_workers import MediaWorkers
 from mlx_notebook.server.images.page_choice import chosen_pages
+from mlx_notebook.server.images.sound_loader import SoundLimits
 from mlx_notebook.server.images.source_reader import SourceReader
 from mlx_notebook.server.images.user_files import UserFiles
 from mlx_notebook.server.images.video_frames import sample_frames
 from mlx_notebook.server.wire.content import (
+    AudioSource,
     ContentPiece,
     DocumentSource,
     FileReference,
@@ -63,7 +66,8 @@ async def load(
     reader = SourceReader(ImageFetcher(), None)
     images = ImageLoader(ImageLimits(100_000, 100_000, 4, 1_000_000), reader)
     given = AttachmentLimits(**{**LIMITS, **limits})
-    loader = AttachmentLoader(given, images, reader, MediaWorkers())
+    sounds = SoundLimits(bytes=100, seconds=60, count=2, total=150)
+    loader = AttachmentLoader(given, images, reader, MediaWorkers(), sounds)
     prompt = ChatPrompt(messages=[{"role": "user", "content": content_of(pieces)}])
     prompt = await loader.with_texts(prompt, files)
     return await loader.load(prompt, files, takes_video=takes_video)
@@ -199,3 +203,27 @@ async def test_a_file_has_the_limits_of_what_it_is_used_as(tmp_path: Path) -> No
                 await load(each, files=files)
             assert missing.value.code == "file_not_found"
             assert missing.value.param == "place.file_id"
+
+
+async def test_sounds_have_limits() -> None:
+    def sounds(*sizes: int) -> list[ContentPiece]:
+        return [
+            AudioSource(b64encode(b"x" * size).decode(), f"place[{at}]")
+            for at, size in enumerate(sizes)
+        ]
+
+    loaded = await load("Listen:", *sounds(100, 50))
+    assert [(len(sound.data), sound.where) for sound in loaded.prompt.sounds] == [
+        (100, "place[0]"),
+        (50, "place[1]"),
+    ]
+    assert loaded.prompt.messages[0]["content"][1:] == [{"type": "audio"}] * 2
+    for given, code, param in (
+        (sounds(101), "audio_too_large", "place[0]"),
+        (sounds(100, 51), "audio_too_large", "place[1]"),
+        (sounds(1, 1, 1), "too_many_sounds", "place[2]"),
+        ([AudioSource("?", "place[0]")], "invalid_audio", "place[0]"),
+    ):
+        with pytest.raises(InvalidRequest) as caught:
+            await load(*given)
+        assert (caught.value.code, caught.value.param) == (code, param)

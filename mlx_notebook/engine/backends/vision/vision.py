@@ -6,6 +6,7 @@
 import io
 import json
 import logging
+import wave
 from collections.abc import Generator
 from concurrent.futures import Executor
 from importlib.metadata import version
@@ -30,7 +31,12 @@ from mlx_notebook.engine.backends.model_loader import (
 from mlx_notebook.engine.backends.text import TextBackend
 from mlx_notebook.engine.backends.vision.vision_model import VisionModel
 from mlx_notebook.engine.backends.vision.vision_self_test import rows_keep_apart
-from mlx_notebook.engine.errors import EngineError, LoadFailed, VisionNotSupported
+from mlx_notebook.engine.errors import (
+    AudioNotSupported,
+    EngineError,
+    LoadFailed,
+    VisionNotSupported,
+)
 from mlx_notebook.engine.images.image_cache import ImageCache
 from mlx_notebook.engine.images.image_tokens import ImageTokenCache, ImageTokenRow
 from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
@@ -39,8 +45,17 @@ from mlx_notebook.engine.prompts.length_limits import LengthLimit
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt
 from mlx_notebook.engine.prompts.tokenizer_file import check_growth
 from mlx_notebook.engine.runtime.device_memory import device_memory
+from mlx_notebook.engine.sandbox.audio_decoding import RATE
+from mlx_notebook.model_files.architectures import hears
 from mlx_notebook.model_files.generation_config import read_sampling_defaults
-from mlx_notebook.protocol import ChatPrompt, EncodedImage, EngineConfig, ModelOptions, Prompt
+from mlx_notebook.protocol import (
+    ChatPrompt,
+    EncodedImage,
+    EncodedSound,
+    EngineConfig,
+    ModelOptions,
+    Prompt,
+)
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +66,8 @@ _IMAGE_CACHE_SHARE = 40
 class VisionBackend(TextBackend):
     """A vision model in memory.
 
-    `takes_images` is false if its images cannot be batched. Then it takes texts only.
+    `takes_images` is false if its images cannot be batched. Then it takes texts only. Models that
+    hear take sounds as they take images.
     """
 
     model: VisionModel
@@ -77,6 +93,7 @@ class VisionBackend(TextBackend):
         self._images = ImageCache(device_memory() // _IMAGE_CACHE_SHARE)
         self._image_prompts: ImagePromptBuilder | None = None
         self._no_images = "The model takes no images."
+        self._no_sounds = f"The model {self.name} does not hear."
 
     def enable_images(self, processor: Any, workers: Executor) -> Generator[LoadStep, None, None]:
         """Find out how the model takes images, with a small grey one."""
@@ -95,12 +112,31 @@ class VisionBackend(TextBackend):
         self._images.clear()
         self._image_prompts, self.takes_images = builder, True
 
-    def prepare(self, prompt: Prompt, length_limit: LengthLimit | None = None) -> PreparedPrompt:
-        """Render and tokenize a prompt and read its images."""
-        if not isinstance(prompt, ChatPrompt) or not prompt.images:
-            return super().prepare(prompt, length_limit)
+    def enable_sounds(self, audio_token: int, workers: Executor) -> Generator[LoadStep, None, None]:
+        """Find out how the model takes sound, with half a second of silence."""
         if self._image_prompts is None:
+            return
+        try:
+            reader = self._image_prompts.enable_sounds(audio_token)
+            heard = yield from wait(workers.submit(reader.process, _silence()))
+            self.model.features(heard)
+        except EngineError as error:
+            log.warning("%s is used without sound: %s", self.name, error.message)
+            self._image_prompts.disable_sounds()
+            self._no_sounds = f"{self.name} does not hear here: {error.message}."
+            return
+        self._images.clear()
+        self.takes_sounds = True
+
+    def prepare(self, prompt: Prompt, length_limit: LengthLimit | None = None) -> PreparedPrompt:
+        """Render and tokenize a prompt and read its images and sounds."""
+        if not isinstance(prompt, ChatPrompt) or not (prompt.images or prompt.sounds):
+            return super().prepare(prompt, length_limit)
+        if self._image_prompts is None and prompt.images:
             raise VisionNotSupported(self._no_images, prompt.images[0].where)
+        if prompt.sounds and not self.takes_sounds:
+            raise AudioNotSupported(self._no_sounds, prompt.sounds[0].where)
+        assert self._image_prompts is not None
         limit = length_limit or self.length_limit
         return self._image_prompts.prepare(prompt, limit, need_end=not self.trimmable)
 
@@ -178,7 +214,8 @@ def load(
             raise ValueError("vision models with cross-attention are not supported")
         done, parts = yield from read_parts(whole, tokenizer, processor, identity)
         image_token = _image_token(whole.config)
-        base = max(len(parts[0]), _vocabulary_size(config), image_token + 1)
+        audio_token = _audio_token(whole.config) if hears(config, None) else None
+        base = max(len(parts[0]), _vocabulary_size(config), image_token + 1, (audio_token or 0) + 1)
         backend = VisionBackend(
             name,
             VisionModel(whole, image_token, base),
@@ -193,6 +230,9 @@ def load(
         )
         for _ in backend.enable_images(parts[1], workers):
             yield done
+        if audio_token is not None:
+            for _ in backend.enable_sounds(audio_token, workers):
+                yield done
         for _ in backend.finish_load(parts[2], workers, warm=settings.warm_up):
             yield done
     return backend
@@ -231,6 +271,13 @@ def _image_token(config: Any) -> int:
     raise ValueError("its config.json names no token for images")
 
 
+def _audio_token(config: Any) -> int:
+    value = getattr(config, "audio_token_id", None)
+    if not isinstance(value, int):
+        raise ValueError("its config.json names no token for sound")
+    return value
+
+
 def _vocabulary_size(config: dict[str, Any]) -> int:
     sizes = (config.get("vocab_size"), (config.get("text_config") or {}).get("vocab_size"))
     return max((size for size in sizes if isinstance(size, int)), default=0)
@@ -241,3 +288,14 @@ def _grey() -> EncodedImage:
     held = io.BytesIO()
     Image.new("RGB", (64, 64), (128, 128, 128)).save(held, "PNG")
     return EncodedImage(data=held.getvalue(), where="warm-up")
+
+
+def _silence() -> EncodedSound:
+    """Return half a second of silence."""
+    held = io.BytesIO()
+    with wave.open(held, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(bytes(RATE))
+    return EncodedSound(data=held.getvalue(), where="warm-up", max_seconds=1)

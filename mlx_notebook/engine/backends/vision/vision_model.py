@@ -87,6 +87,11 @@ class VisionModel(nn.Module):
             windows = [row.window(length) for row in image_tokens.rows]
             extra["position_ids"] = mx.array(np.stack(windows, axis=1).astype(np.int32))
         seen = [] if image_tokens.text_only else _spans_ahead(image_tokens.rows, length)
+        for row, offset, span in seen:
+            if span.image.token != self._image_token:
+                here, there = _overlap(span, offset, length)
+                patches = mx.array(np.array(span.image.tokens[there]) == span.image.token)
+                ids[row, here] = mx.where(patches, span.image.token, ids[row, here])
         if seen or embedded:
             extra |= self._image_inputs(ids, seen)
         image_tokens.advance(length)
@@ -122,9 +127,8 @@ class VisionModel(nn.Module):
             for name, value in image.inputs.items()
         }
         ids = mx.array([image.tokens])
-        found = self.whole.get_input_embeddings(
-            ids, given.pop("pixel_values"), mask=mx.ones_like(ids), **given
-        )
+        pixels = given.pop("pixel_values", None)
+        found = self.whole.get_input_embeddings(ids, pixels, mask=mx.ones_like(ids), **given)
         for name in _UNSUPPORTED_INPUTS:
             if getattr(found, name, None) is not None:
                 raise VisionNotSupported("models of its architecture are not supported yet")
@@ -137,7 +141,7 @@ class VisionModel(nn.Module):
         self._needs_image_mask = getattr(found, "visual_pos_masks", None) is not None
         features = ImageFeatures(
             found.inputs_embeds[0],
-            np.array(image.tokens) == self._image_token,
+            np.array(image.tokens) == image.token,
             tuple(deep) if deep is not None else (),
             per_layer[0] if per_layer is not None else None,
         )
@@ -177,11 +181,7 @@ class VisionModel(nn.Module):
         deep: list[list[mx.array]] = []
         for row, offset, span in seen:
             features = self.features(span.image)
-            begin, end = max(offset, span.start), min(offset + length, span.end)
-            here, there = (
-                slice(begin - offset, end - offset),
-                slice(begin - span.start, end - span.start),
-            )
+            here, there = _overlap(span, offset, length)
             pixels = mx.array(features.visual[there])[:, None]
             shown = features.embeds[there].astype(embeds.dtype)
             embeds[row, here] = mx.where(pixels, shown, embeds[row, here])
@@ -201,6 +201,12 @@ class VisionModel(nn.Module):
                 mx.concatenate(parts) for parts in zip(*deep, strict=True)
             ]
         return extra
+
+
+def _overlap(span: ImageSpan, offset: int, length: int) -> tuple[slice, slice]:
+    """Return which of the next tokens are of an image, and which of the image's tokens they are."""
+    begin, end = max(offset, span.start), min(offset + length, span.end)
+    return slice(begin - offset, end - offset), slice(begin - span.start, end - span.start)
 
 
 def _spans_ahead(rows: list[ImageTokenRow], length: int) -> list[tuple[int, int, ImageSpan]]:

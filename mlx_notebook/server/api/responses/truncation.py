@@ -8,7 +8,7 @@ import msgspec
 from mlx_notebook.protocol import ChatPrompt
 from mlx_notebook.server.api.generation import GenerationHandler, tokens_not_known
 from mlx_notebook.server.errors import ApiError
-from mlx_notebook.server.wire.content import image_parts
+from mlx_notebook.server.wire.content import audio_parts, image_parts
 
 # Tokens that are reserved for the output if the request sets no maximum.
 _RESERVED_TOKENS = 1024
@@ -63,9 +63,12 @@ def _cuts(messages: list[dict[str, Any]]) -> list[int]:
 def _drop_until(prompt: ChatPrompt, cut: int) -> ChatPrompt:
     """Return the prompt without the messages between its instructions and `cut`."""
     instructions = [message for message in prompt.messages[:cut] if message["role"] == "system"]
-    dropped = sum(1 for _ in image_parts(prompt.messages[:cut]))
+    images, sounds = (
+        sum(1 for _ in parts(prompt.messages[:cut])) for parts in (image_parts, audio_parts)
+    )
     return msgspec.structs.replace(
         prompt,
         messages=[*instructions, *prompt.messages[cut:]],
-        images=prompt.images[dropped:],
+        images=prompt.images[images:],
+        sounds=prompt.sounds[sounds:],
     )

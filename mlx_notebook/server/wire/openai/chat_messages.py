@@ -7,6 +7,8 @@ from msgspec import Struct
 
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.content import (
+    AudioFormat,
+    AudioSource,
     ContentPiece,
     DocumentSource,
     FramesPerSecond,
@@ -56,10 +58,17 @@ class ImagePart(Struct, tag_field="type", tag="image_url"):
     image_url: ImageUrl | str
 
 
-class AudioPart(Struct, tag_field="type", tag="input_audio"):
-    """An audio part, which this server does not support."""
+class AudioData(Struct):
+    """A file of sound in base64."""
 
-    input_audio: Any
+    data: str
+    format: AudioFormat
+
+
+class AudioPart(Struct, tag_field="type", tag="input_audio"):
+    """A sound, in a user message or a tool result, for a model that hears."""
+
+    input_audio: AudioData
 
 
 class FileContent(Struct):
@@ -265,6 +274,8 @@ def _pieces(content: MessageContent | None, path: str) -> list[ContentPiece]:
                 where = f"{path}[{index}].image_url"
                 given, _ = one_source(where, {"url": image.url, "file_id": image.file_id})
                 pieces.append(ImageSource.of(given, where, image.detail))
+            case AudioPart(input_audio=audio):
+                pieces.append(AudioSource(audio.data, f"{path}[{index}].input_audio"))
             case FilePart():
                 pieces.append(_document(part, f"{path}[{index}]"))
             case VideoPart(video_url=video):
@@ -276,13 +287,6 @@ def _pieces(content: MessageContent | None, path: str) -> list[ContentPiece]:
             case FramesPart():
                 where = f"{path}[{index}]"
                 pieces.append(VideoSource.of(part.video, where, "video", part.fps, part.max_frames))
-            case _:
-                kind = part.__struct_config__.tag
-                raise InvalidRequest(
-                    f"'{kind}' parts are not supported by this server: send text or images.",
-                    param=f"{path}[{index}]",
-                    code="unsupported_content",
-                )
     return pieces
 
 

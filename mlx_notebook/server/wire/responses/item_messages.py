@@ -4,6 +4,7 @@ from typing import Any
 
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.content import (
+    AudioSource,
     ContentPiece,
     DocumentSource,
     ImageSource,
@@ -25,6 +26,7 @@ from mlx_notebook.server.wire.responses.response_items import (
     CompactionItem,
     FunctionCallItem,
     FunctionCallOutputItem,
+    InputAudio,
     InputFile,
     InputImage,
     InputItem,
@@ -182,13 +184,8 @@ def _pieces(content: ItemContent, path: str) -> list[ContentPiece]:
                 fields = {"video_url": part.video_url, "file_id": part.file_id}
                 given, name = one_source(where, fields)
                 pieces.append(VideoSource.of(given, where, name, part.fps, part.max_frames))
-            case _:
-                kind = part.__struct_config__.tag
-                raise InvalidRequest(
-                    f"'{kind}' parts are not supported by this server: send text or images.",
-                    param=f"{path}[{index}]",
-                    code="unsupported_content",
-                )
+            case InputAudio(input_audio=audio):
+                pieces.append(AudioSource(audio.data, f"{path}[{index}].input_audio"))
     return pieces
 
 

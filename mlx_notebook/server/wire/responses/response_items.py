@@ -13,6 +13,7 @@ from msgspec import Struct
 from mlx_notebook.protocol import EncodedImage
 from mlx_notebook.server.errors import InvalidRequest
 from mlx_notebook.server.wire.content import (
+    AudioFormat,
     CheckedImage,
     FramesPerSecond,
     FrameUrls,
@@ -82,8 +83,17 @@ class InputVideo(Struct, tag_field="type", tag="input_video"):
     max_frames: MaxFrames | None = None
 
 
+class AudioInput(Struct):
+    """A file of sound in base64."""
+
+    data: str
+    format: AudioFormat
+
+
 class InputAudio(Struct, tag_field="type", tag="input_audio"):
-    """An audio part, which this server does not support."""
+    """A sound, in a user message or a function's output, for a model that hears."""
+
+    input_audio: AudioInput
 
 
 ItemPart = (

@@ -1,6 +1,7 @@
 import io
 import threading
 import wave
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from tests.server.running import RunningServer, running, wait_for
 from tests.tiny_models.audio_models import soprano, tone, whisper
+from tests.tiny_models.vision_models import gemma4
 
 TEXT = "Hello world. Goodbye"
 SOUND = ("speech.wav", tone(3))
@@ -20,6 +22,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     whisper(folder / "org" / "whisper")
     whisper(folder / "english", multilingual=False)
     soprano(folder / "soprano-1.1-tiny")
+    gemma4(folder / "gemma")
     settings = {
         "models_dirs": [str(folder)],
         "max_audio_seconds": 600,
@@ -294,3 +297,63 @@ def test_what_cannot_be_spoken_is_refused_by_name(
         spoken(client, **options)
     assert caught.value.param == param
     assert said in caught.value.message
+
+
+def said(*sounds: bytes, kind: str = "text") -> list[Any]:
+    given = [{"data": b64encode(sound).decode(), "format": "wav"} for sound in sounds]
+    parts: list[Any] = [{"type": "input_audio", "input_audio": each} for each in given]
+    return [{"role": "user", "content": [*parts, {"type": kind, "text": "What is it?"}]}]
+
+
+def test_a_model_that_hears_takes_sound_in_chats(
+    server: RunningServer, client: openai.OpenAI
+) -> None:
+    listed = server.client.get("mlx/models").json()["models"]
+    hears = {model["id"] for model in listed if "audio" in model["capabilities"]}
+    assert hears == {"gemma"}
+    options: Any = {"model": "gemma", "temperature": 0, "max_tokens": 12}
+    one, other = (
+        client.chat.completions.create(messages=said(tone(seconds)), **options)
+        for seconds in (1, 2)
+    )
+    assert one.usage is not None
+    assert other.usage is not None
+    # 25 tokens a second.
+    assert other.usage.prompt_tokens == one.usage.prompt_tokens + 25
+    assert one.choices[0].message.content != other.choices[0].message.content
+    traced = server.client.get(f"mlx/traces/{one.id}").json()
+    assert traced["messages"][0]["content"][0] == {"type": "audio", "bytes": len(tone(1))}
+    counted = server.client.post("tokenize", json={"model": "gemma", "messages": said(tone(1))})
+    assert len(counted.json()["tokens"]) == one.usage.prompt_tokens
+
+    asked = said(tone(1), kind="input_text")
+    given: Any = {"model": "gemma", "temperature": 0, "max_output_tokens": 12}
+    response = client.responses.create(input=asked, **given)
+    assert response.output_text == one.choices[0].message.content
+    count = client.responses.input_tokens.count(model="gemma", input=asked)
+    assert count.input_tokens == one.usage.prompt_tokens
+    [kept] = client.responses.input_items.list(response.id).data
+    assert kept.to_dict()["content"][0] == asked[0]["content"][0]  # type: ignore[index]
+    follow = client.responses.create(input="Why?", previous_response_id=response.id, **given)
+    assert follow.usage is not None
+    assert follow.usage.input_tokens_details.cached_tokens >= one.usage.prompt_tokens - 4
+
+
+@pytest.mark.parametrize(
+    ("model", "sound", "code", "says"),
+    [
+        ("tiny-chat", tone(1), "audio_not_supported", "Models that do: gemma"),
+        ("tiny-vision", tone(1), "audio_not_supported", "Models that do: gemma"),
+        ("gemma", b"RIFF", "invalid_audio", "cannot be read"),
+        ("gemma", tone(31), "invalid_audio", "hears 30 at a time"),
+        ("gemma", bytes(17 * 2**20), "audio_too_large", "max_audio_bytes"),
+    ],
+    ids=["text model", "vision model", "damaged", "too long", "too large"],
+)
+def test_sound_that_cannot_be_heard_is_refused_by_its_place(
+    client: openai.OpenAI, model: str, sound: bytes, code: str, says: str
+) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model=model, messages=said(sound), max_tokens=4)
+    assert (caught.value.code, caught.value.param) == (code, "messages[0].content[0].input_audio")
+    assert says in caught.value.message

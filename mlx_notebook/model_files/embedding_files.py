@@ -14,6 +14,10 @@ from mlx_notebook.model_files.reranker_files import reranker_kind
 # types that exist as generating models too.
 _ENCODERS = ("bert", "modernbert", "xlm_roberta")
 _GENERATORS = ("gemma3_text", "lfm2", "ministral3", "qwen3")
+# Types that embed images and texts together. Conversions have a type of their own.
+_VIEWERS = {"qwen3_vl": "qwen3_vl_embedding"}
+# Most tokens of an input of these: their mask grows with the square.
+_MOST_VIEWED = 8192
 _OTHER_HEADS = ("Classification", "QuestionAnswering", "MultipleChoice")
 # Tokenizers without a limit write a number that is larger than this.
 _NO_LIMIT = 2**31
@@ -38,12 +42,30 @@ def is_embedding_model(name: str, folder: Path, config: dict[str, Any]) -> bool:
     model_type = _model_type(config)
     named = config.get("architectures")
     heads = [head for head in named if isinstance(head, str)] if isinstance(named, list) else []
+    if embeds_images(name, config):
+        return True
     if model_type in _ENCODERS:
         return not any(head.endswith(_OTHER_HEADS) for head in heads)
     if model_type not in _GENERATORS or reranker_kind(name, folder, config) is not None:
         return False
     headless = bool(heads) and all(head.endswith("Model") for head in heads)
     return headless or (folder / "modules.json").is_file() or "embedding" in name.lower()
+
+
+def embeds_images(name: str, config: dict[str, Any]) -> bool:
+    """Return whether a model only embeds, also images, and mlx-vlm can embed with it.
+
+    A folder of the generating type is known by the model's name only.
+    """
+    model_type = _model_type(config)
+    if model_type in _VIEWERS.values():
+        return True
+    return model_type in _VIEWERS and "embedding" in name.lower()
+
+
+def as_embedding_type(config: dict[str, Any]) -> dict[str, str]:
+    """Return the model type under which mlx-vlm embeds, by the type of a generating model."""
+    return _VIEWERS if _model_type(config) in _VIEWERS else {}
 
 
 def max_input_tokens(folder: Path, config: dict[str, Any]) -> int | None:
@@ -57,6 +79,8 @@ def max_input_tokens(folder: Path, config: dict[str, Any]) -> int | None:
         # Its positions start after the position of padding.
         positions -= 1 + (padding if isinstance(padding, int) else 1)
     found = [limit for limit in (*limits, positions) if isinstance(limit, int)]
+    if _model_type(config) in (*_VIEWERS, *_VIEWERS.values()):
+        found.append(_MOST_VIEWED)
     return min((limit for limit in found if 0 < limit < _NO_LIMIT), default=None)
 
 

@@ -13,7 +13,11 @@ from msgspec import Struct
 
 from mlx_notebook.model_files import architectures
 from mlx_notebook.model_files.audio_files import audio_capabilities, is_speaker, is_transcriber
-from mlx_notebook.model_files.embedding_files import is_embedding_model, max_input_tokens
+from mlx_notebook.model_files.embedding_files import (
+    embeds_images,
+    is_embedding_model,
+    max_input_tokens,
+)
 from mlx_notebook.model_files.fim_forms import form_in_folder
 from mlx_notebook.model_files.footprint import KVCacheSize, WeightBytes, kv_cache_size
 from mlx_notebook.model_files.generation_config import read_sampling_defaults
@@ -177,7 +181,7 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
         defaults = {} if special else read_sampling_defaults(folder)
     except (OSError, ValueError) as wrong:
         error = error or sentence(wrong)
-    vision = architectures.is_vision_model(config, names)
+    vision = not special and architectures.is_vision_model(config, names)
     if not (special or generates or vision):
         return None
     hears = vision and architectures.hears(config, names)
@@ -190,7 +194,7 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
         capabilities=(
             audio_capabilities(config)
             if of_sound
-            else _special_capabilities(embeds, reranker)
+            else _special_capabilities(embeds, reranker, embeds and embeds_images(name, config))
             or _capabilities(folder, vision=vision, hears=hears)
         ),
         quantization=_quantization(config),
@@ -211,10 +215,15 @@ def _read(folder: Path, name: str, expected: frozenset[str]) -> ModelFacts | Non
     )
 
 
-def _special_capabilities(embeds: bool, reranker: RerankerKind | None) -> tuple[str, ...]:
-    """Return what a model can do that generates no text; nothing for any other."""
+def _special_capabilities(
+    embeds: bool, reranker: RerankerKind | None, images: bool
+) -> tuple[str, ...]:
+    """Return what a model can do that generates no text; nothing for any other.
+
+    `images` says whether it also embeds images.
+    """
     if embeds:
-        return ("embeddings",)
+        return ("embeddings", "image-embeddings") if images else ("embeddings",)
     return ("rerank",) if reranker is not None else ()
 
 

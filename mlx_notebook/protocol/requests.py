@@ -272,7 +272,9 @@ class Tokenize(msgspec.Struct, kw_only=True, frozen=True, tag="tokenize", omit_d
 
 
 class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed", omit_defaults=True):
-    """Embed texts or token ids; answered by `Embedded` or `Failed`.
+    """Embed texts or token ids, or `chats`; answered by `Embedded` or `Failed`.
+
+    A chat may hold images. It is rendered by the model's chat template. There are inputs or chats.
 
     `dimensions` shortens each vector to its first components and normalises it again. `truncate`
     cuts each input to its first tokens (-1: as many as the model takes). `user` and `evict` are as
@@ -283,7 +285,8 @@ class Embed(msgspec.Struct, kw_only=True, frozen=True, tag="embed", omit_default
     model: str
     path: str
     options: ModelOptions = ModelOptions()
-    inputs: list[str | list[int]]
+    inputs: list[str | list[int]] = []
+    chats: list[ChatPrompt] = []
     dimensions: int | None = None
     truncate: int | None = None
     user: str = ""

@@ -69,6 +69,25 @@ def vision_not_supported(
     )
 
 
+def images_not_embedded(name: str, where: str, able: Sequence[str]) -> InvalidRequest:
+    """Return the error for an image in a request to a model that embeds texts only.
+
+    Parameters
+    ----------
+    name
+        The model.
+    where
+        Place of the image in the request.
+    able
+        Models on this machine that embed images.
+    """
+    return InvalidRequest(
+        f"The model {name!r} embeds no images. {_that_do(able)}",
+        param=where,
+        code="vision_not_supported",
+    )
+
+
 def rerank_not_supported(name: str, rerankers: Sequence[str]) -> InvalidRequest:
     """Return the error for documents to rank in a request to a model that does not rank.
 

@@ -17,7 +17,7 @@ from mlx_notebook.engine.reranking.reranker import Reranker
 from mlx_notebook.engine.sampling.row import Row
 from mlx_notebook.engine.sampling.sampler import TokenReport
 from mlx_notebook.engine.sampling.vocabulary import Vocabulary
-from mlx_notebook.protocol import Generate, Prompt
+from mlx_notebook.protocol import ChatPrompt, Generate, Prompt
 
 LoadStep = int | None
 """What a load yields: the bytes of weights in memory; None until the files are checked."""
@@ -106,6 +106,25 @@ class Backend(ABC):
         InvalidRequest
             If the model has no embeddings.
         """
+
+    def prepare_chat(self, chat: ChatPrompt) -> dict[str, Any]:
+        """Render a chat to embed and read its images. Called on worker threads.
+
+        Returns
+        -------
+        dict
+            What the model takes; `input_ids` are the tokens, shape (1, L).
+
+        Raises
+        ------
+        InvalidRequest
+            If the model embeds no images.
+        """
+        raise InvalidRequest(f"{self.name} embeds no images", "input")
+
+    def embed_chat(self, inputs: dict[str, Any]) -> Vectors:
+        """Return the vector of a prepared chat, shape (1, size)."""
+        raise NotImplementedError
 
     @abstractmethod
     def close(self) -> None:

@@ -3,7 +3,8 @@
 Between two pieces the scheduler does the steps of other requests.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -20,10 +21,12 @@ class EmbeddingJob:
     command, backend
         The command and the model to run it on.
     inputs
-        Its texts as tokens.
+        Its texts or chats as tokens.
     chunk
         Most tokens of one batch, padding included. A longer text is a batch of its own; where the
         model allows it, it is computed in pieces of this many tokens.
+    chats
+        Its chats, as the model takes them. Each is a batch of its own.
 
     Raises
     ------
@@ -31,7 +34,14 @@ class EmbeddingJob:
         If an input is too long for the model.
     """
 
-    def __init__(self, command: Embed, backend: Backend, inputs: list[list[int]], chunk: int):
+    def __init__(
+        self,
+        command: Embed,
+        backend: Backend,
+        inputs: list[list[int]],
+        chunk: int,
+        chats: Sequence[dict[str, Any]] = (),
+    ):
         limit = backend.context_length
         for index, tokens in enumerate(inputs):
             if len(tokens) > limit:
@@ -42,7 +52,7 @@ class EmbeddingJob:
                 )
         self.id, self.user, self.patient = command.id, command.user, command.patient
         self._command, self._backend = command, backend
-        self._inputs, self._chunk = inputs, chunk
+        self._inputs, self._chunk, self._chats = inputs, chunk, chats
         self._vectors = [b""] * len(inputs)
         # Texts of similar length share a batch, which needs little padding. The shortest are last.
         self._left = sorted(range(len(inputs)), key=lambda index: -len(inputs[index]))
@@ -57,15 +67,19 @@ class EmbeddingJob:
         InvalidRequest
             If the model gives no hidden states, or fewer dimensions than the command asks for.
         """
-        if self._work is None:
+        if self._chats:
+            self._batch = [self._left.pop()]
+            self._store(self._backend.embed_chat(self._chats[self._batch[0]]))
+        elif self._work is None:
             self._batch = self._next_batch()
             batch = [self._inputs[index] for index in self._batch]
             self._work = self._backend.embed(batch, self._chunk)
-        try:
-            next(self._work)
-        except StopIteration as end:
-            self._work = None
-            self._store(end.value)
+        if self._work is not None:
+            try:
+                next(self._work)
+            except StopIteration as end:
+                self._work = None
+                self._store(end.value)
         if self._left or self._work is not None:
             return None
         return Embedded(self.id, self._vectors, sum(map(len, self._inputs)))

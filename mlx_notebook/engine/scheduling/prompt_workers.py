@@ -216,6 +216,13 @@ class PromptWorkers:
         return PreparedRequest(prompt, plan, max_tokens, on_disk)
 
     def _embedding(self, command: Embed, backend: Backend) -> EmbeddingJob:
+        if command.chats:
+            chats = []
+            for chat in command.chats:
+                current().check()
+                chats.append(backend.prepare_chat(chat))
+            tokens = [chat["input_ids"].reshape(-1).tolist() for chat in chats]
+            return EmbeddingJob(command, backend, tokens, self._settings.prefill_step, chats)
         length_limit = None if command.truncate is None else backend.length_limit.relaxed
         inputs = []
         for index, text in enumerate(command.inputs):
@@ -249,6 +256,7 @@ def _is_long(job: PromptJob) -> bool:
             return True
         case Embed():
             left: list[Any] = list(job.inputs)
+            size = _LONG if job.chats else 0
         case Speak(text=text):
             left = [text]
         case Rerank():

@@ -6,13 +6,14 @@ from typing import Any
 
 from mlx_notebook.notebook.connection import clients
 from mlx_notebook.notebook.errors import EngineFailed, NotebookError
+from mlx_notebook.notebook.inputs.images import EncodedImage
 from mlx_notebook.notebook.server.server import Server
 from mlx_notebook.notebook.tables.answer_cache import AnswerCache
 from mlx_notebook.notebook.tables.row_loop import RowAnswer, RowRequest
 
 
 class RowEmbedder:
-    """Asks a model for the vectors of texts. They are little-endian float32, as bytes.
+    """Asks a model for the vectors of texts and images. They are little-endian float32, as bytes.
 
     Parameters
     ----------
@@ -30,8 +31,8 @@ class RowEmbedder:
         self._client: Any = clients.async_client_of(server, max_retries=0, timeout=None)
 
     def key(self, request: RowRequest) -> str:
-        """Return the key of a text's vector."""
-        return AnswerCache.key("embedding", self._model, self._settings, request.prompt)
+        """Return the key of a row's vector."""
+        return AnswerCache.key("embedding", self._model, self._settings, _input(request))
 
     def kept(self, answer: RowAnswer) -> dict[str, Any]:
         """Return a vector as JSON values."""
@@ -46,11 +47,11 @@ class RowEmbedder:
         return False
 
     async def ask(self, requests: Sequence[RowRequest], attempt: int) -> list[RowAnswer]:
-        """Ask for the vectors of some texts."""
+        """Ask for the vectors of some rows."""
         with clients.translated_errors(self._server):
             answer = await self._client.embeddings.create(
                 model=self._model,
-                input=[request.prompt for request in requests],
+                input=[_input(request) for request in requests],
                 encoding_format="base64",
                 **self._settings,
             )
@@ -67,3 +68,12 @@ class RowEmbedder:
     async def close(self) -> None:
         """Close the connections."""
         await self._client.close()
+
+
+def _input(request: RowRequest) -> Any:
+    """Return a row as the server takes it: a text, or an image with or without a text."""
+    if not request.images:
+        return request.prompt
+    [image] = request.images
+    shown = {"image": EncodedImage.of(image).part["image_url"]["url"]}
+    return {**shown, "text": request.prompt} if request.prompt else shown

@@ -1,8 +1,10 @@
 """`embed`: a vector for each row of a table."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_notebook.notebook.errors import NotATable, NotebookError
+from mlx_notebook.notebook.inputs.images import is_image
 from mlx_notebook.notebook.tables.map_progress import MapState
 from mlx_notebook.notebook.tables.table_map import Prompt, row_requests
 from mlx_notebook.notebook.tables.table_rows import Table
@@ -32,6 +34,7 @@ def embed(
     ----------
     data
         A pandas or polars Series, a list, or an iterator of texts. A DataFrame needs a `prompt`.
+        For a model that embeds images, elements may be images too: PIL images, figures, paths.
     prompt
         The text of a row, if it is not the element itself: a template or a function, as for `map`.
     model
@@ -71,7 +74,7 @@ def embed(
     server, chosen = who_answers(model)
     answers = answer_rows(
         MapState(table.count, "embed"),
-        row_requests(table, _text if prompt is None else prompt, None),
+        row_requests(table, _text, _image) if prompt is None else row_requests(table, prompt, None),
         server,
         RowEmbedder(server, chosen, dimensions=dimensions),
         cache=cache,
@@ -81,7 +84,13 @@ def embed(
     return as_array([answer.value for answer in answers])
 
 
+def _image(value: Any) -> Any:
+    return value if is_image(value) or isinstance(value, Path) else None
+
+
 def _text(value: Any) -> str:
+    if _image(value) is not None:
+        return ""
     if not isinstance(value, str):
         raise NotATable(f"{type(value).__name__} is not a text")
     if not value.strip():

@@ -1,20 +1,29 @@
-"""Embed texts for all endpoints: find the model, run it here or at an upstream, count tokens."""
+"""Embed texts and images for all endpoints: find the model, run it, count tokens."""
 
 import struct
 from collections.abc import Sequence
+from itertools import islice
 from typing import NamedTuple
 
-from mlx_notebook.protocol import Embed, Embedded
+import msgspec
+
+from mlx_notebook.protocol import ChatPrompt, Embed, Embedded
 from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.api.model_lookup import find_model
 from mlx_notebook.server.api.user_rules import begin_request, may_evict
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.identity import owner
+from mlx_notebook.server.images.user_files import UserFiles
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
+from mlx_notebook.server.model_errors import audio_not_supported, images_not_embedded
 from mlx_notebook.server.telemetry import metrics
 from mlx_notebook.server.upstreams.upstream_request import not_at_upstream
 from mlx_notebook.server.upstreams.upstream_settings import SEPARATOR
+from mlx_notebook.server.wire.content import AudioSource, image_parts, media_sources
 from mlx_notebook.server.wire.ids import new_id
+from mlx_notebook.server.wire.parameters.parameters import unsupported_parameter
+
+_EMBEDS_IMAGES = "image-embeddings"
 
 # Bytes of a component of a vector.
 _NUMBER_BYTES = 4
@@ -28,7 +37,7 @@ class TextEmbedding(NamedTuple):
     model
         Name of the model; None for the default model.
     inputs
-        Texts or their token ids.
+        Texts or their token ids; or chats, which may hold images.
     dimensions
         Number of leading components of each vector; None for all.
     truncate
@@ -38,7 +47,7 @@ class TextEmbedding(NamedTuple):
     """
 
     model: str | None
-    inputs: Sequence[str | list[int]]
+    inputs: Sequence[str | list[int]] | Sequence[ChatPrompt]
     dimensions: int | None = None
     truncate: int | None = None
     param: str = "input"
@@ -69,6 +78,53 @@ async def embedded_texts(handler: ApiHandler, wanted: TextEmbedding) -> tuple[st
     return entry.name, embedded
 
 
+def _by_kind(
+    inputs: Sequence[str | list[int]] | Sequence[ChatPrompt],
+) -> tuple[list[str | list[int]], list[ChatPrompt]]:
+    texts = [item for item in inputs if not isinstance(item, ChatPrompt)]
+    return texts, [item for item in inputs if isinstance(item, ChatPrompt)]
+
+
+async def _with_images(
+    handler: ApiHandler, entry: CatalogEntry, chats: list[ChatPrompt], wanted: TextEmbedding
+) -> list[ChatPrompt]:
+    """Return chats with the images that they name.
+
+    Raises
+    ------
+    ApiError
+        If the model embeds no images, or one of them cannot be used.
+    """
+    messages = [message for chat in chats for message in chat.messages]
+    sources = media_sources(messages)
+    services = handler.services
+    if _EMBEDS_IMAGES not in entry.facts.capabilities:
+        able = [
+            other.name
+            for other in await services.catalog.entries()
+            if _EMBEDS_IMAGES in other.facts.capabilities
+        ]
+        where = sources[0].where if sources else "messages"
+        raise images_not_embedded(entry.name, where, able)
+    if wanted.truncate is not None:
+        name = "truncate_prompt_tokens"
+        raise unsupported_parameter(name, "leave it out where there are images or messages")
+    for source in sources:
+        if isinstance(source, AudioSource):
+            raise audio_not_supported(entry.name, "embeds no sound", [], source.where)
+    files = UserFiles(lambda: services.batches.files, await owner(handler))
+    # One prompt, so that the limits are those of the whole request.
+    loaded = await services.images.load(ChatPrompt(messages=messages), files)
+    handler.report_notices(loaded.notices)
+    shown, images = iter(loaded.prompt.messages), iter(loaded.prompt.images)
+    made = []
+    for chat in chats:
+        own = list(islice(shown, len(chat.messages)))
+        count = sum(1 for _ in image_parts(own))
+        made.append(msgspec.structs.replace(chat, messages=own, images=list(islice(images, count))))
+    return made
+
+
 def to_numbers(vector: bytes) -> list[float]:
     """Return the components of a vector."""
     return list(struct.unpack(f"<{len(vector) // _NUMBER_BYTES}f", vector))
@@ -86,12 +142,21 @@ async def _embedded(
     """
     if entry.upstream is not None:
         return await _embedded_at_upstream(handler, id, entry, wanted)
+    texts, chats = _by_kind(wanted.inputs)
+    if _EMBEDS_IMAGES in entry.facts.capabilities and wanted.truncate is None:
+        # Texts as the model has learnt them, so that their vectors are near those of images.
+        words = [text for text in texts if isinstance(text, str)]
+        chats += [ChatPrompt(messages=[{"role": "user", "content": text}]) for text in words]
+        texts = [text for text in texts if not isinstance(text, str)]
+    if chats:
+        chats = await _with_images(handler, entry, chats, wanted)
     command = Embed(
         id=id,
         model=entry.name,
         path=str(entry.path),
         options=entry.options,
-        inputs=list(wanted.inputs),
+        inputs=texts,
+        chats=chats,
         dimensions=wanted.dimensions,
         truncate=wanted.truncate,
         user=handler.user.name,
@@ -117,6 +182,9 @@ async def _embedded_at_upstream(
         If it makes none, does not have a parameter, or fails.
     """
     assert entry.upstream is not None
+    texts, chats = _by_kind(wanted.inputs)
+    if chats:
+        raise images_not_embedded(entry.name, wanted.param, [])
     client = handler.services.upstreams.client(entry.upstream)
     parameters = dict(handler.passed_on)
     if wanted.dimensions is not None:
@@ -126,6 +194,4 @@ async def _embedded_at_upstream(
             name = "truncate_prompt_tokens"
             raise not_at_upstream(entry.upstream, name, listed=name)
         parameters["truncate_prompt_tokens"] = wanted.truncate
-    return await client.embed(
-        id, entry.name.partition(SEPARATOR)[2], list(wanted.inputs), parameters
-    )
+    return await client.embed(id, entry.name.partition(SEPARATOR)[2], texts, parameters)

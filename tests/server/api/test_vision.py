@@ -1,6 +1,7 @@
 """Rows that show pictures: all that texts can be asked for, at a real server."""
 
 import asyncio
+import io
 import json
 import os
 import shutil
@@ -12,7 +13,10 @@ from typing import Any
 import mlx.core as mx
 import openai
 import pytest
+from PIL import Image
 
+import mlx_notebook
+from mlx_notebook.notebook.connection import connection
 from tests.engine.backends.vision.test_vision import image_bytes
 from tests.server.api.test_tools import CLOCK, WEATHER, check
 from tests.server.running import RunningServer, running, wait_for
@@ -27,6 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server with a model that sees, the same without eyes, and one that has no use for them."""
     folder = tmp_path_factory.mktemp("models")
     eyes = qwen_vl(folder / MODEL)
+    shutil.copytree(eyes, folder / "eyes-embedding")
     words = shutil.copytree(eyes, folder / "words")
     weights = mx.load(str(words / "model.safetensors"))
     assert isinstance(weights, dict)
@@ -194,3 +199,69 @@ def test_what_is_in_memory_is_told_to_see_or_not(
     with pytest.raises(openai.BadRequestError, match=r"eyes \(in memory\)") as caught:
         ask(client, image_bytes(1), model="words")
     assert "blind" not in caught.value.message
+
+
+def test_images_and_texts_are_embedded_together(
+    server: RunningServer, client: openai.OpenAI
+) -> None:
+    listed = {m["id"]: m["capabilities"] for m in server.client.get("v1/models").json()["data"]}
+    assert listed["eyes-embedding"] == ["embeddings", "image-embeddings"]
+    [one, other] = (
+        shown(image_bytes(seed))[0]["content"][0]["image_url"]["url"] for seed in (1, 2)
+    )
+
+    def vectors(**body: Any) -> Any:
+        answer = server.client.post("v1/embeddings", json={"model": "eyes-embedding", **body})
+        assert answer.status_code == 200, answer.text
+        made = answer.json()
+        return [item["embedding"] for item in made["data"]], made["usage"]["prompt_tokens"]
+
+    words, few = vectors(input="a cat")
+    together, tokens = vectors(
+        input=[{"image": one}, "a cat", {"image": other}, {"text": "a cat", "image": one}]
+    )
+    assert together[1] == pytest.approx(words[0], abs=1e-4)
+    # The official client passes objects on.
+    given: Any = [{"image": one}]
+    alone = client.embeddings.create(model="eyes-embedding", input=given, encoding_format="float")
+    assert alone.data[0].embedding == pytest.approx(together[0], abs=1e-4)
+    assert tokens > alone.usage.prompt_tokens + few
+    chat, _ = vectors(messages=shown(image_bytes(1), text="a cat"))
+    assert chat[0] == pytest.approx(together[3], abs=1e-4)
+    assert together[0] != pytest.approx(together[2], abs=1e-3)
+
+    mixed = ["a cat", Image.open(io.BytesIO(image_bytes(1)))]
+    connection.disconnect()
+    connection.connect(server.url, server.token)
+    try:
+        rows = mlx_notebook.embed(mixed, model="eyes-embedding", cache=False, show=False)
+    finally:
+        connection.disconnect()
+    assert rows[0] == pytest.approx(words[0], abs=1e-4)
+    assert rows[1] == pytest.approx(together[0], abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("body", "param", "code"),
+    [
+        (
+            {"model": "tiny-chat", "input": [{"image": "aGk="}]},
+            "input[0].image",
+            "vision_not_supported",
+        ),
+        ({"input": {"image": "aGk="}}, "input.image", "invalid_image"),
+        ({"input": [{"image": "http://a.b/c.png"}]}, "input[0].image", "image_url_not_allowed"),
+        ({"input": [[1, 2], {"text": "a"}]}, "input[0]", None),
+        ({"input": [{}]}, "input[0]", None),
+        ({"input": "a", "messages": [{"role": "user", "content": "a"}]}, "messages", None),
+        ({}, "input", "missing_parameter"),
+    ],
+)
+def test_what_cannot_be_embedded_is_refused_by_name(
+    server: RunningServer, body: dict[str, Any], param: str, code: str | None
+) -> None:
+    answer = server.client.post("v1/embeddings", json={"model": "eyes-embedding", **body})
+    assert answer.status_code == 400, answer.text
+    error = answer.json()["error"]
+    assert error["param"] == param
+    assert code is None or error["code"] == code

@@ -11,7 +11,7 @@ def use_exact_gelu(model: Any) -> None:
     mlx-vlm approximates it with a tanh, which moves scores by a thousandth. Other models are not
     changed.
     """
-    if model.model_type != "modernbert":
+    if getattr(model, "model_type", None) != "modernbert":
         return
     for module in model.modules():
         if isinstance(getattr(module, "act", None), nn.GELU):

@@ -16,7 +16,7 @@ from typing import Any
 
 from mlx_lm.utils import load_config
 from mlx_vlm.models.cache import ArraysCache
-from mlx_vlm.utils import get_model_and_args, load_image_processor, load_model, load_processor
+from mlx_vlm.utils import load_model
 from PIL import Image
 
 from mlx_notebook.engine.backends.backend import LoadStep, Progress, Token, Vectors
@@ -30,6 +30,7 @@ from mlx_notebook.engine.backends.model_loader import (
 )
 from mlx_notebook.engine.backends.text import TextBackend
 from mlx_notebook.engine.backends.vision.vision_model import VisionModel
+from mlx_notebook.engine.backends.vision.vision_processor import open_processor
 from mlx_notebook.engine.backends.vision.vision_self_test import rows_keep_apart
 from mlx_notebook.engine.errors import (
     AudioNotSupported,
@@ -43,7 +44,6 @@ from mlx_notebook.engine.kv_cache.prefix_cache import PrefixCache
 from mlx_notebook.engine.prompts.image_prompts import ImagePromptBuilder
 from mlx_notebook.engine.prompts.length_limits import LengthLimit
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt
-from mlx_notebook.engine.prompts.tokenizer_file import check_growth
 from mlx_notebook.engine.runtime.device_memory import device_memory
 from mlx_notebook.engine.sandbox.audio_decoding import RATE
 from mlx_notebook.model_files.architectures import hears
@@ -206,7 +206,7 @@ def load(
         config = load_config(path)
         trusted = options.trust_remote_code
         tokenizer = workers.submit(_tokenizer, path, config, trusted)
-        processor = workers.submit(_processor, path, trusted)
+        processor = workers.submit(open_processor, path, trusted)
         identity = workers.submit(model_identity, path, options, version("mlx-vlm"))
         whole = load_model(path, lazy=True)
         adapt_to_device(whole)
@@ -245,22 +245,6 @@ def _tokenizer(path: Path, config: dict[str, Any], trust_remote_code: bool) -> A
     if file.is_file():
         extra["chat_template"] = json.loads(file.read_text(encoding="utf-8"))["chat_template"]
     return open_tokenizer(path, config, extra)
-
-
-def _processor(path: Path, trust_remote_code: bool) -> Any:
-    """Load the model's processor with mlx-vlm, which does not need torch."""
-    check_growth(path)
-    get_model_and_args(load_config(path))  # importing it registers its processor
-    processor = load_processor(
-        path, False, trust_remote_code=trust_remote_code, local_files_only=True
-    )
-    tokenizer = getattr(processor, "tokenizer", processor)
-    if tokenizer.pad_token is None:  # processors pad even a single prompt
-        tokenizer.pad_token = tokenizer.eos_token
-    own = load_image_processor(path)
-    if own is not None:
-        processor.image_processor = own
-    return processor
 
 
 def _image_token(config: Any) -> int:

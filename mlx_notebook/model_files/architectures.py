@@ -16,8 +16,8 @@ _TEXT_CLASSES = ("ForCausalLM", "LMHeadModel", "CausalLM")
 _VIDEO_TYPES = frozenset(
     {"qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "qwen3_5", "qwen3_5_moe"}
 )
-# mlx-vlm encodes their sound by itself, as it encodes an image.
-_HEARING_TYPES = frozenset({"gemma3n", "gemma4"})
+# mlx-vlm encodes their sound by itself, as it encodes an image, and this is tested.
+_HEARING_TYPES = frozenset({"gemma4"})
 _AUDIO_WEIGHTS = ("audio_tower", "embed_audio")
 # Model types that the libraries keep under another name (their `MODEL_REMAPPING`), without hyphens.
 _OTHER_NAMES = {

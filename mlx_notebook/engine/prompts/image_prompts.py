@@ -68,7 +68,7 @@ class ImagePromptBuilder:
         self._lock = threading.Lock()
         named = [getattr(processor, name, None) for name in ("image_token", "boi_token")]
         self._placeholder = find_placeholder(
-            chat_format.tokenizer, "image", image_token, [*named, *_PLACEHOLDERS]
+            chat_format.tokenizer, "image", image_token, named, _PLACEHOLDERS
         )
         self._sounds: SoundReader | None = None
 

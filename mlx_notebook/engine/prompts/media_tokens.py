@@ -35,7 +35,7 @@ class Placeholder:
 
 
 def find_placeholder(
-    tokenizer: Any, kind: str, token: int, candidates: Iterable[Any]
+    tokenizer: Any, kind: str, token: int, named: Iterable[Any], usual: Iterable[str]
 ) -> Placeholder:
     """Return the placeholder of a chat template for a kind of parts.
 
@@ -47,18 +47,18 @@ def find_placeholder(
         `image` or `audio`.
     token
         The model's token for a patch.
-    candidates
-        Marks that it may use. What is no text is skipped.
+    named, usual
+        Marks that the model's processor names (None is skipped), and those of other models.
 
     Raises
     ------
     InvalidRequest
         If the template has no place for such parts.
     """
-    marks = [mark for mark in candidates if isinstance(mark, str) and mark]
+    marks = [str(mark) for mark in named if mark]
     single = [
         mark
-        for mark in dict.fromkeys([*marks, tokenizer.decode([token])])
+        for mark in dict.fromkeys([*marks, tokenizer.decode([token]), *usual])
         if len(tokenizer.encode(mark, add_special_tokens=False)) == 1
     ]
     parts = [{"type": kind}, {"type": "text", "text": "?"}]
@@ -86,7 +86,8 @@ def with_placeholders(
     `placeholders` are by the kind of part.
     """
     content = message.get("content")
-    if not isinstance(content, list):
+    in_text = any(place.in_text for place in placeholders.values())
+    if not in_text or not isinstance(content, list):
         return message
     parts: list[dict[str, Any]] = []
     for part in content:

@@ -59,9 +59,7 @@ class SoundReader:
         self._tokenizer, self._processor, self._cache = tokenizer, processor, cache
         self._audio_token, self._base, self._lock = audio_token, base, lock
         named = getattr(processor, "audio_token", None)
-        self.placeholder = find_placeholder(
-            tokenizer, "audio", audio_token, [named, *_PLACEHOLDERS]
-        )
+        self.placeholder = find_placeholder(tokenizer, "audio", audio_token, [named], _PLACEHOLDERS)
         extractor = getattr(processor, "feature_extractor", None)
         if extractor is None or getattr(extractor, "sampling_rate", None) != RATE:
             raise InvalidRequest(f"its processor takes no sound of {RATE:,} samples a second")

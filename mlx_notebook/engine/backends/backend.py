@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlx_notebook.engine.backends.adapters import BaseWeights
+from mlx_notebook.engine.errors import InvalidRequest
 from mlx_notebook.engine.kv_cache.row_cache import RowCache
 from mlx_notebook.engine.prompts.chat_format import OutputPlan
 from mlx_notebook.engine.prompts.length_limits import LengthLimit

@@ -72,6 +72,7 @@ def test_the_tree_lists_every_class_with_its_status_and_its_codes() -> None:
     codes["InvalidRequest"] |= {"image_too_large", "image_url_not_allowed", "image_not_fetched"}
     # `AttachmentLoader` names documents and videos in place of images.
     codes["InvalidRequest"] |= {"too_many_pages", "too_many_frames"}
+    codes["InvalidRequest"] |= {"audio_too_large"}
     for kind in ("document", "video"):
         codes["InvalidRequest"] |= {f"invalid_{kind}", f"{kind}_too_large", f"{kind}_not_fetched"}
     assert {name: told for name, (_, told) in listed().items()} == codes

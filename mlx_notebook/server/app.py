@@ -238,11 +238,13 @@ class MlxNotebookApp(Configuration, ExtensionApp):
             self.log.info("Models run in the service %s.", self.relay.url)
             return
         self._supervise()
-        if self.ollama_without_token and not has_one_token(serverapp.identity_provider):
-            self.log.error(
-                "MlxNotebookApp.ollama_without_token has no effect: this server has no token, or "
-                "JupyterHub knows its users."
-            )
+        if not has_one_token(serverapp.identity_provider):
+            for name in sorted(self.open_without_token):
+                self.log.error(
+                    "MlxNotebookApp.%s_without_token has no effect: this server has no token, or "
+                    "JupyterHub knows its users.",
+                    name,
+                )
         if (self._data / "batches.sqlite3").exists() and self.files_max_bytes:
             self.services.batches.resume()
         if self.start_engine_at_startup:
@@ -335,7 +337,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
                 max_audio_seconds=self.max_audio_seconds,
             ),
             auto_download=self.auto_download,
-            ollama_without_token=self.ollama_without_token,
+            open_without_token=self.open_without_token,
             memory_budget_bytes=self.memory_budget_bytes,
             changeable=self._changeable,
             rates=RateLimiter(UserLimits(self.user_limits)),

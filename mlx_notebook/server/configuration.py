@@ -93,6 +93,13 @@ class Configuration(
         JupyterHub, or if the server has no token.""",
     ).tag(config=True)
 
+    lmstudio_without_token = Bool(
+        False,
+        help="""Answer LM Studio's routes (api/v0/..., api/v1/... and mlx/lmstudio/) without the
+        token. All that is said of ollama_without_token holds for it. MCP servers need the token.
+        """,
+    ).tag(config=True)
+
     body_timeout_seconds = Float(
         300.0,
         min=1.0,
@@ -263,3 +270,9 @@ class Configuration(
             step=self.step_timeout_seconds,
             keep_alive=self.keep_alive_seconds,
         )
+
+    @property
+    def open_without_token(self) -> frozenset[str]:
+        """APIs of other programs that programs on this machine may use without the token."""
+        opened = {"ollama": self.ollama_without_token, "lmstudio": self.lmstudio_without_token}
+        return frozenset(name for name, is_open in opened.items() if is_open)

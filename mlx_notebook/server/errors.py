@@ -49,8 +49,9 @@ ApiError                    500  internal_error
 │                           504  upstream_timeout
 ├── Unavailable             503  engine_unavailable, model_load_failed, model_refused,
 │                                store_unavailable, settings_not_writable, job_failed,
-│                                conversations_unavailable, mcp_not_installed, files_unavailable,
-│                                jupyterhub_unreachable, service_unreachable
+│                                conversations_unavailable, mcp_not_installed, mcp_not_reached,
+│                                files_unavailable, jupyterhub_unreachable,
+│                                service_unreachable
 │                                of downloads: offline, hub_unreachable, hub_busy, hub_failed,
 │                                download_interrupted, download_failed, cache_not_writable
 ├── InsufficientStorage     507  disk_full, too_many_conversations, too_many_files

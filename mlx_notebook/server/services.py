@@ -21,6 +21,7 @@ from mlx_notebook.server.mcp.mcp_session import McpSessions
 from mlx_notebook.server.mcp.mcp_settings import McpSettings
 from mlx_notebook.server.model_errors import model_is_upstream, model_not_found
 from mlx_notebook.server.models.catalog import Catalog, is_repository
+from mlx_notebook.server.models.downloads.download_jobs import DownloadJobs
 from mlx_notebook.server.models.downloads.downloads import Download, Downloads
 from mlx_notebook.server.models.settings.changeable_settings import ChangeableSettings
 from mlx_notebook.server.models.settings.model_settings import ModelSettingsStore
@@ -104,8 +105,9 @@ class Services:
         Limits on one request.
     auto_download
         Whether a model that is not on this machine is downloaded when a request names it.
-    ollama_without_token
-        Whether programs on this machine may use Ollama's routes without the token.
+    open_without_token
+        APIs of other programs that programs on this machine may use without the token: `ollama`,
+        `lmstudio`.
     memory_budget_bytes
         Memory for all models together; 0 for a share of the machine's memory.
     changeable
@@ -138,7 +140,7 @@ class Services:
     new_models: Path
     limits: RequestLimits
     auto_download: bool
-    ollama_without_token: bool
+    open_without_token: frozenset[str]
     memory_budget_bytes: int
     changeable: ChangeableSettings
     rates: RateLimiter
@@ -182,6 +184,11 @@ class Services:
     def batches(self) -> BatchService:
         """Files and batches."""
         return self.make_batches()
+
+    @cached_property
+    def download_jobs(self) -> DownloadJobs:
+        """Downloads that clients ask about by their ids, also after their end."""
+        return DownloadJobs()
 
     @cached_property
     def keep_times(self) -> KeepTimes:

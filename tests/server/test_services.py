@@ -73,7 +73,7 @@ def services(**changes: Any) -> Services:
         "shared_between_users": frozenset(),
         "admin_groups": frozenset(),
         "admin_reads_texts": False,
-        "ollama_without_token": False,
+        "open_without_token": frozenset(),
         "make_images": lambda: made.append("images") or made,
         "make_responses": lambda: made.append("responses") or made,
         "mcp": None,

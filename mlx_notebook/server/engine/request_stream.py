@@ -13,6 +13,7 @@ from mlx_notebook.protocol import (
     Embedded,
     Event,
     Failed,
+    Finished,
     Heard,
     Loaded,
     Loading,
@@ -89,6 +90,11 @@ class RequestStream:
         Whether an editor sent it for somebody who is typing.
     patient
         Whether nobody waits for it.
+
+    Attributes
+    ----------
+    finished, done
+        The last event of each row so far, and the last event of the request, if it succeeded.
     """
 
     def __init__(
@@ -125,6 +131,8 @@ class RequestStream:
         self._unread = 0
         # Tokens of its prompt and of its answer, so far.
         self.tokens = 0
+        self.finished: list[Finished] = []
+        self.done: Done | None = None
         self._progress: Loading | Prefill | Heard | None = None
         self._ready = asyncio.Event()
         self._last = time.monotonic()
@@ -168,11 +176,14 @@ class RequestStream:
             if isinstance(event, Prefill) and not isinstance(self._progress, Prefill):
                 self.tokens += event.total
             self._progress = event
+        elif isinstance(event, Finished):
+            self.finished.append(event)
         elif isinstance(event, Failed):
             self.fail(from_failed(event))
             return True
         elif isinstance(event, _LAST_EVENTS):
             if isinstance(event, Done):
+                self.done = event
                 self.tokens = event.usage.prompt + event.usage.completion
             elif isinstance(event, Transcribed):
                 self.tokens = event.tokens

@@ -9,6 +9,7 @@ from tornado.http1connection import HTTP1Connection
 from mlx_notebook.server import errors
 from mlx_notebook.server.api.anthropic.messages import anthropic_error
 from mlx_notebook.server.api.http.base import ApiHandler, ends_with_client
+from mlx_notebook.server.api.lmstudio.lmstudio_handler import lmstudio_error
 from mlx_notebook.server.api.ollama.ollama_handler import ollama_error
 from mlx_notebook.server.relay.service_client import ServiceClient, answered_headers
 from mlx_notebook.server.wire.ids import new_id
@@ -80,6 +81,8 @@ class RelayHandler(ApiHandler):
             return anthropic_error(error, new_id("req_"))
         if self._path.startswith("mlx/ollama/"):
             return ollama_error(error)
+        if self._path.startswith("mlx/lmstudio/api/v1"):
+            return lmstudio_error(error)
         return super().encoded_error(error)
 
     @ends_with_client

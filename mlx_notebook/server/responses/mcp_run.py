@@ -87,6 +87,11 @@ class McpRun:
         ], None
 
     @property
+    def failures(self) -> dict[str, str]:
+        """Why servers have not listed their tools, by their labels."""
+        return {label: error for label, (_, error) in self._listed.items() if error is not None}
+
+    @property
     def functions(self) -> dict[str, McpFunction]:
         """The tools that the model may call, by their names for the model."""
         functions = {}

@@ -285,9 +285,44 @@ for name in ("create/?", "copy/?", "delete/?", "push/?", "blobs(?:/.*)?"):
     for verb in ("POST", "DELETE"):
         path = f"mlx/ollama/api/{name.partition('/')[0].partition('(')[0]}"
         CASES[verb, f"mlx/ollama/api/{name}"] = [Case(path, NO_MODEL)]
+LM_STUDIO = "mlx/lmstudio/api"
+OTHER = {"model": "org/anns-own"}
+ASKED = {"model": "tiny-chat", "input": "Hi", "max_output_tokens": 2}
+CASES |= {
+    ("POST", f"{LM_STUDIO}/v1/chat/?"): [
+        Case(f"{LM_STUDIO}/v1/chat", ASKED),
+        Case(f"{LM_STUDIO}/v1/chat", {**ASKED, "previous_response_id": "ID"}, thing="response"),
+    ],
+    ("GET", f"{LM_STUDIO}/v1/models/?"): [Case(f"{LM_STUDIO}/v1/models")],
+    ("POST", f"{LM_STUDIO}/v1/models/load/?"): [Case(f"{LM_STUDIO}/v1/models/load", MODEL)],
+    ("POST", f"{LM_STUDIO}/v1/models/unload/?"): [
+        Case(f"{LM_STUDIO}/v1/models/unload", {"instance_id": "nonesuch"})
+    ],
+    ("POST", f"{LM_STUDIO}/v1/models/download/?"): [Case(f"{LM_STUDIO}/v1/models/download", MODEL)],
+    ("GET", f"{LM_STUDIO}/v1/models/download/status/?"): [
+        Case(f"{LM_STUDIO}/v1/models/download/status")
+    ],
+    ("GET", f"{LM_STUDIO}/v1/models/download/status/([^/]+)/?"): [
+        Case(f"{LM_STUDIO}/v1/models/download/status/ID", thing="download")
+    ],
+    ("POST", f"{LM_STUDIO}/v0/chat/completions/?"): [
+        Case(f"{LM_STUDIO}/v0/chat/completions", CHAT)
+    ],
+    ("POST", f"{LM_STUDIO}/v0/completions/?"): [
+        Case(f"{LM_STUDIO}/v0/completions", {"model": "tiny-chat", "prompt": "Hi", "max_tokens": 2})
+    ],
+    ("POST", f"{LM_STUDIO}/v0/embeddings/?"): [
+        Case(f"{LM_STUDIO}/v0/embeddings", {"model": "tiny-chat", "input": "Hi"})
+    ],
+    ("GET", f"{LM_STUDIO}/v0/models/?"): [Case(f"{LM_STUDIO}/v0/models")],
+    ("GET", f"{LM_STUDIO}/v0/models/(.+)"): [Case(f"{LM_STUDIO}/v0/models/tiny-chat")],
+}
 METHODS = ("get", "post", "put", "patch", "delete")
 # These answer that there is no such route.
-UNKNOWN = ("v1/messages/.+", "mlx/ollama/api(?:/.*)?", "(?:v1|v2/rerank|mlx)(?:/.*)?")
+UNKNOWN = (
+    *("v1/messages/.+", "mlx/ollama/api(?:/.*)?", "mlx/lmstudio/api/v[01](?:/.*)?"),
+    "(?:v1|v2/rerank|mlx)(?:/.*)?",
+)
 TRIED = [
     pytest.param(method, case, id=f"{method} {case.path} {case.thing}".strip())
     for (method, _), cases in CASES.items()
@@ -318,6 +353,9 @@ class Classroom:
             "conversation": "anns-own",
             "file": (file := self._uploaded()),
             "batch": self.made("v1/batches", BATCH | {"input_file_id": file} | TOPIC)["id"],
+            "download": self.made(f"{LM_STUDIO}/v1/models/download", {"model": "org/anns"})[
+                "job_id"
+            ],
             "message_batch": self.made(MESSAGE_BATCHES, {"requests": [MESSAGE]})["id"],
             "completion": self.made("v1/chat/completions", stored, KERNEL)["id"],
             "response": response["id"],
@@ -375,7 +413,7 @@ class Classroom:
 
 @pytest.fixture(scope="module")
 def classroom(models_dir: Path) -> Iterator[Classroom]:
-    limits = {"ann": {"jobs": True}}
+    limits = {"ann": {"jobs": True, "download": True}}
     settings = {"models_dirs": [str(models_dir)], "user_limits": limits}
     config = {**CONFIG, "MlxNotebookApp": settings}
     with running(config=config, env=PATH) as server:

@@ -26,14 +26,14 @@ class OllamaEmbedHandler(OllamaHandler):
         texts, keeps = request.texts, request.keeps
         name = await self.known_name(request.model)
         if not texts:
-            model, vectors, tokens = await self.load(name), [], 0
+            model, vectors, tokens = (await self.load(name)).resident.model, [], 0
         else:
             wanted = TextEmbedding(
                 name, texts, request.dimensions, self._truncation(name, request.truncate)
             )
             model, embedded = await embedded_texts(self, wanted)
             vectors, tokens = list(map(to_numbers, embedded.vectors)), embedded.tokens
-        self.keep(model, keeps)
+        self.keep(model, keeps, "keep_alive")
         took = nanoseconds(time.monotonic() - self.arrived)
         self.answer(wire.OllamaEmbeddings(request.model, vectors, took, 0, tokens))
         await self.keep_or_unload()
@@ -63,13 +63,13 @@ class OllamaEmbeddingsHandler(OllamaEmbedHandler):
         keeps = request.keeps
         name = await self.known_name(request.model)
         if not request.prompt:
-            model, vector = await self.load(name), []
+            model, vector = (await self.load(name)).resident.model, []
         else:
             wanted = TextEmbedding(
                 name, [request.prompt], truncate=self._truncation(name, None), param="prompt"
             )
             model, embedded = await embedded_texts(self, wanted)
             vector = to_numbers(embedded.vectors[0])
-        self.keep(model, keeps)
+        self.keep(model, keeps, "keep_alive")
         self.answer(wire.OllamaEmbedding(vector))
         await self.keep_or_unload()

@@ -52,7 +52,7 @@ class OllamaGenerationHandler(OllamaHandler):
         )
         if request.think:
             await self._check_reasoning(command)
-        self.keep(command.model, keeps)
+        self.keep(command.model, keeps, "keep_alive")
         async with self.running(command) as stream:
             if request.streams:
                 await self._stream(stream)
@@ -66,7 +66,7 @@ class OllamaGenerationHandler(OllamaHandler):
         if keeps == 0:
             await self.unload(name)
         else:
-            self.keep(await self.load(name), keeps)
+            self.keep((await self.load(name)).resident.model, keeps, "keep_alive")
             await self.keep_or_unload()
         answer = self._writer.part()
         answer.done, answer.done_reason = True, "unload" if keeps == 0 else "load"

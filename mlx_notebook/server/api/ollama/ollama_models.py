@@ -12,7 +12,7 @@ from mlx_notebook.protocol import Resident
 from mlx_notebook.server.api.http.base import ends_with_client
 from mlx_notebook.server.api.ollama.ollama_handler import OllamaHandler
 from mlx_notebook.server.api.user_rules import check_permission, may_use
-from mlx_notebook.server.errors import Forbidden, InvalidRequest, NotFound
+from mlx_notebook.server.errors import InvalidRequest, NotFound
 from mlx_notebook.server.identity import owner
 from mlx_notebook.server.models.catalog_entry import CatalogEntry
 from mlx_notebook.server.models.downloads.downloads import Download
@@ -145,11 +145,7 @@ class OllamaPullHandler(OllamaHandler):
             await self._finish()
             return
         check_permission(self, "download", model)
-        if self.is_without_token and not self.services.auto_download:
-            raise Forbidden(
-                f"The model {model[:200]!r} is not here. Without the token, models are downloaded "
-                "only if MlxNotebookApp.auto_download is set. Send the token: OLLAMA_API_KEY."
-            )
+        self.check_download(model)
         user = await owner(self)
         download = self.services.download(name, None, user)
         if self.wants_stream:

@@ -7,7 +7,7 @@ from jupyter_server.auth.decorator import authorized
 from tornado import web
 
 from mlx_notebook import protocol
-from mlx_notebook.server.api.generation import local_options
+from mlx_notebook.server.api.generation import GenerationHandler, local_options
 from mlx_notebook.server.api.http.base import ends_with_client
 from mlx_notebook.server.api.http.event_stream import comment
 from mlx_notebook.server.api.openai.stored_completions import StoredCompletionsHandler
@@ -25,17 +25,17 @@ from mlx_notebook.server.wire.openai.stored_completion_types import (
 from mlx_notebook.server.wire.prompt_logprobs import prompt_logprobs
 
 
-class ChatCompletionsHandler(StoredCompletionsHandler):
-    """Complete chats, and list stored completions."""
+class ChatCompletionsBase(GenerationHandler):
+    """Base of the routes that complete chats."""
 
-    endpoint = "v1/chat/completions"
+    async def complete(self, request: ChatCompletionRequest) -> None:
+        """Answer a request.
 
-    @web.authenticated
-    @authorized
-    @ends_with_client
-    async def post(self) -> None:
-        """Answer with a completion, or with a stream of its chunks."""
-        request = self.decoded(DECODER)
+        Raises
+        ------
+        ApiError
+            If it is invalid, or cannot be run.
+        """
         self.services.limits.check_message_count(len(request.messages))
         request.check()
         if request.store:
@@ -113,6 +113,19 @@ class ChatCompletionsHandler(StoredCompletionsHandler):
         except Unavailable:
             return False
         return True
+
+
+class ChatCompletionsHandler(StoredCompletionsHandler, ChatCompletionsBase):
+    """Complete chats, and list stored completions."""
+
+    endpoint = "v1/chat/completions"
+
+    @web.authenticated
+    @authorized
+    @ends_with_client
+    async def post(self) -> None:
+        """Answer with a completion, or with a stream of its chunks."""
+        await self.complete(self.decoded(DECODER))
 
 
 class ChunkWriter:

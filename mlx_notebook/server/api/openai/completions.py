@@ -37,7 +37,16 @@ class CompletionsHandler(GenerationHandler):
     @ends_with_client
     async def post(self) -> None:
         """Answer with the completions, or with a stream of their chunks."""
-        request = self.decoded(wire.DECODER)
+        await self.complete(self.decoded(wire.DECODER))
+
+    async def complete(self, request: wire.CompletionRequest) -> None:
+        """Answer a request.
+
+        Raises
+        ------
+        ApiError
+            If it is invalid, or cannot be run.
+        """
         request.check()
         prompts = wire.separate_inputs(request.prompt, "prompt")
         id = new_id("cmpl-")

@@ -20,6 +20,16 @@ class EmbeddingsHandler(ApiHandler):
     @ends_with_client
     async def post(self) -> None:
         """Answer with one vector for each input."""
+        await self.embed()
+
+    async def embed(self) -> None:
+        """Embed the texts of the request.
+
+        Raises
+        ------
+        ApiError
+            If it is invalid, or cannot be run.
+        """
         request = self.decoded(wire.DECODER)
         wanted = TextEmbedding(
             request.model,

@@ -67,7 +67,7 @@ class ResponsesBase(GenerationHandler):
         begin_request(self)
         if tools.left_out:
             self.report_ignored(*tools.left_out)
-        previous, origin = await self._items_before(owner, request)
+        previous, origin = await self.items_before(owner, request)
         items = await self._input_items(owner, request)
         if not previous and not items and self.needs_input:
             raise InvalidRequest(
@@ -132,7 +132,7 @@ class ResponsesBase(GenerationHandler):
         finally:
             await services.mcp_sessions.release(sessions)
 
-    async def _items_before(self, owner: str, request: ResponsesRequest) -> tuple[list[Item], str]:
+    async def items_before(self, owner: str, request: ResponsesRequest) -> tuple[list[Item], str]:
         """Return the items that this response continues, and the parameter that names them."""
         if (conversation := request.conversation_id) is not None:
             conversations = self.services.responses.conversations

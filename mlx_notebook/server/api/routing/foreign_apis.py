@@ -40,7 +40,15 @@ def _ollama() -> tuple[Route, ...]:
     return OLLAMA_ROUTES
 
 
+def _lmstudio() -> tuple[Route, ...]:
+    from mlx_notebook.server.api.lmstudio.lmstudio_routes import LMSTUDIO_ROUTES
+
+    return LMSTUDIO_ROUTES
+
+
+# At the root the first pattern that matches counts: that of Ollama's last route matches all paths.
 FOREIGN_APIS = (
+    ForeignApi("lmstudio", "api/v[01](?:/.*)?", _lmstudio),
     ForeignApi(
         "ollama",
         "api/(?:blobs|chat|copy|create|delete|embed|embeddings|generate|ps|pull|push|show|tags"

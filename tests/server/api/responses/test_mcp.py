@@ -264,3 +264,21 @@ def test_input_tokens_count_the_tools(client: openai.OpenAI) -> None:
     without = client.responses.input_tokens.count(**body)
     with_tools = client.responses.input_tokens.count(**body, tools=[tool()])
     assert with_tools.input_tokens > without.input_tokens + 50
+
+
+def test_lm_studios_chats_use_the_same_servers(host: RunningServer, port: int) -> None:
+    def chat(*integrations: Any) -> Any:
+        body = {"model": "tiny-chat", "input": "Go.", "temperature": 0, "max_output_tokens": 40}
+        return host.client.post(
+            "mlx/lmstudio/api/v1/chat", json={**body, "integrations": integrations}
+        ).json()
+
+    near = {"type": "ephemeral_mcp", "server_label": "web", "allowed_tools": ["greet"]}
+    answer = chat("mcp/small", {**near, "server_url": f"http://127.0.0.1:{port}/mcp"})
+    trace = host.client.get(f"mlx/traces/{answer['response_id']}").json()
+    assert "greet" in trace["prompt"]
+    assert "hang" in trace["prompt"]
+    missing = chat("mcp/missing")["error"]
+    assert (missing["type"], missing["param"]) == ("mcp_connection_error", "integrations")
+    far = chat({**near, "server_url": "http://other.test/mcp"})["error"]
+    assert (far["code"], far["param"]) == ("mcp_not_allowed", "integrations[0].server_url")

@@ -8,7 +8,7 @@ import httpx
 import psutil
 import pytest
 
-from mlx_notebook.server.api.ollama.local_programs import is_loopback
+from mlx_notebook.server.api.foreign.local_programs import is_loopback
 from tests.server.running import HELLO, RunningServer, running
 from tests.tiny_models.models import qwen3
 
@@ -37,6 +37,7 @@ def open_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningSer
     options = (
         f"--MlxNotebookApp.models_dirs={models}",
         "--MlxNotebookApp.ollama_without_token=True",
+        "--MlxNotebookApp.lmstudio_without_token=True",
         "--ServerApp.allow_remote_access=True",
         "--ServerApp.ip=0.0.0.0",
         "--MlxNotebookApp.start_engine_at_startup=False",
@@ -137,6 +138,27 @@ def test_another_machine_needs_the_token(open_server: RunningServer) -> None:
 def test_no_other_route_is_opened(open_server: RunningServer, method: str, path: str) -> None:
     answer = CLIENT.request(method, open_server.url + path, content=b"{}")
     assert answer.status_code in (401, 403), answer.text
+
+
+@pytest.mark.parametrize("path", ["api/v0/models/tiny-chat", "mlx/lmstudio/api/v1/models"])
+def test_programs_for_lm_studio_are_let_in_and_pages_are_not(
+    open_server: RunningServer, path: str
+) -> None:
+    answer = CLIENT.get(open_server.url + path)
+    assert answer.status_code == 200, answer.text
+    assert "tiny-chat" in answer.text
+    page = {"Origin": "https://evil.example"}
+    assert CLIENT.get(open_server.url + path, headers=page).status_code in (401, 403)
+
+
+def test_mcp_servers_and_downloads_of_lm_studio_need_the_token(open_server: RunningServer) -> None:
+    for path, body in (
+        ("chat", {"model": "tiny-chat", "input": "Hi", "integrations": ["mcp/small"]}),
+        ("models/download", {"model": "org/nonesuch"}),
+    ):
+        refused = CLIENT.post(f"{open_server.url}api/v1/{path}", json=body)
+        assert refused.status_code == 403, refused.text
+        assert "token" in refused.json()["error"]["message"]
 
 
 def test_a_model_that_does_not_reason_is_not_asked_to(open_server: RunningServer) -> None:

@@ -1,0 +1,1 @@
+"""Handlers of LM Studio's REST API."""

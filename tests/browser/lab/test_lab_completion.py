@@ -60,6 +60,7 @@ def test_asked_for_there_are_other_proposals_and_alt_bracket_shows_them(browser,
         "1/3"
     )
     expect(counter).to_be_attached()
+    assert sorted(body.get("temperature", 0) for body in asked) == [0, 0.8, 0.8]
     first = grey.inner_text()
     page.keyboard.press("Alt+]")
     expect(grey).not_to_have_text(first)
@@ -69,7 +70,6 @@ def test_asked_for_there_are_other_proposals_and_alt_bracket_shows_them(browser,
     page.keyboard.press("Tab")
     expect(grey).to_have_count(0)
     expect(page.locator(".jp-CodeCell .cm-content")).not_to_have_text(re.compile("^values = $"))
-    assert sorted(body.get("temperature", 0) for body in asked) == [0, 0.8, 0.8]
 
 
 def test_the_next_key_ends_a_completion(browser, lab):

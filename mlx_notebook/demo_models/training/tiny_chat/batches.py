@@ -154,6 +154,16 @@ def mixture(progress: float) -> Mixture:
 
 def choosing_mixture(progress: float) -> Mixture:
     """Return the weights of the second stage: mostly choices among several tools."""
+    if progress > 0.65:  # All skills again while the rates fall.
+        return {
+            choosing.choosing_dialogue: 0.34,
+            choosing.drill_dialogue: 0.16,
+            dialogues.tool_dialogue: 0.20,
+            dialogues.chat_dialogue: 0.21,
+            dialogues.copy_dialogue: 0.04,
+            dialogues.long_dialogue: 0.04,
+            dialogues.very_long_dialogue: 0.01,
+        }
     return {
         choosing.choosing_dialogue: 0.38,
         choosing.drill_dialogue: 0.24,

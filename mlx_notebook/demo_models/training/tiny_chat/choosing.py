@@ -259,15 +259,15 @@ def _dialogue(
         builder.system(rng.choice(phrases.SYSTEM_PROMPTS))
     for _ in range(turns):
         roll = rng.random()
-        if roll < 0.55:
+        if roll < 0.50:
             builder.call(rng.choice(offers).make(), answer=answer)
-        elif roll < 0.87:
+        elif roll < 0.80:
             if len(offers) > 1 and rng.random() < 0.8:
                 one, two = rng.sample(offers, 2)
                 builder.parallel(one.make(), two.make(), answer=answer)
             elif (pair := dialogues._twice(rng.choice(offers))) is not None:
                 builder.parallel(*pair, answer=answer)
-        elif roll < 0.95:
+        elif roll < 0.92:
             builder.exchange(dialogues._refusal(offers, rng, lexicon, level), tools=True)
         else:
             builder.exchange(chatting.any_exchange(rng, lexicon, tools=True), tools=True)

@@ -216,7 +216,7 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         application, base_url = self.serverapp.web_app, self.serverapp.base_url
         rules: list[Any] = []
         if self.relay is not None:
-            rules.append(LazyRoutes.rule(application, base_url, relay_routes))
+            rules.append(LazyRoutes.rule(application, base_url, relay_routes, relay_sockets))
         elif not self._runs_alone:
             rules.append(LazyRoutes.rule(application, base_url))
         if isinstance(self.serverapp, StandaloneServer):
@@ -264,6 +264,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
         if self._task is None:
             return
         self._supervisor.stop()
+        if "services" in self.__dict__ and "response_sockets" in self.services.__dict__:
+            self.services.response_sockets.close()
         if "services" in self.__dict__ and "responses" in self.services.__dict__:
             await self.services.responses.close()
         if "services" in self.__dict__ and "batches" in self.services.__dict__:
@@ -335,6 +337,8 @@ class MlxNotebookApp(Configuration, ExtensionApp):
                 max_batch=self.max_batch,
                 max_audio_bytes=self.max_audio_bytes,
                 max_audio_seconds=self.max_audio_seconds,
+                max_sockets=self.max_sockets,
+                socket_seconds=60 * self.socket_minutes,
             ),
             auto_download=self.auto_download,
             open_without_token=self.open_without_token,
@@ -392,6 +396,13 @@ def relay_routes() -> tuple[Any, ...]:
     from mlx_notebook.server.relay.relay_routes import RELAY_ROUTES
 
     return RELAY_ROUTES
+
+
+def relay_sockets() -> tuple[Any, ...]:
+    """Return routes for WebSockets that JupyterHub's service answers."""
+    from mlx_notebook.server.relay.relay_routes import RELAY_SOCKETS
+
+    return RELAY_SOCKETS
 
 
 main = MlxNotebookApp.launch_instance

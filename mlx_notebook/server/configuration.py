@@ -120,6 +120,20 @@ class Configuration(
         the connection is closed and the request ends.""",
     ).tag(config=True)
 
+    max_sockets = Integer(
+        32,
+        min=0,
+        help="""Most WebSockets to v1/responses that a user may have open. A further one gets a 429.
+        0: none.""",
+    ).tag(config=True)
+
+    socket_minutes = Float(
+        60.0,
+        min=0.0001,
+        help="""Minutes that a WebSocket to v1/responses may be open. A response that runs then ends
+        first.""",
+    ).tag(config=True)
+
     responses_max_age_days = Float(
         30.0,
         min=0.0,

@@ -25,6 +25,7 @@ ApiError                    500  internal_error
 │                                conversation_full, call_without_output, empty_summary,
 │                                unreadable_compaction, unknown_approval_request,
 │                                thread_unsupported_request
+│                                of WebSockets: websocket_connection_limit_reached
 ├── Unauthorized            401  invalid_api_key, token_needed
 ├── Forbidden               403  permission_denied, host_not_allowed, origin_not_allowed,
 │                                setting_not_allowed, texts_are_private, model_gated, hub_refused,

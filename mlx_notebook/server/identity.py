@@ -29,10 +29,13 @@ class InProcessRequest(HTTPServerRequest):
         The user, as `owner` names them.
     username
         Name of the user in the log.
+    patient
+        Whether nobody waits for the answer.
     """
 
     owner: str
     username: str
+    patient: bool
 
 
 async def owner(handler: JupyterHandler) -> str:

@@ -27,6 +27,7 @@ from mlx_notebook.server.models.settings.changeable_settings import ChangeableSe
 from mlx_notebook.server.models.settings.model_settings import ModelSettingsStore
 from mlx_notebook.server.models.use.keep_times import KeepTimes
 from mlx_notebook.server.models.use.notebook_usage import NotebookUsage
+from mlx_notebook.server.responses.open_sockets import OpenSockets
 from mlx_notebook.server.responses.response_runs import ResponseRuns
 from mlx_notebook.server.upstreams.request_router import RequestRouter
 from mlx_notebook.server.upstreams.upstream_request import UpstreamGenerate
@@ -58,6 +59,8 @@ class RequestLimits:
         Most sequences that one model decodes at a time.
     max_audio_bytes, max_audio_seconds
         Largest file of sound, in bytes, and the longest one.
+    max_sockets, socket_seconds
+        Most WebSockets of a user, and the time that one may be open.
     """
 
     max_body_bytes: int
@@ -69,6 +72,8 @@ class RequestLimits:
     max_batch: int
     max_audio_bytes: int
     max_audio_seconds: float
+    max_sockets: int
+    socket_seconds: float
 
     def check_message_count(self, count: int) -> None:
         """Check the number of messages.
@@ -158,6 +163,11 @@ class Services:
     def mcp_sessions(self) -> McpSessions:
         """Connections to MCP servers."""
         return McpSessions(self.mcp.limits)
+
+    @cached_property
+    def response_sockets(self) -> OpenSockets:
+        """WebSockets for responses."""
+        return OpenSockets(self.limits.max_sockets)
 
     @cached_property
     def images(self) -> AttachmentLoader:

@@ -23,6 +23,8 @@ LIMITS = RequestLimits(
     max_batch=1,
     max_audio_bytes=1024,
     max_audio_seconds=1.0,
+    max_sockets=32,
+    socket_seconds=3600,
 )
 
 

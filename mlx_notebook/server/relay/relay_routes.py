@@ -4,8 +4,9 @@ from mlx_notebook.server.api.native.conversations import (
     ConversationHandler,
     ConversationsHandler,
 )
-from mlx_notebook.server.api.routing.routes import ROUTES
+from mlx_notebook.server.api.routing.routes import ROUTES, SOCKETS
 from mlx_notebook.server.relay.relay_handler import RelayHandler
+from mlx_notebook.server.relay.relay_socket import RelaySocketHandler
 
 # The notebooks are here, and so is what is said about them.
 _OWN = (ConversationsHandler, ConversationHandler)
@@ -16,3 +17,5 @@ RELAY_ROUTES = tuple(
     else (pattern, RelayHandler, {"tracks_activity": handler._track_activity})
     for pattern, handler in ROUTES
 )
+
+RELAY_SOCKETS = tuple((pattern, RelaySocketHandler) for pattern, _ in SOCKETS)

@@ -11,10 +11,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from tornado.httputil import HTTPHeaders
+
 from mlx_notebook.server.errors import Unavailable
 
 if TYPE_CHECKING:
     import httpx2
+    from tornado.websocket import WebSocketClientConnection
 
 _CONNECT_SECONDS = 10.0
 # A service that no longer exists does not answer probes. Its requests end after a minute.
@@ -79,12 +82,10 @@ class ServiceClient:
         """
         import httpx2
 
-        asked = [(name, value) for name, value in parse_qsl(query, True) if name not in _SECRETS]
-        kept = [(name, value) for name, value in headers if name.lower() not in _OF_THIS_SERVER]
         request = self._client.build_request(
             method,
-            self.url + path + (f"?{urlencode(asked)}" if asked else ""),
-            headers=[*_end_to_end(kept), *self._own_headers],
+            self._asked_url(path, query),
+            headers=[*self._asked_headers(headers), *self._own_headers],
             content=content,
         )
         try:
@@ -96,10 +97,55 @@ class ServiceClient:
         except httpx2.HTTPError as error:
             raise self._unreachable(error) from None
 
+    async def connect(
+        self, path: str, query: str, headers: Iterable[tuple[str, str]], max_bytes: int
+    ) -> "WebSocketClientConnection":
+        """Open a WebSocket to the service.
+
+        Parameters
+        ----------
+        path, query, headers
+            As for `send`.
+        max_bytes
+            Largest message from the service.
+
+        Raises
+        ------
+        Unavailable
+            If the service cannot be reached.
+        HTTPClientError
+            If it refuses. Its response says why.
+        """
+        from tornado.httpclient import HTTPClientError, HTTPRequest
+        from tornado.websocket import websocket_connect
+
+        kept = [each for each in self._asked_headers(headers) if not _is_of_handshake(each[0])]
+        all_headers = HTTPHeaders()
+        for name, value in (*kept, *self._own_headers):
+            all_headers.add(name, value)
+        url = self._asked_url(path, query).replace("http", "ws", 1)
+        request = HTTPRequest(url, headers=all_headers, connect_timeout=_CONNECT_SECONDS)
+        try:
+            return await websocket_connect(request, max_message_size=max_bytes)
+        except HTTPClientError as error:
+            if error.response is None or not 400 <= error.code < 599:
+                raise self._unreachable(error) from None
+            raise
+        except OSError as error:
+            raise self._unreachable(error) from None
+
     async def close(self) -> None:
         """Close all connections."""
         if "_client" in self.__dict__:
             await self._client.aclose()
+
+    def _asked_url(self, path: str, query: str) -> str:
+        asked = [(name, value) for name, value in parse_qsl(query, True) if name not in _SECRETS]
+        return self.url + path + (f"?{urlencode(asked)}" if asked else "")
+
+    def _asked_headers(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        kept = [(name, value) for name, value in headers if name.lower() not in _OF_THIS_SERVER]
+        return _end_to_end(kept)
 
     @property
     def _own_headers(self) -> list[tuple[str, str]]:
@@ -142,6 +188,10 @@ def answered_headers(response: "httpx2.Response") -> list[tuple[str, str]]:
 
 def _end_to_end(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return [(name, value) for name, value in headers if name.lower() not in _HOP_BY_HOP]
+
+
+def _is_of_handshake(name: str) -> bool:
+    return name.lower().startswith("sec-websocket-")
 
 
 def _is_loopback(url: str) -> bool:

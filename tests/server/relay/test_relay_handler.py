@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import anthropic
 import httpx
 import openai
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from tests.server.running import HELLO, RunningServer, running, wait_for
 
@@ -52,6 +55,38 @@ def test_answers_streams_and_errors_come_from_the_service(
         client.chat.completions.create(**{**body, "model": "no such model"})
     assert unknown.value.code == "model_not_found"
     assert "engine" not in notebook.log
+
+
+def test_a_websocket_goes_on_to_the_service(
+    service: RunningServer, notebook: RunningServer, client: openai.OpenAI
+) -> None:
+    previous: str | None = None
+    with client.responses.connect() as connection:
+        for text in ("My name is Ada.", "What is my name?"):
+            connection.response.create(
+                model="tiny-chat", input=text, store=False, previous_response_id=previous
+            )
+            last: Any = connection.recv()
+            while last.type not in ("response.completed", "error"):
+                last = connection.recv()
+            previous = last.response.id
+        connection.send_raw("{")
+        error: Any = connection.recv()
+        assert error.error.code == "invalid_json"
+    assert service.wait_until_idle()
+    # What the service refuses is refused here.
+    url = notebook.openai_url.replace("http", "ws", 1) + "/responses"
+    head = notebook.headers
+    with pytest.raises(InvalidStatus) as caught:
+        connect(url, additional_headers={"Authorization": "Bearer wrong"}, proxy=None)
+    assert caught.value.response.status_code == 401
+    opened = [connect(url, additional_headers=head, proxy=None) for _ in range(32)]
+    with pytest.raises(InvalidStatus) as caught:
+        connect(url, additional_headers=head, proxy=None)
+    assert caught.value.response.status_code == 429
+    assert b"max_sockets" in (caught.value.response.body or b"")
+    for each in opened:
+        each.close()
 
 
 def test_the_response_is_the_services_own(service: RunningServer, notebook: RunningServer) -> None:

@@ -131,7 +131,7 @@ class ApiHandler(APIHandler):
     @property
     def is_patient(self) -> bool:
         """Whether nobody waits for the answer: the request is a line of a batch."""
-        return isinstance(self.request, InProcessRequest)
+        return isinstance(self.request, InProcessRequest) and self.request.patient
 
     @property
     def authorizer(self) -> Authorizer:

@@ -40,7 +40,7 @@ def explained_error(
             code="host_not_allowed",
         )
     if status == 403 and (not handler.current_user or "_xsrf" in message):
-        return _unauthorized(handler)
+        return unauthorized(handler)
     if status == 403:
         return errors.Forbidden(message or "This user may not do this.")
     if status == 404 and "Origin" in handler.request.headers:
@@ -59,7 +59,8 @@ def explained_error(
     return errors.ApiError("The server failed on this request. Its log says why.")
 
 
-def _unauthorized(handler: APIHandler) -> errors.ApiError:
+def unauthorized(handler: APIHandler) -> errors.ApiError:
+    """Return the error for a request without the token."""
     if not handler.identity_provider.auth_enabled:
         return errors.Unauthorized(
             "This server runs without a token, so it accepts requests from Jupyter's own pages "

@@ -20,6 +20,12 @@ def _own_routes() -> Iterable[Route]:
     return ROUTES
 
 
+def _own_sockets() -> Iterable[Route]:
+    from mlx_notebook.server.api.routing.routes import SOCKETS
+
+    return SOCKETS
+
+
 def _standalone_routes() -> Iterable[Route]:
     return (*_own_routes(), *routes_at_root())
 
@@ -45,11 +51,16 @@ class LazyRoutes(Router):
     SUPPORTED_METHODS: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
-        self, application: Application, base_url: str, routes: Callable[[], Iterable[Route]]
+        self,
+        application: Application,
+        base_url: str,
+        routes: Callable[[], Iterable[Route]],
+        sockets: Callable[[], Iterable[Route]],
     ) -> None:
         self._application = application
         self._base = re.escape(base_url)
         self._routes = routes
+        self._sockets = sockets
 
     @classmethod
     def rule(
@@ -57,6 +68,7 @@ class LazyRoutes(Router):
         application: Application,
         base_url: str,
         routes: Callable[[], Iterable[Route]] = _own_routes,
+        sockets: Callable[[], Iterable[Route]] = _own_sockets,
         *,
         prefixes: str = _PREFIXES,
     ) -> Rule:
@@ -70,10 +82,12 @@ class LazyRoutes(Router):
             The server's base URL.
         routes
             Import the routes: patterns, handlers, and arguments of the handlers if they have any.
+        sockets
+            Import the routes of requests for a WebSocket.
         prefixes
             Pattern of the paths among which the routes are.
         """
-        router = cls(application, base_url, routes)
+        router = cls(application, base_url, routes, sockets)
         return Rule(PathMatches(f"{re.escape(base_url)}(?:{prefixes})"), router)
 
     @classmethod
@@ -90,11 +104,20 @@ class LazyRoutes(Router):
 
     def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> HTTPMessageDelegate | None:
         """Return the delegate for a request, None if there is no route for it."""
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            found = self._socket_router.find_handler(request, **kwargs)
+            if found is not None:
+                return found
         return self._router.find_handler(request, **kwargs)
 
     @cached_property
     def _router(self) -> _HandlerRouter:
-        rules = [
-            Rule(PathMatches(self._base + pattern), *target) for pattern, *target in self._routes()
-        ]
+        return self._router_of(self._routes())
+
+    @cached_property
+    def _socket_router(self) -> _HandlerRouter:
+        return self._router_of(self._sockets())
+
+    def _router_of(self, routes: Iterable[Route]) -> _HandlerRouter:
+        rules = [Rule(PathMatches(self._base + pattern), *target) for pattern, *target in routes]
         return _HandlerRouter(self._application, rules)

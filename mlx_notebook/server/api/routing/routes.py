@@ -75,6 +75,7 @@ from mlx_notebook.server.api.responses.response_conversations import (
     StoredConversationHandler,
     StoredConversationsHandler,
 )
+from mlx_notebook.server.api.responses.response_socket import ResponseSocketHandler
 from mlx_notebook.server.api.responses.responses import InputTokensHandler, ResponsesHandler
 from mlx_notebook.server.api.responses.stored_responses import (
     CancelResponseHandler,
@@ -150,3 +151,6 @@ ROUTES = (
     *routes_below_mlx(),
     ("(?:v1|v2/rerank|mlx)(?:/.*)?", UnknownRouteHandler),
 )
+
+SOCKETS = (("v1/responses/?", ResponseSocketHandler),)
+"""Routes of requests for a WebSocket, which are looked up first."""

@@ -82,6 +82,9 @@ def test_a_server_without_a_token_says_what_to_do() -> None:
         assert response.status_code == 401
         assert code_of(response) == "token_needed"
         assert httpx.get(server.url + "v1/models").status_code == 200
+        head = {"Connection": "Upgrade", "Upgrade": "websocket"}
+        response = httpx.get(server.url + "v1/responses", headers=head)
+        assert (response.status_code, code_of(response)) == (401, "token_needed")
 
 
 def test_a_foreign_host_name_is_refused(server: RunningServer) -> None:

@@ -1,12 +1,13 @@
 """Tools of real MCP servers within responses, with the official client on a real server."""
 
+import asyncio
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import openai
 import openai.types.responses as sdk
@@ -282,3 +283,53 @@ def test_lm_studios_chats_use_the_same_servers(host: RunningServer, port: int) -
     assert (missing["type"], missing["param"]) == ("mcp_connection_error", "integrations")
     far = chat({**near, "server_url": "http://other.test/mcp"})["error"]
     assert (far["code"], far["param"]) == ("mcp_not_allowed", "integrations[0].server_url")
+
+
+@pytest.mark.parametrize("kind", ["OpenAIResponsesModel", "OpenAIResponsesWSModel"])
+def test_openai_agents_call_their_own_functions_and_our_tools(
+    host: RunningServer, kind: str
+) -> None:
+    import agents
+    import agents.models.openai_responses as models
+    from agents.model_settings import MCPToolChoice
+
+    looked: list[str] = []
+
+    @agents.function_tool
+    def look(place: Literal["door", "window"]) -> str:
+        looked.append(place)
+        return "a cat"
+
+    async def talk() -> list[list[str]]:
+        """The kinds of items that two turns with each of the tools have made."""
+        found = []
+        async with openai.AsyncOpenAI(
+            base_url=host.openai_url, api_key=host.token, max_retries=0
+        ) as client:
+            model = getattr(models, kind)("tiny-chat", client)
+            hosted = agents.HostedMCPTool(tool_config=tool())  # type: ignore[arg-type]
+            for offered, choice in (
+                (look, "look"),
+                (hosted, MCPToolChoice(server_label="small", name="greet")),
+            ):
+                settings = agents.ModelSettings(temperature=0, max_tokens=400, tool_choice=choice)
+                agent = agents.Agent("A", model=model, tools=[offered], model_settings=settings)
+                asked: Any = "Hello!"
+                for _ in range(2):
+                    run = await agents.Runner.run(
+                        agent, asked, run_config=agents.RunConfig(tracing_disabled=True)
+                    )
+                    found.append([item.type for item in run.new_items])
+                    asked = [*run.to_input_list(), {"role": "user", "content": "Hello again!"}]
+            if hasattr(model, "close"):
+                await model.close()
+        return found
+
+    own, again, hosted, hosted_again = asyncio.run(talk())
+    assert own[:2] == again[:2] == ["tool_call_item", "tool_call_output_item"]
+    assert looked
+    assert set(looked) <= {"door", "window"}
+    assert hosted[:2] == ["mcp_list_tools_item", "tool_call_item"]
+    # The agent has the list of tools already.
+    assert hosted_again[0] == "tool_call_item"
+    assert {items[-1] for items in (own, again, hosted, hosted_again)} == {"message_output_item"}

@@ -1,4 +1,4 @@
-"""Name the user as whom the lines of a batch run."""
+"""Name the user of a request, for requests that this server sends to itself for them."""
 
 from mlx_notebook.server.api.http.base import ApiHandler
 from mlx_notebook.server.batches.batch_record import Sender

@@ -8,8 +8,10 @@ those without any last, so that no process runs a long file alone at the end. Tw
 process each: to start their JupyterLab and JupyterHub takes long.
 """
 
+import gc
 import inspect
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,17 @@ SLOW_FIXTURES = {
 }
 WHOLE_FOLDERS = ("tests/browser", "tests/jupyterhub")
 STARTERS = {"EngineProcess", "JupyterServer", "LabServer", "running", "kernel_alone", "start"}
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, Any, Any]:
+    """Look for no garbage among what is imported and collected: millions of objects that stay."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

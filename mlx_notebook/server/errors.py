@@ -38,7 +38,7 @@ ApiError                    500  internal_error
 │                                adapter_not_found, revision_not_found, settings_not_usable
 ├── MethodNotAllowed        405  method_not_allowed
 ├── Conflict                409  completions_not_available, job_running, name_taken,
-│                                conversation_locked
+│                                conversation_locked, conversation_changed
 ├── BodyTimeout             408  request_timeout
 ├── BodyTooLarge            413  request_too_large
 ├── QueueFull               429  queue_full

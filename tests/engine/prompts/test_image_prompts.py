@@ -17,7 +17,7 @@ def test_an_image_of_one_user_is_processed_again_for_another(
 
     def process(self: Any, image: EncodedImage) -> ProcessedImage:
         processed.append(image)
-        return ProcessedImage([1], [1], "", "", {}, None)
+        return ProcessedImage(1, [1], [1], "", "", {})
 
     monkeypatch.setattr(ImagePromptBuilder, "_process", process)
     builder = object.__new__(ImagePromptBuilder)

@@ -8,6 +8,7 @@ import pytest
 from mlx_notebook.server.api.http.event_stream import EventStreamHandler, comment
 from mlx_notebook.server.errors import ApiError, EngineError
 from mlx_notebook.server.telemetry import metrics
+from mlx_notebook.server.users.user import User
 
 pytestmark = pytest.mark.anyio
 
@@ -27,6 +28,7 @@ class Handler(EventStreamHandler):
         self.sent: list[bytes] = []
         self.headers: dict[str, str] = {}
         self._host_is_allowed = True
+        self._user = User("")
         self._headers_written = False
         self._finished = False
 

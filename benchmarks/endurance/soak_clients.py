@@ -1,4 +1,4 @@
-"""The clients of `benchmarks.endurance.soak`: the operations that each of them repeats."""
+"""The clients of `benchmarks.soak`: the operations that each of them repeats."""
 
 import asyncio
 import base64

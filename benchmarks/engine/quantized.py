@@ -208,7 +208,7 @@ def main() -> None:
         prog="python -m benchmarks.engine.quantized", description=__doc__
     )
     parser.add_argument("--perplexity", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--model", default=SMOLLM2, help="as for benchmarks.comparison.serving")
+    parser.add_argument("--model", default=SMOLLM2, help="as for benchmarks.serving")
     parser.add_argument("--chunk", type=int, default=64, help="tokens of a chunk of the text")
     parser.add_argument("--counted", type=int, default=300, help="tokens whose perplexity counts")
     parser.add_argument("--streams", type=int, nargs="*", default=[1, 8])

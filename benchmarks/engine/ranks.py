@@ -171,7 +171,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     tiny = str(ROOT / "mlx_notebook" / "demo_models" / "tiny-chat")
-    parser.add_argument("--model", default=tiny, help="as for benchmarks.comparison.serving")
+    parser.add_argument("--model", default=tiny, help="as for benchmarks.serving")
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--streams", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--tokens", type=int, default=200)

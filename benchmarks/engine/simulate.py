@@ -3,7 +3,7 @@
 A virtual clock and a device whose steps cost what is given replay arrivals. The engine's own policy
 (`engine/batching/prefill_policy.py`) decides, and beside it mlx-lm's rule and first come, first
 served. As in the engine, one step of the loop decodes all running rows once and then computes one
-chunk of prompts. A winner here is a guess: measure it with `benchmarks.comparison.accelerator`.
+chunk of prompts. A winner here is a guess: measure it with `benchmarks.accelerator`.
 """
 
 import argparse

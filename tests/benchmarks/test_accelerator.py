@@ -86,7 +86,7 @@ def test_the_schema_has_ten_keys_that_are_all_required():
 @pytest.mark.slow
 def test_a_run_with_a_tiny_model_measures_every_section(tmp_path):
     command = [
-        *(sys.executable, "-m", "benchmarks.comparison.accelerator", "--model", "tiny", "--quick"),
+        *(sys.executable, "-m", "benchmarks.accelerator", "--model", "tiny", "--quick"),
         *("--tokenizer", str(TINY), "--contenders", "raw", OURS, "--out", str(tmp_path)),
         *("--total", "250", "--scale", "3"),
     ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.engine.determinism import compare
+from benchmarks.determinism import compare
 from benchmarks.harness.client import Reply
 from benchmarks.harness.load import Request
 from mlx_notebook.server.models.catalog import EMBEDDED_DEFAULT

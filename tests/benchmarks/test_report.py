@@ -3,8 +3,8 @@
 import pytest
 
 from benchmarks.comparison import report
+from benchmarks.determinism import Comparison
 from benchmarks.endurance import faults
-from benchmarks.engine.determinism import Comparison
 from benchmarks.engine.profile_engine import summarise
 from benchmarks.harness.contenders import OURS, RAW_BATCH
 

@@ -1,10 +1,10 @@
-"""Three minutes of `python -m benchmarks.endurance.soak`: a real server under many faults."""
+"""Three minutes of `python -m benchmarks.soak`: a real server under many faults."""
 
 import asyncio
 
 import pytest
 
-from benchmarks.endurance.soak import measure, render
+from benchmarks.soak import measure, render
 
 
 @pytest.mark.slow

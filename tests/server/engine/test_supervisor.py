@@ -216,7 +216,7 @@ def test_nothing_is_left_when_the_server_stops(models_dir: Path) -> None:
 def test_with_32_streams_the_jupyter_server_answers_between_their_tokens(
     models_dir: Path,
 ) -> None:
-    """`benchmarks.comparison.serving` measures how fast it is; here all streams must go on."""
+    """`benchmarks.serving` measures how fast it is; here all streams must go on."""
     with running(config={"MlxNotebookApp": {"models_dirs": [str(models_dir)]}}) as server:
         assert server.works()
         answers: list[list[int]] = []

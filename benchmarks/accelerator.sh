@@ -3,7 +3,7 @@
 #
 #   accelerator.sh pack FOLDER     here: write FOLDER/part.1, FOLDER/part.2, ...
 #   accelerator.sh stage PART      there: keep one part, if they arrive one by one
-#   accelerator.sh run OUT [...]   there: unpack, then `python -m benchmarks.comparison.accelerator --out OUT ...`
+#   accelerator.sh run OUT [...]   there: unpack, then `python -m benchmarks.accelerator --out OUT ...`
 #
 # The machine needs Linux on x86-64, Python 3.12 with PyTorch 2.11 for CUDA 13, NumPy, transformers,
 # tokenizers, safetensors and OpenCV, and this repository. Everything else is in the parts: MLX's
@@ -12,7 +12,7 @@
 # Variables: PYTHON312 (an interpreter for `pack`), WORK (what `pack` keeps for the next time),
 # STAGE (where the parts and what is in them lie on the machine).
 set -euo pipefail
-cd "$(dirname "$0")/../.."
+cd "$(dirname "$0")/.."
 PART_BYTES=${PART_BYTES:-45000000}
 WORK=${WORK:-$PWD/build/accelerator-work}
 STAGE=${STAGE:-/tmp/mlx-notebook-accelerator}
@@ -119,7 +119,7 @@ run() {
   python3 -c "
 import mlx.core as mx, mlx_lm, mlx_notebook.server.app
 print(mx.default_device())"
-  python3 -m benchmarks.comparison.accelerator --tokenizer "$STAGE/tokenizer" --out "$out" "$@" 2>&1 \
+  python3 -m benchmarks.accelerator --tokenizer "$STAGE/tokenizer" --out "$out" "$@" 2>&1 \
     | tee "$out/accelerator.log"
 }
 

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.comparison.serving`: compare all contenders in one interleaved run.
+"""`python -m benchmarks.serving`: compare all contenders in one interleaved run.
 
 Writes `serving.json`, `serving.md` and `serving.png` to the results folder.
 """
@@ -155,9 +155,7 @@ def _polled(server: Server, interval: float) -> Iterator[list[float]]:
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.comparison.serving", description=__doc__
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=__doc__)
     parser.add_argument(
         "--model",
         default=str(ROOT / "mlx_notebook" / "demo_models" / "tiny-chat"),

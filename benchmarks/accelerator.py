@@ -1,4 +1,4 @@
-"""`python -m benchmarks.comparison.accelerator`: minutes on a machine without a network.
+"""`python -m benchmarks.accelerator`: minutes on a machine without a network.
 
 Makes a model with random weights, starts raw mlx-lm, this server and mlx_lm.server, and runs the
 sections one after another. Each has a limit of its own; one that does not fit into the total is
@@ -180,9 +180,7 @@ class Run:
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.comparison.accelerator", description=__doc__
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.accelerator", description=__doc__)
     sections = [TABLE, *SCENARIOS]
     parser.add_argument("--model", nargs="+", choices=NAMES, default=["qwen3-0.6b"])
     parser.add_argument("--tokenizer", type=Path, help="a folder with a tokenizer (no network)")

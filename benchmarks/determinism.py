@@ -1,4 +1,4 @@
-"""`python -m benchmarks.engine.determinism`: is a text the same alone and in a batch?
+"""`python -m benchmarks.determinism`: is a text the same alone and in a batch?
 
 Each request is sent alone, again alone (with its prompt in the prefix cache), and beside others.
 Random numbers depend on seed and position only, so differences come from rounding: with other batch
@@ -169,9 +169,7 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.engine.determinism", description=__doc__
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.determinism", description=__doc__)
     parser.add_argument("--model", default="tiny-chat")
     parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
     parser.add_argument("--requests", type=int, default=6)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.endurance.soak`: eight clients of one server, under many faults.
+"""`python -m benchmarks.soak`: eight clients of one server, under many faults.
 
 The engine is killed and paused, the server is paused, the disk is full for a while, clients hang
 up, send invalid bodies and swap models. Exits with 1 if an operation took too long, ended without
@@ -251,9 +251,7 @@ def render(found: dict[str, Any]) -> str:
 
 def main() -> None:
     """Run from the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.endurance.soak", description=__doc__
-    )
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.soak", description=__doc__)
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "results")

@@ -43,7 +43,7 @@ class LabServer(JupyterServer):
     """
 
     def __init__(self, home: Path, models: Path, hub: Hub, **settings: Any) -> None:
-        self.home, self.hub = home, hub
+        self.home, self.models, self.hub = home, models, hub
         (home / "config").mkdir(parents=True, exist_ok=True)
         extensions = {"mlx_notebook": True, "jupyterlab": True, "notebook": True}
         written = {

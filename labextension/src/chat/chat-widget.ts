@@ -10,6 +10,7 @@ import { DisposableDelegate, type IDisposable } from "@lumino/disposable";
 import type { Message } from "@lumino/messaging";
 import { Widget } from "@lumino/widgets";
 import { ContextChips } from "../attachments/context-chips";
+import { Dictation } from "../attachments/dictation";
 import { element } from "../base/elements";
 import { ConversationBar } from "../conversations/conversation-bar";
 import { PanelModel } from "../dashboard/panel-model";
@@ -39,6 +40,7 @@ export class ChatWidget extends Widget implements IMlxChat {
   private readonly sessions: ChatSessions;
   private readonly bar: ConversationBar;
   private readonly chips: ContextChips;
+  private readonly dictation: Dictation;
   private readonly modes: ModeSelect;
   private readonly makers = new Map<string, () => BlockView>();
   private text: HTMLTextAreaElement | undefined;
@@ -64,9 +66,9 @@ export class ChatWidget extends Widget implements IMlxChat {
       rename: (title) => this.sessions.rename(title),
       remove: () => this.sessions.remove(),
     });
-    this.chips = new ContextChips(notebooks, contents, server.settings, [tools.chip], () =>
-      this.draw(),
-    );
+    this.dictation = new Dictation(server.client);
+    const more = [tools.chip, this.dictation.node];
+    this.chips = new ContextChips(notebooks, contents, server.settings, more, () => this.draw());
     const host = {
       codeActions,
       greeting: GREETING,
@@ -77,6 +79,7 @@ export class ChatWidget extends Widget implements IMlxChat {
       connect: ({ text, notify }: Parts) => {
         this.text = text;
         this.chips.connect(text, notify);
+        this.dictation.connect(text, notify);
       },
     };
     this.model = new PanelModel(this.actions(), {}, { rendermime }, host);
@@ -129,6 +132,7 @@ export class ChatWidget extends Widget implements IMlxChat {
   override dispose(): void {
     if (this.isDisposed) return;
     super.dispose();
+    this.dictation.cancel();
     this.model.dispose();
   }
 
@@ -184,6 +188,7 @@ export class ChatWidget extends Widget implements IMlxChat {
       isNew: current.isEmpty,
     });
     this.modes.show(current.content.mode);
+    this.dictation.show(watcher.catalog?.models ?? []);
     this.model.show({
       conversation: `${current.id} ${current.renumbered}`,
       entries: current.content.entries,

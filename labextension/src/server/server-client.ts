@@ -27,6 +27,15 @@ export class ServerClient {
   }
 
   /**
+   * Send a form with a file by `POST path`.
+   *
+   * @throws RequestError if the server does not answer or refuses.
+   */
+  async upload<T>(path: string, form: FormData, signal?: AbortSignal): Promise<T> {
+    return (await (await this.send("POST", path, form, signal)).json()) as T;
+  }
+
+  /**
    * Send a request with another method, such as `PUT`.
    *
    * @throws RequestError if the server does not answer or refuses.
@@ -68,7 +77,8 @@ export class ServerClient {
   ): Promise<Response> {
     const url = URLExt.join(this.settings.baseUrl, path);
     const init: RequestInit = { method, signal: signal ?? null };
-    if (body !== undefined) init.body = JSON.stringify(body);
+    // The browser adds the type of a form, with its boundary.
+    if (body !== undefined) init.body = body instanceof FormData ? body : JSON.stringify(body);
     let response: Response;
     try {
       response = await ServerConnection.makeRequest(url, init, this.settings);

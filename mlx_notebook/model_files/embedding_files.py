@@ -15,9 +15,9 @@ from mlx_notebook.model_files.reranker_files import reranker_kind
 _ENCODERS = ("bert", "modernbert", "xlm_roberta")
 _GENERATORS = ("gemma3_text", "lfm2", "ministral3", "qwen3")
 # Types that embed images and texts together. Conversions have a type of their own.
-_VIEWERS = {"qwen3_vl": "qwen3_vl_embedding"}
+_IMAGE_EMBEDDERS = {"qwen3_vl": "qwen3_vl_embedding"}
 # Most tokens of an input of these: their mask grows with the square.
-_MOST_VIEWED = 8192
+_MOST_IMAGE_TOKENS = 8192
 _OTHER_HEADS = ("Classification", "QuestionAnswering", "MultipleChoice")
 # Tokenizers without a limit write a number that is larger than this.
 _NO_LIMIT = 2**31
@@ -58,14 +58,14 @@ def embeds_images(name: str, config: dict[str, Any]) -> bool:
     A folder of the generating type is known by the model's name only.
     """
     model_type = _model_type(config)
-    if model_type in _VIEWERS.values():
+    if model_type in _IMAGE_EMBEDDERS.values():
         return True
-    return model_type in _VIEWERS and "embedding" in name.lower()
+    return model_type in _IMAGE_EMBEDDERS and "embedding" in name.lower()
 
 
 def as_embedding_type(config: dict[str, Any]) -> dict[str, str]:
     """Return the model type under which mlx-vlm embeds, by the type of a generating model."""
-    return _VIEWERS if _model_type(config) in _VIEWERS else {}
+    return _IMAGE_EMBEDDERS if _model_type(config) in _IMAGE_EMBEDDERS else {}
 
 
 def max_input_tokens(folder: Path, config: dict[str, Any]) -> int | None:
@@ -79,8 +79,8 @@ def max_input_tokens(folder: Path, config: dict[str, Any]) -> int | None:
         # Its positions start after the position of padding.
         positions -= 1 + (padding if isinstance(padding, int) else 1)
     found = [limit for limit in (*limits, positions) if isinstance(limit, int)]
-    if _model_type(config) in (*_VIEWERS, *_VIEWERS.values()):
-        found.append(_MOST_VIEWED)
+    if _model_type(config) in (*_IMAGE_EMBEDDERS, *_IMAGE_EMBEDDERS.values()):
+        found.append(_MOST_IMAGE_TOKENS)
     return min((limit for limit in found if 0 < limit < _NO_LIMIT), default=None)
 
 

@@ -252,8 +252,16 @@ class InsufficientStorage(ApiError):
     status = 507
     default_code = "disk_full"
 
-    def __init__(self, message: str, *, code: str | None = None) -> None:
-        super().__init__(message, code=code, headers={"x-should-retry": "false"})
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        headers = {**(headers or {}), "x-should-retry": "false"}
+        super().__init__(message, param=param, code=code, headers=headers)
 
 
 class Unavailable(ApiError):

@@ -162,7 +162,11 @@ function buildStats({ root, button, ask, notify }) {
       long,
       (job) => job.id,
       (job) => {
-        const name = h("span", { class: "mlx-name" }, job.title || `A job of another user (${job.kind})`);
+        const name = h(
+          "span",
+          { class: "mlx-name" },
+          job.title || `A job of another user (${job.kind})`,
+        );
         const text = h("span", { class: "mlx-grow" });
         const fill = meter(`Progress of ${job.id}`);
         return { el: h("li", {}, h("div", { class: "mlx-row" }, name, text), fill.el), text, fill };

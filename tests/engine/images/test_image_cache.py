@@ -7,7 +7,7 @@ from mlx_notebook.engine.images.image_tokens import ProcessedImage
 
 
 def image(nbytes: int) -> ProcessedImage:
-    return ProcessedImage([1], [1], "", "", {"pixel_values": np.zeros(nbytes, np.uint8)})
+    return ProcessedImage(1, [1], [1], "", "", {"pixel_values": np.zeros(nbytes, np.uint8)})
 
 
 def test_an_image_is_processed_once() -> None:

@@ -15,7 +15,7 @@ from mlx_notebook.engine.images.image_tokens import (
 
 
 def span(start: int, count: int = 2) -> ImageSpan:
-    return ImageSpan(start, ProcessedImage([9] * count, [9] * count, "", "", {}))
+    return ImageSpan(start, ProcessedImage(9, [9] * count, [9] * count, "", "", {}))
 
 
 def row(*spans: ImageSpan, end: int = 6) -> ImageTokenRow:
@@ -70,7 +70,7 @@ def test_padding_does_not_count() -> None:
 
 
 def test_the_size_of_an_image_is_that_of_its_inputs_and_then_of_its_features() -> None:
-    image = ProcessedImage([9], [9], "", "", {"pixel_values": np.zeros(10, np.float32)})
+    image = ProcessedImage(9, [9], [9], "", "", {"pixel_values": np.zeros(10, np.float32)})
     assert image.nbytes == 40
     image.features = ImageFeatures(mx.zeros((1, 8)), np.array([True]), per_layer=mx.zeros((1, 3)))
     assert image.nbytes == 4 * (8 + 3)

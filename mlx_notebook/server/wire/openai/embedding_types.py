@@ -29,8 +29,11 @@ class EmbeddingItem(Struct):
     image: str | None = None
 
 
+# `inputs` refuses empty texts and reports the path. The OpenAPI schema says so, too.
+_Text = Annotated[str, Meta(extra_json_schema={"minLength": 1})]
+_Tokens = Annotated[list[TokenId], Meta(extra_json_schema={"minItems": 1})]
 _Several = Annotated[
-    list[str | TokenId | list[TokenId] | EmbeddingItem], Meta(min_length=1, max_length=2048)
+    list[_Text | TokenId | _Tokens | EmbeddingItem], Meta(min_length=1, max_length=2048)
 ]
 
 
@@ -44,7 +47,7 @@ class EmbeddingRequest(RequestParameters, kw_only=True):
     allows).
     """
 
-    input: str | EmbeddingItem | _Several | None = None
+    input: _Text | EmbeddingItem | _Several | None = None
     messages: Annotated[list[RequestMessage], Meta(min_length=1)] | None = None
     model: Annotated[str, Meta(max_length=512)] | None = None
     encoding_format: Literal["float", "base64"] | None = None

@@ -197,3 +197,27 @@ test("the server's refusal of a stale version is told apart from other errors", 
   expect(await refused("conversation_not_found").load({ id: "id" })).toBeUndefined();
   await expect(refused("").load({ id: "id" })).rejects.toThrow("m");
 });
+
+test("an answer that went on after a reload is one answer, however late it was saved before", () => {
+  const partial = answer("On", { open: true, note: "Interrupted" });
+  const longer = answer("Once upon", { open: true, note: "Interrupted" });
+  const whole = content(user("One"), answer("Once upon a time"));
+  const early = content(user("One"), partial);
+  const late = content(user("One"), longer);
+  const nothing = content();
+  // The page before had not saved it, had saved less, or saves more after the new page has begun.
+  for (const [begun, saved] of [
+    [nothing, early],
+    [early, late],
+    [commonOf(late, early), early],
+  ] as const) {
+    const merged = merge(begun, whole, saved);
+    expect(merged?.content.entries).toEqual(whole.entries);
+    expect(merged?.moved.size).toBe(0);
+  }
+  // Ours may be the earlier one.
+  expect(merge(early, late, whole)?.content.entries).toEqual(whole.entries);
+  // The same question in two tabs has two answers.
+  const other = merge(nothing, whole, content(user("One"), answer("Twice")));
+  expect(other && said(other.content).filter((one) => one === "answer")).toHaveLength(2);
+});

@@ -152,8 +152,10 @@ def test_models_are_listed_described_loaded_and_unloaded(client: ollama.Client) 
 def test_a_model_is_kept_as_long_as_a_request_says(
     client: ollama.Client, server: RunningServer
 ) -> None:
-    # A pinned model stays for ever, and other tests use this server too.
+    # A pinned model stays for ever, and without an idle time all do. Other tests, which use this
+    # server too, may have set either.
     server.client.post("mlx/models/pin", json={"model": "tiny-chat", "pinned": False})
+    server.client.patch("mlx/settings", json={"idle_unload_minutes": None}).raise_for_status()
 
     def expires() -> Any:
         return next(m.expires_at for m in client.ps().models if m.model == "tiny-chat")

@@ -14,7 +14,9 @@ from mlx_notebook.engine.kv_cache.batch_cache import BatchCache
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt
 from mlx_notebook.protocol import Event, PromptLogprobs, TokenLogprob
 
-_CHUNK = 256
+_CHUNK, _ATTENTION_CHUNK = 256, 64
+"""Tokens of one step. Attention needs memory for each of them, in each head, times all before."""
+
 _MAX_ATTENTION = 8192
 """Most tokens of a prompt whose attention is recorded: the weights need memory for all of them."""
 _MAX_LOGPROBS = 2**18
@@ -107,8 +109,9 @@ class ScoringJob:
         if self._cache is None:
             self._cache = BatchCache([backend.plain_cache()])
         begin = len(self._scored) - 1
-        inputs = self._tokens[begin : begin + _CHUNK]
-        following = self._tokens[begin + 1 : begin + 1 + _CHUNK]
+        size = _CHUNK if self._attention is None else _ATTENTION_CHUNK
+        inputs = self._tokens[begin : begin + size]
+        following = self._tokens[begin + 1 : begin + 1 + size]
         if following:
             fed = mx.array([inputs], mx.uint32)
             record = self._attention

@@ -37,7 +37,7 @@ DEVICES = {
     # A model of 0.6 billion parameters on a data centre's GPU: launches and new shapes cost most.
     "gpu": Costs(launch=0.006, step=0.006, shape=0.15, token=4e-5, row=1e-4),
     # One of 0.1 billion parameters on two cores.
-    "cpu": Costs(launch=0.004, step=0.06, shape=0.0, token=2e-3, row=0.01),
+    "cpu": Costs(launch=0.004, step=0.09, shape=0.0, token=3e-3, row=0.0085),
 }
 
 
@@ -67,8 +67,11 @@ class Chunk:
 class Chooser(Protocol):
     """Chooses the next chunk. `waiting` are the prompts that have not begun, the oldest first."""
 
-    def choose(self, waiting: deque[Prompt], decoding: bool, now: float) -> Chunk | None:
-        """Return the next chunk, and take those that begin out of `waiting`."""
+    def choose(self, waiting: deque[Prompt], step: float, now: float) -> Chunk | None:
+        """Return the next chunk, and take those that begin out of `waiting`.
+
+        `step` is how long the last decode step took; 0 if no row runs.
+        """
 
     def finished(self, chunk: Chunk, seconds: float, now: float) -> None:
         """Take note of a chunk that was computed; its prompts' `left` is up to date."""
@@ -81,7 +84,7 @@ class Shipped:
         self.policy = PrefillPolicy(limits, PrefillSpeed(guess))
         self.groups: list[tuple[list[Prompt], float]] = []
 
-    def choose(self, waiting: deque[Prompt], decoding: bool, now: float) -> Chunk | None:
+    def choose(self, waiting: deque[Prompt], step: float, now: float) -> Chunk | None:
         """Continue a group, or begin one."""
         if not waiting and not self.groups:
             return None
@@ -89,14 +92,14 @@ class Shipped:
         ages = [(max(p.left for p in group), now - at) for group, at in self.groups]
         turn = self.policy.turn(ages, lengths)
         if turn is None:
-            indices = set(self.policy.begin(lengths, decoding=decoding))
+            indices = set(self.policy.begin(lengths, decoding=step > 0))
             group = [prompt for i, prompt in enumerate(waiting) if i in indices]
             rest = [prompt for i, prompt in enumerate(waiting) if i not in indices]
             waiting.clear()
             waiting.extend(rest)
         else:
             group, _ = self.groups.pop(turn)
-        most = self.policy.chunk(len(group), decoding=decoding)
+        most = self.policy.chunk(len(group), decoding=step > 0, step_seconds=step)
         counts = [min(prompt.left, most) for prompt in group]
         return Chunk(group, counts, *self.policy.padded(len(group), max(counts)))
 
@@ -117,7 +120,7 @@ class Fixed:
         self.rows, self.tokens = rows, tokens
         self.group: list[Prompt] = []
 
-    def choose(self, waiting: deque[Prompt], decoding: bool, now: float) -> Chunk | None:
+    def choose(self, waiting: deque[Prompt], step: float, now: float) -> Chunk | None:
         """Fill the group up and compute the next tokens of all its prompts."""
         while waiting and len(self.group) < self.rows:
             self.group.append(waiting.popleft())
@@ -163,12 +166,13 @@ def simulate(costs: Costs, chooser: Chooser, trace: Sequence[Prompt]) -> Outcome
     while True:
         while coming and coming[0][0] <= now:
             waiting.append(prompts[heapq.heappop(coming)[1]])
+        step = took("decode", len(running), 1) if running else 0.0
         if running:
-            now += took("decode", len(running), 1)
+            now += step
             for prompt in running:
                 prompt.times.append(now)
             running = [prompt for prompt in running if len(prompt.times) < prompt.answer]
-        chunk = chooser.choose(waiting, bool(running), now)
+        chunk = chooser.choose(waiting, step if running else 0.0, now)
         if chunk is not None:
             seconds = took("prefill", chunk.rows, chunk.width)
             now += seconds

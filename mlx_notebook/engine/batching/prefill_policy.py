@@ -35,6 +35,12 @@ _SMALL_CHUNK = 16
 _SAFETY = 0.75
 """Share of the pause that a chunk may fill, since the speed varies."""
 
+_STEPS = 3
+"""A chunk may take as long as so many decode steps, if that is longer than the pause.
+
+Where a step takes long, shorter chunks would add many steps to what a burst takes.
+"""
+
 _MOST_GROUPS = 4
 """Most groups that are begun for the sake of a shorter prompt behind them."""
 
@@ -129,15 +135,26 @@ class PrefillPolicy:
                 longest = longer
         return chosen
 
-    def chunk(self, rows: int, *, decoding: bool, most_seconds: float = math.inf) -> int:
+    def chunk(
+        self,
+        rows: int,
+        *,
+        decoding: bool,
+        step_seconds: float = 0.0,
+        most_seconds: float = math.inf,
+    ) -> int:
         """Return how many tokens of each prompt of a group of `rows` to compute now.
 
         Parameters
         ----------
+        step_seconds
+            How long the last decode step took.
         most_seconds
             A shorter time than the limits allow.
         """
-        seconds = _SAFETY * self.limits.pause if decoding else self.limits.idle_pause
+        seconds = idle = self.limits.idle_pause
+        if decoding:
+            seconds = max(_SAFETY * self.limits.pause, min(idle, _STEPS * step_seconds))
         budget = self._budget(min(seconds, most_seconds)) // rows
         most = min(self.limits.chunk, MOST_TOKENS // rows)
         if self.limits.rounding and budget >= _FEW:

@@ -13,7 +13,7 @@ from mlx_notebook.engine.batching.batch_row import BatchRow, NewToken, PromptPro
 from mlx_notebook.engine.batching.prefill_policy import LENGTHS, ROWS, PrefillPolicy
 from mlx_notebook.engine.batching.prompt_group import PromptGroup
 from mlx_notebook.engine.batching.row_batch import WIDTHS, RowBatch
-from mlx_notebook.engine.batching.speculation import Speculation
+from mlx_notebook.engine.batching.speculation import MOST_ROWS, Speculation
 from mlx_notebook.engine.kv_cache.batch_cache import BatchCache
 from mlx_notebook.engine.sampling.row import Row
 from mlx_notebook.protocol import URGENT_ROWS
@@ -90,6 +90,7 @@ class RowGenerator:
         self._batch = RowBatch(model)
         self._uids = 0
         self._last_urgent = -math.inf
+        self._step_seconds = 0.0
 
     def __len__(self) -> int:
         return len(self._waiting) + self.computing + len(self._batch)
@@ -216,14 +217,18 @@ class RowGenerator:
                     cache.feed(self._model, inputs, [length] * rows, only_state=True)
                     mx.eval(cache.state)
                     yield
-            for width in WIDTHS[1:]:
-                mx.eval(cache.feed(self._model, mx.zeros((rows, width), mx.uint32), [1] * rows))
-                yield
+            for rows in (1, MOST_ROWS, ROWS[-1]):
+                cache = BatchCache([self._empty_cache() for _ in range(rows)])
+                for width in WIDTHS[1:]:
+                    mx.eval(cache.feed(self._model, mx.zeros((rows, width), mx.uint32), [1] * rows))
+                    yield
 
     def next(self) -> tuple[list[PromptProgress], list[NewToken]]:
         """Decode a step, then compute a chunk of some prompts."""
         with mx.stream(generation_stream):
+            began = time.perf_counter()
             tokens = self._batch.step() if len(self._batch) and not self._rests else []
+            self._step_seconds = time.perf_counter() - began
             progress = self._join_ready()
             if not progress:
                 progress = self._compute()
@@ -289,7 +294,12 @@ class RowGenerator:
         typing = now - self._last_urgent < _TYPING_SECONDS
         pause = _URGENT_PAUSE if group.urgent else _TYPING_PAUSE if typing else math.inf
         pause = min(pause, _PATIENT_PAUSE) if group.patient else pause
-        most = self._policy.chunk(len(group), decoding=decoding, most_seconds=pause)
+        most = self._policy.chunk(
+            len(group),
+            decoding=decoding,
+            step_seconds=self._step_seconds,
+            most_seconds=pause,
+        )
         progress, fed = group.compute(most)
         done = time.perf_counter()
         self._policy.speed.add(fed, done - now)

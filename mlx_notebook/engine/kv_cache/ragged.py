@@ -276,35 +276,51 @@ class RaggedKVCache:
 
 
 class RaggedQuantizedKVCache(RaggedKVCache):
-    """The same with keys and values in 8 or 4 bits."""
+    """The same with keys and values in 8 or 4 bits.
+
+    Attributes
+    ----------
+    dequantizes
+        Whether the attention gets the numbers dequantised. On CUDA, MLX has no quantised products
+        of all the shapes that it needs.
+    """
 
     single = QuantizedKVCache
+    dequantizes = mx.cuda.is_available()
 
     def __init__(self, positions: RowPositions, group_size: int = 64, bits: int = 8):
         super().__init__(positions)
-        self.group_size, self.bits = group_size, bits
+        self._set_kind(group_size, bits)
 
     @classmethod
     def merge(cls, caches: Sequence[Any], positions: RowPositions) -> "RaggedKVCache":
         """Return the batch of single rows' caches, which are copied."""
         batch = super().merge(caches, positions)
         assert isinstance(batch, RaggedQuantizedKVCache)
-        batch.group_size, batch.bits = caches[0].group_size, caches[0].bits
+        batch._set_kind(caches[0].group_size, caches[0].bits)
         return batch
 
+    def _set_kind(self, group_size: int, bits: int) -> None:
+        self._kind = {"group_size": group_size, "bits": bits}
+        if not self.dequantizes:
+            # By `bits`, mlx-lm's attention knows that the arrays are quantised.
+            self.group_size, self.bits = group_size, bits
+
     def _encode(self, keys: mx.array, values: mx.array) -> list[mx.array]:
-        kind = {"group_size": self.group_size, "bits": self.bits}
-        return [*mx.quantize(keys, **kind), *mx.quantize(values, **kind)]
+        return [*mx.quantize(keys, **self._kind), *mx.quantize(values, **self._kind)]
 
     def _decode(self, arrays: list[mx.array]) -> tuple[Any, Any]:
-        return tuple(arrays[:3]), tuple(arrays[3:])
+        keys, values = tuple(arrays[:3]), tuple(arrays[3:])
+        if self.dequantizes:
+            return mx.dequantize(*keys, **self._kind), mx.dequantize(*values, **self._kind)
+        return keys, values
 
     @staticmethod
     def _single_arrays(cache: Any) -> list[mx.array]:
         return [*cache.keys, *cache.values]
 
     def _single(self, arrays: list[mx.array], length: int) -> Any:
-        cache = QuantizedKVCache(self.group_size, self.bits)
+        cache = QuantizedKVCache(**self._kind)
         if arrays:
             cache.keys, cache.values = tuple(arrays[:3]), tuple(arrays[3:])
             cache.offset = length

@@ -133,7 +133,22 @@ class DraftPace:
         if cost is not None and len(cost.samples) >= _ENOUGH_VERIFIED:
             # It was measured long ago, or in bad moments only.
             return min(max(1.0, 0.8 * cost.ratio), 1 + _FIRST_SLOPE * (width - 1))
-        return 1 + self._slope * (width - 1)
+        # A step with drafts has a cost of its own, however wide: narrower ones tell both.
+        narrower = [
+            (size, found.ratio)
+            for size in WIDTHS
+            if size < width
+            and (found := self._costs.get((rows, size))) is not None
+            and len(found.samples) >= _ENOUGH_VERIFIED
+        ]
+        if not narrower:
+            return 1 + self._slope * (width - 1)
+        size, ratio = narrower[-1]
+        slope = _FIRST_SLOPE
+        if len(narrower) > 1:
+            before, less = narrower[-2]
+            slope = max(0.0, ratio - less) / (size - before)
+        return ratio + slope * (width - size)
 
 
 def _low(samples: deque[float]) -> float:

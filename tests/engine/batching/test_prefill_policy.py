@@ -50,6 +50,16 @@ def test_a_chunk_takes_the_time_that_others_may_wait() -> None:
     assert plain.chunk(32, decoding=True) == 16
 
 
+def test_where_a_step_takes_long_a_chunk_may_take_three_of_them() -> None:
+    plain = policy(2000, pause=0.5, idle_pause=1.0, chunk=4096)
+    lengths = [
+        plain.chunk(1, decoding=True, step_seconds=step) for step in (0.1, 0.125, 0.2, 0.25, 2.0)
+    ]
+    assert lengths == [750, 750, 1200, 1500, 2000]
+    assert plain.chunk(1, decoding=False, step_seconds=0.2) == 2000
+    assert plain.chunk(1, decoding=True, step_seconds=0.25, most_seconds=0.1) == 200
+
+
 @pytest.mark.parametrize("chunk", [16, 64])
 def test_a_chunk_is_never_longer_than_its_limit(chunk: int) -> None:
     assert policy(1e6, chunk=chunk).chunk(1, decoding=False) == chunk

@@ -9,7 +9,11 @@ from mlx_lm.models.cache import QuantizedKVCache, make_prompt_cache
 from mlx_lm.utils import load_model
 
 from mlx_notebook.engine.kv_cache.batch_cache import BatchCache
-from mlx_notebook.engine.kv_cache.ragged import RaggedKVCache, RowPositions
+from mlx_notebook.engine.kv_cache.ragged import (
+    RaggedKVCache,
+    RaggedQuantizedKVCache,
+    RowPositions,
+)
 from tests.tiny_models.models import gemma3, qwen3
 
 PROMPTS = [[5, 9, 13, 17, 21], [7] * 3 + list(range(30, 60)), [3, 4, 8]]
@@ -91,6 +95,29 @@ def test_rows_are_cut_taken_out_joined_and_kept(model: Any, make: Any) -> None:
         tokens = mx.array([[wanted[i][step]] for i in order])
         logits = middle.feed(model, tokens, [1, 1, 1])
         assert mx.argmax(logits[:, 0], axis=-1).tolist() == [wanted[i][step + 1] for i in order]
+
+
+def test_dequantised_numbers_give_the_same_tokens(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def batched() -> list[list[int]]:
+        cache = BatchCache([in_8_bits(model) for _ in PROMPTS])
+        counts = [len(prompt) for prompt in PROMPTS]
+        width = max(counts)
+        inputs = mx.array([prompt + [0] * (width - len(prompt)) for prompt in PROMPTS])
+        logits = cache.feed(model, inputs, counts)
+        last = logits[mx.arange(len(PROMPTS)), mx.array(counts) - 1]
+        found = [mx.argmax(last, axis=-1)]
+        for _ in range(8):
+            logits = cache.feed(model, found[-1][:, None], [1] * len(PROMPTS))
+            found.append(mx.argmax(logits[:, 0], axis=-1))
+        assert hasattr(cache.layers[0], "bits") != RaggedQuantizedKVCache.dequantizes
+        assert type(cache.extract(0)[0]) is QuantizedKVCache
+        return [tokens.tolist() for tokens in found]
+
+    quantised = batched()
+    monkeypatch.setattr(RaggedQuantizedKVCache, "dequantizes", True)
+    assert batched() == quantised
 
 
 def test_the_cache_of_one_row_is_not_copied_and_the_original_stays(model: Any) -> None:

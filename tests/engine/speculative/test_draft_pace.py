@@ -35,11 +35,12 @@ def alternating(rng: random.Random) -> Iterator[int]:
 
 
 def speed(
-    text: Text, slope: float, rows: int = 1, tokens: int = 3_000, noise: float = 0.2
+    text: Text, slope: float, rows: int = 1, tokens: int = 3_000, extra: float = 0.0
 ) -> float:
     """Return the speed of a simulated batch, as a ratio to that of plain steps.
 
-    A step that feeds `width` tokens per row takes `1 + slope * (width - 1)`, and sometimes longer.
+    A step with drafts that feeds `width` tokens per row takes `1 + extra + slope * (width - 1)`,
+    and sometimes longer.
     The first step of each width takes twenty times as long: it compiles.
     """
     rng = random.Random(7)
@@ -63,7 +64,7 @@ def speed(
         made = sum(map(len, given))
         if count:
             assert count + 1 in WIDTHS
-            seconds = (1 + slope * count) * disturbed
+            seconds = (1 + extra + slope * count) * disturbed
             pace.verified(rows, count + 1, seconds * (1 if count in compiled else 20), made)
             compiled.add(count)
         else:
@@ -80,6 +81,12 @@ def speed(
 @pytest.mark.parametrize(("slope", "least"), [(0.02, 4.0), (0.1, 2.5), (0.3, 1.5)])
 def test_repetitive_text_is_much_faster(slope: float, least: float) -> None:
     assert speed(repetitive, slope) > least
+
+
+@pytest.mark.parametrize(("extra", "least"), [(0.5, 3.0), (1.0, 2.5), (2.0, 2.0)])
+def test_where_a_step_with_drafts_is_dear_wide_ones_are_found(extra: float, least: float) -> None:
+    assert speed(repetitive, 0.02, extra=extra) > least
+    assert speed(other, 0.02, extra=extra) > 0.98
 
 
 @pytest.mark.parametrize("slope", [0.02, 0.1, 0.3, 0.6, 1.0])

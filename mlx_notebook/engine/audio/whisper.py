@@ -7,7 +7,8 @@ from typing import Any
 
 import mlx.core as mx
 from mlx_audio.stt.models.whisper.whisper import HFTokenizerWrapper, Model, ModelDimensions
-from mlx_audio.utils import apply_quantization, load_weights
+
+from mlx_notebook.engine.audio.audio_weights import use_weights
 
 
 class WhisperTokens(HFTokenizerWrapper):
@@ -63,10 +64,7 @@ def read_whisper(path: Path, config: dict[str, Any]) -> Whisper:
     # On a CPU only products of 32 bits are fast (see `model_loader.adapt_to_device`).
     dtype = mx.float32 if mx.default_device() == mx.cpu else mx.float16
     model = Whisper(ModelDimensions.from_dict(config), dtype)
-    weights = model.sanitize(load_weights(path))
-    apply_quantization(model, config, weights)
-    model.load_weights(list(weights.items()))
-    model.eval()
+    use_weights(model, path, config)
     if (heads := _alignment_heads(path / "generation_config.json")) is not None:
         model.set_alignment_heads(heads)
     return model

@@ -1,15 +1,19 @@
 """Models in memory that do one thing and write no answers."""
 
-from collections.abc import Generator
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Generator
+from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any, ClassVar
 
 from mlx.utils import tree_flatten
 
 from mlx_notebook.engine.backends.adapters import BaseWeights
-from mlx_notebook.engine.backends.backend import Backend, Vectors
-from mlx_notebook.engine.backends.model_loader import open_tokenizer, require_tokenizer
+from mlx_notebook.engine.backends.backend import Backend, LoadStep, Vectors
+from mlx_notebook.engine.backends.model_loader import (
+    open_tokenizer,
+    read_parts,
+    require_tokenizer,
+)
 from mlx_notebook.engine.errors import InvalidRequest
 from mlx_notebook.engine.prompts.length_limits import LengthLimit, longest_token
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt
@@ -63,16 +67,34 @@ class SinglePurposeBackend(Backend):
         del self._model
 
 
-def start_tokenizer(
-    path: Path, config: dict[str, Any], options: ModelOptions, workers: Executor
-) -> Future[Any]:
-    """Let a worker open the tokenizer in a model's folder.
+def load_with_tokenizer(
+    path: Path,
+    config: dict[str, Any],
+    options: ModelOptions,
+    workers: Executor,
+    build: Callable[[], Any],
+) -> Generator[LoadStep, None, tuple[Any, Any]]:
+    """Read a model in slices (see `selection.load`) while a worker opens its tokenizer.
+
+    Parameters
+    ----------
+    config
+        The model's `config.json`.
+    build
+        Returns the model with weights that are not read yet, or raises `ValueError`.
+
+    Returns
+    -------
+    model, tokenizer
 
     Raises
     ------
     FileNotFoundError
-        If there is none.
+        If the folder has no tokenizer.
     """
     require_tokenizer(path)
     extra = {"trust_remote_code": options.trust_remote_code}
-    return workers.submit(open_tokenizer, path, config, extra)
+    opening = workers.submit(open_tokenizer, path, config, extra)
+    model = build()
+    _, (tokenizer,) = yield from read_parts(model, opening)
+    return model, tokenizer

@@ -14,14 +14,14 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 from mlx_audio.tts.models.soprano.soprano import DecoderConfig, Model, ModelConfig
-from mlx_audio.utils import apply_quantization, load_weights
 from scipy.signal import resample_poly
 
+from mlx_notebook.engine.audio.audio_weights import use_weights
 from mlx_notebook.engine.audio.sound_files import RATE, Samples16, check_format, sound_file
 from mlx_notebook.engine.backends.audio.audio_backend import SpeakingBackend
 from mlx_notebook.engine.backends.backend import LoadStep
-from mlx_notebook.engine.backends.model_loader import loading, read_parts
-from mlx_notebook.engine.backends.single_purpose import start_tokenizer
+from mlx_notebook.engine.backends.model_loader import loading
+from mlx_notebook.engine.backends.single_purpose import load_with_tokenizer
 from mlx_notebook.engine.errors import InvalidRequest
 from mlx_notebook.protocol import Event, ModelOptions, Speak, SpeechAudio, Spoken
 
@@ -112,20 +112,23 @@ def load(
     """
     with loading(name):
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        tokenizer = start_tokenizer(path, config, options, workers)
-        if config.get("tie_word_embeddings"):
-            raise ValueError("its words share their weights, which this architecture cannot.")
-        model = Model(_settings(config, path))
-        weights = model.sanitize(load_weights(path))
-        apply_quantization(model, config, weights)
-        model.load_weights(list(weights.items()))
-        if mx.default_device() == mx.cpu:
-            model.set_dtype(mx.float32)
-        model.eval()
-        _, parts = yield from read_parts(model, tokenizer)
-        model.tokenizer = parts[0]
+        model, tokenizer = yield from load_with_tokenizer(
+            path, config, options, workers, lambda: _read_soprano(path, config)
+        )
+        model.tokenizer = tokenizer
         model.post_load_hook(path)
-        return SopranoBackend(name, model, parts[0], workers)
+        return SopranoBackend(name, model, tokenizer, workers)
+
+
+def _read_soprano(path: Path, config: dict[str, Any]) -> Any:
+    """Return a model with weights that are not read yet."""
+    if config.get("tie_word_embeddings"):
+        raise ValueError("its words share their weights, which this architecture cannot.")
+    model = Model(_settings(config, path))
+    use_weights(model, path, config)
+    if mx.default_device() == mx.cpu:
+        model.set_dtype(mx.float32)
+    return model
 
 
 def _settings(config: dict[str, Any], path: Path) -> Any:

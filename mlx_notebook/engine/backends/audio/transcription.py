@@ -18,8 +18,8 @@ from mlx_notebook.engine.audio.transcriber import Transcriber
 from mlx_notebook.engine.audio.whisper import read_whisper
 from mlx_notebook.engine.backends.audio.audio_backend import TranscribingBackend
 from mlx_notebook.engine.backends.backend import LoadStep
-from mlx_notebook.engine.backends.model_loader import loading, read_parts
-from mlx_notebook.engine.backends.single_purpose import start_tokenizer
+from mlx_notebook.engine.backends.model_loader import loading
+from mlx_notebook.engine.backends.single_purpose import load_with_tokenizer
 from mlx_notebook.engine.errors import InvalidRequest
 from mlx_notebook.protocol import Event, ModelOptions, Transcribe
 
@@ -77,11 +77,11 @@ def load(
     """
     with loading(name):
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        tokenizer = start_tokenizer(path, config, options, workers)
-        model = read_whisper(path, config)
-        _, parts = yield from read_parts(model, tokenizer)
-        known = parts[0].get_vocab()
+        model, tokenizer = yield from load_with_tokenizer(
+            path, config, options, workers, lambda: read_whisper(path, config)
+        )
+        known = tokenizer.get_vocab()
         if missing := [mark for mark in _MARKS if mark not in known]:
             raise ValueError(f"its tokenizer has no token {missing[0]}.")
-        model.use(parts[0])
-        return WhisperBackend(name, model, parts[0], workers)
+        model.use(tokenizer)
+        return WhisperBackend(name, model, tokenizer, workers)

@@ -9,8 +9,11 @@ from mlx_lm.utils import load_config
 
 from mlx_notebook.engine.backends.backend import LoadStep
 from mlx_notebook.engine.backends.encoders.encoder_activation import use_exact_gelu
-from mlx_notebook.engine.backends.model_loader import adapt_to_device, read_parts
-from mlx_notebook.engine.backends.single_purpose import SinglePurposeBackend, start_tokenizer
+from mlx_notebook.engine.backends.model_loader import adapt_to_device
+from mlx_notebook.engine.backends.single_purpose import (
+    SinglePurposeBackend,
+    load_with_tokenizer,
+)
 from mlx_notebook.engine.prompts.length_limits import LengthLimit
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt, tokenize_text
 from mlx_notebook.model_files.embedding_files import max_input_tokens
@@ -49,10 +52,13 @@ def load_encoder(
         The model, its tokenizer, its `config.json`, and most tokens of a text.
     """
     config = load_config(path)
-    tokenizer = start_tokenizer(path, config, options, workers)
-    model = build(config)
-    use_exact_gelu(model)
-    adapt_to_device(model)
-    _, parts = yield from read_parts(model, tokenizer)
+
+    def adapted() -> Any:
+        model = build(config)
+        use_exact_gelu(model)
+        adapt_to_device(model)
+        return model
+
+    model, tokenizer = yield from load_with_tokenizer(path, config, options, workers, adapted)
     limit = max_input_tokens(path, config) or _DEFAULT_LIMIT
-    return model, parts[0], config, min(limit, options.context_limit or limit)
+    return model, tokenizer, config, min(limit, options.context_limit or limit)

@@ -8,12 +8,11 @@ from tornado.http1connection import HTTP1Connection
 
 from mlx_notebook.protocol import Speak, SpeechAudio
 from mlx_notebook.server.api.audio.audio_models import find_audio_model
+from mlx_notebook.server.api.audio.audio_stream import audio_stream
 from mlx_notebook.server.api.http.base import ApiHandler, ends_with_client
-from mlx_notebook.server.api.user_rules import begin_request, may_evict
+from mlx_notebook.server.api.user_rules import may_evict
 from mlx_notebook.server.engine.request_stream import RequestStream
 from mlx_notebook.server.errors import ApiError
-from mlx_notebook.server.identity import owner
-from mlx_notebook.server.telemetry.request_traces import RequestOrigin
 from mlx_notebook.server.wire.audio import speech_types as wire
 from mlx_notebook.server.wire.ids import new_id
 
@@ -48,15 +47,8 @@ class SpeechHandler(ApiHandler):
             user=self.user.name,
             evict=may_evict(self, entry.name),
         )
-        self.set_header("x-request-id", command.id)
-        origin = RequestOrigin(
-            await owner(self), self.endpoint, self.ignored, trace_context=self.report.context
-        )
-        async with self.services.engine.run_audio(command, origin) as stream:
-            try:
-                await self._send(stream, wire.MEDIA_TYPES[command.format])
-            finally:
-                begin_request(self).take_tokens(stream.tokens)
+        async with audio_stream(self, command) as stream:
+            await self._send(stream, wire.MEDIA_TYPES[command.format])
 
     async def _send(self, stream: RequestStream, media: str) -> None:
         """Send the sound. A failure in the middle of it closes the connection."""

@@ -8,14 +8,13 @@ from tornado import web
 
 from mlx_notebook.protocol import Transcribe, Transcribed, TranscriptSegment
 from mlx_notebook.server.api.audio.audio_models import find_audio_model
+from mlx_notebook.server.api.audio.audio_stream import audio_stream
 from mlx_notebook.server.api.http.base import ends_with_client
 from mlx_notebook.server.api.http.event_stream import EventStreamHandler
 from mlx_notebook.server.api.http.upload import FIELD_BYTES, UploadForm, UploadHandler
-from mlx_notebook.server.api.user_rules import begin_request, may_evict
+from mlx_notebook.server.api.user_rules import may_evict
 from mlx_notebook.server.engine.request_stream import KeepAlive, RequestStream
 from mlx_notebook.server.errors import BodyTooLarge, InvalidRequest
-from mlx_notebook.server.identity import owner
-from mlx_notebook.server.telemetry.request_traces import RequestOrigin
 from mlx_notebook.server.wire.audio import transcription_types as wire
 from mlx_notebook.server.wire.audio.subtitles import srt, vtt
 from mlx_notebook.server.wire.decode import converted_fields
@@ -74,18 +73,11 @@ class TranscriptionsHandler(UploadHandler, EventStreamHandler):
             user=self.user.name,
             evict=may_evict(self, entry.name),
         )
-        self.set_header("x-request-id", command.id)
-        origin = RequestOrigin(
-            await owner(self), self.endpoint, self.ignored, trace_context=self.report.context
-        )
-        async with self.services.engine.run_audio(command, origin) as stream:
-            try:
-                if request.stream:
-                    await self._send_deltas(stream)
-                else:
-                    await self._send_transcript(stream, request)
-            finally:
-                begin_request(self).take_tokens(stream.tokens)
+        async with audio_stream(self, command) as stream:
+            if request.stream:
+                await self._send_deltas(stream)
+            else:
+                await self._send_transcript(stream, request)
 
     def _request(self, form: UploadForm) -> wire.TranscriptionForm:
         """Return the fields of a form.

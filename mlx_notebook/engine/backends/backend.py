@@ -1,7 +1,7 @@
 """What the engine asks of a resident model, whichever library runs it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,17 @@ class Progress:
     uid: int
     done: int
     end: bool
+
+
+@dataclass(frozen=True)
+class PreparedChat:
+    """A chat to embed: its tokens, and a function that returns its vector, shape (1, size).
+
+    Only the thread that owns MLX may call `embed`.
+    """
+
+    tokens: list[int]
+    embed: Callable[[], Vectors]
 
 
 class Backend(ABC):
@@ -108,13 +119,8 @@ class Backend(ABC):
             If the model has no embeddings.
         """
 
-    def prepare_chat(self, chat: ChatPrompt) -> dict[str, Any]:
+    def prepare_chat(self, chat: ChatPrompt) -> PreparedChat:
         """Render a chat to embed and read its images. Called on worker threads.
-
-        Returns
-        -------
-        dict
-            What the model takes; `input_ids` are the tokens, shape (1, L).
 
         Raises
         ------
@@ -122,10 +128,6 @@ class Backend(ABC):
             If the model embeds no images.
         """
         raise InvalidRequest(f"{self.name} embeds no images", "input")
-
-    def embed_chat(self, inputs: dict[str, Any]) -> Vectors:
-        """Return the vector of a prepared chat, shape (1, size)."""
-        raise NotImplementedError
 
     @abstractmethod
     def close(self) -> None:

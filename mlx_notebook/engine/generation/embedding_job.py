@@ -4,11 +4,10 @@ Between two pieces the scheduler does the steps of other requests.
 """
 
 from collections.abc import Generator, Sequence
-from typing import Any
 
 import numpy as np
 
-from mlx_notebook.engine.backends.backend import Backend, Vectors
+from mlx_notebook.engine.backends.backend import Backend, PreparedChat, Vectors
 from mlx_notebook.engine.errors import ContextOverflow, InvalidRequest
 from mlx_notebook.protocol import Embed, Embedded
 
@@ -26,7 +25,7 @@ class EmbeddingJob:
         Most tokens of one batch, padding included. A longer text is a batch of its own; where the
         model allows it, it is computed in pieces of this many tokens.
     chats
-        Its chats, as the model takes them. Each is a batch of its own.
+        Its chats. Each is a batch of its own.
 
     Raises
     ------
@@ -40,7 +39,7 @@ class EmbeddingJob:
         backend: Backend,
         inputs: list[list[int]],
         chunk: int,
-        chats: Sequence[dict[str, Any]] = (),
+        chats: Sequence[PreparedChat] = (),
     ):
         limit = backend.context_length
         for index, tokens in enumerate(inputs):
@@ -69,7 +68,7 @@ class EmbeddingJob:
         """
         if self._chats:
             self._batch = [self._left.pop()]
-            self._store(self._backend.embed_chat(self._chats[self._batch[0]]))
+            self._store(self._chats[self._batch[0]].embed())
         elif self._work is None:
             self._batch = self._next_batch()
             batch = [self._inputs[index] for index in self._batch]

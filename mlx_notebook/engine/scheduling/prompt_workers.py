@@ -221,7 +221,7 @@ class PromptWorkers:
             for chat in command.chats:
                 current().check()
                 chats.append(backend.prepare_chat(chat))
-            tokens = [chat["input_ids"].reshape(-1).tolist() for chat in chats]
+            tokens = [chat.tokens for chat in chats]
             return EmbeddingJob(command, backend, tokens, self._settings.prefill_step, chats)
         length_limit = None if command.truncate is None else backend.length_limit.relaxed
         inputs = []

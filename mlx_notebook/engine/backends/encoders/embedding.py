@@ -7,6 +7,7 @@ import json
 import threading
 from collections.abc import Generator
 from concurrent.futures import Executor, Future
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from mlx_vlm.models.cache import make_prompt_cache
 from mlx_vlm.models.pooling import pool_by_config
 from mlx_vlm.utils import process_inputs_with_fallback
 
-from mlx_notebook.engine.backends.backend import LoadStep, Vectors
+from mlx_notebook.engine.backends.backend import LoadStep, PreparedChat, Vectors
 from mlx_notebook.engine.backends.encoders.encoder import EncoderBackend, load_encoder
 from mlx_notebook.engine.backends.model_loader import loading, wait
 from mlx_notebook.engine.backends.vision.vision_processor import open_processor
@@ -76,7 +77,7 @@ class EmbeddingBackend(EncoderBackend):
         pooled = pool_by_config(mx.concatenate(pieces, axis=1), mx.array(mask), how)
         return np.array(pooled.astype(mx.float32))
 
-    def prepare_chat(self, chat: ChatPrompt) -> dict[str, Any]:
+    def prepare_chat(self, chat: ChatPrompt) -> PreparedChat:
         """Render a chat to embed and read its images. Called on worker threads."""
         if self._processor is None:
             return super().prepare_chat(chat)
@@ -96,14 +97,15 @@ class EmbeddingBackend(EncoderBackend):
             raise InvalidRequest(f"an input cannot be shown to this model: {error}", "input") from (
                 error
             )
-        return {
+        inputs = {
             name: np.array(value)
             for name, value in given.items()
             if name not in ("token_type_ids", "mm_token_type_ids") and value is not None
         }
+        return PreparedChat(inputs["input_ids"][0].tolist(), partial(self._embed_chat, inputs))
 
-    def embed_chat(self, inputs: dict[str, Any]) -> Vectors:
-        """Return the vector of a prepared chat."""
+    def _embed_chat(self, inputs: dict[str, Any]) -> Vectors:
+        """Return the vector of what the processor made of a chat."""
         self._forget_positions()
         output = self._model(**{name: mx.array(value) for name, value in inputs.items()})
         return np.array(output.text_embeds.astype(mx.float32))

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 
@@ -18,6 +18,13 @@ from mlx_notebook.protocol import PromptAttention
 
 _TOP = 10
 """How many tokens to name for each: those that it took most from."""
+
+_STEP_BYTES = 2**25
+"""Most bytes of the weights that a step computes in one layer. A single token may need more."""
+_MOST_HEADS = 128
+"""As many heads a model is taken to have until the first step has shown them."""
+_COPIES = 4
+"""How much memory a step needs in all, as a multiple of those bytes."""
 
 _NAME = "scaled_dot_product_attention"
 _LIBRARIES = ("mlx_lm.models.", "mlx_vlm.models.")
@@ -28,6 +35,13 @@ def attention_modules(model: Any) -> list[ModuleType]:
     names = {type(part).__module__ for part in model.modules()}
     modules = [sys.modules[name] for name in sorted(names) if name.startswith(_LIBRARIES)]
     return [module for module in modules if callable(getattr(module, _NAME, None))]
+
+
+class LayerWeights(NamedTuple):
+    """The attention weights of a layer: their mean over its heads, shape (L, length)."""
+
+    mean: mx.array
+    heads: int
 
 
 class AttentionRecord:
@@ -44,13 +58,28 @@ class AttentionRecord:
         The first token whose attention is recorded, at least 1.
     length
         Tokens of the prompt.
+
+    Attributes
+    ----------
+    nbytes
+        Bytes of memory that the last step needed.
     """
 
     def __init__(self, model: Any, start: int, length: int):
+        self.nbytes, self._heads = 0, _MOST_HEADS
         self._modules = attention_modules(model)
         self._start, self._length, self._layers = start, length, 0
         self._sum = mx.zeros(start)
         self._tokens: list[list[tuple[int, float]]] = []
+
+    def step_tokens(self, begin: int) -> int:
+        """Return how many tokens from `begin` on a step may compute.
+
+        The weights of recorded tokens need memory for each head and all tokens before.
+        """
+        if begin < self._start - 1:
+            return self._start - 1 - begin
+        return max(1, _STEP_BYTES // (4 * self._heads * self._length))
 
     @contextmanager
     def recording(self, begin: int, count: int) -> Iterator[None]:
@@ -73,8 +102,11 @@ class AttentionRecord:
                 "prompt_attention_from",
             )
         self._layers = len(layers)
+        self._heads = max(layer.heads for layer in layers)
+        self.nbytes = _COPIES * 4 * self._heads * count * (begin + count)
         rows = slice(first - begin, end - begin)
-        mean = sum((layer[rows, : self._start] for layer in layers), mx.array(0.0)) / len(layers)
+        total = sum((layer.mean[rows, : self._start] for layer in layers), mx.array(0.0))
+        mean = total / len(layers)
         top = mx.argsort(-mean, axis=-1)[:, :_TOP]
         self._sum = self._sum + mean.sum(axis=0)
         weights = mx.take_along_axis(mean, top, axis=-1)
@@ -89,7 +121,7 @@ class AttentionRecord:
 
 
 @contextmanager
-def recorded(modules: list[ModuleType], length: int) -> Iterator[list[mx.array]]:
+def recorded(modules: list[ModuleType], length: int) -> Iterator[list[LayerWeights]]:
     """Record the attention of each layer that the models of these modules compute in the block.
 
     Only the thread that owns MLX calls models, so nothing else is recorded.
@@ -104,10 +136,10 @@ def recorded(modules: list[ModuleType], length: int) -> Iterator[list[mx.array]]
 
     Yields
     ------
-    list of mx.array
-        An array for each layer, the mean over its heads, shape (L, length), not evaluated.
+    list of LayerWeights
+        The weights of each layer, not evaluated.
     """
-    weights: list[mx.array] = []
+    weights: list[LayerWeights] = []
     originals = [getattr(module, _NAME) for module in modules]
 
     def recording(original: Any) -> Any:
@@ -115,7 +147,8 @@ def recorded(modules: list[ModuleType], length: int) -> Iterator[list[mx.array]]
             queries: mx.array, keys: Any, values: Any, *args: Any, **kwargs: Any
         ) -> mx.array:
             if isinstance(keys, mx.array) and keys.shape[2] == length:
-                weights.append(_mean_weights(queries, keys, *args, **kwargs))
+                mean = _mean_weights(queries, keys, *args, **kwargs)
+                weights.append(LayerWeights(mean, queries.shape[1]))
             result: mx.array = original(queries, keys, values, *args, **kwargs)
             return result
 

@@ -14,11 +14,11 @@ from mlx_notebook.engine.kv_cache.batch_cache import BatchCache
 from mlx_notebook.engine.prompts.prompt import PreparedPrompt
 from mlx_notebook.protocol import Event, PromptLogprobs, TokenLogprob
 
-_CHUNK, _ATTENTION_CHUNK = 256, 64
-"""Tokens of one step. Attention needs memory for each of them, in each head, times all before."""
+_CHUNK = 256
+"""Most tokens of one step."""
 
 _MAX_ATTENTION = 8192
-"""Most tokens of a prompt whose attention is recorded: the weights need memory for all of them."""
+"""Most tokens of a prompt whose attention is recorded: they all travel in one event."""
 _MAX_LOGPROBS = 2**18
 """Most log probabilities of one prompt: they all travel in one event."""
 
@@ -103,13 +103,21 @@ class ScoringJob:
         if attention_from is not None:
             self._attention = AttentionRecord(backend.model, attention_from, len(tokens))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its KV cache, and of the attention weights of a step."""
+        cache = 0 if self._cache is None else self._cache.nbytes
+        return cache + (0 if self._attention is None else self._attention.nbytes)
+
     def step(self) -> Event | None:
         """Score the next chunk; return the answer after the last one."""
         backend = self._backend
         if self._cache is None:
             self._cache = BatchCache([backend.plain_cache()])
         begin = len(self._scored) - 1
-        size = _CHUNK if self._attention is None else _ATTENTION_CHUNK
+        size = _CHUNK
+        if self._attention is not None:
+            size = min(size, self._attention.step_tokens(begin))
         inputs = self._tokens[begin : begin + size]
         following = self._tokens[begin + 1 : begin + 1 + size]
         if following:

@@ -102,10 +102,11 @@ class ResidentModel:
 
     @property
     def excess(self) -> int:
-        """Bytes by which the KV caches of running requests exceed the predicted ones."""
+        """Bytes by which running requests exceed the predicted KV caches."""
         if self.runner is None or not self.busy:
             return 0
-        return max(0, self.runner.backend.kv_bytes - self._kv)
+        scoring = sum(job.nbytes for job in self.side_jobs if isinstance(job, ScoringJob))
+        return max(0, self.runner.backend.kv_bytes + scoring - self._kv)
 
     @property
     def idle_seconds(self) -> float:

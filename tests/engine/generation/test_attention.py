@@ -47,7 +47,8 @@ def test_it_equals_the_fused_function(module: ModuleType, kind: str) -> None:
     with recorded([module], TOTAL) as layers:
         expected = compute(module, TOTAL - 5, **options)
     (found,) = layers
-    assert mx.allclose(found, expected, atol=1e-5).item()
+    assert found.heads == HEADS
+    assert mx.allclose(found.mean, expected, atol=1e-5).item()
     assert module.scaled_dot_product_attention is scaled_dot_product_attention
 
 
@@ -84,3 +85,23 @@ def test_chunks_give_what_one_call_gives(module: ModuleType, monkeypatch: Any) -
         assert sorted(top) == [
             (place, pytest.approx(weight, abs=1e-5)) for place, weight in enumerate(row)
         ]
+
+
+def test_the_memory_of_a_step_has_a_limit_and_is_known(
+    module: ModuleType, monkeypatch: Any
+) -> None:
+    path = "mlx_notebook.engine.generation.attention"
+    monkeypatch.setattr(f"{path}.attention_modules", lambda _: [module])
+    # Two tokens of four heads.
+    monkeypatch.setattr(f"{path}._STEP_BYTES", 4 * 2 * HEADS * TOTAL)
+    start = 6
+    record = AttentionRecord(None, start, TOTAL)
+    begin, sizes = 0, []
+    while begin < TOTAL:
+        size = min(record.step_tokens(begin), TOTAL - begin)
+        with record.recording(begin, size):
+            compute(module, begin, begin + size, mask="causal")
+        begin += size
+        sizes.append((size, record.nbytes // (16 * HEADS)))
+    # Before anything is recorded a step may have all tokens. The first one shows the heads.
+    assert sizes == [(5, 0), (1, 1 * 6), (2, 2 * 8), (2, 2 * 10), (2, 2 * 12)]

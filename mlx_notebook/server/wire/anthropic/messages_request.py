@@ -11,10 +11,8 @@ from msgspec import Meta, Struct, field
 
 from mlx_notebook.protocol import ChatPrompt, OutputFormat, Sampling, ToolChoice
 from mlx_notebook.server.errors import InvalidRequest
-from mlx_notebook.server.wire.anthropic.content_blocks import (
-    BlockMessageBuilder,
-    MessageParamContent,
-)
+from mlx_notebook.server.wire.anthropic.block_messages import BlockMessageBuilder
+from mlx_notebook.server.wire.anthropic.content_blocks import MessageParamContent
 from mlx_notebook.server.wire.anthropic.context_edits import ContextManagement
 from mlx_notebook.server.wire.anthropic.message_tools import (
     AnyTool,

@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -11,13 +11,12 @@ from mlx_notebook import protocol
 from mlx_notebook.server.errors import ApiError
 from mlx_notebook.server.telemetry import metrics
 from mlx_notebook.server.telemetry.reports import Reporter, operation_of
+from mlx_notebook.server.telemetry.traced_commands import traced_messages, traced_options
 from mlx_notebook.server.telemetry.usage_ledger import UsageLedger
-from mlx_notebook.server.wire.content import CheckedImage
 from mlx_notebook.server.wire.native import trace_types as wire
 
 # Size of all traces together. The oldest of the user who has most are deleted first.
 _MAX_BYTES = 32 * 1024 * 1024
-_DEFAULT_SAMPLING = protocol.Sampling()
 
 
 class RequestOrigin(Struct, frozen=True):
@@ -256,9 +255,9 @@ class TraceRecorder:
             status=self._status,
             created=round(self._created, 3),
             seconds=round(self._seconds or time.monotonic() - self._began, 4),
-            messages=_messages(prompt) if isinstance(prompt, protocol.ChatPrompt) else [],
+            messages=traced_messages(prompt) if isinstance(prompt, protocol.ChatPrompt) else [],
             tools=prompt.tools if isinstance(prompt, protocol.ChatPrompt) else [],
-            options=_options(command),
+            options=traced_options(command),
             ignored=self._origin.ignored,
             notices=self._origin.notices,
             prompt=rendered if chat else (rendered or getattr(prompt, "text", None)),
@@ -327,66 +326,6 @@ class _Row:
             ],
             finish_reason=self.finish_reason,
         )
-
-
-def _messages(prompt: protocol.ChatPrompt) -> list[dict[str, Any]]:
-    """Return the messages with a short description in place of each image and sound."""
-    if not (prompt.images or prompt.sounds):
-        return prompt.messages
-    images, sounds = iter(prompt.images), iter(prompt.sounds)
-
-    def described(part: dict[str, Any]) -> dict[str, Any]:
-        if part["type"] == "audio":
-            return {"type": "audio", "bytes": len(next(sounds).data)}
-        return _describe_image(next(images)) if part["type"] == "image" else part
-
-    return [
-        {**message, "content": [described(part) for part in message["content"]]}
-        if isinstance(message.get("content"), list)
-        else message
-        for message in prompt.messages
-    ]
-
-
-def _describe_image(image: protocol.EncodedImage) -> dict[str, Any]:
-    described: dict[str, Any] = {
-        "type": "video" if image.times else "image",
-        "detail": image.detail,
-        "bytes": len(image.data) + sum(map(len, image.frames)),
-    }
-    if image.times:
-        described["times"] = image.times
-    if isinstance(image, CheckedImage):
-        described |= {"media_type": image.media_type, "sha256": image.digest}
-        described |= {"width": image.width, "height": image.height}
-    return described
-
-
-def _options(command: protocol.Generate) -> dict[str, Any]:
-    """Return the options of a request that differ from the defaults."""
-    options: dict[str, Any] = {
-        name: value
-        for name in protocol.Sampling.__struct_fields__
-        if (value := getattr(command.sampling, name)) != getattr(_DEFAULT_SAMPLING, name)
-    }
-    if isinstance(command.prompt, protocol.ChatPrompt) and command.prompt.template_kwargs:
-        options["template_kwargs"] = command.prompt.template_kwargs
-    if command.tool_choice != protocol.ToolChoice():
-        options["tool_choice"] = msgspec.to_builtins(command.tool_choice)
-    if command.output_format is not None:
-        options["output_format"] = msgspec.to_builtins(command.output_format)
-    if command.reasoning_budget is not None:
-        options["thinking_budget"] = command.reasoning_budget
-    if command.n > 1:
-        options["n"] = command.n
-    if command.truncate_prompt is not None:
-        options["truncate_prompt_tokens"] = command.truncate_prompt
-    if isinstance(command.prompt, protocol.ChatPrompt):
-        if not command.prompt.add_generation_prompt:
-            options["add_generation_prompt"] = False
-        if command.prompt.continues:
-            options["continue_final_message"] = True
-    return options
 
 
 def _usage(usage: protocol.Usage) -> wire.TracedUsage:

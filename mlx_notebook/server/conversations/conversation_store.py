@@ -17,7 +17,7 @@ from mlx_notebook.server.errors import (
     NotFound,
     Unavailable,
 )
-from mlx_notebook.server.storage.sqlite_file import SqliteFile, is_full
+from mlx_notebook.server.storage.sqlite_file import SqliteFile, is_full, shrink
 from mlx_notebook.server.wire.native.conversation_types import (
     ConversationChange,
     ConversationSummary,
@@ -26,6 +26,7 @@ from mlx_notebook.server.wire.native.conversation_types import (
 )
 
 _SCHEMA = """
+PRAGMA auto_vacuum = INCREMENTAL;
 CREATE TABLE IF NOT EXISTS conversations (
     owner TEXT NOT NULL,
     id TEXT NOT NULL,
@@ -140,6 +141,7 @@ class ConversationStore:
                 now = max(now, math.nextafter(changed, math.inf))
             row = (owner, id, saved.notebook, saved.title, now, len(content), content)
             database.execute(_SAVE, row)
+            shrink(database)
             return now
 
         now = await self._database.run(write)
@@ -180,9 +182,13 @@ class ConversationStore:
             If the user has none with this id.
         """
         query = "DELETE FROM conversations WHERE owner = ? AND id = ?"
-        if not await self._database.run(
-            lambda database: database.execute(query, (owner, id)).rowcount, frees=True
-        ):
+
+        def drop(database: sqlite3.Connection) -> int:
+            deleted = database.execute(query, (owner, id)).rowcount
+            shrink(database)
+            return deleted
+
+        if not await self._database.run(drop, frees=True):
             raise _not_found(id)
 
 

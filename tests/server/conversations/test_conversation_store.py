@@ -106,3 +106,15 @@ async def test_a_file_that_cannot_be_used_is_told(tmp_path: Path) -> None:
     (tmp_path / "data").write_text("no folder")
     with pytest.raises(Unavailable, match="cannot be kept"):
         await store_in(tmp_path).list("ann", None)
+
+
+async def test_what_is_deleted_or_gets_shorter_gives_its_room_back(tmp_path: Path) -> None:
+    store, file = store_in(tmp_path, max_bytes=10**6), tmp_path / "data" / "it.sqlite3"
+    long = saved(f'"{"x" * 400_000}"')
+    for id in "ab":
+        await store.save("ann", id, long)
+    assert file.stat().st_size > 800_000
+    await store.delete("ann", "a")
+    assert file.stat().st_size < 450_000
+    await store.save("ann", "b", saved("1"))
+    assert file.stat().st_size < 50_000

@@ -68,7 +68,8 @@ def request_block(trace: dict[str, Any], *, is_open: bool = False) -> str:
 def _text(content: Any) -> str:
     if isinstance(content, str):
         return content
-    return " ".join(part.get("text", "[image]") for part in content)
+    names = ("[sound]" if part["type"] == "audio" else "[image]" for part in content)
+    return " ".join(part.get("text", name) for part, name in zip(content, names, strict=True))
 
 
 def _lines(text: str) -> str:

@@ -15,7 +15,8 @@ const pre = (text) => h("pre", { tabindex: 0 }, text);
 
 function contentOf(message) {
   if (!Array.isArray(message.content)) return message.content ?? "";
-  return message.content.map((part) => part.text ?? "[image]").join("\n");
+  const name = (part) => (part.type === "audio" ? "[sound]" : "[image]");
+  return message.content.map((part) => part.text ?? name(part)).join("\n");
 }
 
 /** The answer to a request: reasoning, text, and tool calls with their check and result. */

@@ -37,7 +37,7 @@ def request_of(trace: dict[str, Any], **changes: Any) -> tuple[str, dict[str, An
     Raises
     ------
     ValueError
-        If the request had images, which traces do not keep, or was too large to keep.
+        If the request had images or sounds, which traces do not keep, or was too large to keep.
     """
     options = trace["options"]
     body: dict[str, Any] = {"model": trace["model"]}
@@ -104,7 +104,7 @@ def _message(message: dict[str, Any]) -> dict[str, Any]:
     kept_out = ("image", "video", "audio")
     if isinstance(content, list) and any(part.get("type") in kept_out for part in content):
         raise ValueError(
-            "This request has images, which are not kept. Run its cell to send it again."
+            "This request has images or sounds, which are not kept. Run its cell to send it again."
         )
     calls = message.get("tool_calls")
     if not calls:

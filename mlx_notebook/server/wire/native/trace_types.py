@@ -172,9 +172,14 @@ class Trace(Struct, kw_only=True):
         written = self.rows[0].content if self.rows and self.prompt is None else None
         content = texts[-1] if texts else self.prompt or written
         if isinstance(content, list):
-            parts = [part for part in content if isinstance(part, dict)]
-            content = " ".join(str(part.get("text", f"[{part.get('type')}]")) for part in parts)
+            content = " ".join(_part_text(part) for part in content if isinstance(part, dict))
         return " ".join(str(content or "")[: 2 * _TITLE_LENGTH].split())[:_TITLE_LENGTH]
+
+
+def _part_text(part: dict[str, Any]) -> str:
+    """Return the text of a part of a message, or a word for what it is."""
+    kind = part.get("type")
+    return str(part.get("text", "[sound]" if kind == "audio" else f"[{kind}]"))
 
 
 class TraceList(Struct):

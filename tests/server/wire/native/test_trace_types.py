@@ -41,9 +41,10 @@ def test_the_title_of_a_text_completion_is_its_prompt() -> None:
     assert title() == ""
 
 
-def test_images_in_the_title_have_a_placeholder() -> None:
-    parts = [{"type": "text", "text": "Look:"}, {"type": "image", "media_type": "image/png"}]
-    assert title({"role": "user", "content": parts}) == "Look: [image]"
+def test_images_and_sounds_in_the_title_have_a_placeholder() -> None:
+    text, image = {"type": "text", "text": "Look:"}, {"type": "image", "media_type": "image/png"}
+    parts = [text, image, {"type": "audio", "bytes": 9}]
+    assert title({"role": "user", "content": parts}) == "Look: [image] [sound]"
 
 
 def test_a_summary_lists_calls_and_counts_problems_over_all_sequences() -> None:

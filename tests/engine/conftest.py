@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlx.core as mx
 import pytest
 
 from tests.engine.process import EngineProcess, running
@@ -18,3 +19,11 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def engine() -> Iterator[EngineProcess]:
     with running(max_resident=3) as process:
         yield process
+
+
+@pytest.fixture(scope="module")
+def without_compiling() -> Iterator[None]:
+    """Compute as a job's process does on a CPU: compiling takes longer than short jobs."""
+    mx.disable_compile()
+    yield
+    mx.enable_compile()

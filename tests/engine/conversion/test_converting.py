@@ -3,7 +3,6 @@
 import io
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,7 @@ from mlx_notebook.protocol import ConvertSpec, JobNote, JobProgress, StopJob
 from tests.tiny_models.gguf_models import QWEN3, gguf_and_folder
 from tests.tiny_models.models import lfm2, qwen3
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _without_compiling() -> Iterator[None]:
-    """Compute as a job's process does on a CPU."""
-    mx.disable_compile()
-    yield
-    mx.enable_compile()
+pytestmark = pytest.mark.usefixtures("without_compiling")
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,9 @@
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import mlx.core as mx
 import msgspec
 import pytest
 
@@ -27,12 +25,7 @@ EXAMPLES = [
 ]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _without_compiling() -> Iterator[None]:
-    """Compute as a job's process does on a CPU: compiling takes longer than these trainings."""
-    mx.disable_compile()
-    yield
-    mx.enable_compile()
+pytestmark = pytest.mark.usefixtures("without_compiling")
 
 
 class Collecting(JobChannel):

@@ -1,13 +1,7 @@
 """Tool calls of a conversation."""
 
-from mlx_notebook.notebook.answers.tool_call import ToolCall, pending
-
-
-def tool_call(name, arguments="{}", number=0):
-    call = ToolCall(f"call_{number}", name, arguments)
-    call.decode()
-    call.state = "waiting"
-    return call
+from mlx_notebook.notebook.answers.tool_call import pending
+from tests.notebook.example_answers import tool_call
 
 
 def test_calls_without_a_result_are_pending():

@@ -5,13 +5,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from mlx_notebook.notebook.answers.answer import Answer, Delta, Reply
+from mlx_notebook.notebook.answers.answer import Delta
 from mlx_notebook.notebook.answers.tool_call import ToolCall
 from mlx_notebook.notebook.rendering import cell_renderer
 from mlx_notebook.notebook.rendering.cell_renderer import (
     CellRenderer,
     reasoning_block,
 )
+from tests.notebook.example_answers import answer_of
 
 
 class Outputs:
@@ -39,13 +40,6 @@ def stream(outputs, view, text, kind="content", tokens_per_second=50, size=4):
     for start in range(0, len(text), size):
         outputs.clock += 1 / tokens_per_second
         view.add(Delta(kind, text[start : start + size]))
-
-
-def answer_of(text, reasoning=""):
-    reply = Reply()
-    reply._content.append(text)
-    reply._reasoning.append(reasoning)
-    return Answer("m", outcome="complete", replies=[reply])
 
 
 PARAGRAPH = "Some words that make a paragraph of an ordinary length, as models write them. " * 5

@@ -7,9 +7,10 @@ import time
 import pexpect
 import pytest
 
-from mlx_notebook.notebook.answers.answer import Answer, Delta, Reply
+from mlx_notebook.notebook.answers.answer import Delta
 from mlx_notebook.notebook.rendering.text_renderers import RawRenderer, TerminalRenderer
 from mlx_notebook.notebook.tools.approval import MIN_ANSWER_SECONDS
+from tests.notebook.example_answers import answer_of
 from tests.notebook.jupyter import PATIENCE, wait_for
 
 
@@ -136,13 +137,6 @@ def test_jupyter_console_prints_answers_and_progress(console, server):
     console.sendline("%mlx load tiny-chat")
     console.expect(r"tiny-chat[^\n]*loaded|tiny-chat: in memory|tiny-chat is")
     console.expect_exact("In [6]:")
-
-
-def answer_of(text, reasoning=""):
-    reply = Reply()
-    reply._content.append(text)
-    reply._reasoning.append(reasoning)
-    return Answer("m", outcome="complete", replies=[reply])
 
 
 def test_a_terminal_gets_plain_text_and_nothing_that_it_would_obey(capsys):

@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import pytest
 
 from mlx_notebook.notebook import shell
-from mlx_notebook.notebook.answers.tool_call import ToolCall
 from mlx_notebook.notebook.errors import Pause
 from mlx_notebook.notebook.tools import approval
 from mlx_notebook.notebook.tools.tool import tools_by_name
 from mlx_notebook.notebook.tools.tool_runner import ToolRunner
+from tests.notebook.example_answers import tool_call
 
 
 def add(a: int, b: int = 1) -> int:
@@ -21,13 +21,6 @@ def add(a: int, b: int = 1) -> int:
 
 def boom() -> None:
     raise ValueError("no luck")
-
-
-def tool_call(name, arguments="{}", number=0):
-    call = ToolCall(f"call_{number}", name, arguments)
-    call.decode()
-    call.state = "waiting"
-    return call
 
 
 def run(runner, calls):

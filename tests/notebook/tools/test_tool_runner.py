@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from mlx_notebook.notebook.answers.tool_call import ToolCall
 from mlx_notebook.notebook.tools.tool import tool, tools_by_name
 from mlx_notebook.notebook.tools.tool_runner import ToolRunner
+from tests.notebook.example_answers import tool_call
 
 
 def add(a: int, b: int = 1) -> int:
@@ -22,13 +22,6 @@ async def later(seconds: float) -> str:
 
 def boom() -> None:
     raise ValueError("no luck")
-
-
-def tool_call(name, arguments="{}", number=0):
-    call = ToolCall(f"call_{number}", name, arguments)
-    call.decode()
-    call.state = "waiting"
-    return call
 
 
 def run(runner, calls):

@@ -19,19 +19,6 @@ from mlx_notebook.panels.stats.stats_panel import StatsPanel
 from tests.server.running import running, wait_for
 
 
-@pytest.fixture(scope="module")
-def server():
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def connected(server):
-    connection.connect(server.url, server.token)
-    yield server
-    connection.disconnect()
-
-
 def panels_threads():
     return [thread for thread in threading.enumerate() if thread.name == "mlx-notebook-panels"]
 

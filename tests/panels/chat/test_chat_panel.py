@@ -12,25 +12,12 @@ from mlx_notebook.notebook.server import notebook_model
 from mlx_notebook.panels.base.panel_thread import PanelThread
 from mlx_notebook.panels.base.server_watcher import ServerWatcher
 from mlx_notebook.panels.chat.chat_panel import ChatPanel
-from tests.server.running import running, wait_for
+from tests.server.running import wait_for
 
 PNG = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9"
     "awAAAABJRU5ErkJggg=="
 )
-
-
-@pytest.fixture(scope="module")
-def server():
-    with running() as server:
-        yield server
-
-
-@pytest.fixture
-def connected(server):
-    connection.connect(server.url, server.token)
-    yield server
-    connection.disconnect()
 
 
 def made(**options):

@@ -8,7 +8,6 @@ import pytest
 
 from mlx_notebook.panels.inspector.inspector_panel import faults
 from mlx_notebook.panels.inspector.replay_code import as_curl, as_python, request_of
-from tests.server.running import running
 
 TOOL = {
     "type": "function",
@@ -23,12 +22,6 @@ TOOL = {
     },
 }
 ASK = {"role": "user", "content": "What is 17 plus 25?"}
-
-
-@pytest.fixture(scope="module")
-def server():
-    with running() as server:
-        yield server
 
 
 def traced(server, path, **body):

@@ -1,12 +1,12 @@
 """Loads models, evicts others to make room, and unloads idle ones.
 
 One model is loaded at a time, in the order of the queues, one slice per call. Its files are checked
-before another model is evicted for it, and busy models are waited for. Once a model has waited
-`swap_patience` seconds, and the model to evict has been loaded for as long, later requests for the
-latter wait in a queue too. So each model gets its turn, and models are not swapped at each request.
+before another model is evicted for it, and busy models are waited for. A model may wait for
+`swap_patience` seconds. If the model to evict has been loaded for as long, later requests for that
+one then wait in a queue too. So each model gets its turn, and models are not swapped at each
+request.
 """
 
-import gc
 import logging
 import time
 from collections.abc import Generator
@@ -25,7 +25,7 @@ from mlx_notebook.engine.residency.memory_budget import MemoryBudget, base_model
 from mlx_notebook.engine.residency.memory_need import footprint
 from mlx_notebook.engine.residency.model_queues import ModelQueue, ModelQueues, ModelSpec
 from mlx_notebook.engine.residency.resident_model import ResidentModel
-from mlx_notebook.engine.runtime.device_memory import return_freed_memory
+from mlx_notebook.engine.runtime.device_memory import release_memory, return_freed_memory
 from mlx_notebook.engine.runtime.wired_memory import WiredLimit, recommended_working_set
 from mlx_notebook.model_files.footprint import Footprint
 from mlx_notebook.protocol import EngineConfig, LoadProgress
@@ -197,7 +197,7 @@ class Residency:
         if self._load is not None:
             # The memory of the failed load is free only now that its frames are gone.
             self._load = None
-            _return_memory()
+            release_memory()
         if isinstance(failure, LoadFailed) and wanted.spec not in self._failures:
             log.warning("%s", failure.message)
             self._failures[wanted.spec] = _Failure(wanted.spec.path, failure)
@@ -207,7 +207,7 @@ class Residency:
         """Stop loading a model, if it is the one that is being loaded."""
         if self._load is not None and self._load.model == model:
             self._load = None
-            _return_memory()
+            release_memory()
 
     def unload(self, model: str, *, for_another: bool = False) -> int:
         """Unload a model and return the bytes freed.
@@ -224,7 +224,7 @@ class Residency:
             mx.clear_cache()
             self._unreturned = True
         else:
-            _return_memory()
+            release_memory()
         freed = before - mx.get_active_memory() - mx.get_cache_memory()
         log.info("unloaded %s: %.1f MB freed", model, freed / 1e6)
         return int(freed)
@@ -245,7 +245,7 @@ class Residency:
         """Return the memory that swaps and steps left in caches; call it while idle."""
         if self._unreturned:
             self._unreturned = False
-            _return_memory()
+            release_memory()
         elif mx.get_cache_memory():
             mx.clear_cache()
             return_freed_memory()
@@ -367,9 +367,3 @@ def _file_stamps(path: Path) -> object:
         return sorted((f.name, f.stat().st_mtime_ns, f.stat().st_size) for f in files)
     except OSError:
         return None
-
-
-def _return_memory() -> None:
-    gc.collect()
-    mx.clear_cache()
-    return_freed_memory()

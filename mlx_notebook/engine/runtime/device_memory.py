@@ -1,6 +1,7 @@
 """The memory of the device that MLX runs on, and how to return unused memory to the system."""
 
 import ctypes
+import gc
 import sys
 from importlib.metadata import version
 
@@ -22,6 +23,13 @@ def device_memory() -> int:
 def versions() -> tuple[str, ...]:
     """Return what results depend on beside the model: the device and the libraries' versions."""
     return str(mx.default_device()), version("mlx"), version("mlx-lm")
+
+
+def release_memory() -> None:
+    """Return to the system what nothing refers to any more, and what MLX keeps for later arrays."""
+    gc.collect()
+    mx.clear_cache()
+    return_freed_memory()
 
 
 def return_freed_memory() -> None:

@@ -1,6 +1,5 @@
 """A rank other than 0: it makes the calls that rank 0 makes, on its own part of each model."""
 
-import gc
 import logging
 from collections.abc import Generator
 from pathlib import Path
@@ -19,7 +18,7 @@ from mlx_notebook.engine.distributed.rank_group import RankGroup
 from mlx_notebook.engine.distributed.repeated_calls import FUNCTIONS, RankModel, arrays_of
 from mlx_notebook.engine.distributed.sharding import describe_files, keep_part
 from mlx_notebook.engine.errors import EngineError, LoadFailed
-from mlx_notebook.engine.runtime.device_memory import device_memory, return_freed_memory
+from mlx_notebook.engine.runtime.device_memory import device_memory, release_memory
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ class Follower:
         elif self._loads:
             self._load()
         elif mx.get_cache_memory():
-            _return_memory()
+            release_memory()
 
     def _carry_out(self, message: Message) -> None:
         match message:
@@ -81,7 +80,7 @@ class Follower:
             unloaded |= isinstance(dropped, RankModel | Generator)
         if unloaded:
             del dropped
-            _return_memory()
+            release_memory()
 
     def _load(self) -> None:
         """Do a slice of the first load; tell rank 0 when it has ended."""
@@ -116,12 +115,6 @@ class Follower:
             adapt_to_device(model)
             yield from read_weights(model)
         return RankModel(model, begin.name, begin.options, self._ranks)
-
-
-def _return_memory() -> None:
-    gc.collect()
-    mx.clear_cache()
-    return_freed_memory()
 
 
 def follow(group: mx.distributed.Group, channel: FollowerChannel) -> None:

@@ -1,1 +1,1 @@
-"""What all jobs share in their process: messages to the server, and the wish to stop."""
+"""What all jobs share in their process: messages to the server, and its request to stop."""

@@ -1,1 +1,1 @@
-"""Separate processes for untrusted input: chat templates, images and grammars."""
+"""Separate processes for untrusted input: chat templates, images, sound and grammars."""

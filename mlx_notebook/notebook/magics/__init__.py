@@ -1,1 +1,1 @@
-"""The magics `%%chat`, `%chat` and `%mlx`."""
+"""The magics `%%chat`, `%chat`, `%%map` and `%mlx`."""

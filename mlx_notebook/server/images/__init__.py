@@ -1,1 +1,1 @@
-"""Fetch and check the images of requests."""
+"""Fetch and check the images, sounds, PDFs and videos of requests."""

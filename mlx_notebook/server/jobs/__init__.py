@@ -1,1 +1,1 @@
-"""Long jobs: what they do, whose turn it is, and their processes."""
+"""Long jobs: their queue, their processes, and what they have recorded."""

@@ -1,1 +1,1 @@
-"""Say who sends a request."""
+"""Say who sends a request, what they may use, and how much of it."""

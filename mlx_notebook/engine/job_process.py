@@ -1,7 +1,7 @@
 """The process of one job, beside the engine: `python -m mlx_notebook.engine.job_process`.
 
-`protocol/job_messages.py` describes what it reads and writes. It computes on the same device as the
-engine, in memory that the engine keeps free for it, and gives way to it where they share a CPU.
+`protocol/job_messages.py` describes what it reads and writes. It computes on the engine's device,
+in memory that the engine keeps free for it. Where they share a CPU, the engine goes first.
 """
 
 import logging

@@ -2,9 +2,9 @@
 
 The text of a model is untrusted: it may repeat a web page or a file. JupyterLab sanitizes HTML in
 Markdown, but nbconvert and others do not. So no `<` of the text survives outside fenced code
-blocks, and a code block that contains one is written so that all renderers agree on where it begins
-and ends. Links cannot run scripts. Images become links, because loading an image would send the
-text in its address to another server.
+blocks. A code block that contains one is written so that all renderers agree where it begins and
+ends. Links cannot run scripts. Images become links, because loading an image would send the text in
+its address to another server.
 """
 
 import html

@@ -75,8 +75,9 @@ class Memory(msgspec.Struct, frozen=True, array_like=True):
 class DiskWrites(msgspec.Struct, frozen=True, array_like=True):
     """Bytes that the prefix cache wrote to disk, and that it skipped because of its limit.
 
-    `limit` is the most bytes within an hour (0: no limit), `written` and `skipped` are those of the
-    last hour, `total_written` and `total_skipped` those since the engine process started.
+    `limit` is the most bytes that may be written within an hour (0: no limit). `written` and
+    `skipped` count the last hour. `total_written` and `total_skipped` count since the engine
+    started.
     """
 
     limit: int = 0

@@ -1,8 +1,8 @@
 """A proxy that makes a model call the tools that a test wants.
 
 No model of three million parameters does what a coding agent needs. So three things of a request
-are changed: the arguments of the wanted tool may only be the wanted ones, its call is demanded
-until its result is there, and an answer after that is short.
+are changed. Only the wanted arguments of the wanted tool are possible. Its call is demanded until
+its result is there. An answer after that is short.
 """
 
 import json

@@ -1,7 +1,7 @@
 """The images and positions of the rows of a batch, kept as one more layer of the KV cache.
 
-Whatever happens to a row (it joins or leaves a batch, is copied, kept for reuse or trimmed) happens
-to all layers of its cache, so mlx-lm's bookkeeping covers the images too.
+A row joins or leaves a batch, is copied, kept for reuse or trimmed. Each of these happens to all
+layers of its cache, so mlx-lm's bookkeeping covers the images too.
 """
 
 from collections.abc import Sequence

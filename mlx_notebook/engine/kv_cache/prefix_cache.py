@@ -2,10 +2,10 @@
 
 Each model has entries of its own (`PrefixEntries`). They share one limit on memory. At least one
 token of a prompt is always left to compute. Entries are evaluated, so that none keeps the batch in
-memory from which it was cut. If there is a prefix cache on disk, it gets new entries, and those
-that are left when a model or the engine goes; it decides which of them to write. Prompts with
-different salts never share an entry, as with vLLM's `cache_salt`. A declared beginning of a prompt
-also has an entry of its own, with a salt that several users share.
+memory from which it was cut. A prefix cache on disk, if there is one, gets new entries, and those
+in memory when a model is unloaded or the engine ends. It decides which of them to write. Prompts
+with different salts never share an entry, as with vLLM's `cache_salt`. A declared beginning of a
+prompt also has an entry of its own, with a salt that several users share.
 """
 
 from collections.abc import Mapping

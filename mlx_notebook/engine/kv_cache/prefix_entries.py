@@ -1,8 +1,8 @@
 """The KV caches of one model's past sequences, found by their beginnings.
 
 A sequence that continues another takes its place, and its checkpoints. What two conversations have
-in common is kept longest: when the last sequence that holds it would be evicted, it is cut to the
-common beginning instead, and such beginnings are evicted last.
+in common is kept longest. The last sequence that holds it is not evicted, but cut to the common
+beginning. Such beginnings are evicted last.
 """
 
 from collections import Counter

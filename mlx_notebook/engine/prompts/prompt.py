@@ -90,8 +90,8 @@ def prepare_prompt(
     length_limit
         Maximum length of the prompt.
     need_end
-        Render the messages again if the last one is not found in the text, for models whose KV
-        cache cannot be cut: its end is always one of the borders.
+        Whether the end of the last message must be one of the borders, as for models whose KV cache
+        cannot be cut. If it is not found in the text, the messages are rendered again.
 
     Raises
     ------

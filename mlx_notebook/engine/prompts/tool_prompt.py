@@ -1,8 +1,8 @@
 """Prepare conversations with tools for chat templates, also for those without tool support.
 
 `normalize_messages` turns the messages of clients into the form that chat templates expect.
-`as_text` is for templates without tool support: it describes the functions in the system message,
-and writes calls and results as text in the dialect of the model's family.
+`as_text` is for templates without tool support. It describes the functions in the system message.
+It writes calls and results as text, in the dialect of the model's family.
 """
 
 import json

@@ -1,7 +1,7 @@
 """Frames of a video as the images that a model takes one after the other.
 
 The processors of the Qwen family write a video as groups of frames. Qwen3-VL puts the time before
-each group and marks around it, so each group is like an image of its own: it is encoded by itself,
+each group and marks around it. So each group is like an image of its own. It is encoded by itself,
 and other rows decode a token in between. For Qwen2-VL all groups are one block of tokens.
 """
 

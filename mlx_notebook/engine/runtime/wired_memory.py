@@ -1,10 +1,10 @@
 """How much of the models' memory macOS must keep wired: present for the GPU, never compressed.
 
-mlx-lm wires as much as the system recommends while it generates. On macOS that made the kernel
-panic when two streams ran and KV caches came and went: 3 of 3 runs within two minutes, and 0 of 10
-runs without it (https://github.com/ml-explore/mlx/issues/3186). So this engine wires nothing by
-default. Without it, a model that nearly fills the memory can be slow: the system pages its weights
-out (https://github.com/ml-explore/mlx-lm/pull/652).
+mlx-lm wires as much as the system recommends while it generates. On macOS that can make the kernel
+panic while two streams run and KV caches come and go. In a test it did in 3 of 3 runs, and without
+wired memory in 0 of 10 (https://github.com/ml-explore/mlx/issues/3186). So this engine wires
+nothing by default. Without it, a model that nearly fills the memory can be slow: the system pages
+its weights out (https://github.com/ml-explore/mlx-lm/pull/652).
 """
 
 import logging

@@ -50,9 +50,9 @@ class Conversation:
     approve
         Which tool calls the user must approve: `True` for all, or names of tools. The question
         appears in the cell (yes, no, always). If nobody can answer it, the answer is `paused`. A
-        function, which may be async, decides in place of the user: it gets the `ToolCall` and
-        returns `True` to allow it, `"always"` to allow this tool from now on, or what `before_call`
-        may return.
+        function decides in place of the user. It may be async. It gets the `ToolCall` and returns
+        `True` to allow it, `"always"` to allow this tool from now on, or what `before_call` may
+        return.
     settings
         Other parameters of the chat completions endpoint for every turn, such as `temperature`,
         `max_tokens` or `seed`. The model and the server choose those that are left out.
@@ -61,8 +61,8 @@ class Conversation:
     ----------
     messages
         The conversation as OpenAI's messages, without the system message. It holds only what is
-        final: a prompt that failed is not in it, an interrupted answer is in it as far as it came,
-        and a turn that was stopped during its tool calls can be resumed.
+        final. A prompt that failed is not in it. An interrupted answer is in it as far as it came.
+        A turn that was stopped during its tool calls can be resumed.
     last
         The latest `Answer`, also if it was interrupted.
     usage

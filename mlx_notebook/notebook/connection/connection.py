@@ -53,12 +53,12 @@ def connect(
 ) -> Server:
     """Return the server of this kernel. Look for a new one if the last one has stopped.
 
-    The order: the arguments; `MLX_NOTEBOOK_URL` and `MLX_NOTEBOOK_TOKEN`; the default that
-    `%mlx connect --default` has stored; the service that the user's JupyterHub names in
-    `MLX_NOTEBOOK_SERVICE_URL`; the Jupyter server that started this kernel; JupyterHub's variables;
-    the user's other running Jupyter servers; a private server that ends with this kernel. A server
-    counts if it answers on `mlx/status`. If one of the first four is there, no other is tried.
-    While `%mlx replay` answers from a recording, no server is needed.
+    The first of these is taken: the arguments; `MLX_NOTEBOOK_URL` and `MLX_NOTEBOOK_TOKEN`; the
+    default of `%mlx connect --default`; the JupyterHub service in `MLX_NOTEBOOK_SERVICE_URL`; the
+    Jupyter server of this kernel; JupyterHub's variables; another running Jupyter server of the
+    user; a private server that ends with this kernel. A server counts if it answers on
+    `mlx/status`. If one of the first four is there, no other is tried. While `%mlx replay` answers
+    from a recording, no server is needed.
 
     Parameters
     ----------

@@ -64,9 +64,9 @@ def evaluate(
     models
         Names of models, one or several. The notebook's model by default.
     metrics
-        One or several of `"exact"`, `"f1"`, `"regex"`, `"json"`, `"number"` and `"judge"`; metrics
-        of `mlx_notebook.metrics` with parameters of their own; or functions of the answer, the
-        expected answer and the row, which return a number.
+        One or several of: the names `"exact"`, `"f1"`, `"regex"`, `"json"`, `"number"` and
+        `"judge"`; metrics of `mlx_notebook.metrics` with their own parameters; functions that take
+        the answer, the expected answer and the row, and return a number.
     expected
         The column with the expected answer, or a function of the row. A list means several that
         are right.

@@ -22,8 +22,9 @@ def from_library(value: Any, *libraries: str) -> bool:
 def as_text(value: Any, budget: int = INPUT_CHARACTERS) -> str | None:
     """Describe an object to a model; return `None` if `str` or JSON describes it well.
 
-    A table becomes its shape and its first rows as CSV, an array its shape, type and a summary, an
-    exception its traceback, and an object with a `_repr_markdown_` its Markdown.
+    A table becomes its shape and its first rows as CSV. An array becomes its shape, type and a
+    summary. An exception becomes its traceback. An object with a `_repr_markdown_` becomes that
+    Markdown.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """The tools of an MCP server for a chat: `mlx_notebook.mcp(...)`.
 
-The official `mcp` package implements the protocol; the extra `mcp` installs it. A session has to
-stay in the task that opened it, so each has a task on the background event loop, until `close` or
-the end of the kernel.
+The official `mcp` package implements the protocol; the extra `mcp` installs it. A session must stay
+in the task that opened it. So each has a task of its own on the background event loop, until
+`close` or the end of the kernel.
 """
 
 import asyncio

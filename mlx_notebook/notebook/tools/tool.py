@@ -99,12 +99,12 @@ def tool(
 ) -> FunctionTool | Callable[[Callable[..., Any]], FunctionTool]:
     """Make a function a tool: `@tool`, or `@tool(name=..., description=...)`.
 
-    The model gets the function's name, the description of the function and its parameters from the
-    docstring (in the styles of numpy, Google and Sphinx), and the types as a JSON schema. A type
-    can be anything that pydantic reads: `Literal`, enums, unions, dataclasses, models, dates, and
-    lists of those. `Annotated[float, "in metres"]` and pydantic's `Field` describe a parameter.
-    Arguments are validated and converted to these types before the function is called. The function
-    may be `async`. Python code can call it as before.
+    The model gets three things: the function's name; the descriptions of the function and its
+    parameters in the docstring (in the style of numpy, Google or Sphinx); and the types, as a JSON
+    schema. A type can be anything that pydantic reads: `Literal`, enums, unions, dataclasses,
+    models, dates, and lists of those. `Annotated[float, "in metres"]` and pydantic's `Field`
+    describe a parameter. Arguments are validated and converted to these types before the function
+    is called. The function may be `async`. Python code can call it as before.
 
     Parameters
     ----------

@@ -28,9 +28,9 @@ _ROLE_NAMES = {"user": "You", "assistant": "Model", "notice": "Notice"}
 class ChatPanel(Panel):
     """A conversation in a panel.
 
-    The field `entries` holds what is shown, by number: user messages (`at` is the number of
-    messages before it in the conversation), answers as `blocks` of reasoning, text and tool calls,
-    and notices.
+    The field `entries` holds what is shown, by number. An entry is a user message (`at` counts the
+    messages of the conversation before it), an answer (its `blocks` are reasoning, text and tool
+    calls), or a notice.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Run batches: read their files, answer their lines, and end them.
 
-Each batch is one task. It goes through the states of `batch_record` and keeps each step in the
-store before the next one, so that another server can go on where this one has stopped.
+Each batch is one task. It goes through the states of `batch_record`. Each step is in the store
+before the next one begins, so that another server can go on where this one has stopped.
 """
 
 import asyncio

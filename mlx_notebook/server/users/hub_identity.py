@@ -20,9 +20,9 @@ _MAX_REMEMBERED = 10_000
 class HubIdentityProvider(JupyterHubIdentityProvider):
     """Ask the Hub whose token a request brings, and whether it may use this service.
 
-    JupyterHub's own class does the work: it remembers the Hub's answers for five minutes
-    (`HubOAuth.cache_max_age`), sends browsers to the Hub to log in, and checks the origin of what
-    they send. This one answers programs with errors that say what to do.
+    JupyterHub's own class does the work. It keeps the Hub's answers for five minutes
+    (`HubOAuth.cache_max_age`), sends browsers to the Hub to log in, and checks the origin of their
+    requests. This one answers programs with errors that say what to do.
     """
 
     @property

@@ -1,8 +1,8 @@
 """Reads and writes one block of the prefix cache: a file with named arrays and a checksum.
 
-A file has a header, the bytes of the arrays and a SHA-256 of all that. The header is JSON with the
-block's name and the name, type and shape of each array, padded with spaces to a multiple of 64
-bytes; `MAGIC` and the header's length come before it.
+A file has a header, the bytes of the arrays and a SHA-256 of all that. First come `MAGIC` and the
+length of the header. The header is JSON with the block's name and the name, type and shape of each
+array. Spaces pad it to a multiple of 64 bytes.
 
 Copying and hashing are a few calls on large buffers, during which Python's interpreter lock is
 free: the thread that owns MLX keeps its speed meanwhile.

@@ -1,8 +1,9 @@
 """Decides which prompts of the prefix cache are written to disk, and when.
 
-What is likely to come back is written: the beginning that two prompts had, the prompts of a pinned
-model, and what is left in memory when a model or the engine goes. A prompt that came once and was
-pushed out of memory by others is not written. So the disk is not worn by prompts that nobody needs.
+Only what is likely to come back is written: a beginning that two prompts share, the prompts of a
+pinned model, and what is in memory when a model is unloaded or the engine ends. A prompt that came
+once and was pushed out of memory by others is not written. So the disk is not worn by prompts that
+nobody needs.
 
 Hashing, reading and writing happen in other threads than the one that owns MLX. While requests run,
 the writing thread works only a small share of its time.

@@ -44,8 +44,8 @@ class CompletionRequest(CompletionParameters, kw_only=True):
     Without `model` the server's default model answers. `max_tokens` defaults to 16. `suffix` is
     text after the answer: the model fills the gap between `prompt` and `suffix`.
 
-    With `prompt_logprobs`, `prompt_attention_from` tells from which tokens before this place the
-    model took its attention when it computed each token of the prompt from this place on.
+    With `prompt_logprobs`, `prompt_attention_from` is a place in the prompt. The answer says, for
+    each token from there on, to which tokens before that place the model attended.
     """
 
     prompt: Inputs

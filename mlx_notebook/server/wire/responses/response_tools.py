@@ -1,8 +1,8 @@
 """The tools of `POST v1/responses`: those that the client runs, and those that are left out.
 
-A client may offer tools that OpenAI's server runs, such as `web_search`. The API lets a model
-answer without calling any of them, so they are left out of the prompt, and named to the client and
-in the trace. A request that demands one of them is refused.
+A client may offer tools that OpenAI's server runs, such as `web_search`. A model may always answer
+without calling any of them. So they are left out of the prompt, and named to the client and in the
+trace. A request that demands one of them is refused.
 
 Format: https://platform.openai.com/docs/api-reference/responses/create#responses-create-tools.
 """
